@@ -1,0 +1,27 @@
+//! The sources that come with the binary.
+//!
+//! Comes in: a source's name. Goes out: its manifest and its baselines, as they stand in `catalog/` and `schemas/`.
+//! Called by `cli`. Adding a vendor means adding files there: nothing here names one.
+
+use include_dir::{Dir, include_dir};
+use serde_json::Value as Json;
+
+static MANIFESTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/catalog");
+static SCHEMAS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/schemas");
+
+/// The names of the built-in sources, sorted.
+pub fn names() -> Vec<&'static str> {
+    let mut names: Vec<&str> = MANIFESTS.files().filter_map(|f| f.path().to_str()?.strip_suffix(".yaml")).collect();
+    names.sort_unstable();
+    names
+}
+
+/// The manifest of a built-in source.
+pub fn manifest(name: &str) -> Option<&'static str> {
+    MANIFESTS.get_file(format!("{name}.yaml"))?.contents_utf8()
+}
+
+/// The baseline of a built-in stream.
+pub fn baseline(source: &str, stream: &str) -> Option<Json> {
+    serde_json::from_str(SCHEMAS.get_file(format!("{source}/{stream}.json"))?.contents_utf8()?).ok()
+}

@@ -1,0 +1,423 @@
+//! One function a verb: the only place where everything is joined for a person.
+//!
+//! Comes in: parsed arguments. Goes out: what the verb prints, and an exit code. Called by `main`.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Instant;
+
+use clap::CommandFactory as _;
+use serde_json::{Value as Json, json};
+
+use super::load::{self, Loaded};
+use super::log::{Level, Log};
+use super::{AboutFormat, Cli, Options, Verb};
+use crate::config;
+use crate::emit::catalog::{self as singer_catalog, Chosen};
+use crate::emit::{Sink, singer};
+use crate::fault::{Fault, Kind, Result};
+use crate::fetch::{Event, Fetcher, Limits, Listener};
+use crate::manifest::Manifest;
+use crate::plan::Vars;
+use crate::run::build::StreamPlan;
+use crate::run::reader::{self, Shared, Taker};
+use crate::run::{Account, Job, Run};
+use crate::sandbox::Sandbox;
+use crate::shape::wire::{Selection, Wire};
+use crate::slice::Partition;
+use crate::state::StateDoc;
+use crate::stop::Stop;
+
+/// Largest page when the config says nothing, in bytes after decompression.
+const MAX_PAGE: u64 = 32 << 20;
+/// Pages that may wait for stdout.
+const PAGES_AHEAD: usize = 8;
+
+/// Runs a command; gives its exit code.
+pub fn run(cli: &Cli, named: Option<&str>, stop: &Arc<Stop>, out: impl Write) -> u8 {
+    let log = Arc::new(Log::new(cli.options.log_format, cli.options.verbose, cli.options.quiet));
+    let mut sink = Sink::new(out);
+    let done = verb(cli, named, stop, &log, &mut sink).and_then(|code| sink.flush().map(|()| code));
+    match done {
+        Ok(code) => code,
+        Err(fault) => {
+            if !matches!(fault.kind, Kind::Signal(_)) {
+                log.line(Level::Error, &fault.to_string());
+            }
+            fault.kind.exit_code()
+        }
+    }
+}
+
+fn verb<W: Write>(cli: &Cli, named: Option<&str>, stop: &Arc<Stop>, log: &Arc<Log>, sink: &mut Sink<W>) -> Result<u8> {
+    let options = &cli.options;
+    let done = |()| 0;
+    if options.version {
+        return sink.lines(concat!("dripfeed ", env!("CARGO_PKG_VERSION"), "\n").as_bytes()).map(done);
+    }
+    if options.about {
+        return about(options, named, sink).map(done);
+    }
+    match &cli.verb {
+        Some(Verb::Spec) => spec(options, named, sink).map(done),
+        Some(Verb::Check) => check(options, named, stop, log).map(done),
+        Some(Verb::Discover) => discover(options, named, log, sink).map(done),
+        Some(Verb::Read) => read(options, named, stop, log, sink),
+        Some(Verb::Sources) => sources(options, named, sink).map(done),
+        Some(Verb::Validate { manifest }) => validate(manifest, sink).map(done),
+        Some(Verb::Sandbox(settings)) => {
+            let sandbox = Sandbox::start(settings)?;
+            sink.lines(format!("{}\n", sandbox.url()).as_bytes())?;
+            sink.flush()?;
+            log.line(Level::Info, &format!("the sandbox serves {} tasks at {}, token {}", settings.tasks, sandbox.url(), crate::sandbox::TOKEN));
+            stop.sleep(std::time::Duration::from_secs(u64::from(u32::MAX)))?;
+            Ok(0)
+        }
+        Some(Verb::Completions { shell }) => {
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "dripfeed", &mut text);
+            sink.lines(&text).map(done)
+        }
+        Some(Verb::Man) => {
+            let mut text = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut text).map_err(|e| Fault::local("cannot write the manual page", &e))?;
+            sink.lines(&text).map(done)
+        }
+        // The Singer flag form. Discovery and test win over a sync, whatever else is passed.
+        None if options.discover => discover(options, named, log, sink).map(done),
+        None if options.test.is_some() => check(options, named, stop, log).map(done),
+        None if options.config.is_empty() && options.source.is_none() && named.is_none() => {
+            let help = Cli::command().render_help().ansi().to_string();
+            log.line(Level::Error, &format!("say what to do\n\n{help}"));
+            Ok(Kind::Usage.exit_code())
+        }
+        None => read(options, named, stop, log, sink),
+    }
+}
+
+/// The schema of the whole config: the source's part and ours.
+fn config_schema(manifest: &Manifest) -> Json {
+    let mut schema = load::specification(manifest);
+    if !schema["properties"].is_object() {
+        schema["properties"] = json!({});
+    }
+    let mut ours = config::schema();
+    ours["description"] = json!("How this tenant is read: the part of the config that is dripfeed's own.");
+    schema["properties"]["dripfeed"] = ours;
+    schema
+}
+
+fn pretty<W: Write>(value: &Json, sink: &mut Sink<W>) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|e| Fault::bug(e.to_string()))?;
+    text.push(b'\n');
+    sink.lines(&text)
+}
+
+fn manifest_of(options: &Options, named: Option<&str>) -> Result<Manifest> {
+    let config = config::load(&options.config.iter().filter(|c| *c != "ENV").cloned().collect::<Vec<_>>(), &serde_json::Map::new());
+    // A source given by name needs no config, good or bad.
+    let config = if options.source.is_some() { config.ok() } else { Some(config?) };
+    load::manifest(options, config.as_ref(), named)
+}
+
+fn spec<W: Write>(options: &Options, named: Option<&str>, sink: &mut Sink<W>) -> Result<()> {
+    pretty(&config_schema(&manifest_of(options, named)?), sink)
+}
+
+fn about<W: Write>(options: &Options, named: Option<&str>, sink: &mut Sink<W>) -> Result<()> {
+    let manifest = manifest_of(options, named).ok();
+    let name = manifest.as_ref().map_or_else(|| "dripfeed".to_owned(), |m| format!("tap-{}", m.name));
+    let settings = manifest.as_ref().map(config_schema);
+    let capabilities = ["about", "catalog", "discover", "properties", "state", "structured-logging", "test"];
+    match options.format {
+        AboutFormat::Json => pretty(
+            &json!({
+                "name": name, "description": env!("CARGO_PKG_DESCRIPTION"), "version": env!("CARGO_PKG_VERSION"),
+                "capabilities": capabilities, "settings": settings,
+            }),
+            sink,
+        ),
+        AboutFormat::Text | AboutFormat::Markdown => {
+            let markdown = options.format == AboutFormat::Markdown;
+            let mut text = if markdown { format!("# `{name}`\n\n") } else { format!("{name} {}\n", env!("CARGO_PKG_VERSION")) };
+            text += &format!("{}\n\nCapabilities: {}\n\nSettings:\n", env!("CARGO_PKG_DESCRIPTION"), capabilities.join(", "));
+            let settings = settings.unwrap_or_default();
+            let required = settings["required"].as_array().cloned().unwrap_or_default();
+            for (name, schema) in settings["properties"].as_object().into_iter().flatten() {
+                let must = if required.contains(&json!(name)) { " (required)" } else { "" };
+                let what = schema["description"].as_str().unwrap_or_default();
+                text += &if markdown { format!("- `{name}`{must}: {what}\n") } else { format!("  {name}{must}: {what}\n") };
+            }
+            sink.lines(text.as_bytes())
+        }
+    }
+}
+
+fn sources<W: Write>(options: &Options, named: Option<&str>, sink: &mut Sink<W>) -> Result<()> {
+    if options.source.is_none() && named.is_none() && options.config.is_empty() {
+        let text: String = crate::catalog::names().iter().map(|n| format!("{n}\n")).collect();
+        return sink.lines(text.as_bytes());
+    }
+    let manifest = manifest_of(options, named)?;
+    let mut text = format!("{}\n", manifest.name);
+    for stream in &manifest.source.streams {
+        text += &describe(stream);
+    }
+    sink.lines(text.as_bytes())
+}
+
+/// A stream in a line: name, keys, cursor, parents.
+fn describe(stream: &crate::manifest::model::DeclarativeStream) -> String {
+    use crate::manifest::model::{IncrementalSync, Parent, PartitionRouter, Retriever};
+    let written = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let name = stream.name.as_ref().map(|n| written(&n.value)).unwrap_or_default();
+    let mut line = format!("  {name}");
+    if let Some(key) = stream.primary_key.as_ref().filter(|k| !k.is_null()) {
+        line += &format!("  key {}", key.as_array().map_or_else(|| written(key), |k| k.iter().map(written).collect::<Vec<_>>().join(", ")));
+    }
+    match &stream.incremental_sync {
+        Some(IncrementalSync::DatetimeBasedCursor(cursor)) => line += &format!("  incremental by {}", written(&cursor.cursor_field.value)),
+        None => line += "  whole",
+    }
+    let Retriever::SimpleRetriever(retriever) = &stream.retriever;
+    for router in retriever.partition_router.iter().flat_map(|r| &r.0) {
+        match router {
+            PartitionRouter::ListPartitionRouter(list) => line += &format!("  for each {}", written(&list.cursor_field.value)),
+            PartitionRouter::SubstreamPartitionRouter(router) => {
+                for config in &router.parent_stream_configs {
+                    let Parent::DeclarativeStream(parent) = &config.stream;
+                    let parent = parent.name.as_ref().map(|n| written(&n.value)).unwrap_or_default();
+                    line += &format!("  for each of {parent}");
+                }
+            }
+        }
+    }
+    line + "\n"
+}
+
+fn validate<W: Write>(path: &std::path::Path, sink: &mut Sink<W>) -> Result<()> {
+    let manifest = Manifest::from_file(path)?;
+    jsonschema::meta::validate(&load::specification(&manifest))
+        .map_err(|e| Fault::config(format!("{}: the connection specification is not a valid JSON schema: {}", path.display(), e.masked())))?;
+    let mut text = format!("{}: {} streams\n", path.display(), manifest.source.streams.len());
+    for stream in &manifest.source.streams {
+        text += &describe(stream);
+    }
+    sink.lines(text.as_bytes())
+}
+
+/// Keys as they can be announced: every key of the plan.
+fn wire_of(stream: &StreamPlan, fields: &Selection) -> Wire {
+    let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
+    Wire::build(&stream.schema, &stream.keys, cursor, fields)
+}
+
+fn discover<W: Write>(options: &Options, named: Option<&str>, log: &Log, sink: &mut Sink<W>) -> Result<()> {
+    let loaded = load::load(options, named, log, !options.config.is_empty())?;
+    let streams: Vec<Json> = loaded.plan.streams.iter().map(|stream| {
+        let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
+        singer_catalog::entry(&stream.name, &wire_of(stream, &Selection::default()).schema, &stream.keys, cursor)
+    }).collect();
+    pretty(&json!({"streams": streams}), sink)
+}
+
+/// Logs what happens to requests.
+fn listener(log: Arc<Log>) -> Listener {
+    Arc::new(move |event| match event {
+        Event::Answered { request, status, took, bytes } => {
+            if log.shows(Level::Debug) {
+                let address = &request.url;
+                log.line(Level::Debug, &format!("{} {address}: HTTP {status}, {bytes} bytes, {} ms", request.method, took.as_millis()));
+            }
+        }
+        Event::Retrying { request, reason, tries, wait, limited } => {
+            let why = if *limited { "the vendor limits its rate" } else { "it may pass" };
+            log.line(Level::Warning, &format!("{reason} ({}, try {tries}); {why}: again in {wait:.1} s", crate::fetch::shown(request)));
+        }
+        Event::Ignored { request, reason } => {
+            log.line(Level::Info, &format!("ignored, as the manifest says: {reason} ({})", crate::fetch::shown(request)));
+        }
+    })
+}
+
+fn shared(loaded: &Loaded, stop: &Arc<Stop>, log: &Arc<Log>) -> Arc<Shared> {
+    let ours = &loaded.config.ours;
+    let limits = Limits { max_page_bytes: ours.max_page_bytes.unwrap_or(MAX_PAGE), allowed_hosts: ours.allowed_hosts.clone() };
+    Arc::new(Shared {
+        fetcher: Fetcher::new(limits, loaded.ground.clone(), stop.clone(), listener(log.clone())),
+        ground: loaded.ground.clone(),
+        stop: stop.clone(),
+    })
+}
+
+/// Reads until the first record.
+struct FirstRecord(bool);
+
+impl Taker for FirstRecord {
+    fn take(
+        &mut self,
+        scanner: &mut crate::scan::Scanner<'_>,
+        _: &Vars<'_>,
+    ) -> std::result::Result<bool, crate::extract::Stop<Fault>> {
+        scanner.skip()?;
+        self.0 = true;
+        Ok(true)
+    }
+
+    fn page_done(&mut self) -> Result<bool> {
+        Ok(!self.0)
+    }
+
+    fn page_failed(&mut self) {}
+
+    fn last_record(&self) -> Option<Json> {
+        None
+    }
+}
+
+fn check(options: &Options, named: Option<&str>, stop: &Arc<Stop>, log: &Arc<Log>) -> Result<()> {
+    let loaded = load::load(options, named, log, true)?;
+    let shared = shared(&loaded, stop, log);
+    for name in &loaded.plan.check {
+        let stream = loaded.plan.stream(name)?;
+        check_stream(&shared, stream).map_err(|f| f.of_stream(&stream.name))?;
+    }
+    log.line(Level::Info, &format!("the connection works: {} can be read", loaded.plan.check.join(", ")));
+    Ok(())
+}
+
+/// Reads the first slice of a stream until its first record.
+fn check_stream(shared: &Shared, stream: &StreamPlan) -> Result<()> {
+    let parents = crate::run::parents::ParentReader::new(shared, stream, None);
+    let mut first: Option<Partition> = None;
+    let enough = Fault::bug("enough");
+    let listed = stream.router.each(&parents, &Vars::new(&shared.ground), &mut |partition| {
+        first = Some(partition);
+        Err(enough.clone())
+    });
+    if let (Err(fault), None) = (&listed, &first) {
+        return Err(fault.clone());
+    }
+    let Some(partition) = first else {
+        return Err(Fault::data("there is nothing to read it by: its parent streams have no records"));
+    };
+    let window = match &stream.cursor {
+        Some(plan) => plan.begin(None, 0)?.windows(plan).into_iter().next(),
+        None => None,
+    };
+    if stream.cursor.is_some() && window.is_none() {
+        return Err(Fault::config("there is no time between the start date and now"));
+    }
+    reader::read(shared, stream, &partition, window.as_ref(), &mut FirstRecord(false))
+}
+
+/// Which streams are read, with which fields.
+fn chosen(options: &Options, loaded: &Loaded) -> Result<Vec<Chosen>> {
+    let plan = &loaded.plan;
+    let catalog = options.catalog.as_deref().or(options.properties.as_deref());
+    let mut chosen = match catalog {
+        Some(path) => {
+            let known: Vec<(String, Vec<String>)> = plan.streams.iter().map(|s| {
+                let mut automatic = s.keys.clone();
+                automatic.extend(s.cursor.as_ref().map(|c| c.field.clone()));
+                (s.name.to_string(), automatic)
+            }).collect();
+            singer_catalog::read(path, &known)?
+        }
+        None => plan.streams.iter().map(|s| Chosen { stream: s.name.to_string(), ..Chosen::default() }).collect(),
+    };
+    if !options.streams.is_empty() {
+        for name in &options.streams {
+            plan.stream(name)?;
+        }
+        chosen.retain(|c| options.streams.contains(&c.stream));
+    }
+    Ok(chosen)
+}
+
+fn read<W: Write>(options: &Options, named: Option<&str>, stop: &Arc<Stop>, log: &Arc<Log>, sink: &mut Sink<W>) -> Result<u8> {
+    let began = Instant::now();
+    let loaded = load::load(options, named, log, true)?;
+    let plan = &loaded.plan;
+    for stream in &options.reset {
+        plan.stream(stream)?;
+    }
+    let chosen = chosen(options, &loaded)?;
+    let mut doc = match (&options.state, options.full_refresh) {
+        (Some(path), false) => StateDoc::read(path, &plan.source, plan.filters(), &options.reset)?,
+        _ => StateDoc::new(&plan.source, plan.filters()),
+    };
+    if chosen.is_empty() {
+        log.line(Level::Warning, "no stream is selected: nothing to read");
+    }
+    let mut jobs = Vec::with_capacity(chosen.len());
+    for choice in &chosen {
+        let stream = plan.stream(&choice.stream)?;
+        let state = if choice.full_table { None } else { doc.of(&stream.name) };
+        jobs.push(Job { plan: stream.clone(), wire: Arc::new(wire_of(stream, &choice.fields)), state, limit: options.limit });
+    }
+    let shared = shared(&loaded, stop, log);
+    let (sender, messages) = sync_channel(PAGES_AHEAD);
+    let run = Arc::new(Run::new(shared.clone(), jobs)?);
+    let threads = plan.concurrency;
+    let workers: Vec<_> = (0..threads).map(|_| {
+        let (run, stop, sender) = (run.clone(), stop.clone(), sender.clone());
+        std::thread::spawn(move || {
+            // A bug in one thread must not hang the others: they stop, and the run says so.
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.work(sender))).is_err() {
+                stop.ask(Kind::Bug);
+            }
+        })
+    }).collect();
+    drop(sender);
+    let written = singer::drain(&messages, sink, &mut doc, stop);
+    if let Err(fault) = &written {
+        stop.ask(fault.kind);
+    }
+    drop(messages);
+    let accounts = run.accounts();
+    if stop.asked().is_none() {
+        for worker in workers {
+            let _ = worker.join();
+        }
+    }
+    written?;
+    Ok(summary(&accounts, &shared, stop, log, began))
+}
+
+/// Says what came of the run, and gives its exit code.
+fn summary(accounts: &[Account], shared: &Shared, stop: &Stop, log: &Log, began: Instant) -> u8 {
+    let mut gravest: Option<Kind> = stop.asked();
+    for account in accounts {
+        let stream = &account.stream;
+        log.metric("counter", "record_count", &json!(account.records), &json!({"stream": &**stream}));
+        if account.nulled > 0 {
+            log.line(Level::Warning, &format!("stream `{stream}`: {} values did not fit their schema and were sent as null", account.nulled));
+        }
+        if account.without_cursor > 0 {
+            log.line(Level::Warning, &format!("stream `{stream}`: {} records have no readable cursor value; they were sent, and do not move the bookmark", account.without_cursor));
+        }
+        if let Some(fault) = account.fault.as_ref().filter(|f| !matches!(f.kind, Kind::Signal(_))) {
+            log.line(Level::Error, &fault.to_string());
+            if gravest.is_none_or(|g| fault.kind.gravity() > g.gravity()) {
+                gravest = Some(fault.kind);
+            }
+        }
+    }
+    let records: u64 = accounts.iter().map(|a| a.records).sum();
+    let complete = accounts.iter().filter(|a| a.complete).count();
+    let seconds = began.elapsed().as_secs_f64();
+    log.metric("timer", "sync_duration", &json!(seconds), &json!({"status": if gravest.is_none() { "succeeded" } else { "failed" }}));
+    log.metric("counter", "http_request_count", &json!(shared.fetcher.calls()), &json!({}));
+    log.line(
+        if gravest.is_none() { Level::Info } else { Level::Warning },
+        &format!(
+            "{records} records of {complete} of {} streams, {} calls, {seconds:.1} s{}",
+            accounts.len(),
+            shared.fetcher.calls(),
+            if let Some(Kind::Signal(_)) = gravest { "; stopped by a signal, the state is saved" } else { "" }
+        ),
+    );
+    gravest.map_or(0, Kind::exit_code)
+}

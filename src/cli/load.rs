@@ -1,0 +1,128 @@
+//! From options to a plan: which source, which config, which streams.
+//!
+//! Comes in: the options. Goes out: manifest, config and plan, or the fault that says what to mend. Called by
+//! `commands`; nothing is requested here.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json, json};
+use time::OffsetDateTime;
+
+use super::Options;
+use super::log::Log;
+use crate::catalog;
+use crate::config::{self, Config, DriftPolicy};
+use crate::fault::{Fault, Result, did_you_mean};
+use crate::manifest::Manifest;
+use crate::plan::Ground;
+use crate::run::build::{self, Build, Plan};
+use crate::sandbox::Sandbox;
+use crate::timefmt;
+
+/// A source with a tenant's config, ready to run.
+pub struct Loaded {
+    /// Every stream, compiled.
+    pub plan: Plan,
+    /// Config and now.
+    pub ground: Arc<Ground>,
+    /// The config.
+    pub config: Config,
+    /// The sandbox, when it runs in this process.
+    pub sandbox: Option<Sandbox>,
+}
+
+/// The run's now: `DRIPFEED_NOW` for runs that must be the same every time, else the clock.
+pub fn now() -> Result<OffsetDateTime> {
+    match std::env::var("DRIPFEED_NOW") {
+        Ok(text) => timefmt::parse_iso(&text)
+            .ok_or_else(|| Fault::config("the environment variable DRIPFEED_NOW is no time").hint("write it as 2024-03-01T00:00:00Z")),
+        Err(_) => {
+            let now = OffsetDateTime::now_utc();
+            Ok(now.replace_microsecond(now.microsecond()).unwrap_or(now))
+        }
+    }
+}
+
+/// The config of the options, unresolved sources included.
+fn read_config(options: &Options, variables: &Map<String, Json>) -> Result<Config> {
+    config::load(&options.config, variables)
+}
+
+/// The manifest that options, config or environment name.
+pub fn manifest(options: &Options, config: Option<&Config>, named: Option<&str>) -> Result<Manifest> {
+    let of_config = config.and_then(|c| c.ours.source.as_deref());
+    let injected = config.and_then(|c| c.source.get("__injected_declarative_manifest"));
+    let name = match (options.source.as_deref().or(of_config), injected, named) {
+        (Some(name), _, _) => name,
+        (None, Some(injected), _) => return Manifest::from_json(injected),
+        (None, None, Some(name)) => name,
+        (None, None, None) => {
+            return Err(Fault::config("no source is named")
+                .hint(format!("--source takes a manifest's path, or one of {}", catalog::names().join(", "))));
+        }
+    };
+    if let Some(text) = catalog::manifest(name) {
+        return Manifest::from_yaml(text, &format!("catalog/{name}.yaml"), name, None);
+    }
+    let path = Path::new(name);
+    if path.components().count() == 1 && path.extension().is_none() && !path.exists() {
+        let fault = Fault::config(format!("there is no built-in source `{name}`, and no file of that name"));
+        return Err(match did_you_mean(name, catalog::names()) {
+            Some(near) => fault.hint(format!("did you mean `{near}`?")),
+            None => fault.hint(format!("built in are {}", catalog::names().join(", "))),
+        });
+    }
+    Manifest::from_file(path)
+}
+
+/// The source's own schema of its config.
+pub fn specification(manifest: &Manifest) -> Json {
+    manifest.source.spec.as_ref().map_or_else(|| json!({"type": "object", "properties": {}}), |s| s.connection_specification.clone())
+}
+
+/// Loads everything. Without `--config` the config is empty; the sandbox then runs in this process.
+pub fn load(options: &Options, named: Option<&str>, log: &Log, check_config: bool) -> Result<Loaded> {
+    // The config may name the source, and ENV needs the source's specification.
+    let mut config = read_config(options, &Map::new())?;
+    log.hide(&config.secrets);
+    let manifest = manifest(options, Some(&config), named)?;
+    let specification = specification(&manifest);
+    if options.config.iter().any(|c| c == "ENV") {
+        let variables = config::from_environment(&manifest.name, &specification, |name| std::env::var(name).ok());
+        config = read_config(options, &variables)?;
+    }
+    let mut sandbox = None;
+    if &*manifest.name == "sandbox" && catalog::manifest("sandbox").is_some() && config.source.get("url").is_none() {
+        let running = Sandbox::start(&crate::sandbox::Settings::default())?;
+        if let Some(map) = config.source.as_object_mut() {
+            map.insert("url".into(), json!(running.url()));
+            map.entry("token").or_insert_with(|| json!(crate::sandbox::TOKEN));
+        }
+        sandbox = Some(running);
+    }
+    config.secrets.add_marked(&config.source, &specification);
+    log.hide(&config.secrets);
+    if check_config {
+        config::validate_source(&config, &specification).map_err(|f| {
+            if options.config.is_empty() { f.hint("give the config with --config FILE; `dripfeed spec` says what it holds") } else { f }
+        })?;
+    }
+    let ground = Arc::new(Ground { config: config.source.clone(), now: now()? });
+    let baseline = |stream: &str| catalog::baseline(&manifest.name, stream).filter(|_| manifest.folder.is_none());
+    let rules = &config.ours.drift.rules;
+    let envelope_optional = |stream: &str| {
+        rules.iter().any(|r| {
+            r.rule.as_deref() == Some("envelope_changed")
+                && matches!(r.policy, DriftPolicy::Ignore | DriftPolicy::Record | DriftPolicy::Warn)
+                && r.stream.as_deref().is_none_or(|s| s == stream)
+        })
+    };
+    let plan = build::plan(&Build { manifest: &manifest, ground: &ground, baseline: &baseline, envelope_optional: &envelope_optional })?;
+    for (tier, streams) in config.ours.tiers.iter().map(|(n, t)| (n, &t.streams)) {
+        for stream in streams.iter().filter(|s| *s != "*") {
+            plan.stream(stream).map_err(|f| Fault { message: format!("config `dripfeed.tiers.{tier}`: {}", f.message), ..f })?;
+        }
+    }
+    Ok(Loaded { plan, ground, config, sandbox })
+}

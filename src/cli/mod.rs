@@ -1,0 +1,202 @@
+//! The command line.
+//!
+//! Comes in: arguments. Goes out: an [`Order`]: one verb and its options, whichever of the two forms they came in
+//! (`dripfeed read --source asana`, or a Singer tap's `--config C --discover`). Called by `main`.
+
+pub mod commands;
+pub mod load;
+pub mod log;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::fault::{Fault, Kind};
+
+/// Reads SaaS APIs incrementally from declarative manifests, as a Singer tap.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dripfeed",
+    version,
+    about = "Reads SaaS APIs incrementally from declarative manifests, as a Singer tap",
+    long_about = "dripfeed polls a SaaS API and prints what any warehouse loader reads: Singer messages.\n\n\
+        A source is a declarative manifest in Airbyte's low-code vocabulary: a built-in one (see `dripfeed sources`) \
+        or a file of yours. Every run brings what changed since the state it is given, within the tenant's limits, \
+        and ends with a state from which the next run goes on.",
+    after_help = "Try it now, with no account: dripfeed read --source sandbox\nMore with --help.",
+    after_long_help = EXAMPLES,
+    disable_version_flag = true,
+    args_override_self = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do; none means the Singer flag form.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// Options of every verb.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  Read the sandbox, a vendor in a box, with no account and no network:
+      dripfeed read --source sandbox
+
+  Read your own manifest with your own config, and keep the state:
+      dripfeed read --source my.yaml --config acme.json > messages.jsonl
+
+  Go on from a state, into a Singer target:
+      dripfeed read --source my.yaml --config acme.json --state state.json | target-jsonl > state.new
+
+  As a Singer tap, for Meltano and shell scripts:
+      dripfeed --source my.yaml --config acme.json --discover > catalog.json
+      dripfeed --source my.yaml --config acme.json --catalog catalog.json --state state.json
+
+  Check credentials, then look at three records of one stream:
+      dripfeed check --source my.yaml --config acme.json
+      dripfeed read --source my.yaml --config acme.json --streams tasks --limit 3
+
+EXIT CODES:
+  0 done    2 usage    10 config, manifest, catalog or state refused    20 credentials refused
+  40 some streams failed, the others are whole    50 a bug    60 local files or pipes
+  69 the vendor is down    130/143 stopped by a signal, state saved";
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Verb {
+    /// Print the JSON schema of the config
+    Spec,
+    /// Check the credentials: read one record of each stream that the manifest names
+    Check,
+    /// Print the catalog: streams, fields, keys
+    Discover,
+    /// Read the chosen streams and print their records and state
+    Read,
+    /// List the built-in sources, or the streams of --source
+    Sources,
+    /// Check a manifest without config or network
+    Validate {
+        /// The manifest
+        manifest: PathBuf,
+    },
+    /// Serve the sandbox: a vendor in a box, for trials and tests
+    Sandbox(Box<crate::sandbox::Settings>),
+    /// Print a shell's completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// How output is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// SCHEMA, RECORD, STATE
+    Singer,
+    /// Airbyte protocol
+    Airbyte,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line, as singer-sdk writes them
+    Json,
+}
+
+/// How `--about` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum AboutFormat {
+    Text,
+    Json,
+    Markdown,
+}
+
+/// Options of every verb, before or after it.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// A built-in source, or the path of a manifest
+    #[arg(long, short = 's', alias = "manifest-path", value_name = "NAME|FILE", global = true, env = "DRIPFEED_SOURCE", hide_env = true, help_heading = "Input")]
+    pub source: Option<String>,
+    /// The config of a tenant: a JSON file, or ENV for TAP_<SOURCE>_… variables; may be repeated, later ones win
+    #[arg(long, short = 'c', value_name = "FILE", global = true, help_heading = "Input")]
+    pub config: Vec<String>,
+    /// Which streams and fields to read: a Singer catalog
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Input")]
+    pub catalog: Option<PathBuf>,
+    /// The older name of --catalog
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "catalog", hide_short_help = true, help_heading = "Input")]
+    pub properties: Option<PathBuf>,
+    /// Where an earlier run ended: the value of its last STATE
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Input")]
+    pub state: Option<PathBuf>,
+    /// Only these streams, with commas between
+    #[arg(long, value_name = "A,B", global = true, value_delimiter = ',', help_heading = "Selection")]
+    pub streams: Vec<String>,
+    /// Ignore the state: read everything from the start date
+    #[arg(long, global = true, help_heading = "Selection")]
+    pub full_refresh: bool,
+    /// Ignore the state of these streams
+    #[arg(long, value_name = "STREAM", global = true, help_heading = "Selection")]
+    pub reset: Vec<String>,
+    /// Stop after N records of each stream: a preview, which saves no state
+    #[arg(long, value_name = "N", global = true, help_heading = "Selection")]
+    pub limit: Option<u64>,
+    /// How to write [default: singer]
+    #[arg(long, global = true, value_enum, env = "DRIPFEED_PROTOCOL", hide_env = true, hide_short_help = true, help_heading = "Output")]
+    pub protocol: Option<Protocol>,
+    /// How to write log lines [default: text, or json when Meltano asks for it]
+    #[arg(long, global = true, value_enum, help_heading = "Output")]
+    pub log_format: Option<LogFormat>,
+    /// Say more: every request; twice for more still
+    #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count, help_heading = "Output")]
+    pub verbose: u8,
+    /// Say less: warnings and errors only
+    #[arg(long, short = 'q', global = true, help_heading = "Output")]
+    pub quiet: bool,
+    /// Singer: print the catalog
+    #[arg(long, short = 'd', global = true, help_heading = "Singer flags")]
+    pub discover: bool,
+    /// Singer: say what this tap is
+    #[arg(long, global = true, help_heading = "Singer flags")]
+    pub about: bool,
+    /// Singer: how to write --about
+    #[arg(long, global = true, value_enum, default_value = "text", hide_short_help = true, help_heading = "Singer flags")]
+    pub format: AboutFormat,
+    /// Singer: check the credentials
+    #[arg(long, global = true, num_args = 0..=1, default_missing_value = "all", value_name = "KIND", require_equals = true, help_heading = "Singer flags")]
+    pub test: Option<String>,
+    /// Print the version
+    #[arg(long, short = 'V', global = true, help_heading = "Singer flags")]
+    pub version: bool,
+}
+
+/// The source that the binary's own name says: `tap-asana`, `source-asana`.
+pub fn source_of_name(arg0: &str) -> Option<(String, Option<Protocol>)> {
+    let name = std::path::Path::new(arg0).file_stem()?.to_str()?;
+    if let Some(source) = name.strip_prefix("tap-") {
+        return Some((source.into(), None));
+    }
+    name.strip_prefix("source-").map(|source| (source.into(), Some(Protocol::Airbyte)))
+}
+
+/// Parses arguments. Help and completions come back as text to print.
+pub fn parse(args: &[std::ffi::OsString]) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(args)
+}
+
+/// Airbyte protocol is not built yet.
+pub fn protocol(options: &Options, named: Option<Protocol>) -> crate::fault::Result<Protocol> {
+    match options.protocol.or(named).unwrap_or(Protocol::Singer) {
+        Protocol::Singer => Ok(Protocol::Singer),
+        Protocol::Airbyte => {
+            Err(Fault::new(Kind::Usage, "the Airbyte protocol is not built yet in this version of dripfeed").hint("use --protocol singer"))
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The config of one tenant: the source's own part, and the `dripfeed` object.
+//!
+//! Comes in: JSON files (later ones win) or environment variables. Goes out: a [`Config`], validated.
+//! The types here are the definition of the `dripfeed` object: its JSON Schema is made from them. Called by `cli`.
+
+pub mod secret;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde_json::{Map, Value as Json, json};
+
+use crate::fault::{Fault, Result, did_you_mean};
+use crate::timefmt::Period;
+use secret::Secrets;
+
+/// The `dripfeed` object: how this tenant is read.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "dripfeed")]
+pub struct Dripfeed {
+    /// A built-in source by name, or the path of a manifest.
+    pub source: Option<String>,
+    /// The name of this account in logs, events and the state directory.
+    pub tenant: Option<String>,
+    /// The folder for what outlives a run: ledger, locks, drift.
+    pub state_dir: Option<PathBuf>,
+    /// How fast this account may be called.
+    pub pace: Pace,
+    /// Named sets of streams, each with a cadence.
+    pub tiers: BTreeMap<String, Tier>,
+    /// What to do when the vendor changes its schema.
+    pub drift: Drift,
+    /// How to close the gaps that an API's own paging leaves.
+    pub safety: Safety,
+    /// The longest that a run may take, as an ISO-8601 duration such as PT50M.
+    pub deadline: Option<IsoDuration>,
+    /// Where alerts go.
+    pub alert: Option<Alert>,
+    /// The largest page that is read, in bytes after decompression; 33554432 (32 MiB) when not said.
+    #[schemars(range(min = 1024))]
+    pub max_page_bytes: Option<u64>,
+    /// Hosts beside the manifest's own that a next link or redirect may lead to, credentials included.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// How fast one account may be called.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pace {
+    /// Every limit holds at once.
+    pub limits: Vec<Limit>,
+    /// The share of each limit that is used; 0.98 when not said.
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub headroom: Option<f64>,
+    /// The share of the limits that a backfill gets even while live runs wait; 0.1 when not said.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub backfill_floor: Option<f64>,
+    /// A name for the account, for configs that share one.
+    pub account: Option<String>,
+}
+
+/// One limit of the vendor.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Limit {
+    /// So many calls in a time.
+    Calls {
+        /// Calls.
+        #[schemars(range(min = 1))]
+        calls: u64,
+        /// In this time, as an ISO-8601 duration.
+        per: IsoDuration,
+        /// How the vendor counts.
+        #[serde(default)]
+        kind: LimitKind,
+        /// The most calls at once, for a bucket.
+        burst: Option<u64>,
+    },
+    /// So many points (GraphQL cost) in a time.
+    Points {
+        /// Points.
+        #[schemars(range(min = 1))]
+        points: u64,
+        /// In this time, as an ISO-8601 duration.
+        per: IsoDuration,
+        /// How the vendor counts.
+        #[serde(default)]
+        kind: LimitKind,
+    },
+    /// So many calls under way at once.
+    InFlight {
+        /// Calls.
+        #[schemars(range(min = 1))]
+        in_flight: u64,
+    },
+}
+
+/// How a vendor counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitKind {
+    /// Any window of that length.
+    #[default]
+    Window,
+    /// A bucket that refills.
+    Bucket,
+}
+
+/// A named set of streams.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tier {
+    /// Their names; `*` is every stream that no other tier names.
+    pub streams: Vec<String>,
+    /// When they are read: five cron fields, `H` for a value of the tenant's own.
+    #[schemars(regex(pattern = r"^\S+ \S+ \S+ \S+ \S+$"))]
+    pub schedule: Option<String>,
+}
+
+/// What to do when the vendor changes its schema.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drift {
+    /// Exceptions from the defaults.
+    pub rules: Vec<DriftRule>,
+}
+
+/// An exception from the defaults.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DriftRule {
+    /// Only this stream.
+    pub stream: Option<String>,
+    /// Only these places, as a JSON pointer in which `*` and `**` stand for any segments.
+    pub pointer: Option<String>,
+    /// Only this kind of change.
+    pub rule: Option<String>,
+    /// What is done.
+    pub policy: DriftPolicy,
+}
+
+/// What is done about a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum DriftPolicy {
+    Ignore,
+    Record,
+    Evolve,
+    Warn,
+    NullValue,
+    Quarantine,
+    FailStream,
+    FailRun,
+}
+
+/// How to close the gaps that an API's own paging leaves.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Safety {
+    /// Reads only what is at least this old.
+    pub settle: Option<IsoDuration>,
+    /// Reads this much again before the bookmark.
+    pub overlap: Option<IsoDuration>,
+    /// Reads a window again until two readings agree.
+    pub two_sweeps: Option<bool>,
+}
+
+/// Where alerts go.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Alert {
+    /// An address that takes a POST.
+    #[schemars(regex(pattern = r"^https?://"))]
+    pub webhook: String,
+    /// Signs the call.
+    #[schemars(extend("airbyte_secret" = true))]
+    pub secret: Option<String>,
+}
+
+impl std::fmt::Debug for Alert {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Alert(…)")
+    }
+}
+
+/// An ISO-8601 duration such as `PT50M`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IsoDuration(pub Period);
+
+impl<'de> Deserialize<'de> for IsoDuration {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        Period::parse(&text).map(IsoDuration).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for IsoDuration {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "IsoDuration".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^P(?:\d+Y)?(?:\d+M)?(?:\d+W)?(?:\d+D)?(?:T(?:\d+H)?(?:\d+M)?(?:\d+(?:\.\d+)?S)?)?$",
+            "examples": ["PT1H", "P1D"]
+        })
+    }
+}
+
+/// The JSON Schema of the `dripfeed` object, self-contained.
+pub fn schema() -> Json {
+    let settings = schemars::generate::SchemaSettings::draft07().with(|s| {
+        s.inline_subschemas = true;
+        s.meta_schema = None;
+    });
+    settings.into_generator().into_root_schema_for::<Dripfeed>().to_value()
+}
+
+/// The config of one tenant.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The source's part: everything but `dripfeed`.
+    pub source: Json,
+    /// Our part.
+    pub ours: Dripfeed,
+    /// What may not be shown.
+    pub secrets: Secrets,
+}
+
+/// Reads and merges the files; `ENV` among them stands for `variables`.
+pub fn load(paths: &[String], variables: &Map<String, Json>) -> Result<Config> {
+    let mut merged = Map::new();
+    for path in paths {
+        if path == "ENV" {
+            merge(&mut merged, variables.clone());
+            continue;
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| Fault::config(format!("cannot read the config {path}: {e}")))?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        if text.trim().is_empty() {
+            return Err(Fault::config(format!("the config {path} is empty")).hint("write at least {}"));
+        }
+        // serde_json's message names line and column, never a value.
+        let json: Json = serde_json::from_str(text)
+            .map_err(|e| Fault::config(format!("the config {path} is not valid JSON at line {}, column {}", e.line(), e.column())))?;
+        match json {
+            Json::Object(map) => merge(&mut merged, map),
+            _ => return Err(Fault::config(format!("the config {path} must be a JSON object"))),
+        }
+    }
+    let mut secrets = Secrets::default();
+    let mut json = Json::Object(merged);
+    secret::resolve(&mut json, "", &mut secrets)?;
+    let ours = json.as_object_mut().and_then(|map| map.shift_remove("dripfeed")).unwrap_or_else(|| json!({}));
+    let ours = read_ours(ours, &mut secrets)?;
+    Ok(Config { source: json, ours, secrets })
+}
+
+/// Later objects win, key by key and at every depth.
+fn merge(into: &mut Map<String, Json>, from: Map<String, Json>) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Json::Object(old)), Json::Object(new)) => merge(old, new),
+            (_, value) => drop(into.insert(key, value)),
+        }
+    }
+}
+
+fn read_ours(ours: Json, secrets: &mut Secrets) -> Result<Dripfeed> {
+    let schema = schema();
+    secrets.add_marked(&ours, &schema);
+    validate(&ours, &schema, "dripfeed")?;
+    serde_json::from_value(ours).map_err(|e| Fault::config(format!("config `dripfeed`: {e}")))
+}
+
+/// Checks the source's part against the manifest's `connection_specification`.
+pub fn validate_source(config: &Config, specification: &Json) -> Result<()> {
+    // Keys that start with two underscores are the platform's own.
+    let mut json = config.source.clone();
+    if let Some(map) = json.as_object_mut() {
+        map.retain(|key, _| !key.starts_with("__"));
+    }
+    validate(&json, specification, "")
+}
+
+/// Validates and says what is wrong first, where, and what is allowed; never a value.
+fn validate(json: &Json, schema: &Json, prefix: &str) -> Result<()> {
+    let validator = jsonschema::validator_for(schema)
+        .map_err(|e| Fault::config(format!("the connection specification is not a valid JSON schema: {}", e.masked())))?;
+    let Some(error) = validator.iter_errors(json).next() else { return Ok(()) };
+    let pointer = error.instance_path().to_string();
+    let mut path = prefix.to_owned();
+    for segment in pointer.split('/').skip(1) {
+        if segment.bytes().all(|b| b.is_ascii_digit()) {
+            path += &format!("[{segment}]");
+        } else {
+            path += if path.is_empty() { "" } else { "." };
+            path += segment;
+        }
+    }
+    let place = if path.is_empty() { "config".to_owned() } else { format!("config `{path}`") };
+    if let jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
+        let unknown = unexpected.first().map_or("", String::as_str);
+        let known = allowed_keys(schema, &pointer);
+        let fault = Fault::config(format!("{place} has an unknown key `{unknown}`"));
+        return Err(match did_you_mean(unknown, known.iter().map(String::as_str)) {
+            Some(name) => fault.hint(format!("did you mean `{name}`?")),
+            None => fault.hint(format!("it can hold {}", known.join(", "))),
+        });
+    }
+    Err(Fault::config(format!("{place}: {}", error.masked_with("the value"))))
+}
+
+/// The property names that `schema` declares at a pointer into an instance.
+fn allowed_keys(schema: &Json, pointer: &str) -> Vec<String> {
+    let mut at = schema;
+    for segment in pointer.split('/').skip(1) {
+        at = match &at["properties"][segment] {
+            Json::Null if at["items"].is_object() => &at["items"],
+            Json::Null => &at["additionalProperties"],
+            found => found,
+        };
+    }
+    at["properties"].as_object().map(|p| p.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// Settings from variables such as `TAP_ASANA_ACCESS_TOKEN`, typed by the specification.
+pub fn from_environment(source: &str, specification: &Json, get: impl Fn(&str) -> Option<String>) -> Map<String, Json> {
+    let prefix = format!("TAP_{}_", source.to_uppercase().replace('-', "_"));
+    let mut out = Map::new();
+    for (name, schema) in specification["properties"].as_object().into_iter().flatten() {
+        let Some(text) = get(&format!("{prefix}{}", name.to_uppercase())) else { continue };
+        let plain = match &schema["type"] {
+            Json::String(kind) => kind == "string",
+            Json::Array(kinds) => kinds.iter().any(|k| k == "string"),
+            _ => true,
+        };
+        let value = if plain { None } else { serde_json::from_str(&text).ok() };
+        out.insert(name.clone(), value.unwrap_or(Json::String(text)));
+    }
+    out
+}

@@ -1,0 +1,309 @@
+//! How later runs bring only what changed: cursors over time.
+//!
+//! Comes in: a `DatetimeBasedCursor`, and the stream's state of an earlier run. Goes out: windows to read, and a
+//! state that never runs ahead of what was read. Called by `run`, under one lock a stream. Windows, merging and the
+//! shape of the state are those of airbyte-cdk's `ConcurrentCursor`.
+
+pub mod partitions;
+pub mod ranges;
+
+use serde_json::{Map, Value as Json, json};
+use time::OffsetDateTime;
+
+use crate::fault::{Fault, Result};
+use crate::manifest::model::{Bound, IncrementalSync};
+use crate::manifest::node::{Place, Text};
+use crate::plan::{Ground, Inject, Options, Template, Vars, text_of};
+use crate::timefmt::{Format, Period};
+use ranges::{Range, Ranges};
+
+/// A cursor, compiled.
+#[derive(Debug, Clone)]
+pub struct CursorPlan {
+    /// The field of each record.
+    pub field: String,
+    /// One cursor for all partitions?
+    pub global: bool,
+    /// Are records outside the bounds dropped here?
+    pub filters: bool,
+    /// Do newest records come first, so that an old one ends the pages?
+    pub data_feed: bool,
+    format: Format,
+    formats: Vec<Format>,
+    start: OffsetDateTime,
+    end: OffsetDateTime,
+    step: Option<Period>,
+    granularity: Option<Period>,
+    lookback: Period,
+    strict: bool,
+    start_name: String,
+    end_name: String,
+    start_into: Option<Inject>,
+    end_into: Option<Inject>,
+    at: Place,
+}
+
+/// A part of time to read: bounds as they are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// From here, inclusive.
+    pub start: OffsetDateTime,
+    /// To here, inclusive as far as the API's own bounds are.
+    pub end: OffsetDateTime,
+}
+
+/// Compiles a cursor.
+pub fn build(def: &IncrementalSync, ground: &Ground) -> Result<CursorPlan> {
+    let IncrementalSync::DatetimeBasedCursor(def) = def;
+    let at = &def.at;
+    let vars = Vars::new(ground);
+    let compile = |source: &str, field: &str| Format::compile(source).map_err(|e| at.field(field, None).fault(e));
+    let format = compile(&def.datetime_format, "datetime_format")?;
+    let mut formats = Vec::new();
+    for source in def.cursor_datetime_formats.iter().flatten() {
+        formats.push(compile(source, "cursor_datetime_formats")?);
+    }
+    formats.push(format.clone());
+    let period = |text: &Option<Text>| -> Result<Option<Period>> {
+        let Some(text) = text.as_ref().filter(|t| !t.value.is_null()) else { return Ok(None) };
+        let written = Template::compile(text, &[])?.text(&vars)?;
+        Period::parse(&written).map(Some).map_err(|e| text.at.fault(e))
+    };
+    let (step, granularity) = (period(&def.step)?, period(&def.cursor_granularity)?);
+    if step.is_some() != granularity.is_some() {
+        return Err(at.fault("`step` and `cursor_granularity` must be given together, or neither"));
+    }
+    if step.is_some_and(|s| s.months < 0 || s.exact.is_negative() || s.is_zero()) {
+        return Err(at.field("step", None).fault("`step` must be longer than nothing"));
+    }
+    let end = match &def.end_datetime {
+        Some(bound) => moment(bound, &format, &vars)?,
+        None => ground.now,
+    };
+    let name = |text: &Option<Text>, default: &str| match text {
+        Some(t) => Template::compile(t, &[])?.text(&vars),
+        None => Ok(default.to_owned()),
+    };
+    let inject = |def: &Option<crate::manifest::model::RequestOption>| def.as_ref().map(|o| Inject::build(o, ground)).transpose();
+    Ok(CursorPlan {
+        field: Template::compile(&def.cursor_field, &[])?.text(&vars)?,
+        global: def.global_substream_cursor.unwrap_or(false),
+        filters: def.is_client_side_incremental.unwrap_or(false) || def.is_data_feed.unwrap_or(false),
+        data_feed: def.is_data_feed.unwrap_or(false),
+        start: moment(&def.start_datetime, &format, &vars)?,
+        end,
+        step,
+        // A zero granularity is falsy in the reference: as if there were none.
+        granularity: granularity.filter(|g| !g.is_zero()),
+        lookback: period(&def.lookback_window)?.unwrap_or_default(),
+        strict: def.is_compare_strictly.unwrap_or(false),
+        start_name: name(&def.partition_field_start, "start_time")?,
+        end_name: name(&def.partition_field_end, "end_time")?,
+        start_into: inject(&def.start_time_option)?,
+        end_into: inject(&def.end_time_option)?,
+        format,
+        formats,
+        at: at.clone(),
+    })
+}
+
+/// The time that a bound of the manifest gives.
+fn moment(bound: &Bound, format: &Format, vars: &Vars<'_>) -> Result<OffsetDateTime> {
+    let read = |text: &Text, format: &Format| -> Result<OffsetDateTime> {
+        let value = text_of(&Template::compile(text, &[])?.value(vars, crate::plan::Types::Any)?);
+        format.parse(&value).ok_or_else(|| {
+            text.at
+                .fault(format!("the time does not match the format `{}`", format.source()))
+                .hint("check the date in the config, and `datetime_format`")
+        })
+    };
+    match bound {
+        Bound::Text(text) => read(text, format),
+        Bound::MinMax(def) => {
+            let own = match def.datetime_format.as_deref().filter(|f| !f.is_empty()) {
+                Some(source) => Format::compile(source).map_err(|e| def.at.fault(e))?,
+                None => format.clone(),
+            };
+            let mut time = read(&def.datetime, &own)?;
+            let given = |t: &Option<Text>| t.clone().filter(|t| !t.value.is_null() && t.value.as_str() != Some(""));
+            if let Some(text) = given(&def.min_datetime) {
+                time = time.max(read(&text, &own)?);
+            }
+            if let Some(text) = given(&def.max_datetime) {
+                time = time.min(read(&text, &own)?);
+            }
+            Ok(time)
+        }
+    }
+}
+
+impl CursorPlan {
+    /// Reads a record's cursor value.
+    pub fn parse(&self, text: &str) -> Option<OffsetDateTime> {
+        self.formats.iter().find_map(|f| f.parse(text))
+    }
+
+    /// Writes a time as requests and state do. A format that cannot tell an offset gets UTC: the reference
+    /// writes the record's local time there, which the next run then takes for UTC.
+    pub fn write(&self, time: OffsetDateTime) -> String {
+        if self.format.tells_offset() {
+            self.format.format(time)
+        } else {
+            self.format.format(time.to_offset(time::UtcOffset::UTC))
+        }
+    }
+
+    /// A fresh cursor, or one that goes on from a state; `more_lookback` seconds are looked at again beside the
+    /// manifest's own window.
+    pub fn begin(&self, state: Option<&Map<String, Json>>, more_lookback: u64) -> Result<Cursor> {
+        let ranges = match state {
+            Some(state) if state.get("state_type").and_then(Json::as_str) == Some("date-range") => self.read_ranges(state)?,
+            Some(state) if state.get(&self.field).is_some_and(|v| !v.is_null()) => {
+                let value = state.get(&self.field).map(text_of).unwrap_or_default();
+                let at = self.parse(&value).ok_or_else(|| self.unreadable())?.max(self.start);
+                Ranges::of(vec![Range { start: self.start, end: at, newest: Some(at) }])
+            }
+            _ => Ranges::of(vec![Range { start: self.start, end: self.start, newest: Some(self.start) }]),
+        };
+        let seconds = i64::try_from(more_lookback).unwrap_or(i64::MAX).min(100 * 366 * 86_400);
+        let more = Period { months: 0, exact: time::Duration::seconds(seconds) };
+        let lookback = if more_lookback > 0 && self.lookback.months == 0 && more.exact > self.lookback.exact { more } else { self.lookback };
+        // Only the state's own date-range keys are ours; others are kept as they came.
+        let mut kept = state.cloned().unwrap_or_default();
+        for ours in ["state_type", "slices", "legacy", "replication_key", "replication_key_value"] {
+            kept.shift_remove(ours);
+        }
+        Ok(Cursor { previous: ranges.list.first().map(|r| r.newest.unwrap_or(r.start)), ranges, lookback, kept })
+    }
+
+    fn unreadable(&self) -> Fault {
+        Fault::config(format!("the state's `{}` is no time in any of the stream's formats", self.field))
+            .at(&self.at.site)
+            .hint("give the state of this stream from this source, or start again without state")
+    }
+
+    fn read_ranges(&self, state: &Map<String, Json>) -> Result<Ranges> {
+        let slices = state.get("slices").and_then(Json::as_array).ok_or_else(|| self.unreadable())?;
+        let time = |slice: &Json, key: &str| -> Result<OffsetDateTime> {
+            let text = slice.get(key).and_then(Json::as_str).ok_or_else(|| self.unreadable())?;
+            self.parse(text).or_else(|| crate::timefmt::parse_iso(text)).ok_or_else(|| self.unreadable())
+        };
+        let mut list = Vec::new();
+        for slice in slices {
+            let newest = if slice["most_recent_cursor_value"].is_null() { None } else { Some(time(slice, "most_recent_cursor_value")?) };
+            list.push(Range { start: time(slice, "start")?, end: time(slice, "end")?, newest });
+        }
+        if list.is_empty() {
+            list.push(Range { start: self.start, end: self.start, newest: Some(self.start) });
+        }
+        Ok(Ranges::of(list))
+    }
+
+    /// The variables of a window: its bounds under their names.
+    pub fn names(&self, window: &Window) -> [(String, String); 2] {
+        [(self.start_name.clone(), self.write(window.start)), (self.end_name.clone(), self.write(window.end))]
+    }
+
+    /// What a window adds to requests.
+    pub fn options(&self, window: &Window, options: &mut Options) {
+        for (inject, time) in [(&self.start_into, window.start), (&self.end_into, window.end)] {
+            if let Some(inject) = inject {
+                inject.put(json!(self.write(time)), options);
+            }
+        }
+    }
+
+    /// The field under which people know the cursor, with its value, for Singer's bookmarks.
+    pub fn shown(&self, state: &Json) -> Option<Json> {
+        let find = |object: &Json| object.get(&self.field).filter(|v| !v.is_null()).cloned();
+        find(state).or_else(|| find(&state["state"]))
+    }
+
+    fn merge_gap(&self) -> Period {
+        self.granularity.unwrap_or(Period { months: 0, exact: time::Duration::milliseconds(1) })
+    }
+}
+
+/// A cursor at work: one stream's, or one partition's.
+#[derive(Debug, Clone)]
+pub struct Cursor {
+    ranges: Ranges,
+    lookback: Period,
+    previous: Option<OffsetDateTime>,
+    kept: Map<String, Json>,
+}
+
+impl Cursor {
+    /// What is still to be read, oldest first.
+    pub fn windows(&self, plan: &CursorPlan) -> Vec<Window> {
+        let mut out = Vec::new();
+        let list = &self.ranges.list;
+        let (Some(first), Some(last)) = (list.first(), list.last()) else { return out };
+        let before = |t: OffsetDateTime| plan.granularity.and_then(|g| g.before(t)).unwrap_or(t);
+        let after = |t: OffsetDateTime| plan.granularity.and_then(|g| g.after(t)).unwrap_or(t);
+        if plan.start < first.start {
+            split(plan, plan.start, before(first.start), &mut out);
+        }
+        for pair in list.windows(2) {
+            split(plan, after(pair[0].end), before(pair[1].start), &mut out);
+        }
+        let lower = self.lookback.before(last.end).unwrap_or(plan.start).max(plan.start);
+        split(plan, lower, plan.end, &mut out);
+        // Bounds are what is sent: no finer than the format.
+        for window in &mut out {
+            window.start = plan.format.parse(&plan.write(window.start)).unwrap_or(window.start);
+            window.end = plan.format.parse(&plan.write(window.end)).unwrap_or(window.end);
+        }
+        out
+    }
+
+    /// Does a client-side filter keep a record with this cursor value?
+    pub fn keeps(&self, plan: &CursorPlan, value: OffsetDateTime) -> bool {
+        let from = self.previous.map_or(plan.start, |p| self.lookback.before(p).unwrap_or(plan.start).max(plan.start));
+        from <= value && value <= plan.end
+    }
+
+    /// A window was read wholly; `newest` is the highest cursor value seen in it.
+    pub fn close(&mut self, plan: &CursorPlan, window: &Window, newest: Option<OffsetDateTime>) {
+        self.ranges.add(Range { start: window.start, end: window.end, newest }, plan.merge_gap());
+    }
+
+    /// The point up to which everything was read.
+    pub fn position(&self) -> Option<OffsetDateTime> {
+        let first = self.ranges.list.first()?;
+        let now = first.newest.unwrap_or(first.start);
+        Some(self.previous.map_or(now, |p| p.max(now)))
+    }
+
+    /// The state to save.
+    pub fn state(&self, plan: &CursorPlan) -> Map<String, Json> {
+        let mut state = self.kept.clone();
+        if let Some(position) = self.position() {
+            state.insert(plan.field.clone(), json!(plan.write(position)));
+        }
+        state
+    }
+}
+
+/// Cuts `[lower, upper]` into steps.
+fn split(plan: &CursorPlan, lower: OffsetDateTime, upper: OffsetDateTime, out: &mut Vec<Window>) {
+    if lower > upper || lower == upper && (plan.granularity.is_none() || plan.strict) {
+        return;
+    }
+    let step = |t: OffsetDateTime| plan.step.and_then(|s| s.after(t)).filter(|next| *next > t);
+    let mut start = lower;
+    loop {
+        match step(start) {
+            Some(next) if next < upper => {
+                let end = plan.granularity.and_then(|g| g.before(next)).unwrap_or(next);
+                out.push(Window { start, end });
+                start = next;
+            }
+            _ => {
+                out.push(Window { start, end: upper });
+                return;
+            }
+        }
+    }
+}
+

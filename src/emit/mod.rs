@@ -1,0 +1,106 @@
+//! Everything that is written to stdout.
+//!
+//! Comes in: [`Message`]s from the threads that read, over one bounded channel. Goes out: whole lines. The
+//! only code that may write to stdout. Called by `run` (sends) and `cli` (drains).
+
+pub mod catalog;
+pub mod singer;
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use crate::fault::{Fault, Kind, Result};
+
+/// What the threads that read have to say.
+#[derive(Debug)]
+pub enum Message {
+    /// A stream begins.
+    Begin(Arc<str>),
+    /// What its records look like: before the first of them.
+    Schema {
+        /// The line, newline included.
+        line: Vec<u8>,
+    },
+    /// Records as finished lines.
+    Records {
+        /// The lines, newlines included.
+        lines: Vec<u8>,
+        /// How many.
+        count: u64,
+    },
+    /// A stream's state, which covers every record of it that was sent before.
+    State {
+        /// The stream.
+        stream: Arc<str>,
+        /// Its state; none for a stream that keeps none.
+        state: Option<Json>,
+        /// Its cursor field and value, for people.
+        replication: Option<(String, Json)>,
+    },
+    /// A stream ended.
+    End(Arc<str>),
+}
+
+/// Stdout, in large pieces.
+#[derive(Debug)]
+pub struct Sink<W: Write> {
+    out: W,
+    buffer: Vec<u8>,
+}
+
+/// Written at once when more than this waits.
+const BUFFER: usize = 256 << 10;
+
+impl<W: Write> Sink<W> {
+    /// A sink over `out`.
+    pub fn new(out: W) -> Self {
+        Sink { out, buffer: Vec::with_capacity(BUFFER + (64 << 10)) }
+    }
+
+    /// Takes whole lines.
+    pub fn lines(&mut self, lines: &[u8]) -> Result<()> {
+        if self.buffer.len() + lines.len() > BUFFER {
+            self.drain()?;
+        }
+        if lines.len() > BUFFER {
+            return write_all(&mut self.out, lines);
+        }
+        self.buffer.extend_from_slice(lines);
+        Ok(())
+    }
+
+    /// Takes a JSON value as one line.
+    pub fn json(&mut self, value: &Json) -> Result<()> {
+        let mut line = serde_json::to_vec(value).map_err(|e| Fault::bug(e.to_string()))?;
+        line.push(b'\n');
+        self.lines(&line)
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        if !self.buffer.is_empty() {
+            write_all(&mut self.out, &self.buffer)?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes out everything taken so far.
+    pub fn flush(&mut self) -> Result<()> {
+        self.drain()?;
+        self.out.flush().map_err(|e| closed(&e))
+    }
+}
+
+fn write_all(out: &mut impl Write, bytes: &[u8]) -> Result<()> {
+    out.write_all(bytes).map_err(|e| closed(&e))
+}
+
+fn closed(error: &io::Error) -> Fault {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        Fault::new(Kind::Downstream, "the reader of stdout is gone").hint("see the target's own log; its last state is where to go on")
+    } else {
+        Fault::local("cannot write to stdout", error)
+    }
+}

@@ -1,0 +1,180 @@
+//! One typed error for the whole program.
+//!
+//! Comes in: what went wrong, said by the stage that saw it. Goes out: a [`Fault`] whose
+//! [`Kind`] alone decides what happens next (does the stream stop, do the others go on, which
+//! exit code). Called by every folder; names none of them.
+//!
+//! A message says what, where and what to do. It never holds a secret or a record's value.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What a fault is about; decides how far it reaches and the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The command line does not make sense. Exit 2.
+    Usage,
+    /// Config, manifest, catalog or state were refused. Exit 10, nothing was requested.
+    Config,
+    /// The vendor refused the credentials (401, or 403 before anything worked). Exit 20.
+    Auth,
+    /// The vendor answered something that cannot be trusted; costs the stream. Exit 40.
+    Data,
+    /// The vendor stays down or unreachable after all retries; costs the stream. Exit 69.
+    Unavailable,
+    /// This machine's files or pipes failed. Exit 60.
+    Local,
+    /// The reader of stdout is gone. Exit 60, and nothing more can be said there.
+    Downstream,
+    /// A signal asked to stop; what was finished is saved. Exit 128 + signal.
+    Signal(i32),
+    /// An error in dripfeed itself. Exit 50.
+    Bug,
+}
+
+impl Kind {
+    /// The exit code of a run that ends with this kind (`design.md` §9).
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Usage => 2,
+            Kind::Config => 10,
+            Kind::Auth => 20,
+            Kind::Data => 40,
+            Kind::Unavailable => 69,
+            Kind::Local | Kind::Downstream => 60,
+            Kind::Signal(n) => u8::try_from(128 + n).unwrap_or(128),
+            Kind::Bug => 50,
+        }
+    }
+
+    /// Rank among the faults of one run: the run ends with the code of the gravest.
+    pub fn gravity(self) -> u8 {
+        match self {
+            Kind::Signal(_) => 9,
+            Kind::Bug => 8,
+            Kind::Local | Kind::Downstream => 7,
+            Kind::Usage | Kind::Config => 6,
+            Kind::Auth => 5,
+            Kind::Unavailable => 3,
+            Kind::Data => 1,
+        }
+    }
+}
+
+/// A place in a text the user wrote: file, line and the path inside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// Name of the file as the user gave it.
+    pub file: Arc<str>,
+    /// 1-based line, 0 when unknown (a manifest inside a config).
+    pub line: u32,
+    /// `streams[2].retriever.paginator.page_size`; empty for the file itself.
+    pub path: Arc<str>,
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        if !self.path.is_empty() {
+            write!(f, " at `{}`", self.path)?;
+        }
+        Ok(())
+    }
+}
+
+/// An error, with all that its reader needs to act on it.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// Decides what happens next.
+    pub kind: Kind,
+    /// What happened, in the user's words: lower-case start, no final period.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Where in the user's files.
+    pub site: Option<Site>,
+    /// The stream that it costs.
+    pub stream: Option<Arc<str>>,
+}
+
+/// Result with a [`Fault`].
+pub type Result<T> = std::result::Result<T, Fault>;
+
+impl Fault {
+    /// A fault of `kind` saying `message`.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Fault { kind, message: message.into(), hint: None, site: None, stream: None }
+    }
+
+    /// Config, manifest, catalog or state refused (exit 10).
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::new(Kind::Config, message)
+    }
+
+    /// The vendor's answer cannot be used (exit 40).
+    pub fn data(message: impl Into<String>) -> Self {
+        Self::new(Kind::Data, message)
+    }
+
+    /// An error of ours (exit 50).
+    pub fn bug(message: impl Into<String>) -> Self {
+        Self::new(Kind::Bug, message)
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds where, unless a nearer place is known already.
+    #[must_use]
+    pub fn at(mut self, site: &Site) -> Self {
+        self.site.get_or_insert_with(|| site.clone());
+        self
+    }
+
+    /// Adds the stream, unless one is named already.
+    #[must_use]
+    pub fn of_stream(mut self, stream: &Arc<str>) -> Self {
+        self.stream.get_or_insert_with(|| stream.clone());
+        self
+    }
+
+    /// Reading or writing `what` failed on this machine.
+    pub fn local(what: impl fmt::Display, error: &std::io::Error) -> Self {
+        Self::new(Kind::Local, format!("{what}: {error}"))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(site) = &self.site {
+            write!(f, "{site}: ")?;
+        }
+        if let Some(stream) = &self.stream {
+            write!(f, "stream `{stream}`: ")?;
+        }
+        f.write_str(&self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// The name among `known` that `given` was probably meant to be.
+pub fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|name| (strsim::normalized_damerau_levenshtein(given, name), name))
+        .filter(|(likeness, _)| *likeness > 0.55)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}

@@ -1,0 +1,383 @@
+//! Sends requests and gets answers, with tries, waits and limits.
+//!
+//! Comes in: a [`request::Prepared`] and an [`retry::ErrorPlan`]. Goes out: an [`Outcome`]: a page to read, or none
+//! because the manifest ignores the error; else a fault. Called by `run`, from several threads. Credentials leave for the
+//! manifest's own origin only.
+
+pub mod request;
+pub mod retry;
+
+use std::io::Read as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json};
+use ureq::http::{HeaderMap, Request};
+
+use crate::fault::{Fault, Kind, Result};
+use crate::plan::Ground;
+use crate::stop::Stop;
+use request::{Prepared, join, origin_of};
+use retry::{Action, ErrorPlan};
+
+/// Redirects that are followed in a row.
+const MAX_REDIRECTS: usize = 10;
+/// The reference gives up on a request after so long, in seconds.
+const MAX_SECONDS: f64 = 600.0;
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Reply {
+    /// Its status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, decompressed.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|v| v.to_str().ok())
+    }
+
+    /// The headers as an object; with `any_case` under lower-case names as well as the usual spelling.
+    pub fn headers_json(&self, any_case: bool) -> Json {
+        let mut map = Map::new();
+        for (name, value) in &self.headers {
+            let value = Json::String(String::from_utf8_lossy(value.as_bytes()).into_owned());
+            if any_case {
+                map.insert(name.as_str().into(), value.clone());
+            }
+            map.insert(usual_case(name.as_str()), value);
+        }
+        if !any_case && let Some(link) = self.header("link") {
+            map.insert("link".into(), links(link));
+        }
+        Json::Object(map)
+    }
+}
+
+/// `content-type` as `Content-Type`: the spelling that servers use, which HTTP/1 libraries do not keep.
+fn usual_case(name: &str) -> String {
+    let parts = name.split('-').map(|part| {
+        let mut chars = part.chars();
+        chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
+    });
+    parts.collect::<Vec<String>>().join("-")
+}
+
+/// A `Link` header as `{rel: {url, rel, …}}`, as `requests` parses it.
+fn links(header: &str) -> Json {
+    let mut out = Map::new();
+    for part in header.split(", <").flat_map(|p| p.split(",<")) {
+        let (url, parameters) = part.split_once(';').unwrap_or((part, ""));
+        let url = url.trim_matches(['<', '>', ' ', '\'', '"']);
+        let mut link = Map::new();
+        link.insert("url".into(), url.into());
+        for parameter in parameters.split(';') {
+            if let Some((key, value)) = parameter.split_once('=') {
+                let clean = |t: &str| Json::String(t.trim_matches(['>', ' ', '\'', '"']).into());
+                link.insert(key.trim_matches([' ', '"', '\'']).into(), clean(value));
+            }
+        }
+        let rel = link.get("rel").and_then(Json::as_str).unwrap_or(url).to_owned();
+        out.insert(rel, Json::Object(link));
+    }
+    Json::Object(out)
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A page to read.
+    Page(Reply),
+    /// An error that the manifest ignores: no records, no more pages.
+    Nothing,
+}
+
+/// What happens while a request is under way, for logs and metrics.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// An answer came, after so long.
+    Answered {
+        /// The request.
+        request: &'a Prepared,
+        /// Its status.
+        status: u16,
+        /// How long it took.
+        took: Duration,
+        /// Bytes of its body.
+        bytes: usize,
+    },
+    /// The request is tried again, after so many seconds.
+    Retrying {
+        /// The request.
+        request: &'a Prepared,
+        /// Why.
+        reason: &'a str,
+        /// Tries so far.
+        tries: u32,
+        /// Seconds.
+        wait: f64,
+        /// Did the vendor say that it is too much?
+        limited: bool,
+    },
+    /// An error is ignored, as the manifest says.
+    Ignored {
+        /// The request.
+        request: &'a Prepared,
+        /// What the manifest or the reference says about it.
+        reason: &'a str,
+    },
+}
+
+/// Hears of events.
+pub type Listener = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
+
+/// Limits of a run.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Largest body after decompression, in bytes.
+    pub max_page_bytes: u64,
+    /// Hosts beside the manifest's own that may be asked.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// Sends requests. Shared by all threads of a run.
+pub struct Fetcher {
+    agent: ureq::Agent,
+    limits: Limits,
+    ground: Arc<Ground>,
+    stop: Arc<Stop>,
+    listener: Listener,
+    calls: AtomicU64,
+    reached: AtomicBool,
+}
+
+impl Fetcher {
+    /// A fetcher for one run.
+    pub fn new(limits: Limits, ground: Arc<Ground>, stop: Arc<Stop>, listener: Listener) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("dripfeed/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(Duration::from_secs(10)))
+            .timeout_recv_response(Some(Duration::from_secs(120)))
+            .timeout_recv_body(Some(Duration::from_secs(300)))
+            .tls_config(
+                ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build(),
+            )
+            .build();
+        Fetcher {
+            agent: ureq::Agent::new_with_config(config),
+            limits,
+            ground,
+            stop,
+            listener,
+            calls: AtomicU64::new(0),
+            reached: AtomicBool::new(false),
+        }
+    }
+
+    /// Requests sent so far.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Sends a request until its handler is content.
+    pub fn send(&self, request: &Prepared, plan: &ErrorPlan) -> Result<Outcome> {
+        self.check_host(&request.url, &request.origin)?;
+        let mut tries = 0;
+        let mut waited = 0.0;
+        loop {
+            self.stop.check()?;
+            tries += 1;
+            let (reply, action, message, transient) = match self.once(request) {
+                Ok(reply) => {
+                    let verdict = plan.judge(&reply, &request.url, &self.ground)?;
+                    match verdict.action {
+                        Action::Success => {
+                            self.reached.store(true, Ordering::Relaxed);
+                            return Ok(Outcome::Page(reply));
+                        }
+                        Action::Ignore => {
+                            (self.listener)(&Event::Ignored { request, reason: &verdict.message });
+                            // An ignored answer that is fine in itself is read and paged as usual.
+                            return Ok(if reply.status < 400 { Outcome::Page(reply) } else { Outcome::Nothing });
+                        }
+                        Action::Fail => return Err(self.refused(&reply, request, &verdict.message)),
+                        action => {
+                            let transient = reply.status == 408 || reply.status == 429 || reply.status >= 500;
+                            (Some(reply), action, verdict.message, transient)
+                        }
+                    }
+                }
+                Err(Trouble::Final(fault)) => return Err(fault),
+                Err(Trouble::Passing(message)) => (None, Action::Retry, message, true),
+            };
+            if tries > plan.max_retries || waited > MAX_SECONDS {
+                let kind = if transient { Kind::Unavailable } else { Kind::Data };
+                let told = reply.as_ref().and_then(retry::vendor_error).map(|t| format!(" (the vendor says: {t})")).unwrap_or_default();
+                let fault = Fault::new(kind, format!("{message}{told}, after {tries} tries of {}", shown(request)));
+                return Err(if action == Action::RateLimited {
+                    fault.hint("the vendor's rate limit is used up: run less often, or set dripfeed.pace.limits")
+                } else {
+                    fault
+                });
+            }
+            let wait = self.wait(plan, reply.as_ref(), tries)?;
+            waited += wait;
+            let limited = action == Action::RateLimited;
+            (self.listener)(&Event::Retrying { request, reason: &message, tries, wait, limited });
+            self.stop.sleep(Duration::from_secs_f64(wait.min(86_400.0)))?;
+        }
+    }
+
+    /// Seconds before the next try. What manifest or server name is a floor with a tenth of jitter on top;
+    /// else exponential from one second with full jitter.
+    fn wait(&self, plan: &ErrorPlan, reply: Option<&Reply>, tries: u32) -> Result<f64> {
+        if let Some(seconds) = plan.wait(reply, tries, &self.ground)? {
+            return Ok(seconds * (1.0 + 0.1 * random()));
+        }
+        let named = reply.filter(|r| r.status == 429 || r.status == 503).and_then(|r| r.header("retry-after"));
+        let named = named.and_then(|t| t.trim().parse::<f64>().ok().or_else(|| retry::until_date(t, self.ground.now)));
+        if let Some(seconds) = named.filter(|s| s.is_finite() && *s >= 0.0) {
+            return Ok(seconds * (1.0 + 0.1 * random()));
+        }
+        let top = 2f64.powi(i32::try_from(tries - 1).unwrap_or(10).min(10));
+        Ok(top * (0.1 + 0.9 * random()))
+    }
+
+    /// The fault for an answer that ends the stream.
+    fn refused(&self, reply: &Reply, request: &Prepared, message: &str) -> Fault {
+        let told = retry::vendor_error(reply).map(|t| format!(" The vendor says: {t}")).unwrap_or_default();
+        let text = format!("{message}{told} ({})", shown(request));
+        match reply.status {
+            401 => Fault::new(Kind::Auth, text).hint("check the credentials in the config"),
+            403 if !self.reached.load(Ordering::Relaxed) => {
+                Fault::new(Kind::Auth, text).hint("check the credentials in the config, and what they may read")
+            }
+            403 => Fault::data(text).hint("the credentials work elsewhere: check that they may read this stream"),
+            _ => Fault::data(text),
+        }
+    }
+
+    /// One exchange, redirects on the same origin included.
+    fn once(&self, request: &Prepared) -> std::result::Result<Reply, Trouble> {
+        let mut url = request.url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let reply = self.exchange(request, &url)?;
+            let location = reply.header("location").filter(|_| matches!(reply.status, 301 | 302 | 303 | 307 | 308));
+            let Some(location) = location else { return Ok(reply) };
+            let base = url.rsplit_once('/').map_or(url.as_str(), |(b, _)| b);
+            url = join(base, location);
+            self.check_host(&url, &request.origin).map_err(|f| {
+                Trouble::Final(Fault { message: format!("a redirect was not followed: {}", f.message), ..f })
+            })?;
+        }
+        Err(Trouble::Final(Fault::data(format!("more than {MAX_REDIRECTS} redirects in a row: {}", shown(request)))))
+    }
+
+    /// Refuses an address at which the credentials have no business.
+    fn check_host(&self, url: &str, origin: &str) -> Result<()> {
+        let Some(target) = origin_of(url) else {
+            return Err(Fault::data("the address of the next request is not a URL"));
+        };
+        let host = target.split_once("://").map_or("", |(_, h)| h);
+        if target == origin || self.limits.allowed_hosts.iter().any(|h| h.eq_ignore_ascii_case(host)) {
+            return Ok(());
+        }
+        Err(Fault::data(format!("an address at {target} is not the manifest's own ({origin}): the credentials would go to another host"))
+            .hint(format!("if this is right, add \"{host}\" to dripfeed.allowed_hosts in the config")))
+    }
+
+    fn exchange(&self, request: &Prepared, url: &str) -> std::result::Result<Reply, Trouble> {
+        let started = std::time::Instant::now();
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let mut builder = Request::builder().method(request.method.as_str()).uri(url);
+        for (name, value) in &request.headers {
+            builder = builder.header(name, value);
+        }
+        if let Some(content_type) = request.body.as_ref().and_then(|b| b.content_type)
+            && !request.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case("content-type"))
+        {
+            builder = builder.header("Content-Type", content_type);
+        }
+        let bad = |e: &dyn std::fmt::Display| Trouble::Final(Fault::data(format!("the request cannot be sent: {e} ({})", shown(request))));
+        let sent = match &request.body {
+            Some(body) => {
+                if request.method == "GET" {
+                    // A GET may carry a body (search APIs), which ureq sends only when told to.
+                    let built = builder.body(()).map_err(|e| bad(&e))?;
+                    let mut get = self.agent.get(url);
+                    if let Some(headers) = get.headers_mut() {
+                        *headers = built.headers().clone();
+                    }
+                    get.force_send_body().send(body.bytes.as_slice())
+                } else {
+                    self.agent.run(builder.body(body.bytes.as_slice()).map_err(|e| bad(&e))?)
+                }
+            }
+            None => self.agent.run(builder.body(()).map_err(|e| bad(&e))?),
+        };
+        let mut response = sent.map_err(|e| trouble(&e, request))?;
+        let limit = self.limits.max_page_bytes;
+        let mut body = Vec::new();
+        let reader = response.body_mut().with_config().limit(u64::MAX).reader();
+        let read = reader.take(limit + 1).read_to_end(&mut body);
+        read.map_err(|e| Trouble::Passing(format!("the answer broke off: {e}")))?;
+        if body.len() as u64 > limit {
+            return Err(Trouble::Final(
+                Fault::data(format!("the page is larger than {limit} bytes ({})", shown(request)))
+                    .hint("ask for smaller pages, or raise dripfeed.max_page_bytes"),
+            ));
+        }
+        let reply = Reply { status: response.status().as_u16(), headers: response.headers().clone(), body };
+        (self.listener)(&Event::Answered { request, status: reply.status, took: started.elapsed(), bytes: reply.body.len() });
+        Ok(reply)
+    }
+}
+
+/// Why an exchange gave no answer.
+enum Trouble {
+    /// It may work next time.
+    Passing(String),
+    /// It will not.
+    Final(Fault),
+}
+
+fn trouble(error: &ureq::Error, request: &Prepared) -> Trouble {
+    match error {
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
+            Trouble::Final(Fault::data(format!("the request cannot be sent: {error} ({})", shown(request))))
+        }
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_) => Trouble::Final(
+            Fault::new(Kind::Unavailable, format!("TLS with the vendor failed: {error} ({})", shown(request)))
+                .hint("a company's own CA can be given by SSL_CERT_FILE"),
+        ),
+        other => Trouble::Passing(other.to_string()),
+    }
+}
+
+/// A request for people: method and address without its query, where secrets may stand.
+pub fn shown(request: &Prepared) -> String {
+    let address = request.url.split(['?', '#']).next().unwrap_or(&request.url);
+    let address = match (address.split_once("://"), address.split_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) if !rest.is_empty() => format!("{scheme}://{rest}"),
+        _ => address.to_owned(),
+    };
+    format!("{} {address}", request.method)
+}
+
+/// A number from 0 to 1, for jitter.
+fn random() -> f64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    let bits = RandomState::new().hash_one(std::time::Instant::now()) >> 11;
+    #[allow(clippy::cast_precision_loss)]
+    let fraction = bits as f64 / (1u64 << 53) as f64;
+    fraction
+}

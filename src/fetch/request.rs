@@ -1,0 +1,438 @@
+//! What one request is: from a manifest's templates to method, address, headers and body.
+//!
+//! Comes in: a requester's definition, compiled once; then the variables of a slice and page, and what
+//! authenticator, paginator and slicer add. Goes out: a [`Prepared`] request. Called by `run` for each page. Order of
+//! keys, dropped values, collisions and encodings are those of airbyte-cdk's `HttpRequester` and of `requests`.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value as Json};
+
+use crate::fault::{Fault, Result};
+use crate::jinja::quote_plus;
+use crate::manifest::model::HttpRequester;
+use crate::manifest::node::{Place, Text};
+use crate::plan::{self, Options, Template, Types, Vars, text_of};
+use crate::pyjson;
+
+/// A mapping of templates, or one template that gives it.
+#[derive(Debug, Clone)]
+enum Fields {
+    None,
+    Map(Vec<(Template, Template)>),
+    Text(Template),
+    /// Nested, for JSON bodies.
+    Deep(Deep),
+}
+
+#[derive(Debug, Clone)]
+enum Deep {
+    Leaf(Template),
+    Map(Vec<(Template, Deep)>),
+    List(Vec<Deep>),
+}
+
+/// A requester, compiled.
+#[derive(Debug, Clone)]
+pub struct RequestPlan {
+    base: Template,
+    path: Option<Template>,
+    method: String,
+    params: Fields,
+    headers: Fields,
+    data: Fields,
+    json: Fields,
+    at: Place,
+}
+
+/// A body as it goes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Its `Content-Type`, if it has one.
+    pub content_type: Option<&'static str>,
+}
+
+/// A request, ready to be sent.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// GET, POST, …
+    pub method: String,
+    /// The whole address.
+    pub url: String,
+    /// The origin (scheme, host, port) that the manifest named: credentials go nowhere else.
+    pub origin: String,
+    /// Headers in order.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Option<Body>,
+}
+
+/// Compiles a requester; `extra` are further names that its templates may use.
+pub fn build(def: &HttpRequester, extra: &[String]) -> Result<RequestPlan> {
+    let names: Vec<&str> = plan::REQUEST.iter().copied().chain(extra.iter().map(String::as_str)).collect();
+    let (base, path) = match (&def.url, &def.url_base) {
+        (Some(url), _) => (url, None),
+        (None, Some(base)) => (base, def.path.as_ref()),
+        (None, None) => return Err(def.at.fault("`url` or `url_base` is missing")),
+    };
+    let method = def.http_method.as_deref().unwrap_or("GET").to_uppercase();
+    if !["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str()) {
+        return Err(def.at.fault(format!("`http_method: {method}` is not supported")));
+    }
+    if def.request_body_data.is_some() && def.request_body_json.is_some() {
+        return Err(def.at.fault("only one of `request_body_data` and `request_body_json` can be given"));
+    }
+    let flat = |text: &Option<Text>| fields(text.as_ref(), &names);
+    Ok(RequestPlan {
+        base: Template::compile(base, &names)?,
+        path: path.map(|p| Template::compile(p, &names)).transpose()?,
+        method,
+        params: flat(&def.request_parameters)?,
+        headers: flat(&def.request_headers)?,
+        data: flat(&def.request_body_data)?,
+        json: match def.request_body_json.as_ref().map(|t| (&t.value, &t.at)) {
+            None => Fields::None,
+            Some((value @ Json::Object(_), at)) => Fields::Deep(deep(value, at, &names)?),
+            Some((value, at)) => Fields::Text(Template::of(value, at, &names)?),
+        },
+        at: def.at.clone(),
+    })
+}
+
+fn fields(text: Option<&Text>, names: &[&str]) -> Result<Fields> {
+    let Some(text) = text else { return Ok(Fields::None) };
+    match &text.value {
+        Json::Null => Ok(Fields::None),
+        Json::Object(map) => {
+            let pairs = map.iter().filter(|(key, _)| *key != "$parameters" && *key != "type").map(|(key, value)| {
+                let at = text.at.field(key, None);
+                Ok((Template::of(&Json::String(key.clone()), &at, names)?, Template::of(value, &at, names)?))
+            });
+            Ok(Fields::Map(pairs.collect::<Result<_>>()?))
+        }
+        Json::String(s) if s.is_empty() => Ok(Fields::None),
+        value => Ok(Fields::Text(Template::of(value, &text.at, names)?)),
+    }
+}
+
+fn deep(value: &Json, at: &Place, names: &[&str]) -> Result<Deep> {
+    Ok(match value {
+        Json::Object(map) => {
+            let pairs = map.iter().map(|(key, value)| {
+                let at = at.field(key, None);
+                Ok((Template::of(&Json::String(key.clone()), &at, names)?, deep(value, &at, names)?))
+            });
+            Deep::Map(pairs.collect::<Result<_>>()?)
+        }
+        Json::Array(items) => Deep::List(items.iter().map(|item| deep(item, at, names)).collect::<Result<_>>()?),
+        leaf => Deep::Leaf(Template::of(leaf, at, names)?),
+    })
+}
+
+impl Deep {
+    fn value(&self, vars: &Vars<'_>) -> Result<Json> {
+        Ok(match self {
+            Deep::Leaf(template) => template.value_if_any(vars, Types::Any)?.unwrap_or(Json::Null),
+            Deep::List(items) => Json::Array(items.iter().map(|i| i.value(vars)).collect::<Result<_>>()?),
+            Deep::Map(pairs) => {
+                let mut out = Map::new();
+                for (key, value) in pairs {
+                    let value = value.value(vars)?;
+                    if !value.is_null() {
+                        out.insert(key.text(vars)?, value);
+                    }
+                }
+                Json::Object(out)
+            }
+        })
+    }
+}
+
+/// What a channel of the requester gives: fields, or one raw text.
+enum Given {
+    Fields(Map<String, Json>),
+    Text(String),
+}
+
+impl Fields {
+    fn eval(&self, vars: &Vars<'_>, types: Types) -> Result<Given> {
+        Ok(Given::Fields(match self {
+            Fields::None => Map::new(),
+            Fields::Map(pairs) => {
+                let mut out = Map::new();
+                for (key, value) in pairs {
+                    if let Some(value) = value.value_if_any(vars, types)? {
+                        out.insert(key.text(vars)?, value);
+                    }
+                }
+                out
+            }
+            Fields::Text(template) => match template.value_if_any(vars, Types::Any)? {
+                Some(Json::Object(map)) => map,
+                Some(other) => return Ok(Given::Text(text_of(&other))),
+                None => Map::new(),
+            },
+            Fields::Deep(deep) => match deep.value(vars)? {
+                Json::Object(map) => map,
+                _ => Map::new(),
+            },
+        }))
+    }
+}
+
+impl RequestPlan {
+    /// Prepares a request. `added` are the options of authenticator, paginator and slicer, in that order;
+    /// `token_path` replaces the path when the page token is one.
+    pub fn prepare(&self, vars: &Vars<'_>, added: [Options; 3], token_path: Option<&str>) -> Result<Prepared> {
+        let base = self.base.text(vars)?;
+        let path = match (token_path, &self.path) {
+            (Some(token), _) => Some(token.to_owned()),
+            (None, Some(path)) => Some(path.text(vars)?.trim_start_matches('/').to_owned()),
+            (None, None) => None,
+        };
+        let url = match path {
+            Some(path) => join(&base, &path),
+            None => base.clone(),
+        };
+        let origin = origin_of(&base).ok_or_else(|| {
+            self.base.at().fault("the address of the request is not a URL").hint("it must start with https:// or http://")
+        })?;
+        let own = |fields: &Fields, types| fields.eval(vars, types);
+        let [auth, page, slice] = added;
+        let mut params = self.fields(own(&self.params, Types::StrOrList)?)?;
+        let mut headers = self.fields(own(&self.headers, Types::Any)?)?;
+        for options in [&auth, &page, &slice] {
+            self.merge(&mut params, &options.params)?;
+            self.merge(&mut headers, &options.headers)?;
+        }
+        let mut body = None;
+        if self.method != "DELETE" {
+            let data = own(&self.data, Types::StrOrList)?;
+            let json = own(&self.json, Types::Any)?;
+            let extra_data = [&auth.data, &page.data, &slice.data];
+            let extra_json = [&auth.json, &page.json, &slice.json];
+            body = match data {
+                Given::Text(text) if extra_data.iter().all(|m| m.is_empty()) => {
+                    Some(Body { bytes: text.into_bytes(), content_type: None })
+                }
+                Given::Text(_) => return Err(self.at.fault("a text body cannot be combined with options in `body_data`")),
+                Given::Fields(mut data) => {
+                    for more in extra_data {
+                        self.merge(&mut data, more)?;
+                    }
+                    (!data.is_empty()).then(|| Body {
+                        bytes: encode(&data).into_bytes(),
+                        content_type: Some("application/x-www-form-urlencoded"),
+                    })
+                }
+            };
+            let mut json = self.fields(json)?;
+            for more in extra_json {
+                self.merge_deep(&mut json, more)?;
+            }
+            if !json.is_empty() {
+                if body.is_some() {
+                    return Err(self.at.fault("the request has both a form and a JSON body"));
+                }
+                let bytes = pyjson::dumps(&Json::Object(json)).into_bytes();
+                body = Some(Body { bytes, content_type: Some("application/json") });
+            }
+        }
+        let mut sent = Vec::with_capacity(headers.len());
+        for (name, value) in &headers {
+            if !value.is_null() {
+                sent.push((name.clone(), text_of(value)));
+            }
+        }
+        Ok(Prepared { method: self.method.clone(), url: with_query(&url, &params), origin, headers: sent, body })
+    }
+
+    fn fields(&self, given: Given) -> Result<Map<String, Json>> {
+        match given {
+            Given::Fields(map) => Ok(map),
+            Given::Text(text) if text.is_empty() => Ok(Map::new()),
+            Given::Text(_) => Err(self.at.fault("request options must give a mapping")),
+        }
+    }
+
+    fn collision(&self, key: &str) -> Fault {
+        self.at
+            .fault(format!("the request option `{key}` is set twice"))
+            .hint("a parameter, header or field may come from the requester, the authenticator, the paginator or the slicer, but from one of them only")
+    }
+
+    fn merge(&self, into: &mut Map<String, Json>, from: &Map<String, Json>) -> Result<()> {
+        for (key, value) in from {
+            if into.contains_key(key) {
+                return Err(self.collision(key));
+            }
+            into.insert(key.clone(), value.clone());
+        }
+        Ok(())
+    }
+
+    fn merge_deep(&self, into: &mut Map<String, Json>, from: &Map<String, Json>) -> Result<()> {
+        for (key, value) in from {
+            match (into.get_mut(key), value) {
+                (None, value) => drop(into.insert(key.clone(), value.clone())),
+                (Some(Json::Object(old)), Json::Object(new)) => self.merge_deep(old, new)?,
+                (Some(old), new) if *old == *new => {}
+                _ => return Err(self.collision(key)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `key=value` pairs as `urlencode(doseq=True)` writes them; null elements of a list are skipped.
+fn encode(fields: &Map<String, Json>) -> String {
+    let mut out = String::new();
+    for (key, value) in fields {
+        let one = std::slice::from_ref(value);
+        let values = value.as_array().map_or(one, Vec::as_slice);
+        for value in values.iter().filter(|v| !v.is_null()) {
+            if !out.is_empty() {
+                out.push('&');
+            }
+            out.push_str(&quote_plus(key));
+            out.push('=');
+            out.push_str(&quote_plus(&text_of(value)));
+        }
+    }
+    out
+}
+
+/// Adds query parameters; one that the address holds already with the same value is left out.
+fn with_query(url: &str, params: &Map<String, Json>) -> String {
+    let (address, fragment) = url.split_once('#').map_or((url, ""), |(a, _)| (a, ""));
+    debug_assert!(fragment.is_empty());
+    let present = address.split_once('?').map_or("", |(_, q)| q);
+    let mut seen: Vec<(String, String)> = Vec::new();
+    for pair in present.split('&').filter(|p| !p.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let key = decode(key);
+        if !seen.iter().any(|(k, _)| *k == key) {
+            seen.push((key, decode(value)));
+        }
+    }
+    let mut params = params.clone();
+    params.retain(|key, value| !seen.iter().any(|(k, v)| k == key && *v == text_of(value)));
+    let mut out = requote(address);
+    let query = encode(&params);
+    if !query.is_empty() {
+        out.push(if address.contains('?') { '&' } else { '?' });
+        out.push_str(&query);
+    }
+    out
+}
+
+/// Resolves `%41` and `+`.
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let hex = text.get(i + 1..i + 3).and_then(|h| u8::from_str_radix(h, 16).ok());
+        match (bytes[i], hex) {
+            (b'%', Some(b)) => {
+                out.push(b);
+                i += 2;
+            }
+            (b'+', _) => out.push(b' '),
+            (b, _) => out.push(b),
+        }
+        i += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Percent-encodes what may not stand in an address; what is encoded already stays, as `requests` does.
+fn requote(url: &str) -> String {
+    let mut out = String::with_capacity(url.len());
+    let bytes = url.as_bytes();
+    for (i, b) in bytes.iter().enumerate() {
+        let encoded = *b == b'%' && bytes.get(i + 1..i + 3).is_some_and(|h| h.iter().all(u8::is_ascii_hexdigit));
+        if encoded || b.is_ascii_alphanumeric() || b"-._~!#$&'()*+,/:;=?@[]".contains(b) {
+            out.push(*b as char);
+        } else {
+            let _ = write!(out, "%{b:02X}");
+        }
+    }
+    out
+}
+
+/// `scheme://host:port` of an address, in lower case.
+pub fn origin_of(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let scheme = scheme.to_ascii_lowercase();
+    if scheme != "http" && scheme != "https" {
+        return None;
+    }
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    let host = authority.rsplit_once('@').map_or(authority, |(_, h)| h).to_ascii_lowercase();
+    let default = if scheme == "http" { ":80" } else { ":443" };
+    let host = host.strip_suffix(default).unwrap_or(&host);
+    (!host.is_empty()).then(|| format!("{scheme}://{host}"))
+}
+
+/// Joins base and path as the reference does: a base gets its `/`, then RFC 3986 resolution.
+pub fn join(base: &str, path: &str) -> String {
+    if path.is_empty() {
+        return base.to_owned();
+    }
+    if has_scheme(path) {
+        return path.to_owned();
+    }
+    let base = if base.ends_with('/') { base.to_owned() } else { format!("{base}/") };
+    let (head, _) = base.split_once('#').unwrap_or((&base, ""));
+    let (head, _) = head.split_once('?').unwrap_or((head, ""));
+    let start = head.find("://").map_or(0, |i| i + 3);
+    let root = head[start..].find('/').map_or(head.len(), |i| start + i);
+    if let Some(rest) = path.strip_prefix("//") {
+        return format!("{}//{rest}", &head[..start.saturating_sub(2)]);
+    }
+    let (path, tail) = path.find(['?', '#']).map_or((path, ""), |i| path.split_at(i));
+    if path.is_empty() {
+        return format!("{head}{tail}");
+    }
+    let full = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        let folder = head[root..].rfind('/').map_or("/", |i| &head[root..=root + i]);
+        format!("{folder}{path}")
+    };
+    format!("{}{}{tail}", &head[..root], without_dots(&full))
+}
+
+fn has_scheme(path: &str) -> bool {
+    let Some((scheme, _)) = path.split_once(':') else { return false };
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+}
+
+/// Resolves `.` and `..` in a path.
+fn without_dots(path: &str) -> String {
+    let mut out: Vec<&str> = Vec::new();
+    let segments: Vec<&str> = path.split('/').collect();
+    let last = segments.len() - 1;
+    for (i, segment) in segments.iter().enumerate() {
+        match *segment {
+            "." => {
+                if i == last {
+                    out.push("");
+                }
+            }
+            ".." => {
+                if out.len() > 1 {
+                    out.pop();
+                }
+                if i == last {
+                    out.push("");
+                }
+            }
+            other => out.push(other),
+        }
+    }
+    out.join("/")
+}

@@ -1,0 +1,376 @@
+//! What is done about an answer: take it, try again, give up.
+//!
+//! Comes in: an error handler's definition; then a status with headers and body, or a transport error. Goes
+//! out: a [`Verdict`], and how long to wait. Called by [`super::Fetcher`]. The default table, the order of filters and
+//! handlers, and the fields that an error text is looked for in are those of airbyte-cdk.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+use serde_json::{Value as Json, json};
+use time::OffsetDateTime;
+
+use super::Reply;
+use crate::fault::{Fault, Result};
+use crate::manifest::model::{self, Backoff, HttpResponseFilter};
+use crate::manifest::node::Text;
+use crate::plan::{self, Ground, Template, Vars};
+
+/// What to do with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Use it.
+    Success,
+    /// Leave it: no records, no more pages.
+    Ignore,
+    /// The stream fails.
+    Fail,
+    /// Try again.
+    Retry,
+    /// Try again; the vendor says it is too much.
+    RateLimited,
+}
+
+/// An answer, judged.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// What to do.
+    pub action: Action,
+    /// What to say.
+    pub message: String,
+    /// Did a filter of the manifest say so?
+    pub filtered: bool,
+}
+
+/// An error handler, compiled.
+#[derive(Debug, Clone, Default)]
+pub struct ErrorPlan {
+    handlers: Vec<Handler>,
+    backoffs: Vec<Wait>,
+    /// Tries after the first.
+    pub max_retries: u32,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Handler {
+    filters: Vec<Filter>,
+}
+
+#[derive(Debug, Clone)]
+struct Filter {
+    action: Option<Action>,
+    codes: BTreeSet<u64>,
+    contains: Option<String>,
+    predicate: Option<Template>,
+    message: Option<Template>,
+}
+
+#[derive(Debug, Clone)]
+enum Wait {
+    Constant { seconds: Template, jitter: Option<Template> },
+    Exponential { factor: Option<Template> },
+    Header { name: Template, regex: Option<Regex>, longest: Option<Template> },
+    UntilHeader { name: Template, regex: Option<Regex>, shortest: Option<Template> },
+}
+
+/// Compiles an error handler.
+pub fn build(def: Option<&model::ErrorHandler>, ground: &Ground) -> Result<ErrorPlan> {
+    let mut plan = ErrorPlan { max_retries: 5, ..ErrorPlan::default() };
+    match def {
+        None => plan.handlers.push(Handler::default()),
+        Some(def) => collect(def, ground, &mut plan)?,
+    }
+    Ok(plan)
+}
+
+fn collect(def: &model::ErrorHandler, ground: &Ground, plan: &mut ErrorPlan) -> Result<()> {
+    match def {
+        model::ErrorHandler::CompositeErrorHandler(def) => {
+            if def.error_handlers.is_empty() {
+                return Err(def.at.fault("`error_handlers` is empty"));
+            }
+            for handler in &def.error_handlers {
+                collect(handler, ground, plan)?;
+            }
+        }
+        model::ErrorHandler::DefaultErrorHandler(def) => {
+            if plan.handlers.is_empty() {
+                if let Some(retries) = &def.max_retries {
+                    let n = Template::compile(retries, &[])?.number(&Vars::new(ground))?;
+                    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+                    let n = n.clamp(0.0, 1000.0) as u32;
+                    plan.max_retries = n;
+                }
+            }
+            let filters = def.response_filters.iter().flatten().map(filter).collect::<Result<_>>()?;
+            plan.handlers.push(Handler { filters });
+            for backoff in def.backoff_strategies.iter().flatten() {
+                plan.backoffs.push(wait(backoff)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn filter(def: &HttpResponseFilter) -> Result<Filter> {
+    let action = match def.action.as_deref() {
+        None => None,
+        Some("SUCCESS") => Some(Action::Success),
+        Some("IGNORE") => Some(Action::Ignore),
+        Some("FAIL") => Some(Action::Fail),
+        Some("RETRY") => Some(Action::Retry),
+        Some("RATE_LIMITED") => Some(Action::RateLimited),
+        Some(later @ ("RESET_PAGINATION" | "REDUCE_PAGE_SIZE" | "SPLIT_REQUEST_WINDOW" | "REFRESH_TOKEN_THEN_RETRY")) => {
+            return Err(def.at.fault(format!("`action: {later}` is not built yet in this version of dripfeed")));
+        }
+        Some(other) => {
+            return Err(def
+                .at
+                .fault(format!("`action: {other}` does not exist"))
+                .hint("it can be SUCCESS, IGNORE, FAIL, RETRY or RATE_LIMITED"));
+        }
+    };
+    if def.http_codes.is_none() && def.predicate.is_none() && def.error_message_contains.is_none() {
+        return Err(def.at.fault("the filter matches nothing: `http_codes`, `predicate` and `error_message_contains` are all missing"));
+    }
+    let template = |text: &Option<Text>| {
+        text.as_ref().filter(|t| t.value.as_str() != Some("")).map(|t| Template::compile(t, plan::ANSWER)).transpose()
+    };
+    Ok(Filter {
+        action,
+        codes: def.http_codes.iter().flatten().copied().collect(),
+        contains: def.error_message_contains.clone().filter(|t| !t.is_empty()),
+        predicate: template(&def.predicate)?,
+        message: template(&def.error_message)?,
+    })
+}
+
+fn wait(def: &Backoff) -> Result<Wait> {
+    let template = |t: &Text| Template::compile(t, &["response", "headers", "last_page_size"]);
+    let optional = |t: &Option<Text>| t.as_ref().filter(|t| !t.value.is_null()).map(template).transpose();
+    let pattern = |p: &Option<String>, at: &crate::manifest::node::Place| {
+        // Python's `match`: at the start of the text.
+        let compile = |p: &String| regex::RegexBuilder::new(&format!("^(?:{p})")).size_limit(1 << 20).build();
+        p.as_ref().filter(|p| !p.is_empty()).map(compile).transpose().map_err(|e| at.fault(format!("`regex` does not compile: {e}")))
+    };
+    Ok(match def {
+        Backoff::ConstantBackoffStrategy(d) => {
+            Wait::Constant { seconds: template(&d.backoff_time_in_seconds)?, jitter: optional(&d.jitter_range_in_seconds)? }
+        }
+        Backoff::ExponentialBackoffStrategy(d) => Wait::Exponential { factor: optional(&d.factor)? },
+        Backoff::WaitTimeFromHeader(d) => Wait::Header {
+            name: template(&d.header)?,
+            regex: pattern(&d.regex, &d.at)?,
+            longest: optional(&d.max_waiting_time_in_seconds)?,
+        },
+        Backoff::WaitUntilTimeFromHeader(d) => Wait::UntilHeader {
+            name: template(&d.header)?,
+            regex: pattern(&d.regex, &d.at)?,
+            shortest: optional(&d.min_wait)?,
+        },
+    })
+}
+
+impl ErrorPlan {
+    /// Does judging need the decoded body even when the status is fine?
+    fn looks_inside(&self) -> bool {
+        self.handlers.iter().flat_map(|h| &h.filters).any(|f| f.predicate.is_some() || f.contains.is_some())
+    }
+
+    /// Judges an answer.
+    pub fn judge(&self, reply: &Reply, url: &str, ground: &Ground) -> Result<Verdict> {
+        let fine = reply.status < 400;
+        let asked = self.handlers.iter().flat_map(|h| &h.filters).any(|f| f.codes.contains(&reply.status.into()));
+        if fine && !asked && !self.looks_inside() {
+            return Ok(Verdict { action: Action::Success, message: String::new(), filtered: false });
+        }
+        let json: Json = serde_json::from_slice(&reply.body).unwrap_or_else(|_| json!({}));
+        let headers = reply.headers_json(true);
+        let url = Json::String(url.split(['?', '#']).next().unwrap_or(url).to_owned());
+        let vars = Vars { response: Some(&json), headers: Some(&headers), request_url: Some(&url), ..Vars::new(ground) };
+        let mut last = None;
+        for handler in &self.handlers {
+            let verdict = handler.judge(reply, &json, &vars)?;
+            // A composite goes on only after FAIL and RATE_LIMITED.
+            if matches!(verdict.action, Action::Success | Action::Retry | Action::Ignore) {
+                return Ok(verdict);
+            }
+            last = Some(verdict);
+        }
+        last.ok_or_else(|| Fault::bug("an error plan without handlers"))
+    }
+
+    /// How long the manifest's strategies say to wait before try number `tries` + 1; nothing when they
+    /// say nothing.
+    pub fn wait(&self, reply: Option<&Reply>, tries: u32, ground: &Ground) -> Result<Option<f64>> {
+        let json: Json = reply.and_then(|r| serde_json::from_slice(&r.body).ok()).unwrap_or_else(|| json!({}));
+        let headers = reply.map_or_else(|| json!({}), |r| r.headers_json(true));
+        let vars = Vars { response: Some(&json), headers: Some(&headers), ..Vars::new(ground) };
+        for backoff in &self.backoffs {
+            if let Some(seconds) = backoff.seconds(reply, tries, &vars)?
+                && seconds > 0.0
+            {
+                return Ok(Some(seconds));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Handler {
+    fn judge(&self, reply: &Reply, json: &Json, vars: &Vars<'_>) -> Result<Verdict> {
+        let default = default_verdict(reply, json);
+        for filter in &self.filters {
+            let Some(action) = filter.action else { continue };
+            if !filter.matches(reply, json, vars)? {
+                continue;
+            }
+            let message = match &filter.message {
+                Some(template) => template.text(vars)?,
+                None => String::new(),
+            };
+            let message = if message.is_empty() { default.message } else { message };
+            return Ok(Verdict { action, message, filtered: true });
+        }
+        Ok(default)
+    }
+}
+
+impl Filter {
+    fn matches(&self, reply: &Reply, json: &Json, vars: &Vars<'_>) -> Result<bool> {
+        if self.codes.contains(&reply.status.into()) {
+            return Ok(true);
+        }
+        if let Some(predicate) = &self.predicate
+            && predicate.truth(&Vars { hide_config: true, ..*vars })?
+        {
+            return Ok(true);
+        }
+        Ok(self.contains.as_ref().is_some_and(|part| error_text(json, &reply.body).contains(part)))
+    }
+}
+
+/// What the reference does with a status that no filter speaks of.
+fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
+    let say = |action, text: &str| Verdict {
+        action,
+        message: format!("HTTP Status Code: {}. Error: {text}", reply.status),
+        filtered: false,
+    };
+    match reply.status {
+        0..400 => Verdict { action: Action::Success, message: String::new(), filtered: false },
+        400 => say(Action::Fail, "Bad request. Please check your request parameters."),
+        401 => say(Action::Fail, "Unauthorized. Please ensure you are authenticated correctly."),
+        403 => say(Action::Fail, "Forbidden. You don't have permission to access this resource."),
+        404 => say(Action::Fail, "Not found. The requested resource was not found on the server."),
+        405 => say(Action::Fail, "Method not allowed. Please check your request method."),
+        408 => say(Action::Retry, "Request timeout."),
+        429 => say(Action::RateLimited, "Too many requests."),
+        500 => say(Action::Retry, "Internal server error."),
+        502 => say(Action::Retry, "Bad gateway."),
+        503 => say(Action::Retry, "Service unavailable."),
+        504 => say(Action::Retry, "Gateway timeout."),
+        other => {
+            let text = error_text(json, b"");
+            let told = if text.is_empty() { String::new() } else { format!(": {}", shorten(&text)) };
+            Verdict { action: Action::Retry, message: format!("the vendor answered HTTP {other}{told}"), filtered: false }
+        }
+    }
+}
+
+/// The first 200 characters.
+fn shorten(text: &str) -> String {
+    let cut: String = text.chars().take(200).collect();
+    if cut.len() < text.len() { cut + "…" } else { cut }
+}
+
+/// The error text of a body: the first of the usual fields that says something, else the body if it is no JSON.
+fn error_text(json: &Json, body: &[u8]) -> String {
+    const FIELDS: [&str; 12] = [
+        "message", "messages", "error", "errors", "failures", "failure", "detail", "err", "error_message", "msg", "reason",
+        "status_message",
+    ];
+    fn find(json: &Json, depth: u8) -> Option<String> {
+        if depth > 20 {
+            return None;
+        }
+        match json {
+            Json::String(s) => Some(s.clone()).filter(|s| !s.is_empty()),
+            Json::Array(items) => {
+                let parts: Vec<String> = items.iter().filter_map(|i| find(i, depth + 1)).collect();
+                (!parts.is_empty()).then(|| parts.join(", "))
+            }
+            Json::Object(map) => {
+                let first = FIELDS.iter().find_map(|f| map.get(*f).filter(|v| !matches!(v, Json::Null | Json::Bool(false))))?;
+                find(first, depth + 1)
+            }
+            _ => None,
+        }
+    }
+    find(json, 0).unwrap_or_else(|| {
+        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+        if is_json { String::new() } else { String::from_utf8_lossy(body).into_owned() }
+    })
+}
+
+impl Wait {
+    fn seconds(&self, reply: Option<&Reply>, tries: u32, vars: &Vars<'_>) -> Result<Option<f64>> {
+        let header = |name: &Template, regex: &Option<Regex>| -> Result<Option<String>> {
+            let name = name.text(vars)?;
+            let Some(value) = reply.and_then(|r| r.header(&name)) else { return Ok(None) };
+            Ok(match regex {
+                Some(regex) => regex.find(value).map(|m| m.as_str().to_owned()),
+                None => Some(value.to_owned()),
+            })
+        };
+        Ok(match self {
+            Wait::Constant { seconds, jitter } => {
+                let jitter = jitter.as_ref().map_or(Ok(0.0), |j| j.number(vars))?;
+                Some(seconds.number(vars)? + jitter * super::random())
+            }
+            Wait::Exponential { factor } => {
+                let factor = factor.as_ref().map_or(Ok(5.0), |f| f.number(vars))?;
+                Some(factor * 2f64.powi(i32::try_from(tries).unwrap_or(30).min(30)))
+            }
+            Wait::Header { name, regex, longest } => {
+                let Some(text) = header(name, regex)? else { return Ok(None) };
+                // Beyond the reference: a date, as RFC 9110 allows for Retry-After.
+                let seconds = text.trim().parse().ok().or_else(|| until_date(&text, vars.ground.now));
+                if let (Some(seconds), Some(longest)) = (seconds, longest)
+                    && seconds >= longest.number(vars)?
+                {
+                    return Err(Fault::new(
+                        crate::fault::Kind::Unavailable,
+                        format!("the vendor asks to wait {seconds} s, which `max_waiting_time_in_seconds` forbids"),
+                    )
+                    .at(&longest.at().site));
+                }
+                seconds
+            }
+            Wait::UntilHeader { name, regex, shortest } => {
+                let shortest = shortest.as_ref().map(|s| s.number(vars)).transpose()?;
+                let until = header(name, regex)?.and_then(|t| t.trim().parse::<f64>().ok());
+                let Some(until) = until else { return Ok(shortest) };
+                #[allow(clippy::cast_precision_loss)]
+                let wait = until - vars.ground.now.unix_timestamp() as f64;
+                match shortest {
+                    Some(s) => Some(wait.max(s)),
+                    None => Some(wait).filter(|w| *w > 0.0),
+                }
+            }
+        })
+    }
+}
+
+/// Seconds until an HTTP date.
+pub(super) fn until_date(text: &str, now: OffsetDateTime) -> Option<f64> {
+    let then = OffsetDateTime::from(httpdate::parse_http_date(text.trim()).ok()?);
+    Some((then - now).as_seconds_f64().max(0.0))
+}
+
+/// The text of a vendor's error for people, as far as it can be told.
+pub fn vendor_error(reply: &Reply) -> Option<String> {
+    let json: Json = serde_json::from_slice(&reply.body).ok()?;
+    Some(shorten(&error_text(&json, b""))).filter(|t| !t.is_empty())
+}
+

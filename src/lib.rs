@@ -1,0 +1,32 @@
+//! dripfeed: a Singer tap that runs declarative manifests.
+//!
+//! The way of one record: `cli` loads a manifest and compiles it to a plan (`manifest`, `plan`, `run::build`); `run`
+//! takes slices of streams (`slice`, `cursor`), prepares requests (`fetch::request`, `auth`, `page`), sends them (`fetch`),
+//! walks each answer once (`extract`, over `scan`), shapes its records (`shape`) and hands whole lines to the one writer
+//! (`emit`), which writes a state only after the records that it covers (`state`).
+//!
+//! Arrows run one way: `cli` → `run` → the stages → `plan` → `manifest` → `fault`. Stages never name each other;
+//! `tests/layers.rs` holds this.
+
+pub mod auth;
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod cursor;
+pub mod emit;
+pub mod extract;
+pub mod fault;
+pub mod fetch;
+pub mod jinja;
+pub mod manifest;
+pub mod page;
+pub mod plan;
+pub mod pyjson;
+pub mod run;
+pub mod sandbox;
+pub mod scan;
+pub mod shape;
+pub mod slice;
+pub mod state;
+pub mod stop;
+pub mod timefmt;

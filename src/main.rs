@@ -1,0 +1,41 @@
+//! The binary: arguments in, exit code out. Signals become a wish to stop; a second one ends the process at once.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use dripfeed::cli::{self, commands};
+use dripfeed::fault::Kind;
+use dripfeed::stop::Stop;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().collect();
+    let stop = Arc::new(Stop::default());
+    if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) {
+        let stop = stop.clone();
+        std::thread::spawn(move || {
+            for signal in &mut signals {
+                if stop.asked().is_some() {
+                    signal_hook::low_level::exit(128 + signal);
+                }
+                stop.ask(Kind::Signal(signal));
+            }
+        });
+    }
+    let named = args.first().and_then(|a| cli::source_of_name(&a.to_string_lossy()));
+    let cli = match cli::parse(&args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to stdout and ends well; usage errors go to stderr with 2.
+            let code = error.exit_code();
+            return if error.print().is_ok() { ExitCode::from(u8::try_from(code).unwrap_or(2)) } else { ExitCode::from(60) };
+        }
+    };
+    if let Err(fault) = cli::protocol(&cli.options, named.as_ref().and_then(|(_, p)| *p)) {
+        dripfeed::cli::log::Log::new(cli.options.log_format, 0, false).line(dripfeed::cli::log::Level::Error, &fault.to_string());
+        return ExitCode::from(fault.kind.exit_code());
+    }
+    let source = named.map(|(source, _)| source);
+    ExitCode::from(commands::run(&cli, source.as_deref(), &stop, std::io::stdout()))
+}

@@ -1,0 +1,77 @@
+//! Loads a manifest: text to typed components.
+//!
+//! Comes in: YAML text with the name of its file, or the JSON of a manifest inside a config. Goes out: a
+//! [`Manifest`]; a fault names file, line and path. Called by `cli`; nothing is requested here.
+
+pub mod model;
+pub mod node;
+pub mod refs;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::fault::{Fault, Result};
+use node::{Kind, Node, Place, Read};
+
+/// Largest manifest text, in bytes: ten times the largest known.
+const MAX_BYTES: usize = 16 << 20;
+
+/// A manifest, typed.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// Its components.
+    pub source: model::DeclarativeSource,
+    /// The name of its source: the file's stem, or a built-in's name.
+    pub name: Arc<str>,
+    /// Where its schema files stand, if it came from a file.
+    pub folder: Option<PathBuf>,
+}
+
+impl Manifest {
+    /// Reads a file.
+    pub fn from_file(path: &Path) -> Result<Manifest> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Fault::config(format!("cannot read the manifest {shown}: {e}")).hint("--source takes a built-in source (see `dripfeed sources`) or a file")
+        })?;
+        let stem = path.file_stem().map_or_else(|| "manifest".into(), |s| s.to_string_lossy().into_owned());
+        let folder = path.parent().map(|p| if p.as_os_str().is_empty() { PathBuf::from(".") } else { p.to_path_buf() });
+        Self::from_yaml(&text, &shown, &stem, folder)
+    }
+
+    /// Reads a text.
+    pub fn from_yaml(text: &str, file: &str, name: &str, folder: Option<PathBuf>) -> Result<Manifest> {
+        if text.len() > MAX_BYTES {
+            return Err(Fault::config(format!("the manifest {file} is larger than {} MiB", MAX_BYTES >> 20)));
+        }
+        Self::from_node(&node::parse_yaml(text, file)?, file, name, folder)
+    }
+
+    /// Reads the JSON of a manifest, as `__injected_declarative_manifest` holds it.
+    pub fn from_json(json: &serde_json::Value) -> Result<Manifest> {
+        Self::from_node(&Node::from_json(json), "__injected_declarative_manifest", "manifest", None)
+    }
+
+    fn from_node(root: &Node, file: &str, name: &str, folder: Option<PathBuf>) -> Result<Manifest> {
+        let top = Place::top(file);
+        if root.as_map().is_none() {
+            return Err(top.fault("a manifest is a mapping with `version`, `check` and `streams`"));
+        }
+        let mut root = refs::resolve(root, file)?;
+        if let Kind::Map(map) = &mut root.kind {
+            map.entry("type".into()).or_insert_with(|| Node::text("DeclarativeSource", 0));
+        }
+        let root = refs::propagate(root);
+        if root.get("type").and_then(Node::as_str) != Some("DeclarativeSource") {
+            return Err(top.fault("the root of a manifest has type `DeclarativeSource`"));
+        }
+        let mut source = model::DeclarativeSource::read(&root, &top)?;
+        // Pydantic's default; the reference asks for no more of a spec than an object.
+        if let Some(spec) = &mut source.spec
+            && spec.connection_specification.is_null()
+        {
+            spec.connection_specification = serde_json::json!({"type": "object"});
+        }
+        Ok(Manifest { source, name: name.into(), folder })
+    }
+}

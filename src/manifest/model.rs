@@ -1,0 +1,594 @@
+//! The components of a declarative manifest that dripfeed runs: one definition each.
+//!
+//! Comes in: nodes, through [`super::node::Read`]. Goes out: typed definitions, which each stage's `build`
+//! compiles. The names and fields are those of airbyte-cdk's `declarative_component_schema.yaml`;
+//! fields under `later` and components under `later` exist there and are refused here, by name.
+
+use serde_json::Value as Json;
+
+use super::node::{OneOrMany, Text, choice, component};
+
+component! {
+    /// The root of a manifest.
+    DeclarativeSource {
+        /// Which streams prove that a connection works.
+        check: CheckStream,
+        /// The streams.
+        streams: Vec<DeclarativeStream>,
+        /// What the config must look like.
+        spec: Option<Spec>,
+        /// How many slices are read at a time.
+        concurrency_level: Option<ConcurrencyLevel>,
+    }
+    later { dynamic_streams, api_budget, stream_groups, advanced_auth }
+}
+
+component! {
+    /// The streams that prove a connection.
+    CheckStream {
+        /// Their names.
+        stream_names: Option<Vec<String>>,
+    }
+    later { dynamic_streams_check_configs, config_overrides }
+}
+
+component! {
+    /// How many slices are read at a time.
+    ConcurrencyLevel {
+        /// A number, or a template over config.
+        default_concurrency: Text,
+        /// The most that a template may give.
+        max_concurrency: Option<u64>,
+    }
+}
+
+component! {
+    /// What the config must look like.
+    Spec {
+        /// A JSON schema.
+        connection_specification: Json,
+        /// Where its documentation stands.
+        documentation_url: Option<String>,
+        /// How a form may log in (carried, not acted upon).
+        advanced_auth: Option<Json>,
+    }
+    later { config_normalization_rules }
+}
+
+component! {
+    /// A stream.
+    DeclarativeStream {
+        /// Its name.
+        name: Option<Text>,
+        /// How its records are fetched.
+        retriever: Retriever,
+        /// Which fields identify a record.
+        primary_key: Option<Json>,
+        /// What a record looks like.
+        schema_loader: Option<OneOrMany<SchemaLoader>>,
+        /// What is done to each record.
+        transformations: Option<Vec<Transformation>>,
+        /// How later runs bring only what changed.
+        incremental_sync: Option<IncrementalSync>,
+    }
+    later { state_migrations, file_uploader }
+}
+
+choice! {
+    /// How records are fetched.
+    Retriever { SimpleRetriever } later { AsyncRetriever }
+}
+
+component! {
+    /// Requests, page by page, and the records in them.
+    SimpleRetriever {
+        /// What is requested.
+        requester: Requester,
+        /// Where the records stand in an answer.
+        record_selector: RecordSelector,
+        /// How the next page is asked for.
+        paginator: Option<Paginator>,
+        /// Which requests beside the first there are.
+        partition_router: Option<OneOrMany<PartitionRouter>>,
+        /// Sends the router's options with the first page only.
+        ignore_stream_slicer_parameters_on_paginated_requests: Option<bool>,
+        /// What the body of an answer is.
+        decoder: Option<Decoder>,
+    }
+    later { additional_query_properties, pagination_reset, page_size_reduction, request_window_splitting }
+}
+
+choice! {
+    /// What the body of an answer is.
+    Decoder { JsonDecoder } later {
+        JsonlDecoder, JsonItemsDecoder, CsvDecoder, XmlDecoder, IterableDecoder, GzipDecoder, ZipfileDecoder, CompositeRawDecoder,
+    }
+}
+
+component! {
+    /// A body of JSON.
+    JsonDecoder {}
+}
+
+choice! {
+    /// What is requested.
+    Requester { HttpRequester } later {}
+}
+
+component! {
+    /// An HTTP request.
+    HttpRequester {
+        /// The whole address (newer manifests).
+        url: Option<Text>,
+        /// The address up to the path.
+        url_base: Option<Text>,
+        /// The path.
+        path: Option<Text>,
+        /// GET when not said.
+        http_method: Option<String>,
+        /// Who asks.
+        authenticator: Option<Authenticator>,
+        /// Query parameters.
+        request_parameters: Option<Text>,
+        /// Headers.
+        request_headers: Option<Text>,
+        /// A form, or a text.
+        request_body_data: Option<Text>,
+        /// A JSON body.
+        request_body_json: Option<Text>,
+        /// What is done about errors.
+        error_handler: Option<ErrorHandler>,
+        /// Keeps answers for streams that read the same pages (a hint: parents are read once a run here).
+        use_cache: Option<bool>,
+    }
+    later { request_body, query_properties, fetch_properties_from_endpoint }
+}
+
+choice! {
+    /// Who asks.
+    Authenticator { ApiKeyAuthenticator, BearerAuthenticator, BasicHttpAuthenticator, NoAuth } later {
+        OAuthAuthenticator, SelectiveAuthenticator, SessionTokenAuthenticator, LegacySessionTokenAuthenticator, JwtAuthenticator,
+    }
+}
+
+component! {
+    /// A key in a header, parameter or body.
+    ApiKeyAuthenticator {
+        /// The key.
+        api_token: Option<Text>,
+        /// The header (the older way to say where).
+        header: Option<Text>,
+        /// Where it goes.
+        inject_into: Option<RequestOption>,
+    }
+}
+
+component! {
+    /// `Authorization: Bearer`.
+    BearerAuthenticator {
+        /// The token.
+        api_token: Text,
+    }
+}
+
+component! {
+    /// `Authorization: Basic`.
+    BasicHttpAuthenticator {
+        /// The user.
+        username: Text,
+        /// Their password.
+        password: Option<Text>,
+    }
+}
+
+component! {
+    /// Nobody asks.
+    NoAuth {}
+}
+
+component! {
+    /// Where in a request a value goes.
+    RequestOption {
+        /// `request_parameter`, `header`, `body_data` or `body_json`.
+        inject_into: String,
+        /// Under which name.
+        field_name: Option<Text>,
+        /// At which path of a JSON body.
+        field_path: Option<Vec<Text>>,
+    }
+}
+
+choice! {
+    /// What is done about errors.
+    ErrorHandler { DefaultErrorHandler, CompositeErrorHandler } later {}
+}
+
+component! {
+    /// Filters over answers, then the reference's default table.
+    DefaultErrorHandler {
+        /// Asked in order; the first that matches decides.
+        response_filters: Option<Vec<HttpResponseFilter>>,
+        /// Asked in order for how long to wait.
+        backoff_strategies: Option<Vec<Backoff>>,
+        /// Tries after the first.
+        max_retries: Option<Text>,
+    }
+}
+
+component! {
+    /// Several handlers.
+    CompositeErrorHandler {
+        /// Asked in order.
+        error_handlers: Vec<ErrorHandler>,
+    }
+}
+
+component! {
+    /// What certain answers mean.
+    HttpResponseFilter {
+        /// What to do.
+        action: Option<String>,
+        /// Whose fault it is.
+        failure_type: Option<String>,
+        /// What to say.
+        error_message: Option<Text>,
+        /// A text in the error.
+        error_message_contains: Option<String>,
+        /// Status codes.
+        http_codes: Option<Vec<u64>>,
+        /// A condition.
+        predicate: Option<Text>,
+    }
+}
+
+choice! {
+    /// How long to wait before the next try.
+    Backoff {
+        ConstantBackoffStrategy, ExponentialBackoffStrategy, WaitTimeFromHeader, WaitUntilTimeFromHeader,
+    } later { WaitTimeFromResponse }
+}
+
+component! {
+    /// Always the same.
+    ConstantBackoffStrategy {
+        /// Seconds.
+        backoff_time_in_seconds: Text,
+        /// Up to so many seconds more.
+        jitter_range_in_seconds: Option<Text>,
+    }
+}
+
+component! {
+    /// Twice as long each time.
+    ExponentialBackoffStrategy {
+        /// Seconds of the first, halved.
+        factor: Option<Text>,
+    }
+}
+
+component! {
+    /// As long as a header says.
+    WaitTimeFromHeader {
+        /// The header.
+        header: Text,
+        /// What of it is the number.
+        regex: Option<String>,
+        /// Longer than this is an error.
+        max_waiting_time_in_seconds: Option<Text>,
+    }
+}
+
+component! {
+    /// Until the time that a header says.
+    WaitUntilTimeFromHeader {
+        /// The header: epoch seconds.
+        header: Text,
+        /// At least so many seconds.
+        min_wait: Option<Text>,
+        /// What of it is the number.
+        regex: Option<String>,
+    }
+}
+
+choice! {
+    /// How the next page is asked for.
+    Paginator { DefaultPaginator, NoPagination } later { PaginationReset }
+}
+
+component! {
+    /// One page is all.
+    NoPagination {}
+}
+
+component! {
+    /// Pages, by a token.
+    DefaultPaginator {
+        /// What the token is.
+        pagination_strategy: PaginationStrategy,
+        /// Where the page size goes.
+        page_size_option: Option<RequestOption>,
+        /// Where the token goes.
+        page_token_option: Option<PageToken>,
+    }
+}
+
+choice! {
+    /// Where the token goes.
+    PageToken { RequestOption, RequestPath } later {}
+}
+
+component! {
+    /// The token is the path of the next request.
+    RequestPath {}
+}
+
+choice! {
+    /// What the token is.
+    PaginationStrategy { PageIncrement, OffsetIncrement, CursorPagination } later {}
+}
+
+component! {
+    /// Page 0, 1, 2.
+    PageIncrement {
+        /// Records a page.
+        page_size: Option<Text>,
+        /// The first page's number.
+        start_from_page: Option<u64>,
+        /// Says it on the first request too.
+        inject_on_first_request: Option<bool>,
+    }
+}
+
+component! {
+    /// How many records were seen.
+    OffsetIncrement {
+        /// Records a page.
+        page_size: Option<Text>,
+        /// Says it on the first request too.
+        inject_on_first_request: Option<bool>,
+    }
+}
+
+component! {
+    /// What the answer says.
+    CursorPagination {
+        /// The token.
+        cursor_value: Text,
+        /// Ends the pages.
+        stop_condition: Option<Text>,
+        /// Records a page.
+        page_size: Option<Text>,
+    }
+}
+
+choice! {
+    /// The records of an answer.
+    Selector { RecordSelector } later {}
+}
+
+component! {
+    /// The records of an answer.
+    RecordSelector {
+        /// Where they stand.
+        extractor: Extractor,
+        /// Which of them count.
+        record_filter: Option<Filter>,
+        /// Transforms before it filters.
+        transform_before_filtering: Option<bool>,
+        /// Casts values to the schema.
+        schema_normalization: Option<String>,
+    }
+}
+
+choice! {
+    /// Where records stand.
+    Extractor { DpathExtractor } later { ResponseToFileExtractor, KeyValueExtractor, CombinedExtractor }
+}
+
+component! {
+    /// At a path.
+    DpathExtractor {
+        /// Its segments; `*` is any.
+        field_path: Vec<Text>,
+    }
+    later { record_expander }
+}
+
+choice! {
+    /// Which records count.
+    Filter { RecordFilter } later {}
+}
+
+component! {
+    /// Those for which a condition holds.
+    RecordFilter {
+        /// The condition.
+        condition: Option<Text>,
+    }
+}
+
+choice! {
+    /// What is done to a record.
+    Transformation { AddFields, RemoveFields } later {
+        KeysToLower, KeysToSnakeCase, KeysReplace, FlattenFields, DpathFlattenFields,
+    }
+}
+
+component! {
+    /// Sets fields.
+    AddFields {
+        /// Each of them.
+        fields: Vec<AddedFieldDefinition>,
+        /// Only when this holds.
+        condition: Option<Text>,
+    }
+}
+
+component! {
+    /// A field to set.
+    AddedFieldDefinition {
+        /// Where.
+        path: Vec<Text>,
+        /// To what.
+        value: Text,
+        /// As which type.
+        value_type: Option<String>,
+    }
+}
+
+component! {
+    /// Drops fields.
+    RemoveFields {
+        /// Their paths; segments may hold globs.
+        field_pointers: Vec<Vec<String>>,
+        /// Only those for which this holds.
+        condition: Option<Text>,
+    }
+}
+
+choice! {
+    /// How later runs bring only what changed.
+    IncrementalSync { DatetimeBasedCursor } later { IncrementingCountCursor }
+}
+
+component! {
+    /// By a time in each record.
+    DatetimeBasedCursor {
+        /// Where that time stands.
+        cursor_field: Text,
+        /// How requests and state write it.
+        datetime_format: String,
+        /// How records write it.
+        cursor_datetime_formats: Option<Vec<String>>,
+        /// Where the first run starts.
+        start_datetime: Bound,
+        /// Where runs end: now.
+        end_datetime: Option<Bound>,
+        /// How long a slice is.
+        step: Option<Text>,
+        /// The smallest step of the API's times.
+        cursor_granularity: Option<Text>,
+        /// How far back a run looks again.
+        lookback_window: Option<Text>,
+        /// Where a slice's start goes.
+        start_time_option: Option<RequestOption>,
+        /// Where a slice's end goes.
+        end_time_option: Option<RequestOption>,
+        /// Its name in `stream_interval`.
+        partition_field_start: Option<Text>,
+        /// Its name in `stream_interval`.
+        partition_field_end: Option<Text>,
+        /// Newest records come first.
+        is_data_feed: Option<bool>,
+        /// Records outside the slice are dropped here.
+        is_client_side_incremental: Option<bool>,
+        /// A slice of one point is none.
+        is_compare_strictly: Option<bool>,
+        /// One cursor for all partitions.
+        global_substream_cursor: Option<bool>,
+    }
+    later { clamping }
+}
+
+/// A bound of time: a template, or a template with bounds of its own.
+#[derive(Debug, Clone)]
+pub enum Bound {
+    /// Just a template.
+    Text(Text),
+    /// With bounds.
+    MinMax(Box<MinMaxDatetime>),
+}
+
+impl super::node::Read for Bound {
+    fn read(node: &super::node::Node, at: &super::node::Place) -> crate::fault::Result<Self> {
+        if node.as_map().is_some() {
+            MinMaxDatetime::read(node, at).map(|b| Bound::MinMax(Box::new(b)))
+        } else {
+            Text::read(node, at).map(Bound::Text)
+        }
+    }
+}
+
+component! {
+    /// A time between two others.
+    MinMaxDatetime {
+        /// The time.
+        datetime: Text,
+        /// How it is written; as the cursor when not said.
+        datetime_format: Option<String>,
+        /// Not before.
+        min_datetime: Option<Text>,
+        /// Not after.
+        max_datetime: Option<Text>,
+    }
+}
+
+choice! {
+    /// Which requests there are.
+    PartitionRouter { ListPartitionRouter, SubstreamPartitionRouter } later { GroupingPartitionRouter, UnionPartitionRouter }
+}
+
+component! {
+    /// One for each value.
+    ListPartitionRouter {
+        /// The values, or a template that gives them.
+        values: Text,
+        /// Their name in `stream_partition`.
+        cursor_field: Text,
+        /// Where one goes.
+        request_option: Option<RequestOption>,
+    }
+}
+
+component! {
+    /// One for each record of other streams.
+    SubstreamPartitionRouter {
+        /// Those streams.
+        parent_stream_configs: Vec<ParentStreamConfig>,
+    }
+}
+
+component! {
+    /// A stream whose records are partitions.
+    ParentStreamConfig {
+        /// The stream.
+        stream: Parent,
+        /// Which field of its records.
+        parent_key: Text,
+        /// Its name in `stream_partition`.
+        partition_field: Text,
+        /// Where it goes.
+        request_option: Option<RequestOption>,
+        /// Other fields of it.
+        extra_fields: Option<Vec<Vec<String>>>,
+        /// Reads only parents that changed.
+        incremental_dependency: Option<bool>,
+    }
+    later { lazy_read_pointer }
+}
+
+choice! {
+    /// A stream as another's parent.
+    Parent { DeclarativeStream } later { StateDelegatingStream }
+}
+
+choice! {
+    /// What a record looks like.
+    SchemaLoader { InlineSchemaLoader, JsonFileSchemaLoader } later { DynamicSchemaLoader }
+}
+
+component! {
+    /// A schema in the manifest.
+    InlineSchemaLoader {
+        /// It.
+        schema: Option<Json>,
+    }
+}
+
+component! {
+    /// A schema in a file beside the manifest.
+    JsonFileSchemaLoader {
+        /// Its path.
+        file_path: Option<Text>,
+    }
+}

@@ -1,0 +1,444 @@
+//! A manifest as a tree that remembers lines, and the reading of typed components out of it.
+//!
+//! Comes in: YAML or JSON text. Goes out: a [`Node`] tree; then, through [`Read`] and the [`component!`]
+//! macro, the typed components of `model`. Every fault names file, line and path. Called by `manifest::load`.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value as Json;
+use serde_saphyr::Spanned;
+
+use crate::fault::{Fault, Result, Site};
+
+/// One node of a manifest, with the line it was written on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// 1-based, 0 when unknown.
+    pub line: u32,
+    /// What it holds.
+    pub kind: Kind,
+}
+
+/// What a node holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// Null, bool, number or text.
+    Scalar(Json),
+    /// A sequence.
+    Seq(Vec<Node>),
+    /// A mapping in written order.
+    Map(IndexMap<String, Node>),
+}
+
+impl Node {
+    /// A node from JSON, without lines.
+    pub fn from_json(json: &Json) -> Node {
+        let kind = match json {
+            Json::Array(items) => Kind::Seq(items.iter().map(Node::from_json).collect()),
+            Json::Object(map) => Kind::Map(map.iter().map(|(k, v)| (k.clone(), Node::from_json(v))).collect()),
+            scalar => Kind::Scalar(scalar.clone()),
+        };
+        Node { line: 0, kind }
+    }
+
+    /// The JSON of a node.
+    pub fn to_json(&self) -> Json {
+        match &self.kind {
+            Kind::Scalar(s) => s.clone(),
+            Kind::Seq(items) => Json::Array(items.iter().map(Node::to_json).collect()),
+            Kind::Map(map) => Json::Object(map.iter().map(|(k, v)| (k.clone(), v.to_json())).collect()),
+        }
+    }
+
+    /// A text node.
+    pub fn text(text: impl Into<String>, line: u32) -> Node {
+        Node { line, kind: Kind::Scalar(Json::String(text.into())) }
+    }
+
+    /// The text of a text node.
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar(Json::String(s)) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The mapping of a mapping node.
+    pub fn as_map(&self) -> Option<&IndexMap<String, Node>> {
+        match &self.kind {
+            Kind::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// Is it null?
+    pub fn is_null(&self) -> bool {
+        matches!(self.kind, Kind::Scalar(Json::Null))
+    }
+
+    /// A child of a mapping.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.as_map()?.get(key)
+    }
+
+    /// Python's falsity: null, false, 0, "", [], {}.
+    pub fn is_falsy(&self) -> bool {
+        match &self.kind {
+            Kind::Scalar(Json::Null | Json::Bool(false)) => true,
+            Kind::Scalar(Json::Number(n)) => n.as_f64() == Some(0.0),
+            Kind::Scalar(Json::String(s)) => s.is_empty(),
+            Kind::Scalar(_) => false,
+            Kind::Seq(items) => items.is_empty(),
+            Kind::Map(map) => map.is_empty(),
+        }
+    }
+
+    fn type_name(&self) -> &'static str {
+        match &self.kind {
+            Kind::Scalar(Json::Null) => "nothing",
+            Kind::Scalar(Json::Bool(_)) => "true or false",
+            Kind::Scalar(Json::Number(_)) => "a number",
+            Kind::Scalar(_) => "a text",
+            Kind::Seq(_) => "a list",
+            Kind::Map(_) => "a mapping",
+        }
+    }
+}
+
+/// Reads YAML into a tree. Aliases are expanded within a bound, so that a bomb is an error.
+pub fn parse_yaml(text: &str, file: &str) -> Result<Node> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_nodes: 2_000_000,
+            max_depth: 200,
+            max_anchors: 10_000,
+            max_aliases: 50_000,
+        },
+    };
+    let spanned: Spanned<Tree> = serde_saphyr::from_str_with_options(text, options).map_err(|e| {
+        let line = e.location().map_or(0, |l| u32::try_from(l.line()).unwrap_or(0));
+        let message = e.to_string();
+        let first = message.lines().next().unwrap_or("not valid YAML").trim_start_matches("error: ");
+        Fault::config(format!("the manifest is not valid YAML: {first}"))
+            .at(&Site { file: file.into(), line, path: "".into() })
+    })?;
+    Ok(node(spanned))
+}
+
+/// A YAML value whose children know their lines.
+enum Tree {
+    Scalar(Json),
+    Seq(Vec<Spanned<Tree>>),
+    Map(Vec<(String, Spanned<Tree>)>),
+}
+
+fn node(spanned: Spanned<Tree>) -> Node {
+    let line = u32::try_from(spanned.referenced.line()).unwrap_or(0);
+    let kind = match spanned.value {
+        Tree::Scalar(s) => Kind::Scalar(s),
+        Tree::Seq(items) => Kind::Seq(items.into_iter().map(node).collect()),
+        Tree::Map(pairs) => Kind::Map(pairs.into_iter().map(|(k, v)| (k, node(v))).collect()),
+    };
+    Node { line, kind }
+}
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        struct TreeVisitor;
+        macro_rules! scalar {
+            ($($method:ident: $ty:ty),*) => {$(
+                fn $method<E>(self, v: $ty) -> std::result::Result<Tree, E> {
+                    Ok(Tree::Scalar(Json::from(v)))
+                }
+            )*};
+        }
+        impl<'de> Visitor<'de> for TreeVisitor {
+            type Value = Tree;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a YAML value")
+            }
+            scalar!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str, visit_string: String);
+            fn visit_i128<E>(self, v: i128) -> std::result::Result<Tree, E> {
+                Ok(Tree::Scalar(serde_json::from_str(&v.to_string()).unwrap_or(Json::Null)))
+            }
+            fn visit_u128<E>(self, v: u128) -> std::result::Result<Tree, E> {
+                Ok(Tree::Scalar(serde_json::from_str(&v.to_string()).unwrap_or(Json::Null)))
+            }
+            fn visit_unit<E>(self) -> std::result::Result<Tree, E> {
+                Ok(Tree::Scalar(Json::Null))
+            }
+            fn visit_none<E>(self) -> std::result::Result<Tree, E> {
+                Ok(Tree::Scalar(Json::Null))
+            }
+            fn visit_some<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Tree, D::Error> {
+                Tree::deserialize(d)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Tree, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    items.push(item);
+                }
+                Ok(Tree::Seq(items))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Tree, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Tree::Map(pairs))
+            }
+        }
+        d.deserialize_any(TreeVisitor)
+    }
+}
+
+/// Where a component stands, and the `$parameters` that hold there.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// File, line and path, for faults.
+    pub site: Site,
+    /// The `parameters` of templates.
+    pub parameters: Arc<Json>,
+}
+
+impl Place {
+    /// The top of a file.
+    pub fn top(file: &str) -> Place {
+        Place {
+            site: Site { file: file.into(), line: 0, path: "".into() },
+            parameters: Arc::new(Json::Object(serde_json::Map::new())),
+        }
+    }
+
+    /// The place of `node`, the child `key` of this one.
+    pub fn field(&self, key: &str, node: Option<&Node>) -> Place {
+        let mut path = self.site.path.to_string();
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path.push_str(key);
+        self.below(path, node)
+    }
+
+    /// The place of `node`, the element `index` of this one.
+    pub fn element(&self, index: usize, node: &Node) -> Place {
+        let mut path = self.site.path.to_string();
+        let _ = write!(path, "[{index}]");
+        self.below(path, Some(node))
+    }
+
+    fn below(&self, path: String, node: Option<&Node>) -> Place {
+        let line = node.map_or(0, |n| n.line);
+        let line = if line == 0 { self.site.line } else { line };
+        let parameters = match node.and_then(|n| n.get("$parameters")) {
+            Some(p) => Arc::new(p.to_json()),
+            None => self.parameters.clone(),
+        };
+        Place { site: Site { file: self.site.file.clone(), line, path: path.into() }, parameters }
+    }
+
+    /// A fault of the manifest, here.
+    pub fn fault(&self, message: impl Into<String>) -> Fault {
+        Fault::config(message).at(&self.site)
+    }
+}
+
+/// What can be read from a node.
+pub trait Read: Sized {
+    /// Reads it.
+    fn read(node: &Node, at: &Place) -> Result<Self>;
+
+    /// What its absence means; a fault unless the type is optional.
+    fn absent(at: &Place) -> Result<Self> {
+        let name = at.site.path.rsplit('.').next().unwrap_or_default();
+        Err(at.fault(format!("`{name}` is missing")))
+    }
+}
+
+fn wrong<T>(wanted: &str, node: &Node, at: &Place) -> Result<T> {
+    Err(at.fault(format!("expected {wanted}, found {}", node.type_name())))
+}
+
+impl Read for String {
+    fn read(node: &Node, at: &Place) -> Result<Self> {
+        match &node.kind {
+            Kind::Scalar(Json::String(s)) => Ok(s.clone()),
+            Kind::Scalar(s @ (Json::Number(_) | Json::Bool(_))) => Ok(s.to_string()),
+            _ => wrong("a text", node, at),
+        }
+    }
+}
+
+impl Read for bool {
+    fn read(node: &Node, at: &Place) -> Result<Self> {
+        match &node.kind {
+            Kind::Scalar(Json::Bool(b)) => Ok(*b),
+            _ => wrong("true or false", node, at),
+        }
+    }
+}
+
+impl Read for u64 {
+    fn read(node: &Node, at: &Place) -> Result<Self> {
+        match &node.kind {
+            Kind::Scalar(Json::Number(n)) => n.as_u64().ok_or_else(|| at.fault("expected a whole number from 0")),
+            _ => wrong("a number", node, at),
+        }
+    }
+}
+
+impl Read for Json {
+    fn read(node: &Node, _: &Place) -> Result<Self> {
+        Ok(node.to_json())
+    }
+}
+
+impl<T: Read> Read for Option<T> {
+    fn read(node: &Node, at: &Place) -> Result<Self> {
+        if node.is_null() { Ok(None) } else { T::read(node, at).map(Some) }
+    }
+
+    fn absent(_: &Place) -> Result<Self> {
+        Ok(None)
+    }
+}
+
+impl<T: Read> Read for Box<T> {
+    fn read(node: &Node, at: &Place) -> Result<Self> {
+        T::read(node, at).map(Box::new)
+    }
+}
+
+impl<T: Read> Read for Vec<T> {
+    fn read(node: &Node, at: &Place) -> Result<Self> {
+        match &node.kind {
+            Kind::Seq(items) => {
+                items.iter().enumerate().map(|(i, item)| T::read(item, &at.element(i, item))).collect()
+            }
+            _ => wrong("a list", node, at),
+        }
+    }
+}
+
+/// A value that may hold templates: whatever was written, and where.
+#[derive(Debug, Clone)]
+pub struct Text {
+    /// As written.
+    pub value: Json,
+    /// Where.
+    pub at: Place,
+}
+
+impl Read for Text {
+    fn read(node: &Node, at: &Place) -> Result<Self> {
+        Ok(Text { value: node.to_json(), at: at.clone() })
+    }
+}
+
+/// One component, or a list of them.
+#[derive(Debug, Clone)]
+pub struct OneOrMany<T>(pub Vec<T>);
+
+impl<T: Read> Read for OneOrMany<T> {
+    fn read(node: &Node, at: &Place) -> Result<Self> {
+        match node.kind {
+            Kind::Seq(_) => Vec::read(node, at).map(OneOrMany),
+            _ => Ok(OneOrMany(vec![T::read(node, at)?])),
+        }
+    }
+}
+
+/// Reads field `name` of a component.
+pub fn field<T: Read>(map: &IndexMap<String, Node>, name: &str, at: &Place) -> Result<T> {
+    let node = map.get(name);
+    let here = at.field(name, node);
+    match node {
+        Some(node) => T::read(node, &here),
+        None => T::absent(&here),
+    }
+}
+
+/// The mapping of a component; a fault for anything else.
+pub fn mapping<'n>(node: &'n Node, at: &Place) -> Result<&'n IndexMap<String, Node>> {
+    node.as_map().map_or_else(|| wrong("a component", node, at), Ok)
+}
+
+/// Refuses a field of the vocabulary that is not built yet, if it is set.
+pub fn refuse_later(map: &IndexMap<String, Node>, name: &str, at: &Place) -> Result<()> {
+    match map.get(name) {
+        Some(node) if !node.is_null() => {
+            Err(at.field(name, Some(node)).fault(format!("`{name}` is not built yet in this version of dripfeed")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Declares a component: its Rust type and how it is read, from one list of fields.
+macro_rules! component {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident : $ty:ty),* $(,)? } $(later { $($later:ident),* $(,)? })?) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $name {
+            /// Where it stands.
+            pub at: $crate::manifest::node::Place,
+            $($(#[$fdoc])* pub $field: $ty,)*
+        }
+
+        impl $crate::manifest::node::Read for $name {
+            fn read(node: &$crate::manifest::node::Node, at: &$crate::manifest::node::Place) -> $crate::fault::Result<Self> {
+                #[allow(unused_variables)]
+                let map = $crate::manifest::node::mapping(node, at)?;
+                $($($crate::manifest::node::refuse_later(map, stringify!($later), at)?;)*)?
+                Ok($name {
+                    $($field: $crate::manifest::node::field(map, stringify!($field), at)?,)*
+                    at: at.clone(),
+                })
+            }
+        }
+    };
+}
+
+/// Declares a choice between components by their `type`; those under `later` are refused by name.
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident),* $(,)? } later { $($later:ident),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        #[allow(missing_docs, clippy::large_enum_variant)]
+        pub enum $name { $($variant($variant)),* }
+
+        impl $crate::manifest::node::Read for $name {
+            fn read(node: &$crate::manifest::node::Node, at: &$crate::manifest::node::Place) -> $crate::fault::Result<Self> {
+                let map = $crate::manifest::node::mapping(node, at)?;
+                match map.get("type").and_then($crate::manifest::node::Node::as_str) {
+                    $(Some(stringify!($variant)) => $variant::read(node, at).map($name::$variant),)*
+                    found => Err($crate::manifest::node::refused(found, &[$(stringify!($variant)),*], &[$(stringify!($later)),*], at)),
+                }
+            }
+        }
+    };
+}
+
+pub(super) use {choice, component};
+
+/// The fault for a component that cannot be run, by name and place.
+pub fn refused(found: Option<&str>, known: &[&str], later: &[&str], at: &Place) -> Fault {
+    let Some(found) = found else {
+        return at.fault("the component has no `type`").hint(format!("it can be one of {}", known.join(", ")));
+    };
+    if found.starts_with("Custom") {
+        return at
+            .fault(format!("`{found}` needs custom Python code, which dripfeed does not run"))
+            .hint("replace it by a declarative component, or keep this stream on Airbyte's own runtime");
+    }
+    if later.contains(&found) {
+        return at.fault(format!("component `{found}` is not built yet in this version of dripfeed"));
+    }
+    let fault = at.fault(format!("component `{found}` cannot stand here, or does not exist"));
+    match crate::fault::did_you_mean(found, known.iter().chain(later).copied()) {
+        Some(name) => fault.hint(format!("did you mean `{name}`?")),
+        None => fault.hint(format!("it can be one of {}", known.join(", "))),
+    }
+}

@@ -1,0 +1,30 @@
+//! The toolkit with which stages compile their definitions.
+//!
+//! Comes in: texts of the manifest. Goes out: templates and variables. Called by each stage's `build`, and
+//! while running. Nothing here knows a stage.
+
+pub mod options;
+pub mod template;
+pub mod vars;
+
+pub use options::{Inject, Options};
+pub use template::{Template, Types, text_of};
+pub use vars::{Ground, Vars};
+
+/// Names in templates of requests.
+pub const REQUEST: &[&str] = &["stream_slice", "stream_partition", "stream_interval", "next_page_token"];
+/// Names in templates about records.
+pub const RECORD: &[&str] = &["record", "stream_slice", "stream_partition", "stream_interval", "next_page_token"];
+/// Names in templates about an answer's paging.
+pub const PAGE: &[&str] = &[
+    "response",
+    "headers",
+    "last_record",
+    "last_page_size",
+    "page_size",
+    "stream_slice",
+    "stream_partition",
+    "stream_interval",
+];
+/// Names in templates about an answer that may be an error.
+pub const ANSWER: &[&str] = &["response", "headers", "request_url"];

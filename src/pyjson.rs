@@ -1,0 +1,79 @@
+//! JSON as Python writes it.
+//!
+//! Comes in: a JSON value. Goes out: the text of `json.dumps`, which the reference puts into request
+//! bodies and partition keys. Called by `jinja`, `fetch` and `state`.
+
+use serde_json::Value;
+
+/// `json.dumps(value)`: `", "` and `": "` between, everything outside ASCII escaped.
+pub fn dumps(value: &Value) -> String {
+    let mut out = String::new();
+    write(value, (", ", ": "), false, &mut out);
+    out
+}
+
+/// `json.dumps(value, separators=(",", ":"), sort_keys=True)`: one text for one value.
+pub fn canonical(value: &Value) -> String {
+    let mut out = String::new();
+    write(value, (",", ":"), true, &mut out);
+    out
+}
+
+fn write(value: &Value, between: (&str, &str), sorted: bool, out: &mut String) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
+        Value::Number(n) => out.push_str(&n.to_string()),
+        Value::String(s) => text(s, out),
+        Value::Array(items) => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push_str(between.0);
+                }
+                write(item, between, sorted, out);
+            }
+            out.push(']');
+        }
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            if sorted {
+                entries.sort_by(|a, b| a.0.cmp(b.0));
+            }
+            out.push('{');
+            for (i, (key, item)) in entries.into_iter().enumerate() {
+                if i > 0 {
+                    out.push_str(between.0);
+                }
+                text(key, out);
+                out.push_str(between.1);
+                write(item, between, sorted, out);
+            }
+            out.push('}');
+        }
+    }
+}
+
+fn text(s: &str, out: &mut String) {
+    use std::fmt::Write as _;
+    out.push('"');
+    for c in s.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            ' '..='~' => out.push(c),
+            c => {
+                let mut units = [0u16; 2];
+                for unit in c.encode_utf16(&mut units) {
+                    let _ = write!(out, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    out.push('"');
+}

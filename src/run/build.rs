@@ -1,0 +1,267 @@
+//! From a manifest to what can be run: every template compiled, every component checked.
+//!
+//! Comes in: a typed manifest, the config and "now". Goes out: a [`Plan`]. Called by `cli` before any request. Each
+//! stage compiles its own part; this joins them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use sha2::Digest as _;
+
+use crate::auth::{self, Auth};
+use crate::cursor::{self, CursorPlan};
+use crate::extract::{self, RecordPath};
+use crate::fault::{Fault, Result, did_you_mean};
+use crate::fetch::request::{self, RequestPlan};
+use crate::fetch::retry::{self, ErrorPlan};
+use crate::manifest::Manifest;
+use crate::manifest::model::{self, DeclarativeStream, Parent, Requester, Retriever, SchemaLoader};
+use crate::page::{self, PagePlan};
+use crate::plan::{Ground, Template, Vars};
+use crate::pyjson;
+use crate::shape::ops::{self, Pipeline};
+use crate::slice::{self, Router};
+
+/// A source, ready to run.
+#[derive(Debug)]
+pub struct Plan {
+    /// Its name.
+    pub source: Arc<str>,
+    /// Its streams in the order of the manifest.
+    pub streams: Vec<Arc<StreamPlan>>,
+    /// Names of the streams that prove a connection.
+    pub check: Vec<String>,
+    /// Slices read at a time.
+    pub concurrency: usize,
+}
+
+/// A stream, ready to run.
+#[derive(Debug)]
+pub struct StreamPlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its top-level key fields.
+    pub keys: Vec<String>,
+    /// What a record looks like.
+    pub schema: Json,
+    /// A hash of what is read: a bookmark means nothing under another.
+    pub filters: String,
+    /// What is requested.
+    pub request: RequestPlan,
+    /// Who asks.
+    pub auth: Auth,
+    /// What is done about errors.
+    pub errors: ErrorPlan,
+    /// How the next page is asked for.
+    pub pages: PagePlan,
+    /// Where records stand.
+    pub records: RecordPath,
+    /// What is done to each.
+    pub shape: Pipeline,
+    /// Its partitions.
+    pub router: Router,
+    /// The streams that they come from.
+    pub parents: Vec<Arc<StreamPlan>>,
+    /// How later runs bring only what changed.
+    pub cursor: Option<CursorPlan>,
+    /// Sends the slice's options with the first page only.
+    pub slice_options_once: bool,
+    /// May the answer's envelope be missing?
+    pub envelope_optional: bool,
+}
+
+/// Streams inside streams: parents of parents of …
+const MAX_PARENTS: usize = 10;
+/// Slices read at a time when the manifest says nothing; latency is hidden, no call is wasted.
+const CONCURRENCY: usize = 4;
+/// The most that a manifest may ask for.
+const MAX_CONCURRENCY: usize = 64;
+
+/// What building needs beside the manifest.
+pub struct Build<'a> {
+    /// The manifest.
+    pub manifest: &'a Manifest,
+    /// Config and now.
+    pub ground: &'a Ground,
+    /// The baseline of a built-in stream, by name.
+    pub baseline: &'a dyn Fn(&str) -> Option<Json>,
+    /// May a stream's envelope be missing? (`dripfeed.drift`)
+    pub envelope_optional: &'a dyn Fn(&str) -> bool,
+}
+
+/// Compiles a manifest.
+pub fn plan(build: &Build<'_>) -> Result<Plan> {
+    let source = &build.manifest.source;
+    let mut streams: Vec<Arc<StreamPlan>> = Vec::with_capacity(source.streams.len());
+    for def in &source.streams {
+        let stream = build.stream(def, 0)?;
+        if streams.iter().any(|s| s.name == stream.name) {
+            return Err(def.at.fault(format!("two streams are named `{}`", stream.name)));
+        }
+        streams.push(Arc::new(stream));
+    }
+    let check = source.check.stream_names.clone().unwrap_or_default();
+    for name in &check {
+        if !streams.iter().any(|s| &*s.name == name) {
+            let fault = source.check.at.fault(format!("`check` names the stream `{name}`, which does not exist"));
+            return Err(match did_you_mean(name, streams.iter().map(|s| &*s.name)) {
+                Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                None => fault,
+            });
+        }
+    }
+    let concurrency = match &source.concurrency_level {
+        None => CONCURRENCY,
+        Some(level) => {
+            let n = Template::compile(&level.default_concurrency, &[])?.number(&Vars::new(build.ground))?;
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let n = n.max(1.0) as usize;
+            let most = level.max_concurrency.and_then(|m| usize::try_from(m).ok()).unwrap_or(MAX_CONCURRENCY);
+            n.min(most).clamp(1, MAX_CONCURRENCY)
+        }
+    };
+    Ok(Plan { source: build.manifest.name.clone(), streams, check, concurrency })
+}
+
+impl Plan {
+    /// A stream by name.
+    pub fn stream(&self, name: &str) -> Result<&Arc<StreamPlan>> {
+        self.streams.iter().find(|s| &*s.name == name).ok_or_else(|| {
+            let fault = Fault::config(format!("the source `{}` has no stream `{name}`", self.source));
+            let known = || self.streams.iter().map(|s| &*s.name);
+            match did_you_mean(name, known()) {
+                Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                None => fault.hint(format!("it has {}", known().collect::<Vec<_>>().join(", "))),
+            }
+        })
+    }
+
+    /// The filters of all streams, for the state's mark.
+    pub fn filters(&self) -> BTreeMap<String, String> {
+        self.streams.iter().map(|s| (s.name.to_string(), s.filters.clone())).collect()
+    }
+}
+
+impl Build<'_> {
+    fn stream(&self, def: &DeclarativeStream, depth: usize) -> Result<StreamPlan> {
+        if depth > MAX_PARENTS {
+            return Err(def.at.fault("parent streams are nested too deeply"));
+        }
+        let name: Arc<str> = match &def.name {
+            Some(name) => Template::compile(name, &[])?.text(&Vars::new(self.ground))?.into(),
+            None => return Err(def.at.field("name", None).fault("`name` is missing")),
+        };
+        self.named(def, &name, depth).map_err(|f| f.of_stream(&name))
+    }
+
+    fn named(&self, def: &DeclarativeStream, name: &Arc<str>, depth: usize) -> Result<StreamPlan> {
+        let ground = self.ground;
+        let Retriever::SimpleRetriever(retriever) = &def.retriever;
+        let Requester::HttpRequester(requester) = &retriever.requester;
+        let routers = retriever.partition_router.as_ref().map_or(&[][..], |r| &r.0);
+        let mut parents = Vec::new();
+        for router in routers {
+            if let model::PartitionRouter::SubstreamPartitionRouter(router) = router {
+                for config in &router.parent_stream_configs {
+                    let Parent::DeclarativeStream(parent) = &config.stream;
+                    parents.push(Arc::new(self.stream(parent, depth + 1)?));
+                }
+            }
+        }
+        let cursor = def.incremental_sync.as_ref().map(|c| cursor::build(c, ground)).transpose()?;
+        let filters = cursor.as_ref().is_some_and(|c| c.filters);
+        Ok(StreamPlan {
+            keys: keys(def)?,
+            schema: self.schema(def, name)?,
+            filters: filters_hash(def, retriever, requester),
+            request: request::build(requester, &slice::extra_names(routers))?,
+            auth: auth::build(requester.authenticator.as_ref(), ground)?,
+            errors: retry::build(requester.error_handler.as_ref(), ground)?,
+            pages: page::build(retriever.paginator.as_ref(), ground)?,
+            records: extract::build(&retriever.record_selector.extractor, ground)?,
+            shape: ops::build(&retriever.record_selector, def.transformations.as_deref().unwrap_or_default(), filters)?,
+            router: slice::build(routers, ground)?,
+            parents,
+            cursor,
+            slice_options_once: retriever.ignore_stream_slicer_parameters_on_paginated_requests.unwrap_or(false),
+            envelope_optional: (self.envelope_optional)(name),
+            name: name.clone(),
+        })
+    }
+
+    fn schema(&self, def: &DeclarativeStream, name: &str) -> Result<Json> {
+        let Some(loaders) = &def.schema_loader else {
+            return Ok((self.baseline)(name).unwrap_or_else(|| json!({})));
+        };
+        let mut schemas = Vec::new();
+        for loader in &loaders.0 {
+            schemas.push(match loader {
+                SchemaLoader::InlineSchemaLoader(def) => def.schema.clone().unwrap_or_else(|| json!({})),
+                SchemaLoader::JsonFileSchemaLoader(def) => self.schema_file(def)?,
+            });
+        }
+        if let [one] = schemas.as_slice() {
+            return Ok(one.clone());
+        }
+        // Several loaders: earlier ones win.
+        let mut properties = serde_json::Map::new();
+        for schema in &schemas {
+            for (key, value) in schema["properties"].as_object().into_iter().flatten() {
+                properties.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        Ok(json!({"$schema": "http://json-schema.org/draft-07/schema#", "type": ["null", "object"], "properties": properties}))
+    }
+
+    fn schema_file(&self, def: &model::JsonFileSchemaLoader) -> Result<Json> {
+        let Some(text) = &def.file_path else { return Ok(json!({})) };
+        let written = Template::compile(text, &[])?.text(&Vars::new(self.ground))?;
+        let at = &text.at;
+        let folder = self.manifest.folder.as_deref().ok_or_else(|| at.fault("this manifest has no folder to read schema files from"))?;
+        let inside = |path: &Path| -> std::io::Result<Option<std::path::PathBuf>> {
+            let (path, folder) = (path.canonicalize()?, folder.canonicalize()?);
+            Ok(path.starts_with(&folder).then_some(path))
+        };
+        let path = inside(&folder.join(&written)).map_err(|e| at.fault(format!("cannot read the schema {written}: {e}")))?;
+        let Some(path) = path else {
+            return Err(at.fault(format!("the schema {written} is outside the manifest's folder")).hint("copy it beside the manifest"));
+        };
+        let text = std::fs::read_to_string(&path).map_err(|e| at.fault(format!("cannot read the schema {written}: {e}")))?;
+        serde_json::from_str(&text).map_err(|e| at.fault(format!("the schema {written} is not valid JSON at line {}, column {}", e.line(), e.column())))
+    }
+}
+
+/// The key fields at the top of a record.
+fn keys(def: &DeclarativeStream) -> Result<Vec<String>> {
+    let bad = || def.at.field("primary_key", None).fault("`primary_key` must be a field name or a list of them");
+    let single = |value: &Json| match value {
+        Json::String(s) => Ok(Some(s.clone())),
+        Json::Array(path) => match path.as_slice() {
+            [Json::String(s)] => Ok(Some(s.clone())),
+            // A key inside an object: targets know top-level keys only.
+            _ if path.iter().all(Json::is_string) => Ok(None),
+            _ => Err(bad()),
+        },
+        _ => Err(bad()),
+    };
+    Ok(match &def.primary_key {
+        None | Some(Json::Null) => Vec::new(),
+        Some(Json::String(s)) if s.is_empty() => Vec::new(),
+        Some(Json::Array(items)) => items.iter().map(single).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect(),
+        Some(one) => single(one)?.into_iter().collect(),
+    })
+}
+
+/// A hash of what decides which records a bookmark covers.
+fn filters_hash(def: &DeclarativeStream, retriever: &model::SimpleRetriever, requester: &model::HttpRequester) -> String {
+    let cursor = def.incremental_sync.as_ref().map(|model::IncrementalSync::DatetimeBasedCursor(c)| &c.cursor_field.value);
+    let filter = match &retriever.record_selector.record_filter {
+        Some(model::Filter::RecordFilter(f)) => f.condition.as_ref().map(|c| &c.value),
+        None => None,
+    };
+    let what = json!([requester.path.as_ref().map(|p| &p.value), cursor, filter]);
+    let hash = sha2::Sha256::digest(pyjson::canonical(&what).as_bytes());
+    hash.iter().take(6).map(|b| format!("{b:02x}")).collect()
+}

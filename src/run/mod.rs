@@ -1,0 +1,389 @@
+//! Reads streams: a few threads, their slices, and one writer.
+//!
+//! Comes in: a [`build::Plan`], the chosen streams and their states. Goes out: [`Message`]s in an order in which
+//! a state never comes before its records; then an account of what happened. Called by `cli`.
+//!
+//! Threads take work from a board: first the earliest stream that has a slice to read, else the listing of a
+//! stream's slices (which reads its parents). Pages of one slice are sequential.
+
+pub mod build;
+pub mod parents;
+pub mod reader;
+mod take;
+
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value as Json};
+use time::OffsetDateTime;
+
+use crate::cursor::partitions::{Partitions, identity};
+use crate::cursor::{Cursor, Window};
+use crate::emit::Message;
+use crate::fault::{Fault, Kind, Result};
+use crate::plan::Vars;
+use crate::shape::wire::Wire;
+use crate::slice::Partition;
+use build::StreamPlan;
+use parents::ParentReader;
+use reader::Shared;
+use take::{Emitting, StreamOut};
+
+/// Slices that may wait before a listing helps to read them.
+const MOST_PENDING: usize = 1000;
+/// Partitioned streams write a state at most this often, since it names every partition.
+const BETWEEN_STATES: Duration = Duration::from_secs(10);
+
+/// A stream to read.
+pub struct Job {
+    /// Its plan.
+    pub plan: Arc<StreamPlan>,
+    /// Its wire form.
+    pub wire: Arc<Wire>,
+    /// Its state of an earlier run.
+    pub state: Option<Map<String, Json>>,
+    /// Stop after so many records: a preview, which says no state.
+    pub limit: Option<u64>,
+}
+
+/// What came of a stream.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The stream.
+    pub stream: Arc<str>,
+    /// Records written.
+    pub records: u64,
+    /// Values that did not fit their schema and were sent as null.
+    pub nulled: u64,
+    /// Records whose cursor value is missing or cannot be read.
+    pub without_cursor: u64,
+    /// Why it is not complete.
+    pub fault: Option<Fault>,
+    /// Was it read to its end?
+    pub complete: bool,
+}
+
+/// A stream while it is read.
+struct Live {
+    job: Job,
+    out: StreamOut,
+    progress: Mutex<Progress>,
+    /// Records that may still be taken.
+    left: AtomicU64,
+}
+
+/// How far a stream is.
+struct Progress {
+    track: Track,
+    pending: VecDeque<Work>,
+    open: usize,
+    listing: Listing,
+    announced: bool,
+    last_state: Option<Instant>,
+    ended: bool,
+    account: Account,
+}
+
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum Listing {
+    Waiting,
+    Running,
+    Done,
+}
+
+/// What a stream's state is made of.
+enum Track {
+    /// Nothing is kept.
+    Full,
+    /// One cursor.
+    One(Cursor),
+    /// One a partition.
+    Each(Partitions),
+}
+
+/// A slice to read.
+struct Work {
+    partition: Arc<Partition>,
+    window: Option<Window>,
+}
+
+/// The run: what all threads see.
+pub struct Run {
+    shared: Arc<Shared>,
+    streams: Vec<Live>,
+    turn: Mutex<u64>,
+    changed: Condvar,
+}
+
+/// One thread of a run.
+struct Worker<'r> {
+    run: &'r Run,
+    shared: &'r Shared,
+    messages: SyncSender<Message>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Run {
+    /// Prepares a run; states that cannot be read are refused here, before any request.
+    pub fn new(shared: Arc<Shared>, jobs: Vec<Job>) -> Result<Self> {
+        let mut streams = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let name = job.plan.name.clone();
+            let track = match &job.plan.cursor {
+                None => Track::Full,
+                Some(cursor) if job.plan.router.is_some() => {
+                    let parents = !job.plan.router.parents().is_empty();
+                    Track::Each(Partitions::begin(cursor, job.state.as_ref(), parents).map_err(|f| f.of_stream(&name))?)
+                }
+                Some(cursor) => Track::One(cursor.begin(job.state.as_ref(), 0).map_err(|f| f.of_stream(&name))?),
+            };
+            let account = Account { stream: name, records: 0, nulled: 0, without_cursor: 0, fault: None, complete: false };
+            streams.push(Live {
+                out: StreamOut::new(&job.plan, &job.wire),
+                left: AtomicU64::new(job.limit.unwrap_or(u64::MAX)),
+                progress: Mutex::new(Progress {
+                    track,
+                    pending: VecDeque::new(),
+                    open: 0,
+                    listing: Listing::Waiting,
+                    announced: false,
+                    last_state: None,
+                    ended: false,
+                    account,
+                }),
+                job,
+            });
+        }
+        Ok(Run { shared, streams, turn: Mutex::new(0), changed: Condvar::new() })
+    }
+
+    /// What came of every stream so far.
+    pub fn accounts(&self) -> Vec<Account> {
+        self.streams.iter().map(|s| lock(&s.progress).account.clone()).collect()
+    }
+
+    /// One thread's work: until nothing is left to do.
+    pub fn work(&self, messages: SyncSender<Message>) {
+        let worker = Worker { run: self, shared: &self.shared, messages };
+        loop {
+            let turn = *lock(&self.turn);
+            if self.shared.stop.asked().is_some() {
+                return;
+            }
+            if worker.step() {
+                self.wake();
+                continue;
+            }
+            if self.streams.iter().all(|s| lock(&s.progress).ended) {
+                self.wake();
+                return;
+            }
+            // Others are at work that may bring more.
+            let guard = lock(&self.turn);
+            if *guard == turn {
+                drop(self.changed.wait_timeout(guard, Duration::from_millis(200)));
+            }
+        }
+    }
+
+    fn wake(&self) {
+        *lock(&self.turn) += 1;
+        self.changed.notify_all();
+    }
+
+}
+
+impl Worker<'_> {
+    /// Does one thing, if there is one to do.
+    fn step(&self) -> bool {
+        for live in &self.run.streams {
+            let mut progress = lock(&live.progress);
+            if progress.ended {
+                continue;
+            }
+            if let Some(work) = progress.pending.pop_front() {
+                progress.open += 1;
+                drop(progress);
+                self.slice(live, &work);
+                return true;
+            }
+            if progress.listing == Listing::Waiting {
+                progress.listing = Listing::Running;
+                drop(progress);
+                self.say(Message::Begin(live.job.plan.name.clone()));
+                self.list(live);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn say(&self, message: Message) {
+        // The writer is gone when stdout is: then a stop is on its way.
+        if self.messages.send(message).is_err() {
+            self.shared.stop.ask(Kind::Downstream);
+        }
+    }
+
+    /// Lists the slices of a stream.
+    fn list(&self, live: &Live) {
+        let plan = &live.job.plan;
+        let parents = ParentReader::new(self.shared, plan, live.job.state.as_ref());
+        let vars = Vars::new(&self.shared.ground);
+        let listed = plan.router.each(&parents, &vars, &mut |partition| self.found(live, partition));
+        let mut progress = lock(&live.progress);
+        progress.listing = Listing::Done;
+        match listed {
+            Ok(()) => {
+                if let Track::Each(each) = &mut progress.track {
+                    each.listed();
+                }
+            }
+            Err(fault) => progress.fail(fault),
+        }
+        if let (Track::Each(each), Some(state)) = (&mut progress.track, parents.state()) {
+            each.parents_read(state);
+        }
+        self.settle(live, progress);
+    }
+
+    /// A partition was found: its windows are put on the board.
+    fn found(&self, live: &Live, partition: Partition) -> Result<()> {
+        self.shared.stop.check()?;
+        let mut progress = lock(&live.progress);
+        let windows = match (&mut progress.track, &live.job.plan.cursor) {
+            (Track::Full, _) | (_, None) => vec![None],
+            (Track::One(cursor), Some(plan)) => cursor.windows(plan).into_iter().map(Some).collect(),
+            (Track::Each(each), Some(plan)) => each.open(plan, &partition.key)?.into_iter().map(Some).collect(),
+        };
+        let partition = Arc::new(partition);
+        progress.pending.extend(windows.into_iter().map(|window| Work { partition: partition.clone(), window }));
+        drop(progress);
+        self.run.wake();
+        // Too many wait: the one who lists helps to read.
+        loop {
+            let mut progress = lock(&live.progress);
+            if progress.pending.len() <= MOST_PENDING {
+                return Ok(());
+            }
+            let Some(work) = progress.pending.pop_front() else { return Ok(()) };
+            progress.open += 1;
+            drop(progress);
+            self.slice(live, &work);
+        }
+    }
+
+    /// Reads a slice.
+    fn slice(&self, live: &Live, work: &Work) {
+        let plan = &live.job.plan;
+        let before = match (&lock(&live.progress).track, &plan.cursor) {
+            (Track::One(cursor), Some(c)) if c.filters => Some(cursor.clone()),
+            (Track::Each(each), Some(c)) if c.filters => each.cursor(&identity(&work.partition.key)).cloned(),
+            _ => None,
+        };
+        let mut send = |lines: Vec<u8>, count, schema| {
+            let mut progress = lock(&live.progress);
+            if schema && !progress.announced {
+                progress.announced = true;
+                self.say(Message::Schema { line: live.out.schema.clone() });
+            }
+            progress.account.records += count;
+            drop(progress);
+            if !lines.is_empty() {
+                self.say(Message::Records { lines, count });
+            }
+        };
+        let mut taker = Emitting::new(plan, &live.out, before, &live.left, &mut send);
+        let read = reader::read(self.shared, plan, &work.partition, work.window.as_ref(), &mut taker);
+        let (newest, nulled, without_cursor) = taker.sums();
+        let mut progress = lock(&live.progress);
+        progress.open -= 1;
+        progress.account.nulled += nulled;
+        progress.account.without_cursor += without_cursor;
+        match read {
+            Ok(()) => self.close(live, &mut progress, work, newest),
+            Err(fault) => progress.fail(fault),
+        }
+        self.settle(live, progress);
+    }
+
+    /// A slice was read wholly: the cursor moves, and a state may be said.
+    fn close(&self, live: &Live, progress: &mut Progress, work: &Work, newest: Option<OffsetDateTime>) {
+        let (Some(plan), Some(window)) = (&live.job.plan.cursor, &work.window) else { return };
+        match &mut progress.track {
+            Track::Full => return,
+            Track::One(cursor) => cursor.close(plan, window, newest),
+            Track::Each(each) => {
+                each.close(plan, &identity(&work.partition.key), window, newest);
+                if progress.last_state.is_some_and(|at| at.elapsed() < BETWEEN_STATES) {
+                    return;
+                }
+            }
+        }
+        self.state(live, progress);
+    }
+
+    /// Says the stream's state. Under its lock, so that an older one never follows a newer one.
+    fn state(&self, live: &Live, progress: &mut Progress) {
+        if live.job.limit.is_some() {
+            return;
+        }
+        let name = live.job.plan.name.clone();
+        progress.last_state = Some(Instant::now());
+        let state = match (&progress.track, &live.job.plan.cursor) {
+            (Track::One(cursor), Some(plan)) => Some(Json::Object(cursor.state(plan))),
+            (Track::Each(each), Some(plan)) => Some(each.state(plan)),
+            _ => None,
+        };
+        let replication = match (&state, &live.job.plan.cursor) {
+            (Some(state), Some(plan)) => plan.shown(state).map(|value| (plan.field.clone(), value)),
+            _ => None,
+        };
+        self.say(Message::State { stream: name, state, replication });
+    }
+
+    /// Ends the stream when nothing of it is left.
+    fn settle(&self, live: &Live, mut progress: MutexGuard<'_, Progress>) {
+        if progress.ended || progress.open > 0 || !progress.pending.is_empty() || progress.listing != Listing::Done {
+            return;
+        }
+        progress.ended = true;
+        let stopped = self.shared.stop.asked().is_some();
+        let complete = progress.account.fault.is_none() && !stopped;
+        progress.account.complete = complete;
+        if let (Track::Each(each), Some(plan)) = (&mut progress.track, &live.job.plan.cursor) {
+            each.finish(plan);
+        }
+        if complete && !progress.announced {
+            progress.announced = true;
+            self.say(Message::Schema { line: live.out.schema.clone() });
+        }
+        let keeps_state = !matches!(progress.track, Track::Full);
+        if complete || keeps_state && progress.last_state.is_some() {
+            self.state(live, &mut progress);
+        }
+        self.say(Message::End(live.job.plan.name.clone()));
+    }
+}
+
+impl Progress {
+    /// Notes a fault; the gravest stays. Nothing more of the stream is read once the vendor refuses or is down.
+    fn fail(&mut self, fault: Fault) {
+        if matches!(fault.kind, Kind::Signal(_) | Kind::Downstream | Kind::Auth | Kind::Unavailable | Kind::Bug) {
+            self.pending.clear();
+        }
+        if let Track::Each(each) = &mut self.track {
+            each.fail();
+        }
+        let graver = self.account.fault.as_ref().is_none_or(|old| fault.kind.gravity() > old.kind.gravity());
+        if graver {
+            self.account.fault = Some(fault.of_stream(&self.account.stream));
+        }
+    }
+}

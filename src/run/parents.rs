@@ -1,0 +1,151 @@
+//! Reads parent streams for the partitions of their children.
+//!
+//! Comes in: a child stream and its state. Goes out: the parents' records, in order, and the state of those that
+//! the child depends on incrementally. Called while a stream's slices are listed; parents of parents are read the
+//! same way.
+
+use std::cell::RefCell;
+
+use serde_json::{Map, Value as Json};
+use time::OffsetDateTime;
+
+use super::build::StreamPlan;
+use super::reader::{self, Shared, Taker, later};
+use crate::cursor::partitions::{Partitions, identity};
+use crate::cursor::{Cursor, Window};
+use crate::extract::Stop as Halt;
+use crate::fault::{Fault, Result};
+use crate::plan::Vars;
+use crate::scan::Scanner;
+use crate::slice::{Parents, Partition};
+
+/// Gives a child the records of its parents.
+pub struct ParentReader<'r> {
+    shared: &'r Shared,
+    child: &'r StreamPlan,
+    /// The child's `parent_state`, by parent.
+    before: Map<String, Json>,
+    after: RefCell<Map<String, Json>>,
+}
+
+impl<'r> ParentReader<'r> {
+    /// For `child`, whose state may hold the parents'.
+    pub fn new(shared: &'r Shared, child: &'r StreamPlan, state: Option<&Map<String, Json>>) -> Self {
+        let before = state.and_then(|s| s.get("parent_state")).and_then(Json::as_object).cloned().unwrap_or_default();
+        ParentReader { shared, child, before, after: RefCell::default() }
+    }
+
+    /// The state of the parents, once they were read.
+    pub(super) fn state(&self) -> Option<Json> {
+        let after = self.after.borrow();
+        (!after.is_empty()).then(|| Json::Object(after.clone()))
+    }
+
+    fn is_incremental(&self, parent: usize) -> bool {
+        self.child.cursor.is_some() && self.child.router.parents().iter().any(|p| p.parent == parent && p.incremental)
+    }
+}
+
+impl Parents for ParentReader<'_> {
+    fn read(&self, number: usize, each: &mut dyn FnMut(&Json, &Map<String, Json>) -> Result<()>) -> Result<()> {
+        let parent = &self.child.parents[number];
+        let incremental = self.is_incremental(number);
+        let state = if incremental { self.before.get(&*parent.name).and_then(Json::as_object) } else { None };
+        let grandparents = ParentReader::new(self.shared, parent, state);
+        let vars = Vars::new(&self.shared.ground);
+        let mut read = |partition: &Partition, window: Option<&Window>, cursor: Option<&Cursor>| {
+            let mut taker = Collecting { stream: parent, cursor, records: Vec::new(), last: None, newest: None };
+            let mut sink = Feeding { inner: &mut taker, key: &partition.key, each };
+            reader::read(self.shared, parent, partition, window, &mut sink)?;
+            Ok::<_, Fault>(taker.newest)
+        };
+        let Some(plan) = &parent.cursor else {
+            return parent.router.each(&grandparents, &vars, &mut |partition| read(&partition, None, None).map(drop));
+        };
+        let mut last_state = None;
+        if parent.router.is_some() {
+            let mut partitions = Partitions::begin(plan, state, !parent.router.parents().is_empty())?;
+            parent.router.each(&grandparents, &vars, &mut |partition| {
+                let id = identity(&partition.key);
+                for window in partitions.open(plan, &partition.key)? {
+                    let cursor = partitions.cursor(&id).cloned();
+                    let newest = read(&partition, Some(&window), cursor.as_ref())?;
+                    partitions.close(plan, &id, &window, newest);
+                }
+                Ok(())
+            })?;
+            partitions.listed();
+            if let Some(state) = grandparents.state() {
+                partitions.parents_read(state);
+            }
+            partitions.finish(plan);
+            last_state = Some(partitions.state(plan));
+        } else {
+            let mut cursor = plan.begin(state, 0)?;
+            let begun = cursor.clone();
+            for window in begun.windows(plan) {
+                let newest = read(&Partition::default(), Some(&window), Some(&begun))?;
+                cursor.close(plan, &window, newest);
+                last_state = Some(Json::Object(cursor.state(plan)));
+            }
+            last_state.get_or_insert_with(|| Json::Object(cursor.state(plan)));
+        }
+        if let Some(state) = last_state.filter(|_| incremental) {
+            self.after.borrow_mut().insert(parent.name.to_string(), state);
+        }
+        Ok(())
+    }
+}
+
+/// Collects the records of a page.
+struct Collecting<'r> {
+    stream: &'r StreamPlan,
+    cursor: Option<&'r Cursor>,
+    records: Vec<Json>,
+    last: Option<Json>,
+    newest: Option<OffsetDateTime>,
+}
+
+/// Hands a page's records on once it was read wholly.
+struct Feeding<'f, 'r> {
+    inner: &'f mut Collecting<'r>,
+    key: &'f Map<String, Json>,
+    each: &'f mut dyn FnMut(&Json, &Map<String, Json>) -> Result<()>,
+}
+
+impl Taker for Feeding<'_, '_> {
+    fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, Halt<Fault>> {
+        let mut record = reader::record_json(scanner)?;
+        let stream = self.inner.stream;
+        let value = |record: &Json| {
+            let plan = stream.cursor.as_ref()?;
+            plan.parse(&crate::plan::text_of(record.get(&plan.field)?))
+        };
+        let inside = |record: &Json| match (&stream.cursor, self.inner.cursor) {
+            (Some(plan), Some(cursor)) if plan.filters => value(record).is_none_or(|v| cursor.keeps(plan, v)),
+            _ => true,
+        };
+        let kept = stream.shape.apply(&mut record, vars, inside).map_err(Halt::Caller)?;
+        if kept {
+            self.inner.newest = later(self.inner.newest, value(&record));
+            self.inner.records.push(record);
+        }
+        Ok(kept)
+    }
+
+    fn page_done(&mut self) -> Result<bool> {
+        self.inner.last = self.inner.records.last().cloned();
+        for record in self.inner.records.drain(..) {
+            (self.each)(&record, self.key)?;
+        }
+        Ok(true)
+    }
+
+    fn page_failed(&mut self) {
+        self.inner.records.clear();
+    }
+
+    fn last_record(&self) -> Option<Json> {
+        self.inner.last.clone()
+    }
+}

@@ -1,0 +1,179 @@
+//! Reads one slice of a stream: its pages, and the records in them.
+//!
+//! Comes in: a stream, a partition and a window. Goes out: each record to a [`Taker`], page by page. Called by the
+//! scheduler for streams, and for their parents. This is where the stages meet: request, answer, records, next page.
+
+use serde_json::{Map, Value as Json};
+use time::OffsetDateTime;
+
+use super::build::StreamPlan;
+use crate::cursor::Window;
+use crate::extract::{self, Found, Stop as Halt};
+use crate::fault::{Fault, Result};
+use crate::fetch::{Fetcher, Outcome, Reply};
+use crate::page::{Facts, Wanted};
+use crate::plan::{Ground, Options, Vars};
+use crate::scan::{Kind, Scanner};
+use crate::slice::{self, Partition};
+
+/// What every thread of a run shares.
+pub struct Shared {
+    /// Sends requests.
+    pub fetcher: Fetcher,
+    /// Config and now.
+    pub ground: std::sync::Arc<Ground>,
+    /// The wish to stop.
+    pub stop: std::sync::Arc<crate::stop::Stop>,
+}
+
+/// Takes the records of a slice.
+pub trait Taker {
+    /// Takes the record at which the scanner stands, and passes it; false when the manifest drops it. `vars` hold
+    /// the slice.
+    fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, Halt<Fault>>;
+
+    /// The page was read wholly: its records count now. False when no further page is wanted.
+    fn page_done(&mut self) -> Result<bool>;
+
+    /// The page broke off: none of its records count.
+    fn page_failed(&mut self);
+
+    /// The last record taken, for paging; asked only when a template reads it.
+    fn last_record(&self) -> Option<Json>;
+}
+
+/// Reads a slice to its end.
+pub fn read(shared: &Shared, stream: &StreamPlan, partition: &Partition, window: Option<&Window>, taker: &mut dyn Taker) -> Result<()> {
+    let names = match (&stream.cursor, window) {
+        (Some(cursor), Some(window)) => cursor.names(window).to_vec(),
+        _ => Vec::new(),
+    };
+    let variable = slice::variable(partition, &names);
+    let extra = Json::Object(partition.extra.clone());
+    let vars = Vars { slice: Some(&variable), extra: Some(&extra), ..Vars::new(&shared.ground) };
+    let mut slice_options = partition.options.clone();
+    if let (Some(cursor), Some(window)) = (&stream.cursor, window) {
+        cursor.options(window, &mut slice_options);
+    }
+    let mut pager = stream.pages.start(&vars)?;
+    let wanted = stream.pages.wanted();
+    let wanted_fields: &[String] = if let Wanted::Fields(fields) = &wanted { fields } else { &[] };
+    loop {
+        shared.stop.check()?;
+        let token = pager.variable();
+        let vars = Vars { next_page_token: token.as_ref(), ..vars };
+        let of_slice = if stream.slice_options_once && pager.has_token() { Options::default() } else { slice_options.clone() };
+        let added = [stream.auth.options(&vars)?, pager.options(), of_slice];
+        let request = stream.request.prepare(&vars, added, pager.path().as_deref())?;
+        let reply = match shared.fetcher.send(&request, &stream.errors)? {
+            Outcome::Page(reply) => reply,
+            Outcome::Nothing => return taker.page_done().map(drop),
+        };
+        let mut kept = 0;
+        let found = match records(stream, &reply, wanted_fields, &mut |scanner| {
+            kept += u64::from(taker.take(scanner, &vars)?);
+            Ok(())
+        }) {
+            Ok(found) => found,
+            Err(fault) => {
+                taker.page_failed();
+                return Err(fault);
+            }
+        };
+        if !taker.page_done()? {
+            return Ok(());
+        }
+        let response = match &wanted {
+            Wanted::Fields(_) => Some(fields(&reply.body, &found)),
+            Wanted::Body => first_body(&reply.body),
+        };
+        let headers = stream.pages.uses("headers").then(|| reply.headers_json(false));
+        let last = if stream.pages.uses("last_record") { taker.last_record() } else { None };
+        let vars = Vars { response: response.as_ref(), headers: headers.as_ref(), last_record: last.as_ref(), ..vars };
+        if !pager.advance(Facts { extracted: found.records, kept, vars })? {
+            return Ok(());
+        }
+    }
+}
+
+/// Walks the records of an answer; says what is wrong with one that has none to give.
+fn records<'a>(
+    stream: &StreamPlan,
+    reply: &'a Reply,
+    wanted: &[String],
+    each: &mut dyn FnMut(&mut Scanner<'a>) -> std::result::Result<(), Halt<Fault>>,
+) -> Result<Found> {
+    if reply.status == 204 {
+        return Ok(Found { envelope: true, ..Found::default() });
+    }
+    let body = reply.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&reply.body);
+    if std::str::from_utf8(body).is_err() {
+        return Err(Fault::data("the answer is not valid UTF-8"));
+    }
+    let path = &stream.records;
+    let found = extract::walk(body, path, wanted, each).map_err(|halt| match halt {
+        Halt::Caller(fault) => fault,
+        Halt::Broken(error) => {
+            let start = body.trim_ascii_start();
+            if start.is_empty() {
+                Fault::data(format!("the answer (HTTP {}) is empty", reply.status))
+            } else if start[0] == b'<' {
+                Fault::data(format!("the answer (HTTP {}) is HTML or XML, not JSON", reply.status))
+                    .hint("the vendor may be down, or the address may be that of a web page")
+            } else {
+                Fault::data(format!("the answer is not valid JSON: {error}"))
+            }
+        }
+    })?;
+    if !found.envelope && !stream.envelope_optional {
+        return Err(Fault::data(format!("the answer has no `{}`, where its records should be", path.shown())).hint(
+            "the vendor may have changed its answers or reports an error; if it leaves the field out when there is nothing, \
+             add {\"rule\": \"envelope_changed\", \"policy\": \"ignore\"} to dripfeed.drift.rules",
+        ));
+    }
+    Ok(found)
+}
+
+/// The wanted fields of the first body, as an object.
+fn fields(body: &[u8], found: &Found) -> Json {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let pairs = found.fields.iter().map(|(name, range)| {
+        (name.clone(), serde_json::from_slice(&body[range.clone()]).unwrap_or(Json::Null))
+    });
+    Json::Object(pairs.collect::<Map<_, _>>())
+}
+
+/// The whole body, or the first element of a list.
+fn first_body(body: &[u8]) -> Option<Json> {
+    match serde_json::from_slice(body).ok()? {
+        Json::Array(items) => items.into_iter().next(),
+        other => Some(other),
+    }
+}
+
+/// The JSON of the record at which the scanner stands, which it passes.
+pub fn record_json(scanner: &mut Scanner<'_>) -> std::result::Result<Json, Halt<Fault>> {
+    let start = start_of_record(scanner)?;
+    scanner.skip()?;
+    let bytes = scanner.slice(start..scanner.at());
+    serde_json::from_slice(bytes).map_err(|e| Halt::Caller(Fault::data(format!("a record is not valid JSON: {e}"))))
+}
+
+/// Where the record starts; a fault when it is no object.
+pub fn start_of_record(scanner: &mut Scanner<'_>) -> std::result::Result<usize, Halt<Fault>> {
+    if scanner.peek()? != Kind::Object {
+        return Err(Halt::Caller(
+            Fault::data("a record of the answer is not an object").hint("check the `field_path` of the stream's extractor"),
+        ));
+    }
+    Ok(scanner.at())
+}
+
+/// The highest of two times.
+pub fn later(a: Option<OffsetDateTime>, b: Option<OffsetDateTime>) -> Option<OffsetDateTime> {
+    match (a, b) {
+        (Some(x), Some(y)) if y > x => Some(y),
+        (None, b) => b,
+        (a, _) => a,
+    }
+}

@@ -1,0 +1,223 @@
+//! Takes the records of a stream's slice and makes lines of them.
+//!
+//! Comes in: the scanner at each record. Goes out: finished RECORD lines, a page at a time. Called by
+//! [`super::reader`]. A record that nothing asks to change is copied as the vendor wrote it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::Value as Json;
+use time::OffsetDateTime;
+
+use super::build::StreamPlan;
+use super::reader::{self, Taker, later};
+use crate::cursor::Cursor;
+use crate::emit::singer::{RecordLine, schema_line};
+use crate::extract::Stop as Halt;
+use crate::fault::{Fault, Result};
+use crate::plan::Vars;
+use crate::scan::Scanner;
+use crate::shape::wire::{Seen, Wire};
+use crate::timefmt::rfc3339;
+
+/// What all slices of a stream share.
+pub(super) struct StreamOut {
+    /// The SCHEMA line.
+    pub(super) schema: Vec<u8>,
+    line: RecordLine,
+    wire: Arc<Wire>,
+}
+
+impl StreamOut {
+    pub(super) fn new(plan: &StreamPlan, wire: &Arc<Wire>) -> Self {
+        let cursor = plan.cursor.as_ref().map(|c| c.field.as_str());
+        StreamOut {
+            schema: schema_line(&plan.name, &wire.schema, &plan.keys, cursor),
+            line: RecordLine::new(&plan.name),
+            wire: wire.clone(),
+        }
+    }
+}
+
+/// Sends a page's lines with their number; the flag tells that the stream's SCHEMA must have been said.
+pub(super) type Send<'s> = &'s mut dyn FnMut(Vec<u8>, u64, bool);
+
+/// Makes lines of one slice's records.
+pub(super) struct Emitting<'s> {
+    plan: &'s StreamPlan,
+    out: &'s StreamOut,
+    /// The cursor before the slice, where records are compared with it.
+    before: Option<Cursor>,
+    /// Records that the stream may still take.
+    left: &'s AtomicU64,
+    send: Send<'s>,
+    suffix: Vec<u8>,
+    lines: Vec<u8>,
+    count: u64,
+    /// Of this page, then of the slice: highest cursor value, values sent as null, records without cursor.
+    page: Sums,
+    sums: Sums,
+    /// The cursor text parsed last: many records share one.
+    seen_text: Vec<u8>,
+    seen_time: Option<OffsetDateTime>,
+    keep_last: bool,
+    last: Option<Vec<u8>>,
+    /// Did the page end with a record older than the cursor (newest first)?
+    past_the_end: bool,
+    transformed: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    newest: Option<OffsetDateTime>,
+    nulled: u64,
+    without_cursor: u64,
+}
+
+impl<'s> Emitting<'s> {
+    pub(super) fn new(plan: &'s StreamPlan, out: &'s StreamOut, before: Option<Cursor>, left: &'s AtomicU64, send: Send<'s>) -> Self {
+        Emitting {
+            plan,
+            out,
+            before,
+            left,
+            send,
+            suffix: Vec::new(),
+            lines: Vec::new(),
+            count: 0,
+            page: Sums::default(),
+            sums: Sums::default(),
+            seen_text: Vec::new(),
+            seen_time: None,
+            keep_last: plan.pages.uses("last_record"),
+            last: None,
+            past_the_end: false,
+            transformed: Vec::new(),
+        }
+    }
+
+    /// Highest cursor value, values sent as null, records without cursor.
+    pub(super) fn sums(&self) -> (Option<OffsetDateTime>, u64, u64) {
+        (self.sums.newest, self.sums.nulled, self.sums.without_cursor)
+    }
+
+    /// Appends the line of the record at which the scanner stands.
+    fn line(&mut self, scanner: &mut Scanner<'_>) -> std::result::Result<(), Halt<Fault>> {
+        let one_less = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if one_less.is_err() {
+            self.past_the_end = true;
+            return Ok(scanner.skip()?);
+        }
+        if self.suffix.is_empty() {
+            self.suffix = RecordLine::suffix(&rfc3339(OffsetDateTime::now_utc()));
+        }
+        let mut again = scanner.clone();
+        let start = scanner.at();
+        let seen = self.out.wire.look(scanner, true)?;
+        if let Some(key) = self.out.wire.missing_key(&seen) {
+            return Err(Halt::Caller(
+                Fault::data(format!("a record has no value for its key `{key}`"))
+                    .hint("no target can store it; check `primary_key`, or filter such records out with a `record_filter`"),
+            ));
+        }
+        self.observe(&seen);
+        self.lines.extend_from_slice(&self.out.line.prefix);
+        let at = self.lines.len();
+        if seen.change {
+            self.page.nulled += u64::from(self.out.wire.rewrite(&mut again, &mut self.lines)?);
+        } else {
+            self.lines.extend_from_slice(scanner.slice(start..scanner.at()));
+        }
+        if self.keep_last {
+            let last = self.last.get_or_insert_default();
+            last.clear();
+            last.extend_from_slice(scanner.slice(start..scanner.at()));
+        }
+        debug_assert!(self.lines.len() > at);
+        self.lines.extend_from_slice(&self.suffix);
+        self.count += 1;
+        Ok(())
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>) {
+        let Some(plan) = &self.plan.cursor else { return };
+        let time = seen.cursor.as_ref().and_then(|text| {
+            let raw = text.value();
+            if raw.as_bytes() != self.seen_text.as_slice() {
+                self.seen_text.clear();
+                self.seen_text.extend_from_slice(raw.as_bytes());
+                self.seen_time = plan.parse(&raw);
+            }
+            self.seen_time
+        });
+        match time {
+            Some(time) => self.page.newest = later(self.page.newest, Some(time)),
+            None => self.page.without_cursor += 1,
+        }
+    }
+}
+
+impl Taker for Emitting<'_> {
+    fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, Halt<Fault>> {
+        let plan = self.plan;
+        if plan.shape.is_empty() && self.before.is_none() {
+            reader::start_of_record(scanner)?;
+            self.line(scanner)?;
+            return Ok(true);
+        }
+        let start = reader::start_of_record(scanner)?;
+        let mut again = scanner.clone();
+        let mut record = reader::record_json(scanner)?;
+        let mut old = false;
+        let inside = |record: &Json| match (&plan.cursor, &self.before) {
+            (Some(c), Some(before)) => {
+                let value = record.get(&c.field).and_then(|v| c.parse(&crate::plan::text_of(v)));
+                value.is_none_or(|v| before.keeps(c, v))
+            }
+            _ => true,
+        };
+        if plan.cursor.as_ref().is_some_and(|c| c.data_feed) {
+            old = !inside(&record);
+            self.past_the_end = false;
+        }
+        let kept = plan.shape.apply(&mut record, vars, inside).map_err(Halt::Caller)?;
+        self.past_the_end |= old;
+        if !kept {
+            return Ok(false);
+        }
+        if !plan.shape.changes() {
+            debug_assert_eq!(again.at(), start);
+            self.line(&mut again)?;
+            return Ok(true);
+        }
+        let mut bytes = std::mem::take(&mut self.transformed);
+        bytes.clear();
+        serde_json::to_writer(&mut bytes, &record).map_err(|e| Halt::Caller(Fault::bug(e.to_string())))?;
+        let result = self.line(&mut Scanner::new(&bytes));
+        self.transformed = bytes;
+        result?;
+        Ok(true)
+    }
+
+    fn page_done(&mut self) -> Result<bool> {
+        let lines = std::mem::take(&mut self.lines);
+        (self.send)(lines, self.count, true);
+        self.sums.newest = later(self.sums.newest, self.page.newest);
+        self.sums.nulled += self.page.nulled;
+        self.sums.without_cursor += self.page.without_cursor;
+        self.page = Sums::default();
+        self.count = 0;
+        self.suffix.clear();
+        Ok(!self.past_the_end)
+    }
+
+    fn page_failed(&mut self) {
+        self.lines.clear();
+        self.page = Sums::default();
+        self.count = 0;
+    }
+
+    fn last_record(&self) -> Option<Json> {
+        serde_json::from_slice(self.last.as_ref()?).ok()
+    }
+}

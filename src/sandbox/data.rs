@@ -1,0 +1,148 @@
+//! The sandbox's data: every record is made from its number, so that millions cost no memory.
+//!
+//! Comes in: seed, tenant, numbers. Goes out: JSON text. Called by `server`.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use time::{Duration, OffsetDateTime, macros::datetime};
+
+use super::Settings;
+use crate::timefmt::rfc3339;
+
+const BEGIN: OffsetDateTime = datetime!(2024-01-01 00:00 UTC);
+const SPAN: i64 = 2 * 365 * 86_400;
+const EDITS_BEGIN: OffsetDateTime = datetime!(2026-01-01 00:00 UTC);
+
+const WORDS: [&str; 24] = [
+    "invoice", "launch", "review", "draft", "budget", "señal", "roadmap", "Überblick", "sync", "client", "報告", "plan", "fix",
+    "design", "contract", "hire", "audit", "deploy", "retro", "survey", "brief", "demo", "quote", "ship",
+];
+
+/// One tenant's tasks in the order of their last change, with the edits made to them.
+#[derive(Debug, Default)]
+pub(super) struct Edits {
+    /// The task that each edit touched, in order.
+    pub(super) log: Vec<u64>,
+    /// The last place of each task that was edited, and how often it was.
+    latest: HashMap<u64, (u64, u32)>,
+}
+
+impl Edits {
+    /// Edits a task: it moves to the end of the order.
+    pub(super) fn edit(&mut self, settings: &Settings, task: u64) {
+        let place = settings.tasks + self.log.len() as u64;
+        self.log.push(task);
+        let entry = self.latest.entry(task).or_insert((0, 0));
+        *entry = (place, entry.1 + 1);
+    }
+
+    /// Places in the order, of tasks that have moved on included.
+    pub(super) fn places(&self, settings: &Settings) -> u64 {
+        settings.tasks + self.log.len() as u64
+    }
+
+    /// The task at a place, with its version; nothing when it has moved on.
+    pub(super) fn at(&self, settings: &Settings, place: u64) -> Option<(u64, u32)> {
+        let task = match usize::try_from(place.checked_sub(settings.tasks).unwrap_or(u64::MAX)) {
+            Ok(edit) if place >= settings.tasks => *self.log.get(edit)?,
+            _ => place,
+        };
+        match self.latest.get(&task) {
+            Some((latest, version)) => (*latest == place).then_some((task, *version)),
+            None => Some((task, 0)),
+        }
+    }
+}
+
+/// When the task at a place was changed last.
+pub(super) fn changed_at(settings: &Settings, place: u64) -> OffsetDateTime {
+    if place < settings.tasks {
+        let seconds = i128::from(SPAN) * i128::from(place) / i128::from(settings.tasks.max(1));
+        BEGIN + Duration::seconds(i64::try_from(seconds).unwrap_or(0))
+    } else {
+        EDITS_BEGIN + Duration::seconds(i64::try_from(place - settings.tasks).unwrap_or(0))
+    }
+}
+
+/// A number made from others: splitmix64.
+pub(super) fn mix(a: u64, b: u64) -> u64 {
+    let mut z = a ^ b.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn word(n: u64) -> &'static str {
+    WORDS[usize::try_from(n % WORDS.len() as u64).unwrap_or(0)]
+}
+
+/// Appends a user.
+pub(super) fn user(seed: u64, n: u64, out: &mut String) {
+    let h = mix(seed ^ 0x75, n);
+    let (first, last) = (word(h), word(h >> 8));
+    let role = ["member", "admin", "guest"][usize::try_from(h >> 16).unwrap_or(0) % 3];
+    let _ = write!(
+        out,
+        r#"{{"id":"u{n}","name":"{first} {last}","email":"{n}@example.com","role":"{role}","active":{},"capacity":{}.5,"created_at":"{}"}}"#,
+        h & 7 != 0,
+        h % 40,
+        rfc3339(BEGIN + Duration::hours(i64::try_from(n % 10_000).unwrap_or(0)))
+    );
+}
+
+/// Appends a project.
+pub(super) fn project(seed: u64, n: u64, settings: &Settings, out: &mut String) {
+    let h = mix(seed ^ 0x70, n);
+    let color = ["red", "green", "blue"][usize::try_from(h >> 16).unwrap_or(0) % 3];
+    let _ = write!(
+        out,
+        r#"{{"id":"p{n}","name":"{} {}","color":"{color}","archived":{},"owner":{{"id":"u{}"}},"created_at":"{}"}}"#,
+        word(h),
+        word(h >> 8),
+        h & 15 == 0,
+        h % settings.users.max(1),
+        rfc3339(BEGIN + Duration::days(i64::try_from(n % 700).unwrap_or(0)))
+    );
+}
+
+/// Appends a task.
+pub(super) fn task(seed: u64, n: u64, version: u32, place: u64, settings: &Settings, out: &mut String) {
+    let h = mix(seed, n);
+    let done = h & 3 == 0;
+    let changed = rfc3339(changed_at(settings, place));
+    let _ = write!(out, r#"{{"id":"t{n}","name":"{} {} {}","#, word(h), word(h >> 5), word(h >> 10));
+    if settings.stage < 3 {
+        let _ = write!(out, r#""notes":"{} the {}: \"{}\" \u2014 {}\nthen {}","#, word(h >> 3), word(h >> 7), word(h >> 11), word(h >> 13), word(h >> 17));
+    }
+    let _ = write!(
+        out,
+        r#""completed":{done},"priority":"{}","project_id":"p{}","assignee":"#,
+        ["low", "normal", "high"][usize::try_from(h >> 20).unwrap_or(0) % 3],
+        (h >> 24) % settings.projects.max(1)
+    );
+    if h & 31 == 1 {
+        out.push_str("null");
+    } else {
+        let u = (h >> 28) % settings.users.max(1);
+        let _ = write!(out, r#"{{"id":"u{u}","email":"{u}@example.com"}}"#);
+    }
+    let _ = write!(out, r#","tags":["{}","{}"],"custom_fields":[{{"id":"c1","name":"{}","number":{}.25}}],"#, word(h >> 32), word(h >> 36), word(h >> 40), h % 1000);
+    let hours = (h >> 44) % 80;
+    if settings.stage >= 2 {
+        let _ = write!(out, r#""estimate_hours":"{hours}.5 h","#);
+    } else {
+        let _ = write!(out, r#""estimate_hours":{hours}.5,"#);
+    }
+    let _ = write!(out, r#""comment_count":{},"version":{version},"#, (h >> 50) % 30);
+    if settings.stage >= 1 {
+        let _ = write!(out, r#""blocked":{},"#, h & 63 == 0);
+    }
+    if h & 7 == 2 {
+        out.push_str(r#""due_on":null,"#);
+    } else {
+        let due = BEGIN + Duration::days(i64::try_from((h >> 33) % 900).unwrap_or(0));
+        let _ = write!(out, r#""due_on":"{}","#, due.date());
+    }
+    let _ = write!(out, r#""created_at":"{}","modified_at":"{changed}"}}"#, rfc3339(BEGIN - Duration::hours(i64::try_from(h % 9000).unwrap_or(0))));
+}

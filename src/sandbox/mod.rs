@@ -1,0 +1,120 @@
+//! A vendor in a box: an HTTP API with tasks, users and projects of made-up tenants.
+//!
+//! Comes in: [`Settings`]. Goes out: a server on loopback that pages, filters, limits, breaks and edits as real
+//! vendors do, the same way every time. Called by `cli`: for `read --source sandbox`, for `dripfeed sandbox`, and so by
+//! tests and benchmarks. Small on purpose; it stands apart from everything else.
+
+mod data;
+mod server;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+
+use crate::fault::{Fault, Result};
+
+/// The token of the sandbox's first tenant; `sandbox-token-NAME` is tenant NAME's.
+pub const TOKEN: &str = "sandbox-token";
+
+/// How lists are paged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Paging {
+    /// Tokens that stand for a place in the order
+    Keyset,
+    /// Numbers of rows, which shift when rows are edited
+    Offset,
+}
+
+/// What the sandbox serves.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    /// The port; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Other numbers make other data
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Tasks of each tenant
+    #[arg(long, default_value_t = 1000)]
+    pub tasks: u64,
+    /// Users of each tenant
+    #[arg(long, default_value_t = 50)]
+    pub users: u64,
+    /// Projects of each tenant
+    #[arg(long, default_value_t = 20)]
+    pub projects: u64,
+    /// How lists are paged
+    #[arg(long, value_enum, default_value = "keyset")]
+    pub paging: Paging,
+    /// Calls a minute and tenant; more get 429. 0 means no limit
+    #[arg(long, default_value_t = 0)]
+    pub calls_per_minute: u64,
+    /// Milliseconds before each answer
+    #[arg(long, default_value_t = 0)]
+    pub latency: u64,
+    /// Tasks edited at each page of tasks served, while --edits-total lasts
+    #[arg(long, default_value_t = 0)]
+    pub edits: u64,
+    /// The most edits
+    #[arg(long, default_value_t = 0)]
+    pub edits_total: u64,
+    /// Break every Nth answer: reset:N, cut:N, slow:N, 5xx:N, html:N, 401:N; may be repeated
+    #[arg(long, value_name = "KIND:N", value_parser = server::Breakage::parse)]
+    pub fault: Vec<server::Breakage>,
+    /// Schema changes so far: 1 adds a field, 2 changes a type, 3 removes a field
+    #[arg(long, default_value_t = 0)]
+    pub stage: u8,
+    /// Answer without compression
+    #[arg(long)]
+    pub no_gzip: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            port: 0,
+            seed: 1,
+            tasks: 1000,
+            users: 50,
+            projects: 20,
+            paging: Paging::Keyset,
+            calls_per_minute: 0,
+            latency: 0,
+            edits: 0,
+            edits_total: 0,
+            fault: Vec::new(),
+            stage: 0,
+            no_gzip: false,
+        }
+    }
+}
+
+/// A sandbox that serves.
+#[derive(Debug)]
+pub struct Sandbox {
+    port: u16,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Sandbox {
+    /// Starts to serve; it does until the process ends.
+    pub fn start(settings: &Settings) -> Result<Sandbox> {
+        let listen = |e: &std::io::Error| Fault::local("the sandbox cannot listen", e);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, settings.port)).map_err(|e| listen(&e))?;
+        let port = listener.local_addr().map_err(|e| listen(&e))?.port();
+        let vendor = Arc::new(server::Vendor::new(settings.clone()));
+        let thread = std::thread::spawn(move || server::serve(&listener, &vendor));
+        Ok(Sandbox { port, thread })
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Serves for ever.
+    pub fn wait(self) {
+        let _ = self.thread.join();
+    }
+}

@@ -1,0 +1,309 @@
+//! The sandbox's HTTP side: connections, routes, limits and deliberate faults.
+//!
+//! Comes in: sockets. Goes out: answers. Called by [`super::Sandbox`]. HTTP/1.1 with keep-alive, enough for one client
+//! library at a time.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::data::{self, Edits};
+use super::{Paging, Settings, TOKEN};
+use crate::timefmt;
+
+/// Breaks every Nth answer in one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breakage {
+    kind: &'static str,
+    every: u64,
+}
+
+impl Breakage {
+    /// Reads `5xx:7`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        const KINDS: [&str; 6] = ["reset", "cut", "slow", "5xx", "html", "401"];
+        let (kind, every) = text.split_once(':').ok_or("write it as KIND:N")?;
+        let kind = KINDS.into_iter().find(|k| *k == kind).ok_or_else(|| format!("the kinds are {}", KINDS.join(", ")))?;
+        let every = every.parse().ok().filter(|n| *n > 0).ok_or("N must be a number from 1")?;
+        Ok(Breakage { kind, every })
+    }
+}
+
+/// The vendor behind all connections.
+#[derive(Debug)]
+pub(super) struct Vendor {
+    settings: Settings,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    requests: u64,
+    limited: u64,
+    tenants: HashMap<String, Tenant>,
+}
+
+#[derive(Debug, Default)]
+struct Tenant {
+    edits: Edits,
+    /// Calls in the current minute, and when it began.
+    window: Option<(Instant, u64)>,
+}
+
+struct Request {
+    path: String,
+    query: HashMap<String, String>,
+    headers: HashMap<String, String>,
+}
+
+struct Answer {
+    status: &'static str,
+    headers: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn json(status: &'static str, body: String) -> Self {
+        Answer { status, headers: "Content-Type: application/json\r\n".into(), body: body.into_bytes() }
+    }
+}
+
+pub(super) fn serve(listener: &TcpListener, vendor: &Arc<Vendor>) {
+    for stream in listener.incoming().flatten() {
+        let vendor = vendor.clone();
+        std::thread::spawn(move || {
+            // A client that goes away is no matter of the vendor's.
+            let _ = vendor.connection(&stream);
+        });
+    }
+}
+
+impl Vendor {
+    pub(super) fn new(settings: Settings) -> Self {
+        Vendor { settings, inner: Mutex::default() }
+    }
+
+    fn connection(&self, stream: &TcpStream) -> std::io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut reader = BufReader::new(stream);
+        let mut out = stream;
+        while let Some(request) = read_request(&mut reader)? {
+            if self.settings.latency > 0 {
+                std::thread::sleep(Duration::from_millis(self.settings.latency));
+            }
+            let number = {
+                let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+                inner.requests += 1;
+                inner.requests
+            };
+            let broken = self.settings.fault.iter().find(|b| number % b.every == 0).map(|b| b.kind);
+            let answer = match broken {
+                Some("5xx") => Answer::json("503 Service Unavailable", r#"{"error":"try again"}"#.into()),
+                Some("401") => Answer::json("401 Unauthorized", r#"{"error":"the token has expired"}"#.into()),
+                Some("html") => Answer {
+                    status: "200 OK",
+                    headers: "Content-Type: text/html\r\n".into(),
+                    body: b"<!doctype html><title>Sign in</title>".to_vec(),
+                },
+                Some("reset") => return Ok(()),
+                _ => self.answer(&request),
+            };
+            let gzip = !self.settings.no_gzip && answer.body.len() > 200 && request.headers.get("accept-encoding").is_some_and(|e| e.contains("gzip"));
+            let (body, encoding) = if gzip {
+                let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+                encoder.write_all(&answer.body)?;
+                (encoder.finish()?, "Content-Encoding: gzip\r\n")
+            } else {
+                (answer.body, "")
+            };
+            let head = format!("HTTP/1.1 {}\r\n{}{encoding}Content-Length: {}\r\n\r\n", answer.status, answer.headers, body.len());
+            out.write_all(head.as_bytes())?;
+            match broken {
+                Some("cut") => {
+                    out.write_all(&body[..body.len() / 2])?;
+                    return Ok(());
+                }
+                Some("slow") => {
+                    for piece in body.chunks(body.len() / 8 + 1) {
+                        out.write_all(piece)?;
+                        std::thread::sleep(Duration::from_millis(50));
+                    }
+                }
+                _ => out.write_all(&body)?,
+            }
+            if request.headers.get("connection").is_some_and(|c| c.eq_ignore_ascii_case("close")) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&self, request: &Request) -> Answer {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if request.path == "/sandbox/stats" {
+            let edits: usize = inner.tenants.values().map(|t| t.edits.log.len()).sum();
+            return Answer::json("200 OK", format!(r#"{{"requests":{},"limited":{},"edits":{edits}}}"#, inner.requests, inner.limited));
+        }
+        let token = request.headers.get("authorization").and_then(|a| a.strip_prefix("Bearer "));
+        let Some(name) = token.and_then(|t| t.strip_prefix(TOKEN)).filter(|t| t.is_empty() || t.starts_with('-')) else {
+            return Answer::json("401 Unauthorized", r#"{"error":"this token is not known here"}"#.into());
+        };
+        let name = name.to_owned();
+        let settings = &self.settings;
+        let tenant = inner.tenants.entry(name.clone()).or_default();
+        let mut headers = String::new();
+        if settings.calls_per_minute > 0 {
+            let (since, calls) = tenant.window.get_or_insert((Instant::now(), 0));
+            if since.elapsed() >= Duration::from_secs(60) {
+                (*since, *calls) = (Instant::now(), 0);
+            }
+            *calls += 1;
+            let reset = 60u64.saturating_sub(since.elapsed().as_secs()).max(1);
+            let left = settings.calls_per_minute.saturating_sub(*calls);
+            let _ = write!(headers, "X-RateLimit-Limit: {}\r\nX-RateLimit-Remaining: {left}\r\nX-RateLimit-Reset: {reset}\r\n", settings.calls_per_minute);
+            if *calls > settings.calls_per_minute {
+                let mut answer = Answer::json("429 Too Many Requests", r#"{"error":"too many requests"}"#.into());
+                answer.headers += &format!("Retry-After: {reset}\r\n{headers}");
+                inner.limited += 1;
+                return answer;
+            }
+        }
+        let seed = settings.seed ^ name.bytes().fold(0, |h, b| data::mix(h, b.into()));
+        let limit = request.query.get("limit").and_then(|l| l.parse().ok()).unwrap_or(100).clamp(1, 100_u64);
+        let mut answer = match request.path.as_str() {
+            "/tasks" => tasks(tenant, settings, request, seed, limit),
+            "/users" => numbered(settings.users, request, limit, |n, out| data::user(seed, n, out)),
+            "/projects" => numbered(settings.projects, request, limit, |n, out| data::project(seed, n, settings, out)),
+            _ => Answer::json("404 Not Found", r#"{"error":"there is no such list"}"#.into()),
+        };
+        answer.headers += &headers;
+        answer
+    }
+}
+
+/// A list by numbers.
+fn numbered(count: u64, request: &Request, limit: u64, one: impl Fn(u64, &mut String)) -> Answer {
+    let from: u64 = request.query.get("after").and_then(|a| a.parse().ok()).unwrap_or(0);
+    let to = count.min(from.saturating_add(limit));
+    let mut out = String::from(r#"{"data":["#);
+    for n in from..to {
+        if n > from {
+            out.push(',');
+        }
+        one(n, &mut out);
+    }
+    finish(out, (to < count).then(|| to.to_string()))
+}
+
+fn finish(mut out: String, next: Option<String>) -> Answer {
+    match next {
+        Some(token) => {
+            let _ = write!(out, r#"],"next":"{token}"}}"#);
+        }
+        None => out.push_str(r#"],"next":null}"#),
+    }
+    Answer::json("200 OK", out)
+}
+
+/// Tasks in the order of their last change, within `modified_since` and `modified_before`.
+fn tasks(tenant: &mut Tenant, settings: &Settings, request: &Request, seed: u64, limit: u64) -> Answer {
+    let bad = |what: &str| Answer::json("400 Bad Request", format!(r#"{{"error":"{what} is not a time"}}"#));
+    let time = |name: &str| request.query.get(name).map(|t| timefmt::parse_iso(t));
+    let (Some(since), Some(before)) = (
+        time("modified_since").map_or(Some(None), |t| t.map(Some)),
+        time("modified_before").map_or(Some(None), |t| t.map(Some)),
+    ) else {
+        return bad("modified_since or modified_before");
+    };
+    let places = tenant.edits.places(settings);
+    // The order is that of time, so the first place is found by halving.
+    let first = since.map_or(0, |since| {
+        let (mut low, mut high) = (0, places);
+        while low < high {
+            let middle = u64::midpoint(low, high);
+            if data::changed_at(settings, middle) < since { low = middle + 1 } else { high = middle }
+        }
+        low
+    });
+    let after = request.query.get("after").and_then(|a| a.parse::<u64>().ok());
+    let mut place = match (settings.paging, after) {
+        (Paging::Keyset, Some(after)) => after.max(first),
+        (Paging::Keyset, None) | (Paging::Offset, None) => first,
+        (Paging::Offset, Some(skip)) => {
+            let rows = (first..places).filter(|p| tenant.edits.at(settings, *p).is_some());
+            rows.into_iter().nth(usize::try_from(skip).unwrap_or(usize::MAX)).unwrap_or(places)
+        }
+    };
+    let mut out = String::from(r#"{"data":["#);
+    let mut count = 0;
+    let mut more = false;
+    while place < places {
+        if before.is_some_and(|b| data::changed_at(settings, place) > b) {
+            break;
+        }
+        if let Some((task, version)) = tenant.edits.at(settings, place) {
+            if count == limit {
+                more = true;
+                break;
+            }
+            if count > 0 {
+                out.push(',');
+            }
+            data::task(seed, task, version, place, settings, &mut out);
+            count += 1;
+        }
+        place += 1;
+    }
+    let next = match settings.paging {
+        Paging::Keyset => place,
+        Paging::Offset => after.unwrap_or(0) + count,
+    };
+    for _ in 0..settings.edits {
+        let done = tenant.edits.log.len() as u64;
+        if done < settings.edits_total && settings.tasks > 0 {
+            tenant.edits.edit(settings, data::mix(seed ^ 0xed, done) % settings.tasks);
+        }
+    }
+    finish(out, more.then(|| next.to_string()))
+}
+
+fn read_request(reader: &mut BufReader<&TcpStream>) -> std::io::Result<Option<Request>> {
+    let mut line = String::new();
+    if reader.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let target = line.split(' ').nth(1).unwrap_or("/").to_owned();
+    let mut headers = HashMap::new();
+    loop {
+        let mut header = String::new();
+        if reader.read_line(&mut header)? == 0 || header.trim().is_empty() {
+            break;
+        }
+        if let Some((name, value)) = header.split_once(':') {
+            headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+        }
+    }
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let query = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.to_owned(), decode(v))).collect();
+    Ok(Some(Request { path: path.to_owned(), query, headers }))
+}
+
+fn decode(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        match rest.get(at + 1..at + 3).and_then(|h| u8::from_str_radix(h, 16).ok()) {
+            Some(byte) => out.push(byte as char),
+            None => out.push('%'),
+        }
+        rest = rest.get(at + 3..).unwrap_or("");
+    }
+    out + rest
+}

@@ -1,0 +1,368 @@
+//! A pull scanner over JSON bytes: the one parse of a page.
+//!
+//! Comes in: a whole body. Goes out: its structure, step by step, as places in those bytes; nothing is
+//! copied or allocated. Called by `extract` (where are the records?) and `shape` (what is in one?), which share one
+//! pass by handing the scanner on. Strict as RFC 8259: what this accepts, `serde_json` accepts.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+/// Deepest nesting that is read; `serde_json` has the same bound.
+const MAX_DEPTH: u8 = 127;
+
+/// Why bytes are no JSON, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScanError {
+    /// Offset in the body.
+    pub at: usize,
+    /// What was expected.
+    pub what: &'static str,
+}
+
+impl fmt::Display for ScanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}", self.what, self.at)
+    }
+}
+
+/// Result with a [`ScanError`].
+pub type Scan<T> = Result<T, ScanError>;
+
+/// What comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Kind {
+    Object,
+    Array,
+    String,
+    Number,
+    Bool,
+    Null,
+}
+
+/// A text as it stands between its quotes.
+#[derive(Debug, Clone, Copy)]
+pub struct Text<'a> {
+    /// The bytes, escapes unresolved.
+    pub raw: &'a [u8],
+    /// Is there a backslash in it?
+    pub escaped: bool,
+}
+
+impl<'a> Text<'a> {
+    /// The text, escapes resolved; a lone surrogate becomes U+FFFD.
+    pub fn value(&self) -> Cow<'a, str> {
+        let raw = std::str::from_utf8(self.raw).unwrap_or_default();
+        if self.escaped { Cow::Owned(unescape(raw)) } else { Cow::Borrowed(raw) }
+    }
+
+    /// Is it this text?
+    pub fn is(&self, text: &str) -> bool {
+        if self.escaped { self.value() == text } else { self.raw == text.as_bytes() }
+    }
+}
+
+/// A number's digits as written.
+#[derive(Debug, Clone, Copy)]
+pub struct Number<'a> {
+    /// The bytes.
+    pub raw: &'a [u8],
+    /// No fraction and no exponent?
+    pub integer: bool,
+}
+
+/// Where the scanner stands in a body.
+#[derive(Debug, Clone)]
+pub struct Scanner<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    depth: u8,
+}
+
+impl<'a> Scanner<'a> {
+    /// At the start of a body, which must be UTF-8.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Scanner { bytes, at: 0, depth: 0 }
+    }
+
+    /// The offset.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Some of the body's bytes.
+    pub fn slice(&self, range: Range<usize>) -> &'a [u8] {
+        &self.bytes[range]
+    }
+
+    fn fail<T>(&self, what: &'static str) -> Scan<T> {
+        Err(ScanError { at: self.at, what })
+    }
+
+    #[inline]
+    fn blanks(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.bytes.get(self.at) {
+            self.at += 1;
+        }
+    }
+
+    /// What comes next; blanks before it are passed.
+    #[inline]
+    pub fn peek(&mut self) -> Scan<Kind> {
+        self.blanks();
+        match self.bytes.get(self.at) {
+            Some(b'{') => Ok(Kind::Object),
+            Some(b'[') => Ok(Kind::Array),
+            Some(b'"') => Ok(Kind::String),
+            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
+            Some(b't' | b'f') => Ok(Kind::Bool),
+            Some(b'n') => Ok(Kind::Null),
+            Some(_) => self.fail("expected a JSON value"),
+            None => self.fail("the body ends too early"),
+        }
+    }
+
+    /// Nothing but blanks may follow.
+    pub fn end(&mut self) -> Scan<()> {
+        self.blanks();
+        if self.at == self.bytes.len() { Ok(()) } else { self.fail("something follows the JSON value") }
+    }
+
+    #[inline]
+    fn open(&mut self) -> Scan<()> {
+        self.at += 1;
+        self.depth += 1;
+        if self.depth > MAX_DEPTH { self.fail("the JSON is nested too deeply") } else { Ok(()) }
+    }
+
+    /// Enters an object; then [`Scanner::key`] until it gives nothing.
+    #[inline]
+    pub fn enter(&mut self) -> Scan<()> {
+        self.open()
+    }
+
+    /// The next key of the object entered, its value being next; nothing at its end.
+    #[inline]
+    pub fn key(&mut self, first: &mut bool) -> Scan<Option<Text<'a>>> {
+        if !self.more(b'}', first)? {
+            return Ok(None);
+        }
+        if self.bytes.get(self.at) != Some(&b'"') {
+            return self.fail("expected a key");
+        }
+        let key = self.string()?;
+        self.blanks();
+        if self.bytes.get(self.at) != Some(&b':') {
+            return self.fail("expected `:`");
+        }
+        self.at += 1;
+        Ok(Some(key))
+    }
+
+    /// Is there another element in the array entered?
+    #[inline]
+    pub fn element(&mut self, first: &mut bool) -> Scan<bool> {
+        self.more(b']', first)
+    }
+
+    #[inline]
+    fn more(&mut self, close: u8, first: &mut bool) -> Scan<bool> {
+        self.blanks();
+        match self.bytes.get(self.at) {
+            Some(b) if *b == close => {
+                self.at += 1;
+                self.depth -= 1;
+                return Ok(false);
+            }
+            Some(b',') if !*first => {
+                self.at += 1;
+                self.blanks();
+                if self.bytes.get(self.at) == Some(&close) {
+                    return self.fail("a comma is followed by nothing");
+                }
+            }
+            Some(_) if *first => {}
+            Some(_) => return self.fail("expected `,`"),
+            None => return self.fail("the body ends too early"),
+        }
+        *first = false;
+        Ok(true)
+    }
+
+    /// The text that comes next.
+    #[inline]
+    pub fn string(&mut self) -> Scan<Text<'a>> {
+        let start = self.at + 1;
+        let mut at = start;
+        let mut escaped = false;
+        loop {
+            at = plain_run(self.bytes, at);
+            match self.bytes.get(at) {
+                Some(b'"') => {
+                    self.at = at + 1;
+                    return Ok(Text { raw: &self.bytes[start..at], escaped });
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    at += match self.bytes.get(at + 1) {
+                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+                        Some(b'u') if self.bytes.get(at + 2..at + 6).is_some_and(|h| h.iter().all(u8::is_ascii_hexdigit)) => 6,
+                        _ => {
+                            self.at = at;
+                            return self.fail("a broken escape");
+                        }
+                    };
+                }
+                Some(_) => {
+                    self.at = at;
+                    return self.fail("a control character in a text");
+                }
+                None => {
+                    self.at = at;
+                    return self.fail("the body ends too early");
+                }
+            }
+        }
+    }
+
+    /// The number that comes next.
+    #[inline]
+    pub fn number(&mut self) -> Scan<Number<'a>> {
+        let start = self.at;
+        let digits = |mut i: usize| {
+            while self.bytes.get(i).is_some_and(u8::is_ascii_digit) {
+                i += 1;
+            }
+            i
+        };
+        let whole = start + usize::from(self.bytes.get(start) == Some(&b'-'));
+        let mut at = digits(whole);
+        let mut integer = true;
+        let mut fine = at > whole && (self.bytes[whole] != b'0' || at == whole + 1);
+        if self.bytes.get(at) == Some(&b'.') {
+            integer = false;
+            let fraction = at + 1;
+            at = digits(fraction);
+            fine &= at > fraction;
+        }
+        if let Some(b'e' | b'E') = self.bytes.get(at) {
+            integer = false;
+            let sign = usize::from(matches!(self.bytes.get(at + 1), Some(b'+' | b'-')));
+            let exponent = at + 1 + sign;
+            at = digits(exponent);
+            fine &= at > exponent;
+        }
+        if !fine {
+            return self.fail("a broken number");
+        }
+        self.at = at;
+        Ok(Number { raw: &self.bytes[start..at], integer })
+    }
+
+    fn word(&mut self, word: &'static [u8]) -> Scan<()> {
+        if self.bytes[self.at..].starts_with(word) {
+            self.at += word.len();
+            Ok(())
+        } else {
+            self.fail("expected a JSON value")
+        }
+    }
+
+    /// The `true` or `false` that comes next.
+    pub fn boolean(&mut self) -> Scan<bool> {
+        let value = self.bytes.get(self.at) == Some(&b't');
+        self.word(if value { b"true" } else { b"false" })?;
+        Ok(value)
+    }
+
+    /// The `null` that comes next.
+    pub fn null(&mut self) -> Scan<()> {
+        self.word(b"null")
+    }
+
+    /// Passes any value.
+    pub fn skip(&mut self) -> Scan<()> {
+        match self.peek()? {
+            Kind::String => self.string().map(drop),
+            Kind::Number => self.number().map(drop),
+            Kind::Bool => self.boolean().map(drop),
+            Kind::Null => self.null(),
+            Kind::Object => {
+                self.open()?;
+                let mut first = true;
+                while self.key(&mut first)?.is_some() {
+                    self.skip()?;
+                }
+                Ok(())
+            }
+            Kind::Array => {
+                self.open()?;
+                let mut first = true;
+                while self.element(&mut first)? {
+                    self.skip()?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The end of the run of bytes that are no quote, backslash or control character, eight at a time.
+#[inline]
+fn plain_run(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let zeros = |x: u64| x.wrapping_sub(ONES) & !x & HIGH;
+    while let Some(chunk) = bytes.get(at..at + 8) {
+        let word = u64::from_le_bytes(chunk.try_into().unwrap_or([0; 8]));
+        let quote = zeros(word ^ (ONES * b'"' as u64));
+        let backslash = zeros(word ^ (ONES * b'\\' as u64));
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+        let stop = quote | backslash | control;
+        if stop != 0 {
+            return at + (stop.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while bytes.get(at).is_some_and(|b| *b >= 0x20 && *b != b'"' && *b != b'\\') {
+        at += 1;
+    }
+    at
+}
+
+/// Resolves the escapes of a text.
+fn unescape(raw: &str) -> String {
+    let mut out = String::with_capacity(raw.len());
+    let mut rest = raw;
+    let unit = |text: &str| text.get(2..6).and_then(|h| u16::from_str_radix(h, 16).ok());
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let mut used = 2;
+        match rest.as_bytes().get(1) {
+            Some(b'b') => out.push('\u{8}'),
+            Some(b'f') => out.push('\u{c}'),
+            Some(b'n') => out.push('\n'),
+            Some(b'r') => out.push('\r'),
+            Some(b't') => out.push('\t'),
+            Some(b'u') => {
+                used = 6;
+                let first = unit(rest).unwrap_or(0xfffd);
+                let second = rest.get(6..).filter(|r| r.starts_with("\\u")).and_then(unit);
+                match second {
+                    Some(low) if (0xd800..0xdc00).contains(&first) && (0xdc00..0xe000).contains(&low) => {
+                        used = 12;
+                        out.extend(char::decode_utf16([first, low]).map(|c| c.unwrap_or('\u{fffd}')));
+                    }
+                    _ => out.push(char::from_u32(first.into()).unwrap_or('\u{fffd}')),
+                }
+            }
+            Some(other) => out.push(*other as char),
+            None => break,
+        }
+        rest = &rest[used..];
+    }
+    out.push_str(rest);
+    out
+}

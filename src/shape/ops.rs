@@ -1,0 +1,230 @@
+//! What a manifest does to each record: conditions, added and removed fields.
+//!
+//! Comes in: a record as JSON with its slice. Goes out: whether it stays, and the record changed in place.
+//! Called by `run` for streams that ask for it; others never build the JSON of a record. The rules are those of
+//! airbyte-cdk's `RecordSelector`, `AddFields` and `RemoveFields`.
+
+use serde_json::{Map, Value as Json};
+
+use crate::fault::Result;
+use crate::manifest::model::{self, Filter, RecordSelector};
+use crate::manifest::node::Place;
+use crate::plan::{self, Template, Types, Vars};
+
+/// Everything done to a record, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Pipeline {
+    filter: Option<Template>,
+    ops: Vec<Op>,
+    transform_first: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Add { condition: Option<Template>, fields: Vec<Added> },
+    Remove(Vec<Vec<String>>),
+}
+
+#[derive(Debug, Clone)]
+struct Added {
+    path: Vec<Template>,
+    value: Template,
+    types: Types,
+}
+
+/// Compiles a stream's selector and transformations.
+pub fn build(selector: &RecordSelector, transformations: &[model::Transformation], client_side: bool) -> Result<Pipeline> {
+    let at = &selector.at;
+    if let Some(normalization) = &selector.schema_normalization
+        && normalization != "None"
+    {
+        return Err(at.fault(format!("`schema_normalization: {normalization}` is not built yet in this version of dripfeed")));
+    }
+    let filter = match &selector.record_filter {
+        Some(Filter::RecordFilter(f)) => f.condition.as_ref(),
+        None => None,
+    };
+    let filter = filter.filter(|t| t.value != Json::String(String::new())).map(|t| Template::compile(t, plan::RECORD)).transpose()?;
+    let ops = transformations.iter().map(op).collect::<Result<_>>()?;
+    Ok(Pipeline { filter, ops, transform_first: selector.transform_before_filtering.unwrap_or(client_side) })
+}
+
+fn op(def: &model::Transformation) -> Result<Op> {
+    let condition = |text: &Option<crate::manifest::node::Text>, names: &[&str]| {
+        text.as_ref().filter(|t| t.value != Json::String(String::new())).map(|t| Template::compile(t, names)).transpose()
+    };
+    match def {
+        model::Transformation::AddFields(def) => {
+            let fields = def.fields.iter().map(added).collect::<Result<_>>()?;
+            let mut names = plan::RECORD.to_vec();
+            names.extend(["value", "path"]);
+            Ok(Op::Add { condition: condition(&def.condition, &names)?, fields })
+        }
+        model::Transformation::RemoveFields(def) => {
+            if def.condition.is_some() {
+                return Err(def.at.fault("`condition` of RemoveFields is not built yet in this version of dripfeed"));
+            }
+            Ok(Op::Remove(def.field_pointers.clone()))
+        }
+    }
+}
+
+fn added(def: &model::AddedFieldDefinition) -> Result<Added> {
+    let types = match def.value_type.as_deref() {
+        None => Types::Any,
+        Some("string") => Types::Str,
+        Some("integer") => Types::Int,
+        Some("number") => Types::Float,
+        Some("boolean") => Types::Bool,
+        Some(other) => return Err(unknown_type(&def.at, other)),
+    };
+    let path = def.path.iter().map(|t| Template::compile(t, plan::RECORD)).collect::<Result<Vec<_>>>()?;
+    if path.is_empty() {
+        return Err(def.at.fault("`path` of an added field is empty"));
+    }
+    Ok(Added { path, value: Template::compile(&def.value, plan::RECORD)?, types })
+}
+
+fn unknown_type(at: &Place, given: &str) -> crate::fault::Fault {
+    at.fault(format!("`value_type: {given}` does not exist")).hint("it can be string, integer, number or boolean")
+}
+
+impl Pipeline {
+    /// Is there nothing to do? Then the record's bytes pass as they are.
+    pub fn is_empty(&self) -> bool {
+        self.filter.is_none() && self.ops.is_empty()
+    }
+
+    /// Does it change records?
+    pub fn changes(&self) -> bool {
+        !self.ops.is_empty()
+    }
+
+    /// Filters and transforms a record; false when it is dropped. `inside` tells whether the cursor keeps it,
+    /// for streams that compare with the cursor here.
+    pub fn apply(&self, record: &mut Json, vars: &Vars<'_>, inside: impl Fn(&Json) -> bool) -> Result<bool> {
+        if self.transform_first {
+            self.transform(record, vars)?;
+            return Ok(inside(record) && self.keeps(record, vars)?);
+        }
+        if !inside(record) || !self.keeps(record, vars)? {
+            return Ok(false);
+        }
+        self.transform(record, vars)?;
+        Ok(true)
+    }
+
+    fn keeps(&self, record: &Json, vars: &Vars<'_>) -> Result<bool> {
+        match &self.filter {
+            Some(filter) => filter.truth(&Vars { record: Some(record), ..*vars }),
+            None => Ok(true),
+        }
+    }
+
+    fn transform(&self, record: &mut Json, vars: &Vars<'_>) -> Result<()> {
+        for op in &self.ops {
+            match op {
+                Op::Add { condition, fields } => {
+                    for field in fields {
+                        let vars = Vars { record: Some(record), ..*vars };
+                        let value = field.value.value(&vars, field.types)?;
+                        if let Some(condition) = condition
+                            && !condition.truth(&vars)?
+                        {
+                            continue;
+                        }
+                        let path = field.path.iter().map(|t| t.text(&vars)).collect::<Result<Vec<_>>>()?;
+                        put(record, &path, value);
+                    }
+                }
+                Op::Remove(paths) => {
+                    for path in paths {
+                        remove(record, path);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sets a path, making objects on the way; in a list a number is an index, and the list grows to it.
+fn put(at: &mut Json, path: &[String], value: Json) {
+    let Some((first, rest)) = path.split_first() else {
+        *at = value;
+        return;
+    };
+    let child = match at {
+        Json::Array(items) if first.parse::<usize>().is_ok_and(|i| i < 100_000) => {
+            let index = first.parse().unwrap_or(0);
+            if items.len() <= index {
+                items.resize(index + 1, Json::Null);
+            }
+            &mut items[index]
+        }
+        _ => {
+            if !at.is_object() {
+                *at = Json::Object(Map::new());
+            }
+            match at {
+                Json::Object(map) => map.entry(first.clone()).or_insert(Json::Null),
+                _ => return,
+            }
+        }
+    };
+    put(child, rest, value);
+}
+
+/// Removes what a path of globs matches; what is not there is no matter.
+fn remove(at: &mut Json, path: &[String]) {
+    let Some((first, rest)) = path.split_first() else { return };
+    match at {
+        Json::Object(map) => {
+            if rest.is_empty() {
+                map.retain(|key, _| !glob(first, key));
+            } else {
+                for (_, child) in map.iter_mut().filter(|(key, _)| glob(first, key)) {
+                    remove(child, rest);
+                }
+            }
+        }
+        Json::Array(items) => {
+            if rest.is_empty() {
+                let mut index = 0;
+                items.retain(|_| {
+                    index += 1;
+                    !glob(first, &(index - 1).to_string())
+                });
+            } else {
+                for (index, child) in items.iter_mut().enumerate() {
+                    if glob(first, &index.to_string()) {
+                        remove(child, rest);
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Shell-like matching of one segment: `*` any run, `?` one character.
+fn glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t, mut star) = (0, 0, None);
+    while t < text.len() {
+        if p < pattern.len() && pattern[p] == '*' {
+            star = Some((p, t));
+            p += 1;
+        } else if p < pattern.len() && (pattern[p] == '?' || pattern[p] == text[t]) {
+            p += 1;
+            t += 1;
+        } else if let Some((at, from)) = star {
+            p = at + 1;
+            t = from + 1;
+            star = Some((at, from + 1));
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}

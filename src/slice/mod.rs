@@ -1,0 +1,258 @@
+//! Which requests a stream needs beside its pages: its partitions.
+//!
+//! Comes in: partition routers' definitions; then, for routers over other streams, those streams' records.
+//! Goes out: [`Partition`]s, one by one. Called by `run`. The rules are those of airbyte-cdk's `ListPartitionRouter`,
+//! `SubstreamPartitionRouter` and `CartesianProductStreamSlicer`.
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::fault::Result;
+use crate::jinja::Value;
+use crate::manifest::model::{self, ParentStreamConfig};
+use crate::plan::{Ground, Inject, Options, Template, Types, Vars, text_of};
+
+/// One part of a stream that is read by itself.
+#[derive(Debug, Clone, Default)]
+pub struct Partition {
+    /// Its identity: what the state knows it by.
+    pub key: Map<String, Json>,
+    /// Extra fields of the parent record, by name.
+    pub extra: Map<String, Json>,
+    /// What it adds to requests.
+    pub options: Options,
+}
+
+/// A partition router, compiled.
+#[derive(Debug, Clone)]
+pub enum Router {
+    /// No router: one partition without identity.
+    One,
+    /// One partition a value.
+    List {
+        /// The values.
+        values: Values,
+        /// Their name.
+        field: String,
+        /// Where one goes.
+        inject: Option<Inject>,
+    },
+    /// One partition a record of other streams.
+    Parents(Vec<ParentPlan>),
+    /// All combinations; the first varies slowest.
+    Product(Vec<Router>),
+}
+
+/// The values of a list router.
+#[derive(Debug, Clone)]
+pub enum Values {
+    /// As written.
+    Given(Vec<Json>),
+    /// Of a template.
+    Template(Template),
+}
+
+/// A parent of a substream, compiled.
+#[derive(Debug, Clone)]
+pub struct ParentPlan {
+    /// Number of the parent among the stream's parents, in the order of the manifest.
+    pub parent: usize,
+    /// Does the stream's state carry the parent's?
+    pub incremental: bool,
+    path: Vec<String>,
+    field: String,
+    inject: Option<Inject>,
+    extra: Vec<Vec<String>>,
+}
+
+/// Reads parent streams for their children.
+pub trait Parents {
+    /// Reads parent number `parent`; `each` gets its records, each with the partition it came from.
+    fn read(&self, parent: usize, each: &mut dyn FnMut(&Json, &Map<String, Json>) -> Result<()>) -> Result<()>;
+}
+
+/// Compiles a stream's routers. Parents get numbers in the order in which they stand.
+pub fn build(defs: &[model::PartitionRouter], ground: &Ground) -> Result<Router> {
+    let mut parents = 0;
+    let mut routers = Vec::with_capacity(defs.len());
+    for def in defs {
+        routers.push(match def {
+            model::PartitionRouter::ListPartitionRouter(def) => {
+                let values = match &def.values.value {
+                    Json::Array(items) => Values::Given(items.clone()),
+                    _ => Values::Template(Template::compile(&def.values, &[])?),
+                };
+                let field = Template::compile(&def.cursor_field, &[])?.text(&Vars::new(ground))?;
+                Router::List { values, field, inject: def.request_option.as_ref().map(|o| Inject::build(o, ground)).transpose()? }
+            }
+            model::PartitionRouter::SubstreamPartitionRouter(def) => {
+                if def.parent_stream_configs.is_empty() {
+                    return Err(def.at.fault("`parent_stream_configs` is empty"));
+                }
+                let plans = def.parent_stream_configs.iter().map(|config| {
+                    parents += 1;
+                    parent(config, parents - 1, ground)
+                });
+                Router::Parents(plans.collect::<Result<_>>()?)
+            }
+        });
+    }
+    Ok(match routers.len() {
+        0 => Router::One,
+        1 => routers.remove(0),
+        _ => Router::Product(routers),
+    })
+}
+
+fn parent(def: &ParentStreamConfig, number: usize, ground: &Ground) -> Result<ParentPlan> {
+    let vars = Vars::new(ground);
+    let name = |t| Template::compile(t, &[])?.text(&vars);
+    Ok(ParentPlan {
+        parent: number,
+        incremental: def.incremental_dependency.unwrap_or(false),
+        path: name(&def.parent_key)?.split('/').filter(|s| !s.is_empty()).map(str::to_owned).collect(),
+        field: name(&def.partition_field)?,
+        inject: def.request_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?,
+        extra: def.extra_fields.clone().unwrap_or_default(),
+    })
+}
+
+impl Router {
+    /// Is there a router at all?
+    pub fn is_some(&self) -> bool {
+        !matches!(self, Router::One)
+    }
+
+    /// The parents that partitions come from, if they come from one router alone.
+    pub fn parents(&self) -> &[ParentPlan] {
+        match self {
+            Router::Parents(plans) => plans,
+            _ => &[],
+        }
+    }
+
+    /// Gives every partition to `emit`.
+    pub fn each(&self, parents: &dyn Parents, vars: &Vars<'_>, emit: &mut dyn FnMut(Partition) -> Result<()>) -> Result<()> {
+        match self {
+            Router::One => emit(Partition::default()),
+            Router::List { values, field, inject } => {
+                for value in values.all(vars)? {
+                    let mut options = Options::default();
+                    if let Some(inject) = inject
+                        && is_truthy(&value)
+                    {
+                        inject.put(value.clone(), &mut options);
+                    }
+                    emit(Partition { key: Map::from_iter([(field.clone(), value)]), extra: Map::new(), options })?;
+                }
+                Ok(())
+            }
+            Router::Parents(plans) => {
+                for plan in plans {
+                    parents.read(plan.parent, &mut |record, slice| plan.partition(record, slice).map_or(Ok(()), &mut *emit))?;
+                }
+                Ok(())
+            }
+            Router::Product(routers) => {
+                let mut lists = Vec::with_capacity(routers.len());
+                for router in routers {
+                    let mut list = Vec::new();
+                    router.each(parents, vars, &mut |p| {
+                        list.push(p);
+                        Ok(())
+                    })?;
+                    lists.push(list);
+                }
+                combine(&lists, &Partition::default(), emit)
+            }
+        }
+    }
+}
+
+/// Every choice of one partition from each list.
+fn combine(lists: &[Vec<Partition>], so_far: &Partition, emit: &mut dyn FnMut(Partition) -> Result<()>) -> Result<()> {
+    let Some((list, rest)) = lists.split_first() else { return emit(so_far.clone()) };
+    for partition in list {
+        let mut both = so_far.clone();
+        // The earlier router wins where two use one name.
+        for (into, from) in [
+            (&mut both.key, &partition.key),
+            (&mut both.extra, &partition.extra),
+            (&mut both.options.params, &partition.options.params),
+            (&mut both.options.headers, &partition.options.headers),
+            (&mut both.options.data, &partition.options.data),
+            (&mut both.options.json, &partition.options.json),
+        ] {
+            for (key, value) in from {
+                into.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        combine(rest, &both, emit)?;
+    }
+    Ok(())
+}
+
+impl Values {
+    fn all(&self, vars: &Vars<'_>) -> Result<Vec<Json>> {
+        match self {
+            Values::Given(items) => Ok(items.clone()),
+            Values::Template(template) => Ok(match template.value(vars, Types::Any)? {
+                Json::Array(items) => items,
+                // Python iterates a text by its characters; so does the reference.
+                Json::String(text) => text.chars().map(|c| json!(c.to_string())).collect(),
+                other => return Err(template.at().fault(format!("`values` must give a list, not {}", text_of(&other)))),
+            }),
+        }
+    }
+}
+
+impl ParentPlan {
+    fn partition(&self, record: &Json, slice: &Map<String, Json>) -> Option<Partition> {
+        let value = look_up(record, &self.path).filter(|v| !v.is_null())?.clone();
+        let mut options = Options::default();
+        if let Some(inject) = &self.inject
+            && is_truthy(&value)
+        {
+            inject.put(value.clone(), &mut options);
+        }
+        let extra = self.extra.iter().map(|path| {
+            let value = look_up(record, path).cloned().unwrap_or(Json::Null);
+            (path.join("."), value)
+        });
+        let key = Map::from_iter([(self.field.clone(), value), ("parent_slice".to_owned(), Json::Object(slice.clone()))]);
+        Some(Partition { key, extra: extra.collect(), options })
+    }
+}
+
+fn look_up<'j>(json: &'j Json, path: &[String]) -> Option<&'j Json> {
+    path.iter().try_fold(json, |at, step| match at {
+        Json::Object(map) => map.get(step),
+        Json::Array(items) => items.get(step.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+fn is_truthy(value: &Json) -> bool {
+    Value::from_json(value).truthy()
+}
+
+/// Names that the extra fields of parents add to request templates.
+pub fn extra_names(defs: &[model::PartitionRouter]) -> Vec<String> {
+    let parents = defs.iter().filter_map(|def| match def {
+        model::PartitionRouter::SubstreamPartitionRouter(def) => Some(&def.parent_stream_configs),
+        model::PartitionRouter::ListPartitionRouter(_) => None,
+    });
+    parents.flatten().flat_map(|p| p.extra_fields.iter().flatten().map(|path| path.join("."))).collect()
+}
+
+/// The `stream_slice` variable: the partition, and the bounds of the window under their names.
+pub fn variable(partition: &Partition, window: &[(String, String)]) -> Json {
+    let mut map = partition.key.clone();
+    for (name, value) in window {
+        map.insert(name.clone(), json!(value));
+    }
+    if !partition.extra.is_empty() {
+        map.insert("extra_fields".into(), Json::Object(partition.extra.clone()));
+    }
+    Json::Object(map)
+}
+

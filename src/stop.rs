@@ -1,0 +1,46 @@
+//! The wish to stop: set by a signal or a deadline, heard by every wait.
+//!
+//! Comes in: the signal's number. Goes out: a fault from the next [`Stop::check`] or [`Stop::sleep`]. Called by
+//! `cli` (sets it), `fetch` and `run` (hear it).
+
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::fault::{Fault, Kind, Result};
+
+/// Shared by all threads of a run.
+#[derive(Debug, Default)]
+pub struct Stop {
+    why: Mutex<Option<Kind>>,
+    changed: Condvar,
+}
+
+impl Stop {
+    /// Asks everything to stop; the first reason stays.
+    pub fn ask(&self, why: Kind) {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.changed.notify_all();
+    }
+
+    /// Why it was asked to stop, if it was.
+    pub fn asked(&self) -> Option<Kind> {
+        *self.why.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A fault once it was asked to stop.
+    pub fn check(&self) -> Result<()> {
+        self.asked().map_or(Ok(()), |why| Err(Fault::new(why, "stopped on request")))
+    }
+
+    /// Sleeps, unless it is asked to stop.
+    pub fn sleep(&self, time: Duration) -> Result<()> {
+        let until = Instant::now() + time;
+        let mut why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        while why.is_none() {
+            let Some(left) = until.checked_duration_since(Instant::now()).filter(|l| !l.is_zero()) else { break };
+            why = self.changed.wait_timeout(why, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(why);
+        self.check()
+    }
+}
