@@ -1,1 +1,8 @@
+//! One test binary: behaviour through the program and real sockets first, tables and properties after.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, missing_docs, unreachable_pub)]
 
+mod support;
+
+mod layers;
+mod oracle;
+mod tables;

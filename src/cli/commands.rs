@@ -168,8 +168,9 @@ fn sources<W: Write>(options: &Options, named: Option<&str>, sink: &mut Sink<W>)
 }
 
 /// A stream in a line: name, keys, cursor, parents.
-fn describe(stream: &crate::manifest::model::DeclarativeStream) -> String {
-    use crate::manifest::model::{IncrementalSync, Parent, PartitionRouter, Retriever};
+fn describe(stream: &crate::manifest::model::Stream) -> String {
+    use crate::manifest::model::{IncrementalSync, PartitionRouter, Retriever, Stream};
+    let Stream::DeclarativeStream(stream) = stream;
     let written = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let name = stream.name.as_ref().map(|n| written(&n.value)).unwrap_or_default();
     let mut line = format!("  {name}");
@@ -186,7 +187,7 @@ fn describe(stream: &crate::manifest::model::DeclarativeStream) -> String {
             PartitionRouter::ListPartitionRouter(list) => line += &format!("  for each {}", written(&list.cursor_field.value)),
             PartitionRouter::SubstreamPartitionRouter(router) => {
                 for config in &router.parent_stream_configs {
-                    let Parent::DeclarativeStream(parent) = &config.stream;
+                    let Stream::DeclarativeStream(parent) = &config.stream;
                     let parent = parent.name.as_ref().map(|n| written(&n.value)).unwrap_or_default();
                     line += &format!("  for each of {parent}");
                 }

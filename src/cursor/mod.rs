@@ -153,27 +153,26 @@ impl CursorPlan {
         }
     }
 
-    /// A fresh cursor, or one that goes on from a state; `more_lookback` seconds are looked at again beside the
-    /// manifest's own window.
-    pub fn begin(&self, state: Option<&Map<String, Json>>, more_lookback: u64) -> Result<Cursor> {
+    /// A fresh cursor, or one that goes on from a state; `earlier` seconds before it, for a partition that has none
+    /// of its own and starts from the stream's.
+    pub fn begin(&self, state: Option<&Map<String, Json>>, earlier: u64) -> Result<Cursor> {
         let ranges = match state {
             Some(state) if state.get("state_type").and_then(Json::as_str) == Some("date-range") => self.read_ranges(state)?,
             Some(state) if state.get(&self.field).is_some_and(|v| !v.is_null()) => {
                 let value = state.get(&self.field).map(text_of).unwrap_or_default();
-                let at = self.parse(&value).ok_or_else(|| self.unreadable())?.max(self.start);
+                let at = self.parse(&value).ok_or_else(|| self.unreadable())?;
+                let earlier = time::Duration::seconds(i64::try_from(earlier).unwrap_or(i64::MAX));
+                let at = at.checked_sub(earlier).unwrap_or(self.start).max(self.start);
                 Ranges::of(vec![Range { start: self.start, end: at, newest: Some(at) }])
             }
             _ => Ranges::of(vec![Range { start: self.start, end: self.start, newest: Some(self.start) }]),
         };
-        let seconds = i64::try_from(more_lookback).unwrap_or(i64::MAX).min(100 * 366 * 86_400);
-        let more = Period { months: 0, exact: time::Duration::seconds(seconds) };
-        let lookback = if more_lookback > 0 && self.lookback.months == 0 && more.exact > self.lookback.exact { more } else { self.lookback };
         // Only the state's own date-range keys are ours; others are kept as they came.
         let mut kept = state.cloned().unwrap_or_default();
         for ours in ["state_type", "slices", "legacy", "replication_key", "replication_key_value"] {
             kept.shift_remove(ours);
         }
-        Ok(Cursor { previous: ranges.list.first().map(|r| r.newest.unwrap_or(r.start)), ranges, lookback, kept })
+        Ok(Cursor { previous: ranges.list.first().map(|r| r.newest.unwrap_or(r.start)), ranges, kept })
     }
 
     fn unreadable(&self) -> Fault {
@@ -228,7 +227,6 @@ impl CursorPlan {
 #[derive(Debug, Clone)]
 pub struct Cursor {
     ranges: Ranges,
-    lookback: Period,
     previous: Option<OffsetDateTime>,
     kept: Map<String, Json>,
 }
@@ -247,7 +245,7 @@ impl Cursor {
         for pair in list.windows(2) {
             split(plan, after(pair[0].end), before(pair[1].start), &mut out);
         }
-        let lower = self.lookback.before(last.end).unwrap_or(plan.start).max(plan.start);
+        let lower = plan.lookback.before(last.end).unwrap_or(plan.start).max(plan.start);
         split(plan, lower, plan.end, &mut out);
         // Bounds are what is sent: no finer than the format.
         for window in &mut out {
@@ -259,7 +257,7 @@ impl Cursor {
 
     /// Does a client-side filter keep a record with this cursor value?
     pub fn keeps(&self, plan: &CursorPlan, value: OffsetDateTime) -> bool {
-        let from = self.previous.map_or(plan.start, |p| self.lookback.before(p).unwrap_or(plan.start).max(plan.start));
+        let from = self.previous.map_or(plan.start, |p| plan.lookback.before(p).unwrap_or(plan.start).max(plan.start));
         from <= value && value <= plan.end
     }
 

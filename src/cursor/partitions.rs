@@ -63,8 +63,8 @@ impl Partitions {
             failed: false,
             highest: None,
             began: Instant::now(),
-            parent_state: parents.then(|| json!({})),
-            parents_after: None,
+            parent_state: None,
+            parents_after: parents.then(|| json!({})),
         };
         let Some(state) = state.filter(|s| !s.is_empty()) else { return Ok(out) };
         let object = |key: &str| state.get(key).and_then(Json::as_object).filter(|o| !o.is_empty()).cloned();

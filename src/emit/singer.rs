@@ -75,7 +75,7 @@ pub fn drain<W: Write>(messages: &Receiver<Message>, sink: &mut Sink<W>, doc: &m
             Ok(Message::State { stream, state, replication }) => {
                 match state {
                     Some(state) => doc.set(&stream, &state, replication.as_ref().map(|(f, v)| (f.as_str(), v.clone()))),
-                    None => doc.touch(),
+                    None => doc.clear(&stream),
                 }
                 write_state(sink, doc)?;
                 stale = false;

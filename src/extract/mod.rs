@@ -58,7 +58,7 @@ impl RecordPath {
 pub struct Found {
     /// Records handed to the caller.
     pub records: u64,
-    /// Did the path lead somewhere, even to an empty list?
+    /// Was the first field of the path there, whatever it holds?
     pub envelope: bool,
     /// Where the wanted top-level fields of the first body stand.
     pub fields: Vec<(String, Range<usize>)>,
@@ -86,7 +86,9 @@ pub fn walk<'a, E>(
     wanted: &[String],
     each: &mut dyn FnMut(&mut Scanner<'a>) -> std::result::Result<(), Stop<E>>,
 ) -> std::result::Result<Found, Stop<E>> {
-    let mut walk = Walk { path, wanted, found: Found::default(), each };
+    // An empty path, and one that starts with any key, lead somewhere in every body.
+    let envelope = !matches!(path.segments.first(), Some(Segment::Key(_)));
+    let mut walk = Walk { path, wanted, found: Found { envelope, ..Found::default() }, each };
     let mut scanner = Scanner::new(body);
     if scanner.peek()? == Kind::Array {
         // A top-level list is many bodies; paging looks at the first.
@@ -125,7 +127,6 @@ impl<'a, E> Walk<'_, 'a, E> {
                 let mut aside = scanner.clone();
                 self.fields(&mut aside)?;
             }
-            self.found.envelope = true;
             return self.terminal(scanner);
         };
         match (scanner.peek()?, segment) {
@@ -140,6 +141,7 @@ impl<'a, E> Walk<'_, 'a, E> {
                         Segment::Any => true,
                     };
                     if matches {
+                        self.found.envelope = true;
                         self.descend(scanner, level + 1, false)?;
                     } else {
                         scanner.skip()?;
@@ -172,8 +174,6 @@ impl<'a, E> Walk<'_, 'a, E> {
             }
             _ => scanner.skip()?,
         }
-        // With `*` no match is an answer too.
-        self.found.envelope |= self.path.wild;
         Ok(())
     }
 

@@ -43,17 +43,16 @@ impl Reply {
         self.headers.get(name).and_then(|v| v.to_str().ok())
     }
 
-    /// The headers as an object; with `any_case` under lower-case names as well as the usual spelling.
-    pub fn headers_json(&self, any_case: bool) -> Json {
+    /// The headers as an object, under lower-case names and in the usual spelling, with `link` taken apart
+    /// where paging asks for it.
+    pub fn headers_json(&self, with_links: bool) -> Json {
         let mut map = Map::new();
         for (name, value) in &self.headers {
             let value = Json::String(String::from_utf8_lossy(value.as_bytes()).into_owned());
-            if any_case {
-                map.insert(name.as_str().into(), value.clone());
-            }
+            map.insert(name.as_str().into(), value.clone());
             map.insert(usual_case(name.as_str()), value);
         }
-        if !any_case && let Some(link) = self.header("link") {
+        if with_links && let Some(link) = self.header("link") {
             map.insert("link".into(), links(link));
         }
         Json::Object(map)
@@ -201,6 +200,10 @@ impl Fetcher {
                     let verdict = plan.judge(&reply, &request.url, &self.ground)?;
                     match verdict.action {
                         Action::Success => {
+                            if reply.status >= 400 {
+                                // Taken for a success, an error has no records all the same.
+                                return Ok(Outcome::Nothing);
+                            }
                             self.reached.store(true, Ordering::Relaxed);
                             return Ok(Outcome::Page(reply));
                         }

@@ -185,7 +185,7 @@ impl ErrorPlan {
             return Ok(Verdict { action: Action::Success, message: String::new(), filtered: false });
         }
         let json: Json = serde_json::from_slice(&reply.body).unwrap_or_else(|_| json!({}));
-        let headers = reply.headers_json(true);
+        let headers = reply.headers_json(false);
         let url = Json::String(url.split(['?', '#']).next().unwrap_or(url).to_owned());
         let vars = Vars { response: Some(&json), headers: Some(&headers), request_url: Some(&url), ..Vars::new(ground) };
         let mut last = None;
@@ -204,7 +204,7 @@ impl ErrorPlan {
     /// say nothing.
     pub fn wait(&self, reply: Option<&Reply>, tries: u32, ground: &Ground) -> Result<Option<f64>> {
         let json: Json = reply.and_then(|r| serde_json::from_slice(&r.body).ok()).unwrap_or_else(|| json!({}));
-        let headers = reply.map_or_else(|| json!({}), |r| r.headers_json(true));
+        let headers = reply.map_or_else(|| json!({}), |r| r.headers_json(false));
         let vars = Vars { response: Some(&json), headers: Some(&headers), ..Vars::new(ground) };
         for backoff in &self.backoffs {
             if let Some(seconds) = backoff.seconds(reply, tries, &vars)?

@@ -104,7 +104,11 @@ impl<'a> Reader<'_, 'a> {
             '+' | '-' => {
                 let negative = self.rest().starts_with('-');
                 self.at += 1;
-                match (self.value()?, negative) {
+                self.blanks();
+                if !self.rest().starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+                    return None;
+                }
+                match (self.number()?, negative) {
                     (Value::Int(i), true) => Value::Int(i.checked_neg()?),
                     (Value::Float(f), true) => Value::Float(-f),
                     (value @ (Value::Int(_) | Value::Float(_)), false) => value,

@@ -14,7 +14,7 @@ component! {
         /// Which streams prove that a connection works.
         check: CheckStream,
         /// The streams.
-        streams: Vec<DeclarativeStream>,
+        streams: Vec<Stream>,
         /// What the config must look like.
         spec: Option<Spec>,
         /// How many slices are read at a time.
@@ -552,7 +552,7 @@ component! {
     /// A stream whose records are partitions.
     ParentStreamConfig {
         /// The stream.
-        stream: Parent,
+        stream: Stream,
         /// Which field of its records.
         parent_key: Text,
         /// Its name in `stream_partition`.
@@ -568,8 +568,8 @@ component! {
 }
 
 choice! {
-    /// A stream as another's parent.
-    Parent { DeclarativeStream } later { StateDelegatingStream }
+    /// A stream.
+    Stream { DeclarativeStream } later { StateDelegatingStream, ConditionalStreams }
 }
 
 choice! {

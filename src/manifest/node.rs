@@ -111,6 +111,7 @@ impl Node {
 /// Reads YAML into a tree. Aliases are expanded within a bound, so that a bomb is an error.
 pub fn parse_yaml(text: &str, file: &str) -> Result<Node> {
     let options = serde_saphyr::options! {
+        strict_booleans: true,
         budget: serde_saphyr::budget! {
             max_nodes: 2_000_000,
             max_depth: 200,
@@ -125,7 +126,8 @@ pub fn parse_yaml(text: &str, file: &str) -> Result<Node> {
         Fault::config(format!("the manifest is not valid YAML: {first}"))
             .at(&Site { file: file.into(), line, path: "".into() })
     })?;
-    Ok(node(spanned))
+    let lines: Vec<&str> = text.lines().collect();
+    Ok(node(spanned, &lines))
 }
 
 /// A YAML value whose children know their lines.
@@ -135,14 +137,35 @@ enum Tree {
     Map(Vec<(String, Spanned<Tree>)>),
 }
 
-fn node(spanned: Spanned<Tree>) -> Node {
+fn node(spanned: Spanned<Tree>, lines: &[&str]) -> Node {
     let line = u32::try_from(spanned.referenced.line()).unwrap_or(0);
+    let defined = spanned.defined;
     let kind = match spanned.value {
+        Tree::Scalar(Json::String(s)) => match switch(&s) {
+            Some(b) if !is_quoted(lines, defined.line(), defined.column()) => Kind::Scalar(Json::Bool(b)),
+            _ => Kind::Scalar(Json::String(s)),
+        },
         Tree::Scalar(s) => Kind::Scalar(s),
-        Tree::Seq(items) => Kind::Seq(items.into_iter().map(node).collect()),
-        Tree::Map(pairs) => Kind::Map(pairs.into_iter().map(|(k, v)| (k, node(v))).collect()),
+        Tree::Seq(items) => Kind::Seq(items.into_iter().map(|i| node(i, lines)).collect()),
+        Tree::Map(pairs) => Kind::Map(pairs.into_iter().map(|(k, v)| (k, node(v, lines))).collect()),
     };
     Node { line, kind }
+}
+
+/// The words that PyYAML takes for bools beside `true` and `false`; unlike YAML 1.1 it leaves `y` and `n` alone.
+fn switch(text: &str) -> Option<bool> {
+    match text {
+        "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
+        "no" | "No" | "NO" | "off" | "Off" | "OFF" => Some(false),
+        _ => None,
+    }
+}
+
+/// Does the scalar at this place (1-based) start with a quote, or stand in a block?
+fn is_quoted(lines: &[&str], line: u64, column: u64) -> bool {
+    let at = |n: u64| usize::try_from(n).ok().and_then(|n| n.checked_sub(1));
+    let first = at(line).and_then(|l| lines.get(l)).zip(at(column)).and_then(|(l, c)| l.chars().nth(c));
+    first.is_none_or(|c| "'\"|>!".contains(c))
 }
 
 impl<'de> Deserialize<'de> for Tree {

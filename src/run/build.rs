@@ -17,7 +17,7 @@ use crate::fault::{Fault, Result, did_you_mean};
 use crate::fetch::request::{self, RequestPlan};
 use crate::fetch::retry::{self, ErrorPlan};
 use crate::manifest::Manifest;
-use crate::manifest::model::{self, DeclarativeStream, Parent, Requester, Retriever, SchemaLoader};
+use crate::manifest::model::{self, DeclarativeStream, Requester, Retriever, SchemaLoader, Stream};
 use crate::page::{self, PagePlan};
 use crate::plan::{Ground, Template, Vars};
 use crate::pyjson;
@@ -95,7 +95,7 @@ pub struct Build<'a> {
 pub fn plan(build: &Build<'_>) -> Result<Plan> {
     let source = &build.manifest.source;
     let mut streams: Vec<Arc<StreamPlan>> = Vec::with_capacity(source.streams.len());
-    for def in &source.streams {
+    for Stream::DeclarativeStream(def) in &source.streams {
         let stream = build.stream(def, 0)?;
         if streams.iter().any(|s| s.name == stream.name) {
             return Err(def.at.fault(format!("two streams are named `{}`", stream.name)));
@@ -165,7 +165,7 @@ impl Build<'_> {
         for router in routers {
             if let model::PartitionRouter::SubstreamPartitionRouter(router) = router {
                 for config in &router.parent_stream_configs {
-                    let Parent::DeclarativeStream(parent) = &config.stream;
+                    let Stream::DeclarativeStream(parent) = &config.stream;
                     parents.push(Arc::new(self.stream(parent, depth + 1)?));
                 }
             }

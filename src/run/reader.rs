@@ -87,8 +87,8 @@ pub fn read(shared: &Shared, stream: &StreamPlan, partition: &Partition, window:
             Wanted::Fields(_) => Some(fields(&reply.body, &found)),
             Wanted::Body => first_body(&reply.body),
         };
-        let headers = stream.pages.uses("headers").then(|| reply.headers_json(false));
-        let last = if stream.pages.uses("last_record") { taker.last_record() } else { None };
+        let headers = stream.pages.uses("headers").then(|| reply.headers_json(true));
+        let last = if kept > 0 && stream.pages.uses("last_record") { taker.last_record() } else { None };
         let vars = Vars { response: response.as_ref(), headers: headers.as_ref(), last_record: last.as_ref(), ..vars };
         if !pager.advance(Facts { extracted: found.records, kept, vars })? {
             return Ok(());
@@ -153,7 +153,8 @@ fn first_body(body: &[u8]) -> Option<Json> {
 
 /// The JSON of the record at which the scanner stands, which it passes.
 pub fn record_json(scanner: &mut Scanner<'_>) -> std::result::Result<Json, Halt<Fault>> {
-    let start = start_of_record(scanner)?;
+    scanner.peek()?;
+    let start = scanner.at();
     scanner.skip()?;
     let bytes = scanner.slice(start..scanner.at());
     serde_json::from_slice(bytes).map_err(|e| Halt::Caller(Fault::data(format!("a record is not valid JSON: {e}"))))
@@ -162,11 +163,14 @@ pub fn record_json(scanner: &mut Scanner<'_>) -> std::result::Result<Json, Halt<
 /// Where the record starts; a fault when it is no object.
 pub fn start_of_record(scanner: &mut Scanner<'_>) -> std::result::Result<usize, Halt<Fault>> {
     if scanner.peek()? != Kind::Object {
-        return Err(Halt::Caller(
-            Fault::data("a record of the answer is not an object").hint("check the `field_path` of the stream's extractor"),
-        ));
+        return Err(Halt::Caller(not_an_object()));
     }
     Ok(scanner.at())
+}
+
+/// A record that no target can store.
+pub fn not_an_object() -> Fault {
+    Fault::data("a record of the answer is not an object").hint("check the `field_path` of the stream's extractor")
 }
 
 /// The highest of two times.

@@ -165,7 +165,7 @@ impl Taker for Emitting<'_> {
             self.line(scanner)?;
             return Ok(true);
         }
-        let start = reader::start_of_record(scanner)?;
+        scanner.peek()?;
         let mut again = scanner.clone();
         let mut record = reader::record_json(scanner)?;
         let mut old = false;
@@ -185,8 +185,10 @@ impl Taker for Emitting<'_> {
         if !kept {
             return Ok(false);
         }
+        if !record.is_object() {
+            return Err(Halt::Caller(reader::not_an_object()));
+        }
         if !plan.shape.changes() {
-            debug_assert_eq!(again.at(), start);
             self.line(&mut again)?;
             return Ok(true);
         }

@@ -162,33 +162,40 @@ impl Router {
                     })?;
                     lists.push(list);
                 }
-                combine(&lists, &Partition::default(), emit)
+                combine(&lists, &mut Vec::new(), emit)
             }
         }
     }
 }
 
 /// Every choice of one partition from each list.
-fn combine(lists: &[Vec<Partition>], so_far: &Partition, emit: &mut dyn FnMut(Partition) -> Result<()>) -> Result<()> {
-    let Some((list, rest)) = lists.split_first() else { return emit(so_far.clone()) };
+fn combine<'p>(lists: &'p [Vec<Partition>], chosen: &mut Vec<&'p Partition>, emit: &mut dyn FnMut(Partition) -> Result<()>) -> Result<()> {
+    let Some((list, rest)) = lists.split_first() else { return emit(together(chosen)) };
     for partition in list {
-        let mut both = so_far.clone();
-        // The earlier router wins where two use one name.
-        for (into, from) in [
-            (&mut both.key, &partition.key),
-            (&mut both.extra, &partition.extra),
-            (&mut both.options.params, &partition.options.params),
-            (&mut both.options.headers, &partition.options.headers),
-            (&mut both.options.data, &partition.options.data),
-            (&mut both.options.json, &partition.options.json),
-        ] {
-            for (key, value) in from {
-                into.entry(key.clone()).or_insert_with(|| value.clone());
-            }
-        }
-        combine(rest, &both, emit)?;
+        chosen.push(partition);
+        combine(rest, chosen, emit)?;
+        chosen.pop();
     }
     Ok(())
+}
+
+/// One partition of several. Later routers' options come first, and where two use one name the earlier wins: the
+/// reference looks through a chain of maps.
+fn together(chosen: &[&Partition]) -> Partition {
+    let mut all = Partition::default();
+    for one in chosen.iter().rev() {
+        for (into, from) in [
+            (&mut all.key, &one.key),
+            (&mut all.extra, &one.extra),
+            (&mut all.options.params, &one.options.params),
+            (&mut all.options.headers, &one.options.headers),
+            (&mut all.options.data, &one.options.data),
+            (&mut all.options.json, &one.options.json),
+        ] {
+            into.extend(from.iter().map(|(k, v)| (k.clone(), v.clone())));
+        }
+    }
+    all
 }
 
 impl Values {

@@ -121,8 +121,9 @@ impl StateDoc {
         self.empty = false;
     }
 
-    /// A stream was read that keeps no bookmark: the document says so by being there.
-    pub fn touch(&mut self) {
+    /// A stream was read wholly that keeps no bookmark; one of an earlier definition means nothing any more.
+    pub fn clear(&mut self, stream: &str) {
+        self.bookmarks.shift_remove(stream);
         self.empty = false;
     }
 

@@ -1,0 +1,214 @@
+//! The reference as oracle: every case in `fixtures/oracle/` was recorded from airbyte-cdk 7.39.1 by `record.py`
+//! there; requests, records, state and status must be the same.
+//!
+//! The cases are run with schemas and keys taken out of their manifests, since the reference's protocol does not
+//! touch records and Singer's rules do (`singer_rules.rs` tests those).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dripfeed::manifest::node::parse_yaml;
+use serde_json::{Value as Json, json};
+
+use crate::support::tap::{Ran, Tap};
+use crate::support::vendor::{Asked, Vendor};
+
+/// Cases of components that are not built yet: they must be refused by name, before any request.
+const LATER: &[&str] = &[
+    "auth_oauth_client_credentials", "auth_oauth_refresh", "auth_selective", "auth_session_token", "cursor_clamping_month",
+    "cursor_clamping_week", "cursor_incrementing_count", "decoder_csv", "decoder_jsonl", "decoder_xml",
+    "dynamic_streams_from_config", "error_reset_pagination", "record_flatten_fields", "record_other_transformations",
+    "record_remove_condition", "record_schema_normalization", "request_body_new_form", "request_body_new_graphql",
+    "request_body_new_json", "request_body_new_text", "state_delegating_stream", "state_migration_legacy",
+];
+
+/// Cases in which dripfeed differs on purpose; each has a test of its own and a row in COMPATIBILITY.md.
+const DIFFERS: &[&str] = &[
+    "cursor_start_zone", "differs_html_body", "differs_missing_envelope", "differs_no_spec", "differs_null_keys",
+    "differs_secret_number", "error_in_transformation_mid_page", "page_cursor_header_spelling", "record_add_undefined_depth",
+    "request_parameters_number_refused", "substream_failing_parent", "template_stream_state", "template_unknown_name",
+];
+
+fn cases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/oracle");
+    let mut cases: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    cases.sort();
+    cases
+}
+
+fn json(path: &Path) -> Option<Json> {
+    Some(serde_json::from_str(&std::fs::read_to_string(path).ok()?).unwrap())
+}
+
+/// Takes schemas and keys out of a manifest.
+fn bare(manifest: &mut Json) {
+    match manifest {
+        Json::Object(map) => {
+            if map.contains_key("schema_loader") {
+                map.insert("schema_loader".into(), json!({"type": "InlineSchemaLoader", "schema": {}}));
+            }
+            map.shift_remove("primary_key");
+            map.values_mut().for_each(bare);
+        }
+        Json::Array(items) => items.iter_mut().for_each(bare),
+        _ => {}
+    }
+}
+
+struct Outcome {
+    ran: Ran,
+    requests: Vec<Json>,
+    streams: BTreeMap<String, Json>,
+}
+
+fn run(case: &Path, manifest: &Json) -> Outcome {
+    let vendor = Vendor::start(&json(&case.join("server.json")).unwrap_or_else(|| json!({"routes": []})));
+    let mut config = json(&case.join("config.json")).unwrap_or_else(|| json!({}));
+    config["url"] = json!(vendor.url);
+    let mut tap = Tap::new("read --log-format json").source(&manifest.to_string()).config(&config).env("DRIPFEED_NOW", "2024-03-01T00:00:00Z");
+    if let Some(state) = json(&case.join("state.json")) {
+        tap = tap.state(&json!({"bookmarks": state}));
+    }
+    let ran = tap.run();
+    let own = |text: &str| text.replace(&vendor.url, "@url@");
+    let shown = |asked: &Asked| {
+        json!({
+            "method": asked.method, "path": asked.path, "query": own(&asked.query),
+            "body": if asked.body.is_empty() { Json::Null } else { json!(own(&asked.body)) },
+        })
+    };
+    let requests: Vec<Json> = vendor.asked().iter().map(shown).collect();
+    let mut streams = BTreeMap::new();
+    if ran.code != 10 || !requests.is_empty() {
+        let state = ran.state();
+        let failed: Vec<String> = ran.err.lines().filter_map(|l| serde_json::from_str::<Json>(l).ok()).filter(|l| l["level"] == "error").map(|l| l["message"].as_str().unwrap().to_owned()).collect();
+        for message in ran.messages().iter().filter(|m| m["type"] == "RECORD") {
+            let entry = streams.entry(message["stream"].as_str().unwrap().to_owned()).or_insert_with(|| json!({"records": []}));
+            entry["records"].as_array_mut().unwrap().push(message["record"].clone());
+        }
+        let names: Vec<String> = streams.keys().cloned().chain(state["bookmarks"].as_object().into_iter().flatten().map(|(k, _)| k.clone())).collect();
+        for name in names {
+            let entry = streams.entry(name.clone()).or_insert_with(|| json!({"records": []}));
+            let mut bookmark = state["bookmarks"][&name].clone();
+            if let Some(map) = bookmark.as_object_mut() {
+                for own in ["replication_key", "replication_key_value", "lookback_window"] {
+                    map.shift_remove(own);
+                }
+            }
+            entry["state"] = bookmark;
+            entry["status"] = json!(if failed.iter().any(|f| f.contains(&format!("`{name}`"))) { "INCOMPLETE" } else { "COMPLETE" });
+        }
+        for message in &failed {
+            if let Some(name) = message.split("stream `").nth(1).and_then(|r| r.split('`').next()) {
+                let entry = streams.entry(name.to_owned()).or_insert_with(|| json!({"records": [], "state": null}));
+                entry["status"] = json!("INCOMPLETE");
+            }
+        }
+    }
+    Outcome { ran, requests, streams }
+}
+
+/// What differs from the recording, in words; nothing when all is the same.
+fn differences(case: &Path, outcome: &Outcome) -> Vec<String> {
+    let expect = json(&case.join("expect.json")).unwrap();
+    let mut out = Vec::new();
+    if expect.get("refused").is_some() {
+        if outcome.ran.code != 10 || !outcome.requests.is_empty() {
+            out.push(format!("must be refused, ended with {}: {}", outcome.ran.code, outcome.ran.err));
+        }
+        return out;
+    }
+    if outcome.ran.code == 10 && outcome.requests.is_empty() {
+        return vec![format!("refused: {}", outcome.ran.err.trim())];
+    }
+    let wanted: Vec<Json> = expect["requests"].as_array().unwrap().iter().map(|r| {
+        let mut r = r.clone();
+        r.as_object_mut().unwrap().shift_remove("headers");
+        r
+    }).collect();
+    if !same(&json!(wanted), &json!(outcome.requests)) {
+        out.push(format!("requests\n  wanted {}\n  sent   {}", json!(wanted), json!(outcome.requests)));
+    }
+    for (name, stream) in expect["streams"].as_object().unwrap() {
+        let none = json!({"records": [], "state": null, "status": "COMPLETE"});
+        let got = outcome.streams.get(name).unwrap_or(&none);
+        if !same(&stream["records"], &got["records"]) {
+            out.push(format!("{name} records\n  wanted {}\n  given  {}", stream["records"], got["records"]));
+        }
+        let mut state = stream["state"].clone();
+        if state.get("__ab_no_cursor_state_message").is_some() {
+            state = Json::Null;
+        }
+        if !same(&state, &got["state"]) {
+            out.push(format!("{name} state\n  wanted {state}\n  given  {}", got["state"]));
+        }
+        if stream["status"] != got["status"] {
+            out.push(format!("{name} status: wanted {}, is {}: {}", stream["status"], got["status"], outcome.ran.err.trim()));
+        }
+    }
+    out
+}
+
+/// Equal as JSON: the order of keys means nothing, `1` and `1.0` are two things.
+fn same(a: &Json, b: &Json) -> bool {
+    match (a, b) {
+        (Json::Object(x), Json::Object(y)) => x.len() == y.len() && x.iter().all(|(k, v)| y.get(k).is_some_and(|w| same(v, w))),
+        (Json::Array(x), Json::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(v, w)| same(v, w)),
+        // `1e2` and `100.0` are one number, written in two ways.
+        (Json::Number(x), Json::Number(y)) => {
+            let whole = |n: &serde_json::Number| !n.to_string().contains(['.', 'e', 'E']);
+            if whole(x) || whole(y) { x == y } else { x.as_f64() == y.as_f64() }
+        }
+        _ => a == b,
+    }
+}
+
+fn name(case: &Path) -> &str {
+    case.file_name().unwrap().to_str().unwrap()
+}
+
+fn manifest(case: &Path) -> Json {
+    let text = std::fs::read_to_string(case.join("manifest.yaml")).unwrap();
+    parse_yaml(&text, "manifest.yaml").unwrap().to_json()
+}
+
+/// Runs `each` for every case, on a few threads.
+fn every(cases: &[PathBuf], each: impl Fn(&Path) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    each(case);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn cases_are_as_recorded() {
+    let report = std::sync::Mutex::new(Vec::new());
+    every(&cases(), |case| {
+        let id = name(case);
+        let mut manifest = manifest(case);
+        bare(&mut manifest);
+        let outcome = run(case, &manifest);
+        let found = differences(case, &outcome);
+        let text = if LATER.contains(&id) {
+            let refused = outcome.ran.code == 10 && outcome.ran.err.contains("not built yet") && outcome.requests.is_empty();
+            if refused { String::new() } else { format!("is to be refused by name: {found:?} {}", outcome.ran.err) }
+        } else if DIFFERS.contains(&id) {
+            if found.is_empty() { "does not differ any more: take it off the list".into() } else { String::new() }
+        } else {
+            found.join("\n")
+        };
+        if !text.is_empty() {
+            report.lock().unwrap().push(format!("--- {id}\n{text}\n"));
+        }
+    });
+    let mut report = report.into_inner().unwrap();
+    report.sort();
+    assert!(report.is_empty(), "{} cases\n{}", report.len(), report.join(""));
+}

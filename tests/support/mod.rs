@@ -1,0 +1,4 @@
+//! What the tests share: a vendor made of a `server.json`, and the binary.
+
+pub mod tap;
+pub mod vendor;

@@ -1,0 +1,162 @@
+//! The binary, run with files in a folder of its own; what it printed, taken apart.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+
+pub struct Tap {
+    pub dir: TempDir,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+/// What a run printed.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Tap {
+    pub fn new(verb: &str) -> Tap {
+        let args = verb.split_whitespace().map(str::to_owned).collect();
+        Tap { dir: tempfile::tempdir().unwrap(), args, env: Vec::new() }
+    }
+
+    /// Writes a file and passes it with `flag`.
+    pub fn file(mut self, flag: &str, name: &str, text: &str) -> Tap {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        if !flag.is_empty() {
+            self.args.extend([flag.to_owned(), path.display().to_string()]);
+        }
+        self
+    }
+
+    pub fn source(self, manifest: &str) -> Tap {
+        self.file("--source", "manifest.yaml", manifest)
+    }
+
+    pub fn config(self, config: &Json) -> Tap {
+        self.file("--config", "config.json", &config.to_string())
+    }
+
+    pub fn state(self, state: &Json) -> Tap {
+        self.file("--state", "state.json", &state.to_string())
+    }
+
+    pub fn catalog(self, catalog: &Json) -> Tap {
+        self.file("--catalog", "catalog.json", &catalog.to_string())
+    }
+
+    pub fn args(mut self, args: &[&str]) -> Tap {
+        self.args.extend(args.iter().map(|a| (*a).to_owned()));
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Tap {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(binary());
+        command.args(&self.args).stdin(Stdio::null());
+        for name in ["DRIPFEED_SOURCE", "DRIPFEED_PROTOCOL", "DRIPFEED_NOW", "SINGER_SDK_LOG_CONFIG"] {
+            command.env_remove(name);
+        }
+        command.envs(self.env.iter().map(|(k, v)| (k, v)));
+        command
+    }
+
+    pub fn run(&self) -> Ran {
+        Ran::of(&self.command().output().unwrap())
+    }
+}
+
+pub fn binary() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_dripfeed"))
+}
+
+impl Ran {
+    pub fn of(output: &Output) -> Ran {
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout.clone()).expect("stdout is UTF-8"),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Every line of stdout as JSON: a line that is none fails the test.
+    pub fn messages(&self) -> Vec<Json> {
+        assert!(self.out.is_empty() || self.out.ends_with('\n'), "the last line is torn");
+        self.out.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
+    }
+
+    pub fn records(&self, stream: &str) -> Vec<Json> {
+        let of = self.messages().into_iter().filter(|m| m["type"] == "RECORD" && m["stream"] == stream);
+        of.map(|m| m["record"].clone()).collect()
+    }
+
+    pub fn schema(&self, stream: &str) -> Json {
+        self.messages().into_iter().find(|m| m["type"] == "SCHEMA" && m["stream"] == stream).expect("a SCHEMA")["schema"].clone()
+    }
+
+    pub fn counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for message in self.messages() {
+            let key = match message["stream"].as_str() {
+                Some(stream) => format!("{} {stream}", message["type"].as_str().unwrap()),
+                None => message["type"].as_str().unwrap().to_owned(),
+            };
+            *counts.entry(key).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    /// The last STATE's value; null when there is none.
+    pub fn state(&self) -> Json {
+        self.messages().iter().rev().find(|m| m["type"] == "STATE").map_or(Json::Null, |m| m["value"].clone())
+    }
+
+    /// Fails the test unless the run ended so, and says all these words on stderr.
+    pub fn expect(&self, code: i32, words: &[&str]) -> &Ran {
+        assert_eq!(self.code, code, "exit code; stderr:\n{}", self.err);
+        for word in words {
+            assert!(self.err.contains(word), "stderr lacks {word:?}:\n{}", self.err);
+        }
+        self
+    }
+}
+
+/// A manifest with one stream, `items`, at `/items` with records under `data`; `more` is YAML of the stream,
+/// `retriever` YAML of its retriever, both in flow form.
+pub fn items(schema: &Json, more: &Json, retriever: &Json) -> String {
+    let mut stream = json!({
+        "type": "DeclarativeStream", "name": "items", "primary_key": "id",
+        "schema_loader": {"type": "InlineSchemaLoader", "schema": {"type": "object", "properties": schema}},
+        "retriever": {
+            "type": "SimpleRetriever",
+            "requester": {"type": "HttpRequester", "url_base": "{{ config['url'] }}", "path": "items"},
+            "record_selector": {"type": "RecordSelector", "extractor": {"type": "DpathExtractor", "field_path": ["data"]}},
+        },
+    });
+    merge(&mut stream, more);
+    merge(&mut stream["retriever"], retriever);
+    json!({"version": "7.39.1", "type": "DeclarativeSource", "check": {"type": "CheckStream", "stream_names": ["items"]}, "streams": [stream]}).to_string()
+}
+
+fn merge(into: &mut Json, from: &Json) {
+    for (key, value) in from.as_object().into_iter().flatten() {
+        if into[key].is_object() && value.is_object() {
+            merge(&mut into[key], value);
+        } else {
+            into[key] = value.clone();
+        }
+    }
+}
