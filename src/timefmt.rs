@@ -102,13 +102,14 @@ impl Format {
 
     /// Writes a time as `strftime` does, in the time's own offset.
     pub fn format(&self, t: OffsetDateTime) -> String {
-        let micros = t.unix_timestamp_nanos().div_euclid(1000);
+        // Python's `timestamp()` is a float, and its rounding is the reference's.
+        #[allow(clippy::cast_precision_loss)]
+        let seconds = t.unix_timestamp_nanos().div_euclid(1000) as f64 / 1e6;
         let parts = match &self.kind {
-            Kind::Seconds => return (micros / 1_000_000).to_string(),
-            Kind::Millis => return (micros / 1_000).to_string(),
-            Kind::Micros => return micros.to_string(),
-            #[allow(clippy::cast_precision_loss)]
-            Kind::SecondsFloat => return crate::jinja::float_repr(micros as f64 / 1e6),
+            Kind::Seconds => return format!("{:.0}", seconds.trunc()),
+            Kind::Millis => return format!("{:.0}", (seconds * 1e3).trunc()),
+            Kind::Micros => return format!("{:.0}", (seconds * 1e6).trunc()),
+            Kind::SecondsFloat => return crate::jinja::float_repr(seconds),
             Kind::Parts(parts) => parts,
         };
         let mut out = String::with_capacity(self.source.len() + 12);
@@ -126,7 +127,9 @@ impl Format {
 
 fn python_int(text: &str) -> Option<i64> {
     let text = text.trim();
-    text.strip_prefix('+').unwrap_or(text).parse().ok()
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    // A JSON number with a fraction is cut, as `int()` cuts floats; a text with one is refused there too.
+    digits.parse().ok().or_else(|| digits.replace('_', "").parse().ok())
 }
 
 /// The instant so many microseconds after 1970, if it is in years 1 to 9999.
@@ -473,16 +476,23 @@ impl Period {
             Some(rest) => (true, rest),
             None => (false, text.strip_prefix('+').unwrap_or(text)),
         };
-        let mut rest = body.strip_prefix('P').filter(|r| !r.is_empty() && !r.ends_with('T')).ok_or_else(bad)?;
+        let mut rest = body.strip_prefix('P').map(|r| r.strip_suffix('\n').unwrap_or(r)).filter(|r| !r.is_empty()).ok_or_else(bad)?;
         let (mut months, mut micros, mut in_time) = (0i32, 0i128, false);
+        // Units stand in falling order.
+        let mut last_unit = 0;
         while !rest.is_empty() {
-            if let Some(after) = rest.strip_prefix('T') {
+            if let Some(after) = rest.strip_prefix('T').filter(|_| !in_time) {
                 in_time = true;
                 rest = after;
                 continue;
             }
             let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ',').ok_or_else(bad)?;
             let unit = rest.as_bytes()[end];
+            let rank = if in_time { "HMS" } else { "YMWD" }.find(unit as char).ok_or_else(bad)? + if in_time { 10 } else { 1 };
+            if rank <= last_unit || rest.starts_with(['.', ',']) || rest[..end].ends_with(['.', ',']) {
+                return Err(bad());
+            }
+            last_unit = rank;
             let micros_per: i128 = match (unit, in_time) {
                 (b'W', false) => 604_800_000_000,
                 (b'D', false) => 86_400_000_000,
@@ -490,7 +500,11 @@ impl Period {
                 (b'M', true) => 60_000_000,
                 (b'S', true) => 1_000_000,
                 (b'Y' | b'M', false) => {
-                    let n: i32 = rest[..end].parse().map_err(|_| bad())?;
+                    let (whole, fraction) = rest[..end].split_once(['.', ',']).unwrap_or((&rest[..end], ""));
+                    let n: i32 = whole.parse().map_err(|_| bad())?;
+                    if fraction.bytes().any(|b| b != b'0') {
+                        return Err(bad());
+                    }
                     months = months.checked_add(n.checked_mul(if unit == b'Y' { 12 } else { 1 }).ok_or_else(bad)?).ok_or_else(bad)?;
                     rest = &rest[end + 1..];
                     continue;

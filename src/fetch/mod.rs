@@ -4,6 +4,7 @@
 //! because the manifest ignores the error; else a fault. Called by `run`, from several threads. Credentials leave for the
 //! manifest's own origin only.
 
+mod cache;
 pub mod request;
 pub mod retry;
 
@@ -152,6 +153,7 @@ pub struct Fetcher {
     ground: Arc<Ground>,
     stop: Arc<Stop>,
     listener: Listener,
+    cache: cache::Cache,
     calls: AtomicU64,
     reached: AtomicBool,
 }
@@ -177,6 +179,7 @@ impl Fetcher {
             ground,
             stop,
             listener,
+            cache: cache::Cache::default(),
             calls: AtomicU64::new(0),
             reached: AtomicBool::new(false),
         }
@@ -187,8 +190,19 @@ impl Fetcher {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// Sends a request until its handler is content.
-    pub fn send(&self, request: &Prepared, plan: &ErrorPlan) -> Result<Outcome> {
+    /// Sends a request until its handler is content. With `keep`, an answer is kept for the next time.
+    pub fn send(&self, request: &Prepared, plan: &ErrorPlan, keep: bool) -> Result<Outcome> {
+        if keep && let Some(reply) = self.cache.get(request)? {
+            return Ok(Outcome::Page(reply));
+        }
+        let outcome = self.send_anew(request, plan)?;
+        if keep && let Outcome::Page(reply) = &outcome {
+            self.cache.put(request, reply)?;
+        }
+        Ok(outcome)
+    }
+
+    fn send_anew(&self, request: &Prepared, plan: &ErrorPlan) -> Result<Outcome> {
         self.check_host(&request.url, &request.origin)?;
         let mut tries = 0;
         let mut waited = 0.0;

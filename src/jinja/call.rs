@@ -115,7 +115,7 @@ pub(super) fn global<'a>(name: &str, args: CallArgs<'a>, scope: &dyn Scope) -> E
         }
         "day_delta" => {
             let days = args.need(0, "num_days")?;
-            let days = days.as_int().and_then(|d| i64::try_from(d).ok()).ok_or_else(|| Error::other("day_delta needs a number of days"))?;
+            let days = days.as_int().and_then(|d| i64::try_from(d).ok()).ok_or_else(|| Error::wrong_type("day_delta needs a number of days"))?;
             let format = args.text(1, "format")?.unwrap_or(Cow::Borrowed("%Y-%m-%dT%H:%M:%S.%f%z"));
             let then = now.checked_add(Duration::days(days)).ok_or_else(|| Error::other("date value out of range"))?;
             Value::str(format_of(&format)?.format(then))
@@ -178,7 +178,7 @@ fn moment(value: &Value<'_>) -> Eval<OffsetDateTime> {
         Value::Str(s) => timefmt::parse_iso(s),
         Value::Int(i) => timefmt::from_micros(i.saturating_mul(1_000_000)),
         Value::Undefined(name) => return Err(Error::undefined(name)),
-        _ => None,
+        _ => return Err(Error::wrong_type(format!("a value of type '{}' is no time", value.type_name()))),
     }
     .ok_or_else(|| Error::other(format!("a value of type '{}' is no ISO-8601 time", value.type_name())))
 }

@@ -171,7 +171,7 @@ impl<'a> Frame<'a> {
             Expr::Filter(of, name, args) => {
                 let of = self.eval(of)?;
                 let args = self.args(args)?;
-                filter::apply(name, of, args, self.scope)?
+                filter::apply(name, of, args)?
             }
             Expr::Test(of, name, args, negated) => {
                 let of = self.eval(of)?;

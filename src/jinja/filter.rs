@@ -16,10 +16,10 @@ use super::call::CallArgs;
 use super::eval::{compare, item};
 use super::parse::Cmp;
 use super::value::{MAX_BUILT, Value};
-use super::{Error, Eval, Scope, missing};
+use super::{Error, Eval, missing};
 
 /// Applies a filter.
-pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>, _scope: &dyn Scope) -> Eval<Value<'a>> {
+pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>) -> Eval<Value<'a>> {
     let text = || of.text().into_owned();
     Ok(match name {
         "default" | "d" => {
@@ -37,7 +37,16 @@ pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>, _scope: &
         "lower" => Value::str(text().to_lowercase()),
         "upper" => Value::str(text().to_uppercase()),
         "capitalize" => Value::str(capitalize(&text())),
-        "title" => Value::str(title(&text())),
+        "title" => {
+            let mut inside = false;
+            let mut out = String::new();
+            for c in text().chars() {
+                let changed: String = if inside { c.to_lowercase().collect() } else { c.to_uppercase().collect() };
+                out.push_str(&changed);
+                inside = !(c.is_whitespace() || "-({[<".contains(c));
+            }
+            Value::str(out)
+        }
         "trim" => {
             let chars = args.text(0, "chars")?;
             let text = text();
@@ -51,6 +60,7 @@ pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>, _scope: &
             // The reference's own: JSON inside triple quotes, so that literal evaluation gives the JSON text back.
             other => Value::str(format!("\"\"\"{}\"\"\"", python_json(&other.to_json()))),
         },
+        "int" | "float" if matches!(of, Value::Undefined(_)) => return Err(Error::undefined(&of.text())),
         "int" => {
             let default = args.get(0, "default").cloned().unwrap_or(Value::Int(0));
             let base = args.int(1, "base")?.and_then(|b| u32::try_from(b).ok()).unwrap_or(10);
@@ -72,6 +82,9 @@ pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>, _scope: &
             let f = of.as_f64().ok_or_else(|| Error::wrong_type("round needs a number"))?;
             let places = args.int(0, "precision")?.and_then(|p| i32::try_from(p).ok()).unwrap_or(0);
             let scale = 10f64.powi(places);
+            if let (Some(whole), true, None) = (of.as_int(), places >= 0, args.text(1, "method")?) {
+                return Ok(Value::Int(whole));
+            }
             Value::Float(match args.text(1, "method")?.as_deref() {
                 Some("ceil") => (f * scale).ceil() / scale,
                 Some("floor") => (f * scale).floor() / scale,
@@ -120,7 +133,7 @@ pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>, _scope: &
             } else {
                 let filter = args.need_text(0, "name")?;
                 let rest = args.plain()[1..].to_vec();
-                let mapped = items.into_iter().map(|i| apply(&filter, i, CallArgs::new(rest.clone(), Vec::new()), _scope));
+                let mapped = items.into_iter().map(|i| apply(&filter, i, CallArgs::new(rest.clone(), Vec::new())));
                 Value::list(mapped.collect::<Eval<_>>()?)
             }
         }
@@ -297,7 +310,9 @@ pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>, _scope: &
             other => Value::str(quote(&other.text(), false)),
         },
         "tojson" => {
-            let json = python_json(&of.to_json());
+            let mut json = of.to_json();
+            json.sort_all_objects();
+            let json = python_json(&json);
             Value::str(json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026").replace('\'', "\\u0027"))
         }
         "safe" => Value::str(text()),
@@ -335,7 +350,9 @@ pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>, _scope: &
             Value::str(hex(&mac.finalize().into_bytes()))
         }
         "base64encode" => Value::str(STANDARD.encode(text())),
-        "base64decode" | "base64binascii_decode" => {
+        // The reference's name says decode; what it does is encode.
+        "base64binascii_decode" => Value::str(STANDARD.encode(text())),
+        "base64decode" => {
             let padded: String = text().chars().filter(|c| !c.is_whitespace()).collect();
             let bytes = STANDARD.decode(padded).map_err(|_| Error::other("the text is no base64"))?;
             Value::str(String::from_utf8(bytes).map_err(|_| Error::other("the decoded text is no UTF-8"))?)
@@ -343,7 +360,11 @@ pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>, _scope: &
         "regex_search" => {
             let found = pattern(&args.need_text(0, "regex")?)?;
             let text = text();
-            Value::str(found.captures(&text).and_then(|c| c.get(1)).map_or("", |m| m.as_str()).to_string())
+            match found.captures(&text).map(|c| c.get(1).map(|m| m.as_str().to_owned())) {
+                Some(Some(group)) => Value::str(group),
+                Some(None) => Value::None,
+                None => Value::str(""),
+            }
         }
         "regex_replace" => {
             let found = pattern(&args.need_text(0, "regex")?)?;

@@ -94,7 +94,8 @@ const MAX_DEPTH: usize = 100;
 /// Splits a template into text and tags, then parses the tags.
 pub(super) fn parse(source: &str) -> Parsed<Vec<Stmt>> {
     // Jinja drops one trailing newline of a template.
-    let source = source.strip_suffix('\n').unwrap_or(source);
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
+    let source = source.strip_suffix('\n').unwrap_or(&source);
     let mut blocks = Blocks { pieces: split(source)?, at: 0, depth: 0 };
     let (body, end) = blocks.body(&[])?;
     debug_assert!(end.is_none());

@@ -70,6 +70,8 @@ pub struct StreamPlan {
     pub slice_options_once: bool,
     /// May the answer's envelope be missing?
     pub envelope_optional: bool,
+    /// Are its answers kept, because another stream reads it too?
+    pub keep_answers: bool,
 }
 
 /// Streams inside streams: parents of parents of …
@@ -187,8 +189,30 @@ impl Build<'_> {
             cursor,
             slice_options_once: retriever.ignore_stream_slicer_parameters_on_paginated_requests.unwrap_or(false),
             envelope_optional: (self.envelope_optional)(name),
+            keep_answers: requester.use_cache.unwrap_or(depth > 0 || self.is_parent(name)),
             name: name.clone(),
         })
+    }
+
+    /// Is a stream of that name another's parent?
+    fn is_parent(&self, name: &str) -> bool {
+        fn among(streams: &[&DeclarativeStream], name: &str) -> bool {
+            streams.iter().any(|stream| {
+                let Retriever::SimpleRetriever(retriever) = &stream.retriever;
+                let routers = retriever.partition_router.as_ref().map_or(&[][..], |r| &r.0);
+                routers.iter().any(|router| match router {
+                    model::PartitionRouter::SubstreamPartitionRouter(router) => {
+                        router.parent_stream_configs.iter().any(|config| {
+                            let Stream::DeclarativeStream(parent) = &config.stream;
+                            parent.name.as_ref().and_then(|n| n.value.as_str()) == Some(name) || among(&[parent], name)
+                        })
+                    }
+                    model::PartitionRouter::ListPartitionRouter(_) => false,
+                })
+            })
+        }
+        let streams: Vec<_> = self.manifest.source.streams.iter().map(|Stream::DeclarativeStream(s)| s).collect();
+        among(&streams, name)
     }
 
     fn schema(&self, def: &DeclarativeStream, name: &str) -> Result<Json> {

@@ -65,7 +65,7 @@ pub fn read(shared: &Shared, stream: &StreamPlan, partition: &Partition, window:
         let of_slice = if stream.slice_options_once && pager.has_token() { Options::default() } else { slice_options.clone() };
         let added = [stream.auth.options(&vars)?, pager.options(), of_slice];
         let request = stream.request.prepare(&vars, added, pager.path().as_deref())?;
-        let reply = match shared.fetcher.send(&request, &stream.errors)? {
+        let reply = match shared.fetcher.send(&request, &stream.errors, stream.keep_answers)? {
             Outcome::Page(reply) => reply,
             Outcome::Nothing => return taker.page_done().map(drop),
         };
