@@ -29,11 +29,16 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help goes to stdout and ends well; usage errors go to stderr with 2.
             let code = error.exit_code();
-            return if error.print().is_ok() { ExitCode::from(u8::try_from(code).unwrap_or(2)) } else { ExitCode::from(60) };
+            return if error.print().is_ok() {
+                ExitCode::from(u8::try_from(code).unwrap_or(2))
+            } else {
+                ExitCode::from(60)
+            };
         }
     };
     if let Err(fault) = cli::protocol(&cli.options, named.as_ref().and_then(|(_, p)| *p)) {
-        dripfeed::cli::log::Log::new(cli.options.log_format, 0, false).line(dripfeed::cli::log::Level::Error, &fault.to_string());
+        dripfeed::cli::log::Log::new(cli.options.log_format, 0, false)
+            .line(dripfeed::cli::log::Level::Error, &fault.to_string());
         return ExitCode::from(fault.kind.exit_code());
     }
     let source = named.map(|(source, _)| source);

@@ -207,7 +207,11 @@ impl<'a> Scanner<'a> {
                     escaped = true;
                     at += match self.bytes.get(at + 1) {
                         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
-                        Some(b'u') if self.bytes.get(at + 2..at + 6).is_some_and(|h| h.iter().all(u8::is_ascii_hexdigit)) => 6,
+                        Some(b'u')
+                            if self.bytes.get(at + 2..at + 6).is_some_and(|h| h.iter().all(u8::is_ascii_hexdigit)) =>
+                        {
+                            6
+                        }
                         _ => {
                             self.at = at;
                             return self.fail("a broken escape");

@@ -10,7 +10,17 @@ use std::fmt::{self, Write as _};
 use time::{Date, Duration, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
@@ -261,7 +271,9 @@ fn offset(text: &str, need_minutes: bool) -> Option<(i32, &str)> {
         b'-' => -1,
         _ => return None,
     };
-    let two = |t: &str, max: i32| t.get(..2).filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?.parse().ok().filter(|v: &i32| *v <= max);
+    let two = |t: &str, max: i32| {
+        t.get(..2).filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?.parse().ok().filter(|v: &i32| *v <= max)
+    };
     let mut rest = &text[1..];
     let mut seconds = two(rest, 99)? * 3600;
     rest = &rest[2..];
@@ -290,15 +302,22 @@ impl Fields {
         }
         let date = if let (Some(day), None, None) = (self.day_of_year, self.month, self.day) {
             Date::from_ordinal_date(year, day).ok()?
-        } else if let (Some((week, sunday)), Some(weekday), None, None) = (self.week, self.weekday, self.month, self.day) {
+        } else if let (Some((week, sunday)), Some(weekday), None, None) =
+            (self.week, self.weekday, self.month, self.day)
+        {
             let first = Date::from_calendar_date(year, Month::January, 1).ok()?;
             let first_day = first.weekday().number_days_from_monday();
             let (first_day, day) = if sunday { ((first_day + 1) % 7, (weekday + 1) % 7) } else { (first_day, weekday) };
             let before = i64::from((7 - first_day) % 7);
-            let days = if week == 0 { i64::from(day) - i64::from(first_day) } else { before + 7 * (i64::from(week) - 1) + i64::from(day) };
+            let days = if week == 0 {
+                i64::from(day) - i64::from(first_day)
+            } else {
+                before + 7 * (i64::from(week) - 1) + i64::from(day)
+            };
             first.checked_add(Duration::days(days))?
         } else {
-            Date::from_calendar_date(year, Month::try_from(self.month.unwrap_or(1)).ok()?, self.day.unwrap_or(1)).ok()?
+            Date::from_calendar_date(year, Month::try_from(self.month.unwrap_or(1)).ok()?, self.day.unwrap_or(1))
+                .ok()?
         };
         let hour = match (self.hour12, self.pm) {
             (Some(h), pm) => h % 12 + if pm == Some(true) { 12 } else { 0 },
@@ -342,7 +361,7 @@ fn write_code(code: char, t: OffsetDateTime, out: &mut String) {
         'u' => write!(out, "{}", weekday + 1),
         'U' => write!(out, "{:02}", week(6)),
         'W' => write!(out, "{:02}", week(0)),
-        'n' => write!(out, "\n"),
+        'n' => writeln!(out),
         't' => write!(out, "\t"),
         'z' => {
             out.push_str(&offset_text(t.offset(), ""));
@@ -405,13 +424,18 @@ pub fn parse_iso(text: &str) -> Option<OffsetDateTime> {
     let (date, used) = if bytes.get(at) == Some(&b'W') {
         let week = number(at + 1..at + 3)?;
         let day_at = at + 3 + usize::from(dashed);
-        let day = if bytes.get(at + 3).is_some_and(|b| if dashed { *b == b'-' } else { b.is_ascii_digit() }) { number(day_at..day_at + 1) } else { None };
+        let day = if bytes.get(at + 3).is_some_and(|b| if dashed { *b == b'-' } else { b.is_ascii_digit() }) {
+            number(day_at..day_at + 1)
+        } else {
+            None
+        };
         let weekday = time::Weekday::Monday.nth_next(u8::try_from(day.unwrap_or(1)).ok()?.checked_sub(1)?);
         let used = if day.is_some() { day_at + 1 } else { at + 3 };
         (Date::from_iso_week_date(year, u8::try_from(week).ok()?, weekday).ok()?, used)
     } else {
         let calendar = |month: u32, day: u32| {
-            Date::from_calendar_date(year, Month::try_from(u8::try_from(month).ok()?).ok()?, u8::try_from(day).ok()?).ok()
+            Date::from_calendar_date(year, Month::try_from(u8::try_from(month).ok()?).ok()?, u8::try_from(day).ok()?)
+                .ok()
         };
         let month = number(at..at + 2);
         let day_at = at + 2 + usize::from(dashed);
@@ -431,9 +455,7 @@ pub fn parse_iso(text: &str) -> Option<OffsetDateTime> {
     let clock = &text[used + separator.len_utf8()..];
     let zone = clock.find(['Z', 'z', '+', '-']).unwrap_or(clock.len());
     let (clock, zone) = clock.split_at(zone);
-    let seconds = if zone.is_empty() {
-        0
-    } else if zone == "z" {
+    let seconds = if zone.is_empty() || zone == "z" {
         0
     } else {
         let (seconds, rest) = offset(zone, false)?;
@@ -476,7 +498,11 @@ impl Period {
             Some(rest) => (true, rest),
             None => (false, text.strip_prefix('+').unwrap_or(text)),
         };
-        let mut rest = body.strip_prefix('P').map(|r| r.strip_suffix('\n').unwrap_or(r)).filter(|r| !r.is_empty()).ok_or_else(bad)?;
+        let mut rest = body
+            .strip_prefix('P')
+            .map(|r| r.strip_suffix('\n').unwrap_or(r))
+            .filter(|r| !r.is_empty())
+            .ok_or_else(bad)?;
         let (mut months, mut micros, mut in_time) = (0i32, 0i128, false);
         // Units stand in falling order.
         let mut last_unit = 0;
@@ -488,7 +514,8 @@ impl Period {
             }
             let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ',').ok_or_else(bad)?;
             let unit = rest.as_bytes()[end];
-            let rank = if in_time { "HMS" } else { "YMWD" }.find(unit as char).ok_or_else(bad)? + if in_time { 10 } else { 1 };
+            let rank =
+                if in_time { "HMS" } else { "YMWD" }.find(unit as char).ok_or_else(bad)? + if in_time { 10 } else { 1 };
             if rank <= last_unit || rest.starts_with(['.', ',']) || rest[..end].ends_with(['.', ',']) {
                 return Err(bad());
             }
@@ -505,7 +532,9 @@ impl Period {
                     if fraction.bytes().any(|b| b != b'0') {
                         return Err(bad());
                     }
-                    months = months.checked_add(n.checked_mul(if unit == b'Y' { 12 } else { 1 }).ok_or_else(bad)?).ok_or_else(bad)?;
+                    months = months
+                        .checked_add(n.checked_mul(if unit == b'Y' { 12 } else { 1 }).ok_or_else(bad)?)
+                        .ok_or_else(bad)?;
                     rest = &rest[end + 1..];
                     continue;
                 }

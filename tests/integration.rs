@@ -3,6 +3,8 @@
 
 mod support;
 
+mod bad_input;
 mod layers;
 mod oracle;
+mod singer_rules;
 mod tables;

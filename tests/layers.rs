@@ -24,9 +24,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fetch", &["plan", "manifest", "fault", "stop", "jinja", "pyjson"]),
     ("state", &["fault"]),
     ("emit", &["fault", "state", "stop", "shape"]),
-    ("run", &["auth", "page", "slice", "cursor", "extract", "shape", "fetch", "emit", "plan", "manifest", "fault", "scan", "stop", "pyjson", "timefmt"]),
+    (
+        "run",
+        &[
+            "auth", "page", "slice", "cursor", "extract", "shape", "fetch", "emit", "plan", "manifest", "fault",
+            "scan", "stop", "pyjson", "timefmt",
+        ],
+    ),
     ("sandbox", &["fault", "timefmt"]),
-    ("cli", &["catalog", "config", "cursor", "emit", "extract", "fault", "fetch", "manifest", "plan", "run", "sandbox", "scan", "shape", "slice", "state", "stop", "timefmt"]),
+    (
+        "cli",
+        &[
+            "catalog", "config", "cursor", "emit", "extract", "fault", "fetch", "manifest", "plan", "run", "sandbox",
+            "scan", "shape", "slice", "state", "stop", "timefmt",
+        ],
+    ),
 ];
 
 fn files(folder: &Path, out: &mut Vec<PathBuf>) {
@@ -47,7 +59,8 @@ fn sources() -> Vec<(String, String, String)> {
     paths.sort();
     let of = |path: &PathBuf| {
         let relative = path.strip_prefix(&root).unwrap();
-        let part = relative.components().next().unwrap().as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned();
+        let part =
+            relative.components().next().unwrap().as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned();
         (part, relative.display().to_string(), std::fs::read_to_string(path).unwrap())
     };
     paths.iter().map(of).collect()
@@ -59,7 +72,11 @@ fn arrows_run_one_way() {
         if part == "lib" || part == "main" {
             continue;
         }
-        let allowed = ALLOWED.iter().find(|(p, _)| *p == part).unwrap_or_else(|| panic!("{part} is not in the plan of the house")).1;
+        let allowed = ALLOWED
+            .iter()
+            .find(|(p, _)| *p == part)
+            .unwrap_or_else(|| panic!("{part} is not in the plan of the house"))
+            .1;
         let mut named = BTreeSet::new();
         for piece in text.split("crate::").skip(1) {
             let name: String = piece.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();

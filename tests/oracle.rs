@@ -16,23 +16,51 @@ use crate::support::vendor::{Asked, Vendor};
 
 /// Cases of components that are not built yet: they must be refused by name, before any request.
 const LATER: &[&str] = &[
-    "auth_oauth_client_credentials", "auth_oauth_refresh", "auth_selective", "auth_session_token", "cursor_clamping_month",
-    "cursor_clamping_week", "cursor_incrementing_count", "decoder_csv", "decoder_jsonl", "decoder_xml",
-    "dynamic_streams_from_config", "error_reset_pagination", "record_flatten_fields", "record_other_transformations",
-    "record_remove_condition", "record_schema_normalization", "request_body_new_form", "request_body_new_graphql",
-    "request_body_new_json", "request_body_new_text", "state_delegating_stream", "state_migration_legacy",
+    "auth_oauth_client_credentials",
+    "auth_oauth_refresh",
+    "auth_selective",
+    "auth_session_token",
+    "cursor_clamping_month",
+    "cursor_clamping_week",
+    "cursor_incrementing_count",
+    "decoder_csv",
+    "decoder_jsonl",
+    "decoder_xml",
+    "dynamic_streams_from_config",
+    "error_reset_pagination",
+    "record_flatten_fields",
+    "record_other_transformations",
+    "record_remove_condition",
+    "record_schema_normalization",
+    "request_body_new_form",
+    "request_body_new_graphql",
+    "request_body_new_json",
+    "request_body_new_text",
+    "state_delegating_stream",
+    "state_migration_legacy",
 ];
 
 /// Cases in which dripfeed differs on purpose; each has a test of its own and a row in COMPATIBILITY.md.
 const DIFFERS: &[&str] = &[
-    "cursor_start_zone", "differs_html_body", "differs_missing_envelope", "differs_no_spec", "differs_null_keys",
-    "differs_secret_number", "error_in_transformation_mid_page", "page_cursor_header_spelling", "record_add_undefined_depth",
-    "request_parameters_number_refused", "substream_failing_parent", "template_stream_state", "template_unknown_name",
+    "cursor_start_zone",
+    "differs_html_body",
+    "differs_missing_envelope",
+    "differs_no_spec",
+    "differs_null_keys",
+    "differs_secret_number",
+    "error_in_transformation_mid_page",
+    "page_cursor_header_spelling",
+    "record_add_undefined_depth",
+    "request_parameters_number_refused",
+    "substream_failing_parent",
+    "template_stream_state",
+    "template_unknown_name",
 ];
 
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/oracle");
-    let mut cases: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    let mut cases: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
     cases.sort();
     cases
 }
@@ -66,7 +94,10 @@ fn run(case: &Path, manifest: &Json) -> Outcome {
     let vendor = Vendor::start(&json(&case.join("server.json")).unwrap_or_else(|| json!({"routes": []})));
     let mut config = json(&case.join("config.json")).unwrap_or_else(|| json!({}));
     config["url"] = json!(vendor.url);
-    let mut tap = Tap::new("read --log-format json").source(&manifest.to_string()).config(&config).env("DRIPFEED_NOW", "2024-03-01T00:00:00Z");
+    let mut tap = Tap::new("read --log-format json")
+        .source(&manifest.to_string())
+        .config(&config)
+        .env("DRIPFEED_NOW", "2024-03-01T00:00:00Z");
     if let Some(state) = json(&case.join("state.json")) {
         tap = tap.state(&json!({"bookmarks": state}));
     }
@@ -83,12 +114,23 @@ fn run(case: &Path, manifest: &Json) -> Outcome {
     let mut streams = BTreeMap::new();
     if ran.code != 10 || !requests.is_empty() {
         let state = ran.state();
-        let failed: Vec<String> = ran.err.lines().filter_map(|l| serde_json::from_str::<Json>(l).ok()).filter(|l| l["level"] == "error").map(|l| l["message"].as_str().unwrap().to_owned()).collect();
+        let failed: Vec<String> = ran
+            .err
+            .lines()
+            .filter_map(|l| serde_json::from_str::<Json>(l).ok())
+            .filter(|l| l["level"] == "error")
+            .map(|l| l["message"].as_str().unwrap().to_owned())
+            .collect();
         for message in ran.messages().iter().filter(|m| m["type"] == "RECORD") {
-            let entry = streams.entry(message["stream"].as_str().unwrap().to_owned()).or_insert_with(|| json!({"records": []}));
+            let entry =
+                streams.entry(message["stream"].as_str().unwrap().to_owned()).or_insert_with(|| json!({"records": []}));
             entry["records"].as_array_mut().unwrap().push(message["record"].clone());
         }
-        let names: Vec<String> = streams.keys().cloned().chain(state["bookmarks"].as_object().into_iter().flatten().map(|(k, _)| k.clone())).collect();
+        let names: Vec<String> = streams
+            .keys()
+            .cloned()
+            .chain(state["bookmarks"].as_object().into_iter().flatten().map(|(k, _)| k.clone()))
+            .collect();
         for name in names {
             let entry = streams.entry(name.clone()).or_insert_with(|| json!({"records": []}));
             let mut bookmark = state["bookmarks"][&name].clone();
@@ -98,7 +140,8 @@ fn run(case: &Path, manifest: &Json) -> Outcome {
                 }
             }
             entry["state"] = bookmark;
-            entry["status"] = json!(if failed.iter().any(|f| f.contains(&format!("`{name}`"))) { "INCOMPLETE" } else { "COMPLETE" });
+            entry["status"] =
+                json!(if failed.iter().any(|f| f.contains(&format!("`{name}`"))) { "INCOMPLETE" } else { "COMPLETE" });
         }
         for message in &failed {
             if let Some(name) = message.split("stream `").nth(1).and_then(|r| r.split('`').next()) {
@@ -142,7 +185,12 @@ fn differences(case: &Path, outcome: &Outcome) -> Vec<String> {
             out.push(format!("{name} state\n  wanted {state}\n  given  {}", got["state"]));
         }
         if stream["status"] != got["status"] {
-            out.push(format!("{name} status: wanted {}, is {}: {}", stream["status"], got["status"], outcome.ran.err.trim()));
+            out.push(format!(
+                "{name} status: wanted {}, is {}: {}",
+                stream["status"],
+                got["status"],
+                outcome.ran.err.trim()
+            ));
         }
     }
     out
@@ -154,7 +202,8 @@ fn with_wanted_headers(requests: &[Json], wanted: &Json) -> Vec<Json> {
         let mut request = request.clone();
         let named = wanted[i]["headers"].as_object().into_iter().flatten();
         let sent = |name: &str| request["headers"].get(name.to_lowercase()).cloned();
-        let headers: serde_json::Map<String, Json> = named.filter_map(|(name, _)| Some((name.clone(), sent(name)?))).collect();
+        let headers: serde_json::Map<String, Json> =
+            named.filter_map(|(name, _)| Some((name.clone(), sent(name)?))).collect();
         request["headers"] = json!(headers);
         request
     };
@@ -164,7 +213,9 @@ fn with_wanted_headers(requests: &[Json], wanted: &Json) -> Vec<Json> {
 /// Equal as JSON: the order of keys means nothing, `1` and `1.0` are two things.
 fn same(a: &Json, b: &Json) -> bool {
     match (a, b) {
-        (Json::Object(x), Json::Object(y)) => x.len() == y.len() && x.iter().all(|(k, v)| y.get(k).is_some_and(|w| same(v, w))),
+        (Json::Object(x), Json::Object(y)) => {
+            x.len() == y.len() && x.iter().all(|(k, v)| y.get(k).is_some_and(|w| same(v, w)))
+        }
         (Json::Array(x), Json::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(v, w)| same(v, w)),
         // `1e2` and `100.0` are one number, written in two ways.
         (Json::Number(x), Json::Number(y)) => {
@@ -208,7 +259,8 @@ fn cases_are_as_recorded() {
         let outcome = run(case, &manifest);
         let found = differences(case, &outcome);
         let text = if LATER.contains(&id) {
-            let refused = outcome.ran.code == 10 && outcome.ran.err.contains("not built yet") && outcome.requests.is_empty();
+            let refused =
+                outcome.ran.code == 10 && outcome.ran.err.contains("not built yet") && outcome.requests.is_empty();
             if refused { String::new() } else { format!("is to be refused by name: {found:?} {}", outcome.ran.err) }
         } else if DIFFERS.contains(&id) {
             if found.is_empty() { "does not differ any more: take it off the list".into() } else { String::new() }

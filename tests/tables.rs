@@ -16,7 +16,8 @@ fn table(name: &str) -> Vec<Json> {
 /// and what was built is taken off the list. `DRIPFEED_WRITE_OPEN=1` writes the list anew.
 fn settle(name: &str, wrong: &[(String, String)]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/open.json");
-    let read = || serde_json::from_str::<Json>(&std::fs::read_to_string(&path).unwrap_or_else(|_| "{}".into())).unwrap();
+    let read =
+        || serde_json::from_str::<Json>(&std::fs::read_to_string(&path).unwrap_or_else(|_| "{}".into())).unwrap();
     let now: Vec<&str> = wrong.iter().map(|(case, _)| case.as_str()).collect();
     if std::env::var_os("DRIPFEED_WRITE_OPEN").is_some() {
         static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -28,9 +29,16 @@ fn settle(name: &str, wrong: &[(String, String)]) {
     }
     let all = read();
     let open: Vec<&str> = all[name].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
-    let new: Vec<String> = wrong.iter().filter(|(c, _)| !open.contains(&c.as_str())).map(|(c, why)| format!("{c}\n    {why}")).collect();
+    let new: Vec<String> =
+        wrong.iter().filter(|(c, _)| !open.contains(&c.as_str())).map(|(c, why)| format!("{c}\n    {why}")).collect();
     let gone: Vec<&&str> = open.iter().filter(|c| !now.contains(c)).collect();
-    assert!(new.is_empty() && gone.is_empty(), "{name}: {} differ\n{}\n{} differ no more: {gone:?}", new.len(), new.join("\n"), gone.len());
+    assert!(
+        new.is_empty() && gone.is_empty(),
+        "{name}: {} differ\n{}\n{} differ no more: {gone:?}",
+        new.len(),
+        new.join("\n"),
+        gone.len()
+    );
 }
 
 /// The tables always write microseconds; Python's `isoformat` only when there are some.
@@ -65,16 +73,17 @@ fn templates_give_what_the_reference_gives() {
         vars.last_record = entry("last_record");
         vars.last_page_size = entry("last_page_size").and_then(Json::as_u64);
         vars.page_size = entry("page_size").and_then(Json::as_u64);
-        let types = match case["types"].as_array().map(|t| t.iter().filter_map(Json::as_str).collect::<Vec<_>>()).as_deref() {
-            None => Types::Any,
-            Some(["str"]) => Types::Str,
-            Some(["int"]) => Types::Int,
-            Some(["float"]) => Types::Float,
-            Some(["bool"]) => Types::Bool,
-            Some(["str", "list"]) => Types::StrOrList,
-            // No component of a manifest asks for others.
-            Some(_) => continue,
-        };
+        let types =
+            match case["types"].as_array().map(|t| t.iter().filter_map(Json::as_str).collect::<Vec<_>>()).as_deref() {
+                None => Types::Any,
+                Some(["str"]) => Types::Str,
+                Some(["int"]) => Types::Int,
+                Some(["float"]) => Types::Float,
+                Some(["bool"]) => Types::Bool,
+                Some(["str", "list"]) => Types::StrOrList,
+                // No component of a manifest asks for others.
+                Some(_) => continue,
+            };
         let given = Template::compile(&text, &names).and_then(|template| match case["mode"].as_str().unwrap() {
             "boolean" => template.truth(&vars).map(Json::Bool),
             "mapping" => template.value_if_any(&vars, types).map(|v| v.unwrap_or(Json::Null)),
@@ -88,7 +97,10 @@ fn templates_give_what_the_reference_gives() {
         if !fine {
             let given = given.map_or_else(|e| format!("error {}", e.message), |v| v.to_string());
             let wanted = case.get("value").map_or_else(|| format!("error {}", case["error"]), Json::to_string);
-            wrong.push((format!("{} {}", case["mode"].as_str().unwrap(), case["template"].as_str().unwrap()), format!("gives {given}, wanted {wanted}")));
+            wrong.push((
+                format!("{} {}", case["mode"].as_str().unwrap(), case["template"].as_str().unwrap()),
+                format!("gives {given}, wanted {wanted}"),
+            ));
         }
     }
     settle("jinja/cases.json", &wrong);
@@ -99,7 +111,10 @@ fn times_are_parsed_as_strptime_does() {
     let mut wrong = Vec::new();
     for case in table("time/parse.json") {
         let text = case["text"].as_str().map_or_else(|| case["text"].to_string(), str::to_owned);
-        let given = Format::compile(case["format"].as_str().unwrap()).ok().and_then(|f| f.parse(&text)).map(|t| isoformat(t, 'T'));
+        let given = Format::compile(case["format"].as_str().unwrap())
+            .ok()
+            .and_then(|f| f.parse(&text))
+            .map(|t| isoformat(t, 'T'));
         let wanted = case["value"].as_str().map(iso);
         if given != wanted {
             wrong.push((case.to_string(), format!("gives {given:?}")));
@@ -128,7 +143,10 @@ fn times_are_written_as_strftime_does() {
 fn iso_times_are_read() {
     let mut wrong = Vec::new();
     for case in table("time/iso.json") {
-        let given = parse_iso(case["text"].as_str().unwrap()).and_then(|t| t.checked_to_offset(time::UtcOffset::UTC)).filter(|t| (1..=9999).contains(&t.year())).map(|t| isoformat(t, 'T'));
+        let given = parse_iso(case["text"].as_str().unwrap())
+            .and_then(|t| t.checked_to_offset(time::UtcOffset::UTC))
+            .filter(|t| (1..=9999).contains(&t.year()))
+            .map(|t| isoformat(t, 'T'));
         if given != case["value"].as_str().map(iso) {
             wrong.push((case.to_string(), format!("gives {given:?}")));
         }

@@ -70,7 +70,15 @@ fn verb<W: Write>(cli: &Cli, named: Option<&str>, stop: &Arc<Stop>, log: &Arc<Lo
             let sandbox = Sandbox::start(settings)?;
             sink.lines(format!("{}\n", sandbox.url()).as_bytes())?;
             sink.flush()?;
-            log.line(Level::Info, &format!("the sandbox serves {} tasks at {}, token {}", settings.tasks, sandbox.url(), crate::sandbox::TOKEN));
+            log.line(
+                Level::Info,
+                &format!(
+                    "the sandbox serves {} tasks at {}, token {}",
+                    settings.tasks,
+                    sandbox.url(),
+                    crate::sandbox::TOKEN
+                ),
+            );
             stop.sleep(std::time::Duration::from_secs(u64::from(u32::MAX)))?;
             Ok(0)
         }
@@ -81,7 +89,9 @@ fn verb<W: Write>(cli: &Cli, named: Option<&str>, stop: &Arc<Stop>, log: &Arc<Lo
         }
         Some(Verb::Man) => {
             let mut text = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut text).map_err(|e| Fault::local("cannot write the manual page", &e))?;
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut text)
+                .map_err(|e| Fault::local("cannot write the manual page", &e))?;
             sink.lines(&text).map(done)
         }
         // The Singer flag form. Discovery and test win over a sync, whatever else is passed.
@@ -115,7 +125,10 @@ fn pretty<W: Write>(value: &Json, sink: &mut Sink<W>) -> Result<()> {
 }
 
 fn manifest_of(options: &Options, named: Option<&str>) -> Result<Manifest> {
-    let config = config::load(&options.config.iter().filter(|c| *c != "ENV").cloned().collect::<Vec<_>>(), &serde_json::Map::new());
+    let config = config::load(
+        &options.config.iter().filter(|c| *c != "ENV").cloned().collect::<Vec<_>>(),
+        &serde_json::Map::new(),
+    );
     // A source given by name needs no config, good or bad.
     let config = if options.source.is_some() { config.ok() } else { Some(config?) };
     load::manifest(options, config.as_ref(), named)
@@ -140,14 +153,20 @@ fn about<W: Write>(options: &Options, named: Option<&str>, sink: &mut Sink<W>) -
         ),
         AboutFormat::Text | AboutFormat::Markdown => {
             let markdown = options.format == AboutFormat::Markdown;
-            let mut text = if markdown { format!("# `{name}`\n\n") } else { format!("{name} {}\n", env!("CARGO_PKG_VERSION")) };
-            text += &format!("{}\n\nCapabilities: {}\n\nSettings:\n", env!("CARGO_PKG_DESCRIPTION"), capabilities.join(", "));
+            let mut text =
+                if markdown { format!("# `{name}`\n\n") } else { format!("{name} {}\n", env!("CARGO_PKG_VERSION")) };
+            text += &format!(
+                "{}\n\nCapabilities: {}\n\nSettings:\n",
+                env!("CARGO_PKG_DESCRIPTION"),
+                capabilities.join(", ")
+            );
             let settings = settings.unwrap_or_default();
             let required = settings["required"].as_array().cloned().unwrap_or_default();
             for (name, schema) in settings["properties"].as_object().into_iter().flatten() {
                 let must = if required.contains(&json!(name)) { " (required)" } else { "" };
                 let what = schema["description"].as_str().unwrap_or_default();
-                text += &if markdown { format!("- `{name}`{must}: {what}\n") } else { format!("  {name}{must}: {what}\n") };
+                text +=
+                    &if markdown { format!("- `{name}`{must}: {what}\n") } else { format!("  {name}{must}: {what}\n") };
             }
             sink.lines(text.as_bytes())
         }
@@ -175,16 +194,23 @@ fn describe(stream: &crate::manifest::model::Stream) -> String {
     let name = stream.name.as_ref().map(|n| written(&n.value)).unwrap_or_default();
     let mut line = format!("  {name}");
     if let Some(key) = stream.primary_key.as_ref().filter(|k| !k.is_null()) {
-        line += &format!("  key {}", key.as_array().map_or_else(|| written(key), |k| k.iter().map(written).collect::<Vec<_>>().join(", ")));
+        line += &format!(
+            "  key {}",
+            key.as_array().map_or_else(|| written(key), |k| k.iter().map(written).collect::<Vec<_>>().join(", "))
+        );
     }
     match &stream.incremental_sync {
-        Some(IncrementalSync::DatetimeBasedCursor(cursor)) => line += &format!("  incremental by {}", written(&cursor.cursor_field.value)),
+        Some(IncrementalSync::DatetimeBasedCursor(cursor)) => {
+            line += &format!("  incremental by {}", written(&cursor.cursor_field.value));
+        }
         None => line += "  whole",
     }
     let Retriever::SimpleRetriever(retriever) = &stream.retriever;
     for router in retriever.partition_router.iter().flat_map(|r| &r.0) {
         match router {
-            PartitionRouter::ListPartitionRouter(list) => line += &format!("  for each {}", written(&list.cursor_field.value)),
+            PartitionRouter::ListPartitionRouter(list) => {
+                line += &format!("  for each {}", written(&list.cursor_field.value));
+            }
             PartitionRouter::SubstreamPartitionRouter(router) => {
                 for config in &router.parent_stream_configs {
                     let Stream::DeclarativeStream(parent) = &config.stream;
@@ -199,8 +225,13 @@ fn describe(stream: &crate::manifest::model::Stream) -> String {
 
 fn validate<W: Write>(path: &std::path::Path, sink: &mut Sink<W>) -> Result<()> {
     let manifest = Manifest::from_file(path)?;
-    jsonschema::meta::validate(&load::specification(&manifest))
-        .map_err(|e| Fault::config(format!("{}: the connection specification is not a valid JSON schema: {}", path.display(), e.masked())))?;
+    jsonschema::meta::validate(&load::specification(&manifest)).map_err(|e| {
+        Fault::config(format!(
+            "{}: the connection specification is not a valid JSON schema: {}",
+            path.display(),
+            e.masked()
+        ))
+    })?;
     let mut text = format!("{}: {} streams\n", path.display(), manifest.source.streams.len());
     for stream in &manifest.source.streams {
         text += &describe(stream);
@@ -216,10 +247,15 @@ fn wire_of(stream: &StreamPlan, fields: &Selection) -> Wire {
 
 fn discover<W: Write>(options: &Options, named: Option<&str>, log: &Log, sink: &mut Sink<W>) -> Result<()> {
     let loaded = load::load(options, named, log, !options.config.is_empty())?;
-    let streams: Vec<Json> = loaded.plan.streams.iter().map(|stream| {
-        let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
-        singer_catalog::entry(&stream.name, &wire_of(stream, &Selection::default()).schema, &stream.keys, cursor)
-    }).collect();
+    let streams: Vec<Json> = loaded
+        .plan
+        .streams
+        .iter()
+        .map(|stream| {
+            let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
+            singer_catalog::entry(&stream.name, &wire_of(stream, &Selection::default()).schema, &stream.keys, cursor)
+        })
+        .collect();
     pretty(&json!({"streams": streams}), sink)
 }
 
@@ -229,22 +265,32 @@ fn listener(log: Arc<Log>) -> Listener {
         Event::Answered { request, status, took, bytes } => {
             if log.shows(Level::Debug) {
                 let address = &request.url;
-                log.line(Level::Debug, &format!("{} {address}: HTTP {status}, {bytes} bytes, {} ms", request.method, took.as_millis()));
+                log.line(
+                    Level::Debug,
+                    &format!("{} {address}: HTTP {status}, {bytes} bytes, {} ms", request.method, took.as_millis()),
+                );
             }
         }
         Event::Retrying { request, reason, tries, wait, limited } => {
             let why = if *limited { "the vendor limits its rate" } else { "it may pass" };
-            log.line(Level::Warning, &format!("{reason} ({}, try {tries}); {why}: again in {wait:.1} s", crate::fetch::shown(request)));
+            log.line(
+                Level::Warning,
+                &format!("{reason} ({}, try {tries}); {why}: again in {wait:.1} s", crate::fetch::shown(request)),
+            );
         }
         Event::Ignored { request, reason } => {
-            log.line(Level::Info, &format!("ignored, as the manifest says: {reason} ({})", crate::fetch::shown(request)));
+            log.line(
+                Level::Info,
+                &format!("ignored, as the manifest says: {reason} ({})", crate::fetch::shown(request)),
+            );
         }
     })
 }
 
 fn shared(loaded: &Loaded, stop: &Arc<Stop>, log: &Arc<Log>) -> Arc<Shared> {
     let ours = &loaded.config.ours;
-    let limits = Limits { max_page_bytes: ours.max_page_bytes.unwrap_or(MAX_PAGE), allowed_hosts: ours.allowed_hosts.clone() };
+    let limits =
+        Limits { max_page_bytes: ours.max_page_bytes.unwrap_or(MAX_PAGE), allowed_hosts: ours.allowed_hosts.clone() };
     Arc::new(Shared {
         fetcher: Fetcher::new(limits, loaded.ground.clone(), stop.clone(), listener(log.clone())),
         ground: loaded.ground.clone(),
@@ -319,11 +365,15 @@ fn chosen(options: &Options, loaded: &Loaded) -> Result<Vec<Chosen>> {
     let catalog = options.catalog.as_deref().or(options.properties.as_deref());
     let mut chosen = match catalog {
         Some(path) => {
-            let known: Vec<(String, Vec<String>)> = plan.streams.iter().map(|s| {
-                let mut automatic = s.keys.clone();
-                automatic.extend(s.cursor.as_ref().map(|c| c.field.clone()));
-                (s.name.to_string(), automatic)
-            }).collect();
+            let known: Vec<(String, Vec<String>)> = plan
+                .streams
+                .iter()
+                .map(|s| {
+                    let mut automatic = s.keys.clone();
+                    automatic.extend(s.cursor.as_ref().map(|c| c.field.clone()));
+                    (s.name.to_string(), automatic)
+                })
+                .collect();
             singer_catalog::read(path, &known)?
         }
         None => plan.streams.iter().map(|s| Chosen { stream: s.name.to_string(), ..Chosen::default() }).collect(),
@@ -337,7 +387,13 @@ fn chosen(options: &Options, loaded: &Loaded) -> Result<Vec<Chosen>> {
     Ok(chosen)
 }
 
-fn read<W: Write>(options: &Options, named: Option<&str>, stop: &Arc<Stop>, log: &Arc<Log>, sink: &mut Sink<W>) -> Result<u8> {
+fn read<W: Write>(
+    options: &Options,
+    named: Option<&str>,
+    stop: &Arc<Stop>,
+    log: &Arc<Log>,
+    sink: &mut Sink<W>,
+) -> Result<u8> {
     let began = Instant::now();
     let loaded = load::load(options, named, log, true)?;
     let plan = &loaded.plan;
@@ -356,21 +412,28 @@ fn read<W: Write>(options: &Options, named: Option<&str>, stop: &Arc<Stop>, log:
     for choice in &chosen {
         let stream = plan.stream(&choice.stream)?;
         let state = if choice.full_table { None } else { doc.of(&stream.name) };
-        jobs.push(Job { plan: stream.clone(), wire: Arc::new(wire_of(stream, &choice.fields)), state, limit: options.limit });
+        jobs.push(Job {
+            plan: stream.clone(),
+            wire: Arc::new(wire_of(stream, &choice.fields)),
+            state,
+            limit: options.limit,
+        });
     }
     let shared = shared(&loaded, stop, log);
     let (sender, messages) = sync_channel(PAGES_AHEAD);
     let run = Arc::new(Run::new(shared.clone(), jobs)?);
     let threads = plan.concurrency;
-    let workers: Vec<_> = (0..threads).map(|_| {
-        let (run, stop, sender) = (run.clone(), stop.clone(), sender.clone());
-        std::thread::spawn(move || {
-            // A bug in one thread must not hang the others: they stop, and the run says so.
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.work(sender))).is_err() {
-                stop.ask(Kind::Bug);
-            }
+    let workers: Vec<_> = (0..threads)
+        .map(|_| {
+            let (run, stop, sender) = (run.clone(), stop.clone(), sender.clone());
+            std::thread::spawn(move || {
+                // A bug in one thread must not hang the others: they stop, and the run says so.
+                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.work(sender))).is_err() {
+                    stop.ask(Kind::Bug);
+                }
+            })
         })
-    }).collect();
+        .collect();
     drop(sender);
     let written = singer::drain(&messages, sink, &mut doc, stop);
     if let Err(fault) = &written {
@@ -394,7 +457,10 @@ fn summary(accounts: &[Account], shared: &Shared, stop: &Stop, log: &Log, began:
         let stream = &account.stream;
         log.metric("counter", "record_count", &json!(account.records), &json!({"stream": &**stream}));
         if account.nulled > 0 {
-            log.line(Level::Warning, &format!("stream `{stream}`: {} values did not fit their schema and were sent as null", account.nulled));
+            log.line(
+                Level::Warning,
+                &format!("stream `{stream}`: {} values did not fit their schema and were sent as null", account.nulled),
+            );
         }
         if account.without_cursor > 0 {
             log.line(Level::Warning, &format!("stream `{stream}`: {} records have no readable cursor value; they were sent, and do not move the bookmark", account.without_cursor));
@@ -409,7 +475,12 @@ fn summary(accounts: &[Account], shared: &Shared, stop: &Stop, log: &Log, began:
     let records: u64 = accounts.iter().map(|a| a.records).sum();
     let complete = accounts.iter().filter(|a| a.complete).count();
     let seconds = began.elapsed().as_secs_f64();
-    log.metric("timer", "sync_duration", &json!(seconds), &json!({"status": if gravest.is_none() { "succeeded" } else { "failed" }}));
+    log.metric(
+        "timer",
+        "sync_duration",
+        &json!(seconds),
+        &json!({"status": if gravest.is_none() { "succeeded" } else { "failed" }}),
+    );
     log.metric("counter", "http_request_count", &json!(shared.fetcher.calls()), &json!({}));
     log.line(
         if gravest.is_none() { Level::Info } else { Level::Warning },

@@ -35,8 +35,9 @@ pub struct Loaded {
 /// The run's now: `DRIPFEED_NOW` for runs that must be the same every time, else the clock.
 pub fn now() -> Result<OffsetDateTime> {
     match std::env::var("DRIPFEED_NOW") {
-        Ok(text) => timefmt::parse_iso(&text)
-            .ok_or_else(|| Fault::config("the environment variable DRIPFEED_NOW is no time").hint("write it as 2024-03-01T00:00:00Z")),
+        Ok(text) => timefmt::parse_iso(&text).ok_or_else(|| {
+            Fault::config("the environment variable DRIPFEED_NOW is no time").hint("write it as 2024-03-01T00:00:00Z")
+        }),
         Err(_) => {
             let now = OffsetDateTime::now_utc();
             Ok(now.replace_microsecond(now.microsecond()).unwrap_or(now))
@@ -78,7 +79,11 @@ pub fn manifest(options: &Options, config: Option<&Config>, named: Option<&str>)
 
 /// The source's own schema of its config.
 pub fn specification(manifest: &Manifest) -> Json {
-    manifest.source.spec.as_ref().map_or_else(|| json!({"type": "object", "properties": {}}), |s| s.connection_specification.clone())
+    manifest
+        .source
+        .spec
+        .as_ref()
+        .map_or_else(|| json!({"type": "object", "properties": {}}), |s| s.connection_specification.clone())
 }
 
 /// Loads everything. Without `--config` the config is empty; the sandbox then runs in this process.
@@ -105,7 +110,11 @@ pub fn load(options: &Options, named: Option<&str>, log: &Log, check_config: boo
     log.hide(&config.secrets);
     if check_config {
         config::validate_source(&config, &specification).map_err(|f| {
-            if options.config.is_empty() { f.hint("give the config with --config FILE; `dripfeed spec` says what it holds") } else { f }
+            if options.config.is_empty() {
+                f.hint("give the config with --config FILE; `dripfeed spec` says what it holds")
+            } else {
+                f
+            }
         })?;
     }
     let ground = Arc::new(Ground { config: config.source.clone(), now: now()? });
@@ -118,10 +127,16 @@ pub fn load(options: &Options, named: Option<&str>, log: &Log, check_config: boo
                 && r.stream.as_deref().is_none_or(|s| s == stream)
         })
     };
-    let plan = build::plan(&Build { manifest: &manifest, ground: &ground, baseline: &baseline, envelope_optional: &envelope_optional })?;
+    let plan = build::plan(&Build {
+        manifest: &manifest,
+        ground: &ground,
+        baseline: &baseline,
+        envelope_optional: &envelope_optional,
+    })?;
     for (tier, streams) in config.ours.tiers.iter().map(|(n, t)| (n, &t.streams)) {
         for stream in streams.iter().filter(|s| *s != "*") {
-            plan.stream(stream).map_err(|f| Fault { message: format!("config `dripfeed.tiers.{tier}`: {}", f.message), ..f })?;
+            plan.stream(stream)
+                .map_err(|f| Fault { message: format!("config `dripfeed.tiers.{tier}`: {}", f.message), ..f })?;
         }
     }
     Ok(Loaded { plan, ground, config, sandbox })

@@ -122,7 +122,16 @@ pub enum AboutFormat {
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// A built-in source, or the path of a manifest
-    #[arg(long, short = 's', alias = "manifest-path", value_name = "NAME|FILE", global = true, env = "DRIPFEED_SOURCE", hide_env = true, help_heading = "Input")]
+    #[arg(
+        long,
+        short = 's',
+        alias = "manifest-path",
+        value_name = "NAME|FILE",
+        global = true,
+        env = "DRIPFEED_SOURCE",
+        hide_env = true,
+        help_heading = "Input"
+    )]
     pub source: Option<String>,
     /// The config of a tenant: a JSON file, or ENV for TAP_<SOURCE>_… variables; may be repeated, later ones win
     #[arg(long, short = 'c', value_name = "FILE", global = true, help_heading = "Input")]
@@ -131,7 +140,14 @@ pub struct Options {
     #[arg(long, value_name = "FILE", global = true, help_heading = "Input")]
     pub catalog: Option<PathBuf>,
     /// The older name of --catalog
-    #[arg(long, value_name = "FILE", global = true, conflicts_with = "catalog", hide_short_help = true, help_heading = "Input")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        global = true,
+        conflicts_with = "catalog",
+        hide_short_help = true,
+        help_heading = "Input"
+    )]
     pub properties: Option<PathBuf>,
     /// Where an earlier run ended: the value of its last STATE
     #[arg(long, value_name = "FILE", global = true, help_heading = "Input")]
@@ -149,7 +165,15 @@ pub struct Options {
     #[arg(long, value_name = "N", global = true, help_heading = "Selection")]
     pub limit: Option<u64>,
     /// How to write [default: singer]
-    #[arg(long, global = true, value_enum, env = "DRIPFEED_PROTOCOL", hide_env = true, hide_short_help = true, help_heading = "Output")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        env = "DRIPFEED_PROTOCOL",
+        hide_env = true,
+        hide_short_help = true,
+        help_heading = "Output"
+    )]
     pub protocol: Option<Protocol>,
     /// How to write log lines [default: text, or json when Meltano asks for it]
     #[arg(long, global = true, value_enum, help_heading = "Output")]
@@ -167,7 +191,14 @@ pub struct Options {
     #[arg(long, global = true, help_heading = "Singer flags")]
     pub about: bool,
     /// Singer: how to write --about
-    #[arg(long, global = true, value_enum, default_value = "text", hide_short_help = true, help_heading = "Singer flags")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        hide_short_help = true,
+        help_heading = "Singer flags"
+    )]
     pub format: AboutFormat,
     /// Singer: check the credentials
     #[arg(long, global = true, num_args = 0..=1, default_missing_value = "all", value_name = "KIND", require_equals = true, help_heading = "Singer flags")]
@@ -196,7 +227,8 @@ pub fn protocol(options: &Options, named: Option<Protocol>) -> crate::fault::Res
     match options.protocol.or(named).unwrap_or(Protocol::Singer) {
         Protocol::Singer => Ok(Protocol::Singer),
         Protocol::Airbyte => {
-            Err(Fault::new(Kind::Usage, "the Airbyte protocol is not built yet in this version of dripfeed").hint("use --protocol singer"))
+            Err(Fault::new(Kind::Usage, "the Airbyte protocol is not built yet in this version of dripfeed")
+                .hint("use --protocol singer"))
         }
     }
 }

@@ -244,14 +244,16 @@ pub fn load(paths: &[String], variables: &Map<String, Json>) -> Result<Config> {
             merge(&mut merged, variables.clone());
             continue;
         }
-        let text = std::fs::read_to_string(path).map_err(|e| Fault::config(format!("cannot read the config {path}: {e}")))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|e| Fault::config(format!("cannot read the config {path}: {e}")))?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         if text.trim().is_empty() {
             return Err(Fault::config(format!("the config {path} is empty")).hint("write at least {}"));
         }
         // serde_json's message names line and column, never a value.
-        let json: Json = serde_json::from_str(text)
-            .map_err(|e| Fault::config(format!("the config {path} is not valid JSON at line {}, column {}", e.line(), e.column())))?;
+        let json: Json = serde_json::from_str(text).map_err(|e| {
+            Fault::config(format!("the config {path} is not valid JSON at line {}, column {}", e.line(), e.column()))
+        })?;
         match json {
             Json::Object(map) => merge(&mut merged, map),
             _ => return Err(Fault::config(format!("the config {path} must be a JSON object"))),
@@ -294,8 +296,9 @@ pub fn validate_source(config: &Config, specification: &Json) -> Result<()> {
 
 /// Validates and says what is wrong first, where, and what is allowed; never a value.
 fn validate(json: &Json, schema: &Json, prefix: &str) -> Result<()> {
-    let validator = jsonschema::validator_for(schema)
-        .map_err(|e| Fault::config(format!("the connection specification is not a valid JSON schema: {}", e.masked())))?;
+    let validator = jsonschema::validator_for(schema).map_err(|e| {
+        Fault::config(format!("the connection specification is not a valid JSON schema: {}", e.masked()))
+    })?;
     let Some(error) = validator.iter_errors(json).next() else { return Ok(()) };
     let pointer = error.instance_path().to_string();
     let mut path = prefix.to_owned();

@@ -67,8 +67,10 @@ pub fn resolve(value: &mut Json, path: &str, secrets: &mut Secrets) -> Result<()
         Json::String(text) => {
             let found = if let Some(name) = text.strip_prefix("env:") {
                 std::env::var(name).map_err(|_| {
-                    Fault::config(format!("config `{path}` refers to the environment variable {name}, which is not set"))
-                        .hint(format!("set {name}, or write the value itself"))
+                    Fault::config(format!(
+                        "config `{path}` refers to the environment variable {name}, which is not set"
+                    ))
+                    .hint(format!("set {name}, or write the value itself"))
                 })?
             } else if let Some(file) = text.strip_prefix("file:") {
                 let read = std::fs::read_to_string(file)

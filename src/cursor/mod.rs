@@ -84,7 +84,9 @@ pub fn build(def: &IncrementalSync, ground: &Ground) -> Result<CursorPlan> {
         Some(t) => Template::compile(t, &[])?.text(&vars),
         None => Ok(default.to_owned()),
     };
-    let inject = |def: &Option<crate::manifest::model::RequestOption>| def.as_ref().map(|o| Inject::build(o, ground)).transpose();
+    let inject = |def: &Option<crate::manifest::model::RequestOption>| {
+        def.as_ref().map(|o| Inject::build(o, ground)).transpose()
+    };
     Ok(CursorPlan {
         field: Template::compile(&def.cursor_field, &[])?.text(&vars)?,
         global: def.global_substream_cursor.unwrap_or(false),
@@ -157,7 +159,9 @@ impl CursorPlan {
     /// of its own and starts from the stream's.
     pub fn begin(&self, state: Option<&Map<String, Json>>, earlier: u64) -> Result<Cursor> {
         let ranges = match state {
-            Some(state) if state.get("state_type").and_then(Json::as_str) == Some("date-range") => self.read_ranges(state)?,
+            Some(state) if state.get("state_type").and_then(Json::as_str) == Some("date-range") => {
+                self.read_ranges(state)?
+            }
             Some(state) if state.get(&self.field).is_some_and(|v| !v.is_null()) => {
                 let value = state.get(&self.field).map(text_of).unwrap_or_default();
                 let at = self.parse(&value).ok_or_else(|| self.unreadable())?;
@@ -189,7 +193,11 @@ impl CursorPlan {
         };
         let mut list = Vec::new();
         for slice in slices {
-            let newest = if slice["most_recent_cursor_value"].is_null() { None } else { Some(time(slice, "most_recent_cursor_value")?) };
+            let newest = if slice["most_recent_cursor_value"].is_null() {
+                None
+            } else {
+                Some(time(slice, "most_recent_cursor_value")?)
+            };
             list.push(Range { start: time(slice, "start")?, end: time(slice, "end")?, newest });
         }
         if list.is_empty() {
@@ -304,4 +312,3 @@ fn split(plan: &CursorPlan, lower: OffsetDateTime, upper: OffsetDateTime, out: &
         }
     }
 }
-

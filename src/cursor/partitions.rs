@@ -76,12 +76,14 @@ impl Partitions {
                 out.parent_state = Some(Json::Object(parent_state));
             }
             for entry in state.get("states").and_then(Json::as_array).into_iter().flatten() {
-                let both = entry.get("partition").and_then(Json::as_object).zip(entry.get("cursor").and_then(Json::as_object));
+                let both =
+                    entry.get("partition").and_then(Json::as_object).zip(entry.get("cursor").and_then(Json::as_object));
                 let (partition, cursor) = both.ok_or_else(|| {
                     Fault::config("the state's `states` must hold objects with `partition` and `cursor`")
                 })?;
                 if !out.global {
-                    out.each.insert(identity(partition), Entry { cursor: plan.begin(Some(cursor), 0)?, open_windows: 0 });
+                    out.each
+                        .insert(identity(partition), Entry { cursor: plan.begin(Some(cursor), 0)?, open_windows: 0 });
                 }
             }
         } else if state.get(&plan.field).is_some() {

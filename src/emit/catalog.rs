@@ -63,9 +63,11 @@ fn fields(schema: &Json, path: &mut Vec<String>, each: &mut dyn FnMut(&[String])
 /// Reads a catalog file. `known` are the source's streams with keys and cursor.
 pub fn read(path: &Path, known: &[(String, Vec<String>)]) -> Result<Vec<Chosen>> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|e| Fault::config(format!("cannot read the catalog {shown}: {e}")))?;
-    let json: Json = serde_json::from_str(&text)
-        .map_err(|e| Fault::config(format!("the catalog {shown} is not valid JSON at line {}, column {}", e.line(), e.column())))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|e| Fault::config(format!("cannot read the catalog {shown}: {e}")))?;
+    let json: Json = serde_json::from_str(&text).map_err(|e| {
+        Fault::config(format!("the catalog {shown} is not valid JSON at line {}, column {}", e.line(), e.column()))
+    })?;
     let streams = json["streams"].as_array().ok_or_else(|| {
         Fault::config(format!("the catalog {shown} has no list `streams`")).hint("make one with `dripfeed discover`")
     })?;
@@ -76,14 +78,21 @@ pub fn read(path: &Path, known: &[(String, Vec<String>)]) -> Result<Vec<Chosen>>
         let name = match (name, stream["stream"].is_object()) {
             (Some(name), _) => name,
             (None, true) => {
-                return Err(Fault::config(format!("the catalog {shown} is an Airbyte catalog")).hint("a Singer run takes a Singer catalog"));
+                return Err(Fault::config(format!("the catalog {shown} is an Airbyte catalog"))
+                    .hint("a Singer run takes a Singer catalog"));
             }
-            (None, false) => return Err(Fault::config(format!("a stream of the catalog {shown} has no `tap_stream_id`"))),
+            (None, false) => {
+                return Err(Fault::config(format!("a stream of the catalog {shown} has no `tap_stream_id`")));
+            }
         };
         let Some((_, automatic)) = known.iter().find(|(k, _)| k == name) else {
-            let fault = Fault::config(format!("the catalog {shown} names the stream `{name}`, which this source does not have"));
+            let fault = Fault::config(format!(
+                "the catalog {shown} names the stream `{name}`, which this source does not have"
+            ));
             return Err(match did_you_mean(name, known.iter().map(|(k, _)| k.as_str())) {
-                Some(near) => fault.hint(format!("did you mean `{near}`? If the catalog is another source's, discover anew")),
+                Some(near) => {
+                    fault.hint(format!("did you mean `{near}`? If the catalog is another source's, discover anew"))
+                }
                 None => fault.hint("make a catalog of this source with `dripfeed discover`"),
             });
         };
@@ -98,21 +107,33 @@ pub fn read(path: &Path, known: &[(String, Vec<String>)]) -> Result<Vec<Chosen>>
 }
 
 fn choose(name: &str, stream: &Json, automatic: &[String]) -> Option<Chosen> {
-    let entries: Vec<(Vec<String>, &Json)> = stream["metadata"].as_array().into_iter().flatten().map(|m| {
-        let path = m["breadcrumb"].as_array().into_iter().flatten().filter_map(Json::as_str);
-        // `["properties", "a", "properties", "b"]` is a, b; `items` steps into lists.
-        let path = path.enumerate().filter(|(i, p)| i % 2 == 1 || *p != "properties").map(|(_, p)| p.to_owned());
-        (path.filter(|p| p != "items").collect(), &m["metadata"])
-    }).collect();
+    let entries: Vec<(Vec<String>, &Json)> = stream["metadata"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|m| {
+            let path = m["breadcrumb"].as_array().into_iter().flatten().filter_map(Json::as_str);
+            // `["properties", "a", "properties", "b"]` is a, b; `items` steps into lists.
+            let path = path.enumerate().filter(|(i, p)| i % 2 == 1 || *p != "properties").map(|(_, p)| p.to_owned());
+            (path.filter(|p| p != "items").collect(), &m["metadata"])
+        })
+        .collect();
     let says = |m: &Json| m["selected"].as_bool().or_else(|| m["selected-by-default"].as_bool());
-    let root = entries.iter().find(|(path, _)| path.is_empty()).map(|(_, m)| *m).unwrap_or(&Json::Null);
-    let selected = root["selected"].as_bool().or_else(|| stream["selected"].as_bool()).or_else(|| root["selected-by-default"].as_bool());
+    let root = entries.iter().find(|(path, _)| path.is_empty()).map_or(&Json::Null, |(_, m)| *m);
+    let selected = root["selected"]
+        .as_bool()
+        .or_else(|| stream["selected"].as_bool())
+        .or_else(|| root["selected-by-default"].as_bool());
     if root["inclusion"] == "unsupported" || !selected.unwrap_or(true) && root["inclusion"] != "automatic" {
         return None;
     }
-    let is_automatic = |path: &[String], m: &Json| m["inclusion"] == "automatic" || path.len() == 1 && automatic.contains(&path[0]);
-    let wanted: Vec<&Vec<String>> =
-        entries.iter().filter(|(path, m)| !path.is_empty() && (m["selected"] == true || is_automatic(path, m))).map(|(p, _)| p).collect();
+    let is_automatic =
+        |path: &[String], m: &Json| m["inclusion"] == "automatic" || path.len() == 1 && automatic.contains(&path[0]);
+    let wanted: Vec<&Vec<String>> = entries
+        .iter()
+        .filter(|(path, m)| !path.is_empty() && (m["selected"] == true || is_automatic(path, m)))
+        .map(|(p, _)| p)
+        .collect();
     let mut fields = Selection::default();
     for (path, m) in entries.iter().filter(|(path, _)| !path.is_empty()) {
         let drop = m["inclusion"] == "unsupported" || says(m) == Some(false);

@@ -99,7 +99,8 @@ fn write_all(out: &mut impl Write, bytes: &[u8]) -> Result<()> {
 
 fn closed(error: &io::Error) -> Fault {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        Fault::new(Kind::Downstream, "the reader of stdout is gone").hint("see the target's own log; its last state is where to go on")
+        Fault::new(Kind::Downstream, "the reader of stdout is gone")
+            .hint("see the target's own log; its last state is where to go on")
     } else {
         Fault::local("cannot write to stdout", error)
     }

@@ -51,7 +51,12 @@ const IDLE: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Writes until every sender is done, or the run was asked to stop. Gives how many records were written.
-pub fn drain<W: Write>(messages: &Receiver<Message>, sink: &mut Sink<W>, doc: &mut StateDoc, stop: &Stop) -> Result<u64> {
+pub fn drain<W: Write>(
+    messages: &Receiver<Message>,
+    sink: &mut Sink<W>,
+    doc: &mut StateDoc,
+    stop: &Stop,
+) -> Result<u64> {
     let mut written = 0;
     // Is there a state that was not written, or a record after the last one?
     let mut stale = true;

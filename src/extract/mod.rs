@@ -32,7 +32,10 @@ pub fn build(def: &Extractor, ground: &Ground) -> Result<RecordPath> {
     for text in &def.field_path {
         let segment = Template::compile(text, &[])?.text(&vars)?;
         if segment == "**" {
-            return Err(text.at.fault("the path segment `**` is not supported").hint("name the levels; `*` stands for any one of them"));
+            return Err(text
+                .at
+                .fault("the path segment `**` is not supported")
+                .hint("name the levels; `*` stands for any one of them"));
         }
         segments.push(if segment == "*" { Segment::Any } else { Segment::Key(segment) });
     }

@@ -73,9 +73,14 @@ impl Cache {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = match kept.as_mut() {
             Some(kept) => kept,
-            None => kept.insert(Kept { file: tempfile::tempfile().map_err(|e| failed(&e))?, end: 0, index: HashMap::new() }),
+            None => {
+                kept.insert(Kept { file: tempfile::tempfile().map_err(|e| failed(&e))?, end: 0, index: HashMap::new() })
+            }
         };
-        kept.file.seek(SeekFrom::Start(kept.end)).and_then(|_| kept.file.write_all(&reply.body)).map_err(|e| failed(&e))?;
+        kept.file
+            .seek(SeekFrom::Start(kept.end))
+            .and_then(|_| kept.file.write_all(&reply.body))
+            .map_err(|e| failed(&e))?;
         let entry = Entry { status: reply.status, headers: reply.headers.clone(), at: kept.end, len: reply.body.len() };
         kept.end += reply.body.len() as u64;
         kept.index.insert(key(request), entry);

@@ -169,9 +169,7 @@ impl Fetcher {
             .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_recv_response(Some(Duration::from_secs(120)))
             .timeout_recv_body(Some(Duration::from_secs(300)))
-            .tls_config(
-                ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build(),
-            )
+            .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
             .build();
         Fetcher {
             agent: ureq::Agent::new_with_config(config),
@@ -238,7 +236,11 @@ impl Fetcher {
             };
             if tries > plan.max_retries || waited > MAX_SECONDS {
                 let kind = if transient { Kind::Unavailable } else { Kind::Data };
-                let told = reply.as_ref().and_then(retry::vendor_error).map(|t| format!(" (the vendor says: {t})")).unwrap_or_default();
+                let told = reply
+                    .as_ref()
+                    .and_then(retry::vendor_error)
+                    .map(|t| format!(" (the vendor says: {t})"))
+                    .unwrap_or_default();
                 let fault = Fault::new(kind, format!("{message}{told}, after {tries} tries of {}", shown(request)));
                 return Err(if action == Action::RateLimited {
                     fault.hint("the vendor's rate limit is used up: run less often, or set dripfeed.pace.limits")
@@ -308,8 +310,10 @@ impl Fetcher {
         if target == origin || self.limits.allowed_hosts.iter().any(|h| h.eq_ignore_ascii_case(host)) {
             return Ok(());
         }
-        Err(Fault::data(format!("an address at {target} is not the manifest's own ({origin}): the credentials would go to another host"))
-            .hint(format!("if this is right, add \"{host}\" to dripfeed.allowed_hosts in the config")))
+        Err(Fault::data(format!(
+            "an address at {target} is not the manifest's own ({origin}): the credentials would go to another host"
+        ))
+        .hint(format!("if this is right, add \"{host}\" to dripfeed.allowed_hosts in the config")))
     }
 
     fn exchange(&self, request: &Prepared, url: &str) -> std::result::Result<Reply, Trouble> {
@@ -324,7 +328,9 @@ impl Fetcher {
         {
             builder = builder.header("Content-Type", content_type);
         }
-        let bad = |e: &dyn std::fmt::Display| Trouble::Final(Fault::data(format!("the request cannot be sent: {e} ({})", shown(request))));
+        let bad = |e: &dyn std::fmt::Display| {
+            Trouble::Final(Fault::data(format!("the request cannot be sent: {e} ({})", shown(request))))
+        };
         let sent = match &request.body {
             Some(body) => {
                 if request.method == "GET" {
@@ -354,7 +360,12 @@ impl Fetcher {
             ));
         }
         let reply = Reply { status: response.status().as_u16(), headers: response.headers().clone(), body };
-        (self.listener)(&Event::Answered { request, status: reply.status, took: started.elapsed(), bytes: reply.body.len() });
+        (self.listener)(&Event::Answered {
+            request,
+            status: reply.status,
+            took: started.elapsed(),
+            bytes: reply.body.len(),
+        });
         Ok(reply)
     }
 }

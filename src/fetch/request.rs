@@ -197,7 +197,10 @@ impl RequestPlan {
             None => base.clone(),
         };
         let origin = origin_of(&base).ok_or_else(|| {
-            self.base.at().fault("the address of the request is not a URL").hint("it must start with https:// or http://")
+            self.base
+                .at()
+                .fault("the address of the request is not a URL")
+                .hint("it must start with https:// or http://")
         })?;
         let own = |fields: &Fields, types| fields.eval(vars, types);
         let [auth, page, slice] = added;
@@ -217,7 +220,9 @@ impl RequestPlan {
                 Given::Text(text) if extra_data.iter().all(|m| m.is_empty()) => {
                     Some(Body { bytes: text.into_bytes(), content_type: None })
                 }
-                Given::Text(_) => return Err(self.at.fault("a text body cannot be combined with options in `body_data`")),
+                Given::Text(_) => {
+                    return Err(self.at.fault("a text body cannot be combined with options in `body_data`"));
+                }
                 Given::Fields(mut data) => {
                     for more in extra_data {
                         self.merge(&mut data, more)?;
@@ -408,7 +413,8 @@ pub fn join(base: &str, path: &str) -> String {
 
 fn has_scheme(path: &str) -> bool {
     let Some((scheme, _)) = path.split_once(':') else { return false };
-    scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
 }
 
 /// Resolves `.` and `..` in a path.

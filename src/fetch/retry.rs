@@ -94,13 +94,13 @@ fn collect(def: &model::ErrorHandler, ground: &Ground, plan: &mut ErrorPlan) -> 
             }
         }
         model::ErrorHandler::DefaultErrorHandler(def) => {
-            if plan.handlers.is_empty() {
-                if let Some(retries) = &def.max_retries {
-                    let n = Template::compile(retries, &[])?.number(&Vars::new(ground))?;
-                    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-                    let n = n.clamp(0.0, 1000.0) as u32;
-                    plan.max_retries = n;
-                }
+            if plan.handlers.is_empty()
+                && let Some(retries) = &def.max_retries
+            {
+                let n = Template::compile(retries, &[])?.number(&Vars::new(ground))?;
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+                let n = n.clamp(0.0, 1000.0) as u32;
+                plan.max_retries = n;
             }
             let filters = def.response_filters.iter().flatten().map(filter).collect::<Result<_>>()?;
             plan.handlers.push(Handler { filters });
@@ -120,7 +120,9 @@ fn filter(def: &HttpResponseFilter) -> Result<Filter> {
         Some("FAIL") => Some(Action::Fail),
         Some("RETRY") => Some(Action::Retry),
         Some("RATE_LIMITED") => Some(Action::RateLimited),
-        Some(later @ ("RESET_PAGINATION" | "REDUCE_PAGE_SIZE" | "SPLIT_REQUEST_WINDOW" | "REFRESH_TOKEN_THEN_RETRY")) => {
+        Some(
+            later @ ("RESET_PAGINATION" | "REDUCE_PAGE_SIZE" | "SPLIT_REQUEST_WINDOW" | "REFRESH_TOKEN_THEN_RETRY"),
+        ) => {
             return Err(def.at.fault(format!("`action: {later}` is not built yet in this version of dripfeed")));
         }
         Some(other) => {
@@ -131,7 +133,9 @@ fn filter(def: &HttpResponseFilter) -> Result<Filter> {
         }
     };
     if def.http_codes.is_none() && def.predicate.is_none() && def.error_message_contains.is_none() {
-        return Err(def.at.fault("the filter matches nothing: `http_codes`, `predicate` and `error_message_contains` are all missing"));
+        return Err(def.at.fault(
+            "the filter matches nothing: `http_codes`, `predicate` and `error_message_contains` are all missing",
+        ));
     }
     let template = |text: &Option<Text>| {
         text.as_ref().filter(|t| t.value.as_str() != Some("")).map(|t| Template::compile(t, plan::ANSWER)).transpose()
@@ -151,12 +155,17 @@ fn wait(def: &Backoff) -> Result<Wait> {
     let pattern = |p: &Option<String>, at: &crate::manifest::node::Place| {
         // Python's `match`: at the start of the text.
         let compile = |p: &String| regex::RegexBuilder::new(&format!("^(?:{p})")).size_limit(1 << 20).build();
-        p.as_ref().filter(|p| !p.is_empty()).map(compile).transpose().map_err(|e| at.fault(format!("`regex` does not compile: {e}")))
+        p.as_ref()
+            .filter(|p| !p.is_empty())
+            .map(compile)
+            .transpose()
+            .map_err(|e| at.fault(format!("`regex` does not compile: {e}")))
     };
     Ok(match def {
-        Backoff::ConstantBackoffStrategy(d) => {
-            Wait::Constant { seconds: template(&d.backoff_time_in_seconds)?, jitter: optional(&d.jitter_range_in_seconds)? }
-        }
+        Backoff::ConstantBackoffStrategy(d) => Wait::Constant {
+            seconds: template(&d.backoff_time_in_seconds)?,
+            jitter: optional(&d.jitter_range_in_seconds)?,
+        },
         Backoff::ExponentialBackoffStrategy(d) => Wait::Exponential { factor: optional(&d.factor)? },
         Backoff::WaitTimeFromHeader(d) => Wait::Header {
             name: template(&d.header)?,
@@ -187,7 +196,8 @@ impl ErrorPlan {
         let json: Json = serde_json::from_slice(&reply.body).unwrap_or_else(|_| json!({}));
         let headers = reply.headers_json(false);
         let url = Json::String(url.split(['?', '#']).next().unwrap_or(url).to_owned());
-        let vars = Vars { response: Some(&json), headers: Some(&headers), request_url: Some(&url), ..Vars::new(ground) };
+        let vars =
+            Vars { response: Some(&json), headers: Some(&headers), request_url: Some(&url), ..Vars::new(ground) };
         let mut last = None;
         for handler in &self.handlers {
             let verdict = handler.judge(reply, &json, &vars)?;
@@ -273,7 +283,11 @@ fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
         other => {
             let text = error_text(json, b"");
             let told = if text.is_empty() { String::new() } else { format!(": {}", shorten(&text)) };
-            Verdict { action: Action::Retry, message: format!("the vendor answered HTTP {other}{told}"), filtered: false }
+            Verdict {
+                action: Action::Retry,
+                message: format!("the vendor answered HTTP {other}{told}"),
+                filtered: false,
+            }
         }
     }
 }
@@ -287,7 +301,17 @@ fn shorten(text: &str) -> String {
 /// The error text of a body: the first of the usual fields that says something, else the body if it is no JSON.
 fn error_text(json: &Json, body: &[u8]) -> String {
     const FIELDS: [&str; 12] = [
-        "message", "messages", "error", "errors", "failures", "failure", "detail", "err", "error_message", "msg", "reason",
+        "message",
+        "messages",
+        "error",
+        "errors",
+        "failures",
+        "failure",
+        "detail",
+        "err",
+        "error_message",
+        "msg",
+        "reason",
         "status_message",
     ];
     fn find(json: &Json, depth: u8) -> Option<String> {
@@ -301,7 +325,8 @@ fn error_text(json: &Json, body: &[u8]) -> String {
                 (!parts.is_empty()).then(|| parts.join(", "))
             }
             Json::Object(map) => {
-                let first = FIELDS.iter().find_map(|f| map.get(*f).filter(|v| !matches!(v, Json::Null | Json::Bool(false))))?;
+                let first =
+                    FIELDS.iter().find_map(|f| map.get(*f).filter(|v| !matches!(v, Json::Null | Json::Bool(false))))?;
                 find(first, depth + 1)
             }
             _ => None,
@@ -373,4 +398,3 @@ pub fn vendor_error(reply: &Reply) -> Option<String> {
     let json: Json = serde_json::from_slice(&reply.body).ok()?;
     Some(shorten(&error_text(&json, b""))).filter(|t| !t.is_empty())
 }
-

@@ -115,7 +115,10 @@ pub(super) fn global<'a>(name: &str, args: CallArgs<'a>, scope: &dyn Scope) -> E
         }
         "day_delta" => {
             let days = args.need(0, "num_days")?;
-            let days = days.as_int().and_then(|d| i64::try_from(d).ok()).ok_or_else(|| Error::wrong_type("day_delta needs a number of days"))?;
+            let days = days
+                .as_int()
+                .and_then(|d| i64::try_from(d).ok())
+                .ok_or_else(|| Error::wrong_type("day_delta needs a number of days"))?;
             let format = args.text(1, "format")?.unwrap_or(Cow::Borrowed("%Y-%m-%dT%H:%M:%S.%f%z"));
             let then = now.checked_add(Duration::days(days)).ok_or_else(|| Error::other("date value out of range"))?;
             Value::str(format_of(&format)?.format(then))
@@ -130,12 +133,18 @@ pub(super) fn global<'a>(name: &str, args: CallArgs<'a>, scope: &dyn Scope) -> E
             let value = args.need(0, "dt")?;
             let then = match (value, input) {
                 (Value::Time(t), _) => *t,
-                (Value::Date(_), _) => return Err(Error::wrong_type("format_datetime takes a datetime, a text or a number, not a date")),
+                (Value::Date(_), _) => {
+                    return Err(Error::wrong_type("format_datetime takes a datetime, a text or a number, not a date"));
+                }
                 (value, Some(input)) => {
                     let input = format_of(&input)?;
-                    input.parse(&value.text()).ok_or_else(|| Error::other(format!("the time does not match format '{}'", input.source())))?
+                    input
+                        .parse(&value.text())
+                        .ok_or_else(|| Error::other(format!("the time does not match format '{}'", input.source())))?
                 }
-                (Value::Int(i), None) => timefmt::from_micros(*i * 1_000_000).ok_or_else(|| Error::other("the number is no time"))?,
+                (Value::Int(i), None) => {
+                    timefmt::from_micros(*i * 1_000_000).ok_or_else(|| Error::other("the number is no time"))?
+                }
                 (value, None) => moment(value)?.to_offset(UtcOffset::UTC),
             };
             Value::str(format.format(then))
@@ -225,7 +234,8 @@ pub(super) fn method<'a>(of: &Value<'a>, name: &str, args: CallArgs<'a>) -> Eval
             "isoweekday" => Some(Value::Int(d.weekday().number_from_monday().into())),
             _ => None,
         },
-        Value::Delta(d) if name == "total_seconds" => {
+        Value::Delta(d) if name == "total_seconds" =>
+        {
             #[allow(clippy::cast_precision_loss)]
             Some(Value::Float(d.whole_microseconds() as f64 / 1e6))
         }
@@ -251,7 +261,9 @@ fn time_method<'a>(t: OffsetDateTime, name: &str, args: &CallArgs<'a>) -> Eval<O
         "replace" => {
             let bad = |_| Error::other("replace() got a value out of range");
             let mut t = t;
-            for (index, part) in ["year", "month", "day", "hour", "minute", "second", "microsecond"].into_iter().enumerate() {
+            for (index, part) in
+                ["year", "month", "day", "hour", "minute", "second", "microsecond"].into_iter().enumerate()
+            {
                 let Some(n) = args.int(index, part)? else { continue };
                 let n = u32::try_from(n).map_err(|_| Error::other("replace() got a value out of range"))?;
                 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
@@ -301,7 +313,13 @@ fn text_method<'a>(s: &Cow<'a, str>, name: &str, args: &CallArgs<'a>) -> Eval<Op
         let width = usize::try_from(args.int(0, "width")?.unwrap_or(0).clamp(0, 1 << 20)).unwrap_or(0);
         let fill = args.text(1, "fillchar")?.and_then(|t| t.chars().next()).unwrap_or(' ');
         let missing = width.saturating_sub(s.chars().count());
-        let before = if left && right { missing / 2 + (missing & width & 1) } else if left { missing } else { 0 };
+        let before = if left && right {
+            missing / 2 + (missing & width & 1)
+        } else if left {
+            missing
+        } else {
+            0
+        };
         let after = if right { missing - before } else { 0 };
         let run = |n| std::iter::repeat_n(fill, n).collect::<String>();
         Ok(Value::str(run(before) + s + &run(after)))
@@ -311,7 +329,13 @@ fn text_method<'a>(s: &Cow<'a, str>, name: &str, args: &CallArgs<'a>) -> Eval<Op
         "lower" | "casefold" => Value::str(s.to_lowercase()),
         "capitalize" => Value::str(filter::capitalize(s)),
         "title" => Value::str(filter::title(s)),
-        "swapcase" => Value::str(s.chars().flat_map(|c| if c.is_uppercase() { c.to_lowercase().collect::<Vec<_>>() } else { c.to_uppercase().collect() }).collect::<String>()),
+        "swapcase" => Value::str(
+            s.chars()
+                .flat_map(|c| {
+                    if c.is_uppercase() { c.to_lowercase().collect::<Vec<_>>() } else { c.to_uppercase().collect() }
+                })
+                .collect::<String>(),
+        ),
         "strip" => trim(true, true)?,
         "lstrip" => trim(true, false)?,
         "rstrip" => trim(false, true)?,
@@ -378,7 +402,12 @@ fn text_method<'a>(s: &Cow<'a, str>, name: &str, args: &CallArgs<'a>) -> Eval<Op
                 }
                 match item {
                     Value::Str(t) => out.push_str(t),
-                    other => return Err(Error::wrong_type(format!("sequence item {i}: expected str instance, {} found", other.type_name()))),
+                    other => {
+                        return Err(Error::wrong_type(format!(
+                            "sequence item {i}: expected str instance, {} found",
+                            other.type_name()
+                        )));
+                    }
                 }
             }
             Value::str(out)
@@ -460,7 +489,11 @@ fn format_spec(value: &Value<'_>, spec: &str) -> Eval<String> {
     let kind = body.chars().last().filter(char::is_ascii_alphabetic);
     let numbers = body.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let (width, precision) = numbers.split_once('.').unwrap_or((numbers, ""));
-    let width: usize = if width.is_empty() { 0 } else { width.parse().map_err(|_| Error::other("a format code that is not known here"))? };
+    let width: usize = if width.is_empty() {
+        0
+    } else {
+        width.parse().map_err(|_| Error::other("a format code that is not known here"))?
+    };
     let text = match (kind, value.as_f64()) {
         (Some('f'), Some(f)) => format!("{f:.*}", precision.parse().unwrap_or(6)),
         (Some('x'), _) => format!("{:x}", value.as_int().unwrap_or_default()),
@@ -548,7 +581,8 @@ fn list_method<'a>(of: &Value<'a>, name: &str, args: &CallArgs<'a>) -> Eval<Opti
         }
         "index" => {
             let wanted = args.need(0, "value")?;
-            let at = items.iter().position(|i| i.equals(wanted)).ok_or_else(|| Error::other("the value is not in list"))?;
+            let at =
+                items.iter().position(|i| i.equals(wanted)).ok_or_else(|| Error::other("the value is not in list"))?;
             Value::Int(at as i128)
         }
         "copy" => Value::list(items),
@@ -565,7 +599,10 @@ fn list_method<'a>(of: &Value<'a>, name: &str, args: &CallArgs<'a>) -> Eval<Opti
                     "reverse" => list.reverse(),
                     "remove" => {
                         let wanted = args.need(0, "value")?;
-                        let at = list.iter().position(|i| i.equals(wanted)).ok_or_else(|| Error::other("the value is not in list"))?;
+                        let at = list
+                            .iter()
+                            .position(|i| i.equals(wanted))
+                            .ok_or_else(|| Error::other("the value is not in list"))?;
                         list.remove(at);
                     }
                     _ => {

@@ -161,7 +161,9 @@ impl<'a> Frame<'a> {
                         let value = self.eval(part)?;
                         *bound = match value {
                             Value::None => None,
-                            _ => Some(value.as_int().ok_or_else(|| Error::wrong_type("slice indices must be integers"))?),
+                            _ => Some(
+                                value.as_int().ok_or_else(|| Error::wrong_type("slice indices must be integers"))?,
+                            ),
                         };
                     }
                 }
@@ -181,9 +183,7 @@ impl<'a> Frame<'a> {
             Expr::Neg(of) => match self.eval(of)? {
                 Value::Float(f) => Value::Float(-f),
                 Value::Delta(d) => Value::Delta(-d),
-                other => Value::Int(
-                    other.as_int().and_then(i128::checked_neg).ok_or_else(|| unary_type('-', &other))?,
-                ),
+                other => Value::Int(other.as_int().and_then(i128::checked_neg).ok_or_else(|| unary_type('-', &other))?),
             },
             Expr::Pos(of) => match self.eval(of)? {
                 Value::Float(f) => Value::Float(f),
@@ -304,7 +304,7 @@ fn slice<'a>(of: &Value<'a>, [start, stop, step]: [Option<i128>; 3]) -> Eval<Val
     if let Value::Undefined(what) = of {
         return Err(Error::undefined(what));
     }
-    if of.is_dict() || of.len().is_none() {
+    if of.is_dict() || of.length().is_none() {
         return Err(Error::wrong_type(format!("'{}' object is not subscriptable by a slice", of.type_name())));
     }
     let items = of.items()?;
@@ -317,11 +317,8 @@ fn slice<'a>(of: &Value<'a>, [start, stop, step]: [Option<i128>; 3]) -> Eval<Val
     let place = |bound: Option<i128>, default: i128| {
         bound.map_or(default, |b| if b < 0 { b.saturating_add(len) } else { b }.clamp(low, high))
     };
-    let (mut at, end) = if step > 0 {
-        (place(start, 0), place(stop, len))
-    } else {
-        (place(start, len - 1), place(stop, -1))
-    };
+    let (mut at, end) =
+        if step > 0 { (place(start, 0), place(stop, len)) } else { (place(start, len - 1), place(stop, -1)) };
     let mut out = Vec::new();
     while (step > 0 && at < end) || (step < 0 && at > end) {
         if let Some(found) = usize::try_from(at).ok().and_then(|i| items.get(i)) {
@@ -358,9 +355,8 @@ fn binary<'a>(op: Op, a: &Value<'a>, b: &Value<'a>) -> Eval<Value<'a>> {
             return Err(Error::undefined(what));
         }
     }
-    let unsupported = || {
-        Error::wrong_type(format!("unsupported operand types: '{}' and '{}'", a.type_name(), b.type_name()))
-    };
+    let unsupported =
+        || Error::wrong_type(format!("unsupported operand types: '{}' and '{}'", a.type_name(), b.type_name()));
     let overflow = || Error::other("the number is out of range");
     if let Some(done) = with_times(op, a, b) {
         return done.ok_or_else(overflow);
@@ -413,7 +409,7 @@ fn binary<'a>(op: Op, a: &Value<'a>, b: &Value<'a>) -> Eval<Value<'a>> {
                 _ => return Err(unsupported()),
             };
             let times = usize::try_from(times.max(0)).map_err(|_| overflow())?;
-            if of.len().unwrap_or(0).saturating_mul(times) > MAX_BUILT {
+            if of.length().unwrap_or(0).saturating_mul(times) > MAX_BUILT {
                 return Err(overflow());
             }
             match of {
@@ -457,7 +453,9 @@ fn with_times<'a>(op: Op, a: &Value<'a>, b: &Value<'a>) -> Option<Option<Value<'
             let n = i32::try_from(n.as_int()?).ok();
             n.and_then(|n| d.checked_mul(n)).map(Value::Delta)
         }
-        (Op::Div, Value::Delta(x), Value::Delta(y)) if !y.is_zero() => Some(Value::Float(x.as_seconds_f64() / y.as_seconds_f64())),
+        (Op::Div, Value::Delta(x), Value::Delta(y)) if !y.is_zero() => {
+            Some(Value::Float(x.as_seconds_f64() / y.as_seconds_f64()))
+        }
         (Op::FloorDiv, Value::Delta(x), Value::Delta(y)) if !y.is_zero() => {
             Some(Value::Int(x.whole_microseconds().div_euclid(y.whole_microseconds())))
         }
@@ -578,7 +576,9 @@ impl FreeNames {
             }
             Expr::Compare(e, rest) => {
                 self.expr(e);
-                rest.iter().for_each(|(_, e)| self.expr(e));
+                for (_, e) in rest {
+                    self.expr(e);
+                }
             }
             Expr::If(a, b, c) => {
                 self.expr(a);

@@ -31,7 +31,9 @@ pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>) -> Eval<V
             }
         }
         "length" | "count" => {
-            let len = of.len().ok_or_else(|| Error::wrong_type(format!("object of type '{}' has no len()", of.type_name())))?;
+            let len = of
+                .length()
+                .ok_or_else(|| Error::wrong_type(format!("object of type '{}' has no len()", of.type_name())))?;
             Value::Int(len as i128)
         }
         "lower" => Value::str(text().to_lowercase()),
@@ -166,10 +168,12 @@ pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>) -> Eval<V
                 keyed.push((lowered(key), value));
             }
             let mut failed = None;
-            keyed.sort_by(|a, b| a.0.order(&b.0).unwrap_or_else(|e| {
-                failed.get_or_insert(e);
-                std::cmp::Ordering::Equal
-            }));
+            keyed.sort_by(|a, b| {
+                a.0.order(&b.0).unwrap_or_else(|e| {
+                    failed.get_or_insert(e);
+                    std::cmp::Ordering::Equal
+                })
+            });
             if let Some(error) = failed {
                 return Err(error);
             }
@@ -212,7 +216,9 @@ pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>) -> Eval<V
                     None => value,
                 };
                 total = match (total.as_int(), value.as_int()) {
-                    (Some(a), Some(b)) => Value::Int(a.checked_add(b).ok_or_else(|| Error::other("the number is out of range"))?),
+                    (Some(a), Some(b)) => {
+                        Value::Int(a.checked_add(b).ok_or_else(|| Error::other("the number is out of range"))?)
+                    }
                     _ => match (total.as_f64(), value.as_f64()) {
                         (Some(a), Some(b)) => Value::Float(a + b),
                         _ => return Err(Error::other("sum needs numbers")),
@@ -223,7 +229,9 @@ pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>) -> Eval<V
         }
         "items" => match &of {
             Value::Undefined(_) => Value::list(Vec::new()),
-            other if other.is_dict() => Value::list(other.pairs().into_iter().map(|(k, v)| Value::tuple(vec![k, v])).collect()),
+            other if other.is_dict() => {
+                Value::list(other.pairs().into_iter().map(|(k, v)| Value::tuple(vec![k, v])).collect())
+            }
             _ => return Err(Error::other("items needs a dict")),
         },
         "dictsort" => {
@@ -313,11 +321,18 @@ pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>) -> Eval<V
             let mut json = of.to_json();
             json.sort_all_objects();
             let json = python_json(&json);
-            Value::str(json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026").replace('\'', "\\u0027"))
+            Value::str(
+                json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026").replace('\'', "\\u0027"),
+            )
         }
         "safe" => Value::str(text()),
         "escape" | "e" | "forceescape" => Value::str(
-            text().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\'', "&#39;").replace('"', "&#34;"),
+            text()
+                .replace('&', "&amp;")
+                .replace('<', "&lt;")
+                .replace('>', "&gt;")
+                .replace('\'', "&#39;")
+                .replace('"', "&#34;"),
         ),
         "striptags" => {
             let (mut out, mut inside) = (String::new(), false);
@@ -345,7 +360,8 @@ pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>) -> Eval<V
             if kind.is_some_and(|k| k != "sha256") {
                 return Err(Error::other("hmac knows only sha256"));
             }
-            let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key.as_bytes()).map_err(|e| Error::other(e.to_string()))?;
+            let mut mac =
+                Hmac::<sha2::Sha256>::new_from_slice(key.as_bytes()).map_err(|e| Error::other(e.to_string()))?;
             mac.update(text().as_bytes());
             Value::str(hex(&mac.finalize().into_bytes()))
         }
@@ -399,7 +415,8 @@ pub(super) fn test<'a>(name: &str, of: &Value<'a>, args: &CallArgs<'a>) -> Eval<
         "odd" => int()? % 2 != 0,
         "even" => int()? % 2 == 0,
         "divisibleby" => {
-            let by = args.int(0, "num")?.filter(|n| *n != 0).ok_or_else(|| Error::other("divisibleby needs a number"))?;
+            let by =
+                args.int(0, "num")?.filter(|n| *n != 0).ok_or_else(|| Error::other("divisibleby needs a number"))?;
             int()? % by == 0
         }
         "eq" | "equalto" | "==" | "sameas" => by(Cmp::Eq)?,
@@ -445,7 +462,8 @@ fn to_int(of: &Value<'_>, base: u32) -> Option<i128> {
         Value::Float(f) => f.is_finite().then_some(*f as i128),
         Value::Str(s) => {
             let text = s.trim().replace('_', "");
-            let (negative, digits) = text.strip_prefix('-').map_or((false, text.trim_start_matches('+')), |d| (true, d));
+            let (negative, digits) =
+                text.strip_prefix('-').map_or((false, text.trim_start_matches('+')), |d| (true, d));
             let digits = match base {
                 16 => digits.trim_start_matches("0x"),
                 8 => digits.trim_start_matches("0o"),
@@ -495,7 +513,8 @@ pub(super) fn quote(text: &str, plus: bool) -> String {
 }
 
 fn query(pairs: Vec<(Value<'_>, Value<'_>)>) -> String {
-    let encoded: Vec<String> = pairs.iter().map(|(k, v)| format!("{}={}", quote(&k.text(), true), quote(&v.text(), true))).collect();
+    let encoded: Vec<String> =
+        pairs.iter().map(|(k, v)| format!("{}={}", quote(&k.text(), true), quote(&v.text(), true))).collect();
     encoded.join("&")
 }
 
@@ -532,7 +551,8 @@ fn pattern(text: &str) -> Eval<Regex> {
     if let Some(found) = seen.get(text) {
         return Ok(found.clone());
     }
-    let compiled = regex::RegexBuilder::new(text).size_limit(1 << 20).build().map_err(|e| Error::other(e.to_string()))?;
+    let compiled =
+        regex::RegexBuilder::new(text).size_limit(1 << 20).build().map_err(|e| Error::other(e.to_string()))?;
     if seen.len() < 256 {
         seen.insert(text.into(), compiled.clone());
     }
@@ -575,7 +595,9 @@ pub(super) fn percent_format(format: &str, values: &Value<'_>) -> Eval<String> {
                 value.repr(&mut text);
                 text
             }
-            b'd' | b'i' => to_int(&value, 10).ok_or_else(|| Error::other("%d format: a number is required"))?.to_string(),
+            b'd' | b'i' => {
+                to_int(&value, 10).ok_or_else(|| Error::other("%d format: a number is required"))?.to_string()
+            }
             b'f' => {
                 let f = value.as_f64().ok_or_else(|| Error::other("must be real number"))?;
                 format!("{f:.*}", precision.parse().unwrap_or(6).min(100))
@@ -583,7 +605,12 @@ pub(super) fn percent_format(format: &str, values: &Value<'_>) -> Eval<String> {
             b'x' => format!("{:x}", value.as_int().unwrap_or_default()),
             _ => return Err(Error::other("a format code that is not known here")),
         };
-        let pad = width.trim_start_matches(['-', '0', '+', ' ']).parse::<usize>().unwrap_or(0).min(1 << 16).saturating_sub(text.chars().count());
+        let pad = width
+            .trim_start_matches(['-', '0', '+', ' '])
+            .parse::<usize>()
+            .unwrap_or(0)
+            .min(1 << 16)
+            .saturating_sub(text.chars().count());
         let (before, after) = if width.starts_with('-') { (0, pad) } else { (pad, 0) };
         let fill = if width.starts_with('0') && kind != b's' { "0" } else { " " };
         let _ = write!(out, "{}{text}{}", fill.repeat(before), " ".repeat(after));

@@ -41,7 +41,8 @@ impl<'a> Reader<'_, 'a> {
     fn blanks(&mut self) {
         let nested = self.nested > 0;
         let rest = self.rest();
-        let trimmed = rest.trim_start_matches(|c| c == ' ' || c == '\t' || c == '\u{c}' || nested && (c == '\n' || c == '\r'));
+        let trimmed =
+            rest.trim_start_matches(|c| c == ' ' || c == '\t' || c == '\u{c}' || nested && (c == '\n' || c == '\r'));
         self.at += rest.len() - trimmed.len();
     }
 
@@ -182,7 +183,8 @@ impl<'a> Reader<'_, 'a> {
         }
         let text = &rest[..end];
         let value = if float {
-            let clean: Vec<String> = text.split(['.', 'e', 'E', '+', '-']).filter(|p| !p.is_empty()).map(ungroup).collect::<Option<_>>()?;
+            let clean: Vec<String> =
+                text.split(['.', 'e', 'E', '+', '-']).filter(|p| !p.is_empty()).map(ungroup).collect::<Option<_>>()?;
             if clean.is_empty() {
                 return None;
             }
@@ -300,4 +302,3 @@ fn ungroup(text: &str) -> Option<String> {
     let fine = !text.is_empty() && !text.starts_with('_') && !text.ends_with('_') && !text.contains("__");
     fine.then(|| text.replace('_', ""))
 }
-

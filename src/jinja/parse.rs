@@ -112,10 +112,8 @@ fn split(mut rest: &str) -> Parsed<Vec<Piece>> {
     let mut pieces = Vec::new();
     let mut strip_next = false;
     loop {
-        let open = rest
-            .char_indices()
-            .find(|(i, c)| *c == '{' && rest[i + 1..].starts_with(['{', '%', '#']))
-            .map(|(i, _)| i);
+        let open =
+            rest.char_indices().find(|(i, c)| *c == '{' && rest[i + 1..].starts_with(['{', '%', '#'])).map(|(i, _)| i);
         let text = &rest[..open.unwrap_or(rest.len())];
         let mut text = if strip_next { text.trim_start() } else { text };
         let Some(open) = open else {
@@ -191,7 +189,7 @@ fn lex(source: &str, close: &str) -> Parsed<(Vec<Token>, usize, bool)> {
     loop {
         let rest = &source[at..];
         let Some(c) = rest.chars().next() else {
-            return Err(syntax(format!("`{}` is missing", close)));
+            return Err(syntax(format!("`{close}` is missing")));
         };
         if c.is_whitespace() {
             at += c.len_utf8();
@@ -221,7 +219,8 @@ fn lex(source: &str, close: &str) -> Parsed<(Vec<Token>, usize, bool)> {
             match *symbol {
                 "(" | "[" | "{" => open_brackets += 1,
                 ")" | "]" | "}" => {
-                    open_brackets = open_brackets.checked_sub(1).ok_or_else(|| syntax(format!("unexpected `{symbol}`")))?;
+                    open_brackets =
+                        open_brackets.checked_sub(1).ok_or_else(|| syntax(format!("unexpected `{symbol}`")))?;
                 }
                 _ => {}
             }
@@ -750,7 +749,10 @@ impl Tokens {
                 let args = if self.is("(") {
                     self.call_args()?
                 } else if matches!(self.peek(), Some(Token::Name(n)) if !["else", "or", "and", "is", "if", "in", "not"].contains(&n.as_str()))
-                    || matches!(self.peek(), Some(Token::Int(_) | Token::Float(_) | Token::Str(_) | Token::Sym("[" | "{")))
+                    || matches!(
+                        self.peek(),
+                        Some(Token::Int(_) | Token::Float(_) | Token::Str(_) | Token::Sym("[" | "{"))
+                    )
                 {
                     let argument = self.primary()?;
                     (vec![self.postfix(argument)?], Vec::new())

@@ -129,12 +129,12 @@ impl<'a> Value<'a> {
             Value::Str(s) => !s.is_empty(),
             Value::Delta(d) => !d.is_zero(),
             Value::Time(_) | Value::Date(_) | Value::Period(_) => true,
-            _ => self.len().unwrap_or(1) > 0,
+            _ => self.length().unwrap_or(1) > 0,
         }
     }
 
     /// `len()`, where Python has one.
-    pub fn len(&self) -> Option<usize> {
+    pub fn length(&self) -> Option<usize> {
         Some(match self {
             Value::Undefined(_) => 0,
             Value::Str(s) => s.chars().count(),
@@ -185,7 +185,7 @@ impl<'a> Value<'a> {
 
     /// Element `index` of a sequence or text, negative from the end.
     pub fn element(&self, index: i128) -> Option<Value<'a>> {
-        let len = i128::try_from(self.len()?).ok()?;
+        let len = i128::try_from(self.length()?).ok()?;
         let at = usize::try_from(if index < 0 { index + len } else { index }).ok()?;
         match self {
             Value::Str(s) => s.chars().nth(at).map(|c| Value::str(c.to_string())),
@@ -224,7 +224,9 @@ impl<'a> Value<'a> {
             (Value::Time(a), Value::Time(b)) => a == b,
             (Value::Date(a), Value::Date(b)) => a == b,
             (Value::Delta(a), Value::Delta(b)) => a == b,
-            (Value::Tuple(a), Value::Tuple(b)) => a.len() == b.len() && a.iter().zip(b.iter()).all(|(x, y)| x.equals(y)),
+            (Value::Tuple(a), Value::Tuple(b)) => {
+                a.len() == b.len() && a.iter().zip(b.iter()).all(|(x, y)| x.equals(y))
+            }
             (Value::Tuple(_), _) | (_, Value::Tuple(_)) => false,
             _ if self.is_sequence() && other.is_sequence() => match (self.items(), other.items()) {
                 (Ok(a), Ok(b)) => a.len() == b.len() && a.iter().zip(&b).all(|(x, y)| x.equals(y)),
@@ -337,7 +339,15 @@ impl<'a> Value<'a> {
                 out.push('}');
             }
             Value::Time(t) => {
-                let _ = write!(out, "datetime.datetime({}, {}, {}, {}, {}", t.year(), u8::from(t.month()), t.day(), t.hour(), t.minute());
+                let _ = write!(
+                    out,
+                    "datetime.datetime({}, {}, {}, {}, {}",
+                    t.year(),
+                    u8::from(t.month()),
+                    t.day(),
+                    t.hour(),
+                    t.minute()
+                );
                 if t.second() > 0 || t.microsecond() > 0 {
                     let _ = write!(out, ", {}", t.second());
                 }

@@ -32,7 +32,8 @@ impl Manifest {
     pub fn from_file(path: &Path) -> Result<Manifest> {
         let shown = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|e| {
-            Fault::config(format!("cannot read the manifest {shown}: {e}")).hint("--source takes a built-in source (see `dripfeed sources`) or a file")
+            Fault::config(format!("cannot read the manifest {shown}: {e}"))
+                .hint("--source takes a built-in source (see `dripfeed sources`) or a file")
         })?;
         let stem = path.file_stem().map_or_else(|| "manifest".into(), |s| s.to_string_lossy().into_owned());
         let folder = path.parent().map(|p| if p.as_os_str().is_empty() { PathBuf::from(".") } else { p.to_path_buf() });

@@ -123,8 +123,11 @@ pub fn parse_yaml(text: &str, file: &str) -> Result<Node> {
         let line = e.location().map_or(0, |l| u32::try_from(l.line()).unwrap_or(0));
         let message = e.to_string();
         let first = message.lines().next().unwrap_or("not valid YAML").trim_start_matches("error: ");
-        Fault::config(format!("the manifest is not valid YAML: {first}"))
-            .at(&Site { file: file.into(), line, path: "".into() })
+        Fault::config(format!("the manifest is not valid YAML: {first}")).at(&Site {
+            file: file.into(),
+            line,
+            path: "".into(),
+        })
     })?;
     let lines: Vec<&str> = text.lines().collect();
     Ok(node(spanned, &lines))
@@ -338,9 +341,7 @@ impl<T: Read> Read for Box<T> {
 impl<T: Read> Read for Vec<T> {
     fn read(node: &Node, at: &Place) -> Result<Self> {
         match &node.kind {
-            Kind::Seq(items) => {
-                items.iter().enumerate().map(|(i, item)| T::read(item, &at.element(i, item))).collect()
-            }
+            Kind::Seq(items) => items.iter().enumerate().map(|(i, item)| T::read(item, &at.element(i, item))).collect(),
             _ => wrong("a list", node, at),
         }
     }

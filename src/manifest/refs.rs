@@ -27,7 +27,7 @@ struct Resolver<'r> {
     depth: usize,
 }
 
-impl<'r> Resolver<'r> {
+impl Resolver<'_> {
     fn node(&mut self, node: &Node, at: &Place) -> Result<Node> {
         self.nodes += 1;
         if self.nodes > MAX_NODES || self.depth > MAX_DEPTH {
@@ -63,7 +63,8 @@ impl<'r> Resolver<'r> {
             if key == "$ref" && value.as_str().is_some() {
                 continue;
             }
-            let value = if key == "config_overrides" { value.clone() } else { self.node(value, &at.field(key, Some(value)))? };
+            let value =
+                if key == "config_overrides" { value.clone() } else { self.node(value, &at.field(key, Some(value)))? };
             out.insert(key.clone(), value);
         }
         Ok(Node { line, kind: Kind::Map(out) })
@@ -71,7 +72,8 @@ impl<'r> Resolver<'r> {
 
     fn target(&mut self, reference: &str, at: &Place) -> Result<Node> {
         let path = reference.strip_prefix("#/").ok_or_else(|| {
-            at.fault(format!("the reference `{reference}` does not start with `#/`")).hint("only references inside the manifest are followed")
+            at.fault(format!("the reference `{reference}` does not start with `#/`"))
+                .hint("only references inside the manifest are followed")
         })?;
         if self.open.iter().any(|open| open == reference) {
             return Err(at.fault(format!("the reference `{reference}` leads back to itself")));
@@ -145,10 +147,7 @@ type Parameters = IndexMap<String, Node>;
 
 fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Parameters) -> Node {
     let line = node.line;
-    let mut map = match node.kind {
-        Kind::Map(map) => map,
-        _ => return node,
-    };
+    let Kind::Map(mut map) = node.kind else { return node };
     if !map.contains_key("type")
         && let Some((parent, field)) = parent
         && !map.contains_key("class_name")
@@ -164,7 +163,7 @@ fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Parameters) -
     }
     // A JSON schema has a `type` too, but it is none of ours.
     let kind = match map.get("type").map(|t| (&t.kind, t.as_str())) {
-        Some((_, Some("object"))) | Some((Kind::Seq(_) | Kind::Map(_), _)) => None,
+        Some((_, Some("object")) | (Kind::Seq(_) | Kind::Map(_), _)) => None,
         Some((_, Some(name))) => Some(name.to_owned()),
         _ => None,
     };

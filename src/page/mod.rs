@@ -49,7 +49,10 @@ pub fn build(def: Option<&model::Paginator>, ground: &Ground) -> Result<PagePlan
     let Some(model::Paginator::DefaultPaginator(def)) = def else { return Ok(PagePlan::default()) };
     let (strategy, page_size) = match &def.pagination_strategy {
         PaginationStrategy::PageIncrement(s) => (
-            Strategy::Page { start: s.start_from_page.unwrap_or(0), inject_first: s.inject_on_first_request.unwrap_or(false) },
+            Strategy::Page {
+                start: s.start_from_page.unwrap_or(0),
+                inject_first: s.inject_on_first_request.unwrap_or(false),
+            },
             &s.page_size,
         ),
         PaginationStrategy::OffsetIncrement(s) => {
@@ -60,7 +63,8 @@ pub fn build(def: Option<&model::Paginator>, ground: &Ground) -> Result<PagePlan
             (Strategy::Cursor { value: Template::compile(&s.cursor_value, plan::PAGE)?, stop }, &s.page_size)
         }
     };
-    let page_size = page_size.as_ref().filter(|t| !t.value.is_null()).map(|t| Template::compile(t, &["response"])).transpose()?;
+    let page_size =
+        page_size.as_ref().filter(|t| !t.value.is_null()).map(|t| Template::compile(t, &["response"])).transpose()?;
     let size = def.page_size_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?;
     if let Some(size) = &size
         && page_size.is_none()
@@ -218,9 +222,11 @@ impl Pager<'_> {
                     return Ok(false);
                 }
                 if !self.seen.insert(self.hasher.hash_one(crate::pyjson::canonical(&token))) {
-                    return Err(Fault::data("the page token repeats: the vendor would be asked for the same pages for ever")
-                        .at(&value.at().site)
-                        .hint("check `cursor_value` and `stop_condition`, or report it to the vendor"));
+                    return Err(Fault::data(
+                        "the page token repeats: the vendor would be asked for the same pages for ever",
+                    )
+                    .at(&value.at().site)
+                    .hint("check `cursor_value` and `stop_condition`, or report it to the vendor"));
                 }
                 token
             }

@@ -61,7 +61,9 @@ impl Template {
         let code = jinja::Template::parse(source)
             .map_err(|e| at.fault(format!("the template does not compile: {}", e.message())))?;
         template.names = code.free_names();
-        if let Some(name) = template.names.iter().find(|n| !ALWAYS.contains(&n.as_str()) && !allowed.contains(&n.as_str())) {
+        if let Some(name) =
+            template.names.iter().find(|n| !ALWAYS.contains(&n.as_str()) && !allowed.contains(&n.as_str()))
+        {
             let fault = at.fault(format!("the template names `{name}`, which does not exist here"));
             let known = ALWAYS.iter().chain(allowed).copied();
             return Err(match crate::fault::did_you_mean(name, known.clone()) {
@@ -181,7 +183,8 @@ impl Template {
 }
 
 fn is_false_text(text: &str) -> bool {
-    matches!(text.trim(), "" | "False" | "false" | "{}" | "[]" | "()" | "0" | "0.0" | "set()") && (text.is_empty() || !text.trim().is_empty())
+    matches!(text.trim(), "" | "False" | "false" | "{}" | "[]" | "()" | "0" | "0.0" | "set()")
+        && (text.is_empty() || !text.trim().is_empty())
 }
 
 /// Python's `str()` of a JSON value.

@@ -236,24 +236,36 @@ impl Build<'_> {
                 properties.entry(key.clone()).or_insert_with(|| value.clone());
             }
         }
-        Ok(json!({"$schema": "http://json-schema.org/draft-07/schema#", "type": ["null", "object"], "properties": properties}))
+        Ok(
+            json!({"$schema": "http://json-schema.org/draft-07/schema#", "type": ["null", "object"], "properties": properties}),
+        )
     }
 
     fn schema_file(&self, def: &model::JsonFileSchemaLoader) -> Result<Json> {
         let Some(text) = &def.file_path else { return Ok(json!({})) };
         let written = Template::compile(text, &[])?.text(&Vars::new(self.ground))?;
         let at = &text.at;
-        let folder = self.manifest.folder.as_deref().ok_or_else(|| at.fault("this manifest has no folder to read schema files from"))?;
+        let folder = self
+            .manifest
+            .folder
+            .as_deref()
+            .ok_or_else(|| at.fault("this manifest has no folder to read schema files from"))?;
         let inside = |path: &Path| -> std::io::Result<Option<std::path::PathBuf>> {
             let (path, folder) = (path.canonicalize()?, folder.canonicalize()?);
             Ok(path.starts_with(&folder).then_some(path))
         };
-        let path = inside(&folder.join(&written)).map_err(|e| at.fault(format!("cannot read the schema {written}: {e}")))?;
+        let path =
+            inside(&folder.join(&written)).map_err(|e| at.fault(format!("cannot read the schema {written}: {e}")))?;
         let Some(path) = path else {
-            return Err(at.fault(format!("the schema {written} is outside the manifest's folder")).hint("copy it beside the manifest"));
+            return Err(at
+                .fault(format!("the schema {written} is outside the manifest's folder"))
+                .hint("copy it beside the manifest"));
         };
-        let text = std::fs::read_to_string(&path).map_err(|e| at.fault(format!("cannot read the schema {written}: {e}")))?;
-        serde_json::from_str(&text).map_err(|e| at.fault(format!("the schema {written} is not valid JSON at line {}, column {}", e.line(), e.column())))
+        let text =
+            std::fs::read_to_string(&path).map_err(|e| at.fault(format!("cannot read the schema {written}: {e}")))?;
+        serde_json::from_str(&text).map_err(|e| {
+            at.fault(format!("the schema {written} is not valid JSON at line {}, column {}", e.line(), e.column()))
+        })
     }
 }
 
@@ -273,14 +285,21 @@ fn keys(def: &DeclarativeStream) -> Result<Vec<String>> {
     Ok(match &def.primary_key {
         None | Some(Json::Null) => Vec::new(),
         Some(Json::String(s)) if s.is_empty() => Vec::new(),
-        Some(Json::Array(items)) => items.iter().map(single).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect(),
+        Some(Json::Array(items)) => {
+            items.iter().map(single).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect()
+        }
         Some(one) => single(one)?.into_iter().collect(),
     })
 }
 
 /// A hash of what decides which records a bookmark covers.
-fn filters_hash(def: &DeclarativeStream, retriever: &model::SimpleRetriever, requester: &model::HttpRequester) -> String {
-    let cursor = def.incremental_sync.as_ref().map(|model::IncrementalSync::DatetimeBasedCursor(c)| &c.cursor_field.value);
+fn filters_hash(
+    def: &DeclarativeStream,
+    retriever: &model::SimpleRetriever,
+    requester: &model::HttpRequester,
+) -> String {
+    let cursor =
+        def.incremental_sync.as_ref().map(|model::IncrementalSync::DatetimeBasedCursor(c)| &c.cursor_field.value);
     let filter = match &retriever.record_selector.record_filter {
         Some(model::Filter::RecordFilter(f)) => f.condition.as_ref().map(|c| &c.value),
         None => None,

@@ -143,7 +143,8 @@ impl Run {
                 }
                 Some(cursor) => Track::One(cursor.begin(job.state.as_ref(), 0).map_err(|f| f.of_stream(&name))?),
             };
-            let account = Account { stream: name, records: 0, nulled: 0, without_cursor: 0, fault: None, complete: false };
+            let account =
+                Account { stream: name, records: 0, nulled: 0, without_cursor: 0, fault: None, complete: false };
             streams.push(Live {
                 out: StreamOut::new(&job.plan, &job.wire),
                 left: AtomicU64::new(job.limit.unwrap_or(u64::MAX)),
@@ -196,7 +197,6 @@ impl Run {
         *lock(&self.turn) += 1;
         self.changed.notify_all();
     }
-
 }
 
 impl Worker<'_> {

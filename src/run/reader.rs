@@ -43,7 +43,13 @@ pub trait Taker {
 }
 
 /// Reads a slice to its end.
-pub fn read(shared: &Shared, stream: &StreamPlan, partition: &Partition, window: Option<&Window>, taker: &mut dyn Taker) -> Result<()> {
+pub fn read(
+    shared: &Shared,
+    stream: &StreamPlan,
+    partition: &Partition,
+    window: Option<&Window>,
+    taker: &mut dyn Taker,
+) -> Result<()> {
     let names = match (&stream.cursor, window) {
         (Some(cursor), Some(window)) => cursor.names(window).to_vec(),
         _ => Vec::new(),
@@ -62,7 +68,8 @@ pub fn read(shared: &Shared, stream: &StreamPlan, partition: &Partition, window:
         shared.stop.check()?;
         let token = pager.variable();
         let vars = Vars { next_page_token: token.as_ref(), ..vars };
-        let of_slice = if stream.slice_options_once && pager.has_token() { Options::default() } else { slice_options.clone() };
+        let of_slice =
+            if stream.slice_options_once && pager.has_token() { Options::default() } else { slice_options.clone() };
         let added = [stream.auth.options(&vars)?, pager.options(), of_slice];
         let request = stream.request.prepare(&vars, added, pager.path().as_deref())?;
         let reply = match shared.fetcher.send(&request, &stream.errors, stream.keep_answers)? {
@@ -137,9 +144,10 @@ fn records<'a>(
 /// The wanted fields of the first body, as an object.
 fn fields(body: &[u8], found: &Found) -> Json {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let pairs = found.fields.iter().map(|(name, range)| {
-        (name.clone(), serde_json::from_slice(&body[range.clone()]).unwrap_or(Json::Null))
-    });
+    let pairs = found
+        .fields
+        .iter()
+        .map(|(name, range)| (name.clone(), serde_json::from_slice(&body[range.clone()]).unwrap_or(Json::Null)));
     Json::Object(pairs.collect::<Map<_, _>>())
 }
 

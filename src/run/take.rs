@@ -75,7 +75,13 @@ struct Sums {
 }
 
 impl<'s> Emitting<'s> {
-    pub(super) fn new(plan: &'s StreamPlan, out: &'s StreamOut, before: Option<Cursor>, left: &'s AtomicU64, send: Send<'s>) -> Self {
+    pub(super) fn new(
+        plan: &'s StreamPlan,
+        out: &'s StreamOut,
+        before: Option<Cursor>,
+        left: &'s AtomicU64,
+        send: Send<'s>,
+    ) -> Self {
         Emitting {
             plan,
             out,
@@ -115,10 +121,9 @@ impl<'s> Emitting<'s> {
         let start = scanner.at();
         let seen = self.out.wire.look(scanner, true)?;
         if let Some(key) = self.out.wire.missing_key(&seen) {
-            return Err(Halt::Caller(
-                Fault::data(format!("a record has no value for its key `{key}`"))
-                    .hint("no target can store it; check `primary_key`, or filter such records out with a `record_filter`"),
-            ));
+            return Err(Halt::Caller(Fault::data(format!("a record has no value for its key `{key}`")).hint(
+                "no target can store it; check `primary_key`, or filter such records out with a `record_filter`",
+            )));
         }
         self.observe(&seen);
         self.lines.extend_from_slice(&self.out.line.prefix);

@@ -15,8 +15,30 @@ const SPAN: i64 = 2 * 365 * 86_400;
 const EDITS_BEGIN: OffsetDateTime = datetime!(2026-01-01 00:00 UTC);
 
 const WORDS: [&str; 24] = [
-    "invoice", "launch", "review", "draft", "budget", "señal", "roadmap", "Überblick", "sync", "client", "報告", "plan", "fix",
-    "design", "contract", "hire", "audit", "deploy", "retro", "survey", "brief", "demo", "quote", "ship",
+    "invoice",
+    "launch",
+    "review",
+    "draft",
+    "budget",
+    "señal",
+    "roadmap",
+    "Überblick",
+    "sync",
+    "client",
+    "報告",
+    "plan",
+    "fix",
+    "design",
+    "contract",
+    "hire",
+    "audit",
+    "deploy",
+    "retro",
+    "survey",
+    "brief",
+    "demo",
+    "quote",
+    "ship",
 ];
 
 /// One tenant's tasks in the order of their last change, with the edits made to them.
@@ -113,7 +135,15 @@ pub(super) fn task(seed: u64, n: u64, version: u32, place: u64, settings: &Setti
     let changed = rfc3339(changed_at(settings, place));
     let _ = write!(out, r#"{{"id":"t{n}","name":"{} {} {}","#, word(h), word(h >> 5), word(h >> 10));
     if settings.stage < 3 {
-        let _ = write!(out, r#""notes":"{} the {}: \"{}\" \u2014 {}\nthen {}","#, word(h >> 3), word(h >> 7), word(h >> 11), word(h >> 13), word(h >> 17));
+        let _ = write!(
+            out,
+            r#""notes":"{} the {}: \"{}\" \u2014 {}\nthen {}","#,
+            word(h >> 3),
+            word(h >> 7),
+            word(h >> 11),
+            word(h >> 13),
+            word(h >> 17)
+        );
     }
     let _ = write!(
         out,
@@ -127,7 +157,14 @@ pub(super) fn task(seed: u64, n: u64, version: u32, place: u64, settings: &Setti
         let u = (h >> 28) % settings.users.max(1);
         let _ = write!(out, r#"{{"id":"u{u}","email":"{u}@example.com"}}"#);
     }
-    let _ = write!(out, r#","tags":["{}","{}"],"custom_fields":[{{"id":"c1","name":"{}","number":{}.25}}],"#, word(h >> 32), word(h >> 36), word(h >> 40), h % 1000);
+    let _ = write!(
+        out,
+        r#","tags":["{}","{}"],"custom_fields":[{{"id":"c1","name":"{}","number":{}.25}}],"#,
+        word(h >> 32),
+        word(h >> 36),
+        word(h >> 40),
+        h % 1000
+    );
     let hours = (h >> 44) % 80;
     if settings.stage >= 2 {
         let _ = write!(out, r#""estimate_hours":"{hours}.5 h","#);
@@ -144,5 +181,9 @@ pub(super) fn task(seed: u64, n: u64, version: u32, place: u64, settings: &Setti
         let due = BEGIN + Duration::days(i64::try_from((h >> 33) % 900).unwrap_or(0));
         let _ = write!(out, r#""due_on":"{}","#, due.date());
     }
-    let _ = write!(out, r#""created_at":"{}","modified_at":"{changed}"}}"#, rfc3339(BEGIN - Duration::hours(i64::try_from(h % 9000).unwrap_or(0))));
+    let _ = write!(
+        out,
+        r#""created_at":"{}","modified_at":"{changed}"}}"#,
+        rfc3339(BEGIN - Duration::hours(i64::try_from(h % 9000).unwrap_or(0)))
+    );
 }

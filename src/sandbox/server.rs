@@ -29,7 +29,8 @@ impl Breakage {
     pub fn parse(text: &str) -> Result<Self, String> {
         const KINDS: [&str; 6] = ["reset", "cut", "slow", "5xx", "html", "401"];
         let (kind, every) = text.split_once(':').ok_or("write it as KIND:N")?;
-        let kind = KINDS.into_iter().find(|k| *k == kind).ok_or_else(|| format!("the kinds are {}", KINDS.join(", ")))?;
+        let kind =
+            KINDS.into_iter().find(|k| *k == kind).ok_or_else(|| format!("the kinds are {}", KINDS.join(", ")))?;
         let every = every.parse().ok().filter(|n| *n > 0).ok_or("N must be a number from 1")?;
         Ok(Breakage { kind, every })
     }
@@ -114,7 +115,9 @@ impl Vendor {
                 Some("reset") => return Ok(()),
                 _ => self.answer(&request),
             };
-            let gzip = !self.settings.no_gzip && answer.body.len() > 200 && request.headers.get("accept-encoding").is_some_and(|e| e.contains("gzip"));
+            let gzip = !self.settings.no_gzip
+                && answer.body.len() > 200
+                && request.headers.get("accept-encoding").is_some_and(|e| e.contains("gzip"));
             let (body, encoding) = if gzip {
                 let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
                 encoder.write_all(&answer.body)?;
@@ -122,7 +125,12 @@ impl Vendor {
             } else {
                 (answer.body, "")
             };
-            let head = format!("HTTP/1.1 {}\r\n{}{encoding}Content-Length: {}\r\n\r\n", answer.status, answer.headers, body.len());
+            let head = format!(
+                "HTTP/1.1 {}\r\n{}{encoding}Content-Length: {}\r\n\r\n",
+                answer.status,
+                answer.headers,
+                body.len()
+            );
             out.write_all(head.as_bytes())?;
             match broken {
                 Some("cut") => {
@@ -148,10 +156,14 @@ impl Vendor {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if request.path == "/sandbox/stats" {
             let edits: usize = inner.tenants.values().map(|t| t.edits.log.len()).sum();
-            return Answer::json("200 OK", format!(r#"{{"requests":{},"limited":{},"edits":{edits}}}"#, inner.requests, inner.limited));
+            return Answer::json(
+                "200 OK",
+                format!(r#"{{"requests":{},"limited":{},"edits":{edits}}}"#, inner.requests, inner.limited),
+            );
         }
         let token = request.headers.get("authorization").and_then(|a| a.strip_prefix("Bearer "));
-        let Some(name) = token.and_then(|t| t.strip_prefix(TOKEN)).filter(|t| t.is_empty() || t.starts_with('-')) else {
+        let Some(name) = token.and_then(|t| t.strip_prefix(TOKEN)).filter(|t| t.is_empty() || t.starts_with('-'))
+        else {
             return Answer::json("401 Unauthorized", r#"{"error":"this token is not known here"}"#.into());
         };
         let name = name.to_owned();
@@ -166,7 +178,11 @@ impl Vendor {
             *calls += 1;
             let reset = 60u64.saturating_sub(since.elapsed().as_secs()).max(1);
             let left = settings.calls_per_minute.saturating_sub(*calls);
-            let _ = write!(headers, "X-RateLimit-Limit: {}\r\nX-RateLimit-Remaining: {left}\r\nX-RateLimit-Reset: {reset}\r\n", settings.calls_per_minute);
+            let _ = write!(
+                headers,
+                "X-RateLimit-Limit: {}\r\nX-RateLimit-Remaining: {left}\r\nX-RateLimit-Reset: {reset}\r\n",
+                settings.calls_per_minute
+            );
             if *calls > settings.calls_per_minute {
                 let mut answer = Answer::json("429 Too Many Requests", r#"{"error":"too many requests"}"#.into());
                 answer.headers += &format!("Retry-After: {reset}\r\n{headers}");
@@ -234,7 +250,7 @@ fn tasks(tenant: &mut Tenant, settings: &Settings, request: &Request, seed: u64,
     let after = request.query.get("after").and_then(|a| a.parse::<u64>().ok());
     let mut place = match (settings.paging, after) {
         (Paging::Keyset, Some(after)) => after.max(first),
-        (Paging::Keyset, None) | (Paging::Offset, None) => first,
+        (_, None) => first,
         (Paging::Offset, Some(skip)) => {
             let rows = (first..places).filter(|p| tenant.edits.at(settings, *p).is_some());
             rows.into_iter().nth(usize::try_from(skip).unwrap_or(usize::MAX)).unwrap_or(places)
@@ -290,7 +306,8 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> std::io::Result<Option<Re
         }
     }
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    let query = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.to_owned(), decode(v))).collect();
+    let query =
+        query.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.to_owned(), decode(v))).collect();
     Ok(Some(Request { path: path.to_owned(), query, headers }))
 }
 

@@ -33,25 +33,37 @@ struct Added {
 }
 
 /// Compiles a stream's selector and transformations.
-pub fn build(selector: &RecordSelector, transformations: &[model::Transformation], client_side: bool) -> Result<Pipeline> {
+pub fn build(
+    selector: &RecordSelector,
+    transformations: &[model::Transformation],
+    client_side: bool,
+) -> Result<Pipeline> {
     let at = &selector.at;
     if let Some(normalization) = &selector.schema_normalization
         && normalization != "None"
     {
-        return Err(at.fault(format!("`schema_normalization: {normalization}` is not built yet in this version of dripfeed")));
+        return Err(
+            at.fault(format!("`schema_normalization: {normalization}` is not built yet in this version of dripfeed"))
+        );
     }
     let filter = match &selector.record_filter {
         Some(Filter::RecordFilter(f)) => f.condition.as_ref(),
         None => None,
     };
-    let filter = filter.filter(|t| t.value != Json::String(String::new())).map(|t| Template::compile(t, plan::RECORD)).transpose()?;
+    let filter = filter
+        .filter(|t| t.value != Json::String(String::new()))
+        .map(|t| Template::compile(t, plan::RECORD))
+        .transpose()?;
     let ops = transformations.iter().map(op).collect::<Result<_>>()?;
     Ok(Pipeline { filter, ops, transform_first: selector.transform_before_filtering.unwrap_or(client_side) })
 }
 
 fn op(def: &model::Transformation) -> Result<Op> {
     let condition = |text: &Option<crate::manifest::node::Text>, names: &[&str]| {
-        text.as_ref().filter(|t| t.value != Json::String(String::new())).map(|t| Template::compile(t, names)).transpose()
+        text.as_ref()
+            .filter(|t| t.value != Json::String(String::new()))
+            .map(|t| Template::compile(t, names))
+            .transpose()
     };
     match def {
         model::Transformation::AddFields(def) => {

@@ -172,7 +172,14 @@ impl Wire {
 
 impl Prop {
     fn plain(name: &str, shape: Shape) -> Prop {
-        Prop { name: name.into(), sent_as: None, selected: true, key: None, cursor: false, node: Node { shape, key: false } }
+        Prop {
+            name: name.into(),
+            sent_as: None,
+            selected: true,
+            key: None,
+            cursor: false,
+            node: Node { shape, key: false },
+        }
     }
 }
 
@@ -275,7 +282,7 @@ impl<'s> Relax<'s> {
         let schema = self.follow(schema);
         schema["format"].as_str().or_else(|| {
             let choices = ["anyOf", "oneOf"].into_iter().flat_map(|c| schema[c].as_array().into_iter().flatten());
-            choices.filter_map(|inner| inner["format"].as_str()).next()
+            { choices }.find_map(|inner| inner["format"].as_str())
         })
     }
 
@@ -301,13 +308,19 @@ impl<'s> Relax<'s> {
                     return (Node { shape: Shape::Array(any), key: false }, json!({"type": ["null", "array"]}));
                 }
                 let (node, sent) = self.value(items, path, depth + 1);
-                (Node { shape: Shape::Array(Box::new(node)), key: false }, json!({"type": ["null", "array"], "items": sent}))
+                (
+                    Node { shape: Shape::Array(Box::new(node)), key: false },
+                    json!({"type": ["null", "array"], "items": sent}),
+                )
             }
             ["string"] => match self.format(schema) {
-                Some("date-time") => {
-                    (Node { shape: Shape::DateTime, key: false }, json!({"type": ["null", "string"], "format": "date-time"}))
+                Some("date-time") => (
+                    Node { shape: Shape::DateTime, key: false },
+                    json!({"type": ["null", "string"], "format": "date-time"}),
+                ),
+                Some("date") => {
+                    (Node { shape: Shape::Date, key: false }, json!({"type": ["null", "string"], "format": "date"}))
                 }
-                Some("date") => (Node { shape: Shape::Date, key: false }, json!({"type": ["null", "string"], "format": "date"})),
                 _ => plain(Shape::String, "string"),
             },
             ["integer"] => plain(Shape::Integer, "integer"),
@@ -447,7 +460,9 @@ fn clean(text: &Text<'_>) -> bool {
             rest = &rest[2..];
             continue;
         }
-        let unit = |r: &[u8]| r.get(2..6).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u16::from_str_radix(h, 16).ok());
+        let unit = |r: &[u8]| {
+            r.get(2..6).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u16::from_str_radix(h, 16).ok())
+        };
         match unit(rest) {
             Some(0) => return false,
             Some(first) if (0xd800..0xe000).contains(&first) => {
@@ -465,7 +480,13 @@ fn clean(text: &Text<'_>) -> bool {
 
 /// `2024-01-02T03:04:05Z`, with a fraction of up to six digits or none, and fields in range.
 fn is_utc(raw: &[u8]) -> bool {
-    if raw.len() < 20 || raw[10] != b'T' || raw[13] != b':' || raw[16] != b':' || raw[raw.len() - 1] != b'Z' || !is_date(&raw[..10]) {
+    if raw.len() < 20
+        || raw[10] != b'T'
+        || raw[13] != b':'
+        || raw[16] != b':'
+        || raw[raw.len() - 1] != b'Z'
+        || !is_date(&raw[..10])
+    {
         return false;
     }
     let two = |i: usize| raw[i].is_ascii_digit() && raw[i + 1].is_ascii_digit();
@@ -477,7 +498,8 @@ fn is_utc(raw: &[u8]) -> bool {
         && (below(11, b'2') || raw[11] == b'2' && raw[12] < b'4')
         && below(14, b'6')
         && below(17, b'6')
-        && (fraction.is_empty() || fraction[0] == b'.' && (2..=7).contains(&fraction.len()) && fraction[1..].iter().all(u8::is_ascii_digit))
+        && (fraction.is_empty()
+            || fraction[0] == b'.' && (2..=7).contains(&fraction.len()) && fraction[1..].iter().all(u8::is_ascii_digit))
 }
 
 /// `2024-02-29`, a day that exists.

@@ -82,7 +82,11 @@ pub fn build(defs: &[model::PartitionRouter], ground: &Ground) -> Result<Router>
                     _ => Values::Template(Template::compile(&def.values, &[])?),
                 };
                 let field = Template::compile(&def.cursor_field, &[])?.text(&Vars::new(ground))?;
-                Router::List { values, field, inject: def.request_option.as_ref().map(|o| Inject::build(o, ground)).transpose()? }
+                Router::List {
+                    values,
+                    field,
+                    inject: def.request_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?,
+                }
             }
             model::PartitionRouter::SubstreamPartitionRouter(def) => {
                 if def.parent_stream_configs.is_empty() {
@@ -131,7 +135,12 @@ impl Router {
     }
 
     /// Gives every partition to `emit`.
-    pub fn each(&self, parents: &dyn Parents, vars: &Vars<'_>, emit: &mut dyn FnMut(Partition) -> Result<()>) -> Result<()> {
+    pub fn each(
+        &self,
+        parents: &dyn Parents,
+        vars: &Vars<'_>,
+        emit: &mut dyn FnMut(Partition) -> Result<()>,
+    ) -> Result<()> {
         match self {
             Router::One => emit(Partition::default()),
             Router::List { values, field, inject } => {
@@ -148,7 +157,9 @@ impl Router {
             }
             Router::Parents(plans) => {
                 for plan in plans {
-                    parents.read(plan.parent, &mut |record, slice| plan.partition(record, slice).map_or(Ok(()), &mut *emit))?;
+                    parents.read(plan.parent, &mut |record, slice| {
+                        plan.partition(record, slice).map_or(Ok(()), &mut *emit)
+                    })?;
                 }
                 Ok(())
             }
@@ -169,7 +180,11 @@ impl Router {
 }
 
 /// Every choice of one partition from each list.
-fn combine<'p>(lists: &'p [Vec<Partition>], chosen: &mut Vec<&'p Partition>, emit: &mut dyn FnMut(Partition) -> Result<()>) -> Result<()> {
+fn combine<'p>(
+    lists: &'p [Vec<Partition>],
+    chosen: &mut Vec<&'p Partition>,
+    emit: &mut dyn FnMut(Partition) -> Result<()>,
+) -> Result<()> {
     let Some((list, rest)) = lists.split_first() else { return emit(together(chosen)) };
     for partition in list {
         chosen.push(partition);
@@ -206,7 +221,9 @@ impl Values {
                 Json::Array(items) => items,
                 // Python iterates a text by its characters; so does the reference.
                 Json::String(text) => text.chars().map(|c| json!(c.to_string())).collect(),
-                other => return Err(template.at().fault(format!("`values` must give a list, not {}", text_of(&other)))),
+                other => {
+                    return Err(template.at().fault(format!("`values` must give a list, not {}", text_of(&other))));
+                }
             }),
         }
     }
@@ -225,7 +242,8 @@ impl ParentPlan {
             let value = look_up(record, path).cloned().unwrap_or(Json::Null);
             (path.join("."), value)
         });
-        let key = Map::from_iter([(self.field.clone(), value), ("parent_slice".to_owned(), Json::Object(slice.clone()))]);
+        let key =
+            Map::from_iter([(self.field.clone(), value), ("parent_slice".to_owned(), Json::Object(slice.clone()))]);
         Some(Partition { key, extra: extra.collect(), options })
     }
 }
@@ -262,4 +280,3 @@ pub fn variable(partition: &Partition, window: &[(String, String)]) -> Json {
     }
     Json::Object(map)
 }
-

@@ -36,7 +36,8 @@ impl StateDoc {
     pub fn read(path: &Path, source: &str, shapes: BTreeMap<String, String>, reset: &[String]) -> Result<Self> {
         let shown = path.display();
         let bytes = std::fs::read(path).map_err(|e| Fault::config(format!("cannot read the state {shown}: {e}")))?;
-        let text = String::from_utf8(bytes).map_err(|_| Fault::config(format!("the state {shown} is not UTF-8 text")))?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| Fault::config(format!("the state {shown} is not UTF-8 text")))?;
         if text.trim().is_empty() {
             return Err(Fault::config(format!("the state {shown} is empty, which is no valid state"))
                 .hint("a run without --state starts from the beginning; `{}` means no state too"));
@@ -70,8 +71,10 @@ impl StateDoc {
             if let Some(other) = mark["source"].as_str()
                 && other != source
             {
-                return Err(Fault::config(format!("the state belongs to the source `{other}`, this run reads `{source}`"))
-                    .hint("give each source its own state"));
+                return Err(Fault::config(format!(
+                    "the state belongs to the source `{other}`, this run reads `{source}`"
+                ))
+                .hint("give each source its own state"));
             }
             for (stream, shape) in mark["shape"].as_object().into_iter().flatten() {
                 let now = doc.shapes.get(stream);

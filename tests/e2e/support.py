@@ -108,9 +108,9 @@ class Sandbox:
         self.process.wait()
         self.process.stdout.close()
 
-    def get(self, path):
+    def get(self, path, token=TOKEN):
         """One answer, parsed."""
-        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {TOKEN}"})
+        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {token}"})
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
@@ -118,19 +118,19 @@ class Sandbox:
         """What it has done so far."""
         return self.get("/sandbox/stats")
 
-    def all(self, stream):
+    def all(self, stream, token=TOKEN):
         """Every record of a list, as the API gives it: the truth to compare with, by id."""
         records, after = {}, ""
         while True:
-            page = self.get(f"/{stream}?limit=100{after}")
+            page = self.get(f"/{stream}?limit=100{after}", token)
             records.update((record["id"], record) for record in page["data"])
             if not page["next"]:
                 return records
             after = f"&after={page['next']}"
 
-    def config(self, path, **more):
+    def config(self, path, token=TOKEN):
         """Writes a tenant's config for it; gives the path."""
-        path.write_text(json.dumps({"url": self.url, "token": TOKEN, **more}))
+        path.write_text(json.dumps({"url": self.url, "token": token}))
         return path
 
 

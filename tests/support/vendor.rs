@@ -72,7 +72,11 @@ impl Inner {
             let reply = self.reply(&asked);
             self.asked.lock().unwrap().push(asked);
             let Some(reply) = reply else {
-                out.write_all(&bytes("404 Not Found", "Content-Type: application/json\r\n", b"{\"error\": \"no route\"}"))?;
+                out.write_all(&bytes(
+                    "404 Not Found",
+                    "Content-Type: application/json\r\n",
+                    b"{\"error\": \"no route\"}",
+                ))?;
                 continue;
             };
             if let Some(pause) = reply["pause_ms"].as_u64() {
@@ -85,7 +89,9 @@ impl Inner {
                     (bytes.collect(), String::new())
                 }
                 (Json::Null, None, None) => (vec![b' '; reply["blanks"].as_u64().unwrap_or(0) as usize], String::new()),
-                (json, _, _) => (self.own(&json.to_string()).into_bytes(), "Content-Type: application/json\r\n".to_owned()),
+                (json, _, _) => {
+                    (self.own(&json.to_string()).into_bytes(), "Content-Type: application/json\r\n".to_owned())
+                }
             };
             for (name, value) in reply["headers"].as_object().into_iter().flatten() {
                 headers += &format!("{name}: {}\r\n", self.own(value.as_str().unwrap()));
@@ -138,8 +144,8 @@ fn matches(route: &Json, asked: &Asked) -> bool {
         && route["header"].as_object().is_none_or(|h| {
             // {"name": …, "value": …}, or {name: value}.
             let pair = h.get("name").and_then(Json::as_str).zip(h.get("value").and_then(Json::as_str));
-            let pairs: Vec<(&str, &str)> =
-                pair.map_or_else(|| h.iter().filter_map(|(k, v)| Some((k.as_str(), v.as_str()?))).collect(), |p| vec![p]);
+            let pairs: Vec<(&str, &str)> = pair
+                .map_or_else(|| h.iter().filter_map(|(k, v)| Some((k.as_str(), v.as_str()?))).collect(), |p| vec![p]);
             pairs.iter().all(|(k, v)| asked.headers.get(&k.to_lowercase()).map(String::as_str) == Some(v))
         })
 }

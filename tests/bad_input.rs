@@ -1,0 +1,305 @@
+//! What bad input gets: a fault that names the place and the cure, nothing on stdout but whole messages, nothing lost.
+
+use serde_json::{Value as Json, json};
+
+use crate::support::tap::{Ran, Tap, items};
+use crate::support::vendor::Vendor;
+
+fn plain() -> String {
+    items(&json!({"id": {"type": "integer"}}), &json!({}), &json!({}))
+}
+
+fn refused(ran: &Ran, words: &[&str]) {
+    ran.expect(10, words);
+    assert!(ran.out.is_empty(), "nothing is said before the first request: {}", ran.out);
+}
+
+#[test]
+fn a_config_that_cannot_be_used() {
+    let with = |text: &str| Tap::new("read").source(&plain()).file("--config", "c.json", text).run();
+    refused(&Tap::new("read --config nowhere.json").source(&plain()).run(), &["cannot read the config nowhere.json"]);
+    refused(&with(""), &["is empty"]);
+    refused(&with("{\"url\": 1,}"), &["not valid JSON at line 1"]);
+    refused(&with("[1]"), &["must be a JSON object"]);
+    refused(&with(r#"{"url": "env:DRIPFEED_TEST_UNSET"}"#), &["`url`", "DRIPFEED_TEST_UNSET", "not set"]);
+    refused(&with(r#"{"url": "file:/nowhere/token"}"#), &["`url`", "/nowhere/token"]);
+    refused(&with(r#"{"dripfeed": {"tenat": "x"}}"#), &["`dripfeed`", "unknown key `tenat`", "did you mean `tenant`"]);
+    refused(&with(r#"{"dripfeed": {"deadline": "soon"}}"#), &["`dripfeed.deadline`"]);
+    refused(&with(r#"{"dripfeed": {"pace": {"headroom": 7}}}"#), &["`dripfeed.pace.headroom`"]);
+    refused(
+        &with(r#"{"dripfeed": {"drift": {"rules": [{"policy": "explode"}]}}}"#),
+        &["`dripfeed.drift.rules[0].policy`"],
+    );
+    refused(
+        &with(r#"{"dripfeed": {"tiers": {"hourly": {"streams": ["itms"]}}}}"#),
+        &["dripfeed.tiers.hourly", "`itms`", "did you mean `items`"],
+    );
+    let typed = plain().replace("\"streams\"", "\"spec\":{\"type\":\"Spec\",\"connection_specification\":{\"type\":\"object\",\"required\":[\"token\"],\"properties\":{\"token\":{\"type\":\"string\"}}}},\"streams\"");
+    let ran = Tap::new("read").source(&typed).config(&json!({"token": 12_345_678})).run();
+    refused(&ran, &["`token`", "\"string\""]);
+    assert!(!ran.err.contains("12345678"), "a fault never shows a value");
+    refused(&Tap::new("read").source(&typed).config(&json!({})).run(), &["\"token\" is a required property"]);
+}
+
+#[test]
+fn a_manifest_that_cannot_be_used() {
+    let with = |text: &str| Tap::new("read").source(text).config(&json!({"url": "http://127.0.0.1:9"})).run();
+    let base = "version: 7.39.1\ntype: DeclarativeSource\ncheck: {type: CheckStream, stream_names: [items]}\nstreams:\n  - type: DeclarativeStream\n    name: items\n    retriever:\n      type: SimpleRetriever\n      requester:\n        type: HttpRequester\n        url_base: URL\n        path: items\n      record_selector:\n        type: RecordSelector\n        extractor: {type: DpathExtractor, field_path: [data]}\n";
+    let url = |value: &str| base.replace("URL", value);
+    refused(&with("streams: [\n  {a: b"), &["manifest.yaml:", "not valid YAML"]);
+    refused(&with("just text"), &["a manifest is a mapping"]);
+    refused(
+        &with(&url("\"{{ config['url'\"")),
+        &["manifest.yaml:11", "`streams[0].retriever.requester.url_base`", "does not compile"],
+    );
+    refused(&with(&url("\"{{ cnfig['url'] }}\"")), &["names `cnfig`", "did you mean `config`"]);
+    refused(&with(&url("\"{{ stream_state['x'] }}\"")), &["cannot read `stream_state`"]);
+    refused(
+        &with(&base.replace("type: HttpRequester", "type: HttpRequestor")),
+        &["manifest.yaml:10", "`HttpRequestor`", "did you mean `HttpRequester`"],
+    );
+    refused(
+        &with(&base.replace("type: HttpRequester", "type: CustomRequester\n        class_name: a.B")),
+        &["custom Python code"],
+    );
+    refused(
+        &with(&base.replace("type: SimpleRetriever", "type: AsyncRetriever")),
+        &["`AsyncRetriever` is not built yet"],
+    );
+    refused(
+        &with(&base.replace(
+            "        path: items\n",
+            "        path: items\n        request_body: {type: RequestBodyPlainText, value: x}\n",
+        )),
+        &["`request_body` is not built yet"],
+    );
+    refused(&with(&base.replace("      record_selector:\n        type: RecordSelector\n        extractor: {type: DpathExtractor, field_path: [data]}\n", "")), &["`record_selector` is missing", "streams[0].retriever"]);
+    refused(
+        &with(&(base.replace("path: items", "path: {$ref: \"#/a\"}") + "a: {$ref: \"#/b\"}\nb: {$ref: \"#/a\"}\n")),
+        &["leads back to itself"],
+    );
+    refused(&with(&base.replace("path: items", "path: {$ref: \"#/nowhere\"}")), &["leads nowhere"]);
+    refused(
+        &with(&base.replace(
+            "name: items\n",
+            "name: items\n    schema_loader: {type: JsonFileSchemaLoader, file_path: ../../etc/hostname}\n",
+        )),
+        &["schema"],
+    );
+    refused(
+        &with(&base.replace("stream_names: [items]", "stream_names: [item]")),
+        &["`check`", "did you mean `items`"],
+    );
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for i in 1..10 {
+        let list = vec![format!("*a{}", i - 1); 10].join(", ");
+        bomb += &format!("a{i}: &a{i} [{list}]\n");
+    }
+    let started = std::time::Instant::now();
+    refused(&with(&(bomb + base)), &["not valid YAML"]);
+    assert!(started.elapsed().as_secs() < 20, "a bomb must not go off");
+    refused(&Tap::new("read --source asanna").run(), &["no built-in source `asanna`"]);
+    refused(&Tap::new("read").run(), &["no source is named", "sandbox"]);
+    // The schema file must not leave the folder, whatever it leads to.
+    let tap = Tap::new("read").file("", "secret.json", "{}");
+    let inner = base.replace(
+        "name: items\n",
+        "name: items\n    schema_loader: {type: JsonFileSchemaLoader, file_path: ../secret.json}\n",
+    );
+    refused(
+        &tap.file("--source", "inner/m.yaml", &url("x").replace(&url("x"), &inner)).config(&json!({})).run(),
+        &["outside the manifest's folder"],
+    );
+}
+
+#[test]
+fn a_catalog_that_cannot_be_used() {
+    let with = |catalog: &Json| {
+        Tap::new("read").source(&plain()).config(&json!({"url": "http://127.0.0.1:9"})).catalog(catalog).run()
+    };
+    refused(
+        &with(&json!({"streams": [{"tap_stream_id": "itmes", "stream": "itmes"}]})),
+        &["`itmes`", "did you mean `items`"],
+    );
+    refused(&with(&json!({"streams": [{"tap_stream_id": "tickets"}]})), &["`tickets`", "dripfeed discover"]);
+    refused(&with(&json!({})), &["no list `streams`"]);
+    refused(&with(&json!({"streams": [{"tap_stream_id": "items"}, {"tap_stream_id": "items"}]})), &["twice"]);
+    refused(
+        &with(&json!({"streams": [{"stream": {"name": "items"}, "sync_mode": "incremental"}]})),
+        &["Airbyte catalog"],
+    );
+    refused(
+        &Tap::new("read --streams itms").source(&plain()).config(&json!({"url": "x"})).run(),
+        &["`itms`", "did you mean `items`"],
+    );
+}
+
+#[test]
+fn a_state_that_cannot_be_used() {
+    let cursor = json!({"incremental_sync": {"type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": "%Y-%m-%d", "start_datetime": "2024-01-01"}});
+    let manifest = items(&json!({"id": {"type": "integer"}}), &cursor, &json!({}));
+    let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": []}}]));
+    let with = |text: &str| {
+        Tap::new("read").source(&manifest).config(&json!({"url": vendor.url})).file("--state", "s.json", text).run()
+    };
+    refused(&with(""), &["is empty"]);
+    refused(&with("{\"bookmarks\": {\"items\""), &["not valid JSON", "cut off"]);
+    refused(&with("\"x\""), &["must be a JSON object"]);
+    refused(&with("{\"bookmarks\": 1}"), &["`bookmarks` must be an object"]);
+    refused(&with("{\"bookmarks\": {\"items\": 1}}"), &["bookmark of `items` must be an object"]);
+    refused(&with("{\"bookmarks\": {\"items\": {\"at\": \"yesterday\"}}}"), &["stream `items`", "`at` is no time"]);
+    refused(
+        &with("{\"bookmarks\": {}, \"dripfeed\": {\"v\": 1, \"source\": \"asana\"}}"),
+        &["belongs to the source `asana`"],
+    );
+    refused(&with("{\"bookmarks\": {}, \"dripfeed\": {\"v\": 9}}"), &["newer dripfeed"]);
+    refused(&with("{\"type\": \"STATE\", \"value\": {}}"), &["whole STATE message"]);
+    refused(&with("[{\"type\": \"STREAM\"}]"), &["Airbyte's form"]);
+    refused(
+        &with(
+            "{\"bookmarks\": {\"items\": {\"at\": \"2024-01-02\"}}, \"dripfeed\": {\"v\": 1, \"source\": \"manifest\", \"shape\": {\"items\": \"000000000000\"}}}",
+        ),
+        &["filtered in another way", "--reset items"],
+    );
+    assert!(vendor.asked().is_empty(), "nothing is asked before everything is read");
+    for nothing in ["{}", "[]"] {
+        with(nothing).expect(0, &[]);
+    }
+    let foreign = with("{\"bookmarks\": {\"items\": {\"at\": \"2024-01-05\"}}}");
+    assert_eq!(
+        foreign.expect(0, &[]).state()["bookmarks"]["items"]["at"],
+        "2024-01-05",
+        "a state without our mark is accepted"
+    );
+}
+
+/// Two streams: `bad` gets `replies`, `good` gets three records; the run must fail only the one.
+fn one_bad_stream(replies: &Json, retriever: &Json, code: i32, words: &[&str]) -> Ran {
+    let server = json!({"routes": [
+        {"path": "/bad", "replies": replies},
+        {"path": "/good", "replies": [{"status": 200, "json": {"data": [{"id": 1}, {"id": 2}, {"id": 3}]}}]},
+    ]});
+    let vendor = Vendor::start(&server);
+    let mut manifest: Json =
+        serde_json::from_str(&items(&json!({"id": {"type": "integer"}}), &json!({}), retriever)).unwrap();
+    let mut good: Json = serde_json::from_str(&plain()).unwrap();
+    manifest["streams"][0]["name"] = json!("bad");
+    manifest["streams"][0]["retriever"]["requester"]["path"] = json!("bad");
+    let mut other = good["streams"][0].take();
+    other["name"] = json!("good");
+    other["retriever"]["requester"]["path"] = json!("good");
+    manifest["streams"].as_array_mut().unwrap().push(other);
+    manifest["check"]["stream_names"] = json!(["good"]);
+    let ran = Tap::new("read").source(&manifest.to_string()).config(&json!({"url": vendor.url})).run();
+    ran.expect(code, words);
+    assert_eq!(ran.records("good").len(), 3, "the other stream is whole");
+    assert_eq!(ran.messages().last().unwrap()["type"], "STATE");
+    ran
+}
+
+#[test]
+fn answers_that_cannot_be_trusted_cost_their_stream_only() {
+    let none = json!({});
+    let text = |text: &str| json!([{"status": 200, "headers": {}, "text": text}]);
+    one_bad_stream(&text("<!doctype html><p>sign in"), &none, 40, &["stream `bad`", "HTML"]);
+    one_bad_stream(&text("{\"data\": [{\"id\": 1}, {\"id\""), &none, 40, &["not valid JSON", "at byte 26"]);
+    one_bad_stream(&text(""), &none, 40, &["is empty"]);
+    one_bad_stream(
+        &json!([{"status": 200, "hex": "7b2264617461223a5b7b226964223a31c328227d5d7d"}]),
+        &none,
+        40,
+        &["not valid UTF-8"],
+    );
+    one_bad_stream(&text("{\"error\": {\"message\": \"no such account\"}}"), &none, 40, &["the answer has no `data`"]);
+    one_bad_stream(&text("{\"data\": [{\"id\": 1}]} {}"), &none, 40, &["something follows"]);
+    one_bad_stream(&text("{\"data\": [[1]]}"), &none, 40, &["not an object"]);
+    one_bad_stream(
+        &text(&format!("{{\"data\": [{{\"id\": 1, \"x\": {}1{}}}]}}", "[".repeat(5000), "]".repeat(5000))),
+        &none,
+        40,
+        &["nested too deeply"],
+    );
+    one_bad_stream(
+        &json!([{"status": 200, "blanks": 50 << 20}]),
+        &none,
+        40,
+        &["larger than 33554432 bytes", "max_page_bytes"],
+    );
+    one_bad_stream(&json!([{"status": 404, "json": {"error": "gone"}}]), &none, 40, &["HTTP Status Code: 404", "gone"]);
+    let quick = json!({"requester": {"error_handler": {"type": "DefaultErrorHandler", "max_retries": 1, "backoff_strategies": [{"type": "ConstantBackoffStrategy", "backoff_time_in_seconds": 0.01}]}}});
+    one_bad_stream(
+        &json!([{"status": 200, "json": {"data": [{"id": 1}]}, "cut": 5}]),
+        &quick,
+        40,
+        &["broke off", "after 2 tries"],
+    );
+    one_bad_stream(&json!([{"status": 503, "json": {}}]), &quick, 69, &["Service unavailable", "after 2 tries"]);
+    one_bad_stream(
+        &json!([{"status": 401, "json": {"message": "bad token"}}]),
+        &none,
+        20,
+        &["Unauthorized", "bad token", "credentials"],
+    );
+}
+
+#[test]
+fn tokens_that_repeat_end_in_a_fault() {
+    let paging = json!({"paginator": {
+        "type": "DefaultPaginator",
+        "pagination_strategy": {"type": "CursorPagination", "cursor_value": "{{ response['next'] }}"},
+        "page_token_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "t"},
+    }});
+    let page = |next: &str| json!({"status": 200, "json": {"data": [{"id": 1}], "next": next}});
+    one_bad_stream(&json!([page("A")]), &paging, 40, &["page token repeats", "cursor_value"]);
+    let two = json!([page("A"), page("B"), page("A"), page("B"), page("A")]);
+    one_bad_stream(&two, &paging, 40, &["page token repeats"]);
+}
+
+#[test]
+fn credentials_stay_with_the_manifests_own_host() {
+    let thief = Vendor::of_items(json!([{"status": 200, "json": {"data": []}}]));
+    let auth = json!({"requester": {"authenticator": {"type": "BearerAuthenticator", "api_token": "s3cret-token"}}});
+    let redirect = json!([{"status": 302, "headers": {"Location": format!("{}/items", thief.url)}, "text": ""}]);
+    let ran = one_bad_stream(&redirect, &auth, 40, &["redirect was not followed", "allowed_hosts"]);
+    assert!(!ran.err.contains("s3cret-token"));
+    let mut next = auth;
+    next["paginator"] = json!({
+        "type": "DefaultPaginator", "page_token_option": {"type": "RequestPath"},
+        "pagination_strategy": {"type": "CursorPagination", "cursor_value": "{{ response['next'] }}"},
+    });
+    let leads_away = json!([{"status": 200, "json": {"data": [{"id": 1}], "next": format!("{}/items", thief.url)}}]);
+    one_bad_stream(&leads_away, &next, 40, &["is not the manifest's own"]);
+    assert!(thief.asked().is_empty());
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let vendor = Vendor::of_items(json!([{"status": 403, "json": {"error": "token tr0ub4dor&3 may not read"}}]));
+    let manifest = items(
+        &json!({"id": {"type": "integer"}}),
+        &json!({}),
+        &json!({"requester": {
+            "authenticator": {"type": "ApiKeyAuthenticator", "api_token": "{{ config['key'] }}", "inject_into": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "key"}},
+        }}),
+    );
+    let ran = Tap::new("read -v")
+        .source(&manifest)
+        .config(&json!({"url": vendor.url, "key": "env:DRIPFEED_TEST_KEY"}))
+        .env("DRIPFEED_TEST_KEY", "tr0ub4dor&3")
+        .run();
+    ran.expect(20, &["****", "Forbidden"]);
+    for form in ["tr0ub4dor&3", "tr0ub4dor%263"] {
+        assert!(!ran.err.contains(form) && !ran.out.contains(form), "{}", ran.err);
+    }
+    assert_eq!(vendor.asked()[0].query, "key=tr0ub4dor%263", "it is sent as it is");
+}
+
+#[test]
+fn a_vendor_that_is_not_there_is_down() {
+    let quick = json!({"requester": {"error_handler": {"type": "DefaultErrorHandler", "max_retries": 0}}});
+    let manifest = items(&json!({"id": {"type": "integer"}}), &json!({}), &quick);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let ran = Tap::new("read").source(&manifest).config(&json!({"url": format!("http://127.0.0.1:{port}")})).run();
+    ran.expect(69, &["stream `items`", "after 1 tries"]);
+    assert!(ran.out.is_empty(), "with neither input state nor a checkpoint there is no STATE");
+}
