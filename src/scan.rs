@@ -160,6 +160,19 @@ impl<'a> Scanner<'a> {
         Ok(Some(key))
     }
 
+    /// Passes the next key at once when it is `quoted` (`"name":`, no blanks): most records keep one order of keys.
+    #[inline]
+    pub fn take_key(&mut self, first: &mut bool, quoted: &[u8]) -> bool {
+        let at = self.at + usize::from(!*first);
+        let here = *first || self.bytes.get(self.at) == Some(&b',');
+        if here && self.bytes.get(at..).is_some_and(|rest| rest.starts_with(quoted)) {
+            self.at = at + quoted.len();
+            *first = false;
+            return true;
+        }
+        false
+    }
+
     /// Is there another element in the array entered?
     #[inline]
     pub fn element(&mut self, first: &mut bool) -> Scan<bool> {

@@ -107,7 +107,7 @@ impl Format {
             }
             Kind::Parts(parts) => parts,
         };
-        scan(parts, text, Fields::default()).and_then(Fields::build)
+        quick(parts, text).or_else(|| scan(parts, text, Fields::default())).and_then(Fields::build)
     }
 
     /// Writes a time as `strftime` does, in the time's own offset.
@@ -180,6 +180,53 @@ fn parts(source: &str) -> Result<Vec<Part>, String> {
         }
     }
     Ok(out)
+}
+
+/// The usual case of [`scan`] without going back: numbers of full width, one after the other. What it finds, `scan`
+/// would find first.
+fn quick(parts: &[Part], text: &str) -> Option<Fields> {
+    let mut fields = Fields::default();
+    let mut rest = text;
+    for part in parts {
+        let bytes = rest.as_bytes();
+        let two = || {
+            let pair = bytes.get(..2)?;
+            (pair[0].is_ascii_digit() && pair[1].is_ascii_digit()).then(|| (pair[0] - b'0') * 10 + pair[1] - b'0')
+        };
+        let used = match part {
+            Part::Literal(c) => (c.is_ascii() && bytes.first() == Some(&(*c as u8))).then_some(1)?,
+            Part::Code('Y') => {
+                let digits = bytes.get(..4).filter(|d| d.iter().all(u8::is_ascii_digit))?;
+                fields.year = Some(digits.iter().fold(0, |n, d| n * 10 + i32::from(d - b'0')));
+                4
+            }
+            Part::Code(code @ ('m' | 'd' | 'H' | 'M' | 'S')) => {
+                let n = two()?;
+                match code {
+                    'm' => fields.month = Some(Some(n).filter(|n| (1..=12).contains(n))?),
+                    'd' => fields.day = Some(Some(n).filter(|n| (1..=31).contains(n))?),
+                    'H' => fields.hour = Some(n).filter(|n| *n < 24)?,
+                    'M' => fields.minute = Some(n).filter(|n| *n < 60)?,
+                    _ => fields.second = Some(n).filter(|n| *n < 62)?,
+                }
+                2
+            }
+            Part::Code('f') => {
+                let digits = bytes.iter().take(6).take_while(|b| b.is_ascii_digit()).count();
+                let value = bytes[..digits].iter().fold(0, |n, d| n * 10 + u32::from(d - b'0'));
+                fields.micros = (digits > 0).then(|| value * 10u32.pow(6 - u32::try_from(digits).unwrap_or(6)))?;
+                digits
+            }
+            Part::Code('z') => {
+                let (seconds, after) = offset(rest, true)?;
+                fields.offset = Some(seconds);
+                rest.len() - after.len()
+            }
+            _ => return None,
+        };
+        rest = rest.get(used..)?;
+    }
+    rest.is_empty().then_some(fields)
 }
 
 /// Matches `parts` against all of `text`, trying longer numbers first as Python's patterns do.

@@ -303,3 +303,21 @@ fn a_vendor_that_is_not_there_is_down() {
     ran.expect(69, &["stream `items`", "after 1 tries"]);
     assert!(ran.out.is_empty(), "with neither input state nor a checkpoint there is no STATE");
 }
+
+#[test]
+fn templates_cannot_build_what_never_ends() {
+    for value in [
+        "{% set x = [] %}{% set _ = x.append(x) %}{{ x }}",
+        "{% set x = [[]] %}{% set _ = x[0].append(x) %}{{ x }}",
+        "{% set x = {} %}{% set _ = x.update({'a': x}) %}{{ x }}",
+        "{{ 'x' * 99999999999 }}",
+        "{{ 10 ** 100000 }}",
+        "{% for a in 'x' * 9999 %}{% for b in 'x' * 9999 %}{% endfor %}{% endfor %}",
+    ] {
+        let fields = json!({"transformations": [{"type": "AddFields", "fields": [{"path": ["x"], "value": value}]}]});
+        let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": [{"id": 1}]}}]));
+        let manifest = items(&json!({"id": {"type": "integer"}}), &fields, &json!({}));
+        let ran = Tap::new("read").source(&manifest).config(&json!({"url": vendor.url})).run();
+        ran.expect(40, &["the template failed", "transformations[0].fields[0].value"]);
+    }
+}

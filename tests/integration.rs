@@ -4,7 +4,9 @@
 mod support;
 
 mod bad_input;
+mod cli;
 mod layers;
 mod oracle;
+mod properties;
 mod singer_rules;
 mod tables;

@@ -57,6 +57,9 @@ const DIFFERS: &[&str] = &[
     "template_unknown_name",
 ];
 
+/// Fields that dripfeed does not need where the reference does; each is one of the differences of COMPATIBILITY.md.
+const IDLE: &[&str] = &[];
+
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/oracle");
     let mut cases: Vec<PathBuf> =
@@ -274,4 +277,73 @@ fn cases_are_as_recorded() {
     let mut report = report.into_inner().unwrap();
     report.sort();
     assert!(report.is_empty(), "{} cases\n{}", report.len(), report.join(""));
+}
+
+/// Paths of every field that a case's manifest could do without.
+fn fields(node: &Json, path: &mut Vec<String>, out: &mut Vec<Vec<String>>) {
+    match node {
+        Json::Object(map) => {
+            for (key, value) in map {
+                path.push(key.clone());
+                // What a component is, and what it is called, is no idea of a case; schemas are taken out anyway.
+                if !["type", "name", "primary_key", "schema_loader", "check", "spec", "version", "concurrency_level"]
+                    .contains(&key.as_str())
+                {
+                    out.push(path.clone());
+                    fields(value, path, out);
+                }
+                path.pop();
+            }
+        }
+        Json::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                path.push(index.to_string());
+                fields(item, path, out);
+                path.pop();
+            }
+        }
+        _ => {}
+    }
+}
+
+fn without(manifest: &Json, path: &[String]) -> Json {
+    let mut manifest = manifest.clone();
+    let (last, way) = path.split_last().unwrap();
+    let parent = way.iter().fold(&mut manifest, |at, step| match at {
+        Json::Array(items) => &mut items[step.parse::<usize>().unwrap()],
+        other => &mut other[step.as_str()],
+    });
+    parent.as_object_mut().unwrap().shift_remove(last);
+    manifest
+}
+
+/// The cases are honest: without any one field of its manifest, a case gives another result.
+#[test]
+fn every_field_of_a_case_matters() {
+    let idle = std::sync::Mutex::new(Vec::new());
+    let tried = AtomicUsize::new(0);
+    let cases: Vec<PathBuf> =
+        cases().into_iter().filter(|c| !LATER.contains(&name(c)) && !DIFFERS.contains(&name(c))).collect();
+    every(&cases, |case| {
+        let expect = json(&case.join("expect.json")).unwrap();
+        if expect.get("refused").is_some() {
+            return;
+        }
+        let mut manifest = manifest(case);
+        bare(&mut manifest);
+        let mut paths = Vec::new();
+        fields(&manifest, &mut Vec::new(), &mut paths);
+        for path in paths.iter().filter(|p| p.len() > 1) {
+            tried.fetch_add(1, Ordering::Relaxed);
+            if differences(case, &run(case, &without(&manifest, path))).is_empty() {
+                idle.lock().unwrap().push(format!("{}: {}", name(case), path.join(".")));
+            }
+        }
+    });
+    let mut idle = idle.into_inner().unwrap();
+    idle.sort();
+    assert!(tried.into_inner() > 1000, "the fields were not found");
+    let known: Vec<&str> = IDLE.to_vec();
+    let new: Vec<&String> = idle.iter().filter(|i| !known.contains(&i.as_str())).collect();
+    assert!(new.is_empty(), "{} fields change nothing when they are taken out:\n{}", new.len(), idle.join("\n"));
 }

@@ -232,7 +232,7 @@ impl Fetcher {
                     }
                 }
                 Err(Trouble::Final(fault)) => return Err(fault),
-                Err(Trouble::Passing(message)) => (None, Action::Retry, message, true),
+                Err(Trouble::Passing(kind, message)) => (None, Action::Retry, message, kind == Kind::Unavailable),
             };
             if tries > plan.max_retries || waited > MAX_SECONDS {
                 let kind = if transient { Kind::Unavailable } else { Kind::Data };
@@ -352,7 +352,7 @@ impl Fetcher {
         let mut body = Vec::new();
         let reader = response.body_mut().with_config().limit(u64::MAX).reader();
         let read = reader.take(limit + 1).read_to_end(&mut body);
-        read.map_err(|e| Trouble::Passing(format!("the answer broke off: {e}")))?;
+        read.map_err(|e| Trouble::Passing(Kind::Data, format!("the answer broke off: {e}")))?;
         if body.len() as u64 > limit {
             return Err(Trouble::Final(
                 Fault::data(format!("the page is larger than {limit} bytes ({})", shown(request)))
@@ -372,8 +372,8 @@ impl Fetcher {
 
 /// Why an exchange gave no answer.
 enum Trouble {
-    /// It may work next time.
-    Passing(String),
+    /// It may work next time; if it never does, this kind of fault remains.
+    Passing(Kind, String),
     /// It will not.
     Final(Fault),
 }
@@ -387,7 +387,7 @@ fn trouble(error: &ureq::Error, request: &Prepared) -> Trouble {
             Fault::new(Kind::Unavailable, format!("TLS with the vendor failed: {error} ({})", shown(request)))
                 .hint("a company's own CA can be given by SSL_CERT_FILE"),
         ),
-        other => Trouble::Passing(other.to_string()),
+        other => Trouble::Passing(Kind::Unavailable, other.to_string()),
     }
 }
 

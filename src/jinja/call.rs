@@ -522,7 +522,12 @@ fn dict_method<'a>(of: &Value<'a>, name: &str, args: &CallArgs<'a>) -> Eval<Opti
         "values" => Value::list(pairs().map(|(_, v)| v).collect()),
         "copy" => Value::dict(pairs().collect()),
         "update" | "setdefault" | "pop" => match of {
-            Value::Dict(inner) => change_dict(inner, name, args)?,
+            Value::Dict(inner) => {
+                for value in args.plain().iter().chain(args.named().iter().map(|(_, v)| v)) {
+                    value.may_enter(of)?;
+                }
+                change_dict(inner, name, args)?
+            }
             _ => return Err(Error::other("records, config and slices cannot be changed by a template")),
         },
         _ => return Ok(None),
@@ -588,6 +593,9 @@ fn list_method<'a>(of: &Value<'a>, name: &str, args: &CallArgs<'a>) -> Eval<Opti
         "copy" => Value::list(items),
         "append" | "extend" | "insert" | "pop" | "remove" | "reverse" => match of {
             Value::List(list) => {
+                for value in args.plain() {
+                    value.may_enter(of)?;
+                }
                 let mut list = list.borrow_mut();
                 match name {
                     "append" => list.push(args.need(0, "object")?.clone()),

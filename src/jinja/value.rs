@@ -18,6 +18,9 @@ use crate::timefmt::{self, Period};
 /// Largest text or list that a template may build.
 pub(super) const MAX_BUILT: usize = 16 << 20;
 
+/// Deepest nesting that a template may build step by step.
+const MAX_NESTED: usize = 50;
+
 /// A value inside an expression. JSON arrays and objects stay borrowed until something needs them.
 #[derive(Debug, Clone)]
 pub enum Value<'a> {
@@ -88,6 +91,29 @@ impl<'a> Value<'a> {
             }
         }
         Value::Dict(Rc::new(RefCell::new(out)))
+    }
+
+    /// May this value be put into `container`? Not when it holds it already or is nested deeply: printing such a
+    /// value would never end.
+    pub(super) fn may_enter(&self, container: &Value<'a>) -> Eval<()> {
+        fn holds(value: &Value<'_>, target: *const (), depth: usize) -> bool {
+            let (at, items) = match value {
+                Value::List(l) => (Rc::as_ptr(l).cast::<()>(), l.borrow().clone()),
+                Value::Tuple(t) => (Rc::as_ptr(t).cast::<()>(), t.to_vec()),
+                Value::Dict(d) => (Rc::as_ptr(d).cast::<()>(), d.borrow().iter().map(|(_, v)| v.clone()).collect()),
+                _ => return false,
+            };
+            at == target || depth > MAX_NESTED || items.iter().any(|v| holds(v, target, depth + 1))
+        }
+        let target = match container {
+            Value::List(l) => Rc::as_ptr(l).cast::<()>(),
+            Value::Dict(d) => Rc::as_ptr(d).cast::<()>(),
+            _ => return Ok(()),
+        };
+        if holds(self, target, 0) {
+            return Err(Error::other("a value cannot be put into itself, or nested so deeply"));
+        }
+        Ok(())
     }
 
     /// Python's name of the type, for messages.

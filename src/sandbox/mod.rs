@@ -94,7 +94,6 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Sandbox {
     port: u16,
-    thread: std::thread::JoinHandle<()>,
 }
 
 impl Sandbox {
@@ -104,17 +103,12 @@ impl Sandbox {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, settings.port)).map_err(|e| listen(&e))?;
         let port = listener.local_addr().map_err(|e| listen(&e))?.port();
         let vendor = Arc::new(server::Vendor::new(settings.clone()));
-        let thread = std::thread::spawn(move || server::serve(&listener, &vendor));
-        Ok(Sandbox { port, thread })
+        std::thread::spawn(move || server::serve(&listener, &vendor));
+        Ok(Sandbox { port })
     }
 
     /// Its address.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// Serves for ever.
-    pub fn wait(self) {
-        let _ = self.thread.join();
     }
 }

@@ -68,6 +68,8 @@ struct Object {
 #[derive(Debug, Clone)]
 struct Prop {
     name: String,
+    /// The key as it mostly stands in records: `"name":`.
+    quoted: Vec<u8>,
     /// Another name on the wire, for twins and overlong names.
     sent_as: Option<String>,
     selected: bool,
@@ -174,6 +176,7 @@ impl Prop {
     fn plain(name: &str, shape: Shape) -> Prop {
         Prop {
             name: name.into(),
+            quoted: quoted(name),
             sent_as: None,
             selected: true,
             key: None,
@@ -212,7 +215,15 @@ impl<'s> Relax<'s> {
             if selected {
                 sent.insert(sent_as.clone().unwrap_or_else(|| name.clone()), inner_sent);
             }
-            props.push(Prop { name: name.clone(), sent_as, selected, key: None, cursor: false, node });
+            props.push(Prop {
+                name: name.clone(),
+                quoted: quoted(name),
+                sent_as,
+                selected,
+                key: None,
+                cursor: false,
+                node,
+            });
         }
         (Node { shape: Shape::Object(Object { props, open }), key: false }, sent)
     }
@@ -331,6 +342,11 @@ impl<'s> Relax<'s> {
     }
 }
 
+/// A name as a JSON key.
+fn quoted(name: &str) -> Vec<u8> {
+    format!("{}:", Json::String(name.into())).into_bytes()
+}
+
 /// A name that fits, the same every time: its start and a hash of all of it.
 fn short_name(name: &str) -> String {
     use sha2::Digest as _;
@@ -349,15 +365,22 @@ fn look<'a>(node: &Node, scanner: &mut Scanner<'a>, seen: &mut Seen<'a>) -> Scan
             scanner.enter()?;
             let mut first = true;
             let mut hint = 0;
-            while let Some(key) = scanner.key(&mut first)? {
-                match object.find(&key, &mut hint) {
-                    Some(prop) => look_prop(prop, scanner, seen)?,
-                    None => {
-                        seen.change |= !object.open;
-                        look_any(scanner, seen)?;
-                    }
+            loop {
+                if let Some(prop) = object.props.get(hint)
+                    && scanner.take_key(&mut first, &prop.quoted)
+                {
+                    hint += 1;
+                    look_prop(prop, scanner, seen)?;
+                    continue;
                 }
+                let Some(key) = scanner.key(&mut first)? else { break };
                 seen.change |= key.escaped && !clean(&key);
+                if let Some(prop) = object.find(&key, &mut hint) {
+                    look_prop(prop, scanner, seen)?;
+                } else {
+                    seen.change |= !object.open;
+                    look_any(scanner, seen)?;
+                }
             }
         }
         (Shape::Array(item), Kind::Array) => {

@@ -1,0 +1,264 @@
+//! The command line as a person uses it: help, README, signals, pipes, logs.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+
+use crate::support::tap::{Ran, Tap, binary, items};
+use crate::support::vendor::Vendor;
+
+/// The shell blocks of the README, in order.
+fn blocks() -> Vec<String> {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_readmes_commands_work_as_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let bin = dir.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(binary(), bin.join("dripfeed")).unwrap();
+    // A target that echoes the states it gets, as Singer targets do.
+    let target = "#!/bin/sh\nsed -n 's/^{\"type\":\"STATE\",\"value\":\\(.*\\)}$/\\1/p'\n";
+    let path = bin.join("target-jsonl");
+    std::fs::write(&path, target).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let blocks = blocks();
+    assert_eq!(blocks[0], "cargo run --release -- read --source sandbox\n", "the first command of the README");
+    assert_eq!(blocks[1], "cargo test\n", "the second: it is what runs this");
+    // All blocks in one shell, since later ones use what earlier ones made; cargo is what built this binary.
+    let mut script = format!("set -e\ncd '{}'\n", dir.path().display());
+    script += "trap 'kill $(jobs -p) 2>/dev/null' EXIT\n";
+    script += &blocks[0].replace("cargo run --release --", "dripfeed");
+    for block in &blocks[2..] {
+        script += block;
+    }
+    script += "echo reached the end\n";
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let output = Command::new("bash").arg("-c").arg(&script).env("PATH", path).stdin(Stdio::null()).output().unwrap();
+    let ran = Ran::of(&output);
+    ran.expect(0, &[]);
+    assert!(ran.out.ends_with("reached the end\n"), "{}\n{}", ran.out, ran.err);
+    let state = std::fs::read_to_string(dir.path().join("state.json")).unwrap();
+    let state: Json = serde_json::from_str(&state).unwrap();
+    assert!(state["bookmarks"]["tasks"]["modified_at"].is_string());
+    assert!(dir.path().join("about.json").metadata().unwrap().len() > 1000);
+}
+
+#[test]
+fn help_is_short_and_long() {
+    let short = Tap::new("-h").run();
+    let long = Tap::new("--help").run();
+    short.expect(0, &[]);
+    assert!(short.out.lines().count() < 60, "{}", short.out.lines().count());
+    assert!(long.out.contains("EXAMPLES:") && !short.out.contains("EXAMPLES:"));
+    assert!(long.out.contains("EXIT CODES:"));
+    assert!(Tap::new("read --hlep").run().code == 2);
+    assert!(Tap::new("").run().code == 2, "nothing to do is a usage error");
+    assert!(Tap::new("man").run().out.contains(".TH"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(Tap::new("completions").args(&[shell]).run().out.contains("full-refresh"), "{shell}");
+    }
+    Tap::new("read --protocol airbyte --source sandbox").run().expect(2, &["not built yet"]);
+}
+
+#[test]
+fn flags_may_stand_anywhere() {
+    for args in [
+        "read --source sandbox -q --streams users",
+        "--source sandbox read -q --streams users",
+        "-q --streams users --source sandbox",
+    ] {
+        let ran = Tap::new(args).run();
+        assert_eq!(ran.expect(0, &[]).counts()["RECORD users"], 50, "{args}");
+        assert_eq!(ran.counts().len(), 3, "{args}");
+    }
+}
+
+#[test]
+fn the_config_may_come_in_parts_and_from_the_environment() {
+    let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": [{"id": 1}]}}]));
+    let mut manifest: Json =
+        serde_json::from_str(&items(&json!({"id": {"type": "integer"}}), &json!({}), &json!({}))).unwrap();
+    manifest["spec"] = json!({"type": "Spec", "connection_specification": {"type": "object", "required": ["url"], "properties": {"url": {"type": "string"}, "n": {"type": "integer"}}}});
+    let tap = Tap::new("read --config ENV").source(&manifest.to_string());
+    let ran = tap.env("TAP_MANIFEST_URL", &vendor.url).env("TAP_MANIFEST_N", "5").run();
+    assert_eq!(ran.expect(0, &[]).records("items").len(), 1);
+    let tap = Tap::new("read").source(&manifest.to_string()).file("--config", "a.json", r#"{"url": "x", "n": 1}"#);
+    let ran = tap.file("--config", "b.json", &json!({"url": vendor.url}).to_string()).run();
+    assert_eq!(ran.expect(0, &[]).records("items").len(), 1);
+}
+
+#[test]
+fn spec_is_a_schema_with_our_object_in_it() {
+    let spec: Json = serde_json::from_str(&Tap::new("spec --source sandbox").run().expect(0, &[]).out).unwrap();
+    assert_eq!(spec["required"], json!(["url", "token"]));
+    let ours = &spec["properties"]["dripfeed"];
+    assert_eq!(ours["additionalProperties"], false);
+    for (name, schema) in ours["properties"].as_object().unwrap() {
+        assert!(schema["description"].is_string(), "dripfeed.{name} has no description");
+    }
+    assert!(!spec.to_string().contains("\"$ref\""), "forms do not follow references");
+    let validator = jsonschema::validator_for(&spec).unwrap();
+    let design = json!({"url": "u", "token": "t", "dripfeed": {
+        "source": "sandbox", "tenant": "acme", "state_dir": "/var/lib/dripfeed",
+        "pace": {"limits": [{"calls": 1500, "per": "PT1M", "kind": "window"}, {"in_flight": 50}], "headroom": 0.98, "backfill_floor": 0.1, "account": "acme-main"},
+        "tiers": {"hourly": {"streams": ["tasks"], "schedule": "H * * * *"}, "daily": {"streams": ["*"], "schedule": "H 2 * * *"}},
+        "drift": {"rules": [{"stream": "tasks", "pointer": "/custom_fields/**", "policy": "ignore"}, {"rule": "field_type_changed", "policy": "fail-stream"}]},
+        "safety": {"settle": "PT3M", "overlap": "PT10M"}, "deadline": "PT50M",
+        "alert": {"webhook": "https://example.com", "secret": "env:ALERT_SECRET"},
+    }});
+    let errors: Vec<String> = validator.iter_errors(&design).map(|e| e.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    let tap = Tap::new("discover --source sandbox").config(&design).env("ALERT_SECRET", "s");
+    tap.run().expect(0, &[]);
+}
+
+#[test]
+fn logs_are_structured_when_meltano_asks() {
+    let config = r#"{"version": 1, "formatters": {"structured": {"()": "singer_sdk.logging.StructuredFormatter"}}, "root": {"level": "INFO"}}"#;
+    let tap = Tap::new("read --source sandbox").file("", "log.json", config);
+    let path = tap.dir.path().join("log.json").display().to_string();
+    let ran = tap.env("SINGER_SDK_LOG_CONFIG", &path).run();
+    let lines: Vec<Json> = ran.err.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    for key in ["level", "pid", "logger_name", "ts", "thread_name", "app_name", "message"] {
+        assert!(lines.iter().all(|l| !l[key].is_null()), "{key}");
+    }
+    let metric = |name: &str| lines.iter().filter(|l| l["metric_info"]["metric"] == name).count();
+    assert_eq!(metric("record_count"), 3);
+    assert_eq!(metric("sync_duration"), 1);
+    let plain = Tap::new("read --source sandbox").run();
+    assert!(plain.err.starts_with("info    1070 records of 3 of 3 streams"), "{}", plain.err);
+}
+
+/// A sandbox in a process of its own, ended when dropped.
+struct Served {
+    child: std::process::Child,
+    url: String,
+}
+
+impl Served {
+    fn start(args: &[&str]) -> Served {
+        let mut child = Command::new(binary())
+            .args(["sandbox", "-q"])
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
+        Served { child, url: url.trim().to_owned() }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_signal_saves_the_state_and_the_next_run_goes_on() {
+    let served = Served::start(&["--latency", "30", "--tasks", "3000"]);
+    let config = json!({"url": served.url, "token": "sandbox-token"});
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let tap = Tap::new("read --source sandbox").config(&config);
+        let mut child = tap.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut text = String::new();
+        // Once a state was said, something is there to be saved.
+        while !text.lines().last().unwrap_or_default().contains("\"STATE\"") {
+            assert!(out.read_line(&mut text).unwrap() > 0);
+        }
+        let asked = Instant::now();
+        Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap();
+        out.read_to_string(&mut text).unwrap();
+        let status = child.wait().unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        let first = Ran { code: status.code().expect("ends by code, not by signal"), out: text, err: String::new() };
+        assert_eq!(first.code, code);
+        assert_eq!(first.messages().last().unwrap()["type"], "STATE");
+        let rest = Tap::new("read --source sandbox").config(&config).state(&first.state()).run();
+        rest.expect(0, &[]);
+        let mut ids: Vec<String> =
+            [first.records("tasks"), rest.records("tasks")].concat().iter().map(|r| r["id"].to_string()).collect();
+        assert!(rest.records("tasks").len() < 3000, "the second run goes on, it does not start again");
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 3000, "nothing is lost");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_run() {
+    let served = Served::start(&["--latency", "10", "--tasks", "20000"]);
+    let tap = Tap::new("read --source sandbox").config(&json!({"url": served.url, "token": "sandbox-token"}));
+    let mut child = tap.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(60));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the reader of stdout is gone"));
+}
+
+#[test]
+fn the_sandbox_breaks_and_the_tap_gets_everything_all_the_same() {
+    let served = Served::start(&["--tasks", "700", "--fault", "5xx:9", "--fault", "cut:11", "--fault", "reset:13"]);
+    let manifest = Tap::new("read --source sandbox").config(&json!({"url": served.url, "token": "sandbox-token-b"}));
+    let ran = manifest.run();
+    ran.expect(0, &["again in"]);
+    assert_eq!(ran.counts()["RECORD tasks"], 700);
+    let wrong = Tap::new("read --source sandbox").config(&json!({"url": served.url, "token": "wrong"})).run();
+    wrong.expect(20, &["this token is not known here"]);
+    assert!(!wrong.out.contains("RECORD"));
+}
+
+#[test]
+fn a_preview_is_short_and_saves_nothing() {
+    let ran = Tap::new("read --source sandbox --limit 3").run();
+    let counts = ran.expect(0, &[]).counts();
+    assert_eq!((counts["RECORD tasks"], counts["RECORD users"]), (3, 3));
+    assert!(ran.state().is_null(), "{}", ran.state());
+}
+
+#[test]
+fn the_state_is_ignored_where_it_is_asked_to_be() {
+    let state = Tap::new("read --source sandbox -q").run().state();
+    let again = |args: &str| {
+        let ran = Tap::new("read --source sandbox -q --streams tasks")
+            .args(&args.split_whitespace().collect::<Vec<_>>())
+            .state(&state)
+            .run();
+        ran.expect(0, &[]).records("tasks").len()
+    };
+    assert_eq!(again(""), 1, "records equal to the bookmark are read again");
+    assert_eq!(again("--full-refresh"), 1000);
+    assert_eq!(again("--reset tasks"), 1000);
+}
+
+#[test]
+fn conformance_of_the_sandboxes_catalog() {
+    let catalog: Json = serde_json::from_str(&Tap::new("discover --source sandbox").run().expect(0, &[]).out).unwrap();
+    let tasks = &catalog["streams"][0];
+    assert_eq!(tasks["key_properties"], json!(["id"]));
+    assert_eq!(tasks["replication_key"], "modified_at");
+    let root = &tasks["metadata"][0];
+    assert_eq!(root["breadcrumb"], json!([]));
+    assert_eq!(root["metadata"]["valid-replication-keys"], json!(["modified_at"]));
+    let automatic: Vec<&str> = tasks["metadata"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|m| m["metadata"]["inclusion"] == "automatic")
+        .map(|m| m["breadcrumb"][1].as_str().unwrap())
+        .collect();
+    assert_eq!(automatic, ["id", "modified_at"]);
+    let ran = Tap::new("read --source sandbox").catalog(&catalog).run();
+    assert_eq!(ran.expect(0, &[]).counts()["RECORD tasks"], 1000);
+}
