@@ -256,6 +256,21 @@ fn tokens_that_repeat_end_in_a_fault() {
 }
 
 #[test]
+fn numbered_pages_that_repeat_end_in_a_fault() {
+    let paging = json!({"paginator": {
+        "type": "DefaultPaginator",
+        "pagination_strategy": {"type": "PageIncrement", "page_size": 1},
+        "page_token_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "p"},
+    }});
+    one_bad_stream(
+        &json!([{"status": 200, "json": {"data": [{"id": 1}]}}]),
+        &paging,
+        40,
+        &["two pages in a row are the same"],
+    );
+}
+
+#[test]
 fn credentials_stay_with_the_manifests_own_host() {
     let thief = Vendor::of_items(json!([{"status": 200, "json": {"data": []}}]));
     let auth = json!({"requester": {"authenticator": {"type": "BearerAuthenticator", "api_token": "s3cret-token"}}});

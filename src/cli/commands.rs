@@ -275,7 +275,7 @@ fn listener(log: Arc<Log>) -> Listener {
             let why = if *limited { "the vendor limits its rate" } else { "it may pass" };
             log.line(
                 Level::Warning,
-                &format!("{reason} ({}, try {tries}); {why}: again in {wait:.1} s", crate::fetch::shown(request)),
+                &format!("{reason} ({}, try {tries}); {why}: again in {wait:.2} s", crate::fetch::shown(request)),
             );
         }
         Event::Ignored { request, reason } => {

@@ -122,7 +122,15 @@ impl PagePlan {
             Some(Strategy::Offset { inject_first: true }) => Some(json!(0)),
             _ => None,
         };
-        Ok(Pager { plan: self, token, page_size, number: None, seen: HashSet::new(), hasher: RandomState::new() })
+        Ok(Pager {
+            plan: self,
+            token,
+            page_size,
+            number: None,
+            seen: HashSet::new(),
+            last_body: None,
+            hasher: RandomState::new(),
+        })
     }
 }
 
@@ -146,6 +154,8 @@ pub struct Pager<'p> {
     number: Option<u64>,
     /// Hashes of the tokens of this slice: one that comes again would go round for ever.
     seen: HashSet<u64>,
+    /// Length and hash of the page before, where tokens are only numbers.
+    last_body: Option<(usize, u64)>,
     hasher: RandomState,
 }
 
@@ -156,6 +166,8 @@ pub struct Facts<'a> {
     pub extracted: u64,
     /// Records after filters.
     pub kept: u64,
+    /// The body as it came.
+    pub body: &'a [u8],
     /// `response`, `headers`, `last_record` and slice.
     pub vars: Vars<'a>,
 }
@@ -209,6 +221,14 @@ impl Pager<'_> {
                     _ => self.number.unwrap_or(0) + page.extracted,
                 };
                 self.number = Some(next);
+                // A vendor that ignores the number gives the same page for ever.
+                let body = (page.body.len(), self.hasher.hash_one(page.body));
+                if self.last_body.replace(body) == Some(body) {
+                    return Err(Fault::data(
+                        "two pages in a row are the same: the vendor seems to ignore the page token",
+                    )
+                    .hint("check `page_token_option` of the paginator, or report it to the vendor"));
+                }
                 json!(next)
             }
             Strategy::Cursor { value, stop } => {

@@ -97,7 +97,7 @@ pub fn read(
         let headers = stream.pages.uses("headers").then(|| reply.headers_json(true));
         let last = if kept > 0 && stream.pages.uses("last_record") { taker.last_record() } else { None };
         let vars = Vars { response: response.as_ref(), headers: headers.as_ref(), last_record: last.as_ref(), ..vars };
-        if !pager.advance(Facts { extracted: found.records, kept, vars })? {
+        if !pager.advance(Facts { extracted: found.records, kept, body: &reply.body, vars })? {
             return Ok(());
         }
     }

@@ -1,8 +1,10 @@
 //! The binary, run with files in a folder of its own; what it printed, taken apart.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
@@ -72,6 +74,31 @@ impl Tap {
         }
         command.envs(self.env.iter().map(|(k, v)| (k, v)));
         command
+    }
+
+    /// Runs for so long at most; nothing when it had to be ended.
+    pub fn run_within(&self, limit: Duration) -> Option<Ran> {
+        let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let read = |mut from: Box<dyn Read + Send>| {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                from.read_to_end(&mut bytes).map(|_| bytes)
+            })
+        };
+        let (out, err) = (read(Box::new(child.stdout.take().unwrap())), read(Box::new(child.stderr.take().unwrap())));
+        let until = Instant::now() + limit;
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > until {
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        Some(Ran::of(&Output { status, stdout: out.join().unwrap().unwrap(), stderr: err.join().unwrap().unwrap() }))
     }
 
     pub fn run(&self) -> Ran {
