@@ -27,6 +27,9 @@ const MAX_REDIRECTS: usize = 10;
 /// The reference gives up on a request after so long, in seconds.
 const MAX_SECONDS: f64 = 600.0;
 
+/// Memory that is reserved on the word of a `Content-Length`, in bytes.
+const MOST_RESERVED: u64 = 4 << 20;
+
 /// An answer, read whole.
 #[derive(Debug)]
 pub struct Reply {
@@ -349,7 +352,11 @@ impl Fetcher {
         };
         let mut response = sent.map_err(|e| trouble(&e, request))?;
         let limit = self.limits.max_page_bytes;
-        let mut body = Vec::new();
+        let length = response.headers().get("content-length").and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
+        let compressed = response.headers().contains_key("content-encoding");
+        // One byte more than is expected, so that the end is seen without growing.
+        let expected = length.filter(|_| !compressed).map_or(0, |l| l.min(limit).min(MOST_RESERVED) + 1);
+        let mut body = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
         let reader = response.body_mut().with_config().limit(u64::MAX).reader();
         let read = reader.take(limit + 1).read_to_end(&mut body);
         read.map_err(|e| Trouble::Passing(Kind::Data, format!("the answer broke off: {e}")))?;

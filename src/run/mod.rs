@@ -301,6 +301,9 @@ impl Worker<'_> {
         };
         let mut taker = Emitting::new(plan, &live.out, before, &live.left, &mut send);
         let read = reader::read(self.shared, plan, &work.partition, work.window.as_ref(), &mut taker);
+        if read.is_ok() || taker.has_pages() {
+            taker.finish();
+        }
         let (newest, nulled, without_cursor) = taker.sums();
         let mut progress = lock(&live.progress);
         progress.open -= 1;

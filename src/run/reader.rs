@@ -114,7 +114,7 @@ fn records<'a>(
         return Ok(Found { envelope: true, ..Found::default() });
     }
     let body = reply.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&reply.body);
-    if std::str::from_utf8(body).is_err() {
+    if simdutf8::basic::from_utf8(body).is_err() {
         return Err(Fault::data("the answer is not valid UTF-8"));
     }
     let path = &stream.records;

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 use time::OffsetDateTime;
@@ -39,6 +40,11 @@ impl StreamOut {
     }
 }
 
+/// Pages that follow each other faster than this may wait for one another.
+const FAST: Duration = Duration::from_millis(20);
+/// Bytes that are sent together.
+const TOGETHER: usize = 192 << 10;
+
 /// Sends a page's lines with their number; the flag tells that the stream's SCHEMA must have been said.
 pub(super) type Send<'s> = &'s mut dyn FnMut(Vec<u8>, u64, bool);
 
@@ -54,6 +60,9 @@ pub(super) struct Emitting<'s> {
     suffix: Vec<u8>,
     lines: Vec<u8>,
     count: u64,
+    /// Bytes and records of pages that were read wholly and wait to be sent.
+    whole: (usize, u64),
+    last_page: Option<Instant>,
     /// Of this page, then of the slice: highest cursor value, values sent as null, records without cursor.
     page: Sums,
     sums: Sums,
@@ -91,6 +100,8 @@ impl<'s> Emitting<'s> {
             suffix: Vec::new(),
             lines: Vec::new(),
             count: 0,
+            whole: (0, 0),
+            last_page: None,
             page: Sums::default(),
             sums: Sums::default(),
             seen_text: Vec::new(),
@@ -100,6 +111,19 @@ impl<'s> Emitting<'s> {
             past_the_end: false,
             transformed: Vec::new(),
         }
+    }
+
+    /// Do pages wait to be sent?
+    pub(super) fn has_pages(&self) -> bool {
+        self.whole.0 > 0
+    }
+
+    /// Sends the pages that wait.
+    pub(super) fn finish(&mut self) {
+        let capacity = self.lines.capacity();
+        let lines = std::mem::replace(&mut self.lines, Vec::with_capacity(capacity.min(2 * TOGETHER)));
+        let (_, count) = std::mem::take(&mut self.whole);
+        (self.send)(lines, count, true);
     }
 
     /// Highest cursor value, values sent as null, records without cursor.
@@ -207,19 +231,23 @@ impl Taker for Emitting<'_> {
     }
 
     fn page_done(&mut self) -> Result<bool> {
-        let lines = std::mem::take(&mut self.lines);
-        (self.send)(lines, self.count, true);
+        self.whole = (self.lines.len(), self.whole.1 + self.count);
         self.sums.newest = later(self.sums.newest, self.page.newest);
         self.sums.nulled += self.page.nulled;
         self.sums.without_cursor += self.page.without_cursor;
         self.page = Sums::default();
         self.count = 0;
         self.suffix.clear();
+        // Pages that come fast are sent together: each sending wakes the writer.
+        let fast = self.last_page.replace(Instant::now()).is_some_and(|at| at.elapsed() < FAST);
+        if !fast || self.whole.0 >= TOGETHER {
+            self.finish();
+        }
         Ok(!self.past_the_end)
     }
 
     fn page_failed(&mut self) {
-        self.lines.clear();
+        self.lines.truncate(self.whole.0);
         self.page = Sums::default();
         self.count = 0;
     }
