@@ -31,7 +31,6 @@ const LATER: &[&str] = &[
     "error_reset_pagination",
     "record_flatten_fields",
     "record_other_transformations",
-    "record_remove_condition",
     "record_schema_normalization",
     "request_body_new_form",
     "request_body_new_graphql",

@@ -96,6 +96,25 @@ fn references_of_a_schema_file_are_inlined() {
 }
 
 #[test]
+fn schema_files_stand_beside_the_manifest() {
+    let schema =
+        json!({"type": "object", "properties": {"id": {"type": "string"}, "seen": {"type": "boolean"}}}).to_string();
+    let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": []}}]));
+    let mut manifest: Json = serde_json::from_str(&items(&json!({}), &json!({}), &json!({}))).unwrap();
+    let loaders = [
+        Json::Null,
+        json!({"type": "JsonFileSchemaLoader"}),
+        json!({"type": "JsonFileSchemaLoader", "file_path": "./source_crm/schemas/{{ parameters['name'] }}.json", "$parameters": {"name": "items"}}),
+    ];
+    for loader in loaders {
+        manifest["streams"][0]["schema_loader"] = loader.clone();
+        let tap = Tap::new("read").source(&manifest.to_string()).file("", "schemas/items.json", &schema);
+        let sent = tap.config(&json!({"url": vendor.url})).run().expect(0, &[]).schema("items");
+        assert_eq!(sent["properties"]["seen"], json!({"type": ["null", "boolean"]}), "{loader}");
+    }
+}
+
+#[test]
 fn rule_4_date_times_are_utc_or_null() {
     for (sent, wanted) in [
         ("2024-01-02T03:04:05Z", json!("2024-01-02T03:04:05Z")),

@@ -268,6 +268,13 @@ impl Fetcher {
         let named = reply.filter(|r| r.status == 429 || r.status == 503).and_then(|r| r.header("retry-after"));
         let named = named.and_then(|t| t.trim().parse::<f64>().ok().or_else(|| retry::until_date(t, self.ground.now)));
         if let Some(seconds) = named.filter(|s| s.is_finite() && *s >= 0.0) {
+            if seconds > MAX_SECONDS {
+                return Err(Fault::new(
+                    Kind::Unavailable,
+                    format!("the vendor asks to wait {seconds:.0} s before the next request"),
+                )
+                .hint("run again later; what was finished is saved"));
+            }
             return Ok(seconds * (1.0 + 0.1 * random()));
         }
         let top = 2f64.powi(i32::try_from(tries - 1).unwrap_or(10).min(10));

@@ -41,6 +41,8 @@ pub struct Vars<'a> {
     pub request_url: Option<&'a Json>,
     /// `record`.
     pub record: Option<&'a Json>,
+    /// `property` of a record, where fields are removed.
+    pub property: Option<&'a Json>,
     /// `last_record` of the page.
     pub last_record: Option<&'a Json>,
     /// `last_page_size`.
@@ -63,6 +65,7 @@ impl<'a> Vars<'a> {
             headers: None,
             request_url: None,
             record: None,
+            property: None,
             last_record: None,
             last_page_size: None,
             page_size: None,
@@ -90,6 +93,7 @@ impl Scope for WithParameters<'_> {
             "headers" => vars.headers.unwrap_or(&EMPTY),
             "request_url" => vars.request_url.unwrap_or(&NULL),
             "record" => vars.record.unwrap_or(&EMPTY),
+            "property" => vars.property.unwrap_or(&NULL),
             "last_record" => vars.last_record.unwrap_or(&NULL),
             "last_page_size" => return Some(count(vars.last_page_size)),
             "page_size" => return Some(count(vars.page_size)),

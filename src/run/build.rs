@@ -18,6 +18,7 @@ use crate::fetch::request::{self, RequestPlan};
 use crate::fetch::retry::{self, ErrorPlan};
 use crate::manifest::Manifest;
 use crate::manifest::model::{self, DeclarativeStream, Requester, Retriever, SchemaLoader, Stream};
+use crate::manifest::node::Place;
 use crate::page::{self, PagePlan};
 use crate::plan::{Ground, Template, Vars};
 use crate::pyjson;
@@ -217,13 +218,16 @@ impl Build<'_> {
 
     fn schema(&self, def: &DeclarativeStream, name: &str) -> Result<Json> {
         let Some(loaders) = &def.schema_loader else {
-            return Ok((self.baseline)(name).unwrap_or_else(|| json!({})));
+            return match (self.baseline)(name) {
+                Some(baseline) => Ok(baseline),
+                None => self.schema_beside(name, &def.at),
+            };
         };
         let mut schemas = Vec::new();
         for loader in &loaders.0 {
             schemas.push(match loader {
                 SchemaLoader::InlineSchemaLoader(def) => def.schema.clone().unwrap_or_else(|| json!({})),
-                SchemaLoader::JsonFileSchemaLoader(def) => self.schema_file(def)?,
+                SchemaLoader::JsonFileSchemaLoader(def) => self.schema_file(def, name)?,
             });
         }
         if let [one] = schemas.as_slice() {
@@ -241,32 +245,42 @@ impl Build<'_> {
         )
     }
 
-    fn schema_file(&self, def: &model::JsonFileSchemaLoader) -> Result<Json> {
-        let Some(text) = &def.file_path else { return Ok(json!({})) };
+    fn schema_file(&self, def: &model::JsonFileSchemaLoader, name: &str) -> Result<Json> {
+        let Some(text) = &def.file_path else { return self.schema_beside(name, &def.at) };
         let written = Template::compile(text, &[])?.text(&Vars::new(self.ground))?;
         let at = &text.at;
-        let folder = self
-            .manifest
-            .folder
-            .as_deref()
-            .ok_or_else(|| at.fault("this manifest has no folder to read schema files from"))?;
-        let inside = |path: &Path| -> std::io::Result<Option<std::path::PathBuf>> {
-            let (path, folder) = (path.canonicalize()?, folder.canonicalize()?);
-            Ok(path.starts_with(&folder).then_some(path))
+        let Some(folder) = self.manifest.folder.as_deref() else {
+            return Err(at.fault("this manifest has no folder to read schema files from"));
         };
-        let path =
-            inside(&folder.join(&written)).map_err(|e| at.fault(format!("cannot read the schema {written}: {e}")))?;
-        let Some(path) = path else {
-            return Err(at
-                .fault(format!("the schema {written} is outside the manifest's folder"))
-                .hint("copy it beside the manifest"));
-        };
-        let text =
-            std::fs::read_to_string(&path).map_err(|e| at.fault(format!("cannot read the schema {written}: {e}")))?;
-        serde_json::from_str(&text).map_err(|e| {
-            at.fault(format!("the schema {written} is not valid JSON at line {}, column {}", e.line(), e.column()))
-        })
+        // In a Python package the path starts at its root, one level above the manifest: `./source_x/schemas/…`.
+        let below = written.trim_start_matches("./").split_once('/').filter(|(first, _)| first.starts_with("source_"));
+        let below = below.map(|(_, rest)| folder.join(rest)).filter(|path| path.exists());
+        read_schema(folder, &below.unwrap_or_else(|| folder.join(&written)), &written, at)
     }
+
+    /// The schema of a stream that names none: `schemas/<stream>.json` beside the manifest, or none at all.
+    fn schema_beside(&self, name: &str, at: &Place) -> Result<Json> {
+        let path =
+            self.manifest.folder.as_ref().map(|folder| (folder, folder.join("schemas").join(format!("{name}.json"))));
+        match path.filter(|(_, path)| path.is_file()) {
+            Some((folder, path)) => read_schema(folder, &path, &format!("schemas/{name}.json"), at),
+            None => Ok(json!({})),
+        }
+    }
+}
+
+/// Reads a schema, which must stand inside the manifest's folder.
+fn read_schema(folder: &Path, path: &Path, written: &str, at: &Place) -> Result<Json> {
+    let unreadable = |e: std::io::Error| at.fault(format!("cannot read the schema {written}: {e}"));
+    let path = path.canonicalize().map_err(unreadable)?;
+    if !path.starts_with(folder.canonicalize().map_err(unreadable)?) {
+        let fault = at.fault(format!("the schema {written} is outside the manifest's folder"));
+        return Err(fault.hint("copy it beside the manifest"));
+    }
+    let text = std::fs::read_to_string(&path).map_err(unreadable)?;
+    serde_json::from_str(&text).map_err(|e| {
+        at.fault(format!("the schema {written} is not valid JSON at line {}, column {}", e.line(), e.column()))
+    })
 }
 
 /// The key fields at the top of a record.

@@ -21,8 +21,13 @@ pub struct Pipeline {
 
 #[derive(Debug, Clone)]
 enum Op {
-    Add { condition: Option<Template>, fields: Vec<Added> },
+    Add {
+        condition: Option<Template>,
+        fields: Vec<Added>,
+    },
     Remove(Vec<Vec<String>>),
+    /// The reference's reading of a `condition`: every leaf for which it holds goes, wherever it stands.
+    RemoveWhere(Template),
 }
 
 #[derive(Debug, Clone)]
@@ -73,8 +78,8 @@ fn op(def: &model::Transformation) -> Result<Op> {
             Ok(Op::Add { condition: condition(&def.condition, &names)?, fields })
         }
         model::Transformation::RemoveFields(def) => {
-            if def.condition.is_some() {
-                return Err(def.at.fault("`condition` of RemoveFields is not built yet in this version of dripfeed"));
+            if let Some(condition) = condition(&def.condition, &["property"])? {
+                return Ok(Op::RemoveWhere(condition));
             }
             Ok(Op::Remove(def.field_pointers.clone()))
         }
@@ -149,6 +154,7 @@ impl Pipeline {
                         put(record, &path, value);
                     }
                 }
+                Op::RemoveWhere(condition) => remove_where(record, condition, vars)?,
                 Op::Remove(paths) => {
                     for path in paths {
                         remove(record, path);
@@ -217,6 +223,32 @@ fn remove(at: &mut Json, path: &[String]) {
         }
         _ => {}
     }
+}
+
+/// Removes every field that holds no object or list and for which the condition is true.
+fn remove_where(at: &mut Json, condition: &Template, vars: &Vars<'_>) -> Result<()> {
+    match at {
+        Json::Object(map) => {
+            let mut gone = Vec::new();
+            for (key, value) in map.iter_mut() {
+                if value.is_object() || value.is_array() {
+                    remove_where(value, condition, vars)?;
+                } else if condition.truth(&Vars { property: Some(value), ..*vars })? {
+                    gone.push(key.clone());
+                }
+            }
+            for key in gone {
+                map.shift_remove(&key);
+            }
+        }
+        Json::Array(items) => {
+            for item in items {
+                remove_where(item, condition, vars)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Shell-like matching of one segment: `*` any run, `?` one character.
