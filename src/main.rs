@@ -1,5 +1,8 @@
 //! The binary: arguments in, exit code out. Signals become a wish to stop; a second one ends the process at once.
 
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -42,5 +45,13 @@ fn main() -> ExitCode {
         return ExitCode::from(fault.kind.exit_code());
     }
     let source = named.map(|(source, _)| source);
-    ExitCode::from(commands::run(&cli, source.as_deref(), &stop, std::io::stdout()))
+    let out = std::io::stdout();
+    let pipe = is_pipe(&out);
+    ExitCode::from(commands::run(&cli, source.as_deref(), &stop, out, pipe))
+}
+
+/// Is stdout a pipe into another process?
+fn is_pipe(out: &std::io::Stdout) -> bool {
+    let file = out.as_fd().try_clone_to_owned().map(File::from);
+    file.and_then(|f| f.metadata()).is_ok_and(|m| m.file_type().is_fifo())
 }

@@ -262,3 +262,35 @@ fn conformance_of_the_sandboxes_catalog() {
     let ran = Tap::new("read --source sandbox").catalog(&catalog).run();
     assert_eq!(ran.expect(0, &[]).counts()["RECORD tasks"], 1000);
 }
+
+/// A process that is killed while its pipe is full leaves no torn line: what fits into one atomic write is whole.
+#[test]
+fn a_kill_tears_no_line() {
+    let served = Served::start(&["--tasks", "20000"]);
+    let tap = Tap::new("read --source sandbox -q").config(&json!({"url": served.url, "token": "sandbox-token"}));
+    for _ in 0..5 {
+        let mut child = tap.command().stdout(Stdio::piped()).spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        let mut first = [0; 100];
+        out.read_exact(&mut first).unwrap();
+        // Nobody reads on, so the pipe fills and the tap stands in the middle of writing: what it wrote stops to grow.
+        let written = || {
+            let io = std::fs::read_to_string(format!("/proc/{}/io", child.id())).unwrap();
+            io.lines().find_map(|l| l.strip_prefix("wchar: ")).unwrap().parse::<u64>().unwrap()
+        };
+        let until = Instant::now() + Duration::from_secs(20);
+        let mut before = 0;
+        while before < 50_000 || written() != before {
+            assert!(Instant::now() < until, "the pipe does not fill");
+            before = written();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut rest = Vec::new();
+        out.read_to_end(&mut rest).unwrap();
+        assert!(rest.len() > 30_000, "the pipe was full: {}", rest.len());
+        let torn: Vec<u8> = rest.rsplit(|b| *b == b'\n').next().unwrap().to_vec();
+        assert!(torn.is_empty(), "a torn line of {} bytes", torn.len());
+    }
+}

@@ -34,10 +34,10 @@ const MAX_PAGE: u64 = 32 << 20;
 /// Pages that may wait for stdout.
 const PAGES_AHEAD: usize = 8;
 
-/// Runs a command; gives its exit code.
-pub fn run(cli: &Cli, named: Option<&str>, stop: &Arc<Stop>, out: impl Write) -> u8 {
+/// Runs a command; gives its exit code. `pipe` tells whether `out` is a pipe.
+pub fn run(cli: &Cli, named: Option<&str>, stop: &Arc<Stop>, out: impl Write, pipe: bool) -> u8 {
     let log = Arc::new(Log::new(cli.options.log_format, cli.options.verbose, cli.options.quiet));
-    let mut sink = Sink::new(out);
+    let mut sink = Sink::new(out, pipe);
     let done = verb(cli, named, stop, &log, &mut sink).and_then(|code| sink.flush().map(|()| code));
     match done {
         Ok(code) => code,

@@ -43,20 +43,27 @@ pub enum Message {
     End(Arc<str>),
 }
 
-/// Stdout, in large pieces.
+/// Stdout, written in whole lines.
 #[derive(Debug)]
 pub struct Sink<W: Write> {
     out: W,
     buffer: Vec<u8>,
+    /// Most bytes of one write.
+    piece: usize,
 }
+
+/// What the kernel writes to a pipe as a whole or not at all (Linux's `PIPE_BUF`): so many bytes of whole lines are
+/// never torn, not even when the process is killed. Targets refuse a torn line, and lose the state before it.
+const ATOMIC: usize = 4096;
 
 /// Written at once when more than this waits.
 const BUFFER: usize = 256 << 10;
 
 impl<W: Write> Sink<W> {
-    /// A sink over `out`.
-    pub fn new(out: W) -> Self {
-        Sink { out, buffer: Vec::with_capacity(BUFFER + (64 << 10)) }
+    /// A sink over `out`; `pipe` tells whether it is one.
+    pub fn new(out: W, pipe: bool) -> Self {
+        let piece = if pipe { ATOMIC } else { usize::MAX };
+        Sink { out, buffer: Vec::with_capacity(BUFFER + (64 << 10)), piece }
     }
 
     /// Takes whole lines.
@@ -65,7 +72,7 @@ impl<W: Write> Sink<W> {
             self.drain()?;
         }
         if lines.len() > BUFFER {
-            return write_all(&mut self.out, lines);
+            return write_all(&mut self.out, lines, self.piece);
         }
         self.buffer.extend_from_slice(lines);
         Ok(())
@@ -80,7 +87,7 @@ impl<W: Write> Sink<W> {
 
     fn drain(&mut self) -> Result<()> {
         if !self.buffer.is_empty() {
-            write_all(&mut self.out, &self.buffer)?;
+            write_all(&mut self.out, &self.buffer, self.piece)?;
             self.buffer.clear();
         }
         Ok(())
@@ -93,8 +100,19 @@ impl<W: Write> Sink<W> {
     }
 }
 
-fn write_all(out: &mut impl Write, bytes: &[u8]) -> Result<()> {
-    out.write_all(bytes).map_err(|e| closed(&e))
+/// Writes whole lines in pieces of at most `piece` bytes; a longer line is a piece of its own.
+fn write_all(out: &mut impl Write, mut lines: &[u8], piece: usize) -> Result<()> {
+    while !lines.is_empty() {
+        let window = &lines[..lines.len().min(piece)];
+        let end = match memchr::memrchr(b'\n', window) {
+            Some(last) if lines.len() > piece => last + 1,
+            None => memchr::memchr(b'\n', lines).map_or(lines.len(), |first| first + 1),
+            Some(_) => lines.len(),
+        };
+        out.write_all(&lines[..end]).map_err(|e| closed(&e))?;
+        lines = &lines[end..];
+    }
+    Ok(())
 }
 
 fn closed(error: &io::Error) -> Fault {

@@ -45,8 +45,8 @@ pub fn schema_line(stream: &str, schema: &Json, keys: &[String], cursor: Option<
     line
 }
 
-/// Seconds that what was written may wait for more.
-const IDLE: Duration = Duration::from_secs(1);
+/// What was written waits no longer than this for more; nor does a signal wait to be seen.
+const IDLE: Duration = Duration::from_millis(250);
 /// After a signal, the threads that read get so long to end by themselves.
 const GRACE: Duration = Duration::from_secs(2);
 

@@ -11,7 +11,9 @@
 mod call;
 mod eval;
 mod filter;
+mod lex;
 mod literal;
+mod names;
 mod parse;
 mod value;
 
@@ -90,7 +92,7 @@ impl Template {
 
     /// Every name that the template does not bind itself and that is no function.
     pub fn free_names(&self) -> BTreeSet<String> {
-        let mut names = eval::FreeNames::default();
+        let mut names = names::FreeNames::default();
         names.body(&self.body);
         names.free.retain(|n| !call::is_global(n));
         names.free
@@ -98,7 +100,7 @@ impl Template {
 
     /// Which entries of the variable `name` are read, when that can be told; `None` when all of it may be.
     pub fn entries_of(&self, name: &str) -> Option<BTreeSet<String>> {
-        let mut names = eval::FreeNames::watching(name);
+        let mut names = names::FreeNames::watching(name);
         names.body(&self.body);
         (!names.whole).then_some(names.entries)
     }

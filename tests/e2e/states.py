@@ -35,7 +35,7 @@ def main():
                 different = {json.dumps(said[n]["value"], sort_keys=True) for n in places}
                 checks.ok(f"{name}: the run ends with 0 and made all edits", code == 0 and sandbox.stats()["edits"] == EDITS, f"exit code {code}")
                 truth = {stream: sandbox.all(stream) for stream in STREAMS}
-                checks.ok(f"{name}: it says often where it is", len(different) >= 10, f"{len(places)} STATEs, {len(different)} of them different")
+                checks.ok(f"{name}: it says often where it is", len(different) >= 5, f"{len(places)} STATEs, {len(different)} of them different")
                 bad, most = [], 0
                 for n in places:
                     state.write_text(json.dumps(said[n]["value"]))

@@ -1,0 +1,195 @@
+//! Writes a record anew where the wire rules ask for it.
+//!
+//! Comes in: the scanner at a record, and its schema's tree. Goes out: the record's bytes, changed as little as
+//! possible. Called by [`super::Wire::rewrite`].
+
+use time::OffsetDateTime;
+
+use super::{Node, Object, Shape, clean, is_date, is_int64, is_utc};
+use crate::scan::{Kind, Number, Scan, Scanner, Text};
+use crate::timefmt;
+
+/// Writes a record anew.
+pub(super) struct Writer<'o> {
+    pub(super) out: &'o mut Vec<u8>,
+    /// Values that did not fit.
+    pub(super) nulled: u32,
+}
+
+impl Writer<'_> {
+    fn null(&mut self) {
+        self.out.extend_from_slice(b"null");
+        self.nulled += 1;
+    }
+
+    pub(super) fn value(&mut self, node: &Node, scanner: &mut Scanner<'_>) -> Scan<()> {
+        match (&node.shape, scanner.peek()?) {
+            (_, Kind::Null) => {
+                scanner.null()?;
+                self.out.extend_from_slice(b"null");
+            }
+            (Shape::Object(object), Kind::Object) => self.object(object, scanner)?,
+            (Shape::Array(item), Kind::Array) => {
+                scanner.enter()?;
+                self.out.push(b'[');
+                let mut first = true;
+                let mut index = 0;
+                while scanner.element(&mut first)? {
+                    if index > 0 {
+                        self.out.push(b',');
+                    }
+                    index += 1;
+                    self.value(item, scanner)?;
+                }
+                self.out.push(b']');
+            }
+            (Shape::DateTime, Kind::String) => {
+                let text = scanner.string()?;
+                match if is_utc(text.raw) { None } else { Some(timefmt::parse_iso(&text.value())) } {
+                    None => self.text(&text),
+                    Some(Some(t)) => self.string(&timefmt::rfc3339(t)),
+                    Some(None) => self.null(),
+                }
+            }
+            (Shape::Date, Kind::String) => {
+                let text = scanner.string()?;
+                let whole = timefmt::parse_iso(&text.value()).map(OffsetDateTime::date);
+                match (is_date(text.raw), whole) {
+                    (true, _) => self.text(&text),
+                    (false, Some(date)) => self.string(&date.to_string()),
+                    (false, None) => self.null(),
+                }
+            }
+            (Shape::String | Shape::Mixed, Kind::String) => {
+                let text = scanner.string()?;
+                self.text(&text);
+            }
+            (Shape::Integer, Kind::Number) => {
+                let number = scanner.number()?;
+                match whole(&number) {
+                    Some(i) => self.out.extend_from_slice(i.to_string().as_bytes()),
+                    None if node.key => self.out.extend_from_slice(number.raw),
+                    None => self.null(),
+                }
+            }
+            (Shape::Integer | Shape::Number, Kind::String) => {
+                // A number in quotes is that number.
+                let text = scanner.string()?.value().into_owned();
+                let mut inner = Scanner::new(text.as_bytes());
+                let number = inner.peek().ok().filter(|k| *k == Kind::Number).and_then(|_| inner.number().ok());
+                match (number, &node.shape) {
+                    (Some(n), Shape::Number) if inner.end().is_ok() => self.out.extend_from_slice(n.raw),
+                    (Some(n), _) if inner.end().is_ok() && is_int64(&n) => self.out.extend_from_slice(n.raw),
+                    _ => self.null(),
+                }
+            }
+            (Shape::Number, Kind::Number) => self.out.extend_from_slice(scanner.number()?.raw),
+            (Shape::Bool, Kind::Bool) => {
+                let text: &[u8] = if scanner.boolean()? { b"true" } else { b"false" };
+                self.out.extend_from_slice(text);
+            }
+            (Shape::String | Shape::Mixed, _) => {
+                // Announced as text: what is no text is sent as its JSON.
+                if node.key {
+                    return self.any(scanner);
+                }
+                let mut inner = Vec::new();
+                Writer { out: &mut inner, nulled: 0 }.any(scanner)?;
+                self.string(&String::from_utf8_lossy(&inner));
+            }
+            (Shape::Any, _) => self.any(scanner)?,
+            _ => {
+                scanner.skip()?;
+                self.null();
+            }
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, object: &Object, scanner: &mut Scanner<'_>) -> Scan<()> {
+        scanner.enter()?;
+        self.out.push(b'{');
+        let (mut first, mut hint, mut written) = (true, 0, 0);
+        while let Some(key) = scanner.key(&mut first)? {
+            let prop = object.find(&key, &mut hint);
+            if !prop.map_or(object.open, |p| p.selected) {
+                scanner.skip()?;
+                continue;
+            }
+            if written > 0 {
+                self.out.push(b',');
+            }
+            written += 1;
+            match prop.and_then(|p| p.sent_as.as_deref()) {
+                Some(name) => self.string(name),
+                None => self.text(&key),
+            }
+            self.out.push(b':');
+            match prop {
+                Some(prop) => self.value(&prop.node, scanner)?,
+                None => self.any(scanner)?,
+            }
+        }
+        self.out.push(b'}');
+        Ok(())
+    }
+
+    fn any(&mut self, scanner: &mut Scanner<'_>) -> Scan<()> {
+        match scanner.peek()? {
+            Kind::Object => self.object(&Object { props: Vec::new(), open: true }, scanner)?,
+            Kind::Array => {
+                scanner.enter()?;
+                self.out.push(b'[');
+                let mut first = true;
+                let mut index = 0;
+                while scanner.element(&mut first)? {
+                    if index > 0 {
+                        self.out.push(b',');
+                    }
+                    index += 1;
+                    self.any(scanner)?;
+                }
+                self.out.push(b']');
+            }
+            Kind::String => {
+                let text = scanner.string()?;
+                self.text(&text);
+            }
+            _ => {
+                let start = scanner.at();
+                scanner.skip()?;
+                self.out.extend_from_slice(scanner.slice(start..scanner.at()));
+            }
+        }
+        Ok(())
+    }
+
+    /// A text as it was, or without what targets choke on.
+    fn text(&mut self, text: &Text<'_>) {
+        if text.escaped && !clean(text) {
+            let value = text.value().replace('\0', "");
+            self.string(&value);
+        } else {
+            self.out.push(b'"');
+            self.out.extend_from_slice(text.raw);
+            self.out.push(b'"');
+        }
+    }
+
+    fn string(&mut self, text: &str) {
+        // Writing to a Vec cannot fail.
+        let _ = serde_json::to_writer(&mut *self.out, text);
+    }
+}
+
+/// The 64-bit integer that a number is, `5.0` and `5e2` included.
+fn whole(number: &Number<'_>) -> Option<i64> {
+    let text = std::str::from_utf8(number.raw).ok()?;
+    if number.integer {
+        return text.parse().ok();
+    }
+    let f: f64 = text.parse().ok()?;
+    // Only what a float holds exactly.
+    #[allow(clippy::cast_possible_truncation)]
+    (f.fract() == 0.0 && f.abs() < 9_007_199_254_740_992.0).then_some(f as i64)
+}

@@ -1,0 +1,102 @@
+//! ISO-8601 times as texts, without a format.
+//!
+//! Comes in: an ISO text, or a time. Goes out: a time, or its text. Called by templates and by the wire rules.
+
+use std::fmt::Write as _;
+
+use time::{Date, Month, OffsetDateTime, UtcOffset};
+
+use super::{offset, offset_text};
+
+/// Python's `isoformat(sep)`: microseconds only when there are some, the offset with a colon.
+pub fn isoformat(t: OffsetDateTime, separator: char) -> String {
+    let mut out = format!(
+        "{:04}-{:02}-{:02}{separator}{:02}:{:02}:{:02}",
+        t.year(),
+        u8::from(t.month()),
+        t.day(),
+        t.hour(),
+        t.minute(),
+        t.second()
+    );
+    if t.microsecond() > 0 {
+        let _ = write!(out, ".{:06}", t.microsecond());
+    }
+    out + &offset_text(t.offset(), ":")
+}
+
+/// RFC 3339 in UTC with `Z`, the form that every warehouse reads alike.
+pub fn rfc3339(t: OffsetDateTime) -> String {
+    let text = isoformat(t.to_offset(UtcOffset::UTC), 'T');
+    text.strip_suffix("+00:00").map_or(text.clone(), |t| format!("{t}Z"))
+}
+
+/// Reads an ISO-8601 date or date-time leniently, as the reference's `str_to_datetime` does.
+pub fn parse_iso(text: &str) -> Option<OffsetDateTime> {
+    let text = text.trim();
+    let bytes = text.as_bytes();
+    let number = |range: std::ops::Range<usize>| -> Option<u32> {
+        text.get(range).filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()
+    };
+    let year = i32::try_from(number(0..4)?).ok()?;
+    let dashed = bytes.get(4) == Some(&b'-');
+    let at = if dashed { 5 } else { 4 };
+    let (date, used) = if bytes.get(at) == Some(&b'W') {
+        let week = number(at + 1..at + 3)?;
+        let day_at = at + 3 + usize::from(dashed);
+        let day = if bytes.get(at + 3).is_some_and(|b| if dashed { *b == b'-' } else { b.is_ascii_digit() }) {
+            number(day_at..day_at + 1)
+        } else {
+            None
+        };
+        let weekday = time::Weekday::Monday.nth_next(u8::try_from(day.unwrap_or(1)).ok()?.checked_sub(1)?);
+        let used = if day.is_some() { day_at + 1 } else { at + 3 };
+        (Date::from_iso_week_date(year, u8::try_from(week).ok()?, weekday).ok()?, used)
+    } else {
+        let calendar = |month: u32, day: u32| {
+            Date::from_calendar_date(year, Month::try_from(u8::try_from(month).ok()?).ok()?, u8::try_from(day).ok()?)
+                .ok()
+        };
+        let month = number(at..at + 2);
+        let day_at = at + 2 + usize::from(dashed);
+        let day = if dashed && bytes.get(7) != Some(&b'-') { None } else { number(day_at..day_at + 2) };
+        match (month, day) {
+            (Some(month), Some(day)) => (calendar(month, day)?, day_at + 2),
+            (Some(month), None) if dashed => (calendar(month, 1)?, 7),
+            (None, _) if bytes.len() == 4 => (calendar(1, 1)?, 4),
+            _ => return None,
+        }
+    };
+    if used >= bytes.len() {
+        return Some(date.midnight().assume_utc());
+    }
+    // Any one character may part date and time.
+    let separator = text[used..].chars().next()?;
+    let clock = &text[used + separator.len_utf8()..];
+    let zone = clock.find(['Z', 'z', '+', '-']).unwrap_or(clock.len());
+    let (clock, zone) = clock.split_at(zone);
+    let seconds = if zone.is_empty() || zone == "z" {
+        0
+    } else {
+        let (seconds, rest) = offset(zone, false)?;
+        rest.is_empty().then_some(seconds)?
+    };
+    let (whole, fraction) = clock.trim_end().split_once(['.', ',']).unwrap_or((clock.trim_end(), ""));
+    let compact: String = whole.chars().filter(|c| *c != ':').collect();
+    if !compact.bytes().all(|b| b.is_ascii_digit()) || ![2, 4, 6].contains(&compact.len()) {
+        return None;
+    }
+    let two = |i: usize| compact.get(i..i + 2).map_or(Some(0), |d| d.parse::<u8>().ok());
+    let (hour, minute, second) = (two(0)?, two(2)?, two(4)?);
+    let micros = if fraction.is_empty() {
+        0
+    } else {
+        let digits: String = fraction.chars().chain("000000".chars()).take(6).collect();
+        fraction.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u32>().ok()).flatten()?
+    };
+    let offset = UtcOffset::from_whole_seconds(seconds).ok()?;
+    if (hour, minute, second, micros) == (24, 0, 0, 0) {
+        return Some(date.next_day()?.midnight().assume_offset(offset));
+    }
+    Some(date.with_hms_micro(hour, minute, second, micros).ok()?.assume_offset(offset))
+}
