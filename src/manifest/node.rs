@@ -113,7 +113,7 @@ pub fn parse_yaml(text: &str, file: &str) -> Result<Node> {
     let options = serde_saphyr::options! {
         strict_booleans: true,
         budget: serde_saphyr::budget! {
-            max_nodes: 2_000_000,
+            max_nodes: 400_000,
             max_depth: 200,
             max_anchors: 10_000,
             max_aliases: 50_000,

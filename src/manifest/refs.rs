@@ -10,7 +10,7 @@ use super::node::{Kind, Node, Place};
 use crate::fault::Result;
 
 /// Nodes that references may expand to: a bomb ends here.
-const MAX_NODES: usize = 3_000_000;
+const MAX_NODES: usize = 1_000_000;
 /// Deepest nesting of a resolved manifest.
 const MAX_DEPTH: usize = 250;
 
