@@ -383,3 +383,40 @@ fn unescape(raw: &str) -> String {
     out.push_str(rest);
     out
 }
+
+/// The JSON of bytes that the scanner accepts; a lone surrogate, which `serde_json` refuses, becomes U+FFFD.
+pub fn json(bytes: &[u8]) -> serde_json::Result<serde_json::Value> {
+    serde_json::from_slice(bytes).or_else(|error| match without_lone_surrogates(bytes) {
+        Some(mended) => serde_json::from_slice(&mended),
+        None => Err(error),
+    })
+}
+
+/// The bytes with every lone surrogate replaced; nothing when there is none.
+fn without_lone_surrogates(bytes: &[u8]) -> Option<Vec<u8>> {
+    let unit = |at: usize| {
+        let hex = bytes.get(at..at + 6).filter(|e| e.starts_with(b"\\u"))?;
+        u16::from_str_radix(std::str::from_utf8(&hex[2..]).ok()?, 16).ok()
+    };
+    let mut out = bytes.to_vec();
+    let mut found = false;
+    let mut at = 0;
+    while at < bytes.len() {
+        at += match (bytes[at], unit(at)) {
+            (b'\\', Some(high))
+                if (0xd800..0xdc00).contains(&high)
+                    && unit(at + 6).is_some_and(|low| (0xdc00..0xe000).contains(&low)) =>
+            {
+                12
+            }
+            (b'\\', Some(lone)) if (0xd800..0xe000).contains(&lone) => {
+                out[at + 2..at + 6].copy_from_slice(b"fffd");
+                found = true;
+                6
+            }
+            (b'\\', _) => 2,
+            _ => 1,
+        };
+    }
+    found.then_some(out)
+}

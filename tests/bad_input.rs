@@ -327,6 +327,7 @@ fn templates_cannot_build_what_never_ends() {
         "{% set x = {} %}{% set _ = x.update({'a': x}) %}{{ x }}",
         "{{ 'x' * 99999999999 }}",
         "{{ 10 ** 100000 }}",
+        "{{ 'a' | center(70000) | batch(100000000000000, 1) | list }}",
         "{% for a in 'x' * 9999 %}{% for b in 'x' * 9999 %}{% endfor %}{% endfor %}",
     ] {
         let fields = json!({"transformations": [{"type": "AddFields", "fields": [{"path": ["x"], "value": value}]}]});
@@ -335,4 +336,135 @@ fn templates_cannot_build_what_never_ends() {
         let ran = Tap::new("read").source(&manifest).config(&json!({"url": vendor.url})).run();
         ran.expect(40, &["the template failed", "transformations[0].fields[0].value"]);
     }
+}
+
+#[test]
+fn templates_of_any_length_end_in_a_fault() {
+    for value in [
+        format!("{{{{ 'a'{} }}}}", "|upper".repeat(20_000)),
+        format!("{{{{ record{} }}}}", ".a".repeat(20_000)),
+        format!("{{{{ 1{} }}}}", "+1".repeat(20_000)),
+    ] {
+        let fields = json!({"transformations": [{"type": "AddFields", "fields": [{"path": ["x"], "value": value}]}]});
+        let manifest = items(&json!({"id": {"type": "integer"}}), &fields, &json!({}));
+        refused(
+            &Tap::new("read").source(&manifest).config(&json!({"url": "http://127.0.0.1:9"})).run(),
+            &["the expression is too long"],
+        );
+    }
+}
+
+#[test]
+fn a_window_that_failed_is_read_again_though_windows_touch() {
+    // With a step of one granule the second day touches the first run's starting point; the first day failed.
+    let cursor = json!({"incremental_sync": {
+        "type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": "%Y-%m-%d", "start_datetime": "2024-01-01",
+        "end_datetime": "2024-01-03", "step": "P1D", "cursor_granularity": "P1D",
+        "start_time_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "from"},
+    }});
+    let day = |n: u32| json!({"path": "/items", "query": {"from": format!("2024-01-0{n}")}, "replies": [{"status": 200, "json": {"data": [{"id": n, "at": format!("2024-01-0{n}")}]}}]});
+    let broken = json!({"path": "/items", "query": {"from": "2024-01-01"}, "replies": [{"status": 400, "json": {}}]});
+    let manifest = items(&json!({"id": {"type": "integer"}, "at": {"type": "string"}}), &cursor, &json!({}));
+    let run = |first: &Json, state: Option<&Json>| {
+        let vendor = Vendor::start(&json!({"routes": [first, day(2), day(3)]}));
+        let tap = Tap::new("read").source(&manifest).config(&json!({"url": vendor.url}));
+        state.map_or(tap.run(), |s| {
+            Tap::new("read").source(&manifest).config(&json!({"url": vendor.url})).state(s).run()
+        })
+    };
+    let failed = run(&broken, None);
+    failed.expect(40, &["HTTP Status Code: 400"]);
+    for message in failed.messages().iter().filter(|m| m["type"] == "STATE") {
+        assert_eq!(message["value"]["bookmarks"]["items"]["at"], "2024-01-01");
+    }
+    let again = run(&day(1), Some(&failed.state()));
+    let ids: Vec<Json> = again.expect(0, &[]).records("items").iter().map(|r| r["id"].clone()).collect();
+    assert_eq!(ids, [json!(1), json!(2)], "the day that failed is read again");
+    assert_eq!(again.state()["bookmarks"]["items"]["at"], "2024-01-02");
+}
+
+#[test]
+fn a_cut_emoji_or_a_byte_order_mark_does_not_end_the_pages() {
+    let paging = |value: &str| {
+        json!({"paginator": {
+            "type": "DefaultPaginator", "pagination_strategy": {"type": "CursorPagination", "cursor_value": value},
+            "page_token_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "t"},
+        }})
+    };
+    let page = |bom: &str, id: u32, next: &str| json!({"status": 200, "headers": {}, "text": format!("{bom}{{\"data\": [{{\"id\": {id}, \"x\": \"\\ud83d\"}}], \"meta\": {{\"note\": \"\\ud83d\", \"next\": \"{next}\"}}}}")});
+    for value in [
+        "{{ response['meta']['next'] }}",
+        "{% set r = response %}{{ r['meta']['next'] }}",
+        "{{ last_record['id'] if last_record['id'] < 2 }}",
+    ] {
+        for bom in ["", "\u{feff}"] {
+            let vendor = Vendor::of_items(json!([page(bom, 1, "a"), page(bom, 2, "")]));
+            let fields = json!({"transformations": [{"type": "AddFields", "fields": [{"path": ["y"], "value": "z"}]}]});
+            let manifest = items(&json!({"id": {"type": "integer"}}), &fields, &paging(value));
+            let ran = Tap::new("read").source(&manifest).config(&json!({"url": vendor.url})).run();
+            assert_eq!(ran.expect(0, &[]).records("items").len(), 2, "{value} {bom:?}");
+        }
+    }
+}
+
+#[test]
+fn what_the_vendor_says_does_not_decide_where_credentials_go() {
+    let thief = Vendor::of_items(json!([{"status": 200, "json": {"data": []}}]));
+    let retriever = json!({
+        "requester": {
+            "url_base": "{{ next_page_token['next_page_token'] if next_page_token else config['url'] }}",
+            "authenticator": {"type": "BearerAuthenticator", "api_token": "t0ken"},
+        },
+        "paginator": {"type": "DefaultPaginator", "pagination_strategy": {"type": "CursorPagination", "cursor_value": "{{ response['next'] }}"}},
+    });
+    let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": [{"id": 1}], "next": thief.url}}]));
+    let manifest = items(&json!({"id": {"type": "integer"}}), &json!({}), &retriever);
+    let ran = Tap::new("read").source(&manifest).config(&json!({"url": vendor.url})).run();
+    ran.expect(40, &["is not the manifest's own", "allowed_hosts"]);
+    assert!(thief.asked().is_empty());
+    let host = thief.url.strip_prefix("http://").unwrap();
+    let config = json!({"url": vendor.url, "dripfeed": {"allowed_hosts": [host]}});
+    Tap::new("read").source(&manifest).config(&config).run().expect(0, &[]);
+    assert_eq!(thief.asked().len(), 1, "a host that the config names may be asked");
+}
+
+#[test]
+fn a_redirect_on_the_same_host_is_followed() {
+    let vendor = Vendor::start(&json!({"routes": [
+        {"path": "/", "replies": [{"status": 302, "headers": {"Location": "/items?x=1"}, "text": ""}]},
+        {"path": "/items", "replies": [{"status": 200, "json": {"data": [{"id": 1}]}}]},
+    ]}));
+    let manifest = items(&json!({"id": {"type": "integer"}}), &json!({}), &json!({"requester": {"path": ""}}));
+    let ran = Tap::new("read").source(&manifest).config(&json!({"url": vendor.url})).run();
+    assert_eq!(ran.expect(0, &[]).records("items").len(), 1);
+}
+
+#[test]
+fn a_check_ends_on_a_signal_though_the_vendor_hangs() {
+    let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": []}, "pause_ms": 60_000}]));
+    let tap = Tap::new("check").source(&plain()).config(&json!({"url": vendor.url}));
+    let mut child = tap.command().spawn().unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let connected = || {
+        std::fs::read_dir(format!("/proc/{}/fd", child.id()))
+            .unwrap()
+            .filter(|f| {
+                std::fs::read_link(f.as_ref().unwrap().path()).is_ok_and(|l| l.to_string_lossy().starts_with("socket"))
+            })
+            .count()
+            > 0
+    };
+    while !connected() {
+        assert!(std::time::Instant::now() < until);
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(std::time::Instant::now() < until, "it does not end");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    };
+    assert_eq!(status.code(), Some(143));
 }

@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cursor", &["plan", "manifest", "fault", "timefmt", "pyjson"]),
     ("extract", &["plan", "manifest", "fault", "scan"]),
     ("shape", &["plan", "manifest", "fault", "scan", "timefmt"]),
-    ("fetch", &["plan", "manifest", "fault", "stop", "jinja", "pyjson"]),
+    ("fetch", &["plan", "manifest", "fault", "scan", "stop", "jinja", "pyjson"]),
     ("state", &["fault"]),
     ("emit", &["fault", "state", "stop", "shape"]),
     (

@@ -257,3 +257,24 @@ fn fields_are_selected_down_to_nested_ones_and_automatic_wins() {
         Tap::new("").source(&manifest).config(&config).file("--properties", "p.json", &catalog.to_string()).run();
     assert_eq!(properties_flag.records("items").len(), 1);
 }
+
+#[test]
+fn keys_keep_their_names_and_types() {
+    let properties = json!({"id": {"type": "string"}, "ID": {"type": ["string", "integer"]}});
+    let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": [{"id": "a", "ID": 2}]}}]));
+    let manifest = items(&properties, &json!({"primary_key": "ID"}), &json!({}));
+    let ran = Tap::new("read").source(&manifest).config(&json!({"url": vendor.url})).run();
+    let schema = ran.expect(0, &[]).schema("items");
+    assert_eq!(schema["properties"]["ID"], json!({"type": ["string", "integer"]}), "{schema}");
+    assert_eq!(ran.records("items")[0]["ID"], 2);
+    assert!(schema["properties"].get("id").is_none(), "the twin of a key gets another name");
+}
+
+#[test]
+fn a_full_refresh_keeps_the_bookmarks_of_others() {
+    let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": []}}]));
+    let state = json!({"bookmarks": {"other": {"x": 1}, "items": {"old": 1}}});
+    let manifest = items(&schema(), &json!({}), &json!({}));
+    let ran = Tap::new("read --full-refresh").source(&manifest).config(&json!({"url": vendor.url})).state(&state).run();
+    assert_eq!(ran.expect(0, &[]).state()["bookmarks"], json!({"other": {"x": 1}}));
+}

@@ -31,6 +31,8 @@ use crate::stop::Stop;
 
 /// Largest page when the config says nothing, in bytes after decompression.
 const MAX_PAGE: u64 = 32 << 20;
+/// Stack of a thread that reads, in bytes: enough for the longest template (only what is used takes memory).
+const STACK: usize = 64 << 20;
 /// Pages that may wait for stdout.
 const PAGES_AHEAD: usize = 8;
 
@@ -61,7 +63,7 @@ fn verb<W: Write>(cli: &Cli, named: Option<&str>, stop: &Arc<Stop>, log: &Arc<Lo
     }
     match &cli.verb {
         Some(Verb::Spec) => spec(options, named, sink).map(done),
-        Some(Verb::Check) => check(options, named, stop, log).map(done),
+        Some(Verb::Check) => check_within(options, named, stop, log).map(done),
         Some(Verb::Discover) => discover(options, named, log, sink).map(done),
         Some(Verb::Read) => read(options, named, stop, log, sink),
         Some(Verb::Sources) => sources(options, named, sink).map(done),
@@ -96,7 +98,7 @@ fn verb<W: Write>(cli: &Cli, named: Option<&str>, stop: &Arc<Stop>, log: &Arc<Lo
         }
         // The Singer flag form. Discovery and test win over a sync, whatever else is passed.
         None if options.discover => discover(options, named, log, sink).map(done),
-        None if options.test.is_some() => check(options, named, stop, log).map(done),
+        None if options.test.is_some() => check_within(options, named, stop, log).map(done),
         None if options.config.is_empty() && options.source.is_none() && named.is_none() => {
             let help = Cli::command().render_help().ansi().to_string();
             log.line(Level::Error, &format!("say what to do\n\n{help}"));
@@ -264,10 +266,13 @@ fn listener(log: Arc<Log>) -> Listener {
     Arc::new(move |event| match event {
         Event::Answered { request, status, took, bytes } => {
             if log.shows(Level::Debug) {
-                let address = &request.url;
                 log.line(
                     Level::Debug,
-                    &format!("{} {address}: HTTP {status}, {bytes} bytes, {} ms", request.method, took.as_millis()),
+                    &format!(
+                        "{}: HTTP {status}, {bytes} bytes, {} ms",
+                        crate::fetch::shown_with_query(request),
+                        took.as_millis()
+                    ),
                 );
             }
         }
@@ -320,6 +325,22 @@ impl Taker for FirstRecord {
 
     fn last_record(&self) -> Option<Json> {
         None
+    }
+}
+
+/// Checks on a thread of its own, so that a signal ends it though the vendor hangs.
+fn check_within(options: &Options, named: Option<&str>, stop: &Arc<Stop>, log: &Arc<Log>) -> Result<()> {
+    let (sender, answer) = std::sync::mpsc::channel();
+    let (options, named, stop_there, log) = (options.clone(), named.map(str::to_owned), stop.clone(), log.clone());
+    std::thread::spawn(move || drop(sender.send(check(&options, named.as_deref(), &stop_there, &log))));
+    loop {
+        match answer.recv_timeout(std::time::Duration::from_millis(100)) {
+            Ok(result) => return result,
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+                return Err(Fault::bug("the check ended without a result"));
+            }
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => stop.check()?,
+        }
     }
 }
 
@@ -401,9 +422,12 @@ fn read<W: Write>(
         plan.stream(stream)?;
     }
     let chosen = chosen(options, &loaded)?;
-    let mut doc = match (&options.state, options.full_refresh) {
-        (Some(path), false) => StateDoc::read(path, &plan.source, plan.filters(), &options.reset)?,
-        _ => StateDoc::new(&plan.source, plan.filters()),
+    // Streams that are not read keep their bookmarks, also when those that are start anew.
+    let reset =
+        if options.full_refresh { chosen.iter().map(|c| c.stream.clone()).collect() } else { options.reset.clone() };
+    let mut doc = match &options.state {
+        Some(path) => StateDoc::read(path, &plan.source, plan.filters(), &reset)?,
+        None => StateDoc::new(&plan.source, plan.filters()),
     };
     if chosen.is_empty() {
         log.line(Level::Warning, "no stream is selected: nothing to read");
@@ -423,10 +447,11 @@ fn read<W: Write>(
     let (sender, messages) = sync_channel(PAGES_AHEAD);
     let run = Arc::new(Run::new(shared.clone(), jobs)?);
     let threads = plan.concurrency;
-    let workers: Vec<_> = (0..threads)
+    let workers: std::io::Result<Vec<_>> = (0..threads)
         .map(|_| {
             let (run, stop, sender) = (run.clone(), stop.clone(), sender.clone());
-            std::thread::spawn(move || {
+            let thread = std::thread::Builder::new().stack_size(STACK);
+            thread.spawn(move || {
                 // A bug in one thread must not hang the others: they stop, and the run says so.
                 if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.work(sender))).is_err() {
                     stop.ask(Kind::Bug);
@@ -434,6 +459,7 @@ fn read<W: Write>(
             })
         })
         .collect();
+    let workers = workers.map_err(|e| Fault::local("cannot start a thread", &e))?;
     drop(sender);
     let written = singer::drain(&messages, sink, &mut doc, stop);
     if let Err(fault) = &written {

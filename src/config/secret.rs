@@ -34,7 +34,10 @@ impl Secrets {
     pub fn hide(&self, text: &str) -> String {
         let mut out = text.to_owned();
         for secret in &self.0 {
-            for form in [secret.clone(), crate::jinja::quote_plus(secret)] {
+            let quoted = crate::jinja::quote_plus(secret);
+            let json = serde_json::Value::String(secret.clone()).to_string();
+            let spaced = quoted.replace('+', "%20");
+            for form in [secret.clone(), requoted(secret), quoted, spaced, json.trim_matches('"').to_owned()] {
                 if out.contains(&form) {
                     out = out.replace(&form, "****");
                 }
@@ -45,13 +48,14 @@ impl Secrets {
 
     /// Adds every value that `schema` marks `airbyte_secret`.
     pub fn add_marked(&mut self, config: &Json, schema: &Json) {
-        if schema["airbyte_secret"] == Json::Bool(true)
-            && let Some(text) = config.as_str()
-        {
-            self.add(text);
+        if schema["airbyte_secret"] == Json::Bool(true) && !config.is_null() {
+            self.add(config.as_str().unwrap_or(&config.to_string()));
         }
         for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
             self.add_marked(&config[name.as_str()], inner);
+        }
+        for item in config.as_array().into_iter().flatten() {
+            self.add_marked(item, &schema["items"]);
         }
         for choice in ["oneOf", "anyOf", "allOf"] {
             for inner in schema[choice].as_array().into_iter().flatten() {
@@ -59,6 +63,12 @@ impl Secrets {
             }
         }
     }
+}
+
+/// A text as it stands in a path: what a URL cannot hold is percent-encoded, its delimiters are not.
+fn requoted(text: &str) -> String {
+    let keep = |b: u8| b.is_ascii_alphanumeric() || b"-._~!#$&'()*+,/:;=?@[]%".contains(&b);
+    text.bytes().map(|b| if keep(b) { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// Replaces every `env:NAME` and `file:PATH` in the config; their values are secrets.

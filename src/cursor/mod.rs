@@ -176,7 +176,12 @@ impl CursorPlan {
         for ours in ["state_type", "slices", "legacy", "replication_key", "replication_key_value"] {
             kept.shift_remove(ours);
         }
-        Ok(Cursor { previous: ranges.list.first().map(|r| r.newest.unwrap_or(r.start)), ranges, kept })
+        Ok(Cursor {
+            previous: ranges.list.first().map(|r| r.newest.unwrap_or(r.start)),
+            ranges,
+            open: Vec::new(),
+            kept,
+        })
     }
 
     fn unreadable(&self) -> Fault {
@@ -236,12 +241,14 @@ impl CursorPlan {
 pub struct Cursor {
     ranges: Ranges,
     previous: Option<OffsetDateTime>,
+    /// Windows that are not read yet.
+    open: Vec<Window>,
     kept: Map<String, Json>,
 }
 
 impl Cursor {
     /// What is still to be read, oldest first.
-    pub fn windows(&self, plan: &CursorPlan) -> Vec<Window> {
+    pub fn windows(&mut self, plan: &CursorPlan) -> Vec<Window> {
         let mut out = Vec::new();
         let list = &self.ranges.list;
         let (Some(first), Some(last)) = (list.first(), list.last()) else { return out };
@@ -260,6 +267,7 @@ impl Cursor {
             window.start = plan.format.parse(&plan.write(window.start)).unwrap_or(window.start);
             window.end = plan.format.parse(&plan.write(window.end)).unwrap_or(window.end);
         }
+        self.open.clone_from(&out);
         out
     }
 
@@ -271,13 +279,18 @@ impl Cursor {
 
     /// A window was read wholly; `newest` is the highest cursor value seen in it.
     pub fn close(&mut self, plan: &CursorPlan, window: &Window, newest: Option<OffsetDateTime>) {
+        if let Some(at) = self.open.iter().position(|open| open == window) {
+            self.open.remove(at);
+        }
         self.ranges.add(Range { start: window.start, end: window.end, newest }, plan.merge_gap());
     }
 
-    /// The point up to which everything was read.
+    /// The point up to which everything was read: never past the start of a window that is still open or failed, also
+    /// where the granularity makes ranges touch that are none (a step of one granule). The reference loses such a window.
     pub fn position(&self) -> Option<OffsetDateTime> {
         let first = self.ranges.list.first()?;
         let now = first.newest.unwrap_or(first.start);
+        let now = self.open.iter().map(|w| w.start).fold(now, OffsetDateTime::min);
         Some(self.previous.map_or(now, |p| p.max(now)))
     }
 

@@ -297,18 +297,24 @@ impl Fetcher {
 
     /// One exchange, redirects on the same origin included.
     fn once(&self, request: &Prepared) -> std::result::Result<Reply, Trouble> {
-        let mut url = request.url.clone();
+        let mut request = request.clone();
+        let first = request.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let reply = self.exchange(request, &url)?;
+            let reply = self.exchange(&request)?;
             let location = reply.header("location").filter(|_| matches!(reply.status, 301 | 302 | 303 | 307 | 308));
             let Some(location) = location else { return Ok(reply) };
-            let base = url.rsplit_once('/').map_or(url.as_str(), |(b, _)| b);
-            url = join(base, location);
-            self.check_host(&url, &request.origin).map_err(|f| {
+            request.url = redirected(&request.url, location);
+            // As browsers and `requests` do: what was a POST goes on as a GET without a body.
+            if reply.status == 303 || matches!(reply.status, 301 | 302) && request.method == "POST" {
+                request.method = "GET".into();
+                request.body = None;
+            }
+            self.check_host(&request.url, &request.origin).map_err(|f| {
                 Trouble::Final(Fault { message: format!("a redirect was not followed: {}", f.message), ..f })
             })?;
         }
-        Err(Trouble::Final(Fault::data(format!("more than {MAX_REDIRECTS} redirects in a row: {}", shown(request)))))
+        request.url = first;
+        Err(Trouble::Final(Fault::data(format!("more than {MAX_REDIRECTS} redirects in a row: {}", shown(&request)))))
     }
 
     /// Refuses an address at which the credentials have no business.
@@ -326,11 +332,20 @@ impl Fetcher {
         .hint(format!("if this is right, add \"{host}\" to dripfeed.allowed_hosts in the config")))
     }
 
-    fn exchange(&self, request: &Prepared, url: &str) -> std::result::Result<Reply, Trouble> {
+    fn exchange(&self, request: &Prepared) -> std::result::Result<Reply, Trouble> {
         let started = std::time::Instant::now();
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let mut builder = Request::builder().method(request.method.as_str()).uri(url);
+        let mut builder = Request::builder().method(request.method.as_str()).uri(&request.url);
         for (name, value) in &request.headers {
+            if !value.bytes().all(|b| (b' '..=b'~').contains(&b) || b == b'\t') {
+                let fault = Fault::data(format!(
+                    "the header `{name}` has characters that no header can hold ({})",
+                    shown(request)
+                ));
+                return Err(Trouble::Final(
+                    fault.hint("check the value in the config: a line break or an accent may have slipped in"),
+                ));
+            }
             builder = builder.header(name, value);
         }
         if let Some(content_type) = request.body.as_ref().and_then(|b| b.content_type)
@@ -346,7 +361,7 @@ impl Fetcher {
                 if request.method == "GET" {
                     // A GET may carry a body (search APIs), which ureq sends only when told to.
                     let built = builder.body(()).map_err(|e| bad(&e))?;
-                    let mut get = self.agent.get(url);
+                    let mut get = self.agent.get(&request.url);
                     if let Some(headers) = get.headers_mut() {
                         *headers = built.headers().clone();
                     }
@@ -373,6 +388,10 @@ impl Fetcher {
                     .hint("ask for smaller pages, or raise dripfeed.max_page_bytes"),
             ));
         }
+        // A byte order mark is no part of the JSON.
+        if body.starts_with(b"\xef\xbb\xbf") {
+            body.drain(..3);
+        }
         let reply = Reply { status: response.status().as_u16(), headers: response.headers().clone(), body };
         (self.listener)(&Event::Answered {
             request,
@@ -382,6 +401,14 @@ impl Fetcher {
         });
         Ok(reply)
     }
+}
+
+/// Where a redirect from `url` leads: relative to its folder, or from the root of its host.
+fn redirected(url: &str, location: &str) -> String {
+    let head = url.split(['?', '#']).next().unwrap_or(url);
+    let start = head.find("://").map_or(0, |i| i + 3);
+    let folder = head[start..].rfind('/').map_or_else(|| format!("{head}/"), |i| head[..=start + i].to_owned());
+    join(&folder, location)
 }
 
 /// Why an exchange gave no answer.
@@ -413,6 +440,14 @@ pub fn shown(request: &Prepared) -> String {
         _ => address.to_owned(),
     };
     format!("{} {address}", request.method)
+}
+
+/// A request for those who asked for more: also the names of its query parameters, never their values.
+pub fn shown_with_query(request: &Prepared) -> String {
+    let query = request.url.split_once('?').map_or("", |(_, q)| q);
+    let names: Vec<&str> =
+        query.split('&').filter(|p| !p.is_empty()).map(|p| p.split('=').next().unwrap_or(p)).collect();
+    if names.is_empty() { shown(request) } else { format!("{}?{}", shown(request), names.join("=…&") + "=…") }
 }
 
 /// A number from 0 to 1, for jitter.

@@ -36,6 +36,8 @@ enum Deep {
 #[derive(Debug, Clone)]
 pub struct RequestPlan {
     base: Template,
+    /// Do config and parameters alone decide the base?
+    base_is_own: bool,
     path: Option<Template>,
     method: String,
     params: Fields,
@@ -85,8 +87,10 @@ pub fn build(def: &HttpRequester, extra: &[String]) -> Result<RequestPlan> {
         return Err(def.at.fault("only one of `request_body_data` and `request_body_json` can be given"));
     }
     let flat = |text: &Option<Text>| fields(text.as_ref(), &names);
+    let base = Template::compile(base, &names)?;
     Ok(RequestPlan {
-        base: Template::compile(base, &names)?,
+        base_is_own: !names.iter().any(|n| base.uses(n)),
+        base,
         path: path.map(|p| Template::compile(p, &names)).transpose()?,
         method,
         params: flat(&def.request_parameters)?,
@@ -196,24 +200,29 @@ impl RequestPlan {
             Some(path) => join(&base, &path),
             None => base.clone(),
         };
-        let origin = origin_of(&base).ok_or_else(|| {
-            self.base
+        // What the vendor said (in a token, a slice, a parent's record) does not decide which host gets credentials.
+        let own = Vars { slice: None, extra: None, next_page_token: None, ..*vars };
+        let named = if self.base_is_own { base.clone() } else { self.base.text(&own).unwrap_or_default() };
+        if origin_of(&base).is_none() {
+            return Err(self
+                .base
                 .at()
                 .fault("the address of the request is not a URL")
-                .hint("it must start with https:// or http://")
-        })?;
-        let own = |fields: &Fields, types| fields.eval(vars, types);
+                .hint("it must start with https:// or http://"));
+        }
+        let origin = origin_of(&named).unwrap_or_default();
+        let given = |fields: &Fields, types| fields.eval(vars, types);
         let [auth, page, slice] = added;
-        let mut params = self.fields(own(&self.params, Types::StrOrList)?)?;
-        let mut headers = self.fields(own(&self.headers, Types::Any)?)?;
+        let mut params = self.fields(given(&self.params, Types::StrOrList)?)?;
+        let mut headers = self.fields(given(&self.headers, Types::Any)?)?;
         for options in [&auth, &page, &slice] {
             self.merge(&mut params, &options.params)?;
             self.merge(&mut headers, &options.headers)?;
         }
         let mut body = None;
         if self.method != "DELETE" {
-            let data = own(&self.data, Types::StrOrList)?;
-            let json = own(&self.json, Types::Any)?;
+            let data = given(&self.data, Types::StrOrList)?;
+            let json = given(&self.json, Types::Any)?;
             let extra_data = [&auth.data, &page.data, &slice.data];
             let extra_json = [&auth.json, &page.json, &slice.json];
             body = match data {

@@ -15,6 +15,7 @@ use crate::fault::{Fault, Result};
 use crate::manifest::model::{self, Backoff, HttpResponseFilter};
 use crate::manifest::node::Text;
 use crate::plan::{self, Ground, Template, Vars};
+use crate::scan;
 
 /// What to do with an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,7 +194,7 @@ impl ErrorPlan {
         if fine && !asked && !self.looks_inside() {
             return Ok(Verdict { action: Action::Success, message: String::new(), filtered: false });
         }
-        let json: Json = serde_json::from_slice(&reply.body).unwrap_or_else(|_| json!({}));
+        let json: Json = scan::json(&reply.body).unwrap_or_else(|_| json!({}));
         let headers = reply.headers_json(false);
         let url = Json::String(url.split(['?', '#']).next().unwrap_or(url).to_owned());
         let vars =
@@ -213,7 +214,7 @@ impl ErrorPlan {
     /// How long the manifest's strategies say to wait before try number `tries` + 1; nothing when they
     /// say nothing.
     pub fn wait(&self, reply: Option<&Reply>, tries: u32, ground: &Ground) -> Result<Option<f64>> {
-        let json: Json = reply.and_then(|r| serde_json::from_slice(&r.body).ok()).unwrap_or_else(|| json!({}));
+        let json: Json = reply.and_then(|r| scan::json(&r.body).ok()).unwrap_or_else(|| json!({}));
         let headers = reply.map_or_else(|| json!({}), |r| r.headers_json(false));
         let vars = Vars { response: Some(&json), headers: Some(&headers), ..Vars::new(ground) };
         for backoff in &self.backoffs {
@@ -395,6 +396,6 @@ pub(super) fn until_date(text: &str, now: OffsetDateTime) -> Option<f64> {
 
 /// The text of a vendor's error for people, as far as it can be told.
 pub fn vendor_error(reply: &Reply) -> Option<String> {
-    let json: Json = serde_json::from_slice(&reply.body).ok()?;
+    let json: Json = scan::json(&reply.body).ok()?;
     Some(shorten(&error_text(&json, b""))).filter(|t| !t.is_empty())
 }

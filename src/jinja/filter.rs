@@ -249,7 +249,9 @@ pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>) -> Eval<V
         "attr" => attribute_of(&of, &args.need_text(0, "name")?),
         "batch" | "slice" => {
             let size = args.int(0, "linecount")?.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-            let size = size.ok_or_else(|| Error::other(format!("{name} needs a size")))?;
+            let size = size
+                .filter(|n| *n <= 100_000)
+                .ok_or_else(|| Error::other(format!("{name} needs a size that makes sense")))?;
             let items = of.items()?;
             if name == "batch" {
                 let mut rows: Vec<Vec<Value<'a>>> = items.chunks(size).map(<[_]>::to_vec).collect();
@@ -351,7 +353,7 @@ pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>) -> Eval<V
             Value::str(text().replace('\n', &format!("\n{}", " ".repeat(width))))
         }
         "center" => {
-            let width = usize::try_from(args.int(0, "width")?.unwrap_or(80).clamp(0, 1 << 16)).unwrap_or(0);
+            let width = usize::try_from(args.int(0, "width")?.unwrap_or(80).clamp(0, 1 << 15)).unwrap_or(0);
             Value::str(format!("{:^width$}", text()))
         }
         "hash" => Value::str(hash(&args, &text())?),

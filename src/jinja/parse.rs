@@ -80,6 +80,8 @@ pub(super) fn syntax(message: impl Into<String>) -> Error {
     Error::Syntax(message.into())
 }
 
+/// Most operators, filters and steps of one expression: far more than any real one has.
+const MAX_LINKS: usize = 500;
 /// Deepest nesting of expressions and blocks.
 const MAX_DEPTH: usize = 100;
 
@@ -187,11 +189,13 @@ struct Tokens {
     list: Vec<Token>,
     at: usize,
     depth: usize,
+    /// Operators, filters and steps so far: each makes the tree one deeper.
+    links: usize,
 }
 
 impl Tokens {
     fn new(list: Vec<Token>) -> Self {
-        Tokens { list, at: 0, depth: 0 }
+        Tokens { list, at: 0, depth: 0, links: 0 }
     }
 
     fn peek(&self) -> Option<&Token> {
@@ -233,6 +237,12 @@ impl Tokens {
             return Ok(name);
         }
         Err(syntax(format!("expected a name{}", self.near())))
+    }
+
+    /// Counts one more link of a chain.
+    fn link(&mut self) -> Parsed<()> {
+        self.links += 1;
+        if self.links > MAX_LINKS { Err(syntax("the expression is too long")) } else { Ok(()) }
     }
 
     fn near(&self) -> String {
@@ -285,6 +295,7 @@ impl Tokens {
         }
         let mut value = self.or()?;
         while self.take_keyword("if") {
+            self.link()?;
             let condition = self.or()?;
             let otherwise = if self.take_keyword("else") { Some(Box::new(self.expr()?)) } else { None };
             value = Expr::If(Box::new(condition), Box::new(value), otherwise);
@@ -296,6 +307,7 @@ impl Tokens {
     fn or(&mut self) -> Parsed<Expr> {
         let mut left = self.and()?;
         while self.take_keyword("or") {
+            self.link()?;
             left = Expr::Or(Box::new(left), Box::new(self.and()?));
         }
         Ok(left)
@@ -304,6 +316,7 @@ impl Tokens {
     fn and(&mut self) -> Parsed<Expr> {
         let mut left = self.not()?;
         while self.take_keyword("and") {
+            self.link()?;
             left = Expr::And(Box::new(left), Box::new(self.not()?));
         }
         Ok(left)
@@ -355,6 +368,7 @@ impl Tokens {
             } else {
                 return Ok(left);
             };
+            self.link()?;
             left = Expr::Binary(op, Box::new(left), Box::new(self.concat()?));
         }
     }
@@ -362,6 +376,7 @@ impl Tokens {
     fn concat(&mut self) -> Parsed<Expr> {
         let mut left = self.product()?;
         while self.take("~") {
+            self.link()?;
             left = Expr::Binary(Op::Concat, Box::new(left), Box::new(self.product()?));
         }
         Ok(left)
@@ -378,6 +393,7 @@ impl Tokens {
                 _ => return Ok(left),
             };
             self.at += 1;
+            self.link()?;
             left = Expr::Binary(op, Box::new(left), Box::new(self.power()?));
         }
     }
@@ -385,6 +401,7 @@ impl Tokens {
     fn power(&mut self) -> Parsed<Expr> {
         let mut left = self.unary(true)?;
         while self.take("**") {
+            self.link()?;
             left = Expr::Binary(Op::Pow, Box::new(left), Box::new(self.unary(true)?));
         }
         Ok(left)
@@ -465,6 +482,10 @@ impl Tokens {
 
     fn postfix(&mut self, mut value: Expr) -> Parsed<Expr> {
         loop {
+            if !(self.is(".") || self.is("[") || self.is("(")) {
+                return Ok(value);
+            }
+            self.link()?;
             if self.take(".") {
                 value = match self.peek().cloned() {
                     Some(Token::Name(name)) => Expr::Attr(Box::new(value), name),
@@ -474,10 +495,8 @@ impl Tokens {
                 self.at += 1;
             } else if self.take("[") {
                 value = self.subscript(value)?;
-            } else if self.is("(") {
-                value = Expr::Call(Box::new(value), self.call_args()?);
             } else {
-                return Ok(value);
+                value = Expr::Call(Box::new(value), self.call_args()?);
             }
         }
     }
@@ -531,6 +550,10 @@ impl Tokens {
 
     fn filters(&mut self, mut value: Expr) -> Parsed<Expr> {
         loop {
+            if !(self.is("|") || self.is_keyword("is") || self.is("(")) {
+                return Ok(value);
+            }
+            self.link()?;
             if self.take("|") {
                 let name = self.name()?;
                 let args = if self.is("(") { self.call_args()? } else { Args::default() };
@@ -552,10 +575,8 @@ impl Tokens {
                     Args::default()
                 };
                 value = Expr::Test(Box::new(value), name, args, negated);
-            } else if self.is("(") {
-                value = Expr::Call(Box::new(value), self.call_args()?);
             } else {
-                return Ok(value);
+                value = Expr::Call(Box::new(value), self.call_args()?);
             }
         }
     }

@@ -83,7 +83,7 @@ impl Parents for ParentReader<'_> {
         } else {
             let mut cursor = plan.begin(state, 0)?;
             let begun = cursor.clone();
-            for window in begun.windows(plan) {
+            for window in cursor.windows(plan) {
                 let newest = read(&Partition::default(), Some(&window), Some(&begun))?;
                 cursor.close(plan, &window, newest);
                 last_state = Some(Json::Object(cursor.state(plan)));

@@ -13,7 +13,7 @@ use crate::fault::{Fault, Result};
 use crate::fetch::{Fetcher, Outcome, Reply};
 use crate::page::{Facts, Wanted};
 use crate::plan::{Ground, Options, Vars};
-use crate::scan::{Kind, Scanner};
+use crate::scan::{self, Kind, Scanner};
 use crate::slice::{self, Partition};
 
 /// What every thread of a run shares.
@@ -91,12 +91,12 @@ pub fn read(
             return Ok(());
         }
         let response = match &wanted {
-            Wanted::Fields(_) => Some(fields(&reply.body, &found)),
-            Wanted::Body => first_body(&reply.body),
+            Wanted::Fields(_) => fields(&reply.body, &found)?,
+            Wanted::Body => first_body(&reply.body)?,
         };
         let headers = stream.pages.uses("headers").then(|| reply.headers_json(true));
         let last = if kept > 0 && stream.pages.uses("last_record") { taker.last_record() } else { None };
-        let vars = Vars { response: response.as_ref(), headers: headers.as_ref(), last_record: last.as_ref(), ..vars };
+        let vars = Vars { response: Some(&response), headers: headers.as_ref(), last_record: last.as_ref(), ..vars };
         if !pager.advance(Facts { extracted: found.records, kept, body: &reply.body, vars })? {
             return Ok(());
         }
@@ -113,7 +113,7 @@ fn records<'a>(
     if reply.status == 204 {
         return Ok(Found { envelope: true, ..Found::default() });
     }
-    let body = reply.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&reply.body);
+    let body = &reply.body;
     if simdutf8::basic::from_utf8(body).is_err() {
         return Err(Fault::data("the answer is not valid UTF-8"));
     }
@@ -142,21 +142,25 @@ fn records<'a>(
 }
 
 /// The wanted fields of the first body, as an object.
-fn fields(body: &[u8], found: &Found) -> Json {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let pairs = found
-        .fields
-        .iter()
-        .map(|(name, range)| (name.clone(), serde_json::from_slice(&body[range.clone()]).unwrap_or(Json::Null)));
-    Json::Object(pairs.collect::<Map<_, _>>())
+fn fields(body: &[u8], found: &Found) -> Result<Json> {
+    let pairs = found.fields.iter().map(|(name, range)| Ok((name.clone(), parsed(&body[range.clone()])?)));
+    Ok(Json::Object(pairs.collect::<Result<Map<_, _>>>()?))
 }
 
 /// The whole body, or the first element of a list.
-fn first_body(body: &[u8]) -> Option<Json> {
-    match serde_json::from_slice(body).ok()? {
-        Json::Array(items) => items.into_iter().next(),
-        other => Some(other),
+fn first_body(body: &[u8]) -> Result<Json> {
+    Ok(match parsed(body)? {
+        Json::Array(items) => items.into_iter().next().unwrap_or_else(|| Json::Object(Map::new())),
+        other => other,
+    })
+}
+
+/// The JSON of bytes that were walked already.
+pub fn parsed(bytes: &[u8]) -> Result<Json> {
+    if bytes.is_empty() {
+        return Ok(Json::Object(Map::new()));
     }
+    scan::json(bytes).map_err(|e| Fault::data(format!("the answer is not valid JSON: {e}")))
 }
 
 /// The JSON of the record at which the scanner stands, which it passes.
@@ -165,7 +169,7 @@ pub fn record_json(scanner: &mut Scanner<'_>) -> std::result::Result<Json, Halt<
     let start = scanner.at();
     scanner.skip()?;
     let bytes = scanner.slice(start..scanner.at());
-    serde_json::from_slice(bytes).map_err(|e| Halt::Caller(Fault::data(format!("a record is not valid JSON: {e}"))))
+    parsed(bytes).map_err(Halt::Caller)
 }
 
 /// Where the record starts; a fault when it is no object.

@@ -253,6 +253,6 @@ impl Taker for Emitting<'_> {
     }
 
     fn last_record(&self) -> Option<Json> {
-        serde_json::from_slice(self.last.as_ref()?).ok()
+        reader::parsed(self.last.as_ref()?).ok()
     }
 }

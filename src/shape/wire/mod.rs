@@ -108,7 +108,8 @@ impl CursorText<'_> {
 impl Wire {
     /// Relaxes `schema`; `keys` are the stream's key properties, `cursor` its cursor field.
     pub fn build(schema: &Json, keys: &[String], cursor: Option<&str>, selection: &Selection) -> Wire {
-        let mut relax = Relax { root: schema, selection };
+        let fixed: Vec<&str> = keys.iter().map(String::as_str).chain(cursor).collect();
+        let mut relax = Relax { root: schema, selection, fixed: &fixed };
         let (mut node, mut sent) = relax.object(schema, &mut Vec::new(), 0);
         let Shape::Object(object) = &mut node.shape else { unreachable!("`object` makes an object") };
         for (index, key) in keys.iter().enumerate() {
@@ -121,11 +122,15 @@ impl Wire {
                 prop.key = u32::try_from(index).ok();
                 prop.selected = true;
                 prop.node.key = true;
+                let mixed = matches!(prop.node.shape, Shape::Mixed);
                 let name = prop.sent_as.as_ref().unwrap_or(&prop.name);
                 if let Some(types) = sent.get_mut(name).and_then(|s| s.get_mut("type"))
                     && let Json::Array(list) = types
                 {
                     list.retain(|t| t != "null");
+                    if mixed {
+                        *list = vec![json!("string"), json!("integer")];
+                    }
                     if let [one] = list.as_slice() {
                         *types = one.clone();
                     }

@@ -18,6 +18,8 @@ const MAX_DEPTH: usize = 32;
 pub(super) struct Relax<'s> {
     pub(super) root: &'s Json,
     pub(super) selection: &'s Selection,
+    /// Keys and cursor: they keep their names.
+    pub(super) fixed: &'s [&'s str],
 }
 
 impl<'s> Relax<'s> {
@@ -40,8 +42,12 @@ impl<'s> Relax<'s> {
             path.pop();
             let mut sent_as = None;
             if depth == 0 {
-                let taken = |wire: &str| sent.keys().any(|k: &String| k.eq_ignore_ascii_case(wire));
-                if name.len() > MAX_NAME || selected && taken(name) {
+                let taken = |wire: &str| {
+                    let mut others = sent.keys().map(String::as_str).chain(self.fixed.iter().copied());
+                    others.any(|k| k.eq_ignore_ascii_case(wire))
+                };
+                let fixed = self.fixed.contains(&name.as_str());
+                if !fixed && (name.len() > MAX_NAME || selected && taken(name)) {
                     sent_as = Some(short_name(name));
                 }
             }
