@@ -378,8 +378,9 @@ fn a_window_that_failed_is_read_again_though_windows_touch() {
         assert_eq!(message["value"]["bookmarks"]["items"]["at"], "2024-01-01");
     }
     let again = run(&day(1), Some(&failed.state()));
-    let ids: Vec<Json> = again.expect(0, &[]).records("items").iter().map(|r| r["id"].clone()).collect();
-    assert_eq!(ids, [json!(1), json!(2)], "the day that failed is read again");
+    let mut ids: Vec<u64> = again.expect(0, &[]).records("items").iter().map(|r| r["id"].as_u64().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [1, 2], "the day that failed is read again");
     assert_eq!(again.state()["bookmarks"]["items"]["at"], "2024-01-02");
 }
 
@@ -445,17 +446,8 @@ fn a_check_ends_on_a_signal_though_the_vendor_hangs() {
     let tap = Tap::new("check").source(&plain()).config(&json!({"url": vendor.url}));
     let mut child = tap.command().spawn().unwrap();
     let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    let connected = || {
-        std::fs::read_dir(format!("/proc/{}/fd", child.id()))
-            .unwrap()
-            .filter(|f| {
-                std::fs::read_link(f.as_ref().unwrap().path()).is_ok_and(|l| l.to_string_lossy().starts_with("socket"))
-            })
-            .count()
-            > 0
-    };
-    while !connected() {
-        assert!(std::time::Instant::now() < until);
+    while vendor.asked().is_empty() {
+        assert!(std::time::Instant::now() < until, "it does not ask");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
