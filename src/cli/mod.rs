@@ -1,6 +1,6 @@
 //! The command line.
 //!
-//! Comes in: arguments. Goes out: an [`Order`]: one verb and its options, whichever of the two forms they came in
+//! Comes in: arguments. Goes out: one verb and its options, whichever of the two forms they came in
 //! (`dripfeed read --source asana`, or a Singer tap's `--config C --discover`). Called by `main`.
 
 pub mod commands;

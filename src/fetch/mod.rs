@@ -297,24 +297,22 @@ impl Fetcher {
 
     /// One exchange, redirects on the same origin included.
     fn once(&self, request: &Prepared) -> std::result::Result<Reply, Trouble> {
-        let mut request = request.clone();
-        let first = request.url.clone();
+        let mut next = request.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let reply = self.exchange(&request)?;
+            let reply = self.exchange(&next)?;
             let location = reply.header("location").filter(|_| matches!(reply.status, 301 | 302 | 303 | 307 | 308));
             let Some(location) = location else { return Ok(reply) };
-            request.url = redirected(&request.url, location);
+            next.url = redirected(&next.url, location);
             // As browsers and `requests` do: what was a POST goes on as a GET without a body.
-            if reply.status == 303 || matches!(reply.status, 301 | 302) && request.method == "POST" {
-                request.method = "GET".into();
-                request.body = None;
+            if reply.status == 303 || matches!(reply.status, 301 | 302) && next.method == "POST" {
+                next.method = "GET".into();
+                next.body = None;
             }
-            self.check_host(&request.url, &request.origin).map_err(|f| {
+            self.check_host(&next.url, &next.origin).map_err(|f| {
                 Trouble::Final(Fault { message: format!("a redirect was not followed: {}", f.message), ..f })
             })?;
         }
-        request.url = first;
-        Err(Trouble::Final(Fault::data(format!("more than {MAX_REDIRECTS} redirects in a row: {}", shown(&request)))))
+        Err(Trouble::Final(Fault::data(format!("more than {MAX_REDIRECTS} redirects in a row: {}", shown(request)))))
     }
 
     /// Refuses an address at which the credentials have no business.
