@@ -100,7 +100,7 @@ fn verb<W: Write>(cli: &Cli, named: Option<&str>, stop: &Arc<Stop>, log: &Arc<Lo
         None if options.discover => discover(options, named, log, sink).map(done),
         None if options.test.is_some() => check_within(options, named, stop, log).map(done),
         None if options.config.is_empty() && options.source.is_none() && named.is_none() => {
-            let help = Cli::command().render_help().ansi().to_string();
+            let help = Cli::command().render_help().to_string();
             log.line(Level::Error, &format!("say what to do\n\n{help}"));
             Ok(Kind::Usage.exit_code())
         }

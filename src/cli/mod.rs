@@ -178,7 +178,7 @@ pub struct Options {
     /// How to write log lines [default: text, or json when Meltano asks for it]
     #[arg(long, global = true, value_enum, help_heading = "Output")]
     pub log_format: Option<LogFormat>,
-    /// Say more: every request; twice for more still
+    /// Say more: every request
     #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count, help_heading = "Output")]
     pub verbose: u8,
     /// Say less: warnings and errors only
