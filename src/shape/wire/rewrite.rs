@@ -29,20 +29,7 @@ impl Writer<'_> {
                 self.out.extend_from_slice(b"null");
             }
             (Shape::Object(object), Kind::Object) => self.object(object, scanner)?,
-            (Shape::Array(item), Kind::Array) => {
-                scanner.enter()?;
-                self.out.push(b'[');
-                let mut first = true;
-                let mut index = 0;
-                while scanner.element(&mut first)? {
-                    if index > 0 {
-                        self.out.push(b',');
-                    }
-                    index += 1;
-                    self.value(item, scanner)?;
-                }
-                self.out.push(b']');
-            }
+            (Shape::Array(item), Kind::Array) => self.array(Some(item), scanner)?,
             (Shape::DateTime, Kind::String) => {
                 let text = scanner.string()?;
                 match if is_utc(text.raw) { None } else { Some(timefmt::parse_iso(&text.value())) } {
@@ -134,23 +121,29 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// A list, whose elements are looked at as `item` if the schema describes them.
+    fn array(&mut self, item: Option<&Node>, scanner: &mut Scanner<'_>) -> Scan<()> {
+        scanner.enter()?;
+        self.out.push(b'[');
+        let mut first = true;
+        let start = self.out.len();
+        while scanner.element(&mut first)? {
+            if self.out.len() > start {
+                self.out.push(b',');
+            }
+            match item {
+                Some(item) => self.value(item, scanner)?,
+                None => self.any(scanner)?,
+            }
+        }
+        self.out.push(b']');
+        Ok(())
+    }
+
     fn any(&mut self, scanner: &mut Scanner<'_>) -> Scan<()> {
         match scanner.peek()? {
             Kind::Object => self.object(&Object { props: Vec::new(), open: true }, scanner)?,
-            Kind::Array => {
-                scanner.enter()?;
-                self.out.push(b'[');
-                let mut first = true;
-                let mut index = 0;
-                while scanner.element(&mut first)? {
-                    if index > 0 {
-                        self.out.push(b',');
-                    }
-                    index += 1;
-                    self.any(scanner)?;
-                }
-                self.out.push(b']');
-            }
+            Kind::Array => self.array(None, scanner)?,
             Kind::String => {
                 let text = scanner.string()?;
                 self.text(&text);
