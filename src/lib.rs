@@ -20,6 +20,7 @@ pub mod fetch;
 pub mod jinja;
 pub mod manifest;
 pub mod page;
+pub mod percent;
 pub mod plan;
 pub mod pyjson;
 pub mod run;

@@ -8,10 +8,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fault", &[]),
     ("stop", &["fault"]),
     ("pyjson", &[]),
+    ("percent", &[]),
     ("scan", &[]),
     ("timefmt", &["jinja"]),
-    ("jinja", &["timefmt", "pyjson"]),
-    ("config", &["fault", "timefmt", "jinja"]),
+    ("jinja", &["timefmt", "percent", "pyjson"]),
+    ("config", &["fault", "timefmt", "percent"]),
     ("catalog", &[]),
     ("manifest", &["fault"]),
     ("plan", &["manifest", "jinja", "fault"]),
@@ -21,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cursor", &["plan", "manifest", "fault", "timefmt", "pyjson"]),
     ("extract", &["plan", "manifest", "fault", "scan"]),
     ("shape", &["plan", "manifest", "fault", "scan", "timefmt"]),
-    ("fetch", &["plan", "manifest", "fault", "scan", "stop", "jinja", "pyjson"]),
+    ("fetch", &["plan", "manifest", "fault", "percent", "scan", "stop", "pyjson"]),
     ("state", &["fault"]),
     ("emit", &["fault", "state", "stop", "shape"]),
     (
@@ -31,7 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "scan", "stop", "pyjson", "timefmt",
         ],
     ),
-    ("sandbox", &["fault", "timefmt"]),
+    ("sandbox", &["fault", "percent", "timefmt"]),
     (
         "cli",
         &[

@@ -6,6 +6,7 @@
 use serde_json::Value as Json;
 
 use crate::fault::{Fault, Result};
+use crate::percent;
 
 /// Texts that must never be shown.
 #[derive(Clone, Default)]
@@ -34,10 +35,10 @@ impl Secrets {
     pub fn hide(&self, text: &str) -> String {
         let mut out = text.to_owned();
         for secret in &self.0 {
-            let quoted = crate::jinja::quote_plus(secret);
+            let quoted = percent::quote_plus(secret);
             let json = serde_json::Value::String(secret.clone()).to_string();
             let spaced = quoted.replace('+', "%20");
-            for form in [secret.clone(), requoted(secret), quoted, spaced, json.trim_matches('"').to_owned()] {
+            for form in [secret.clone(), percent::requote(secret), quoted, spaced, json.trim_matches('"').to_owned()] {
                 if out.contains(&form) {
                     out = out.replace(&form, "****");
                 }
@@ -63,12 +64,6 @@ impl Secrets {
             }
         }
     }
-}
-
-/// A text as it stands in a path: what a URL cannot hold is percent-encoded, its delimiters are not.
-fn requoted(text: &str) -> String {
-    let keep = |b: u8| b.is_ascii_alphanumeric() || b"-._~!#$&'()*+,/:;=?@[]%".contains(&b);
-    text.bytes().map(|b| if keep(b) { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// Replaces every `env:NAME` and `file:PATH` in the config; their values are secrets.

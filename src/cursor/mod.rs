@@ -285,6 +285,11 @@ impl Cursor {
         self.ranges.add(Range { start: window.start, end: window.end, newest }, plan.merge_gap());
     }
 
+    /// Is no window open any more?
+    pub fn is_read(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// The point up to which everything was read: never past the start of a window that is still open or failed, also
     /// where the granularity makes ranges touch that are none (a step of one granule). The reference loses such a window.
     pub fn position(&self) -> Option<OffsetDateTime> {

@@ -25,7 +25,7 @@ pub struct Partitions {
     common: Option<Map<String, Json>>,
     /// Seconds to look back beyond `common`.
     lookback: u64,
-    each: IndexMap<String, Entry>,
+    each: IndexMap<String, Cursor>,
     seen: HashSet<String>,
     open: usize,
     /// All partitions are known.
@@ -36,12 +36,6 @@ pub struct Partitions {
     parent_state: Option<Json>,
     /// What becomes the parents' state once all children are read.
     parents_after: Option<Json>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    cursor: Cursor,
-    open_windows: usize,
 }
 
 /// The identity of a partition: its key as canonical JSON.
@@ -82,8 +76,7 @@ impl Partitions {
                     Fault::config("the state's `states` must hold objects with `partition` and `cursor`")
                 })?;
                 if !out.global {
-                    out.each
-                        .insert(identity(partition), Entry { cursor: plan.begin(Some(cursor), 0)?, open_windows: 0 });
+                    out.each.insert(identity(partition), plan.begin(Some(cursor), 0)?);
                 }
             }
         } else if state.get(&plan.field).is_some() {
@@ -107,30 +100,29 @@ impl Partitions {
         if !self.each.contains_key(&id) {
             let lookback = if self.common.is_some() { self.lookback } else { 0 };
             let cursor = plan.begin(self.common.as_ref(), lookback)?;
-            self.each.insert(id.clone(), Entry { cursor, open_windows: 0 });
+            self.each.insert(id.clone(), cursor);
         }
-        let entry = self.each.get_mut(&id).ok_or_else(|| Fault::bug("a partition without entry"))?;
-        let windows = entry.cursor.windows(plan);
-        entry.open_windows = windows.len();
+        let cursor = self.each.get_mut(&id).ok_or_else(|| Fault::bug("a partition without cursor"))?;
+        let windows = cursor.windows(plan);
         self.open += windows.len();
         Ok(windows)
     }
 
     /// The cursor of a partition.
     pub fn cursor(&self, id: &str) -> Option<&Cursor> {
-        self.each.get(id).map(|e| &e.cursor)
+        self.each.get(id)
     }
 
     /// A window of a partition was read wholly.
     pub fn close(&mut self, plan: &CursorPlan, id: &str, window: &Window, newest: Option<OffsetDateTime>) {
         self.open = self.open.saturating_sub(1);
-        let Some(entry) = self.each.get_mut(id) else { return };
-        entry.cursor.close(plan, window, newest);
-        entry.open_windows = entry.open_windows.saturating_sub(1);
-        if entry.open_windows == 0 {
-            self.highest = self.highest.max(entry.cursor.position());
+        let Some(cursor) = self.each.get_mut(id) else { return };
+        cursor.close(plan, window, newest);
+        if !cursor.is_read() {
+            return;
         }
-        if self.global && entry.open_windows == 0 {
+        self.highest = self.highest.max(cursor.position());
+        if self.global {
             // One cursor for all: the partition's own is not needed any more.
             self.each.swap_remove(id);
         }
@@ -175,9 +167,9 @@ impl Partitions {
         let mut state = Map::new();
         state.insert("use_global_cursor".into(), json!(self.global));
         if !self.global {
-            let states = self.each.iter().map(|(id, entry)| {
+            let states = self.each.iter().map(|(id, cursor)| {
                 let partition: Json = serde_json::from_str(id).unwrap_or(Json::Null);
-                json!({"partition": partition, "cursor": entry.cursor.state(plan)})
+                json!({"partition": partition, "cursor": cursor.state(plan)})
             });
             state.insert("states".into(), states.collect());
         }

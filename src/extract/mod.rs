@@ -49,11 +49,6 @@ impl RecordPath {
         let parts: Vec<&str> = self.segments.iter().map(|s| if let Segment::Key(k) = s { k } else { "*" }).collect();
         parts.join(".")
     }
-
-    /// Does it lead into the top-level field `key`?
-    pub fn starts_with(&self, key: &str) -> bool {
-        matches!(self.segments.first(), Some(Segment::Key(k)) if k == key)
-    }
 }
 
 /// What a page held beside its records.

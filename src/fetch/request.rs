@@ -4,14 +4,12 @@
 //! authenticator, paginator and slicer add. Goes out: a [`Prepared`] request. Called by `run` for each page. Order of
 //! keys, dropped values, collisions and encodings are those of airbyte-cdk's `HttpRequester` and of `requests`.
 
-use std::fmt::Write as _;
-
 use serde_json::{Map, Value as Json};
 
 use crate::fault::{Fault, Result};
-use crate::jinja::quote_plus;
 use crate::manifest::model::HttpRequester;
 use crate::manifest::node::{Place, Text};
+use crate::percent::{decode, quote_plus, requote};
 use crate::plan::{self, Options, Template, Types, Vars, text_of};
 use crate::pyjson;
 
@@ -338,41 +336,6 @@ fn with_query(url: &str, params: &Map<String, Json>) -> String {
     if !query.is_empty() {
         out.push(if address.contains('?') { '&' } else { '?' });
         out.push_str(&query);
-    }
-    out
-}
-
-/// Resolves `%41` and `+`.
-fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let hex = text.get(i + 1..i + 3).and_then(|h| u8::from_str_radix(h, 16).ok());
-        match (bytes[i], hex) {
-            (b'%', Some(b)) => {
-                out.push(b);
-                i += 2;
-            }
-            (b'+', _) => out.push(b' '),
-            (b, _) => out.push(b),
-        }
-        i += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// Percent-encodes what may not stand in an address; what is encoded already stays, as `requests` does.
-fn requote(url: &str) -> String {
-    let mut out = String::with_capacity(url.len());
-    let bytes = url.as_bytes();
-    for (i, b) in bytes.iter().enumerate() {
-        let encoded = *b == b'%' && bytes.get(i + 1..i + 3).is_some_and(|h| h.iter().all(u8::is_ascii_hexdigit));
-        if encoded || b.is_ascii_alphanumeric() || b"-._~!#$&'()*+,/:;=?@[]".contains(b) {
-            out.push(*b as char);
-        } else {
-            let _ = write!(out, "%{b:02X}");
-        }
     }
     out
 }

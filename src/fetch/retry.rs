@@ -39,8 +39,6 @@ pub struct Verdict {
     pub action: Action,
     /// What to say.
     pub message: String,
-    /// Did a filter of the manifest say so?
-    pub filtered: bool,
 }
 
 /// An error handler, compiled.
@@ -192,7 +190,7 @@ impl ErrorPlan {
         let fine = reply.status < 400;
         let asked = self.handlers.iter().flat_map(|h| &h.filters).any(|f| f.codes.contains(&reply.status.into()));
         if fine && !asked && !self.looks_inside() {
-            return Ok(Verdict { action: Action::Success, message: String::new(), filtered: false });
+            return Ok(Verdict { action: Action::Success, message: String::new() });
         }
         let json: Json = scan::json(&reply.body).unwrap_or_else(|_| json!({}));
         let headers = reply.headers_json(false);
@@ -241,7 +239,7 @@ impl Handler {
                 None => String::new(),
             };
             let message = if message.is_empty() { default.message } else { message };
-            return Ok(Verdict { action, message, filtered: true });
+            return Ok(Verdict { action, message });
         }
         Ok(default)
     }
@@ -263,13 +261,10 @@ impl Filter {
 
 /// What the reference does with a status that no filter speaks of.
 fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
-    let say = |action, text: &str| Verdict {
-        action,
-        message: format!("HTTP Status Code: {}. Error: {text}", reply.status),
-        filtered: false,
-    };
+    let say =
+        |action, text: &str| Verdict { action, message: format!("HTTP Status Code: {}. Error: {text}", reply.status) };
     match reply.status {
-        0..400 => Verdict { action: Action::Success, message: String::new(), filtered: false },
+        0..400 => Verdict { action: Action::Success, message: String::new() },
         400 => say(Action::Fail, "Bad request. Please check your request parameters."),
         401 => say(Action::Fail, "Unauthorized. Please ensure you are authenticated correctly."),
         403 => say(Action::Fail, "Forbidden. You don't have permission to access this resource."),
@@ -284,11 +279,7 @@ fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
         other => {
             let text = error_text(json, b"");
             let told = if text.is_empty() { String::new() } else { format!(": {}", shorten(&text)) };
-            Verdict {
-                action: Action::Retry,
-                message: format!("the vendor answered HTTP {other}{told}"),
-                filtered: false,
-            }
+            Verdict { action: Action::Retry, message: format!("the vendor answered HTTP {other}{told}") }
         }
     }
 }

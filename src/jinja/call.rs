@@ -149,7 +149,7 @@ pub(super) fn global<'a>(name: &str, args: CallArgs<'a>, scope: &dyn Scope) -> E
             };
             Value::str(format.format(then))
         }
-        "sanitize_url" => Value::str(filter::quote(&args.need(0, "value")?.text(), true)),
+        "sanitize_url" => Value::str(crate::percent::quote_plus(&args.need(0, "value")?.text())),
         "camel_case_to_snake_case" => {
             let text = args.need_text(0, "value")?;
             let mut out = String::new();

@@ -17,6 +17,7 @@ use super::eval::{compare, item};
 use super::parse::Cmp;
 use super::value::{MAX_BUILT, Value};
 use super::{Error, Eval, missing};
+use crate::percent;
 
 /// Applies a filter.
 pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>) -> Eval<Value<'a>> {
@@ -317,7 +318,7 @@ pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: CallArgs<'a>) -> Eval<V
                 }
                 Value::str(query(pairs))
             }
-            other => Value::str(quote(&other.text(), false)),
+            other => Value::str(percent::quote(&other.text())),
         },
         "tojson" => {
             let mut json = of.to_json();
@@ -500,23 +501,11 @@ pub(super) fn title(text: &str) -> String {
     out
 }
 
-/// Percent-encodes as Python's `quote` (which keeps `/`) or `quote_plus`.
-pub(super) fn quote(text: &str, plus: bool) -> String {
-    let mut out = String::with_capacity(text.len());
-    for b in text.bytes() {
-        match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => out.push(b as char),
-            b'/' if !plus => out.push('/'),
-            b' ' if plus => out.push('+'),
-            _ => drop(write!(out, "%{b:02X}")),
-        }
-    }
-    out
-}
-
 fn query(pairs: Vec<(Value<'_>, Value<'_>)>) -> String {
-    let encoded: Vec<String> =
-        pairs.iter().map(|(k, v)| format!("{}={}", quote(&k.text(), true), quote(&v.text(), true))).collect();
+    let encoded: Vec<String> = pairs
+        .iter()
+        .map(|(k, v)| format!("{}={}", percent::quote_plus(&k.text()), percent::quote_plus(&v.text())))
+        .collect();
     encoded.join("&")
 }
 

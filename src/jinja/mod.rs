@@ -115,8 +115,3 @@ impl Template {
 fn missing<'a>(name: &str) -> Value<'a> {
     Value::Undefined(Rc::from(name))
 }
-
-/// Percent-encodes as Python's `quote_plus`: forms and query parameters.
-pub fn quote_plus(text: &str) -> String {
-    filter::quote(text, true)
-}

@@ -5,7 +5,6 @@
 //! where it is one. Called by every stage's `build`, then while running.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use serde_json::Value as Json;
 
@@ -204,9 +203,4 @@ fn typed(text: String, types: Types) -> Json {
         Types::Bool => matches!(value, Value::Bool(_)),
     };
     if fits { value.to_json() } else { Json::String(text) }
-}
-
-/// A list of templates that all belong together.
-pub fn compile_all(texts: &[Text], allowed: &[&str]) -> Result<Arc<[Template]>> {
-    texts.iter().map(|t| Template::compile(t, allowed)).collect()
 }

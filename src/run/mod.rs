@@ -301,7 +301,7 @@ impl Worker<'_> {
         };
         let mut taker = Emitting::new(plan, &live.out, before, &live.left, &mut send);
         let read = reader::read(self.shared, plan, &work.partition, work.window.as_ref(), &mut taker);
-        if read.is_ok() || taker.has_pages() {
+        if taker.has_pages() {
             taker.finish();
         }
         let (newest, nulled, without_cursor) = taker.sums();

@@ -15,6 +15,7 @@ use flate2::write::GzEncoder;
 
 use super::data::{self, Edits};
 use super::{Paging, Settings, TOKEN};
+use crate::percent;
 use crate::timefmt;
 
 /// Breaks every Nth answer in one way.
@@ -306,21 +307,10 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> std::io::Result<Option<Re
         }
     }
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    let query =
-        query.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.to_owned(), decode(v))).collect();
+    let query = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(k, v)| (k.to_owned(), percent::decode(v)))
+        .collect();
     Ok(Some(Request { path: path.to_owned(), query, headers }))
-}
-
-fn decode(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('%') {
-        out.push_str(&rest[..at]);
-        match rest.get(at + 1..at + 3).and_then(|h| u8::from_str_radix(h, 16).ok()) {
-            Some(byte) => out.push(byte as char),
-            None => out.push('%'),
-        }
-        rest = rest.get(at + 3..).unwrap_or("");
-    }
-    out + rest
 }
