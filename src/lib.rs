@@ -1,8 +1,8 @@
 //! dripfeed: a Singer tap that runs declarative manifests.
 //!
 //! The way of one record: `cli` loads a manifest and compiles it to a plan (`manifest`, `plan`, `run::build`); `run`
-//! takes slices of streams (`slice`, `cursor`), prepares requests (`fetch::request`, `auth`, `page`), sends them (`fetch`),
-//! walks each answer once (`extract`, over `scan`), shapes its records (`shape`) and hands whole lines to the one writer
+//! takes slices of streams (`slice`, `cursor`), prepares requests (`fetch::request`, `auth`, `page`), sends them at the account's pace
+//! (`fetch`, `pace`), walks each answer once (`extract`, over `scan`), shapes its records (`shape`) and hands whole lines to the one writer
 //! (`emit`), which writes a state only after the records that it covers (`state`).
 //!
 //! Arrows run one way: `cli` → `run` → the stages → `plan` → `manifest` → `fault`. Stages never name each other;
@@ -19,6 +19,7 @@ pub mod fault;
 pub mod fetch;
 pub mod jinja;
 pub mod manifest;
+pub mod pace;
 pub mod page;
 pub mod percent;
 pub mod plan;

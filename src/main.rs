@@ -6,7 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use dripfeed::cli::{self, commands};
+use dripfeed::cli::{self, Named, commands};
 use dripfeed::fault::Kind;
 use dripfeed::stop::Stop;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
             }
         });
     }
-    let named = args.first().and_then(|a| cli::source_of_name(&a.to_string_lossy()));
+    let named = args.first().and_then(|a| Named::of(&a.to_string_lossy()));
     let cli = match cli::parse(&args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -39,15 +39,9 @@ fn main() -> ExitCode {
             };
         }
     };
-    if let Err(fault) = cli::protocol(&cli.options, named.as_ref().and_then(|(_, p)| *p)) {
-        dripfeed::cli::log::Log::new(cli.options.log_format, 0, false)
-            .line(dripfeed::cli::log::Level::Error, &fault.to_string());
-        return ExitCode::from(fault.kind.exit_code());
-    }
-    let source = named.map(|(source, _)| source);
     let out = std::io::stdout();
     let pipe = is_pipe(&out);
-    ExitCode::from(commands::run(&cli, source.as_deref(), &stop, out, pipe))
+    ExitCode::from(commands::run(&cli, named.as_ref(), &stop, out, pipe))
 }
 
 /// Is stdout a pipe into another process?

@@ -19,16 +19,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("auth", &["plan", "manifest", "fault"]),
     ("page", &["plan", "manifest", "fault", "pyjson"]),
     ("slice", &["plan", "manifest", "fault", "jinja"]),
-    ("cursor", &["plan", "manifest", "fault", "timefmt", "pyjson"]),
+    ("cursor", &["plan", "manifest", "config", "fault", "timefmt", "pyjson"]),
     ("extract", &["plan", "manifest", "fault", "scan"]),
     ("shape", &["plan", "manifest", "fault", "scan", "timefmt"]),
-    ("fetch", &["plan", "manifest", "fault", "percent", "scan", "stop", "pyjson"]),
+    ("pace", &["plan", "manifest", "config", "fault", "percent", "stop", "timefmt"]),
+    ("fetch", &["pace", "plan", "manifest", "fault", "percent", "scan", "stop", "pyjson"]),
     ("state", &["fault"]),
     ("emit", &["fault", "state", "stop", "shape"]),
     (
         "run",
         &[
-            "auth", "page", "slice", "cursor", "extract", "shape", "fetch", "emit", "plan", "manifest", "fault",
+            "auth", "page", "slice", "config", "cursor", "extract", "shape", "fetch", "emit", "plan", "manifest", "fault",
             "scan", "stop", "pyjson", "timefmt",
         ],
     ),
@@ -36,7 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "catalog", "config", "cursor", "emit", "extract", "fault", "fetch", "manifest", "plan", "run", "sandbox",
+            "catalog", "config", "cursor", "emit", "extract", "fault", "fetch", "manifest", "pace", "plan", "run", "sandbox",
             "scan", "shape", "slice", "state", "stop", "timefmt",
         ],
     ),

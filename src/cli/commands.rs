@@ -4,43 +4,42 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
-use std::time::Instant;
 
 use clap::CommandFactory as _;
 use serde_json::{Value as Json, json};
 
-use super::load::{self, Loaded};
+use super::load;
 use super::log::{Level, Log};
-use super::{AboutFormat, Cli, Options, Verb};
+use super::read::read;
+use super::watch::Watch;
+use super::{AboutFormat, Cli, Named, Options, Verb, protocol};
 use crate::config;
-use crate::emit::catalog::{self as singer_catalog, Chosen};
-use crate::emit::{Sink, singer};
+use crate::emit::catalog as singer_catalog;
+use crate::emit::Sink;
 use crate::fault::{Fault, Kind, Result};
-use crate::fetch::{Event, Fetcher, Limits, Listener};
 use crate::manifest::Manifest;
 use crate::plan::Vars;
 use crate::run::build::StreamPlan;
 use crate::run::reader::{self, Shared, Taker};
-use crate::run::{Account, Job, Run};
 use crate::sandbox::Sandbox;
 use crate::shape::wire::{Selection, Wire};
 use crate::slice::Partition;
-use crate::state::StateDoc;
 use crate::stop::Stop;
 
-/// Largest page when the config says nothing, in bytes after decompression.
-const MAX_PAGE: u64 = 32 << 20;
-/// Stack of a thread that reads, in bytes: enough for the longest template (only what is used takes memory).
-const STACK: usize = 64 << 20;
-/// Pages that may wait for stdout.
-const PAGES_AHEAD: usize = 8;
-
 /// Runs a command; gives its exit code. `pipe` tells whether `out` is a pipe.
-pub fn run(cli: &Cli, named: Option<&str>, stop: &Arc<Stop>, out: impl Write, pipe: bool) -> u8 {
-    let log = Arc::new(Log::new(cli.options.log_format, cli.options.verbose, cli.options.quiet));
+pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: impl Write, pipe: bool) -> u8 {
+    let log = match Log::new(&cli.options) {
+        Ok(log) => Arc::new(log),
+        Err(fault) => {
+            let _ = writeln!(std::io::stderr(), "error   {fault}");
+            return fault.kind.exit_code();
+        }
+    };
     let mut sink = Sink::new(out, pipe);
-    let done = verb(cli, named, stop, &log, &mut sink).and_then(|code| sink.flush().map(|()| code));
+    let source = named.map(|n| n.source.as_str());
+    let done = protocol(&cli.options, named)
+        .and_then(|_| verb(cli, source, stop, &log, &mut sink))
+        .and_then(|code| sink.flush().map(|()| code));
     match done {
         Ok(code) => code,
         Err(fault) => {
@@ -242,7 +241,7 @@ fn validate<W: Write>(path: &std::path::Path, sink: &mut Sink<W>) -> Result<()> 
 }
 
 /// Keys as they can be announced: every key of the plan.
-fn wire_of(stream: &StreamPlan, fields: &Selection) -> Wire {
+pub(super) fn wire_of(stream: &StreamPlan, fields: &Selection) -> Wire {
     let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
     Wire::build(&stream.schema, &stream.keys, cursor, fields)
 }
@@ -259,48 +258,6 @@ fn discover<W: Write>(options: &Options, named: Option<&str>, log: &Log, sink: &
         })
         .collect();
     pretty(&json!({"streams": streams}), sink)
-}
-
-/// Logs what happens to requests.
-fn listener(log: Arc<Log>) -> Listener {
-    Arc::new(move |event| match event {
-        Event::Answered { request, status, took, bytes } => {
-            if log.shows(Level::Debug) {
-                log.line(
-                    Level::Debug,
-                    &format!(
-                        "{}: HTTP {status}, {bytes} bytes, {} ms",
-                        crate::fetch::shown_with_query(request),
-                        took.as_millis()
-                    ),
-                );
-            }
-        }
-        Event::Retrying { request, reason, tries, wait, limited } => {
-            let why = if *limited { "the vendor limits its rate" } else { "it may pass" };
-            log.line(
-                Level::Warning,
-                &format!("{reason} ({}, try {tries}); {why}: again in {wait:.2} s", crate::fetch::shown(request)),
-            );
-        }
-        Event::Ignored { request, reason } => {
-            log.line(
-                Level::Info,
-                &format!("ignored, as the manifest says: {reason} ({})", crate::fetch::shown(request)),
-            );
-        }
-    })
-}
-
-fn shared(loaded: &Loaded, stop: &Arc<Stop>, log: &Arc<Log>) -> Arc<Shared> {
-    let ours = &loaded.config.ours;
-    let limits =
-        Limits { max_page_bytes: ours.max_page_bytes.unwrap_or(MAX_PAGE), allowed_hosts: ours.allowed_hosts.clone() };
-    Arc::new(Shared {
-        fetcher: Fetcher::new(limits, loaded.ground.clone(), stop.clone(), listener(log.clone())),
-        ground: loaded.ground.clone(),
-        stop: stop.clone(),
-    })
 }
 
 /// Reads until the first record.
@@ -346,7 +303,7 @@ fn check_within(options: &Options, named: Option<&str>, stop: &Arc<Stop>, log: &
 
 fn check(options: &Options, named: Option<&str>, stop: &Arc<Stop>, log: &Arc<Log>) -> Result<()> {
     let loaded = load::load(options, named, log, true)?;
-    let shared = shared(&loaded, stop, log);
+    let shared = Watch::new(log.clone(), &loaded).shared(&loaded, stop);
     for name in &loaded.plan.check {
         let stream = loaded.plan.stream(name)?;
         check_stream(&shared, stream).map_err(|f| f.of_stream(&stream.name))?;
@@ -377,145 +334,6 @@ fn check_stream(shared: &Shared, stream: &StreamPlan) -> Result<()> {
     if stream.cursor.is_some() && window.is_none() {
         return Err(Fault::config("there is no time between the start date and now"));
     }
-    reader::read(shared, stream, &partition, window.as_ref(), &mut FirstRecord(false))
+    reader::read(shared, stream, &partition, window.as_ref(), &mut FirstRecord(false)).map(drop)
 }
 
-/// Which streams are read, with which fields.
-fn chosen(options: &Options, loaded: &Loaded) -> Result<Vec<Chosen>> {
-    let plan = &loaded.plan;
-    let catalog = options.catalog.as_deref().or(options.properties.as_deref());
-    let mut chosen = match catalog {
-        Some(path) => {
-            let known: Vec<(String, Vec<String>)> = plan
-                .streams
-                .iter()
-                .map(|s| {
-                    let mut automatic = s.keys.clone();
-                    automatic.extend(s.cursor.as_ref().map(|c| c.field.clone()));
-                    (s.name.to_string(), automatic)
-                })
-                .collect();
-            singer_catalog::read(path, &known)?
-        }
-        None => plan.streams.iter().map(|s| Chosen { stream: s.name.to_string(), ..Chosen::default() }).collect(),
-    };
-    if !options.streams.is_empty() {
-        for name in &options.streams {
-            plan.stream(name)?;
-        }
-        chosen.retain(|c| options.streams.contains(&c.stream));
-    }
-    Ok(chosen)
-}
-
-fn read<W: Write>(
-    options: &Options,
-    named: Option<&str>,
-    stop: &Arc<Stop>,
-    log: &Arc<Log>,
-    sink: &mut Sink<W>,
-) -> Result<u8> {
-    let began = Instant::now();
-    let loaded = load::load(options, named, log, true)?;
-    let plan = &loaded.plan;
-    for stream in &options.reset {
-        plan.stream(stream)?;
-    }
-    let chosen = chosen(options, &loaded)?;
-    // Streams that are not read keep their bookmarks, also when those that are start anew.
-    let reset =
-        if options.full_refresh { chosen.iter().map(|c| c.stream.clone()).collect() } else { options.reset.clone() };
-    let mut doc = match &options.state {
-        Some(path) => StateDoc::read(path, &plan.source, plan.filters(), &reset)?,
-        None => StateDoc::new(&plan.source, plan.filters()),
-    };
-    if chosen.is_empty() {
-        log.line(Level::Warning, "no stream is selected: nothing to read");
-    }
-    let mut jobs = Vec::with_capacity(chosen.len());
-    for choice in &chosen {
-        let stream = plan.stream(&choice.stream)?;
-        let state = if choice.full_table { None } else { doc.of(&stream.name) };
-        jobs.push(Job {
-            plan: stream.clone(),
-            wire: Arc::new(wire_of(stream, &choice.fields)),
-            state,
-            limit: options.limit,
-        });
-    }
-    let shared = shared(&loaded, stop, log);
-    let (sender, messages) = sync_channel(PAGES_AHEAD);
-    let run = Arc::new(Run::new(shared.clone(), jobs)?);
-    let threads = plan.concurrency;
-    let workers: std::io::Result<Vec<_>> = (0..threads)
-        .map(|_| {
-            let (run, stop, sender) = (run.clone(), stop.clone(), sender.clone());
-            let thread = std::thread::Builder::new().stack_size(STACK);
-            thread.spawn(move || {
-                // A bug in one thread must not hang the others: they stop, and the run says so.
-                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.work(sender))).is_err() {
-                    stop.ask(Kind::Bug);
-                }
-            })
-        })
-        .collect();
-    let workers = workers.map_err(|e| Fault::local("cannot start a thread", &e))?;
-    drop(sender);
-    let written = singer::drain(&messages, sink, &mut doc, stop);
-    if let Err(fault) = &written {
-        stop.ask(fault.kind);
-    }
-    drop(messages);
-    let accounts = run.accounts();
-    if stop.asked().is_none() {
-        for worker in workers {
-            let _ = worker.join();
-        }
-    }
-    written?;
-    Ok(summary(&accounts, &shared, stop, log, began))
-}
-
-/// Says what came of the run, and gives its exit code.
-fn summary(accounts: &[Account], shared: &Shared, stop: &Stop, log: &Log, began: Instant) -> u8 {
-    let mut gravest: Option<Kind> = stop.asked();
-    for account in accounts {
-        let stream = &account.stream;
-        log.metric("counter", "record_count", &json!(account.records), &json!({"stream": &**stream}));
-        if account.nulled > 0 {
-            log.line(
-                Level::Warning,
-                &format!("stream `{stream}`: {} values did not fit their schema and were sent as null", account.nulled),
-            );
-        }
-        if account.without_cursor > 0 {
-            log.line(Level::Warning, &format!("stream `{stream}`: {} records have no readable cursor value; they were sent, and do not move the bookmark", account.without_cursor));
-        }
-        if let Some(fault) = account.fault.as_ref().filter(|f| !matches!(f.kind, Kind::Signal(_))) {
-            log.line(Level::Error, &fault.to_string());
-            if gravest.is_none_or(|g| fault.kind.gravity() > g.gravity()) {
-                gravest = Some(fault.kind);
-            }
-        }
-    }
-    let records: u64 = accounts.iter().map(|a| a.records).sum();
-    let complete = accounts.iter().filter(|a| a.complete).count();
-    let seconds = began.elapsed().as_secs_f64();
-    log.metric(
-        "timer",
-        "sync_duration",
-        &json!(seconds),
-        &json!({"status": if gravest.is_none() { "succeeded" } else { "failed" }}),
-    );
-    log.metric("counter", "http_request_count", &json!(shared.fetcher.calls()), &json!({}));
-    log.line(
-        if gravest.is_none() { Level::Info } else { Level::Warning },
-        &format!(
-            "{records} records of {complete} of {} streams, {} calls, {seconds:.1} s{}",
-            accounts.len(),
-            shared.fetcher.calls(),
-            if let Some(Kind::Signal(_)) = gravest { "; stopped by a signal, the state is saved" } else { "" }
-        ),
-    );
-    gravest.map_or(0, Kind::exit_code)
-}

@@ -12,9 +12,10 @@ use time::OffsetDateTime;
 use super::Options;
 use super::log::Log;
 use crate::catalog;
-use crate::config::{self, Config, DriftPolicy};
+use crate::config::{self, Config, DriftPolicy, Safety};
 use crate::fault::{Fault, Result, did_you_mean};
 use crate::manifest::Manifest;
+use crate::pace::{self, Pace};
 use crate::plan::Ground;
 use crate::run::build::{self, Build, Plan};
 use crate::sandbox::Sandbox;
@@ -24,6 +25,8 @@ use crate::timefmt;
 pub struct Loaded {
     /// Every stream, compiled.
     pub plan: Plan,
+    /// How often the account may be called.
+    pub pace: Arc<Pace>,
     /// Config and now.
     pub ground: Arc<Ground>,
     /// The config.
@@ -127,10 +130,13 @@ pub fn load(options: &Options, named: Option<&str>, log: &Log, check_config: boo
                 && r.stream.as_deref().is_none_or(|s| s == stream)
         })
     };
+    let metadata = manifest.source.metadata.as_ref();
+    let safety = config.ours.safety.clone().or(Safety::of_manifest(metadata)?);
     let plan = build::plan(&Build {
         manifest: &manifest,
         ground: &ground,
         baseline: &baseline,
+        safety: &safety,
         envelope_optional: &envelope_optional,
     })?;
     for (tier, streams) in config.ours.tiers.iter().map(|(n, t)| (n, &t.streams)) {
@@ -139,5 +145,6 @@ pub fn load(options: &Options, named: Option<&str>, log: &Log, check_config: boo
                 .map_err(|f| Fault { message: format!("config `dripfeed.tiers.{tier}`: {}", f.message), ..f })?;
         }
     }
-    Ok(Loaded { plan, ground, config, sandbox })
+    let pace = Arc::new(pace::build(manifest.source.api_budget.as_ref(), &config.ours.pace, &ground)?);
+    Ok(Loaded { plan, pace, ground, config, sandbox })
 }

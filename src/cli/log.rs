@@ -1,15 +1,21 @@
-//! Everything that stderr shows: log lines, as text or in the form that Meltano parses.
+//! Everything that stderr shows: log lines, as text or in the form that Meltano parses, and events.
 //!
-//! Comes in: messages with a level. Goes out: lines on stderr, without secrets. Called by `cli`. Singer's stdout
-//! carries messages only, so nothing else may write there.
+//! Comes in: messages with a level, and events. Goes out: lines on stderr and in the file of `--events`, without secrets.
+//! Called by `cli`. Singer's stdout carries messages only, so nothing else may write there.
 
-use std::io::Write;
-use std::sync::Mutex;
+use std::fs::File;
+use std::io::{IsTerminal as _, Write};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-use serde_json::{Value as Json, json};
+use indicatif::ProgressBar;
+use serde_json::{Map, Value as Json, json};
+use time::OffsetDateTime;
 
 use crate::config::secret::Secrets;
+use crate::fault::{Fault, Result};
+use crate::timefmt::rfc3339;
 
 /// How grave a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +44,16 @@ pub struct Log {
     least: Level,
     secrets: Mutex<Secrets>,
     out: Mutex<Box<dyn Write + Send>>,
+    /// The file of `--events`.
+    events: Option<Mutex<File>>,
+    /// What every event says: the source, the tenant.
+    names: Mutex<Map<String, Json>>,
+    /// A progress line that log lines go around.
+    bar: OnceLock<ProgressBar>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What `SINGER_SDK_LOG_CONFIG` asks for: structured lines, and from which level on.
@@ -59,24 +75,49 @@ fn asked_by_meltano() -> (bool, Option<Level>) {
 
 impl Log {
     /// A log on stderr, as the options or Meltano ask.
-    pub fn new(format: Option<super::LogFormat>, verbose: u8, quiet: bool) -> Self {
+    pub fn new(options: &super::Options) -> Result<Self> {
         let (structured, level) = asked_by_meltano();
-        let least = match (quiet, verbose) {
+        let least = match (options.quiet, options.verbose) {
             (true, _) => Level::Warning,
             (_, 1..) => Level::Debug,
             _ => level.unwrap_or(Level::Info),
         };
-        Log {
-            json: format.map_or(structured, |f| f == super::LogFormat::Json),
+        let open = |path: &PathBuf| {
+            File::options().create(true).append(true).open(path).map(Mutex::new).map_err(|e| {
+                Fault::config(format!("cannot write events to {}: {e}", path.display()))
+            })
+        };
+        Ok(Log {
+            json: options.log_format.map_or(structured, |f| f == super::LogFormat::Json),
             least,
             secrets: Mutex::default(),
             out: Mutex::new(Box::new(std::io::stderr())),
-        }
+            events: options.events.as_ref().map(open).transpose()?,
+            names: Mutex::default(),
+            bar: OnceLock::new(),
+        })
+    }
+
+    /// Does a person look at it, on a terminal of its own?
+    pub fn for_people(&self) -> bool {
+        !self.json && self.shows(Level::Info) && std::io::stderr().is_terminal() && !std::io::stdout().is_terminal()
+    }
+
+    /// Log lines go around this progress line from now on.
+    pub fn draw_around(&self, bar: ProgressBar) {
+        drop(self.bar.set(bar));
+    }
+
+    /// Events name this source and tenant from now on.
+    pub fn names(&self, source: &str, tenant: Option<&str>) {
+        let mut names = lock(&self.names);
+        names.insert("source".into(), json!(source));
+        names.extend(tenant.map(|t| ("tenant".into(), json!(t))));
     }
 
     /// These texts must not be shown from now on.
     pub fn hide(&self, secrets: &Secrets) {
-        *self.secrets.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = secrets.clone();
+        *lock(&self.secrets) = secrets.clone();
     }
 
     /// Does a line of this level come out?
@@ -99,11 +140,28 @@ impl Log {
         }
     }
 
+    /// Writes an event: a JSON object of its own in the file of `--events`, and a log line, which in the structured form
+    /// holds the same keys. The name stands under `event`, the version of its form under `v`.
+    pub fn event(&self, level: Level, message: &str, name: &str, fields: &Json) {
+        let mut event = Map::from_iter([("v".into(), json!(1)), ("event".into(), json!(name))]);
+        event.extend(lock(&self.names).clone());
+        event.extend(fields.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
+        if let Some(file) = &self.events {
+            let mut line = Map::from_iter([("ts".into(), json!(rfc3339(OffsetDateTime::now_utc())))]);
+            line.extend(event.clone());
+            line.insert("message".into(), json!(message));
+            let line = format!("{}\n", hidden(Json::Object(line), &lock(&self.secrets)));
+            // Events tell of the run; they do not stop it.
+            let _ = lock(file).write_all(line.as_bytes());
+        }
+        self.write(level, message, &Json::Object(event));
+    }
+
     fn write(&self, level: Level, message: &str, more: &Json) {
         if !self.shows(level) {
             return;
         }
-        let message = self.secrets.lock().unwrap_or_else(std::sync::PoisonError::into_inner).hide(message);
+        let message = lock(&self.secrets).hide(message);
         let text = if self.json {
             let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let mut line = json!({
@@ -113,7 +171,7 @@ impl Log {
             if let (Some(line), Some(more)) = (line.as_object_mut(), more.as_object()) {
                 line.extend(more.clone());
             }
-            format!("{line}\n")
+            format!("{}\n", hidden(line, &lock(&self.secrets)))
         } else {
             let mut text = String::new();
             for (i, part) in message.lines().enumerate() {
@@ -123,7 +181,23 @@ impl Log {
             text
         };
         // A closed stderr is no reason to stop reading.
-        let mut out = self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        let write = || {
+            let mut out = lock(&self.out);
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        };
+        match self.bar.get() {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+/// The value with every secret in its texts replaced.
+fn hidden(value: Json, secrets: &Secrets) -> Json {
+    match value {
+        Json::String(text) => Json::String(secrets.hide(&text)),
+        Json::Array(items) => items.into_iter().map(|item| hidden(item, secrets)).collect(),
+        Json::Object(map) => map.into_iter().map(|(key, value)| (key, hidden(value, secrets))).collect(),
+        other => other,
     }
 }

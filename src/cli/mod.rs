@@ -6,12 +6,14 @@
 pub mod commands;
 pub mod load;
 pub mod log;
+mod read;
+mod watch;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, Result};
 
 /// Reads SaaS APIs incrementally from declarative manifests, as a Singer tap.
 #[derive(Debug, Parser)]
@@ -178,6 +180,9 @@ pub struct Options {
     /// How to write log lines [default: text, or json when Meltano asks for it]
     #[arg(long, global = true, value_enum, help_heading = "Output")]
     pub log_format: Option<LogFormat>,
+    /// Append what happens to this file, one JSON object a line
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Output")]
+    pub events: Option<PathBuf>,
     /// Say more: every request
     #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count, help_heading = "Output")]
     pub verbose: u8,
@@ -208,23 +213,33 @@ pub struct Options {
     pub version: bool,
 }
 
-/// The source that the binary's own name says: `tap-asana`, `source-asana`.
-pub fn source_of_name(arg0: &str) -> Option<(String, Option<Protocol>)> {
-    let name = std::path::Path::new(arg0).file_stem()?.to_str()?;
-    if let Some(source) = name.strip_prefix("tap-") {
-        return Some((source.into(), None));
+/// What the binary's own name says: `tap-asana`, `source-asana`.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// The source.
+    pub source: String,
+    /// How it writes.
+    pub protocol: Protocol,
+}
+
+impl Named {
+    /// What the first argument says, if it says anything.
+    pub fn of(arg0: &str) -> Option<Named> {
+        let name = std::path::Path::new(arg0).file_stem()?.to_str()?;
+        let named = |source: &str, protocol| Named { source: source.into(), protocol };
+        let singer = name.strip_prefix("tap-").map(|source| named(source, Protocol::Singer));
+        singer.or_else(|| name.strip_prefix("source-").map(|source| named(source, Protocol::Airbyte)))
     }
-    name.strip_prefix("source-").map(|source| (source.into(), Some(Protocol::Airbyte)))
 }
 
 /// Parses arguments. Help and completions come back as text to print.
-pub fn parse(args: &[std::ffi::OsString]) -> Result<Cli, clap::Error> {
+pub fn parse(args: &[std::ffi::OsString]) -> std::result::Result<Cli, clap::Error> {
     Cli::try_parse_from(args)
 }
 
-/// Airbyte protocol is not built yet.
-pub fn protocol(options: &Options, named: Option<Protocol>) -> crate::fault::Result<Protocol> {
-    match options.protocol.or(named).unwrap_or(Protocol::Singer) {
+/// How to write; Airbyte protocol is not built yet.
+fn protocol(options: &Options, named: Option<&Named>) -> Result<Protocol> {
+    match options.protocol.or(named.map(|n| n.protocol)).unwrap_or(Protocol::Singer) {
         Protocol::Singer => Ok(Protocol::Singer),
         Protocol::Airbyte => {
             Err(Fault::new(Kind::Usage, "the Airbyte protocol is not built yet in this version of dripfeed")

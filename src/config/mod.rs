@@ -157,16 +157,54 @@ pub enum DriftPolicy {
     FailRun,
 }
 
-/// How to close the gaps that an API's own paging leaves.
+/// How to close the gaps that an API's own paging leaves. A manifest may say the same under `metadata.dripfeed.safety`;
+/// the config wins, key by key.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Safety {
-    /// Reads only what is at least this old.
+    /// A bookmark stays this long before the moment at which the reading of its slice began, by the vendor's clock: what
+    /// changes meanwhile, or becomes visible late, is read by the next run. For cursors that tell when a record changed.
     pub settle: Option<IsoDuration>,
     /// Reads this much again before the bookmark.
     pub overlap: Option<IsoDuration>,
     /// Reads a window again until two readings agree.
     pub two_sweeps: Option<bool>,
+    /// Where a partition starts that no run has read before.
+    pub new_partitions: Option<NewPartitions>,
+}
+
+/// Where a partition starts that no run has read before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NewPartitions {
+    /// At the stream's bookmark, as in airbyte-cdk: older records of a partition that comes into view late are not read.
+    Bookmark,
+    /// At the start date.
+    Whole,
+}
+
+impl Safety {
+    /// What a manifest says about its own source, under `metadata.dripfeed.safety`.
+    pub fn of_manifest(metadata: Option<&Json>) -> Result<Safety> {
+        let Some(given) = metadata.and_then(|m| m.get("dripfeed")).and_then(|d| d.get("safety")) else {
+            return Ok(Safety::default());
+        };
+        let settings = schemars::generate::SchemaSettings::draft07().with(|s| s.inline_subschemas = true);
+        let schema = settings.into_generator().into_root_schema_for::<Safety>().to_value();
+        validate(given, &schema, "metadata.dripfeed.safety")
+            .map_err(|f| Fault { message: f.message.replacen("config ", "manifest ", 1), ..f })?;
+        serde_json::from_value(given.clone()).map_err(|e| Fault::config(format!("metadata.dripfeed.safety: {e}")))
+    }
+
+    /// These settings, with `others` where they say nothing.
+    pub fn or(self, others: Safety) -> Safety {
+        Safety {
+            settle: self.settle.or(others.settle),
+            overlap: self.overlap.or(others.overlap),
+            two_sweeps: self.two_sweeps.or(others.two_sweeps),
+            new_partitions: self.new_partitions.or(others.new_partitions),
+        }
+    }
 }
 
 /// Where alerts go.

@@ -10,6 +10,7 @@ pub mod ranges;
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
+use crate::config::{NewPartitions, Safety};
 use crate::fault::{Fault, Result};
 use crate::manifest::model::{Bound, IncrementalSync};
 use crate::manifest::node::{Place, Text};
@@ -35,6 +36,7 @@ pub struct CursorPlan {
     step: Option<Period>,
     granularity: Option<Period>,
     lookback: Period,
+    safety: Safety,
     strict: bool,
     start_name: String,
     end_name: String,
@@ -53,7 +55,7 @@ pub struct Window {
 }
 
 /// Compiles a cursor.
-pub fn build(def: &IncrementalSync, ground: &Ground) -> Result<CursorPlan> {
+pub fn build(def: &IncrementalSync, safety: &Safety, ground: &Ground) -> Result<CursorPlan> {
     let IncrementalSync::DatetimeBasedCursor(def) = def;
     let at = &def.at;
     let vars = Vars::new(ground);
@@ -98,6 +100,7 @@ pub fn build(def: &IncrementalSync, ground: &Ground) -> Result<CursorPlan> {
         // A zero granularity is falsy in the reference: as if there were none.
         granularity: granularity.filter(|g| !g.is_zero()),
         lookback: period(&def.lookback_window)?.unwrap_or_default(),
+        safety: safety.clone(),
         strict: def.is_compare_strictly.unwrap_or(false),
         start_name: name(&def.partition_field_start, "start_time")?,
         end_name: name(&def.partition_field_end, "end_time")?,
@@ -216,6 +219,20 @@ impl CursorPlan {
         [(self.start_name.clone(), self.write(window.start)), (self.end_name.clone(), self.write(window.end))]
     }
 
+    /// How far the bookmark may go for a slice whose reading began at `began` and whose newest record is `newest`: with
+    /// `settle`, what changed while it was read, or shows late, is left for the next run.
+    pub fn settled(&self, newest: Option<OffsetDateTime>, began: Option<OffsetDateTime>) -> Option<OffsetDateTime> {
+        match (self.safety.settle, began, newest) {
+            (Some(settle), Some(began), Some(newest)) => Some(newest.min(settle.0.before(began).unwrap_or(newest))),
+            _ => newest,
+        }
+    }
+
+    /// Does a partition that no run has read begin at the start date?
+    fn new_partitions_whole(&self) -> bool {
+        self.safety.new_partitions == Some(NewPartitions::Whole)
+    }
+
     /// What a window adds to requests.
     pub fn options(&self, window: &Window, options: &mut Options) {
         for (inject, time) in [(&self.start_into, window.start), (&self.end_into, window.end)] {
@@ -260,7 +277,9 @@ impl Cursor {
         for pair in list.windows(2) {
             split(plan, after(pair[0].end), before(pair[1].start), &mut out);
         }
-        let lower = plan.lookback.before(last.end).unwrap_or(plan.start).max(plan.start);
+        let overlap = plan.safety.overlap.map_or_else(Period::default, |o| o.0);
+        let lower = plan.lookback.before(last.end).and_then(|t| overlap.before(t));
+        let lower = lower.unwrap_or(plan.start).max(plan.start);
         split(plan, lower, plan.end, &mut out);
         // Bounds are what is sent: no finer than the format.
         for window in &mut out {

@@ -98,8 +98,11 @@ impl Partitions {
             self.global = true;
         }
         if !self.each.contains_key(&id) {
-            let lookback = if self.common.is_some() { self.lookback } else { 0 };
-            let cursor = plan.begin(self.common.as_ref(), lookback)?;
+            // One cursor for all is all there is to go by, once there are too many for one each.
+            let whole = plan.new_partitions_whole() && !self.global;
+            let common = self.common.as_ref().filter(|_| !whole);
+            let lookback = if common.is_some() { self.lookback } else { 0 };
+            let cursor = plan.begin(common, lookback)?;
             self.each.insert(id.clone(), cursor);
         }
         let cursor = self.each.get_mut(&id).ok_or_else(|| Fault::bug("a partition without cursor"))?;

@@ -14,9 +14,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
+use time::OffsetDateTime;
 use ureq::http::{HeaderMap, Request};
 
 use crate::fault::{Fault, Kind, Result};
+use crate::pace::{Call, Pace};
 use crate::plan::Ground;
 use crate::stop::Stop;
 use request::{Prepared, join, origin_of};
@@ -45,6 +47,11 @@ impl Reply {
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|v| v.to_str().ok())
+    }
+
+    /// The vendor's clock when it answered.
+    pub fn date(&self) -> Option<OffsetDateTime> {
+        Some(OffsetDateTime::from(httpdate::parse_http_date(self.header("date")?).ok()?))
     }
 
     /// The headers as an object, under lower-case names and in the usual spelling, with `link` taken apart
@@ -99,15 +106,43 @@ pub enum Outcome {
     Page(Reply),
     /// An error that the manifest ignores: no records, no more pages.
     Nothing,
+    /// The page token is worth nothing any more: the slice begins again.
+    Reset(String),
 }
 
-/// What happens while a request is under way, for logs and metrics.
+/// Is an answer kept for streams that will ask the same?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// No.
+    No,
+    /// Yes, and one that was kept serves.
+    Yes,
+    /// Yes, but the vendor is asked anew.
+    Anew,
+}
+
+/// A request, with what is done about errors and for whom it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// What is sent.
+    pub request: &'a Prepared,
+    /// What is done about errors.
+    pub errors: &'a ErrorPlan,
+    /// Is the answer kept?
+    pub keep: Keep,
+    /// The stream that it is for.
+    pub stream: &'a str,
+    /// The partition of that stream.
+    pub partition: &'a Map<String, Json>,
+}
+
+/// What happens to a request, for logs and metrics.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// An answer came, after so long.
+    /// It waits for the account's pace.
+    Paced(Duration),
+    /// An answer came.
     Answered {
-        /// The request.
-        request: &'a Prepared,
         /// Its status.
         status: u16,
         /// How long it took.
@@ -115,30 +150,35 @@ pub enum Event<'a> {
         /// Bytes of its body.
         bytes: usize,
     },
-    /// The request is tried again, after so many seconds.
+    /// It is tried again.
     Retrying {
-        /// The request.
-        request: &'a Prepared,
         /// Why.
         reason: &'a str,
         /// Tries so far.
         tries: u32,
-        /// Seconds.
+        /// Seconds until then.
         wait: f64,
         /// Did the vendor say that it is too much?
         limited: bool,
     },
-    /// An error is ignored, as the manifest says.
+    /// An error is ignored, as the manifest says: the slice has no more records.
     Ignored {
-        /// The request.
-        request: &'a Prepared,
+        /// The answer's status.
+        status: u16,
+        /// What the manifest or the reference says about it.
+        reason: &'a str,
+    },
+    /// The slice begins again from its first page, as the manifest says.
+    Reset {
+        /// The answer's status.
+        status: u16,
         /// What the manifest or the reference says about it.
         reason: &'a str,
     },
 }
 
 /// Hears of events.
-pub type Listener = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
+pub type Listener = Arc<dyn Fn(&Ask<'_>, &Event<'_>) + Send + Sync>;
 
 /// Limits of a run.
 #[derive(Debug, Clone)]
@@ -153,6 +193,7 @@ pub struct Limits {
 pub struct Fetcher {
     agent: ureq::Agent,
     limits: Limits,
+    pace: Arc<Pace>,
     ground: Arc<Ground>,
     stop: Arc<Stop>,
     listener: Listener,
@@ -163,7 +204,7 @@ pub struct Fetcher {
 
 impl Fetcher {
     /// A fetcher for one run.
-    pub fn new(limits: Limits, ground: Arc<Ground>, stop: Arc<Stop>, listener: Listener) -> Self {
+    pub fn new(limits: Limits, pace: Arc<Pace>, ground: Arc<Ground>, stop: Arc<Stop>, listener: Listener) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -177,6 +218,7 @@ impl Fetcher {
         Fetcher {
             agent: ureq::Agent::new_with_config(config),
             limits,
+            pace,
             ground,
             stop,
             listener,
@@ -191,26 +233,31 @@ impl Fetcher {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// Sends a request until its handler is content. With `keep`, an answer is kept for the next time.
-    pub fn send(&self, request: &Prepared, plan: &ErrorPlan, keep: bool) -> Result<Outcome> {
-        if keep && let Some(reply) = self.cache.get(request)? {
+    /// Sends a request until its handler is content.
+    pub fn send(&self, ask: &Ask<'_>) -> Result<Outcome> {
+        if ask.keep == Keep::Yes
+            && let Some(reply) = self.cache.get(ask.request)?
+        {
             return Ok(Outcome::Page(reply));
         }
-        let outcome = self.send_anew(request, plan)?;
-        if keep && let Outcome::Page(reply) = &outcome {
-            self.cache.put(request, reply)?;
+        let outcome = self.send_anew(ask)?;
+        if ask.keep != Keep::No
+            && let Outcome::Page(reply) = &outcome
+        {
+            self.cache.put(ask.request, reply)?;
         }
         Ok(outcome)
     }
 
-    fn send_anew(&self, request: &Prepared, plan: &ErrorPlan) -> Result<Outcome> {
+    fn send_anew(&self, ask: &Ask<'_>) -> Result<Outcome> {
+        let Ask { request, errors: plan, .. } = *ask;
         self.check_host(&request.url, &request.origin)?;
         let mut tries = 0;
         let mut waited = 0.0;
         loop {
             self.stop.check()?;
             tries += 1;
-            let (reply, action, message, transient) = match self.once(request) {
+            let (reply, action, message, transient) = match self.once(ask) {
                 Ok(reply) => {
                     let verdict = plan.judge(&reply, &request.url, &self.ground)?;
                     match verdict.action {
@@ -223,9 +270,17 @@ impl Fetcher {
                             return Ok(Outcome::Page(reply));
                         }
                         Action::Ignore => {
-                            (self.listener)(&Event::Ignored { request, reason: &verdict.message });
+                            (self.listener)(
+                                ask,
+                                &Event::Ignored { status: reply.status, reason: &verdict.message },
+                            );
                             // An ignored answer that is fine in itself is read and paged as usual.
                             return Ok(if reply.status < 400 { Outcome::Page(reply) } else { Outcome::Nothing });
+                        }
+                        Action::ResetPagination => {
+                            let reason = &verdict.message;
+                            (self.listener)(ask, &Event::Reset { status: reply.status, reason });
+                            return Ok(Outcome::Reset(verdict.message));
                         }
                         Action::Fail => return Err(self.refused(&reply, request, &verdict.message)),
                         action => {
@@ -254,7 +309,10 @@ impl Fetcher {
             let wait = self.wait(plan, reply.as_ref(), tries)?;
             waited += wait;
             let limited = action == Action::RateLimited;
-            (self.listener)(&Event::Retrying { request, reason: &message, tries, wait, limited });
+            (self.listener)(ask, &Event::Retrying { reason: &message, tries, wait, limited });
+            if limited {
+                self.pace.hold(Duration::from_secs_f64(wait.min(MAX_SECONDS)));
+            }
             self.stop.sleep(Duration::from_secs_f64(wait.min(86_400.0)))?;
         }
     }
@@ -296,10 +354,10 @@ impl Fetcher {
     }
 
     /// One exchange, redirects on the same origin included.
-    fn once(&self, request: &Prepared) -> std::result::Result<Reply, Trouble> {
-        let mut next = request.clone();
+    fn once(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
+        let mut next = ask.request.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let reply = self.exchange(&next)?;
+            let reply = self.exchange(&next, ask)?;
             let location = reply.header("location").filter(|_| matches!(reply.status, 301 | 302 | 303 | 307 | 308));
             let Some(location) = location else { return Ok(reply) };
             next.url = redirected(&next.url, location);
@@ -312,7 +370,7 @@ impl Fetcher {
                 Trouble::Final(Fault { message: format!("a redirect was not followed: {}", f.message), ..f })
             })?;
         }
-        Err(Trouble::Final(Fault::data(format!("more than {MAX_REDIRECTS} redirects in a row: {}", shown(request)))))
+        Err(Trouble::Final(Fault::data(format!("more than {MAX_REDIRECTS} redirects in a row: {}", shown(ask.request)))))
     }
 
     /// Refuses an address at which the credentials have no business.
@@ -330,7 +388,11 @@ impl Fetcher {
         .hint(format!("if this is right, add \"{host}\" to dripfeed.allowed_hosts in the config")))
     }
 
-    fn exchange(&self, request: &Prepared) -> std::result::Result<Reply, Trouble> {
+    /// One request and its answer, when the account's pace has room for it.
+    fn exchange(&self, request: &Prepared, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
+        let call = Call { method: &request.method, url: &request.url, headers: &request.headers };
+        let waits = |wait| (self.listener)(ask, &Event::Paced(wait));
+        let _permit = self.pace.acquire(&call, &self.stop, waits).map_err(Trouble::Final)?;
         let started = std::time::Instant::now();
         self.calls.fetch_add(1, Ordering::Relaxed);
         let mut builder = Request::builder().method(request.method.as_str()).uri(&request.url);
@@ -391,12 +453,8 @@ impl Fetcher {
             body.drain(..3);
         }
         let reply = Reply { status: response.status().as_u16(), headers: response.headers().clone(), body };
-        (self.listener)(&Event::Answered {
-            request,
-            status: reply.status,
-            took: started.elapsed(),
-            bytes: reply.body.len(),
-        });
+        let (status, bytes) = (reply.status, reply.body.len());
+        (self.listener)(ask, &Event::Answered { status, took: started.elapsed(), bytes });
         Ok(reply)
     }
 }

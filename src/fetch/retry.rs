@@ -30,6 +30,8 @@ pub enum Action {
     Retry,
     /// Try again; the vendor says it is too much.
     RateLimited,
+    /// Read the slice from its first page again: its page token is worth nothing any more.
+    ResetPagination,
 }
 
 /// An answer, judged.
@@ -119,16 +121,15 @@ fn filter(def: &HttpResponseFilter) -> Result<Filter> {
         Some("FAIL") => Some(Action::Fail),
         Some("RETRY") => Some(Action::Retry),
         Some("RATE_LIMITED") => Some(Action::RateLimited),
-        Some(
-            later @ ("RESET_PAGINATION" | "REDUCE_PAGE_SIZE" | "SPLIT_REQUEST_WINDOW" | "REFRESH_TOKEN_THEN_RETRY"),
-        ) => {
+        Some("RESET_PAGINATION") => Some(Action::ResetPagination),
+        Some(later @ ("REDUCE_PAGE_SIZE" | "SPLIT_REQUEST_WINDOW" | "REFRESH_TOKEN_THEN_RETRY")) => {
             return Err(def.at.fault(format!("`action: {later}` is not built yet in this version of dripfeed")));
         }
         Some(other) => {
             return Err(def
                 .at
                 .fault(format!("`action: {other}` does not exist"))
-                .hint("it can be SUCCESS, IGNORE, FAIL, RETRY or RATE_LIMITED"));
+                .hint("it can be SUCCESS, IGNORE, FAIL, RETRY, RATE_LIMITED or RESET_PAGINATION"));
         }
     };
     if def.http_codes.is_none() && def.predicate.is_none() && def.error_message_contains.is_none() {
@@ -201,7 +202,7 @@ impl ErrorPlan {
         for handler in &self.handlers {
             let verdict = handler.judge(reply, &json, &vars)?;
             // A composite goes on only after FAIL and RATE_LIMITED.
-            if matches!(verdict.action, Action::Success | Action::Retry | Action::Ignore) {
+            if !matches!(verdict.action, Action::Fail | Action::RateLimited) {
                 return Ok(verdict);
             }
             last = Some(verdict);

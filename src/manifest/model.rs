@@ -19,8 +19,88 @@ component! {
         spec: Option<Spec>,
         /// How many slices are read at a time.
         concurrency_level: Option<ConcurrencyLevel>,
+        /// How often the vendor may be called.
+        api_budget: Option<ApiBudget>,
+        /// What other tools keep here; of it only `dripfeed` is read.
+        metadata: Option<Json>,
     }
-    later { dynamic_streams, api_budget, stream_groups, advanced_auth }
+    later { dynamic_streams, stream_groups, advanced_auth }
+}
+
+choice! {
+    /// How often the vendor may be called.
+    ApiBudget { HTTPAPIBudget } later {}
+}
+
+component! {
+    /// Policies over requests; the first that matches one governs it.
+    HTTPAPIBudget {
+        /// Them.
+        policies: Vec<CallRatePolicy>,
+    }
+}
+
+choice! {
+    /// How often requests of a kind may be sent.
+    CallRatePolicy { FixedWindowCallRatePolicy, MovingWindowCallRatePolicy, UnlimitedCallRatePolicy } later {}
+}
+
+component! {
+    /// So many calls in each period.
+    FixedWindowCallRatePolicy {
+        /// Its length, an ISO-8601 duration.
+        period: Text,
+        /// Calls.
+        call_limit: Text,
+        /// Which requests; all when empty.
+        matchers: Vec<HttpRequestRegexMatcher>,
+    }
+}
+
+component! {
+    /// So many calls in any window of a length; several rates hold at once.
+    MovingWindowCallRatePolicy {
+        /// Them.
+        rates: Vec<Rate>,
+        /// Which requests; all when empty.
+        matchers: Vec<HttpRequestRegexMatcher>,
+    }
+}
+
+component! {
+    /// As often as one likes.
+    UnlimitedCallRatePolicy {
+        /// Which requests; all when empty.
+        matchers: Vec<HttpRequestRegexMatcher>,
+    }
+}
+
+component! {
+    /// Calls in a time.
+    Rate {
+        /// Calls.
+        limit: Text,
+        /// The time, an ISO-8601 duration.
+        interval: Text,
+    }
+}
+
+component! {
+    /// Requests of a kind: everything that is given must hold.
+    HttpRequestRegexMatcher {
+        /// The method.
+        method: Option<String>,
+        /// Scheme and host.
+        url_base: Option<String>,
+        /// A pattern found anywhere in the path.
+        url_path_pattern: Option<String>,
+        /// Query parameters with their values.
+        params: Option<Json>,
+        /// Headers with their values.
+        headers: Option<Json>,
+        /// How many calls one counts for.
+        weight: Option<Text>,
+    }
 }
 
 component! {

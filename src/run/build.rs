@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use sha2::Digest as _;
 
 use crate::auth::{self, Auth};
+use crate::config::Safety;
 use crate::cursor::{self, CursorPlan};
 use crate::extract::{self, RecordPath};
 use crate::fault::{Fault, Result, did_you_mean};
@@ -90,6 +91,8 @@ pub struct Build<'a> {
     pub ground: &'a Ground,
     /// The baseline of a built-in stream, by name.
     pub baseline: &'a dyn Fn(&str) -> Option<Json>,
+    /// How the gaps of the vendor's paging are closed.
+    pub safety: &'a Safety,
     /// May a stream's envelope be missing? (`dripfeed.drift`)
     pub envelope_optional: &'a dyn Fn(&str) -> bool,
 }
@@ -173,7 +176,7 @@ impl Build<'_> {
                 }
             }
         }
-        let cursor = def.incremental_sync.as_ref().map(|c| cursor::build(c, ground)).transpose()?;
+        let cursor = def.incremental_sync.as_ref().map(|c| cursor::build(c, self.safety, ground)).transpose()?;
         let filters = cursor.as_ref().is_some_and(|c| c.filters);
         Ok(StreamPlan {
             keys: keys(def)?,

@@ -62,6 +62,10 @@ pub struct Account {
     pub without_cursor: u64,
     /// Why it is not complete.
     pub fault: Option<Fault>,
+    /// Has its reading begun?
+    pub begun: bool,
+    /// Is nothing of it left to do?
+    pub ended: bool,
     /// Was it read to its end?
     pub complete: bool,
 }
@@ -83,7 +87,6 @@ struct Progress {
     listing: Listing,
     announced: bool,
     last_state: Option<Instant>,
-    ended: bool,
     account: Account,
 }
 
@@ -143,8 +146,16 @@ impl Run {
                 }
                 Some(cursor) => Track::One(cursor.begin(job.state.as_ref(), 0).map_err(|f| f.of_stream(&name))?),
             };
-            let account =
-                Account { stream: name, records: 0, nulled: 0, without_cursor: 0, fault: None, complete: false };
+            let account = Account {
+                stream: name,
+                records: 0,
+                nulled: 0,
+                without_cursor: 0,
+                fault: None,
+                begun: false,
+                ended: false,
+                complete: false,
+            };
             streams.push(Live {
                 out: StreamOut::new(&job.plan, &job.wire),
                 left: AtomicU64::new(job.limit.unwrap_or(u64::MAX)),
@@ -155,7 +166,6 @@ impl Run {
                     listing: Listing::Waiting,
                     announced: false,
                     last_state: None,
-                    ended: false,
                     account,
                 }),
                 job,
@@ -181,7 +191,7 @@ impl Run {
                 self.wake();
                 continue;
             }
-            if self.streams.iter().all(|s| lock(&s.progress).ended) {
+            if self.streams.iter().all(|s| lock(&s.progress).account.ended) {
                 self.wake();
                 return;
             }
@@ -204,7 +214,7 @@ impl Worker<'_> {
     fn step(&self) -> bool {
         for live in &self.run.streams {
             let mut progress = lock(&live.progress);
-            if progress.ended {
+            if progress.account.ended {
                 continue;
             }
             if let Some(work) = progress.pending.pop_front() {
@@ -215,6 +225,7 @@ impl Worker<'_> {
             }
             if progress.listing == Listing::Waiting {
                 progress.listing = Listing::Running;
+                progress.account.begun = true;
                 drop(progress);
                 self.say(Message::Begin(live.job.plan.name.clone()));
                 self.list(live);
@@ -310,7 +321,10 @@ impl Worker<'_> {
         progress.account.nulled += nulled;
         progress.account.without_cursor += without_cursor;
         match read {
-            Ok(()) => self.close(live, &mut progress, work, newest),
+            Ok(began) => {
+                let newest = plan.cursor.as_ref().and_then(|c| c.settled(newest, began));
+                self.close(live, &mut progress, work, newest);
+            }
             Err(fault) => progress.fail(fault),
         }
         self.settle(live, progress);
@@ -353,10 +367,10 @@ impl Worker<'_> {
 
     /// Ends the stream when nothing of it is left.
     fn settle(&self, live: &Live, mut progress: MutexGuard<'_, Progress>) {
-        if progress.ended || progress.open > 0 || !progress.pending.is_empty() || progress.listing != Listing::Done {
+        if progress.account.ended || progress.open > 0 || !progress.pending.is_empty() || progress.listing != Listing::Done {
             return;
         }
-        progress.ended = true;
+        progress.account.ended = true;
         let stopped = self.shared.stop.asked().is_some();
         let complete = progress.account.fault.is_none() && !stopped;
         progress.account.complete = complete;

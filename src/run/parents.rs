@@ -56,8 +56,8 @@ impl Parents for ParentReader<'_> {
         let mut read = |partition: &Partition, window: Option<&Window>, cursor: Option<&Cursor>| {
             let mut taker = Collecting { stream: parent, cursor, records: Vec::new(), last: None, newest: None };
             let mut sink = Feeding { inner: &mut taker, key: &partition.key, each };
-            reader::read(self.shared, parent, partition, window, &mut sink)?;
-            Ok::<_, Fault>(taker.newest)
+            let began = reader::read(self.shared, parent, partition, window, &mut sink)?;
+            Ok::<_, Fault>(parent.cursor.as_ref().and_then(|c| c.settled(taker.newest, began)))
         };
         let Some(plan) = &parent.cursor else {
             return parent.router.each(&grandparents, &vars, &mut |partition| read(&partition, None, None).map(drop));

@@ -10,7 +10,7 @@ use super::build::StreamPlan;
 use crate::cursor::Window;
 use crate::extract::{self, Found, Stop as Halt};
 use crate::fault::{Fault, Result};
-use crate::fetch::{Fetcher, Outcome, Reply};
+use crate::fetch::{Ask, Fetcher, Keep, Outcome, Reply};
 use crate::page::{Facts, Wanted};
 use crate::plan::{Ground, Options, Vars};
 use crate::scan::{self, Kind, Scanner};
@@ -42,14 +42,17 @@ pub trait Taker {
     fn last_record(&self) -> Option<Json>;
 }
 
-/// Reads a slice to its end.
+/// How often a slice may begin again because its page token expired: as often as in the reference.
+const RESETS: u32 = 1;
+
+/// Reads a slice to its end. Gives the vendor's time when the reading began, if anything was asked.
 pub fn read(
     shared: &Shared,
     stream: &StreamPlan,
     partition: &Partition,
     window: Option<&Window>,
     taker: &mut dyn Taker,
-) -> Result<()> {
+) -> Result<Option<OffsetDateTime>> {
     let names = match (&stream.cursor, window) {
         (Some(cursor), Some(window)) => cursor.names(window).to_vec(),
         _ => Vec::new(),
@@ -62,6 +65,8 @@ pub fn read(
         cursor.options(window, &mut slice_options);
     }
     let mut pager = stream.pages.start(&vars)?;
+    let mut keep = if stream.keep_answers { Keep::Yes } else { Keep::No };
+    let (mut began, mut resets) = (None, 0);
     let wanted = stream.pages.wanted();
     let wanted_fields: &[String] = if let Wanted::Fields(fields) = &wanted { fields } else { &[] };
     loop {
@@ -72,10 +77,25 @@ pub fn read(
             if stream.slice_options_once && pager.has_token() { Options::default() } else { slice_options.clone() };
         let added = [stream.auth.options(&vars)?, pager.options(), of_slice];
         let request = stream.request.prepare(&vars, added, pager.path().as_deref())?;
-        let reply = match shared.fetcher.send(&request, &stream.errors, stream.keep_answers)? {
+        let ask =
+            Ask { request: &request, errors: &stream.errors, keep, stream: &stream.name, partition: &partition.key };
+        let asked = OffsetDateTime::now_utc();
+        let reply = match shared.fetcher.send(&ask)? {
             Outcome::Page(reply) => reply,
-            Outcome::Nothing => return taker.page_done().map(drop),
+            Outcome::Nothing => return taker.page_done().map(|_| began),
+            Outcome::Reset(why) => {
+                resets += 1;
+                if resets > RESETS {
+                    return Err(Fault::data(format!("the slice began again and its page token failed again: {why}"))
+                        .hint("the vendor's page tokens may live too short for this slice: read it in smaller ones"));
+                }
+                pager = stream.pages.start(&vars)?;
+                // Answers that were kept hold the token that failed.
+                keep = if stream.keep_answers { Keep::Anew } else { Keep::No };
+                continue;
+            }
         };
+        began.get_or_insert_with(|| reply.date().unwrap_or(asked));
         let mut kept = 0;
         let found = match records(stream, &reply, wanted_fields, &mut |scanner| {
             kept += u64::from(taker.take(scanner, &vars)?);
@@ -88,7 +108,7 @@ pub fn read(
             }
         };
         if !taker.page_done()? {
-            return Ok(());
+            return Ok(began);
         }
         let response = match &wanted {
             Wanted::Fields(_) => fields(&reply.body, &found)?,
@@ -98,7 +118,7 @@ pub fn read(
         let last = if kept > 0 && stream.pages.uses("last_record") { taker.last_record() } else { None };
         let vars = Vars { response: Some(&response), headers: headers.as_ref(), last_record: last.as_ref(), ..vars };
         if !pager.advance(Facts { extracted: found.records, kept, body: &reply.body, vars })? {
-            return Ok(());
+            return Ok(began);
         }
     }
 }

@@ -87,6 +87,12 @@ impl Period {
         self.months == 0 && self.exact.is_zero()
     }
 
+    /// Its length, a month counting thirty days; nothing for a negative one.
+    pub fn length(&self) -> std::time::Duration {
+        let months = Duration::days(30) * self.months;
+        (months + self.exact).try_into().unwrap_or_default()
+    }
+
     /// `t` later by this period; a day past the end of its month becomes that month's last day.
     pub fn after(&self, t: OffsetDateTime) -> Option<OffsetDateTime> {
         shift_months(t, self.months)?.checked_add(self.exact).filter(|t| (1..=9999).contains(&t.year()))

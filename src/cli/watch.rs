@@ -1,0 +1,299 @@
+//! What people and schedulers learn of a run: log lines, events, a progress line on a terminal, a summary.
+//!
+//! Comes in: what happens to requests, and the accounts of streams. Goes out: calls of [`Log`], and the exit code that
+//! the accounts add up to. Called by `commands` and `read`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Map, Value as Json, json};
+
+use super::load::Loaded;
+use super::log::{Level, Log};
+use crate::fault::Kind;
+use crate::fetch::{self, Ask, Event, Fetcher, Limits};
+use crate::run::reader::Shared;
+use crate::run::{Account, Run};
+use crate::stop::Stop;
+
+/// Largest page when the config says nothing, in bytes after decompression.
+const MAX_PAGE: u64 = 32 << 20;
+/// How often the progress line is drawn.
+const TICK: Duration = Duration::from_millis(200);
+/// Calls are counted over so many ticks for the rate that the line shows.
+const RATE_TICKS: usize = 25;
+/// Waits shorter than this are not worth showing.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// Watches one run.
+pub(super) struct Watch {
+    log: Arc<Log>,
+    counts: Counts,
+    waiting: Mutex<Option<(Instant, &'static str)>>,
+    bar: Option<ProgressBar>,
+    began: Instant,
+}
+
+/// What happened to requests so far.
+#[derive(Debug, Default)]
+struct Counts {
+    calls: AtomicU64,
+    bytes: AtomicU64,
+    retried: AtomicU64,
+    limited: AtomicU64,
+    skipped: AtomicU64,
+    /// Milliseconds that requests waited, all threads together: for the account's pace, and before tries.
+    paced: AtomicU64,
+    backed_off: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, n: impl TryInto<u64>) {
+    counter.fetch_add(n.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// A partition for people: its own keys, without those of its parents.
+fn shown(partition: &Map<String, Json>) -> Json {
+    Json::Object(partition.iter().filter(|(key, _)| *key != "parent_slice").map(|(k, v)| (k.clone(), v.clone())).collect())
+}
+
+/// Whose request it is, for people: `tasks {"project":"12"}`.
+fn whose(ask: &Ask<'_>) -> String {
+    let partition = shown(ask.partition);
+    if partition.as_object().is_some_and(Map::is_empty) { ask.stream.into() } else { format!("{} {partition}", ask.stream) }
+}
+
+impl Watch {
+    /// A watch over a run of that source. The progress line is shown to a person who looks at stderr while stdout goes
+    /// elsewhere.
+    pub(super) fn new(log: Arc<Log>, loaded: &Loaded) -> Arc<Watch> {
+        log.names(&loaded.plan.source, loaded.config.ours.tenant.as_deref());
+        let bar = log.for_people().then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            bar.set_style(ProgressStyle::with_template("{spinner} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            log.draw_around(bar.clone());
+            bar
+        });
+        Arc::new(Watch { log, counts: Counts::default(), waiting: Mutex::default(), bar, began: Instant::now() })
+    }
+
+    /// What the threads of a run share, with this watch as the listener.
+    pub(super) fn shared(self: &Arc<Self>, loaded: &Loaded, stop: &Arc<Stop>) -> Arc<Shared> {
+        let ours = &loaded.config.ours;
+        let limits = Limits {
+            max_page_bytes: ours.max_page_bytes.unwrap_or(MAX_PAGE),
+            allowed_hosts: ours.allowed_hosts.clone(),
+        };
+        let watch = self.clone();
+        let listener = Arc::new(move |ask: &Ask<'_>, event: &Event<'_>| watch.hears(ask, event));
+        Arc::new(Shared {
+            fetcher: Fetcher::new(limits, loaded.pace.clone(), loaded.ground.clone(), stop.clone(), listener),
+            ground: loaded.ground.clone(),
+            stop: stop.clone(),
+        })
+    }
+
+    fn hears(&self, ask: &Ask<'_>, event: &Event<'_>) {
+        let request = fetch::shown(ask.request);
+        match event {
+            Event::Paced(wait) => {
+                add(&self.counts.paced, wait.as_millis());
+                self.waits(*wait, "pace");
+            }
+            Event::Answered { status, took, bytes } => {
+                add(&self.counts.calls, 1u64);
+                add(&self.counts.bytes, *bytes);
+                if self.log.shows(Level::Debug) {
+                    let request = fetch::shown_with_query(ask.request);
+                    let took = took.as_millis();
+                    self.log.line(Level::Debug, &format!("{}: {request}: HTTP {status}, {bytes} bytes, {took} ms", whose(ask)));
+                }
+            }
+            Event::Retrying { reason, tries, wait, limited } => {
+                add(&self.counts.retried, 1u64);
+                let wait = Duration::from_secs_f64(wait.min(1e6));
+                add(&self.counts.backed_off, wait.as_millis());
+                let seconds = wait.as_secs_f64();
+                let said = format!("{}: {reason} ({request}, try {tries})", whose(ask));
+                if *limited {
+                    add(&self.counts.limited, 1u64);
+                    self.waits(wait, "rate limit");
+                    let fields = json!({"stream": ask.stream, "partition": shown(ask.partition), "wait_seconds": seconds});
+                    let said = format!("{said}; the vendor limits its rate: again in {seconds:.2} s");
+                    self.log.event(Level::Warning, &said, "rate_limited", &fields);
+                } else {
+                    self.waits(wait, "retry");
+                    self.log.line(Level::Warning, &format!("{said}; it may pass: again in {seconds:.2} s"));
+                }
+            }
+            Event::Ignored { status, reason } => {
+                add(&self.counts.skipped, 1u64);
+                let fields =
+                    json!({"stream": ask.stream, "partition": shown(ask.partition), "status": status, "reason": reason});
+                let said = format!("{}: skipped, as the manifest says: {reason} (HTTP {status}, {request})", whose(ask));
+                self.log.event(Level::Warning, &said, "slice_skipped", &fields);
+            }
+            Event::Reset { status, reason } => {
+                let said = format!("{}: from the first page again: {reason} (HTTP {status}, {request})", whose(ask));
+                self.log.line(Level::Info, &said);
+            }
+        }
+    }
+
+    fn waits(&self, time: Duration, why: &'static str) {
+        if self.bar.is_none() || time < SHORT {
+            return;
+        }
+        let until = Instant::now() + time;
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.is_none_or(|(other, _)| until > other) {
+            *waiting = Some((until, why));
+        }
+    }
+
+    /// The run begins: it is announced, and drawn until it is gone.
+    pub(super) fn begins(self: &Arc<Self>, run: &Arc<Run>) {
+        let streams: Vec<_> = run.accounts().into_iter().map(|a| a.stream.to_string()).collect();
+        self.log.event(Level::Debug, &format!("reading {}", streams.join(", ")), "run_started", &json!({"streams": streams}));
+        if self.bar.is_none() {
+            return;
+        }
+        let (watch, run): (Weak<Watch>, Weak<Run>) = (Arc::downgrade(self), Arc::downgrade(run));
+        std::thread::spawn(move || {
+            let mut calls = std::collections::VecDeque::with_capacity(RATE_TICKS);
+            while let (Some(watch), Some(run)) = (watch.upgrade(), run.upgrade()) {
+                let Some(bar) = watch.bar.as_ref().filter(|b| !b.is_finished()) else { return };
+                if calls.len() == RATE_TICKS {
+                    calls.pop_front();
+                }
+                calls.push_back((Instant::now(), get(&watch.counts.calls)));
+                bar.set_message(watch.progress(&run.accounts(), &calls));
+                bar.tick();
+                drop((watch, run));
+                std::thread::sleep(TICK);
+            }
+        });
+    }
+
+    /// The progress line: records of each stream, calls and their rate, what is waited for.
+    fn progress(&self, accounts: &[Account], calls: &std::collections::VecDeque<(Instant, u64)>) -> String {
+        let total: u64 = accounts.iter().map(|a| a.records).sum();
+        let mut line = format!("{} records", HumanCount(total));
+        let under_way: Vec<String> = accounts
+            .iter()
+            .filter(|a| a.begun && !a.ended)
+            .map(|a| format!("{} {}", a.stream, HumanCount(a.records)))
+            .collect();
+        let ended = accounts.iter().filter(|a| a.ended).count();
+        line += &format!(" · {ended} of {} streams done", accounts.len());
+        if !under_way.is_empty() {
+            line += &format!(" · {}", under_way.join(", "));
+        }
+        line += &format!(" · {} calls", HumanCount(get(&self.counts.calls)));
+        if let (Some((from, first)), Some((to, last))) = (calls.front(), calls.back())
+            && to > from
+        {
+            #[allow(clippy::cast_precision_loss)]
+            let rate = (last - first) as f64 / (*to - *from).as_secs_f64();
+            line += &format!(", {rate:.1}/s");
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match *waiting {
+            Some((until, why)) if until > Instant::now() => {
+                line += &format!(" · waits {:.0} s ({why})", (until - Instant::now()).as_secs_f64().ceil());
+            }
+            _ => *waiting = None,
+        }
+        line
+    }
+
+    /// Says what came of the run, and gives its exit code.
+    pub(super) fn summary(&self, accounts: &[Account], stop: &Stop) -> u8 {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let mut gravest: Option<Kind> = stop.asked();
+        for account in accounts {
+            let graver = self.account(account);
+            if graver.is_some_and(|kind| gravest.is_none_or(|g| kind.gravity() > g.gravity())) {
+                gravest = graver;
+            }
+        }
+        let (seconds, counts) = (self.began.elapsed().as_secs_f64(), &self.counts);
+        let records: u64 = accounts.iter().map(|a| a.records).sum();
+        let complete = accounts.iter().filter(|a| a.complete).count();
+        let status = if gravest.is_none() { "succeeded" } else { "failed" };
+        self.log.metric("timer", "sync_duration", &json!(seconds), &json!({"status": status}));
+        self.log.metric("counter", "http_request_count", &json!(get(&counts.calls)), &json!({}));
+        let exit_code = gravest.map_or(0, Kind::exit_code);
+        let mut said = format!("{} records of {complete} of {} streams", HumanCount(records), accounts.len());
+        said += &format!(", {} calls", HumanCount(get(&counts.calls)));
+        for (count, what) in [
+            (get(&counts.retried), "tried again"),
+            (get(&counts.limited), "limited by the vendor"),
+            (get(&counts.skipped), "skipped"),
+        ] {
+            if count > 0 {
+                said += &format!(", {} {what}", HumanCount(count));
+            }
+        }
+        said += &format!(", {seconds:.1} s");
+        #[allow(clippy::cast_precision_loss)]
+        let waited = |counter: &AtomicU64| get(counter) as f64 / 1000.0;
+        for (time, why) in [(waited(&counts.paced), "the pace"), (waited(&counts.backed_off), "tries")] {
+            if time >= 0.1 {
+                said += &format!(", {time:.1} s of waiting for {why}");
+            }
+        }
+        if let Some(Kind::Signal(_)) = gravest {
+            said += "; stopped by a signal, the state is saved";
+        }
+        let fields = json!({
+            "records": records, "streams": accounts.len(), "complete": complete, "calls": get(&counts.calls),
+            "retried": get(&counts.retried), "rate_limited": get(&counts.limited), "skipped": get(&counts.skipped),
+            "bytes": get(&counts.bytes), "paced_seconds": waited(&counts.paced),
+            "backed_off_seconds": waited(&counts.backed_off), "seconds": seconds, "exit_code": exit_code,
+        });
+        self.log.event(if gravest.is_none() { Level::Info } else { Level::Warning }, &said, "run_done", &fields);
+        exit_code
+    }
+
+    /// Says what came of one stream; gives what it failed by.
+    fn account(&self, account: &Account) -> Option<Kind> {
+        let stream = &*account.stream;
+        let tags = json!({"stream": stream});
+        self.log.metric("counter", "record_count", &json!(account.records), &tags);
+        if account.nulled > 0 {
+            let said = format!("stream `{stream}`: {} values did not fit their schema and were sent as null", account.nulled);
+            self.log.line(Level::Warning, &said);
+        }
+        if account.without_cursor > 0 {
+            let said = format!(
+                "stream `{stream}`: {} records have no readable cursor value; they were sent, and do not move the bookmark",
+                account.without_cursor
+            );
+            self.log.line(Level::Warning, &said);
+        }
+        let fault = account.fault.as_ref().filter(|f| !matches!(f.kind, Kind::Signal(_)));
+        if let Some(fault) = fault {
+            if fault.kind == Kind::Auth {
+                self.log.event(Level::Error, &fault.to_string(), "credentials_refused", &tags);
+            } else {
+                self.log.line(Level::Error, &fault.to_string());
+            }
+        }
+        let state = if account.complete { "" } else { ", not complete" };
+        let mut fields = json!({"stream": stream, "records": account.records, "complete": account.complete});
+        if let Some(fault) = fault {
+            fields["fault"] = json!(fault.message);
+        }
+        let said = format!("{stream}: {} records{state}", HumanCount(account.records));
+        self.log.event(Level::Info, &said, "stream_done", &fields);
+        fault.map(|f| f.kind)
+    }
+}
