@@ -7,6 +7,8 @@ mod bad_input;
 mod cli;
 mod layers;
 mod oracle;
+mod pace;
 mod properties;
+mod safety;
 mod singer_rules;
 mod tables;

@@ -29,16 +29,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "run",
         &[
-            "auth", "page", "slice", "config", "cursor", "extract", "shape", "fetch", "emit", "plan", "manifest", "fault",
-            "scan", "stop", "pyjson", "timefmt",
+            "auth", "page", "slice", "config", "cursor", "extract", "shape", "fetch", "emit", "plan", "manifest",
+            "fault", "scan", "stop", "pyjson", "timefmt",
         ],
     ),
     ("sandbox", &["fault", "percent", "timefmt"]),
     (
         "cli",
         &[
-            "catalog", "config", "cursor", "emit", "extract", "fault", "fetch", "manifest", "pace", "plan", "run", "sandbox",
-            "scan", "shape", "slice", "state", "stop", "timefmt",
+            "catalog", "config", "cursor", "emit", "extract", "fault", "fetch", "manifest", "pace", "plan", "run",
+            "sandbox", "scan", "shape", "slice", "state", "stop", "timefmt",
         ],
     ),
 ];

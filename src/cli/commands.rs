@@ -14,8 +14,8 @@ use super::read::read;
 use super::watch::Watch;
 use super::{AboutFormat, Cli, Named, Options, Verb, protocol};
 use crate::config;
-use crate::emit::catalog as singer_catalog;
 use crate::emit::Sink;
+use crate::emit::catalog as singer_catalog;
 use crate::fault::{Fault, Kind, Result};
 use crate::manifest::Manifest;
 use crate::plan::Vars;
@@ -336,4 +336,3 @@ fn check_stream(shared: &Shared, stream: &StreamPlan) -> Result<()> {
     }
     reader::read(shared, stream, &partition, window.as_ref(), &mut FirstRecord(false)).map(drop)
 }
-

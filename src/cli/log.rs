@@ -83,9 +83,12 @@ impl Log {
             _ => level.unwrap_or(Level::Info),
         };
         let open = |path: &PathBuf| {
-            File::options().create(true).append(true).open(path).map(Mutex::new).map_err(|e| {
-                Fault::config(format!("cannot write events to {}: {e}", path.display()))
-            })
+            File::options()
+                .create(true)
+                .append(true)
+                .open(path)
+                .map(Mutex::new)
+                .map_err(|e| Fault::config(format!("cannot write events to {}: {e}", path.display())))
         };
         Ok(Log {
             json: options.log_format.map_or(structured, |f| f == super::LogFormat::Json),

@@ -119,4 +119,3 @@ pub(super) fn read<W: Write>(
     written?;
     Ok(watch.summary(&accounts, stop))
 }
-

@@ -59,13 +59,19 @@ fn get(counter: &AtomicU64) -> u64 {
 
 /// A partition for people: its own keys, without those of its parents.
 fn shown(partition: &Map<String, Json>) -> Json {
-    Json::Object(partition.iter().filter(|(key, _)| *key != "parent_slice").map(|(k, v)| (k.clone(), v.clone())).collect())
+    Json::Object(
+        partition.iter().filter(|(key, _)| *key != "parent_slice").map(|(k, v)| (k.clone(), v.clone())).collect(),
+    )
 }
 
 /// Whose request it is, for people: `tasks {"project":"12"}`.
 fn whose(ask: &Ask<'_>) -> String {
     let partition = shown(ask.partition);
-    if partition.as_object().is_some_and(Map::is_empty) { ask.stream.into() } else { format!("{} {partition}", ask.stream) }
+    if partition.as_object().is_some_and(Map::is_empty) {
+        ask.stream.into()
+    } else {
+        format!("{} {partition}", ask.stream)
+    }
 }
 
 impl Watch {
@@ -75,7 +81,10 @@ impl Watch {
         log.names(&loaded.plan.source, loaded.config.ours.tenant.as_deref());
         let bar = log.for_people().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.set_style(ProgressStyle::with_template("{spinner} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.set_style(
+                ProgressStyle::with_template("{spinner} {wide_msg}")
+                    .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+            );
             log.draw_around(bar.clone());
             bar
         });
@@ -111,7 +120,10 @@ impl Watch {
                 if self.log.shows(Level::Debug) {
                     let request = fetch::shown_with_query(ask.request);
                     let took = took.as_millis();
-                    self.log.line(Level::Debug, &format!("{}: {request}: HTTP {status}, {bytes} bytes, {took} ms", whose(ask)));
+                    self.log.line(
+                        Level::Debug,
+                        &format!("{}: {request}: HTTP {status}, {bytes} bytes, {took} ms", whose(ask)),
+                    );
                 }
             }
             Event::Retrying { reason, tries, wait, limited } => {
@@ -123,7 +135,8 @@ impl Watch {
                 if *limited {
                     add(&self.counts.limited, 1u64);
                     self.waits(wait, "rate limit");
-                    let fields = json!({"stream": ask.stream, "partition": shown(ask.partition), "wait_seconds": seconds});
+                    let fields =
+                        json!({"stream": ask.stream, "partition": shown(ask.partition), "wait_seconds": seconds});
                     let said = format!("{said}; the vendor limits its rate: again in {seconds:.2} s");
                     self.log.event(Level::Warning, &said, "rate_limited", &fields);
                 } else {
@@ -133,9 +146,9 @@ impl Watch {
             }
             Event::Ignored { status, reason } => {
                 add(&self.counts.skipped, 1u64);
-                let fields =
-                    json!({"stream": ask.stream, "partition": shown(ask.partition), "status": status, "reason": reason});
-                let said = format!("{}: skipped, as the manifest says: {reason} (HTTP {status}, {request})", whose(ask));
+                let fields = json!({"stream": ask.stream, "partition": shown(ask.partition), "status": status, "reason": reason});
+                let said =
+                    format!("{}: skipped, as the manifest says: {reason} (HTTP {status}, {request})", whose(ask));
                 self.log.event(Level::Warning, &said, "slice_skipped", &fields);
             }
             Event::Reset { status, reason } => {
@@ -159,7 +172,12 @@ impl Watch {
     /// The run begins: it is announced, and drawn until it is gone.
     pub(super) fn begins(self: &Arc<Self>, run: &Arc<Run>) {
         let streams: Vec<_> = run.accounts().into_iter().map(|a| a.stream.to_string()).collect();
-        self.log.event(Level::Debug, &format!("reading {}", streams.join(", ")), "run_started", &json!({"streams": streams}));
+        self.log.event(
+            Level::Debug,
+            &format!("reading {}", streams.join(", ")),
+            "run_started",
+            &json!({"streams": streams}),
+        );
         if self.bar.is_none() {
             return;
         }
@@ -269,7 +287,8 @@ impl Watch {
         let tags = json!({"stream": stream});
         self.log.metric("counter", "record_count", &json!(account.records), &tags);
         if account.nulled > 0 {
-            let said = format!("stream `{stream}`: {} values did not fit their schema and were sent as null", account.nulled);
+            let said =
+                format!("stream `{stream}`: {} values did not fit their schema and were sent as null", account.nulled);
             self.log.line(Level::Warning, &said);
         }
         if account.without_cursor > 0 {

@@ -21,6 +21,7 @@ use crate::fault::{Fault, Kind, Result};
 use crate::pace::{Call, Pace};
 use crate::plan::Ground;
 use crate::stop::Stop;
+use cache::Found;
 use request::{Prepared, join, origin_of};
 use retry::{Action, ErrorPlan};
 
@@ -235,16 +236,16 @@ impl Fetcher {
 
     /// Sends a request until its handler is content.
     pub fn send(&self, ask: &Ask<'_>) -> Result<Outcome> {
-        if ask.keep == Keep::Yes
-            && let Some(reply) = self.cache.get(ask.request)?
-        {
-            return Ok(Outcome::Page(reply));
+        if ask.keep == Keep::No {
+            return self.send_anew(ask);
         }
+        let claim = match self.cache.get(ask.request, ask.keep == Keep::Anew, &self.stop)? {
+            Found::Reply(reply) => return Ok(Outcome::Page(reply)),
+            Found::Nothing(claim) => claim,
+        };
         let outcome = self.send_anew(ask)?;
-        if ask.keep != Keep::No
-            && let Outcome::Page(reply) = &outcome
-        {
-            self.cache.put(ask.request, reply)?;
+        if let Outcome::Page(reply) = &outcome {
+            claim.keep(ask.request, reply)?;
         }
         Ok(outcome)
     }
@@ -270,10 +271,7 @@ impl Fetcher {
                             return Ok(Outcome::Page(reply));
                         }
                         Action::Ignore => {
-                            (self.listener)(
-                                ask,
-                                &Event::Ignored { status: reply.status, reason: &verdict.message },
-                            );
+                            (self.listener)(ask, &Event::Ignored { status: reply.status, reason: &verdict.message });
                             // An ignored answer that is fine in itself is read and paged as usual.
                             return Ok(if reply.status < 400 { Outcome::Page(reply) } else { Outcome::Nothing });
                         }
@@ -370,7 +368,10 @@ impl Fetcher {
                 Trouble::Final(Fault { message: format!("a redirect was not followed: {}", f.message), ..f })
             })?;
         }
-        Err(Trouble::Final(Fault::data(format!("more than {MAX_REDIRECTS} redirects in a row: {}", shown(ask.request)))))
+        Err(Trouble::Final(Fault::data(format!(
+            "more than {MAX_REDIRECTS} redirects in a row: {}",
+            shown(ask.request)
+        ))))
     }
 
     /// Refuses an address at which the credentials have no business.

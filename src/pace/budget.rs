@@ -135,9 +135,10 @@ impl Matcher {
         let split = address[host..].find('/').map_or(address.len(), |at| host + at);
         let (base, path) = address.split_at(split);
         let holds = |name: &str, value: &Json| {
-            query.split('&').filter_map(|pair| pair.split_once('=')).any(|(n, v)| {
-                percent::decode(n) == name && percent::decode(v) == text_of(value)
-            })
+            query
+                .split('&')
+                .filter_map(|pair| pair.split_once('='))
+                .any(|(n, v)| percent::decode(n) == name && percent::decode(v) == text_of(value))
         };
         let sent = |name: &str, value: &Json| {
             call.headers.iter().any(|(n, v)| n.eq_ignore_ascii_case(name) && *v == text_of(value))

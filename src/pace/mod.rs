@@ -5,7 +5,7 @@
 //! served in the order in which they ask. The limits live in this process.
 
 mod budget;
-mod limit;
+pub mod limit;
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -367,7 +367,11 @@ impl Worker<'_> {
 
     /// Ends the stream when nothing of it is left.
     fn settle(&self, live: &Live, mut progress: MutexGuard<'_, Progress>) {
-        if progress.account.ended || progress.open > 0 || !progress.pending.is_empty() || progress.listing != Listing::Done {
+        if progress.account.ended
+            || progress.open > 0
+            || !progress.pending.is_empty()
+            || progress.listing != Listing::Done
+        {
             return;
         }
         progress.account.ended = true;

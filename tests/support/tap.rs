@@ -151,6 +151,18 @@ impl Ran {
         self.messages().iter().rev().find(|m| m["type"] == "STATE").map_or(Json::Null, |m| m["value"].clone())
     }
 
+    /// The messages of the structured log, a line each.
+    pub fn logged(&self) -> String {
+        let lines = self.err.lines().filter_map(|l| serde_json::from_str::<Json>(l).ok());
+        lines.map(|l| l["message"].as_str().unwrap().to_owned() + "\n").collect()
+    }
+
+    /// The events of the structured log with that name.
+    pub fn events(&self, name: &str) -> Vec<Json> {
+        let lines = self.err.lines().filter_map(|l| serde_json::from_str::<Json>(l).ok());
+        lines.filter(|l| l["event"] == name).collect()
+    }
+
     /// Fails the test unless the run ended so, and says all these words on stderr.
     pub fn expect(&self, code: i32, words: &[&str]) -> &Ran {
         assert_eq!(self.code, code, "exit code; stderr:\n{}", self.err);

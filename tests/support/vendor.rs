@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
@@ -19,6 +19,8 @@ pub struct Asked {
     pub query: String,
     pub headers: HashMap<String, String>,
     pub body: String,
+    /// When it was read.
+    pub at: Instant,
 }
 
 pub struct Vendor {
@@ -190,6 +192,7 @@ fn read(reader: &mut BufReader<&TcpStream>) -> std::io::Result<Option<Asked>> {
         query: query.to_owned(),
         headers,
         body: String::from_utf8_lossy(&body).into_owned(),
+        at: Instant::now(),
     }))
 }
 
