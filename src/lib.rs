@@ -31,4 +31,5 @@ pub mod shape;
 pub mod slice;
 pub mod state;
 pub mod stop;
+pub mod store;
 pub mod timefmt;

@@ -16,7 +16,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("catalog", &[]),
     ("manifest", &["fault"]),
     ("plan", &["manifest", "jinja", "fault"]),
-    ("auth", &["plan", "manifest", "fault"]),
+    ("store", &["fault", "stop"]),
+    ("auth", &["plan", "manifest", "store", "fault", "percent", "pyjson", "scan", "stop", "timefmt"]),
     ("page", &["plan", "manifest", "fault", "pyjson"]),
     ("slice", &["plan", "manifest", "fault", "jinja"]),
     ("cursor", &["plan", "manifest", "config", "fault", "timefmt", "pyjson"]),
@@ -37,8 +38,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "catalog", "config", "cursor", "emit", "extract", "fault", "fetch", "manifest", "pace", "plan", "run",
-            "sandbox", "scan", "shape", "slice", "state", "stop", "timefmt",
+            "auth", "catalog", "config", "cursor", "emit", "extract", "fault", "fetch", "manifest", "pace", "plan",
+            "run", "sandbox", "scan", "shape", "slice", "state", "stop", "store", "timefmt",
         ],
     ),
 ];

@@ -17,10 +17,6 @@ use crate::support::vendor::{Asked, Vendor};
 
 /// Cases of components that are not built yet: they must be refused by name, before any request.
 const LATER: &[&str] = &[
-    "auth_oauth_client_credentials",
-    "auth_oauth_refresh",
-    "auth_selective",
-    "auth_session_token",
     "cursor_clamping_month",
     "cursor_clamping_week",
     "cursor_incrementing_count",

@@ -1,33 +1,49 @@
 //! Who asks: credentials into requests.
 //!
-//! Comes in: an authenticator's definition; then, for each request, the variables. Goes out: options with
-//! the credentials. Called by `run`. Credentials are sent as written: the reference reads one that looks like a
-//! number as a number (`1e5` becomes `100000.0`), which no vendor accepts.
+//! Comes in: an authenticator's definition; then, for each request, the variables. Goes out: options with the
+//! credentials, fetched first where they live only for a while. Called by `run`. Credentials are sent as written: the
+//! reference reads one that looks like a number as a number (`1e5` becomes `100000.0`), which no vendor accepts.
+
+mod jwt;
+mod oauth;
+mod session;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 
-use crate::fault::Result;
-use crate::manifest::model::Authenticator;
-use crate::plan::{Ground, Inject, Options, Template, Vars};
+use crate::fault::{Result, did_you_mean};
+use crate::manifest::model::{Authenticator, Requester};
+use crate::manifest::node::Text;
+use crate::plan::{Ground, Inject, Options, Template, Vars, text_of};
+use crate::stop::Stop;
+use crate::store::Store;
+use jwt::Jwt;
+use oauth::OAuth;
+use session::{Legacy, Session};
 
-/// An authenticator, compiled.
+/// An authenticator, compiled. Clones share the tokens that they fetched.
 #[derive(Debug, Clone)]
 pub enum Auth {
     /// Nobody.
     None,
     /// A key under a name.
-    Key {
-        /// The key.
-        token: Template,
-        /// Where it goes.
-        into: KeyPlace,
-    },
+    Key(Template, KeyPlace),
     /// A bearer token.
     Bearer(Template),
     /// User and password.
     Basic(Template, Option<Template>),
+    /// A token signed for each request.
+    Jwt(Arc<Jwt>),
+    /// A token from an OAuth server.
+    OAuth(Arc<OAuth>),
+    /// A token from a login.
+    Session(Arc<Session>),
+    /// A session token, or one from user and password.
+    Legacy(Arc<Legacy>),
 }
 
 /// Where an API key goes.
@@ -39,34 +55,159 @@ pub enum KeyPlace {
     Option(Inject),
 }
 
-/// Compiles an authenticator.
-pub fn build(def: Option<&Authenticator>, ground: &Ground) -> Result<Auth> {
-    Ok(match def {
-        None | Some(Authenticator::NoAuth(_)) => Auth::None,
-        Some(Authenticator::BearerAuthenticator(def)) => Auth::Bearer(Template::compile(&def.api_token, &[])?),
-        Some(Authenticator::BasicHttpAuthenticator(def)) => Auth::Basic(
-            Template::compile(&def.username, &[])?,
-            def.password.as_ref().map(|p| Template::compile(p, &[])).transpose()?,
-        ),
-        Some(Authenticator::ApiKeyAuthenticator(def)) => {
-            let into = match (&def.inject_into, &def.header) {
-                (Some(option), None) => KeyPlace::Option(Inject::build(option, ground)?),
-                (None, Some(header)) => KeyPlace::Header(Template::compile(header, &[])?),
-                (Some(_), Some(_)) => return Err(def.at.fault("only one of `inject_into` and `header` can be given")),
-                (None, None) => return Err(def.at.fault("`inject_into` is missing")),
-            };
-            let token = def.api_token.as_ref().ok_or_else(|| def.at.fault("`api_token` is missing"))?;
-            Auth::Key { token: Template::compile(token, &[])?, into }
+/// What a request needs so that the vendor knows who asks.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials {
+    /// The options that carry it.
+    pub options: Options,
+    /// The token among them, where another can be fetched when the vendor refuses it.
+    pub token: Option<String>,
+}
+
+/// A request for a token.
+#[derive(Debug, Clone, Default)]
+pub struct TokenRequest {
+    /// GET or POST.
+    pub method: &'static str,
+    /// The whole address.
+    pub url: String,
+    /// Headers in order.
+    pub headers: Vec<(String, String)>,
+    /// A body with its `Content-Type`.
+    pub body: Option<(&'static str, Vec<u8>)>,
+}
+
+/// What credentials that live need from the rest of the engine.
+pub trait Exchange {
+    /// Sends a request for a token, with tries and waits while the server is busy; gives status and body.
+    fn send(&self, request: TokenRequest) -> Result<(u16, Vec<u8>)>;
+
+    /// Sends the login of a session; gives the body of its answer.
+    fn login(&self) -> Result<Json>;
+
+    /// Hears of new tokens.
+    fn keeper(&self) -> &dyn Keeper;
+
+    /// The wish to stop.
+    fn stop(&self) -> &Stop;
+}
+
+/// Hears of tokens as they come.
+pub trait Keeper: Send + Sync {
+    /// No log may show this secret from now on.
+    fn learned(&self, secret: &str);
+
+    /// The vendor replaced these values of the config, by their paths: they are to be kept before they are used.
+    fn rotated(&self, changes: &[(&[String], String)]) -> Result<()>;
+}
+
+/// Builds authenticators: equal ones share their tokens, so that a run of many streams logs in once.
+#[derive(Debug, Default)]
+pub struct Builder {
+    store: Option<Store>,
+    announced: bool,
+    sessions: Mutex<HashMap<String, Arc<Session>>>,
+    oauths: Mutex<HashMap<String, Arc<OAuth>>>,
+}
+
+impl Builder {
+    /// A builder. Tokens that change with every use are kept in `store`, or by whoever reads the messages when they are
+    /// `announced` (Airbyte's platform does).
+    pub fn new(store: Option<Store>, announced: bool) -> Builder {
+        Builder { store, announced, ..Builder::default() }
+    }
+
+    /// Compiles an authenticator; `base` is the address of the requester that it belongs to.
+    pub fn build(&self, def: Option<&Authenticator>, base: Option<&Text>, ground: &Ground) -> Result<Auth> {
+        Ok(match selected(def, ground)? {
+            None | Some(Authenticator::NoAuth(_) | Authenticator::SelectiveAuthenticator(_)) => Auth::None,
+            Some(Authenticator::BearerAuthenticator(def)) => Auth::Bearer(Template::compile(&def.api_token, &[])?),
+            Some(Authenticator::BasicHttpAuthenticator(def)) => Auth::Basic(
+                Template::compile(&def.username, &[])?,
+                def.password.as_ref().map(|p| Template::compile(p, &[])).transpose()?,
+            ),
+            Some(Authenticator::ApiKeyAuthenticator(def)) => {
+                let place = match (&def.inject_into, &def.header) {
+                    (Some(option), None) => KeyPlace::Option(Inject::build(option, ground)?),
+                    (None, Some(header)) => KeyPlace::Header(Template::compile(header, &[])?),
+                    (Some(_), Some(_)) => {
+                        return Err(def.at.fault("only one of `inject_into` and `header` can be given"));
+                    }
+                    (None, None) => return Err(def.at.fault("`inject_into` is missing")),
+                };
+                let token = def.api_token.as_ref().ok_or_else(|| def.at.fault("`api_token` is missing"))?;
+                Auth::Key(Template::compile(token, &[])?, place)
+            }
+            Some(Authenticator::JwtAuthenticator(def)) => Auth::Jwt(Arc::new(Jwt::build(def, ground)?)),
+            Some(Authenticator::OAuthAuthenticator(def)) => {
+                let oauth = OAuth::build(def, self, ground)?;
+                Auth::OAuth(shared(&self.oauths, oauth.identity(ground), oauth))
+            }
+            Some(Authenticator::SessionTokenAuthenticator(def)) => {
+                let session = Session::build(def, ground)?;
+                Auth::Session(shared(&self.sessions, session.identity(ground), session))
+            }
+            Some(Authenticator::LegacySessionTokenAuthenticator(def)) => {
+                Auth::Legacy(Arc::new(Legacy::build(def, base)?))
+            }
+        })
+    }
+}
+
+/// The one that has that identity already, or this one. Without an identity it stands alone.
+fn shared<T>(known: &Mutex<HashMap<String, Arc<T>>>, identity: Option<String>, new: T) -> Arc<T> {
+    let Some(identity) = identity else { return Arc::new(new) };
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry(identity).or_insert_with(|| Arc::new(new)).clone()
+}
+
+/// The authenticator that the config selects, where it does.
+fn selected<'d>(def: Option<&'d Authenticator>, ground: &Ground) -> Result<Option<&'d Authenticator>> {
+    let Some(Authenticator::SelectiveAuthenticator(def)) = def else { return Ok(def) };
+    let path = def.authenticator_selection_path.join(".");
+    let at = def.at.field("authenticator_selection_path", None);
+    let found = def.authenticator_selection_path.iter().try_fold(&ground.config, |value, key| value.get(key.as_str()));
+    let name = text_of(found.ok_or_else(|| {
+        let known = def.authenticators.keys().map(String::as_str).collect::<Vec<_>>();
+        at.fault(format!("the config has no `{path}`, which selects the authenticator"))
+            .hint(format!("it can be one of {}", known.join(", ")))
+    })?);
+    match def.authenticators.get(&name) {
+        Some(found) => selected(Some(found), ground),
+        None => {
+            let known = || def.authenticators.keys().map(String::as_str);
+            let fault = at.fault(format!("config `{path}` selects an authenticator that does not exist"));
+            Err(match did_you_mean(&name, known()) {
+                Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                None => fault.hint(format!("it can be one of {}", known().collect::<Vec<_>>().join(", "))),
+            })
         }
+    }
+}
+
+/// The login of an authenticator that needs one.
+pub fn login<'d>(def: Option<&'d Authenticator>, ground: &Ground) -> Result<Option<&'d Requester>> {
+    Ok(match selected(def, ground)? {
+        Some(Authenticator::SessionTokenAuthenticator(def)) => Some(&*def.login_requester),
+        _ => None,
     })
 }
 
 impl Auth {
-    /// The options that carry the credentials.
-    pub fn options(&self, vars: &Vars<'_>) -> Result<Options> {
-        let mut options = Options::default();
+    /// Can another token be fetched when the vendor refuses the one that was sent?
+    pub fn renews(&self) -> bool {
+        match self {
+            Auth::OAuth(oauth) => oauth.renews(),
+            Auth::Session(_) | Auth::Legacy(_) => true,
+            _ => false,
+        }
+    }
+
+    /// What the next request needs; a token that has run out is fetched anew first.
+    pub fn credentials(&self, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<Credentials> {
+        let mut out = Credentials::default();
         let mut authorization = |value: String| {
-            options.headers.insert("Authorization".into(), Json::String(value));
+            out.options.headers.insert("Authorization".into(), Json::String(value));
         };
         match self {
             Auth::None => {}
@@ -76,14 +217,44 @@ impl Auth {
                 let pair = format!("{}:{password}", user.raw_text(vars)?);
                 authorization(format!("Basic {}", STANDARD.encode(pair)));
             }
-            Auth::Key { token, into } => {
-                let token = Json::String(token.raw_text(vars)?);
-                match into {
-                    KeyPlace::Header(name) => drop(options.headers.insert(name.text(vars)?, token)),
-                    KeyPlace::Option(inject) => inject.put(token, &mut options),
-                }
+            Auth::Key(token, place) => place.put(token.raw_text(vars)?, vars, &mut out.options)?,
+            Auth::Jwt(jwt) => jwt.put(vars, &mut out.options)?,
+            Auth::OAuth(oauth) => {
+                let token = oauth.token(vars, exchange)?;
+                authorization(format!("Bearer {token}"));
+                out.token = Some(token);
+            }
+            Auth::Session(session) => {
+                let token = session.token(vars, exchange)?;
+                session.put(&token, vars, &mut out.options)?;
+                out.token = Some(token);
+            }
+            Auth::Legacy(legacy) => {
+                let (header, token) = legacy.token(vars, exchange)?;
+                out.options.headers.insert(header, Json::String(token.clone()));
+                out.token = Some(token);
             }
         }
-        Ok(options)
+        Ok(out)
+    }
+
+    /// The vendor refused `token`: the next request gets another one. Several that were refused together fetch one.
+    pub fn renew(&self, token: &str, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<()> {
+        match self {
+            Auth::OAuth(oauth) => oauth.renew(token, vars, exchange),
+            Auth::Session(session) => session.renew(token),
+            Auth::Legacy(legacy) => legacy.renew(token),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl KeyPlace {
+    fn put(&self, token: String, vars: &Vars<'_>, options: &mut Options) -> Result<()> {
+        match self {
+            KeyPlace::Header(name) => drop(options.headers.insert(name.text(vars)?, Json::String(token))),
+            KeyPlace::Option(inject) => inject.put(Json::String(token), options),
+        }
+        Ok(())
     }
 }

@@ -3,14 +3,16 @@
 //! Comes in: the options. Goes out: manifest, config and plan, or the fault that says what to mend. Called by
 //! `commands`; nothing is requested here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
 use super::Options;
 use super::log::Log;
+use crate::auth;
 use crate::catalog;
 use crate::config::{self, Config, DriftPolicy, Safety};
 use crate::fault::{Fault, Result, did_you_mean};
@@ -19,6 +21,7 @@ use crate::pace::{self, Pace};
 use crate::plan::Ground;
 use crate::run::build::{self, Build, Plan};
 use crate::sandbox::Sandbox;
+use crate::store::Store;
 use crate::timefmt;
 
 /// A source with a tenant's config, ready to run.
@@ -80,6 +83,12 @@ pub fn manifest(options: &Options, config: Option<&Config>, named: Option<&str>)
     Manifest::from_file(path)
 }
 
+/// The state directory, if there is one.
+fn state_dir(config: &Config) -> Option<PathBuf> {
+    let named = std::env::var_os("DRIPFEED_STATE_DIR").filter(|v| !v.is_empty()).map(PathBuf::from);
+    config.ours.state_dir.clone().or(named)
+}
+
 /// The source's own schema of its config.
 pub fn specification(manifest: &Manifest) -> Json {
     manifest
@@ -120,7 +129,7 @@ pub fn load(options: &Options, named: Option<&str>, log: &Log, check_config: boo
             }
         })?;
     }
-    let ground = Arc::new(Ground { config: config.source.clone(), now: now()? });
+    let ground = Arc::new(Ground { config: config.source.clone(), now: now()?, began: Instant::now() });
     let baseline = |stream: &str| catalog::baseline(&manifest.name, stream).filter(|_| manifest.folder.is_none());
     let rules = &config.ours.drift.rules;
     let envelope_optional = |stream: &str| {
@@ -130,12 +139,14 @@ pub fn load(options: &Options, named: Option<&str>, log: &Log, check_config: boo
                 && r.stream.as_deref().is_none_or(|s| s == stream)
         })
     };
+    let auth = auth::Builder::new(state_dir(&config).map(|path| Store::new(&path)), false);
     let metadata = manifest.source.metadata.as_ref();
     let safety = config.ours.safety.clone().or(Safety::of_manifest(metadata)?);
     let plan = build::plan(&Build {
         manifest: &manifest,
         ground: &ground,
         baseline: &baseline,
+        auth: &auth,
         safety: &safety,
         envelope_optional: &envelope_optional,
     })?;

@@ -123,6 +123,11 @@ impl Log {
         *lock(&self.secrets) = secrets.clone();
     }
 
+    /// This text must not be shown either.
+    pub fn hide_too(&self, secret: &str) {
+        lock(&self.secrets).add(secret);
+    }
+
     /// Does a line of this level come out?
     pub fn shows(&self, level: Level) -> bool {
         level >= self.least

@@ -12,7 +12,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::load::Loaded;
 use super::log::{Level, Log};
-use crate::fault::Kind;
+use crate::auth::Keeper;
+use crate::fault::{Kind, Result};
 use crate::fetch::{self, Ask, Event, Fetcher, Limits};
 use crate::run::reader::Shared;
 use crate::run::{Account, Run};
@@ -74,6 +75,16 @@ fn whose(ask: &Ask<'_>) -> String {
     }
 }
 
+impl Keeper for Watch {
+    fn learned(&self, secret: &str) {
+        self.log.hide_too(secret);
+    }
+
+    fn rotated(&self, _: &[(&[String], String)]) -> Result<()> {
+        Ok(())
+    }
+}
+
 impl Watch {
     /// A watch over a run of that source. The progress line is shown to a person who looks at stderr while stdout goes
     /// elsewhere.
@@ -104,6 +115,7 @@ impl Watch {
             fetcher: Fetcher::new(limits, loaded.pace.clone(), loaded.ground.clone(), stop.clone(), listener),
             ground: loaded.ground.clone(),
             stop: stop.clone(),
+            keeper: self.clone(),
         })
     }
 

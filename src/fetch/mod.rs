@@ -30,6 +30,9 @@ const MAX_REDIRECTS: usize = 10;
 /// The reference gives up on a request after so long, in seconds.
 const MAX_SECONDS: f64 = 600.0;
 
+/// Waits for a token endpoint that is busy end after so long, in seconds.
+const TOKEN_SECONDS: f64 = 300.0;
+
 /// Memory that is reserved on the word of a `Content-Length`, in bytes.
 const MOST_RESERVED: u64 = 4 << 20;
 
@@ -109,6 +112,8 @@ pub enum Outcome {
     Nothing,
     /// The page token is worth nothing any more: the slice begins again.
     Reset(String),
+    /// The vendor refuses the token that was sent, and another can be fetched.
+    Refused(Fault),
 }
 
 /// Is an answer kept for streams that will ask the same?
@@ -135,6 +140,8 @@ pub struct Ask<'a> {
     pub stream: &'a str,
     /// The partition of that stream.
     pub partition: &'a Map<String, Json>,
+    /// Can another token be fetched when the vendor refuses the one that is sent?
+    pub renews: bool,
 }
 
 /// What happens to a request, for logs and metrics.
@@ -280,7 +287,14 @@ impl Fetcher {
                             (self.listener)(ask, &Event::Reset { status: reply.status, reason });
                             return Ok(Outcome::Reset(verdict.message));
                         }
-                        Action::Fail => return Err(self.refused(&reply, request, &verdict.message)),
+                        Action::Fail => {
+                            let fault = self.refused(&reply, request, &verdict.message);
+                            let renew = ask.renews && reply.status == 401;
+                            return if renew { Ok(Outcome::Refused(fault)) } else { Err(fault) };
+                        }
+                        Action::RefreshToken if ask.renews => {
+                            return Ok(Outcome::Refused(self.refused(&reply, request, &verdict.message)));
+                        }
                         action => {
                             let transient = reply.status == 408 || reply.status == 429 || reply.status >= 500;
                             (Some(reply), action, verdict.message, transient)
@@ -337,6 +351,30 @@ impl Fetcher {
         Ok(top * (0.1 + 0.9 * random()))
     }
 
+    /// Sends a request for a token. While the server is busy it is tried again for at most [`TOKEN_SECONDS`]; the account's
+    /// pace is for the API's own calls.
+    pub fn token(&self, request: &Prepared) -> Result<Reply> {
+        let (mut tries, mut waited) = (0, 0.0);
+        loop {
+            self.stop.check()?;
+            tries += 1;
+            let busy = match self.exchange(request) {
+                Ok(reply) if reply.status == 429 || reply.status >= 500 => {
+                    (format!("the token endpoint answered HTTP {}", reply.status), Some(reply))
+                }
+                Ok(reply) => return Ok(reply),
+                Err(Trouble::Final(fault)) => return Err(fault),
+                Err(Trouble::Passing(_, message)) => (format!("the token endpoint cannot be reached: {message}"), None),
+            };
+            let wait = self.wait(&ErrorPlan::default(), busy.1.as_ref(), tries)?;
+            if waited + wait > TOKEN_SECONDS {
+                return Err(Fault::new(Kind::Unavailable, format!("{} ({}, {tries} tries)", busy.0, shown(request))));
+            }
+            waited += wait;
+            self.stop.sleep(Duration::from_secs_f64(wait))?;
+        }
+    }
+
     /// The fault for an answer that ends the stream.
     fn refused(&self, reply: &Reply, request: &Prepared, message: &str) -> Fault {
         let told = retry::vendor_error(reply).map(|t| format!(" The vendor says: {t}")).unwrap_or_default();
@@ -355,7 +393,7 @@ impl Fetcher {
     fn once(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
         let mut next = ask.request.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let reply = self.exchange(&next, ask)?;
+            let reply = self.paced(&next, ask)?;
             let location = reply.header("location").filter(|_| matches!(reply.status, 301 | 302 | 303 | 307 | 308));
             let Some(location) = location else { return Ok(reply) };
             next.url = redirected(&next.url, location);
@@ -390,11 +428,19 @@ impl Fetcher {
     }
 
     /// One request and its answer, when the account's pace has room for it.
-    fn exchange(&self, request: &Prepared, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
+    fn paced(&self, request: &Prepared, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
         let call = Call { method: &request.method, url: &request.url, headers: &request.headers };
         let waits = |wait| (self.listener)(ask, &Event::Paced(wait));
         let _permit = self.pace.acquire(&call, &self.stop, waits).map_err(Trouble::Final)?;
         let started = std::time::Instant::now();
+        let reply = self.exchange(request)?;
+        let (status, bytes) = (reply.status, reply.body.len());
+        (self.listener)(ask, &Event::Answered { status, took: started.elapsed(), bytes });
+        Ok(reply)
+    }
+
+    /// One request and its answer.
+    fn exchange(&self, request: &Prepared) -> std::result::Result<Reply, Trouble> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let mut builder = Request::builder().method(request.method.as_str()).uri(&request.url);
         for (name, value) in &request.headers {
@@ -453,10 +499,7 @@ impl Fetcher {
         if body.starts_with(b"\xef\xbb\xbf") {
             body.drain(..3);
         }
-        let reply = Reply { status: response.status().as_u16(), headers: response.headers().clone(), body };
-        let (status, bytes) = (reply.status, reply.body.len());
-        (self.listener)(ask, &Event::Answered { status, took: started.elapsed(), bytes });
-        Ok(reply)
+        Ok(Reply { status: response.status().as_u16(), headers: response.headers().clone(), body })
     }
 }
 

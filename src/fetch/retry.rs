@@ -32,6 +32,8 @@ pub enum Action {
     RateLimited,
     /// Read the slice from its first page again: its page token is worth nothing any more.
     ResetPagination,
+    /// Fetch another token and try again; a plain retry where none can be fetched.
+    RefreshToken,
 }
 
 /// An answer, judged.
@@ -122,14 +124,14 @@ fn filter(def: &HttpResponseFilter) -> Result<Filter> {
         Some("RETRY") => Some(Action::Retry),
         Some("RATE_LIMITED") => Some(Action::RateLimited),
         Some("RESET_PAGINATION") => Some(Action::ResetPagination),
-        Some(later @ ("REDUCE_PAGE_SIZE" | "SPLIT_REQUEST_WINDOW" | "REFRESH_TOKEN_THEN_RETRY")) => {
+        Some("REFRESH_TOKEN_THEN_RETRY") => Some(Action::RefreshToken),
+        Some(later @ ("REDUCE_PAGE_SIZE" | "SPLIT_REQUEST_WINDOW")) => {
             return Err(def.at.fault(format!("`action: {later}` is not built yet in this version of dripfeed")));
         }
         Some(other) => {
-            return Err(def
-                .at
-                .fault(format!("`action: {other}` does not exist"))
-                .hint("it can be SUCCESS, IGNORE, FAIL, RETRY, RATE_LIMITED or RESET_PAGINATION"));
+            return Err(def.at.fault(format!("`action: {other}` does not exist")).hint(
+                "it can be SUCCESS, IGNORE, FAIL, RETRY, RATE_LIMITED, RESET_PAGINATION or REFRESH_TOKEN_THEN_RETRY",
+            ));
         }
     };
     if def.http_codes.is_none() && def.predicate.is_none() && def.error_message_contains.is_none() {
@@ -201,8 +203,8 @@ impl ErrorPlan {
         let mut last = None;
         for handler in &self.handlers {
             let verdict = handler.judge(reply, &json, &vars)?;
-            // A composite goes on only after FAIL and RATE_LIMITED.
-            if !matches!(verdict.action, Action::Fail | Action::RateLimited) {
+            // A composite goes on only after these.
+            if !matches!(verdict.action, Action::Fail | Action::RateLimited | Action::RefreshToken) {
                 return Ok(verdict);
             }
             last = Some(verdict);

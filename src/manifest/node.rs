@@ -347,6 +347,13 @@ impl<T: Read> Read for Vec<T> {
     }
 }
 
+impl<T: Read> Read for IndexMap<String, T> {
+    fn read(node: &Node, at: &Place) -> Result<Self> {
+        let pairs = mapping(node, at)?.iter().filter(|(key, _)| *key != "$parameters");
+        pairs.map(|(key, value)| Ok((key.clone(), T::read(value, &at.field(key, Some(value)))?))).collect()
+    }
+}
+
 /// A value that may hold templates: whatever was written, and where.
 #[derive(Debug, Clone)]
 pub struct Text {

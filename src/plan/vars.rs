@@ -4,6 +4,7 @@
 //! Python values, looked up by the names that the reference gives them. Called by `plan::template`.
 
 use std::sync::LazyLock;
+use std::time::Instant;
 
 use serde_json::Value as Json;
 use time::OffsetDateTime;
@@ -20,6 +21,15 @@ pub struct Ground {
     pub config: Json,
     /// The run's "now".
     pub now: OffsetDateTime,
+    /// When that was.
+    pub began: Instant,
+}
+
+impl Ground {
+    /// The time at this moment: the run's "now", and as much as has passed since.
+    pub fn moment(&self) -> OffsetDateTime {
+        self.now + self.began.elapsed()
+    }
 }
 
 /// The variables at one place. Those that are not there are `None`.

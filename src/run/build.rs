@@ -19,7 +19,7 @@ use crate::fetch::request::{self, RequestPlan};
 use crate::fetch::retry::{self, ErrorPlan};
 use crate::manifest::Manifest;
 use crate::manifest::model::{self, DeclarativeStream, Requester, Retriever, SchemaLoader, Stream};
-use crate::manifest::node::Place;
+use crate::manifest::node::{Place, Text};
 use crate::page::{self, PagePlan};
 use crate::plan::{Ground, Template, Vars};
 use crate::pyjson;
@@ -54,6 +54,8 @@ pub struct StreamPlan {
     pub request: RequestPlan,
     /// Who asks.
     pub auth: Auth,
+    /// The login that those credentials need.
+    pub login: Option<Login>,
     /// What is done about errors.
     pub errors: ErrorPlan,
     /// How the next page is asked for.
@@ -76,6 +78,17 @@ pub struct StreamPlan {
     pub keep_answers: bool,
 }
 
+/// A request whose answer holds a token.
+#[derive(Debug)]
+pub struct Login {
+    /// What is requested.
+    pub request: RequestPlan,
+    /// Who asks.
+    pub auth: Auth,
+    /// What is done about errors.
+    pub errors: ErrorPlan,
+}
+
 /// Streams inside streams: parents of parents of …
 const MAX_PARENTS: usize = 10;
 /// Slices read at a time when the manifest says nothing; latency is hidden, no call is wasted.
@@ -91,6 +104,8 @@ pub struct Build<'a> {
     pub ground: &'a Ground,
     /// The baseline of a built-in stream, by name.
     pub baseline: &'a dyn Fn(&str) -> Option<Json>,
+    /// Builds authenticators.
+    pub auth: &'a auth::Builder,
     /// How the gaps of the vendor's paging are closed.
     pub safety: &'a Safety,
     /// May a stream's envelope be missing? (`dripfeed.drift`)
@@ -183,7 +198,8 @@ impl Build<'_> {
             schema: self.schema(def, name)?,
             filters: filters_hash(def, retriever, requester),
             request: request::build(requester, &slice::extra_names(routers))?,
-            auth: auth::build(requester.authenticator.as_ref(), ground)?,
+            auth: self.auth.build(requester.authenticator.as_ref(), base_of(requester), ground)?,
+            login: self.login(requester)?,
             errors: retry::build(requester.error_handler.as_ref(), ground)?,
             pages: page::build(retriever.paginator.as_ref(), ground)?,
             records: extract::build(&retriever.record_selector.extractor, ground)?,
@@ -196,6 +212,21 @@ impl Build<'_> {
             keep_answers: requester.use_cache.unwrap_or(depth > 0 || self.is_parent(name)),
             name: name.clone(),
         })
+    }
+
+    /// The login of a requester whose credentials need one.
+    fn login(&self, requester: &model::HttpRequester) -> Result<Option<Login>> {
+        let Some(Requester::HttpRequester(login)) = auth::login(requester.authenticator.as_ref(), self.ground)? else {
+            return Ok(None);
+        };
+        if auth::login(login.authenticator.as_ref(), self.ground)?.is_some() {
+            return Err(login.at.fault("a login cannot need another login"));
+        }
+        Ok(Some(Login {
+            request: request::build(login, &[])?,
+            auth: self.auth.build(login.authenticator.as_ref(), base_of(login), self.ground)?,
+            errors: retry::build(login.error_handler.as_ref(), self.ground)?,
+        }))
     }
 
     /// Is a stream of that name another's parent?
@@ -270,6 +301,11 @@ impl Build<'_> {
             None => Ok(json!({})),
         }
     }
+}
+
+/// The address that a requester's own paths stand under.
+fn base_of(requester: &model::HttpRequester) -> Option<&Text> {
+    requester.url_base.as_ref().or(requester.url.as_ref())
 }
 
 /// Reads a schema, which must stand inside the manifest's folder.

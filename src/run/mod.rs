@@ -6,6 +6,7 @@
 //! Threads take work from a board: first the earliest stream that has a slice to read, else the listing of a
 //! stream's slices (which reads its parents). Pages of one slice are sequential.
 
+mod access;
 pub mod build;
 pub mod parents;
 pub mod reader;

@@ -6,7 +6,9 @@
 use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
+use super::access::Access;
 use super::build::StreamPlan;
+use crate::auth::Keeper;
 use crate::cursor::Window;
 use crate::extract::{self, Found, Stop as Halt};
 use crate::fault::{Fault, Result};
@@ -24,6 +26,8 @@ pub struct Shared {
     pub ground: std::sync::Arc<Ground>,
     /// The wish to stop.
     pub stop: std::sync::Arc<crate::stop::Stop>,
+    /// Hears of new tokens.
+    pub keeper: std::sync::Arc<dyn Keeper>,
 }
 
 /// Takes the records of a slice.
@@ -69,20 +73,35 @@ pub fn read(
     let (mut began, mut resets) = (None, 0);
     let wanted = stream.pages.wanted();
     let wanted_fields: &[String] = if let Wanted::Fields(fields) = &wanted { fields } else { &[] };
+    let access = Access { shared, stream };
+    let mut renewed = false;
     loop {
         shared.stop.check()?;
         let token = pager.variable();
         let vars = Vars { next_page_token: token.as_ref(), ..vars };
         let of_slice =
             if stream.slice_options_once && pager.has_token() { Options::default() } else { slice_options.clone() };
-        let added = [stream.auth.options(&vars)?, pager.options(), of_slice];
+        let credentials = stream.auth.credentials(&vars, &access)?;
+        let added = [credentials.options, pager.options(), of_slice];
         let request = stream.request.prepare(&vars, added, pager.path().as_deref())?;
-        let ask =
-            Ask { request: &request, errors: &stream.errors, keep, stream: &stream.name, partition: &partition.key };
+        let ask = Ask {
+            request: &request,
+            errors: &stream.errors,
+            keep,
+            stream: &stream.name,
+            partition: &partition.key,
+            renews: stream.auth.renews(),
+        };
         let asked = OffsetDateTime::now_utc();
         let reply = match shared.fetcher.send(&ask)? {
             Outcome::Page(reply) => reply,
             Outcome::Nothing => return taker.page_done().map(|_| began),
+            Outcome::Refused(fault) => {
+                let Some(token) = credentials.token.filter(|_| !renewed) else { return Err(fault) };
+                stream.auth.renew(&token, &vars, &access)?;
+                renewed = true;
+                continue;
+            }
             Outcome::Reset(why) => {
                 resets += 1;
                 if resets > RESETS {
@@ -95,6 +114,7 @@ pub fn read(
                 continue;
             }
         };
+        renewed = false;
         began.get_or_insert_with(|| reply.date().unwrap_or(asked));
         let mut kept = 0;
         let found = match records(stream, &reply, wanted_fields, &mut |scanner| {

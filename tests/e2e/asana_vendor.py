@@ -149,6 +149,7 @@ class Asana:
         self.edits_while_paging, self.edits = edits_while_paging, 0
         self.fail = list(fail)
         self.random, self.seed = random.Random(seed), seed
+        self.clock = time.time  # for the stamps of changes
         self.lock = threading.RLock()
         self.calls, self.made = [], 0  # since reset_calls, and all
         self.recent = []  # when calls came, for the limit
@@ -255,11 +256,14 @@ class Asana:
                   "modified_at": made} if n % 3 == 0 else None
         update = {"gid": str(9_500_000 + n), "resource_type": "status_update", "title": "Stand der Dinge",
                   "resource_subtype": "project_status_update"} if status else None
+        settings = [{"gid": f"6{field['gid']}", "resource_type": "custom_field_setting", "is_important": n % 2 == 0,
+                     "custom_field": field} for field in self.custom_fields(n)]
         project = self.new(
             "projects", f"{self.name()} {n}", archived=n % 6 == 4, color=dice.choice(COLORS), icon="list", created_at=made,
             modified_at=self.past(), completed=n % 7 == 3, completed_at=made if n % 7 == 3 else None,
             completed_by=one if n % 7 == 3 else None,
-            current_status=status, current_status_update=update, custom_field_settings=[], custom_fields=self.custom_fields(n),
+            current_status=status, current_status_update=update, custom_fields=self.custom_fields(n),
+            custom_field_settings=settings,
             default_view="board" if n % 2 else "list", due_date=None, due_on=None if n % 3 else "2025-02-28", start_on=None,
             html_notes="<body>Ziele</body>", notes="Ziele", members=some, followers=some[:1], owner=one if n % 4 else None,
             default_access_level="editor", minimum_access_level_for_customization="editor",
@@ -273,7 +277,8 @@ class Asana:
             section = self.new("sections", name, created_at=made, project=Ref("projects", gid), projects=[Ref("projects", gid)])
             self.sections_of[gid].append(section["gid"])
 
-    def custom_fields(self, n):
+    @staticmethod
+    def custom_fields(n, people=()):
         """The custom fields of a task or project: each has the value keys of its own type only."""
         def field(number, name, kind, **more):
             return {"gid": str(8_000_000 + number), "resource_type": "custom_field", "name": name, "type": kind,
@@ -293,7 +298,9 @@ class Asana:
                   display_value="2024-08-23T00:00:00.000Z" if n % 2 else None),
             field(5, "which", "multi_enum", enum_options=options, multi_enum_values=options[:n % 3], display_value=None),
         ]
-        return fields[:n % 6]
+        if people and n % 4 == 0:
+            fields.append(field(6, "who", "people", people_value=people, display_value="someone"))
+        return fields[:n % 6 + 1] if n % 6 else []
 
     def task(self, n, projects, modified, parent=None):
         """Adds a task."""
@@ -304,6 +311,7 @@ class Asana:
         first = next(iter(projects), None) or next(iter(of_parent), None)
         home = self.objects["projects"][first]["workspace"] if first else Ref("workspaces", min(self.objects["workspaces"]))
         tags = [Ref("tags", gid) for gid, tag in self.objects["tags"].items() if tag["workspace"].gid == home.gid]
+        needs = [Ref("tasks", min(self.objects["tasks"]))] if n % 11 == 5 else []
         done, likes = n % 3 == 0, [{"gid": str(7_000_000 + n), "user": one}] if n % 9 == 0 and people else []
         task = self.new(
             "tasks", self.name(), resource_subtype=("default_task", "default_task", "milestone", "approval")[n % 4],
@@ -311,11 +319,12 @@ class Asana:
             completed=done, completed_at=modified if done else None, completed_by=other if done else None,
             created_at=min("2022-06-15T08:09:10.011Z", modified), modified_at=modified, start_on=None, start_at=None,
             due_on="2024-12-24" if n % 4 == 1 else None, due_at="2024-12-24T17:00:00.000Z" if n % 8 == 1 else None,
-            dependencies=[], dependents=[], followers=people, html_notes="<body>Über\nuns</body>", notes="Über\nuns",
+            dependencies=needs, dependents=[], followers=people, html_notes="<body>Über\nuns</body>", notes="Über\nuns",
             hearted=False, hearts=[], num_hearts=0, is_rendered_as_separator=False, liked=bool(likes), likes=likes,
             num_likes=len(likes), num_subtasks=0, actual_time_minutes=(None, 30, 7.5)[n % 3],
-            custom_fields=self.custom_fields(n), custom_type=None, custom_type_status_option=None, memberships=[], projects=[],
-            parent=Ref("tasks", parent["gid"]) if parent else None, tags=tags[:n % 3], workspace=home, assignee_section=None)
+            custom_fields=self.custom_fields(n, people), custom_type=None, custom_type_status_option=None, memberships=[],
+            projects=[], parent=Ref("tasks", parent["gid"]) if parent else None, tags=tags[:n % 3], workspace=home,
+            assignee_section=None)
         task["permalink_url"] = f"https://app.asana.com/1/{home.gid}/task/{task['gid']}"
         if task["resource_subtype"] == "approval":
             task["approval_status"] = "pending"
@@ -344,7 +353,7 @@ class Asana:
 
     def now(self):
         """This moment, as a change is stamped."""
-        return stamp(time.time())
+        return stamp(self.clock())
 
     def listed(self):
         """Projects that the list of projects has."""
@@ -401,11 +410,11 @@ class Asana:
             self.hidden.discard(gid)
             self.unlisted.discard(gid)
 
-    def expire_offsets(self):
-        """No token that was given out so far is good any more."""
+    def expire_offsets(self, project=None):
+        """No token that was given out so far, for a project's tasks or at all, is good any more."""
         with self.lock:
             for token in self.tokens.values():
-                token["dead"] = True
+                token["dead"] |= project is None or ("project", project) in token["of"]
 
     def meddle(self, project, after):
         """What happens between two pages of a project: edits before and behind the reader, additions, a move."""
@@ -444,20 +453,14 @@ class Asana:
         names = tree or ("resource_type",)
         return {k: self.render(v, tree.get(k, {})) for k, v in value.items() if k == "gid" or k in names}
 
-    @staticmethod
-    def tree(fields):
-        """Paths as a tree."""
-        tree = {}
-        for field in fields:
+    def as_given(self, stream, things, fields):
+        """Records of a list."""
+        tree = {"gid": {}}
+        for field in COMPACT.get(stream, ["name", "resource_type"]) if fields is None else fields:
             node = tree
             for part in field.split("."):
                 node = node.setdefault(part, {})
-        return tree
-
-    def as_given(self, stream, thing, fields):
-        """A record of a list."""
-        wanted = COMPACT.get(stream, ["name", "resource_type"]) if fields is None else [*fields, "gid"]
-        return self.render(thing, self.tree(wanted))
+        return [self.render(thing, tree) for thing in things]
 
     def truth(self, stream, fields=None):
         """What a whole read must bring, by gid, with the `opt_fields` of the last request of that stream, or those given."""
@@ -471,7 +474,8 @@ class Asana:
                 there = {gid: there[gid] for project in self.open_projects() for gid in self.sections_of[project]}
             elif stream == "tasks":
                 there = self.in_view()
-            return {gid: json.loads(json.dumps(self.as_given(stream, thing, fields))) for gid, thing in there.items()}
+            # By way of JSON: nothing shared with the objects that are edited later.
+            return {record["gid"]: record for record in json.loads(json.dumps(self.as_given(stream, there.values(), fields)))}
 
     def reset_calls(self):
         """Forgets the calls."""
@@ -479,10 +483,10 @@ class Asana:
             self.calls = []
 
     def answer(self, target, headers):
-        """One call: status, headers, body. Remembers it."""
+        """One call: status, headers, body, and what is remembered of it."""
         url = urlsplit(target)
         path, query = url.path.removeprefix(ROOT), dict(parse_qsl(url.query, keep_blank_values=True))
-        call = {"path": path, "query": query, "time": time.time(), "status": None, "count": 0}
+        call = {"path": path, "query": query, "time": time.time(), "answered": None, "status": None, "count": 0}
         with self.lock:
             self.calls.append(call)
             self.made += 1
@@ -498,7 +502,7 @@ class Asana:
             except Refused as refused:
                 status, more, body = refused.status, refused.headers, refused.body
             call["status"] = status
-        return status, more, body
+        return status, more, body, call
 
     def limit(self, now):
         """The calls of the last minute. Those that are refused count too."""
@@ -605,7 +609,7 @@ class Asana:
             things = [thing for thing in things if place(thing) > after]
         limit = query.get("limit")
         if limit is None:
-            return {"data": [self.as_given(stream, thing, fields) for thing in things[:1000]]}
+            return {"data": self.as_given(stream, things[:1000], fields)}
         if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= 100:
             raise Refused(400, f"limit: Must be between 1 and 100: {limit}")
         page, more = things[:int(limit)], None
@@ -617,7 +621,7 @@ class Asana:
             self.tokens[token] = {"of": belongs, "after": last, "born": time.monotonic(), "call": self.made, "dead": False}
             target = f"{path}?{urlencode({**query, 'offset': token})}"
             more = {"offset": token, "path": target, "uri": self.url + target}
-        return {"data": [self.as_given(stream, thing, fields) for thing in page], "next_page": more}
+        return {"data": self.as_given(stream, page, fields), "next_page": more}
 
     @staticmethod
     def known(stream, field):
@@ -636,7 +640,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         """One call."""
         vendor = self.server.vendor
-        status, headers, body = vendor.answer(self.path, self.headers)
+        status, headers, body, call = vendor.answer(self.path, self.headers)
         if vendor.latency:
             time.sleep(vendor.latency)
         content = (body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)).encode()
@@ -649,6 +653,7 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
         self.end_headers()
+        call["answered"] = time.time()
         self.wfile.write(content)
         self.wfile.flush()
 

@@ -134,9 +134,9 @@ class Sandbox:
         return path
 
 
-def read_command(config, state=None, *more):
+def read_command(config, state=None, *more, source="sandbox"):
     """The tap's command line."""
-    return [dripfeed(), "read", "--source", "sandbox", "--config", str(config),
+    return [dripfeed(), "read", "--source", source, "--config", str(config),
             *(["--state", str(state)] if state else []), *map(str, more)]
 
 
@@ -159,20 +159,20 @@ def messages(lines):
     return parsed
 
 
-def records_of(parsed, into=None):
+def records_of(parsed, into=None, streams=STREAMS, key="id"):
     """The last record of each id, by stream; adds to `into`."""
-    found = into if into is not None else {stream: {} for stream in STREAMS}
+    found = into if into is not None else {stream: {} for stream in streams}
     for message in parsed:
         if message["type"] == "RECORD":
-            found[message["stream"]][message["record"]["id"]] = message["record"]
+            found[message["stream"]][message["record"][key]] = message["record"]
     return found
 
 
 def differences(truth, found):
     """Ids that are lost, stale or made up, by stream, in words; empty when all is well."""
     words = []
-    for stream in STREAMS:
-        want, have = truth[stream], found[stream]
+    for stream, want in truth.items():
+        have = found[stream]
         lost = [i for i in want if i not in have]
         stale = [i for i in want if i in have and have[i] != want[i]]
         extra = [i for i in have if i not in want]

@@ -1,0 +1,521 @@
+//! OAuth 2.0: access tokens that are fetched, run out and are fetched again.
+//!
+//! Comes in: the definition; then the variables of a request. Goes out: an access token that lives. Called by
+//! [`super::Auth`]. The request for a token, its fields and what is looked for in the answer are those of airbyte-cdk's
+//! `DeclarativeOauth2Authenticator`, and of its single-use variant where the manifest has a `refresh_token_updater`.
+//!
+//! A refresh token that changes with every use is saved before the access token that came with it is used: in the state
+//! directory, under a lock that other processes of the account wait for, and in a CONTROL message where whoever reads
+//! the messages keeps it. Without either the first refresh is refused, for it would be the last.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Map, Value as Json, json};
+use sha2::{Digest as _, Sha256};
+use time::{Duration, OffsetDateTime};
+
+use super::jwt::Jwt;
+use super::{Builder, Exchange, TokenRequest};
+use crate::fault::{Fault, Kind, Result};
+use crate::manifest::model::{OAuthAuthenticator, RefreshTokenUpdater};
+use crate::manifest::node::{Place, Text};
+use crate::percent;
+use crate::plan::{Ground, Template, Types, Vars, text_of};
+use crate::pyjson;
+use crate::scan;
+use crate::store::{Kept, Locked, Store};
+use crate::timefmt::{isoformat, parse_iso};
+
+/// How deep the fields of an answer are looked for.
+const MAX_DEPTH: u8 = 5;
+
+/// A token from an OAuth server.
+#[derive(Debug)]
+pub struct OAuth {
+    endpoint: Option<Template>,
+    client_id: Option<Template>,
+    client_secret: Option<Template>,
+    refresh_token: Option<Template>,
+    grant_type: Template,
+    names: Names,
+    scopes: Vec<String>,
+    body: Vec<(String, Template)>,
+    headers: Vec<(String, Template)>,
+    in_query: bool,
+    /// Does the answer tell a time instead of seconds?
+    tells_time: bool,
+    first: Option<Template>,
+    first_expiry: Option<Template>,
+    assertion: Option<Jwt>,
+    refusals: Refusals,
+    updater: Option<Updater>,
+    tokens: Mutex<Option<Tokens>>,
+    at: Place,
+}
+
+/// The names of fields, in the request and in the answer.
+#[derive(Debug)]
+struct Names {
+    access_token: Template,
+    expires_in: Template,
+    client_id: Template,
+    client_secret: Template,
+    refresh_token: Template,
+    grant_type: Template,
+}
+
+/// Which answers mean that the refresh token itself is worth nothing.
+#[derive(Debug, Default)]
+struct Refusals {
+    statuses: Vec<u64>,
+    key: String,
+    values: Vec<String>,
+}
+
+/// Where in the config tokens stand that change with every use.
+#[derive(Debug)]
+struct Updater {
+    answer_field: String,
+    access: Vec<String>,
+    refresh: Vec<String>,
+    expiry: Vec<String>,
+    store: Option<Store>,
+    announced: bool,
+}
+
+/// What is known.
+#[derive(Debug, Clone, Default)]
+struct Tokens {
+    access: Option<String>,
+    refresh: Option<String>,
+    /// Nothing: it has run out.
+    expires: Option<OffsetDateTime>,
+}
+
+impl OAuth {
+    pub(super) fn build(def: &OAuthAuthenticator, builder: &Builder, ground: &Ground) -> Result<OAuth> {
+        let compile = |text: &Text| Template::compile(text, &[]);
+        let optional = |text: &Option<Text>| text.as_ref().filter(|t| !t.value.is_null()).map(compile).transpose();
+        let named = |text: &Option<Text>, name: &str| match optional(text)? {
+            Some(template) => Ok(template),
+            None => Template::of(&json!(name), &def.at, &[]),
+        };
+        let pairs = |text: &Option<Text>| -> Result<Vec<(String, Template)>> {
+            let Some(text) = text else { return Ok(Vec::new()) };
+            let map = text.value.as_object().into_iter().flatten().filter(|(key, _)| *key != "$parameters");
+            map.map(|(k, v)| Ok((k.clone(), Template::of(v, &text.at.field(k, None), &[])?))).collect()
+        };
+        let asserts = match &def.use_profile_assertion {
+            Some(text) => compile(text)?.truth(&Vars::new(ground))?,
+            None => false,
+        };
+        let assertion = match (&def.profile_assertion, asserts) {
+            (Some(jwt), true) => Some(Jwt::build(jwt, ground)?),
+            (None, true) => return Err(def.at.fault("`use_profile_assertion` needs a `profile_assertion`")),
+            (_, false) => None,
+        };
+        if !asserts && (def.client_id.is_none() || def.client_secret.is_none()) && def.refresh_token_updater.is_none() {
+            return Err(def.at.fault("`client_id` and `client_secret` are both needed"));
+        }
+        let grant_type = named(&def.grant_type, "refresh_token")?;
+        let refreshes = grant_type.text(&Vars::new(ground)).is_ok_and(|g| g == "refresh_token");
+        if !asserts && refreshes && def.refresh_token.is_none() && def.refresh_token_updater.is_none() {
+            return Err(def.at.fault("`grant_type: refresh_token` needs a `refresh_token`"));
+        }
+        let updater = def.refresh_token_updater.as_ref();
+        if updater.is_some() && def.token_refresh_endpoint.is_none() {
+            return Err(def.at.fault("`refresh_token_updater` needs a `token_refresh_endpoint`"));
+        }
+        if def.token_refresh_endpoint.is_none() && def.access_token_value.is_none() {
+            return Err(def.at.fault("`token_refresh_endpoint` is missing"));
+        }
+        Ok(OAuth {
+            endpoint: optional(&def.token_refresh_endpoint)?,
+            client_id: optional(&def.client_id)?,
+            client_secret: optional(&def.client_secret)?,
+            refresh_token: optional(&def.refresh_token)?,
+            grant_type,
+            names: Names {
+                access_token: named(&def.access_token_name, "access_token")?,
+                expires_in: named(&def.expires_in_name, "expires_in")?,
+                client_id: named(&def.client_id_name, "client_id")?,
+                client_secret: named(&def.client_secret_name, "client_secret")?,
+                refresh_token: named(&def.refresh_token_name, "refresh_token")?,
+                grant_type: named(&def.grant_type_name, "grant_type")?,
+            },
+            scopes: def.scopes.clone().unwrap_or_default(),
+            body: pairs(&def.refresh_request_body)?,
+            headers: pairs(&def.refresh_request_headers)?,
+            in_query: def.send_refresh_request_as_query_params.unwrap_or(false),
+            tells_time: def.token_expiry_date_format.as_ref().is_some_and(|f| !f.is_empty()),
+            first: optional(&def.access_token_value)?,
+            first_expiry: optional(&def.token_expiry_date)?,
+            assertion,
+            refusals: Refusals::of(def)?,
+            updater: updater.map(|u| Updater::build(u, builder)),
+            tokens: Mutex::default(),
+            at: def.at.clone(),
+        })
+    }
+
+    /// Two that send the same request for a token are one.
+    pub(super) fn identity(&self, ground: &Ground) -> Option<String> {
+        let vars = Vars::new(ground);
+        let tokens = self.begin(&vars).ok()?;
+        let fields = self.fields(&tokens, &vars).ok()?;
+        let endpoint = self.endpoint.as_ref().map(|e| e.text(&vars)).transpose().ok()?;
+        let names = [&self.names.access_token, &self.names.expires_in];
+        let names = names.map(|n| n.text(&vars).unwrap_or_default());
+        let updater = self.updater.as_ref().map(|u| json!([u.access, u.refresh, u.expiry, u.answer_field]));
+        let what = json!([endpoint, fields, names, tokens.access, self.in_query, self.tells_time, updater]);
+        Some(pyjson::canonical(&what))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Tokens>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Can a token be fetched at all?
+    pub(super) fn renews(&self) -> bool {
+        self.endpoint.is_some()
+    }
+
+    /// A token that lives, as far as is known.
+    pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<String> {
+        self.current(vars, exchange, None)
+    }
+
+    /// The vendor refused `token`: fetches another, unless another thread has done so.
+    pub(super) fn renew(&self, token: &str, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<()> {
+        self.current(vars, exchange, Some(token)).map(drop)
+    }
+
+    fn current(&self, vars: &Vars<'_>, exchange: &dyn Exchange, refused: Option<&str>) -> Result<String> {
+        let mut known = self.lock();
+        let mut tokens = match known.take() {
+            Some(tokens) => tokens,
+            None => self.begin(vars)?,
+        };
+        let serves = |tokens: &Tokens| {
+            let lives = self.endpoint.is_none() || tokens.expires.is_some_and(|at| vars.ground.moment() <= at);
+            tokens.access.clone().filter(|a| lives && refused != Some(a.as_str()))
+        };
+        let result = match serves(&tokens) {
+            Some(token) => Ok(token),
+            None => self.replace(&mut tokens, &serves, vars, exchange),
+        };
+        *known = Some(tokens);
+        result
+    }
+
+    /// What the config gives to begin with.
+    fn begin(&self, vars: &Vars<'_>) -> Result<Tokens> {
+        if let Some(updater) = &self.updater {
+            let at = |path: &[String]| {
+                let found = path.iter().try_fold(&vars.ground.config, |value, key| value.get(key.as_str()));
+                found.filter(|v| !v.is_null()).map(text_of).filter(|t| !t.is_empty())
+            };
+            let expires = match at(&updater.expiry) {
+                Some(text) => Some(
+                    time_of(&text)
+                        .ok_or_else(|| Fault::config(format!("config `{}` is no time", updater.expiry.join("."))))?,
+                ),
+                None => None,
+            };
+            return Ok(Tokens { access: at(&updater.access), refresh: at(&updater.refresh), expires });
+        }
+        let given = |t: &Option<Template>| t.as_ref().map(|t| t.raw_text(vars)).transpose();
+        let access = given(&self.first)?.filter(|t| !t.is_empty());
+        let expires = match given(&self.first_expiry)?.filter(|t| !t.is_empty()) {
+            Some(text) => Some(
+                time_of(&text)
+                    .ok_or_else(|| self.at.field("token_expiry_date", None).fault("the token's expiry is no time"))?,
+            ),
+            None => None,
+        };
+        Ok(Tokens { expires: expires.filter(|_| access.is_some()), access, refresh: given(&self.refresh_token)? })
+    }
+
+    /// Fetches a token. Tokens that change with every use are fetched by one process at a time, and saved first.
+    fn replace(
+        &self,
+        tokens: &mut Tokens,
+        serves: &dyn Fn(&Tokens) -> Option<String>,
+        vars: &Vars<'_>,
+        exchange: &dyn Exchange,
+    ) -> Result<String> {
+        let Some(updater) = &self.updater else {
+            *tokens = self.fetch(tokens, vars, exchange)?;
+            return tokens.access.clone().ok_or_else(|| self.no_token());
+        };
+        let file = updater.file(&self.begin(vars)?);
+        if file.is_none() && !updater.announced {
+            return Err(Fault::config(
+                "the refresh token changes with every use, and there is nowhere to keep the next one",
+            )
+            .at(&self.at.site)
+            .hint("name a folder in dripfeed.state_dir, or in the environment variable DRIPFEED_STATE_DIR"));
+        }
+        let locked = file.as_ref().map(|f| f.lock(exchange.stop())).transpose()?;
+        if let Some(kept) = locked.as_ref().map(Locked::read).transpose()?.flatten() {
+            let text = |key: &str| kept[key].as_str().map(str::to_owned);
+            let kept = Tokens {
+                access: text("access_token"),
+                refresh: text("refresh_token"),
+                expires: text("token_expiry_date").and_then(|t| time_of(&t)),
+            };
+            for secret in kept.access.iter().chain(&kept.refresh) {
+                exchange.keeper().learned(secret);
+            }
+            *tokens = kept;
+            if let Some(token) = serves(tokens) {
+                return Ok(token);
+            }
+        }
+        *tokens = self.fetch(tokens, vars, exchange)?;
+        let access = tokens.access.clone().ok_or_else(|| self.no_token())?;
+        let refresh = tokens.refresh.clone().unwrap_or_default();
+        let expiry = tokens.expires.map(|t| isoformat(t, 'T')).unwrap_or_default();
+        if let Some(locked) = &locked {
+            let kept = json!({"v": 1, "access_token": access, "refresh_token": refresh, "token_expiry_date": expiry});
+            locked.replace(&kept)?;
+        }
+        let changes = [(&*updater.access, access.clone()), (&*updater.refresh, refresh), (&*updater.expiry, expiry)];
+        exchange.keeper().rotated(&changes)?;
+        Ok(access)
+    }
+
+    fn no_token(&self) -> Fault {
+        Fault::new(Kind::Auth, "the answer of the token endpoint has no access token")
+            .at(&self.at.site)
+            .hint("check `access_token_name`")
+    }
+
+    /// The fields of the request for a token.
+    fn fields(&self, tokens: &Tokens, vars: &Vars<'_>) -> Result<Map<String, Json>> {
+        let names = &self.names;
+        let mut fields = Map::new();
+        if let Some(assertion) = &self.assertion {
+            fields.insert(names.grant_type.text(vars)?, json!("urn:ietf:params:oauth:grant-type:jwt-bearer"));
+            fields.insert("assertion".into(), json!(assertion.token(vars)?));
+            return Ok(fields);
+        }
+        fields.insert(names.grant_type.text(vars)?, json!(self.grant_type.text(vars)?));
+        if !self.headers.iter().any(|(name, _)| name == "Authorization") {
+            let given = |own: &str, template: &Option<Template>| -> Result<Option<String>> {
+                // Where tokens live in the config, its own client wins over the manifest's words.
+                let own =
+                    vars.ground.config.get("credentials").and_then(|c| c.get(own)).filter(|_| self.updater.is_some());
+                match own {
+                    Some(value) => Ok(Some(text_of(value))),
+                    None => template.as_ref().map(|t| t.raw_text(vars)).transpose(),
+                }
+            };
+            let id = given("client_id", &self.client_id)?.filter(|id| !id.is_empty()).ok_or_else(|| {
+                Fault::config("the OAuth client's id is empty")
+                    .at(&self.at.site)
+                    .hint("check `client_id` in the config")
+            })?;
+            fields.insert(names.client_id.text(vars)?, json!(id));
+            let secret = given("client_secret", &self.client_secret)?.unwrap_or_default();
+            fields.insert(names.client_secret.text(vars)?, json!(secret));
+        }
+        if let Some(refresh) = &tokens.refresh {
+            let name = match &self.updater {
+                Some(updater) => updater.answer_field.clone(),
+                None => names.refresh_token.text(vars)?,
+            };
+            fields.insert(name, json!(refresh));
+        }
+        if !self.scopes.is_empty() {
+            fields.insert("scopes".into(), json!(self.scopes));
+        }
+        for (name, value) in &self.body {
+            if let Some(value) = value.value_if_any(vars, Types::Any)?
+                && !fields.contains_key(name)
+            {
+                fields.insert(name.clone(), value);
+            }
+        }
+        Ok(fields)
+    }
+
+    fn fetch(&self, tokens: &Tokens, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<Tokens> {
+        let endpoint = self.endpoint.as_ref().ok_or_else(|| self.no_token())?;
+        let mut url = endpoint.text(vars)?;
+        if url.is_empty() {
+            return Err(endpoint.at().fault("`token_refresh_endpoint` is empty"));
+        }
+        if let Some(secret) = &tokens.refresh {
+            exchange.keeper().learned(secret);
+        }
+        let form = form(&self.fields(tokens, vars)?);
+        let mut headers = Vec::new();
+        for (name, value) in &self.headers {
+            if let Some(value) = value.value_if_any(vars, Types::Any)? {
+                headers.push((name.clone(), text_of(&value)));
+            }
+        }
+        let body = if self.in_query {
+            url = format!("{url}{}{form}", if url.contains('?') { '&' } else { '?' });
+            None
+        } else {
+            Some(("application/x-www-form-urlencoded", form.into_bytes()))
+        };
+        let now = vars.ground.moment();
+        let (status, answer) = exchange.send(TokenRequest { method: "POST", url, headers, body })?;
+        let answer: Json = scan::json(&answer).unwrap_or_default();
+        if status >= 400 {
+            return Err(self.refusals.fault(status, &answer).at(&self.at.site));
+        }
+        let access = find(&answer, &self.names.access_token.text(vars)?, 0).map(text_of).filter(|t| !t.is_empty());
+        let access = access.ok_or_else(|| self.no_token())?;
+        exchange.keeper().learned(&access);
+        let refresh_name = match &self.updater {
+            Some(updater) => updater.answer_field.clone(),
+            None => self.names.refresh_token.text(vars)?,
+        };
+        let refresh = find(&answer, &refresh_name, 0).map(text_of).filter(|t| !t.is_empty());
+        if let Some(secret) = &refresh {
+            exchange.keeper().learned(secret);
+        }
+        let expires = match find(&answer, &self.names.expires_in.text(vars)?, 0) {
+            Some(value) => self.expiry(&text_of(value), now)?,
+            None => tokens.expires.filter(|at| now <= *at).unwrap_or(now + Duration::hours(1)),
+        };
+        Ok(Tokens { access: Some(access), refresh: refresh.or_else(|| tokens.refresh.clone()), expires: Some(expires) })
+    }
+
+    /// When a token runs out, from what the answer says.
+    fn expiry(&self, text: &str, now: OffsetDateTime) -> Result<OffsetDateTime> {
+        let at = if self.tells_time {
+            time_of(text)
+        } else {
+            #[allow(clippy::cast_possible_truncation)]
+            let seconds = text.trim().parse::<f64>().ok().filter(|s| s.is_finite()).map(|s| s as i64);
+            seconds.and_then(|s| now.checked_add(Duration::seconds(s)))
+        };
+        at.ok_or_else(|| {
+            Fault::data("the token's lifetime in the answer of the token endpoint cannot be read")
+                .at(&self.at.site)
+                .hint("check `expires_in_name` and `token_expiry_date_format`")
+        })
+    }
+}
+
+impl Refusals {
+    fn of(def: &OAuthAuthenticator) -> Result<Refusals> {
+        let own = Refusals::from_parts(
+            def.refresh_token_error_status_codes.as_ref(),
+            def.refresh_token_error_key.as_ref(),
+            def.refresh_token_error_values.as_ref(),
+        );
+        let older = def.refresh_token_updater.as_ref().and_then(|u| {
+            Refusals::from_parts(
+                u.refresh_token_error_status_codes.as_ref(),
+                u.refresh_token_error_key.as_ref(),
+                u.refresh_token_error_values.as_ref(),
+            )
+        });
+        match (own, older) {
+            (Some(_), Some(_)) => Err(def
+                .at
+                .fault("`refresh_token_error_…` can be given here or in `refresh_token_updater`, not in both")),
+            (own, older) => Ok(own.or(older).unwrap_or_default()),
+        }
+    }
+
+    fn from_parts(statuses: Option<&Vec<u64>>, key: Option<&String>, values: Option<&Vec<String>>) -> Option<Refusals> {
+        let parts = Refusals {
+            statuses: statuses.cloned().unwrap_or_default(),
+            key: key.cloned().unwrap_or_default(),
+            values: values.cloned().unwrap_or_default(),
+        };
+        (!parts.statuses.is_empty() || !parts.key.is_empty() || !parts.values.is_empty()).then_some(parts)
+    }
+
+    /// The fault for an error of the token endpoint. Of the answer only the code of RFC 6749 §5.2 is told.
+    fn fault(&self, status: u16, answer: &Json) -> Fault {
+        let code = answer["error"].as_str().filter(|c| c.len() <= 64 && c.bytes().all(|b| b.is_ascii_graphic()));
+        let told = code.map(|c| format!(" ({c})")).unwrap_or_default();
+        let refused = self.statuses.contains(&status.into())
+            && answer[&self.key].as_str().is_some_and(|v| self.values.iter().any(|known| known == v));
+        if refused {
+            let text = format!(
+                "Refresh token was rejected by the OAuth provider (invalid, expired, or already used). Re-authenticate \
+                 this source's credentials in its connection settings. Provider error: {}",
+                code.unwrap_or_default()
+            );
+            return Fault::new(Kind::Auth, text).hint("log in again and put the new refresh token into the config");
+        }
+        let text = format!("the token endpoint refused the request for a token: HTTP {status}{told}");
+        match status {
+            400 | 401 | 403 => {
+                Fault::new(Kind::Auth, text).hint("check the client and the refresh token in the config")
+            }
+            _ => Fault::data(text),
+        }
+    }
+}
+
+impl Updater {
+    fn build(def: &RefreshTokenUpdater, builder: &Builder) -> Updater {
+        let path = |given: &Option<Vec<String>>, field: &str| {
+            given.clone().unwrap_or_else(|| vec!["credentials".into(), field.into()])
+        };
+        Updater {
+            answer_field: def.refresh_token_name.clone().unwrap_or_else(|| "refresh_token".into()),
+            access: path(&def.access_token_config_path, "access_token"),
+            refresh: path(&def.refresh_token_config_path, "refresh_token"),
+            expiry: path(&def.token_expiry_date_config_path, "token_expiry_date"),
+            store: builder.store.clone(),
+            announced: builder.announced,
+        }
+    }
+
+    /// Where tokens are kept that descend from the config's refresh token: another login gets another file.
+    fn file(&self, of_config: &Tokens) -> Option<Kept> {
+        let hash = Sha256::digest(of_config.refresh.as_deref().unwrap_or_default());
+        let name: String = hash.iter().take(16).map(|b| format!("{b:02x}")).collect();
+        self.store.as_ref().map(|store| store.file("tokens", &name))
+    }
+}
+
+/// A form as `requests` writes it: a list gives its name for each value.
+fn form(fields: &Map<String, Json>) -> String {
+    let mut parts = Vec::new();
+    for (name, value) in fields {
+        let name = percent::quote_plus(name);
+        match value {
+            Json::Array(items) => {
+                parts.extend(items.iter().map(|i| format!("{name}={}", percent::quote_plus(&text_of(i)))))
+            }
+            value => parts.push(format!("{name}={}", percent::quote_plus(&text_of(value)))),
+        }
+    }
+    parts.join("&")
+}
+
+/// The first value of that name, depth first.
+fn find<'a>(json: &'a Json, name: &str, depth: u8) -> Option<&'a Json> {
+    if depth > MAX_DEPTH {
+        return None;
+    }
+    match json {
+        Json::Object(map) => match map.get(name) {
+            Some(value) => Some(value).filter(|v| !v.is_null()),
+            None => map.values().find_map(|value| find(value, name, depth + 1)),
+        },
+        Json::Array(items) => items.iter().find_map(|value| find(value, name, depth + 1)),
+        _ => None,
+    }
+}
+
+/// A time as tokens have it: seconds since 1970, a date, or ISO 8601; UTC where it does not say.
+fn time_of(text: &str) -> Option<OffsetDateTime> {
+    let text = text.trim();
+    if !text.is_empty() && text.len() <= 10 && text.bytes().all(|b| b.is_ascii_digit()) {
+        return OffsetDateTime::from_unix_timestamp(text.parse().ok()?).ok();
+    }
+    parse_iso(text)
+}

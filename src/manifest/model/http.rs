@@ -1,0 +1,222 @@
+//! What is requested, how often, and what is done about errors.
+//!
+//! Read and used as [`super`] says.
+
+use serde_json::Value as Json;
+
+use super::Authenticator;
+use crate::manifest::node::{Text, choice, component};
+
+choice! {
+    /// How often the vendor may be called.
+    ApiBudget { HTTPAPIBudget } later {}
+}
+
+component! {
+    /// Policies over requests; the first that matches one governs it.
+    HTTPAPIBudget {
+        /// Them.
+        policies: Vec<CallRatePolicy>,
+    }
+}
+
+choice! {
+    /// How often requests of a kind may be sent.
+    CallRatePolicy { FixedWindowCallRatePolicy, MovingWindowCallRatePolicy, UnlimitedCallRatePolicy } later {}
+}
+
+component! {
+    /// So many calls in each period.
+    FixedWindowCallRatePolicy {
+        /// Its length, an ISO-8601 duration.
+        period: Text,
+        /// Calls.
+        call_limit: Text,
+        /// Which requests; all when empty.
+        matchers: Vec<HttpRequestRegexMatcher>,
+    }
+}
+
+component! {
+    /// So many calls in any window of a length; several rates hold at once.
+    MovingWindowCallRatePolicy {
+        /// Them.
+        rates: Vec<Rate>,
+        /// Which requests; all when empty.
+        matchers: Vec<HttpRequestRegexMatcher>,
+    }
+}
+
+component! {
+    /// As often as one likes.
+    UnlimitedCallRatePolicy {
+        /// Which requests; all when empty.
+        matchers: Vec<HttpRequestRegexMatcher>,
+    }
+}
+
+component! {
+    /// Calls in a time.
+    Rate {
+        /// Calls.
+        limit: Text,
+        /// The time, an ISO-8601 duration.
+        interval: Text,
+    }
+}
+
+component! {
+    /// Requests of a kind: everything that is given must hold.
+    HttpRequestRegexMatcher {
+        /// The method.
+        method: Option<String>,
+        /// Scheme and host.
+        url_base: Option<String>,
+        /// A pattern found anywhere in the path.
+        url_path_pattern: Option<String>,
+        /// Query parameters with their values.
+        params: Option<Json>,
+        /// Headers with their values.
+        headers: Option<Json>,
+        /// How many calls one counts for.
+        weight: Option<Text>,
+    }
+}
+
+choice! {
+    /// What is requested.
+    Requester { HttpRequester } later {}
+}
+
+component! {
+    /// An HTTP request.
+    HttpRequester {
+        /// The whole address (newer manifests).
+        url: Option<Text>,
+        /// The address up to the path.
+        url_base: Option<Text>,
+        /// The path.
+        path: Option<Text>,
+        /// GET when not said.
+        http_method: Option<String>,
+        /// Who asks.
+        authenticator: Option<Authenticator>,
+        /// Query parameters.
+        request_parameters: Option<Text>,
+        /// Headers.
+        request_headers: Option<Text>,
+        /// A form, or a text.
+        request_body_data: Option<Text>,
+        /// A JSON body.
+        request_body_json: Option<Text>,
+        /// What is done about errors.
+        error_handler: Option<ErrorHandler>,
+        /// Keeps answers for streams that read the same pages (a hint: parents are read once a run here).
+        use_cache: Option<bool>,
+    }
+    later { request_body, query_properties, fetch_properties_from_endpoint }
+}
+
+component! {
+    /// Where in a request a value goes.
+    RequestOption {
+        /// `request_parameter`, `header`, `body_data` or `body_json`.
+        inject_into: String,
+        /// Under which name.
+        field_name: Option<Text>,
+        /// At which path of a JSON body.
+        field_path: Option<Vec<Text>>,
+    }
+}
+
+choice! {
+    /// What is done about errors.
+    ErrorHandler { DefaultErrorHandler, CompositeErrorHandler } later {}
+}
+
+component! {
+    /// Filters over answers, then the reference's default table.
+    DefaultErrorHandler {
+        /// Asked in order; the first that matches decides.
+        response_filters: Option<Vec<HttpResponseFilter>>,
+        /// Asked in order for how long to wait.
+        backoff_strategies: Option<Vec<Backoff>>,
+        /// Tries after the first.
+        max_retries: Option<Text>,
+    }
+}
+
+component! {
+    /// Several handlers.
+    CompositeErrorHandler {
+        /// Asked in order.
+        error_handlers: Vec<ErrorHandler>,
+    }
+}
+
+component! {
+    /// What certain answers mean.
+    HttpResponseFilter {
+        /// What to do.
+        action: Option<String>,
+        /// Whose fault it is.
+        failure_type: Option<String>,
+        /// What to say.
+        error_message: Option<Text>,
+        /// A text in the error.
+        error_message_contains: Option<String>,
+        /// Status codes.
+        http_codes: Option<Vec<u64>>,
+        /// A condition.
+        predicate: Option<Text>,
+    }
+}
+
+choice! {
+    /// How long to wait before the next try.
+    Backoff {
+        ConstantBackoffStrategy, ExponentialBackoffStrategy, WaitTimeFromHeader, WaitUntilTimeFromHeader,
+    } later { WaitTimeFromResponse }
+}
+
+component! {
+    /// Always the same.
+    ConstantBackoffStrategy {
+        /// Seconds.
+        backoff_time_in_seconds: Text,
+        /// Up to so many seconds more.
+        jitter_range_in_seconds: Option<Text>,
+    }
+}
+
+component! {
+    /// Twice as long each time.
+    ExponentialBackoffStrategy {
+        /// Seconds of the first, halved.
+        factor: Option<Text>,
+    }
+}
+
+component! {
+    /// As long as a header says.
+    WaitTimeFromHeader {
+        /// The header.
+        header: Text,
+        /// What of it is the number.
+        regex: Option<String>,
+        /// Longer than this is an error.
+        max_waiting_time_in_seconds: Option<Text>,
+    }
+}
+
+component! {
+    /// Until the time that a header says.
+    WaitUntilTimeFromHeader {
+        /// The header: epoch seconds.
+        header: Text,
+        /// At least so many seconds.
+        min_wait: Option<Text>,
+        /// What of it is the number.
+        regex: Option<String>,
+    }
+}

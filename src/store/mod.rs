@@ -1,0 +1,108 @@
+//! The state directory: what outlives a run.
+//!
+//! Comes in: a folder. Goes out: small JSON files in it, each behind a lock of its own, replaced as a whole or not at
+//! all. Called by `auth` (tokens that change with every use). Files are for their owner alone; each says the version of
+//! its form under `v`.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use crate::fault::{Fault, Result};
+use crate::stop::Stop;
+
+/// The state directory.
+#[derive(Debug, Clone)]
+pub struct Store(PathBuf);
+
+/// A file of the state directory.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    folder: PathBuf,
+    name: String,
+}
+
+/// A file whose lock is held; other processes wait until this is dropped.
+#[derive(Debug)]
+pub struct Locked<'k> {
+    kept: &'k Kept,
+    _lock: File,
+}
+
+impl Store {
+    /// The state directory at `path`; it is made when something is first kept.
+    pub fn new(path: &Path) -> Store {
+        Store(path.to_owned())
+    }
+
+    /// The file `name` in the folder `folder`; both must be plain names.
+    pub fn file(&self, folder: &str, name: &str) -> Kept {
+        Kept { folder: self.0.join(folder), name: name.to_owned() }
+    }
+}
+
+impl Kept {
+    /// Waits for the file's lock, unless the run is asked to stop.
+    pub fn lock(&self, stop: &Stop) -> Result<Locked<'_>> {
+        let folder = self.folder.display();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+            .map_err(|e| Fault::local(format!("cannot make the folder {folder} in the state directory"), &e))?;
+        // A file of its own: the other one is replaced.
+        let path = self.folder.join(format!("{}.lock", self.name));
+        let mut options = OpenOptions::new();
+        let lock = options.create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let failed = |e: &std::io::Error| Fault::local(format!("cannot lock {}", path.display()), e);
+        let lock = lock.map_err(|e| failed(&e))?;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Locked { kept: self, _lock: lock }),
+                Err(std::fs::TryLockError::WouldBlock) => stop.sleep(Duration::from_millis(50))?,
+                Err(std::fs::TryLockError::Error(e)) => return Err(failed(&e)),
+            }
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join(format!("{}.json", self.name))
+    }
+}
+
+impl Locked<'_> {
+    /// What the file holds; nothing when there is none.
+    pub fn read(&self) -> Result<Option<Json>> {
+        let path = self.kept.path();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Fault::local(format!("cannot read {}", path.display()), &e)),
+        };
+        let json: Json = serde_json::from_str(&text).map_err(|e| {
+            Fault::config(format!("{} is damaged at line {}, column {}", path.display(), e.line(), e.column()))
+                .hint("take it away; what it held must be given anew")
+        })?;
+        match json["v"].as_u64() {
+            Some(1) => Ok(Some(json)),
+            _ => Err(Fault::config(format!("{} was written by another version of dripfeed", path.display()))
+                .hint("use that version, or take the file away")),
+        }
+    }
+
+    /// Replaces the file. When this returns, the new one survives a crash of the machine.
+    pub fn replace(&self, value: &Json) -> Result<()> {
+        let path = self.kept.path();
+        let failed = |e: &std::io::Error| Fault::local(format!("cannot write {}", path.display()), e);
+        let mut file = tempfile::NamedTempFile::new_in(&self.kept.folder).map_err(|e| failed(&e))?;
+        file.write_all(value.to_string().as_bytes())
+            .and_then(|()| file.as_file().sync_all())
+            .map_err(|e| failed(&e))?;
+        file.persist(&path).map_err(|e| failed(&e.error))?;
+        File::open(&self.kept.folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))
+    }
+}
