@@ -5,6 +5,7 @@ mod support;
 
 mod bad_input;
 mod cli;
+mod credentials;
 mod layers;
 mod oracle;
 mod pace;
