@@ -56,6 +56,7 @@ pub(super) enum Found<'c> {
 struct Entry {
     status: u16,
     headers: HeaderMap,
+    took: Duration,
     at: u64,
     len: usize,
 }
@@ -107,7 +108,7 @@ impl Kept {
         let Some(file) = &mut self.file else { return Err(Fault::bug("a kept answer without a file")) };
         let read = file.seek(SeekFrom::Start(entry.at)).and_then(|_| file.read_exact(&mut body));
         read.map_err(|e| Fault::local("cannot read a kept answer", &e))?;
-        Ok(Reply { status: entry.status, headers: entry.headers, body })
+        Ok(Reply { status: entry.status, headers: entry.headers, body, took: entry.took })
     }
 }
 
@@ -126,7 +127,8 @@ impl Claim<'_> {
         if let Some(file) = &mut kept.file {
             file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(&reply.body)).map_err(|e| failed(&e))?;
         }
-        let entry = Entry { status: reply.status, headers: reply.headers.clone(), at, len: reply.body.len() };
+        let entry =
+            Entry { status: reply.status, headers: reply.headers.clone(), took: reply.took, at, len: reply.body.len() };
         kept.end += reply.body.len() as u64;
         kept.index.insert(self.key, entry);
         Ok(())

@@ -45,6 +45,8 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// Its body, decompressed.
     pub body: Vec<u8>,
+    /// From the request to the end of the answer.
+    pub took: Duration,
 }
 
 impl Reply {
@@ -53,9 +55,11 @@ impl Reply {
         self.headers.get(name).and_then(|v| v.to_str().ok())
     }
 
-    /// The vendor's clock when it answered.
-    pub fn date(&self) -> Option<OffsetDateTime> {
-        Some(OffsetDateTime::from(httpdate::parse_http_date(self.header("date")?).ok()?))
+    /// The vendor's clock when it was asked, if it tells one: what changed before may be in the answer, what changed later
+    /// is not.
+    pub fn asked_at(&self) -> Option<OffsetDateTime> {
+        let answered = OffsetDateTime::from(httpdate::parse_http_date(self.header("date")?).ok()?);
+        answered.checked_sub(self.took.try_into().ok()?)
     }
 
     /// The headers as an object, under lower-case names and in the usual spelling, with `link` taken apart
@@ -432,15 +436,15 @@ impl Fetcher {
         let call = Call { method: &request.method, url: &request.url, headers: &request.headers };
         let waits = |wait| (self.listener)(ask, &Event::Paced(wait));
         let _permit = self.pace.acquire(&call, &self.stop, waits).map_err(Trouble::Final)?;
-        let started = std::time::Instant::now();
         let reply = self.exchange(request)?;
-        let (status, bytes) = (reply.status, reply.body.len());
-        (self.listener)(ask, &Event::Answered { status, took: started.elapsed(), bytes });
+        let Reply { status, took, .. } = reply;
+        (self.listener)(ask, &Event::Answered { status, took, bytes: reply.body.len() });
         Ok(reply)
     }
 
     /// One request and its answer.
     fn exchange(&self, request: &Prepared) -> std::result::Result<Reply, Trouble> {
+        let started = std::time::Instant::now();
         self.calls.fetch_add(1, Ordering::Relaxed);
         let mut builder = Request::builder().method(request.method.as_str()).uri(&request.url);
         for (name, value) in &request.headers {
@@ -499,7 +503,8 @@ impl Fetcher {
         if body.starts_with(b"\xef\xbb\xbf") {
             body.drain(..3);
         }
-        Ok(Reply { status: response.status().as_u16(), headers: response.headers().clone(), body })
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Reply { status, headers, body, took: started.elapsed() })
     }
 }
 

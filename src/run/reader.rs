@@ -115,7 +115,7 @@ pub fn read(
             }
         };
         renewed = false;
-        began.get_or_insert_with(|| reply.date().unwrap_or(asked));
+        began.get_or_insert_with(|| reply.asked_at().unwrap_or(asked));
         let mut kept = 0;
         let found = match records(stream, &reply, wanted_fields, &mut |scanner| {
             kept += u64::from(taker.take(scanner, &vars)?);
