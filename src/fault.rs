@@ -61,6 +61,33 @@ impl Kind {
     }
 }
 
+/// Whose fault it is, in the words of Airbyte's protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The user's: config and credentials.
+    Config,
+    /// Nobody's: it may work later.
+    Transient,
+    /// The connector's or the vendor's.
+    System,
+}
+
+impl Failure {
+    /// Reads Airbyte's name for it.
+    pub fn of(name: &str) -> Option<Failure> {
+        [Failure::Config, Failure::Transient, Failure::System].into_iter().find(|f| f.name() == name)
+    }
+
+    /// Airbyte's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Failure::Config => "config_error",
+            Failure::Transient => "transient_error",
+            Failure::System => "system_error",
+        }
+    }
+}
+
 /// A place in a text the user wrote: file, line and the path inside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {
@@ -98,6 +125,8 @@ pub struct Fault {
     pub site: Option<Site>,
     /// The stream that it costs.
     pub stream: Option<Arc<str>>,
+    /// What Airbyte's users are told instead of the message, and whose fault they are told it is.
+    pub airbyte: Option<(String, Failure)>,
 }
 
 /// Result with a [`Fault`].
@@ -106,7 +135,7 @@ pub type Result<T> = std::result::Result<T, Fault>;
 impl Fault {
     /// A fault of `kind` saying `message`.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Fault { kind, message: message.into(), hint: None, site: None, stream: None }
+        Fault { kind, message: message.into(), hint: None, site: None, stream: None, airbyte: None }
     }
 
     /// Config, manifest, catalog or state refused (exit 10).
@@ -143,6 +172,23 @@ impl Fault {
     pub fn of_stream(mut self, stream: &Arc<str>) -> Self {
         self.stream.get_or_insert_with(|| stream.clone());
         self
+    }
+
+    /// Says what Airbyte's users are told, as the reference would.
+    #[must_use]
+    pub fn told(mut self, message: impl Into<String>, failure: Failure) -> Self {
+        self.airbyte = Some((message.into(), failure));
+        self
+    }
+
+    /// Whose fault it is.
+    pub fn failure(&self) -> Failure {
+        match (&self.airbyte, self.kind) {
+            (Some((_, failure)), _) => *failure,
+            (None, Kind::Usage | Kind::Config | Kind::Auth) => Failure::Config,
+            (None, Kind::Unavailable | Kind::Signal(_)) => Failure::Transient,
+            (None, Kind::Data | Kind::Local | Kind::Downstream | Kind::Bug) => Failure::System,
+        }
     }
 
     /// Reading or writing `what` failed on this machine.

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     };
     let out = std::io::stdout();
     let pipe = is_pipe(&out);
-    ExitCode::from(commands::run(&cli, named.as_ref(), &stop, out, pipe))
+    ExitCode::from(commands::run(&cli, named.as_ref(), &stop, Box::new(out), pipe))
 }
 
 /// Is stdout a pipe into another process?

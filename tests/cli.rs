@@ -128,6 +128,9 @@ fn logs_are_structured_when_meltano_asks() {
     for key in ["level", "pid", "logger_name", "ts", "thread_name", "app_name", "message"] {
         assert!(lines.iter().all(|l| !l[key].is_null()), "{key}");
     }
+    // Meltano passes other keys on by name, and breaks on `event`.
+    assert!(lines.iter().all(|l| l.get("event").is_none()));
+    assert!(lines.iter().any(|l| l["dripfeed"]["event"] == "run_done"));
     let metric = |name: &str| lines.iter().filter(|l| l["metric_info"]["metric"] == name).count();
     assert_eq!(metric("record_count"), 3);
     assert_eq!(metric("sync_duration"), 1);

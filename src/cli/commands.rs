@@ -3,19 +3,19 @@
 //! Comes in: parsed arguments. Goes out: what the verb prints, and an exit code. Called by `main`.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use clap::CommandFactory as _;
 use serde_json::{Value as Json, json};
 
-use super::load;
+use super::load::{self, Loaded};
 use super::log::{Level, Log};
 use super::read::read;
 use super::watch::Watch;
-use super::{AboutFormat, Cli, Named, Options, Verb, protocol};
+use super::{AboutFormat, Cli, Named, Options, Verb};
 use crate::config;
-use crate::emit::Sink;
 use crate::emit::catalog as singer_catalog;
+use crate::emit::{Out, Protocol, Sink, airbyte, lock};
 use crate::fault::{Fault, Kind, Result};
 use crate::manifest::Manifest;
 use crate::plan::Vars;
@@ -26,84 +26,132 @@ use crate::shape::wire::{Selection, Wire};
 use crate::slice::Partition;
 use crate::stop::Stop;
 
+/// What every verb works with.
+#[derive(Clone)]
+pub(super) struct Work {
+    pub(super) options: Options,
+    /// The source that the binary's own name says.
+    pub(super) named: Option<String>,
+    pub(super) protocol: Protocol,
+    pub(super) stop: Arc<Stop>,
+    pub(super) log: Arc<Log>,
+    pub(super) out: Out,
+}
+
 /// Runs a command; gives its exit code. `pipe` tells whether `out` is a pipe.
-pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: impl Write, pipe: bool) -> u8 {
-    let log = match Log::new(&cli.options) {
+pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Write + Send>, pipe: bool) -> u8 {
+    let options = cli.options.clone();
+    let protocol = Protocol::from(options.protocol.or(named.map(|n| n.protocol)).unwrap_or(super::Protocol::Singer));
+    let out: Out = Arc::new(Mutex::new(Sink::new(out, pipe)));
+    let to = (protocol == Protocol::Airbyte).then(|| out.clone());
+    let log = match Log::new(&options, to) {
         Ok(log) => Arc::new(log),
         Err(fault) => {
             let _ = writeln!(std::io::stderr(), "error   {fault}");
             return fault.kind.exit_code();
         }
     };
-    let mut sink = Sink::new(out, pipe);
-    let source = named.map(|n| n.source.as_str());
-    let done = protocol(&cli.options, named)
-        .and_then(|_| verb(cli, source, stop, &log, &mut sink))
-        .and_then(|code| sink.flush().map(|()| code));
-    match done {
-        Ok(code) => code,
+    let named = named.map(|n| n.source.clone());
+    let work = Work { options, named, protocol, stop: stop.clone(), log, out };
+    let done = verb(cli, &work).and_then(|code| lock(&work.out).flush().map(|()| code));
+    let kind = match done {
+        Ok(0) => return 0,
+        Ok(code) if protocol == Protocol::Singer || code == Kind::Usage.exit_code() || code > 128 => return code,
+        // The platform knows only well and not well.
+        Ok(_) => return 1,
         Err(fault) => {
-            if !matches!(fault.kind, Kind::Signal(_)) {
-                log.line(Level::Error, &fault.to_string());
-            }
-            fault.kind.exit_code()
+            work.failed(&fault);
+            fault.kind
         }
+    };
+    match (protocol, kind) {
+        (Protocol::Singer, _) | (_, Kind::Signal(_) | Kind::Usage) => kind.exit_code(),
+        (Protocol::Airbyte, _) => 1,
     }
 }
 
-fn verb<W: Write>(cli: &Cli, named: Option<&str>, stop: &Arc<Stop>, log: &Arc<Log>, sink: &mut Sink<W>) -> Result<u8> {
-    let options = &cli.options;
+impl Work {
+    /// Says what ended a verb.
+    fn failed(&self, fault: &Fault) {
+        if matches!(fault.kind, Kind::Signal(_)) {
+            return;
+        }
+        self.log.line(Level::Error, &fault.to_string());
+        if self.protocol == Protocol::Airbyte && fault.kind != Kind::Downstream {
+            // If stdout is broken too, the exit code is all that is left.
+            let _ = airbyte::say(&self.out, &airbyte::error(&self.log.hidden(fault)));
+        }
+    }
+
+    /// Loads the source with the tenant's config.
+    pub(super) fn load(&self, check_config: bool) -> Result<Loaded> {
+        load::load(self, check_config)
+    }
+
+    /// Writes text.
+    fn text(&self, text: &str) -> Result<()> {
+        lock(&self.out).lines(text.as_bytes())
+    }
+
+    /// Writes a JSON value for people and Singer's consumers.
+    fn pretty(&self, value: &Json) -> Result<()> {
+        let mut text = serde_json::to_vec_pretty(value).map_err(|e| Fault::bug(e.to_string()))?;
+        text.push(b'\n');
+        lock(&self.out).lines(&text)
+    }
+
+    /// Writes a message.
+    fn message(&self, message: &Json) -> Result<()> {
+        lock(&self.out).json(message)
+    }
+}
+
+fn verb(cli: &Cli, work: &Work) -> Result<u8> {
+    let options = &work.options;
     let done = |()| 0;
     if options.version {
-        return sink.lines(concat!("dripfeed ", env!("CARGO_PKG_VERSION"), "\n").as_bytes()).map(done);
+        return work.text(concat!("dripfeed ", env!("CARGO_PKG_VERSION"), "\n")).map(done);
     }
     if options.about {
-        return about(options, named, sink).map(done);
+        return about(work).map(done);
     }
     match &cli.verb {
-        Some(Verb::Spec) => spec(options, named, sink).map(done),
-        Some(Verb::Check) => check_within(options, named, stop, log).map(done),
-        Some(Verb::Discover) => discover(options, named, log, sink).map(done),
-        Some(Verb::Read) => read(options, named, stop, log, sink),
-        Some(Verb::Sources) => sources(options, named, sink).map(done),
-        Some(Verb::Validate { manifest }) => validate(manifest, sink).map(done),
+        Some(Verb::Spec) => spec(work).map(done),
+        Some(Verb::Check) => check(work).map(done),
+        Some(Verb::Discover) => discover(work).map(done),
+        Some(Verb::Read) => read(work),
+        Some(Verb::Sources) => sources(work).map(done),
+        Some(Verb::Validate { manifest }) => validate(work, manifest).map(done),
         Some(Verb::Sandbox(settings)) => {
             let sandbox = Sandbox::start(settings)?;
-            sink.lines(format!("{}\n", sandbox.url()).as_bytes())?;
-            sink.flush()?;
-            log.line(
-                Level::Info,
-                &format!(
-                    "the sandbox serves {} tasks at {}, token {}",
-                    settings.tasks,
-                    sandbox.url(),
-                    crate::sandbox::TOKEN
-                ),
-            );
-            stop.sleep(std::time::Duration::from_secs(u64::from(u32::MAX)))?;
+            work.text(&format!("{}\n", sandbox.url()))?;
+            lock(&work.out).flush()?;
+            let (tasks, url, token) = (settings.tasks, sandbox.url(), crate::sandbox::TOKEN);
+            work.log.line(Level::Info, &format!("the sandbox serves {tasks} tasks at {url}, token {token}"));
+            work.stop.sleep(std::time::Duration::from_secs(u64::from(u32::MAX)))?;
             Ok(0)
         }
         Some(Verb::Completions { shell }) => {
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "dripfeed", &mut text);
-            sink.lines(&text).map(done)
+            lock(&work.out).lines(&text).map(done)
         }
         Some(Verb::Man) => {
             let mut text = Vec::new();
             clap_mangen::Man::new(Cli::command())
                 .render(&mut text)
                 .map_err(|e| Fault::local("cannot write the manual page", &e))?;
-            sink.lines(&text).map(done)
+            lock(&work.out).lines(&text).map(done)
         }
         // The Singer flag form. Discovery and test win over a sync, whatever else is passed.
-        None if options.discover => discover(options, named, log, sink).map(done),
-        None if options.test.is_some() => check_within(options, named, stop, log).map(done),
-        None if options.config.is_empty() && options.source.is_none() && named.is_none() => {
+        None if options.discover => discover(work).map(done),
+        None if options.test.is_some() => check(work).map(done),
+        None if options.config.is_empty() && options.source.is_none() && work.named.is_none() => {
             let help = Cli::command().render_help().to_string();
-            log.line(Level::Error, &format!("say what to do\n\n{help}"));
+            work.log.line(Level::Error, &format!("say what to do\n\n{help}"));
             Ok(Kind::Usage.exit_code())
         }
-        None => read(options, named, stop, log, sink),
+        None => read(work),
     }
 }
 
@@ -119,41 +167,40 @@ fn config_schema(manifest: &Manifest) -> Json {
     schema
 }
 
-fn pretty<W: Write>(value: &Json, sink: &mut Sink<W>) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|e| Fault::bug(e.to_string()))?;
-    text.push(b'\n');
-    sink.lines(&text)
-}
-
-fn manifest_of(options: &Options, named: Option<&str>) -> Result<Manifest> {
+fn manifest_of(work: &Work) -> Result<Manifest> {
+    let options = &work.options;
     let config = config::load(
         &options.config.iter().filter(|c| *c != "ENV").cloned().collect::<Vec<_>>(),
         &serde_json::Map::new(),
     );
     // A source given by name needs no config, good or bad.
     let config = if options.source.is_some() { config.ok() } else { Some(config?) };
-    load::manifest(options, config.as_ref(), named)
+    load::manifest(options, config.as_ref(), work.named.as_deref())
 }
 
-fn spec<W: Write>(options: &Options, named: Option<&str>, sink: &mut Sink<W>) -> Result<()> {
-    pretty(&config_schema(&manifest_of(options, named)?), sink)
+fn spec(work: &Work) -> Result<()> {
+    let manifest = manifest_of(work)?;
+    let schema = config_schema(&manifest);
+    if work.protocol == Protocol::Singer {
+        return work.pretty(&schema);
+    }
+    let spec = manifest.source.spec.as_ref();
+    let documentation = spec.and_then(|s| s.documentation_url.as_deref());
+    work.message(&airbyte::spec(&schema, documentation, spec.and_then(|s| s.advanced_auth.as_ref())))
 }
 
-fn about<W: Write>(options: &Options, named: Option<&str>, sink: &mut Sink<W>) -> Result<()> {
-    let manifest = manifest_of(options, named).ok();
+fn about(work: &Work) -> Result<()> {
+    let manifest = manifest_of(work).ok();
     let name = manifest.as_ref().map_or_else(|| "dripfeed".to_owned(), |m| format!("tap-{}", m.name));
     let settings = manifest.as_ref().map(config_schema);
     let capabilities = ["about", "catalog", "discover", "properties", "state", "structured-logging", "test"];
-    match options.format {
-        AboutFormat::Json => pretty(
-            &json!({
-                "name": name, "description": env!("CARGO_PKG_DESCRIPTION"), "version": env!("CARGO_PKG_VERSION"),
-                "capabilities": capabilities, "settings": settings,
-            }),
-            sink,
-        ),
+    match work.options.format {
+        AboutFormat::Json => work.pretty(&json!({
+            "name": name, "description": env!("CARGO_PKG_DESCRIPTION"), "version": env!("CARGO_PKG_VERSION"),
+            "capabilities": capabilities, "settings": settings,
+        })),
         AboutFormat::Text | AboutFormat::Markdown => {
-            let markdown = options.format == AboutFormat::Markdown;
+            let markdown = work.options.format == AboutFormat::Markdown;
             let mut text =
                 if markdown { format!("# `{name}`\n\n") } else { format!("{name} {}\n", env!("CARGO_PKG_VERSION")) };
             text += &format!(
@@ -169,22 +216,23 @@ fn about<W: Write>(options: &Options, named: Option<&str>, sink: &mut Sink<W>) -
                 text +=
                     &if markdown { format!("- `{name}`{must}: {what}\n") } else { format!("  {name}{must}: {what}\n") };
             }
-            sink.lines(text.as_bytes())
+            work.text(&text)
         }
     }
 }
 
-fn sources<W: Write>(options: &Options, named: Option<&str>, sink: &mut Sink<W>) -> Result<()> {
-    if options.source.is_none() && named.is_none() && options.config.is_empty() {
+fn sources(work: &Work) -> Result<()> {
+    let options = &work.options;
+    if options.source.is_none() && work.named.is_none() && options.config.is_empty() {
         let text: String = crate::catalog::names().iter().map(|n| format!("{n}\n")).collect();
-        return sink.lines(text.as_bytes());
+        return work.text(&text);
     }
-    let manifest = manifest_of(options, named)?;
+    let manifest = manifest_of(work)?;
     let mut text = format!("{}\n", manifest.name);
     for stream in &manifest.source.streams {
         text += &describe(stream);
     }
-    sink.lines(text.as_bytes())
+    work.text(&text)
 }
 
 /// A stream in a line: name, keys, cursor, parents.
@@ -224,7 +272,7 @@ fn describe(stream: &crate::manifest::model::Stream) -> String {
     line + "\n"
 }
 
-fn validate<W: Write>(path: &std::path::Path, sink: &mut Sink<W>) -> Result<()> {
+fn validate(work: &Work, path: &std::path::Path) -> Result<()> {
     let manifest = Manifest::from_file(path)?;
     jsonschema::meta::validate(&load::specification(&manifest)).map_err(|e| {
         Fault::config(format!(
@@ -237,27 +285,38 @@ fn validate<W: Write>(path: &std::path::Path, sink: &mut Sink<W>) -> Result<()> 
     for stream in &manifest.source.streams {
         text += &describe(stream);
     }
-    sink.lines(text.as_bytes())
+    work.text(&text)
 }
 
-/// Keys as they can be announced: every key of the plan.
-pub(super) fn wire_of(stream: &StreamPlan, fields: &Selection) -> Wire {
+/// A stream's form on the wire. Airbyte's is the vendor's own.
+pub(super) fn wire_of(stream: &StreamPlan, fields: &Selection, protocol: Protocol) -> Wire {
     let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
-    Wire::build(&stream.schema, &stream.keys, cursor, fields)
+    match protocol {
+        Protocol::Singer => Wire::build(&stream.schema, &stream.keys(), cursor, fields),
+        Protocol::Airbyte => Wire::build(&json!({}), &[], cursor, fields),
+    }
 }
 
-fn discover<W: Write>(options: &Options, named: Option<&str>, log: &Log, sink: &mut Sink<W>) -> Result<()> {
-    let loaded = load::load(options, named, log, !options.config.is_empty())?;
-    let streams: Vec<Json> = loaded
-        .plan
-        .streams
-        .iter()
-        .map(|stream| {
-            let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
-            singer_catalog::entry(&stream.name, &wire_of(stream, &Selection::default()).schema, &stream.keys, cursor)
-        })
-        .collect();
-    pretty(&json!({"streams": streams}), sink)
+fn discover(work: &Work) -> Result<()> {
+    let loaded = work.load(!work.options.config.is_empty())?;
+    let entry = |stream: &Arc<StreamPlan>| {
+        let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
+        match work.protocol {
+            Protocol::Singer => {
+                let schema = wire_of(stream, &Selection::default(), work.protocol).schema;
+                singer_catalog::entry(&stream.name, &schema, &stream.keys(), cursor)
+            }
+            Protocol::Airbyte => {
+                let (name, schema, keys) = (&*stream.name, &stream.schema, &stream.key_paths[..]);
+                airbyte::Entry { name, schema, keys, cursor }.json()
+            }
+        }
+    };
+    let streams: Vec<Json> = loaded.plan.streams.iter().map(entry).collect();
+    match work.protocol {
+        Protocol::Singer => work.pretty(&json!({"streams": streams})),
+        Protocol::Airbyte => work.message(&airbyte::catalog(&streams)),
+    }
 }
 
 /// Reads until the first record.
@@ -286,29 +345,39 @@ impl Taker for FirstRecord {
 }
 
 /// Checks on a thread of its own, so that a signal ends it though the vendor hangs.
-fn check_within(options: &Options, named: Option<&str>, stop: &Arc<Stop>, log: &Arc<Log>) -> Result<()> {
+fn check(work: &Work) -> Result<()> {
     let (sender, answer) = std::sync::mpsc::channel();
-    let (options, named, stop_there, log) = (options.clone(), named.map(str::to_owned), stop.clone(), log.clone());
-    std::thread::spawn(move || drop(sender.send(check(&options, named.as_deref(), &stop_there, &log))));
-    loop {
+    let there = work.clone();
+    std::thread::spawn(move || drop(sender.send(check_streams(&there))));
+    let checked = loop {
         match answer.recv_timeout(std::time::Duration::from_millis(100)) {
-            Ok(result) => return result,
+            Ok(result) => break result,
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
                 return Err(Fault::bug("the check ended without a result"));
             }
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => stop.check()?,
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => work.stop.check()?,
+        }
+    };
+    match (work.protocol, checked) {
+        (Protocol::Singer, checked) => checked,
+        (Protocol::Airbyte, Ok(())) => work.message(&airbyte::connection_status(None)),
+        (Protocol::Airbyte, Err(fault)) if matches!(fault.kind, Kind::Signal(_) | Kind::Downstream) => Err(fault),
+        // A check that failed has done what it is for.
+        (Protocol::Airbyte, Err(fault)) => {
+            work.log.line(Level::Error, &fault.to_string());
+            work.message(&airbyte::connection_status(Some(&airbyte::check_message(&work.log.hidden(&fault)))))
         }
     }
 }
 
-fn check(options: &Options, named: Option<&str>, stop: &Arc<Stop>, log: &Arc<Log>) -> Result<()> {
-    let loaded = load::load(options, named, log, true)?;
-    let shared = Watch::new(log.clone(), &loaded).shared(&loaded, stop);
+fn check_streams(work: &Work) -> Result<()> {
+    let loaded = work.load(true)?;
+    let shared = Watch::new(work, &loaded).shared(&loaded, &work.stop);
     for name in &loaded.plan.check {
         let stream = loaded.plan.stream(name)?;
         check_stream(&shared, stream).map_err(|f| f.of_stream(&stream.name))?;
     }
-    log.line(Level::Info, &format!("the connection works: {} can be read", loaded.plan.check.join(", ")));
+    work.log.line(Level::Info, &format!("the connection works: {} can be read", loaded.plan.check.join(", ")));
     Ok(())
 }
 

@@ -11,10 +11,11 @@ use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
 use super::Options;
-use super::log::Log;
+use super::commands::Work;
 use crate::auth;
 use crate::catalog;
 use crate::config::{self, Config, DriftPolicy, Safety};
+use crate::emit::Protocol;
 use crate::fault::{Fault, Result, did_you_mean};
 use crate::manifest::Manifest;
 use crate::pace::{self, Pace};
@@ -99,11 +100,12 @@ pub fn specification(manifest: &Manifest) -> Json {
 }
 
 /// Loads everything. Without `--config` the config is empty; the sandbox then runs in this process.
-pub fn load(options: &Options, named: Option<&str>, log: &Log, check_config: bool) -> Result<Loaded> {
+pub(super) fn load(work: &Work, check_config: bool) -> Result<Loaded> {
+    let (options, log) = (&work.options, &work.log);
     // The config may name the source, and ENV needs the source's specification.
     let mut config = read_config(options, &Map::new())?;
     log.hide(&config.secrets);
-    let manifest = manifest(options, Some(&config), named)?;
+    let manifest = manifest(options, Some(&config), work.named.as_deref())?;
     let specification = specification(&manifest);
     if options.config.iter().any(|c| c == "ENV") {
         let variables = config::from_environment(&manifest.name, &specification, |name| std::env::var(name).ok());
@@ -139,7 +141,7 @@ pub fn load(options: &Options, named: Option<&str>, log: &Log, check_config: boo
                 && r.stream.as_deref().is_none_or(|s| s == stream)
         })
     };
-    let auth = auth::Builder::new(state_dir(&config).map(|path| Store::new(&path)), false);
+    let auth = auth::Builder::new(state_dir(&config).map(|path| Store::new(&path)), work.protocol == Protocol::Airbyte);
     let metadata = manifest.source.metadata.as_ref();
     let safety = config.ours.safety.clone().or(Safety::of_manifest(metadata)?);
     let plan = build::plan(&Build {

@@ -14,6 +14,7 @@ use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
 use crate::config::secret::Secrets;
+use crate::emit::{Out, airbyte};
 use crate::fault::{Fault, Result};
 use crate::timefmt::rfc3339;
 
@@ -28,6 +29,15 @@ pub enum Level {
 }
 
 impl Level {
+    fn airbyte(self) -> &'static str {
+        match self {
+            Level::Debug => "DEBUG",
+            Level::Info => "INFO",
+            Level::Warning => "WARN",
+            Level::Error => "ERROR",
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Level::Debug => "debug",
@@ -40,6 +50,8 @@ impl Level {
 
 /// Writes log lines.
 pub struct Log {
+    /// Stdout, in Airbyte's protocol.
+    messages: Option<Out>,
     json: bool,
     least: Level,
     secrets: Mutex<Secrets>,
@@ -74,10 +86,10 @@ fn asked_by_meltano() -> (bool, Option<Level>) {
 }
 
 impl Log {
-    /// A log on stderr, as the options or Meltano ask.
-    pub fn new(options: &super::Options) -> Result<Self> {
+    /// A log on stderr, as the options or Meltano ask, or of LOG messages among the others.
+    pub fn new(options: &super::Options, messages: Option<Out>) -> Result<Self> {
         let (structured, level) = asked_by_meltano();
-        let least = match (options.quiet, options.verbose) {
+        let least = match (options.quiet, options.verbose + u8::from(options.debug)) {
             (true, _) => Level::Warning,
             (_, 1..) => Level::Debug,
             _ => level.unwrap_or(Level::Info),
@@ -91,6 +103,7 @@ impl Log {
                 .map_err(|e| Fault::config(format!("cannot write events to {}: {e}", path.display())))
         };
         Ok(Log {
+            messages,
             json: options.log_format.map_or(structured, |f| f == super::LogFormat::Json),
             least,
             secrets: Mutex::default(),
@@ -103,7 +116,11 @@ impl Log {
 
     /// Does a person look at it, on a terminal of its own?
     pub fn for_people(&self) -> bool {
-        !self.json && self.shows(Level::Info) && std::io::stderr().is_terminal() && !std::io::stdout().is_terminal()
+        self.messages.is_none()
+            && !self.json
+            && self.shows(Level::Info)
+            && std::io::stderr().is_terminal()
+            && !std::io::stdout().is_terminal()
     }
 
     /// Log lines go around this progress line from now on.
@@ -128,6 +145,16 @@ impl Log {
         lock(&self.secrets).add(secret);
     }
 
+    /// A fault without secrets in its texts.
+    pub fn hidden(&self, fault: &Fault) -> Fault {
+        let secrets = lock(&self.secrets);
+        let mut fault = fault.clone();
+        fault.message = secrets.hide(&fault.message);
+        fault.hint = fault.hint.map(|hint| secrets.hide(&hint));
+        fault.airbyte = fault.airbyte.map(|(told, failure)| (secrets.hide(&told), failure));
+        fault
+    }
+
     /// Does a line of this level come out?
     pub fn shows(&self, level: Level) -> bool {
         level >= self.least
@@ -149,7 +176,7 @@ impl Log {
     }
 
     /// Writes an event: a JSON object of its own in the file of `--events`, and a log line, which in the structured form
-    /// holds the same keys. The name stands under `event`, the version of its form under `v`.
+    /// holds the same object under `dripfeed`. The name stands under `event`, the version of its form under `v`.
     pub fn event(&self, level: Level, message: &str, name: &str, fields: &Json) {
         let mut event = Map::from_iter([("v".into(), json!(1)), ("event".into(), json!(name))]);
         event.extend(lock(&self.names).clone());
@@ -162,7 +189,8 @@ impl Log {
             // Events tell of the run; they do not stop it.
             let _ = lock(file).write_all(line.as_bytes());
         }
-        self.write(level, message, &Json::Object(event));
+        // Under a key of its own: Meltano takes the names of a line's keys for its own, and breaks on `event`.
+        self.write(level, message, &json!({"dripfeed": event}));
     }
 
     fn write(&self, level: Level, message: &str, more: &Json) {
@@ -170,6 +198,11 @@ impl Log {
             return;
         }
         let message = lock(&self.secrets).hide(message);
+        if let Some(out) = &self.messages {
+            // A broken stdout is the writer's to notice.
+            drop(airbyte::say(out, &airbyte::log(level.airbyte(), &message)));
+            return;
+        }
         let text = if self.json {
             let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let mut line = json!({

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::fault::{Fault, Kind, Result};
+use crate::emit;
 
 /// Reads SaaS APIs incrementally from declarative manifests, as a Singer tap.
 #[derive(Debug, Parser)]
@@ -186,6 +186,9 @@ pub struct Options {
     /// Say more: every request
     #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count, help_heading = "Output")]
     pub verbose: u8,
+    /// Airbyte: say more
+    #[arg(long, global = true, hide = true)]
+    pub debug: bool,
     /// Say less: warnings and errors only
     #[arg(long, short = 'q', global = true, help_heading = "Output")]
     pub quiet: bool,
@@ -237,13 +240,11 @@ pub fn parse(args: &[std::ffi::OsString]) -> std::result::Result<Cli, clap::Erro
     Cli::try_parse_from(args)
 }
 
-/// How to write; Airbyte protocol is not built yet.
-fn protocol(options: &Options, named: Option<&Named>) -> Result<Protocol> {
-    match options.protocol.or(named.map(|n| n.protocol)).unwrap_or(Protocol::Singer) {
-        Protocol::Singer => Ok(Protocol::Singer),
-        Protocol::Airbyte => {
-            Err(Fault::new(Kind::Usage, "the Airbyte protocol is not built yet in this version of dripfeed")
-                .hint("use --protocol singer"))
+impl From<Protocol> for emit::Protocol {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Singer => emit::Protocol::Singer,
+            Protocol::Airbyte => emit::Protocol::Airbyte,
         }
     }
 }

@@ -2,94 +2,132 @@
 //!
 //! Comes in: the options. Goes out: messages on stdout, and the exit code. Called by `commands`.
 
-use std::io::Write;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use super::Options;
-use super::commands::wire_of;
-use super::load::{self, Loaded};
-use super::log::{Level, Log};
+use serde_json::{Map, Value as Json};
+
+use super::commands::{Work, wire_of};
+use super::load::Loaded;
+use super::log::Level;
 use super::watch::Watch;
 use crate::emit::catalog::{self as singer_catalog, Chosen};
-use crate::emit::{Sink, singer};
+use crate::emit::{Protocol, airbyte, configured, singer};
 use crate::fault::{Fault, Kind, Result};
+use crate::run::build::Plan;
 use crate::run::{Job, Run};
-use crate::state::StateDoc;
-use crate::stop::Stop;
+use crate::state::{StateDoc, per_stream};
 
 /// Stack of a thread that reads, in bytes: enough for the longest template (only what is used takes memory).
 const STACK: usize = 64 << 20;
 /// Pages that may wait for stdout.
 const PAGES_AHEAD: usize = 8;
 
-/// Which streams are read, with which fields.
-fn chosen(options: &Options, loaded: &Loaded) -> Result<Vec<Chosen>> {
-    let plan = &loaded.plan;
-    let catalog = options.catalog.as_deref().or(options.properties.as_deref());
-    let mut chosen = match catalog {
-        Some(path) => {
+/// Which streams are read, with which fields; and those that were asked for and do not exist.
+fn chosen(work: &Work, loaded: &Loaded) -> Result<(Vec<Chosen>, Vec<String>)> {
+    let (plan, options) = (&loaded.plan, &work.options);
+    let all = || plan.streams.iter().map(|s| Chosen { stream: s.name.to_string(), ..Chosen::default() }).collect();
+    let (mut chosen, mut missing): (Vec<Chosen>, _) = (Vec::new(), Vec::new());
+    match (options.catalog.as_deref().or(options.properties.as_deref()), work.protocol) {
+        (None, _) => chosen = all(),
+        (Some(path), Protocol::Singer) => {
             let known: Vec<(String, Vec<String>)> = plan
                 .streams
                 .iter()
                 .map(|s| {
-                    let mut automatic = s.keys.clone();
+                    let mut automatic = s.keys();
                     automatic.extend(s.cursor.as_ref().map(|c| c.field.clone()));
                     (s.name.to_string(), automatic)
                 })
                 .collect();
-            singer_catalog::read(path, &known)?
+            chosen = singer_catalog::read(path, &known)?;
         }
-        None => plan.streams.iter().map(|s| Chosen { stream: s.name.to_string(), ..Chosen::default() }).collect(),
-    };
+        (Some(path), Protocol::Airbyte) => {
+            for name in configured::read(path)? {
+                match plan.stream(&name) {
+                    Ok(_) => chosen.push(Chosen { stream: name, ..Chosen::default() }),
+                    Err(fault) => {
+                        work.log.line(Level::Error, &fault.to_string());
+                        missing.push(name);
+                    }
+                }
+            }
+        }
+    }
     if !options.streams.is_empty() {
         for name in &options.streams {
             plan.stream(name)?;
         }
         chosen.retain(|c| options.streams.contains(&c.stream));
     }
-    Ok(chosen)
+    Ok((chosen, missing))
+}
+
+/// The states of an earlier run.
+enum States {
+    Singer(StateDoc),
+    Airbyte(BTreeMap<String, Map<String, Json>>),
+}
+
+impl States {
+    /// Reads them. Streams that are not read keep their bookmarks, also when those that are start anew.
+    fn read(work: &Work, plan: &Plan, chosen: &[Chosen]) -> Result<States> {
+        let options = &work.options;
+        let reset: Vec<String> = if options.full_refresh {
+            chosen.iter().map(|c| c.stream.clone()).collect()
+        } else {
+            options.reset.clone()
+        };
+        Ok(match (work.protocol, &options.state) {
+            (Protocol::Singer, None) => States::Singer(StateDoc::new(&plan.source, plan.filters())),
+            (Protocol::Singer, Some(path)) => {
+                States::Singer(StateDoc::read(path, &plan.source, plan.filters(), &reset)?)
+            }
+            (Protocol::Airbyte, None) => States::Airbyte(BTreeMap::new()),
+            (Protocol::Airbyte, Some(path)) => {
+                let mut states = per_stream::read(path)?;
+                states.retain(|stream, _| !reset.contains(stream));
+                States::Airbyte(states)
+            }
+        })
+    }
+
+    fn of(&self, stream: &str) -> Option<Map<String, Json>> {
+        match self {
+            States::Singer(doc) => doc.of(stream),
+            States::Airbyte(states) => states.get(stream).cloned(),
+        }
+    }
 }
 
 /// Reads the chosen streams; gives the exit code.
-pub(super) fn read<W: Write>(
-    options: &Options,
-    named: Option<&str>,
-    stop: &Arc<Stop>,
-    log: &Arc<Log>,
-    sink: &mut Sink<W>,
-) -> Result<u8> {
-    let loaded = load::load(options, named, log, true)?;
+pub(super) fn read(work: &Work) -> Result<u8> {
+    let (options, stop) = (&work.options, &work.stop);
+    let loaded = work.load(true)?;
     let plan = &loaded.plan;
     for stream in &options.reset {
         plan.stream(stream)?;
     }
-    let chosen = chosen(options, &loaded)?;
-    // Streams that are not read keep their bookmarks, also when those that are start anew.
-    let reset =
-        if options.full_refresh { chosen.iter().map(|c| c.stream.clone()).collect() } else { options.reset.clone() };
-    let mut doc = match &options.state {
-        Some(path) => StateDoc::read(path, &plan.source, plan.filters(), &reset)?,
-        None => StateDoc::new(&plan.source, plan.filters()),
-    };
+    let (chosen, missing) = chosen(work, &loaded)?;
+    let mut states = States::read(work, plan, &chosen)?;
     if chosen.is_empty() {
-        log.line(Level::Warning, "no stream is selected: nothing to read");
+        work.log.line(Level::Warning, "no stream is selected: nothing to read");
     }
     let mut jobs = Vec::with_capacity(chosen.len());
     for choice in &chosen {
         let stream = plan.stream(&choice.stream)?;
-        let state = if choice.full_table { None } else { doc.of(&stream.name) };
         jobs.push(Job {
             plan: stream.clone(),
-            wire: Arc::new(wire_of(stream, &choice.fields)),
-            state,
+            wire: Arc::new(wire_of(stream, &choice.fields, work.protocol)),
+            state: if choice.full_table { None } else { states.of(&stream.name) },
             limit: options.limit,
         });
     }
-    let watch = Watch::new(log.clone(), &loaded);
+    let watch = Watch::new(work, &loaded);
     let shared = watch.shared(&loaded, stop);
     let (sender, messages) = sync_channel(PAGES_AHEAD);
-    let run = Arc::new(Run::new(shared.clone(), jobs)?);
+    let run = Arc::new(Run::new(shared.clone(), jobs, work.protocol)?);
     watch.begins(&run);
     let workers: std::io::Result<Vec<_>> = (0..plan.concurrency)
         .map(|_| {
@@ -105,7 +143,10 @@ pub(super) fn read<W: Write>(
         .collect();
     let workers = workers.map_err(|e| Fault::local("cannot start a thread", &e))?;
     drop(sender);
-    let written = singer::drain(&messages, sink, &mut doc, stop);
+    let written = match &mut states {
+        States::Singer(doc) => singer::drain(&messages, &work.out, doc, stop),
+        States::Airbyte(_) => airbyte::drain(&messages, &work.out, &missing, &|f| work.log.hidden(f), stop),
+    };
     if let Err(fault) = &written {
         stop.ask(fault.kind);
     }

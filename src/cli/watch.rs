@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value as Json, json};
+use time::OffsetDateTime;
 
+use super::commands::Work;
 use super::load::Loaded;
 use super::log::{Level, Log};
 use crate::auth::Keeper;
+use crate::emit::{Out, Protocol, airbyte};
 use crate::fault::{Kind, Result};
 use crate::fetch::{self, Ask, Event, Fetcher, Limits};
 use crate::run::reader::Shared;
@@ -31,6 +34,7 @@ const SHORT: Duration = Duration::from_secs(1);
 /// Watches one run.
 pub(super) struct Watch {
     log: Arc<Log>,
+    announces: Option<(Out, Json)>,
     counts: Counts,
     waiting: Mutex<Option<(Instant, &'static str)>>,
     bar: Option<ProgressBar>,
@@ -80,15 +84,33 @@ impl Keeper for Watch {
         self.log.hide_too(secret);
     }
 
-    fn rotated(&self, _: &[(&[String], String)]) -> Result<()> {
-        Ok(())
+    fn rotated(&self, changes: &[(&[String], String)]) -> Result<()> {
+        let Some((out, config)) = &self.announces else { return Ok(()) };
+        let mut config = config.clone();
+        for (path, value) in changes {
+            set(&mut config, path, value);
+        }
+        airbyte::say(out, &airbyte::config(&config))
     }
+}
+
+/// Sets a value of the config, making the objects on its way.
+fn set(config: &mut Json, path: &[String], value: &str) {
+    let mut at = config;
+    for key in path {
+        if !at.is_object() {
+            *at = json!({});
+        }
+        at = &mut at[key.as_str()];
+    }
+    *at = json!(value);
 }
 
 impl Watch {
     /// A watch over a run of that source. The progress line is shown to a person who looks at stderr while stdout goes
     /// elsewhere.
-    pub(super) fn new(log: Arc<Log>, loaded: &Loaded) -> Arc<Watch> {
+    pub(super) fn new(work: &Work, loaded: &Loaded) -> Arc<Watch> {
+        let log = work.log.clone();
         log.names(&loaded.plan.source, loaded.config.ours.tenant.as_deref());
         let bar = log.for_people().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -99,7 +121,15 @@ impl Watch {
             log.draw_around(bar.clone());
             bar
         });
-        Arc::new(Watch { log, counts: Counts::default(), waiting: Mutex::default(), bar, began: Instant::now() })
+        Arc::new(Watch {
+            log,
+            // Whoever reads Airbyte's messages is told of waits and of a changed config.
+            announces: (work.protocol == Protocol::Airbyte).then(|| (work.out.clone(), loaded.config.written.clone())),
+            counts: Counts::default(),
+            waiting: Mutex::default(),
+            bar,
+            began: Instant::now(),
+        })
     }
 
     /// What the threads of a run share, with this watch as the listener.
@@ -151,6 +181,10 @@ impl Watch {
                         json!({"stream": ask.stream, "partition": shown(ask.partition), "wait_seconds": seconds});
                     let said = format!("{said}; the vendor limits its rate: again in {seconds:.2} s");
                     self.log.event(Level::Warning, &said, "rate_limited", &fields);
+                    if let Some((out, _)) = &self.announces {
+                        // A broken stdout is the writer's to notice.
+                        drop(airbyte::say(out, &airbyte::rate_limited(ask.stream, OffsetDateTime::now_utc() + wait)));
+                    }
                 } else {
                     self.waits(wait, "retry");
                     self.log.line(Level::Warning, &format!("{said}; it may pass: again in {seconds:.2} s"));

@@ -12,7 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
-use crate::fault::{Fault, Result, did_you_mean};
+use crate::fault::{Failure, Fault, Result, did_you_mean};
 use crate::timefmt::Period;
 use secret::Secrets;
 
@@ -266,6 +266,8 @@ pub fn schema() -> Json {
 /// The config of one tenant.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// As it stands in the files, references included.
+    pub written: Json,
     /// The source's part: everything but `dripfeed`.
     pub source: Json,
     /// Our part.
@@ -298,11 +300,12 @@ pub fn load(paths: &[String], variables: &Map<String, Json>) -> Result<Config> {
         }
     }
     let mut secrets = Secrets::default();
-    let mut json = Json::Object(merged);
+    let written = Json::Object(merged);
+    let mut json = written.clone();
     secret::resolve(&mut json, "", &mut secrets)?;
     let ours = json.as_object_mut().and_then(|map| map.shift_remove("dripfeed")).unwrap_or_else(|| json!({}));
     let ours = read_ours(ours, &mut secrets)?;
-    Ok(Config { source: json, ours, secrets })
+    Ok(Config { written, source: json, ours, secrets })
 }
 
 /// Later objects win, key by key and at every depth.
@@ -358,7 +361,15 @@ fn validate(json: &Json, schema: &Json, prefix: &str) -> Result<()> {
             None => fault.hint(format!("it can hold {}", known.join(", "))),
         });
     }
-    Err(Fault::config(format!("{place}: {}", error.masked_with("the value"))))
+    let fault = Fault::config(format!("{place}: {}", error.masked_with("the value")));
+    // As the reference words it; other faults it words with the value, which is nobody's business.
+    let told = match error.kind() {
+        jsonschema::error::ValidationErrorKind::Required { property } => {
+            format!("'{}' is a required property", property.as_str().unwrap_or_default())
+        }
+        _ => fault.message.clone(),
+    };
+    Err(fault.told(format!("Config validation error: {told}"), Failure::Config))
 }
 
 /// The property names that `schema` declares at a pointer into an instance.

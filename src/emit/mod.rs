@@ -3,15 +3,22 @@
 //! Comes in: [`Message`]s from the threads that read, over one bounded channel. Goes out: whole lines. The
 //! only code that may write to stdout. Called by `run` (sends) and `cli` (drains).
 
+pub mod airbyte;
 pub mod catalog;
+pub mod configured;
 pub mod singer;
 
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
+use time::OffsetDateTime;
 
 use crate::fault::{Fault, Kind, Result};
+use crate::stop::Stop;
+use crate::timefmt::rfc3339;
 
 /// What the threads that read have to say.
 #[derive(Debug)]
@@ -25,6 +32,8 @@ pub enum Message {
     },
     /// Records as finished lines.
     Records {
+        /// The stream.
+        stream: Arc<str>,
         /// The lines, newlines included.
         lines: Vec<u8>,
         /// How many.
@@ -38,9 +47,83 @@ pub enum Message {
         state: Option<Json>,
         /// Its cursor field and value, for people.
         replication: Option<(String, Json)>,
+        /// Is it worth resuming from: was something finished?
+        checkpoint: bool,
     },
-    /// A stream ended.
-    End(Arc<str>),
+    /// Something of a stream failed.
+    Failed(Fault),
+    /// A stream ended; its last state follows.
+    End {
+        /// The stream.
+        stream: Arc<str>,
+        /// Was it read to its end?
+        complete: bool,
+    },
+}
+
+/// How messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// SCHEMA, RECORD, STATE.
+    Singer,
+    /// RECORD, STATE, TRACE and more, by Airbyte's protocol.
+    Airbyte,
+}
+
+impl Protocol {
+    /// What stands before each record of a stream.
+    pub fn before_record(self, stream: &str) -> Vec<u8> {
+        let name = Json::String(stream.into());
+        match self {
+            Protocol::Singer => format!("{{\"type\":\"RECORD\",\"stream\":{name},\"record\":"),
+            Protocol::Airbyte => format!("{{\"type\":\"RECORD\",\"record\":{{\"stream\":{name},\"data\":"),
+        }
+        .into_bytes()
+    }
+
+    /// What stands after a record that was taken at `time`.
+    pub fn after_record(self, time: OffsetDateTime) -> Vec<u8> {
+        match self {
+            Protocol::Singer => format!(",\"time_extracted\":\"{}\"}}\n", rfc3339(time)),
+            // Whole milliseconds: PyAirbyte drops records that have a fraction here.
+            Protocol::Airbyte => format!(",\"emitted_at\":{}}}}}\n", time.unix_timestamp_nanos() / 1_000_000),
+        }
+        .into_bytes()
+    }
+}
+
+/// Stdout of a run: the messages of one thread, and what others have to say in between.
+pub type Out = Arc<Mutex<Sink<Box<dyn Write + Send>>>>;
+
+/// Stdout, for one message.
+pub fn lock(out: &Out) -> MutexGuard<'_, Sink<Box<dyn Write + Send>>> {
+    out.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What was written waits no longer than this for more; nor does a signal wait to be seen.
+const IDLE: Duration = Duration::from_millis(250);
+/// After a signal, the threads that read get so long to end by themselves.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Hands each message on with stdout, until every sender is done or the run was asked to stop.
+fn each(
+    messages: &Receiver<Message>,
+    out: &Out,
+    stop: &Stop,
+    write: &mut dyn FnMut(Message, &mut Sink<Box<dyn Write + Send>>) -> Result<()>,
+) -> Result<()> {
+    let mut stopped: Option<Instant> = None;
+    loop {
+        if stop.asked().is_some() && stopped.get_or_insert_with(Instant::now).elapsed() > GRACE {
+            return Ok(());
+        }
+        let wait = if stopped.is_some() { Duration::from_millis(50) } else { IDLE };
+        match messages.recv_timeout(wait) {
+            Ok(message) => write(message, &mut lock(out))?,
+            Err(RecvTimeoutError::Timeout) => lock(out).flush()?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+    }
 }
 
 /// Stdout, written in whole lines.

@@ -4,35 +4,14 @@
 //! and flushed only after the records that it covers, and holds the whole state every time.
 
 use std::io::Write;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::Receiver;
 
 use serde_json::{Value as Json, json};
 
-use super::{Message, Sink};
+use super::{Message, Out, Sink, each, lock};
 use crate::fault::Result;
 use crate::state::StateDoc;
 use crate::stop::Stop;
-
-/// The bytes before and after each record of a stream.
-#[derive(Debug, Clone)]
-pub struct RecordLine {
-    /// Up to the record.
-    pub prefix: Vec<u8>,
-}
-
-impl RecordLine {
-    /// For records of `stream`.
-    pub fn new(stream: &str) -> Self {
-        let name = Json::String(stream.into());
-        RecordLine { prefix: format!("{{\"type\":\"RECORD\",\"stream\":{name},\"record\":").into_bytes() }
-    }
-
-    /// What follows a record that was taken at `time` (RFC 3339).
-    pub fn suffix(time: &str) -> Vec<u8> {
-        format!(",\"time_extracted\":\"{time}\"}}\n").into_bytes()
-    }
-}
 
 /// The SCHEMA line of a stream.
 pub fn schema_line(stream: &str, schema: &Json, keys: &[String], cursor: Option<&str>) -> Vec<u8> {
@@ -45,39 +24,21 @@ pub fn schema_line(stream: &str, schema: &Json, keys: &[String], cursor: Option<
     line
 }
 
-/// What was written waits no longer than this for more; nor does a signal wait to be seen.
-const IDLE: Duration = Duration::from_millis(250);
-/// After a signal, the threads that read get so long to end by themselves.
-const GRACE: Duration = Duration::from_secs(2);
-
 /// Writes until every sender is done, or the run was asked to stop. Gives how many records were written.
-pub fn drain<W: Write>(
-    messages: &Receiver<Message>,
-    sink: &mut Sink<W>,
-    doc: &mut StateDoc,
-    stop: &Stop,
-) -> Result<u64> {
+pub fn drain(messages: &Receiver<Message>, out: &Out, doc: &mut StateDoc, stop: &Stop) -> Result<u64> {
     let mut written = 0;
     // Is there a state that was not written, or a record after the last one?
     let mut stale = true;
-    let mut stopped: Option<Instant> = None;
-    loop {
-        if stop.asked().is_some() {
-            let since = *stopped.get_or_insert_with(Instant::now);
-            if since.elapsed() > GRACE {
-                break;
-            }
-        }
-        let wait = if stopped.is_some() { Duration::from_millis(50) } else { IDLE };
-        match messages.recv_timeout(wait) {
-            Ok(Message::Begin(stream)) => doc.syncing(Some(&stream)),
-            Ok(Message::Schema { line }) => sink.lines(&line)?,
-            Ok(Message::Records { lines, count }) => {
+    each(messages, out, stop, &mut |message, sink| {
+        match message {
+            Message::Begin(stream) => doc.syncing(Some(&stream)),
+            Message::Schema { line } => sink.lines(&line)?,
+            Message::Records { lines, count, .. } => {
                 sink.lines(&lines)?;
                 written += count;
                 stale = true;
             }
-            Ok(Message::State { stream, state, replication }) => {
+            Message::State { stream, state, replication, checkpoint: true } => {
                 match state {
                     Some(state) => doc.set(&stream, &state, replication.as_ref().map(|(f, v)| (f.as_str(), v.clone()))),
                     None => doc.clear(&stream),
@@ -85,17 +46,18 @@ pub fn drain<W: Write>(
                 write_state(sink, doc)?;
                 stale = false;
             }
-            Ok(Message::End(_)) => {
+            Message::State { .. } | Message::Failed(_) => {}
+            Message::End { .. } => {
                 doc.syncing(None);
                 stale = true;
             }
-            Err(RecvTimeoutError::Timeout) => sink.flush()?,
-            Err(RecvTimeoutError::Disconnected) => break,
         }
-    }
+        Ok(())
+    })?;
+    let mut sink = lock(out);
     // The last line before any exit is a STATE, unless there is nothing to say.
     if stale && !doc.is_empty() {
-        write_state(sink, doc)?;
+        write_state(&mut sink, doc)?;
     }
     sink.flush()?;
     Ok(written)

@@ -17,13 +17,13 @@ use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 use ureq::http::{HeaderMap, Request};
 
-use crate::fault::{Fault, Kind, Result};
+use crate::fault::{Failure, Fault, Kind, Result};
 use crate::pace::{Call, Pace};
 use crate::plan::Ground;
 use crate::stop::Stop;
 use cache::Found;
 use request::{Prepared, join, origin_of};
-use retry::{Action, ErrorPlan};
+use retry::{Action, ErrorPlan, Verdict};
 
 /// Redirects that are followed in a row.
 const MAX_REDIRECTS: usize = 10;
@@ -269,7 +269,7 @@ impl Fetcher {
         loop {
             self.stop.check()?;
             tries += 1;
-            let (reply, action, message, transient) = match self.once(ask) {
+            let (reply, action, message, failure, transient) = match self.once(ask) {
                 Ok(reply) => {
                     let verdict = plan.judge(&reply, &request.url, &self.ground)?;
                     match verdict.action {
@@ -292,21 +292,23 @@ impl Fetcher {
                             return Ok(Outcome::Reset(verdict.message));
                         }
                         Action::Fail => {
-                            let fault = self.refused(&reply, request, &verdict.message);
+                            let fault = self.refused(&reply, request, &verdict);
                             let renew = ask.renews && reply.status == 401;
                             return if renew { Ok(Outcome::Refused(fault)) } else { Err(fault) };
                         }
                         Action::RefreshToken if ask.renews => {
-                            return Ok(Outcome::Refused(self.refused(&reply, request, &verdict.message)));
+                            return Ok(Outcome::Refused(self.refused(&reply, request, &verdict)));
                         }
                         action => {
                             let transient = reply.status == 408 || reply.status == 429 || reply.status >= 500;
-                            (Some(reply), action, verdict.message, transient)
+                            (Some(reply), action, verdict.message, verdict.failure, transient)
                         }
                     }
                 }
                 Err(Trouble::Final(fault)) => return Err(fault),
-                Err(Trouble::Passing(kind, message)) => (None, Action::Retry, message, kind == Kind::Unavailable),
+                Err(Trouble::Passing(kind, message)) => {
+                    (None, Action::Retry, message, Failure::System, kind == Kind::Unavailable)
+                }
             };
             if tries > plan.max_retries || waited > MAX_SECONDS {
                 let kind = if transient { Kind::Unavailable } else { Kind::Data };
@@ -316,6 +318,13 @@ impl Fetcher {
                     .map(|t| format!(" (the vendor says: {t})"))
                     .unwrap_or_default();
                 let fault = Fault::new(kind, format!("{message}{told}, after {tries} tries of {}", shown(request)));
+                let limited = reply.as_ref().is_some_and(|r| r.status == 429);
+                let fault = if limited {
+                    fault.told("API rate limit exceeded.", Failure::Transient)
+                } else {
+                    let last = format!("Please see logs for more details. Exception: {message}");
+                    fault.told(format!("Exhausted available request attempts. {last}"), failure)
+                };
                 return Err(if action == Action::RateLimited {
                     fault.hint("the vendor's rate limit is used up: run less often, or set dripfeed.pace.limits")
                 } else {
@@ -380,17 +389,18 @@ impl Fetcher {
     }
 
     /// The fault for an answer that ends the stream.
-    fn refused(&self, reply: &Reply, request: &Prepared, message: &str) -> Fault {
+    fn refused(&self, reply: &Reply, request: &Prepared, verdict: &Verdict) -> Fault {
         let told = retry::vendor_error(reply).map(|t| format!(" The vendor says: {t}")).unwrap_or_default();
-        let text = format!("{message}{told} ({})", shown(request));
-        match reply.status {
+        let text = format!("{}{told} ({})", verdict.message, shown(request));
+        let fault = match reply.status {
             401 => Fault::new(Kind::Auth, text).hint("check the credentials in the config"),
             403 if !self.reached.load(Ordering::Relaxed) => {
                 Fault::new(Kind::Auth, text).hint("check the credentials in the config, and what they may read")
             }
             403 => Fault::data(text).hint("the credentials work elsewhere: check that they may read this stream"),
             _ => Fault::data(text),
-        }
+        };
+        fault.told(verdict.message.clone(), verdict.failure)
     }
 
     /// One exchange, redirects on the same origin included.

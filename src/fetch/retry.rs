@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 
 use super::Reply;
-use crate::fault::{Fault, Result};
+use crate::fault::{Failure, Fault, Result};
 use crate::manifest::model::{self, Backoff, HttpResponseFilter};
 use crate::manifest::node::Text;
 use crate::plan::{self, Ground, Template, Vars};
@@ -43,6 +43,8 @@ pub struct Verdict {
     pub action: Action,
     /// What to say.
     pub message: String,
+    /// Whose fault it is, in Airbyte's words.
+    pub failure: Failure,
 }
 
 /// An error handler, compiled.
@@ -62,6 +64,7 @@ struct Handler {
 #[derive(Debug, Clone)]
 struct Filter {
     action: Option<Action>,
+    failure: Option<Failure>,
     codes: BTreeSet<u64>,
     contains: Option<String>,
     predicate: Option<Template>,
@@ -142,8 +145,17 @@ fn filter(def: &HttpResponseFilter) -> Result<Filter> {
     let template = |text: &Option<Text>| {
         text.as_ref().filter(|t| t.value.as_str() != Some("")).map(|t| Template::compile(t, plan::ANSWER)).transpose()
     };
+    let failure = match def.failure_type.as_deref() {
+        None => None,
+        Some(name) => Some(Failure::of(name).ok_or_else(|| {
+            def.at
+                .fault(format!("`failure_type: {name}` does not exist"))
+                .hint("it can be config_error, transient_error or system_error")
+        })?),
+    };
     Ok(Filter {
         action,
+        failure,
         codes: def.http_codes.iter().flatten().copied().collect(),
         contains: def.error_message_contains.clone().filter(|t| !t.is_empty()),
         predicate: template(&def.predicate)?,
@@ -193,7 +205,7 @@ impl ErrorPlan {
         let fine = reply.status < 400;
         let asked = self.handlers.iter().flat_map(|h| &h.filters).any(|f| f.codes.contains(&reply.status.into()));
         if fine && !asked && !self.looks_inside() {
-            return Ok(Verdict { action: Action::Success, message: String::new() });
+            return Ok(Verdict { action: Action::Success, message: String::new(), failure: Failure::System });
         }
         let json: Json = scan::json(&reply.body).unwrap_or_else(|_| json!({}));
         let headers = reply.headers_json(false);
@@ -242,7 +254,9 @@ impl Handler {
                 None => String::new(),
             };
             let message = if message.is_empty() { default.message } else { message };
-            return Ok(Verdict { action, message });
+            // A filter's own word counts only for FAIL, as in the reference.
+            let failure = filter.failure.filter(|_| action == Action::Fail).unwrap_or(default.failure);
+            return Ok(Verdict { action, message, failure });
         }
         Ok(default)
     }
@@ -264,10 +278,17 @@ impl Filter {
 
 /// What the reference does with a status that no filter speaks of.
 fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
-    let say =
-        |action, text: &str| Verdict { action, message: format!("HTTP Status Code: {}. Error: {text}", reply.status) };
+    let failure = match reply.status {
+        401 | 403 => Failure::Config,
+        408 | 429 | 500 | 502 | 503 | 504 => Failure::Transient,
+        _ => Failure::System,
+    };
+    let say = |action, text: &str| {
+        let message = format!("HTTP Status Code: {}. Error: {text}", reply.status);
+        Verdict { action, message, failure }
+    };
     match reply.status {
-        0..400 => Verdict { action: Action::Success, message: String::new() },
+        0..400 => Verdict { action: Action::Success, message: String::new(), failure },
         400 => say(Action::Fail, "Bad request. Please check your request parameters."),
         401 => say(Action::Fail, "Unauthorized. Please ensure you are authenticated correctly."),
         403 => say(Action::Fail, "Forbidden. You don't have permission to access this resource."),
@@ -282,7 +303,7 @@ fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
         other => {
             let text = error_text(json, b"");
             let told = if text.is_empty() { String::new() } else { format!(": {}", shorten(&text)) };
-            Verdict { action: Action::Retry, message: format!("the vendor answered HTTP {other}{told}") }
+            Verdict { action: Action::Retry, message: format!("the vendor answered HTTP {other}{told}"), failure }
         }
     }
 }

@@ -44,8 +44,8 @@ pub struct Plan {
 pub struct StreamPlan {
     /// Its name.
     pub name: Arc<str>,
-    /// Its top-level key fields.
-    pub keys: Vec<String>,
+    /// The paths of its key fields.
+    pub key_paths: Vec<Vec<String>>,
     /// What a record looks like.
     pub schema: Json,
     /// A hash of what is read: a bookmark means nothing under another.
@@ -165,6 +165,13 @@ impl Plan {
     }
 }
 
+impl StreamPlan {
+    /// Its key fields at the top of a record: targets know no others.
+    pub fn keys(&self) -> Vec<String> {
+        self.key_paths.iter().filter_map(|path| if let [one] = &path[..] { Some(one.clone()) } else { None }).collect()
+    }
+}
+
 impl Build<'_> {
     fn stream(&self, def: &DeclarativeStream, depth: usize) -> Result<StreamPlan> {
         if depth > MAX_PARENTS {
@@ -194,7 +201,7 @@ impl Build<'_> {
         let cursor = def.incremental_sync.as_ref().map(|c| cursor::build(c, self.safety, ground)).transpose()?;
         let filters = cursor.as_ref().is_some_and(|c| c.filters);
         Ok(StreamPlan {
-            keys: keys(def)?,
+            key_paths: keys(def)?,
             schema: self.schema(def, name)?,
             filters: filters_hash(def, retriever, requester),
             request: request::build(requester, &slice::extra_names(routers))?,
@@ -322,26 +329,21 @@ fn read_schema(folder: &Path, path: &Path, written: &str, at: &Place) -> Result<
     })
 }
 
-/// The key fields at the top of a record.
-fn keys(def: &DeclarativeStream) -> Result<Vec<String>> {
+/// The paths of a stream's key fields.
+fn keys(def: &DeclarativeStream) -> Result<Vec<Vec<String>>> {
     let bad = || def.at.field("primary_key", None).fault("`primary_key` must be a field name or a list of them");
     let single = |value: &Json| match value {
-        Json::String(s) => Ok(Some(s.clone())),
-        Json::Array(path) => match path.as_slice() {
-            [Json::String(s)] => Ok(Some(s.clone())),
-            // A key inside an object: targets know top-level keys only.
-            _ if path.iter().all(Json::is_string) => Ok(None),
-            _ => Err(bad()),
-        },
+        Json::String(s) => Ok(vec![s.clone()]),
+        Json::Array(path) if !path.is_empty() => {
+            path.iter().map(|step| step.as_str().map(str::to_owned).ok_or_else(bad)).collect()
+        }
         _ => Err(bad()),
     };
     Ok(match &def.primary_key {
         None | Some(Json::Null) => Vec::new(),
         Some(Json::String(s)) if s.is_empty() => Vec::new(),
-        Some(Json::Array(items)) => {
-            items.iter().map(single).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect()
-        }
-        Some(one) => single(one)?.into_iter().collect(),
+        Some(Json::Array(items)) => items.iter().map(single).collect::<Result<_>>()?,
+        Some(one) => vec![single(one)?],
     })
 }
 

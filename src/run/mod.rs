@@ -23,7 +23,7 @@ use time::OffsetDateTime;
 
 use crate::cursor::partitions::{Partitions, identity};
 use crate::cursor::{Cursor, Window};
-use crate::emit::Message;
+use crate::emit::{Message, Protocol};
 use crate::fault::{Fault, Kind, Result};
 use crate::plan::Vars;
 use crate::shape::wire::Wire;
@@ -135,7 +135,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Run {
     /// Prepares a run; states that cannot be read are refused here, before any request.
-    pub fn new(shared: Arc<Shared>, jobs: Vec<Job>) -> Result<Self> {
+    pub fn new(shared: Arc<Shared>, jobs: Vec<Job>, protocol: Protocol) -> Result<Self> {
         let mut streams = Vec::with_capacity(jobs.len());
         for job in jobs {
             let name = job.plan.name.clone();
@@ -158,7 +158,7 @@ impl Run {
                 complete: false,
             };
             streams.push(Live {
-                out: StreamOut::new(&job.plan, &job.wire),
+                out: StreamOut::new(&job.plan, &job.wire, protocol),
                 left: AtomicU64::new(job.limit.unwrap_or(u64::MAX)),
                 progress: Mutex::new(Progress {
                     track,
@@ -257,7 +257,7 @@ impl Worker<'_> {
                     each.listed();
                 }
             }
-            Err(fault) => progress.fail(fault),
+            Err(fault) => self.fail(&mut progress, fault),
         }
         if let (Track::Each(each), Some(state)) = (&mut progress.track, parents.state()) {
             each.parents_read(state);
@@ -308,7 +308,7 @@ impl Worker<'_> {
             progress.account.records += count;
             drop(progress);
             if !lines.is_empty() {
-                self.say(Message::Records { lines, count });
+                self.say(Message::Records { stream: plan.name.clone(), lines, count });
             }
         };
         let mut taker = Emitting::new(plan, &live.out, before, &live.left, &mut send);
@@ -326,9 +326,16 @@ impl Worker<'_> {
                 let newest = plan.cursor.as_ref().and_then(|c| c.settled(newest, began));
                 self.close(live, &mut progress, work, newest);
             }
-            Err(fault) => progress.fail(fault),
+            Err(fault) => self.fail(&mut progress, fault),
         }
         self.settle(live, progress);
+    }
+
+    /// Notes a fault of a stream, and tells of it.
+    fn fail(&self, progress: &mut Progress, fault: Fault) {
+        let fault = fault.of_stream(&progress.account.stream);
+        self.say(Message::Failed(fault.clone()));
+        progress.fail(fault);
     }
 
     /// A slice was read wholly: the cursor moves, and a state may be said.
@@ -344,11 +351,11 @@ impl Worker<'_> {
                 }
             }
         }
-        self.state(live, progress);
+        self.state(live, progress, true);
     }
 
     /// Says the stream's state. Under its lock, so that an older one never follows a newer one.
-    fn state(&self, live: &Live, progress: &mut Progress) {
+    fn state(&self, live: &Live, progress: &mut Progress, checkpoint: bool) {
         if live.job.limit.is_some() {
             return;
         }
@@ -363,7 +370,7 @@ impl Worker<'_> {
             (Some(state), Some(plan)) => plan.shown(state).map(|value| (plan.field.clone(), value)),
             _ => None,
         };
-        self.say(Message::State { stream: name, state, replication });
+        self.say(Message::State { stream: name, state, replication, checkpoint });
     }
 
     /// Ends the stream when nothing of it is left.
@@ -387,10 +394,9 @@ impl Worker<'_> {
             self.say(Message::Schema { line: live.out.schema.clone() });
         }
         let keeps_state = !matches!(progress.track, Track::Full);
-        if complete || keeps_state && progress.last_state.is_some() {
-            self.state(live, &mut progress);
-        }
-        self.say(Message::End(live.job.plan.name.clone()));
+        self.say(Message::End { stream: live.job.plan.name.clone(), complete });
+        let checkpoint = complete || keeps_state && progress.last_state.is_some();
+        self.state(live, &mut progress, checkpoint);
     }
 }
 
@@ -405,7 +411,7 @@ impl Progress {
         }
         let graver = self.account.fault.as_ref().is_none_or(|old| fault.kind.gravity() > old.kind.gravity());
         if graver {
-            self.account.fault = Some(fault.of_stream(&self.account.stream));
+            self.account.fault = Some(fault);
         }
     }
 }

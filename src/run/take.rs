@@ -13,28 +13,30 @@ use time::OffsetDateTime;
 use super::build::StreamPlan;
 use super::reader::{self, Taker, later};
 use crate::cursor::Cursor;
-use crate::emit::singer::{RecordLine, schema_line};
+use crate::emit::Protocol;
+use crate::emit::singer::schema_line;
 use crate::extract::Stop as Halt;
 use crate::fault::{Fault, Result};
 use crate::plan::Vars;
 use crate::scan::Scanner;
 use crate::shape::wire::{Seen, Wire};
-use crate::timefmt::rfc3339;
 
 /// What all slices of a stream share.
 pub(super) struct StreamOut {
     /// The SCHEMA line.
     pub(super) schema: Vec<u8>,
-    line: RecordLine,
+    protocol: Protocol,
+    prefix: Vec<u8>,
     wire: Arc<Wire>,
 }
 
 impl StreamOut {
-    pub(super) fn new(plan: &StreamPlan, wire: &Arc<Wire>) -> Self {
+    pub(super) fn new(plan: &StreamPlan, wire: &Arc<Wire>, protocol: Protocol) -> Self {
         let cursor = plan.cursor.as_ref().map(|c| c.field.as_str());
         StreamOut {
-            schema: schema_line(&plan.name, &wire.schema, &plan.keys, cursor),
-            line: RecordLine::new(&plan.name),
+            schema: schema_line(&plan.name, &wire.schema, &plan.keys(), cursor),
+            protocol,
+            prefix: protocol.before_record(&plan.name),
             wire: wire.clone(),
         }
     }
@@ -139,7 +141,7 @@ impl<'s> Emitting<'s> {
             return Ok(scanner.skip()?);
         }
         if self.suffix.is_empty() {
-            self.suffix = RecordLine::suffix(&rfc3339(OffsetDateTime::now_utc()));
+            self.suffix = self.out.protocol.after_record(OffsetDateTime::now_utc());
         }
         let mut again = scanner.clone();
         let start = scanner.at();
@@ -150,7 +152,7 @@ impl<'s> Emitting<'s> {
             )));
         }
         self.observe(&seen);
-        self.lines.extend_from_slice(&self.out.line.prefix);
+        self.lines.extend_from_slice(&self.out.prefix);
         let at = self.lines.len();
         if seen.change {
             self.page.nulled += u64::from(self.out.wire.rewrite(&mut again, &mut self.lines)?);

@@ -3,6 +3,8 @@
 //! Comes in: a state file, then each stream's state as it moves. Goes out: the whole document, every time, so
 //! that any one of them is a place to resume. Called by `emit` (writes it) and `cli` (reads it).
 
+pub mod per_stream;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -44,7 +44,7 @@ class Run:
         states = [m["value"] for m in self.said if m["type"] == "STATE"]
         self.state = states[-1] if states else None
         lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
-        self.events = [line for line in lines if "event" in line]
+        self.events = [line["dripfeed"] for line in lines if "dripfeed" in line]
 
     def skipped(self, stream, status):
         """Partitions of the slices that were skipped, as the events tell."""

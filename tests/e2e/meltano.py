@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 
 from asana_vendor import Asana
-from support import ROOT, STREAMS, Checks, Sandbox, _executable, dripfeed, folder, messages, rows, target_jsonl
+from support import ROOT, STREAMS, Checks, Sandbox, executable, dripfeed, folder, messages, rows, target_jsonl
 
 TOKENS = {"acme": "acme-token-59c2", "globex": "globex-token-7d10", "nobody": "nobody-token-c3aa"}
 # What meltano.yml selects.
@@ -63,7 +63,7 @@ class Project:
             "PATH": f"{self.at / 'bin'}{os.pathsep}{mine['PATH']}", "NO_COLOR": "1", "MELTANO_CLI_DISABLE_VERSION_CHECK": "1",
             "MELTANO_STATE_BACKEND_URI": f"file://{self.at / 'state'}", **({"TAP_ASANA_API_URL": asana.url} if asana else {}),
         }
-        done = subprocess.run([_executable("MELTANO", "meltano"), *arguments], cwd=self.at, env={**mine, **settings, **variables},
+        done = subprocess.run([executable("MELTANO", "meltano"), *arguments], cwd=self.at, env={**mine, **settings, **variables},
                               stdin=subprocess.DEVNULL, capture_output=True, timeout=150)
         done.said = (done.stdout + done.stderr).decode()
         self.said += done.said

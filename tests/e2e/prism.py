@@ -27,7 +27,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from support import ROOT, Checks, _executable, dripfeed, folder, messages
+from support import ROOT, Checks, executable, dripfeed, folder, messages
 
 try:
     import jsonschema
@@ -61,7 +61,7 @@ class Prism:
         self.url, self.log = f"http://127.0.0.1:{port}", log
         with log.open("wb") as out:
             self.process = subprocess.Popen(
-                [_executable("PRISM", "prism"), "mock", "--host", "127.0.0.1", "--port", str(port), "--errors", str(spec)],
+                [executable("PRISM", "prism"), "mock", "--host", "127.0.0.1", "--port", str(port), "--errors", str(spec)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env={**os.environ, "NO_COLOR": "1"})
 
     def __enter__(self):

@@ -21,7 +21,8 @@ TOKEN = "sandbox-token"
 STREAMS = ("tasks", "users", "projects")
 
 
-def _executable(variable, default):
+def executable(variable, default):
+    """The executable that an environment variable names, else the one of that name on PATH."""
     found = shutil.which(os.environ.get(variable) or str(default))
     if not found:
         sys.exit(f"{default} is not there; name the executable in {variable}")
@@ -30,12 +31,12 @@ def _executable(variable, default):
 
 def dripfeed():
     """The tap's binary."""
-    return _executable("DRIPFEED", ROOT / "target" / "release" / "dripfeed")
+    return executable("DRIPFEED", ROOT / "target" / "release" / "dripfeed")
 
 
 def target_jsonl():
     """The target's executable."""
-    return _executable("TARGET_JSONL", "target-jsonl")
+    return executable("TARGET_JSONL", "target-jsonl")
 
 
 class Checks:

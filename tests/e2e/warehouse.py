@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asana_vendor import Asana
-from support import STREAMS, Checks, Sandbox, _executable, dripfeed, folder, wait_until
+from support import STREAMS, Checks, Sandbox, executable, dripfeed, folder, wait_until
 
 # As in the README, for cron. What passes is kept beside it, as are the tap's process id and all exit codes.
 PIPE = """
@@ -239,7 +239,7 @@ class Meltano:
 
     def __init__(self, server, scratch):
         self.server, self.scratch = server, scratch
-        self.executable = _executable(self.variable, "target-postgres")
+        self.executable = executable(self.variable, "target-postgres")
 
     def config(self, schema, batch):
         more = {"batch_size_rows": batch} if batch else {}
@@ -293,8 +293,8 @@ json.dump(found, sys.stdout, default=lambda value: value.isoformat())
 
     def __init__(self, server, scratch):
         self.scratch = scratch
-        self.executable = _executable(self.variable, "target-duckdb")
-        self.python = _executable("PYTHON_DUCKDB", "python3")
+        self.executable = executable(self.variable, "target-duckdb")
+        self.python = executable("PYTHON_DUCKDB", "python3")
 
     def config(self, schema, batch):
         more = {"batch_size_rows": batch, "flush_all_streams": True} if batch else {}

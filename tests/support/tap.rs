@@ -160,7 +160,7 @@ impl Ran {
     /// The events of the structured log with that name.
     pub fn events(&self, name: &str) -> Vec<Json> {
         let lines = self.err.lines().filter_map(|l| serde_json::from_str::<Json>(l).ok());
-        lines.filter(|l| l["event"] == name).collect()
+        lines.map(|l| l["dripfeed"].clone()).filter(|e| e["event"] == name).collect()
     }
 
     /// Fails the test unless the run ended so, and says all these words on stderr.
