@@ -12,6 +12,13 @@ pub fn dumps(value: &Value) -> String {
     out
 }
 
+/// `json.dumps(value, separators=(",", ":"))`.
+pub fn compact(value: &Value) -> String {
+    let mut out = String::new();
+    write(value, (",", ":"), false, &mut out);
+    out
+}
+
 /// `json.dumps(value, separators=(",", ":"), sort_keys=True)`: one text for one value.
 pub fn canonical(value: &Value) -> String {
     let mut out = String::new();

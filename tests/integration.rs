@@ -3,6 +3,7 @@
 
 mod support;
 
+mod airbyte;
 mod bad_input;
 mod cli;
 mod credentials;

@@ -26,7 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pace", &["plan", "manifest", "config", "fault", "percent", "stop", "timefmt"]),
     ("fetch", &["pace", "plan", "manifest", "fault", "percent", "scan", "stop", "pyjson"]),
     ("state", &["fault"]),
-    ("emit", &["fault", "state", "stop", "shape"]),
+    ("emit", &["fault", "state", "stop", "shape", "timefmt"]),
     (
         "run",
         &[

@@ -32,22 +32,33 @@ fn read(manifest: &str, vendor: &Vendor, pace: &Json) -> Ran {
     Tap::new("read --log-format json").source(manifest).config(&config).run()
 }
 
+/// From the first request to the last, as the vendor saw them.
+fn span(asked: &[Asked]) -> Duration {
+    asked.iter().map(|a| a.at).max().unwrap() - asked.iter().map(|a| a.at).min().unwrap()
+}
+
 /// The most requests that came within any window of that length.
 fn most_within(asked: &[Asked], window: Duration) -> usize {
     let count = |first: &Asked| asked.iter().filter(|a| a.at >= first.at && a.at - first.at < window).count();
     asked.iter().map(count).max().unwrap()
 }
 
+/// Seconds that calls waited for the pace.
+fn paced(ran: &Ran) -> f64 {
+    ran.events("run_done")[0]["paced_seconds"].as_f64().unwrap()
+}
+
+// That no window holds more than a limit is a property of the limit (`properties.rs`): here it is seen to be asked. A busy
+// machine can deliver late what was sent in time, so the vendor's clock gives only the whole.
 #[test]
-fn the_configs_limits_hold_in_any_window() {
+fn the_configs_limits_hold() {
     let vendor = Vendor::of_items(json!([page()]));
     let ran = read(&many(35, &Json::Null), &vendor, &json!({"limits": [{"calls": 12, "per": "PT1S"}]}));
     ran.expect(0, &[]);
     let asked = vendor.asked();
     assert_eq!(asked.len(), 35);
-    assert!(most_within(&asked, Duration::from_secs(1)) <= 12, "{}", most_within(&asked, Duration::from_secs(1)));
-    let done = &ran.events("run_done")[0];
-    assert!(done["paced_seconds"].as_f64().unwrap() > 1.0, "{done}");
+    assert!(span(&asked) > Duration::from_millis(2500), "{:?}", span(&asked));
+    assert!(paced(&ran) > 1.0);
 }
 
 #[test]
@@ -56,26 +67,26 @@ fn the_manifests_budget_holds_and_the_config_overrides_it() {
         let rate = json!({"limit": "{{ config.get('most', 10) }}", "interval": "PT1S"});
         json!([{"type": "MovingWindowCallRatePolicy", "rates": [rate], "matchers": matchers}])
     };
-    let second = Duration::from_secs(1);
     let vendor = Vendor::of_items(json!([page()]));
     read(&many(25, &moving(json!([]))), &vendor, &json!({})).expect(0, &[]);
-    assert!(most_within(&vendor.asked(), second) <= 10);
+    assert!(span(&vendor.asked()) > Duration::from_millis(2000), "{:?}", span(&vendor.asked()));
     let vendor = Vendor::of_items(json!([page()]));
-    read(&many(25, &moving(json!([]))), &vendor, &json!({"limits": [{"calls": 10_000, "per": "PT1S"}]})).expect(0, &[]);
-    assert!(most_within(&vendor.asked(), second) == 25);
+    let ran = read(&many(25, &moving(json!([]))), &vendor, &json!({"limits": [{"calls": 10_000, "per": "PT1S"}]}));
+    assert!(paced(&ran) < 0.1 && vendor.asked().len() == 25, "{}", paced(&ran));
     // Another path, or another parameter, is not governed; a weight counts several times.
-    for (matcher, most) in [
-        (json!({"url_path_pattern": "^/other"}), 25),
-        (json!({"params": {"part": "v3"}}), 25),
-        (json!({"method": "post"}), 25),
-        (json!({"url_base": vendor.url.clone() + "0"}), 25),
-        (json!({"headers": {"x-none": "1"}}), 25),
-        (json!({"url_path_pattern": "items$", "weight": 2}), 5),
+    for (matcher, governed) in [
+        (json!({"url_path_pattern": "^/other"}), false),
+        (json!({"params": {"part": "none"}}), false),
+        (json!({"method": "post"}), false),
+        (json!({"url_base": vendor.url.clone() + "0"}), false),
+        (json!({"headers": {"x-none": "1"}}), false),
+        (json!({"method": "get", "url_path_pattern": "items$", "weight": 2}), true),
     ] {
         let vendor = Vendor::of_items(json!([page()]));
-        read(&many(25, &moving(json!([matcher]))), &vendor, &json!({})).expect(0, &[]);
-        let came = most_within(&vendor.asked(), second);
-        assert!(if most == 25 { came == 25 } else { came <= most }, "{matcher}: {came}");
+        let ran = read(&many(15, &moving(json!([matcher]))), &vendor, &json!({}));
+        ran.expect(0, &[]);
+        assert_eq!(paced(&ran) > 0.0, governed, "{matcher}");
+        assert!(!governed || span(&vendor.asked()) > Duration::from_millis(2300), "{:?}", span(&vendor.asked()));
     }
 }
 

@@ -50,7 +50,7 @@ fn iso(text: &str) -> String {
 fn templates_give_what_the_reference_gives() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/jinja/config.json");
     let config: Json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let ground = Ground { config, now: parse_iso("2024-03-01T00:00:00Z").unwrap(), began: std::time::Instant::now() };
+    let ground = Ground { config, now: parse_iso("2024-03-01T00:00:00Z").unwrap(), began: None };
     let mut wrong = Vec::new();
     let cases = table("jinja/cases.json");
     for case in &cases {

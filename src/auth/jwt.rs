@@ -33,10 +33,21 @@ pub struct Jwt {
     algorithm: Algorithm,
     lives: u64,
     prefix: Option<Template>,
-    headers: Vec<(String, Template)>,
-    claims: Vec<(String, Template)>,
+    headers: Parts,
+    claims: Parts,
     place: KeyPlace,
     at: Place,
+}
+
+/// Headers or claims.
+#[derive(Debug)]
+struct Parts {
+    /// Those that the manifest adds; names are templates too.
+    more: Vec<(Template, Template)>,
+    /// Those with a meaning.
+    own: Vec<(&'static str, Template)>,
+    /// Names that may not be added.
+    reserved: &'static [&'static str],
 }
 
 /// How a token is signed.
@@ -89,27 +100,26 @@ impl Jwt {
             }
             .hint("it can be HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA")
         })?;
-        let mut headers = more(def.additional_jwt_headers.as_ref(), &["kid", "alg", "typ", "cty"])?;
         let own = def.jwt_headers.as_ref();
-        let typ = Text { value: json!("JWT"), at: def.at.clone() };
-        for (name, text) in [
-            ("kid", own.and_then(|h| h.kid.as_ref())),
-            ("typ", Some(own.and_then(|h| h.typ.as_ref()).unwrap_or(&typ))),
-            ("cty", own.and_then(|h| h.cty.as_ref())),
-        ] {
-            headers
-                .extend(text.filter(|t| !is_empty(&t.value)).map(|t| Ok((name.to_owned(), compile(t)?))).transpose()?);
-        }
-        let mut claims = more(def.additional_jwt_payload.as_ref(), &["iss", "sub", "aud", "iat", "exp", "nbf"])?;
+        let headers = Parts::build(
+            def.additional_jwt_headers.as_ref(),
+            &["kid", "alg", "typ", "cty"],
+            [
+                ("kid", own.and_then(|h| h.kid.as_ref())),
+                ("typ", own.and_then(|h| h.typ.as_ref())),
+                ("cty", own.and_then(|h| h.cty.as_ref())),
+            ],
+        )?;
         let own = def.jwt_payload.as_ref();
-        for (name, text) in [
-            ("iss", own.and_then(|p| p.iss.as_ref())),
-            ("sub", own.and_then(|p| p.sub.as_ref())),
-            ("aud", own.and_then(|p| p.aud.as_ref())),
-        ] {
-            claims
-                .extend(text.filter(|t| !is_empty(&t.value)).map(|t| Ok((name.to_owned(), compile(t)?))).transpose()?);
-        }
+        let claims = Parts::build(
+            def.additional_jwt_payload.as_ref(),
+            &["iss", "sub", "aud", "iat", "exp", "nbf"],
+            [
+                ("iss", own.and_then(|p| p.iss.as_ref())),
+                ("sub", own.and_then(|p| p.sub.as_ref())),
+                ("aud", own.and_then(|p| p.aud.as_ref())),
+            ],
+        )?;
         let header = Text { value: json!("Authorization"), at: def.at.clone() };
         Ok(Jwt {
             secret: compile(&def.secret_key)?,
@@ -136,9 +146,12 @@ impl Jwt {
 
     /// A token that is valid from this moment on.
     pub(super) fn token(&self, vars: &Vars<'_>) -> Result<String> {
-        let mut header = evaluated(&self.headers, vars)?;
+        let mut header = self.headers.eval(vars)?;
+        if *header.entry("typ").or_insert_with(|| json!("JWT")) == json!("") {
+            header.shift_remove("typ");
+        }
         header.insert("alg".into(), json!(self.algorithm.name));
-        let mut claims = evaluated(&self.claims, vars)?;
+        let mut claims = self.claims.eval(vars)?;
         let now = vars.ground.moment().unix_timestamp();
         claims.insert("iat".into(), json!(now));
         claims.insert("exp".into(), json!(now.saturating_add(i64::try_from(self.lives).unwrap_or(i64::MAX))));
@@ -148,7 +161,7 @@ impl Jwt {
         let message = format!(
             "{}.{}",
             encode(pyjson::canonical(&Json::Object(header))),
-            encode(Json::Object(claims).to_string())
+            encode(pyjson::compact(&Json::Object(claims)))
         );
         let signature = self.sign(message.as_bytes(), vars)?;
         Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
@@ -226,26 +239,45 @@ fn is_empty(value: &Json) -> bool {
     value.is_null() || value.as_str() == Some("") || value.as_bool() == Some(false)
 }
 
-/// More headers or claims; reserved names are refused.
-fn more(text: Option<&Text>, reserved: &[&str]) -> Result<Vec<(String, Template)>> {
-    let Some(text) = text else { return Ok(Vec::new()) };
-    let map = text.value.as_object().into_iter().flatten().filter(|(key, _)| *key != "$parameters");
-    map.map(|(key, value)| {
-        let at = text.at.field(key, None);
-        if reserved.contains(&key.as_str()) {
-            return Err(at.fault(format!("`{key}` is set by the authenticator itself")));
-        }
-        Ok((key.clone(), Template::of(value, &at, &[])?))
-    })
-    .collect()
-}
-
-fn evaluated(pairs: &[(String, Template)], vars: &Vars<'_>) -> Result<Map<String, Json>> {
-    let mut out = Map::new();
-    for (key, value) in pairs {
-        if let Some(value) = value.value_if_any(vars, Types::Any)? {
-            out.insert(key.clone(), value);
-        }
+impl Parts {
+    fn build(
+        more: Option<&Text>,
+        reserved: &'static [&'static str],
+        own: [(&'static str, Option<&Text>); 3],
+    ) -> Result<Parts> {
+        let added =
+            more.into_iter().flat_map(|text| text.value.as_object().into_iter().flatten().map(move |e| (text, e)));
+        let added = added.filter(|(_, (key, _))| *key != "$parameters").map(|(text, (key, value))| {
+            let at = text.at.field(key, None);
+            Ok((Template::of(&json!(key), &at, &[])?, Template::of(value, &at, &[])?))
+        });
+        let own = own.into_iter().filter_map(|(name, text)| Some((name, text.filter(|t| !is_empty(&t.value))?)));
+        Ok(Parts {
+            more: added.collect::<Result<_>>()?,
+            own: own.map(|(name, text)| Ok((name, Template::compile(text, &[])?))).collect::<Result<_>>()?,
+            reserved,
+        })
     }
-    Ok(out)
+
+    fn eval(&self, vars: &Vars<'_>) -> Result<Map<String, Json>> {
+        let mut out = Map::new();
+        for (key, value) in &self.more {
+            let name = key.text(vars)?;
+            if self.reserved.contains(&name.as_str()) {
+                return Err(key.at().fault(format!("`{name}` is set by the authenticator itself")));
+            }
+            if let Some(value) = value.value_if_any(vars, Types::Any)? {
+                out.insert(name, value);
+            }
+        }
+        for (name, value) in &self.own {
+            // Names are sent as written, though they look like numbers; the others may be lists.
+            let value = match *name {
+                "kid" | "iss" => json!(value.raw_text(vars)?),
+                _ => value.value(vars, Types::Any)?,
+            };
+            out.insert((*name).to_owned(), value);
+        }
+        Ok(out)
+    }
 }

@@ -108,6 +108,7 @@ pub struct Builder {
     announced: bool,
     sessions: Mutex<HashMap<String, Arc<Session>>>,
     oauths: Mutex<HashMap<String, Arc<OAuth>>>,
+    legacies: Mutex<HashMap<String, Arc<Legacy>>>,
 }
 
 impl Builder {
@@ -119,6 +120,12 @@ impl Builder {
 
     /// Compiles an authenticator; `base` is the address of the requester that it belongs to.
     pub fn build(&self, def: Option<&Authenticator>, base: Option<&Text>, ground: &Ground) -> Result<Auth> {
+        if let Some(Authenticator::SelectiveAuthenticator(def)) = def {
+            // A fault in one that is not selected is a fault of the manifest all the same.
+            for other in def.authenticators.values() {
+                self.build(Some(other), base, ground)?;
+            }
+        }
         Ok(match selected(def, ground)? {
             None | Some(Authenticator::NoAuth(_) | Authenticator::SelectiveAuthenticator(_)) => Auth::None,
             Some(Authenticator::BearerAuthenticator(def)) => Auth::Bearer(Template::compile(&def.api_token, &[])?),
@@ -148,7 +155,8 @@ impl Builder {
                 Auth::Session(shared(&self.sessions, session.identity(ground), session))
             }
             Some(Authenticator::LegacySessionTokenAuthenticator(def)) => {
-                Auth::Legacy(Arc::new(Legacy::build(def, base)?))
+                let legacy = Legacy::build(def, base)?;
+                Auth::Legacy(shared(&self.legacies, legacy.identity(ground), legacy))
             }
         })
     }
@@ -166,7 +174,10 @@ fn selected<'d>(def: Option<&'d Authenticator>, ground: &Ground) -> Result<Optio
     let Some(Authenticator::SelectiveAuthenticator(def)) = def else { return Ok(def) };
     let path = def.authenticator_selection_path.join(".");
     let at = def.at.field("authenticator_selection_path", None);
-    let found = def.authenticator_selection_path.iter().try_fold(&ground.config, |value, key| value.get(key.as_str()));
+    let found = def.authenticator_selection_path.iter().try_fold(&ground.config, |value, key| match value {
+        Json::Array(items) => items.get(key.parse::<usize>().ok()?),
+        other => other.get(key.as_str()),
+    });
     let name = text_of(found.ok_or_else(|| {
         let known = def.authenticators.keys().map(String::as_str).collect::<Vec<_>>();
         at.fault(format!("the config has no `{path}`, which selects the authenticator"))

@@ -24,7 +24,7 @@ use crate::plan::{Ground, Template, Types, Vars, text_of};
 use crate::pyjson;
 use crate::scan;
 use crate::store::{Kept, Locked, Store};
-use crate::timefmt::{isoformat, parse_iso};
+use crate::timefmt::{Format, isoformat, parse_iso};
 
 /// How deep the fields of an answer are looked for.
 const MAX_DEPTH: u8 = 5;
@@ -39,11 +39,12 @@ pub struct OAuth {
     grant_type: Template,
     names: Names,
     scopes: Vec<String>,
-    body: Vec<(String, Template)>,
-    headers: Vec<(String, Template)>,
+    /// More fields; names are templates too.
+    body: Vec<(Template, Template)>,
+    headers: Vec<(Template, Template)>,
     in_query: bool,
-    /// Does the answer tell a time instead of seconds?
-    tells_time: bool,
+    /// How the answer tells a time, where it tells no number of seconds.
+    tells_time: Option<Format>,
     first: Option<Template>,
     first_expiry: Option<Template>,
     assertion: Option<Jwt>,
@@ -100,10 +101,14 @@ impl OAuth {
             Some(template) => Ok(template),
             None => Template::of(&json!(name), &def.at, &[]),
         };
-        let pairs = |text: &Option<Text>| -> Result<Vec<(String, Template)>> {
+        let pairs = |text: &Option<Text>| -> Result<Vec<(Template, Template)>> {
             let Some(text) = text else { return Ok(Vec::new()) };
             let map = text.value.as_object().into_iter().flatten().filter(|(key, _)| *key != "$parameters");
-            map.map(|(k, v)| Ok((k.clone(), Template::of(v, &text.at.field(k, None), &[])?))).collect()
+            map.map(|(k, v)| {
+                let at = text.at.field(k, None);
+                Ok((Template::of(&json!(k), &at, &[])?, Template::of(v, &at, &[])?))
+            })
+            .collect()
         };
         let asserts = match &def.use_profile_assertion {
             Some(text) => compile(text)?.truth(&Vars::new(ground))?,
@@ -147,7 +152,13 @@ impl OAuth {
             body: pairs(&def.refresh_request_body)?,
             headers: pairs(&def.refresh_request_headers)?,
             in_query: def.send_refresh_request_as_query_params.unwrap_or(false),
-            tells_time: def.token_expiry_date_format.as_ref().is_some_and(|f| !f.is_empty()),
+            tells_time: match def.token_expiry_date_format.as_deref().filter(|f| !f.is_empty()) {
+                Some(source) => {
+                    let at = || def.at.field("token_expiry_date_format", None);
+                    Some(Format::compile(source).map_err(|e| at().fault(e))?)
+                }
+                None => None,
+            },
             first: optional(&def.access_token_value)?,
             first_expiry: optional(&def.token_expiry_date)?,
             assertion,
@@ -167,7 +178,8 @@ impl OAuth {
         let names = [&self.names.access_token, &self.names.expires_in];
         let names = names.map(|n| n.text(&vars).unwrap_or_default());
         let updater = self.updater.as_ref().map(|u| json!([u.access, u.refresh, u.expiry, u.answer_field]));
-        let what = json!([endpoint, fields, names, tokens.access, self.in_query, self.tells_time, updater]);
+        let begun = json!([tokens.access, tokens.expires.map(OffsetDateTime::unix_timestamp)]);
+        let what = json!([endpoint, fields, names, begun, self.in_query, self.tells_time.is_some(), updater]);
         Some(pyjson::canonical(&what))
     }
 
@@ -222,7 +234,8 @@ impl OAuth {
                 ),
                 None => None,
             };
-            return Ok(Tokens { access: at(&updater.access), refresh: at(&updater.refresh), expires });
+            let refresh = Some(at(&updater.refresh).unwrap_or_default());
+            return Ok(Tokens { access: at(&updater.access), refresh, expires });
         }
         let given = |t: &Option<Template>| t.as_ref().map(|t| t.raw_text(vars)).transpose();
         let access = given(&self.first)?.filter(|t| !t.is_empty());
@@ -301,7 +314,7 @@ impl OAuth {
             return Ok(fields);
         }
         fields.insert(names.grant_type.text(vars)?, json!(self.grant_type.text(vars)?));
-        if !self.headers.iter().any(|(name, _)| name == "Authorization") {
+        if !self.headers(vars)?.iter().any(|(name, _)| name == "Authorization") {
             let given = |own: &str, template: &Option<Template>| -> Result<Option<String>> {
                 // Where tokens live in the config, its own client wins over the manifest's words.
                 let own =
@@ -317,8 +330,10 @@ impl OAuth {
                     .hint("check `client_id` in the config")
             })?;
             fields.insert(names.client_id.text(vars)?, json!(id));
-            let secret = given("client_secret", &self.client_secret)?.unwrap_or_default();
-            fields.insert(names.client_secret.text(vars)?, json!(secret));
+            // An empty one is sent, one that is none (or Python's `None`) is not.
+            if let Some(secret) = given("client_secret", &self.client_secret)?.filter(|s| s != "None") {
+                fields.insert(names.client_secret.text(vars)?, json!(secret));
+            }
         }
         if let Some(refresh) = &tokens.refresh {
             let name = match &self.updater {
@@ -331,13 +346,25 @@ impl OAuth {
             fields.insert("scopes".into(), json!(self.scopes));
         }
         for (name, value) in &self.body {
+            let name = name.text(vars)?;
             if let Some(value) = value.value_if_any(vars, Types::Any)?
-                && !fields.contains_key(name)
+                && !fields.contains_key(&name)
             {
-                fields.insert(name.clone(), value);
+                fields.insert(name, value);
             }
         }
         Ok(fields)
+    }
+
+    /// The headers of the request for a token.
+    fn headers(&self, vars: &Vars<'_>) -> Result<Vec<(String, String)>> {
+        let mut headers = Vec::new();
+        for (name, value) in &self.headers {
+            if let Some(value) = value.value_if_any(vars, Types::Any)? {
+                headers.push((name.text(vars)?, text_of(&value)));
+            }
+        }
+        Ok(headers)
     }
 
     fn fetch(&self, tokens: &Tokens, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<Tokens> {
@@ -350,12 +377,7 @@ impl OAuth {
             exchange.keeper().learned(secret);
         }
         let form = form(&self.fields(tokens, vars)?);
-        let mut headers = Vec::new();
-        for (name, value) in &self.headers {
-            if let Some(value) = value.value_if_any(vars, Types::Any)? {
-                headers.push((name.clone(), text_of(&value)));
-            }
-        }
+        let headers = self.headers(vars)?;
         let body = if self.in_query {
             url = format!("{url}{}{form}", if url.contains('?') { '&' } else { '?' });
             None
@@ -388,8 +410,9 @@ impl OAuth {
 
     /// When a token runs out, from what the answer says.
     fn expiry(&self, text: &str, now: OffsetDateTime) -> Result<OffsetDateTime> {
-        let at = if self.tells_time {
-            time_of(text)
+        // The reference reads any date and ignores the format.
+        let at = if let Some(format) = &self.tells_time {
+            time_of(text).or_else(|| format.parse(text))
         } else {
             #[allow(clippy::cast_possible_truncation)]
             let seconds = text.trim().parse::<f64>().ok().filter(|s| s.is_finite()).map(|s| s as i64);
@@ -490,6 +513,8 @@ fn form(fields: &Map<String, Json>) -> String {
             Json::Array(items) => {
                 parts.extend(items.iter().map(|i| format!("{name}={}", percent::quote_plus(&text_of(i)))))
             }
+            // Of an object Python's iteration gives the keys.
+            Json::Object(map) => parts.extend(map.keys().map(|key| format!("{name}={}", percent::quote_plus(key)))),
             value => parts.push(format!("{name}={}", percent::quote_plus(&text_of(value)))),
         }
     }

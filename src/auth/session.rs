@@ -152,6 +152,15 @@ impl Legacy {
         })
     }
 
+    /// Two that log in the same way are one.
+    pub(super) fn identity(&self, ground: &Ground) -> Option<String> {
+        let vars = Vars::new(ground);
+        let parts = [&self.base, &self.header, &self.login, &self.validate, &self.key].map(|t| t.raw_text(&vars).ok());
+        let own = [&self.session_token, &self.username, &self.password];
+        let own = own.map(|t| t.as_ref().and_then(|t| t.raw_text(&vars).ok()));
+        parts.iter().all(Option::is_some).then(|| pyjson::canonical(&json!([parts, own])))
+    }
+
     /// The header's name and the token.
     pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<(String, String)> {
         let header = self.header.text(vars)?;

@@ -30,6 +30,8 @@ use crate::stop::Stop;
 #[derive(Clone)]
 pub(super) struct Work {
     pub(super) options: Options,
+    /// The source that the environment names.
+    pub(super) environment: Option<String>,
     /// The source that the binary's own name says.
     pub(super) named: Option<String>,
     pub(super) protocol: Protocol,
@@ -52,7 +54,8 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
         }
     };
     let named = named.map(|n| n.source.clone());
-    let work = Work { options, named, protocol, stop: stop.clone(), log, out };
+    let environment = std::env::var("DRIPFEED_SOURCE").ok().filter(|source| !source.is_empty());
+    let work = Work { options, environment, named, protocol, stop: stop.clone(), log, out };
     let done = verb(cli, &work).and_then(|code| lock(&work.out).flush().map(|()| code));
     let kind = match done {
         Ok(0) => return 0,
@@ -81,6 +84,11 @@ impl Work {
             // If stdout is broken too, the exit code is all that is left.
             let _ = airbyte::say(&self.out, &airbyte::error(&self.log.hidden(fault)));
         }
+    }
+
+    /// Is a source named, the config aside?
+    fn is_named(&self) -> bool {
+        self.options.source.is_some() || self.environment.is_some() || self.named.is_some()
     }
 
     /// Loads the source with the tenant's config.
@@ -146,7 +154,7 @@ fn verb(cli: &Cli, work: &Work) -> Result<u8> {
         // The Singer flag form. Discovery and test win over a sync, whatever else is passed.
         None if options.discover => discover(work).map(done),
         None if options.test.is_some() => check(work).map(done),
-        None if options.config.is_empty() && options.source.is_none() && work.named.is_none() => {
+        None if options.config.is_empty() && !work.is_named() => {
             let help = Cli::command().render_help().to_string();
             work.log.line(Level::Error, &format!("say what to do\n\n{help}"));
             Ok(Kind::Usage.exit_code())
@@ -174,11 +182,15 @@ fn manifest_of(work: &Work) -> Result<Manifest> {
         &serde_json::Map::new(),
     );
     // A source given by name needs no config, good or bad.
-    let config = if options.source.is_some() { config.ok() } else { Some(config?) };
-    load::manifest(options, config.as_ref(), work.named.as_deref())
+    let config = if work.is_named() { config.ok() } else { Some(config?) };
+    load::manifest(work, config.as_ref())
 }
 
 fn spec(work: &Work) -> Result<()> {
+    if work.protocol == Protocol::Airbyte && !work.is_named() && work.options.config.is_empty() {
+        // The manifest comes in the config, as the Connector Builder injects it.
+        return work.message(&airbyte::spec(&config::injected(), None, None));
+    }
     let manifest = manifest_of(work)?;
     let schema = config_schema(&manifest);
     if work.protocol == Protocol::Singer {
@@ -223,7 +235,7 @@ fn about(work: &Work) -> Result<()> {
 
 fn sources(work: &Work) -> Result<()> {
     let options = &work.options;
-    if options.source.is_none() && work.named.is_none() && options.config.is_empty() {
+    if !work.is_named() && options.config.is_empty() {
         let text: String = crate::catalog::names().iter().map(|n| format!("{n}\n")).collect();
         return work.text(&text);
     }

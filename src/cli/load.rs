@@ -39,15 +39,17 @@ pub struct Loaded {
     pub sandbox: Option<Sandbox>,
 }
 
-/// The run's now: `DRIPFEED_NOW` for runs that must be the same every time, else the clock.
-pub fn now() -> Result<OffsetDateTime> {
+/// The run's now, and when that was: `DRIPFEED_NOW` for runs that must be the same every time, else the clock.
+fn now() -> Result<(OffsetDateTime, Option<Instant>)> {
     match std::env::var("DRIPFEED_NOW") {
-        Ok(text) => timefmt::parse_iso(&text).ok_or_else(|| {
-            Fault::config("the environment variable DRIPFEED_NOW is no time").hint("write it as 2024-03-01T00:00:00Z")
-        }),
+        Ok(text) => match timefmt::parse_iso(&text) {
+            Some(now) => Ok((now, None)),
+            None => Err(Fault::config("the environment variable DRIPFEED_NOW is no time")
+                .hint("write it as 2024-03-01T00:00:00Z")),
+        },
         Err(_) => {
             let now = OffsetDateTime::now_utc();
-            Ok(now.replace_microsecond(now.microsecond()).unwrap_or(now))
+            Ok((now.replace_microsecond(now.microsecond()).unwrap_or(now), Some(Instant::now())))
         }
     }
 }
@@ -58,10 +60,11 @@ fn read_config(options: &Options, variables: &Map<String, Json>) -> Result<Confi
 }
 
 /// The manifest that options, config or environment name.
-pub fn manifest(options: &Options, config: Option<&Config>, named: Option<&str>) -> Result<Manifest> {
+pub(super) fn manifest(work: &Work, config: Option<&Config>) -> Result<Manifest> {
     let of_config = config.and_then(|c| c.ours.source.as_deref());
     let injected = config.and_then(|c| c.source.get("__injected_declarative_manifest"));
-    let name = match (options.source.as_deref().or(of_config), injected, named) {
+    let said = work.options.source.as_deref().or(of_config).or(work.environment.as_deref());
+    let name = match (said, injected, work.named.as_deref()) {
         (Some(name), _, _) => name,
         (None, Some(injected), _) => return Manifest::from_json(injected),
         (None, None, Some(name)) => name,
@@ -105,7 +108,7 @@ pub(super) fn load(work: &Work, check_config: bool) -> Result<Loaded> {
     // The config may name the source, and ENV needs the source's specification.
     let mut config = read_config(options, &Map::new())?;
     log.hide(&config.secrets);
-    let manifest = manifest(options, Some(&config), work.named.as_deref())?;
+    let manifest = manifest(work, Some(&config))?;
     let specification = specification(&manifest);
     if options.config.iter().any(|c| c == "ENV") {
         let variables = config::from_environment(&manifest.name, &specification, |name| std::env::var(name).ok());
@@ -131,7 +134,8 @@ pub(super) fn load(work: &Work, check_config: bool) -> Result<Loaded> {
             }
         })?;
     }
-    let ground = Arc::new(Ground { config: config.source.clone(), now: now()?, began: Instant::now() });
+    let (now, began) = now()?;
+    let ground = Arc::new(Ground { config: config.source.clone(), now, began });
     let baseline = |stream: &str| catalog::baseline(&manifest.name, stream).filter(|_| manifest.folder.is_none());
     let rules = &config.ours.drift.rules;
     let envelope_optional = |stream: &str| {

@@ -123,17 +123,8 @@ pub enum AboutFormat {
 /// Options of every verb, before or after it.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// A built-in source, or the path of a manifest
-    #[arg(
-        long,
-        short = 's',
-        alias = "manifest-path",
-        value_name = "NAME|FILE",
-        global = true,
-        env = "DRIPFEED_SOURCE",
-        hide_env = true,
-        help_heading = "Input"
-    )]
+    /// A built-in source, or the path of a manifest [else dripfeed.source in the config, or DRIPFEED_SOURCE]
+    #[arg(long, short = 's', alias = "manifest-path", value_name = "NAME|FILE", global = true, help_heading = "Input")]
     pub source: Option<String>,
     /// The config of a tenant: a JSON file, or ENV for TAP_<SOURCE>_… variables; may be repeated, later ones win
     #[arg(long, short = 'c', value_name = "FILE", global = true, help_heading = "Input")]

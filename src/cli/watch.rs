@@ -146,7 +146,19 @@ impl Watch {
             ground: loaded.ground.clone(),
             stop: stop.clone(),
             keeper: self.clone(),
+            started: Box::new({
+                let watch = self.clone();
+                move |stream| watch.starts(stream)
+            }),
         })
+    }
+
+    /// A stream begins: said at once, so that nothing about it comes before.
+    fn starts(&self, stream: &str) {
+        if let Some((out, _)) = &self.announces {
+            // A broken stdout is the writer's to notice.
+            drop(airbyte::say(out, &airbyte::started(stream)));
+        }
     }
 
     fn hears(&self, ask: &Ask<'_>, event: &Event<'_>) {
@@ -244,21 +256,10 @@ impl Watch {
         });
     }
 
-    /// The progress line: records of each stream, calls and their rate, what is waited for.
+    /// The progress line: records, calls and their rate, what is waited for, then the streams that are under way.
     fn progress(&self, accounts: &[Account], calls: &std::collections::VecDeque<(Instant, u64)>) -> String {
         let total: u64 = accounts.iter().map(|a| a.records).sum();
-        let mut line = format!("{} records", HumanCount(total));
-        let under_way: Vec<String> = accounts
-            .iter()
-            .filter(|a| a.begun && !a.ended)
-            .map(|a| format!("{} {}", a.stream, HumanCount(a.records)))
-            .collect();
-        let ended = accounts.iter().filter(|a| a.ended).count();
-        line += &format!(" · {ended} of {} streams done", accounts.len());
-        if !under_way.is_empty() {
-            line += &format!(" · {}", under_way.join(", "));
-        }
-        line += &format!(" · {} calls", HumanCount(get(&self.counts.calls)));
+        let mut line = format!("{} records · {} calls", HumanCount(total), HumanCount(get(&self.counts.calls)));
         if let (Some((from, first)), Some((to, last))) = (calls.front(), calls.back())
             && to > from
         {
@@ -272,6 +273,16 @@ impl Watch {
                 line += &format!(" · waits {:.0} s ({why})", (until - Instant::now()).as_secs_f64().ceil());
             }
             _ => *waiting = None,
+        }
+        let under_way: Vec<String> = accounts
+            .iter()
+            .filter(|a| a.begun && !a.ended)
+            .map(|a| format!("{} {}", a.stream, HumanCount(a.records)))
+            .collect();
+        let ended = accounts.iter().filter(|a| a.ended).count();
+        line += &format!(" · {ended} of {} streams done", accounts.len());
+        if !under_way.is_empty() {
+            line += &format!(" · {}", under_way.join(", "));
         }
         line
     }

@@ -263,6 +263,19 @@ pub fn schema() -> Json {
     settings.into_generator().into_root_schema_for::<Dripfeed>().to_value()
 }
 
+/// The schema of a config that brings its own manifest.
+pub fn injected() -> Json {
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Declarative manifest", "type": "object", "additionalProperties": true,
+        "required": ["__injected_declarative_manifest"],
+        "properties": {"__injected_declarative_manifest": {
+            "title": "Manifest", "type": "object", "additionalProperties": true,
+            "description": "The source, as a declarative manifest.",
+        }},
+    })
+}
+
 /// The config of one tenant.
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -122,6 +122,11 @@ fn status(stream: &str, status: &str, reasons: Option<Json>) -> Json {
     json!({"type": "TRACE", "trace": {"type": "STREAM_STATUS", "emitted_at": now(), "stream_status": trace}})
 }
 
+/// The TRACE for a stream that begins; said before its first [`Message`].
+pub fn started(stream: &str) -> Json {
+    status(stream, "STARTED", None)
+}
+
 /// The TRACE for a stream that waits because the vendor limits its rate, until `reset`.
 pub fn rate_limited(stream: &str, reset: OffsetDateTime) -> Json {
     let reset = i64::try_from(reset.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX);
@@ -159,7 +164,6 @@ pub fn drain(
     }
     each(messages, out, stop, &mut |message, sink| match message {
         Message::Begin(stream) => {
-            sink.json(&status(&stream, "STARTED", None))?;
             streams.insert(stream, Progress::default());
             Ok(())
         }

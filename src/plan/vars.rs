@@ -21,14 +21,14 @@ pub struct Ground {
     pub config: Json,
     /// The run's "now".
     pub now: OffsetDateTime,
-    /// When that was.
-    pub began: Instant,
+    /// When that was; nothing when the clock is fixed.
+    pub began: Option<Instant>,
 }
 
 impl Ground {
     /// The time at this moment: the run's "now", and as much as has passed since.
     pub fn moment(&self) -> OffsetDateTime {
-        self.now + self.began.elapsed()
+        self.began.map_or(self.now, |began| self.now + began.elapsed())
     }
 }
 

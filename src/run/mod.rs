@@ -228,6 +228,7 @@ impl Worker<'_> {
                 progress.listing = Listing::Running;
                 progress.account.begun = true;
                 drop(progress);
+                (self.shared.started)(&live.job.plan.name);
                 self.say(Message::Begin(live.job.plan.name.clone()));
                 self.list(live);
                 return true;

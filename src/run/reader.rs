@@ -28,6 +28,8 @@ pub struct Shared {
     pub stop: std::sync::Arc<crate::stop::Stop>,
     /// Hears of new tokens.
     pub keeper: std::sync::Arc<dyn Keeper>,
+    /// Hears of a stream that begins, before anything is asked for it.
+    pub started: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// Takes the records of a slice.
