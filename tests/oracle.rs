@@ -32,7 +32,6 @@ const LATER: &[&str] = &[
     "request_body_new_json",
     "request_body_new_text",
     "state_delegating_stream",
-    "state_migration_legacy",
 ];
 
 /// Cases in which dripfeed differs on purpose; each has a test of its own and a row in COMPATIBILITY.md.

@@ -38,6 +38,17 @@ pub struct Partitions {
     parents_after: Option<Json>,
 }
 
+/// A state of the older form, with a cursor for each id of the parent, in today's; nothing for any other. `field` is the
+/// partition's name. Ids are texts there, as in airbyte-cdk's `LegacyToPerPartitionStateMigration`.
+pub fn from_legacy(state: &Map<String, Json>, field: &str, cursor_field: &str) -> Option<Map<String, Json>> {
+    let is_cursor = |c: &Json| c.as_object().is_some_and(|c| c.len() == 1 && c.contains_key(cursor_field));
+    if state.is_empty() || state.contains_key("states") || !state.values().all(is_cursor) {
+        return None;
+    }
+    let states = state.iter().map(|(id, cursor)| json!({"partition": {field: id}, "cursor": cursor}));
+    Some(Map::from_iter([("states".to_owned(), states.collect())]))
+}
+
 /// The identity of a partition: its key as canonical JSON.
 pub fn identity(key: &Map<String, Json>) -> String {
     pyjson::canonical(&Json::Object(key.clone()))

@@ -70,6 +70,8 @@ pub struct StreamPlan {
     pub parents: Vec<Arc<StreamPlan>>,
     /// How later runs bring only what changed.
     pub cursor: Option<CursorPlan>,
+    /// The partition's name in a state of the older form, which is taken over.
+    pub legacy_partition: Option<String>,
     /// Sends the slice's options with the first page only.
     pub slice_options_once: bool,
     /// May the answer's envelope be missing?
@@ -214,6 +216,7 @@ impl Build<'_> {
             router: slice::build(routers, ground)?,
             parents,
             cursor,
+            legacy_partition: legacy_partition(def, routers, ground)?,
             slice_options_once: retriever.ignore_stream_slicer_parameters_on_paginated_requests.unwrap_or(false),
             envelope_optional: (self.envelope_optional)(name),
             keep_answers: requester.use_cache.unwrap_or(depth > 0 || self.is_parent(name)),
@@ -308,6 +311,28 @@ impl Build<'_> {
             None => Ok(json!({})),
         }
     }
+}
+
+/// The partition's name in states of the older form, where the manifest takes them over.
+fn legacy_partition(
+    def: &DeclarativeStream,
+    routers: &[model::PartitionRouter],
+    ground: &Ground,
+) -> Result<Option<String>> {
+    let Some(model::StateMigration::LegacyToPerPartitionStateMigration(migration)) =
+        def.state_migrations.iter().flatten().next()
+    else {
+        return Ok(None);
+    };
+    let [model::PartitionRouter::SubstreamPartitionRouter(router)] = routers else {
+        return Err(migration.at.fault("the migration needs one SubstreamPartitionRouter"));
+    };
+    if def.incremental_sync.is_none() {
+        return Err(migration.at.fault("the migration needs an `incremental_sync`"));
+    }
+    // With several parents there is no telling whose ids they are: such states are left alone.
+    let [parent] = &router.parent_stream_configs[..] else { return Ok(None) };
+    Template::compile(&parent.partition_field, &[])?.text(&Vars::new(ground)).map(Some)
 }
 
 /// The address that a requester's own paths stand under.

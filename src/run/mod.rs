@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
-use crate::cursor::partitions::{Partitions, identity};
+use crate::cursor::partitions::{Partitions, from_legacy, identity};
 use crate::cursor::{Cursor, Window};
 use crate::emit::{Message, Protocol};
 use crate::fault::{Fault, Kind, Result};
@@ -137,8 +137,13 @@ impl Run {
     /// Prepares a run; states that cannot be read are refused here, before any request.
     pub fn new(shared: Arc<Shared>, jobs: Vec<Job>, protocol: Protocol) -> Result<Self> {
         let mut streams = Vec::with_capacity(jobs.len());
-        for job in jobs {
+        for mut job in jobs {
             let name = job.plan.name.clone();
+            if let (Some(field), Some(cursor), Some(state)) = (&job.plan.legacy_partition, &job.plan.cursor, &job.state)
+                && let Some(state) = from_legacy(state, field, &cursor.field)
+            {
+                job.state = Some(state);
+            }
             let track = match &job.plan.cursor {
                 None => Track::Full,
                 Some(cursor) if job.plan.router.is_some() => {

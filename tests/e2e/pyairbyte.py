@@ -80,7 +80,7 @@ def tables(cache):
 def states(cache):
     there = select(cache, "select 1 from information_schema.tables where table_name = '_airbyte_state'")
     rows = select(cache, "select stream_name, state_json from main._airbyte_state") if there else []
-    return {row["stream_name"]: json.loads(row["state_json"]) for row in rows}
+    return {row["stream_name"]: json.loads(row["state_json"])["stream"]["stream_state"] for row in rows}
 
 
 def plain(value):

@@ -79,8 +79,20 @@ component! {
         transformations: Option<Vec<Transformation>>,
         /// How later runs bring only what changed.
         incremental_sync: Option<IncrementalSync>,
+        /// How states of older forms are taken over.
+        state_migrations: Option<Vec<StateMigration>>,
     }
-    later { state_migrations, file_uploader }
+    later { file_uploader }
+}
+
+choice! {
+    /// How a state of an older form is taken over.
+    StateMigration { LegacyToPerPartitionStateMigration } later {}
+}
+
+component! {
+    /// From cursors by a parent's id to cursors by partition.
+    LegacyToPerPartitionStateMigration {}
 }
 
 choice! {
