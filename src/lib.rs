@@ -1,4 +1,4 @@
-//! dripfeed: a Singer tap that runs declarative manifests.
+//! dripfeed: a Singer tap and an Airbyte source that runs declarative manifests.
 //!
 //! The way of one record: `cli` loads a manifest and compiles it to a plan (`manifest`, `plan`, `run::build`); `run`
 //! takes slices of streams (`slice`, `cursor`), prepares requests (`fetch::request`, `auth`, `page`), sends them at the account's pace

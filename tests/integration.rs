@@ -14,3 +14,4 @@ mod properties;
 mod safety;
 mod singer_rules;
 mod tables;
+mod transcripts;

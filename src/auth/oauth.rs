@@ -16,7 +16,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::jwt::Jwt;
 use super::{Builder, Exchange, TokenRequest};
-use crate::fault::{Fault, Kind, Result};
+use crate::fault::{Failure, Fault, Kind, Result};
 use crate::manifest::model::{OAuthAuthenticator, RefreshTokenUpdater};
 use crate::manifest::node::{Place, Text};
 use crate::percent;
@@ -26,6 +26,8 @@ use crate::scan;
 use crate::store::{Kept, Locked, Store};
 use crate::timefmt::{Format, isoformat, parse_iso};
 
+/// Most characters of what a provider says about an error that are told.
+const MAX_DETAIL: usize = 64;
 /// How deep the fields of an answer are looked for.
 const MAX_DEPTH: u8 = 5;
 
@@ -66,7 +68,7 @@ struct Names {
 }
 
 /// Which answers mean that the refresh token itself is worth nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Refusals {
     statuses: Vec<u64>,
     key: String,
@@ -444,7 +446,11 @@ impl Refusals {
             (Some(_), Some(_)) => Err(def
                 .at
                 .fault("`refresh_token_error_…` can be given here or in `refresh_token_updater`, not in both")),
-            (own, older) => Ok(own.or(older).unwrap_or_default()),
+            (own, older) => Ok(own.or(older).unwrap_or_else(|| Refusals {
+                statuses: vec![400],
+                key: "error".into(),
+                values: vec!["invalid_grant".into(), "invalid_permissions".into()],
+            })),
         }
     }
 
@@ -457,28 +463,47 @@ impl Refusals {
         (!parts.statuses.is_empty() || !parts.key.is_empty() || !parts.values.is_empty()).then_some(parts)
     }
 
-    /// The fault for an error of the token endpoint. Of the answer only the code of RFC 6749 §5.2 is told.
+    /// The fault for an error of the token endpoint. Of the answer only the code of RFC 6749 §5.2 is told, and the code that
+    /// its description begins with: prose may quote what was sent.
     fn fault(&self, status: u16, answer: &Json) -> Fault {
-        let code = answer["error"].as_str().filter(|c| c.len() <= 64 && c.bytes().all(|b| b.is_ascii_graphic()));
-        let told = code.map(|c| format!(" ({c})")).unwrap_or_default();
-        let refused = self.statuses.contains(&status.into())
-            && answer[&self.key].as_str().is_some_and(|v| self.values.iter().any(|known| known == v));
-        if refused {
-            let text = format!(
-                "Refresh token was rejected by the OAuth provider (invalid, expired, or already used). Re-authenticate \
-                 this source's credentials in its connection settings. Provider error: {}",
-                code.unwrap_or_default()
-            );
-            return Fault::new(Kind::Auth, text).hint("log in again and put the new refresh token into the config");
-        }
+        let code = answer["error"].as_str().map(str::trim).filter(|c| !c.is_empty());
+        let leading = answer["error_description"].as_str().and_then(leading_code);
+        let detail = [code, leading].into_iter().flatten().collect::<Vec<_>>().join(": ");
+        let detail = match detail.char_indices().nth(MAX_DETAIL) {
+            Some((end, _)) => format!("{}...", &detail[..end]),
+            None => detail,
+        };
+        let told = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
         let text = format!("the token endpoint refused the request for a token: HTTP {status}{told}");
-        match status {
-            400 | 401 | 403 => {
-                Fault::new(Kind::Auth, text).hint("check the client and the refresh token in the config")
-            }
+        let fault = match status {
+            400 | 401 | 403 => Fault::new(Kind::Auth, text)
+                .hint("check the client and the refresh token in the config, or log in again"),
             _ => Fault::data(text),
+        };
+        let listed = self.statuses.contains(&status.into())
+            && answer[&self.key].as_str().is_some_and(|v| self.values.iter().any(|known| known == v));
+        if !listed {
+            return fault;
         }
+        let mut told = "Refresh token was rejected by the OAuth provider (invalid, expired, or already used). \
+                        Re-authenticate this source's credentials in its connection settings."
+            .to_owned();
+        if !detail.is_empty() {
+            told += &format!(" Provider error: {detail}");
+        }
+        Fault { kind: Kind::Auth, ..fault }.told(told, Failure::Config)
     }
+}
+
+/// The code that a provider's description begins with, such as `AADSTS50173`: three letters or more, then four digits or
+/// more.
+fn leading_code(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let letters = text.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let digits = text[letters..].bytes().take_while(u8::is_ascii_digit).count();
+    let code = &text[..letters + digits];
+    let ends = text[code.len()..].chars().next().is_none_or(|c| !c.is_alphanumeric() && c != '_');
+    (letters >= 3 && digits >= 4 && ends).then_some(code)
 }
 
 impl Updater {

@@ -16,7 +16,7 @@ use super::{AboutFormat, Cli, Named, Options, Verb};
 use crate::config;
 use crate::emit::catalog as singer_catalog;
 use crate::emit::{Out, Protocol, Sink, airbyte, lock};
-use crate::fault::{Fault, Kind, Result};
+use crate::fault::{Failure, Fault, Kind, Result};
 use crate::manifest::Manifest;
 use crate::plan::Vars;
 use crate::run::build::StreamPlan;
@@ -93,7 +93,15 @@ impl Work {
 
     /// Loads the source with the tenant's config.
     pub(super) fn load(&self, check_config: bool) -> Result<Loaded> {
-        load::load(self, check_config)
+        let loaded = load::load(self, check_config);
+        if self.protocol == Protocol::Singer {
+            return loaded;
+        }
+        // No stream was begun that such a trace could be about.
+        loaded.map_err(|fault| match &fault.stream {
+            Some(stream) => Fault { message: format!("stream `{stream}`: {}", fault.message), stream: None, ..fault },
+            None => fault,
+        })
     }
 
     /// Writes text.
@@ -406,7 +414,11 @@ fn check_stream(shared: &Shared, stream: &StreamPlan) -> Result<()> {
         return Err(fault.clone());
     }
     let Some(partition) = first else {
-        return Err(Fault::data("there is nothing to read it by: its parent streams have no records"));
+        let (told, failure) = ("Cannot attempt to connect to stream", Failure::System);
+        let told = format!("{told} {} - no stream slices were found", stream.name);
+        return Err(
+            Fault::data("there is nothing to read it by: its parent streams have no records").told(told, failure)
+        );
     };
     let window = match &stream.cursor {
         Some(plan) => plan.begin(None, 0)?.windows(plan).into_iter().next(),

@@ -15,13 +15,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::emit;
 
-/// Reads SaaS APIs incrementally from declarative manifests, as a Singer tap.
+/// Reads SaaS APIs incrementally from declarative manifests, as a Singer tap or an Airbyte source.
 #[derive(Debug, Parser)]
 #[command(
     name = "dripfeed",
     version,
-    about = "Reads SaaS APIs incrementally from declarative manifests, as a Singer tap",
-    long_about = "dripfeed polls a SaaS API and prints what any warehouse loader reads: Singer messages.\n\n\
+    about = "Reads SaaS APIs incrementally from declarative manifests, as a Singer tap or an Airbyte source",
+    long_about = "dripfeed polls a SaaS API and prints what any warehouse loader reads: Singer messages, or those of the \
+        Airbyte protocol.\n\n\
         A source is a declarative manifest in Airbyte's low-code vocabulary: a built-in one (see `dripfeed sources`) \
         or a file of yours. Every run brings what changed since the state it is given, within the tenant's limits, \
         and ends with a state from which the next run goes on.",
@@ -54,6 +55,9 @@ EXAMPLES:
   As a Singer tap, for Meltano and shell scripts:
       dripfeed --source my.yaml --config acme.json --discover > catalog.json
       dripfeed --source my.yaml --config acme.json --catalog catalog.json --state state.json
+
+  As an Airbyte source, for the platform and PyAirbyte:
+      dripfeed read --protocol airbyte --source my.yaml --config acme.json --catalog configured.json
 
   Check credentials, then look at three records of one stream:
       dripfeed check --source my.yaml --config acme.json

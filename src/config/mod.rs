@@ -340,10 +340,10 @@ fn read_ours(ours: Json, secrets: &mut Secrets) -> Result<Dripfeed> {
 
 /// Checks the source's part against the manifest's `connection_specification`.
 pub fn validate_source(config: &Config, specification: &Json) -> Result<()> {
-    // Keys that start with two underscores are the platform's own.
+    // Keys that start with two underscores are the platform's own, and so are two others.
     let mut json = config.source.clone();
     if let Some(map) = json.as_object_mut() {
-        map.retain(|key, _| !key.starts_with("__"));
+        map.retain(|key, _| !key.starts_with("__") && key != "_limit" && key != "_page_size");
     }
     validate(&json, specification, "")
 }
@@ -368,7 +368,9 @@ fn validate(json: &Json, schema: &Json, prefix: &str) -> Result<()> {
     if let jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
         let unknown = unexpected.first().map_or("", String::as_str);
         let known = allowed_keys(schema, &pointer);
-        let fault = Fault::config(format!("{place} has an unknown key `{unknown}`"));
+        let told = format!("Additional properties are not allowed ('{unknown}' was unexpected)");
+        let fault = Fault::config(format!("{place} has an unknown key `{unknown}`"))
+            .told(format!("Config validation error: {told}"), Failure::Config);
         return Err(match did_you_mean(unknown, known.iter().map(String::as_str)) {
             Some(name) => fault.hint(format!("did you mean `{name}`?")),
             None => fault.hint(format!("it can hold {}", known.join(", "))),

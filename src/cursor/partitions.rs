@@ -34,6 +34,9 @@ pub struct Partitions {
     highest: Option<OffsetDateTime>,
     began: Instant,
     parent_state: Option<Json>,
+    /// What is said of the parents while children are read: nothing before the first of these is done, as in the reference.
+    parents_before: Option<Json>,
+    first: Option<String>,
     /// What becomes the parents' state once all children are read.
     parents_after: Option<Json>,
 }
@@ -69,6 +72,8 @@ impl Partitions {
             highest: None,
             began: Instant::now(),
             parent_state: None,
+            parents_before: parents.then(|| json!({})),
+            first: None,
             parents_after: parents.then(|| json!({})),
         };
         let Some(state) = state.filter(|s| !s.is_empty()) else { return Ok(out) };
@@ -108,6 +113,7 @@ impl Partitions {
         if self.seen.len() > MOST_PARTITIONS {
             self.global = true;
         }
+        self.first.get_or_insert_with(|| id.clone());
         if !self.each.contains_key(&id) {
             // One cursor for all is all there is to go by, once there are too many for one each.
             let whole = plan.new_partitions_whole() && !self.global;
@@ -136,6 +142,9 @@ impl Partitions {
             return;
         }
         self.highest = self.highest.max(cursor.position());
+        if self.first.as_deref() == Some(id) && self.parent_state.is_none() {
+            self.parent_state = self.parents_before.clone();
+        }
         if self.global {
             // One cursor for all: the partition's own is not needed any more.
             self.each.swap_remove(id);
@@ -152,6 +161,16 @@ impl Partitions {
         self.listed = true;
     }
 
+    /// Where the parents stand before they are read.
+    pub fn parents_begin(&mut self, state: Json) {
+        self.parents_before = Some(state);
+    }
+
+    /// Is there one cursor for all? Its state says nothing new before the stream is done.
+    pub fn is_global(&self) -> bool {
+        self.global
+    }
+
     /// The parents were read up to here.
     pub fn parents_read(&mut self, state: Json) {
         self.parents_after = Some(state);
@@ -159,6 +178,9 @@ impl Partitions {
 
     /// The stream is done; when all of it was read, the common cursor and the parents' state move.
     pub fn finish(&mut self, plan: &CursorPlan) {
+        if self.open == 0 && self.parent_state.is_none() {
+            self.parent_state = self.parents_before.clone();
+        }
         if self.failed || !self.listed || self.open > 0 {
             return;
         }

@@ -125,7 +125,10 @@ pub fn plan(build: &Build<'_>) -> Result<Plan> {
         }
         streams.push(Arc::new(stream));
     }
-    let check = source.check.stream_names.clone().unwrap_or_default();
+    // The platform may name others in the config.
+    let named = build.ground.config.get("__airbyte_check_stream_names").and_then(Json::as_array);
+    let named = named.map(|names| names.iter().filter_map(Json::as_str).map(str::to_owned).collect());
+    let check: Vec<String> = named.or_else(|| source.check.stream_names.clone()).unwrap_or_default();
     for name in &check {
         if !streams.iter().any(|s| &*s.name == name) {
             let fault = source.check.at.fault(format!("`check` names the stream `{name}`, which does not exist"));

@@ -88,6 +88,8 @@ struct Progress {
     listing: Listing,
     announced: bool,
     last_state: Option<Instant>,
+    /// Did the cursor move?
+    moved: bool,
     account: Account,
 }
 
@@ -172,6 +174,7 @@ impl Run {
                     listing: Listing::Waiting,
                     announced: false,
                     last_state: None,
+                    moved: false,
                     account,
                 }),
                 job,
@@ -253,6 +256,9 @@ impl Worker<'_> {
     fn list(&self, live: &Live) {
         let plan = &live.job.plan;
         let parents = ParentReader::new(self.shared, plan, live.job.state.as_ref());
+        if let (Track::Each(each), Some(state)) = (&mut lock(&live.progress).track, parents.before()) {
+            each.parents_begin(state);
+        }
         let vars = Vars::new(&self.shared.ground);
         let listed = plan.router.each(&parents, &vars, &mut |partition| self.found(live, partition));
         let mut progress = lock(&live.progress);
@@ -347,11 +353,15 @@ impl Worker<'_> {
     /// A slice was read wholly: the cursor moves, and a state may be said.
     fn close(&self, live: &Live, progress: &mut Progress, work: &Work, newest: Option<OffsetDateTime>) {
         let (Some(plan), Some(window)) = (&live.job.plan.cursor, &work.window) else { return };
+        progress.moved = true;
         match &mut progress.track {
             Track::Full => return,
             Track::One(cursor) => cursor.close(plan, window, newest),
             Track::Each(each) => {
                 each.close(plan, &identity(&work.partition.key), window, newest);
+                if each.is_global() {
+                    return;
+                }
                 if progress.last_state.is_some_and(|at| at.elapsed() < BETWEEN_STATES) {
                     return;
                 }
@@ -399,9 +409,8 @@ impl Worker<'_> {
             progress.announced = true;
             self.say(Message::Schema { line: live.out.schema.clone() });
         }
-        let keeps_state = !matches!(progress.track, Track::Full);
         self.say(Message::End { stream: live.job.plan.name.clone(), complete });
-        let checkpoint = complete || keeps_state && progress.last_state.is_some();
+        let checkpoint = complete || progress.moved;
         self.state(live, &mut progress, checkpoint);
     }
 }

@@ -35,6 +35,22 @@ impl<'r> ParentReader<'r> {
         ParentReader { shared, child, before, after: RefCell::default() }
     }
 
+    /// The state of the parents that the child depends on incrementally, before they are read.
+    pub(super) fn before(&self) -> Option<Json> {
+        let mut out = Map::new();
+        for (number, parent) in self.child.parents.iter().enumerate() {
+            let Some(plan) = parent.cursor.as_ref().filter(|_| self.is_incremental(number)) else { continue };
+            let given = self.before.get(&*parent.name).and_then(Json::as_object);
+            let state = if parent.router.is_some() {
+                Partitions::begin(plan, given, !parent.router.parents().is_empty()).ok()?.state(plan)
+            } else {
+                Json::Object(plan.begin(given, 0).ok()?.state(plan))
+            };
+            out.insert(parent.name.to_string(), state);
+        }
+        (!out.is_empty()).then_some(Json::Object(out))
+    }
+
     /// The state of the parents, once they were read.
     pub(super) fn state(&self) -> Option<Json> {
         let after = self.after.borrow();

@@ -57,6 +57,9 @@ fn message(message: &Json, states: &mut States) -> Result<()> {
         Some("GLOBAL") => {
             // PyAirbyte's models call it `global_`.
             let global = message.get("global").or(message.get("global_")).unwrap_or(&Json::Null);
+            if global["shared_state"].as_object().is_some_and(|shared| !shared.is_empty()) {
+                return Err(Fault::config("has a `shared_state`, which no stream of this source keeps"));
+            }
             for one in global["stream_states"].as_array().into_iter().flatten() {
                 stream(one, states)?;
             }
@@ -78,6 +81,8 @@ fn stream(stream: &Json, states: &mut States) -> Result<()> {
         .as_str()
         .ok_or_else(|| Fault::config("has a stream without `stream_descriptor.name`"))?;
     match &stream["stream_state"] {
+        // One with a namespace is another stream's: a source's streams have none.
+        _ if stream["stream_descriptor"]["namespace"].as_str().is_some_and(|n| !n.is_empty()) => Ok(()),
         Json::Null => Ok(()),
         Json::Object(state) => {
             states.insert(name.to_owned(), state.clone());

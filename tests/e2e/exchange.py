@@ -41,7 +41,7 @@ class Vendor:
     def __init__(self, seed=5):
         self.random, self.rows = Random(seed), {table: {} for table in TABLES}
         self.lock, self.calls = threading.Lock(), []
-        self.refuses = lambda table, query: False
+        self.refuses = self.nothing
         self.hangs_after, self.free = None, threading.Event()
         self.month, self.moment = 0, 0
         for n in range(1, 8):
@@ -64,13 +64,18 @@ class Vendor:
         self.server.shutdown()
         self.server.server_close()
 
+    @staticmethod
+    def nothing(table, query):
+        """Refuses nothing."""
+        return False
+
     # ------------------------------------------------------------ the data
 
     def now(self):
         """The next moment of the generation: a month, in which time goes on."""
         self.moment += self.random.randrange(1, 12_000 if self.month == 0 else 32_000)
-        return f"2024-{self.month + 1:02}-{1 + self.moment // 86400:02}T{self.moment // 3600 % 24:02}:{self.moment // 60 % 60:02}:" \
-               f"{self.moment % 60:02}Z"
+        days, seconds = divmod(self.moment, 86400)
+        return f"2024-{self.month + 1:02}-{days + 1:02}T{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}Z"
 
     def put(self, table, key, at, **more):
         """Adds or changes a row."""
@@ -202,9 +207,10 @@ MANIFEST = {
     "streams": [
         BOARDS,
         stream("items", {}),
-        stream("events", {"step": "P20D", "cursor_granularity": "PT1S", "end_datetime": END, "end_time_option": parameter("until")}),
-        stream("logs", {"lookback_window": "PT2H"},
-               {"type": "ListPartitionRouter", "cursor_field": "region", "values": REGIONS, "request_option": parameter("region")}),
+        stream("events", {"step": "P20D", "cursor_granularity": "PT1S", "end_datetime": END,
+                          "end_time_option": parameter("until")}),
+        stream("logs", {"lookback_window": "PT2H"}, {
+            "type": "ListPartitionRouter", "cursor_field": "region", "values": REGIONS, "request_option": parameter("region")}),
         stream("cards", {}, substream(BOARDS, "board")),
         stream("notes", {"global_substream_cursor": True}, substream(BOARDS, "board")),
         stream("replies", {}, substream(stream("threads", {}), "thread", incremental_dependency=True)),
@@ -244,7 +250,9 @@ class Turns:
         reader.start()
         if cut:
             wait_until(lambda: len(self.vendor.calls) > self.vendor.hangs_after, 60, "a vendor that hangs")
-            time.sleep(1)  # what was read comes out
+            before = None
+            while before != (before := len(lines)):  # what was read comes out
+                time.sleep(1)
             tap.send_signal(cut)
         code = tap.wait()
         reader.join()
@@ -265,6 +273,21 @@ def of_stream(said, name):
             Counter(json.dumps(record, sort_keys=True) for record in said.records.get(name, [])), state)
 
 
+REFUSALS = {"items": "after", "logs": ("region", "eu"), "cards": ("board", "b2"), "notes": ("board", "b4"),
+            "replies": ("thread", "t3"), "events": None}
+
+
+def refusing(day):
+    """What refuses some slices of each stream: second pages, a partition, or the window with that day."""
+    def refuses(table, query):
+        if table == "events":
+            return query["since"] <= day <= query["until"]
+        rule = REFUSALS.get(table)
+        return rule in query if isinstance(rule, str) else bool(rule) and query.get(rule[0]) == rule[1]
+
+    return refuses
+
+
 def compare(checks, name, ours, theirs):
     """Both runs did the same."""
     for stream_name in STREAMS:
@@ -280,13 +303,9 @@ def compare(checks, name, ours, theirs):
     checks.ok(f"{name}: both send the same requests for parents", parents == their_parents,
               sorted(parents ^ their_parents)[:4] or f"{len(parents)} of them")
     ended = [{s: statuses[-1] for s, statuses in said.statuses.items()} for said in (ours, theirs)]
-    checks.ok(f"{name}: the same exit code, and the same streams are complete", (ours.code, ended[0]) == (theirs.code, ended[1]) and
-              not ours.wrong, ours.wrong[:2] or f"{ours.code}, {ended[0]} and {theirs.code}, {ended[1]}")
-
-
-def add_to(brought, said):
-    """What a run brought, by stream and key, into all that came before."""
-    return said.by_key(into=brought)
+    checks.ok(f"{name}: the same exit code, and the same streams are complete",
+              (ours.code, ended[0]) == (theirs.code, ended[1]) and not ours.wrong,
+              ours.wrong[:2] or f"{ours.code}, {ended[0]}" + (f" and {theirs.code}, {ended[1]}" if ended[0] != ended[1] else ""))
 
 
 def take_turns(checks, scratch, command):
@@ -295,20 +314,15 @@ def take_turns(checks, scratch, command):
         turns = Turns(scratch, vendor, command)
         first = {who: turns.read(who, {}) for who in turns.commands}
         compare(checks, "first run", first["dripfeed"], first["airbyte-cdk"])
-        brought = {who: add_to({s: {} for s in STREAMS}, said) for who, said in first.items()}
+        brought = {who: said.by_key(streams=STREAMS) for who, said in first.items()}
         states = {who: said.states for who, said in first.items()}
         for begun, found in brought.items():
             wrong = differences(vendor.truth(), found)
             checks.ok(f"first run of {begun}: everything is as the API gives it", not wrong, wrong)
-        refusals = {
-            "items": lambda query: "after" in query, "events": lambda query: query["since"] <= "2024-03-04" <= query["until"],
-            "logs": lambda query: query["region"] == "eu", "cards": lambda query: query["board"] == "b2",
-            "notes": lambda query: query["board"] == "b4", "replies": lambda query: query["thread"] == "t3",
-        }
         for generation in range(2, 6):
             vendor.change()
             fails = generation == 3
-            vendor.refuses = lambda table, query: fails and table in refusals and refusals[table](query)
+            vendor.refuses = refusing("2024-03-04") if fails else Vendor.nothing
             for begun, found in brought.items():
                 other = next(who for who in turns.commands if who != begun)
                 who = other if generation % 2 == 0 else begun
@@ -317,7 +331,7 @@ def take_turns(checks, scratch, command):
                 said = {one: turns.read(one, given) for one in turns.commands}
                 compare(checks, name, said["dripfeed"], said["airbyte-cdk"])
                 mine, truth = said[who], vendor.truth()
-                add_to(found, mine)
+                mine.by_key(into=found)
                 # A stream whose first slices failed may have said none: then the platform keeps what it has.
                 states[begun] = {**given, **mine.states}
                 much = [s for s in STREAMS[1:] if len(mine.records.get(s, [])) > len(truth[s]) / 2]
@@ -326,10 +340,27 @@ def take_turns(checks, scratch, command):
                 if fails:
                     lacks = {words.split(":")[0] for words in wrong.split("; ")}
                     checks.ok(f"{name}: it ends with 1, and each stream lacks something", mine.code == 1 and
-                              lacks == set(refusals), wrong)
+                              lacks == set(REFUSALS), wrong)
                 else:
                     checks.ok(f"{name}: everything is as the API gives it", mine.code == 0 and not wrong, wrong)
-        vendor.refuses = lambda table, query: False
+
+
+def fail_at_once(checks, scratch, command):
+    """Slices fail in the first run already."""
+    with Vendor(seed=7) as vendor:
+        turns = Turns(scratch, vendor, command)
+        vendor.refuses = refusing("2024-01-10")
+        first = {who: turns.read(who, {}) for who in turns.commands}
+        compare(checks, "first run, in which slices fail", first["dripfeed"], first["airbyte-cdk"])
+        vendor.refuses = Vendor.nothing
+        for who, begun in first.items():
+            said = {one: turns.read(one, begun.states) for one in turns.commands}
+            compare(checks, f"{who} fails in its first run, then the rest", said["dripfeed"], said["airbyte-cdk"])
+            other = next(one for one in turns.commands if one != who)
+            missing = differences(vendor.truth(), brought := begun.by_key(streams=STREAMS))
+            wrong = differences(vendor.truth(), said[other].by_key(into=brought))
+            checks.ok(f"{who} fails in its first run: {other} brings the rest", missing and said[other].code == 0 and not wrong,
+                      wrong or missing[:80])
 
 
 def cut_short(checks, scratch, command):
@@ -345,14 +376,13 @@ def cut_short(checks, scratch, command):
             first = turns.read(who, {}, number)
             vendor.hangs_after = None
             vendor.free.set()
-            brought = add_to({s: {} for s in STREAMS}, first)
+            brought = first.by_key(streams=STREAMS)
             missing = differences(vendor.truth(), brought)
-            states = {s: state for s, state in first.states.items()}
-            said = {one: turns.read(one, states) for one in turns.commands}
-            checks.ok(f"{name}: it was in the middle, and there are states", missing and states, list(states))
+            said = {one: turns.read(one, first.states) for one in turns.commands}
+            checks.ok(f"{name}: it was in the middle, and there are states", missing and first.states, list(first.states))
             compare(checks, f"{name}, then the rest", said["dripfeed"], said["airbyte-cdk"])
             other = next(one for one in turns.commands if one != who)
-            wrong = differences(vendor.truth(), add_to(brought, said[other]))
+            wrong = differences(vendor.truth(), said[other].by_key(into=brought))
             checks.ok(f"{name}: {other} brings the rest", said[other].code == 0 and not wrong, wrong or missing[:80])
             sums = [sum(len(r) for r in one.records.values()) for one in (first, said[other])]
             checks.fact(f"{sums[0]} records, then {sums[1]}, of {sum(len(rows) for rows in vendor.truth().values())}")
@@ -367,7 +397,7 @@ def main():
         sys.exit("AIRBYTE_CDK must name source-declarative-manifest of airbyte-cdk 7.39.1")
     checks = Checks()
     with folder() as scratch:
-        for part in (take_turns, cut_short):
+        for part in (take_turns, fail_at_once, cut_short):
             if options.only in part.__name__:
                 began = time.monotonic()
                 part(checks, scratch, command)
