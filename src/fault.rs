@@ -126,7 +126,7 @@ pub struct Fault {
     /// The stream that it costs.
     pub stream: Option<Arc<str>>,
     /// What Airbyte's users are told instead of the message, and whose fault they are told it is.
-    pub airbyte: Option<(String, Failure)>,
+    pub airbyte: Option<Box<(String, Failure)>>,
 }
 
 /// Result with a [`Fault`].
@@ -177,14 +177,19 @@ impl Fault {
     /// Says what Airbyte's users are told, as the reference would.
     #[must_use]
     pub fn told(mut self, message: impl Into<String>, failure: Failure) -> Self {
-        self.airbyte = Some((message.into(), failure));
+        self.airbyte = Some(Box::new((message.into(), failure)));
         self
+    }
+
+    /// What Airbyte's users are told.
+    pub fn told_text(&self) -> &str {
+        self.airbyte.as_ref().map_or(&self.message, |told| &told.0)
     }
 
     /// Whose fault it is.
     pub fn failure(&self) -> Failure {
         match (&self.airbyte, self.kind) {
-            (Some((_, failure)), _) => *failure,
+            (Some(told), _) => told.1,
             (None, Kind::Usage | Kind::Config | Kind::Auth) => Failure::Config,
             (None, Kind::Unavailable | Kind::Signal(_)) => Failure::Transient,
             (None, Kind::Data | Kind::Local | Kind::Downstream | Kind::Bug) => Failure::System,

@@ -152,7 +152,7 @@ impl Builder {
             }
             Some(Authenticator::SessionTokenAuthenticator(def)) => {
                 let session = Session::build(def, ground)?;
-                Auth::Session(shared(&self.sessions, session.identity(ground), session))
+                Auth::Session(shared(&self.sessions, session.identity(), session))
             }
             Some(Authenticator::LegacySessionTokenAuthenticator(def)) => {
                 let legacy = Legacy::build(def, base)?;
@@ -252,11 +252,12 @@ impl Auth {
     /// The vendor refused `token`: the next request gets another one. Several that were refused together fetch one.
     pub fn renew(&self, token: &str, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<()> {
         match self {
-            Auth::OAuth(oauth) => oauth.renew(token, vars, exchange),
+            Auth::OAuth(oauth) => return oauth.renew(token, vars, exchange),
             Auth::Session(session) => session.renew(token),
             Auth::Legacy(legacy) => legacy.renew(token),
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 }
 

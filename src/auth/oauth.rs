@@ -536,7 +536,7 @@ fn form(fields: &Map<String, Json>) -> String {
         let name = percent::quote_plus(name);
         match value {
             Json::Array(items) => {
-                parts.extend(items.iter().map(|i| format!("{name}={}", percent::quote_plus(&text_of(i)))))
+                parts.extend(items.iter().map(|i| format!("{name}={}", percent::quote_plus(&text_of(i)))));
             }
             // Of an object Python's iteration gives the keys.
             Json::Object(map) => parts.extend(map.keys().map(|key| format!("{name}={}", percent::quote_plus(key)))),

@@ -24,8 +24,8 @@ pub struct Session {
     lives: Option<Period>,
     /// Nothing for `Authorization: Bearer`.
     carried: Option<(Template, KeyPlace)>,
-    /// What it was made of, for telling equal ones.
-    written: Json,
+    /// What it was made of, for telling equal ones; nothing where the login has credentials of its own.
+    written: Option<Json>,
     token: Mutex<Option<(String, OffsetDateTime)>>,
 }
 
@@ -54,20 +54,22 @@ impl Session {
         let written = |text: &Option<Text>| text.as_ref().map(|t| (t.value.clone(), (*t.at.parameters).clone()));
         let parts = [&login.url, &login.url_base, &login.path, &login.request_parameters, &login.request_headers];
         let bodies = [&login.request_body_data, &login.request_body_json];
-        let written = json!([
-            parts.map(written),
-            bodies.map(written),
-            login.http_method,
-            def.session_token_path,
-            def.expiration_duration.as_ref().map(|t| &t.value),
-            carried.as_ref().map(|(t, p)| format!("{t:?} {p:?}")),
-        ]);
+        let written = login.authenticator.is_none().then(|| {
+            json!([
+                parts.map(written),
+                bodies.map(written),
+                login.http_method,
+                def.session_token_path,
+                def.expiration_duration.as_ref().map(|t| &t.value),
+                carried.as_ref().map(|(t, p)| format!("{t:?} {p:?}")),
+            ])
+        });
         Ok(Session { path: def.session_token_path.clone(), lives, carried, written, token: Mutex::default() })
     }
 
-    /// Two that log in the same way are one. Where the login has credentials of its own, its place tells.
-    pub(super) fn identity(&self, _: &Ground) -> Option<String> {
-        Some(pyjson::canonical(&self.written))
+    /// Two that log in the same way are one.
+    pub(super) fn identity(&self) -> Option<String> {
+        self.written.as_ref().map(pyjson::canonical)
     }
 
     pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<String> {
@@ -93,12 +95,11 @@ impl Session {
         Ok(token)
     }
 
-    pub(super) fn renew(&self, refused: &str) -> Result<()> {
+    pub(super) fn renew(&self, refused: &str) {
         let mut kept = lock(&self.token);
         if kept.as_ref().is_some_and(|(token, _)| token == refused) {
             *kept = None;
         }
-        Ok(())
     }
 
     pub(super) fn put(&self, token: &str, vars: &Vars<'_>, options: &mut Options) -> Result<()> {
@@ -213,11 +214,10 @@ impl Legacy {
         Ok((header, token))
     }
 
-    pub(super) fn renew(&self, refused: &str) -> Result<()> {
+    pub(super) fn renew(&self, refused: &str) {
         let mut found = lock(&self.token);
         if found.token.as_deref() == Some(refused) {
             *found = Found { token: None, refused: true };
         }
-        Ok(())
     }
 }

@@ -151,7 +151,7 @@ impl Log {
         let mut fault = fault.clone();
         fault.message = secrets.hide(&fault.message);
         fault.hint = fault.hint.map(|hint| secrets.hide(&hint));
-        fault.airbyte = fault.airbyte.map(|(told, failure)| (secrets.hide(&told), failure));
+        fault.airbyte = fault.airbyte.map(|told| Box::new((secrets.hide(&told.0), told.1)));
         fault
     }
 

@@ -78,7 +78,7 @@ pub fn connection_status(failed: Option<&str>) -> Json {
 
 /// What a check that failed says, as the reference does: of a stream in Python's quotes.
 pub fn check_message(fault: &Fault) -> String {
-    let told = fault.airbyte.as_ref().map_or(&fault.message, |(told, _)| told);
+    let told = fault.told_text();
     match &fault.stream {
         Some(stream) => {
             let text = format!("Stream {stream} is not available: {told}");
@@ -86,7 +86,7 @@ pub fn check_message(fault: &Fault) -> String {
             let text = text.replace('\\', "\\\\").replace('\n', "\\n");
             format!("{quote}{}{quote}", if quote == '\'' { text.replace('\'', "\\'") } else { text })
         }
-        None => told.clone(),
+        None => told.to_owned(),
     }
 }
 
@@ -104,7 +104,7 @@ pub fn config(config: &Json) -> Json {
 
 /// The TRACE that tells what went wrong; of a stream, or of the run.
 pub fn error(fault: &Fault) -> Json {
-    let message = fault.airbyte.as_ref().map_or(&fault.message, |(told, _)| told);
+    let message = fault.told_text();
     let mut error =
         json!({"message": message, "internal_message": fault.to_string(), "failure_type": fault.failure().name()});
     if let Some(stream) = &fault.stream {
@@ -188,7 +188,7 @@ pub fn drain(
             }
             let fault = hidden(&fault);
             let stream = fault.stream.as_deref().unwrap_or_default();
-            failed.push(format!("{stream}: {}", fault.airbyte.as_ref().map_or(&fault.message, |(told, _)| told)));
+            failed.push(format!("{stream}: {}", fault.told_text()));
             sink.json(&error(&fault))
         }
         Message::End { stream, complete } => {

@@ -543,6 +543,11 @@ fn trouble(error: &ureq::Error, request: &Prepared) -> Trouble {
             Fault::new(Kind::Unavailable, format!("TLS with the vendor failed: {error} ({})", shown(request)))
                 .hint("a company's own CA can be given by SSL_CERT_FILE"),
         ),
+        // A certificate is not another one the next time.
+        ureq::Error::Io(e) if e.to_string().contains("certificate") => Trouble::Final(
+            Fault::new(Kind::Unavailable, format!("TLS with the vendor failed: {e} ({})", shown(request)))
+                .hint("a company's own CA can be given by SSL_CERT_FILE"),
+        ),
         other => Trouble::Passing(Kind::Unavailable, other.to_string()),
     }
 }

@@ -23,7 +23,7 @@ from asana_vendor import Asana
 from support import STREAMS, TOKEN, Checks, Sandbox, dripfeed, executable, folder
 
 # Who is in two workspaces comes twice, and so does a task of two projects, as from airbyte-cdk. What comes twice in a first read,
-# PyAirbyte keeps twice; both are changed by later reads.
+# PyAirbyte keeps twice; later reads change every row of a key.
 AGAIN = ("users", "tasks")
 ASANA_STREAMS = ("workspaces", "teams", "users", "projects", "sections", "tags", "tasks")
 
