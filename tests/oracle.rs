@@ -24,8 +24,6 @@ const LATER: &[&str] = &[
     "decoder_jsonl",
     "decoder_xml",
     "dynamic_streams_from_config",
-    "record_flatten_fields",
-    "record_other_transformations",
     "record_schema_normalization",
     "request_body_new_form",
     "request_body_new_graphql",

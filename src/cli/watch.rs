@@ -4,7 +4,7 @@
 //! the accounts add up to. Called by `commands` and `read`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -34,10 +34,10 @@ const SHORT: Duration = Duration::from_secs(1);
 /// Watches one run.
 pub(super) struct Watch {
     log: Arc<Log>,
-    announces: Option<(Out, Json)>,
+    announces: Option<(Out, Mutex<Json>)>,
     counts: Counts,
     waiting: Mutex<Option<(Instant, &'static str)>>,
-    bar: Option<ProgressBar>,
+    bar: OnceLock<ProgressBar>,
     began: Instant,
 }
 
@@ -52,6 +52,10 @@ struct Counts {
     /// Milliseconds that requests waited, all threads together: for the account's pace, and before tries.
     paced: AtomicU64,
     backed_off: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn add(counter: &AtomicU64, n: impl TryInto<u64>) {
@@ -86,7 +90,8 @@ impl Keeper for Watch {
 
     fn rotated(&self, changes: &[(&[String], String)]) -> Result<()> {
         let Some((out, config)) = &self.announces else { return Ok(()) };
-        let mut config = config.clone();
+        // Under one lock, so that of several credentials none is told without the others' changes.
+        let mut config = lock(config);
         for (path, value) in changes {
             set(&mut config, path, value);
         }
@@ -107,27 +112,18 @@ fn set(config: &mut Json, path: &[String], value: &str) {
 }
 
 impl Watch {
-    /// A watch over a run of that source. The progress line is shown to a person who looks at stderr while stdout goes
-    /// elsewhere.
+    /// A watch over a run of that source.
     pub(super) fn new(work: &Work, loaded: &Loaded) -> Arc<Watch> {
         let log = work.log.clone();
         log.names(&loaded.plan.source, loaded.config.ours.tenant.as_deref());
-        let bar = log.for_people().then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.set_style(
-                ProgressStyle::with_template("{spinner} {wide_msg}")
-                    .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-            );
-            log.draw_around(bar.clone());
-            bar
-        });
         Arc::new(Watch {
             log,
             // Whoever reads Airbyte's messages is told of waits and of a changed config.
-            announces: (work.protocol == Protocol::Airbyte).then(|| (work.out.clone(), loaded.config.written.clone())),
+            announces: (work.protocol == Protocol::Airbyte)
+                .then(|| (work.out.clone(), Mutex::new(loaded.config.written.clone()))),
             counts: Counts::default(),
             waiting: Mutex::default(),
-            bar,
+            bar: OnceLock::new(),
             began: Instant::now(),
         })
     }
@@ -217,17 +213,18 @@ impl Watch {
     }
 
     fn waits(&self, time: Duration, why: &'static str) {
-        if self.bar.is_none() || time < SHORT {
+        if self.bar.get().is_none() || time < SHORT {
             return;
         }
         let until = Instant::now() + time;
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         if waiting.is_none_or(|(other, _)| until > other) {
             *waiting = Some((until, why));
         }
     }
 
-    /// The run begins: it is announced, and drawn until it is gone.
+    /// The run begins: it is announced, and drawn until it is gone, for a person who looks at stderr while stdout goes
+    /// elsewhere.
     pub(super) fn begins(self: &Arc<Self>, run: &Arc<Run>) {
         let streams: Vec<_> = run.accounts().into_iter().map(|a| a.stream.to_string()).collect();
         self.log.event(
@@ -236,14 +233,19 @@ impl Watch {
             "run_started",
             &json!({"streams": streams}),
         );
-        if self.bar.is_none() {
+        if !self.log.for_people() {
             return;
         }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        self.log.draw_around(bar.clone());
+        drop(self.bar.set(bar));
         let (watch, run): (Weak<Watch>, Weak<Run>) = (Arc::downgrade(self), Arc::downgrade(run));
         std::thread::spawn(move || {
             let mut calls = std::collections::VecDeque::with_capacity(RATE_TICKS);
             while let (Some(watch), Some(run)) = (watch.upgrade(), run.upgrade()) {
-                let Some(bar) = watch.bar.as_ref().filter(|b| !b.is_finished()) else { return };
+                let Some(bar) = watch.bar.get().filter(|b| !b.is_finished()) else { return };
                 if calls.len() == RATE_TICKS {
                     calls.pop_front();
                 }
@@ -267,7 +269,7 @@ impl Watch {
             let rate = (last - first) as f64 / (*to - *from).as_secs_f64();
             line += &format!(", {rate:.1}/s");
         }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         match *waiting {
             Some((until, why)) if until > Instant::now() => {
                 line += &format!(" · waits {:.0} s ({why})", (until - Instant::now()).as_secs_f64().ceil());
@@ -289,7 +291,7 @@ impl Watch {
 
     /// Says what came of the run, and gives its exit code.
     pub(super) fn summary(&self, accounts: &[Account], stop: &Stop) -> u8 {
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = self.bar.get() {
             bar.finish_and_clear();
         }
         let mut gravest: Option<Kind> = stop.asked();

@@ -364,7 +364,7 @@ impl Fetcher {
         Ok(top * (0.1 + 0.9 * random()))
     }
 
-    /// Sends a request for a token. While the server is busy it is tried again for at most [`TOKEN_SECONDS`]; the account's
+    /// Sends a request for a token. While the server is busy it is tried again, for five minutes at most; the account's
     /// pace is for the API's own calls.
     pub fn token(&self, request: &Prepared) -> Result<Reply> {
         let (mut tries, mut waited) = (0, 0.0);

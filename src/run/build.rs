@@ -215,7 +215,12 @@ impl Build<'_> {
             errors: retry::build(requester.error_handler.as_ref(), ground)?,
             pages: page::build(retriever.paginator.as_ref(), ground)?,
             records: extract::build(&retriever.record_selector.extractor, ground)?,
-            shape: ops::build(&retriever.record_selector, def.transformations.as_deref().unwrap_or_default(), filters)?,
+            shape: ops::build(
+                &retriever.record_selector,
+                def.transformations.as_deref().unwrap_or_default(),
+                filters,
+                ground,
+            )?,
             router: slice::build(routers, ground)?,
             parents,
             cursor,

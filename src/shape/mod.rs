@@ -2,5 +2,6 @@
 //!
 //! Comes in: records, as bytes or JSON. Goes out: records. Called by `run`.
 
+mod keys;
 pub mod ops;
 pub mod wire;

@@ -1,4 +1,4 @@
-//! What a manifest does to each record: conditions, added and removed fields.
+//! What a manifest does to each record: conditions, added and removed fields, changed keys.
 //!
 //! Comes in: a record as JSON with its slice. Goes out: whether it stays, and the record changed in place.
 //! Called by `run` for streams that ask for it; others never build the JSON of a record. The rules are those of
@@ -6,10 +6,11 @@
 
 use serde_json::{Map, Value as Json};
 
+use super::keys::{self, Lift};
 use crate::fault::Result;
 use crate::manifest::model::{self, Filter, RecordSelector};
-use crate::manifest::node::Place;
-use crate::plan::{self, Template, Types, Vars};
+use crate::manifest::node::{Place, Text};
+use crate::plan::{self, Ground, Template, Types, Vars};
 
 /// Everything done to a record, in order.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +27,13 @@ enum Op {
         fields: Vec<Added>,
     },
     Remove(Vec<Vec<String>>),
+    Lower,
+    Snake,
+    Replace(Template, Template),
+    Flatten {
+        lists: bool,
+    },
+    Lift(Vec<Template>, Lift),
     /// The reference's reading of a `condition`: every leaf for which it holds goes, wherever it stands.
     RemoveWhere(Template),
 }
@@ -42,6 +50,7 @@ pub fn build(
     selector: &RecordSelector,
     transformations: &[model::Transformation],
     client_side: bool,
+    ground: &Ground,
 ) -> Result<Pipeline> {
     let at = &selector.at;
     if let Some(normalization) = &selector.schema_normalization
@@ -59,12 +68,12 @@ pub fn build(
         .filter(|t| t.value != Json::String(String::new()))
         .map(|t| Template::compile(t, plan::RECORD))
         .transpose()?;
-    let ops = transformations.iter().map(op).collect::<Result<_>>()?;
+    let ops = transformations.iter().map(|def| op(def, ground)).collect::<Result<_>>()?;
     Ok(Pipeline { filter, ops, transform_first: selector.transform_before_filtering.unwrap_or(client_side) })
 }
 
-fn op(def: &model::Transformation) -> Result<Op> {
-    let condition = |text: &Option<crate::manifest::node::Text>, names: &[&str]| {
+fn op(def: &model::Transformation, ground: &Ground) -> Result<Op> {
+    let condition = |text: &Option<Text>, names: &[&str]| {
         text.as_ref()
             .filter(|t| t.value != Json::String(String::new()))
             .map(|t| Template::compile(t, names))
@@ -82,6 +91,30 @@ fn op(def: &model::Transformation) -> Result<Op> {
                 return Ok(Op::RemoveWhere(condition));
             }
             Ok(Op::Remove(def.field_pointers.clone()))
+        }
+        model::Transformation::KeysToLower(_) => Ok(Op::Lower),
+        model::Transformation::KeysToSnakeCase(_) => Ok(Op::Snake),
+        model::Transformation::KeysReplace(def) => {
+            Ok(Op::Replace(Template::compile(&def.old, plan::RECORD)?, Template::compile(&def.new, plan::RECORD)?))
+        }
+        model::Transformation::FlattenFields(def) => Ok(Op::Flatten { lists: def.flatten_lists.unwrap_or(true) }),
+        model::Transformation::DpathFlattenFields(def) => {
+            let path = def.field_path.iter().map(|t| Template::compile(t, &[])).collect::<Result<Vec<_>>>()?;
+            if path.is_empty() {
+                return Err(def.at.field("field_path", None).fault("`field_path` is empty"));
+            }
+            let text = |text: Option<&Text>| match text.filter(|t| !t.value.is_null()) {
+                Some(text) => Template::compile(text, &[])?.text(&Vars::new(ground)),
+                None => Ok(String::new()),
+            };
+            let around = def.key_transformation.as_ref();
+            let lift = Lift {
+                delete_origin: def.delete_origin_value.unwrap_or(false),
+                replace_record: def.replace_record.unwrap_or(false),
+                prefix: text(around.and_then(|k| k.prefix.as_ref()))?,
+                suffix: text(around.and_then(|k| k.suffix.as_ref()))?,
+            };
+            Ok(Op::Lift(path, lift))
         }
     }
 }
@@ -154,6 +187,7 @@ impl Pipeline {
                         put(record, &path, value);
                     }
                 }
+                Op::Lower | Op::Snake | Op::Replace(..) | Op::Flatten { .. } | Op::Lift(..) => keys(op, record, vars)?,
                 Op::RemoveWhere(condition) => remove_where(record, condition, vars)?,
                 Op::Remove(paths) => {
                     for path in paths {
@@ -164,6 +198,30 @@ impl Pipeline {
         }
         Ok(())
     }
+}
+
+/// What changes keys; only objects have some.
+fn keys(op: &Op, record: &mut Json, vars: &Vars<'_>) -> Result<()> {
+    let (old, new) = match op {
+        Op::Replace(old, new) => {
+            let vars = Vars { record: Some(record), ..*vars };
+            (old.text(&vars)?, new.text(&vars)?)
+        }
+        _ => Default::default(),
+    };
+    let Json::Object(map) = record else { return Ok(()) };
+    match op {
+        Op::Lower => keys::to_lower(map),
+        Op::Snake => keys::rename(map, &keys::snake_case),
+        Op::Replace(..) => keys::rename(map, &|key| key.replace(&old, &new)),
+        Op::Flatten { lists } => keys::flatten(map, *lists),
+        Op::Lift(path, lift) => {
+            let path = path.iter().map(|t| t.text(vars)).collect::<Result<Vec<_>>>()?;
+            keys::lift(map, &path, lift);
+        }
+        Op::Add { .. } | Op::Remove(_) | Op::RemoveWhere(_) => {}
+    }
+    Ok(())
 }
 
 /// Sets a path, making objects on the way; in a list a number is an index, and the list grows to it.
@@ -194,7 +252,7 @@ fn put(at: &mut Json, path: &[String], value: Json) {
 }
 
 /// Removes what a path of globs matches; what is not there is no matter.
-fn remove(at: &mut Json, path: &[String]) {
+pub(super) fn remove(at: &mut Json, path: &[String]) {
     let Some((first, rest)) = path.split_first() else { return };
     match at {
         Json::Object(map) => {

@@ -250,8 +250,60 @@ component! {
 
 choice! {
     /// What is done to a record.
-    Transformation { AddFields, RemoveFields } later {
-        KeysToLower, KeysToSnakeCase, KeysReplace, FlattenFields, DpathFlattenFields,
+    Transformation {
+        AddFields, RemoveFields, KeysToLower, KeysToSnakeCase, KeysReplace, FlattenFields, DpathFlattenFields,
+    } later {}
+}
+
+component! {
+    /// Keys at the top in lower case.
+    KeysToLower {}
+}
+
+component! {
+    /// Keys in snake case.
+    KeysToSnakeCase {}
+}
+
+component! {
+    /// A text in keys becomes another.
+    KeysReplace {
+        /// The text.
+        old: Text,
+        /// The other.
+        new: Text,
+    }
+}
+
+component! {
+    /// Every leaf at the top.
+    FlattenFields {
+        /// Lists too; they are when not said.
+        flatten_lists: Option<bool>,
+    }
+}
+
+component! {
+    /// The keys of an object beside those at the top.
+    DpathFlattenFields {
+        /// Where it stands.
+        field_path: Vec<Text>,
+        /// Removes it from there.
+        delete_origin_value: Option<bool>,
+        /// It becomes the record.
+        replace_record: Option<bool>,
+        /// What its keys become.
+        key_transformation: Option<KeyTransformation>,
+    }
+}
+
+component! {
+    /// Texts around a key.
+    KeyTransformation {
+        /// Before it.
+        prefix: Option<Text>,
+        /// After it.
+        suffix: Option<Text>,
     }
 }
 
