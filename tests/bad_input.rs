@@ -69,10 +69,20 @@ fn a_manifest_that_cannot_be_used() {
     refused(
         &with(&base.replace(
             "        path: items\n",
-            "        path: items\n        request_body: {type: RequestBodyPlainText, value: x}\n",
+            "        path: items\n        query_properties: {type: QueryProperties}\n",
         )),
-        &["`request_body` is not built yet"],
+        &["`query_properties` is not built yet"],
     );
+    for (bodies, words) in [
+        (
+            "request_body: {type: RequestBodyPlainText, value: x}\n        request_body_json: {a: 1}",
+            "only one of `request_body`",
+        ),
+        ("request_body: {type: RequestBodyGraphQL, value: {variables: {}}}", "needs a `query`"),
+    ] {
+        let with_bodies = base.replace("        path: items\n", &format!("        path: items\n        {bodies}\n"));
+        refused(&with(&with_bodies), &[words]);
+    }
     refused(&with(&base.replace("      record_selector:\n        type: RecordSelector\n        extractor: {type: DpathExtractor, field_path: [data]}\n", "")), &["`record_selector` is missing", "streams[0].retriever"]);
     refused(
         &with(&(base.replace("path: items", "path: {$ref: \"#/a\"}") + "a: {$ref: \"#/b\"}\nb: {$ref: \"#/a\"}\n")),

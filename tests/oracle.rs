@@ -25,10 +25,6 @@ const LATER: &[&str] = &[
     "decoder_xml",
     "dynamic_streams_from_config",
     "record_schema_normalization",
-    "request_body_new_form",
-    "request_body_new_graphql",
-    "request_body_new_json",
-    "request_body_new_text",
     "state_delegating_stream",
 ];
 

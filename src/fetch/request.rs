@@ -7,7 +7,7 @@
 use serde_json::{Map, Value as Json};
 
 use crate::fault::{Fault, Result};
-use crate::manifest::model::HttpRequester;
+use crate::manifest::model::{HttpRequester, RequestBody};
 use crate::manifest::node::{Place, Text};
 use crate::percent::{decode, quote_plus, requote};
 use crate::plan::{self, Options, Template, Types, Vars, text_of};
@@ -81,9 +81,7 @@ pub fn build(def: &HttpRequester, extra: &[String]) -> Result<RequestPlan> {
     if !["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str()) {
         return Err(def.at.fault(format!("`http_method: {method}` is not supported")));
     }
-    if def.request_body_data.is_some() && def.request_body_json.is_some() {
-        return Err(def.at.fault("only one of `request_body_data` and `request_body_json` can be given"));
-    }
+    let (data, json) = bodies(def)?;
     let flat = |text: &Option<Text>| fields(text.as_ref(), &names);
     let base = Template::compile(base, &names)?;
     Ok(RequestPlan {
@@ -93,14 +91,37 @@ pub fn build(def: &HttpRequester, extra: &[String]) -> Result<RequestPlan> {
         method,
         params: flat(&def.request_parameters)?,
         headers: flat(&def.request_headers)?,
-        data: flat(&def.request_body_data)?,
-        json: match def.request_body_json.as_ref().map(|t| (&t.value, &t.at)) {
+        data: fields(data, &names)?,
+        json: match json.map(|t| (&t.value, &t.at)) {
             None => Fields::None,
             Some((value @ Json::Object(_), at)) => Fields::Deep(deep(value, at, &names)?),
             Some((value, at)) => Fields::Text(Template::of(value, at, &names)?),
         },
         at: def.at.clone(),
     })
+}
+
+/// What goes as form or text, and what as JSON; at most one of them.
+fn bodies(def: &HttpRequester) -> Result<(Option<&Text>, Option<&Text>)> {
+    let (data, json) = match &def.request_body {
+        Some(RequestBody::RequestBodyPlainText(body)) => (Some(&body.value), None),
+        Some(RequestBody::RequestBodyUrlEncodedForm(body)) => (Some(&body.value), None),
+        Some(RequestBody::RequestBodyJsonObject(body)) => (None, Some(&body.value)),
+        Some(RequestBody::RequestBodyGraphQL(body)) => {
+            if body.value.value.get("query").and_then(Json::as_str).is_none() {
+                return Err(body.value.at.fault("a GraphQL body needs a `query`"));
+            }
+            (None, Some(&body.value))
+        }
+        None => (None, None),
+    };
+    let (data, json) = (data.or(def.request_body_data.as_ref()), json.or(def.request_body_json.as_ref()));
+    if data.is_some() && json.is_some() {
+        return Err(def
+            .at
+            .fault("only one of `request_body`, `request_body_data` and `request_body_json` can be given"));
+    }
+    Ok((data, json))
 }
 
 fn fields(text: Option<&Text>, names: &[&str]) -> Result<Fields> {

@@ -109,12 +109,51 @@ component! {
         request_body_data: Option<Text>,
         /// A JSON body.
         request_body_json: Option<Text>,
+        /// A body of a kind (newer manifests).
+        request_body: Option<RequestBody>,
         /// What is done about errors.
         error_handler: Option<ErrorHandler>,
         /// Keeps answers for streams that read the same pages (a hint: parents are read once a run here).
         use_cache: Option<bool>,
     }
-    later { request_body, query_properties, fetch_properties_from_endpoint }
+    later { query_properties, fetch_properties_from_endpoint }
+}
+
+choice! {
+    /// What a request carries.
+    RequestBody { RequestBodyPlainText, RequestBodyUrlEncodedForm, RequestBodyJsonObject, RequestBodyGraphQL } later {}
+}
+
+component! {
+    /// A text.
+    RequestBodyPlainText {
+        /// It.
+        value: Text,
+    }
+}
+
+component! {
+    /// A form.
+    RequestBodyUrlEncodedForm {
+        /// Its fields.
+        value: Text,
+    }
+}
+
+component! {
+    /// A JSON object.
+    RequestBodyJsonObject {
+        /// It.
+        value: Text,
+    }
+}
+
+component! {
+    /// A GraphQL query.
+    RequestBodyGraphQL {
+        /// An object with `query`, and more if need be.
+        value: Text,
+    }
 }
 
 component! {
