@@ -33,7 +33,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The exit code of a run that ends with this kind (`design.md` §9).
+    /// The exit code of a run that ends with this kind.
     pub fn exit_code(self) -> u8 {
         match self {
             Kind::Usage => 2,

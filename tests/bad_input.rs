@@ -454,19 +454,6 @@ fn a_redirect_on_the_same_host_is_followed() {
 fn a_check_ends_on_a_signal_though_the_vendor_hangs() {
     let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": []}, "pause_ms": 60_000}]));
     let tap = Tap::new("check").source(&plain()).config(&json!({"url": vendor.url}));
-    let mut child = tap.command().spawn().unwrap();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while vendor.asked().is_empty() {
-        assert!(std::time::Instant::now() < until, "it does not ask");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        assert!(std::time::Instant::now() < until, "it does not end");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    };
-    assert_eq!(status.code(), Some(143));
+    let ran = tap.run_and_stop(|| !vendor.asked().is_empty());
+    assert_eq!(ran.code, 143);
 }

@@ -223,6 +223,83 @@ fn a_refresh_token_that_could_not_be_kept_is_not_used() {
 }
 
 #[test]
+fn tokens_of_an_answer_that_cannot_be_used_are_kept_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut odd = token("access-one", "refresh-one");
+    odd["json"]["expires_in"] = json!("soon");
+    let vendor = Vendor::start(&json!({"routes": [
+        tokens(json!([odd, token("access-two", "refresh-two")])), bearer("access-two", json!([page("1", Json::Null)])),
+    ]}));
+    let (manifest, config) = (manifest(&single_use(), 0), config(&vendor, Some(dir.path())));
+    read(&manifest, &config).expect(40, &["lifetime", "expires_in_name"]);
+    read(&manifest, &config).expect(0, &[]);
+    let bodies = asked(&vendor, "/token");
+    assert!(bodies[1].contains("refresh_token=refresh-one"), "{bodies:?}");
+}
+
+#[test]
+fn a_request_for_a_single_use_token_is_not_cut_off() {
+    for verb in ["read", "check"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut slow = token("access-one", "refresh-one");
+        slow["pause_ms"] = json!(3500);
+        let vendor = Vendor::start(&json!({"routes": [
+            tokens(json!([slow])), bearer("access-one", json!([page("1", Json::Null)])),
+        ]}));
+        let (manifest, config) = (manifest(&single_use(), 0), config(&vendor, Some(dir.path())));
+        let tap = Tap::new(verb).source(&manifest).config(&config);
+        assert_eq!(tap.run_and_stop(|| !vendor.asked().is_empty()).code, 143);
+        read(&manifest, &config).expect(0, &[]);
+        assert_eq!(
+            asked(&vendor, "/token").len(),
+            1,
+            "{verb}: the second run has the tokens that the first one fetched"
+        );
+    }
+}
+
+#[test]
+fn clients_that_ask_alike_but_for_their_headers_have_their_own_tokens() {
+    let headed = |account: &str| oauth(&json!({"refresh_request_headers": {"Account": account}}));
+    let mut two: Json = serde_json::from_str(&manifest(&headed("one"), 0)).unwrap();
+    let other: Json = serde_json::from_str(&manifest(&headed("two"), 0)).unwrap();
+    let mut other = other["streams"][0].clone();
+    other["name"] = json!("others");
+    two["streams"].as_array_mut().unwrap().push(other);
+    let vendor = Vendor::start(&json!({"routes": [
+        tokens(json!([token("access-one", "r1")])), bearer("access-one", json!([page("1", Json::Null)])),
+    ]}));
+    read(&two.to_string(), &config(&vendor, None)).expect(0, &[]);
+    assert_eq!(asked(&vendor, "/token").len(), 2);
+}
+
+#[test]
+fn without_a_refresh_token_nothing_must_be_kept() {
+    let mut client = single_use();
+    client["grant_type"] = json!("client_credentials");
+    let vendor = Vendor::start(&json!({"routes": [
+        tokens(json!([{"status": 200, "json": {"access_token": "access-one", "expires_in": 3600}}])),
+        bearer("access-one", json!([page("1", Json::Null)])),
+    ]}));
+    let mut config = config(&vendor, None);
+    config["auth"] = json!({});
+    read(&manifest(&client, 0), &config).expect(0, &["/token: HTTP 200"]);
+}
+
+#[test]
+fn the_beginning_of_a_secret_is_hidden_too() {
+    // The vendor's text is cut after 200 characters, inside of the token.
+    let text = format!("{} access-token-of-many-characters", "x".repeat(180));
+    let vendor = Vendor::start(&json!({"routes": [
+        tokens(json!([token("access-token-of-many-characters", "r1")])),
+        {"path": "/items", "replies": [{"status": 403, "json": {"message": text}}]},
+    ]}));
+    let ran = read(&manifest(&oauth(&json!({})), 0), &config(&vendor, None));
+    ran.expect(20, &["xxx ****"]);
+    assert!(!ran.err.contains("access-token"), "{}", ran.err);
+}
+
+#[test]
 fn processes_of_an_account_use_a_refresh_token_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut slow = token("access-one", "refresh-one");

@@ -125,6 +125,30 @@ fn a_429_holds_every_thread() {
 }
 
 #[test]
+fn a_wait_of_hours_ends_the_stream() {
+    let vendor =
+        Vendor::of_items(json!([{"status": 429, "json": {}, "headers": {"X-Again": "90000", "X-Odd": "inf"}}]));
+    let by = |header: &str, retries: u32| {
+        let backoff = json!({"type": "WaitTimeFromHeader", "header": header});
+        let handler = json!({"type": "DefaultErrorHandler", "max_retries": retries, "backoff_strategies": [backoff]});
+        items(&json!({}), &json!({}), &json!({"requester": {"error_handler": handler}}))
+    };
+    read(&by("X-Again", 5), &vendor, &json!({})).expect(69, &["the vendor asks to wait 90000 s"]);
+    // What is no time is none.
+    read(&by("X-Odd", 1), &vendor, &json!({})).expect(69, &["after 2 tries"]);
+}
+
+#[test]
+fn limits_that_make_no_sense_are_refused() {
+    let vendor = Vendor::of_items(json!([page()]));
+    for per in ["PT0S", "P10000Y"] {
+        let limits = json!({"limits": [{"calls": 5, "per": "PT1S"}, {"calls": 5, "per": per}]});
+        read(&many(1, &Json::Null), &vendor, &limits).expect(10, &["dripfeed.pace.limits[1].per"]);
+    }
+    assert!(vendor.asked().is_empty());
+}
+
+#[test]
 fn a_budget_that_makes_no_sense_is_refused() {
     for (budget, words) in [
         (json!([{"type": "MovingWindowCallRatePolicy", "rates": [], "matchers": []}]), "`rates` is empty"),

@@ -138,10 +138,11 @@ impl Jwt {
         })
     }
 
-    pub(super) fn put(&self, vars: &Vars<'_>, options: &mut Options) -> Result<()> {
+    pub(super) fn put(&self, vars: &Vars<'_>, options: &mut Options) -> Result<String> {
         let token = self.token(vars)?;
         let prefix = self.prefix.as_ref().map(|p| p.text(vars)).transpose()?.filter(|p| !p.is_empty());
-        self.place.put(prefix.map_or(token.clone(), |p| format!("{p} {token}")), vars, options)
+        self.place.put(prefix.map_or_else(|| token.clone(), |p| format!("{p} {token}")), vars, options)?;
+        Ok(token)
     }
 
     /// A token that is valid from this moment on.

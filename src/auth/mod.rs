@@ -229,7 +229,7 @@ impl Auth {
                 authorization(format!("Basic {}", STANDARD.encode(pair)));
             }
             Auth::Key(token, place) => place.put(token.raw_text(vars)?, vars, &mut out.options)?,
-            Auth::Jwt(jwt) => jwt.put(vars, &mut out.options)?,
+            Auth::Jwt(jwt) => exchange.keeper().learned(&jwt.put(vars, &mut out.options)?),
             Auth::OAuth(oauth) => {
                 let token = oauth.token(vars, exchange)?;
                 authorization(format!("Bearer {token}"));

@@ -93,6 +93,8 @@ struct Tokens {
     refresh: Option<String>,
     /// Nothing: it has run out.
     expires: Option<OffsetDateTime>,
+    /// Must these be kept before they are used, and are not yet?
+    unsaved: bool,
 }
 
 impl OAuth {
@@ -181,7 +183,10 @@ impl OAuth {
         let names = names.map(|n| n.text(&vars).unwrap_or_default());
         let updater = self.updater.as_ref().map(|u| json!([u.access, u.refresh, u.expiry, u.answer_field]));
         let begun = json!([tokens.access, tokens.expires.map(OffsetDateTime::unix_timestamp)]);
-        let what = json!([endpoint, fields, names, begun, self.in_query, self.tells_time.is_some(), updater]);
+        let refusals = json!([self.refusals.statuses, self.refusals.key, self.refusals.values]);
+        let headers = self.headers(&vars).ok()?;
+        let tells_time = self.tells_time.as_ref().map(|format| format!("{format:?}"));
+        let what = json!([endpoint, fields, headers, names, begun, self.in_query, tells_time, refusals, updater]);
         Some(pyjson::canonical(&what))
     }
 
@@ -212,7 +217,7 @@ impl OAuth {
         };
         let serves = |tokens: &Tokens| {
             let lives = self.endpoint.is_none() || tokens.expires.is_some_and(|at| vars.ground.moment() <= at);
-            tokens.access.clone().filter(|a| lives && refused != Some(a.as_str()))
+            tokens.access.clone().filter(|a| lives && !tokens.unsaved && refused != Some(a.as_str()))
         };
         let result = match serves(&tokens) {
             Some(token) => Ok(token),
@@ -237,7 +242,7 @@ impl OAuth {
                 None => None,
             };
             let refresh = Some(at(&updater.refresh).unwrap_or_default());
-            return Ok(Tokens { access: at(&updater.access), refresh, expires });
+            return Ok(Tokens { access: at(&updater.access), refresh, expires, unsaved: false });
         }
         let given = |t: &Option<Template>| t.as_ref().map(|t| t.raw_text(vars)).transpose();
         let access = given(&self.first)?.filter(|t| !t.is_empty());
@@ -248,7 +253,8 @@ impl OAuth {
             ),
             None => None,
         };
-        Ok(Tokens { expires: expires.filter(|_| access.is_some()), access, refresh: given(&self.refresh_token)? })
+        let expires = expires.filter(|_| access.is_some());
+        Ok(Tokens { expires, access, refresh: given(&self.refresh_token)?, unsaved: false })
     }
 
     /// Fetches a token. Tokens that change with every use are fetched by one process at a time, and saved first.
@@ -260,11 +266,15 @@ impl OAuth {
         exchange: &dyn Exchange,
     ) -> Result<String> {
         let Some(updater) = &self.updater else {
-            *tokens = self.fetch(tokens, vars, exchange)?;
-            return tokens.access.clone().ok_or_else(|| self.no_token());
+            let (fetched, late) = self.fetch(tokens, vars, exchange)?;
+            *tokens = fetched;
+            return late.map_or_else(|| tokens.access.clone().ok_or_else(|| self.no_token()), Err);
         };
-        let file = updater.file(&self.begin(vars)?);
-        if file.is_none() && !updater.announced {
+        let from = self.begin(vars)?;
+        let file = self.file(updater, &from, vars)?;
+        // Where there is no refresh token, none can be used up.
+        let single_use = from.refresh.is_some_and(|token| !token.is_empty());
+        if file.is_none() && single_use && !updater.announced {
             return Err(Fault::config(
                 "the refresh token changes with every use, and there is nowhere to keep the next one",
             )
@@ -272,32 +282,51 @@ impl OAuth {
             .hint("name a folder in dripfeed.state_dir, or in the environment variable DRIPFEED_STATE_DIR"));
         }
         let locked = file.as_ref().map(|f| f.lock(exchange.stop())).transpose()?;
-        if let Some(kept) = locked.as_ref().map(Locked::read).transpose()?.flatten() {
-            let text = |key: &str| kept[key].as_str().map(str::to_owned);
-            let kept = Tokens {
-                access: text("access_token"),
-                refresh: text("refresh_token"),
-                expires: text("token_expiry_date").and_then(|t| time_of(&t)),
-            };
-            for secret in kept.access.iter().chain(&kept.refresh) {
+        // What could not be kept is newer than what was.
+        if !tokens.unsaved
+            && let Some(kept) = locked.as_ref().map(Locked::read).transpose()?.flatten()
+        {
+            *tokens = Tokens::kept(&kept);
+            for secret in tokens.access.iter().chain(&tokens.refresh) {
                 exchange.keeper().learned(secret);
             }
-            *tokens = kept;
             if let Some(token) = serves(tokens) {
                 return Ok(token);
             }
         }
-        *tokens = self.fetch(tokens, vars, exchange)?;
+        let draft = locked.as_ref().map(Locked::draft).transpose()?;
+        let mut late = None;
+        // From the request on, the old refresh token may be worth nothing.
+        let critical = exchange.stop().critical();
+        if !tokens.unsaved {
+            (*tokens, late) = self.fetch(tokens, vars, exchange)?;
+            tokens.unsaved = true;
+        }
         let access = tokens.access.clone().ok_or_else(|| self.no_token())?;
         let refresh = tokens.refresh.clone().unwrap_or_default();
         let expiry = tokens.expires.map(|t| isoformat(t, 'T')).unwrap_or_default();
-        if let Some(locked) = &locked {
-            let kept = json!({"v": 1, "access_token": access, "refresh_token": refresh, "token_expiry_date": expiry});
-            locked.replace(&kept)?;
+        if let Some(draft) = draft {
+            draft
+                .put(&json!({"v": 1, "access_token": access, "refresh_token": refresh, "token_expiry_date": expiry}))?;
         }
         let changes = [(&*updater.access, access.clone()), (&*updater.refresh, refresh), (&*updater.expiry, expiry)];
         exchange.keeper().rotated(&changes)?;
-        Ok(access)
+        tokens.unsaved = false;
+        drop(critical);
+        late.map_or(Ok(access), Err)
+    }
+
+    /// Where tokens are kept that descend from the config's refresh token: another login gets another file.
+    fn file(&self, updater: &Updater, from: &Tokens, vars: &Vars<'_>) -> Result<Option<Kept>> {
+        let (Some(store), Some(refresh)) = (&updater.store, from.refresh.as_ref().filter(|t| !t.is_empty())) else {
+            return Ok(None);
+        };
+        let endpoint = self.endpoint.as_ref().map(|e| e.text(vars)).transpose()?;
+        let client = self.fields(from, vars)?.get(&self.names.client_id.text(vars)?).cloned();
+        let paths = [&updater.access, &updater.refresh, &updater.expiry];
+        let hash = Sha256::digest(pyjson::canonical(&json!([endpoint, client, paths, refresh])));
+        let name: String = hash.iter().take(16).map(|b| format!("{b:02x}")).collect();
+        Ok(Some(store.file("tokens", &name)))
     }
 
     fn no_token(&self) -> Fault {
@@ -369,7 +398,8 @@ impl OAuth {
         Ok(headers)
     }
 
-    fn fetch(&self, tokens: &Tokens, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<Tokens> {
+    /// Fetches a token. The second part is what is wrong with an answer whose tokens must be kept all the same.
+    fn fetch(&self, tokens: &Tokens, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<(Tokens, Option<Fault>)> {
         let endpoint = self.endpoint.as_ref().ok_or_else(|| self.no_token())?;
         let mut url = endpoint.text(vars)?;
         if url.is_empty() {
@@ -404,10 +434,12 @@ impl OAuth {
             exchange.keeper().learned(secret);
         }
         let expires = match find(&answer, &self.names.expires_in.text(vars)?, 0) {
-            Some(value) => self.expiry(&text_of(value), now)?,
-            None => tokens.expires.filter(|at| now <= *at).unwrap_or(now + Duration::hours(1)),
+            Some(value) => self.expiry(&text_of(value), now),
+            None => Ok(tokens.expires.filter(|at| now <= *at).unwrap_or(now + Duration::hours(1))),
         };
-        Ok(Tokens { access: Some(access), refresh: refresh.or_else(|| tokens.refresh.clone()), expires: Some(expires) })
+        let refresh = refresh.or_else(|| tokens.refresh.clone());
+        let (expires, late) = expires.map_or_else(|late| (None, Some(late)), |at| (Some(at), None));
+        Ok((Tokens { access: Some(access), refresh, expires, unsaved: false }, late))
     }
 
     /// When a token runs out, from what the answer says.
@@ -418,7 +450,7 @@ impl OAuth {
         } else {
             #[allow(clippy::cast_possible_truncation)]
             let seconds = text.trim().parse::<f64>().ok().filter(|s| s.is_finite()).map(|s| s as i64);
-            seconds.and_then(|s| now.checked_add(Duration::seconds(s)))
+            seconds.map(|s| now.saturating_add(Duration::seconds(s)))
         };
         at.ok_or_else(|| {
             Fault::data("the token's lifetime in the answer of the token endpoint cannot be read")
@@ -520,12 +552,18 @@ impl Updater {
             announced: builder.announced,
         }
     }
+}
 
-    /// Where tokens are kept that descend from the config's refresh token: another login gets another file.
-    fn file(&self, of_config: &Tokens) -> Option<Kept> {
-        let hash = Sha256::digest(of_config.refresh.as_deref().unwrap_or_default());
-        let name: String = hash.iter().take(16).map(|b| format!("{b:02x}")).collect();
-        self.store.as_ref().map(|store| store.file("tokens", &name))
+impl Tokens {
+    /// The tokens of a file in the state directory.
+    fn kept(file: &Json) -> Tokens {
+        let text = |key: &str| file[key].as_str().filter(|t| !t.is_empty()).map(str::to_owned);
+        Tokens {
+            access: text("access_token"),
+            refresh: text("refresh_token"),
+            expires: text("token_expiry_date").and_then(|t| time_of(&t)),
+            unsaved: false,
+        }
     }
 }
 

@@ -375,6 +375,7 @@ fn check(work: &Work) -> Result<()> {
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
                 return Err(Fault::bug("the check ended without a result"));
             }
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) if work.stop.waits_for_critical() => {}
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => work.stop.check()?,
         }
     };

@@ -142,7 +142,7 @@ impl Log {
 
     /// This text must not be shown either.
     pub fn hide_too(&self, secret: &str) {
-        lock(&self.secrets).add(secret);
+        lock(&self.secrets).learn(secret);
     }
 
     /// A fault without secrets in its texts.

@@ -133,7 +133,7 @@ pub struct Options {
     /// The config of a tenant: a JSON file, or ENV for TAP_<SOURCE>_… variables; may be repeated, later ones win
     #[arg(long, short = 'c', value_name = "FILE", global = true, help_heading = "Input")]
     pub config: Vec<String>,
-    /// Which streams and fields to read: a Singer catalog
+    /// Which streams and fields to read: a Singer catalog, or Airbyte's configured catalog
     #[arg(long, value_name = "FILE", global = true, help_heading = "Input")]
     pub catalog: Option<PathBuf>,
     /// The older name of --catalog
@@ -146,7 +146,7 @@ pub struct Options {
         help_heading = "Input"
     )]
     pub properties: Option<PathBuf>,
-    /// Where an earlier run ended: the value of its last STATE
+    /// Where an earlier run ended: the value of its last STATE, or the list of Airbyte's
     #[arg(long, value_name = "FILE", global = true, help_heading = "Input")]
     pub state: Option<PathBuf>,
     /// Only these streams, with commas between

@@ -157,6 +157,11 @@ pub(super) fn read(work: &Work) -> Result<u8> {
             let _ = worker.join();
         }
     }
+    let code = watch.summary(&accounts, stop);
     written?;
-    Ok(watch.summary(&accounts, stop))
+    if stop.asked() == Some(Kind::Bug) {
+        return Err(Fault::bug("a thread broke off; what was finished is saved")
+            .hint("please report it, with what stderr says"));
+    }
+    Ok(code)
 }

@@ -30,6 +30,8 @@ const TICK: Duration = Duration::from_millis(200);
 const RATE_TICKS: usize = 25;
 /// Waits shorter than this are not worth showing.
 const SHORT: Duration = Duration::from_secs(1);
+/// Waits for the account's pace that are longer than this are worth a line.
+const LONG: Duration = Duration::from_secs(60);
 
 /// Watches one run.
 pub(super) struct Watch {
@@ -163,6 +165,10 @@ impl Watch {
             Event::Paced(wait) => {
                 add(&self.counts.paced, wait.as_millis());
                 self.waits(*wait, "pace");
+                if *wait >= LONG {
+                    let seconds = wait.as_secs();
+                    self.log.line(Level::Info, &format!("{}: waits {seconds} s for the account's pace", whose(ask)));
+                }
             }
             Event::Answered { status, took, bytes } => {
                 add(&self.counts.calls, 1u64);
@@ -178,23 +184,22 @@ impl Watch {
             }
             Event::Retrying { reason, tries, wait, limited } => {
                 add(&self.counts.retried, 1u64);
-                let wait = Duration::from_secs_f64(wait.min(1e6));
                 add(&self.counts.backed_off, wait.as_millis());
                 let seconds = wait.as_secs_f64();
                 let said = format!("{}: {reason} ({request}, try {tries})", whose(ask));
                 if *limited {
                     add(&self.counts.limited, 1u64);
-                    self.waits(wait, "rate limit");
+                    self.waits(*wait, "rate limit");
                     let fields =
                         json!({"stream": ask.stream, "partition": shown(ask.partition), "wait_seconds": seconds});
                     let said = format!("{said}; the vendor limits its rate: again in {seconds:.2} s");
                     self.log.event(Level::Warning, &said, "rate_limited", &fields);
                     if let Some((out, _)) = &self.announces {
                         // A broken stdout is the writer's to notice.
-                        drop(airbyte::say(out, &airbyte::rate_limited(ask.stream, OffsetDateTime::now_utc() + wait)));
+                        drop(airbyte::say(out, &airbyte::rate_limited(ask.stream, OffsetDateTime::now_utc() + *wait)));
                     }
                 } else {
-                    self.waits(wait, "retry");
+                    self.waits(*wait, "retry");
                     self.log.line(Level::Warning, &format!("{said}; it may pass: again in {seconds:.2} s"));
                 }
             }

@@ -3,6 +3,8 @@
 //! Comes in: a config as written, with `env:NAME` and `file:PATH` references. Goes out: the config with
 //! their values, and the list of texts that no log line may show. Called by `config::load`.
 
+use std::collections::VecDeque;
+
 use serde_json::Value as Json;
 
 use crate::fault::{Fault, Result};
@@ -10,13 +12,24 @@ use crate::percent;
 
 /// Texts that must never be shown.
 #[derive(Clone, Default)]
-pub struct Secrets(Vec<String>);
+pub struct Secrets {
+    /// The longest first, so that a secret inside another leaves no rest.
+    texts: Vec<String>,
+    /// Those that came during the run, the oldest first.
+    learned: VecDeque<String>,
+}
 
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Secrets({})", self.0.len())
+        write!(f, "Secrets({})", self.texts.len())
     }
 }
+
+/// So many tokens that came during the run are known: older ones are no longer in use.
+const LEARNED: usize = 32;
+
+/// The beginning of a secret is hidden from so many characters on, where a text was cut short inside of it.
+const BEGINNING: usize = 12;
 
 /// Shorter texts are not hidden: hiding `x` would hide half of every line and tell the secret.
 const SHORTEST: usize = 5;
@@ -24,17 +37,30 @@ const SHORTEST: usize = 5;
 impl Secrets {
     /// Adds a text.
     pub fn add(&mut self, secret: &str) {
-        if secret.len() >= SHORTEST && !self.0.iter().any(|s| s == secret) {
-            self.0.push(secret.into());
-            // Longest first, so that a secret inside another leaves no rest.
-            self.0.sort_by_key(|s| std::cmp::Reverse(s.len()));
+        if secret.len() >= SHORTEST && !self.texts.iter().any(|s| s == secret) {
+            self.texts.push(secret.into());
+            self.texts.sort_by_key(|s| std::cmp::Reverse(s.len()));
+        }
+    }
+
+    /// Adds a token that came during the run.
+    pub fn learn(&mut self, token: &str) {
+        if self.texts.iter().any(|s| s == token) {
+            return;
+        }
+        self.add(token);
+        self.learned.push_back(token.into());
+        if self.learned.len() > LEARNED
+            && let Some(oldest) = self.learned.pop_front()
+        {
+            self.texts.retain(|s| *s != oldest);
         }
     }
 
     /// `text` with every secret replaced, also where it is percent-encoded.
     pub fn hide(&self, text: &str) -> String {
         let mut out = text.to_owned();
-        for secret in &self.0 {
+        for secret in &self.texts {
             let quoted = percent::quote_plus(secret);
             let json = serde_json::Value::String(secret.clone()).to_string();
             let spaced = quoted.replace('+', "%20");
@@ -43,6 +69,7 @@ impl Secrets {
                     out = out.replace(&form, "****");
                 }
             }
+            hide_beginning(&mut out, secret);
         }
         out
     }
@@ -63,6 +90,18 @@ impl Secrets {
                 self.add_marked(config, inner);
             }
         }
+    }
+}
+
+/// Replaces what a text that was cut short still shows of a secret.
+fn hide_beginning(text: &mut String, secret: &str) {
+    let Some((length, _)) = secret.char_indices().nth(BEGINNING) else { return };
+    let mut from = 0;
+    while let Some(found) = text[from..].find(&secret[..length]).map(|at| from + at) {
+        let same = text[found..].chars().zip(secret.chars()).take_while(|(a, b)| a == b);
+        let end = found + same.map(|(c, _)| c.len_utf8()).sum::<usize>();
+        text.replace_range(found..end, "****");
+        from = found + 4;
     }
 }
 

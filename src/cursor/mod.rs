@@ -220,9 +220,16 @@ impl CursorPlan {
     }
 
     /// How far the bookmark may go for a slice whose reading began at `began` and whose newest record is `newest`: with
-    /// `settle`, what changed while it was read, or shows late, is left for the next run.
-    pub fn settled(&self, newest: Option<OffsetDateTime>, began: Option<OffsetDateTime>) -> Option<OffsetDateTime> {
+    /// `settle`, what changed while it was read, or shows late, is left for the next run, and so is all of a slice that was
+    /// cut short. (Without it such a slice counts as read, as in the reference: some vendors end their pages with an error.)
+    pub fn settled(
+        &self,
+        newest: Option<OffsetDateTime>,
+        began: Option<OffsetDateTime>,
+        cut_short: bool,
+    ) -> Option<OffsetDateTime> {
         match (self.safety.settle, began, newest) {
+            (Some(_), ..) if cut_short => None,
             (Some(settle), Some(began), Some(newest)) => Some(newest.min(settle.0.before(began).unwrap_or(newest))),
             _ => newest,
         }
@@ -246,6 +253,13 @@ impl CursorPlan {
     pub fn shown(&self, state: &Json) -> Option<Json> {
         let find = |object: &Json| object.get(&self.field).filter(|v| !v.is_null()).cloned();
         find(state).or_else(|| find(&state["state"]))
+    }
+
+    /// From where is read again what was read up to `time`: the manifest's `lookback_window` and the config's overlap before.
+    fn looked_back(&self, time: OffsetDateTime) -> OffsetDateTime {
+        let overlap = self.safety.overlap.map_or_else(Period::default, |o| o.0);
+        let from = self.lookback.before(time).and_then(|t| overlap.before(t));
+        from.unwrap_or(self.start).max(self.start)
     }
 
     fn merge_gap(&self) -> Period {
@@ -277,10 +291,7 @@ impl Cursor {
         for pair in list.windows(2) {
             split(plan, after(pair[0].end), before(pair[1].start), &mut out);
         }
-        let overlap = plan.safety.overlap.map_or_else(Period::default, |o| o.0);
-        let lower = plan.lookback.before(last.end).and_then(|t| overlap.before(t));
-        let lower = lower.unwrap_or(plan.start).max(plan.start);
-        split(plan, lower, plan.end, &mut out);
+        split(plan, plan.looked_back(last.end), plan.end, &mut out);
         // Bounds are what is sent: no finer than the format.
         for window in &mut out {
             window.start = plan.format.parse(&plan.write(window.start)).unwrap_or(window.start);
@@ -292,7 +303,7 @@ impl Cursor {
 
     /// Does a client-side filter keep a record with this cursor value?
     pub fn keeps(&self, plan: &CursorPlan, value: OffsetDateTime) -> bool {
-        let from = self.previous.map_or(plan.start, |p| plan.lookback.before(p).unwrap_or(plan.start).max(plan.start));
+        let from = self.previous.map_or(plan.start, |p| plan.looked_back(p));
         from <= value && value <= plan.end
     }
 

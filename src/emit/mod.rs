@@ -114,7 +114,8 @@ fn each(
 ) -> Result<()> {
     let mut stopped: Option<Instant> = None;
     loop {
-        if stop.asked().is_some() && stopped.get_or_insert_with(Instant::now).elapsed() > GRACE {
+        let over = stop.asked().is_some() && stopped.get_or_insert_with(Instant::now).elapsed() > GRACE;
+        if over && !stop.waits_for_critical() {
             return Ok(());
         }
         let wait = if stopped.is_some() { Duration::from_millis(50) } else { IDLE };
@@ -133,6 +134,8 @@ pub struct Sink<W: Write> {
     buffer: Vec<u8>,
     /// Most bytes of one write.
     piece: usize,
+    /// Why nothing more can be written.
+    broken: Option<Fault>,
 }
 
 /// What the kernel writes to a pipe as a whole or not at all (Linux's `PIPE_BUF`): so many bytes of whole lines are
@@ -146,7 +149,7 @@ impl<W: Write> Sink<W> {
     /// A sink over `out`; `pipe` tells whether it is one.
     pub fn new(out: W, pipe: bool) -> Self {
         let piece = if pipe { ATOMIC } else { usize::MAX };
-        Sink { out, buffer: Vec::with_capacity(BUFFER + (64 << 10)), piece }
+        Sink { out, buffer: Vec::with_capacity(BUFFER + (64 << 10)), piece, broken: None }
     }
 
     /// Takes whole lines.
@@ -155,7 +158,7 @@ impl<W: Write> Sink<W> {
             self.drain()?;
         }
         if lines.len() > BUFFER {
-            return write_all(&mut self.out, lines, self.piece);
+            return self.write(lines);
         }
         self.buffer.extend_from_slice(lines);
         Ok(())
@@ -169,11 +172,21 @@ impl<W: Write> Sink<W> {
     }
 
     fn drain(&mut self) -> Result<()> {
-        if !self.buffer.is_empty() {
-            write_all(&mut self.out, &self.buffer, self.piece)?;
-            self.buffer.clear();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let written = self.write(&buffer);
+        buffer.clear();
+        self.buffer = buffer;
+        written
+    }
+
+    /// Writes lines. After a failure nothing more is written: nobody knows what of it went out.
+    fn write(&mut self, lines: &[u8]) -> Result<()> {
+        if let Some(fault) = &self.broken {
+            return Err(fault.clone());
         }
-        Ok(())
+        let written = write_all(&mut self.out, lines, self.piece);
+        self.broken = written.as_ref().err().cloned();
+        written
     }
 
     /// Writes out everything taken so far.

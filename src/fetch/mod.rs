@@ -10,7 +10,7 @@ pub mod retry;
 
 use std::io::Read as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
@@ -29,6 +29,9 @@ use retry::{Action, ErrorPlan, Verdict};
 const MAX_REDIRECTS: usize = 10;
 /// The reference gives up on a request after so long, in seconds.
 const MAX_SECONDS: f64 = 600.0;
+
+/// A wait that the manifest's own strategy names is slept through up to so long, in seconds.
+const MAX_PLANNED_SECONDS: f64 = 3600.0;
 
 /// Waits for a token endpoint that is busy end after so long, in seconds.
 const TOKEN_SECONDS: f64 = 300.0;
@@ -168,8 +171,8 @@ pub enum Event<'a> {
         reason: &'a str,
         /// Tries so far.
         tries: u32,
-        /// Seconds until then.
-        wait: f64,
+        /// Time until then.
+        wait: Duration,
         /// Did the vendor say that it is too much?
         limited: bool,
     },
@@ -210,7 +213,6 @@ pub struct Fetcher {
     stop: Arc<Stop>,
     listener: Listener,
     cache: cache::Cache,
-    calls: AtomicU64,
     reached: AtomicBool,
 }
 
@@ -235,14 +237,8 @@ impl Fetcher {
             stop,
             listener,
             cache: cache::Cache::default(),
-            calls: AtomicU64::new(0),
             reached: AtomicBool::new(false),
         }
-    }
-
-    /// Requests sent so far.
-    pub fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
     }
 
     /// Sends a request until its handler is content.
@@ -331,27 +327,30 @@ impl Fetcher {
                     fault
                 });
             }
-            let wait = self.wait(plan, reply.as_ref(), tries)?;
-            waited += wait;
+            let seconds = self.wait(plan, reply.as_ref(), tries)?;
+            waited += seconds;
+            let wait = Duration::from_secs_f64(seconds);
             let limited = action == Action::RateLimited;
             (self.listener)(ask, &Event::Retrying { reason: &message, tries, wait, limited });
             if limited {
-                self.pace.hold(Duration::from_secs_f64(wait.min(MAX_SECONDS)));
+                self.pace.hold(wait);
             }
-            self.stop.sleep(Duration::from_secs_f64(wait.min(86_400.0)))?;
+            self.stop.sleep(wait)?;
         }
     }
 
-    /// Seconds before the next try. What manifest or server name is a floor with a tenth of jitter on top;
-    /// else exponential from one second with full jitter.
+    /// Seconds before the next try. What manifest or server name is a floor with a tenth of jitter on top, and ends the
+    /// stream where it is too long; else exponential from one second with full jitter.
     fn wait(&self, plan: &ErrorPlan, reply: Option<&Reply>, tries: u32) -> Result<f64> {
-        if let Some(seconds) = plan.wait(reply, tries, &self.ground)? {
-            return Ok(seconds * (1.0 + 0.1 * random()));
-        }
-        let named = reply.filter(|r| r.status == 429 || r.status == 503).and_then(|r| r.header("retry-after"));
-        let named = named.and_then(|t| t.trim().parse::<f64>().ok().or_else(|| retry::until_date(t, self.ground.now)));
-        if let Some(seconds) = named.filter(|s| s.is_finite() && *s >= 0.0) {
-            if seconds > MAX_SECONDS {
+        let by_server = || {
+            let text = reply.filter(|r| r.status == 429 || r.status == 503)?.header("retry-after")?;
+            let seconds = text.trim().parse().ok().or_else(|| retry::until_date(text, self.ground.now))?;
+            Some((seconds, MAX_SECONDS))
+        };
+        let by_manifest = plan.wait(reply, tries, &self.ground)?.map(|seconds| (seconds, MAX_PLANNED_SECONDS));
+        let named = by_manifest.or_else(by_server).filter(|(s, _)| s.is_finite() && *s >= 0.0);
+        if let Some((seconds, most)) = named {
+            if seconds > most {
                 return Err(Fault::new(
                     Kind::Unavailable,
                     format!("the vendor asks to wait {seconds:.0} s before the next request"),
@@ -366,12 +365,13 @@ impl Fetcher {
 
     /// Sends a request for a token. While the server is busy it is tried again, for five minutes at most; the account's
     /// pace is for the API's own calls.
-    pub fn token(&self, request: &Prepared) -> Result<Reply> {
+    pub fn token(&self, ask: &Ask<'_>) -> Result<Reply> {
+        let request = ask.request;
         let (mut tries, mut waited) = (0, 0.0);
         loop {
             self.stop.check()?;
             tries += 1;
-            let busy = match self.exchange(request) {
+            let (reason, reply) = match self.exchange(ask) {
                 Ok(reply) if reply.status == 429 || reply.status >= 500 => {
                     (format!("the token endpoint answered HTTP {}", reply.status), Some(reply))
                 }
@@ -379,12 +379,14 @@ impl Fetcher {
                 Err(Trouble::Final(fault)) => return Err(fault),
                 Err(Trouble::Passing(_, message)) => (format!("the token endpoint cannot be reached: {message}"), None),
             };
-            let wait = self.wait(&ErrorPlan::default(), busy.1.as_ref(), tries)?;
-            if waited + wait > TOKEN_SECONDS {
-                return Err(Fault::new(Kind::Unavailable, format!("{} ({}, {tries} tries)", busy.0, shown(request))));
+            let seconds = self.wait(ask.errors, reply.as_ref(), tries)?;
+            if waited + seconds > TOKEN_SECONDS {
+                return Err(Fault::new(Kind::Unavailable, format!("{reason} ({}, {tries} tries)", shown(request))));
             }
-            waited += wait;
-            self.stop.sleep(Duration::from_secs_f64(wait))?;
+            waited += seconds;
+            let wait = Duration::from_secs_f64(seconds);
+            (self.listener)(ask, &Event::Retrying { reason: &reason, tries, wait, limited: false });
+            self.stop.sleep(wait)?;
         }
     }
 
@@ -407,7 +409,7 @@ impl Fetcher {
     fn once(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
         let mut next = ask.request.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let reply = self.paced(&next, ask)?;
+            let reply = self.paced(&Ask { request: &next, ..*ask })?;
             let location = reply.header("location").filter(|_| matches!(reply.status, 301 | 302 | 303 | 307 | 308));
             let Some(location) = location else { return Ok(reply) };
             next.url = redirected(&next.url, location);
@@ -442,20 +444,18 @@ impl Fetcher {
     }
 
     /// One request and its answer, when the account's pace has room for it.
-    fn paced(&self, request: &Prepared, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
-        let call = Call { method: &request.method, url: &request.url, headers: &request.headers };
+    fn paced(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
+        let Prepared { method, url, headers, .. } = ask.request;
+        let call = Call { method, url, headers };
         let waits = |wait| (self.listener)(ask, &Event::Paced(wait));
         let _permit = self.pace.acquire(&call, &self.stop, waits).map_err(Trouble::Final)?;
-        let reply = self.exchange(request)?;
-        let Reply { status, took, .. } = reply;
-        (self.listener)(ask, &Event::Answered { status, took, bytes: reply.body.len() });
-        Ok(reply)
+        self.exchange(ask)
     }
 
     /// One request and its answer.
-    fn exchange(&self, request: &Prepared) -> std::result::Result<Reply, Trouble> {
+    fn exchange(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
+        let request = ask.request;
         let started = std::time::Instant::now();
-        self.calls.fetch_add(1, Ordering::Relaxed);
         let mut builder = Request::builder().method(request.method.as_str()).uri(&request.url);
         for (name, value) in &request.headers {
             if !value.bytes().all(|b| (b' '..=b'~').contains(&b) || b == b'\t') {
@@ -513,8 +513,9 @@ impl Fetcher {
         if body.starts_with(b"\xef\xbb\xbf") {
             body.drain(..3);
         }
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Ok(Reply { status, headers, body, took: started.elapsed() })
+        let (status, headers, took) = (response.status().as_u16(), response.headers().clone(), started.elapsed());
+        (self.listener)(ask, &Event::Answered { status, took, bytes: body.len() });
+        Ok(Reply { status, headers, body, took })
     }
 }
 

@@ -4,6 +4,8 @@
 //! Called by `cli`. The first policy that matches a call governs it, and a matcher compares as airbyte-cdk's
 //! `HttpRequestRegexMatcher` does.
 
+use std::time::Duration;
+
 use regex::Regex;
 use serde_json::{Map, Value as Json};
 
@@ -11,7 +13,7 @@ use super::limit::Limit;
 use super::{Call, Pace};
 use crate::config;
 use crate::config::LimitKind;
-use crate::fault::Result;
+use crate::fault::{Fault, Result};
 use crate::manifest::model::{ApiBudget, CallRatePolicy, HttpRequestRegexMatcher};
 use crate::manifest::node::{Place, Text};
 use crate::percent;
@@ -44,13 +46,16 @@ pub fn build(def: Option<&ApiBudget>, ours: &config::Pace, ground: &Ground) -> R
     let mut in_flight = u64::MAX;
     if !ours.limits.is_empty() {
         let mut limits = Vec::new();
-        for limit in &ours.limits {
+        for (number, limit) in ours.limits.iter().enumerate() {
+            let time = |per: &Period| {
+                time_of(per).map_err(|e| Fault::config(format!("config `dripfeed.pace.limits[{number}].per`: {e}")))
+            };
             match limit {
                 config::Limit::Calls { calls, per, kind: LimitKind::Window, .. } => {
-                    limits.push(Limit::window(*calls, per.0.length(), headroom));
+                    limits.push(Limit::window(*calls, time(&per.0)?, headroom));
                 }
                 config::Limit::Calls { calls, per, kind: LimitKind::Bucket, burst } => {
-                    limits.push(Limit::bucket(*calls, per.0.length(), burst.unwrap_or(*calls), headroom));
+                    limits.push(Limit::bucket(*calls, time(&per.0)?, burst.unwrap_or(*calls), headroom));
                 }
                 config::Limit::InFlight { in_flight: most } => in_flight = in_flight.min(*most),
                 // What a call costs in points is not known yet.
@@ -68,10 +73,7 @@ fn policy(def: &CallRatePolicy, headroom: f64, ground: &Ground) -> Result<Policy
     let limit = |calls: &Text, per: &Text| -> Result<Limit> {
         let count = whole(calls, ground)?;
         let text = Template::compile(per, &[])?.text(&Vars::new(ground))?;
-        let time = Period::parse(&text).map_err(|e| per.at.fault(e))?.length();
-        if time.is_zero() {
-            return Err(per.at.fault("the time must be longer than nothing"));
-        }
+        let time = Period::parse(&text).and_then(|period| time_of(&period)).map_err(|e| per.at.fault(e))?;
         Ok(Limit::window(count, time, headroom))
     };
     let (matchers, limits) = match def {
@@ -85,6 +87,15 @@ fn policy(def: &CallRatePolicy, headroom: f64, ground: &Ground) -> Result<Policy
         }
     };
     Ok(Policy { matchers: matchers.iter().map(|m| Matcher::build(m, ground)).collect::<Result<_>>()?, limits })
+}
+
+/// The time that a limit counts in: more than nothing, at most a year.
+fn time_of(period: &Period) -> std::result::Result<Duration, String> {
+    let time = period.length();
+    if time.is_zero() || time > Duration::from_secs(366 * 86_400) {
+        return Err("the time must be longer than nothing, and no longer than a year".into());
+    }
+    Ok(time)
 }
 
 /// A whole number from 1.

@@ -41,12 +41,12 @@ impl Limit {
     /// The earliest time, not before `from`, at which a call of that cost fits. One that costs more than the burst
     /// waits for an empty limit.
     pub fn earliest(&self, cost: u32, from: Duration) -> Duration {
-        let room = self.spacing * self.burst.saturating_sub(cost);
+        let room = self.spacing.saturating_mul(self.burst.saturating_sub(cost));
         from.max(self.free_at.saturating_sub(room))
     }
 
     /// Takes a call of that cost at `at`.
     pub fn take(&mut self, cost: u32, at: Duration) {
-        self.free_at = self.free_at.max(at) + self.spacing * cost;
+        self.free_at = self.free_at.max(at).saturating_add(self.spacing.saturating_mul(cost));
     }
 }

@@ -1,8 +1,8 @@
 //! Pace: when the next call may go out.
 //!
 //! Comes in: the manifest's `api_budget` or the config's `dripfeed.pace`; then each call before it is sent, and what
-//! the vendor says about its rate. Goes out: a [`Permit`], once all limits have room. Called by `fetch`. Callers are
-//! served in the order in which they ask. The limits live in this process.
+//! the vendor says about its rate. Goes out: a [`Permit`], once all limits have room. Called by `fetch`. A
+//! limit serves callers in the order in which they ask. The limits live in this process.
 
 mod budget;
 pub mod limit;
@@ -63,7 +63,7 @@ impl Pace {
     }
 
     /// Waits until every limit has room for the call; `waits` hears how long, if at all.
-    pub fn acquire(&self, call: &Call<'_>, stop: &Stop, waits: impl FnOnce(Duration)) -> Result<Permit<'_>> {
+    pub fn acquire(&self, call: &Call<'_>, stop: &Stop, waits: impl Fn(Duration)) -> Result<Permit<'_>> {
         let mut state = self.lock();
         while state.in_flight >= self.most_in_flight {
             stop.check()?;
@@ -71,28 +71,26 @@ impl Pace {
             state = self.returned.wait_timeout(state, short).unwrap_or_else(PoisonError::into_inner).0;
         }
         state.in_flight += 1;
-        let permit = Permit(self);
-        let now = self.began.elapsed();
-        let at = state.reserve(call, now);
         drop(state);
-        let wait = at.saturating_sub(now);
-        if !wait.is_zero() {
-            waits(wait);
-            stop.sleep(wait)?;
-        }
-        // A hold may have come while this one slept.
+        // Given back also when what follows breaks; never made while the lock is held, which giving back takes.
+        let permit = Permit(self);
         loop {
-            let hold = self.lock().hold.saturating_sub(self.began.elapsed());
-            if hold.is_zero() {
+            let now = self.began.elapsed();
+            let wait = self.lock().reserve(call, now).saturating_sub(now);
+            if !wait.is_zero() {
+                waits(wait);
+                stop.sleep(wait)?;
+            }
+            // A hold that came meanwhile makes the place in the row worthless: all who slept would go at its end at once.
+            if self.lock().hold <= self.began.elapsed() {
                 return Ok(permit);
             }
-            stop.sleep(hold)?;
         }
     }
 
     /// The vendor said that it is too much: nothing goes out for so long.
     pub fn hold(&self, time: Duration) {
-        let until = self.began.elapsed() + time;
+        let until = self.began.elapsed().saturating_add(time);
         let mut state = self.lock();
         state.hold = state.hold.max(until);
     }

@@ -10,6 +10,7 @@ use super::reader::Shared;
 use crate::auth::{Exchange, Keeper, TokenRequest};
 use crate::fault::{Fault, Kind, Result};
 use crate::fetch::request::{Body, Prepared, origin_of};
+use crate::fetch::retry::ErrorPlan;
 use crate::fetch::{Ask, Keep, Outcome};
 use crate::plan::{Options, Vars};
 use crate::scan;
@@ -32,7 +33,15 @@ impl Exchange for Access<'_> {
             headers: request.headers,
             body: request.body.map(|(content_type, bytes)| Body { bytes, content_type: Some(content_type) }),
         };
-        let reply = self.shared.fetcher.token(&prepared)?;
+        let ask = Ask {
+            request: &prepared,
+            errors: &ErrorPlan::default(),
+            keep: Keep::No,
+            stream: &self.stream.name,
+            partition: &Map::new(),
+            renews: false,
+        };
+        let reply = self.shared.fetcher.token(&ask)?;
         Ok((reply.status, reply.body))
     }
 

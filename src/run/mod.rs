@@ -30,7 +30,7 @@ use crate::shape::wire::Wire;
 use crate::slice::Partition;
 use build::StreamPlan;
 use parents::ParentReader;
-use reader::Shared;
+use reader::{Reading, Shared};
 use take::{Emitting, StreamOut};
 
 /// Slices that may wait before a listing helps to read them.
@@ -90,6 +90,8 @@ struct Progress {
     last_state: Option<Instant>,
     /// Did the cursor move?
     moved: bool,
+    /// Is nothing more of it to be read?
+    over: bool,
     account: Account,
 }
 
@@ -175,6 +177,7 @@ impl Run {
                     announced: false,
                     last_state: None,
                     moved: false,
+                    over: false,
                     account,
                 }),
                 job,
@@ -269,6 +272,8 @@ impl Worker<'_> {
                     each.listed();
                 }
             }
+            // What ended the listing was said when it happened.
+            Err(_) if progress.over => {}
             Err(fault) => self.fail(&mut progress, fault),
         }
         if let (Track::Each(each), Some(state)) = (&mut progress.track, parents.state()) {
@@ -281,6 +286,9 @@ impl Worker<'_> {
     fn found(&self, live: &Live, partition: Partition) -> Result<()> {
         self.shared.stop.check()?;
         let mut progress = lock(&live.progress);
+        if let (true, Some(fault)) = (progress.over, &progress.account.fault) {
+            return Err(fault.clone());
+        }
         let windows = match (&mut progress.track, &live.job.plan.cursor) {
             (Track::Full, _) | (_, None) => vec![None],
             (Track::One(cursor), Some(plan)) => cursor.windows(plan).into_iter().map(Some).collect(),
@@ -334,8 +342,8 @@ impl Worker<'_> {
         progress.account.nulled += nulled;
         progress.account.without_cursor += without_cursor;
         match read {
-            Ok(began) => {
-                let newest = plan.cursor.as_ref().and_then(|c| c.settled(newest, began));
+            Ok(Reading { began, cut_short }) => {
+                let newest = plan.cursor.as_ref().and_then(|c| c.settled(newest, began, cut_short));
                 self.close(live, &mut progress, work, newest);
             }
             Err(fault) => self.fail(&mut progress, fault),
@@ -420,6 +428,7 @@ impl Progress {
     fn fail(&mut self, fault: Fault) {
         if matches!(fault.kind, Kind::Signal(_) | Kind::Downstream | Kind::Auth | Kind::Unavailable | Kind::Bug) {
             self.pending.clear();
+            self.over = true;
         }
         if let Track::Each(each) = &mut self.track {
             each.fail();

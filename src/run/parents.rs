@@ -72,8 +72,10 @@ impl Parents for ParentReader<'_> {
         let mut read = |partition: &Partition, window: Option<&Window>, cursor: Option<&Cursor>| {
             let mut taker = Collecting { stream: parent, cursor, records: Vec::new(), last: None, newest: None };
             let mut sink = Feeding { inner: &mut taker, key: &partition.key, each };
-            let began = reader::read(self.shared, parent, partition, window, &mut sink)?;
-            Ok::<_, Fault>(parent.cursor.as_ref().and_then(|c| c.settled(taker.newest, began)))
+            let reading = reader::read(self.shared, parent, partition, window, &mut sink)?;
+            Ok::<_, Fault>(
+                parent.cursor.as_ref().and_then(|c| c.settled(taker.newest, reading.began, reading.cut_short)),
+            )
         };
         let Some(plan) = &parent.cursor else {
             return parent.router.each(&grandparents, &vars, &mut |partition| read(&partition, None, None).map(drop));

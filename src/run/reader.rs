@@ -51,14 +51,23 @@ pub trait Taker {
 /// How often a slice may begin again because its page token expired: as often as in the reference.
 const RESETS: u32 = 1;
 
-/// Reads a slice to its end. Gives the vendor's time when the reading began, if anything was asked.
+/// How a slice was read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reading {
+    /// The vendor's time when it began, if anything was answered.
+    pub began: Option<OffsetDateTime>,
+    /// Did a later page end it, because the manifest ignores its error? Then records may be missing.
+    pub cut_short: bool,
+}
+
+/// Reads a slice to its end.
 pub fn read(
     shared: &Shared,
     stream: &StreamPlan,
     partition: &Partition,
     window: Option<&Window>,
     taker: &mut dyn Taker,
-) -> Result<Option<OffsetDateTime>> {
+) -> Result<Reading> {
     let names = match (&stream.cursor, window) {
         (Some(cursor), Some(window)) => cursor.names(window).to_vec(),
         _ => Vec::new(),
@@ -72,7 +81,7 @@ pub fn read(
     }
     let mut pager = stream.pages.start(&vars)?;
     let mut keep = if stream.keep_answers { Keep::Yes } else { Keep::No };
-    let (mut began, mut resets) = (None, 0);
+    let (mut reading, mut resets) = (Reading::default(), 0);
     let wanted = stream.pages.wanted();
     let wanted_fields: &[String] = if let Wanted::Fields(fields) = &wanted { fields } else { &[] };
     let access = Access { shared, stream };
@@ -97,7 +106,10 @@ pub fn read(
         let asked = OffsetDateTime::now_utc();
         let reply = match shared.fetcher.send(&ask)? {
             Outcome::Page(reply) => reply,
-            Outcome::Nothing => return taker.page_done().map(|_| began),
+            Outcome::Nothing => {
+                reading.cut_short = reading.began.is_some();
+                return taker.page_done().map(|_| reading);
+            }
             Outcome::Refused(fault) => {
                 let Some(token) = credentials.token.filter(|_| !renewed) else { return Err(fault) };
                 stream.auth.renew(&token, &vars, &access)?;
@@ -117,7 +129,7 @@ pub fn read(
             }
         };
         renewed = false;
-        began.get_or_insert_with(|| reply.asked_at().unwrap_or(asked));
+        reading.began.get_or_insert_with(|| reply.asked_at().unwrap_or(asked));
         let mut kept = 0;
         let found = match records(stream, &reply, wanted_fields, &mut |scanner| {
             kept += u64::from(taker.take(scanner, &vars)?);
@@ -130,7 +142,7 @@ pub fn read(
             }
         };
         if !taker.page_done()? {
-            return Ok(began);
+            return Ok(reading);
         }
         let response = match &wanted {
             Wanted::Fields(_) => fields(&reply.body, &found)?,
@@ -140,7 +152,7 @@ pub fn read(
         let last = if kept > 0 && stream.pages.uses("last_record") { taker.last_record() } else { None };
         let vars = Vars { response: Some(&response), headers: headers.as_ref(), last_record: last.as_ref(), ..vars };
         if !pager.advance(Facts { extracted: found.records, kept, body: &reply.body, vars })? {
-            return Ok(began);
+            return Ok(reading);
         }
     }
 }

@@ -26,6 +26,14 @@ pub struct Kept {
     name: String,
 }
 
+/// What will replace a file, once it is written.
+#[derive(Debug)]
+pub struct Draft {
+    file: tempfile::NamedTempFile,
+    folder: PathBuf,
+    path: PathBuf,
+}
+
 /// A file whose lock is held; other processes wait until this is dropped.
 #[derive(Debug)]
 pub struct Locked<'k> {
@@ -94,15 +102,24 @@ impl Locked<'_> {
         }
     }
 
+    /// Begins to replace the file: fails where nothing can be written, before something is asked for that must be kept.
+    pub fn draft(&self) -> Result<Draft> {
+        let (folder, path) = (self.kept.folder.clone(), self.kept.path());
+        let file = tempfile::NamedTempFile::new_in(&folder)
+            .map_err(|e| Fault::local(format!("cannot write {}", path.display()), &e))?;
+        Ok(Draft { file, folder, path })
+    }
+}
+
+impl Draft {
     /// Replaces the file. When this returns, the new one survives a crash of the machine.
-    pub fn replace(&self, value: &Json) -> Result<()> {
-        let path = self.kept.path();
-        let failed = |e: &std::io::Error| Fault::local(format!("cannot write {}", path.display()), e);
-        let mut file = tempfile::NamedTempFile::new_in(&self.kept.folder).map_err(|e| failed(&e))?;
-        file.write_all(value.to_string().as_bytes())
-            .and_then(|()| file.as_file().sync_all())
+    pub fn put(mut self, value: &Json) -> Result<()> {
+        let failed = |e: &std::io::Error| Fault::local(format!("cannot write {}", self.path.display()), e);
+        self.file
+            .write_all(value.to_string().as_bytes())
+            .and_then(|()| self.file.as_file().sync_all())
             .map_err(|e| failed(&e))?;
-        file.persist(&path).map_err(|e| failed(&e.error))?;
-        File::open(&self.kept.folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))
+        self.file.persist(&self.path).map_err(|e| failed(&e.error))?;
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))
     }
 }

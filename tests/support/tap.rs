@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
@@ -80,6 +80,23 @@ impl Tap {
 
     /// Runs for so long at most; nothing when it had to be ended.
     pub fn run_within(&self, limit: Duration) -> Option<Ran> {
+        self.run_while(limit, |_| {})
+    }
+
+    /// Runs, and sends SIGTERM once `ready`; it must end by itself within 20 seconds of its start.
+    pub fn run_and_stop(&self, ready: impl Fn() -> bool) -> Ran {
+        let mut stopped = false;
+        let ran = self.run_while(Duration::from_secs(20), |child| {
+            if !stopped && ready() {
+                stopped = true;
+                Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+            }
+        });
+        assert!(stopped, "it ended too early");
+        ran.expect("it does not end")
+    }
+
+    fn run_while(&self, limit: Duration, mut meanwhile: impl FnMut(&Child)) -> Option<Ran> {
         let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let read = |mut from: Box<dyn Read + Send>| {
             std::thread::spawn(move || {
@@ -98,6 +115,7 @@ impl Tap {
                 let _ = child.wait();
                 return None;
             }
+            meanwhile(&child);
             std::thread::sleep(Duration::from_millis(5));
         };
         Some(Ran::of(&Output { status, stdout: out.join().unwrap().unwrap(), stderr: err.join().unwrap().unwrap() }))
