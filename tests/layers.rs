@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("slice", &["plan", "manifest", "fault", "jinja"]),
     ("cursor", &["plan", "manifest", "config", "fault", "timefmt", "pyjson"]),
     ("extract", &["plan", "manifest", "fault", "scan"]),
-    ("shape", &["plan", "manifest", "fault", "scan", "timefmt"]),
+    ("shape", &["plan", "manifest", "fault", "jinja", "scan", "timefmt"]),
     ("pace", &["plan", "manifest", "config", "fault", "percent", "stop", "timefmt"]),
     ("fetch", &["pace", "plan", "manifest", "fault", "percent", "scan", "stop", "pyjson"]),
     ("state", &["fault"]),

@@ -2,7 +2,8 @@
 //! there; requests, records, state and status must be the same.
 //!
 //! The cases are run with schemas and keys taken out of their manifests, since the reference's protocol does not
-//! touch records and Singer's rules do (`singer_rules.rs` tests those).
+//! touch records and Singer's rules do (`singer_rules.rs` tests those). Where records are cast to the schema, the case is run
+//! in Airbyte's protocol instead.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,17 +17,7 @@ use crate::support::tap::{Ran, Tap};
 use crate::support::vendor::{Asked, Vendor};
 
 /// Cases of components that are not built yet: they must be refused by name, before any request.
-const LATER: &[&str] = &[
-    "cursor_clamping_month",
-    "cursor_clamping_week",
-    "cursor_incrementing_count",
-    "decoder_csv",
-    "decoder_jsonl",
-    "decoder_xml",
-    "dynamic_streams_from_config",
-    "record_schema_normalization",
-    "state_delegating_stream",
-];
+const LATER: &[&str] = &["dynamic_streams_from_config"];
 
 /// Cases in which dripfeed differs on purpose; each has a test of its own and a row in COMPATIBILITY.md.
 const DIFFERS: &[&str] = &[
@@ -61,7 +52,49 @@ const DIFFERS: &[&str] = &[
     "auth_session_no_duration_retry",
     "auth_session_numeric_header",
     "auth_session_two_streams",
+    "cursor_incrementing_fractions",
+    "cursor_incrementing_state_ranges_gap",
+    "cursor_incrementing_state_text",
+    "cursor_incrementing_texts",
     "cursor_start_zone",
+    "decoder_csv_content_encoding",
+    "decoder_csv_delimiter",
+    "decoder_csv_delimiter_bad",
+    "decoder_csv_encoding",
+    "decoder_csv_encoding_bad",
+    "decoder_csv_extra_values",
+    "decoder_csv_paging",
+    "decoder_gzip_broken",
+    "decoder_gzip_content_encoding",
+    "decoder_gzip_inner",
+    "decoder_gzip_json_broken",
+    "decoder_gzip_members",
+    "decoder_gzip_paging_csv",
+    "decoder_iterable_bytes",
+    "decoder_iterable_paging",
+    "decoder_json_items_broken",
+    "decoder_json_items_content_encoding",
+    "decoder_json_items_elements",
+    "decoder_json_items_empty_path",
+    "decoder_json_items_encoding",
+    "decoder_json_items_paging",
+    "decoder_json_items_path",
+    "decoder_jsonl",
+    "decoder_jsonl_bad_bytes",
+    "decoder_jsonl_bad_lines",
+    "decoder_jsonl_filter_reads_body",
+    "decoder_jsonl_numbers",
+    "decoder_jsonl_paging",
+    "decoder_jsonl_scalar",
+    "decoder_xml_encoding",
+    "decoder_xml_entities",
+    "decoder_xml_invalid",
+    "decoder_xml_null_among",
+    "decoder_xml_paths",
+    "decoder_zip_bad",
+    "decoder_zip_failing_member",
+    "decoder_zip_inner",
+    "decoder_zip_paging",
     "differs_html_body",
     "differs_missing_envelope",
     "differs_no_spec",
@@ -74,7 +107,18 @@ const DIFFERS: &[&str] = &[
     "error_refresh_token_session",
     "page_cursor_header_spelling",
     "record_add_undefined_depth",
+    "record_empty_object",
+    "record_normalization_overflow",
+    "record_normalization_true_schema",
+    "record_normalization_unknown_type",
     "request_parameters_number_refused",
+    "router_group_with_grandparent_refused",
+    "router_group_with_parent_refused",
+    "router_grouping_cursor_state_without_flag",
+    "router_union_extra_fields",
+    "router_union_grouped",
+    "router_union_incremental_parents",
+    "state_delegating_retention_unreadable",
     "substream_failing_parent",
     "template_stream_state",
     "template_unknown_name",
@@ -115,12 +159,31 @@ fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/oracle");
     let mut cases: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    // While one works at something: `ORACLE=decoder_,router_ cargo test oracle` runs only cases whose names begin so.
+    if let Ok(wanted) = std::env::var("ORACLE") {
+        cases.retain(|c| c.join("expect.json").exists() && wanted.split(',').any(|start| name(c).starts_with(start)));
+    }
     cases.sort();
     cases
 }
 
 fn json(path: &Path) -> Option<Json> {
     Some(serde_json::from_str(&std::fs::read_to_string(path).ok()?).unwrap())
+}
+
+/// Are records cast to the schema?
+fn casts(manifest: &Json) -> bool {
+    manifest.to_string().contains(r#""schema_normalization":"Default""#)
+}
+
+/// The manifest of a case as it is run.
+fn as_run(case: &Path) -> Json {
+    let text = std::fs::read_to_string(case.join("manifest.yaml")).unwrap();
+    let mut manifest = parse_yaml(&text, "manifest.yaml").unwrap().to_json();
+    if !casts(&manifest) {
+        bare(&mut manifest);
+    }
+    manifest
 }
 
 /// Takes schemas and keys out of a manifest.
@@ -156,7 +219,19 @@ fn run(case: &Path, manifest: &Json, limit: Duration) -> Option<Outcome> {
     // Tokens that change with every use need a place.
     let kept = tempfile::tempdir().unwrap();
     tap = tap.env("DRIPFEED_STATE_DIR", &kept.path().display().to_string());
-    if let Some(state) = json(&case.join("state.json")) {
+    let state = json(&case.join("state.json"));
+    if casts(manifest) {
+        let names = manifest["streams"].as_array().unwrap().iter().map(|s| s["name"].clone());
+        let streams = names.map(|name| {
+            json!({"stream": {"name": name, "json_schema": {}, "supported_sync_modes": ["full_refresh", "incremental"]},
+                   "sync_mode": "incremental", "destination_sync_mode": "append"})
+        });
+        tap = tap.args(&["--protocol", "airbyte"]).catalog(&json!({"streams": streams.collect::<Vec<_>>()}));
+        if let Some(state) = &state {
+            let one = |(name, state): (&String, &Json)| json!({"type": "STREAM", "stream": {"stream_descriptor": {"name": name}, "stream_state": state}});
+            tap = tap.state(&json!(state.as_object().unwrap().iter().map(one).collect::<Vec<_>>()));
+        }
+    } else if let Some(state) = state {
         tap = tap.state(&json!({"bookmarks": state}));
     }
     let ran = tap.run_within(limit)?;
@@ -170,7 +245,9 @@ fn run(case: &Path, manifest: &Json, limit: Duration) -> Option<Outcome> {
     };
     let requests: Vec<Json> = vendor.asked().iter().map(shown).collect();
     let mut streams = BTreeMap::new();
-    if ran.code != 10 || !requests.is_empty() {
+    if casts(manifest) {
+        streams = airbyte_streams(&ran);
+    } else if ran.code != 10 || !requests.is_empty() {
         let state = ran.state();
         let failed: Vec<String> = ran
             .err
@@ -211,9 +288,32 @@ fn run(case: &Path, manifest: &Json, limit: Duration) -> Option<Outcome> {
     Some(Outcome { ran, requests, streams })
 }
 
+/// Records, state and status of each stream, from Airbyte's messages.
+fn airbyte_streams(ran: &Ran) -> BTreeMap<String, Json> {
+    let mut streams: BTreeMap<String, Json> = BTreeMap::new();
+    let mut of = |name: &Json, with: &dyn Fn(&mut Json)| {
+        with(streams.entry(name.as_str().unwrap().to_owned()).or_insert_with(|| json!({"records": [], "state": null})));
+    };
+    for message in ran.messages() {
+        let (record, state, status) =
+            (&message["record"], &message["state"]["stream"], &message["trace"]["stream_status"]);
+        if record.is_object() {
+            of(&record["stream"], &|s| s["records"].as_array_mut().unwrap().push(record["data"].clone()));
+        }
+        if state.is_object() {
+            let shown = Some(&state["stream_state"]).filter(|s| s.get("__ab_no_cursor_state_message").is_none());
+            of(&state["stream_descriptor"]["name"], &|s| s["state"] = shown.cloned().unwrap_or_default());
+        }
+        if status.is_object() {
+            of(&status["stream_descriptor"]["name"], &|s| s["status"] = status["status"].clone());
+        }
+    }
+    streams
+}
+
 /// What differs from the recording, in words; nothing when all is the same.
 fn differences(case: &Path, outcome: &Outcome) -> Vec<String> {
-    let expect = json(&case.join("expect.json")).unwrap();
+    let (id, expect) = (name(case), json(&case.join("expect.json")).unwrap());
     let mut out = Vec::new();
     if expect.get("refused").is_some() {
         if outcome.ran.code != 10 || !outcome.requests.is_empty() {
@@ -239,15 +339,21 @@ fn differences(case: &Path, outcome: &Outcome) -> Vec<String> {
     for (name, stream) in expect["streams"].as_object().unwrap() {
         let none = json!({"records": [], "state": null, "status": "COMPLETE"});
         let got = outcome.streams.get(name).unwrap_or(&none);
-        if !same(&stream["records"], &got["records"]) {
+        // The reference's protocol leaves out fields that are null, which is a row of its own.
+        let mut given = got["records"].clone();
+        if id != "differs_null_keys" {
+            without_nulls(&mut given);
+        }
+        if !same(&stream["records"], &given) {
             out.push(format!("{name} records\n  wanted {}\n  given  {}", stream["records"], got["records"]));
         }
-        let mut state = stream["state"].clone();
-        if state.get("__ab_no_cursor_state_message").is_some() {
-            state = Json::Null;
-        }
-        if !same(&state, &got["state"]) {
-            out.push(format!("{name} state\n  wanted {state}\n  given  {}", got["state"]));
+        let shown = |state: &Json| {
+            let none = state.get("__ab_no_cursor_state_message").is_some();
+            if none { Json::Null } else { state.clone() }
+        };
+        let (state, given) = (shown(&stream["state"]), shown(&got["state"]));
+        if !same(&state, &given) {
+            out.push(format!("{name} state\n  wanted {state}\n  given  {given}"));
         }
         let message = stream["error"]["message"].as_str().unwrap_or_default();
         let message = message.rsplit("Exception: ").next().unwrap();
@@ -255,7 +361,9 @@ fn differences(case: &Path, outcome: &Outcome) -> Vec<String> {
         if says && !message.starts_with("Response was not ok") && !outcome.ran.logged().contains(message) {
             out.push(format!("{name} says: wanted {message:?}: {}", outcome.ran.err.trim()));
         }
-        if stream["status"] != got["status"] {
+        // The recording's catalog may name a stream that is not there.
+        let missing = !outcome.streams.contains_key(name) && stream["error"].is_null();
+        if stream["status"] != got["status"] && !(missing && stream["status"] == "INCOMPLETE") {
             out.push(format!(
                 "{name} status: wanted {}, is {}: {}",
                 stream["status"],
@@ -265,6 +373,13 @@ fn differences(case: &Path, outcome: &Outcome) -> Vec<String> {
         }
     }
     out
+}
+
+/// Takes fields that are null out of records.
+fn without_nulls(records: &mut Json) {
+    for record in records.as_array_mut().into_iter().flatten().filter_map(Json::as_object_mut) {
+        record.retain(|_, value| !value.is_null());
+    }
 }
 
 /// The requests with those of their headers that the recording holds, named as there.
@@ -301,11 +416,6 @@ fn name(case: &Path) -> &str {
     case.file_name().unwrap().to_str().unwrap()
 }
 
-fn manifest(case: &Path) -> Json {
-    let text = std::fs::read_to_string(case.join("manifest.yaml")).unwrap();
-    parse_yaml(&text, "manifest.yaml").unwrap().to_json()
-}
-
 /// Runs `each` for every case, on a few threads.
 fn every(cases: &[PathBuf], each: impl Fn(&Path) + Sync) {
     let next = AtomicUsize::new(0);
@@ -325,8 +435,7 @@ fn cases_are_as_recorded() {
     let report = std::sync::Mutex::new(Vec::new());
     every(&cases(), |case| {
         let id = name(case);
-        let mut manifest = manifest(case);
-        bare(&mut manifest);
+        let manifest = as_run(case);
         let outcome = run(case, &manifest, 20 * LONGEST).unwrap_or_else(|| panic!("{id} does not end"));
         let found = differences(case, &outcome);
         let text = if LATER.contains(&id) {
@@ -397,8 +506,7 @@ fn every_field_of_a_case_matters() {
         if expect.get("refused").is_some() {
             return;
         }
-        let mut manifest = manifest(case);
-        bare(&mut manifest);
+        let manifest = as_run(case);
         let mut paths = Vec::new();
         fields(&manifest, &mut Vec::new(), &mut paths);
         for path in paths.iter().filter(|p| p.len() > 1) {
@@ -412,7 +520,7 @@ fn every_field_of_a_case_matters() {
     });
     let mut idle = idle.into_inner().unwrap();
     idle.sort();
-    assert!(tried.into_inner() > 1000, "the fields were not found");
+    assert!(tried.into_inner() > 1000 || std::env::var("ORACLE").is_ok(), "the fields were not found");
     let known = |field: &String| IDLE.iter().any(|(case, part)| field.starts_with(case) && field.contains(part));
     let new: Vec<String> = idle.into_iter().filter(|field| !known(field)).collect();
     assert!(new.is_empty(), "{} fields change nothing when they are taken out:\n{}", new.len(), new.join("\n"));

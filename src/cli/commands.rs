@@ -18,6 +18,7 @@ use crate::emit::catalog as singer_catalog;
 use crate::emit::{Out, Protocol, Sink, airbyte, lock};
 use crate::fault::{Failure, Fault, Kind, Result};
 use crate::manifest::Manifest;
+use crate::manifest::model::{DeclarativeStream, PartitionRouter, Retriever, Stream};
 use crate::plan::Vars;
 use crate::run::build::StreamPlan;
 use crate::run::reader::{self, Shared, Taker};
@@ -255,10 +256,18 @@ fn sources(work: &Work) -> Result<()> {
     work.text(&text)
 }
 
-/// A stream in a line: name, keys, cursor, parents.
-fn describe(stream: &crate::manifest::model::Stream) -> String {
-    use crate::manifest::model::{IncrementalSync, PartitionRouter, Retriever, Stream};
-    let Stream::DeclarativeStream(stream) = stream;
+/// A stream in a line: name, keys, cursor, parents; one that depends on state or config in several.
+fn describe(stream: &Stream) -> String {
+    let when = match stream {
+        Stream::DeclarativeStream(_) => [""; 2],
+        Stream::StateDelegatingStream(_) => ["  without a state", "  with a state"],
+        Stream::ConditionalStreams(_) => ["  on a condition"; 2],
+    };
+    let lines = stream.all().into_iter().enumerate();
+    lines.map(|(number, stream)| format!("{}{}\n", describe_one(stream), when[number.min(1)])).collect()
+}
+
+fn describe_one(stream: &DeclarativeStream) -> String {
     let written = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let name = stream.name.as_ref().map(|n| written(&n.value)).unwrap_or_default();
     let mut line = format!("  {name}");
@@ -269,27 +278,20 @@ fn describe(stream: &crate::manifest::model::Stream) -> String {
         );
     }
     match &stream.incremental_sync {
-        Some(IncrementalSync::DatetimeBasedCursor(cursor)) => {
-            line += &format!("  incremental by {}", written(&cursor.cursor_field.value));
-        }
+        Some(cursor) => line += &format!("  incremental by {}", written(&cursor.cursor_field().value)),
         None => line += "  whole",
     }
     let Retriever::SimpleRetriever(retriever) = &stream.retriever;
     for router in retriever.partition_router.iter().flat_map(|r| &r.0) {
-        match router {
-            PartitionRouter::ListPartitionRouter(list) => {
-                line += &format!("  for each {}", written(&list.cursor_field.value));
-            }
-            PartitionRouter::SubstreamPartitionRouter(router) => {
-                for config in &router.parent_stream_configs {
-                    let Stream::DeclarativeStream(parent) = &config.stream;
-                    let parent = parent.name.as_ref().map(|n| written(&n.value)).unwrap_or_default();
-                    line += &format!("  for each of {parent}");
-                }
-            }
+        if let PartitionRouter::ListPartitionRouter(list) = router {
+            line += &format!("  for each {}", written(&list.cursor_field.value));
+        }
+        for config in router.parents() {
+            let parent = config.stream.all().first().and_then(|p| p.name.as_ref()).map(|n| written(&n.value));
+            line += &format!("  for each of {}", parent.unwrap_or_default());
         }
     }
-    line + "\n"
+    line
 }
 
 fn validate(work: &Work, path: &std::path::Path) -> Result<()> {

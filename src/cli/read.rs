@@ -110,17 +110,21 @@ pub(super) fn read(work: &Work) -> Result<u8> {
         plan.stream(stream)?;
     }
     let (chosen, missing) = chosen(work, &loaded)?;
+    for stream in &missing {
+        airbyte::say(&work.out, &airbyte::missing(stream))?;
+    }
     let mut states = States::read(work, plan, &chosen)?;
     if chosen.is_empty() {
         work.log.line(Level::Warning, "no stream is selected: nothing to read");
     }
     let mut jobs = Vec::with_capacity(chosen.len());
     for choice in &chosen {
-        let stream = plan.stream(&choice.stream)?;
+        let state = if choice.full_table { None } else { states.of(&choice.stream) };
+        let (stream, state) = plan.stream(&choice.stream)?.with_state(state.as_ref(), loaded.ground.now);
         jobs.push(Job {
             plan: stream.clone(),
             wire: Arc::new(wire_of(stream, &choice.fields, work.protocol)),
-            state: if choice.full_table { None } else { states.of(&stream.name) },
+            state: state.cloned(),
             limit: options.limit,
         });
     }
@@ -145,7 +149,7 @@ pub(super) fn read(work: &Work) -> Result<u8> {
     drop(sender);
     let written = match &mut states {
         States::Singer(doc) => singer::drain(&messages, &work.out, doc, stop),
-        States::Airbyte(_) => airbyte::drain(&messages, &work.out, &missing, &|f| work.log.hidden(f), stop),
+        States::Airbyte(_) => airbyte::drain(&messages, &work.out, &|f| work.log.hidden(f), stop),
     };
     if let Err(fault) = &written {
         stop.ask(fault.kind);

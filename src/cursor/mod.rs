@@ -1,18 +1,21 @@
-//! How later runs bring only what changed: cursors over time.
+//! How later runs bring only what changed: cursors over time, or over a number that grows (which is carried as a time).
 //!
-//! Comes in: a `DatetimeBasedCursor`, and the stream's state of an earlier run. Goes out: windows to read, and a
+//! Comes in: a cursor's definition, and the stream's state of an earlier run. Goes out: windows to read, and a
 //! state that never runs ahead of what was read. Called by `run`, under one lock a stream. Windows, merging and the
 //! shape of the state are those of airbyte-cdk's `ConcurrentCursor`.
 
+mod clamp;
 pub mod partitions;
 pub mod ranges;
 
 use serde_json::{Map, Value as Json, json};
-use time::OffsetDateTime;
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 use crate::config::{NewPartitions, Safety};
 use crate::fault::{Fault, Result};
-use crate::manifest::model::{Bound, IncrementalSync};
+use clamp::Clamp;
+
+use crate::manifest::model::{Bound, DatetimeBasedCursor, IncrementalSync, IncrementingCountCursor};
 use crate::manifest::node::{Place, Text};
 use crate::plan::{Ground, Inject, Options, Template, Vars, text_of};
 use crate::timefmt::{Format, Period};
@@ -38,6 +41,7 @@ pub struct CursorPlan {
     lookback: Period,
     safety: Safety,
     strict: bool,
+    clamp: Option<Clamp>,
     start_name: String,
     end_name: String,
     start_into: Option<Inject>,
@@ -56,7 +60,48 @@ pub struct Window {
 
 /// Compiles a cursor.
 pub fn build(def: &IncrementalSync, safety: &Safety, ground: &Ground) -> Result<CursorPlan> {
-    let IncrementalSync::DatetimeBasedCursor(def) = def;
+    match def {
+        IncrementalSync::DatetimeBasedCursor(def) => by_time(def, safety, ground),
+        IncrementalSync::IncrementingCountCursor(def) => by_count(def, safety, ground),
+    }
+}
+
+fn by_count(def: &IncrementingCountCursor, safety: &Safety, ground: &Ground) -> Result<CursorPlan> {
+    let vars = Vars::new(ground);
+    let format = Format::count();
+    let start = match def.start_value.as_ref().filter(|t| !t.value.is_null()) {
+        Some(text) => {
+            let written = Template::compile(text, &[])?.text(&vars)?;
+            let whole = written.trim().split('.').next().and_then(|whole| format.parse(whole));
+            whole.ok_or_else(|| text.at.fault("`start_value` is no number"))?
+        }
+        None => OffsetDateTime::UNIX_EPOCH,
+    };
+    Ok(CursorPlan {
+        field: Template::compile(&def.cursor_field, &[])?.text(&vars)?,
+        global: false,
+        filters: false,
+        data_feed: false,
+        start,
+        end: PrimitiveDateTime::MAX.assume_utc(),
+        step: None,
+        granularity: None,
+        lookback: Period::default(),
+        // Times to settle and to overlap mean nothing to a number.
+        safety: Safety { new_partitions: safety.new_partitions, ..Safety::default() },
+        strict: false,
+        clamp: None,
+        start_name: "start".into(),
+        end_name: "end".into(),
+        start_into: def.start_value_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?,
+        end_into: None,
+        formats: vec![format.clone()],
+        format,
+        at: def.at.clone(),
+    })
+}
+
+fn by_time(def: &DatetimeBasedCursor, safety: &Safety, ground: &Ground) -> Result<CursorPlan> {
     let at = &def.at;
     let vars = Vars::new(ground);
     let compile = |source: &str, field: &str| Format::compile(source).map_err(|e| at.field(field, None).fault(e));
@@ -82,6 +127,10 @@ pub fn build(def: &IncrementalSync, safety: &Safety, ground: &Ground) -> Result<
         Some(bound) => moment(bound, &format, &vars)?,
         None => ground.now,
     };
+    // A zero granularity is falsy in the reference: as if there were none.
+    let granularity = granularity.filter(|g| !g.is_zero());
+    let clamp = def.clamping.as_ref().map(|c| clamp::build(c, ground)).transpose()?;
+    let end = clamp.map_or(end, |clamp| clamp.end(end, granularity));
     let name = |text: &Option<Text>, default: &str| match text {
         Some(t) => Template::compile(t, &[])?.text(&vars),
         None => Ok(default.to_owned()),
@@ -97,11 +146,11 @@ pub fn build(def: &IncrementalSync, safety: &Safety, ground: &Ground) -> Result<
         start: moment(&def.start_datetime, &format, &vars)?,
         end,
         step,
-        // A zero granularity is falsy in the reference: as if there were none.
-        granularity: granularity.filter(|g| !g.is_zero()),
+        granularity,
         lookback: period(&def.lookback_window)?.unwrap_or_default(),
         safety: safety.clone(),
         strict: def.is_compare_strictly.unwrap_or(false),
+        clamp,
         start_name: name(&def.partition_field_start, "start_time")?,
         end_name: name(&def.partition_field_end, "end_time")?,
         start_into: inject(&def.start_time_option)?,
@@ -148,6 +197,11 @@ impl CursorPlan {
         self.formats.iter().find_map(|f| f.parse(text))
     }
 
+    /// Is it a number that is compared, and no time?
+    pub fn counts(&self) -> bool {
+        self.format.is_count()
+    }
+
     /// Writes a time as requests and state do. A format that cannot tell an offset gets UTC: the reference
     /// writes the record's local time there, which the next run then takes for UTC.
     pub fn write(&self, time: OffsetDateTime) -> String {
@@ -158,11 +212,22 @@ impl CursorPlan {
         }
     }
 
+    /// The same as JSON: times are texts, counts are numbers.
+    fn json(&self, time: OffsetDateTime) -> Json {
+        let written = self.write(time);
+        match self.counts() {
+            // Python's infinity, as far as anybody sees it.
+            true if time == self.end => json!("inf"),
+            true => serde_json::from_str(&written).unwrap_or_default(),
+            false => json!(written),
+        }
+    }
+
     /// A fresh cursor, or one that goes on from a state; `earlier` seconds before it, for a partition that has none
     /// of its own and starts from the stream's.
     pub fn begin(&self, state: Option<&Map<String, Json>>, earlier: u64) -> Result<Cursor> {
         let ranges = match state {
-            Some(state) if state.get("state_type").and_then(Json::as_str) == Some("date-range") => {
+            Some(state) if matches!(state.get("state_type").and_then(Json::as_str), Some("date-range" | "integer")) => {
                 self.read_ranges(state)?
             }
             Some(state) if state.get(&self.field).is_some_and(|v| !v.is_null()) => {
@@ -196,8 +261,8 @@ impl CursorPlan {
     fn read_ranges(&self, state: &Map<String, Json>) -> Result<Ranges> {
         let slices = state.get("slices").and_then(Json::as_array).ok_or_else(|| self.unreadable())?;
         let time = |slice: &Json, key: &str| -> Result<OffsetDateTime> {
-            let text = slice.get(key).and_then(Json::as_str).ok_or_else(|| self.unreadable())?;
-            self.parse(text).or_else(|| crate::timefmt::parse_iso(text)).ok_or_else(|| self.unreadable())
+            let text = slice.get(key).filter(|v| !v.is_null()).map(text_of).ok_or_else(|| self.unreadable())?;
+            self.parse(&text).or_else(|| crate::timefmt::parse_iso(&text)).ok_or_else(|| self.unreadable())
         };
         let mut list = Vec::new();
         for slice in slices {
@@ -215,8 +280,8 @@ impl CursorPlan {
     }
 
     /// The variables of a window: its bounds under their names.
-    pub fn names(&self, window: &Window) -> [(String, String); 2] {
-        [(self.start_name.clone(), self.write(window.start)), (self.end_name.clone(), self.write(window.end))]
+    pub fn names(&self, window: &Window) -> [(String, Json); 2] {
+        [(self.start_name.clone(), self.json(window.start)), (self.end_name.clone(), self.json(window.end))]
     }
 
     /// How far the bookmark may go for a slice whose reading began at `began` and whose newest record is `newest`: with
@@ -244,7 +309,7 @@ impl CursorPlan {
     pub fn options(&self, window: &Window, options: &mut Options) {
         for (inject, time) in [(&self.start_into, window.start), (&self.end_into, window.end)] {
             if let Some(inject) = inject {
-                inject.put(json!(self.write(time)), options);
+                inject.put(self.json(time), options);
             }
         }
     }
@@ -283,15 +348,14 @@ impl Cursor {
         let mut out = Vec::new();
         let list = &self.ranges.list;
         let (Some(first), Some(last)) = (list.first(), list.last()) else { return out };
-        let before = |t: OffsetDateTime| plan.granularity.and_then(|g| g.before(t)).unwrap_or(t);
         let after = |t: OffsetDateTime| plan.granularity.and_then(|g| g.after(t)).unwrap_or(t);
         if plan.start < first.start {
-            split(plan, plan.start, before(first.start), &mut out);
+            split(plan, plan.start, first.start, false, &mut out);
         }
         for pair in list.windows(2) {
-            split(plan, after(pair[0].end), before(pair[1].start), &mut out);
+            split(plan, after(pair[0].end), pair[1].start, false, &mut out);
         }
-        split(plan, plan.looked_back(last.end), plan.end, &mut out);
+        split(plan, plan.looked_back(last.end), plan.end, true, &mut out);
         // Bounds are what is sent: no finer than the format.
         for window in &mut out {
             window.start = plan.format.parse(&plan.write(window.start)).unwrap_or(window.start);
@@ -333,14 +397,18 @@ impl Cursor {
     pub fn state(&self, plan: &CursorPlan) -> Map<String, Json> {
         let mut state = self.kept.clone();
         if let Some(position) = self.position() {
-            state.insert(plan.field.clone(), json!(plan.write(position)));
+            state.insert(plan.field.clone(), plan.json(position));
         }
         state
     }
 }
 
-/// Cuts `[lower, upper]` into steps.
-fn split(plan: &CursorPlan, lower: OffsetDateTime, upper: OffsetDateTime, out: &mut Vec<Window>) {
+/// Cuts `[lower, upper]` into steps; `is_end` tells whether they end the reading, else what lies from `upper` on was read.
+fn split(plan: &CursorPlan, lower: OffsetDateTime, upper: OffsetDateTime, is_end: bool, out: &mut Vec<Window>) {
+    if let Some(clamp) = plan.clamp {
+        return clamp.split(plan, lower, upper, is_end, out);
+    }
+    let upper = if is_end { upper } else { plan.granularity.and_then(|g| g.before(upper)).unwrap_or(upper) };
     if lower > upper || lower == upper && (plan.granularity.is_none() || plan.strict) {
         return;
     }

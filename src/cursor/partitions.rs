@@ -185,7 +185,7 @@ impl Partitions {
             return;
         }
         if let Some(highest) = self.highest {
-            self.common = Some(Map::from_iter([(plan.field.clone(), json!(plan.write(highest)))]));
+            self.common = Some(Map::from_iter([(plan.field.clone(), plan.json(highest))]));
         }
         self.lookback = self.began.elapsed().as_secs() + 1;
         if let Some(parents) = self.parents_after.take() {

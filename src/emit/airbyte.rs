@@ -127,6 +127,11 @@ pub fn started(stream: &str) -> Json {
     status(stream, "STARTED", None)
 }
 
+/// The TRACE for a stream that was asked for and does not exist.
+pub fn missing(stream: &str) -> Json {
+    status(stream, "INCOMPLETE", None)
+}
+
 /// The TRACE for a stream that waits because the vendor limits its rate, until `reset`.
 pub fn rate_limited(stream: &str, reset: OffsetDateTime) -> Json {
     let reset = i64::try_from(reset.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX);
@@ -147,21 +152,12 @@ struct Progress {
     ended: bool,
 }
 
-/// Writes until every sender is done, or the run was asked to stop. Gives how many records were written. `missing` are
-/// streams that were asked for and do not exist; `hidden` takes secrets out of a fault.
-pub fn drain(
-    messages: &Receiver<Message>,
-    out: &Out,
-    missing: &[String],
-    hidden: &dyn Fn(&Fault) -> Fault,
-    stop: &Stop,
-) -> Result<u64> {
+/// Writes until every sender is done, or the run was asked to stop. Gives how many records were written. `hidden` takes
+/// secrets out of a fault.
+pub fn drain(messages: &Receiver<Message>, out: &Out, hidden: &dyn Fn(&Fault) -> Fault, stop: &Stop) -> Result<u64> {
     let mut streams: BTreeMap<Arc<str>, Progress> = BTreeMap::new();
     let mut failed: Vec<String> = Vec::new();
     let mut written = 0;
-    for stream in missing {
-        lock(out).json(&status(stream, "INCOMPLETE", None))?;
-    }
     each(messages, out, stop, &mut |message, sink| match message {
         Message::Begin(stream) => {
             streams.insert(stream, Progress::default());

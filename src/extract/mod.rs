@@ -4,6 +4,8 @@
 //! each record in turn, and where the other fields stand that paging wants to see. One pass over the bytes.
 //! Called by `run`. The rules are those of airbyte-cdk's `JsonDecoder` and `DpathExtractor`.
 
+pub mod decode;
+
 use std::ops::Range;
 
 use crate::fault::Result;

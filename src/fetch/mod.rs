@@ -241,6 +241,11 @@ impl Fetcher {
         }
     }
 
+    /// The largest body that is read, in bytes.
+    pub fn max_page_bytes(&self) -> u64 {
+        self.limits.max_page_bytes
+    }
+
     /// Sends a request until its handler is content.
     pub fn send(&self, ask: &Ask<'_>) -> Result<Outcome> {
         if ask.keep == Keep::No {

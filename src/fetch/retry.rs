@@ -74,9 +74,10 @@ struct Filter {
 #[derive(Debug, Clone)]
 enum Wait {
     Constant { seconds: Template, jitter: Option<Template> },
-    Exponential { factor: Option<Template> },
+    Exponential { factor: Option<Template>, jitter: Option<Template> },
     Header { name: Template, regex: Option<Regex>, longest: Option<Template> },
-    UntilHeader { name: Template, regex: Option<Regex>, shortest: Option<Template> },
+    UntilHeader { name: Template, regex: Option<Regex>, shortest: Option<Template>, longest: Option<Template> },
+    Response { seconds: Template, longest: Option<Template> },
 }
 
 /// Compiles an error handler.
@@ -180,7 +181,9 @@ fn wait(def: &Backoff) -> Result<Wait> {
             seconds: template(&d.backoff_time_in_seconds)?,
             jitter: optional(&d.jitter_range_in_seconds)?,
         },
-        Backoff::ExponentialBackoffStrategy(d) => Wait::Exponential { factor: optional(&d.factor)? },
+        Backoff::ExponentialBackoffStrategy(d) => {
+            Wait::Exponential { factor: optional(&d.factor)?, jitter: optional(&d.jitter_range_in_seconds)? }
+        }
         Backoff::WaitTimeFromHeader(d) => Wait::Header {
             name: template(&d.header)?,
             regex: pattern(&d.regex, &d.at)?,
@@ -190,6 +193,11 @@ fn wait(def: &Backoff) -> Result<Wait> {
             name: template(&d.header)?,
             regex: pattern(&d.regex, &d.at)?,
             shortest: optional(&d.min_wait)?,
+            longest: optional(&d.max_waiting_time_in_seconds)?,
+        },
+        Backoff::WaitTimeFromResponse(d) => Wait::Response {
+            seconds: template(&d.wait_time_in_seconds)?,
+            longest: optional(&d.max_waiting_time_in_seconds)?,
         },
     })
 }
@@ -365,42 +373,56 @@ impl Wait {
             })
         };
         Ok(match self {
-            Wait::Constant { seconds, jitter } => {
-                let jitter = jitter.as_ref().map_or(Ok(0.0), |j| j.number(vars))?;
-                Some(seconds.number(vars)? + jitter * super::random())
-            }
-            Wait::Exponential { factor } => {
+            Wait::Constant { seconds, jitter } => Some(seconds.number(vars)? + random_up_to(jitter.as_ref(), vars)?),
+            Wait::Exponential { factor, jitter } => {
                 let factor = factor.as_ref().map_or(Ok(5.0), |f| f.number(vars))?;
-                Some(factor * 2f64.powi(i32::try_from(tries).unwrap_or(30).min(30)))
+                let wait = factor * 2f64.powi(i32::try_from(tries).unwrap_or(30).min(30));
+                Some(wait + random_up_to(jitter.as_ref(), vars)?)
             }
             Wait::Header { name, regex, longest } => {
                 let Some(text) = header(name, regex)? else { return Ok(None) };
                 // Beyond the reference: a date, as RFC 9110 allows for Retry-After.
                 let seconds = text.trim().parse().ok().or_else(|| until_date(&text, vars.ground.now));
-                if let (Some(seconds), Some(longest)) = (seconds, longest)
-                    && seconds >= longest.number(vars)?
-                {
-                    return Err(Fault::new(
-                        crate::fault::Kind::Unavailable,
-                        format!("the vendor asks to wait {seconds} s, which `max_waiting_time_in_seconds` forbids"),
-                    )
-                    .at(&longest.at().site));
-                }
-                seconds
+                allowed(seconds, longest.as_ref(), vars)?
             }
-            Wait::UntilHeader { name, regex, shortest } => {
+            Wait::Response { seconds, longest } => {
+                // What cannot be evaluated says nothing.
+                let said = seconds.text(vars).ok().and_then(|text| text.trim().parse::<f64>().ok());
+                allowed(said.filter(|s| s.is_finite() && *s > 0.0), longest.as_ref(), vars)?
+            }
+            Wait::UntilHeader { name, regex, shortest, longest } => {
                 let shortest = shortest.as_ref().map(|s| s.number(vars)).transpose()?;
                 let until = header(name, regex)?.and_then(|t| t.trim().parse::<f64>().ok());
-                let Some(until) = until else { return Ok(shortest) };
                 #[allow(clippy::cast_precision_loss)]
-                let wait = until - vars.ground.now.unix_timestamp() as f64;
-                match shortest {
-                    Some(s) => Some(wait.max(s)),
-                    None => Some(wait).filter(|w| *w > 0.0),
-                }
+                let wait = until.map(|until| until - vars.ground.now.unix_timestamp() as f64);
+                let wait = match (wait, shortest) {
+                    (Some(wait), Some(shortest)) => Some(wait.max(shortest)),
+                    (None, shortest) => shortest,
+                    (wait, None) => wait.filter(|w| *w > 0.0),
+                };
+                allowed(wait, longest.as_ref(), vars)?
             }
         })
     }
+}
+
+/// Up to twice the jitter of a strategy, in seconds.
+fn random_up_to(jitter: Option<&Template>, vars: &Vars<'_>) -> Result<f64> {
+    Ok(jitter.map_or(Ok(0.0), |j| j.number(vars))? * 2.0 * super::random())
+}
+
+/// Refuses a wait that the manifest does not allow.
+fn allowed(seconds: Option<f64>, longest: Option<&Template>, vars: &Vars<'_>) -> Result<Option<f64>> {
+    if let (Some(seconds), Some(longest)) = (seconds, longest)
+        && seconds >= longest.number(vars)?
+    {
+        return Err(Fault::new(
+            crate::fault::Kind::Unavailable,
+            format!("the vendor asks to wait {seconds} s, which `max_waiting_time_in_seconds` forbids"),
+        )
+        .at(&longest.at().site));
+    }
+    Ok(seconds)
 }
 
 /// Seconds until an HTTP date.

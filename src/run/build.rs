@@ -7,24 +7,29 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use sha2::Digest as _;
+use time::OffsetDateTime;
 
 use crate::auth::{self, Auth};
 use crate::config::Safety;
 use crate::cursor::{self, CursorPlan};
+use crate::extract::decode::{self, Decoder};
 use crate::extract::{self, RecordPath};
 use crate::fault::{Fault, Result, did_you_mean};
 use crate::fetch::request::{self, RequestPlan};
 use crate::fetch::retry::{self, ErrorPlan};
 use crate::manifest::Manifest;
-use crate::manifest::model::{self, DeclarativeStream, Requester, Retriever, SchemaLoader, Stream};
+use crate::manifest::model::{
+    self, DeclarativeStream, Requester, Retriever, SchemaLoader, StateDelegatingStream, Stream,
+};
 use crate::manifest::node::{Place, Text};
 use crate::page::{self, PagePlan};
 use crate::plan::{Ground, Template, Vars};
 use crate::pyjson;
 use crate::shape::ops::{self, Pipeline};
 use crate::slice::{self, Router};
+use crate::timefmt::Period;
 
 /// A source, ready to run.
 #[derive(Debug)]
@@ -60,6 +65,8 @@ pub struct StreamPlan {
     pub errors: ErrorPlan,
     /// How the next page is asked for.
     pub pages: PagePlan,
+    /// What a body is.
+    pub decoder: Decoder,
     /// Where records stand.
     pub records: RecordPath,
     /// What is done to each.
@@ -78,6 +85,21 @@ pub struct StreamPlan {
     pub envelope_optional: bool,
     /// Are its answers kept, because another stream reads it too?
     pub keep_answers: bool,
+    /// The streams of one group are not read at the same time.
+    pub group: Option<Arc<str>>,
+    /// Groups of the streams that its partitions come from.
+    pub parents_groups: Vec<Arc<str>>,
+    /// What is read in its place once there is a state.
+    pub with_state: Option<WithState>,
+}
+
+/// What is read in a stream's place once there is a state.
+#[derive(Debug)]
+pub struct WithState {
+    /// It.
+    pub stream: Arc<StreamPlan>,
+    /// A state that is older than this is none.
+    pub retention: Option<Period>,
 }
 
 /// A request whose answer holds a token.
@@ -118,13 +140,24 @@ pub struct Build<'a> {
 pub fn plan(build: &Build<'_>) -> Result<Plan> {
     let source = &build.manifest.source;
     let mut streams: Vec<Arc<StreamPlan>> = Vec::with_capacity(source.streams.len());
-    for Stream::DeclarativeStream(def) in &source.streams {
-        let stream = build.stream(def, 0)?;
+    let mut add = |stream: StreamPlan, at: &Place| -> Result<()> {
         if streams.iter().any(|s| s.name == stream.name) {
-            return Err(def.at.fault(format!("two streams are named `{}`", stream.name)));
+            return Err(at.fault(format!("two streams are named `{}`", stream.name)));
         }
         streams.push(Arc::new(stream));
+        Ok(())
+    };
+    for def in &source.streams {
+        match def {
+            Stream::ConditionalStreams(def) => {
+                if Template::compile(&def.condition, &[])?.truth(&Vars::new(build.ground))? {
+                    def.streams.iter().try_for_each(|def| add(build.declarative(def, 0)?, &def.at))?;
+                }
+            }
+            def => add(build.stream(def, 0)?, def.at())?,
+        }
     }
+    build.group(&mut streams)?;
     // The platform may name others in the config.
     let named = build.ground.config.get("__airbyte_check_stream_names").and_then(Json::as_array);
     let named = named.map(|names| names.iter().filter_map(Json::as_str).map(str::to_owned).collect());
@@ -171,6 +204,39 @@ impl Plan {
 }
 
 impl StreamPlan {
+    /// What is read with that state, and the state that is left: one that the API's memory does not reach back to is none.
+    pub fn with_state<'s>(
+        self: &Arc<Self>,
+        state: Option<&'s Map<String, Json>>,
+        now: OffsetDateTime,
+    ) -> (&Arc<StreamPlan>, Option<&'s Map<String, Json>>) {
+        let Some((with, state)) = self.with_state.as_ref().zip(state.filter(|s| !s.is_empty())) else {
+            return (self, state);
+        };
+        let reached = match with.retention {
+            None => true,
+            Some(retention) => {
+                let stands = self.stands_at(state, now).or_else(|| with.stream.stands_at(state, now));
+                stands.is_some_and(|at| retention.before(now).is_none_or(|oldest| oldest <= at))
+            }
+        };
+        if reached { (&with.stream, Some(state)) } else { (self, None) }
+    }
+
+    /// The time up to which a state says that it was read.
+    fn stands_at(&self, state: &Map<String, Json>, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let Some(cursor) = &self.cursor else {
+            return state.get("__ab_no_cursor_state_message").filter(|v| **v == Json::Bool(true)).map(|_| now);
+        };
+        let state = if self.router.is_some() { state.get("state")?.as_object()? } else { state };
+        cursor.begin(Some(state), 0).ok().filter(|_| !state.is_empty())?.position()
+    }
+
+    /// The names of its parents, and of theirs.
+    pub fn ancestors(&self) -> Vec<&Arc<str>> {
+        self.parents.iter().flat_map(|p| std::iter::once(&p.name).chain(p.ancestors())).collect()
+    }
+
     /// Its key fields at the top of a record: targets know no others.
     pub fn keys(&self) -> Vec<String> {
         self.key_paths.iter().filter_map(|path| if let [one] = &path[..] { Some(one.clone()) } else { None }).collect()
@@ -178,7 +244,60 @@ impl StreamPlan {
 }
 
 impl Build<'_> {
-    fn stream(&self, def: &DeclarativeStream, depth: usize) -> Result<StreamPlan> {
+    /// A stream that is there in any case: as it is read without a state.
+    fn stream(&self, def: &Stream, depth: usize) -> Result<StreamPlan> {
+        match def {
+            Stream::DeclarativeStream(def) => self.declarative(def, depth),
+            Stream::StateDelegatingStream(def) => self.delegating(def, depth),
+            Stream::ConditionalStreams(def) => Err(def.at.fault("`ConditionalStreams` can stand under `streams` only")),
+        }
+    }
+
+    fn delegating(&self, def: &StateDelegatingStream, depth: usize) -> Result<StreamPlan> {
+        let vars = Vars::new(self.ground);
+        let name = Template::compile(&def.name, &[])?.text(&vars)?;
+        let mut stream = self.declarative(&def.full_refresh_stream, depth)?;
+        let incremental = self.declarative(&def.incremental_stream, depth)?;
+        if *stream.name != *name || *incremental.name != *name {
+            return Err(def.at.fault(format!(
+                "the stream `{name}` delegates to streams of other names: `{}` and `{}`",
+                stream.name, incremental.name
+            )));
+        }
+        let written = match def.api_retention_period.as_ref().filter(|t| !t.value.is_null()) {
+            Some(text) => Some(Template::compile(text, &[])?.text(&vars)?).filter(|period| !period.is_empty()),
+            None => None,
+        };
+        let at = || def.at.field("api_retention_period", None);
+        let retention = written.map(|w| Period::parse(&w).map_err(|e| at().fault(e))).transpose()?;
+        if retention.is_some()
+            && [&stream, &incremental].iter().any(|s| s.cursor.as_ref().is_some_and(CursorPlan::counts))
+        {
+            return Err(at().fault("an IncrementingCountCursor does not tell how old a state is"));
+        }
+        stream.with_state = Some(WithState { stream: Arc::new(incremental), retention });
+        Ok(stream)
+    }
+
+    /// Notes which streams must not be read at the same time.
+    fn group(&self, streams: &mut [Arc<StreamPlan>]) -> Result<()> {
+        for (group, def) in self.manifest.source.stream_groups.iter().flatten() {
+            let named = |text: &Text| Template::compile(text, &[])?.text(&Vars::new(self.ground));
+            let defs = def.streams.iter().flat_map(Stream::all);
+            let names: Vec<String> = defs.filter_map(|s| s.name.as_ref()).map(named).collect::<Result<_>>()?;
+            let is_in = |name: &str| names.iter().any(|n| n == name);
+            for stream in streams.iter_mut() {
+                let parent = stream.ancestors().into_iter().any(|a| is_in(a));
+                let inside = is_in(&stream.name);
+                let Some(stream) = Arc::get_mut(stream) else { continue };
+                stream.group = inside.then(|| group.as_str().into()).or(stream.group.take());
+                stream.parents_groups.extend(parent.then(|| Arc::from(group.as_str())));
+            }
+        }
+        Ok(())
+    }
+
+    fn declarative(&self, def: &DeclarativeStream, depth: usize) -> Result<StreamPlan> {
         if depth > MAX_PARENTS {
             return Err(def.at.fault("parent streams are nested too deeply"));
         }
@@ -195,33 +314,37 @@ impl Build<'_> {
         let Requester::HttpRequester(requester) = &retriever.requester;
         let routers = retriever.partition_router.as_ref().map_or(&[][..], |r| &r.0);
         let mut parents = Vec::new();
-        for router in routers {
-            if let model::PartitionRouter::SubstreamPartitionRouter(router) = router {
-                for config in &router.parent_stream_configs {
-                    let Stream::DeclarativeStream(parent) = &config.stream;
-                    parents.push(Arc::new(self.stream(parent, depth + 1)?));
-                }
+        for config in routers.iter().flat_map(model::PartitionRouter::parents) {
+            parents.push(Arc::new(self.stream(&config.stream, depth + 1)?));
+        }
+        let router = slice::build(routers, ground)?;
+        let mut cursor = def.incremental_sync.as_ref().map(|c| cursor::build(c, self.safety, ground)).transpose()?;
+        if let Some(cursor) = &mut cursor {
+            cursor.global |= router.is_grouped();
+            if cursor.counts() && router.is_some() {
+                return Err(def.at.fault("an IncrementingCountCursor cannot stand beside a `partition_router`"));
             }
         }
-        let cursor = def.incremental_sync.as_ref().map(|c| cursor::build(c, self.safety, ground)).transpose()?;
         let filters = cursor.as_ref().is_some_and(|c| c.filters);
+        let schema = self.schema(def, name)?;
         Ok(StreamPlan {
             key_paths: keys(def)?,
-            schema: self.schema(def, name)?,
             filters: filters_hash(def, retriever, requester),
             request: request::build(requester, &slice::extra_names(routers))?,
             auth: self.auth.build(requester.authenticator.as_ref(), base_of(requester), ground)?,
             login: self.login(requester)?,
             errors: retry::build(requester.error_handler.as_ref(), ground)?,
             pages: page::build(retriever.paginator.as_ref(), ground)?,
+            decoder: decode::build(retriever.decoder.as_ref(), &retriever.at)?,
             records: extract::build(&retriever.record_selector.extractor, ground)?,
             shape: ops::build(
                 &retriever.record_selector,
                 def.transformations.as_deref().unwrap_or_default(),
                 filters,
+                &schema,
                 ground,
             )?,
-            router: slice::build(routers, ground)?,
+            router,
             parents,
             cursor,
             legacy_partition: legacy_partition(def, routers, ground)?,
@@ -229,6 +352,10 @@ impl Build<'_> {
             envelope_optional: (self.envelope_optional)(name),
             keep_answers: requester.use_cache.unwrap_or(depth > 0 || self.is_parent(name)),
             name: name.clone(),
+            schema,
+            group: None,
+            parents_groups: Vec::new(),
+            with_state: None,
         })
     }
 
@@ -253,19 +380,14 @@ impl Build<'_> {
             streams.iter().any(|stream| {
                 let Retriever::SimpleRetriever(retriever) = &stream.retriever;
                 let routers = retriever.partition_router.as_ref().map_or(&[][..], |r| &r.0);
-                routers.iter().any(|router| match router {
-                    model::PartitionRouter::SubstreamPartitionRouter(router) => {
-                        router.parent_stream_configs.iter().any(|config| {
-                            let Stream::DeclarativeStream(parent) = &config.stream;
-                            parent.name.as_ref().and_then(|n| n.value.as_str()) == Some(name) || among(&[parent], name)
-                        })
-                    }
-                    model::PartitionRouter::ListPartitionRouter(_) => false,
+                routers.iter().flat_map(model::PartitionRouter::parents).any(|config| {
+                    let parents = config.stream.all();
+                    let named = |p: &&DeclarativeStream| p.name.as_ref().and_then(|n| n.value.as_str()) == Some(name);
+                    parents.iter().any(named) || among(&parents, name)
                 })
             })
         }
-        let streams: Vec<_> = self.manifest.source.streams.iter().map(|Stream::DeclarativeStream(s)| s).collect();
-        among(&streams, name)
+        among(&self.manifest.source.streams.iter().flat_map(Stream::all).collect::<Vec<_>>(), name)
     }
 
     fn schema(&self, def: &DeclarativeStream, name: &str) -> Result<Json> {
@@ -386,8 +508,7 @@ fn filters_hash(
     retriever: &model::SimpleRetriever,
     requester: &model::HttpRequester,
 ) -> String {
-    let cursor =
-        def.incremental_sync.as_ref().map(|model::IncrementalSync::DatetimeBasedCursor(c)| &c.cursor_field.value);
+    let cursor = def.incremental_sync.as_ref().map(|c| &c.cursor_field().value);
     let filter = match &retriever.record_selector.record_filter {
         Some(model::Filter::RecordFilter(f)) => f.condition.as_ref().map(|c| &c.value),
         None => None,

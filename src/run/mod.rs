@@ -12,7 +12,7 @@ pub mod parents;
 pub mod reader;
 mod take;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -122,6 +122,8 @@ struct Work {
 pub struct Run {
     shared: Arc<Shared>,
     streams: Vec<Live>,
+    /// Groups of which a stream is being read.
+    busy: Mutex<HashSet<Arc<str>>>,
     turn: Mutex<u64>,
     changed: Condvar,
 }
@@ -151,7 +153,7 @@ impl Run {
             let track = match &job.plan.cursor {
                 None => Track::Full,
                 Some(cursor) if job.plan.router.is_some() => {
-                    let parents = !job.plan.router.parents().is_empty();
+                    let parents = job.plan.router.tells_parents();
                     Track::Each(Partitions::begin(cursor, job.state.as_ref(), parents).map_err(|f| f.of_stream(&name))?)
                 }
                 Some(cursor) => Track::One(cursor.begin(job.state.as_ref(), 0).map_err(|f| f.of_stream(&name))?),
@@ -183,7 +185,7 @@ impl Run {
                 job,
             });
         }
-        Ok(Run { shared, streams, turn: Mutex::new(0), changed: Condvar::new() })
+        Ok(Run { shared, streams, busy: Mutex::default(), turn: Mutex::new(0), changed: Condvar::new() })
     }
 
     /// What came of every stream so far.
@@ -215,6 +217,22 @@ impl Run {
         }
     }
 
+    /// May a stream begin, as far as its group and those of the streams that it reads go? Then they are taken.
+    fn may_begin(&self, live: &Live) -> bool {
+        let mut busy = lock(&self.busy);
+        let wanted = || live.job.plan.group.iter().chain(&live.job.plan.parents_groups);
+        let free = wanted().all(|group| !busy.contains(group));
+        if free {
+            busy.extend(wanted().cloned());
+        }
+        free
+    }
+
+    /// Streams of these groups may begin.
+    fn release(&self, groups: &[Arc<str>]) {
+        lock(&self.busy).retain(|group| !groups.contains(group));
+    }
+
     fn wake(&self) {
         *lock(&self.turn) += 1;
         self.changed.notify_all();
@@ -235,7 +253,7 @@ impl Worker<'_> {
                 self.slice(live, &work);
                 return true;
             }
-            if progress.listing == Listing::Waiting {
+            if progress.listing == Listing::Waiting && self.run.may_begin(live) {
                 progress.listing = Listing::Running;
                 progress.account.begun = true;
                 drop(progress);
@@ -264,6 +282,7 @@ impl Worker<'_> {
         }
         let vars = Vars::new(&self.shared.ground);
         let listed = plan.router.each(&parents, &vars, &mut |partition| self.found(live, partition));
+        self.run.release(&live.job.plan.parents_groups);
         let mut progress = lock(&live.progress);
         progress.listing = Listing::Done;
         match listed {
@@ -407,6 +426,7 @@ impl Worker<'_> {
             return;
         }
         progress.account.ended = true;
+        self.run.release(live.job.plan.group.as_slice());
         let stopped = self.shared.stop.asked().is_some();
         let complete = progress.account.fault.is_none() && !stopped;
         progress.account.complete = complete;

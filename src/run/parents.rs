@@ -5,6 +5,7 @@
 //! same way.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
@@ -38,11 +39,11 @@ impl<'r> ParentReader<'r> {
     /// The state of the parents that the child depends on incrementally, before they are read.
     pub(super) fn before(&self) -> Option<Json> {
         let mut out = Map::new();
-        for (number, parent) in self.child.parents.iter().enumerate() {
+        for number in 0..self.child.parents.len() {
+            let (parent, given) = self.parent(number);
             let Some(plan) = parent.cursor.as_ref().filter(|_| self.is_incremental(number)) else { continue };
-            let given = self.before.get(&*parent.name).and_then(Json::as_object);
             let state = if parent.router.is_some() {
-                Partitions::begin(plan, given, !parent.router.parents().is_empty()).ok()?.state(plan)
+                Partitions::begin(plan, given, parent.router.tells_parents()).ok()?.state(plan)
             } else {
                 Json::Object(plan.begin(given, 0).ok()?.state(plan))
             };
@@ -57,6 +58,13 @@ impl<'r> ParentReader<'r> {
         (!after.is_empty()).then(|| Json::Object(after.clone()))
     }
 
+    /// A parent, and the state that it goes on from.
+    fn parent(&self, number: usize) -> (&Arc<StreamPlan>, Option<&Map<String, Json>>) {
+        let parent = &self.child.parents[number];
+        let given = self.before.get(&*parent.name).and_then(Json::as_object).filter(|_| self.is_incremental(number));
+        parent.with_state(given, self.shared.ground.now)
+    }
+
     fn is_incremental(&self, parent: usize) -> bool {
         self.child.cursor.is_some() && self.child.router.parents().iter().any(|p| p.parent == parent && p.incremental)
     }
@@ -64,9 +72,8 @@ impl<'r> ParentReader<'r> {
 
 impl Parents for ParentReader<'_> {
     fn read(&self, number: usize, each: &mut dyn FnMut(&Json, &Map<String, Json>) -> Result<()>) -> Result<()> {
-        let parent = &self.child.parents[number];
         let incremental = self.is_incremental(number);
-        let state = if incremental { self.before.get(&*parent.name).and_then(Json::as_object) } else { None };
+        let (parent, state) = self.parent(number);
         let grandparents = ParentReader::new(self.shared, parent, state);
         let vars = Vars::new(&self.shared.ground);
         let mut read = |partition: &Partition, window: Option<&Window>, cursor: Option<&Cursor>| {
@@ -82,7 +89,7 @@ impl Parents for ParentReader<'_> {
         };
         let mut last_state = None;
         if parent.router.is_some() {
-            let mut partitions = Partitions::begin(plan, state, !parent.router.parents().is_empty())?;
+            let mut partitions = Partitions::begin(plan, state, parent.router.tells_parents())?;
             parent.router.each(&grandparents, &vars, &mut |partition| {
                 let id = identity(&partition.key);
                 for window in partitions.open(plan, &partition.key)? {

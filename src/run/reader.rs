@@ -3,6 +3,8 @@
 //! Comes in: a stream, a partition and a window. Goes out: each record to a [`Taker`], page by page. Called by the
 //! scheduler for streams, and for their parents. This is where the stages meet: request, answer, records, next page.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
@@ -130,8 +132,9 @@ pub fn read(
         };
         renewed = false;
         reading.began.get_or_insert_with(|| reply.asked_at().unwrap_or(asked));
+        let body = decoded(shared, stream, &reply)?;
         let mut kept = 0;
-        let found = match records(stream, &reply, wanted_fields, &mut |scanner| {
+        let found = match records(stream, &reply, &body, wanted_fields, &mut |scanner| {
             kept += u64::from(taker.take(scanner, &vars)?);
             Ok(())
         }) {
@@ -145,8 +148,9 @@ pub fn read(
             return Ok(reading);
         }
         let response = match &wanted {
-            Wanted::Fields(_) => fields(&reply.body, &found)?,
-            Wanted::Body => first_body(&reply.body)?,
+            _ if stream.decoder.streams() => Json::Object(Map::new()),
+            Wanted::Fields(_) => fields(&body, &found)?,
+            Wanted::Body => first_body(&body)?,
         };
         let headers = stream.pages.uses("headers").then(|| reply.headers_json(true));
         let last = if kept > 0 && stream.pages.uses("last_record") { taker.last_record() } else { None };
@@ -157,17 +161,25 @@ pub fn read(
     }
 }
 
+/// The JSON of an answer's body.
+fn decoded<'a>(shared: &Shared, stream: &StreamPlan, reply: &'a Reply) -> Result<Cow<'a, [u8]>> {
+    if reply.status == 204 {
+        return Ok(Cow::Borrowed(&[]));
+    }
+    stream.decoder.decode(&reply.body, reply.header("content-type"), shared.fetcher.max_page_bytes())
+}
+
 /// Walks the records of an answer; says what is wrong with one that has none to give.
 fn records<'a>(
     stream: &StreamPlan,
-    reply: &'a Reply,
+    reply: &Reply,
+    body: &'a [u8],
     wanted: &[String],
     each: &mut dyn FnMut(&mut Scanner<'a>) -> std::result::Result<(), Halt<Fault>>,
 ) -> Result<Found> {
     if reply.status == 204 {
         return Ok(Found { envelope: true, ..Found::default() });
     }
-    let body = &reply.body;
     if simdutf8::basic::from_utf8(body).is_err() {
         return Err(Fault::data("the answer is not valid UTF-8"));
     }

@@ -3,5 +3,6 @@
 //! Comes in: records, as bytes or JSON. Goes out: records. Called by `run`.
 
 mod keys;
+mod normalize;
 pub mod ops;
 pub mod wire;

@@ -7,6 +7,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::keys::{self, Lift};
+use super::normalize::normalize;
 use crate::fault::Result;
 use crate::manifest::model::{self, Filter, RecordSelector};
 use crate::manifest::node::{Place, Text};
@@ -18,6 +19,8 @@ pub struct Pipeline {
     filter: Option<Template>,
     ops: Vec<Op>,
     transform_first: bool,
+    /// The schema that values are cast to.
+    normalize: Option<Json>,
 }
 
 #[derive(Debug, Clone)]
@@ -50,16 +53,19 @@ pub fn build(
     selector: &RecordSelector,
     transformations: &[model::Transformation],
     client_side: bool,
+    schema: &Json,
     ground: &Ground,
 ) -> Result<Pipeline> {
-    let at = &selector.at;
-    if let Some(normalization) = &selector.schema_normalization
-        && normalization != "None"
-    {
-        return Err(
-            at.fault(format!("`schema_normalization: {normalization}` is not built yet in this version of dripfeed"))
-        );
-    }
+    let normalize = match selector.schema_normalization.as_deref() {
+        None | Some("None") => None,
+        Some("Default") => Some(schema.clone()),
+        Some(other) => {
+            let at = selector.at.field("schema_normalization", None);
+            return Err(at
+                .fault(format!("`schema_normalization: {other}` does not exist"))
+                .hint("it can be Default or None"));
+        }
+    };
     let filter = match &selector.record_filter {
         Some(Filter::RecordFilter(f)) => f.condition.as_ref(),
         None => None,
@@ -69,7 +75,8 @@ pub fn build(
         .map(|t| Template::compile(t, plan::RECORD))
         .transpose()?;
     let ops = transformations.iter().map(|def| op(def, ground)).collect::<Result<_>>()?;
-    Ok(Pipeline { filter, ops, transform_first: selector.transform_before_filtering.unwrap_or(client_side) })
+    let transform_first = selector.transform_before_filtering.unwrap_or(client_side);
+    Ok(Pipeline { filter, ops, transform_first, normalize })
 }
 
 fn op(def: &model::Transformation, ground: &Ground) -> Result<Op> {
@@ -142,12 +149,12 @@ fn unknown_type(at: &Place, given: &str) -> crate::fault::Fault {
 impl Pipeline {
     /// Is there nothing to do? Then the record's bytes pass as they are.
     pub fn is_empty(&self) -> bool {
-        self.filter.is_none() && self.ops.is_empty()
+        self.filter.is_none() && !self.changes()
     }
 
     /// Does it change records?
     pub fn changes(&self) -> bool {
-        !self.ops.is_empty()
+        !self.ops.is_empty() || self.normalize.is_some()
     }
 
     /// Filters and transforms a record; false when it is dropped. `inside` tells whether the cursor keeps it,
@@ -155,12 +162,16 @@ impl Pipeline {
     pub fn apply(&self, record: &mut Json, vars: &Vars<'_>, inside: impl Fn(&Json) -> bool) -> Result<bool> {
         if self.transform_first {
             self.transform(record, vars)?;
-            return Ok(inside(record) && self.keeps(record, vars)?);
         }
         if !inside(record) || !self.keeps(record, vars)? {
             return Ok(false);
         }
-        self.transform(record, vars)?;
+        if !self.transform_first {
+            self.transform(record, vars)?;
+        }
+        if let Some(schema) = &self.normalize {
+            normalize(record, schema, schema);
+        }
         Ok(true)
     }
 

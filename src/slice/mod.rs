@@ -1,12 +1,14 @@
 //! Which requests a stream needs beside its pages: its partitions.
 //!
 //! Comes in: partition routers' definitions; then, for routers over other streams, those streams' records.
-//! Goes out: [`Partition`]s, one by one. Called by `run`. The rules are those of airbyte-cdk's `ListPartitionRouter`,
-//! `SubstreamPartitionRouter` and `CartesianProductStreamSlicer`.
+//! Goes out: [`Partition`]s, one by one. Called by `run`. The rules are those of airbyte-cdk's partition routers and of its
+//! `CartesianProductStreamSlicer`.
+
+use std::collections::HashSet;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::fault::Result;
+use crate::fault::{Fault, Result};
 use crate::jinja::Value;
 use crate::manifest::model::{self, ParentStreamConfig};
 use crate::plan::{Ground, Inject, Options, Template, Types, Vars, text_of};
@@ -40,6 +42,17 @@ pub enum Router {
     Parents(Vec<ParentPlan>),
     /// All combinations; the first varies slowest.
     Product(Vec<Router>),
+    /// One partition for so many of another router.
+    Group {
+        /// The other.
+        of: Box<Router>,
+        /// How many.
+        size: usize,
+        /// Is a value that came before left out?
+        once: bool,
+    },
+    /// The partitions of several, each value once, under one name.
+    Union(Vec<Router>, String),
 }
 
 /// The values of a list router.
@@ -73,37 +86,75 @@ pub trait Parents {
 /// Compiles a stream's routers. Parents get numbers in the order in which they stand.
 pub fn build(defs: &[model::PartitionRouter], ground: &Ground) -> Result<Router> {
     let mut parents = 0;
-    let mut routers = Vec::with_capacity(defs.len());
-    for def in defs {
-        routers.push(match def {
-            model::PartitionRouter::ListPartitionRouter(def) => {
-                let values = match &def.values.value {
-                    Json::Array(items) => Values::Given(items.clone()),
-                    _ => Values::Template(Template::compile(&def.values, &[])?),
-                };
-                let field = Template::compile(&def.cursor_field, &[])?.text(&Vars::new(ground))?;
-                Router::List {
-                    values,
-                    field,
-                    inject: def.request_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?,
-                }
-            }
-            model::PartitionRouter::SubstreamPartitionRouter(def) => {
-                if def.parent_stream_configs.is_empty() {
-                    return Err(def.at.fault("`parent_stream_configs` is empty"));
-                }
-                let plans = def.parent_stream_configs.iter().map(|config| {
-                    parents += 1;
-                    parent(config, parents - 1, ground)
-                });
-                Router::Parents(plans.collect::<Result<_>>()?)
-            }
-        });
-    }
+    let mut routers = defs.iter().map(|def| router(def, &mut parents, ground)).collect::<Result<Vec<_>>>()?;
     Ok(match routers.len() {
         0 => Router::One,
         1 => routers.remove(0),
         _ => Router::Product(routers),
+    })
+}
+
+fn router(def: &model::PartitionRouter, parents: &mut usize, ground: &Ground) -> Result<Router> {
+    Ok(match def {
+        model::PartitionRouter::ListPartitionRouter(def) => {
+            let values = match &def.values.value {
+                Json::Array(items) => Values::Given(items.clone()),
+                _ => Values::Template(Template::compile(&def.values, &[])?),
+            };
+            let field = Template::compile(&def.cursor_field, &[])?.text(&Vars::new(ground))?;
+            Router::List {
+                values,
+                field,
+                inject: def.request_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?,
+            }
+        }
+        model::PartitionRouter::SubstreamPartitionRouter(def) => {
+            if def.parent_stream_configs.is_empty() {
+                return Err(def.at.fault("`parent_stream_configs` is empty"));
+            }
+            let plans = def.parent_stream_configs.iter().map(|config| {
+                *parents += 1;
+                parent(config, *parents - 1, ground)
+            });
+            Router::Parents(plans.collect::<Result<_>>()?)
+        }
+        model::PartitionRouter::GroupingPartitionRouter(def) => {
+            let at = |field| def.at.field(field, None);
+            if matches!(&*def.underlying_partition_router, model::PartitionRouter::GroupingPartitionRouter(_)) {
+                return Err(at("underlying_partition_router").fault("a group cannot be made of groups"));
+            }
+            let of = router(&def.underlying_partition_router, parents, ground)?;
+            if of.injects() {
+                return Err(at("underlying_partition_router")
+                    .fault("a grouped router cannot have a `request_option`")
+                    .hint("name the values where the request is defined: `{{ stream_partition[...] | join(',') }}`"));
+            }
+            let size = usize::try_from(def.group_size).unwrap_or(usize::MAX);
+            if size == 0 {
+                return Err(at("group_size").fault("`group_size` must be at least 1"));
+            }
+            Router::Group { of: Box::new(of), size, once: def.deduplicate.unwrap_or(true) }
+        }
+        model::PartitionRouter::UnionPartitionRouter(def) => {
+            let at = def.at.field("partition_routers", None);
+            let field = Template::compile(&def.partition_field, &[])?.text(&Vars::new(ground))?;
+            let routers =
+                def.partition_routers.iter().map(|r| router(r, parents, ground)).collect::<Result<Vec<_>>>()?;
+            if routers.len() < 2 {
+                return Err(at.fault("a union needs at least two routers"));
+            }
+            for router in &routers {
+                if let Some(other) = router.fields().into_iter().find(|other| **other != field) {
+                    return Err(
+                        at.fault(format!("all routers of a union must name their value `{field}`, not `{other}`"))
+                    );
+                }
+                if router.injects() {
+                    return Err(at.fault("a router of a union cannot have a `request_option`"));
+                }
+            }
+            Router::Union(routers, field)
+        }
     })
 }
 
@@ -126,11 +177,49 @@ impl Router {
         !matches!(self, Router::One)
     }
 
-    /// The parents that partitions come from, if they come from one router alone.
-    pub fn parents(&self) -> &[ParentPlan] {
+    /// The parents that partitions come from. Of a product none: the reference keeps no state of them.
+    pub fn parents(&self) -> Vec<&ParentPlan> {
         match self {
-            Router::Parents(plans) => plans,
-            _ => &[],
+            Router::Parents(plans) => plans.iter().collect(),
+            Router::Group { of, .. } => of.parents(),
+            Router::Union(routers, _) => routers.iter().flat_map(Router::parents).collect(),
+            Router::One | Router::List { .. } | Router::Product(_) => Vec::new(),
+        }
+    }
+
+    /// Does the stream's state tell of parents?
+    pub fn tells_parents(&self) -> bool {
+        match self {
+            Router::Parents(_) | Router::Union(..) => true,
+            Router::Group { of, .. } => of.tells_parents(),
+            Router::One | Router::List { .. } | Router::Product(_) => false,
+        }
+    }
+
+    /// Does one cursor serve all partitions? Groups are others from run to run.
+    pub fn is_grouped(&self) -> bool {
+        matches!(self, Router::Group { .. })
+    }
+
+    /// Does it put values into requests by itself?
+    fn injects(&self) -> bool {
+        match self {
+            Router::List { inject, .. } => inject.is_some(),
+            Router::Parents(plans) => plans.iter().any(|p| p.inject.is_some()),
+            Router::Product(routers) | Router::Union(routers, _) => routers.iter().any(Router::injects),
+            Router::Group { of, .. } => of.injects(),
+            Router::One => false,
+        }
+    }
+
+    /// The names that it gives its values.
+    fn fields(&self) -> Vec<&String> {
+        match self {
+            Router::List { field, .. } | Router::Union(_, field) => vec![field],
+            Router::Parents(plans) => plans.iter().map(|p| &p.field).collect(),
+            Router::Product(routers) => routers.iter().flat_map(Router::fields).collect(),
+            Router::Group { of, .. } => of.fields(),
+            Router::One => Vec::new(),
         }
     }
 
@@ -175,8 +264,63 @@ impl Router {
                 }
                 combine(&lists, &mut Vec::new(), emit)
             }
+            Router::Group { of, size, once } => {
+                let (mut group, mut seen) = (Vec::new(), HashSet::new());
+                of.each(parents, vars, &mut |partition| {
+                    if *once && !seen.insert(only_value(&partition)?) {
+                        return Ok(());
+                    }
+                    group.push(partition);
+                    if group.len() < *size { Ok(()) } else { emit(grouped(&std::mem::take(&mut group))) }
+                })?;
+                if group.is_empty() { Ok(()) } else { emit(grouped(&group)) }
+            }
+            Router::Union(routers, field) => {
+                let mut seen = HashSet::new();
+                for router in routers {
+                    router.each(parents, vars, &mut |mut partition| {
+                        if !seen.insert(only_value(&partition)?) {
+                            return Ok(());
+                        }
+                        let value = partition.key.shift_remove(field).unwrap_or_default();
+                        partition.extra.extend(std::mem::take(&mut partition.key));
+                        partition.key.insert(field.clone(), value);
+                        emit(partition)
+                    })?;
+                }
+                Ok(())
+            }
         }
     }
+}
+
+/// What two partitions of one value have in common: Python's equality, by which `1`, `1.0` and `True` are one.
+fn only_value(partition: &Partition) -> Result<String> {
+    let value = partition.key.iter().find(|(name, _)| *name != "parent_slice").map_or(&Json::Null, |(_, value)| value);
+    match value {
+        Json::Array(_) | Json::Object(_) => {
+            Err(Fault::data("a partition's value is a list or an object, which cannot be told apart")
+                .hint("check `parent_key` or `values` of the partition router"))
+        }
+        Json::Bool(one) => Ok(f64::from(u8::from(*one)).to_string()),
+        Json::Number(n) => Ok(n.as_f64().filter(|f| f.abs() < 9e15).map_or_else(|| n.to_string(), |f| f.to_string())),
+        other => Ok(other.to_string()),
+    }
+}
+
+/// One partition of a group: under each name the list of its values.
+fn grouped(group: &[Partition]) -> Partition {
+    let column = |of: &dyn Fn(&Partition) -> &Map<String, Json>, name: &String| {
+        Json::Array(group.iter().map(|p| of(p).get(name).cloned().unwrap_or_default()).collect())
+    };
+    let mut all = Partition::default();
+    for name in group.iter().take(1).flat_map(|p| p.key.keys()) {
+        all.key.insert(name.clone(), column(&|p| &p.key, name));
+    }
+    for name in group.iter().flat_map(|p| p.extra.keys()) {
+        all.extra.insert(name.clone(), column(&|p| &p.extra, name));
+    }
+    all
 }
 
 /// Every choice of one partition from each list.
@@ -262,18 +406,15 @@ fn is_truthy(value: &Json) -> bool {
 
 /// Names that the extra fields of parents add to request templates.
 pub fn extra_names(defs: &[model::PartitionRouter]) -> Vec<String> {
-    let parents = defs.iter().filter_map(|def| match def {
-        model::PartitionRouter::SubstreamPartitionRouter(def) => Some(&def.parent_stream_configs),
-        model::PartitionRouter::ListPartitionRouter(_) => None,
-    });
-    parents.flatten().flat_map(|p| p.extra_fields.iter().flatten().map(|path| path.join("."))).collect()
+    let parents = defs.iter().flat_map(model::PartitionRouter::parents);
+    parents.flat_map(|p| p.extra_fields.iter().flatten().map(|path| path.join("."))).collect()
 }
 
 /// The `stream_slice` variable: the partition, and the bounds of the window under their names.
-pub fn variable(partition: &Partition, window: &[(String, String)]) -> Json {
+pub fn variable(partition: &Partition, window: &[(String, Json)]) -> Json {
     let mut map = partition.key.clone();
     for (name, value) in window {
-        map.insert(name.clone(), json!(value));
+        map.insert(name.clone(), value.clone());
     }
     if !partition.extra.is_empty() {
         map.insert("extra_fields".into(), Json::Object(partition.extra.clone()));

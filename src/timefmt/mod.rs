@@ -44,6 +44,8 @@ enum Kind {
     SecondsFloat,
     Millis,
     Micros,
+    /// No time at all: a whole number, carried as so many nanoseconds since 1970.
+    Count,
     Parts(Vec<Part>),
 }
 
@@ -87,6 +89,16 @@ impl Format {
         Ok(Format { source: source.into(), kind })
     }
 
+    /// Whole numbers instead of times: what only grows can be compared in the same way.
+    pub fn count() -> Self {
+        Format { source: "a whole number".into(), kind: Kind::Count }
+    }
+
+    /// Is it a number, and no time?
+    pub fn is_count(&self) -> bool {
+        self.kind == Kind::Count
+    }
+
     /// The format as written.
     pub fn source(&self) -> &str {
         &self.source
@@ -106,6 +118,10 @@ impl Format {
             Kind::Seconds => return from_micros(i128::from(python_int(text)?) * 1_000_000),
             Kind::Millis => return from_micros(i128::from(python_int(text)?) * 1_000),
             Kind::Micros => return from_micros(i128::from(python_int(text)?)),
+            Kind::Count => {
+                let whole = text.strip_suffix(".0").unwrap_or(text).parse().ok()?;
+                return OffsetDateTime::from_unix_timestamp_nanos(whole).ok();
+            }
             #[allow(clippy::cast_possible_truncation)]
             Kind::SecondsFloat => {
                 let seconds: f64 = text.trim().parse().ok().filter(|f: &f64| f.is_finite())?;
@@ -125,6 +141,7 @@ impl Format {
             Kind::Seconds => return format!("{:.0}", seconds.trunc()),
             Kind::Millis => return format!("{:.0}", (seconds * 1e3).trunc()),
             Kind::Micros => return format!("{:.0}", (seconds * 1e6).trunc()),
+            Kind::Count => return t.unix_timestamp_nanos().to_string(),
             Kind::SecondsFloat => return crate::jinja::float_repr(seconds),
             Kind::Parts(parts) => parts,
         };

@@ -9,6 +9,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
 
 /// A request as it came.
@@ -84,12 +86,14 @@ impl Inner {
             if let Some(pause) = reply["pause_ms"].as_u64() {
                 std::thread::sleep(Duration::from_millis(pause));
             }
+            let coded = reply["base64"].as_str().map(|text| STANDARD.decode(text).unwrap());
             let (body, mut headers) = match (&reply["json"], reply["text"].as_str(), reply["hex"].as_str()) {
                 (Json::Null, Some(text), _) => (self.own(text).into_bytes(), String::new()),
                 (Json::Null, None, Some(hex)) => {
                     let bytes = (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap());
                     (bytes.collect(), String::new())
                 }
+                (Json::Null, None, None) if coded.is_some() => (coded.unwrap(), String::new()),
                 (Json::Null, None, None) => (vec![b' '; reply["blanks"].as_u64().unwrap_or(0) as usize], String::new()),
                 (json, _, _) => {
                     (self.own(&json.to_string()).into_bytes(), "Content-Type: application/json\r\n".to_owned())

@@ -115,6 +115,12 @@ component! {
         error_handler: Option<ErrorHandler>,
         /// Keeps answers for streams that read the same pages (a hint: parents are read once a run here).
         use_cache: Option<bool>,
+        /// Connections are given up after a time of dripfeed's own.
+        connect_timeout_in_seconds: Option<Text>,
+        /// So are answers.
+        read_timeout_in_seconds: Option<Text>,
+        /// Connections are kept alive in any case.
+        use_tcp_keepalive: Option<Text>,
     }
     later { query_properties, fetch_properties_from_endpoint }
 }
@@ -215,7 +221,8 @@ choice! {
     /// How long to wait before the next try.
     Backoff {
         ConstantBackoffStrategy, ExponentialBackoffStrategy, WaitTimeFromHeader, WaitUntilTimeFromHeader,
-    } later { WaitTimeFromResponse }
+        WaitTimeFromResponse,
+    } later {}
 }
 
 component! {
@@ -233,6 +240,8 @@ component! {
     ExponentialBackoffStrategy {
         /// Seconds of the first, halved.
         factor: Option<Text>,
+        /// Up to twice so many seconds more.
+        jitter_range_in_seconds: Option<Text>,
     }
 }
 
@@ -257,5 +266,17 @@ component! {
         min_wait: Option<Text>,
         /// What of it is the number.
         regex: Option<String>,
+        /// Longer than this is an error.
+        max_waiting_time_in_seconds: Option<Text>,
+    }
+}
+
+component! {
+    /// As long as the body of the answer says.
+    WaitTimeFromResponse {
+        /// A template over `response` and `headers` that gives seconds.
+        wait_time_in_seconds: Text,
+        /// Longer than this is an error.
+        max_waiting_time_in_seconds: Option<Text>,
     }
 }

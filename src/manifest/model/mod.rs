@@ -9,9 +9,10 @@ mod http;
 
 pub use auth::*;
 pub use http::*;
+use indexmap::IndexMap;
 use serde_json::Value as Json;
 
-use super::node::{OneOrMany, Text, choice, component};
+use super::node::{OneOrMany, Place, Text, choice, component};
 
 component! {
     /// The root of a manifest.
@@ -28,8 +29,10 @@ component! {
         api_budget: Option<ApiBudget>,
         /// What other tools keep here; of it only `dripfeed` is read.
         metadata: Option<Json>,
+        /// Streams that are not read at the same time.
+        stream_groups: Option<IndexMap<String, StreamGroup>>,
     }
-    later { dynamic_streams, stream_groups, advanced_auth }
+    later { dynamic_streams, advanced_auth }
 }
 
 component! {
@@ -121,8 +124,61 @@ component! {
 
 choice! {
     /// What the body of an answer is.
-    Decoder { JsonDecoder } later {
-        JsonlDecoder, JsonItemsDecoder, CsvDecoder, XmlDecoder, IterableDecoder, GzipDecoder, ZipfileDecoder, CompositeRawDecoder,
+    Decoder {
+        JsonDecoder, JsonlDecoder, JsonItemsDecoder, CsvDecoder, XmlDecoder, IterableDecoder, GzipDecoder, ZipfileDecoder,
+    } later {}
+}
+
+component! {
+    /// A JSON value a line.
+    JsonlDecoder {}
+}
+
+component! {
+    /// The elements of one list in a large JSON document.
+    JsonItemsDecoder {
+        /// Where it stands, with dots between.
+        items_path: String,
+        /// How bytes are text.
+        encoding: Option<String>,
+    }
+}
+
+component! {
+    /// A table with names in its first row.
+    CsvDecoder {
+        /// How bytes are text.
+        encoding: Option<String>,
+        /// What stands between values.
+        delimiter: Option<String>,
+        /// Values that mean null.
+        set_values_to_none: Option<Vec<String>>,
+    }
+}
+
+component! {
+    /// A body of XML.
+    XmlDecoder {}
+}
+
+component! {
+    /// A text a line.
+    IterableDecoder {}
+}
+
+component! {
+    /// Compressed or not.
+    GzipDecoder {
+        /// What is inside.
+        decoder: Box<Decoder>,
+    }
+}
+
+component! {
+    /// An archive of files.
+    ZipfileDecoder {
+        /// What each of them is.
+        decoder: Box<Decoder>,
     }
 }
 
@@ -341,7 +397,41 @@ component! {
 
 choice! {
     /// How later runs bring only what changed.
-    IncrementalSync { DatetimeBasedCursor } later { IncrementingCountCursor }
+    IncrementalSync { DatetimeBasedCursor, IncrementingCountCursor } later {}
+}
+
+impl IncrementalSync {
+    /// The field of each record that tells.
+    pub fn cursor_field(&self) -> &Text {
+        match self {
+            IncrementalSync::DatetimeBasedCursor(cursor) => &cursor.cursor_field,
+            IncrementalSync::IncrementingCountCursor(cursor) => &cursor.cursor_field,
+        }
+    }
+}
+
+component! {
+    /// By a number in each record that only grows.
+    IncrementingCountCursor {
+        /// Where that number stands.
+        cursor_field: Text,
+        /// Where the first run starts.
+        start_value: Option<Text>,
+        /// Where the number goes from which a run reads.
+        start_value_option: Option<RequestOption>,
+        /// The platform may name another field (whoever reads here names none).
+        allow_catalog_defined_cursor_field: Option<bool>,
+    }
+}
+
+component! {
+    /// Windows of whole periods.
+    Clamping {
+        /// DAY, WEEK or MONTH.
+        target: Text,
+        /// Of weeks the `weekday` that they begin with.
+        target_details: Option<Json>,
+    }
 }
 
 component! {
@@ -379,8 +469,11 @@ component! {
         is_compare_strictly: Option<bool>,
         /// One cursor for all partitions.
         global_substream_cursor: Option<bool>,
+        /// Windows of whole periods.
+        clamping: Option<Clamping>,
+        /// The platform may name another field (whoever reads here names none).
+        allow_catalog_defined_cursor_field: Option<bool>,
     }
-    later { clamping }
 }
 
 /// A bound of time: a template, or a template with bounds of its own.
@@ -418,7 +511,45 @@ component! {
 
 choice! {
     /// Which requests there are.
-    PartitionRouter { ListPartitionRouter, SubstreamPartitionRouter } later { GroupingPartitionRouter, UnionPartitionRouter }
+    PartitionRouter {
+        ListPartitionRouter, SubstreamPartitionRouter, GroupingPartitionRouter, UnionPartitionRouter,
+    } later {}
+}
+
+impl PartitionRouter {
+    /// The streams that it reads, in order.
+    pub fn parents(&self) -> Vec<&ParentStreamConfig> {
+        match self {
+            PartitionRouter::ListPartitionRouter(_) => Vec::new(),
+            PartitionRouter::SubstreamPartitionRouter(router) => router.parent_stream_configs.iter().collect(),
+            PartitionRouter::GroupingPartitionRouter(router) => router.underlying_partition_router.parents(),
+            PartitionRouter::UnionPartitionRouter(router) => {
+                router.partition_routers.iter().flat_map(PartitionRouter::parents).collect()
+            }
+        }
+    }
+}
+
+component! {
+    /// One for so many partitions of another router.
+    GroupingPartitionRouter {
+        /// How many.
+        group_size: u64,
+        /// The other.
+        underlying_partition_router: Box<PartitionRouter>,
+        /// Leaves out a value that came before; it does when not said.
+        deduplicate: Option<bool>,
+    }
+}
+
+component! {
+    /// The partitions of several routers, each value once.
+    UnionPartitionRouter {
+        /// The name that all of them give their value.
+        partition_field: Text,
+        /// Them.
+        partition_routers: Vec<PartitionRouter>,
+    }
 }
 
 component! {
@@ -462,7 +593,71 @@ component! {
 
 choice! {
     /// A stream.
-    Stream { DeclarativeStream } later { StateDelegatingStream, ConditionalStreams }
+    Stream { DeclarativeStream, StateDelegatingStream, ConditionalStreams } later {}
+}
+
+impl Stream {
+    /// Where it stands.
+    pub fn at(&self) -> &Place {
+        match self {
+            Stream::DeclarativeStream(stream) => &stream.at,
+            Stream::StateDelegatingStream(stream) => &stream.at,
+            Stream::ConditionalStreams(streams) => &streams.at,
+        }
+    }
+
+    /// The streams that it may stand for.
+    pub fn all(&self) -> Vec<&DeclarativeStream> {
+        match self {
+            Stream::DeclarativeStream(stream) => vec![stream],
+            Stream::StateDelegatingStream(stream) => vec![&stream.full_refresh_stream, &stream.incremental_stream],
+            Stream::ConditionalStreams(streams) => streams.streams.iter().collect(),
+        }
+    }
+}
+
+component! {
+    /// One stream without a state, another one with it.
+    StateDelegatingStream {
+        /// The name of all three.
+        name: Text,
+        /// Without a state.
+        full_refresh_stream: Box<DeclarativeStream>,
+        /// With one.
+        incremental_stream: Box<DeclarativeStream>,
+        /// How long the API remembers changes: a state that is older is none.
+        api_retention_period: Option<Text>,
+    }
+}
+
+component! {
+    /// Streams that are there only when a condition over the config holds.
+    ConditionalStreams {
+        /// It.
+        condition: Text,
+        /// Them.
+        streams: Vec<DeclarativeStream>,
+    }
+}
+
+component! {
+    /// Streams that are not read at the same time.
+    StreamGroup {
+        /// Them.
+        streams: Vec<Stream>,
+        /// What is done about them.
+        action: GroupAction,
+    }
+}
+
+choice! {
+    /// What is done about a group of streams.
+    GroupAction { BlockSimultaneousSyncsAction } later {}
+}
+
+component! {
+    /// One after the other.
+    BlockSimultaneousSyncsAction {}
 }
 
 choice! {
