@@ -18,7 +18,7 @@ use serde_json::Value as Json;
 use crate::fault::{Result, did_you_mean};
 use crate::manifest::model::{Authenticator, Requester};
 use crate::manifest::node::Text;
-use crate::plan::{Ground, Inject, Options, Template, Vars, text_of};
+use crate::plan::{Ground, Inject, Options, Template, Vars, look_up, text_of};
 use crate::stop::Stop;
 use crate::store::Store;
 use jwt::Jwt;
@@ -174,10 +174,7 @@ fn selected<'d>(def: Option<&'d Authenticator>, ground: &Ground) -> Result<Optio
     let Some(Authenticator::SelectiveAuthenticator(def)) = def else { return Ok(def) };
     let path = def.authenticator_selection_path.join(".");
     let at = def.at.field("authenticator_selection_path", None);
-    let found = def.authenticator_selection_path.iter().try_fold(&ground.config, |value, key| match value {
-        Json::Array(items) => items.get(key.parse::<usize>().ok()?),
-        other => other.get(key.as_str()),
-    });
+    let found = look_up(&ground.config, &def.authenticator_selection_path);
     let name = text_of(found.ok_or_else(|| {
         let known = def.authenticators.keys().map(String::as_str).collect::<Vec<_>>();
         at.fault(format!("the config has no `{path}`, which selects the authenticator"))

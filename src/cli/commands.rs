@@ -11,7 +11,6 @@ use serde_json::{Value as Json, json};
 use super::load::{self, Loaded};
 use super::log::{Level, Log};
 use super::read::read;
-use super::watch::Watch;
 use super::{AboutFormat, Cli, Named, Options, Verb};
 use crate::config;
 use crate::emit::catalog as singer_catalog;
@@ -249,11 +248,18 @@ fn sources(work: &Work) -> Result<()> {
         return work.text(&text);
     }
     let manifest = manifest_of(work)?;
-    let mut text = format!("{}\n", manifest.name);
-    for stream in &manifest.source.streams {
-        text += &describe(stream);
+    work.text(&format!("{}\n{}", manifest.name, describe_all(&manifest).1))
+}
+
+/// The streams of a manifest: their number and a line for each; those of a template are known only with a config.
+fn describe_all(manifest: &Manifest) -> (usize, String) {
+    let streams: Vec<&Stream> = manifest.source.streams.iter().flatten().collect();
+    let mut lines: String = streams.iter().map(|stream| describe(stream)).collect();
+    for dynamic in manifest.source.dynamic_streams.iter().flatten() {
+        let name = dynamic.name.as_deref().unwrap_or("without a name");
+        lines += &format!("  streams of the template {name}: `discover` says which there are\n");
     }
-    work.text(&text)
+    (streams.len(), lines)
 }
 
 /// A stream in a line: name, keys, cursor, parents; one that depends on state or config in several.
@@ -303,11 +309,8 @@ fn validate(work: &Work, path: &std::path::Path) -> Result<()> {
             e.masked()
         ))
     })?;
-    let mut text = format!("{}: {} streams\n", path.display(), manifest.source.streams.len());
-    for stream in &manifest.source.streams {
-        text += &describe(stream);
-    }
-    work.text(&text)
+    let (count, lines) = describe_all(&manifest);
+    work.text(&format!("{}: {count} streams\n{lines}", path.display()))
 }
 
 /// A stream's form on the wire. Airbyte's is the vendor's own.
@@ -334,7 +337,8 @@ fn discover(work: &Work) -> Result<()> {
             }
         }
     };
-    let streams: Vec<Json> = loaded.plan.streams.iter().map(entry).collect();
+    let streams = loaded.plan.streams.iter().map(|stream| Ok(entry(&stream.with_schema(&loaded.shared)?)));
+    let streams = streams.collect::<Result<Vec<Json>>>()?;
     match work.protocol {
         Protocol::Singer => work.pretty(&json!({"streams": streams})),
         Protocol::Airbyte => work.message(&airbyte::catalog(&streams)),
@@ -395,10 +399,9 @@ fn check(work: &Work) -> Result<()> {
 
 fn check_streams(work: &Work) -> Result<()> {
     let loaded = work.load(true)?;
-    let shared = Watch::new(work, &loaded).shared(&loaded, &work.stop);
     for name in &loaded.plan.check {
         let stream = loaded.plan.stream(name)?;
-        check_stream(&shared, stream).map_err(|f| f.of_stream(&stream.name))?;
+        check_stream(&loaded.shared, stream).map_err(|f| f.of_stream(&stream.name))?;
     }
     work.log.line(Level::Info, &format!("the connection works: {} can be read", loaded.plan.check.join(", ")));
     Ok(())

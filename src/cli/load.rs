@@ -1,7 +1,7 @@
 //! From options to a plan: which source, which config, which streams.
 //!
-//! Comes in: the options. Goes out: manifest, config and plan, or the fault that says what to mend. Called by
-//! `commands`; nothing is requested here.
+//! Comes in: the options. Goes out: manifest, config and plan, or the fault that says what to mend. Called by `commands`.
+//! Nothing is requested here, but for streams that the manifest leaves to the vendor to name.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,15 +12,17 @@ use time::OffsetDateTime;
 
 use super::Options;
 use super::commands::Work;
+use super::watch::Watch;
 use crate::auth;
 use crate::catalog;
 use crate::config::{self, Config, DriftPolicy, Safety};
 use crate::emit::Protocol;
 use crate::fault::{Fault, Result, did_you_mean};
 use crate::manifest::Manifest;
-use crate::pace::{self, Pace};
+use crate::pace;
 use crate::plan::Ground;
 use crate::run::build::{self, Build, Plan};
+use crate::run::reader::Shared;
 use crate::sandbox::Sandbox;
 use crate::store::Store;
 use crate::timefmt;
@@ -29,14 +31,16 @@ use crate::timefmt;
 pub struct Loaded {
     /// Every stream, compiled.
     pub plan: Plan,
-    /// How often the account may be called.
-    pub pace: Arc<Pace>,
     /// Config and now.
     pub ground: Arc<Ground>,
     /// The config.
     pub config: Config,
     /// The sandbox, when it runs in this process.
     pub sandbox: Option<Sandbox>,
+    /// Hears of what happens.
+    pub(super) watch: Arc<Watch>,
+    /// What threads share.
+    pub shared: Arc<Shared>,
 }
 
 /// The run's now, and when that was: `DRIPFEED_NOW` for runs that must be the same every time, else the clock.
@@ -148,6 +152,9 @@ pub(super) fn load(work: &Work, check_config: bool) -> Result<Loaded> {
     let auth = auth::Builder::new(state_dir(&config).map(|path| Store::new(&path)), work.protocol == Protocol::Airbyte);
     let metadata = manifest.source.metadata.as_ref();
     let safety = config.ours.safety.clone().or(Safety::of_manifest(metadata)?);
+    let pace = Arc::new(pace::build(manifest.source.api_budget.as_ref(), &config.ours.pace, &ground)?);
+    let watch = Watch::new(work, &manifest.name, &config);
+    let shared = watch.shared(&config, pace, &ground, &work.stop);
     let plan = build::plan(&Build {
         manifest: &manifest,
         ground: &ground,
@@ -155,6 +162,7 @@ pub(super) fn load(work: &Work, check_config: bool) -> Result<Loaded> {
         auth: &auth,
         safety: &safety,
         envelope_optional: &envelope_optional,
+        shared: Some(&shared),
     })?;
     for (tier, streams) in config.ours.tiers.iter().map(|(n, t)| (n, &t.streams)) {
         for stream in streams.iter().filter(|s| *s != "*") {
@@ -162,6 +170,5 @@ pub(super) fn load(work: &Work, check_config: bool) -> Result<Loaded> {
                 .map_err(|f| Fault { message: format!("config `dripfeed.tiers.{tier}`: {}", f.message), ..f })?;
         }
     }
-    let pace = Arc::new(pace::build(manifest.source.api_budget.as_ref(), &config.ours.pace, &ground)?);
-    Ok(Loaded { plan, pace, ground, config, sandbox })
+    Ok(Loaded { plan, ground, config, sandbox, watch, shared })
 }

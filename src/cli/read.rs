@@ -11,7 +11,6 @@ use serde_json::{Map, Value as Json};
 use super::commands::{Work, wire_of};
 use super::load::Loaded;
 use super::log::Level;
-use super::watch::Watch;
 use crate::emit::catalog::{self as singer_catalog, Chosen};
 use crate::emit::{Protocol, airbyte, configured, singer};
 use crate::fault::{Fault, Kind, Result};
@@ -121,15 +120,20 @@ pub(super) fn read(work: &Work) -> Result<u8> {
     for choice in &chosen {
         let state = if choice.full_table { None } else { states.of(&choice.stream) };
         let (stream, state) = plan.stream(&choice.stream)?.with_state(state.as_ref(), loaded.ground.now);
+        // A stream whose schema cannot be had fails by itself.
+        let (stream, refused) = match stream.with_schema(&loaded.shared) {
+            Ok(stream) => (stream, None),
+            Err(fault) => (stream.clone(), Some(fault)),
+        };
         jobs.push(Job {
-            plan: stream.clone(),
-            wire: Arc::new(wire_of(stream, &choice.fields, work.protocol)),
+            refused,
+            wire: Arc::new(wire_of(&stream, &choice.fields, work.protocol)),
+            plan: stream,
             state: state.cloned(),
             limit: options.limit,
         });
     }
-    let watch = Watch::new(work, &loaded);
-    let shared = watch.shared(&loaded, stop);
+    let (watch, shared) = (&loaded.watch, &loaded.shared);
     let (sender, messages) = sync_channel(PAGES_AHEAD);
     let run = Arc::new(Run::new(shared.clone(), jobs, work.protocol)?);
     watch.begins(&run);

@@ -12,12 +12,14 @@ use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
 use super::commands::Work;
-use super::load::Loaded;
 use super::log::{Level, Log};
 use crate::auth::Keeper;
+use crate::config::Config;
 use crate::emit::{Out, Protocol, airbyte};
 use crate::fault::{Kind, Result};
 use crate::fetch::{self, Ask, Event, Fetcher, Limits};
+use crate::pace::Pace;
+use crate::plan::Ground;
 use crate::run::reader::Shared;
 use crate::run::{Account, Run};
 use crate::stop::Stop;
@@ -115,14 +117,14 @@ fn set(config: &mut Json, path: &[String], value: &str) {
 
 impl Watch {
     /// A watch over a run of that source.
-    pub(super) fn new(work: &Work, loaded: &Loaded) -> Arc<Watch> {
+    pub(super) fn new(work: &Work, source: &str, config: &Config) -> Arc<Watch> {
         let log = work.log.clone();
-        log.names(&loaded.plan.source, loaded.config.ours.tenant.as_deref());
+        log.names(source, config.ours.tenant.as_deref());
         Arc::new(Watch {
             log,
             // Whoever reads Airbyte's messages is told of waits and of a changed config.
             announces: (work.protocol == Protocol::Airbyte)
-                .then(|| (work.out.clone(), Mutex::new(loaded.config.written.clone()))),
+                .then(|| (work.out.clone(), Mutex::new(config.written.clone()))),
             counts: Counts::default(),
             waiting: Mutex::default(),
             bar: OnceLock::new(),
@@ -131,8 +133,14 @@ impl Watch {
     }
 
     /// What the threads of a run share, with this watch as the listener.
-    pub(super) fn shared(self: &Arc<Self>, loaded: &Loaded, stop: &Arc<Stop>) -> Arc<Shared> {
-        let ours = &loaded.config.ours;
+    pub(super) fn shared(
+        self: &Arc<Self>,
+        config: &Config,
+        pace: Arc<Pace>,
+        ground: &Arc<Ground>,
+        stop: &Arc<Stop>,
+    ) -> Arc<Shared> {
+        let ours = &config.ours;
         let limits = Limits {
             max_page_bytes: ours.max_page_bytes.unwrap_or(MAX_PAGE),
             allowed_hosts: ours.allowed_hosts.clone(),
@@ -140,8 +148,8 @@ impl Watch {
         let watch = self.clone();
         let listener = Arc::new(move |ask: &Ask<'_>, event: &Event<'_>| watch.hears(ask, event));
         Arc::new(Shared {
-            fetcher: Fetcher::new(limits, loaded.pace.clone(), loaded.ground.clone(), stop.clone(), listener),
-            ground: loaded.ground.clone(),
+            fetcher: Fetcher::new(limits, pace, ground.clone(), stop.clone(), listener),
+            ground: ground.clone(),
             stop: stop.clone(),
             keeper: self.clone(),
             started: Box::new({

@@ -62,7 +62,7 @@ impl Manifest {
         if let Kind::Map(map) = &mut root.kind {
             map.entry("type".into()).or_insert_with(|| Node::text("DeclarativeSource", 0));
         }
-        let root = refs::propagate(root);
+        let root = refs::propagate(root, false);
         if root.get("type").and_then(Node::as_str) != Some("DeclarativeSource") {
             return Err(top.fault("the root of a manifest has type `DeclarativeSource`"));
         }

@@ -369,6 +369,21 @@ impl Read for Text {
     }
 }
 
+/// A node as it was written, for what is made of it later.
+#[derive(Debug, Clone)]
+pub struct Raw {
+    /// It.
+    pub node: Node,
+    /// Where.
+    pub at: Place,
+}
+
+impl Read for Raw {
+    fn read(node: &Node, at: &Place) -> Result<Self> {
+        Ok(Raw { node: node.clone(), at: at.clone() })
+    }
+}
+
 /// One component, or a list of them.
 #[derive(Debug, Clone)]
 pub struct OneOrMany<T>(pub Vec<T>);

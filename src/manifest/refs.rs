@@ -138,14 +138,14 @@ const DEFAULT_TYPES: &[(&str, &str, &str)] = &[
     ("ConfigComponentsResolver", "components_mapping", "ComponentMappingDefinition"),
 ];
 
-/// Fills in types and hands `$parameters` down, from the root.
-pub fn propagate(root: Node) -> Node {
-    component(root, None, &IndexMap::new())
+/// Fills in types and hands `$parameters` down, from the root. Of two with one name the inner one wins, or the outer one.
+pub fn propagate(root: Node, outer_wins: bool) -> Node {
+    component(root, None, &IndexMap::new(), outer_wins)
 }
 
 type Parameters = IndexMap<String, Node>;
 
-fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Parameters) -> Node {
+fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Parameters, outer_wins: bool) -> Node {
     let line = node.line;
     let Kind::Map(mut map) = node.kind else { return node };
     if !map.contains_key("type")
@@ -159,7 +159,13 @@ fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Parameters) -
     if let Some(own) = map.shift_remove("$parameters")
         && let Kind::Map(own) = own.kind
     {
-        parameters.extend(own);
+        if outer_wins {
+            for (key, value) in own {
+                parameters.entry(key).or_insert(value);
+            }
+        } else {
+            parameters.extend(own);
+        }
     }
     // A JSON schema has a `type` too, but it is none of ours.
     let kind = match map.get("type").map(|t| (&t.kind, t.as_str())) {
@@ -171,7 +177,7 @@ fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Parameters) -
         if !map.contains_key("type") {
             for value in map.values_mut().filter(|v| v.get("type").is_some()) {
                 let child = std::mem::replace(value, Node { line, kind: Kind::Seq(Vec::new()) });
-                *value = component(child, None, &parameters);
+                *value = component(child, None, &parameters, outer_wins);
             }
         }
         return Node { line, kind: Kind::Map(map) };
@@ -195,10 +201,11 @@ fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Parameters) -
         let child = std::mem::replace(value, Node { line, kind: Kind::Seq(Vec::new()) });
         *value = match child.kind {
             Kind::Seq(items) => {
-                let items = items.into_iter().map(|item| component(item, Some((&kind, field)), passed)).collect();
+                let items =
+                    items.into_iter().map(|item| component(item, Some((&kind, field)), passed, outer_wins)).collect();
                 Node { line: child.line, kind: Kind::Seq(items) }
             }
-            _ => component(child, Some((&kind, field)), passed),
+            _ => component(child, Some((&kind, field)), passed, outer_wins),
         };
     }
     if !parameters.is_empty() {

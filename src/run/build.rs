@@ -11,6 +11,9 @@ use serde_json::{Map, Value as Json, json};
 use sha2::Digest as _;
 use time::OffsetDateTime;
 
+use super::dynamic;
+use super::reader::Shared;
+use super::schema::SchemaSource;
 use crate::auth::{self, Auth};
 use crate::config::Safety;
 use crate::cursor::{self, CursorPlan};
@@ -21,9 +24,9 @@ use crate::fetch::request::{self, RequestPlan};
 use crate::fetch::retry::{self, ErrorPlan};
 use crate::manifest::Manifest;
 use crate::manifest::model::{
-    self, DeclarativeStream, Requester, Retriever, SchemaLoader, StateDelegatingStream, Stream,
+    self, Check, DeclarativeStream, Requester, Retriever, SchemaLoader, StateDelegatingStream, Stream,
 };
-use crate::manifest::node::{Place, Text};
+use crate::manifest::node::{OneOrMany, Place, Text};
 use crate::page::{self, PagePlan};
 use crate::plan::{Ground, Template, Vars};
 use crate::pyjson;
@@ -45,14 +48,16 @@ pub struct Plan {
 }
 
 /// A stream, ready to run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StreamPlan {
     /// Its name.
     pub name: Arc<str>,
     /// The paths of its key fields.
     pub key_paths: Vec<Vec<String>>,
-    /// What a record looks like.
+    /// What a record looks like, as far as the manifest says.
     pub schema: Json,
+    /// What the vendor must be asked for it, see [`StreamPlan::with_schema`].
+    pub schema_source: Option<SchemaSource>,
     /// A hash of what is read: a bookmark means nothing under another.
     pub filters: String,
     /// What is requested.
@@ -94,7 +99,7 @@ pub struct StreamPlan {
 }
 
 /// What is read in a stream's place once there is a state.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct WithState {
     /// It.
     pub stream: Arc<StreamPlan>,
@@ -103,7 +108,7 @@ pub struct WithState {
 }
 
 /// A request whose answer holds a token.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Login {
     /// What is requested.
     pub request: RequestPlan,
@@ -134,12 +139,14 @@ pub struct Build<'a> {
     pub safety: &'a Safety,
     /// May a stream's envelope be missing? (`dripfeed.drift`)
     pub envelope_optional: &'a dyn Fn(&str) -> bool,
+    /// What asks the vendor, where streams or schemas are known to it alone.
+    pub shared: Option<&'a Shared>,
 }
 
 /// Compiles a manifest.
 pub fn plan(build: &Build<'_>) -> Result<Plan> {
     let source = &build.manifest.source;
-    let mut streams: Vec<Arc<StreamPlan>> = Vec::with_capacity(source.streams.len());
+    let mut streams: Vec<Arc<StreamPlan>> = Vec::new();
     let mut add = |stream: StreamPlan, at: &Place| -> Result<()> {
         if streams.iter().any(|s| s.name == stream.name) {
             return Err(at.fault(format!("two streams are named `{}`", stream.name)));
@@ -147,7 +154,7 @@ pub fn plan(build: &Build<'_>) -> Result<Plan> {
         streams.push(Arc::new(stream));
         Ok(())
     };
-    for def in &source.streams {
+    for def in source.streams.iter().flatten() {
         match def {
             Stream::ConditionalStreams(def) => {
                 if Template::compile(&def.condition, &[])?.truth(&Vars::new(build.ground))? {
@@ -157,14 +164,45 @@ pub fn plan(build: &Build<'_>) -> Result<Plan> {
             def => add(build.stream(def, 0)?, def.at())?,
         }
     }
+    let mut made: Vec<(&str, Vec<String>)> = Vec::new();
+    for def in source.dynamic_streams.iter().flatten() {
+        let mut names = Vec::new();
+        for stream in dynamic::streams(build, def)? {
+            let stream = build.stream(&stream, 0)?;
+            names.push(stream.name.to_string());
+            add(stream, &def.at)?;
+        }
+        made.push((def.name.as_deref().unwrap_or_default(), names));
+    }
     build.group(&mut streams)?;
     // The platform may name others in the config.
     let named = build.ground.config.get("__airbyte_check_stream_names").and_then(Json::as_array);
     let named = named.map(|names| names.iter().filter_map(Json::as_str).map(str::to_owned).collect());
-    let check: Vec<String> = named.or_else(|| source.check.stream_names.clone()).unwrap_or_default();
+    let (at, of_manifest) = match &source.check {
+        Check::CheckStream(check) => {
+            let mut names = check.stream_names.clone().unwrap_or_default();
+            for some in check.dynamic_streams_check_configs.iter().flatten() {
+                let of = made.iter().find(|(name, _)| *name == some.dynamic_stream_name).ok_or_else(|| {
+                    let name = &some.dynamic_stream_name;
+                    some.at.fault(format!("`check` names the dynamic stream `{name}`, which does not exist"))
+                })?;
+                let count = some.stream_count.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+                names.extend(of.1.iter().take(count).cloned());
+            }
+            (&check.at, names)
+        }
+        Check::CheckDynamicStream(check) => {
+            let count = match check.use_check_availability {
+                Some(false) => 0,
+                _ => usize::try_from(check.stream_count).unwrap_or(usize::MAX),
+            };
+            (&check.at, streams.iter().take(count).map(|s| s.name.to_string()).collect())
+        }
+    };
+    let check: Vec<String> = named.unwrap_or(of_manifest);
     for name in &check {
         if !streams.iter().any(|s| &*s.name == name) {
-            let fault = source.check.at.fault(format!("`check` names the stream `{name}`, which does not exist"));
+            let fault = at.fault(format!("`check` names the stream `{name}`, which does not exist"));
             return Err(match did_you_mean(name, streams.iter().map(|s| &*s.name)) {
                 Some(near) => fault.hint(format!("did you mean `{near}`?")),
                 None => fault,
@@ -279,6 +317,24 @@ impl Build<'_> {
         Ok(stream)
     }
 
+    /// What gives records for other ends than a stream's: the retriever, as a stream without schema and cursor.
+    pub(super) fn source_of_records(&self, retriever: &Retriever, name: &str) -> Result<StreamPlan> {
+        let Retriever::SimpleRetriever(inner) = retriever;
+        self.declarative(
+            &DeclarativeStream {
+                at: inner.at.clone(),
+                name: Some(Text { value: json!(name), at: inner.at.clone() }),
+                retriever: retriever.clone(),
+                primary_key: None,
+                schema_loader: Some(OneOrMany(Vec::new())),
+                transformations: None,
+                incremental_sync: None,
+                state_migrations: None,
+            },
+            1,
+        )
+    }
+
     /// Notes which streams must not be read at the same time.
     fn group(&self, streams: &mut [Arc<StreamPlan>]) -> Result<()> {
         for (group, def) in self.manifest.source.stream_groups.iter().flatten() {
@@ -353,6 +409,7 @@ impl Build<'_> {
             keep_answers: requester.use_cache.unwrap_or(depth > 0 || self.is_parent(name)),
             name: name.clone(),
             schema,
+            schema_source: self.schema_source(def, name)?,
             group: None,
             parents_groups: Vec::new(),
             with_state: None,
@@ -387,7 +444,7 @@ impl Build<'_> {
                 })
             })
         }
-        among(&self.manifest.source.streams.iter().flat_map(Stream::all).collect::<Vec<_>>(), name)
+        among(&self.manifest.source.streams.iter().flatten().flat_map(Stream::all).collect::<Vec<_>>(), name)
     }
 
     fn schema(&self, def: &DeclarativeStream, name: &str) -> Result<Json> {
@@ -402,9 +459,10 @@ impl Build<'_> {
             schemas.push(match loader {
                 SchemaLoader::InlineSchemaLoader(def) => def.schema.clone().unwrap_or_else(|| json!({})),
                 SchemaLoader::JsonFileSchemaLoader(def) => self.schema_file(def, name)?,
+                SchemaLoader::DynamicSchemaLoader(_) => continue,
             });
         }
-        if let [one] = schemas.as_slice() {
+        if let ([one], [_]) = (&schemas[..], &loaders.0[..]) {
             return Ok(one.clone());
         }
         // Several loaders: earlier ones win.
@@ -417,6 +475,15 @@ impl Build<'_> {
         Ok(
             json!({"$schema": "http://json-schema.org/draft-07/schema#", "type": ["null", "object"], "properties": properties}),
         )
+    }
+
+    fn schema_source(&self, def: &DeclarativeStream, name: &str) -> Result<Option<SchemaSource>> {
+        let loaders = def.schema_loader.as_ref().map_or(&[][..], |l| &l.0);
+        let dynamic = loaders.iter().find_map(|loader| match loader {
+            SchemaLoader::DynamicSchemaLoader(def) => Some(def),
+            _ => None,
+        });
+        dynamic.map(|def| SchemaSource::build(self, def, name)).transpose()
     }
 
     fn schema_file(&self, def: &model::JsonFileSchemaLoader, name: &str) -> Result<Json> {

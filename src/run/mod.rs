@@ -8,8 +8,10 @@
 
 mod access;
 pub mod build;
+mod dynamic;
 pub mod parents;
 pub mod reader;
+mod schema;
 mod take;
 
 use std::collections::{HashSet, VecDeque};
@@ -48,6 +50,8 @@ pub struct Job {
     pub state: Option<Map<String, Json>>,
     /// Stop after so many records: a preview, which says no state.
     pub limit: Option<u64>,
+    /// Why nothing of it can be read.
+    pub refused: Option<Fault>,
 }
 
 /// What came of a stream.
@@ -281,7 +285,10 @@ impl Worker<'_> {
             each.parents_begin(state);
         }
         let vars = Vars::new(&self.shared.ground);
-        let listed = plan.router.each(&parents, &vars, &mut |partition| self.found(live, partition));
+        let listed = match &live.job.refused {
+            Some(fault) => Err(fault.clone()),
+            None => plan.router.each(&parents, &vars, &mut |partition| self.found(live, partition)),
+        };
         self.run.release(&live.job.plan.parents_groups);
         let mut progress = lock(&live.progress);
         progress.listing = Listing::Done;

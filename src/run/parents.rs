@@ -4,7 +4,7 @@
 //! the child depends on incrementally. Called while a stream's slices are listed; parents of parents are read the
 //! same way.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
@@ -18,7 +18,7 @@ use crate::extract::Stop as Halt;
 use crate::fault::{Fault, Result};
 use crate::plan::Vars;
 use crate::scan::Scanner;
-use crate::slice::{Parents, Partition};
+use crate::slice::{self, Parents, Partition};
 
 /// Gives a child the records of its parents.
 pub struct ParentReader<'r> {
@@ -70,6 +70,29 @@ impl<'r> ParentReader<'r> {
     }
 }
 
+/// Reads all of a stream that has no cursor; `each` gets its records, each with its slice, until it wants no more.
+pub fn read_all(
+    shared: &Shared,
+    stream: &StreamPlan,
+    each: &mut dyn FnMut(&Json, &Json) -> Result<bool>,
+) -> Result<()> {
+    let parents = ParentReader::new(shared, stream, None);
+    let enough = Cell::new(false);
+    stream.router.each(&parents, &Vars::new(&shared.ground), &mut |partition| {
+        if enough.get() {
+            return Ok(());
+        }
+        let mut taker = Collecting { stream, cursor: None, records: Vec::new(), last: None, newest: None };
+        let slice = slice::variable(&partition, &[]);
+        let mut each = |record: &Json, _: &Map<String, Json>| {
+            enough.set(!each(record, &slice)?);
+            Ok(!enough.get())
+        };
+        let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
+        reader::read(shared, stream, &partition, None, &mut sink).map(drop)
+    })
+}
+
 impl Parents for ParentReader<'_> {
     fn read(&self, number: usize, each: &mut dyn FnMut(&Json, &Map<String, Json>) -> Result<()>) -> Result<()> {
         let incremental = self.is_incremental(number);
@@ -78,7 +101,8 @@ impl Parents for ParentReader<'_> {
         let vars = Vars::new(&self.shared.ground);
         let mut read = |partition: &Partition, window: Option<&Window>, cursor: Option<&Cursor>| {
             let mut taker = Collecting { stream: parent, cursor, records: Vec::new(), last: None, newest: None };
-            let mut sink = Feeding { inner: &mut taker, key: &partition.key, each };
+            let mut each = |record: &Json, key: &Map<String, Json>| each(record, key).map(|()| true);
+            let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
             let reading = reader::read(self.shared, parent, partition, window, &mut sink)?;
             Ok::<_, Fault>(
                 parent.cursor.as_ref().and_then(|c| c.settled(taker.newest, reading.began, reading.cut_short)),
@@ -131,11 +155,11 @@ struct Collecting<'r> {
     newest: Option<OffsetDateTime>,
 }
 
-/// Hands a page's records on once it was read wholly.
+/// Hands a page's records on once it was read wholly, until no more are wanted.
 struct Feeding<'f, 'r> {
     inner: &'f mut Collecting<'r>,
     key: &'f Map<String, Json>,
-    each: &'f mut dyn FnMut(&Json, &Map<String, Json>) -> Result<()>,
+    each: &'f mut dyn FnMut(&Json, &Map<String, Json>) -> Result<bool>,
 }
 
 impl Taker for Feeding<'_, '_> {
@@ -161,7 +185,9 @@ impl Taker for Feeding<'_, '_> {
     fn page_done(&mut self) -> Result<bool> {
         self.inner.last = self.inner.records.last().cloned();
         for record in self.inner.records.drain(..) {
-            (self.each)(&record, self.key)?;
+            if !(self.each)(&record, self.key)? {
+                return Ok(false);
+            }
         }
         Ok(true)
     }

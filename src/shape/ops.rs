@@ -66,17 +66,19 @@ pub fn build(
                 .hint("it can be Default or None"));
         }
     };
-    let filter = match &selector.record_filter {
-        Some(Filter::RecordFilter(f)) => f.condition.as_ref(),
-        None => None,
-    };
+    let transform_first = selector.transform_before_filtering.unwrap_or(client_side);
+    Ok(Pipeline { transform_first, normalize, ..plain(selector.record_filter.as_ref(), transformations, ground)? })
+}
+
+/// Compiles a filter and transformations.
+pub fn plain(filter: Option<&Filter>, transformations: &[model::Transformation], ground: &Ground) -> Result<Pipeline> {
+    let filter = filter.and_then(|Filter::RecordFilter(f)| f.condition.as_ref());
     let filter = filter
         .filter(|t| t.value != Json::String(String::new()))
         .map(|t| Template::compile(t, plan::RECORD))
         .transpose()?;
     let ops = transformations.iter().map(|def| op(def, ground)).collect::<Result<_>>()?;
-    let transform_first = selector.transform_before_filtering.unwrap_or(client_side);
-    Ok(Pipeline { filter, ops, transform_first, normalize })
+    Ok(Pipeline { filter, ops, ..Pipeline::default() })
 }
 
 fn op(def: &model::Transformation, ground: &Ground) -> Result<Op> {
@@ -150,6 +152,13 @@ impl Pipeline {
     /// Is there nothing to do? Then the record's bytes pass as they are.
     pub fn is_empty(&self) -> bool {
         self.filter.is_none() && !self.changes()
+    }
+
+    /// Values are cast to this schema, where they are cast.
+    pub fn normalize_to(&mut self, schema: &Json) {
+        if let Some(to) = &mut self.normalize {
+            *to = schema.clone();
+        }
     }
 
     /// Does it change records?
@@ -321,7 +330,7 @@ fn remove_where(at: &mut Json, condition: &Template, vars: &Vars<'_>) -> Result<
 }
 
 /// Shell-like matching of one segment: `*` any run, `?` one character.
-fn glob(pattern: &str, text: &str) -> bool {
+pub fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {

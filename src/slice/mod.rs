@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::fault::{Fault, Result};
 use crate::jinja::Value;
 use crate::manifest::model::{self, ParentStreamConfig};
-use crate::plan::{Ground, Inject, Options, Template, Types, Vars, text_of};
+use crate::plan::{Ground, Inject, Options, Template, Types, Vars, look_up, text_of};
 
 /// One part of a stream that is read by itself.
 #[derive(Debug, Clone, Default)]
@@ -390,14 +390,6 @@ impl ParentPlan {
             Map::from_iter([(self.field.clone(), value), ("parent_slice".to_owned(), Json::Object(slice.clone()))]);
         Some(Partition { key, extra: extra.collect(), options })
     }
-}
-
-fn look_up<'j>(json: &'j Json, path: &[String]) -> Option<&'j Json> {
-    path.iter().try_fold(json, |at, step| match at {
-        Json::Object(map) => map.get(step),
-        Json::Array(items) => items.get(step.parse::<usize>().ok()?),
-        _ => None,
-    })
 }
 
 fn is_truthy(value: &Json) -> bool {

@@ -5,9 +5,11 @@
 //! fields under `later` and components under `later` exist there and are refused here, by name.
 
 mod auth;
+mod dynamic;
 mod http;
 
 pub use auth::*;
+pub use dynamic::*;
 pub use http::*;
 use indexmap::IndexMap;
 use serde_json::Value as Json;
@@ -18,9 +20,11 @@ component! {
     /// The root of a manifest.
     DeclarativeSource {
         /// Which streams prove that a connection works.
-        check: CheckStream,
+        check: Check,
         /// The streams.
-        streams: Vec<Stream>,
+        streams: Option<Vec<Stream>>,
+        /// Streams that are made from templates.
+        dynamic_streams: Option<Vec<DynamicDeclarativeStream>>,
         /// What the config must look like.
         spec: Option<Spec>,
         /// How many slices are read at a time.
@@ -32,16 +36,44 @@ component! {
         /// Streams that are not read at the same time.
         stream_groups: Option<IndexMap<String, StreamGroup>>,
     }
-    later { dynamic_streams, advanced_auth }
+    later { advanced_auth }
+}
+
+choice! {
+    /// The streams that prove a connection.
+    Check { CheckStream, CheckDynamicStream } later {}
 }
 
 component! {
-    /// The streams that prove a connection.
+    /// Streams by name.
     CheckStream {
         /// Their names.
         stream_names: Option<Vec<String>>,
+        /// And some of those that a template gives.
+        dynamic_streams_check_configs: Option<Vec<DynamicStreamCheckConfig>>,
     }
-    later { dynamic_streams_check_configs, config_overrides }
+    later { config_overrides }
+}
+
+component! {
+    /// The first streams of a template.
+    DynamicStreamCheckConfig {
+        /// The template's name.
+        dynamic_stream_name: String,
+        /// How many; all when not said.
+        stream_count: Option<u64>,
+    }
+}
+
+component! {
+    /// The first streams.
+    CheckDynamicStream {
+        /// How many.
+        stream_count: u64,
+        /// Asks for a record of each; else it is enough that there are streams.
+        use_check_availability: Option<bool>,
+    }
+    later { config_overrides }
 }
 
 component! {
@@ -662,7 +694,7 @@ component! {
 
 choice! {
     /// What a record looks like.
-    SchemaLoader { InlineSchemaLoader, JsonFileSchemaLoader } later { DynamicSchemaLoader }
+    SchemaLoader { InlineSchemaLoader, JsonFileSchemaLoader, DynamicSchemaLoader } later {}
 }
 
 component! {
