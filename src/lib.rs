@@ -13,6 +13,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod cursor;
+pub mod dpath;
 pub mod emit;
 pub mod extract;
 pub mod fault;

@@ -52,6 +52,8 @@ const DIFFERS: &[&str] = &[
     "auth_session_no_duration_retry",
     "auth_session_numeric_header",
     "auth_session_two_streams",
+    "config_rules_predicate",
+    "config_rules_remap_list",
     "cursor_incrementing_fractions",
     "cursor_incrementing_state_ranges_gap",
     "cursor_incrementing_state_text",
@@ -100,7 +102,6 @@ const DIFFERS: &[&str] = &[
     "differs_no_spec",
     "differs_null_keys",
     "differs_secret_number",
-    "dynamic_config_whole_of_pattern",
     "dynamic_http_two_definitions",
     "dynamic_mapping_condition_http",
     "dynamic_mapping_condition_parametrized",
@@ -162,6 +163,14 @@ const IDLE: &[(&str, &str)] = &[
     ("auth_oauth_token_expiry_date: ", "streams.2.$parameters"),
     // The default.
     ("auth_jwt_typ_empty: ", "typ"),
+    // A rule that the config keeps; in other cases it breaks one, and is refused.
+    ("config_rules_validate", "rules.validations"),
+    // Values that the config does not have, and conditions that hold.
+    ("config_rules_remap_", ".map."),
+    ("config_rules_add_condition: ", ".2.condition"),
+    ("config_rules_remove_condition: ", ".0.condition"),
+    ("config_rules_description: ", "description"),
+    ("config_rules_migration_unchanged: ", "config_migrations"),
 ];
 
 fn cases() -> Vec<PathBuf> {

@@ -15,10 +15,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 
+use crate::dpath;
 use crate::fault::{Result, did_you_mean};
 use crate::manifest::model::{Authenticator, Requester};
 use crate::manifest::node::Text;
-use crate::plan::{Ground, Inject, Options, Template, Vars, look_up, text_of};
+use crate::plan::{Ground, Inject, Options, Template, Vars, text_of};
 use crate::stop::Stop;
 use crate::store::Store;
 use jwt::Jwt;
@@ -174,7 +175,7 @@ fn selected<'d>(def: Option<&'d Authenticator>, ground: &Ground) -> Result<Optio
     let Some(Authenticator::SelectiveAuthenticator(def)) = def else { return Ok(def) };
     let path = def.authenticator_selection_path.join(".");
     let at = def.at.field("authenticator_selection_path", None);
-    let found = look_up(&ground.config, &def.authenticator_selection_path);
+    let found = dpath::get(&ground.config, &def.authenticator_selection_path);
     let name = text_of(found.ok_or_else(|| {
         let known = def.authenticators.keys().map(String::as_str).collect::<Vec<_>>();
         at.fault(format!("the config has no `{path}`, which selects the authenticator"))

@@ -23,6 +23,7 @@ use crate::pace;
 use crate::plan::Ground;
 use crate::run::build::{self, Build, Plan};
 use crate::run::reader::Shared;
+use crate::run::rules;
 use crate::sandbox::Sandbox;
 use crate::store::Store;
 use crate::timefmt;
@@ -129,6 +130,17 @@ pub(super) fn load(work: &Work, check_config: bool) -> Result<Loaded> {
     }
     config.secrets.add_marked(&config.source, &specification);
     log.hide(&config.secrets);
+    let (now, began) = now()?;
+    let mut ground = Ground { config: config.source.clone(), now, began };
+    let spec = manifest.source.spec.as_ref();
+    let mut written = Ground { config: config.written.clone(), ..ground.clone() };
+    // What is kept is migrated as it is written: references to secrets stay references.
+    let migrated = rules::migrate(spec, &mut ground)? && rules::migrate(spec, &mut written)?;
+    config.written = written.config;
+    rules::transform(spec, &mut ground)?;
+    config.source = ground.config.clone();
+    config.secrets.add_marked(&config.source, &specification);
+    log.hide(&config.secrets);
     if check_config {
         config::validate_source(&config, &specification).map_err(|f| {
             if options.config.is_empty() {
@@ -138,8 +150,8 @@ pub(super) fn load(work: &Work, check_config: bool) -> Result<Loaded> {
             }
         })?;
     }
-    let (now, began) = now()?;
-    let ground = Arc::new(Ground { config: config.source.clone(), now, began });
+    rules::validate(spec, &ground)?;
+    let ground = Arc::new(ground);
     let baseline = |stream: &str| catalog::baseline(&manifest.name, stream).filter(|_| manifest.folder.is_none());
     let rules = &config.ours.drift.rules;
     let envelope_optional = |stream: &str| {
@@ -154,6 +166,9 @@ pub(super) fn load(work: &Work, check_config: bool) -> Result<Loaded> {
     let safety = config.ours.safety.clone().or(Safety::of_manifest(metadata)?);
     let pace = Arc::new(pace::build(manifest.source.api_budget.as_ref(), &config.ours.pace, &ground)?);
     let watch = Watch::new(work, &manifest.name, &config);
+    if migrated {
+        watch.config_changed()?;
+    }
     let shared = watch.shared(&config, pace, &ground, &work.stop);
     let plan = build::plan(&Build {
         manifest: &manifest,

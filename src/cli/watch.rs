@@ -132,6 +132,20 @@ impl Watch {
         })
     }
 
+    /// The config is another one than was given: who keeps it is told.
+    pub(super) fn config_changed(&self) -> Result<()> {
+        match &self.announces {
+            Some((out, config)) => airbyte::say(out, &airbyte::config(&lock(config))),
+            None => {
+                self.log.line(
+                    Level::Info,
+                    "the config is of an older version of the source, and was brought to today's for this run",
+                );
+                Ok(())
+            }
+        }
+    }
+
     /// What the threads of a run share, with this watch as the listener.
     pub(super) fn shared(
         self: &Arc<Self>,

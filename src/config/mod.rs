@@ -349,7 +349,7 @@ pub fn validate_source(config: &Config, specification: &Json) -> Result<()> {
 }
 
 /// Validates and says what is wrong first, where, and what is allowed; never a value.
-fn validate(json: &Json, schema: &Json, prefix: &str) -> Result<()> {
+pub fn validate(json: &Json, schema: &Json, prefix: &str) -> Result<()> {
     let validator = jsonschema::validator_for(schema).map_err(|e| {
         Fault::config(format!("the connection specification is not a valid JSON schema: {}", e.masked()))
     })?;

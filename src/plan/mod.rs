@@ -3,8 +3,6 @@
 //! Comes in: texts of the manifest. Goes out: templates and variables. Called by each stage's `build`, and
 //! while running. Nothing here knows a stage.
 
-use serde_json::Value as Json;
-
 pub mod options;
 pub mod template;
 pub mod vars;
@@ -12,18 +10,6 @@ pub mod vars;
 pub use options::{Inject, Options};
 pub use template::{Template, Types, text_of};
 pub use vars::{Ground, Vars};
-
-/// What stands at a path of keys and list indexes; those below zero count from the end.
-pub fn look_up<'j>(json: &'j Json, path: &[String]) -> Option<&'j Json> {
-    path.iter().try_fold(json, |at, step| match at {
-        Json::Object(map) => map.get(step),
-        Json::Array(items) => match step.strip_prefix('-') {
-            Some(back) => items.get(items.len().checked_sub(back.parse().ok()?)?),
-            None => items.get(step.parse::<usize>().ok()?),
-        },
-        _ => None,
-    })
-}
 
 /// Names in templates of requests.
 pub const REQUEST: &[&str] = &["stream_slice", "stream_partition", "stream_interval", "next_page_token"];

@@ -10,14 +10,15 @@ use serde_json::{Map, Value as Json, json};
 
 use super::build::Build;
 use super::parents;
+use crate::dpath;
 use crate::fault::Result;
 use crate::manifest::model::{
     ComponentMappingDefinition, ComponentsResolver, ConfigComponentsResolver, DynamicDeclarativeStream, Stream,
 };
 use crate::manifest::node::{self, Node, Place, Read as _};
 use crate::manifest::refs;
-use crate::plan::{Template, Types, Vars, look_up};
-use crate::shape::ops::glob;
+use crate::plan::{Template, Types, Vars};
+use crate::shape::ops;
 
 /// Streams that one definition may give.
 const MOST_STREAMS: usize = 10_000;
@@ -105,7 +106,10 @@ fn of_config(build: &Build<'_>, resolver: &ConfigComponentsResolver) -> Result<V
     for (number, config) in resolver.stream_config.0.iter().enumerate() {
         let path = config.configs_pointer.iter().map(|text| Template::compile(text, &[])?.text(&vars));
         let path = path.collect::<Result<Vec<_>>>()?;
-        let mut values = match look_up(&build.ground.config, &path) {
+        let found = dpath::one(&build.ground.config, &path).map_err(|several| {
+            config.at.field("configs_pointer", None).fault(format!("`configs_pointer` matches {several} values"))
+        })?;
+        let mut values = match found {
             Some(Json::Array(items)) => items.clone(),
             Some(one) => vec![one.clone()],
             None => Vec::new(),
@@ -132,19 +136,7 @@ fn of_config(build: &Build<'_>, resolver: &ConfigComponentsResolver) -> Result<V
 
 impl Mapping {
     fn compile(def: &ComponentMappingDefinition, kind: Kind) -> Result<Mapping> {
-        let types = match def.value_type.as_deref() {
-            None => Types::Any,
-            Some("string") => Types::Str,
-            Some("integer") => Types::Int,
-            Some("number") => Types::Float,
-            Some("boolean") => Types::Bool,
-            Some(other) => {
-                return Err(def
-                    .at
-                    .fault(format!("`value_type: {other}` does not exist"))
-                    .hint("it can be string, integer, number or boolean"));
-            }
-        };
+        let types = ops::types_of(def.value_type.as_deref(), &def.at)?;
         let condition = def.condition.as_ref().filter(|t| !t.value.is_null() && t.value.as_str() != Some(""));
         Ok(Mapping {
             condition: condition.map(|t| Template::compile(t, NAMES)).transpose()?,
@@ -173,61 +165,11 @@ impl Mapping {
                 Err(_) => value,
             };
         }
-        let found = set(template, &path, &value);
+        let found = dpath::set(template, &path, &value);
         if !found && self.makes && !Node::from_json(&value).is_falsy() {
-            make(template, &path, value);
+            // A value on the way is left as it is.
+            let _ = dpath::put(template, &path, value);
         }
         Ok(())
-    }
-}
-
-/// Sets every place that the path of globs matches; false when there is none.
-fn set(at: &mut Json, path: &[String], value: &Json) -> bool {
-    let Some((first, rest)) = path.split_first() else {
-        *at = value.clone();
-        return true;
-    };
-    // Any way down, also none.
-    let mut found = first == "**" && !rest.is_empty() && set(at, rest, value);
-    let below = if first == "**" { path } else { rest };
-    match at {
-        Json::Object(map) => {
-            for (_, child) in map.iter_mut().filter(|(key, _)| first == "**" || glob(first, key)) {
-                found |= set(child, below, value);
-            }
-        }
-        Json::Array(items) => {
-            let length = items.len();
-            for (index, child) in items.iter_mut().enumerate() {
-                let named = || glob(first, &index.to_string()) || *first == format!("-{}", length - index);
-                if first == "**" || named() {
-                    found |= set(child, below, value);
-                }
-            }
-        }
-        _ => {}
-    }
-    found
-}
-
-/// Sets a place that is not there, and makes what leads to it; a number makes a list.
-fn make(at: &mut Json, path: &[String], value: Json) {
-    let Some((first, rest)) = path.split_first() else {
-        *at = value;
-        return;
-    };
-    let index = first.parse::<usize>().ok().filter(|i| *i < 10_000);
-    if at.is_null() {
-        *at = if index.is_some() { json!([]) } else { json!({}) };
-    }
-    match (at, index) {
-        (Json::Array(items), Some(index)) => {
-            if items.len() <= index {
-                items.resize(index + 1, Json::Null);
-            }
-            make(&mut items[index], rest, value);
-        }
-        (Json::Object(map), _) => make(map.entry(first.clone()).or_insert(Json::Null), rest, value),
-        _ => {}
     }
 }

@@ -11,6 +11,7 @@ pub mod build;
 mod dynamic;
 pub mod parents;
 pub mod reader;
+pub mod rules;
 mod schema;
 mod take;
 

@@ -10,10 +10,11 @@ use serde_json::{Map, Value as Json, json};
 use super::build::{Build, StreamPlan};
 use super::parents;
 use super::reader::Shared;
+use crate::dpath;
 use crate::fault::{Fault, Result};
 use crate::manifest::model::{DynamicSchemaLoader, Retriever, TypesMap};
 use crate::manifest::node::{Place, Text};
-use crate::plan::{Template, Vars, look_up};
+use crate::plan::{Template, Vars};
 use crate::shape::ops::{self, Pipeline};
 
 /// Where a schema comes from.
@@ -64,15 +65,15 @@ impl SchemaSource {
         if let Some(described) = first {
             let bad =
                 |what: &str| Fault::data(format!("the vendor's description of its fields {what}")).at(&self.at.site);
-            let fields = match look_up(&described, &self.fields) {
+            let fields = match dpath::get(&described, &self.fields) {
                 Some(Json::Array(fields)) => fields.clone(),
                 Some(Json::Object(fields)) => fields.keys().map(|key| json!(key)).collect(),
                 _ => return Err(bad("is not where `schema_pointer` says")),
             };
             for field in &fields {
                 let key =
-                    look_up(field, &self.key).and_then(Json::as_str).ok_or_else(|| bad("names one by no text"))?;
-                let kind = if self.kind.is_empty() { None } else { look_up(field, &self.kind) };
+                    dpath::get(field, &self.key).and_then(Json::as_str).ok_or_else(|| bad("names one by no text"))?;
+                let kind = if self.kind.is_empty() { None } else { dpath::get(field, &self.kind) };
                 let kind = self.kind_of(field, kind.unwrap_or(&json!("string")), shared)?;
                 let vars = Vars::new(&shared.ground);
                 let mut one = json!({key: kind});

@@ -109,7 +109,7 @@ pub(super) fn lift(record: &mut Map<String, Json>, path: &[String], lift: &Lift)
     }
     if lift.delete_origin {
         let mut whole = Json::Object(std::mem::take(record));
-        super::ops::remove(&mut whole, path);
+        crate::dpath::remove(&mut whole, path);
         if let Json::Object(map) = whole {
             *record = map;
         }

@@ -4,11 +4,12 @@
 //! Called by `run` for streams that ask for it; others never build the JSON of a record. The rules are those of
 //! airbyte-cdk's `RecordSelector`, `AddFields` and `RemoveFields`.
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::keys::{self, Lift};
 use super::normalize::normalize;
-use crate::fault::Result;
+use crate::dpath;
+use crate::fault::{Fault, Result};
 use crate::manifest::model::{self, Filter, RecordSelector};
 use crate::manifest::node::{Place, Text};
 use crate::plan::{self, Ground, Template, Types, Vars};
@@ -129,14 +130,7 @@ fn op(def: &model::Transformation, ground: &Ground) -> Result<Op> {
 }
 
 fn added(def: &model::AddedFieldDefinition) -> Result<Added> {
-    let types = match def.value_type.as_deref() {
-        None => Types::Any,
-        Some("string") => Types::Str,
-        Some("integer") => Types::Int,
-        Some("number") => Types::Float,
-        Some("boolean") => Types::Bool,
-        Some(other) => return Err(unknown_type(&def.at, other)),
-    };
+    let types = types_of(def.value_type.as_deref(), &def.at)?;
     let path = def.path.iter().map(|t| Template::compile(t, plan::RECORD)).collect::<Result<Vec<_>>>()?;
     if path.is_empty() {
         return Err(def.at.fault("`path` of an added field is empty"));
@@ -144,8 +138,19 @@ fn added(def: &model::AddedFieldDefinition) -> Result<Added> {
     Ok(Added { path, value: Template::compile(&def.value, plan::RECORD)?, types })
 }
 
-fn unknown_type(at: &Place, given: &str) -> crate::fault::Fault {
-    at.fault(format!("`value_type: {given}` does not exist")).hint("it can be string, integer, number or boolean")
+/// The literals that a `value_type` takes.
+pub fn types_of(given: Option<&str>, at: &Place) -> Result<Types> {
+    Ok(match given {
+        None => Types::Any,
+        Some("string") => Types::Str,
+        Some("integer") => Types::Int,
+        Some("number") => Types::Float,
+        Some("boolean") => Types::Bool,
+        Some(other) => {
+            let fault = at.fault(format!("`value_type: {other}` does not exist"));
+            return Err(fault.hint("it can be string, integer, number or boolean"));
+        }
+    })
 }
 
 impl Pipeline {
@@ -204,14 +209,21 @@ impl Pipeline {
                             continue;
                         }
                         let path = field.path.iter().map(|t| t.text(&vars)).collect::<Result<Vec<_>>>()?;
-                        put(record, &path, value);
+                        dpath::put(record, &path, value).map_err(|depth| {
+                            let way = path[..depth].join(".");
+                            Fault::data(format!(
+                                "`{}` cannot be added: `{way}` holds a value, which can have no fields",
+                                path.join(".")
+                            ))
+                            .hint("give AddFields a condition, or another path")
+                        })?;
                     }
                 }
                 Op::Lower | Op::Snake | Op::Replace(..) | Op::Flatten { .. } | Op::Lift(..) => keys(op, record, vars)?,
                 Op::RemoveWhere(condition) => remove_where(record, condition, vars)?,
                 Op::Remove(paths) => {
                     for path in paths {
-                        remove(record, path);
+                        dpath::remove(record, path);
                     }
                 }
             }
@@ -244,65 +256,6 @@ fn keys(op: &Op, record: &mut Json, vars: &Vars<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Sets a path, making objects on the way; in a list a number is an index, and the list grows to it.
-fn put(at: &mut Json, path: &[String], value: Json) {
-    let Some((first, rest)) = path.split_first() else {
-        *at = value;
-        return;
-    };
-    let child = match at {
-        Json::Array(items) if first.parse::<usize>().is_ok_and(|i| i < 100_000) => {
-            let index = first.parse().unwrap_or(0);
-            if items.len() <= index {
-                items.resize(index + 1, Json::Null);
-            }
-            &mut items[index]
-        }
-        _ => {
-            if !at.is_object() {
-                *at = Json::Object(Map::new());
-            }
-            match at {
-                Json::Object(map) => map.entry(first.clone()).or_insert(Json::Null),
-                _ => return,
-            }
-        }
-    };
-    put(child, rest, value);
-}
-
-/// Removes what a path of globs matches; what is not there is no matter.
-pub(super) fn remove(at: &mut Json, path: &[String]) {
-    let Some((first, rest)) = path.split_first() else { return };
-    match at {
-        Json::Object(map) => {
-            if rest.is_empty() {
-                map.retain(|key, _| !glob(first, key));
-            } else {
-                for (_, child) in map.iter_mut().filter(|(key, _)| glob(first, key)) {
-                    remove(child, rest);
-                }
-            }
-        }
-        Json::Array(items) => {
-            if rest.is_empty() {
-                let mut index = 0;
-                items.retain(|_| {
-                    index += 1;
-                    !glob(first, &(index - 1).to_string())
-                });
-            } else {
-                for (index, child) in items.iter_mut().enumerate() {
-                    if glob(first, &index.to_string()) {
-                        remove(child, rest);
-                    }
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
 /// Removes every field that holds no object or list and for which the condition is true.
 fn remove_where(at: &mut Json, condition: &Template, vars: &Vars<'_>) -> Result<()> {
     match at {
@@ -320,33 +273,16 @@ fn remove_where(at: &mut Json, condition: &Template, vars: &Vars<'_>) -> Result<
             }
         }
         Json::Array(items) => {
-            for item in items {
-                remove_where(item, condition, vars)?;
+            for index in 0..items.len() {
+                let item = &mut items[index];
+                if item.is_object() || item.is_array() {
+                    remove_where(item, condition, vars)?;
+                } else if condition.truth(&Vars { property: Some(item), ..*vars })? {
+                    dpath::drop_item(items, index);
+                }
             }
         }
         _ => {}
     }
     Ok(())
-}
-
-/// Shell-like matching of one segment: `*` any run, `?` one character.
-pub fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        if p < pattern.len() && pattern[p] == '*' {
-            star = Some((p, t));
-            p += 1;
-        } else if p < pattern.len() && (pattern[p] == '?' || pattern[p] == text[t]) {
-            p += 1;
-            t += 1;
-        } else if let Some((at, from)) = star {
-            p = at + 1;
-            t = from + 1;
-            star = Some((at, from + 1));
-        } else {
-            return false;
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
 }

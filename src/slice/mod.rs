@@ -8,10 +8,11 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::dpath;
 use crate::fault::{Fault, Result};
 use crate::jinja::Value;
 use crate::manifest::model::{self, ParentStreamConfig};
-use crate::plan::{Ground, Inject, Options, Template, Types, Vars, look_up, text_of};
+use crate::plan::{Ground, Inject, Options, Template, Types, Vars, text_of};
 
 /// One part of a stream that is read by itself.
 #[derive(Debug, Clone, Default)]
@@ -375,7 +376,7 @@ impl Values {
 
 impl ParentPlan {
     fn partition(&self, record: &Json, slice: &Map<String, Json>) -> Option<Partition> {
-        let value = look_up(record, &self.path).filter(|v| !v.is_null())?.clone();
+        let value = dpath::get(record, &self.path).filter(|v| !v.is_null())?.clone();
         let mut options = Options::default();
         if let Some(inject) = &self.inject
             && is_truthy(&value)
@@ -383,7 +384,7 @@ impl ParentPlan {
             inject.put(value.clone(), &mut options);
         }
         let extra = self.extra.iter().map(|path| {
-            let value = look_up(record, path).cloned().unwrap_or(Json::Null);
+            let value = dpath::get(record, path).cloned().unwrap_or(Json::Null);
             (path.join("."), value)
         });
         let key =

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,15 @@ pub struct Asked {
 pub struct Vendor {
     pub url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
+    closed: Arc<AtomicBool>,
+}
+
+impl Drop for Vendor {
+    /// Gives the port back: a test that runs hundreds of cases has not that many files to open.
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.url.trim_start_matches("http://"));
+    }
 }
 
 struct Inner {
@@ -38,7 +48,7 @@ struct Inner {
 }
 
 impl Vendor {
-    /// Serves the routes until the test process ends.
+    /// Serves the routes until it is dropped.
     pub fn start(server: &Json) -> Vendor {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -46,15 +56,20 @@ impl Vendor {
         let routes = server["routes"].as_array().unwrap().clone();
         let served = Mutex::new(vec![0; routes.len()]);
         let inner = Arc::new(Inner { routes, served, url: url.clone(), asked: asked.clone() });
+        let closed = Arc::new(AtomicBool::new(false));
+        let ended = closed.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                if ended.load(Ordering::Relaxed) {
+                    break;
+                }
                 let inner = inner.clone();
                 std::thread::spawn(move || {
                     let _ = inner.connection(&stream);
                 });
             }
         });
-        Vendor { url, asked }
+        Vendor { url, asked, closed }
     }
 
     /// A vendor with one route, `/items`, that gives these replies.

@@ -7,11 +7,13 @@
 mod auth;
 mod dynamic;
 mod http;
+mod rules;
 
 pub use auth::*;
 pub use dynamic::*;
 pub use http::*;
 use indexmap::IndexMap;
+pub use rules::*;
 use serde_json::Value as Json;
 
 use super::node::{OneOrMany, Place, Text, choice, component};
@@ -95,8 +97,9 @@ component! {
         documentation_url: Option<String>,
         /// How a form may log in (carried, not acted upon).
         advanced_auth: Option<Json>,
+        /// What is done to the config before it is used.
+        config_normalization_rules: Option<ConfigNormalizationRules>,
     }
-    later { config_normalization_rules }
 }
 
 component! {

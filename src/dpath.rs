@@ -1,0 +1,314 @@
+//! Paths into JSON, read as the reference's `dpath` reads them: globs, indexes, and what is made on the way.
+//!
+//! Comes in: a value and a path of evaluated segments. Goes out: what stands there, or the value changed in place. Called
+//! by `extract`, `shape` and `run`. A segment is a name, a shell-like glob, or `**` for any number of levels; in a list
+//! it is an index, also from the end.
+
+use serde_json::{Map, Value as Json};
+
+/// Lists grow to no index beyond this.
+const LONGEST: usize = 100_000;
+
+/// The value at a path of plain names and indexes.
+pub fn get<'j>(json: &'j Json, path: &[String]) -> Option<&'j Json> {
+    path.iter().try_fold(json, |at, step| match at {
+        Json::Object(map) => map.get(step),
+        Json::Array(items) => match step.strip_prefix('-') {
+            Some(back) => items.get(items.len().checked_sub(back.parse().ok()?)?),
+            None => items.get(step.parse::<usize>().ok()?),
+        },
+        _ => None,
+    })
+}
+
+/// The one value that a path of globs matches, if any.
+///
+/// # Errors
+/// How many there are, when they are several.
+pub fn one<'j>(json: &'j Json, path: &[String]) -> Result<Option<&'j Json>, usize> {
+    if !path.iter().any(|segment| is_glob(segment)) {
+        return Ok(get(json, path));
+    }
+    match values(json, path).as_slice() {
+        [] => Ok(None),
+        [(_, value)] => Ok(Some(value)),
+        several => Err(several.len()),
+    }
+}
+
+/// The values that a path of globs matches, each with its way there: those of one level before those below it.
+pub fn values<'j>(at: &'j Json, path: &[String]) -> Vec<(Vec<String>, &'j Json)> {
+    let mut found = Vec::new();
+    walk(at, path, &mut Vec::new(), &mut found);
+    found
+}
+
+fn walk<'j>(at: &'j Json, path: &[String], way: &mut Vec<String>, found: &mut Vec<(Vec<String>, &'j Json)>) {
+    let Some((first, rest)) = path.split_first() else {
+        found.push((way.clone(), at));
+        return;
+    };
+    if first == "**" {
+        let from = found.len();
+        // Any way down, also none.
+        if !rest.is_empty() {
+            walk(at, rest, way, found);
+        }
+        for (key, child) in children(at) {
+            way.push(key);
+            if rest.is_empty() {
+                found.push((way.clone(), child));
+            }
+            walk(child, path, way, found);
+            way.pop();
+        }
+        // Sorted is stable: what stands on one level keeps its order.
+        found[from..].sort_by_key(|(way, _)| way.len());
+        return;
+    }
+    let length = at.as_array().map(Vec::len);
+    for (key, child) in children(at) {
+        let named = match length {
+            Some(length) => is_index(first, key.parse().unwrap_or(0), length),
+            None => glob(first, &key),
+        };
+        if named {
+            way.push(key);
+            walk(child, rest, way, found);
+            way.pop();
+        }
+    }
+}
+
+fn children(at: &Json) -> Vec<(String, &Json)> {
+    match at {
+        Json::Object(map) => map.iter().map(|(key, value)| (key.clone(), value)).collect(),
+        Json::Array(items) => items.iter().enumerate().map(|(i, value)| (i.to_string(), value)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Sets every place that a path of globs matches; false when there is none.
+pub fn set(at: &mut Json, path: &[String], value: &Json) -> bool {
+    let Some((first, rest)) = path.split_first() else {
+        *at = value.clone();
+        return true;
+    };
+    let deep = first == "**";
+    let mut found = deep && !rest.is_empty() && set(at, rest, value);
+    let below = if deep { path } else { rest };
+    match at {
+        Json::Object(map) => {
+            for (_, child) in map.iter_mut().filter(|(key, _)| deep || glob(first, key)) {
+                found |= set(child, below, value);
+            }
+        }
+        Json::Array(items) => {
+            let length = items.len();
+            for (index, child) in items.iter_mut().enumerate() {
+                if deep || is_index(first, index, length) {
+                    found |= set(child, below, value);
+                }
+            }
+        }
+        _ => {}
+    }
+    found
+}
+
+/// Sets one place and makes what leads to it: a list where an index follows, else an object.
+///
+/// # Errors
+/// How many segments lead to a value that can hold no more; nothing is set then.
+pub fn put(at: &mut Json, path: &[String], value: Json) -> Result<(), usize> {
+    let Some((first, rest)) = path.split_first() else {
+        *at = value;
+        return Ok(());
+    };
+    let new = || match rest.first() {
+        Some(next) if next.bytes().all(|b| b.is_ascii_digit()) && !next.is_empty() => Json::Array(Vec::new()),
+        _ => Json::Object(Map::new()),
+    };
+    let child = match at {
+        Json::Object(map) => map.entry(first.clone()).or_insert_with(new),
+        Json::Array(items) => {
+            let index = first.parse().ok().filter(|index| *index < LONGEST).ok_or(0_usize)?;
+            if items.len() <= index {
+                items.resize(index + 1, Json::Null);
+                items[index] = new();
+            }
+            &mut items[index]
+        }
+        _ => return Err(0),
+    };
+    put(child, rest, value).map_err(|depth| depth + 1)
+}
+
+/// Removes what a path of globs matches. In a list, the last item goes; another leaves a null, and all keep their place.
+pub fn remove(at: &mut Json, path: &[String]) {
+    let Some((first, rest)) = path.split_first() else { return };
+    let deep = first == "**";
+    if deep && !rest.is_empty() {
+        remove(at, rest);
+    }
+    let (last, below) = (rest.is_empty(), if deep { path } else { rest });
+    match at {
+        Json::Object(map) => {
+            if last {
+                map.retain(|key, _| !(deep || glob(first, key)));
+            }
+            map.iter_mut().filter(|(key, _)| deep || glob(first, key)).for_each(|(_, child)| remove(child, below));
+        }
+        Json::Array(items) => {
+            let length = items.len();
+            for index in 0..length {
+                if !deep && !is_index(first, index, length) {
+                    continue;
+                }
+                if last {
+                    drop_item(items, index);
+                } else {
+                    remove(&mut items[index], below);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Takes an item out of a list without moving the others.
+pub fn drop_item(items: &mut Vec<Json>, index: usize) {
+    if index + 1 == items.len() {
+        items.pop();
+    } else {
+        items[index] = Json::Null;
+    }
+}
+
+/// Does a segment name this index of a list of that length?
+fn is_index(pattern: &str, index: usize, length: usize) -> bool {
+    match pattern.parse::<isize>() {
+        Ok(n) => usize::try_from(n).map_or_else(|_| length.checked_sub(n.unsigned_abs()), Some) == Some(index),
+        Err(_) => glob(pattern, &index.to_string()),
+    }
+}
+
+/// Is there more to the segment than a name?
+pub fn is_glob(segment: &str) -> bool {
+    segment.contains(['*', '?', '['])
+}
+
+/// Shell-like matching of one segment, as Python's `fnmatchcase`: `*` any run, `?` one character, `[a-z]` and `[!a-z]`
+/// one of some.
+pub fn glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t, mut star) = (0, 0, None);
+    while t < text.len() {
+        if pattern.get(p) == Some(&'*') {
+            star = Some((p, t));
+            p += 1;
+        } else if let Some(length) = fits(&pattern[p..], text[t]) {
+            p += length;
+            t += 1;
+        } else if let Some((at, from)) = star {
+            p = at + 1;
+            t = from + 1;
+            star = Some((at, from + 1));
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+/// The length of the pattern's first element, if it is one that the character fits.
+fn fits(pattern: &[char], c: char) -> Option<usize> {
+    match pattern.first()? {
+        '?' => Some(1),
+        '[' => {
+            let negated = pattern.get(1) == Some(&'!');
+            let from = if negated { 2 } else { 1 };
+            // A bracket that stands first is one of the set; without an end the bracket is a letter.
+            let Some(end) = (from + 1..pattern.len()).find(|i| pattern[*i] == ']') else {
+                return (c == '[').then_some(1);
+            };
+            let (set, mut at, mut within) = (&pattern[from..end], 0, false);
+            while at < set.len() {
+                let range = set.get(at + 1) == Some(&'-') && at + 2 < set.len();
+                within |= if range { (set[at]..=set[at + 2]).contains(&c) } else { set[at] == c };
+                at += if range { 3 } else { 1 };
+            }
+            (within != negated).then_some(end + 1)
+        }
+        letter => (*letter == c).then_some(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn path(text: &str) -> Vec<String> {
+        text.split('.').map(str::to_owned).collect()
+    }
+
+    /// Each line is what Python's `fnmatch.fnmatchcase` says.
+    #[test]
+    fn globs_match_as_in_python() {
+        for (pattern, text, matches) in [
+            ("a*", "abc", true),
+            ("*c", "abcc", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("[a-c]x", "bx", true),
+            ("[!a-c]x", "bx", false),
+            ("[!a-c]x", "dx", true),
+            ("[]]", "]", true),
+            ("[", "[", true),
+            ("[a", "[a", true),
+            ("[a-]", "-", true),
+            ("*[0-9]*", "a1b", true),
+            ("", "", true),
+            ("", "a", false),
+            ("A", "a", false),
+        ] {
+            assert_eq!(glob(pattern, text), matches, "{pattern} {text}");
+        }
+    }
+
+    /// What dpath 2.2.0 leaves behind.
+    #[test]
+    fn removal_keeps_the_places_of_a_list() {
+        for (at, given, left) in [
+            ("l.0", json!({"l": [1, 2, 3]}), json!({"l": [null, 2, 3]})),
+            ("l.-1", json!({"l": [1, 2, 3]}), json!({"l": [1, 2]})),
+            ("l.*", json!({"l": [1, 2, 3]}), json!({"l": [null, null]})),
+            ("**.s", json!({"s": 1, "a": {"s": 2, "b": [{"s": 3}]}}), json!({"a": {"b": [{}]}})),
+            ("a.x*", json!({"a": {"x1": 1, "y": 2}, "x": 3}), json!({"a": {"y": 2}, "x": 3})),
+            ("nope.x", json!({"a": 1}), json!({"a": 1})),
+        ] {
+            let mut value = given;
+            remove(&mut value, &path(at));
+            assert_eq!(value, left, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_way_is_made_and_a_value_is_no_way() {
+        let mut value = json!({"a": 1});
+        put(&mut value, &path("l.1.x"), json!(5)).expect("a list is made");
+        put(&mut value, &path("o.p"), json!(6)).expect("an object is made");
+        assert_eq!(value, json!({"a": 1, "l": [null, {"x": 5}], "o": {"p": 6}}));
+        assert_eq!(put(&mut value, &path("a.b"), json!(7)), Err(1));
+        assert_eq!(put(&mut value, &path("l.x"), json!(7)), Err(1));
+    }
+
+    #[test]
+    fn values_of_a_level_come_before_those_below() {
+        let value = json!({"a": {"x": {"x": 1}}, "x": 2, "l": [{"x": 3}]});
+        let found: Vec<String> = values(&value, &path("**.x")).into_iter().map(|(way, _)| way.join(".")).collect();
+        assert_eq!(found, ["x", "a.x", "l.0.x", "a.x.x"]);
+    }
+}
