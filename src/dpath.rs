@@ -36,54 +36,72 @@ pub fn one<'j>(json: &'j Json, path: &[String]) -> Result<Option<&'j Json>, usiz
     }
 }
 
-/// The values that a path of globs matches, each with its way there: those of one level before those below it.
+/// The values that a path of globs matches, each with its way there: a node's children before what is below them.
 pub fn values<'j>(at: &'j Json, path: &[String]) -> Vec<(Vec<String>, &'j Json)> {
     let mut found = Vec::new();
-    walk(at, path, &mut Vec::new(), &mut found);
+    let mut way = Vec::new();
+    match path.iter().position(|segment| segment == "**") {
+        Some(deep) => everywhere(at, (&path[..deep], &path[deep + 1..]), &mut way, &mut found),
+        None => along(at, path, &mut way, &mut found),
+    }
     found
 }
 
-fn walk<'j>(at: &'j Json, path: &[String], way: &mut Vec<String>, found: &mut Vec<(Vec<String>, &'j Json)>) {
+/// A key, and the length of the list where it is an index.
+type Step = (String, Option<usize>);
+type Found<'j> = Vec<(Vec<String>, &'j Json)>;
+
+fn along<'j>(at: &'j Json, path: &[String], way: &mut Vec<Step>, found: &mut Found<'j>) {
     let Some((first, rest)) = path.split_first() else {
-        found.push((way.clone(), at));
+        found.push((keys(way), at));
         return;
     };
-    if first == "**" {
-        let from = found.len();
-        // Any way down, also none.
-        if !rest.is_empty() {
-            walk(at, rest, way, found);
-        }
-        for (key, child) in children(at) {
-            way.push(key);
-            if rest.is_empty() {
-                found.push((way.clone(), child));
-            }
-            walk(child, path, way, found);
-            way.pop();
-        }
-        // Sorted is stable: what stands on one level keeps its order.
-        found[from..].sort_by_key(|(way, _)| way.len());
-        return;
-    }
-    let length = at.as_array().map(Vec::len);
-    for (key, child) in children(at) {
-        let named = match length {
-            Some(length) => is_index(first, key.parse().unwrap_or(0), length),
-            None => glob(first, &key),
-        };
-        if named {
-            way.push(key);
-            walk(child, rest, way, found);
-            way.pop();
-        }
+    for (step, child) in children(at).into_iter().filter(|(step, _)| names(first, step)) {
+        way.push(step);
+        along(child, rest, way, found);
+        way.pop();
     }
 }
 
-fn children(at: &Json) -> Vec<(String, &Json)> {
+/// `**`: what begins and ends as the path does.
+fn everywhere<'j>(at: &'j Json, path: (&[String], &[String]), way: &mut Vec<Step>, found: &mut Found<'j>) {
+    let (head, tail) = path;
+    let all = |path: &[String], steps: &[Step]| path.iter().zip(steps).all(|(segment, step)| names(segment, step));
+    for (step, child) in children(at) {
+        way.push(step);
+        let fits = way.len() >= head.len() + tail.len()
+            && all(head, way)
+            && all(tail, &way[way.len().saturating_sub(tail.len())..]);
+        if fits {
+            found.push((keys(way), child));
+        }
+        way.pop();
+    }
+    for (step, child) in children(at) {
+        way.push(step);
+        everywhere(child, path, way, found);
+        way.pop();
+    }
+}
+
+fn keys(way: &[Step]) -> Vec<String> {
+    way.iter().map(|(key, _)| key.clone()).collect()
+}
+
+fn names(segment: &str, (key, length): &Step) -> bool {
+    match length {
+        Some(length) => is_index(segment, key.parse().unwrap_or(0), *length),
+        None => glob(segment, key),
+    }
+}
+
+fn children(at: &Json) -> Vec<(Step, &Json)> {
     match at {
-        Json::Object(map) => map.iter().map(|(key, value)| (key.clone(), value)).collect(),
-        Json::Array(items) => items.iter().enumerate().map(|(i, value)| (i.to_string(), value)).collect(),
+        Json::Object(map) => map.iter().map(|(key, value)| ((key.clone(), None), value)).collect(),
+        Json::Array(items) => {
+            let length = Some(items.len());
+            items.iter().enumerate().map(|(index, value)| ((index.to_string(), length), value)).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -306,9 +324,12 @@ mod tests {
     }
 
     #[test]
-    fn values_of_a_level_come_before_those_below() {
+    fn values_come_in_the_order_of_dpath() {
         let value = json!({"a": {"x": {"x": 1}}, "x": 2, "l": [{"x": 3}]});
-        let found: Vec<String> = values(&value, &path("**.x")).into_iter().map(|(way, _)| way.join(".")).collect();
-        assert_eq!(found, ["x", "a.x", "l.0.x", "a.x.x"]);
+        let ways =
+            |at: &str| -> Vec<String> { values(&value, &path(at)).into_iter().map(|(way, _)| way.join(".")).collect() };
+        assert_eq!(ways("**.x"), ["x", "a.x", "a.x.x", "l.0.x"]);
+        assert_eq!(ways("l.-1.*"), ["l.0.x"]);
+        assert_eq!(ways("a.**"), ["a", "a.x", "a.x.x"]);
     }
 }

@@ -1,4 +1,4 @@
-//! JSON as Python writes it.
+//! JSON as Python writes it and judges it.
 //!
 //! Comes in: a JSON value. Goes out: the text of `json.dumps`, which the reference puts into request
 //! bodies and partition keys. Called by `jinja`, `fetch` and `state`.
@@ -24,6 +24,18 @@ pub fn canonical(value: &Value) -> String {
     let mut out = String::new();
     write(value, (",", ":"), true, &mut out);
     out
+}
+
+/// Is the value one that counts as false in Python: null, false, 0, `""`, `[]`, `{}`?
+pub fn is_falsy(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(n) => n.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(true) => false,
+    }
 }
 
 fn write(value: &Value, between: (&str, &str), sorted: bool, out: &mut String) {

@@ -84,7 +84,7 @@ proptest! {
         let def = parse_yaml("{type: DpathExtractor, field_path: [data, rows]}", "t").unwrap();
         let def = dripfeed::manifest::model::Extractor::read(&def, &Place::top("t")).unwrap();
         let ground = Ground { config: json!({}), now: from_micros(0).unwrap(), began: None };
-        let path = extract::build(&def, &ground).unwrap();
+        let extract::Records::Walk(path) = extract::build(&def, &ground).unwrap() else { panic!("it is a plain path") };
         let mut found = Vec::new();
         let page = extract::walk::<()>(body.as_bytes(), &path, &["next".into()], &mut |scanner| {
             scanner.peek()?;

@@ -187,3 +187,17 @@ fn a_kept_answer_does_not_bring_an_expired_token_back() {
     let listed = vendor.asked().iter().filter(|a| a.path == "/items").count();
     assert_eq!(listed, 4, "two pages, a refusal, a first page again: nothing was asked twice for the child");
 }
+
+#[test]
+fn a_list_that_is_cut_is_said_once() {
+    let rows = json!([{"id": 1, "more": true, "list": [{"id": 10}]}, {"id": 2, "more": true, "list": [{"id": 20}]}]);
+    let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": rows}}]));
+    let expander =
+        json!({"type": "RecordExpander", "expand_records_from_field": ["list"], "truncation_indicator_path": ["more"]});
+    let selector = json!({"extractor": {"record_expander": expander}});
+    let manifest = items(&json!({"id": {"type": "integer"}}), &json!({}), &json!({"record_selector": selector}));
+    let ran = Tap::new("read").source(&manifest).config(&json!({"url": vendor.url})).run();
+    ran.expect(0, &["`list` holds a part of its list and only 1 items of it were read"]);
+    assert_eq!(ran.records("items").len(), 2);
+    assert_eq!(ran.err.matches("holds a part of its list").count(), 1);
+}

@@ -170,6 +170,10 @@ impl Watch {
                 let watch = self.clone();
                 move |stream| watch.starts(stream)
             }),
+            noticed: Box::new({
+                let watch = self.clone();
+                move |stream, message| watch.log.line(Level::Warning, &format!("{stream}: {message}"))
+            }),
         })
     }
 

@@ -5,13 +5,24 @@
 //! Called by `run`. The rules are those of airbyte-cdk's `JsonDecoder` and `DpathExtractor`.
 
 pub mod decode;
+pub mod gather;
 
 use std::ops::Range;
 
+use self::gather::{Compiled, Gather};
 use crate::fault::Result;
 use crate::manifest::model::Extractor;
-use crate::plan::{Ground, Template, Vars};
+use crate::plan::Ground;
 use crate::scan::{Kind, Scan, ScanError, Scanner};
+
+/// How the records of a body are found.
+#[derive(Debug, Clone)]
+pub enum Records {
+    /// In one walk over the bytes.
+    Walk(RecordPath),
+    /// In the whole of it.
+    Gather(Gather),
+}
 
 /// Where records stand in a body.
 #[derive(Debug, Clone)]
@@ -27,27 +38,30 @@ enum Segment {
 }
 
 /// Compiles an extractor.
-pub fn build(def: &Extractor, ground: &Ground) -> Result<RecordPath> {
-    let Extractor::DpathExtractor(def) = def;
-    let vars = Vars::new(ground);
-    let mut segments = Vec::with_capacity(def.field_path.len());
-    for text in &def.field_path {
-        let segment = Template::compile(text, &[])?.text(&vars)?;
-        if segment == "**" {
-            return Err(text
-                .at
-                .fault("the path segment `**` is not supported")
-                .hint("name the levels; `*` stands for any one of them"));
+pub fn build(def: &Extractor, ground: &Ground) -> Result<Records> {
+    Ok(match gather::build(def, ground)? {
+        Compiled::Plain(path) => {
+            let segment = |text: String| if text == "*" { Segment::Any } else { Segment::Key(text) };
+            let segments: Vec<Segment> = path.into_iter().map(segment).collect();
+            let wild = segments.contains(&Segment::Any);
+            Records::Walk(RecordPath { segments, wild })
         }
-        segments.push(if segment == "*" { Segment::Any } else { Segment::Key(segment) });
+        Compiled::Gather(gather) => Records::Gather(gather),
+    })
+}
+
+impl Records {
+    /// The path as people write it.
+    pub fn shown(&self) -> String {
+        match self {
+            Records::Walk(path) => path.shown(),
+            Records::Gather(gather) => gather.shown(),
+        }
     }
-    let wild = segments.contains(&Segment::Any);
-    Ok(RecordPath { segments, wild })
 }
 
 impl RecordPath {
-    /// The path as people write it.
-    pub fn shown(&self) -> String {
+    fn shown(&self) -> String {
         let parts: Vec<&str> = self.segments.iter().map(|s| if let Segment::Key(k) = s { k } else { "*" }).collect();
         parts.join(".")
     }

@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 use crate::fault::{Fault, Result};
 use crate::manifest::model::{self, PageToken, PaginationStrategy};
 use crate::plan::{self, Ground, Inject, Options, Template, Types, Vars};
+use crate::pyjson::is_falsy;
 
 /// A paginator, compiled.
 #[derive(Debug, Clone, Default)]
@@ -253,16 +254,5 @@ impl Pager<'_> {
         };
         self.token = Some(next);
         Ok(true)
-    }
-}
-
-fn is_falsy(token: &Json) -> bool {
-    match token {
-        Json::Null | Json::Bool(false) => true,
-        Json::Number(n) => n.as_f64() == Some(0.0),
-        Json::String(s) => s.is_empty(),
-        Json::Array(a) => a.is_empty(),
-        Json::Object(o) => o.is_empty(),
-        Json::Bool(true) => false,
     }
 }

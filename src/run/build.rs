@@ -18,7 +18,7 @@ use crate::auth::{self, Auth};
 use crate::config::Safety;
 use crate::cursor::{self, CursorPlan};
 use crate::extract::decode::{self, Decoder};
-use crate::extract::{self, RecordPath};
+use crate::extract::{self, Records, gather};
 use crate::fault::{Fault, Result, did_you_mean};
 use crate::fetch::request::{self, RequestPlan};
 use crate::fetch::retry::{self, ErrorPlan};
@@ -73,7 +73,9 @@ pub struct StreamPlan {
     /// What a body is.
     pub decoder: Decoder,
     /// Where records stand.
-    pub records: RecordPath,
+    pub records: Records,
+    /// Reads the lists that a record holds only in part.
+    pub lists: Option<Arc<StreamPlan>>,
     /// What is done to each.
     pub shape: Pipeline,
     /// Its partitions.
@@ -381,6 +383,17 @@ impl Build<'_> {
                 return Err(def.at.fault("an IncrementingCountCursor cannot stand beside a `partition_router`"));
             }
         }
+        let extractor = &retriever.record_selector.extractor;
+        let lists = gather::list_retriever(extractor).map(|def| self.source_of_records(def, name).map(Arc::new));
+        let lists = lists.transpose()?;
+        if let Some(paginator) = &retriever.paginator
+            && let model::Paginator::DefaultPaginator(paginator) = paginator
+            && matches!(paginator.pagination_strategy, model::PaginationStrategy::OffsetIncrement(_))
+            && gather::is_union(extractor)
+        {
+            let fault = retriever.at.fault("several extractors together give more records than a page of the API has");
+            return Err(fault.hint("page by number or cursor, or take `mode: first_match`"));
+        }
         let filters = cursor.as_ref().is_some_and(|c| c.filters);
         let schema = self.schema(def, name)?;
         Ok(StreamPlan {
@@ -392,7 +405,8 @@ impl Build<'_> {
             errors: retry::build(requester.error_handler.as_ref(), ground)?,
             pages: page::build(retriever.paginator.as_ref(), ground)?,
             decoder: decode::build(retriever.decoder.as_ref(), &retriever.at)?,
-            records: extract::build(&retriever.record_selector.extractor, ground)?,
+            records: extract::build(extractor, ground)?,
+            lists,
             shape: ops::build(
                 &retriever.record_selector,
                 def.transformations.as_deref().unwrap_or_default(),

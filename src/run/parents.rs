@@ -82,15 +82,25 @@ pub fn read_all(
         if enough.get() {
             return Ok(());
         }
-        let mut taker = Collecting { stream, cursor: None, records: Vec::new(), last: None, newest: None };
-        let slice = slice::variable(&partition, &[]);
-        let mut each = |record: &Json, _: &Map<String, Json>| {
-            enough.set(!each(record, &slice)?);
+        read_slice(shared, stream, &partition, &mut |record, slice| {
+            enough.set(!each(record, slice)?);
             Ok(!enough.get())
-        };
-        let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
-        reader::read(shared, stream, &partition, None, &mut sink).map(drop)
+        })
     })
+}
+
+/// Reads one slice of such a stream; `each` gets its records, until it wants no more.
+pub fn read_slice(
+    shared: &Shared,
+    stream: &StreamPlan,
+    partition: &Partition,
+    each: &mut dyn FnMut(&Json, &Json) -> Result<bool>,
+) -> Result<()> {
+    let mut taker = Collecting { stream, cursor: None, records: Vec::new(), last: None, newest: None };
+    let slice = slice::variable(partition, &[]);
+    let mut each = |record: &Json, _: &Map<String, Json>| each(record, &slice);
+    let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
+    reader::read(shared, stream, partition, None, &mut sink).map(drop)
 }
 
 impl Parents for ParentReader<'_> {

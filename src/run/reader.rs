@@ -10,9 +10,11 @@ use time::OffsetDateTime;
 
 use super::access::Access;
 use super::build::StreamPlan;
+use super::parents;
 use crate::auth::Keeper;
 use crate::cursor::Window;
-use crate::extract::{self, Found, Stop as Halt};
+use crate::extract::gather::{Gather, Lists};
+use crate::extract::{self, Found, Records, Stop as Halt};
 use crate::fault::{Fault, Result};
 use crate::fetch::{Ask, Fetcher, Keep, Outcome, Reply};
 use crate::page::{Facts, Wanted};
@@ -32,6 +34,8 @@ pub struct Shared {
     pub keeper: std::sync::Arc<dyn Keeper>,
     /// Hears of a stream that begins, before anything is asked for it.
     pub started: Box<dyn Fn(&str) + Send + Sync>,
+    /// Hears what a person should know of a stream.
+    pub noticed: Box<dyn Fn(&str, &str) + Send + Sync>,
 }
 
 /// Takes the records of a slice.
@@ -134,7 +138,7 @@ pub fn read(
         reading.began.get_or_insert_with(|| reply.asked_at().unwrap_or(asked));
         let body = decoded(shared, stream, &reply)?;
         let mut kept = 0;
-        let found = match records(stream, &reply, &body, wanted_fields, &mut |scanner| {
+        let found = match records(shared, stream, &reply, &body, wanted_fields, &mut |scanner| {
             kept += u64::from(taker.take(scanner, &vars)?);
             Ok(())
         }) {
@@ -149,8 +153,8 @@ pub fn read(
         }
         let response = match &wanted {
             _ if stream.decoder.streams() => Json::Object(Map::new()),
-            Wanted::Fields(_) => fields(&body, &found)?,
-            Wanted::Body => first_body(&body)?,
+            Wanted::Fields(_) if matches!(stream.records, Records::Walk(_)) => fields(&body, &found)?,
+            _ => first_body(&body)?,
         };
         let headers = stream.pages.uses("headers").then(|| reply.headers_json(true));
         let last = if kept > 0 && stream.pages.uses("last_record") { taker.last_record() } else { None };
@@ -170,12 +174,13 @@ fn decoded<'a>(shared: &Shared, stream: &StreamPlan, reply: &'a Reply) -> Result
 }
 
 /// Walks the records of an answer; says what is wrong with one that has none to give.
-fn records<'a>(
+fn records(
+    shared: &Shared,
     stream: &StreamPlan,
     reply: &Reply,
-    body: &'a [u8],
+    body: &[u8],
     wanted: &[String],
-    each: &mut dyn FnMut(&mut Scanner<'a>) -> std::result::Result<(), Halt<Fault>>,
+    each: &mut dyn FnMut(&mut Scanner<'_>) -> std::result::Result<(), Halt<Fault>>,
 ) -> Result<Found> {
     if reply.status == 204 {
         return Ok(Found { envelope: true, ..Found::default() });
@@ -183,8 +188,11 @@ fn records<'a>(
     if simdutf8::basic::from_utf8(body).is_err() {
         return Err(Fault::data("the answer is not valid UTF-8"));
     }
-    let path = &stream.records;
-    let found = extract::walk(body, path, wanted, each).map_err(|halt| match halt {
+    let walked = match &stream.records {
+        Records::Walk(path) => extract::walk(body, path, wanted, &mut |scanner| each(scanner)),
+        Records::Gather(gather) => gathered(gather, body, &ListsOf { shared, stream }, each),
+    };
+    let found = walked.map_err(|halt| match halt {
         Halt::Caller(fault) => fault,
         Halt::Broken(error) => {
             let start = body.trim_ascii_start();
@@ -199,12 +207,54 @@ fn records<'a>(
         }
     })?;
     if !found.envelope && !stream.envelope_optional {
-        return Err(Fault::data(format!("the answer has no `{}`, where its records should be", path.shown())).hint(
+        return Err(Fault::data(format!("the answer has no `{}`, where its records should be", stream.records.shown())).hint(
             "the vendor may have changed its answers or reports an error; if it leaves the field out when there is nothing, \
              add {\"rule\": \"envelope_changed\", \"policy\": \"ignore\"} to dripfeed.drift.rules",
         ));
     }
     Ok(found)
+}
+
+/// Hands out the records that an extractor gathers from a whole body.
+fn gathered(
+    gather: &Gather,
+    body: &[u8],
+    lists: &dyn Lists,
+    each: &mut dyn FnMut(&mut Scanner<'_>) -> std::result::Result<(), Halt<Fault>>,
+) -> std::result::Result<Found, Halt<Fault>> {
+    // The scanner tells where a body breaks.
+    let mut scanner = Scanner::new(body);
+    scanner.peek()?;
+    scanner.skip()?;
+    scanner.end()?;
+    let page = parsed(body).and_then(|body| gather.page(&body, lists)).map_err(Halt::Caller)?;
+    for record in &page.records {
+        each(&mut Scanner::new(record.to_string().as_bytes()))?;
+    }
+    Ok(Found { records: page.counted, envelope: page.envelope, ..Found::default() })
+}
+
+/// Asks for the lists that records of a stream hold only in part.
+struct ListsOf<'r> {
+    shared: &'r Shared,
+    stream: &'r StreamPlan,
+}
+
+impl Lists for ListsOf<'_> {
+    fn whole(&self, record: &Json) -> Result<Vec<Json>> {
+        let Some(retriever) = &self.stream.lists else { return Ok(Vec::new()) };
+        let context = Map::from_iter([("parent_record".to_owned(), record.clone())]);
+        let mut items = Vec::new();
+        parents::read_slice(self.shared, retriever, &Partition { context, ..Partition::default() }, &mut |item, _| {
+            items.push(item.clone());
+            Ok(true)
+        })?;
+        Ok(items)
+    }
+
+    fn incomplete(&self, message: &str) {
+        (self.shared.noticed)(&self.stream.name, message);
+    }
 }
 
 /// The wanted fields of the first body, as an object.

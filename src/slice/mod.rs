@@ -19,6 +19,8 @@ use crate::plan::{Ground, Inject, Options, Template, Types, Vars, text_of};
 pub struct Partition {
     /// Its identity: what the state knows it by.
     pub key: Map<String, Json>,
+    /// What templates see of it besides; neither kept nor shown.
+    pub context: Map<String, Json>,
     /// Extra fields of the parent record, by name.
     pub extra: Map<String, Json>,
     /// What it adds to requests.
@@ -241,7 +243,7 @@ impl Router {
                     {
                         inject.put(value.clone(), &mut options);
                     }
-                    emit(Partition { key: Map::from_iter([(field.clone(), value)]), extra: Map::new(), options })?;
+                    emit(Partition { key: Map::from_iter([(field.clone(), value)]), options, ..Partition::default() })?;
                 }
                 Ok(())
             }
@@ -389,7 +391,7 @@ impl ParentPlan {
         });
         let key =
             Map::from_iter([(self.field.clone(), value), ("parent_slice".to_owned(), Json::Object(slice.clone()))]);
-        Some(Partition { key, extra: extra.collect(), options })
+        Some(Partition { key, extra: extra.collect(), options, ..Partition::default() })
     }
 }
 
@@ -406,6 +408,7 @@ pub fn extra_names(defs: &[model::PartitionRouter]) -> Vec<String> {
 /// The `stream_slice` variable: the partition, and the bounds of the window under their names.
 pub fn variable(partition: &Partition, window: &[(String, Json)]) -> Json {
     let mut map = partition.key.clone();
+    map.extend(partition.context.clone());
     for (name, value) in window {
         map.insert(name.clone(), value.clone());
     }
