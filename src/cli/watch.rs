@@ -17,6 +17,7 @@ use crate::auth::Keeper;
 use crate::config::Config;
 use crate::emit::{Out, Protocol, airbyte};
 use crate::fault::{Kind, Result};
+use crate::fetch::retry::Remedy;
 use crate::fetch::{self, Ask, Event, Fetcher, Limits};
 use crate::pace::Pace;
 use crate::plan::Ground;
@@ -236,8 +237,13 @@ impl Watch {
                     format!("{}: skipped, as the manifest says: {reason} (HTTP {status}, {request})", whose(ask));
                 self.log.event(Level::Warning, &said, "slice_skipped", &fields);
             }
-            Event::Reset { status, reason } => {
-                let said = format!("{}: from the first page again: {reason} (HTTP {status}, {request})", whose(ask));
+            Event::Otherwise { status, remedy, reason } => {
+                let how = match remedy {
+                    Remedy::Reset => "from the first page again",
+                    Remedy::SmallerPages => "in smaller pages",
+                    Remedy::ShorterWindows => "in shorter windows",
+                };
+                let said = format!("{}: {how}: {reason} (HTTP {status}, {request})", whose(ask));
                 self.log.line(Level::Info, &said);
             }
         }

@@ -279,6 +279,51 @@ impl CursorPlan {
         Ok(Ranges::of(list))
     }
 
+    /// Can its windows be split? A fault says why not.
+    pub fn check_splittable(&self, at: &Place) -> Result<()> {
+        let refused = |what: &str| Err(at.fault(format!("windows cannot become shorter: {what}")));
+        let Some(granularity) = self.granularity else {
+            return refused("the cursor has no `step` and `cursor_granularity`");
+        };
+        if self.filters {
+            return refused("the cursor asks for no windows");
+        }
+        if granularity.months != 0 || !granularity.exact.is_positive() {
+            return refused("`cursor_granularity` must be a time of one length");
+        }
+        if granularity.after(self.start).is_some_and(|next| self.write(next) == self.write(self.start)) {
+            return refused("`datetime_format` cannot tell times of `cursor_granularity` apart");
+        }
+        Ok(())
+    }
+
+    /// A window as two, none of them empty, unless it is of the shortest length already.
+    pub fn halves(&self, window: &Window, shortest: Option<time::Duration>) -> Option<[Window; 2]> {
+        let Window { start, end } = self.as_sent(window);
+        let granule = self.granularity?.exact;
+        let length = end - start;
+        if !length.is_positive() || shortest.is_some_and(|shortest| length <= shortest) {
+            return None;
+        }
+        let units = i32::try_from(length.whole_nanoseconds() / granule.whole_nanoseconds() + 1).ok()?;
+        if units <= 1 {
+            return None;
+        }
+        let first = start + granule * (units / 2 - 1);
+        Some([Window { start, end: first }, Window { start: first + granule, end }])
+    }
+
+    /// What is left of a window after records up to `newest` were read.
+    pub fn rest(&self, window: &Window, newest: Option<OffsetDateTime>) -> Window {
+        self.as_sent(&Window { start: newest.unwrap_or(window.start), end: window.end })
+    }
+
+    /// A window with bounds as exact as they are written.
+    fn as_sent(&self, window: &Window) -> Window {
+        let exact = |time: OffsetDateTime| self.format.parse(&self.write(time)).unwrap_or(time);
+        Window { start: exact(window.start), end: if self.counts() { window.end } else { exact(window.end) } }
+    }
+
     /// The variables of a window: its bounds under their names.
     pub fn names(&self, window: &Window) -> [(String, Json); 2] {
         [(self.start_name.clone(), self.json(window.start)), (self.end_name.clone(), self.json(window.end))]

@@ -23,7 +23,7 @@ use crate::plan::Ground;
 use crate::stop::Stop;
 use cache::Found;
 use request::{Prepared, join, origin_of};
-use retry::{Action, ErrorPlan, Verdict};
+use retry::{Action, ErrorPlan, Remedy, Verdict};
 
 /// Redirects that are followed in a row.
 const MAX_REDIRECTS: usize = 10;
@@ -117,8 +117,8 @@ pub enum Outcome {
     Page(Reply),
     /// An error that the manifest ignores: no records, no more pages.
     Nothing,
-    /// The page token is worth nothing any more: the slice begins again.
-    Reset(String),
+    /// The slice is to be asked for otherwise; why.
+    Instead(Remedy, String),
     /// The vendor refuses the token that was sent, and another can be fetched.
     Refused(Fault),
 }
@@ -183,10 +183,12 @@ pub enum Event<'a> {
         /// What the manifest or the reference says about it.
         reason: &'a str,
     },
-    /// The slice begins again from its first page, as the manifest says.
-    Reset {
+    /// The slice is asked for otherwise, as the manifest says.
+    Otherwise {
         /// The answer's status.
         status: u16,
+        /// How.
+        remedy: Remedy,
         /// What the manifest or the reference says about it.
         reason: &'a str,
     },
@@ -287,10 +289,10 @@ impl Fetcher {
                             // An ignored answer that is fine in itself is read and paged as usual.
                             return Ok(if reply.status < 400 { Outcome::Page(reply) } else { Outcome::Nothing });
                         }
-                        Action::ResetPagination => {
+                        Action::Instead(remedy) => {
                             let reason = &verdict.message;
-                            (self.listener)(ask, &Event::Reset { status: reply.status, reason });
-                            return Ok(Outcome::Reset(verdict.message));
+                            (self.listener)(ask, &Event::Otherwise { status: reply.status, remedy, reason });
+                            return Ok(Outcome::Instead(remedy, verdict.message));
                         }
                         Action::Fail => {
                             let fault = self.refused(&reply, request, &verdict);

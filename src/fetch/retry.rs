@@ -17,6 +17,17 @@ use crate::manifest::node::Text;
 use crate::plan::{self, Ground, Template, Vars};
 use crate::scan;
 
+/// How a slice is asked for otherwise, when the vendor cannot give it as it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// From its first page again: its page token is worth nothing any more.
+    Reset,
+    /// In smaller pages.
+    SmallerPages,
+    /// In shorter windows.
+    ShorterWindows,
+}
+
 /// What to do with an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -30,8 +41,8 @@ pub enum Action {
     Retry,
     /// Try again; the vendor says it is too much.
     RateLimited,
-    /// Read the slice from its first page again: its page token is worth nothing any more.
-    ResetPagination,
+    /// Ask otherwise.
+    Instead(Remedy),
     /// Fetch another token and try again; a plain retry where none can be fetched.
     RefreshToken,
 }
@@ -127,14 +138,14 @@ fn filter(def: &HttpResponseFilter) -> Result<Filter> {
         Some("FAIL") => Some(Action::Fail),
         Some("RETRY") => Some(Action::Retry),
         Some("RATE_LIMITED") => Some(Action::RateLimited),
-        Some("RESET_PAGINATION") => Some(Action::ResetPagination),
+        Some("RESET_PAGINATION") => Some(Action::Instead(Remedy::Reset)),
+        Some("REDUCE_PAGE_SIZE") => Some(Action::Instead(Remedy::SmallerPages)),
+        Some("SPLIT_REQUEST_WINDOW") => Some(Action::Instead(Remedy::ShorterWindows)),
         Some("REFRESH_TOKEN_THEN_RETRY") => Some(Action::RefreshToken),
-        Some(later @ ("REDUCE_PAGE_SIZE" | "SPLIT_REQUEST_WINDOW")) => {
-            return Err(def.at.fault(format!("`action: {later}` is not built yet in this version of dripfeed")));
-        }
         Some(other) => {
             return Err(def.at.fault(format!("`action: {other}` does not exist")).hint(
-                "it can be SUCCESS, IGNORE, FAIL, RETRY, RATE_LIMITED, RESET_PAGINATION or REFRESH_TOKEN_THEN_RETRY",
+                "it can be SUCCESS, IGNORE, FAIL, RETRY, RATE_LIMITED, RESET_PAGINATION, REDUCE_PAGE_SIZE, SPLIT_REQUEST_WINDOW or \
+                 REFRESH_TOKEN_THEN_RETRY",
             ));
         }
     };
@@ -203,6 +214,12 @@ fn wait(def: &Backoff) -> Result<Wait> {
 }
 
 impl ErrorPlan {
+    /// May it ask for this?
+    pub fn names(&self, remedy: Remedy) -> bool {
+        let mut filters = self.handlers.iter().flat_map(|handler| &handler.filters);
+        filters.any(|filter| filter.action == Some(Action::Instead(remedy)))
+    }
+
     /// Does judging need the decoded body even when the status is fine?
     fn looks_inside(&self) -> bool {
         self.handlers.iter().flat_map(|h| &h.filters).any(|f| f.predicate.is_some() || f.contains.is_some())

@@ -316,6 +316,15 @@ impl Read for u64 {
     }
 }
 
+impl Read for f64 {
+    fn read(node: &Node, at: &Place) -> Result<Self> {
+        match &node.kind {
+            Kind::Scalar(Json::Number(n)) => n.as_f64().ok_or_else(|| at.fault("expected a number")),
+            _ => wrong("a number", node, at),
+        }
+    }
+}
+
 impl Read for Json {
     fn read(node: &Node, _: &Place) -> Result<Self> {
         Ok(node.to_json())

@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 
 use crate::fault::{Fault, Result};
 use crate::manifest::model::{self, PageToken, PaginationStrategy};
+use crate::manifest::node::Place;
 use crate::plan::{self, Ground, Inject, Options, Template, Types, Vars};
 use crate::pyjson::is_falsy;
 
@@ -112,6 +113,38 @@ impl PagePlan {
         self.templates().iter().any(|t| t.uses(name))
     }
 
+    /// Refuses a paginator that cannot ask for smaller pages, or would take one for the last.
+    pub fn check_reducible(&self, minimum: u64, at: &Place, ground: &Ground) -> Result<()> {
+        let refused = |what: &str, hint: &str| Err(at.fault(format!("pages cannot become smaller: {what}")).hint(hint));
+        let (Some(strategy), Some(_), Some(page_size)) = (&self.strategy, &self.size, &self.page_size) else {
+            return refused("no page size is sent", "give the paginator a `page_size` and a `page_size_option`");
+        };
+        if matches!(self.token, Some(Token::Path)) {
+            return refused("the vendor's own links hold the size", "page with a RequestOption");
+        }
+        let written = page_size.written();
+        if written.as_u64().or(written.as_str().and_then(|s| s.parse().ok())).is_some_and(|size| size <= minimum) {
+            return refused("`page_size` is `minimum_page_size`", "take a larger `page_size`");
+        }
+        match strategy {
+            Strategy::Page { .. } => {
+                refused("page numbers count pages of one size", "page by OffsetIncrement or CursorPagination")
+            }
+            Strategy::Cursor { stop: Some(stop), .. } => {
+                // A page that is full, though small, must not look like the last one.
+                let ends = |size: u64| {
+                    let vars = Vars { page_size: Some(size), last_page_size: Some(size), ..Vars::new(ground) };
+                    stop.truth(&vars).unwrap_or(false)
+                };
+                if stop.uses("last_page_size") && ends(minimum + 1) && !ends(1 << 40) {
+                    return refused("`stop_condition` takes a small page for the last", "compare with `page_size`");
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A pager for one slice.
     pub fn start(&self, vars: &Vars<'_>) -> Result<Pager<'_>> {
         let page_size = match &self.page_size {
@@ -127,6 +160,7 @@ impl PagePlan {
             plan: self,
             token,
             page_size,
+            reduced: None,
             number: None,
             seen: HashSet::new(),
             last_body: None,
@@ -151,6 +185,8 @@ pub struct Pager<'p> {
     plan: &'p PagePlan,
     token: Option<Json>,
     page_size: Option<u64>,
+    /// The page size that is asked for instead.
+    reduced: Option<u64>,
     /// Page number or offset so far.
     number: Option<u64>,
     /// Hashes of the tokens of this slice: one that comes again would go round for ever.
@@ -174,6 +210,16 @@ pub struct Facts<'a> {
 }
 
 impl Pager<'_> {
+    /// Records that a page is asked for.
+    pub fn page_size(&self) -> Option<u64> {
+        self.reduced.or(self.page_size)
+    }
+
+    /// Asks for pages of another size than the manifest's from now on, or of that again.
+    pub fn ask_for(&mut self, size: Option<u64>) {
+        self.reduced = size;
+    }
+
     /// The `next_page_token` variable of the next request.
     pub fn variable(&self) -> Option<Json> {
         self.token.as_ref().map(|t| json!({"next_page_token": t}))
@@ -185,7 +231,7 @@ impl Pager<'_> {
         if let (Some(Token::Option(inject)), Some(token)) = (&self.plan.token, &self.token) {
             inject.put(token.clone(), &mut options);
         }
-        if let (Some(inject), Some(size)) = (&self.plan.size, self.page_size) {
+        if let (Some(inject), Some(size)) = (&self.plan.size, self.page_size()) {
             inject.put(json!(size), &mut options);
         }
         options
@@ -207,12 +253,12 @@ impl Pager<'_> {
     /// Goes to the next page; false at the end.
     pub fn advance(&mut self, page: Facts<'_>) -> Result<bool> {
         let Some(strategy) = &self.plan.strategy else { return Ok(false) };
-        let vars = Vars { page_size: self.page_size, last_page_size: Some(page.kept), ..page.vars };
+        let vars = Vars { page_size: self.page_size(), last_page_size: Some(page.kept), ..page.vars };
         let next = match strategy {
             Strategy::Page { .. } | Strategy::Offset { .. } => {
-                let size = match &self.plan.page_size {
-                    Some(t) => Some(size(t, &vars)?),
-                    None => None,
+                let size = match (self.reduced, &self.plan.page_size) {
+                    (None, Some(t)) => Some(size(t, &vars)?),
+                    (reduced, _) => reduced,
                 };
                 if page.extracted == 0 || size.is_some_and(|s| page.extracted < s) {
                     return Ok(false);

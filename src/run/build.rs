@@ -11,6 +11,7 @@ use serde_json::{Map, Value as Json, json};
 use sha2::Digest as _;
 use time::OffsetDateTime;
 
+use super::adapt::{self, Adaptation};
 use super::dynamic;
 use super::reader::Shared;
 use super::schema::SchemaSource;
@@ -72,7 +73,9 @@ pub struct StreamPlan {
     pub pages: PagePlan,
     /// What a body is.
     pub decoder: Decoder,
-    /// Where records stand.
+    /// What is done when the vendor cannot give a slice as it was asked for.
+    pub adaptation: Adaptation,
+    /// How its records are found.
     pub records: Records,
     /// Reads the lists that a record holds only in part.
     pub lists: Option<Arc<StreamPlan>>,
@@ -394,6 +397,8 @@ impl Build<'_> {
             let fault = retriever.at.fault("several extractors together give more records than a page of the API has");
             return Err(fault.hint("page by number or cursor, or take `mode: first_match`"));
         }
+        let errors = retry::build(requester.error_handler.as_ref(), ground)?;
+        let pages = page::build(retriever.paginator.as_ref(), ground)?;
         let filters = cursor.as_ref().is_some_and(|c| c.filters);
         let schema = self.schema(def, name)?;
         Ok(StreamPlan {
@@ -402,8 +407,9 @@ impl Build<'_> {
             request: request::build(requester, &slice::extra_names(routers))?,
             auth: self.auth.build(requester.authenticator.as_ref(), base_of(requester), ground)?,
             login: self.login(requester)?,
-            errors: retry::build(requester.error_handler.as_ref(), ground)?,
-            pages: page::build(retriever.paginator.as_ref(), ground)?,
+            adaptation: adapt::build(retriever, &errors, &pages, cursor.as_ref(), ground)?,
+            errors,
+            pages,
             decoder: decode::build(retriever.decoder.as_ref(), &retriever.at)?,
             records: extract::build(extractor, ground)?,
             lists,

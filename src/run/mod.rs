@@ -7,6 +7,7 @@
 //! stream's slices (which reads its parents). Pages of one slice are sequential.
 
 mod access;
+mod adapt;
 pub mod build;
 mod dynamic;
 pub mod parents;

@@ -206,6 +206,10 @@ impl Taker for Feeding<'_, '_> {
         self.inner.records.clear();
     }
 
+    fn newest(&self) -> Option<OffsetDateTime> {
+        self.inner.newest
+    }
+
     fn last_record(&self) -> Option<Json> {
         self.inner.last.clone()
     }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
 use super::access::Access;
+use super::adapt::History;
 use super::build::StreamPlan;
 use super::parents;
 use crate::auth::Keeper;
@@ -16,6 +17,7 @@ use crate::cursor::Window;
 use crate::extract::gather::{Gather, Lists};
 use crate::extract::{self, Found, Records, Stop as Halt};
 use crate::fault::{Fault, Result};
+use crate::fetch::retry::Remedy;
 use crate::fetch::{Ask, Fetcher, Keep, Outcome, Reply};
 use crate::page::{Facts, Wanted};
 use crate::plan::{Ground, Options, Vars};
@@ -50,12 +52,14 @@ pub trait Taker {
     /// The page broke off: none of its records count.
     fn page_failed(&mut self);
 
+    /// The highest cursor value of the records that count.
+    fn newest(&self) -> Option<OffsetDateTime> {
+        None
+    }
+
     /// The last record taken, for paging; asked only when a template reads it.
     fn last_record(&self) -> Option<Json>;
 }
-
-/// How often a slice may begin again because its page token expired: as often as in the reference.
-const RESETS: u32 = 1;
 
 /// How a slice was read.
 #[derive(Debug, Clone, Copy, Default)]
@@ -74,20 +78,38 @@ pub fn read(
     window: Option<&Window>,
     taker: &mut dyn Taker,
 ) -> Result<Reading> {
-    let names = match (&stream.cursor, window) {
-        (Some(cursor), Some(window)) => cursor.names(window).to_vec(),
-        _ => Vec::new(),
+    read_split(shared, stream, partition, (window, window), 0, taker)
+}
+
+/// Reads a slice, or the part of one whose window was split `depth` times: `windows` are the slice's own, and the one that
+/// is asked for.
+fn read_split(
+    shared: &Shared,
+    stream: &StreamPlan,
+    partition: &Partition,
+    windows: (Option<&Window>, Option<&Window>),
+    depth: u32,
+    taker: &mut dyn Taker,
+) -> Result<Reading> {
+    let cursor = stream.cursor.as_ref();
+    let seen = |window: Option<&Window>| {
+        let names = cursor.zip(window).map_or_else(Vec::new, |(cursor, window)| cursor.names(window).to_vec());
+        slice::variable(partition, &names)
     };
-    let variable = slice::variable(partition, &names);
+    let options = |window: Option<&Window>| {
+        let mut options = partition.options.clone();
+        if let (Some(cursor), Some(window)) = (cursor, window) {
+            cursor.options(window, &mut options);
+        }
+        options
+    };
+    let (own, mut window) = (seen(windows.0), windows.1.copied());
+    let (mut variable, mut slice_options) = (seen(window.as_ref()), options(window.as_ref()));
     let extra = Json::Object(partition.extra.clone());
-    let vars = Vars { slice: Some(&variable), extra: Some(&extra), ..Vars::new(&shared.ground) };
-    let mut slice_options = partition.options.clone();
-    if let (Some(cursor), Some(window)) = (&stream.cursor, window) {
-        cursor.options(window, &mut slice_options);
-    }
-    let mut pager = stream.pages.start(&vars)?;
+    let record_vars = Vars { slice: Some(&own), extra: Some(&extra), ..Vars::new(&shared.ground) };
+    let mut pager = stream.pages.start(&Vars { slice: Some(&variable), ..record_vars })?;
     let mut keep = if stream.keep_answers { Keep::Yes } else { Keep::No };
-    let (mut reading, mut resets) = (Reading::default(), 0);
+    let (mut reading, mut history) = (Reading::default(), History::default());
     let wanted = stream.pages.wanted();
     let wanted_fields: &[String] = if let Wanted::Fields(fields) = &wanted { fields } else { &[] };
     let access = Access { shared, stream };
@@ -95,7 +117,7 @@ pub fn read(
     loop {
         shared.stop.check()?;
         let token = pager.variable();
-        let vars = Vars { next_page_token: token.as_ref(), ..vars };
+        let vars = Vars { slice: Some(&variable), next_page_token: token.as_ref(), ..record_vars };
         let of_slice =
             if stream.slice_options_once && pager.has_token() { Options::default() } else { slice_options.clone() };
         let credentials = stream.auth.credentials(&vars, &access)?;
@@ -110,8 +132,51 @@ pub fn read(
             renews: stream.auth.renews(),
         };
         let asked = OffsetDateTime::now_utc();
-        let reply = match shared.fetcher.send(&ask)? {
-            Outcome::Page(reply) => reply,
+        // Why the slice is to begin again, if it is.
+        let mut again = None;
+        match shared.fetcher.send(&ask)? {
+            Outcome::Page(reply) => {
+                renewed = false;
+                reading.began.get_or_insert_with(|| reply.asked_at().unwrap_or(asked));
+                let body = decoded(shared, stream, &reply)?;
+                let mut kept = 0;
+                let of_records = Vars { next_page_token: token.as_ref(), ..record_vars };
+                let found = match records(shared, stream, &reply, &body, wanted_fields, &mut |scanner| {
+                    kept += u64::from(taker.take(scanner, &of_records)?);
+                    Ok(())
+                }) {
+                    Ok(found) => found,
+                    Err(fault) => {
+                        taker.page_failed();
+                        return Err(fault);
+                    }
+                };
+                if !taker.page_done()? {
+                    return Ok(reading);
+                }
+                // Paging looks at the size that was asked for.
+                let more = {
+                    let response = match &wanted {
+                        _ if stream.decoder.streams() => Json::Object(Map::new()),
+                        Wanted::Fields(_) if matches!(stream.records, Records::Walk(_)) => fields(&body, &found)?,
+                        _ => first_body(&body)?,
+                    };
+                    let headers = stream.pages.uses("headers").then(|| reply.headers_json(true));
+                    let last = if kept > 0 && stream.pages.uses("last_record") { taker.last_record() } else { None };
+                    let vars = Vars {
+                        response: Some(&response),
+                        headers: headers.as_ref(),
+                        last_record: last.as_ref(),
+                        ..vars
+                    };
+                    pager.advance(Facts { extracted: found.records, kept, body: &reply.body, vars })
+                };
+                if stream.adaptation.page_read(&mut history, &mut pager, kept) {
+                    again = Some("it holds more records than are read in one go".to_owned());
+                } else if !more? {
+                    return Ok(reading);
+                }
+            }
             Outcome::Nothing => {
                 reading.cut_short = reading.began.is_some();
                 return taker.page_done().map(|_| reading);
@@ -120,47 +185,28 @@ pub fn read(
                 let Some(token) = credentials.token.filter(|_| !renewed) else { return Err(fault) };
                 stream.auth.renew(&token, &vars, &access)?;
                 renewed = true;
-                continue;
             }
-            Outcome::Reset(why) => {
-                resets += 1;
-                if resets > RESETS {
-                    return Err(Fault::data(format!("the slice began again and its page token failed again: {why}"))
-                        .hint("the vendor's page tokens may live too short for this slice: read it in smaller ones"));
+            Outcome::Instead(Remedy::Reset, why) => again = Some(why),
+            Outcome::Instead(Remedy::SmallerPages, _) => {
+                let wait = stream.adaptation.reduce(&mut history, &mut pager)?;
+                shared.stop.sleep(wait)?;
+            }
+            Outcome::Instead(Remedy::ShorterWindows, _) => {
+                for half in stream.adaptation.split(cursor, window.as_ref(), depth)? {
+                    let windows = (windows.0, Some(&half));
+                    let of_half = read_split(shared, stream, partition, windows, depth + 1, taker)?;
+                    reading.began = reading.began.or(of_half.began);
+                    reading.cut_short |= of_half.cut_short;
                 }
-                pager = stream.pages.start(&vars)?;
-                // Answers that were kept hold the token that failed.
-                keep = if stream.keep_answers { Keep::Anew } else { Keep::No };
-                continue;
+                return Ok(reading);
             }
-        };
-        renewed = false;
-        reading.began.get_or_insert_with(|| reply.asked_at().unwrap_or(asked));
-        let body = decoded(shared, stream, &reply)?;
-        let mut kept = 0;
-        let found = match records(shared, stream, &reply, &body, wanted_fields, &mut |scanner| {
-            kept += u64::from(taker.take(scanner, &vars)?);
-            Ok(())
-        }) {
-            Ok(found) => found,
-            Err(fault) => {
-                taker.page_failed();
-                return Err(fault);
-            }
-        };
-        if !taker.page_done()? {
-            return Ok(reading);
         }
-        let response = match &wanted {
-            _ if stream.decoder.streams() => Json::Object(Map::new()),
-            Wanted::Fields(_) if matches!(stream.records, Records::Walk(_)) => fields(&body, &found)?,
-            _ => first_body(&body)?,
-        };
-        let headers = stream.pages.uses("headers").then(|| reply.headers_json(true));
-        let last = if kept > 0 && stream.pages.uses("last_record") { taker.last_record() } else { None };
-        let vars = Vars { response: Some(&response), headers: headers.as_ref(), last_record: last.as_ref(), ..vars };
-        if !pager.advance(Facts { extracted: found.records, kept, body: &reply.body, vars })? {
-            return Ok(reading);
+        if let Some(why) = again {
+            window = stream.adaptation.reset(&mut history, cursor, window.as_ref(), taker.newest(), &why)?;
+            (variable, slice_options) = (seen(window.as_ref()), options(window.as_ref()));
+            pager = stream.pages.start(&Vars { slice: Some(&variable), ..record_vars })?;
+            // Answers that were kept hold the token that failed.
+            keep = if stream.keep_answers { Keep::Anew } else { Keep::No };
         }
     }
 }

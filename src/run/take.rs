@@ -254,6 +254,10 @@ impl Taker for Emitting<'_> {
         self.count = 0;
     }
 
+    fn newest(&self) -> Option<OffsetDateTime> {
+        self.sums.newest
+    }
+
     fn last_record(&self) -> Option<Json> {
         reader::parsed(self.last.as_ref()?).ok()
     }
