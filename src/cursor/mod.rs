@@ -202,6 +202,11 @@ impl CursorPlan {
         self.format.is_count()
     }
 
+    /// Does it read its time in several windows?
+    pub fn has_steps(&self) -> bool {
+        self.step.is_some()
+    }
+
     /// Writes a time as requests and state do. A format that cannot tell an offset gets UTC: the reference
     /// writes the record's local time there, which the next run then takes for UTC.
     pub fn write(&self, time: OffsetDateTime) -> String {

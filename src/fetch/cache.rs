@@ -108,7 +108,7 @@ impl Kept {
         let Some(file) = &mut self.file else { return Err(Fault::bug("a kept answer without a file")) };
         let read = file.seek(SeekFrom::Start(entry.at)).and_then(|_| file.read_exact(&mut body));
         read.map_err(|e| Fault::local("cannot read a kept answer", &e))?;
-        Ok(Reply { status: entry.status, headers: entry.headers, body, took: entry.took })
+        Ok(Reply { status: entry.status, headers: entry.headers, body, took: entry.took, embedded: false })
     }
 }
 

@@ -50,9 +50,17 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// From the request to the end of the answer.
     pub took: Duration,
+    /// Was it at hand, and not asked for?
+    pub embedded: bool,
 }
 
 impl Reply {
+    /// A page that is at hand already, as an answer.
+    pub fn embedded(page: &Json) -> Reply {
+        let body = page.to_string().into_bytes();
+        Reply { status: 200, headers: HeaderMap::new(), body, took: Duration::ZERO, embedded: true }
+    }
+
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|v| v.to_str().ok())
@@ -522,7 +530,7 @@ impl Fetcher {
         }
         let (status, headers, took) = (response.status().as_u16(), response.headers().clone(), started.elapsed());
         (self.listener)(ask, &Event::Answered { status, took, bytes: body.len() });
-        Ok(Reply { status, headers, body, took })
+        Ok(Reply { status, headers, body, took, embedded: false })
     }
 }
 

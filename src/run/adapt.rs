@@ -93,7 +93,8 @@ pub(super) fn build(
             return Err(splitting.at.fault("windows cannot become shorter: there is no DatetimeBasedCursor"));
         };
         cursor.check_splittable(&splitting.at)?;
-        out.splitting = Some(Splitting { message: extra(&splitting.failure_message), shortest: shortest(splitting)? });
+        out.splitting =
+            Some(Splitting { message: extra(splitting.failure_message.as_deref()), shortest: shortest(splitting)? });
     }
     Ok(out)
 }
@@ -119,7 +120,7 @@ fn reduce(def: &model::PageSizeReduction, pages: &PagePlan, ground: &Ground) -> 
         attempts: def.max_attempts.unwrap_or(5),
         backoff: def.backoff_seconds.unwrap_or(0.5).max(0.0),
         retries: def.retries_at_minimum_page_size.unwrap_or(0),
-        message: extra(&def.failure_message),
+        message: extra(def.failure_message.as_deref()),
         restores,
     })
 }
@@ -135,8 +136,8 @@ fn shortest(def: &model::RequestWindowSplitting) -> Result<Option<time::Duration
 }
 
 /// A sentence of the manifest, after one of ours.
-fn extra(message: &Option<String>) -> String {
-    match message.as_deref().map(str::trim) {
+fn extra(message: Option<&str>) -> String {
+    match message.map(str::trim) {
         None | Some("") => String::new(),
         Some(text) => format!(" {text}"),
     }

@@ -397,6 +397,21 @@ impl Build<'_> {
             let fault = retriever.at.fault("several extractors together give more records than a page of the API has");
             return Err(fault.hint("page by number or cursor, or take `mode: first_match`"));
         }
+        for config in routers.iter().flat_map(model::PartitionRouter::parents).filter(|c| c.lazy_read_pointer.is_some())
+        {
+            let at = config.at.field("lazy_read_pointer", None);
+            let refused =
+                |what: &str| Err(at.fault(format!("{what}, where first pages stand in the parent's records")));
+            if cursor.as_ref().is_some_and(CursorPlan::has_steps) {
+                return refused("the cursor cannot have `step` and `cursor_granularity`");
+            }
+            if !matches!(retriever.decoder, None | Some(model::Decoder::JsonDecoder(_))) {
+                return refused("the decoder must be a JsonDecoder");
+            }
+            if retriever.page_size_reduction.is_some() || retriever.request_window_splitting.is_some() {
+                return refused("pages and windows cannot become smaller");
+            }
+        }
         let errors = retry::build(requester.error_handler.as_ref(), ground)?;
         let pages = page::build(retriever.paginator.as_ref(), ground)?;
         let filters = cursor.as_ref().is_some_and(|c| c.filters);

@@ -27,13 +27,15 @@ pub struct ParentReader<'r> {
     /// The child's `parent_state`, by parent.
     before: Map<String, Json>,
     after: RefCell<Map<String, Json>>,
+    embed: bool,
 }
 
 impl<'r> ParentReader<'r> {
     /// For `child`, whose state may hold the parents'.
     pub fn new(shared: &'r Shared, child: &'r StreamPlan, state: Option<&Map<String, Json>>) -> Self {
         let before = state.and_then(|s| s.get("parent_state")).and_then(Json::as_object).cloned().unwrap_or_default();
-        ParentReader { shared, child, before, after: RefCell::default() }
+        let embed = state.is_none_or(Map::is_empty);
+        ParentReader { shared, child, before, after: RefCell::default(), embed }
     }
 
     /// The state of the parents that the child depends on incrementally, before they are read.
@@ -104,6 +106,10 @@ pub fn read_slice(
 }
 
 impl Parents for ParentReader<'_> {
+    fn embed(&self) -> bool {
+        self.embed
+    }
+
     fn read(&self, number: usize, each: &mut dyn FnMut(&Json, &Map<String, Json>) -> Result<()>) -> Result<()> {
         let incremental = self.is_incremental(number);
         let (parent, state) = self.parent(number);

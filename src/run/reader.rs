@@ -114,27 +114,37 @@ fn read_split(
     let wanted_fields: &[String] = if let Wanted::Fields(fields) = &wanted { fields } else { &[] };
     let access = Access { shared, stream };
     let mut renewed = false;
+    let mut embedded = partition.first_page.as_ref();
     loop {
         shared.stop.check()?;
         let token = pager.variable();
         let vars = Vars { slice: Some(&variable), next_page_token: token.as_ref(), ..record_vars };
-        let of_slice =
-            if stream.slice_options_once && pager.has_token() { Options::default() } else { slice_options.clone() };
-        let credentials = stream.auth.credentials(&vars, &access)?;
-        let added = [credentials.options, pager.options(), of_slice];
-        let request = stream.request.prepare(&vars, added, pager.path().as_deref())?;
-        let ask = Ask {
-            request: &request,
-            errors: &stream.errors,
-            keep,
-            stream: &stream.name,
-            partition: &partition.key,
-            renews: stream.auth.renews(),
-        };
         let asked = OffsetDateTime::now_utc();
+        let (outcome, sent) = match embedded.take() {
+            Some(page) => (Outcome::Page(Reply::embedded(page)), None),
+            None => {
+                let of_slice = if stream.slice_options_once && pager.has_token() {
+                    Options::default()
+                } else {
+                    slice_options.clone()
+                };
+                let credentials = stream.auth.credentials(&vars, &access)?;
+                let added = [credentials.options, pager.options(), of_slice];
+                let request = stream.request.prepare(&vars, added, pager.path().as_deref())?;
+                let ask = Ask {
+                    request: &request,
+                    errors: &stream.errors,
+                    keep,
+                    stream: &stream.name,
+                    partition: &partition.key,
+                    renews: stream.auth.renews(),
+                };
+                (shared.fetcher.send(&ask)?, credentials.token)
+            }
+        };
         // Why the slice is to begin again, if it is.
         let mut again = None;
-        match shared.fetcher.send(&ask)? {
+        match outcome {
             Outcome::Page(reply) => {
                 renewed = false;
                 reading.began.get_or_insert_with(|| reply.asked_at().unwrap_or(asked));
@@ -182,7 +192,7 @@ fn read_split(
                 return taker.page_done().map(|_| reading);
             }
             Outcome::Refused(fault) => {
-                let Some(token) = credentials.token.filter(|_| !renewed) else { return Err(fault) };
+                let Some(token) = sent.filter(|_| !renewed) else { return Err(fault) };
                 stream.auth.renew(&token, &vars, &access)?;
                 renewed = true;
             }
@@ -252,7 +262,8 @@ fn records(
             }
         }
     })?;
-    if !found.envelope && !stream.envelope_optional {
+    // A page within a parent's record comes with what is there.
+    if !found.envelope && !stream.envelope_optional && !reply.embedded {
         return Err(Fault::data(format!("the answer has no `{}`, where its records should be", stream.records.shown())).hint(
             "the vendor may have changed its answers or reports an error; if it leaves the field out when there is nothing, \
              add {\"rule\": \"envelope_changed\", \"policy\": \"ignore\"} to dripfeed.drift.rules",

@@ -12,6 +12,7 @@ use crate::dpath;
 use crate::fault::{Fault, Result};
 use crate::jinja::Value;
 use crate::manifest::model::{self, ParentStreamConfig};
+use crate::manifest::node::Text;
 use crate::plan::{Ground, Inject, Options, Template, Types, Vars, text_of};
 
 /// One part of a stream that is read by itself.
@@ -25,6 +26,8 @@ pub struct Partition {
     pub extra: Map<String, Json>,
     /// What it adds to requests.
     pub options: Options,
+    /// Its first page, where the parent's record holds it.
+    pub first_page: Option<Json>,
 }
 
 /// A partition router, compiled.
@@ -78,12 +81,16 @@ pub struct ParentPlan {
     field: String,
     inject: Option<Inject>,
     extra: Vec<Vec<String>>,
+    embedded: Option<Vec<String>>,
 }
 
 /// Reads parent streams for their children.
 pub trait Parents {
     /// Reads parent number `parent`; `each` gets its records, each with the partition it came from.
     fn read(&self, parent: usize, each: &mut dyn FnMut(&Json, &Map<String, Json>) -> Result<()>) -> Result<()>;
+
+    /// Is a first page taken from a parent's record that holds it?
+    fn embed(&self) -> bool;
 }
 
 /// Compiles a stream's routers. Parents get numbers in the order in which they stand.
@@ -163,7 +170,14 @@ fn router(def: &model::PartitionRouter, parents: &mut usize, ground: &Ground) ->
 
 fn parent(def: &ParentStreamConfig, number: usize, ground: &Ground) -> Result<ParentPlan> {
     let vars = Vars::new(ground);
-    let name = |t| Template::compile(t, &[])?.text(&vars);
+    let name = |t: &Text| Template::compile(t, &[])?.text(&vars);
+    let embedded = |path: &[Text]| -> Result<Vec<String>> {
+        let path = path.iter().map(name).collect::<Result<Vec<_>>>()?;
+        if path.iter().any(|segment| dpath::is_glob(segment)) {
+            return Err(def.at.field("lazy_read_pointer", None).fault("`lazy_read_pointer` can hold no globs"));
+        }
+        Ok(path)
+    };
     Ok(ParentPlan {
         parent: number,
         incremental: def.incremental_dependency.unwrap_or(false),
@@ -171,6 +185,7 @@ fn parent(def: &ParentStreamConfig, number: usize, ground: &Ground) -> Result<Pa
         field: name(&def.partition_field)?,
         inject: def.request_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?,
         extra: def.extra_fields.clone().unwrap_or_default(),
+        embedded: def.lazy_read_pointer.as_deref().map(embedded).transpose()?,
     })
 }
 
@@ -250,7 +265,7 @@ impl Router {
             Router::Parents(plans) => {
                 for plan in plans {
                     parents.read(plan.parent, &mut |record, slice| {
-                        plan.partition(record, slice).map_or(Ok(()), &mut *emit)
+                        plan.partition(record, slice, parents.embed()).map_or(Ok(()), &mut *emit)
                     })?;
                 }
                 Ok(())
@@ -377,7 +392,7 @@ impl Values {
 }
 
 impl ParentPlan {
-    fn partition(&self, record: &Json, slice: &Map<String, Json>) -> Option<Partition> {
+    fn partition(&self, record: &Json, slice: &Map<String, Json>, embed: bool) -> Option<Partition> {
         let value = dpath::get(record, &self.path).filter(|v| !v.is_null())?.clone();
         let mut options = Options::default();
         if let Some(inject) = &self.inject
@@ -391,7 +406,11 @@ impl ParentPlan {
         });
         let key =
             Map::from_iter([(self.field.clone(), value), ("parent_slice".to_owned(), Json::Object(slice.clone()))]);
-        Some(Partition { key, extra: extra.collect(), options, ..Partition::default() })
+        let first_page = self.embedded.as_ref().filter(|_| embed).map(|path| {
+            // Nothing there is an empty page.
+            dpath::get(record, path).filter(|page| !page.is_null()).cloned().unwrap_or_else(|| json!([]))
+        });
+        Some(Partition { key, extra: extra.collect(), options, first_page, ..Partition::default() })
     }
 }
 

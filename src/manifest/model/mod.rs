@@ -719,8 +719,9 @@ component! {
         extra_fields: Option<Vec<Vec<String>>>,
         /// Reads only parents that changed.
         incremental_dependency: Option<bool>,
+        /// Where the child's first page stands in a record, when no state is given.
+        lazy_read_pointer: Option<Vec<Text>>,
     }
-    later { lazy_read_pointer }
 }
 
 choice! {
