@@ -113,11 +113,15 @@ const DIFFERS: &[&str] = &[
     "dynamic_mapping_yaml_alias",
     "dynamic_mapping_yaml_broken",
     "dynamic_parametrized_percent",
+    "error_budget_remaining_unreadable",
+    "error_budget_weight",
     "error_in_transformation_mid_page",
     "error_refresh_token_answer_unusable",
     "error_refresh_token_no_endpoint",
     "error_refresh_token_no_retries",
     "error_refresh_token_session",
+    "error_wait_from_response_cap_zero",
+    "error_wait_until_cap_now",
     "page_cursor_header_spelling",
     "page_reset_limit_no_progress",
     "page_reset_split_no_cursor_values",
@@ -222,6 +226,10 @@ const IDLE: &[(&str, &str)] = &[
     // All pages stand in the parents' records, or none is taken from there.
     ("substream_lazy", "streams.0.retriever.requester.path"),
     ("substream_lazy_", "lazy_read_pointer"),
+    // Waits that are short enough; how long they are does not show.
+    ("error_wait_", "max_waiting_time_in_seconds"),
+    ("error_wait_until_cap_min_wait: ", "min_wait"),
+    ("error_exponential_backoff_jitter: ", "backoff_strategies."),
 ];
 
 fn cases() -> Vec<PathBuf> {

@@ -139,6 +139,19 @@ fn a_wait_of_hours_ends_the_stream() {
 }
 
 #[test]
+fn the_manifests_timeout_counts() {
+    let slow = json!({"status": 200, "json": {"data": [{"id": 1}]}, "pause_ms": 1500});
+    let vendor = Vendor::of_items(json!([slow, {"status": 200, "json": {"data": [{"id": 2}]}}]));
+    let handler = json!({"type": "DefaultErrorHandler", "max_retries": 2, "backoff_strategies": [
+        {"type": "ConstantBackoffStrategy", "backoff_time_in_seconds": 0.01}]});
+    let requester = json!({"read_timeout_in_seconds": "{{ 0.1 + 0.1 }}", "error_handler": handler});
+    let manifest = items(&json!({"id": {"type": "integer"}}), &json!({}), &json!({"requester": requester}));
+    let ran = read(&manifest, &vendor, &json!({}));
+    ran.expect(0, &["try 1"]);
+    assert_eq!(ran.records("items"), [json!({"id": 2})]);
+}
+
+#[test]
 fn limits_that_make_no_sense_are_refused() {
     let vendor = Vendor::of_items(json!([page()]));
     for per in ["PT0S", "P10000Y"] {

@@ -25,6 +25,10 @@ use cache::Found;
 use request::{Prepared, join, origin_of};
 use retry::{Action, ErrorPlan, Remedy, Verdict};
 
+/// A connection takes no longer, unless the manifest says otherwise.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// Nor does the beginning of an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 /// Redirects that are followed in a row.
 const MAX_REDIRECTS: usize = 10;
 /// The reference gives up on a request after so long, in seconds.
@@ -234,8 +238,8 @@ impl Fetcher {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("dripfeed/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(Duration::from_secs(10)))
-            .timeout_recv_response(Some(Duration::from_secs(120)))
+            .timeout_connect(Some(CONNECT_WITHIN))
+            .timeout_recv_response(Some(ANSWER_WITHIN))
             .timeout_recv_body(Some(Duration::from_secs(300)))
             .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
             .build();
@@ -492,6 +496,8 @@ impl Fetcher {
         let bad = |e: &dyn std::fmt::Display| {
             Trouble::Final(Fault::data(format!("the request cannot be sent: {e} ({})", shown(request))))
         };
+        let connect = Some(request.connect_within.unwrap_or(CONNECT_WITHIN));
+        let answer = Some(request.answer_within.unwrap_or(ANSWER_WITHIN));
         let sent = match &request.body {
             Some(body) => {
                 if request.method == "GET" {
@@ -501,12 +507,18 @@ impl Fetcher {
                     if let Some(headers) = get.headers_mut() {
                         *headers = built.headers().clone();
                     }
+                    let get = get.config().timeout_connect(connect).timeout_recv_response(answer).build();
                     get.force_send_body().send(body.bytes.as_slice())
                 } else {
-                    self.agent.run(builder.body(body.bytes.as_slice()).map_err(|e| bad(&e))?)
+                    let request = builder.body(body.bytes.as_slice()).map_err(|e| bad(&e))?;
+                    let config = self.agent.configure_request(request);
+                    self.agent.run(config.timeout_connect(connect).timeout_recv_response(answer).build())
                 }
             }
-            None => self.agent.run(builder.body(()).map_err(|e| bad(&e))?),
+            None => {
+                let config = self.agent.configure_request(builder.body(()).map_err(|e| bad(&e))?);
+                self.agent.run(config.timeout_connect(connect).timeout_recv_response(answer).build())
+            }
         };
         let mut response = sent.map_err(|e| trouble(&e, request))?;
         let limit = self.limits.max_page_bytes;

@@ -4,6 +4,8 @@
 //! authenticator, paginator and slicer add. Goes out: a [`Prepared`] request. Called by `run` for each page. Order of
 //! keys, dropped values, collisions and encodings are those of airbyte-cdk's `HttpRequester` and of `requests`.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value as Json};
 
 use crate::fault::{Fault, Result};
@@ -42,6 +44,8 @@ pub struct RequestPlan {
     headers: Fields,
     data: Fields,
     json: Fields,
+    connect_within: Option<Template>,
+    answer_within: Option<Template>,
     at: Place,
 }
 
@@ -67,6 +71,10 @@ pub struct Prepared {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Option<Body>,
+    /// A connection takes no longer; none is dripfeed's own time.
+    pub connect_within: Option<Duration>,
+    /// Nor does the beginning of the answer.
+    pub answer_within: Option<Duration>,
 }
 
 /// Compiles a requester; `extra` are further names that its templates may use.
@@ -97,8 +105,18 @@ pub fn build(def: &HttpRequester, extra: &[String]) -> Result<RequestPlan> {
             Some((value @ Json::Object(_), at)) => Fields::Deep(deep(value, at, &names)?),
             Some((value, at)) => Fields::Text(Template::of(value, at, &names)?),
         },
+        connect_within: timeout(def.connect_timeout_in_seconds.as_ref())?,
+        answer_within: timeout(def.read_timeout_in_seconds.as_ref())?,
         at: def.at.clone(),
     })
+}
+
+fn timeout(text: Option<&Text>) -> Result<Option<Template>> {
+    let Some(text) = text.filter(|t| !t.value.is_null()) else { return Ok(None) };
+    if text.value.as_f64().is_some_and(|seconds| seconds <= 0.0) {
+        return Err(text.at.fault("a timeout must be more than 0 seconds"));
+    }
+    Template::compile(text, &[]).map(Some)
 }
 
 /// What goes as form or text, and what as JSON; at most one of them.
@@ -209,6 +227,11 @@ impl RequestPlan {
     /// Prepares a request. `added` are the options of authenticator, paginator and slicer, in that order;
     /// `token_path` replaces the path when the page token is one.
     pub fn prepare(&self, vars: &Vars<'_>, added: [Options; 3], token_path: Option<&str>) -> Result<Prepared> {
+        let within = |timeout: &Option<Template>| -> Result<Option<Duration>> {
+            let Some(timeout) = timeout else { return Ok(None) };
+            let seconds = Duration::try_from_secs_f64(timeout.number(vars)?).ok().filter(|time| !time.is_zero());
+            seconds.map(Some).ok_or_else(|| timeout.at().fault("a timeout must be more than 0 seconds"))
+        };
         let base = self.base.text(vars)?;
         let path = match (token_path, &self.path) {
             (Some(token), _) => Some(token.to_owned()),
@@ -279,7 +302,15 @@ impl RequestPlan {
                 sent.push((name.clone(), text_of(value)));
             }
         }
-        Ok(Prepared { method: self.method.clone(), url: with_query(&url, &params), origin, headers: sent, body })
+        Ok(Prepared {
+            method: self.method.clone(),
+            url: with_query(&url, &params),
+            origin,
+            headers: sent,
+            body,
+            connect_within: within(&self.connect_within)?,
+            answer_within: within(&self.answer_within)?,
+        })
     }
 
     fn fields(&self, given: Given) -> Result<Map<String, Json>> {

@@ -123,7 +123,7 @@ fn collect(def: &model::ErrorHandler, ground: &Ground, plan: &mut ErrorPlan) -> 
             let filters = def.response_filters.iter().flatten().map(filter).collect::<Result<_>>()?;
             plan.handlers.push(Handler { filters });
             for backoff in def.backoff_strategies.iter().flatten() {
-                plan.backoffs.push(wait(backoff)?);
+                plan.backoffs.push(wait(backoff, ground)?);
             }
         }
     }
@@ -175,9 +175,21 @@ fn filter(def: &HttpResponseFilter) -> Result<Filter> {
     })
 }
 
-fn wait(def: &Backoff) -> Result<Wait> {
+fn wait(def: &Backoff, ground: &Ground) -> Result<Wait> {
     let template = |t: &Text| Template::compile(t, &["response", "headers", "last_page_size"]);
     let optional = |t: &Option<Text>| t.as_ref().filter(|t| !t.value.is_null()).map(template).transpose();
+    // These are known before anything is asked.
+    let most = |t: &Option<Text>| -> Result<Option<Template>> {
+        let longest = optional(t)?;
+        longest.as_ref().map(|t| t.number(&Vars::new(ground))).transpose()?;
+        Ok(longest)
+    };
+    let jitter = |t: &Option<Text>| match t {
+        Some(t) if t.value.as_f64().is_some_and(|seconds| seconds < 0.0) => {
+            Err(t.at.fault("a jitter cannot be negative"))
+        }
+        _ => optional(t),
+    };
     let pattern = |p: &Option<String>, at: &crate::manifest::node::Place| {
         // Python's `match`: at the start of the text.
         let compile = |p: &String| regex::RegexBuilder::new(&format!("^(?:{p})")).size_limit(1 << 20).build();
@@ -190,25 +202,25 @@ fn wait(def: &Backoff) -> Result<Wait> {
     Ok(match def {
         Backoff::ConstantBackoffStrategy(d) => Wait::Constant {
             seconds: template(&d.backoff_time_in_seconds)?,
-            jitter: optional(&d.jitter_range_in_seconds)?,
+            jitter: jitter(&d.jitter_range_in_seconds)?,
         },
         Backoff::ExponentialBackoffStrategy(d) => {
-            Wait::Exponential { factor: optional(&d.factor)?, jitter: optional(&d.jitter_range_in_seconds)? }
+            Wait::Exponential { factor: optional(&d.factor)?, jitter: jitter(&d.jitter_range_in_seconds)? }
         }
         Backoff::WaitTimeFromHeader(d) => Wait::Header {
             name: template(&d.header)?,
             regex: pattern(&d.regex, &d.at)?,
-            longest: optional(&d.max_waiting_time_in_seconds)?,
+            longest: most(&d.max_waiting_time_in_seconds)?,
         },
         Backoff::WaitUntilTimeFromHeader(d) => Wait::UntilHeader {
             name: template(&d.header)?,
             regex: pattern(&d.regex, &d.at)?,
             shortest: optional(&d.min_wait)?,
-            longest: optional(&d.max_waiting_time_in_seconds)?,
+            longest: most(&d.max_waiting_time_in_seconds)?,
         },
         Backoff::WaitTimeFromResponse(d) => Wait::Response {
             seconds: template(&d.wait_time_in_seconds)?,
-            longest: optional(&d.max_waiting_time_in_seconds)?,
+            longest: most(&d.max_waiting_time_in_seconds)?,
         },
     })
 }

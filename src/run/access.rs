@@ -32,6 +32,8 @@ impl Exchange for Access<'_> {
             origin,
             headers: request.headers,
             body: request.body.map(|(content_type, bytes)| Body { bytes, content_type: Some(content_type) }),
+            connect_within: None,
+            answer_within: None,
         };
         let ask = Ask {
             request: &prepared,

@@ -115,9 +115,9 @@ component! {
         error_handler: Option<ErrorHandler>,
         /// Keeps answers for streams that read the same pages (a hint: parents are read once a run here).
         use_cache: Option<bool>,
-        /// Connections are given up after a time of dripfeed's own.
+        /// A connection is given up after that.
         connect_timeout_in_seconds: Option<Text>,
-        /// So are answers.
+        /// So is an answer that does not begin.
         read_timeout_in_seconds: Option<Text>,
         /// Connections are kept alive in any case.
         use_tcp_keepalive: Option<Text>,
