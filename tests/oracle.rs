@@ -126,6 +126,8 @@ const DIFFERS: &[&str] = &[
     "page_reset_limit_no_progress",
     "page_reset_split_no_cursor_values",
     "page_reset_split_no_progress",
+    "query_properties_failing_chunk",
+    "query_properties_merge_number",
     "record_add_undefined_depth",
     "record_combined_errors",
     "record_combined_streamed",
@@ -230,6 +232,13 @@ const IDLE: &[(&str, &str)] = &[
     ("error_wait_", "max_waiting_time_in_seconds"),
     ("error_wait_until_cap_min_wait: ", "min_wait"),
     ("error_exponential_backoff_jitter: ", "backoff_strategies."),
+    // What wins over it, fails before it, or leaves nothing for it is what they show.
+    ("query_properties_both_places: ", "query_properties"),
+    ("query_properties_endpoint_fails: ", "streams.0.retriever.requester.path"),
+    ("query_properties_extra_fields: ", "request_parameters.parent"),
+    ("query_properties_ignored_chunk: ", "paginator"),
+    ("query_properties_selector: ", "streams.1.retriever.requester.request_parameters.properties.property_chunking"),
+    ("query_properties_selector_no_limit: ", "property_selector"),
 ];
 
 fn cases() -> Vec<PathBuf> {
@@ -251,7 +260,9 @@ fn json(path: &Path) -> Option<Json> {
 /// Do schemas matter: are records cast to them, or does the vendor tell them?
 fn by_schema(manifest: &Json) -> bool {
     let text = manifest.to_string();
-    text.contains(r#""schema_normalization":"Default""#) || text.contains(r#""DynamicSchemaLoader""#)
+    text.contains(r#""schema_normalization":"Default""#)
+        || text.contains(r#""DynamicSchemaLoader""#)
+        || text.contains(r#""JsonSchemaPropertySelector""#)
 }
 
 /// The manifest of a case as it is run.

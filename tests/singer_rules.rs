@@ -259,6 +259,25 @@ fn fields_are_selected_down_to_nested_ones_and_automatic_wins() {
 }
 
 #[test]
+fn fields_that_are_not_selected_are_not_asked_for() {
+    let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": [{"id": 1, "a": 1, "c": 3}]}}]));
+    let names = json!({"type": "QueryProperties", "property_list": ["a", "b", "c"], "always_include_properties": ["id"],
+                       "property_selector": {"type": "JsonSchemaPropertySelector"}});
+    let properties = json!({"id": {}, "a": {}, "b": {}, "c": {}});
+    let requester = json!({"requester": {"request_parameters": {"fields": names}}});
+    let manifest = items(&properties, &json!({}), &requester);
+    let catalog = json!({"streams": [{"tap_stream_id": "items", "stream": "items", "metadata": [
+        {"breadcrumb": [], "metadata": {"selected": true}},
+        {"breadcrumb": ["properties", "b"], "metadata": {"selected": false}},
+    ]}]});
+    let config = json!({"url": vendor.url});
+    Tap::new("read").source(&manifest).config(&config).catalog(&catalog).run().expect(0, &[]);
+    Tap::new("read").source(&manifest).config(&config).run().expect(0, &[]);
+    let asked: Vec<String> = vendor.asked().into_iter().map(|asked| asked.query).collect();
+    assert_eq!(asked, ["fields=id%2Ca%2Cc", "fields=id%2Ca%2Cb%2Cc"]);
+}
+
+#[test]
 fn keys_keep_their_names_and_types() {
     let properties = json!({"id": {"type": "string"}, "ID": {"type": ["string", "integer"]}});
     let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": [{"id": "a", "ID": 2}]}}]));

@@ -359,6 +359,11 @@ impl Taker for FirstRecord {
         Ok(true)
     }
 
+    fn put(&mut self, _: Json) -> Result<()> {
+        self.0 = true;
+        Ok(())
+    }
+
     fn page_done(&mut self) -> Result<bool> {
         Ok(!self.0)
     }

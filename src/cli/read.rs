@@ -43,9 +43,9 @@ fn chosen(work: &Work, loaded: &Loaded) -> Result<(Vec<Chosen>, Vec<String>)> {
             chosen = singer_catalog::read(path, &known)?;
         }
         (Some(path), Protocol::Airbyte) => {
-            for name in configured::read(path)? {
+            for (name, named) in configured::read(path)? {
                 match plan.stream(&name) {
-                    Ok(_) => chosen.push(Chosen { stream: name, ..Chosen::default() }),
+                    Ok(_) => chosen.push(Chosen { stream: name, named: Some(named), ..Chosen::default() }),
                     Err(fault) => {
                         work.log.line(Level::Error, &fault.to_string());
                         missing.push(name);
@@ -122,7 +122,13 @@ pub(super) fn read(work: &Work) -> Result<u8> {
         let (stream, state) = plan.stream(&choice.stream)?.with_state(state.as_ref(), loaded.ground.now);
         // A stream whose schema cannot be had fails by itself.
         let (stream, refused) = match stream.with_schema(&loaded.shared) {
-            Ok(stream) => (stream, None),
+            Ok(stream) => {
+                let stream = match choice.named(&stream.schema) {
+                    Some(names) => stream.with_selected(&names, &loaded.ground)?,
+                    None => stream,
+                };
+                (stream, None)
+            }
             Err(fault) => (stream.clone(), Some(fault)),
         };
         jobs.push(Job {

@@ -18,8 +18,21 @@ pub struct Chosen {
     pub stream: String,
     /// The fields that are not wanted.
     pub fields: Selection,
+    /// The fields that an Airbyte catalog names in its schema.
+    pub named: Option<Vec<String>>,
     /// Read wholly, whatever the state says.
     pub full_table: bool,
+}
+
+impl Chosen {
+    /// The fields to ask a vendor for that wants them named; nothing when the catalog leaves none out.
+    pub fn named(&self, schema: &Json) -> Option<Vec<String>> {
+        if self.fields.dropped.is_empty() {
+            return self.named.clone();
+        }
+        let all = schema["properties"].as_object().into_iter().flat_map(|properties| properties.keys().cloned());
+        Some(all.filter(|name| !self.fields.dropped.contains(std::slice::from_ref(name))).collect())
+    }
 }
 
 /// The catalog entry of a stream.
@@ -144,5 +157,5 @@ fn choose(name: &str, stream: &Json, automatic: &[String]) -> Option<Chosen> {
         }
     }
     let method = root["replication-method"].as_str().or_else(|| stream["replication_method"].as_str());
-    Some(Chosen { stream: name.into(), fields, full_table: method == Some("FULL_TABLE") })
+    Some(Chosen { stream: name.into(), fields, named: None, full_table: method == Some("FULL_TABLE") })
 }

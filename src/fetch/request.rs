@@ -147,7 +147,11 @@ fn fields(text: Option<&Text>, names: &[&str]) -> Result<Fields> {
     match &text.value {
         Json::Null => Ok(Fields::None),
         Json::Object(map) => {
-            let pairs = map.iter().filter(|(key, _)| *key != "$parameters" && *key != "type").map(|(key, value)| {
+            // QueryProperties are no value: `run` adds the names.
+            let is_value = |(key, value): &(&String, &Json)| {
+                *key != "$parameters" && *key != "type" && value["type"] != "QueryProperties"
+            };
+            let pairs = map.iter().filter(is_value).map(|(key, value)| {
                 let at = text.at.field(key, None);
                 Ok((Template::of(&Json::String(key.clone()), &at, names)?, Template::of(value, &at, names)?))
             });

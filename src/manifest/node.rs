@@ -75,6 +75,11 @@ impl Node {
     }
 
     /// Is it null?
+    pub fn is_map(&self) -> bool {
+        matches!(self.kind, Kind::Map(_))
+    }
+
+    /// Is it null?
     pub fn is_null(&self) -> bool {
         matches!(self.kind, Kind::Scalar(Json::Null))
     }

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 
 use super::adapt::{self, Adaptation};
 use super::dynamic;
+use super::properties::{self, Properties};
 use super::reader::Shared;
 use super::schema::SchemaSource;
 use crate::auth::{self, Auth};
@@ -79,6 +80,8 @@ pub struct StreamPlan {
     pub records: Records,
     /// Reads the lists that a record holds only in part.
     pub lists: Option<Arc<StreamPlan>>,
+    /// The fields that requests name.
+    pub properties: Option<Properties>,
     /// What is done to each.
     pub shape: Pipeline,
     /// Its partitions.
@@ -412,6 +415,8 @@ impl Build<'_> {
                 return refused("pages and windows cannot become smaller");
             }
         }
+        let mut names = slice::extra_names(routers);
+        names.push(properties::VARIABLE.to_owned());
         let errors = retry::build(requester.error_handler.as_ref(), ground)?;
         let pages = page::build(retriever.paginator.as_ref(), ground)?;
         let filters = cursor.as_ref().is_some_and(|c| c.filters);
@@ -419,7 +424,7 @@ impl Build<'_> {
         Ok(StreamPlan {
             key_paths: keys(def)?,
             filters: filters_hash(def, retriever, requester),
-            request: request::build(requester, &slice::extra_names(routers))?,
+            request: request::build(requester, &names)?,
             auth: self.auth.build(requester.authenticator.as_ref(), base_of(requester), ground)?,
             login: self.login(requester)?,
             adaptation: adapt::build(retriever, &errors, &pages, cursor.as_ref(), ground)?,
@@ -428,6 +433,7 @@ impl Build<'_> {
             decoder: decode::build(retriever.decoder.as_ref(), &retriever.at)?,
             records: extract::build(extractor, ground)?,
             lists,
+            properties: properties::build(self, requester, name)?,
             shape: ops::build(
                 &retriever.record_selector,
                 def.transformations.as_deref().unwrap_or_default(),

@@ -11,6 +11,7 @@ mod adapt;
 pub mod build;
 mod dynamic;
 pub mod parents;
+mod properties;
 pub mod reader;
 pub mod rules;
 mod schema;

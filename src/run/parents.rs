@@ -16,7 +16,7 @@ use crate::cursor::partitions::{Partitions, identity};
 use crate::cursor::{Cursor, Window};
 use crate::extract::Stop as Halt;
 use crate::fault::{Fault, Result};
-use crate::plan::Vars;
+use crate::plan::{Vars, text_of};
 use crate::scan::Scanner;
 use crate::slice::{self, Parents, Partition};
 
@@ -184,7 +184,7 @@ impl Taker for Feeding<'_, '_> {
         let stream = self.inner.stream;
         let value = |record: &Json| {
             let plan = stream.cursor.as_ref()?;
-            plan.parse(&crate::plan::text_of(record.get(&plan.field)?))
+            plan.parse(&text_of(record.get(&plan.field)?))
         };
         let inside = |record: &Json| match (&stream.cursor, self.inner.cursor) {
             (Some(plan), Some(cursor)) if plan.filters => value(record).is_none_or(|v| cursor.keeps(plan, v)),
@@ -196,6 +196,13 @@ impl Taker for Feeding<'_, '_> {
             self.inner.records.push(record);
         }
         Ok(kept)
+    }
+
+    fn put(&mut self, record: Json) -> Result<()> {
+        let value = self.inner.stream.cursor.as_ref().and_then(|plan| plan.parse(&text_of(record.get(&plan.field)?)));
+        self.inner.newest = later(self.inner.newest, value);
+        self.inner.records.push(record);
+        Ok(())
     }
 
     fn page_done(&mut self) -> Result<bool> {

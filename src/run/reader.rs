@@ -5,13 +5,16 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value as Json};
+use indexmap::IndexMap;
+use indexmap::map::Entry;
+use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
 use super::access::Access;
 use super::adapt::History;
 use super::build::StreamPlan;
 use super::parents;
+use super::properties::{self, Properties, VARIABLE};
 use crate::auth::Keeper;
 use crate::cursor::Window;
 use crate::extract::gather::{Gather, Lists};
@@ -19,7 +22,7 @@ use crate::extract::{self, Found, Records, Stop as Halt};
 use crate::fault::{Fault, Result};
 use crate::fetch::retry::Remedy;
 use crate::fetch::{Ask, Fetcher, Keep, Outcome, Reply};
-use crate::page::{Facts, Wanted};
+use crate::page::{Facts, Pager, Wanted};
 use crate::plan::{Ground, Options, Vars};
 use crate::scan::{self, Kind, Scanner};
 use crate::slice::{self, Partition};
@@ -45,6 +48,9 @@ pub trait Taker {
     /// Takes the record at which the scanner stands, and passes it; false when the manifest drops it. `vars` hold
     /// the slice.
     fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, Halt<Fault>>;
+
+    /// Takes a record that was put together and shaped already.
+    fn put(&mut self, record: Json) -> Result<()>;
 
     /// The page was read wholly: its records count now. False when no further page is wanted.
     fn page_done(&mut self) -> Result<bool>;
@@ -108,100 +114,71 @@ fn read_split(
     let extra = Json::Object(partition.extra.clone());
     let record_vars = Vars { slice: Some(&own), extra: Some(&extra), ..Vars::new(&shared.ground) };
     let mut pager = stream.pages.start(&Vars { slice: Some(&variable), ..record_vars })?;
-    let mut keep = if stream.keep_answers { Keep::Yes } else { Keep::No };
+    let mut asking = Asking { shared, stream, partition, keep: if stream.keep_answers { Keep::Yes } else { Keep::No } };
     let (mut reading, mut history) = (Reading::default(), History::default());
     let wanted = stream.pages.wanted();
     let wanted_fields: &[String] = if let Wanted::Fields(fields) = &wanted { fields } else { &[] };
-    let access = Access { shared, stream };
-    let mut renewed = false;
     let mut embedded = partition.first_page.as_ref();
+    let chunks = stream.properties.as_ref().map(|properties| properties.chunks(shared)).transpose()?;
+    let chunks: Vec<Option<Vec<String>>> = chunks.map_or_else(|| vec![None], |c| c.into_iter().map(Some).collect());
     loop {
         shared.stop.check()?;
         let token = pager.variable();
-        let vars = Vars { slice: Some(&variable), next_page_token: token.as_ref(), ..record_vars };
-        let asked = OffsetDateTime::now_utc();
-        let (outcome, sent) = match embedded.take() {
-            Some(page) => (Outcome::Page(Reply::embedded(page)), None),
-            None => {
-                let of_slice = if stream.slice_options_once && pager.has_token() {
-                    Options::default()
-                } else {
-                    slice_options.clone()
+        let of_records = Vars { next_page_token: token.as_ref(), ..record_vars };
+        // Of the page: records that count, parts of records by their key, the last answer, and what is to be done instead.
+        let (mut kept, mut parts, mut last, mut instead) = (0, IndexMap::new(), None, None);
+        let mut of_page = || -> Result<()> {
+            for names in &chunks {
+                let named = names.as_ref().map(|names| naming(&variable, names));
+                let vars = match &named {
+                    Some((variable, extra)) => Vars { slice: Some(variable), extra: Some(extra), ..of_records },
+                    None => Vars { slice: Some(&variable), ..of_records },
                 };
-                let credentials = stream.auth.credentials(&vars, &access)?;
-                let added = [credentials.options, pager.options(), of_slice];
-                let request = stream.request.prepare(&vars, added, pager.path().as_deref())?;
-                let ask = Ask {
-                    request: &request,
-                    errors: &stream.errors,
-                    keep,
-                    stream: &stream.name,
-                    partition: &partition.key,
-                    renews: stream.auth.renews(),
+                let asked = OffsetDateTime::now_utc();
+                let outcome = match embedded.take() {
+                    Some(page) => Outcome::Page(Reply::embedded(page)),
+                    None => asking.ask(&vars, names.as_deref(), &pager, &slice_options)?,
                 };
-                (shared.fetcher.send(&ask)?, credentials.token)
-            }
-        };
-        // Why the slice is to begin again, if it is.
-        let mut again = None;
-        match outcome {
-            Outcome::Page(reply) => {
-                renewed = false;
-                reading.began.get_or_insert_with(|| reply.asked_at().unwrap_or(asked));
-                let body = decoded(shared, stream, &reply)?;
-                let mut kept = 0;
-                let of_records = Vars { next_page_token: token.as_ref(), ..record_vars };
-                let found = match records(shared, stream, &reply, &body, wanted_fields, &mut |scanner| {
-                    kept += u64::from(taker.take(scanner, &of_records)?);
-                    Ok(())
-                }) {
-                    Ok(found) => found,
-                    Err(fault) => {
-                        taker.page_failed();
-                        return Err(fault);
+                last = None;
+                match outcome {
+                    Outcome::Page(reply) => {
+                        reading.began.get_or_insert_with(|| reply.asked_at().unwrap_or(asked));
+                        let other = decoded(shared, stream, &reply)?;
+                        let body = other.as_deref().unwrap_or(&reply.body);
+                        let found = records(shared, stream, &reply, body, wanted_fields, &mut |scanner| {
+                            kept += u64::from(match &stream.properties {
+                                Some(properties) if properties.merges() => {
+                                    part(stream, properties, scanner, &of_records, &mut parts, taker)?
+                                }
+                                _ => taker.take(scanner, &of_records)?,
+                            });
+                            Ok(())
+                        })?;
+                        last = Some((reply, other, found));
                     }
-                };
-                if !taker.page_done()? {
-                    return Ok(reading);
-                }
-                // Paging looks at the size that was asked for.
-                let more = {
-                    let response = match &wanted {
-                        _ if stream.decoder.streams() => Json::Object(Map::new()),
-                        Wanted::Fields(_) if matches!(stream.records, Records::Walk(_)) => fields(&body, &found)?,
-                        _ => first_body(&body)?,
-                    };
-                    let headers = stream.pages.uses("headers").then(|| reply.headers_json(true));
-                    let last = if kept > 0 && stream.pages.uses("last_record") { taker.last_record() } else { None };
-                    let vars = Vars {
-                        response: Some(&response),
-                        headers: headers.as_ref(),
-                        last_record: last.as_ref(),
-                        ..vars
-                    };
-                    pager.advance(Facts { extracted: found.records, kept, body: &reply.body, vars })
-                };
-                if stream.adaptation.page_read(&mut history, &mut pager, kept) {
-                    again = Some("it holds more records than are read in one go".to_owned());
-                } else if !more? {
-                    return Ok(reading);
+                    Outcome::Nothing => {}
+                    Outcome::Refused(fault) => return Err(fault),
+                    Outcome::Instead(remedy, why) => {
+                        instead = Some((remedy, why));
+                        return Ok(());
+                    }
                 }
             }
-            Outcome::Nothing => {
-                reading.cut_short = reading.began.is_some();
-                return taker.page_done().map(|_| reading);
-            }
-            Outcome::Refused(fault) => {
-                let Some(token) = sent.filter(|_| !renewed) else { return Err(fault) };
-                stream.auth.renew(&token, &vars, &access)?;
-                renewed = true;
-            }
-            Outcome::Instead(Remedy::Reset, why) => again = Some(why),
-            Outcome::Instead(Remedy::SmallerPages, _) => {
+            Ok(())
+        };
+        let page = of_page();
+        if page.is_err() || instead.is_some() {
+            taker.page_failed();
+        }
+        page?;
+        let why = match instead {
+            Some((Remedy::Reset, why)) => why,
+            Some((Remedy::SmallerPages, _)) => {
                 let wait = stream.adaptation.reduce(&mut history, &mut pager)?;
                 shared.stop.sleep(wait)?;
+                continue;
             }
-            Outcome::Instead(Remedy::ShorterWindows, _) => {
+            Some((Remedy::ShorterWindows, _)) => {
                 for half in stream.adaptation.split(cursor, window.as_ref(), depth)? {
                     let windows = (windows.0, Some(&half));
                     let of_half = read_split(shared, stream, partition, windows, depth + 1, taker)?;
@@ -210,23 +187,140 @@ fn read_split(
                 }
                 return Ok(reading);
             }
-        }
-        if let Some(why) = again {
-            window = stream.adaptation.reset(&mut history, cursor, window.as_ref(), taker.newest(), &why)?;
-            (variable, slice_options) = (seen(window.as_ref()), options(window.as_ref()));
-            pager = stream.pages.start(&Vars { slice: Some(&variable), ..record_vars })?;
-            // Answers that were kept hold the token that failed.
-            keep = if stream.keep_answers { Keep::Anew } else { Keep::No };
+            None => {
+                for record in parts.into_values() {
+                    taker.put(record)?;
+                    kept += 1;
+                }
+                let more = taker.page_done()?;
+                let Some((reply, other, found)) = last else {
+                    // The manifest ignores the error of a later page.
+                    reading.cut_short = reading.began.is_some();
+                    return Ok(reading);
+                };
+                if !more {
+                    return Ok(reading);
+                }
+                let body = other.as_deref().unwrap_or(&reply.body);
+                let response = match &wanted {
+                    _ if stream.decoder.streams() => Json::Object(Map::new()),
+                    Wanted::Fields(_) if matches!(stream.records, Records::Walk(_)) => fields(body, &found)?,
+                    _ => first_body(body)?,
+                };
+                let headers = stream.pages.uses("headers").then(|| reply.headers_json(true));
+                let last = if kept > 0 && stream.pages.uses("last_record") { taker.last_record() } else { None };
+                let vars = Vars {
+                    slice: Some(&variable),
+                    response: Some(&response),
+                    headers: headers.as_ref(),
+                    last_record: last.as_ref(),
+                    ..of_records
+                };
+                // Paging looks at the size that was asked for.
+                let more = pager.advance(Facts { extracted: found.records, kept, body: &reply.body, vars });
+                if !stream.adaptation.page_read(&mut history, &mut pager, kept) {
+                    if more? {
+                        continue;
+                    }
+                    return Ok(reading);
+                }
+                "it holds more records than are read in one go".to_owned()
+            }
+        };
+        // The slice begins again.
+        window = stream.adaptation.reset(&mut history, cursor, window.as_ref(), taker.newest(), &why)?;
+        (variable, slice_options) = (seen(window.as_ref()), options(window.as_ref()));
+        pager = stream.pages.start(&Vars { slice: Some(&variable), ..record_vars })?;
+        // Answers that were kept hold the token that failed.
+        asking.keep = if stream.keep_answers { Keep::Anew } else { Keep::No };
+    }
+}
+
+/// Asks for the pages of one slice.
+struct Asking<'r> {
+    shared: &'r Shared,
+    stream: &'r StreamPlan,
+    partition: &'r Partition,
+    keep: Keep,
+}
+
+impl Asking<'_> {
+    /// Asks for a page, or for the fields of it that are named; a token that is refused is renewed once.
+    fn ask(&self, vars: &Vars<'_>, names: Option<&[String]>, pager: &Pager<'_>, options: &Options) -> Result<Outcome> {
+        let Asking { shared, stream, .. } = *self;
+        let access = Access { shared, stream };
+        let mut renewed = false;
+        loop {
+            let of_slice =
+                if stream.slice_options_once && pager.has_token() { Options::default() } else { options.clone() };
+            let mut credentials = stream.auth.credentials(vars, &access)?;
+            if let (Some(properties), Some(names)) = (&stream.properties, names) {
+                let own = std::mem::take(&mut credentials.options.params);
+                credentials.options.params = properties.parameter(names).into_iter().chain(own).collect();
+            }
+            let added = [credentials.options, pager.options(), of_slice];
+            let request = stream.request.prepare(vars, added, pager.path().as_deref())?;
+            let ask = Ask {
+                request: &request,
+                errors: &stream.errors,
+                keep: self.keep,
+                stream: &stream.name,
+                partition: &self.partition.key,
+                renews: stream.auth.renews(),
+            };
+            match (shared.fetcher.send(&ask)?, credentials.token) {
+                (Outcome::Refused(_), Some(token)) if !renewed => {
+                    stream.auth.renew(&token, vars, &access)?;
+                    renewed = true;
+                }
+                (outcome, _) => return Ok(outcome),
+            }
         }
     }
 }
 
-/// The JSON of an answer's body.
-fn decoded<'a>(shared: &Shared, stream: &StreamPlan, reply: &'a Reply) -> Result<Cow<'a, [u8]>> {
-    if reply.status == 204 {
-        return Ok(Cow::Borrowed(&[]));
+/// The slice and the extra variables of a request that names fields: their names take the place of other extra fields.
+fn naming(variable: &Json, names: &[String]) -> (Json, Json) {
+    let extra = json!({VARIABLE: names});
+    let mut variable = variable.clone();
+    variable["extra_fields"] = extra.clone();
+    (variable, extra)
+}
+
+/// Takes a part of a record, to be put together with its other parts; true when it stands alone and was taken.
+fn part(
+    stream: &StreamPlan,
+    properties: &Properties,
+    scanner: &mut Scanner<'_>,
+    vars: &Vars<'_>,
+    parts: &mut IndexMap<String, Json>,
+    taker: &mut dyn Taker,
+) -> std::result::Result<bool, Halt<Fault>> {
+    let mut record = record_json(scanner)?;
+    if !stream.shape.apply(&mut record, vars, |_| true).map_err(Halt::Caller)? {
+        return Ok(false);
     }
-    stream.decoder.decode(&reply.body, reply.header("content-type"), shared.fetcher.max_page_bytes())
+    let Some(key) = properties.key(&record) else {
+        taker.put(record).map_err(Halt::Caller)?;
+        return Ok(true);
+    };
+    match parts.entry(key) {
+        Entry::Occupied(mut known) => properties::merge(known.get_mut(), record),
+        Entry::Vacant(place) => drop(place.insert(record)),
+    }
+    Ok(false)
+}
+
+/// The JSON of an answer's body, where the body itself is none.
+fn decoded(shared: &Shared, stream: &StreamPlan, reply: &Reply) -> Result<Option<Vec<u8>>> {
+    if reply.status == 204 {
+        return Ok(Some(Vec::new()));
+    }
+    let content_type = reply.header("content-type");
+    Ok(match stream.decoder.decode(&reply.body, content_type, shared.fetcher.max_page_bytes())? {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(body) => Some(body),
+    })
 }
 
 /// Walks the records of an answer; says what is wrong with one that has none to give.

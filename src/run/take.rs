@@ -232,6 +232,22 @@ impl Taker for Emitting<'_> {
         Ok(true)
     }
 
+    fn put(&mut self, record: Json) -> Result<()> {
+        if let (Some(cursor), Some(before)) = (&self.plan.cursor, &self.before) {
+            let value = record.get(&cursor.field).and_then(|v| cursor.parse(&crate::plan::text_of(v)));
+            if value.is_some_and(|value| !before.keeps(cursor, value)) {
+                return Ok(());
+            }
+        }
+        if !record.is_object() {
+            return Err(reader::not_an_object());
+        }
+        self.line(&mut Scanner::new(record.to_string().as_bytes())).map_err(|halt| match halt {
+            Halt::Caller(fault) => fault,
+            Halt::Broken(error) => Fault::bug(error.to_string()),
+        })
+    }
+
     fn page_done(&mut self) -> Result<bool> {
         self.whole = (self.lines.len(), self.whole.1 + self.count);
         self.sums.newest = later(self.sums.newest, self.page.newest);

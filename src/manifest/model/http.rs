@@ -4,7 +4,7 @@
 
 use serde_json::Value as Json;
 
-use super::Authenticator;
+use super::{Authenticator, PropertiesFromEndpoint, QueryProperties};
 use crate::manifest::node::{Text, choice, component};
 
 choice! {
@@ -121,8 +121,11 @@ component! {
         read_timeout_in_seconds: Option<Text>,
         /// Connections are kept alive in any case.
         use_tcp_keepalive: Option<Text>,
+        /// Fields that requests name in templates.
+        query_properties: Option<Box<QueryProperties>>,
+        /// Fields that requests name in templates, all of them (older manifests).
+        fetch_properties_from_endpoint: Option<Box<PropertiesFromEndpoint>>,
     }
-    later { query_properties, fetch_properties_from_endpoint }
 }
 
 choice! {

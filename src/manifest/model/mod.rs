@@ -7,12 +7,14 @@
 mod auth;
 mod dynamic;
 mod http;
+mod properties;
 mod rules;
 
 pub use auth::*;
 pub use dynamic::*;
 pub use http::*;
 use indexmap::IndexMap;
+pub use properties::*;
 pub use rules::*;
 use serde_json::Value as Json;
 
@@ -160,7 +162,6 @@ component! {
         /// Asks for shorter windows.
         request_window_splitting: Option<RequestWindowSplitting>,
     }
-    later { additional_query_properties }
 }
 
 component! {
