@@ -298,3 +298,26 @@ fn a_kill_tears_no_line() {
         assert!(torn.is_empty(), "a torn line of {} bytes", torn.len());
     }
 }
+
+#[test]
+fn a_post_without_a_body_says_so() {
+    let vendor = Vendor::start(&json!({"routes": [
+        {"method": "POST", "path": "/items", "replies": [{"status": 200, "json": {"data": [{"id": 1}]}}]}]}));
+    let requester = json!({"requester": {"http_method": "POST"}});
+    let manifest = items(&json!({"id": {"type": "integer"}}), &json!({}), &requester);
+    Tap::new("read").source(&manifest).config(&json!({"url": vendor.url})).run().expect(0, &[]);
+    let headers = &vendor.asked()[0].headers;
+    assert_eq!(headers.get("content-length").map(String::as_str), Some("0"));
+    assert!(!headers.contains_key("transfer-encoding"), "{headers:?}");
+}
+
+#[test]
+fn a_format_of_the_connection_specification_is_advice() {
+    let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": [{"id": 1}]}}]));
+    let mut manifest: Json = serde_json::from_str(&items(&json!({"id": {}}), &json!({}), &json!({}))).unwrap();
+    manifest["spec"] = json!({"type": "Spec", "connection_specification": {
+        "$schema": "http://json-schema.org/draft-07/schema#", "type": "object",
+        "properties": {"since": {"type": "string", "format": "date-time"}}}});
+    let config = json!({"url": vendor.url, "since": "2024-02-26"});
+    Tap::new("read").source(&manifest.to_string()).config(&config).run().expect(0, &[]);
+}

@@ -96,6 +96,30 @@ fn references_of_a_schema_file_are_inlined() {
 }
 
 #[test]
+fn schema_files_may_refer_to_shared_ones() {
+    let schema = json!({"type": "object", "properties": {"id": {"type": "string"}, "user": {"$ref": "user.json"}}});
+    let user = json!({"type": "object", "definitions": {"n": {"type": "string"}}, "properties": {"name": {"$ref": "#/definitions/n"}}});
+    let mut manifest: Json = serde_json::from_str(&items(&json!({}), &json!({}), &json!({}))).unwrap();
+    manifest["streams"][0]["schema_loader"] = json!({"type": "JsonFileSchemaLoader"});
+    let discover = |schema: &Json| {
+        let tap = Tap::new("discover --protocol airbyte").source(&manifest.to_string());
+        tap.file("", "schemas/items.json", &schema.to_string())
+            .file("", "schemas/shared/user.json", &user.to_string())
+            .run()
+    };
+    let catalog = discover(&schema).expect(0, &[]).messages().remove(0);
+    let found = &catalog["catalog"]["streams"][0]["json_schema"]["properties"]["user"];
+    assert_eq!(*found, json!({"type": "object", "properties": {"name": {"type": "string"}}}));
+    let round = json!({"properties": {"id": {"$ref": "#/properties/id"}}});
+    let refused = |schema: &Json, says: &str| {
+        let tap = Tap::new("discover").source(&manifest.to_string());
+        tap.file("", "schemas/items.json", &schema.to_string()).run().expect(10, &[says]);
+    };
+    refused(&round, "leads to itself");
+    refused(&json!({"properties": {"id": {"$ref": "../../secret.json"}}}), "secret.json");
+}
+
+#[test]
 fn schema_files_stand_beside_the_manifest() {
     let schema =
         json!({"type": "object", "properties": {"id": {"type": "string"}, "seen": {"type": "boolean"}}}).to_string();

@@ -17,10 +17,11 @@ use crate::emit::catalog as singer_catalog;
 use crate::emit::{Out, Protocol, Sink, airbyte, lock};
 use crate::fault::{Failure, Fault, Kind, Result};
 use crate::manifest::Manifest;
-use crate::manifest::model::{DeclarativeStream, PartitionRouter, Retriever, Stream};
+use crate::manifest::model::{DeclarativeStream, PartitionRouter, Stream};
 use crate::plan::Vars;
 use crate::run::build::StreamPlan;
-use crate::run::reader::{self, Shared, Taker};
+use crate::run::jobs;
+use crate::run::reader::{Shared, Taker};
 use crate::sandbox::Sandbox;
 use crate::shape::wire::{Selection, Wire};
 use crate::slice::Partition;
@@ -287,8 +288,7 @@ fn describe_one(stream: &DeclarativeStream) -> String {
         Some(cursor) => line += &format!("  incremental by {}", written(&cursor.cursor_field().value)),
         None => line += "  whole",
     }
-    let Retriever::SimpleRetriever(retriever) = &stream.retriever;
-    for router in retriever.partition_router.iter().flat_map(|r| &r.0) {
+    for router in stream.retriever.routers() {
         if let PartitionRouter::ListPartitionRouter(list) = router {
             line += &format!("  for each {}", written(&list.cursor_field.value));
         }
@@ -438,5 +438,5 @@ fn check_stream(shared: &Shared, stream: &StreamPlan) -> Result<()> {
     if stream.cursor.is_some() && window.is_none() {
         return Err(Fault::config("there is no time between the start date and now"));
     }
-    reader::read(shared, stream, &partition, window.as_ref(), &mut FirstRecord(false)).map(drop)
+    jobs::read(shared, stream, &partition, window.as_ref(), &mut FirstRecord(false)).map(drop)
 }

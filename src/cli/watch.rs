@@ -3,7 +3,7 @@
 //! Comes in: what happens to requests, and the accounts of streams. Goes out: calls of [`Log`], and the exit code that
 //! the accounts add up to. Called by `commands` and `read`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ use crate::run::reader::Shared;
 use crate::run::{Account, Run};
 use crate::stop::Stop;
 
+/// Seconds between two questions how a job stands, when the config says nothing; as in the reference.
+const POLL: f64 = 5.0;
 /// Largest page when the config says nothing, in bytes after decompression.
 const MAX_PAGE: u64 = 32 << 20;
 /// How often the progress line is drawn.
@@ -171,6 +173,8 @@ impl Watch {
                 let watch = self.clone();
                 move |stream| watch.starts(stream)
             }),
+            poll: Duration::try_from_secs_f64(ours.poll_seconds.unwrap_or(POLL)).unwrap_or_default(),
+            jobs: AtomicUsize::new(0),
             noticed: Box::new({
                 let watch = self.clone();
                 move |stream, message| watch.log.line(Level::Warning, &format!("{stream}: {message}"))

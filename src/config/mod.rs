@@ -42,6 +42,9 @@ pub struct Dripfeed {
     /// The largest page that is read, in bytes after decompression; 33554432 (32 MiB) when not said.
     #[schemars(range(min = 1024))]
     pub max_page_bytes: Option<u64>,
+    /// Seconds between two questions how a job stands that prepares records at the vendor's; 5 when not said.
+    #[schemars(range(min = 0.001, max = 3600.0))]
+    pub poll_seconds: Option<f64>,
     /// Hosts beside the manifest's own that a next link or redirect may lead to, credentials included.
     pub allowed_hosts: Vec<String>,
 }
@@ -350,7 +353,8 @@ pub fn validate_source(config: &Config, specification: &Json) -> Result<()> {
 
 /// Validates and says what is wrong first, where, and what is allowed; never a value.
 pub fn validate(json: &Json, schema: &Json, prefix: &str) -> Result<()> {
-    let validator = jsonschema::validator_for(schema).map_err(|e| {
+    // Formats are advice, as in the reference: a source may take a date where its schema speaks of a time.
+    let validator = jsonschema::options().should_validate_formats(false).build(schema).map_err(|e| {
         Fault::config(format!("the connection specification is not a valid JSON schema: {}", e.masked()))
     })?;
     let Some(error) = validator.iter_errors(json).next() else { return Ok(()) };

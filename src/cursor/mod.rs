@@ -193,8 +193,22 @@ fn moment(bound: &Bound, format: &Format, vars: &Vars<'_>) -> Result<OffsetDateT
 
 impl CursorPlan {
     /// Reads a record's cursor value.
+    pub fn read(&self, value: &Json) -> Option<OffsetDateTime> {
+        match value {
+            Json::Number(number) => self.parse_number(&number.to_string()),
+            value => self.parse(&text_of(value)),
+        }
+    }
+
+    /// Reads a cursor value that is a text.
     pub fn parse(&self, text: &str) -> Option<OffsetDateTime> {
         self.formats.iter().find_map(|f| f.parse(text))
+    }
+
+    /// Reads one that is a number: of seconds and smaller units, what is left of the point counts.
+    pub fn parse_number(&self, text: &str) -> Option<OffsetDateTime> {
+        let whole = text.split('.').next().filter(|_| !text.contains(['e', 'E'])).unwrap_or(text);
+        self.formats.iter().find_map(|f| f.parse(if f.is_epoch() { whole } else { text }))
     }
 
     /// Is it a number that is compared, and no time?

@@ -25,6 +25,8 @@ pub struct Partitions {
     common: Option<Map<String, Json>>,
     /// Seconds to look back beyond `common`.
     lookback: u64,
+    /// Did a record tell its time?
+    synced: bool,
     each: IndexMap<String, Cursor>,
     seen: HashSet<String>,
     open: usize,
@@ -64,6 +66,7 @@ impl Partitions {
             global: plan.global,
             common: None,
             lookback: 0,
+            synced: false,
             each: IndexMap::new(),
             seen: HashSet::new(),
             open: 0,
@@ -136,6 +139,7 @@ impl Partitions {
     /// A window of a partition was read wholly.
     pub fn close(&mut self, plan: &CursorPlan, id: &str, window: &Window, newest: Option<OffsetDateTime>) {
         self.open = self.open.saturating_sub(1);
+        self.synced |= newest.is_some();
         let Some(cursor) = self.each.get_mut(id) else { return };
         cursor.close(plan, window, newest);
         if !cursor.is_read() {
@@ -184,10 +188,11 @@ impl Partitions {
         if self.failed || !self.listed || self.open > 0 {
             return;
         }
-        if let Some(highest) = self.highest {
+        // Where no record told a time there is nothing to go by.
+        if let Some(highest) = self.highest.filter(|_| self.synced) {
             self.common = Some(Map::from_iter([(plan.field.clone(), plan.json(highest))]));
+            self.lookback = self.began.elapsed().as_secs() + 1;
         }
-        self.lookback = self.began.elapsed().as_secs() + 1;
         if let Some(parents) = self.parents_after.take() {
             self.parent_state = Some(parents);
         }

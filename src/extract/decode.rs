@@ -43,6 +43,10 @@ enum Form {
     Texts,
     Gzip(Box<Form>),
     Zip(Box<Form>),
+    /// A table in a file, compressed or not, as pandas reads it.
+    Table {
+        keep_na: bool,
+    },
 }
 
 /// How bytes are text, by Python's names.
@@ -55,8 +59,15 @@ enum Charset {
 }
 
 /// Compiles a decoder; none is JSON.
-pub fn build(def: Option<&model::Decoder>, at: &Place) -> Result<Decoder> {
-    let form = def.map_or(Ok(Form::Json), |def| form(def, false))?;
+pub fn build(def: Option<&model::Decoder>, extractor: Option<&model::Extractor>, at: &Place) -> Result<Decoder> {
+    let form = match (extractor, def) {
+        // That one reads the body itself.
+        (Some(model::Extractor::ResponseToFileExtractor(def)), _) => {
+            Form::Table { keep_na: def.preserve_na_values.unwrap_or(false) }
+        }
+        (_, Some(def)) => form(def, false)?,
+        (_, None) => Form::Json,
+    };
     Ok(Decoder { form, at: at.clone() })
 }
 
@@ -204,6 +215,7 @@ impl Form {
                 })
             }
             Form::Csv { charset, delimiter, nulls } => csv(&charset.text(body)?, *delimiter, nulls, out),
+            Form::Table { keep_na } => table(body, *keep_na, out),
             Form::Xml => out.add_value(&xml(&xml_text(body, None)?)?),
             Form::Texts => {
                 let text = Charset::Utf8.text(body)?.replace("\r\n", "\n");
@@ -309,6 +321,57 @@ fn csv(text: &str, delimiter: u8, nulls: &[String], out: &mut Bodies) -> Result<
         line.clear();
         line += &Json::Object(record).to_string();
         out.add(line.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// What pandas takes for a missing value.
+const MISSING: &[&str] = &[
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+];
+
+/// A table in a file, as pandas' `read_csv` reads it for the reference: names that come twice are numbered, a row that is
+/// too long is a fault.
+fn table(body: &[u8], keep_na: bool, out: &mut Bodies) -> Result<()> {
+    let mut unpacked = Vec::new();
+    let bad = |e: std::io::Error| Fault::data(format!("the answer cannot be unpacked: {e}"));
+    match body {
+        [0x1f, 0x8b, ..] => flate2::read::GzDecoder::new(body).take(out.limit + 1).read_to_end(&mut unpacked),
+        [0x78, second, ..] if (0x7800 + u16::from(*second)) % 31 == 0 => {
+            flate2::read::ZlibDecoder::new(body).take(out.limit + 1).read_to_end(&mut unpacked)
+        }
+        plain => {
+            unpacked.extend(plain.iter().filter(|byte| **byte != 0));
+            Ok(0)
+        }
+    }
+    .map_err(bad)?;
+    if unpacked.len() as u64 > out.limit {
+        return Err(too_large(out.limit));
+    }
+    let text = Charset::Utf8.text(&unpacked)?.replace("\r\n", "\n").replace('\r', "\n");
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut names: Vec<String> = Vec::new();
+    let mut row = csv::StringRecord::new();
+    while reader.read_record(&mut row).map_err(|e| Fault::data(format!("the answer is no table: {e}")))? {
+        if names.is_empty() {
+            for (index, name) in row.iter().enumerate() {
+                let name = if name.is_empty() { format!("Unnamed: {index}") } else { name.to_owned() };
+                let numbered = (1..).map(|n| format!("{name}.{n}"));
+                let free = [name.clone()].into_iter().chain(numbered).find(|name| !names.contains(name));
+                names.push(free.unwrap_or(name));
+            }
+            continue;
+        }
+        if row.len() > names.len() {
+            let line = row.position().map_or(0, csv::Position::line);
+            return Err(Fault::data(format!("line {line} of the table has more cells than its first line")));
+        }
+        let missing = |text: &str| if keep_na { text.is_empty() } else { MISSING.contains(&text) };
+        let cell = |index: usize| row.get(index).filter(|text| !missing(text)).map_or(Json::Null, Json::from);
+        let record: Map<String, Json> = names.iter().enumerate().map(|(i, name)| (name.clone(), cell(i))).collect();
+        out.add_value(&Json::Object(record))?;
     }
     Ok(())
 }

@@ -81,6 +81,10 @@ pub(super) enum Compiled {
 
 /// Compiles an extractor.
 pub(super) fn build(def: &Extractor, ground: &Ground) -> Result<Compiled> {
+    // The decoder made records of it already.
+    if matches!(def, Extractor::ResponseToFileExtractor(_)) {
+        return Ok(Compiled::Plain(Vec::new()));
+    }
     if let Extractor::DpathExtractor(def) = def
         && def.record_expander.is_none()
     {
@@ -98,13 +102,14 @@ pub fn list_retriever(def: &Extractor) -> Option<&model::Retriever> {
     match def {
         Extractor::DpathExtractor(def) => def.record_expander.as_ref()?.truncated_list_retriever.as_ref(),
         Extractor::CombinedExtractor(def) => def.extractors.iter().find_map(list_retriever),
+        Extractor::ResponseToFileExtractor(_) => None,
     }
 }
 
 /// Does it give more records than a page of the API has?
 pub fn is_union(def: &Extractor) -> bool {
     match def {
-        Extractor::DpathExtractor(_) => false,
+        Extractor::DpathExtractor(_) | Extractor::ResponseToFileExtractor(_) => false,
         Extractor::CombinedExtractor(def) => !is_first(def) || def.extractors.iter().any(is_union),
     }
 }
@@ -130,6 +135,9 @@ fn evaluated(path: &[Text], ground: &Ground) -> Result<Vec<String>> {
 
 fn rule(def: &Extractor, ground: &Ground) -> Result<Rule> {
     Ok(match def {
+        Extractor::ResponseToFileExtractor(def) => {
+            return Err(def.at.fault("a ResponseToFileExtractor cannot stand among others"));
+        }
         Extractor::DpathExtractor(def) => {
             let path = evaluated(&def.field_path, ground)?;
             if path.iter().filter(|segment| *segment == "**").count() > 1 {
@@ -173,8 +181,8 @@ fn expand(def: &RecordExpander, ground: &Ground) -> Result<Expand> {
         let fault = def.at.field("truncated_list_retriever", None).fault("`truncation_indicator_path` is missing");
         return Err(fault.hint("it names the field that says when the list must be asked for"));
     }
-    if let Some(model::Retriever::SimpleRetriever(def)) = &def.truncated_list_retriever
-        && def.partition_router.is_some()
+    if let Some(retriever) = &def.truncated_list_retriever
+        && !retriever.routers().is_empty()
     {
         return Err(def.at.field("partition_router", None).fault("a list's retriever can have no `partition_router`"));
     }

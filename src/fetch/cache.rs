@@ -90,7 +90,7 @@ impl Cache {
         let mut kept = self.lock();
         loop {
             if !anew && let Some(entry) = kept.index.get(&key).cloned() {
-                return kept.read(entry).map(Found::Reply);
+                return kept.read(entry, &request.url).map(Found::Reply);
             }
             if kept.under_way.insert(key) {
                 return Ok(Found::Nothing(Claim { cache: self, key }));
@@ -103,12 +103,13 @@ impl Cache {
 }
 
 impl Kept {
-    fn read(&mut self, entry: Entry) -> Result<Reply> {
+    fn read(&mut self, entry: Entry, url: &str) -> Result<Reply> {
         let mut body = vec![0; entry.len];
         let Some(file) = &mut self.file else { return Err(Fault::bug("a kept answer without a file")) };
         let read = file.seek(SeekFrom::Start(entry.at)).and_then(|_| file.read_exact(&mut body));
         read.map_err(|e| Fault::local("cannot read a kept answer", &e))?;
-        Ok(Reply { status: entry.status, headers: entry.headers, body, took: entry.took, embedded: false })
+        let Entry { status, headers, took, .. } = entry;
+        Ok(Reply { status, headers, body, took, url: url.to_owned(), embedded: false })
     }
 }
 

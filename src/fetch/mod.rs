@@ -54,6 +54,8 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// From the request to the end of the answer.
     pub took: Duration,
+    /// The address that was asked.
+    pub url: String,
     /// Was it at hand, and not asked for?
     pub embedded: bool,
 }
@@ -62,7 +64,7 @@ impl Reply {
     /// A page that is at hand already, as an answer.
     pub fn embedded(page: &Json) -> Reply {
         let body = page.to_string().into_bytes();
-        Reply { status: 200, headers: HeaderMap::new(), body, took: Duration::ZERO, embedded: true }
+        Reply { status: 200, headers: HeaderMap::new(), body, took: Duration::ZERO, url: String::new(), embedded: true }
     }
 
     /// A header's value.
@@ -515,6 +517,12 @@ impl Fetcher {
                     self.agent.run(config.timeout_connect(connect).timeout_recv_response(answer).build())
                 }
             }
+            // All but these tell that they carry nothing.
+            None if !matches!(&*request.method, "GET" | "HEAD") => {
+                let request = builder.body(&[][..]).map_err(|e| bad(&e))?;
+                let config = self.agent.configure_request(request);
+                self.agent.run(config.timeout_connect(connect).timeout_recv_response(answer).build())
+            }
             None => {
                 let config = self.agent.configure_request(builder.body(()).map_err(|e| bad(&e))?);
                 self.agent.run(config.timeout_connect(connect).timeout_recv_response(answer).build())
@@ -542,7 +550,7 @@ impl Fetcher {
         }
         let (status, headers, took) = (response.status().as_u16(), response.headers().clone(), started.elapsed());
         (self.listener)(ask, &Event::Answered { status, took, bytes: body.len() });
-        Ok(Reply { status, headers, body, took, embedded: false })
+        Ok(Reply { status, headers, body, took, url: request.url.clone(), embedded: false })
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json};
 
 use crate::fault::{Fault, Result};
-use crate::manifest::model::{HttpRequester, RequestBody};
+use crate::manifest::model::{Authenticator, HttpRequester, RequestBody};
 use crate::manifest::node::{Place, Text};
 use crate::percent::{decode, quote_plus, requote};
 use crate::plan::{self, Options, Template, Types, Vars, text_of};
@@ -38,6 +38,8 @@ pub struct RequestPlan {
     base: Template,
     /// Do config and parameters alone decide the base?
     base_is_own: bool,
+    /// Is nothing of the config sent, so that any host may be asked?
+    anonymous: bool,
     path: Option<Template>,
     method: String,
     params: Fields,
@@ -94,6 +96,7 @@ pub fn build(def: &HttpRequester, extra: &[String]) -> Result<RequestPlan> {
     let base = Template::compile(base, &names)?;
     Ok(RequestPlan {
         base_is_own: !names.iter().any(|n| base.uses(n)),
+        anonymous: anonymous(def),
         base,
         path: path.map(|p| Template::compile(p, &names)).transpose()?,
         method,
@@ -109,6 +112,15 @@ pub fn build(def: &HttpRequester, extra: &[String]) -> Result<RequestPlan> {
         answer_within: timeout(def.read_timeout_in_seconds.as_ref())?,
         at: def.at.clone(),
     })
+}
+
+/// Does a requester send no credentials, and nothing else of the config?
+fn anonymous(def: &HttpRequester) -> bool {
+    let open = matches!(def.authenticator, None | Some(Authenticator::NoAuth(_)));
+    let sent =
+        [&def.path, &def.request_parameters, &def.request_headers, &def.request_body_data, &def.request_body_json];
+    let reads = |text: &Text| text.value.to_string().contains("config");
+    open && def.request_body.is_none() && !sent.into_iter().flatten().any(reads)
 }
 
 fn timeout(text: Option<&Text>) -> Result<Option<Template>> {
@@ -148,9 +160,8 @@ fn fields(text: Option<&Text>, names: &[&str]) -> Result<Fields> {
         Json::Null => Ok(Fields::None),
         Json::Object(map) => {
             // QueryProperties are no value: `run` adds the names.
-            let is_value = |(key, value): &(&String, &Json)| {
-                *key != "$parameters" && *key != "type" && value["type"] != "QueryProperties"
-            };
+            let is_value =
+                |(key, value): &(&String, &Json)| *key != "$parameters" && value["type"] != "QueryProperties";
             let pairs = map.iter().filter(is_value).map(|(key, value)| {
                 let at = text.at.field(key, None);
                 Ok((Template::of(&Json::String(key.clone()), &at, names)?, Template::of(value, &at, names)?))
@@ -256,7 +267,9 @@ impl RequestPlan {
                 .fault("the address of the request is not a URL")
                 .hint("it must start with https:// or http://"));
         }
-        let origin = origin_of(&named).unwrap_or_default();
+        // An address that the vendor gave and that gets nothing of the config: results of jobs stand at such.
+        let free = self.anonymous && !self.base_is_own;
+        let origin = origin_of(if free { &base } else { &named }).unwrap_or_default();
         let given = |fields: &Fields, types| fields.eval(vars, types);
         let [auth, page, slice] = added;
         let mut params = self.fields(given(&self.params, Types::StrOrList)?)?;
@@ -387,7 +400,12 @@ fn with_query(url: &str, params: &Map<String, Json>) -> String {
     }
     let mut params = params.clone();
     params.retain(|key, value| !seen.iter().any(|(k, v)| k == key && *v == text_of(value)));
-    let mut out = requote(address);
+    let address = address.strip_suffix('?').unwrap_or(address);
+    // Brackets may stand in a host (IPv6), and nowhere else.
+    let start = address.find("://").map_or(0, |i| i + 3);
+    let host = address[start..].find(['/', '?']).map_or(address.len(), |i| start + i);
+    let mut out = requote(&address[..host]);
+    out += &requote(&address[host..]).replace('[', "%5B").replace(']', "%5D");
     let query = encode(&params);
     if !query.is_empty() {
         out.push(if address.contains('?') { '&' } else { '?' });
@@ -427,6 +445,8 @@ pub fn join(base: &str, path: &str) -> String {
         return format!("{}//{rest}", &head[..start.saturating_sub(2)]);
     }
     let (path, tail) = path.find(['?', '#']).map_or((path, ""), |i| path.split_at(i));
+    // A query without anything is none.
+    let tail = tail.strip_prefix('?').filter(|rest| rest.is_empty() || rest.starts_with('#')).unwrap_or(tail);
     if path.is_empty() {
         return format!("{head}{tail}");
     }
@@ -436,7 +456,7 @@ pub fn join(base: &str, path: &str) -> String {
         let folder = head[root..].rfind('/').map_or("/", |i| &head[root..=root + i]);
         format!("{folder}{path}")
     };
-    format!("{}{}{tail}", &head[..root], without_dots(&full))
+    format!("{}{}{tail}", &head[..root], resolved(&full))
 }
 
 fn has_scheme(path: &str) -> bool {
@@ -445,8 +465,8 @@ fn has_scheme(path: &str) -> bool {
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
 }
 
-/// Resolves `.` and `..` in a path.
-fn without_dots(path: &str) -> String {
+/// Resolves `.` and `..` in a path, and drops empty segments within it, as Python's `urljoin` does.
+fn resolved(path: &str) -> String {
     let mut out: Vec<&str> = Vec::new();
     let segments: Vec<&str> = path.split('/').collect();
     let last = segments.len() - 1;
@@ -465,6 +485,7 @@ fn without_dots(path: &str) -> String {
                     out.push("");
                 }
             }
+            "" if i != 0 && i != last => {}
             other => out.push(other),
         }
     }

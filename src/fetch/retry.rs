@@ -149,11 +149,6 @@ fn filter(def: &HttpResponseFilter) -> Result<Filter> {
             ));
         }
     };
-    if def.http_codes.is_none() && def.predicate.is_none() && def.error_message_contains.is_none() {
-        return Err(def.at.fault(
-            "the filter matches nothing: `http_codes`, `predicate` and `error_message_contains` are all missing",
-        ));
-    }
     let template = |text: &Option<Text>| {
         text.as_ref().filter(|t| t.value.as_str() != Some("")).map(|t| Template::compile(t, plan::ANSWER)).transpose()
     };
@@ -219,13 +214,18 @@ fn wait(def: &Backoff, ground: &Ground) -> Result<Wait> {
             longest: most(&d.max_waiting_time_in_seconds)?,
         },
         Backoff::WaitTimeFromResponse(d) => Wait::Response {
-            seconds: template(&d.wait_time_in_seconds)?,
+            seconds: template(&d.wait_time_in_seconds)?.known()?,
             longest: most(&d.max_waiting_time_in_seconds)?,
         },
     })
 }
 
 impl ErrorPlan {
+    /// May it ask for smaller pages or windows?
+    pub fn changes_requests(&self) -> bool {
+        self.names(Remedy::SmallerPages) || self.names(Remedy::ShorterWindows)
+    }
+
     /// May it ask for this?
     pub fn names(&self, remedy: Remedy) -> bool {
         let mut filters = self.handlers.iter().flat_map(|handler| &handler.filters);

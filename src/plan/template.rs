@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 
 use super::vars::{Vars, WithParameters};
-use crate::fault::{Fault, Result};
+use crate::fault::{Fault, Kind, Result};
 use crate::jinja::{self, Error, Value};
 use crate::manifest::node::{Place, Text};
 
@@ -36,6 +36,8 @@ pub struct Template {
     value: Json,
     code: Option<jinja::Template>,
     names: BTreeSet<String>,
+    /// It reads what is not there: whoever needs its value fails, as in the reference.
+    unknown: Option<Box<Fault>>,
     at: Place,
 }
 
@@ -43,19 +45,21 @@ pub struct Template {
 const ALWAYS: [&str; 2] = ["config", "parameters"];
 
 impl Template {
-    /// Compiles `text`; besides `config` and `parameters` the names in `allowed` may stand in it.
+    /// Compiles `text`; besides `config` and `parameters` the names in `allowed` may stand in it. With others it has no value.
     pub fn compile(text: &Text, allowed: &[&str]) -> Result<Template> {
         Self::of(&text.value, &text.at, allowed)
     }
 
     /// Compiles a value that stands at `at`.
     pub fn of(value: &Json, at: &Place, allowed: &[&str]) -> Result<Template> {
-        let mut template = Template { value: value.clone(), code: None, names: BTreeSet::new(), at: at.clone() };
+        let mut template =
+            Template { value: value.clone(), code: None, names: BTreeSet::new(), unknown: None, at: at.clone() };
         let Json::String(source) = value else { return Ok(template) };
         if source.contains("stream_state") {
-            return Err(at
-                .fault("templates cannot read `stream_state`")
-                .hint("use `stream_interval` for the bounds of the slice; airbyte-cdk refuses `stream_state` too"));
+            let fault = Fault::data("templates cannot read `stream_state`").at(&at.site);
+            let hint = "use `stream_interval` for the bounds of the slice; airbyte-cdk refuses `stream_state` too";
+            template.unknown = Some(Box::new(fault.hint(hint)));
+            return Ok(template);
         }
         let code = jinja::Template::parse(source)
             .map_err(|e| at.fault(format!("the template does not compile: {}", e.message())))?;
@@ -63,12 +67,13 @@ impl Template {
         if let Some(name) =
             template.names.iter().find(|n| !ALWAYS.contains(&n.as_str()) && !allowed.contains(&n.as_str()))
         {
-            let fault = at.fault(format!("the template names `{name}`, which does not exist here"));
+            let said = format!("the template names `{name}`, which does not exist here");
+            let fault = Fault::data(said).at(&at.site);
             let known = ALWAYS.iter().chain(allowed).copied();
-            return Err(match crate::fault::did_you_mean(name, known.clone()) {
+            template.unknown = Some(Box::new(match crate::fault::did_you_mean(name, known.clone()) {
                 Some(near) => fault.hint(format!("did you mean `{near}`?")),
                 None => fault.hint(format!("here one can use {}", known.collect::<Vec<_>>().join(", "))),
-            });
+            }));
         }
         template.code = Some(code);
         Ok(template)
@@ -84,6 +89,14 @@ impl Template {
         self.code.as_ref().map_or(Some(BTreeSet::new()), |c| c.entries_of(name))
     }
 
+    /// Refuses a template that reads what is not there, before anything is asked.
+    pub fn known(self) -> Result<Template> {
+        match self.unknown {
+            Some(fault) => Err(Fault { kind: Kind::Config, ..*fault }),
+            None => Ok(self),
+        }
+    }
+
     /// The value as written in the manifest.
     pub fn written(&self) -> &Json {
         &self.value
@@ -96,6 +109,9 @@ impl Template {
 
     fn render(&self, vars: &Vars<'_>) -> std::result::Result<String, Error> {
         let source = self.value.as_str().unwrap_or_default();
+        if let Some(fault) = &self.unknown {
+            return Err(Error::Other(fault.message.clone()));
+        }
         let Some(code) = &self.code else { return Ok(source.into()) };
         if let Some(plain) = code.plain() {
             return Ok(plain.into());
@@ -108,7 +124,8 @@ impl Template {
     }
 
     fn failed(&self, error: &Error) -> Fault {
-        Fault::data(format!("the template failed: {}", error.message())).at(&self.at.site)
+        let failed = || Fault::data(format!("the template failed: {}", error.message())).at(&self.at.site);
+        self.unknown.as_deref().cloned().unwrap_or_else(failed)
     }
 
     /// The value as the reference's `InterpolatedString` gives it: an empty text stays empty,

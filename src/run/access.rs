@@ -1,25 +1,109 @@
-//! What credentials that live need from the engine: requests for tokens, and logins.
+//! Who asks for what: a requester with its credentials, and what those need from the engine.
 //!
-//! Comes in: a token request of [`crate::auth`], or the wish for a stream's login. Goes out: the answer. Called by
-//! `reader`, before a page is asked for.
+//! Comes in: the requester's definition; then variables and options. Goes out: what came of the request, with a refused
+//! token renewed once. Called by `reader` for pages, and by `jobs` for the jobs before them.
 
 use serde_json::{Map, Value as Json};
 
-use super::build::StreamPlan;
+use super::build::{Build, base_of};
 use super::reader::Shared;
-use crate::auth::{Exchange, Keeper, TokenRequest};
+use crate::auth::{self, Auth, Exchange, Keeper, TokenRequest};
 use crate::fault::{Fault, Kind, Result};
-use crate::fetch::request::{Body, Prepared, origin_of};
-use crate::fetch::retry::ErrorPlan;
+use crate::fetch::request::{self, Body, Prepared, RequestPlan, origin_of};
+use crate::fetch::retry::{self, ErrorPlan};
 use crate::fetch::{Ask, Keep, Outcome};
+use crate::manifest::model::{self, HttpRequester};
 use crate::plan::{Options, Vars};
 use crate::scan;
 use crate::stop::Stop;
 
-/// The way of one stream's credentials to the vendor.
-pub(super) struct Access<'r> {
-    pub(super) shared: &'r Shared,
-    pub(super) stream: &'r StreamPlan,
+/// A requester, compiled.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    request: RequestPlan,
+    auth: Auth,
+    /// What is done about errors.
+    pub errors: ErrorPlan,
+    /// The login that the credentials need.
+    login: Option<Box<Asker>>,
+}
+
+/// For whom a request is made.
+#[derive(Clone, Copy)]
+pub(super) struct Whose<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) stream: &'a str,
+    pub(super) partition: &'a Map<String, Json>,
+    pub(super) keep: Keep,
+}
+
+/// What goes into a request beside what its requester says.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Added {
+    /// The fields to give.
+    pub(super) names: Option<(String, Json)>,
+    /// The page.
+    pub(super) page: Options,
+    /// The slice.
+    pub(super) slice: Options,
+    /// The path that the page's token is.
+    pub(super) path: Option<String>,
+}
+
+/// Compiles a requester; `names` are further names that its templates may use.
+pub(super) fn build(build: &Build<'_>, def: &HttpRequester, names: &[String]) -> Result<Asker> {
+    let login = auth::login(def.authenticator.as_ref(), build.ground)?;
+    let login = login.map(|login| {
+        let model::Requester::HttpRequester(login) = login;
+        if auth::login(login.authenticator.as_ref(), build.ground)?.is_some() {
+            return Err(login.at.fault("a login cannot need another login"));
+        }
+        self::build(build, login, &[]).map(Box::new)
+    });
+    Ok(Asker {
+        request: request::build(def, names)?,
+        auth: build.auth.build(def.authenticator.as_ref(), base_of(def), build.ground)?,
+        errors: retry::build(def.error_handler.as_ref(), build.ground)?,
+        login: login.transpose()?,
+    })
+}
+
+impl Asker {
+    /// Asks; a token that is refused is renewed once.
+    pub(super) fn ask(&self, whose: Whose<'_>, vars: &Vars<'_>, added: &Added) -> Result<Outcome> {
+        let access = Access { whose, login: self.login.as_deref() };
+        let mut renewed = false;
+        loop {
+            let mut credentials = self.auth.credentials(vars, &access)?;
+            if let Some(names) = &added.names {
+                let own = std::mem::take(&mut credentials.options.params);
+                credentials.options.params = [names.clone()].into_iter().chain(own).collect();
+            }
+            let options = [credentials.options, added.page.clone(), added.slice.clone()];
+            let ask = Ask {
+                request: &self.request.prepare(vars, options, added.path.as_deref())?,
+                errors: &self.errors,
+                keep: whose.keep,
+                stream: whose.stream,
+                partition: whose.partition,
+                renews: self.auth.renews(),
+            };
+            match (whose.shared.fetcher.send(&ask)?, credentials.token) {
+                (Outcome::Refused(_), Some(token)) if !renewed => {
+                    self.auth.renew(&token, vars, &access)?;
+                    renewed = true;
+                }
+                (Outcome::Refused(fault), _) => return Err(fault),
+                (outcome, _) => return Ok(outcome),
+            }
+        }
+    }
+}
+
+/// The way of one requester's credentials to the vendor.
+struct Access<'r> {
+    whose: Whose<'r>,
+    login: Option<&'r Asker>,
 }
 
 impl Exchange for Access<'_> {
@@ -39,28 +123,18 @@ impl Exchange for Access<'_> {
             request: &prepared,
             errors: &ErrorPlan::default(),
             keep: Keep::No,
-            stream: &self.stream.name,
+            stream: self.whose.stream,
             partition: &Map::new(),
             renews: false,
         };
-        let reply = self.shared.fetcher.token(&ask)?;
+        let reply = self.whose.shared.fetcher.token(&ask)?;
         Ok((reply.status, reply.body))
     }
 
     fn login(&self) -> Result<Json> {
-        let login = self.stream.login.as_ref().ok_or_else(|| Fault::bug("a session without a login"))?;
-        let vars = Vars::new(&self.shared.ground);
-        let credentials = login.auth.credentials(&vars, self)?;
-        let added = [credentials.options, Options::default(), Options::default()];
-        let ask = Ask {
-            request: &login.request.prepare(&vars, added, None)?,
-            errors: &login.errors,
-            keep: Keep::No,
-            stream: &self.stream.name,
-            partition: &Map::new(),
-            renews: false,
-        };
-        match self.shared.fetcher.send(&ask)? {
+        let login = self.login.ok_or_else(|| Fault::bug("a session without a login"))?;
+        let whose = Whose { partition: &Map::new(), keep: Keep::No, ..self.whose };
+        match login.ask(whose, &Vars::new(&self.whose.shared.ground), &Added::default())? {
             Outcome::Page(reply) => scan::json(&reply.body)
                 .map_err(|e| Fault::new(Kind::Auth, format!("the answer to the login is not valid JSON: {e}"))),
             _ => Err(Fault::new(Kind::Auth, "the login was refused, and the manifest ignores it")),
@@ -68,10 +142,10 @@ impl Exchange for Access<'_> {
     }
 
     fn keeper(&self) -> &dyn Keeper {
-        &*self.shared.keeper
+        &*self.whose.shared.keeper
     }
 
     fn stop(&self) -> &Stop {
-        &self.shared.stop
+        &self.whose.shared.stop
     }
 }

@@ -11,19 +11,20 @@ use serde_json::{Map, Value as Json, json};
 use sha2::Digest as _;
 use time::OffsetDateTime;
 
+use super::access::{self, Asker};
 use super::adapt::{self, Adaptation};
 use super::dynamic;
+use super::jobs::{self, JobPlan};
 use super::properties::{self, Properties};
 use super::reader::Shared;
 use super::schema::SchemaSource;
-use crate::auth::{self, Auth};
+use super::schema_refs::SchemaRefs;
+use crate::auth;
 use crate::config::Safety;
 use crate::cursor::{self, CursorPlan};
 use crate::extract::decode::{self, Decoder};
 use crate::extract::{self, Records, gather};
 use crate::fault::{Fault, Result, did_you_mean};
-use crate::fetch::request::{self, RequestPlan};
-use crate::fetch::retry::{self, ErrorPlan};
 use crate::manifest::Manifest;
 use crate::manifest::model::{
     self, Check, DeclarativeStream, Requester, Retriever, SchemaLoader, StateDelegatingStream, Stream,
@@ -62,14 +63,8 @@ pub struct StreamPlan {
     pub schema_source: Option<SchemaSource>,
     /// A hash of what is read: a bookmark means nothing under another.
     pub filters: String,
-    /// What is requested.
-    pub request: RequestPlan,
-    /// Who asks.
-    pub auth: Auth,
-    /// The login that those credentials need.
-    pub login: Option<Login>,
-    /// What is done about errors.
-    pub errors: ErrorPlan,
+    /// What is requested, and who asks.
+    pub asker: Asker,
     /// How the next page is asked for.
     pub pages: PagePlan,
     /// What a body is.
@@ -80,6 +75,8 @@ pub struct StreamPlan {
     pub records: Records,
     /// Reads the lists that a record holds only in part.
     pub lists: Option<Arc<StreamPlan>>,
+    /// The jobs that prepare its records.
+    pub jobs: Option<JobPlan>,
     /// The fields that requests name.
     pub properties: Option<Properties>,
     /// What is done to each.
@@ -113,17 +110,6 @@ pub struct WithState {
     pub stream: Arc<StreamPlan>,
     /// A state that is older than this is none.
     pub retention: Option<Period>,
-}
-
-/// A request whose answer holds a token.
-#[derive(Debug, Clone)]
-pub struct Login {
-    /// What is requested.
-    pub request: RequestPlan,
-    /// Who asks.
-    pub auth: Auth,
-    /// What is done about errors.
-    pub errors: ErrorPlan,
 }
 
 /// Streams inside streams: parents of parents of …
@@ -186,7 +172,7 @@ pub fn plan(build: &Build<'_>) -> Result<Plan> {
     // The platform may name others in the config.
     let named = build.ground.config.get("__airbyte_check_stream_names").and_then(Json::as_array);
     let named = named.map(|names| names.iter().filter_map(Json::as_str).map(str::to_owned).collect());
-    let (at, of_manifest) = match &source.check {
+    let of_manifest = match &source.check {
         Check::CheckStream(check) => {
             let mut names = check.stream_names.clone().unwrap_or_default();
             for some in check.dynamic_streams_check_configs.iter().flatten() {
@@ -197,26 +183,18 @@ pub fn plan(build: &Build<'_>) -> Result<Plan> {
                 let count = some.stream_count.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
                 names.extend(of.1.iter().take(count).cloned());
             }
-            (&check.at, names)
+            names
         }
         Check::CheckDynamicStream(check) => {
             let count = match check.use_check_availability {
                 Some(false) => 0,
                 _ => usize::try_from(check.stream_count).unwrap_or(usize::MAX),
             };
-            (&check.at, streams.iter().take(count).map(|s| s.name.to_string()).collect())
+            streams.iter().take(count).map(|s| s.name.to_string()).collect()
         }
     };
+    // One that does not exist is the check's to tell: the others can be read all the same.
     let check: Vec<String> = named.unwrap_or(of_manifest);
-    for name in &check {
-        if !streams.iter().any(|s| &*s.name == name) {
-            let fault = at.fault(format!("`check` names the stream `{name}`, which does not exist"));
-            return Err(match did_you_mean(name, streams.iter().map(|s| &*s.name)) {
-                Some(near) => fault.hint(format!("did you mean `{near}`?")),
-                None => fault,
-            });
-        }
-    }
     let concurrency = match &source.concurrency_level {
         None => CONCURRENCY,
         Some(level) => {
@@ -327,11 +305,14 @@ impl Build<'_> {
 
     /// What gives records for other ends than a stream's: the retriever, as a stream without schema and cursor.
     pub(super) fn source_of_records(&self, retriever: &Retriever, name: &str) -> Result<StreamPlan> {
-        let Retriever::SimpleRetriever(inner) = retriever;
+        let at = match retriever {
+            Retriever::SimpleRetriever(def) => &def.at,
+            Retriever::AsyncRetriever(def) => &def.at,
+        };
         self.declarative(
             &DeclarativeStream {
-                at: inner.at.clone(),
-                name: Some(Text { value: json!(name), at: inner.at.clone() }),
+                at: at.clone(),
+                name: Some(Text { value: json!(name), at: at.clone() }),
                 retriever: retriever.clone(),
                 primary_key: None,
                 schema_loader: Some(OneOrMany(Vec::new())),
@@ -374,9 +355,9 @@ impl Build<'_> {
 
     fn named(&self, def: &DeclarativeStream, name: &Arc<str>, depth: usize) -> Result<StreamPlan> {
         let ground = self.ground;
-        let Retriever::SimpleRetriever(retriever) = &def.retriever;
+        let retriever = &def.retriever.reading();
         let Requester::HttpRequester(requester) = &retriever.requester;
-        let routers = retriever.partition_router.as_ref().map_or(&[][..], |r| &r.0);
+        let routers = def.retriever.routers();
         let mut parents = Vec::new();
         for config in routers.iter().flat_map(model::PartitionRouter::parents) {
             parents.push(Arc::new(self.stream(&config.stream, depth + 1)?));
@@ -417,22 +398,25 @@ impl Build<'_> {
         }
         let mut names = slice::extra_names(routers);
         names.push(properties::VARIABLE.to_owned());
-        let errors = retry::build(requester.error_handler.as_ref(), ground)?;
+        names.extend(jobs::VARIABLES.map(str::to_owned));
+        let jobs = match &def.retriever {
+            Retriever::SimpleRetriever(_) => None,
+            Retriever::AsyncRetriever(def) => Some(jobs::build(self, def, &names)?),
+        };
+        let asker = access::build(self, requester, &names)?;
         let pages = page::build(retriever.paginator.as_ref(), ground)?;
         let filters = cursor.as_ref().is_some_and(|c| c.filters);
         let schema = self.schema(def, name)?;
         Ok(StreamPlan {
             key_paths: keys(def)?,
             filters: filters_hash(def, retriever, requester),
-            request: request::build(requester, &names)?,
-            auth: self.auth.build(requester.authenticator.as_ref(), base_of(requester), ground)?,
-            login: self.login(requester)?,
-            adaptation: adapt::build(retriever, &errors, &pages, cursor.as_ref(), ground)?,
-            errors,
+            adaptation: adapt::build(retriever, &asker.errors, &pages, cursor.as_ref(), ground)?,
+            asker,
             pages,
-            decoder: decode::build(retriever.decoder.as_ref(), &retriever.at)?,
+            decoder: decode::build(retriever.decoder.as_ref(), Some(extractor), &retriever.at)?,
             records: extract::build(extractor, ground)?,
             lists,
+            jobs,
             properties: properties::build(self, requester, name)?,
             shape: ops::build(
                 &retriever.record_selector,
@@ -457,28 +441,11 @@ impl Build<'_> {
         })
     }
 
-    /// The login of a requester whose credentials need one.
-    fn login(&self, requester: &model::HttpRequester) -> Result<Option<Login>> {
-        let Some(Requester::HttpRequester(login)) = auth::login(requester.authenticator.as_ref(), self.ground)? else {
-            return Ok(None);
-        };
-        if auth::login(login.authenticator.as_ref(), self.ground)?.is_some() {
-            return Err(login.at.fault("a login cannot need another login"));
-        }
-        Ok(Some(Login {
-            request: request::build(login, &[])?,
-            auth: self.auth.build(login.authenticator.as_ref(), base_of(login), self.ground)?,
-            errors: retry::build(login.error_handler.as_ref(), self.ground)?,
-        }))
-    }
-
     /// Is a stream of that name another's parent?
     fn is_parent(&self, name: &str) -> bool {
         fn among(streams: &[&DeclarativeStream], name: &str) -> bool {
             streams.iter().any(|stream| {
-                let Retriever::SimpleRetriever(retriever) = &stream.retriever;
-                let routers = retriever.partition_router.as_ref().map_or(&[][..], |r| &r.0);
-                routers.iter().flat_map(model::PartitionRouter::parents).any(|config| {
+                stream.retriever.routers().iter().flat_map(model::PartitionRouter::parents).any(|config| {
                     let parents = config.stream.all();
                     let named = |p: &&DeclarativeStream| p.name.as_ref().and_then(|n| n.value.as_str()) == Some(name);
                     parents.iter().any(named) || among(&parents, name)
@@ -537,7 +504,7 @@ impl Build<'_> {
         // In a Python package the path starts at its root, one level above the manifest: `./source_x/schemas/…`.
         let below = written.trim_start_matches("./").split_once('/').filter(|(first, _)| first.starts_with("source_"));
         let below = below.map(|(_, rest)| folder.join(rest)).filter(|path| path.exists());
-        read_schema(folder, &below.unwrap_or_else(|| folder.join(&written)), &written, at)
+        schema_of(folder, &below.unwrap_or_else(|| folder.join(&written)), &written, at)
     }
 
     /// The schema of a stream that names none: `schemas/<stream>.json` beside the manifest, or none at all.
@@ -545,7 +512,7 @@ impl Build<'_> {
         let path =
             self.manifest.folder.as_ref().map(|folder| (folder, folder.join("schemas").join(format!("{name}.json"))));
         match path.filter(|(_, path)| path.is_file()) {
-            Some((folder, path)) => read_schema(folder, &path, &format!("schemas/{name}.json"), at),
+            Some((folder, path)) => schema_of(folder, &path, &format!("schemas/{name}.json"), at),
             None => Ok(json!({})),
         }
     }
@@ -574,12 +541,19 @@ fn legacy_partition(
 }
 
 /// The address that a requester's own paths stand under.
-fn base_of(requester: &model::HttpRequester) -> Option<&Text> {
+pub(super) fn base_of(requester: &model::HttpRequester) -> Option<&Text> {
     requester.url_base.as_ref().or(requester.url.as_ref())
 }
 
+/// Reads a schema and what it refers to.
+fn schema_of(folder: &Path, path: &Path, written: &str, at: &Place) -> Result<Json> {
+    let schema = read_schema(folder, path, written, at)?;
+    let shared = path.parent().unwrap_or(folder).join("shared");
+    SchemaRefs { folder, shared: &shared, at }.resolved(&schema)
+}
+
 /// Reads a schema, which must stand inside the manifest's folder.
-fn read_schema(folder: &Path, path: &Path, written: &str, at: &Place) -> Result<Json> {
+pub(super) fn read_schema(folder: &Path, path: &Path, written: &str, at: &Place) -> Result<Json> {
     let unreadable = |e: std::io::Error| at.fault(format!("cannot read the schema {written}: {e}"));
     let path = path.canonicalize().map_err(unreadable)?;
     if !path.starts_with(folder.canonicalize().map_err(unreadable)?) {

@@ -10,11 +10,13 @@ mod access;
 mod adapt;
 pub mod build;
 mod dynamic;
+pub mod jobs;
 pub mod parents;
 mod properties;
 pub mod reader;
 pub mod rules;
 mod schema;
+mod schema_refs;
 mod take;
 
 use std::collections::{HashSet, VecDeque};
@@ -26,8 +28,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
+use self::jobs::{Done, Jobs, Slice};
+use crate::cursor::Cursor;
 use crate::cursor::partitions::{Partitions, from_legacy, identity};
-use crate::cursor::{Cursor, Window};
 use crate::emit::{Message, Protocol};
 use crate::fault::{Fault, Kind, Result};
 use crate::plan::Vars;
@@ -121,8 +124,9 @@ enum Track {
 
 /// A slice to read.
 struct Work {
-    partition: Arc<Partition>,
-    window: Option<Window>,
+    slice: Slice,
+    /// The job that prepared its records.
+    done: Option<Done>,
 }
 
 /// The run: what all threads see.
@@ -290,7 +294,7 @@ impl Worker<'_> {
         let vars = Vars::new(&self.shared.ground);
         let listed = match &live.job.refused {
             Some(fault) => Err(fault.clone()),
-            None => plan.router.each(&parents, &vars, &mut |partition| self.found(live, partition)),
+            None => self.slices(live, &parents, &vars),
         };
         self.run.release(&live.job.plan.parents_groups);
         let mut progress = lock(&live.progress);
@@ -311,8 +315,33 @@ impl Worker<'_> {
         self.settle(live, progress);
     }
 
-    /// A partition was found: its windows are put on the board.
-    fn found(&self, live: &Live, partition: Partition) -> Result<()> {
+    /// Puts the stream's slices on the board: all at once, or each when its job is done.
+    fn slices(&self, live: &Live, parents: &ParentReader<'_>, vars: &Vars<'_>) -> Result<()> {
+        let plan = &live.job.plan;
+        let put = |slice: Slice, done| self.put(live, vec![Work { slice, done: Some(done) }]);
+        let Some(jobs) = &plan.jobs else {
+            return plan.router.each(parents, vars, &mut |partition| {
+                let slices = self.found(live, partition)?;
+                self.put(live, slices.into_iter().map(|slice| Work { slice, done: None }))
+            });
+        };
+        let mut jobs = Jobs::new(self.shared, plan, jobs);
+        // Parents that need jobs too must not wait for those of their children.
+        let mut later = plan.parents.iter().any(|parent| parent.needs_jobs()).then(Vec::new);
+        plan.router.each(parents, vars, &mut |partition| {
+            let slices = self.found(live, partition)?;
+            match &mut later {
+                Some(later) => later.extend(slices),
+                None => slices.into_iter().try_for_each(|slice| jobs.offer(slice, &mut &put))?,
+            }
+            Ok(())
+        })?;
+        later.into_iter().flatten().try_for_each(|slice| jobs.offer(slice, &mut &put))?;
+        jobs.finish(&mut &put)
+    }
+
+    /// A partition was found: its slices.
+    fn found(&self, live: &Live, partition: Partition) -> Result<Vec<Slice>> {
         self.shared.stop.check()?;
         let mut progress = lock(&live.progress);
         if let (true, Some(fault)) = (progress.over, &progress.account.fault) {
@@ -324,8 +353,12 @@ impl Worker<'_> {
             (Track::Each(each), Some(plan)) => each.open(plan, &partition.key)?.into_iter().map(Some).collect(),
         };
         let partition = Arc::new(partition);
-        progress.pending.extend(windows.into_iter().map(|window| Work { partition: partition.clone(), window }));
-        drop(progress);
+        Ok(windows.into_iter().map(|window| (partition.clone(), window)).collect())
+    }
+
+    /// Puts slices on the board.
+    fn put(&self, live: &Live, work: impl IntoIterator<Item = Work>) -> Result<()> {
+        lock(&live.progress).pending.extend(work);
         self.run.wake();
         // Too many wait: the one who lists helps to read.
         loop {
@@ -345,7 +378,7 @@ impl Worker<'_> {
         let plan = &live.job.plan;
         let before = match (&lock(&live.progress).track, &plan.cursor) {
             (Track::One(cursor), Some(c)) if c.filters => Some(cursor.clone()),
-            (Track::Each(each), Some(c)) if c.filters => each.cursor(&identity(&work.partition.key)).cloned(),
+            (Track::Each(each), Some(c)) if c.filters => each.cursor(&identity(&work.slice.0.key)).cloned(),
             _ => None,
         };
         let mut send = |lines: Vec<u8>, count, schema| {
@@ -361,7 +394,11 @@ impl Worker<'_> {
             }
         };
         let mut taker = Emitting::new(plan, &live.out, before, &live.left, &mut send);
-        let read = reader::read(self.shared, plan, &work.partition, work.window.as_ref(), &mut taker);
+        let (partition, window) = (&work.slice.0, work.slice.1.as_ref());
+        let read = match &work.done {
+            None => reader::read(self.shared, plan, partition, window, &mut taker),
+            Some(done) => jobs::download(self.shared, plan, &work.slice, done, &mut taker),
+        };
         if taker.has_pages() {
             taker.finish();
         }
@@ -389,13 +426,13 @@ impl Worker<'_> {
 
     /// A slice was read wholly: the cursor moves, and a state may be said.
     fn close(&self, live: &Live, progress: &mut Progress, work: &Work, newest: Option<OffsetDateTime>) {
-        let (Some(plan), Some(window)) = (&live.job.plan.cursor, &work.window) else { return };
+        let (Some(plan), Some(window)) = (&live.job.plan.cursor, &work.slice.1) else { return };
         progress.moved = true;
         match &mut progress.track {
             Track::Full => return,
             Track::One(cursor) => cursor.close(plan, window, newest),
             Track::Each(each) => {
-                each.close(plan, &identity(&work.partition.key), window, newest);
+                each.close(plan, &identity(&work.slice.0.key), window, newest);
                 if each.is_global() {
                     return;
                 }

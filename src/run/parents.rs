@@ -11,12 +11,13 @@ use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
 use super::build::StreamPlan;
+use super::jobs;
 use super::reader::{self, Shared, Taker, later};
 use crate::cursor::partitions::{Partitions, identity};
 use crate::cursor::{Cursor, Window};
 use crate::extract::Stop as Halt;
 use crate::fault::{Fault, Result};
-use crate::plan::{Vars, text_of};
+use crate::plan::Vars;
 use crate::scan::Scanner;
 use crate::slice::{self, Parents, Partition};
 
@@ -102,7 +103,7 @@ pub fn read_slice(
     let slice = slice::variable(partition, &[]);
     let mut each = |record: &Json, _: &Map<String, Json>| each(record, &slice);
     let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
-    reader::read(shared, stream, partition, None, &mut sink).map(drop)
+    jobs::read(shared, stream, partition, None, &mut sink).map(drop)
 }
 
 impl Parents for ParentReader<'_> {
@@ -119,7 +120,7 @@ impl Parents for ParentReader<'_> {
             let mut taker = Collecting { stream: parent, cursor, records: Vec::new(), last: None, newest: None };
             let mut each = |record: &Json, key: &Map<String, Json>| each(record, key).map(|()| true);
             let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
-            let reading = reader::read(self.shared, parent, partition, window, &mut sink)?;
+            let reading = jobs::read(self.shared, parent, partition, window, &mut sink)?;
             Ok::<_, Fault>(
                 parent.cursor.as_ref().and_then(|c| c.settled(taker.newest, reading.began, reading.cut_short)),
             )
@@ -184,7 +185,7 @@ impl Taker for Feeding<'_, '_> {
         let stream = self.inner.stream;
         let value = |record: &Json| {
             let plan = stream.cursor.as_ref()?;
-            plan.parse(&text_of(record.get(&plan.field)?))
+            plan.read(record.get(&plan.field)?)
         };
         let inside = |record: &Json| match (&stream.cursor, self.inner.cursor) {
             (Some(plan), Some(cursor)) if plan.filters => value(record).is_none_or(|v| cursor.keeps(plan, v)),
@@ -199,7 +200,7 @@ impl Taker for Feeding<'_, '_> {
     }
 
     fn put(&mut self, record: Json) -> Result<()> {
-        let value = self.inner.stream.cursor.as_ref().and_then(|plan| plan.parse(&text_of(record.get(&plan.field)?)));
+        let value = self.inner.stream.cursor.as_ref().and_then(|plan| plan.read(record.get(&plan.field)?));
         self.inner.newest = later(self.inner.newest, value);
         self.inner.records.push(record);
         Ok(())

@@ -10,7 +10,7 @@ use indexmap::map::Entry;
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
-use super::access::Access;
+use super::access::{Added, Whose};
 use super::adapt::History;
 use super::build::StreamPlan;
 use super::parents;
@@ -21,8 +21,8 @@ use crate::extract::gather::{Gather, Lists};
 use crate::extract::{self, Found, Records, Stop as Halt};
 use crate::fault::{Fault, Result};
 use crate::fetch::retry::Remedy;
-use crate::fetch::{Ask, Fetcher, Keep, Outcome, Reply};
-use crate::page::{Facts, Pager, Wanted};
+use crate::fetch::{Fetcher, Keep, Outcome, Reply};
+use crate::page::{Facts, Wanted};
 use crate::plan::{Ground, Options, Vars};
 use crate::scan::{self, Kind, Scanner};
 use crate::slice::{self, Partition};
@@ -39,6 +39,10 @@ pub struct Shared {
     pub keeper: std::sync::Arc<dyn Keeper>,
     /// Hears of a stream that begins, before anything is asked for it.
     pub started: Box<dyn Fn(&str) + Send + Sync>,
+    /// Between two questions how a job stands.
+    pub poll: std::time::Duration,
+    /// Jobs that run at the vendor's.
+    pub jobs: std::sync::atomic::AtomicUsize,
     /// Hears what a person should know of a stream.
     pub noticed: Box<dyn Fn(&str, &str) + Send + Sync>,
 }
@@ -103,6 +107,10 @@ fn read_split(
         slice::variable(partition, &names)
     };
     let options = |window: Option<&Window>| {
+        // Requests about jobs name the slice in templates alone.
+        if stream.jobs.is_some() {
+            return Options::default();
+        }
         let mut options = partition.options.clone();
         if let (Some(cursor), Some(window)) = (cursor, window) {
             cursor.options(window, &mut options);
@@ -114,7 +122,8 @@ fn read_split(
     let extra = Json::Object(partition.extra.clone());
     let record_vars = Vars { slice: Some(&own), extra: Some(&extra), ..Vars::new(&shared.ground) };
     let mut pager = stream.pages.start(&Vars { slice: Some(&variable), ..record_vars })?;
-    let mut asking = Asking { shared, stream, partition, keep: if stream.keep_answers { Keep::Yes } else { Keep::No } };
+    let keep = if stream.keep_answers { Keep::Yes } else { Keep::No };
+    let mut whose = Whose { shared, stream: &stream.name, partition: &partition.key, keep };
     let (mut reading, mut history) = (Reading::default(), History::default());
     let wanted = stream.pages.wanted();
     let wanted_fields: &[String] = if let Wanted::Fields(fields) = &wanted { fields } else { &[] };
@@ -137,7 +146,17 @@ fn read_split(
                 let asked = OffsetDateTime::now_utc();
                 let outcome = match embedded.take() {
                     Some(page) => Outcome::Page(Reply::embedded(page)),
-                    None => asking.ask(&vars, names.as_deref(), &pager, &slice_options)?,
+                    None => {
+                        let once = stream.slice_options_once && pager.has_token();
+                        let named = names.as_ref().zip(stream.properties.as_ref());
+                        let added = Added {
+                            names: named.and_then(|(names, properties)| properties.parameter(names)),
+                            page: pager.options(),
+                            slice: if once { Options::default() } else { slice_options.clone() },
+                            path: pager.path(),
+                        };
+                        stream.asker.ask(whose, &vars, &added)?
+                    }
                 };
                 last = None;
                 match outcome {
@@ -232,50 +251,7 @@ fn read_split(
         (variable, slice_options) = (seen(window.as_ref()), options(window.as_ref()));
         pager = stream.pages.start(&Vars { slice: Some(&variable), ..record_vars })?;
         // Answers that were kept hold the token that failed.
-        asking.keep = if stream.keep_answers { Keep::Anew } else { Keep::No };
-    }
-}
-
-/// Asks for the pages of one slice.
-struct Asking<'r> {
-    shared: &'r Shared,
-    stream: &'r StreamPlan,
-    partition: &'r Partition,
-    keep: Keep,
-}
-
-impl Asking<'_> {
-    /// Asks for a page, or for the fields of it that are named; a token that is refused is renewed once.
-    fn ask(&self, vars: &Vars<'_>, names: Option<&[String]>, pager: &Pager<'_>, options: &Options) -> Result<Outcome> {
-        let Asking { shared, stream, .. } = *self;
-        let access = Access { shared, stream };
-        let mut renewed = false;
-        loop {
-            let of_slice =
-                if stream.slice_options_once && pager.has_token() { Options::default() } else { options.clone() };
-            let mut credentials = stream.auth.credentials(vars, &access)?;
-            if let (Some(properties), Some(names)) = (&stream.properties, names) {
-                let own = std::mem::take(&mut credentials.options.params);
-                credentials.options.params = properties.parameter(names).into_iter().chain(own).collect();
-            }
-            let added = [credentials.options, pager.options(), of_slice];
-            let request = stream.request.prepare(vars, added, pager.path().as_deref())?;
-            let ask = Ask {
-                request: &request,
-                errors: &stream.errors,
-                keep: self.keep,
-                stream: &stream.name,
-                partition: &self.partition.key,
-                renews: stream.auth.renews(),
-            };
-            match (shared.fetcher.send(&ask)?, credentials.token) {
-                (Outcome::Refused(_), Some(token)) if !renewed => {
-                    stream.auth.renew(&token, vars, &access)?;
-                    renewed = true;
-                }
-                (outcome, _) => return Ok(outcome),
-            }
-        }
+        whose.keep = if stream.keep_answers { Keep::Anew } else { Keep::No };
     }
 }
 

@@ -143,9 +143,12 @@ impl SchemaSource {
 
 /// The retriever without its partitions: the fields are described once.
 fn undivided(retriever: &Retriever) -> Retriever {
-    let Retriever::SimpleRetriever(mut retriever) = retriever.clone();
-    retriever.partition_router = None;
-    Retriever::SimpleRetriever(retriever)
+    let mut retriever = retriever.clone();
+    match &mut retriever {
+        Retriever::SimpleRetriever(def) => def.partition_router = None,
+        Retriever::AsyncRetriever(def) => def.partition_router = None,
+    }
+    retriever
 }
 
 /// Only a list has items.

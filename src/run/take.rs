@@ -19,7 +19,7 @@ use crate::extract::Stop as Halt;
 use crate::fault::{Fault, Result};
 use crate::plan::Vars;
 use crate::scan::Scanner;
-use crate::shape::wire::{Seen, Wire};
+use crate::shape::wire::{CursorText, Seen, Wire};
 
 /// What all slices of a stream share.
 pub(super) struct StreamOut {
@@ -177,7 +177,10 @@ impl<'s> Emitting<'s> {
             if raw.as_bytes() != self.seen_text.as_slice() {
                 self.seen_text.clear();
                 self.seen_text.extend_from_slice(raw.as_bytes());
-                self.seen_time = plan.parse(&raw);
+                self.seen_time = match text {
+                    CursorText::Text(_) => plan.parse(&raw),
+                    CursorText::Number(_) => plan.parse_number(&raw),
+                };
             }
             self.seen_time
         });
@@ -202,7 +205,7 @@ impl Taker for Emitting<'_> {
         let mut old = false;
         let inside = |record: &Json| match (&plan.cursor, &self.before) {
             (Some(c), Some(before)) => {
-                let value = record.get(&c.field).and_then(|v| c.parse(&crate::plan::text_of(v)));
+                let value = record.get(&c.field).and_then(|v| c.read(v));
                 value.is_none_or(|v| before.keeps(c, v))
             }
             _ => true,
@@ -234,7 +237,7 @@ impl Taker for Emitting<'_> {
 
     fn put(&mut self, record: Json) -> Result<()> {
         if let (Some(cursor), Some(before)) = (&self.plan.cursor, &self.before) {
-            let value = record.get(&cursor.field).and_then(|v| cursor.parse(&crate::plan::text_of(v)));
+            let value = record.get(&cursor.field).and_then(|v| cursor.read(v));
             if value.is_some_and(|value| !before.keeps(cursor, value)) {
                 return Ok(());
             }

@@ -99,6 +99,11 @@ impl Format {
         self.kind == Kind::Count
     }
 
+    /// Is it a whole number of seconds or smaller units?
+    pub fn is_epoch(&self) -> bool {
+        matches!(self.kind, Kind::Seconds | Kind::Millis | Kind::Micros)
+    }
+
     /// The format as written.
     pub fn source(&self) -> &str {
         &self.source

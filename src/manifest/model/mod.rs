@@ -7,6 +7,7 @@
 mod auth;
 mod dynamic;
 mod http;
+mod jobs;
 mod properties;
 mod rules;
 
@@ -14,6 +15,7 @@ pub use auth::*;
 pub use dynamic::*;
 pub use http::*;
 use indexmap::IndexMap;
+pub use jobs::*;
 pub use properties::*;
 pub use rules::*;
 use serde_json::Value as Json;
@@ -37,6 +39,8 @@ component! {
         api_budget: Option<ApiBudget>,
         /// What other tools keep here; of it only `dripfeed` is read.
         metadata: Option<Json>,
+        /// How many jobs run at the vendor's at a time.
+        max_concurrent_async_job_count: Option<Text>,
         /// Streams that are not read at the same time.
         stream_groups: Option<IndexMap<String, StreamGroup>>,
     }
@@ -137,7 +141,7 @@ component! {
 
 choice! {
     /// How records are fetched.
-    Retriever { SimpleRetriever } later { AsyncRetriever }
+    Retriever { SimpleRetriever, AsyncRetriever } later {}
 }
 
 component! {
@@ -348,11 +352,6 @@ component! {
     }
 }
 
-choice! {
-    /// The records of an answer.
-    Selector { RecordSelector } later {}
-}
-
 component! {
     /// The records of an answer.
     RecordSelector {
@@ -369,7 +368,7 @@ component! {
 
 choice! {
     /// Where records stand.
-    Extractor { DpathExtractor, CombinedExtractor } later { ResponseToFileExtractor, KeyValueExtractor }
+    Extractor { DpathExtractor, CombinedExtractor, ResponseToFileExtractor } later { KeyValueExtractor }
 }
 
 component! {

@@ -1,0 +1,71 @@
+//! References within schema files.
+//!
+//! Comes in: a schema file's content. Goes out: the same with what its references name in their place. Called by
+//! [`super::build`]. A reference leads into the file itself, or to one in `schemas/shared`, as airbyte-cdk's
+//! `ResourceSchemaLoader` has it.
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use super::build::read_schema;
+use crate::fault::Result;
+use crate::manifest::node::Place;
+
+/// References within references.
+const MAX_DEPTH: usize = 50;
+
+/// Files of a manifest, and the place that names them.
+pub(super) struct SchemaRefs<'r> {
+    /// Nothing outside is read.
+    pub(super) folder: &'r Path,
+    /// Where shared schemas stand.
+    pub(super) shared: &'r Path,
+    pub(super) at: &'r Place,
+}
+
+impl SchemaRefs<'_> {
+    /// The schema with its references resolved, and without the definitions that only they read.
+    pub(super) fn resolved(&self, document: &Json) -> Result<Json> {
+        let mut schema = self.within(document, document, 0)?;
+        if schema != *document
+            && let Some(map) = schema.as_object_mut()
+        {
+            map.shift_remove("definitions");
+        }
+        Ok(schema)
+    }
+
+    fn within(&self, node: &Json, document: &Json, depth: usize) -> Result<Json> {
+        match node {
+            Json::Object(map) => {
+                if let Some(reference) = map.get("$ref").and_then(Json::as_str) {
+                    return self.referred(reference, document, depth);
+                }
+                map.iter().map(|(key, value)| Ok((key.clone(), self.within(value, document, depth)?))).collect()
+            }
+            Json::Array(items) => items.iter().map(|item| self.within(item, document, depth)).collect(),
+            other => Ok(other.clone()),
+        }
+    }
+
+    fn referred(&self, reference: &str, document: &Json, depth: usize) -> Result<Json> {
+        if depth >= MAX_DEPTH {
+            return Err(self.at.fault(format!("the schema's reference `{reference}` leads to itself")));
+        }
+        let (file, pointer) = reference.split_once('#').unwrap_or((reference, ""));
+        let other = match file {
+            "" => None,
+            file => Some(read_schema(self.folder, &self.shared.join(file), file, self.at)?),
+        };
+        let document = other.as_ref().unwrap_or(document);
+        let target = document
+            .pointer(pointer)
+            .ok_or_else(|| self.at.fault(format!("the schema has nothing at its reference `{reference}`")))?;
+        let mut target = self.within(target, document, depth + 1)?;
+        if let Some(map) = target.as_object_mut() {
+            map.shift_remove("definitions");
+        }
+        Ok(target)
+    }
+}
