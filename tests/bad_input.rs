@@ -48,6 +48,8 @@ fn a_manifest_that_cannot_be_used() {
     let url = |value: &str| base.replace("URL", value);
     refused(&with("streams: [\n  {a: b"), &["manifest.yaml:", "not valid YAML"]);
     refused(&with("just text"), &["a manifest is a mapping"]);
+    let empty = "{type: DeclarativeSource, check: {type: CheckStream, stream_names: [a]}}";
+    refused(&with(empty), &["neither `streams` nor `dynamic_streams`"]);
     refused(
         &with(&url("\"{{ config['url'\"")),
         &["manifest.yaml:11", "`streams[0].retriever.requester.url_base`", "does not compile"],

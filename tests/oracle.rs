@@ -258,6 +258,7 @@ const IDLE: &[(&str, &str)] = &[
     ("error_filter_action_only: ", "error_handler"),
     ("cursor_number_with_fraction: ", "cursor_datetime_formats"),
     ("cursor_partitions_no_record: ", "start_datetime.datetime_format"),
+    ("template_unknown_in_unused: ", "streams."),
 ];
 
 fn cases() -> Vec<PathBuf> {

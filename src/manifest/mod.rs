@@ -67,6 +67,9 @@ impl Manifest {
             return Err(top.fault("the root of a manifest has type `DeclarativeSource`"));
         }
         let mut source = model::DeclarativeSource::read(&root, &top)?;
+        if source.streams.is_none() && source.dynamic_streams.is_none() {
+            return Err(top.fault("the manifest has neither `streams` nor `dynamic_streams`"));
+        }
         // Pydantic's default; the reference asks for no more of a spec than an object.
         if let Some(spec) = &mut source.spec
             && spec.connection_specification.is_null()

@@ -24,11 +24,18 @@ pub(super) struct SchemaRefs<'r> {
     pub(super) at: &'r Place,
 }
 
+/// A document, and where among the shared ones it stands.
+#[derive(Clone, Copy)]
+struct Document<'d> {
+    root: &'d Json,
+    folder: &'d str,
+}
+
 impl SchemaRefs<'_> {
     /// The schema with its references resolved, and without the definitions that only they read.
-    pub(super) fn resolved(&self, document: &Json) -> Result<Json> {
-        let mut schema = self.within(document, document, 0)?;
-        if schema != *document
+    pub(super) fn resolved(&self, root: &Json) -> Result<Json> {
+        let mut schema = self.within(root, Document { root, folder: "" }, 0)?;
+        if schema != *root
             && let Some(map) = schema.as_object_mut()
         {
             map.shift_remove("definitions");
@@ -36,7 +43,7 @@ impl SchemaRefs<'_> {
         Ok(schema)
     }
 
-    fn within(&self, node: &Json, document: &Json, depth: usize) -> Result<Json> {
+    fn within(&self, node: &Json, document: Document<'_>, depth: usize) -> Result<Json> {
         match node {
             Json::Object(map) => {
                 if let Some(reference) = map.get("$ref").and_then(Json::as_str) {
@@ -49,17 +56,21 @@ impl SchemaRefs<'_> {
         }
     }
 
-    fn referred(&self, reference: &str, document: &Json, depth: usize) -> Result<Json> {
+    fn referred(&self, reference: &str, document: Document<'_>, depth: usize) -> Result<Json> {
         if depth >= MAX_DEPTH {
             return Err(self.at.fault(format!("the schema's reference `{reference}` leads to itself")));
         }
         let (file, pointer) = reference.split_once('#').unwrap_or((reference, ""));
+        // Files refer to each other as if they stood beside the schemas, not below.
+        let path = beside(document.folder, file);
         let other = match file {
             "" => None,
-            file => Some(read_schema(self.folder, &self.shared.join(file), file, self.at)?),
+            _ => Some(read_schema(self.folder, &self.shared.join(&path), &path, self.at)?),
         };
-        let document = other.as_ref().unwrap_or(document);
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let document = other.as_ref().map_or(document, |root| Document { root, folder });
         let target = document
+            .root
             .pointer(pointer)
             .ok_or_else(|| self.at.fault(format!("the schema has nothing at its reference `{reference}`")))?;
         let mut target = self.within(target, document, depth + 1)?;
@@ -68,4 +79,17 @@ impl SchemaRefs<'_> {
         }
         Ok(target)
     }
+}
+
+/// A path beside another one, without leaving the place where they all stand.
+fn beside(folder: &str, file: &str) -> String {
+    let mut out: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in file.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(out.pop()),
+            part => out.push(part),
+        }
+    }
+    out.join("/")
 }
