@@ -42,6 +42,58 @@ fn a_config_that_cannot_be_used() {
 }
 
 #[test]
+fn validate_says_everything_at_once() {
+    let text = "version: 7.39.1
+type: DeclarativeSource
+check: {type: CheckStream, stream_names: [items]}
+definitions:
+  shared: {type: BearerAuthenticator}
+streams:
+  - type: DeclarativeStream
+    name: items
+    retriever:
+      type: SimpleRetriever
+      requester: {type: HttpRequester, url_base: \"{{ cnfig.url }}\", authenticator: \"#/definitions/shared\"}
+      paginator: {type: DefaultPaginater}
+      record_selector: {type: RecordSelector, extractor: {type: DpathExtractor}}
+    transformations:
+      - {type: AddFields, fields: [{path: [a]}, {path: [b], value: \"{{ 1 + }}\"}]}
+      - {type: CustomTransformation, class_name: a.B}
+  - type: DeclarativeStream
+    name: more
+    file_uploader: {type: FileUploader}
+    retriever:
+      type: SimpleRetriever
+      requester: {type: HttpRequester, url_base: \"{{ config.url }}\", authenticator: \"#/definitions/shared\"}
+      record_selector: {type: RecordSelector, extractor: {type: DpathExtractor, field_path: a}}
+";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("m.yaml");
+    std::fs::write(&file, text).unwrap();
+    let validate = || Tap::new("validate").args(&[file.to_str().unwrap()]).run();
+    let ran = validate();
+    let lines: Vec<u32> =
+        ran.err.split("m.yaml:").skip(1).filter_map(|rest| rest.split(' ').next()?.parse().ok()).collect();
+    assert_eq!(lines, [5, 11, 12, 13, 15, 15, 16, 19, 23], "{}", ran.err);
+    ran.expect(
+        10,
+        &[
+            "authenticator.api_token`: `api_token` is missing",
+            "names `cnfig`",
+            "did you mean `DefaultPaginator`?",
+            "`transformations[0].fields[0].value`: `value` is missing".trim_start_matches('`'),
+            "does not compile",
+            "needs custom Python code",
+            "`file_uploader` is not built yet",
+            "expected a list, found a text",
+            "9 faults",
+        ],
+    );
+    std::fs::write(&file, items(&json!({}), &json!({"name": "other"}), &json!({}))).unwrap();
+    validate().expect(0, &["`check` names the stream `items`, which does not exist"]);
+}
+
+#[test]
 fn a_manifest_that_cannot_be_used() {
     let with = |text: &str| Tap::new("read").source(text).config(&json!({"url": "http://127.0.0.1:9"})).run();
     let base = "version: 7.39.1\ntype: DeclarativeSource\ncheck: {type: CheckStream, stream_names: [items]}\nstreams:\n  - type: DeclarativeStream\n    name: items\n    retriever:\n      type: SimpleRetriever\n      requester:\n        type: HttpRequester\n        url_base: URL\n        path: items\n      record_selector:\n        type: RecordSelector\n        extractor: {type: DpathExtractor, field_path: [data]}\n";

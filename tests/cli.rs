@@ -321,3 +321,20 @@ fn a_format_of_the_connection_specification_is_advice() {
     let config = json!({"url": vendor.url, "since": "2024-02-26"});
     Tap::new("read").source(&manifest.to_string()).config(&config).run().expect(0, &[]);
 }
+
+#[test]
+fn a_check_may_have_a_config_of_its_own() {
+    let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": [{"id": 1}]}}]));
+    let requester = json!({"requester": {"request_parameters": {"size": "{{ config['size'] }}"}}});
+    let mut manifest: Json = serde_json::from_str(&items(&json!({"id": {}}), &json!({}), &requester)).unwrap();
+    manifest["check"]["config_overrides"] = json!({"size": 1});
+    let config = json!({"url": vendor.url, "size": 100});
+    for command in ["check", "read"] {
+        Tap::new(command).source(&manifest.to_string()).config(&config).run().expect(0, &[]);
+    }
+    let asked: Vec<String> = vendor.asked().into_iter().map(|asked| asked.query).collect();
+    assert_eq!(asked, ["size=1", "size=100"]);
+    manifest["check"]["config_overrides"] = json!({"__airbyte_x": 1});
+    let ran = Tap::new("check").source(&manifest.to_string()).config(&config).run();
+    ran.expect(10, &["`check.config_overrides`", "the platform's own"]);
+}

@@ -15,3 +15,4 @@ mod safety;
 mod singer_rules;
 mod tables;
 mod transcripts;
+mod vocabulary;

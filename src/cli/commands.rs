@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use clap::CommandFactory as _;
 use serde_json::{Value as Json, json};
 
-use super::load::{self, Loaded};
+use super::load::{self, Loaded, Purpose};
 use super::log::{Level, Log};
 use super::read::read;
 use super::{AboutFormat, Cli, Named, Options, Verb};
@@ -16,9 +16,9 @@ use crate::config;
 use crate::emit::catalog as singer_catalog;
 use crate::emit::{Out, Protocol, Sink, airbyte, lock};
 use crate::fault::{Failure, Fault, Kind, Result};
-use crate::manifest::Manifest;
-use crate::manifest::model::{DeclarativeStream, PartitionRouter, Stream};
-use crate::plan::Vars;
+use crate::manifest::model::{Check, DeclarativeStream, PartitionRouter, Stream};
+use crate::manifest::{Manifest, examine};
+use crate::plan::{self, Template, Vars};
 use crate::run::build::StreamPlan;
 use crate::run::jobs;
 use crate::run::reader::{Shared, Taker};
@@ -93,8 +93,8 @@ impl Work {
     }
 
     /// Loads the source with the tenant's config.
-    pub(super) fn load(&self, check_config: bool) -> Result<Loaded> {
-        let loaded = load::load(self, check_config);
+    pub(super) fn load(&self, purpose: Purpose) -> Result<Loaded> {
+        let loaded = load::load(self, purpose);
         if self.protocol == Protocol::Singer {
             return loaded;
         }
@@ -300,17 +300,61 @@ fn describe_one(stream: &DeclarativeStream) -> String {
     line
 }
 
+/// Says everything that is wrong with a manifest; then what it has.
 fn validate(work: &Work, path: &std::path::Path) -> Result<()> {
-    let manifest = Manifest::from_file(path)?;
-    jsonschema::meta::validate(&load::specification(&manifest)).map_err(|e| {
-        Fault::config(format!(
-            "{}: the connection specification is not a valid JSON schema: {}",
-            path.display(),
-            e.masked()
-        ))
-    })?;
-    let (count, lines) = describe_all(&manifest);
-    work.text(&format!("{}: {count} streams\n{lines}", path.display()))
+    let shown = path.display().to_string();
+    let text =
+        std::fs::read_to_string(path).map_err(|e| Fault::config(format!("cannot read the manifest {shown}: {e}")))?;
+    let examined = examine::examine(&text, &shown)?;
+    let mut faults = examined.faults;
+    let known: Vec<&str> = plan::NAMES.iter().copied().chain(examined.extra.iter().map(String::as_str)).collect();
+    for (text, at) in examined.templates {
+        let template = Template::of(&json!(text), &at, &known).and_then(Template::known);
+        // Which names there are depends on the place: a list of all would say nothing.
+        faults.extend(template.err().map(|f| Fault { hint: f.hint.filter(|hint| !hint.starts_with("here")), ..f }));
+    }
+    faults.sort_by_key(|fault| fault.site.as_ref().map_or(0, |site| site.line));
+    if faults.is_empty() {
+        let manifest = Manifest::from_file(path)?;
+        faults.extend(jsonschema::meta::validate(&load::specification(&manifest)).err().map(|e| {
+            Fault::config(format!("{shown}: the connection specification is not a valid JSON schema: {}", e.masked()))
+        }));
+        if faults.is_empty() {
+            for name in unknown_checks(&manifest) {
+                let said = format!("{shown}: `check` names the stream `{name}`, which does not exist: it will fail");
+                work.log.line(Level::Warning, &said);
+            }
+            let (count, lines) = describe_all(&manifest);
+            return work.text(&format!("{shown}: {count} streams\n{lines}"));
+        }
+    }
+    let Some(last) = faults.pop() else { return Ok(()) };
+    let all = faults.len() + 1;
+    for fault in faults {
+        work.log.line(Level::Error, &fault.to_string());
+    }
+    if all == 1 {
+        return Err(last);
+    }
+    work.log.line(Level::Error, &last.to_string());
+    Err(Fault::config(format!("{shown}: {all} faults")))
+}
+
+/// The streams that a check names and that are not there, as far as a manifest without a config tells.
+fn unknown_checks(manifest: &Manifest) -> Vec<&String> {
+    let source = &manifest.source;
+    let Check::CheckStream(check) = &source.check else { return Vec::new() };
+    if source.dynamic_streams.is_some() {
+        return Vec::new();
+    }
+    let streams = source.streams.iter().flatten().flat_map(Stream::all);
+    let names: Vec<&Json> = streams.filter_map(|stream| stream.name.as_ref().map(|name| &name.value)).collect();
+    let written = |name: &Json| name.as_str().is_some_and(|name| name.contains("{{"));
+    if names.iter().any(|name| written(name)) {
+        return Vec::new();
+    }
+    let all = check.stream_names.iter().flatten();
+    all.filter(|name| !names.iter().any(|known| **known == **name)).collect()
 }
 
 /// A stream's form on the wire. Airbyte's is the vendor's own.
@@ -323,7 +367,7 @@ pub(super) fn wire_of(stream: &StreamPlan, fields: &Selection, protocol: Protoco
 }
 
 fn discover(work: &Work) -> Result<()> {
-    let loaded = work.load(!work.options.config.is_empty())?;
+    let loaded = work.load(Purpose::Discover)?;
     let entry = |stream: &Arc<StreamPlan>| {
         let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
         match work.protocol {
@@ -403,7 +447,7 @@ fn check(work: &Work) -> Result<()> {
 }
 
 fn check_streams(work: &Work) -> Result<()> {
-    let loaded = work.load(true)?;
+    let loaded = work.load(Purpose::Check)?;
     for name in &loaded.plan.check {
         let stream = loaded.plan.stream(name)?;
         check_stream(&loaded.shared, stream).map_err(|f| f.of_stream(&stream.name))?;

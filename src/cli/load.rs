@@ -107,8 +107,19 @@ pub fn specification(manifest: &Manifest) -> Json {
         .map_or_else(|| json!({"type": "object", "properties": {}}), |s| s.connection_specification.clone())
 }
 
+/// What a source is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To say what it has, which may need no config.
+    Discover,
+    /// To see whether the connection works.
+    Check,
+    /// To read.
+    Read,
+}
+
 /// Loads everything. Without `--config` the config is empty; the sandbox then runs in this process.
-pub(super) fn load(work: &Work, check_config: bool) -> Result<Loaded> {
+pub(super) fn load(work: &Work, purpose: Purpose) -> Result<Loaded> {
     let (options, log) = (&work.options, &work.log);
     // The config may name the source, and ENV needs the source's specification.
     let mut config = read_config(options, &Map::new())?;
@@ -141,7 +152,7 @@ pub(super) fn load(work: &Work, check_config: bool) -> Result<Loaded> {
     config.source = ground.config.clone();
     config.secrets.add_marked(&config.source, &specification);
     log.hide(&config.secrets);
-    if check_config {
+    if purpose != Purpose::Discover || !options.config.is_empty() {
         config::validate_source(&config, &specification).map_err(|f| {
             if options.config.is_empty() {
                 f.hint("give the config with --config FILE; `dripfeed spec` says what it holds")
@@ -151,6 +162,12 @@ pub(super) fn load(work: &Work, check_config: bool) -> Result<Loaded> {
         })?;
     }
     rules::validate(spec, &ground)?;
+    // The rules are for the config as it was given.
+    if let (Purpose::Check, Some(overrides), Some(config)) =
+        (purpose, manifest.source.check.overrides()?, ground.config.as_object_mut())
+    {
+        config.extend(overrides.clone());
+    }
     let ground = Arc::new(ground);
     let baseline = |stream: &str| catalog::baseline(&manifest.name, stream).filter(|_| manifest.folder.is_none());
     let rules = &config.ours.drift.rules;

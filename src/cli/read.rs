@@ -9,7 +9,7 @@ use std::sync::mpsc::sync_channel;
 use serde_json::{Map, Value as Json};
 
 use super::commands::{Work, wire_of};
-use super::load::Loaded;
+use super::load::{Loaded, Purpose};
 use super::log::Level;
 use crate::emit::catalog::{self as singer_catalog, Chosen};
 use crate::emit::{Protocol, airbyte, configured, singer};
@@ -103,7 +103,7 @@ impl States {
 /// Reads the chosen streams; gives the exit code.
 pub(super) fn read(work: &Work) -> Result<u8> {
     let (options, stop) = (&work.options, &work.stop);
-    let loaded = work.load(true)?;
+    let loaded = work.load(Purpose::Read)?;
     let plan = &loaded.plan;
     for stream in &options.reset {
         plan.stream(stream)?;

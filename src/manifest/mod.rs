@@ -3,6 +3,7 @@
 //! Comes in: YAML text with the name of its file, or the JSON of a manifest inside a config. Goes out: a
 //! [`Manifest`]; a fault names file, line and path. Called by `cli`; nothing is requested here.
 
+pub mod examine;
 pub mod model;
 pub mod node;
 pub mod refs;
@@ -55,17 +56,7 @@ impl Manifest {
 
     fn from_node(root: &Node, file: &str, name: &str, folder: Option<PathBuf>) -> Result<Manifest> {
         let top = Place::top(file);
-        if root.as_map().is_none() {
-            return Err(top.fault("a manifest is a mapping with `version`, `check` and `streams`"));
-        }
-        let mut root = refs::resolve(root, file)?;
-        if let Kind::Map(map) = &mut root.kind {
-            map.entry("type".into()).or_insert_with(|| Node::text("DeclarativeSource", 0));
-        }
-        let root = refs::propagate(root, false);
-        if root.get("type").and_then(Node::as_str) != Some("DeclarativeSource") {
-            return Err(top.fault("the root of a manifest has type `DeclarativeSource`"));
-        }
+        let root = rooted(root, file)?;
         let mut source = model::DeclarativeSource::read(&root, &top)?;
         if source.streams.is_none() && source.dynamic_streams.is_none() {
             return Err(top.fault("the manifest has neither `streams` nor `dynamic_streams`"));
@@ -78,4 +69,21 @@ impl Manifest {
         }
         Ok(Manifest { source, name: name.into(), folder })
     }
+}
+
+/// A manifest's tree with its references resolved, and parameters and types handed down.
+fn rooted(root: &Node, file: &str) -> Result<Node> {
+    let top = Place::top(file);
+    if root.as_map().is_none() {
+        return Err(top.fault("a manifest is a mapping with `version`, `check` and `streams`"));
+    }
+    let mut root = refs::resolve(root, file)?;
+    if let Kind::Map(map) = &mut root.kind {
+        map.entry("type".into()).or_insert_with(|| Node::text("DeclarativeSource", 0));
+    }
+    let root = refs::propagate(root, false);
+    if root.get("type").and_then(Node::as_str) != Some("DeclarativeSource") {
+        return Err(top.fault("the root of a manifest has type `DeclarativeSource`"));
+    }
+    Ok(root)
 }

@@ -3,6 +3,7 @@
 //! Comes in: YAML or JSON text. Goes out: a [`Node`] tree; then, through [`Read`] and the `component!`
 //! macro, the typed components of `model`. Every fault names file, line and path. Called by `manifest::load`.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -277,6 +278,41 @@ impl Place {
     }
 }
 
+thread_local! {
+    /// The faults so far, where all are wanted.
+    static FAULTS: RefCell<Option<Vec<Fault>>> = const { RefCell::new(None) };
+}
+
+/// Reads a node and gives every fault, where `T::read` stops at the first.
+pub fn every_fault<T: Read>(node: &Node, at: &Place) -> Vec<Fault> {
+    FAULTS.set(Some(Vec::new()));
+    let last = T::read(node, at).err();
+    FAULTS.take().into_iter().flatten().chain(last).collect()
+}
+
+/// Goes on after a fault where all are wanted; else it is the end.
+fn note(fault: Fault) -> Result<()> {
+    FAULTS.with_borrow_mut(|faults| match faults {
+        Some(faults) => {
+            faults.push(fault);
+            Ok(())
+        }
+        None => Err(fault),
+    })
+}
+
+/// Ends with the last of a component's faults; those before it are noted.
+pub fn together<const N: usize>(faults: [Option<Fault>; N]) -> Result<()> {
+    let mut faults = faults.into_iter().flatten().peekable();
+    while let Some(fault) = faults.next() {
+        if faults.peek().is_none() {
+            return Err(fault);
+        }
+        note(fault)?;
+    }
+    Ok(())
+}
+
 /// What can be read from a node.
 pub trait Read: Sized {
     /// Reads it.
@@ -355,7 +391,16 @@ impl<T: Read> Read for Box<T> {
 impl<T: Read> Read for Vec<T> {
     fn read(node: &Node, at: &Place) -> Result<Self> {
         match &node.kind {
-            Kind::Seq(items) => items.iter().enumerate().map(|(i, item)| T::read(item, &at.element(i, item))).collect(),
+            Kind::Seq(items) => {
+                let mut out = Vec::with_capacity(items.len());
+                for (i, item) in items.iter().enumerate() {
+                    match T::read(item, &at.element(i, item)) {
+                        Ok(value) => out.push(value),
+                        Err(fault) => note(fault)?,
+                    }
+                }
+                Ok(out)
+            }
             _ => wrong("a list", node, at),
         }
     }
@@ -364,7 +409,14 @@ impl<T: Read> Read for Vec<T> {
 impl<T: Read> Read for IndexMap<String, T> {
     fn read(node: &Node, at: &Place) -> Result<Self> {
         let pairs = mapping(node, at)?.iter().filter(|(key, _)| *key != "$parameters");
-        pairs.map(|(key, value)| Ok((key.clone(), T::read(value, &at.field(key, Some(value)))?))).collect()
+        let mut out = IndexMap::new();
+        for (key, value) in pairs {
+            match T::read(value, &at.field(key, Some(value))) {
+                Ok(value) => drop(out.insert(key.clone(), value)),
+                Err(fault) => note(fault)?,
+            }
+        }
+        Ok(out)
     }
 }
 
@@ -451,11 +503,13 @@ macro_rules! component {
             fn read(node: &$crate::manifest::node::Node, at: &$crate::manifest::node::Place) -> $crate::fault::Result<Self> {
                 #[allow(unused_variables)]
                 let map = $crate::manifest::node::mapping(node, at)?;
-                $($($crate::manifest::node::refuse_later(map, stringify!($later), at)?;)*)?
-                Ok($name {
-                    $($field: $crate::manifest::node::field(map, stringify!($field), at)?,)*
-                    at: at.clone(),
-                })
+                $($(let $later = $crate::manifest::node::refuse_later(map, stringify!($later), at);)*)?
+                $(let $field: $crate::fault::Result<$ty> = $crate::manifest::node::field(map, stringify!($field), at);)*
+                $crate::manifest::node::together([
+                    $($($later.err(),)*)?
+                    $($field.as_ref().err().cloned(),)*
+                ])?;
+                Ok($name { $($field: $field?,)* at: at.clone() })
             }
         }
     };

@@ -26,5 +26,33 @@ pub const PAGE: &[&str] = &[
     "stream_partition",
     "stream_interval",
 ];
+/// All names that a template may use somewhere, beside those that a manifest makes.
+pub const NAMES: &[&str] = &[
+    "stream_slice",
+    "stream_partition",
+    "stream_interval",
+    "next_page_token",
+    "record",
+    "response",
+    "headers",
+    "last_record",
+    "last_page_size",
+    "page_size",
+    "request_url",
+    "property",
+    "raw_schema",
+    "components_values",
+    "stream_template_config",
+    "value",
+    "path",
+    "query_properties",
+    "creation_response",
+    "polling_response",
+    "download_target",
+    "jwt_payload",
+    "session_token",
+    "login_response",
+    "parent_slice",
+];
 /// Names in templates about an answer that may be an error.
 pub const ANSWER: &[&str] = &["response", "headers", "request_url"];

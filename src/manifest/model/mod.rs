@@ -18,7 +18,7 @@ use indexmap::IndexMap;
 pub use jobs::*;
 pub use properties::*;
 pub use rules::*;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::node::{OneOrMany, Place, Text, choice, component};
 
@@ -52,6 +52,25 @@ choice! {
     Check { CheckStream, CheckDynamicStream } later {}
 }
 
+impl Check {
+    /// What the config says instead while it is checked.
+    ///
+    /// # Errors
+    /// They name what is the platform's.
+    pub fn overrides(&self) -> crate::fault::Result<Option<&Map<String, Json>>> {
+        let (at, overrides) = match self {
+            Check::CheckStream(check) => (&check.at, &check.config_overrides),
+            Check::CheckDynamicStream(check) => (&check.at, &check.config_overrides),
+        };
+        let overrides = overrides.as_ref().and_then(Json::as_object);
+        if overrides.is_some_and(|all| all.keys().any(|key| key.starts_with("__airbyte"))) {
+            let at = at.field("config_overrides", None);
+            return Err(at.fault("keys that begin with `__airbyte` are the platform's own"));
+        }
+        Ok(overrides)
+    }
+}
+
 component! {
     /// Streams by name.
     CheckStream {
@@ -59,8 +78,9 @@ component! {
         stream_names: Option<Vec<String>>,
         /// And some of those that a template gives.
         dynamic_streams_check_configs: Option<Vec<DynamicStreamCheckConfig>>,
+        /// What the config says instead while it is checked.
+        config_overrides: Option<Json>,
     }
-    later { config_overrides }
 }
 
 component! {
@@ -80,8 +100,9 @@ component! {
         stream_count: u64,
         /// Asks for a record of each; else it is enough that there are streams.
         use_check_availability: Option<bool>,
+        /// What the config says instead while it is checked.
+        config_overrides: Option<Json>,
     }
-    later { config_overrides }
 }
 
 component! {
