@@ -234,24 +234,29 @@ impl<'r> Jobs<'r> {
                 }
                 Ok((status, done)) => Stands::Ended(status, Some(done)),
                 Err(fault) => {
-                    if since.elapsed() >= self.plan.timeout {
-                        return Err(fault);
-                    }
                     self.broken(&fault)?;
-                    self.note(fault);
-                    continue;
+                    let late = since.elapsed() >= self.plan.timeout;
+                    if late {
+                        self.abort(&job.slice, creation);
+                    }
+                    self.fault.get_or_insert(fault);
+                    if !late {
+                        continue;
+                    }
+                    Stands::Ended(Status::TimedOut, None)
                 }
             };
             self.running[number].stands = stands;
         }
-        let mut again = VecDeque::new();
+        let (mut again, mut ready) = (VecDeque::new(), Vec::new());
         for job in std::mem::take(&mut self.running) {
             match job.stands {
                 Stands::Ended(Status::Failed | Status::TimedOut, _) if job.attempts >= ATTEMPTS => {
                     self.shared.jobs.fetch_sub(1, Ordering::Relaxed);
                     let said = "One or more async jobs failed after exhausting all retry attempts.";
                     let fault = Fault::data(format!("a job of the vendor's failed {ATTEMPTS} times"));
-                    self.note(fault.hint("see what the vendor says of it").told(said, Failure::System));
+                    let fault = fault.hint("see what the vendor says of it").told(said, Failure::System);
+                    self.fault.get_or_insert(fault);
                 }
                 Stands::Ended(status @ (Status::Failed | Status::TimedOut), ref done) => {
                     let pause =
@@ -261,7 +266,7 @@ impl<'r> Jobs<'r> {
                 Stands::Ended(status, done) => {
                     self.shared.jobs.fetch_sub(1, Ordering::Relaxed);
                     if let (Status::Completed, Some(done)) = (status, done) {
-                        deliver(job.slice, done)?;
+                        ready.push((job.slice, done));
                     }
                 }
                 _ => self.running.push_back(job),
@@ -270,6 +275,7 @@ impl<'r> Jobs<'r> {
         // Those that are made anew come first.
         again.append(&mut self.running);
         self.running = again;
+        ready.into_iter().try_for_each(|(slice, done)| deliver(slice, done))?;
         if self.running.is_empty() {
             return Ok(());
         }
@@ -284,8 +290,10 @@ impl<'r> Jobs<'r> {
         let word =
             found(&self.plan.status, &body)?.into_iter().next().map_or_else(|| "None".to_owned(), |w| text_of(&w));
         let Some(status) = self.plan.words.get(&word) else {
-            let fault = Fault::data("the vendor says of a job what `status_mapping` does not know");
-            return Err(fault.hint("add the vendor's word to it; the log level debug shows the answers"));
+            // A word of the vendor's, and nothing longer.
+            let word: String = word.chars().filter(|c| c.is_alphanumeric() || "_- ".contains(*c)).take(40).collect();
+            let fault = Fault::data(format!("the vendor says `{word}` of a job, which `status_mapping` does not know"));
+            return Err(fault.hint("add the vendor's word to it"));
         };
         Ok((*status, Done { creation: creation.clone(), polling: object(&reply, &body)?, body }))
     }
@@ -311,10 +319,6 @@ impl<'r> Jobs<'r> {
             }
         }
         Err(fault.clone())
-    }
-
-    fn note(&mut self, fault: Fault) {
-        self.fault.get_or_insert(fault);
     }
 
     fn say(&self, fault: &Fault) {
