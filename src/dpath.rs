@@ -31,78 +31,96 @@ pub fn one<'j>(json: &'j Json, path: &[String]) -> Result<Option<&'j Json>, usiz
     }
     match values(json, path).as_slice() {
         [] => Ok(None),
-        [(_, value)] => Ok(Some(value)),
+        [value] => Ok(Some(value)),
         several => Err(several.len()),
     }
 }
 
-/// The values that a path of globs matches, each with its way there: a node's children before what is below them.
-pub fn values<'j>(at: &'j Json, path: &[String]) -> Vec<(Vec<String>, &'j Json)> {
-    let mut found = Vec::new();
-    let mut way = Vec::new();
-    match path.iter().position(|segment| segment == "**") {
-        Some(deep) => everywhere(at, (&path[..deep], &path[deep + 1..]), &mut way, &mut found),
-        None => along(at, path, &mut way, &mut found),
+/// A step to a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<'j> {
+    /// A key of an object.
+    Key(&'j str),
+    /// An index of a list, and the list's length.
+    Index(usize, usize),
+}
+
+impl std::fmt::Display for Step<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Step::Key(key) => f.write_str(key),
+            Step::Index(index, _) => write!(f, "{index}"),
+        }
     }
+}
+
+/// The values that a path of globs matches: a node's children before what is below them.
+pub fn values<'j>(at: &'j Json, path: &[String]) -> Vec<&'j Json> {
+    let mut found = Vec::new();
+    walk(at, path, &mut |_, value| found.push(value));
     found
 }
 
-/// A key, and the length of the list where it is an index.
-type Step = (String, Option<usize>);
-type Found<'j> = Vec<(Vec<String>, &'j Json)>;
+/// The same, each with its way there.
+pub fn ways<'j>(at: &'j Json, path: &[String]) -> Vec<(Vec<Step<'j>>, &'j Json)> {
+    let mut found = Vec::new();
+    walk(at, path, &mut |way, value| found.push((way.to_vec(), value)));
+    found
+}
 
-fn along<'j>(at: &'j Json, path: &[String], way: &mut Vec<Step>, found: &mut Found<'j>) {
-    let Some((first, rest)) = path.split_first() else {
-        found.push((keys(way), at));
-        return;
-    };
-    for (step, child) in children(at).into_iter().filter(|(step, _)| names(first, step)) {
+type Each<'e, 'j> = &'e mut dyn FnMut(&[Step<'j>], &'j Json);
+
+fn walk<'j>(at: &'j Json, path: &[String], each: Each<'_, 'j>) {
+    let mut way = Vec::new();
+    match path.iter().position(|segment| segment == "**") {
+        Some(deep) => everywhere(at, (&path[..deep], &path[deep + 1..]), &mut way, each),
+        None => along(at, path, &mut way, each),
+    }
+}
+
+fn along<'j>(at: &'j Json, path: &[String], way: &mut Vec<Step<'j>>, each: Each<'_, 'j>) {
+    let Some((first, rest)) = path.split_first() else { return each(way, at) };
+    for (step, child) in children(at).filter(|(step, _)| names(first, *step)) {
         way.push(step);
-        along(child, rest, way, found);
+        along(child, rest, way, each);
         way.pop();
     }
 }
 
 /// `**`: what begins and ends as the path does.
-fn everywhere<'j>(at: &'j Json, path: (&[String], &[String]), way: &mut Vec<Step>, found: &mut Found<'j>) {
+fn everywhere<'j>(at: &'j Json, path: (&[String], &[String]), way: &mut Vec<Step<'j>>, each: Each<'_, 'j>) {
     let (head, tail) = path;
-    let all = |path: &[String], steps: &[Step]| path.iter().zip(steps).all(|(segment, step)| names(segment, step));
+    let all = |path: &[String], steps: &[Step<'j>]| path.iter().zip(steps).all(|(segment, step)| names(segment, *step));
     for (step, child) in children(at) {
         way.push(step);
-        let fits = way.len() >= head.len() + tail.len()
-            && all(head, way)
-            && all(tail, &way[way.len().saturating_sub(tail.len())..]);
+        let fits = way.len() >= head.len() + tail.len() && all(head, way) && all(tail, &way[way.len() - tail.len()..]);
         if fits {
-            found.push((keys(way), child));
+            each(way, child);
         }
         way.pop();
     }
     for (step, child) in children(at) {
         way.push(step);
-        everywhere(child, path, way, found);
+        everywhere(child, path, way, each);
         way.pop();
     }
 }
 
-fn keys(way: &[Step]) -> Vec<String> {
-    way.iter().map(|(key, _)| key.clone()).collect()
-}
-
-fn names(segment: &str, (key, length): &Step) -> bool {
-    match length {
-        Some(length) => is_index(segment, key.parse().unwrap_or(0), *length),
-        None => glob(segment, key),
+fn names(segment: &str, step: Step<'_>) -> bool {
+    match step {
+        Step::Key(key) => glob(segment, key),
+        Step::Index(index, length) => is_index(segment, index, length),
     }
 }
 
-fn children(at: &Json) -> Vec<(Step, &Json)> {
+fn children(at: &Json) -> Box<dyn Iterator<Item = (Step<'_>, &Json)> + '_> {
     match at {
-        Json::Object(map) => map.iter().map(|(key, value)| ((key.clone(), None), value)).collect(),
+        Json::Object(map) => Box::new(map.iter().map(|(key, value)| (Step::Key(key), value))),
         Json::Array(items) => {
-            let length = Some(items.len());
-            items.iter().enumerate().map(|(index, value)| ((index.to_string(), length), value)).collect()
+            let length = items.len();
+            Box::new(items.iter().enumerate().map(move |(index, value)| (Step::Index(index, length), value)))
         }
-        _ => Vec::new(),
+        _ => Box::new(std::iter::empty()),
     }
 }
 
@@ -326,10 +344,10 @@ mod tests {
     #[test]
     fn values_come_in_the_order_of_dpath() {
         let value = json!({"a": {"x": {"x": 1}}, "x": 2, "l": [{"x": 3}]});
-        let ways =
-            |at: &str| -> Vec<String> { values(&value, &path(at)).into_iter().map(|(way, _)| way.join(".")).collect() };
-        assert_eq!(ways("**.x"), ["x", "a.x", "a.x.x", "l.0.x"]);
-        assert_eq!(ways("l.-1.*"), ["l.0.x"]);
-        assert_eq!(ways("a.**"), ["a", "a.x", "a.x.x"]);
+        let shown = |way: &[Step<'_>]| way.iter().map(ToString::to_string).collect::<Vec<_>>().join(".");
+        let found = |at: &str| ways(&value, &path(at)).iter().map(|(way, _)| shown(way)).collect::<Vec<_>>();
+        assert_eq!(found("**.x"), ["x", "a.x", "a.x.x", "l.0.x"]);
+        assert_eq!(found("l.-1.*"), ["l.0.x"]);
+        assert_eq!(found("a.**"), ["a", "a.x", "a.x.x"]);
     }
 }

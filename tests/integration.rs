@@ -7,6 +7,7 @@ mod airbyte;
 mod bad_input;
 mod cli;
 mod credentials;
+mod jobs;
 mod layers;
 mod oracle;
 mod pace;

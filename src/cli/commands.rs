@@ -403,9 +403,9 @@ impl Taker for FirstRecord {
         Ok(true)
     }
 
-    fn put(&mut self, _: Json) -> Result<()> {
+    fn put(&mut self, _: Json) -> Result<bool> {
         self.0 = true;
-        Ok(())
+        Ok(true)
     }
 
     fn page_done(&mut self) -> Result<bool> {

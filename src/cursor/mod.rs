@@ -324,17 +324,19 @@ impl CursorPlan {
         if !length.is_positive() || shortest.is_some_and(|shortest| length <= shortest) {
             return None;
         }
-        let units = i32::try_from(length.whole_nanoseconds() / granule.whole_nanoseconds() + 1).ok()?;
+        let units = length.whole_nanoseconds() / granule.whole_nanoseconds() + 1;
         if units <= 1 {
             return None;
         }
-        let first = start + granule * (units / 2 - 1);
+        let nanoseconds = granule.whole_nanoseconds() * (units / 2 - 1);
+        let seconds = i64::try_from(nanoseconds / 1_000_000_000).ok()?;
+        let first = start + time::Duration::new(seconds, i32::try_from(nanoseconds % 1_000_000_000).ok()?);
         Some([Window { start, end: first }, Window { start: first + granule, end }])
     }
 
     /// What is left of a window after records up to `newest` were read.
     pub fn rest(&self, window: &Window, newest: Option<OffsetDateTime>) -> Window {
-        self.as_sent(&Window { start: newest.unwrap_or(window.start), end: window.end })
+        self.as_sent(&Window { start: newest.map_or(window.start, |t| t.max(window.start)), end: window.end })
     }
 
     /// A window with bounds as exact as they are written.

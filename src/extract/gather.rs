@@ -9,12 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::dpath;
+use crate::dpath::{self, Step};
 use crate::fault::{Fault, Result};
 use crate::manifest::model::{self, CombinedExtractor, Extractor, RecordExpander};
 use crate::manifest::node::{Place, Text};
 use crate::plan::{Ground, Template, Vars};
 use crate::pyjson::is_falsy;
+
+/// What the items of one record may come to, each with the record that held it.
+const MOST_BYTES: usize = 1 << 30;
 
 /// An extractor, compiled.
 #[derive(Debug, Clone)]
@@ -267,7 +270,7 @@ fn take(rule: &Rule, body: &Json, lists: &dyn Lists, out: &mut Gathered) -> Resu
 /// What stands at the path, a list as its items.
 fn found<'j>(path: &[String], body: &'j Json) -> Result<Vec<&'j Json>> {
     if path.iter().any(|segment| segment == "*") {
-        return Ok(dpath::values(body, path).into_iter().map(|(_, value)| value).collect());
+        return Ok(dpath::values(body, path));
     }
     let one = dpath::one(body, path).map_err(|several| {
         Fault::data(format!("the record path `{}` leads to {several} places of the answer", path.join(".")))
@@ -290,10 +293,14 @@ impl Expand {
             out.push(record.clone());
             return Ok(());
         }
-        let embedded: Vec<(Vec<String>, &Vec<Json>)> =
-            dpath::values(record, &self.path).into_iter().filter_map(|(way, v)| Some((way, v.as_array()?))).collect();
+        let embedded: Vec<(Vec<Step<'_>>, &Vec<Json>)> =
+            dpath::ways(record, &self.path).into_iter().filter_map(|(way, v)| Some((way, v.as_array()?))).collect();
         let base = if self.merge { without(record, embedded.iter().map(|(way, _)| way)) } else { Map::new() };
         let count: usize = embedded.iter().map(|(_, items)| items.len()).sum();
+        if (self.original || self.merge) && record.to_string().len().saturating_mul(count) > MOST_BYTES {
+            return Err(Fault::data("the items of a record, each with that record, come to more than 1 GiB")
+                .hint("take `parent_fields` instead of the whole record"));
+        }
         let mark = if self.truncated.is_empty() { None } else { dpath::get(record, &self.truncated) };
         if mark.is_some_and(|mark| !is_falsy(mark)) {
             let items = if self.whole { lists.whole(record)? } else { Vec::new() };
@@ -364,21 +371,19 @@ impl Expand {
 }
 
 /// A record without the lists at these places.
-fn without<'w>(record: &Json, ways: impl Iterator<Item = &'w Vec<String>>) -> Map<String, Json> {
+fn without<'w>(record: &Json, ways: impl DoubleEndedIterator<Item = &'w Vec<Step<'w>>>) -> Map<String, Json> {
     let mut left = record.clone();
-    let mut ways: Vec<&Vec<String>> = ways.collect();
     // From the end, so that what is still to go keeps its index.
-    ways.reverse();
-    for way in ways {
+    for way in ways.rev() {
         let Some((last, before)) = way.split_last() else { continue };
-        let holder = before.iter().try_fold(&mut left, |at, key| match at {
-            Json::Object(map) => map.get_mut(key),
-            Json::Array(items) => items.get_mut(key.parse::<usize>().ok()?),
+        let holder = before.iter().try_fold(&mut left, |at, step| match (at, step) {
+            (Json::Object(map), Step::Key(key)) => map.get_mut(*key),
+            (Json::Array(items), Step::Index(index, _)) => items.get_mut(*index),
             _ => None,
         });
-        match holder {
-            Some(Json::Object(map)) => drop(map.shift_remove(last)),
-            Some(Json::Array(items)) => drop(last.parse::<usize>().ok().map(|index| items.remove(index))),
+        match (holder, last) {
+            (Some(Json::Object(map)), Step::Key(key)) => drop(map.shift_remove(*key)),
+            (Some(Json::Array(items)), Step::Index(index, _)) if *index < items.len() => drop(items.remove(*index)),
             _ => {}
         }
     }

@@ -439,6 +439,9 @@ impl Fetcher {
                 next.method = "GET".into();
                 next.body = None;
             }
+            if next.free {
+                continue;
+            }
             self.check_host(&next.url, &next.origin).map_err(|f| {
                 Trouble::Final(Fault { message: format!("a redirect was not followed: {}", f.message), ..f })
             })?;

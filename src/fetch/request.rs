@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
-use crate::fault::{Fault, Result};
+use crate::fault::{Fault, Kind, Result};
 use crate::manifest::model::{Authenticator, HttpRequester, RequestBody};
 use crate::manifest::node::{Place, Text};
 use crate::percent::{decode, quote_plus, requote};
@@ -39,7 +39,7 @@ pub struct RequestPlan {
     /// Do config and parameters alone decide the base?
     base_is_own: bool,
     /// Is nothing of the config sent, so that any host may be asked?
-    anonymous: bool,
+    free: bool,
     path: Option<Template>,
     method: String,
     params: Fields,
@@ -69,6 +69,8 @@ pub struct Prepared {
     pub url: String,
     /// The origin (scheme, host, port) that the manifest named: credentials go nowhere else.
     pub origin: String,
+    /// May it be sent on to any host?
+    pub free: bool,
     /// Headers in order.
     pub headers: Vec<(String, String)>,
     /// The body.
@@ -79,8 +81,9 @@ pub struct Prepared {
     pub answer_within: Option<Duration>,
 }
 
-/// Compiles a requester; `extra` are further names that its templates may use.
-pub fn build(def: &HttpRequester, extra: &[String]) -> Result<RequestPlan> {
+/// Compiles a requester; `extra` are further names that its templates may use. One that is `free` and sends nothing of the
+/// config may ask any host that the vendor names: the results of jobs stand at such.
+pub fn build(def: &HttpRequester, extra: &[String], free: bool) -> Result<RequestPlan> {
     let names: Vec<&str> = plan::REQUEST.iter().copied().chain(extra.iter().map(String::as_str)).collect();
     let (base, path) = match (&def.url, &def.url_base) {
         (Some(url), _) => (url, None),
@@ -96,7 +99,7 @@ pub fn build(def: &HttpRequester, extra: &[String]) -> Result<RequestPlan> {
     let base = Template::compile(base, &names)?;
     Ok(RequestPlan {
         base_is_own: !names.iter().any(|n| base.uses(n)),
-        anonymous: anonymous(def),
+        free: free && anonymous(def),
         base,
         path: path.map(|p| Template::compile(p, &names)).transpose()?,
         method,
@@ -117,10 +120,16 @@ pub fn build(def: &HttpRequester, extra: &[String]) -> Result<RequestPlan> {
 /// Does a requester send no credentials, and nothing else of the config?
 fn anonymous(def: &HttpRequester) -> bool {
     let open = matches!(def.authenticator, None | Some(Authenticator::NoAuth(_)));
-    let sent =
-        [&def.path, &def.request_parameters, &def.request_headers, &def.request_body_data, &def.request_body_json];
-    let reads = |text: &Text| text.value.to_string().contains("config");
-    open && def.request_body.is_none() && !sent.into_iter().flatten().any(reads)
+    let sent = [
+        &def.url,
+        &def.url_base,
+        &def.path,
+        &def.request_parameters,
+        &def.request_headers,
+        &def.request_body_data,
+        &def.request_body_json,
+    ];
+    open && def.request_body.is_none() && !sent.into_iter().flatten().any(Text::reads_config)
 }
 
 fn timeout(text: Option<&Text>) -> Result<Option<Template>> {
@@ -261,14 +270,12 @@ impl RequestPlan {
         let own = Vars { slice: None, extra: None, next_page_token: None, ..*vars };
         let named = if self.base_is_own { base.clone() } else { self.base.text(&own).unwrap_or_default() };
         if origin_of(&base).is_none() {
-            return Err(self
-                .base
-                .at()
-                .fault("the address of the request is not a URL")
-                .hint("it must start with https:// or http://"));
+            let fault = self.base.at().fault("the address of the request is not a URL");
+            // What the vendor gave is no fault of the manifest.
+            let kind = if self.base_is_own { fault.kind } else { Kind::Data };
+            return Err(Fault { kind, ..fault }.hint("it must start with https:// or http://"));
         }
-        // An address that the vendor gave and that gets nothing of the config: results of jobs stand at such.
-        let free = self.anonymous && !self.base_is_own;
+        let free = self.free && !self.base_is_own;
         let origin = origin_of(if free { &base } else { &named }).unwrap_or_default();
         let given = |fields: &Fields, types| fields.eval(vars, types);
         let [auth, page, slice] = added;
@@ -323,6 +330,7 @@ impl RequestPlan {
             method: self.method.clone(),
             url: with_query(&url, &params),
             origin,
+            free,
             headers: sent,
             body,
             connect_within: within(&self.connect_within)?,

@@ -429,6 +429,13 @@ pub struct Text {
     pub at: Place,
 }
 
+impl Text {
+    /// May it hold something of the config?
+    pub fn reads_config(&self) -> bool {
+        self.value.to_string().contains("config")
+    }
+}
+
 impl Read for Text {
     fn read(node: &Node, at: &Place) -> Result<Self> {
         Ok(Text { value: node.to_json(), at: at.clone() })

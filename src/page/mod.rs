@@ -119,6 +119,9 @@ impl PagePlan {
         let (Some(strategy), Some(_), Some(page_size)) = (&self.strategy, &self.size, &self.page_size) else {
             return refused("no page size is sent", "give the paginator a `page_size` and a `page_size_option`");
         };
+        if page_size.uses("response") {
+            return refused("the page size is the vendor's to say", "give `page_size` as a number or from the config");
+        }
         if matches!(self.token, Some(Token::Path)) {
             return refused("the vendor's own links hold the size", "page with a RequestOption");
         }

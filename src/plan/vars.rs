@@ -26,6 +26,12 @@ pub struct Ground {
 }
 
 impl Ground {
+    /// When the run began, by this machine's clock.
+    pub fn start(&self) -> OffsetDateTime {
+        let now = OffsetDateTime::now_utc();
+        self.began.map_or(now, |began| now - began.elapsed())
+    }
+
     /// The time at this moment: the run's "now", and as much as has passed since.
     pub fn moment(&self) -> OffsetDateTime {
         self.began.map_or(self.now, |began| self.now + began.elapsed())

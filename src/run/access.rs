@@ -50,18 +50,19 @@ pub(super) struct Added {
     pub(super) path: Option<String>,
 }
 
-/// Compiles a requester; `names` are further names that its templates may use.
-pub(super) fn build(build: &Build<'_>, def: &HttpRequester, names: &[String]) -> Result<Asker> {
+/// Compiles a requester; `names` are further names that its templates may use; one that is `free` may go where the vendor
+/// says.
+pub(super) fn build(build: &Build<'_>, def: &HttpRequester, names: &[String], free: bool) -> Result<Asker> {
     let login = auth::login(def.authenticator.as_ref(), build.ground)?;
     let login = login.map(|login| {
         let model::Requester::HttpRequester(login) = login;
         if auth::login(login.authenticator.as_ref(), build.ground)?.is_some() {
             return Err(login.at.fault("a login cannot need another login"));
         }
-        self::build(build, login, &[]).map(Box::new)
+        self::build(build, login, &[], false).map(Box::new)
     });
     Ok(Asker {
-        request: request::build(def, names)?,
+        request: request::build(def, names, free)?,
         auth: build.auth.build(def.authenticator.as_ref(), base_of(def), build.ground)?,
         errors: retry::build(def.error_handler.as_ref(), build.ground)?,
         login: login.transpose()?,
@@ -116,6 +117,7 @@ impl Exchange for Access<'_> {
             origin,
             headers: request.headers,
             body: request.body.map(|(content_type, bytes)| Body { bytes, content_type: Some(content_type) }),
+            free: false,
             connect_within: None,
             answer_within: None,
         };

@@ -3,6 +3,7 @@
 //! Comes in: a typed manifest, the config and "now". Goes out: a [`Plan`]. Called by `cli` before any request. Each
 //! stage compiles its own part; this joins them.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -403,7 +404,7 @@ impl Build<'_> {
             Retriever::SimpleRetriever(_) => None,
             Retriever::AsyncRetriever(def) => Some(jobs::build(self, def, &names)?),
         };
-        let asker = access::build(self, requester, &names)?;
+        let asker = access::build(self, requester, &names, jobs::may_roam(&def.retriever))?;
         let pages = page::build(retriever.paginator.as_ref(), ground)?;
         let filters = cursor.as_ref().is_some_and(|c| c.filters);
         let schema = self.schema(def, name)?;
@@ -549,7 +550,7 @@ pub(super) fn base_of(requester: &model::HttpRequester) -> Option<&Text> {
 fn schema_of(folder: &Path, path: &Path, written: &str, at: &Place) -> Result<Json> {
     let schema = read_schema(folder, path, written, at)?;
     let shared = path.parent().unwrap_or(folder).join("shared");
-    SchemaRefs { folder, shared: &shared, at }.resolved(&schema)
+    SchemaRefs { folder, shared: &shared, at, nodes: Cell::new(0) }.resolved(&schema)
 }
 
 /// Reads a schema, which must stand inside the manifest's folder.

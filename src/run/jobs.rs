@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value as Json, json};
+use time::OffsetDateTime;
 
 use super::access::{self, Added, Asker, Whose};
 use super::build::{Build, StreamPlan};
+use super::properties::{self, Properties};
 use super::reader::{self, Reading, Shared, Taker};
 use crate::cursor::Window;
 use crate::extract::decode::{self, Decoder};
@@ -20,13 +22,15 @@ use crate::extract::gather::Lists;
 use crate::extract::{self, Records};
 use crate::fault::{Failure, Fault, Kind, Result};
 use crate::fetch::{Keep, Outcome, Reply};
-use crate::manifest::model::{AsyncRetriever, Requester};
+use crate::manifest::model::{AsyncRetriever, PaginationStrategy, Paginator, PartitionRouter, Requester, Retriever};
 use crate::manifest::node::Text;
 use crate::plan::{Template, Vars, text_of};
 use crate::slice::{self, Partition};
 
 /// A job is made so often.
 const ATTEMPTS: u32 = 3;
+/// A job that failed is made anew after that at the latest.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// Names that templates of requests about jobs may use.
 pub(super) const VARIABLES: [&str; 3] = ["creation_response", "polling_response", "download_target"];
 
@@ -64,15 +68,19 @@ pub(super) fn build(build: &Build<'_>, def: &AsyncRetriever, names: &[String]) -
         let at = def.at.field("download_target_requester", None);
         return Err(at.fault("`download_target_extractor` is missing, which finds the results' names in the answer"));
     }
-    let asker = |def: &Requester| {
+    let roams = roams(def);
+    let asker = |def: &Requester, free| {
         let Requester::HttpRequester(def) = def;
-        let asker = access::build(build, def, names)?;
+        if properties::are_named(def) {
+            return Err(def.at.fault("requests about jobs cannot name fields: QueryProperties are for the results"));
+        }
+        let asker = access::build(build, def, names, free)?;
         if asker.errors.changes_requests() {
             return Err(def.at.fault("pages and windows of a job cannot become smaller"));
         }
         Ok(asker)
     };
-    let some = |def: &Option<Requester>| def.as_ref().map(asker).transpose();
+    let some = |def: &Option<Requester>, free| def.as_ref().map(|def| asker(def, free)).transpose();
     let mapping = &def.status_mapping;
     let mut words = BTreeMap::new();
     let none = Vec::new();
@@ -100,24 +108,42 @@ pub(super) fn build(build: &Build<'_>, def: &AsyncRetriever, names: &[String]) -
             let at = def.at.field("failed_retry_wait_time_in_seconds", None);
             return Err(at.fault("the wait must be more than 0 seconds"));
         }
-        given => given.unwrap_or_default(),
+        given => given.unwrap_or_default().min(LONGEST),
     };
     let most = build.manifest.source.max_concurrent_async_job_count.as_ref();
     let most = most.and_then(|text| text.value.as_u64()).and_then(|n| usize::try_from(n).ok());
     Ok(JobPlan {
-        create: asker(&def.creation_requester)?,
-        poll: asker(&def.polling_requester)?,
-        target: some(&def.download_target_requester)?,
-        abort: some(&def.abort_requester)?,
-        delete: some(&def.delete_requester)?,
+        create: asker(&def.creation_requester, false)?,
+        poll: asker(&def.polling_requester, false)?,
+        target: some(&def.download_target_requester, roams)?,
+        abort: some(&def.abort_requester, false)?,
+        delete: some(&def.delete_requester, false)?,
         decoder: decode::build(def.decoder.as_ref(), None, &def.at)?,
         status: extract::build(&def.status_extractor, ground)?,
         targets: def.download_target_extractor.as_ref().map(|def| extract::build(def, ground)).transpose()?,
         words,
-        timeout: number(&def.polling_job_timeout)?.map_or(Duration::from_secs(60 * 60), |minutes| minutes * 60),
+        timeout: number(&def.polling_job_timeout)?
+            .map_or(Duration::from_secs(60 * 60), |minutes| minutes.saturating_mul(60)),
         pause,
         most: most.unwrap_or(1).max(1),
     })
+}
+
+/// May the results of its jobs stand at any host? They may when nothing of the config is sent there, which paging and
+/// partitions could.
+pub(super) fn may_roam(def: &Retriever) -> bool {
+    matches!(def, Retriever::AsyncRetriever(def) if roams(def))
+}
+
+fn roams(def: &AsyncRetriever) -> bool {
+    let pages = match &def.download_paginator {
+        Some(Paginator::DefaultPaginator(def)) => match &def.pagination_strategy {
+            PaginationStrategy::CursorPagination(def) => def.cursor_value.reads_config(),
+            _ => false,
+        },
+        _ => false,
+    };
+    !pages && !def.partition_router.iter().flat_map(|routers| &routers.0).any(PartitionRouter::reads_config)
 }
 
 /// A slice: a partition, and its window.
@@ -130,6 +156,14 @@ pub(super) struct Done {
     polling: Json,
     /// What the extractor of the results' names sees.
     body: Arc<Vec<u8>>,
+    began: Began,
+}
+
+/// When a job was made: by this machine's clock, and by the vendor's, which tells what its results can hold.
+#[derive(Debug, Clone, Copy)]
+struct Began {
+    here: Instant,
+    there: OffsetDateTime,
 }
 
 /// A job on its way.
@@ -143,7 +177,7 @@ enum Stands {
     /// It is to be made, not before.
     Due(Instant),
     /// It was made then.
-    Runs(Json, Instant),
+    Runs(Json, Began),
     Ended(Status, Option<Done>),
 }
 
@@ -181,6 +215,10 @@ impl<'r> Jobs<'r> {
                 self.running.push_back(Job { slice, attempts: 0, stands: due });
                 return self.make_due();
             }
+            if self.running.is_empty() {
+                // Other streams hold all places.
+                self.shared.stop.sleep(self.shared.poll)?;
+            }
             self.round(deliver)?;
         }
     }
@@ -206,9 +244,14 @@ impl<'r> Jobs<'r> {
                 continue;
             }
             let vars = of_slice(self.stream, &job.slice, &Map::new());
+            let (here, now) = (Instant::now(), OffsetDateTime::now_utc());
             let made = self.ask(&self.plan.create, &vars, &job.slice);
-            let stands = match made.and_then(|reply| object(&reply, &self.decoded(&reply)?)) {
-                Ok(creation) => Stands::Runs(creation, Instant::now()),
+            let made = made.and_then(|reply| {
+                let there = reply.asked_at().unwrap_or(now);
+                Ok((object(&reply, &self.decoded(&reply)?)?, Began { here, there }))
+            });
+            let stands = match made {
+                Ok((creation, began)) => Stands::Runs(creation, began),
                 Err(fault) => {
                     self.broken(&fault)?;
                     self.say(&fault);
@@ -225,9 +268,10 @@ impl<'r> Jobs<'r> {
     fn round(&mut self, deliver: Deliver<'_>) -> Result<()> {
         for number in 0..self.running.len() {
             let job = &self.running[number];
-            let Stands::Runs(creation, since) = &job.stands else { continue };
-            let stands = match self.poll(&job.slice, creation) {
-                Ok((Status::Running, _)) if since.elapsed() < self.plan.timeout => continue,
+            let Stands::Runs(creation, began) = &job.stands else { continue };
+            let late = began.here.elapsed() >= self.plan.timeout;
+            let stands = match self.poll(&job.slice, creation, *began) {
+                Ok((Status::Running, _)) if !late => continue,
                 Ok((Status::Running | Status::TimedOut, _)) => {
                     self.abort(&job.slice, creation);
                     Stands::Ended(Status::TimedOut, None)
@@ -235,7 +279,6 @@ impl<'r> Jobs<'r> {
                 Ok((status, done)) => Stands::Ended(status, Some(done)),
                 Err(fault) => {
                     self.broken(&fault)?;
-                    let late = since.elapsed() >= self.plan.timeout;
                     if late {
                         self.abort(&job.slice, creation);
                     }
@@ -283,7 +326,7 @@ impl<'r> Jobs<'r> {
     }
 
     /// How a job stands.
-    fn poll(&self, slice: &Slice, creation: &Json) -> Result<(Status, Done)> {
+    fn poll(&self, slice: &Slice, creation: &Json, began: Began) -> Result<(Status, Done)> {
         let more = Map::from_iter([("creation_response".to_owned(), creation.clone())]);
         let reply = self.ask(&self.plan.poll, &of_slice(self.stream, slice, &more), slice)?;
         let body = Arc::new(self.decoded(&reply)?);
@@ -295,7 +338,7 @@ impl<'r> Jobs<'r> {
             let fault = Fault::data(format!("the vendor says `{word}` of a job, which `status_mapping` does not know"));
             return Err(fault.hint("add the vendor's word to it"));
         };
-        Ok((*status, Done { creation: creation.clone(), polling: object(&reply, &body)?, body }))
+        Ok((*status, Done { creation: creation.clone(), polling: object(&reply, &body)?, body, began }))
     }
 
     /// Ends a job that is not wanted any more; that this fails matters to nobody.
@@ -433,12 +476,15 @@ pub(super) fn download(
             found(targets, &jobs.decoded(&ask(shared, stream, asker, &vars, &slice.0)?)?)?
         }
     };
-    let mut reading = Reading::default();
+    // What changed since the job was made is not in its results.
+    let mut reading = Reading { began: Some(done.began.there), ..Reading::default() };
     for target in targets {
         let more = Map::from_iter([("download_target".to_owned(), target), creation.clone(), polling.clone()]);
         let of_target = reader::read(shared, stream, &with(&slice.0, &more), slice.1.as_ref(), taker)?;
-        reading.began = reading.began.or(of_target.began);
         reading.cut_short |= of_target.cut_short;
+        if of_target.enough {
+            break;
+        }
     }
     if let Some(delete) = &plan.delete {
         jobs.ask(delete, &of_slice(stream, slice, &Map::from_iter([creation])), slice)?;
@@ -449,7 +495,9 @@ pub(super) fn download(
 impl StreamPlan {
     /// Are its records, or those of its parents, prepared in jobs?
     pub(super) fn needs_jobs(&self) -> bool {
-        self.jobs.is_some() || self.parents.iter().any(|parent| parent.needs_jobs())
+        let inner = self.with_state.iter().map(|with| &with.stream).chain(&self.lists).chain(&self.parents);
+        let names = self.properties.as_ref().and_then(Properties::source);
+        self.jobs.is_some() || inner.chain(names).any(|stream| stream.needs_jobs())
     }
 }
 

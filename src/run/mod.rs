@@ -408,7 +408,7 @@ impl Worker<'_> {
         progress.account.nulled += nulled;
         progress.account.without_cursor += without_cursor;
         match read {
-            Ok(Reading { began, cut_short }) => {
+            Ok(Reading { began, cut_short, .. }) => {
                 let newest = plan.cursor.as_ref().and_then(|c| c.settled(newest, began, cut_short));
                 self.close(live, &mut progress, work, newest);
             }

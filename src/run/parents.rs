@@ -99,7 +99,8 @@ pub fn read_slice(
     partition: &Partition,
     each: &mut dyn FnMut(&Json, &Json) -> Result<bool>,
 ) -> Result<()> {
-    let mut taker = Collecting { stream, cursor: None, records: Vec::new(), last: None, newest: None };
+    let mut taker =
+        Collecting { stream, cursor: None, records: Vec::new(), last: None, newest: None, newest_of_page: None };
     let slice = slice::variable(partition, &[]);
     let mut each = |record: &Json, _: &Map<String, Json>| each(record, &slice);
     let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
@@ -117,7 +118,14 @@ impl Parents for ParentReader<'_> {
         let grandparents = ParentReader::new(self.shared, parent, state);
         let vars = Vars::new(&self.shared.ground);
         let mut read = |partition: &Partition, window: Option<&Window>, cursor: Option<&Cursor>| {
-            let mut taker = Collecting { stream: parent, cursor, records: Vec::new(), last: None, newest: None };
+            let mut taker = Collecting {
+                stream: parent,
+                cursor,
+                records: Vec::new(),
+                last: None,
+                newest: None,
+                newest_of_page: None,
+            };
             let mut each = |record: &Json, key: &Map<String, Json>| each(record, key).map(|()| true);
             let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
             let reading = jobs::read(self.shared, parent, partition, window, &mut sink)?;
@@ -170,6 +178,7 @@ struct Collecting<'r> {
     records: Vec<Json>,
     last: Option<Json>,
     newest: Option<OffsetDateTime>,
+    newest_of_page: Option<OffsetDateTime>,
 }
 
 /// Hands a page's records on once it was read wholly, until no more are wanted.
@@ -193,20 +202,21 @@ impl Taker for Feeding<'_, '_> {
         };
         let kept = stream.shape.apply(&mut record, vars, inside).map_err(Halt::Caller)?;
         if kept {
-            self.inner.newest = later(self.inner.newest, value(&record));
+            self.inner.newest_of_page = later(self.inner.newest_of_page, value(&record));
             self.inner.records.push(record);
         }
         Ok(kept)
     }
 
-    fn put(&mut self, record: Json) -> Result<()> {
+    fn put(&mut self, record: Json) -> Result<bool> {
         let value = self.inner.stream.cursor.as_ref().and_then(|plan| plan.read(record.get(&plan.field)?));
-        self.inner.newest = later(self.inner.newest, value);
+        self.inner.newest_of_page = later(self.inner.newest_of_page, value);
         self.inner.records.push(record);
-        Ok(())
+        Ok(true)
     }
 
     fn page_done(&mut self) -> Result<bool> {
+        self.inner.newest = later(self.inner.newest, self.inner.newest_of_page.take());
         self.inner.last = self.inner.records.last().cloned();
         for record in self.inner.records.drain(..) {
             if !(self.each)(&record, self.key)? {
@@ -217,6 +227,7 @@ impl Taker for Feeding<'_, '_> {
     }
 
     fn page_failed(&mut self) {
+        self.inner.newest_of_page = None;
         self.inner.records.clear();
     }
 

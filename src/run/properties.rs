@@ -50,6 +50,14 @@ enum Limit {
     Characters(usize),
 }
 
+/// Does a requester name fields?
+pub(super) fn are_named(def: &HttpRequester) -> bool {
+    let among = def.request_parameters.iter().filter_map(|text| text.value.as_object()).flatten();
+    def.query_properties.is_some()
+        || def.fetch_properties_from_endpoint.is_some()
+        || among.into_iter().any(|(_, value)| value["type"] == "QueryProperties")
+}
+
 /// Compiles what a requester says of fields.
 pub(super) fn build(build: &Build<'_>, def: &HttpRequester, name: &str) -> Result<Option<Properties>> {
     let mut among = Vec::new();
@@ -132,6 +140,14 @@ fn list(build: &Build<'_>, def: &PropertiesFromEndpoint, name: &str) -> Result<L
 }
 
 impl Properties {
+    /// The stream that tells the names.
+    pub(super) fn source(&self) -> Option<&Arc<StreamPlan>> {
+        match &self.list {
+            List::Given(_) => None,
+            List::Endpoint { source, .. } => Some(source),
+        }
+    }
+
     /// Do records come in parts?
     pub(super) fn merges(&self) -> bool {
         self.key.is_some()

@@ -54,7 +54,8 @@ pub trait Taker {
     fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, Halt<Fault>>;
 
     /// Takes a record that was put together and shaped already.
-    fn put(&mut self, record: Json) -> Result<()>;
+    /// False when an old one was dropped.
+    fn put(&mut self, record: Json) -> Result<bool>;
 
     /// The page was read wholly: its records count now. False when no further page is wanted.
     fn page_done(&mut self) -> Result<bool>;
@@ -78,6 +79,8 @@ pub struct Reading {
     pub began: Option<OffsetDateTime>,
     /// Did a later page end it, because the manifest ignores its error? Then records may be missing.
     pub cut_short: bool,
+    /// Is no further record wanted?
+    pub enough: bool,
 }
 
 /// Reads a slice to its end.
@@ -143,7 +146,8 @@ fn read_split(
                     Some((variable, extra)) => Vars { slice: Some(variable), extra: Some(extra), ..of_records },
                     None => Vars { slice: Some(&variable), ..of_records },
                 };
-                let asked = OffsetDateTime::now_utc();
+                // A page that is at hand is as old as its parent's, of which no more is known than that the run had begun.
+                let asked = if embedded.is_some() { shared.ground.start() } else { OffsetDateTime::now_utc() };
                 let outcome = match embedded.take() {
                     Some(page) => Outcome::Page(Reply::embedded(page)),
                     None => {
@@ -203,13 +207,16 @@ fn read_split(
                     let of_half = read_split(shared, stream, partition, windows, depth + 1, taker)?;
                     reading.began = reading.began.or(of_half.began);
                     reading.cut_short |= of_half.cut_short;
+                    reading.enough |= of_half.enough;
+                    if reading.enough {
+                        break;
+                    }
                 }
                 return Ok(reading);
             }
             None => {
                 for record in parts.into_values() {
-                    taker.put(record)?;
-                    kept += 1;
+                    kept += u64::from(taker.put(record)?);
                 }
                 let more = taker.page_done()?;
                 let Some((reply, other, found)) = last else {
@@ -218,6 +225,7 @@ fn read_split(
                     return Ok(reading);
                 };
                 if !more {
+                    reading.enough = true;
                     return Ok(reading);
                 }
                 let body = other.as_deref().unwrap_or(&reply.body);
@@ -277,8 +285,7 @@ fn part(
         return Ok(false);
     }
     let Some(key) = properties.key(&record) else {
-        taker.put(record).map_err(Halt::Caller)?;
-        return Ok(true);
+        return taker.put(record).map_err(Halt::Caller);
     };
     match parts.entry(key) {
         Entry::Occupied(mut known) => properties::merge(known.get_mut(), record),

@@ -50,13 +50,14 @@ pub fn validate(spec: Option<&Spec>, ground: &Ground) -> Result<()> {
                 if path.is_empty() {
                     return Err(rule.at.field("field_path", None).fault("`field_path` is empty"));
                 }
-                let found = dpath::values(&ground.config, &path);
+                let found = dpath::ways(&ground.config, &path);
                 if found.len() > 1 && !path.iter().any(|segment| segment == "*") {
                     let at = rule.at.field("field_path", None);
                     return Err(at.fault("`field_path` matches several values").hint("only `*` stands for many"));
                 }
                 for (path, value) in found {
-                    adheres(value, &rule.validation_strategy, &path.join("."))?;
+                    let shown: Vec<String> = path.iter().map(ToString::to_string).collect();
+                    adheres(value, &rule.validation_strategy, &shown.join("."))?;
                 }
             }
             ConfigValidator::PredicateValidator(rule) => {

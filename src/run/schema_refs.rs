@@ -4,6 +4,7 @@
 //! [`super::build`]. A reference leads into the file itself, or to one in `schemas/shared`, as airbyte-cdk's
 //! `ResourceSchemaLoader` has it.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use serde_json::Value as Json;
@@ -14,6 +15,8 @@ use crate::manifest::node::Place;
 
 /// References within references.
 const MAX_DEPTH: usize = 50;
+/// Values that a schema has in all: references can double at each step.
+const MAX_NODES: usize = 200_000;
 
 /// Files of a manifest, and the place that names them.
 pub(super) struct SchemaRefs<'r> {
@@ -22,6 +25,7 @@ pub(super) struct SchemaRefs<'r> {
     /// Where shared schemas stand.
     pub(super) shared: &'r Path,
     pub(super) at: &'r Place,
+    pub(super) nodes: Cell<usize>,
 }
 
 /// A document, and where among the shared ones it stands.
@@ -44,6 +48,10 @@ impl SchemaRefs<'_> {
     }
 
     fn within(&self, node: &Json, document: Document<'_>, depth: usize) -> Result<Json> {
+        self.nodes.set(self.nodes.get() + 1);
+        if self.nodes.get() > MAX_NODES {
+            return Err(self.at.fault(format!("the schema's references give more than {MAX_NODES} values")));
+        }
         match node {
             Json::Object(map) => {
                 if let Some(reference) = map.get("$ref").and_then(Json::as_str) {

@@ -235,11 +235,12 @@ impl Taker for Emitting<'_> {
         Ok(true)
     }
 
-    fn put(&mut self, record: Json) -> Result<()> {
+    fn put(&mut self, record: Json) -> Result<bool> {
         if let (Some(cursor), Some(before)) = (&self.plan.cursor, &self.before) {
             let value = record.get(&cursor.field).and_then(|v| cursor.read(v));
             if value.is_some_and(|value| !before.keeps(cursor, value)) {
-                return Ok(());
+                self.past_the_end |= cursor.data_feed;
+                return Ok(false);
             }
         }
         if !record.is_object() {
@@ -248,7 +249,8 @@ impl Taker for Emitting<'_> {
         self.line(&mut Scanner::new(record.to_string().as_bytes())).map_err(|halt| match halt {
             Halt::Caller(fault) => fault,
             Halt::Broken(error) => Fault::bug(error.to_string()),
-        })
+        })?;
+        Ok(true)
     }
 
     fn page_done(&mut self) -> Result<bool> {
@@ -269,6 +271,9 @@ impl Taker for Emitting<'_> {
 
     fn page_failed(&mut self) {
         self.lines.truncate(self.whole.0);
+        if self.left.load(Ordering::Relaxed) < u64::MAX {
+            self.left.fetch_add(self.count, Ordering::Relaxed);
+        }
         self.page = Sums::default();
         self.count = 0;
     }

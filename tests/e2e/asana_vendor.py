@@ -142,12 +142,12 @@ class Asana:
 
     def __init__(self, seed=1, workspaces=2, projects=12, tasks=600, users=15, tags=8, teams=3, token="asana-test-token",
                  port=0, strict=False, offset_life=None, offset_unit="s", limit_per_minute=None, limit_window=60,
-                 edits_while_paging=0, latency=0, fail=(), odd=ODD):
+                 edits_while_paging=0, latency=0, fail=(), odd=ODD, shared=True):
         self.token, self.strict, self.latency = token, strict, latency
         self.offset_life, self.offset_unit = offset_life, offset_unit
         self.limit_per_minute, self.limit_window = limit_per_minute, limit_window
         self.edits_while_paging, self.edits = edits_while_paging, 0
-        self.fail, self.odd = list(fail), odd
+        self.fail, self.odd, self.shared = list(fail), odd, shared
         self.random, self.seed = random.Random(seed), seed
         self.clock = time.time  # for the stamps of changes
         self.lock = threading.RLock()
@@ -207,7 +207,7 @@ class Asana:
         everyone = []
         for n in range(users):
             photo = {f"image_{x}x{x}": f"https://photos.example/{n}_{x}.png" for x in (21, 27, 36, 60, 128, 1024)}
-            places = [Ref("workspaces", home["gid"]) for m, home in enumerate(homes) if m == n % workspaces or n % 4 == 0]
+            places = [Ref("workspaces", home["gid"]) for m, home in enumerate(homes) if m == n % workspaces or self.shared and n % 4 == 0]
             everyone.append(self.new("users", f"{self.name()} {n}", email=f"user{n}@acme.example", photo=photo if n % 3 else None,
                                      workspaces=places, custom_fields=[]))
         organizations = [home for home in homes if home["is_organization"]]
@@ -228,7 +228,7 @@ class Asana:
         if len(sizes) > 2:
             sizes[-1] = 0  # one project is empty
         for n in range(tasks if gids else 0):
-            size = dice.choices((1, 2, 3), (85, 12, 3))[0]
+            size = dice.choices((1, 2, 3), (85, 12, 3))[0] if self.shared else 1
             self.task(n, dict.fromkeys(dice.choices(gids, sizes, k=size)), dice.choice(shared) if n % 4 == 0 else self.past())
         for n in range(tasks // 20):  # subtasks, in no project: nobody lists them
             parent = self.objects["tasks"][dice.choice(list(self.objects["tasks"]))]
@@ -675,9 +675,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--tasks", type=int, default=600)
-    parser.add_argument("--plain", action="store_true", help="no odd names: there are readers that end a line at U+2028")
+    parser.add_argument("--plain", action="store_true", help="no odd names and nothing in two places: there are readers that "
+                        "end a line at U+2028, or want each key once")
     options = parser.parse_args()
-    with Asana(port=options.port, tasks=options.tasks, odd=() if options.plain else ODD) as asana:
+    with Asana(port=options.port, tasks=options.tasks, odd=() if options.plain else ODD, shared=not options.plain) as asana:
         print(asana.url, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()

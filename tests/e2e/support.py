@@ -129,9 +129,9 @@ class Sandbox:
                 return records
             after = f"&after={page['next']}"
 
-    def config(self, path, token=TOKEN):
+    def config(self, path, token=TOKEN, **more):
         """Writes a tenant's config for it; gives the path."""
-        path.write_text(json.dumps({"url": self.url, "token": token}))
+        path.write_text(json.dumps({"url": self.url, "token": token, **more}))
         return path
 
 

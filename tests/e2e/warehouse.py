@@ -77,7 +77,8 @@ class Box:
         self.sandbox.close()
 
     def config(self, path):
-        self.sandbox.config(path)
+        # Its edits have times of years that another window reads: versions of a task must not overtake each other.
+        self.sandbox.config(path, **({"concurrency": 1} if self.total else {}))
 
     def change(self):
         """Edits. Another process with the same seed and more edits is the same vendor, later. (It cannot add tasks.)"""

@@ -670,6 +670,18 @@ choice! {
 }
 
 impl PartitionRouter {
+    /// May a partition hold something of the config?
+    pub fn reads_config(&self) -> bool {
+        match self {
+            PartitionRouter::ListPartitionRouter(def) => def.values.reads_config() || def.cursor_field.reads_config(),
+            PartitionRouter::SubstreamPartitionRouter(_) => false,
+            PartitionRouter::GroupingPartitionRouter(def) => def.underlying_partition_router.reads_config(),
+            PartitionRouter::UnionPartitionRouter(def) => {
+                def.partition_routers.iter().any(PartitionRouter::reads_config)
+            }
+        }
+    }
+
     /// The streams that it reads, in order.
     pub fn parents(&self) -> Vec<&ParentStreamConfig> {
         match self {
