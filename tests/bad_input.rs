@@ -86,7 +86,7 @@ streams:
             "needs custom Python code",
             "`file_uploader` is not built yet",
             "expected a list, found a text",
-            "9 faults",
+            "8 faults",
         ],
     );
     std::fs::write(&file, items(&json!({}), &json!({"name": "other"}), &json!({}))).unwrap();

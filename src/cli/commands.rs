@@ -306,38 +306,44 @@ fn validate(work: &Work, path: &std::path::Path) -> Result<()> {
     let text =
         std::fs::read_to_string(path).map_err(|e| Fault::config(format!("cannot read the manifest {shown}: {e}")))?;
     let examined = examine::examine(&text, &shown)?;
-    let mut faults = examined.faults;
+    let mut said: Vec<(Level, Fault)> = examined.faults.into_iter().map(|fault| (Level::Error, fault)).collect();
     let known: Vec<&str> = plan::NAMES.iter().copied().chain(examined.extra.iter().map(String::as_str)).collect();
     for (text, at) in examined.templates {
-        let template = Template::of(&json!(text), &at, &known).and_then(Template::known);
-        // Which names there are depends on the place: a list of all would say nothing.
-        faults.extend(template.err().map(|f| Fault { hint: f.hint.filter(|hint| !hint.starts_with("here")), ..f }));
-    }
-    faults.sort_by_key(|fault| fault.site.as_ref().map_or(0, |site| site.line));
-    if faults.is_empty() {
-        let manifest = Manifest::from_file(path)?;
-        faults.extend(jsonschema::meta::validate(&load::specification(&manifest)).err().map(|e| {
-            Fault::config(format!("{shown}: the connection specification is not a valid JSON schema: {}", e.masked()))
-        }));
-        if faults.is_empty() {
-            for name in unknown_checks(&manifest) {
-                let said = format!("{shown}: `check` names the stream `{name}`, which does not exist: it will fail");
-                work.log.line(Level::Warning, &said);
-            }
-            let (count, lines) = describe_all(&manifest);
-            return work.text(&format!("{shown}: {count} streams\n{lines}"));
+        match Template::of(&json!(text), &at, &known) {
+            Err(fault) => said.push((Level::Error, fault)),
+            // It costs its stream, and that only when it is needed. Which names there are depends on the place: a list of
+            // all would say nothing.
+            Ok(template) => said.extend(template.known().err().map(|fault| {
+                let hint = fault.hint.filter(|hint| !hint.starts_with("here"));
+                (Level::Warning, Fault { hint, ..fault })
+            })),
         }
     }
-    let Some(last) = faults.pop() else { return Ok(()) };
-    let all = faults.len() + 1;
-    for fault in faults {
-        work.log.line(Level::Error, &fault.to_string());
+    let refused = said.iter().any(|(level, _)| *level == Level::Error);
+    let manifest = if refused { None } else { Some(Manifest::from_file(path)?) };
+    if let Some(manifest) = &manifest {
+        let schema = load::specification(manifest);
+        said.extend(jsonschema::meta::validate(&schema).err().map(|e| {
+            let fault = format!("{shown}: the connection specification is not a valid JSON schema: {}", e.masked());
+            (Level::Error, Fault::config(fault))
+        }));
+        said.extend(unknown_checks(manifest).into_iter().map(|name| {
+            let fault = format!("{shown}: `check` names the stream `{name}`, which does not exist: it will fail");
+            (Level::Warning, Fault::config(fault))
+        }));
     }
-    if all == 1 {
-        return Err(last);
+    said.sort_by_key(|(_, fault)| fault.site.as_ref().map_or(0, |site| site.line));
+    for (level, fault) in &said {
+        work.log.line(*level, &fault.to_string());
     }
-    work.log.line(Level::Error, &last.to_string());
-    Err(Fault::config(format!("{shown}: {all} faults")))
+    match (said.iter().filter(|(level, _)| *level == Level::Error).count(), manifest) {
+        (0, Some(manifest)) => {
+            let (count, lines) = describe_all(&manifest);
+            work.text(&format!("{shown}: {count} streams\n{lines}"))
+        }
+        (1, _) => Err(Fault::config(format!("{shown} cannot be used"))),
+        (faults, _) => Err(Fault::config(format!("{shown} cannot be used: {faults} faults"))),
+    }
 }
 
 /// The streams that a check names and that are not there, as far as a manifest without a config tells.

@@ -36,15 +36,9 @@ struct Document<'d> {
 }
 
 impl SchemaRefs<'_> {
-    /// The schema with its references resolved, and without the definitions that only they read.
+    /// The schema with its references resolved; what is referred to loses its own definitions, as in the reference.
     pub(super) fn resolved(&self, root: &Json) -> Result<Json> {
-        let mut schema = self.within(root, Document { root, folder: "" }, 0)?;
-        if schema != *root
-            && let Some(map) = schema.as_object_mut()
-        {
-            map.shift_remove("definitions");
-        }
-        Ok(schema)
+        self.within(root, Document { root, folder: "" }, 0)
     }
 
     fn within(&self, node: &Json, document: Document<'_>, depth: usize) -> Result<Json> {
