@@ -511,7 +511,13 @@ impl Tokens {
                     return Err(syntax("a slice has at most three parts"));
                 }
             } else {
-                parts[part] = Some(Box::new(self.expr()?));
+                let mut items = vec![self.expr()?];
+                while part == 0 && self.take(",") {
+                    items.push(self.expr()?);
+                }
+                // A key may be a tuple, which no JSON has.
+                let key = if items.len() == 1 { items.remove(0) } else { Expr::Tuple(items) };
+                parts[part] = Some(Box::new(key));
                 if !self.is("]") && !self.is(":") {
                     return Err(syntax(format!("expected `]`{}", self.near())));
                 }
