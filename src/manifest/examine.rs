@@ -1,7 +1,7 @@
 //! Everything that is wrong with a manifest, at once.
 //!
-//! Comes in: its text. Goes out: a fault for each thing that loading would refuse, in the order of the file, and the texts
-//! in which templates may stand. Called by `cli` for `validate`; loading itself stops at the first fault.
+//! Comes in: its text. Goes out: a fault for each thing that loading would refuse, and the texts in which templates may
+//! stand. Called by `cli` for `validate`; loading itself stops at the first fault.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +39,6 @@ pub fn examine(text: &str, file: &str) -> Result<Examined> {
     let mut said = BTreeSet::new();
     out.faults = node::every_fault::<model::DeclarativeSource>(&root, &top);
     out.faults.retain(|fault| said.insert((fault.site.as_ref().map(|site| site.line), fault.message.clone())));
-    out.faults.sort_by_key(|fault| fault.site.as_ref().map_or(0, |site| site.line));
     Ok(out)
 }
 

@@ -75,7 +75,7 @@ impl Node {
         }
     }
 
-    /// Is it null?
+    /// Is it a mapping?
     pub fn is_map(&self) -> bool {
         matches!(self.kind, Kind::Map(_))
     }

@@ -22,7 +22,7 @@ use super::schema::SchemaSource;
 use super::schema_refs::SchemaRefs;
 use crate::auth;
 use crate::config::Safety;
-use crate::cursor::{self, CursorPlan};
+use crate::cursor::{self, CursorPlan, Window};
 use crate::extract::decode::{self, Decoder};
 use crate::extract::{self, Records, gather};
 use crate::fault::{Fault, Result, did_you_mean};
@@ -35,7 +35,7 @@ use crate::page::{self, PagePlan};
 use crate::plan::{Ground, Template, Vars};
 use crate::pyjson;
 use crate::shape::ops::{self, Pipeline};
-use crate::slice::{self, Router};
+use crate::slice::{self, Partition, Router};
 use crate::timefmt::Period;
 
 /// A source, ready to run.
@@ -229,6 +229,12 @@ impl Plan {
 }
 
 impl StreamPlan {
+    /// A slice as templates see it: the partition, and the bounds of the window under their names.
+    pub(super) fn slice_variable(&self, partition: &Partition, window: Option<&Window>) -> Json {
+        let bounds = self.cursor.as_ref().zip(window).map(|(cursor, window)| cursor.names(window));
+        slice::variable(partition, bounds.as_ref().map_or(&[], |bounds| &bounds[..]))
+    }
+
     /// What is read with that state, and the state that is left: one that the API's memory does not reach back to is none.
     pub fn with_state<'s>(
         self: &Arc<Self>,

@@ -25,7 +25,7 @@ use crate::fetch::{Keep, Outcome, Reply};
 use crate::manifest::model::{AsyncRetriever, PaginationStrategy, Paginator, PartitionRouter, Requester, Retriever};
 use crate::manifest::node::Text;
 use crate::plan::{Template, Vars, text_of};
-use crate::slice::{self, Partition};
+use crate::slice::Partition;
 
 /// A job is made so often.
 const ATTEMPTS: u32 = 3;
@@ -410,12 +410,8 @@ fn ask(
 
 /// The slice as templates of requests see it, and their further variables.
 fn of_slice(stream: &StreamPlan, (partition, window): &Slice, more: &Map<String, Json>) -> (Json, Json) {
-    let names = match (&stream.cursor, window) {
-        (Some(cursor), Some(window)) => cursor.names(window).to_vec(),
-        _ => Vec::new(),
-    };
     let seen = with(partition, more);
-    (slice::variable(&seen, &names), Json::Object(seen.extra))
+    (stream.slice_variable(&seen, window.as_ref()), Json::Object(seen.extra))
 }
 
 /// The partition with further extra fields.
@@ -481,8 +477,7 @@ pub(super) fn download(
     for target in targets {
         let more = Map::from_iter([("download_target".to_owned(), target), creation.clone(), polling.clone()]);
         let of_target = reader::read(shared, stream, &with(&slice.0, &more), slice.1.as_ref(), taker)?;
-        reading.cut_short |= of_target.cut_short;
-        if of_target.enough {
+        if reading.ends_with(of_target) {
             break;
         }
     }

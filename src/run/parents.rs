@@ -19,7 +19,7 @@ use crate::extract::Stop as Halt;
 use crate::fault::{Fault, Result};
 use crate::plan::Vars;
 use crate::scan::Scanner;
-use crate::slice::{self, Parents, Partition};
+use crate::slice::{Parents, Partition};
 
 /// Gives a child the records of its parents.
 pub struct ParentReader<'r> {
@@ -101,7 +101,7 @@ pub fn read_slice(
 ) -> Result<()> {
     let mut taker =
         Collecting { stream, cursor: None, records: Vec::new(), last: None, newest: None, newest_of_page: None };
-    let slice = slice::variable(partition, &[]);
+    let slice = stream.slice_variable(partition, None);
     let mut each = |record: &Json, _: &Map<String, Json>| each(record, &slice);
     let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
     jobs::read(shared, stream, partition, None, &mut sink).map(drop)

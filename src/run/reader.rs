@@ -25,7 +25,7 @@ use crate::fetch::{Fetcher, Keep, Outcome, Reply};
 use crate::page::{Facts, Wanted};
 use crate::plan::{Ground, Options, Vars};
 use crate::scan::{self, Kind, Scanner};
-use crate::slice::{self, Partition};
+use crate::slice::Partition;
 
 /// What every thread of a run shares.
 pub struct Shared {
@@ -83,6 +83,16 @@ pub struct Reading {
     pub enough: bool,
 }
 
+impl Reading {
+    /// Another part of the slice was read; true when no more is wanted.
+    pub(super) fn ends_with(&mut self, part: Reading) -> bool {
+        self.began = self.began.or(part.began);
+        self.cut_short |= part.cut_short;
+        self.enough |= part.enough;
+        self.enough
+    }
+}
+
 /// Reads a slice to its end.
 pub fn read(
     shared: &Shared,
@@ -105,10 +115,7 @@ fn read_split(
     taker: &mut dyn Taker,
 ) -> Result<Reading> {
     let cursor = stream.cursor.as_ref();
-    let seen = |window: Option<&Window>| {
-        let names = cursor.zip(window).map_or_else(Vec::new, |(cursor, window)| cursor.names(window).to_vec());
-        slice::variable(partition, &names)
-    };
+    let seen = |window: Option<&Window>| stream.slice_variable(partition, window);
     let options = |window: Option<&Window>| {
         // Requests about jobs name the slice in templates alone.
         if stream.jobs.is_some() {
@@ -205,10 +212,7 @@ fn read_split(
                 for half in stream.adaptation.split(cursor, window.as_ref(), depth)? {
                     let windows = (windows.0, Some(&half));
                     let of_half = read_split(shared, stream, partition, windows, depth + 1, taker)?;
-                    reading.began = reading.began.or(of_half.began);
-                    reading.cut_short |= of_half.cut_short;
-                    reading.enough |= of_half.enough;
-                    if reading.enough {
+                    if reading.ends_with(of_half) {
                         break;
                     }
                 }
