@@ -22,6 +22,9 @@ pub enum Kind {
     Data,
     /// The vendor stays down or unreachable after all retries; costs the stream. Exit 69.
     Unavailable,
+    /// Time is up, or the vendor asks for a longer wait than is worth it: what was finished is saved, and the next run goes
+    /// on. Exit 75.
+    Unfinished,
     /// This machine's files or pipes failed. Exit 60.
     Local,
     /// The reader of stdout is gone. Exit 60, and nothing more can be said there.
@@ -41,6 +44,7 @@ impl Kind {
             Kind::Auth => 20,
             Kind::Data => 40,
             Kind::Unavailable => 69,
+            Kind::Unfinished => 75,
             Kind::Local | Kind::Downstream => 60,
             Kind::Signal(n) => u8::try_from(128 + n).unwrap_or(128),
             Kind::Bug => 50,
@@ -56,6 +60,7 @@ impl Kind {
             Kind::Usage | Kind::Config => 6,
             Kind::Auth => 5,
             Kind::Unavailable => 3,
+            Kind::Unfinished => 2,
             Kind::Data => 1,
         }
     }
@@ -191,7 +196,7 @@ impl Fault {
         match (&self.airbyte, self.kind) {
             (Some(told), _) => told.1,
             (None, Kind::Usage | Kind::Config | Kind::Auth) => Failure::Config,
-            (None, Kind::Unavailable | Kind::Signal(_)) => Failure::Transient,
+            (None, Kind::Unavailable | Kind::Unfinished | Kind::Signal(_)) => Failure::Transient,
             (None, Kind::Data | Kind::Local | Kind::Downstream | Kind::Bug) => Failure::System,
         }
     }

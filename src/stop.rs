@@ -55,7 +55,13 @@ impl Stop {
 
     /// A fault once it was asked to stop.
     pub fn check(&self) -> Result<()> {
-        self.asked().map_or(Ok(()), |why| Err(Fault::new(why, "stopped on request")))
+        let Some(why) = self.asked() else { return Ok(()) };
+        let text = match why {
+            Kind::Unfinished => "not read to its end: the run has no more time",
+            Kind::Unavailable => "not read to its end: the vendor is down",
+            _ => "stopped on request",
+        };
+        Err(Fault::new(why, text))
     }
 
     /// Sleeps, unless it is asked to stop.

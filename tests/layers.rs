@@ -31,7 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "run",
         &[
-            "auth", "page", "slice", "config", "cursor", "dpath", "extract", "shape", "fetch", "emit", "plan",
+            "auth", "page", "slice", "config", "cursor", "dpath", "extract", "shape", "fetch", "emit", "pace", "plan",
             "manifest", "fault", "scan", "stop", "pyjson", "timefmt",
         ],
     ),

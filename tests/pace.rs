@@ -125,7 +125,7 @@ fn a_429_holds_every_thread() {
 }
 
 #[test]
-fn a_wait_of_hours_ends_the_stream() {
+fn a_wait_of_hours_ends_the_run() {
     let vendor =
         Vendor::of_items(json!([{"status": 429, "json": {}, "headers": {"X-Again": "90000", "X-Odd": "inf"}}]));
     let by = |header: &str, retries: u32| {
@@ -133,7 +133,7 @@ fn a_wait_of_hours_ends_the_stream() {
         let handler = json!({"type": "DefaultErrorHandler", "max_retries": retries, "backoff_strategies": [backoff]});
         items(&json!({}), &json!({}), &json!({"requester": {"error_handler": handler}}))
     };
-    read(&by("X-Again", 5), &vendor, &json!({})).expect(69, &["the vendor asks to wait 90000 s"]);
+    read(&by("X-Again", 5), &vendor, &json!({})).expect(75, &["the vendor asks to wait 90000 s"]);
     // What is no time is none.
     read(&by("X-Odd", 1), &vendor, &json!({})).expect(69, &["after 2 tries"]);
 }
@@ -180,4 +180,207 @@ fn a_budget_that_makes_no_sense_is_refused() {
         read(&many(1, &budget), &vendor, &json!({})).expect(10, &[words]);
         assert!(vendor.asked().is_empty());
     }
+}
+
+#[test]
+fn what_the_vendor_says_is_left_is_kept_to() {
+    // Two are left, then none for a second: nobody runs into a 429.
+    let told = |left: u64| {
+        json!({"status": 200, "json": {"data": [{"id": "1"}]}, "pause_ms": 20,
+        "headers": {"X-RateLimit-Remaining": left.to_string(), "X-RateLimit-Reset": "1"}})
+    };
+    let slow = json!({"status": 200, "json": {"data": [{"id": "1"}]}, "pause_ms": 100});
+    let vendor = Vendor::of_items(json!([told(1), told(0), slow]));
+    let ran = read(&many(12, &Json::Null), &vendor, &json!({}));
+    ran.expect(0, &[]);
+    let asked = vendor.asked();
+    let longest = asked.windows(2).map(|w| w[1].at - w[0].at).max().unwrap();
+    assert!(longest > Duration::from_millis(900), "{longest:?}");
+    assert_eq!((asked.len(), ran.events("run_done")[0]["rate_limited"].as_u64()), (12, Some(0)));
+}
+
+#[test]
+fn a_manifests_own_header_names_count() {
+    let told = json!({"status": 200, "json": {"data": [{"id": "1"}]}, "headers": {"X-Left": "0", "X-More-In": "1"}});
+    let vendor = Vendor::of_items(json!([told, page()]));
+    let mut manifest: Json = serde_json::from_str(&many(3, &json!([]))).unwrap();
+    manifest["concurrency_level"]["default_concurrency"] = json!(1);
+    read(&manifest.to_string(), &vendor, &json!({})).expect(0, &[]);
+    assert!(span(&vendor.asked()) < Duration::from_millis(900), "nobody said what these headers are");
+    for (left, codes) in [(json!("X-Left"), json!(null)), (json!(null), json!([200]))] {
+        let told =
+            json!({"status": 200, "json": {"data": [{"id": "1"}]}, "headers": {"X-Left": "0", "X-More-In": "1"}});
+        let vendor = Vendor::of_items(json!([told, page()]));
+        manifest["api_budget"] = json!({"type": "HTTPAPIBudget", "policies": [], "ratelimit_remaining_header": left,
+            "ratelimit_reset_header": "X-More-In", "status_codes_for_ratelimit_hit": codes});
+        read(&manifest.to_string(), &vendor, &json!({})).expect(0, &[]);
+        assert!(span(&vendor.asked()) > Duration::from_millis(900), "{left} {codes}");
+    }
+}
+
+#[test]
+fn a_403_is_a_limit_only_with_evidence() {
+    let refused = |headers: Json| json!({"status": 403, "json": {"message": "no"}, "headers": headers});
+    for (headers, limit) in [
+        (json!({"Retry-After": "1"}), true),
+        (json!({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1"}), true),
+        (json!({"X-RateLimit-Remaining": "7", "X-RateLimit-Reset": "1"}), false),
+        (json!({}), false),
+    ] {
+        let vendor = Vendor::of_items(json!([page(), refused(headers.clone()), page()]));
+        let ran = read(&many(20, &Json::Null), &vendor, &json!({}));
+        assert_eq!(ran.code == 0, limit, "{headers}: {}", ran.err);
+        assert_eq!(ran.events("rate_limited").is_empty(), !limit, "{headers}");
+    }
+    // Where the manifest speaks of it, its word counts.
+    let filter = json!({"type": "HttpResponseFilter", "http_codes": [403], "action": "IGNORE"});
+    let handler = json!({"type": "DefaultErrorHandler", "response_filters": [filter]});
+    let manifest = items(&json!({}), &json!({}), &json!({"requester": {"error_handler": handler}}));
+    let vendor = Vendor::of_items(json!([refused(json!({"Retry-After": "1"}))]));
+    read(&manifest, &vendor, &json!({})).expect(0, &["skipped, as the manifest says"]);
+}
+
+#[test]
+fn a_throttle_inside_a_200_is_one() {
+    let throttled = json!({"status": 200, "json": {"errors": [{"message": "Throttled", "extensions": {"code": "THROTTLED"}}]},
+        "headers": {"Retry-After": "0"}});
+    // The same word in a record is none.
+    let record = json!({"status": 200, "json": {"data": [{"id": "THROTTLED"}], "errors": []}});
+    let vendor = Vendor::of_items(json!([throttled, record]));
+    let ran = read(&items(&json!({"id": {"type": "string"}}), &json!({}), &json!({})), &vendor, &json!({}));
+    ran.expect(0, &["rate_limited"]);
+    assert_eq!(ran.records("items"), [json!({"id": "THROTTLED"})]);
+    assert_eq!(vendor.asked().len(), 2);
+}
+
+#[test]
+fn points_are_paced_by_what_requests_cost() {
+    let costs =
+        json!({"status": 200, "json": {"data": [{"id": "1"}], "extensions": {"cost": {"actualQueryCost": 10}}}});
+    let vendor = Vendor::of_items(json!([costs]));
+    let limits = json!({"limits": [{"points": 100, "per": "PT1S", "kind": "bucket", "burst": 20}]});
+    read(&many(20, &Json::Null), &vendor, &limits).expect(0, &[]);
+    // 200 points at 98 a second, some of them at once.
+    assert!(span(&vendor.asked()) > Duration::from_millis(1200), "{:?}", span(&vendor.asked()));
+}
+
+#[test]
+fn a_run_that_has_no_more_time_ends_with_its_state_and_75() {
+    let month =
+        |n: u32| json!({"status": 200, "json": {"data": [{"id": n.to_string(), "at": format!("2024-{n:02}-15")}]}});
+    let vendor = Vendor::of_items((1..=12).map(month).collect());
+    let cursor = json!({"incremental_sync": {
+        "type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": "%Y-%m-%d", "start_datetime": "2024-01-01",
+        "end_datetime": "2024-12-31", "step": "P1M", "cursor_granularity": "P1D",
+        "start_time_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "from"}}});
+    let mut manifest: Json =
+        serde_json::from_str(&items(&json!({"id": {"type": "string"}, "at": {"type": "string"}}), &cursor, &json!({})))
+            .unwrap();
+    manifest["concurrency_level"] = json!({"type": "ConcurrencyLevel", "default_concurrency": 1});
+    let tap = |ours: Json| {
+        let config = json!({"url": vendor.url, "dripfeed": ours});
+        Tap::new("read --log-format json").source(&manifest.to_string()).config(&config)
+    };
+    let ran = tap(json!({"deadline": "PT1.5S", "pace": {"limits": [{"calls": 3, "per": "PT1S"}]}})).run();
+    ran.expect(75, &["budget_exhausted", "the run has no more time"]);
+    let first = vendor.asked();
+    assert!((3..=6).contains(&first.len()), "{}", first.len());
+    assert!(ran.out.lines().last().is_some_and(|line| line.contains("\"STATE\"")), "{}", ran.out);
+    assert_eq!(ran.records("items").len(), first.len(), "what was asked for was written");
+    // The next run goes on where this one ended.
+    let state = ran.state();
+    let bookmark = state["bookmarks"]["items"]["at"].as_str().unwrap();
+    assert_eq!(bookmark, format!("2024-{:02}-15", first.len()));
+    tap(json!({})).state(&state).run().expect(0, &[]);
+    let from = &vendor.asked()[first.len()].query;
+    assert!(from.contains(bookmark), "{from}");
+}
+
+#[test]
+fn a_wait_that_ends_after_the_deadline_is_not_begun() {
+    let limited = json!({"status": 429, "json": {}, "headers": {"Retry-After": "120"}});
+    let vendor = Vendor::of_items(json!([page(), limited, page()]));
+    let config = json!({"url": vendor.url, "dripfeed": {"deadline": "PT20S"}});
+    let tap = Tap::new("read --log-format json").source(&many(30, &Json::Null)).config(&config);
+    let ran = tap.run_within(Duration::from_secs(10)).expect("it waits for what it cannot use");
+    ran.expect(75, &["the run has no more time; it can go on in"]);
+    let said = &ran.events("budget_exhausted")[0]["resume_after_seconds"];
+    assert!((100.0..140.0).contains(&said.as_f64().unwrap()), "{said}");
+    // As Airbyte's platform is told: a transient error, and streams that are not complete.
+    let vendor = Vendor::of_items(json!([{"status": 429, "json": {}, "headers": {"Retry-After": "120"}}]));
+    let config = json!({"url": vendor.url, "dripfeed": {"deadline": "PT20S"}});
+    let ran = Tap::new("read --protocol airbyte").source(&many(1, &Json::Null)).config(&config).run();
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("\"transient_error\"") && ran.out.contains("INCOMPLETE"), "{}", ran.out);
+}
+
+#[test]
+fn processes_share_an_account_through_the_state_directory() {
+    let vendor = Vendor::of_items(json!([page()]));
+    let states = tempfile::tempdir().unwrap();
+    let limits = json!({"limits": [{"calls": 20, "per": "PT1S"}]});
+    let tap = |account: &str| {
+        let mut pace = limits.clone();
+        pace["account"] = json!(account);
+        let config = json!({"url": vendor.url, "dripfeed": {"pace": pace, "state_dir": states.path()}});
+        Tap::new("read --log-format json").source(&many(25, &Json::Null)).config(&config)
+    };
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..3).map(|_| scope.spawn(|| tap("one").run())).collect();
+        for run in runs {
+            run.join().unwrap().expect(0, &[]);
+        }
+    });
+    // 75 calls at 20 a second.
+    assert!(span(&vendor.asked()) > Duration::from_millis(3400), "{:?}", span(&vendor.asked()));
+    let ledgers = || std::fs::read_dir(states.path().join("pace")).unwrap().count();
+    assert_eq!(ledgers(), 1);
+    // Another account has limits of its own.
+    let began = std::time::Instant::now();
+    tap("two").run().expect(0, &[]);
+    assert!(began.elapsed() < Duration::from_millis(2500) && ledgers() == 2);
+    // What is written there tells no secret.
+    for file in std::fs::read_dir(states.path().join("pace")).unwrap() {
+        let path = file.unwrap().path();
+        assert!(
+            !path.display().to_string().contains("one") && !std::fs::read_to_string(path).unwrap().contains("account")
+        );
+    }
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_used_slows_the_run_and_is_said() {
+    let vendor = Vendor::of_items(json!([page()]));
+    let tap = Tap::new("read --log-format json").source(&many(10, &Json::Null)).file("", "taken", "");
+    let config = json!({"url": vendor.url, "dripfeed": {
+        "pace": {"limits": [{"calls": 30, "per": "PT1S"}]}, "state_dir": tap.dir.path().join("taken")}});
+    let ran = tap.config(&config).run();
+    ran.expect(0, &["a third of the account's limits"]);
+    assert_eq!(ran.events("ledger_trouble").len(), 1);
+    assert!(span(&vendor.asked()) > Duration::from_millis(800), "{:?}", span(&vendor.asked()));
+}
+
+#[test]
+fn a_tier_is_its_streams() {
+    let server = json!({"routes": [{"path": "/items", "replies": [page()]}]});
+    let vendor = Vendor::start(&server);
+    let mut manifest: Json =
+        serde_json::from_str(&items(&json!({"id": {"type": "string"}}), &json!({}), &json!({}))).unwrap();
+    let stream = manifest["streams"][0].clone();
+    for name in ["users", "tags"] {
+        let mut other = stream.clone();
+        other["name"] = json!(name);
+        manifest["streams"].as_array_mut().unwrap().push(other);
+    }
+    let config = json!({"url": vendor.url, "dripfeed": {"tiers": {
+        "hourly": {"streams": ["items"], "schedule": "H * * * *"}, "daily": {"streams": ["*"], "schedule": "H 2 * * *"}}}});
+    let run = |args: &[&str]| Tap::new("read").source(&manifest.to_string()).config(&config).args(args).run();
+    let streams = |ran: &Ran| -> Vec<String> {
+        ran.expect(0, &[]);
+        ["items", "users", "tags"].iter().filter(|s| !ran.records(s).is_empty()).map(|s| (*s).to_owned()).collect()
+    };
+    assert_eq!(streams(&run(&["--tier", "hourly"])), ["items"]);
+    assert_eq!(streams(&run(&["--tier", "daily"])), ["users", "tags"]);
+    assert_eq!(streams(&run(&["--tier", "daily", "--streams", "tags,items", "--priority", "backfill"])), ["tags"]);
+    run(&["--tier", "houry"]).expect(10, &["the config has no tier `houry`", "did you mean `hourly`?"]);
 }

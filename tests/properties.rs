@@ -1,12 +1,9 @@
-//! Properties that hold for every input: scanner, state, time formats, limits.
-
-use std::time::Duration;
+//! Properties that hold for every input: scanner, state, time formats. Those of the limiter are in `limiter.rs`.
 
 use dripfeed::cursor::ranges::{Range, Ranges};
 use dripfeed::extract;
 use dripfeed::jinja::literal;
 use dripfeed::manifest::node::{Place, Read, parse_yaml};
-use dripfeed::pace::limit::Limit;
 use dripfeed::plan::Ground;
 use dripfeed::scan::Scanner;
 use dripfeed::shape::wire::{Selection, Wire};
@@ -143,52 +140,4 @@ proptest! {
             let _ = format.format(from_micros(0).unwrap());
         }
     }
-}
-
-/// Times at which calls go when each waits for its turn, after pauses in milliseconds.
-fn turns(limit: &mut Limit, count: usize, pauses: &[u64]) -> Vec<Duration> {
-    let mut now = Duration::ZERO;
-    let mut out = Vec::new();
-    for i in 0..count {
-        now += Duration::from_millis(pauses.get(i).copied().unwrap_or(0));
-        now = limit.earliest(1, now);
-        limit.take(1, now);
-        out.push(now);
-    }
-    out
-}
-
-proptest! {
-    #[test]
-    fn no_window_holds_more_calls_than_the_limit(
-        calls in 1u64..400, seconds in 1u64..120, pauses in proptest::collection::vec(0u64..20_000, 0..300)
-    ) {
-        let per = Duration::from_secs(seconds);
-        let times = turns(&mut Limit::window(calls, per, 0.98), 900, &pauses);
-        for (i, start) in times.iter().enumerate() {
-            let inside = times[i..].iter().take_while(|t| **t < *start + per).count() as u64;
-            prop_assert!(inside <= calls, "{inside} of {calls}");
-        }
-    }
-
-    #[test]
-    fn who_always_asks_gets_nearly_all_of_a_limit(calls in 20u64..400, seconds in 1u64..120) {
-        let per = Duration::from_secs(seconds);
-        let times = turns(&mut Limit::window(calls, per, 0.98), usize::try_from(calls * 4).unwrap(), &[]);
-        prop_assert!(*times.last().unwrap() < per.mul_f64(4.0 / 0.9), "{:?}", times.last());
-    }
-}
-
-#[test]
-fn a_bucket_gives_its_burst_and_then_its_rate() {
-    let times = turns(&mut Limit::bucket(60, Duration::from_secs(60), 10, 1.0), 12, &[]);
-    assert_eq!(times[9], Duration::ZERO);
-    assert_eq!(times[11], Duration::from_secs(2));
-}
-
-#[test]
-fn a_call_that_costs_more_than_the_burst_waits_for_an_empty_limit() {
-    let mut limit = Limit::bucket(1, Duration::from_secs(1), 2, 1.0);
-    limit.take(1, Duration::ZERO);
-    assert_eq!(limit.earliest(5, Duration::ZERO), Duration::from_secs(1));
 }

@@ -19,7 +19,8 @@ use crate::config::{self, Config, DriftPolicy, Safety};
 use crate::emit::Protocol;
 use crate::fault::{Fault, Result, did_you_mean};
 use crate::manifest::Manifest;
-use crate::pace;
+use crate::pace::store::{Memory, Shared as SharedLedger};
+use crate::pace::{self, Pace, Shelf, account};
 use crate::plan::Ground;
 use crate::run::build::{self, Build, Plan};
 use crate::run::reader::Shared;
@@ -107,6 +108,34 @@ pub fn specification(manifest: &Manifest) -> Json {
         .map_or_else(|| json!({"type": "object", "properties": {}}), |s| s.connection_specification.clone())
 }
 
+/// The account's pace. Its ledger is shared where there is a state directory; a sandbox in this process is nobody else's.
+fn pace_of(
+    work: &Work,
+    manifest: &Manifest,
+    config: &Config,
+    specification: &Json,
+    ground: &Ground,
+    watch: &Arc<Watch>,
+) -> Result<Arc<Pace>> {
+    let ours = &config.ours;
+    let budget = pace::budget::build(manifest.source.api_budget.as_ref(), &ours.pace, ground)?;
+    let shelf = match state_dir(config) {
+        Some(folder) => {
+            let source = match manifest.folder {
+                None => manifest.name.to_string(),
+                Some(_) => build::host(manifest, ground).unwrap_or_else(|| manifest.name.to_string()),
+            };
+            let identity = account::identity(ours.pace.account.as_deref(), &config.source, specification);
+            let path = folder.join("pace").join(format!("{}.ledger", account::key(&source, &identity)));
+            let watch = watch.clone();
+            Shelf::Shared(SharedLedger::new(&path, Box::new(move |notice| watch.ledger(notice))))
+        }
+        None => Shelf::Own(Memory::default()),
+    };
+    let priority = work.options.priority(&ours.tiers)?;
+    Ok(Pace::new(budget, shelf, priority, watch.deadline()))
+}
+
 /// What a source is loaded for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -181,8 +210,8 @@ pub(super) fn load(work: &Work, purpose: Purpose) -> Result<Loaded> {
     let auth = auth::Builder::new(state_dir(&config).map(|path| Store::new(&path)), work.protocol == Protocol::Airbyte);
     let metadata = manifest.source.metadata.as_ref();
     let safety = config.ours.safety.clone().or(Safety::of_manifest(metadata)?);
-    let pace = Arc::new(pace::build(manifest.source.api_budget.as_ref(), &config.ours.pace, &ground)?);
     let watch = Watch::new(work, &manifest.name, &config);
+    let pace = pace_of(work, &manifest, &config, &specification, &ground, &watch)?;
     if migrated {
         watch.config_changed()?;
     }

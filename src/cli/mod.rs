@@ -9,11 +9,15 @@ pub mod log;
 mod read;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::Tier;
 use crate::emit;
+use crate::fault::{Fault, Result, did_you_mean};
+use crate::pace::limiter;
 
 /// Reads SaaS APIs incrementally from declarative manifests, as a Singer tap or an Airbyte source.
 #[derive(Debug, Parser)]
@@ -66,7 +70,7 @@ EXAMPLES:
 EXIT CODES:
   0 done    2 usage    10 config, manifest, catalog or state refused    20 credentials refused
   40 some streams failed, the others are whole    50 a bug    60 local files or pipes
-  69 the vendor is down    130/143 stopped by a signal, state saved";
+  69 the vendor is down    75 saved, not finished: run again    130/143 stopped by a signal, state saved";
 
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]
@@ -115,6 +119,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// Which run goes first where several share an account's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Priority {
+    /// What a dashboard waits for
+    Hourly,
+    /// What is read once a day
+    Daily,
+    /// History: takes what is free
+    Backfill,
+}
+
 /// How `--about` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs)]
@@ -152,6 +167,12 @@ pub struct Options {
     /// Only these streams, with commas between
     #[arg(long, value_name = "A,B", global = true, value_delimiter = ',', help_heading = "Selection")]
     pub streams: Vec<String>,
+    /// Only the streams of this tier of the config
+    #[arg(long, value_name = "TIER", global = true, help_heading = "Selection")]
+    pub tier: Option<String>,
+    /// Which run goes first where several share an account's limits [default: the tier's, else daily]
+    #[arg(long, global = true, value_enum, help_heading = "Selection")]
+    pub priority: Option<Priority>,
     /// Ignore the state: read everything from the start date
     #[arg(long, global = true, help_heading = "Selection")]
     pub full_refresh: bool,
@@ -233,6 +254,62 @@ impl Named {
 /// Parses arguments. Help and completions come back as text to print.
 pub fn parse(args: &[std::ffi::OsString]) -> std::result::Result<Cli, clap::Error> {
     Cli::try_parse_from(args)
+}
+
+impl Options {
+    /// The run's place in the queue: as said, else by its tier's name or schedule, else between the others.
+    pub fn priority(&self, tiers: &BTreeMap<String, Tier>) -> Result<limiter::Priority> {
+        let of_tier = self.tier.as_deref().map(|name| Self::tier(tiers, name)).transpose()?;
+        let by_name =
+            |name| [Priority::Hourly, Priority::Daily, Priority::Backfill].into_iter().find(|p| name == p.name());
+        let by_schedule = || {
+            let hours = of_tier?.schedule.as_deref()?.split_whitespace().nth(1)?;
+            hours.starts_with('*').then_some(Priority::Hourly)
+        };
+        let found = self.priority.or_else(|| by_name(self.tier.as_deref()?)).or_else(by_schedule);
+        Ok(match found.unwrap_or(Priority::Daily) {
+            Priority::Hourly => limiter::Priority::Hourly,
+            Priority::Daily => limiter::Priority::Daily,
+            Priority::Backfill => limiter::Priority::Backfill,
+        })
+    }
+
+    /// A tier of the config.
+    fn tier<'t>(tiers: &'t BTreeMap<String, Tier>, name: &str) -> Result<&'t Tier> {
+        tiers.get(name).ok_or_else(|| {
+            let known = || tiers.keys().map(String::as_str);
+            let fault = Fault::config(format!("the config has no tier `{name}`"));
+            match did_you_mean(name, known()) {
+                Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                None if tiers.is_empty() => fault.hint("name its streams under dripfeed.tiers in the config"),
+                None => fault.hint(format!("it has {}", known().collect::<Vec<_>>().join(", "))),
+            }
+        })
+    }
+
+    /// Is a stream among those to read, as far as `--streams` and `--tier` say? `*` of a tier is every stream that no other
+    /// names.
+    pub fn wants(&self, tiers: &BTreeMap<String, Tier>, stream: &str) -> Result<bool> {
+        if !self.streams.is_empty() && !self.streams.iter().any(|s| s == stream) {
+            return Ok(false);
+        }
+        let Some(name) = &self.tier else { return Ok(true) };
+        let names = |tier: &Tier| tier.streams.iter().any(|s| s == stream);
+        let tier = Self::tier(tiers, name)?;
+        let rest = || !tiers.iter().any(|(other, tier)| other != name && names(tier));
+        Ok(names(tier) || tier.streams.iter().any(|s| s == "*") && rest())
+    }
+}
+
+impl Priority {
+    /// The tier that has it.
+    fn name(self) -> &'static str {
+        match self {
+            Priority::Hourly => "hourly",
+            Priority::Daily => "daily",
+            Priority::Backfill => "backfill",
+        }
+    }
 }
 
 impl From<Protocol> for emit::Protocol {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::time::Instant;
 
 use serde_json::{Map, Value as Json};
 
@@ -15,8 +16,11 @@ use crate::emit::catalog::{self as singer_catalog, Chosen};
 use crate::emit::{Protocol, airbyte, configured, singer};
 use crate::fault::{Fault, Kind, Result};
 use crate::run::build::Plan;
+use crate::run::crew::{Crew, LOOK};
+use crate::run::reader::Shared;
 use crate::run::{Job, Run};
 use crate::state::{StateDoc, per_stream};
+use crate::stop::Stop;
 
 /// Stack of a thread that reads, in bytes: enough for the longest template (only what is used takes memory).
 const STACK: usize = 64 << 20;
@@ -54,13 +58,16 @@ fn chosen(work: &Work, loaded: &Loaded) -> Result<(Vec<Chosen>, Vec<String>)> {
             }
         }
     }
-    if !options.streams.is_empty() {
-        for name in &options.streams {
-            plan.stream(name)?;
-        }
-        chosen.retain(|c| options.streams.contains(&c.stream));
+    for name in &options.streams {
+        plan.stream(name)?;
     }
-    Ok((chosen, missing))
+    let mut wanted = Vec::with_capacity(chosen.len());
+    for choice in chosen {
+        if options.wants(&loaded.config.ours.tiers, &choice.stream)? {
+            wanted.push(choice);
+        }
+    }
+    Ok((wanted, missing))
 }
 
 /// The states of an earlier run.
@@ -98,6 +105,22 @@ impl States {
             States::Airbyte(states) => states.get(stream).cloned(),
         }
     }
+}
+
+/// Lets the threads of a run be as many as its account's cap is worth, while it lasts.
+fn supervise(run: &Arc<Run>, shared: &Arc<Shared>, stop: &Arc<Stop>) {
+    if run.crew.most() == run.crew.size() {
+        return;
+    }
+    let (run, shared, stop) = (Arc::downgrade(run), shared.clone(), stop.clone());
+    std::thread::spawn(move || {
+        while stop.sleep(LOOK).is_ok()
+            && let Some(run) = run.upgrade()
+        {
+            let pace = shared.fetcher.pace();
+            run.crew.look(pace.counted(), pace.rate());
+        }
+    });
 }
 
 /// Reads the chosen streams; gives the exit code.
@@ -141,15 +164,27 @@ pub(super) fn read(work: &Work) -> Result<u8> {
     }
     let (watch, shared) = (&loaded.watch, &loaded.shared);
     let (sender, messages) = sync_channel(PAGES_AHEAD);
-    let run = Arc::new(Run::new(shared.clone(), jobs, work.protocol)?);
+    // Without a known cap there is nothing to fill.
+    let most = if shared.fetcher.pace().cap().is_some() { plan.most_concurrency } else { plan.concurrency };
+    let crew = Crew::new(plan.concurrency, most);
+    let run = Arc::new(Run::new(shared.clone(), jobs, work.protocol, crew)?);
+    supervise(&run, shared, stop);
     watch.begins(&run);
-    let workers: std::io::Result<Vec<_>> = (0..plan.concurrency)
-        .map(|_| {
+    if let Some(deadline) = watch.deadline() {
+        let stop = stop.clone();
+        std::thread::spawn(move || {
+            if stop.sleep(deadline.saturating_duration_since(Instant::now())).is_ok() {
+                stop.ask(Kind::Unfinished);
+            }
+        });
+    }
+    let workers: std::io::Result<Vec<_>> = (0..run.crew.most())
+        .map(|number| {
             let (run, stop, sender) = (run.clone(), stop.clone(), sender.clone());
             let thread = std::thread::Builder::new().stack_size(STACK);
             thread.spawn(move || {
                 // A bug in one thread must not hang the others: they stop, and the run says so.
-                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.work(sender))).is_err() {
+                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.work(number, sender))).is_err() {
                     stop.ask(Kind::Bug);
                 }
             })
@@ -171,6 +206,7 @@ pub(super) fn read(work: &Work) -> Result<u8> {
             let _ = worker.join();
         }
     }
+    shared.fetcher.pace().end();
     let code = watch.summary(&accounts, stop);
     written?;
     if stop.asked() == Some(Kind::Bug) {

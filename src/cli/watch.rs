@@ -20,6 +20,7 @@ use crate::fault::{Kind, Result};
 use crate::fetch::retry::Remedy;
 use crate::fetch::{self, Ask, Event, Fetcher, Limits};
 use crate::pace::Pace;
+use crate::pace::limiter::Why;
 use crate::plan::Ground;
 use crate::run::reader::Shared;
 use crate::run::{Account, Run};
@@ -46,6 +47,11 @@ pub(super) struct Watch {
     waiting: Mutex<Option<(Instant, &'static str)>>,
     bar: OnceLock<ProgressBar>,
     began: Instant,
+    /// When the run must have ended.
+    deadline: Option<Instant>,
+    pace: OnceLock<Arc<Pace>>,
+    /// Until when it was said that the vendor has nothing left.
+    used_up: Mutex<Option<Instant>>,
 }
 
 /// What happened to requests so far.
@@ -78,6 +84,17 @@ fn shown(partition: &Map<String, Json>) -> Json {
     Json::Object(
         partition.iter().filter(|(key, _)| *key != "parent_slice").map(|(k, v)| (k.clone(), v.clone())).collect(),
     )
+}
+
+/// Why a call waits, for people.
+fn reason(why: Why) -> &'static str {
+    match why {
+        Why::Pace => "pace",
+        Why::Yield => "yields to a run of higher priority",
+        Why::Held => "rate limit",
+        Why::Quota => "the vendor says that no call is left",
+        Why::InFlight => "calls under way",
+    }
 }
 
 /// Whose request it is, for people: `tasks {"project":"12"}`.
@@ -132,7 +149,20 @@ impl Watch {
             waiting: Mutex::default(),
             bar: OnceLock::new(),
             began: Instant::now(),
+            deadline: config.ours.deadline.and_then(|time| Instant::now().checked_add(time.0.length())),
+            pace: OnceLock::new(),
+            used_up: Mutex::default(),
         })
+    }
+
+    /// When the run must have ended.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Something about the account's ledger that people should know.
+    pub(super) fn ledger(&self, notice: &str) {
+        self.log.event(Level::Warning, notice, "ledger_trouble", &json!({}));
     }
 
     /// The config is another one than was given: who keeps it is told.
@@ -162,6 +192,7 @@ impl Watch {
             max_page_bytes: ours.max_page_bytes.unwrap_or(MAX_PAGE),
             allowed_hosts: ours.allowed_hosts.clone(),
         };
+        drop(self.pace.set(pace.clone()));
         let watch = self.clone();
         let listener = Arc::new(move |ask: &Ask<'_>, event: &Event<'_>| watch.hears(ask, event));
         Arc::new(Shared {
@@ -193,14 +224,17 @@ impl Watch {
     fn hears(&self, ask: &Ask<'_>, event: &Event<'_>) {
         let request = fetch::shown(ask.request);
         match event {
-            Event::Paced(wait) => {
-                add(&self.counts.paced, wait.as_millis());
-                self.waits(*wait, "pace");
+            Event::Waits(wait, why) => {
+                self.waits(*wait, reason(*why));
+                if *why == Why::Quota {
+                    self.used_up(ask, *wait);
+                }
                 if *wait >= LONG {
-                    let seconds = wait.as_secs();
-                    self.log.line(Level::Info, &format!("{}: waits {seconds} s for the account's pace", whose(ask)));
+                    let (seconds, why) = (wait.as_secs(), reason(*why));
+                    self.log.line(Level::Info, &format!("{}: waits {seconds} s ({why})", whose(ask)));
                 }
             }
+            Event::Waited(time) => add(&self.counts.paced, time.as_millis()),
             Event::Answered { status, took, bytes } => {
                 add(&self.counts.calls, 1u64);
                 add(&self.counts.bytes, *bytes);
@@ -225,10 +259,7 @@ impl Watch {
                         json!({"stream": ask.stream, "partition": shown(ask.partition), "wait_seconds": seconds});
                     let said = format!("{said}; the vendor limits its rate: again in {seconds:.2} s");
                     self.log.event(Level::Warning, &said, "rate_limited", &fields);
-                    if let Some((out, _)) = &self.announces {
-                        // A broken stdout is the writer's to notice.
-                        drop(airbyte::say(out, &airbyte::rate_limited(ask.stream, OffsetDateTime::now_utc() + *wait)));
-                    }
+                    self.rate_limited(ask, *wait);
                 } else {
                     self.waits(*wait, "retry");
                     self.log.line(Level::Warning, &format!("{said}; it may pass: again in {seconds:.2} s"));
@@ -251,6 +282,36 @@ impl Watch {
                 self.log.line(Level::Info, &said);
             }
         }
+    }
+
+    /// The platform learns that a stream waits for the vendor's limit.
+    fn rate_limited(&self, ask: &Ask<'_>, wait: Duration) {
+        if let Some((out, _)) = &self.announces {
+            // A broken stdout is the writer's to notice.
+            drop(airbyte::say(out, &airbyte::rate_limited(ask.stream, OffsetDateTime::now_utc() + wait)));
+        }
+    }
+
+    /// The vendor says that no call is left for a while: said once for all who wait.
+    fn used_up(&self, ask: &Ask<'_>, wait: Duration) {
+        let until = Instant::now() + wait;
+        let said = lock(&self.used_up).replace(until);
+        if wait < SHORT || said.is_some_and(|said| until < said + SHORT) {
+            return;
+        }
+        let seconds = wait.as_secs_f64();
+        let fields = json!({"stream": ask.stream, "partition": shown(ask.partition), "wait_seconds": seconds});
+        let said = format!("{}: the vendor says that no call is left: again in {seconds:.1} s", whose(ask));
+        self.log.event(Level::Info, &said, "rate_limited", &fields);
+        self.rate_limited(ask, wait);
+    }
+
+    /// The share of the vendor's cap that so many calls in a time are, if a cap is known.
+    fn share(&self, calls: u64, seconds: f64) -> Option<f64> {
+        let cap = self.pace.get()?.cap()?;
+        #[allow(clippy::cast_precision_loss)]
+        let rate = calls as f64 / seconds.max(0.001);
+        Some(rate / cap)
     }
 
     fn waits(&self, time: Duration, why: &'static str) {
@@ -306,9 +367,13 @@ impl Watch {
         if let (Some((from, first)), Some((to, last))) = (calls.front(), calls.back())
             && to > from
         {
+            let seconds = (*to - *from).as_secs_f64();
             #[allow(clippy::cast_precision_loss)]
-            let rate = (last - first) as f64 / (*to - *from).as_secs_f64();
+            let rate = (last - first) as f64 / seconds;
             line += &format!(", {rate:.1}/s");
+            if let Some(share) = self.share(last - first, seconds) {
+                line += &format!(" ({:.0} % of the cap)", share * 100.0);
+            }
         }
         let mut waiting = lock(&self.waiting);
         match *waiting {
@@ -363,18 +428,36 @@ impl Watch {
         said += &format!(", {seconds:.1} s");
         #[allow(clippy::cast_precision_loss)]
         let waited = |counter: &AtomicU64| get(counter) as f64 / 1000.0;
+        let share = self.share(get(&counts.calls), seconds);
+        if let Some(share) = share {
+            said += &format!(", {:.0} % of the cap", share * 100.0);
+        }
+        // Threads wait side by side, so that this may be more than the run took.
         for (time, why) in [(waited(&counts.paced), "the pace"), (waited(&counts.backed_off), "tries")] {
             if time >= 0.1 {
-                said += &format!(", {time:.1} s of waiting for {why}");
+                said += &format!(", {time:.1} s of waiting for {why} (all threads)");
             }
         }
-        if let Some(Kind::Signal(_)) = gravest {
-            said += "; stopped by a signal, the state is saved";
+        match stop.asked() {
+            Some(Kind::Signal(_)) => said += "; stopped by a signal, the state is saved",
+            Some(Kind::Unfinished) => said += "; not finished, the state is saved: the next run goes on",
+            _ => {}
+        }
+        self.log.metric("counter", "http_rate_limited_count", &json!(get(&counts.limited)), &json!({}));
+        self.log.metric("timer", "pace_wait_duration", &json!(waited(&counts.paced)), &json!({}));
+        if let Some(share) = share {
+            self.log.metric("gauge", "cap_use", &json!(share), &json!({}));
+        }
+        if stop.asked() == Some(Kind::Unfinished) {
+            let wait = self.pace.get().and_then(|pace| pace.resume_after()).map(|wait| wait.as_secs_f64().ceil());
+            let again = wait.map_or_else(String::new, |wait| format!(" in {wait:.0} s"));
+            let said = format!("the run has no more time; it can go on{again}, from the state that it saved");
+            self.log.event(Level::Warning, &said, "budget_exhausted", &json!({"resume_after_seconds": wait}));
         }
         let fields = json!({
             "records": records, "streams": accounts.len(), "complete": complete, "calls": get(&counts.calls),
             "retried": get(&counts.retried), "rate_limited": get(&counts.limited), "skipped": get(&counts.skipped),
-            "bytes": get(&counts.bytes), "paced_seconds": waited(&counts.paced),
+            "bytes": get(&counts.bytes), "paced_seconds": waited(&counts.paced), "cap_use": share,
             "backed_off_seconds": waited(&counts.backed_off), "seconds": seconds, "exit_code": exit_code,
         });
         self.log.event(if gravest.is_none() { Level::Info } else { Level::Warning }, &said, "run_done", &fields);
@@ -399,7 +482,8 @@ impl Watch {
             self.log.line(Level::Warning, &said);
         }
         let fault = account.fault.as_ref().filter(|f| !matches!(f.kind, Kind::Signal(_)));
-        if let Some(fault) = fault {
+        // That there is no more time is said of the run.
+        if let Some(fault) = fault.filter(|f| f.kind != Kind::Unfinished) {
             if fault.kind == Kind::Auth {
                 self.log.event(Level::Error, &fault.to_string(), "credentials_refused", &tags);
             } else {

@@ -92,6 +92,8 @@ pub enum Limit {
         /// How the vendor counts.
         #[serde(default)]
         kind: LimitKind,
+        /// The most points at once, for a bucket.
+        burst: Option<u64>,
     },
     /// So many calls under way at once.
     InFlight {

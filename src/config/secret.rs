@@ -76,21 +76,34 @@ impl Secrets {
 
     /// Adds every value that `schema` marks `airbyte_secret`.
     pub fn add_marked(&mut self, config: &Json, schema: &Json) {
+        for (_, secret) in marked(config, schema) {
+            self.add(&secret);
+        }
+    }
+}
+
+/// Every value that `schema` marks `airbyte_secret`, with its path.
+pub fn marked(config: &Json, schema: &Json) -> Vec<(String, String)> {
+    fn walk(config: &Json, schema: &Json, path: &str, out: &mut Vec<(String, String)>) {
         if schema["airbyte_secret"] == Json::Bool(true) && !config.is_null() {
-            self.add(config.as_str().unwrap_or(&config.to_string()));
+            out.push((path.to_owned(), config.as_str().map_or_else(|| config.to_string(), str::to_owned)));
         }
         for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
-            self.add_marked(&config[name.as_str()], inner);
+            let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            walk(&config[name.as_str()], inner, &below, out);
         }
         for item in config.as_array().into_iter().flatten() {
-            self.add_marked(item, &schema["items"]);
+            walk(item, &schema["items"], path, out);
         }
         for choice in ["oneOf", "anyOf", "allOf"] {
             for inner in schema[choice].as_array().into_iter().flatten() {
-                self.add_marked(config, inner);
+                walk(config, inner, path, out);
             }
         }
     }
+    let mut out = Vec::new();
+    walk(config, schema, "", &mut out);
+    out
 }
 
 /// Replaces what a text that was cut short still shows of a secret.

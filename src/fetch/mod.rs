@@ -4,6 +4,7 @@
 //! because the manifest ignores the error; else a fault. Called by `run`, from several threads. Credentials leave for the
 //! manifest's own origin only.
 
+mod breaker;
 mod cache;
 pub mod request;
 pub mod retry;
@@ -18,9 +19,13 @@ use time::OffsetDateTime;
 use ureq::http::{HeaderMap, Request};
 
 use crate::fault::{Failure, Fault, Kind, Result};
-use crate::pace::{Call, Pace};
+use crate::pace::feedback::{self, Feedback};
+use crate::pace::limiter::Why;
+use crate::pace::{self, Call, Pace};
 use crate::plan::Ground;
+use crate::scan;
 use crate::stop::Stop;
+use breaker::Breaker;
 use cache::Found;
 use request::{Prepared, join, origin_of};
 use retry::{Action, ErrorPlan, Remedy, Verdict};
@@ -29,10 +34,14 @@ use retry::{Action, ErrorPlan, Remedy, Verdict};
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Nor does the beginning of an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+/// Connections that are kept while nobody uses them: one for each thread that may read.
+const CONNECTIONS: usize = 64;
 /// Redirects that are followed in a row.
 const MAX_REDIRECTS: usize = 10;
 /// The reference gives up on a request after so long, in seconds.
-const MAX_SECONDS: f64 = 600.0;
+const MAX_SECONDS: f64 = pace::PATIENCE.as_secs_f64();
+/// The longest wait before a try that nobody named, in seconds.
+const MAX_UNNAMED: f64 = 60.0;
 
 /// A wait that the manifest's own strategy names is slept through up to so long, in seconds.
 const MAX_PLANNED_SECONDS: f64 = 3600.0;
@@ -168,8 +177,10 @@ pub struct Ask<'a> {
 /// What happens to a request, for logs and metrics.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// It waits for the account's pace.
-    Paced(Duration),
+    /// It waits for the account's pace: for so long at least, and why.
+    Waits(Duration, Why),
+    /// It waited for the account's pace.
+    Waited(Duration),
     /// An answer came.
     Answered {
         /// Its status.
@@ -229,6 +240,7 @@ pub struct Fetcher {
     stop: Arc<Stop>,
     listener: Listener,
     cache: cache::Cache,
+    breaker: Breaker,
     reached: AtomicBool,
 }
 
@@ -238,6 +250,8 @@ impl Fetcher {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
+            .max_idle_connections(CONNECTIONS)
+            .max_idle_connections_per_host(CONNECTIONS)
             .max_redirects_will_error(false)
             .user_agent(concat!("dripfeed/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(CONNECT_WITHIN))
@@ -253,8 +267,14 @@ impl Fetcher {
             stop,
             listener,
             cache: cache::Cache::default(),
+            breaker: Breaker::default(),
             reached: AtomicBool::new(false),
         }
+    }
+
+    /// The account's pace.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// The largest body that is read, in bytes.
@@ -288,7 +308,8 @@ impl Fetcher {
             tries += 1;
             let (reply, action, message, failure, transient) = match self.once(ask) {
                 Ok(reply) => {
-                    let verdict = plan.judge(&reply, &request.url, &self.ground)?;
+                    let verdict = self.judge(plan, &reply, &request.url)?;
+                    self.healthy(ask, &reply)?;
                     match verdict.action {
                         Action::Success => {
                             if reply.status >= 400 {
@@ -324,10 +345,12 @@ impl Fetcher {
                 }
                 Err(Trouble::Final(fault)) => return Err(fault),
                 Err(Trouble::Passing(kind, message)) => {
+                    self.dead(self.breaker.failed(ask.stream, false))?;
                     (None, Action::Retry, message, Failure::System, kind == Kind::Unavailable)
                 }
             };
-            if tries > plan.max_retries || waited > MAX_SECONDS {
+            let limited = action == Action::RateLimited;
+            if tries > plan.max_retries || waited > MAX_SECONDS || !self.breaker.may_retry(limited) {
                 let kind = if transient { Kind::Unavailable } else { Kind::Data };
                 let told = reply
                     .as_ref()
@@ -335,53 +358,100 @@ impl Fetcher {
                     .map(|t| format!(" (the vendor says: {t})"))
                     .unwrap_or_default();
                 let fault = Fault::new(kind, format!("{message}{told}, after {tries} tries of {}", shown(request)));
-                let limited = reply.as_ref().is_some_and(|r| r.status == 429);
-                let fault = if limited {
+                let fault = if reply.as_ref().is_some_and(|r| r.status == 429) {
                     fault.told("API rate limit exceeded.", Failure::Transient)
                 } else {
                     let last = format!("Please see logs for more details. Exception: {message}");
                     fault.told(format!("Exhausted available request attempts. {last}"), failure)
                 };
-                return Err(if action == Action::RateLimited {
+                return Err(if limited {
                     fault.hint("the vendor's rate limit is used up: run less often, or set dripfeed.pace.limits")
                 } else {
                     fault
                 });
             }
-            let seconds = self.wait(plan, reply.as_ref(), tries)?;
+            let seconds = self.wait(plan, reply.as_ref(), tries, limited)?;
             waited += seconds;
             let wait = Duration::from_secs_f64(seconds);
-            let limited = action == Action::RateLimited;
+            self.pace.bears(wait, false).inspect_err(|fault| self.stop.ask(fault.kind))?;
             (self.listener)(ask, &Event::Retrying { reason: &message, tries, wait, limited });
             if limited {
-                self.pace.hold(wait);
+                self.pace.limited(&call_of(request), wait);
             }
             self.stop.sleep(wait)?;
         }
     }
 
+    /// Judges an answer. Beyond the reference: where the manifest says nothing of it, a 403 with evidence of a limit and
+    /// a GraphQL answer that was throttled are limits, and tried again.
+    fn judge(&self, plan: &ErrorPlan, reply: &Reply, url: &str) -> Result<Verdict> {
+        let verdict = plan.judge(reply, url, &self.ground)?;
+        if !verdict.by_default {
+            return Ok(verdict);
+        }
+        let limit = match reply.status {
+            403 => feedback::forbidden_is_limit(&reply.headers, &self.feedback(reply)),
+            200 | 400 => {
+                feedback::may_be_throttled(&reply.body)
+                    && scan::json(&reply.body).is_ok_and(|body| feedback::throttled(&body))
+            }
+            _ => false,
+        };
+        let message = || format!("HTTP Status Code: {}. Error: the vendor limits its rate.", reply.status);
+        Ok(if limit {
+            Verdict { action: Action::RateLimited, message: message(), failure: Failure::Transient, by_default: true }
+        } else {
+            verdict
+        })
+    }
+
+    /// What an answer says of the vendor's limits.
+    fn feedback(&self, reply: &Reply) -> Feedback {
+        self.pace.feedback(reply.status, &reply.headers, OffsetDateTime::now_utc())
+    }
+
+    /// An answer came: does the vendor work?
+    fn healthy(&self, ask: &Ask<'_>, reply: &Reply) -> Result<()> {
+        if reply.status < 500 {
+            self.breaker.worked();
+            return Ok(());
+        }
+        self.dead(self.breaker.failed(ask.stream, true))
+    }
+
+    /// A dead vendor ends the run.
+    fn dead(&self, alive: Result<()>) -> Result<()> {
+        alive.inspect_err(|fault| self.stop.ask(fault.kind))
+    }
+
     /// Seconds before the next try. What manifest or server name is a floor with a tenth of jitter on top, and ends the
-    /// stream where it is too long; else exponential from one second with full jitter.
-    fn wait(&self, plan: &ErrorPlan, reply: Option<&Reply>, tries: u32) -> Result<f64> {
+    /// run or the stream where it is too long; else exponential from one second, with jitter.
+    fn wait(&self, plan: &ErrorPlan, reply: Option<&Reply>, tries: u32, limited: bool) -> Result<f64> {
         let by_server = || {
-            let text = reply.filter(|r| r.status == 429 || r.status == 503)?.header("retry-after")?;
-            let seconds = text.trim().parse().ok().or_else(|| retry::until_date(text, self.ground.now))?;
-            Some((seconds, MAX_SECONDS))
+            let reply = reply.filter(|r| limited || matches!(r.status, 429 | 503))?;
+            let wait = if limited {
+                self.feedback(reply).wait?
+            } else {
+                feedback::retry_after(&reply.headers, OffsetDateTime::now_utc())?
+            };
+            Some((wait.as_secs_f64(), MAX_SECONDS))
         };
         let by_manifest = plan.wait(reply, tries, &self.ground)?.map(|seconds| (seconds, MAX_PLANNED_SECONDS));
         let named = by_manifest.or_else(by_server).filter(|(s, _)| s.is_finite() && *s >= 0.0);
+        let times = i32::try_from(tries - 1).unwrap_or(10).min(10);
         if let Some((seconds, most)) = named {
-            if seconds > most {
-                return Err(Fault::new(
-                    Kind::Unavailable,
-                    format!("the vendor asks to wait {seconds:.0} s before the next request"),
-                )
-                .hint("run again later; what was finished is saved"));
+            if seconds > most && limited {
+                let wait = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+                self.pace.bears(wait, true).inspect_err(|fault| self.stop.ask(fault.kind))?;
+            } else if seconds > most {
+                let text = format!("the vendor asks to wait {seconds:.0} s before the next request");
+                return Err(Fault::new(Kind::Unavailable, text).hint("run again later; what was finished is saved"));
             }
             return Ok(seconds * (1.0 + 0.1 * random()));
         }
-        let top = 2f64.powi(i32::try_from(tries - 1).unwrap_or(10).min(10));
-        Ok(top * (0.1 + 0.9 * random()))
+        // A limit is somebody's who counts: coming back soon is not worth the try.
+        let least = if limited { 0.5 } else { 0.1 };
+        Ok(2f64.powi(times).min(MAX_UNNAMED) * (least + (1.0 - least) * random()))
     }
 
     /// Sends a request for a token. While the server is busy it is tried again, for five minutes at most; the account's
@@ -400,7 +470,8 @@ impl Fetcher {
                 Err(Trouble::Final(fault)) => return Err(fault),
                 Err(Trouble::Passing(_, message)) => (format!("the token endpoint cannot be reached: {message}"), None),
             };
-            let seconds = self.wait(ask.errors, reply.as_ref(), tries)?;
+            let limited = reply.as_ref().is_some_and(|r| r.status == 429);
+            let seconds = self.wait(ask.errors, reply.as_ref(), tries, limited)?;
             if waited + seconds > TOKEN_SECONDS {
                 return Err(Fault::new(Kind::Unavailable, format!("{reason} ({}, {tries} tries)", shown(request))));
             }
@@ -469,11 +540,20 @@ impl Fetcher {
 
     /// One request and its answer, when the account's pace has room for it.
     fn paced(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
-        let Prepared { method, url, headers, .. } = ask.request;
-        let call = Call { method, url, headers };
-        let waits = |wait| (self.listener)(ask, &Event::Paced(wait));
-        let _permit = self.pace.acquire(&call, &self.stop, waits).map_err(Trouble::Final)?;
-        self.exchange(ask)
+        let waits = |wait, why| (self.listener)(ask, &Event::Waits(wait, why));
+        let permit = self.pace.acquire(&call_of(ask.request), &self.stop, waits).map_err(Trouble::Final)?;
+        if !permit.waited.is_zero() {
+            (self.listener)(ask, &Event::Waited(permit.waited));
+        }
+        let _pass = self.breaker.enter(&self.stop).map_err(Trouble::Final)?;
+        let reply = self.exchange(ask)?;
+        if self.pace.counts_points()
+            && let Ok(body) = scan::json(&reply.body)
+        {
+            permit.cost(feedback::cost(&body, &reply.headers));
+        }
+        permit.answered(reply.status < 400, self.feedback(&reply));
+        Ok(reply)
     }
 
     /// One request and its answer.
@@ -555,6 +635,11 @@ impl Fetcher {
         (self.listener)(ask, &Event::Answered { status, took, bytes: body.len() });
         Ok(Reply { status, headers, body, took, url: request.url.clone(), embedded: false })
     }
+}
+
+/// A request as budgets see it.
+fn call_of(request: &Prepared) -> Call<'_> {
+    Call { method: &request.method, url: &request.url, headers: &request.headers }
 }
 
 /// Where a redirect from `url` leads: relative to its folder, or from the root of its host.

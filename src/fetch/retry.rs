@@ -56,6 +56,8 @@ pub struct Verdict {
     pub message: String,
     /// Whose fault it is, in Airbyte's words.
     pub failure: Failure,
+    /// Did no filter of the manifest speak of it?
+    pub by_default: bool,
 }
 
 /// An error handler, compiled.
@@ -242,7 +244,12 @@ impl ErrorPlan {
         let fine = reply.status < 400;
         let asked = self.handlers.iter().flat_map(|h| &h.filters).any(|f| f.codes.contains(&reply.status.into()));
         if fine && !asked && !self.looks_inside() {
-            return Ok(Verdict { action: Action::Success, message: String::new(), failure: Failure::System });
+            return Ok(Verdict {
+                action: Action::Success,
+                message: String::new(),
+                failure: Failure::System,
+                by_default: true,
+            });
         }
         let json: Json = scan::json(&reply.body).unwrap_or_else(|_| json!({}));
         let headers = reply.headers_json(false);
@@ -293,7 +300,7 @@ impl Handler {
             let message = if message.is_empty() { default.message } else { message };
             // A filter's own word counts only for FAIL, as in the reference.
             let failure = filter.failure.filter(|_| action == Action::Fail).unwrap_or(default.failure);
-            return Ok(Verdict { action, message, failure });
+            return Ok(Verdict { action, message, failure, by_default: false });
         }
         Ok(default)
     }
@@ -322,10 +329,10 @@ fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
     };
     let say = |action, text: &str| {
         let message = format!("HTTP Status Code: {}. Error: {text}", reply.status);
-        Verdict { action, message, failure }
+        Verdict { action, message, failure, by_default: true }
     };
     match reply.status {
-        0..400 => Verdict { action: Action::Success, message: String::new(), failure },
+        0..400 => Verdict { action: Action::Success, message: String::new(), failure, by_default: true },
         400 => say(Action::Fail, "Bad request. Please check your request parameters."),
         401 => say(Action::Fail, "Unauthorized. Please ensure you are authenticated correctly."),
         403 => say(Action::Fail, "Forbidden. You don't have permission to access this resource."),
@@ -340,7 +347,12 @@ fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
         other => {
             let text = error_text(json, b"");
             let told = if text.is_empty() { String::new() } else { format!(": {}", shorten(&text)) };
-            Verdict { action: Action::Retry, message: format!("the vendor answered HTTP {other}{told}"), failure }
+            Verdict {
+                action: Action::Retry,
+                message: format!("the vendor answered HTTP {other}{told}"),
+                failure,
+                by_default: true,
+            }
         }
     }
 }

@@ -1,16 +1,18 @@
 //! Which limits hold for which calls.
 //!
-//! Comes in: the manifest's `HTTPAPIBudget`, and the config's `dripfeed.pace`, which overrides it. Goes out: a [`Pace`].
-//! Called by `cli`. The first policy that matches a call governs it, and a matcher compares as airbyte-cdk's
-//! `HttpRequestRegexMatcher` does.
+//! Comes in: the manifest's `HTTPAPIBudget`, and the config's `dripfeed.pace`, whose limits override it. Goes out: a
+//! [`Budget`]. Called by `cli`. The first policy that matches a call governs it, and a matcher compares as airbyte-cdk's
+//! `HttpRequestRegexMatcher` does; its weight counts under the config's limits too.
 
 use std::time::Duration;
 
 use regex::Regex;
 use serde_json::{Map, Value as Json};
 
-use super::limit::Limit;
-use super::{Call, Pace};
+use super::Call;
+use super::feedback::Names;
+use super::limit::{Limit, Unit};
+use super::limiter::Rules;
 use crate::config;
 use crate::config::LimitKind;
 use crate::fault::{Fault, Result};
@@ -22,12 +24,24 @@ use crate::timefmt::Period;
 
 /// The share of a limit that is used when the config does not say.
 const HEADROOM: f64 = 0.98;
+/// The share of the limits of those who yield, when the config does not say.
+const FLOOR: f64 = 0.1;
 
-/// Limits for calls of a kind.
-#[derive(Debug)]
-pub(super) struct Policy {
-    matchers: Vec<Matcher>,
-    pub(super) limits: Vec<Limit>,
+/// Which limits hold for which calls.
+#[derive(Debug, Default)]
+pub struct Budget {
+    /// The limits, as the limiter takes them: one policy for each of ours.
+    pub rules: Rules,
+    /// What the manifest says of the vendor's answers.
+    pub names: Names,
+    /// Which calls the manifest's policies govern, and what they cost.
+    policies: Vec<Vec<Matcher>>,
+    /// The config's limits govern every call, instead.
+    overridden: bool,
+    /// Does a limit count points?
+    pub points: bool,
+    /// The tightest cap on calls that is declared, in calls a second, before any headroom.
+    pub cap: Option<f64>,
 }
 
 #[derive(Debug)]
@@ -40,43 +54,87 @@ struct Matcher {
     weight: u32,
 }
 
-/// The pace of an account: the config's limits, else the manifest's, else none.
-pub fn build(def: Option<&ApiBudget>, ours: &config::Pace, ground: &Ground) -> Result<Pace> {
+/// The budget of an account: the config's limits, else the manifest's, else none.
+pub fn build(def: Option<&ApiBudget>, ours: &config::Pace, ground: &Ground) -> Result<Budget> {
     let headroom = ours.headroom.unwrap_or(HEADROOM);
-    let mut in_flight = u64::MAX;
-    if !ours.limits.is_empty() {
-        let mut limits = Vec::new();
-        for (number, limit) in ours.limits.iter().enumerate() {
-            let time = |per: &Period| {
-                time_of(per).map_err(|e| Fault::config(format!("config `dripfeed.pace.limits[{number}].per`: {e}")))
-            };
-            match limit {
-                config::Limit::Calls { calls, per, kind: LimitKind::Window, .. } => {
-                    limits.push(Limit::window(*calls, time(&per.0)?, headroom));
-                }
-                config::Limit::Calls { calls, per, kind: LimitKind::Bucket, burst } => {
-                    limits.push(Limit::bucket(*calls, time(&per.0)?, burst.unwrap_or(*calls), headroom));
-                }
-                config::Limit::InFlight { in_flight: most } => in_flight = in_flight.min(*most),
-                // What a call costs in points is not known yet.
-                config::Limit::Points { .. } => {}
-            }
+    let mut budget = Budget::default();
+    budget.rules.floor = ours.backfill_floor.unwrap_or(FLOOR);
+    if let Some(ApiBudget::HTTPAPIBudget(def)) = def {
+        budget.names = Names {
+            remaining: def.ratelimit_remaining_header.clone(),
+            reset: def.ratelimit_reset_header.clone(),
+            used_up: def.status_codes_for_ratelimit_hit.clone().unwrap_or_default(),
+        };
+        for (number, def) in def.policies.iter().enumerate() {
+            let (matchers, limits) = policy(def, headroom, ground)?;
+            let matchers = matchers.iter().map(|m| Matcher::build(m, ground)).collect::<Result<_>>()?;
+            budget.policies.push(matchers);
+            budget.govern(
+                limits.into_iter().map(|limit| Declared { name: format!("{number}: {}", limit.name), ..limit }),
+            );
         }
-        return Ok(Pace::new(vec![Policy { matchers: Vec::new(), limits }], in_flight));
     }
-    let Some(ApiBudget::HTTPAPIBudget(def)) = def else { return Ok(Pace::new(Vec::new(), in_flight)) };
-    let policies = def.policies.iter().map(|p| policy(p, headroom, ground)).collect::<Result<_>>()?;
-    Ok(Pace::new(policies, in_flight))
+    if ours.limits.is_empty() {
+        return Ok(budget);
+    }
+    budget.overridden = true;
+    budget.rules = Rules { floor: budget.rules.floor, ..Rules::default() };
+    budget.cap = None;
+    let mut limits = Vec::new();
+    for (number, limit) in ours.limits.iter().enumerate() {
+        let (unit, count, per, kind, burst) = match limit {
+            config::Limit::Calls { calls, per, kind, burst } => (Unit::Calls, *calls, per, *kind, *burst),
+            config::Limit::Points { points, per, kind, burst } => (Unit::Points, *points, per, *kind, *burst),
+            config::Limit::InFlight { in_flight } => {
+                let most = budget.rules.in_flight.get_or_insert(*in_flight);
+                *most = (*most).min(*in_flight);
+                continue;
+            }
+        };
+        let time =
+            time_of(&per.0).map_err(|e| Fault::config(format!("config `dripfeed.pace.limits[{number}].per`: {e}")))?;
+        budget.points |= unit == Unit::Points;
+        limits.push(Declared::new(unit, count, time, kind, burst, headroom));
+    }
+    budget.govern(limits);
+    Ok(budget)
 }
 
-fn policy(def: &CallRatePolicy, headroom: f64, ground: &Ground) -> Result<Policy> {
-    let limit = |calls: &Text, per: &Text| -> Result<Limit> {
+/// A limit as it is declared.
+struct Declared {
+    /// What it is called in the ledger: equal limits share what is taken of them.
+    name: String,
+    limit: Limit,
+    /// Units a second, before any headroom.
+    rate: f64,
+}
+
+impl Declared {
+    fn new(unit: Unit, count: u64, time: Duration, kind: LimitKind, burst: Option<u64>, headroom: f64) -> Declared {
+        let (how, limit) = match kind {
+            LimitKind::Window => ("window", Limit::window(unit, count, time, headroom)),
+            LimitKind::Bucket => ("bucket", Limit::bucket(unit, count, time, burst.unwrap_or(count), headroom)),
+        };
+        let what = if unit == Unit::Points { "points" } else { "calls" };
+        #[allow(clippy::cast_precision_loss)]
+        let rate = count as f64 / time.as_secs_f64();
+        Declared { name: format!("{count} {what} in {} s, {how}", time.as_secs_f64()), limit, rate }
+    }
+}
+
+/// The matchers of a policy, and its limits.
+fn policy<'d>(
+    def: &'d CallRatePolicy,
+    headroom: f64,
+    ground: &Ground,
+) -> Result<(&'d [HttpRequestRegexMatcher], Vec<Declared>)> {
+    let limit = |calls: &Text, per: &Text| -> Result<Declared> {
         let count = whole(calls, ground)?;
         let text = Template::compile(per, &[])?.text(&Vars::new(ground))?;
         let time = Period::parse(&text).and_then(|period| time_of(&period)).map_err(|e| per.at.fault(e))?;
-        Ok(Limit::window(count, time, headroom))
+        Ok(Declared::new(Unit::Calls, count, time, LimitKind::Window, None, headroom))
     };
-    let (matchers, limits) = match def {
+    Ok(match def {
         CallRatePolicy::UnlimitedCallRatePolicy(def) => (&def.matchers, Vec::new()),
         CallRatePolicy::FixedWindowCallRatePolicy(def) => (&def.matchers, vec![limit(&def.call_limit, &def.period)?]),
         CallRatePolicy::MovingWindowCallRatePolicy(def) => {
@@ -85,8 +143,7 @@ fn policy(def: &CallRatePolicy, headroom: f64, ground: &Ground) -> Result<Policy
             }
             (&def.matchers, def.rates.iter().map(|r| limit(&r.limit, &r.interval)).collect::<Result<_>>()?)
         }
-    };
-    Ok(Policy { matchers: matchers.iter().map(|m| Matcher::build(m, ground)).collect::<Result<_>>()?, limits })
+    })
 }
 
 /// The time that a limit counts in: more than nothing, at most a year.
@@ -108,13 +165,31 @@ fn whole(text: &Text, ground: &Ground) -> Result<u64> {
     Ok(number as u64)
 }
 
-impl Policy {
-    /// What the call costs under this policy; nothing when it does not govern the call.
-    pub(super) fn cost(&self, call: &Call<'_>) -> Option<u32> {
-        if self.matchers.is_empty() {
-            return Some(1);
+impl Budget {
+    /// One more policy, with these limits.
+    fn govern(&mut self, limits: impl IntoIterator<Item = Declared>) {
+        let from = self.rules.limits.len();
+        for declared in limits {
+            if declared.limit.unit == Unit::Calls {
+                self.cap = Some(self.cap.map_or(declared.rate, |cap| cap.min(declared.rate)));
+            }
+            self.rules.limits.push((declared.name, declared.limit));
         }
-        self.matchers.iter().find(|m| m.matches(call)).map(|m| m.weight)
+        self.rules.policies.push((from..self.rules.limits.len()).collect());
+    }
+
+    /// The policy that governs a call, if one does, and what the call weighs: the first that matches, as in the reference.
+    pub(super) fn place(&self, call: &Call<'_>) -> (Option<usize>, u32) {
+        let cost = |matchers: &Vec<Matcher>| {
+            let all = matchers.is_empty().then_some(1);
+            all.or_else(|| matchers.iter().find(|m| m.matches(call)).map(|m| m.weight))
+        };
+        let found = self.policies.iter().enumerate().find_map(|(at, matchers)| Some((at, cost(matchers)?)));
+        match (self.overridden, found) {
+            (true, found) => (Some(0), found.map_or(1, |(_, weight)| weight)),
+            (false, Some((at, weight))) => (Some(at), weight),
+            (false, None) => (None, 1),
+        }
     }
 }
 

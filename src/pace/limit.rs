@@ -1,52 +1,110 @@
-//! One limit: so many calls in a time, spread evenly, with a burst.
+//! One limit: so many calls, or points, in a time, spread evenly, with a burst.
 //!
-//! Comes in: what a call costs, and the time. Goes out: when it may go. Called by [`super::Pace`]. The algorithm is
-//! GCRA (ITU-T I.371): one number, the time at which the limit would be wholly free again.
+//! Comes in: what a call costs, and the time at which the limit would be wholly free again. Goes out: when the call may
+//! go, and that time afterwards. Called by [`super::limiter`]. The algorithm is GCRA (ITU-T I.371): one number is all
+//! that a limit remembers, so that a ledger holds it and processes share it.
 
 use std::time::Duration;
 
-/// A limit, and how much of it is taken.
-#[derive(Debug, Clone)]
+/// Nanoseconds on the clock of the [`super::clock::Clock`].
+pub type Nanos = u64;
+
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Calls, each as many times as its weight says.
+    Calls,
+    /// Points: what the vendor says that a request cost.
+    Points,
+}
+
+/// A limit.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limit {
-    /// Time between two calls at the full rate.
-    spacing: Duration,
-    /// Calls that may go at once after a rest.
-    burst: u32,
-    /// When it is wholly free again.
-    free_at: Duration,
+    /// What it counts.
+    pub unit: Unit,
+    /// Nanoseconds between two units at the full rate.
+    spacing: f64,
+    /// Units that may go at once after a rest.
+    burst: f64,
+    /// A call may be so late, in nanoseconds, and the promise still holds: what the headroom leaves.
+    slack: f64,
 }
 
 /// The share of a window that may go at once: the rest is spread.
 const BURST: f64 = 0.04;
 
+#[allow(clippy::cast_precision_loss)]
+fn nanos(time: Duration) -> f64 {
+    time.as_nanos() as f64
+}
+
+/// Rounds up: a call is never early.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn whole(nanos: f64) -> Nanos {
+    nanos.ceil() as Nanos
+}
+
 impl Limit {
-    /// A limit that the vendor may count over any window of `per`: in none there are more than `calls` times
-    /// `headroom`. With a burst of b, a window of GCRA holds at most b - 1 + per / spacing calls.
-    pub fn window(calls: u64, per: Duration, headroom: f64) -> Limit {
+    /// A limit that the vendor may count over any window of `per`: in none there are more than `count` times
+    /// `headroom`. With a burst of b, a window of GCRA holds at most b - 1 + per / spacing units.
+    pub fn window(unit: Unit, count: u64, per: Duration, headroom: f64) -> Limit {
         #[allow(clippy::cast_precision_loss)]
-        let usable = calls as f64 * headroom;
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let burst = (usable * BURST).clamp(1.0, f64::from(u32::MAX)) as u32;
-        let spread = usable - f64::from(burst - 1);
-        Limit { spacing: per.div_f64(spread.max(f64::MIN_POSITIVE)), burst, free_at: Duration::ZERO }
+        let usable = count as f64 * headroom;
+        let burst = (usable * BURST).max(1.0).floor();
+        let spread = usable - (burst - 1.0);
+        Limit { unit, spacing: nanos(per) / spread.max(f64::MIN_POSITIVE), burst, slack: nanos(per) * (1.0 - headroom) }
     }
 
-    /// A bucket that refills at `calls` a `per`, and holds `burst`.
-    pub fn bucket(calls: u64, per: Duration, burst: u64, headroom: f64) -> Limit {
-        #[allow(clippy::cast_precision_loss)]
-        let spacing = per.div_f64(calls as f64 * headroom);
-        Limit { spacing, burst: u32::try_from(burst).unwrap_or(u32::MAX).max(1), free_at: Duration::ZERO }
+    /// A bucket that refills at `count` a `per`, and holds `burst`; of both, `headroom` is used.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn bucket(unit: Unit, count: u64, per: Duration, burst: u64, headroom: f64) -> Limit {
+        let (holds, spacing) = (burst as f64, nanos(per) / (count as f64 * headroom));
+        let burst = (holds * headroom).floor().max(1.0);
+        Limit { unit, spacing, burst, slack: spacing * (holds - burst) }
     }
 
-    /// The earliest time, not before `from`, at which a call of that cost fits. One that costs more than the burst
-    /// waits for an empty limit.
-    pub fn earliest(&self, cost: u32, from: Duration) -> Duration {
-        let room = self.spacing.saturating_mul(self.burst.saturating_sub(cost));
-        from.max(self.free_at.saturating_sub(room))
+    /// A steady rate of calls a second.
+    pub fn steady(rate: f64) -> Limit {
+        Limit { unit: Unit::Calls, spacing: 1e9 / rate.max(f64::MIN_POSITIVE), burst: 1.0, slack: f64::MAX }
     }
 
-    /// Takes a call of that cost at `at`.
-    pub fn take(&mut self, cost: u32, at: Duration) {
-        self.free_at = self.free_at.max(at).saturating_add(self.spacing.saturating_mul(cost));
+    /// Only so much of it: a share from 0 to 1.
+    #[must_use]
+    pub fn share(&self, share: f64) -> Limit {
+        Limit { spacing: self.spacing / share, burst: (self.burst * share).floor().max(1.0), ..self.clone() }
+    }
+
+    /// Units a second.
+    pub fn rate(&self) -> f64 {
+        1e9 / self.spacing
+    }
+
+    /// How long it takes to refill so many units.
+    pub fn refill(&self, units: f64) -> Nanos {
+        whole(self.spacing * units.max(0.0))
+    }
+
+    /// The earliest time, not before `from`, at which `cost` fits and leaves the part `spare` of the burst, when it is
+    /// wholly free at `free_at`. What costs more than the burst waits for an empty limit.
+    pub fn earliest(&self, free_at: Nanos, cost: f64, spare: f64, from: Nanos) -> Nanos {
+        let room = self.refill(self.burst - cost - (self.burst * spare).floor());
+        from.max(free_at.saturating_sub(room))
+    }
+
+    /// When it is wholly free again after `cost` went at `at`.
+    pub fn taken(&self, free_at: Nanos, cost: f64, at: Nanos) -> Nanos {
+        free_at.max(at).saturating_add(self.refill(cost))
+    }
+
+    /// How much a call that went at `now` has to add, when it could have gone at `base`: who comes late leaves less room for
+    /// the next, or a window could hold both the late ones and those in time.
+    pub fn late(&self, base: Nanos, now: Nanos) -> Nanos {
+        now.saturating_sub(base.saturating_add(whole(self.slack)))
+    }
+
+    /// When it is wholly free again if only `left` units are to be had at `at`: never sooner than it was.
+    pub fn drained(&self, free_at: Nanos, left: f64, at: Nanos) -> Nanos {
+        free_at.max(at.saturating_add(self.refill(self.burst - left)))
     }
 }

@@ -1,20 +1,42 @@
 //! Pace: when the next call may go out.
 //!
-//! Comes in: the manifest's `api_budget` or the config's `dripfeed.pace`; then each call before it is sent, and what
-//! the vendor says about its rate. Goes out: a [`Permit`], once all limits have room. Called by `fetch`. A
-//! limit serves callers in the order in which they ask. The limits live in this process.
+//! Comes in: the manifest's `api_budget` or the config's `dripfeed.pace`; then each call before it is sent, and what the
+//! vendor says about its rate. Goes out: a [`Permit`], once all limits have room. Called by `fetch`.
+//!
+//! The limits are the account's, not the process's: with a state directory all processes that call for one account share
+//! a ledger there ([`store`]). What is decided is decided by the [`limiter`]; here threads wait.
 
-mod budget;
+pub mod account;
+pub mod budget;
+pub mod clock;
+pub mod feedback;
+pub mod ledger;
 pub mod limit;
+pub mod limiter;
+pub mod store;
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use budget::build;
-
-use crate::fault::Result;
+use crate::fault::{Fault, Kind, Result};
 use crate::stop::Stop;
-use budget::Policy;
+use budget::Budget;
+use clock::{BootTime, Clock as _};
+use feedback::{Cost, Feedback};
+use ledger::Ledger;
+use limit::Nanos;
+use limiter::{Answer, Limiter, Priority, Ticket, Why};
+use store::{Memory, Store};
+
+/// Without a deadline, a wait that the vendor asks for is slept through up to so long.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+/// Two threads that ask at once need some time, which is no wait.
+const SCARCELY: Duration = Duration::from_millis(5);
+/// A thread that waits looks up this often: its process is still there.
+const AWAKE: Duration = Duration::from_secs(1);
+/// How often calls that take long are made known to the other processes.
+const HEARTBEAT: Duration = Duration::from_millis(1500);
 
 /// A call that is about to be sent, as budgets see it.
 #[derive(Debug, Clone, Copy)]
@@ -27,93 +49,276 @@ pub struct Call<'a> {
     pub headers: &'a [(String, String)],
 }
 
-/// The limits of one account.
+/// Where the account's ledger is.
 #[derive(Debug)]
-pub struct Pace {
-    state: Mutex<State>,
-    returned: Condvar,
-    most_in_flight: u64,
-    began: Instant,
+pub enum Shelf {
+    /// In this process.
+    Own(Memory),
+    /// In a file.
+    Shared(store::Shared),
 }
 
+impl Store for Shelf {
+    fn update<T>(&self, now: Nanos, change: impl FnOnce(&mut Ledger) -> T) -> T {
+        match self {
+            Shelf::Own(own) => own.update(now, change),
+            Shelf::Shared(shared) => shared.update(now, change),
+        }
+    }
+}
+
+/// What happened to the calls of this process so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Calls that came back.
+    pub answered: u64,
+    /// How long they took, together.
+    pub took: Duration,
+    /// Calls that had to wait before they could go.
+    pub waited: u64,
+    /// Times that the vendor said that it is too much.
+    pub limited: u64,
+}
+
+impl Counts {
+    /// What happened since then.
+    pub fn since(&self, then: &Counts) -> Counts {
+        Counts {
+            answered: self.answered - then.answered,
+            took: self.took.saturating_sub(then.took),
+            waited: self.waited - then.waited,
+            limited: self.limited - then.limited,
+        }
+    }
+}
+
+/// The pace of one account.
 #[derive(Debug)]
-struct State {
-    policies: Vec<Policy>,
-    /// Nothing goes out before this; time since `began`.
-    hold: Duration,
-    in_flight: u64,
+pub struct Pace {
+    budget: Budget,
+    limiter: Limiter<BootTime, Shelf>,
+    deadline: Option<Instant>,
+    counts: Mutex<Counts>,
+    /// When a call could have gone that ended the run.
+    resume_at: Mutex<Option<Instant>>,
+    /// Counts what may let a thread of this process go on.
+    moved: Mutex<u64>,
+    changed: Condvar,
 }
 
 /// Leave to send one call; given back when the answer is there.
 #[derive(Debug)]
-pub struct Permit<'p>(&'p Pace);
+pub struct Permit<'p> {
+    pace: &'p Pace,
+    sent_at: Nanos,
+    policy: Option<usize>,
+    weight: u32,
+    told: Option<(bool, Feedback)>,
+    /// How long the call waited.
+    pub waited: Duration,
+}
 
-impl Pace {
-    fn new(policies: Vec<Policy>, most_in_flight: u64) -> Pace {
-        Pace {
-            state: Mutex::new(State { policies, hold: Duration::ZERO, in_flight: 0 }),
-            returned: Condvar::new(),
-            most_in_flight,
-            began: Instant::now(),
+/// A place in the row, left when its thread goes away.
+struct Place<'p> {
+    pace: &'p Pace,
+    ticket: Ticket,
+    gone: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.gone {
+            self.pace.limiter.leave(&self.ticket);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until every limit has room for the call; `waits` hears how long, if at all.
-    pub fn acquire(&self, call: &Call<'_>, stop: &Stop, waits: impl Fn(Duration)) -> Result<Permit<'_>> {
-        let mut state = self.lock();
-        while state.in_flight >= self.most_in_flight {
-            stop.check()?;
-            let short = Duration::from_millis(100);
-            state = self.returned.wait_timeout(state, short).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        state.in_flight += 1;
-        drop(state);
-        // Given back also when what follows breaks; never made while the lock is held, which giving back takes.
-        let permit = Permit(self);
-        loop {
-            let now = self.began.elapsed();
-            let wait = self.lock().reserve(call, now).saturating_sub(now);
-            if !wait.is_zero() {
-                waits(wait);
-                stop.sleep(wait)?;
-            }
-            // A hold that came meanwhile makes the place in the row worthless: all who slept would go at its end at once.
-            if self.lock().hold <= self.began.elapsed() {
-                return Ok(permit);
-            }
-        }
-    }
-
-    /// The vendor said that it is too much: nothing goes out for so long.
-    pub fn hold(&self, time: Duration) {
-        let until = self.began.elapsed().saturating_add(time);
-        let mut state = self.lock();
-        state.hold = state.hold.max(until);
+        self.pace.wake();
     }
 }
 
-impl State {
-    /// Takes room for the call from every limit of the policy that governs it; gives the time at which it may go.
-    fn reserve(&mut self, call: &Call<'_>, now: Duration) -> Duration {
-        let from = now.max(self.hold);
-        let Some((policy, cost)) = self.policies.iter_mut().find_map(|p| p.cost(call).map(|c| (p, c))) else {
-            return from;
-        };
-        let at = policy.limits.iter().map(|l| l.earliest(cost, from)).fold(from, Duration::max);
-        for limit in &mut policy.limits {
-            limit.take(cost, at);
+impl Pace {
+    /// The pace of an account, whose ledger is on that shelf. A call that could go only after the deadline ends the run.
+    pub fn new(budget: Budget, shelf: Shelf, priority: Priority, deadline: Option<Instant>) -> Arc<Pace> {
+        let id = RandomState::new().hash_one(std::process::id());
+        let shares = matches!(shelf, Shelf::Shared(_));
+        let limiter = Limiter::new(BootTime, shelf, budget.rules.clone(), id, priority);
+        let pace = Arc::new(Pace {
+            budget,
+            limiter,
+            deadline,
+            counts: Mutex::default(),
+            resume_at: Mutex::default(),
+            moved: Mutex::new(0),
+            changed: Condvar::new(),
+        });
+        if shares {
+            // A call that takes longer than a lease must not be forgotten.
+            let watched = Arc::downgrade(&pace);
+            std::thread::spawn(move || {
+                loop {
+                    std::thread::sleep(HEARTBEAT);
+                    let Some(pace) = watched.upgrade() else { return };
+                    if pace.limiter.flying() > 0 {
+                        pace.limiter.renew();
+                    }
+                }
+            });
         }
-        at
+        pace
+    }
+
+    fn moved(&self) -> MutexGuard<'_, u64> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What happened to the calls of this process so far.
+    pub fn counted(&self) -> Counts {
+        *self.counts()
+    }
+
+    fn wake(&self) {
+        *self.moved() += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits until something of this process moved since `seen`, for so long at most.
+    fn rest(&self, seen: u64, time: Duration) {
+        let guard = self.moved();
+        if *guard == seen {
+            drop(self.changed.wait_timeout(guard, time));
+        }
+    }
+
+    /// Waits until every limit has room for the call; `waits` hears for how long it will be at least, and why.
+    pub fn acquire(&self, call: &Call<'_>, stop: &Stop, waits: impl Fn(Duration, Why)) -> Result<Permit<'_>> {
+        let (policy, weight) = self.budget.place(call);
+        let began = Instant::now();
+        let mut place = Place { pace: self, ticket: self.limiter.ticket(policy, weight), gone: false };
+        let (mut told, mut behind) = (None, false);
+        loop {
+            stop.check()?;
+            let seen = *self.moved();
+            match self.limiter.ask(&mut place.ticket) {
+                Answer::Go => break,
+                Answer::Behind => {
+                    behind = true;
+                    self.rest(seen, AWAKE);
+                }
+                Answer::Wait(until, why) => {
+                    let wait = Duration::from_nanos(until.saturating_sub(self.limiter.clock.now()));
+                    self.bear(wait, why, stop)?;
+                    if told.replace(why) != Some(why) {
+                        waits(wait, why);
+                    }
+                    match why {
+                        // A call of this process that comes back may be what is waited for.
+                        Why::InFlight | Why::Quota => self.rest(seen, wait.min(AWAKE)),
+                        Why::Pace | Why::Yield | Why::Held => stop.sleep(wait.min(AWAKE))?,
+                    }
+                }
+            }
+        }
+        place.gone = true;
+        let sent_at = self.limiter.clock.now();
+        // Who was behind another thread of this process waited for what that one waited for, if for anything.
+        let waited = began.elapsed();
+        let waited = if told.is_some() || behind && waited > SCARCELY { waited } else { Duration::ZERO };
+        self.counts().waited += u64::from(!waited.is_zero());
+        Ok(Permit { pace: self, sent_at, policy, weight, told: None, waited })
+    }
+
+    /// Ends the run where a wait is not worth it: it would end after the deadline, or the vendor asks for too long.
+    fn bear(&self, wait: Duration, why: Why, stop: &Stop) -> Result<()> {
+        let by_vendor = matches!(why, Why::Held | Why::Quota);
+        self.bears(wait, by_vendor).inspect_err(|fault| stop.ask(fault.kind))
+    }
+
+    /// Is so long a wait worth it? Else the run ends, and goes on another time.
+    pub fn bears(&self, wait: Duration, by_vendor: bool) -> Result<()> {
+        let late = |what: &str| {
+            *self.resume_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(wait);
+            let text = format!("{what} {:.0} s before the next request", wait.as_secs_f64().ceil());
+            Err(Fault::new(Kind::Unfinished, text).hint("run again later; what was finished is saved"))
+        };
+        let whose = if by_vendor { "the vendor asks to wait" } else { "the account's limits ask to wait" };
+        match self.deadline {
+            Some(deadline) if deadline.checked_duration_since(Instant::now()).is_none_or(|left| wait > left) => {
+                late(&format!("the run's deadline comes first: {whose}"))
+            }
+            None if by_vendor && wait > PATIENCE => late(whose),
+            _ => Ok(()),
+        }
+    }
+
+    /// The vendor said that a call was too much: nothing of the account goes out for so long.
+    pub fn limited(&self, call: &Call<'_>, wait: Duration) {
+        self.limiter.limited(self.budget.place(call).0, wait);
+        self.counts().limited += 1;
+        self.wake();
+    }
+
+    /// What an answer says of the vendor's limits.
+    pub fn feedback(&self, status: u16, headers: &ureq::http::HeaderMap, now: time::OffsetDateTime) -> Feedback {
+        feedback::read(status, headers, &self.budget.names, now)
+    }
+
+    /// Do points count, so that it matters what a request cost?
+    pub fn counts_points(&self) -> bool {
+        self.budget.points
+    }
+
+    /// Calls a second that the account allows now, as far as it is known.
+    pub fn rate(&self) -> Option<f64> {
+        self.limiter.current_rate(Some(0))
+    }
+
+    /// Calls a second of the cap that config or manifest declare.
+    pub fn cap(&self) -> Option<f64> {
+        self.budget.cap
+    }
+
+    /// How long from now a run has to wait that ended because a wait was too long.
+    pub fn resume_after(&self) -> Option<Duration> {
+        let at = *self.resume_at.lock().unwrap_or_else(PoisonError::into_inner);
+        at.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// This process calls no more: others need not wait for it.
+    pub fn end(&self) {
+        self.limiter.end();
+    }
+}
+
+impl Drop for Pace {
+    fn drop(&mut self) {
+        self.limiter.end();
+    }
+}
+
+impl Permit<'_> {
+    /// The answer came; `good` when the vendor served it.
+    pub fn answered(mut self, good: bool, feedback: Feedback) {
+        self.told = Some((good, feedback));
+    }
+
+    /// What the vendor says that it cost.
+    pub fn cost(&self, cost: Cost) {
+        if cost != Cost::default() {
+            self.pace.limiter.cost(self.policy, self.weight, cost.cost, cost.left);
+        }
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.0.lock().in_flight -= 1;
-        self.0.returned.notify_one();
+        let (good, feedback) = self.told.take().unwrap_or_default();
+        let took = Duration::from_nanos(self.pace.limiter.clock.now().saturating_sub(self.sent_at));
+        let mut counts = self.pace.counts();
+        (counts.answered, counts.took) = (counts.answered + 1, counts.took + took);
+        drop(counts);
+        self.pace.limiter.answered(self.sent_at, good, feedback.left);
+        self.pace.wake();
     }
 }

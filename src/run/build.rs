@@ -26,6 +26,7 @@ use crate::cursor::{self, CursorPlan, Window};
 use crate::extract::decode::{self, Decoder};
 use crate::extract::{self, Records, gather};
 use crate::fault::{Fault, Result, did_you_mean};
+use crate::fetch::request::origin_of;
 use crate::manifest::Manifest;
 use crate::manifest::model::{
     self, Check, DeclarativeStream, Requester, Retriever, SchemaLoader, StateDelegatingStream, Stream,
@@ -49,6 +50,8 @@ pub struct Plan {
     pub check: Vec<String>,
     /// Slices read at a time.
     pub concurrency: usize,
+    /// The most slices at a time, when that fills the cap.
+    pub most_concurrency: usize,
 }
 
 /// A stream, ready to run.
@@ -196,17 +199,19 @@ pub fn plan(build: &Build<'_>) -> Result<Plan> {
     };
     // One that does not exist is the check's to tell: the others can be read all the same.
     let check: Vec<String> = named.unwrap_or(of_manifest);
-    let concurrency = match &source.concurrency_level {
-        None => CONCURRENCY,
+    let (concurrency, most) = match &source.concurrency_level {
+        None => (CONCURRENCY, MAX_CONCURRENCY),
         Some(level) => {
             let n = Template::compile(&level.default_concurrency, &[])?.number(&Vars::new(build.ground))?;
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let n = n.max(1.0) as usize;
-            let most = level.max_concurrency.and_then(|m| usize::try_from(m).ok()).unwrap_or(MAX_CONCURRENCY);
-            n.min(most).clamp(1, MAX_CONCURRENCY)
+            let most = level.max_concurrency.and_then(|m| usize::try_from(m).ok());
+            let n = n.min(most.unwrap_or(MAX_CONCURRENCY)).clamp(1, MAX_CONCURRENCY);
+            // One at a time is meant so, and so is a number without a most.
+            (n, if n == 1 { 1 } else { most.unwrap_or(n).min(MAX_CONCURRENCY) })
         }
     };
-    Ok(Plan { source: build.manifest.name.clone(), streams, check, concurrency })
+    Ok(Plan { source: build.manifest.name.clone(), streams, check, concurrency, most_concurrency: most })
 }
 
 impl Plan {
@@ -545,6 +550,18 @@ fn legacy_partition(
     // With several parents there is no telling whose ids they are: such states are left alone.
     let [parent] = &router.parent_stream_configs[..] else { return Ok(None) };
     Template::compile(&parent.partition_field, &[])?.text(&Vars::new(ground)).map(Some)
+}
+
+/// The host that a manifest's first stream asks, if it can be told from the config.
+pub fn host(manifest: &Manifest, ground: &Ground) -> Option<String> {
+    let def = manifest.source.streams.iter().flatten().find_map(|stream| match stream {
+        model::Stream::DeclarativeStream(def) => Some(def),
+        _ => None,
+    })?;
+    let retriever = def.retriever.reading();
+    let Requester::HttpRequester(requester) = &retriever.requester;
+    let base = Template::compile(base_of(requester)?, &[]).ok()?.text(&Vars::new(ground)).ok()?;
+    origin_of(&base)
 }
 
 /// The address that a requester's own paths stand under.

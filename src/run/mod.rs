@@ -9,6 +9,7 @@
 mod access;
 mod adapt;
 pub mod build;
+pub mod crew;
 mod dynamic;
 pub mod jobs;
 pub mod parents;
@@ -37,6 +38,7 @@ use crate::plan::Vars;
 use crate::shape::wire::Wire;
 use crate::slice::Partition;
 use build::StreamPlan;
+use crew::Crew;
 use parents::ParentReader;
 use reader::{Reading, Shared};
 use take::{Emitting, StreamOut};
@@ -137,6 +139,8 @@ pub struct Run {
     busy: Mutex<HashSet<Arc<str>>>,
     turn: Mutex<u64>,
     changed: Condvar,
+    /// How many threads may work.
+    pub crew: Crew,
 }
 
 /// One thread of a run.
@@ -152,7 +156,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Run {
     /// Prepares a run; states that cannot be read are refused here, before any request.
-    pub fn new(shared: Arc<Shared>, jobs: Vec<Job>, protocol: Protocol) -> Result<Self> {
+    pub fn new(shared: Arc<Shared>, jobs: Vec<Job>, protocol: Protocol, crew: Crew) -> Result<Self> {
         let mut streams = Vec::with_capacity(jobs.len());
         for mut job in jobs {
             let name = job.plan.name.clone();
@@ -196,7 +200,7 @@ impl Run {
                 job,
             });
         }
-        Ok(Run { shared, streams, busy: Mutex::default(), turn: Mutex::new(0), changed: Condvar::new() })
+        Ok(Run { shared, streams, busy: Mutex::default(), turn: Mutex::new(0), changed: Condvar::new(), crew })
     }
 
     /// What came of every stream so far.
@@ -204,13 +208,16 @@ impl Run {
         self.streams.iter().map(|s| lock(&s.progress).account.clone()).collect()
     }
 
-    /// One thread's work: until nothing is left to do.
-    pub fn work(&self, messages: SyncSender<Message>) {
+    /// The work of thread number `number`: until nothing is left to do.
+    pub fn work(&self, number: usize, messages: SyncSender<Message>) {
         let worker = Worker { run: self, shared: &self.shared, messages };
         loop {
             let turn = *lock(&self.turn);
             if self.shared.stop.asked().is_some() {
                 return;
+            }
+            if !self.crew.wanted(number) {
+                continue;
             }
             if worker.step() {
                 self.wake();
@@ -218,13 +225,16 @@ impl Run {
             }
             if self.streams.iter().all(|s| lock(&s.progress).account.ended) {
                 self.wake();
+                self.crew.end();
                 return;
             }
             // Others are at work that may bring more.
+            self.crew.idles(true);
             let guard = lock(&self.turn);
             if *guard == turn {
                 drop(self.changed.wait_timeout(guard, Duration::from_millis(200)));
             }
+            self.crew.idles(false);
         }
     }
 

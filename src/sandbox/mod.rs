@@ -4,6 +4,7 @@
 //! vendors do, the same way every time. Called by `cli`: for `read --source sandbox`, for `dripfeed sandbox`, and so by
 //! tests and benchmarks. Small on purpose; it stands apart from everything else.
 
+mod cap;
 mod data;
 mod server;
 
@@ -47,9 +48,10 @@ pub struct Settings {
     /// How lists are paged
     #[arg(long, value_enum, default_value = "keyset")]
     pub paging: Paging,
-    /// Calls a minute and tenant; more get 429. 0 means no limit
-    #[arg(long, default_value_t = 0)]
-    pub calls_per_minute: u64,
+    /// Calls a tenant may make in so many seconds; more get 429. Counted in fixed windows (and told in X-RateLimit
+    /// headers), in any window, or as a bucket that holds BURST
+    #[arg(long, value_name = "CALLS/SECONDS[:fixed|:window|:bucket[:BURST]]", value_parser = cap::Cap::parse)]
+    pub cap: Option<cap::Cap>,
     /// Milliseconds before each answer
     #[arg(long, default_value_t = 0)]
     pub latency: u64,
@@ -79,7 +81,7 @@ impl Default for Settings {
             users: 50,
             projects: 20,
             paging: Paging::Keyset,
-            calls_per_minute: 0,
+            cap: None,
             latency: 0,
             edits: 0,
             edits_total: 0,

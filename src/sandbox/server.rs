@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::cap::Used;
 use super::data::{self, Edits};
 use super::{Paging, Settings, TOKEN};
 use crate::percent;
@@ -42,6 +43,9 @@ impl Breakage {
 pub(super) struct Vendor {
     settings: Settings,
     inner: Mutex<Inner>,
+    began: Instant,
+    /// A line for each call that a tenant made: milliseconds, its token, the status as far as its cap goes, the path.
+    log: Mutex<String>,
 }
 
 #[derive(Debug, Default)]
@@ -54,8 +58,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Tenant {
     edits: Edits,
-    /// Calls in the current minute, and when it began.
-    window: Option<(Instant, u64)>,
+    used: Used,
 }
 
 struct Request {
@@ -88,7 +91,7 @@ pub(super) fn serve(listener: &TcpListener, vendor: &Arc<Vendor>) {
 
 impl Vendor {
     pub(super) fn new(settings: Settings) -> Self {
-        Vendor { settings, inner: Mutex::default() }
+        Vendor { settings, inner: Mutex::default(), began: Instant::now(), log: Mutex::default() }
     }
 
     fn connection(&self, stream: &TcpStream) -> std::io::Result<()> {
@@ -154,6 +157,10 @@ impl Vendor {
     }
 
     fn answer(&self, request: &Request) -> Answer {
+        if request.path == "/sandbox/log" {
+            let body = self.log.lock().unwrap_or_else(PoisonError::into_inner).clone().into_bytes();
+            return Answer { status: "200 OK", headers: "Content-Type: text/plain\r\n".into(), body };
+        }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if request.path == "/sandbox/stats" {
             let edits: usize = inner.tenants.values().map(|t| t.edits.log.len()).sum();
@@ -170,27 +177,21 @@ impl Vendor {
         let name = name.to_owned();
         let settings = &self.settings;
         let tenant = inner.tenants.entry(name.clone()).or_default();
-        let mut headers = String::new();
-        if settings.calls_per_minute > 0 {
-            let (since, calls) = tenant.window.get_or_insert((Instant::now(), 0));
-            if since.elapsed() >= Duration::from_secs(60) {
-                (*since, *calls) = (Instant::now(), 0);
-            }
-            *calls += 1;
-            let reset = 60u64.saturating_sub(since.elapsed().as_secs()).max(1);
-            let left = settings.calls_per_minute.saturating_sub(*calls);
-            let _ = write!(
-                headers,
-                "X-RateLimit-Limit: {}\r\nX-RateLimit-Remaining: {left}\r\nX-RateLimit-Reset: {reset}\r\n",
-                settings.calls_per_minute
-            );
-            if *calls > settings.calls_per_minute {
+        let counted = settings.cap.map_or(Ok(String::new()), |cap| cap.count(&mut tenant.used));
+        let status = if counted.is_ok() { 200 } else { 429 };
+        let ms = self.began.elapsed().as_millis();
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = writeln!(log, "{ms} sandbox-token{name} {status} {}", request.path);
+        drop(log);
+        let headers = match counted {
+            Ok(headers) => headers,
+            Err(headers) => {
                 let mut answer = Answer::json("429 Too Many Requests", r#"{"error":"too many requests"}"#.into());
-                answer.headers += &format!("Retry-After: {reset}\r\n{headers}");
+                answer.headers += &headers;
                 inner.limited += 1;
                 return answer;
             }
-        }
+        };
         let seed = settings.seed ^ name.bytes().fold(0, |h, b| data::mix(h, b.into()));
         let limit = request.query.get("limit").and_then(|l| l.parse().ok()).unwrap_or(100).clamp(1, 100_u64);
         let mut answer = match request.path.as_str() {

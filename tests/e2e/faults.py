@@ -79,7 +79,7 @@ def at_once(checks, scratch, given, switches, expected):
 
 def limited(checks, scratch):
     """A signal ends the wait for a rate limit, which lasts up to a minute."""
-    with Sandbox("--tasks", TASKS, "--calls-per-minute", 20) as sandbox:
+    with Sandbox("--tasks", TASKS, "--cap", "20/60:window") as sandbox:
         tap = start_tap(read_command(sandbox.config(scratch / "config.json")), stderr=subprocess.PIPE)
         out, waits = [], queue.Queue()
         readers = [threading.Thread(target=lambda: out.extend(tap.stdout)),

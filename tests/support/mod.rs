@@ -1,4 +1,6 @@
 //! What the tests share: a vendor made of a `server.json`, and the binary.
 
+#[allow(clippy::cast_precision_loss, clippy::cast_sign_loss, dead_code)]
+pub mod simulation;
 pub mod tap;
 pub mod vendor;

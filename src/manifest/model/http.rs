@@ -17,6 +17,12 @@ component! {
     HTTPAPIBudget {
         /// Them.
         policies: Vec<CallRatePolicy>,
+        /// The header of an answer that says how many calls are left; `ratelimit-remaining` when not said.
+        ratelimit_remaining_header: Option<String>,
+        /// The header that says when there are more; `ratelimit-reset` when not said.
+        ratelimit_reset_header: Option<String>,
+        /// Statuses that say that none is left; 429 when not said.
+        status_codes_for_ratelimit_hit: Option<Vec<u64>>,
     }
 }
 

@@ -1,0 +1,41 @@
+//! The clock of the ledger: one that all processes of a machine share, and that no one sets.
+//!
+//! Goes out: nanoseconds since the machine started, suspension included (CLOCK_BOOTTIME), which start it was, and the
+//! wall clock for what must outlive a restart. Called by [`super::limiter`] and [`super::store`].
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::limit::Nanos;
+
+/// Tells the time. The simulation and the tests bring their own.
+pub trait Clock: Send + Sync {
+    /// Nanoseconds since some moment that is the same for all who share a ledger.
+    fn now(&self) -> Nanos;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BootTime;
+
+impl Clock for BootTime {
+    fn now(&self) -> Nanos {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let clock = rustix::time::ClockId::Boottime;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let clock = rustix::time::ClockId::Monotonic;
+        let time = rustix::time::clock_gettime(clock);
+        let (seconds, nanos) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
+        seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+    }
+}
+
+/// Which start of which machine it is; empty where the system does not tell.
+pub fn boot() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
+/// Nanoseconds since 1970 by the wall clock.
+pub fn wall() -> Nanos {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX))
+}

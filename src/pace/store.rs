@@ -1,0 +1,189 @@
+//! Where a ledger is kept: in the process, or in a file that the processes of a machine share.
+//!
+//! Comes in: a change to make. Goes out: what the change gives, once the ledger holds it. Called by [`super::limiter`].
+//!
+//! The file is locked (`flock`) for a read, the change and a write in place, some microseconds, and never while anyone
+//! sleeps or sends: a process that dies gives the lock back by dying. A file that cannot be used makes the ledger one of
+//! the process, at a share of the limits, and says so once.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::clock;
+use super::ledger::{Ledger, Moment, Unreadable};
+use super::limit::Nanos;
+
+/// Keeps a ledger.
+pub trait Store: Send + Sync {
+    /// Changes the ledger; no other change comes between.
+    fn update<T>(&self, now: Nanos, change: impl FnOnce(&mut Ledger) -> T) -> T;
+}
+
+/// A ledger of this process, or of a simulation.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<Ledger>);
+
+impl Store for Memory {
+    fn update<T>(&self, _: Nanos, change: impl FnOnce(&mut Ledger) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<S: Store> Store for &S {
+    fn update<T>(&self, now: Nanos, change: impl FnOnce(&mut Ledger) -> T) -> T {
+        (**self).update(now, change)
+    }
+}
+
+impl<S: Store> Store for std::sync::Arc<S> {
+    fn update<T>(&self, now: Nanos, change: impl FnOnce(&mut Ledger) -> T) -> T {
+        (**self).update(now, change)
+    }
+}
+
+/// A lock is waited for so long: its holders need microseconds, if they are not stopped.
+const LOCK_WITHIN: Duration = Duration::from_secs(2);
+/// After a failure the file is tried again when so long has passed.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// No ledger is larger, in bytes.
+const MOST_BYTES: u64 = 1 << 16;
+/// The share of the limits that a process takes when it cannot see the others: three kinds of runs may be under way.
+const SHARE: f64 = 1.0 / 3.0;
+
+/// Hears why a ledger cannot be shared.
+pub type Notice = Box<dyn Fn(&str) + Send + Sync>;
+
+/// A ledger in a file.
+pub struct Shared {
+    path: PathBuf,
+    boot: String,
+    notice: Notice,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    file: Option<File>,
+    /// What is used while the file cannot be.
+    own: Ledger,
+    failed: Option<Instant>,
+    told: bool,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// The ledger in the file at `path`, which is made when it is first needed.
+    pub fn new(path: &Path, notice: Notice) -> Shared {
+        Shared { path: path.to_owned(), boot: clock::boot(), notice, inner: Mutex::default() }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> io::Result<File> {
+        if let Some(folder) = self.path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.path)
+    }
+
+    /// The file, locked. One that was taken away meanwhile is made again.
+    fn locked<'i>(&self, slot: &'i mut Option<File>) -> io::Result<&'i File> {
+        let until = Instant::now() + LOCK_WITHIN;
+        loop {
+            if slot.is_none() {
+                *slot = Some(self.open()?);
+            }
+            let Some(file) = slot.as_ref() else { continue };
+            match file.try_lock() {
+                Ok(()) if file.metadata()?.nlink() > 0 => break,
+                Ok(()) => *slot = None,
+                Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_micros(50));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "another process holds its lock"));
+                }
+                Err(TryLockError::Error(e)) => return Err(e),
+            }
+        }
+        slot.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// The ledger in the file, which must be locked.
+    fn read(&self, file: &File, now: Nanos) -> io::Result<Ledger> {
+        let size = file.metadata()?.len().min(MOST_BYTES);
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, 0)?;
+        match Ledger::decode(&bytes, self.moment(now)) {
+            Ok(ledger) => Ok(ledger),
+            Err(Unreadable::Empty) => Ok(Ledger::default()),
+            Err(Unreadable::Damaged) => {
+                let path = self.path.display();
+                (self.notice)(&format!(
+                    "the ledger {path} is damaged: it begins anew, as if nothing were left of any limit"
+                ));
+                Ok(Ledger { lost_at: Some(now), ..Ledger::default() })
+            }
+            Err(Unreadable::Foreign) => Err(io::Error::other("another version of dripfeed wrote it")),
+        }
+    }
+
+    fn moment(&self, now: Nanos) -> Moment<'_> {
+        Moment { boot: &self.boot, now, wall: clock::wall() }
+    }
+
+    /// The file cannot be used: the ledger is this process's own for a while.
+    fn failed(&self, inner: &mut Inner, error: &io::Error, own: Ledger) {
+        inner.own = Ledger { share: Some(SHARE), members: Vec::new(), ..own };
+        inner.failed = Some(Instant::now());
+        inner.file = None;
+        if !std::mem::replace(&mut inner.told, true) {
+            let path = self.path.display();
+            (self.notice)(&format!(
+                "the ledger {path} cannot be shared ({error}): this run keeps to a third of the account's limits"
+            ));
+        }
+    }
+}
+
+impl Store for Shared {
+    fn update<T>(&self, now: Nanos, change: impl FnOnce(&mut Ledger) -> T) -> T {
+        let mut inner = self.inner();
+        if inner.failed.is_some_and(|at| at.elapsed() < AGAIN_AFTER) {
+            return change(&mut inner.own);
+        }
+        let read = self.locked(&mut inner.file).and_then(|file| Ok((self.read(file, now)?, file)));
+        let (mut ledger, file) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                // What others took is not known. What was taken since the last failure is.
+                let own = match inner.failed {
+                    Some(_) => std::mem::take(&mut inner.own),
+                    None => Ledger { lost_at: Some(now), ..Ledger::default() },
+                };
+                self.failed(&mut inner, &error, own);
+                return change(&mut inner.own);
+            }
+        };
+        let out = change(&mut ledger);
+        let written = file.write_all_at(&ledger.encode(self.moment(now)), 0);
+        // Closing would give the lock back too: an error here cannot leave it held.
+        let _ = file.unlock();
+        match written {
+            Ok(()) => inner.failed = None,
+            Err(error) => self.failed(&mut inner, &error, ledger),
+        }
+        out
+    }
+}

@@ -1,0 +1,160 @@
+//! How many threads read: more while the cap is not used and the vendor is quick, fewer when it throttles.
+//!
+//! Comes in: what the pace counted since the last look. Goes out: how many threads may work. Called by [`super::Run`]
+//! (each thread asks before its next step) and by `cli`, whose supervisor looks a few times a second.
+//!
+//! By Little's law a cap of c calls a second and a latency of l seconds needs c times l threads; neither is known
+//! beforehand. Without a known cap nothing grows: it would be a guess at the vendor's expense.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::pace::Counts;
+
+/// Time between two looks.
+pub const LOOK: Duration = Duration::from_millis(250);
+/// A thread that is not wanted looks up this often.
+const PARKED: Duration = Duration::from_millis(200);
+/// From this share of the rate on it is used.
+const USED: f64 = 0.9;
+/// An answer that takes so many times as long as the quickest did is no longer quick.
+const SLOW: f64 = 2.0;
+
+/// The threads of a run.
+#[derive(Debug)]
+pub struct Crew {
+    size: AtomicUsize,
+    /// Threads that found nothing to do.
+    idle: AtomicUsize,
+    most: usize,
+    last: Mutex<Last>,
+    /// Has the run ended?
+    ended: Mutex<bool>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Last {
+    counts: Counts,
+    /// The quickest answer so far, as a mean over a look, in seconds.
+    quickest: Option<f64>,
+}
+
+impl Crew {
+    /// A crew that begins with so many threads, and grows to at most so many.
+    pub fn new(size: usize, most: usize) -> Crew {
+        Crew {
+            size: AtomicUsize::new(size),
+            idle: AtomicUsize::new(0),
+            most: most.max(size),
+            last: Mutex::default(),
+            ended: Mutex::new(false),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn ended(&self) -> MutexGuard<'_, bool> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while thread number `number` is not wanted, for a moment at most: the run may be asked to stop.
+    pub(super) fn wanted(&self, number: usize) -> bool {
+        let ended = self.ended();
+        if number < self.size() || *ended {
+            return true;
+        }
+        drop(self.changed.wait_timeout(ended, PARKED));
+        number < self.size()
+    }
+
+    /// The run has ended: nobody waits any more.
+    pub(super) fn end(&self) {
+        *self.ended() = true;
+        self.changed.notify_all();
+    }
+
+    fn resize(&self, size: usize) {
+        self.size.store(size.clamp(1, self.most), Ordering::Relaxed);
+        self.changed.notify_all();
+    }
+
+    /// The most threads that it may have.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Threads that may work now.
+    pub fn size(&self) -> usize {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// A thread found nothing to do, or found something again.
+    pub(super) fn idles(&self, idle: bool) {
+        if idle {
+            self.idle.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.idle.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Looks at what happened since the last look; `rate` is what the account allows, in calls a second.
+    pub fn look(&self, counts: Counts, rate: Option<f64>) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = counts.since(&last.counts);
+        last.counts = counts;
+        let size = self.size();
+        if since.limited > 0 {
+            self.resize(size * 3 / 4);
+            return;
+        }
+        let (Some(rate), true) = (rate, since.answered > 0) else { return };
+        #[allow(clippy::cast_precision_loss)]
+        let (answered, took) = (since.answered as f64, since.took.as_secs_f64() / since.answered as f64);
+        let quickest = last.quickest.map_or(took, |quickest| quickest.min(took));
+        last.quickest = Some(quickest);
+        let used = answered / LOOK.as_secs_f64() >= rate * USED;
+        let all_busy = self.idle.load(Ordering::Relaxed) == 0;
+        if since.waited == 0 && !used && all_busy && took <= quickest * SLOW {
+            self.resize(size + (size / 4).max(1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(answered: u64, waited: u64, limited: u64, ms: u64) -> Counts {
+        Counts { answered, waited, limited, took: Duration::from_millis(answered * ms) }
+    }
+
+    #[test]
+    fn it_grows_while_the_cap_is_not_used_and_shrinks_on_throttles() {
+        let crew = Crew::new(4, 16);
+        crew.look(counts(5, 0, 0, 200), Some(100.0));
+        assert_eq!(crew.size(), 5);
+        // The cap is used, or calls wait for it.
+        crew.look(counts(30, 0, 0, 200), Some(100.0));
+        crew.look(counts(35, 3, 0, 200), Some(100.0));
+        assert_eq!(crew.size(), 5);
+        for n in 8..40 {
+            crew.look(counts(n * 5, 3, 0, 200), Some(100.0));
+        }
+        assert_eq!(crew.size(), 16);
+        crew.look(counts(205, 3, 1, 200), Some(100.0));
+        assert_eq!(crew.size(), 12);
+    }
+
+    #[test]
+    fn it_stays_where_no_cap_is_known_where_threads_idle_and_where_the_vendor_gets_slow() {
+        let crew = Crew::new(4, 16);
+        crew.look(counts(5, 0, 0, 200), None);
+        crew.idles(true);
+        crew.look(counts(10, 0, 0, 200), Some(100.0));
+        crew.idles(false);
+        assert_eq!(crew.size(), 4);
+        crew.look(Counts { took: Duration::from_secs(5), ..counts(15, 0, 0, 0) }, Some(100.0));
+        assert_eq!(crew.size(), 4);
+    }
+}

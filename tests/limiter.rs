@@ -1,0 +1,479 @@
+//! The limiter: what it promises for any order of events, on a virtual clock; and its ledger in a file, whatever happens
+//! to the file.
+#![allow(clippy::cast_precision_loss)]
+
+use std::collections::VecDeque;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dripfeed::pace::clock::{BootTime, Clock as _};
+use dripfeed::pace::ledger::{LEASE, Ledger, Member, Moment, Quota, Unreadable};
+use dripfeed::pace::limit::{Limit, Nanos, Unit};
+use dripfeed::pace::limiter::{Answer, Limiter, Priority, Rules, Ticket, Why};
+use dripfeed::pace::store::{Memory, Shared, Store};
+use proptest::prelude::*;
+
+use crate::support::simulation::{Cap, Design, Process, SECOND, Scene, Virtual, run, table};
+
+fn one(limit: Limit) -> Rules {
+    Rules { limits: vec![("it".into(), limit)], policies: vec![vec![0]], in_flight: None, floor: 0.1 }
+}
+
+fn scene(cap: Cap, design: Design) -> Scene {
+    Scene { cap, believed: Some(cap), design, processes: table(), seconds: 1800, latency: 0.35 }
+}
+
+/// Times at which calls go when each waits for its turn, after pauses in milliseconds.
+fn turns(limit: Limit, count: usize, pauses: &[u64]) -> Vec<Nanos> {
+    let clock = Virtual::default();
+    let limiter = Limiter::new(clock.clone(), Memory::default(), one(limit), 1, Priority::Hourly);
+    let mut out = Vec::new();
+    for i in 0..count {
+        clock.0.fetch_add(pauses.get(i).copied().unwrap_or(0) * 1_000_000, Ordering::Relaxed);
+        let mut ticket = limiter.ticket(Some(0), 1);
+        while let Answer::Wait(until, _) = limiter.ask(&mut ticket) {
+            clock.0.store(until, Ordering::Relaxed);
+        }
+        out.push(clock.now());
+        limiter.answered(clock.now(), true, None);
+    }
+    out
+}
+
+fn most_within(times: &[Nanos], window: Nanos) -> usize {
+    (0..times.len()).map(|i| times[i..].iter().take_while(|t| **t < times[i] + window).count()).max().unwrap_or(0)
+}
+
+proptest! {
+    #[test]
+    fn no_window_holds_more_calls_than_the_limit(
+        calls in 1u64..400, seconds in 1u64..120, pauses in prop::collection::vec(0u64..20_000, 0..300)
+    ) {
+        let per = Duration::from_secs(seconds);
+        let times = turns(Limit::window(Unit::Calls, calls, per, 0.98), 900, &pauses);
+        let most = most_within(&times, seconds * SECOND) as u64;
+        prop_assert!(most <= calls, "{most} of {calls}");
+    }
+
+    #[test]
+    fn who_always_asks_gets_nearly_all_of_a_limit(calls in 20u64..400, seconds in 1u64..120) {
+        let per = Duration::from_secs(seconds);
+        let times = turns(Limit::window(Unit::Calls, calls, per, 0.98), usize::try_from(calls * 4).unwrap(), &[]);
+        prop_assert!(*times.last().unwrap() < seconds * SECOND * 40 / 9, "{:?}", times.last());
+    }
+
+    /// Processes of any priority, with any number of threads, in any order of asking, some of which die with their place:
+    /// no window holds more than the limit, a bucket is never overdrawn, and everybody gets something.
+    #[test]
+    fn the_promise_holds_for_any_interleaving(
+        bucket in any::<bool>(),
+        calls in 5u64..200,
+        seconds in 1u64..30,
+        who in prop::collection::vec((0u8..3, 1usize..6), 2..5),
+        moves in prop::collection::vec((any::<prop::sample::Index>(), 0u64..400, 0u8..20), 200..800),
+    ) {
+        let clock = Virtual::default();
+        let store = Arc::new(Memory::default());
+        let per = Duration::from_secs(seconds);
+        let limit = if bucket {
+            Limit::bucket(Unit::Calls, calls, per, calls, 0.98)
+        } else {
+            Limit::window(Unit::Calls, calls, per, 0.98)
+        };
+        let limiters: Vec<_> = who.iter().enumerate().map(|(id, (priority, _))| {
+            let priority = [Priority::Backfill, Priority::Daily, Priority::Hourly][usize::from(*priority)];
+            Limiter::new(clock.clone(), store.clone(), one(limit.clone()), id as u64 + 1, priority)
+        }).collect();
+        let mut rows: Vec<VecDeque<Ticket>> = limiters.iter().zip(&who)
+            .map(|(limiter, (_, threads))| (0..*threads).map(|_| limiter.ticket(Some(0), 1)).collect()).collect();
+        let mut times = Vec::new();
+        for (at, pause, luck) in moves {
+            clock.0.fetch_add(pause * 1_000_000, Ordering::Relaxed);
+            let at = at.index(limiters.len());
+            let (limiter, row) = (&limiters[at], &mut rows[at]);
+            let Some(mut ticket) = row.pop_front() else { continue };
+            if luck == 0 {
+                // It goes away, and another comes.
+                limiter.leave(&ticket);
+                row.push_back(limiter.ticket(Some(0), 1));
+                continue;
+            }
+            match limiter.ask(&mut ticket) {
+                Answer::Go => {
+                    times.push(clock.now());
+                    limiter.answered(clock.now(), true, None);
+                    row.push_back(limiter.ticket(Some(0), 1));
+                }
+                Answer::Behind => prop_assert!(false, "the first of a row is not behind"),
+                Answer::Wait(until, _) => {
+                    prop_assert!(until > clock.now());
+                    row.push_front(ticket);
+                }
+            }
+        }
+        for (i, first) in times.iter().enumerate() {
+            for (n, last) in times[i..].iter().enumerate() {
+                let allowed = if bucket {
+                    calls as f64 + (last - first) as f64 / 1e9 * calls as f64 / seconds as f64
+                } else if last - first < seconds * SECOND {
+                    calls as f64
+                } else {
+                    continue;
+                };
+                prop_assert!((n + 1) as f64 <= allowed + 1e-6, "{} of {allowed}", n + 1);
+            }
+        }
+    }
+
+    /// A reserved time does not move while nothing is held: waits are monotone.
+    #[test]
+    fn a_reserved_time_stays(calls in 1u64..50, before in 0usize..60, steps in prop::collection::vec(1u64..500, 1..40)) {
+        let clock = Virtual::default();
+        let limiter = Limiter::new(clock.clone(), Memory::default(), one(Limit::window(Unit::Calls, calls, Duration::from_secs(60), 0.98)), 1, Priority::Daily);
+        for _ in 0..before {
+            let mut ticket = limiter.ticket(Some(0), 1);
+            while let Answer::Wait(until, _) = limiter.ask(&mut ticket) {
+                clock.0.store(until, Ordering::Relaxed);
+            }
+        }
+        let mut ticket = limiter.ticket(Some(0), 1);
+        let Answer::Wait(promised, why) = limiter.ask(&mut ticket) else { return Ok(()) };
+        prop_assert_eq!(why, Why::Pace);
+        for step in steps {
+            clock.0.fetch_add(step * 1_000_000, Ordering::Relaxed);
+            match limiter.ask(&mut ticket) {
+                Answer::Go => {
+                    prop_assert!(clock.now() >= promised);
+                    return Ok(());
+                }
+                answer => prop_assert_eq!(answer, Answer::Wait(promised, Why::Pace)),
+            }
+        }
+    }
+
+    /// What a ledger writes it reads; a byte that changed is seen.
+    #[test]
+    fn a_ledger_reads_what_it_writes_and_nothing_else(
+        hold in any::<u32>(), limits in prop::collection::btree_map("[a-z ]{1,12}", any::<u32>(), 0..5), at in any::<prop::sample::Index>(), byte in any::<u8>()
+    ) {
+        let limits = limits.into_iter().map(|(k, v)| (k, Nanos::from(v))).collect();
+        let ledger = Ledger { hold: hold.into(), limits, ..Ledger::default() };
+        let moment = Moment { boot: "b", now: 1 << 40, wall: 0 };
+        let mut bytes = ledger.encode(moment);
+        prop_assert_eq!(Ledger::decode(&bytes, moment), Ok(ledger.clone()));
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        // What changed is blank, or found out.
+        if let Ok(read) = Ledger::decode(&bytes, moment) {
+            prop_assert_eq!(&read, &ledger);
+        }
+        bytes.truncate(at);
+        prop_assert!(Ledger::decode(&bytes, moment).is_ok_and(|read| read == ledger) || Ledger::decode(&bytes, moment).is_err());
+    }
+}
+
+#[test]
+fn a_bucket_gives_its_burst_and_then_its_rate() {
+    let times = turns(Limit::bucket(Unit::Calls, 60, Duration::from_secs(60), 10, 1.0), 12, &[]);
+    assert_eq!(times[9], 0);
+    assert_eq!(times[11], 2 * SECOND);
+}
+
+#[test]
+fn a_call_that_costs_more_than_the_burst_waits_for_an_empty_limit() {
+    let limit = Limit::bucket(Unit::Calls, 1, Duration::from_secs(1), 2, 1.0);
+    let free_at = limit.taken(0, 1.0, 0);
+    assert_eq!(limit.earliest(free_at, 5.0, 0.0, 0), SECOND);
+}
+
+#[test]
+fn the_table_of_runs_that_share_an_account() {
+    for cap in [Cap::Bucket(2.0, 10.0), Cap::Window(120, 60)] {
+        let alone = |which: usize| {
+            let only =
+                Scene { processes: vec![Process { begins: 0, ..table()[which] }], ..scene(cap, Design::Shared(0.1)) };
+            run(&only, 1).took[0].unwrap()
+        };
+        let (daily, hourly) = (alone(0), alone(1));
+        for seed in 1..=10 {
+            let out = run(&scene(cap, Design::Shared(0.1)), seed);
+            let (most, least) = if matches!(cap, Cap::Bucket(..)) { (0.0, 0.97) } else { (0.005, 0.9) };
+            let refused = out.refused as f64 / (out.served + out.refused) as f64;
+            assert!(refused <= most && out.used >= least, "{cap:?}: {refused} refused, {} used", out.used);
+            let (d, h) = (out.took[0].unwrap() / daily, out.took[1].unwrap() / hourly);
+            assert!(d <= 1.2 && h <= 1.3, "{cap:?}: daily {d}, hourly {h}");
+            // Whoever yields is not starved: it gets its floor while the others run, and all the rest.
+            let backfill = out.calls[2] as f64 / out.served as f64;
+            assert!(backfill > 0.8, "{backfill}");
+        }
+    }
+}
+
+#[test]
+fn a_cap_that_was_cut_in_silence_is_found() {
+    for (cap, real) in [(Cap::Bucket(2.0, 10.0), Cap::Bucket(1.0, 10.0)), (Cap::Window(120, 60), Cap::Window(60, 60))] {
+        for seed in 1..=10 {
+            let halved = Scene { cap: real, believed: Some(cap), seconds: 3600, ..scene(cap, Design::Shared(0.1)) };
+            let out = run(&halved, seed);
+            assert!(out.refused < 25 && out.used > 0.85, "{real:?}: {} refused, {} used", out.refused, out.used);
+        }
+    }
+}
+
+#[test]
+fn a_cap_that_nobody_told_is_found() {
+    for seed in 1..=5 {
+        let unknown = Scene { believed: None, ..scene(Cap::Window(120, 60), Design::Shared(0.1)) };
+        let out = run(&unknown, seed);
+        assert!(out.refused < 60 && out.used > 0.8, "{} refused, {} used", out.refused, out.used);
+    }
+}
+
+#[test]
+fn equals_get_equal_parts() {
+    // One has eight threads, the other two: a process is a process.
+    let process = |workers| Process { priority: Priority::Daily, begins: 0, calls: 10_000, workers };
+    let equals = Scene {
+        processes: vec![process(8), process(2), process(4)],
+        ..scene(Cap::Bucket(2.0, 10.0), Design::Shared(0.1))
+    };
+    let out = run(&equals, 3);
+    let calls: Vec<f64> = out.calls.iter().map(|c| *c as f64).collect();
+    let jain = calls.iter().sum::<f64>().powi(2) / (calls.len() as f64 * calls.iter().map(|c| c * c).sum::<f64>());
+    assert!(jain >= 0.98, "{calls:?}");
+}
+
+#[test]
+fn what_others_do_not_need_is_for_who_yields() {
+    // The hourly run asks one call after the other, far below the cap; the backfill takes the rest, and it hardly notices.
+    let cap = Cap::Bucket(25.0, 25.0);
+    let hourly = Process { priority: Priority::Hourly, begins: 60, calls: 200, workers: 1 };
+    let backfill = Process { priority: Priority::Backfill, begins: 0, calls: 1_000_000, workers: 16 };
+    let of = |processes| run(&Scene { processes, seconds: 300, ..scene(cap, Design::Shared(0.1)) }, 1);
+    let (alone, beside) = (of(vec![hourly]), of(vec![hourly, backfill]));
+    assert!(beside.used > 0.95, "{}", beside.used);
+    assert!(beside.took[0].unwrap() < 1.1 * alone.took[0].unwrap(), "{:?} {:?}", beside.took, alone.took);
+}
+
+/// Asks for a call that goes away when it may not go.
+fn try_one<S: Store>(limiter: &Limiter<Virtual, S>) -> Answer {
+    let mut ticket = limiter.ticket(Some(0), 1);
+    let answer = limiter.ask(&mut ticket);
+    limiter.leave(&ticket);
+    answer
+}
+
+/// A limiter over a shared ledger.
+fn member(clock: &Virtual, store: &Arc<Memory>, id: u64, priority: Priority) -> Limiter<Virtual, Arc<Memory>> {
+    Limiter::new(
+        clock.clone(),
+        store.clone(),
+        one(Limit::bucket(Unit::Calls, 1, Duration::from_secs(1), 1, 1.0)),
+        id,
+        priority,
+    )
+}
+
+#[test]
+fn a_run_that_dies_is_not_waited_for() {
+    let (clock, store) = (Virtual::default(), Arc::new(Memory::default()));
+    let (dead, other) = (member(&clock, &store, 1, Priority::Hourly), member(&clock, &store, 2, Priority::Backfill));
+    assert_eq!(dead.ask(&mut dead.ticket(Some(0), 1)), Answer::Go);
+    let mut reserved = dead.ticket(Some(0), 1);
+    assert!(matches!(dead.ask(&mut reserved), Answer::Wait(..)));
+    // It dies here, with a place in the row and a call under way.
+    clock.0.store(2 * SECOND, Ordering::Relaxed);
+    let mut ticket = other.ticket(Some(0), 1);
+    // The floor's turn was never used: it may go once.
+    assert_eq!(other.ask(&mut ticket), Answer::Go);
+    clock.0.store(4 * SECOND, Ordering::Relaxed);
+    let mut ticket = other.ticket(Some(0), 1);
+    assert!(matches!(other.ask(&mut ticket), Answer::Wait(_, Why::Yield)), "the other is thought to wait still");
+    clock.0.store(LEASE + SECOND, Ordering::Relaxed);
+    assert_eq!(other.ask(&mut ticket), Answer::Go);
+}
+
+#[test]
+fn a_429_holds_all_and_what_was_reserved_is_void() {
+    let (clock, store) = (Virtual::default(), Arc::new(Memory::default()));
+    let (a, b) = (member(&clock, &store, 1, Priority::Daily), member(&clock, &store, 2, Priority::Hourly));
+    assert_eq!(a.ask(&mut a.ticket(Some(0), 1)), Answer::Go);
+    let mut reserved = a.ticket(Some(0), 1);
+    assert_eq!(a.ask(&mut reserved), Answer::Wait(SECOND, Why::Pace));
+    b.limited(Some(0), Duration::from_secs(30));
+    clock.0.store(SECOND, Ordering::Relaxed);
+    assert_eq!(a.ask(&mut reserved), Answer::Wait(30 * SECOND, Why::Held));
+    assert_eq!(b.ask(&mut b.ticket(Some(0), 1)), Answer::Wait(30 * SECOND, Why::Held));
+    assert!(a.current_rate(Some(0)).unwrap() < 0.75, "it goes on slower");
+}
+
+#[test]
+fn what_the_vendor_says_is_left_holds_for_all_and_can_only_slow_down() {
+    let (clock, store) = (Virtual::default(), Arc::new(Memory::default()));
+    let free = || Rules { policies: vec![vec![]], floor: 0.1, ..Rules::default() };
+    let a = Limiter::new(clock.clone(), store.clone(), free(), 1, Priority::Daily);
+    let b = Limiter::new(clock.clone(), store.clone(), free(), 2, Priority::Daily);
+    let go = |limiter: &Limiter<Virtual, Arc<Memory>>| try_one(limiter);
+    assert_eq!((go(&a), go(&a), go(&b)), (Answer::Go, Answer::Go, Answer::Go));
+    // One answer: three are left, two are under way.
+    a.answered(0, true, Some((3, Duration::from_secs(10))));
+    assert_eq!(go(&b), Answer::Go);
+    assert!(matches!(go(&a), Answer::Wait(_, Why::Quota)), "three under way may be the three that are left");
+    // An answer to an older request that says more is older news.
+    clock.0.store(SECOND, Ordering::Relaxed);
+    b.answered(0, true, Some((2, Duration::from_secs(9))));
+    b.answered(0, true, Some((5, Duration::from_secs(9))));
+    store.update(SECOND, |ledger| assert_eq!(ledger.quota.as_ref().map(|q| q.left), Some(2)));
+    a.answered(0, true, Some((0, Duration::from_secs(9))));
+    assert_eq!(go(&a), Answer::Wait(10 * SECOND, Why::Quota));
+    clock.0.store(10 * SECOND, Ordering::Relaxed);
+    assert_eq!(go(&b), Answer::Go);
+}
+
+#[test]
+fn points_are_guessed_and_then_set_right() {
+    let clock = Virtual::default();
+    let rules = one(Limit::bucket(Unit::Points, 50, Duration::from_secs(1), 1000, 1.0));
+    let limiter = Limiter::new(clock.clone(), Memory::default(), rules, 1, Priority::Hourly);
+    let go = || try_one(&limiter);
+    assert_eq!(go(), Answer::Go);
+    // It cost 400 of 1,000: two more of the kind can go at once, the third waits for its points.
+    limiter.cost(Some(0), 1, Some(400.0), Some(600.0));
+    assert_eq!(go(), Answer::Go);
+    assert_eq!(go(), Answer::Wait(4 * SECOND, Why::Pace));
+    // The vendor says that less is left than we think: it is believed. More: it is not.
+    limiter.cost(Some(0), 1, None, Some(0.0));
+    let Answer::Wait(until, Why::Pace) = go() else { panic!("nothing is left") };
+    assert!(until >= 8 * SECOND, "{until}");
+    limiter.cost(Some(0), 1, None, Some(1000.0));
+    assert!(matches!(go(), Answer::Wait(..)));
+}
+
+#[test]
+fn calls_under_way_are_limited_over_all_processes() {
+    let (clock, store) = (Virtual::default(), Arc::new(Memory::default()));
+    let rules = || Rules { policies: vec![vec![]], in_flight: Some(2), floor: 0.1, ..Rules::default() };
+    let a = Limiter::new(clock.clone(), store.clone(), rules(), 1, Priority::Daily);
+    let b = Limiter::new(clock.clone(), store.clone(), rules(), 2, Priority::Daily);
+    let mut third = a.ticket(Some(0), 1);
+    assert_eq!(a.ask(&mut third), Answer::Go);
+    assert_eq!(b.ask(&mut b.ticket(Some(0), 1)), Answer::Go);
+    let mut waits = b.ticket(Some(0), 1);
+    assert!(matches!(b.ask(&mut waits), Answer::Wait(_, Why::InFlight)));
+    a.answered(0, true, None);
+    assert_eq!(b.ask(&mut waits), Answer::Go);
+}
+
+/// A ledger in a file, and what it had to say.
+fn shared(path: &Path) -> (Shared, Arc<Mutex<Vec<String>>>) {
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let hears = said.clone();
+    (Shared::new(path, Box::new(move |notice| hears.lock().unwrap().push(notice.to_owned()))), said)
+}
+
+/// How many calls a process gets at once from a limit of ten.
+fn at_once(store: &Shared) -> usize {
+    let rules = one(Limit::bucket(Unit::Calls, 10, Duration::from_secs(3600), 10, 1.0));
+    let limiter = Limiter::new(BootTime, store, rules, 7, Priority::Hourly);
+    (0..20)
+        .take_while(|_| {
+            let mut ticket = limiter.ticket(Some(0), 1);
+            let went = limiter.ask(&mut ticket) == Answer::Go;
+            limiter.leave(&ticket);
+            went
+        })
+        .count()
+}
+
+#[test]
+fn a_ledger_is_shared_kept_and_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pace").join("x.ledger");
+    let ((a, said), (b, _)) = (shared(&path), shared(&path));
+    assert_eq!(at_once(&a), 10);
+    assert_eq!(at_once(&b), 0, "another process has none of its own");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(std::fs::read_to_string(&path).unwrap().starts_with("dripfeed-ledger 1 "));
+    assert!(said.lock().unwrap().is_empty());
+    // Taken away while it is in use, it is made again.
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!((at_once(&a), at_once(&b)), (10, 0));
+}
+
+#[test]
+fn a_torn_ledger_gives_nothing_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.ledger");
+    assert_eq!(at_once(&shared(&path).0), 10);
+    let whole = std::fs::read(&path).unwrap();
+    for bytes in [&whole[..20], &whole[..100], &[0xff; 100][..], b"dripfeed-ledger 1 99999 0\nx"] {
+        std::fs::write(&path, bytes).unwrap();
+        let (store, said) = shared(&path);
+        assert_eq!(at_once(&store), 0, "what was taken is not known");
+        assert!(said.lock().unwrap()[0].contains("damaged"), "{said:?}");
+        assert_eq!(at_once(&shared(&path).0), 0);
+    }
+}
+
+#[test]
+fn a_ledger_of_another_version_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.ledger");
+    std::fs::write(&path, "dripfeed-ledger 2 x\n").unwrap();
+    let (store, said) = shared(&path);
+    assert!(at_once(&store) <= 3);
+    assert!(said.lock().unwrap()[0].contains("another version"));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "dripfeed-ledger 2 x\n");
+}
+
+#[test]
+fn a_ledger_that_cannot_be_kept_gives_a_share() {
+    // /dev/full takes no byte, as a full disk; a folder that is a file cannot hold one; a lock that is held is not waited
+    // for for ever.
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let held = dir.path().join("held.ledger");
+    let holder = std::fs::File::create(&held).unwrap();
+    holder.lock().unwrap();
+    for (path, known) in
+        [(Path::new("/dev/full"), false), (&dir.path().join("file").join("x.ledger"), false), (&held, false)]
+    {
+        let (store, said) = shared(path);
+        let got = at_once(&store);
+        assert!(got <= 3, "{}: {got} of 10 at once", path.display());
+        assert_eq!(said.lock().unwrap().len(), 1, "{said:?}");
+        assert!(said.lock().unwrap()[0].contains("a third of the account's limits"));
+        assert!(!known);
+    }
+}
+
+#[test]
+fn a_restart_of_the_machine_and_a_clock_set_back_cross_no_cap() {
+    let ledger = Ledger {
+        limits: [("it".to_owned(), 900 * SECOND)].into(),
+        hold: 880 * SECOND,
+        members: vec![Member { id: 1, priority: Priority::Hourly, seen: 800 * SECOND, waits: None, flying: 3 }],
+        quota: Some(Quota { left: 0, read_at: 0, until: 850 * SECOND }),
+        ..Ledger::default()
+    };
+    let hour = 3600 * SECOND;
+    let bytes = ledger.encode(Moment { boot: "old", now: 800 * SECOND, wall: 10 * hour });
+    // 30 seconds later by the wall clock, 5 after the start.
+    let read = Ledger::decode(&bytes, Moment { boot: "new", now: 5 * SECOND, wall: 10 * hour + 30 * SECOND }).unwrap();
+    assert_eq!(read.limits["it"], 75 * SECOND);
+    assert_eq!(read.hold, 55 * SECOND);
+    assert_eq!(read.quota.unwrap().until, 25 * SECOND);
+    assert!(read.members.is_empty());
+    // The wall clock was set back meanwhile: as if no time had passed.
+    let read = Ledger::decode(&bytes, Moment { boot: "new", now: 5 * SECOND, wall: hour }).unwrap();
+    assert_eq!(read.limits["it"], 105 * SECOND);
+    // The same start, and a wall clock that jumps: it does not matter.
+    for wall in [0, 100 * hour] {
+        let read = Ledger::decode(&bytes, Moment { boot: "old", now: 801 * SECOND, wall }).unwrap();
+        assert_eq!((read.limits["it"], read.members.len()), (900 * SECOND, 1));
+    }
+    assert_eq!(Ledger::decode(b"", Moment { boot: "", now: 0, wall: 0 }), Err(Unreadable::Empty));
+}

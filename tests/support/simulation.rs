@@ -1,0 +1,321 @@
+//! A simulation of runs that share an account: the real limiter, a virtual clock, a vendor that counts.
+//!
+//! Comes in: a [`Scene`] and a seed. Goes out: what the vendor and the runs saw. Called by `tests/limiter.rs`, which
+//! asserts, and by `benches/pace.rs`, which prints the table.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use dripfeed::pace::clock::Clock;
+use dripfeed::pace::limit::{Limit, Nanos, Unit};
+use dripfeed::pace::limiter::{Answer, Limiter, Priority, Rules, Ticket};
+use dripfeed::pace::store::Memory;
+
+pub const SECOND: Nanos = 1_000_000_000;
+
+/// A clock that stands until it is set.
+#[derive(Clone, Default)]
+pub struct Virtual(pub Arc<AtomicU64>);
+
+impl Clock for Virtual {
+    fn now(&self) -> Nanos {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How the vendor counts.
+#[derive(Clone, Copy, Debug)]
+pub enum Cap {
+    /// A bucket: calls a second, and how many it holds.
+    Bucket(f64, f64),
+    /// So many calls in any window of so many seconds.
+    Window(u64, u64),
+}
+
+/// How the runs pace themselves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Design {
+    /// They only wait when told to.
+    Free,
+    /// Each has the cap for itself.
+    Apart,
+    /// One ledger, all of one priority.
+    Equal,
+    /// One ledger, priorities, and a floor for who yields.
+    Shared(f64),
+}
+
+/// A run: when it begins, how many calls it has to make, who it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Process {
+    pub priority: Priority,
+    pub begins: u64,
+    pub calls: u64,
+    pub workers: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct Scene {
+    pub cap: Cap,
+    /// What the runs take for the cap; nothing when they know none.
+    pub believed: Option<Cap>,
+    pub design: Design,
+    pub processes: Vec<Process>,
+    pub seconds: u64,
+    /// Median time of an answer.
+    pub latency: f64,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    pub refused: u64,
+    pub served: u64,
+    /// Served calls over what the cap allows, from the first call to the last.
+    pub used: f64,
+    /// Seconds that each run took, if it came to its end.
+    pub took: Vec<Option<f64>>,
+    /// Calls of each run that were served.
+    pub calls: Vec<u64>,
+    /// When each served call came to the vendor.
+    pub times: Vec<Nanos>,
+}
+
+/// Random numbers that a seed decides (splitmix64).
+struct Dice(u64);
+
+impl Dice {
+    fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Log-normal around a median.
+    fn latency(&mut self, median: f64) -> Nanos {
+        let (a, b) = (self.unit().max(1e-12), self.unit());
+        let normal = (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos();
+        (median * (0.35 * normal).exp() * 1e9) as Nanos
+    }
+}
+
+struct Vendor {
+    cap: Cap,
+    tokens: f64,
+    at: Nanos,
+    recent: VecDeque<Nanos>,
+}
+
+impl Vendor {
+    /// Serves a call, or says how long to wait.
+    fn serve(&mut self, now: Nanos) -> Result<(), Duration> {
+        match self.cap {
+            Cap::Bucket(rate, holds) => {
+                self.tokens = (self.tokens + (now - self.at) as f64 / 1e9 * rate).min(holds);
+                self.at = now;
+                if self.tokens >= 1.0 {
+                    self.tokens -= 1.0;
+                    return Ok(());
+                }
+                Err(Duration::from_secs_f64(((1.0 - self.tokens) / rate).ceil()))
+            }
+            Cap::Window(calls, seconds) => {
+                while self.recent.front().is_some_and(|t| t + seconds * SECOND <= now) {
+                    self.recent.pop_front();
+                }
+                if (self.recent.len() as u64) < calls {
+                    self.recent.push_back(now);
+                    return Ok(());
+                }
+                let free = self.recent[0] + seconds * SECOND - now;
+                Err(Duration::from_secs_f64((free as f64 / 1e9).ceil()))
+            }
+        }
+    }
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// A worker looks for its next call.
+    Work,
+    /// It asks whether it may go.
+    Ask,
+    /// Its call comes to the vendor.
+    Arrive,
+    /// Its answer comes back.
+    Back(bool, u64),
+}
+
+struct Worker {
+    process: usize,
+    ticket: Option<Ticket>,
+    tries: u32,
+    sent: Nanos,
+}
+
+type Pace = Limiter<Virtual, Arc<Memory>>;
+
+pub fn rules(cap: Option<Cap>, floor: f64) -> Rules {
+    let limit = cap.map(|cap| match cap {
+        Cap::Bucket(rate, holds) => {
+            Limit::bucket(Unit::Calls, (rate * 60.0) as u64, Duration::from_secs(60), holds as u64, 0.98)
+        }
+        Cap::Window(calls, seconds) => Limit::window(Unit::Calls, calls, Duration::from_secs(seconds), 0.98),
+    });
+    let limits: Vec<_> = limit.into_iter().map(|l| ("cap".to_owned(), l)).collect();
+    Rules { policies: vec![(0..limits.len()).collect()], limits, in_flight: None, floor }
+}
+
+/// Runs a scene.
+pub fn run(scene: &Scene, seed: u64) -> Outcome {
+    let clock = Virtual::default();
+    let mut dice = Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1);
+    let store = Arc::new(Memory::default());
+    let paces: Vec<Option<Pace>> = scene
+        .processes
+        .iter()
+        .enumerate()
+        .map(|(id, process)| {
+            let (floor, priority) = match scene.design {
+                Design::Free => return None,
+                Design::Shared(floor) => (floor, process.priority),
+                Design::Apart | Design::Equal => (0.1, Priority::Daily),
+            };
+            let store = if scene.design == Design::Apart { Arc::new(Memory::default()) } else { store.clone() };
+            Some(Limiter::new(clock.clone(), store, rules(scene.believed, floor), id as u64 + 1, priority))
+        })
+        .collect();
+    let mut vendor = Vendor { cap: scene.cap, tokens: 0.0, at: 0, recent: VecDeque::new() };
+    if let Cap::Bucket(_, holds) = scene.cap {
+        vendor.tokens = holds;
+    }
+    let mut left: Vec<u64> = scene.processes.iter().map(|p| p.calls).collect();
+    let mut out = Outcome { took: vec![None; left.len()], calls: vec![0; left.len()], ..Outcome::default() };
+    let mut workers = Vec::new();
+    let mut events: BinaryHeap<Reverse<(Nanos, u64, usize, Event)>> = BinaryHeap::new();
+    let mut order = 0;
+    let mut parked: Vec<VecDeque<usize>> = vec![VecDeque::new(); left.len()];
+    for (process, def) in scene.processes.iter().enumerate() {
+        for _ in 0..def.workers {
+            order += 1;
+            events.push(Reverse((def.begins * SECOND, order, workers.len(), Event::Work)));
+            workers.push(Worker { process, ticket: None, tries: 0, sent: 0 });
+        }
+    }
+    while let Some(Reverse((now, _, at, event))) = events.pop() {
+        if now > scene.seconds * SECOND {
+            break;
+        }
+        clock.0.store(now, Ordering::Relaxed);
+        let process = workers[at].process;
+        let pace = paces[process].as_ref();
+        let mut next = |when: Nanos, who: usize, event: Event| {
+            order += 1;
+            events.push(Reverse((when.max(now), order, who, event)));
+        };
+        match event {
+            Event::Work => {
+                if workers[at].tries == 0 {
+                    if left[process] == 0 {
+                        continue;
+                    }
+                    left[process] -= 1;
+                }
+                match pace {
+                    None => next(now + dice.latency(scene.latency) / 2, at, Event::Arrive),
+                    Some(pace) => {
+                        workers[at].ticket = Some(pace.ticket(Some(0), 1));
+                        next(now, at, Event::Ask);
+                    }
+                }
+            }
+            Event::Ask => {
+                let (Some(pace), Some(mut ticket)) = (pace, workers[at].ticket.take()) else { continue };
+                match pace.ask(&mut ticket) {
+                    Answer::Go => {
+                        workers[at].sent = now;
+                        next(now + dice.latency(scene.latency) / 2, at, Event::Arrive);
+                        if let Some(other) = parked[process].pop_front() {
+                            next(now, other, Event::Ask);
+                        }
+                        continue;
+                    }
+                    Answer::Behind => parked[process].push_back(at),
+                    Answer::Wait(until, _) => next(until.min(now + SECOND), at, Event::Ask),
+                }
+                workers[at].ticket = Some(ticket);
+            }
+            Event::Arrive => {
+                let served = vendor.serve(now);
+                let back = now + dice.latency(scene.latency) / 2;
+                match served {
+                    Ok(()) => {
+                        out.served += 1;
+                        out.times.push(now);
+                        next(back, at, Event::Back(true, 0));
+                    }
+                    Err(wait) => {
+                        out.refused += 1;
+                        next(back, at, Event::Back(false, wait.as_nanos() as u64));
+                    }
+                }
+            }
+            Event::Back(true, _) => {
+                workers[at].tries = 0;
+                out.calls[process] += 1;
+                if let Some(pace) = pace {
+                    pace.answered(workers[at].sent, true, None);
+                }
+                if out.calls[process] == scene.processes[process].calls {
+                    out.took[process] = Some(now as f64 / 1e9 - scene.processes[process].begins as f64);
+                    if let Some(pace) = pace {
+                        pace.end();
+                    }
+                }
+                next(now, at, Event::Work);
+            }
+            Event::Back(false, wait) => {
+                workers[at].tries += 1;
+                let jitter = if pace.is_some() {
+                    0.1 * dice.unit() * wait as f64
+                } else {
+                    dice.unit() * 1e9 * 2f64.powf(f64::from(workers[at].tries.min(6)) - 1.0)
+                };
+                let wait = wait + jitter as Nanos;
+                if let Some(pace) = pace {
+                    pace.answered(workers[at].sent, false, None);
+                    pace.limited(Some(0), Duration::from_nanos(wait));
+                }
+                next(now + wait, at, Event::Work);
+            }
+        }
+    }
+    let (Some(first), Some(last)) = (out.times.first(), out.times.last()) else { return out };
+    let seconds = (last - first) as f64 / 1e9;
+    let allowed = match scene.cap {
+        Cap::Bucket(rate, holds) => holds + rate * seconds,
+        Cap::Window(calls, per) => calls as f64 * (seconds / per as f64).max(1.0),
+    };
+    out.used = out.served as f64 / allowed;
+    out
+}
+
+/// The runs of the table: a daily one, an hourly one that comes later, and a backfill that does not end.
+pub fn table() -> Vec<Process> {
+    vec![
+        Process { priority: Priority::Daily, begins: 0, calls: 300, workers: 8 },
+        Process { priority: Priority::Hourly, begins: 300, calls: 60, workers: 8 },
+        Process { priority: Priority::Backfill, begins: 0, calls: 20_000, workers: 8 },
+    ]
+}
+
+/// The middle one.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
