@@ -7,6 +7,7 @@ mod airbyte;
 mod bad_input;
 mod cli;
 mod credentials;
+mod files;
 mod jobs;
 mod layers;
 mod oracle;

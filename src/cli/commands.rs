@@ -383,7 +383,7 @@ fn discover(work: &Work) -> Result<()> {
             }
             Protocol::Airbyte => {
                 let (name, schema, keys) = (&*stream.name, &stream.schema, &stream.key_paths[..]);
-                airbyte::Entry { name, schema, keys, cursor }.json()
+                airbyte::Entry { name, schema, keys, cursor, files: stream.files.is_some() }.json()
             }
         }
     };

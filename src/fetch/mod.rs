@@ -8,7 +8,8 @@ mod cache;
 pub mod request;
 pub mod retry;
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -42,6 +43,12 @@ const TOKEN_SECONDS: f64 = 300.0;
 
 /// Memory that is reserved on the word of a `Content-Length`, in bytes.
 const MOST_RESERVED: u64 = 4 << 20;
+/// So much of a file is held in memory at a time, in bytes.
+const PIECE: usize = 256 << 10;
+/// The body of a page takes no longer.
+const PAGE_WITHIN: Duration = Duration::from_secs(300);
+/// Nor does that of a file.
+const FILE_WITHIN: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// An answer, read whole.
 #[derive(Debug)]
@@ -58,13 +65,16 @@ pub struct Reply {
     pub url: String,
     /// Was it at hand, and not asked for?
     pub embedded: bool,
+    /// Bytes of the body that stand in the file of [`Ask::into`], and not here.
+    pub filed: Option<u64>,
 }
 
 impl Reply {
     /// A page that is at hand already, as an answer.
     pub fn embedded(page: &Json) -> Reply {
         let body = page.to_string().into_bytes();
-        Reply { status: 200, headers: HeaderMap::new(), body, took: Duration::ZERO, url: String::new(), embedded: true }
+        let (headers, took, url) = (HeaderMap::new(), Duration::ZERO, String::new());
+        Reply { status: 200, headers, body, took, url, embedded: true, filed: None }
     }
 
     /// A header's value.
@@ -163,6 +173,8 @@ pub struct Ask<'a> {
     pub partition: &'a Map<String, Json>,
     /// Can another token be fetched when the vendor refuses the one that is sent?
     pub renews: bool,
+    /// A file takes the body of a good answer that is large: it is as long as it is.
+    pub into: Option<&'a File>,
 }
 
 /// What happens to a request, for logs and metrics.
@@ -242,7 +254,7 @@ impl Fetcher {
             .user_agent(concat!("dripfeed/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(CONNECT_WITHIN))
             .timeout_recv_response(Some(ANSWER_WITHIN))
-            .timeout_recv_body(Some(Duration::from_secs(300)))
+            .timeout_recv_body(Some(PAGE_WITHIN))
             .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
             .build();
         Fetcher {
@@ -442,6 +454,14 @@ impl Fetcher {
             if next.free {
                 continue;
             }
+            // A file may stand at another host, which gets nothing but the vendor's own words.
+            let elsewhere = ask.into.is_some() && next.method == "GET" && origin_of(&next.url).is_some();
+            if elsewhere && self.check_host(&next.url, &next.origin).is_err() {
+                next.headers.clear();
+                next.body = None;
+                next.free = true;
+                continue;
+            }
             self.check_host(&next.url, &next.origin).map_err(|f| {
                 Trouble::Final(Fault { message: format!("a redirect was not followed: {}", f.message), ..f })
             })?;
@@ -503,6 +523,7 @@ impl Fetcher {
         };
         let connect = Some(request.connect_within.unwrap_or(CONNECT_WITHIN));
         let answer = Some(request.answer_within.unwrap_or(ANSWER_WITHIN));
+        let whole = Some(if ask.into.is_some() { FILE_WITHIN } else { PAGE_WITHIN });
         let sent = match &request.body {
             Some(body) => {
                 if request.method == "GET" {
@@ -512,48 +533,86 @@ impl Fetcher {
                     if let Some(headers) = get.headers_mut() {
                         *headers = built.headers().clone();
                     }
-                    let get = get.config().timeout_connect(connect).timeout_recv_response(answer).build();
+                    let get = get
+                        .config()
+                        .timeout_connect(connect)
+                        .timeout_recv_response(answer)
+                        .timeout_recv_body(whole)
+                        .build();
                     get.force_send_body().send(body.bytes.as_slice())
                 } else {
                     let request = builder.body(body.bytes.as_slice()).map_err(|e| bad(&e))?;
                     let config = self.agent.configure_request(request);
-                    self.agent.run(config.timeout_connect(connect).timeout_recv_response(answer).build())
+                    self.agent.run(
+                        config.timeout_connect(connect).timeout_recv_response(answer).timeout_recv_body(whole).build(),
+                    )
                 }
             }
             // All but these tell that they carry nothing.
             None if !matches!(&*request.method, "GET" | "HEAD") => {
                 let request = builder.body(&[][..]).map_err(|e| bad(&e))?;
                 let config = self.agent.configure_request(request);
-                self.agent.run(config.timeout_connect(connect).timeout_recv_response(answer).build())
+                self.agent
+                    .run(config.timeout_connect(connect).timeout_recv_response(answer).timeout_recv_body(whole).build())
             }
             None => {
                 let config = self.agent.configure_request(builder.body(()).map_err(|e| bad(&e))?);
-                self.agent.run(config.timeout_connect(connect).timeout_recv_response(answer).build())
+                self.agent
+                    .run(config.timeout_connect(connect).timeout_recv_response(answer).timeout_recv_body(whole).build())
             }
         };
         let mut response = sent.map_err(|e| trouble(&e, request))?;
-        let limit = self.limits.max_page_bytes;
+        // What is small, or an error, is looked at like any page.
+        let file = ask.into.filter(|_| response.status().is_success());
+        let most = self.limits.max_page_bytes;
+        let limit = if file.is_some() { most.min(MOST_RESERVED) } else { most };
         let length = response.headers().get("content-length").and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
         let compressed = response.headers().contains_key("content-encoding");
         // One byte more than is expected, so that the end is seen without growing.
         let expected = length.filter(|_| !compressed).map_or(0, |l| l.min(limit).min(MOST_RESERVED) + 1);
         let mut body = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
-        let reader = response.body_mut().with_config().limit(u64::MAX).reader();
-        let read = reader.take(limit + 1).read_to_end(&mut body);
-        read.map_err(|e| Trouble::Passing(Kind::Data, format!("the answer broke off: {e}")))?;
-        if body.len() as u64 > limit {
+        let mut reader = response.body_mut().with_config().limit(u64::MAX).reader();
+        let read = reader.by_ref().take(limit + 1).read_to_end(&mut body);
+        read.map_err(|e| broke_off(&e))?;
+        let mut filed = None;
+        if let Some(file) = file.filter(|_| body.len() as u64 > limit) {
+            filed = Some(self.file_away(std::mem::take(&mut body), &mut reader, file)?);
+        } else if body.len() as u64 > limit {
             return Err(Trouble::Final(
                 Fault::data(format!("the page is larger than {limit} bytes ({})", shown(request)))
                     .hint("ask for smaller pages, or raise dripfeed.max_page_bytes"),
             ));
         }
         // A byte order mark is no part of the JSON.
-        if body.starts_with(b"\xef\xbb\xbf") {
+        if ask.into.is_none() && body.starts_with(b"\xef\xbb\xbf") {
             body.drain(..3);
         }
         let (status, headers, took) = (response.status().as_u16(), response.headers().clone(), started.elapsed());
-        (self.listener)(ask, &Event::Answered { status, took, bytes: body.len() });
-        Ok(Reply { status, headers, body, took, url: request.url.clone(), embedded: false })
+        let bytes = filed.and_then(|size| usize::try_from(size).ok()).unwrap_or(body.len());
+        (self.listener)(ask, &Event::Answered { status, took, bytes });
+        Ok(Reply { status, headers, body, took, url: request.url.clone(), embedded: false, filed })
+    }
+
+    /// Writes what was read and the rest of an answer into a file, from its start; gives its size.
+    fn file_away(&self, read: Vec<u8>, rest: &mut impl Read, mut file: &File) -> std::result::Result<u64, Trouble> {
+        let failed = |e: std::io::Error| Trouble::Final(Fault::local("cannot write a file of a record", &e));
+        file.rewind().and_then(|()| file.set_len(0)).map_err(failed)?;
+        let (mut piece, mut end, mut size) = (read, false, 0);
+        while !end {
+            self.stop.check().map_err(Trouble::Final)?;
+            file.write_all(&piece).map_err(failed)?;
+            size += piece.len() as u64;
+            piece.resize(PIECE, 0);
+            let read = loop {
+                match rest.read(&mut piece) {
+                    Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                    other => break other.map_err(|e| broke_off(&e))?,
+                }
+            };
+            piece.truncate(read);
+            end = read == 0;
+        }
+        Ok(size)
     }
 }
 
@@ -571,6 +630,10 @@ enum Trouble {
     Passing(Kind, String),
     /// It will not.
     Final(Fault),
+}
+
+fn broke_off(error: &std::io::Error) -> Trouble {
+    Trouble::Passing(Kind::Data, format!("the answer broke off: {error}"))
 }
 
 fn trouble(error: &ureq::Error, request: &Prepared) -> Trouble {

@@ -38,6 +38,8 @@ pub struct RequestPlan {
     base: Template,
     /// Do config and parameters alone decide the base?
     base_is_own: bool,
+    /// The manifest's own address, where the base is left to the vendor.
+    home: Option<Template>,
     /// Is nothing of the config sent, so that any host may be asked?
     free: bool,
     path: Option<Template>,
@@ -99,6 +101,7 @@ pub fn build(def: &HttpRequester, extra: &[String], free: bool) -> Result<Reques
     let base = Template::compile(base, &names)?;
     Ok(RequestPlan {
         base_is_own: !names.iter().any(|n| base.uses(n)),
+        home: None,
         free: free && anonymous(def),
         base,
         path: path.map(|p| Template::compile(p, &names)).transpose()?,
@@ -248,6 +251,13 @@ impl Fields {
 }
 
 impl RequestPlan {
+    /// With the other's address as the manifest's own, where its own is left to the vendor.
+    #[must_use]
+    pub fn beside(mut self, other: &RequestPlan) -> RequestPlan {
+        self.home = Some(other.base.clone());
+        self
+    }
+
     /// Prepares a request. `added` are the options of authenticator, paginator and slicer, in that order;
     /// `token_path` replaces the path when the page token is one.
     pub fn prepare(&self, vars: &Vars<'_>, added: [Options; 3], token_path: Option<&str>) -> Result<Prepared> {
@@ -268,7 +278,10 @@ impl RequestPlan {
         };
         // What the vendor said (in a token, a slice, a parent's record) does not decide which host gets credentials.
         let own = Vars { slice: None, extra: None, next_page_token: None, ..*vars };
-        let named = if self.base_is_own { base.clone() } else { self.base.text(&own).unwrap_or_default() };
+        let mut named = if self.base_is_own { base.clone() } else { self.base.text(&own).unwrap_or_default() };
+        if let Some(home) = self.home.as_ref().filter(|_| origin_of(&named).is_none()) {
+            named = home.text(&own).unwrap_or_default();
+        }
         if origin_of(&base).is_none() {
             let fault = self.base.at().fault("the address of the request is not a URL");
             // What the vendor gave is no fault of the manifest.

@@ -3,6 +3,8 @@
 //! Comes in: the requester's definition; then variables and options. Goes out: what came of the request, with a refused
 //! token renewed once. Called by `reader` for pages, and by `jobs` for the jobs before them.
 
+use std::fs::File;
+
 use serde_json::{Map, Value as Json};
 
 use super::build::{Build, base_of};
@@ -35,6 +37,8 @@ pub(super) struct Whose<'a> {
     pub(super) stream: &'a str,
     pub(super) partition: &'a Map<String, Json>,
     pub(super) keep: Keep,
+    /// A file takes the answer, where it is large.
+    pub(super) into: Option<&'a File>,
 }
 
 /// What goes into a request beside what its requester says.
@@ -70,6 +74,12 @@ pub(super) fn build(build: &Build<'_>, def: &HttpRequester, names: &[String], fr
 }
 
 impl Asker {
+    /// With the other's address counting as the manifest's own, where its own is left to the vendor.
+    pub(super) fn beside(mut self, other: &Asker) -> Asker {
+        self.request = self.request.beside(&other.request);
+        self
+    }
+
     /// Asks; a token that is refused is renewed once.
     pub(super) fn ask(&self, whose: Whose<'_>, vars: &Vars<'_>, added: &Added) -> Result<Outcome> {
         let access = Access { whose, login: self.login.as_deref() };
@@ -88,6 +98,7 @@ impl Asker {
                 stream: whose.stream,
                 partition: whose.partition,
                 renews: self.auth.renews(),
+                into: whose.into,
             };
             match (whose.shared.fetcher.send(&ask)?, credentials.token) {
                 (Outcome::Refused(_), Some(token)) if !renewed => {
@@ -128,6 +139,7 @@ impl Exchange for Access<'_> {
             stream: self.whose.stream,
             partition: &Map::new(),
             renews: false,
+            into: None,
         };
         let reply = self.whose.shared.fetcher.token(&ask)?;
         Ok((reply.status, reply.body))
@@ -135,7 +147,7 @@ impl Exchange for Access<'_> {
 
     fn login(&self) -> Result<Json> {
         let login = self.login.ok_or_else(|| Fault::bug("a session without a login"))?;
-        let whose = Whose { partition: &Map::new(), keep: Keep::No, ..self.whose };
+        let whose = Whose { partition: &Map::new(), keep: Keep::No, into: None, ..self.whose };
         match login.ask(whose, &Vars::new(&self.whose.shared.ground), &Added::default())? {
             Outcome::Page(reply) => scan::json(&reply.body)
                 .map_err(|e| Fault::new(Kind::Auth, format!("the answer to the login is not valid JSON: {e}"))),

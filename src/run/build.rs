@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use super::access::{self, Asker};
 use super::adapt::{self, Adaptation};
 use super::dynamic;
+use super::files::{self, FilePlan};
 use super::jobs::{self, JobPlan};
 use super::properties::{self, Properties};
 use super::reader::Shared;
@@ -82,6 +83,8 @@ pub struct StreamPlan {
     pub properties: Option<Properties>,
     /// What is done to each.
     pub shape: Pipeline,
+    /// How the file of each is fetched.
+    pub files: Option<FilePlan>,
     /// Its partitions.
     pub router: Router,
     /// The streams that they come from.
@@ -326,6 +329,7 @@ impl Build<'_> {
                 transformations: None,
                 incremental_sync: None,
                 state_migrations: None,
+                file_uploader: None,
             },
             1,
         )
@@ -411,6 +415,12 @@ impl Build<'_> {
             Retriever::AsyncRetriever(def) => Some(jobs::build(self, def, &names)?),
         };
         let asker = access::build(self, requester, &names, jobs::may_roam(&def.retriever))?;
+        let files = def.file_uploader.as_ref().map(|files| files::build(self, files, def, &asker)).transpose()?;
+        if files.is_some() && (retriever.page_size_reduction.is_some() || retriever.request_window_splitting.is_some())
+        {
+            let at = def.at.field("file_uploader", None);
+            return Err(at.fault("pages and windows cannot become smaller where each record has a file"));
+        }
         let pages = page::build(retriever.paginator.as_ref(), ground)?;
         let filters = cursor.as_ref().is_some_and(|c| c.filters);
         let schema = self.schema(def, name)?;
@@ -432,6 +442,7 @@ impl Build<'_> {
                 &schema,
                 ground,
             )?,
+            files,
             router,
             parents,
             cursor,

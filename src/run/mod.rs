@@ -10,6 +10,7 @@ mod access;
 mod adapt;
 pub mod build;
 mod dynamic;
+pub mod files;
 pub mod jobs;
 pub mod parents;
 mod properties;
@@ -393,7 +394,7 @@ impl Worker<'_> {
                 self.say(Message::Records { stream: plan.name.clone(), lines, count });
             }
         };
-        let mut taker = Emitting::new(plan, &live.out, before, &live.left, &mut send);
+        let mut taker = Emitting::new(self.shared, plan, &live.out, before, &live.left, &mut send);
         let (partition, window) = (&work.slice.0, work.slice.1.as_ref());
         let read = match &work.done {
             None => reader::read(self.shared, plan, partition, window, &mut taker),
