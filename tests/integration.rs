@@ -13,6 +13,7 @@ mod layers;
 mod oracle;
 mod pace;
 mod properties;
+mod rotation;
 mod safety;
 mod singer_rules;
 mod tables;

@@ -56,6 +56,7 @@ const DIFFERS: &[&str] = &[
     "auth_session_no_duration_retry",
     "auth_session_numeric_header",
     "auth_session_two_streams",
+    "auth_tokens_refused",
     "config_rules_predicate",
     "config_rules_remap_list",
     "cursor_incrementing_fractions",
@@ -182,6 +183,12 @@ const IDLE: &[(&str, &str)] = &[
     // A session of one request is the same however long it lives.
     ("auth_session_", "expiration_duration"),
     ("auth_selective_kinds: ", "expiration_duration"),
+    // A pool without matchers takes the calls of no pool too, a rejection needs no number, nothing else is asked for, and a
+    // wait of five seconds ends in the same way as one of one.
+    ("auth_tokens_no_default_pool: ", "quotas.0.matchers"),
+    ("auth_tokens_rejected_late: ", "remaining_header"),
+    ("auth_tokens_path_missing: ", "requester.path"),
+    ("auth_tokens_wait: ", "max_wait_time"),
     // What stands in the config wins; where it is put back, Airbyte's CONTROL message shows.
     ("auth_oauth_updater_config_first: ", "authenticator."),
     ("auth_oauth_updater_paths: ", "_config_path"),

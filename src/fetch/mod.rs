@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 use ureq::http::{HeaderMap, Request};
 
 use crate::fault::{Failure, Fault, Kind, Result};
-use crate::pace::{Call, Pace};
+use crate::pace::Pace;
 use crate::plan::Ground;
 use crate::stop::Stop;
 use cache::Found;
@@ -40,6 +40,9 @@ const MAX_PLANNED_SECONDS: f64 = 3600.0;
 
 /// Waits for a token endpoint that is busy end after so long, in seconds.
 const TOKEN_SECONDS: f64 = 300.0;
+
+/// A try with other credentials comes so much later, in seconds.
+const OTHERS_AFTER: f64 = 0.1;
 
 /// Memory that is reserved on the word of a `Content-Length`, in bytes.
 const MOST_RESERVED: u64 = 4 << 20;
@@ -158,6 +161,18 @@ pub enum Keep {
     Anew,
 }
 
+/// Credentials of which each try of a request takes others.
+pub trait Turns: std::fmt::Debug {
+    /// The next try of a request, signed; may wait until it can be.
+    fn sign(&self, request: &Prepared) -> Result<Prepared>;
+
+    /// An answer came to it.
+    fn heard(&self, reply: &Reply);
+
+    /// Can others be had at once, while those of the last try are used up?
+    fn others(&self) -> bool;
+}
+
 /// A request, with what is done about errors and for whom it is.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
@@ -175,6 +190,8 @@ pub struct Ask<'a> {
     pub renews: bool,
     /// A file takes the body of a good answer that is large: it is as long as it is.
     pub into: Option<&'a File>,
+    /// Signs each try, where credentials take turns.
+    pub turns: Option<&'a dyn Turns>,
 }
 
 /// What happens to a request, for logs and metrics.
@@ -360,12 +377,14 @@ impl Fetcher {
                     fault
                 });
             }
-            let seconds = self.wait(plan, reply.as_ref(), tries)?;
+            let limited = action == Action::RateLimited;
+            // Who has credentials with calls left need not wait for those of the others.
+            let others = limited && ask.turns.is_some_and(Turns::others);
+            let seconds = if others { OTHERS_AFTER } else { self.wait(plan, reply.as_ref(), tries)? };
             waited += seconds;
             let wait = Duration::from_secs_f64(seconds);
-            let limited = action == Action::RateLimited;
             (self.listener)(ask, &Event::Retrying { reason: &message, tries, wait, limited });
-            if limited {
+            if limited && !others {
                 self.pace.hold(wait);
             }
             self.stop.sleep(wait)?;
@@ -397,15 +416,15 @@ impl Fetcher {
     }
 
     /// Sends a request for a token. While the server is busy it is tried again, for five minutes at most; the account's
-    /// pace is for the API's own calls.
-    pub fn token(&self, ask: &Ask<'_>) -> Result<Reply> {
+    /// pace is for the API's own calls. What is `settled` is an answer.
+    pub fn token(&self, ask: &Ask<'_>, settled: &[u16]) -> Result<Reply> {
         let request = ask.request;
         let (mut tries, mut waited) = (0, 0.0);
         loop {
             self.stop.check()?;
             tries += 1;
             let (reason, reply) = match self.exchange(ask) {
-                Ok(reply) if reply.status == 429 || reply.status >= 500 => {
+                Ok(reply) if !settled.contains(&reply.status) && (reply.status == 429 || reply.status >= 500) => {
                     (format!("the token endpoint answered HTTP {}", reply.status), Some(reply))
                 }
                 Ok(reply) => return Ok(reply),
@@ -438,8 +457,17 @@ impl Fetcher {
         fault.told(verdict.message.clone(), verdict.failure)
     }
 
-    /// One exchange, redirects on the same origin included.
+    /// One try.
     fn once(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
+        let Some(turns) = ask.turns else { return self.followed(ask) };
+        let signed = turns.sign(ask.request).map_err(Trouble::Final)?;
+        let reply = self.followed(&Ask { request: &signed, ..*ask })?;
+        turns.heard(&reply);
+        Ok(reply)
+    }
+
+    /// One exchange, redirects on the same origin included.
+    fn followed(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
         let mut next = ask.request.clone();
         for _ in 0..=MAX_REDIRECTS {
             let reply = self.paced(&Ask { request: &next, ..*ask })?;
@@ -489,8 +517,7 @@ impl Fetcher {
 
     /// One request and its answer, when the account's pace has room for it.
     fn paced(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
-        let Prepared { method, url, headers, .. } = ask.request;
-        let call = Call { method, url, headers };
+        let call = ask.request.call();
         let waits = |wait| (self.listener)(ask, &Event::Paced(wait));
         let _permit = self.pace.acquire(&call, &self.stop, waits).map_err(Trouble::Final)?;
         self.exchange(ask)

@@ -11,6 +11,7 @@ use serde_json::{Map, Value as Json};
 use crate::fault::{Fault, Kind, Result};
 use crate::manifest::model::{Authenticator, HttpRequester, RequestBody};
 use crate::manifest::node::{Place, Text};
+use crate::pace::Call;
 use crate::percent::{decode, quote_plus, requote};
 use crate::plan::{self, Options, Template, Types, Vars, text_of};
 use crate::pyjson;
@@ -81,6 +82,13 @@ pub struct Prepared {
     pub connect_within: Option<Duration>,
     /// Nor does the beginning of the answer.
     pub answer_within: Option<Duration>,
+}
+
+impl Prepared {
+    /// It as budgets see it.
+    pub fn call(&self) -> Call<'_> {
+        Call { method: &self.method, url: &self.url, headers: &self.headers }
+    }
 }
 
 /// Compiles a requester; `extra` are further names that its templates may use. One that is `free` and sends nothing of the

@@ -10,7 +10,7 @@ pub mod limit;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use budget::build;
+pub use budget::{Matcher, build};
 
 use crate::fault::Result;
 use crate::stop::Stop;
