@@ -320,7 +320,8 @@ fn validate(work: &Work, path: &std::path::Path) -> Result<()> {
         }
     }
     let refused = said.iter().any(|(level, _)| *level == Level::Error);
-    let manifest = if refused { None } else { Some(Manifest::from_file(path)?) };
+    let source = examined.source.filter(|_| !refused);
+    let manifest = source.map(|source| Manifest::of_source(source, path)).transpose()?;
     if let Some(manifest) = &manifest {
         let schema = load::specification(manifest);
         said.extend(jsonschema::meta::validate(&schema).err().map(|e| {

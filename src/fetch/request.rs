@@ -130,7 +130,7 @@ pub fn build(def: &HttpRequester, extra: &[String], free: bool) -> Result<Reques
 
 /// Does a requester send no credentials, and nothing else of the config?
 fn anonymous(def: &HttpRequester) -> bool {
-    let open = matches!(def.authenticator, None | Some(Authenticator::NoAuth(_)));
+    let open = matches!(def.authenticator.as_deref(), None | Some(Authenticator::NoAuth(_)));
     let sent = [
         &def.url,
         &def.url_base,

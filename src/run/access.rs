@@ -59,17 +59,17 @@ pub(super) struct Added {
 /// Compiles a requester; `names` are further names that its templates may use; one that is `free` may go where the vendor
 /// says.
 pub(super) fn build(build: &Build<'_>, def: &HttpRequester, names: &[String], free: bool) -> Result<Asker> {
-    let login = auth::login(def.authenticator.as_ref(), build.ground)?;
+    let login = auth::login(def.authenticator.as_deref(), build.ground)?;
     let login = login.map(|login| {
         let model::Requester::HttpRequester(login) = login;
-        if auth::login(login.authenticator.as_ref(), build.ground)?.is_some() {
+        if auth::login(login.authenticator.as_deref(), build.ground)?.is_some() {
             return Err(login.at.fault("a login cannot need another login"));
         }
         self::build(build, login, &[], false).map(Box::new)
     });
     Ok(Asker {
         request: request::build(def, names, free)?,
-        auth: build.auth.build(def.authenticator.as_ref(), base_of(def), build.ground)?,
+        auth: build.auth.build(def.authenticator.as_deref(), base_of(def), build.ground)?,
         errors: retry::build(def.error_handler.as_ref(), build.ground)?,
         login: login.transpose()?,
     })

@@ -3,8 +3,8 @@
 //! Comes in: a typed manifest, the config and "now". Goes out: a [`Plan`]. Called by `cli` before any request. Each
 //! stage compiles its own part; this joins them.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, OnceCell};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -139,6 +139,8 @@ pub struct Build<'a> {
     pub envelope_optional: &'a dyn Fn(&str) -> bool,
     /// What asks the vendor, where streams or schemas are known to it alone.
     pub shared: Option<&'a Shared>,
+    /// The names of streams that are another's parent, once they were looked for.
+    pub parents: OnceCell<HashSet<&'a str>>,
 }
 
 /// Compiles a manifest.
@@ -461,16 +463,19 @@ impl Build<'_> {
 
     /// Is a stream of that name another's parent?
     fn is_parent(&self, name: &str) -> bool {
-        fn among(streams: &[&DeclarativeStream], name: &str) -> bool {
-            streams.iter().any(|stream| {
-                stream.retriever.routers().iter().flat_map(model::PartitionRouter::parents).any(|config| {
-                    let parents = config.stream.all();
-                    let named = |p: &&DeclarativeStream| p.name.as_ref().and_then(|n| n.value.as_str()) == Some(name);
-                    parents.iter().any(named) || among(&parents, name)
-                })
-            })
+        fn among<'a>(streams: &[&'a DeclarativeStream], out: &mut HashSet<&'a str>) {
+            for config in streams.iter().flat_map(|s| s.retriever.routers()).flat_map(model::PartitionRouter::parents) {
+                let parents = config.stream.all();
+                out.extend(parents.iter().filter_map(|p| p.name.as_ref()?.value.as_str()));
+                among(&parents, out);
+            }
         }
-        among(&self.manifest.source.streams.iter().flatten().flat_map(Stream::all).collect::<Vec<_>>(), name)
+        let all = || {
+            let mut out = HashSet::new();
+            among(&self.manifest.source.streams.iter().flatten().flat_map(Stream::all).collect::<Vec<_>>(), &mut out);
+            out
+        };
+        self.parents.get_or_init(all).contains(name)
     }
 
     fn schema(&self, def: &DeclarativeStream, name: &str) -> Result<Json> {

@@ -149,7 +149,7 @@ component! {
         /// How states of older forms are taken over.
         state_migrations: Option<Vec<StateMigration>>,
         /// How the file of each record is fetched.
-        file_uploader: Option<FileUploader>,
+        file_uploader: Option<Box<FileUploader>>,
     }
 }
 
@@ -165,7 +165,7 @@ component! {
 
 choice! {
     /// How records are fetched.
-    Retriever { SimpleRetriever, AsyncRetriever } later {}
+    Retriever { SimpleRetriever, AsyncRetriever: Box } later {}
 }
 
 component! {
