@@ -61,7 +61,7 @@ streams:
       - {type: CustomTransformation, class_name: a.B}
   - type: DeclarativeStream
     name: more
-    file_uploader: {type: FileUploader}
+    file_uploader: {type: FileUploader, requester: {type: HttpRequester, url: x}, download_target_extractor: {type: KeyValueExtractor}}
     retriever:
       type: SimpleRetriever
       requester: {type: HttpRequester, url_base: \"{{ config.url }}\", authenticator: \"#/definitions/shared\"}
@@ -84,7 +84,7 @@ streams:
             "`transformations[0].fields[0].value`: `value` is missing".trim_start_matches('`'),
             "does not compile",
             "needs custom Python code",
-            "`file_uploader` is not built yet",
+            "`KeyValueExtractor` is not built yet",
             "expected a list, found a text",
             "8 faults",
         ],
@@ -119,8 +119,8 @@ fn a_manifest_that_cannot_be_used() {
     );
     refused(&with(&base.replace("type: SimpleRetriever", "type: AsyncRetriever")), &["`status_mapping` is missing"]);
     refused(
-        &with(&base.replace("    name: items\n", "    name: items\n    file_uploader: {type: FileUploader}\n")),
-        &["`file_uploader` is not built yet"],
+        &with(&base.replace("{type: DpathExtractor, field_path: [data]}", "{type: KeyValueExtractor}")),
+        &["`KeyValueExtractor` is not built yet"],
     );
     for (bodies, words) in [
         (

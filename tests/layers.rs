@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("manifest", &["fault"]),
     ("plan", &["manifest", "jinja", "fault"]),
     ("store", &["fault", "stop"]),
-    ("auth", &["plan", "manifest", "dpath", "store", "fault", "percent", "pyjson", "scan", "stop", "timefmt"]),
+    ("auth", &["pace", "plan", "manifest", "dpath", "store", "fault", "percent", "pyjson", "scan", "stop", "timefmt"]),
     ("page", &["plan", "manifest", "fault", "pyjson"]),
     ("slice", &["plan", "manifest", "dpath", "fault", "jinja"]),
     ("cursor", &["plan", "manifest", "config", "fault", "timefmt", "pyjson"]),

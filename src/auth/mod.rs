@@ -6,6 +6,7 @@
 
 mod jwt;
 mod oauth;
+mod rotation;
 mod session;
 
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ use crate::stop::Stop;
 use crate::store::Store;
 use jwt::Jwt;
 use oauth::OAuth;
+pub use rotation::{Rotation, Turn};
 use session::{Legacy, Session};
 
 /// An authenticator, compiled. Clones share the tokens that they fetched.
@@ -45,6 +47,8 @@ pub enum Auth {
     Session(Arc<Session>),
     /// A session token, or one from user and password.
     Legacy(Arc<Legacy>),
+    /// Several tokens that take turns: each try of a request takes the next.
+    Rotation(Arc<Rotation>),
 }
 
 /// Where an API key goes.
@@ -76,6 +80,8 @@ pub struct TokenRequest {
     pub headers: Vec<(String, String)>,
     /// A body with its `Content-Type`.
     pub body: Option<(&'static str, Vec<u8>)>,
+    /// Statuses that are an answer, though they look as if the server were busy.
+    pub settled: Vec<u16>,
 }
 
 /// What credentials that live need from the rest of the engine.
@@ -88,6 +94,9 @@ pub trait Exchange {
 
     /// Hears of new tokens.
     fn keeper(&self) -> &dyn Keeper;
+
+    /// Tells people of it.
+    fn say(&self, text: &str);
 
     /// The wish to stop.
     fn stop(&self) -> &Stop;
@@ -110,6 +119,7 @@ pub struct Builder {
     sessions: Mutex<HashMap<String, Arc<Session>>>,
     oauths: Mutex<HashMap<String, Arc<OAuth>>>,
     legacies: Mutex<HashMap<String, Arc<Legacy>>>,
+    rotations: Mutex<HashMap<String, Arc<Rotation>>>,
 }
 
 impl Builder {
@@ -158,6 +168,10 @@ impl Builder {
             Some(Authenticator::LegacySessionTokenAuthenticator(def)) => {
                 let legacy = Legacy::build(def, base)?;
                 Auth::Legacy(shared(&self.legacies, legacy.identity(ground), legacy))
+            }
+            Some(Authenticator::RateLimitedMultipleTokenAuthenticator(def)) => {
+                let rotation = Rotation::build(def, ground)?;
+                Auth::Rotation(shared(&self.rotations, Some(rotation.identity()), rotation))
             }
         })
     }
@@ -212,6 +226,14 @@ impl Auth {
         }
     }
 
+    /// The tokens that take turns, where they do: not the request, but each of its tries is signed by one.
+    pub fn rotation(&self) -> Option<&Rotation> {
+        match self {
+            Auth::Rotation(rotation) => Some(rotation),
+            _ => None,
+        }
+    }
+
     /// What the next request needs; a token that has run out is fetched anew first.
     pub fn credentials(&self, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<Credentials> {
         let mut out = Credentials::default();
@@ -219,7 +241,7 @@ impl Auth {
             out.options.headers.insert("Authorization".into(), Json::String(value));
         };
         match self {
-            Auth::None => {}
+            Auth::None | Auth::Rotation(_) => {}
             Auth::Bearer(token) => authorization(format!("Bearer {}", token.raw_text(vars)?)),
             Auth::Basic(user, password) => {
                 let password = password.as_ref().map_or(Ok(String::new()), |p| p.raw_text(vars))?;

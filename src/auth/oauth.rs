@@ -417,7 +417,8 @@ impl OAuth {
             Some(("application/x-www-form-urlencoded", form.into_bytes()))
         };
         let now = vars.ground.moment();
-        let (status, answer) = exchange.send(TokenRequest { method: "POST", url, headers, body })?;
+        let (status, answer) =
+            exchange.send(TokenRequest { method: "POST", url, headers, body, ..TokenRequest::default() })?;
         let answer: Json = scan::json(&answer).unwrap_or_default();
         if status >= 400 {
             return Err(self.refusals.fault(status, &answer).at(&self.at.site));
@@ -600,7 +601,7 @@ fn find<'a>(json: &'a Json, name: &str, depth: u8) -> Option<&'a Json> {
 }
 
 /// A time as tokens have it: seconds since 1970, a date, or ISO 8601; UTC where it does not say.
-fn time_of(text: &str) -> Option<OffsetDateTime> {
+pub(super) fn time_of(text: &str) -> Option<OffsetDateTime> {
     let text = text.trim();
     if !text.is_empty() && text.len() <= 10 && text.bytes().all(|b| b.is_ascii_digit()) {
         return OffsetDateTime::from_unix_timestamp(text.parse().ok()?).ok();

@@ -175,7 +175,7 @@ impl Legacy {
         if !own.is_empty() && !found.refused {
             let url = format!("{base}{}", self.validate.text(vars)?);
             let headers = vec![(header.clone(), own.clone())];
-            let (status, _) = exchange.send(TokenRequest { method: "GET", url, headers, body: None })?;
+            let (status, _) = exchange.send(TokenRequest { method: "GET", url, headers, ..TokenRequest::default() })?;
             match status {
                 ..=399 => {
                     found.token = Some(own.clone());
@@ -196,8 +196,8 @@ impl Legacy {
         let (status, answer) = exchange.send(TokenRequest {
             method: "POST",
             url: format!("{base}{}", self.login.text(vars)?),
-            headers: Vec::new(),
             body: Some(("application/json", body)),
+            ..TokenRequest::default()
         })?;
         if status >= 400 {
             return Err(Fault::new(Kind::Auth, format!("the login was refused: HTTP {status}"))

@@ -320,7 +320,8 @@ fn validate(work: &Work, path: &std::path::Path) -> Result<()> {
         }
     }
     let refused = said.iter().any(|(level, _)| *level == Level::Error);
-    let manifest = if refused { None } else { Some(Manifest::from_file(path)?) };
+    let source = examined.source.filter(|_| !refused);
+    let manifest = source.map(|source| Manifest::of_source(source, path)).transpose()?;
     if let Some(manifest) = &manifest {
         let schema = load::specification(manifest);
         said.extend(jsonschema::meta::validate(&schema).err().map(|e| {
@@ -383,7 +384,7 @@ fn discover(work: &Work) -> Result<()> {
             }
             Protocol::Airbyte => {
                 let (name, schema, keys) = (&*stream.name, &stream.schema, &stream.key_paths[..]);
-                airbyte::Entry { name, schema, keys, cursor }.json()
+                airbyte::Entry { name, schema, keys, cursor, files: stream.files.is_some() }.json()
             }
         }
     };

@@ -3,6 +3,7 @@
 //! Comes in: the options. Goes out: manifest, config and plan, or the fault that says what to mend. Called by `commands`.
 //! Nothing is requested here, but for streams that the manifest leaves to the vendor to name.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -224,6 +225,7 @@ pub(super) fn load(work: &Work, purpose: Purpose) -> Result<Loaded> {
         safety: &safety,
         envelope_optional: &envelope_optional,
         shared: Some(&shared),
+        parents: OnceCell::new(),
     })?;
     for (tier, streams) in config.ours.tiers.iter().map(|(n, t)| (n, &t.streams)) {
         for stream in streams.iter().filter(|s| *s != "*") {

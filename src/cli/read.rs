@@ -162,6 +162,12 @@ pub(super) fn read(work: &Work) -> Result<u8> {
             limit: options.limit,
         });
     }
+    let with_files = jobs.iter().filter(|job| job.plan.files.is_some() && !work.protocol.carries_files());
+    let with_files: Vec<&str> = with_files.map(|job| &*job.plan.name).collect();
+    if !with_files.is_empty() {
+        let said = format!("records of {} are sent without their files", with_files.join(", "));
+        work.log.line(Level::Warning, &format!("{said}: only Airbyte's protocol carries files"));
+    }
     let (watch, shared) = (&loaded.watch, &loaded.shared);
     let (sender, messages) = sync_channel(PAGES_AHEAD);
     // Without a known cap there is nothing to fill.

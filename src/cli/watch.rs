@@ -3,6 +3,7 @@
 //! Comes in: what happens to requests, and the accounts of streams. Goes out: calls of [`Log`], and the exit code that
 //! the accounts add up to. Called by `commands` and `read`.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ use crate::pace::Pace;
 use crate::pace::limiter::Why;
 use crate::plan::Ground;
 use crate::run::reader::Shared;
-use crate::run::{Account, Run};
+use crate::run::{Account, Run, files};
 use crate::stop::Stop;
 
 /// Seconds between two questions how a job stands, when the config says nothing; as in the reference.
@@ -206,6 +207,7 @@ impl Watch {
             }),
             poll: Duration::try_from_secs_f64(ours.poll_seconds.unwrap_or(POLL)).unwrap_or_default(),
             jobs: AtomicUsize::new(0),
+            files: files::staging(std::env::var_os("AIRBYTE_STAGING_DIRECTORY").map(PathBuf::from).as_deref()),
             noticed: Box::new({
                 let watch = self.clone();
                 move |stream, message| watch.log.line(Level::Warning, &format!("{stream}: {message}"))

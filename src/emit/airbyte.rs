@@ -29,6 +29,8 @@ pub struct Entry<'a> {
     pub keys: &'a [Vec<String>],
     /// Its cursor field.
     pub cursor: Option<&'a str>,
+    /// Do its records have files?
+    pub files: bool,
 }
 
 impl Entry<'_> {
@@ -45,7 +47,7 @@ impl Entry<'_> {
             entry["source_defined_primary_key"] = json!(self.keys);
         }
         entry["is_resumable"] = json!(self.cursor.is_some());
-        entry["is_file_based"] = json!(false);
+        entry["is_file_based"] = json!(self.files);
         entry
     }
 }

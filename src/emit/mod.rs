@@ -92,6 +92,20 @@ impl Protocol {
     }
 }
 
+impl Protocol {
+    /// Can a record be told to have a file?
+    pub fn carries_files(self) -> bool {
+        self == Protocol::Airbyte
+    }
+
+    /// What stands after a record that has a file; `suffix` without it.
+    pub fn with_file(self, suffix: &[u8], file: &Json) -> Vec<u8> {
+        let end: &[u8] = b"}}\n";
+        let Some(start) = suffix.strip_suffix(end).filter(|_| self.carries_files()) else { return suffix.to_vec() };
+        [start, format!(",\"file_reference\":{file}").as_bytes(), end].concat()
+    }
+}
+
 /// Stdout of a run: the messages of one thread, and what others have to say in between.
 pub type Out = Arc<Mutex<Sink<Box<dyn Write + Send>>>>;
 

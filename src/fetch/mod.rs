@@ -9,7 +9,8 @@ mod cache;
 pub mod request;
 pub mod retry;
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use ureq::http::{HeaderMap, Request};
 use crate::fault::{Failure, Fault, Kind, Result};
 use crate::pace::feedback::{self, Feedback};
 use crate::pace::limiter::Why;
-use crate::pace::{self, Call, Pace};
+use crate::pace::{self, Pace};
 use crate::plan::Ground;
 use crate::scan;
 use crate::stop::Stop;
@@ -49,8 +50,17 @@ const MAX_PLANNED_SECONDS: f64 = 3600.0;
 /// Waits for a token endpoint that is busy end after so long, in seconds.
 const TOKEN_SECONDS: f64 = 300.0;
 
+/// A try with other credentials comes so much later, in seconds.
+const OTHERS_AFTER: f64 = 0.1;
+
 /// Memory that is reserved on the word of a `Content-Length`, in bytes.
 const MOST_RESERVED: u64 = 4 << 20;
+/// So much of a file is held in memory at a time, in bytes.
+const PIECE: usize = 256 << 10;
+/// The body of a page takes no longer.
+const PAGE_WITHIN: Duration = Duration::from_secs(300);
+/// Nor does that of a file.
+const FILE_WITHIN: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// An answer, read whole.
 #[derive(Debug)]
@@ -67,13 +77,16 @@ pub struct Reply {
     pub url: String,
     /// Was it at hand, and not asked for?
     pub embedded: bool,
+    /// Bytes of the body that stand in the file of [`Ask::into`], and not here.
+    pub filed: Option<u64>,
 }
 
 impl Reply {
     /// A page that is at hand already, as an answer.
     pub fn embedded(page: &Json) -> Reply {
         let body = page.to_string().into_bytes();
-        Reply { status: 200, headers: HeaderMap::new(), body, took: Duration::ZERO, url: String::new(), embedded: true }
+        let (headers, took, url) = (HeaderMap::new(), Duration::ZERO, String::new());
+        Reply { status: 200, headers, body, took, url, embedded: true, filed: None }
     }
 
     /// A header's value.
@@ -157,6 +170,18 @@ pub enum Keep {
     Anew,
 }
 
+/// Credentials of which each try of a request takes others.
+pub trait Turns: std::fmt::Debug {
+    /// The next try of a request, signed; may wait until it can be.
+    fn sign(&self, request: &Prepared) -> Result<Prepared>;
+
+    /// An answer came to it.
+    fn heard(&self, reply: &Reply);
+
+    /// Can others be had at once, while those of the last try are used up?
+    fn others(&self) -> bool;
+}
+
 /// A request, with what is done about errors and for whom it is.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
@@ -172,6 +197,10 @@ pub struct Ask<'a> {
     pub partition: &'a Map<String, Json>,
     /// Can another token be fetched when the vendor refuses the one that is sent?
     pub renews: bool,
+    /// A file takes the body of a good answer that is large: it is as long as it is.
+    pub into: Option<&'a File>,
+    /// Signs each try, where credentials take turns.
+    pub turns: Option<&'a dyn Turns>,
 }
 
 /// What happens to a request, for logs and metrics.
@@ -256,7 +285,7 @@ impl Fetcher {
             .user_agent(concat!("dripfeed/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(CONNECT_WITHIN))
             .timeout_recv_response(Some(ANSWER_WITHIN))
-            .timeout_recv_body(Some(Duration::from_secs(300)))
+            .timeout_recv_body(Some(PAGE_WITHIN))
             .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
             .build();
         Fetcher {
@@ -370,13 +399,15 @@ impl Fetcher {
                     fault
                 });
             }
-            let seconds = self.wait(plan, reply.as_ref(), tries, limited)?;
+            // Who has credentials with calls left need not wait for those of the others.
+            let others = limited && ask.turns.is_some_and(Turns::others);
+            let seconds = if others { OTHERS_AFTER } else { self.wait(plan, reply.as_ref(), tries, limited)? };
             waited += seconds;
             let wait = Duration::from_secs_f64(seconds);
             self.pace.bears(wait, false).inspect_err(|fault| self.stop.ask(fault.kind))?;
             (self.listener)(ask, &Event::Retrying { reason: &message, tries, wait, limited });
-            if limited {
-                self.pace.limited(&call_of(request), wait);
+            if limited && !others {
+                self.pace.limited(&request.call(), wait);
             }
             self.stop.sleep(wait)?;
         }
@@ -455,15 +486,15 @@ impl Fetcher {
     }
 
     /// Sends a request for a token. While the server is busy it is tried again, for five minutes at most; the account's
-    /// pace is for the API's own calls.
-    pub fn token(&self, ask: &Ask<'_>) -> Result<Reply> {
+    /// pace is for the API's own calls. What is `settled` is an answer.
+    pub fn token(&self, ask: &Ask<'_>, settled: &[u16]) -> Result<Reply> {
         let request = ask.request;
         let (mut tries, mut waited) = (0, 0.0);
         loop {
             self.stop.check()?;
             tries += 1;
             let (reason, reply) = match self.exchange(ask) {
-                Ok(reply) if reply.status == 429 || reply.status >= 500 => {
+                Ok(reply) if !settled.contains(&reply.status) && (reply.status == 429 || reply.status >= 500) => {
                     (format!("the token endpoint answered HTTP {}", reply.status), Some(reply))
                 }
                 Ok(reply) => return Ok(reply),
@@ -497,8 +528,17 @@ impl Fetcher {
         fault.told(verdict.message.clone(), verdict.failure)
     }
 
-    /// One exchange, redirects on the same origin included.
+    /// One try.
     fn once(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
+        let Some(turns) = ask.turns else { return self.followed(ask) };
+        let signed = turns.sign(ask.request).map_err(Trouble::Final)?;
+        let reply = self.followed(&Ask { request: &signed, ..*ask })?;
+        turns.heard(&reply);
+        Ok(reply)
+    }
+
+    /// One exchange, redirects on the same origin included.
+    fn followed(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
         let mut next = ask.request.clone();
         for _ in 0..=MAX_REDIRECTS {
             let reply = self.paced(&Ask { request: &next, ..*ask })?;
@@ -511,6 +551,14 @@ impl Fetcher {
                 next.body = None;
             }
             if next.free {
+                continue;
+            }
+            // A file may stand at another host, which gets nothing but the vendor's own words.
+            let elsewhere = ask.into.is_some() && next.method == "GET" && origin_of(&next.url).is_some();
+            if elsewhere && self.check_host(&next.url, &next.origin).is_err() {
+                next.headers.clear();
+                next.body = None;
+                next.free = true;
                 continue;
             }
             self.check_host(&next.url, &next.origin).map_err(|f| {
@@ -541,7 +589,7 @@ impl Fetcher {
     /// One request and its answer, when the account's pace has room for it.
     fn paced(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
         let waits = |wait, why| (self.listener)(ask, &Event::Waits(wait, why));
-        let permit = self.pace.acquire(&call_of(ask.request), &self.stop, waits).map_err(Trouble::Final)?;
+        let permit = self.pace.acquire(&ask.request.call(), &self.stop, waits).map_err(Trouble::Final)?;
         if !permit.waited.is_zero() {
             (self.listener)(ask, &Event::Waited(permit.waited));
         }
@@ -552,7 +600,9 @@ impl Fetcher {
         {
             permit.cost(feedback::cost(&body, &reply.headers));
         }
-        permit.answered(reply.status < 400, self.feedback(&reply));
+        // What is left is said of the token that was sent: others of the account may have more.
+        let feedback = if ask.turns.is_some() { Feedback::default() } else { self.feedback(&reply) };
+        permit.answered(reply.status < 400, feedback);
         Ok(reply)
     }
 
@@ -583,6 +633,7 @@ impl Fetcher {
         };
         let connect = Some(request.connect_within.unwrap_or(CONNECT_WITHIN));
         let answer = Some(request.answer_within.unwrap_or(ANSWER_WITHIN));
+        let whole = Some(if ask.into.is_some() { FILE_WITHIN } else { PAGE_WITHIN });
         let sent = match &request.body {
             Some(body) => {
                 if request.method == "GET" {
@@ -592,54 +643,87 @@ impl Fetcher {
                     if let Some(headers) = get.headers_mut() {
                         *headers = built.headers().clone();
                     }
-                    let get = get.config().timeout_connect(connect).timeout_recv_response(answer).build();
+                    let get = get
+                        .config()
+                        .timeout_connect(connect)
+                        .timeout_recv_response(answer)
+                        .timeout_recv_body(whole)
+                        .build();
                     get.force_send_body().send(body.bytes.as_slice())
                 } else {
                     let request = builder.body(body.bytes.as_slice()).map_err(|e| bad(&e))?;
                     let config = self.agent.configure_request(request);
-                    self.agent.run(config.timeout_connect(connect).timeout_recv_response(answer).build())
+                    self.agent.run(
+                        config.timeout_connect(connect).timeout_recv_response(answer).timeout_recv_body(whole).build(),
+                    )
                 }
             }
             // All but these tell that they carry nothing.
             None if !matches!(&*request.method, "GET" | "HEAD") => {
                 let request = builder.body(&[][..]).map_err(|e| bad(&e))?;
                 let config = self.agent.configure_request(request);
-                self.agent.run(config.timeout_connect(connect).timeout_recv_response(answer).build())
+                self.agent
+                    .run(config.timeout_connect(connect).timeout_recv_response(answer).timeout_recv_body(whole).build())
             }
             None => {
                 let config = self.agent.configure_request(builder.body(()).map_err(|e| bad(&e))?);
-                self.agent.run(config.timeout_connect(connect).timeout_recv_response(answer).build())
+                self.agent
+                    .run(config.timeout_connect(connect).timeout_recv_response(answer).timeout_recv_body(whole).build())
             }
         };
         let mut response = sent.map_err(|e| trouble(&e, request))?;
-        let limit = self.limits.max_page_bytes;
+        // What is small, or an error, is looked at like any page.
+        let file = ask.into.filter(|_| response.status().is_success());
+        let most = self.limits.max_page_bytes;
+        let limit = if file.is_some() { most.min(MOST_RESERVED) } else { most };
         let length = response.headers().get("content-length").and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
         let compressed = response.headers().contains_key("content-encoding");
         // One byte more than is expected, so that the end is seen without growing.
         let expected = length.filter(|_| !compressed).map_or(0, |l| l.min(limit).min(MOST_RESERVED) + 1);
         let mut body = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
-        let reader = response.body_mut().with_config().limit(u64::MAX).reader();
-        let read = reader.take(limit + 1).read_to_end(&mut body);
-        read.map_err(|e| Trouble::Passing(Kind::Data, format!("the answer broke off: {e}")))?;
-        if body.len() as u64 > limit {
+        let mut reader = response.body_mut().with_config().limit(u64::MAX).reader();
+        let read = reader.by_ref().take(limit + 1).read_to_end(&mut body);
+        read.map_err(|e| broke_off(&e))?;
+        let mut filed = None;
+        if let Some(file) = file.filter(|_| body.len() as u64 > limit) {
+            filed = Some(self.file_away(std::mem::take(&mut body), &mut reader, file)?);
+        } else if body.len() as u64 > limit {
             return Err(Trouble::Final(
                 Fault::data(format!("the page is larger than {limit} bytes ({})", shown(request)))
                     .hint("ask for smaller pages, or raise dripfeed.max_page_bytes"),
             ));
         }
         // A byte order mark is no part of the JSON.
-        if body.starts_with(b"\xef\xbb\xbf") {
+        if ask.into.is_none() && body.starts_with(b"\xef\xbb\xbf") {
             body.drain(..3);
         }
         let (status, headers, took) = (response.status().as_u16(), response.headers().clone(), started.elapsed());
-        (self.listener)(ask, &Event::Answered { status, took, bytes: body.len() });
-        Ok(Reply { status, headers, body, took, url: request.url.clone(), embedded: false })
+        let bytes = filed.and_then(|size| usize::try_from(size).ok()).unwrap_or(body.len());
+        (self.listener)(ask, &Event::Answered { status, took, bytes });
+        Ok(Reply { status, headers, body, took, url: request.url.clone(), embedded: false, filed })
     }
-}
 
-/// A request as budgets see it.
-fn call_of(request: &Prepared) -> Call<'_> {
-    Call { method: &request.method, url: &request.url, headers: &request.headers }
+    /// Writes what was read and the rest of an answer into a file, from its start; gives its size.
+    fn file_away(&self, read: Vec<u8>, rest: &mut impl Read, mut file: &File) -> std::result::Result<u64, Trouble> {
+        let failed = |e: std::io::Error| Trouble::Final(Fault::local("cannot write a file of a record", &e));
+        file.rewind().and_then(|()| file.set_len(0)).map_err(failed)?;
+        let (mut piece, mut end, mut size) = (read, false, 0);
+        while !end {
+            self.stop.check().map_err(Trouble::Final)?;
+            file.write_all(&piece).map_err(failed)?;
+            size += piece.len() as u64;
+            piece.resize(PIECE, 0);
+            let read = loop {
+                match rest.read(&mut piece) {
+                    Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                    other => break other.map_err(|e| broke_off(&e))?,
+                }
+            };
+            piece.truncate(read);
+            end = read == 0;
+        }
+        Ok(size)
+    }
 }
 
 /// Where a redirect from `url` leads: relative to its folder, or from the root of its host.
@@ -656,6 +740,10 @@ enum Trouble {
     Passing(Kind, String),
     /// It will not.
     Final(Fault),
+}
+
+fn broke_off(error: &std::io::Error) -> Trouble {
+    Trouble::Passing(Kind::Data, format!("the answer broke off: {error}"))
 }
 
 fn trouble(error: &ureq::Error, request: &Prepared) -> Trouble {

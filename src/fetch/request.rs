@@ -11,6 +11,7 @@ use serde_json::{Map, Value as Json};
 use crate::fault::{Fault, Kind, Result};
 use crate::manifest::model::{Authenticator, HttpRequester, RequestBody};
 use crate::manifest::node::{Place, Text};
+use crate::pace::Call;
 use crate::percent::{decode, quote_plus, requote};
 use crate::plan::{self, Options, Template, Types, Vars, text_of};
 use crate::pyjson;
@@ -38,6 +39,8 @@ pub struct RequestPlan {
     base: Template,
     /// Do config and parameters alone decide the base?
     base_is_own: bool,
+    /// The manifest's own address, where the base is left to the vendor.
+    home: Option<Template>,
     /// Is nothing of the config sent, so that any host may be asked?
     free: bool,
     path: Option<Template>,
@@ -81,6 +84,13 @@ pub struct Prepared {
     pub answer_within: Option<Duration>,
 }
 
+impl Prepared {
+    /// It as budgets see it.
+    pub fn call(&self) -> Call<'_> {
+        Call { method: &self.method, url: &self.url, headers: &self.headers }
+    }
+}
+
 /// Compiles a requester; `extra` are further names that its templates may use. One that is `free` and sends nothing of the
 /// config may ask any host that the vendor names: the results of jobs stand at such.
 pub fn build(def: &HttpRequester, extra: &[String], free: bool) -> Result<RequestPlan> {
@@ -99,6 +109,7 @@ pub fn build(def: &HttpRequester, extra: &[String], free: bool) -> Result<Reques
     let base = Template::compile(base, &names)?;
     Ok(RequestPlan {
         base_is_own: !names.iter().any(|n| base.uses(n)),
+        home: None,
         free: free && anonymous(def),
         base,
         path: path.map(|p| Template::compile(p, &names)).transpose()?,
@@ -119,7 +130,7 @@ pub fn build(def: &HttpRequester, extra: &[String], free: bool) -> Result<Reques
 
 /// Does a requester send no credentials, and nothing else of the config?
 fn anonymous(def: &HttpRequester) -> bool {
-    let open = matches!(def.authenticator, None | Some(Authenticator::NoAuth(_)));
+    let open = matches!(def.authenticator.as_deref(), None | Some(Authenticator::NoAuth(_)));
     let sent = [
         &def.url,
         &def.url_base,
@@ -248,6 +259,13 @@ impl Fields {
 }
 
 impl RequestPlan {
+    /// With the other's address as the manifest's own, where its own is left to the vendor.
+    #[must_use]
+    pub fn beside(mut self, other: &RequestPlan) -> RequestPlan {
+        self.home = Some(other.base.clone());
+        self
+    }
+
     /// Prepares a request. `added` are the options of authenticator, paginator and slicer, in that order;
     /// `token_path` replaces the path when the page token is one.
     pub fn prepare(&self, vars: &Vars<'_>, added: [Options; 3], token_path: Option<&str>) -> Result<Prepared> {
@@ -268,7 +286,10 @@ impl RequestPlan {
         };
         // What the vendor said (in a token, a slice, a parent's record) does not decide which host gets credentials.
         let own = Vars { slice: None, extra: None, next_page_token: None, ..*vars };
-        let named = if self.base_is_own { base.clone() } else { self.base.text(&own).unwrap_or_default() };
+        let mut named = if self.base_is_own { base.clone() } else { self.base.text(&own).unwrap_or_default() };
+        if let Some(home) = self.home.as_ref().filter(|_| origin_of(&named).is_none()) {
+            named = home.text(&own).unwrap_or_default();
+        }
         if origin_of(&base).is_none() {
             let fault = self.base.at().fault("the address of the request is not a URL");
             // What the vendor gave is no fault of the manifest.

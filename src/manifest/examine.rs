@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 
 use super::node::{self, Kind, Node, Place};
-use super::{model, rooted};
+use super::{fits, model, rooted};
 use crate::fault::{Fault, Result};
 
 /// What holds no templates.
@@ -24,20 +24,23 @@ pub struct Examined {
     pub templates: Vec<(String, Place)>,
     /// Names that parents give to templates of their children.
     pub extra: BTreeSet<String>,
+    /// The manifest, which counts only without a fault.
+    pub source: Option<model::DeclarativeSource>,
 }
 
 /// Examines a manifest.
 ///
 /// # Errors
-/// The text cannot be read at all: it is no YAML, or its references lead nowhere.
+/// The text cannot be read at all: it is too large or no YAML, or its references lead nowhere.
 pub fn examine(text: &str, file: &str) -> Result<Examined> {
+    fits(text, file)?;
     let top = Place::top(file);
-    let root = rooted(&node::parse_yaml(text, file)?, file)?;
+    let root = rooted(node::parse_yaml(text, file)?, file)?;
     let mut out = Examined::default();
     texts(&root, &top, &mut out);
     // A fault of a definition shows wherever that is used, and is one all the same.
     let mut said = BTreeSet::new();
-    out.faults = node::every_fault::<model::DeclarativeSource>(&root, &top);
+    (out.source, out.faults) = node::every_fault(&root, &top);
     out.faults.retain(|fault| said.insert((fault.site.as_ref().map(|site| site.line), fault.message.clone())));
     Ok(out)
 }
@@ -58,7 +61,10 @@ fn texts(node: &Node, place: &Place, out: &mut Examined) {
                     out.extra
                         .extend(names.map(|path| path.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(".")));
                 }
-                texts(value, &place.field(key, Some(value)), out);
+                // Most of a manifest is plain text: it needs no place.
+                if !matches!(&value.kind, Kind::Scalar(_)) || value.as_str().is_some_and(|text| text.contains('{')) {
+                    texts(value, &place.field(key, Some(value)), out);
+                }
             }
         }
         Kind::Scalar(_) => {}

@@ -36,30 +36,42 @@ impl Manifest {
             Fault::config(format!("cannot read the manifest {shown}: {e}"))
                 .hint("--source takes a built-in source (see `dripfeed sources`) or a file")
         })?;
-        let stem = path.file_stem().map_or_else(|| "manifest".into(), |s| s.to_string_lossy().into_owned());
-        let folder = path.parent().map(|p| if p.as_os_str().is_empty() { PathBuf::from(".") } else { p.to_path_buf() });
+        let (stem, folder) = named(path);
         Self::from_yaml(&text, &shown, &stem, folder)
+    }
+
+    /// What was read of a file.
+    pub fn of_source(source: model::DeclarativeSource, path: &Path) -> Result<Manifest> {
+        let (stem, folder) = named(path);
+        Self::from_source(source, &path.display().to_string(), &stem, folder)
     }
 
     /// Reads a text.
     pub fn from_yaml(text: &str, file: &str, name: &str, folder: Option<PathBuf>) -> Result<Manifest> {
-        if text.len() > MAX_BYTES {
-            return Err(Fault::config(format!("the manifest {file} is larger than {} MiB", MAX_BYTES >> 20)));
-        }
-        Self::from_node(&node::parse_yaml(text, file)?, file, name, folder)
+        fits(text, file)?;
+        Self::from_node(node::parse_yaml(text, file)?, file, name, folder)
     }
 
     /// Reads the JSON of a manifest, as `__injected_declarative_manifest` holds it.
     pub fn from_json(json: &serde_json::Value) -> Result<Manifest> {
-        Self::from_node(&Node::from_json(json), "__injected_declarative_manifest", "manifest", None)
+        Self::from_node(Node::from_json(json), "__injected_declarative_manifest", "manifest", None)
     }
 
-    fn from_node(root: &Node, file: &str, name: &str, folder: Option<PathBuf>) -> Result<Manifest> {
+    fn from_node(root: Node, file: &str, name: &str, folder: Option<PathBuf>) -> Result<Manifest> {
         let top = Place::top(file);
         let root = rooted(root, file)?;
-        let mut source = model::DeclarativeSource::read(&root, &top)?;
+        let source = model::DeclarativeSource::read(&root, &top)?;
+        Self::from_source(source, file, name, folder)
+    }
+
+    fn from_source(
+        mut source: model::DeclarativeSource,
+        file: &str,
+        name: &str,
+        folder: Option<PathBuf>,
+    ) -> Result<Manifest> {
         if source.streams.is_none() && source.dynamic_streams.is_none() {
-            return Err(top.fault("the manifest has neither `streams` nor `dynamic_streams`"));
+            return Err(Place::top(file).fault("the manifest has neither `streams` nor `dynamic_streams`"));
         }
         // Pydantic's default; the reference asks for no more of a spec than an object.
         if let Some(spec) = &mut source.spec
@@ -71,13 +83,30 @@ impl Manifest {
     }
 }
 
+/// The name of a source in a file, and the folder of its schemas.
+fn named(path: &Path) -> (String, Option<PathBuf>) {
+    let stem = path.file_stem().map_or_else(|| "manifest".into(), |s| s.to_string_lossy().into_owned());
+    let folder = path.parent().map(|p| if p.as_os_str().is_empty() { PathBuf::from(".") } else { p.to_path_buf() });
+    (stem, folder)
+}
+
+/// Refuses a text that is too large.
+fn fits(text: &str, file: &str) -> Result<()> {
+    if text.len() > MAX_BYTES {
+        return Err(Fault::config(format!("the manifest {file} is larger than {} MiB", MAX_BYTES >> 20)));
+    }
+    Ok(())
+}
+
 /// A manifest's tree with its references resolved, and parameters and types handed down.
-fn rooted(root: &Node, file: &str) -> Result<Node> {
+fn rooted(written: Node, file: &str) -> Result<Node> {
     let top = Place::top(file);
-    if root.as_map().is_none() {
+    if written.as_map().is_none() {
         return Err(top.fault("a manifest is a mapping with `version`, `check` and `streams`"));
     }
-    let mut root = refs::resolve(root, file)?;
+    let mut root = refs::resolve(&written, file)?;
+    // A large manifest takes tens of megabytes, which what follows can use.
+    drop(written);
     if let Kind::Map(map) = &mut root.kind {
         map.entry("type".into()).or_insert_with(|| Node::text("DeclarativeSource", 0));
     }

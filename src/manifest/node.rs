@@ -54,6 +54,21 @@ impl Node {
         }
     }
 
+    /// Is this its JSON, to the order of keys?
+    fn spells(&self, json: &Json) -> bool {
+        match (&self.kind, json) {
+            (Kind::Scalar(own), json) => own == json,
+            (Kind::Seq(own), Json::Array(items)) => {
+                own.len() == items.len() && own.iter().zip(items).all(|(node, item)| node.spells(item))
+            }
+            (Kind::Map(own), Json::Object(map)) => {
+                own.len() == map.len()
+                    && own.iter().zip(map).all(|((a, node), (b, value))| a == b && node.spells(value))
+            }
+            _ => false,
+        }
+    }
+
     /// A text node.
     pub fn text(text: impl Into<String>, line: u32) -> Node {
         Node { line, kind: Kind::Scalar(Json::String(text.into())) }
@@ -266,8 +281,9 @@ impl Place {
         let line = node.map_or(0, |n| n.line);
         let line = if line == 0 { self.site.line } else { line };
         let parameters = match node.and_then(|n| n.get("$parameters")) {
-            Some(p) => Arc::new(p.to_json()),
-            None => self.parameters.clone(),
+            // Most components hand down what they got.
+            Some(p) if !p.spells(&self.parameters) => Arc::new(p.to_json()),
+            _ => self.parameters.clone(),
         };
         Place { site: Site { file: self.site.file.clone(), line, path: path.into() }, parameters }
     }
@@ -283,11 +299,14 @@ thread_local! {
     static FAULTS: RefCell<Option<Vec<Fault>>> = const { RefCell::new(None) };
 }
 
-/// Reads a node and gives every fault, where `T::read` stops at the first.
-pub fn every_fault<T: Read>(node: &Node, at: &Place) -> Vec<Fault> {
+/// Reads a node and gives every fault, where `T::read` stops at the first; what was read counts only without one.
+pub fn every_fault<T: Read>(node: &Node, at: &Place) -> (Option<T>, Vec<Fault>) {
     FAULTS.set(Some(Vec::new()));
-    let last = T::read(node, at).err();
-    FAULTS.take().into_iter().flatten().chain(last).collect()
+    let (read, last) = match T::read(node, at) {
+        Ok(read) => (Some(read), None),
+        Err(fault) => (None, Some(fault)),
+    };
+    (read, FAULTS.take().into_iter().flatten().chain(last).collect())
 }
 
 /// Goes on after a fault where all are wanted; else it is the end.
@@ -319,7 +338,8 @@ pub trait Read: Sized {
     fn read(node: &Node, at: &Place) -> Result<Self>;
 
     /// What its absence means; a fault unless the type is optional.
-    fn absent(at: &Place) -> Result<Self> {
+    fn absent(at: impl FnOnce() -> Place) -> Result<Self> {
+        let at = at();
         let name = at.site.path.rsplit('.').next().unwrap_or_default();
         Err(at.fault(format!("`{name}` is missing")))
     }
@@ -377,7 +397,7 @@ impl<T: Read> Read for Option<T> {
         if node.is_null() { Ok(None) } else { T::read(node, at).map(Some) }
     }
 
-    fn absent(_: &Place) -> Result<Self> {
+    fn absent(_: impl FnOnce() -> Place) -> Result<Self> {
         Ok(None)
     }
 }
@@ -472,11 +492,9 @@ impl<T: Read> Read for OneOrMany<T> {
 
 /// Reads field `name` of a component.
 pub fn field<T: Read>(map: &IndexMap<String, Node>, name: &str, at: &Place) -> Result<T> {
-    let node = map.get(name);
-    let here = at.field(name, node);
-    match node {
-        Some(node) => T::read(node, &here),
-        None => T::absent(&here),
+    match map.get(name) {
+        Some(node) => T::read(node, &at.field(name, Some(node))),
+        None => T::absent(|| at.field(name, None)),
     }
 }
 
@@ -512,29 +530,32 @@ macro_rules! component {
                 let map = $crate::manifest::node::mapping(node, at)?;
                 $($(let $later = $crate::manifest::node::refuse_later(map, stringify!($later), at);)*)?
                 $(let $field: $crate::fault::Result<$ty> = $crate::manifest::node::field(map, stringify!($field), at);)*
-                $crate::manifest::node::together([
-                    $($($later.err(),)*)?
-                    $($field.as_ref().err().cloned(),)*
-                ])?;
+                if false $($(|| $later.is_err())*)? $(|| $field.is_err())* {
+                    $crate::manifest::node::together([
+                        $($($later.err(),)*)?
+                        $($field.as_ref().err().cloned(),)*
+                    ])?;
+                }
                 Ok($name { $($field: $field?,)* at: at.clone() })
             }
         }
     };
 }
 
-/// Declares a choice between components by their `type`; those under `later` are refused by name.
+/// Declares a choice between components by their `type`; those under `later` are refused by name. One that is much larger
+/// than the others stands in a `Box`.
 macro_rules! choice {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident),* $(,)? } later { $($later:ident),* $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident $(: $box:ident)?),* $(,)? } later { $($later:ident),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone)]
         #[allow(missing_docs, clippy::large_enum_variant)]
-        pub enum $name { $($variant($variant)),* }
+        pub enum $name { $($variant($crate::manifest::node::held!($variant $($box)?))),* }
 
         impl $crate::manifest::node::Read for $name {
             fn read(node: &$crate::manifest::node::Node, at: &$crate::manifest::node::Place) -> $crate::fault::Result<Self> {
                 let map = $crate::manifest::node::mapping(node, at)?;
                 match map.get("type").and_then($crate::manifest::node::Node::as_str) {
-                    $(Some(stringify!($variant)) => $variant::read(node, at).map($name::$variant),)*
+                    $(Some(stringify!($variant)) => $variant::read(node, at).map(|read| $name::$variant(read.into())),)*
                     found => Err($crate::manifest::node::refused(found, &[$(stringify!($variant)),*], &[$(stringify!($later)),*], at)),
                 }
             }
@@ -542,7 +563,13 @@ macro_rules! choice {
     };
 }
 
-pub(super) use {choice, component};
+/// A variant's type.
+macro_rules! held {
+    ($variant:ident) => { $variant };
+    ($variant:ident Box) => { Box<$variant> };
+}
+
+pub(super) use {choice, component, held};
 
 /// The fault for a component that cannot be run, by name and place.
 pub fn refused(found: Option<&str>, known: &[&str], later: &[&str], at: &Place) -> Fault {

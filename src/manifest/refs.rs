@@ -16,43 +16,72 @@ const MAX_DEPTH: usize = 250;
 
 /// Replaces every reference in the manifest.
 pub fn resolve(root: &Node, file: &str) -> Result<Node> {
-    let mut resolver = Resolver { root, open: Vec::new(), nodes: 0, depth: 0 };
-    resolver.node(root, &Place::top(file))
+    let mut resolver = Resolver { root, file, way: Vec::new(), open: Vec::new(), nodes: 0, depth: 0 };
+    resolver.node(root)
 }
 
 struct Resolver<'r> {
     root: &'r Node,
+    file: &'r str,
+    /// From the root to the node that is looked at: a place is made of it where something is wrong, and not for each of
+    /// the many where nothing is.
+    way: Vec<(Step<'r>, &'r Node)>,
     open: Vec<String>,
     nodes: usize,
     depth: usize,
 }
 
-impl Resolver<'_> {
-    fn node(&mut self, node: &Node, at: &Place) -> Result<Node> {
+#[derive(Clone, Copy)]
+enum Step<'r> {
+    Field(&'r str),
+    Element(usize),
+}
+
+impl<'r> Resolver<'r> {
+    /// Where the node that is looked at stands.
+    fn place(&self) -> Place {
+        self.way.iter().fold(Place::top(self.file), |place, (step, node)| match step {
+            Step::Field(key) => place.field(key, Some(node)),
+            Step::Element(index) => place.element(*index, node),
+        })
+    }
+
+    /// The child of the node that is looked at.
+    fn child(&mut self, step: Step<'r>, child: &'r Node) -> Result<Node> {
+        self.way.push((step, child));
+        let resolved = self.node(child);
+        self.way.pop();
+        resolved
+    }
+
+    fn node(&mut self, node: &'r Node) -> Result<Node> {
         self.nodes += 1;
         if self.nodes > MAX_NODES || self.depth > MAX_DEPTH {
-            return Err(at.fault("the manifest's references expand without bound"));
+            return Err(self.place().fault("the manifest's references expand without bound"));
         }
         self.depth += 1;
         let resolved = match &node.kind {
             Kind::Scalar(_) => match node.as_str().filter(|s| s.starts_with("#/")) {
-                Some(reference) => self.target(reference, at)?,
+                Some(reference) => self.target(reference)?,
                 None => node.clone(),
             },
             Kind::Seq(items) => {
-                let items = items.iter().enumerate().map(|(i, item)| self.node(item, &at.element(i, item)));
+                let items = items.iter().enumerate().map(|(i, item)| self.child(Step::Element(i), item));
                 Node { line: node.line, kind: Kind::Seq(items.collect::<Result<_>>()?) }
             }
-            Kind::Map(map) => self.map(node.line, map, at)?,
+            Kind::Map(map) => self.map(node.line, map)?,
         };
         self.depth -= 1;
         Ok(resolved)
     }
 
-    fn map(&mut self, line: u32, map: &IndexMap<String, Node>, at: &Place) -> Result<Node> {
+    fn map(&mut self, line: u32, map: &'r IndexMap<String, Node>) -> Result<Node> {
         let mut out = IndexMap::with_capacity(map.len());
-        if let Some(reference) = map.get("$ref").and_then(Node::as_str) {
-            let target = self.target(reference, &at.field("$ref", map.get("$ref")))?;
+        if let Some((node, reference)) = map.get("$ref").and_then(|node| Some((node, node.as_str()?))) {
+            self.way.push((Step::Field("$ref"), node));
+            let target = self.target(reference);
+            self.way.pop();
+            let target = target?;
             match target.kind {
                 Kind::Map(target) => out = target,
                 // A reference to something that is no mapping replaces its node wholly.
@@ -63,26 +92,26 @@ impl Resolver<'_> {
             if key == "$ref" && value.as_str().is_some() {
                 continue;
             }
-            let value =
-                if key == "config_overrides" { value.clone() } else { self.node(value, &at.field(key, Some(value)))? };
+            let value = if key == "config_overrides" { value.clone() } else { self.child(Step::Field(key), value)? };
             out.insert(key.clone(), value);
         }
         Ok(Node { line, kind: Kind::Map(out) })
     }
 
-    fn target(&mut self, reference: &str, at: &Place) -> Result<Node> {
+    fn target(&mut self, reference: &str) -> Result<Node> {
         let path = reference.strip_prefix("#/").ok_or_else(|| {
-            at.fault(format!("the reference `{reference}` does not start with `#/`"))
+            self.place()
+                .fault(format!("the reference `{reference}` does not start with `#/`"))
                 .hint("only references inside the manifest are followed")
         })?;
         if self.open.iter().any(|open| open == reference) {
-            return Err(at.fault(format!("the reference `{reference}` leads back to itself")));
+            return Err(self.place().fault(format!("the reference `{reference}` leads back to itself")));
         }
         let Some(target) = look_up(self.root, path) else {
-            return Err(at.fault(format!("the reference `{reference}` leads nowhere")));
+            return Err(self.place().fault(format!("the reference `{reference}` leads nowhere")));
         };
         self.open.push(reference.to_owned());
-        let resolved = self.node(target, at)?;
+        let resolved = self.node(target)?;
         self.open.pop();
         Ok(resolved)
     }
@@ -155,18 +184,22 @@ fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Parameters, o
     {
         map.insert("type".into(), Node::text(*name, line));
     }
-    let mut parameters = inherited.clone();
-    if let Some(own) = map.shift_remove("$parameters")
-        && let Kind::Map(own) = own.kind
-    {
-        if outer_wins {
-            for (key, value) in own {
-                parameters.entry(key).or_insert(value);
+    let merged;
+    let parameters = match map.shift_remove("$parameters").map(|own| own.kind) {
+        Some(Kind::Map(own)) => {
+            let mut all = inherited.clone();
+            if outer_wins {
+                for (key, value) in own {
+                    all.entry(key).or_insert(value);
+                }
+            } else {
+                all.extend(own);
             }
-        } else {
-            parameters.extend(own);
+            merged = all;
+            &merged
         }
-    }
+        _ => inherited,
+    };
     // A JSON schema has a `type` too, but it is none of ours.
     let kind = match map.get("type").map(|t| (&t.kind, t.as_str())) {
         Some((_, Some("object")) | (Kind::Seq(_) | Kind::Map(_), _)) => None,
@@ -177,12 +210,12 @@ fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Parameters, o
         if !map.contains_key("type") {
             for value in map.values_mut().filter(|v| v.get("type").is_some()) {
                 let child = std::mem::replace(value, Node { line, kind: Kind::Seq(Vec::new()) });
-                *value = component(child, None, &parameters, outer_wins);
+                *value = component(child, None, parameters, outer_wins);
             }
         }
         return Node { line, kind: Kind::Map(map) };
     };
-    for (key, value) in &parameters {
+    for (key, value) in parameters {
         if map.get(key).is_none_or(Node::is_falsy) {
             map.insert(key.clone(), value.clone());
         }
@@ -196,7 +229,7 @@ fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Parameters, o
             withheld = parameters.iter().filter(|(k, _)| *k != field).map(|(k, v)| (k.clone(), v.clone())).collect();
             &withheld
         } else {
-            &parameters
+            parameters
         };
         let child = std::mem::replace(value, Node { line, kind: Kind::Seq(Vec::new()) });
         *value = match child.kind {
@@ -209,7 +242,7 @@ fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Parameters, o
         };
     }
     if !parameters.is_empty() {
-        map.insert("$parameters".into(), Node { line, kind: Kind::Map(parameters) });
+        map.insert("$parameters".into(), Node { line, kind: Kind::Map(parameters.clone()) });
     }
     Node { line, kind: Kind::Map(map) }
 }

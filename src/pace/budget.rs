@@ -44,8 +44,9 @@ pub struct Budget {
     pub cap: Option<f64>,
 }
 
+/// Calls of a kind.
 #[derive(Debug)]
-struct Matcher {
+pub struct Matcher {
     method: Option<String>,
     base: Option<String>,
     path: Option<Regex>,
@@ -194,7 +195,8 @@ impl Budget {
 }
 
 impl Matcher {
-    fn build(def: &HttpRequestRegexMatcher, ground: &Ground) -> Result<Matcher> {
+    /// Compiles one.
+    pub fn build(def: &HttpRequestRegexMatcher, ground: &Ground) -> Result<Matcher> {
         let path = match def.url_path_pattern.as_deref().filter(|p| !p.is_empty()) {
             Some(pattern) => Some(regex::RegexBuilder::new(pattern).size_limit(1 << 20).build().map_err(|e| {
                 def.at.field("url_path_pattern", None).fault(format!("the pattern does not compile: {e}"))
@@ -215,7 +217,8 @@ impl Matcher {
         })
     }
 
-    fn matches(&self, call: &Call<'_>) -> bool {
+    /// Is the call of this kind?
+    pub fn matches(&self, call: &Call<'_>) -> bool {
         let (address, query) = call.url.split_once('?').unwrap_or((call.url, ""));
         let host = address.find("://").map_or(0, |at| at + 3);
         let split = address[host..].find('/').map_or(address.len(), |at| host + at);

@@ -19,6 +19,8 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use budget::Matcher;
+
 use crate::fault::{Fault, Kind, Result};
 use crate::stop::Stop;
 use budget::Budget;

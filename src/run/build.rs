@@ -3,8 +3,8 @@
 //! Comes in: a typed manifest, the config and "now". Goes out: a [`Plan`]. Called by `cli` before any request. Each
 //! stage compiles its own part; this joins them.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, OnceCell};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use super::access::{self, Asker};
 use super::adapt::{self, Adaptation};
 use super::dynamic;
+use super::files::{self, FilePlan};
 use super::jobs::{self, JobPlan};
 use super::properties::{self, Properties};
 use super::reader::Shared;
@@ -85,6 +86,8 @@ pub struct StreamPlan {
     pub properties: Option<Properties>,
     /// What is done to each.
     pub shape: Pipeline,
+    /// How the file of each is fetched.
+    pub files: Option<FilePlan>,
     /// Its partitions.
     pub router: Router,
     /// The streams that they come from.
@@ -139,6 +142,8 @@ pub struct Build<'a> {
     pub envelope_optional: &'a dyn Fn(&str) -> bool,
     /// What asks the vendor, where streams or schemas are known to it alone.
     pub shared: Option<&'a Shared>,
+    /// The names of streams that are another's parent, once they were looked for.
+    pub parents: OnceCell<HashSet<&'a str>>,
 }
 
 /// Compiles a manifest.
@@ -331,6 +336,7 @@ impl Build<'_> {
                 transformations: None,
                 incremental_sync: None,
                 state_migrations: None,
+                file_uploader: None,
             },
             1,
         )
@@ -416,6 +422,12 @@ impl Build<'_> {
             Retriever::AsyncRetriever(def) => Some(jobs::build(self, def, &names)?),
         };
         let asker = access::build(self, requester, &names, jobs::may_roam(&def.retriever))?;
+        let files = def.file_uploader.as_ref().map(|files| files::build(self, files, def, &asker)).transpose()?;
+        if files.is_some() && (retriever.page_size_reduction.is_some() || retriever.request_window_splitting.is_some())
+        {
+            let at = def.at.field("file_uploader", None);
+            return Err(at.fault("pages and windows cannot become smaller where each record has a file"));
+        }
         let pages = page::build(retriever.paginator.as_ref(), ground)?;
         let filters = cursor.as_ref().is_some_and(|c| c.filters);
         let schema = self.schema(def, name)?;
@@ -437,6 +449,7 @@ impl Build<'_> {
                 &schema,
                 ground,
             )?,
+            files,
             router,
             parents,
             cursor,
@@ -455,16 +468,19 @@ impl Build<'_> {
 
     /// Is a stream of that name another's parent?
     fn is_parent(&self, name: &str) -> bool {
-        fn among(streams: &[&DeclarativeStream], name: &str) -> bool {
-            streams.iter().any(|stream| {
-                stream.retriever.routers().iter().flat_map(model::PartitionRouter::parents).any(|config| {
-                    let parents = config.stream.all();
-                    let named = |p: &&DeclarativeStream| p.name.as_ref().and_then(|n| n.value.as_str()) == Some(name);
-                    parents.iter().any(named) || among(&parents, name)
-                })
-            })
+        fn among<'a>(streams: &[&'a DeclarativeStream], out: &mut HashSet<&'a str>) {
+            for config in streams.iter().flat_map(|s| s.retriever.routers()).flat_map(model::PartitionRouter::parents) {
+                let parents = config.stream.all();
+                out.extend(parents.iter().filter_map(|p| p.name.as_ref()?.value.as_str()));
+                among(&parents, out);
+            }
         }
-        among(&self.manifest.source.streams.iter().flatten().flat_map(Stream::all).collect::<Vec<_>>(), name)
+        let all = || {
+            let mut out = HashSet::new();
+            among(&self.manifest.source.streams.iter().flatten().flat_map(Stream::all).collect::<Vec<_>>(), &mut out);
+            out
+        };
+        self.parents.get_or_init(all).contains(name)
     }
 
     fn schema(&self, def: &DeclarativeStream, name: &str) -> Result<Json> {

@@ -401,7 +401,7 @@ fn ask(
     partition: &Partition,
 ) -> Result<Reply> {
     let vars = Vars { slice: Some(&vars.0), extra: Some(&vars.1), ..Vars::new(&shared.ground) };
-    let whose = Whose { shared, stream: &stream.name, partition: &partition.key, keep: Keep::No };
+    let whose = Whose { shared, stream: &stream.name, partition: &partition.key, keep: Keep::No, into: None };
     match asker.ask(whose, &vars, &Added::default())? {
         Outcome::Page(reply) => Ok(reply),
         _ => Err(Fault::data("the request about a job was refused, and the manifest ignores it")),
@@ -422,7 +422,7 @@ fn with(partition: &Partition, more: &Map<String, Json>) -> Partition {
 }
 
 /// What an extractor finds in an answer.
-fn found(records: &Records, body: &[u8]) -> Result<Vec<Json>> {
+pub(super) fn found(records: &Records, body: &[u8]) -> Result<Vec<Json>> {
     let broken = |error| Fault::data(format!("the answer about a job is not valid JSON: {error}"));
     match records {
         Records::Walk(path) => {

@@ -11,6 +11,7 @@ mod adapt;
 pub mod build;
 pub mod crew;
 mod dynamic;
+pub mod files;
 pub mod jobs;
 pub mod parents;
 mod properties;
@@ -403,7 +404,7 @@ impl Worker<'_> {
                 self.say(Message::Records { stream: plan.name.clone(), lines, count });
             }
         };
-        let mut taker = Emitting::new(plan, &live.out, before, &live.left, &mut send);
+        let mut taker = Emitting::new(self.shared, plan, &live.out, before, &live.left, &mut send);
         let (partition, window) = (&work.slice.0, work.slice.1.as_ref());
         let read = match &work.done {
             None => reader::read(self.shared, plan, partition, window, &mut taker),

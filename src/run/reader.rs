@@ -43,6 +43,8 @@ pub struct Shared {
     pub poll: std::time::Duration,
     /// Jobs that run at the vendor's.
     pub jobs: std::sync::atomic::AtomicUsize,
+    /// Where files of records go.
+    pub files: std::path::PathBuf,
     /// Hears what a person should know of a stream.
     pub noticed: Box<dyn Fn(&str, &str) + Send + Sync>,
 }
@@ -133,7 +135,7 @@ fn read_split(
     let record_vars = Vars { slice: Some(&own), extra: Some(&extra), ..Vars::new(&shared.ground) };
     let mut pager = stream.pages.start(&Vars { slice: Some(&variable), ..record_vars })?;
     let keep = if stream.keep_answers { Keep::Yes } else { Keep::No };
-    let mut whose = Whose { shared, stream: &stream.name, partition: &partition.key, keep };
+    let mut whose = Whose { shared, stream: &stream.name, partition: &partition.key, keep, into: None };
     let (mut reading, mut history) = (Reading::default(), History::default());
     let wanted = stream.pages.wanted();
     let wanted_fields: &[String] = if let Wanted::Fields(fields) = &wanted { fields } else { &[] };

@@ -11,7 +11,8 @@ use serde_json::Value as Json;
 use time::OffsetDateTime;
 
 use super::build::StreamPlan;
-use super::reader::{self, Taker, later};
+use super::files::FilePlan;
+use super::reader::{self, Shared, Taker, later};
 use crate::cursor::Cursor;
 use crate::emit::Protocol;
 use crate::emit::singer::schema_line;
@@ -54,6 +55,8 @@ pub(super) type Send<'s> = &'s mut dyn FnMut(Vec<u8>, u64, bool);
 pub(super) struct Emitting<'s> {
     plan: &'s StreamPlan,
     out: &'s StreamOut,
+    /// How the file of each record is fetched.
+    files: Option<(&'s FilePlan, &'s Shared)>,
     /// The cursor before the slice, where records are compared with it.
     before: Option<Cursor>,
     /// Records that the stream may still take.
@@ -87,6 +90,7 @@ struct Sums {
 
 impl<'s> Emitting<'s> {
     pub(super) fn new(
+        shared: &'s Shared,
         plan: &'s StreamPlan,
         out: &'s StreamOut,
         before: Option<Cursor>,
@@ -96,6 +100,7 @@ impl<'s> Emitting<'s> {
         Emitting {
             plan,
             out,
+            files: plan.files.as_ref().filter(|_| out.protocol.carries_files()).map(|files| (files, shared)),
             before,
             left,
             send,
@@ -151,6 +156,13 @@ impl<'s> Emitting<'s> {
                 "no target can store it; check `primary_key`, or filter such records out with a `record_filter`",
             )));
         }
+        let file = match self.files {
+            Some((files, shared)) => {
+                let record = reader::parsed(scanner.slice(start..scanner.at())).map_err(Halt::Caller)?;
+                files.fetch(shared, &self.plan.name, &record).map_err(Halt::Caller)?
+            }
+            None => None,
+        };
         self.observe(&seen);
         self.lines.extend_from_slice(&self.out.prefix);
         let at = self.lines.len();
@@ -165,7 +177,10 @@ impl<'s> Emitting<'s> {
             last.extend_from_slice(scanner.slice(start..scanner.at()));
         }
         debug_assert!(self.lines.len() > at);
-        self.lines.extend_from_slice(&self.suffix);
+        match file {
+            Some(file) => self.lines.extend(self.out.protocol.with_file(&self.suffix, &file)),
+            None => self.lines.extend_from_slice(&self.suffix),
+        }
         self.count += 1;
         Ok(())
     }

@@ -4,7 +4,7 @@
 
 use indexmap::IndexMap;
 
-use super::{Decoder, RequestOption, Requester};
+use super::{Decoder, HttpRequestRegexMatcher, RequestOption, Requester};
 use crate::manifest::node::{Text, choice, component};
 
 choice! {
@@ -12,7 +12,70 @@ choice! {
     Authenticator {
         ApiKeyAuthenticator, BearerAuthenticator, BasicHttpAuthenticator, NoAuth, OAuthAuthenticator,
         SelectiveAuthenticator, SessionTokenAuthenticator, LegacySessionTokenAuthenticator, JwtAuthenticator,
-    } later { RateLimitedMultipleTokenAuthenticator }
+        RateLimitedMultipleTokenAuthenticator,
+    } later {}
+}
+
+component! {
+    /// Several tokens that take turns, each with so many calls.
+    RateLimitedMultipleTokenAuthenticator {
+        /// A list of them, or one text.
+        tokens: Text,
+        /// What stands between them in a text; a comma when not said.
+        token_delimiter: Option<String>,
+        /// Stands before the token; `Bearer` when not said.
+        auth_method: Option<String>,
+        /// The header; `Authorization` when not said.
+        header: Option<String>,
+        /// Tells what a token has left.
+        quota_status_source: QuotaStatusSource,
+        /// The kinds of calls that are counted apart.
+        quotas: Vec<TokenQuota>,
+        /// Waits no longer for new calls; two hours when not said.
+        max_wait_time: Option<Text>,
+        /// Calls are spread once every token has no more than this share left; a tenth when not said.
+        budget_reserve_fraction: Option<f64>,
+        /// And no more than so many; 50 when not said.
+        budget_min_reserve: Option<u64>,
+    }
+}
+
+component! {
+    /// Where the vendor tells what a token has left.
+    QuotaStatusSource {
+        /// The address.
+        url: Text,
+        /// GET when not said.
+        http_method: Option<String>,
+        /// More headers.
+        request_headers: Option<Text>,
+        /// Statuses that mean that calls are not counted.
+        unavailable_status_codes: Option<Vec<u64>>,
+    }
+}
+
+component! {
+    /// Calls of a kind.
+    TokenQuota {
+        /// What they are called.
+        name: String,
+        /// Where it stands how many are left.
+        remaining_path: Vec<String>,
+        /// And when there are new ones.
+        reset_path: Vec<String>,
+        /// And how many there are in all.
+        limit_path: Option<Vec<String>>,
+        /// Which calls; all others when empty.
+        matchers: Option<Vec<HttpRequestRegexMatcher>>,
+        /// The header of answers that tells how many are left.
+        remaining_header: Option<String>,
+        /// And when there are new ones.
+        reset_header: Option<String>,
+        /// And how many there are in all.
+        limit_header: Option<String>,
+        /// Statuses of answers that mean that none is left.
+        exhaustion_status_codes: Option<Vec<u64>>,
+    }
 }
 
 component! {

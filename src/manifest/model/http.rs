@@ -106,7 +106,7 @@ component! {
         /// GET when not said.
         http_method: Option<String>,
         /// Who asks.
-        authenticator: Option<Authenticator>,
+        authenticator: Option<Box<Authenticator>>,
         /// Query parameters.
         request_parameters: Option<Text>,
         /// Headers.

@@ -6,6 +6,7 @@
 
 mod auth;
 mod dynamic;
+mod files;
 mod http;
 mod jobs;
 mod properties;
@@ -13,6 +14,7 @@ mod rules;
 
 pub use auth::*;
 pub use dynamic::*;
+pub use files::*;
 pub use http::*;
 use indexmap::IndexMap;
 pub use jobs::*;
@@ -146,8 +148,9 @@ component! {
         incremental_sync: Option<IncrementalSync>,
         /// How states of older forms are taken over.
         state_migrations: Option<Vec<StateMigration>>,
+        /// How the file of each record is fetched.
+        file_uploader: Option<Box<FileUploader>>,
     }
-    later { file_uploader }
 }
 
 choice! {
@@ -162,7 +165,7 @@ component! {
 
 choice! {
     /// How records are fetched.
-    Retriever { SimpleRetriever, AsyncRetriever } later {}
+    Retriever { SimpleRetriever, AsyncRetriever: Box } later {}
 }
 
 component! {
