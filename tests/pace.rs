@@ -73,6 +73,12 @@ fn the_manifests_budget_holds_and_the_config_overrides_it() {
     let vendor = Vendor::of_items(json!([page()]));
     let ran = read(&many(25, &moving(json!([]))), &vendor, &json!({"limits": [{"calls": 10_000, "per": "PT1S"}]}));
     assert!(paced(&ran) < 0.1 && vendor.asked().len() == 25, "{}", paced(&ran));
+    // Half of it, because the command line says so.
+    let vendor = Vendor::of_items(json!([page()]));
+    let config = json!({"url": vendor.url, "dripfeed": {"pace": {"limits": [{"calls": 20, "per": "PT1S"}]}}});
+    let tap = Tap::new("read --headroom 0.5").source(&many(25, &Json::Null)).config(&config);
+    tap.run().expect(0, &[]);
+    assert!(span(&vendor.asked()) > Duration::from_secs(2), "{:?}", span(&vendor.asked()));
     // Another path, or another parameter, is not governed; a weight counts several times.
     for (matcher, governed) in [
         (json!({"url_path_pattern": "^/other"}), false),
@@ -122,6 +128,17 @@ fn a_429_holds_every_thread() {
     assert!(longest > Duration::from_millis(900), "nobody asks for a second: {longest:?}");
     assert_eq!(ran.events("rate_limited").len(), 1);
     assert_eq!(ran.events("run_done")[0]["rate_limited"], 1);
+}
+
+#[test]
+fn a_try_is_never_earlier_than_the_vendor_said() {
+    let limited = json!({"status": 429, "json": {}, "headers": {"Retry-After": "1"}});
+    let vendor = Vendor::of_items(json!([limited, page()]));
+    let backoff = json!({"type": "ConstantBackoffStrategy", "backoff_time_in_seconds": 0.01});
+    let handler = json!({"type": "DefaultErrorHandler", "backoff_strategies": [backoff]});
+    read(&items(&json!({}), &json!({}), &json!({"requester": {"error_handler": handler}})), &vendor, &json!({}))
+        .expect(0, &[]);
+    assert!(span(&vendor.asked()) >= Duration::from_secs(1), "{:?}", span(&vendor.asked()));
 }
 
 #[test]

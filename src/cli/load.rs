@@ -119,7 +119,9 @@ fn pace_of(
     watch: &Arc<Watch>,
 ) -> Result<Arc<Pace>> {
     let ours = &config.ours;
-    let budget = pace::budget::build(manifest.source.api_budget.as_ref(), &ours.pace, ground)?;
+    let headroom = work.options.headroom.or(ours.pace.headroom);
+    let limits = config::Pace { headroom, ..ours.pace.clone() };
+    let budget = pace::budget::build(manifest.source.api_budget.as_ref(), &limits, ground)?;
     let shelf = match state_dir(config) {
         Some(folder) => {
             let source = match manifest.folder {

@@ -173,6 +173,9 @@ pub struct Options {
     /// Which run goes first where several share an account's limits [default: the tier's, else daily]
     #[arg(long, global = true, value_enum, help_heading = "Selection")]
     pub priority: Option<Priority>,
+    /// The share of each limit that is used, from 0.01 to 1 [else dripfeed.pace.headroom, or 0.98]
+    #[arg(long, value_name = "F", global = true, value_parser = share, hide_short_help = true, help_heading = "Selection")]
+    pub headroom: Option<f64>,
     /// Ignore the state: read everything from the start date
     #[arg(long, global = true, help_heading = "Selection")]
     pub full_refresh: bool,
@@ -230,6 +233,11 @@ pub struct Options {
     /// Print the version
     #[arg(long, short = 'V', global = true, help_heading = "Singer flags")]
     pub version: bool,
+}
+
+/// A share of a limit.
+fn share(text: &str) -> std::result::Result<f64, String> {
+    text.parse().ok().filter(|share| (0.01..=1.0).contains(share)).ok_or_else(|| "it is a number from 0.01 to 1".into())
 }
 
 /// What the binary's own name says: `tap-asana`, `source-asana`.

@@ -51,7 +51,7 @@ pub(super) struct Watch {
     /// When the run must have ended.
     deadline: Option<Instant>,
     pace: OnceLock<Arc<Pace>>,
-    /// Until when it was said that the vendor has nothing left.
+    /// Until when it was said that the vendor's limit holds.
     used_up: Mutex<Option<Instant>>,
 }
 
@@ -228,8 +228,8 @@ impl Watch {
         match event {
             Event::Waits(wait, why) => {
                 self.waits(*wait, reason(*why));
-                if *why == Why::Quota {
-                    self.used_up(ask, *wait);
+                if matches!(why, Why::Quota | Why::Held) {
+                    self.used_up(ask, *wait, *why);
                 }
                 if *wait >= LONG {
                     let (seconds, why) = (wait.as_secs(), reason(*why));
@@ -257,6 +257,7 @@ impl Watch {
                 if *limited {
                     add(&self.counts.limited, 1u64);
                     self.waits(*wait, "rate limit");
+                    *lock(&self.used_up) = Some(Instant::now() + *wait);
                     let fields =
                         json!({"stream": ask.stream, "partition": shown(ask.partition), "wait_seconds": seconds});
                     let said = format!("{said}; the vendor limits its rate: again in {seconds:.2} s");
@@ -294,16 +295,22 @@ impl Watch {
         }
     }
 
-    /// The vendor says that no call is left for a while: said once for all who wait.
-    fn used_up(&self, ask: &Ask<'_>, wait: Duration) {
+    /// The vendor says that no call is left for a while, or holds all runs of the account: said once for all who wait.
+    fn used_up(&self, ask: &Ask<'_>, wait: Duration, why: Why) {
         let until = Instant::now() + wait;
-        let said = lock(&self.used_up).replace(until);
-        if wait < SHORT || said.is_some_and(|said| until < said + SHORT) {
+        let mut used_up = lock(&self.used_up);
+        if wait < SHORT || used_up.is_some_and(|said| until < said + SHORT) {
             return;
         }
+        *used_up = Some(until);
+        drop(used_up);
         let seconds = wait.as_secs_f64();
         let fields = json!({"stream": ask.stream, "partition": shown(ask.partition), "wait_seconds": seconds});
-        let said = format!("{}: the vendor says that no call is left: again in {seconds:.1} s", whose(ask));
+        let what = match why {
+            Why::Held => "another run of the account was limited",
+            _ => "the vendor says that no call is left",
+        };
+        let said = format!("{}: {what}: again in {seconds:.1} s", whose(ask));
         self.log.event(Level::Info, &said, "rate_limited", &fields);
         self.rate_limited(ask, wait);
     }

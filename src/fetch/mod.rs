@@ -338,7 +338,7 @@ impl Fetcher {
             let (reply, action, message, failure, transient) = match self.once(ask) {
                 Ok(reply) => {
                     let verdict = self.judge(plan, &reply, &request.url)?;
-                    self.healthy(ask, &reply)?;
+                    self.healthy(ask, &reply, verdict.action)?;
                     match verdict.action {
                         Action::Success => {
                             if reply.status >= 400 {
@@ -374,7 +374,7 @@ impl Fetcher {
                 }
                 Err(Trouble::Final(fault)) => return Err(fault),
                 Err(Trouble::Passing(kind, message)) => {
-                    self.dead(self.breaker.failed(ask.stream, false))?;
+                    self.dead(self.breaker.failed(ask.stream, kind != Kind::Unavailable))?;
                     (None, Action::Retry, message, Failure::System, kind == Kind::Unavailable)
                 }
             };
@@ -438,12 +438,13 @@ impl Fetcher {
 
     /// What an answer says of the vendor's limits.
     fn feedback(&self, reply: &Reply) -> Feedback {
-        self.pace.feedback(reply.status, &reply.headers, OffsetDateTime::now_utc())
+        self.pace.feedback(reply.status, &reply.headers, self.ground.moment())
     }
 
-    /// An answer came: does the vendor work?
-    fn healthy(&self, ask: &Ask<'_>, reply: &Reply) -> Result<()> {
-        if reply.status < 500 {
+    /// An answer came: does the vendor work? What the manifest expects is no failure.
+    fn healthy(&self, ask: &Ask<'_>, reply: &Reply, action: Action) -> Result<()> {
+        let expected = matches!(action, Action::Success | Action::Ignore | Action::Instead(_));
+        if reply.status < 500 || expected {
             self.breaker.worked();
             return Ok(());
         }
@@ -458,17 +459,17 @@ impl Fetcher {
     /// Seconds before the next try. What manifest or server name is a floor with a tenth of jitter on top, and ends the
     /// run or the stream where it is too long; else exponential from one second, with jitter.
     fn wait(&self, plan: &ErrorPlan, reply: Option<&Reply>, tries: u32, limited: bool) -> Result<f64> {
-        let by_server = || {
-            let reply = reply.filter(|r| limited || matches!(r.status, 429 | 503))?;
-            let wait = if limited {
-                self.feedback(reply).wait?
-            } else {
-                feedback::retry_after(&reply.headers, OffsetDateTime::now_utc())?
-            };
-            Some((wait.as_secs_f64(), MAX_SECONDS))
+        let answer = reply.filter(|r| limited || matches!(r.status, 429 | 503));
+        let retry_after = answer.and_then(|r| feedback::retry_after(&r.headers, self.ground.moment()));
+        let by_server = || retry_after.or_else(|| self.feedback(answer.filter(|_| limited)?).wait);
+        let by_manifest =
+            plan.wait(reply, tries, &self.ground)?.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
+        let named = match (by_manifest, retry_after.filter(|_| limited)) {
+            // Never earlier than the server said.
+            (Some(seconds), Some(least)) if least.as_secs_f64() > seconds => Some((least.as_secs_f64(), MAX_SECONDS)),
+            (Some(seconds), _) => Some((seconds, MAX_PLANNED_SECONDS)),
+            (None, _) => by_server().map(|wait| (wait.as_secs_f64(), MAX_SECONDS)),
         };
-        let by_manifest = plan.wait(reply, tries, &self.ground)?.map(|seconds| (seconds, MAX_PLANNED_SECONDS));
-        let named = by_manifest.or_else(by_server).filter(|(s, _)| s.is_finite() && *s >= 0.0);
         let times = i32::try_from(tries - 1).unwrap_or(10).min(10);
         if let Some((seconds, most)) = named {
             if seconds > most && limited {

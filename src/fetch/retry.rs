@@ -423,7 +423,8 @@ impl Wait {
             Wait::Header { name, regex, longest } => {
                 let Some(text) = header(name, regex)? else { return Ok(None) };
                 // Beyond the reference: a date, as RFC 9110 allows for Retry-After.
-                let seconds = text.trim().parse().ok().or_else(|| until_date(&text, vars.ground.now));
+                let seconds =
+                    text.trim().parse().ok().or_else(|| reply.and_then(|r| until_date(&text, r, vars.ground.moment())));
                 allowed(seconds, longest.as_ref(), vars)?
             }
             Wait::Response { seconds, longest } => {
@@ -435,7 +436,7 @@ impl Wait {
                 let shortest = shortest.as_ref().map(|s| s.number(vars)).transpose()?;
                 let until = header(name, regex)?.and_then(|t| t.trim().parse::<f64>().ok());
                 #[allow(clippy::cast_precision_loss)]
-                let wait = until.map(|until| until - vars.ground.now.unix_timestamp() as f64);
+                let wait = until.map(|until| until - vars.ground.moment().unix_timestamp() as f64);
                 let wait = match (wait, shortest) {
                     (Some(wait), Some(shortest)) => Some(wait.max(shortest)),
                     (None, shortest) => shortest,
@@ -466,10 +467,11 @@ fn allowed(seconds: Option<f64>, longest: Option<&Template>, vars: &Vars<'_>) ->
     Ok(seconds)
 }
 
-/// Seconds until an HTTP date.
-pub(super) fn until_date(text: &str, now: OffsetDateTime) -> Option<f64> {
-    let then = OffsetDateTime::from(httpdate::parse_http_date(text.trim()).ok()?);
-    Some((then - now).as_seconds_f64().max(0.0))
+/// Seconds until an HTTP date, by the vendor's clock where it tells one.
+fn until_date(text: &str, reply: &Reply, now: OffsetDateTime) -> Option<f64> {
+    let date = |text: &str| httpdate::parse_http_date(text.trim()).ok().map(OffsetDateTime::from);
+    let now = reply.header("date").and_then(date).unwrap_or(now);
+    Some((date(text)? - now).as_seconds_f64().max(0.0))
 }
 
 /// The text of a vendor's error for people, as far as it can be told.

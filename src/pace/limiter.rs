@@ -12,7 +12,7 @@
 //! - a 429 holds everyone, and cuts the rate, which grows back as calls go well.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -138,6 +138,8 @@ pub struct Limiter<C, S> {
     priority: Priority,
     rows: Mutex<Vec<Row>>,
     flying: AtomicU64,
+    /// Did this process ask for a call? Until then no one needs to know of it.
+    asked: AtomicBool,
 }
 
 /// One of the limits that hold for a call.
@@ -153,7 +155,16 @@ impl<C: Clock, S: Store> Limiter<C, S> {
     /// A limiter for the process `id`. A policy that no call names is the one without limits.
     pub fn new(clock: C, store: S, rules: Rules, id: u64, priority: Priority) -> Limiter<C, S> {
         let rows = (0..=rules.policies.len()).map(|_| Row::default()).collect();
-        Limiter { clock, store, rules, id, priority, rows: Mutex::new(rows), flying: AtomicU64::new(0) }
+        Limiter {
+            clock,
+            store,
+            rules,
+            id,
+            priority,
+            rows: Mutex::new(rows),
+            flying: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
+        }
     }
 
     fn rows(&self) -> MutexGuard<'_, Vec<Row>> {
@@ -180,6 +191,7 @@ impl<C: Clock, S: Store> Limiter<C, S> {
             }
             rows[ticket.policy].waiting.len() > 1
         };
+        self.asked.store(true, Ordering::Relaxed);
         let now = self.clock.now();
         let answer = self.store.update(now, |ledger| self.decide(ledger, ticket, now, others));
         if answer == Answer::Go {
@@ -209,7 +221,9 @@ impl<C: Clock, S: Store> Limiter<C, S> {
 
     /// This process calls no more.
     pub fn end(&self) {
-        self.store.update(self.clock.now(), |ledger| ledger.members.retain(|m| m.id != self.id));
+        if self.asked.load(Ordering::Relaxed) {
+            self.store.update(self.clock.now(), |ledger| ledger.members.retain(|m| m.id != self.id));
+        }
     }
 
     fn here(&self, ledger: &mut Ledger, now: Nanos) {

@@ -17,7 +17,7 @@ pub const LOOK: Duration = Duration::from_millis(250);
 /// A thread that is not wanted looks up this often.
 const PARKED: Duration = Duration::from_millis(200);
 /// From this share of the rate on it is used.
-const USED: f64 = 0.9;
+const USED: f64 = 0.98;
 /// An answer that takes so many times as long as the quickest did is no longer quick.
 const SLOW: f64 = 2.0;
 
@@ -115,7 +115,9 @@ impl Crew {
         last.quickest = Some(quickest);
         let used = answered / LOOK.as_secs_f64() >= rate * USED;
         let all_busy = self.idle.load(Ordering::Relaxed) == 0;
-        if since.waited == 0 && !used && all_busy && took <= quickest * SLOW {
+        // With threads enough, each call finds others before it; a few that happen to meet say nothing.
+        let crowded = since.waited * 2 >= since.answered;
+        if !crowded && !used && all_busy && took <= quickest * SLOW {
             self.resize(size + (size / 4).max(1));
         }
     }
