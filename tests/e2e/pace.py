@@ -13,6 +13,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
@@ -41,11 +42,20 @@ class Run:
         command = read_command(config, None, "-q", "--streams", "tasks", "--priority", kind, "--events", self.events)
         self.began = time.monotonic()
         self.tap = start_tap(command, stdout=subprocess.DEVNULL)
+        # It is timed by who waits for it alone: others may be waited for first.
+        self.watch = threading.Thread(target=self.wait)
+        self.watch.start()
+
+    def wait(self):
+        self.code = self.tap.wait()
+        self.took = time.monotonic() - self.began
 
     def ends(self, seconds=300):
         """Its exit code, once it has ended."""
-        self.code = self.tap.wait(seconds)
-        self.took = time.monotonic() - self.began
+        self.watch.join(seconds)
+        if self.watch.is_alive():
+            self.tap.kill()
+            raise TimeoutError(f"a run does not end within {seconds} s")
         return self.code
 
     def event(self, name):
@@ -113,11 +123,11 @@ def killed(checks, scratch):
     with Sandbox("--tasks", TASKS, "--latency", 20, "--cap", cap) as sandbox:
         living = Run(sandbox, scratch, limit, "daily")
         deaths = 0
-        while living.tap.poll() is None:
+        while living.watch.is_alive():
             doomed = Run(sandbox, scratch, limit, "hourly")
             time.sleep(dice.uniform(0.02, 0.9))
             doomed.tap.kill()
-            doomed.tap.wait()
+            doomed.ends()
             deaths += 1
         living.ends()
         calls = log(sandbox)
