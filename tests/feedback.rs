@@ -40,7 +40,8 @@ fn retry_after() {
     for odd in ["-1", "NaN", "inf", "1e30", "1000000000000000000000000000000", "1, 2", "", "\"30\"", "soon", "+5"] {
         assert_eq!(wait(&[("Retry-After", odd)]), None, "{odd}");
     }
-    // Said twice, it says nothing; the next source counts.
+    // Said twice in two ways, it says nothing; the next source counts.
+    assert_eq!(wait(&[("Retry-After", "9"), ("Retry-After", "9")]), Some(9.0));
     assert_eq!(wait(&[("Retry-After", "1"), ("Retry-After", "2")]), None);
     assert_eq!(wait(&[("Retry-After", "x"), ("RateLimit-Reset", "7")]), Some(7.0));
 }
@@ -82,7 +83,8 @@ fn what_a_reset_is_shows_in_its_size() {
 fn what_is_left_and_until_when() {
     for pairs in [
         &[("RateLimit", "\"default\";r=5;t=10")][..],
-        &[("RateLimit", "limit=100, remaining=50, reset=10"), ("RateLimit-Remaining", "5"), ("RateLimit-Reset", "10")],
+        &[("RateLimit", "limit=100, remaining=5, reset=10")],
+        &[("RateLimit-Remaining", "5"), ("RateLimit-Reset", "10")],
         &[("RateLimit", "\"minute\";r=50;t=3, \"hour\";r=5;t=10")],
         &[("X-RateLimit-Remaining", "5"), ("X-RateLimit-Reset", "10")],
         &[("X-Rate-Limit-Remaining", "5"), ("X-Rate-Limit-Reset", "10")],
@@ -91,6 +93,14 @@ fn what_is_left_and_until_when() {
     ] {
         assert_eq!(told(pairs).1, Some((5, 10.0)), "{pairs:?}");
     }
+    // A limit of nothing is none.
+    assert_eq!(
+        told(&[("X-RateLimit-Limit", "0"), ("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "10")]),
+        (None, None)
+    );
+    // The reset of a limit that is not used up is not what a refusal waits for.
+    assert_eq!(wait(&[("X-RateLimit-Remaining", "4800"), ("X-RateLimit-Reset", "3000")]), None);
+    assert_eq!(wait(&[("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "3000")]), Some(3000.0));
     // What is left without a time until there is more says nothing that could be acted upon.
     assert_eq!(told(&[("X-RateLimit-Remaining", "0")]).1, None);
     assert_eq!(told(&[("X-RateLimit-Remaining", "-1"), ("X-RateLimit-Reset", "10")]).1, None);

@@ -114,7 +114,7 @@ fn pace_of(
     work: &Work,
     manifest: &Manifest,
     config: &Config,
-    specification: &Json,
+    states: Option<PathBuf>,
     ground: &Ground,
     watch: &Arc<Watch>,
 ) -> Result<Arc<Pace>> {
@@ -122,13 +122,13 @@ fn pace_of(
     let headroom = work.options.headroom.or(ours.pace.headroom);
     let limits = config::Pace { headroom, ..ours.pace.clone() };
     let budget = pace::budget::build(manifest.source.api_budget.as_ref(), &limits, ground)?;
-    let shelf = match state_dir(config) {
+    let shelf = match states {
         Some(folder) => {
             let source = match manifest.folder {
                 None => manifest.name.to_string(),
                 Some(_) => build::host(manifest, ground).unwrap_or_else(|| manifest.name.to_string()),
             };
-            let identity = account::identity(ours.pace.account.as_deref(), &config.source, specification);
+            let identity = account::identity(ours.pace.account.as_deref(), &config.source, &specification(manifest));
             let path = folder.join("pace").join(format!("{}.ledger", account::key(&source, &identity)));
             let watch = watch.clone();
             Shelf::Shared(SharedLedger::new(&path, Box::new(move |notice| watch.ledger(notice))))
@@ -214,7 +214,8 @@ pub(super) fn load(work: &Work, purpose: Purpose) -> Result<Loaded> {
     let metadata = manifest.source.metadata.as_ref();
     let safety = config.ours.safety.clone().or(Safety::of_manifest(metadata)?);
     let watch = Watch::new(work, &manifest.name, &config);
-    let pace = pace_of(work, &manifest, &config, &specification, &ground, &watch)?;
+    let states = state_dir(&config).filter(|_| sandbox.is_none());
+    let pace = pace_of(work, &manifest, &config, states, &ground, &watch)?;
     if migrated {
         watch.config_changed()?;
     }

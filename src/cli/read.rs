@@ -112,13 +112,13 @@ fn supervise(run: &Arc<Run>, shared: &Arc<Shared>, stop: &Arc<Stop>) {
     if run.crew.most() == run.crew.size() {
         return;
     }
-    let (run, shared, stop) = (Arc::downgrade(run), shared.clone(), stop.clone());
+    let (run, shared, stop, began) = (Arc::downgrade(run), shared.clone(), stop.clone(), Instant::now());
     std::thread::spawn(move || {
         while stop.sleep(LOOK).is_ok()
             && let Some(run) = run.upgrade()
         {
             let pace = shared.fetcher.pace();
-            run.crew.look(pace.counted(), pace.rate());
+            run.crew.look(pace.counted(), pace.rate(), began.elapsed());
         }
     });
 }
@@ -171,7 +171,7 @@ pub(super) fn read(work: &Work) -> Result<u8> {
     let (watch, shared) = (&loaded.watch, &loaded.shared);
     let (sender, messages) = sync_channel(PAGES_AHEAD);
     // Without a known cap there is nothing to fill.
-    let most = if shared.fetcher.pace().cap().is_some() { plan.most_concurrency } else { plan.concurrency };
+    let most = if shared.fetcher.pace().is_capped() { plan.most_concurrency } else { plan.concurrency };
     let crew = Crew::new(plan.concurrency, most);
     let run = Arc::new(Run::new(shared.clone(), jobs, work.protocol, crew)?);
     supervise(&run, shared, stop);
@@ -184,19 +184,22 @@ pub(super) fn read(work: &Work) -> Result<u8> {
             }
         });
     }
-    let workers: std::io::Result<Vec<_>> = (0..run.crew.most())
-        .map(|number| {
-            let (run, stop, sender) = (run.clone(), stop.clone(), sender.clone());
-            let thread = std::thread::Builder::new().stack_size(STACK);
-            thread.spawn(move || {
-                // A bug in one thread must not hang the others: they stop, and the run says so.
-                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.work(number, sender))).is_err() {
-                    stop.ask(Kind::Bug);
-                }
-            })
-        })
-        .collect();
-    let workers = workers.map_err(|e| Fault::local("cannot start a thread", &e))?;
+    let mut workers = Vec::with_capacity(run.crew.most());
+    for number in 0..run.crew.most() {
+        let (run, stop, sender) = (run.clone(), stop.clone(), sender.clone());
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+            // A bug in one thread must not hang the others: they stop, and the run says so.
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.work(number, sender))).is_err() {
+                stop.ask(Kind::Bug);
+            }
+        });
+        match thread {
+            Ok(thread) => workers.push(thread),
+            // Those that started can do the work.
+            Err(_) if !workers.is_empty() => break,
+            Err(e) => return Err(Fault::local("cannot start a thread", &e)),
+        }
+    }
     drop(sender);
     let written = match &mut states {
         States::Singer(doc) => singer::drain(&messages, &work.out, doc, stop),

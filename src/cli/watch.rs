@@ -315,12 +315,9 @@ impl Watch {
         self.rate_limited(ask, wait);
     }
 
-    /// The share of the vendor's cap that so many calls in a time are, if a cap is known.
-    fn share(&self, calls: u64, seconds: f64) -> Option<f64> {
-        let cap = self.pace.get()?.cap()?;
-        #[allow(clippy::cast_precision_loss)]
-        let rate = calls as f64 / seconds.max(0.001);
-        Some(rate / cap)
+    /// The share of the vendor's cap that so many calls in a time are, if it can be told.
+    fn share(&self, calls: u64, time: Duration) -> Option<f64> {
+        self.pace.get()?.share(calls, time)
     }
 
     fn waits(&self, time: Duration, why: &'static str) {
@@ -376,11 +373,11 @@ impl Watch {
         if let (Some((from, first)), Some((to, last))) = (calls.front(), calls.back())
             && to > from
         {
-            let seconds = (*to - *from).as_secs_f64();
+            let time = *to - *from;
             #[allow(clippy::cast_precision_loss)]
-            let rate = (last - first) as f64 / seconds;
+            let rate = (last - first) as f64 / time.as_secs_f64();
             line += &format!(", {rate:.1}/s");
-            if let Some(share) = self.share(last - first, seconds) {
+            if let Some(share) = self.share(last - first, time) {
                 line += &format!(" ({:.0} % of the cap)", share * 100.0);
             }
         }
@@ -437,7 +434,7 @@ impl Watch {
         said += &format!(", {seconds:.1} s");
         #[allow(clippy::cast_precision_loss)]
         let waited = |counter: &AtomicU64| get(counter) as f64 / 1000.0;
-        let share = self.share(get(&counts.calls), seconds);
+        let share = self.share(get(&counts.calls), self.began.elapsed());
         if let Some(share) = share {
             said += &format!(", {:.0} % of the cap", share * 100.0);
         }
@@ -447,7 +444,7 @@ impl Watch {
                 said += &format!(", {time:.1} s of waiting for {why} (all threads)");
             }
         }
-        match stop.asked() {
+        match gravest {
             Some(Kind::Signal(_)) => said += "; stopped by a signal, the state is saved",
             Some(Kind::Unfinished) => said += "; not finished, the state is saved: the next run goes on",
             _ => {}
@@ -457,7 +454,7 @@ impl Watch {
         if let Some(share) = share {
             self.log.metric("gauge", "cap_use", &json!(share), &json!({}));
         }
-        if stop.asked() == Some(Kind::Unfinished) {
+        if gravest == Some(Kind::Unfinished) {
             let wait = self.pace.get().and_then(|pace| pace.resume_after()).map(|wait| wait.as_secs_f64().ceil());
             let again = wait.map_or_else(String::new, |wait| format!(" in {wait:.0} s"));
             let said = format!("the run has no more time; it can go on{again}, from the state that it saved");
@@ -491,9 +488,13 @@ impl Watch {
             self.log.line(Level::Warning, &said);
         }
         let fault = account.fault.as_ref().filter(|f| !matches!(f.kind, Kind::Signal(_)));
-        // That there is no more time is said of the run.
-        if let Some(fault) = fault.filter(|f| f.kind != Kind::Unfinished) {
-            if fault.kind == Kind::Auth {
+        if let Some(fault) = fault {
+            if fault.kind == Kind::Unfinished {
+                // Those that only ended with the run have nothing to say.
+                if fault.hint.is_some() {
+                    self.log.line(Level::Warning, &fault.to_string());
+                }
+            } else if fault.kind == Kind::Auth {
                 self.log.event(Level::Error, &fault.to_string(), "credentials_refused", &tags);
             } else {
                 self.log.line(Level::Error, &fault.to_string());

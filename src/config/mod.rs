@@ -63,6 +63,8 @@ pub struct Pace {
     pub backfill_floor: Option<f64>,
     /// A name for the account, for configs that share one.
     pub account: Option<String>,
+    /// Ignore what the vendor's headers say is left, where they are not true; what a refusal says still counts.
+    pub ignore_headers: Option<bool>,
 }
 
 /// One limit of the vendor.

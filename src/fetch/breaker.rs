@@ -152,6 +152,13 @@ impl Health {
     }
 }
 
+impl Pass<'_> {
+    /// May it still be used? Not when the breaker opened since, and another thread tries.
+    pub(super) fn holds(&self) -> bool {
+        self.probe || !self.breaker.health().is_open()
+    }
+}
+
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if self.probe {

@@ -41,6 +41,8 @@ const CONNECTIONS: usize = 64;
 const MAX_REDIRECTS: usize = 10;
 /// The reference gives up on a request after so long, in seconds.
 const MAX_SECONDS: f64 = pace::PATIENCE.as_secs_f64();
+/// The shortest wait that a server names, in seconds.
+const LEAST_NAMED: f64 = 1.0;
 /// The longest wait before a try that nobody named, in seconds.
 const MAX_UNNAMED: f64 = 60.0;
 
@@ -378,16 +380,29 @@ impl Fetcher {
                     (None, Action::Retry, message, Failure::System, kind == Kind::Unavailable)
                 }
             };
-            let limited = action == Action::RateLimited;
+            // A manifest that says RETRY of a 429 means the same.
+            let refused = reply.as_ref().is_some_and(|r| r.status == 429);
+            let limited = action == Action::RateLimited || refused;
+            // Who has credentials with calls left need not wait for those of the others.
+            let others = limited && ask.turns.is_some_and(Turns::others);
+            let (seconds, most) = if others {
+                (OTHERS_AFTER, MAX_SECONDS)
+            } else {
+                self.wait(plan, reply.as_ref(), tries, limited).inspect_err(|_| self.limited(request, limited, 1.0))?
+            };
+            if !others {
+                // The account learns of it, whatever becomes of this request.
+                self.limited(request, limited, seconds);
+            }
             if tries > plan.max_retries || waited > MAX_SECONDS || !self.breaker.may_retry(limited) {
-                let kind = if transient { Kind::Unavailable } else { Kind::Data };
+                let kind = if transient || limited { Kind::Unavailable } else { Kind::Data };
                 let told = reply
                     .as_ref()
                     .and_then(retry::vendor_error)
                     .map(|t| format!(" (the vendor says: {t})"))
                     .unwrap_or_default();
                 let fault = Fault::new(kind, format!("{message}{told}, after {tries} tries of {}", shown(request)));
-                let fault = if reply.as_ref().is_some_and(|r| r.status == 429) {
+                let fault = if refused {
                     fault.told("API rate limit exceeded.", Failure::Transient)
                 } else {
                     let last = format!("Please see logs for more details. Exception: {message}");
@@ -399,17 +414,26 @@ impl Fetcher {
                     fault
                 });
             }
-            // Who has credentials with calls left need not wait for those of the others.
-            let others = limited && ask.turns.is_some_and(Turns::others);
-            let seconds = if others { OTHERS_AFTER } else { self.wait(plan, reply.as_ref(), tries, limited)? };
-            waited += seconds;
-            let wait = Duration::from_secs_f64(seconds);
-            self.pace.bears(wait, false).inspect_err(|fault| self.stop.ask(fault.kind))?;
-            (self.listener)(ask, &Event::Retrying { reason: &message, tries, wait, limited });
-            if limited && !others {
-                self.pace.limited(&request.call(), wait);
+            let wait = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+            if limited {
+                // All calls of the account wait for it.
+                self.pace.bears(wait, seconds > most).inspect_err(|fault| self.stop.ask(fault.kind))?;
+            } else if seconds > most {
+                let text = format!("the vendor asks to wait {seconds:.0} s before the next request");
+                return Err(Fault::new(Kind::Unavailable, text).hint("run again later; what was finished is saved"));
+            } else {
+                self.pace.bears(wait, false)?;
             }
+            waited += seconds;
+            (self.listener)(ask, &Event::Retrying { reason: &message, tries, wait, limited });
             self.stop.sleep(wait)?;
+        }
+    }
+
+    /// Tells the account's pace of a limit, if it was one.
+    fn limited(&self, request: &Prepared, limited: bool, seconds: f64) {
+        if limited {
+            self.pace.limited(&request.call(), Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
         }
     }
 
@@ -456,34 +480,28 @@ impl Fetcher {
         alive.inspect_err(|fault| self.stop.ask(fault.kind))
     }
 
-    /// Seconds before the next try. What manifest or server name is a floor with a tenth of jitter on top, and ends the
-    /// run or the stream where it is too long; else exponential from one second, with jitter.
-    fn wait(&self, plan: &ErrorPlan, reply: Option<&Reply>, tries: u32, limited: bool) -> Result<f64> {
-        let answer = reply.filter(|r| limited || matches!(r.status, 429 | 503));
+    /// Seconds before the next try, and how long is still worth it. What manifest or server name is a floor with a tenth of
+    /// jitter on top; else exponential from one second, with jitter.
+    fn wait(&self, plan: &ErrorPlan, reply: Option<&Reply>, tries: u32, limited: bool) -> Result<(f64, f64)> {
+        let answer = reply.filter(|r| limited || r.status == 503);
         let retry_after = answer.and_then(|r| feedback::retry_after(&r.headers, self.ground.moment()));
-        let by_server = || retry_after.or_else(|| self.feedback(answer.filter(|_| limited)?).wait);
+        let by_server = retry_after.or_else(|| self.feedback(answer.filter(|_| limited)?).wait);
         let by_manifest =
             plan.wait(reply, tries, &self.ground)?.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
-        let named = match (by_manifest, retry_after.filter(|_| limited)) {
+        let named = match (by_manifest, retry_after) {
             // Never earlier than the server said.
             (Some(seconds), Some(least)) if least.as_secs_f64() > seconds => Some((least.as_secs_f64(), MAX_SECONDS)),
             (Some(seconds), _) => Some((seconds, MAX_PLANNED_SECONDS)),
-            (None, _) => by_server().map(|wait| (wait.as_secs_f64(), MAX_SECONDS)),
+            // At once is not meant: all tries would be gone in a moment.
+            (None, _) => by_server.map(|wait| (wait.as_secs_f64().max(LEAST_NAMED), MAX_SECONDS)),
         };
-        let times = i32::try_from(tries - 1).unwrap_or(10).min(10);
         if let Some((seconds, most)) = named {
-            if seconds > most && limited {
-                let wait = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-                self.pace.bears(wait, true).inspect_err(|fault| self.stop.ask(fault.kind))?;
-            } else if seconds > most {
-                let text = format!("the vendor asks to wait {seconds:.0} s before the next request");
-                return Err(Fault::new(Kind::Unavailable, text).hint("run again later; what was finished is saved"));
-            }
-            return Ok(seconds * (1.0 + 0.1 * random()));
+            return Ok((seconds * (1.0 + 0.1 * random()), most * 1.1));
         }
         // A limit is somebody's who counts: coming back soon is not worth the try.
         let least = if limited { 0.5 } else { 0.1 };
-        Ok(2f64.powi(times).min(MAX_UNNAMED) * (least + (1.0 - least) * random()))
+        let times = i32::try_from(tries - 1).unwrap_or(10).min(10);
+        Ok((2f64.powi(times).min(MAX_UNNAMED) * (least + (1.0 - least) * random()), MAX_SECONDS))
     }
 
     /// Sends a request for a token. While the server is busy it is tried again, for five minutes at most; the account's
@@ -503,7 +521,7 @@ impl Fetcher {
                 Err(Trouble::Passing(_, message)) => (format!("the token endpoint cannot be reached: {message}"), None),
             };
             let limited = reply.as_ref().is_some_and(|r| r.status == 429);
-            let seconds = self.wait(ask.errors, reply.as_ref(), tries, limited)?;
+            let (seconds, _) = self.wait(ask.errors, reply.as_ref(), tries, limited)?;
             if waited + seconds > TOKEN_SECONDS {
                 return Err(Fault::new(Kind::Unavailable, format!("{reason} ({}, {tries} tries)", shown(request))));
             }
@@ -590,11 +608,17 @@ impl Fetcher {
     /// One request and its answer, when the account's pace has room for it.
     fn paced(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
         let waits = |wait, why| (self.listener)(ask, &Event::Waits(wait, why));
-        let permit = self.pace.acquire(&ask.request.call(), &self.stop, waits).map_err(Trouble::Final)?;
-        if !permit.waited.is_zero() {
-            (self.listener)(ask, &Event::Waited(permit.waited));
-        }
-        let _pass = self.breaker.enter(&self.stop).map_err(Trouble::Final)?;
+        let (_pass, permit) = loop {
+            let pass = self.breaker.enter(&self.stop).map_err(Trouble::Final)?;
+            let permit = self.pace.acquire(&ask.request.call(), &self.stop, waits).map_err(Trouble::Final)?;
+            if !permit.waited.is_zero() {
+                (self.listener)(ask, &Event::Waited(permit.waited));
+            }
+            // While it waited the vendor may have gone down: leave to send is not kept for later.
+            if pass.holds() {
+                break (pass, permit);
+            }
+        };
         let reply = self.exchange(ask)?;
         if self.pace.counts_points()
             && let Ok(body) = scan::json(&reply.body)

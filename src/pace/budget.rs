@@ -40,8 +40,10 @@ pub struct Budget {
     overridden: bool,
     /// Does a limit count points?
     pub points: bool,
-    /// The tightest cap on calls that is declared, in calls a second, before any headroom.
-    pub cap: Option<f64>,
+    /// The caps on calls that are declared: calls a second, before any headroom, and the time that they are counted in.
+    pub caps: Vec<(f64, Duration)>,
+    /// Is what headers say is left to be ignored?
+    pub deaf: bool,
 }
 
 /// Calls of a kind.
@@ -60,6 +62,7 @@ pub fn build(def: Option<&ApiBudget>, ours: &config::Pace, ground: &Ground) -> R
     let headroom = ours.headroom.unwrap_or(HEADROOM);
     let mut budget = Budget::default();
     budget.rules.floor = ours.backfill_floor.unwrap_or(FLOOR);
+    budget.deaf = ours.ignore_headers.unwrap_or(false);
     if let Some(ApiBudget::HTTPAPIBudget(def)) = def {
         budget.names = Names {
             remaining: def.ratelimit_remaining_header.clone(),
@@ -68,7 +71,6 @@ pub fn build(def: Option<&ApiBudget>, ours: &config::Pace, ground: &Ground) -> R
         };
         for (number, def) in def.policies.iter().enumerate() {
             let (matchers, limits) = policy(def, headroom, ground)?;
-            let matchers = matchers.iter().map(|m| Matcher::build(m, ground)).collect::<Result<_>>()?;
             budget.policies.push(matchers);
             budget.govern(
                 limits.into_iter().map(|limit| Declared { name: format!("{number}: {}", limit.name), ..limit }),
@@ -79,8 +81,9 @@ pub fn build(def: Option<&ApiBudget>, ours: &config::Pace, ground: &Ground) -> R
         return Ok(budget);
     }
     budget.overridden = true;
+    let heaviest = budget.policies.iter().map(|matchers| heaviest(matchers)).max().unwrap_or(1);
     budget.rules = Rules { floor: budget.rules.floor, ..Rules::default() };
-    budget.cap = None;
+    budget.caps.clear();
     let mut limits = Vec::new();
     for (number, limit) in ours.limits.iter().enumerate() {
         let (unit, count, per, kind, burst) = match limit {
@@ -95,7 +98,8 @@ pub fn build(def: Option<&ApiBudget>, ours: &config::Pace, ground: &Ground) -> R
         let time =
             time_of(&per.0).map_err(|e| Fault::config(format!("config `dripfeed.pace.limits[{number}].per`: {e}")))?;
         budget.points |= unit == Unit::Points;
-        limits.push(Declared::new(unit, count, time, kind, burst, headroom));
+        let terms = Terms { unit, count, per: time, kind, burst };
+        limits.push(Declared::new(&terms, headroom, heaviest));
     }
     budget.govern(limits);
     Ok(budget)
@@ -103,48 +107,70 @@ pub fn build(def: Option<&ApiBudget>, ours: &config::Pace, ground: &Ground) -> R
 
 /// A limit as it is declared.
 struct Declared {
-    /// What it is called in the ledger: equal limits share what is taken of them.
+    /// What it is called in the ledger. Without its numbers: runs that were told others still share it.
     name: String,
     limit: Limit,
     /// Units a second, before any headroom.
     rate: f64,
+    per: Duration,
+}
+
+/// How a limit is declared.
+struct Terms {
+    unit: Unit,
+    count: u64,
+    per: Duration,
+    kind: LimitKind,
+    burst: Option<u64>,
 }
 
 impl Declared {
-    fn new(unit: Unit, count: u64, time: Duration, kind: LimitKind, burst: Option<u64>, headroom: f64) -> Declared {
+    /// The limit of those terms, of which `headroom` is used, for calls of which none weighs more than `heaviest`.
+    fn new(terms: &Terms, headroom: f64, heaviest: u32) -> Declared {
+        let Terms { unit, count, per, kind, burst } = *terms;
         let (how, limit) = match kind {
-            LimitKind::Window => ("window", Limit::window(unit, count, time, headroom)),
-            LimitKind::Bucket => ("bucket", Limit::bucket(unit, count, time, burst.unwrap_or(count), headroom)),
+            LimitKind::Window => ("window", Limit::window(unit, count, per, headroom, heaviest)),
+            LimitKind::Bucket => ("bucket", Limit::bucket(unit, count, per, burst.unwrap_or(count), headroom)),
         };
         let what = if unit == Unit::Points { "points" } else { "calls" };
         #[allow(clippy::cast_precision_loss)]
-        let rate = count as f64 / time.as_secs_f64();
-        Declared { name: format!("{count} {what} in {} s, {how}", time.as_secs_f64()), limit, rate }
+        let rate = count as f64 / per.as_secs_f64();
+        Declared { name: format!("{what} in {} s, {how}", per.as_secs_f64()), limit, rate, per }
     }
 }
 
 /// The matchers of a policy, and its limits.
-fn policy<'d>(
-    def: &'d CallRatePolicy,
-    headroom: f64,
-    ground: &Ground,
-) -> Result<(&'d [HttpRequestRegexMatcher], Vec<Declared>)> {
+fn policy(def: &CallRatePolicy, headroom: f64, ground: &Ground) -> Result<(Vec<Matcher>, Vec<Declared>)> {
+    let matchers = match def {
+        CallRatePolicy::UnlimitedCallRatePolicy(def) => &def.matchers,
+        CallRatePolicy::FixedWindowCallRatePolicy(def) => &def.matchers,
+        CallRatePolicy::MovingWindowCallRatePolicy(def) => &def.matchers,
+    };
+    let matchers: Vec<Matcher> = matchers.iter().map(|m| Matcher::build(m, ground)).collect::<Result<_>>()?;
+    let heaviest = heaviest(&matchers);
     let limit = |calls: &Text, per: &Text| -> Result<Declared> {
         let count = whole(calls, ground)?;
         let text = Template::compile(per, &[])?.text(&Vars::new(ground))?;
         let time = Period::parse(&text).and_then(|period| time_of(&period)).map_err(|e| per.at.fault(e))?;
-        Ok(Declared::new(Unit::Calls, count, time, LimitKind::Window, None, headroom))
+        let terms = Terms { unit: Unit::Calls, count, per: time, kind: LimitKind::Window, burst: None };
+        Ok(Declared::new(&terms, headroom, heaviest))
     };
-    Ok(match def {
-        CallRatePolicy::UnlimitedCallRatePolicy(def) => (&def.matchers, Vec::new()),
-        CallRatePolicy::FixedWindowCallRatePolicy(def) => (&def.matchers, vec![limit(&def.call_limit, &def.period)?]),
+    let limits = match def {
+        CallRatePolicy::UnlimitedCallRatePolicy(_) => Vec::new(),
+        CallRatePolicy::FixedWindowCallRatePolicy(def) => vec![limit(&def.call_limit, &def.period)?],
         CallRatePolicy::MovingWindowCallRatePolicy(def) => {
             if def.rates.is_empty() {
                 return Err(def.at.field("rates", None).fault("`rates` is empty"));
             }
-            (&def.matchers, def.rates.iter().map(|r| limit(&r.limit, &r.interval)).collect::<Result<_>>()?)
+            def.rates.iter().map(|r| limit(&r.limit, &r.interval)).collect::<Result<_>>()?
         }
-    })
+    };
+    Ok((matchers, limits))
+}
+
+/// The most that a call weighs.
+fn heaviest(matchers: &[Matcher]) -> u32 {
+    matchers.iter().map(|m| m.weight).max().unwrap_or(1)
 }
 
 /// The time that a limit counts in: more than nothing, at most a year.
@@ -172,9 +198,12 @@ impl Budget {
         let from = self.rules.limits.len();
         for declared in limits {
             if declared.limit.unit == Unit::Calls {
-                self.cap = Some(self.cap.map_or(declared.rate, |cap| cap.min(declared.rate)));
+                self.caps.push((declared.rate, declared.per));
             }
-            self.rules.limits.push((declared.name, declared.limit));
+            // Two of one kind in one budget are two.
+            let twins = self.rules.limits.iter().filter(|(name, _)| name.starts_with(&declared.name)).count();
+            let name = if twins == 0 { declared.name } else { format!("{} ({twins})", declared.name) };
+            self.rules.limits.push((name, declared.limit));
         }
         self.rules.policies.push((from..self.rules.limits.len()).collect());
     }

@@ -67,8 +67,8 @@ pub struct Cost {
 fn one<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let mut all = headers.get_all(name).iter();
     let first = all.next()?;
-    // Said twice, it says nothing that can be relied on.
-    if all.next().is_some() {
+    // Said twice in two ways, it says nothing that can be relied on.
+    if all.any(|other| other != first) {
         return None;
     }
     first.to_str().ok().map(str::trim).filter(|t| !t.is_empty())
@@ -121,19 +121,22 @@ fn count(text: &str) -> Option<u64> {
     number(text).filter(|n| *n < 1e15).map(|n| n as u64)
 }
 
-/// The items of a list of the draft (RFC 8941): `"default";r=50;t=30`; of each what is left, and the time until more.
-fn draft(headers: &HeaderMap) -> impl Iterator<Item = (u64, Duration)> {
+/// What the draft's own header says, of each of its limits: what is left, and the time until more. A list of items (RFC
+/// 8941), `"default";r=50;t=30`, or in older versions one limit in all, `limit=100, remaining=50, reset=5`.
+fn draft(headers: &HeaderMap) -> Vec<(u64, Duration)> {
     let text = one(headers, "ratelimit").unwrap_or_default();
-    text.split(',').filter_map(|item| {
+    let read = |item: &str| {
         let value = |key: &str| {
-            let parts = item.split([';', ' ']).map(str::trim);
+            let parts = item.split([';', ',', ' ']).map(str::trim);
             let found = parts.filter_map(|p| p.split_once('=')).find(|(k, _)| *k == key || *k == alias(key));
             found.and_then(|(_, v)| number(v))
         };
         let (left, time) = (value("r")?, value("t")?);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         Some((left.min(1e15) as u64, seconds(time)?))
-    })
+    };
+    let items: Vec<_> = text.split(',').filter_map(read).collect();
+    if items.is_empty() { read(text).into_iter().collect() } else { items }
 }
 
 /// What an older version of the draft calls it, all in one header: `limit=100, remaining=50, reset=5`.
@@ -157,17 +160,26 @@ fn pair_reset(name: &str, headers: &HeaderMap, now: OffsetDateTime) -> Option<Du
 
 /// What an answer's status and headers say.
 pub fn read(status: u16, headers: &HeaderMap, names: &Names, now: OffsetDateTime) -> Feedback {
-    let mut told: Vec<(u64, Duration)> = draft(headers).collect();
+    let mut told = draft(headers);
+    let mut resets = Vec::new();
     for (remaining, reset) in pairs(names) {
-        if let (Some(left), Some(time)) = (one(headers, remaining).and_then(count), pair_reset(reset, headers, now)) {
-            told.push((left, time));
+        // A limit of nothing is none.
+        let limit = remaining.replace("remaining", "limit");
+        if limit != remaining && one(headers, &limit).and_then(count) == Some(0) {
+            continue;
+        }
+        let (left, time) = (one(headers, remaining).and_then(count), pair_reset(reset, headers, now));
+        match (left, time) {
+            (Some(left), Some(time)) => told.push((left, time)),
+            // It may be this one that is used up.
+            (None, Some(time)) => resets.push(time),
+            _ => {}
         }
     }
     // Of several limits the tightest holds; of two that are used up, the one that takes longest.
     let left = told.iter().copied().min_by_key(|(left, time)| (*left, std::cmp::Reverse(*time)));
-    let by_reset = || pairs(names).find_map(|(_, reset)| pair_reset(reset, headers, now));
-    let used_up = || draft(headers).filter(|(left, _)| *left == 0).map(|(_, time)| time).max();
-    let wait = retry_after(headers, now).or_else(used_up).or_else(by_reset);
+    let used_up = || left.filter(|(left, _)| *left == 0).map(|(_, time)| time);
+    let wait = retry_after(headers, now).or_else(used_up).or_else(|| resets.first().copied());
     let none_left = || wait.filter(|_| names.used_up.contains(&status.into())).map(|wait| (0, wait));
     Feedback { wait, left: left.or_else(none_left) }
 }

@@ -19,6 +19,8 @@ const VERSION: &str = "dripfeed-ledger 1";
 const BLOCK: usize = 4096;
 /// Limits that are kept, whoever uses them.
 const MOST_LIMITS: usize = 64;
+/// A rate that was found without a declared one is forgotten when it was not cut for so long.
+const FORGET: Nanos = 900_000_000_000;
 
 /// What is known of an account. Times are those of the shared clock.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -32,8 +34,8 @@ pub struct Ledger {
     pub hold: Nanos,
     /// When those who yield may go once although others wait.
     pub floor: Nanos,
-    /// The rate that the vendor was found to bear.
-    pub learned: Option<Learned>,
+    /// For each policy, the rate that the vendor was found to bear.
+    pub learned: BTreeMap<usize, Learned>,
     /// What the vendor says is left.
     pub quota: Option<Quota>,
     /// The processes that call.
@@ -73,6 +75,8 @@ pub struct Quota {
     pub read_at: Nanos,
     /// When there is more.
     pub until: Nanos,
+    /// When one call may try whether that is still so: a header can be wrong.
+    pub probe_at: Nanos,
 }
 
 /// A process that calls.
@@ -84,8 +88,8 @@ pub struct Member {
     pub priority: Priority,
     /// When it was last heard of.
     pub seen: Nanos,
-    /// Does it wait, and under which policy?
-    pub waits: Option<usize>,
+    /// The policies under which it waits.
+    pub waits: Vec<usize>,
     /// Calls that it has under way.
     pub flying: u64,
 }
@@ -136,9 +140,9 @@ pub struct Moment<'b> {
 }
 
 impl Ledger {
-    /// Reads a ledger. One of an earlier start of the machine is moved to today's clock: as much time passed as the wall
-    /// clock says, or none where that was set back.
-    pub fn decode(bytes: &[u8], moment: Moment<'_>) -> Result<Ledger, Unreadable> {
+    /// Reads a ledger; gives it with the time that it is. One of an earlier start of the machine is moved to today's clock:
+    /// as much time passed as the wall clock says, or none where that was set back.
+    pub fn decode(bytes: &[u8], moment: Moment<'_>) -> Result<(Ledger, Nanos), Unreadable> {
         if bytes.iter().all(|b| matches!(b, 0 | b' ' | b'\n')) {
             return Err(Unreadable::Empty);
         }
@@ -158,12 +162,15 @@ impl Ledger {
         }
         let page: Page<Ledger> = serde_json::from_slice(body).map_err(|_| Unreadable::Damaged)?;
         let mut ledger = page.ledger;
-        if page.boot != moment.boot || page.at > moment.now {
-            let passed = moment.wall.saturating_sub(page.wall);
-            ledger.members.clear();
-            ledger.shift(&|t| moment.now + t.saturating_sub(page.at).saturating_sub(passed));
+        let same_start = page.boot == moment.boot && !page.boot.is_empty();
+        if same_start || page.boot == moment.boot && page.at <= moment.now {
+            // Time does not go back.
+            return Ok((ledger, moment.now.max(page.at)));
         }
-        Ok(ledger)
+        let passed = moment.wall.saturating_sub(page.wall);
+        ledger.members.clear();
+        ledger.shift(&|t| moment.now.saturating_add(t.saturating_sub(page.at).saturating_sub(passed)));
+        Ok((ledger, moment.now))
     }
 
     /// The bytes of a ledger.
@@ -183,11 +190,12 @@ impl Ledger {
         self.limits.values_mut().for_each(|t| *t = to(*t));
         (self.hold, self.floor) = (to(self.hold), to(self.floor));
         self.lost_at = self.lost_at.map(to);
-        if let Some(learned) = &mut self.learned {
+        for learned in self.learned.values_mut() {
             (learned.free_at, learned.cut_at) = (to(learned.free_at), to(learned.cut_at));
         }
         if let Some(quota) = &mut self.quota {
             (quota.read_at, quota.until) = (to(quota.read_at), to(quota.until));
+            quota.probe_at = to(quota.probe_at);
         }
         self.meter = Meter::default();
     }
@@ -198,6 +206,7 @@ impl Ledger {
         if self.limits.len() > MOST_LIMITS {
             self.limits.retain(|_, free_at| *free_at > now);
         }
+        self.learned.retain(|_, l| l.allowed.is_some() || l.cut_at.saturating_add(FORGET) > now);
         if self.quota.as_ref().is_some_and(|q| q.until <= now) {
             self.quota = None;
         }
@@ -207,12 +216,22 @@ impl Ledger {
     pub fn member(&mut self, id: u64, priority: Priority, now: Nanos) -> &mut Member {
         let found = self.members.iter().position(|m| m.id == id);
         let at = found.unwrap_or_else(|| {
-            self.members.push(Member { id, priority, seen: now, waits: None, flying: 0 });
+            self.members.push(Member { id, priority, seen: now, waits: Vec::new(), flying: 0 });
             self.members.len() - 1
         });
         let member = &mut self.members[at];
         member.seen = now;
         member
+    }
+
+    /// Takes over what was taken elsewhere of the same limits.
+    pub fn merge(&mut self, other: Ledger) {
+        for (name, free_at) in other.limits {
+            let ours = self.limits.entry(name).or_default();
+            *ours = free_at.max(*ours);
+        }
+        self.hold = self.hold.max(other.hold);
+        self.quota = self.quota.take().or(other.quota);
     }
 
     /// Calls under way, of all processes.

@@ -47,12 +47,13 @@ fn whole(nanos: f64) -> Nanos {
 
 impl Limit {
     /// A limit that the vendor may count over any window of `per`: in none there are more than `count` times
-    /// `headroom`. With a burst of b, a window of GCRA holds at most b - 1 + per / spacing units.
-    pub fn window(unit: Unit, count: u64, per: Duration, headroom: f64) -> Limit {
+    /// `headroom`, when no call costs more than `heaviest`. With a burst of b, a window of GCRA holds at most b - 1 + per /
+    /// spacing units.
+    pub fn window(unit: Unit, count: u64, per: Duration, headroom: f64, heaviest: u32) -> Limit {
         #[allow(clippy::cast_precision_loss)]
         let usable = count as f64 * headroom;
-        let burst = (usable * BURST).max(1.0).floor();
-        let spread = usable - (burst - 1.0);
+        let burst = (usable * BURST).max(f64::from(heaviest)).min(usable).max(1.0).floor();
+        let spread = (usable - (burst - 1.0)).max(1.0);
         Limit { unit, spacing: nanos(per) / spread.max(f64::MIN_POSITIVE), burst, slack: nanos(per) * (1.0 - headroom) }
     }
 
@@ -86,10 +87,10 @@ impl Limit {
     }
 
     /// The earliest time, not before `from`, at which `cost` fits and leaves the part `spare` of the burst, when it is
-    /// wholly free at `free_at`. What costs more than the burst waits for an empty limit.
+    /// wholly free at `free_at`. What costs more than the burst waits for an empty limit, and for what the burst lacks.
     pub fn earliest(&self, free_at: Nanos, cost: f64, spare: f64, from: Nanos) -> Nanos {
         let room = self.refill(self.burst - cost - (self.burst * spare).floor());
-        from.max(free_at.saturating_sub(room))
+        from.max(free_at.saturating_sub(room).saturating_add(self.refill(cost - self.burst)))
     }
 
     /// When it is wholly free again after `cost` went at `at`.

@@ -35,8 +35,16 @@ const GOOD: u64 = 20;
 /// How much it grows, and how much where it broke before.
 const GROWTH: f64 = 0.02;
 const CAREFUL_GROWTH: f64 = 0.002;
-/// From which part of the rate that broke it grows with care.
+/// From which part of the rate that broke it grows with care, and up to which.
 const NEAR: f64 = 0.93;
+const BEYOND: f64 = 1.05;
+/// A rate is cut no further, in calls a second, or as a part of the rate that is allowed.
+const SLOWEST: f64 = 1.0 / 30.0;
+const LEAST_PART: f64 = 0.02;
+/// Nothing is held longer: whoever names a longer time is asked again after it.
+const LONGEST_HOLD: Nanos = 86_400_000_000_000;
+/// While headers say that nothing is left, one call in this time tries whether that is so.
+const PROBE: Nanos = 600_000_000_000;
 /// A pause after which calls are counted anew.
 const IDLE: Nanos = 60_000_000_000;
 /// Weight of the newest cost in what a request is expected to cost.
@@ -111,6 +119,8 @@ pub struct Ticket {
     cost: f64,
     number: u64,
     reserved: Option<Reserved>,
+    /// What it was charged in points.
+    pub charged: f64,
 }
 
 /// A time that is reserved, and from when on its limits had room.
@@ -179,7 +189,7 @@ impl<C: Clock, S: Store> Limiter<C, S> {
         let number = row.next;
         row.next += 1;
         row.waiting.push_back(number);
-        Ticket { policy, cost: f64::from(weight), number, reserved: None }
+        Ticket { policy, cost: f64::from(weight), number, reserved: None, charged: 0.0 }
     }
 
     /// May the call go?
@@ -192,8 +202,7 @@ impl<C: Clock, S: Store> Limiter<C, S> {
             rows[ticket.policy].waiting.len() > 1
         };
         self.asked.store(true, Ordering::Relaxed);
-        let now = self.clock.now();
-        let answer = self.store.update(now, |ledger| self.decide(ledger, ticket, now, others));
+        let answer = self.store.update(&self.clock, |ledger, now| self.decide(ledger, ticket, now, others));
         if answer == Answer::Go {
             self.rows()[ticket.policy].waiting.pop_front();
         }
@@ -208,21 +217,21 @@ impl<C: Clock, S: Store> Limiter<C, S> {
             rows[ticket.policy].waiting.is_empty()
         };
         if empty {
-            let now = self.clock.now();
-            self.store.update(now, |ledger| ledger.member(self.id, self.priority, now).waits = None);
+            self.store.update(&self.clock, |ledger, now| {
+                ledger.member(self.id, self.priority, now).waits.retain(|policy| *policy != ticket.policy);
+            });
         }
     }
 
     /// The account is still in use by this process.
     pub fn renew(&self) {
-        let now = self.clock.now();
-        self.store.update(now, |ledger| self.here(ledger, now));
+        self.store.update(&self.clock, |ledger, now| self.here(ledger, now));
     }
 
     /// This process calls no more.
     pub fn end(&self) {
         if self.asked.load(Ordering::Relaxed) {
-            self.store.update(self.clock.now(), |ledger| ledger.members.retain(|m| m.id != self.id));
+            self.store.update(&self.clock, |ledger, _| ledger.members.retain(|m| m.id != self.id));
         }
     }
 
@@ -250,7 +259,10 @@ impl<C: Clock, S: Store> Limiter<C, S> {
         }
         let member = ledger.member(self.id, self.priority, now);
         member.flying = self.flying.load(Ordering::Relaxed);
-        member.waits = waits.then_some(ticket.policy);
+        member.waits.retain(|policy| *policy != ticket.policy);
+        if waits {
+            member.waits.push(ticket.policy);
+        }
         answer
     }
 
@@ -261,19 +273,25 @@ impl<C: Clock, S: Store> Limiter<C, S> {
             return Answer::Wait(ledger.hold, Why::Held);
         }
         let above = || ledger.members.iter().filter(|m| m.priority > self.priority);
-        let (above_is_here, above_waits) = (above().next().is_some(), above().any(|m| m.waits == Some(ticket.policy)));
+        let (above_is_here, above_waits) =
+            (above().next().is_some(), above().any(|m| m.waits.contains(&ticket.policy)));
         let flying = ledger.flying();
         let shared = |most: u64| ledger.share.map_or(most, |share| limited(most, share));
         if self.rules.in_flight.is_some_and(|most| flying >= shared(most)) {
             return Answer::Wait(now + POLL, Why::InFlight);
         }
         #[allow(clippy::cast_precision_loss)]
-        if let Some(quota) = &ledger.quota
+        if let Some(quota) = &mut ledger.quota
             && flying as f64 + ticket.cost > quota.left as f64
         {
-            // Calls that are under way may have been counted already, or not: their answers tell.
-            let until = if flying == 0 { quota.until } else { quota.until.min(now + POLL) };
-            return Answer::Wait(until, Why::Quota);
+            if flying > 0 {
+                // Calls that are under way may have been counted already, or not: their answers tell.
+                return Answer::Wait(quota.until.min(now + POLL), Why::Quota);
+            }
+            if quota.probe_at > now {
+                return Answer::Wait(quota.until.min(quota.probe_at), Why::Quota);
+            }
+            quota.probe_at = now.saturating_add(PROBE);
         }
         if let Some(Reserved { at, bases }) = &ticket.reserved {
             if *at > now {
@@ -290,8 +308,11 @@ impl<C: Clock, S: Store> Limiter<C, S> {
         let claims = self.claims(ledger, ticket);
         let spare = self.priority.spare();
         let earliest = |spare| claims.iter().map(|c| c.limit.earliest(c.free_at, c.cost, spare, now)).max();
-        // Nothing limits it.
-        let Some(mut at) = earliest(spare) else { return Answer::Go };
+        let Some(mut at) = earliest(spare) else {
+            // No rate limits it: one call at a time while others of the account wait for what they have in common.
+            let yields = above_waits && self.flying() > 0;
+            return if yields { Answer::Wait(now + POLL, Why::Yield) } else { Answer::Go };
+        };
         if above_is_here {
             let free = at;
             at = earliest(0.0).unwrap_or(at);
@@ -311,13 +332,14 @@ impl<C: Clock, S: Store> Limiter<C, S> {
         let mut bases = Vec::new();
         for claim in &claims {
             let free_at = claim.limit.taken(claim.free_at, claim.cost, at);
-            match (claim.named, &mut ledger.learned) {
-                (Some((number, name)), _) => {
-                    bases.push((number, claim.free_at.max(at)));
-                    ledger.limits.insert(name.to_owned(), free_at);
-                }
-                (None, Some(learned)) => learned.free_at = free_at,
-                (None, None) => {}
+            if claim.limit.unit == Unit::Points {
+                ticket.charged = claim.cost;
+            }
+            if let Some((number, name)) = claim.named {
+                bases.push((number, claim.free_at.max(at)));
+                ledger.limits.insert(name.to_owned(), free_at);
+            } else if let Some(learned) = ledger.learned.get_mut(&ticket.policy) {
+                learned.free_at = free_at;
             }
         }
         if at <= now {
@@ -339,9 +361,9 @@ impl<C: Clock, S: Store> Limiter<C, S> {
             let free_at = free_at(ledger, name, &limit);
             claims.push(Claim { named: Some((number, name)), limit, cost, free_at });
         }
-        if let Some(learned) = &ledger.learned {
+        if let Some(learned) = ledger.learned.get(&ticket.policy) {
             let limit = Limit::steady(learned.rate * ledger.share.unwrap_or(1.0));
-            claims.push(Claim { named: None, limit, cost: 1.0, free_at: learned.free_at });
+            claims.push(Claim { named: None, limit, cost: ticket.cost, free_at: learned.free_at });
         }
         claims
     }
@@ -352,61 +374,61 @@ impl<C: Clock, S: Store> Limiter<C, S> {
     }
 
     /// The rate of calls that the config or the manifest allows under a policy, in calls a second.
-    pub fn rate(&self, policy: Option<usize>) -> Option<f64> {
-        let limits = self.limits(policy.unwrap_or(self.rules.policies.len()));
+    fn rate(&self, policy: usize) -> Option<f64> {
+        let limits = self.limits(policy);
         limits.filter(|(_, _, l)| l.unit == Unit::Calls).map(|(_, _, l)| l.rate()).min_by(f64::total_cmp)
     }
 
     /// A call came back; `good` when the vendor served it. `left` calls are to be had until `until`, if it says so.
-    pub fn answered(&self, sent_at: Nanos, good: bool, left: Option<(u64, Duration)>) {
-        let now = self.clock.now();
+    pub fn answered(&self, policy: Option<usize>, sent_at: Nanos, good: bool, left: Option<(u64, Duration)>) {
+        let policy = self.row(policy);
         self.flying.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| Some(n.saturating_sub(1))).ok();
-        self.store.update(now, |ledger| {
+        self.store.update(&self.clock, |ledger, now| {
             self.here(ledger, now);
             if good {
-                grow(ledger);
+                grow(ledger, policy);
             }
             let Some((left, time)) = left else { return };
-            let until = now.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+            let until = now.saturating_add(nanos(time));
             // More than before is believed of a request that was sent after the last word: what is said of an earlier one
             // is older, in whatever order they come.
             if ledger.quota.as_ref().is_none_or(|q| left <= q.left || sent_at >= q.read_at) {
-                ledger.quota = Some(Quota { left, read_at: now, until });
+                ledger.quota = Some(Quota { left, read_at: now, until, probe_at: now.saturating_add(PROBE) });
             }
         });
     }
 
-    /// The vendor says that it is too much: nothing goes out for so long, and slower afterwards.
+    /// The vendor says that it is too much: nothing of the account goes out for so long, and what it was about goes slower
+    /// afterwards.
     pub fn limited(&self, policy: Option<usize>, wait: Duration) {
-        let now = self.clock.now();
-        let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+        let policy = self.row(policy);
+        let wait = nanos(wait).min(LONGEST_HOLD);
         let allowed = self.rate(policy);
-        self.store.update(now, |ledger| {
+        self.store.update(&self.clock, |ledger, now| {
             self.here(ledger, now);
             let until = now.saturating_add(wait);
             if until > ledger.hold {
                 ledger.hold = until;
-                for (_, name, limit) in self.limits(policy.unwrap_or(self.rules.policies.len())) {
+                for (_, name, limit) in self.limits(policy) {
                     // When it goes on, it goes on evenly.
                     let drained = limit.drained(free_at(ledger, name, limit), 1.0, until);
                     ledger.limits.insert(name.to_owned(), drained);
                 }
             }
-            cut(ledger, allowed, now, wait);
+            cut(ledger, policy, allowed, now, wait);
         });
     }
 
-    /// What a request cost in points, and how many the vendor has left for us: the estimate is set right.
-    pub fn cost(&self, policy: Option<usize>, weight: u32, cost: Option<f64>, left: Option<f64>) {
-        let policy = policy.unwrap_or(self.rules.policies.len());
-        let now = self.clock.now();
-        self.store.update(now, |ledger| {
-            let weight = f64::from(weight.max(1));
-            let expected = ledger.points.unwrap_or(1.0) * weight;
+    /// What a request cost in points that was `charged` so many, and how many the vendor has left for us: the estimate is
+    /// set right.
+    pub fn cost(&self, policy: Option<usize>, weight: u32, charged: f64, cost: Option<f64>, left: Option<f64>) {
+        let policy = self.row(policy);
+        self.store.update(&self.clock, |ledger, now| {
             for (_, name, limit) in self.limits(policy).filter(|(_, _, l)| l.unit == Unit::Points) {
                 let mut free_at = free_at(ledger, name, limit);
                 if let Some(cost) = cost {
-                    free_at = (free_at + limit.refill(cost - expected)).saturating_sub(limit.refill(expected - cost));
+                    let more = free_at.saturating_add(limit.refill(cost - charged));
+                    free_at = more.saturating_sub(limit.refill(charged - cost));
                 }
                 if let Some(left) = left {
                     free_at = limit.drained(free_at, left, now);
@@ -414,18 +436,30 @@ impl<C: Clock, S: Store> Limiter<C, S> {
                 ledger.limits.insert(name.to_owned(), free_at);
             }
             if let Some(cost) = cost {
-                let one = cost / weight;
+                let one = cost / f64::from(weight.max(1));
                 ledger.points = Some(ledger.points.map_or(one, |old| old + (one - old) * NEWEST));
             }
         });
     }
 
-    /// The rate that holds now, in calls a second, where one is known.
-    pub fn current_rate(&self, policy: Option<usize>) -> Option<f64> {
-        let allowed = self.rate(policy);
-        let learned = self.store.update(self.clock.now(), |ledger| ledger.learned.as_ref().map(|l| l.rate));
-        [allowed, learned].into_iter().flatten().min_by(f64::total_cmp)
+    /// The row of a policy; the last is for calls that none governs.
+    fn row(&self, policy: Option<usize>) -> usize {
+        policy.unwrap_or(self.rules.policies.len())
     }
+
+    /// The highest rate that a policy allows now, in calls a second, where one is known.
+    pub fn current_rate(&self) -> Option<f64> {
+        let learned = self.store.update(&self.clock, |ledger, _| ledger.learned.clone());
+        let rates = (0..=self.rules.policies.len()).filter_map(|policy| {
+            let found = learned.get(&policy).map(|l| l.rate);
+            [self.rate(policy), found].into_iter().flatten().min_by(f64::total_cmp)
+        });
+        rates.max_by(f64::total_cmp)
+    }
+}
+
+fn nanos(time: Duration) -> Nanos {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// When a limit is wholly free again.
@@ -440,37 +474,41 @@ fn limited(most: u64, share: f64) -> u64 {
     ((most as f64 * share) as u64).max(1)
 }
 
-/// Cuts the rate. Where none is known it is the one at which calls went since the account was last held, the wait
-/// included: that is what the vendor bears.
-fn cut(ledger: &mut Ledger, allowed: Option<f64>, now: Nanos, wait: Nanos) {
-    if ledger.learned.as_ref().is_some_and(|l| now.saturating_sub(l.cut_at) < BETWEEN_CUTS) {
+/// Cuts the rate of a policy. Where none is known it is the one at which calls went since the account was last held, the
+/// wait included: that is what the vendor bears. After a few calls there is nothing to be told from them.
+fn cut(ledger: &mut Ledger, policy: usize, allowed: Option<f64>, now: Nanos, wait: Nanos) {
+    let known = ledger.learned.get(&policy);
+    if known.is_some_and(|l| now.saturating_sub(l.cut_at) < BETWEEN_CUTS) {
         return;
     }
+    let calls = ledger.meter.calls;
     #[allow(clippy::cast_precision_loss)]
     let seconds = now.saturating_sub(ledger.meter.since).saturating_add(wait).max(1) as f64 / 1e9;
     #[allow(clippy::cast_precision_loss)]
-    let seen = ledger.meter.calls.max(1) as f64 / seconds;
-    let (broke_at, good) = match (&ledger.learned, allowed) {
+    let seen = calls.max(1) as f64 / seconds;
+    let (broke_at, good) = match (known, allowed) {
         (Some(learned), _) => (learned.rate, learned.good),
-        (None, Some(allowed)) => (allowed, ledger.meter.calls),
+        (None, Some(allowed)) => (allowed, calls),
+        (None, None) if calls < GOOD => return,
         (None, None) => (seen / CUT, 0),
     };
     let left = SMALL_CUTS.into_iter().find(|(calls, _)| good >= *calls).map_or(CUT, |(_, left)| left);
-    let free_at = ledger.hold;
+    let rate = (broke_at * left).max(allowed.map_or(SLOWEST, |allowed| allowed * LEAST_PART));
     ledger.meter = Meter { since: now.saturating_add(wait), last: now.saturating_add(wait), calls: 0 };
-    ledger.learned = Some(Learned { rate: broke_at * left, broke_at, allowed, free_at, cut_at: now, good: 0 });
+    ledger.learned.insert(policy, Learned { rate, broke_at, allowed, free_at: ledger.hold, cut_at: now, good: 0 });
 }
 
-/// A call went well.
-fn grow(ledger: &mut Ledger) {
-    let Some(learned) = &mut ledger.learned else { return };
+/// A call of a policy went well.
+fn grow(ledger: &mut Ledger, policy: usize) {
+    let Some(learned) = ledger.learned.get_mut(&policy) else { return };
     learned.good += 1;
     if !learned.good.is_multiple_of(GOOD) {
         return;
     }
-    let near = learned.rate > learned.broke_at * NEAR;
+    // With care only around the rate that broke: beyond it, it was not the rate.
+    let near = learned.rate > learned.broke_at * NEAR && learned.rate < learned.broke_at * BEYOND;
     learned.rate *= 1.0 + if near { CAREFUL_GROWTH } else { GROWTH };
     if learned.allowed.is_some_and(|allowed| learned.rate >= allowed) {
-        ledger.learned = None;
+        ledger.learned.remove(&policy);
     }
 }

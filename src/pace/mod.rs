@@ -24,7 +24,7 @@ pub use budget::Matcher;
 use crate::fault::{Fault, Kind, Result};
 use crate::stop::Stop;
 use budget::Budget;
-use clock::{BootTime, Clock as _};
+use clock::{BootTime, Clock};
 use feedback::{Cost, Feedback};
 use ledger::Ledger;
 use limit::Nanos;
@@ -61,10 +61,10 @@ pub enum Shelf {
 }
 
 impl Store for Shelf {
-    fn update<T>(&self, now: Nanos, change: impl FnOnce(&mut Ledger) -> T) -> T {
+    fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T {
         match self {
-            Shelf::Own(own) => own.update(now, change),
-            Shelf::Shared(shared) => shared.update(now, change),
+            Shelf::Own(own) => own.update(clock, change),
+            Shelf::Shared(shared) => shared.update(clock, change),
         }
     }
 }
@@ -115,6 +115,8 @@ pub struct Permit<'p> {
     sent_at: Nanos,
     policy: Option<usize>,
     weight: u32,
+    /// What it was charged in points.
+    charged: f64,
     told: Option<(bool, Feedback)>,
     /// How long the call waited.
     pub waited: Duration,
@@ -228,16 +230,21 @@ impl Pace {
         let waited = began.elapsed();
         let waited = if told.is_some() || behind && waited > SCARCELY { waited } else { Duration::ZERO };
         self.counts().waited += u64::from(!waited.is_zero());
-        Ok(Permit { pace: self, sent_at, policy, weight, told: None, waited })
+        Ok(Permit { pace: self, sent_at, policy, weight, charged: place.ticket.charged, told: None, waited })
     }
 
-    /// Ends the run where a wait is not worth it: it would end after the deadline, or the vendor asks for too long.
+    /// Ends the stream where a wait is not worth it: it would end after the deadline, or the vendor asks for too long. What
+    /// all calls of the account wait for ends the run.
     fn bear(&self, wait: Duration, why: Why, stop: &Stop) -> Result<()> {
         let by_vendor = matches!(why, Why::Held | Why::Quota);
-        self.bears(wait, by_vendor).inspect_err(|fault| stop.ask(fault.kind))
+        self.bears(wait, by_vendor).inspect_err(|fault| {
+            if by_vendor {
+                stop.ask(fault.kind);
+            }
+        })
     }
 
-    /// Is so long a wait worth it? Else the run ends, and goes on another time.
+    /// Is so long a wait worth it? Else it goes on another time.
     pub fn bears(&self, wait: Duration, by_vendor: bool) -> Result<()> {
         let late = |what: &str| {
             *self.resume_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(wait);
@@ -263,7 +270,8 @@ impl Pace {
 
     /// What an answer says of the vendor's limits.
     pub fn feedback(&self, status: u16, headers: &ureq::http::HeaderMap, now: time::OffsetDateTime) -> Feedback {
-        feedback::read(status, headers, &self.budget.names, now)
+        let told = feedback::read(status, headers, &self.budget.names, now);
+        Feedback { left: told.left.filter(|_| !self.budget.deaf), ..told }
     }
 
     /// Do points count, so that it matters what a request cost?
@@ -271,14 +279,25 @@ impl Pace {
         self.budget.points
     }
 
-    /// Calls a second that the account allows now, as far as it is known.
+    /// Calls a second that the account allows now, as far as it is known; the most, where there are several policies.
     pub fn rate(&self) -> Option<f64> {
-        self.limiter.current_rate(Some(0))
+        self.limiter.current_rate()
     }
 
-    /// Calls a second of the cap that config or manifest declare.
-    pub fn cap(&self) -> Option<f64> {
-        self.budget.cap
+    /// Does config or manifest declare a cap on calls?
+    pub fn is_capped(&self) -> bool {
+        !self.budget.caps.is_empty()
+    }
+
+    /// The share of the cap that so many calls in a time are: where one cap on calls holds for all of them, and the time is
+    /// as long as its own.
+    pub fn share(&self, calls: u64, time: Duration) -> Option<f64> {
+        let (rate, per) = match &self.budget.caps[..] {
+            [cap] if self.budget.rules.policies.len() == 1 => cap,
+            _ => return None,
+        };
+        #[allow(clippy::cast_precision_loss)]
+        (time >= *per).then(|| calls as f64 / time.as_secs_f64() / rate)
     }
 
     /// How long from now a run has to wait that ended because a wait was too long.
@@ -308,7 +327,7 @@ impl Permit<'_> {
     /// What the vendor says that it cost.
     pub fn cost(&self, cost: Cost) {
         if cost != Cost::default() {
-            self.pace.limiter.cost(self.policy, self.weight, cost.cost, cost.left);
+            self.pace.limiter.cost(self.policy, self.weight, self.charged, cost.cost, cost.left);
         }
     }
 }
@@ -320,7 +339,7 @@ impl Drop for Permit<'_> {
         let mut counts = self.pace.counts();
         (counts.answered, counts.took) = (counts.answered + 1, counts.took + took);
         drop(counts);
-        self.pace.limiter.answered(self.sent_at, good, feedback.left);
+        self.pace.limiter.answered(self.policy, self.sent_at, good, feedback.left);
         self.pace.wake();
     }
 }

@@ -13,14 +13,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::clock;
+use super::clock::{self, Clock};
 use super::ledger::{Ledger, Moment, Unreadable};
 use super::limit::Nanos;
 
 /// Keeps a ledger.
 pub trait Store: Send + Sync {
-    /// Changes the ledger; no other change comes between.
-    fn update<T>(&self, now: Nanos, change: impl FnOnce(&mut Ledger) -> T) -> T;
+    /// Changes the ledger, and tells the time to the change; no other change comes between. The clock is looked at when the
+    /// ledger is ours: who waited for it must not come with an older time than the one before.
+    fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T;
 }
 
 /// A ledger of this process, or of a simulation.
@@ -28,20 +29,21 @@ pub trait Store: Send + Sync {
 pub struct Memory(Mutex<Ledger>);
 
 impl Store for Memory {
-    fn update<T>(&self, _: Nanos, change: impl FnOnce(&mut Ledger) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T {
+        let mut ledger = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut ledger, clock.now())
     }
 }
 
 impl<S: Store> Store for &S {
-    fn update<T>(&self, now: Nanos, change: impl FnOnce(&mut Ledger) -> T) -> T {
-        (**self).update(now, change)
+    fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T {
+        (**self).update(clock, change)
     }
 }
 
 impl<S: Store> Store for std::sync::Arc<S> {
-    fn update<T>(&self, now: Nanos, change: impl FnOnce(&mut Ledger) -> T) -> T {
-        (**self).update(now, change)
+    fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T {
+        (**self).update(clock, change)
     }
 }
 
@@ -100,40 +102,35 @@ impl Shared {
     /// The file, locked. One that was taken away meanwhile is made again.
     fn locked<'i>(&self, slot: &'i mut Option<File>) -> io::Result<&'i File> {
         let until = Instant::now() + LOCK_WITHIN;
-        loop {
+        while Instant::now() < until {
             if slot.is_none() {
                 *slot = Some(self.open()?);
             }
             let Some(file) = slot.as_ref() else { continue };
             match file.try_lock() {
-                Ok(()) if file.metadata()?.nlink() > 0 => break,
+                Ok(()) if file.metadata()?.nlink() > 0 => return slot.as_ref().ok_or(io::ErrorKind::NotFound.into()),
                 Ok(()) => *slot = None,
-                Err(TryLockError::WouldBlock) if Instant::now() < until => {
-                    std::thread::sleep(Duration::from_micros(50));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, "another process holds its lock"));
-                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_micros(50)),
                 Err(TryLockError::Error(e)) => return Err(e),
             }
         }
-        slot.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+        Err(io::Error::new(io::ErrorKind::TimedOut, "another process holds its lock"))
     }
 
     /// The ledger in the file, which must be locked.
-    fn read(&self, file: &File, now: Nanos) -> io::Result<Ledger> {
+    fn read(&self, file: &File, now: Nanos) -> io::Result<(Ledger, Nanos)> {
         let size = file.metadata()?.len().min(MOST_BYTES);
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
         file.read_exact_at(&mut bytes, 0)?;
         match Ledger::decode(&bytes, self.moment(now)) {
-            Ok(ledger) => Ok(ledger),
-            Err(Unreadable::Empty) => Ok(Ledger::default()),
+            Ok(read) => Ok(read),
+            Err(Unreadable::Empty) => Ok((Ledger::default(), now)),
             Err(Unreadable::Damaged) => {
                 let path = self.path.display();
                 (self.notice)(&format!(
                     "the ledger {path} is damaged: it begins anew, as if nothing were left of any limit"
                 ));
-                Ok(Ledger { lost_at: Some(now), ..Ledger::default() })
+                Ok((Ledger { lost_at: Some(now), ..Ledger::default() }, now))
             }
             Err(Unreadable::Foreign) => Err(io::Error::other("another version of dripfeed wrote it")),
         }
@@ -158,30 +155,38 @@ impl Shared {
 }
 
 impl Store for Shared {
-    fn update<T>(&self, now: Nanos, change: impl FnOnce(&mut Ledger) -> T) -> T {
+    fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T {
         let mut inner = self.inner();
         if inner.failed.is_some_and(|at| at.elapsed() < AGAIN_AFTER) {
-            return change(&mut inner.own);
+            return change(&mut inner.own, clock.now());
         }
-        let read = self.locked(&mut inner.file).and_then(|file| Ok((self.read(file, now)?, file)));
-        let (mut ledger, file) = match read {
+        let mut slot = inner.file.take();
+        let read = self.locked(&mut slot).and_then(|file| self.read(file, clock.now()));
+        let (mut ledger, now) = match read {
             Ok(read) => read,
             Err(error) => {
+                let now = clock.now();
                 // What others took is not known. What was taken since the last failure is.
                 let own = match inner.failed {
                     Some(_) => std::mem::take(&mut inner.own),
                     None => Ledger { lost_at: Some(now), ..Ledger::default() },
                 };
                 self.failed(&mut inner, &error, own);
-                return change(&mut inner.own);
+                return change(&mut inner.own, now);
             }
         };
-        let out = change(&mut ledger);
-        let written = file.write_all_at(&ledger.encode(self.moment(now)), 0);
-        // Closing would give the lock back too: an error here cannot leave it held.
-        let _ = file.unlock();
+        if inner.failed.is_some() {
+            ledger.merge(std::mem::take(&mut inner.own));
+        }
+        let out = change(&mut ledger, now);
+        let bytes = ledger.encode(self.moment(now));
+        let written = slot.as_ref().map_or(Err(io::ErrorKind::NotFound.into()), |file| file.write_all_at(&bytes, 0));
         match written {
-            Ok(()) => inner.failed = None,
+            Ok(()) => {
+                // Closing would give the lock back too: an error here cannot leave it held.
+                slot.as_ref().map(File::unlock);
+                (inner.file, inner.failed) = (slot, None);
+            }
             Err(error) => self.failed(&mut inner, &error, ledger),
         }
         out

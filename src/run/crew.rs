@@ -16,6 +16,9 @@ use crate::pace::Counts;
 pub const LOOK: Duration = Duration::from_millis(250);
 /// A thread that is not wanted looks up this often.
 const PARKED: Duration = Duration::from_millis(200);
+/// It is decided after so many answers, or after so long.
+const ENOUGH: u64 = 5;
+const LONG_ENOUGH: Duration = Duration::from_secs(4);
 /// From this share of the rate on it is used.
 const USED: f64 = 0.98;
 /// An answer that takes so many times as long as the quickest did is no longer quick.
@@ -37,6 +40,7 @@ pub struct Crew {
 #[derive(Debug, Default)]
 struct Last {
     counts: Counts,
+    at: Duration,
     /// The quickest answer so far, as a mean over a look, in seconds.
     quickest: Option<f64>,
 }
@@ -98,11 +102,17 @@ impl Crew {
         }
     }
 
-    /// Looks at what happened since the last look; `rate` is what the account allows, in calls a second.
-    pub fn look(&self, counts: Counts, rate: Option<f64>) {
+    /// Looks at what happened since it was last decided; `rate` is what the account allows, in calls a second, and `now` the
+    /// time since the run began.
+    pub fn look(&self, counts: Counts, rate: Option<f64>, now: Duration) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let since = counts.since(&last.counts);
-        last.counts = counts;
+        let time = now.saturating_sub(last.at);
+        // From a few answers there is nothing to be told.
+        if since.limited == 0 && since.answered < ENOUGH && time < LONG_ENOUGH {
+            return;
+        }
+        (last.counts, last.at) = (counts, now);
         let size = self.size();
         if since.limited > 0 {
             self.resize(size * 3 / 4);
@@ -113,7 +123,7 @@ impl Crew {
         let (answered, took) = (since.answered as f64, since.took.as_secs_f64() / since.answered as f64);
         let quickest = last.quickest.map_or(took, |quickest| quickest.min(took));
         last.quickest = Some(quickest);
-        let used = answered / LOOK.as_secs_f64() >= rate * USED;
+        let used = answered / time.as_secs_f64() >= rate * USED;
         let all_busy = self.idle.load(Ordering::Relaxed) == 0;
         // With threads enough, each call finds others before it; a few that happen to meet say nothing.
         let crowded = since.waited * 2 >= since.answered;
@@ -134,29 +144,42 @@ mod tests {
     #[test]
     fn it_grows_while_the_cap_is_not_used_and_shrinks_on_throttles() {
         let crew = Crew::new(4, 16);
-        crew.look(counts(5, 0, 0, 200), Some(100.0));
+        let at = |n: u64| Duration::from_millis(250 * n);
+        crew.look(counts(5, 0, 0, 200), Some(100.0), at(1));
         assert_eq!(crew.size(), 5);
-        // The cap is used, or calls wait for it.
-        crew.look(counts(30, 0, 0, 200), Some(100.0));
-        crew.look(counts(35, 3, 0, 200), Some(100.0));
+        // The cap is used, or most calls wait for it.
+        crew.look(counts(30, 0, 0, 200), Some(100.0), at(2));
+        crew.look(counts(35, 3, 0, 200), Some(100.0), at(3));
         assert_eq!(crew.size(), 5);
         for n in 8..40 {
-            crew.look(counts(n * 5, 3, 0, 200), Some(100.0));
+            crew.look(counts(n * 5, 3, 0, 200), Some(100.0), at(n));
         }
         assert_eq!(crew.size(), 16);
-        crew.look(counts(205, 3, 1, 200), Some(100.0));
+        crew.look(counts(205, 3, 1, 200), Some(100.0), at(41));
         assert_eq!(crew.size(), 12);
     }
 
     #[test]
     fn it_stays_where_no_cap_is_known_where_threads_idle_and_where_the_vendor_gets_slow() {
         let crew = Crew::new(4, 16);
-        crew.look(counts(5, 0, 0, 200), None);
+        let at = Duration::from_secs;
+        crew.look(counts(5, 0, 0, 200), None, at(1));
         crew.idles(true);
-        crew.look(counts(10, 0, 0, 200), Some(100.0));
+        crew.look(counts(10, 0, 0, 200), Some(100.0), at(2));
         crew.idles(false);
         assert_eq!(crew.size(), 4);
-        crew.look(Counts { took: Duration::from_secs(5), ..counts(15, 0, 0, 0) }, Some(100.0));
+        crew.look(Counts { took: Duration::from_secs(5), ..counts(15, 0, 0, 0) }, Some(100.0), at(3));
         assert_eq!(crew.size(), 4);
+    }
+
+    #[test]
+    fn it_grows_under_a_cap_of_a_few_calls_a_second() {
+        let crew = Crew::new(2, 16);
+        for n in 1..100 {
+            // Each thread makes a call in two seconds.
+            let answered = (n * crew.size() as u64) / 8;
+            crew.look(counts(answered.max(1), 0, 0, 2000), Some(4.0), Duration::from_millis(250 * n));
+        }
+        assert!(crew.size() >= 6, "{}", crew.size());
     }
 }

@@ -165,7 +165,7 @@ pub fn rules(cap: Option<Cap>, floor: f64) -> Rules {
         Cap::Bucket(rate, holds) => {
             Limit::bucket(Unit::Calls, (rate * 60.0) as u64, Duration::from_secs(60), holds as u64, 0.98)
         }
-        Cap::Window(calls, seconds) => Limit::window(Unit::Calls, calls, Duration::from_secs(seconds), 0.98),
+        Cap::Window(calls, seconds) => Limit::window(Unit::Calls, calls, Duration::from_secs(seconds), 0.98, 1),
     });
     let limits: Vec<_> = limit.into_iter().map(|l| ("cap".to_owned(), l)).collect();
     Rules { policies: vec![(0..limits.len()).collect()], limits, in_flight: None, floor }
@@ -269,7 +269,7 @@ pub fn run(scene: &Scene, seed: u64) -> Outcome {
                 workers[at].tries = 0;
                 out.calls[process] += 1;
                 if let Some(pace) = pace {
-                    pace.answered(workers[at].sent, true, None);
+                    pace.answered(Some(0), workers[at].sent, true, None);
                 }
                 if out.calls[process] == scene.processes[process].calls {
                     out.took[process] = Some(now as f64 / 1e9 - scene.processes[process].begins as f64);
@@ -288,7 +288,7 @@ pub fn run(scene: &Scene, seed: u64) -> Outcome {
                 };
                 let wait = wait + jitter as Nanos;
                 if let Some(pace) = pace {
-                    pace.answered(workers[at].sent, false, None);
+                    pace.answered(Some(0), workers[at].sent, false, None);
                     pace.limited(Some(0), Duration::from_nanos(wait));
                 }
                 next(now + wait, at, Event::Work);
