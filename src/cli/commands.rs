@@ -6,6 +6,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use clap::CommandFactory as _;
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::load::{self, Loaded, Purpose};
@@ -111,7 +112,7 @@ impl Work {
     }
 
     /// Writes a JSON value for people and Singer's consumers.
-    fn pretty(&self, value: &Json) -> Result<()> {
+    fn pretty(&self, value: &impl Serialize) -> Result<()> {
         let mut text = serde_json::to_vec_pretty(value).map_err(|e| Fault::bug(e.to_string()))?;
         text.push(b'\n');
         lock(&self.out).lines(&text)
@@ -375,25 +376,29 @@ pub(super) fn wire_of(stream: &StreamPlan, fields: &Selection, protocol: Protoco
 
 fn discover(work: &Work) -> Result<()> {
     let loaded = work.load(Purpose::Discover)?;
-    let entry = |stream: &Arc<StreamPlan>| {
-        let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
-        match work.protocol {
-            Protocol::Singer => {
+    let streams = loaded.plan.streams.iter().map(|stream| stream.with_schema(&loaded.shared));
+    let streams = streams.collect::<Result<Vec<_>>>()?;
+    match work.protocol {
+        Protocol::Singer => {
+            let entry = |stream: &Arc<StreamPlan>| {
+                let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
                 let schema = wire_of(stream, &Selection::default(), work.protocol).schema;
-                singer_catalog::entry(&stream.name, &schema, &stream.keys(), cursor)
-            }
-            Protocol::Airbyte => {
+                singer_catalog::entry(&stream.name, schema, &stream.keys(), cursor)
+            };
+            work.pretty(&singer_catalog::Catalog { streams: streams.iter().map(entry).collect() })?;
+        }
+        Protocol::Airbyte => {
+            let entry = |stream: &Arc<StreamPlan>| {
+                let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
                 let (name, schema, keys) = (&*stream.name, &stream.schema, &stream.key_paths[..]);
                 airbyte::Entry { name, schema, keys, cursor, files: stream.files.is_some() }.json()
-            }
+            };
+            work.message(&airbyte::catalog(streams.iter().map(entry).collect()))?;
         }
-    };
-    let streams = loaded.plan.streams.iter().map(|stream| Ok(entry(&stream.with_schema(&loaded.shared)?)));
-    let streams = streams.collect::<Result<Vec<Json>>>()?;
-    match work.protocol {
-        Protocol::Singer => work.pretty(&json!({"streams": streams})),
-        Protocol::Airbyte => work.message(&airbyte::catalog(&streams)),
     }
+    // The process ends here: a thousand streams need not be taken apart first.
+    std::mem::forget((streams, loaded.plan));
+    Ok(())
 }
 
 /// Reads until the first record.

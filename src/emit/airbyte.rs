@@ -38,7 +38,8 @@ impl Entry<'_> {
     pub fn json(&self) -> Json {
         let mut modes = vec!["full_refresh"];
         modes.extend(self.cursor.map(|_| "incremental"));
-        let mut entry = json!({"name": self.name, "json_schema": self.schema, "supported_sync_modes": modes});
+        let mut entry = json!({"name": self.name, "json_schema": null, "supported_sync_modes": modes});
+        entry["json_schema"] = self.schema.clone();
         if let Some(cursor) = self.cursor {
             entry["source_defined_cursor"] = json!(true);
             entry["default_cursor_field"] = json!([cursor]);
@@ -53,8 +54,10 @@ impl Entry<'_> {
 }
 
 /// The CATALOG message.
-pub fn catalog(entries: &[Json]) -> Json {
-    json!({"type": "CATALOG", "catalog": {"streams": entries}})
+pub fn catalog(entries: Vec<Json>) -> Json {
+    let mut message = json!({"type": "CATALOG", "catalog": {"streams": null}});
+    message["catalog"]["streams"] = Json::Array(entries);
+    message
 }
 
 /// The SPEC message.

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::fault::{Fault, Result, did_you_mean};
@@ -35,8 +36,47 @@ impl Chosen {
     }
 }
 
+/// A catalog, as it is printed.
+#[derive(Debug, Serialize)]
+pub struct Catalog {
+    /// Its streams.
+    pub streams: Vec<Entry>,
+}
+
 /// The catalog entry of a stream.
-pub fn entry(stream: &str, schema: &Json, keys: &[String], cursor: Option<&str>) -> Json {
+#[derive(Debug, Serialize)]
+pub struct Entry {
+    tap_stream_id: String,
+    stream: String,
+    key_properties: Vec<String>,
+    schema: Json,
+    replication_method: &'static str,
+    is_view: bool,
+    table_name: Option<String>,
+    metadata: Vec<Metadata>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replication_key: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Metadata {
+    breadcrumb: Vec<String>,
+    metadata: About,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum About {
+    Stream(Json),
+    #[serde(rename_all = "kebab-case")]
+    Field {
+        inclusion: &'static str,
+        selected_by_default: bool,
+    },
+}
+
+/// The catalog entry of a stream.
+pub fn entry(stream: &str, schema: Json, keys: &[String], cursor: Option<&str>) -> Entry {
     let method = if cursor.is_some() { "INCREMENTAL" } else { "FULL_TABLE" };
     let replication_keys: Vec<&str> = cursor.into_iter().collect();
     let mut root = json!({
@@ -47,20 +87,24 @@ pub fn entry(stream: &str, schema: &Json, keys: &[String], cursor: Option<&str>)
         root["valid-replication-keys"] = json!(replication_keys);
         root["replication-key"] = json!(cursor);
     }
-    let mut metadata = vec![json!({"breadcrumb": [], "metadata": root})];
-    fields(schema, &mut Vec::new(), &mut |path| {
+    let mut metadata = vec![Metadata { breadcrumb: Vec::new(), metadata: About::Stream(root) }];
+    fields(&schema, &mut Vec::new(), &mut |path| {
         let automatic = path.len() == 2 && (keys.contains(&path[1]) || cursor == Some(path[1].as_str()));
         let inclusion = if automatic { "automatic" } else { "available" };
-        metadata.push(json!({"breadcrumb": path, "metadata": {"inclusion": inclusion, "selected-by-default": true}}));
+        let about = About::Field { inclusion, selected_by_default: true };
+        metadata.push(Metadata { breadcrumb: path.to_vec(), metadata: about });
     });
-    let mut entry = json!({
-        "tap_stream_id": stream, "stream": stream, "key_properties": keys, "schema": schema,
-        "replication_method": method, "is_view": false, "table_name": null, "metadata": metadata,
-    });
-    if let Some(cursor) = cursor {
-        entry["replication_key"] = json!(cursor);
+    Entry {
+        tap_stream_id: stream.to_owned(),
+        stream: stream.to_owned(),
+        key_properties: keys.to_vec(),
+        schema,
+        replication_method: method,
+        is_view: false,
+        table_name: None,
+        metadata,
+        replication_key: cursor.map(str::to_owned),
     }
-    entry
 }
 
 /// Gives the breadcrumb of every property, nested ones included.

@@ -6,6 +6,7 @@
 pub mod examine;
 pub mod model;
 pub mod node;
+mod quick;
 pub mod refs;
 
 use std::path::{Path, PathBuf};
@@ -104,9 +105,7 @@ fn rooted(written: Node, file: &str) -> Result<Node> {
     if written.as_map().is_none() {
         return Err(top.fault("a manifest is a mapping with `version`, `check` and `streams`"));
     }
-    let mut root = refs::resolve(&written, file)?;
-    // A large manifest takes tens of megabytes, which what follows can use.
-    drop(written);
+    let mut root = refs::resolve(written, file)?;
     if let Kind::Map(map) = &mut root.kind {
         map.entry("type".into()).or_insert_with(|| Node::text("DeclarativeSource", 0));
     }

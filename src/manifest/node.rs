@@ -12,6 +12,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
 use serde_saphyr::Spanned;
 
+use super::quick;
 use crate::fault::{Fault, Result, Site};
 
 /// One node of a manifest, with the line it was written on.
@@ -23,6 +24,9 @@ pub struct Node {
     pub kind: Kind,
 }
 
+/// A mapping in written order. A manifest is looked into far more often than somebody could want to make its keys collide.
+pub type Fields = IndexMap<String, Node, foldhash::fast::RandomState>;
+
 /// What a node holds.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
@@ -31,7 +35,7 @@ pub enum Kind {
     /// A sequence.
     Seq(Vec<Node>),
     /// A mapping in written order.
-    Map(IndexMap<String, Node>),
+    Map(Fields),
 }
 
 impl Node {
@@ -83,7 +87,7 @@ impl Node {
     }
 
     /// The mapping of a mapping node.
-    pub fn as_map(&self) -> Option<&IndexMap<String, Node>> {
+    pub fn as_map(&self) -> Option<&Fields> {
         match &self.kind {
             Kind::Map(map) => Some(map),
             _ => None,
@@ -129,18 +133,15 @@ impl Node {
     }
 }
 
+/// The most nodes of a manifest as it is written.
+pub(super) const MAX_NODES: usize = 400_000;
+
 /// Reads YAML into a tree. Aliases are expanded within a bound, so that a bomb is an error.
 pub fn parse_yaml(text: &str, file: &str) -> Result<Node> {
-    let options = serde_saphyr::options! {
-        strict_booleans: true,
-        budget: serde_saphyr::budget! {
-            max_nodes: 400_000,
-            max_depth: 200,
-            max_anchors: 10_000,
-            max_aliases: 50_000,
-        },
-    };
-    let spanned: Spanned<Tree> = serde_saphyr::from_str_with_options(text, options).map_err(|e| {
+    if let Some(tree) = quick::tree(text) {
+        return Ok(tree);
+    }
+    let spanned = spanned(text).map_err(|e| {
         let line = e.location().map_or(0, |l| u32::try_from(l.line()).unwrap_or(0));
         let message = e.to_string();
         let first = message.lines().next().unwrap_or("not valid YAML").trim_start_matches("error: ");
@@ -152,6 +153,27 @@ pub fn parse_yaml(text: &str, file: &str) -> Result<Node> {
     })?;
     let lines: Vec<&str> = text.lines().collect();
     Ok(node(spanned, &lines))
+}
+
+fn spanned(text: &str) -> std::result::Result<Spanned<Tree>, serde_saphyr::Error> {
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        budget: serde_saphyr::budget! {
+            max_nodes: MAX_NODES,
+            max_depth: 200,
+            max_anchors: 10_000,
+            max_aliases: 50_000,
+        },
+    };
+    serde_saphyr::from_str_with_options(text, options)
+}
+
+/// What a plain scalar means that stands alone.
+pub(super) fn plain(text: &str) -> Option<Json> {
+    match spanned(text).ok()?.value {
+        Tree::Scalar(scalar) => Some(scalar),
+        _ => None,
+    }
 }
 
 /// A YAML value whose children know their lines.
@@ -177,7 +199,7 @@ fn node(spanned: Spanned<Tree>, lines: &[&str]) -> Node {
 }
 
 /// The words that PyYAML takes for bools beside `true` and `false`; unlike YAML 1.1 it leaves `y` and `n` alone.
-fn switch(text: &str) -> Option<bool> {
+pub(super) fn switch(text: &str) -> Option<bool> {
     match text {
         "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
         "no" | "No" | "NO" | "off" | "Off" | "OFF" => Some(false),
@@ -262,12 +284,8 @@ impl Place {
 
     /// The place of `node`, the child `key` of this one.
     pub fn field(&self, key: &str, node: Option<&Node>) -> Place {
-        let mut path = self.site.path.to_string();
-        if !path.is_empty() {
-            path.push('.');
-        }
-        path.push_str(key);
-        self.below(path, node)
+        let path = &*self.site.path;
+        self.below(if path.is_empty() { key.to_owned() } else { [path, ".", key].concat() }, node)
     }
 
     /// The place of `node`, the element `index` of this one.
@@ -334,6 +352,9 @@ pub fn together<const N: usize>(faults: [Option<Fault>; N]) -> Result<()> {
 
 /// What can be read from a node.
 pub trait Read: Sized {
+    /// Is a place needed for nothing but the fault? Most values are such, and have none.
+    const PLACELESS: bool = false;
+
     /// Reads it.
     fn read(node: &Node, at: &Place) -> Result<Self>;
 
@@ -345,11 +366,23 @@ pub trait Read: Sized {
     }
 }
 
+/// Reads a child of what stands at `parent`.
+fn read_child<T: Read>(node: &Node, parent: &Place, at: impl FnOnce() -> Place) -> Result<T> {
+    if T::PLACELESS
+        && let Ok(read) = T::read(node, parent)
+    {
+        return Ok(read);
+    }
+    T::read(node, &at())
+}
+
 fn wrong<T>(wanted: &str, node: &Node, at: &Place) -> Result<T> {
     Err(at.fault(format!("expected {wanted}, found {}", node.type_name())))
 }
 
 impl Read for String {
+    const PLACELESS: bool = true;
+
     fn read(node: &Node, at: &Place) -> Result<Self> {
         match &node.kind {
             Kind::Scalar(Json::String(s)) => Ok(s.clone()),
@@ -360,6 +393,8 @@ impl Read for String {
 }
 
 impl Read for bool {
+    const PLACELESS: bool = true;
+
     fn read(node: &Node, at: &Place) -> Result<Self> {
         match &node.kind {
             Kind::Scalar(Json::Bool(b)) => Ok(*b),
@@ -369,6 +404,8 @@ impl Read for bool {
 }
 
 impl Read for u64 {
+    const PLACELESS: bool = true;
+
     fn read(node: &Node, at: &Place) -> Result<Self> {
         match &node.kind {
             Kind::Scalar(Json::Number(n)) => n.as_u64().ok_or_else(|| at.fault("expected a whole number from 0")),
@@ -378,6 +415,8 @@ impl Read for u64 {
 }
 
 impl Read for f64 {
+    const PLACELESS: bool = true;
+
     fn read(node: &Node, at: &Place) -> Result<Self> {
         match &node.kind {
             Kind::Scalar(Json::Number(n)) => n.as_f64().ok_or_else(|| at.fault("expected a number")),
@@ -387,12 +426,16 @@ impl Read for f64 {
 }
 
 impl Read for Json {
+    const PLACELESS: bool = true;
+
     fn read(node: &Node, _: &Place) -> Result<Self> {
         Ok(node.to_json())
     }
 }
 
 impl<T: Read> Read for Option<T> {
+    const PLACELESS: bool = T::PLACELESS;
+
     fn read(node: &Node, at: &Place) -> Result<Self> {
         if node.is_null() { Ok(None) } else { T::read(node, at).map(Some) }
     }
@@ -414,7 +457,7 @@ impl<T: Read> Read for Vec<T> {
             Kind::Seq(items) => {
                 let mut out = Vec::with_capacity(items.len());
                 for (i, item) in items.iter().enumerate() {
-                    match T::read(item, &at.element(i, item)) {
+                    match read_child(item, at, || at.element(i, item)) {
                         Ok(value) => out.push(value),
                         Err(fault) => note(fault)?,
                     }
@@ -431,7 +474,7 @@ impl<T: Read> Read for IndexMap<String, T> {
         let pairs = mapping(node, at)?.iter().filter(|(key, _)| *key != "$parameters");
         let mut out = IndexMap::new();
         for (key, value) in pairs {
-            match T::read(value, &at.field(key, Some(value))) {
+            match read_child(value, at, || at.field(key, Some(value))) {
                 Ok(value) => drop(out.insert(key.clone(), value)),
                 Err(fault) => note(fault)?,
             }
@@ -491,20 +534,20 @@ impl<T: Read> Read for OneOrMany<T> {
 }
 
 /// Reads field `name` of a component.
-pub fn field<T: Read>(map: &IndexMap<String, Node>, name: &str, at: &Place) -> Result<T> {
+pub fn field<T: Read>(map: &Fields, name: &str, at: &Place) -> Result<T> {
     match map.get(name) {
-        Some(node) => T::read(node, &at.field(name, Some(node))),
+        Some(node) => read_child(node, at, || at.field(name, Some(node))),
         None => T::absent(|| at.field(name, None)),
     }
 }
 
 /// The mapping of a component; a fault for anything else.
-pub fn mapping<'n>(node: &'n Node, at: &Place) -> Result<&'n IndexMap<String, Node>> {
+pub fn mapping<'n>(node: &'n Node, at: &Place) -> Result<&'n Fields> {
     node.as_map().map_or_else(|| wrong("a component", node, at), Ok)
 }
 
 /// Refuses a field of the vocabulary that is not built yet, if it is set.
-pub fn refuse_later(map: &IndexMap<String, Node>, name: &str, at: &Place) -> Result<()> {
+pub fn refuse_later(map: &Fields, name: &str, at: &Place) -> Result<()> {
     match map.get(name) {
         Some(node) if !node.is_null() => {
             Err(at.field(name, Some(node)).fault(format!("`{name}` is not built yet in this version of dripfeed")))
@@ -588,5 +631,82 @@ pub fn refused(found: Option<&str>, known: &[&str], later: &[&str], at: &Place) 
     match crate::fault::did_you_mean(found, known.iter().chain(later).copied()) {
         Some(name) => fault.hint(format!("did you mean `{name}`?")),
         None => fault.hint(format!("it can be one of {}", known.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn slowly(text: &str) -> Option<Node> {
+        let lines: Vec<&str> = text.lines().collect();
+        spanned(text).ok().map(|spanned| node(spanned, &lines))
+    }
+
+    /// Both ways give the same tree; says whether the quick one gave it.
+    fn is_quick(text: &str) -> bool {
+        let (quick, slow) = (quick::tree(text), slowly(text));
+        assert!(quick.is_none() || quick == slow, "{text}\n{quick:?}\n{slow:?}");
+        quick.is_some()
+    }
+
+    #[test]
+    fn both_ways_read_the_same() {
+        for text in [
+            "a:\nb: ~\nc: {}\nd: []\n? e\n: f\n",
+            "---\na: |\n  one\n\n  two\nb: >-\n  x\n  y\nc: 'it''s'\nd: \"\\u00e9\\n\"\ne: two\n  lines\n# end\n",
+            "a:\n- 1\n-\n- - b: {c: [d, {e: f}], g:, h: }\n  - i\n",
+            "$ref: '#/x'\nü: ß\n\"<\": 1\n'': 2\n",
+            "\u{feff}a: 1\n",
+            "%YAML 1.2\n---\na: 1\n...\n",
+        ] {
+            assert!(is_quick(text), "{text}");
+        }
+        let scalars = "yes No on y n True FALSE true 'true' null Null NULL nUll ~ 0 1 -1 +1 007 0x1F 0o17 0b11 1_000 1__0 _1 \
+            18446744073709551615 18446744073709551616 -9223372036854775809 1.5 -0.0 .5 5. 1e3 1e400 1E-3 1.2.3 7.39.1 \
+            2024-01-01 2024-01-01T00:00:00Z 12:30 inf nan .inf -.inf .nan .Inf infinity e5 +e5 - . ... ---1 --- -.- +.5 0x \
+            0xZZ 1f 1d 'a' \"1\" '1' \"yes\" | > 09 0_9 00 0. 1e 1a -a .a +a \u{a0}1 =";
+        for scalar in scalars.split_whitespace() {
+            for text in [format!("a: {scalar}\n"), format!("a: [{scalar}, {scalar}]\n"), format!("{scalar}: a\n")] {
+                is_quick(&text);
+            }
+        }
+    }
+
+    #[test]
+    fn both_ways_read_every_manifest_the_same() {
+        for (folder, least) in [("catalog", 2), ("fixtures/transcripts", 50), ("fixtures/oracle", 50)] {
+            let entries = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+            let paths = entries.into_iter().flatten().flatten().map(|entry| entry.path());
+            let paths = paths.map(|path| if path.is_dir() { path.join("manifest.yaml") } else { path });
+            let manifests = paths.filter(|path| path.extension().is_some_and(|e| e == "yaml"));
+            let texts = manifests.filter_map(|path| std::fs::read_to_string(path).ok());
+            assert!(texts.filter(|text| is_quick(text)).count() >= least, "{folder}");
+        }
+    }
+
+    #[test]
+    fn what_takes_more_than_a_look_is_left_to_the_slow_way() {
+        for text in [
+            "a: &x 1\nb: *x\n",
+            "a: !!str 1\n",
+            "a: 1\na: 2\n",
+            "a: 1\n'a': 2\n",
+            "<<: {a: 1}\n",
+            "1: a\n0x1: b\n",
+            "~: a\n",
+            "[a]: b\n",
+            "a: 1\n---\nb: 2\n",
+            "a: .inf\n",
+            "a: [\n",
+            "a",
+            "- a\n",
+            "",
+        ] {
+            assert!(!is_quick(text), "{text}");
+        }
+        assert!(quick::tree(&format!("a: {}{}", "[".repeat(70), "]".repeat(70))).is_none());
     }
 }

@@ -4,10 +4,12 @@
 //! filled in and `$parameters` handed down. Called by `manifest::load`. The rules, odd ones included, are those
 //! of airbyte-cdk's `ManifestReferenceResolver` and `ManifestComponentTransformer`.
 
-use indexmap::IndexMap;
+use std::collections::HashSet;
 
-use super::node::{Kind, Node, Place};
-use crate::fault::Result;
+use serde_json::Value as Json;
+
+use super::node::{Fields, Kind, Node, Place};
+use crate::fault::{Fault, Result};
 
 /// Nodes that references may expand to: a bomb ends here.
 const MAX_NODES: usize = 1_000_000;
@@ -15,59 +17,139 @@ const MAX_NODES: usize = 1_000_000;
 const MAX_DEPTH: usize = 250;
 
 /// Replaces every reference in the manifest.
-pub fn resolve(root: &Node, file: &str) -> Result<Node> {
-    let mut resolver = Resolver { root, file, way: Vec::new(), open: Vec::new(), nodes: 0, depth: 0 };
-    resolver.node(root)
+pub fn resolve(mut root: Node, file: &str) -> Result<Node> {
+    let mut heads = HashSet::new();
+    heads_of(&root, &mut heads);
+    // What is referred to is copied to where it is used. The rest, most of a manifest, changes where it stands.
+    let mut named = Node { line: root.line, kind: Kind::Map(Fields::default()) };
+    if let (Kind::Map(all), Kind::Map(named)) = (&root.kind, &mut named.kind) {
+        let heads = all.iter().filter(|(key, _)| heads.contains(*key));
+        named.extend(heads.map(|(key, value)| (key.clone(), value.clone())));
+    }
+    let mut resolver = Resolver { root: &named, open: Vec::new(), nodes: 0, depth: 0 };
+    resolver.change(&mut root).map_err(|lost| lost.fault(file))?;
+    Ok(root)
 }
 
+/// The keys of the root that references may go through.
+fn heads_of(node: &Node, heads: &mut HashSet<String>) {
+    match &node.kind {
+        Kind::Scalar(Json::String(text)) => {
+            if let Some(path) = text.strip_prefix("#/") {
+                heads.insert(path.to_owned());
+                heads.extend(path.split_once('/').map(|(first, _)| first.to_owned()));
+            }
+        }
+        Kind::Scalar(_) => {}
+        Kind::Seq(items) => items.iter().for_each(|item| heads_of(item, heads)),
+        Kind::Map(map) => map.values().for_each(|value| heads_of(value, heads)),
+    }
+}
+
+/// A fault whose place is still being found: it is made of the steps back to the root, so that the many nodes where nothing
+/// is wrong need none.
+struct Lost {
+    message: String,
+    hint: Option<&'static str>,
+    way: Vec<(Step, u32)>,
+}
+
+enum Step {
+    Field(String),
+    Element(usize),
+}
+
+impl Lost {
+    fn new(message: impl Into<String>) -> Lost {
+        Lost { message: message.into(), hint: None, way: Vec::new() }
+    }
+
+    /// It is below this step.
+    fn below(mut self, step: Step, line: u32) -> Lost {
+        self.way.push((step, line));
+        self
+    }
+
+    fn fault(self, file: &str) -> Fault {
+        let place = self.way.iter().rev().fold(Place::top(file), |place, (step, line)| {
+            let node = Node::text("", *line);
+            match step {
+                Step::Field(key) => place.field(key, Some(&node)),
+                Step::Element(index) => place.element(*index, &node),
+            }
+        });
+        let fault = place.fault(self.message);
+        match self.hint {
+            Some(hint) => fault.hint(hint),
+            None => fault,
+        }
+    }
+}
+
+type Resolved<T> = std::result::Result<T, Lost>;
+
 struct Resolver<'r> {
+    /// What references may go through.
     root: &'r Node,
-    file: &'r str,
-    /// From the root to the node that is looked at: a place is made of it where something is wrong, and not for each of
-    /// the many where nothing is.
-    way: Vec<(Step<'r>, &'r Node)>,
     open: Vec<String>,
     nodes: usize,
     depth: usize,
 }
 
-#[derive(Clone, Copy)]
-enum Step<'r> {
-    Field(&'r str),
-    Element(usize),
-}
-
-impl<'r> Resolver<'r> {
-    /// Where the node that is looked at stands.
-    fn place(&self) -> Place {
-        self.way.iter().fold(Place::top(self.file), |place, (step, node)| match step {
-            Step::Field(key) => place.field(key, Some(node)),
-            Step::Element(index) => place.element(*index, node),
-        })
-    }
-
-    /// The child of the node that is looked at.
-    fn child(&mut self, step: Step<'r>, child: &'r Node) -> Result<Node> {
-        self.way.push((step, child));
-        let resolved = self.node(child);
-        self.way.pop();
-        resolved
-    }
-
-    fn node(&mut self, node: &'r Node) -> Result<Node> {
+impl Resolver<'_> {
+    /// Goes into a node; there is a bound to that.
+    fn enter(&mut self) -> Resolved<()> {
         self.nodes += 1;
         if self.nodes > MAX_NODES || self.depth > MAX_DEPTH {
-            return Err(self.place().fault("the manifest's references expand without bound"));
+            return Err(Lost::new("the manifest's references expand without bound"));
         }
         self.depth += 1;
+        Ok(())
+    }
+
+    /// Resolves a node where it stands.
+    fn change(&mut self, node: &mut Node) -> Resolved<()> {
+        let refers = match &node.kind {
+            Kind::Scalar(_) => node.as_str().is_some_and(|text| text.starts_with("#/")),
+            Kind::Seq(_) => false,
+            Kind::Map(map) => reference_of(map).is_some(),
+        };
+        if refers {
+            *node = self.node(node)?;
+            return Ok(());
+        }
+        self.enter()?;
+        match &mut node.kind {
+            Kind::Scalar(_) => {}
+            Kind::Seq(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    self.change(item).map_err(|lost| lost.below(Step::Element(index), item.line))?;
+                }
+            }
+            Kind::Map(map) => {
+                for (key, value) in map.iter_mut().filter(|(key, _)| *key != "config_overrides") {
+                    self.change(value).map_err(|lost| lost.below(Step::Field(key.clone()), value.line))?;
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// A resolved copy of a node.
+    fn node(&mut self, node: &Node) -> Resolved<Node> {
+        self.enter()?;
         let resolved = match &node.kind {
             Kind::Scalar(_) => match node.as_str().filter(|s| s.starts_with("#/")) {
                 Some(reference) => self.target(reference)?,
                 None => node.clone(),
             },
             Kind::Seq(items) => {
-                let items = items.iter().enumerate().map(|(i, item)| self.child(Step::Element(i), item));
-                Node { line: node.line, kind: Kind::Seq(items.collect::<Result<_>>()?) }
+                let items = items
+                    .iter()
+                    .enumerate()
+                    .map(|(index, item)| self.node(item).map_err(|lost| lost.below(Step::Element(index), item.line)));
+                Node { line: node.line, kind: Kind::Seq(items.collect::<Resolved<_>>()?) }
             }
             Kind::Map(map) => self.map(node.line, map)?,
         };
@@ -75,13 +157,11 @@ impl<'r> Resolver<'r> {
         Ok(resolved)
     }
 
-    fn map(&mut self, line: u32, map: &'r IndexMap<String, Node>) -> Result<Node> {
-        let mut out = IndexMap::with_capacity(map.len());
-        if let Some((node, reference)) = map.get("$ref").and_then(|node| Some((node, node.as_str()?))) {
-            self.way.push((Step::Field("$ref"), node));
-            let target = self.target(reference);
-            self.way.pop();
-            let target = target?;
+    fn map(&mut self, line: u32, map: &Fields) -> Resolved<Node> {
+        let mut out = Fields::default();
+        out.reserve(map.len());
+        if let Some((node, reference)) = reference_of(map) {
+            let target = self.target(reference).map_err(|lost| lost.below(Step::Field("$ref".into()), node.line))?;
             match target.kind {
                 Kind::Map(target) => out = target,
                 // A reference to something that is no mapping replaces its node wholly.
@@ -92,29 +172,38 @@ impl<'r> Resolver<'r> {
             if key == "$ref" && value.as_str().is_some() {
                 continue;
             }
-            let value = if key == "config_overrides" { value.clone() } else { self.child(Step::Field(key), value)? };
+            let value = if key == "config_overrides" {
+                value.clone()
+            } else {
+                self.node(value).map_err(|lost| lost.below(Step::Field(key.clone()), value.line))?
+            };
             out.insert(key.clone(), value);
         }
         Ok(Node { line, kind: Kind::Map(out) })
     }
 
-    fn target(&mut self, reference: &str) -> Result<Node> {
+    fn target(&mut self, reference: &str) -> Resolved<Node> {
         let path = reference.strip_prefix("#/").ok_or_else(|| {
-            self.place()
-                .fault(format!("the reference `{reference}` does not start with `#/`"))
-                .hint("only references inside the manifest are followed")
+            let mut lost = Lost::new(format!("the reference `{reference}` does not start with `#/`"));
+            lost.hint = Some("only references inside the manifest are followed");
+            lost
         })?;
         if self.open.iter().any(|open| open == reference) {
-            return Err(self.place().fault(format!("the reference `{reference}` leads back to itself")));
+            return Err(Lost::new(format!("the reference `{reference}` leads back to itself")));
         }
         let Some(target) = look_up(self.root, path) else {
-            return Err(self.place().fault(format!("the reference `{reference}` leads nowhere")));
+            return Err(Lost::new(format!("the reference `{reference}` leads nowhere")));
         };
         self.open.push(reference.to_owned());
         let resolved = self.node(target)?;
         self.open.pop();
         Ok(resolved)
     }
+}
+
+/// The reference that a mapping is, with the node that holds it.
+fn reference_of(map: &Fields) -> Option<(&Node, &str)> {
+    map.get("$ref").and_then(|node| Some((node, node.as_str()?)))
 }
 
 /// Follows a path: the whole rest as one key first, else its first segment.
@@ -169,12 +258,10 @@ const DEFAULT_TYPES: &[(&str, &str, &str)] = &[
 
 /// Fills in types and hands `$parameters` down, from the root. Of two with one name the inner one wins, or the outer one.
 pub fn propagate(root: Node, outer_wins: bool) -> Node {
-    component(root, None, &IndexMap::new(), outer_wins)
+    component(root, None, &Fields::default(), outer_wins)
 }
 
-type Parameters = IndexMap<String, Node>;
-
-fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Parameters, outer_wins: bool) -> Node {
+fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Fields, outer_wins: bool) -> Node {
     let line = node.line;
     let Kind::Map(mut map) = node.kind else { return node };
     if !map.contains_key("type")

@@ -150,8 +150,9 @@ pub struct Build<'a> {
 pub fn plan(build: &Build<'_>) -> Result<Plan> {
     let source = &build.manifest.source;
     let mut streams: Vec<Arc<StreamPlan>> = Vec::new();
+    let mut known = HashSet::new();
     let mut add = |stream: StreamPlan, at: &Place| -> Result<()> {
-        if streams.iter().any(|s| s.name == stream.name) {
+        if !known.insert(stream.name.clone()) {
             return Err(at.fault(format!("two streams are named `{}`", stream.name)));
         }
         streams.push(Arc::new(stream));
@@ -498,8 +499,8 @@ impl Build<'_> {
                 SchemaLoader::DynamicSchemaLoader(_) => continue,
             });
         }
-        if let ([one], [_]) = (&schemas[..], &loaders.0[..]) {
-            return Ok(one.clone());
+        if schemas.len() == 1 && loaders.0.len() == 1 {
+            return Ok(schemas.remove(0));
         }
         // Several loaders: earlier ones win.
         let mut properties = serde_json::Map::new();

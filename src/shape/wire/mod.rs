@@ -147,7 +147,10 @@ impl Wire {
                 prop.selected = true;
             }
         }
-        Wire { schema: json!({"type": "object", "properties": sent}), root: node, keys: keys.to_vec() }
+        // `json!` would copy them.
+        let mut schema = json!({"type": "object", "properties": null});
+        schema["properties"] = Json::Object(sent);
+        Wire { schema, root: node, keys: keys.to_vec() }
     }
 
     /// Looks at the record that comes next and passes it. With `lines`, a line break between its tokens is a change.

@@ -3,7 +3,7 @@
 //! Comes in: a JSON schema with references, choices and bounds, and the user's selection. Goes out: the relaxed schema,
 //! and beside it the tree with which records are looked at. Called by [`super::Wire::build`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Map, Value as Json, json};
 
@@ -34,6 +34,8 @@ impl<'s> Relax<'s> {
         let mut declared: Vec<(&'s String, &'s Json)> = Vec::new();
         self.properties(schema, &mut declared, 0);
         let mut open = true;
+        // Warehouses tell no large letters from small ones.
+        let mut taken: HashSet<String> = self.fixed.iter().map(|name| name.to_ascii_lowercase()).collect();
         for (name, inner) in declared {
             path.push(name.clone());
             let selected = !self.selection.dropped.contains(path);
@@ -42,17 +44,15 @@ impl<'s> Relax<'s> {
             path.pop();
             let mut sent_as = None;
             if depth == 0 {
-                let taken = |wire: &str| {
-                    let mut others = sent.keys().map(String::as_str).chain(self.fixed.iter().copied());
-                    others.any(|k| k.eq_ignore_ascii_case(wire))
-                };
                 let fixed = self.fixed.contains(&name.as_str());
-                if !fixed && (name.len() > MAX_NAME || selected && taken(name)) {
+                if !fixed && (name.len() > MAX_NAME || selected && taken.contains(&name.to_ascii_lowercase())) {
                     sent_as = Some(short_name(name));
                 }
             }
             if selected {
-                sent.insert(sent_as.clone().unwrap_or_else(|| name.clone()), inner_sent);
+                let wire = sent_as.clone().unwrap_or_else(|| name.clone());
+                taken.insert(wire.to_ascii_lowercase());
+                sent.insert(wire, inner_sent);
             }
             props.push(Prop {
                 name: name.clone(),
@@ -73,8 +73,9 @@ impl<'s> Relax<'s> {
             return;
         }
         let schema = self.follow(schema);
+        let before = out.len();
         for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
-            if !out.iter().any(|(n, _)| *n == name) {
+            if !out[..before].iter().any(|(n, _)| *n == name) {
                 out.push((name, inner));
             }
         }
@@ -144,12 +145,11 @@ impl<'s> Relax<'s> {
         match types.as_slice() {
             ["object"] if depth < MAX_DEPTH => {
                 let (node, sent) = self.object(schema, path, depth);
-                let sent = if sent.is_empty() {
-                    json!({"type": ["null", "object"]})
-                } else {
-                    json!({"type": ["null", "object"], "properties": sent})
-                };
-                (node, sent)
+                let mut schema = json!({"type": ["null", "object"]});
+                if !sent.is_empty() {
+                    schema["properties"] = Json::Object(sent);
+                }
+                (node, schema)
             }
             ["array"] if depth < MAX_DEPTH => {
                 let items = &self.follow(schema)["items"];
@@ -158,10 +158,9 @@ impl<'s> Relax<'s> {
                     return (Node { shape: Shape::Array(any), key: false }, json!({"type": ["null", "array"]}));
                 }
                 let (node, sent) = self.value(items, path, depth + 1);
-                (
-                    Node { shape: Shape::Array(Box::new(node)), key: false },
-                    json!({"type": ["null", "array"], "items": sent}),
-                )
+                let mut schema = json!({"type": ["null", "array"]});
+                schema["items"] = sent;
+                (Node { shape: Shape::Array(Box::new(node)), key: false }, schema)
             }
             ["string"] => match self.format(schema) {
                 Some("date-time") => (
