@@ -121,10 +121,10 @@ def killed(checks, scratch):
     cap, limit, _, _, _ = CAPS["bucket"]
     dice = random.Random(7)
     with Sandbox("--tasks", TASKS, "--latency", 20, "--cap", cap) as sandbox:
-        living = Run(sandbox, scratch, limit, "daily")
+        living = Run(sandbox, scratch, limit, "hourly")
         deaths = 0
         while living.watch.is_alive():
-            doomed = Run(sandbox, scratch, limit, "hourly")
+            doomed = Run(sandbox, scratch, limit, "daily")
             time.sleep(dice.uniform(0.02, 0.9))
             doomed.tap.kill()
             doomed.ends()
