@@ -76,8 +76,8 @@ pub struct Counts {
     pub answered: u64,
     /// How long they took, together.
     pub took: Duration,
-    /// Calls that had to wait before they could go.
-    pub waited: u64,
+    /// How long they waited before they could go, together.
+    pub waited: Duration,
     /// Times that the vendor said that it is too much.
     pub limited: u64,
 }
@@ -88,7 +88,7 @@ impl Counts {
         Counts {
             answered: self.answered - then.answered,
             took: self.took.saturating_sub(then.took),
-            waited: self.waited - then.waited,
+            waited: self.waited.saturating_sub(then.waited),
             limited: self.limited - then.limited,
         }
     }
@@ -229,7 +229,7 @@ impl Pace {
         // Who was behind another thread of this process waited for what that one waited for, if for anything.
         let waited = began.elapsed();
         let waited = if told.is_some() || behind && waited > SCARCELY { waited } else { Duration::ZERO };
-        self.counts().waited += u64::from(!waited.is_zero());
+        self.counts().waited += waited;
         Ok(Permit { pace: self, sent_at, policy, weight, charged: place.ticket.charged, told: None, waited })
     }
 
@@ -246,17 +246,17 @@ impl Pace {
 
     /// Is so long a wait worth it? Else it goes on another time.
     pub fn bears(&self, wait: Duration, by_vendor: bool) -> Result<()> {
-        let late = |what: &str| {
+        let whose = if by_vendor { "the vendor asks to wait" } else { "it would wait" };
+        let late = |why: &str| {
             *self.resume_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(wait);
-            let text = format!("{what} {:.0} s before the next request", wait.as_secs_f64().ceil());
+            let text = format!("{why}{whose} {:.0} s before the next request", wait.as_secs_f64().ceil());
             Err(Fault::new(Kind::Unfinished, text).hint("run again later; what was finished is saved"))
         };
-        let whose = if by_vendor { "the vendor asks to wait" } else { "the account's limits ask to wait" };
         match self.deadline {
             Some(deadline) if deadline.checked_duration_since(Instant::now()).is_none_or(|left| wait > left) => {
-                late(&format!("the run's deadline comes first: {whose}"))
+                late("the run's deadline comes first: ")
             }
-            None if by_vendor && wait > PATIENCE => late(whose),
+            None if by_vendor && wait > PATIENCE => late(""),
             _ => Ok(()),
         }
     }

@@ -21,6 +21,8 @@ const ENOUGH: u64 = 5;
 const LONG_ENOUGH: Duration = Duration::from_secs(4);
 /// From this share of the rate on it is used.
 const USED: f64 = 0.98;
+/// Threads are enough when a call waits for this part of the time between two.
+const ENOUGH_WAIT: f64 = 0.5;
 /// An answer that takes so many times as long as the quickest did is no longer quick.
 const SLOW: f64 = 2.0;
 
@@ -125,8 +127,8 @@ impl Crew {
         last.quickest = Some(quickest);
         let used = answered / time.as_secs_f64() >= rate * USED;
         let all_busy = self.idle.load(Ordering::Relaxed) == 0;
-        // With threads enough, each call finds others before it; a few that happen to meet say nothing.
-        let crowded = since.waited * 2 >= since.answered;
+        // With a thread too many each call waits for as long as one takes its turn.
+        let crowded = since.waited.as_secs_f64() / answered >= ENOUGH_WAIT / rate;
         if !crowded && !used && all_busy && took <= quickest * SLOW {
             self.resize(size + (size / 4).max(1));
         }
@@ -138,7 +140,7 @@ mod tests {
     use super::*;
 
     fn counts(answered: u64, waited: u64, limited: u64, ms: u64) -> Counts {
-        Counts { answered, waited, limited, took: Duration::from_millis(answered * ms) }
+        Counts { answered, waited: Duration::from_millis(waited), limited, took: Duration::from_millis(answered * ms) }
     }
 
     #[test]
@@ -147,15 +149,16 @@ mod tests {
         let at = |n: u64| Duration::from_millis(250 * n);
         crew.look(counts(5, 0, 0, 200), Some(100.0), at(1));
         assert_eq!(crew.size(), 5);
-        // The cap is used, or most calls wait for it.
+        // The cap is used, or calls wait for it: five of them 50 ms, where one may go each 10.
         crew.look(counts(30, 0, 0, 200), Some(100.0), at(2));
-        crew.look(counts(35, 3, 0, 200), Some(100.0), at(3));
+        crew.look(counts(35, 50, 0, 200), Some(100.0), at(3));
         assert_eq!(crew.size(), 5);
+        // That they meet now and then says nothing.
         for n in 8..40 {
-            crew.look(counts(n * 5, 3, 0, 200), Some(100.0), at(n));
+            crew.look(counts(n * 5, 50 + n, 0, 200), Some(100.0), at(n));
         }
         assert_eq!(crew.size(), 16);
-        crew.look(counts(205, 3, 1, 200), Some(100.0), at(41));
+        crew.look(counts(205, 90, 1, 200), Some(100.0), at(41));
         assert_eq!(crew.size(), 12);
     }
 
