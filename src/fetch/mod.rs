@@ -390,11 +390,10 @@ impl Fetcher {
             } else {
                 self.wait(plan, reply.as_ref(), tries, limited).inspect_err(|_| self.limited(request, limited, 1.0))?
             };
-            if !others {
-                // The account learns of it, whatever becomes of this request.
-                self.limited(request, limited, seconds);
-            }
+            // The account learns of it, whatever becomes of this request.
+            let tell = || self.limited(request, limited && !others, seconds);
             if tries > plan.max_retries || waited > MAX_SECONDS || !self.breaker.may_retry(limited) {
+                tell();
                 let kind = if transient || limited { Kind::Unavailable } else { Kind::Data };
                 let told = reply
                     .as_ref()
@@ -417,7 +416,10 @@ impl Fetcher {
             let wait = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
             if limited {
                 // All calls of the account wait for it.
-                self.pace.bears(wait, seconds > most).inspect_err(|fault| self.stop.ask(fault.kind))?;
+                self.pace.bears(wait, seconds > most).inspect_err(|fault| {
+                    tell();
+                    self.stop.ask(fault.kind);
+                })?;
             } else if seconds > most {
                 let text = format!("the vendor asks to wait {seconds:.0} s before the next request");
                 return Err(Fault::new(Kind::Unavailable, text).hint("run again later; what was finished is saved"));
@@ -426,6 +428,7 @@ impl Fetcher {
             }
             waited += seconds;
             (self.listener)(ask, &Event::Retrying { reason: &message, tries, wait, limited });
+            tell();
             self.stop.sleep(wait)?;
         }
     }

@@ -256,6 +256,10 @@ impl<C: Clock, S: Store> Limiter<C, S> {
                 *meter = Meter { since: now, ..Meter::default() };
             }
             (meter.last, meter.calls) = (now, meter.calls + 1);
+            if let Some(quota) = ledger.quota.as_mut().filter(|q| q.probe_at <= now) {
+                // This one tries; the next in a while.
+                quota.probe_at = now.saturating_add(PROBE);
+            }
         }
         let member = ledger.member(self.id, self.priority, now);
         member.flying = self.flying.load(Ordering::Relaxed);
@@ -281,7 +285,7 @@ impl<C: Clock, S: Store> Limiter<C, S> {
             return Answer::Wait(now + POLL, Why::InFlight);
         }
         #[allow(clippy::cast_precision_loss)]
-        if let Some(quota) = &mut ledger.quota
+        if let Some(quota) = &ledger.quota
             && flying as f64 + ticket.cost > quota.left as f64
         {
             if flying > 0 {
@@ -291,7 +295,6 @@ impl<C: Clock, S: Store> Limiter<C, S> {
             if quota.probe_at > now {
                 return Answer::Wait(quota.until.min(quota.probe_at), Why::Quota);
             }
-            quota.probe_at = now.saturating_add(PROBE);
         }
         if let Some(Reserved { at, bases }) = &ticket.reserved {
             if *at > now {

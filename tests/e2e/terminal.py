@@ -55,7 +55,7 @@ def main():
             moved = [int(re.search(r"([\d,]+) records", line)[1].replace(",", "")) for line in drawn]
             checks.ok("a terminal: records only grow", moved == sorted(moved) and moved[-1] > moved[0], moved[:3] + moved[-1:])
             checks.ok("a terminal: the summary is what remains",
-                      re.search(r"3,070 records of 3 of 3 streams, [\d,]+ calls, .* s of waiting for the pace$", lines[-2] or lines[-1]),
+                      re.search(r"3,070 records of 3 of 3 streams, [\d,]+ calls, .* s of waiting for the pace \(all threads\)$", lines[-2] or lines[-1]),
                       lines[-2:])
             # A wait of more than a second is worth a word.
             pace["limits"] = [{"calls": 1, "per": "PT3S"}]
