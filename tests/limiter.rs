@@ -22,6 +22,11 @@ fn one(limit: Limit) -> Rules {
     Rules { limits: vec![("it".into(), limit)], policies: vec![vec![0]], in_flight: None, floor: 0.1 }
 }
 
+/// No rate, and perhaps a most of calls under way.
+fn without_rate(in_flight: Option<u64>) -> Rules {
+    Rules { policies: vec![vec![]], in_flight, floor: 0.1, ..Rules::default() }
+}
+
 fn scene(cap: Cap, design: Design) -> Scene {
     Scene { cap, believed: Some(cap), design, processes: table(), seconds: 1800, latency: 0.35 }
 }
@@ -335,9 +340,9 @@ fn a_429_holds_all_and_what_was_reserved_is_void() {
 #[test]
 fn what_the_vendor_says_is_left_holds_for_all_and_can_only_slow_down() {
     let (clock, store) = (Virtual::default(), Arc::new(Memory::default()));
-    let free = || Rules { policies: vec![vec![]], floor: 0.1, ..Rules::default() };
-    let a = Limiter::new(clock.clone(), store.clone(), free(), 1, Priority::Daily);
-    let b = Limiter::new(clock.clone(), store.clone(), free(), 2, Priority::Daily);
+    let rules = || without_rate(None);
+    let a = Limiter::new(clock.clone(), store.clone(), rules(), 1, Priority::Daily);
+    let b = Limiter::new(clock.clone(), store.clone(), rules(), 2, Priority::Daily);
     let go = |limiter: &Limiter<Virtual, Arc<Memory>>| try_one(limiter);
     assert_eq!((go(&a), go(&a), go(&b)), (Answer::Go, Answer::Go, Answer::Go));
     // One answer: three are left, two are under way.
@@ -377,7 +382,7 @@ fn points_are_guessed_and_then_set_right() {
 #[test]
 fn calls_under_way_are_limited_over_all_processes() {
     let (clock, store) = (Virtual::default(), Arc::new(Memory::default()));
-    let rules = || Rules { policies: vec![vec![]], in_flight: Some(2), floor: 0.1, ..Rules::default() };
+    let rules = || without_rate(Some(2));
     let a = Limiter::new(clock.clone(), store.clone(), rules(), 1, Priority::Daily);
     let b = Limiter::new(clock.clone(), store.clone(), rules(), 2, Priority::Daily);
     let mut third = a.ticket(Some(0), 1);
@@ -506,7 +511,7 @@ fn threads_that_crowd_around_a_ledger_forget_nobody() {
     // A thread that waited for the lock brings no older time: that would look like another start of the machine.
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.ledger");
-    let rules = || Rules { policies: vec![vec![]], in_flight: Some(4), floor: 0.1, ..Rules::default() };
+    let rules = || without_rate(Some(4));
     let most = Mutex::new((0_u64, 0_u64));
     let processes: Vec<_> =
         (1..=4).map(|id| Limiter::new(BootTime, shared(&path).0, rules(), id, Priority::Daily)).collect();
@@ -535,7 +540,7 @@ fn threads_that_crowd_around_a_ledger_forget_nobody() {
 #[test]
 fn one_early_429_does_not_cripple_an_account_whose_cap_is_not_known() {
     let clock = Virtual::default();
-    let rules = Rules { policies: vec![vec![]], floor: 0.1, ..Rules::default() };
+    let rules = without_rate(None);
     let limiter = Limiter::new(clock.clone(), Memory::default(), rules, 1, Priority::Daily);
     assert_eq!(try_one(&limiter), Answer::Go);
     limiter.answered(Some(0), 0, false, None);
@@ -578,7 +583,7 @@ fn a_429_of_one_policy_does_not_slow_another() {
 #[test]
 fn who_believes_that_nothing_is_left_tries_now_and_then() {
     let clock = Virtual::default();
-    let rules = Rules { policies: vec![vec![]], floor: 0.1, ..Rules::default() };
+    let rules = without_rate(None);
     let limiter = Limiter::new(clock.clone(), Memory::default(), rules, 1, Priority::Daily);
     assert_eq!(try_one(&limiter), Answer::Go);
     limiter.answered(Some(0), 0, true, Some((0, Duration::from_secs(60_000))));
@@ -594,7 +599,7 @@ fn who_believes_that_nothing_is_left_tries_now_and_then() {
 #[test]
 fn who_yields_does_so_without_a_rate_too() {
     let (clock, store) = (Virtual::default(), Arc::new(Memory::default()));
-    let rules = || Rules { policies: vec![vec![]], in_flight: Some(2), floor: 0.1, ..Rules::default() };
+    let rules = || without_rate(Some(2));
     let hourly = Limiter::new(clock.clone(), store.clone(), rules(), 1, Priority::Hourly);
     let backfill = Limiter::new(clock.clone(), store.clone(), rules(), 2, Priority::Backfill);
     assert_eq!((try_one(&backfill), try_one(&backfill)), (Answer::Go, Answer::Go));

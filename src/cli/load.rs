@@ -114,6 +114,7 @@ fn pace_of(
     work: &Work,
     manifest: &Manifest,
     config: &Config,
+    specification: &Json,
     states: Option<PathBuf>,
     ground: &Ground,
     watch: &Arc<Watch>,
@@ -128,7 +129,7 @@ fn pace_of(
                 None => manifest.name.to_string(),
                 Some(_) => build::host(manifest, ground).unwrap_or_else(|| manifest.name.to_string()),
             };
-            let identity = account::identity(ours.pace.account.as_deref(), &config.source, &specification(manifest));
+            let identity = account::identity(ours.pace.account.as_deref(), &config.source, specification);
             let path = folder.join("pace").join(format!("{}.ledger", account::key(&source, &identity)));
             let watch = watch.clone();
             Shelf::Shared(SharedLedger::new(&path, Box::new(move |notice| watch.ledger(notice))))
@@ -215,7 +216,7 @@ pub(super) fn load(work: &Work, purpose: Purpose) -> Result<Loaded> {
     let safety = config.ours.safety.clone().or(Safety::of_manifest(metadata)?);
     let watch = Watch::new(work, &manifest.name, &config);
     let states = state_dir(&config).filter(|_| sandbox.is_none());
-    let pace = pace_of(work, &manifest, &config, states, &ground, &watch)?;
+    let pace = pace_of(work, &manifest, &config, &specification, states, &ground, &watch)?;
     if migrated {
         watch.config_changed()?;
     }

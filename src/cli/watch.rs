@@ -258,11 +258,8 @@ impl Watch {
                     add(&self.counts.limited, 1u64);
                     self.waits(*wait, "rate limit");
                     *lock(&self.used_up) = Some(Instant::now() + *wait);
-                    let fields =
-                        json!({"stream": ask.stream, "partition": shown(ask.partition), "wait_seconds": seconds});
                     let said = format!("{said}; the vendor limits its rate: again in {seconds:.2} s");
-                    self.log.event(Level::Warning, &said, "rate_limited", &fields);
-                    self.rate_limited(ask, *wait);
+                    self.rate_limited(Level::Warning, ask, *wait, &said);
                 } else {
                     self.waits(*wait, "retry");
                     self.log.line(Level::Warning, &format!("{said}; it may pass: again in {seconds:.2} s"));
@@ -287,8 +284,11 @@ impl Watch {
         }
     }
 
-    /// The platform learns that a stream waits for the vendor's limit.
-    fn rate_limited(&self, ask: &Ask<'_>, wait: Duration) {
+    /// A stream waits for the vendor's limit: people, schedulers and the platform learn of it.
+    fn rate_limited(&self, level: Level, ask: &Ask<'_>, wait: Duration, said: &str) {
+        let seconds = wait.as_secs_f64();
+        let fields = json!({"stream": ask.stream, "partition": shown(ask.partition), "wait_seconds": seconds});
+        self.log.event(level, said, "rate_limited", &fields);
         if let Some((out, _)) = &self.announces {
             // A broken stdout is the writer's to notice.
             drop(airbyte::say(out, &airbyte::rate_limited(ask.stream, OffsetDateTime::now_utc() + wait)));
@@ -305,14 +305,12 @@ impl Watch {
         *used_up = Some(until);
         drop(used_up);
         let seconds = wait.as_secs_f64();
-        let fields = json!({"stream": ask.stream, "partition": shown(ask.partition), "wait_seconds": seconds});
         let what = match why {
             Why::Held => "another run of the account was limited",
             _ => "the vendor says that no call is left",
         };
         let said = format!("{}: {what}: again in {seconds:.1} s", whose(ask));
-        self.log.event(Level::Info, &said, "rate_limited", &fields);
-        self.rate_limited(ask, wait);
+        self.rate_limited(Level::Info, ask, wait, &said);
     }
 
     /// The share of the vendor's cap that so many calls in a time are, if it can be told.

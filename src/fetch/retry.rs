@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 
 use regex::Regex;
 use serde_json::{Value as Json, json};
-use time::OffsetDateTime;
 
 use super::Reply;
 use crate::fault::{Failure, Fault, Result};
 use crate::manifest::model::{self, Backoff, HttpResponseFilter};
 use crate::manifest::node::Text;
+use crate::pace::feedback::until_date;
 use crate::plan::{self, Ground, Template, Vars};
 use crate::scan;
 
@@ -423,8 +423,11 @@ impl Wait {
             Wait::Header { name, regex, longest } => {
                 let Some(text) = header(name, regex)? else { return Ok(None) };
                 // Beyond the reference: a date, as RFC 9110 allows for Retry-After.
-                let seconds =
-                    text.trim().parse().ok().or_else(|| reply.and_then(|r| until_date(&text, r, vars.ground.moment())));
+                let seconds = text
+                    .trim()
+                    .parse()
+                    .ok()
+                    .or_else(|| reply.and_then(|r| until_date(&text, &r.headers, vars.ground.moment())));
                 allowed(seconds, longest.as_ref(), vars)?
             }
             Wait::Response { seconds, longest } => {
@@ -465,13 +468,6 @@ fn allowed(seconds: Option<f64>, longest: Option<&Template>, vars: &Vars<'_>) ->
         .at(&longest.at().site));
     }
     Ok(seconds)
-}
-
-/// Seconds until an HTTP date, by the vendor's clock where it tells one.
-fn until_date(text: &str, reply: &Reply, now: OffsetDateTime) -> Option<f64> {
-    let date = |text: &str| httpdate::parse_http_date(text.trim()).ok().map(OffsetDateTime::from);
-    let now = reply.header("date").and_then(date).unwrap_or(now);
-    Some((date(text)? - now).as_seconds_f64().max(0.0))
 }
 
 /// The text of a vendor's error for people, as far as it can be told.

@@ -94,12 +94,18 @@ fn until(then: OffsetDateTime, headers: &HeaderMap, now: OffsetDateTime) -> Opti
     seconds((then - server_time(headers, now)).as_seconds_f64())
 }
 
+/// Seconds until an HTTP date, by the vendor's clock where it tells one; none are left until one that is past.
+pub fn until_date(text: &str, headers: &HeaderMap, now: OffsetDateTime) -> Option<f64> {
+    let then = OffsetDateTime::from(httpdate::parse_http_date(text.trim()).ok()?);
+    Some((then - server_time(headers, now)).as_seconds_f64().max(0.0))
+}
+
 /// `Retry-After`: seconds, or a date against the answer's `Date`.
 pub fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     let text = one(headers, "retry-after")?;
     match number(text) {
         Some(n) => seconds(n),
-        None => until(OffsetDateTime::from(httpdate::parse_http_date(text).ok()?), headers, now),
+        None => until_date(text, headers, now).and_then(seconds),
     }
 }
 

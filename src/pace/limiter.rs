@@ -280,7 +280,7 @@ impl<C: Clock, S: Store> Limiter<C, S> {
         let (above_is_here, above_waits) =
             (above().next().is_some(), above().any(|m| m.waits.contains(&ticket.policy)));
         let flying = ledger.flying();
-        let shared = |most: u64| ledger.share.map_or(most, |share| limited(most, share));
+        let shared = |most: u64| ledger.share.map_or(most, |share| part(most, share));
         if self.rules.in_flight.is_some_and(|most| flying >= shared(most)) {
             return Answer::Wait(now + POLL, Why::InFlight);
         }
@@ -473,7 +473,7 @@ fn free_at(ledger: &Ledger, name: &str, limit: &Limit) -> Nanos {
 
 /// A share of a number, but at least one.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn limited(most: u64, share: f64) -> u64 {
+fn part(most: u64, share: f64) -> u64 {
     ((most as f64 * share) as u64).max(1)
 }
 
