@@ -495,8 +495,11 @@ def limited(checks, scratch):
         checks.ok("a 429: it is told at once, not when the wait is over", 0 <= late < 1, f"{late:.2f} s after the answer")
         reset = said.limited[0][2][0]["rate_limited"]["quota_reset"] if said.limited else None
         ahead = reset / 1000 - answered if type(reset) is int else 0
+        # A busy machine may let the call go later than it could, never earlier.
+        late = again - (reset or 0) / 1000
         checks.ok("a 429: quota_reset is the moment at which it is asked again, in whole milliseconds",
-                  wait <= ahead < wait * 1.1 + 0.5 and abs(again - reset / 1000) < 0.5, f"{ahead:.2f} s after the answer")
+                  wait <= ahead < wait * 1.1 + 0.5 and -0.05 < late < 5,
+                  f"{ahead:.2f} s after the answer, asked again {late:.2f} s later")
 
 
 def main():
