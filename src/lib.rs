@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod cursor;
 pub mod dpath;
+pub mod drift;
 pub mod emit;
 pub mod extract;
 pub mod fault;

@@ -26,21 +26,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shape", &["plan", "manifest", "dpath", "fault", "jinja", "scan", "timefmt"]),
     ("pace", &["plan", "manifest", "config", "fault", "percent", "stop", "timefmt"]),
     ("fetch", &["pace", "plan", "manifest", "fault", "percent", "scan", "stop", "pyjson"]),
+    ("drift", &["config", "fault", "scan", "stop", "store", "timefmt"]),
     ("state", &["fault"]),
     ("emit", &["fault", "state", "stop", "shape", "timefmt"]),
     (
         "run",
         &[
-            "auth", "page", "slice", "config", "cursor", "dpath", "extract", "shape", "fetch", "emit", "pace", "plan",
-            "manifest", "fault", "scan", "stop", "pyjson", "timefmt",
+            "auth", "page", "slice", "config", "cursor", "dpath", "drift", "extract", "shape", "fetch", "emit", "pace",
+            "plan", "manifest", "fault", "scan", "stop", "pyjson", "timefmt",
         ],
     ),
     ("sandbox", &["fault", "percent", "timefmt"]),
     (
         "cli",
         &[
-            "auth", "catalog", "config", "cursor", "emit", "extract", "fault", "fetch", "manifest", "pace", "plan",
-            "run", "sandbox", "scan", "shape", "slice", "state", "stop", "store", "timefmt",
+            "auth", "catalog", "config", "cursor", "drift", "emit", "extract", "fault", "fetch", "manifest", "pace",
+            "plan", "run", "sandbox", "scan", "shape", "slice", "state", "stop", "store", "timefmt",
         ],
     ),
 ];

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
 use crate::fault::{Failure, Fault, Result, did_you_mean};
@@ -131,8 +131,32 @@ pub struct Tier {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Drift {
-    /// Exceptions from the defaults.
+    /// Exceptions from the defaults; the most specific counts: a rule's before a pointer's before a stream's.
     pub rules: Vec<DriftRule>,
+    /// How much may be put aside before a stream stops.
+    pub quarantine: Quarantine,
+    /// The largest record that is sent, in bytes; 16777216 (16 MiB) when not said.
+    #[schemars(range(min = 1024))]
+    pub max_record_bytes: Option<u64>,
+    /// By stream: the path of one record at the vendor's, `{id}` standing for its key: to see whether a field is gone.
+    pub witness: BTreeMap<String, String>,
+    /// No look at records at all.
+    pub off: bool,
+}
+
+/// How much may be put aside, of a stream in a run, before it stops.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quarantine {
+    /// Records, at most; 100 when not said.
+    pub max_records: Option<u64>,
+    /// Share of the records, at most; 0.001 when not said.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_share: Option<f64>,
+    /// Records that may be in any case, however few were read; 10 when not said.
+    pub always: Option<u64>,
+    /// The largest file, in bytes; 268435456 (256 MiB) when not said.
+    pub max_bytes: Option<u64>,
 }
 
 /// An exception from the defaults.
@@ -147,21 +171,47 @@ pub struct DriftRule {
     pub rule: Option<String>,
     /// What is done.
     pub policy: DriftPolicy,
+    /// Yes, also where what is extracted cannot be trusted then.
+    #[serde(default)]
+    pub allow_unsafe: bool,
 }
 
-/// What is done about a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+/// What is done about a change; the later, the more is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
 pub enum DriftPolicy {
+    /// Nothing.
     Ignore,
+    /// It is noted.
     Record,
+    /// The schema grows with it.
     Evolve,
+    /// It is told as a warning.
     Warn,
+    /// The value is kept in the quarantine file, and null is sent in its place.
     NullValue,
+    /// The record is kept in the quarantine file instead of being sent.
     Quarantine,
+    /// The stream ends; others go on.
     FailStream,
+    /// The run ends.
     FailRun,
+}
+
+impl DriftPolicy {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            DriftPolicy::Ignore => "ignore",
+            DriftPolicy::Record => "record",
+            DriftPolicy::Evolve => "evolve",
+            DriftPolicy::Warn => "warn",
+            DriftPolicy::NullValue => "null-value",
+            DriftPolicy::Quarantine => "quarantine",
+            DriftPolicy::FailStream => "fail-stream",
+            DriftPolicy::FailRun => "fail-run",
+        }
+    }
 }
 
 /// How to close the gaps that an API's own paging leaves. A manifest may say the same under `metadata.dripfeed.safety`;

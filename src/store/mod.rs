@@ -113,12 +113,18 @@ impl Locked<'_> {
 
 impl Draft {
     /// Replaces the file. When this returns, the new one survives a crash of the machine.
-    pub fn put(mut self, value: &Json) -> Result<()> {
+    pub fn put(self, value: &Json) -> Result<()> {
+        self.put_text(&value.to_string())
+    }
+
+    /// The same, for files that people read and compare: a line for each value.
+    pub fn put_pretty(self, value: &Json) -> Result<()> {
+        self.put_text(&format!("{value:#}\n"))
+    }
+
+    fn put_text(mut self, text: &str) -> Result<()> {
         let failed = |e: &std::io::Error| Fault::local(format!("cannot write {}", self.path.display()), e);
-        self.file
-            .write_all(value.to_string().as_bytes())
-            .and_then(|()| self.file.as_file().sync_all())
-            .map_err(|e| failed(&e))?;
+        self.file.write_all(text.as_bytes()).and_then(|()| self.file.as_file().sync_all()).map_err(|e| failed(&e))?;
         self.file.persist(&self.path).map_err(|e| failed(&e.error))?;
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))
     }

@@ -1,0 +1,211 @@
+//! What a tenant's runs learn of a stream and keep: its overlay, and the changes that nobody has judged yet.
+//!
+//! Comes in: the state directory, and the names of source, tenant and stream. Goes out: [`Overlay`] and [`Pending`], read
+//! and replaced as a whole under a lock. Called by runs (which add) and by the verbs of `drift` (which judge).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::finding::Finding;
+use crate::fault::{Fault, Result};
+use crate::stop::Stop;
+use crate::store::{Kept, Store};
+
+/// The version of both files' form.
+const VERSION: u64 = 1;
+
+/// What a tenant's data adds to a stream's baseline.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Overlay {
+    /// The version of the form.
+    pub v: u64,
+    /// The baseline's hash under which it was learned.
+    pub baseline: String,
+    /// Runs that were learned from.
+    pub runs: u64,
+    /// Records that were learned from.
+    pub records: u64,
+    /// When it was first learned from, RFC 3339.
+    pub since: String,
+    /// When it was last.
+    pub last: String,
+    /// What the schema has besides the baseline, or instead of it, by pointer.
+    pub schema: BTreeMap<String, Addition>,
+    /// Findings that were accepted and are no change any more: `rule pointer to`.
+    pub waived: BTreeSet<String>,
+    /// What was seen of each place, by pointer.
+    pub seen: BTreeMap<String, Seen>,
+    /// What was seen of answers: page sizes, headers, how often a filter held.
+    pub facts: BTreeMap<String, Json>,
+    /// Who judged what, oldest first.
+    pub decisions: Vec<Decision>,
+}
+
+/// A place of the schema that is not as the baseline has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Addition {
+    /// The JSON schema of the place.
+    pub schema: Json,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Learned in calm, evolved by policy, or accepted by a person.
+    pub how: How,
+}
+
+/// How something came to be in an overlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum How {
+    Learned,
+    Evolved,
+    Accepted,
+}
+
+/// What was seen of a place.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Seen {
+    /// How often a value stood there.
+    pub seen: u64,
+    /// Of these, how many were null.
+    pub nulls: u64,
+    /// How often the object around it did.
+    pub of: u64,
+    /// How often the object around it did since a value was last seen.
+    pub absent: u64,
+    /// Runs since a value was last seen.
+    pub absent_runs: u64,
+    /// When a value was first seen, RFC 3339.
+    pub first: String,
+    /// When a value was last seen.
+    pub last: String,
+    /// How often each kind of value was, by name.
+    pub kinds: BTreeMap<String, u64>,
+    /// Of numbers: how many of each magnitude, three to a power of ten.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub magnitudes: BTreeMap<u8, u64>,
+    /// Keys of records that had it: witnesses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+}
+
+/// A person's judgement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Of which change.
+    pub fingerprint: String,
+    /// The change in a line.
+    pub change: String,
+    /// `accept`, `reject`, `promote` or `learn`.
+    pub decision: String,
+    /// By whom.
+    pub who: String,
+    /// When, RFC 3339.
+    pub when: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// SHA-256 of the overlay's schema before it, 12 hex digits.
+    pub before: String,
+}
+
+/// The changes that nobody has judged yet.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pending {
+    /// The version of the form.
+    pub v: u64,
+    /// They, in the order of [`sort`].
+    pub findings: Vec<Finding>,
+}
+
+/// Where the files of a tenant's stream are.
+#[derive(Debug, Clone)]
+pub struct Shelf {
+    overlay: Kept,
+    pending: Kept,
+    /// The file of records that were taken out.
+    pub quarantine: PathBuf,
+}
+
+/// A name as a plain file name, the same every time and never another's: what is no letter, digit, `-` or `_` is written as
+/// `%` and its bytes.
+pub fn file_name(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    out
+}
+
+/// The most urgent first, then by place: the same order every time.
+pub fn sort(findings: &mut [Finding]) {
+    findings.sort_by(|a, b| {
+        let key = |f: &Finding| {
+            (std::cmp::Reverse(f.severity), f.stream.clone(), f.pointer.clone(), f.rule, f.fingerprint.clone())
+        };
+        key(a).cmp(&key(b))
+    });
+}
+
+impl Shelf {
+    /// The files of a stream in the state directory at `root`.
+    pub fn new(root: &std::path::Path, source: &str, tenant: &str, stream: &str) -> Shelf {
+        let (source, tenant, stream) = (file_name(source), file_name(tenant), file_name(stream));
+        let folder = format!("drift/{source}/{tenant}");
+        let store = Store::new(root);
+        Shelf {
+            overlay: store.file(&folder, &stream),
+            pending: store.file(&folder, &format!("{stream}.pending")),
+            quarantine: root.join("quarantine").join(source).join(tenant).join(format!("{stream}.jsonl")),
+        }
+    }
+
+    /// Reads both; what is not there is empty.
+    pub fn read(&self, stop: &Stop) -> Result<(Overlay, Pending)> {
+        let overlay = decoded(self.overlay.lock(stop)?.read()?)?;
+        let pending = decoded(self.pending.lock(stop)?.read()?)?;
+        Ok((overlay, pending))
+    }
+
+    /// Changes both under their locks: all of it is kept, or none when `change` fails.
+    pub fn update<T>(&self, stop: &Stop, change: impl FnOnce(&mut Overlay, &mut Pending) -> Result<T>) -> Result<T> {
+        let overlay_file = self.overlay.lock(stop)?;
+        let pending_file = self.pending.lock(stop)?;
+        let mut overlay: Overlay = decoded(overlay_file.read()?)?;
+        let mut pending: Pending = decoded(pending_file.read()?)?;
+        let (old_overlay, old_pending) = (overlay.clone(), pending.clone());
+        let out = change(&mut overlay, &mut pending)?;
+        (overlay.v, pending.v) = (VERSION, VERSION);
+        sort(&mut pending.findings);
+        // What is accepted must be in the overlay before it is out of the pending ones.
+        if overlay != old_overlay {
+            overlay_file.draft()?.put_pretty(&encoded(&overlay)?)?;
+        }
+        if pending != old_pending {
+            pending_file.draft()?.put_pretty(&encoded(&pending)?)?;
+        }
+        Ok(out)
+    }
+}
+
+fn decoded<T: DeserializeOwned + Default>(json: Option<Json>) -> Result<T> {
+    let Some(json) = json else { return Ok(T::default()) };
+    serde_json::from_value(json).map_err(|e| {
+        Fault::config(format!("a drift file of the state directory cannot be read: {e}"))
+            .hint("it is of another version, or was edited: take it away, and the next run learns anew")
+    })
+}
+
+fn encoded(value: &impl Serialize) -> Result<Json> {
+    serde_json::to_value(value).map_err(|e| Fault::bug(e.to_string()))
+}
