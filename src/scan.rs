@@ -72,6 +72,11 @@ pub struct Number<'a> {
     pub integer: bool,
 }
 
+/// An integer that a 64-bit column holds.
+pub fn is_int64(number: &Number<'_>) -> bool {
+    number.integer && (number.raw.len() < 19 || std::str::from_utf8(number.raw).is_ok_and(|t| t.parse::<i64>().is_ok()))
+}
+
 /// Where the scanner stands in a body.
 #[derive(Debug, Clone)]
 pub struct Scanner<'a> {

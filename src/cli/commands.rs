@@ -370,7 +370,7 @@ pub(super) fn wire_of(stream: &StreamPlan, fields: &Selection, protocol: Protoco
     let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
     match protocol {
         Protocol::Singer => Wire::build(&stream.schema, &stream.keys(), cursor, fields),
-        Protocol::Airbyte => Wire::build(&json!({}), &[], cursor, fields),
+        Protocol::Airbyte => Wire::build(&stream.schema, &[], cursor, fields).as_written(),
     }
 }
 

@@ -150,7 +150,7 @@ impl<'s> Emitting<'s> {
         }
         let mut again = scanner.clone();
         let start = scanner.at();
-        let seen = self.out.wire.look(scanner, true)?;
+        let seen = self.out.wire.look(scanner, true, &mut ())?;
         if let Some(key) = self.out.wire.missing_key(&seen) {
             return Err(Halt::Caller(Fault::data(format!("a record has no value for its key `{key}`")).hint(
                 "no target can store it; check `primary_key`, or filter such records out with a `record_filter`",

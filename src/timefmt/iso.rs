@@ -100,3 +100,46 @@ pub fn parse_iso(text: &str) -> Option<OffsetDateTime> {
     }
     Some(date.with_hms_micro(hour, minute, second, micros).ok()?.assume_offset(offset))
 }
+
+/// `2024-01-02T03:04:05Z`, with a fraction of up to six digits or none, and fields in range.
+pub fn is_utc(raw: &[u8]) -> bool {
+    if raw.len() < 20
+        || raw[10] != b'T'
+        || raw[13] != b':'
+        || raw[16] != b':'
+        || raw[raw.len() - 1] != b'Z'
+        || !is_date(&raw[..10])
+    {
+        return false;
+    }
+    let two = |i: usize| raw[i].is_ascii_digit() && raw[i + 1].is_ascii_digit();
+    let below = |i: usize, tens: u8| raw[i] < tens;
+    let fraction = &raw[19..raw.len() - 1];
+    two(11)
+        && two(14)
+        && two(17)
+        && (below(11, b'2') || raw[11] == b'2' && raw[12] < b'4')
+        && below(14, b'6')
+        && below(17, b'6')
+        && (fraction.is_empty()
+            || fraction[0] == b'.' && (2..=7).contains(&fraction.len()) && fraction[1..].iter().all(u8::is_ascii_digit))
+}
+
+/// `2024-02-29`, a day that exists.
+pub fn is_date(raw: &[u8]) -> bool {
+    if raw.len() != 10 || raw[4] != b'-' || raw[7] != b'-' {
+        return false;
+    }
+    let number = |range: std::ops::Range<usize>| {
+        raw[range].iter().try_fold(0u16, |n, b| b.is_ascii_digit().then(|| n * 10 + u16::from(b - b'0')))
+    };
+    let (Some(year), Some(month), Some(day)) = (number(0..4), number(5..7), number(8..10)) else { return false };
+    let long = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        _ => 0,
+    };
+    year >= 1 && (1..=long).contains(&day)
+}

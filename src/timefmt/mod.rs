@@ -10,7 +10,7 @@ mod period;
 
 use std::fmt::Write as _;
 
-pub use iso::{isoformat, parse_iso, rfc3339};
+pub use iso::{is_date, is_utc, isoformat, parse_iso, rfc3339};
 pub use period::Period;
 
 use time::{Date, Duration, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};

@@ -14,7 +14,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
 
-use crate::scan::{Kind, Number, Scan, Scanner, Text};
+use crate::observe::{NOWHERE, Observer, Places, ROOT};
+use crate::scan::{Kind, Scan, Scanner, Text, is_int64};
+use crate::schema::Reader;
+use crate::timefmt::{is_date, is_utc};
 use relax::{Relax, quoted};
 use rewrite::Writer;
 
@@ -32,12 +35,16 @@ pub struct Wire {
     pub schema: Json,
     root: Node,
     keys: Vec<String>,
+    /// Nothing is changed but texts that no reader takes.
+    as_written: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Node {
     shape: Shape,
     key: bool,
+    /// Its number among the schema's places.
+    place: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -109,7 +116,7 @@ impl Wire {
     /// Relaxes `schema`; `keys` are the stream's key properties, `cursor` its cursor field.
     pub fn build(schema: &Json, keys: &[String], cursor: Option<&str>, selection: &Selection) -> Wire {
         let fixed: Vec<&str> = keys.iter().map(String::as_str).chain(cursor).collect();
-        let mut relax = Relax { root: schema, selection, fixed: &fixed };
+        let mut relax = Relax { schema: Reader::new(schema), selection, fixed: &fixed };
         let (mut node, mut sent) = relax.object(schema, &mut Vec::new(), 0);
         let Shape::Object(object) = &mut node.shape else { unreachable!("`object` makes an object") };
         for (index, key) in keys.iter().enumerate() {
@@ -150,15 +157,31 @@ impl Wire {
         // `json!` would copy them.
         let mut schema = json!({"type": "object", "properties": null});
         schema["properties"] = Json::Object(sent);
-        Wire { schema, root: node, keys: keys.to_vec() }
+        Wire { schema, root: node, keys: keys.to_vec(), as_written: false }
     }
 
-    /// Looks at the record that comes next and passes it. With `lines`, a line break between its tokens is a change.
+    /// The same form with every value as the vendor wrote it: nothing is announced, nothing is null that was not.
+    #[must_use]
+    pub fn as_written(mut self) -> Wire {
+        self.as_written = true;
+        self
+    }
+
+    /// Numbers the places of the schema, so that an observer can tell them apart.
+    #[must_use]
+    pub fn numbered(mut self, places: &dyn Places) -> Wire {
+        self.root.number(places, ROOT);
+        self
+    }
+
+    /// Looks at the record that comes next and passes it, telling `observer` of every value. With `lines`, a line break
+    /// between its tokens is a change.
     #[inline]
-    pub fn look<'a>(&self, scanner: &mut Scanner<'a>, lines: bool) -> Scan<Seen<'a>> {
-        let mut seen = Seen::default();
+    pub fn look<'a>(&self, scanner: &mut Scanner<'a>, lines: bool, observer: &mut impl Observer) -> Scan<Seen<'a>> {
         let start = scanner.at();
-        look(&self.root, scanner, &mut seen)?;
+        let mut look = Look { seen: Seen::default(), as_written: self.as_written, observer };
+        look.value(&self.root, scanner, 0)?;
+        let mut seen = look.seen;
         if lines && !seen.change {
             seen.change = memchr::memchr2(b'\n', b'\r', scanner.slice(start..scanner.at())).is_some();
         }
@@ -173,7 +196,11 @@ impl Wire {
     /// Appends the record that comes next, changed to fit; gives how many values were sent as null.
     pub fn rewrite(&self, scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Scan<u32> {
         let mut writer = Writer { out, nulled: 0 };
-        writer.value(&self.root, scanner)?;
+        if self.as_written {
+            writer.any(scanner)?;
+        } else {
+            writer.value(&self.root, scanner)?;
+        }
         Ok(writer.nulled)
     }
 }
@@ -187,109 +214,158 @@ impl Prop {
             selected: true,
             key: None,
             cursor: false,
-            node: Node { shape, key: false },
+            node: Node::of(shape),
         }
     }
 }
 
-fn look<'a>(node: &Node, scanner: &mut Scanner<'a>, seen: &mut Seen<'a>) -> Scan<()> {
-    let kind = scanner.peek()?;
-    match (&node.shape, kind) {
-        (Shape::Object(object), Kind::Object) => {
-            scanner.enter()?;
-            let mut first = true;
-            let mut hint = 0;
-            loop {
-                if let Some(prop) = object.props.get(hint)
-                    && scanner.take_key(&mut first, &prop.quoted)
-                {
-                    hint += 1;
-                    look_prop(prop, scanner, seen)?;
-                    continue;
+/// A look at one record.
+struct Look<'o, 'a, O> {
+    seen: Seen<'a>,
+    as_written: bool,
+    observer: &'o mut O,
+}
+
+impl<'a, O: Observer> Look<'_, 'a, O> {
+    /// Passes a value; `object` is the number of the object that it is in.
+    fn value(&mut self, node: &Node, scanner: &mut Scanner<'a>, object: u32) -> Scan<()> {
+        let kind = scanner.peek()?;
+        self.observer.value(node.place, kind, object);
+        match (kind, &node.shape) {
+            (Kind::String, shape) => {
+                let text = scanner.string()?;
+                self.observer.text(node.place, &text);
+                self.seen.change |= match shape {
+                    _ if self.as_written => text.escaped && !clean(&text),
+                    Shape::DateTime => !is_utc(text.raw),
+                    Shape::Date => !is_date(text.raw),
+                    Shape::String | Shape::Mixed | Shape::Any => text.escaped && !clean(&text),
+                    _ => true,
+                };
+            }
+            (Kind::Number, shape) => {
+                let number = scanner.number()?;
+                self.observer.number(node.place, &number);
+                self.seen.change |= match shape {
+                    _ if self.as_written => false,
+                    Shape::Integer => !is_int64(&number),
+                    Shape::Number | Shape::Any => false,
+                    _ => true,
+                };
+            }
+            (Kind::Bool, shape) => {
+                scanner.boolean()?;
+                self.seen.change |= !self.as_written && !matches!(shape, Shape::Bool | Shape::Any);
+            }
+            (Kind::Null, _) => scanner.null()?,
+            (Kind::Object, Shape::Object(inner)) => self.object(inner, node.place, scanner)?,
+            (Kind::Array, Shape::Array(item)) => {
+                scanner.enter()?;
+                let mut first = true;
+                while scanner.element(&mut first)? {
+                    self.value(item, scanner, 0)?;
                 }
-                let Some(key) = scanner.key(&mut first)? else { break };
-                seen.change |= key.escaped && !clean(&key);
-                if let Some(prop) = object.find(&key, &mut hint) {
-                    look_prop(prop, scanner, seen)?;
-                } else {
-                    seen.change |= !object.open;
-                    look_any(scanner, seen)?;
+            }
+            (_, Shape::Any) => self.any(scanner)?,
+            _ if self.as_written => self.any(scanner)?,
+            _ => {
+                self.seen.change = true;
+                scanner.skip()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, object: &Object, place: u32, scanner: &mut Scanner<'a>) -> Scan<()> {
+        scanner.enter()?;
+        let number = self.observer.object();
+        let mut first = true;
+        let mut hint = 0;
+        loop {
+            if let Some(prop) = object.props.get(hint)
+                && scanner.take_key(&mut first, &prop.quoted)
+            {
+                hint += 1;
+                self.prop(prop, scanner, number)?;
+                continue;
+            }
+            let Some(key) = scanner.key(&mut first)? else { return Ok(()) };
+            self.seen.change |= key.escaped && !clean(&key);
+            if let Some(prop) = object.find(&key, &mut hint) {
+                self.prop(prop, scanner, number)?;
+            } else {
+                self.observer.unknown(place);
+                self.seen.change |= !object.open && !self.as_written;
+                self.any(scanner)?;
+            }
+        }
+    }
+
+    fn prop(&mut self, prop: &Prop, scanner: &mut Scanner<'a>, object: u32) -> Scan<()> {
+        self.seen.change |= !self.as_written && (!prop.selected || prop.sent_as.is_some());
+        if prop.key.is_none() && !prop.cursor {
+            return self.value(&prop.node, scanner, object);
+        }
+        let kind = scanner.peek()?;
+        if let Some(bit) = prop.key
+            && kind != Kind::Null
+        {
+            self.seen.keys |= 1 << bit;
+        }
+        if prop.cursor {
+            let mut aside = scanner.clone();
+            self.seen.cursor = match kind {
+                Kind::String => Some(CursorText::Text(aside.string()?)),
+                Kind::Number => Some(CursorText::Number(aside.number()?.raw)),
+                _ => None,
+            };
+        }
+        self.value(&prop.node, scanner, object)
+    }
+
+    /// Passes a value that no schema describes; its texts must be clean all the same.
+    fn any(&mut self, scanner: &mut Scanner<'_>) -> Scan<()> {
+        match scanner.peek()? {
+            Kind::String => {
+                let text = scanner.string()?;
+                self.seen.change |= text.escaped && !clean(&text);
+            }
+            Kind::Object => {
+                scanner.enter()?;
+                let mut first = true;
+                while let Some(key) = scanner.key(&mut first)? {
+                    self.seen.change |= key.escaped && !clean(&key);
+                    self.any(scanner)?;
                 }
             }
-        }
-        (Shape::Array(item), Kind::Array) => {
-            scanner.enter()?;
-            let mut first = true;
-            while scanner.element(&mut first)? {
-                look(item, scanner, seen)?;
+            Kind::Array => {
+                scanner.enter()?;
+                let mut first = true;
+                while scanner.element(&mut first)? {
+                    self.any(scanner)?;
+                }
             }
+            _ => scanner.skip()?,
         }
-        (Shape::String | Shape::Mixed, Kind::String) => {
-            let text = scanner.string()?;
-            seen.change |= text.escaped && !clean(&text);
-        }
-        (Shape::DateTime, Kind::String) => seen.change |= !is_utc(scanner.string()?.raw),
-        (Shape::Date, Kind::String) => seen.change |= !is_date(scanner.string()?.raw),
-        (Shape::Integer, Kind::Number) => seen.change |= !is_int64(&scanner.number()?),
-        (Shape::Number, Kind::Number) => drop(scanner.number()?),
-        (Shape::Bool, Kind::Bool) => drop(scanner.boolean()?),
-        (Shape::Any, _) => look_any(scanner, seen)?,
-        (_, Kind::Null) => scanner.null()?,
-        _ => {
-            seen.change = true;
-            scanner.skip()?;
-        }
+        Ok(())
     }
-    Ok(())
 }
 
-fn look_prop<'a>(prop: &Prop, scanner: &mut Scanner<'a>, seen: &mut Seen<'a>) -> Scan<()> {
-    seen.change |= !prop.selected || prop.sent_as.is_some();
-    if prop.key.is_none() && !prop.cursor {
-        return look(&prop.node, scanner, seen);
+impl Node {
+    fn of(shape: Shape) -> Node {
+        Node { shape, key: false, place: NOWHERE }
     }
-    let kind = scanner.peek()?;
-    if let Some(bit) = prop.key
-        && kind != Kind::Null
-    {
-        seen.keys |= 1 << bit;
-    }
-    if prop.cursor {
-        let mut aside = scanner.clone();
-        seen.cursor = match kind {
-            Kind::String => Some(CursorText::Text(aside.string()?)),
-            Kind::Number => Some(CursorText::Number(aside.number()?.raw)),
-            _ => None,
-        };
-    }
-    look(&prop.node, scanner, seen)
-}
 
-/// Passes a value that no schema describes; its texts must be clean all the same.
-fn look_any(scanner: &mut Scanner<'_>, seen: &mut Seen<'_>) -> Scan<()> {
-    match scanner.peek()? {
-        Kind::String => {
-            let text = scanner.string()?;
-            seen.change |= text.escaped && !clean(&text);
-        }
-        Kind::Object => {
-            scanner.enter()?;
-            let mut first = true;
-            while let Some(key) = scanner.key(&mut first)? {
-                seen.change |= key.escaped && !clean(&key);
-                look_any(scanner, seen)?;
+    fn number(&mut self, places: &dyn Places, place: u32) {
+        self.place = place;
+        match &mut self.shape {
+            Shape::Object(object) => {
+                object.props.iter_mut().for_each(|prop| prop.node.number(places, places.child(place, &prop.name)));
             }
+            Shape::Array(item) => item.number(places, places.item(place)),
+            _ => {}
         }
-        Kind::Array => {
-            scanner.enter()?;
-            let mut first = true;
-            while scanner.element(&mut first)? {
-                look_any(scanner, seen)?;
-            }
-        }
-        _ => scanner.skip()?,
     }
-    Ok(())
 }
 
 impl Object {
@@ -333,52 +409,4 @@ fn clean(text: &Text<'_>) -> bool {
         }
     }
     true
-}
-
-/// `2024-01-02T03:04:05Z`, with a fraction of up to six digits or none, and fields in range.
-fn is_utc(raw: &[u8]) -> bool {
-    if raw.len() < 20
-        || raw[10] != b'T'
-        || raw[13] != b':'
-        || raw[16] != b':'
-        || raw[raw.len() - 1] != b'Z'
-        || !is_date(&raw[..10])
-    {
-        return false;
-    }
-    let two = |i: usize| raw[i].is_ascii_digit() && raw[i + 1].is_ascii_digit();
-    let below = |i: usize, tens: u8| raw[i] < tens;
-    let fraction = &raw[19..raw.len() - 1];
-    two(11)
-        && two(14)
-        && two(17)
-        && (below(11, b'2') || raw[11] == b'2' && raw[12] < b'4')
-        && below(14, b'6')
-        && below(17, b'6')
-        && (fraction.is_empty()
-            || fraction[0] == b'.' && (2..=7).contains(&fraction.len()) && fraction[1..].iter().all(u8::is_ascii_digit))
-}
-
-/// `2024-02-29`, a day that exists.
-fn is_date(raw: &[u8]) -> bool {
-    if raw.len() != 10 || raw[4] != b'-' || raw[7] != b'-' {
-        return false;
-    }
-    let number = |range: std::ops::Range<usize>| {
-        raw[range].iter().try_fold(0u16, |n, b| b.is_ascii_digit().then(|| n * 10 + u16::from(b - b'0')))
-    };
-    let (Some(year), Some(month), Some(day)) = (number(0..4), number(5..7), number(8..10)) else { return false };
-    let long = match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        _ => 0,
-    };
-    year >= 1 && (1..=long).contains(&day)
-}
-
-/// An integer that a 64-bit column holds.
-fn is_int64(number: &Number<'_>) -> bool {
-    number.integer && (number.raw.len() < 19 || std::str::from_utf8(number.raw).is_ok_and(|t| t.parse::<i64>().is_ok()))
 }

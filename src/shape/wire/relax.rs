@@ -3,20 +3,19 @@
 //! Comes in: a JSON schema with references, choices and bounds, and the user's selection. Goes out: the relaxed schema,
 //! and beside it the tree with which records are looked at. Called by [`super::Wire::build`].
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use serde_json::{Map, Value as Json, json};
 
 use super::{Node, Object, Prop, Selection, Shape};
+use crate::schema::{MAX_DEPTH, Reader};
 
 /// The longest column name that every warehouse takes, in bytes.
 const MAX_NAME: usize = 63;
-/// Deepest schema that is followed.
-const MAX_DEPTH: usize = 32;
 
 /// Makes the wire schema and the tree beside it.
 pub(super) struct Relax<'s> {
-    pub(super) root: &'s Json,
+    pub(super) schema: Reader<'s>,
     pub(super) selection: &'s Selection,
     /// Keys and cursor: they keep their names.
     pub(super) fixed: &'s [&'s str],
@@ -31,8 +30,7 @@ impl<'s> Relax<'s> {
     ) -> (Node, Map<String, Json>) {
         let mut props: Vec<Prop> = Vec::new();
         let mut sent = Map::new();
-        let mut declared: Vec<(&'s String, &'s Json)> = Vec::new();
-        self.properties(schema, &mut declared, 0);
+        let declared = self.schema.properties(schema);
         let mut open = true;
         // Warehouses tell no large letters from small ones.
         let mut taken: HashSet<String> = self.fixed.iter().map(|name| name.to_ascii_lowercase()).collect();
@@ -64,84 +62,12 @@ impl<'s> Relax<'s> {
                 node,
             });
         }
-        (Node { shape: Shape::Object(Object { props, open }), key: false }, sent)
-    }
-
-    /// Every declared property, also behind `$ref`, `allOf` and choices.
-    fn properties(&self, schema: &'s Json, out: &mut Vec<(&'s String, &'s Json)>, depth: usize) {
-        if depth > MAX_DEPTH {
-            return;
-        }
-        let schema = self.follow(schema);
-        let before = out.len();
-        for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
-            if !out[..before].iter().any(|(n, _)| *n == name) {
-                out.push((name, inner));
-            }
-        }
-        for choice in ["allOf", "anyOf", "oneOf"] {
-            for inner in schema[choice].as_array().into_iter().flatten() {
-                self.properties(inner, out, depth + 1);
-            }
-        }
-    }
-
-    fn follow(&self, mut schema: &'s Json) -> &'s Json {
-        for _ in 0..MAX_DEPTH {
-            let Some(reference) = schema["$ref"].as_str().and_then(|r| r.strip_prefix('#')) else { break };
-            match self.root.pointer(reference) {
-                Some(target) => schema = target,
-                None => break,
-            }
-        }
-        schema
-    }
-
-    /// The types that a schema allows, but null.
-    fn types(&self, schema: &'s Json, out: &mut BTreeSet<&'s str>, depth: usize) {
-        let schema = self.follow(schema);
-        match &schema["type"] {
-            Json::String(t) => drop(out.insert(t)),
-            Json::Array(types) => out.extend(types.iter().filter_map(Json::as_str)),
-            _ if depth < MAX_DEPTH => {
-                for choice in ["anyOf", "oneOf", "allOf"] {
-                    for inner in schema[choice].as_array().into_iter().flatten() {
-                        self.types(inner, out, depth + 1);
-                    }
-                }
-                if out.is_empty() && schema["properties"].is_object() {
-                    out.insert("object");
-                }
-                for value in schema["enum"].as_array().into_iter().flatten().chain(schema.get("const")) {
-                    out.insert(match value {
-                        Json::String(_) => "string",
-                        Json::Bool(_) => "boolean",
-                        Json::Number(n) if n.is_i64() => "integer",
-                        Json::Number(_) => "number",
-                        Json::Array(_) => "array",
-                        Json::Object(_) => "object",
-                        Json::Null => "null",
-                    });
-                }
-            }
-            _ => {}
-        }
-        out.remove("null");
-    }
-
-    fn format(&self, schema: &'s Json) -> Option<&'s str> {
-        let schema = self.follow(schema);
-        schema["format"].as_str().or_else(|| {
-            let choices = ["anyOf", "oneOf"].into_iter().flat_map(|c| schema[c].as_array().into_iter().flatten());
-            { choices }.find_map(|inner| inner["format"].as_str())
-        })
+        (Node::of(Shape::Object(Object { props, open })), sent)
     }
 
     fn value(&mut self, schema: &'s Json, path: &mut Vec<String>, depth: usize) -> (Node, Json) {
-        let mut types = BTreeSet::new();
-        self.types(schema, &mut types, 0);
-        let types: Vec<&str> = types.into_iter().collect();
-        let plain = |shape, name: &str| (Node { shape, key: false }, json!({"type": ["null", name]}));
+        let types: Vec<&str> = self.schema.types(schema).into_iter().filter(|t| *t != "null").collect();
+        let plain = |shape, name: &str| (Node::of(shape), json!({"type": ["null", name]}));
         match types.as_slice() {
             ["object"] if depth < MAX_DEPTH => {
                 let (node, sent) = self.object(schema, path, depth);
@@ -152,24 +78,20 @@ impl<'s> Relax<'s> {
                 (node, schema)
             }
             ["array"] if depth < MAX_DEPTH => {
-                let items = &self.follow(schema)["items"];
-                if items.as_object().is_none_or(Map::is_empty) {
-                    let any = Box::new(Node { shape: Shape::Any, key: false });
-                    return (Node { shape: Shape::Array(any), key: false }, json!({"type": ["null", "array"]}));
-                }
+                let Some(items) = self.schema.items(schema) else {
+                    let any = Box::new(Node::of(Shape::Any));
+                    return (Node::of(Shape::Array(any)), json!({"type": ["null", "array"]}));
+                };
                 let (node, sent) = self.value(items, path, depth + 1);
                 let mut schema = json!({"type": ["null", "array"]});
                 schema["items"] = sent;
-                (Node { shape: Shape::Array(Box::new(node)), key: false }, schema)
+                (Node::of(Shape::Array(Box::new(node))), schema)
             }
-            ["string"] => match self.format(schema) {
-                Some("date-time") => (
-                    Node { shape: Shape::DateTime, key: false },
-                    json!({"type": ["null", "string"], "format": "date-time"}),
-                ),
-                Some("date") => {
-                    (Node { shape: Shape::Date, key: false }, json!({"type": ["null", "string"], "format": "date"}))
+            ["string"] => match self.schema.format(schema) {
+                Some("date-time") => {
+                    (Node::of(Shape::DateTime), json!({"type": ["null", "string"], "format": "date-time"}))
                 }
+                Some("date") => (Node::of(Shape::Date), json!({"type": ["null", "string"], "format": "date"})),
                 _ => plain(Shape::String, "string"),
             },
             ["integer"] => plain(Shape::Integer, "integer"),

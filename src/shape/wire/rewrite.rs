@@ -5,9 +5,9 @@
 
 use time::OffsetDateTime;
 
-use super::{Node, Object, Shape, clean, is_date, is_int64, is_utc};
-use crate::scan::{Kind, Number, Scan, Scanner, Text};
-use crate::timefmt;
+use super::{Node, Object, Shape, clean};
+use crate::scan::{Kind, Number, Scan, Scanner, Text, is_int64};
+use crate::timefmt::{self, is_date, is_utc};
 
 /// Writes a record anew.
 pub(super) struct Writer<'o> {
@@ -140,7 +140,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn any(&mut self, scanner: &mut Scanner<'_>) -> Scan<()> {
+    pub(super) fn any(&mut self, scanner: &mut Scanner<'_>) -> Scan<()> {
         match scanner.peek()? {
             Kind::Object => self.object(&Object { props: Vec::new(), open: true }, scanner)?,
             Kind::Array => self.array(None, scanner)?,

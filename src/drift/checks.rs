@@ -1,0 +1,293 @@
+//! The baseline, compiled: a numbered place for each value that a record may have, and what is expected there.
+//!
+//! Comes in: a stream's schema with what the tenant's overlay adds, its keys and its cursor. Goes out: [`Checks`], by which
+//! the walk over a record tells at once that nothing is new. Called by [`super::watched`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
+
+use crate::observe::{NOWHERE, Places, ROOT};
+use crate::scan::Kind;
+use crate::schema::{MAX_DEPTH, Reader};
+
+/// Numbers with a fraction, beside the kinds that JSON tells apart.
+pub(super) const FRACTION: usize = 6;
+/// How many kinds are counted.
+pub(super) const KINDS: usize = 7;
+/// The names of kinds, as in schemas.
+pub(super) const NAMES: [&str; KINDS] = ["object", "array", "string", "integer", "boolean", "null", "number"];
+
+/// The number of a kind.
+#[inline]
+pub(super) fn number(kind: Kind) -> usize {
+    match kind {
+        Kind::Object => 0,
+        Kind::Array => 1,
+        Kind::String => 2,
+        Kind::Number => 3,
+        Kind::Bool => 4,
+        Kind::Null => 5,
+    }
+}
+
+/// The mask of all kinds.
+const ANY: u8 = 0x7f;
+/// The bit of a kind.
+pub(super) const fn bit(kind: usize) -> u8 {
+    1 << kind
+}
+
+/// How a text must be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// A date and a time.
+    DateTime,
+    /// A date.
+    Date,
+}
+
+/// What is expected at a place.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// Where it is: `/a/b`, `*` for any item of a list.
+    pub(super) pointer: String,
+    /// The object or list that it is in.
+    pub(super) parent: u32,
+    /// Kinds of values, a bit each.
+    pub(super) allowed: u8,
+    /// How texts are written.
+    pub(super) format: Option<Format>,
+    /// The texts that are listed, raw; empty when any may be.
+    pub(super) listed: Vec<Box<[u8]>>,
+    /// Which key it is, if it is one.
+    pub(super) key: Option<u8>,
+    /// Is it the cursor?
+    pub(super) cursor: bool,
+    /// Are whole numbers beyond 64 bits let pass? (No column of 64 bits is announced.)
+    pub(super) wide: bool,
+    /// The fields of the object, by name.
+    pub(super) fields: HashMap<String, u32>,
+    /// The items of the list.
+    pub(super) item: u32,
+    /// Do its fields count? An object for which none is declared holds data in its names.
+    pub(super) closed: bool,
+    /// Its schema, as it stands.
+    pub(super) schema: Json,
+}
+
+/// The compiled baseline.
+#[derive(Debug)]
+pub(super) struct Checks {
+    /// By number; the first is nowhere, the second the record.
+    pub(super) places: Vec<Place>,
+    by_pointer: HashMap<String, u32>,
+    /// How many keys there are.
+    pub(super) keys: u8,
+}
+
+impl Places for Checks {
+    fn child(&self, place: u32, name: &str) -> u32 {
+        self.place(place).fields.get(name).copied().unwrap_or(NOWHERE)
+    }
+
+    fn item(&self, place: u32) -> u32 {
+        self.place(place).item
+    }
+}
+
+/// What is let pass at a place though the schema does not say so: kinds, `format`, `listed` or the hash of a text.
+pub(super) type Tolerated = BTreeMap<String, BTreeSet<String>>;
+
+/// Stands in [`Tolerated`] for a text of another format.
+pub(super) const FORMAT: &str = "format";
+/// Stands in [`Tolerated`] for any text beyond those listed.
+pub(super) const LISTED: &str = "listed";
+/// Stands in [`Tolerated`] for whole numbers beyond 64 bits.
+pub(super) const WIDE: &str = "wide";
+
+/// What stands in [`Tolerated`] for a text: a hash, since values are not kept.
+pub(super) fn hash_of(raw: &[u8]) -> String {
+    Sha256::digest(raw).iter().take(4).map(|b| format!("{b:02x}")).collect()
+}
+
+/// A pointer's segment, escaped as RFC 6901 says.
+pub(super) fn segment(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+impl Checks {
+    /// Compiles a schema. `open_root` when fields that it does not declare are nothing new (nothing is known of them).
+    pub(super) fn compile(schema: &Json, keys: &[Vec<String>], cursor: Option<&str>, tolerated: &Tolerated) -> Checks {
+        let nowhere = Place::anything(String::new(), NOWHERE);
+        let mut checks = Checks {
+            places: vec![nowhere],
+            by_pointer: HashMap::new(),
+            keys: u8::try_from(keys.len().min(8)).unwrap_or(8),
+        };
+        let reader = Reader::new(schema);
+        checks.add(reader, schema, String::new(), NOWHERE, tolerated, 0);
+        // The record is an object whatever its schema says.
+        checks.places[1].closed = true;
+        for (number, path) in keys.iter().take(8).enumerate() {
+            let pointer: String = path.iter().map(|name| format!("/{}", segment(name))).collect();
+            let place = checks.ensure(&pointer);
+            checks.places[place].key = u8::try_from(number).ok();
+        }
+        if let Some(cursor) = cursor {
+            let place = checks.ensure(&format!("/{}", segment(cursor)));
+            checks.places[place].cursor = true;
+        }
+        checks
+    }
+
+    fn add(
+        &mut self,
+        reader: Reader<'_>,
+        schema: &Json,
+        pointer: String,
+        parent: u32,
+        tolerated: &Tolerated,
+        depth: usize,
+    ) -> u32 {
+        let at = self.places.len();
+        let number = u32::try_from(at).unwrap_or(NOWHERE);
+        let mut place = Place::anything(pointer.clone(), parent);
+        let types = reader.types(schema);
+        let followed = reader.follow(schema);
+        place.schema = followed.clone();
+        if !types.is_empty() {
+            place.allowed = types.iter().map(|name| mask_of(name)).fold(0, |all, mask| all | mask);
+        }
+        place.format = match reader.format(schema) {
+            Some("date-time") => Some(Format::DateTime),
+            Some("date") => Some(Format::Date),
+            _ => None,
+        };
+        for value in followed["enum"].as_array().into_iter().flatten() {
+            if let Json::String(_) = value {
+                let quoted = value.to_string();
+                place.listed.push(quoted.as_bytes()[1..quoted.len() - 1].into());
+            } else if !value.is_null() {
+                // Only texts are compared.
+                place.listed.clear();
+                break;
+            }
+        }
+        place.wide = !types.contains("integer") || types.contains("number") || types.contains("string");
+        for what in tolerated.get(&pointer).into_iter().flatten() {
+            match what.as_str() {
+                FORMAT => place.format = None,
+                LISTED => place.listed.clear(),
+                WIDE => place.wide = true,
+                kind if NAMES.contains(&kind) => place.allowed |= mask_of(kind),
+                _ => {}
+            }
+        }
+        let plain: Vec<&&str> = types.iter().filter(|t| **t != "null").collect();
+        self.by_pointer.insert(pointer.clone(), number);
+        self.places.push(place);
+        match plain.as_slice() {
+            // A record is an object, whatever its schema says.
+            _ if at == 1 => self.add_fields(reader, schema, &pointer, number, tolerated, depth),
+            ["object"] if depth < MAX_DEPTH => self.add_fields(reader, schema, &pointer, number, tolerated, depth),
+            ["array"] if depth < MAX_DEPTH => {
+                if let Some(items) = reader.items(schema) {
+                    let item = self.add(reader, items, format!("{pointer}/*"), number, tolerated, depth + 1);
+                    self.places[at].item = item;
+                }
+            }
+            _ => {}
+        }
+        number
+    }
+
+    fn add_fields(
+        &mut self,
+        reader: Reader<'_>,
+        schema: &Json,
+        pointer: &str,
+        number: u32,
+        tolerated: &Tolerated,
+        depth: usize,
+    ) {
+        let declared = reader.properties(schema);
+        let mut fields = HashMap::with_capacity(declared.len());
+        for (name, inner) in declared {
+            let below = format!("{pointer}/{}", segment(name));
+            fields.insert(name.clone(), self.add(reader, inner, below, number, tolerated, depth + 1));
+        }
+        let place = &mut self.places[number as usize];
+        place.closed = !fields.is_empty();
+        place.fields = fields;
+    }
+
+    /// The place at a pointer, made if the schema does not declare it.
+    fn ensure(&mut self, pointer: &str) -> usize {
+        if let Some(at) = self.by_pointer.get(pointer) {
+            return *at as usize;
+        }
+        let (above, name) = pointer.rsplit_once('/').unwrap_or(("", pointer));
+        let parent = if above.is_empty() { ROOT as usize } else { self.ensure(above) };
+        let at = self.places.len();
+        let number = u32::try_from(at).unwrap_or(NOWHERE);
+        self.places.push(Place::anything(pointer.to_owned(), u32::try_from(parent).unwrap_or(ROOT)));
+        self.by_pointer.insert(pointer.to_owned(), number);
+        self.places[parent].fields.insert(name.replace("~1", "/").replace("~0", "~"), number);
+        at
+    }
+
+    /// The place of that number.
+    pub(super) fn place(&self, number: u32) -> &Place {
+        self.places.get(number as usize).unwrap_or(&self.places[0])
+    }
+
+    /// The number of the place at a pointer.
+    pub(super) fn at(&self, pointer: &str) -> Option<u32> {
+        self.by_pointer.get(pointer).copied()
+    }
+}
+
+impl Place {
+    fn anything(pointer: String, parent: u32) -> Place {
+        Place {
+            pointer,
+            parent,
+            allowed: ANY,
+            format: None,
+            listed: Vec::new(),
+            key: None,
+            cursor: false,
+            wide: true,
+            fields: HashMap::new(),
+            item: NOWHERE,
+            closed: false,
+            schema: Json::Null,
+        }
+    }
+
+    /// What is expected, in words of types: `string(date)`.
+    pub(super) fn words(&self) -> String {
+        if self.allowed == ANY {
+            return "any".into();
+        }
+        let format = match self.format {
+            Some(Format::DateTime) => "(date-time)",
+            Some(Format::Date) => "(date)",
+            None => "",
+        };
+        // `number` says `integer` too.
+        let whole = self.allowed & bit(FRACTION) != 0;
+        let names = (0..KINDS).filter(|kind| self.allowed & bit(*kind) != 0 && *kind != 5 && !(whole && *kind == 3));
+        names.map(|kind| format!("{}{}", NAMES[kind], if kind == 2 { format } else { "" })).collect::<Vec<_>>().join("|")
+    }
+}
+
+/// The kinds of values that a type's name allows.
+fn mask_of(name: &str) -> u8 {
+    match name {
+        "number" => bit(3) | bit(FRACTION),
+        name => NAMES.iter().position(|n| *n == name).map_or(ANY, bit),
+    }
+}
