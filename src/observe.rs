@@ -25,7 +25,7 @@ pub trait Observer {
     fn number(&mut self, place: u32, number: &Number<'_>);
 
     /// The object at `place` has a field that its schema does not declare.
-    fn unknown(&mut self, place: u32);
+    fn unknown(&mut self, place: u32, key: &Text<'_>, kind: Kind);
 }
 
 /// Nobody listens.
@@ -40,7 +40,7 @@ impl Observer for () {
 
     fn number(&mut self, _: u32, _: &Number<'_>) {}
 
-    fn unknown(&mut self, _: u32) {}
+    fn unknown(&mut self, _: u32, _: &Text<'_>, _: Kind) {}
 }
 
 /// The numbers of a schema's places.

@@ -3,7 +3,7 @@
 //! Comes in: a stream's schema with what the tenant's overlay adds, its keys and its cursor. Goes out: [`Checks`], by which
 //! the walk over a record tells at once that nothing is new. Called by [`super::watched`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
@@ -73,6 +73,8 @@ pub(super) struct Place {
     pub(super) item: u32,
     /// Do its fields count? An object for which none is declared holds data in its names.
     pub(super) closed: bool,
+    /// Fields that it does not declare and that were told of.
+    pub(super) passed: HashSet<String>,
     /// Its schema, as it stands.
     pub(super) schema: Json,
 }
@@ -112,18 +114,35 @@ pub(super) fn hash_of(raw: &[u8]) -> String {
     Sha256::digest(raw).iter().take(4).map(|b| format!("{b:02x}")).collect()
 }
 
+/// Stands in [`Tolerated`] for a field that is not declared.
+pub(super) const FIELD: &str = "field";
+
+/// A pointer's segment as a name.
+pub(super) fn plain(segment: &str) -> String {
+    segment.replace("~1", "/").replace("~0", "~")
+}
+
 /// A pointer's segment, escaped as RFC 6901 says.
 pub(super) fn segment(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
 impl Checks {
-    /// Compiles a schema. `open_root` when fields that it does not declare are nothing new (nothing is known of them).
-    pub(super) fn compile(schema: &Json, keys: &[Vec<String>], cursor: Option<&str>, tolerated: &Tolerated) -> Checks {
-        let nowhere = Place::anything(String::new(), NOWHERE);
+    /// Compiles a schema. Places that `before` had keep their numbers.
+    pub(super) fn compile(
+        schema: &Json,
+        keys: &[Vec<String>],
+        cursor: Option<&str>,
+        tolerated: &Tolerated,
+        before: Option<&Checks>,
+    ) -> Checks {
+        let places = before.map_or_else(
+            || vec![Place::anything(String::new(), NOWHERE)],
+            |before| before.places.iter().map(|place| Place::anything(place.pointer.clone(), place.parent)).collect(),
+        );
         let mut checks = Checks {
-            places: vec![nowhere],
-            by_pointer: HashMap::new(),
+            places,
+            by_pointer: before.map(|before| before.by_pointer.clone()).unwrap_or_default(),
             keys: u8::try_from(keys.len().min(8)).unwrap_or(8),
         };
         let reader = Reader::new(schema);
@@ -139,7 +158,24 @@ impl Checks {
             let place = checks.ensure(&format!("/{}", segment(cursor)));
             checks.places[place].cursor = true;
         }
+        for (pointer, _) in tolerated.iter().filter(|(_, what)| what.contains(FIELD)) {
+            let (above, name) = pointer.rsplit_once('/').unwrap_or(("", pointer));
+            if let Some(at) = checks.at(above) {
+                checks.places[at as usize].passed.insert(plain(name));
+            }
+        }
         checks
+    }
+
+    /// The number of the place at a pointer, new when there is none.
+    fn reserve(&mut self, pointer: &str, parent: u32) -> usize {
+        if let Some(at) = self.by_pointer.get(pointer) {
+            return *at as usize;
+        }
+        let at = self.places.len();
+        self.places.push(Place::anything(pointer.to_owned(), parent));
+        self.by_pointer.insert(pointer.to_owned(), u32::try_from(at).unwrap_or(NOWHERE));
+        at
     }
 
     fn add(
@@ -151,7 +187,7 @@ impl Checks {
         tolerated: &Tolerated,
         depth: usize,
     ) -> u32 {
-        let at = self.places.len();
+        let at = self.reserve(&pointer, parent);
         let number = u32::try_from(at).unwrap_or(NOWHERE);
         let mut place = Place::anything(pointer.clone(), parent);
         let types = reader.types(schema);
@@ -185,9 +221,8 @@ impl Checks {
                 _ => {}
             }
         }
-        let plain: Vec<&&str> = types.iter().filter(|t| **t != "null").collect();
-        self.by_pointer.insert(pointer.clone(), number);
-        self.places.push(place);
+        let plain: Vec<&str> = types.iter().copied().filter(|t| *t != "null").collect();
+        self.places[at] = place;
         match plain.as_slice() {
             // A record is an object, whatever its schema says.
             _ if at == 1 => self.add_fields(reader, schema, &pointer, number, tolerated, depth),
@@ -225,16 +260,10 @@ impl Checks {
 
     /// The place at a pointer, made if the schema does not declare it.
     fn ensure(&mut self, pointer: &str) -> usize {
-        if let Some(at) = self.by_pointer.get(pointer) {
-            return *at as usize;
-        }
         let (above, name) = pointer.rsplit_once('/').unwrap_or(("", pointer));
         let parent = if above.is_empty() { ROOT as usize } else { self.ensure(above) };
-        let at = self.places.len();
-        let number = u32::try_from(at).unwrap_or(NOWHERE);
-        self.places.push(Place::anything(pointer.to_owned(), u32::try_from(parent).unwrap_or(ROOT)));
-        self.by_pointer.insert(pointer.to_owned(), number);
-        self.places[parent].fields.insert(name.replace("~1", "/").replace("~0", "~"), number);
+        let at = self.reserve(pointer, u32::try_from(parent).unwrap_or(ROOT));
+        self.places[parent].fields.insert(plain(name), u32::try_from(at).unwrap_or(NOWHERE));
         at
     }
 
@@ -263,6 +292,7 @@ impl Place {
             fields: HashMap::new(),
             item: NOWHERE,
             closed: false,
+            passed: HashSet::new(),
             schema: Json::Null,
         }
     }
@@ -280,7 +310,10 @@ impl Place {
         // `number` says `integer` too.
         let whole = self.allowed & bit(FRACTION) != 0;
         let names = (0..KINDS).filter(|kind| self.allowed & bit(*kind) != 0 && *kind != 5 && !(whole && *kind == 3));
-        names.map(|kind| format!("{}{}", NAMES[kind], if kind == 2 { format } else { "" })).collect::<Vec<_>>().join("|")
+        names
+            .map(|kind| format!("{}{}", NAMES[kind], if kind == 2 { format } else { "" }))
+            .collect::<Vec<_>>()
+            .join("|")
     }
 }
 

@@ -4,6 +4,12 @@
 //! findings, by policy a wider schema, records and values put aside, or a stream that stops. Called by `run`; reports and
 //! the verbs of `drift` read what it keeps.
 
+pub mod baseline;
+pub mod chance;
+mod checks;
+mod examine;
 pub mod finding;
 pub mod kept;
+pub mod listen;
+pub mod policy;
 pub mod rules;

@@ -294,7 +294,7 @@ impl<'a, O: Observer> Look<'_, 'a, O> {
             if let Some(prop) = object.find(&key, &mut hint) {
                 self.prop(prop, scanner, number)?;
             } else {
-                self.observer.unknown(place);
+                self.observer.unknown(place, &key, scanner.peek()?);
                 self.seen.change |= !object.open && !self.as_written;
                 self.any(scanner)?;
             }

@@ -1,0 +1,68 @@
+//! A stream's schema, with what a tenant's overlay has besides or instead.
+//!
+//! Comes in: the baseline as JSON schema, and additions by pointer. Goes out: one JSON schema. Called by runs, `discover` and
+//! `drift promote`.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json, json};
+use sha2::{Digest as _, Sha256};
+
+use super::checks::plain;
+use super::kept::Addition;
+use crate::schema::Reader;
+
+/// The schema with every addition in its place. Places behind a reference are written out where they are used.
+pub fn merged(base: &Json, additions: &BTreeMap<String, Addition>) -> Json {
+    let mut schema = base.clone();
+    // Parents come before what is in them: a pointer's start sorts before it.
+    for (pointer, addition) in additions {
+        put(&mut schema, base, pointer, &addition.schema);
+    }
+    schema
+}
+
+fn put(schema: &mut Json, root: &Json, pointer: &str, value: &Json) {
+    let mut at = schema;
+    let segments: Vec<&str> = pointer.split('/').skip(1).collect();
+    for segment in &segments {
+        if at.get("$ref").is_some() {
+            *at = Reader::new(root).follow(at).clone();
+        }
+        let Some(here) = at.as_object_mut() else { return };
+        if *segment == "*" {
+            let items = here.entry("items").or_insert_with(|| json!({}));
+            if !items.is_object() {
+                *items = json!({});
+            }
+            at = items;
+            continue;
+        }
+        let name = plain(segment);
+        at = within(here, &name);
+    }
+    *at = value.clone();
+}
+
+/// The schema of a field, which may stand in one of several choices.
+fn within<'s>(object: &'s mut Map<String, Json>, name: &str) -> &'s mut Json {
+    let declared = |schema: &Json| schema["properties"].get(name).is_some();
+    let choice = ["allOf", "anyOf", "oneOf"].into_iter().find_map(|choice| {
+        let at = object.get(choice)?.as_array()?.iter().position(declared)?;
+        Some((choice, at))
+    });
+    let direct = object.get("properties").is_some_and(|properties| properties.get(name).is_some());
+    if let (false, Some((choice, at))) = (direct, choice) {
+        return &mut object[choice][at]["properties"][name];
+    }
+    let properties = object.entry("properties").or_insert_with(|| json!({}));
+    if !properties.is_object() {
+        *properties = json!({});
+    }
+    &mut properties[name]
+}
+
+/// A hash of a schema: 12 hex digits of SHA-256.
+pub fn hash(schema: &Json) -> String {
+    Sha256::digest(schema.to_string().as_bytes()).iter().take(6).map(|b| format!("{b:02x}")).collect()
+}

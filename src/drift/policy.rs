@@ -1,0 +1,144 @@
+//! What is done about a change: the rule's default, unless the config says otherwise.
+//!
+//! Comes in: `dripfeed.drift` of the config. Goes out: for a rule at a place of a stream, one policy. Called by
+//! [`super::watched`], and by `cli`, which refuses what must not be said before anything is requested.
+
+use super::rules::Rule;
+use crate::config::{Drift, DriftPolicy as Policy, DriftRule};
+use crate::fault::{Fault, Result, did_you_mean};
+
+/// The config's exceptions from the defaults.
+#[derive(Debug, Clone, Default)]
+pub struct Policies {
+    rules: Vec<(Option<Rule>, DriftRule)>,
+}
+
+impl Policies {
+    /// Compiles them.
+    ///
+    /// # Errors
+    /// A rule that does not exist, or one that lets pass what cannot be trusted without saying so.
+    pub fn new(config: &Drift) -> Result<Policies> {
+        let mut rules = Vec::with_capacity(config.rules.len());
+        for (number, given) in config.rules.iter().enumerate() {
+            let at = format!("config `dripfeed.drift.rules[{number}]`");
+            let rule = given.rule.as_deref().map(|id| {
+                Rule::of(id).ok_or_else(|| {
+                    let fault = Fault::config(format!("{at}: there is no rule `{id}`"));
+                    match did_you_mean(id, Rule::ALL.iter().map(|rule| rule.id())) {
+                        Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                        None => fault.hint("README lists them under Drift"),
+                    }
+                })
+            });
+            let rule = rule.transpose()?;
+            if let Some(rule) = rule {
+                if rule.must_stop() && given.policy < rule.policy() && !given.allow_unsafe {
+                    return Err(Fault::config(format!(
+                        "{at}: `{}` cannot be `{}`: what is extracted then cannot be trusted",
+                        rule.id(),
+                        given.policy.name()
+                    ))
+                    .hint("if it must be, say \"allow_unsafe\": true beside it"));
+                }
+                if applicable(rule, given.policy) != given.policy {
+                    return Err(Fault::config(format!(
+                        "{at}: `{}` cannot be `{}`: there is nothing to {}",
+                        rule.id(),
+                        given.policy.name(),
+                        if given.policy == Policy::Evolve { "add to the schema" } else { "put aside" },
+                    ))
+                    .hint("say record, warn, fail-stream or fail-run"));
+                }
+            }
+            if let Some(pointer) = given.pointer.as_deref().filter(|p| !p.is_empty() && !p.starts_with('/')) {
+                return Err(Fault::config(format!("{at}: the pointer `{pointer}` does not start with `/`")));
+            }
+            rules.push((rule, given.clone()));
+        }
+        Ok(Policies { rules })
+    }
+
+    /// What is done about a change. Of what the config says, the most specific counts: what names the rule before what names
+    /// a place, before what names a stream; of equals the later one.
+    pub fn of(&self, rule: Rule, stream: &str, pointer: &str, default: Policy) -> Policy {
+        let fits = |(id, given): &&(Option<Rule>, DriftRule)| {
+            id.is_none_or(|id| id == rule)
+                && given.stream.as_deref().is_none_or(|s| s == stream)
+                && given.pointer.as_deref().is_none_or(|glob| matches(glob, pointer))
+        };
+        let weight =
+            |(id, given): &&(Option<Rule>, DriftRule)| (id.is_some(), given.pointer.is_some(), given.stream.is_some());
+        let Some((id, given)) = self.rules.iter().filter(fits).max_by_key(weight) else { return default };
+        let policy = applicable(rule, given.policy);
+        // A rule for everything does not reach what cannot be trusted.
+        let unsafe_ = rule.must_stop() && policy < default && !given.allow_unsafe;
+        if unsafe_ && id.is_none() { default } else { policy }
+    }
+}
+
+/// What a policy comes to for a rule: nothing can be taken out of a record where the change is not in one.
+fn applicable(rule: Rule, policy: Policy) -> Policy {
+    let (grows, has_value, has_record) = match rule {
+        Rule::FieldTypeWidened
+        | Rule::FieldTypeChanged
+        | Rule::FieldTypeNarrowed
+        | Rule::FieldStructureChanged
+        | Rule::FieldBecameNullable
+        | Rule::EnumValueAdded
+        | Rule::FormatChanged
+        | Rule::ItemTypeChanged
+        | Rule::NumberOutOfRange => (true, true, true),
+        Rule::FieldAdded => (true, false, true),
+        Rule::KeyTypeChanged => (true, false, true),
+        Rule::KeyMissing
+        | Rule::DuplicateJsonKeys
+        | Rule::RecordTooLarge
+        | Rule::RecordNotUtf8
+        | Rule::RecordNotObject => (false, false, true),
+        _ => (false, false, false),
+    };
+    match policy {
+        Policy::Evolve if !grows => Policy::Warn,
+        Policy::NullValue if !has_value && has_record => Policy::Quarantine,
+        Policy::NullValue | Policy::Quarantine if !has_record => Policy::FailStream,
+        policy => policy,
+    }
+}
+
+/// Does a glob fit a pointer? `*` stands for one segment, `**` for any number of them.
+fn matches(glob: &str, pointer: &str) -> bool {
+    fn fits(glob: &[&str], path: &[&str]) -> bool {
+        match glob {
+            [] => path.is_empty(),
+            ["**", rest @ ..] => (0..=path.len()).any(|skip| fits(rest, &path[skip..])),
+            [first, rest @ ..] => {
+                path.first().is_some_and(|segment| *first == "*" || first == segment) && fits(rest, &path[1..])
+            }
+        }
+    }
+    let split = |text: &'_ str| -> Vec<String> { text.split('/').skip(1).map(str::to_owned).collect() };
+    let (glob, path) = (split(glob), split(pointer));
+    fits(&glob.iter().map(String::as_str).collect::<Vec<_>>(), &path.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn globs_stand_for_segments() {
+        for (glob, pointer, fits) in [
+            ("/a", "/a", true),
+            ("/a", "/a/b", false),
+            ("/a/*", "/a/b", true),
+            ("/a/**", "/a", true),
+            ("/a/**", "/a/b/c", true),
+            ("/**/id", "/a/*/id", true),
+            ("/**/id", "/id", true),
+            ("/*", "", false),
+        ] {
+            assert_eq!(matches(glob, pointer), fits, "{glob} and {pointer}");
+        }
+    }
+}
