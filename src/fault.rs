@@ -18,6 +18,8 @@ pub enum Kind {
     Config,
     /// The vendor refused the credentials (401, or 403 before anything worked). Exit 20.
     Auth,
+    /// The vendor's data changed so that the config says to end the run. Exit 30.
+    Drift,
     /// The vendor answered something that cannot be trusted; costs the stream. Exit 40.
     Data,
     /// The vendor stays down or unreachable after all retries; costs the stream. Exit 69.
@@ -42,6 +44,7 @@ impl Kind {
             Kind::Usage => 2,
             Kind::Config => 10,
             Kind::Auth => 20,
+            Kind::Drift => 30,
             Kind::Data => 40,
             Kind::Unavailable => 69,
             Kind::Unfinished => 75,
@@ -59,6 +62,7 @@ impl Kind {
             Kind::Local | Kind::Downstream => 7,
             Kind::Usage | Kind::Config => 6,
             Kind::Auth => 5,
+            Kind::Drift => 4,
             Kind::Unavailable => 3,
             Kind::Unfinished => 2,
             Kind::Data => 1,
@@ -130,6 +134,8 @@ pub struct Fault {
     pub site: Option<Site>,
     /// The stream that it costs.
     pub stream: Option<Arc<str>>,
+    /// The kind of drift that it is, by name.
+    pub rule: Option<&'static str>,
     /// What Airbyte's users are told instead of the message, and whose fault they are told it is.
     pub airbyte: Option<Box<(String, Failure)>>,
 }
@@ -140,7 +146,7 @@ pub type Result<T> = std::result::Result<T, Fault>;
 impl Fault {
     /// A fault of `kind` saying `message`.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Fault { kind, message: message.into(), hint: None, site: None, stream: None, airbyte: None }
+        Fault { kind, message: message.into(), hint: None, site: None, stream: None, rule: None, airbyte: None }
     }
 
     /// Config, manifest, catalog or state refused (exit 10).
@@ -179,6 +185,13 @@ impl Fault {
         self
     }
 
+    /// Says what kind of drift it is.
+    #[must_use]
+    pub fn of_rule(mut self, rule: &'static str) -> Self {
+        self.rule = Some(rule).filter(|rule| !rule.is_empty());
+        self
+    }
+
     /// Says what Airbyte's users are told, as the reference would.
     #[must_use]
     pub fn told(mut self, message: impl Into<String>, failure: Failure) -> Self {
@@ -197,7 +210,7 @@ impl Fault {
             (Some(told), _) => told.1,
             (None, Kind::Usage | Kind::Config | Kind::Auth) => Failure::Config,
             (None, Kind::Unavailable | Kind::Unfinished | Kind::Signal(_)) => Failure::Transient,
-            (None, Kind::Data | Kind::Local | Kind::Downstream | Kind::Bug) => Failure::System,
+            (None, Kind::Drift | Kind::Data | Kind::Local | Kind::Downstream | Kind::Bug) => Failure::System,
         }
     }
 

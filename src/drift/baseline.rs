@@ -12,6 +12,9 @@ use super::checks::plain;
 use super::kept::Addition;
 use crate::schema::Reader;
 
+/// Under this key a place's schema holds the one that its column was announced with: columns do not change their type.
+pub const COLUMN: &str = "x-dripfeed-column";
+
 /// The schema with every addition in its place. Places behind a reference are written out where they are used.
 pub fn merged(base: &Json, additions: &BTreeMap<String, Addition>) -> Json {
     let mut schema = base.clone();
@@ -60,6 +63,22 @@ fn within<'s>(object: &'s mut Map<String, Json>, name: &str) -> &'s mut Json {
         *properties = json!({});
     }
     &mut properties[name]
+}
+
+/// The schema without marks of ours: as the vendor's data are.
+pub fn unmarked(mut schema: Json) -> Json {
+    fn clean(at: &mut Json) {
+        match at {
+            Json::Object(fields) => {
+                fields.shift_remove(COLUMN);
+                fields.values_mut().for_each(clean);
+            }
+            Json::Array(items) => items.iter_mut().for_each(clean),
+            _ => {}
+        }
+    }
+    clean(&mut schema);
+    schema
 }
 
 /// A hash of a schema: 12 hex digits of SHA-256.

@@ -114,6 +114,8 @@ pub(super) fn hash_of(raw: &[u8]) -> String {
     Sha256::digest(raw).iter().take(4).map(|b| format!("{b:02x}")).collect()
 }
 
+/// Stands in [`Tolerated`] for every field that an object does not declare.
+pub(super) const OPEN: &str = "open";
 /// Stands in [`Tolerated`] for a field that is not declared.
 pub(super) const FIELD: &str = "field";
 
@@ -148,7 +150,7 @@ impl Checks {
         let reader = Reader::new(schema);
         checks.add(reader, schema, String::new(), NOWHERE, tolerated, 0);
         // The record is an object whatever its schema says.
-        checks.places[1].closed = true;
+        checks.places[1].closed = !tolerated.get("").is_some_and(|what| what.contains(OPEN));
         for (number, path) in keys.iter().take(8).enumerate() {
             let pointer: String = path.iter().map(|name| format!("/{}", segment(name))).collect();
             let place = checks.ensure(&pointer);

@@ -38,6 +38,8 @@ pub struct Overlay {
     pub schema: BTreeMap<String, Addition>,
     /// Findings that were accepted and are no change any more: `rule pointer to`.
     pub waived: BTreeSet<String>,
+    /// What is let pass by pointer though the schema does not say so, since the first contact had it.
+    pub tolerated: BTreeMap<String, BTreeSet<String>>,
     /// What was seen of each place, by pointer.
     pub seen: BTreeMap<String, Seen>,
     /// What was seen of answers: page sizes, headers, how often a filter held.

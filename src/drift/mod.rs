@@ -12,4 +12,7 @@ pub mod finding;
 pub mod kept;
 pub mod listen;
 pub mod policy;
+mod presence;
+pub mod quarantine;
 pub mod rules;
+pub mod watched;

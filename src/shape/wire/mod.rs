@@ -81,7 +81,20 @@ struct Prop {
     key: Option<u32>,
     cursor: bool,
     node: Node,
+    /// Where values go that do not fit.
+    others: Vec<Other>,
 }
+
+/// A column beside another, for values that do not fit that one.
+#[derive(Debug, Clone)]
+struct Other {
+    name: String,
+    kind: &'static str,
+    node: Node,
+}
+
+/// Under this key a field's schema holds the narrower one that its column was announced with.
+const COLUMN: &str = "x-dripfeed-column";
 
 /// What a look at a record found.
 #[derive(Debug, Clone, Default)]
@@ -215,6 +228,7 @@ impl Prop {
             key: None,
             cursor: false,
             node: Node::of(shape),
+            others: Vec::new(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Node, Object, Prop, Selection, Shape};
+use super::{COLUMN, Node, Object, Other, Prop, Selection, Shape};
 use crate::schema::{MAX_DEPTH, Reader};
 
 /// The longest column name that every warehouse takes, in bytes.
@@ -38,7 +38,8 @@ impl<'s> Relax<'s> {
             path.push(name.clone());
             let selected = !self.selection.dropped.contains(path);
             open &= selected;
-            let (node, inner_sent) = self.value(inner, path, depth + 1);
+            let column = if depth == 0 { inner.get(COLUMN) } else { None };
+            let (node, inner_sent) = self.value(column.unwrap_or(inner), path, depth + 1);
             path.pop();
             let mut sent_as = None;
             if depth == 0 {
@@ -52,6 +53,11 @@ impl<'s> Relax<'s> {
                 taken.insert(wire.to_ascii_lowercase());
                 sent.insert(wire, inner_sent);
             }
+            let others = column.filter(|_| selected).map(|column| self.others(name, column, inner)).unwrap_or_default();
+            for other in &others {
+                taken.insert(other.name.to_ascii_lowercase());
+                sent.insert(other.name.clone(), json!({"type": ["null", other.kind]}));
+            }
             props.push(Prop {
                 name: name.clone(),
                 quoted: quoted(name),
@@ -60,9 +66,34 @@ impl<'s> Relax<'s> {
                 key: None,
                 cursor: false,
                 node,
+                others,
             });
         }
         (Node::of(Shape::Object(Object { props, open })), sent)
+    }
+
+    /// The columns beside one that was announced with a narrower schema, for values that do not fit it.
+    fn others(&self, name: &str, column: &'s Json, schema: &'s Json) -> Vec<Other> {
+        let before = self.schema.types(column);
+        let mut kinds: Vec<&str> = self.schema.types(schema).difference(&before).copied().collect();
+        if self.schema.format(column).is_some() && self.schema.format(schema).is_none() {
+            kinds.push("string");
+        }
+        let other = |kind: &str| {
+            let (shape, kind) = match kind {
+                "object" => (Shape::Any, "object"),
+                "array" => (Shape::Any, "array"),
+                "integer" => (Shape::Integer, "integer"),
+                "number" => (Shape::Number, "number"),
+                "boolean" => (Shape::Bool, "boolean"),
+                "string" => (Shape::String, "string"),
+                _ => return None,
+            };
+            let name = format!("{name}__{kind}");
+            let name = if name.len() > MAX_NAME { short_name(&name) } else { name };
+            Some(Other { name, kind, node: Node::of(shape) })
+        };
+        kinds.into_iter().filter_map(other).collect()
     }
 
     fn value(&mut self, schema: &'s Json, path: &mut Vec<String>, depth: usize) -> (Node, Json) {

@@ -5,7 +5,7 @@
 
 use time::OffsetDateTime;
 
-use super::{Node, Object, Shape, clean};
+use super::{Node, Object, Other, Prop, Shape, clean};
 use crate::scan::{Kind, Number, Scan, Scanner, Text, is_int64};
 use crate::timefmt::{self, is_date, is_utc};
 
@@ -113,11 +113,43 @@ impl Writer<'_> {
             }
             self.out.push(b':');
             match prop {
+                Some(prop) if !prop.others.is_empty() => self.first_that_fits(prop, scanner)?,
                 Some(prop) => self.value(&prop.node, scanner)?,
                 None => self.any(scanner)?,
             }
         }
         self.out.push(b'}');
+        Ok(())
+    }
+
+    /// A value in the column that it fits; null in those before it.
+    fn first_that_fits(&mut self, prop: &Prop, scanner: &mut Scanner<'_>) -> Scan<()> {
+        let nodes = std::iter::once((None, &prop.node)).chain(prop.others.iter().map(|o| (Some(o), &o.node)));
+        for (other, node) in nodes {
+            let mut again = scanner.clone();
+            let mut inner = Vec::new();
+            let mut writer = Writer { out: &mut inner, nulled: 0 };
+            let kind = again.peek()?;
+            let wanted = match other {
+                Some(Other { kind: "object", .. }) => kind == Kind::Object,
+                Some(Other { kind: "array", .. }) => kind == Kind::Array,
+                // A text column takes any plain value as its text.
+                _ => true,
+            };
+            writer.value(node, &mut again)?;
+            if wanted && writer.nulled == 0 {
+                *scanner = again;
+                if let Some(other) = other {
+                    self.out.extend_from_slice(b"null,");
+                    self.string(&other.name);
+                    self.out.push(b':');
+                }
+                self.out.extend_from_slice(&inner);
+                return Ok(());
+            }
+        }
+        scanner.skip()?;
+        self.null();
         Ok(())
     }
 
