@@ -86,6 +86,11 @@ impl Finding {
         event
     }
 
+    /// How an overlay says that it was accepted.
+    pub fn waiver(&self) -> String {
+        format!("{} {} {}", self.rule.id(), self.pointer, self.to)
+    }
+
     /// The change in a line: `field_type_changed /due_on: string(date) -> integer`.
     pub fn line(&self) -> String {
         let place = if self.pointer.is_empty() { String::new() } else { format!(" {}", self.pointer) };

@@ -12,4 +12,6 @@ pub mod finding;
 pub mod kept;
 pub mod listen;
 pub mod policy;
+pub mod report;
+pub mod rollup;
 pub mod rules;
