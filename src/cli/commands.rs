@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use super::load::{self, Loaded, Purpose};
 use super::log::{Level, Log};
 use super::read::read;
-use super::{AboutFormat, Cli, Named, Options, Verb};
+use super::{Cli, Format, Named, Options, Verb, drift};
 use crate::config;
 use crate::emit::catalog as singer_catalog;
 use crate::emit::{Out, Protocol, Sink, airbyte, lock};
@@ -89,7 +89,7 @@ impl Work {
     }
 
     /// Is a source named, the config aside?
-    fn is_named(&self) -> bool {
+    pub(super) fn is_named(&self) -> bool {
         self.options.source.is_some() || self.environment.is_some() || self.named.is_some()
     }
 
@@ -107,12 +107,12 @@ impl Work {
     }
 
     /// Writes text.
-    fn text(&self, text: &str) -> Result<()> {
+    pub(super) fn text(&self, text: &str) -> Result<()> {
         lock(&self.out).lines(text.as_bytes())
     }
 
     /// Writes a JSON value for people and Singer's consumers.
-    fn pretty(&self, value: &impl Serialize) -> Result<()> {
+    pub(super) fn pretty(&self, value: &impl Serialize) -> Result<()> {
         let mut text = serde_json::to_vec_pretty(value).map_err(|e| Fault::bug(e.to_string()))?;
         text.push(b'\n');
         lock(&self.out).lines(&text)
@@ -138,6 +138,7 @@ fn verb(cli: &Cli, work: &Work) -> Result<u8> {
         Some(Verb::Check) => check(work).map(done),
         Some(Verb::Discover) => discover(work).map(done),
         Some(Verb::Read) => read(work),
+        Some(Verb::Drift(asked)) => drift::run(work, asked),
         Some(Verb::Sources) => sources(work).map(done),
         Some(Verb::Validate { manifest }) => validate(work, manifest).map(done),
         Some(Verb::Sandbox(settings)) => {
@@ -217,12 +218,15 @@ fn about(work: &Work) -> Result<()> {
     let settings = manifest.as_ref().map(config_schema);
     let capabilities = ["about", "catalog", "discover", "properties", "state", "structured-logging", "test"];
     match work.options.format {
-        AboutFormat::Json => work.pretty(&json!({
+        Format::Json => work.pretty(&json!({
             "name": name, "description": env!("CARGO_PKG_DESCRIPTION"), "version": env!("CARGO_PKG_VERSION"),
             "capabilities": capabilities, "settings": settings,
         })),
-        AboutFormat::Text | AboutFormat::Markdown => {
-            let markdown = work.options.format == AboutFormat::Markdown;
+        Format::Html => {
+            Err(Fault::new(Kind::Usage, "--about is not written as html").hint("--format takes text, json or markdown"))
+        }
+        Format::Text | Format::Markdown => {
+            let markdown = work.options.format == Format::Markdown;
             let mut text =
                 if markdown { format!("# `{name}`\n\n") } else { format!("{name} {}\n", env!("CARGO_PKG_VERSION")) };
             text += &format!(

@@ -47,7 +47,7 @@ pub struct Loaded {
 }
 
 /// The run's now, and when that was: `DRIPFEED_NOW` for runs that must be the same every time, else the clock.
-fn now() -> Result<(OffsetDateTime, Option<Instant>)> {
+pub(super) fn now() -> Result<(OffsetDateTime, Option<Instant>)> {
     match std::env::var("DRIPFEED_NOW") {
         Ok(text) => match timefmt::parse_iso(&text) {
             Some(now) => Ok((now, None)),
@@ -100,6 +100,33 @@ fn state_dir(config: &Config) -> Option<PathBuf> {
     config.ours.state_dir.clone().or(named)
 }
 
+/// The same for verbs that are of no use without one: where nothing is named, it is the user's own.
+pub(super) fn state_dir_or_own(config: &Config) -> Result<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    state_dir(config)
+        .or_else(|| Some(absolute("XDG_STATE_HOME")?.join("dripfeed")))
+        .or_else(|| Some(absolute("HOME")?.join(".local/state/dripfeed")))
+        .ok_or_else(|| Fault::config("there is no state directory").hint("name it in the config: dripfeed.state_dir"))
+}
+
+/// The name of the account's files; it tells nothing of the credentials.
+fn account_key(config: &Config, manifest: &Manifest, specification: &Json, ground: &Ground) -> String {
+    let source = match manifest.folder {
+        None => manifest.name.to_string(),
+        Some(_) => build::host(manifest, ground).unwrap_or_else(|| manifest.name.to_string()),
+    };
+    let identity = account::identity(config.ours.pace.account.as_deref(), &config.source, specification);
+    account::key(&source, &identity)
+}
+
+/// The tenant's name: as the config says, else one that follows from its account.
+pub(super) fn tenant_of(config: &Config, manifest: &Manifest, specification: &Json, ground: &Ground) -> String {
+    config.ours.tenant.clone().unwrap_or_else(|| {
+        let key = account_key(config, manifest, specification, ground);
+        format!("account-{}", key.get(..8).unwrap_or_default())
+    })
+}
+
 /// The source's own schema of its config.
 pub fn specification(manifest: &Manifest) -> Json {
     manifest
@@ -125,12 +152,8 @@ fn pace_of(
     let budget = pace::budget::build(manifest.source.api_budget.as_ref(), &limits, ground)?;
     let shelf = match states {
         Some(folder) => {
-            let source = match manifest.folder {
-                None => manifest.name.to_string(),
-                Some(_) => build::host(manifest, ground).unwrap_or_else(|| manifest.name.to_string()),
-            };
-            let identity = account::identity(ours.pace.account.as_deref(), &config.source, specification);
-            let path = folder.join("pace").join(format!("{}.ledger", account::key(&source, &identity)));
+            let key = account_key(config, manifest, specification, ground);
+            let path = folder.join("pace").join(format!("{key}.ledger"));
             let watch = watch.clone();
             Shelf::Shared(SharedLedger::new(&path, Box::new(move |notice| watch.ledger(notice))))
         }
@@ -151,8 +174,23 @@ pub(super) enum Purpose {
     Read,
 }
 
-/// Loads everything. Without `--config` the config is empty; the sandbox then runs in this process.
-pub(super) fn load(work: &Work, purpose: Purpose) -> Result<Loaded> {
+/// A source with a tenant's config, before anything is compiled.
+pub(super) struct Prepared {
+    /// The source.
+    pub(super) manifest: Manifest,
+    /// The schema of its config.
+    pub(super) specification: Json,
+    /// The config, as the manifest's rules made it.
+    pub(super) config: Config,
+    /// Config and now.
+    pub(super) ground: Ground,
+    sandbox: Option<Sandbox>,
+    migrated: bool,
+}
+
+/// Reads the config and makes of it what the manifest asks for. Without `--config` it is empty; the sandbox then runs in
+/// this process.
+pub(super) fn prepare(work: &Work, purpose: Purpose) -> Result<Prepared> {
     let (options, log) = (&work.options, &work.log);
     // The config may name the source, and ENV needs the source's specification.
     let mut config = read_config(options, &Map::new())?;
@@ -195,6 +233,12 @@ pub(super) fn load(work: &Work, purpose: Purpose) -> Result<Loaded> {
         })?;
     }
     rules::validate(spec, &ground)?;
+    Ok(Prepared { manifest, specification, config, ground, sandbox, migrated })
+}
+
+/// Loads everything.
+pub(super) fn load(work: &Work, purpose: Purpose) -> Result<Loaded> {
+    let Prepared { manifest, specification, config, mut ground, sandbox, migrated } = prepare(work, purpose)?;
     // The rules are for the config as it was given.
     if let (Purpose::Check, Some(overrides), Some(config)) =
         (purpose, manifest.source.check.overrides()?, ground.config.as_object_mut())

@@ -4,6 +4,7 @@
 //! (`dripfeed read --source asana`, or a Singer tap's `--config C --discover`). Called by `main`.
 
 pub mod commands;
+pub mod drift;
 pub mod load;
 pub mod log;
 mod read;
@@ -67,9 +68,14 @@ EXAMPLES:
       dripfeed check --source my.yaml --config acme.json
       dripfeed read --source my.yaml --config acme.json --streams tasks --limit 3
 
+  See what the vendor changed, and accept it:
+      dripfeed drift show --source my.yaml --config acme.json
+      dripfeed drift accept 7c1e09ab4d52 --source my.yaml --config acme.json
+
 EXIT CODES:
   0 done    2 usage    10 config, manifest, catalog or state refused    20 credentials refused
-  40 some streams failed, the others are whole    50 a bug    60 local files or pipes
+  30 drift that must be judged    40 some streams failed, the others are whole
+  50 a bug    60 local files or pipes
   69 the vendor is down    75 saved, not finished: run again    130/143 stopped by a signal, state saved";
 
 /// What to do.
@@ -83,6 +89,8 @@ pub enum Verb {
     Discover,
     /// Read the chosen streams and print their records and state
     Read,
+    /// Show what the vendor changed, and judge it
+    Drift(drift::Asked),
     /// List the built-in sources, or the streams of --source
     Sources,
     /// Check a manifest without config or network
@@ -130,13 +138,14 @@ pub enum Priority {
     Backfill,
 }
 
-/// How `--about` prints.
+/// How `--about` and reports print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs)]
-pub enum AboutFormat {
+pub enum Format {
     Text,
     Json,
     Markdown,
+    Html,
 }
 
 /// Options of every verb, before or after it.
@@ -217,16 +226,9 @@ pub struct Options {
     /// Singer: say what this tap is
     #[arg(long, global = true, help_heading = "Singer flags")]
     pub about: bool,
-    /// Singer: how to write --about
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value = "text",
-        hide_short_help = true,
-        help_heading = "Singer flags"
-    )]
-    pub format: AboutFormat,
+    /// How to write --about and the reports of drift, which may be html too
+    #[arg(long, global = true, value_enum, default_value = "text", hide_short_help = true, help_heading = "Output")]
+    pub format: Format,
     /// Singer: check the credentials
     #[arg(long, global = true, num_args = 0..=1, default_missing_value = "all", value_name = "KIND", require_equals = true, help_heading = "Singer flags")]
     pub test: Option<String>,

@@ -14,5 +14,7 @@ pub mod listen;
 pub mod policy;
 mod presence;
 pub mod quarantine;
+pub mod report;
+pub mod rollup;
 pub mod rules;
 pub mod watched;

@@ -1,0 +1,207 @@
+//! The verbs of `drift`: what changed, and what a person decides about it.
+//!
+//! Comes in: the options and what runs kept in the state directory. Goes out: reports, and judgements in that directory.
+//! Called by `commands`. The vendor is asked nothing.
+
+mod judge;
+mod promote;
+mod whose;
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::Format;
+use super::commands::Work;
+use super::load::{self, Purpose};
+use crate::drift::report::{self, Question, Report, text::Look};
+use crate::drift::rules::Severity;
+use crate::fault::{Fault, Kind, Result};
+use whose::Scene;
+
+/// The exit code of a check that found what must be judged.
+const GRAVE: u8 = 30;
+
+/// A verb of `drift`.
+#[derive(Debug, Clone, Args)]
+pub struct Asked {
+    /// Which.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Of all tenants whose configs (*.json) are in this folder
+    #[arg(long, value_name = "DIR", global = true, conflicts_with_all = ["state_root", "config"], help_heading = "Input")]
+    pub tenants: Option<PathBuf>,
+    /// Of all tenants in this state directory
+    #[arg(long, value_name = "DIR", global = true, help_heading = "Input")]
+    pub state_root: Option<PathBuf>,
+    /// Of these tenants among them
+    #[arg(long, value_name = "A,B", global = true, value_delimiter = ',', help_heading = "Selection")]
+    pub tenant: Vec<String>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Verb {
+    /// Show every change that nobody has accepted
+    Show,
+    /// Say in a line how it stands; ends with 30 when a change breaks data or extraction
+    Check,
+    /// Accept changes: they are how the source is from now on
+    Accept(Accept),
+    /// Reject changes: they go on failing, without an alert for some days
+    Reject(Reject),
+    /// Write what a tenant has beyond the baseline into the baseline's files, for review
+    Promote(Promote),
+    /// Accept everything and begin to learn anew
+    Learn(Learn),
+}
+
+/// Who judges, and why.
+#[derive(Debug, Clone, Args)]
+pub struct Reason {
+    /// Why: it stands in reports
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub why: String,
+    /// Who decides [default: $USER]
+    #[arg(long, value_name = "WHO")]
+    pub by: Option<String>,
+}
+
+/// Which changes are accepted.
+#[derive(Debug, Clone, Args)]
+pub struct Accept {
+    /// Their fingerprints, or as much of each as tells it apart
+    #[arg(value_name = "FINGERPRINT", required_unless_present = "all", conflicts_with = "all")]
+    pub fingerprints: Vec<String>,
+    /// All of them
+    #[arg(long)]
+    pub all: bool,
+    /// With --all: those of at most this severity
+    #[arg(long, requires = "all", value_parser = severity(), value_name = "SEVERITY")]
+    pub severity: Option<Severity>,
+    /// Who, and why.
+    #[command(flatten)]
+    pub reason: Reason,
+    /// Also where CI is set
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Which changes are rejected.
+#[derive(Debug, Clone, Args)]
+pub struct Reject {
+    /// Their fingerprints, or as much of each as tells it apart
+    #[arg(value_name = "FINGERPRINT", required = true)]
+    pub fingerprints: Vec<String>,
+    /// How long they are not told again
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=3660))]
+    pub days: u32,
+    /// Who, and why.
+    #[command(flatten)]
+    pub reason: Reason,
+}
+
+/// Where the baseline's files are.
+#[derive(Debug, Clone, Args)]
+pub struct Promote {
+    /// The folder of the baseline's files [default: schemas/<source>]
+    #[arg(long, value_name = "DIR")]
+    pub into: Option<PathBuf>,
+    /// Who, and why.
+    #[command(flatten)]
+    pub reason: Reason,
+}
+
+/// How everything is accepted.
+#[derive(Debug, Clone, Args)]
+pub struct Learn {
+    /// Who, and why.
+    #[command(flatten)]
+    pub reason: Reason,
+    /// Also where CI is set
+    #[arg(long)]
+    pub force: bool,
+}
+
+fn severity() -> impl clap::builder::TypedValueParser<Value = Severity> {
+    use clap::builder::TypedValueParser as _;
+    clap::builder::PossibleValuesParser::new(["info", "warn", "break", "extraction"])
+        .try_map(|name| Severity::of(&name).ok_or("it is no severity"))
+}
+
+/// Does what is asked; gives the exit code.
+pub(super) fn run(work: &Work, asked: &Asked) -> Result<u8> {
+    let scene = whose::scene(work, asked)?;
+    let done = match &asked.verb {
+        Verb::Show => show(work, &scene).map(|()| 0),
+        Verb::Check => check(work, &scene),
+        Verb::Accept(accept) => judge::accept(work, &scene, accept).map(|()| 0),
+        Verb::Reject(reject) => judge::reject(work, &scene, reject).map(|()| 0),
+        Verb::Promote(promote) => promote::run(work, &scene, promote).map(|()| 0),
+        Verb::Learn(learn) => judge::learn(work, &scene, learn).map(|()| 0),
+    };
+    // A tenant that could not be looked at is worse than one that has drift.
+    done.map(|code| scene.trouble.map_or(code, Kind::exit_code))
+}
+
+/// The report on the scene.
+fn report(work: &Work, scene: &Scene) -> Result<Report> {
+    let baseline = baseline(work, scene).unwrap_or_default();
+    let question = Question {
+        source: &scene.source,
+        tenants: &scene.shown,
+        wants: &|stream| whose::wants(work, stream),
+        baseline: &baseline,
+        now: load::now()?.0,
+        whose: scene.whose.clone(),
+    };
+    Ok(Report::of(&scene.read_all(work)?, question))
+}
+
+/// The baseline's schemas, by stream, as far as they can be told without asking the vendor; without them the report only
+/// lacks how a place was before.
+fn baseline(work: &Work, scene: &Scene) -> Option<BTreeMap<String, serde_json::Value>> {
+    let mut work = work.clone();
+    work.options.config.clone_from(&scene.config);
+    work.options.source = work.options.source.or_else(|| Some(scene.source.clone()));
+    let purpose = if scene.config.is_empty() { Purpose::Discover } else { Purpose::Read };
+    let loaded = load::load(&work, purpose).ok()?;
+    Some(loaded.plan.streams.iter().map(|stream| (stream.name.to_string(), stream.schema.clone())).collect())
+}
+
+fn show(work: &Work, scene: &Scene) -> Result<()> {
+    let report = report(work, scene)?;
+    match work.options.format {
+        Format::Text => work.text(&report::text::write(&report, look())),
+        Format::Json => work.pretty(&report::json::value(&report)?),
+        Format::Markdown => work.text(&report::markdown::write(&report)),
+        Format::Html => work.text(&report::html::write(&report)),
+    }
+}
+
+fn check(work: &Work, scene: &Scene) -> Result<u8> {
+    let report = report(work, scene)?;
+    match work.options.format {
+        Format::Json => work.pretty(&report::json::summary(&report))?,
+        Format::Text | Format::Markdown => work.text(&format!("{}\n", report.line()))?,
+        Format::Html => {
+            return Err(Fault::new(Kind::Usage, "a check is a line, and not written as html")
+                .hint("`drift show --format html` writes a page"));
+        }
+    }
+    Ok(if report.grave() > 0 { GRAVE } else { 0 })
+}
+
+/// How stdout is: colours and width only where a person looks at it.
+fn look() -> Look {
+    let out = std::io::stdout();
+    if !out.is_terminal() {
+        return Look::default();
+    }
+    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let width =
+        rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 40);
+    Look { colour, width }
+}

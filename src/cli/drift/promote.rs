@@ -1,0 +1,154 @@
+//! From what a tenant learned to the baseline that everybody shares: a file to review and commit.
+//!
+//! Comes in: a tenant's overlay and the stream's schema. Goes out: `<folder>/<stream>.json`, as it was but for what is new.
+//! Called by the verbs of `drift`.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value as Json};
+
+use super::judge::Judge;
+use super::whose::{Scene, wants};
+use super::{Promote, baseline};
+use crate::cli::commands::Work;
+use crate::drift::baseline::merged;
+use crate::drift::kept::Addition;
+use crate::drift::report::{at, words};
+use crate::drift::rules::Rule;
+use crate::fault::{Fault, Kind, Result};
+
+pub(super) fn run(work: &Work, scene: &Scene, asked: &Promote) -> Result<()> {
+    let judge = Judge::new(&asked.reason)?;
+    let kept = scene.read_shown(work)?;
+    let [(root, tenant)] = &kept[..] else {
+        return Err(Fault::new(Kind::Usage, "a baseline takes over what one tenant has")
+            .hint("name it: --config FILE, or --tenant NAME"));
+    };
+    let Some(schemas) = baseline(work, scene) else {
+        return Err(Fault::config(format!("the source {} cannot be loaded", scene.source))
+            .hint("name it with --source, and its config with --config"));
+    };
+    let folder = asked.into.clone().unwrap_or_else(|| Path::new("schemas").join(&scene.source));
+    let mut said = String::new();
+    for (stream, (overlay, _)) in tenant.streams.iter().filter(|(stream, _)| wants(work, stream)) {
+        if overlay.schema.is_empty() {
+            continue;
+        }
+        let Some(schema) = schemas.get(stream) else {
+            said += &format!("{stream}: the source has no such stream any more, nothing is written\n");
+            continue;
+        };
+        let path = path_of(&folder, stream)?;
+        // The file may be newer than this binary.
+        let base = read(&path)?.unwrap_or_else(|| schema.clone());
+        let shelf = scene.shelf(root, &tenant.name, stream);
+        said += &shelf.update(&work.stop, |overlay, pending| {
+            let merged = ordered(merged(&base, &overlay.schema), &base);
+            let changes = changes(&base, &overlay.schema);
+            if merged == base && path.exists() {
+                return Ok(format!("{}: has it all already\n", path.display()));
+            }
+            write(&folder, &path, &merged)?;
+            pending.findings.retain(|f| f.rule != Rule::FieldAdded || !overlay.schema.contains_key(&f.pointer));
+            let line = format!("{} in {}", changes.join(", "), path.display());
+            overlay.decisions.push(judge.decision("promote", "", line, overlay));
+            let lines: String = changes.iter().map(|change| format!("  {change}\n")).collect();
+            Ok(format!("{}:\n{lines}", path.display()))
+        })?;
+    }
+    if said.is_empty() {
+        said = format!("{} has nothing beyond the baseline\n", tenant.name);
+    }
+    let printable = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };
+    work.text(&said.chars().map(printable).collect::<String>())
+}
+
+/// What differs from the baseline, a line for each place.
+fn changes(base: &Json, additions: &BTreeMap<String, Addition>) -> Vec<String> {
+    let mut changes = Vec::new();
+    for (pointer, addition) in additions {
+        let now = words(&addition.schema);
+        match at(base, pointer) {
+            Some(before) if *before == addition.schema => {}
+            Some(before) if words(before) == now => changes.push(format!("{pointer}: {now}, in other words")),
+            Some(before) => changes.push(format!("{pointer}: {} -> {now}", words(before))),
+            None => changes.push(format!("{pointer}: {now}, new")),
+        }
+    }
+    changes
+}
+
+/// The same schema with its keys where a reader of the difference looks for them: those of the base in the base's order, new
+/// properties by name among the sorted ones at the end.
+fn ordered(schema: Json, base: &Json) -> Json {
+    let Json::Object(mut map) = schema else { return schema };
+    let mut out = Map::new();
+    let own = base.as_object();
+    for (key, old) in own.into_iter().flatten() {
+        if let Some(value) = map.shift_remove(key) {
+            let value = if key == "properties" { properties(value, old) } else { ordered(value, old) };
+            out.insert(key.clone(), value);
+        }
+    }
+    for (key, value) in map {
+        let value = if key == "properties" { properties(value, &Json::Null) } else { ordered(value, &Json::Null) };
+        out.insert(key, value);
+    }
+    Json::Object(out)
+}
+
+fn properties(schemas: Json, base: &Json) -> Json {
+    let Json::Object(mut map) = schemas else { return schemas };
+    let mut names: Vec<String> = base.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+    names.retain(|name| map.contains_key(name));
+    let new = map.keys().filter(|name| !names.contains(name)).cloned().collect::<std::collections::BTreeSet<_>>();
+    // What a person wrote may begin with what matters most; what is sorted begins after that.
+    let mut sorted_from = names.len().saturating_sub(1);
+    while sorted_from > 0 && names[sorted_from - 1] < names[sorted_from] {
+        sorted_from -= 1;
+    }
+    for name in new {
+        let at = sorted_from + names[sorted_from..].partition_point(|other| *other < name);
+        names.insert(at, name);
+    }
+    let take = |name: String| {
+        let schema = map.shift_remove(&name)?;
+        Some((name.clone(), ordered(schema, base.get(&name).unwrap_or(&Json::Null))))
+    };
+    Json::Object(names.into_iter().filter_map(take).collect())
+}
+
+fn path_of(folder: &Path, stream: &str) -> Result<PathBuf> {
+    if stream.contains(['/', '\\', '\0']) || stream.starts_with('.') {
+        return Err(Fault::config(format!("the stream `{stream}` has a name that no file can have")));
+    }
+    Ok(folder.join(format!("{stream}.json")))
+}
+
+fn read(path: &Path) -> Result<Option<Json>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|e| Fault::config(format!("{} is no JSON: {e}", path.display())).hint("mend it first")),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Fault::local(format!("cannot read {}", path.display()), &e)),
+    }
+}
+
+/// Replaces the file as a whole.
+fn write(folder: &Path, path: &Path, schema: &Json) -> Result<()> {
+    let failed = |e: &std::io::Error| Fault::local(format!("cannot write {}", path.display()), e);
+    std::fs::create_dir_all(folder).map_err(|e| failed(&e))?;
+    // A file to commit: others may read it.
+    let permissions = path.metadata().map_or_else(|_| Permissions::from_mode(0o644), |old| old.permissions());
+    let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(folder).map_err(|e| failed(&e))?;
+    file.write_all(format!("{schema:#}\n").as_bytes())
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(|e| failed(&e))?;
+    file.persist(path).map_err(|e| failed(&e.error))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))
+}

@@ -1,0 +1,388 @@
+//! What is shown of drift: every change that nobody has accepted, who judged what, what tenants have beyond the baseline.
+//!
+//! Comes in: what is kept of one tenant or of all, and the baseline's schemas. Goes out: a [`Report`], as text for a
+//! terminal, JSON, Markdown or a web page. Called by the verbs of `drift`. It shows types, counts and shortened keys, never
+//! a value; names are the vendor's, so each form escapes them.
+
+mod downstream;
+pub mod html;
+pub mod json;
+pub mod markdown;
+pub mod text;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+use time::OffsetDateTime;
+
+use super::finding::Finding;
+use super::kept::{Addition, Decision, How, file_name};
+use super::rollup::{Rolled, Scope, Tenant, roll_up};
+use super::rules::Severity;
+use crate::timefmt::parse_iso;
+
+/// What is shown.
+#[derive(Debug)]
+pub struct Report {
+    /// The source.
+    pub source: String,
+    /// The tenants that were asked about.
+    pub tenants: Vec<String>,
+    /// All that were looked at: a change is the vendor's when many of these have it.
+    pub of: usize,
+    /// When it was made, RFC 3339.
+    pub at: String,
+    /// Runs that these tenants learned from.
+    pub runs: u64,
+    /// The changes, most urgent first.
+    pub changes: Vec<Change>,
+    /// Who judged what, newest first.
+    pub judged: Vec<Judged>,
+    /// What tenants have beyond the baseline.
+    pub added: Vec<Added>,
+    /// What a command needs to mean the same source and tenants: `--source asana --config acme.json`.
+    pub whose: String,
+}
+
+/// A change as it is shown.
+#[derive(Debug)]
+pub struct Change {
+    /// It.
+    pub finding: Finding,
+    /// Whose it is.
+    pub scope: Scope,
+    /// As each tenant has it.
+    pub by_tenant: Vec<Finding>,
+    /// The schema at its place as it was before.
+    pub before: Option<Json>,
+}
+
+/// A person's judgement, and where it counts.
+#[derive(Debug)]
+pub struct Judged {
+    /// For this tenant.
+    pub tenant: String,
+    /// Of this stream.
+    pub stream: String,
+    /// It.
+    pub decision: Decision,
+}
+
+/// A place that is not as the baseline has it.
+#[derive(Debug)]
+pub struct Added {
+    /// The stream.
+    pub stream: String,
+    /// The place in it.
+    pub pointer: String,
+    /// What it is now.
+    pub addition: Addition,
+    /// The tenants that have it so.
+    pub tenants: Vec<String>,
+}
+
+/// What a report is asked for.
+pub struct Question<'q> {
+    /// The source.
+    pub source: &'q str,
+    /// Show these tenants, of those that were read.
+    pub tenants: &'q [String],
+    /// Show this stream?
+    pub wants: &'q dyn Fn(&str) -> bool,
+    /// The baseline's schemas, by stream; one that is not known is left out.
+    pub baseline: &'q BTreeMap<String, Json>,
+    /// Now.
+    pub now: OffsetDateTime,
+    /// See [`Report::whose`].
+    pub whose: String,
+}
+
+impl Report {
+    /// The report on some of these tenants.
+    pub fn of(all: &[Tenant], question: Question<'_>) -> Report {
+        let shown: Vec<&Tenant> = all.iter().filter(|t| question.tenants.contains(&t.name)).collect();
+        let kept = || {
+            let streams = shown.iter().flat_map(|t| t.streams.iter().map(|(stream, kept)| (&t.name, stream, kept)));
+            streams.filter(|(_, stream, _)| (question.wants)(stream))
+        };
+        let rolled = roll_up(all).into_iter().filter(|r| (question.wants)(&r.finding.stream));
+        let changes = rolled.filter_map(|rolled| change(rolled, &shown, question.baseline)).collect();
+        let decided = kept().flat_map(|(tenant, stream, (overlay, _))| {
+            overlay.decisions.iter().map(|decision| Judged {
+                tenant: tenant.clone(),
+                stream: stream.clone(),
+                decision: decision.clone(),
+            })
+        });
+        let mut judged: Vec<Judged> = decided.collect();
+        judged.sort_by(|a, b| b.decision.when.cmp(&a.decision.when));
+        let mut added: BTreeMap<(&str, &str, String), Added> = BTreeMap::new();
+        for (tenant, stream, (overlay, _)) in kept() {
+            for (pointer, addition) in &overlay.schema {
+                let key = (&**stream, &**pointer, addition.schema.to_string());
+                let one = added.entry(key).or_insert_with(|| Added {
+                    stream: stream.clone(),
+                    pointer: pointer.clone(),
+                    addition: addition.clone(),
+                    tenants: Vec::new(),
+                });
+                if addition.since < one.addition.since {
+                    one.addition = addition.clone();
+                }
+                one.tenants.push(tenant.clone());
+            }
+        }
+        Report {
+            source: question.source.to_owned(),
+            tenants: question.tenants.to_vec(),
+            of: all.len(),
+            at: crate::timefmt::rfc3339(question.now),
+            runs: kept().map(|(_, _, (overlay, _))| overlay.runs).max().unwrap_or(0),
+            changes,
+            judged,
+            added: added.into_values().collect(),
+            whose: question.whose,
+        }
+    }
+
+    /// How many changes there are of a severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.changes.iter().filter(|change| change.finding.severity == severity).count()
+    }
+
+    /// How many changes a person must judge: what is read cannot be trusted, or loads fail.
+    pub fn grave(&self) -> usize {
+        self.count(Severity::Break) + self.count(Severity::Extraction)
+    }
+
+    /// All of it in a line.
+    pub fn line(&self) -> String {
+        let subject = self.subject();
+        match (self.changes.len(), self.runs, self.grave()) {
+            (0, 0, _) => format!("{subject}: no drift; no run kept anything here yet"),
+            (0, ..) => format!("{subject}: no drift"),
+            (all, _, 0) => format!("{subject}: {} ({}), none grave", number(all, "open change"), self.counts()),
+            (all, ..) => format!("{subject}: {} ({})", number(all, "open change"), self.counts()),
+        }
+    }
+
+    /// The source, and the tenant or how many there are.
+    fn subject(&self) -> String {
+        match &self.tenants[..] {
+            [tenant] => format!("{}, tenant {}", plain(&self.source), plain(tenant)),
+            tenants => format!("{}, {}", plain(&self.source), number(tenants.len(), "tenant")),
+        }
+    }
+
+    /// `1 extraction, 2 break, 1 info`, the gravest first.
+    fn counts(&self) -> String {
+        let count = |severity: Severity| match self.count(severity) {
+            0 => None,
+            n => Some(format!("{n} {}", severity.name())),
+        };
+        SEVERITIES.into_iter().filter_map(count).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The gravest first.
+const SEVERITIES: [Severity; 4] = [Severity::Extraction, Severity::Break, Severity::Warn, Severity::Info];
+
+/// The change, when one of the shown tenants has it. Of a single tenant its own counts are shown, though others have it too.
+fn change(rolled: Rolled, shown: &[&Tenant], baseline: &BTreeMap<String, Json>) -> Option<Change> {
+    let is_shown = |finding: &&Finding| shown.iter().any(|tenant| tenant.name == finding.tenant);
+    let own = rolled.by_tenant.iter().find(is_shown)?;
+    let finding = if shown.len() == 1 { own.clone() } else { rolled.finding };
+    let overlay = shown.iter().find(|t| t.name == own.tenant).and_then(|t| t.streams.get(&finding.stream));
+    let learned = overlay.and_then(|(overlay, _)| overlay.schema.get(&finding.pointer)).map(|a| a.schema.clone());
+    let base = || baseline.get(&finding.stream).and_then(|schema| at(schema, &finding.pointer)).cloned();
+    let learned = learned.filter(|schema| finding.schema.as_ref() != Some(schema));
+    Some(Change { before: learned.or_else(base), scope: rolled.scope, by_tenant: rolled.by_tenant, finding })
+}
+
+/// The schema of a place: `/a/*/b` is the property `b` of the items of `a`.
+pub fn at<'s>(schema: &'s Json, pointer: &str) -> Option<&'s Json> {
+    if pointer.is_empty() {
+        return None;
+    }
+    pointer.split('/').skip(1).try_fold(schema, |schema, part| match part {
+        "*" => schema.get("items"),
+        name => schema.get("properties")?.get(name.replace("~1", "/").replace("~0", "~")),
+    })
+}
+
+impl Change {
+    /// The command that accepts it.
+    pub fn accept(&self, whose: &str) -> String {
+        format!("dripfeed drift accept {} {whose}", self.finding.fingerprint).trim_end().to_owned()
+    }
+
+    /// What targets do with it.
+    pub fn downstream(&self) -> &'static str {
+        downstream::of(self.finding.rule)
+    }
+
+    /// The tenants that have it, by name.
+    pub fn tenants(&self) -> Vec<&str> {
+        self.by_tenant.iter().map(|finding| &*finding.tenant).collect()
+    }
+
+    /// `acme, globex, initech (3 of 5): vendor change`, with so many names at most.
+    fn tenants_line(&self, of: usize, most: usize) -> String {
+        let names = self.tenants();
+        let mut listed: Vec<String> = names.iter().take(most).map(|name| plain(name)).collect();
+        if names.len() > most {
+            listed.push(format!("{} more", names.len() - most));
+        }
+        let whose = match (self.scope, of) {
+            (Scope::Vendor, _) => ": vendor change",
+            (Scope::Tenant, 1) => "",
+            (Scope::Tenant, _) => ": tenant change, so far",
+        };
+        format!("{} ({} of {of}){whose}", listed.join(", "), names.len())
+    }
+
+    /// `312 of 4,810 records`.
+    fn seen_line(&self) -> String {
+        let finding = &self.finding;
+        match (finding.count, finding.of) {
+            (0, 0) => "of the stream as a whole".to_owned(),
+            (0, of) => format!("not in {}", number_of(of, "record")),
+            (count, 0) => format!("{} times", thousands(count)),
+            (count, of) => format!("{} of {}", thousands(count), number_of(of, "record")),
+        }
+    }
+
+    /// The policy, and where records went by it.
+    fn policy_line(&self, source: &str) -> String {
+        let finding = &self.finding;
+        let mut line = finding.policy.name().to_owned();
+        if finding.quarantined > 0 {
+            let tenant = match &self.by_tenant[..] {
+                [only] => file_name(&only.tenant),
+                _ => "*".to_owned(),
+            };
+            line += &format!(
+                ", {} in quarantine/{}/{tenant}/{}.jsonl",
+                thousands(finding.quarantined),
+                file_name(source),
+                file_name(&finding.stream)
+            );
+        }
+        line
+    }
+
+    /// How it was and how it is; what is missing is said in words.
+    fn both_ways(&self) -> (String, String) {
+        let said =
+            |text: &str, nothing: &str| if text.is_empty() { nothing.to_owned() } else { short(&plain(text), 120) };
+        (said(&self.finding.from, "nothing"), said(&self.finding.to, "nothing"))
+    }
+
+    /// `string(date) -> integer`, or as much of it as there is.
+    fn arrow(&self, arrow: &str) -> String {
+        let (from, to) = self.both_ways();
+        match (self.finding.from.is_empty(), self.finding.to.is_empty()) {
+            (true, true) => String::new(),
+            (true, false) => format!("now {to}"),
+            (false, true) => format!("was {from}"),
+            (false, false) => format!("{from} {arrow} {to}"),
+        }
+    }
+
+    /// The place in the stream; nothing for the whole of it.
+    fn place(&self) -> String {
+        short(&plain(&self.finding.pointer), 120)
+    }
+}
+
+impl How {
+    /// Its name.
+    fn name(self) -> &'static str {
+        match self {
+            How::Learned => "learned",
+            How::Evolved => "evolved",
+            How::Accepted => "accepted",
+        }
+    }
+}
+
+/// A schema in a word or two: `string(date-time)`, `object|null`.
+pub fn words(schema: &Json) -> String {
+    let types: Vec<&str> = match &schema["type"] {
+        Json::String(one) => vec![one],
+        Json::Array(several) => several.iter().filter_map(Json::as_str).collect(),
+        _ => vec!["any"],
+    };
+    let format = schema["format"].as_str();
+    let word = |name: &str| match format {
+        Some(format) if name == "string" => format!("string({})", plain(format)),
+        _ => plain(name),
+    };
+    // What can be null says so last.
+    let (null, others): (Vec<&str>, Vec<&str>) = types.into_iter().partition(|name| *name == "null");
+    others.into_iter().chain(null).map(word).collect::<Vec<_>>().join("|")
+}
+
+/// A text without what a terminal or a browser would act on: names come from the vendor.
+fn plain(text: &str) -> String {
+    let odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if odd(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+    }
+    out
+}
+
+/// A text of so many characters at most, its middle left out.
+fn short(text: &str, most: usize) -> String {
+    let length = text.chars().count();
+    if length <= most {
+        return text.to_owned();
+    }
+    let half = most / 2;
+    let (head, tail): (String, String) =
+        (text.chars().take(half).collect(), text.chars().skip(length - half).collect());
+    format!("{head}…{tail}")
+}
+
+/// `4,810`.
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `1 record`, `4,810 records`.
+fn number_of(n: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(n), if n == 1 { "" } else { "s" })
+}
+
+/// The same of what was counted in memory.
+fn number(n: usize, what: &str) -> String {
+    number_of(n as u64, what)
+}
+
+/// How long ago that was, in the largest unit that fits: `2 days ago`.
+fn ago(then: &str, now: &str) -> Option<String> {
+    let (then, now) = (parse_iso(then)?, parse_iso(now)?);
+    let seconds = u64::try_from((now - then).whole_seconds()).ok()?;
+    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
+    let (size, name) = units.into_iter().find(|(size, _)| seconds >= *size)?;
+    Some(format!("{} ago", number_of(seconds / size, name)))
+}
+
+/// A time for people, to the minute: `2026-11-21 03:04 UTC`.
+fn minute(time: &str) -> String {
+    let Some(t) = parse_iso(time) else { return plain(time) };
+    let t = t.to_offset(time::UtcOffset::UTC);
+    format!("{}-{:02}-{:02} {:02}:{:02} UTC", t.year(), u8::from(t.month()), t.day(), t.hour(), t.minute())
+}
