@@ -45,12 +45,27 @@ const WORDS: [&str; 24] = [
 #[derive(Debug, Default)]
 pub(super) struct Edits {
     /// The task that each edit touched, in order.
-    pub(super) log: Vec<u64>,
+    log: Vec<u64>,
+    /// How many of them were made before the start.
+    before: usize,
     /// The last place of each task that was edited, and how often it was.
     latest: HashMap<u64, (u64, u32)>,
 }
 
 impl Edits {
+    /// Those that were made before the start.
+    pub(super) fn before(settings: &Settings) -> Edits {
+        let mut edits = Edits::default();
+        (0..settings.edited.min(settings.tasks)).for_each(|task| edits.edit(settings, task));
+        edits.before = edits.log.len();
+        edits
+    }
+
+    /// How many were made since.
+    pub(super) fn made(&self) -> usize {
+        self.log.len() - self.before
+    }
+
     /// Edits a task: it moves to the end of the order.
     pub(super) fn edit(&mut self, settings: &Settings, task: u64) {
         let place = settings.tasks + self.log.len() as u64;
@@ -62,6 +77,11 @@ impl Edits {
     /// Places in the order, of tasks that have moved on included.
     pub(super) fn places(&self, settings: &Settings) -> u64 {
         settings.tasks + self.log.len() as u64
+    }
+
+    /// The place of a task, with its version.
+    pub(super) fn of(&self, task: u64) -> (u64, u32) {
+        self.latest.get(&task).copied().unwrap_or((task, 0))
     }
 
     /// The task at a place, with its version; nothing when it has moved on.
@@ -134,17 +154,15 @@ pub(super) fn task(seed: u64, n: u64, version: u32, place: u64, settings: &Setti
     let done = h & 3 == 0;
     let changed = rfc3339(changed_at(settings, place));
     let _ = write!(out, r#"{{"id":"t{n}","name":"{} {} {}","#, word(h), word(h >> 5), word(h >> 10));
-    if settings.stage < 3 {
-        let _ = write!(
-            out,
-            r#""notes":"{} the {}: \"{}\" \u2014 {}\nthen {}","#,
-            word(h >> 3),
-            word(h >> 7),
-            word(h >> 11),
-            word(h >> 13),
-            word(h >> 17)
-        );
-    }
+    let _ = write!(
+        out,
+        r#""notes":"{} the {}: \"{}\" \u2014 {}\nthen {}","#,
+        word(h >> 3),
+        word(h >> 7),
+        word(h >> 11),
+        word(h >> 13),
+        word(h >> 17)
+    );
     let _ = write!(
         out,
         r#""completed":{done},"priority":"{}","project_id":"p{}","assignee":"#,
@@ -165,15 +183,14 @@ pub(super) fn task(seed: u64, n: u64, version: u32, place: u64, settings: &Setti
         word(h >> 40),
         h % 1000
     );
-    let hours = (h >> 44) % 80;
-    if settings.stage >= 2 {
-        let _ = write!(out, r#""estimate_hours":"{hours}.5 h","#);
-    } else {
-        let _ = write!(out, r#""estimate_hours":{hours}.5,"#);
-    }
+    let _ = write!(out, r#""estimate_hours":{}.5,"#, (h >> 44) % 80);
     let _ = write!(out, r#""comment_count":{},"version":{version},"#, (h >> 50) % 30);
-    if settings.stage >= 1 {
-        let _ = write!(out, r#""blocked":{},"#, h & 63 == 0);
+    // What not every task has, and what hardly any has.
+    if (h >> 46) & 3 == 0 {
+        let _ = write!(out, r#""milestone":"{}","#, word(h >> 48));
+    }
+    if (h >> 12) & 63 == 0 {
+        let _ = write!(out, r#""parent_id":"t{}","#, (h >> 18) % settings.tasks.max(1));
     }
     if h & 7 == 2 {
         out.push_str(r#""due_on":null,"#);

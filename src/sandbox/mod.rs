@@ -1,10 +1,11 @@
 //! A vendor in a box: an HTTP API with tasks, users and projects of made-up tenants.
 //!
-//! Comes in: [`Settings`]. Goes out: a server on loopback that pages, filters, limits, breaks and edits as real
-//! vendors do, the same way every time. Called by `cli`: for `read --source sandbox`, for `dripfeed sandbox`, and so by
-//! tests and benchmarks. Small on purpose; it stands apart from everything else.
+//! Comes in: [`Settings`]. Goes out: a server on loopback that pages, filters, limits, breaks, edits and changes as
+//! real vendors do, the same way every time. Called by `cli`: for `read --source sandbox`, for `dripfeed sandbox`, and
+//! so by tests and benchmarks. Small on purpose; it stands apart from everything else.
 
 mod cap;
+mod change;
 mod data;
 mod server;
 
@@ -61,12 +62,16 @@ pub struct Settings {
     /// The most edits
     #[arg(long, default_value_t = 0)]
     pub edits_total: u64,
+    /// Tasks that were edited before it starts: the same vendor, later
+    #[arg(long, default_value_t = 0)]
+    pub edited: u64,
     /// Break every Nth answer: reset:N, cut:N, slow:N, 5xx:N, html:N, 401:N; may be repeated
     #[arg(long, value_name = "KIND:N", value_parser = server::Breakage::parse)]
     pub fault: Vec<server::Breakage>,
-    /// Schema changes so far: 1 adds a field, 2 changes a type, 3 removes a field
-    #[arg(long, default_value_t = 0)]
-    pub stage: u8,
+    /// Change the API as vendors do
+    #[arg(long, value_name = "CHANGE[@TENANT][:every=N][:after=CALLS]", value_parser = change::Change::parse,
+        long_help = change::help())]
+    pub change: Vec<change::Change>,
     /// Answer without compression
     #[arg(long)]
     pub no_gzip: bool,
@@ -85,8 +90,9 @@ impl Default for Settings {
             latency: 0,
             edits: 0,
             edits_total: 0,
+            edited: 0,
             fault: Vec::new(),
-            stage: 0,
+            change: Vec::new(),
             no_gzip: false,
         }
     }

@@ -14,6 +14,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::cap::Used;
+use super::change::{self, Change};
 use super::data::{self, Edits};
 use super::{Paging, Settings, TOKEN};
 use crate::percent;
@@ -55,10 +56,20 @@ struct Inner {
     tenants: HashMap<String, Tenant>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tenant {
     edits: Edits,
     used: Used,
+    calls: u64,
+}
+
+/// What a call may know of: whose it is, and what the vendor has changed for them.
+struct Call<'a> {
+    settings: &'a Settings,
+    request: &'a Request,
+    changes: &'a [&'a Change],
+    seed: u64,
+    limit: u64,
 }
 
 struct Request {
@@ -163,7 +174,7 @@ impl Vendor {
         }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if request.path == "/sandbox/stats" {
-            let edits: usize = inner.tenants.values().map(|t| t.edits.log.len()).sum();
+            let edits: usize = inner.tenants.values().map(|t| t.edits.made()).sum();
             return Answer::json(
                 "200 OK",
                 format!(r#"{{"requests":{},"limited":{},"edits":{edits}}}"#, inner.requests, inner.limited),
@@ -176,7 +187,12 @@ impl Vendor {
         };
         let name = name.to_owned();
         let settings = &self.settings;
-        let tenant = inner.tenants.entry(name.clone()).or_default();
+        let tenant = inner.tenants.entry(name.clone()).or_insert_with(|| Tenant {
+            edits: Edits::before(settings),
+            used: Used::default(),
+            calls: 0,
+        });
+        tenant.calls += 1;
         let counted = settings.cap.map_or(Ok(String::new()), |cap| cap.count(&mut tenant.used));
         let status = if counted.is_ok() { 200 } else { 429 };
         let ms = self.began.elapsed().as_millis();
@@ -192,103 +208,133 @@ impl Vendor {
                 return answer;
             }
         };
-        let seed = settings.seed ^ name.bytes().fold(0, |h, b| data::mix(h, b.into()));
-        let limit = request.query.get("limit").and_then(|l| l.parse().ok()).unwrap_or(100).clamp(1, 100_u64);
+        let changes: Vec<&Change> = settings.change.iter().filter(|c| c.holds(&name, tenant.calls)).collect();
+        let call = Call {
+            settings,
+            request,
+            changes: &changes,
+            seed: settings.seed ^ name.bytes().fold(0, |h, b| data::mix(h, b.into())),
+            limit: request.query.get("limit").and_then(|l| l.parse().ok()).unwrap_or(100).clamp(1, 100),
+        };
         let mut answer = match request.path.as_str() {
-            "/tasks" => tasks(tenant, settings, request, seed, limit),
-            "/users" => numbered(settings.users, request, limit, |n, out| data::user(seed, n, out)),
-            "/projects" => numbered(settings.projects, request, limit, |n, out| data::project(seed, n, settings, out)),
-            _ => Answer::json("404 Not Found", r#"{"error":"there is no such list"}"#.into()),
+            "/tasks" => call.tasks(tenant),
+            "/users" => call.numbered(settings.users, |n, out| data::user(call.seed, n, out)),
+            "/projects" => call.numbered(settings.projects, |n, out| data::project(call.seed, n, settings, out)),
+            path => match path.strip_prefix("/tasks/t").and_then(|n| n.parse().ok()).filter(|n| *n < settings.tasks) {
+                Some(n) => call.one(tenant, n),
+                None => Answer::json("404 Not Found", r#"{"error":"there is no such thing"}"#.into()),
+            },
         };
         answer.headers += &headers;
         answer
     }
 }
 
-/// A list by numbers.
-fn numbered(count: u64, request: &Request, limit: u64, one: impl Fn(u64, &mut String)) -> Answer {
-    let from: u64 = request.query.get("after").and_then(|a| a.parse().ok()).unwrap_or(0);
-    let to = count.min(from.saturating_add(limit));
-    let mut out = String::from(r#"{"data":["#);
-    for n in from..to {
-        if n > from {
-            out.push(',');
-        }
-        one(n, &mut out);
+impl Call<'_> {
+    /// A list by numbers.
+    fn numbered(&self, count: u64, one: impl Fn(u64, &mut String)) -> Answer {
+        let from: u64 = self.request.query.get("after").and_then(|a| a.parse().ok()).unwrap_or(0);
+        let to = count.min(from.saturating_add(self.limit));
+        let record = |n| {
+            let mut out = String::new();
+            one(n, &mut out);
+            out.into_bytes()
+        };
+        let records: Vec<Vec<u8>> = (from..to).map(record).collect();
+        page("data", &records, (to < count).then_some(to), change::VERSION)
     }
-    finish(out, (to < count).then(|| to.to_string()))
-}
 
-fn finish(mut out: String, next: Option<String>) -> Answer {
-    match next {
-        Some(token) => {
-            let _ = write!(out, r#"],"next":"{token}"}}"#);
-        }
-        None => out.push_str(r#"],"next":null}"#),
+    /// One task, as it is now.
+    fn one(&self, tenant: &Tenant, n: u64) -> Answer {
+        let (place, version) = tenant.edits.of(n);
+        let mut body = br#"{"data":"#.to_vec();
+        body.extend(self.task(n, version, place).0);
+        body.push(b'}');
+        Answer { status: "200 OK", headers: format!("Content-Type: application/json\r\n{}", change::VERSION), body }
     }
-    Answer::json("200 OK", out)
-}
 
-/// Tasks in the order of their last change, within `modified_since` and `modified_before`.
-fn tasks(tenant: &mut Tenant, settings: &Settings, request: &Request, seed: u64, limit: u64) -> Answer {
-    let bad = |what: &str| Answer::json("400 Bad Request", format!(r#"{{"error":"{what} is not a time"}}"#));
-    let time = |name: &str| request.query.get(name).map(|t| timefmt::parse_iso(t));
-    let (Some(since), Some(before)) = (
-        time("modified_since").map_or(Some(None), |t| t.map(Some)),
-        time("modified_before").map_or(Some(None), |t| t.map(Some)),
-    ) else {
-        return bad("modified_since or modified_before");
-    };
-    let places = tenant.edits.places(settings);
-    // The order is that of time, so the first place is found by halving.
-    let first = since.map_or(0, |since| {
-        let (mut low, mut high) = (0, places);
-        while low < high {
-            let middle = u64::midpoint(low, high);
-            if data::changed_at(settings, middle) < since { low = middle + 1 } else { high = middle }
+    /// The bytes of a task, and how often it comes.
+    fn task(&self, n: u64, version: u32, place: u64) -> (Vec<u8>, usize) {
+        let mut out = String::new();
+        data::task(self.seed, n, version, place, self.settings, &mut out);
+        change::task(self.changes, n, out)
+    }
+
+    /// Tasks in the order of their last change, within `modified_since` and `modified_before`.
+    fn tasks(&self, tenant: &mut Tenant) -> Answer {
+        let (settings, list) = (self.settings, change::list(self.changes));
+        if let Some((status, content, body)) = list.instead {
+            return Answer { status, headers: format!("Content-Type: {content}\r\n"), body: body.into() };
         }
-        low
-    });
-    let after = request.query.get("after").and_then(|a| a.parse::<u64>().ok());
-    let mut place = match (settings.paging, after) {
-        (Paging::Keyset, Some(after)) => after.max(first),
-        (_, None) => first,
-        (Paging::Offset, Some(skip)) => {
-            let rows = (first..places).filter(|p| tenant.edits.at(settings, *p).is_some());
-            rows.into_iter().nth(usize::try_from(skip).unwrap_or(usize::MAX)).unwrap_or(places)
-        }
-    };
-    let mut out = String::from(r#"{"data":["#);
-    let mut count = 0;
-    let mut more = false;
-    while place < places {
-        if before.is_some_and(|b| data::changed_at(settings, place) > b) {
-            break;
-        }
-        if let Some((task, version)) = tenant.edits.at(settings, place) {
-            if count == limit {
-                more = true;
+        let bad = |what: &str| Answer::json("400 Bad Request", format!(r#"{{"error":"{what} is not a time"}}"#));
+        let time = |name: &str| self.request.query.get(name).map(|t| timefmt::parse_iso(t));
+        let (Some(since), Some(before)) = (
+            time("modified_since").map_or(Some(None), |t| t.map(Some)),
+            time("modified_before").map_or(Some(None), |t| t.map(Some)),
+        ) else {
+            return bad("modified_since or modified_before");
+        };
+        let places = if list.full { tenant.edits.places(settings) } else { 0 };
+        // The order is that of time, so the first place is found by halving.
+        let first = since.filter(|_| list.filtered).map_or(0, |since| {
+            let (mut low, mut high) = (0, places);
+            while low < high {
+                let middle = u64::midpoint(low, high);
+                if data::changed_at(settings, middle) < since { low = middle + 1 } else { high = middle }
+            }
+            low
+        });
+        let after = self.request.query.get("after").and_then(|a| a.parse::<u64>().ok());
+        let mut place = match (settings.paging, after) {
+            (Paging::Keyset, Some(after)) => after.max(first),
+            (_, None) => first,
+            (Paging::Offset, Some(skip)) => {
+                let rows = (first..places).filter(|p| tenant.edits.at(settings, *p).is_some());
+                rows.into_iter().nth(usize::try_from(skip).unwrap_or(usize::MAX)).unwrap_or(places)
+            }
+        };
+        let limit = self.limit.min(list.most);
+        let mut records = Vec::new();
+        let mut count = 0;
+        let mut more = false;
+        while place < places {
+            if before.is_some_and(|b| data::changed_at(settings, place) > b) {
                 break;
             }
-            if count > 0 {
-                out.push(',');
+            if let Some((task, version)) = tenant.edits.at(settings, place) {
+                if count == limit {
+                    more = true;
+                    break;
+                }
+                let (bytes, times) = self.task(task, version, place);
+                records.extend(std::iter::repeat_n(bytes, times));
+                count += 1;
             }
-            data::task(seed, task, version, place, settings, &mut out);
-            count += 1;
+            place += 1;
         }
-        place += 1;
-    }
-    let next = match settings.paging {
-        Paging::Keyset => place,
-        Paging::Offset => after.unwrap_or(0) + count,
-    };
-    for _ in 0..settings.edits {
-        let done = tenant.edits.log.len() as u64;
-        if done < settings.edits_total && settings.tasks > 0 {
-            tenant.edits.edit(settings, data::mix(seed ^ 0xed, done) % settings.tasks);
+        let next = match settings.paging {
+            Paging::Keyset => place,
+            Paging::Offset => after.unwrap_or(0) + count,
+        };
+        for _ in 0..settings.edits {
+            let done = tenant.edits.made() as u64;
+            if done < settings.edits_total && settings.tasks > 0 {
+                tenant.edits.edit(settings, data::mix(self.seed ^ 0xed, done) % settings.tasks);
+            }
         }
+        if !list.forward {
+            records.reverse();
+        }
+        page(list.name, &records, more.then_some(next), list.headers)
     }
-    finish(out, more.then(|| next.to_string()))
+}
+
+fn page(name: &str, records: &[Vec<u8>], next: Option<u64>, headers: &str) -> Answer {
+    let next = next.map_or("null".to_owned(), |token| format!("\"{token}\""));
+    let mut body = format!(r#"{{"{name}":["#).into_bytes();
+    body.extend(records.join(&b','));
+    body.extend(format!(r#"],"next":{next}}}"#).bytes());
+    Answer { status: "200 OK", headers: format!("Content-Type: application/json\r\n{headers}"), body }
 }
 
 fn read_request(reader: &mut BufReader<&TcpStream>) -> std::io::Result<Option<Request>> {
