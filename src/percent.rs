@@ -15,6 +15,11 @@ pub fn quote_plus(text: &str) -> String {
     encode(text, " ").replace(' ', "+")
 }
 
+/// Encodes all but letters, digits and `_.-~`: for one segment of a path.
+pub fn segment(text: &str) -> String {
+    encode(text, "")
+}
+
 fn encode(text: &str, keep: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for b in text.bytes() {

@@ -24,7 +24,7 @@ use crate::run::build::StreamPlan;
 use crate::run::jobs;
 use crate::run::reader::{Shared, Taker};
 use crate::sandbox::Sandbox;
-use crate::shape::wire::{Selection, Wire};
+use crate::shape::wire::Selection;
 use crate::slice::Partition;
 use crate::stop::Stop;
 
@@ -369,24 +369,16 @@ fn unknown_checks(manifest: &Manifest) -> Vec<&String> {
     all.filter(|name| !names.iter().any(|known| **known == **name)).collect()
 }
 
-/// A stream's form on the wire. Airbyte's is the vendor's own.
-pub(super) fn wire_of(stream: &StreamPlan, fields: &Selection, protocol: Protocol) -> Wire {
-    let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
-    match protocol {
-        Protocol::Singer => Wire::build(&stream.schema, &stream.keys(), cursor, fields),
-        Protocol::Airbyte => Wire::build(&stream.schema, &[], cursor, fields).as_written(),
-    }
-}
-
 fn discover(work: &Work) -> Result<()> {
     let loaded = work.load(Purpose::Discover)?;
     let streams = loaded.plan.streams.iter().map(|stream| stream.with_schema(&loaded.shared));
     let streams = streams.collect::<Result<Vec<_>>>()?;
+    let streams = streams.iter().map(|stream| loaded.evolved(stream, &work.stop)).collect::<Result<Vec<_>>>()?;
     match work.protocol {
         Protocol::Singer => {
             let entry = |stream: &Arc<StreamPlan>| {
                 let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
-                let schema = wire_of(stream, &Selection::default(), work.protocol).schema;
+                let schema = stream.wire(&stream.schema, &Selection::default(), work.protocol).schema;
                 singer_catalog::entry(&stream.name, schema, &stream.keys(), cursor)
             };
             work.pretty(&singer_catalog::Catalog { streams: streams.iter().map(entry).collect() })?;

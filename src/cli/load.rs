@@ -17,16 +17,20 @@ use super::watch::Watch;
 use crate::auth;
 use crate::catalog;
 use crate::config::{self, Config, DriftPolicy, Safety};
+use crate::drift::policy::Policies;
+use crate::drift::rules::Rule;
+use crate::drift::watched::{Given, Names, Watched};
 use crate::emit::Protocol;
 use crate::fault::{Fault, Result, did_you_mean};
 use crate::manifest::Manifest;
 use crate::pace::store::{Memory, Shared as SharedLedger};
 use crate::pace::{self, Pace, Shelf, account};
 use crate::plan::Ground;
-use crate::run::build::{self, Build, Plan};
+use crate::run::build::{self, Build, Plan, StreamPlan};
 use crate::run::reader::Shared;
 use crate::run::rules;
 use crate::sandbox::Sandbox;
+use crate::stop::Stop;
 use crate::store::Store;
 use crate::timefmt;
 
@@ -44,6 +48,75 @@ pub struct Loaded {
     pub(super) watch: Arc<Watch>,
     /// What threads share.
     pub shared: Arc<Shared>,
+    /// What is done about drift.
+    policies: Arc<Policies>,
+    /// Whose data it is.
+    names: Names,
+    /// What outlives the run.
+    states: Option<PathBuf>,
+}
+
+/// How a stream is read, as far as drift depends on it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading {
+    /// Whatever was read before?
+    pub(super) sweep: bool,
+    /// To its end?
+    pub(super) whole: bool,
+    /// May new fields be sent?
+    pub(super) may_grow: bool,
+    /// Are values sent as they are written?
+    pub(super) as_written: bool,
+}
+
+impl Loaded {
+    /// A stream with all that its tenant's runs learned of it; nothing when drift is off.
+    pub(super) fn watched(&self, stream: &StreamPlan, reading: Reading, stop: &Stop) -> Result<Option<Arc<Watched>>> {
+        let config = &self.config.ours.drift;
+        if config.off {
+            return Ok(None);
+        }
+        let Reading { sweep, whole, may_grow, as_written } = reading;
+        let given = Given {
+            names: self.names.clone(),
+            stream: &stream.name,
+            schema: &stream.schema,
+            reviewed: stream.reviewed,
+            keys: &stream.key_paths,
+            cursor: stream.cursor.as_ref().map(|c| c.field.as_str()),
+            policies: self.policies.clone(),
+            config,
+            root: self.states.clone(),
+            as_written,
+            sweep,
+            whole,
+            may_grow,
+            asked: stream.asked(&self.ground),
+        };
+        Watched::begin(given, stop).map(|watched| Some(Arc::new(watched)))
+    }
+}
+
+impl Loaded {
+    /// The stream with the schema that its tenant's data has by now.
+    pub(super) fn evolved(&self, stream: &Arc<StreamPlan>, stop: &Stop) -> Result<Arc<StreamPlan>> {
+        if self.states.is_none() {
+            return Ok(stream.clone());
+        }
+        let reading = Reading { sweep: false, whole: false, may_grow: true, as_written: true };
+        let Some(watched) = self.watched(stream, reading, stop)? else { return Ok(stream.clone()) };
+        let schema = watched.schema();
+        Ok(if *schema == stream.schema { stream.clone() } else { stream.with_evolved(&schema) })
+    }
+}
+
+/// A name for this run.
+fn run_id() -> String {
+    let now = OffsetDateTime::now_utc();
+    let (date, time) = (now.date(), now.time());
+    let date = format!("{:04}{:02}{:02}", date.year(), u8::from(date.month()), date.day());
+    let time = format!("{:02}{:02}{:02}", time.hour(), time.minute(), time.second());
+    format!("{date}T{time}Z-{:x}{:05x}", std::process::id(), now.microsecond())
 }
 
 /// The run's now, and when that was: `DRIPFEED_NOW` for runs that must be the same every time, else the clock.
@@ -247,13 +320,10 @@ pub(super) fn load(work: &Work, purpose: Purpose) -> Result<Loaded> {
     }
     let ground = Arc::new(ground);
     let baseline = |stream: &str| catalog::baseline(&manifest.name, stream).filter(|_| manifest.folder.is_none());
-    let rules = &config.ours.drift.rules;
+    let policies = Arc::new(Policies::new(&config.ours.drift)?);
     let envelope_optional = |stream: &str| {
-        rules.iter().any(|r| {
-            r.rule.as_deref() == Some("envelope_changed")
-                && matches!(r.policy, DriftPolicy::Ignore | DriftPolicy::Record | DriftPolicy::Warn)
-                && r.stream.as_deref().is_none_or(|s| s == stream)
-        })
+        let rule = Rule::EnvelopeChanged;
+        config.ours.drift.off || policies.of(rule, stream, "", rule.policy()) <= DriftPolicy::Warn
     };
     let auth = auth::Builder::new(state_dir(&config).map(|path| Store::new(&path)), work.protocol == Protocol::Airbyte);
     let metadata = manifest.source.metadata.as_ref();
@@ -281,5 +351,8 @@ pub(super) fn load(work: &Work, purpose: Purpose) -> Result<Loaded> {
                 .map_err(|f| Fault { message: format!("config `dripfeed.tiers.{tier}`: {}", f.message), ..f })?;
         }
     }
-    Ok(Loaded { plan, ground, config, sandbox, watch, shared })
+    let tenant = tenant_of(&config, &manifest, &specification, &ground);
+    let names = Names { source: manifest.name.to_string(), tenant, run_id: run_id() };
+    let states = state_dir(&config);
+    Ok(Loaded { plan, ground, config, sandbox, watch, shared, policies, names, states })
 }

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use serde_json::{Map, Value as Json};
 
-use super::commands::{Work, wire_of};
-use super::load::{Loaded, Purpose};
+use super::commands::Work;
+use super::load::{Loaded, Purpose, Reading};
 use super::log::Level;
 use crate::emit::catalog::{self as singer_catalog, Chosen};
 use crate::emit::{Protocol, airbyte, configured, singer};
@@ -154,9 +154,16 @@ pub(super) fn read(work: &Work) -> Result<u8> {
             }
             Err(fault) => (stream.clone(), Some(fault)),
         };
+        let reading = Reading {
+            sweep: state.is_none_or(Map::is_empty),
+            whole: options.limit.is_none(),
+            may_grow: choice.fields.dropped.is_empty(),
+            as_written: work.protocol == Protocol::Airbyte,
+        };
         jobs.push(Job {
             refused,
-            wire: Arc::new(wire_of(&stream, &choice.fields, work.protocol)),
+            fields: choice.fields.clone(),
+            watched: loaded.watched(&stream, reading, stop)?,
             plan: stream,
             state: state.cloned(),
             limit: options.limit,

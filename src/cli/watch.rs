@@ -16,6 +16,8 @@ use super::commands::Work;
 use super::log::{Level, Log};
 use crate::auth::Keeper;
 use crate::config::Config;
+use crate::drift::rules::Severity;
+use crate::drift::watched::Told;
 use crate::emit::{Out, Protocol, airbyte};
 use crate::fault::{Kind, Result};
 use crate::fetch::retry::Remedy;
@@ -208,6 +210,10 @@ impl Watch {
             poll: Duration::try_from_secs_f64(ours.poll_seconds.unwrap_or(POLL)).unwrap_or_default(),
             jobs: AtomicUsize::new(0),
             files: files::staging(std::env::var_os("AIRBYTE_STAGING_DIRECTORY").map(PathBuf::from).as_deref()),
+            drifted: Box::new({
+                let watch = self.clone();
+                move |told| watch.drifted(told)
+            }),
             noticed: Box::new({
                 let watch = self.clone();
                 move |stream, message| watch.log.line(Level::Warning, &format!("{stream}: {message}"))
@@ -221,6 +227,28 @@ impl Watch {
             // A broken stdout is the writer's to notice.
             drop(airbyte::say(out, &airbyte::started(stream)));
         }
+    }
+
+    /// Something of a stream's data changed: people and schedulers learn of it once.
+    fn drifted(&self, told: &Told) {
+        let Told { finding, repeat, silent } = told;
+        let known = *repeat || finding.severity == Severity::Info;
+        let level = if *silent {
+            Level::Debug
+        } else if known {
+            Level::Info
+        } else {
+            Level::Warning
+        };
+        let said = format!(
+            "stream `{}`: {} ({} of {} records, {}; `dripfeed drift show` tells more)",
+            finding.stream,
+            finding.line(),
+            finding.count,
+            finding.of,
+            finding.policy.name()
+        );
+        self.log.event(level, &said, "schema_drift", &finding.event(*repeat));
     }
 
     fn hears(&self, ask: &Ask<'_>, event: &Event<'_>) {

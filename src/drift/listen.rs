@@ -85,6 +85,8 @@ pub struct Listener {
     /// A hash of this record's keys and cursor.
     identity: u64,
     hasher: FixedState,
+    /// Places from this number on are new since the record was passed.
+    news: usize,
 }
 
 impl Listener {
@@ -99,6 +101,7 @@ impl Listener {
             all_keys: 0,
             identity: 0,
             hasher: FixedState::default(),
+            news: 0,
         };
         listener.follow(checks);
         listener
@@ -107,6 +110,7 @@ impl Listener {
     /// Listens by other checks, which number the places that there were as before.
     pub(super) fn follow(&mut self, checks: &Arc<Checks>) {
         self.checks = checks.clone();
+        self.news = self.cells.len();
         self.cells = checks
             .places
             .iter()
@@ -146,7 +150,7 @@ impl Listener {
     }
 
     /// A hash of the record's keys and cursor; nothing when it has no key.
-    pub(super) fn identity(&self) -> Option<u64> {
+    pub fn identity(&self) -> Option<u64> {
         (self.all_keys != 0).then_some(self.identity)
     }
 
@@ -166,12 +170,39 @@ impl Listener {
         self.page.clear();
     }
 
+    /// Counts the record once more, at places that are new.
+    pub fn newcomers(&mut self) -> Newcomers<'_> {
+        Newcomers(self)
+    }
+
     fn hash(&mut self, raw: &[u8]) {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u64(self.identity);
         hasher.write(raw);
         self.identity = hasher.finish();
     }
+}
+
+/// Counts at places that were not known when the record was passed first.
+#[derive(Debug)]
+pub struct Newcomers<'l>(&'l mut Listener);
+
+impl Observer for Newcomers<'_> {
+    fn value(&mut self, place: u32, kind: Kind, _: u32) {
+        if place as usize >= self.0.news {
+            self.0.page.kinds[place as usize][number(kind)] += 1;
+        }
+    }
+
+    fn object(&mut self) -> u32 {
+        0
+    }
+
+    fn text(&mut self, _: u32, _: &Text<'_>) {}
+
+    fn number(&mut self, _: u32, _: &Number<'_>) {}
+
+    fn unknown(&mut self, _: u32, _: &Text<'_>, _: Kind) {}
 }
 
 impl Observer for Listener {

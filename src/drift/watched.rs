@@ -718,7 +718,7 @@ impl Watched {
             schema: None,
             tolerate: String::new(),
         };
-        if matches!(rule, Rule::EndpointGone | Rule::ScopeLost) && !before || !self.is_told_by_fault(rule) {
+        if matches!(rule, Rule::EndpointGone | Rule::ScopeLost) && !before || !Self::is_told_by_fault(rule) {
             return fault;
         }
         let policy = self.policies.of(rule, &self.stream, "", rule.policy()).max(Policy::FailStream);
@@ -729,8 +729,13 @@ impl Watched {
         fault
     }
 
+    /// Does a fault end its stream, whatever slices are left? It does not where one slice alone may be concerned.
+    pub fn ends_stream(fault: &Fault) -> bool {
+        fault.rule.and_then(Rule::of).is_some_and(|rule| !Self::is_told_by_fault(rule))
+    }
+
     /// Is a fault all that there is of such a change? Others were noted where they were seen.
-    fn is_told_by_fault(&self, rule: Rule) -> bool {
+    fn is_told_by_fault(rule: Rule) -> bool {
         matches!(rule, Rule::EnvelopeChanged | Rule::UpstreamFormat | Rule::EndpointGone | Rule::ScopeLost)
     }
 
@@ -806,7 +811,7 @@ impl Watched {
                 && let Some(kinds) = inner.totals.kinds.get(at as usize)
             {
                 let values: u32 = kinds[..5].iter().sum();
-                finding.count = finding.count.max(u64::from(values).min(records));
+                finding.count = u64::from(values);
             }
         }
         if self.whole {
@@ -915,6 +920,11 @@ impl Watched {
     pub fn witness(&self, record: &Json) {
         let Some(key) = key_in(&self.keys, record) else { return };
         presence::witness(&mut self.lock(), &key, record);
+    }
+
+    /// The path of one record at the vendor's, if the config names it.
+    pub fn witness_path(&self) -> Option<&str> {
+        self.config.witness.get(&self.stream).map(String::as_str)
     }
 
     /// Is there a way to read one record again?

@@ -8,12 +8,13 @@ pub mod catalog;
 pub mod configured;
 pub mod singer;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 
 use crate::fault::{Fault, Kind, Result};
@@ -96,6 +97,17 @@ impl Protocol {
     /// Can a record be told to have a file?
     pub fn carries_files(self) -> bool {
         self == Protocol::Airbyte
+    }
+
+    /// What stands after a record some of whose fields were taken out; `suffix` without them.
+    pub fn with_nulled(self, suffix: &[u8], fields: &BTreeSet<&str>) -> Vec<u8> {
+        let end: &[u8] = b"}}\n";
+        let Some(start) = suffix.strip_suffix(end).filter(|_| self == Protocol::Airbyte) else {
+            return suffix.to_vec();
+        };
+        let change = |field: &&str| json!({"field": field, "change": "NULLED", "reason": "SOURCE_SERIALIZATION_ERROR"});
+        let changes: Vec<Json> = fields.iter().map(change).collect();
+        [start, format!(",\"meta\":{}", json!({"changes": changes})).as_bytes(), end].concat()
     }
 
     /// What stands after a record that has a file; `suffix` without it.

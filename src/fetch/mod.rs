@@ -544,7 +544,10 @@ impl Fetcher {
             403 if !self.reached.load(Ordering::Relaxed) => {
                 Fault::new(Kind::Auth, text).hint("check the credentials in the config, and what they may read")
             }
-            403 => Fault::data(text).hint("the credentials work elsewhere: check that they may read this stream"),
+            403 => Fault::data(text)
+                .of_rule("scope_lost")
+                .hint("the credentials work elsewhere: check that they may read this stream"),
+            301 | 308 | 404 | 410 => Fault::data(text).of_rule("endpoint_gone"),
             _ => Fault::data(text),
         };
         fault.told(verdict.message.clone(), verdict.failure)

@@ -259,6 +259,14 @@ impl Fields {
 }
 
 impl RequestPlan {
+    /// The names in parameters that are lists of them (`opt_fields=name,notes,assignee.name`), by their first part.
+    pub fn lists(&self, vars: &Vars<'_>) -> Vec<String> {
+        let Ok(Given::Fields(params)) = self.params.eval(vars, Types::Any) else { return Vec::new() };
+        let lists = params.values().filter_map(Json::as_str).filter(|text| text.contains(','));
+        let names = lists.flat_map(|text| text.split(',')).map(|name| name.trim().split('.').next().unwrap_or(name));
+        names.map(str::to_owned).collect()
+    }
+
     /// With the other's address as the manifest's own, where its own is left to the vendor.
     #[must_use]
     pub fn beside(mut self, other: &RequestPlan) -> RequestPlan {

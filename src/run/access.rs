@@ -76,6 +76,11 @@ pub(super) fn build(build: &Build<'_>, def: &HttpRequester, names: &[String], fr
 }
 
 impl Asker {
+    /// The names in its parameters that are lists of them.
+    pub(super) fn lists(&self, vars: &Vars<'_>) -> Vec<String> {
+        self.request.lists(vars)
+    }
+
     /// With the other's address counting as the manifest's own, where its own is left to the vendor.
     pub(super) fn beside(mut self, other: &Asker) -> Asker {
         self.request = self.request.beside(&other.request);

@@ -64,6 +64,8 @@ pub struct StreamPlan {
     pub key_paths: Vec<Vec<String>>,
     /// What a record looks like, as far as the manifest says.
     pub schema: Json,
+    /// Is that a baseline which was reviewed for drift?
+    pub reviewed: bool,
     /// What the vendor must be asked for it, see [`StreamPlan::with_schema`].
     pub schema_source: Option<SchemaSource>,
     /// A hash of what is read: a bookmark means nothing under another.
@@ -274,6 +276,17 @@ impl StreamPlan {
         cursor.begin(Some(state), 0).ok().filter(|_| !state.is_empty())?.position()
     }
 
+    /// The same with another schema.
+    pub fn with_evolved(&self, schema: &Json) -> Arc<StreamPlan> {
+        Arc::new(StreamPlan { schema: schema.clone(), ..self.clone() })
+    }
+
+    /// The fields that its requests ask for by name, as far as the config and the manifest alone say.
+    pub fn asked(&self, ground: &Ground) -> Vec<String> {
+        let named = self.properties.as_ref().map(Properties::named).unwrap_or_default();
+        named.into_iter().chain(self.asker.lists(&Vars::new(ground))).collect()
+    }
+
     /// The names of its parents, and of theirs.
     pub fn ancestors(&self) -> Vec<&Arc<str>> {
         self.parents.iter().flat_map(|p| std::iter::once(&p.name).chain(p.ancestors())).collect()
@@ -460,6 +473,7 @@ impl Build<'_> {
             keep_answers: requester.use_cache.unwrap_or(depth > 0 || self.is_parent(name)),
             name: name.clone(),
             schema,
+            reviewed: def.schema_loader.is_none() && (self.baseline)(name).is_some(),
             schema_source: self.schema_source(def, name)?,
             group: None,
             parents_groups: Vec::new(),

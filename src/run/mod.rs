@@ -20,6 +20,7 @@ pub mod rules;
 mod schema;
 mod schema_refs;
 mod take;
+mod witness;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::AtomicU64;
@@ -33,16 +34,17 @@ use time::OffsetDateTime;
 use self::jobs::{Done, Jobs, Slice};
 use crate::cursor::Cursor;
 use crate::cursor::partitions::{Partitions, from_legacy, identity};
+use crate::drift::watched::Watched;
 use crate::emit::{Message, Protocol};
 use crate::fault::{Fault, Kind, Result};
 use crate::plan::Vars;
-use crate::shape::wire::Wire;
+use crate::shape::wire::Selection;
 use crate::slice::Partition;
 use build::StreamPlan;
 use crew::Crew;
 use parents::ParentReader;
 use reader::{Reading, Shared};
-use take::{Emitting, StreamOut};
+use take::{Emitting, Form, StreamOut};
 
 /// Slices that may wait before a listing helps to read them.
 const MOST_PENDING: usize = 1000;
@@ -53,8 +55,10 @@ const BETWEEN_STATES: Duration = Duration::from_secs(10);
 pub struct Job {
     /// Its plan.
     pub plan: Arc<StreamPlan>,
-    /// Its wire form.
-    pub wire: Arc<Wire>,
+    /// The fields that are wanted.
+    pub fields: Selection,
+    /// Watches it for drift.
+    pub watched: Option<Arc<Watched>>,
     /// Its state of an earlier run.
     pub state: Option<Map<String, Json>>,
     /// Stop after so many records: a preview, which says no state.
@@ -91,6 +95,8 @@ struct Live {
     progress: Mutex<Progress>,
     /// Records that may still be taken.
     left: AtomicU64,
+    /// Where its first window starts.
+    first: Mutex<Option<OffsetDateTime>>,
 }
 
 /// How far a stream is.
@@ -99,7 +105,8 @@ struct Progress {
     pending: VecDeque<Work>,
     open: usize,
     listing: Listing,
-    announced: bool,
+    /// The form that was announced.
+    announced: Option<Arc<Form>>,
     last_state: Option<Instant>,
     /// Did the cursor move?
     moved: bool,
@@ -185,14 +192,15 @@ impl Run {
                 complete: false,
             };
             streams.push(Live {
-                out: StreamOut::new(&job.plan, &job.wire, protocol),
+                out: StreamOut::new(&job.plan, &job.fields, job.watched.as_ref(), protocol),
                 left: AtomicU64::new(job.limit.unwrap_or(u64::MAX)),
+                first: Mutex::default(),
                 progress: Mutex::new(Progress {
                     track,
                     pending: VecDeque::new(),
                     open: 0,
                     listing: Listing::Waiting,
-                    announced: false,
+                    announced: None,
                     last_state: None,
                     moved: false,
                     over: false,
@@ -318,7 +326,7 @@ impl Worker<'_> {
             }
             // What ended the listing was said when it happened.
             Err(_) if progress.over => {}
-            Err(fault) => self.fail(&mut progress, fault),
+            Err(fault) => self.fail(live, &mut progress, fault),
         }
         if let (Track::Each(each), Some(state)) = (&mut progress.track, parents.state()) {
             each.parents_read(state);
@@ -392,20 +400,23 @@ impl Worker<'_> {
             (Track::Each(each), Some(c)) if c.filters => each.cursor(&identity(&work.slice.0.key)).cloned(),
             _ => None,
         };
-        let mut send = |lines: Vec<u8>, count, schema| {
+        let mut send = |lines: Vec<u8>, count, form: &Arc<Form>| {
             let mut progress = lock(&live.progress);
-            if schema && !progress.announced {
-                progress.announced = true;
-                self.say(Message::Schema { line: live.out.schema.clone() });
-            }
+            self.announce(&mut progress, form);
             progress.account.records += count;
             drop(progress);
             if !lines.is_empty() {
                 self.say(Message::Records { stream: plan.name.clone(), lines, count });
             }
         };
-        let mut taker = Emitting::new(self.shared, plan, &live.out, before, &live.left, &mut send);
         let (partition, window) = (&work.slice.0, work.slice.1.as_ref());
+        // What lies before the first window was never asked about.
+        let bounded = window.copied().filter(|window| {
+            let first = *lock(&live.first).get_or_insert(window.start);
+            live.job.state.is_some() || window.start > first
+        });
+        let bounded = bounded.filter(|_| plan.cursor.as_ref().is_some_and(|c| !c.counts()));
+        let mut taker = Emitting::new(self.shared, plan, &live.out, before, bounded, &live.left, &mut send);
         let read = match &work.done {
             None => reader::read(self.shared, plan, partition, window, &mut taker),
             Some(done) => jobs::download(self.shared, plan, &work.slice, done, &mut taker),
@@ -423,14 +434,37 @@ impl Worker<'_> {
                 let newest = plan.cursor.as_ref().and_then(|c| c.settled(newest, began, cut_short));
                 self.close(live, &mut progress, work, newest);
             }
-            Err(fault) => self.fail(&mut progress, fault),
+            Err(fault) => self.fail(live, &mut progress, fault),
         }
         self.settle(live, progress);
     }
 
+    /// Says what records of that form look like, unless that was said.
+    fn announce(&self, progress: &mut Progress, form: &Arc<Form>) {
+        let said = progress.announced.as_ref();
+        if said.is_none_or(|said| form.is_later(said)) {
+            if said.is_none_or(|said| form.schema != said.schema) {
+                self.say(Message::Schema { line: form.schema.clone() });
+            }
+            progress.announced = Some(form.clone());
+        }
+    }
+
     /// Notes a fault of a stream, and tells of it.
-    fn fail(&self, progress: &mut Progress, fault: Fault) {
+    fn fail(&self, live: &Live, progress: &mut Progress, fault: Fault) {
+        let fault = live.job.watched.as_ref().map_or_else(|| fault.clone(), |watched| watched.failed(fault.clone()));
+        if fault.kind == Kind::Drift {
+            self.shared.stop.ask(Kind::Drift);
+        }
         let fault = fault.of_stream(&progress.account.stream);
+        if live.job.watched.is_some() && Watched::ends_stream(&fault) {
+            if progress.over && progress.account.fault.is_some() {
+                // Said already, for a slice that was read at the same time.
+                return;
+            }
+            progress.pending.clear();
+            progress.over = true;
+        }
         self.say(Message::Failed(fault.clone()));
         progress.fail(fault);
     }
@@ -486,14 +520,22 @@ impl Worker<'_> {
         progress.account.ended = true;
         self.run.release(live.job.plan.group.as_slice());
         let stopped = self.shared.stop.asked().is_some();
+        if let Some(watched) = &live.job.watched {
+            let complete = progress.account.fault.is_none() && !stopped;
+            let again = |_: &str, key: &str| witness::read(self.shared, &live.job.plan, watched, key);
+            let (told, fault) = watched.end(complete, &self.shared.stop, &again);
+            told.iter().for_each(|told| (self.shared.drifted)(told));
+            if let Some(fault) = fault {
+                self.fail(live, &mut progress, fault);
+            }
+        }
         let complete = progress.account.fault.is_none() && !stopped;
         progress.account.complete = complete;
         if let (Track::Each(each), Some(plan)) = (&mut progress.track, &live.job.plan.cursor) {
             each.finish(plan);
         }
-        if complete && !progress.announced {
-            progress.announced = true;
-            self.say(Message::Schema { line: live.out.schema.clone() });
+        if complete && progress.announced.is_none() {
+            self.announce(&mut progress, &live.out.form(&live.job.plan));
         }
         self.say(Message::End { stream: live.job.plan.name.clone(), complete });
         let checkpoint = complete || progress.moved;
@@ -504,7 +546,10 @@ impl Worker<'_> {
 impl Progress {
     /// Notes a fault; the gravest stays. Nothing more of the stream is read once the vendor refuses or is down.
     fn fail(&mut self, fault: Fault) {
-        if matches!(fault.kind, Kind::Signal(_) | Kind::Downstream | Kind::Auth | Kind::Unavailable | Kind::Bug) {
+        if matches!(
+            fault.kind,
+            Kind::Signal(_) | Kind::Downstream | Kind::Auth | Kind::Unavailable | Kind::Drift | Kind::Bug
+        ) {
             self.pending.clear();
             self.over = true;
         }

@@ -148,6 +148,14 @@ impl Properties {
         }
     }
 
+    /// The names that the manifest gives.
+    pub(super) fn named(&self) -> Vec<String> {
+        match &self.list {
+            List::Given(names) => names.clone(),
+            List::Endpoint { .. } => Vec::new(),
+        }
+    }
+
     /// Do records come in parts?
     pub(super) fn merges(&self) -> bool {
         self.key.is_some()

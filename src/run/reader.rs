@@ -17,6 +17,7 @@ use super::parents;
 use super::properties::{self, Properties, VARIABLE};
 use crate::auth::Keeper;
 use crate::cursor::Window;
+use crate::drift::watched::Told;
 use crate::extract::gather::{Gather, Lists};
 use crate::extract::{self, Found, Records, Stop as Halt};
 use crate::fault::{Fault, Result};
@@ -45,6 +46,8 @@ pub struct Shared {
     pub jobs: std::sync::atomic::AtomicUsize,
     /// Where files of records go.
     pub files: std::path::PathBuf,
+    /// Hears what changed in a stream's data.
+    pub drifted: Box<dyn Fn(&Told) + Send + Sync>,
     /// Hears what a person should know of a stream.
     pub noticed: Box<dyn Fn(&str, &str) + Send + Sync>,
 }
@@ -68,6 +71,17 @@ pub trait Taker {
     /// The highest cursor value of the records that count.
     fn newest(&self) -> Option<OffsetDateTime> {
         None
+    }
+
+    /// An answer came.
+    fn answered(&mut self, _: &Reply) {}
+
+    /// The page, of so many records, was not the last one.
+    fn page_followed(&mut self, _: u64) {}
+
+    /// May a page hold bytes that are not UTF-8? Then whoever takes its records looks at each.
+    fn takes_broken_text(&mut self) -> bool {
+        false
     }
 
     /// The last record taken, for paging; asked only when a template reads it.
@@ -175,9 +189,11 @@ fn read_split(
                 match outcome {
                     Outcome::Page(reply) => {
                         reading.began.get_or_insert_with(|| reply.asked_at().unwrap_or(asked));
+                        taker.answered(&reply);
                         let other = decoded(shared, stream, &reply)?;
                         let body = other.as_deref().unwrap_or(&reply.body);
-                        let found = records(shared, stream, &reply, body, wanted_fields, &mut |scanner| {
+                        let fine = simdutf8::basic::from_utf8(body).is_ok() || taker.takes_broken_text();
+                        let found = records(shared, stream, &reply, body, fine, wanted_fields, &mut |scanner| {
                             kept += u64::from(match &stream.properties {
                                 Some(properties) if properties.merges() => {
                                     part(stream, properties, scanner, &of_records, &mut parts, taker)?
@@ -253,6 +269,7 @@ fn read_split(
                 let more = pager.advance(Facts { extracted: found.records, kept, body: &reply.body, vars });
                 if !stream.adaptation.page_read(&mut history, &mut pager, kept) {
                     if more? {
+                        taker.page_followed(found.records);
                         continue;
                     }
                     return Ok(reading);
@@ -318,13 +335,14 @@ fn records(
     stream: &StreamPlan,
     reply: &Reply,
     body: &[u8],
+    fine: bool,
     wanted: &[String],
     each: &mut dyn FnMut(&mut Scanner<'_>) -> std::result::Result<(), Halt<Fault>>,
 ) -> Result<Found> {
     if reply.status == 204 {
         return Ok(Found { envelope: true, ..Found::default() });
     }
-    if simdutf8::basic::from_utf8(body).is_err() {
+    if !fine {
         return Err(Fault::data("the answer is not valid UTF-8"));
     }
     let walked = match &stream.records {
@@ -339,6 +357,7 @@ fn records(
                 Fault::data(format!("the answer (HTTP {}) is empty", reply.status))
             } else if start[0] == b'<' {
                 Fault::data(format!("the answer (HTTP {}) is HTML or XML, not JSON", reply.status))
+                    .of_rule("upstream_format")
                     .hint("the vendor may be down, or the address may be that of a web page")
             } else {
                 Fault::data(format!("the answer is not valid JSON: {error}"))
@@ -347,9 +366,11 @@ fn records(
     })?;
     // A page within a parent's record comes with what is there.
     if !found.envelope && !stream.envelope_optional && !reply.embedded {
-        return Err(Fault::data(format!("the answer has no `{}`, where its records should be", stream.records.shown())).hint(
+        return Err(Fault::data(format!("the answer has no `{}`, where its records should be", stream.records.shown()))
+        .of_rule("envelope_changed")
+        .hint(
             "the vendor may have changed its answers or reports an error; if it leaves the field out when there is nothing, \
-             add {\"rule\": \"envelope_changed\", \"policy\": \"ignore\"} to dripfeed.drift.rules",
+             add {\"rule\": \"envelope_changed\", \"policy\": \"ignore\", \"allow_unsafe\": true} to dripfeed.drift.rules",
         ));
     }
     Ok(found)

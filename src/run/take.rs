@@ -3,8 +3,9 @@
 //! Comes in: the scanner at each record. Goes out: finished RECORD lines, a page at a time. Called by
 //! [`super::reader`]. A record that nothing asks to change is copied as the vendor wrote it.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
@@ -13,32 +14,91 @@ use time::OffsetDateTime;
 use super::build::StreamPlan;
 use super::files::FilePlan;
 use super::reader::{self, Shared, Taker, later};
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Window};
+use crate::drift::listen::Listener;
+use crate::drift::quarantine::Aside;
+use crate::drift::rules::Rule;
+use crate::drift::watched::{Judged, Page, Watched};
 use crate::emit::Protocol;
 use crate::emit::singer::schema_line;
 use crate::extract::Stop as Halt;
 use crate::fault::{Fault, Result};
+use crate::fetch::Reply;
 use crate::plan::Vars;
-use crate::scan::Scanner;
-use crate::shape::wire::{CursorText, Seen, Wire};
+use crate::scan::{Kind, Scanner};
+use crate::shape::wire::{CursorText, Seen, Selection, Wire};
+
+/// What a stream's records look like on the wire by now.
+pub(super) struct Form {
+    /// The SCHEMA line.
+    pub(super) schema: Vec<u8>,
+    wire: Wire,
+    generation: u32,
+}
+
+impl Form {
+    /// Does it know more than another?
+    pub(super) fn is_later(&self, other: &Form) -> bool {
+        self.generation > other.generation
+    }
+}
 
 /// What all slices of a stream share.
 pub(super) struct StreamOut {
-    /// The SCHEMA line.
-    pub(super) schema: Vec<u8>,
     protocol: Protocol,
     prefix: Vec<u8>,
-    wire: Arc<Wire>,
+    fields: Selection,
+    watched: Option<Arc<Watched>>,
+    form: Mutex<Arc<Form>>,
 }
 
 impl StreamOut {
-    pub(super) fn new(plan: &StreamPlan, wire: &Arc<Wire>, protocol: Protocol) -> Self {
-        let cursor = plan.cursor.as_ref().map(|c| c.field.as_str());
+    pub(super) fn new(
+        plan: &StreamPlan,
+        fields: &Selection,
+        watched: Option<&Arc<Watched>>,
+        protocol: Protocol,
+    ) -> Self {
         StreamOut {
-            schema: schema_line(&plan.name, &wire.schema, &plan.keys(), cursor),
             protocol,
             prefix: protocol.before_record(&plan.name),
-            wire: wire.clone(),
+            fields: fields.clone(),
+            watched: watched.cloned(),
+            form: Mutex::new(Arc::new(form(plan, fields, watched, protocol))),
+        }
+    }
+
+    /// The form of now.
+    pub(super) fn form(&self, plan: &StreamPlan) -> Arc<Form> {
+        let mut current = self.form.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.watched.as_ref().is_some_and(|watched| watched.generation() != current.generation) {
+            *current = Arc::new(form(plan, &self.fields, self.watched.as_ref(), self.protocol));
+        }
+        current.clone()
+    }
+}
+
+/// The form of a stream whose schema is as it is watched to be.
+fn form(plan: &StreamPlan, fields: &Selection, watched: Option<&Arc<Watched>>, protocol: Protocol) -> Form {
+    // Read before the schema: what changes in between is seen once more.
+    let generation = watched.map_or(0, |watched| watched.generation());
+    let grown = watched.map(|watched| watched.schema());
+    let wire = plan.wire(grown.as_deref().unwrap_or(&plan.schema), fields, protocol);
+    let wire = match watched {
+        Some(watched) => wire.numbered(&*watched.places()),
+        None => wire,
+    };
+    let cursor = plan.cursor.as_ref().map(|c| c.field.as_str());
+    Form { schema: schema_line(&plan.name, &wire.schema, &plan.keys(), cursor), wire, generation }
+}
+
+impl StreamPlan {
+    /// The stream's form on the wire, by the schema of now. Airbyte's is the vendor's own.
+    pub fn wire(&self, schema: &Json, fields: &Selection, protocol: Protocol) -> Wire {
+        let cursor = self.cursor.as_ref().map(|c| c.field.as_str());
+        match protocol {
+            Protocol::Singer => Wire::build(schema, &self.keys(), cursor, fields),
+            Protocol::Airbyte => Wire::build(schema, &[], cursor, fields).as_written(),
         }
     }
 }
@@ -48,13 +108,32 @@ const FAST: Duration = Duration::from_millis(20);
 /// Bytes that are sent together.
 const TOGETHER: usize = 192 << 10;
 
-/// Sends a page's lines with their number; the flag tells that the stream's SCHEMA must have been said.
-pub(super) type Send<'s> = &'s mut dyn FnMut(Vec<u8>, u64, bool);
+/// Sends a page's lines with their number, and the form that they are in.
+pub(super) type Send<'s> = &'s mut dyn FnMut(Vec<u8>, u64, &Arc<Form>);
+
+/// Vendors round the bounds of windows, to days at most.
+const TOLERANCE: time::Duration = time::Duration::days(1);
+/// The ids of a slice's records that are remembered, to see whether one comes again.
+const MOST_IDS: usize = 1 << 20;
+/// Every so many records one is a witness of the fields that it has, where witnesses are wanted.
+const WITNESS_EVERY: u64 = 20;
 
 /// Makes lines of one slice's records.
 pub(super) struct Emitting<'s> {
     plan: &'s StreamPlan,
     out: &'s StreamOut,
+    form: Arc<Form>,
+    /// Listens for drift.
+    listener: Option<Listener>,
+    /// The window that was asked for, where its bounds mean something.
+    window: Option<Window>,
+    /// Records of this page that are kept instead of being sent, or as they were.
+    aside: Vec<Aside>,
+    ids: HashSet<u64>,
+    /// Records looked at, of which some become witnesses.
+    looked: u64,
+    /// Is the page's text broken somewhere?
+    broken_text: bool,
     /// How the file of each record is fetched.
     files: Option<(&'s FilePlan, &'s Shared)>,
     /// The cursor before the slice, where records are compared with it.
@@ -86,6 +165,9 @@ struct Sums {
     newest: Option<OffsetDateTime>,
     nulled: u64,
     without_cursor: u64,
+    outside: u64,
+    compared: u64,
+    again: u64,
 }
 
 impl<'s> Emitting<'s> {
@@ -94,12 +176,20 @@ impl<'s> Emitting<'s> {
         plan: &'s StreamPlan,
         out: &'s StreamOut,
         before: Option<Cursor>,
+        window: Option<Window>,
         left: &'s AtomicU64,
         send: Send<'s>,
     ) -> Self {
         Emitting {
             plan,
             out,
+            form: out.form(plan),
+            listener: out.watched.as_ref().map(|watched| watched.listener()),
+            window,
+            aside: Vec::new(),
+            ids: HashSet::new(),
+            looked: 0,
+            broken_text: false,
             files: plan.files.as_ref().filter(|_| out.protocol.carries_files()).map(|files| (files, shared)),
             before,
             left,
@@ -130,7 +220,7 @@ impl<'s> Emitting<'s> {
         let capacity = self.lines.capacity();
         let lines = std::mem::replace(&mut self.lines, Vec::with_capacity(capacity.min(2 * TOGETHER)));
         let (_, count) = std::mem::take(&mut self.whole);
-        (self.send)(lines, count, true);
+        (self.send)(lines, count, &self.form);
     }
 
     /// Highest cursor value, values sent as null, records without cursor.
@@ -148,17 +238,66 @@ impl<'s> Emitting<'s> {
         if self.suffix.is_empty() {
             self.suffix = self.out.protocol.after_record(OffsetDateTime::now_utc());
         }
-        let mut again = scanner.clone();
+        let again = scanner.clone();
         let start = scanner.at();
-        let seen = self.out.wire.look(scanner, true, &mut ())?;
-        if let Some(key) = self.out.wire.missing_key(&seen) {
-            return Err(Halt::Caller(Fault::data(format!("a record has no value for its key `{key}`")).hint(
-                "no target can store it; check `primary_key`, or filter such records out with a `record_filter`",
+        let seen = match &mut self.listener {
+            Some(listener) => {
+                listener.begin();
+                self.form.wire.look(scanner, true, listener)?
+            }
+            None => self.form.wire.look(scanner, true, &mut ())?,
+        };
+        let bytes = scanner.slice(start..scanner.at());
+        let watched = self.out.watched.as_deref();
+        let mut without = None;
+        let mut looked_again = None;
+        if let (Some(watched), Some(listener)) = (watched, &mut self.listener) {
+            if bytes.len() as u64 > watched.max_record() && watched.can_put_aside() {
+                self.observe(&seen);
+                let sample = format!("<record, {} MiB>", bytes.len() >> 20);
+                self.aside.push(watched.poison(Rule::RecordTooLarge, bytes, sample).map_err(Halt::Caller)?);
+                return Ok(());
+            }
+            if let Some(id) = listener.identity()
+                && self.ids.len() < MOST_IDS
+            {
+                self.page.again += u64::from(!self.ids.insert(id));
+            }
+            if listener.is_odd() {
+                match watched.judge(listener, bytes) {
+                    Ok(Judged::Sent) => {}
+                    Ok(Judged::Without(values)) => without = Some(values),
+                    Ok(Judged::Aside(aside)) => {
+                        self.observe(&seen);
+                        self.aside.push(aside);
+                        return Ok(());
+                    }
+                    Err(fault) if fault.rule == Some(Rule::KeyMissing.id()) && !watched.can_put_aside() => {}
+                    Err(fault) => return Err(Halt::Caller(fault)),
+                }
+                let form = self.out.form(self.plan);
+                if form.generation != self.form.generation {
+                    self.form = form;
+                    looked_again = Some(self.form.wire.look(&mut again.clone(), true, &mut listener.newcomers())?);
+                }
+            }
+            self.looked += 1;
+            if watched.wants_witnesses() && self.looked % WITNESS_EVERY == 1 {
+                watched.witness(&reader::parsed(bytes).map_err(Halt::Caller)?);
+            }
+        }
+        let seen = looked_again.unwrap_or(seen);
+        if let Some(key) = self.form.wire.missing_key(&seen) {
+            let fault =
+                Fault::data(format!("a record has no value for its key `{key}`")).of_rule(Rule::KeyMissing.id());
+            return Err(Halt::Caller(fault.hint(
+                "no target can store it; with dripfeed.state_dir it is kept there and the others go on; else check \
+                 `primary_key`, or filter such records out with a `record_filter`",
             )));
         }
         let file = match self.files {
             Some((files, shared)) => {
-                let record = reader::parsed(scanner.slice(start..scanner.at())).map_err(Halt::Caller)?;
+                let record = reader::parsed(bytes).map_err(Halt::Caller)?;
                 files.fetch(shared, &self.plan.name, &record).map_err(Halt::Caller)?
             }
             None => None,
@@ -166,21 +305,34 @@ impl<'s> Emitting<'s> {
         self.observe(&seen);
         self.lines.extend_from_slice(&self.out.prefix);
         let at = self.lines.len();
-        if seen.change {
-            self.page.nulled += u64::from(self.out.wire.rewrite(&mut again, &mut self.lines)?);
+        let mut rewrite = |mut record: Scanner<'_>, lines: &mut Vec<u8>| -> std::result::Result<(), Halt<Fault>> {
+            self.page.nulled += u64::from(self.form.wire.rewrite(&mut record, lines)?);
+            Ok(())
+        };
+        if let Some(values) = &without {
+            let mut record = reader::parsed(bytes).map_err(Halt::Caller)?;
+            values.apply(&mut record);
+            rewrite(Scanner::new(record.to_string().as_bytes()), &mut self.lines)?;
+        } else if seen.change {
+            rewrite(again, &mut self.lines)?;
         } else {
-            self.lines.extend_from_slice(scanner.slice(start..scanner.at()));
+            self.lines.extend_from_slice(bytes);
         }
         if self.keep_last {
             let last = self.last.get_or_insert_default();
             last.clear();
-            last.extend_from_slice(scanner.slice(start..scanner.at()));
+            last.extend_from_slice(bytes);
         }
         debug_assert!(self.lines.len() > at);
-        match file {
-            Some(file) => self.lines.extend(self.out.protocol.with_file(&self.suffix, &file)),
-            None => self.lines.extend_from_slice(&self.suffix),
+        let mut suffix = None;
+        if let Some(file) = file {
+            suffix = Some(self.out.protocol.with_file(&self.suffix, &file));
         }
+        if let Some(values) = without {
+            suffix = Some(self.out.protocol.with_nulled(suffix.as_ref().unwrap_or(&self.suffix), &values.fields()));
+            self.aside.push(values.aside);
+        }
+        self.lines.extend_from_slice(suffix.as_ref().unwrap_or(&self.suffix));
         self.count += 1;
         Ok(())
     }
@@ -200,15 +352,62 @@ impl<'s> Emitting<'s> {
             self.seen_time
         });
         match time {
-            Some(time) => self.page.newest = later(self.page.newest, Some(time)),
+            Some(time) => {
+                self.page.newest = later(self.page.newest, Some(time));
+                if let Some(window) = &self.window {
+                    self.page.compared += 1;
+                    let outside = time + TOLERANCE < window.start || time > window.end + TOLERANCE;
+                    self.page.outside += u64::from(outside);
+                }
+            }
             None => self.page.without_cursor += 1,
         }
+    }
+}
+
+impl Emitting<'_> {
+    /// Keeps what is no record, and passes it: bytes that are no text, a value that is no object.
+    fn no_record(&mut self, scanner: &mut Scanner<'_>) -> std::result::Result<Option<Aside>, Halt<Fault>> {
+        let Some(watched) = self.out.watched.as_deref().filter(|watched| watched.can_put_aside()) else {
+            return Ok(None);
+        };
+        let kind = scanner.peek()?;
+        if kind == Kind::Object && !self.broken_text {
+            return Ok(None);
+        }
+        let mut aside = scanner.clone();
+        let start = aside.at();
+        aside.skip()?;
+        let bytes = aside.slice(start..aside.at());
+        let (rule, sample) = if simdutf8::basic::from_utf8(bytes).is_err() {
+            (Rule::RecordNotUtf8, "bytes that are not UTF-8")
+        } else if kind == Kind::Object {
+            return Ok(None);
+        } else {
+            (Rule::RecordNotObject, "a value that is not an object")
+        };
+        *scanner = aside;
+        watched.poison(rule, bytes, sample.to_owned()).map(Some).map_err(Halt::Caller)
+    }
+
+    /// The page as drift sees it.
+    fn watch_page(&mut self) -> Result<()> {
+        let (Some(watched), Some(listener)) = (&self.out.watched, &mut self.listener) else { return Ok(()) };
+        let Sums { without_cursor, outside, compared, again, .. } = self.page;
+        let page = Page { without_cursor, outside, compared, again };
+        watched.page(listener, page, &std::mem::take(&mut self.aside))?;
+        self.form = self.out.form(self.plan);
+        Ok(())
     }
 }
 
 impl Taker for Emitting<'_> {
     fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, Halt<Fault>> {
         let plan = self.plan;
+        if let Some(aside) = self.no_record(scanner)? {
+            self.aside.push(aside);
+            return Ok(true);
+        }
         if plan.shape.is_empty() && self.before.is_none() {
             reader::start_of_record(scanner)?;
             self.line(scanner)?;
@@ -269,6 +468,11 @@ impl Taker for Emitting<'_> {
     }
 
     fn page_done(&mut self) -> Result<bool> {
+        if let Err(fault) = self.watch_page() {
+            self.page_failed();
+            return Err(fault);
+        }
+        self.broken_text = false;
         self.whole = (self.lines.len(), self.whole.1 + self.count);
         self.sums.newest = later(self.sums.newest, self.page.newest);
         self.sums.nulled += self.page.nulled;
@@ -285,6 +489,10 @@ impl Taker for Emitting<'_> {
     }
 
     fn page_failed(&mut self) {
+        if let Some(listener) = &mut self.listener {
+            listener.forget();
+        }
+        self.aside.clear();
         self.lines.truncate(self.whole.0);
         if self.left.load(Ordering::Relaxed) < u64::MAX {
             self.left.fetch_add(self.count, Ordering::Relaxed);
@@ -295,6 +503,23 @@ impl Taker for Emitting<'_> {
 
     fn newest(&self) -> Option<OffsetDateTime> {
         self.sums.newest
+    }
+
+    fn answered(&mut self, reply: &Reply) {
+        if let Some(watched) = &self.out.watched {
+            watched.answered(|name| reply.header(name));
+        }
+    }
+
+    fn page_followed(&mut self, records: u64) {
+        if let Some(watched) = &self.out.watched {
+            watched.page_followed(records);
+        }
+    }
+
+    fn takes_broken_text(&mut self) -> bool {
+        self.broken_text = self.out.watched.as_deref().is_some_and(|watched| watched.can_put_aside());
+        self.broken_text
     }
 
     fn last_record(&self) -> Option<Json> {

@@ -19,7 +19,7 @@ use crate::scan::{self, Scanner};
 /// Reads the record of that key.
 pub(super) fn read(shared: &Shared, plan: &StreamPlan, watched: &Watched, key: &str) -> Result<Option<Json>> {
     let Some(path) = watched.witness_path() else { return Ok(None) };
-    let path = path.replace("{id}", &percent::encode(key)).trim_start_matches('/').to_owned();
+    let path = path.replace("{id}", &percent::segment(key)).trim_start_matches('/').to_owned();
     let whose = Whose { shared, stream: &plan.name, partition: &Map::new(), keep: Keep::No, into: None };
     let added = Added { path: Some(path), ..Added::default() };
     let Outcome::Page(reply) = plan.asker.ask(whose, &Vars::new(&shared.ground), &added)? else { return Ok(None) };
