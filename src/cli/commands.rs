@@ -373,7 +373,7 @@ fn discover(work: &Work) -> Result<()> {
     let loaded = work.load(Purpose::Discover)?;
     let streams = loaded.plan.streams.iter().map(|stream| stream.with_schema(&loaded.shared));
     let streams = streams.collect::<Result<Vec<_>>>()?;
-    let streams = streams.iter().map(|stream| loaded.evolved(stream, &work.stop)).collect::<Result<Vec<_>>>()?;
+    let streams = streams.iter().map(|stream| loaded.evolved(stream, work)).collect::<Result<Vec<_>>>()?;
     match work.protocol {
         Protocol::Singer => {
             let entry = |stream: &Arc<StreamPlan>| {

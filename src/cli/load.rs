@@ -13,15 +13,17 @@ use time::OffsetDateTime;
 
 use super::Options;
 use super::commands::Work;
+use super::log::Level;
 use super::watch::Watch;
 use crate::auth;
 use crate::catalog;
 use crate::config::{self, Config, DriftPolicy, Safety};
+use crate::drift::baseline::unmarked;
 use crate::drift::policy::Policies;
 use crate::drift::rules::Rule;
 use crate::drift::watched::{Given, Names, Watched};
 use crate::emit::Protocol;
-use crate::fault::{Fault, Result, did_you_mean};
+use crate::fault::{Fault, Kind, Result, did_you_mean};
 use crate::manifest::Manifest;
 use crate::pace::store::{Memory, Shared as SharedLedger};
 use crate::pace::{self, Pace, Shelf, account};
@@ -30,7 +32,6 @@ use crate::run::build::{self, Build, Plan, StreamPlan};
 use crate::run::reader::Shared;
 use crate::run::rules;
 use crate::sandbox::Sandbox;
-use crate::stop::Stop;
 use crate::store::Store;
 use crate::timefmt;
 
@@ -71,13 +72,13 @@ pub(super) struct Reading {
 
 impl Loaded {
     /// A stream with all that its tenant's runs learned of it; nothing when drift is off.
-    pub(super) fn watched(&self, stream: &StreamPlan, reading: Reading, stop: &Stop) -> Result<Option<Arc<Watched>>> {
+    pub(super) fn watched(&self, stream: &StreamPlan, reading: Reading, work: &Work) -> Result<Option<Arc<Watched>>> {
         let config = &self.config.ours.drift;
         if config.off {
             return Ok(None);
         }
         let Reading { sweep, whole, may_grow, as_written } = reading;
-        let given = Given {
+        let given = |root: Option<PathBuf>| Given {
             names: self.names.clone(),
             stream: &stream.name,
             schema: &stream.schema,
@@ -86,27 +87,41 @@ impl Loaded {
             cursor: stream.cursor.as_ref().map(|c| c.field.as_str()),
             policies: self.policies.clone(),
             config,
-            root: self.states.clone(),
+            root,
             as_written,
             sweep,
             whole,
             may_grow,
             asked: stream.asked(&self.ground),
         };
-        Watched::begin(given, stop).map(|watched| Some(Arc::new(watched)))
+        let watched = match Watched::begin(given(self.states.clone()), &work.stop) {
+            Err(fault) if fault.kind == Kind::Local => {
+                // Without memory nothing is missed that the vendor's answers alone tell.
+                let said = format!("{}: drift is watched for without memory: {}", stream.name, fault.message);
+                work.log.event(Level::Warning, &said, "drift_trouble", &json!({"stream": *stream.name}));
+                Watched::begin(given(None), &work.stop)?
+            }
+            watched => watched?,
+        };
+        Ok(Some(Arc::new(watched)))
     }
 }
 
 impl Loaded {
     /// The stream with the schema that its tenant's data has by now.
-    pub(super) fn evolved(&self, stream: &Arc<StreamPlan>, stop: &Stop) -> Result<Arc<StreamPlan>> {
+    pub(super) fn evolved(&self, stream: &Arc<StreamPlan>, work: &Work) -> Result<Arc<StreamPlan>> {
         if self.states.is_none() {
             return Ok(stream.clone());
         }
         let reading = Reading { sweep: false, whole: false, may_grow: true, as_written: true };
-        let Some(watched) = self.watched(stream, reading, stop)? else { return Ok(stream.clone()) };
+        let Some(watched) = self.watched(stream, reading, work)? else { return Ok(stream.clone()) };
         let schema = watched.schema();
-        Ok(if *schema == stream.schema { stream.clone() } else { stream.with_evolved(&schema) })
+        if *schema == stream.schema {
+            return Ok(stream.clone());
+        }
+        let schema = schema.as_ref().clone();
+        // Whoever reads Airbyte's messages has one column for a field.
+        Ok(stream.with_evolved(if work.protocol == Protocol::Airbyte { unmarked(schema) } else { schema }))
     }
 }
 

@@ -163,7 +163,7 @@ pub(super) fn read(work: &Work) -> Result<u8> {
         jobs.push(Job {
             refused,
             fields: choice.fields.clone(),
-            watched: loaded.watched(&stream, reading, stop)?,
+            watched: loaded.watched(&stream, reading, work)?,
             plan: stream,
             state: state.cloned(),
             limit: options.limit,

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::baseline::COLUMN;
 use super::checks::{Checks, FIELD, FORMAT, FRACTION, NAMES, Place, WIDE, bit, hash_of, number, segment};
 use super::listen::written_well;
 use super::rules::Rule;
@@ -248,7 +249,24 @@ fn widened(rule: Rule, place: &Place, to: &str) -> Option<Json> {
         fields.shift_remove("oneOf");
         fields.insert("type".into(), json!(types));
     }
+    if changes_column(rule) && place.pointer.matches('/').count() == 1 {
+        // A column that was announced keeps its type: what does not fit it goes to another one beside it.
+        let was = place.schema.get(COLUMN).unwrap_or(&place.schema);
+        schema[COLUMN] = was.clone();
+    }
     Some(schema)
+}
+
+/// Does a column of the old type not take such values?
+fn changes_column(rule: Rule) -> bool {
+    matches!(
+        rule,
+        Rule::FieldTypeWidened
+            | Rule::FieldTypeChanged
+            | Rule::FieldStructureChanged
+            | Rule::FormatChanged
+            | Rule::NumberOutOfRange
+    )
 }
 
 /// A schema in words of types.

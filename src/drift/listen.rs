@@ -104,6 +104,7 @@ impl Listener {
             news: 0,
         };
         listener.follow(checks);
+        listener.news = listener.cells.len();
         listener
     }
 

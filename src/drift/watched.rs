@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 use super::baseline::{self, merged};
 use super::chance::{bounds, is_surprise};
-use super::checks::{Checks, Tolerated, bit, number};
+use super::checks::{Checks, NAMES, Tolerated, bit, number};
 use super::examine::{Deviation, MOST_NAMES, Step, examine};
 use super::finding::{Finding, fingerprint};
 use super::kept::{Addition, How, Overlay, Shelf};
@@ -465,7 +465,7 @@ impl Watched {
     /// Lets the schema grow by a change; false when it has it by now.
     fn grow(&self, inner: &mut Inner, deviation: &Deviation, how: How) -> bool {
         let Some(schema) = &deviation.schema else { return tolerate(&mut inner.tolerated, deviation) };
-        let mut schema = schema.clone();
+        let schema = schema.clone();
         let pointer = &deviation.pointer;
         if deviation.rule == Rule::FieldAdded {
             let (above, _) = pointer.rsplit_once('/').unwrap_or_default();
@@ -473,11 +473,6 @@ impl Watched {
             if inner.overlay.schema.keys().filter(|p| beside(p)).count() >= MOST_NAMES {
                 return self.map_found(inner, above);
             }
-        } else if !self.as_written && pointer.matches('/').count() == 1 && changes_column(deviation.rule) {
-            // A column that was announced keeps its type: what does not fit it goes to another one beside it.
-            let place = inner.checks.at(pointer).map(|at| inner.checks.place(at).schema.clone()).unwrap_or_default();
-            let was = place.get(baseline::COLUMN).cloned().unwrap_or(place);
-            schema[baseline::COLUMN] = was;
         }
         inner.overlay.schema.insert(pointer.clone(), Addition { schema, since: now(), how });
         true
@@ -532,15 +527,15 @@ impl Watched {
     fn fault(&self, policy: Policy, deviation: &Deviation) -> Fault {
         let Deviation { rule, pointer, from, to, .. } = deviation;
         let print = fingerprint(&self.names.source, &self.stream, *rule, pointer, from, to);
-        let place = if pointer.is_empty() { String::new() } else { format!(" at {pointer}") };
+        let place = if pointer.is_empty() { String::new() } else { format!(" {pointer}") };
         let change = match (from.as_str(), to.as_str()) {
             ("", "") => String::new(),
             ("", to) => format!(": {to}"),
-            (from, "") => format!(": it was {from}"),
-            (from, to) => format!(": {to} instead of {from}"),
+            (from, "") => format!(": was {from}"),
+            (from, to) => format!(": {from} -> {to}"),
         };
         let wanted = self.policies.of(*rule, &self.stream, pointer, rule.policy());
-        let said = format!("the vendor's data has changed{place}: {} ({}){change}", rule.what(), rule.id());
+        let said = format!("the vendor changed its data: {}{place} ({}){change}", rule.id(), rule.what());
         let fault =
             Fault::new(if policy == Policy::FailRun { Kind::Drift } else { Kind::Data }, said).of_rule(rule.id());
         if self.shelf.is_none() && matches!(wanted, Policy::NullValue | Policy::Quarantine) {
@@ -805,14 +800,19 @@ impl Watched {
         }
         let records = inner.totals.records;
         for finding in inner.found.values_mut() {
-            finding.of = records.max(finding.count);
-            if finding.rule == Rule::FieldAdded
+            // Once the schema has it, it is counted and no more judged.
+            if finding.policy <= Policy::Warn
                 && let Some(at) = inner.checks.at(&finding.pointer)
                 && let Some(kinds) = inner.totals.kinds.get(at as usize)
             {
-                let values: u32 = kinds[..5].iter().sum();
-                finding.count = u64::from(values);
+                let counted = match NAMES.iter().position(|name| *name == finding.to) {
+                    _ if finding.rule == Rule::FieldAdded => kinds[..5].iter().map(|n| u64::from(*n)).sum(),
+                    Some(kind) => u64::from(kinds[kind]),
+                    None => 0,
+                };
+                finding.count = finding.count.max(counted);
             }
+            finding.of = records.max(finding.count);
         }
         if self.whole {
             self.learn(inner, complete);
@@ -940,19 +940,6 @@ fn of_stream(rule: Rule, from: String, to: String) -> Deviation {
 
 fn is_poison(rule: Rule) -> bool {
     matches!(rule, Rule::RecordTooLarge | Rule::RecordNotUtf8 | Rule::RecordNotObject)
-}
-
-/// Does a column of the old type not take such values?
-fn changes_column(rule: Rule) -> bool {
-    matches!(
-        rule,
-        Rule::FieldTypeWidened
-            | Rule::FieldTypeChanged
-            | Rule::FieldStructureChanged
-            | Rule::ItemTypeChanged
-            | Rule::FormatChanged
-            | Rule::NumberOutOfRange
-    )
 }
 
 fn waiver(deviation: &Deviation) -> String {

@@ -400,7 +400,8 @@ impl Fetcher {
                     .and_then(retry::vendor_error)
                     .map(|t| format!(" (the vendor says: {t})"))
                     .unwrap_or_default();
-                let fault = Fault::new(kind, format!("{message}{told}, after {tries} tries of {}", shown(request)));
+                let fault = Fault::new(kind, format!("{message}{told}, after {tries} tries of {}", shown(request)))
+                    .of_rule(reply.as_ref().map_or("", |reply| rule_of(reply.status)));
                 let fault = if refused {
                     fault.told("API rate limit exceeded.", Failure::Transient)
                 } else {
@@ -541,14 +542,13 @@ impl Fetcher {
         let text = format!("{}{told} ({})", verdict.message, shown(request));
         let fault = match reply.status {
             401 => Fault::new(Kind::Auth, text).hint("check the credentials in the config"),
-            403 if !self.reached.load(Ordering::Relaxed) => {
-                Fault::new(Kind::Auth, text).hint("check the credentials in the config, and what they may read")
-            }
+            403 if !self.reached.load(Ordering::Relaxed) => Fault::new(Kind::Auth, text)
+                .of_rule("scope_lost")
+                .hint("check the credentials in the config, and what they may read"),
             403 => Fault::data(text)
                 .of_rule("scope_lost")
                 .hint("the credentials work elsewhere: check that they may read this stream"),
-            301 | 308 | 404 | 410 => Fault::data(text).of_rule("endpoint_gone"),
-            _ => Fault::data(text),
+            status => Fault::data(text).of_rule(rule_of(status)),
         };
         fault.told(verdict.message.clone(), verdict.failure)
     }
@@ -811,6 +811,14 @@ pub fn shown_with_query(request: &Prepared) -> String {
     let names: Vec<&str> =
         query.split('&').filter(|p| !p.is_empty()).map(|p| p.split('=').next().unwrap_or(p)).collect();
     if names.is_empty() { shown(request) } else { format!("{}?{}", shown(request), names.join("=…&") + "=…") }
+}
+
+/// The kind of drift that a status may be.
+fn rule_of(status: u16) -> &'static str {
+    match status {
+        301 | 308 | 404 | 410 => "endpoint_gone",
+        _ => "",
+    }
 }
 
 /// A number from 0 to 1, for jitter.

@@ -277,8 +277,8 @@ impl StreamPlan {
     }
 
     /// The same with another schema.
-    pub fn with_evolved(&self, schema: &Json) -> Arc<StreamPlan> {
-        Arc::new(StreamPlan { schema: schema.clone(), ..self.clone() })
+    pub fn with_evolved(&self, schema: Json) -> Arc<StreamPlan> {
+        Arc::new(StreamPlan { schema, ..self.clone() })
     }
 
     /// The fields that its requests ask for by name, as far as the config and the manifest alone say.
