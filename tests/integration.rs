@@ -7,6 +7,7 @@ mod airbyte;
 mod bad_input;
 mod cli;
 mod credentials;
+mod drift_verbs;
 mod feedback;
 mod files;
 mod jobs;

@@ -81,8 +81,12 @@ pub fn read(root: &Path, source: &str, tenant: &str, stop: &Stop) -> Result<Tena
     };
     let mut streams = BTreeMap::new();
     for stream in names(&folder, stream_of)? {
-        let kept = Shelf::new(root, source, tenant, &stream).read(stop)?;
-        streams.insert(stream, kept);
+        let (overlay, mut pending) = Shelf::new(root, source, tenant, &stream).read(stop)?;
+        for finding in &mut pending.findings {
+            // Where it is kept says whose it is, also in a folder that was renamed.
+            (finding.tenant, finding.stream) = (tenant.to_owned(), stream.clone());
+        }
+        streams.insert(stream, (overlay, pending));
     }
     Ok(Tenant { name: tenant.to_owned(), streams })
 }

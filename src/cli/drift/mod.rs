@@ -164,6 +164,8 @@ fn report(work: &Work, scene: &Scene) -> Result<Report> {
 /// lacks how a place was before.
 fn baseline(work: &Work, scene: &Scene) -> Option<BTreeMap<String, serde_json::Value>> {
     let mut work = work.clone();
+    // Nothing is told of the load: it is the report's alone.
+    work.protocol = crate::emit::Protocol::Singer;
     work.options.config.clone_from(&scene.config);
     work.options.source = work.options.source.or_else(|| Some(scene.source.clone()));
     let purpose = if scene.config.is_empty() { Purpose::Discover } else { Purpose::Read };

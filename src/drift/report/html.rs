@@ -105,19 +105,24 @@ fn header(report: &Report) -> String {
         out += "</fieldset>\n";
     }
     if let Some(worst) = report.changes.first().filter(|change| change.finding.severity >= Severity::Break) {
+        let fingerprint = &worst.finding.fingerprint;
         out += &format!(
-            "<p class=\"todo\">Is <a href=\"#fp-{0}\">the gravest</a> right? Accept it: {1} Is it wrong? It keeps failing, and \
-            is quiet for a week: {2}</p>\n",
-            Text(&worst.finding.fingerprint),
+            "<div class=\"todo\">\n<p>The gravest: <a href=\"#fp-{}\">{}</a> {}</p>\n<div><p>Is it right so? Accept it:</p>{}</div>\n\
+            <div><p>Is it wrong? It keeps failing, without an alert for a week:</p>{}</div>\n</div>\n",
+            Text(fingerprint),
+            place(worst),
+            arrow(worst),
             command(&worst.accept(&report.whose)),
-            command(&format!("dripfeed drift reject {} {}", worst.finding.fingerprint, report.whose)),
+            command(&format!("dripfeed drift reject {fingerprint} {}", report.whose)),
         );
     }
     out + "</header>\n"
 }
 
+/// A command to copy, which is wrapped between its words only.
 fn command(line: &str) -> String {
-    format!("<code class=\"command\">{}</code>", Text(line.trim_end()))
+    let words: Vec<String> = line.trim_end().split(' ').map(|word| format!("<span>{}</span>", Text(word))).collect();
+    format!("<code class=\"command\">{}</code>", words.join(" "))
 }
 
 fn badge(severity: Severity) -> String {
@@ -180,14 +185,15 @@ fn timeline(report: &Report) -> String {
         let (first, last) = (seconds(&finding.first_seen).unwrap_or(start), seconds(&finding.last_seen).unwrap_or(end));
         let (x, wide) = (place_of(first), (place_of(last) - place_of(first)).max(12));
         let told = format!("seen from {} to {}", minute(&finding.first_seen), minute(&finding.last_seen));
-        let whose = match change.scope {
-            Scope::Vendor => "vendor change",
-            Scope::Tenant if report.of == 1 => "",
-            Scope::Tenant => "tenant change",
+        let names = change.tenants();
+        let whose = match (change.scope, &names[..]) {
+            (Scope::Vendor, _) => format!("<b>vendor change</b>, {} of {}", names.len(), number(report.of, "tenant")),
+            (Scope::Tenant, [only]) => format!("{}, 1 of {}", Text(&short(only, 24)), number(report.of, "tenant")),
+            (Scope::Tenant, _) => format!("{} of {}", names.len(), number(report.of, "tenant")),
         };
         out += &format!(
             "<li class=\"{level}\"><a href=\"#fp-{fp}\">{badge}<span class=\"what\">{place} <span class=\"arrow\">{arrow}</span></span>\
-            <span class=\"since\">{since}</span><span class=\"seen\">{seen}</span><span class=\"whose\">{have} of {of}{whose}</span></a>\
+            <span class=\"since\">{since}</span><span class=\"seen\">{seen}</span><span class=\"whose\">{whose}</span></a>\
             <svg viewBox=\"0 0 1000 8\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{told}\"><title>{told}</title>\
             <rect class=\"track\" y=\"3\" width=\"1000\" height=\"2\"/>\
             <rect class=\"bar\" x=\"{x}\" width=\"{wide}\" height=\"8\" rx=\"2\"/></svg></li>\n",
@@ -197,9 +203,6 @@ fn timeline(report: &Report) -> String {
             arrow = arrow(change),
             since = ago(&finding.first_seen, &report.at).unwrap_or_else(|| minute(&finding.first_seen)),
             seen = Text(&change.seen_line()),
-            have = change.by_tenant.len(),
-            of = number(report.of, "tenant"),
-            whose = if whose.is_empty() { String::new() } else { format!(", {whose}") },
             told = Text(&told),
             x = x.min(988),
         );
@@ -221,7 +224,10 @@ fn card(change: &Change, report: &Report) -> String {
         capital(finding.rule.what()),
         finding.rule.number(),
     );
-    let mut item = |label: &str, html: String| out += &format!("<div><dt>{label}</dt><dd>{html}</dd></div>\n");
+    let mut item = |label: &str, html: String| {
+        let class = if label == "Downstream" || label == "Evidence" { " class=\"long\"" } else { "" };
+        out += &format!("<div{class}><dt>{label}</dt><dd>{html}</dd></div>\n");
+    };
     item("Since", since(change, report));
     let last = ago(&finding.last_seen, &report.at).map(|ago| format!("{ago} ")).unwrap_or_default();
     item("Last seen", format!("{last}<small>{}, {}</small>", time(&finding.last_seen), number_of(finding.runs, "run")));
@@ -257,7 +263,7 @@ fn sides(change: &Change) -> String {
         return String::new();
     }
     let lines = |schema: Option<&Json>, text: &str, nothing: &str| match (schema, text) {
-        (Some(schema), _) => format!("{schema:#}").lines().map(str::to_owned).collect(),
+        (Some(schema), _) => written(schema, 0).lines().map(str::to_owned).collect(),
         (None, "") => vec![nothing.to_owned()],
         (None, text) => vec![short(text, 200)],
     };
@@ -282,6 +288,27 @@ fn sides(change: &Change) -> String {
         side("Before", &before, &after, '-', "gone"),
         side("After it is accepted", &after, &before, '+', "new")
     )
+}
+
+/// A schema as people write it: a list of plain values stands in one line.
+fn written(schema: &Json, depth: usize) -> String {
+    let indent = "  ".repeat(depth + 1);
+    let nested = |json: &Json| json.is_object() || json.is_array();
+    let lines: Vec<String> = match schema {
+        Json::Object(map) if !map.is_empty() => map
+            .iter()
+            .map(|(key, value)| format!("{indent}{}: {}", Json::from(&**key), written(value, depth + 1)))
+            .collect(),
+        Json::Array(items) if items.iter().any(nested) => {
+            items.iter().map(|item| format!("{indent}{}", written(item, depth + 1))).collect()
+        }
+        Json::Array(items) => {
+            return format!("[{}]", items.iter().map(Json::to_string).collect::<Vec<_>>().join(", "));
+        }
+        other => return other.to_string(),
+    };
+    let (open, close) = if schema.is_object() { ('{', '}') } else { ('[', ']') };
+    format!("{open}\n{}\n{}{close}", lines.join(",\n"), "  ".repeat(depth))
 }
 
 fn by_tenant(change: &Change) -> String {

@@ -245,7 +245,7 @@ impl Change {
     fn seen_line(&self) -> String {
         let finding = &self.finding;
         match (finding.count, finding.of) {
-            (0, 0) => "of the stream as a whole".to_owned(),
+            (0, 0) => "the whole stream".to_owned(),
             (0, of) => format!("not in {}", number_of(of, "record")),
             (count, 0) => format!("{} times", thousands(count)),
             (count, of) => format!("{} of {}", thousands(count), number_of(of, "record")),
