@@ -21,9 +21,6 @@ use crate::drift::rules::Severity;
 use crate::fault::{Fault, Kind, Result};
 use whose::Scene;
 
-/// The exit code of a check that found what must be judged.
-const GRAVE: u8 = 30;
-
 /// A verb of `drift`.
 #[derive(Debug, Clone, Args)]
 pub struct Asked {
@@ -193,7 +190,7 @@ fn check(work: &Work, scene: &Scene) -> Result<u8> {
                 .hint("`drift show --format html` writes a page"));
         }
     }
-    Ok(if report.grave() > 0 { GRAVE } else { 0 })
+    Ok(if report.grave() > 0 { Kind::Drift.exit_code() } else { 0 })
 }
 
 /// How stdout is: colours and width only where a person looks at it.

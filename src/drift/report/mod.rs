@@ -380,6 +380,12 @@ fn ago(then: &str, now: &str) -> Option<String> {
     Some(format!("{} ago", number_of(seconds / size, name)))
 }
 
+/// A time as it is kept, without parts of a second.
+fn second(time: &str) -> String {
+    let whole = parse_iso(time).and_then(|t| t.replace_nanosecond(0).ok());
+    whole.map_or_else(|| plain(time), crate::timefmt::rfc3339)
+}
+
 /// A time for people, to the minute: `2026-11-21 03:04 UTC`.
 fn minute(time: &str) -> String {
     let Some(t) = parse_iso(time) else { return plain(time) };

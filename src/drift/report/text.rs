@@ -3,7 +3,7 @@
 //! Comes in: a [`Report`], and how wide and colourful the terminal is. Goes out: text, a block for each change. Without a
 //! terminal nothing is wrapped or coloured, so that a line can be searched for.
 
-use super::{Change, Report, ago, minute, plain, short, thousands, words};
+use super::{Change, Report, ago, minute, plain, second, short, thousands, words};
 use crate::drift::kept::How;
 use crate::drift::rules::Severity;
 
@@ -107,10 +107,10 @@ fn block(change: &Change, report: &Report, look: Look) -> String {
     let mut out = look.flow(&head, 2, 0, 2);
     out += &look.item("what", &format!("{} ({})", finding.rule.what(), finding.rule.number()));
     let since = ago(&finding.first_seen, &report.at).map(|ago| format!(", {ago}")).unwrap_or_default();
-    out += &look.item("first seen", &format!("{}{since}", plain(&finding.first_seen)));
+    out += &look.item("first seen", &format!("{}{since}", second(&finding.first_seen)));
     let runs = super::number_of(finding.runs, "run");
     let run = if finding.run_id.is_empty() { String::new() } else { format!(", run {}", plain(&finding.run_id)) };
-    out += &look.item("last seen", &format!("{}, in {runs}{run}", plain(&finding.last_seen)));
+    out += &look.item("last seen", &format!("{}, in {runs}{run}", second(&finding.last_seen)));
     out += &look.item("seen", &change.seen_line());
     out += &look.item("policy", &change.policy_line(&report.source));
     if let Some(until) = &finding.silenced_until {
