@@ -131,7 +131,7 @@ pub struct Fault {
     /// What to do about it.
     pub hint: Option<String>,
     /// Where in the user's files.
-    pub site: Option<Site>,
+    pub site: Option<Box<Site>>,
     /// The stream that it costs.
     pub stream: Option<Arc<str>>,
     /// The kind of drift that it is, by name.
@@ -174,7 +174,7 @@ impl Fault {
     /// Adds where, unless a nearer place is known already.
     #[must_use]
     pub fn at(mut self, site: &Site) -> Self {
-        self.site.get_or_insert_with(|| site.clone());
+        self.site.get_or_insert_with(|| Box::new(site.clone()));
         self
     }
 

@@ -35,7 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "run",
         &[
             "auth", "page", "slice", "config", "cursor", "dpath", "drift", "extract", "shape", "fetch", "emit", "pace",
-            "plan", "manifest", "fault", "scan", "stop", "pyjson", "timefmt",
+            "plan", "manifest", "fault", "percent", "scan", "stop", "pyjson", "timefmt",
         ],
     ),
     ("sandbox", &["fault", "percent", "timefmt"]),

@@ -315,6 +315,15 @@ impl Watched {
                     grown |= self.grow(&mut inner, &deviation, How::Learned);
                     continue;
                 }
+                // A column that this very run announced keeps its type too.
+                _ if learns
+                    && !self.as_written
+                    && deviation.schema.is_some()
+                    && inner.overlay.schema.contains_key(&deviation.pointer) =>
+                {
+                    grown |= self.grow(&mut inner, &deviation, How::Learned);
+                    continue;
+                }
                 _ if learns => {
                     eased |= tolerate(&mut inner.overlay.tolerated, &deviation);
                     tolerate(&mut inner.tolerated, &deviation);
