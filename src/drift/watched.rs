@@ -391,9 +391,14 @@ impl Watched {
         Ok(Aside::new("record", &self.names.run_id, &[(fingerprint, rule, String::new())], record))
     }
 
-    /// Is it known what becomes of records of that kind? (There is a file for them, or it is said that they stop the stream.)
+    /// Is there a file for what cannot be sent?
     pub fn can_put_aside(&self) -> bool {
         self.shelf.is_some()
+    }
+
+    /// Is what was there before known, so that something else is a change, and not how the source is?
+    pub fn knows(&self) -> bool {
+        !self.learns(&self.lock())
     }
 
     /// What is done about a deviation, as far as it can be.

@@ -381,7 +381,7 @@ impl Emitting<'_> {
         let bytes = aside.slice(start..aside.at());
         let (rule, sample) = if simdutf8::basic::from_utf8(bytes).is_err() {
             (Rule::RecordNotUtf8, "bytes that are not UTF-8")
-        } else if kind == Kind::Object {
+        } else if kind == Kind::Object || !watched.knows() {
             return Ok(None);
         } else {
             (Rule::RecordNotObject, "a value that is not an object")
