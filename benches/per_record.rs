@@ -1,7 +1,8 @@
-//! CPU per record, against downloading the same pages with ureq and dropping them.
+//! CPU per record, against downloading the same pages with ureq and dropping them; and what the watch for drift adds.
 //!
-//! `cargo bench` starts a sandbox, then runs the two in turn, each in a process of its own, and prints the ratio of
-//! their CPU times (user and system). Ratios of pairs are steadier than times: machines are shared.
+//! `cargo bench` starts a sandbox, then runs in turn a download, a read that does not look for drift and one that does, each
+//! in a process of its own, and prints the ratios of their CPU times (user and system). Ratios within a round are steadier
+//! than times: machines are shared.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::io::{BufRead, BufReader, Read};
@@ -54,26 +55,42 @@ fn main() {
     let mut url = String::new();
     BufReader::new(sandbox.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
     let url = url.trim();
-    let config = std::env::temp_dir().join(format!("dripfeed-bench-{}.json", std::process::id()));
-    std::fs::write(&config, format!("{{\"url\": \"{url}\", \"token\": \"sandbox-token\"}}")).unwrap();
-    let mut pairs = Vec::new();
+    let folder = std::env::temp_dir();
+    let configs = [true, false].map(|off| {
+        let path = folder.join(format!("dripfeed-bench-{}-{off}.json", std::process::id()));
+        let ours = format!("{{\"drift\": {{\"off\": {off}}}}}");
+        std::fs::write(&path, format!("{{\"url\": \"{url}\", \"token\": \"sandbox-token\", \"dripfeed\": {ours}}}"))
+            .unwrap();
+        path
+    });
+    let read = |config: &std::path::Path| {
+        cpu(Command::new(tap).args(["read", "-q", "--source", "sandbox", "--streams", "tasks", "--config"]).arg(config))
+    };
+    let mut rounds = Vec::new();
     for _ in 0..PAIRS {
         let base = cpu(Command::new(&args[0]).args(["download", url]));
-        let ours = cpu(Command::new(tap)
-            .args(["read", "-q", "--source", "sandbox", "--streams", "tasks", "--config"])
-            .arg(&config));
-        #[allow(clippy::cast_precision_loss)]
-        pairs.push((ours as f64 / base as f64, base, ours));
+        let [blind, watching] = [read(&configs[0]), read(&configs[1])];
+        rounds.push((base, blind, watching));
     }
     let _ = sandbox.kill();
     let _ = sandbox.wait();
-    let _ = std::fs::remove_file(&config);
-    pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
-    for (ratio, base, ours) in &pairs {
-        println!("download {} ms, read {} ms CPU: {ratio:.2}", base * 10, ours * 10);
+    for config in &configs {
+        let _ = std::fs::remove_file(config);
     }
+    for (base, blind, watching) in &rounds {
+        println!("download {} ms, read {} ms, with drift {} ms of CPU", base * 10, blind * 10, watching * 10);
+    }
+    #[allow(clippy::cast_precision_loss)]
+    let median = |ratio: &dyn Fn(&(u64, u64, u64)) -> f64| {
+        let mut ratios: Vec<f64> = rounds.iter().map(ratio).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios[PAIRS / 2]
+    };
+    #[allow(clippy::cast_precision_loss)]
+    let (all, drift) =
+        (median(&|(base, _, watching)| *watching as f64 / *base as f64), median(&|(_, b, w)| *w as f64 / *b as f64));
     println!(
-        "median of {PAIRS} pairs, {TASKS} records: {:.2} times the CPU of downloading and dropping the same pages",
-        pairs[PAIRS / 2].0
+        "median of {PAIRS} rounds, {TASKS} records: {all:.2} times the CPU of downloading and dropping the same pages"
     );
+    println!("median of {PAIRS} rounds: the watch for drift takes {drift:.2} times the CPU of a read without it");
 }

@@ -54,7 +54,7 @@ pub struct Loaded {
     /// Whose data it is.
     names: Names,
     /// What outlives the run.
-    states: Option<PathBuf>,
+    pub(super) states: Option<PathBuf>,
 }
 
 /// How a stream is read, as far as drift depends on it.

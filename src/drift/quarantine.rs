@@ -5,7 +5,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use base64::Engine as _;
@@ -92,14 +92,21 @@ pub(super) fn keep(path: &Path, records: &[Aside], most: Option<u64>) -> Result<
     let folder = path.parent().unwrap_or(path);
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| failed(&e))?;
     let is_new = !path.exists();
-    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(|e| failed(&e))?;
+    let mut file = locked(path).map_err(|e| failed(&e))?;
     let size = file.metadata().map_err(|e| failed(&e))?.len();
     let lines: Vec<u8> = records.iter().flat_map(|record| record.0.iter().copied()).collect();
     let most = most.unwrap_or(MAX_BYTES);
     if size + lines.len() as u64 > most {
         return Err(Fault::data(format!("the quarantine file {shown} is full: {size} bytes, {most} may be")));
     }
-    // One write: runs that share the file do not tear each other's lines.
+    // What a run that was killed began to write is ended, so that it spoils no other line.
+    let mut torn = [b'\n'];
+    if size > 0 {
+        file.read_exact_at(&mut torn, size - 1).map_err(|e| failed(&e))?;
+    }
+    if torn != [b'\n'] {
+        file.write_all(b"\n").map_err(|e| failed(&e))?;
+    }
     file.write_all(&lines).and_then(|()| file.sync_data()).map_err(|e| failed(&e))?;
     if is_new {
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))?;
@@ -107,21 +114,67 @@ pub(super) fn keep(path: &Path, records: &[Aside], most: Option<u64>) -> Result<
     Ok(())
 }
 
-/// Reads the file: its lines, oldest first; a torn last one is left out.
+/// The file, opened to append, with its lock: whoever replays it replaces it meanwhile.
+fn locked(path: &Path) -> std::io::Result<File> {
+    loop {
+        let file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
+        file.lock()?;
+        let same = std::fs::metadata(path).is_ok_and(|now| file.metadata().is_ok_and(|mine| mine.ino() == now.ino()));
+        if same {
+            return Ok(file);
+        }
+    }
+}
+
+/// Hands the file's lines to `send`, which tells of each whether it stays; the others move to a file beside it
+/// (`.replayed.jsonl`). Nothing is appended meanwhile.
 ///
 /// # Errors
-/// It cannot be read, or a line of it is damaged.
-pub fn read(path: &Path) -> Result<Vec<Entry>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Fault::local(format!("cannot read {}", path.display()), &e)),
-    };
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let entry = |(number, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|_| {
-            Fault::config(format!("{}:{}: this is no line of a quarantine file", path.display(), number + 1))
-        })
-    };
-    whole.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(entry).collect()
+/// Those of `send`, and of the files; then all lines stay.
+pub fn replay(path: &Path, send: impl FnOnce(&[Entry]) -> Result<Vec<bool>>) -> Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let failed = |e: &std::io::Error| Fault::local(format!("cannot replay {}", path.display()), e);
+    let _lock = locked(path).map_err(|e| failed(&e))?;
+    let text = std::fs::read(path).map_err(|e| failed(&e))?;
+    let (entries, broken) = parsed(path, &text)?;
+    let stays = send(&entries)?;
+    let mut left = broken;
+    let mut gone = Vec::new();
+    for (entry, stays) in entries.iter().zip(&stays) {
+        let mut line = serde_json::to_vec(entry).map_err(|e| Fault::bug(e.to_string()))?;
+        line.push(b'\n');
+        if *stays { left.extend(line) } else { gone.extend(line) }
+    }
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let beside = path.with_extension("replayed.jsonl");
+    let mut replayed = locked(&beside).map_err(|e| failed(&e))?;
+    replayed.write_all(&gone).and_then(|()| replayed.sync_data()).map_err(|e| failed(&e))?;
+    let folder = path.parent().unwrap_or(path);
+    let mut draft = tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(&e))?;
+    draft.write_all(&left).and_then(|()| draft.as_file().sync_all()).map_err(|e| failed(&e))?;
+    draft.persist(path).map_err(|e| failed(&e.error))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))
+}
+
+/// The lines of a file; what is no line of one, such as the torn end of a killed run, as it is.
+fn parsed(path: &Path, text: &[u8]) -> Result<(Vec<Entry>, Vec<u8>)> {
+    let (mut entries, mut broken) = (Vec::new(), Vec::new());
+    for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+        match serde_json::from_slice::<Entry>(line) {
+            Ok(entry) if entry.v == 1 => entries.push(entry),
+            Ok(_) => {
+                return Err(Fault::config(format!("{} was written by another version of dripfeed", path.display()))
+                    .hint("use that version"));
+            }
+            Err(_) => {
+                broken.extend_from_slice(line);
+                broken.push(b'\n');
+            }
+        }
+    }
+    Ok((entries, broken))
 }

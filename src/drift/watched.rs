@@ -936,6 +936,16 @@ impl Watched {
         presence::witness(&mut self.lock(), &key, record);
     }
 
+    /// The file of what was put aside.
+    pub fn quarantine(&self) -> Option<&std::path::Path> {
+        self.shelf.as_ref().map(|shelf| &*shelf.quarantine)
+    }
+
+    /// The key of a record, if it has one.
+    pub fn key(&self, record: &[u8]) -> Option<String> {
+        key_of(&self.keys, record)
+    }
+
     /// The path of one record at the vendor's, if the config names it.
     pub fn witness_path(&self) -> Option<&str> {
         self.config.witness.get(&self.stream).map(String::as_str)

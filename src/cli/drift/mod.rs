@@ -5,6 +5,7 @@
 
 mod judge;
 mod promote;
+mod replay;
 mod whose;
 
 use std::collections::BTreeMap;
@@ -53,6 +54,8 @@ pub enum Verb {
     Promote(Promote),
     /// Accept everything and begin to learn anew
     Learn(Learn),
+    /// Print the records that were put aside and fit by now, for a target; those that do not stay
+    Replay,
 }
 
 /// Who judges, and why.
@@ -130,6 +133,9 @@ fn severity() -> impl clap::builder::TypedValueParser<Value = Severity> {
 
 /// Does what is asked; gives the exit code.
 pub(super) fn run(work: &Work, asked: &Asked) -> Result<u8> {
+    if let Verb::Replay = asked.verb {
+        return replay::run(work).map(|()| 0);
+    }
     let scene = whose::scene(work, asked)?;
     let done = match &asked.verb {
         Verb::Show => show(work, &scene).map(|()| 0),
@@ -138,6 +144,7 @@ pub(super) fn run(work: &Work, asked: &Asked) -> Result<u8> {
         Verb::Reject(reject) => judge::reject(work, &scene, reject).map(|()| 0),
         Verb::Promote(promote) => promote::run(work, &scene, promote).map(|()| 0),
         Verb::Learn(learn) => judge::learn(work, &scene, learn).map(|()| 0),
+        Verb::Replay => Ok(0),
     };
     // A tenant that could not be looked at is worse than one that has drift.
     done.map(|code| scene.trouble.map_or(code, Kind::exit_code))

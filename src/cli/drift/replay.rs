@@ -1,0 +1,107 @@
+//! `drift replay`: records that were put aside are sent, once they fit.
+//!
+//! Comes in: quarantine files of a tenant's streams. Goes out: SCHEMA and RECORD of those that fit the schema of now, for a
+//! target as `read` writes them; the file keeps the others. Called by the verb. The vendor is asked nothing.
+
+use std::collections::HashMap;
+
+use serde_json::{Value as Json, json};
+use time::OffsetDateTime;
+
+use crate::cli::commands::Work;
+use crate::cli::load::{self, Purpose, Reading};
+use crate::cli::log::Level;
+use crate::drift::quarantine::{self, Entry};
+use crate::drift::watched::{Judged, Watched};
+use crate::emit::singer::schema_line;
+use crate::emit::{Protocol, lock};
+use crate::fault::{Fault, Result};
+use crate::run::build::StreamPlan;
+use crate::scan::Scanner;
+use crate::shape::wire::Selection;
+
+/// Replays the streams that are wanted.
+pub(super) fn run(work: &Work) -> Result<()> {
+    let mut loaded = work.load(Purpose::Read)?;
+    if loaded.states.is_none() {
+        loaded.states = Some(load::state_dir_or_own(&loaded.config)?);
+    }
+    let (mut sent, mut kept) = (0, 0);
+    for stream in &loaded.plan.streams {
+        if !work.options.wants(&loaded.config.ours.tiers, &stream.name)? {
+            continue;
+        }
+        let reading =
+            Reading { sweep: false, whole: false, may_grow: true, as_written: work.protocol == Protocol::Airbyte };
+        let Some(watched) = loaded.watched(stream, reading, work)? else { continue };
+        let Some(path) = watched.quarantine() else { continue };
+        quarantine::replay(path, |entries| {
+            let (lines, left) = fitting(work, stream, &watched, entries)?;
+            sent += entries.len() - left.iter().filter(|stays| **stays).count();
+            kept += left.iter().filter(|stays| **stays).count();
+            let mut out = lock(&work.out);
+            out.lines(&lines)?;
+            // They leave the file once they are written.
+            out.flush()?;
+            Ok(left)
+        })?;
+    }
+    state(work)?;
+    work.log.line(Level::Info, &format!("{sent} records that were put aside are sent or have newer ones, {kept} stay"));
+    Ok(())
+}
+
+/// The lines of the records that fit, the last version of each; and for each entry whether it stays.
+fn fitting(work: &Work, stream: &StreamPlan, watched: &Watched, entries: &[Entry]) -> Result<(Vec<u8>, Vec<bool>)> {
+    let mut listener = watched.listener();
+    let mut last: HashMap<String, usize> = HashMap::new();
+    let records: Vec<Option<&str>> = entries.iter().map(|entry| entry.record.as_ref().map(|r| r.get())).collect();
+    let key = |record: &str| watched.key(record.as_bytes());
+    for (at, record) in records.iter().enumerate() {
+        if let Some(key) = record.and_then(key) {
+            last.insert(key, at);
+        }
+    }
+    let mut fit: Vec<Option<Vec<u8>>> = vec![None; entries.len()];
+    for (at, record) in records.iter().enumerate() {
+        let Some(record) = record else { continue };
+        let is_last = key(record).is_none_or(|key| last.get(&key) == Some(&at));
+        // What stops a stream leaves a record where it is.
+        if is_last && matches!(watched.judge(&mut listener, record.as_bytes()), Ok(Judged::Sent)) {
+            fit[at] = Some(record.as_bytes().to_vec());
+        }
+    }
+    let schema = watched.schema();
+    let wire = stream.wire(&schema, &Selection::default(), work.protocol);
+    let (prefix, suffix) =
+        (work.protocol.before_record(&stream.name), work.protocol.after_record(OffsetDateTime::now_utc()));
+    let mut lines = Vec::new();
+    if work.protocol == Protocol::Singer && fit.iter().any(Option::is_some) {
+        let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
+        lines = schema_line(&stream.name, &wire.schema, &stream.keys(), cursor);
+    }
+    for record in fit.iter().flatten() {
+        lines.extend_from_slice(&prefix);
+        wire.rewrite(&mut Scanner::new(record), &mut lines).map_err(|e| Fault::bug(e.to_string()))?;
+        lines.extend_from_slice(&suffix);
+    }
+    // An older version of a record that was sent is of no more use.
+    let gone = |at: usize| {
+        let newer = records[at].and_then(key).and_then(|key| last.get(&key).copied());
+        fit[at].is_some() || newer.is_some_and(|newer| newer != at && fit[newer].is_some())
+    };
+    let left = (0..entries.len()).map(|at| !gone(at)).collect();
+    Ok((lines, left))
+}
+
+/// The state that was given comes last: a target hands on what it reads, and keeps what it had.
+fn state(work: &Work) -> Result<()> {
+    let Some(path) = work.options.state.as_ref().filter(|_| work.protocol == Protocol::Singer) else { return Ok(()) };
+    let shown = path.display();
+    let text =
+        std::fs::read_to_string(path).map_err(|e| Fault::config(format!("cannot read the state {shown}: {e}")))?;
+    let value: Json = serde_json::from_str(&text).map_err(|e| {
+        Fault::config(format!("the state {shown} is not valid JSON at line {}, column {}", e.line(), e.column()))
+    })?;
+    lock(&work.out).json(&json!({"type": "STATE", "value": value}))
+}
