@@ -222,6 +222,7 @@ pub(super) fn read(work: &Work) -> Result<u8> {
             let _ = worker.join();
         }
     }
+    run.stopped();
     shared.fetcher.pace().end();
     let code = watch.summary(&accounts, stop);
     written?;

@@ -39,6 +39,13 @@ pub(super) struct Deviation {
     pub(super) tolerate: String,
 }
 
+impl Deviation {
+    /// One that is in no record: pages, headers or counts tell it.
+    pub(super) fn plain(rule: Rule, pointer: String, from: String, to: String) -> Deviation {
+        Deviation { rule, pointer, path: Vec::new(), from, to, sample: None, schema: None, tolerate: String::new() }
+    }
+}
+
 /// Deepest objects of which a schema is made.
 const DEEPEST: usize = 4;
 /// Objects with more names than this hold data in them.
@@ -233,11 +240,15 @@ fn widened(rule: Rule, place: &Place, to: &str) -> Option<Json> {
             if !names {
                 types.push(to.into());
             }
-            ["format", "enum", "pattern", "airbyte_type"].iter().for_each(|key| drop(fields.shift_remove(*key)));
+            for key in ["format", "enum", "pattern", "airbyte_type"] {
+                fields.shift_remove(key);
+            }
         }
         Rule::FieldBecameNullable => types.insert(0, "null".into()),
         Rule::FormatChanged => {
-            ["format", "pattern", "airbyte_type"].iter().for_each(|key| drop(fields.shift_remove(*key)))
+            for key in ["format", "pattern", "airbyte_type"] {
+                fields.shift_remove(key);
+            }
         }
         Rule::EnumValueAdded => drop(fields.shift_remove("enum")),
         Rule::NumberOutOfRange => types.iter_mut().filter(|t| *t == "integer").for_each(|t| *t = "number".into()),

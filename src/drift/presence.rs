@@ -60,7 +60,7 @@ fn counts(place: &Place) -> bool {
 }
 
 /// Reads the record with such a key again, to look for a field.
-type Again<'a> = &'a dyn Fn(&str, &str) -> Result<Option<Json>>;
+type Again<'a> = &'a dyn Fn(&str) -> Result<Option<Json>>;
 
 /// What is not as it was.
 pub(super) fn surprises(inner: &mut Inner, sweep: bool, asked: &[String], again: Again<'_>) -> Vec<Surprise> {
@@ -266,7 +266,7 @@ enum Witnessed {
 fn witnessed(seen: &Seen, pointer: &str, again: Again<'_>) -> Witnessed {
     let mut read = 0;
     for key in &seen.keys {
-        match again(pointer, key) {
+        match again(key) {
             Ok(Some(record)) if has(&record, pointer) => return Witnessed::Back,
             Ok(Some(_)) => read += 1,
             // Gone itself, or not to be had: it says nothing.

@@ -217,6 +217,24 @@ impl Run {
         self.streams.iter().map(|s| lock(&s.progress).account.clone()).collect()
     }
 
+    /// The run was asked to stop: what was found meanwhile in streams that have not ended is kept and told.
+    pub fn stopped(&self) {
+        for live in self.streams.iter().filter(|live| lock(&live.progress).account.begun) {
+            self.watch_ends(live, false);
+        }
+    }
+
+    /// The watch over a stream ends: what it found is kept and told. A fault when that is one.
+    fn watch_ends(&self, live: &Live, complete: bool) -> Option<Fault> {
+        let watched = live.job.watched.as_ref()?;
+        let again = |key: &str| witness::read(&self.shared, &live.job.plan, watched, key);
+        let (told, fault) = watched.end(complete, &self.shared.stop, &again);
+        for told in &told {
+            (self.shared.drifted)(told);
+        }
+        fault
+    }
+
     /// The work of thread number `number`: until nothing is left to do.
     pub fn work(&self, number: usize, messages: SyncSender<Message>) {
         let worker = Worker { run: self, shared: &self.shared, messages };
@@ -520,14 +538,9 @@ impl Worker<'_> {
         progress.account.ended = true;
         self.run.release(live.job.plan.group.as_slice());
         let stopped = self.shared.stop.asked().is_some();
-        if let Some(watched) = &live.job.watched {
-            let complete = progress.account.fault.is_none() && !stopped;
-            let again = |_: &str, key: &str| witness::read(self.shared, &live.job.plan, watched, key);
-            let (told, fault) = watched.end(complete, &self.shared.stop, &again);
-            told.iter().for_each(|told| (self.shared.drifted)(told));
-            if let Some(fault) = fault {
-                self.fail(live, &mut progress, fault);
-            }
+        let complete = progress.account.fault.is_none() && !stopped;
+        if let Some(fault) = self.run.watch_ends(live, complete) {
+            self.fail(live, &mut progress, fault);
         }
         let complete = progress.account.fault.is_none() && !stopped;
         progress.account.complete = complete;

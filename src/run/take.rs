@@ -518,7 +518,7 @@ impl Taker for Emitting<'_> {
     }
 
     fn takes_broken_text(&mut self) -> bool {
-        self.broken_text = self.out.watched.as_deref().is_some_and(|watched| watched.can_put_aside());
+        self.broken_text = self.out.watched.as_deref().is_some_and(Watched::can_put_aside);
         self.broken_text
     }
 

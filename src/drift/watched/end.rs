@@ -1,0 +1,214 @@
+//! The end of a stream: what only counts can tell, what is learned, and what is kept.
+//!
+//! Comes in: all that the run counted and found. Goes out: findings to tell, the fault that they are by policy, and the files
+//! of the state directory. Called by `run` through [`Watched`], once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value as Json, json};
+
+use super::judge::waiver;
+use super::{Inner, Watched, now};
+use crate::config::DriftPolicy as Policy;
+use crate::drift::checks::NAMES;
+use crate::drift::examine::Deviation;
+use crate::drift::finding::Finding;
+use crate::drift::kept::How;
+use crate::drift::presence;
+use crate::drift::rules::{Rule, Severity};
+use crate::fault::{Fault, Result};
+use crate::stop::Stop;
+
+/// Runs with rows after which an empty one is a surprise.
+const RUNS_WITH_ROWS: u64 = 7;
+
+/// A finding that is told when its stream ends.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// It.
+    pub finding: Finding,
+    /// Did an earlier run tell it?
+    pub repeat: bool,
+    /// Was it rejected a short while ago? Then it is told no one.
+    pub silent: bool,
+}
+
+impl Watched {
+    /// The stream ends: what came of it is kept and told. `again` reads the record with such a key once more: nothing when it
+    /// is no more.
+    pub fn end(
+        &self,
+        complete: bool,
+        stop: &Stop,
+        again: &dyn Fn(&str) -> Result<Option<Json>>,
+    ) -> (Vec<Told>, Option<Fault>) {
+        let mut inner = self.lock();
+        if std::mem::replace(&mut inner.ended, true) {
+            return (Vec::new(), None);
+        }
+        let inner = &mut *inner;
+        let sweep = self.sweep && self.whole && complete;
+        let mut fault = None;
+        let mut stopping =
+            |inner: &mut Inner, deviation: Deviation, severity, default, evidence: Option<String>, count| {
+                if inner.overlay.waived.contains(&waiver(&deviation)) {
+                    return;
+                }
+                let policy = self.policies.of(deviation.rule, &self.stream, &deviation.pointer, default);
+                if policy == Policy::Ignore {
+                    return;
+                }
+                let finding = self.note(inner, &deviation, policy, severity, count);
+                finding.evidence = evidence.or(finding.evidence.take());
+                if policy >= Policy::FailStream {
+                    fault.get_or_insert_with(|| self.fault(policy, &deviation));
+                }
+            };
+        if inner.totals.records > 0 && !self.learns(inner) {
+            for surprise in presence::surprises(inner, sweep, &self.asked, again) {
+                let presence::Surprise { rule, severity, policy, pointer, from, to, evidence, count } = surprise;
+                let deviation = Deviation::plain(rule, pointer, from, to);
+                stopping(inner, deviation, severity, policy, evidence, count);
+            }
+        }
+        let rows = inner.overlay.facts.get("runs_with_rows").and_then(Json::as_u64).unwrap_or(0);
+        if sweep && inner.totals.records == 0 && rows >= RUNS_WITH_ROWS {
+            let deviation = of_stream(Rule::StreamEmptied, format!("rows in {rows} runs"), "none at all".into());
+            stopping(inner, deviation, Severity::Extraction, Rule::StreamEmptied.policy(), None, 1);
+        }
+        if let Some((before, size)) = Self::smaller_pages(inner) {
+            let deviation = of_stream(
+                Rule::PageSizeChanged,
+                format!("pages of {before} records"),
+                format!("pages of {size} records"),
+            );
+            stopping(inner, deviation, Severity::Warn, Rule::PageSizeChanged.policy(), None, 1);
+        }
+        if inner.again > 0 && !self.learns(inner) {
+            let deviation = of_stream(Rule::DuplicateIds, "once".into(), "twice in one slice".into());
+            let count = inner.again;
+            stopping(inner, deviation, Severity::Warn, Rule::DuplicateIds.policy(), None, count);
+        }
+        let records = inner.totals.records;
+        for finding in inner.found.values_mut() {
+            // Once the schema has it, it is counted and no more judged.
+            if finding.policy <= Policy::Warn
+                && let Some(at) = inner.checks.at(&finding.pointer)
+                && let Some(kinds) = inner.totals.kinds.get(at as usize)
+            {
+                let counted = match NAMES.iter().position(|name| *name == finding.to) {
+                    _ if finding.rule == Rule::FieldAdded => kinds[..5].iter().map(|n| u64::from(*n)).sum(),
+                    Some(kind) => u64::from(kinds[kind]),
+                    None => 0,
+                };
+                finding.count = finding.count.max(counted);
+            }
+            finding.of = records.max(finding.count);
+        }
+        if self.whole {
+            self.learn(inner, complete);
+        }
+        let silent = |finding: &Finding| finding.silenced_until.as_ref().is_some_and(|until| *until > self.started);
+        let told = inner.found.values().map(|finding| Told {
+            repeat: inner.known.contains_key(&finding.fingerprint),
+            silent: silent(finding),
+            finding: finding.clone(),
+        });
+        let told = told.collect();
+        let kept = self.keep(inner, stop);
+        (told, kept.err().or(fault))
+    }
+
+    /// The page size of earlier runs and of this one, when it is smaller.
+    pub(super) fn smaller_pages(inner: &mut Inner) -> Option<(u64, u64)> {
+        let (size, often) = inner.pages.iter().next_back().map(|(size, often)| (*size, *often))?;
+        let before = inner.overlay.facts.get("page_size").and_then(Json::as_u64).unwrap_or(0);
+        // One size again and again is the vendor's; pages that differ are what there was.
+        let steady = often >= 2 && inner.pages.len() == 1;
+        if steady || size > before {
+            inner.overlay.facts.insert("page_size".into(), json!(size));
+        }
+        (steady && often >= 3 && size < before).then_some((before, size))
+    }
+
+    /// What the run saw becomes what is normal, but for places with a finding.
+    pub(super) fn learn(&self, inner: &mut Inner, complete: bool) {
+        let Inner { overlay, totals, .. } = inner;
+        if totals.records > 0 || complete {
+            overlay.runs += u64::from(complete);
+        }
+        overlay.records += totals.records;
+        if overlay.since.is_empty() {
+            overlay.since.clone_from(&self.started);
+        }
+        overlay.last = now();
+        let add = |facts: &mut BTreeMap<String, Json>, name: &str, n: u64| {
+            let before = facts.get(name).and_then(Json::as_u64).unwrap_or(0);
+            if n > 0 {
+                facts.insert(name.into(), json!(before + n));
+            }
+        };
+        add(&mut overlay.facts, "runs_with_rows", u64::from(complete && totals.records > 0));
+        if inner.outside == 0 {
+            add(&mut inner.overlay.facts, "kept_to_filter", inner.kept_to_filter);
+        }
+        presence::learn(inner, &now());
+    }
+
+    /// Keeps what was learned and found, beside what other runs did meanwhile.
+    pub(super) fn keep(&self, inner: &mut Inner, stop: &Stop) -> Result<()> {
+        let Some(shelf) = &self.shelf else { return Ok(()) };
+        let (mine, found) = (inner.overlay.clone(), inner.found.clone());
+        let known = std::mem::take(&mut inner.known);
+        // What is learned is kept also when the run is asked to stop.
+        let patient = Stop::default();
+        let stop = if stop.asked().is_some() { &patient } else { stop };
+        shelf.update(stop, |overlay, pending| {
+            let theirs = std::mem::replace(overlay, mine);
+            // A person judged meanwhile: that counts.
+            for (pointer, addition) in theirs.schema {
+                if addition.how == How::Accepted {
+                    overlay.schema.insert(pointer, addition);
+                }
+            }
+            let judged: BTreeSet<String> = theirs.waived.difference(&overlay.waived).cloned().collect();
+            overlay.waived = theirs.waived;
+            overlay.decisions = theirs.decisions;
+            // What is seen again is no more missing.
+            let back = |finding: &Finding| {
+                matches!(finding.rule, Rule::FieldRemoved | Rule::FieldAbsent)
+                    && overlay.seen.get(&finding.pointer).is_some_and(|seen| seen.absent == 0 && seen.seen > 0)
+            };
+            pending.findings.retain(|finding| !back(finding));
+            for (print, finding) in found {
+                if judged.contains(&finding.waiver()) {
+                    continue;
+                }
+                match pending.findings.iter_mut().find(|f| f.fingerprint == print) {
+                    Some(old) => {
+                        let (count, of, quarantined) = (old.count, old.of, old.quarantined);
+                        let silenced = old.silenced_until.take();
+                        *old = finding;
+                        old.count += count;
+                        old.of += of;
+                        old.quarantined += quarantined;
+                        old.silenced_until = silenced;
+                    }
+                    // Known when the run began, and judged since.
+                    None if known.contains_key(&print) => {}
+                    None => pending.findings.push(finding),
+                }
+            }
+            // A suspect that was proved is no suspect any more.
+            let proved: BTreeSet<String> =
+                pending.findings.iter().filter(|f| f.rule != Rule::FieldAbsent).map(|f| f.pointer.clone()).collect();
+            pending.findings.retain(|f| f.rule != Rule::FieldAbsent || !proved.contains(&f.pointer));
+            Ok(())
+        })
+    }
+}
+
+fn of_stream(rule: Rule, from: String, to: String) -> Deviation {
+    let (pointer, path, tolerate) = (String::new(), Vec::new(), String::new());
+    Deviation { rule, pointer, path, from, to, sample: None, schema: None, tolerate }
+}
