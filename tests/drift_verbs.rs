@@ -474,3 +474,19 @@ fn the_users_own_state_directory_is_the_last_resort() {
         assert_eq!(shown(home, &base)["findings"].as_array().unwrap().len(), 1, "{home}");
     }
 }
+
+#[test]
+fn the_readme_lists_every_rule_as_it_is() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let table: Vec<&str> = readme
+        .lines()
+        .skip_while(|line| !line.starts_with("| rule | what |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    let row = |rule: &Rule| {
+        let (id, what) = (rule.id(), rule.what());
+        format!("| `{id}` | {what} | {} | {} |", rule.severity().name(), rule.policy().name())
+    };
+    assert_eq!(table, Rule::ALL.iter().map(row).collect::<Vec<_>>());
+}
