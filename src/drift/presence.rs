@@ -24,6 +24,8 @@ const LEAST_NUMBERS: u64 = 100;
 const TENFOLD: i64 = 3;
 /// A field that is there so often is always there.
 const ALWAYS: f64 = 0.999;
+/// It takes so many records to say that.
+const LEAST_ALWAYS: u64 = 50;
 /// Two fields are present alike when their shares differ by no more.
 const ALIKE: f64 = 0.25;
 /// Keys that are kept of records that have a field.
@@ -98,7 +100,7 @@ pub(super) fn surprises(inner: &mut Inner, sweep: bool, asked: &[String], again:
             }
         };
         // Records that came are no sample of all: a field that only some have needs a second look.
-        let always = bounds(seen.seen, seen.of).0 >= 0.98;
+        let always = seen.of >= LEAST_ALWAYS && share_of(&seen) >= ALWAYS;
         if proof.is_some() || always || seen.absent_runs >= 1 {
             gone.push((at, proof));
         }
@@ -107,8 +109,7 @@ pub(super) fn surprises(inner: &mut Inner, sweep: bool, asked: &[String], again:
     for (at, proof) in gone {
         let place = &checks.places[at];
         let Some(seen) = inner.overlay.seen.get(&place.pointer) else { continue };
-        #[allow(clippy::cast_precision_loss)]
-        let share = seen.seen as f64 / seen.of.max(1) as f64;
+        let share = share_of(seen);
         let always = share >= ALWAYS;
         let (severity, policy) =
             if always { (Severity::Break, Policy::FailStream) } else { (Severity::Warn, Policy::Warn) };
@@ -141,6 +142,13 @@ pub(super) fn surprises(inner: &mut Inner, sweep: bool, asked: &[String], again:
         }
     }
     out
+}
+
+/// In which share of the records a place has a value.
+fn share_of(seen: &Seen) -> f64 {
+    #[allow(clippy::cast_precision_loss)]
+    let share = seen.seen as f64 / seen.of.max(1) as f64;
+    share
 }
 
 /// Null in a field that never was.

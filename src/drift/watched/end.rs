@@ -93,6 +93,7 @@ impl Watched {
         for finding in inner.found.values_mut() {
             // Once the schema has it, it is counted and no more judged.
             if finding.policy <= Policy::Warn
+                && !matches!(finding.rule, Rule::FormatChanged | Rule::EnumValueAdded)
                 && let Some(at) = inner.checks.at(&finding.pointer)
                 && let Some(kinds) = inner.totals.kinds.get(at as usize)
             {

@@ -309,6 +309,12 @@ impl Watched {
                 wanted.name()
             ));
         }
+        if self.shelf.is_none() {
+            return fault.hint(format!(
+                "set dripfeed.state_dir to look at it and accept it, or say what to do about {} in dripfeed.drift.rules",
+                rule.id()
+            ));
+        }
         fault.hint(format!("look at it with `dripfeed drift show`; to go on with it: `dripfeed drift accept {print}`"))
     }
 
