@@ -116,7 +116,7 @@ impl Watched {
             finding: finding.clone(),
         });
         let told = told.collect();
-        let kept = self.keep(inner, stop);
+        let kept = self.keep(inner, complete, stop);
         (told, kept.err().or(fault))
     }
 
@@ -157,7 +157,7 @@ impl Watched {
     }
 
     /// Keeps what was learned and found, beside what other runs did meanwhile.
-    pub(super) fn keep(&self, inner: &mut Inner, stop: &Stop) -> Result<()> {
+    pub(super) fn keep(&self, inner: &mut Inner, complete: bool, stop: &Stop) -> Result<()> {
         let Some(shelf) = &self.shelf else { return Ok(()) };
         let (mine, found) = (inner.overlay.clone(), inner.found.clone());
         let known = std::mem::take(&mut inner.known);
@@ -180,7 +180,9 @@ impl Watched {
                 matches!(finding.rule, Rule::FieldRemoved | Rule::FieldAbsent)
                     && overlay.seen.get(&finding.pointer).is_some_and(|seen| seen.absent == 0 && seen.seen > 0)
             };
-            pending.findings.retain(|finding| !back(finding));
+            // What stopped the stream is over once it was read to its end.
+            let over = |finding: &Finding| complete && Self::is_over_when_read(finding.rule);
+            pending.findings.retain(|finding| !back(finding) && !over(finding));
             for (print, finding) in found {
                 if judged.contains(&finding.waiver()) {
                     continue;

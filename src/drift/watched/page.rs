@@ -5,6 +5,7 @@
 
 use serde_json::{Value as Json, json};
 
+use super::judge::waiver;
 use super::{Inner, Watched};
 use crate::config::DriftPolicy as Policy;
 use crate::drift::chance::{bounds, is_surprise};
@@ -167,7 +168,8 @@ impl Watched {
             if before { "could be read".into() } else { String::new() },
             rule.what().into(),
         );
-        if matches!(rule, Rule::EndpointGone | Rule::ScopeLost) && !before || !Self::is_told_by_fault(rule) {
+        let known = inner.overlay.waived.contains(&waiver(&deviation));
+        if known || matches!(rule, Rule::EndpointGone | Rule::ScopeLost) && !before || !Self::is_told_by_fault(rule) {
             return fault;
         }
         let policy = self.policies.of(rule, &self.stream, "", rule.policy()).max(Policy::FailStream);
@@ -181,6 +183,11 @@ impl Watched {
     /// Does a fault end its stream, whatever slices are left? It does not where one slice alone may be concerned.
     pub fn ends_stream(fault: &Fault) -> bool {
         fault.rule.and_then(Rule::of).is_some_and(|rule| !Self::is_told_by_fault(rule))
+    }
+
+    /// Can a stream that has such a change not be read to its end?
+    pub(super) fn is_over_when_read(rule: Rule) -> bool {
+        Self::is_told_by_fault(rule) || matches!(rule, Rule::CursorMissing | Rule::FilterIgnored | Rule::OrderChanged)
     }
 
     /// Is a fault all that there is of such a change? Others were noted where they were seen.
