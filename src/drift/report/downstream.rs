@@ -17,10 +17,10 @@ pub(super) fn of(rule: Rule) -> &'static str {
             "the old column is NULL from now on, and a new one begins empty: queries by the old name see nothing new"
         }
         Rule::FieldTypeWidened => {
-            "the wider schema goes before the record; targets that cannot alter a column fail, others start a second one"
+            "a whole-number column would store 1.5 as 2 or refuse it: fractions go to a column of their own, `<field>__number`, and the old one is NULL there"
         }
         Rule::FieldTypeChanged => {
-            "targets with typed columns refuse the record, and most fail the load; some start a second column and leave the old one NULL"
+            "targets with typed columns refuse the record, and most fail the load; once it is accepted such values go to a column beside, `<field>__<type>`"
         }
         Rule::FieldTypeNarrowed | Rule::FieldBecameRequired | Rule::EnumValueUnseen => "nothing breaks",
         Rule::FieldStructureChanged => "typed and JSON columns alike refuse it: most targets fail the load",
