@@ -7,6 +7,8 @@ mod airbyte;
 mod bad_input;
 mod cli;
 mod credentials;
+mod drift;
+mod drift_chance;
 mod drift_verbs;
 mod feedback;
 mod files;

@@ -7,6 +7,8 @@
 const Z: f64 = 3.09;
 /// What is less likely than this is no chance.
 const SURPRISE: f64 = 1e-6;
+/// What is less likely than this bears out what was a surprise before.
+const ODD: f64 = 1e-3;
 
 /// Wilson's bounds of the share of which `hits` of `n` is a sample.
 #[allow(clippy::cast_precision_loss)]
@@ -24,10 +26,19 @@ pub fn bounds(hits: u64, n: u64) -> (f64, f64) {
 
 /// Is it no chance that something seen `hits` times of `n` is not seen in `absent` more?
 pub fn is_gone(hits: u64, n: u64, absent: u64) -> bool {
+    is_missing(hits, n, absent, SURPRISE)
+}
+
+/// Would it be odd at least, once in a thousand times?
+pub fn is_odd(hits: u64, n: u64, absent: u64) -> bool {
+    is_missing(hits, n, absent, ODD)
+}
+
+fn is_missing(hits: u64, n: u64, absent: u64, likely: f64) -> bool {
     let (low, _) = bounds(hits, n);
     #[allow(clippy::cast_precision_loss)]
     let log = absent as f64 * (1.0 - low).ln();
-    low > 0.0 && log <= SURPRISE.ln()
+    low > 0.0 && log <= likely.ln()
 }
 
 /// Is it no chance that something whose share is at most `share` is seen `hits` times of `n`? By Chernoff's bound.

@@ -83,6 +83,9 @@ pub struct Seen {
     pub absent: u64,
     /// Runs since a value was last seen.
     pub absent_runs: u64,
+    /// How often the object around it stood in that of those runs which had most.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub absent_most: u64,
     /// When a value was first seen, RFC 3339.
     pub first: String,
     /// When a value was last seen.
@@ -95,6 +98,11 @@ pub struct Seen {
     /// Keys of records that had it: witnesses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// A person's judgement.

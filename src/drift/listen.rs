@@ -150,9 +150,9 @@ impl Listener {
         self.odd || self.keys != self.all_keys
     }
 
-    /// A hash of the record's keys and cursor; nothing when it has no key.
+    /// A hash of the record's keys and cursor; nothing when it lacks one of its keys.
     pub fn identity(&self) -> Option<u64> {
-        (self.all_keys != 0).then_some(self.identity)
+        (self.all_keys != 0 && self.keys == self.all_keys).then_some(self.identity)
     }
 
     /// What the page counted, which begins anew.

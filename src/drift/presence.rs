@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
-use super::chance::{bounds, is_gone, is_surprise};
+use super::chance::{bounds, is_gone, is_odd, is_surprise};
 use super::checks::{FRACTION, KINDS, NAMES, Place, plain};
 use super::examine::words;
 use super::kept::Seen;
@@ -92,16 +92,21 @@ pub(super) fn surprises(inner: &mut Inner, sweep: bool, asked: &[String], again:
         } else {
             match witnessed(&seen, &place.pointer, again) {
                 Witnessed::Back => {
-                    inner.overlay.seen.entry(place.pointer.clone()).and_modify(|seen| seen.absent = 0);
+                    inner
+                        .overlay
+                        .seen
+                        .entry(place.pointer.clone())
+                        .and_modify(|seen| (seen.absent, seen.absent_most) = (0, 0));
                     continue;
                 }
                 Witnessed::Gone(of) => Some(format!("{of} records that had it were read again, and have it no more")),
                 Witnessed::Nothing => None,
             }
         };
-        // Records that came are no sample of all: a field that only some have needs a second look.
+        // Records that came are no sample of all: a field that only some have needs a second look, which must tell something.
         let always = seen.of >= LEAST_ALWAYS && share_of(&seen) >= ALWAYS;
-        if proof.is_some() || always || seen.absent_runs >= 1 {
+        let others = absent - seen.absent_most.max(chances);
+        if proof.is_some() || always || is_odd(seen.seen, seen.of, others) {
             gone.push((at, proof));
         }
     }
@@ -319,11 +324,12 @@ pub(super) fn learn(inner: &mut Inner, now: &str) {
         if values == 0 {
             seen.absent += chances;
             seen.absent_runs += 1;
+            seen.absent_most = seen.absent_most.max(chances);
             continue;
         }
         // What was not seen for a while counts once it is seen again.
         seen.of += chances + std::mem::take(&mut seen.absent);
-        seen.absent_runs = 0;
+        (seen.absent_runs, seen.absent_most) = (0, 0);
         seen.seen += values;
         seen.nulls += nulls;
         if seen.first.is_empty() {
