@@ -440,3 +440,29 @@ fn a_finding_is_told_once() {
     // What the vendor's data say stays out of what is told.
     assert!(!first.iter().any(|e| e.to_string().contains("approval") || e.to_string().contains("much")), "{first:?}");
 }
+
+#[test]
+fn newest_first_no_more_stops_a_stream_that_is_read_so() {
+    let feed = json!({"incremental_sync": {
+        "type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": "%Y-%m-%dT%H:%M:%SZ",
+        "start_datetime": "2024-01-01T00:00:00Z", "is_data_feed": true,
+    }});
+    let mut dice = Dice(9);
+    let mut tenant = Tenant::new(&items(&schema(), &feed, &paged()));
+    let mut newest_first = |last: u64| (0..last).rev().map(|n| record(&mut dice, n, 0.5)).collect::<Vec<_>>();
+    tenant.items(&newest_first(60)).expect(0, &[]);
+    let more = tenant.items(&newest_first(80));
+    assert_eq!(told(more.expect(0, &[])), [""; 0]);
+    let bookmark = tenant.state["bookmarks"]["items"]["at"].clone();
+    assert_eq!(bookmark, "2024-01-01T01:19:00Z");
+    // Reading would stop at the first page, all of which is old.
+    let mut pages = newest_first(120);
+    pages.reverse();
+    let turned = tenant.pages(&[pages[..60].to_vec(), pages[60..].to_vec()]);
+    assert_eq!(told(turned.expect(40, &["order_changed"])), ["order_changed /at"]);
+    assert_eq!(tenant.state["bookmarks"]["items"]["at"], bookmark);
+    // As it was: it is over, and nothing of it was lost.
+    let back = tenant.items(&newest_first(120));
+    assert_eq!(back.expect(0, &[]).records("items").len(), 41);
+    assert_eq!(tenant.open(), [""; 0]);
+}

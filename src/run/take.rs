@@ -130,6 +130,8 @@ pub(super) struct Emitting<'s> {
     /// Records of this page that are kept instead of being sent, or as they were.
     aside: Vec<Aside>,
     ids: HashSet<u64>,
+    /// When the record before was changed, of a stream whose newest records come first.
+    before_it: Option<OffsetDateTime>,
     /// Records looked at, of which some become witnesses.
     looked: u64,
     /// Is the page's text broken somewhere?
@@ -168,6 +170,8 @@ struct Sums {
     outside: u64,
     compared: u64,
     again: u64,
+    pairs: u64,
+    newer: u64,
 }
 
 impl<'s> Emitting<'s> {
@@ -188,6 +192,7 @@ impl<'s> Emitting<'s> {
             window,
             aside: Vec::new(),
             ids: HashSet::new(),
+            before_it: None,
             looked: 0,
             broken_text: false,
             files: plan.files.as_ref().filter(|_| out.protocol.carries_files()).map(|files| (files, shared)),
@@ -393,8 +398,8 @@ impl Emitting<'_> {
     /// The page as drift sees it.
     fn watch_page(&mut self) -> Result<()> {
         let (Some(watched), Some(listener)) = (&self.out.watched, &mut self.listener) else { return Ok(()) };
-        let Sums { without_cursor, outside, compared, again, .. } = self.page;
-        let page = Page { without_cursor, outside, compared, again };
+        let Sums { without_cursor, outside, compared, again, pairs, newer, .. } = self.page;
+        let page = Page { without_cursor, outside, compared, again, pairs, newer };
         watched.page(listener, page, &std::mem::take(&mut self.aside))?;
         self.form = self.out.form(self.plan);
         Ok(())
@@ -424,9 +429,16 @@ impl Taker for Emitting<'_> {
             }
             _ => true,
         };
-        if plan.cursor.as_ref().is_some_and(|c| c.data_feed) {
+        if let Some(cursor) = plan.cursor.as_ref().filter(|c| c.data_feed) {
             old = !inside(&record);
             self.past_the_end = false;
+            // Reading stops at the first old record: that holds only while newer ones come first.
+            let time = record.get(&cursor.field).and_then(|v| cursor.read(v));
+            if let (Some(before), Some(time)) = (self.before_it, time) {
+                self.page.pairs += 1;
+                self.page.newer += u64::from(time > before);
+            }
+            self.before_it = time.or(self.before_it);
         }
         let kept = plan.shape.apply(&mut record, vars, inside).map_err(Halt::Caller)?;
         self.past_the_end |= old;

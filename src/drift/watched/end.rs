@@ -153,6 +153,9 @@ impl Watched {
         if inner.outside == 0 {
             add(&mut inner.overlay.facts, "kept_to_filter", inner.kept_to_filter);
         }
+        if inner.newer == 0 {
+            add(&mut inner.overlay.facts, "newest_first", inner.pairs);
+        }
         presence::learn(inner, &now());
     }
 

@@ -119,6 +119,8 @@ pub(super) struct Inner {
     compared: u64,
     without_cursor: u64,
     again: u64,
+    pairs: u64,
+    newer: u64,
     /// Sizes of pages that were followed by another, and how often.
     pages: BTreeMap<u64, u64>,
     ended: bool,
@@ -180,6 +182,8 @@ impl Watched {
                 compared: 0,
                 without_cursor: 0,
                 again: 0,
+                pairs: 0,
+                newer: 0,
                 pages: BTreeMap::new(),
                 ended: false,
             }),

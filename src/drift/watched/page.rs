@@ -32,6 +32,10 @@ pub struct Page {
     pub compared: u64,
     /// Records that came again, just as before.
     pub again: u64,
+    /// Of a stream whose newest records should come first: records that had one before them,
+    pub pairs: u64,
+    /// and of them, those that are newer than it.
+    pub newer: u64,
 }
 
 impl Watched {
@@ -47,6 +51,7 @@ impl Watched {
         let records = inner.totals.records + listener.page().records;
         self.check_cursor(&mut inner, page, records)?;
         self.check_filter(&mut inner, page)?;
+        self.check_order(&mut inner, page)?;
         if !aside.is_empty() {
             self.within_budget(&inner, aside.len() as u64, records)?;
             inner.aside += aside.len() as u64;
@@ -123,6 +128,19 @@ impl Watched {
             "records outside of it".into(),
         );
         self.stopping(inner, &deviation, page.outside)
+    }
+
+    /// Do the newest records still come first, where that is how the stream is read?
+    pub(super) fn check_order(&self, inner: &mut Inner, page: Page) -> Result<()> {
+        inner.pairs += page.pairs;
+        inner.newer += page.newer;
+        let ordered = inner.overlay.facts.get("newest_first").and_then(Json::as_u64).unwrap_or(0);
+        if page.newer == 0 || ordered < KEPT || inner.newer < 3 || inner.newer * 10 <= inner.pairs {
+            return Ok(());
+        }
+        let pointer = self.cursor.as_deref().map(|c| format!("/{}", segment(c))).unwrap_or_default();
+        let (from, to) = ("the newest records first".to_owned(), "newer records after older ones".to_owned());
+        self.stopping(inner, &Deviation::plain(Rule::OrderChanged, pointer, from, to), page.newer)
     }
 
     /// A page of so many records was followed by another.
