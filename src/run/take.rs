@@ -18,7 +18,7 @@ use crate::cursor::{Cursor, Window};
 use crate::drift::listen::Listener;
 use crate::drift::quarantine::Aside;
 use crate::drift::rules::Rule;
-use crate::drift::watched::{Judged, Page, Watched};
+use crate::drift::watched::{Judged, Page, Watched, Without};
 use crate::emit::Protocol;
 use crate::emit::singer::schema_line;
 use crate::extract::Stop as Halt;
@@ -129,7 +129,7 @@ pub(super) struct Emitting<'s> {
     window: Option<Window>,
     /// Records of this page that are kept instead of being sent, or as they were.
     aside: Vec<Aside>,
-    ids: HashSet<u64>,
+    ids: HashSet<u64, foldhash::fast::RandomState>,
     /// When the record before was changed, of a stream whose newest records come first.
     before_it: Option<OffsetDateTime>,
     /// Records looked at, of which some become witnesses.
@@ -191,7 +191,7 @@ impl<'s> Emitting<'s> {
             listener: out.watched.as_ref().map(|watched| watched.listener()),
             window,
             aside: Vec::new(),
-            ids: HashSet::new(),
+            ids: HashSet::default(),
             before_it: None,
             looked: 0,
             broken_text: false,
@@ -253,45 +253,7 @@ impl<'s> Emitting<'s> {
             None => self.form.wire.look(scanner, true, &mut ())?,
         };
         let bytes = scanner.slice(start..scanner.at());
-        let watched = self.out.watched.as_deref();
-        let mut without = None;
-        let mut looked_again = None;
-        if let (Some(watched), Some(listener)) = (watched, &mut self.listener) {
-            if bytes.len() as u64 > watched.max_record() && watched.can_put_aside() {
-                self.observe(&seen);
-                let sample = format!("<record, {} MiB>", bytes.len() >> 20);
-                self.aside.push(watched.poison(Rule::RecordTooLarge, bytes, sample).map_err(Halt::Caller)?);
-                return Ok(());
-            }
-            if let Some(id) = listener.identity()
-                && self.ids.len() < MOST_IDS
-            {
-                self.page.again += u64::from(!self.ids.insert(id));
-            }
-            if listener.is_odd() {
-                match watched.judge(listener, bytes) {
-                    Ok(Judged::Sent) => {}
-                    Ok(Judged::Without(values)) => without = Some(values),
-                    Ok(Judged::Aside(aside)) => {
-                        self.observe(&seen);
-                        self.aside.push(aside);
-                        return Ok(());
-                    }
-                    Err(fault) if fault.rule == Some(Rule::KeyMissing.id()) && !watched.can_put_aside() => {}
-                    Err(fault) => return Err(Halt::Caller(fault)),
-                }
-                let form = self.out.form(self.plan);
-                if form.generation != self.form.generation {
-                    self.form = form;
-                    looked_again = Some(self.form.wire.look(&mut again.clone(), true, &mut listener.newcomers())?);
-                }
-            }
-            self.looked += 1;
-            if watched.wants_witnesses() && self.looked % WITNESS_EVERY == 1 {
-                watched.witness(&reader::parsed(bytes).map_err(Halt::Caller)?);
-            }
-        }
-        let seen = looked_again.unwrap_or(seen);
+        let Some((seen, without)) = self.judged(seen, &again, bytes)? else { return Ok(()) };
         if let Some(key) = self.form.wire.missing_key(&seen) {
             let fault =
                 Fault::data(format!("a record has no value for its key `{key}`")).of_rule(Rule::KeyMissing.id());
@@ -340,6 +302,53 @@ impl<'s> Emitting<'s> {
         self.lines.extend_from_slice(suffix.as_ref().unwrap_or(&self.suffix));
         self.count += 1;
         Ok(())
+    }
+
+    /// What the watch for drift says of a record: how it is sent, and without which values; nothing when it is kept instead.
+    fn judged<'a>(
+        &mut self,
+        seen: Seen<'a>,
+        record: &Scanner<'a>,
+        bytes: &[u8],
+    ) -> std::result::Result<Option<(Seen<'a>, Option<Without>)>, Halt<Fault>> {
+        let (Some(watched), Some(listener)) = (self.out.watched.as_deref(), &mut self.listener) else {
+            return Ok(Some((seen, None)));
+        };
+        if bytes.len() as u64 > watched.max_record() && watched.can_put_aside() {
+            let sample = format!("<record, {} MiB>", bytes.len() >> 20);
+            self.aside.push(watched.poison(Rule::RecordTooLarge, bytes, sample).map_err(Halt::Caller)?);
+            self.observe(&seen);
+            return Ok(None);
+        }
+        if let Some(id) = listener.identity()
+            && self.ids.len() < MOST_IDS
+        {
+            self.page.again += u64::from(!self.ids.insert(id));
+        }
+        self.looked += 1;
+        if watched.wants_witnesses() && self.looked % WITNESS_EVERY == 1 {
+            watched.witness(&reader::parsed(bytes).map_err(Halt::Caller)?);
+        }
+        if !listener.is_odd() {
+            return Ok(Some((seen, None)));
+        }
+        let without = match watched.judge(listener, bytes).map_err(Halt::Caller)? {
+            Judged::Sent => None,
+            Judged::Without(values) => Some(values),
+            Judged::Aside(aside) => {
+                self.aside.push(aside);
+                // The bookmark may pass it: it is on disk before that.
+                self.observe(&seen);
+                return Ok(None);
+            }
+        };
+        let form = self.out.form(self.plan);
+        if form.generation == self.form.generation {
+            return Ok(Some((seen, without)));
+        }
+        self.form = form;
+        let seen = self.form.wire.look(&mut record.clone(), true, &mut listener.newcomers())?;
+        Ok(Some((seen, without)))
     }
 
     fn observe(&mut self, seen: &Seen<'_>) {

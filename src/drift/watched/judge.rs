@@ -123,6 +123,8 @@ impl Watched {
                 Policy::Evolve => grown |= self.grow(&mut inner, &deviation, How::Evolved),
                 Policy::NullValue => paths.push(deviation.path),
                 Policy::Quarantine => whole = true,
+                // Its line cannot be made, which is the fault.
+                Policy::FailStream if deviation.rule == Rule::KeyMissing && self.shelf.is_none() => {}
                 Policy::FailStream | Policy::FailRun => return Err(self.fault(policy, &deviation)),
             }
         }
@@ -178,11 +180,7 @@ impl Watched {
         match policy {
             Policy::NullValue | Policy::Quarantine if self.shelf.is_none() => {
                 // Whoever reads Airbyte's messages judges values, and tells of those that do not fit.
-                if self.as_written && rule != Rule::KeyMissing && !is_poison(rule) {
-                    Policy::Warn
-                } else {
-                    Policy::FailStream
-                }
+                if self.as_written && !is_poison(rule) { Policy::Warn } else { Policy::FailStream }
             }
             policy => policy,
         }
