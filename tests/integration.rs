@@ -9,6 +9,7 @@ mod cli;
 mod credentials;
 mod drift;
 mod drift_chance;
+mod drift_poison;
 mod drift_verbs;
 mod feedback;
 mod files;
