@@ -38,7 +38,7 @@ impl Place {
     }
 
     fn kept(&self, tenant: &str, stream: &str) -> (Overlay, Pending) {
-        self.shelf(tenant, stream).read(&Stop::default()).unwrap()
+        self.shelf(tenant, stream).read().unwrap()
     }
 
     /// Keeps findings as a run does.

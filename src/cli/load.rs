@@ -94,12 +94,12 @@ impl Loaded {
             may_grow,
             asked: stream.asked(&self.ground),
         };
-        let watched = match Watched::begin(given(self.states.clone()), &work.stop) {
+        let watched = match Watched::begin(given(self.states.clone())) {
             Err(fault) if fault.kind == Kind::Local => {
                 // Without memory nothing is missed that the vendor's answers alone tell.
                 let said = format!("{}: drift is watched for without memory: {}", stream.name, fault.message);
                 work.log.event(Level::Warning, &said, "drift_trouble", &json!({"stream": *stream.name}));
-                Watched::begin(given(None), &work.stop)?
+                Watched::begin(given(None))?
             }
             watched => watched?,
         };

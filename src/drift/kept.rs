@@ -180,11 +180,14 @@ impl Shelf {
         }
     }
 
+    /// Sees that something can be kept, before anything is to be.
+    pub fn prepare(&self) -> Result<()> {
+        self.overlay.lock(&Stop::default()).map(drop)
+    }
+
     /// Reads both; what is not there is empty.
-    pub fn read(&self, stop: &Stop) -> Result<(Overlay, Pending)> {
-        let overlay = decoded(self.overlay.lock(stop)?.read()?)?;
-        let pending = decoded(self.pending.lock(stop)?.read()?)?;
-        Ok((overlay, pending))
+    pub fn read(&self) -> Result<(Overlay, Pending)> {
+        Ok((decoded(self.overlay.read()?)?, decoded(self.pending.read()?)?))
     }
 
     /// Changes both under their locks: all of it is kept, or none when `change` fails.

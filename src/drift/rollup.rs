@@ -13,7 +13,6 @@ use time::{Duration, OffsetDateTime};
 use super::finding::Finding;
 use super::kept::{self, Overlay, Pending, Shelf, file_name};
 use crate::fault::{Fault, Result};
-use crate::stop::Stop;
 use crate::timefmt::parse_iso;
 
 /// A change that so many tenants meet within [`TOGETHER`] is the vendor's.
@@ -73,7 +72,7 @@ pub fn tenants(root: &Path, source: &str) -> Result<Vec<String>> {
 }
 
 /// What is kept of a tenant.
-pub fn read(root: &Path, source: &str, tenant: &str, stop: &Stop) -> Result<Tenant> {
+pub fn read(root: &Path, source: &str, tenant: &str) -> Result<Tenant> {
     let folder = root.join("drift").join(file_name(source)).join(file_name(tenant));
     let stream_of = |name: &str| {
         let name = name.strip_suffix(".json")?;
@@ -81,7 +80,7 @@ pub fn read(root: &Path, source: &str, tenant: &str, stop: &Stop) -> Result<Tena
     };
     let mut streams = BTreeMap::new();
     for stream in names(&folder, stream_of)? {
-        let (overlay, mut pending) = Shelf::new(root, source, tenant, &stream).read(stop)?;
+        let (overlay, mut pending) = Shelf::new(root, source, tenant, &stream).read()?;
         for finding in &mut pending.findings {
             // Where it is kept says whose it is, also in a folder that was renamed.
             (finding.tenant, finding.stream) = (tenant.to_owned(), stream.clone());

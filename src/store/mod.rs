@@ -77,15 +77,9 @@ impl Kept {
         }
     }
 
-    fn path(&self) -> PathBuf {
-        self.folder.join(format!("{}.json", self.name))
-    }
-}
-
-impl Locked<'_> {
-    /// What the file holds; nothing when there is none.
+    /// What the file holds; nothing when there is none. Files are replaced as a whole, so that this needs no lock.
     pub fn read(&self) -> Result<Option<Json>> {
-        let path = self.kept.path();
+        let path = self.path();
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -100,6 +94,17 @@ impl Locked<'_> {
             _ => Err(Fault::config(format!("{} was written by another version of dripfeed", path.display()))
                 .hint("use that version, or take the file away")),
         }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join(format!("{}.json", self.name))
+    }
+}
+
+impl Locked<'_> {
+    /// What the file holds; nothing when there is none.
+    pub fn read(&self) -> Result<Option<Json>> {
+        self.kept.read()
     }
 
     /// Begins to replace the file: fails where nothing can be written, before something is asked for that must be kept.

@@ -96,7 +96,7 @@ fn refused_in_ci(force: bool, what: &str) -> Result<()> {
 pub(super) fn accept(work: &Work, scene: &Scene, asked: &Accept) -> Result<()> {
     refused_in_ci(asked.force, "accept")?;
     let judge = Judge::new(&asked.reason)?;
-    let tenants = scene.read_shown(work)?;
+    let tenants = scene.read_shown()?;
     let open = open(work, &tenants);
     let chosen: Vec<&Open<'_>> = if asked.all {
         open.iter().filter(|open| asked.severity.is_none_or(|most| open.finding.severity <= most)).collect()
@@ -113,7 +113,7 @@ pub(super) fn accept(work: &Work, scene: &Scene, asked: &Accept) -> Result<()> {
 pub(super) fn reject(work: &Work, scene: &Scene, asked: &Reject) -> Result<()> {
     let judge = Judge::new(&asked.reason)?;
     let until = judge.now.checked_add(Duration::days(asked.days.into())).unwrap_or(judge.now);
-    let tenants = scene.read_shown(work)?;
+    let tenants = scene.read_shown()?;
     let open = open(work, &tenants);
     let told = each(work, scene, &named(&open, &tenants, &asked.fingerprints)?, |finding, overlay, pending| {
         for kept in pending.findings.iter_mut().filter(|f| f.fingerprint == finding.fingerprint) {
@@ -128,7 +128,7 @@ pub(super) fn learn(work: &Work, scene: &Scene, asked: &Learn) -> Result<()> {
     refused_in_ci(asked.force, "learn")?;
     let judge = Judge::new(&asked.reason)?;
     let mut told = Vec::new();
-    for (root, tenant) in &scene.read_shown(work)? {
+    for (root, tenant) in &scene.read_shown()? {
         for stream in tenant.streams.keys().filter(|stream| wants(work, stream)) {
             let shelf = scene.shelf(root, &tenant.name, stream);
             let accepted = shelf.update(&work.stop, |overlay, pending| {

@@ -161,7 +161,7 @@ fn report(work: &Work, scene: &Scene) -> Result<Report> {
         now: load::now()?.0,
         whose: scene.whose.clone(),
     };
-    Ok(Report::of(&scene.read_all(work)?, question))
+    Ok(Report::of(&scene.read_all()?, question))
 }
 
 /// The baseline's schemas, by stream, as far as they can be told without asking the vendor; without them the report only

@@ -23,7 +23,7 @@ use crate::fault::{Fault, Kind, Result};
 
 pub(super) fn run(work: &Work, scene: &Scene, asked: &Promote) -> Result<()> {
     let judge = Judge::new(&asked.reason)?;
-    let kept = scene.read_shown(work)?;
+    let kept = scene.read_shown()?;
     let [(root, tenant)] = &kept[..] else {
         return Err(Fault::new(Kind::Usage, "a baseline takes over what one tenant has")
             .hint("name it: --config FILE, or --tenant NAME"));

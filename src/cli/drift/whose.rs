@@ -193,14 +193,14 @@ fn quoted(word: &str) -> String {
 
 impl Scene {
     /// What is kept of every tenant that is looked at.
-    pub(super) fn read_all(&self, work: &Work) -> Result<Vec<Tenant>> {
-        self.all.iter().map(|(root, tenant)| rollup::read(root, &self.source, tenant, &work.stop)).collect()
+    pub(super) fn read_all(&self) -> Result<Vec<Tenant>> {
+        self.all.iter().map(|(root, tenant)| rollup::read(root, &self.source, tenant)).collect()
     }
 
     /// What is kept of those that are asked about, each with its state directory.
-    pub(super) fn read_shown(&self, work: &Work) -> Result<Vec<(&Path, Tenant)>> {
+    pub(super) fn read_shown(&self) -> Result<Vec<(&Path, Tenant)>> {
         let shown = self.all.iter().filter(|(_, tenant)| self.shown.contains(tenant));
-        shown.map(|(root, tenant)| Ok((&**root, rollup::read(root, &self.source, tenant, &work.stop)?))).collect()
+        shown.map(|(root, tenant)| Ok((&**root, rollup::read(root, &self.source, tenant)?))).collect()
     }
 
     /// The files of a tenant's stream.

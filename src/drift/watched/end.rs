@@ -117,7 +117,7 @@ impl Watched {
         });
         let told = told.collect();
         let kept = self.keep(inner, complete, stop);
-        (told, kept.err().or(fault))
+        (told, kept.err().filter(|_| self.whole).or(fault))
     }
 
     /// The page size of earlier runs and of this one, when it is smaller.

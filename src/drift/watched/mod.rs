@@ -25,7 +25,6 @@ use super::policy::Policies;
 use super::presence;
 use crate::config::Drift as Config;
 use crate::fault::Result;
-use crate::stop::Stop;
 use crate::timefmt::rfc3339;
 
 pub use end::Told;
@@ -132,19 +131,21 @@ fn now() -> String {
 
 impl Watched {
     /// Begins to watch: reads what earlier runs learned.
-    pub fn begin(given: Given<'_>, stop: &Stop) -> Result<Watched> {
+    pub fn begin(given: Given<'_>) -> Result<Watched> {
         let Given { names, stream, schema, .. } = given;
         let shelf = given.root.as_ref().map(|root| Shelf::new(root, &names.source, &names.tenant, stream));
+        if let Some(shelf) = shelf.as_ref().filter(|_| given.whole) {
+            shelf.prepare()?;
+        }
         let (mut overlay, pending) = match &shelf {
-            Some(shelf) => shelf.read(stop)?,
+            Some(shelf) => shelf.read()?,
             None => Default::default(),
         };
         let baseline = baseline::hash(schema);
         if overlay.baseline != baseline {
             // Another baseline was reviewed, or the manifest was edited: what stands in it needs no addition.
-            let declares = |pointer: &str| {
-                Checks::compile(schema, given.keys, given.cursor, &BTreeMap::new(), None).at(pointer).is_some()
-            };
+            let declared = Checks::compile(schema, given.keys, given.cursor, &BTreeMap::new(), None);
+            let declares = |pointer: &str| declared.at(pointer).is_some();
             overlay.schema.retain(|pointer, addition| addition.how == How::Accepted || !declares(pointer));
             overlay.baseline = baseline;
         }
