@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value as Json;
-use sha2::{Digest as _, Sha256};
 
 use crate::observe::{NOWHERE, Places, ROOT};
 use crate::scan::Kind;
@@ -99,7 +98,7 @@ impl Places for Checks {
     }
 }
 
-/// What is let pass at a place though the schema does not say so: kinds, `format`, `listed` or the hash of a text.
+/// What is let pass at a place though the schema does not say so: kinds, or one of the marks below.
 pub(super) type Tolerated = BTreeMap<String, BTreeSet<String>>;
 
 /// Stands in [`Tolerated`] for a text of another format.
@@ -108,11 +107,6 @@ pub(super) const FORMAT: &str = "format";
 pub(super) const LISTED: &str = "listed";
 /// Stands in [`Tolerated`] for whole numbers beyond 64 bits.
 pub(super) const WIDE: &str = "wide";
-
-/// What stands in [`Tolerated`] for a text: a hash, since values are not kept.
-pub(super) fn hash_of(raw: &[u8]) -> String {
-    Sha256::digest(raw).iter().take(4).map(|b| format!("{b:02x}")).collect()
-}
 
 /// Stands in [`Tolerated`] for every field that an object does not declare.
 pub(super) const OPEN: &str = "open";

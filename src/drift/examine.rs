@@ -6,7 +6,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::baseline::COLUMN;
-use super::checks::{Checks, FIELD, FORMAT, FRACTION, NAMES, Place, WIDE, bit, hash_of, number, segment};
+use super::checks::{Checks, FIELD, FORMAT, FRACTION, LISTED, NAMES, Place, WIDE, bit, number, segment};
 use super::listen::written_well;
 use super::rules::Rule;
 use crate::observe::{NOWHERE, ROOT};
@@ -170,8 +170,8 @@ impl Examination<'_> {
                 self.say(Rule::FormatChanged, place, "string".into(), sample, FORMAT.into());
             }
         } else if !place.listed.is_empty() && !place.listed.iter().any(|listed| **listed == *text.raw) {
-            let hash = hash_of(text.raw);
-            self.say(Rule::EnumValueAdded, place, format!("another text (#{hash})"), Some(length(text)), hash);
+            let (to, sample) = ("a text that is not listed".to_owned(), Some(length(text)));
+            self.say(Rule::EnumValueAdded, place, to, sample, LISTED.into());
         }
     }
 

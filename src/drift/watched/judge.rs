@@ -116,6 +116,8 @@ impl Watched {
                 }
             }
             match policy {
+                // No counter tells these apart: each is looked at, so that it is told how many there are.
+                Policy::Record | Policy::Warn if is_counted_here(deviation.rule) => {}
                 Policy::Ignore | Policy::Record | Policy::Warn => eased |= tolerate(&mut inner.tolerated, &deviation),
                 Policy::Evolve if deviation.rule == Rule::FieldAdded && !self.may_grow => {
                     eased |= tolerate(&mut inner.tolerated, &deviation);
@@ -328,6 +330,11 @@ impl Watched {
         self.note(inner, deviation, policy, deviation.rule.severity(), count);
         if policy >= Policy::FailStream { Err(self.fault(policy, deviation)) } else { Ok(()) }
     }
+}
+
+/// Are values with such a change of a kind that is expected, so that counts by kind say nothing of them?
+fn is_counted_here(rule: Rule) -> bool {
+    matches!(rule, Rule::FormatChanged | Rule::EnumValueAdded | Rule::NumberOutOfRange)
 }
 
 pub(super) fn is_poison(rule: Rule) -> bool {
