@@ -169,7 +169,7 @@ impl Examination<'_> {
                 let sample = Some(length(text));
                 self.say(Rule::FormatChanged, place, "string".into(), sample, FORMAT.into());
             }
-        } else if !place.listed.is_empty() && !place.listed.iter().any(|listed| **listed == *text.raw) {
+        } else if !place.lists(text.raw) {
             let hash = hash_of(text.raw);
             self.say(Rule::EnumValueAdded, place, format!("another text (#{hash})"), Some(length(text)), hash);
         }

@@ -116,6 +116,8 @@ impl Watched {
                 }
             }
             match policy {
+                // Each one counts.
+                Policy::Record | Policy::Warn if deviation.rule == Rule::EnumValueAdded => {}
                 Policy::Ignore | Policy::Record | Policy::Warn => eased |= tolerate(&mut inner.tolerated, &deviation),
                 Policy::Evolve if deviation.rule == Rule::FieldAdded && !self.may_grow => {
                     eased |= tolerate(&mut inner.tolerated, &deviation);
