@@ -60,6 +60,8 @@ pub(super) struct Place {
     pub(super) format: Option<Format>,
     /// The texts that are listed, raw; empty when any may be.
     pub(super) listed: Vec<Box<[u8]>>,
+    /// Hashes of others that are let pass.
+    pub(super) hashes: HashSet<String>,
     /// Which key it is, if it is one.
     pub(super) key: Option<u8>,
     /// Is it the cursor?
@@ -214,7 +216,7 @@ impl Checks {
                 LISTED => place.listed.clear(),
                 WIDE => place.wide = true,
                 kind if NAMES.contains(&kind) => place.allowed |= mask_of(kind),
-                _ => {}
+                hash => drop(place.hashes.insert(hash.to_owned())),
             }
         }
         let plain: Vec<&str> = types.iter().copied().filter(|t| *t != "null").collect();
@@ -282,6 +284,7 @@ impl Place {
             allowed: ANY,
             format: None,
             listed: Vec::new(),
+            hashes: HashSet::new(),
             key: None,
             cursor: false,
             wide: true,
@@ -291,6 +294,12 @@ impl Place {
             passed: HashSet::new(),
             schema: Json::Null,
         }
+    }
+
+    /// Is that text one of those that are listed or let pass? Any is where none are listed.
+    pub(super) fn lists(&self, raw: &[u8]) -> bool {
+        let known = self.listed.is_empty() || self.listed.iter().any(|listed| **listed == *raw);
+        known || !self.hashes.is_empty() && self.hashes.contains(&hash_of(raw))
     }
 
     /// What is expected, in words of types: `string(date)`.

@@ -169,9 +169,15 @@ impl Examination<'_> {
                 let sample = Some(length(text));
                 self.say(Rule::FormatChanged, place, "string".into(), sample, FORMAT.into());
             }
+<<<<<<< HEAD
         } else if !place.listed.is_empty() && !place.listed.iter().any(|listed| **listed == *text.raw) {
             let (to, sample) = ("a text that is not listed".to_owned(), Some(length(text)));
             self.say(Rule::EnumValueAdded, place, to, sample, LISTED.into());
+=======
+        } else if !place.lists(text.raw) {
+            let hash = hash_of(text.raw);
+            self.say(Rule::EnumValueAdded, place, format!("another text (#{hash})"), Some(length(text)), hash);
+>>>>>>> h3
         }
     }
 

@@ -240,7 +240,7 @@ impl Observer for Listener {
         } else if looks & DATE != 0 {
             self.odd |= !written_well(text, Format::Date);
         } else if looks & LISTED != 0 {
-            self.odd |= !self.checks.places[place as usize].listed.iter().any(|listed| **listed == *text.raw);
+            self.odd |= !self.checks.places[place as usize].lists(text.raw);
         }
         if looks & (KEY | CURSOR) != 0 {
             self.hash(text.raw);
