@@ -77,6 +77,42 @@ pub fn is_int64(number: &Number<'_>) -> bool {
     number.integer && (number.raw.len() < 19 || std::str::from_utf8(number.raw).is_ok_and(|t| t.parse::<i64>().is_ok()))
 }
 
+/// What a number is, exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whole {
+    /// A whole number of 64 bits, however it is written: `5`, `5.0`, `5e2`.
+    Fits(i64),
+    /// A larger whole number.
+    Large,
+    /// It has a fraction.
+    Not,
+}
+
+/// Is a number whole?
+pub fn whole(number: &Number<'_>) -> Whole {
+    let text = std::str::from_utf8(number.raw).unwrap_or_default();
+    if number.integer {
+        return text.parse().map_or(Whole::Large, Whole::Fits);
+    }
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 });
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let (before, after) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{before}{after}");
+    let digits = all.trim_start_matches('0').trim_end_matches('0');
+    if digits.is_empty() {
+        return Whole::Fits(0);
+    }
+    // Zeros that stand behind the last digit, those that the exponent adds included.
+    let zeros = exponent - i64::try_from(after.len()).unwrap_or(0)
+        + i64::try_from(all.len() - all.trim_end_matches('0').len()).unwrap_or(0);
+    match usize::try_from(zeros) {
+        Err(_) => Whole::Not,
+        Ok(zeros) if zeros > 19 => Whole::Large,
+        Ok(zeros) => format!("{sign}{digits}{}", "0".repeat(zeros)).parse().map_or(Whole::Large, Whole::Fits),
+    }
+}
+
 /// Where the scanner stands in a body.
 #[derive(Debug, Clone)]
 pub struct Scanner<'a> {

@@ -41,7 +41,7 @@ fn watch(root: &Path, schema: &Json, sweep: bool, made: &mut Population, window:
         may_grow: true,
         asked: Vec::new(),
     };
-    let watched = Watched::begin(given).unwrap();
+    let watched = Watched::begin(given).unwrap().0;
     let wire = || {
         let wire = Wire::build(&watched.schema(), &["id".to_owned()], Some("at"), &Selection::default());
         wire.numbered(&*watched.places())

@@ -23,7 +23,7 @@ use crate::drift::policy::Policies;
 use crate::drift::rules::Rule;
 use crate::drift::watched::{Given, Names, Watched};
 use crate::emit::Protocol;
-use crate::fault::{Fault, Kind, Result, did_you_mean};
+use crate::fault::{Fault, Result, did_you_mean};
 use crate::manifest::Manifest;
 use crate::pace::store::{Memory, Shared as SharedLedger};
 use crate::pace::{self, Pace, Shelf, account};
@@ -78,7 +78,7 @@ impl Loaded {
             return Ok(None);
         }
         let Reading { sweep, whole, may_grow, as_written } = reading;
-        let given = |root: Option<PathBuf>| Given {
+        let given = Given {
             names: self.names.clone(),
             stream: &stream.name,
             schema: &stream.schema,
@@ -87,22 +87,18 @@ impl Loaded {
             cursor: stream.cursor.as_ref().map(|c| c.field.as_str()),
             policies: self.policies.clone(),
             config,
-            root,
+            root: self.states.clone(),
             as_written,
             sweep,
             whole,
             may_grow,
             asked: stream.asked(&self.ground),
         };
-        let watched = match Watched::begin(given(self.states.clone())) {
-            Err(fault) if fault.kind == Kind::Local => {
-                // Without memory nothing is missed that the vendor's answers alone tell.
-                let said = format!("{}: drift is watched for without memory: {}", stream.name, fault.message);
-                work.log.event(Level::Warning, &said, "drift_trouble", &json!({"stream": *stream.name}));
-                Watched::begin(given(None))?
-            }
-            watched => watched?,
-        };
+        let (watched, trouble) = Watched::begin(given)?;
+        if let Some(fault) = trouble {
+            let said = format!("{}: what is learned and put aside cannot be kept: {}", stream.name, fault.message);
+            work.log.event(Level::Warning, &said, "drift_trouble", &json!({"stream": *stream.name}));
+        }
         Ok(Some(Arc::new(watched)))
     }
 }

@@ -160,10 +160,15 @@ pub(super) fn read(work: &Work) -> Result<u8> {
             may_grow: choice.fields.dropped.is_empty(),
             as_written: work.protocol == Protocol::Airbyte,
         };
+        // What earlier runs learned of one stream may be damaged: that costs no other.
+        let (watched, refused) = match loaded.watched(&stream, reading, work) {
+            Ok(watched) => (watched, refused),
+            Err(fault) => (None, refused.or(Some(fault))),
+        };
         jobs.push(Job {
             refused,
             fields: choice.fields.clone(),
-            watched: loaded.watched(&stream, reading, work)?,
+            watched,
             plan: stream,
             state: state.cloned(),
             limit: options.limit,

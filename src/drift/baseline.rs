@@ -18,7 +18,9 @@ pub const COLUMN: &str = "x-dripfeed-column";
 /// The schema with every addition in its place. Places behind a reference are written out where they are used.
 pub fn merged(base: &Json, additions: &BTreeMap<String, Addition>) -> Json {
     let mut schema = base.clone();
-    // Parents come before what is in them: a pointer's start sorts before it.
+    // In the order in which they came, so that a column keeps its name and place; parents before what is in them.
+    let mut additions: Vec<_> = additions.iter().collect();
+    additions.sort_by(|a, b| (&a.1.since, a.0).cmp(&(&b.1.since, b.0)));
     for (pointer, addition) in additions {
         put(&mut schema, base, pointer, &addition.schema);
     }
@@ -63,6 +65,16 @@ fn within<'s>(object: &'s mut Map<String, Json>, name: &str) -> &'s mut Json {
         *properties = json!({});
     }
     &mut properties[name]
+}
+
+/// What a schema says at a pointer, if it declares that.
+pub(super) fn at<'s>(schema: &'s Json, pointer: &str) -> Option<&'s Json> {
+    let reader = Reader::new(schema);
+    let step = |at: &'s Json, segment: &str| match segment {
+        "*" => reader.items(at),
+        name => reader.properties(at).into_iter().find(|(known, _)| **known == plain(name)).map(|(_, inner)| inner),
+    };
+    pointer.split('/').skip(1).try_fold(schema, step).map(|found| reader.follow(found))
 }
 
 /// The schema without marks of ours: as the vendor's data are.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde_json::Value as Json;
 
 use crate::observe::{NOWHERE, Places, ROOT};
-use crate::scan::Kind;
+use crate::scan::{Kind, Text};
 use crate::schema::{MAX_DEPTH, Reader};
 
 /// Numbers with a fraction, beside the kinds that JSON tells apart.
@@ -60,8 +60,6 @@ pub(super) struct Place {
     pub(super) format: Option<Format>,
     /// The texts that are listed, raw; empty when any may be.
     pub(super) listed: Vec<Box<[u8]>>,
-    /// Hashes of others that are let pass.
-    pub(super) hashes: HashSet<String>,
     /// Which key it is, if it is one.
     pub(super) key: Option<u8>,
     /// Is it the cursor?
@@ -74,6 +72,8 @@ pub(super) struct Place {
     pub(super) item: u32,
     /// Do its fields count? An object for which none is declared holds data in its names.
     pub(super) closed: bool,
+    /// Does the schema forget it, though it is the cursor?
+    pub(super) undeclared: bool,
     /// Fields that it does not declare and that were told of.
     pub(super) passed: HashSet<String>,
     /// Its schema, as it stands.
@@ -117,11 +117,14 @@ pub(super) const FIELD: &str = "field";
 
 /// A pointer's segment as a name.
 pub(super) fn plain(segment: &str) -> String {
-    segment.replace("~1", "/").replace("~0", "~")
+    segment.replace("~2", "*").replace("~1", "/").replace("~0", "~")
 }
 
-/// A pointer's segment, escaped as RFC 6901 says.
+/// A pointer's segment, escaped as RFC 6901 says; a lone `*`, which means any item, as `~2`.
 pub(super) fn segment(name: &str) -> String {
+    if name == "*" {
+        return "~2".into();
+    }
     name.replace('~', "~0").replace('/', "~1")
 }
 
@@ -146,15 +149,24 @@ impl Checks {
         let reader = Reader::new(schema);
         checks.add(reader, schema, String::new(), NOWHERE, tolerated, 0);
         // The record is an object whatever its schema says.
-        checks.places[1].closed = !tolerated.get("").is_some_and(|what| what.contains(OPEN));
+        checks.places[1].closed = true;
+        for (pointer, _) in tolerated.iter().filter(|(_, what)| what.contains(OPEN)) {
+            if let Some(at) = checks.at(pointer) {
+                checks.places[at as usize].closed = false;
+            }
+        }
         for (number, path) in keys.iter().take(8).enumerate() {
             let pointer: String = path.iter().map(|name| format!("/{}", segment(name))).collect();
             let place = checks.ensure(&pointer);
             checks.places[place].key = u8::try_from(number).ok();
         }
         if let Some(cursor) = cursor {
-            let place = checks.ensure(&format!("/{}", segment(cursor)));
+            let pointer = format!("/{}", segment(cursor));
+            let passed = tolerated.get(&pointer).is_some_and(|what| what.contains(FIELD));
+            let known = checks.places[1].fields.contains_key(cursor);
+            let place = checks.ensure(&pointer);
             checks.places[place].cursor = true;
+            checks.places[place].undeclared = !known && !passed;
         }
         for (pointer, _) in tolerated.iter().filter(|(_, what)| what.contains(FIELD)) {
             let (above, name) = pointer.rsplit_once('/').unwrap_or(("", pointer));
@@ -216,7 +228,7 @@ impl Checks {
                 LISTED => place.listed.clear(),
                 WIDE => place.wide = true,
                 kind if NAMES.contains(&kind) => place.allowed |= mask_of(kind),
-                hash => drop(place.hashes.insert(hash.to_owned())),
+                _ => {}
             }
         }
         let plain: Vec<&str> = types.iter().copied().filter(|t| *t != "null").collect();
@@ -284,22 +296,27 @@ impl Place {
             allowed: ANY,
             format: None,
             listed: Vec::new(),
-            hashes: HashSet::new(),
             key: None,
             cursor: false,
             wide: true,
             fields: HashMap::new(),
             item: NOWHERE,
             closed: false,
+            undeclared: false,
             passed: HashSet::new(),
             schema: Json::Null,
         }
     }
 
-    /// Is that text one of those that are listed or let pass? Any is where none are listed.
-    pub(super) fn lists(&self, raw: &[u8]) -> bool {
-        let known = self.listed.is_empty() || self.listed.iter().any(|listed| **listed == *raw);
-        known || !self.hashes.is_empty() && self.hashes.contains(&hash_of(raw))
+    /// Is a text among those that are listed?
+    pub(super) fn lists(&self, text: &Text<'_>) -> bool {
+        let among = |raw: &[u8]| self.listed.iter().any(|listed| **listed == *raw);
+        if !text.escaped {
+            return among(text.raw);
+        }
+        // The same text may be escaped in many ways.
+        let quoted = Json::String(text.value().into_owned()).to_string();
+        among(&quoted.as_bytes()[1..quoted.len() - 1])
     }
 
     /// What is expected, in words of types: `string(date)`.

@@ -10,7 +10,7 @@ use super::checks::{Checks, FIELD, FORMAT, FRACTION, LISTED, NAMES, Place, WIDE,
 use super::listen::written_well;
 use super::rules::Rule;
 use crate::observe::{NOWHERE, ROOT};
-use crate::scan::{Kind, Number, Scan, Scanner, Text, is_int64};
+use crate::scan::{Kind, Number, Scan, Scanner, Text, Whole, whole};
 
 /// A step from a value into one in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,15 +151,17 @@ impl Examination<'_> {
     }
 
     fn number(&mut self, place: &Place, read: &Number<'_>, allowed: bool) {
-        let fraction = !read.integer && read.raw.contains(&b'.') && !read.raw.ends_with(b".0");
-        let sample = digits(read);
+        let (whole, sample) = (whole(read), digits(read));
+        let fraction = whole == Whole::Not;
+        let is_key = place.key.is_some();
         if !allowed {
             self.other_kind(place, Kind::Number, if fraction { "number" } else { "integer" }, sample);
         } else if fraction && place.allowed & bit(FRACTION) == 0 && !place.cursor {
-            let rule = if place.key.is_some() { Rule::KeyTypeChanged } else { Rule::FieldTypeWidened };
+            let rule = if is_key { Rule::KeyTypeChanged } else { Rule::FieldTypeWidened };
             self.say(rule, place, "number".into(), Some(sample), "number".into());
-        } else if read.integer && !place.wide && !is_int64(read) {
-            self.say(Rule::NumberOutOfRange, place, "integer beyond 64 bits".into(), Some(sample), WIDE.into());
+        } else if whole == Whole::Large && !place.wide && !place.cursor {
+            let rule = if is_key { Rule::KeyTypeChanged } else { Rule::NumberOutOfRange };
+            self.say(rule, place, "integer beyond 64 bits".into(), Some(sample), WIDE.into());
         }
     }
 
@@ -167,17 +169,13 @@ impl Examination<'_> {
         if let Some(format) = place.format {
             if !written_well(text, format) && !place.cursor {
                 let sample = Some(length(text));
-                self.say(Rule::FormatChanged, place, "string".into(), sample, FORMAT.into());
+                // A key is sent as it is: null would be none.
+                let rule = if place.key.is_some() { Rule::KeyTypeChanged } else { Rule::FormatChanged };
+                self.say(rule, place, "string".into(), sample, FORMAT.into());
             }
-<<<<<<< HEAD
-        } else if !place.listed.is_empty() && !place.listed.iter().any(|listed| **listed == *text.raw) {
+        } else if !place.listed.is_empty() && !place.lists(text) {
             let (to, sample) = ("a text that is not listed".to_owned(), Some(length(text)));
             self.say(Rule::EnumValueAdded, place, to, sample, LISTED.into());
-=======
-        } else if !place.lists(text.raw) {
-            let hash = hash_of(text.raw);
-            self.say(Rule::EnumValueAdded, place, format!("another text (#{hash})"), Some(length(text)), hash);
->>>>>>> h3
         }
     }
 
@@ -198,24 +196,26 @@ impl Examination<'_> {
                 let tolerate = String::new();
                 self.out.push(Deviation { rule, pointer, path, from, to, sample: None, schema: None, tolerate });
             }
+            let known = known.copied();
+            let declared = known.is_some_and(|known| !self.checks.place(known).undeclared);
+            let is_new = !declared && (place.closed || known.is_some()) && !place.passed.contains(&name);
+            if is_new && scanner.peek()? != Kind::Null {
+                let sample = look_of(&mut scanner.clone())?;
+                let schema = infer(&mut scanner.clone(), 0)?;
+                let to = words(&schema);
+                self.out.push(Deviation {
+                    rule: Rule::FieldAdded,
+                    pointer: below,
+                    path: self.path.clone(),
+                    from: String::new(),
+                    to,
+                    sample: Some(sample),
+                    schema: Some(schema),
+                    tolerate: FIELD.into(),
+                });
+            }
             match known {
-                Some(known) => self.value(*known, scanner, keys)?,
-                None if place.closed && scanner.peek()? != Kind::Null && !place.passed.contains(&name) => {
-                    let mut aside = scanner.clone();
-                    let sample = look_of(&mut aside)?;
-                    let schema = infer(scanner, 0)?;
-                    let to = words(&schema);
-                    self.out.push(Deviation {
-                        rule: Rule::FieldAdded,
-                        pointer: below,
-                        path: self.path.clone(),
-                        from: String::new(),
-                        to,
-                        sample: Some(sample),
-                        schema: Some(schema),
-                        tolerate: FIELD.into(),
-                    });
-                }
+                Some(known) => self.value(known, scanner, keys)?,
                 None => scanner.skip()?,
             }
             self.path.pop();
@@ -229,12 +229,9 @@ impl Examination<'_> {
 fn widened(rule: Rule, place: &Place, to: &str) -> Option<Json> {
     let mut schema = if place.schema.is_object() { place.schema.clone() } else { json!({}) };
     let fields = schema.as_object_mut()?;
-    let mut types: Vec<String> = match fields.get("type") {
-        Some(Json::String(one)) => vec![one.clone()],
-        Some(Json::Array(all)) => all.iter().filter_map(Json::as_str).map(str::to_owned).collect(),
-        _ => place.words().split('|').map(|name| name.split('(').next().unwrap_or(name).to_owned()).collect(),
-    };
-    let before = types.clone();
+    let whole = place.allowed & bit(FRACTION) != 0;
+    let allowed = (0..NAMES.len()).filter(|kind| place.allowed & bit(*kind) != 0 && !(whole && *kind == 3));
+    let mut types: Vec<String> = allowed.map(|kind| NAMES[kind].to_owned()).collect();
     match rule {
         Rule::FieldTypeWidened => types.iter_mut().filter(|t| *t == "integer").for_each(|t| *t = "number".into()),
         Rule::FieldTypeChanged
@@ -246,32 +243,35 @@ fn widened(rule: Rule, place: &Place, to: &str) -> Option<Json> {
             if !names {
                 types.push(to.into());
             }
-            for key in ["format", "enum", "pattern", "airbyte_type"] {
-                fields.shift_remove(key);
-            }
+            forget(fields, &["format", "enum", "pattern", "airbyte_type"]);
         }
         Rule::FieldBecameNullable => types.insert(0, "null".into()),
         Rule::FormatChanged => {
-            for key in ["format", "pattern", "airbyte_type"] {
-                fields.shift_remove(key);
-            }
+            forget(fields, &["format", "pattern", "airbyte_type"]);
         }
-        Rule::EnumValueAdded => drop(fields.shift_remove("enum")),
+        Rule::EnumValueAdded => forget(fields, &["enum"]),
         Rule::NumberOutOfRange => types.iter_mut().filter(|t| *t == "integer").for_each(|t| *t = "number".into()),
         _ => return None,
     }
     types.dedup();
-    if types != before {
-        fields.shift_remove("anyOf");
-        fields.shift_remove("oneOf");
-        fields.insert("type".into(), json!(types));
-    }
-    if changes_column(rule) && place.pointer.matches('/').count() == 1 {
+    fields.insert("type".into(), json!(types));
+    if changes_column(rule) && place.key.is_none() && place.pointer.matches('/').count() == 1 {
         // A column that was announced keeps its type: what does not fit it goes to another one beside it.
         let was = place.schema.get(COLUMN).unwrap_or(&place.schema);
         schema[COLUMN] = was.clone();
     }
     Some(schema)
+}
+
+/// Takes keywords out of a schema, and out of its choices.
+fn forget(fields: &mut Map<String, Json>, keywords: &[&str]) {
+    for keyword in keywords {
+        fields.shift_remove(*keyword);
+    }
+    for choice in ["anyOf", "oneOf", "allOf"] {
+        let inner = fields.get_mut(choice).and_then(Json::as_array_mut).into_iter().flatten();
+        inner.filter_map(Json::as_object_mut).for_each(|inner| forget(inner, keywords));
+    }
 }
 
 /// Does a column of the old type not take such values?
@@ -317,7 +317,8 @@ fn infer(scanner: &mut Scanner<'_>, depth: usize) -> Scan<Json> {
         }
         Kind::Number => {
             let read = scanner.number()?;
-            let kind = if read.integer && is_int64(&read) { "integer" } else { "number" };
+            // `1.0` is how a number is written that may have fractions.
+            let kind = if read.integer && whole(&read) != Whole::Large { "integer" } else { "number" };
             json!({"type": ["null", kind]})
         }
         kind => {

@@ -135,6 +135,51 @@ pub struct Pending {
     pub findings: Vec<Finding>,
 }
 
+impl Overlay {
+    /// This one, which others may have changed since it was `before`, with what made `before` to `mine`. Counts add up; of
+    /// what both changed, a person's judgement stays.
+    pub fn with(&self, before: &Overlay, mine: &Overlay) -> Result<Overlay> {
+        let [theirs_json, before_json, mine_json] = [self, before, mine].map(encoded);
+        let mut out: Overlay = decoded(Some(both(&theirs_json?, &before_json?, &mine_json?)))?;
+        for (pointer, addition) in &self.schema {
+            let judged = addition.how == How::Accepted && before.schema.get(pointer) != Some(addition);
+            if judged {
+                out.schema.insert(pointer.clone(), addition.clone());
+            }
+        }
+        (out.waived, out.decisions) = (self.waived.clone(), self.decisions.clone());
+        Ok(out)
+    }
+}
+
+/// `theirs`, with what made `before` to `mine`.
+fn both(theirs: &Json, before: &Json, mine: &Json) -> Json {
+    if mine == before {
+        return theirs.clone();
+    }
+    if theirs == before {
+        return mine.clone();
+    }
+    match (theirs, mine) {
+        (Json::Object(theirs), Json::Object(mine)) => {
+            let none = Json::Null;
+            let mut out = serde_json::Map::new();
+            for key in theirs.keys().chain(mine.keys().filter(|key| !theirs.contains_key(*key))) {
+                let [a, b, c] = [theirs.get(key), before.get(key), mine.get(key)].map(|value| value.unwrap_or(&none));
+                let value = both(a, b, c);
+                if !value.is_null() {
+                    out.insert(key.clone(), value);
+                }
+            }
+            Json::Object(out)
+        }
+        _ => match (theirs.as_u64(), before.as_u64().or(before.is_null().then_some(0)), mine.as_u64()) {
+            (Some(theirs), Some(before), Some(mine)) => Json::from((theirs + mine).saturating_sub(before)),
+            _ => mine.clone(),
+        },
+    }
+}
+
 /// Where the files of a tenant's stream are.
 #[derive(Debug, Clone)]
 pub struct Shelf {

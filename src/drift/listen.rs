@@ -11,7 +11,7 @@ use foldhash::fast::FixedState;
 
 use super::checks::{Checks, FRACTION, Format, KINDS, bit, number};
 use crate::observe::{NOWHERE, Observer};
-use crate::scan::{Kind, Number, Text};
+use crate::scan::{Kind, Number, Text, Whole, whole};
 use crate::timefmt::{is_date, is_utc, parse_iso};
 
 /// Magnitudes of numbers that are told apart: three to a power of ten.
@@ -69,6 +69,7 @@ const LISTED: u8 = 4;
 const KEY: u8 = 8;
 const CURSOR: u8 = 16;
 const NARROW: u8 = 32;
+const UNDECLARED: u8 = 64;
 
 /// Listens on behalf of one slice.
 #[derive(Debug)]
@@ -104,14 +105,15 @@ impl Listener {
             news: 0,
         };
         listener.follow(checks);
-        listener.news = listener.cells.len();
         listener
     }
 
-    /// Listens by other checks, which number the places that there were as before.
+    /// Listens by other checks (nothing to do when they are the same), which number the places that there were as before.
     pub(super) fn follow(&mut self, checks: &Arc<Checks>) {
+        if Arc::ptr_eq(&self.checks, checks) && !self.cells.is_empty() {
+            return;
+        }
         self.checks = checks.clone();
-        self.news = self.cells.len();
         self.cells = checks
             .places
             .iter()
@@ -123,6 +125,7 @@ impl Listener {
                     (place.key.is_some(), KEY),
                     (place.cursor, CURSOR),
                     (!place.wide, NARROW),
+                    (place.undeclared, UNDECLARED),
                 ];
                 let looks = looks.into_iter().filter(|(yes, _)| *yes).fold(0, |all, (_, bit)| all | bit);
                 Cell { last: 0, allowed: place.allowed, looks }
@@ -141,6 +144,7 @@ impl Listener {
     #[inline]
     pub fn begin(&mut self) {
         (self.odd, self.keys, self.identity) = (false, 0, 0);
+        self.news = self.cells.len();
         self.page.records += 1;
     }
 
@@ -212,7 +216,7 @@ impl Observer for Listener {
         let (at, kind) = (place as usize, number(kind));
         self.page.kinds[at][kind] += 1;
         let cell = &mut self.cells[at];
-        self.odd |= cell.allowed & bit(kind) == 0;
+        self.odd |= cell.allowed & bit(kind) == 0 || cell.looks & UNDECLARED != 0 && kind != 5;
         if cell.looks & KEY != 0 && kind != 5 {
             self.keys |= 1 << self.checks.places[at].key.unwrap_or(0);
         }
@@ -240,7 +244,7 @@ impl Observer for Listener {
         } else if looks & DATE != 0 {
             self.odd |= !written_well(text, Format::Date);
         } else if looks & LISTED != 0 {
-            self.odd |= !self.checks.places[place as usize].lists(text.raw);
+            self.odd |= !self.checks.places[place as usize].lists(text);
         }
         if looks & (KEY | CURSOR) != 0 {
             self.hash(text.raw);
@@ -250,11 +254,14 @@ impl Observer for Listener {
     #[inline]
     fn number(&mut self, place: u32, number: &Number<'_>) {
         let cell = self.cells[place as usize];
-        if !number.integer && !is_whole(number.raw) {
-            self.page.kinds[place as usize][FRACTION] += 1;
-            self.odd |= cell.allowed & bit(FRACTION) == 0;
-        } else if cell.looks & NARROW != 0 && number.raw.len() > 18 {
-            self.odd |= !crate::scan::is_int64(number);
+        let whole = if number.integer && number.raw.len() < 19 { Whole::Fits(0) } else { whole(number) };
+        match whole {
+            Whole::Fits(_) => {}
+            Whole::Large => self.odd |= cell.looks & NARROW != 0,
+            Whole::Not => {
+                self.page.kinds[place as usize][FRACTION] += 1;
+                self.odd |= cell.allowed & bit(FRACTION) == 0;
+            }
         }
         if cell.looks & (KEY | CURSOR) != 0 {
             self.hash(number.raw);
@@ -271,7 +278,8 @@ impl Observer for Listener {
         // A null says nothing of what the field is.
         if kind != Kind::Null {
             let place = &self.checks.places[place as usize];
-            self.odd |= place.closed && (place.passed.is_empty() || !place.passed.contains(&*key.value()));
+            let known = |key: &str| place.passed.contains(key) || place.fields.contains_key(key);
+            self.odd |= place.closed && !known(&key.value());
         }
     }
 }
@@ -283,15 +291,6 @@ pub(super) fn written_well(text: &Text<'_>, format: Format) -> bool {
         Format::DateTime if is_utc(text.raw) => true,
         Format::Date if is_date(text.raw) => true,
         _ => text.raw.is_empty() || parse_iso(&text.value()).is_some(),
-    }
-}
-
-/// Is a number with a point or an exponent a whole one, such as `5.0`?
-fn is_whole(raw: &[u8]) -> bool {
-    match raw.iter().position(|b| *b == b'.') {
-        Some(point) => raw[point + 1..].iter().all(|b| *b == b'0'),
-        // `5e2` is; `5e-2` is not worth telling apart.
-        None => !raw.contains(&b'-') || raw[0] == b'-' && !raw[1..].contains(&b'-'),
     }
 }
 

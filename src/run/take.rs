@@ -98,7 +98,7 @@ impl StreamPlan {
         let cursor = self.cursor.as_ref().map(|c| c.field.as_str());
         match protocol {
             Protocol::Singer => Wire::build(schema, &self.keys(), cursor, fields),
-            Protocol::Airbyte => Wire::build(schema, &[], cursor, fields).as_written(),
+            Protocol::Airbyte => Wire::build(schema, &self.keys(), cursor, fields).as_written(),
         }
     }
 }
@@ -347,6 +347,8 @@ impl<'s> Emitting<'s> {
             return Ok(Some((seen, without)));
         }
         self.form = form;
+        // Others may have let it grow since: a listener knows no fewer places than the form that it listens to.
+        watched.follow(listener);
         let seen = self.form.wire.look(&mut record.clone(), true, &mut listener.newcomers())?;
         Ok(Some((seen, without)))
     }
@@ -411,6 +413,7 @@ impl Emitting<'_> {
         let page = Page { without_cursor, outside, compared, again, pairs, newer };
         watched.page(listener, page, &std::mem::take(&mut self.aside))?;
         self.form = self.out.form(self.plan);
+        watched.follow(listener);
         Ok(())
     }
 }

@@ -13,7 +13,6 @@ use crate::config::DriftPolicy as Policy;
 use crate::drift::checks::NAMES;
 use crate::drift::examine::Deviation;
 use crate::drift::finding::Finding;
-use crate::drift::kept::How;
 use crate::drift::presence;
 use crate::drift::rules::{Rule, Severity};
 use crate::fault::{Fault, Result};
@@ -162,22 +161,14 @@ impl Watched {
     /// Keeps what was learned and found, beside what other runs did meanwhile.
     pub(super) fn keep(&self, inner: &mut Inner, complete: bool, stop: &Stop) -> Result<()> {
         let Some(shelf) = &self.shelf else { return Ok(()) };
-        let (mine, found) = (inner.overlay.clone(), inner.found.clone());
+        let (before, mine, found) = (inner.before.clone(), inner.overlay.clone(), inner.found.clone());
         let known = std::mem::take(&mut inner.known);
         // What is learned is kept also when the run is asked to stop.
         let patient = Stop::default();
         let stop = if stop.asked().is_some() { &patient } else { stop };
         shelf.update(stop, |overlay, pending| {
-            let theirs = std::mem::replace(overlay, mine);
-            // A person judged meanwhile: that counts.
-            for (pointer, addition) in theirs.schema {
-                if addition.how == How::Accepted {
-                    overlay.schema.insert(pointer, addition);
-                }
-            }
-            let judged: BTreeSet<String> = theirs.waived.difference(&overlay.waived).cloned().collect();
-            overlay.waived = theirs.waived;
-            overlay.decisions = theirs.decisions;
+            let judged: BTreeSet<String> = overlay.waived.difference(&mine.waived).cloned().collect();
+            *overlay = overlay.with(&before, &mine)?;
             // What is seen again is no more missing.
             let back = |finding: &Finding| {
                 matches!(finding.rule, Rule::FieldRemoved | Rule::FieldAbsent)

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Inner, Watched, key_of, now};
 use crate::config::DriftPolicy as Policy;
-use crate::drift::baseline::merged;
+use crate::drift::baseline::{self, merged};
 use crate::drift::checks::{Checks, OPEN, Tolerated};
 use crate::drift::examine::{Deviation, MOST_NAMES, Step, examine};
 use crate::drift::finding::{Finding, fingerprint};
@@ -22,6 +22,8 @@ use crate::drift::rules::{Rule, Severity};
 use crate::fault::{Fault, Kind, Result};
 use crate::scan::Scanner;
 
+/// Columns that may be announced beside those of the baseline: databases end at 1,600.
+const MOST_COLUMNS: usize = 1000;
 /// Keys of records that a finding names.
 const MOST_KEYS: usize = 3;
 
@@ -85,16 +87,12 @@ impl Watched {
             let learns = self.learns(&inner) || inner.overlay.waived.contains(&waiver(&deviation));
             let policy = match deviation.rule {
                 Rule::KeyMissing if !(learns && self.as_written) => self.policy(&deviation),
-                Rule::FieldAdded if learns && self.may_grow => {
-                    grown |= self.grow(&mut inner, &deviation, How::Learned);
+                // What the user left out now may be wanted in another run.
+                Rule::FieldAdded if learns && !self.may_grow => {
+                    eased |= tolerate(&mut inner.tolerated, &deviation);
                     continue;
                 }
-                // A column that this very run announced keeps its type too.
-                _ if learns
-                    && !self.as_written
-                    && deviation.schema.is_some()
-                    && inner.overlay.schema.contains_key(&deviation.pointer) =>
-                {
+                _ if learns && self.has_place(&inner, &deviation) => {
                     grown |= self.grow(&mut inner, &deviation, How::Learned);
                     continue;
                 }
@@ -116,11 +114,15 @@ impl Watched {
                 }
             }
             match policy {
+                // Who does not want to stop for it wants the value all the same: it gets a column of its own.
+                Policy::Ignore | Policy::Record | Policy::Warn if self.needs_column(&deviation) => {
+                    grown |= self.grow(&mut inner, &deviation, How::Evolved);
+                }
                 // No counter tells these apart: each is looked at, so that it is told how many there are.
                 Policy::Record | Policy::Warn if is_counted_here(deviation.rule) => {}
-                Policy::Ignore | Policy::Record | Policy::Warn => eased |= tolerate(&mut inner.tolerated, &deviation),
+                Policy::Ignore | Policy::Record | Policy::Warn => eased |= self.pass(&mut inner, &deviation),
                 Policy::Evolve if deviation.rule == Rule::FieldAdded && !self.may_grow => {
-                    eased |= tolerate(&mut inner.tolerated, &deviation);
+                    eased |= self.pass(&mut inner, &deviation);
                 }
                 Policy::Evolve => grown |= self.grow(&mut inner, &deviation, How::Evolved),
                 Policy::NullValue => paths.push(deviation.path),
@@ -164,27 +166,30 @@ impl Watched {
     pub(super) fn policy(&self, deviation: &Deviation) -> Policy {
         let rule = deviation.rule;
         let policy = self.policies.of(rule, &self.stream, &deviation.pointer, rule.policy());
-        let fits = matches!(
-            rule,
-            Rule::FieldAdded
-                | Rule::FieldTypeNarrowed
-                | Rule::FieldBecameNullable
-                | Rule::EnumValueAdded
-                | Rule::DuplicateJsonKeys
-        );
-        let passes = policy <= Policy::Warn && policy != Policy::Evolve;
-        // A column cannot take such a value: it is kept, or lost.
-        let policy = if passes && !fits && !self.as_written && self.shelf.is_some() && policy != Policy::Ignore {
-            Policy::NullValue.max(if rule == Rule::KeyMissing { Policy::Quarantine } else { Policy::NullValue })
-        } else {
-            policy
-        };
         match policy {
             Policy::NullValue | Policy::Quarantine if self.shelf.is_none() => {
                 // Whoever reads Airbyte's messages judges values, and tells of those that do not fit.
                 if self.as_written && !is_poison(rule) { Policy::Warn } else { Policy::FailStream }
             }
             policy => policy,
+        }
+    }
+
+    /// Can a column not take such a value?
+    pub(super) fn needs_column(&self, deviation: &Deviation) -> bool {
+        let fits = matches!(deviation.rule, Rule::FieldTypeNarrowed | Rule::FieldBecameNullable | Rule::EnumValueAdded);
+        !self.as_written && !fits && deviation.rule != Rule::FieldAdded && deviation.schema.is_some()
+    }
+
+    /// Does what the first contact brings get a place in the schema? A value that a declared column cannot take gets one of
+    /// its own only where it is kept what there is: else every run would be the first, and announce another schema.
+    pub(super) fn has_place(&self, inner: &Inner, deviation: &Deviation) -> bool {
+        let learned = inner.overlay.schema.contains_key(&deviation.pointer);
+        match deviation.rule {
+            Rule::FieldAdded => true,
+            Rule::KeyTypeChanged | Rule::FieldBecameNullable | Rule::EnumValueAdded => false,
+            Rule::FieldTypeNarrowed => self.as_written && learned,
+            _ => deviation.schema.is_some() && (learned || !self.as_written && self.shelf.is_some()),
         }
     }
 
@@ -234,38 +239,58 @@ impl Watched {
     /// Lets the schema grow by a change; false when it has it by now.
     pub(super) fn grow(&self, inner: &mut Inner, deviation: &Deviation, how: How) -> bool {
         let Some(schema) = &deviation.schema else { return tolerate(&mut inner.tolerated, deviation) };
-        let schema = schema.clone();
         let pointer = &deviation.pointer;
         if deviation.rule == Rule::FieldAdded {
             let (above, _) = pointer.rsplit_once('/').unwrap_or_default();
+            let most = if above.is_empty() { MOST_COLUMNS } else { MOST_NAMES };
             let beside = |p: &String| p.rsplit_once('/').is_some_and(|(other, _)| other == above);
-            if inner.overlay.schema.keys().filter(|p| beside(p)).count() >= MOST_NAMES {
-                return self.map_found(inner, above);
+            if inner.overlay.schema.keys().filter(|p| beside(p)).count() >= most {
+                return self.map_found(inner, above, most);
             }
         }
-        inner.overlay.schema.insert(pointer.clone(), Addition { schema, since: now(), how });
+        let since = inner.overlay.schema.get(pointer).map_or_else(now, |known| known.since.clone());
+        inner.overlay.schema.insert(pointer.clone(), Addition { schema: schema.clone(), since, how });
         true
     }
 
+    /// Lets a change pass from now on; many names in one object are data, and not told one by one.
+    pub(super) fn pass(&self, inner: &mut Inner, deviation: &Deviation) -> bool {
+        if deviation.rule == Rule::FieldAdded {
+            let (above, _) = deviation.pointer.rsplit_once('/').unwrap_or_default();
+            let passed = inner.checks.at(above).map_or(0, |at| inner.checks.place(at).passed.len());
+            if passed >= MOST_NAMES {
+                let eased = inner.tolerated.entry(above.to_owned()).or_default().insert(OPEN.into());
+                let below = format!("{above}/");
+                inner.found.retain(|_, f| f.rule != Rule::FieldAdded || !f.pointer.starts_with(&below));
+                let (from, to) = ("fields".to_owned(), format!("more than {MOST_NAMES} names"));
+                let deviation = Deviation::plain(Rule::MapDetected, above.to_owned(), from, to);
+                let policy = self.policies.of(Rule::MapDetected, &self.stream, above, Rule::MapDetected.policy());
+                self.note(inner, &deviation, policy, Rule::MapDetected.severity(), 1);
+                return eased;
+            }
+        }
+        tolerate(&mut inner.tolerated, deviation)
+    }
+
     /// An object's names are data: it has no fields of its own.
-    pub(super) fn map_found(&self, inner: &mut Inner, pointer: &str) -> bool {
+    pub(super) fn map_found(&self, inner: &mut Inner, pointer: &str, most: usize) -> bool {
         let below = format!("{pointer}/");
-        let deviation = Deviation::plain(
-            Rule::MapDetected,
-            pointer.to_owned(),
-            "fields".into(),
-            format!("more than {MOST_NAMES} names"),
-        );
-        if !self.learns(inner) {
-            let policy = self.policies.of(Rule::MapDetected, &self.stream, pointer, Rule::MapDetected.policy());
+        let (from, to) = ("fields".to_owned(), format!("more than {most} names"));
+        let deviation = Deviation::plain(Rule::MapDetected, pointer.to_owned(), from, to);
+        let policy = self.policies.of(Rule::MapDetected, &self.stream, pointer, Rule::MapDetected.policy());
+        if policy != Policy::Ignore && (pointer.is_empty() || !self.learns(inner)) {
             inner.found.retain(|_, f| f.rule != Rule::FieldAdded || !f.pointer.starts_with(&below));
             self.note(inner, &deviation, policy, Rule::MapDetected.severity(), 1);
         }
-        inner.overlay.schema.retain(|p, _| !p.starts_with(&below));
         if pointer.is_empty() {
-            // A record's own fields are columns: no more of them are announced.
-            inner.tolerated.entry(String::new()).or_default().insert(OPEN.into());
-            inner.overlay.tolerated.entry(String::new()).or_default().insert(OPEN.into());
+            // A record's own fields are columns: those that were announced stay, no more are.
+            return inner.tolerated.entry(String::new()).or_default().insert(OPEN.into());
+        }
+        inner.overlay.schema.retain(|p, addition| !p.starts_with(&below) || addition.how == How::Accepted);
+        if baseline::at(&inner.base, pointer).is_some() {
+            let open = |tolerated: &mut Tolerated| tolerated.entry(pointer.to_owned()).or_default().insert(OPEN.into());
+            open(&mut inner.overlay.tolerated);
+            open(&mut inner.tolerated);
         } else {
             let schema = json!({"type": ["null", "object"]});
             inner.overlay.schema.insert(pointer.to_owned(), Addition { schema, since: now(), how: How::Evolved });

@@ -16,15 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value as Json;
 use time::OffsetDateTime;
 
-use super::baseline::{self, merged};
+use super::baseline::{self, COLUMN, merged};
 use super::checks::{Checks, Tolerated};
 use super::finding::Finding;
-use super::kept::{How, Overlay, Shelf};
+use super::kept::{Overlay, Shelf};
 use super::listen::{Counts, Listener};
 use super::policy::Policies;
 use super::presence;
 use crate::config::Drift as Config;
-use crate::fault::Result;
+use crate::fault::{Fault, Result};
 use crate::timefmt::rfc3339;
 
 pub use end::Told;
@@ -104,6 +104,8 @@ pub(super) struct Inner {
     base: Json,
     /// As it was read; then as it will be kept.
     pub(super) overlay: Overlay,
+    /// As it was read.
+    before: Overlay,
     /// What earlier runs found.
     known: BTreeMap<String, Finding>,
     /// What this run found, by fingerprint.
@@ -130,29 +132,32 @@ fn now() -> String {
 }
 
 impl Watched {
-    /// Begins to watch: reads what earlier runs learned.
-    pub fn begin(given: Given<'_>) -> Result<Watched> {
+    /// Begins to watch: reads what earlier runs learned. Beside it, why nothing can be kept, if so.
+    pub fn begin(given: Given<'_>) -> Result<(Watched, Option<Fault>)> {
         let Given { names, stream, schema, .. } = given;
         let shelf = given.root.as_ref().map(|root| Shelf::new(root, &names.source, &names.tenant, stream));
-        if let Some(shelf) = shelf.as_ref().filter(|_| given.whole) {
-            shelf.prepare()?;
-        }
         let (mut overlay, pending) = match &shelf {
             Some(shelf) => shelf.read()?,
             None => Default::default(),
         };
+        // What was learned counts also where nothing can be added to it.
+        let trouble = shelf.as_ref().filter(|_| given.whole).and_then(|shelf| shelf.prepare().err());
+        let shelf = shelf.filter(|_| trouble.is_none());
+        let before = overlay.clone();
         let baseline = baseline::hash(schema);
         if overlay.baseline != baseline {
             // Another baseline was reviewed, or the manifest was edited: what stands in it needs no addition.
-            let declared = Checks::compile(schema, given.keys, given.cursor, &BTreeMap::new(), None);
-            let declares = |pointer: &str| declared.at(pointer).is_some();
-            overlay.schema.retain(|pointer, addition| addition.how == How::Accepted || !declares(pointer));
+            overlay.schema.retain(|pointer, addition| match addition.schema.get(COLUMN) {
+                // It is beside a column that must be as it was.
+                Some(column) => baseline::at(schema, pointer) == Some(column),
+                None => baseline::at(schema, pointer).is_none(),
+            });
             overlay.baseline = baseline;
         }
         let merged = merged(schema, &overlay.schema);
         let tolerated = overlay.tolerated.clone();
         let checks = Arc::new(Checks::compile(&merged, given.keys, given.cursor, &tolerated, None));
-        Ok(Watched {
+        let watched = Watched {
             stream: stream.to_owned(),
             reviewed: given.reviewed,
             keys: given.keys.to_vec(),
@@ -172,6 +177,7 @@ impl Watched {
                 base: schema.clone(),
                 known: pending.findings.into_iter().map(|f| (f.fingerprint.clone(), f)).collect(),
                 overlay,
+                before,
                 found: BTreeMap::new(),
                 tolerated,
                 checks,
@@ -188,7 +194,8 @@ impl Watched {
                 pages: BTreeMap::new(),
                 ended: false,
             }),
-        })
+        };
+        Ok((watched, trouble))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

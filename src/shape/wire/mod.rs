@@ -203,7 +203,8 @@ impl Wire {
 
     /// The key that the record lacks, if it lacks one.
     pub fn missing_key(&self, seen: &Seen<'_>) -> Option<&str> {
-        self.keys.iter().enumerate().find(|(i, _)| seen.keys & (1 << i) == 0).map(|(_, k)| k.as_str())
+        let mut keys = self.keys.iter().enumerate().filter(|_| !self.as_written);
+        keys.find(|(i, _)| seen.keys & (1 << i) == 0).map(|(_, k)| k.as_str())
     }
 
     /// Appends the record that comes next, changed to fit; gives how many values were sent as null.

@@ -31,6 +31,8 @@ impl<'s> Relax<'s> {
         let mut props: Vec<Prop> = Vec::new();
         let mut sent = Map::new();
         let declared = self.schema.properties(schema);
+        // A column beside another must not take the name of a field.
+        let names: HashSet<String> = declared.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
         let mut open = true;
         // Warehouses tell no large letters from small ones.
         let mut taken: HashSet<String> = self.fixed.iter().map(|name| name.to_ascii_lowercase()).collect();
@@ -53,7 +55,8 @@ impl<'s> Relax<'s> {
                 taken.insert(wire.to_ascii_lowercase());
                 sent.insert(wire, inner_sent);
             }
-            let others = column.filter(|_| selected).map(|column| self.others(name, column, inner)).unwrap_or_default();
+            let others =
+                column.filter(|_| selected).map(|column| self.others(name, column, inner, &names)).unwrap_or_default();
             for other in &others {
                 taken.insert(other.name.to_ascii_lowercase());
                 sent.insert(other.name.clone(), json!({"type": ["null", other.kind]}));
@@ -73,7 +76,7 @@ impl<'s> Relax<'s> {
     }
 
     /// The columns beside one that was announced with a narrower schema, for values that do not fit it.
-    fn others(&self, name: &str, column: &'s Json, schema: &'s Json) -> Vec<Other> {
+    fn others(&self, name: &str, column: &'s Json, schema: &'s Json, names: &HashSet<String>) -> Vec<Other> {
         let before = self.schema.types(column);
         let mut kinds: Vec<&str> = self.schema.types(schema).difference(&before).copied().collect();
         if self.schema.format(column).is_some() && self.schema.format(schema).is_none() {
@@ -90,8 +93,10 @@ impl<'s> Relax<'s> {
                 _ => return None,
             };
             let name = format!("{name}__{kind}");
-            let name = if name.len() > MAX_NAME { short_name(&name) } else { name };
-            Some(Other { name, kind, node: Node::of(shape) })
+            let clashes = names.contains(&name.to_ascii_lowercase());
+            let name = if clashes || name.len() > MAX_NAME { short_name(&name) } else { name };
+            let wanted = !self.selection.dropped.contains(std::slice::from_ref(&name));
+            wanted.then_some(Other { name, kind, node: Node::of(shape) })
         };
         kinds.into_iter().filter_map(other).collect()
     }

@@ -6,7 +6,7 @@
 use time::OffsetDateTime;
 
 use super::{Node, Object, Other, Prop, Shape, clean};
-use crate::scan::{Kind, Number, Scan, Scanner, Text, is_int64};
+use crate::scan::{Kind, Scan, Scanner, Text, Whole, is_int64, whole};
 use crate::timefmt::{self, is_date, is_utc};
 
 /// Writes a record anew.
@@ -35,6 +35,7 @@ impl Writer<'_> {
                 match if is_utc(text.raw) { None } else { Some(timefmt::parse_iso(&text.value())) } {
                     None => self.text(&text),
                     Some(Some(t)) => self.string(&timefmt::rfc3339(t)),
+                    Some(None) if node.key => self.text(&text),
                     Some(None) => self.null(),
                 }
             }
@@ -44,6 +45,7 @@ impl Writer<'_> {
                 match (is_date(text.raw), whole) {
                     (true, _) => self.text(&text),
                     (false, Some(date)) => self.string(&date.to_string()),
+                    (false, None) if node.key => self.text(&text),
                     (false, None) => self.null(),
                 }
             }
@@ -54,9 +56,9 @@ impl Writer<'_> {
             (Shape::Integer, Kind::Number) => {
                 let number = scanner.number()?;
                 match whole(&number) {
-                    Some(i) => self.out.extend_from_slice(i.to_string().as_bytes()),
-                    None if node.key => self.out.extend_from_slice(number.raw),
-                    None => self.null(),
+                    Whole::Fits(i) => self.out.extend_from_slice(i.to_string().as_bytes()),
+                    _ if node.key => self.out.extend_from_slice(number.raw),
+                    _ => self.null(),
                 }
             }
             (Shape::Integer | Shape::Number, Kind::String) => {
@@ -137,7 +139,12 @@ impl Writer<'_> {
                 _ => true,
             };
             writer.value(node, &mut again)?;
-            if wanted && writer.nulled == 0 {
+            let nulled = writer.nulled;
+            // What does not fit inside of an object or a list is no reason to leave all of it out.
+            let inside =
+                matches!((&node.shape, kind), (Shape::Object(_), Kind::Object) | (Shape::Array(_), Kind::Array));
+            if wanted && (nulled == 0 || inside) {
+                self.nulled += nulled;
                 *scanner = again;
                 if let Some(other) = other {
                     self.out.extend_from_slice(b"null,");
@@ -205,16 +212,4 @@ impl Writer<'_> {
         // Writing to a Vec cannot fail.
         let _ = serde_json::to_writer(&mut *self.out, text);
     }
-}
-
-/// The 64-bit integer that a number is, `5.0` and `5e2` included.
-fn whole(number: &Number<'_>) -> Option<i64> {
-    let text = std::str::from_utf8(number.raw).ok()?;
-    if number.integer {
-        return text.parse().ok();
-    }
-    let f: f64 = text.parse().ok()?;
-    // Only what a float holds exactly.
-    #[allow(clippy::cast_possible_truncation)]
-    (f.fract() == 0.0 && f.abs() < 9_007_199_254_740_992.0).then_some(f as i64)
 }
