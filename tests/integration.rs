@@ -8,6 +8,7 @@ mod bad_input;
 mod cli;
 mod credentials;
 mod drift;
+mod drift_airbyte;
 mod drift_chance;
 mod drift_poison;
 mod drift_policies;
