@@ -9,6 +9,7 @@ mod cli;
 mod credentials;
 mod drift;
 mod drift_airbyte;
+mod drift_answers;
 mod drift_chance;
 mod drift_poison;
 mod drift_policies;
