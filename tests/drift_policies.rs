@@ -132,7 +132,9 @@ fn at_once(policy: &str) -> (Ran, usize) {
     let mut tenant = Tenant::new(&two());
     let read = |tenant: &mut Tenant, items: &str, pause: u64| {
         let mut pages = replies(&vec![vec![good.clone()]; 30]);
-        pages.iter_mut().for_each(|page| page["pause_ms"] = json!(pause));
+        for page in &mut pages {
+            page["pause_ms"] = json!(pause);
+        }
         let vendor = Vendor::start(&json!({"routes": [
             {"path": "/items", "replies": [{"status": 200, "text": items}]}, {"path": "/slow", "replies": pages},
         ]}));

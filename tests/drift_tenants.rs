@@ -72,7 +72,9 @@ fn one_accepts_and_others_do_not() {
     globex.items(&records(&json!("many"))).expect(40, &[]);
     // What one has besides is no change for it, and none of the other's.
     let mut own = records(&json!(1));
-    own.iter_mut().for_each(|record| record["custom"] = json!("c"));
+    for record in &mut own {
+        record["custom"] = json!("c");
+    }
     let mut initech = acme.beside("initech");
     for _ in 0..2 {
         let ran = initech.items(&own);

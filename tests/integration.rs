@@ -8,6 +8,8 @@ mod bad_input;
 mod cli;
 mod credentials;
 mod drift;
+mod drift_airbyte;
+mod drift_answers;
 mod drift_chance;
 mod drift_poison;
 mod drift_policies;

@@ -74,6 +74,10 @@ pub struct Found {
     pub records: u64,
     /// Was the first field of the path there, whatever it holds?
     pub envelope: bool,
+    /// Did records stand in a list?
+    pub list: bool,
+    /// Did a record stand where a list of them may be?
+    pub alone: bool,
     /// Where the wanted top-level fields of the first body stand.
     pub fields: Vec<(String, Range<usize>)>,
 }
@@ -109,7 +113,7 @@ pub fn walk<'a, E>(
         scanner.enter()?;
         let mut first = true;
         let mut index = 0;
-        walk.found.envelope = true;
+        (walk.found.envelope, walk.found.list) = (true, true);
         while scanner.element(&mut first)? {
             walk.body(&mut scanner, index == 0)?;
             index += 1;
@@ -193,6 +197,7 @@ impl<'a, E> Walk<'_, 'a, E> {
 
     fn terminal(&mut self, scanner: &mut Scanner<'a>) -> std::result::Result<(), Stop<E>> {
         if scanner.peek()? == Kind::Array && !self.path.wild {
+            self.found.list = true;
             scanner.enter()?;
             let mut first = true;
             while scanner.element(&mut first)? {
@@ -204,6 +209,7 @@ impl<'a, E> Walk<'_, 'a, E> {
         if !self.path.wild && is_falsy(scanner)? {
             return Ok(scanner.skip()?);
         }
+        self.found.alone = !self.path.wild;
         self.record(scanner)
     }
 

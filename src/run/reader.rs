@@ -79,6 +79,9 @@ pub trait Taker {
     /// The page, of so many records, was not the last one.
     fn page_followed(&mut self, _: u64) {}
 
+    /// The page's records stood in a list, or one stood where a list may be.
+    fn stood(&mut self, _list: bool, _alone: bool) {}
+
     /// May a page hold bytes that are not UTF-8? Then whoever takes its records looks at each.
     fn takes_broken_text(&mut self) -> bool {
         false
@@ -239,6 +242,9 @@ fn read_split(
             None => {
                 for record in parts.into_values() {
                     kept += u64::from(taker.put(record)?);
+                }
+                if let Some((_, _, found)) = &last {
+                    taker.stood(found.list, found.alone && !found.list);
                 }
                 let more = taker.page_done()?;
                 let Some((reply, other, found)) = last else {

@@ -172,6 +172,8 @@ struct Sums {
     again: u64,
     pairs: u64,
     newer: u64,
+    list: bool,
+    alone: bool,
 }
 
 impl<'s> Emitting<'s> {
@@ -409,8 +411,8 @@ impl Emitting<'_> {
     /// The page as drift sees it.
     fn watch_page(&mut self) -> Result<()> {
         let (Some(watched), Some(listener)) = (&self.out.watched, &mut self.listener) else { return Ok(()) };
-        let Sums { without_cursor, outside, compared, again, pairs, newer, .. } = self.page;
-        let page = Page { without_cursor, outside, compared, again, pairs, newer };
+        let Sums { without_cursor, outside, compared, again, pairs, newer, list, alone, .. } = self.page;
+        let page = Page { without_cursor, outside, compared, again, pairs, newer, list, alone };
         watched.page(listener, page, &std::mem::take(&mut self.aside))?;
         self.form = self.out.form(self.plan);
         watched.follow(listener);
@@ -539,6 +541,10 @@ impl Taker for Emitting<'_> {
         if let Some(watched) = &self.out.watched {
             watched.page_followed(records);
         }
+    }
+
+    fn stood(&mut self, list: bool, alone: bool) {
+        (self.page.list, self.page.alone) = (list, alone);
     }
 
     fn takes_broken_text(&mut self) -> bool {

@@ -11,6 +11,7 @@ use crate::config::DriftPolicy as Policy;
 use crate::drift::chance::{bounds, is_surprise};
 use crate::drift::checks::{Place, bit, number, segment};
 use crate::drift::examine::Deviation;
+use crate::drift::kept::How;
 use crate::drift::listen::Listener;
 use crate::drift::quarantine::{self, Aside};
 use crate::drift::rules::Rule;
@@ -36,6 +37,10 @@ pub struct Page {
     pub pairs: u64,
     /// and of them, those that are newer than it.
     pub newer: u64,
+    /// Did its records stand in a list?
+    pub list: bool,
+    /// Did one stand where a list may be?
+    pub alone: bool,
 }
 
 impl Watched {
@@ -49,6 +54,7 @@ impl Watched {
             listener.follow(&inner.checks);
         }
         let records = inner.totals.records + listener.page().records;
+        self.check_envelope(&mut inner, page, aside)?;
         self.check_cursor(&mut inner, page, records)?;
         self.check_filter(&mut inner, page)?;
         self.check_order(&mut inner, page)?;
@@ -63,6 +69,30 @@ impl Watched {
         inner.again += page.again;
         listener.take(&mut inner.totals);
         Ok(())
+    }
+
+    /// Is what stands where lists of records were something else, such as an object around the list?
+    fn check_envelope(&self, inner: &mut Inner, page: Page, aside: &[Aside]) -> Result<()> {
+        let known = inner.overlay.facts.contains_key("list");
+        if page.list && !known {
+            inner.overlay.facts.insert("list".into(), json!(true));
+        }
+        let no_record =
+            self.keys.is_empty() || !aside.is_empty() && inner.found.values().any(|f| f.rule == Rule::KeyMissing);
+        let rule = Rule::EnvelopeChanged;
+        let policy = self.policies.of(rule, &self.stream, "", rule.policy());
+        if !page.alone || !known || !no_record || policy < Policy::FailStream {
+            return Ok(());
+        }
+        if inner.totals.records == 0 {
+            // What was noted of it is no record's.
+            inner.found.clear();
+            let started = self.started.clone();
+            inner.overlay.schema.retain(|_, addition| addition.how != How::Evolved || addition.since < started);
+        }
+        Err(Fault::data("where lists of records were, the answer has one object that is no record")
+            .of_rule(rule.id())
+            .hint("the vendor may have put the list into it: look where its records are now, and change the extractor"))
     }
 
     pub(super) fn within_budget(&self, inner: &Inner, more: u64, records: u64) -> Result<()> {
