@@ -243,8 +243,9 @@ fn read_split(
                 for record in parts.into_values() {
                     kept += u64::from(taker.put(record)?);
                 }
-                if let Some((_, _, found)) = &last {
-                    taker.stood(found.list, found.alone && !found.list);
+                if let Some((_, other, found)) = &last {
+                    // Only JSON tells a list of one from one that stands alone.
+                    taker.stood(found.list, found.alone && !found.list && other.is_none());
                 }
                 let more = taker.page_done()?;
                 let Some((reply, other, found)) = last else {

@@ -73,12 +73,12 @@ impl Watched {
 
     /// Is what stands where lists of records were something else, such as an object around the list?
     fn check_envelope(&self, inner: &mut Inner, page: Page, aside: &[Aside]) -> Result<()> {
-        let known = inner.overlay.facts.contains_key("list");
+        let known = inner.before.facts.contains_key("list");
         if page.list && !known {
             inner.overlay.facts.insert("list".into(), json!(true));
         }
-        let no_record =
-            self.keys.is_empty() || !aside.is_empty() && inner.found.values().any(|f| f.rule == Rule::KeyMissing);
+        // One record may stand alone: this one lacks the key of a record.
+        let no_record = !aside.is_empty() && inner.found.values().any(|f| f.rule == Rule::KeyMissing);
         let rule = Rule::EnvelopeChanged;
         let policy = self.policies.of(rule, &self.stream, "", rule.policy());
         if !page.alone || !known || !no_record || policy < Policy::FailStream {
