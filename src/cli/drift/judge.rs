@@ -13,6 +13,7 @@ use super::whose::{Scene, wants};
 use super::{Accept, Learn, Reason, Reject};
 use crate::cli::commands::Work;
 use crate::cli::load;
+use crate::drift::baseline::{COLUMN, joined};
 use crate::drift::finding::Finding;
 use crate::drift::kept::{Addition, Decision, How, Overlay, Pending};
 use crate::drift::rollup::Tenant;
@@ -62,8 +63,18 @@ impl Judge {
     fn accept(&self, name: &str, finding: &Finding, overlay: &mut Overlay) {
         let decision = self.decision(name, &finding.fingerprint, finding.line(), overlay);
         if let Some(schema) = &finding.schema {
-            let addition = Addition { schema: schema.clone(), since: rfc3339(self.now), how: How::Accepted };
-            overlay.schema.insert(finding.pointer.clone(), addition);
+            // A finding knows the schema of the time at which it was noted: what came since stays.
+            let announces = finding.pointer.matches('/').count() == 1
+                && (finding.rule == Rule::FieldAdded || schema.get(COLUMN).is_some());
+            let since = || rfc3339(self.now);
+            overlay
+                .schema
+                .entry(finding.pointer.clone())
+                .and_modify(|there| {
+                    there.schema = joined(&there.schema, schema, announces);
+                    there.how = How::Accepted;
+                })
+                .or_insert_with(|| Addition { schema: schema.clone(), since: since(), how: How::Accepted });
         }
         overlay.waived.insert(finding.waiver());
         // What is gone is expected no more: it may come back as something new.

@@ -1,0 +1,73 @@
+//! What a judgement leaves behind: a schema that takes what it took before, and no promise that cannot be kept.
+
+use serde_json::{Value as Json, json};
+
+use crate::support::drifting::{Tenant, told};
+use crate::support::tap::items;
+
+fn tenant(schema: &Json) -> Tenant {
+    Tenant::new(&items(schema, &json!({}), &json!({})))
+}
+
+fn schema() -> Json {
+    json!({"id": {"type": "integer"}, "a": {"type": ["null", "integer"]}})
+}
+
+fn calm() -> Vec<Json> {
+    (0..30).map(|n| json!({"id": n, "a": n})).collect()
+}
+
+/// What `discover` tells of the stream's fields, as Airbyte's catalog or Singer's.
+fn discovered(tenant: &Tenant, protocol: &str) -> Json {
+    let same = tenant.beside("acme");
+    let asked = if protocol == "airbyte" { same.airbyte() } else { same };
+    let ran = asked.run("discover");
+    let told: Json = serde_json::from_str(&ran.expect(0, &[]).out).unwrap();
+    let stream = if protocol == "airbyte" {
+        &told["catalog"]["streams"][0]["json_schema"]
+    } else {
+        &told["streams"][0]["schema"]
+    };
+    stream["properties"].clone()
+}
+
+fn sorted(types: &Json) -> Vec<&str> {
+    let mut types: Vec<&str> = types.as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
+    types.sort_unstable();
+    types
+}
+
+#[test]
+fn what_is_accepted_takes_nothing_away() {
+    let mut tenant = tenant(&schema());
+    tenant.items(&calm()).expect(0, &[]);
+    let both = [json!({"id": 1, "x": 1}), json!({"id": 2, "x": 1.5})];
+    let evolved = tenant.items(&both);
+    assert_eq!(told(evolved.expect(0, &[])), ["field_added /x", "field_type_widened /x"]);
+    tenant.run("drift accept --all").expect(0, &[]);
+    assert_eq!(sorted(&discovered(&tenant, "airbyte")["x"]["type"]), ["null", "number"]);
+    assert!(discovered(&tenant, "singer")["x__number"].is_object());
+    let after = tenant.items(&both);
+    let fields = &after.expect(0, &[]).schema("items")["properties"];
+    assert_eq!((&fields["x"]["type"][1], &fields["x__number"]["type"][1]), (&json!("integer"), &json!("number")));
+    assert_eq!(after.records("items")[1]["x__number"], json!(1.5));
+    assert_eq!(told(&after), [""; 0]);
+}
+
+#[test]
+fn two_types_that_are_accepted_at_one_place_both_have_a_column() {
+    let mut tenant = tenant(&schema());
+    tenant.items(&calm()).expect(0, &[]);
+    let both = [json!({"id": 1, "a": "many"}), json!({"id": 2, "a": true})];
+    tenant.items(&both).expect(0, &[]);
+    assert_eq!(tenant.open(), ["field_type_changed /a", "field_type_changed /a"]);
+    for finding in tenant.findings() {
+        tenant.run(&format!("drift accept {}", finding["fingerprint"].as_str().unwrap())).expect(0, &[]);
+    }
+    let ran = tenant.items(&both);
+    let records = ran.expect(0, &[]).records("items");
+    assert_eq!(records[0], json!({"id": 1, "a": null, "a__string": "many"}));
+    assert_eq!(records[1], json!({"id": 2, "a": null, "a__boolean": true}));
+    assert_eq!(ran.schema("items")["properties"]["a"]["type"], json!(["null", "integer"]));
+    assert_eq!(told(&ran), [""; 0]);
+}
