@@ -71,3 +71,58 @@ fn two_types_that_are_accepted_at_one_place_both_have_a_column() {
     assert_eq!(ran.schema("items")["properties"]["a"]["type"], json!(["null", "integer"]));
     assert_eq!(told(&ran), [""; 0]);
 }
+
+/// What acceptance cannot change, each as a vendor brings it about.
+fn beyond_acceptance() -> Vec<(&'static str, &'static str, i32, &'static str)> {
+    let huge = "{\"data\": [{\"id\": 1, \"a\": 1, \"note\": \"HUGE\"}]}";
+    vec![
+        ("envelope_changed", "{\"items\": [{\"id\": 1}]}", 40, "mend the manifest"),
+        ("upstream_format", "<html>sorry</html>", 40, "see what the vendor answers with"),
+        ("key_missing", "{\"data\": [{\"id\": null, \"a\": 1}]}", 0, "mend the key in the manifest"),
+        ("record_too_large", huge, 0, "raise dripfeed.drift.max_record_bytes"),
+        ("record_not_object", "{\"data\": [17]}", 0, "filter such records out"),
+    ]
+}
+
+#[test]
+fn what_acceptance_cannot_change_is_not_accepted() {
+    for (rule, answer, code, remedy) in beyond_acceptance() {
+        let mut tenant = tenant(&schema()).drift(json!({"max_record_bytes": 1024}));
+        tenant.items(&calm()).expect(0, &[]);
+        let ran = tenant.text(&answer.replace("HUGE", &"x".repeat(2000)));
+        ran.expect(code, &[]);
+        assert!(!ran.err.contains("drift accept"), "{rule}: {}", ran.err);
+        let [finding] = &tenant.findings()[..] else { panic!("{rule}: {:?}", tenant.open()) };
+        assert_eq!((&finding["rule"], &finding["accept"]), (&json!(rule), &Json::Null));
+        assert!(finding["remedy"].as_str().unwrap().contains(remedy), "{rule}: {finding}");
+        for format in ["text", "markdown", "html"] {
+            let shown = tenant.run(&format!("drift show --format {format}"));
+            assert!(!shown.expect(0, &[]).out.contains("drift accept"), "{rule}: {}", shown.out);
+        }
+        let print = finding["fingerprint"].as_str().unwrap();
+        tenant.run(&format!("drift accept {print}")).expect(2, &["would change nothing", remedy]);
+        for verb in ["accept --all", "learn"] {
+            let ran = tenant.run(&format!("drift {verb}"));
+            assert!(ran.expect(0, &[]).out.contains(&format!("left open acme {print}")), "{rule}: {}", ran.out);
+            assert_eq!(tenant.findings().len(), 1, "{rule}: it stays open");
+        }
+        // It is over once a run has none of it, and what was put aside is dealt with.
+        tenant.items(&calm()).expect(0, &[]);
+        assert_eq!(tenant.findings().len(), usize::from(code == 0), "{rule}");
+        if code == 0 {
+            std::fs::remove_file(tenant.quarantine("items")).unwrap();
+            tenant.items(&calm()).expect(0, &[]);
+            assert_eq!(tenant.open(), [""; 0], "{rule}");
+        }
+    }
+}
+
+#[test]
+fn a_budget_that_is_used_up_by_what_cannot_be_accepted_says_what_helps() {
+    let mut tenant = tenant(&schema());
+    tenant.items(&calm()).expect(0, &[]);
+    let keyless: Vec<Json> = (0..30).map(|n| json!({"id": null, "a": n})).collect();
+    let ran = tenant.items(&keyless);
+    ran.expect(40, &["would be put aside", "mend the key in the manifest", "dripfeed.drift.quarantine"]);
+    assert!(!ran.err.contains("drift accept"), "{}", ran.err);
+}

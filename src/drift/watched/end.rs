@@ -14,6 +14,7 @@ use crate::drift::checks::NAMES;
 use crate::drift::examine::Deviation;
 use crate::drift::finding::Finding;
 use crate::drift::presence;
+use crate::drift::quarantine;
 use crate::drift::rules::{Rule, Severity};
 use crate::fault::{Fault, Result};
 use crate::stop::Stop;
@@ -176,7 +177,14 @@ impl Watched {
             };
             // What stopped the stream is over once it was read to its end.
             let over = |finding: &Finding| complete && Self::is_over_when_read(finding.rule);
-            pending.findings.retain(|finding| !back(finding) && !over(finding));
+            // What nobody can accept is over once a run has none of it, and nothing of it lies in the file.
+            let dealt_with = |finding: &Finding| {
+                complete
+                    && finding.rule.remedy().is_some()
+                    && !found.contains_key(&finding.fingerprint)
+                    && !quarantine::holds(&shelf.quarantine, &finding.fingerprint)
+            };
+            pending.findings.retain(|finding| !back(finding) && !over(finding) && !dealt_with(finding));
             for (print, finding) in found {
                 if judged.contains(&finding.waiver()) {
                     continue;
