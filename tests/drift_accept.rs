@@ -126,3 +126,45 @@ fn a_budget_that_is_used_up_by_what_cannot_be_accepted_says_what_helps() {
     ran.expect(40, &["would be put aside", "mend the key in the manifest", "dripfeed.drift.quarantine"]);
     assert!(!ran.err.contains("drift accept"), "{}", ran.err);
 }
+
+#[test]
+fn a_replay_replaces_nothing_newer() {
+    let mut tenant = tenant(&schema());
+    tenant.items(&calm()).expect(0, &[]);
+    tenant.items(&[json!({"id": 1, "a": "old", "v": "OLD"}), json!({"id": 2, "a": 2})]).expect(0, &[]);
+    tenant.run("drift accept --all").expect(0, &[]);
+    tenant.items(&[json!({"id": 1, "a": "new", "v": "NEW"})]).expect(0, &[]);
+    let before = tenant.aside("items");
+    let ran = tenant.run("drift replay");
+    ran.expect(0, &["items: 1 records were put aside before the run of", "--force"]);
+    assert_eq!((ran.out.as_str(), tenant.aside("items")), ("", before.clone()));
+    let ran = tenant.run("drift replay --force");
+    assert_eq!(ran.expect(0, &[]).records("items")[0]["v"], "OLD");
+    let sent = ran.messages().into_iter().find(|m| m["type"] == "RECORD").unwrap();
+    assert_eq!(sent["time_extracted"], before[0]["at"], "it is as old as it is");
+    assert_eq!(tenant.aside("items").len(), 0);
+}
+
+#[test]
+fn what_the_last_run_put_aside_is_replayed() {
+    let mut tenant = tenant(&schema());
+    tenant.items(&calm()).expect(0, &[]);
+    tenant.items(&[json!({"id": 1, "a": "many"}), json!({"id": 2, "a": 2})]).expect(0, &[]);
+    tenant.run("drift accept --all").expect(0, &[]);
+    // A run that has no records sends none that are newer.
+    tenant.items(&[]).expect(0, &[]);
+    let ran = tenant.run("drift replay");
+    assert_eq!(ran.expect(0, &[]).records("items"), [json!({"id": 1, "a": null, "a__string": "many"})]);
+    assert!(!ran.err.contains("--force"), "{}", ran.err);
+}
+
+#[test]
+fn a_replay_sends_no_record_that_is_too_large() {
+    let mut tenant = tenant(&schema()).drift(json!({"max_record_bytes": 1024}));
+    tenant.items(&calm()).expect(0, &[]);
+    tenant.items(&[json!({"id": 1, "a": 1, "note": "x".repeat(3000)}), json!({"id": 2, "a": 2})]).expect(0, &[]);
+    assert_eq!(tenant.run("drift replay").expect(0, &[]).out, "");
+    assert_eq!(tenant.aside("items").len(), 1);
+    let tenant = tenant.drift(json!({"max_record_bytes": 8192}));
+    assert_eq!(tenant.run("drift replay").expect(0, &[]).records("items").len(), 1);
+}

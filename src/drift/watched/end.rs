@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value as Json, json};
 
 use super::judge::waiver;
-use super::{Inner, Watched, now};
+use super::{BEGAN, Inner, Watched, now};
 use crate::config::DriftPolicy as Policy;
 use crate::drift::checks::NAMES;
 use crate::drift::examine::Deviation;
@@ -18,6 +18,7 @@ use crate::drift::quarantine;
 use crate::drift::rules::{Rule, Severity};
 use crate::fault::{Fault, Result};
 use crate::stop::Stop;
+use crate::timefmt::parse_iso;
 
 /// Runs with rows after which an empty one is a surprise.
 const RUNS_WITH_ROWS: u64 = 7;
@@ -143,6 +144,10 @@ impl Watched {
             overlay.since.clone_from(&self.started);
         }
         overlay.last = now();
+        let began = |facts: &BTreeMap<String, Json>| facts.get(BEGAN).and_then(Json::as_str).and_then(parse_iso);
+        if totals.records > 0 && began(&overlay.facts) < parse_iso(&self.started) {
+            overlay.facts.insert(BEGAN.into(), json!(self.started));
+        }
         let add = |facts: &mut BTreeMap<String, Json>, name: &str, n: u64| {
             let before = facts.get(name).and_then(Json::as_u64).unwrap_or(0);
             if n > 0 {
@@ -169,7 +174,13 @@ impl Watched {
         let stop = if stop.asked().is_some() { &patient } else { stop };
         shelf.update(stop, |overlay, pending| {
             let judged: BTreeSet<String> = overlay.waived.difference(&mine.waived).cloned().collect();
+            let began = [&*overlay, &mine].map(|of| of.facts.get(BEGAN).cloned());
             *overlay = overlay.with(&before, &mine)?;
+            // Of two runs at once, the one that began later.
+            let time = |began: &Json| began.as_str().and_then(parse_iso);
+            if let Some(last) = began.into_iter().flatten().max_by_key(time) {
+                overlay.facts.insert(BEGAN.into(), last);
+            }
             // What is seen again is no more missing.
             let back = |finding: &Finding| {
                 matches!(finding.rule, Rule::FieldRemoved | Rule::FieldAbsent)
