@@ -168,3 +168,21 @@ fn a_replay_sends_no_record_that_is_too_large() {
     let tenant = tenant.drift(json!({"max_record_bytes": 8192}));
     assert_eq!(tenant.run("drift replay").expect(0, &[]).records("items").len(), 1);
 }
+
+#[test]
+fn what_was_accepted_as_gone_is_news_when_it_goes_again() {
+    let mut tenant = tenant(&schema());
+    let with = |there: bool| -> Vec<Json> {
+        let one = |n: u64| if there { json!({"id": n, "a": n}) } else { json!({"id": n}) };
+        (0..300).map(one).collect()
+    };
+    tenant.items(&with(true)).expect(0, &[]);
+    tenant.items(&with(true)).expect(0, &[]);
+    tenant.items(&with(false)).expect(40, &[]);
+    assert_eq!(tenant.open(), ["field_removed /a"]);
+    tenant.run("drift accept --all").expect(0, &[]);
+    assert_eq!(told(tenant.items(&with(false)).expect(0, &[])), [""; 0]);
+    tenant.items(&with(true)).expect(0, &[]);
+    tenant.items(&with(true)).expect(0, &[]);
+    assert_eq!(told(tenant.items(&with(false)).expect(40, &[])), ["field_removed /a"]);
+}

@@ -169,6 +169,7 @@ impl Watched {
         let Some(shelf) = &self.shelf else { return Ok(()) };
         let (before, mine, found) = (inner.before.clone(), inner.overlay.clone(), inner.found.clone());
         let known = std::mem::take(&mut inner.known);
+        let present = presence::present(inner);
         // What is learned is kept also when the run is asked to stop.
         let patient = Stop::default();
         let stop = if stop.asked().is_some() { &patient } else { stop };
@@ -180,6 +181,13 @@ impl Watched {
             let time = |began: &Json| began.as_str().and_then(parse_iso);
             if let Some(last) = began.into_iter().flatten().max_by_key(time) {
                 overlay.facts.insert(BEGAN.into(), last);
+            }
+            // What was accepted as gone is news again once it came back.
+            if overlay.waived.iter().any(|waiver| is_of_gone(waiver)) {
+                let back: Vec<String> = present.iter().flat_map(|pointer| of_gone(pointer)).collect();
+                overlay
+                    .waived
+                    .retain(|waiver| !is_of_gone(waiver) || !back.iter().any(|start| waiver.starts_with(start)));
             }
             // What is seen again is no more missing.
             let back = |finding: &Finding| {
@@ -222,6 +230,24 @@ impl Watched {
             Ok(())
         })
     }
+}
+
+/// The rules by which a field is gone, and how what it became begins in their waivers.
+const GONE: [(Rule, &str); 5] = [
+    (Rule::FieldRemoved, "removed"),
+    (Rule::FieldAbsent, "absent"),
+    (Rule::FieldRenamed, "/"),
+    (Rule::FieldMoved, "/"),
+    (Rule::FieldCaseChanged, "/"),
+];
+
+fn is_of_gone(waiver: &str) -> bool {
+    GONE.iter().any(|(rule, _)| waiver.split(' ').next() == Some(rule.id()))
+}
+
+/// How waivers begin that say that the field is gone.
+fn of_gone(pointer: &str) -> impl Iterator<Item = String> {
+    GONE.iter().map(move |(rule, to)| format!("{} {pointer} {to}", rule.id()))
 }
 
 fn of_stream(rule: Rule, from: String, to: String) -> Deviation {
