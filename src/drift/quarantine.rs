@@ -109,7 +109,10 @@ pub(super) fn keep(path: &Path, records: &[Aside], most: Option<u64>) -> Result<
     }
     file.write_all(&lines).and_then(|()| file.sync_data()).map_err(|e| failed(&e))?;
     if is_new {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))?;
+        // The folders of tenant, source and all quarantine may be new as well, and so be an entry of the one above.
+        for folder in folder.ancestors().take(4) {
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))?;
+        }
     }
     Ok(())
 }
