@@ -8,6 +8,7 @@ mod bad_input;
 mod cli;
 mod credentials;
 mod drift;
+mod drift_accept;
 mod drift_airbyte;
 mod drift_answers;
 mod drift_chance;

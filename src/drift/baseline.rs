@@ -3,7 +3,7 @@
 //! Comes in: the baseline as JSON schema, and additions by pointer. Goes out: one JSON schema. Called by runs, `discover` and
 //! `drift promote`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest as _, Sha256};
@@ -75,6 +75,63 @@ pub(super) fn at<'s>(schema: &'s Json, pointer: &str) -> Option<&'s Json> {
         name => reader.properties(at).into_iter().find(|(known, _)| **known == plain(name)).map(|(_, inner)| inner),
     };
     pointer.split('/').skip(1).try_fold(schema, step).map(|found| reader.follow(found))
+}
+
+/// The schema of a place that takes what either takes: never less than `old` did, and its column stays as it was announced.
+/// `announces`: is it a column that does not take all of `new`?
+pub fn joined(old: &Json, new: &Json, announces: bool) -> Json {
+    let mut joined = wider(old, new);
+    let reader = Reader::new(&Json::Null);
+    let sort_of = |schema: &Json| {
+        let types = reader.types(schema).into_iter().filter(|t| *t != "null").map(str::to_owned);
+        (types.collect::<BTreeSet<_>>(), reader.format(schema).map(str::to_owned))
+    };
+    if announces && old.get(COLUMN).is_none() && sort_of(&joined) != sort_of(old) {
+        joined[COLUMN] = old.clone();
+    }
+    joined
+}
+
+fn wider(old: &Json, new: &Json) -> Json {
+    let reader = Reader::new(&Json::Null);
+    let (before, more) = (reader.types(old), reader.types(new));
+    let mut out = old.clone();
+    let Some(fields) = out.as_object_mut().filter(|_| !before.is_empty()) else { return out };
+    let takes = |name: &str| before.contains(name) || name == "integer" && before.contains("number");
+    let missing: Vec<&str> = more.iter().copied().filter(|name| !takes(name)).collect();
+    if !missing.is_empty() {
+        let mut types: Vec<&str> = match &old["type"] {
+            Json::Array(all) => all.iter().filter_map(Json::as_str).collect(),
+            _ => before.iter().copied().collect(),
+        };
+        types.extend(&missing);
+        let numbers = types.contains(&"number");
+        types.retain(|name| !numbers || *name != "integer");
+        fields.shift_remove("anyOf");
+        fields.shift_remove("oneOf");
+        fields.insert("type".into(), json!(types));
+    }
+    for key in ["format", "enum", "pattern", "airbyte_type"] {
+        if new.get(key) != old.get(key) {
+            fields.shift_remove(key);
+        }
+    }
+    for (kind, key) in [("object", "properties"), ("array", "items")] {
+        let Some(inner) = new.get(key).filter(|_| more.contains(kind)) else { continue };
+        match fields.get_mut(key) {
+            Some(there) if key == "items" => *there = wider(there, inner),
+            Some(Json::Object(there)) => {
+                for (name, inner) in inner.as_object().into_iter().flatten() {
+                    let joined = there.get(name).map_or_else(|| inner.clone(), |known| wider(known, inner));
+                    there.insert(name.clone(), joined);
+                }
+            }
+            // One that says nothing of what is in it takes everything.
+            _ if before.contains(kind) => {}
+            _ => drop(fields.insert(key.into(), inner.clone())),
+        }
+    }
+    out
 }
 
 /// The schema without marks of ours: as the vendor's data are.

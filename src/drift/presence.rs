@@ -56,6 +56,13 @@ fn of_run(inner: &Inner, at: usize, place: &Place) -> (u64, u64, u64) {
     (values, u64::from(kinds[5]), chances)
 }
 
+/// Places that had values in this run.
+pub(super) fn present(inner: &Inner) -> Vec<String> {
+    let places = inner.checks.places.iter().enumerate().skip(2).filter(|(_, place)| counts(place));
+    let seen = places.filter(|(at, place)| of_run(inner, *at, place).0 > 0);
+    seen.map(|(_, place)| place.pointer.clone()).collect()
+}
+
 /// Is it a place whose absence means something: a field, not an item of a list?
 fn counts(place: &Place) -> bool {
     !place.pointer.is_empty() && !place.pointer.ends_with("/*")

@@ -4,7 +4,7 @@
 //! alone. Written by [`super::watched`], read by `drift replay`.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -109,7 +109,10 @@ pub(super) fn keep(path: &Path, records: &[Aside], most: Option<u64>) -> Result<
     }
     file.write_all(&lines).and_then(|()| file.sync_data()).map_err(|e| failed(&e))?;
     if is_new {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))?;
+        // The folders of tenant, source and all quarantine may be new as well, and so be an entry of the one above.
+        for folder in folder.ancestors().take(4) {
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))?;
+        }
     }
     Ok(())
 }
@@ -158,6 +161,25 @@ pub fn replay(path: &Path, send: impl FnOnce(&[Entry]) -> Result<Vec<bool>>) -> 
     draft.write_all(&left).and_then(|()| draft.as_file().sync_all()).map_err(|e| failed(&e))?;
     draft.persist(path).map_err(|e| failed(&e.error))?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))
+}
+
+/// Does the file hold records of this finding? One that cannot be read may.
+pub(super) fn holds(path: &Path, fingerprint: &str) -> bool {
+    let mut file = match File::open(path) {
+        Ok(file) => BufReader::new(file),
+        Err(e) => return e.kind() != ErrorKind::NotFound,
+    };
+    let cause = format!("\"fingerprint\":\"{fingerprint}\"");
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match file.read_until(b'\n', &mut line) {
+            Ok(0) => return false,
+            Ok(_) if line.windows(cause.len()).any(|part| part == cause.as_bytes()) => return true,
+            Ok(_) => {}
+            Err(_) => return true,
+        }
+    }
 }
 
 /// The lines of a file; what is no line of one, such as the torn end of a killed run, as it is.

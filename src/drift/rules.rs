@@ -125,6 +125,30 @@ impl Rule {
         Rule::ALL.iter().copied().find(|rule| rule.id() == id)
     }
 
+    /// What to do about a change of which acceptance changes nothing, for what it touches is no schema; nothing when it can
+    /// be accepted.
+    pub fn remedy(self) -> Option<&'static str> {
+        Some(match self {
+            Rule::EnvelopeChanged => "mend the manifest: its record selector says where the records are",
+            Rule::UpstreamFormat => {
+                "see what the vendor answers with, and mend the address or the login in manifest and config"
+            }
+            Rule::EndpointGone => "mend the manifest: give the stream its new address, or take the stream out",
+            Rule::ScopeLost => "ask the vendor for the permission, or leave the stream out",
+            Rule::KeyMissing => {
+                "mend the key in the manifest, filter such records out there, or let more be put aside: dripfeed.drift.quarantine"
+            }
+            Rule::RecordTooLarge => {
+                "raise dripfeed.drift.max_record_bytes, filter such records out in the manifest, or let more be put aside: \
+                 dripfeed.drift.quarantine"
+            }
+            Rule::RecordNotUtf8 | Rule::RecordNotObject => {
+                "filter such records out in the manifest, or let more be put aside: dripfeed.drift.quarantine"
+            }
+            _ => return None,
+        })
+    }
+
     /// What is extracted cannot be trusted when these are let pass: a config says so twice (`allow_unsafe`).
     pub fn must_stop(self) -> bool {
         matches!(

@@ -13,6 +13,7 @@ use super::whose::{Scene, wants};
 use super::{Accept, Learn, Reason, Reject};
 use crate::cli::commands::Work;
 use crate::cli::load;
+use crate::drift::baseline::{COLUMN, joined};
 use crate::drift::finding::Finding;
 use crate::drift::kept::{Addition, Decision, How, Overlay, Pending};
 use crate::drift::rollup::Tenant;
@@ -62,8 +63,18 @@ impl Judge {
     fn accept(&self, name: &str, finding: &Finding, overlay: &mut Overlay) {
         let decision = self.decision(name, &finding.fingerprint, finding.line(), overlay);
         if let Some(schema) = &finding.schema {
-            let addition = Addition { schema: schema.clone(), since: rfc3339(self.now), how: How::Accepted };
-            overlay.schema.insert(finding.pointer.clone(), addition);
+            // A finding knows the schema of the time at which it was noted: what came since stays.
+            let announces = finding.pointer.matches('/').count() == 1
+                && (finding.rule == Rule::FieldAdded || schema.get(COLUMN).is_some());
+            let since = || rfc3339(self.now);
+            overlay
+                .schema
+                .entry(finding.pointer.clone())
+                .and_modify(|there| {
+                    there.schema = joined(&there.schema, schema, announces);
+                    there.how = How::Accepted;
+                })
+                .or_insert_with(|| Addition { schema: schema.clone(), since: since(), how: How::Accepted });
         }
         overlay.waived.insert(finding.waiver());
         // What is gone is expected no more: it may come back as something new.
@@ -101,13 +112,30 @@ pub(super) fn accept(work: &Work, scene: &Scene, asked: &Accept) -> Result<()> {
     let chosen: Vec<&Open<'_>> = if asked.all {
         open.iter().filter(|open| asked.severity.is_none_or(|most| open.finding.severity <= most)).collect()
     } else {
-        named(&open, &tenants, &asked.fingerprints)?
+        let chosen = named(&open, &tenants, &asked.fingerprints)?;
+        let in_vain = chosen.iter().find_map(|open| Some((open.finding, open.finding.rule.remedy()?)));
+        if let Some((finding, remedy)) = in_vain {
+            let said = format!("to accept {} ({}) would change nothing", finding.fingerprint, finding.line());
+            return Err(Fault::new(Kind::Usage, said).hint(remedy));
+        }
+        chosen
     };
+    let (left, chosen): (Vec<&Open<'_>>, _) = chosen.into_iter().partition(|open| open.finding.rule.remedy().is_some());
+    let left: Vec<String> = left.iter().map(|open| left_open(open.tenant, open.finding)).collect();
     let told = each(work, scene, &chosen, |finding, overlay, pending| {
         pending.findings.retain(|f| f.fingerprint != finding.fingerprint);
         judge.accept("accept", finding, overlay);
     })?;
-    tell(work, "accepted", &told)
+    if !told.is_empty() || left.is_empty() {
+        tell(work, "accepted", &told)?;
+    }
+    if left.is_empty() { Ok(()) } else { tell(work, "left open", &left) }
+}
+
+/// What is said of a change of which acceptance changes nothing.
+fn left_open(tenant: &str, finding: &Finding) -> String {
+    let Finding { stream, fingerprint, rule, .. } = finding;
+    format!("{tenant} {fingerprint} {stream} {}; {}", finding.line(), rule.remedy().unwrap_or_default())
 }
 
 pub(super) fn reject(work: &Work, scene: &Scene, asked: &Reject) -> Result<()> {
@@ -127,25 +155,29 @@ pub(super) fn reject(work: &Work, scene: &Scene, asked: &Reject) -> Result<()> {
 pub(super) fn learn(work: &Work, scene: &Scene, asked: &Learn) -> Result<()> {
     refused_in_ci(asked.force, "learn")?;
     let judge = Judge::new(&asked.reason)?;
-    let mut told = Vec::new();
+    let (mut told, mut left) = (Vec::new(), Vec::new());
     for (root, tenant) in &scene.read_shown()? {
         for stream in tenant.streams.keys().filter(|stream| wants(work, stream)) {
             let shelf = scene.shelf(root, &tenant.name, stream);
             let accepted = shelf.update(&work.stop, |overlay, pending| {
                 let begun = judge.decision("learn", "", "everything accepted, what was seen forgotten".into(), overlay);
-                let findings = std::mem::take(&mut pending.findings);
+                let all = std::mem::take(&mut pending.findings);
+                let findings: Vec<Finding>;
+                (pending.findings, findings) = all.into_iter().partition(|finding| finding.rule.remedy().is_some());
                 for finding in &findings {
                     judge.accept("learn", finding, overlay);
                 }
                 overlay.seen.clear();
                 overlay.decisions.push(begun);
+                left.extend(pending.findings.iter().map(|finding| left_open(&tenant.name, finding)));
                 Ok(findings.len())
             })?;
             let changes = if accepted == 1 { "change" } else { "changes" };
             told.push(format!("{} {stream}: {accepted} {changes} accepted", tenant.name));
         }
     }
-    tell(work, "learns anew:", &told)
+    tell(work, "learns anew:", &told)?;
+    if left.is_empty() { Ok(()) } else { tell(work, "left open", &left) }
 }
 
 /// The open changes of the tenants and streams that are asked about.

@@ -55,7 +55,15 @@ pub enum Verb {
     /// Accept everything and begin to learn anew
     Learn(Learn),
     /// Print the records that were put aside and fit by now, for a target; those that do not stay
-    Replay,
+    Replay(Replay),
+}
+
+/// Which records are replayed.
+#[derive(Debug, Clone, Args)]
+pub struct Replay {
+    /// Also those that a later run may have sent in a newer version
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Who judges, and why.
@@ -133,8 +141,8 @@ fn severity() -> impl clap::builder::TypedValueParser<Value = Severity> {
 
 /// Does what is asked; gives the exit code.
 pub(super) fn run(work: &Work, asked: &Asked) -> Result<u8> {
-    if let Verb::Replay = asked.verb {
-        return replay::run(work).map(|()| 0);
+    if let Verb::Replay(replay) = &asked.verb {
+        return replay::run(work, replay).map(|()| 0);
     }
     let scene = whose::scene(work, asked)?;
     let done = match &asked.verb {
@@ -144,7 +152,7 @@ pub(super) fn run(work: &Work, asked: &Asked) -> Result<u8> {
         Verb::Reject(reject) => judge::reject(work, &scene, reject).map(|()| 0),
         Verb::Promote(promote) => promote::run(work, &scene, promote).map(|()| 0),
         Verb::Learn(learn) => judge::learn(work, &scene, learn).map(|()| 0),
-        Verb::Replay => Ok(0),
+        Verb::Replay(_) => Ok(0),
     };
     // A tenant that could not be looked at is worse than one that has drift.
     done.map(|code| scene.trouble.map_or(code, Kind::exit_code))

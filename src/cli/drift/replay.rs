@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 
+use super::Replay;
 use crate::cli::commands::Work;
 use crate::cli::load::{self, Purpose, Reading};
 use crate::cli::log::Level;
@@ -19,9 +20,10 @@ use crate::fault::{Fault, Result};
 use crate::run::build::StreamPlan;
 use crate::scan::Scanner;
 use crate::shape::wire::Selection;
+use crate::timefmt::{parse_iso, rfc3339};
 
 /// Replays the streams that are wanted.
-pub(super) fn run(work: &Work) -> Result<()> {
+pub(super) fn run(work: &Work, asked: &Replay) -> Result<()> {
     let mut loaded = work.load(Purpose::Read)?;
     if loaded.states.is_none() {
         loaded.states = Some(load::state_dir_or_own(&loaded.config)?);
@@ -36,7 +38,21 @@ pub(super) fn run(work: &Work) -> Result<()> {
         let Some(watched) = loaded.watched(stream, reading, work)? else { continue };
         let Some(path) = watched.quarantine() else { continue };
         quarantine::replay(path, |entries| {
-            let (lines, left) = fitting(work, stream, &watched, entries)?;
+            let passed = watched.passed().filter(|_| !asked.force);
+            let may_be_old =
+                |entry: &Entry| passed.is_some_and(|passed| parse_iso(&entry.at).is_none_or(|at| at < passed));
+            let Fitting { lines, left, old } = fitting(work, stream, &watched, entries, may_be_old)?;
+            if let (Some(passed), 1..) = (passed, old) {
+                work.log.line(
+                    Level::Warning,
+                    &format!(
+                        "{}: {old} records were put aside before the run of {} and stay: it may have sent newer versions of \
+                         them; --force sends them all the same",
+                        stream.name,
+                        rfc3339(passed)
+                    ),
+                );
+            }
             sent += entries.len() - left.iter().filter(|stays| **stays).count();
             kept += left.iter().filter(|stays| **stays).count();
             let mut out = lock(&work.out);
@@ -51,8 +67,23 @@ pub(super) fn run(work: &Work) -> Result<()> {
     Ok(())
 }
 
-/// The lines of the records that fit, the last version of each; and for each entry whether it stays.
-fn fitting(work: &Work, stream: &StreamPlan, watched: &Watched, entries: &[Entry]) -> Result<(Vec<u8>, Vec<bool>)> {
+/// What comes of a stream's entries.
+struct Fitting {
+    /// The lines of the records that fit, the last version of each.
+    lines: Vec<u8>,
+    /// Of each entry, whether it stays.
+    left: Vec<bool>,
+    /// How many stay only since there may be newer versions of them.
+    old: usize,
+}
+
+fn fitting(
+    work: &Work,
+    stream: &StreamPlan,
+    watched: &Watched,
+    entries: &[Entry],
+    may_be_old: impl Fn(&Entry) -> bool,
+) -> Result<Fitting> {
     let mut listener = watched.listener();
     let mut last: HashMap<String, usize> = HashMap::new();
     let records: Vec<Option<&str>> = entries.iter().map(|entry| entry.record.as_ref().map(|r| r.get())).collect();
@@ -63,27 +94,39 @@ fn fitting(work: &Work, stream: &StreamPlan, watched: &Watched, entries: &[Entry
         }
     }
     let mut fit: Vec<Option<Vec<u8>>> = vec![None; entries.len()];
+    let mut old = 0;
     for (at, record) in records.iter().enumerate() {
         let Some(record) = record else { continue };
-        let is_last = key(record).is_none_or(|key| last.get(&key) == Some(&at));
+        let key = key(record);
+        let is_last = key.as_ref().is_none_or(|key| last.get(key) == Some(&at));
+        if !is_last || record.len() as u64 > watched.max_record() {
+            continue;
+        }
         // What stops a stream leaves a record where it is.
-        if is_last && matches!(watched.judge(&mut listener, record.as_bytes()), Ok(Judged::Sent)) {
+        if !matches!(watched.judge(&mut listener, record.as_bytes()), Ok(Judged::Sent)) {
+            continue;
+        }
+        // A record without a key replaces none.
+        if key.is_some() && may_be_old(&entries[at]) {
+            old += 1;
+        } else {
             fit[at] = Some(record.as_bytes().to_vec());
         }
     }
     let schema = watched.schema();
     let wire = stream.wire(&schema, &Selection::default(), work.protocol);
-    let (prefix, suffix) =
-        (work.protocol.before_record(&stream.name), work.protocol.after_record(OffsetDateTime::now_utc()));
+    let prefix = work.protocol.before_record(&stream.name);
     let mut lines = Vec::new();
     if work.protocol == Protocol::Singer && fit.iter().any(Option::is_some) {
         let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
         lines = schema_line(&stream.name, &wire.schema, &stream.keys(), cursor);
     }
-    for record in fit.iter().flatten() {
+    for (entry, record) in entries.iter().zip(&fit).filter_map(|(entry, record)| Some((entry, record.as_ref()?))) {
         lines.extend_from_slice(&prefix);
         wire.rewrite(&mut Scanner::new(record), &mut lines).map_err(|e| Fault::bug(e.to_string()))?;
-        lines.extend_from_slice(&suffix);
+        // It was extracted when it was put aside.
+        let time = parse_iso(&entry.at).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        lines.extend_from_slice(&work.protocol.after_record(time));
     }
     // An older version of a record that was sent is of no more use.
     let gone = |at: usize| {
@@ -91,7 +134,7 @@ fn fitting(work: &Work, stream: &StreamPlan, watched: &Watched, entries: &[Entry
         fit[at].is_some() || newer.is_some_and(|newer| newer != at && fit[newer].is_some())
     };
     let left = (0..entries.len()).map(|at| !gone(at)).collect();
-    Ok((lines, left))
+    Ok(Fitting { lines, left, old })
 }
 
 /// The state that was given comes last: a target hands on what it reads, and keeps what it had.

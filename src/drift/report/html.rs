@@ -107,12 +107,15 @@ fn header(report: &Report) -> String {
     if let Some(worst) = report.changes.first().filter(|change| change.finding.severity >= Severity::Break) {
         let fingerprint = &worst.finding.fingerprint;
         out += &format!(
-            "<div class=\"todo\">\n<p>The gravest: <a href=\"#fp-{}\">{}</a> {}</p>\n<div><p>Is it right so? Accept it:</p>{}</div>\n\
+            "<div class=\"todo\">\n<p>The gravest: <a href=\"#fp-{}\">{}</a> {}</p>\n<div><p>{}</div>\n\
             <div><p>Is it wrong? It keeps failing, without an alert for a week:</p>{}</div>\n</div>\n",
             Text(fingerprint),
             place(worst),
             arrow(worst),
-            command(&worst.accept(&report.whose)),
+            match worst.next(&report.whose) {
+                Ok(accept) => format!("Is it right so? Accept it:</p>{}", command(&accept)),
+                Err(remedy) => format!("What helps: {}</p>", Text(remedy)),
+            },
             command(&format!("dripfeed drift reject {fingerprint} {}", report.whose)),
         );
     }
@@ -248,7 +251,10 @@ fn card(change: &Change, report: &Report) -> String {
         item("Evidence", Text(evidence).to_string());
     }
     item("Downstream", Text(&capital(change.downstream())).to_string());
-    out += &format!("</dl>\n<p class=\"next\">Accept: {}</p>\n", command(&change.accept(&report.whose)));
+    out += &match change.next(&report.whose) {
+        Ok(accept) => format!("</dl>\n<p class=\"next\">Accept: {}</p>\n", command(&accept)),
+        Err(remedy) => format!("</dl>\n<p class=\"next\">What helps: {}</p>\n", Text(remedy)),
+    };
     out += &sides(change);
     if change.by_tenant.len() > 1 {
         out += &by_tenant(change);

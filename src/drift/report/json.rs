@@ -52,7 +52,10 @@ fn finding(change: &Change, report: &Report) -> Result<Json> {
     json["by_tenant"] = of_tenant.collect();
     json["before"] = json!(change.before);
     json["downstream"] = json!(change.downstream());
-    json["accept"] = json!(change.accept(&report.whose));
+    match change.next(&report.whose) {
+        Ok(accept) => json["accept"] = json!(accept),
+        Err(remedy) => json["remedy"] = json!(remedy),
+    }
     Ok(json)
 }
 

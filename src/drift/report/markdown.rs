@@ -27,7 +27,7 @@ pub fn write(report: &Report) -> String {
     }
     let rest: Vec<&Change> = report.changes.iter().filter(|c| c.finding.severity < Severity::Break).collect();
     if !rest.is_empty() {
-        let commands: Vec<String> = rest.iter().map(|change| change.accept(&report.whose)).collect();
+        let commands: Vec<String> = rest.iter().filter_map(|change| change.next(&report.whose).ok()).collect();
         out += &format!("\nTo accept the others:\n\n{}", fenced(&commands));
     }
     out + &added(report) + &judged(report)
@@ -70,7 +70,10 @@ fn section(change: &Change, report: &Report) -> String {
     item("evidence", finding.evidence.as_deref().map(escaped).unwrap_or_default());
     item("tenants", escaped(&change.tenants_line(report.of, TENANTS)));
     item("downstream", escaped(change.downstream()));
-    out + "\n" + &fenced(&[change.accept(&report.whose)])
+    match change.next(&report.whose) {
+        Ok(accept) => out + "\n" + &fenced(&[accept]),
+        Err(remedy) => out + &format!("- what helps: {}\n", escaped(remedy)),
+    }
 }
 
 fn added(report: &Report) -> String {

@@ -211,9 +211,10 @@ pub fn at<'s>(schema: &'s Json, pointer: &str) -> Option<&'s Json> {
 }
 
 impl Change {
-    /// The command that accepts it.
-    pub fn accept(&self, whose: &str) -> String {
-        format!("dripfeed drift accept {} {whose}", self.finding.fingerprint).trim_end().to_owned()
+    /// The command that accepts it; what to do instead when that would change nothing.
+    pub fn next(&self, whose: &str) -> Result<String, &'static str> {
+        let accept = || format!("dripfeed drift accept {} {whose}", self.finding.fingerprint).trim_end().to_owned();
+        self.finding.rule.remedy().map_or_else(|| Ok(accept()), Err)
     }
 
     /// What targets do with it.

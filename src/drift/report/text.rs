@@ -128,7 +128,10 @@ fn block(change: &Change, report: &Report, look: Look) -> String {
     }
     out += &look.item("tenants", &change.tenants_line(report.of, TENANTS));
     out += &look.item("downstream", change.downstream());
-    out + &look.command("next", &change.accept(&report.whose))
+    out + &match change.next(&report.whose) {
+        Ok(accept) => look.command("next", &accept),
+        Err(remedy) => look.item("next", remedy),
+    }
 }
 
 fn judged(report: &Report, look: Look) -> String {

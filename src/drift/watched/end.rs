@@ -8,15 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value as Json, json};
 
 use super::judge::waiver;
-use super::{Inner, Watched, now};
+use super::{BEGAN, Inner, Watched, now};
 use crate::config::DriftPolicy as Policy;
 use crate::drift::checks::NAMES;
 use crate::drift::examine::Deviation;
 use crate::drift::finding::Finding;
 use crate::drift::presence;
+use crate::drift::quarantine;
 use crate::drift::rules::{Rule, Severity};
 use crate::fault::{Fault, Result};
 use crate::stop::Stop;
+use crate::timefmt::parse_iso;
 
 /// Runs with rows after which an empty one is a surprise.
 const RUNS_WITH_ROWS: u64 = 7;
@@ -142,6 +144,10 @@ impl Watched {
             overlay.since.clone_from(&self.started);
         }
         overlay.last = now();
+        let began = |facts: &BTreeMap<String, Json>| facts.get(BEGAN).and_then(Json::as_str).and_then(parse_iso);
+        if totals.records > 0 && began(&overlay.facts) < parse_iso(&self.started) {
+            overlay.facts.insert(BEGAN.into(), json!(self.started));
+        }
         let add = |facts: &mut BTreeMap<String, Json>, name: &str, n: u64| {
             let before = facts.get(name).and_then(Json::as_u64).unwrap_or(0);
             if n > 0 {
@@ -163,12 +169,26 @@ impl Watched {
         let Some(shelf) = &self.shelf else { return Ok(()) };
         let (before, mine, found) = (inner.before.clone(), inner.overlay.clone(), inner.found.clone());
         let known = std::mem::take(&mut inner.known);
+        let present = presence::present(inner);
         // What is learned is kept also when the run is asked to stop.
         let patient = Stop::default();
         let stop = if stop.asked().is_some() { &patient } else { stop };
         shelf.update(stop, |overlay, pending| {
             let judged: BTreeSet<String> = overlay.waived.difference(&mine.waived).cloned().collect();
+            let began = [&*overlay, &mine].map(|of| of.facts.get(BEGAN).cloned());
             *overlay = overlay.with(&before, &mine)?;
+            // Of two runs at once, the one that began later.
+            let time = |began: &Json| began.as_str().and_then(parse_iso);
+            if let Some(last) = began.into_iter().flatten().max_by_key(time) {
+                overlay.facts.insert(BEGAN.into(), last);
+            }
+            // What was accepted as gone is news again once it came back.
+            if overlay.waived.iter().any(|waiver| is_of_gone(waiver)) {
+                let back: Vec<String> = present.iter().flat_map(|pointer| of_gone(pointer)).collect();
+                overlay
+                    .waived
+                    .retain(|waiver| !is_of_gone(waiver) || !back.iter().any(|start| waiver.starts_with(start)));
+            }
             // What is seen again is no more missing.
             let back = |finding: &Finding| {
                 matches!(finding.rule, Rule::FieldRemoved | Rule::FieldAbsent)
@@ -176,7 +196,14 @@ impl Watched {
             };
             // What stopped the stream is over once it was read to its end.
             let over = |finding: &Finding| complete && Self::is_over_when_read(finding.rule);
-            pending.findings.retain(|finding| !back(finding) && !over(finding));
+            // What nobody can accept is over once a run has none of it, and nothing of it lies in the file.
+            let dealt_with = |finding: &Finding| {
+                complete
+                    && finding.rule.remedy().is_some()
+                    && !found.contains_key(&finding.fingerprint)
+                    && !quarantine::holds(&shelf.quarantine, &finding.fingerprint)
+            };
+            pending.findings.retain(|finding| !back(finding) && !over(finding) && !dealt_with(finding));
             for (print, finding) in found {
                 if judged.contains(&finding.waiver()) {
                     continue;
@@ -203,6 +230,24 @@ impl Watched {
             Ok(())
         })
     }
+}
+
+/// The rules by which a field is gone, and how what it became begins in their waivers.
+const GONE: [(Rule, &str); 5] = [
+    (Rule::FieldRemoved, "removed"),
+    (Rule::FieldAbsent, "absent"),
+    (Rule::FieldRenamed, "/"),
+    (Rule::FieldMoved, "/"),
+    (Rule::FieldCaseChanged, "/"),
+];
+
+fn is_of_gone(waiver: &str) -> bool {
+    GONE.iter().any(|(rule, _)| waiver.split(' ').next() == Some(rule.id()))
+}
+
+/// How waivers begin that say that the field is gone.
+fn of_gone(pointer: &str) -> impl Iterator<Item = String> {
+    GONE.iter().map(move |(rule, to)| format!("{} {pointer} {to}", rule.id()))
 }
 
 fn of_stream(rule: Rule, from: String, to: String) -> Deviation {

@@ -335,12 +335,15 @@ impl Watched {
             ));
         }
         if self.shelf.is_none() {
-            return fault.hint(format!(
-                "set dripfeed.state_dir to look at it and accept it, or say what to do about {} in dripfeed.drift.rules",
-                rule.id()
-            ));
+            return fault.hint(match rule.remedy() {
+                Some(remedy) => remedy.to_owned(),
+                None => format!(
+                    "set dripfeed.state_dir to look at it and accept it, or say what to do about {} in dripfeed.drift.rules",
+                    rule.id()
+                ),
+            });
         }
-        fault.hint(format!("look at it with `dripfeed drift show`; to go on with it: `dripfeed drift accept {print}`"))
+        fault.hint(way_on(*rule, &print))
     }
 
     /// Notes a change of which the policy may be to stop; stops if it is.
@@ -364,6 +367,15 @@ fn is_counted_here(rule: Rule) -> bool {
 
 pub(super) fn is_poison(rule: Rule) -> bool {
     matches!(rule, Rule::RecordTooLarge | Rule::RecordNotUtf8 | Rule::RecordNotObject)
+}
+
+/// What to do about a change that stops a stream.
+pub(super) fn way_on(rule: Rule, print: &str) -> String {
+    let look = "look at it with `dripfeed drift show`";
+    match rule.remedy() {
+        Some(remedy) => format!("{look}; {remedy}"),
+        None => format!("{look}; to go on with it: `dripfeed drift accept {print}`"),
+    }
 }
 
 pub(super) fn waiver(deviation: &Deviation) -> String {

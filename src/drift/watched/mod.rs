@@ -25,7 +25,7 @@ use super::policy::Policies;
 use super::presence;
 use crate::config::Drift as Config;
 use crate::fault::{Fault, Result};
-use crate::timefmt::rfc3339;
+use crate::timefmt::{parse_iso, rfc3339};
 
 pub use end::Told;
 pub use judge::{Judged, Without};
@@ -33,6 +33,9 @@ pub use page::Page;
 
 /// Largest record that is sent, in bytes, when the config says nothing.
 const MAX_RECORD: u64 = 16 << 20;
+
+/// The fact under which an overlay keeps when the last run began that had records.
+const BEGAN: &str = "began";
 
 /// Whose data it is.
 #[derive(Debug, Clone)]
@@ -256,6 +259,13 @@ impl Watched {
     /// The file of what was put aside.
     pub fn quarantine(&self) -> Option<&Path> {
         self.shelf.as_ref().map(|shelf| &*shelf.quarantine)
+    }
+
+    /// When the last run began that sent records: what was put aside before may have come again in a newer version.
+    pub fn passed(&self) -> Option<OffsetDateTime> {
+        let inner = self.lock();
+        let began = inner.overlay.facts.get(BEGAN).and_then(Json::as_str).unwrap_or(&inner.overlay.last);
+        parse_iso(began)
     }
 
     /// The key of a record, if it has one.

@@ -5,12 +5,13 @@
 
 use serde_json::{Value as Json, json};
 
-use super::judge::waiver;
+use super::judge::way_on;
 use super::{Inner, Watched};
 use crate::config::DriftPolicy as Policy;
 use crate::drift::chance::{bounds, is_surprise};
 use crate::drift::checks::{Place, bit, number, segment};
 use crate::drift::examine::Deviation;
+use crate::drift::finding::Finding;
 use crate::drift::kept::How;
 use crate::drift::listen::Listener;
 use crate::drift::quarantine::{self, Aside};
@@ -106,14 +107,15 @@ impl Watched {
             return Ok(());
         }
         let worst = inner.found.values().filter(|f| f.quarantined > 0).max_by_key(|f| f.quarantined);
-        let (line, print) = worst.map_or_else(Default::default, |f| (f.line(), f.fingerprint.clone()));
+        let line = worst.map(Finding::line).unwrap_or_default();
         let rule = worst.map_or("", |f| f.rule.id());
         Err(Fault::data(format!("{count} of {records} records would be put aside, {allowed} may be: {line}"))
             .of_rule(rule)
-            .hint(format!(
-                "look at it with `dripfeed drift show`; to go on with it: `dripfeed drift accept {print}`; the budget is \
-                 dripfeed.drift.quarantine"
-            )))
+            .hint(match worst {
+                Some(f) if f.rule.remedy().is_some() => way_on(f.rule, &f.fingerprint),
+                Some(f) => format!("{}; the budget is dripfeed.drift.quarantine", way_on(f.rule, &f.fingerprint)),
+                None => "the budget is dripfeed.drift.quarantine".to_owned(),
+            }))
     }
 
     /// Has the cursor gone from records that always had it?
@@ -216,8 +218,7 @@ impl Watched {
             if before { "could be read".into() } else { String::new() },
             rule.what().into(),
         );
-        let known = inner.overlay.waived.contains(&waiver(&deviation));
-        if known || matches!(rule, Rule::EndpointGone | Rule::ScopeLost) && !before || !Self::is_told_by_fault(rule) {
+        if matches!(rule, Rule::EndpointGone | Rule::ScopeLost) && !before || !Self::is_told_by_fault(rule) {
             return fault;
         }
         let policy = self.policies.of(rule, &self.stream, "", rule.policy()).max(Policy::FailStream);
