@@ -11,6 +11,7 @@ mod drift;
 mod drift_accept;
 mod drift_airbyte;
 mod drift_answers;
+mod drift_alarms;
 mod drift_chance;
 mod drift_poison;
 mod drift_policies;

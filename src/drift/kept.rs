@@ -26,7 +26,7 @@ pub struct Overlay {
     pub v: u64,
     /// The baseline's hash under which it was learned.
     pub baseline: String,
-    /// Runs that were learned from.
+    /// Runs that were learned from: they had records, and came to their end.
     pub runs: u64,
     /// Records that were learned from.
     pub records: u64,

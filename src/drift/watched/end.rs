@@ -136,9 +136,8 @@ impl Watched {
     /// What the run saw becomes what is normal, but for places with a finding.
     pub(super) fn learn(&self, inner: &mut Inner, complete: bool) {
         let Inner { overlay, totals, .. } = inner;
-        if totals.records > 0 || complete {
-            overlay.runs += u64::from(complete);
-        }
+        // What had no records taught nothing.
+        overlay.runs += u64::from(complete && totals.records > 0);
         overlay.records += totals.records;
         if overlay.since.is_empty() {
             overlay.since.clone_from(&self.started);
@@ -155,6 +154,7 @@ impl Watched {
             }
         };
         add(&mut overlay.facts, "runs_with_rows", u64::from(complete && totals.records > 0));
+        add(&mut overlay.facts, "empty_runs", u64::from(complete && totals.records == 0));
         if inner.outside == 0 {
             add(&mut inner.overlay.facts, "kept_to_filter", inner.kept_to_filter);
         }

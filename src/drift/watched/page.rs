@@ -211,7 +211,7 @@ impl Watched {
         let Some(rule) = fault.rule.and_then(Rule::of) else { return fault };
         let mut inner = self.lock();
         // A stream that never could be read has not changed.
-        let before = inner.overlay.runs > 0;
+        let before = inner.overlay.runs > 0 || inner.overlay.facts.contains_key("empty_runs");
         let deviation = Deviation::plain(
             rule,
             String::new(),
