@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::support::drifting::{Tenant, paged, told};
+use crate::support::drifting::{Tenant, incremental, paged, told};
 use crate::support::tap::items;
 use crate::support::vendor::Vendor;
 
@@ -41,4 +41,21 @@ fn reads_that_never_come_to_their_end_teach_enough() {
     assert_eq!(broken(json!(1)), [""; 0]);
     assert_eq!(broken(json!(1)), [""; 0]);
     assert_eq!(broken(json!("x")), ["field_type_changed /a"]);
+}
+
+#[test]
+fn a_cursor_that_never_could_be_read_is_not_gone() {
+    let schema = json!({"id": {"type": "integer"}, "at": {"type": "string"}});
+    let mut tenant = Tenant::new(&items(&schema, &incremental(), &json!({})));
+    let records = |unread: usize| -> Vec<Json> {
+        (0..100).map(|id| json!({"id": id, "at": if id % 4 < unread { "" } else { "2024-02-01T00:00:00Z" }})).collect()
+    };
+    for _ in 0..3 {
+        calm(&mut tenant, &records(2));
+    }
+    // More of them than ever.
+    assert_eq!(told(tenant.items(&records(4)).expect(40, &[])), ["cursor_missing /at"]);
+    // That was not learned.
+    assert_eq!(told(tenant.items(&records(4)).expect(40, &[])), ["cursor_missing /at"]);
+    calm(&mut tenant, &records(2));
 }

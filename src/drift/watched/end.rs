@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value as Json, json};
 
 use super::judge::waiver;
+use super::page::{CURSORS, CURSORS_UNREAD};
 use super::{BEGAN, Inner, Watched, now};
 use crate::config::DriftPolicy as Policy;
 use crate::drift::checks::NAMES;
@@ -155,6 +156,11 @@ impl Watched {
         };
         add(&mut overlay.facts, "runs_with_rows", u64::from(complete && totals.records > 0));
         add(&mut overlay.facts, "empty_runs", u64::from(complete && totals.records == 0));
+        let gone = inner.found.values().any(|finding| finding.rule == Rule::CursorMissing);
+        if self.cursor.is_some() && !gone {
+            add(&mut inner.overlay.facts, CURSORS, inner.totals.records);
+            add(&mut inner.overlay.facts, CURSORS_UNREAD, inner.without_cursor.min(inner.totals.records));
+        }
         if inner.outside == 0 {
             add(&mut inner.overlay.facts, "kept_to_filter", inner.kept_to_filter);
         }
