@@ -59,3 +59,39 @@ fn a_cursor_that_never_could_be_read_is_not_gone() {
     assert_eq!(told(tenant.items(&records(4)).expect(40, &[])), ["cursor_missing /at"]);
     calm(&mut tenant, &records(2));
 }
+
+#[test]
+fn a_record_is_told_from_others_by_all_of_its_keys() {
+    let flag = json!({"id": {"type": "integer"}, "test": {"type": "boolean"}});
+    let mut tenant = Tenant::new(&items(&flag, &json!({"primary_key": ["id", "test"]}), &json!({})));
+    let mut records: Vec<Json> = (0..30).map(|n| json!({"id": n / 2, "test": n % 2 == 0})).collect();
+    calm(&mut tenant, &records);
+    calm(&mut tenant, &records);
+    records.push(json!({"id": 3, "test": true}));
+    assert_eq!(told(tenant.items(&records).expect(0, &[])), ["duplicate_ids"]);
+
+    let within = json!({"a": {"type": "object"}, "v": {"type": "integer"}});
+    let mut tenant = Tenant::new(&items(&within, &json!({"primary_key": [["a", "id"]]}), &json!({})));
+    let records: Vec<Json> = (0..30).map(|n| json!({"a": {"id": n}, "v": 1})).collect();
+    calm(&mut tenant, &records);
+    calm(&mut tenant, &records);
+
+    // The same values under other keys are another record.
+    let two = json!({"a": {"type": "integer"}, "b": {"type": "integer"}});
+    let mut tenant = Tenant::new(&items(&two, &json!({"primary_key": ["a", "b"]}), &json!({})));
+    for _ in 0..2 {
+        let ran = tenant.text(r#"{"data": [{"a": 1, "b": 2}, {"b": 1, "a": 2}, {"a": 12, "b": 1}, {"a": 1, "b": 21}]}"#);
+        assert_eq!(told(ran.expect(0, &[])), [""; 0]);
+    }
+}
+
+#[test]
+fn a_key_that_no_schema_declares_tells_records_apart_or_is_not_asked() {
+    let mut tenant = Tenant::new(&items(&json!({"v": {"type": "integer"}}), &json!({}), &json!({}))).airbyte();
+    let records: Vec<Json> = (0..30).map(|n| json!({"id": n, "v": 1})).collect();
+    for _ in 0..2 {
+        let ran = tenant.items(&records);
+        assert!(!told(ran.expect(0, &[])).contains(&"duplicate_ids".to_owned()));
+    }
+    assert_eq!(tenant.open(), [""; 0]);
+}
