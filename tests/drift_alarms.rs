@@ -95,3 +95,29 @@ fn a_key_that_no_schema_declares_tells_records_apart_or_is_not_asked() {
     }
     assert_eq!(tenant.open(), [""; 0]);
 }
+
+/// A paginator that asks for pages of a size, which must be the vendor's too.
+fn pages_of(size: u64) -> Json {
+    let mut more = paged();
+    more["paginator"]["pagination_strategy"]["page_size"] = json!(size);
+    more["paginator"]["page_size_option"] =
+        json!({"type": "RequestOption", "inject_into": "request_parameter", "field_name": "limit"});
+    more
+}
+
+#[test]
+fn smaller_pages_are_no_news_when_smaller_ones_were_asked_for() {
+    let read = |tenant: &mut Tenant, size: usize| {
+        let records: Vec<Json> = (0..60).map(|id| json!({"id": id, "a": 1})).collect();
+        let pages: Vec<Vec<Json>> = records.chunks(size).map(<[Json]>::to_vec).collect();
+        told(tenant.pages(&pages).expect(0, &[]))
+    };
+    let mut tenant = Tenant::new(&items(&schema(), &json!({}), &pages_of(20)));
+    assert_eq!(read(&mut tenant, 20), [""; 0]);
+    tenant.manifest = items(&schema(), &json!({}), &pages_of(10));
+    assert_eq!(read(&mut tenant, 10), [""; 0]);
+    assert_eq!(read(&mut tenant, 10), [""; 0]);
+    // The vendor's doing.
+    assert_eq!(read(&mut tenant, 5), ["page_size_changed"]);
+    assert_eq!(read(&mut tenant, 5), [""; 0]);
+}

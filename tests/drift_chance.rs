@@ -64,7 +64,7 @@ fn watch(root: &Path, schema: &Json, sweep: bool, made: &mut Population, window:
         if number % PAGE == PAGE - 1 || number == records - 1 {
             let page = Page { compared: if sweep { 0 } else { PAGE }, ..Page::default() };
             watched.page(&mut listener, page, &[]).unwrap();
-            watched.page_followed(PAGE);
+            watched.page_followed(PAGE, None);
         }
     }
     let (told, fault) = watched.end(true, &Stop::default(), &|_| Ok(None));

@@ -124,12 +124,19 @@ impl Watched {
 
     /// The page size of earlier runs and of this one, when it is smaller.
     pub(super) fn smaller_pages(inner: &mut Inner) -> Option<(u64, u64)> {
-        let (size, often) = inner.pages.iter().next_back().map(|(size, often)| (*size, *often))?;
-        let before = inner.overlay.facts.get("page_size").and_then(Json::as_u64).unwrap_or(0);
+        let (size, asked, often) = inner.pages.iter().next_back().map(|((size, asked), often)| (*size, *asked, *often))?;
+        let facts = &mut inner.overlay.facts;
+        // What was learned when another size was asked for says nothing of this one.
+        let same = facts.get("page_size_asked").and_then(Json::as_u64) == asked;
+        let before = facts.get("page_size").and_then(Json::as_u64).filter(|_| same).unwrap_or(0);
         // One size again and again is the vendor's; pages that differ are what there was.
         let steady = often >= 2 && inner.pages.len() == 1;
         if steady || size > before {
-            inner.overlay.facts.insert("page_size".into(), json!(size));
+            facts.insert("page_size".into(), json!(size));
+            match asked {
+                Some(asked) => drop(facts.insert("page_size_asked".into(), json!(asked))),
+                None => drop(facts.remove("page_size_asked")),
+            }
         }
         (steady && often >= 3 && size < before).then_some((before, size))
     }

@@ -127,8 +127,8 @@ pub(super) struct Inner {
     again: u64,
     pairs: u64,
     newer: u64,
-    /// Sizes of pages that were followed by another, and how often.
-    pages: BTreeMap<u64, u64>,
+    /// Sizes of pages that were followed by another, with those that were asked for, and how often.
+    pages: BTreeMap<(u64, Option<u64>), u64>,
     ended: bool,
 }
 

@@ -182,9 +182,9 @@ impl Watched {
         self.stopping(inner, &Deviation::plain(Rule::OrderChanged, pointer, from, to), page.newer)
     }
 
-    /// A page of so many records was followed by another.
-    pub fn page_followed(&self, records: u64) {
-        *self.lock().pages.entry(records).or_insert(0) += 1;
+    /// A page of so many records was followed by another; `asked` is the page size that was asked for, if one was.
+    pub fn page_followed(&self, records: u64, asked: Option<u64>) {
+        *self.lock().pages.entry((records, asked)).or_insert(0) += 1;
     }
 
     /// What the headers of an answer say of the API.
