@@ -121,3 +121,44 @@ fn smaller_pages_are_no_news_when_smaller_ones_were_asked_for() {
     assert_eq!(read(&mut tenant, 5), ["page_size_changed"]);
     assert_eq!(read(&mut tenant, 5), [""; 0]);
 }
+
+/// Nine of ten records have `b`, if any.
+fn table(count: u64, with: bool) -> Vec<Json> {
+    let record = |id: u64| if with && id % 10 > 0 { json!({"id": id, "b": 1}) } else { json!({"id": id, "a": 1}) };
+    (0..count).map(record).collect()
+}
+
+#[test]
+fn a_small_table_that_is_read_often_says_no_more_than_once() {
+    let mut tenant = Tenant::new(&items(&schema(), &json!({}), &json!({})));
+    for _ in 0..30 {
+        calm(&mut tenant, &[json!({"id": 1, "a": 1, "b": 1})]);
+    }
+    for _ in 0..25 {
+        calm(&mut tenant, &[json!({"id": 1, "a": 1})]);
+    }
+    // Few of many have it: these few lose it.
+    let mut tenant = Tenant::new(&items(&schema(), &json!({}), &json!({})));
+    let mut records = table(500, false);
+    records.iter_mut().take(10).for_each(|record| record["c"] = json!(1));
+    for _ in 0..12 {
+        calm(&mut tenant, &records);
+    }
+    for _ in 0..5 {
+        calm(&mut tenant, &table(500, false));
+    }
+    assert_eq!(tenant.open(), [""; 0]);
+}
+
+#[test]
+fn a_field_that_leaves_a_table_is_found_by_one_read_of_it() {
+    let mut tenant = Tenant::new(&items(&schema(), &json!({}), &json!({})));
+    for _ in 0..3 {
+        calm(&mut tenant, &table(60, true));
+    }
+    assert_eq!(told(tenant.items(&table(60, false)).expect(0, &[])), ["field_removed /b"]);
+    assert_eq!(told(tenant.items(&table(60, false)).expect(0, &[])), ["field_removed /b"]);
+    assert_eq!(tenant.open(), ["field_removed /b"]);
+    calm(&mut tenant, &table(60, true));
+    assert_eq!(tenant.open(), [""; 0]);
+}

@@ -86,6 +86,9 @@ pub struct Seen {
     /// How often the object around it stood in that of those runs which had most.
     #[serde(skip_serializing_if = "is_zero")]
     pub absent_most: u64,
+    /// Values and chances of the last run that read from the beginning and saw any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<(u64, u64)>,
     /// When a value was first seen, RFC 3339.
     pub first: String,
     /// When a value was last seen.

@@ -31,6 +31,15 @@ const ALIKE: f64 = 0.25;
 /// Keys that are kept of records that have a field.
 const WITNESSES: usize = 5;
 
+/// What a run read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach {
+    /// From the beginning: the same records as any such run before.
+    pub(super) from_start: bool,
+    /// All of them.
+    pub(super) whole: bool,
+}
+
 /// A change that only counts can tell.
 #[derive(Debug)]
 pub(super) struct Surprise {
@@ -63,6 +72,23 @@ pub(super) fn present(inner: &Inner) -> Vec<String> {
     seen.map(|(_, place)| place.pointer.clone()).collect()
 }
 
+/// Values and chances that tell how often a place has a value. Runs that read the same records say no more than one of them.
+fn known(inner: &Inner, seen: &Seen, reach: Reach) -> (u64, u64) {
+    match seen.sweep {
+        _ if !reach.from_start => (seen.seen, seen.of),
+        Some(sweep) => sweep,
+        None => {
+            let runs = inner.overlay.runs.max(1);
+            (seen.seen / runs, seen.of / runs)
+        }
+    }
+}
+
+/// How often a place had a chance since it was last seen, each record counted once.
+fn absences(seen: &Seen, chances: u64, reach: Reach) -> u64 {
+    if reach.from_start { chances } else { seen.absent + chances }
+}
+
 /// Is it a place whose absence means something: a field, not an item of a list?
 fn counts(place: &Place) -> bool {
     !place.pointer.is_empty() && !place.pointer.ends_with("/*")
@@ -72,7 +98,7 @@ fn counts(place: &Place) -> bool {
 type Again<'a> = &'a dyn Fn(&str) -> Result<Option<Json>>;
 
 /// What is not as it was.
-pub(super) fn surprises(inner: &mut Inner, sweep: bool, asked: &[String], again: Again<'_>) -> Vec<Surprise> {
+pub(super) fn surprises(inner: &mut Inner, reach: Reach, asked: &[String], again: Again<'_>) -> Vec<Surprise> {
     let mut out = Vec::new();
     let checks = inner.checks.clone();
     let mut gone: Vec<(usize, Option<String>)> = Vec::new();
@@ -85,14 +111,15 @@ pub(super) fn surprises(inner: &mut Inner, sweep: bool, asked: &[String], again:
             out.extend(scaled(inner, at, place, &seen));
             continue;
         }
-        let absent = seen.absent + chances;
+        let absent = absences(&seen, chances, reach);
+        let (hits, of) = known(inner, &seen, reach);
         // A field within one that is gone goes with it.
         let parent_gone = gone.iter().any(|(other, _)| place.parent as usize == *other);
-        if chances == 0 || parent_gone || absent < LEAST || !is_gone(seen.seen, seen.of, absent) {
+        if chances == 0 || parent_gone || absent < LEAST || !is_gone(hits, of, absent) {
             continue;
         }
         let first = place.pointer.split('/').nth(1).map(plain).unwrap_or_default();
-        let proof = if sweep {
+        let proof = if reach.whole {
             Some(format!("every record was read, {absent} of them, and none has it"))
         } else if asked.contains(&first) {
             Some(format!("requests ask for it by name, and none of {absent} records has it"))
@@ -112,8 +139,8 @@ pub(super) fn surprises(inner: &mut Inner, sweep: bool, asked: &[String], again:
         };
         // Records that came are no sample of all: a field that only some have needs a second look, which must tell something.
         let always = seen.of >= LEAST_ALWAYS && share_of(&seen) >= ALWAYS;
-        let others = absent - seen.absent_most.max(chances);
-        if proof.is_some() || always || is_odd(seen.seen, seen.of, others) {
+        let others = absent.saturating_sub(seen.absent_most.max(chances));
+        if proof.is_some() || always || is_odd(hits, of, others) {
             gone.push((at, proof));
         }
     }
@@ -125,7 +152,7 @@ pub(super) fn surprises(inner: &mut Inner, sweep: bool, asked: &[String], again:
         let always = share >= ALWAYS;
         let (severity, policy) =
             if always { (Severity::Break, Policy::FailStream) } else { (Severity::Warn, Policy::Warn) };
-        let absent = seen.absent + of_run(inner, at, place).2;
+        let absent = absences(seen, of_run(inner, at, place).2, reach);
         let of = format!("{} in {:.1} % of {} records", place.words(), share * 100.0, seen.of);
         if let Some((rule, to)) = successor(inner, place, seen, share, &taken) {
             taken.insert(to.clone());
@@ -309,7 +336,7 @@ fn has(record: &Json, pointer: &str) -> bool {
 }
 
 /// What this run counted becomes what is known; places with a finding that counts alone told stay as they were.
-pub(super) fn learn(inner: &mut Inner, now: &str) {
+pub(super) fn learn(inner: &mut Inner, reach: Reach, now: &str) {
     let odd: BTreeSet<String> = { inner.found.values() }
         .filter(|f| matches!(f.rule, Rule::ScaleChanged | Rule::FieldTypeNarrowed))
         .map(|f| f.pointer.clone())
@@ -329,7 +356,7 @@ pub(super) fn learn(inner: &mut Inner, now: &str) {
         }
         let seen = inner.overlay.seen.entry(place.pointer.clone()).or_default();
         if values == 0 {
-            seen.absent += chances;
+            seen.absent = absences(seen, chances, reach);
             seen.absent_runs += 1;
             seen.absent_most = seen.absent_most.max(chances);
             continue;
@@ -337,6 +364,9 @@ pub(super) fn learn(inner: &mut Inner, now: &str) {
         // What was not seen for a while counts once it is seen again.
         seen.of += chances + std::mem::take(&mut seen.absent);
         (seen.absent_runs, seen.absent_most) = (0, 0);
+        if reach.from_start {
+            seen.sweep = Some((values, chances));
+        }
         seen.seen += values;
         seen.nulls += nulls;
         if seen.first.is_empty() {

@@ -14,7 +14,7 @@ use crate::config::DriftPolicy as Policy;
 use crate::drift::checks::NAMES;
 use crate::drift::examine::Deviation;
 use crate::drift::finding::Finding;
-use crate::drift::presence;
+use crate::drift::presence::{self, Reach};
 use crate::drift::quarantine;
 use crate::drift::rules::{Rule, Severity};
 use crate::fault::{Fault, Result};
@@ -50,6 +50,7 @@ impl Watched {
         }
         let inner = &mut *inner;
         let sweep = self.sweep && self.whole && complete;
+        let reach = Reach { from_start: self.sweep, whole: sweep };
         let mut fault = None;
         let mut stopping =
             |inner: &mut Inner, deviation: Deviation, severity, default, evidence: Option<String>, count| {
@@ -67,7 +68,7 @@ impl Watched {
                 }
             };
         if inner.totals.records > 0 && !self.learns(inner) {
-            for surprise in presence::surprises(inner, sweep, &self.asked, again) {
+            for surprise in presence::surprises(inner, reach, &self.asked, again) {
                 let presence::Surprise { rule, severity, policy, pointer, from, to, evidence, count } = surprise;
                 let deviation = Deviation::plain(rule, pointer, from, to);
                 stopping(inner, deviation, severity, policy, evidence, count);
@@ -109,7 +110,7 @@ impl Watched {
             finding.of = records.max(finding.count);
         }
         if self.whole {
-            self.learn(inner, complete);
+            self.learn(inner, reach, complete);
         }
         let silent = |finding: &Finding| finding.silenced_until.as_ref().is_some_and(|until| *until > self.started);
         let told = inner.found.values().map(|finding| Told {
@@ -142,7 +143,7 @@ impl Watched {
     }
 
     /// What the run saw becomes what is normal, but for places with a finding.
-    pub(super) fn learn(&self, inner: &mut Inner, complete: bool) {
+    pub(super) fn learn(&self, inner: &mut Inner, reach: Reach, complete: bool) {
         let Inner { overlay, totals, .. } = inner;
         // What had no records taught nothing.
         overlay.runs += u64::from(complete && totals.records > 0);
@@ -174,7 +175,7 @@ impl Watched {
         if inner.newer == 0 {
             add(&mut inner.overlay.facts, "newest_first", inner.pairs);
         }
-        presence::learn(inner, &now());
+        presence::learn(inner, reach, &now());
     }
 
     /// Keeps what was learned and found, beside what other runs did meanwhile.
