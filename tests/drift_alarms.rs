@@ -80,7 +80,8 @@ fn a_record_is_told_from_others_by_all_of_its_keys() {
     let two = json!({"a": {"type": "integer"}, "b": {"type": "integer"}});
     let mut tenant = Tenant::new(&items(&two, &json!({"primary_key": ["a", "b"]}), &json!({})));
     for _ in 0..2 {
-        let ran = tenant.text(r#"{"data": [{"a": 1, "b": 2}, {"b": 1, "a": 2}, {"a": 12, "b": 1}, {"a": 1, "b": 21}]}"#);
+        let ran =
+            tenant.text(r#"{"data": [{"a": 1, "b": 2}, {"b": 1, "a": 2}, {"a": 12, "b": 1}, {"a": 1, "b": 21}]}"#);
         assert_eq!(told(ran.expect(0, &[])), [""; 0]);
     }
 }
@@ -161,4 +162,96 @@ fn a_field_that_leaves_a_table_is_found_by_one_read_of_it() {
     assert_eq!(tenant.open(), ["field_removed /b"]);
     calm(&mut tenant, &table(60, true));
     assert_eq!(tenant.open(), [""; 0]);
+}
+
+/// So many records of a window, each as it is made from its number.
+fn window(first: u64, count: u64, made: impl Fn(u64) -> Json) -> Vec<Json> {
+    let record = |id: u64| {
+        let mut record = made(id);
+        record["id"] = json!(id);
+        record["at"] = json!(format!("2024-{:02}-{:02}T00:00:00Z", 1 + id / 27_000 % 12, 1 + id / 1000 % 27));
+        record
+    };
+    (first..first + count).map(record).collect()
+}
+
+/// A tenant that reads windows: `no` and `price` are numbers, `paid` is a text or null.
+fn by_windows() -> Tenant {
+    let schema = json!({
+        "id": {"type": "integer"}, "at": {"type": "string"}, "no": {"type": "integer"}, "price": {"type": "number"},
+        "paid": {"type": ["null", "string"]},
+    });
+    Tenant::new(&items(&schema, &incremental(), &json!({})))
+}
+
+#[test]
+fn numbers_that_grow_are_of_no_other_scale() {
+    let mut tenant = by_windows();
+    calm(&mut tenant, &window(1, 199, |id| json!({"no": id})));
+    for first in [5000, 5200, 5400, 90_000, 90_300] {
+        calm(&mut tenant, &window(first, 200, |id| json!({"no": id})));
+    }
+    assert_eq!(tenant.open(), [""; 0]);
+    // A table of the last records, all of which is read each time.
+    let mut tenant = Tenant::new(&items(&json!({"id": {"type": "integer"}}), &json!({}), &json!({})));
+    for first in [100, 300, 900, 2000, 5000, 40_000, 900_000] {
+        let records: Vec<Json> = (first..first + 150).map(|id| json!({"id": id, "no": id + 7})).collect();
+        calm(&mut tenant, &records);
+    }
+}
+
+#[test]
+fn cents_are_found_by_the_second_window_and_at_once_in_all_records() {
+    let priced = |id: u64, times: f64| json!({"price": (0.125 + f64::from((id * 37 % 400) as u32)) * times});
+    let mut tenant = by_windows();
+    for first in [0, 1000] {
+        calm(&mut tenant, &window(first, 300, |id| priced(id, 1.0)));
+    }
+    calm(&mut tenant, &window(2000, 300, |id| priced(id, 100.0)));
+    // Too few to tell.
+    calm(&mut tenant, &window(2500, 5, |id| priced(id, 100.0)));
+    for first in [3000, 4000] {
+        assert_eq!(
+            told(tenant.items(&window(first, 300, |id| priced(id, 100.0))).expect(0, &[])),
+            ["scale_changed /price"]
+        );
+    }
+    // One window alone is none, again and again.
+    let mut tenant = by_windows();
+    for (number, times) in [1.0, 1.0, 100.0, 1.0, 1.0, 100.0, 1.0].into_iter().enumerate() {
+        calm(&mut tenant, &window(number as u64 * 1000, 300, |id| priced(id, times)));
+    }
+    let mut tenant = Tenant::new(&items(&json!({"id": {"type": "integer"}}), &json!({}), &json!({})));
+    let mut read = |times: f64| {
+        let records = window(0, 300, |id| priced(id, times));
+        told(tenant.items(&records).expect(0, &[]))
+    };
+    assert_eq!(read(1.0), [""; 0]);
+    assert_eq!(read(1.0), [""; 0]);
+    assert_eq!(read(100.0), ["scale_changed /price"]);
+}
+
+#[test]
+fn nulls_of_one_window_are_no_change() {
+    let paid = |paid: bool| move |_| json!({"paid": if paid { json!("x") } else { Json::Null }});
+    let mut tenant = by_windows();
+    calm(&mut tenant, &window(0, 200, paid(true)));
+    calm(&mut tenant, &window(1000, 15, paid(false)));
+    // The next has values: so it may be null.
+    calm(&mut tenant, &window(2000, 15, paid(true)));
+    calm(&mut tenant, &window(3000, 15, paid(false)));
+    calm(&mut tenant, &window(4000, 15, paid(false)));
+
+    let mut tenant = by_windows();
+    calm(&mut tenant, &window(0, 200, paid(true)));
+    calm(&mut tenant, &window(1000, 15, paid(false)));
+    calm(&mut tenant, &window(2000, 2, paid(false)));
+    let second = tenant.items(&window(3000, 15, paid(false)));
+    assert_eq!(told(second.expect(0, &[])), ["field_became_nullable /paid"]);
+    calm(&mut tenant, &window(4000, 15, paid(false)));
+
+    let mut tenant = Tenant::new(&items(&json!({"id": {"type": "integer"}}), &json!({}), &json!({})));
+    calm(&mut tenant, &window(0, 200, paid(true)));
+    let all = tenant.items(&window(0, 200, paid(false)));
+    assert_eq!(told(all.expect(0, &[])), ["field_became_nullable /paid"]);
 }

@@ -98,6 +98,18 @@ pub struct Seen {
     /// Of numbers: how many of each magnitude, three to a power of ten.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub magnitudes: BTreeMap<u8, u64>,
+    /// The smallest and the largest magnitude of the last run that had many numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_magnitudes: Option<(u8, u8)>,
+    /// How often those went up from run to run, since they last went down.
+    #[serde(skip_serializing_if = "is_none_yet")]
+    pub steps: u32,
+    /// Nulls that the last window had where none were: not learned before the next one tells more.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub doubted_nulls: u64,
+    /// The way that the numbers of the last window went, so far that they are not learned: 1 is up, -1 down.
+    #[serde(skip_serializing_if = "is_neither")]
+    pub doubted_scale: i8,
     /// Keys of records that had it: witnesses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
@@ -106,6 +118,16 @@ pub struct Seen {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(n: &u64) -> bool {
     *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_none_yet(n: &u32) -> bool {
+    *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_neither(way: &i8) -> bool {
+    *way == 0
 }
 
 /// A person's judgement.

@@ -22,6 +22,8 @@ const LEAST: u64 = 20;
 const LEAST_NUMBERS: u64 = 100;
 /// Three magnitudes are a power of ten.
 const TENFOLD: i64 = 3;
+/// Numbers that went up so often from run to run grow.
+const STEPS: u32 = 2;
 /// A field that is there so often is always there.
 const ALWAYS: f64 = 0.999;
 /// It takes so many records to say that.
@@ -106,9 +108,11 @@ pub(super) fn surprises(inner: &mut Inner, reach: Reach, asked: &[String], again
         let Some(seen) = inner.overlay.seen.get(&place.pointer).cloned() else { continue };
         let (values, nulls, chances) = of_run(inner, at, place);
         if values > 0 {
-            out.extend(nullable(place, &seen, nulls, values));
+            // A window is no sample: what one brings is doubted, and told when the next one brings it too.
+            let told = reach.whole || seen.doubted_nulls > 0;
+            out.extend(nullable(place, &seen, nulls, values).filter(|_| told));
             out.extend(narrowed(inner, at, place, &seen));
-            out.extend(scaled(inner, at, place, &seen));
+            out.extend(scaled(inner, at, place, &seen, reach));
             continue;
         }
         let absent = absences(&seen, chances, reach);
@@ -225,23 +229,86 @@ fn narrowed(inner: &Inner, at: usize, place: &Place, seen: &Seen) -> Option<Surp
 }
 
 /// Numbers of another magnitude: the middle and both quarters of them are ten times what they were, or a tenth.
-fn scaled(inner: &Inner, at: usize, place: &Place, seen: &Seen) -> Option<Surprise> {
-    let now: BTreeMap<u8, u64> =
-        (0_u8..).zip(inner.totals.magnitudes.get(at)?).map(|(m, n)| (m, u64::from(*n))).collect();
-    let (before, after) = (quartiles(&seen.magnitudes)?, quartiles(&now)?);
-    let shifts: Vec<i64> = before.iter().zip(&after).map(|(a, b)| i64::from(*b) - i64::from(*a)).collect();
-    let surprise = shifts.iter().all(|s| *s >= TENFOLD) || shifts.iter().all(|s| *s <= -TENFOLD);
+fn scaled(inner: &Inner, at: usize, place: &Place, seen: &Seen, reach: Reach) -> Option<Surprise> {
+    let now = magnitudes_of(inner, at);
+    let (way, before, after) = shift(seen, &now)?;
+    let told = way != 0 && !is_growth(seen, &now, way) && (reach.whole || seen.doubted_scale == way);
     let around = |magnitude: u8| format!("around 10^{}", i64::from(magnitude).saturating_sub(2) / 3);
-    surprise.then(|| Surprise {
+    told.then(|| Surprise {
         rule: Rule::ScaleChanged,
         severity: Rule::ScaleChanged.severity(),
         policy: Rule::ScaleChanged.policy(),
         pointer: place.pointer.clone(),
-        from: around(before[1]),
-        to: around(after[1]),
+        from: around(before),
+        to: around(after),
         evidence: Some("the median and both quartiles moved by a factor of ten or more".into()),
         count: now.values().sum(),
     })
+}
+
+/// How many numbers of each magnitude this run saw.
+fn magnitudes_of(inner: &Inner, at: usize) -> BTreeMap<u8, u64> {
+    let counted = inner.totals.magnitudes.get(at).map_or(&[][..], Vec::as_slice);
+    (0_u8..).zip(counted).filter(|(_, n)| **n > 0).map(|(m, n)| (m, u64::from(*n))).collect()
+}
+
+/// Which way the numbers went since they were known: 1 is up, -1 down, 0 neither; with the medians. Nothing when there are
+/// too few of them.
+fn shift(seen: &Seen, now: &BTreeMap<u8, u64>) -> Option<(i8, u8, u8)> {
+    let (before, after) = (quartiles(&seen.magnitudes)?, quartiles(now)?);
+    let shifts: Vec<i64> = before.iter().zip(&after).map(|(a, b)| i64::from(*b) - i64::from(*a)).collect();
+    let up = shifts.iter().all(|s| *s >= TENFOLD);
+    let down = shifts.iter().all(|s| *s <= -TENFOLD);
+    Some((i8::from(up) - i8::from(down), before[1], after[1]))
+}
+
+/// Do the numbers of a place grow with time, as running numbers do? Then larger ones are no change. They did so before, or
+/// what was doubted goes on: of what comes now, hardly anything is below the largest of the last run.
+fn is_growth(seen: &Seen, now: &BTreeMap<u8, u64>, way: i8) -> bool {
+    let goes_on = seen.doubted_scale == way && seen.last_magnitudes.is_some_and(|(_, last)| is_above(now, last));
+    way > 0 && (seen.steps >= STEPS || goes_on)
+}
+
+/// Is hardly any number smaller than that magnitude?
+fn is_above(now: &BTreeMap<u8, u64>, magnitude: u8) -> bool {
+    let below: u64 = now.range(1..magnitude.max(1)).map(|(_, n)| n).sum();
+    below * 20 <= now.values().sum()
+}
+
+/// Learns the nulls of a run, unless they are doubted.
+fn learn_nulls(place: &Place, seen: &mut Seen, nulls: u64, values: u64, reach: Reach) {
+    let surprise = nullable(place, seen, nulls, values).is_some();
+    if !reach.whole && nulls > 0 && surprise == (seen.doubted_nulls == 0) && (surprise || seen.doubted_nulls > 0) {
+        seen.doubted_nulls += nulls;
+    } else {
+        seen.nulls += nulls + std::mem::take(&mut seen.doubted_nulls);
+    }
+}
+
+/// Learns the numbers of a run, unless they are doubted.
+fn learn_numbers(seen: &mut Seen, now: BTreeMap<u8, u64>, reach: Reach) {
+    let mut doubted = false;
+    if let Some((way, ..)) = shift(seen, &now) {
+        let growth = is_growth(seen, &now, way);
+        doubted = way != 0 && !growth && !reach.whole && seen.doubted_scale != way;
+        seen.doubted_scale = if doubted { way } else { 0 };
+        if growth {
+            seen.steps = STEPS;
+        }
+    }
+    if quartiles(&now).is_some()
+        && let (Some(low), Some(high)) = (now.range(1..).next(), now.range(1..).next_back())
+    {
+        let (low, high) = (*low.0, *high.0);
+        if let Some((last_low, last_high)) = seen.last_magnitudes {
+            let up = low > last_low && is_above(&now, last_high);
+            seen.steps = if low < last_low { 0 } else { seen.steps + u32::from(up) };
+        }
+        seen.last_magnitudes = Some((low, high));
+    }
+    if !doubted {
+        now.into_iter().for_each(|(magnitude, n)| *seen.magnitudes.entry(magnitude).or_insert(0) += n);
+    }
 }
 
 /// The magnitudes below which a quarter, half and three quarters of the numbers are, zeros aside.
@@ -349,7 +416,7 @@ pub(super) fn learn(inner: &mut Inner, reach: Reach, now: &str) {
         }
         let none = [0; KINDS];
         let kinds = *inner.totals.kinds.get(at).unwrap_or(&none);
-        let magnitudes = inner.totals.magnitudes.get(at).cloned().unwrap_or_default();
+        let magnitudes = magnitudes_of(inner, at);
         if values == 0 && !inner.overlay.seen.contains_key(&place.pointer) {
             // Never seen by anyone: nothing to miss.
             continue;
@@ -367,8 +434,8 @@ pub(super) fn learn(inner: &mut Inner, reach: Reach, now: &str) {
         if reach.from_start {
             seen.sweep = Some((values, chances));
         }
+        learn_nulls(place, seen, nulls, values, reach);
         seen.seen += values;
-        seen.nulls += nulls;
         if seen.first.is_empty() {
             now.clone_into(&mut seen.first);
         }
@@ -379,9 +446,7 @@ pub(super) fn learn(inner: &mut Inner, reach: Reach, now: &str) {
         for (kind, n) in kinds.iter().enumerate().filter(|(_, n)| **n > 0) {
             *seen.kinds.entry(NAMES[kind].to_owned()).or_insert(0) += u64::from(*n);
         }
-        for (magnitude, n) in (0_u8..).zip(&magnitudes).filter(|(_, n)| **n > 0) {
-            *seen.magnitudes.entry(magnitude).or_insert(0) += u64::from(*n);
-        }
+        learn_numbers(seen, magnitudes, reach);
     }
 }
 

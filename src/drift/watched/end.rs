@@ -125,7 +125,8 @@ impl Watched {
 
     /// The page size of earlier runs and of this one, when it is smaller.
     pub(super) fn smaller_pages(inner: &mut Inner) -> Option<(u64, u64)> {
-        let (size, asked, often) = inner.pages.iter().next_back().map(|((size, asked), often)| (*size, *asked, *often))?;
+        let (size, asked, often) =
+            inner.pages.iter().next_back().map(|((size, asked), often)| (*size, *asked, *often))?;
         let facts = &mut inner.overlay.facts;
         // What was learned when another size was asked for says nothing of this one.
         let same = facts.get("page_size_asked").and_then(Json::as_u64) == asked;
