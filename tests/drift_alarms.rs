@@ -125,7 +125,8 @@ fn smaller_pages_are_no_news_when_smaller_ones_were_asked_for() {
 
 /// Nine of ten records have `b`, if any.
 fn table(count: u64, with: bool) -> Vec<Json> {
-    let record = |id: u64| if with && id % 10 > 0 { json!({"id": id, "b": 1}) } else { json!({"id": id, "a": 1}) };
+    let record =
+        |id: u64| if with && !id.is_multiple_of(10) { json!({"id": id, "b": 1}) } else { json!({"id": id, "a": 1}) };
     (0..count).map(record).collect()
 }
 

@@ -307,7 +307,9 @@ fn learn_numbers(seen: &mut Seen, now: BTreeMap<u8, u64>, reach: Reach) {
         seen.last_magnitudes = Some((low, high));
     }
     if !doubted {
-        now.into_iter().for_each(|(magnitude, n)| *seen.magnitudes.entry(magnitude).or_insert(0) += n);
+        for (magnitude, n) in now {
+            *seen.magnitudes.entry(magnitude).or_insert(0) += n;
+        }
     }
 }
 
