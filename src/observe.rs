@@ -24,6 +24,9 @@ pub trait Observer {
     /// The value is this number.
     fn number(&mut self, place: u32, number: &Number<'_>);
 
+    /// The value is this flag.
+    fn boolean(&mut self, place: u32, value: bool);
+
     /// The object at `place` has a field that its schema does not declare.
     fn unknown(&mut self, place: u32, key: &Text<'_>, kind: Kind);
 }
@@ -39,6 +42,8 @@ impl Observer for () {
     fn text(&mut self, _: u32, _: &Text<'_>) {}
 
     fn number(&mut self, _: u32, _: &Number<'_>) {}
+
+    fn boolean(&mut self, _: u32, _: bool) {}
 
     fn unknown(&mut self, _: u32, _: &Text<'_>, _: Kind) {}
 }

@@ -466,3 +466,39 @@ fn newest_first_no_more_stops_a_stream_that_is_read_so() {
     assert_eq!(back.expect(0, &[]).records("items").len(), 41);
     assert_eq!(tenant.open(), [""; 0]);
 }
+
+#[test]
+fn slices_that_find_fields_side_by_side_all_come_through() {
+    let partitions: Vec<String> = (0..24).map(|n| format!("p{n}")).collect();
+    let router = json!({"partition_router": {
+        "type": "ListPartitionRouter", "values": partitions, "cursor_field": "part",
+        "request_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "part"},
+    }});
+    let mut manifest: Json = serde_json::from_str(&items(&json!({}), &json!({}), &router)).unwrap();
+    manifest["concurrency_level"] = json!({"type": "ConcurrencyLevel", "default_concurrency": 12});
+    let mut tenant = Tenant::new(&manifest.to_string());
+    // Each page brings fields that no other has.
+    let reply = |page: usize| {
+        let record = |n: usize| {
+            let mut record = json!({"id": page * 100 + n, "name": "x"});
+            record[format!("f{page}_{}", n / 10)] = json!(n);
+            record
+        };
+        json!({"status": 200, "json": {"data": (0..60).map(record).collect::<Vec<_>>()}})
+    };
+    let vendor = Vendor::of_items(Json::Array((0..24).map(reply).collect()));
+    let ran = tenant.read(&vendor);
+    assert_eq!(ran.expect(0, &[]).records("items").len(), 24 * 60);
+    // Every field stood in a SCHEMA before the record that has it.
+    let mut known: Vec<String> = Vec::new();
+    for message in ran.messages() {
+        match message["type"].as_str() {
+            Some("SCHEMA") => known = message["schema"]["properties"].as_object().unwrap().keys().cloned().collect(),
+            Some("RECORD") => {
+                let fields = message["record"].as_object().unwrap().keys();
+                assert!(fields.into_iter().all(|field| known.contains(field)), "{message}");
+            }
+            _ => {}
+        }
+    }
+}

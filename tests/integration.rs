@@ -10,6 +10,7 @@ mod credentials;
 mod drift;
 mod drift_accept;
 mod drift_airbyte;
+mod drift_alarms;
 mod drift_answers;
 mod drift_chance;
 mod drift_poison;

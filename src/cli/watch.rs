@@ -16,7 +16,7 @@ use super::commands::Work;
 use super::log::{Level, Log};
 use crate::auth::Keeper;
 use crate::config::Config;
-use crate::drift::rules::Severity;
+use crate::drift::rules::{Rule, Severity};
 use crate::drift::watched::Told;
 use crate::emit::{Out, Protocol, airbyte};
 use crate::fault::{Kind, Result};
@@ -433,8 +433,14 @@ impl Watch {
             bar.finish_and_clear();
         }
         let mut gravest: Option<Kind> = stop.asked();
+        // Credentials with which others were read are fine: a stream alone may have lost its permission.
+        let work = accounts.iter().any(|account| account.complete || account.records > 0);
         for account in accounts {
-            let graver = self.account(account);
+            let mut account = account.clone();
+            if let Some(fault) = account.fault.as_mut().filter(|f| work && f.rule == Some(Rule::ScopeLost.id())) {
+                fault.kind = Kind::Data;
+            }
+            let graver = self.account(&account);
             if graver.is_some_and(|kind| gravest.is_none_or(|g| kind.gravity() > g.gravity())) {
                 gravest = graver;
             }

@@ -26,7 +26,7 @@ pub struct Overlay {
     pub v: u64,
     /// The baseline's hash under which it was learned.
     pub baseline: String,
-    /// Runs that were learned from.
+    /// Runs that were learned from: they had records, and came to their end.
     pub runs: u64,
     /// Records that were learned from.
     pub records: u64,
@@ -86,6 +86,9 @@ pub struct Seen {
     /// How often the object around it stood in that of those runs which had most.
     #[serde(skip_serializing_if = "is_zero")]
     pub absent_most: u64,
+    /// Values and chances of the last run that read from the beginning and saw any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<(u64, u64)>,
     /// When a value was first seen, RFC 3339.
     pub first: String,
     /// When a value was last seen.
@@ -95,6 +98,18 @@ pub struct Seen {
     /// Of numbers: how many of each magnitude, three to a power of ten.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub magnitudes: BTreeMap<u8, u64>,
+    /// The smallest and the largest magnitude of the last run that had many numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_magnitudes: Option<(u8, u8)>,
+    /// How often those went up from run to run, since they last went down.
+    #[serde(skip_serializing_if = "is_none_yet")]
+    pub steps: u32,
+    /// Nulls that the last window had where none were: not learned before the next one tells more.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub doubted_nulls: u64,
+    /// The way that the numbers of the last window went, so far that they are not learned: 1 is up, -1 down.
+    #[serde(skip_serializing_if = "is_neither")]
+    pub doubted_scale: i8,
     /// Keys of records that had it: witnesses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
@@ -103,6 +118,16 @@ pub struct Seen {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(n: &u64) -> bool {
     *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_none_yet(n: &u32) -> bool {
+    *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_neither(way: &i8) -> bool {
+    *way == 0
 }
 
 /// A person's judgement.

@@ -83,6 +83,10 @@ pub struct Listener {
     odd: bool,
     keys: u8,
     all_keys: u8,
+    /// Keys that are in the identity.
+    hashed: u8,
+    /// Has a record more keys than are told apart?
+    many_keys: bool,
     /// A hash of this record's keys and cursor.
     identity: u64,
     hasher: FixedState,
@@ -100,6 +104,8 @@ impl Listener {
             odd: false,
             keys: 0,
             all_keys: 0,
+            hashed: 0,
+            many_keys: false,
             identity: 0,
             hasher: FixedState::default(),
             news: 0,
@@ -134,6 +140,7 @@ impl Listener {
         self.page.kinds.resize(self.cells.len(), [0; KINDS]);
         self.page.magnitudes.resize(self.cells.len(), Vec::new());
         self.all_keys = u8::try_from((1_u16 << checks.keys) - 1).unwrap_or(u8::MAX);
+        self.many_keys = checks.keys >= 8;
     }
 
     pub(super) fn checks(&self) -> &Arc<Checks> {
@@ -143,7 +150,7 @@ impl Listener {
     /// A record comes next.
     #[inline]
     pub fn begin(&mut self) {
-        (self.odd, self.keys, self.identity) = (false, 0, 0);
+        (self.odd, self.keys, self.hashed, self.identity) = (false, 0, 0, 0);
         self.news = self.cells.len();
         self.page.records += 1;
     }
@@ -154,9 +161,9 @@ impl Listener {
         self.odd || self.keys != self.all_keys
     }
 
-    /// A hash of the record's keys and cursor; nothing when it lacks one of its keys.
+    /// A hash of the record's keys and cursor; nothing when one of its keys is missing, or none that is hashed.
     pub fn identity(&self) -> Option<u64> {
-        (self.all_keys != 0 && self.keys == self.all_keys).then_some(self.identity)
+        (self.all_keys != 0 && self.hashed == self.all_keys && !self.many_keys).then_some(self.identity)
     }
 
     /// What the page counted, which begins anew.
@@ -180,11 +187,17 @@ impl Listener {
         Newcomers(self)
     }
 
-    fn hash(&mut self, raw: &[u8]) {
+    /// Takes a value of this kind into the identity.
+    fn hash(&mut self, place: u32, kind: Kind, raw: &[u8]) {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u64(self.identity);
+        hasher.write_u32(place);
+        hasher.write_usize(number(kind));
         hasher.write(raw);
         self.identity = hasher.finish();
+        if let Some(key) = self.checks.places[place as usize].key {
+            self.hashed |= 1 << key;
+        }
     }
 }
 
@@ -206,6 +219,8 @@ impl Observer for Newcomers<'_> {
     fn text(&mut self, _: u32, _: &Text<'_>) {}
 
     fn number(&mut self, _: u32, _: &Number<'_>) {}
+
+    fn boolean(&mut self, _: u32, _: bool) {}
 
     fn unknown(&mut self, _: u32, _: &Text<'_>, _: Kind) {}
 }
@@ -247,7 +262,7 @@ impl Observer for Listener {
             self.odd |= !self.checks.places[place as usize].lists(text);
         }
         if looks & (KEY | CURSOR) != 0 {
-            self.hash(text.raw);
+            self.hash(place, Kind::String, text.raw);
         }
     }
 
@@ -264,13 +279,20 @@ impl Observer for Listener {
             }
         }
         if cell.looks & (KEY | CURSOR) != 0 {
-            self.hash(number.raw);
+            self.hash(place, Kind::Number, number.raw);
         } else if place != NOWHERE {
             let magnitudes = &mut self.page.magnitudes[place as usize];
             if magnitudes.is_empty() {
                 magnitudes.resize(MAGNITUDES, 0);
             }
             magnitudes[magnitude(number.raw)] += 1;
+        }
+    }
+
+    #[inline]
+    fn boolean(&mut self, place: u32, value: bool) {
+        if self.cells[place as usize].looks & (KEY | CURSOR) != 0 {
+            self.hash(place, Kind::Bool, &[u8::from(value)]);
         }
     }
 

@@ -22,6 +22,8 @@ const LEAST: u64 = 20;
 const LEAST_NUMBERS: u64 = 100;
 /// Three magnitudes are a power of ten.
 const TENFOLD: i64 = 3;
+/// Numbers that went up so often from run to run grow.
+const STEPS: u32 = 2;
 /// A field that is there so often is always there.
 const ALWAYS: f64 = 0.999;
 /// It takes so many records to say that.
@@ -30,6 +32,15 @@ const LEAST_ALWAYS: u64 = 50;
 const ALIKE: f64 = 0.25;
 /// Keys that are kept of records that have a field.
 const WITNESSES: usize = 5;
+
+/// What a run read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach {
+    /// From the beginning: the same records as any such run before.
+    pub(super) from_start: bool,
+    /// All of them.
+    pub(super) whole: bool,
+}
 
 /// A change that only counts can tell.
 #[derive(Debug)]
@@ -63,6 +74,23 @@ pub(super) fn present(inner: &Inner) -> Vec<String> {
     seen.map(|(_, place)| place.pointer.clone()).collect()
 }
 
+/// Values and chances that tell how often a place has a value. Runs that read the same records say no more than one of them.
+fn known(inner: &Inner, seen: &Seen, reach: Reach) -> (u64, u64) {
+    match seen.sweep {
+        _ if !reach.from_start => (seen.seen, seen.of),
+        Some(sweep) => sweep,
+        None => {
+            let runs = inner.overlay.runs.max(1);
+            (seen.seen / runs, seen.of / runs)
+        }
+    }
+}
+
+/// How often a place had a chance since it was last seen, each record counted once.
+fn absences(seen: &Seen, chances: u64, reach: Reach) -> u64 {
+    if reach.from_start { chances } else { seen.absent + chances }
+}
+
 /// Is it a place whose absence means something: a field, not an item of a list?
 fn counts(place: &Place) -> bool {
     !place.pointer.is_empty() && !place.pointer.ends_with("/*")
@@ -72,7 +100,7 @@ fn counts(place: &Place) -> bool {
 type Again<'a> = &'a dyn Fn(&str) -> Result<Option<Json>>;
 
 /// What is not as it was.
-pub(super) fn surprises(inner: &mut Inner, sweep: bool, asked: &[String], again: Again<'_>) -> Vec<Surprise> {
+pub(super) fn surprises(inner: &mut Inner, reach: Reach, asked: &[String], again: Again<'_>) -> Vec<Surprise> {
     let mut out = Vec::new();
     let checks = inner.checks.clone();
     let mut gone: Vec<(usize, Option<String>)> = Vec::new();
@@ -80,19 +108,22 @@ pub(super) fn surprises(inner: &mut Inner, sweep: bool, asked: &[String], again:
         let Some(seen) = inner.overlay.seen.get(&place.pointer).cloned() else { continue };
         let (values, nulls, chances) = of_run(inner, at, place);
         if values > 0 {
-            out.extend(nullable(place, &seen, nulls, values));
+            // A window is no sample: what one brings is doubted, and told when the next one brings it too.
+            let told = reach.whole || seen.doubted_nulls > 0;
+            out.extend(nullable(place, &seen, nulls, values).filter(|_| told));
             out.extend(narrowed(inner, at, place, &seen));
-            out.extend(scaled(inner, at, place, &seen));
+            out.extend(scaled(inner, at, place, &seen, reach));
             continue;
         }
-        let absent = seen.absent + chances;
+        let absent = absences(&seen, chances, reach);
+        let (hits, of) = known(inner, &seen, reach);
         // A field within one that is gone goes with it.
         let parent_gone = gone.iter().any(|(other, _)| place.parent as usize == *other);
-        if chances == 0 || parent_gone || absent < LEAST || !is_gone(seen.seen, seen.of, absent) {
+        if chances == 0 || parent_gone || absent < LEAST || !is_gone(hits, of, absent) {
             continue;
         }
         let first = place.pointer.split('/').nth(1).map(plain).unwrap_or_default();
-        let proof = if sweep {
+        let proof = if reach.whole {
             Some(format!("every record was read, {absent} of them, and none has it"))
         } else if asked.contains(&first) {
             Some(format!("requests ask for it by name, and none of {absent} records has it"))
@@ -112,8 +143,8 @@ pub(super) fn surprises(inner: &mut Inner, sweep: bool, asked: &[String], again:
         };
         // Records that came are no sample of all: a field that only some have needs a second look, which must tell something.
         let always = seen.of >= LEAST_ALWAYS && share_of(&seen) >= ALWAYS;
-        let others = absent - seen.absent_most.max(chances);
-        if proof.is_some() || always || is_odd(seen.seen, seen.of, others) {
+        let others = absent.saturating_sub(seen.absent_most.max(chances));
+        if proof.is_some() || always || is_odd(hits, of, others) {
             gone.push((at, proof));
         }
     }
@@ -125,7 +156,7 @@ pub(super) fn surprises(inner: &mut Inner, sweep: bool, asked: &[String], again:
         let always = share >= ALWAYS;
         let (severity, policy) =
             if always { (Severity::Break, Policy::FailStream) } else { (Severity::Warn, Policy::Warn) };
-        let absent = seen.absent + of_run(inner, at, place).2;
+        let absent = absences(seen, of_run(inner, at, place).2, reach);
         let of = format!("{} in {:.1} % of {} records", place.words(), share * 100.0, seen.of);
         if let Some((rule, to)) = successor(inner, place, seen, share, &taken) {
             taken.insert(to.clone());
@@ -198,23 +229,88 @@ fn narrowed(inner: &Inner, at: usize, place: &Place, seen: &Seen) -> Option<Surp
 }
 
 /// Numbers of another magnitude: the middle and both quarters of them are ten times what they were, or a tenth.
-fn scaled(inner: &Inner, at: usize, place: &Place, seen: &Seen) -> Option<Surprise> {
-    let now: BTreeMap<u8, u64> =
-        (0_u8..).zip(inner.totals.magnitudes.get(at)?).map(|(m, n)| (m, u64::from(*n))).collect();
-    let (before, after) = (quartiles(&seen.magnitudes)?, quartiles(&now)?);
-    let shifts: Vec<i64> = before.iter().zip(&after).map(|(a, b)| i64::from(*b) - i64::from(*a)).collect();
-    let surprise = shifts.iter().all(|s| *s >= TENFOLD) || shifts.iter().all(|s| *s <= -TENFOLD);
+fn scaled(inner: &Inner, at: usize, place: &Place, seen: &Seen, reach: Reach) -> Option<Surprise> {
+    let now = magnitudes_of(inner, at);
+    let (way, before, after) = shift(seen, &now)?;
+    let told = way != 0 && !is_growth(seen, &now, way) && (reach.whole || seen.doubted_scale == way);
     let around = |magnitude: u8| format!("around 10^{}", i64::from(magnitude).saturating_sub(2) / 3);
-    surprise.then(|| Surprise {
+    told.then(|| Surprise {
         rule: Rule::ScaleChanged,
         severity: Rule::ScaleChanged.severity(),
         policy: Rule::ScaleChanged.policy(),
         pointer: place.pointer.clone(),
-        from: around(before[1]),
-        to: around(after[1]),
+        from: around(before),
+        to: around(after),
         evidence: Some("the median and both quartiles moved by a factor of ten or more".into()),
         count: now.values().sum(),
     })
+}
+
+/// How many numbers of each magnitude this run saw.
+fn magnitudes_of(inner: &Inner, at: usize) -> BTreeMap<u8, u64> {
+    let counted = inner.totals.magnitudes.get(at).map_or(&[][..], Vec::as_slice);
+    (0_u8..).zip(counted).filter(|(_, n)| **n > 0).map(|(m, n)| (m, u64::from(*n))).collect()
+}
+
+/// Which way the numbers went since they were known: 1 is up, -1 down, 0 neither; with the medians. Nothing when there are
+/// too few of them.
+fn shift(seen: &Seen, now: &BTreeMap<u8, u64>) -> Option<(i8, u8, u8)> {
+    let (before, after) = (quartiles(&seen.magnitudes)?, quartiles(now)?);
+    let shifts: Vec<i64> = before.iter().zip(&after).map(|(a, b)| i64::from(*b) - i64::from(*a)).collect();
+    let up = shifts.iter().all(|s| *s >= TENFOLD);
+    let down = shifts.iter().all(|s| *s <= -TENFOLD);
+    Some((i8::from(up) - i8::from(down), before[1], after[1]))
+}
+
+/// Do the numbers of a place grow with time, as running numbers do? Then larger ones are no change. They did so before, or
+/// what was doubted goes on: of what comes now, hardly anything is below the largest of the last run.
+fn is_growth(seen: &Seen, now: &BTreeMap<u8, u64>, way: i8) -> bool {
+    let goes_on = seen.doubted_scale == way && seen.last_magnitudes.is_some_and(|(_, last)| is_above(now, last));
+    way > 0 && (seen.steps >= STEPS || goes_on)
+}
+
+/// Is hardly any number smaller than that magnitude?
+fn is_above(now: &BTreeMap<u8, u64>, magnitude: u8) -> bool {
+    let below: u64 = now.range(1..magnitude.max(1)).map(|(_, n)| n).sum();
+    below * 20 <= now.values().sum()
+}
+
+/// Learns the nulls of a run, unless they are doubted.
+fn learn_nulls(place: &Place, seen: &mut Seen, nulls: u64, values: u64, reach: Reach) {
+    let surprise = nullable(place, seen, nulls, values).is_some();
+    if !reach.whole && nulls > 0 && surprise == (seen.doubted_nulls == 0) && (surprise || seen.doubted_nulls > 0) {
+        seen.doubted_nulls += nulls;
+    } else {
+        seen.nulls += nulls + std::mem::take(&mut seen.doubted_nulls);
+    }
+}
+
+/// Learns the numbers of a run, unless they are doubted.
+fn learn_numbers(seen: &mut Seen, now: BTreeMap<u8, u64>, reach: Reach) {
+    let mut doubted = false;
+    if let Some((way, ..)) = shift(seen, &now) {
+        let growth = is_growth(seen, &now, way);
+        doubted = way != 0 && !growth && !reach.whole && seen.doubted_scale != way;
+        seen.doubted_scale = if doubted { way } else { 0 };
+        if growth {
+            seen.steps = STEPS;
+        }
+    }
+    if quartiles(&now).is_some()
+        && let (Some(low), Some(high)) = (now.range(1..).next(), now.range(1..).next_back())
+    {
+        let (low, high) = (*low.0, *high.0);
+        if let Some((last_low, last_high)) = seen.last_magnitudes {
+            let up = low > last_low && is_above(&now, last_high);
+            seen.steps = if low < last_low { 0 } else { seen.steps + u32::from(up) };
+        }
+        seen.last_magnitudes = Some((low, high));
+    }
+    if !doubted {
+        for (magnitude, n) in now {
+            *seen.magnitudes.entry(magnitude).or_insert(0) += n;
+        }
+    }
 }
 
 /// The magnitudes below which a quarter, half and three quarters of the numbers are, zeros aside.
@@ -309,7 +405,7 @@ fn has(record: &Json, pointer: &str) -> bool {
 }
 
 /// What this run counted becomes what is known; places with a finding that counts alone told stay as they were.
-pub(super) fn learn(inner: &mut Inner, now: &str) {
+pub(super) fn learn(inner: &mut Inner, reach: Reach, now: &str) {
     let odd: BTreeSet<String> = { inner.found.values() }
         .filter(|f| matches!(f.rule, Rule::ScaleChanged | Rule::FieldTypeNarrowed))
         .map(|f| f.pointer.clone())
@@ -322,14 +418,14 @@ pub(super) fn learn(inner: &mut Inner, now: &str) {
         }
         let none = [0; KINDS];
         let kinds = *inner.totals.kinds.get(at).unwrap_or(&none);
-        let magnitudes = inner.totals.magnitudes.get(at).cloned().unwrap_or_default();
+        let magnitudes = magnitudes_of(inner, at);
         if values == 0 && !inner.overlay.seen.contains_key(&place.pointer) {
             // Never seen by anyone: nothing to miss.
             continue;
         }
         let seen = inner.overlay.seen.entry(place.pointer.clone()).or_default();
         if values == 0 {
-            seen.absent += chances;
+            seen.absent = absences(seen, chances, reach);
             seen.absent_runs += 1;
             seen.absent_most = seen.absent_most.max(chances);
             continue;
@@ -337,8 +433,11 @@ pub(super) fn learn(inner: &mut Inner, now: &str) {
         // What was not seen for a while counts once it is seen again.
         seen.of += chances + std::mem::take(&mut seen.absent);
         (seen.absent_runs, seen.absent_most) = (0, 0);
+        if reach.from_start {
+            seen.sweep = Some((values, chances));
+        }
+        learn_nulls(place, seen, nulls, values, reach);
         seen.seen += values;
-        seen.nulls += nulls;
         if seen.first.is_empty() {
             now.clone_into(&mut seen.first);
         }
@@ -349,9 +448,7 @@ pub(super) fn learn(inner: &mut Inner, now: &str) {
         for (kind, n) in kinds.iter().enumerate().filter(|(_, n)| **n > 0) {
             *seen.kinds.entry(NAMES[kind].to_owned()).or_insert(0) += u64::from(*n);
         }
-        for (magnitude, n) in (0_u8..).zip(&magnitudes).filter(|(_, n)| **n > 0) {
-            *seen.magnitudes.entry(magnitude).or_insert(0) += u64::from(*n);
-        }
+        learn_numbers(seen, magnitudes, reach);
     }
 }
 

@@ -76,8 +76,8 @@ pub trait Taker {
     /// An answer came.
     fn answered(&mut self, _: &Reply) {}
 
-    /// The page, of so many records, was not the last one.
-    fn page_followed(&mut self, _: u64) {}
+    /// The page, of so many records, was not the last one; `asked` is the page size that was asked for.
+    fn page_followed(&mut self, _records: u64, _asked: Option<u64>) {}
 
     /// The page's records stood in a list, or one stood where a list may be.
     fn stood(&mut self, _list: bool, _alone: bool) {}
@@ -273,10 +273,11 @@ fn read_split(
                     ..of_records
                 };
                 // Paging looks at the size that was asked for.
+                let asked = pager.page_size();
                 let more = pager.advance(Facts { extracted: found.records, kept, body: &reply.body, vars });
                 if !stream.adaptation.page_read(&mut history, &mut pager, kept) {
                     if more? {
-                        taker.page_followed(found.records);
+                        taker.page_followed(found.records, asked);
                         continue;
                     }
                     return Ok(reading);

@@ -537,9 +537,9 @@ impl Taker for Emitting<'_> {
         }
     }
 
-    fn page_followed(&mut self, records: u64) {
+    fn page_followed(&mut self, records: u64, asked: Option<u64>) {
         if let Some(watched) = &self.out.watched {
-            watched.page_followed(records);
+            watched.page_followed(records, asked);
         }
     }
 

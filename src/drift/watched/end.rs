@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value as Json, json};
 
 use super::judge::waiver;
+use super::page::{CURSORS, CURSORS_UNREAD};
 use super::{BEGAN, Inner, Watched, now};
 use crate::config::DriftPolicy as Policy;
 use crate::drift::checks::NAMES;
 use crate::drift::examine::Deviation;
 use crate::drift::finding::Finding;
-use crate::drift::presence;
+use crate::drift::presence::{self, Reach};
 use crate::drift::quarantine;
 use crate::drift::rules::{Rule, Severity};
 use crate::fault::{Fault, Result};
@@ -49,6 +50,7 @@ impl Watched {
         }
         let inner = &mut *inner;
         let sweep = self.sweep && self.whole && complete;
+        let reach = Reach { from_start: self.sweep, whole: sweep };
         let mut fault = None;
         let mut stopping =
             |inner: &mut Inner, deviation: Deviation, severity, default, evidence: Option<String>, count| {
@@ -66,7 +68,7 @@ impl Watched {
                 }
             };
         if inner.totals.records > 0 && !self.learns(inner) {
-            for surprise in presence::surprises(inner, sweep, &self.asked, again) {
+            for surprise in presence::surprises(inner, reach, &self.asked, again) {
                 let presence::Surprise { rule, severity, policy, pointer, from, to, evidence, count } = surprise;
                 let deviation = Deviation::plain(rule, pointer, from, to);
                 stopping(inner, deviation, severity, policy, evidence, count);
@@ -108,7 +110,7 @@ impl Watched {
             finding.of = records.max(finding.count);
         }
         if self.whole {
-            self.learn(inner, complete);
+            self.learn(inner, reach, complete);
         }
         let silent = |finding: &Finding| finding.silenced_until.as_ref().is_some_and(|until| *until > self.started);
         let told = inner.found.values().map(|finding| Told {
@@ -123,22 +125,29 @@ impl Watched {
 
     /// The page size of earlier runs and of this one, when it is smaller.
     pub(super) fn smaller_pages(inner: &mut Inner) -> Option<(u64, u64)> {
-        let (size, often) = inner.pages.iter().next_back().map(|(size, often)| (*size, *often))?;
-        let before = inner.overlay.facts.get("page_size").and_then(Json::as_u64).unwrap_or(0);
+        let (size, asked, often) =
+            inner.pages.iter().next_back().map(|((size, asked), often)| (*size, *asked, *often))?;
+        let facts = &mut inner.overlay.facts;
+        // What was learned when another size was asked for says nothing of this one.
+        let same = facts.get("page_size_asked").and_then(Json::as_u64) == asked;
+        let before = facts.get("page_size").and_then(Json::as_u64).filter(|_| same).unwrap_or(0);
         // One size again and again is the vendor's; pages that differ are what there was.
         let steady = often >= 2 && inner.pages.len() == 1;
         if steady || size > before {
-            inner.overlay.facts.insert("page_size".into(), json!(size));
+            facts.insert("page_size".into(), json!(size));
+            match asked {
+                Some(asked) => drop(facts.insert("page_size_asked".into(), json!(asked))),
+                None => drop(facts.remove("page_size_asked")),
+            }
         }
         (steady && often >= 3 && size < before).then_some((before, size))
     }
 
     /// What the run saw becomes what is normal, but for places with a finding.
-    pub(super) fn learn(&self, inner: &mut Inner, complete: bool) {
+    pub(super) fn learn(&self, inner: &mut Inner, reach: Reach, complete: bool) {
         let Inner { overlay, totals, .. } = inner;
-        if totals.records > 0 || complete {
-            overlay.runs += u64::from(complete);
-        }
+        // What had no records taught nothing.
+        overlay.runs += u64::from(complete && totals.records > 0);
         overlay.records += totals.records;
         if overlay.since.is_empty() {
             overlay.since.clone_from(&self.started);
@@ -155,13 +164,19 @@ impl Watched {
             }
         };
         add(&mut overlay.facts, "runs_with_rows", u64::from(complete && totals.records > 0));
+        add(&mut overlay.facts, "empty_runs", u64::from(complete && totals.records == 0));
+        let gone = inner.found.values().any(|finding| finding.rule == Rule::CursorMissing);
+        if self.cursor.is_some() && !gone {
+            add(&mut inner.overlay.facts, CURSORS, inner.totals.records);
+            add(&mut inner.overlay.facts, CURSORS_UNREAD, inner.without_cursor.min(inner.totals.records));
+        }
         if inner.outside == 0 {
             add(&mut inner.overlay.facts, "kept_to_filter", inner.kept_to_filter);
         }
         if inner.newer == 0 {
             add(&mut inner.overlay.facts, "newest_first", inner.pairs);
         }
-        presence::learn(inner, &now());
+        presence::learn(inner, reach, &now());
     }
 
     /// Keeps what was learned and found, beside what other runs did meanwhile.

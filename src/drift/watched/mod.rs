@@ -33,6 +33,8 @@ pub use page::Page;
 
 /// Largest record that is sent, in bytes, when the config says nothing.
 const MAX_RECORD: u64 = 16 << 20;
+/// So many records teach what is normal, even when no read came to its end.
+const TAUGHT: u64 = 1000;
 
 /// The fact under which an overlay keeps when the last run began that had records.
 const BEGAN: &str = "began";
@@ -125,8 +127,8 @@ pub(super) struct Inner {
     again: u64,
     pairs: u64,
     newer: u64,
-    /// Sizes of pages that were followed by another, and how often.
-    pages: BTreeMap<u64, u64>,
+    /// Sizes of pages that were followed by another, with those that were asked for, and how often.
+    pages: BTreeMap<(u64, Option<u64>), u64>,
     ended: bool,
 }
 
@@ -230,9 +232,10 @@ impl Watched {
         listener.follow(&self.lock().checks);
     }
 
-    /// Does the first contact teach what is normal?
+    /// Does the first contact teach what is normal? It does until a read had records and came to its end, or earlier ones that
+    /// did not had many.
     fn learns(&self, inner: &Inner) -> bool {
-        !self.reviewed && inner.overlay.runs == 0
+        !self.reviewed && inner.overlay.runs == 0 && inner.overlay.records < TAUGHT
     }
 
     /// Largest record that is sent, in bytes.

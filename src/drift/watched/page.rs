@@ -23,6 +23,11 @@ use std::sync::Arc;
 /// So many records must have kept to a filter before others are said not to.
 const KEPT: u64 = 20;
 
+/// The fact of how many records were looked at for their cursor.
+pub(super) const CURSORS: &str = "cursors";
+/// The fact of how many of them had none that can be read.
+pub(super) const CURSORS_UNREAD: &str = "cursors_unread";
+
 /// What a page held beside its values.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Page {
@@ -126,10 +131,12 @@ impl Watched {
         let seen = inner.overlay.seen.get(&pointer);
         let place = inner.checks.at(&pointer).map(|at| inner.checks.place(at));
         let declared = self.reviewed && place.is_some_and(|p| p.allowed & bit(number(Value::Null)) == 0);
-        let share = match seen {
-            Some(seen) => bounds(seen.of.saturating_sub(seen.seen - seen.nulls.min(seen.seen)), seen.of).1,
-            None if declared => 0.001,
-            None => return Ok(()),
+        let fact = |name| inner.overlay.facts.get(name).and_then(Json::as_u64);
+        let share = match (fact(CURSORS), seen) {
+            (Some(of), _) => bounds(fact(CURSORS_UNREAD).unwrap_or(0), of).1,
+            (None, Some(seen)) => bounds(seen.of.saturating_sub(seen.seen - seen.nulls.min(seen.seen)), seen.of).1,
+            (None, None) if declared => 0.001,
+            (None, None) => return Ok(()),
         };
         if !is_surprise(inner.without_cursor, records, share) {
             return Ok(());
@@ -175,9 +182,9 @@ impl Watched {
         self.stopping(inner, &Deviation::plain(Rule::OrderChanged, pointer, from, to), page.newer)
     }
 
-    /// A page of so many records was followed by another.
-    pub fn page_followed(&self, records: u64) {
-        *self.lock().pages.entry(records).or_insert(0) += 1;
+    /// A page of so many records was followed by another; `asked` is the page size that was asked for, if one was.
+    pub fn page_followed(&self, records: u64, asked: Option<u64>) {
+        *self.lock().pages.entry((records, asked)).or_insert(0) += 1;
     }
 
     /// What the headers of an answer say of the API.
@@ -211,7 +218,7 @@ impl Watched {
         let Some(rule) = fault.rule.and_then(Rule::of) else { return fault };
         let mut inner = self.lock();
         // A stream that never could be read has not changed.
-        let before = inner.overlay.runs > 0;
+        let before = inner.overlay.runs > 0 || inner.overlay.facts.contains_key("empty_runs");
         let deviation = Deviation::plain(
             rule,
             String::new(),

@@ -269,7 +269,8 @@ impl<'a, O: Observer> Look<'_, 'a, O> {
                 };
             }
             (Kind::Bool, shape) => {
-                scanner.boolean()?;
+                let value = scanner.boolean()?;
+                self.observer.boolean(node.place, value);
                 self.seen.change |= !self.as_written && !matches!(shape, Shape::Bool | Shape::Any);
             }
             (Kind::Null, _) => scanner.null()?,
