@@ -43,8 +43,8 @@ pub(super) struct List {
     pub(super) most: u64,
     /// Is `modified_since` heeded?
     pub(super) filtered: bool,
-    /// Are the tasks of a page in the order of their changes, or the other way round?
-    pub(super) forward: bool,
+    /// Is `sort` heeded?
+    pub(super) sorted: bool,
     /// Does it hold anything?
     pub(super) full: bool,
     /// Headers of its answers.
@@ -68,7 +68,7 @@ const CHANGES: &[(&str, &str, Effect)] = &[
     ("D6", "`comment_count` is a text", Each(|task, _| {
         each(task, "comment_count", |v| json!(format!("{v} comments")));
     })),
-    ("D7", "`estimate_hours` is whole", Each(|task, _| each(task, "estimate_hours", |v| hours(v, 1.0, 0)))),
+    ("D7", "`estimate_hours` is whole", Each(|task, _| each(task, "estimate_hours", |v| hours(v, f64::floor)))),
     ("D8", "`assignee` is the user's id alone", Each(|task, _| each(task, "assignee", |v| v["id"].clone()))),
     ("D9", "`completed` is null", Each(|task, _| add(task, "completed", Json::Null))),
     ("D10", "`due_on` is never null", Each(|task, _| instead(task, "due_on", Json::Null, "2026-02-01"))),
@@ -77,7 +77,7 @@ const CHANGES: &[(&str, &str, Effect)] = &[
     ("D13", "`priority` may be `urgent`", Each(|task, _| add(task, "priority", json!("urgent")))),
     ("D14", "`priority` is never `high`", Each(|task, _| instead(task, "priority", json!("high"), "normal"))),
     ("D15", "`created_at` is a day such as 02/01/2024", Each(|task, _| each(task, "created_at", american))),
-    ("D16", "`estimate_hours` is hundredths", Each(|task, _| each(task, "estimate_hours", |v| hours(v, 100.0, 1)))),
+    ("D16", "`estimate_hours` is hundredths", Each(|task, _| each(task, "estimate_hours", |v| hours(v, |h| h * 100.0)))),
     ("D17", "`assignee` has a `name`, too", Each(|task, _| inside(task, |user, _| add(user, "name", json!("Ada"))))),
     ("D18", "`assignee.email` is now `email`", Each(|task, _| inside(task, |user, task| {
         task.extend(user.shift_remove_entry("email"));
@@ -94,8 +94,8 @@ const CHANGES: &[(&str, &str, Effect)] = &[
     ("D24", "the list stands under `items` instead of `data`", Whole(|list| list.name = "items")),
     ("D25", "pages hold 50 at most", Whole(|list| list.most = 50)),
     ("D26", "`modified_since` does nothing", Whole(|list| list.filtered = false)),
-    ("D26o", "pages begin with the newest task", Whole(|list| list.forward = false)),
-    ("D27", "the list is gone", Whole(|list| list.instead = Some(("410 Gone", JSON, r#"{"error":"gone"}"#)))),
+    ("D26o", "`sort` does nothing", Whole(|list| list.sorted = false)),
+    ("D27", "the list is gone", Whole(|list| list.instead = Some(("404 Not Found", JSON, r#"{"error":"gone"}"#)))),
     ("D28", "the list is forbidden", Whole(|list| list.instead = Some(("403 Forbidden", JSON, r#"{"error":"no"}"#)))),
     ("D28e", "the list is empty", Whole(|list| list.full = false)),
     ("D29", "`region` is new: for one TENANT, whose plan has it", Each(|task, _| add(task, "region", json!("eu")))),
@@ -156,9 +156,9 @@ fn number(digits: &str) -> Json {
     serde_json::from_str(digits).unwrap_or_default()
 }
 
-/// Hours, times something, with so many places; what is beyond them is cut off.
-fn hours(value: &Json, times: f64, places: usize) -> Json {
-    number(&format!("{:.places$}", (value.as_f64().unwrap_or_default() * times).floor()))
+/// Other hours.
+fn hours(value: &Json, change: fn(f64) -> f64) -> Json {
+    number(&change(value.as_f64().unwrap_or_default()).to_string())
 }
 
 /// `2024-02-01T…` as `02/01/2024`.
@@ -218,7 +218,7 @@ pub(super) fn help() -> String {
 /// How the list is served after some changes.
 pub(super) fn list(changes: &[&Change]) -> List {
     let mut list =
-        List { name: "data", most: 100, filtered: true, forward: true, full: true, headers: VERSION, instead: None };
+        List { name: "data", most: 100, filtered: true, sorted: true, full: true, headers: VERSION, instead: None };
     for change in changes {
         if let Whole(effect) = change.effect {
             effect(&mut list);

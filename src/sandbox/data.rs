@@ -56,7 +56,8 @@ impl Edits {
     /// Those that were made before the start.
     pub(super) fn before(settings: &Settings) -> Edits {
         let mut edits = Edits::default();
-        (0..settings.edited.min(settings.tasks)).for_each(|task| edits.edit(settings, task));
+        // One after the other; more edits than tasks begin again with the first.
+        (0..settings.edited).filter_map(|n| n.checked_rem(settings.tasks)).for_each(|task| edits.edit(settings, task));
         edits.before = edits.log.len();
         edits
     }
@@ -183,7 +184,7 @@ pub(super) fn task(seed: u64, n: u64, version: u32, place: u64, settings: &Setti
         word(h >> 40),
         h % 1000
     );
-    let _ = write!(out, r#""estimate_hours":{}.5,"#, (h >> 44) % 80);
+    let _ = write!(out, r#""estimate_hours":{}.125,"#, (h >> 44) % 80);
     let _ = write!(out, r#""comment_count":{},"version":{version},"#, (h >> 50) % 30);
     // What not every task has, and what hardly any has.
     if (h >> 46) & 3 == 0 {

@@ -62,7 +62,7 @@ pub struct Settings {
     /// The most edits
     #[arg(long, default_value_t = 0)]
     pub edits_total: u64,
-    /// Tasks that were edited before it starts: the same vendor, later
+    /// Edits of tasks, one after the other, before it starts: the same vendor, later
     #[arg(long, default_value_t = 0)]
     pub edited: u64,
     /// Break every Nth answer: reset:N, cut:N, slow:N, 5xx:N, html:N, 401:N; may be repeated

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use time::OffsetDateTime;
 
 use super::cap::Used;
 use super::change::{self, Change};
@@ -260,7 +261,8 @@ impl Call<'_> {
         change::task(self.changes, n, out)
     }
 
-    /// Tasks in the order of their last change, within `modified_since` and `modified_before`.
+    /// Tasks in the order of their last change (`sort=-modified_at` turns it), within `modified_since` and
+    /// `modified_before`.
     fn tasks(&self, tenant: &mut Tenant) -> Answer {
         let (settings, list) = (self.settings, change::list(self.changes));
         if let Some((status, content, body)) = list.instead {
@@ -275,57 +277,48 @@ impl Call<'_> {
             return bad("modified_since or modified_before");
         };
         let places = if list.full { tenant.edits.places(settings) } else { 0 };
-        // The order is that of time, so the first place is found by halving.
-        let first = since.filter(|_| list.filtered).map_or(0, |since| {
+        // The places are in the order of time, so one is found by halving.
+        let until = |holds: &dyn Fn(OffsetDateTime) -> bool| {
             let (mut low, mut high) = (0, places);
             while low < high {
                 let middle = u64::midpoint(low, high);
-                if data::changed_at(settings, middle) < since { low = middle + 1 } else { high = middle }
+                if holds(data::changed_at(settings, middle)) { low = middle + 1 } else { high = middle }
             }
             low
-        });
+        };
+        let first = since.filter(|_| list.filtered).map_or(0, |since| until(&|changed| changed < since));
+        let last = before.map_or(places, |before| until(&|changed| changed <= before));
+        let newest = list.sorted && self.request.query.get("sort").is_some_and(|sort| sort == "-modified_at");
         let after = self.request.query.get("after").and_then(|a| a.parse::<u64>().ok());
-        let mut place = match (settings.paging, after) {
-            (Paging::Keyset, Some(after)) => after.max(first),
-            (_, None) => first,
-            (Paging::Offset, Some(skip)) => {
-                let rows = (first..places).filter(|p| tenant.edits.at(settings, *p).is_some());
-                rows.into_iter().nth(usize::try_from(skip).unwrap_or(usize::MAX)).unwrap_or(places)
-            }
+        let (range, skipped) = match (settings.paging, after) {
+            (_, None) => (first..last, 0),
+            (Paging::Keyset, Some(after)) if newest => (first..last.min(after), 0),
+            (Paging::Keyset, Some(after)) => (first.max(after)..last, 0),
+            (Paging::Offset, Some(after)) => (first..last, after),
         };
         let limit = self.limit.min(list.most);
-        let mut records = Vec::new();
-        let mut count = 0;
-        let mut more = false;
-        while place < places {
-            if before.is_some_and(|b| data::changed_at(settings, place) > b) {
-                break;
-            }
-            if let Some((task, version)) = tenant.edits.at(settings, place) {
-                if count == limit {
-                    more = true;
-                    break;
-                }
-                let (bytes, times) = self.task(task, version, place);
-                records.extend(std::iter::repeat_n(bytes, times));
-                count += 1;
-            }
-            place += 1;
-        }
-        let next = match settings.paging {
-            Paging::Keyset => place,
-            Paging::Offset => after.unwrap_or(0) + count,
-        };
+        let there = range.filter_map(|place| Some((place, tenant.edits.at(settings, place)?)));
+        // One more than there is room for tells whether a page follows.
+        let [skip, take] = [skipped, limit + 1].map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
+        let mut rows: Vec<_> =
+            if newest { there.rev().skip(skip).take(take).collect() } else { there.skip(skip).take(take).collect() };
+        let beyond = if rows.len() == take { rows.pop() } else { None };
+        let next = beyond.map(|(place, _)| match settings.paging {
+            Paging::Keyset => place + u64::from(newest),
+            Paging::Offset => skipped + limit,
+        });
+        let served = rows.into_iter().flat_map(|(place, (task, version))| {
+            let (bytes, times) = self.task(task, version, place);
+            std::iter::repeat_n(bytes, times)
+        });
+        let records: Vec<Vec<u8>> = served.collect();
         for _ in 0..settings.edits {
             let done = tenant.edits.made() as u64;
             if done < settings.edits_total && settings.tasks > 0 {
                 tenant.edits.edit(settings, data::mix(self.seed ^ 0xed, done) % settings.tasks);
             }
         }
-        if !list.forward {
-            records.reverse();
-        }
-        page(list.name, &records, more.then_some(next), list.headers)
+        page(list.name, &records, next, list.headers)
     }
 }
 
