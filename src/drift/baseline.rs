@@ -18,7 +18,7 @@ pub const COLUMN: &str = "x-dripfeed-column";
 /// The schema with every addition in its place. Places behind a reference are written out where they are used.
 pub fn merged(base: &Json, additions: &BTreeMap<String, Addition>) -> Json {
     let mut schema = base.clone();
-    // In the order in which they came, so that a column keeps its name and place; parents before what is in them.
+    // In the order in which they came, so that a column keeps its name and place.
     let mut additions: Vec<_> = additions.iter().collect();
     additions.sort_by(|a, b| (&a.1.since, a.0).cmp(&(&b.1.since, b.0)));
     for (pointer, addition) in additions {
@@ -46,7 +46,13 @@ fn put(schema: &mut Json, root: &Json, pointer: &str, value: &Json) {
         let name = plain(segment);
         at = within(here, &name);
     }
-    *at = value.clone();
+    let before = std::mem::replace(at, value.clone());
+    // What came into it since stays in it.
+    if let (Some(fields), Json::Object(before)) = (at["properties"].as_object_mut(), &before["properties"]) {
+        for (name, schema) in before {
+            fields.entry(name.clone()).or_insert_with(|| schema.clone());
+        }
+    }
 }
 
 /// The schema of a field, which may stand in one of several choices.
