@@ -371,6 +371,11 @@ impl CursorPlan {
         self.safety.new_partitions == Some(NewPartitions::Whole)
     }
 
+    /// The bounds of a window that requests carry as options: those that a vendor must keep to.
+    pub fn asked(&self, window: &Window) -> (Option<OffsetDateTime>, Option<OffsetDateTime>) {
+        (self.start_into.as_ref().map(|_| window.start), self.end_into.as_ref().map(|_| window.end))
+    }
+
     /// What a window adds to requests.
     pub fn options(&self, window: &Window, options: &mut Options) {
         for (inject, time) in [(&self.start_into, window.start), (&self.end_into, window.end)] {

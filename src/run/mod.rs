@@ -433,7 +433,8 @@ impl Worker<'_> {
             let first = *lock(&live.first).get_or_insert(window.start);
             live.job.state.is_some() || window.start > first
         });
-        let bounded = bounded.filter(|_| plan.cursor.as_ref().is_some_and(|c| !c.counts()));
+        let cursor = plan.cursor.as_ref().filter(|cursor| !cursor.counts());
+        let bounded = bounded.zip(cursor).map(|(window, cursor)| cursor.asked(&window));
         let mut taker = Emitting::new(self.shared, plan, &live.out, before, bounded, &live.left, &mut send);
         let read = match &work.done {
             None => reader::read(self.shared, plan, partition, window, &mut taker),

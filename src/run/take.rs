@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use super::build::StreamPlan;
 use super::files::FilePlan;
 use super::reader::{self, Shared, Taker, later};
-use crate::cursor::{Cursor, Window};
+use crate::cursor::Cursor;
 use crate::drift::listen::Listener;
 use crate::drift::quarantine::Aside;
 use crate::drift::rules::Rule;
@@ -111,6 +111,9 @@ const TOGETHER: usize = 192 << 10;
 /// Sends a page's lines with their number, and the form that they are in.
 pub(super) type Send<'s> = &'s mut dyn FnMut(Vec<u8>, u64, &Arc<Form>);
 
+/// The first and the last time that a request asks for, where it does.
+type Bounds = (Option<OffsetDateTime>, Option<OffsetDateTime>);
+
 /// Vendors round the bounds of windows, to days at most.
 const TOLERANCE: time::Duration = time::Duration::days(1);
 /// The ids of a slice's records that are remembered, to see whether one comes again.
@@ -125,8 +128,8 @@ pub(super) struct Emitting<'s> {
     form: Arc<Form>,
     /// Listens for drift.
     listener: Option<Listener>,
-    /// The window that was asked for, where its bounds mean something.
-    window: Option<Window>,
+    /// The bounds that requests carry, where they mean something.
+    window: Option<Bounds>,
     /// Records of this page that are kept instead of being sent, or as they were.
     aside: Vec<Aside>,
     ids: HashSet<u64, foldhash::fast::RandomState>,
@@ -182,7 +185,7 @@ impl<'s> Emitting<'s> {
         plan: &'s StreamPlan,
         out: &'s StreamOut,
         before: Option<Cursor>,
-        window: Option<Window>,
+        window: Option<Bounds>,
         left: &'s AtomicU64,
         send: Send<'s>,
     ) -> Self {
@@ -372,10 +375,10 @@ impl<'s> Emitting<'s> {
         match time {
             Some(time) => {
                 self.page.newest = later(self.page.newest, Some(time));
-                if let Some(window) = &self.window {
+                if let Some((start, end)) = self.window.filter(|(start, end)| start.is_some() || end.is_some()) {
                     self.page.compared += 1;
-                    let outside = time + TOLERANCE < window.start || time > window.end + TOLERANCE;
-                    self.page.outside += u64::from(outside);
+                    let early = start.is_some_and(|start| time + TOLERANCE < start);
+                    self.page.outside += u64::from(early || end.is_some_and(|end| time > end + TOLERANCE));
                 }
             }
             None => self.page.without_cursor += 1,
