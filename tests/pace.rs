@@ -91,7 +91,8 @@ fn the_manifests_budget_holds_and_the_config_overrides_it() {
         let vendor = Vendor::of_items(json!([page()]));
         let ran = read(&many(15, &moving(json!([matcher]))), &vendor, &json!({}));
         ran.expect(0, &[]);
-        assert_eq!(paced(&ran) > 0.0, governed, "{matcher}");
+        // A busy machine may be late by itself.
+        assert_eq!(paced(&ran) > 0.5, governed, "{matcher}");
         assert!(!governed || span(&vendor.asked()) > Duration::from_millis(2300), "{:?}", span(&vendor.asked()));
     }
 }

@@ -117,7 +117,7 @@ type Bounds = (Option<OffsetDateTime>, Option<OffsetDateTime>);
 /// Vendors round the bounds of windows, to days at most.
 const TOLERANCE: time::Duration = time::Duration::days(1);
 /// The ids of a slice's records that are remembered, to see whether one comes again.
-const MOST_IDS: usize = 1 << 20;
+const MOST_IDS: usize = 1 << 17;
 /// Every so many records one is a witness of the fields that it has, where witnesses are wanted.
 const WITNESS_EVERY: u64 = 20;
 
