@@ -2,7 +2,8 @@
 //!
 //! The way of one record: `cli` loads a manifest and compiles it to a plan (`manifest`, `plan`, `run::build`); `run`
 //! takes slices of streams (`slice`, `cursor`), prepares requests (`fetch::request`, `auth`, `page`), sends them at the account's pace
-//! (`fetch`, `pace`), walks each answer once (`extract`, over `scan`), shapes its records (`shape`) and hands whole lines to the one writer
+//! (`fetch`, `pace`), walks each answer once (`extract`, over `scan`), shapes its records (`shape`), tells what watches for drift of every value
+//! (`observe`, heard by `drift`) and hands whole lines to the one writer
 //! (`emit`), which writes a state only after the records that it covers (`state`).
 //!
 //! Arrows run one way: `cli` → `run` → the stages → `plan` → `manifest` → `fault`. Stages never name each other;

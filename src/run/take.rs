@@ -116,8 +116,8 @@ type Bounds = (Option<OffsetDateTime>, Option<OffsetDateTime>);
 
 /// Vendors round the bounds of windows, to days at most.
 const TOLERANCE: time::Duration = time::Duration::days(1);
-/// The ids of a slice's records that are remembered, to see whether one comes again.
-const MOST_IDS: usize = 1 << 17;
+/// So many ids of a slice's records are remembered, to see whether one comes again: some pages of them.
+const MOST_IDS: usize = 1 << 13;
 /// Every so many records one is a witness of the fields that it has, where witnesses are wanted.
 const WITNESS_EVERY: u64 = 20;
 
@@ -325,9 +325,10 @@ impl<'s> Emitting<'s> {
             self.observe(&seen);
             return Ok(None);
         }
-        if let Some(id) = listener.identity()
-            && self.ids.len() < MOST_IDS
-        {
+        if let Some(id) = listener.identity() {
+            if self.ids.len() == MOST_IDS {
+                self.ids.clear();
+            }
             self.page.again += u64::from(!self.ids.insert(id));
         }
         self.looked += 1;

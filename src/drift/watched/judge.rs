@@ -259,33 +259,36 @@ impl Watched {
             let (above, _) = deviation.pointer.rsplit_once('/').unwrap_or_default();
             let passed = inner.checks.at(above).map_or(0, |at| inner.checks.place(at).passed.len());
             if passed >= MOST_NAMES {
-                let eased = inner.tolerated.entry(above.to_owned()).or_default().insert(OPEN.into());
-                let below = format!("{above}/");
-                inner.found.retain(|_, f| f.rule != Rule::FieldAdded || !f.pointer.starts_with(&below));
-                let (from, to) = ("fields".to_owned(), format!("more than {MOST_NAMES} names"));
-                let deviation = Deviation::plain(Rule::MapDetected, above.to_owned(), from, to);
-                let policy = self.policies.of(Rule::MapDetected, &self.stream, above, Rule::MapDetected.policy());
-                self.note(inner, &deviation, policy, Rule::MapDetected.severity(), 1);
-                return eased;
+                self.note_map(inner, above, MOST_NAMES);
+                return inner.tolerated.entry(above.to_owned()).or_default().insert(OPEN.into());
             }
         }
         tolerate(&mut inner.tolerated, deviation)
     }
 
-    /// An object's names are data: it has no fields of its own.
-    pub(super) fn map_found(&self, inner: &mut Inner, pointer: &str, most: usize) -> bool {
+    /// Notes that an object's names are data, instead of each of them.
+    pub(super) fn note_map(&self, inner: &mut Inner, pointer: &str, most: usize) {
+        let policy = self.policies.of(Rule::MapDetected, &self.stream, pointer, Rule::MapDetected.policy());
+        if policy == Policy::Ignore {
+            return;
+        }
         let below = format!("{pointer}/");
+        inner.found.retain(|_, f| f.rule != Rule::FieldAdded || !f.pointer.starts_with(&below));
         let (from, to) = ("fields".to_owned(), format!("more than {most} names"));
         let deviation = Deviation::plain(Rule::MapDetected, pointer.to_owned(), from, to);
-        let policy = self.policies.of(Rule::MapDetected, &self.stream, pointer, Rule::MapDetected.policy());
-        if policy != Policy::Ignore && (pointer.is_empty() || !self.learns(inner)) {
-            inner.found.retain(|_, f| f.rule != Rule::FieldAdded || !f.pointer.starts_with(&below));
-            self.note(inner, &deviation, policy, Rule::MapDetected.severity(), 1);
+        self.note(inner, &deviation, policy, Rule::MapDetected.severity(), 1);
+    }
+
+    /// An object's names are data: it has no fields of its own.
+    pub(super) fn map_found(&self, inner: &mut Inner, pointer: &str, most: usize) -> bool {
+        if pointer.is_empty() || !self.learns(inner) {
+            self.note_map(inner, pointer, most);
         }
         if pointer.is_empty() {
             // A record's own fields are columns: those that were announced stay, no more are.
             return inner.tolerated.entry(String::new()).or_default().insert(OPEN.into());
         }
+        let below = format!("{pointer}/");
         inner.overlay.schema.retain(|p, addition| !p.starts_with(&below) || addition.how == How::Accepted);
         if baseline::at(&inner.base, pointer).is_some() {
             let open = |tolerated: &mut Tolerated| tolerated.entry(pointer.to_owned()).or_default().insert(OPEN.into());
