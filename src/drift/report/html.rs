@@ -1,7 +1,7 @@
 //! The report as one web page that needs nothing else: no script, no request, no font.
 //!
 //! Comes in: a [`Report`]. Goes out: HTML. Whoever is called at night sees first what changed, since when, how often, for
-//! which tenants and what to type; the rest stands below. Every text that is not this file's goes through [`Text`].
+//! which tenants and what to type; the rest stands below. Every text that is not this file's goes through `Text`.
 
 use std::fmt::{self, Display};
 
