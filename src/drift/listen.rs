@@ -143,10 +143,6 @@ impl Listener {
         self.many_keys = checks.keys >= 8;
     }
 
-    pub(super) fn checks(&self) -> &Arc<Checks> {
-        &self.checks
-    }
-
     /// A record comes next.
     #[inline]
     pub fn begin(&mut self) {

@@ -6,14 +6,13 @@
 use std::path::Path;
 
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
 
 use super::whose::{Scene, wants};
 use super::{Accept, Learn, Reason, Reject};
 use crate::cli::commands::Work;
 use crate::cli::load;
-use crate::drift::baseline::{COLUMN, joined};
+use crate::drift::baseline::{self, COLUMN, joined};
 use crate::drift::finding::Finding;
 use crate::drift::kept::{Addition, Decision, How, Overlay, Pending};
 use crate::drift::rollup::Tenant;
@@ -55,7 +54,7 @@ impl Judge {
             who: self.who.clone(),
             when: rfc3339(self.now),
             why: self.why.clone(),
-            before: hash(before),
+            before: baseline::hash(&json!(before.schema)),
         }
     }
 
@@ -86,12 +85,6 @@ impl Judge {
         }
         overlay.decisions.push(decision);
     }
-}
-
-/// SHA-256 of the overlay's schema, 12 hex digits.
-fn hash(overlay: &Overlay) -> String {
-    let hash = Sha256::digest(json!(overlay.schema).to_string().as_bytes());
-    hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A change is accepted by a person who looked at it, so not by a pipeline on its own.

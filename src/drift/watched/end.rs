@@ -266,6 +266,5 @@ fn of_gone(pointer: &str) -> impl Iterator<Item = String> {
 }
 
 fn of_stream(rule: Rule, from: String, to: String) -> Deviation {
-    let (pointer, path, tolerate) = (String::new(), Vec::new(), String::new());
-    Deviation { rule, pointer, path, from, to, sample: None, schema: None, tolerate }
+    Deviation::plain(rule, String::new(), from, to)
 }

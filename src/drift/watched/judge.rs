@@ -135,9 +135,7 @@ impl Watched {
         if grown || eased {
             self.recompile(&mut inner, grown);
         }
-        if !Arc::ptr_eq(&inner.checks, listener.checks()) {
-            listener.follow(&inner.checks);
-        }
+        listener.follow(&inner.checks);
         drop(inner);
         let aside = |what| Aside::new(what, &self.names.run_id, &causes, record);
         Ok(if whole {

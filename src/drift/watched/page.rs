@@ -18,8 +18,6 @@ use crate::drift::quarantine::{self, Aside};
 use crate::drift::rules::Rule;
 use crate::fault::{Fault, Kind, Result};
 use crate::scan::Kind as Value;
-use std::sync::Arc;
-
 /// So many records must have kept to a filter before others are said not to.
 const KEPT: u64 = 20;
 
@@ -56,9 +54,7 @@ impl Watched {
     /// Too much was put aside, it cannot be kept, or what the page tells of its stream cannot be trusted.
     pub fn page(&self, listener: &mut Listener, page: Page, aside: &[Aside]) -> Result<()> {
         let mut inner = self.lock();
-        if !Arc::ptr_eq(&inner.checks, listener.checks()) {
-            listener.follow(&inner.checks);
-        }
+        listener.follow(&inner.checks);
         let records = inner.totals.records + listener.page().records;
         self.check_envelope(&mut inner, page, aside)?;
         self.check_cursor(&mut inner, page, records)?;
@@ -123,11 +119,18 @@ impl Watched {
             }))
     }
 
+    /// Where the cursor stands in a record; empty when there is none.
+    fn cursor_pointer(&self) -> String {
+        self.cursor.as_deref().map(|cursor| format!("/{}", segment(cursor))).unwrap_or_default()
+    }
+
     /// Has the cursor gone from records that always had it?
     pub(super) fn check_cursor(&self, inner: &mut Inner, page: Page, records: u64) -> Result<()> {
         inner.without_cursor += page.without_cursor;
-        let Some(cursor) = self.cursor.as_deref().filter(|_| page.without_cursor > 0) else { return Ok(()) };
-        let pointer = format!("/{}", segment(cursor));
+        if self.cursor.is_none() || page.without_cursor == 0 {
+            return Ok(());
+        }
+        let pointer = self.cursor_pointer();
         let seen = inner.overlay.seen.get(&pointer);
         let place = inner.checks.at(&pointer).map(|at| inner.checks.place(at));
         let declared = self.reviewed && place.is_some_and(|p| p.allowed & bit(number(Value::Null)) == 0);
@@ -159,10 +162,9 @@ impl Watched {
         if page.outside == 0 || kept < KEPT || inner.outside < 3 || inner.outside * 2 <= inner.compared {
             return Ok(());
         }
-        let pointer = self.cursor.as_deref().map(|c| format!("/{}", segment(c))).unwrap_or_default();
         let deviation = Deviation::plain(
             Rule::FilterIgnored,
-            pointer,
+            self.cursor_pointer(),
             "records within the window that was asked for".into(),
             "records outside of it".into(),
         );
@@ -177,7 +179,7 @@ impl Watched {
         if page.newer == 0 || ordered < KEPT || inner.newer < 3 || inner.newer * 10 <= inner.pairs {
             return Ok(());
         }
-        let pointer = self.cursor.as_deref().map(|c| format!("/{}", segment(c))).unwrap_or_default();
+        let pointer = self.cursor_pointer();
         let (from, to) = ("the newest records first".to_owned(), "newer records after older ones".to_owned());
         self.stopping(inner, &Deviation::plain(Rule::OrderChanged, pointer, from, to), page.newer)
     }
