@@ -31,6 +31,8 @@ pub enum Kind {
     Local,
     /// The reader of stdout is gone. Exit 60, and nothing more can be said there.
     Downstream,
+    /// Another run of the tenant reads these streams. Exit 76, nothing was requested.
+    Busy,
     /// A signal asked to stop; what was finished is saved. Exit 128 + signal.
     Signal(i32),
     /// An error in dripfeed itself. Exit 50.
@@ -48,6 +50,7 @@ impl Kind {
             Kind::Data => 40,
             Kind::Unavailable => 69,
             Kind::Unfinished => 75,
+            Kind::Busy => 76,
             Kind::Local | Kind::Downstream => 60,
             Kind::Signal(n) => u8::try_from(128 + n).unwrap_or(128),
             Kind::Bug => 50,
@@ -64,7 +67,7 @@ impl Kind {
             Kind::Auth => 5,
             Kind::Drift => 4,
             Kind::Unavailable => 3,
-            Kind::Unfinished => 2,
+            Kind::Unfinished | Kind::Busy => 2,
             Kind::Data => 1,
         }
     }
@@ -209,7 +212,7 @@ impl Fault {
         match (&self.airbyte, self.kind) {
             (Some(told), _) => told.1,
             (None, Kind::Usage | Kind::Config | Kind::Auth) => Failure::Config,
-            (None, Kind::Unavailable | Kind::Unfinished | Kind::Signal(_)) => Failure::Transient,
+            (None, Kind::Unavailable | Kind::Unfinished | Kind::Busy | Kind::Signal(_)) => Failure::Transient,
             (None, Kind::Drift | Kind::Data | Kind::Local | Kind::Downstream | Kind::Bug) => Failure::System,
         }
     }

@@ -37,4 +37,5 @@ pub mod slice;
 pub mod state;
 pub mod stop;
 pub mod store;
+pub mod tenant;
 pub mod timefmt;

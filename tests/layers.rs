@@ -30,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fetch", &["pace", "plan", "manifest", "fault", "percent", "scan", "stop", "pyjson"]),
     ("drift", &["config", "fault", "observe", "scan", "schema", "stop", "store", "timefmt"]),
     ("state", &["fault"]),
+    ("tenant", &["config", "drift", "fault", "pace", "percent", "state", "stop", "store", "timefmt"]),
     ("emit", &["fault", "state", "stop", "shape", "timefmt"]),
     (
         "run",
@@ -43,7 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "cli",
         &[
             "auth", "catalog", "config", "cursor", "drift", "emit", "extract", "fault", "fetch", "manifest", "pace",
-            "plan", "run", "sandbox", "scan", "shape", "slice", "state", "stop", "store", "timefmt",
+            "plan", "run", "sandbox", "scan", "shape", "slice", "state", "stop", "store", "tenant", "timefmt",
         ],
     ),
 ];

@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use super::load::{self, Loaded, Purpose};
 use super::log::{Level, Log};
 use super::read::read;
-use super::{Cli, Format, Named, Options, Verb, drift};
+use super::{Cli, Format, Named, Options, Verb, drift, schedule, status, sync};
 use crate::config;
 use crate::emit::catalog as singer_catalog;
 use crate::emit::{Out, Protocol, Sink, airbyte, lock};
@@ -138,6 +138,9 @@ fn verb(cli: &Cli, work: &Work) -> Result<u8> {
         Some(Verb::Check) => check(work).map(done),
         Some(Verb::Discover) => discover(work).map(done),
         Some(Verb::Read) => read(work),
+        Some(Verb::Sync(asked)) => sync::run(work, asked),
+        Some(Verb::Status(asked)) => status::run(work, asked),
+        Some(Verb::Schedule(asked)) => schedule::run(work, asked).map(done),
         Some(Verb::Drift(asked)) => drift::run(work, asked),
         Some(Verb::Sources) => sources(work).map(done),
         Some(Verb::Validate { manifest }) => validate(work, manifest).map(done),
@@ -217,16 +220,13 @@ fn about(work: &Work) -> Result<()> {
     let name = manifest.as_ref().map_or_else(|| "dripfeed".to_owned(), |m| format!("tap-{}", m.name));
     let settings = manifest.as_ref().map(config_schema);
     let capabilities = ["about", "catalog", "discover", "properties", "state", "structured-logging", "test"];
-    match work.options.format {
+    match Format::among(work.options.format, &[Format::Text, Format::Json, Format::Markdown])? {
         Format::Json => work.pretty(&json!({
             "name": name, "description": env!("CARGO_PKG_DESCRIPTION"), "version": env!("CARGO_PKG_VERSION"),
             "capabilities": capabilities, "settings": settings,
         })),
-        Format::Html => {
-            Err(Fault::new(Kind::Usage, "--about is not written as html").hint("--format takes text, json or markdown"))
-        }
-        Format::Text | Format::Markdown => {
-            let markdown = work.options.format == Format::Markdown;
+        format => {
+            let markdown = format == Format::Markdown;
             let mut text =
                 if markdown { format!("# `{name}`\n\n") } else { format!("{name} {}\n", env!("CARGO_PKG_VERSION")) };
             text += &format!(

@@ -8,6 +8,9 @@ pub mod drift;
 pub mod load;
 pub mod log;
 mod read;
+pub mod schedule;
+pub mod status;
+pub mod sync;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -17,7 +20,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Tier;
 use crate::emit;
-use crate::fault::{Fault, Result, did_you_mean};
+use crate::fault::{Fault, Kind, Result, did_you_mean};
 use crate::pace::limiter;
 
 /// Reads SaaS APIs incrementally from declarative manifests, as a Singer tap or an Airbyte source.
@@ -76,7 +79,8 @@ EXIT CODES:
   0 done    2 usage    10 config, manifest, catalog or state refused    20 credentials refused
   30 drift that must be judged    40 some streams failed, the others are whole
   50 a bug    60 local files or pipes
-  69 the vendor is down    75 saved, not finished: run again    130/143 stopped by a signal, state saved";
+  69 the vendor is down    75 saved, not finished: run again    76 another run reads the same
+  130/143 stopped by a signal, state saved";
 
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]
@@ -89,6 +93,12 @@ pub enum Verb {
     Discover,
     /// Read the chosen streams and print their records and state
     Read,
+    /// Read into a target, and keep the state that it echoes
+    Sync(sync::Asked),
+    /// Say how every tenant stands: freshness, last run, cap, drift, backfill
+    Status(status::Asked),
+    /// Write the tenants' runs as definitions of a scheduler
+    Schedule(schedule::Asked),
     /// Show what the vendor changed, and judge it
     Drift(drift::Asked),
     /// List the built-in sources, or the streams of --source
@@ -138,14 +148,35 @@ pub enum Priority {
     Backfill,
 }
 
-/// How `--about` and reports print.
+/// How `--about`, reports, `status` and `schedule` print; each takes some of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs)]
 pub enum Format {
     Text,
+    Table,
     Json,
     Markdown,
     Html,
+    Openmetrics,
+    Cron,
+    Airflow,
+    Dagster,
+    Kubernetes,
+    Meltano,
+}
+
+impl Format {
+    /// The first of those that a verb can print is its default.
+    fn among(asked: Option<Format>, can: &[Format]) -> Result<Format> {
+        let format = asked.unwrap_or(can[0]);
+        if can.contains(&format) {
+            return Ok(format);
+        }
+        let name = |format: &Format| format.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
+        let names: Vec<_> = can.iter().map(name).collect();
+        Err(Fault::new(Kind::Usage, format!("this is not written as {}", name(&format)))
+            .hint(format!("--format takes {}", names.join(", "))))
+    }
 }
 
 /// Options of every verb, before or after it.
@@ -226,9 +257,16 @@ pub struct Options {
     /// Singer: say what this tap is
     #[arg(long, global = true, help_heading = "Singer flags")]
     pub about: bool,
-    /// How to write --about and the reports of drift, which may be html too
-    #[arg(long, global = true, value_enum, default_value = "text", hide_short_help = true, help_heading = "Output")]
-    pub format: Format,
+    /// How to write --about (text, json, markdown), reports of drift (also html), status and schedule (see their help)
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        hide_short_help = true,
+        hide_possible_values = true,
+        help_heading = "Output"
+    )]
+    pub format: Option<Format>,
     /// Singer: check the credentials
     #[arg(long, global = true, num_args = 0..=1, default_missing_value = "all", value_name = "KIND", require_equals = true, help_heading = "Singer flags")]
     pub test: Option<String>,

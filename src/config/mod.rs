@@ -35,6 +35,8 @@ pub struct Dripfeed {
     pub drift: Drift,
     /// How to close the gaps that an API's own paging leaves.
     pub safety: Safety,
+    /// What `sync` feeds, when its `--target` says nothing: a command with its arguments, split as a shell does, run without one.
+    pub target: Option<String>,
     /// The longest that a run may take, as an ISO-8601 duration such as PT50M.
     pub deadline: Option<IsoDuration>,
     /// Where alerts go.

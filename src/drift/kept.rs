@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use super::finding::Finding;
 use crate::fault::{Fault, Result};
 use crate::stop::Stop;
-use crate::store::{Kept, Store};
+use crate::store::{Kept, Store, file_name};
 
 /// The version of both files' form.
 const VERSION: u64 = 1;
@@ -212,19 +212,6 @@ pub struct Shelf {
     pending: Kept,
     /// The file of records that were taken out.
     pub quarantine: PathBuf,
-}
-
-/// A name as a plain file name, the same every time and never another's: what is no letter, digit, `-` or `_` is written as
-/// `%` and its bytes.
-pub fn file_name(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02x}")),
-        }
-    }
-    out
 }
 
 /// The most urgent first, then by place: the same order every time.

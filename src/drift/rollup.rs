@@ -11,8 +11,9 @@ use serde::Serialize;
 use time::{Duration, OffsetDateTime};
 
 use super::finding::Finding;
-use super::kept::{self, Overlay, Pending, Shelf, file_name};
+use super::kept::{self, Overlay, Pending, Shelf};
 use crate::fault::{Fault, Result};
+use crate::store::file_name;
 use crate::timefmt::parse_iso;
 
 /// A change that so many tenants meet within [`TOGETHER`] is the vendor's.

@@ -41,6 +41,19 @@ pub struct Locked<'k> {
     _lock: File,
 }
 
+/// A name as a plain file name, the same every time and never another's: what is no letter, digit, `-` or `_` is written as
+/// `%` and its bytes.
+pub fn file_name(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    out
+}
+
 impl Store {
     /// The state directory at `path`; it is made when something is first kept.
     pub fn new(path: &Path) -> Store {

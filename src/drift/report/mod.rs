@@ -16,9 +16,10 @@ use serde_json::Value as Json;
 use time::OffsetDateTime;
 
 use super::finding::Finding;
-use super::kept::{Addition, Decision, How, file_name};
+use super::kept::{Addition, Decision, How};
 use super::rollup::{Rolled, Scope, Tenant, roll_up};
 use super::rules::Severity;
+use crate::store::file_name;
 use crate::timefmt::parse_iso;
 
 /// What is shown.
