@@ -243,7 +243,7 @@ fn a_target_that_is_none_costs_no_request() {
 #[test]
 fn a_target_that_goes_away_ends_the_run() {
     // A vendor that would take a minute: the run does not wait for it.
-    for script in ["exit 0", "head -1 > /dev/null", "kill -9 $$"] {
+    for script in ["exit 0", "kill -9 $$"] {
         let vendor = vendor(10_000);
         let tap = sync(&vendor, script);
         let ran = tap.run_within(Duration::from_secs(9)).expect("it waits for a vendor whose answer nobody takes");
