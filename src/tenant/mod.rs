@@ -4,3 +4,4 @@
 //! Called by `cli`. Tenants share nothing here: each has files of its own.
 
 pub mod record;
+pub mod schedule;
