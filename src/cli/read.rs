@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use serde_json::{Map, Value as Json};
 
+use super::backfill;
 use super::commands::Work;
 use super::load::{Loaded, Purpose, Reading};
 use super::log::Level;
@@ -85,11 +86,13 @@ impl States {
         } else {
             options.reset.clone()
         };
+        let doc = || {
+            let doc = StateDoc::new(&plan.source, plan.filters());
+            if options.backfill.is_some() { doc.of_backfills() } else { doc }
+        };
         Ok(match (work.protocol, &options.state) {
-            (Protocol::Singer, None) => States::Singer(StateDoc::new(&plan.source, plan.filters())),
-            (Protocol::Singer, Some(path)) => {
-                States::Singer(StateDoc::read(path, &plan.source, plan.filters(), &reset)?)
-            }
+            (Protocol::Singer, None) => States::Singer(doc()),
+            (Protocol::Singer, Some(path)) => States::Singer(doc().with_file(path, &reset)?),
             (Protocol::Airbyte, None) => States::Airbyte(BTreeMap::new()),
             (Protocol::Airbyte, Some(path)) => {
                 let mut states = per_stream::read(path)?;
@@ -127,6 +130,7 @@ fn supervise(run: &Arc<Run>, shared: &Arc<Shared>, stop: &Arc<Stop>) {
 pub(super) fn read(work: &Work) -> Result<u8> {
     let (options, stop) = (&work.options, &work.stop);
     let loaded = work.load(Purpose::Read)?;
+    backfill::check(work, loaded.ground.now)?;
     let plan = &loaded.plan;
     for stream in &options.reset {
         plan.stream(stream)?;
@@ -141,8 +145,19 @@ pub(super) fn read(work: &Work) -> Result<u8> {
     }
     let mut jobs = Vec::with_capacity(chosen.len());
     for choice in &chosen {
-        let state = if choice.full_table { None } else { states.of(&choice.stream) };
-        let (stream, state) = plan.stream(&choice.stream)?.with_state(state.as_ref(), loaded.ground.now);
+        let state = if choice.full_table && options.backfill.is_none() { None } else { states.of(&choice.stream) };
+        let stream = plan.stream(&choice.stream)?;
+        let (stream, state, past) = match options.backfill {
+            Some(span) => {
+                let past = backfill::begin(work, &loaded, span, stream, state.as_ref())?;
+                let Some((stream, past)) = past else { continue };
+                (stream, None, Some(past))
+            }
+            None => {
+                let (stream, state) = stream.with_state(state.as_ref(), loaded.ground.now);
+                (stream.clone(), state, None)
+            }
+        };
         // A stream whose schema cannot be had fails by itself.
         let (stream, refused) = match stream.with_schema(&loaded.shared) {
             Ok(stream) => {
@@ -155,8 +170,9 @@ pub(super) fn read(work: &Work) -> Result<u8> {
             Err(fault) => (stream.clone(), Some(fault)),
         };
         let reading = Reading {
-            sweep: state.is_none_or(Map::is_empty),
-            whole: options.limit.is_none(),
+            // What a part of the past lacks is no news.
+            sweep: past.is_none() && state.is_none_or(Map::is_empty),
+            whole: past.is_none() && options.limit.is_none(),
             may_grow: choice.fields.dropped.is_empty(),
             as_written: work.protocol == Protocol::Airbyte,
         };
@@ -171,6 +187,7 @@ pub(super) fn read(work: &Work) -> Result<u8> {
             watched,
             plan: stream,
             state: state.cloned(),
+            backfill: past,
             limit: options.limit,
         });
     }
@@ -180,14 +197,17 @@ pub(super) fn read(work: &Work) -> Result<u8> {
         let said = format!("records of {} are sent without their files", with_files.join(", "));
         work.log.line(Level::Warning, &format!("{said}: only Airbyte's protocol carries files"));
     }
+    backfill::announce(&work.log, &loaded, &jobs);
     let (watch, shared) = (&loaded.watch, &loaded.shared);
     let (sender, messages) = sync_channel(PAGES_AHEAD);
     // Without a known cap there is nothing to fill.
     let most = if shared.fetcher.pace().is_capped() { plan.most_concurrency } else { plan.concurrency };
     let crew = Crew::new(plan.concurrency, most);
     let run = Arc::new(Run::new(shared.clone(), jobs, work.protocol, crew)?);
+    let began = Instant::now();
     supervise(&run, shared, stop);
     watch.begins(&run);
+    backfill::follow(&work.log, &run);
     if let Some(deadline) = watch.deadline() {
         let stop = stop.clone();
         std::thread::spawn(move || {
@@ -229,6 +249,7 @@ pub(super) fn read(work: &Work) -> Result<u8> {
     }
     run.stopped();
     shared.fetcher.pace().end();
+    backfill::tell(&work.log, accounts.iter(), began.elapsed());
     let code = watch.summary(&accounts, stop);
     written?;
     if stop.asked() == Some(Kind::Bug) {
