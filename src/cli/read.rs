@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use serde_json::{Map, Value as Json};
 
+use super::alarm::Bell;
 use super::commands::Work;
 use super::load::{Loaded, Purpose, Reading};
 use super::log::Level;
@@ -123,10 +124,18 @@ fn supervise(run: &Arc<Run>, shared: &Arc<Shared>, stop: &Arc<Stop>) {
     });
 }
 
-/// Reads the chosen streams; gives the exit code.
+/// Reads the chosen streams; gives the exit code. Whom the config names is told how it ended.
 pub(super) fn read(work: &Work) -> Result<u8> {
+    let mut bell = Bell::new(work);
+    let done = read_with(work, &mut bell);
+    bell.ring(&done);
+    done
+}
+
+fn read_with(work: &Work, bell: &mut Bell<'_>) -> Result<u8> {
     let (options, stop) = (&work.options, &work.stop);
     let loaded = work.load(Purpose::Read)?;
+    bell.loaded(&loaded, loaded.states.as_deref());
     let plan = &loaded.plan;
     for stream in &options.reset {
         plan.stream(stream)?;

@@ -16,6 +16,7 @@ use super::commands::Work;
 use super::log::{Level, Log};
 use crate::auth::Keeper;
 use crate::config::Config;
+use crate::drift::finding::Finding;
 use crate::drift::rules::{Rule, Severity};
 use crate::drift::watched::Told;
 use crate::emit::{Out, Protocol, airbyte};
@@ -55,6 +56,10 @@ pub(super) struct Watch {
     pace: OnceLock<Arc<Pace>>,
     /// Until when it was said that the vendor's limit holds.
     used_up: Mutex<Option<Instant>>,
+    /// The changes that were found in this run.
+    found: Mutex<Vec<Finding>>,
+    /// What came of each stream, once the run is over.
+    settled: Mutex<Vec<Account>>,
 }
 
 /// What happened to requests so far.
@@ -155,6 +160,8 @@ impl Watch {
             deadline: config.ours.deadline.and_then(|time| Instant::now().checked_add(time.0.length())),
             pace: OnceLock::new(),
             used_up: Mutex::default(),
+            found: Mutex::default(),
+            settled: Mutex::default(),
         })
     }
 
@@ -232,6 +239,7 @@ impl Watch {
     /// Something of a stream's data changed: people and schedulers learn of it once.
     fn drifted(&self, told: &Told) {
         let Told { finding, repeat, silent } = told;
+        lock(&self.found).push(finding.clone());
         let known = *repeat || finding.severity == Severity::Info;
         let level = if *silent {
             Level::Debug
@@ -341,6 +349,21 @@ impl Watch {
         self.rate_limited(Level::Info, ask, wait, &said);
     }
 
+    /// The changes that were found in this run.
+    pub(super) fn found(&self) -> Vec<Finding> {
+        lock(&self.found).clone()
+    }
+
+    /// What came of each stream, once the run is over: a refusal of one among others is that stream's alone.
+    pub(super) fn settled(&self) -> Vec<Account> {
+        lock(&self.settled).clone()
+    }
+
+    /// How long from now the run has to wait that ended because a wait was too long.
+    pub(super) fn resume_after(&self) -> Option<Duration> {
+        self.pace.get()?.resume_after()
+    }
+
     /// The share of the vendor's cap that so many calls in a time are, if it can be told.
     fn share(&self, calls: u64, time: Duration) -> Option<f64> {
         self.pace.get()?.share(calls, time)
@@ -441,6 +464,7 @@ impl Watch {
                 fault.kind = Kind::Data;
             }
             let graver = self.account(&account);
+            lock(&self.settled).push(account);
             if graver.is_some_and(|kind| gravest.is_none_or(|g| kind.gravity() > g.gravity())) {
                 gravest = graver;
             }
@@ -487,7 +511,7 @@ impl Watch {
             self.log.metric("gauge", "cap_use", &json!(share), &json!({}));
         }
         if gravest == Some(Kind::Unfinished) {
-            let wait = self.pace.get().and_then(|pace| pace.resume_after()).map(|wait| wait.as_secs_f64().ceil());
+            let wait = self.resume_after().map(|wait| wait.as_secs_f64().ceil());
             let again = wait.map_or_else(String::new, |wait| format!(" in {wait:.0} s"));
             let said = format!("the run has no more time; it can go on{again}, from the state that it saved");
             self.log.event(Level::Warning, &said, "budget_exhausted", &json!({"resume_after_seconds": wait}));

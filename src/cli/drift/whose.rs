@@ -68,14 +68,12 @@ fn of_config(work: &Work) -> Result<Scene> {
     if !all.iter().any(|(_, tenant)| *tenant == placed.tenant) {
         all.push((placed.root, placed.tenant.clone()));
     }
-    let mut whose = source_words(&work.options, work.environment.as_deref());
-    whose.extend(work.options.config.iter().map(|path| format!("--config {}", quoted(path))));
     Ok(Scene {
         source: placed.source,
         all,
         shown: vec![placed.tenant],
         config: work.options.config.clone(),
-        whose: whose.join(" "),
+        whose: words(&work.options, work.environment.as_deref()),
         trouble: None,
     })
 }
@@ -181,8 +179,15 @@ fn source_words(options: &Options, environment: Option<&str>) -> Vec<String> {
     source.map(|source| format!("--source {}", quoted(source))).into_iter().collect()
 }
 
+/// What a command needs to mean the tenant of the options.
+pub(in crate::cli) fn words(options: &Options, environment: Option<&str>) -> String {
+    let mut words = source_words(options, environment);
+    words.extend(options.config.iter().map(|path| format!("--config {}", quoted(path))));
+    words.join(" ")
+}
+
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+pub(in crate::cli) fn quoted(word: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || "-_./,:@%+=".contains(c);
     if !word.is_empty() && word.chars().all(safe) {
         word.to_owned()
