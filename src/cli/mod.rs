@@ -3,6 +3,7 @@
 //! Comes in: arguments. Goes out: one verb and its options, whichever of the two forms they came in
 //! (`dripfeed read --source asana`, or a Singer tap's `--config C --discover`). Called by `main`.
 
+mod alarm;
 mod backfill;
 pub mod commands;
 pub mod drift;

@@ -186,7 +186,7 @@ pub(super) fn read(work: &Work) -> Result<u8> {
 
 fn to_stdout(work: &Work, running: &Running<'_>) -> Result<Came> {
     let ready = ready(work)?;
-    running.begins(&ready.names());
+    running.begins(&ready.loaded, &ready.names());
     let mut states = States::read(work, &ready.loaded.plan, &ready.chosen)?;
     let Read { accounts, written } = ready.read(work, &work.out, &mut states, &mut |_, _| {})?;
     let unsaid = written.err();

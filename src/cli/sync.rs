@@ -67,7 +67,7 @@ fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came
             .hint("--target 'target-postgres --config pg.json', or dripfeed.target in the config")
     })?;
     let command = TargetCommand::parse(command)?;
-    running.begins(&ready.names());
+    running.begins(&ready.loaded, &ready.names());
     let store = Arc::new(store(work, &ready)?);
     let reset = if work.options.full_refresh { ready.names() } else { work.options.reset.clone() };
     let doc = bookmarks::load(&*store, fresh(work, plan), &reset)?;
