@@ -6,7 +6,9 @@
 //!
 //! What was read is kept as spans of time that do not depend on what was asked for: what is missing is what was asked for
 //! without them. A partition is done once what changed meanwhile was read again too: a live run may have brought a newer
-//! version of a record before ours, which is older, reached the warehouse; so the newer one follows it on the same way.
+//! version of a record before ours, which is older, reached the warehouse; so the newer one follows it on the same way. What
+//! changed even later, while that was on its way, a live run of `sync` reads again once the backfill's target has ended
+//! ([`BEHIND`]).
 
 use std::collections::HashSet;
 
@@ -101,6 +103,10 @@ pub struct Backfill {
     since: OffsetDateTime,
     /// Was that kept by an earlier run, or said by this one?
     said: bool,
+    /// Did this run send anything?
+    sent: bool,
+    /// When the reading began of what is closed, until a live run has read again what changed since then.
+    behind: Option<OffsetDateTime>,
     /// Did an earlier run send something of it?
     resumed: bool,
     /// What was read of every partition.
@@ -115,6 +121,9 @@ pub struct Backfill {
     known: Option<u64>,
     counts: Standing,
 }
+
+/// The key under which a stream's state says since when live runs have to read again.
+pub const BEHIND: &str = "behind_since";
 
 const MONTH: Period = Period { months: 1, exact: Duration::ZERO };
 /// Looked back before the begin, for clocks that differ and records that show late, when nothing else is said.
@@ -157,6 +166,12 @@ impl CursorPlan {
     pub fn beginning_by(&self, from: OffsetDateTime) -> CursorPlan {
         let start = if self.counts() { self.start } else { self.start.min(from) };
         CursorPlan { start, ..self.clone() }
+    }
+
+    /// The same, reading again what changed since `since` by the clock here, whatever the bookmark says.
+    pub fn reading_again(&self, since: OffsetDateTime) -> CursorPlan {
+        let settle = self.safety.settle.map_or(Period { months: 0, exact: MARGIN }, |settle| settle.0);
+        CursorPlan { again: Some(settle.before(since).unwrap_or(since)), ..self.clone() }
     }
 
     /// Does the cursor put the end of a window into requests?
@@ -286,6 +301,8 @@ impl Backfill {
             asked,
             since: now,
             said: false,
+            sent: false,
+            behind: None,
             resumed: false,
             read: Spans::default(),
             parts: IndexMap::new(),
@@ -297,6 +314,7 @@ impl Backfill {
         let Some(state) = state else { return Ok(out) };
         out.read = spans(&state["backfilled"])?;
         out.known = state.get("partitions").and_then(Json::as_u64);
+        out.behind = state.get(BEHIND).map(moment).transpose()?;
         let Some(open) = state.get("open").filter(|open| !open.is_null()) else { return Ok(out) };
         (out.since, out.said, out.resumed) = (moment(&open["since"])?, true, true);
         for begun in list(&open["begun"])? {
@@ -382,6 +400,7 @@ impl Backfill {
     /// Records of a partition went out, and requests for them were answered.
     pub fn sent(&mut self, id: &str, records: u64, calls: u64) {
         self.counts.calls += calls;
+        self.sent |= records > 0;
         if let Some(part) = self.parts.get_mut(id) {
             part.sent += records;
         }
@@ -458,6 +477,9 @@ impl Backfill {
         }
         self.read.add(self.asked);
         self.counts.ended = true;
+        if self.sent || self.resumed {
+            self.behind = Some(self.behind.map_or(self.since, |behind| behind.min(self.since)));
+        }
         // What an earlier run read beyond what was asked for now goes on to count.
         let read = &self.read;
         let beyond = |span: &Span| !read.missing(*span).is_empty();
@@ -482,6 +504,9 @@ impl Backfill {
         let mut state = Map::from_iter([("backfilled".to_owned(), written(&self.read))]);
         if let Some(known) = self.known {
             state.insert("partitions".into(), json!(known));
+        }
+        if let Some(behind) = self.behind {
+            state.insert(BEHIND.into(), json!(rfc3339(behind)));
         }
         if self.counts.ended && self.done.is_empty() && self.parts.is_empty() {
             return Json::Object(state);
