@@ -4,6 +4,7 @@
 mod support;
 
 mod airbyte;
+mod backfill;
 mod bad_input;
 mod cli;
 mod credentials;
