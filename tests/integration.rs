@@ -5,6 +5,7 @@ mod support;
 
 mod airbyte;
 mod alerts;
+mod backfill;
 mod bad_input;
 mod cli;
 mod credentials;

@@ -93,6 +93,8 @@ struct Part {
     caught_up: bool,
     /// It stays for the next run.
     failed: bool,
+    /// All that was asked for is done; more of it was read for something that was asked for earlier.
+    done: bool,
 }
 
 /// A stream's backfill.
@@ -371,7 +373,6 @@ impl Backfill {
         let mut read = self.read.clone();
         for (span, _) in self.done.iter().filter(|(_, names)| names.contains(&name)) {
             read.add(*span);
-            part.read.add(*span);
         }
         let done = read.missing(self.asked).is_empty();
         part.read.list().iter().for_each(|span| read.add(*span));
@@ -441,8 +442,11 @@ impl Backfill {
                 return self.left(id);
             }
         }
-        self.parts.swap_remove(id);
         let asked = self.asked;
+        part.done = part.read.list().iter().any(|read| !Spans::from_iter([asked]).missing(*read).is_empty());
+        if !part.done {
+            self.parts.swap_remove(id);
+        }
         match self.done.iter_mut().find(|(span, _)| *span == asked) {
             Some((_, names)) => drop(names.insert(name(id))),
             None => self.done.push((asked, IndexSet::from([name(id)]))),
@@ -466,13 +470,14 @@ impl Backfill {
     /// All partitions are known.
     pub fn listed(&mut self) {
         self.counts.listed = true;
-        self.known = Some(self.seen.len() as u64);
+        // A stream that is not divided has one, without a name.
+        self.known = Some(self.seen.len() as u64).filter(|_| !self.seen.contains(&name("{}")));
     }
 
     /// The stream was read without a fault: what was asked for is closed, unless a window of it is still open.
     pub fn finish(&mut self) {
         let seen = &self.seen;
-        if !self.counts.listed || self.parts.keys().any(|id| seen.contains(&name(id))) {
+        if !self.counts.listed || self.parts.iter().any(|(id, part)| !part.done && seen.contains(&name(id))) {
             return;
         }
         self.read.add(self.asked);
