@@ -28,6 +28,7 @@ mod pace;
 mod properties;
 mod rotation;
 mod safety;
+mod schedule;
 mod singer_rules;
 mod tables;
 mod transcripts;
