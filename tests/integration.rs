@@ -30,6 +30,7 @@ mod pace;
 mod properties;
 mod rotation;
 mod safety;
+mod schedule;
 mod singer_rules;
 mod sync;
 mod tables;
