@@ -2,7 +2,7 @@
 //!
 //! Comes in: parsed arguments. Goes out: what the verb prints, and an exit code. Called by `main`.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use clap::CommandFactory as _;
@@ -26,6 +26,7 @@ use crate::run::jobs;
 use crate::run::reader::{Shared, Taker};
 use crate::sandbox::Sandbox;
 use crate::shape::wire::Selection;
+use crate::show::terminal::Look;
 use crate::slice::Partition;
 use crate::stop::Stop;
 
@@ -47,7 +48,10 @@ pub(super) struct Work {
 
 /// Runs a command; gives its exit code. `pipe` tells whether `out` is a pipe.
 pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Write + Send>, pipe: bool) -> u8 {
-    let options = cli.options.clone();
+    let mut options = cli.options.clone();
+    // Who starts runs and writes the arguments itself names the tenant so.
+    options.config.splice(0..0, std::env::var("DRIPFEED_CONFIG").ok().filter(|path| !path.is_empty()));
+    let unfinished_ok = options.unfinished_ok;
     let protocol = Protocol::from(options.protocol.or(named.map(|n| n.protocol)).unwrap_or(super::Protocol::Singer));
     let out: Out = Arc::new(Mutex::new(Sink::new(out, pipe)));
     let to = (protocol == Protocol::Airbyte).then(|| out.clone());
@@ -63,8 +67,10 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
     let whose = Arc::default();
     let work = Work { options, environment, named, protocol, stop: stop.clone(), log, whose, out };
     let done = verb(cli, &work).and_then(|code| lock(&work.out).flush().map(|()| code));
+    let goes_on = [Kind::Unfinished, Kind::Busy];
     let kind = match done {
         Ok(0) => return 0,
+        Ok(code) if unfinished_ok && goes_on.iter().any(|kind| kind.exit_code() == code) => return 0,
         Ok(code) if protocol == Protocol::Singer || code == Kind::Usage.exit_code() || code > 128 => return code,
         // The platform knows only well and not well.
         Ok(_) => return 1,
@@ -74,6 +80,7 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
         }
     };
     match (protocol, kind) {
+        _ if unfinished_ok && goes_on.contains(&kind) => 0,
         (Protocol::Singer, _) | (_, Kind::Signal(_) | Kind::Usage) => kind.exit_code(),
         (Protocol::Airbyte, _) => 1,
     }
@@ -120,6 +127,18 @@ impl Work {
         let mut text = serde_json::to_vec_pretty(value).map_err(|e| Fault::bug(e.to_string()))?;
         text.push(b'\n');
         lock(&self.out).lines(&text)
+    }
+
+    /// How stdout is: colours and width only where a person looks at it.
+    pub(super) fn look(&self) -> Look {
+        let out = std::io::stdout();
+        if !out.is_terminal() {
+            return Look::default();
+        }
+        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let width =
+            rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 40);
+        Look { colour, width }
     }
 
     /// Writes a message.

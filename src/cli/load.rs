@@ -146,6 +146,20 @@ pub(super) fn now() -> Result<(OffsetDateTime, Option<Instant>)> {
     }
 }
 
+/// The configs in a folder, one for each tenant: the files *.json directly in it, by name.
+pub(super) fn configs_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let shown = folder.display();
+    let entries =
+        std::fs::read_dir(folder).map_err(|e| Fault::config(format!("cannot list the folder {shown}: {e}")))?;
+    let paths = entries.map(|entry| entry.map(|e| e.path()));
+    let mut paths: Vec<PathBuf> = paths
+        .collect::<std::io::Result<_>>()
+        .map_err(|e| Fault::local(format!("cannot list the folder {shown}"), &e))?;
+    paths.retain(|path| path.extension().is_some_and(|e| e == "json") && path.is_file());
+    paths.sort();
+    Ok(paths)
+}
+
 /// The config of the options, unresolved sources included.
 fn read_config(options: &Options, variables: &Map<String, Json>) -> Result<Config> {
     config::load(&options.config, variables)
@@ -191,8 +205,13 @@ pub(super) fn state_dir_of_environment() -> Option<PathBuf> {
 
 /// The same for verbs that are of no use without one: where nothing is named, it is the user's own.
 pub(super) fn state_dir_or_own(config: &Config) -> Result<PathBuf> {
+    config.ours.state_dir.clone().map_or_else(own_state_dir, Ok)
+}
+
+/// The state directory of the environment, or the user's own.
+pub(super) fn own_state_dir() -> Result<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    state_dir(config)
+    state_dir_of_environment()
         .or_else(|| Some(absolute("XDG_STATE_HOME")?.join("dripfeed")))
         .or_else(|| Some(absolute("HOME")?.join(".local/state/dripfeed")))
         .ok_or_else(|| Fault::config("there is no state directory").hint("name it in the config: dripfeed.state_dir"))

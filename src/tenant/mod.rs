@@ -8,4 +8,6 @@ pub mod bookmarks;
 pub mod echo;
 pub mod locks;
 pub mod record;
+pub mod schedule;
+pub mod status;
 pub mod target;
