@@ -188,6 +188,11 @@ impl Fault {
         self
     }
 
+    /// What and where, in a line, without what to do.
+    pub fn line(&self) -> String {
+        Fault { hint: None, ..self.clone() }.to_string()
+    }
+
     /// Says what kind of drift it is.
     #[must_use]
     pub fn of_rule(mut self, rule: &'static str) -> Self {

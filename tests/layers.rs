@@ -30,7 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fetch", &["pace", "plan", "manifest", "fault", "percent", "scan", "stop", "pyjson"]),
     ("drift", &["config", "fault", "observe", "scan", "schema", "stop", "store", "timefmt"]),
     ("state", &["fault"]),
-    ("tenant", &["config", "drift", "fault", "pace", "percent", "state", "stop", "store", "timefmt"]),
+    ("tenant", &["config", "drift", "fault", "pace", "percent", "pyjson", "state", "stop", "store", "timefmt"]),
     ("emit", &["fault", "state", "stop", "shape", "timefmt"]),
     (
         "run",

@@ -3,7 +3,7 @@
 //! Comes in: parsed arguments. Goes out: what the verb prints, and an exit code. Called by `main`.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use clap::CommandFactory as _;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 use super::load::{self, Loaded, Purpose};
 use super::log::{Level, Log};
 use super::read::read;
+use super::runs::Whose;
 use super::{Cli, Format, Named, Options, Verb, drift, schedule, status, sync};
 use crate::config;
 use crate::emit::catalog as singer_catalog;
@@ -39,6 +40,8 @@ pub(super) struct Work {
     pub(super) protocol: Protocol,
     pub(super) stop: Arc<Stop>,
     pub(super) log: Arc<Log>,
+    /// Whose run it is, once the config says so.
+    pub(super) whose: Arc<OnceLock<Whose>>,
     pub(super) out: Out,
 }
 
@@ -57,7 +60,8 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
     };
     let named = named.map(|n| n.source.clone());
     let environment = std::env::var("DRIPFEED_SOURCE").ok().filter(|source| !source.is_empty());
-    let work = Work { options, environment, named, protocol, stop: stop.clone(), log, out };
+    let whose = Arc::default();
+    let work = Work { options, environment, named, protocol, stop: stop.clone(), log, whose, out };
     let done = verb(cli, &work).and_then(|code| lock(&work.out).flush().map(|()| code));
     let kind = match done {
         Ok(0) => return 0,

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use super::Options;
 use super::commands::Work;
 use super::log::Level;
+use super::runs::Whose;
 use super::watch::Watch;
 use crate::auth;
 use crate::catalog;
@@ -307,6 +308,12 @@ pub(super) fn prepare(work: &Work, purpose: Purpose) -> Result<Prepared> {
     config.source = ground.config.clone();
     config.secrets.add_marked(&config.source, &specification);
     log.hide(&config.secrets);
+    drop(work.whose.set(Whose {
+        source: manifest.name.to_string(),
+        tenant: tenant_of(&config, &manifest, &specification, &ground),
+        root: state_dir(&config),
+        run_id: run_id(),
+    }));
     if purpose != Purpose::Discover || !options.config.is_empty() {
         config::validate_source(&config, &specification).map_err(|f| {
             if options.config.is_empty() {
@@ -362,8 +369,8 @@ pub(super) fn load(work: &Work, purpose: Purpose) -> Result<Loaded> {
                 .map_err(|f| Fault { message: format!("config `dripfeed.tiers.{tier}`: {}", f.message), ..f })?;
         }
     }
-    let tenant = tenant_of(&config, &manifest, &specification, &ground);
-    let names = Names { source: manifest.name.to_string(), tenant, run_id: run_id() };
-    let states = state_dir(&config);
+    let whose = work.whose.get().cloned().ok_or_else(|| Fault::bug("a source of nobody"))?;
+    let names = Names { source: whose.source, tenant: whose.tenant, run_id: whose.run_id };
+    let states = whose.root;
     Ok(Loaded { plan, ground, config, sandbox, watch, shared, policies, names, states })
 }

@@ -8,6 +8,7 @@ pub mod drift;
 pub mod load;
 pub mod log;
 mod read;
+mod runs;
 pub mod schedule;
 pub mod status;
 pub mod sync;

@@ -1,26 +1,31 @@
 //! The verb `read`: streams into messages, and an account of what came of it.
 //!
-//! Comes in: the options. Goes out: messages on stdout, and the exit code. Called by `commands`.
+//! Comes in: the options. Goes out: messages on stdout, and the exit code. Called by `commands`; `sync` reads with the same
+//! [`Ready`] into a target.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
+use time::OffsetDateTime;
 
 use super::commands::Work;
 use super::load::{Loaded, Purpose, Reading};
 use super::log::Level;
+use super::runs::{self, Came, Running};
 use crate::emit::catalog::{self as singer_catalog, Chosen};
-use crate::emit::{Protocol, airbyte, configured, singer};
+use crate::emit::{Out, Protocol, airbyte, configured, singer};
 use crate::fault::{Fault, Kind, Result};
 use crate::run::build::Plan;
 use crate::run::crew::{Crew, LOOK};
 use crate::run::reader::Shared;
-use crate::run::{Job, Run};
+use crate::run::{Account, Job, Run};
 use crate::state::{StateDoc, per_stream};
 use crate::stop::Stop;
+use crate::tenant::locks::Locks;
+use crate::timefmt::rfc3339;
 
 /// Stack of a thread that reads, in bytes: enough for the longest template (only what is used takes memory).
 const STACK: usize = 64 << 20;
@@ -71,7 +76,7 @@ fn chosen(work: &Work, loaded: &Loaded) -> Result<(Vec<Chosen>, Vec<String>)> {
 }
 
 /// The states of an earlier run.
-enum States {
+pub(super) enum States {
     Singer(StateDoc),
     Airbyte(BTreeMap<String, Map<String, Json>>),
 }
@@ -123,117 +128,196 @@ fn supervise(run: &Arc<Run>, shared: &Arc<Shared>, stop: &Arc<Stop>) {
     });
 }
 
-/// Reads the chosen streams; gives the exit code.
-pub(super) fn read(work: &Work) -> Result<u8> {
-    let (options, stop) = (&work.options, &work.stop);
+/// A run that is ready: its config and catalog make sense, its locks are held, and nothing was requested yet.
+pub(super) struct Ready {
+    pub(super) loaded: Loaded,
+    pub(super) chosen: Vec<Chosen>,
+    missing: Vec<String>,
+    /// No other run reads these streams meanwhile.
+    pub(super) locks: Option<Locks>,
+}
+
+/// What a run read.
+pub(super) struct Read {
+    pub(super) accounts: Vec<Account>,
+    /// Could all of it be written?
+    pub(super) written: Result<()>,
+}
+
+/// Gets a run ready.
+pub(super) fn ready(work: &Work) -> Result<Ready> {
     let loaded = work.load(Purpose::Read)?;
-    let plan = &loaded.plan;
-    for stream in &options.reset {
-        plan.stream(stream)?;
+    for stream in &work.options.reset {
+        loaded.plan.stream(stream)?;
     }
     let (chosen, missing) = chosen(work, &loaded)?;
-    for stream in &missing {
-        airbyte::say(&work.out, &airbyte::missing(stream))?;
-    }
-    let mut states = States::read(work, plan, &chosen)?;
-    if chosen.is_empty() {
-        work.log.line(Level::Warning, "no stream is selected: nothing to read");
-    }
-    let mut jobs = Vec::with_capacity(chosen.len());
-    for choice in &chosen {
-        let state = if choice.full_table { None } else { states.of(&choice.stream) };
-        let (stream, state) = plan.stream(&choice.stream)?.with_state(state.as_ref(), loaded.ground.now);
-        // A stream whose schema cannot be had fails by itself.
-        let (stream, refused) = match stream.with_schema(&loaded.shared) {
-            Ok(stream) => {
-                let stream = match choice.named(&stream.schema) {
-                    Some(names) => stream.with_selected(&names, &loaded.ground)?,
-                    None => stream,
-                };
-                (stream, None)
-            }
-            Err(fault) => (stream.clone(), Some(fault)),
-        };
-        let reading = Reading {
-            sweep: state.is_none_or(Map::is_empty),
-            whole: options.limit.is_none(),
-            may_grow: choice.fields.dropped.is_empty(),
-            as_written: work.protocol == Protocol::Airbyte,
-        };
-        // What earlier runs learned of one stream may be damaged: that costs no other.
-        let (watched, refused) = match loaded.watched(&stream, reading, work) {
-            Ok(watched) => (watched, refused),
-            Err(fault) => (None, refused.or(Some(fault))),
-        };
-        jobs.push(Job {
-            refused,
-            fields: choice.fields.clone(),
-            watched,
-            plan: stream,
-            state: state.cloned(),
-            limit: options.limit,
-        });
-    }
-    let with_files = jobs.iter().filter(|job| job.plan.files.is_some() && !work.protocol.carries_files());
-    let with_files: Vec<&str> = with_files.map(|job| &*job.plan.name).collect();
-    if !with_files.is_empty() {
-        let said = format!("records of {} are sent without their files", with_files.join(", "));
-        work.log.line(Level::Warning, &format!("{said}: only Airbyte's protocol carries files"));
-    }
-    let (watch, shared) = (&loaded.watch, &loaded.shared);
-    let (sender, messages) = sync_channel(PAGES_AHEAD);
-    // Without a known cap there is nothing to fill.
-    let most = if shared.fetcher.pace().is_capped() { plan.most_concurrency } else { plan.concurrency };
-    let crew = Crew::new(plan.concurrency, most);
-    let run = Arc::new(Run::new(shared.clone(), jobs, work.protocol, crew)?);
-    supervise(&run, shared, stop);
-    watch.begins(&run);
-    if let Some(deadline) = watch.deadline() {
-        let stop = stop.clone();
-        std::thread::spawn(move || {
-            if stop.sleep(deadline.saturating_duration_since(Instant::now())).is_ok() {
-                stop.ask(Kind::Unfinished);
-            }
-        });
-    }
-    let mut workers = Vec::with_capacity(run.crew.most());
-    for number in 0..run.crew.most() {
-        let (run, stop, sender) = (run.clone(), stop.clone(), sender.clone());
-        let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
-            // A bug in one thread must not hang the others: they stop, and the run says so.
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.work(number, sender))).is_err() {
-                stop.ask(Kind::Bug);
-            }
-        });
-        match thread {
-            Ok(thread) => workers.push(thread),
-            // Those that started can do the work.
-            Err(_) if !workers.is_empty() => break,
-            Err(e) => return Err(Fault::local("cannot start a thread", &e)),
+    let locks = locks(work, &chosen)?;
+    Ok(Ready { loaded, chosen, missing, locks })
+}
+
+/// Takes the locks of the chosen streams. A preview moves nothing and needs none.
+fn locks(work: &Work, chosen: &[Chosen]) -> Result<Option<Locks>> {
+    let whose = work.whose.get().filter(|_| work.options.limit.is_none());
+    let Some((whose, root)) = whose.and_then(|whose| Some((whose, whose.root.as_ref()?))) else { return Ok(None) };
+    let (slot, since) = (runs::slot(&work.options), rfc3339(OffsetDateTime::now_utc()));
+    let holder = format!("run {} ({slot}, process {}) since {since}", whose.run_id, std::process::id());
+    let streams = chosen.iter().map(|c| c.stream.as_str());
+    match Locks::take(root, &whose.source, &whose.tenant, streams, &holder) {
+        // Without its folder a run does what it can.
+        Err(fault) if fault.kind == Kind::Local => {
+            let said = format!("other runs cannot be kept from reading the same meanwhile: {fault}");
+            work.log.event(Level::Warning, &said, "lock_trouble", &json!({}));
+            Ok(None)
         }
+        taken => taken.map(Some),
     }
-    drop(sender);
-    let written = match &mut states {
-        States::Singer(doc) => singer::drain(&messages, &work.out, doc, stop),
-        States::Airbyte(_) => airbyte::drain(&messages, &work.out, &|f| work.log.hidden(f), stop),
-    };
-    if let Err(fault) = &written {
-        stop.ask(fault.kind);
+}
+
+/// Reads the chosen streams to stdout; gives the exit code.
+pub(super) fn read(work: &Work) -> Result<u8> {
+    let running = Running::new(work, "read");
+    running.ends(to_stdout(work, &running))
+}
+
+fn to_stdout(work: &Work, running: &Running<'_>) -> Result<Came> {
+    let ready = ready(work)?;
+    running.begins(&ready.names());
+    let mut states = States::read(work, &ready.loaded.plan, &ready.chosen)?;
+    let Read { accounts, written } = ready.read(work, &work.out, &mut states, &mut |_, _| {})?;
+    let unsaid = written.err();
+    let mut came = ready.loaded.watch.summary(accounts, &work.stop, unsaid.as_ref(), None);
+    if let States::Singer(doc) = &states {
+        came.bookmarks = ready.bookmarks(doc);
     }
-    drop(messages);
-    let accounts = run.accounts();
-    if stop.asked().is_none() {
-        for worker in workers {
-            let _ = worker.join();
+    came.unsaid = unsaid.or_else(|| broke_off(work));
+    Ok(came)
+}
+
+/// The fault of a thread that broke off.
+pub(super) fn broke_off(work: &Work) -> Option<Fault> {
+    (work.stop.asked() == Some(Kind::Bug)).then(|| {
+        Fault::bug("a thread broke off; what was finished is saved").hint("please report it, with what stderr says")
+    })
+}
+
+impl Ready {
+    /// The streams, by name.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.chosen.iter().map(|c| c.stream.clone()).collect()
+    }
+
+    /// How far the streams are that keep a bookmark.
+    pub(super) fn bookmarks(&self, doc: &StateDoc) -> Vec<(String, Option<String>)> {
+        let streams = self.chosen.iter().filter_map(|c| self.loaded.plan.stream(&c.stream).ok());
+        let incremental = streams.filter(|stream| stream.cursor.is_some());
+        incremental.map(|stream| (stream.name.to_string(), doc.shown(&stream.name))).collect()
+    }
+
+    /// Reads the chosen streams into `out`, and moves `states`; `sent` hears of each bookmark before it is written.
+    pub(super) fn read(
+        &self,
+        work: &Work,
+        out: &Out,
+        states: &mut States,
+        sent: &mut dyn FnMut(&str, Option<&Json>),
+    ) -> Result<Read> {
+        let Ready { loaded, chosen, missing, .. } = self;
+        let (options, stop, plan) = (&work.options, &work.stop, &loaded.plan);
+        for stream in missing {
+            airbyte::say(out, &airbyte::missing(stream))?;
         }
+        if chosen.is_empty() {
+            work.log.line(Level::Warning, "no stream is selected: nothing to read");
+        }
+        let mut jobs = Vec::with_capacity(chosen.len());
+        for choice in chosen {
+            let state = if choice.full_table { None } else { states.of(&choice.stream) };
+            let (stream, state) = plan.stream(&choice.stream)?.with_state(state.as_ref(), loaded.ground.now);
+            // A stream whose schema cannot be had fails by itself.
+            let (stream, refused) = match stream.with_schema(&loaded.shared) {
+                Ok(stream) => {
+                    let stream = match choice.named(&stream.schema) {
+                        Some(names) => stream.with_selected(&names, &loaded.ground)?,
+                        None => stream,
+                    };
+                    (stream, None)
+                }
+                Err(fault) => (stream.clone(), Some(fault)),
+            };
+            let reading = Reading {
+                sweep: state.is_none_or(Map::is_empty),
+                whole: options.limit.is_none(),
+                may_grow: choice.fields.dropped.is_empty(),
+                as_written: work.protocol == Protocol::Airbyte,
+            };
+            // What earlier runs learned of one stream may be damaged: that costs no other.
+            let (watched, refused) = match loaded.watched(&stream, reading, work) {
+                Ok(watched) => (watched, refused),
+                Err(fault) => (None, refused.or(Some(fault))),
+            };
+            jobs.push(Job {
+                refused,
+                fields: choice.fields.clone(),
+                watched,
+                plan: stream,
+                state: state.cloned(),
+                limit: options.limit,
+            });
+        }
+        let with_files = jobs.iter().filter(|job| job.plan.files.is_some() && !work.protocol.carries_files());
+        let with_files: Vec<&str> = with_files.map(|job| &*job.plan.name).collect();
+        if !with_files.is_empty() {
+            let said = format!("records of {} are sent without their files", with_files.join(", "));
+            work.log.line(Level::Warning, &format!("{said}: only Airbyte's protocol carries files"));
+        }
+        let (watch, shared) = (&loaded.watch, &loaded.shared);
+        let (sender, messages) = sync_channel(PAGES_AHEAD);
+        // Without a known cap there is nothing to fill.
+        let most = if shared.fetcher.pace().is_capped() { plan.most_concurrency } else { plan.concurrency };
+        let crew = Crew::new(plan.concurrency, most);
+        let run = Arc::new(Run::new(shared.clone(), jobs, work.protocol, crew)?);
+        supervise(&run, shared, stop);
+        watch.begins(&run);
+        if let Some(deadline) = watch.deadline() {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                if stop.sleep(deadline.saturating_duration_since(Instant::now())).is_ok() {
+                    stop.ask(Kind::Unfinished);
+                }
+            });
+        }
+        let mut workers = Vec::with_capacity(run.crew.most());
+        for number in 0..run.crew.most() {
+            let (run, stop, sender) = (run.clone(), stop.clone(), sender.clone());
+            let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+                // A bug in one thread must not hang the others: they stop, and the run says so.
+                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.work(number, sender))).is_err() {
+                    stop.ask(Kind::Bug);
+                }
+            });
+            match thread {
+                Ok(thread) => workers.push(thread),
+                // Those that started can do the work.
+                Err(_) if !workers.is_empty() => break,
+                Err(e) => return Err(Fault::local("cannot start a thread", &e)),
+            }
+        }
+        drop(sender);
+        let written = match states {
+            States::Singer(doc) => singer::drain(&messages, out, doc, stop, sent),
+            States::Airbyte(_) => airbyte::drain(&messages, out, &|f| work.log.hidden(f), stop),
+        };
+        if let Err(fault) = &written {
+            stop.ask(fault.kind);
+        }
+        drop(messages);
+        if stop.asked().is_none() {
+            for worker in workers {
+                let _ = worker.join();
+            }
+        }
+        run.stopped();
+        shared.fetcher.pace().end();
+        Ok(Read { accounts: run.accounts(), written })
     }
-    run.stopped();
-    shared.fetcher.pace().end();
-    let code = watch.summary(&accounts, stop);
-    written?;
-    if stop.asked() == Some(Kind::Bug) {
-        return Err(Fault::bug("a thread broke off; what was finished is saved")
-            .hint("please report it, with what stderr says"));
-    }
-    Ok(code)
 }

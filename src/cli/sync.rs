@@ -1,14 +1,37 @@
-//! The verb `sync`: reads into a target, and keeps the state that the target echoes.
+//! The verb `sync`: reads into a target, and keeps the bookmarks that the target echoes.
 //!
-//! Comes in: the options. Goes out: messages into the target, its bookmarks into the state store, an exit code. Called by
-//! `commands`.
+//! Comes in: the options. Goes out: messages into the target, its bookmarks into the state store, an exit code that tells of
+//! both. Called by `commands`. The reading is that of `read`; only where messages go and where states come from differs.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use clap::Args;
+use serde_json::Value as Json;
 
 use super::commands::Work;
+use super::load::state_dir_or_own;
+use super::log::Level;
+use super::read::{Read, Ready, States, broke_off, ready};
+use super::runs::{Came, Running};
 use crate::config::IsoDuration;
-use crate::fault::{Fault, Result};
+use crate::emit::{Out, Protocol, Sink};
+use crate::fault::{Fault, Kind, Result};
+use crate::state::StateDoc;
+use crate::stop::Stop;
+use crate::tenant::bookmarks::{self, Bookmarks, StateFile};
+use crate::tenant::echo::{Echoes, Said};
+use crate::tenant::target::{End, Stopping, TargetCommand};
 use crate::timefmt::Period;
+
+/// A target that takes and says nothing for so long while it owes something is ended, when nothing is said.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// Bookmarks are kept at most this often while the run goes on: what is lost with a crash is read again.
+const BETWEEN: Duration = Duration::from_secs(1);
+/// What a target printed before it ended is waited for so long; a process that it left behind may hold its output open.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What `sync` feeds.
 #[derive(Debug, Clone, Args)]
@@ -26,6 +49,235 @@ fn duration(text: &str) -> std::result::Result<IsoDuration, String> {
 }
 
 /// Reads into the target; gives the exit code.
-pub(super) fn run(_work: &Work, _asked: &Asked) -> Result<u8> {
-    Err(Fault::bug("not yet"))
+pub(super) fn run(work: &Work, asked: &Asked) -> Result<u8> {
+    if work.protocol == Protocol::Airbyte {
+        return Err(Fault::new(Kind::Usage, "sync feeds Singer targets, and speaks no other protocol")
+            .hint("leave --protocol away; Airbyte's platform runs its destinations itself"));
+    }
+    let running = Running::new(work, "sync");
+    running.ends(into_target(work, asked, &running))
+}
+
+fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came> {
+    let ready = ready(work)?;
+    let (config, plan) = (&ready.loaded.config, &ready.loaded.plan);
+    let command = asked.target.as_deref().or(config.ours.target.as_deref());
+    let command = command.ok_or_else(|| {
+        Fault::new(Kind::Usage, "no target is named")
+            .hint("--target 'target-postgres --config pg.json', or dripfeed.target in the config")
+    })?;
+    let command = TargetCommand::parse(command)?;
+    running.begins(&ready.names());
+    let store = Arc::new(store(work, &ready)?);
+    let reset = if work.options.full_refresh { ready.names() } else { work.options.reset.clone() };
+    let doc = bookmarks::load(&*store, &plan.source, plan.filters(), &reset)?;
+    bookmarks::prepare(&*store, &work.stop)?;
+    let kept = Kept::new(work, &ready, store, &doc);
+    let (mut target, feed) = match &ready.locks {
+        Some(locks) => locks.inherited(|| command.start()),
+        None => command.start(),
+    }?;
+    let (gauge, name) = (target.gauge(), target.name().to_owned());
+    let listening = target.listen({
+        let kept = kept.clone();
+        move |line| kept.hears(line)
+    });
+    let patience = asked.target_timeout.map_or(PATIENCE, |time| time.0.length());
+    let watching = std::thread::spawn({
+        let (kept, stop) = (kept.clone(), work.stop.clone());
+        let mut since = None;
+        move || {
+            let stopping = Mutex::new(&mut since);
+            let asked = || {
+                let why = stop.asked()?;
+                let mut since = stopping.lock().unwrap_or_else(PoisonError::into_inner);
+                let since = *since.get_or_insert_with(Instant::now);
+                Some(Stopping { since, deadline: why == Kind::Unfinished })
+            };
+            let end = target.watch(patience, asked, || kept.keep(false));
+            if !end.was_fed() {
+                // Nobody takes what is read.
+                stop.ask(Kind::Downstream);
+            }
+            end
+        }
+    });
+    // What a target takes is a pipe.
+    let out: Out = Arc::new(Mutex::new(Sink::new(Box::new(feed), true)));
+    let mut states = States::Singer(doc);
+    let read = ready.read(work, &out, &mut states, &mut |stream, bookmark| {
+        gauge.sends(bookmark.map_or(0, |bookmark| bookmark.to_string().len()));
+        kept.sends(stream, bookmark);
+    });
+    // The end of its input: now it loads what it still has.
+    drop(out);
+    let end = watching.join().map_err(|_| Fault::bug("the target was not watched to its end"))?;
+    if let Some(listening) = listening {
+        let until = Instant::now() + LAST_WORDS;
+        while !listening.is_finished() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let Read { accounts, written } = read?;
+    finish(work, &ready, &kept, (end, &name), accounts, written)
+}
+
+/// The run and its target have ended: what came of both.
+fn finish(
+    work: &Work,
+    ready: &Ready,
+    kept: &Kept,
+    (end, name): (End, &str),
+    accounts: Vec<crate::run::Account>,
+    written: Result<()>,
+) -> Result<Came> {
+    if end.is_good() {
+        kept.reads_whole(accounts.iter().filter(|a| a.complete).map(|a| &*a.stream));
+    }
+    kept.keep(true);
+    let of_target = end.fault(name);
+    // A pipe that broke is the target's end, of which more is known.
+    let of_pipe = written.err().filter(|fault| fault.kind != Kind::Downstream || of_target.is_none());
+    let ended_by = kept.trouble().or(of_target.clone()).or(of_pipe);
+    if let Some(fault) = &ended_by {
+        work.log.line(Level::Error, &fault.to_string());
+    } else if !kept.all_echoed() && work.options.limit.is_none() {
+        let said = format!(
+            "the target `{name}` ended well, but did not echo the last state: the next run goes on from the one before, and \
+             sends the rest again"
+        );
+        work.log.event(Level::Warning, &said, "state_not_echoed", &serde_json::json!({}));
+    }
+    let target = of_target.is_some().then(|| end.to_string());
+    let mut came = ready.loaded.watch.summary(accounts, &work.stop, ended_by.as_ref(), target);
+    came.bookmarks = kept.shown();
+    came.unsaid = broke_off(work);
+    Ok(came)
+}
+
+/// The store of this run's bookmarks: `--state FILE`, else the state directory.
+fn store(work: &Work, ready: &Ready) -> Result<StateFile> {
+    let backfill = false;
+    if let Some(path) = &work.options.state {
+        return StateFile::at(path, backfill);
+    }
+    let whose = work.whose.get().ok_or_else(|| Fault::bug("a run of nobody"))?;
+    let root = state_dir_or_own(&ready.loaded.config)?;
+    Ok(StateFile::in_folder(&root, &whose.source, &whose.tenant, backfill))
+}
+
+/// What of a run is kept: bookmarks on their way from the target to the store.
+struct Kept {
+    work: Work,
+    store: Arc<StateFile>,
+    source: String,
+    shapes: BTreeMap<String, String>,
+    echoes: Mutex<Echoes>,
+    /// Echoed, and not in the store yet.
+    fresh: Mutex<Bookmarks>,
+    /// The last of each stream in the store, for people.
+    shown: Mutex<BTreeMap<String, Option<String>>>,
+    last: Mutex<Option<Instant>>,
+    trouble: Mutex<Option<Fault>>,
+    nonsense: AtomicU64,
+    strange: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Kept {
+    fn new(work: &Work, ready: &Ready, store: Arc<StateFile>, doc: &StateDoc) -> Arc<Kept> {
+        let names = ready.names();
+        let plan = &ready.loaded.plan;
+        Arc::new(Kept {
+            work: work.clone(),
+            store,
+            source: plan.source.to_string(),
+            shapes: plan.filters(),
+            echoes: Mutex::new(Echoes::new(names.iter().map(|name| (name.as_str(), doc.bookmark(name))))),
+            fresh: Mutex::default(),
+            shown: Mutex::new(ready.bookmarks(doc).into_iter().collect()),
+            last: Mutex::default(),
+            trouble: Mutex::default(),
+            nonsense: AtomicU64::new(0),
+            strange: AtomicU64::new(0),
+        })
+    }
+
+    /// A bookmark is about to be sent.
+    fn sends(&self, stream: &str, bookmark: Option<&Json>) {
+        lock(&self.echoes).sent(stream, bookmark);
+    }
+
+    /// The target printed a line, or one that is too long to be a state.
+    fn hears(&self, line: Option<&[u8]>) {
+        let said = line.map_or(Said::Nonsense, |line| lock(&self.echoes).take(line));
+        match said {
+            Said::Echo(bookmarks) => lock(&self.fresh).extend(bookmarks),
+            Said::Nonsense => {
+                if self.nonsense.fetch_add(1, Ordering::Relaxed) == 0 {
+                    let said = "the target prints lines that are no states; they are ignored";
+                    self.work.log.line(Level::Warning, said);
+                }
+            }
+            Said::Stranger(streams) => {
+                if self.strange.fetch_add(1, Ordering::Relaxed) == 0 {
+                    let streams = streams.join(", ");
+                    let said = format!("the target echoes a state of {streams} that it was not sent; it is not kept");
+                    self.work.log.line(Level::Warning, &said);
+                }
+            }
+        }
+    }
+
+    /// These streams were read to their end and all of them is loaded: one that keeps no bookmark needs none of an earlier
+    /// definition either.
+    fn reads_whole<'s>(&self, streams: impl Iterator<Item = &'s str>) {
+        let shown = lock(&self.shown);
+        let whole = streams.filter(|stream| !shown.contains_key(*stream));
+        lock(&self.fresh).extend(whole.map(|stream| (stream.to_owned(), None)));
+    }
+
+    /// Keeps what was echoed: at once, or when it is time.
+    fn keep(&self, at_once: bool) {
+        let mut last = lock(&self.last);
+        if !at_once && last.is_some_and(|at| at.elapsed() < BETWEEN) || lock(&self.trouble).is_some() {
+            return;
+        }
+        let bookmarks = std::mem::take(&mut *lock(&self.fresh));
+        if bookmarks.is_empty() || self.work.options.limit.is_some() {
+            return;
+        }
+        *last = Some(Instant::now());
+        // A run that is being stopped keeps what it has, too.
+        match bookmarks::keep(&*self.store, &self.source, &self.shapes, &bookmarks, &Stop::default()) {
+            Ok(()) => {
+                let mut shown = lock(&self.shown);
+                for (stream, bookmark) in &bookmarks {
+                    if let (Some(shown), Some(bookmark)) = (shown.get_mut(stream), bookmark) {
+                        *shown = crate::state::shown(bookmark);
+                    }
+                }
+            }
+            Err(fault) => {
+                // What cannot be remembered is not worth reading on.
+                self.work.stop.ask(fault.kind);
+                *lock(&self.trouble) = Some(fault);
+            }
+        }
+    }
+
+    fn trouble(&self) -> Option<Fault> {
+        lock(&self.trouble).clone()
+    }
+
+    fn all_echoed(&self) -> bool {
+        lock(&self.echoes).all_echoed()
+    }
+
+    fn shown(&self) -> Vec<(String, Option<String>)> {
+        lock(&self.shown).clone().into_iter().collect()
+    }
 }

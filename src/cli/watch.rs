@@ -14,12 +14,13 @@ use time::OffsetDateTime;
 
 use super::commands::Work;
 use super::log::{Level, Log};
+use super::runs::{Came, Figures};
 use crate::auth::Keeper;
 use crate::config::Config;
 use crate::drift::rules::{Rule, Severity};
 use crate::drift::watched::Told;
 use crate::emit::{Out, Protocol, airbyte};
-use crate::fault::{Kind, Result};
+use crate::fault::{Fault, Kind, Result};
 use crate::fetch::retry::Remedy;
 use crate::fetch::{self, Ask, Event, Fetcher, Limits};
 use crate::pace::Pace;
@@ -427,15 +428,28 @@ impl Watch {
         line
     }
 
-    /// Says what came of the run, and gives its exit code.
-    pub(super) fn summary(&self, accounts: &[Account], stop: &Stop) -> u8 {
+    /// Says what came of the run. `ended_by` is what ended it from outside of its streams, `target` how its target ended, if
+    /// that was not well.
+    pub(super) fn summary(
+        &self,
+        accounts: Vec<Account>,
+        stop: &Stop,
+        ended_by: Option<&Fault>,
+        target: Option<String>,
+    ) -> Came {
         if let Some(bar) = self.bar.get() {
             bar.finish_and_clear();
         }
         let mut gravest: Option<Kind> = stop.asked();
+        let mut fault = ended_by.cloned();
+        if let Some(kind) = ended_by.map(|fault| fault.kind)
+            && gravest.is_none_or(|g| kind.gravity() > g.gravity())
+        {
+            gravest = Some(kind);
+        }
         // Credentials with which others were read are fine: a stream alone may have lost its permission.
         let work = accounts.iter().any(|account| account.complete || account.records > 0);
-        for account in accounts {
+        for account in &accounts {
             let mut account = account.clone();
             if let Some(fault) = account.fault.as_mut().filter(|f| work && f.rule == Some(Rule::ScopeLost.id())) {
                 fault.kind = Kind::Data;
@@ -443,6 +457,13 @@ impl Watch {
             let graver = self.account(&account);
             if graver.is_some_and(|kind| gravest.is_none_or(|g| kind.gravity() > g.gravity())) {
                 gravest = graver;
+            }
+            if account
+                .fault
+                .as_ref()
+                .is_some_and(|own| fault.as_ref().is_none_or(|other| own.kind.gravity() > other.kind.gravity()))
+            {
+                fault = account.fault;
             }
         }
         let (seconds, counts) = (self.began.elapsed().as_secs_f64(), &self.counts);
@@ -486,20 +507,39 @@ impl Watch {
         if let Some(share) = share {
             self.log.metric("gauge", "cap_use", &json!(share), &json!({}));
         }
+        let wait = self.pace.get().and_then(|pace| pace.resume_after()).map(|wait| wait.as_secs_f64().ceil());
         if gravest == Some(Kind::Unfinished) {
-            let wait = self.pace.get().and_then(|pace| pace.resume_after()).map(|wait| wait.as_secs_f64().ceil());
             let again = wait.map_or_else(String::new, |wait| format!(" in {wait:.0} s"));
             let said = format!("the run has no more time; it can go on{again}, from the state that it saved");
             self.log.event(Level::Warning, &said, "budget_exhausted", &json!({"resume_after_seconds": wait}));
         }
-        let fields = json!({
+        let mut fields = json!({
             "records": records, "streams": accounts.len(), "complete": complete, "calls": get(&counts.calls),
             "retried": get(&counts.retried), "rate_limited": get(&counts.limited), "skipped": get(&counts.skipped),
             "bytes": get(&counts.bytes), "paced_seconds": waited(&counts.paced), "cap_use": share,
             "backed_off_seconds": waited(&counts.backed_off), "seconds": seconds, "exit_code": exit_code,
         });
+        if let Some(target) = &target {
+            fields["target"] = json!(target);
+        }
         self.log.event(if gravest.is_none() { Level::Info } else { Level::Warning }, &said, "run_done", &fields);
-        exit_code
+        let figures = Figures {
+            calls: get(&counts.calls),
+            retried: get(&counts.retried),
+            limited: get(&counts.limited),
+            bytes: get(&counts.bytes),
+            paced_seconds: waited(&counts.paced),
+            cap_use: share,
+            resume_after: wait.filter(|_| gravest == Some(Kind::Unfinished)),
+            seconds,
+        };
+        // What ended the run counts, not what it had met before that.
+        let fault = match gravest {
+            None => None,
+            Some(kind) if fault.as_ref().is_some_and(|f| f.kind.gravity() >= kind.gravity()) => fault,
+            Some(_) => stop.check().err(),
+        };
+        Came { exit_code, fault, accounts, figures, target, ..Came::default() }
     }
 
     /// Says what came of one stream; gives what it failed by.
@@ -519,7 +559,8 @@ impl Watch {
             );
             self.log.line(Level::Warning, &said);
         }
-        let fault = account.fault.as_ref().filter(|f| !matches!(f.kind, Kind::Signal(_)));
+        // What ended the whole run is said of the run.
+        let fault = account.fault.as_ref().filter(|f| !matches!(f.kind, Kind::Signal(_) | Kind::Downstream));
         if let Some(fault) = fault {
             if fault.kind == Kind::Unfinished {
                 // Those that only ended with the run have nothing to say.

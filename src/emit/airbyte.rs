@@ -157,12 +157,11 @@ struct Progress {
     ended: bool,
 }
 
-/// Writes until every sender is done, or the run was asked to stop. Gives how many records were written. `hidden` takes
+/// Writes until every sender is done, or the run was asked to stop. `hidden` takes
 /// secrets out of a fault.
-pub fn drain(messages: &Receiver<Message>, out: &Out, hidden: &dyn Fn(&Fault) -> Fault, stop: &Stop) -> Result<u64> {
+pub fn drain(messages: &Receiver<Message>, out: &Out, hidden: &dyn Fn(&Fault) -> Fault, stop: &Stop) -> Result<()> {
     let mut streams: BTreeMap<Arc<str>, Progress> = BTreeMap::new();
     let mut failed: Vec<String> = Vec::new();
-    let mut written = 0;
     each(messages, out, stop, &mut |message, sink| match message {
         Message::Begin(stream) => {
             streams.insert(stream, Progress::default());
@@ -175,7 +174,6 @@ pub fn drain(messages: &Receiver<Message>, out: &Out, hidden: &dyn Fn(&Fault) ->
                 sink.json(&status(&stream, "RUNNING", None))?;
             }
             progress.count += count;
-            written += count;
             sink.lines(&lines)
         }
         Message::State { stream, state, .. } => {
@@ -208,8 +206,7 @@ pub fn drain(messages: &Receiver<Message>, out: &Out, hidden: &dyn Fn(&Fault) ->
         // The reference says `config_error` whatever the cause; each stream's own error tells more.
         sink.json(&error(&Fault::data(message.clone()).told(message, Failure::Config)))?;
     }
-    sink.flush()?;
-    Ok(written)
+    sink.flush()
 }
 
 /// A stream's STATE, with the number of its records since the one before.

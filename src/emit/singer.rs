@@ -24,18 +24,22 @@ pub fn schema_line(stream: &str, schema: &Json, keys: &[String], cursor: Option<
     line
 }
 
-/// Writes until every sender is done, or the run was asked to stop. Gives how many records were written.
-pub fn drain(messages: &Receiver<Message>, out: &Out, doc: &mut StateDoc, stop: &Stop) -> Result<u64> {
-    let mut written = 0;
+/// Writes until every sender is done, or the run was asked to stop. `sent` hears of each bookmark before it is written.
+pub fn drain(
+    messages: &Receiver<Message>,
+    out: &Out,
+    doc: &mut StateDoc,
+    stop: &Stop,
+    sent: &mut dyn FnMut(&str, Option<&Json>),
+) -> Result<()> {
     // Is there a state that was not written, or a record after the last one?
     let mut stale = true;
     each(messages, out, stop, &mut |message, sink| {
         match message {
             Message::Begin(stream) => doc.syncing(Some(&stream)),
             Message::Schema { line } => sink.lines(&line)?,
-            Message::Records { lines, count, .. } => {
+            Message::Records { lines, .. } => {
                 sink.lines(&lines)?;
-                written += count;
                 stale = true;
             }
             Message::State { stream, state, replication, checkpoint: true } => {
@@ -43,6 +47,7 @@ pub fn drain(messages: &Receiver<Message>, out: &Out, doc: &mut StateDoc, stop: 
                     Some(state) => doc.set(&stream, &state, replication.as_ref().map(|(f, v)| (f.as_str(), v.clone()))),
                     None => doc.clear(&stream),
                 }
+                sent(&stream, doc.bookmark(&stream));
                 write_state(sink, doc)?;
                 stale = false;
             }
@@ -59,8 +64,7 @@ pub fn drain(messages: &Receiver<Message>, out: &Out, doc: &mut StateDoc, stop: 
     if stale && !doc.is_empty() {
         write_state(&mut sink, doc)?;
     }
-    sink.flush()?;
-    Ok(written)
+    sink.flush()
 }
 
 fn write_state<W: Write>(sink: &mut Sink<W>, doc: &StateDoc) -> Result<()> {

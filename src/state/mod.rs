@@ -15,6 +15,12 @@ use crate::fault::{Fault, Result};
 /// Version of our mark in the document.
 const VERSION: u64 = 1;
 
+/// The value of a bookmark's cursor field that people look for.
+pub fn shown(bookmark: &Json) -> Option<String> {
+    let value = bookmark.get("replication_key_value").filter(|v| !v.is_null())?;
+    Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+}
+
 /// A Singer state: every stream's bookmark, also of streams that this run does not read.
 #[derive(Debug, Clone, Default)]
 pub struct StateDoc {
@@ -38,13 +44,24 @@ impl StateDoc {
     pub fn read(path: &Path, source: &str, shapes: BTreeMap<String, String>, reset: &[String]) -> Result<Self> {
         let shown = path.display();
         let bytes = std::fs::read(path).map_err(|e| Fault::config(format!("cannot read the state {shown}: {e}")))?;
+        Self::of_bytes(&bytes, &shown.to_string(), source, shapes, reset)
+    }
+
+    /// Takes a file's bytes; `shown` is its name.
+    pub fn of_bytes(
+        bytes: &[u8],
+        shown: &str,
+        source: &str,
+        shapes: BTreeMap<String, String>,
+        reset: &[String],
+    ) -> Result<Self> {
         let text =
-            String::from_utf8(bytes).map_err(|_| Fault::config(format!("the state {shown} is not UTF-8 text")))?;
+            std::str::from_utf8(bytes).map_err(|_| Fault::config(format!("the state {shown} is not UTF-8 text")))?;
         if text.trim().is_empty() {
             return Err(Fault::config(format!("the state {shown} is empty, which is no valid state"))
                 .hint("a run without --state starts from the beginning; `{}` means no state too"));
         }
-        let json: Json = serde_json::from_str(&text).map_err(|e| {
+        let json: Json = serde_json::from_str(text).map_err(|e| {
             Fault::config(format!("the state {shown} is not valid JSON at line {}, column {}", e.line(), e.column()))
                 .hint("if it was cut off while being written, take the one before; nothing was read")
         })?;
@@ -130,6 +147,25 @@ impl StateDoc {
     pub fn clear(&mut self, stream: &str) {
         self.bookmarks.shift_remove(stream);
         self.empty = false;
+    }
+
+    /// A stream's bookmark as it stands in the document.
+    pub fn bookmark(&self, stream: &str) -> Option<&Json> {
+        self.bookmarks.get(stream)
+    }
+
+    /// Takes a stream's bookmark as it stood in another document, or that it has none.
+    pub fn put(&mut self, stream: &str, bookmark: Option<Json>) {
+        match bookmark {
+            Some(bookmark) => drop(self.bookmarks.insert(stream.into(), bookmark)),
+            None => drop(self.bookmarks.shift_remove(stream)),
+        }
+        self.empty = false;
+    }
+
+    /// The value of a stream's cursor field that people look for.
+    pub fn shown(&self, stream: &str) -> Option<String> {
+        self.bookmarks.get(stream).and_then(shown)
     }
 
     /// Says which stream is being read.

@@ -1,7 +1,7 @@
 //! The state directory: what outlives a run.
 //!
 //! Comes in: a folder. Goes out: small JSON files in it, each behind a lock of its own, replaced as a whole or not at
-//! all. Called by `auth` (tokens that change with every use). Files are for their owner alone; each says the version of
+//! all. Called by `auth` (tokens that change with every use), `drift` and `tenant`. Files are for their owner alone; each says the version of
 //! its form under `v`.
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -24,6 +24,8 @@ pub struct Store(PathBuf);
 pub struct Kept {
     folder: PathBuf,
     name: String,
+    /// The name of the file that is locked in its place: it is replaced itself.
+    lock: String,
 }
 
 /// What will replace a file, once it is written.
@@ -62,11 +64,20 @@ impl Store {
 
     /// The file `name` in the folder `folder`; both must be plain names.
     pub fn file(&self, folder: &str, name: &str) -> Kept {
-        Kept { folder: self.0.join(folder), name: name.to_owned() }
+        Kept { folder: self.0.join(folder), name: format!("{name}.json"), lock: format!("{name}.lock") }
     }
 }
 
 impl Kept {
+    /// A file of the user's own, wherever it is. Its lock stands beside it.
+    pub fn at(path: &Path) -> Result<Kept> {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            return Err(Fault::config(format!("{} is no name of a file", path.display())));
+        };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(Kept { folder: folder.to_owned(), name: name.to_owned(), lock: format!("{name}.lock") })
+    }
+
     /// Waits for the file's lock, unless the run is asked to stop.
     pub fn lock(&self, stop: &Stop) -> Result<Locked<'_>> {
         let folder = self.folder.display();
@@ -75,8 +86,7 @@ impl Kept {
             .mode(0o700)
             .create(&self.folder)
             .map_err(|e| Fault::local(format!("cannot make the folder {folder} in the state directory"), &e))?;
-        // A file of its own: the other one is replaced.
-        let path = self.folder.join(format!("{}.lock", self.name));
+        let path = self.folder.join(&self.lock);
         let mut options = OpenOptions::new();
         let lock = options.create(true).truncate(false).write(true).mode(0o600).open(&path);
         let failed = |e: &std::io::Error| Fault::local(format!("cannot lock {}", path.display()), e);
@@ -90,15 +100,20 @@ impl Kept {
         }
     }
 
-    /// What the file holds; nothing when there is none. Files are replaced as a whole, so that this needs no lock.
-    pub fn read(&self) -> Result<Option<Json>> {
+    /// The file's bytes; nothing when there is none. Files are replaced as a whole, so that this needs no lock.
+    pub fn bytes(&self) -> Result<Option<Vec<u8>>> {
         let path = self.path();
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-            Err(e) => return Err(Fault::local(format!("cannot read {}", path.display()), &e)),
-        };
-        let json: Json = serde_json::from_str(&text).map_err(|e| {
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(Fault::local(format!("cannot read {}", path.display()), &e)),
+        }
+    }
+
+    /// The value that the file holds, which says the version of its form.
+    pub fn read(&self) -> Result<Option<Json>> {
+        let (path, Some(bytes)) = (self.path(), self.bytes()?) else { return Ok(None) };
+        let json: Json = serde_json::from_slice(&bytes).map_err(|e| {
             Fault::config(format!("{} is damaged at line {}, column {}", path.display(), e.line(), e.column()))
                 .hint("take it away; what it held must be given anew")
         })?;
@@ -109,8 +124,9 @@ impl Kept {
         }
     }
 
-    fn path(&self) -> PathBuf {
-        self.folder.join(format!("{}.json", self.name))
+    /// Where it is.
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(&self.name)
     }
 }
 
@@ -140,7 +156,8 @@ impl Draft {
         self.put_text(&format!("{value:#}\n"))
     }
 
-    fn put_text(mut self, text: &str) -> Result<()> {
+    /// The same for a file that is not ours alone.
+    pub fn put_text(mut self, text: &str) -> Result<()> {
         let failed = |e: &std::io::Error| Fault::local(format!("cannot write {}", self.path.display()), e);
         self.file.write_all(text.as_bytes()).and_then(|()| self.file.as_file().sync_all()).map_err(|e| failed(&e))?;
         self.file.persist(&self.path).map_err(|e| failed(&e.error))?;

@@ -1,0 +1,92 @@
+//! Which bookmarks a target was sent, and which of them it has echoed.
+//!
+//! Comes in: every bookmark before it is sent, and every line that the target prints. Goes out: the bookmarks that may be
+//! kept, for all that they cover is in the target's hands. Called by `cli` while it feeds a target.
+//!
+//! A target is believed only what it was told: a bookmark counts when it was sent to it in this run, and never one older
+//! than what it has echoed before. Targets echo the last state, or put one together stream by stream from several; so it is
+//! judged by stream.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
+
+use super::bookmarks::Bookmarks;
+use crate::pyjson;
+
+/// What a bookmark is known by.
+type Mark = [u8; 32];
+
+/// What a line of a target says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Said {
+    /// Bookmarks that may be kept now, by stream; none where they were said before.
+    Echo(Bookmarks),
+    /// A state with bookmarks that were never sent to it: these streams'.
+    Stranger(Vec<String>),
+    /// No state at all.
+    Nonsense,
+}
+
+/// The bookmarks of a run's streams on their way.
+#[derive(Debug, Default)]
+pub struct Echoes(BTreeMap<String, Trail>);
+
+/// A stream's bookmarks: the first is the last that was echoed, those behind it were sent after it.
+#[derive(Debug)]
+struct Trail {
+    sent: VecDeque<Mark>,
+}
+
+impl Echoes {
+    /// Streams with the bookmarks that the run goes on from, which need no echo.
+    pub fn new<'s>(streams: impl IntoIterator<Item = (&'s str, Option<&'s Json>)>) -> Echoes {
+        let trail = |bookmark| Trail { sent: VecDeque::from([mark(bookmark)]) };
+        Echoes(streams.into_iter().map(|(stream, bookmark)| (stream.to_owned(), trail(bookmark))).collect())
+    }
+
+    /// This bookmark is about to be sent.
+    pub fn sent(&mut self, stream: &str, bookmark: Option<&Json>) {
+        let Some(trail) = self.0.get_mut(stream) else { return };
+        let mark = mark(bookmark);
+        if trail.sent.back() != Some(&mark) {
+            trail.sent.push_back(mark);
+        }
+    }
+
+    /// Is the last bookmark of every stream echoed?
+    pub fn all_echoed(&self) -> bool {
+        self.0.values().all(|trail| trail.sent.len() == 1)
+    }
+
+    /// The target printed a line.
+    pub fn take(&mut self, line: &[u8]) -> Said {
+        let Ok(mut json) = serde_json::from_slice::<Json>(line) else { return Said::Nonsense };
+        // The message as a whole is taken too.
+        if json["type"] == "STATE" && json["value"].is_object() {
+            json = json["value"].take();
+        }
+        let Some(bookmarks) = json.get("bookmarks").and_then(Json::as_object) else { return Said::Nonsense };
+        let (mut echoed, mut strange) = (Bookmarks::new(), Vec::new());
+        for (stream, trail) in &mut self.0 {
+            // A stream that is not there may be one that the target has not come to yet.
+            let Some(bookmark) = bookmarks.get(stream) else { continue };
+            let mark = mark(Some(bookmark));
+            match trail.sent.iter().rposition(|sent| *sent == mark) {
+                Some(0) => {}
+                Some(at) => {
+                    trail.sent.drain(..at);
+                    echoed.insert(stream.clone(), Some(bookmark.clone()));
+                }
+                None => strange.push(stream.clone()),
+            }
+        }
+        if strange.is_empty() { Said::Echo(echoed) } else { Said::Stranger(strange) }
+    }
+}
+
+/// The same for the same value, however its keys are ordered: targets write it anew.
+fn mark(bookmark: Option<&Json>) -> Mark {
+    Sha256::digest(bookmark.map_or_else(String::new, pyjson::canonical)).into()
+}

@@ -1,0 +1,98 @@
+//! One run of a stream at a time.
+//!
+//! Comes in: the streams that a run chose. Goes out: their locks, all or none. Called by `cli` before the first request.
+//! They are locks of the kernel on files (`flock`): they end with the processes that hold them, however those end.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+
+use crate::fault::{Fault, Kind, Result};
+use crate::store::file_name;
+
+/// Locks that are held until this is dropped, and until every process is gone that inherited them.
+#[derive(Debug)]
+pub struct Locks(Vec<File>);
+
+/// Locks a file. Who only looks whether it is locked holds it for a moment.
+fn locked(file: &File) -> std::result::Result<(), std::fs::TryLockError> {
+    for _ in 0..5 {
+        match file.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+            other => return other,
+        }
+    }
+    file.try_lock()
+}
+
+impl Locks {
+    /// Takes the locks of a tenant's streams in the state directory at `root`; `holder` tells people who has them. A fault
+    /// of [`Kind::Busy`] where another run has one of them, which is told at once.
+    pub fn take<'s>(
+        root: &Path,
+        source: &str,
+        tenant: &str,
+        streams: impl IntoIterator<Item = &'s str>,
+        holder: &str,
+    ) -> Result<Locks> {
+        let folder = root.join("locks").join(file_name(source)).join(file_name(tenant));
+        let failed = |e: &std::io::Error| Fault::local(format!("cannot lock in {}", folder.display()), e);
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|e| failed(&e))?;
+        let mut streams: Vec<&str> = streams.into_iter().collect();
+        streams.sort_unstable();
+        let mut held = Vec::with_capacity(streams.len());
+        for stream in streams {
+            let path = folder.join(format!("{}.lock", file_name(stream)));
+            let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
+            let mut file = file.map_err(|e| failed(&e))?;
+            match locked(&file) {
+                Ok(()) => {}
+                Err(std::fs::TryLockError::WouldBlock) => {
+                    let mut other = String::new();
+                    // It may not have said yet who it is.
+                    let _ = file.take(500).read_to_string(&mut other);
+                    let other = other.lines().next().map_or_else(String::new, |other| format!(": {other}"));
+                    let said = format!("another run of tenant `{tenant}` reads the stream `{stream}`{other}");
+                    return Err(Fault::new(Kind::Busy, said)
+                        .hint("nothing was read; what changed meanwhile is read by the next run"));
+                }
+                Err(std::fs::TryLockError::Error(e)) => return Err(failed(&e)),
+            }
+            // It is for people alone.
+            let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{holder}"));
+            held.push(file);
+        }
+        Ok(Locks(held))
+    }
+
+    /// Runs `start` so that a process which it starts holds the locks too: a target that still loads what a run gave it keeps
+    /// the next one away, also when the run itself was killed. Otherwise an older version of a record could overtake a newer.
+    pub fn inherited<T>(&self, start: impl FnOnce() -> T) -> T {
+        self.pass_on(true);
+        let started = start();
+        self.pass_on(false);
+        started
+    }
+
+    fn pass_on(&self, on: bool) {
+        for file in &self.0 {
+            // A file that is open has flags; without them the target alone is not waited for.
+            let Ok(flags) = fcntl_getfd(file.as_fd()) else { continue };
+            let flags = if on { flags - FdFlags::CLOEXEC } else { flags | FdFlags::CLOEXEC };
+            let _ = fcntl_setfd(file.as_fd(), flags);
+        }
+    }
+
+    /// Does a run hold the stream's lock now? For reports: it may have changed when this returns.
+    pub fn is_held(root: &Path, source: &str, tenant: &str, stream: &str) -> bool {
+        let folder = root.join("locks").join(file_name(source)).join(file_name(tenant));
+        let file = OpenOptions::new().read(true).open(folder.join(format!("{}.lock", file_name(stream))));
+        // Shared, so that two that look do not take each other for a run.
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
+    }
+}
