@@ -29,6 +29,7 @@ mod properties;
 mod rotation;
 mod safety;
 mod singer_rules;
+mod sync;
 mod tables;
 mod transcripts;
 mod vocabulary;

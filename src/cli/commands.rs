@@ -47,7 +47,10 @@ pub(super) struct Work {
 
 /// Runs a command; gives its exit code. `pipe` tells whether `out` is a pipe.
 pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Write + Send>, pipe: bool) -> u8 {
-    let options = cli.options.clone();
+    let mut options = cli.options.clone();
+    // Who starts runs and writes the arguments itself names the tenant so.
+    options.config.splice(0..0, std::env::var("DRIPFEED_CONFIG").ok().filter(|path| !path.is_empty()));
+    let unfinished_ok = options.unfinished_ok;
     let protocol = Protocol::from(options.protocol.or(named.map(|n| n.protocol)).unwrap_or(super::Protocol::Singer));
     let out: Out = Arc::new(Mutex::new(Sink::new(out, pipe)));
     let to = (protocol == Protocol::Airbyte).then(|| out.clone());
@@ -63,8 +66,10 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
     let whose = Arc::default();
     let work = Work { options, environment, named, protocol, stop: stop.clone(), log, whose, out };
     let done = verb(cli, &work).and_then(|code| lock(&work.out).flush().map(|()| code));
+    let goes_on = [Kind::Unfinished, Kind::Busy];
     let kind = match done {
         Ok(0) => return 0,
+        Ok(code) if unfinished_ok && goes_on.iter().any(|kind| kind.exit_code() == code) => return 0,
         Ok(code) if protocol == Protocol::Singer || code == Kind::Usage.exit_code() || code > 128 => return code,
         // The platform knows only well and not well.
         Ok(_) => return 1,
@@ -74,6 +79,7 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
         }
     };
     match (protocol, kind) {
+        _ if unfinished_ok && goes_on.contains(&kind) => 0,
         (Protocol::Singer, _) | (_, Kind::Signal(_) | Kind::Usage) => kind.exit_code(),
         (Protocol::Airbyte, _) => 1,
     }

@@ -146,6 +146,20 @@ pub(super) fn now() -> Result<(OffsetDateTime, Option<Instant>)> {
     }
 }
 
+/// The configs in a folder, one for each tenant: the files *.json directly in it, by name.
+pub(super) fn configs_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let shown = folder.display();
+    let entries =
+        std::fs::read_dir(folder).map_err(|e| Fault::config(format!("cannot list the folder {shown}: {e}")))?;
+    let paths = entries.map(|entry| entry.map(|e| e.path()));
+    let mut paths: Vec<PathBuf> = paths
+        .collect::<std::io::Result<_>>()
+        .map_err(|e| Fault::local(format!("cannot list the folder {shown}"), &e))?;
+    paths.retain(|path| path.extension().is_some_and(|e| e == "json") && path.is_file());
+    paths.sort();
+    Ok(paths)
+}
+
 /// The config of the options, unresolved sources included.
 fn read_config(options: &Options, variables: &Map<String, Json>) -> Result<Config> {
     config::load(&options.config, variables)

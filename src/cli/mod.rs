@@ -206,10 +206,25 @@ pub struct Options {
     #[arg(long, value_name = "FILE", global = true, help_heading = "Input")]
     pub state: Option<PathBuf>,
     /// Only these streams, with commas between
-    #[arg(long, value_name = "A,B", global = true, value_delimiter = ',', help_heading = "Selection")]
+    #[arg(
+        long,
+        value_name = "A,B",
+        global = true,
+        value_delimiter = ',',
+        env = "DRIPFEED_STREAMS",
+        hide_env = true,
+        help_heading = "Selection"
+    )]
     pub streams: Vec<String>,
     /// Only the streams of this tier of the config
-    #[arg(long, value_name = "TIER", global = true, help_heading = "Selection")]
+    #[arg(
+        long,
+        value_name = "TIER",
+        global = true,
+        env = "DRIPFEED_TIER",
+        hide_env = true,
+        help_heading = "Selection"
+    )]
     pub tier: Option<String>,
     /// Which run goes first where several share an account's limits [default: the tier's, else daily]
     #[arg(long, global = true, value_enum, help_heading = "Selection")]
@@ -217,6 +232,16 @@ pub struct Options {
     /// The share of each limit that is used, from 0.01 to 1 [else dripfeed.pace.headroom, or 0.98]
     #[arg(long, value_name = "F", global = true, value_parser = share, hide_short_help = true, help_heading = "Selection")]
     pub headroom: Option<f64>,
+    /// Read a past window, as 2022-01-01..2025-01-01, with a state of its own, beside the live runs
+    #[arg(
+        long,
+        value_name = "FROM..TO",
+        global = true,
+        env = "DRIPFEED_BACKFILL",
+        hide_env = true,
+        help_heading = "Selection"
+    )]
+    pub backfill: Option<String>,
     /// Ignore the state: read everything from the start date
     #[arg(long, global = true, help_heading = "Selection")]
     pub full_refresh: bool,
@@ -240,6 +265,17 @@ pub struct Options {
     /// How to write log lines [default: text, or json when Meltano asks for it]
     #[arg(long, global = true, value_enum, help_heading = "Output")]
     pub log_format: Option<LogFormat>,
+    /// End with 0 instead of 75 and 76, where the next run goes on: for who starts runs and knows no more than 0
+    #[arg(
+        long,
+        global = true,
+        env = "DRIPFEED_UNFINISHED_OK",
+        hide_env = true,
+        value_parser = clap::builder::FalseyValueParser::new(),
+        hide_short_help = true,
+        help_heading = "Output"
+    )]
+    pub unfinished_ok: bool,
     /// Append what happens to this file, one JSON object a line
     #[arg(long, value_name = "FILE", global = true, help_heading = "Output")]
     pub events: Option<PathBuf>,

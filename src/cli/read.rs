@@ -9,7 +9,6 @@ use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use serde_json::{Map, Value as Json, json};
-use time::OffsetDateTime;
 
 use super::commands::Work;
 use super::load::{Loaded, Purpose, Reading};
@@ -25,7 +24,6 @@ use crate::run::{Account, Job, Run};
 use crate::state::{StateDoc, per_stream};
 use crate::stop::Stop;
 use crate::tenant::locks::Locks;
-use crate::timefmt::rfc3339;
 
 /// Stack of a thread that reads, in bytes: enough for the longest template (only what is used takes memory).
 const STACK: usize = 64 << 20;
@@ -159,8 +157,7 @@ pub(super) fn ready(work: &Work) -> Result<Ready> {
 fn locks(work: &Work, chosen: &[Chosen]) -> Result<Option<Locks>> {
     let whose = work.whose.get().filter(|_| work.options.limit.is_none());
     let Some((whose, root)) = whose.and_then(|whose| Some((whose, whose.root.as_ref()?))) else { return Ok(None) };
-    let (slot, since) = (runs::slot(&work.options), rfc3339(OffsetDateTime::now_utc()));
-    let holder = format!("run {} ({slot}, process {}) since {since}", whose.run_id, std::process::id());
+    let holder = runs::holder(work, None);
     let streams = chosen.iter().map(|c| c.stream.as_str());
     match Locks::take(root, &whose.source, &whose.tenant, streams, &holder) {
         // Without its folder a run does what it can.

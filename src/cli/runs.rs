@@ -12,6 +12,7 @@ use super::commands::Work;
 use super::log::Level;
 use crate::fault::{Fault, Kind, Result};
 use crate::run::Account;
+use crate::tenant::locks::Holder;
 use crate::tenant::record::{ALL, Record, Records, Run, Stream};
 use crate::timefmt::rfc3339;
 
@@ -59,6 +60,12 @@ pub(super) struct Came {
 /// The name of what a run is: no two of one name run at a time.
 pub(super) fn slot(options: &Options) -> &str {
     options.tier.as_deref().unwrap_or(ALL)
+}
+
+/// Who holds this run's locks.
+pub(super) fn holder(work: &Work, target: Option<u32>) -> Holder {
+    let run_id = work.whose.get().map(|whose| whose.run_id.clone()).unwrap_or_default();
+    Holder { run_id, slot: slot(&work.options).to_owned(), pid: std::process::id(), target, since: now() }
 }
 
 /// Where a run's record is kept; nowhere for previews, which say nothing of the tenant.

@@ -1,19 +1,30 @@
 //! The verb `schedule`: the tenants' runs as definitions of a scheduler.
 //!
-//! Comes in: a folder of configs. Goes out: definitions on stdout. Called by `commands`. The vendor is asked nothing.
+//! Comes in: a folder of configs. Goes out: definitions on stdout. Called by `commands`. The vendor is asked nothing, and
+//! references to secrets stay references: the machine that makes the definitions need not have them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::Value as Json;
 
 use super::commands::Work;
-use crate::fault::{Fault, Result};
+use super::load;
+use super::log::Level;
+use super::{Format, Options};
+use crate::catalog;
+use crate::config::secret::{Reference, reference, references};
+use crate::config::{self, Config};
+use crate::fault::{Fault, Kind, Result, Site};
+use crate::tenant::schedule::hash::Hash;
+use crate::tenant::schedule::times::Times;
+use crate::tenant::schedule::{Plan, Run, Tenant, airflow, cron, dagster, kubernetes, meltano, quote};
 
 /// Whose runs.
 #[derive(Debug, Clone, Args)]
 pub struct Asked {
     /// The tenants: the configs (*.json) in this folder
-    #[arg(long, value_name = "DIR", help_heading = "Input")]
+    #[arg(long, value_name = "DIR", conflicts_with = "config", help_heading = "Input")]
     pub tenants: PathBuf,
     /// The target that each run feeds [else dripfeed.target in each config]
     #[arg(long, value_name = "CMD", help_heading = "Output")]
@@ -21,6 +32,191 @@ pub struct Asked {
 }
 
 /// Writes the definitions.
-pub(super) fn run(_work: &Work, _asked: &Asked) -> Result<()> {
-    Err(Fault::bug("not yet"))
+pub(super) fn run(work: &Work, asked: &Asked) -> Result<()> {
+    let formats = [Format::Cron, Format::Airflow, Format::Dagster, Format::Kubernetes, Format::Meltano];
+    let format = Format::among(work.options.format, &formats)?;
+    let options = &work.options;
+    if options.backfill.is_none() && !options.streams.is_empty() {
+        return Err(Fault::new(Kind::Usage, "the streams of a run are those of its tier")
+            .hint("--streams goes with --backfill; name tiers and their streams in the configs: dripfeed.tiers"));
+    }
+    let plan = plan(work, asked)?;
+    let text = match format {
+        Format::Airflow => airflow::write(&plan),
+        Format::Dagster => dagster::write(&plan),
+        Format::Kubernetes => kubernetes::write(&plan)?,
+        Format::Meltano => meltano::write(&plan)?,
+        _ => cron::write(&plan)?,
+    };
+    work.text(&text)
+}
+
+/// All tenants or none: one that is missing would not be missed.
+fn plan(work: &Work, asked: &Asked) -> Result<Plan> {
+    let options = &work.options;
+    let shown = asked.tenants.display();
+    let paths = load::configs_in(&asked.tenants)?;
+    let (mut tenants, mut faulty) = (Vec::new(), 0);
+    for path in &paths {
+        match tenant(work, asked, path) {
+            Ok(found) => tenants.extend(found),
+            Err(fault) => {
+                let site = Site { file: path.display().to_string().into(), line: 0, path: "".into() };
+                work.log.line(Level::Error, &fault.at(&site).to_string());
+                faulty += 1;
+            }
+        }
+    }
+    if faulty > 0 {
+        let of = paths.len();
+        return Err(Fault::config(format!("{faulty} of {of} configs in {shown} cannot be used: nothing is written")));
+    }
+    if tenants.is_empty() {
+        return Err(Fault::config(format!("there is nothing to schedule in {shown}"))
+            .hint("each file *.json there is the config of a tenant"));
+    }
+    if let (Some(tier), None) = (&options.tier, &options.backfill) {
+        tenants.iter_mut().for_each(|tenant| tenant.runs.retain(|run| run.tier.as_ref() == Some(tier)));
+        tenants.retain(|tenant| !tenant.runs.is_empty());
+        if tenants.is_empty() {
+            return Err(Fault::config(format!("no config in {shown} has a schedule for a tier `{tier}`")));
+        }
+    }
+    let here = std::env::current_dir().map_err(|e| Fault::local("cannot tell the current folder", &e))?;
+    Plan::new(made_by(options, asked), text_of(&here)?, options.backfill.is_some(), tenants)
+}
+
+/// The command that was given.
+fn made_by(options: &Options, asked: &Asked) -> String {
+    let format = options.format.and_then(|format| clap::ValueEnum::to_possible_value(&format));
+    let streams = Some(options.streams.join(",")).filter(|streams| !streams.is_empty());
+    let said = [
+        ("--source", options.source.clone()),
+        ("--tenants", Some(asked.tenants.display().to_string())),
+        ("--format", format.map(|format| format.get_name().to_owned())),
+        ("--tier", options.tier.clone()),
+        ("--backfill", options.backfill.clone()),
+        ("--streams", streams),
+        ("--target", asked.target.clone()),
+    ];
+    let said = said.iter().filter_map(|(name, value)| Some(format!(" {name} {}", quote::shell(value.as_ref()?))));
+    format!("dripfeed schedule{}", said.collect::<String>())
+}
+
+/// The tenant of a config; nothing where another source than its own is asked for.
+fn tenant(work: &Work, asked: &Asked, path: &Path) -> Result<Option<Tenant>> {
+    let shown = text_of(path)?;
+    let config = config::written(&shown)?;
+    work.log.hide(&config.secrets);
+    let ours = &config.ours;
+    if let (Some(named), Some(says)) = (&work.options.source, &ours.source)
+        && named != says
+    {
+        return Ok(None);
+    }
+    let manifest = load::manifest(work, Some(&config))?;
+    config::validate_source(&config, &load::specification(&manifest))?;
+    let said = work.options.source.as_ref().or(work.environment.as_ref()).or(work.named.as_ref());
+    let own = ours.source.is_some() || config.source.get("__injected_declarative_manifest").is_some();
+    let source_option = said.filter(|_| !own).cloned();
+    let file = ours.source.as_ref().or(source_option.as_ref()).filter(|source| catalog::manifest(source).is_none());
+    let by_file = || path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+    let name = ours.tenant.clone().filter(|name| reference(name).is_none()).unwrap_or_else(by_file);
+    let target = asked.target.as_ref().or(ours.target.as_ref()).ok_or_else(|| {
+        Fault::config("no target is named")
+            .hint("give one for all with --target, or name it in the config: dripfeed.target")
+    })?;
+    let (variables, files) = referred(&config.written)?;
+    let (runs, unscheduled) = if let Some(range) = &work.options.backfill {
+        (vec![backfill(&work.options, range)?], Vec::new())
+    } else {
+        runs(&work.options, &config, &name, &shown)?
+    };
+    Ok(Some(Tenant {
+        source: manifest.name.to_string(),
+        name,
+        manifest: file.cloned(),
+        config: shown,
+        source_option,
+        target_option: asked.target.clone(),
+        target: executable(target),
+        variables,
+        files,
+        state_dir: ours.state_dir.as_ref().map(|path| text_of(path)).transpose()?,
+        deadline: ours.deadline.map(|deadline| deadline.0.length()),
+        runs,
+        unscheduled,
+    }))
+}
+
+/// A run for each tier that has a schedule, and the tiers that have none.
+fn runs(options: &Options, config: &Config, tenant: &str, file: &str) -> Result<(Vec<Run>, Vec<String>)> {
+    let (mut runs, mut unscheduled) = (Vec::new(), Vec::new());
+    for (name, tier) in &config.ours.tiers {
+        let Some(schedule) = &tier.schedule else {
+            unscheduled.push(name.clone());
+            continue;
+        };
+        let path = format!("dripfeed.tiers.{name}.schedule");
+        let site = Site { file: file.into(), line: 0, path: path.into() };
+        let times = Times::parse(schedule, &Hash { tenant, tier: name }).map_err(|fault| fault.at(&site))?;
+        let of_tier = Options { tier: Some(name.clone()), priority: None, ..options.clone() };
+        let priority = of_tier.priority(&config.ours.tiers)?;
+        runs.push(Run { tier: Some(name.clone()), times: Some(times), priority, options: Vec::new() });
+    }
+    // What goes first stands first.
+    runs.sort_by_key(|run| std::cmp::Reverse(run.priority));
+    if runs.is_empty() {
+        return Err(Fault::config("no tier of the config has a schedule, so that nothing would be read")
+            .hint(r#"say when: "dripfeed": {"tiers": {"hourly": {"streams": ["*"], "schedule": "H * * * *"}}}"#));
+    }
+    Ok((runs, unscheduled))
+}
+
+/// The run that reads history.
+fn backfill(options: &Options, range: &str) -> Result<Run> {
+    let priority = Options { priority: Some(super::Priority::Backfill), tier: None, ..options.clone() };
+    let priority = priority.priority(&std::collections::BTreeMap::new())?;
+    let mut more = vec![("--backfill", range.to_owned())];
+    more.extend(options.tier.clone().map(|tier| ("--tier", tier)));
+    if !options.streams.is_empty() {
+        more.push(("--streams", options.streams.join(",")));
+    }
+    Ok(Run { tier: None, times: None, priority, options: more })
+}
+
+/// The variables and files that a config refers to.
+fn referred(written: &Json) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut variables, mut files) = (Vec::new(), Vec::new());
+    for reference in references(written) {
+        match reference {
+            Reference::File(path) => files.push(path.to_owned()),
+            Reference::Variable(name) => {
+                let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+                if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                    return Err(Fault::config(format!("`env:{name}` is no name of an environment variable"))
+                        .hint("schedulers and shells take letters, digits and `_`"));
+                }
+                variables.push(name.to_owned());
+            }
+        }
+    }
+    for list in [&mut variables, &mut files] {
+        list.sort_unstable();
+        list.dedup();
+    }
+    Ok((variables, files))
+}
+
+/// The first word of a command.
+fn executable(command: &str) -> String {
+    let first = command.trim_start();
+    let quoted = ['\'', '"'].into_iter().find_map(|quote| first.strip_prefix(quote)?.split(quote).next());
+    quoted.or_else(|| first.split_whitespace().next()).unwrap_or_default().to_owned()
+}
+
+fn text_of(path: &Path) -> Result<String> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        Fault::config(format!("the path {} is not UTF-8", path.display())).hint("no definition can hold it: rename it")
+    })
 }

@@ -15,7 +15,7 @@ use super::commands::Work;
 use super::load::state_dir_or_own;
 use super::log::Level;
 use super::read::{Read, Ready, States, broke_off, ready};
-use super::runs::{Came, Running};
+use super::runs::{self, Came, Running};
 use crate::config::IsoDuration;
 use crate::emit::{Out, Protocol, Sink};
 use crate::fault::{Fault, Kind, Result};
@@ -23,7 +23,7 @@ use crate::state::StateDoc;
 use crate::stop::Stop;
 use crate::tenant::bookmarks::{self, Bookmarks, StateFile};
 use crate::tenant::echo::{Echoes, Said};
-use crate::tenant::target::{End, Stopping, TargetCommand};
+use crate::tenant::target::{self, End, Stopping, TargetCommand};
 use crate::timefmt::Period;
 
 /// A target that takes and says nothing for so long while it owes something is ended, when nothing is said.
@@ -59,7 +59,7 @@ pub(super) fn run(work: &Work, asked: &Asked) -> Result<u8> {
 }
 
 fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came> {
-    let ready = ready(work)?;
+    let mut ready = ready(work)?;
     let (config, plan) = (&ready.loaded.config, &ready.loaded.plan);
     let command = asked.target.as_deref().or(config.ours.target.as_deref());
     let command = command.ok_or_else(|| {
@@ -77,7 +77,11 @@ fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came
         Some(locks) => locks.inherited(|| command.start()),
         None => command.start(),
     }?;
-    let (gauge, name) = (target.gauge(), target.name().to_owned());
+    let (gauge, name, pid) = (target.gauge(), target.name().to_owned(), target.pid());
+    work.stop.at_last(move || target::kill(pid));
+    if let Some(locks) = &mut ready.locks {
+        locks.tell(&runs::holder(work, Some(pid)));
+    }
     let listening = target.listen({
         let kept = kept.clone();
         move |line| kept.hears(line)
@@ -95,6 +99,8 @@ fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came
                 Some(Stopping { since, deadline: why == Kind::Unfinished })
             };
             let end = target.watch(patience, asked, || kept.keep(false));
+            // It is no more: its number may be another's soon.
+            stop.at_last(|| {});
             if !end.was_fed() {
                 // Nobody takes what is read.
                 stop.ask(Kind::Downstream);
@@ -215,16 +221,16 @@ impl Kept {
     fn hears(&self, line: Option<&[u8]>) {
         let said = line.map_or(Said::Nonsense, |line| lock(&self.echoes).take(line));
         match said {
-            Said::Echo(bookmarks) => lock(&self.fresh).extend(bookmarks),
             Said::Nonsense => {
                 if self.nonsense.fetch_add(1, Ordering::Relaxed) == 0 {
                     let said = "the target prints lines that are no states; they are ignored";
                     self.work.log.line(Level::Warning, said);
                 }
             }
-            Said::Stranger(streams) => {
-                if self.strange.fetch_add(1, Ordering::Relaxed) == 0 {
-                    let streams = streams.join(", ");
+            Said::State { echoed, strange } => {
+                lock(&self.fresh).extend(echoed);
+                if !strange.is_empty() && self.strange.fetch_add(1, Ordering::Relaxed) == 0 {
+                    let streams = strange.join(", ");
                     let said = format!("the target echoes a state of {streams} that it was not sent; it is not kept");
                     self.work.log.line(Level::Warning, &said);
                 }

@@ -350,6 +350,20 @@ pub struct Config {
 
 /// Reads and merges the files; `ENV` among them stands for `variables`.
 pub fn load(paths: &[String], variables: &Map<String, Json>) -> Result<Config> {
+    let written = read(paths, variables)?;
+    let (mut json, mut secrets) = (written.clone(), Secrets::default());
+    secret::resolve(&mut json, "", &mut secrets)?;
+    parted(written, json, secrets)
+}
+
+/// Reads one file as it stands, references included: on a machine that has not got what they refer to.
+pub fn written(path: &str) -> Result<Config> {
+    let written = read(&[path.to_owned()], &Map::new())?;
+    parted(written.clone(), written, Secrets::default())
+}
+
+/// The files, merged.
+fn read(paths: &[String], variables: &Map<String, Json>) -> Result<Json> {
     let mut merged = Map::new();
     for path in paths {
         if path == "ENV" {
@@ -371,10 +385,11 @@ pub fn load(paths: &[String], variables: &Map<String, Json>) -> Result<Config> {
             _ => return Err(Fault::config(format!("the config {path} must be a JSON object"))),
         }
     }
-    let mut secrets = Secrets::default();
-    let written = Json::Object(merged);
-    let mut json = written.clone();
-    secret::resolve(&mut json, "", &mut secrets)?;
+    Ok(Json::Object(merged))
+}
+
+/// The source's part and ours.
+fn parted(written: Json, mut json: Json, mut secrets: Secrets) -> Result<Config> {
     let ours = json.as_object_mut().and_then(|map| map.shift_remove("dripfeed")).unwrap_or_else(|| json!({}));
     let ours = read_ours(ours, &mut secrets)?;
     Ok(Config { written, source: json, ours, secrets })
@@ -413,7 +428,10 @@ pub fn validate(json: &Json, schema: &Json, prefix: &str) -> Result<()> {
     let validator = jsonschema::options().should_validate_formats(false).build(schema).map_err(|e| {
         Fault::config(format!("the connection specification is not a valid JSON schema: {}", e.masked()))
     })?;
-    let Some(error) = validator.iter_errors(json).next() else { return Ok(()) };
+    // What a reference stands for is judged where it is known.
+    let known =
+        |error: &jsonschema::ValidationError<'_>| error.instance().as_str().and_then(secret::reference).is_none();
+    let Some(error) = validator.iter_errors(json).find(known) else { return Ok(()) };
     let pointer = error.instance_path().to_string();
     let mut path = prefix.to_owned();
     for segment in pointer.split('/').skip(1) {

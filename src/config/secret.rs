@@ -118,23 +118,48 @@ fn hide_beginning(text: &mut String, secret: &str) {
     }
 }
 
+/// What a text of a config stands for instead of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reference<'a> {
+    /// An environment variable.
+    Variable(&'a str),
+    /// A file.
+    File(&'a str),
+}
+
+/// Is the text a reference?
+pub fn reference(text: &str) -> Option<Reference<'_>> {
+    let variable = text.strip_prefix("env:").map(Reference::Variable);
+    variable.or_else(|| text.strip_prefix("file:").map(Reference::File))
+}
+
+/// Every reference of a config.
+pub fn references(config: &Json) -> Vec<Reference<'_>> {
+    match config {
+        Json::String(text) => reference(text).into_iter().collect(),
+        Json::Array(items) => items.iter().flat_map(references).collect(),
+        Json::Object(map) => map.values().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// Replaces every `env:NAME` and `file:PATH` in the config; their values are secrets.
 pub fn resolve(value: &mut Json, path: &str, secrets: &mut Secrets) -> Result<()> {
     match value {
         Json::String(text) => {
-            let found = if let Some(name) = text.strip_prefix("env:") {
-                std::env::var(name).map_err(|_| {
+            let found = match reference(text) {
+                Some(Reference::Variable(name)) => std::env::var(name).map_err(|_| {
                     Fault::config(format!(
                         "config `{path}` refers to the environment variable {name}, which is not set"
                     ))
                     .hint(format!("set {name}, or write the value itself"))
-                })?
-            } else if let Some(file) = text.strip_prefix("file:") {
-                let read = std::fs::read_to_string(file)
-                    .map_err(|e| Fault::config(format!("config `{path}` refers to the file {file}: {e}")))?;
-                read.trim_end_matches(['\n', '\r']).to_owned()
-            } else {
-                return Ok(());
+                })?,
+                Some(Reference::File(file)) => {
+                    let read = std::fs::read_to_string(file)
+                        .map_err(|e| Fault::config(format!("config `{path}` refers to the file {file}: {e}")))?;
+                    read.trim_end_matches(['\n', '\r']).to_owned()
+                }
+                None => return Ok(()),
             };
             secrets.add(&found);
             *text = found;

@@ -65,7 +65,9 @@ impl StateDoc {
             Fault::config(format!("the state {shown} is not valid JSON at line {}, column {}", e.line(), e.column()))
                 .hint("if it was cut off while being written, take the one before; nothing was read")
         })?;
-        Self::parse(json, source, shapes, reset)
+        let named =
+            |f: Fault| Fault { message: f.message.replacen("the state", &format!("the state {shown}"), 1), ..f };
+        Self::parse(json, source, shapes, reset).map_err(named)
     }
 
     /// Takes a document's JSON.

@@ -7,4 +7,5 @@ pub mod bookmarks;
 pub mod echo;
 pub mod locks;
 pub mod record;
+pub mod schedule;
 pub mod target;

@@ -69,9 +69,15 @@ impl Tap {
     pub fn command(&self) -> Command {
         let mut command = Command::new(binary());
         command.args(&self.args).stdin(Stdio::null());
-        for name in
-            ["DRIPFEED_SOURCE", "DRIPFEED_PROTOCOL", "DRIPFEED_STATE_DIR", "DRIPFEED_NOW", "SINGER_SDK_LOG_CONFIG"]
-        {
+        for name in [
+            "DRIPFEED_SOURCE",
+            "DRIPFEED_CONFIG",
+            "DRIPFEED_TIER",
+            "DRIPFEED_PROTOCOL",
+            "DRIPFEED_STATE_DIR",
+            "DRIPFEED_NOW",
+            "SINGER_SDK_LOG_CONFIG",
+        ] {
             command.env_remove(name);
         }
         command.envs(self.env.iter().map(|(k, v)| (k, v)));

@@ -14,6 +14,7 @@ use crate::config;
 use crate::drift::kept::Shelf;
 use crate::drift::rollup::{self, Tenant};
 use crate::fault::{Fault, Kind, Result, did_you_mean};
+use crate::tenant::schedule::quote::shell as quoted;
 
 /// A source, its tenants, and which of them are meant.
 pub(super) struct Scene {
@@ -82,15 +83,7 @@ fn of_config(work: &Work) -> Result<Scene> {
 
 /// All tenants whose configs are in the folder.
 fn of_configs(work: &Work, folder: &Path) -> Result<Scene> {
-    let shown = folder.display();
-    let entries =
-        std::fs::read_dir(folder).map_err(|e| Fault::config(format!("cannot list the folder {shown}: {e}")))?;
-    let paths = entries.map(|entry| entry.map(|e| e.path()));
-    let mut paths: Vec<PathBuf> = paths
-        .collect::<std::io::Result<_>>()
-        .map_err(|e| Fault::local(format!("cannot list the folder {shown}"), &e))?;
-    paths.retain(|path| path.extension().is_some_and(|e| e == "json") && path.is_file());
-    paths.sort();
+    let (shown, paths) = (folder.display(), load::configs_in(folder)?);
     let (mut all, mut source, mut config, mut trouble) = (Vec::new(), None, Vec::new(), None::<Kind>);
     for path in &paths {
         let path = path.display().to_string();
@@ -179,16 +172,6 @@ fn all_of(root: &Path, source: &str) -> Result<Vec<(PathBuf, String)>> {
 fn source_words(options: &Options, environment: Option<&str>) -> Vec<String> {
     let source = options.source.as_deref().or(environment);
     source.map(|source| format!("--source {}", quoted(source))).into_iter().collect()
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let safe = |c: char| c.is_ascii_alphanumeric() || "-_./,:@%+=".contains(c);
-    if !word.is_empty() && word.chars().all(safe) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 impl Scene {

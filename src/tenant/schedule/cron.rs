@@ -1,0 +1,103 @@
+//! A crontab, for one machine.
+//!
+//! Comes in: a plan. Goes out: a line for each run, or for backfills the commands as comments. Called by `cli::schedule`.
+
+use super::name::Rule;
+use super::{Plan, Run, Tenant, comment, quote};
+use crate::fault::{Fault, Result};
+
+/// Names of logs.
+const NAMES: Rule = Rule { joint: '-', more: "-_.", upper: true, longest: 100 };
+/// A line that is longer is refused by Debian's cron.
+const LONGEST: usize = 990;
+
+/// What starts a run. cron hands it to the shell by name: a line of a crontab can hold no more.
+const RUN: &str = concat!(
+    r#"RUN='cd "$HERE" && mkdir -p "$LOGS" || exit; log="$LOGS/$0.log"; set -a; [ ! -r "$1" ] || . "$1"; set +a; shift; "#,
+    r#"for wait in 60 600 0; do "$@" >> "$log" 2>&1; code=$?; "#,
+    r#"case $code-$wait in 0-*|75-*|76-*) exit 0;; 69-[1-9]*|60-60) sleep $wait;; *) break;; esac; done; "#,
+    r#"echo "$0: exit code $code; the end of $LOGS/$0.log:"; tail -n 30 "$log"; exit $code'"#,
+);
+
+/// Writes it.
+pub fn write(plan: &Plan) -> Result<String> {
+    if plan.backfill { Ok(backfills(plan)) } else { crontab(plan) }
+}
+
+fn crontab(plan: &Plan) -> Result<String> {
+    let mut out = comment(&format!(
+        "The runs of {}, for cron. Made by
+
+    {}
+
+Install it for a user of its own, whose crontab this replaces:
+
+    crontab -u dripfeed dripfeed.cron
+
+Make and install it again when a config changes: the same configs make the same file. Times are the machine's.
+
+Every run appends to its own log in LOGS. One that is done (0), that the next one goes on with (75), or that met the
+last one still at work (76) says nothing. When the vendor is down (69) it is tried again after one and after ten
+minutes, when a local file or the target failed (60) after one. Then cron mails the end of the log to MAILTO.
+
+What a config refers to as env:NAME stands as NAME=value in a file beside it, tenants/acme.env for tenants/acme.json,
+which is the user's alone (chmod 600).",
+        plan.count(),
+        plan.made_by
+    ));
+    out += "\nSHELL=/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin\nMAILTO=root\n";
+    out += &format!("HERE={}\nLOGS=logs\n{RUN}\n", plan.folder);
+    let mut names = plan.names(&NAMES).into_iter();
+    for tenant in &plan.tenants {
+        out += &format!("\n# {}", tenant.title());
+        if !tenant.variables.is_empty() {
+            out += &format!("; {} sets {}", environment(tenant), tenant.variables.join(", "));
+        }
+        out.push('\n');
+        for (run, name) in tenant.runs.iter().zip(&mut names) {
+            out += &line(tenant, run, &name)?;
+        }
+    }
+    Ok(out)
+}
+
+fn line(tenant: &Tenant, run: &Run, name: &str) -> Result<String> {
+    let when = run.times.as_ref().map(ToString::to_string).unwrap_or_default();
+    let environment = if tenant.variables.is_empty() { "/dev/null".into() } else { environment(tenant) };
+    let mut words = vec![name.to_owned(), environment];
+    words.extend(tenant.words(run));
+    let line = format!("{when}  sh -c \"$RUN\" {}\n", quote::cron(&words));
+    if line.len() > LONGEST {
+        return Err(Fault::config(format!("{}: the command is too long for a line of a crontab", tenant.config))
+            .hint("name the target in the config, dripfeed.target, instead of with --target"));
+    }
+    Ok(line)
+}
+
+/// The file that sets a tenant's variables.
+fn environment(tenant: &Tenant) -> String {
+    let stem = tenant.config.strip_suffix(".json").unwrap_or(&tenant.config);
+    format!("{stem}.env")
+}
+
+fn backfills(plan: &Plan) -> String {
+    let mut text = format!(
+        "Backfills of {}. Made by
+
+    {}
+
+History is read once, so that cron has no part in it: these are the commands to type, with the tenant's variables set.
+They go beside the live runs, which go first. Each begins where it was until it is done: 75 means that time was up.
+
+    cd {}
+",
+        plan.count(),
+        plan.made_by,
+        quote::shell(&plan.folder)
+    );
+    for (tenant, run) in plan.runs() {
+        let command = quote::command(&tenant.words(run));
+        text += &format!("\n{}\n\n    until {command}; do [ $? -eq 75 ] || break; sleep 60; done\n", tenant.title());
+    }
+    comment(&text)
+}

@@ -1,0 +1,59 @@
+//! Names as a scheduler takes them.
+//!
+//! Comes in: what a thing is called: source, tenant, tier. Goes out: a name of allowed characters and length, never another's.
+//! Called by the writers of schedules.
+
+use std::collections::BTreeMap;
+
+use super::hash::mark;
+
+/// What a scheduler allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    /// Stands between the parts, and for what is not allowed.
+    pub joint: char,
+    /// Allowed beside letters and digits.
+    pub more: &'static str,
+    /// Are upper-case letters allowed?
+    pub upper: bool,
+    /// The most characters.
+    pub longest: usize,
+}
+
+impl Rule {
+    /// A name for each thing. One that had to be changed, or that reads like another's, ends with a mark of its own, so that it
+    /// stays what it is whatever comes beside it.
+    pub fn names(&self, things: Vec<Vec<&str>>) -> Vec<String> {
+        let plain: Vec<String> = things.iter().map(|parts| self.name(parts)).collect();
+        let mut count = BTreeMap::new();
+        for name in &plain {
+            *count.entry(name).or_insert(0) += 1;
+        }
+        let own = |(name, parts): (&String, &Vec<&str>)| {
+            if count.get(name) == Some(&1) { name.clone() } else { self.marked(name, parts) }
+        };
+        plain.iter().zip(&things).map(own).collect()
+    }
+
+    fn name(&self, parts: &[&str]) -> String {
+        let joint = self.joint.to_string();
+        let text = parts.join(&joint);
+        let mut name = String::new();
+        for c in text.chars() {
+            let c = if self.upper { c } else { c.to_ascii_lowercase() };
+            let allowed = c.is_ascii_alphanumeric() || self.more.contains(c);
+            if allowed || !name.ends_with(self.joint) {
+                name.push(if allowed { c } else { self.joint });
+            }
+        }
+        let name = name.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        if name == text && name.len() <= self.longest { text } else { self.marked(name, parts) }
+    }
+
+    fn marked(&self, name: &str, parts: &[&str]) -> String {
+        let mark = mark(parts);
+        let kept = name.get(..self.longest - mark.len() - 1).unwrap_or(name);
+        let kept = kept.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        if kept.is_empty() { format!("x{mark}") } else { format!("{kept}{}{mark}", self.joint) }
+    }
+}
