@@ -23,6 +23,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import warehouse
@@ -296,44 +297,45 @@ def nasty(checks, scratch, sandbox, truth):
 
 def bad_target(checks, scratch, sandbox, truth, mode, args, more, expected, moves, within):
     """One of them."""
-    if True:
-        tenant = Tenant(scratch, sandbox.url)
-        process = tenant.start(tenant.target(mode, *args, "--password", SECRET), *more)
-        peak, began = 0, time.monotonic()
-        while process.poll() is None and time.monotonic() < began + within:
-            peak = max(peak, resident(process.pid))
-            time.sleep(0.02)
-        code, took = ends(process, 0.01), time.monotonic() - began
-        said = tenant.said()
-        told = events(tenant.events, "run_done")
-        checks.ok(f"{mode}: " + (f"exit code {expected}" if expected is not None else "it ends by itself"),
-                  code == expected if expected is not None else code is not None,
-                  f"{code} after {took:.1f} s" + (f": {said[-400:]}" if expected is not None and code != expected else ""))
-        if expected is None:
-            checks.fact(f"{mode}: exit code {code}; it says: {said.strip().splitlines()[-2:]}")
-        state = cursor(tenant.state())
-        if moves is not None:
-            checks.ok(f"{mode}: the state " + ("moves to what was echoed" if moves else "does not move"), bool(state) == moves, state)
-        if moves:
-            lasts = [*tenant.trace("last"), *tenant.trace("mixed")]
-            last = lasts[-1].get("last") or lasts[-1].get("mixed") if lasts else None
-            if last and mode not in ("closes-stdout", "backwards"):
-                checks.ok(f"{mode}: it is the echoed one", state == cursor(last), f"{state}, echoed {cursor(last)}")
-        if code == 60:
-            named = {"dies-at-once": "3", "dies-midway": "4", "dies-after": "5", "per-stream": "1", "killed-midway": "signal 9"}
-            word = named.get(mode)
-            checks.ok(f"{mode}: it says what became of the target, and what to do",
-                      "target" in said and "hint" in said and (word is None or re.search(rf"\b{word}\b", said)), said.strip()[-300:])
-        if code is not None:
-            checks.ok(f"{mode}: run_done tells the exit code", len(told) == 1 and told[0].get("exit_code") == code, told[-1:])
-        everything = said + "".join(path.read_text(errors="replace") for path in tenant.work.rglob("*")
-                                    if path.is_file() and path.suffix != ".py" and path.name != "log" and path.stat().st_size < 5e6)
-        checks.ok(f"{mode}: no argument of the target is said", SECRET not in everything)
-        checks.ok(f"{mode}: it stays small", peak < 150_000, f"{peak // 1000} MB")
-        left = [one["pid"] for one in tenant.trace("began") if alive(one["pid"])]
-        checks.ok(f"{mode}: no target is left", not left, left)
-        if mode != "lingers":
-            tenant.heals(checks, mode, truth)
+    tenant = Tenant(scratch, sandbox.url)
+    process = tenant.start(tenant.target(mode, *args, "--password", SECRET), *more)
+    peak, began = 0, time.monotonic()
+    while process.poll() is None and time.monotonic() < began + within:
+        peak = max(peak, resident(process.pid))
+        time.sleep(0.02)
+    code, took = ends(process, 0.01), time.monotonic() - began
+    said = tenant.said()
+    told = events(tenant.events, "run_done")
+    checks.ok(f"{mode}: " + (f"exit code {expected}" if expected is not None else "it ends by itself"),
+              code == expected if expected is not None else code is not None,
+              f"{code} after {took:.1f} s" + (f": {said[-400:]}" if expected is not None and code != expected else ""))
+    if mode in ("no-state", "forged", "mute", "closes-stdout"):
+        checks.ok(f"{mode}: 0, and it says that the last state was not echoed", code == 0 and "did not echo" in said, said.strip()[-300:])
+    if expected is None:
+        checks.fact(f"{mode}: exit code {code}; it says: {said.strip().splitlines()[-2:]}")
+    state = cursor(tenant.state())
+    if moves is not None:
+        checks.ok(f"{mode}: the state " + ("moves to what was echoed" if moves else "does not move"), bool(state) == moves, state)
+    if moves:
+        lasts = [*tenant.trace("last"), *tenant.trace("mixed")]
+        last = lasts[-1].get("last") or lasts[-1].get("mixed") if lasts else None
+        if last and mode not in ("closes-stdout", "backwards"):
+            checks.ok(f"{mode}: it is the echoed one", state == cursor(last), f"{state}, echoed {cursor(last)}")
+    if code == 60:
+        named = {"dies-at-once": "3", "dies-midway": "4", "dies-after": "5", "per-stream": "1", "killed-midway": "signal 9"}
+        word = named.get(mode)
+        checks.ok(f"{mode}: it says what became of the target, and what to do",
+                  "target" in said and "hint" in said and (word is None or re.search(rf"\b{word}\b", said)), said.strip()[-300:])
+    if code is not None:
+        checks.ok(f"{mode}: run_done tells the exit code", len(told) == 1 and told[0].get("exit_code") == code, told[-1:])
+    everything = said + "".join(path.read_text(errors="replace") for path in tenant.work.rglob("*")
+                                if path.is_file() and path.suffix != ".py" and path.name != "log" and path.stat().st_size < 5e6)
+    checks.ok(f"{mode}: no argument of the target is said", SECRET not in everything)
+    checks.ok(f"{mode}: it stays small", peak < 150_000, f"{peak // 1000} MB")
+    left = [one["pid"] for one in tenant.trace("began") if alive(one["pid"])]
+    checks.ok(f"{mode}: no target is left", not left, left)
+    if mode != "lingers":
+        tenant.heals(checks, mode, truth)
 
 
 def resident(pid):
@@ -346,30 +348,43 @@ def resident(pid):
 
 def signals(checks, scratch, sandbox, truth):
     """(c)"""
-    for number, mode in itertools.product((signal.SIGTERM, signal.SIGINT), ("good", "hangs", "ignores-sigterm", "chatty")):
-        name = f"{number.name} to sync, a target that {mode}"
-        tenant = Tenant(scratch, sandbox.url)
-        process = tenant.start(tenant.target(mode))
-        if mode == "good":
-            wait_until(lambda: tenant.state(), 30, "a state is kept")
-        else:
-            wait_until(lambda: tenant.trace("end" if mode == "chatty" else "began"), 30, "the target starts")
-        target = tenant.trace("began")[0]["pid"]
-        before = cursor(tenant.state())
-        process.send_signal(number)
-        sent = time.monotonic()
-        code = ends(process, 40)
-        took = time.monotonic() - sent
-        checks.ok(f"{name}: exit code {128 + number}, within 20 s", code == 128 + number and took < 20, f"{code} after {took:.1f} s")
-        checks.ok(f"{name}: the target is gone", comes_true(lambda: not alive(target), 20))
-        after = cursor(tenant.state())
-        if mode == "good":
-            checks.ok(f"{name}: the target saw the end of its input or the signal", tenant.trace("end") or tenant.trace("signal"),
-                      f"state {before}, then {after}")
-            checks.ok(f"{name}: the state is kept", after >= before)
-        tenant.heals(checks, name, truth)
+    cases = itertools.product((signal.SIGTERM, signal.SIGINT), ("good", "hangs", "ignores-sigterm", "chatty"))
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(signalled, checks, scratch, sandbox, truth, *case) for case in cases]:
+            done.result()
+    ctrl_c(checks, scratch, sandbox, truth)
+    killed(checks, scratch, sandbox, truth)
 
-    # Ctrl-C at a terminal goes to both at once.
+
+def signalled(checks, scratch, sandbox, truth, number, mode):
+    """A signal to sync, with a target of some kind."""
+    name = f"{number.name} to sync, a target: {mode}"
+    tenant = Tenant(scratch, sandbox.url)
+    process = tenant.start(tenant.target(mode))
+    if mode == "good":
+        wait_until(lambda: tenant.state(), 30, "a state is kept")
+    else:
+        wait_until(lambda: tenant.trace("end" if mode == "chatty" else "began"), 30, "the target starts")
+    target = tenant.trace("began")[0]["pid"]
+    before = cursor(tenant.state())
+    process.send_signal(number)
+    sent = time.monotonic()
+    code = ends(process, 40)
+    took = time.monotonic() - sent
+    checks.ok(f"{name}: exit code {128 + number}, within 20 s", code == 128 + number and took < 20, f"{code} after {took:.1f} s")
+    checks.ok(f"{name}: the target is gone", comes_true(lambda: not alive(target), 20))
+    if mode == "good":
+        after = cursor(tenant.state())
+        checks.ok(f"{name}: the target saw the end of its input, or the signal", tenant.trace("end") or tenant.trace("signal"),
+                  f"state {before}, then {after}")
+        checks.ok(f"{name}: the state is kept", after >= before)
+    if alive(target):
+        os.kill(target, signal.SIGKILL)
+    tenant.heals(checks, name, truth)
+
+
+def ctrl_c(checks, scratch, sandbox, truth):
+    """Ctrl-C at a terminal goes to both at once; and twice."""
     tenant = Tenant(scratch, sandbox.url)
     process = tenant.start(tenant.target("good"), start_new_session=True)
     wait_until(lambda: tenant.state(), 30, "a state is kept")
@@ -378,7 +393,6 @@ def signals(checks, scratch, sandbox, truth):
     checks.ok("SIGINT to both: exit code 130", code == 130, code)
     tenant.heals(checks, "SIGINT to both", truth)
 
-    # Twice: at once.
     tenant = Tenant(scratch, sandbox.url)
     process = tenant.start(tenant.target("ignores-sigterm"))
     wait_until(lambda: tenant.trace("began"), 30, "the target starts")
@@ -390,8 +404,6 @@ def signals(checks, scratch, sandbox, truth):
     target = tenant.trace("began")[0]["pid"]
     checks.ok("a second signal ends it soon", code in (130, 143) and took < 3, f"{code} after {took:.2f} s")
     checks.ok("a second signal leaves no target", comes_true(lambda: not alive(target), 20))
-
-    killed(checks, scratch, sandbox, truth)
 
 
 def killed(checks, scratch, sandbox, truth):
