@@ -4,6 +4,7 @@
 mod support;
 
 mod airbyte;
+mod alerts;
 mod bad_input;
 mod cli;
 mod credentials;

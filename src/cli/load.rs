@@ -53,7 +53,7 @@ pub struct Loaded {
     /// What is done about drift.
     policies: Arc<Policies>,
     /// Whose data it is.
-    names: Names,
+    pub(super) names: Names,
     /// What outlives the run.
     pub(super) states: Option<PathBuf>,
 }
@@ -195,8 +195,12 @@ pub(super) fn manifest(work: &Work, config: Option<&Config>) -> Result<Manifest>
 
 /// The state directory, if there is one.
 fn state_dir(config: &Config) -> Option<PathBuf> {
-    let named = std::env::var_os("DRIPFEED_STATE_DIR").filter(|v| !v.is_empty()).map(PathBuf::from);
-    config.ours.state_dir.clone().or(named)
+    config.ours.state_dir.clone().or_else(state_dir_of_environment)
+}
+
+/// The one that the environment names.
+pub(super) fn state_dir_of_environment() -> Option<PathBuf> {
+    std::env::var_os("DRIPFEED_STATE_DIR").filter(|v| !v.is_empty()).map(PathBuf::from)
 }
 
 /// The same for verbs that are of no use without one: where nothing is named, it is the user's own.

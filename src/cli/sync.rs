@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use super::commands::Work;
 use super::load::state_dir_or_own;
 use super::log::Level;
-use super::read::{Read, Ready, States, broke_off, ready};
+use super::read::{Read, Ready, States, broke_off, fresh, ready};
 use super::runs::{self, Came, Running};
 use crate::config::IsoDuration;
 use crate::emit::{Out, Protocol, Sink};
@@ -67,10 +67,10 @@ fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came
             .hint("--target 'target-postgres --config pg.json', or dripfeed.target in the config")
     })?;
     let command = TargetCommand::parse(command)?;
-    running.begins(&ready.names());
+    running.begins(&ready.loaded, &ready.names());
     let store = Arc::new(store(work, &ready)?);
     let reset = if work.options.full_refresh { ready.names() } else { work.options.reset.clone() };
-    let doc = bookmarks::load(&*store, &plan.source, plan.filters(), &reset)?;
+    let doc = bookmarks::load(&*store, fresh(work, plan), &reset)?;
     bookmarks::prepare(&*store, &work.stop)?;
     let kept = Kept::new(work, &ready, store, &doc);
     let (mut target, feed) = match &ready.locks {
@@ -163,7 +163,7 @@ fn finish(
 
 /// The store of this run's bookmarks: `--state FILE`, else the state directory.
 fn store(work: &Work, ready: &Ready) -> Result<StateFile> {
-    let backfill = false;
+    let backfill = work.options.backfill.is_some();
     if let Some(path) = &work.options.state {
         return StateFile::at(path, backfill);
     }
@@ -176,8 +176,8 @@ fn store(work: &Work, ready: &Ready) -> Result<StateFile> {
 struct Kept {
     work: Work,
     store: Arc<StateFile>,
-    source: String,
-    shapes: BTreeMap<String, String>,
+    /// A document without bookmarks.
+    fresh_doc: StateDoc,
     echoes: Mutex<Echoes>,
     /// Echoed, and not in the store yet.
     fresh: Mutex<Bookmarks>,
@@ -200,8 +200,7 @@ impl Kept {
         Arc::new(Kept {
             work: work.clone(),
             store,
-            source: plan.source.to_string(),
-            shapes: plan.filters(),
+            fresh_doc: fresh(work, plan),
             echoes: Mutex::new(Echoes::new(names.iter().map(|name| (name.as_str(), doc.bookmark(name))))),
             fresh: Mutex::default(),
             shown: Mutex::new(ready.bookmarks(doc).into_iter().collect()),
@@ -258,7 +257,7 @@ impl Kept {
         }
         *last = Some(Instant::now());
         // A run that is being stopped keeps what it has, too.
-        match bookmarks::keep(&*self.store, &self.source, &self.shapes, &bookmarks, &Stop::default()) {
+        match bookmarks::keep(&*self.store, &self.fresh_doc, &bookmarks, &Stop::default()) {
             Ok(()) => {
                 let mut shown = lock(&self.shown);
                 for (stream, bookmark) in &bookmarks {

@@ -4,6 +4,7 @@
 //! state that never runs ahead of what was read. Called by `run`, under one lock a stream. Windows, merging and the
 //! shape of the state are those of airbyte-cdk's `ConcurrentCursor`.
 
+pub mod backfill;
 mod clamp;
 pub mod partitions;
 pub mod ranges;
@@ -46,6 +47,8 @@ pub struct CursorPlan {
     end_name: String,
     start_into: Option<Inject>,
     end_into: Option<Inject>,
+    /// Who keeps to the bounds of windows, where the past alone is read.
+    history: Option<backfill::Reach>,
     at: Place,
 }
 
@@ -95,6 +98,7 @@ fn by_count(def: &IncrementingCountCursor, safety: &Safety, ground: &Ground) -> 
         end_name: "end".into(),
         start_into: def.start_value_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?,
         end_into: None,
+        history: None,
         formats: vec![format.clone()],
         format,
         at: def.at.clone(),
@@ -155,6 +159,7 @@ fn by_time(def: &DatetimeBasedCursor, safety: &Safety, ground: &Ground) -> Resul
         end_name: name(&def.partition_field_end, "end_time")?,
         start_into: inject(&def.start_time_option)?,
         end_into: inject(&def.end_time_option)?,
+        history: None,
         format,
         formats,
         at: at.clone(),

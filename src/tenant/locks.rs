@@ -72,21 +72,21 @@ fn locked(file: &File) -> std::result::Result<(), std::fs::TryLockError> {
 impl Locks {
     /// Takes the locks of a tenant's streams in the state directory at `root`; `holder` is who has them from now on. A fault
     /// of [`Kind::Busy`] where another run has one of them, which is told at once.
-    pub fn take<'s>(
+    pub fn take(
         root: &Path,
         source: &str,
         tenant: &str,
-        streams: impl IntoIterator<Item = &'s str>,
+        streams: impl IntoIterator<Item = String>,
         holder: &Holder,
     ) -> Result<Locks> {
         let folder = root.join("locks").join(file_name(source)).join(file_name(tenant));
         let failed = |e: &std::io::Error| Fault::local(format!("cannot lock in {}", folder.display()), e);
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|e| failed(&e))?;
-        let mut streams: Vec<&str> = streams.into_iter().collect();
+        let mut streams: Vec<String> = streams.into_iter().collect();
         streams.sort_unstable();
         let mut held = Vec::with_capacity(streams.len());
         for stream in streams {
-            let path = folder.join(format!("{}.lock", file_name(stream)));
+            let path = folder.join(format!("{}.lock", file_name(&stream)));
             let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
             let mut file = file.map_err(|e| failed(&e))?;
             match locked(&file) {

@@ -6,7 +6,7 @@
 mod judge;
 mod promote;
 mod replay;
-mod whose;
+pub(super) mod whose;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
