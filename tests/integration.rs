@@ -5,6 +5,7 @@ mod support;
 
 mod airbyte;
 mod backfill;
+mod backfill_windows;
 mod bad_input;
 mod cli;
 mod credentials;

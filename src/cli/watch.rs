@@ -12,6 +12,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
+use super::backfill;
 use super::commands::Work;
 use super::log::{Level, Log};
 use crate::auth::Keeper;
@@ -417,7 +418,10 @@ impl Watch {
         let under_way: Vec<String> = accounts
             .iter()
             .filter(|a| a.begun && !a.ended)
-            .map(|a| format!("{} {}", a.stream, HumanCount(a.records)))
+            .map(|a| match &a.backfill {
+                Some(standing) => format!("{}: {}", a.stream, backfill::slices(standing)),
+                None => format!("{} {}", a.stream, HumanCount(a.records)),
+            })
             .collect();
         let ended = accounts.iter().filter(|a| a.ended).count();
         line += &format!(" · {ended} of {} streams done", accounts.len());
