@@ -10,7 +10,7 @@ use crate::support::past::{
     tap, vendor, windows,
 };
 use crate::support::tap::{Ran, Tap};
-use crate::support::vendor::Asked;
+use crate::support::vendor::{Asked, Vendor};
 
 /// What was sent, each as `id@v`.
 fn sent(ran: &Ran) -> Vec<String> {
@@ -203,6 +203,24 @@ fn a_partition_that_fails_stays_open_alone() {
     assert_eq!(backfilled(&second), ["2024-01-01..2024-04-01"]);
     let last = second.events("backfill_progress").pop().unwrap();
     assert_eq!((&last["done"], &last["of"]), (&json!(7), &json!(7)));
+}
+
+#[test]
+fn with_safety_a_slice_that_was_cut_short_stays_open() {
+    let ignored = json!({"type": "HttpResponseFilter", "http_codes": [410], "action": "IGNORE"});
+    let handler = json!({"type": "DefaultErrorHandler", "response_filters": [ignored]});
+    let manifest = manifest(&by_time(json!({})), json!({"requester": {"error_handler": handler}}));
+    let page = json!({"data": [{"id": "a", "at": "2024-01-05T00:00:00Z", "v": 1}], "next": "more"});
+    for (safety, closed) in [(json!({}), true), (json!({"settle": "PT1M"}), false)] {
+        let vendor = Vendor::of_items(
+            json!([{"status": 200, "json": page}, {"status": 410, "json": {"message": "gone"}}, {"status": 200, "json": {"data": []}}]),
+        );
+        let tap = Tap::new("read --log-format json --backfill 2024-01-01..2024-02-01").source(&manifest);
+        let ran =
+            tap.config(&json!({"url": vendor.url, "dripfeed": {"safety": safety}})).env("DRIPFEED_NOW", NOW).run();
+        ran.expect(0, &["slice_skipped"]);
+        assert_eq!((backfilled(&ran).is_empty(), is_open(&ran)), (!closed, !closed), "{safety}");
+    }
 }
 
 /// A manifest with a stream `boxes` that `items` are in.

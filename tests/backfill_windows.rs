@@ -15,10 +15,10 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use crate::support::past::{
-    CATCH_UP, NOW, Row, around, backfilled, both, by_time, ids, is_open, manifest, parameter, parts, quiet, read, rows,
-    vendor, windows,
+    CATCH_UP, NOW, Row, around, backfilled, both, by_time, ids, is_open, manifest, parts, quiet, read, rows, vendor,
+    windows,
 };
-use crate::support::vendor::Asked;
+use crate::support::vendor::{Asked, Vendor};
 
 #[test]
 fn the_manifests_windows_end_where_the_past_was_asked_to() {
@@ -200,6 +200,32 @@ fn months_are_read_whole_where_the_manifest_says_so() {
     ran.expect(0, &[]);
     assert_eq!(windows(&vendor)[..2], ["2024-01-01..2024-01-31", "2024-02-01..2024-02-29"]);
     assert_eq!(backfilled(&ran), ["2024-01-01..2024-03-01"]);
+}
+
+#[test]
+fn nothing_is_closed_that_the_manifest_does_not_ask_for_yet() {
+    let end = json!("{{ day_delta(-1, format='%Y-%m-%dT%H:%M:%SZ') }}");
+    let manifest =
+        manifest(&both(json!({"end_datetime": end, "step": "P1Y", "cursor_granularity": "PT1S"})), json!({}));
+    let vendor = vendor(&around(), quiet);
+    let ran = read(&manifest, &vendor, "2024-11-01..2024-12-01", &Json::Null);
+    ran.expect(0, &[]);
+    assert_eq!(windows(&vendor), ["2024-11-01..2024-11-30"], "and nothing later, as in live runs");
+    assert_eq!(ids(&ran), ["g"]);
+    assert_eq!(backfilled(&ran), ["2024-11-01..2024-11-30T00:00:01Z"]);
+    let ran = read(&manifest, &vendor, "2024-11-30T12:00:00Z..2024-12-01", &Json::Null);
+    ran.expect(0, &["not read: the manifest asks for none of that yet"]);
+}
+
+#[test]
+fn what_changes_is_told_by_the_vendors_clock() {
+    // It is ten minutes behind ours.
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now() - std::time::Duration::from_secs(600));
+    let page = json!({"data": [{"id": "a", "at": "2024-01-05T00:00:00Z", "v": 1}], "next": null});
+    let vendor = Vendor::of_items(json!([{"status": 200, "headers": {"Date": date}, "json": page}]));
+    read(&manifest(&by_time(json!({})), json!({})), &vendor, "2024-01-01..2024-02-01", &Json::Null).expect(0, &[]);
+    let since = vendor.asked()[1].param("since").unwrap();
+    assert!(*"2024-11-30T23:48:40Z" <= *since && *since <= *"2024-11-30T23:49:00Z", "{since}");
 }
 
 fn plan(def: &Json, asks_end: bool) -> CursorPlan {
