@@ -315,6 +315,8 @@ fn states_of_live_runs_and_of_backfills_are_not_confused() {
     again.expect(10, &["the state is of live runs, and this run is a backfill"]);
     assert_eq!(vendor.asked().len(), asked, "nothing was asked");
     // What cannot be read is said, and nothing is read twice in silence.
+    let empty = json!({"bookmarks": {"items": {"at": "2024-02-01T00:00:00Z"}}, "dripfeed": {"v": 1, "backfill": true}});
+    read(&manifest, &vendor, "2024-01-01..2024-03-01", &empty).expect(0, &[]);
     let mut torn = of_past.state();
     torn["bookmarks"]["items"]["backfilled"] = json!([{"start": "once"}]);
     read(&manifest, &vendor, "2024-01-01..2024-03-01", &torn)

@@ -116,7 +116,7 @@ impl Backfill {
             counts,
         };
         let Some(state) = state else { return Ok(out) };
-        out.read = spans(&state["backfilled"])?;
+        out.read = spans(state.get("backfilled").unwrap_or(&Json::Null))?;
         out.known = state.get("partitions").and_then(Json::as_u64);
         let Some(open) = state.get("open").filter(|open| !open.is_null()) else { return Ok(out) };
         (out.since, out.said, out.resumed) = (moment(&open["since"])?, true, true);
@@ -198,10 +198,14 @@ impl Backfill {
         self.counts.of += all.max(left);
         self.counts.earlier += all.saturating_sub(left);
         self.counts.done += all.saturating_sub(left);
+        // More of it may have been read, for something that was asked for earlier.
+        part.done = done && !part.read.is_empty();
+        if part.done || !done {
+            self.parts.insert(id.clone(), part);
+        }
         if done {
             return Vec::new();
         }
-        self.parts.insert(id.clone(), part);
         if left == 0 { self.catch_up(plan, &id, Some(now)) } else { self.left(&id) }
     }
 

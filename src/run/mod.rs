@@ -554,15 +554,18 @@ impl Worker<'_> {
             }
             Track::Past(past) => {
                 let id = identity(&work.slice.0.key);
-                if !whole {
-                    past.fail(&id, window);
-                }
                 if *over {
                     past.leave(&id);
                 }
                 // Nothing is read again for a preview.
                 let now = live.job.limit.is_none().then_some(moment);
-                for window in past.close(plan, &id, window, now).into_iter().rev() {
+                let more = if whole {
+                    past.close(plan, &id, window, now)
+                } else {
+                    past.fail(&id, window);
+                    Vec::new()
+                };
+                for window in more.into_iter().rev() {
                     pending.push_front(Work { slice: (work.slice.0.clone(), Some(window)), done: None });
                 }
                 let each = live.job.plan.router.is_some();
