@@ -1,365 +1,21 @@
-//! A part of the past is read beside the live runs: which requests, which records, which state.
+//! A part of the past is read beside the live runs: its state, what breaks off, and what changes meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use dripfeed::config::Safety;
-use dripfeed::cursor::backfill::Backfill;
-use dripfeed::cursor::ranges::Span;
-use dripfeed::cursor::{self, CursorPlan};
-use dripfeed::manifest::model::IncrementalSync;
-use dripfeed::manifest::node::{Node, Place, Read};
-use dripfeed::plan::Ground;
-use dripfeed::timefmt::parse_iso;
-use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use crate::support::tap::{Ran, Tap, items};
+use crate::support::past::{
+    CATCH_UP, NOW, Row, Rows, around, backfilled, both, by_time, ids, is_open, manifest, parameter, parts, quiet, read,
+    tap, vendor, windows,
+};
+use crate::support::tap::{Ran, Tap};
 use crate::support::vendor::{Asked, Vendor};
-
-const NOW: &str = "2024-12-01T00:00:00Z";
-
-/// A record of a vendor, of which there is one version at a time.
-#[derive(Clone, Debug)]
-struct Row {
-    id: String,
-    part: String,
-    at: Json,
-    v: u64,
-}
-
-type Rows = Arc<Mutex<Vec<Row>>>;
-
-/// Rows, as (id, at).
-fn rows(all: &[(&str, &str)]) -> Rows {
-    let row = |(id, at): &(&str, &str)| Row { id: (*id).into(), part: String::new(), at: json!(at), v: 1 };
-    Arc::new(Mutex::new(all.iter().map(row).collect()))
-}
-
-fn key(at: &Json) -> String {
-    // Numbers of one length and texts of one form compare as texts.
-    at.as_str().map_or_else(|| at.to_string(), str::to_owned)
-}
-
-/// Serves `/items` two at a time, oldest first: `since` and `before` are inclusive bounds, `part` is a filter; `newest` turns
-/// the order round. `hook` sees every request before it is answered.
-fn vendor(rows: &Rows, hook: impl Fn(&Asked, &mut Vec<Row>) -> Option<Json> + Send + Sync + 'static) -> Vendor {
-    let rows = rows.clone();
-    Vendor::answering(move |asked| {
-        let mut rows = rows.lock().unwrap();
-        if let Some(reply) = hook(asked, &mut rows) {
-            return reply;
-        }
-        let wanted = |row: &&Row| {
-            asked.param("since").is_none_or(|since| key(&row.at) >= since)
-                && asked.param("before").is_none_or(|before| key(&row.at) <= before)
-                && asked.param("part").is_none_or(|part| row.part == part)
-        };
-        let mut found: Vec<(String, &Row)> =
-            rows.iter().filter(wanted).map(|row| (format!("{} {}", key(&row.at), row.id), row)).collect();
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        let newest = asked.param("newest").is_some();
-        if newest {
-            found.reverse();
-        }
-        let after = asked.param("after");
-        let passed =
-            |place: &str| after.as_deref().is_some_and(|after| if newest { place >= after } else { place <= after });
-        let page: Vec<_> = found.iter().filter(|(place, _)| !passed(place)).take(2).collect();
-        let more = page.last().filter(|(place, _)| found.last().is_some_and(|(last, _)| last != place));
-        let data: Vec<Json> =
-            page.iter().map(|(_, r)| json!({"id": r.id, "part": r.part, "at": r.at, "v": r.v})).collect();
-        json!({"status": 200, "json": {"data": data, "next": more.map(|(place, _)| place)}})
-    })
-}
-
-fn quiet(_: &Asked, _: &mut Vec<Row>) -> Option<Json> {
-    None
-}
-
-fn parameter(name: &str) -> Json {
-    json!({"type": "RequestOption", "inject_into": "request_parameter", "field_name": name})
-}
-
-/// A cursor by `at`; `more` says the rest of it.
-fn by_time(more: Json) -> Json {
-    let mut cursor = json!({
-        "type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": "%Y-%m-%dT%H:%M:%SZ",
-        "start_datetime": "2024-10-01T00:00:00Z", "start_time_option": parameter("since"),
-    });
-    for (key, value) in more.as_object().unwrap() {
-        cursor[key] = value.clone();
-        if value.is_null() {
-            cursor.as_object_mut().unwrap().remove(key);
-        }
-    }
-    cursor
-}
-
-fn both(more: Json) -> Json {
-    let mut more = more;
-    more["end_time_option"] = parameter("before");
-    by_time(more)
-}
-
-fn schema() -> Json {
-    json!({"id": {"type": "string"}, "part": {"type": "string"}, "v": {"type": "integer"}})
-}
-
-fn manifest(cursor: &Json, retriever: Json) -> String {
-    let mut retriever = retriever;
-    retriever["paginator"] = json!({
-        "type": "DefaultPaginator", "page_token_option": parameter("after"),
-        "pagination_strategy": {
-            "type": "CursorPagination", "cursor_value": "{{ response['next'] }}",
-            "stop_condition": "{{ not response['next'] }}",
-        },
-    });
-    items(&schema(), &json!({"incremental_sync": cursor}), &retriever)
-}
-
-/// Partitions that are named.
-fn parts(values: &[&str]) -> Json {
-    json!({"partition_router": {
-        "type": "ListPartitionRouter", "cursor_field": "part", "values": values, "request_option": parameter("part"),
-    }})
-}
-
-fn tap(manifest: &str, vendor: &Vendor, span: &str, state: &Json) -> Tap {
-    let tap = Tap::new("read --log-format json --backfill").args(&[span]).source(manifest);
-    let tap = tap.config(&json!({"url": vendor.url})).env("DRIPFEED_NOW", NOW);
-    if state.is_null() { tap } else { tap.state(state) }
-}
-
-fn read(manifest: &str, vendor: &Vendor, span: &str, state: &Json) -> Ran {
-    tap(manifest, vendor, span, state).run()
-}
-
-/// The windows that were asked for, each once, in order.
-fn windows(vendor: &Vendor) -> Vec<String> {
-    let short = |t: Option<String>| t.map_or("-".into(), |t| t.replace("T00:00:00Z", ""));
-    let window = |a: &Asked| format!("{}..{}", short(a.param("since")), short(a.param("before")));
-    vendor.asked().iter().map(window).collect::<BTreeSet<_>>().into_iter().collect()
-}
 
 /// What was sent, each as `id@v`.
 fn sent(ran: &Ran) -> Vec<String> {
     let name = |r: &Json| format!("{}@{}", r["id"].as_str().unwrap(), r["v"]);
     ran.records("items").iter().map(name).collect()
-}
-
-fn ids(ran: &Ran) -> Vec<String> {
-    let mut ids: Vec<String> = ran.records("items").iter().map(|r| r["id"].as_str().unwrap().to_owned()).collect();
-    ids.sort();
-    ids
-}
-
-fn backfilled(ran: &Ran) -> Vec<String> {
-    let state = &ran.state()["bookmarks"]["items"];
-    let short = |t: &Json| t.as_str().unwrap().replace("T00:00:00Z", "");
-    let spans = state["backfilled"].as_array().unwrap();
-    spans.iter().map(|s| format!("{}..{}", short(&s["start"]), short(&s["end"]))).collect()
-}
-
-fn is_open(ran: &Ran) -> bool {
-    ran.state()["bookmarks"]["items"]["open"].is_object()
-}
-
-/// A row before, at and after each bound.
-fn around() -> Rows {
-    rows(&[
-        ("a", "2023-12-31T23:59:59Z"),
-        ("b", "2024-01-01T00:00:00Z"),
-        ("c", "2024-01-31T23:59:59Z"),
-        ("d", "2024-02-01T00:00:00Z"),
-        ("e", "2024-02-29T23:59:59Z"),
-        ("f", "2024-03-01T00:00:00Z"),
-        ("g", "2024-11-30T00:00:00Z"),
-    ])
-}
-
-const CATCH_UP: &str = "2024-11-30T23:59:00Z..2024-12-01";
-
-#[test]
-fn the_manifests_windows_end_where_the_past_was_asked_to() {
-    let manifest = manifest(&both(json!({"step": "P1M", "cursor_granularity": "PT1S"})), json!({}));
-    let vendor = vendor(&around(), quiet);
-    let ran = read(&manifest, &vendor, "2024-01-01..2024-03-01", &Json::Null);
-    ran.expect(0, &[]);
-    assert_eq!(
-        windows(&vendor),
-        ["2024-01-01..2024-01-31T23:59:59Z", "2024-02-01..2024-02-29T23:59:59Z", CATCH_UP],
-        "and what changed meanwhile"
-    );
-    assert_eq!(ids(&ran), ["b", "c", "d", "e"]);
-    assert_eq!(backfilled(&ran), ["2024-01-01..2024-03-01"]);
-    assert!(!is_open(&ran));
-    assert_eq!(ran.state()["dripfeed"]["backfill"], true);
-    let planned = &ran.events("backfill_planned")[0];
-    assert_eq!((&planned["windows"], &planned["calls_at_least"]), (&json!(2), &json!(2)));
-    let last = ran.events("backfill_progress").pop().unwrap();
-    assert_eq!(
-        (&last["done"], &last["of"], &last["listed"], &last["ended"]),
-        (&json!(3), &json!(3), &json!(true), &json!(true))
-    );
-}
-
-#[test]
-fn windows_may_be_longer_than_the_past_and_unaligned() {
-    let manifest = manifest(&both(json!({"step": "P1Y", "cursor_granularity": "PT1S"})), json!({}));
-    let vendor = vendor(&around(), quiet);
-    let ran = read(&manifest, &vendor, "2024-01-31T23:59:59Z..2024-02-29T23:59:59.5+00:00", &Json::Null);
-    ran.expect(0, &[]);
-    assert_eq!(windows(&vendor), ["2024-01-31T23:59:59Z..2024-02-29T23:59:59Z", CATCH_UP]);
-    assert_eq!(ids(&ran), ["c", "d", "e"]);
-}
-
-#[test]
-fn where_the_manifest_knows_no_windows_they_are_months() {
-    // By an option, and by a template alone.
-    let cursors = [
-        (both(json!({})), json!({})),
-        (
-            by_time(json!({"start_time_option": null})),
-            json!({"requester": {"request_parameters": {
-                "since": "{{ stream_interval.start_time }}", "before": "{{ stream_slice['end_time'] }}",
-            }}}),
-        ),
-    ];
-    for (cursor, retriever) in cursors {
-        let vendor = vendor(&around(), quiet);
-        let ran = read(&manifest(&cursor, retriever), &vendor, "2024-01-01..2024-03-01", &Json::Null);
-        ran.expect(0, &[]);
-        // Nobody knows whether the bounds are inclusive: windows overlap by what requests can tell.
-        assert_eq!(windows(&vendor), ["2024-01-01..2024-02-01", "2024-01-31T23:59:59Z..2024-03-01", CATCH_UP]);
-        assert_eq!(ids(&ran).into_iter().collect::<BTreeSet<_>>().into_iter().collect::<String>(), "bcde");
-    }
-}
-
-#[test]
-fn a_vendor_that_knows_no_end_is_read_once_for_each_partition() {
-    let rows = around();
-    {
-        let mut rows = rows.lock().unwrap();
-        for row in rows.iter_mut() {
-            row.part = if *row.id < *"d" { "x".into() } else { "y".into() };
-        }
-    }
-    let manifest = manifest(&by_time(json!({})), parts(&["x", "y", "z"]));
-    let vendor = vendor(&rows, quiet);
-    let ran = read(&manifest, &vendor, "2024-01-01..2024-03-01", &Json::Null);
-    ran.expect(0, &["3 partitions: at least 3 calls"]);
-    assert_eq!(ids(&ran), ["b", "c", "d", "e"], "what lies outside is left out");
-    assert_eq!(windows(&vendor), ["2024-01-01..-", "2024-11-30T23:59:00Z..-"]);
-    let again = |part: &str| {
-        let of_part = |a: &&Asked| a.param("part").as_deref() == Some(part) && a.param("after").is_none();
-        vendor.asked().iter().filter(of_part).count()
-    };
-    assert_eq!((again("x"), again("y"), again("z")), (2, 2, 1), "nothing of z went out that could be old");
-    assert_eq!(backfilled(&ran), ["2024-01-01..2024-03-01"]);
-    assert_eq!(ran.state()["bookmarks"]["items"]["partitions"], 3);
-}
-
-#[test]
-fn steps_without_an_end_are_the_manifests_word() {
-    // Such requests may ask for a day by its name alone: one window would read that day and call it all.
-    let manifest = manifest(&by_time(json!({"step": "P1M", "cursor_granularity": "PT1S"})), json!({}));
-    let vendor = vendor(&around(), quiet);
-    let ran = read(&manifest, &vendor, "2024-01-01..2024-03-01", &Json::Null);
-    ran.expect(0, &[]);
-    assert_eq!(windows(&vendor)[..2], ["2024-01-01..-", "2024-02-01..-"]);
-    assert_eq!(ids(&ran).into_iter().collect::<BTreeSet<_>>().into_iter().collect::<String>(), "bcde");
-}
-
-#[test]
-fn days_are_read_whole() {
-    let days = rows(&[
-        ("a", "2024-01-01"),
-        ("b", "2024-01-02"),
-        ("c", "2024-01-03"),
-        ("d", "2024-01-04"),
-        ("e", "2024-01-05"),
-    ]);
-    let day = json!({"datetime_format": "%Y-%m-%d", "start_datetime": "2024-10-01"});
-    let steps = json!({"datetime_format": "%Y-%m-%d", "start_datetime": "2024-10-01", "step": "P1M", "cursor_granularity": "P1D"});
-    for (cursor, span, wanted, asked) in [
-        (both(steps.clone()), "2024-01-02..2024-01-04", "bc", "2024-01-02..2024-01-03"),
-        (both(steps), "2024-01-02T12:00:00Z..2024-01-04T12:00:00Z", "bcd", "2024-01-02..2024-01-04"),
-        (both(day.clone()), "2024-01-02..2024-01-04", "bc", "2024-01-02..2024-01-04"),
-        (both(day.clone()), "2024-01-02T12:00:00Z..2024-01-04T12:00:00Z", "bcd", "2024-01-02..2024-01-05"),
-        (by_time(day), "2024-01-02T12:00:00Z..2024-01-04T12:00:00Z", "bcd", "2024-01-02..-"),
-    ] {
-        let vendor = vendor(&days, quiet);
-        let ran = read(&manifest(&cursor, json!({})), &vendor, span, &Json::Null);
-        ran.expect(0, &[]);
-        assert_eq!(ids(&ran).concat(), wanted, "{span} of {cursor}");
-        assert_eq!(windows(&vendor)[0], asked);
-    }
-}
-
-#[test]
-fn numbers_of_seconds_are_times() {
-    let rows = Arc::new(Mutex::new(
-        (0..6)
-            .map(|n| Row { id: format!("r{n}"), part: String::new(), at: json!(1_704_067_200 + n * 86_400), v: 1 })
-            .collect(),
-    ));
-    let epoch = json!({"datetime_format": "%s", "start_datetime": "1727740800"});
-    for cursor in [both(epoch.clone()), by_time(epoch)] {
-        let vendor = vendor(&rows, quiet);
-        let ran = read(&manifest(&cursor, json!({})), &vendor, "2024-01-02..2024-01-05", &Json::Null);
-        ran.expect(0, &[]);
-        assert_eq!(ids(&ran), ["r1", "r2", "r3"]);
-        assert_eq!(vendor.asked()[0].param("since").unwrap(), "1704153600");
-    }
-}
-
-#[test]
-fn newest_first_ends_before_the_past_and_not_after_it() {
-    let cursor = by_time(json!({"is_data_feed": true, "start_time_option": null}));
-    let newest = json!({"requester": {"request_parameters": {"newest": "yes"}}});
-    let vendor = vendor(&around(), quiet);
-    let ran = read(&manifest(&cursor, newest), &vendor, "2024-01-31T23:59:59Z..2024-02-29T23:59:59Z", &Json::Null);
-    ran.expect(0, &[]);
-    assert_eq!(ids(&ran), ["c", "d"]);
-    // g f, e d, c b; and for what changed meanwhile g f.
-    assert_eq!(vendor.asked().len(), 4);
-}
-
-#[test]
-fn what_is_compared_here_is_compared_with_the_past() {
-    let cursor = by_time(json!({"is_client_side_incremental": true, "start_time_option": null}));
-    let vendor = vendor(&around(), quiet);
-    let ran = read(&manifest(&cursor, json!({})), &vendor, "2024-01-01..2024-03-01", &Json::Null);
-    ran.expect(0, &[]);
-    assert_eq!(ids(&ran), ["b", "c", "d", "e"]);
-}
-
-#[test]
-fn a_record_is_known_by_what_it_becomes() {
-    // The cursor is made of another field: what the vendor sends has none.
-    let cursor = by_time(json!({"cursor_field": "changed"}));
-    let added = json!({"type": "AddFields", "fields": [
-        {"type": "AddedFieldDefinition", "path": ["changed"], "value": "{{ record['at'] }}"},
-    ]});
-    let mut manifest: Json = serde_json::from_str(&manifest(&cursor, json!({}))).unwrap();
-    manifest["streams"][0]["transformations"] = json!([added]);
-    let vendor = vendor(&around(), quiet);
-    let ran = read(&manifest.to_string(), &vendor, "2024-01-01..2024-03-01", &Json::Null);
-    ran.expect(0, &[]);
-    assert_eq!(ids(&ran), ["b", "c", "d", "e"]);
-}
-
-#[test]
-fn months_are_read_whole_where_the_manifest_says_so() {
-    let clamped =
-        json!({"step": "P1M", "cursor_granularity": "P1D", "clamping": {"type": "Clamping", "target": "MONTH"}});
-    let manifest = manifest(&both(clamped), json!({}));
-    let vendor = vendor(&around(), quiet);
-    let ran = read(&manifest, &vendor, "2024-01-15..2024-02-15", &Json::Null);
-    ran.expect(0, &[]);
-    assert_eq!(windows(&vendor)[..2], ["2024-01-01..2024-01-31", "2024-02-01..2024-02-29"]);
-    assert_eq!(backfilled(&ran), ["2024-01-01..2024-03-01"]);
 }
 
 #[test]
@@ -549,6 +205,24 @@ fn a_partition_that_fails_stays_open_alone() {
     assert_eq!((&last["done"], &last["of"]), (&json!(7), &json!(7)));
 }
 
+#[test]
+fn with_safety_a_slice_that_was_cut_short_stays_open() {
+    let ignored = json!({"type": "HttpResponseFilter", "http_codes": [410], "action": "IGNORE"});
+    let handler = json!({"type": "DefaultErrorHandler", "response_filters": [ignored]});
+    let manifest = manifest(&by_time(json!({})), json!({"requester": {"error_handler": handler}}));
+    let page = json!({"data": [{"id": "a", "at": "2024-01-05T00:00:00Z", "v": 1}], "next": "more"});
+    for (safety, closed) in [(json!({}), true), (json!({"settle": "PT1M"}), false)] {
+        let vendor = Vendor::of_items(
+            json!([{"status": 200, "json": page}, {"status": 410, "json": {"message": "gone"}}, {"status": 200, "json": {"data": []}}]),
+        );
+        let tap = Tap::new("read --log-format json --backfill 2024-01-01..2024-02-01").source(&manifest);
+        let ran =
+            tap.config(&json!({"url": vendor.url, "dripfeed": {"safety": safety}})).env("DRIPFEED_NOW", NOW).run();
+        ran.expect(0, &["slice_skipped"]);
+        assert_eq!((backfilled(&ran).is_empty(), is_open(&ran)), (!closed, !closed), "{safety}");
+    }
+}
+
 /// A manifest with a stream `boxes` that `items` are in.
 fn within_boxes() -> String {
     let mut whole: Json = serde_json::from_str(&manifest(&by_time(json!({})), json!({}))).unwrap();
@@ -641,6 +315,8 @@ fn states_of_live_runs_and_of_backfills_are_not_confused() {
     again.expect(10, &["the state is of live runs, and this run is a backfill"]);
     assert_eq!(vendor.asked().len(), asked, "nothing was asked");
     // What cannot be read is said, and nothing is read twice in silence.
+    let empty = json!({"bookmarks": {"items": {"at": "2024-02-01T00:00:00Z"}}, "dripfeed": {"v": 1, "backfill": true}});
+    read(&manifest, &vendor, "2024-01-01..2024-03-01", &empty).expect(0, &[]);
     let mut torn = of_past.state();
     torn["bookmarks"]["items"]["backfilled"] = json!([{"start": "once"}]);
     read(&manifest, &vendor, "2024-01-01..2024-03-01", &torn)
@@ -691,110 +367,4 @@ fn a_backfill_goes_last_unless_it_is_told_otherwise() {
     };
     assert_eq!(priority(&[]), dripfeed::pace::limiter::Priority::Backfill);
     assert_eq!(priority(&["--priority", "hourly"]), dripfeed::pace::limiter::Priority::Hourly);
-}
-
-fn plan(def: &Json, asks_end: bool) -> CursorPlan {
-    let place = Place::top("test");
-    let def = IncrementalSync::read(&Node::from_json(def), &place).unwrap();
-    let ground = Ground { config: json!({}), now: parse_iso(NOW).unwrap(), began: None };
-    cursor::build(&def, &Safety::default(), &ground).unwrap().of_history(asks_end)
-}
-
-#[test]
-fn more_partitions_than_live_runs_tell_apart_are_told_apart() {
-    const MANY: usize = 30_000;
-    let plan = plan(&by_time(json!({})), false);
-    let time = |text: &str| parse_iso(text).unwrap();
-    let asked = Span { start: time("2024-01-01"), end: time("2024-03-01") };
-    let key =
-        |number: usize| json!({"project": format!("{number:08}"), "parent_slice": {}}).as_object().unwrap().clone();
-    let id = |number| dripfeed::cursor::partitions::identity(&key(number));
-    let mut first = Backfill::begin(asked, None, time(NOW)).unwrap();
-    for number in 0..MANY {
-        let windows = first.open(&plan, &key(number), time(NOW));
-        assert_eq!(windows.len(), 1);
-        assert!(first.open(&plan, &key(number), time(NOW)).is_empty(), "found twice, read once");
-        // One stays open.
-        if number != 12_345 {
-            assert!(first.close(&plan, &id(number), &windows[0], Some(time(NOW))).is_empty());
-        }
-    }
-    let state = first.state();
-    let bytes = state.to_string().len();
-    assert!(bytes < 20 * MANY, "{bytes} bytes");
-    let mut second = Backfill::begin(asked, state.as_object(), time(NOW)).unwrap();
-    let left: Vec<usize> = (0..MANY).filter(|n| !second.open(&plan, &key(*n), time(NOW)).is_empty()).collect();
-    assert_eq!(left, [12_345]);
-}
-
-proptest! {
-    /// However time is cut and however often a run breaks off: every moment that was asked for is in a window that was read
-    /// wholly, and all that was asked for is closed once nothing is left.
-    #[test]
-    fn every_moment_is_in_a_window(
-        format in prop::sample::select(vec!["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d", "%s", "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m"]),
-        step in prop::sample::select(vec![None, Some(("P1D", "P1D")), Some(("P1M", "PT1S")), Some(("P9D", "P1D")), Some(("PT7H", "PT0.001S")), Some(("P1Y", "P1D"))]),
-        clamp in prop::sample::select(vec![None, Some("DAY"), Some("MONTH")]),
-        asks_end in any::<bool>(),
-        strict in any::<bool>(),
-        spans in prop::collection::vec((0..40_000i64, 1..15_000i64), 1..4),
-        luck in prop::collection::vec(any::<bool>(), 8),
-    ) {
-        let start = match format { "%s" => "1700000000", "%Y-%m-%d" => "2023-01-01", "%Y-%m" => "2023-01", "%Y-%m-%dT%H:%M:%SZ" => "2023-01-01T00:00:00Z", _ => "2023-01-01T00:00:00.000000Z" };
-        let mut def = json!({"type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": format, "start_datetime": start, "is_compare_strictly": strict});
-        if let Some((step, granularity)) = step {
-            (def["step"], def["cursor_granularity"]) = (json!(step), json!(granularity));
-        }
-        if let (Some(target), Some(_)) = (clamp, step) {
-            def["clamping"] = json!({"type": "Clamping", "target": target});
-        }
-        let plan = plan(&def, asks_end);
-        // Minutes since then.
-        let at = |minutes: i64| parse_iso("2024-01-01").unwrap() + time::Duration::seconds(60 * minutes + minutes % 60);
-        let now = at(60_000);
-        let (mut state, mut read, mut turn) = (Json::Null, Vec::new(), 0);
-        let key = serde_json::Map::new();
-        let id = dripfeed::cursor::partitions::identity(&key);
-        for (from, length) in spans {
-            let Some(asked) = plan.in_whole_periods(Span { start: at(from), end: at(from + length) }, now) else { continue };
-            for run in 0.. {
-                prop_assert!(run < 200, "it does not end");
-                let mut backfill = Backfill::begin(asked, state.as_object(), now).unwrap();
-                if backfill.is_read() {
-                    break;
-                }
-                let mut failed = false;
-                for window in backfill.open(&plan, &key, now) {
-                    turn += 1;
-                    if luck[turn % luck.len()] || run > 3 {
-                        read.push(window);
-                        backfill.close(&plan, &id, &window, None);
-                    } else {
-                        failed = true;
-                        backfill.fail(&id, &window);
-                    }
-                }
-                backfill.listed();
-                if !failed {
-                    backfill.finish();
-                }
-                state = backfill.state();
-            }
-            // A window's end stands for as much as the manifest says, or for what is written.
-            let granule = match step.map(|(_, granularity)| granularity) {
-                Some("P1D") => time::Duration::days(1),
-                Some("PT1S") => time::Duration::seconds(1),
-                Some(_) => time::Duration::milliseconds(1),
-                None => time::Duration::microseconds(1),
-            };
-            let last = asked.end - time::Duration::microseconds(1);
-            for part in 0..=40 {
-                let moment = asked.start + (last - asked.start) * part / 40;
-                // As exact as a cursor value can be.
-                let value = plan.parse(&plan.write(moment)).unwrap();
-                let inside = |w: &cursor::Window| w.start <= value && value < w.end + granule;
-                prop_assert!(read.iter().any(inside), "{moment} of {def}");
-            }
-        }
-    }
 }

@@ -6,6 +6,7 @@ mod support;
 mod airbyte;
 mod alerts;
 mod backfill;
+mod backfill_windows;
 mod bad_input;
 mod cli;
 mod credentials;

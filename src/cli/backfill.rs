@@ -84,7 +84,7 @@ pub(super) fn begin(
         work.log.line(Level::Info, &format!("{name}: {why}"));
         Ok(None)
     };
-    let Some(plan) = stream.of_history(span) else {
+    let Some(plan) = stream.of_history(span, now) else {
         let why = "it has no cursor over time, so that no part of its past can be asked for";
         if work.options.streams.iter().any(|named| **named == **name) {
             let fault = Fault::config(why).of_stream(name);
@@ -92,9 +92,9 @@ pub(super) fn begin(
         }
         return skipped(&format!("not read: {why}"));
     };
-    let asked = plan.cursor.as_ref().and_then(|cursor| cursor.in_whole_periods(span, now));
+    let asked = plan.cursor.as_ref().and_then(|cursor| cursor.there_is(span, now));
     let Some(asked) = asked else {
-        return skipped("not read: it is read in whole periods, of which none is over in the part that was asked for");
+        return skipped("not read: the manifest asks for none of that yet");
     };
     let backfill = Backfill::begin(asked, state, now).map_err(|fault| fault.of_stream(name))?;
     if backfill.is_read() {
@@ -123,13 +123,18 @@ pub(super) fn announce(log: &Log, loaded: &Loaded, jobs: &[Job]) {
     let rate = loaded.shared.fetcher.pace().rate().filter(|rate| *rate > 0.0);
     for job in jobs {
         let (Some(backfill), Some(cursor)) = (&job.backfill, &job.plan.cursor) else { continue };
-        let (windows, (known, done)) = (backfill.windows(cursor), backfill.known());
+        let (windows, done) = (backfill.windows(cursor), backfill.partitions_done());
         let counted = job.plan.router.count(&Vars::new(&loaded.ground)).map(|count| count as u64);
-        let partitions = counted.or(known);
-        let calls = partitions.map(|partitions| partitions.saturating_sub(done) * windows);
+        let partitions = counted.or(backfill.known());
+        let calls = partitions.map(|partitions| backfill.slices_left(cursor, partitions));
         #[allow(clippy::cast_precision_loss)]
         let seconds = calls.zip(rate).map(|(calls, rate)| calls as f64 / rate);
-        let mut said = format!("{}: backfill of {}: {windows} windows", job.plan.name, shown(backfill.asked()));
+        let mut said = format!(
+            "{}: backfill of {}: {windows} window{}",
+            job.plan.name,
+            shown(backfill.asked()),
+            if windows == 1 { "" } else { "s" }
+        );
         match (partitions, calls) {
             (Some(partitions), Some(calls)) => {
                 if job.plan.router.is_some() {

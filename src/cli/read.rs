@@ -25,7 +25,7 @@ use crate::run::reader::Shared;
 use crate::run::{Account, Job, Run};
 use crate::state::{StateDoc, per_stream};
 use crate::stop::Stop;
-use crate::tenant::locks::Locks;
+use crate::tenant::locks::{Locks, of_backfill};
 
 /// Stack of a thread that reads, in bytes: enough for the longest template (only what is used takes memory).
 const STACK: usize = 64 << 20;
@@ -167,9 +167,8 @@ fn locks(work: &Work, chosen: &[Chosen]) -> Result<Option<Locks>> {
     let whose = work.whose.get().filter(|_| work.options.limit.is_none());
     let Some((whose, root)) = whose.and_then(|whose| Some((whose, whose.root.as_ref()?))) else { return Ok(None) };
     let holder = runs::holder(work, None);
-    // A backfill keeps live runs from nothing.
-    let of_backfill = if work.options.backfill.is_some() { ".backfill" } else { "" };
-    let streams = chosen.iter().map(|c| format!("{}{of_backfill}", c.stream));
+    let backfill = work.options.backfill.is_some();
+    let streams = chosen.iter().map(|c| if backfill { of_backfill(&c.stream) } else { c.stream.clone() });
     match Locks::take(root, &whose.source, &whose.tenant, streams, &holder) {
         // Without its folder a run does what it can.
         Err(fault) if fault.kind == Kind::Local => {
@@ -191,7 +190,7 @@ fn to_stdout(work: &Work, running: &Running<'_>) -> Result<Came> {
     let ready = ready(work)?;
     running.begins(&ready.loaded, &ready.names());
     let mut states = States::read(work, &ready.loaded.plan, &ready.chosen)?;
-    let Read { accounts, written } = ready.read(work, &work.out, &mut states, &mut |_, _| {})?;
+    let Read { accounts, written } = ready.read(work, &work.out, &mut states, &mut |_, _, _| {})?;
     let unsaid = written.err();
     let mut came = ready.loaded.watch.summary(accounts, &work.stop, unsaid.as_ref(), None);
     if let States::Singer(doc) = &states {
@@ -221,13 +220,14 @@ impl Ready {
         incremental.map(|stream| (stream.name.to_string(), doc.shown(&stream.name))).collect()
     }
 
-    /// Reads the chosen streams into `out`, and moves `states`; `sent` hears of each bookmark before it is written.
+    /// Reads the chosen streams into `out`, and moves `states`; `sent` hears of each bookmark before it is
+    /// written, with the length of its line.
     pub(super) fn read(
         &self,
         work: &Work,
         out: &Out,
         states: &mut States,
-        sent: &mut dyn FnMut(&str, Option<&Json>),
+        sent: &mut dyn FnMut(&str, Option<&Json>, usize),
     ) -> Result<Read> {
         let Ready { loaded, chosen, missing, .. } = self;
         let (options, stop, plan) = (&work.options, &work.stop, &loaded.plan);

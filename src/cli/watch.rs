@@ -12,6 +12,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
+use super::backfill;
 use super::commands::Work;
 use super::log::{Level, Log};
 use super::runs::{Came, Figures};
@@ -431,7 +432,10 @@ impl Watch {
         let under_way: Vec<String> = accounts
             .iter()
             .filter(|a| a.begun && !a.ended)
-            .map(|a| format!("{} {}", a.stream, HumanCount(a.records)))
+            .map(|a| match &a.backfill {
+                Some(standing) => format!("{}: {}", a.stream, backfill::slices(standing)),
+                None => format!("{} {}", a.stream, HumanCount(a.records)),
+            })
             .collect();
         let ended = accounts.iter().filter(|a| a.ended).count();
         line += &format!(" · {ended} of {} streams done", accounts.len());
@@ -453,7 +457,9 @@ impl Watch {
         if let Some(bar) = self.bar.get() {
             bar.finish_and_clear();
         }
-        let mut gravest: Option<Kind> = stop.asked();
+        // The deadline is that of reading: when all is read it does not matter.
+        let read = accounts.iter().all(|account| account.complete);
+        let mut gravest: Option<Kind> = stop.asked().filter(|why| !(read && *why == Kind::Unfinished));
         let mut fault = ended_by.cloned();
         if let Some(kind) = ended_by.map(|fault| fault.kind)
             && gravest.is_none_or(|g| kind.gravity() > g.gravity())

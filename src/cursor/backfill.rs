@@ -6,9 +6,7 @@
 //!
 //! What was read is kept as spans of time that do not depend on what was asked for: what is missing is what was asked for
 //! without them. A partition is done once what changed meanwhile was read again too: a live run may have brought a newer
-//! version of a record before ours, which is older, reached the warehouse; so the newer one follows it on the same way. What
-//! changed even later, while that was on its way, a live run of `sync` reads again once the backfill's target has ended
-//! ([`BEHIND`]).
+//! version of a record before ours, which is older, reached the warehouse; so the newer one follows it on the same way.
 
 use std::collections::HashSet;
 
@@ -17,46 +15,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest as _, Sha256};
-use time::{Duration, OffsetDateTime, PrimitiveDateTime};
+use time::{Duration, OffsetDateTime};
 
+use super::history::{Keep, Piece};
 use super::partitions::identity;
 use super::ranges::{Span, Spans};
-use super::{CursorPlan, Window, split};
+use super::{CursorPlan, Window};
 use crate::fault::{Fault, Result};
-use crate::timefmt::{Period, parse_iso, rfc3339};
-
-/// Who keeps to the bounds of a window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// The vendor, by requests that carry both; the manifest says how long windows are.
-    Windows,
-    /// The vendor; the manifest knows no windows, they are of a month.
-    Months,
-    /// Whoever wrote the manifest: it cuts time into steps, of which requests name the begin alone.
-    Steps,
-    /// Nobody but who reads: one window for all, and what lies outside is left out.
-    Reader,
-}
-
-/// Which of a window's records are wanted, as their cursor tells.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Keep {
-    /// From here.
-    from: Option<OffsetDateTime>,
-    /// To here, which is outside.
-    to: Option<OffsetDateTime>,
-    /// The end that was asked for, where it lies past `to`: the vendor takes whole days, or leaves the end out. What comes
-    /// from beyond is no mistake of the bounds: requests may be about another time than the cursor.
-    asked: Option<OffsetDateTime>,
-}
-
-/// A window, and the part of time that it covers; none when it only brings what changed meanwhile.
-#[derive(Debug, Clone, Copy)]
-struct Piece {
-    span: Option<Span>,
-    window: Window,
-    keep: Keep,
-}
+use crate::timefmt::{parse_iso, rfc3339};
 
 /// How far a stream's backfill is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,12 +46,15 @@ pub struct Standing {
 /// The name of a partition in few bytes.
 type Name = [u8; 12];
 
+/// A vendor whose clock is further behind has none.
+const MOST_BEHIND: Duration = Duration::days(1);
+
 /// A partition that is being read.
 #[derive(Debug, Default)]
 struct Part {
     /// What of it was read.
     read: Spans,
-    /// What is to be read still.
+    /// What is to be read still, the oldest last.
     left: Vec<Piece>,
     /// Records that went out.
     sent: u64,
@@ -103,12 +72,10 @@ pub struct Backfill {
     asked: Span,
     /// When the reading began of which something is open.
     since: OffsetDateTime,
+    /// How much the vendor's clock is behind this machine's.
+    behind: Duration,
     /// Was that kept by an earlier run, or said by this one?
     said: bool,
-    /// Did this run send anything?
-    sent: bool,
-    /// When the reading began of what is closed, until a live run has read again what changed since then.
-    behind: Option<OffsetDateTime>,
     /// Did an earlier run send something of it?
     resumed: bool,
     /// What was read of every partition.
@@ -122,170 +89,6 @@ pub struct Backfill {
     /// How many an earlier run found.
     known: Option<u64>,
     counts: Standing,
-}
-
-/// The key under which a stream's state says since when live runs have to read again.
-pub const BEHIND: &str = "behind_since";
-
-const MONTH: Period = Period { months: 1, exact: Duration::ZERO };
-/// Looked back before the begin, for clocks that differ and records that show late, when nothing else is said.
-const MARGIN: Duration = Duration::minutes(1);
-
-impl Keep {
-    /// Is a record with this cursor value wanted?
-    pub fn keeps(&self, time: OffsetDateTime) -> bool {
-        let late = self.to.is_some_and(|to| time >= to) && self.asked.is_none_or(|asked| time <= asked);
-        !late && !self.is_before(time)
-    }
-
-    /// Is it from before all that is wanted?
-    pub fn is_before(&self, time: OffsetDateTime) -> bool {
-        self.from.is_some_and(|from| time < from)
-    }
-}
-
-impl CursorPlan {
-    /// The same for the past; `asks_end` tells whether requests carry the end of a window.
-    pub fn of_history(&self, asks_end: bool) -> CursorPlan {
-        let reach = match (self.filters, asks_end, self.step) {
-            (true, ..) | (_, false, None) => Reach::Reader,
-            (_, true, None) => Reach::Months,
-            (_, true, Some(_)) => Reach::Windows,
-            (_, false, Some(_)) => Reach::Steps,
-        };
-        CursorPlan {
-            global: false,
-            // Where records are compared with a window, they are compared with `Keep`.
-            filters: false,
-            start: PrimitiveDateTime::MIN.assume_utc(),
-            step: if reach == Reach::Months { Some(MONTH) } else { self.step },
-            history: Some(reach),
-            ..self.clone()
-        }
-    }
-
-    /// The same, beginning no later than `from`: for parents, whose records tell what there is to read.
-    pub fn beginning_by(&self, from: OffsetDateTime) -> CursorPlan {
-        let start = if self.counts() { self.start } else { self.start.min(from) };
-        CursorPlan { start, ..self.clone() }
-    }
-
-    /// The same, reading again what changed since `since` by the clock here, whatever the bookmark says.
-    pub fn reading_again(&self, since: OffsetDateTime) -> CursorPlan {
-        let settle = self.safety.settle.map_or(Period { months: 0, exact: MARGIN }, |settle| settle.0);
-        CursorPlan { again: Some(settle.before(since).unwrap_or(since)), ..self.clone() }
-    }
-
-    /// Does the cursor put the end of a window into requests?
-    pub fn sends_end(&self) -> bool {
-        self.end_into.is_some()
-    }
-
-    /// The name by which templates know the end of a window.
-    pub fn end_name(&self) -> &str {
-        &self.end_name
-    }
-
-    /// A part of time in periods that are read as a whole, as far as they are over; nothing when none is.
-    pub fn in_whole_periods(&self, span: Span, now: OffsetDateTime) -> Option<Span> {
-        let Some(clamp) = self.clamp else { return Some(span) };
-        let (start, over) = (clamp.floor(span.start), clamp.floor(now));
-        let end = clamp.floor(span.end);
-        // A period that holds the end is read with it.
-        let end = if end < span.end { clamp.next(end) } else { end }.min(over);
-        (start < end).then_some(Span { start, end })
-    }
-
-    /// A time as exact as requests write it.
-    fn written(&self, time: OffsetDateTime) -> OffsetDateTime {
-        self.format.parse(&self.write(time)).unwrap_or(time)
-    }
-
-    /// The smallest step that requests can tell at that time.
-    fn granule(&self, time: OffsetDateTime) -> Period {
-        let exact = |exact| Period { months: 0, exact };
-        let steps = [
-            exact(Duration::microseconds(1)),
-            exact(Duration::milliseconds(1)),
-            exact(Duration::seconds(1)),
-            exact(Duration::minutes(1)),
-            exact(Duration::hours(1)),
-            exact(Duration::days(1)),
-            MONTH,
-            Period { months: 12, exact: Duration::ZERO },
-        ];
-        let told = |step: &Period| step.after(time).is_some_and(|next| self.written(next) > self.written(time));
-        steps.into_iter().find(told).unwrap_or_default()
-    }
-
-    /// The first time that requests can write which is not before this one.
-    fn written_after(&self, time: OffsetDateTime) -> OffsetDateTime {
-        let written = self.written(time);
-        if written >= time {
-            return written;
-        }
-        self.granule(time).after(time).map_or(time, |next| self.written(next))
-    }
-
-    /// Cuts a part of time into what is read at once.
-    fn pieces(&self, span: Span) -> Vec<Piece> {
-        let reach = self.history.unwrap_or(Reach::Reader);
-        let end = self.written_after(span.end);
-        let mut windows = Vec::new();
-        if reach != Reach::Reader {
-            split(self, span.start, end, false, &mut windows);
-        }
-        if windows.is_empty() {
-            windows.push(Window { start: span.start, end });
-        }
-        if let (Some(_), false, None, Some(last)) = (self.granularity, self.strict, self.clamp, windows.last_mut()) {
-            // The manifest's ends are inclusive: up to the last moment that can be written.
-            last.end = last.end.max(self.written(span.end - Duration::microseconds(1)));
-        }
-        let starts: Vec<OffsetDateTime> = windows.iter().map(|window| window.start).collect();
-        let piece = |(number, window): (usize, Window)| {
-            let part = Span {
-                start: if number == 0 { span.start } else { starts[number] },
-                end: starts.get(number + 1).copied().unwrap_or(span.end),
-            };
-            let mut start = self.written(window.start);
-            if reach == Reach::Months && number > 0 {
-                // Nobody said whether the vendor counts what lies on a bound: it is in the window before, or in this one.
-                start = self.granule(start).before(start).map_or(start, |earlier| self.written(earlier));
-            }
-            let window = Window { start, end: self.written(window.end) };
-            let keep = match reach {
-                Reach::Windows | Reach::Months => Keep { from: None, to: Some(span.end), asked: Some(window.end) },
-                Reach::Steps => Keep { from: None, to: Some(span.end), asked: None },
-                Reach::Reader => Keep { from: Some(window.start), to: Some(span.end), asked: None },
-            };
-            Piece { span: Some(part), window, keep }
-        };
-        windows.into_iter().enumerate().map(piece).collect()
-    }
-
-    /// What is read again, once all else was: what changed since then.
-    fn changed(&self, since: OffsetDateTime, now: OffsetDateTime) -> Vec<Piece> {
-        let settle = self.safety.settle.map_or(Period { months: 0, exact: MARGIN }, |settle| settle.0);
-        let overlap = self.safety.overlap.map_or_else(Period::default, |overlap| overlap.0);
-        let from = settle.before(since).and_then(|t| overlap.before(t)).and_then(|t| self.lookback.before(t));
-        let (mut from, mut to) = (self.written(from.unwrap_or(since)), now);
-        if let Some(clamp) = self.clamp {
-            (from, to) = (clamp.floor(from), clamp.end(now, self.granularity));
-        }
-        let mut windows = Vec::new();
-        if self.history == Some(Reach::Reader) || self.history == Some(Reach::Months) {
-            windows.push(Window { start: from, end: to.max(from) });
-        } else {
-            split(self, from, to, true, &mut windows);
-        }
-        let keep = Keep { from: Some(from).filter(|_| self.history == Some(Reach::Reader)), ..Keep::default() };
-        let piece = |window: Window| {
-            let window = Window { start: self.written(window.start), end: self.written(window.end) };
-            Piece { span: None, window, keep }
-        };
-        windows.into_iter().map(piece).collect()
-    }
 }
 
 fn name(id: &str) -> Name {
@@ -302,9 +105,8 @@ impl Backfill {
         let mut out = Backfill {
             asked,
             since: now,
+            behind: Duration::ZERO,
             said: false,
-            sent: false,
-            behind: None,
             resumed: false,
             read: Spans::default(),
             parts: IndexMap::new(),
@@ -314,9 +116,8 @@ impl Backfill {
             counts,
         };
         let Some(state) = state else { return Ok(out) };
-        out.read = spans(&state["backfilled"])?;
+        out.read = spans(state.get("backfilled").unwrap_or(&Json::Null))?;
         out.known = state.get("partitions").and_then(Json::as_u64);
-        out.behind = state.get(BEHIND).map(moment).transpose()?;
         let Some(open) = state.get("open").filter(|open| !open.is_null()) else { return Ok(out) };
         (out.since, out.said, out.resumed) = (moment(&open["since"])?, true, true);
         for begun in list(&open["begun"])? {
@@ -349,10 +150,25 @@ impl Backfill {
         self.read.missing(self.asked).into_iter().map(|span| plan.pieces(span).len() as u64).sum()
     }
 
-    /// How many partitions an earlier backfill found, and how many of them are done.
-    pub fn known(&self) -> (Option<u64>, u64) {
-        let done = self.done.iter().filter(|(span, _)| self.covers(*span)).map(|(_, names)| names.len() as u64);
-        (self.known, done.sum())
+    /// How many partitions an earlier backfill found, if one found all.
+    pub fn known(&self) -> Option<u64> {
+        self.known
+    }
+
+    /// How many partitions are done.
+    pub fn partitions_done(&self) -> u64 {
+        self.done.iter().filter(|(span, _)| self.covers(*span)).map(|(_, names)| names.len() as u64).sum()
+    }
+
+    /// How many slices of so many partitions are left.
+    pub fn slices_left(&self, plan: &CursorPlan, partitions: u64) -> u64 {
+        let left = |part: &Part| {
+            let mut read = self.read.clone();
+            part.read.list().iter().for_each(|span| read.add(*span));
+            read.missing(self.asked).into_iter().map(|span| plan.pieces(span).len() as u64).sum::<u64>()
+        };
+        let others = partitions.saturating_sub(self.partitions_done() + self.parts.len() as u64);
+        others * self.windows(plan) + self.parts.values().map(left).sum::<u64>()
     }
 
     /// Is nothing missing of a partition of which that was read?
@@ -377,34 +193,43 @@ impl Backfill {
         let done = read.missing(self.asked).is_empty();
         part.read.list().iter().for_each(|span| read.add(*span));
         part.left = read.missing(self.asked).into_iter().flat_map(|span| plan.pieces(span)).collect();
+        part.left.reverse();
         let (all, left) = (self.windows(plan), part.left.len() as u64);
         self.counts.of += all.max(left);
         self.counts.earlier += all.saturating_sub(left);
         self.counts.done += all.saturating_sub(left);
+        // More of it may have been read, for something that was asked for earlier.
+        part.done = done && !part.read.is_empty();
+        if part.done || !done {
+            self.parts.insert(id.clone(), part);
+        }
         if done {
             return Vec::new();
         }
-        self.parts.insert(id.clone(), part);
         if left == 0 { self.catch_up(plan, &id, Some(now)) } else { self.left(&id) }
     }
 
     fn left(&self, id: &str) -> Vec<Window> {
-        self.parts.get(id).map_or_else(Vec::new, |part| part.left.iter().map(|piece| piece.window).collect())
+        self.parts.get(id).map_or_else(Vec::new, |part| part.left.iter().rev().map(|piece| piece.window).collect())
     }
 
     /// Which records of a window are wanted.
     pub fn keep(&self, id: &str, window: &Window) -> Keep {
-        let piece = self.parts.get(id).and_then(|part| part.left.iter().find(|piece| piece.window == *window));
+        let piece = self.parts.get(id).and_then(|part| part.left.iter().rfind(|piece| piece.window == *window));
         piece.map(|piece| piece.keep).unwrap_or_default()
     }
 
     /// Records of a partition went out, and requests for them were answered.
     pub fn sent(&mut self, id: &str, records: u64, calls: u64) {
         self.counts.calls += calls;
-        self.sent |= records > 0;
         if let Some(part) = self.parts.get_mut(id) {
             part.sent += records;
         }
+    }
+
+    /// A slice's reading began then by this machine's clock, and then by the vendor's.
+    pub fn began(&mut self, here: OffsetDateTime, there: OffsetDateTime) {
+        self.behind = (here - there).min(MOST_BEHIND).max(self.behind);
     }
 
     /// Must the state be said before the first record, so that it is known since when some may be older than the live ones?
@@ -426,17 +251,18 @@ impl Backfill {
 
     fn take(&mut self, id: &str, window: &Window) -> Option<Piece> {
         let left = &mut self.parts.get_mut(id)?.left;
-        let at = left.iter().position(|piece| piece.window == *window)?;
+        let at = left.iter().rposition(|piece| piece.window == *window)?;
         Some(left.remove(at))
     }
 
     /// All of a partition was read, but for what changed since; if that was read too, or nothing went out, it is done.
     fn catch_up(&mut self, plan: &CursorPlan, id: &str, now: Option<OffsetDateTime>) -> Vec<Window> {
-        let (since, resumed) = (self.since, self.resumed);
+        let (since, resumed) = (self.since - self.behind, self.resumed);
         let Some(part) = self.parts.get_mut(id) else { return Vec::new() };
         if let Some(now) = now.filter(|_| !part.caught_up && (part.sent > 0 || resumed)) {
             part.caught_up = true;
             part.left = plan.changed(since, now);
+            part.left.reverse();
             if !part.left.is_empty() {
                 self.counts.of += part.left.len() as u64;
                 return self.left(id);
@@ -482,9 +308,6 @@ impl Backfill {
         }
         self.read.add(self.asked);
         self.counts.ended = true;
-        if self.sent || self.resumed {
-            self.behind = Some(self.behind.map_or(self.since, |behind| behind.min(self.since)));
-        }
         // What an earlier run read beyond what was asked for now goes on to count.
         let read = &self.read;
         let beyond = |span: &Span| !read.missing(*span).is_empty();
@@ -509,9 +332,6 @@ impl Backfill {
         let mut state = Map::from_iter([("backfilled".to_owned(), written(&self.read))]);
         if let Some(known) = self.known {
             state.insert("partitions".into(), json!(known));
-        }
-        if let Some(behind) = self.behind {
-            state.insert(BEHIND.into(), json!(rfc3339(behind)));
         }
         if self.counts.ended && self.done.is_empty() && self.parts.is_empty() {
             return Json::Object(state);

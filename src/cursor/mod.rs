@@ -6,6 +6,7 @@
 
 pub mod backfill;
 mod clamp;
+pub mod history;
 pub mod partitions;
 pub mod ranges;
 
@@ -47,8 +48,8 @@ pub struct CursorPlan {
     end_name: String,
     start_into: Option<Inject>,
     end_into: Option<Inject>,
-    /// Who keeps to the bounds of windows, where the past alone is read.
-    history: Option<backfill::Reach>,
+    /// Is a part of the past read, and how?
+    history: Option<history::History>,
     /// From where is read again in any case.
     again: Option<OffsetDateTime>,
     at: Place,

@@ -3,13 +3,12 @@
 //! Comes in: [`Message`]s. Goes out: lines on stdout, the last of them a STATE. Called by `cli`. A STATE is written
 //! and flushed only after the records that it covers, and holds the whole state every time.
 
-use std::io::Write;
 use std::sync::mpsc::Receiver;
 
 use serde_json::{Value as Json, json};
 
-use super::{Message, Out, Sink, each, lock};
-use crate::fault::Result;
+use super::{Message, Out, each, lock};
+use crate::fault::{Fault, Result};
 use crate::state::StateDoc;
 use crate::stop::Stop;
 
@@ -24,13 +23,14 @@ pub fn schema_line(stream: &str, schema: &Json, keys: &[String], cursor: Option<
     line
 }
 
-/// Writes until every sender is done, or the run was asked to stop. `sent` hears of each bookmark before it is written.
+/// Writes until every sender is done, or the run was asked to stop. `sent` hears of each bookmark before it is
+/// written, with the length of its line.
 pub fn drain(
     messages: &Receiver<Message>,
     out: &Out,
     doc: &mut StateDoc,
     stop: &Stop,
-    sent: &mut dyn FnMut(&str, Option<&Json>),
+    sent: &mut dyn FnMut(&str, Option<&Json>, usize),
 ) -> Result<()> {
     // Is there a state that was not written, or a record after the last one?
     let mut stale = true;
@@ -47,8 +47,10 @@ pub fn drain(
                     Some(state) => doc.set(&stream, &state, replication.as_ref().map(|(f, v)| (f.as_str(), v.clone()))),
                     None => doc.clear(&stream),
                 }
-                sent(&stream, doc.bookmark(&stream));
-                write_state(sink, doc)?;
+                let line = state_line(doc)?;
+                sent(&stream, doc.bookmark(&stream), line.len());
+                sink.lines(&line)?;
+                sink.flush()?;
                 stale = false;
             }
             Message::State { .. } | Message::Failed(_) => {}
@@ -62,12 +64,14 @@ pub fn drain(
     let mut sink = lock(out);
     // The last line before any exit is a STATE, unless there is nothing to say.
     if stale && !doc.is_empty() {
-        write_state(&mut sink, doc)?;
+        sink.lines(&state_line(doc)?)?;
     }
     sink.flush()
 }
 
-fn write_state<W: Write>(sink: &mut Sink<W>, doc: &StateDoc) -> Result<()> {
-    sink.json(&json!({"type": "STATE", "value": doc.json()}))?;
-    sink.flush()
+fn state_line(doc: &StateDoc) -> Result<Vec<u8>> {
+    let mut line =
+        serde_json::to_vec(&json!({"type": "STATE", "value": doc.json()})).map_err(|e| Fault::bug(e.to_string()))?;
+    line.push(b'\n');
+    Ok(line)
 }

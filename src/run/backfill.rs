@@ -11,15 +11,15 @@ use super::build::StreamPlan;
 use crate::cursor::ranges::Span;
 
 impl StreamPlan {
-    /// The stream as its past is read; nothing when it has no cursor over time.
-    pub fn of_history(&self, span: Span) -> Option<Arc<StreamPlan>> {
+    /// The stream as its past is read at `now`; nothing when it has no cursor over time.
+    pub fn of_history(&self, span: Span, now: OffsetDateTime) -> Option<Arc<StreamPlan>> {
         let cursor = self.cursor.as_ref().filter(|cursor| !cursor.counts())?;
         let end = cursor.end_name();
         let asks_end = cursor.sends_end()
             || self.asker.reads_of_slice(end)
             || self.jobs.as_ref().is_some_and(|jobs| jobs.reads_of_slice(end));
         Some(Arc::new(StreamPlan {
-            cursor: Some(cursor.of_history(asks_end)),
+            cursor: Some(cursor.of_history(asks_end, now)),
             parents: self.parents.iter().map(|parent| parent.beginning_by(span.start)).collect(),
             // What is read again in the end must not be what was read before.
             keep_answers: false,
@@ -30,7 +30,9 @@ impl StreamPlan {
     /// The stream with what changed since `since` read again, by the clock here, whatever its bookmark says.
     pub fn reading_again(&self, since: OffsetDateTime) -> Arc<StreamPlan> {
         let cursor = self.cursor.as_ref().map(|cursor| cursor.reading_again(since));
-        Arc::new(StreamPlan { cursor, ..self.clone() })
+        // What of it changed may be the child of a parent that did not change since.
+        let parents = self.parents.iter().map(|parent| parent.reading_again(since)).collect();
+        Arc::new(StreamPlan { cursor, parents, ..self.clone() })
     }
 
     /// The same as a parent, and its own parents: with all that a run finds whose start date is no later than `from`.

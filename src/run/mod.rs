@@ -183,14 +183,16 @@ impl Run {
                 job.state = Some(state);
             }
             let backfill = job.backfill.take();
-            let track = match &job.plan.cursor {
-                None => Track::Full,
-                Some(_) if let Some(backfill) = backfill => Track::Past(Box::new(backfill)),
-                Some(cursor) if job.plan.router.is_some() => {
+            let track = match (&job.plan.cursor, backfill) {
+                (None, _) => Track::Full,
+                (Some(_), Some(backfill)) => Track::Past(Box::new(backfill)),
+                (Some(cursor), None) if job.plan.router.is_some() => {
                     let parents = job.plan.router.tells_parents();
                     Track::Each(Partitions::begin(cursor, job.state.as_ref(), parents).map_err(|f| f.of_stream(&name))?)
                 }
-                Some(cursor) => Track::One(cursor.begin(job.state.as_ref(), 0).map_err(|f| f.of_stream(&name))?),
+                (Some(cursor), None) => {
+                    Track::One(cursor.begin(job.state.as_ref(), 0).map_err(|f| f.of_stream(&name))?)
+                }
             };
             let account = Account {
                 stream: name,
@@ -465,6 +467,7 @@ impl Worker<'_> {
         });
         let cursor = plan.cursor.as_ref().filter(|cursor| !cursor.counts());
         wanted.window = bounded.zip(cursor).map(|(window, cursor)| cursor.asked(&window));
+        let here = OffsetDateTime::now_utc();
         let mut taker = Emitting::new(self.shared, plan, &live.out, wanted, &live.left, &mut send);
         let read = match &work.done {
             None => jobs::read(self.shared, plan, partition, window, &mut taker),
@@ -484,8 +487,12 @@ impl Worker<'_> {
         progress.account.without_cursor += without_cursor;
         match read {
             Ok(Reading { began, cut_short, .. }) => {
+                if let (Track::Past(past), Some(began)) = (&mut progress.track, began) {
+                    past.began(here, began);
+                }
                 let newest = plan.cursor.as_ref().and_then(|c| c.settled(newest, began, cut_short));
-                self.close(live, &mut progress, work, newest);
+                let whole = plan.cursor.as_ref().is_none_or(|c| c.is_read(cut_short));
+                self.close(live, &mut progress, work, newest, whole);
             }
             Err(fault) => {
                 if let (Track::Past(past), Some(window)) = (&mut progress.track, window) {
@@ -527,8 +534,8 @@ impl Worker<'_> {
         progress.fail(fault);
     }
 
-    /// A slice was read wholly: the cursor moves, and a state may be said.
-    fn close(&self, live: &Live, progress: &mut Progress, work: &Work, newest: Option<OffsetDateTime>) {
+    /// A slice was read: the cursor moves, and a state may be said. What of the past is not `whole` stays for the next run.
+    fn close(&self, live: &Live, progress: &mut Progress, work: &Work, newest: Option<OffsetDateTime>, whole: bool) {
         let (Some(plan), Some(window)) = (&live.job.plan.cursor, &work.slice.1) else { return };
         progress.moved = true;
         let moment = self.shared.ground.moment();
@@ -552,7 +559,13 @@ impl Worker<'_> {
                 }
                 // Nothing is read again for a preview.
                 let now = live.job.limit.is_none().then_some(moment);
-                for window in past.close(plan, &id, window, now).into_iter().rev() {
+                let more = if whole {
+                    past.close(plan, &id, window, now)
+                } else {
+                    past.fail(&id, window);
+                    Vec::new()
+                };
+                for window in more.into_iter().rev() {
                     pending.push_front(Work { slice: (work.slice.0.clone(), Some(window)), done: None });
                 }
                 let each = live.job.plan.router.is_some();

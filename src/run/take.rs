@@ -15,7 +15,7 @@ use super::build::StreamPlan;
 use super::files::FilePlan;
 use super::reader::{self, Shared, Taker, later};
 use crate::cursor::Cursor;
-use crate::cursor::backfill::Keep;
+use crate::cursor::history::Keep;
 use crate::drift::listen::Listener;
 use crate::drift::quarantine::Aside;
 use crate::drift::rules::Rule;

@@ -69,6 +69,11 @@ fn locked(file: &File) -> std::result::Result<(), std::fs::TryLockError> {
     file.try_lock()
 }
 
+/// The name of the lock that a backfill of a stream holds: it keeps live runs from nothing.
+pub fn of_backfill(stream: &str) -> String {
+    format!("{stream}.backfill")
+}
+
 impl Locks {
     /// Takes the locks of a tenant's streams in the state directory at `root`; `holder` is who has them from now on. A fault
     /// of [`Kind::Busy`] where another run has one of them, which is told at once.

@@ -7,6 +7,7 @@ pub mod alert;
 pub mod bookmarks;
 pub mod echo;
 pub mod locks;
+pub mod overtaken;
 pub mod record;
 pub mod schedule;
 pub mod status;

@@ -23,8 +23,10 @@ const AFTER_DEADLINE: Duration = Duration::from_secs(300);
 const AFTER_TERM: Duration = Duration::from_secs(5);
 /// How often a target is looked at.
 const LOOK: Duration = Duration::from_millis(20);
-/// A line of a target is never longer than this and twice the longest state that it was sent, in bytes.
+/// A line of a target is never longer than this and so many times the longest state that it was sent, in bytes: JSON writes
+/// a letter in as many as six.
 const LONGEST_LINE: usize = 1 << 20;
+const LONGER: usize = 6;
 
 /// A target's command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,7 +171,7 @@ fn listen(said: impl Read, gauge: &Gauge, hear: &mut dyn FnMut(Option<&[u8]>)) {
     let mut said = BufReader::new(said);
     let mut line = Vec::new();
     loop {
-        let most = LONGEST_LINE + 2 * lock(gauge).longest;
+        let most = LONGEST_LINE + LONGER * lock(gauge).longest;
         line.clear();
         let limit = u64::try_from(most).unwrap_or(u64::MAX);
         match (&mut said).take(limit).read_until(b'\n', &mut line) {

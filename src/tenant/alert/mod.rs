@@ -118,13 +118,13 @@ impl Alarm {
             Some(file) => file.update(|memory| memory.heard(outcome)),
             None => Ok(Memory::default().heard(outcome)),
         };
+        let kept = file.is_some() && told.is_ok();
         let told = told.unwrap_or_else(|fault| {
             // Better twice than not at all.
             let mut delivery = lock(&shared.delivery);
             delivery.why = Some(format!("what was told before is not known: {}", fault.message));
             Memory::default().heard(outcome)
         });
-        let kept = file.is_some() && lock(&shared.delivery).why.is_none();
         lock(&shared.delivery).left += told.len();
         for body in told {
             drop(bodies.send(body));

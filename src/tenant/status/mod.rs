@@ -16,7 +16,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::alert::memory::File;
-use super::locks::Locks;
+use super::locks::{Locks, of_backfill};
 use super::record::{self, BACKFILL, Backfill, Record, Records, Totals};
 use super::schedule::hash::Hash;
 use super::schedule::times::Times;
@@ -352,14 +352,8 @@ fn runs(subject: &Subject, record: &Record, now: OffsetDateTime) -> Vec<RunRow> 
 /// Does a run of this tier hold its locks? A target that still loads what a run gave it holds them too.
 fn is_held(subject: &Subject, tier: &str, run: &record::Run) -> bool {
     let Subject { root, source, tenant, .. } = subject;
-    if tier != BACKFILL {
-        return run.streams.iter().any(|stream| Locks::is_held(root, source, tenant, stream));
-    }
-    let folder = root.join("locks").join(file_name(source)).join(file_name(tenant));
-    run.streams.iter().any(|stream| {
-        let file = std::fs::File::open(folder.join(format!("{}.backfill.lock", file_name(stream))));
-        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
-    })
+    let name = |stream: &String| if tier == BACKFILL { of_backfill(stream) } else { stream.clone() };
+    run.streams.iter().any(|stream| Locks::is_held(root, source, tenant, &name(stream)))
 }
 
 /// Is what a run failed by over, though no run of its tier said so?
