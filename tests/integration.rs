@@ -4,6 +4,8 @@
 mod support;
 
 mod airbyte;
+mod alerts;
+mod backfill;
 mod bad_input;
 mod cli;
 mod credentials;
@@ -30,6 +32,7 @@ mod rotation;
 mod safety;
 mod schedule;
 mod singer_rules;
+mod sync;
 mod tables;
 mod transcripts;
 mod vocabulary;

@@ -53,7 +53,7 @@ pub struct Loaded {
     /// What is done about drift.
     policies: Arc<Policies>,
     /// Whose data it is.
-    names: Names,
+    pub(super) names: Names,
     /// What outlives the run.
     pub(super) states: Option<PathBuf>,
 }
@@ -195,14 +195,23 @@ pub(super) fn manifest(work: &Work, config: Option<&Config>) -> Result<Manifest>
 
 /// The state directory, if there is one.
 fn state_dir(config: &Config) -> Option<PathBuf> {
-    let named = std::env::var_os("DRIPFEED_STATE_DIR").filter(|v| !v.is_empty()).map(PathBuf::from);
-    config.ours.state_dir.clone().or(named)
+    config.ours.state_dir.clone().or_else(state_dir_of_environment)
+}
+
+/// The one that the environment names.
+pub(super) fn state_dir_of_environment() -> Option<PathBuf> {
+    std::env::var_os("DRIPFEED_STATE_DIR").filter(|v| !v.is_empty()).map(PathBuf::from)
 }
 
 /// The same for verbs that are of no use without one: where nothing is named, it is the user's own.
 pub(super) fn state_dir_or_own(config: &Config) -> Result<PathBuf> {
+    config.ours.state_dir.clone().map_or_else(own_state_dir, Ok)
+}
+
+/// The state directory of the environment, or the user's own.
+pub(super) fn own_state_dir() -> Result<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    state_dir(config)
+    state_dir_of_environment()
         .or_else(|| Some(absolute("XDG_STATE_HOME")?.join("dripfeed")))
         .or_else(|| Some(absolute("HOME")?.join(".local/state/dripfeed")))
         .ok_or_else(|| Fault::config("there is no state directory").hint("name it in the config: dripfeed.state_dir"))

@@ -1,18 +1,22 @@
 //! What a run of `read` or `sync` tells beyond its messages: its record, for `status`, and its alerts.
 //!
-//! Comes in: whose run it is, its beginning and what came of it. Goes out: the tenant's record in the state directory. Called
-//! by `read` and `sync`. Records are facts about runs: no run depends on one, and none fails for it.
+//! Comes in: whose run it is, its beginning and what came of it. Goes out: the tenant's record in the state directory, and its
+//! alerts ([`Bell`]). Called by `read` and `sync`. Records are facts about runs: no run depends on one, and none fails for it.
 
 use std::path::PathBuf;
 
 use time::OffsetDateTime;
 
 use super::Options;
+use super::alarm::Bell;
 use super::commands::Work;
+use super::load::Loaded;
 use super::log::Level;
+use crate::cursor::backfill::Standing;
 use crate::fault::{Fault, Kind, Result};
 use crate::run::Account;
-use crate::tenant::record::{ALL, Record, Records, Run, Stream};
+use crate::tenant::locks::Holder;
+use crate::tenant::record::{ALL, BACKFILL, Backfill, Record, Records, Run, Stream};
 use crate::timefmt::rfc3339;
 
 /// Whose run it is.
@@ -58,7 +62,13 @@ pub(super) struct Came {
 
 /// The name of what a run is: no two of one name run at a time.
 pub(super) fn slot(options: &Options) -> &str {
-    options.tier.as_deref().unwrap_or(ALL)
+    if options.backfill.is_some() { BACKFILL } else { options.tier.as_deref().unwrap_or(ALL) }
+}
+
+/// Who holds this run's locks.
+pub(super) fn holder(work: &Work, target: Option<u32>) -> Holder {
+    let run_id = work.whose.get().map(|whose| whose.run_id.clone()).unwrap_or_default();
+    Holder { run_id, slot: slot(&work.options).to_owned(), pid: std::process::id(), target, since: now() }
 }
 
 /// Where a run's record is kept; nowhere for previews, which say nothing of the tenant.
@@ -91,12 +101,13 @@ pub(super) struct Running<'w> {
     work: &'w Work,
     verb: &'static str,
     began: String,
+    bell: Bell<'w>,
 }
 
 impl<'w> Running<'w> {
     /// The verb begins.
     pub(super) fn new(work: &'w Work, verb: &'static str) -> Running<'w> {
-        Running { work, verb, began: now() }
+        Running { work, verb, began: now(), bell: Bell::new(work) }
     }
 
     /// The run of its slot, as it begins; what its predecessors came to stays.
@@ -117,7 +128,8 @@ impl<'w> Running<'w> {
     }
 
     /// It holds its locks: from now on others see it.
-    pub(super) fn begins(&self, streams: &[String]) {
+    pub(super) fn begins(&self, loaded: &Loaded, streams: &[String]) {
+        self.bell.loaded(loaded);
         update(self.work, |record, whose| {
             let run = self.begun(record, whose, streams);
             record.runs.insert(slot(&self.work.options).to_owned(), run);
@@ -129,13 +141,16 @@ impl<'w> Running<'w> {
         match done {
             Ok(came) => {
                 self.record(&came);
+                self.bell.rings(&self.began, &came);
                 came.unsaid.map_or(Ok(came.exit_code), Err)
             }
             // What another run does is its own to record; what makes no sense was no run.
             Err(fault) if matches!(fault.kind, Kind::Busy | Kind::Usage) => Err(fault),
             Err(fault) => {
                 let exit_code = fault.kind.exit_code();
-                self.record(&Came { exit_code, fault: Some(fault.clone()), ..Came::default() });
+                let came = Came { exit_code, fault: Some(fault.clone()), ..Came::default() };
+                self.record(&came);
+                self.bell.rings(&self.began, &came);
                 Err(fault)
             }
         }
@@ -186,6 +201,16 @@ impl<'w> Running<'w> {
 
     /// A stream of the run.
     fn stream(&self, stream: &mut Stream, account: &Account, came: &Came) {
+        if let Some(Standing { asked, done, of, listed, calls, ended, .. }) = account.backfill {
+            let before =
+                stream.backfill.take().filter(|b| b.from == rfc3339(asked.start) && b.to == rfc3339(asked.end));
+            let before = before.map_or(0, |b| b.calls);
+            let (from, to) = (rfc3339(asked.start), rfc3339(asked.end));
+            stream.backfill =
+                Some(Backfill { from, to, done, of, listed, calls: before + calls, ended: ended.then(now) });
+            // How the live runs stand is theirs to say.
+            return;
+        }
         slot(&self.work.options).clone_into(&mut stream.slot);
         stream.records = account.records;
         if let Some((_, bookmark)) = came.bookmarks.iter().find(|(name, _)| **name == *account.stream) {

@@ -96,7 +96,7 @@ fn made_by(options: &Options, asked: &Asked) -> String {
         ("--tenants", Some(asked.tenants.display().to_string())),
         ("--format", format.map(|format| format.get_name().to_owned())),
         ("--tier", options.tier.clone()),
-        ("--backfill", options.backfill.clone()),
+        ("--backfill", options.backfill.map(super::backfill::written)),
         ("--streams", streams),
         ("--target", asked.target.clone()),
     ];
@@ -128,8 +128,8 @@ fn tenant(work: &Work, asked: &Asked, path: &Path) -> Result<Option<Tenant>> {
             .hint("give one for all with --target, or name it in the config: dripfeed.target")
     })?;
     let (variables, files) = referred(&config.written)?;
-    let (runs, unscheduled) = if let Some(range) = &work.options.backfill {
-        (vec![backfill(&work.options, range)?], Vec::new())
+    let (runs, unscheduled) = if let Some(span) = work.options.backfill {
+        (vec![backfill(&work.options, &super::backfill::written(span))?], Vec::new())
     } else {
         runs(&work.options, &config, &name, &shown)?
     };

@@ -17,6 +17,7 @@ use super::log::{Level, Log};
 use super::runs::{Came, Figures};
 use crate::auth::Keeper;
 use crate::config::Config;
+use crate::drift::finding::Finding;
 use crate::drift::rules::{Rule, Severity};
 use crate::drift::watched::Told;
 use crate::emit::{Out, Protocol, airbyte};
@@ -56,6 +57,8 @@ pub(super) struct Watch {
     pace: OnceLock<Arc<Pace>>,
     /// Until when it was said that the vendor's limit holds.
     used_up: Mutex<Option<Instant>>,
+    /// The changes that were found in this run.
+    found: Mutex<Vec<Finding>>,
 }
 
 /// What happened to requests so far.
@@ -156,6 +159,7 @@ impl Watch {
             deadline: config.ours.deadline.and_then(|time| Instant::now().checked_add(time.0.length())),
             pace: OnceLock::new(),
             used_up: Mutex::default(),
+            found: Mutex::default(),
         })
     }
 
@@ -233,6 +237,7 @@ impl Watch {
     /// Something of a stream's data changed: people and schedulers learn of it once.
     fn drifted(&self, told: &Told) {
         let Told { finding, repeat, silent } = told;
+        lock(&self.found).push(finding.clone());
         let known = *repeat || finding.severity == Severity::Info;
         let level = if *silent {
             Level::Debug
@@ -342,6 +347,11 @@ impl Watch {
         self.rate_limited(Level::Info, ask, wait, &said);
     }
 
+    /// The changes that were found in this run.
+    pub(super) fn found(&self) -> Vec<Finding> {
+        lock(&self.found).clone()
+    }
+
     /// The share of the vendor's cap that so many calls in a time are, if it can be told.
     fn share(&self, calls: u64, time: Duration) -> Option<f64> {
         self.pace.get()?.share(calls, time)
@@ -432,7 +442,7 @@ impl Watch {
     /// that was not well.
     pub(super) fn summary(
         &self,
-        accounts: Vec<Account>,
+        mut accounts: Vec<Account>,
         stop: &Stop,
         ended_by: Option<&Fault>,
         target: Option<String>,
@@ -449,12 +459,11 @@ impl Watch {
         }
         // Credentials with which others were read are fine: a stream alone may have lost its permission.
         let work = accounts.iter().any(|account| account.complete || account.records > 0);
-        for account in &accounts {
-            let mut account = account.clone();
+        for account in &mut accounts {
             if let Some(fault) = account.fault.as_mut().filter(|f| work && f.rule == Some(Rule::ScopeLost.id())) {
                 fault.kind = Kind::Data;
             }
-            let graver = self.account(&account);
+            let graver = self.account(account);
             if graver.is_some_and(|kind| gravest.is_none_or(|g| kind.gravity() > g.gravity())) {
                 gravest = graver;
             }
@@ -463,7 +472,7 @@ impl Watch {
                 .as_ref()
                 .is_some_and(|own| fault.as_ref().is_none_or(|other| own.kind.gravity() > other.kind.gravity()))
             {
-                fault = account.fault;
+                fault.clone_from(&account.fault);
             }
         }
         let (seconds, counts) = (self.began.elapsed().as_secs_f64(), &self.counts);

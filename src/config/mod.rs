@@ -395,6 +395,41 @@ fn parted(written: Json, mut json: Json, mut secrets: Secrets) -> Result<Config>
     Ok(Config { written, source: json, ours, secrets })
 }
 
+/// What can be read of a config that is refused as a whole: whose it is, and who is to be told.
+#[derive(Debug, Clone, Default)]
+pub struct Gist {
+    /// See [`Dripfeed::source`].
+    pub source: Option<String>,
+    /// See [`Dripfeed::tenant`].
+    pub tenant: Option<String>,
+    /// See [`Dripfeed::state_dir`].
+    pub state_dir: Option<PathBuf>,
+    /// See [`Dripfeed::alert`].
+    pub alert: Option<Alert>,
+}
+
+/// Reads of the files what can be read, part by part; a part that cannot be is left out.
+pub fn gist(paths: &[String]) -> Gist {
+    fn part<T: serde::de::DeserializeOwned>(merged: &Map<String, Json>, name: &str) -> Option<T> {
+        let mut json = merged.get("dripfeed")?.get(name)?.clone();
+        secret::resolve(&mut json, name, &mut Secrets::default()).ok()?;
+        serde_json::from_value(json).ok()
+    }
+    let mut merged = Map::new();
+    for path in paths {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        if let Ok(Json::Object(map)) = serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(&text)) {
+            merge(&mut merged, map);
+        }
+    }
+    Gist {
+        source: part(&merged, "source"),
+        tenant: part(&merged, "tenant"),
+        state_dir: part(&merged, "state_dir"),
+        alert: part(&merged, "alert"),
+    }
+}
+
 /// Later objects win, key by key and at every depth.
 fn merge(into: &mut Map<String, Json>, from: Map<String, Json>) {
     for (key, value) in from {

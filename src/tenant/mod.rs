@@ -3,9 +3,11 @@
 //! Comes in: the accounts of runs. Goes out: the record of each tenant, its bookmarks, its alerts, its place in a schedule.
 //! Called by `cli`. Tenants share nothing here: each has files and locks of its own.
 
+pub mod alert;
 pub mod bookmarks;
 pub mod echo;
 pub mod locks;
 pub mod record;
 pub mod schedule;
+pub mod status;
 pub mod target;

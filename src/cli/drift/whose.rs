@@ -69,14 +69,12 @@ fn of_config(work: &Work) -> Result<Scene> {
     if !all.iter().any(|(_, tenant)| *tenant == placed.tenant) {
         all.push((placed.root, placed.tenant.clone()));
     }
-    let mut whose = source_words(&work.options, work.environment.as_deref());
-    whose.extend(work.options.config.iter().map(|path| format!("--config {}", quoted(path))));
     Ok(Scene {
         source: placed.source,
         all,
         shown: vec![placed.tenant],
         config: work.options.config.clone(),
-        whose: whose.join(" "),
+        whose: words(&work.options, work.environment.as_deref()),
         trouble: None,
     })
 }
@@ -172,6 +170,13 @@ fn all_of(root: &Path, source: &str) -> Result<Vec<(PathBuf, String)>> {
 fn source_words(options: &Options, environment: Option<&str>) -> Vec<String> {
     let source = options.source.as_deref().or(environment);
     source.map(|source| format!("--source {}", quoted(source))).into_iter().collect()
+}
+
+/// What a command needs to mean the tenant of the options.
+pub(in crate::cli) fn words(options: &Options, environment: Option<&str>) -> String {
+    let mut words = source_words(options, environment);
+    words.extend(options.config.iter().map(|path| format!("--config {}", quoted(path))));
+    words.join(" ")
 }
 
 impl Scene {

@@ -14,14 +14,14 @@ use crate::fault::{Fault, Result};
 
 /// When a tier is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Times([Field; 5]);
+pub struct Times(pub(super) [Field; 5]);
 
 /// The values of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Field {
+pub(super) struct Field {
     /// Written as `*` (1) or `*/n`.
-    every: Option<u32>,
-    values: BTreeSet<u32>,
+    pub(super) every: Option<u32>,
+    pub(super) values: BTreeSet<u32>,
 }
 
 /// What a field can hold.
@@ -56,7 +56,7 @@ const KINDS: [Kind; 5] = [
 ];
 
 /// The most days that each month has.
-const DAYS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+pub(super) const DAYS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 impl Times {
     /// Reads five fields, for a tenant and tier.

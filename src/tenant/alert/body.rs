@@ -1,0 +1,202 @@
+//! What a webhook is sent.
+//!
+//! Comes in: the causes of one kind that are new, and the run. Goes out: a [`Body`], which says what happened, since when and
+//! what to do. Called by [`super::memory`], which keeps what is not delivered. It holds no secret and no value of a record.
+
+use serde::{Deserialize, Serialize};
+
+use super::Outcome;
+use super::cause::{Cause, Event, fingerprint};
+use crate::drift::rules::Severity;
+use crate::tenant::record::ALL;
+use crate::tenant::schedule::quote::shell;
+
+/// The version of the form.
+const VERSION: u64 = 1;
+/// Of so many causes each is told in words; the rest are counted.
+const TOLD: usize = 5;
+/// So many changes are listed.
+const CHANGES: usize = 20;
+/// Longer words are cut.
+const LONGEST: usize = 500;
+
+/// An alert. README says what each field means.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Body {
+    /// The version of the form.
+    pub v: u64,
+    /// What kind of cause.
+    pub event: Event,
+    /// `critical`, `error` or `warning`.
+    pub severity: String,
+    /// All of it in a line, as chats show it.
+    pub text: String,
+    /// Whose source.
+    pub source: String,
+    /// Whose account.
+    pub tenant: String,
+    /// Which of its runs: a tier's name, `all` or `backfill`.
+    pub tier: String,
+    /// The streams that it costs.
+    pub streams: Vec<String>,
+    /// How the run ended.
+    pub exit_code: u8,
+    /// What happened.
+    pub what: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Runs that met it.
+    pub count: u64,
+    /// What to do.
+    pub what_to_do: String,
+    /// What to type for it.
+    pub commands: Vec<String>,
+    /// The changes, where it is drift.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+    /// The run.
+    pub run_id: String,
+    /// The same cause of the same tenant has the same one.
+    pub fingerprint: String,
+}
+
+/// A change of the vendor's data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// The finding's own, as the verbs of `drift` take it.
+    pub fingerprint: String,
+    /// Its rule.
+    pub rule: String,
+    /// How grave.
+    pub severity: String,
+    /// The stream.
+    pub stream: String,
+    /// Where in a record.
+    pub pointer: String,
+    /// How it was, in types.
+    pub from: String,
+    /// How it is.
+    pub to: String,
+    /// What is done about it.
+    pub policy: String,
+}
+
+impl Body {
+    /// One alert for causes of one kind, each with the runs that met it.
+    pub(super) fn of(event: Event, causes: &[(Cause, u64)], outcome: &Outcome) -> Body {
+        let mut streams: Vec<String> = Vec::new();
+        for stream in causes.iter().flat_map(|(cause, _)| &cause.streams) {
+            if !streams.contains(stream) {
+                streams.push(stream.clone());
+            }
+        }
+        let hints = causes.iter().filter_map(|(cause, _)| cause.hint.as_deref());
+        let what_to_do = event.to_do(hints.into_iter().next());
+        let what = what(event, causes, &streams);
+        let slot = if outcome.slot == ALL { String::new() } else { format!(", {}", outcome.slot) };
+        Body {
+            v: VERSION,
+            event,
+            severity: severity(event, causes).to_owned(),
+            text: format!("{} ({}{slot}): {what}. What to do: {what_to_do}", outcome.tenant, outcome.source),
+            source: outcome.source.clone(),
+            tenant: outcome.tenant.clone(),
+            tier: outcome.slot.clone(),
+            exit_code: outcome.exit_code,
+            since: causes.iter().map(|(cause, _)| cause.since.clone()).min().unwrap_or_default(),
+            count: causes.iter().map(|(_, count)| *count).max().unwrap_or(1),
+            commands: commands(event, causes, &streams, &outcome.whose),
+            changes: causes.iter().filter_map(|(cause, _)| change(cause)).take(CHANGES).collect(),
+            run_id: outcome.run_id.clone(),
+            fingerprint: match causes {
+                [(cause, _)] => cause.fingerprint.clone(),
+                several => {
+                    let parts: Vec<&str> = several.iter().map(|(cause, _)| &*cause.fingerprint).collect();
+                    fingerprint(&parts)
+                }
+            },
+            what,
+            what_to_do,
+            streams,
+        }
+    }
+
+    /// What a webhook tells one that comes twice by.
+    pub fn key(&self) -> String {
+        format!("{}-{}", self.fingerprint, self.since)
+    }
+}
+
+fn short(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+fn what(event: Event, causes: &[(Cause, u64)], streams: &[String]) -> String {
+    let names = |names: &[String]| match names {
+        [] => String::new(),
+        [one] => format!("stream {one}: "),
+        several => format!("{} streams: ", several.len()),
+    };
+    match (causes, event) {
+        // What is refused as a whole is not said of a stream.
+        ([(cause, _)], Event::CredentialsRefused | Event::VendorDown | Event::LimitReached | Event::Unfinished) => {
+            short(&cause.what)
+        }
+        ([(cause, _)], _) => names(streams) + &short(&cause.what),
+        (several, _) => {
+            let kind = if event == Event::SchemaDrift { "changes" } else { "streams" };
+            let told = several.iter().take(TOLD).map(|(cause, _)| names(&cause.streams) + &short(&cause.what));
+            let told = told.collect::<Vec<_>>().join("; ");
+            let more = several.len().saturating_sub(TOLD);
+            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            format!("{} {kind}: {told}{more}", several.len())
+        }
+    }
+}
+
+fn severity(event: Event, causes: &[(Cause, u64)]) -> &'static str {
+    let extraction =
+        || causes.iter().filter_map(|(c, _)| c.change.as_ref()).any(|f| f.severity == Severity::Extraction);
+    match event {
+        Event::ConfigRefused | Event::CredentialsRefused | Event::LocalFailed | Event::Bug => "critical",
+        Event::SchemaDrift if extraction() => "critical",
+        Event::SchemaDrift | Event::StreamFailed | Event::VendorDown => "error",
+        Event::LimitReached | Event::Unfinished => "warning",
+    }
+}
+
+/// What to type.
+fn commands(event: Event, causes: &[(Cause, u64)], streams: &[String], whose: &str) -> Vec<String> {
+    let line = |words: &str| format!("dripfeed {words} {whose}").trim_end().to_owned();
+    match event {
+        Event::CredentialsRefused | Event::ConfigRefused | Event::VendorDown => vec![line("check")],
+        Event::SchemaDrift => {
+            let changes = causes.iter().filter_map(|(cause, _)| cause.change.as_ref());
+            let accepted = changes.filter(|f| f.rule.remedy().is_none()).take(TOLD);
+            let accept = accepted.map(|f| line(&format!("drift accept {}", f.fingerprint)));
+            std::iter::once(line("drift show")).chain(accept).collect()
+        }
+        Event::StreamFailed => {
+            let names = streams.iter().take(TOLD).cloned().collect::<Vec<_>>().join(",");
+            vec![line(&format!("read --limit 1 --streams {}", shell(&names)))]
+        }
+        Event::LocalFailed | Event::LimitReached | Event::Unfinished | Event::Bug => vec![line("status")],
+    }
+}
+
+fn change(cause: &Cause) -> Option<Change> {
+    let finding = cause.change.as_ref()?;
+    Some(Change {
+        fingerprint: finding.fingerprint.clone(),
+        rule: finding.rule.id().to_owned(),
+        severity: finding.severity.name().to_owned(),
+        stream: finding.stream.clone(),
+        pointer: finding.pointer.clone(),
+        from: finding.from.clone(),
+        to: finding.to.clone(),
+        policy: finding.policy.name().to_owned(),
+    })
+}

@@ -1,0 +1,299 @@
+//! What of a run is worth an alert.
+//!
+//! Comes in: an [`Outcome`]. Goes out: its causes, each with the fingerprint by which it is the same one in the next run; and
+//! what the run proves to be well again. Called by [`super::memory`]. Nothing here waits, reads or sends.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::Outcome;
+use crate::drift::finding::Finding;
+use crate::drift::rules::Severity;
+use crate::fault::{Fault, Kind};
+use crate::tenant::record::BACKFILL;
+use crate::timefmt::parse_iso;
+
+/// Runs in a row of a slot that end unfinished before it is told.
+const UNFINISHED: u64 = 3;
+
+/// A kind of cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// An error in dripfeed itself: exit 50.
+    Bug,
+    /// This machine's files, pipes or the target failed: exit 60.
+    LocalFailed,
+    /// Config, manifest, catalog or state were refused: exit 10.
+    ConfigRefused,
+    /// The vendor refused the credentials: exit 20.
+    CredentialsRefused,
+    /// The vendor changed its data so that it breaks: whatever the exit code.
+    SchemaDrift,
+    /// The vendor is down: exit 69.
+    VendorDown,
+    /// The account's limit is used up: exit 75.
+    LimitReached,
+    /// Several runs in a row did not finish: exit 75.
+    Unfinished,
+    /// Streams failed, the others are whole: exit 40.
+    StreamFailed,
+}
+
+impl Event {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Event::Bug => "bug",
+            Event::LocalFailed => "local_failed",
+            Event::ConfigRefused => "config_refused",
+            Event::CredentialsRefused => "credentials_refused",
+            Event::SchemaDrift => "schema_drift",
+            Event::VendorDown => "vendor_down",
+            Event::LimitReached => "limit_reached",
+            Event::Unfinished => "unfinished",
+            Event::StreamFailed => "stream_failed",
+        }
+    }
+
+    /// The one that an exit code tells of.
+    pub(in crate::tenant) fn of_exit(code: u8) -> Option<Event> {
+        Some(match code {
+            10 => Event::ConfigRefused,
+            20 => Event::CredentialsRefused,
+            30 => Event::SchemaDrift,
+            40 => Event::StreamFailed,
+            50 => Event::Bug,
+            60 => Event::LocalFailed,
+            69 => Event::VendorDown,
+            75 => Event::Unfinished,
+            _ => return None,
+        })
+    }
+
+    /// What to do; the fault's own hint goes first.
+    pub(in crate::tenant) fn to_do(self, hint: Option<&str>) -> String {
+        let general = match self {
+            Event::ConfigRefused => "mend what is named; no run of this tenant begins before",
+            Event::CredentialsRefused => {
+                "put a new token or key where the config refers to; if the vendor's permissions were changed, have them given back"
+            }
+            Event::SchemaDrift => {
+                "see what changed; accept it if it is right, else reject it: it goes on failing, without an alert for a week"
+            }
+            Event::StreamFailed => {
+                "read the run's log; the other streams are whole, and the next run tries this one again from its bookmark"
+            }
+            Event::VendorDown => {
+                "nothing, if it is over by the next run: that goes on from the bookmark; else ask the vendor"
+            }
+            Event::LocalFailed => {
+                "look at this machine: disk, permissions, and the target's own log; the next run goes on from the state"
+            }
+            Event::LimitReached => {
+                "see who else calls for this account; give the tier fewer streams or a longer cadence, or ask the vendor for a higher limit"
+            }
+            Event::Unfinished => {
+                "give the run more time (dripfeed.deadline), its tier fewer streams, or a longer cadence"
+            }
+            Event::Bug => "please report it with the run's log; what was finished is saved",
+        };
+        match hint {
+            Some(hint) if hint.ends_with('?') => format!("{hint} Else {general}"),
+            Some(hint) if !general.contains(hint) => format!("{hint}; {general}"),
+            _ => general.to_owned(),
+        }
+    }
+
+    /// The one that a kind of fault is.
+    fn of(kind: Kind) -> Option<Event> {
+        Some(match kind {
+            Kind::Config => Event::ConfigRefused,
+            Kind::Auth => Event::CredentialsRefused,
+            Kind::Drift => Event::SchemaDrift,
+            Kind::Data => Event::StreamFailed,
+            Kind::Unavailable => Event::VendorDown,
+            Kind::Local | Kind::Downstream => Event::LocalFailed,
+            Kind::Bug => Event::Bug,
+            Kind::Usage | Kind::Unfinished | Kind::Busy | Kind::Signal(_) => return None,
+        })
+    }
+
+    /// Is it a stream's own, or the tenant's as a whole?
+    fn is_of_stream(self) -> bool {
+        matches!(self, Event::StreamFailed | Event::SchemaDrift)
+    }
+}
+
+/// Something that an alert may tell.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Cause {
+    /// The same cause of the same tenant has the same one in every run.
+    pub(super) fingerprint: String,
+    pub(super) event: Event,
+    /// The streams that it costs.
+    pub(super) streams: Vec<String>,
+    pub(super) what: String,
+    /// What its fault says to do.
+    pub(super) hint: Option<String>,
+    pub(super) since: String,
+    /// The change, where it is one.
+    pub(super) change: Option<Finding>,
+}
+
+/// What an exit code means, in a few words.
+pub(in crate::tenant) fn exit_words(code: u8) -> &'static str {
+    match code {
+        0 => "done",
+        2 => "the command line made no sense",
+        10 => "config, manifest, catalog or state were refused",
+        20 => "the vendor refused the credentials",
+        30 => "the vendor's data changed so that the run had to end",
+        40 => "some streams failed, the others are whole",
+        50 => "an error of dripfeed's own",
+        60 => "local files, pipes or the target failed",
+        69 => "the vendor is down",
+        75 => "saved, not finished",
+        76 => "another run reads the same",
+        _ => "stopped by a signal, the state is saved",
+    }
+}
+
+/// SHA-256 of the parts, 12 hex digits, as drift has them.
+pub(super) fn fingerprint(parts: &[&str]) -> String {
+    let hash = Sha256::digest(parts.join("\0").as_bytes());
+    hash.iter().take(6).map(|b| format!("{b:02x}")).collect()
+}
+
+/// Did the run end so that it says nothing of the tenant: by a signal, or beside another run?
+pub(super) fn is_void(exit_code: u8) -> bool {
+    exit_code == Kind::Busy.exit_code() || exit_code > 128
+}
+
+impl Outcome {
+    /// What is worth an alert; `unfinished` runs of the slot ended with 75 in a row, this one included.
+    pub(super) fn causes(&self, unfinished: u64) -> Vec<Cause> {
+        let mut causes: Vec<Cause> = self.changes().map(|finding| self.change(finding)).collect();
+        if is_void(self.exit_code) {
+            return causes;
+        }
+        let told = |stream: &str, rule: Option<&str>| {
+            let drift = self.drift.iter().flatten();
+            // What somebody rejected fails without an alert.
+            drift
+                .into_iter()
+                .any(|f| f.stream == stream && Some(f.rule.id()) == rule && (self.is_silent(f) || is_grave(f)))
+        };
+        let whole = self.fault.iter().map(|fault| (fault.stream.as_deref().unwrap_or_default(), fault));
+        for (stream, fault) in whole.chain(self.faults.iter().map(|(stream, fault)| (&**stream, fault))) {
+            let Some(event) = Event::of(fault.kind) else { continue };
+            if fault.rule.is_none() || !told(stream, fault.rule) {
+                self.add(&mut causes, event, stream, fault);
+            }
+        }
+        if self.exit_code == Kind::Unfinished.exit_code()
+            || causes.iter().all(|cause| cause.event == Event::SchemaDrift)
+        {
+            causes.extend(self.by_code(unfinished));
+        }
+        causes
+    }
+
+    /// What is well again, once it is not among the causes of this run.
+    pub(super) fn disproves(&self, event: Event, stream: &str) -> bool {
+        let code = self.exit_code;
+        let moved = code == 0 || !self.complete.is_empty();
+        !is_void(code)
+            && match event {
+                Event::ConfigRefused => ![Kind::Usage.exit_code(), Kind::Config.exit_code()].contains(&code),
+                Event::StreamFailed => self.complete.iter().any(|complete| complete == stream),
+                Event::LimitReached | Event::Unfinished => moved && code != Kind::Unfinished.exit_code(),
+                Event::SchemaDrift => self.drift.is_some(),
+                Event::Bug | Event::LocalFailed | Event::CredentialsRefused | Event::VendorDown => moved,
+            }
+    }
+
+    /// The changes that break something, and that nobody rejected.
+    fn changes(&self) -> impl Iterator<Item = &Finding> {
+        self.drift.iter().flatten().filter(|finding| is_grave(finding) && !self.is_silent(finding))
+    }
+
+    fn is_silent(&self, finding: &Finding) -> bool {
+        let until = finding.silenced_until.as_deref().and_then(parse_iso);
+        until.is_some_and(|until| parse_iso(&self.ended).is_some_and(|now| now < until))
+    }
+
+    fn change(&self, finding: &Finding) -> Cause {
+        let parts = [&*self.source, &self.tenant, Event::SchemaDrift.name(), &finding.stream, &finding.fingerprint];
+        Cause {
+            fingerprint: fingerprint(&parts),
+            event: Event::SchemaDrift,
+            streams: vec![finding.stream.clone()],
+            what: format!("{}: {}", finding.rule.what(), finding.line()),
+            hint: finding.rule.remedy().map(str::to_owned),
+            since: finding.first_seen.clone(),
+            change: Some(finding.clone()),
+        }
+    }
+
+    /// Adds a fault to the causes; what is the tenant's as a whole is one of them, whatever streams it costs.
+    fn add(&self, causes: &mut Vec<Cause>, event: Event, stream: &str, fault: &Fault) {
+        let of = if event.is_of_stream() { stream } else { "" };
+        let rule = fault.rule.unwrap_or_default();
+        let cause = self.cause(event, of, if event == Event::SchemaDrift { rule } else { "" }, stream, fault);
+        match causes.iter_mut().find(|known| known.fingerprint == cause.fingerprint) {
+            None => causes.push(cause),
+            Some(known) => {
+                known
+                    .streams
+                    .extend(cause.streams.into_iter().filter(|s| !known.streams.contains(s)).collect::<Vec<_>>());
+                // Those that only ended with the run have nothing to say.
+                if known.hint.is_none() && cause.hint.is_some() {
+                    (known.what, known.hint) = (cause.what, cause.hint);
+                }
+            }
+        }
+    }
+
+    fn cause(&self, event: Event, of: &str, more: &str, stream: &str, fault: &Fault) -> Cause {
+        let site = fault.site.as_ref().map(|site| format!("{site}: ")).unwrap_or_default();
+        Cause {
+            fingerprint: fingerprint(&[&self.source, &self.tenant, event.name(), of, more]),
+            event,
+            streams: if stream.is_empty() { Vec::new() } else { vec![stream.to_owned()] },
+            what: format!("{site}{}", fault.message),
+            hint: fault.hint.clone(),
+            since: self.began.clone(),
+            change: None,
+        }
+    }
+
+    /// What only the exit code tells.
+    fn by_code(&self, unfinished: u64) -> Option<Cause> {
+        let code = self.exit_code;
+        let waited = self
+            .faults
+            .iter()
+            .map(|(_, fault)| fault)
+            .find(|fault| fault.kind == Kind::Unfinished && fault.hint.is_some());
+        let event = Event::of_exit(code)?;
+        let (event, what) = match event {
+            Event::Unfinished if self.slot == BACKFILL => return None,
+            Event::Unfinished if self.limited => {
+                let why = waited.map_or_else(String::new, |fault| format!(": {}", fault.message));
+                (Event::LimitReached, format!("the account's limit is used up, and the run could not wait for it{why}"))
+            }
+            Event::Unfinished if unfinished >= UNFINISHED => {
+                (event, format!("{unfinished} runs in a row had not enough time to finish"))
+            }
+            Event::Unfinished | Event::SchemaDrift | Event::StreamFailed => return None,
+            _ => (event, exit_words(code).to_owned()),
+        };
+        let streams = self.faults.iter().map(|(stream, _)| stream.clone()).collect();
+        Some(Cause { streams, ..self.cause(event, "", "", "", &Fault::bug(what)) })
+    }
+}
+
+fn is_grave(finding: &Finding) -> bool {
+    finding.severity >= Severity::Break
+}

@@ -1,0 +1,177 @@
+//! Alerts: what a run came to, told to a webhook once for each cause.
+//!
+//! Comes in: the [`Outcome`] of each run. Goes out: one signed call of the tenant's webhook for each kind of cause that is
+//! new, and `alerts/<source>/<tenant>.json` of the state directory, which knows what was told. Called by `cli`, which begins
+//! an [`Alarm`] with the run and ends it once the run's state is written: what it ends with is no longer the alarm's to change.
+
+mod body;
+mod cause;
+pub mod memory;
+mod webhook;
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use body::{Body, Change};
+pub use cause::Event;
+pub(super) use cause::exit_words;
+use memory::{File, Memory};
+use webhook::Webhook;
+
+use crate::config::Alert;
+use crate::drift::finding::Finding;
+use crate::fault::Fault;
+
+/// So long at most the end of a run waits for its alerts.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a run came to, as far as alerts depend on it. Nothing in it may hold a secret.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// The source.
+    pub source: String,
+    /// The tenant.
+    pub tenant: String,
+    /// What the run was: a tier's name, [`super::record::ALL`] or [`super::record::BACKFILL`].
+    pub slot: String,
+    /// Its name.
+    pub run_id: String,
+    /// When it began, RFC 3339.
+    pub began: String,
+    /// When it ended, RFC 3339.
+    pub ended: String,
+    /// How it ended.
+    pub exit_code: u8,
+    /// What ended the run as a whole, if something did.
+    pub fault: Option<Fault>,
+    /// What kept streams from being read to their end.
+    pub faults: Vec<(String, Fault)>,
+    /// Streams that were read to their end.
+    pub complete: Vec<String>,
+    /// Every change of the tenant's data that nobody has judged; nothing where that could not be read.
+    pub drift: Option<Vec<Finding>>,
+    /// Did a wait for the account's limit end it?
+    pub limited: bool,
+    /// What a command needs to mean the same tenant: `--source asana --config acme.json`.
+    pub whose: String,
+}
+
+/// What became of a run's alerts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// So many were taken by the webhook.
+    pub delivered: usize,
+    /// So many were not, as far as is known.
+    pub left: usize,
+    /// Are those that were not kept for the next run?
+    pub kept: bool,
+    /// Why, in words that tell no secret.
+    pub why: Option<String>,
+}
+
+/// What the thread that calls the webhook and the run share.
+#[derive(Debug, Default)]
+struct Shared {
+    delivery: Mutex<Delivery>,
+    /// When the run's end waits no longer.
+    until: Mutex<Option<Instant>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The alarm of one run.
+#[derive(Debug)]
+pub struct Alarm {
+    file: Option<File>,
+    shared: Arc<Shared>,
+    bodies: Sender<Body>,
+    over: Receiver<()>,
+}
+
+impl Alarm {
+    /// Begins with the run: what earlier runs could not deliver is tried again in the background. Without a state directory
+    /// nothing is remembered.
+    pub fn begin(config: &Alert, root: Option<&Path>, source: &str, tenant: &str) -> Alarm {
+        let file = root.map(|root| File::new(root, source, tenant));
+        let shared = Arc::new(Shared::default());
+        let (bodies, queue) = channel();
+        let (ended, over) = channel();
+        let worker = Worker { webhook: Webhook::new(config), file: file.clone(), shared: shared.clone() };
+        std::thread::spawn(move || {
+            worker.work(&queue);
+            // Nobody may wait any more.
+            let _ = ended.send(());
+        });
+        Alarm { file, shared, bodies, over }
+    }
+
+    /// The run ended so: what is new of it is kept and sent. Returns within [`PATIENCE`].
+    pub fn end(self, outcome: &Outcome) -> Delivery {
+        let Alarm { file, shared, bodies, over } = self;
+        let until = Instant::now() + PATIENCE;
+        *lock(&shared.until) = Some(until);
+        let told = match &file {
+            Some(file) => file.update(|memory| memory.heard(outcome)),
+            None => Ok(Memory::default().heard(outcome)),
+        };
+        let told = told.unwrap_or_else(|fault| {
+            // Better twice than not at all.
+            let mut delivery = lock(&shared.delivery);
+            delivery.why = Some(format!("what was told before is not known: {}", fault.message));
+            Memory::default().heard(outcome)
+        });
+        let kept = file.is_some() && lock(&shared.delivery).why.is_none();
+        lock(&shared.delivery).left += told.len();
+        for body in told {
+            drop(bodies.send(body));
+        }
+        drop(bodies);
+        let _ = over.recv_timeout(until.saturating_duration_since(Instant::now()));
+        let delivery = lock(&shared.delivery);
+        let why = delivery.why.clone().or_else(|| (delivery.left > 0).then(|| "it did not answer in time".to_owned()));
+        Delivery { kept, why, ..delivery.clone() }
+    }
+}
+
+/// Calls the webhook, one alert after the other.
+struct Worker {
+    webhook: Webhook,
+    file: Option<File>,
+    shared: Arc<Shared>,
+}
+
+impl Worker {
+    fn work(&self, queue: &Receiver<Body>) {
+        // What cannot be read now is there for the next run.
+        let old = self.file.as_ref().and_then(|file| file.update(Memory::claim).ok()).unwrap_or_default();
+        lock(&self.shared.delivery).left += old.len();
+        for body in old {
+            self.deliver(&body);
+        }
+        for body in queue {
+            self.deliver(&body);
+        }
+    }
+
+    fn deliver(&self, body: &Body) {
+        let left = || {
+            let until = *lock(&self.shared.until);
+            until.map_or(PATIENCE, |until| until.saturating_duration_since(Instant::now()))
+        };
+        let sent = self.webhook.send(body, &left);
+        let mut delivery = lock(&self.shared.delivery);
+        match &sent {
+            Ok(()) => (delivery.delivered, delivery.left) = (delivery.delivered + 1, delivery.left.saturating_sub(1)),
+            Err(why) => delivery.why = Some(why.clone()),
+        }
+        drop(delivery);
+        if let Some(file) = &self.file {
+            // One that stays claimed is tried again a little later, and the webhook can tell it by its key.
+            drop(file.update(|memory| memory.sent(&body.key(), sent.is_ok())));
+        }
+    }
+}

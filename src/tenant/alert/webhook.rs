@@ -1,0 +1,117 @@
+//! Calls a webhook: signed, tried again, never for long.
+//!
+//! Comes in: a [`Body`], and how much time is left. Goes out: a POST with a signature over its time and body. Called by
+//! [`super::Alarm`], in a thread of its own. What goes wrong is told without the address, which may be a secret itself.
+
+use std::time::Duration;
+
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+use time::OffsetDateTime;
+use ureq::http::Uri;
+
+use super::body::Body;
+use crate::config::Alert;
+use crate::timefmt::rfc3339;
+
+/// So often it is tried in a run.
+const TRIES: u32 = 3;
+/// One try takes no longer.
+const TRY_WITHIN: Duration = Duration::from_secs(3);
+/// Nor does a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// The pause after the first try; it doubles.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// A tenant's webhook.
+pub(super) struct Webhook {
+    agent: ureq::Agent,
+    url: String,
+    secret: Option<String>,
+}
+
+impl Webhook {
+    pub(super) fn new(config: &Alert) -> Webhook {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("dripfeed/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(CONNECT_WITHIN))
+            .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
+            .build();
+        let agent = ureq::Agent::new_with_config(agent);
+        Webhook { agent, url: config.webhook.clone(), secret: config.secret.clone() }
+    }
+
+    /// Sends it, with a few tries while there is time; what went wrong, in words.
+    pub(super) fn send(&self, body: &Body, left: &dyn Fn() -> Duration) -> Result<(), String> {
+        let mut why = "there was no time for it".to_owned();
+        for number in 0..TRIES {
+            let time = left().min(TRY_WITHIN);
+            if time.is_zero() {
+                break;
+            }
+            match self.call(body, time) {
+                Ok(200..=299) => return Ok(()),
+                Ok(status) => {
+                    why = format!("{} answers with HTTP {status}", self.host());
+                    // It would say the same again.
+                    if (300..500).contains(&status) && ![408, 429].contains(&status) {
+                        break;
+                    }
+                }
+                Err(error) => why = format!("{} {}", self.host(), told(&error)),
+            }
+            if number + 1 < TRIES {
+                std::thread::sleep((PAUSE * 2u32.pow(number)).min(left()));
+            }
+        }
+        Err(why)
+    }
+
+    fn call(&self, body: &Body, time: Duration) -> Result<u16, ureq::Error> {
+        let now = OffsetDateTime::now_utc();
+        let mut json = serde_json::to_value(body).unwrap_or_default();
+        json["sent_at"] = rfc3339(now).into();
+        let text = json.to_string();
+        let request = self.agent.post(&self.url).config().timeout_global(Some(time)).build();
+        let request = request.header("Content-Type", "application/json").header("Idempotency-Key", body.key());
+        let request = match self.secret.as_deref().and_then(|secret| sign(secret, now.unix_timestamp(), &text)) {
+            Some(signature) => request.header("Dripfeed-Signature", signature),
+            None => request,
+        };
+        request.send(text.as_bytes()).map(|answer| answer.status().as_u16())
+    }
+
+    /// The host only: of some webhooks the address is the secret.
+    fn host(&self) -> String {
+        let uri: Option<Uri> = self.url.parse().ok();
+        let host = uri.as_ref().and_then(|uri| uri.host()).unwrap_or_default();
+        format!("the webhook at {host}")
+    }
+}
+
+impl std::fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Webhook(…)")
+    }
+}
+
+/// `t=<unix seconds>,v1=<hex>`: HMAC-SHA256 over `<unix seconds>.<body>`.
+fn sign(secret: &str, seconds: i64, body: &str) -> Option<String> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).ok()?;
+    mac.update(format!("{seconds}.{body}").as_bytes());
+    let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
+    Some(format!("t={seconds},v1={hex}"))
+}
+
+/// What went wrong, without the address.
+fn told(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Timeout(_) => "does not answer in time".to_owned(),
+        ureq::Error::HostNotFound => "is not known by that name".to_owned(),
+        ureq::Error::Io(error) => format!("cannot be reached: {}", error.kind()),
+        _ => "cannot be reached".to_owned(),
+    }
+}
