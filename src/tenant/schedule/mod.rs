@@ -141,6 +141,10 @@ impl Plan {
     /// Puts tenants into order; refuses what no definition can hold, and a tenant that comes twice.
     pub fn new(made_by: String, folder: String, backfill: bool, mut tenants: Vec<Tenant>) -> Result<Plan> {
         tenants.iter().try_for_each(Tenant::seen)?;
+        if folder.contains(quote::unseen) {
+            return Err(Fault::config(format!("the name of the folder {folder:?} holds a character that is not seen"))
+                .hint("runs start in the folder in which `schedule` is called: call it in another"));
+        }
         tenants.sort_by(|a, b| (&a.source, &a.name).cmp(&(&b.source, &b.name)));
         for pair in tenants.windows(2) {
             let [a, b] = pair else { continue };
