@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Proves: Airflow and Dagster run what `schedule` writes, and understand how a run ended.
 
-Four tenants of one sandbox, an hourly tier each: acme is well, evil too (a name full of quotes, its token a reference), late has no
-time (75), revoked has a wrong token (20).
+Four tenants of one sandbox, an hourly tier each: acme is well, evil too (a name full of quotes, its token a reference), late's vendor
+asks for a wait of hours (75), revoked has a wrong token (20).
 
 (a) Airflow 3, with `airflow dags test`: two success, late skipped, revoked failed without a second try, its alert told; the token
 comes from an Airflow Variable. (b) Dagster: each schedule asks for its tenant's partition; two are materialized, late is observed
@@ -97,7 +97,7 @@ def found(done):
 class House:
     """A folder with tenants, and a PATH with what runs need."""
 
-    def __init__(self, at, vendor):
+    def __init__(self, at, vendor, slow):
         self.at = at
         for path in ("tenants", "bin", "dagster"):
             (at / path).mkdir(parents=True)
@@ -110,8 +110,8 @@ class House:
             target_config(at / f"target {name}.json", at / f"out {name}")
             token = {"evil": "env:EVIL_TOKEN", "revoked": "revoked-token-c3aa"}.get(name, f"{TOKEN}-{name}-59c2")
             ours = {"source": "sandbox", "state_dir": "state", "tiers": TIERS, "target": f"target-jsonl --config 'target {name}.json'",
-                    "deadline": "PT0.000001S" if name == "late" else "PT50M", **({"tenant": EVIL} if name == "evil" else {})}
-            (at / "tenants" / f"{name}.json").write_text(json.dumps({"url": vendor.url, "token": token, "dripfeed": ours}))
+                    "deadline": "PT50M", **({"tenant": EVIL} if name == "evil" else {})}
+            (at / "tenants" / f"{name}.json").write_text(json.dumps({"url": (slow if name == "late" else vendor).url, "token": token, "dripfeed": ours}))
         keep = {k: v for k, v in os.environ.items() if not re.match("AIRFLOW|DAGSTER|DRIPFEED|EVIL", k)}
         self.environment = {**keep, "PATH": f"{at / 'bin'}:{keep['PATH']}", "AIRFLOW_HOME": str(at.parent / "airflow"), "NO_COLOR": "1",
                             "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "AIRFLOW__CORE__DAGS_FOLDER": str(at.parent / "airflow" / "dags"),
@@ -157,8 +157,8 @@ def airflow(checks, house):
     checks.ok("Airflow: success, skipped and failed, tenant by tenant", states == {
         "acme": "success", "evil": "success", "late": "skipped", "revoked": "failed"}, states)
     checks.ok("Airflow: what needs a person is not tried again", tries["revoked"] in (0, 1), tries)
-    brought = {name: house.rows(name) for name in ("acme", "evil", "late", "revoked")}
-    checks.ok("Airflow: the good ones' targets have everything", brought == {"acme": 80, "evil": 80, "late": 0, "revoked": 0}, brought)
+    brought = {name: house.rows(name) for name in ("acme", "evil", "revoked")}
+    checks.ok("Airflow: the good ones' targets have everything", brought == {"acme": 80, "evil": 80, "revoked": 0}, brought)
     alerts = re.findall(r"ALERT [^\[]*", "".join(done.stdout + done.stderr for done in said.values()))
     checks.ok("Airflow: one alert, which says who, what and why", len(alerts) == 1 and "tenant revoked, hourly: exit code 20" in alerts[0]
               and "token" in alerts[0], alerts[:2])
@@ -189,8 +189,8 @@ def dagster(checks, house):
     state = {name: (run["success"], "ASSET_MATERIALIZATION" in run["events"], "ASSET_OBSERVATION" in run["events"]) for name, run in runs.items()}
     checks.ok("Dagster: materialized, observed and failed, partition by partition", state == {
         "acme": (True, True, False), "evil": (True, True, False), "late": (True, False, True), "revoked": (False, False, False)}, state)
-    brought = {name: house.rows(name) for name in ("acme", "evil", "late", "revoked")}
-    checks.ok("Dagster: the good ones' targets have everything", brought == {"acme": 80, "evil": 80, "late": 0, "revoked": 0}, brought)
+    brought = {name: house.rows(name) for name in ("acme", "evil", "revoked")}
+    checks.ok("Dagster: the good ones' targets have everything", brought == {"acme": 80, "evil": 80, "revoked": 0}, brought)
     why = runs["revoked"]["failures"]
     checks.ok("Dagster: the failure says who, what and why", why and "tenant revoked, hourly: exit code 20" in why[0], why)
     alerts = re.findall(r"ALERT .*", done.stdout + done.stderr)
@@ -209,9 +209,9 @@ def dagster(checks, house):
 
 def main():
     checks = Checks()
-    with folder() as scratch, Sandbox("--tasks", 80) as vendor:
+    with folder() as scratch, Sandbox("--tasks", 80) as vendor, Sandbox("--cap", "1/36000") as slow:
         for name, proof in (("airflow", airflow), ("dagster", dagster)):
-            proof(checks, House(scratch / f"{name}'s 50%", vendor))
+            proof(checks, House(scratch / f"{name}'s 50%", vendor, slow))
     return checks.finish()
 
 
