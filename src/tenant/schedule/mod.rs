@@ -23,7 +23,7 @@ use crate::pace::limiter::Priority;
 use times::Times;
 
 /// How long a run may go on after its deadline, for the target to load what it has.
-const GRACE: Duration = Duration::from_mins(10);
+const GRACE: Duration = Duration::from_secs(600);
 /// The name of what belongs to backfills.
 const BACKFILL: &str = "backfill";
 
@@ -84,12 +84,14 @@ pub struct Run {
     pub options: Vec<(&'static str, String)>,
 }
 
-impl Tenant {
-    /// The word of its run for names.
-    fn slot<'r>(&self, run: &'r Run) -> &'r str {
-        run.tier.as_deref().unwrap_or(BACKFILL)
+impl Run {
+    /// What it is among its tenant's runs.
+    fn slot(&self) -> &str {
+        self.tier.as_deref().unwrap_or(BACKFILL)
     }
+}
 
+impl Tenant {
     /// The command of a run, with the config and the source where it finds them.
     fn command(&self, run: &Run, config: &str, source: Option<&str>) -> Vec<String> {
         let options = source.map(|source| ("--source", source)).into_iter();
@@ -141,6 +143,10 @@ impl Plan {
     /// Puts tenants into order; refuses what no definition can hold, and a tenant that comes twice.
     pub fn new(made_by: String, folder: String, backfill: bool, mut tenants: Vec<Tenant>) -> Result<Plan> {
         tenants.iter().try_for_each(Tenant::seen)?;
+        if folder.contains(quote::unseen) {
+            return Err(Fault::config(format!("the name of the folder {folder:?} holds a character that is not seen"))
+                .hint("runs start in the folder in which `schedule` is called: call it in another"));
+        }
         tenants.sort_by(|a, b| (&a.source, &a.name).cmp(&(&b.source, &b.name)));
         for pair in tenants.windows(2) {
             let [a, b] = pair else { continue };
@@ -162,7 +168,7 @@ impl Plan {
 
     /// A name for each run, as a scheduler takes it: source, tenant and slot.
     fn names(&self, rule: &name::Rule) -> Vec<String> {
-        let parts = self.runs().map(|(tenant, run)| vec![&*tenant.source, &*tenant.name, tenant.slot(run)]);
+        let parts = self.runs().map(|(tenant, run)| vec![&*tenant.source, &*tenant.name, run.slot()]);
         rule.names(parts.collect())
     }
 
