@@ -30,6 +30,7 @@ mod properties;
 mod rotation;
 mod safety;
 mod singer_rules;
+mod status;
 mod tables;
 mod transcripts;
 mod vocabulary;

@@ -170,7 +170,7 @@ fn of_drift(subject: &Subject, row: &Row) -> Option<Reason> {
     let more = if grave > 1 { format!(", and {} more", grave - 1) } else { String::new() };
     Some(Reason {
         verdict: Verdict::NeedsPerson,
-        what: format!("the vendor's data changed so that it breaks: {gravest}{more}"),
+        what: format!("the vendor changed its data: {gravest}{more}"),
         detail: None,
         since: row.drift.since.clone(),
         what_to_do: Event::SchemaDrift.to_do(None),

@@ -203,6 +203,8 @@ pub struct Drift {
     pub breaking: u64,
     pub warn: u64,
     pub info: u64,
+    /// Those that somebody rejected: nobody is told of them for a while.
+    pub rejected: u64,
     /// The gravest, in a line.
     pub gravest: Option<String>,
     /// When the first grave one was seen.
@@ -303,7 +305,7 @@ fn row(subject: &Subject, now: OffsetDateTime) -> Row {
     let read = Records::new(root, source, tenant).read();
     let unreadable = read.is_err();
     let record: Option<Record> = readable("the record of its runs", read, &mut notes);
-    let drift = readable("its drift", drift(root, source, tenant), &mut notes);
+    let drift = readable("its drift", drift(root, source, tenant, now), &mut notes);
     let memory = readable("the memory of its alerts", File::new(root, source, tenant).read(), &mut notes);
     let record = record.unwrap_or_default();
     let mut row = Row {
@@ -425,10 +427,14 @@ fn gap(subject: &Subject, name: &str, tier: &Tier) -> Option<u64> {
     Some(Times::parse(tier.schedule.as_deref()?, &hash).ok()?.longest_gap().as_secs())
 }
 
-fn drift(root: &Path, source: &str, tenant: &str) -> Result<Drift> {
+fn drift(root: &Path, source: &str, tenant: &str, now: OffsetDateTime) -> Result<Drift> {
     let mut out = Drift::default();
     let kept = rollup::read(root, source, tenant)?;
     let mut findings: Vec<_> = kept.streams.into_values().flat_map(|(_, pending)| pending.findings).collect();
+    let all = findings.len();
+    // Who rejected a change knows of it.
+    findings.retain(|finding| finding.silenced_until.as_deref().and_then(parse_iso).is_none_or(|until| until <= now));
+    out.rejected = (all - findings.len()) as u64;
     crate::drift::kept::sort(&mut findings);
     for finding in &findings {
         *match finding.severity {
