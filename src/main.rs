@@ -19,7 +19,8 @@ fn main() -> ExitCode {
         let stop = stop.clone();
         std::thread::spawn(move || {
             for signal in &mut signals {
-                if stop.asked().is_some() {
+                if matches!(stop.asked(), Some(Kind::Signal(_))) {
+                    stop.leaves();
                     signal_hook::low_level::exit(128 + signal);
                 }
                 stop.ask(Kind::Signal(signal));

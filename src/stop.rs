@@ -13,11 +13,18 @@ use crate::fault::{Fault, Kind, Result};
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
 /// Shared by all threads of a run.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Stop {
     why: Mutex<Option<Kind>>,
     changed: Condvar,
     critical: AtomicUsize,
+    at_last: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl std::fmt::Debug for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Stop").field(&self.asked()).finish()
+    }
 }
 
 /// Something that must not be cut off is under way until this is dropped.
@@ -31,15 +38,32 @@ impl Drop for Critical<'_> {
 }
 
 impl Stop {
-    /// Asks everything to stop; the first reason stays.
+    /// Asks everything to stop; the first reason stays, but for a signal.
     pub fn ask(&self, why: Kind) {
-        self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        let mut asked = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.is_none() || matches!(why, Kind::Signal(_)) {
+            *asked = Some(why);
+        }
+        drop(asked);
         self.changed.notify_all();
     }
 
     /// Why it was asked to stop, if it was.
     pub fn asked(&self) -> Option<Kind> {
         *self.why.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What must be done also when the process ends without more ado.
+    pub fn at_last(&self, act: impl FnOnce() + Send + 'static) {
+        *self.at_last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(act));
+    }
+
+    /// The process ends at once: does what must be done then.
+    pub fn leaves(&self) {
+        let act = self.at_last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(act) = act {
+            act();
+        }
     }
 
     /// What follows must come to its end, such as a request whose answer can be had only once.

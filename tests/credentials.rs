@@ -310,8 +310,11 @@ fn processes_of_an_account_use_a_refresh_token_once() {
     ]}));
     let (manifest, config) = (manifest(&single_use(), 0), config(&vendor, Some(dir.path())));
     std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| read(&manifest, &config).expect(0, &[]).code);
+        for number in 0..4 {
+            let (manifest, mut config) = (&manifest, config.clone());
+            // Tenants of one account: a stream of one tenant is read by one run at a time.
+            config["dripfeed"]["tenant"] = json!(format!("tenant {number}"));
+            scope.spawn(move || read(manifest, &config).expect(0, &[]).code);
         }
     });
     assert_eq!(asked(&vendor, "/token").len(), 1);

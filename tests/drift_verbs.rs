@@ -440,7 +440,7 @@ fn flags_of_drift_may_stand_anywhere() {
         let shown: Json = serde_json::from_str(&ran.expect(0, &[]).out).unwrap();
         assert_eq!(shown["findings"][0]["rule"], "field_type_changed", "{args}");
     }
-    Tap::new("--about --format html").run().expect(2, &["--about is not written as html"]);
+    Tap::new("--about --format html").run().expect(2, &["this is not written as html"]);
     Tap::new("drift check --source sandbox --format html --state-root /tmp")
         .run()
         .expect(2, &["drift show --format html"]);

@@ -5,6 +5,7 @@ mod support;
 
 mod airbyte;
 mod alerts;
+mod backfill;
 mod bad_input;
 mod cli;
 mod credentials;
@@ -29,8 +30,10 @@ mod pace;
 mod properties;
 mod rotation;
 mod safety;
+mod schedule;
 mod singer_rules;
 mod status;
+mod sync;
 mod tables;
 mod transcripts;
 mod vocabulary;

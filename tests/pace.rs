@@ -337,14 +337,16 @@ fn processes_share_an_account_through_the_state_directory() {
     let vendor = Vendor::of_items(json!([page()]));
     let states = tempfile::tempdir().unwrap();
     let limits = json!({"limits": [{"calls": 20, "per": "PT1S"}]});
-    let tap = |account: &str| {
+    // Tenants of one account: a stream of one tenant is read by one run at a time.
+    let tap = &|account: &str, tenant: &str| {
         let mut pace = limits.clone();
         pace["account"] = json!(account);
-        let config = json!({"url": vendor.url, "dripfeed": {"pace": pace, "state_dir": states.path()}});
+        let ours = json!({"pace": pace, "state_dir": states.path(), "tenant": tenant});
+        let config = json!({"url": vendor.url, "dripfeed": ours});
         Tap::new("read --log-format json").source(&many(25, &Json::Null)).config(&config)
     };
     std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..3).map(|_| scope.spawn(|| tap("one").run())).collect();
+        let runs = ["a", "b", "c"].map(|tenant| scope.spawn(move || tap("one", tenant).run()));
         for run in runs {
             run.join().unwrap().expect(0, &[]);
         }
@@ -355,7 +357,7 @@ fn processes_share_an_account_through_the_state_directory() {
     assert_eq!(ledgers(), 1);
     // Another account has limits of its own.
     let began = std::time::Instant::now();
-    tap("two").run().expect(0, &[]);
+    tap("two", "a").run().expect(0, &[]);
     assert!(began.elapsed() < Duration::from_millis(2500) && ledgers() == 2);
     // What is written there tells no secret.
     for file in std::fs::read_dir(states.path().join("pace")).unwrap() {

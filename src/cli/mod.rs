@@ -4,6 +4,7 @@
 //! (`dripfeed read --source asana`, or a Singer tap's `--config C --discover`). Called by `main`.
 
 mod alarm;
+mod backfill;
 pub mod commands;
 pub mod drift;
 pub mod load;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Tier;
+use crate::cursor::ranges::Span;
 use crate::emit;
 use crate::fault::{Fault, Kind, Result, did_you_mean};
 use crate::pace::limiter;
@@ -72,6 +74,9 @@ EXAMPLES:
   Check credentials, then look at three records of one stream:
       dripfeed check --source my.yaml --config acme.json
       dripfeed read --source my.yaml --config acme.json --streams tasks --limit 3
+
+  Read three years of the past beside the live runs, which go first:
+      dripfeed read --source my.yaml --config acme.json --backfill 2022-01-01..2025-01-01
 
   See what the vendor changed, and accept it:
       dripfeed drift show --source my.yaml --config acme.json
@@ -233,22 +238,24 @@ pub struct Options {
     /// The share of each limit that is used, from 0.01 to 1 [else dripfeed.pace.headroom, or 0.98]
     #[arg(long, value_name = "F", global = true, value_parser = share, hide_short_help = true, help_heading = "Selection")]
     pub headroom: Option<f64>,
-    /// Read a past window, as 2022-01-01..2025-01-01, with a state of its own, beside the live runs
-    #[arg(
-        long,
-        value_name = "FROM..TO",
-        global = true,
-        env = "DRIPFEED_BACKFILL",
-        hide_env = true,
-        help_heading = "Selection"
-    )]
-    pub backfill: Option<String>,
     /// Ignore the state: read everything from the start date
     #[arg(long, global = true, help_heading = "Selection")]
     pub full_refresh: bool,
     /// Ignore the state of these streams
     #[arg(long, value_name = "STREAM", global = true, help_heading = "Selection")]
     pub reset: Vec<String>,
+    /// Read this part of the past alone, with a state of its own: dates or times, TO is no part of it
+    #[arg(
+        long,
+        value_name = "FROM..TO",
+        global = true,
+        value_parser = backfill::span,
+        env = "DRIPFEED_BACKFILL",
+        hide_env = true,
+        conflicts_with = "full_refresh",
+        help_heading = "Selection"
+    )]
+    pub backfill: Option<Span>,
     /// Stop after N records of each stream: a preview, which saves no state
     #[arg(long, value_name = "N", global = true, help_heading = "Selection")]
     pub limit: Option<u64>,
@@ -343,7 +350,8 @@ pub fn parse(args: &[std::ffi::OsString]) -> std::result::Result<Cli, clap::Erro
 }
 
 impl Options {
-    /// The run's place in the queue: as said, else by its tier's name or schedule, else between the others.
+    /// The run's place in the queue: as said, else the last for a backfill, else by its tier's name or schedule, else between
+    /// the others.
     pub fn priority(&self, tiers: &BTreeMap<String, Tier>) -> Result<limiter::Priority> {
         let of_tier = self.tier.as_deref().map(|name| Self::tier(tiers, name)).transpose()?;
         let by_name =
@@ -352,7 +360,8 @@ impl Options {
             let hours = of_tier?.schedule.as_deref()?.split_whitespace().nth(1)?;
             hours.starts_with('*').then_some(Priority::Hourly)
         };
-        let found = self.priority.or_else(|| by_name(self.tier.as_deref()?)).or_else(by_schedule);
+        let history = || self.backfill.map(|_| Priority::Backfill);
+        let found = self.priority.or_else(history).or_else(|| by_name(self.tier.as_deref()?)).or_else(by_schedule);
         Ok(match found.unwrap_or(Priority::Daily) {
             Priority::Hourly => limiter::Priority::Hourly,
             Priority::Daily => limiter::Priority::Daily,

@@ -11,6 +11,7 @@ use std::time::Instant;
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
+use super::backfill;
 use super::commands::Work;
 use super::load::{Loaded, Purpose, Reading};
 use super::log::Level;
@@ -25,7 +26,6 @@ use crate::run::{Account, Job, Run};
 use crate::state::{StateDoc, per_stream};
 use crate::stop::Stop;
 use crate::tenant::locks::Locks;
-use crate::timefmt::rfc3339;
 
 /// Stack of a thread that reads, in bytes: enough for the longest template (only what is used takes memory).
 const STACK: usize = 64 << 20;
@@ -75,6 +75,12 @@ fn chosen(work: &Work, loaded: &Loaded) -> Result<(Vec<Chosen>, Vec<String>)> {
     Ok((wanted, missing))
 }
 
+/// A document without bookmarks, for what is asked for.
+pub(super) fn fresh(work: &Work, plan: &Plan) -> StateDoc {
+    let doc = StateDoc::new(&plan.source, plan.filters());
+    if work.options.backfill.is_some() { doc.of_backfills() } else { doc }
+}
+
 /// The states of an earlier run.
 pub(super) enum States {
     Singer(StateDoc),
@@ -91,10 +97,8 @@ impl States {
             options.reset.clone()
         };
         Ok(match (work.protocol, &options.state) {
-            (Protocol::Singer, None) => States::Singer(StateDoc::new(&plan.source, plan.filters())),
-            (Protocol::Singer, Some(path)) => {
-                States::Singer(StateDoc::read(path, &plan.source, plan.filters(), &reset)?)
-            }
+            (Protocol::Singer, None) => States::Singer(fresh(work, plan)),
+            (Protocol::Singer, Some(path)) => States::Singer(fresh(work, plan).with_file(path, &reset)?),
             (Protocol::Airbyte, None) => States::Airbyte(BTreeMap::new()),
             (Protocol::Airbyte, Some(path)) => {
                 let mut states = per_stream::read(path)?;
@@ -133,6 +137,8 @@ pub(super) struct Ready {
     pub(super) loaded: Loaded,
     pub(super) chosen: Vec<Chosen>,
     missing: Vec<String>,
+    /// Streams of which is read again what changed since then.
+    pub(super) again: BTreeMap<String, OffsetDateTime>,
     /// No other run reads these streams meanwhile.
     pub(super) locks: Option<Locks>,
 }
@@ -147,21 +153,23 @@ pub(super) struct Read {
 /// Gets a run ready.
 pub(super) fn ready(work: &Work) -> Result<Ready> {
     let loaded = work.load(Purpose::Read)?;
+    backfill::check(work, loaded.ground.now)?;
     for stream in &work.options.reset {
         loaded.plan.stream(stream)?;
     }
     let (chosen, missing) = chosen(work, &loaded)?;
     let locks = locks(work, &chosen)?;
-    Ok(Ready { loaded, chosen, missing, locks })
+    Ok(Ready { loaded, chosen, missing, again: BTreeMap::new(), locks })
 }
 
 /// Takes the locks of the chosen streams. A preview moves nothing and needs none.
 fn locks(work: &Work, chosen: &[Chosen]) -> Result<Option<Locks>> {
     let whose = work.whose.get().filter(|_| work.options.limit.is_none());
     let Some((whose, root)) = whose.and_then(|whose| Some((whose, whose.root.as_ref()?))) else { return Ok(None) };
-    let (slot, since) = (runs::slot(&work.options), rfc3339(OffsetDateTime::now_utc()));
-    let holder = format!("run {} ({slot}, process {}) since {since}", whose.run_id, std::process::id());
-    let streams = chosen.iter().map(|c| c.stream.as_str());
+    let holder = runs::holder(work, None);
+    // A backfill keeps live runs from nothing.
+    let of_backfill = if work.options.backfill.is_some() { ".backfill" } else { "" };
+    let streams = chosen.iter().map(|c| format!("{}{of_backfill}", c.stream));
     match Locks::take(root, &whose.source, &whose.tenant, streams, &holder) {
         // Without its folder a run does what it can.
         Err(fault) if fault.kind == Kind::Local => {
@@ -231,8 +239,20 @@ impl Ready {
         }
         let mut jobs = Vec::with_capacity(chosen.len());
         for choice in chosen {
-            let state = if choice.full_table { None } else { states.of(&choice.stream) };
-            let (stream, state) = plan.stream(&choice.stream)?.with_state(state.as_ref(), loaded.ground.now);
+            let state = if choice.full_table && options.backfill.is_none() { None } else { states.of(&choice.stream) };
+            let stream = plan.stream(&choice.stream)?;
+            let (stream, state, past) = match options.backfill {
+                Some(span) => {
+                    let past = backfill::begin(work, loaded, span, stream, state.as_ref())?;
+                    let Some((stream, past)) = past else { continue };
+                    (stream, None, Some(past))
+                }
+                None => {
+                    let (stream, state) = stream.with_state(state.as_ref(), loaded.ground.now);
+                    let again = self.again.get(&choice.stream).map(|since| stream.reading_again(*since));
+                    (again.unwrap_or_else(|| stream.clone()), state, None)
+                }
+            };
             // A stream whose schema cannot be had fails by itself.
             let (stream, refused) = match stream.with_schema(&loaded.shared) {
                 Ok(stream) => {
@@ -245,8 +265,9 @@ impl Ready {
                 Err(fault) => (stream.clone(), Some(fault)),
             };
             let reading = Reading {
-                sweep: state.is_none_or(Map::is_empty),
-                whole: options.limit.is_none(),
+                // What a part of the past lacks is no news.
+                sweep: past.is_none() && state.is_none_or(Map::is_empty),
+                whole: past.is_none() && options.limit.is_none(),
                 may_grow: choice.fields.dropped.is_empty(),
                 as_written: work.protocol == Protocol::Airbyte,
             };
@@ -261,6 +282,7 @@ impl Ready {
                 watched,
                 plan: stream,
                 state: state.cloned(),
+                backfill: past,
                 limit: options.limit,
             });
         }
@@ -270,14 +292,17 @@ impl Ready {
             let said = format!("records of {} are sent without their files", with_files.join(", "));
             work.log.line(Level::Warning, &format!("{said}: only Airbyte's protocol carries files"));
         }
+        backfill::announce(&work.log, loaded, &jobs);
         let (watch, shared) = (&loaded.watch, &loaded.shared);
         let (sender, messages) = sync_channel(PAGES_AHEAD);
         // Without a known cap there is nothing to fill.
         let most = if shared.fetcher.pace().is_capped() { plan.most_concurrency } else { plan.concurrency };
         let crew = Crew::new(plan.concurrency, most);
         let run = Arc::new(Run::new(shared.clone(), jobs, work.protocol, crew)?);
+        let began = Instant::now();
         supervise(&run, shared, stop);
         watch.begins(&run);
+        backfill::follow(&work.log, &run);
         if let Some(deadline) = watch.deadline() {
             let stop = stop.clone();
             std::thread::spawn(move || {
@@ -318,6 +343,8 @@ impl Ready {
         }
         run.stopped();
         shared.fetcher.pace().end();
-        Ok(Read { accounts: run.accounts(), written })
+        let accounts = run.accounts();
+        backfill::tell(&work.log, accounts.iter(), began.elapsed());
+        Ok(Read { accounts, written })
     }
 }

@@ -12,9 +12,11 @@ use super::alarm::Bell;
 use super::commands::Work;
 use super::load::Loaded;
 use super::log::Level;
+use crate::cursor::backfill::Standing;
 use crate::fault::{Fault, Kind, Result};
 use crate::run::Account;
-use crate::tenant::record::{ALL, Record, Records, Run, Stream};
+use crate::tenant::locks::Holder;
+use crate::tenant::record::{ALL, BACKFILL, Backfill, Record, Records, Run, Stream};
 use crate::timefmt::rfc3339;
 
 /// Whose run it is.
@@ -60,7 +62,13 @@ pub(super) struct Came {
 
 /// The name of what a run is: no two of one name run at a time.
 pub(super) fn slot(options: &Options) -> &str {
-    options.tier.as_deref().unwrap_or(ALL)
+    if options.backfill.is_some() { BACKFILL } else { options.tier.as_deref().unwrap_or(ALL) }
+}
+
+/// Who holds this run's locks.
+pub(super) fn holder(work: &Work, target: Option<u32>) -> Holder {
+    let run_id = work.whose.get().map(|whose| whose.run_id.clone()).unwrap_or_default();
+    Holder { run_id, slot: slot(&work.options).to_owned(), pid: std::process::id(), target, since: now() }
 }
 
 /// Where a run's record is kept; nowhere for previews, which say nothing of the tenant.
@@ -193,6 +201,16 @@ impl<'w> Running<'w> {
 
     /// A stream of the run.
     fn stream(&self, stream: &mut Stream, account: &Account, came: &Came) {
+        if let Some(Standing { asked, done, of, listed, calls, ended, .. }) = account.backfill {
+            let before =
+                stream.backfill.take().filter(|b| b.from == rfc3339(asked.start) && b.to == rfc3339(asked.end));
+            let before = before.map_or(0, |b| b.calls);
+            let (from, to) = (rfc3339(asked.start), rfc3339(asked.end));
+            stream.backfill =
+                Some(Backfill { from, to, done, of, listed, calls: before + calls, ended: ended.then(now) });
+            // How the live runs stand is theirs to say.
+            return;
+        }
         slot(&self.work.options).clone_into(&mut stream.slot);
         stream.records = account.records;
         if let Some((_, bookmark)) = came.bookmarks.iter().find(|(name, _)| **name == *account.stream) {

@@ -19,6 +19,7 @@ use crate::fault::{Fault, Kind, Result, Site};
 use crate::tenant::schedule::hash::Hash;
 use crate::tenant::schedule::times::Times;
 use crate::tenant::schedule::{Plan, Run, Tenant, airflow, cron, dagster, kubernetes, meltano, quote};
+use crate::tenant::target::TargetCommand;
 
 /// Whose runs.
 #[derive(Debug, Clone, Args)]
@@ -95,7 +96,7 @@ fn made_by(options: &Options, asked: &Asked) -> String {
         ("--tenants", Some(asked.tenants.display().to_string())),
         ("--format", format.map(|format| format.get_name().to_owned())),
         ("--tier", options.tier.clone()),
-        ("--backfill", options.backfill.clone()),
+        ("--backfill", options.backfill.map(super::backfill::written)),
         ("--streams", streams),
         ("--target", asked.target.clone()),
     ];
@@ -127,8 +128,8 @@ fn tenant(work: &Work, asked: &Asked, path: &Path) -> Result<Option<Tenant>> {
             .hint("give one for all with --target, or name it in the config: dripfeed.target")
     })?;
     let (variables, files) = referred(&config.written)?;
-    let (runs, unscheduled) = if let Some(range) = &work.options.backfill {
-        (vec![backfill(&work.options, range)?], Vec::new())
+    let (runs, unscheduled) = if let Some(span) = work.options.backfill {
+        (vec![backfill(&work.options, &super::backfill::written(span))?], Vec::new())
     } else {
         runs(&work.options, &config, &name, &shown)?
     };
@@ -139,7 +140,7 @@ fn tenant(work: &Work, asked: &Asked, path: &Path) -> Result<Option<Tenant>> {
         config: shown,
         source_option,
         target_option: asked.target.clone(),
-        target: executable(target),
+        target: TargetCommand::parse(target)?.program().to_owned(),
         variables,
         files,
         state_dir: ours.state_dir.as_ref().map(|path| text_of(path)).transpose()?,
@@ -206,13 +207,6 @@ fn referred(written: &Json) -> Result<(Vec<String>, Vec<String>)> {
         list.dedup();
     }
     Ok((variables, files))
-}
-
-/// The first word of a command.
-fn executable(command: &str) -> String {
-    let first = command.trim_start();
-    let quoted = ['\'', '"'].into_iter().find_map(|quote| first.strip_prefix(quote)?.split(quote).next());
-    quoted.or_else(|| first.split_whitespace().next()).unwrap_or_default().to_owned()
 }
 
 fn text_of(path: &Path) -> Result<String> {

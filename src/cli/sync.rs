@@ -10,21 +10,24 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::Value as Json;
+use time::OffsetDateTime;
 
 use super::commands::Work;
 use super::load::state_dir_or_own;
 use super::log::Level;
-use super::read::{Read, Ready, States, broke_off, ready};
-use super::runs::{Came, Running};
+use super::read::{Read, Ready, States, broke_off, fresh, ready};
+use super::runs::{self, Came, Running};
 use crate::config::IsoDuration;
+use crate::cursor::backfill::BEHIND;
 use crate::emit::{Out, Protocol, Sink};
 use crate::fault::{Fault, Kind, Result};
 use crate::state::StateDoc;
 use crate::stop::Stop;
-use crate::tenant::bookmarks::{self, Bookmarks, StateFile};
+use crate::tenant::bookmarks::{self, Bookmarks, StateFile, StateStore as _};
 use crate::tenant::echo::{Echoes, Said};
-use crate::tenant::target::{End, Stopping, TargetCommand};
-use crate::timefmt::Period;
+use crate::tenant::locks::Locks;
+use crate::tenant::target::{self, End, Stopping, TargetCommand};
+use crate::timefmt::{Period, parse_iso, rfc3339};
 
 /// A target that takes and says nothing for so long while it owes something is ended, when nothing is said.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -59,7 +62,7 @@ pub(super) fn run(work: &Work, asked: &Asked) -> Result<u8> {
 }
 
 fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came> {
-    let ready = ready(work)?;
+    let mut ready = ready(work)?;
     let (config, plan) = (&ready.loaded.config, &ready.loaded.plan);
     let command = asked.target.as_deref().or(config.ours.target.as_deref());
     let command = command.ok_or_else(|| {
@@ -68,16 +71,21 @@ fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came
     })?;
     let command = TargetCommand::parse(command)?;
     running.begins(&ready.loaded, &ready.names());
-    let store = Arc::new(store(work, &ready)?);
+    let store = Arc::new(store(work, &ready, work.options.backfill.is_some())?);
     let reset = if work.options.full_refresh { ready.names() } else { work.options.reset.clone() };
-    let doc = bookmarks::load(&*store, &plan.source, plan.filters(), &reset)?;
+    let doc = bookmarks::load(&*store, fresh(work, plan), &reset)?;
     bookmarks::prepare(&*store, &work.stop)?;
+    ready.again = behind(work, &ready)?;
     let kept = Kept::new(work, &ready, store, &doc);
     let (mut target, feed) = match &ready.locks {
         Some(locks) => locks.inherited(|| command.start()),
         None => command.start(),
     }?;
-    let (gauge, name) = (target.gauge(), target.name().to_owned());
+    let (gauge, name, pid) = (target.gauge(), target.name().to_owned(), target.pid());
+    work.stop.at_last(move || target::kill(pid));
+    if let Some(locks) = &mut ready.locks {
+        locks.tell(&runs::holder(work, Some(pid)));
+    }
     let listening = target.listen({
         let kept = kept.clone();
         move |line| kept.hears(line)
@@ -95,6 +103,8 @@ fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came
                 Some(Stopping { since, deadline: why == Kind::Unfinished })
             };
             let end = target.watch(patience, asked, || kept.keep(false));
+            // It is no more: its number may be another's soon.
+            stop.at_last(|| {});
             if !end.was_fed() {
                 // Nobody takes what is read.
                 stop.ask(Kind::Downstream);
@@ -119,7 +129,7 @@ fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came
         }
     }
     let Read { accounts, written } = read?;
-    finish(work, &ready, &kept, (end, &name), accounts, written)
+    Ok(finish(work, &ready, &kept, (end, &name), accounts, written))
 }
 
 /// The run and its target have ended: what came of both.
@@ -130,11 +140,17 @@ fn finish(
     (end, name): (End, &str),
     accounts: Vec<crate::run::Account>,
     written: Result<()>,
-) -> Result<Came> {
+) -> Came {
     if end.is_good() {
         kept.reads_whole(accounts.iter().filter(|a| a.complete).map(|a| &*a.stream));
     }
     kept.keep(true);
+    if end.is_good() && kept.trouble().is_none() {
+        let whole: Vec<&str> = accounts.iter().filter(|a| a.complete).map(|a| &*a.stream).collect();
+        if let Err(fault) = caught_up(work, ready, &whole) {
+            work.log.line(Level::Warning, &format!("the next run reads again what this one has: {fault}"));
+        }
+    }
     let of_target = end.fault(name);
     // A pipe that broke is the target's end, of which more is known.
     let of_pipe = written.err().filter(|fault| fault.kind != Kind::Downstream || of_target.is_none());
@@ -152,12 +168,55 @@ fn finish(
     let mut came = ready.loaded.watch.summary(accounts, &work.stop, ended_by.as_ref(), target);
     came.bookmarks = kept.shown();
     came.unsaid = broke_off(work);
-    Ok(came)
+    came
 }
 
-/// The store of this run's bookmarks: `--state FILE`, else the state directory.
-fn store(work: &Work, ready: &Ready) -> Result<StateFile> {
-    let backfill = false;
+/// The streams of which a live run reads again what changed since a backfill of them began: that is over, target and all, and
+/// a version of a record that it brought may have overtaken a newer one on the way.
+fn behind(work: &Work, ready: &Ready) -> Result<BTreeMap<String, OffsetDateTime>> {
+    let whose = work.whose.get().filter(|_| work.options.backfill.is_none());
+    let Some((whose, bytes)) = whose.zip(store(work, ready, true)?.read()?) else { return Ok(BTreeMap::new()) };
+    // What cannot be read is for the next backfill to refuse.
+    let doc: Json = serde_json::from_slice(&bytes).unwrap_or_default();
+    let since = |stream: &str| parse_iso(doc["bookmarks"][stream][BEHIND].as_str()?);
+    let over = |stream: &str| {
+        let root = whose.root.as_ref();
+        root.is_none_or(|root| !Locks::is_held(root, &whose.source, &whose.tenant, &format!("{stream}.backfill")))
+    };
+    let mut behind = BTreeMap::new();
+    for stream in ready.names() {
+        if let Some(since) = since(&stream).filter(|_| over(&stream)) {
+            let said = format!("{stream}: what changed since {} is read again, after a backfill", rfc3339(since));
+            work.log.line(Level::Info, &said);
+            behind.insert(stream, since);
+        }
+    }
+    Ok(behind)
+}
+
+/// These streams were read again and loaded: that is done.
+fn caught_up(work: &Work, ready: &Ready, whole: &[&str]) -> Result<()> {
+    let done: Vec<_> = ready.again.iter().filter(|(stream, _)| whole.contains(&stream.as_str())).collect();
+    if done.is_empty() {
+        return Ok(());
+    }
+    let store = store(work, ready, true)?;
+    store.update(&Stop::default(), &mut |bytes| {
+        let mut doc: Json = serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or_default();
+        for (stream, since) in &done {
+            // Another backfill may have ended meanwhile.
+            if let Some(bookmark) = doc["bookmarks"][stream.as_str()].as_object_mut()
+                && bookmark.get(BEHIND).and_then(Json::as_str).and_then(parse_iso) == Some(**since)
+            {
+                bookmark.shift_remove(BEHIND);
+            }
+        }
+        Ok(format!("{doc}\n"))
+    })
+}
+
+/// The store of bookmarks, those of backfills or the others: `--state FILE`, else the state directory.
+fn store(work: &Work, ready: &Ready, backfill: bool) -> Result<StateFile> {
     if let Some(path) = &work.options.state {
         return StateFile::at(path, backfill);
     }
@@ -170,8 +229,8 @@ fn store(work: &Work, ready: &Ready) -> Result<StateFile> {
 struct Kept {
     work: Work,
     store: Arc<StateFile>,
-    source: String,
-    shapes: BTreeMap<String, String>,
+    /// A document without bookmarks.
+    fresh_doc: StateDoc,
     echoes: Mutex<Echoes>,
     /// Echoed, and not in the store yet.
     fresh: Mutex<Bookmarks>,
@@ -194,8 +253,7 @@ impl Kept {
         Arc::new(Kept {
             work: work.clone(),
             store,
-            source: plan.source.to_string(),
-            shapes: plan.filters(),
+            fresh_doc: fresh(work, plan),
             echoes: Mutex::new(Echoes::new(names.iter().map(|name| (name.as_str(), doc.bookmark(name))))),
             fresh: Mutex::default(),
             shown: Mutex::new(ready.bookmarks(doc).into_iter().collect()),
@@ -215,16 +273,16 @@ impl Kept {
     fn hears(&self, line: Option<&[u8]>) {
         let said = line.map_or(Said::Nonsense, |line| lock(&self.echoes).take(line));
         match said {
-            Said::Echo(bookmarks) => lock(&self.fresh).extend(bookmarks),
             Said::Nonsense => {
                 if self.nonsense.fetch_add(1, Ordering::Relaxed) == 0 {
                     let said = "the target prints lines that are no states; they are ignored";
                     self.work.log.line(Level::Warning, said);
                 }
             }
-            Said::Stranger(streams) => {
-                if self.strange.fetch_add(1, Ordering::Relaxed) == 0 {
-                    let streams = streams.join(", ");
+            Said::State { echoed, strange } => {
+                lock(&self.fresh).extend(echoed);
+                if !strange.is_empty() && self.strange.fetch_add(1, Ordering::Relaxed) == 0 {
+                    let streams = strange.join(", ");
                     let said = format!("the target echoes a state of {streams} that it was not sent; it is not kept");
                     self.work.log.line(Level::Warning, &said);
                 }
@@ -252,7 +310,7 @@ impl Kept {
         }
         *last = Some(Instant::now());
         // A run that is being stopped keeps what it has, too.
-        match bookmarks::keep(&*self.store, &self.source, &self.shapes, &bookmarks, &Stop::default()) {
+        match bookmarks::keep(&*self.store, &self.fresh_doc, &bookmarks, &Stop::default()) {
             Ok(()) => {
                 let mut shown = lock(&self.shown);
                 for (stream, bookmark) in &bookmarks {

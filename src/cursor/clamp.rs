@@ -73,6 +73,11 @@ impl Clamp {
         if begins {
             return floor;
         }
+        self.next(floor)
+    }
+
+    /// The begin of the period after the one that begins at `floor`.
+    pub(super) fn next(self, floor: OffsetDateTime) -> OffsetDateTime {
         let later = match self {
             Clamp::Day => Duration::days(1),
             Clamp::Week(_) => Duration::days(7),

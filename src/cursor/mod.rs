@@ -4,6 +4,7 @@
 //! state that never runs ahead of what was read. Called by `run`, under one lock a stream. Windows, merging and the
 //! shape of the state are those of airbyte-cdk's `ConcurrentCursor`.
 
+pub mod backfill;
 mod clamp;
 pub mod partitions;
 pub mod ranges;
@@ -46,6 +47,10 @@ pub struct CursorPlan {
     end_name: String,
     start_into: Option<Inject>,
     end_into: Option<Inject>,
+    /// Who keeps to the bounds of windows, where the past alone is read.
+    history: Option<backfill::Reach>,
+    /// From where is read again in any case.
+    again: Option<OffsetDateTime>,
     at: Place,
 }
 
@@ -95,6 +100,8 @@ fn by_count(def: &IncrementingCountCursor, safety: &Safety, ground: &Ground) -> 
         end_name: "end".into(),
         start_into: def.start_value_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?,
         end_into: None,
+        history: None,
+        again: None,
         formats: vec![format.clone()],
         format,
         at: def.at.clone(),
@@ -155,6 +162,8 @@ fn by_time(def: &DatetimeBasedCursor, safety: &Safety, ground: &Ground) -> Resul
         end_name: name(&def.partition_field_end, "end_time")?,
         start_into: inject(&def.start_time_option)?,
         end_into: inject(&def.end_time_option)?,
+        history: None,
+        again: None,
         format,
         formats,
         at: at.clone(),
@@ -395,7 +404,8 @@ impl CursorPlan {
     fn looked_back(&self, time: OffsetDateTime) -> OffsetDateTime {
         let overlap = self.safety.overlap.map_or_else(Period::default, |o| o.0);
         let from = self.lookback.before(time).and_then(|t| overlap.before(t));
-        from.unwrap_or(self.start).max(self.start)
+        let from = from.unwrap_or(self.start);
+        self.again.map_or(from, |again| from.min(again)).max(self.start)
     }
 
     fn merge_gap(&self) -> Period {

@@ -208,6 +208,14 @@ fn deep(value: &Json, at: &Place, names: &[&str]) -> Result<Deep> {
 }
 
 impl Deep {
+    fn reads_of_slice(&self, entry: &str) -> bool {
+        match self {
+            Deep::Leaf(template) => template.reads_of_slice(entry),
+            Deep::List(items) => items.iter().any(|item| item.reads_of_slice(entry)),
+            Deep::Map(pairs) => pairs.iter().any(|(k, v)| k.reads_of_slice(entry) || v.reads_of_slice(entry)),
+        }
+    }
+
     fn value(&self, vars: &Vars<'_>) -> Result<Json> {
         Ok(match self {
             Deep::Leaf(template) => template.value_if_any(vars, Types::Any)?.unwrap_or(Json::Null),
@@ -233,6 +241,15 @@ enum Given {
 }
 
 impl Fields {
+    fn reads_of_slice(&self, entry: &str) -> bool {
+        match self {
+            Fields::None => false,
+            Fields::Map(pairs) => pairs.iter().any(|(k, v)| k.reads_of_slice(entry) || v.reads_of_slice(entry)),
+            Fields::Text(template) => template.reads_of_slice(entry),
+            Fields::Deep(deep) => deep.reads_of_slice(entry),
+        }
+    }
+
     fn eval(&self, vars: &Vars<'_>, types: Types) -> Result<Given> {
         Ok(Given::Fields(match self {
             Fields::None => Map::new(),
@@ -265,6 +282,14 @@ impl RequestPlan {
         let lists = params.values().filter_map(Json::as_str).filter(|text| text.contains(','));
         let names = lists.flat_map(|text| text.split(',')).map(|name| name.trim().split('.').next().unwrap_or(name));
         names.map(str::to_owned).collect()
+    }
+
+    /// May a request carry that entry of its slice, as the manifest's templates say?
+    pub fn reads_of_slice(&self, entry: &str) -> bool {
+        let addresses = self.path.iter().chain([&self.base]);
+        let fields = [&self.params, &self.headers, &self.data, &self.json];
+        addresses.into_iter().any(|template| template.reads_of_slice(entry))
+            || fields.into_iter().any(|fields| fields.reads_of_slice(entry))
     }
 
     /// With the other's address as the manifest's own, where its own is left to the vendor.

@@ -13,6 +13,8 @@ pub use vars::{Ground, Vars};
 
 /// Names in templates of requests.
 pub const REQUEST: &[&str] = &["stream_slice", "stream_partition", "stream_interval", "next_page_token"];
+/// The names of a slice in templates: one and the same object.
+pub const SLICE: &[&str] = &["stream_slice", "stream_partition", "stream_interval"];
 /// Names in templates about records.
 pub const RECORD: &[&str] = &["record", "stream_slice", "stream_partition", "stream_interval", "next_page_token"];
 /// Names in templates about an answer's paging.

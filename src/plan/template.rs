@@ -89,6 +89,12 @@ impl Template {
         self.code.as_ref().map_or(Some(BTreeSet::new()), |c| c.entries_of(name))
     }
 
+    /// May it read that entry of the slice?
+    pub fn reads_of_slice(&self, entry: &str) -> bool {
+        let mut names = super::SLICE.iter().filter(|name| self.uses(name));
+        names.any(|name| self.entries_of(name).is_none_or(|entries| entries.contains(entry)))
+    }
+
     /// Refuses a template that reads what is not there, before anything is asked.
     pub fn known(self) -> Result<Template> {
         match self.unknown {

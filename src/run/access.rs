@@ -81,6 +81,11 @@ impl Asker {
         self.request.lists(vars)
     }
 
+    /// May its requests carry that entry of their slice?
+    pub(super) fn reads_of_slice(&self, entry: &str) -> bool {
+        self.request.reads_of_slice(entry)
+    }
+
     /// With the other's address counting as the manifest's own, where its own is left to the vendor.
     pub(super) fn beside(mut self, other: &Asker) -> Asker {
         self.request = self.request.beside(&other.request);

@@ -129,6 +129,13 @@ pub(super) fn build(build: &Build<'_>, def: &AsyncRetriever, names: &[String]) -
     })
 }
 
+impl JobPlan {
+    /// May the requests that make its jobs carry that entry of their slice?
+    pub(super) fn reads_of_slice(&self, entry: &str) -> bool {
+        self.create.reads_of_slice(entry)
+    }
+}
+
 /// May the results of its jobs stand at any host? They may when nothing of the config is sent there, which paging and
 /// partitions could.
 pub(super) fn may_roam(def: &Retriever) -> bool {

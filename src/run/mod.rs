@@ -8,6 +8,7 @@
 
 mod access;
 mod adapt;
+mod backfill;
 pub mod build;
 pub mod crew;
 mod dynamic;
@@ -22,6 +23,7 @@ mod schema_refs;
 mod take;
 mod witness;
 
+use std::cell::Cell;
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::SyncSender;
@@ -33,6 +35,7 @@ use time::OffsetDateTime;
 
 use self::jobs::{Done, Jobs, Slice};
 use crate::cursor::Cursor;
+use crate::cursor::backfill::{Backfill, Standing};
 use crate::cursor::partitions::{Partitions, from_legacy, identity};
 use crate::drift::watched::Watched;
 use crate::emit::{Message, Protocol};
@@ -44,7 +47,7 @@ use build::StreamPlan;
 use crew::Crew;
 use parents::ParentReader;
 use reader::{Reading, Shared};
-use take::{Emitting, Form, StreamOut};
+use take::{Emitting, Form, StreamOut, Wanted};
 
 /// Slices that may wait before a listing helps to read them.
 const MOST_PENDING: usize = 1000;
@@ -61,6 +64,8 @@ pub struct Job {
     pub watched: Option<Arc<Watched>>,
     /// Its state of an earlier run.
     pub state: Option<Map<String, Json>>,
+    /// A part of its past that is read instead of what is new.
+    pub backfill: Option<Backfill>,
     /// Stop after so many records: a preview, which says no state.
     pub limit: Option<u64>,
     /// Why nothing of it can be read.
@@ -86,6 +91,8 @@ pub struct Account {
     pub ended: bool,
     /// Was it read to its end?
     pub complete: bool,
+    /// How far its backfill is, where it is one.
+    pub backfill: Option<Standing>,
 }
 
 /// A stream while it is read.
@@ -130,6 +137,8 @@ enum Track {
     One(Cursor),
     /// One a partition.
     Each(Partitions),
+    /// What was read of a part of the past.
+    Past(Box<Backfill>),
 }
 
 /// A slice to read.
@@ -173,8 +182,10 @@ impl Run {
             {
                 job.state = Some(state);
             }
+            let backfill = job.backfill.take();
             let track = match &job.plan.cursor {
                 None => Track::Full,
+                Some(_) if let Some(backfill) = backfill => Track::Past(Box::new(backfill)),
                 Some(cursor) if job.plan.router.is_some() => {
                     let parents = job.plan.router.tells_parents();
                     Track::Each(Partitions::begin(cursor, job.state.as_ref(), parents).map_err(|f| f.of_stream(&name))?)
@@ -190,6 +201,7 @@ impl Run {
                 begun: false,
                 ended: false,
                 complete: false,
+                backfill: None,
             };
             streams.push(Live {
                 out: StreamOut::new(&job.plan, &job.fields, job.watched.as_ref(), protocol),
@@ -214,7 +226,7 @@ impl Run {
 
     /// What came of every stream so far.
     pub fn accounts(&self) -> Vec<Account> {
-        self.streams.iter().map(|s| lock(&s.progress).account.clone()).collect()
+        self.streams.iter().map(|s| lock(&s.progress).account()).collect()
     }
 
     /// The run was asked to stop: what was found meanwhile in streams that have not ended is kept and told.
@@ -324,7 +336,10 @@ impl Worker<'_> {
     /// Lists the slices of a stream.
     fn list(&self, live: &Live) {
         let plan = &live.job.plan;
-        let parents = ParentReader::new(self.shared, plan, live.job.state.as_ref());
+        let mut parents = ParentReader::new(self.shared, plan, live.job.state.as_ref());
+        if matches!(lock(&live.progress).track, Track::Past(_)) {
+            parents = parents.without_pages();
+        }
         if let (Track::Each(each), Some(state)) = (&mut lock(&live.progress).track, parents.before()) {
             each.parents_begin(state);
         }
@@ -337,11 +352,11 @@ impl Worker<'_> {
         let mut progress = lock(&live.progress);
         progress.listing = Listing::Done;
         match listed {
-            Ok(()) => {
-                if let Track::Each(each) = &mut progress.track {
-                    each.listed();
-                }
-            }
+            Ok(()) => match &mut progress.track {
+                Track::Each(each) => each.listed(),
+                Track::Past(past) => past.listed(),
+                Track::Full | Track::One(_) => {}
+            },
             // What ended the listing was said when it happened.
             Err(_) if progress.over => {}
             Err(fault) => self.fail(live, &mut progress, fault),
@@ -388,6 +403,9 @@ impl Worker<'_> {
             (Track::Full, _) | (_, None) => vec![None],
             (Track::One(cursor), Some(plan)) => cursor.windows(plan).into_iter().map(Some).collect(),
             (Track::Each(each), Some(plan)) => each.open(plan, &partition.key)?.into_iter().map(Some).collect(),
+            (Track::Past(past), Some(plan)) => {
+                past.open(plan, &partition.key, self.shared.ground.moment()).into_iter().map(Some).collect()
+            }
         };
         let partition = Arc::new(partition);
         Ok(windows.into_iter().map(|window| (partition.clone(), window)).collect())
@@ -413,13 +431,26 @@ impl Worker<'_> {
     /// Reads a slice.
     fn slice(&self, live: &Live, work: &Work) {
         let plan = &live.job.plan;
-        let before = match (&lock(&live.progress).track, &plan.cursor) {
-            (Track::One(cursor), Some(c)) if c.filters => Some(cursor.clone()),
-            (Track::Each(each), Some(c)) if c.filters => each.cursor(&identity(&work.slice.0.key)).cloned(),
-            _ => None,
-        };
+        let (partition, window) = (&work.slice.0, work.slice.1.as_ref());
+        let mut wanted = Wanted::default();
+        match (&lock(&live.progress).track, &plan.cursor, window) {
+            (Track::One(cursor), Some(c), _) if c.filters => wanted.before = Some(cursor.clone()),
+            (Track::Each(each), Some(c), _) if c.filters => {
+                wanted.before = each.cursor(&identity(&partition.key)).cloned();
+            }
+            (Track::Past(past), _, Some(window)) => wanted.keep = Some(past.keep(&identity(&partition.key), window)),
+            _ => {}
+        }
+        let sent = Cell::new(0);
         let mut send = |lines: Vec<u8>, count, form: &Arc<Form>| {
+            sent.set(sent.get() + count);
             let mut progress = lock(&live.progress);
+            if let Track::Past(past) = &mut progress.track
+                && count > 0
+                && past.begins()
+            {
+                self.state(live, &mut progress, true);
+            }
             self.announce(&mut progress, form);
             progress.account.records += count;
             drop(progress);
@@ -427,25 +458,28 @@ impl Worker<'_> {
                 self.say(Message::Records { stream: plan.name.clone(), lines, count });
             }
         };
-        let (partition, window) = (&work.slice.0, work.slice.1.as_ref());
         // What lies before the first window was never asked about.
         let bounded = window.copied().filter(|window| {
             let first = *lock(&live.first).get_or_insert(window.start);
             live.job.state.is_some() || window.start > first
         });
         let cursor = plan.cursor.as_ref().filter(|cursor| !cursor.counts());
-        let bounded = bounded.zip(cursor).map(|(window, cursor)| cursor.asked(&window));
-        let mut taker = Emitting::new(self.shared, plan, &live.out, before, bounded, &live.left, &mut send);
+        wanted.window = bounded.zip(cursor).map(|(window, cursor)| cursor.asked(&window));
+        let mut taker = Emitting::new(self.shared, plan, &live.out, wanted, &live.left, &mut send);
         let read = match &work.done {
-            None => reader::read(self.shared, plan, partition, window, &mut taker),
+            None => jobs::read(self.shared, plan, partition, window, &mut taker),
             Some(done) => jobs::download(self.shared, plan, &work.slice, done, &mut taker),
         };
         if taker.has_pages() {
             taker.finish();
         }
         let (newest, nulled, without_cursor) = taker.sums();
+        let answers = taker.answers();
         let mut progress = lock(&live.progress);
         progress.open -= 1;
+        if let Track::Past(past) = &mut progress.track {
+            past.sent(&identity(&partition.key), sent.get(), answers);
+        }
         progress.account.nulled += nulled;
         progress.account.without_cursor += without_cursor;
         match read {
@@ -453,7 +487,12 @@ impl Worker<'_> {
                 let newest = plan.cursor.as_ref().and_then(|c| c.settled(newest, began, cut_short));
                 self.close(live, &mut progress, work, newest);
             }
-            Err(fault) => self.fail(live, &mut progress, fault),
+            Err(fault) => {
+                if let (Track::Past(past), Some(window)) = (&mut progress.track, window) {
+                    past.fail(&identity(&partition.key), window);
+                }
+                self.fail(live, &mut progress, fault);
+            }
         }
         self.settle(live, progress);
     }
@@ -492,7 +531,9 @@ impl Worker<'_> {
     fn close(&self, live: &Live, progress: &mut Progress, work: &Work, newest: Option<OffsetDateTime>) {
         let (Some(plan), Some(window)) = (&live.job.plan.cursor, &work.slice.1) else { return };
         progress.moved = true;
-        match &mut progress.track {
+        let moment = self.shared.ground.moment();
+        let Progress { track, pending, over, last_state, .. } = progress;
+        match track {
             Track::Full => return,
             Track::One(cursor) => cursor.close(plan, window, newest),
             Track::Each(each) => {
@@ -500,7 +541,22 @@ impl Worker<'_> {
                 if each.is_global() {
                     return;
                 }
-                if progress.last_state.is_some_and(|at| at.elapsed() < BETWEEN_STATES) {
+                if last_state.is_some_and(|at| at.elapsed() < BETWEEN_STATES) {
+                    return;
+                }
+            }
+            Track::Past(past) => {
+                let id = identity(&work.slice.0.key);
+                if *over {
+                    past.leave(&id);
+                }
+                // Nothing is read again for a preview.
+                let now = live.job.limit.is_none().then_some(moment);
+                for window in past.close(plan, &id, window, now).into_iter().rev() {
+                    pending.push_front(Work { slice: (work.slice.0.clone(), Some(window)), done: None });
+                }
+                let each = live.job.plan.router.is_some();
+                if each && last_state.is_some_and(|at| at.elapsed() < BETWEEN_STATES) {
                     return;
                 }
             }
@@ -518,6 +574,7 @@ impl Worker<'_> {
         let state = match (&progress.track, &live.job.plan.cursor) {
             (Track::One(cursor), Some(plan)) => Some(Json::Object(cursor.state(plan))),
             (Track::Each(each), Some(plan)) => Some(each.state(plan)),
+            (Track::Past(past), _) => Some(past.state()),
             _ => None,
         };
         let replication = match (&state, &live.job.plan.cursor) {
@@ -551,6 +608,12 @@ impl Worker<'_> {
         if complete && progress.announced.is_none() {
             self.announce(&mut progress, &live.out.form(&live.job.plan));
         }
+        if let Track::Past(past) = &mut progress.track
+            && complete
+            && live.job.limit.is_none()
+        {
+            past.finish();
+        }
         self.say(Message::End { stream: live.job.plan.name.clone(), complete });
         let checkpoint = complete || progress.moved;
         self.state(live, &mut progress, checkpoint);
@@ -558,6 +621,15 @@ impl Worker<'_> {
 }
 
 impl Progress {
+    /// What came of the stream so far.
+    fn account(&self) -> Account {
+        let mut account = self.account.clone();
+        if let Track::Past(past) = &self.track {
+            account.backfill = Some(past.standing());
+        }
+        account
+    }
+
     /// Notes a fault; the gravest stays. Nothing more of the stream is read once the vendor refuses or is down.
     fn fail(&mut self, fault: Fault) {
         if matches!(

@@ -39,6 +39,11 @@ impl<'r> ParentReader<'r> {
         ParentReader { shared, child, before, after: RefCell::default(), embed }
     }
 
+    /// First pages within the parents' records are left alone: they are of no window.
+    pub(super) fn without_pages(self) -> Self {
+        ParentReader { embed: false, ..self }
+    }
+
     /// The state of the parents that the child depends on incrementally, before they are read.
     pub(super) fn before(&self) -> Option<Json> {
         let mut out = Map::new();

@@ -15,6 +15,7 @@ use super::build::StreamPlan;
 use super::files::FilePlan;
 use super::reader::{self, Shared, Taker, later};
 use crate::cursor::Cursor;
+use crate::cursor::backfill::Keep;
 use crate::drift::listen::Listener;
 use crate::drift::quarantine::Aside;
 use crate::drift::rules::Rule;
@@ -112,7 +113,7 @@ const TOGETHER: usize = 192 << 10;
 pub(super) type Send<'s> = &'s mut dyn FnMut(Vec<u8>, u64, &Arc<Form>);
 
 /// The first and the last time that a request asks for, where it does.
-type Bounds = (Option<OffsetDateTime>, Option<OffsetDateTime>);
+pub(super) type Bounds = (Option<OffsetDateTime>, Option<OffsetDateTime>);
 
 /// Vendors round the bounds of windows, to days at most.
 const TOLERANCE: time::Duration = time::Duration::days(1);
@@ -121,6 +122,17 @@ const MOST_IDS: usize = 1 << 13;
 /// Every so many records one is a witness of the fields that it has, where witnesses are wanted.
 const WITNESS_EVERY: u64 = 20;
 
+/// Of a slice's records, which are wanted, and what is known of them.
+#[derive(Default)]
+pub(super) struct Wanted {
+    /// The cursor before the slice, where records are compared with it.
+    pub(super) before: Option<Cursor>,
+    /// The bounds that requests carry, where they mean something.
+    pub(super) window: Option<Bounds>,
+    /// Which are of the part of the past that is read.
+    pub(super) keep: Option<Keep>,
+}
+
 /// Makes lines of one slice's records.
 pub(super) struct Emitting<'s> {
     plan: &'s StreamPlan,
@@ -128,8 +140,9 @@ pub(super) struct Emitting<'s> {
     form: Arc<Form>,
     /// Listens for drift.
     listener: Option<Listener>,
-    /// The bounds that requests carry, where they mean something.
-    window: Option<Bounds>,
+    wanted: Wanted,
+    /// Answers that came.
+    answers: u64,
     /// Records of this page that are kept instead of being sent, or as they were.
     aside: Vec<Aside>,
     ids: HashSet<u64, foldhash::fast::RandomState>,
@@ -141,8 +154,6 @@ pub(super) struct Emitting<'s> {
     broken_text: bool,
     /// How the file of each record is fetched.
     files: Option<(&'s FilePlan, &'s Shared)>,
-    /// The cursor before the slice, where records are compared with it.
-    before: Option<Cursor>,
     /// Records that the stream may still take.
     left: &'s AtomicU64,
     send: Send<'s>,
@@ -184,8 +195,7 @@ impl<'s> Emitting<'s> {
         shared: &'s Shared,
         plan: &'s StreamPlan,
         out: &'s StreamOut,
-        before: Option<Cursor>,
-        window: Option<Bounds>,
+        wanted: Wanted,
         left: &'s AtomicU64,
         send: Send<'s>,
     ) -> Self {
@@ -194,14 +204,14 @@ impl<'s> Emitting<'s> {
             out,
             form: out.form(plan),
             listener: out.watched.as_ref().map(|watched| watched.listener()),
-            window,
+            wanted,
+            answers: 0,
             aside: Vec::new(),
             ids: HashSet::default(),
             before_it: None,
             looked: 0,
             broken_text: false,
             files: plan.files.as_ref().filter(|_| out.protocol.carries_files()).map(|files| (files, shared)),
-            before,
             left,
             send,
             suffix: Vec::new(),
@@ -238,6 +248,11 @@ impl<'s> Emitting<'s> {
         (self.sums.newest, self.sums.nulled, self.sums.without_cursor)
     }
 
+    /// Answers that came.
+    pub(super) fn answers(&self) -> u64 {
+        self.answers
+    }
+
     /// Appends the line of the record at which the scanner stands.
     fn line(&mut self, scanner: &mut Scanner<'_>) -> std::result::Result<(), Halt<Fault>> {
         let one_less = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
@@ -258,6 +273,12 @@ impl<'s> Emitting<'s> {
             None => self.form.wire.look(scanner, true, &mut ())?,
         };
         let bytes = scanner.slice(start..scanner.at());
+        if !self.is_of_the_past(&seen) {
+            self.observe(&seen);
+            self.keep_last(bytes);
+            self.give_back(1);
+            return Ok(());
+        }
         let Some((seen, without)) = self.judged(seen, &again, bytes)? else { return Ok(()) };
         if let Some(key) = self.form.wire.missing_key(&seen) {
             let fault =
@@ -290,11 +311,7 @@ impl<'s> Emitting<'s> {
         } else {
             self.lines.extend_from_slice(bytes);
         }
-        if self.keep_last {
-            let last = self.last.get_or_insert_default();
-            last.clear();
-            last.extend_from_slice(bytes);
-        }
+        self.keep_last(bytes);
         debug_assert!(self.lines.len() > at);
         let mut suffix = None;
         if let Some(file) = file {
@@ -307,6 +324,43 @@ impl<'s> Emitting<'s> {
         self.lines.extend_from_slice(suffix.as_ref().unwrap_or(&self.suffix));
         self.count += 1;
         Ok(())
+    }
+
+    /// Is a record of the part of the past that is read, if one is? Whether a page ends with one from before it is noted where
+    /// newest records come first.
+    fn is_of_the_past(&mut self, seen: &Seen<'_>) -> bool {
+        let Some(keep) = self.wanted.keep else { return true };
+        let Some(time) = self.time(seen) else { return true };
+        if self.plan.cursor.as_ref().is_some_and(|cursor| cursor.data_feed) {
+            self.compare(Some(time));
+            self.past_the_end = keep.is_before(time);
+        }
+        keep.keeps(time)
+    }
+
+    /// Reading stops at the first old record: that holds only while newer ones come first.
+    fn compare(&mut self, time: Option<OffsetDateTime>) {
+        if let (Some(before), Some(time)) = (self.before_it, time) {
+            self.page.pairs += 1;
+            self.page.newer += u64::from(time > before);
+        }
+        self.before_it = time.or(self.before_it);
+    }
+
+    /// Keeps a record for paging, where that asks for the last one.
+    fn keep_last(&mut self, bytes: &[u8]) {
+        if self.keep_last {
+            let last = self.last.get_or_insert_default();
+            last.clear();
+            last.extend_from_slice(bytes);
+        }
+    }
+
+    /// So many records do not count among those that the stream may take.
+    fn give_back(&self, count: u64) {
+        if self.left.load(Ordering::Relaxed) < u64::MAX {
+            self.left.fetch_add(count, Ordering::Relaxed);
+        }
     }
 
     /// What the watch for drift says of a record: how it is sent, and without which values; nothing when it is kept instead.
@@ -359,9 +413,10 @@ impl<'s> Emitting<'s> {
         Ok(Some((seen, without)))
     }
 
-    fn observe(&mut self, seen: &Seen<'_>) {
-        let Some(plan) = &self.plan.cursor else { return };
-        let time = seen.cursor.as_ref().and_then(|text| {
+    /// A record's cursor value.
+    fn time(&mut self, seen: &Seen<'_>) -> Option<OffsetDateTime> {
+        let plan = self.plan.cursor.as_ref()?;
+        seen.cursor.as_ref().and_then(|text| {
             let raw = text.value();
             if raw.as_bytes() != self.seen_text.as_slice() {
                 self.seen_text.clear();
@@ -372,11 +427,17 @@ impl<'s> Emitting<'s> {
                 };
             }
             self.seen_time
-        });
-        match time {
+        })
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>) {
+        if self.plan.cursor.is_none() {
+            return;
+        }
+        match self.time(seen) {
             Some(time) => {
                 self.page.newest = later(self.page.newest, Some(time));
-                if let Some((start, end)) = self.window.filter(|(start, end)| start.is_some() || end.is_some()) {
+                if let Some((start, end)) = self.wanted.window.filter(|(start, end)| start.is_some() || end.is_some()) {
                     self.page.compared += 1;
                     let early = start.is_some_and(|start| time + TOLERANCE < start);
                     self.page.outside += u64::from(early || end.is_some_and(|end| time > end + TOLERANCE));
@@ -431,7 +492,7 @@ impl Taker for Emitting<'_> {
             self.aside.push(aside);
             return Ok(true);
         }
-        if plan.shape.is_empty() && self.before.is_none() {
+        if plan.shape.is_empty() && self.wanted.before.is_none() {
             reader::start_of_record(scanner)?;
             self.line(scanner)?;
             return Ok(true);
@@ -440,23 +501,20 @@ impl Taker for Emitting<'_> {
         let mut again = scanner.clone();
         let mut record = reader::record_json(scanner)?;
         let mut old = false;
-        let inside = |record: &Json| match (&plan.cursor, &self.before) {
+        let feed = plan.cursor.as_ref().filter(|c| c.data_feed && self.wanted.keep.is_none());
+        if let Some(cursor) = feed {
+            self.compare(record.get(&cursor.field).and_then(|v| cursor.read(v)));
+        }
+        let inside = |record: &Json| match (&plan.cursor, &self.wanted.before) {
             (Some(c), Some(before)) => {
                 let value = record.get(&c.field).and_then(|v| c.read(v));
                 value.is_none_or(|v| before.keeps(c, v))
             }
             _ => true,
         };
-        if let Some(cursor) = plan.cursor.as_ref().filter(|c| c.data_feed) {
+        if feed.is_some() {
             old = !inside(&record);
             self.past_the_end = false;
-            // Reading stops at the first old record: that holds only while newer ones come first.
-            let time = record.get(&cursor.field).and_then(|v| cursor.read(v));
-            if let (Some(before), Some(time)) = (self.before_it, time) {
-                self.page.pairs += 1;
-                self.page.newer += u64::from(time > before);
-            }
-            self.before_it = time.or(self.before_it);
         }
         let kept = plan.shape.apply(&mut record, vars, inside).map_err(Halt::Caller)?;
         self.past_the_end |= old;
@@ -480,7 +538,7 @@ impl Taker for Emitting<'_> {
     }
 
     fn put(&mut self, record: Json) -> Result<bool> {
-        if let (Some(cursor), Some(before)) = (&self.plan.cursor, &self.before) {
+        if let (Some(cursor), Some(before)) = (&self.plan.cursor, &self.wanted.before) {
             let value = record.get(&cursor.field).and_then(|v| cursor.read(v));
             if value.is_some_and(|value| !before.keeps(cursor, value)) {
                 self.past_the_end |= cursor.data_feed;
@@ -524,9 +582,7 @@ impl Taker for Emitting<'_> {
         }
         self.aside.clear();
         self.lines.truncate(self.whole.0);
-        if self.left.load(Ordering::Relaxed) < u64::MAX {
-            self.left.fetch_add(self.count, Ordering::Relaxed);
-        }
+        self.give_back(self.count);
         self.page = Sums::default();
         self.count = 0;
     }
@@ -536,6 +592,7 @@ impl Taker for Emitting<'_> {
     }
 
     fn answered(&mut self, reply: &Reply) {
+        self.answers += 1;
         if let Some(watched) = &self.out.watched {
             watched.answered(|name| reply.header(name));
         }

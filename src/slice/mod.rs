@@ -230,6 +230,17 @@ impl Router {
         }
     }
 
+    /// How many partitions there are, where that can be told without asking.
+    pub fn count(&self, vars: &Vars<'_>) -> Option<usize> {
+        match self {
+            Router::One => Some(1),
+            Router::List { values, .. } => values.all(vars).ok().map(|values| values.len()),
+            Router::Product(routers) => routers.iter().map(|router| router.count(vars)).product(),
+            Router::Group { of, size, .. } => of.count(vars).map(|count| count.div_ceil(*size)),
+            Router::Parents(_) | Router::Union(..) => None,
+        }
+    }
+
     /// The names that it gives its values.
     fn fields(&self) -> Vec<&String> {
         match self {

@@ -32,6 +32,8 @@ pub struct StateDoc {
     /// What the document held beside.
     rest: Map<String, Json>,
     empty: bool,
+    /// Is it of backfills? Their bookmarks say what of the past was read, and mean nothing to other runs.
+    of_backfills: bool,
 }
 
 impl StateDoc {
@@ -40,21 +42,28 @@ impl StateDoc {
         StateDoc { source: source.into(), shapes, empty: true, ..StateDoc::default() }
     }
 
-    /// Reads a file. `reset` names streams whose bookmarks are left out.
-    pub fn read(path: &Path, source: &str, shapes: BTreeMap<String, String>, reset: &[String]) -> Result<Self> {
-        let shown = path.display();
-        let bytes = std::fs::read(path).map_err(|e| Fault::config(format!("cannot read the state {shown}: {e}")))?;
-        Self::of_bytes(&bytes, &shown.to_string(), source, shapes, reset)
+    /// The same for backfills.
+    #[must_use]
+    pub fn of_backfills(self) -> Self {
+        StateDoc { of_backfills: true, ..self }
     }
 
-    /// Takes a file's bytes; `shown` is its name.
-    pub fn of_bytes(
-        bytes: &[u8],
-        shown: &str,
-        source: &str,
-        shapes: BTreeMap<String, String>,
-        reset: &[String],
-    ) -> Result<Self> {
+    /// A document that knows of these streams alone how they are filtered: of others it takes what it is told.
+    #[must_use]
+    pub fn about(mut self, streams: &[String]) -> Self {
+        self.shapes.retain(|stream, _| streams.contains(stream));
+        self
+    }
+
+    /// This document with what a file holds. `reset` names streams whose bookmarks are left out.
+    pub fn with_file(self, path: &Path, reset: &[String]) -> Result<Self> {
+        let shown = path.display();
+        let bytes = std::fs::read(path).map_err(|e| Fault::config(format!("cannot read the state {shown}: {e}")))?;
+        self.with_bytes(&bytes, &shown.to_string(), reset)
+    }
+
+    /// The same with the bytes of a document whose name is `shown`.
+    pub fn with_bytes(self, bytes: &[u8], shown: &str, reset: &[String]) -> Result<Self> {
         let text =
             std::str::from_utf8(bytes).map_err(|_| Fault::config(format!("the state {shown} is not UTF-8 text")))?;
         if text.trim().is_empty() {
@@ -65,12 +74,19 @@ impl StateDoc {
             Fault::config(format!("the state {shown} is not valid JSON at line {}, column {}", e.line(), e.column()))
                 .hint("if it was cut off while being written, take the one before; nothing was read")
         })?;
-        Self::parse(json, source, shapes, reset)
+        let named =
+            |f: Fault| Fault { message: f.message.replacen("the state", &format!("the state {shown}"), 1), ..f };
+        self.with(json, reset).map_err(named)
     }
 
     /// Takes a document's JSON.
     pub fn parse(json: Json, source: &str, shapes: BTreeMap<String, String>, reset: &[String]) -> Result<Self> {
-        let mut doc = Self::new(source, shapes);
+        Self::new(source, shapes).with(json, reset)
+    }
+
+    /// A document with what another one says.
+    pub fn with(self, json: Json, reset: &[String]) -> Result<Self> {
+        let mut doc = self;
         let mut map = match json {
             Json::Object(map) => map,
             Json::Array(items) if items.is_empty() => return Ok(doc),
@@ -83,18 +99,21 @@ impl StateDoc {
         if map.get("type") == Some(&json!("STATE")) {
             return Err(Fault::config("the state is a whole STATE message").hint("give its `value` alone"));
         }
+        let mut of_backfills = false;
         if let Some(mark) = map.shift_remove("dripfeed") {
             if mark["v"].as_u64().is_some_and(|v| v > VERSION) {
                 return Err(Fault::config("the state was written by a newer dripfeed").hint("update dripfeed"));
             }
             if let Some(other) = mark["source"].as_str()
-                && other != source
+                && other != doc.source
             {
                 return Err(Fault::config(format!(
-                    "the state belongs to the source `{other}`, this run reads `{source}`"
+                    "the state belongs to the source `{other}`, this run reads `{}`",
+                    doc.source
                 ))
                 .hint("give each source its own state"));
             }
+            of_backfills = mark["backfill"] == Json::Bool(true);
             for (stream, shape) in mark["shape"].as_object().into_iter().flatten() {
                 let now = doc.shapes.get(stream);
                 if now.is_some_and(|now| Some(now.as_str()) != shape.as_str()) && !reset.contains(stream) {
@@ -110,6 +129,14 @@ impl StateDoc {
             Some(Json::Object(bookmarks)) => doc.bookmarks = bookmarks,
             None | Some(Json::Null) => {}
             Some(_) => return Err(Fault::config("the state's `bookmarks` must be an object")),
+        }
+        if of_backfills && !doc.of_backfills {
+            return Err(Fault::config("the state is of a backfill, and this run is none")
+                .hint("a backfill keeps a state of its own: give this run the one of its last live run"));
+        }
+        if doc.of_backfills && !of_backfills && !doc.bookmarks.is_empty() {
+            return Err(Fault::config("the state is of live runs, and this run is a backfill")
+                .hint("a backfill keeps a state of its own; the first of them begins without one"));
         }
         for stream in reset {
             doc.bookmarks.shift_remove(stream);
@@ -186,7 +213,11 @@ impl StateDoc {
             map.insert("currently_syncing".into(), json!(stream));
         }
         let shapes: BTreeMap<_, _> = self.shapes.iter().filter(|(s, _)| self.bookmarks.contains_key(*s)).collect();
-        map.insert("dripfeed".into(), json!({"v": VERSION, "source": self.source, "shape": shapes}));
+        let mut mark = json!({"v": VERSION, "source": self.source, "shape": shapes});
+        if self.of_backfills {
+            mark["backfill"] = json!(true);
+        }
+        map.insert("dripfeed".into(), mark);
         Json::Object(map)
     }
 }

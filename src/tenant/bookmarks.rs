@@ -68,16 +68,11 @@ impl StateStore for StateFile {
     }
 }
 
-/// The document that a run goes on from; `reset` names streams that start anew.
-pub fn load(
-    store: &dyn StateStore,
-    source: &str,
-    shapes: BTreeMap<String, String>,
-    reset: &[String],
-) -> Result<StateDoc> {
+/// The document that a run goes on from: `fresh` with what is kept; `reset` names streams that start anew.
+pub fn load(store: &dyn StateStore, fresh: StateDoc, reset: &[String]) -> Result<StateDoc> {
     match store.read()? {
-        None => Ok(StateDoc::new(source, shapes)),
-        Some(bytes) => StateDoc::of_bytes(&bytes, &store.shown(), source, shapes, reset),
+        None => Ok(fresh),
+        Some(bytes) => fresh.with_bytes(&bytes, &store.shown(), reset),
     }
 }
 
@@ -92,21 +87,14 @@ pub fn prepare(store: &dyn StateStore, stop: &Stop) -> Result<()> {
         .map_err(|fault| unusable(fault).hint("bookmarks must be kept there: mend it, or name another"))
 }
 
-/// Keeps these streams' bookmarks; those of others stay as they are.
-pub fn keep(
-    store: &dyn StateStore,
-    source: &str,
-    shapes: &BTreeMap<String, String>,
-    bookmarks: &Bookmarks,
-    stop: &Stop,
-) -> Result<()> {
-    let reset: Vec<String> = bookmarks.keys().cloned().collect();
-    let shapes: BTreeMap<_, _> =
-        shapes.iter().filter(|(s, _)| bookmarks.contains_key(*s)).map(|(s, hash)| (s.clone(), hash.clone())).collect();
+/// Keeps these streams' bookmarks; those of others stay as they are. `fresh` is a document without any.
+pub fn keep(store: &dyn StateStore, fresh: &StateDoc, bookmarks: &Bookmarks, stop: &Stop) -> Result<()> {
+    let streams: Vec<String> = bookmarks.keys().cloned().collect();
+    let fresh = fresh.clone().about(&streams);
     store.update(stop, &mut |bytes| {
         let mut doc = match bytes {
-            None => StateDoc::new(source, shapes.clone()),
-            Some(bytes) => StateDoc::of_bytes(&bytes, &store.shown(), source, shapes.clone(), &reset)?,
+            None => fresh.clone(),
+            Some(bytes) => fresh.clone().with_bytes(&bytes, &store.shown(), &streams)?,
         };
         for (stream, bookmark) in bookmarks {
             doc.put(stream, bookmark.clone());

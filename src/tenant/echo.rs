@@ -21,10 +21,13 @@ type Mark = [u8; 32];
 /// What a line of a target says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Said {
-    /// Bookmarks that may be kept now, by stream; none where they were said before.
-    Echo(Bookmarks),
-    /// A state with bookmarks that were never sent to it: these streams'.
-    Stranger(Vec<String>),
+    /// A state.
+    State {
+        /// Bookmarks that may be kept now, by stream; none where they were said before.
+        echoed: Bookmarks,
+        /// Streams with a bookmark that was never sent to it, or is older than what it has echoed.
+        strange: Vec<String>,
+    },
     /// No state at all.
     Nonsense,
 }
@@ -82,7 +85,7 @@ impl Echoes {
                 None => strange.push(stream.clone()),
             }
         }
-        if strange.is_empty() { Said::Echo(echoed) } else { Said::Stranger(strange) }
+        Said::State { echoed, strange }
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, Kind, Result};
 use crate::store::file_name;
@@ -18,6 +19,44 @@ use crate::store::file_name;
 /// Locks that are held until this is dropped, and until every process is gone that inherited them.
 #[derive(Debug)]
 pub struct Locks(Vec<File>);
+
+/// Who holds locks.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Holder {
+    /// The run's name in events.
+    pub run_id: String,
+    /// Which of the tenant's runs it is.
+    pub slot: String,
+    /// Its process.
+    pub pid: u32,
+    /// The process of its target.
+    pub target: Option<u32>,
+    /// Since when, RFC 3339.
+    pub since: String,
+}
+
+impl Holder {
+    /// Who holds a lock; it may not have said so yet.
+    fn read(file: &mut File) -> Option<Holder> {
+        let mut text = String::new();
+        file.take(4096).read_to_string(&mut text).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+}
+
+/// The fault of a run that another one keeps away.
+fn busy(said: &str, holder: Option<Holder>) -> Fault {
+    let waits = "nothing was read; what changed meanwhile is read by the next run";
+    let Some(Holder { slot, pid, target, since, .. }) = holder else { return Fault::new(Kind::Busy, said).hint(waits) };
+    let fault = Fault::new(Kind::Busy, format!("{said} ({slot}, process {pid}) since {since}"));
+    match target.filter(|_| !Path::new("/proc").join(pid.to_string()).exists()) {
+        Some(target) => fault.hint(format!(
+            "that run was killed, and its target (process {target}) still loads what it was given; if it hangs, end it: kill {target}"
+        )),
+        None => fault.hint(waits),
+    }
+}
 
 /// Locks a file. Who only looks whether it is locked holds it for a moment.
 fn locked(file: &File) -> std::result::Result<(), std::fs::TryLockError> {
@@ -31,43 +70,46 @@ fn locked(file: &File) -> std::result::Result<(), std::fs::TryLockError> {
 }
 
 impl Locks {
-    /// Takes the locks of a tenant's streams in the state directory at `root`; `holder` tells people who has them. A fault
+    /// Takes the locks of a tenant's streams in the state directory at `root`; `holder` is who has them from now on. A fault
     /// of [`Kind::Busy`] where another run has one of them, which is told at once.
-    pub fn take<'s>(
+    pub fn take(
         root: &Path,
         source: &str,
         tenant: &str,
-        streams: impl IntoIterator<Item = &'s str>,
-        holder: &str,
+        streams: impl IntoIterator<Item = String>,
+        holder: &Holder,
     ) -> Result<Locks> {
         let folder = root.join("locks").join(file_name(source)).join(file_name(tenant));
         let failed = |e: &std::io::Error| Fault::local(format!("cannot lock in {}", folder.display()), e);
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|e| failed(&e))?;
-        let mut streams: Vec<&str> = streams.into_iter().collect();
+        let mut streams: Vec<String> = streams.into_iter().collect();
         streams.sort_unstable();
         let mut held = Vec::with_capacity(streams.len());
         for stream in streams {
-            let path = folder.join(format!("{}.lock", file_name(stream)));
+            let path = folder.join(format!("{}.lock", file_name(&stream)));
             let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
             let mut file = file.map_err(|e| failed(&e))?;
             match locked(&file) {
                 Ok(()) => {}
                 Err(std::fs::TryLockError::WouldBlock) => {
-                    let mut other = String::new();
-                    // It may not have said yet who it is.
-                    let _ = file.take(500).read_to_string(&mut other);
-                    let other = other.lines().next().map_or_else(String::new, |other| format!(": {other}"));
-                    let said = format!("another run of tenant `{tenant}` reads the stream `{stream}`{other}");
-                    return Err(Fault::new(Kind::Busy, said)
-                        .hint("nothing was read; what changed meanwhile is read by the next run"));
+                    let said = format!("another run of tenant `{tenant}` reads the stream `{stream}`");
+                    return Err(busy(&said, Holder::read(&mut file)));
                 }
                 Err(std::fs::TryLockError::Error(e)) => return Err(failed(&e)),
             }
-            // It is for people alone.
-            let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{holder}"));
             held.push(file);
         }
-        Ok(Locks(held))
+        let mut locks = Locks(held);
+        locks.tell(holder);
+        Ok(locks)
+    }
+
+    /// Tells others who has them: for people alone.
+    pub fn tell(&mut self, holder: &Holder) {
+        let text = serde_json::to_string(holder).unwrap_or_default();
+        for file in &mut self.0 {
+            let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{text}"));
+        }
     }
 
     /// Runs `start` so that a process which it starts holds the locks too: a target that still loads what a run gave it keeps

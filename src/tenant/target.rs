@@ -105,8 +105,15 @@ impl TargetCommand {
         })?;
         let mut words = words.into_iter();
         let program = words.next().filter(|program| !program.is_empty());
-        let program = program.ok_or_else(|| Fault::config("the target's command line is empty"))?;
+        let program = program.ok_or_else(|| {
+            Fault::config("the target's command line is empty").hint("see --target or dripfeed.target")
+        })?;
         Ok(TargetCommand { program, args: words.collect() })
+    }
+
+    /// Its executable.
+    pub fn program(&self) -> &str {
+        &self.program
     }
 
     /// Starts it. Its stderr is the run's own.
@@ -202,6 +209,17 @@ pub struct Stopping {
     pub deadline: bool,
 }
 
+/// Signals all processes of a target's group. They may have ended just now.
+fn send(leader: u32, signal: Signal) {
+    let pid = i32::try_from(leader).ok().and_then(Pid::from_raw);
+    let _ = pid.map(|pid| kill_process_group(pid, signal));
+}
+
+/// Ends the processes of a target's group at once.
+pub fn kill(leader: u32) {
+    send(leader, Signal::KILL);
+}
+
 impl Seen {
     /// What is done with the target at `now`; `signalled` is when it was.
     fn next(&self, now: Instant, patience: Duration, stopping: Option<Stopping>, signalled: Option<Instant>) -> Next {
@@ -214,7 +232,9 @@ impl Seen {
         if since(owes).is_some_and(|time| time >= patience) {
             return Next::Signal(Why::Idle(patience));
         }
+        // Whatever it says meanwhile: of a run that is being stopped it gets so long and no longer.
         let grace = |stopping: Stopping| if stopping.deadline { AFTER_DEADLINE } else { AFTER_SIGNAL };
+        let owes = self.offered.or(self.closed);
         if let Some(stopping) = stopping
             && since(owes.map(|owes| owes.max(stopping.since))).is_some_and(|time| time >= grace(stopping))
         {
@@ -273,11 +293,13 @@ impl Target {
         }
     }
 
-    /// Signals all of its processes.
+    /// Its process, which leads its group.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        // It may have ended just now.
-        let _ = pid.map(|pid| kill_process_group(pid, signal));
+        send(self.pid(), signal);
     }
 }
 

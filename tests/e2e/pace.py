@@ -40,7 +40,8 @@ class Run:
     def __init__(self, sandbox, scratch, limit, kind, tenant="sandbox-token", **ours):
         pace = {"limits": [limit]}
         config = sandbox.config(scratch / f"{tenant}-{kind}.json", tenant, start_date=FROM[kind],
-                                dripfeed={"pace": pace, "state_dir": str(scratch / "state"), **ours})
+                                # Tenants of one account: a stream of one tenant is read by one run at a time.
+                                dripfeed={"pace": pace, "state_dir": str(scratch / "state"), "tenant": f"{tenant}-{kind}", **ours})
         self.events = scratch / f"{tenant}-{kind}.events"
         self.events.unlink(missing_ok=True)
         command = read_command(config, None, "-q", "--streams", "tasks", "--priority", kind, "--events", self.events)

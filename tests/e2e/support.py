@@ -6,6 +6,7 @@ executable (else the one on PATH).
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -74,6 +75,14 @@ def wait_until(condition, seconds, what):
     return value
 
 
+def comes_true(condition, seconds):
+    """Whether a condition holds before so many seconds are over."""
+    try:
+        return bool(wait_until(condition, seconds, ""))
+    except TimeoutError:
+        return False
+
+
 @contextlib.contextmanager
 def folder():
     """A scratch folder that goes away."""
@@ -139,6 +148,42 @@ def read_command(config, state=None, *more, source="sandbox"):
     """The tap's command line."""
     return [dripfeed(), "read", "--source", source, "--config", str(config),
             *(["--state", str(state)] if state else []), *map(str, more)]
+
+
+def sync_command(config, target, *more, source="sandbox"):
+    """The command line of `sync`; the target as a list of words."""
+    return [dripfeed(), "sync", "--source", str(source), "--config", str(config), "--target", shlex.join(map(str, target)),
+            *map(str, more)]
+
+
+def kept_state(states, tenant, slot=""):
+    """The state that `sync` keeps of a tenant in a state directory: its text, if there is any."""
+    found = [*Path(states).glob(f"state/*/{tenant}{slot}.json")]
+    return found[0].read_text() if found else None
+
+
+def events(path, *names):
+    """What an events file tells, of these names."""
+    lines = Path(path).read_text().splitlines() if Path(path).exists() else []
+    return [event for event in map(json.loads, lines) if not names or event["event"] in names]
+
+
+def alive(pid):
+    """Whether a process lives; a dead one that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def children(pid):
+    """The children of a process, dead ones that nobody has waited for too."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(path.parent.name))
+    return found
 
 
 def start_tap(command, **options):

@@ -1,0 +1,204 @@
+//! `--backfill FROM..TO`: a part of the past is read beside the live runs.
+//!
+//! Comes in: the option, the streams that were chosen and the state of an earlier run. Goes out: what of each stream is left
+//! to read, what that costs at least, and how far it is. Called by `read`, for `sync` too.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use indicatif::HumanCount;
+use serde_json::{Map, Value as Json, json};
+use time::{OffsetDateTime, UtcOffset};
+
+use super::commands::Work;
+use super::load::Loaded;
+use super::log::{Level, Log};
+use crate::cursor::backfill::{Backfill, Standing};
+use crate::cursor::ranges::Span;
+use crate::emit::Protocol;
+use crate::fault::{Fault, Kind, Result as Outcome};
+use crate::plan::Vars;
+use crate::run::build::StreamPlan;
+use crate::run::{Account, Job, Run};
+use crate::timefmt::{is_date, parse_iso, rfc3339};
+
+/// How often it is said how far a backfill is.
+const BETWEEN: Duration = Duration::from_secs(30);
+
+/// What the option says.
+pub(super) fn span(text: &str) -> Result<Span, String> {
+    let (from, to) = text.split_once("..").ok_or("write it as FROM..TO, such as 2022-01-01..2025-01-01")?;
+    let (start, end) = (moment(from)?, moment(to)?);
+    if start >= end {
+        return Err(format!("{from} is not before {to}"));
+    }
+    Ok(Span { start, end })
+}
+
+/// A date, which begins at midnight in UTC, or a time with its offset.
+fn moment(text: &str) -> Result<OffsetDateTime, String> {
+    let bad = || format!("`{text}` is neither a date such as 2022-01-01 nor a time such as 2022-01-01T06:00:00Z");
+    let whole = text.get(..10).is_some_and(|date| is_date(date.as_bytes()));
+    let zoned = |rest: &str| rest.starts_with(['T', 't', ' ']) && rest.contains(['Z', 'z', '+', '-']);
+    if !whole || !text.get(10..).is_some_and(|rest| rest.is_empty() || zoned(rest)) {
+        return Err(bad());
+    }
+    parse_iso(text).map(|time| time.to_offset(UtcOffset::UTC)).ok_or_else(bad)
+}
+
+/// What the option would say: dates where they are enough.
+pub(super) fn written(span: Span) -> String {
+    let moment = |time: OffsetDateTime| {
+        let text = rfc3339(time);
+        text.strip_suffix("T00:00:00Z").map_or(text.clone(), str::to_owned)
+    };
+    format!("{}..{}", moment(span.start), moment(span.end))
+}
+
+/// Refuses a backfill that cannot be, before anything is asked.
+pub(super) fn check(work: &Work, now: OffsetDateTime) -> Outcome<()> {
+    let Some(span) = work.options.backfill else { return Ok(()) };
+    let refused = |what: &str, hint: &str| Err(Fault::new(Kind::Usage, what).hint(hint));
+    if work.protocol == Protocol::Airbyte {
+        return refused(
+            "Airbyte's protocol has no backfills",
+            "lower the start date of the connection, or read the past with --protocol singer",
+        );
+    }
+    if span.end > now {
+        return refused("--backfill ends in the future", "it reads the past; what comes is for the live runs");
+    }
+    Ok(())
+}
+
+/// A stream as its past is read, and how far that is; nothing when there is nothing to read of it.
+pub(super) fn begin(
+    work: &Work,
+    loaded: &Loaded,
+    span: Span,
+    stream: &StreamPlan,
+    state: Option<&Map<String, Json>>,
+) -> Outcome<Option<(Arc<StreamPlan>, Backfill)>> {
+    let (name, now) = (&stream.name, loaded.ground.now);
+    let skipped = |why: &str| {
+        work.log.line(Level::Info, &format!("{name}: {why}"));
+        Ok(None)
+    };
+    let Some(plan) = stream.of_history(span) else {
+        let why = "it has no cursor over time, so that no part of its past can be asked for";
+        if work.options.streams.iter().any(|named| **named == **name) {
+            let fault = Fault::config(why).of_stream(name);
+            return Err(fault.hint("read it whole: without --backfill, with --full-refresh"));
+        }
+        return skipped(&format!("not read: {why}"));
+    };
+    let asked = plan.cursor.as_ref().and_then(|cursor| cursor.in_whole_periods(span, now));
+    let Some(asked) = asked else {
+        return skipped("not read: it is read in whole periods, of which none is over in the part that was asked for");
+    };
+    let backfill = Backfill::begin(asked, state, now).map_err(|fault| fault.of_stream(name))?;
+    if backfill.is_read() {
+        return skipped(&format!("{} was read by an earlier backfill", shown(asked)));
+    }
+    Ok(Some((plan, backfill)))
+}
+
+/// A part of time, for people.
+fn shown(span: Span) -> String {
+    format!("{}..{}", rfc3339(span.start), rfc3339(span.end))
+}
+
+/// A time that something takes, for people.
+fn takes(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{:.0} s", s.ceil()),
+        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.1} h", s / 3600.0),
+        s => format!("{:.1} days", s / 86_400.0),
+    }
+}
+
+/// Says what a backfill costs at least, before the first request.
+pub(super) fn announce(log: &Log, loaded: &Loaded, jobs: &[Job]) {
+    let rate = loaded.shared.fetcher.pace().rate().filter(|rate| *rate > 0.0);
+    for job in jobs {
+        let (Some(backfill), Some(cursor)) = (&job.backfill, &job.plan.cursor) else { continue };
+        let (windows, (known, done)) = (backfill.windows(cursor), backfill.known());
+        let counted = job.plan.router.count(&Vars::new(&loaded.ground)).map(|count| count as u64);
+        let partitions = counted.or(known);
+        let calls = partitions.map(|partitions| partitions.saturating_sub(done) * windows);
+        #[allow(clippy::cast_precision_loss)]
+        let seconds = calls.zip(rate).map(|(calls, rate)| calls as f64 / rate);
+        let mut said = format!("{}: backfill of {}: {windows} windows", job.plan.name, shown(backfill.asked()));
+        match (partitions, calls) {
+            (Some(partitions), Some(calls)) => {
+                if job.plan.router.is_some() {
+                    said += &format!(" for each of {partitions} partitions");
+                    said += &if done > 0 { format!(", {done} of them done") } else { String::new() };
+                }
+                said += &format!(": at least {} calls", HumanCount(calls));
+            }
+            _ => said += " for each partition; these are listed first",
+        }
+        if let (Some(seconds), Some(rate)) = (seconds, rate) {
+            said += &format!(", {} at {rate:.1} calls/s", takes(seconds));
+        }
+        said += "; each further page is one more";
+        let fields = json!({
+            "stream": *job.plan.name, "from": rfc3339(backfill.asked().start), "to": rfc3339(backfill.asked().end),
+            "windows": windows, "partitions": partitions, "partitions_done": done, "calls_at_least": calls,
+            "seconds_at_least": seconds,
+        });
+        log.event(Level::Info, &said, "backfill_planned", &fields);
+    }
+}
+
+/// Says every now and then how far the backfills of a run are, for as long as it lasts.
+pub(super) fn follow(log: &Arc<Log>, run: &Arc<Run>) {
+    if run.accounts().iter().all(|account| account.backfill.is_none()) {
+        return;
+    }
+    let (log, run, began): (_, Weak<Run>, _) = (log.clone(), Arc::downgrade(run), Instant::now());
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(BETWEEN);
+            let Some(run) = run.upgrade() else { return };
+            tell(&log, run.accounts().iter().filter(|account| account.begun && !account.ended), began.elapsed());
+        }
+    });
+}
+
+/// Says how far the backfills of these streams are.
+pub(super) fn tell<'a>(log: &Log, accounts: impl Iterator<Item = &'a Account>, took: Duration) {
+    for account in accounts {
+        let Some(standing) = &account.backfill else { continue };
+        let left = left(standing, took);
+        let mut said = format!("{}: {}", account.stream, slices(standing));
+        said += &format!(", {} records, {} calls", HumanCount(account.records), HumanCount(standing.calls));
+        if let Some(left) = left {
+            said += &format!(", about {} left, by what was read so far", takes(left));
+        }
+        let fields = json!({
+            "stream": *account.stream, "from": rfc3339(standing.asked.start), "to": rfc3339(standing.asked.end),
+            "done": standing.done, "of": standing.of, "listed": standing.listed, "records": account.records,
+            "calls": standing.calls, "seconds": took.as_secs_f64(), "seconds_left": left, "ended": standing.ended,
+        });
+        log.event(Level::Info, &said, "backfill_progress", &fields);
+    }
+}
+
+/// What of a backfill was read, for people.
+pub(super) fn slices(standing: &Standing) -> String {
+    let Standing { done, of, listed, .. } = standing;
+    let more = if *listed { "" } else { " known so far, and the listing goes on" };
+    format!("{} of {} windows{more}", HumanCount(*done), HumanCount(*of))
+}
+
+/// Seconds that are left, if what is left is like what this run read; nothing before all is known.
+fn left(standing: &Standing, took: Duration) -> Option<f64> {
+    let done = standing.done.checked_sub(standing.earlier).filter(|done| *done > 0 && standing.listed)?;
+    let left = standing.of.saturating_sub(standing.done);
+    #[allow(clippy::cast_precision_loss)]
+    let seconds = took.as_secs_f64() * left as f64 / done as f64;
+    (left > 0).then_some(seconds)
+}

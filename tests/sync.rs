@@ -1,0 +1,448 @@
+//! `sync`: a target beside the run, which may die, hang or talk nonsense; only what it echoes is kept.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use dripfeed::tenant::bookmarks::Bookmarks;
+use dripfeed::tenant::echo::{Echoes, Said};
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
+
+use crate::support::tap::{Ran, Tap, items};
+use crate::support::vendor::{Vendor, decode};
+
+/// Echoes the value of every STATE at once.
+const ECHO: &str = r#"sed -u -n 's/^{"type":"STATE","value":\(.*\)}$/\1/p'"#;
+
+/// Two incremental streams, `items` and `users`, a month at a time.
+fn manifest() -> String {
+    let cursor = json!({
+        "type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": "%Y-%m-%dT%H:%M:%SZ",
+        "start_datetime": "2024-01-01T00:00:00Z", "step": "P1M", "cursor_granularity": "PT1S",
+        "start_time_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "since"},
+    });
+    let schema = json!({"id": {"type": "string"}, "at": {"type": "string"}});
+    let mut manifest: Json =
+        serde_json::from_str(&items(&schema, &json!({"incremental_sync": cursor}), &json!({}))).unwrap();
+    let mut users = manifest["streams"][0].clone();
+    users["name"] = json!("users");
+    users["retriever"]["requester"]["path"] = json!("users");
+    manifest["streams"].as_array_mut().unwrap().push(users);
+    manifest["concurrency_level"] = json!({"type": "ConcurrencyLevel", "default_concurrency": 1});
+    manifest.to_string()
+}
+
+/// A page for every month that is asked for.
+fn vendor(pause_ms: u64) -> Vendor {
+    let page = |at: &str| json!({"status": 200, "pause_ms": pause_ms, "json": {"data": [{"id": at, "at": at}]}});
+    let pages = json!([page("2024-01-05T00:00:00Z"), page("2024-02-05T00:00:00Z"), page("2024-03-05T00:00:00Z")]);
+    Vendor::start(&json!({"routes": [{"path": "/items", "replies": pages}, {"path": "/users", "replies": pages}]}))
+}
+
+/// A tenant whose state directory is in the tap's own folder.
+fn tenant(verb: &str, vendor: &Vendor) -> Tap {
+    let tap = Tap::new(verb).source(&manifest()).env("DRIPFEED_NOW", "2024-03-10T00:00:00Z");
+    let tap = tap.args(&["--log-format", "json"]);
+    let ours = json!({
+        "tenant": "acme", "state_dir": tap.dir.path().join("state"),
+        "tiers": {"hourly": {"streams": ["items"]}, "daily": {"streams": ["*"]}},
+    });
+    tap.config(&json!({"url": vendor.url, "dripfeed": ours}))
+}
+
+fn sync(vendor: &Vendor, script: &str) -> Tap {
+    tenant("sync", vendor).target(script)
+}
+
+impl Tap {
+    /// Feeds a shell script.
+    fn target(self, script: &str) -> Tap {
+        let tap = self.file("", "target.sh", script);
+        let target = format!("sh {}", tap.dir.path().join("target.sh").display());
+        tap.args(&["--target", &target])
+    }
+
+    fn run_in(&self, more: &[&str]) -> Ran {
+        Ran::of(&self.command().args(more).output().unwrap())
+    }
+
+    fn kept(&self) -> Json {
+        read(&self.dir.path().join("state/state/manifest/acme.json"))
+    }
+
+    fn record(&self) -> Json {
+        read(&self.dir.path().join("state/runs/manifest/acme.json"))
+    }
+}
+
+fn read(path: &Path) -> Json {
+    std::fs::read(path).map_or(Json::Null, |bytes| serde_json::from_slice(&bytes).unwrap())
+}
+
+/// Waits until it is so.
+fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !so() {
+        assert!(Instant::now() < until, "it does not happen that {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What each request of a path asked to start from.
+fn since(vendor: &Vendor, path: &str) -> Vec<String> {
+    let of = |query: String| query.split('&').find_map(|p| p.strip_prefix("since=").map(decode)).unwrap_or_default();
+    vendor.asked().into_iter().filter(|asked| asked.path == path).map(|asked| of(asked.query)).collect()
+}
+
+#[test]
+fn what_the_target_echoes_is_where_the_next_run_goes_on() {
+    let vendor = vendor(0);
+    let tap = sync(&vendor, ECHO);
+    let ran = tap.run();
+    ran.expect(0, &[]);
+    assert_eq!(ran.out, "", "stdout is the target's business");
+    let kept = tap.kept();
+    assert_eq!(kept["bookmarks"]["items"]["at"], "2024-03-05T00:00:00Z");
+    assert_eq!(kept["bookmarks"]["users"]["replication_key_value"], "2024-03-05T00:00:00Z");
+    assert_eq!(kept["dripfeed"]["source"], "manifest");
+    assert!(kept.get("currently_syncing").is_none());
+    tap.run().expect(0, &[]);
+    assert_eq!(since(&vendor, "/items")[3..], ["2024-03-05T00:00:00Z"]);
+    // `read` takes the same document.
+    let state = tap.dir.path().join("state/state/manifest/acme.json").display().to_string();
+    let read = tenant("read", &vendor).args(&["--state", &state]).run();
+    read.expect(0, &[]);
+    assert_eq!(since(&vendor, "/items")[4..], ["2024-03-05T00:00:00Z"]);
+}
+
+#[test]
+fn a_file_of_the_users_own_keeps_the_state_too() {
+    let vendor = vendor(0);
+    let tap = sync(&vendor, ECHO);
+    let file = tap.dir.path().join("own.json");
+    let own = file.display().to_string();
+    tap.run_in(&["--state", &own]).expect(0, &[]);
+    assert_eq!(read(&file)["bookmarks"]["items"]["at"], "2024-03-05T00:00:00Z");
+    assert_eq!(tap.kept(), Json::Null);
+    tap.run_in(&["--state", &own]).expect(0, &[]);
+    assert_eq!(since(&vendor, "/items")[3..], ["2024-03-05T00:00:00Z"]);
+}
+
+#[test]
+fn tiers_keep_what_others_have() {
+    let vendor = vendor(30);
+    let tap = sync(&vendor, ECHO);
+    std::thread::scope(|scope| {
+        let both = ["hourly", "daily"].map(|tier| scope.spawn(|| tap.run_in(&["--tier", tier])));
+        for ran in both {
+            ran.join().unwrap().expect(0, &[]);
+        }
+    });
+    assert_eq!(tap.kept()["bookmarks"]["items"]["at"], "2024-03-05T00:00:00Z");
+    assert_eq!(tap.kept()["bookmarks"]["users"]["at"], "2024-03-05T00:00:00Z");
+    // A tier that starts anew leaves the other's bookmark where it is.
+    tap.run_in(&["--tier", "daily", "--full-refresh", "--limit", "1"]).expect(0, &[]);
+    assert_eq!(tap.kept()["bookmarks"]["users"]["at"], "2024-03-05T00:00:00Z", "a preview keeps nothing");
+    let record = tap.record();
+    for (tier, stream) in [("hourly", "items"), ("daily", "users")] {
+        assert_eq!(record["runs"][tier]["exit_code"], 0);
+        assert_eq!(record["runs"][tier]["streams"], json!([stream]));
+        assert_eq!(record["streams"][stream]["bookmark"], "2024-03-05T00:00:00Z");
+        assert_eq!(record["streams"][stream]["slot"], tier);
+        assert_eq!(record["streams"][stream]["fresh"], record["runs"][tier]["last_good"]);
+    }
+    assert_eq!(record["totals"]["runs"], 2);
+}
+
+#[test]
+fn what_is_not_echoed_is_not_kept() {
+    let later = r#"{"bookmarks":{"items":{"at":"2099-01-01T00:00:00Z"}}}"#;
+    for (script, words) in [
+        ("cat > /dev/null", "did not echo the last state"),
+        ("cat > /dev/null; echo loaded all rows; printf '\\377\\000\\n'", "no states"),
+        (&format!("cat > /dev/null; echo '{later}'"), "it was not sent"),
+        (&format!("cat > /dev/null; echo '{{\"type\":\"STATE\",\"value\":{later}}}'"), "it was not sent"),
+        ("cat > /dev/null; echo '[]'; echo '{}'; echo 7; echo '{\"bookmarks\":[]}'", "no states"),
+        ("cat > /dev/null; head -c 30000000 /dev/zero", "no states"),
+    ] {
+        let vendor = vendor(0);
+        let tap = sync(&vendor, script);
+        tap.run().expect(0, &[words]);
+        let kept = tap.kept();
+        assert!(kept["bookmarks"].as_object().is_none_or(serde_json::Map::is_empty), "{script}: {kept}");
+        tap.run().expect(0, &[]);
+        assert_eq!(since(&vendor, "/items")[3], "2024-01-01T00:00:00Z", "{script}: read again from the start");
+    }
+}
+
+#[test]
+fn a_target_that_fails_keeps_what_it_had_echoed() {
+    for (script, said) in [
+        // It echoes the state of the first month, takes everything, and fails.
+        (format!("{ECHO} | head -1; exit 3"), "failed (exit code 3)"),
+        (format!("{ECHO} | head -1; kill -9 $$"), "failed (killed by signal 9)"),
+    ] {
+        let vendor = vendor(0);
+        let tap = sync(&vendor, &script);
+        let ran = tap.run_in(&["--tier", "hourly"]);
+        ran.expect(60, &[said]);
+        assert_eq!(ran.events("run_done")[0]["exit_code"], 60);
+        assert!(said.contains(ran.events("run_done")[0]["target"].as_str().unwrap()));
+        let kept = tap.kept();
+        assert_eq!(kept["bookmarks"]["items"]["at"], "2024-01-05T00:00:00Z", "{script}");
+        let record = tap.record();
+        assert_eq!(record["runs"]["hourly"]["exit_code"], 60);
+        assert!(record["runs"]["hourly"]["why"].as_str().unwrap().contains(said), "{record}");
+        assert_eq!(record["streams"]["items"]["bookmark"], "2024-01-05T00:00:00Z");
+        assert_eq!(record["streams"]["items"]["fresh"], Json::Null, "what the target did not take is not fresh");
+        let failing = record["runs"]["hourly"]["failing_since"].clone();
+        assert_eq!(failing, record["runs"]["hourly"]["began"]);
+        // Since when it fails is told as long as it does, and not after.
+        assert_eq!(tap.run_in(&["--tier", "hourly"]).code, 60);
+        assert_eq!(tap.record()["runs"]["hourly"]["failing_since"], failing);
+        std::fs::write(tap.dir.path().join("target.sh"), ECHO).unwrap();
+        tap.run_in(&["--tier", "hourly"]).expect(0, &[]);
+        assert_eq!(tap.record()["runs"]["hourly"]["failing_since"], Json::Null);
+        assert_eq!(tap.record()["streams"]["items"]["failing_since"], Json::Null);
+        assert_eq!(tap.kept()["bookmarks"]["items"]["at"], "2024-03-05T00:00:00Z");
+    }
+}
+
+#[test]
+fn both_exit_codes_count() {
+    // The vendor refuses, the target is well: the run's own code.
+    let refuses = Vendor::start(&json!({"routes": [
+        {"path": "/items", "replies": [{"status": 401, "json": {}}]}, {"path": "/users", "replies": [{"status": 401, "json": {}}]},
+    ]}));
+    let tap = sync(&refuses, ECHO);
+    let ran = tap.run();
+    ran.expect(20, &[]);
+    assert!(ran.events("run_done")[0].get("target").is_none());
+    assert_eq!(tap.record()["runs"]["all"]["exit_code"], 20);
+    assert!(tap.record()["runs"]["all"]["why"].as_str().unwrap().contains("401"), "{}", tap.record());
+    // Both fail: that nothing could be loaded is the graver.
+    sync(&refuses, "cat > /dev/null; exit 9").run().expect(60, &["exit code 9", "401"]);
+}
+
+#[test]
+fn a_target_that_is_none_costs_no_request() {
+    let vendor = vendor(0);
+    tenant("sync", &vendor).run().expect(2, &["no target is named", "dripfeed.target"]);
+    tenant("sync", &vendor)
+        .args(&["--target", "no-such-target --token s3cret"])
+        .run()
+        .expect(10, &["`no-such-target`"]);
+    tenant("sync", &vendor).args(&["--target", "a 'b"]).run().expect(10, &["a quote without its end"]);
+    tenant("sync", &vendor).args(&["--target", " "]).run().expect(10, &["is empty"]);
+    tenant("sync", &vendor).args(&["--target", "cat", "--protocol", "airbyte"]).run().expect(2, &[]);
+    tenant("sync", &vendor).args(&["--target", "cat", "--target-timeout", "1h"]).run().expect(2, &["--target-timeout"]);
+    assert_eq!(vendor.asked().len(), 0);
+}
+
+#[test]
+fn a_target_that_goes_away_ends_the_run() {
+    // A vendor that would take a minute: the run does not wait for it.
+    for script in ["exit 0", "kill -9 $$"] {
+        let vendor = vendor(10_000);
+        let tap = sync(&vendor, script);
+        let ran = tap.run_within(Duration::from_secs(9)).expect("it waits for a vendor whose answer nobody takes");
+        ran.expect(60, &["the target `sh`"]);
+    }
+}
+
+#[test]
+fn a_target_that_hangs_is_ended() {
+    let vendor = vendor(0);
+    for script in
+        ["exec sleep 1000", "cat > /dev/null; exec sleep 1000", "trap '' TERM; cat > /dev/null; sleep 1000; sleep 1000"]
+    {
+        let tap = sync(&vendor, script);
+        let ran = tap.args(&["--target-timeout", "PT1S"]).run_within(Duration::from_secs(30)).expect("it hangs too");
+        ran.expect(60, &["took and said nothing for 1 s, and was ended"]);
+    }
+}
+
+#[test]
+fn a_state_that_cannot_be_read_costs_no_request_and_stays() {
+    for text in ["", "{\"bookmarks\": {\"items\"", "[1]", "{\"dripfeed\": {\"v\": 1, \"source\": \"other\"}}"] {
+        let vendor = vendor(0);
+        let tap = sync(&vendor, ECHO).file("", "state/state/manifest/acme.json", text);
+        tap.run().expect(10, &["acme.json"]);
+        assert_eq!(vendor.asked().len(), 0);
+        assert_eq!(std::fs::read_to_string(tap.dir.path().join("state/state/manifest/acme.json")).unwrap(), text);
+        assert_eq!(tap.record()["runs"]["all"]["exit_code"], 10);
+    }
+    // Nowhere to keep bookmarks: that is found out before anything is read.
+    let vendor = vendor(0);
+    let tap = sync(&vendor, ECHO).file("", "taken", "");
+    let file = tap.dir.path().join("taken/state.json").display().to_string();
+    tap.run_in(&["--state", &file]).expect(10, &["bookmarks must be kept there"]);
+    assert_eq!(vendor.asked().len(), 0);
+}
+
+#[test]
+fn a_stream_is_read_by_one_run_at_a_time() {
+    let vendor = vendor(300);
+    let first = sync(&vendor, ECHO);
+    let other = |verb: &str, more: &[&str]| {
+        let mut command = first.command();
+        let args: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
+        command = Command::new(command.get_program());
+        command.env("DRIPFEED_NOW", "2024-03-10T00:00:00Z").stdin(Stdio::null());
+        let mut args = args.into_iter().skip(1);
+        command.arg(verb);
+        while let Some(arg) = args.next() {
+            if arg == "--target" && verb == "read" {
+                args.next();
+            } else {
+                command.arg(arg);
+            }
+        }
+        Ran::of(&command.args(more).output().unwrap())
+    };
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| first.run_in(&["--tier", "hourly"]));
+        wait_until("the first run asks", || !vendor.asked().is_empty());
+        for verb in ["sync", "read"] {
+            let asked = vendor.asked().len();
+            let began = Instant::now();
+            other(verb, &["--tier", "hourly"])
+                .expect(76, &["another run of tenant `acme` reads the stream `items`", "hourly"]);
+            assert!(began.elapsed() < Duration::from_secs(2), "it is told at once");
+            let of_other = vendor.asked().len() - asked;
+            assert!(of_other <= 3, "only the first run asks");
+        }
+        // All or none: `users` is free, and stays so.
+        other("read", &[]).expect(76, &["`items`"]);
+        other("read", &["--tier", "daily", "--limit", "1"]).expect(0, &[]);
+        other("read", &["--tier", "hourly", "--limit", "1"]).expect(0, &[]);
+        other("sync", &["--tier", "daily"]).expect(0, &[]);
+        run.join().unwrap().expect(0, &[]);
+    });
+    other("sync", &["--tier", "hourly"]).expect(0, &[]);
+    let record = first.record();
+    assert_eq!(record["totals"]["by_exit"], json!({"0": 3}), "a run that was kept away is none");
+}
+
+#[test]
+fn a_target_that_still_loads_keeps_the_next_run_away() {
+    let vendor = vendor(200);
+    // It ends some time after its input.
+    let tap =
+        sync(&vendor, &format!("echo $$ > \"$HERE/pid\"; {ECHO}; while [ -e \"$HERE/busy\" ]; do sleep 0.02; done"));
+    let here = tap.dir.path().display().to_string();
+    let tap = tap.env("HERE", &here).file("", "busy", "");
+    let mut killed = tap.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the run asks", || vendor.asked().len() > 1);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    tap.run().expect(76, &["`items`"]);
+    std::fs::remove_file(tap.dir.path().join("busy")).unwrap();
+    let pid = std::fs::read_to_string(tap.dir.path().join("pid")).unwrap();
+    wait_until("the target sees the end of its input", || !Path::new("/proc").join(pid.trim()).exists());
+    tap.run().expect(0, &[]);
+    assert_eq!(tap.kept()["bookmarks"]["items"]["at"], "2024-03-05T00:00:00Z");
+}
+
+#[test]
+fn a_signal_lets_the_target_load_what_it_has() {
+    let vendor = vendor(400);
+    let tap = sync(&vendor, &format!("{ECHO}; echo ended > \"$HERE/ended\""));
+    let here = tap.dir.path().display().to_string();
+    let tap = tap.env("HERE", &here);
+    let ran = tap.run_and_stop(|| vendor.asked().len() > 1);
+    ran.expect(143, &[]);
+    assert!(tap.dir.path().join("ended").exists(), "it came to its end");
+    let kept = tap.kept()["bookmarks"]["items"]["at"].clone();
+    assert!(kept == "2024-01-05T00:00:00Z" || kept == "2024-02-05T00:00:00Z", "{kept}");
+    assert_eq!(tap.record()["runs"]["all"]["exit_code"], 143);
+    assert_eq!(tap.record()["runs"]["all"]["failing_since"], Json::Null);
+}
+
+#[test]
+fn a_signal_reaches_a_target_that_does_not_end() {
+    let vendor = vendor(0);
+    let tap =
+        sync(&vendor, "trap 'echo term > \"$HERE/term\"; exit 0' TERM; cat > /dev/null; while :; do sleep 0.05; done");
+    let here = tap.dir.path().display().to_string();
+    let tap = tap.env("HERE", &here);
+    let ran = tap.run_and_stop(|| vendor.asked().len() > 5);
+    ran.expect(143, &[]);
+    assert!(tap.dir.path().join("term").exists());
+}
+
+#[test]
+fn a_vendor_that_never_answers_is_down_and_not_merely_slow() {
+    let vendor = vendor(60_000);
+    let tap = sync(&vendor, ECHO);
+    let more = tap.dir.path().join("more.json");
+    std::fs::write(&more, json!({"dripfeed": {"deadline": "PT1S"}}).to_string()).unwrap();
+    let ran = tap.args(&["--config", &more.display().to_string()]).run_within(Duration::from_secs(20));
+    ran.expect("it ends with its deadline").expect(69, &["has not answered a single request"]);
+}
+
+/// A state with these bookmarks.
+fn doc(bookmarks: &[(&str, u32)]) -> Json {
+    let bookmarks = bookmarks.iter().map(|(stream, at)| ((*stream).to_owned(), json!({"at": at, "b": {"c": [at]}})));
+    json!({"bookmarks": bookmarks.collect::<serde_json::Map<_, _>>(), "dripfeed": {"v": 1}})
+}
+
+fn echo(echoes: &mut Echoes, doc: &Json) -> Said {
+    echoes.take(doc.to_string().as_bytes())
+}
+
+#[test]
+fn a_target_may_put_a_state_together_from_several() {
+    let mut echoes = Echoes::new([("a", None), ("b", None)]);
+    for at in 1..4 {
+        for stream in ["a", "b"] {
+            echoes.sent(stream, Some(&doc(&[(stream, at)])["bookmarks"][stream]));
+        }
+    }
+    let said = |bookmarks: &[(&str, u32)], strange: &[&str]| {
+        let doc = doc(bookmarks);
+        let of = |(stream, _): &(&str, u32)| ((*stream).to_owned(), Some(doc["bookmarks"][stream].clone()));
+        let strange = strange.iter().map(|stream| (*stream).to_owned()).collect();
+        Said::State { echoed: bookmarks.iter().map(of).collect(), strange }
+    };
+    assert_eq!(echo(&mut echoes, &doc(&[("a", 2)])), said(&[("a", 2)], &[]));
+    assert_eq!(echo(&mut echoes, &doc(&[("a", 2), ("b", 1)])), said(&[("b", 1)], &[]));
+    assert_eq!(echo(&mut echoes, &doc(&[("a", 1), ("b", 1)])), said(&[], &["a"]), "it does not go back");
+    assert_eq!(echo(&mut echoes, &doc(&[("a", 9), ("b", 3)])), said(&[("b", 3)], &["a"]));
+    assert!(!echoes.all_echoed());
+    assert_eq!(echo(&mut echoes, &doc(&[("a", 3), ("c", 7)])), said(&[("a", 3)], &[]));
+    assert!(echoes.all_echoed());
+}
+
+proptest! {
+    #[test]
+    fn bookmarks_only_go_forward(steps in prop::collection::vec((0usize..3, any::<bool>(), 0u32..12), 1..80)) {
+        let streams = ["a", "b", "c"];
+        let mut echoes = Echoes::new(streams.map(|s| (s, None)));
+        let (mut sent, mut kept) = ([0u32; 3], [0u32; 3]);
+        for (stream, sends, at) in steps {
+            if sends {
+                sent[stream] += 1;
+                let name = streams[stream];
+                echoes.sent(name, Some(&doc(&[(name, sent[stream])])["bookmarks"][name]));
+                continue;
+            }
+            // It echoes anything: what was sent, what was not, what is old.
+            let claim = doc(&[(streams[stream], at)]);
+            let now: Bookmarks = match echo(&mut echoes, &claim) {
+                Said::State { echoed, strange } => {
+                    let is_strange = at == 0 || at > sent[stream] || at < kept[stream];
+                    prop_assert_eq!(!strange.is_empty(), is_strange, "{} of {}", at, sent[stream]);
+                    echoed
+                }
+                Said::Nonsense => panic!("it is a state"),
+            };
+            for bookmark in now.values() {
+                let value = bookmark.as_ref().unwrap()["at"].as_u64().unwrap() as u32;
+                prop_assert!(value > kept[stream] && value <= sent[stream]);
+                kept[stream] = value;
+            }
+        }
+    }
+}
