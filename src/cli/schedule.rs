@@ -77,7 +77,9 @@ fn plan(work: &Work, asked: &Asked) -> Result<Plan> {
             .hint("each file *.json there is the config of a tenant"));
     }
     if let (Some(tier), None) = (&options.tier, &options.backfill) {
-        tenants.iter_mut().for_each(|tenant| tenant.runs.retain(|run| run.tier.as_ref() == Some(tier)));
+        for tenant in &mut tenants {
+            tenant.runs.retain(|run| run.tier.as_ref() == Some(tier));
+        }
         tenants.retain(|tenant| !tenant.runs.is_empty());
         if tenants.is_empty() {
             return Err(Fault::config(format!("no config in {shown} has a schedule for a tier `{tier}`")));

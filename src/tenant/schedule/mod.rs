@@ -23,7 +23,7 @@ use crate::pace::limiter::Priority;
 use times::Times;
 
 /// How long a run may go on after its deadline, for the target to load what it has.
-const GRACE: Duration = Duration::from_mins(10);
+const GRACE: Duration = Duration::from_secs(10 * 60);
 /// The name of what belongs to backfills.
 const BACKFILL: &str = "backfill";
 

@@ -292,16 +292,17 @@ fn since(then: &str, now: OffsetDateTime) -> Option<u64> {
     Some(u64::try_from((now - parse_iso(then)?).whole_seconds()).unwrap_or(0))
 }
 
+/// What cannot be read of one thing is said, and hides nothing else.
+fn readable<T: Default>(what: &str, read: Result<T>, notes: &mut Vec<String>) -> T {
+    read.unwrap_or_else(|fault| {
+        notes.push(format!("{what} cannot be read: {}", fault.message));
+        T::default()
+    })
+}
+
 fn row(subject: &Subject, now: OffsetDateTime) -> Row {
     let Subject { root, source, tenant, .. } = subject;
     let mut notes = Vec::new();
-    // What cannot be read of one thing is said, and hides nothing else.
-    fn readable<T: Default>(what: &str, read: Result<T>, notes: &mut Vec<String>) -> T {
-        read.unwrap_or_else(|fault| {
-            notes.push(format!("{what} cannot be read: {}", fault.message));
-            T::default()
-        })
-    }
     let read = Records::new(root, source, tenant).read();
     let unreadable = read.is_err();
     let record: Option<Record> = readable("the record of its runs", read, &mut notes);
