@@ -184,8 +184,8 @@ fn what_cannot_be_read_of_one_hides_no_other() {
     file("state/alerts/asana/stark.json", "{");
     file("state/drift/asana/aperture/tasks.pending.json", "[]");
     let report = night.json("--tenants tenants");
-    let verdict = |name: &str| tenant(&report, name)["verdict"].as_str().unwrap().to_owned();
-    let all = ["broken", "odd", "other", "bluth", "stark", "aperture"].map(|name| verdict(name));
+    let verdict = |name| tenant(&report, name)["verdict"].as_str().unwrap().to_owned();
+    let all = ["broken", "odd", "other", "bluth", "stark", "aperture"].map(verdict);
     assert_eq!(all, ["needs_person", "needs_person", "needs_person", "failing", "ok", "ok"]);
     for (name, what) in [("stark", "the memory of its alerts cannot be read"), ("aperture", "its drift cannot be read")]
     {
@@ -286,6 +286,7 @@ fn judged(run: Run, stream: Stream) -> Verdict {
 
 #[test]
 fn each_end_has_its_verdict() {
+    use Verdict::{Failing, Late, NeedsPerson, Ok};
     let run = |code: u8, row: u64| Run {
         began: "2026-11-23T11:30:00Z".into(),
         ended: Some("2026-11-23T11:31:00Z".into()),
@@ -295,7 +296,6 @@ fn each_end_has_its_verdict() {
         ..Run::default()
     };
     let stream = |fresh: &str| Stream { fresh: Some(format!("2026-11-23T{fresh}:00Z")), ..Stream::default() };
-    use Verdict::{Failing, Late, NeedsPerson, Ok};
     for (code, verdict) in [
         (0, Ok),
         (10, NeedsPerson),

@@ -65,7 +65,7 @@ fn entry(tenant: &Tenant, run: &Run, name: &str) -> String {
         quote::string(name),
         quote::string(&tenant.source),
         quote::string(&tenant.name),
-        quote::string(tenant.slot(run)),
+        quote::string(run.slot()),
         run.times.as_ref().map_or_else(none, |times| quote::string(&times.to_string())),
         quote::string(&quote::command(&tenant.words(run))),
         quote::list(&tenant.variables),

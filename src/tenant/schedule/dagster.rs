@@ -37,7 +37,7 @@ its environment, and one state directory that all runs share.",
         plan.count(),
         plan.made_by
     );
-    let parts = plan.runs().map(|(tenant, run)| vec![&*tenant.source, tenant.slot(run)]).collect::<Vec<_>>();
+    let parts = plan.runs().map(|(tenant, run)| vec![&*tenant.source, run.slot()]).collect::<Vec<_>>();
     // A name for each source and tier, not for each run: those that are the same stay the same.
     let mut kinds = parts.clone();
     kinds.sort_unstable();
@@ -75,7 +75,7 @@ fn entry(tenant: &Tenant, run: &Run, asset: &str, partition: &str, name: &str) -
         quote::string(partition),
         quote::string(&tenant.source),
         quote::string(&tenant.name),
-        quote::string(tenant.slot(run)),
+        quote::string(run.slot()),
         run.times.as_ref().map_or_else(none, |times| quote::string(&times.to_string())),
         quote::string(&quote::command(&tenant.words(run))),
         tenant.limit().map_or_else(none, |limit| limit.as_secs().to_string()),

@@ -172,7 +172,7 @@ app.kubernetes.io/instance: {}
 dripfeed/slot: {}
 ",
             quote::yaml(self.instance),
-            quote::yaml(&named(&LABELS, &[self.tenant.slot(run)]))
+            quote::yaml(&named(&LABELS, &[run.slot()]))
         )
     }
 

@@ -84,12 +84,14 @@ pub struct Run {
     pub options: Vec<(&'static str, String)>,
 }
 
-impl Tenant {
-    /// The word of its run for names.
-    fn slot<'r>(&self, run: &'r Run) -> &'r str {
-        run.tier.as_deref().unwrap_or(BACKFILL)
+impl Run {
+    /// The word of it for names.
+    fn slot(&self) -> &str {
+        self.tier.as_deref().unwrap_or(BACKFILL)
     }
+}
 
+impl Tenant {
     /// The command of a run, with the config and the source where it finds them.
     fn command(&self, run: &Run, config: &str, source: Option<&str>) -> Vec<String> {
         let options = source.map(|source| ("--source", source)).into_iter();
@@ -162,7 +164,7 @@ impl Plan {
 
     /// A name for each run, as a scheduler takes it: source, tenant and slot.
     fn names(&self, rule: &name::Rule) -> Vec<String> {
-        let parts = self.runs().map(|(tenant, run)| vec![&*tenant.source, &*tenant.name, tenant.slot(run)]);
+        let parts = self.runs().map(|(tenant, run)| vec![&*tenant.source, &*tenant.name, run.slot()]);
         rule.names(parts.collect())
     }
 
