@@ -315,6 +315,21 @@ fn what_was_not_delivered_goes_with_the_next_run() {
 }
 
 #[test]
+fn a_target_that_dies_alerts() {
+    let hook = well();
+    let tenant = Tenant::new(&hook.url);
+    let (tap, _vendor) = tenant.tap(&page(&json!(1)));
+    let read = tap.command();
+    let mut sync = std::process::Command::new(read.get_program());
+    sync.args(["sync", "--target", "sh -c 'cat > /dev/null; exit 3'"]).args(read.get_args().skip(1));
+    sync.envs(read.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Ran::of(&sync.output().unwrap()).expect(60, &[]);
+    assert_eq!(events(&hook), ["local_failed"]);
+    let what = bodies(&hook)[0]["what"].as_str().unwrap().to_owned();
+    assert!(what.contains("sh") && what.contains("exit code 3"), "{what}");
+}
+
+#[test]
 fn tenants_never_see_each_others_alerts() {
     let (hook, other) = (well(), well());
     let acme = Tenant::new(&hook.url);

@@ -443,7 +443,7 @@ fn flags_of_drift_may_stand_anywhere() {
     Tap::new("--about --format html").run().expect(2, &["this is not written as html"]);
     Tap::new("drift check --source sandbox --format html --state-root /tmp")
         .run()
-        .expect(2, &["drift show --format html"]);
+        .expect(2, &["this is not written as html", "--format takes text, json, markdown"]);
     let next = place.json("show --source sandbox --config tenants/acme.json")["findings"][0]["accept"].clone();
     let next = next.as_str().unwrap().strip_prefix("dripfeed drift ").unwrap().to_owned();
     place.all(&next).expect(0, &[]);

@@ -33,6 +33,7 @@ mod rotation;
 mod safety;
 mod schedule;
 mod singer_rules;
+mod status;
 mod sync;
 mod tables;
 mod transcripts;

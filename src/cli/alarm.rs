@@ -116,7 +116,7 @@ fn refused(work: &Work) -> Option<Armed> {
     let tenant = known.map(|whose| whose.tenant.clone()).or(gist.tenant);
     let tenant = tenant.or_else(|| stem(work.options.config.last()?));
     let (source, tenant) = (source.unwrap_or_else(|| "unknown".into()), tenant.unwrap_or_else(|| "unknown".into()));
-    let root = gist.state_dir.or_else(load::state_dir_of_environment);
+    let root = known.map_or_else(|| gist.state_dir.or_else(load::state_dir_of_environment), |whose| whose.root.clone());
     let alarm = Alarm::begin(alert, root.as_deref(), &source, &tenant);
     let run_id = known.map(|whose| whose.run_id.clone()).unwrap_or_default();
     Some(Armed { source, tenant, run_id, root, watch: None, alarm })

@@ -132,22 +132,22 @@ impl Work {
         lock(&self.out).lines(&text)
     }
 
-    /// How stdout is: colours and width only where a person looks at it.
-    pub(super) fn look(&self) -> Look {
-        let out = std::io::stdout();
-        if !out.is_terminal() {
-            return Look::default();
-        }
-        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let width =
-            rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 40);
-        Look { colour, width }
-    }
-
     /// Writes a message.
     fn message(&self, message: &Json) -> Result<()> {
         lock(&self.out).json(message)
     }
+}
+
+/// How stdout is: colours and width only where a person looks at it.
+pub(super) fn look() -> Look {
+    let out = std::io::stdout();
+    if !out.is_terminal() {
+        return Look::default();
+    }
+    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let width =
+        rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 40);
+    Look { colour, width }
 }
 
 fn verb(cli: &Cli, work: &Work) -> Result<u8> {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use time::OffsetDateTime;
 
-use super::commands::Work;
+use super::commands::{Work, look};
 use super::drift::whose;
 use super::load::{self, Purpose};
 use super::{Format, Options};
@@ -41,7 +41,7 @@ pub(super) fn run(work: &Work, asked: &Asked) -> Result<u8> {
         Format::Json => work.pretty(&report),
         Format::Html => work.text(&html::write(&report)),
         Format::Openmetrics => work.text(&openmetrics::write(&report)),
-        _ => work.text(&table::write(&report, work.look())),
+        _ => work.text(&table::write(&report, look())),
     }
     .map(|()| 0)
 }

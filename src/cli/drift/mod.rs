@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::Format;
-use super::commands::Work;
+use super::commands::{Work, look};
 use super::load::{self, Purpose};
 use crate::drift::report::{self, Question, Report};
 use crate::drift::rules::Severity;
@@ -190,7 +190,7 @@ fn show(work: &Work, scene: &Scene) -> Result<()> {
         Format::Json => work.pretty(&report::json::value(&report)?),
         Format::Markdown => work.text(&report::markdown::write(&report)),
         Format::Html => work.text(&report::html::write(&report)),
-        _ => work.text(&report::text::write(&report, work.look())),
+        _ => work.text(&report::text::write(&report, look())),
     }
 }
 

@@ -31,7 +31,7 @@ impl Times {
             }
         }
         let days = u32::try_from(days).unwrap_or(1);
-        Duration::from_mins(u64::from(within.max(days * 24 * 60 + first - last)))
+        Duration::from_secs(u64::from(within.max(days * 24 * 60 + first - last)) * 60)
     }
 
     /// Is it a day on which it runs? Where both kinds of days are limited either is enough, as cron has it.

@@ -23,7 +23,7 @@ use crate::pace::limiter::Priority;
 use times::Times;
 
 /// How long a run may go on after its deadline, for the target to load what it has.
-const GRACE: Duration = Duration::from_secs(600);
+const GRACE: Duration = Duration::from_secs(10 * 60);
 /// The name of what belongs to backfills.
 const BACKFILL: &str = "backfill";
 
@@ -85,7 +85,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// What it is among its tenant's runs.
+    /// The word of it for names.
     fn slot(&self) -> &str {
         self.tier.as_deref().unwrap_or(BACKFILL)
     }

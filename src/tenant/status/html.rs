@@ -6,7 +6,7 @@
 use super::table::{backfill, compact, oldest};
 use super::{Reason, Report, Row, RunRow, State, StreamRow, Verdict, since};
 use crate::show::page::{self, Text, command, time};
-use crate::show::{ago, bytes, capital, minute, number, short, span, thousands};
+use crate::show::{ago, bytes, capital, minute, number, number_of, short, span, thousands};
 use crate::timefmt::parse_iso;
 
 const STYLE: &str = include_str!("page.css");
@@ -166,8 +166,8 @@ fn run_line(run: &RunRow, report: &Report) -> String {
     let mut more = Vec::new();
     if run.state == State::Ended {
         more.extend(took.map(|took| format!("took {took}")));
-        more.push(format!("{} records", thousands(run.run.records)));
-        more.push(format!("{} calls", thousands(run.run.calls)));
+        more.push(number_of(run.run.records, "record"));
+        more.push(number_of(run.run.calls, "call"));
     }
     more.extend(run.run.cap_use.map(|share| format!("{:.0} % of the cap", share * 100.0)));
     if run.run.rate_limited > 0 {
@@ -231,7 +231,8 @@ fn age(stream: &StreamRow) -> String {
 fn bar(stream: &StreamRow) -> Option<String> {
     let told = backfill(stream)?;
     let of = stream.backfill.as_ref()?;
-    if of.ended.is_some() {
+    // What is known so far says little of the whole.
+    if of.ended.is_some() || !of.listed {
         return Some(Text(&told).to_string());
     }
     let done = of.done.saturating_mul(1000).checked_div(of.of).unwrap_or(0).min(1000);
@@ -281,10 +282,11 @@ fn healthy(report: &Report) -> String {
         if row.quarantine_bytes > 0 {
             below.push(format!("{} in quarantine", bytes(row.quarantine_bytes)));
         }
-        let below: String = below.iter().map(|text| format!("<div class=\"below\">{text}</div>")).collect();
+        let below: String =
+            below.iter().map(|text| format!("<tr class=\"below\"><td colspan=\"7\">{text}</td></tr>\n")).collect();
         out += &format!(
-            "<tr><th scope=\"row\">{}{below}</th><td>{}</td><td>{ran}</td><td class=\"more\">{}</td><td>{}</td><td class=\"more\">{}</td>\
-            <td class=\"more\">{}</td></tr>\n",
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{ran}</td><td class=\"more\">{}</td><td>{}</td><td class=\"more\">{}</td>\
+            <td class=\"more\">{}</td></tr>\n{below}",
             name(row, report),
             oldest(row).map_or_else(|| "<small>never read</small>".to_owned(), age),
             thousands(records),

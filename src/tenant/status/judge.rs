@@ -5,6 +5,7 @@
 
 use time::OffsetDateTime;
 
+use super::collect::gap;
 use super::{Reason, Row, RunRow, State, StreamRow, Subject, Verdict, since};
 use crate::show::{ago, minute, number, span};
 use crate::tenant::alert::Event;
@@ -170,7 +171,7 @@ fn of_drift(subject: &Subject, row: &Row) -> Option<Reason> {
     let more = if grave > 1 { format!(", and {} more", grave - 1) } else { String::new() };
     Some(Reason {
         verdict: Verdict::NeedsPerson,
-        what: format!("the vendor's data changed so that it breaks: {gravest}{more}"),
+        what: format!("the vendor changed its data: {gravest}{more}"),
         detail: None,
         since: row.drift.since.clone(),
         what_to_do: Event::SchemaDrift.to_do(None),
@@ -228,7 +229,7 @@ fn missing(subject: &Subject, row: &mut Row, now: OffsetDateTime, reasons: &mut 
         .tiers
         .iter()
         .filter(|(name, _)| !ran(name) && !read(name))
-        .filter_map(|(name, tier)| Some((name, super::gap(subject, name, tier)?)))
+        .filter_map(|(name, tier)| Some((name, gap(subject, name, tier)?)))
         .collect();
     let there = subject.since.and_then(|since| u64::try_from((now - since).whole_seconds()).ok());
     let (late, new): (Vec<_>, Vec<_>) =

@@ -4,27 +4,21 @@
 //! first, as a table, JSON, a page or metrics. Called by `cli`. Nothing is changed here, and the vendor is asked nothing; what
 //! cannot be read of one tenant never hides another.
 
+mod collect;
 pub mod html;
 mod judge;
 pub mod openmetrics;
 pub mod table;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::alert::memory::File;
-use super::locks::{Locks, of_backfill};
-use super::record::{self, BACKFILL, Backfill, Record, Records, Totals};
-use super::schedule::hash::Hash;
-use super::schedule::times::Times;
+use super::record::{self, Backfill, Totals};
 use crate::config::Tier;
-use crate::drift::rollup;
-use crate::drift::rules::Severity;
-use crate::fault::{Fault, Result};
-use crate::store::file_name;
+use crate::fault::Fault;
 use crate::timefmt::{parse_iso, rfc3339};
 
 /// The version of the JSON.
@@ -203,6 +197,8 @@ pub struct Drift {
     pub breaking: u64,
     pub warn: u64,
     pub info: u64,
+    /// Those that somebody rejected: nobody is told of them for a while.
+    pub rejected: u64,
     /// The gravest, in a line.
     pub gravest: Option<String>,
     /// When the first grave one was seen.
@@ -254,7 +250,7 @@ impl Row {
 impl Report {
     /// How these tenants stand now.
     pub fn of(subjects: &[Subject], now: OffsetDateTime) -> Report {
-        let mut tenants: Vec<Row> = subjects.iter().map(|subject| row(subject, now)).collect();
+        let mut tenants: Vec<Row> = subjects.iter().map(|subject| collect::row(subject, now)).collect();
         tenants.sort_by(|a, b| {
             let key = |row: &Row| {
                 (std::cmp::Reverse(row.verdict), row.source.clone(), row.tenant.clone(), row.config.clone())
@@ -288,164 +284,4 @@ impl Report {
 /// Seconds from then to now; none before.
 fn since(then: &str, now: OffsetDateTime) -> Option<u64> {
     Some(u64::try_from((now - parse_iso(then)?).whole_seconds()).unwrap_or(0))
-}
-
-fn row(subject: &Subject, now: OffsetDateTime) -> Row {
-    let Subject { root, source, tenant, .. } = subject;
-    let mut notes = Vec::new();
-    // What cannot be read of one thing is said, and hides nothing else.
-    fn readable<T: Default>(what: &str, read: Result<T>, notes: &mut Vec<String>) -> T {
-        read.unwrap_or_else(|fault| {
-            notes.push(format!("{what} cannot be read: {}", fault.message));
-            T::default()
-        })
-    }
-    let read = Records::new(root, source, tenant).read();
-    let unreadable = read.is_err();
-    let record: Option<Record> = readable("the record of its runs", read, &mut notes);
-    let drift = readable("its drift", drift(root, source, tenant), &mut notes);
-    let memory = readable("the memory of its alerts", File::new(root, source, tenant).read(), &mut notes);
-    let record = record.unwrap_or_default();
-    let mut row = Row {
-        source: source.clone(),
-        tenant: tenant.clone(),
-        config: subject.config.clone(),
-        verdict: Verdict::Ok,
-        reasons: Vec::new(),
-        runs: runs(subject, &record, now),
-        streams: streams(subject, &record, now),
-        drift,
-        quarantine_bytes: quarantined(root, source, tenant),
-        alerts_undelivered: memory.outbox.len() as u64,
-        totals: record.totals,
-        notes,
-    };
-    judge::judge(subject, &mut row, unreadable, now);
-    row
-}
-
-fn runs(subject: &Subject, record: &Record, now: OffsetDateTime) -> Vec<RunRow> {
-    let of = |(tier, run): (&String, &record::Run)| {
-        let state = match &run.ended {
-            Some(_) => State::Ended,
-            None if is_held(subject, tier, run) => State::Running,
-            None => State::Killed,
-        };
-        let end = match (state, &run.ended) {
-            (State::Running, _) => Some(now),
-            (_, ended) => ended.as_deref().and_then(parse_iso),
-        };
-        let seconds = end.zip(parse_iso(&run.began)).map(|(end, began)| (end - began).as_seconds_f64().max(0.0));
-        let means = run.exit_code.map(super::alert::exit_words);
-        RunRow {
-            superseded: is_superseded(subject, tier, run, record),
-            tier: tier.clone(),
-            state,
-            means,
-            seconds,
-            run: run.clone(),
-        }
-    };
-    record.runs.iter().map(of).collect()
-}
-
-/// Does a run of this tier hold its locks? A target that still loads what a run gave it holds them too.
-fn is_held(subject: &Subject, tier: &str, run: &record::Run) -> bool {
-    let Subject { root, source, tenant, .. } = subject;
-    let name = |stream: &String| if tier == BACKFILL { of_backfill(stream) } else { stream.clone() };
-    run.streams.iter().any(|stream| Locks::is_held(root, source, tenant, &name(stream)))
-}
-
-/// Is what a run failed by over, though no run of its tier said so?
-fn is_superseded(subject: &Subject, tier: &str, run: &record::Run, record: &Record) -> bool {
-    let fresh = |stream: &String| record.streams.get(stream).and_then(|s| s.fresh.as_ref());
-    let read_since = |stream: &String| fresh(stream).and_then(|t| parse_iso(t)) > parse_iso(&run.began);
-    let since = !run.streams.is_empty() && tier != BACKFILL && run.streams.iter().all(read_since);
-    let later_good = || {
-        let good =
-            record.runs.iter().filter(|(other, _)| *other != tier).filter_map(|(_, run)| run.last_good.as_deref());
-        good.filter_map(parse_iso).max() > parse_iso(&run.began)
-    };
-    // Somebody's run by hand, or a tier that was taken out.
-    let by_hand = tier != BACKFILL && !subject.tiers.is_empty() && !subject.tiers.contains_key(tier);
-    since || by_hand && later_good()
-}
-
-fn streams(subject: &Subject, record: &Record, now: OffsetDateTime) -> Vec<StreamRow> {
-    let named = subject.tiers.values().flat_map(|tier| &tier.streams).filter(|stream| *stream != "*");
-    let mut all: Vec<&String> = record.streams.keys().chain(named).collect();
-    all.sort();
-    all.dedup();
-    let gaps: BTreeMap<&str, u64> =
-        subject.tiers.iter().filter_map(|(name, tier)| Some((&**name, gap(subject, name, tier)?))).collect();
-    let of = |name: &String| {
-        let stream = record.streams.get(name).cloned().unwrap_or_default();
-        let tier = tier_of(subject, name, &gaps);
-        let due = tier.and_then(|tier| gaps.get(tier)).copied();
-        let age = stream.fresh.as_deref().and_then(|fresh| since(fresh, now));
-        StreamRow {
-            tier: tier.map(str::to_owned),
-            late: age.zip(due).is_some_and(|(age, due)| age > due + judge::grace(due)),
-            age_seconds: age,
-            due_every_seconds: due,
-            stream: name.clone(),
-            bookmark: stream.bookmark,
-            fresh: stream.fresh,
-            fault: stream.fault,
-            failing_since: stream.failing_since,
-            records: stream.records,
-            backfill: stream.backfill,
-        }
-    };
-    let mut rows: Vec<StreamRow> = all.into_iter().map(of).collect();
-    rows.sort_by_key(|row| (row.fault.is_none(), !row.late, row.due_every_seconds, row.stream.clone()));
-    rows
-}
-
-/// The tier that reads a stream: of those that name it the most frequent, else the one that takes the rest.
-fn tier_of<'t>(subject: &'t Subject, stream: &str, gaps: &BTreeMap<&str, u64>) -> Option<&'t str> {
-    let has = |name: &str| -> Vec<&'t String> {
-        let with = subject.tiers.iter().filter(|(_, tier)| tier.streams.iter().any(|stream| stream == name));
-        with.map(|(tier, _)| tier).collect()
-    };
-    let own = has(stream);
-    let all = if own.is_empty() { has("*") } else { own };
-    all.into_iter().min_by_key(|name| gaps.get(&***name).copied().unwrap_or(u64::MAX)).map(String::as_str)
-}
-
-/// The longest time between two runs of a tier.
-fn gap(subject: &Subject, name: &str, tier: &Tier) -> Option<u64> {
-    let hash = Hash { tenant: &subject.tenant, tier: name };
-    Some(Times::parse(tier.schedule.as_deref()?, &hash).ok()?.longest_gap().as_secs())
-}
-
-fn drift(root: &Path, source: &str, tenant: &str) -> Result<Drift> {
-    let mut out = Drift::default();
-    let kept = rollup::read(root, source, tenant)?;
-    let mut findings: Vec<_> = kept.streams.into_values().flat_map(|(_, pending)| pending.findings).collect();
-    crate::drift::kept::sort(&mut findings);
-    for finding in &findings {
-        *match finding.severity {
-            Severity::Extraction => &mut out.extraction,
-            Severity::Break => &mut out.breaking,
-            Severity::Warn => &mut out.warn,
-            Severity::Info => &mut out.info,
-        } += 1;
-    }
-    out.gravest = findings.first().map(|finding| format!("{}: {}", finding.stream, finding.line()));
-    let grave = findings.iter().filter(|finding| finding.severity >= Severity::Break);
-    out.since = grave.map(|finding| finding.first_seen.clone()).min();
-    Ok(out)
-}
-
-/// Bytes of the tenant's records that were put aside and not replayed yet.
-fn quarantined(root: &Path, source: &str, tenant: &str) -> u64 {
-    let folder = root.join("quarantine").join(file_name(source)).join(file_name(tenant));
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let waiting = entries.filter(|entry| {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        name.ends_with(".jsonl") && !name.ends_with(".replayed.jsonl")
-    });
-    waiting.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
 }

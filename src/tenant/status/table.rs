@@ -35,11 +35,10 @@ pub fn write(report: &Report, look: Look) -> String {
         let at = text.char_indices().nth(width + 2).map_or(text.len(), |(at, _)| at);
         let end = at + cells[1].len();
         out += &format!("{}{}{}\n", &text[..at], look.paint(style, &cells[1]), text.get(end..).unwrap_or_default());
-        if row.verdict != Verdict::Ok {
-            out += &block(row, report, look);
-        } else {
-            out += &notes(row, look);
-        }
+        out += &match row.verdict {
+            Verdict::Ok => notes(row, look),
+            _ => block(row, report, look),
+        };
     }
     out
 }
