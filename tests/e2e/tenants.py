@@ -2,14 +2,15 @@
 """Measures: many tenants on one machine, two tiers, a bounded number of processes, as cron and a shell loop run them.
 
 A sandbox gives each tenant a cap, and answers after a while as vendors do. The tenants are synced by `xargs -P` into a small
-target (TARGET below: it keeps nothing and echoes the last state), a sample of them into
-target-jsonl. First everything, then, edited meanwhile, the hourly tier alone, then both tiers at once. Printed: a Markdown table
-with the wall time, memory, calls, 429s and how fresh the hourly tier is. It is no part of CI: the figures are the machine's.
+target (TARGET below: it keeps nothing and echoes the last state), a sample of them into target-jsonl. First everything, then,
+edited meanwhile, the hourly tier alone, then both tiers at once. Printed: a Markdown table with the wall time, memory, calls,
+429s and how fresh the hourly tier is. It is no part of CI: the figures are the machine's.
 
 usage: tenants.py [--tenants N] [--processes N] [--sample N]      (see support.py for the environment)
 """
 import argparse
 import collections
+import contextlib
 import json
 import os
 import re
@@ -58,14 +59,15 @@ class Memory:
 
     def look(self):
         while not self.stopped.wait(0.1):
-            sizes = []
+            parents, sizes = {}, {}
             for path in Path("/proc").glob("[0-9]*"):
-                try:
-                    if b"\0sync\0" not in (path / "cmdline").read_bytes() or (path / "comm").read_text().strip() != Path(dripfeed()).name[:15]:
-                        continue
-                    sizes.append(int(re.search(r"VmRSS:\s+(\d+)", (path / "status").read_text())[1]))
-                except (OSError, TypeError):
-                    continue
+                with contextlib.suppress(OSError, TypeError):
+                    if b"\0sync\0" in (path / "cmdline").read_bytes() and (path / "comm").read_text().strip() == Path(dripfeed()).name[:15]:
+                        pid = int(path.name)
+                        parents[pid] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+                        sizes[pid] = int(re.search(r"VmRSS:\s+(\d+)", (path / "status").read_text())[1])
+            # One that is about to become a target shares its parent's memory.
+            sizes = [size for pid, size in sizes.items() if parents[pid] not in sizes]
             self.sum, self.one = max(self.sum, sum(sizes)), max([self.one, *sizes])
             self.processes = max(self.processes, len(sizes))
 
