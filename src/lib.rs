@@ -33,6 +33,7 @@ pub mod sandbox;
 pub mod scan;
 pub mod schema;
 pub mod shape;
+pub mod show;
 pub mod slice;
 pub mod state;
 pub mod stop;

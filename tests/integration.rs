@@ -5,6 +5,7 @@ mod support;
 
 mod airbyte;
 mod alerts;
+mod backfill;
 mod bad_input;
 mod cli;
 mod credentials;
@@ -29,6 +30,7 @@ mod pace;
 mod properties;
 mod rotation;
 mod safety;
+mod schedule;
 mod singer_rules;
 mod sync;
 mod tables;

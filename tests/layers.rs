@@ -28,9 +28,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shape", &["plan", "manifest", "dpath", "fault", "jinja", "observe", "scan", "schema", "timefmt"]),
     ("pace", &["plan", "manifest", "config", "fault", "percent", "stop", "timefmt"]),
     ("fetch", &["pace", "plan", "manifest", "fault", "percent", "scan", "stop", "pyjson"]),
-    ("drift", &["config", "fault", "observe", "scan", "schema", "stop", "store", "timefmt"]),
+    ("show", &["timefmt"]),
+    ("drift", &["config", "fault", "observe", "scan", "schema", "show", "stop", "store", "timefmt"]),
     ("state", &["fault"]),
-    ("tenant", &["config", "drift", "fault", "pace", "percent", "pyjson", "state", "stop", "store", "timefmt"]),
+    ("tenant", &["config", "drift", "fault", "pace", "percent", "pyjson", "show", "state", "stop", "store", "timefmt"]),
     ("emit", &["fault", "state", "stop", "shape", "timefmt"]),
     (
         "run",
@@ -44,7 +45,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "cli",
         &[
             "auth", "catalog", "config", "cursor", "drift", "emit", "extract", "fault", "fetch", "manifest", "pace",
-            "plan", "run", "sandbox", "scan", "shape", "slice", "state", "stop", "store", "tenant", "timefmt",
+            "plan", "run", "sandbox", "scan", "shape", "show", "slice", "state", "stop", "store", "tenant", "timefmt",
         ],
     ),
 ];

@@ -1,6 +1,6 @@
 //! Properties that hold for every input: scanner, state, time formats. Those of the limiter are in `limiter.rs`.
 
-use dripfeed::cursor::ranges::{Range, Ranges};
+use dripfeed::cursor::ranges::{Range, Ranges, Span, Spans};
 use dripfeed::extract;
 use dripfeed::jinja::literal;
 use dripfeed::manifest::node::{Place, Read, parse_yaml};
@@ -33,6 +33,29 @@ fn accepts(bytes: &[u8]) -> bool {
 }
 
 proptest! {
+    /// Spans are what a set of moments is: each in it or not, in as few pieces as can be.
+    #[test]
+    fn spans_are_a_set_of_moments(added in prop::collection::vec((0..40i64, 0..12i64), 0..12), asked in (0..40i64, 1..20i64)) {
+        let at = |hour: i64| from_micros(i128::from(hour) * 3_600_000_000).unwrap();
+        let span = |(from, length): (i64, i64)| Span { start: at(from), end: at(from + length) };
+        let spans: Spans = added.iter().copied().map(span).collect();
+        let inside = |hour: i64| added.iter().any(|(from, length)| (*from..from + length).contains(&hour));
+        let holds = |list: &[Span], hour: i64| list.iter().any(|s| s.start <= at(hour) && at(hour) < s.end);
+        let missing = spans.missing(span(asked));
+        for hour in 0..80 {
+            prop_assert_eq!(holds(spans.list(), hour), inside(hour), "hour {}", hour);
+            let wanted = (asked.0..asked.0 + asked.1).contains(&hour) && !inside(hour);
+            prop_assert_eq!(holds(&missing, hour), wanted, "hour {} is missing", hour);
+        }
+        for list in [spans.list(), &missing] {
+            prop_assert!(list.iter().all(|s| s.start < s.end) && list.windows(2).all(|pair| pair[0].end < pair[1].start));
+        }
+        // What was missing and is read is all that was asked for.
+        let mut whole = spans.clone();
+        missing.into_iter().for_each(|span| whole.add(span));
+        prop_assert!(whole.missing(span(asked)).is_empty());
+    }
+
     /// What serde_json writes, the scanner accepts; pretty-printed too.
     #[test]
     fn the_scanner_accepts_json(json in any_json()) {

@@ -2,7 +2,7 @@
 //!
 //! Comes in: parsed arguments. Goes out: what the verb prints, and an exit code. Called by `main`.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use clap::CommandFactory as _;
@@ -26,6 +26,7 @@ use crate::run::jobs;
 use crate::run::reader::{Shared, Taker};
 use crate::sandbox::Sandbox;
 use crate::shape::wire::Selection;
+use crate::show::terminal::Look;
 use crate::slice::Partition;
 use crate::stop::Stop;
 
@@ -126,6 +127,18 @@ impl Work {
         let mut text = serde_json::to_vec_pretty(value).map_err(|e| Fault::bug(e.to_string()))?;
         text.push(b'\n');
         lock(&self.out).lines(&text)
+    }
+
+    /// How stdout is: colours and width only where a person looks at it.
+    pub(super) fn look(&self) -> Look {
+        let out = std::io::stdout();
+        if !out.is_terminal() {
+            return Look::default();
+        }
+        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let width =
+            rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 40);
+        Look { colour, width }
     }
 
     /// Writes a message.

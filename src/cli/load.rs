@@ -205,8 +205,13 @@ pub(super) fn state_dir_of_environment() -> Option<PathBuf> {
 
 /// The same for verbs that are of no use without one: where nothing is named, it is the user's own.
 pub(super) fn state_dir_or_own(config: &Config) -> Result<PathBuf> {
+    config.ours.state_dir.clone().map_or_else(own_state_dir, Ok)
+}
+
+/// The state directory of the environment, or the user's own.
+pub(super) fn own_state_dir() -> Result<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    state_dir(config)
+    state_dir_of_environment()
         .or_else(|| Some(absolute("XDG_STATE_HOME")?.join("dripfeed")))
         .or_else(|| Some(absolute("HOME")?.join(".local/state/dripfeed")))
         .ok_or_else(|| Fault::config("there is no state directory").hint("name it in the config: dripfeed.state_dir"))

@@ -9,6 +9,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use serde_json::{Map, Value as Json, json};
+use time::OffsetDateTime;
 
 use super::backfill;
 use super::commands::Work;
@@ -136,6 +137,8 @@ pub(super) struct Ready {
     pub(super) loaded: Loaded,
     pub(super) chosen: Vec<Chosen>,
     missing: Vec<String>,
+    /// Streams of which is read again what changed since then.
+    pub(super) again: BTreeMap<String, OffsetDateTime>,
     /// No other run reads these streams meanwhile.
     pub(super) locks: Option<Locks>,
 }
@@ -156,7 +159,7 @@ pub(super) fn ready(work: &Work) -> Result<Ready> {
     }
     let (chosen, missing) = chosen(work, &loaded)?;
     let locks = locks(work, &chosen)?;
-    Ok(Ready { loaded, chosen, missing, locks })
+    Ok(Ready { loaded, chosen, missing, again: BTreeMap::new(), locks })
 }
 
 /// Takes the locks of the chosen streams. A preview moves nothing and needs none.
@@ -246,7 +249,8 @@ impl Ready {
                 }
                 None => {
                     let (stream, state) = stream.with_state(state.as_ref(), loaded.ground.now);
-                    (stream.clone(), state, None)
+                    let again = self.again.get(&choice.stream).map(|since| stream.reading_again(*since));
+                    (again.unwrap_or_else(|| stream.clone()), state, None)
                 }
             };
             // A stream whose schema cannot be had fails by itself.

@@ -19,6 +19,7 @@ use crate::fault::{Fault, Kind, Result, Site};
 use crate::tenant::schedule::hash::Hash;
 use crate::tenant::schedule::times::Times;
 use crate::tenant::schedule::{Plan, Run, Tenant, airflow, cron, dagster, kubernetes, meltano, quote};
+use crate::tenant::target::TargetCommand;
 
 /// Whose runs.
 #[derive(Debug, Clone, Args)]
@@ -139,7 +140,7 @@ fn tenant(work: &Work, asked: &Asked, path: &Path) -> Result<Option<Tenant>> {
         config: shown,
         source_option,
         target_option: asked.target.clone(),
-        target: executable(target),
+        target: TargetCommand::parse(target)?.program().to_owned(),
         variables,
         files,
         state_dir: ours.state_dir.as_ref().map(|path| text_of(path)).transpose()?,
@@ -206,13 +207,6 @@ fn referred(written: &Json) -> Result<(Vec<String>, Vec<String>)> {
         list.dedup();
     }
     Ok((variables, files))
-}
-
-/// The first word of a command.
-fn executable(command: &str) -> String {
-    let first = command.trim_start();
-    let quoted = ['\'', '"'].into_iter().find_map(|quote| first.strip_prefix(quote)?.split(quote).next());
-    quoted.or_else(|| first.split_whitespace().next()).unwrap_or_default().to_owned()
 }
 
 fn text_of(path: &Path) -> Result<String> {

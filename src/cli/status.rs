@@ -1,24 +1,165 @@
 //! The verb `status`: how every tenant stands.
 //!
-//! Comes in: the options and what runs kept in the state directory. Goes out: a table, JSON, a page or OpenMetrics text.
-//! Called by `commands`. The vendor is asked nothing.
+//! Comes in: the options, configs, and what runs kept in the state directory. Goes out: a table, JSON, a page or OpenMetrics text.
+//! Called by `commands`. The vendor is asked nothing, and secrets that a config refers to need not be there.
+//!
+//! It ends with 0 however the tenants stand: it is there to say so. `--format json` has the verdicts for scripts.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use time::OffsetDateTime;
 
 use super::commands::Work;
+use super::drift::whose;
+use super::load::{self, Purpose};
+use super::{Format, Options};
+use crate::config::{self, Config};
 use crate::fault::{Fault, Result};
+use crate::tenant::record::{self, Records};
+use crate::tenant::status::{Report, Subject, html, openmetrics, table};
 
 /// Whose status.
 #[derive(Debug, Clone, Args)]
 pub struct Asked {
-    /// Of all tenants whose configs (*.json) are in this folder
+    /// Of all tenants whose configs (*.json) are in this folder [else of --config; else of all that the state directory knows]
     #[arg(long, value_name = "DIR", conflicts_with = "config", help_heading = "Input")]
     pub tenants: Option<PathBuf>,
 }
 
 /// Says how they stand; gives the exit code.
-pub(super) fn run(_work: &Work, _asked: &Asked) -> Result<u8> {
-    Err(Fault::bug("not yet"))
+pub(super) fn run(work: &Work, asked: &Asked) -> Result<u8> {
+    let format = Format::among(work.options.format, &[Format::Table, Format::Json, Format::Html, Format::Openmetrics])?;
+    let subjects = match &asked.tenants {
+        Some(folder) => of_folder(work, folder)?,
+        None if work.options.config.is_empty() => of_root(work)?,
+        None => vec![of_config(work)?],
+    };
+    let report = Report::of(&subjects, load::now()?.0);
+    match format {
+        Format::Json => work.pretty(&report),
+        Format::Html => work.text(&html::write(&report)),
+        Format::Openmetrics => work.text(&openmetrics::write(&report)),
+        _ => work.text(&table::write(&report, work.look())),
+    }
+    .map(|()| 0)
+}
+
+/// The tenants of a folder's configs; one that cannot be used is there too.
+fn of_folder(work: &Work, folder: &Path) -> Result<Vec<Subject>> {
+    let paths = load::configs_in(folder)?;
+    if paths.is_empty() {
+        return Err(Fault::config(format!("there is no config in {}", folder.display()))
+            .hint("each file *.json there is the config of a tenant"));
+    }
+    let subjects = paths.iter().map(|path| of_path(work, path)).collect::<Result<Vec<Option<Subject>>>>()?;
+    Ok(subjects.into_iter().flatten().collect())
+}
+
+/// The tenant of a config; nothing where another source than its own is asked about.
+fn of_path(work: &Work, path: &Path) -> Result<Option<Subject>> {
+    let shown = path.display().to_string();
+    let mut own = work.clone();
+    own.options.config = vec![shown.clone()];
+    let gist = config::gist(&own.options.config);
+    if let (Some(named), Some(says)) = (&work.options.source, &gist.source)
+        && named != says
+    {
+        return Ok(None);
+    }
+    let read = config::written(&shown).and_then(|config| {
+        let manifest = load::manifest(&own, Some(&config))?;
+        config::validate_source(&config, &load::specification(&manifest))?;
+        Ok((manifest.name.to_string(), config))
+    });
+    let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let named = work.options.source.clone().or(gist.source).or(work.environment.clone()).or(work.named.clone());
+    let (source, config, fault) = match read {
+        Ok((source, config)) => (source, Some(config), None),
+        Err(fault) => (named.map_or_else(|| "unknown".to_owned(), |name| stem(Path::new(&name))), None, Some(fault)),
+    };
+    // One without a name has that of its account, which only its credentials tell.
+    let unnamed = || (fault.is_none()).then(|| placed(&own).ok()).flatten().map(|(_, tenant)| tenant);
+    Ok(Some(Subject {
+        tenant: gist.tenant.or_else(unnamed).unwrap_or_else(|| stem(path)),
+        source,
+        root: gist.state_dir.map_or_else(load::own_state_dir, Ok)?,
+        config: Some(shown),
+        since: changed(path),
+        tiers: config.map(|config| config.ours.tiers).unwrap_or_default(),
+        whose: words(&own),
+        fault: fault.map(|fault| work.log.hidden(&fault)),
+    }))
+}
+
+/// The tenant of the options' config.
+fn of_config(work: &Work) -> Result<Subject> {
+    let prepared = load::prepare(work, Purpose::Read)?;
+    let (config, manifest) = (&prepared.config, &prepared.manifest);
+    Ok(Subject {
+        source: manifest.name.to_string(),
+        tenant: load::tenant_of(config, manifest, &prepared.specification, &prepared.ground),
+        root: load::state_dir_or_own(config)?,
+        config: Some(work.options.config.join(", ")),
+        since: work.options.config.last().and_then(|path| changed(Path::new(path))),
+        tiers: config.ours.tiers.clone(),
+        whose: words(work),
+        fault: None,
+    })
+}
+
+/// Source and tenant of the options' config, with its secrets.
+fn placed(work: &Work) -> Result<(String, String)> {
+    let prepared = load::prepare(work, Purpose::Read)?;
+    let (config, manifest) = (&prepared.config, &prepared.manifest);
+    let tenant = load::tenant_of(config, manifest, &prepared.specification, &prepared.ground);
+    Ok((manifest.name.to_string(), tenant))
+}
+
+/// All tenants that have a record in the state directory; their configs are where their last runs found them, if they still
+/// are.
+fn of_root(work: &Work) -> Result<Vec<Subject>> {
+    let root = load::own_state_dir()?;
+    let all = record::all(&root)?;
+    let named = work.options.source.as_deref();
+    let all: BTreeSet<(String, String)> =
+        all.into_iter().filter(|(source, _)| named.is_none_or(|named| named == source)).collect();
+    if all.is_empty() {
+        return Err(Fault::config(format!("no run is recorded in {}", root.display())).hint(
+            "--tenants DIR or --config FILE says whose status; or name the state directory of the runs: DRIPFEED_STATE_DIR",
+        ));
+    }
+    Ok(all.into_iter().map(|(source, tenant)| of_record(work, &root, source, tenant)).collect())
+}
+
+fn of_record(work: &Work, root: &Path, source: String, tenant: String) -> Subject {
+    let record = Records::new(root, &source, &tenant).read().ok().flatten().unwrap_or_default();
+    let last = record.runs.values().max_by(|a, b| a.began.cmp(&b.began));
+    let paths = last.map(|run| run.config.clone()).unwrap_or_default();
+    let config: Option<Config> = match &paths[..] {
+        [path] => config::written(path).ok(),
+        _ => None,
+    };
+    let mut own = work.clone();
+    own.options = Options { config: paths.clone(), ..own.options };
+    Subject {
+        root: root.to_owned(),
+        since: None,
+        tiers: config.map(|config| config.ours.tiers).unwrap_or_default(),
+        whose: words(&own),
+        config: Some(paths.join(", ")).filter(|paths| !paths.is_empty()),
+        source,
+        tenant,
+        fault: None,
+    }
+}
+
+fn words(work: &Work) -> String {
+    whose::words(&work.options, work.environment.as_deref())
+}
+
+/// When a file was last changed.
+fn changed(path: &Path) -> Option<OffsetDateTime> {
+    std::fs::metadata(path).and_then(|of| of.modified()).ok().map(OffsetDateTime::from)
 }

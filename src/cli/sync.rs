@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::Value as Json;
+use time::OffsetDateTime;
 
 use super::commands::Work;
 use super::load::state_dir_or_own;
@@ -17,14 +18,16 @@ use super::log::Level;
 use super::read::{Read, Ready, States, broke_off, fresh, ready};
 use super::runs::{self, Came, Running};
 use crate::config::IsoDuration;
+use crate::cursor::backfill::BEHIND;
 use crate::emit::{Out, Protocol, Sink};
 use crate::fault::{Fault, Kind, Result};
 use crate::state::StateDoc;
 use crate::stop::Stop;
-use crate::tenant::bookmarks::{self, Bookmarks, StateFile};
+use crate::tenant::bookmarks::{self, Bookmarks, StateFile, StateStore as _};
 use crate::tenant::echo::{Echoes, Said};
+use crate::tenant::locks::Locks;
 use crate::tenant::target::{self, End, Stopping, TargetCommand};
-use crate::timefmt::Period;
+use crate::timefmt::{Period, parse_iso, rfc3339};
 
 /// A target that takes and says nothing for so long while it owes something is ended, when nothing is said.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -68,10 +71,11 @@ fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came
     })?;
     let command = TargetCommand::parse(command)?;
     running.begins(&ready.loaded, &ready.names());
-    let store = Arc::new(store(work, &ready)?);
+    let store = Arc::new(store(work, &ready, work.options.backfill.is_some())?);
     let reset = if work.options.full_refresh { ready.names() } else { work.options.reset.clone() };
     let doc = bookmarks::load(&*store, fresh(work, plan), &reset)?;
     bookmarks::prepare(&*store, &work.stop)?;
+    ready.again = behind(work, &ready)?;
     let kept = Kept::new(work, &ready, store, &doc);
     let (mut target, feed) = match &ready.locks {
         Some(locks) => locks.inherited(|| command.start()),
@@ -125,7 +129,7 @@ fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came
         }
     }
     let Read { accounts, written } = read?;
-    finish(work, &ready, &kept, (end, &name), accounts, written)
+    Ok(finish(work, &ready, &kept, (end, &name), accounts, written))
 }
 
 /// The run and its target have ended: what came of both.
@@ -136,11 +140,17 @@ fn finish(
     (end, name): (End, &str),
     accounts: Vec<crate::run::Account>,
     written: Result<()>,
-) -> Result<Came> {
+) -> Came {
     if end.is_good() {
         kept.reads_whole(accounts.iter().filter(|a| a.complete).map(|a| &*a.stream));
     }
     kept.keep(true);
+    if end.is_good() && kept.trouble().is_none() {
+        let whole: Vec<&str> = accounts.iter().filter(|a| a.complete).map(|a| &*a.stream).collect();
+        if let Err(fault) = caught_up(work, ready, &whole) {
+            work.log.line(Level::Warning, &format!("the next run reads again what this one has: {fault}"));
+        }
+    }
     let of_target = end.fault(name);
     // A pipe that broke is the target's end, of which more is known.
     let of_pipe = written.err().filter(|fault| fault.kind != Kind::Downstream || of_target.is_none());
@@ -158,12 +168,55 @@ fn finish(
     let mut came = ready.loaded.watch.summary(accounts, &work.stop, ended_by.as_ref(), target);
     came.bookmarks = kept.shown();
     came.unsaid = broke_off(work);
-    Ok(came)
+    came
 }
 
-/// The store of this run's bookmarks: `--state FILE`, else the state directory.
-fn store(work: &Work, ready: &Ready) -> Result<StateFile> {
-    let backfill = work.options.backfill.is_some();
+/// The streams of which a live run reads again what changed since a backfill of them began: that is over, target and all, and
+/// a version of a record that it brought may have overtaken a newer one on the way.
+fn behind(work: &Work, ready: &Ready) -> Result<BTreeMap<String, OffsetDateTime>> {
+    let whose = work.whose.get().filter(|_| work.options.backfill.is_none());
+    let Some((whose, bytes)) = whose.zip(store(work, ready, true)?.read()?) else { return Ok(BTreeMap::new()) };
+    // What cannot be read is for the next backfill to refuse.
+    let doc: Json = serde_json::from_slice(&bytes).unwrap_or_default();
+    let since = |stream: &str| parse_iso(doc["bookmarks"][stream][BEHIND].as_str()?);
+    let over = |stream: &str| {
+        let root = whose.root.as_ref();
+        root.is_none_or(|root| !Locks::is_held(root, &whose.source, &whose.tenant, &format!("{stream}.backfill")))
+    };
+    let mut behind = BTreeMap::new();
+    for stream in ready.names() {
+        if let Some(since) = since(&stream).filter(|_| over(&stream)) {
+            let said = format!("{stream}: what changed since {} is read again, after a backfill", rfc3339(since));
+            work.log.line(Level::Info, &said);
+            behind.insert(stream, since);
+        }
+    }
+    Ok(behind)
+}
+
+/// These streams were read again and loaded: that is done.
+fn caught_up(work: &Work, ready: &Ready, whole: &[&str]) -> Result<()> {
+    let done: Vec<_> = ready.again.iter().filter(|(stream, _)| whole.contains(&stream.as_str())).collect();
+    if done.is_empty() {
+        return Ok(());
+    }
+    let store = store(work, ready, true)?;
+    store.update(&Stop::default(), &mut |bytes| {
+        let mut doc: Json = serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or_default();
+        for (stream, since) in &done {
+            // Another backfill may have ended meanwhile.
+            if let Some(bookmark) = doc["bookmarks"][stream.as_str()].as_object_mut()
+                && bookmark.get(BEHIND).and_then(Json::as_str).and_then(parse_iso) == Some(**since)
+            {
+                bookmark.shift_remove(BEHIND);
+            }
+        }
+        Ok(format!("{doc}\n"))
+    })
+}
+
+/// The store of bookmarks, those of backfills or the others: `--state FILE`, else the state directory.
+fn store(work: &Work, ready: &Ready, backfill: bool) -> Result<StateFile> {
     if let Some(path) = &work.options.state {
         return StateFile::at(path, backfill);
     }

@@ -6,7 +6,9 @@
 //!
 //! What was read is kept as spans of time that do not depend on what was asked for: what is missing is what was asked for
 //! without them. A partition is done once what changed meanwhile was read again too: a live run may have brought a newer
-//! version of a record before ours, which is older, reached the warehouse; so the newer one follows it on the same way.
+//! version of a record before ours, which is older, reached the warehouse; so the newer one follows it on the same way. What
+//! changed even later, while that was on its way, a live run of `sync` reads again once the backfill's target has ended
+//! ([`BEHIND`]).
 
 use std::collections::HashSet;
 
@@ -91,6 +93,8 @@ struct Part {
     caught_up: bool,
     /// It stays for the next run.
     failed: bool,
+    /// All that was asked for is done; more of it was read for something that was asked for earlier.
+    done: bool,
 }
 
 /// A stream's backfill.
@@ -101,6 +105,10 @@ pub struct Backfill {
     since: OffsetDateTime,
     /// Was that kept by an earlier run, or said by this one?
     said: bool,
+    /// Did this run send anything?
+    sent: bool,
+    /// When the reading began of what is closed, until a live run has read again what changed since then.
+    behind: Option<OffsetDateTime>,
     /// Did an earlier run send something of it?
     resumed: bool,
     /// What was read of every partition.
@@ -115,6 +123,9 @@ pub struct Backfill {
     known: Option<u64>,
     counts: Standing,
 }
+
+/// The key under which a stream's state says since when live runs have to read again.
+pub const BEHIND: &str = "behind_since";
 
 const MONTH: Period = Period { months: 1, exact: Duration::ZERO };
 /// Looked back before the begin, for clocks that differ and records that show late, when nothing else is said.
@@ -157,6 +168,12 @@ impl CursorPlan {
     pub fn beginning_by(&self, from: OffsetDateTime) -> CursorPlan {
         let start = if self.counts() { self.start } else { self.start.min(from) };
         CursorPlan { start, ..self.clone() }
+    }
+
+    /// The same, reading again what changed since `since` by the clock here, whatever the bookmark says.
+    pub fn reading_again(&self, since: OffsetDateTime) -> CursorPlan {
+        let settle = self.safety.settle.map_or(Period { months: 0, exact: MARGIN }, |settle| settle.0);
+        CursorPlan { again: Some(settle.before(since).unwrap_or(since)), ..self.clone() }
     }
 
     /// Does the cursor put the end of a window into requests?
@@ -286,6 +303,8 @@ impl Backfill {
             asked,
             since: now,
             said: false,
+            sent: false,
+            behind: None,
             resumed: false,
             read: Spans::default(),
             parts: IndexMap::new(),
@@ -297,6 +316,7 @@ impl Backfill {
         let Some(state) = state else { return Ok(out) };
         out.read = spans(&state["backfilled"])?;
         out.known = state.get("partitions").and_then(Json::as_u64);
+        out.behind = state.get(BEHIND).map(moment).transpose()?;
         let Some(open) = state.get("open").filter(|open| !open.is_null()) else { return Ok(out) };
         (out.since, out.said, out.resumed) = (moment(&open["since"])?, true, true);
         for begun in list(&open["begun"])? {
@@ -353,7 +373,6 @@ impl Backfill {
         let mut read = self.read.clone();
         for (span, _) in self.done.iter().filter(|(_, names)| names.contains(&name)) {
             read.add(*span);
-            part.read.add(*span);
         }
         let done = read.missing(self.asked).is_empty();
         part.read.list().iter().for_each(|span| read.add(*span));
@@ -382,6 +401,7 @@ impl Backfill {
     /// Records of a partition went out, and requests for them were answered.
     pub fn sent(&mut self, id: &str, records: u64, calls: u64) {
         self.counts.calls += calls;
+        self.sent |= records > 0;
         if let Some(part) = self.parts.get_mut(id) {
             part.sent += records;
         }
@@ -422,8 +442,11 @@ impl Backfill {
                 return self.left(id);
             }
         }
-        self.parts.swap_remove(id);
         let asked = self.asked;
+        part.done = part.read.list().iter().any(|read| !Spans::from_iter([asked]).missing(*read).is_empty());
+        if !part.done {
+            self.parts.swap_remove(id);
+        }
         match self.done.iter_mut().find(|(span, _)| *span == asked) {
             Some((_, names)) => drop(names.insert(name(id))),
             None => self.done.push((asked, IndexSet::from([name(id)]))),
@@ -447,17 +470,21 @@ impl Backfill {
     /// All partitions are known.
     pub fn listed(&mut self) {
         self.counts.listed = true;
-        self.known = Some(self.seen.len() as u64);
+        // A stream that is not divided has one, without a name.
+        self.known = Some(self.seen.len() as u64).filter(|_| !self.seen.contains(&name("{}")));
     }
 
     /// The stream was read without a fault: what was asked for is closed, unless a window of it is still open.
     pub fn finish(&mut self) {
         let seen = &self.seen;
-        if !self.counts.listed || self.parts.keys().any(|id| seen.contains(&name(id))) {
+        if !self.counts.listed || self.parts.iter().any(|(id, part)| !part.done && seen.contains(&name(id))) {
             return;
         }
         self.read.add(self.asked);
         self.counts.ended = true;
+        if self.sent || self.resumed {
+            self.behind = Some(self.behind.map_or(self.since, |behind| behind.min(self.since)));
+        }
         // What an earlier run read beyond what was asked for now goes on to count.
         let read = &self.read;
         let beyond = |span: &Span| !read.missing(*span).is_empty();
@@ -482,6 +509,9 @@ impl Backfill {
         let mut state = Map::from_iter([("backfilled".to_owned(), written(&self.read))]);
         if let Some(known) = self.known {
             state.insert("partitions".into(), json!(known));
+        }
+        if let Some(behind) = self.behind {
+            state.insert(BEHIND.into(), json!(rfc3339(behind)));
         }
         if self.counts.ended && self.done.is_empty() && self.parts.is_empty() {
             return Json::Object(state);

@@ -49,6 +49,8 @@ pub struct CursorPlan {
     end_into: Option<Inject>,
     /// Who keeps to the bounds of windows, where the past alone is read.
     history: Option<backfill::Reach>,
+    /// From where is read again in any case.
+    again: Option<OffsetDateTime>,
     at: Place,
 }
 
@@ -99,6 +101,7 @@ fn by_count(def: &IncrementingCountCursor, safety: &Safety, ground: &Ground) -> 
         start_into: def.start_value_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?,
         end_into: None,
         history: None,
+        again: None,
         formats: vec![format.clone()],
         format,
         at: def.at.clone(),
@@ -160,6 +163,7 @@ fn by_time(def: &DatetimeBasedCursor, safety: &Safety, ground: &Ground) -> Resul
         start_into: inject(&def.start_time_option)?,
         end_into: inject(&def.end_time_option)?,
         history: None,
+        again: None,
         format,
         formats,
         at: at.clone(),
@@ -400,7 +404,8 @@ impl CursorPlan {
     fn looked_back(&self, time: OffsetDateTime) -> OffsetDateTime {
         let overlap = self.safety.overlap.map_or_else(Period::default, |o| o.0);
         let from = self.lookback.before(time).and_then(|t| overlap.before(t));
-        from.unwrap_or(self.start).max(self.start)
+        let from = from.unwrap_or(self.start);
+        self.again.map_or(from, |again| from.min(again)).max(self.start)
     }
 
     fn merge_gap(&self) -> Period {

@@ -12,8 +12,8 @@ use time::{Duration, OffsetDateTime};
 
 use super::finding::Finding;
 use super::kept::{self, Overlay, Pending, Shelf};
-use crate::fault::{Fault, Result};
-use crate::store::file_name;
+use crate::fault::Result;
+use crate::store::{file_name, names};
 use crate::timefmt::parse_iso;
 
 /// A change that so many tenants meet within [`TOGETHER`] is the vendor's.
@@ -141,34 +141,4 @@ fn together(findings: &[&Finding]) -> Option<Finding> {
         silenced_until: findings.iter().map(|f| f.silenced_until.clone()).min().flatten(),
         ..(*first).clone()
     })
-}
-
-/// The names that a folder's entries stand for, sorted; a folder that is not there has none.
-fn names(folder: &Path, of: impl Fn(&str) -> Option<String>) -> Result<Vec<String>> {
-    let failed = |e: &std::io::Error| Fault::local(format!("cannot list {}", folder.display()), e);
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(failed(&e)),
-    };
-    let mut found = BTreeSet::new();
-    for entry in entries {
-        let name = entry.map_err(|e| failed(&e))?.file_name();
-        found.extend(name.to_str().and_then(&of).and_then(|name| name_of(&name)));
-    }
-    Ok(found.into_iter().collect())
-}
-
-/// What [`file_name`] was made of; nothing for what it does not make.
-fn name_of(file: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(file.len());
-    let mut rest = file;
-    while let Some(at) = rest.find('%') {
-        bytes.extend_from_slice(&rest.as_bytes()[..at]);
-        bytes.push(u8::from_str_radix(rest.get(at + 1..at + 3)?, 16).ok()?);
-        rest = rest.get(at + 3..)?;
-    }
-    bytes.extend_from_slice(rest.as_bytes());
-    let name = String::from_utf8(bytes).ok()?;
-    (file_name(&name) == file).then_some(name)
 }

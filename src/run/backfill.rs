@@ -27,6 +27,12 @@ impl StreamPlan {
         }))
     }
 
+    /// The stream with what changed since `since` read again, by the clock here, whatever its bookmark says.
+    pub fn reading_again(&self, since: OffsetDateTime) -> Arc<StreamPlan> {
+        let cursor = self.cursor.as_ref().map(|cursor| cursor.reading_again(since));
+        Arc::new(StreamPlan { cursor, ..self.clone() })
+    }
+
     /// The same as a parent, and its own parents: with all that a run finds whose start date is no later than `from`.
     fn beginning_by(&self, from: OffsetDateTime) -> Arc<StreamPlan> {
         Arc::new(StreamPlan {

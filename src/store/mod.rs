@@ -4,6 +4,7 @@
 //! all. Called by `auth` (tokens that change with every use), `drift` and `tenant`. Files are for their owner alone; each says the version of
 //! its form under `v`.
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -54,6 +55,36 @@ pub fn file_name(name: &str) -> String {
         }
     }
     out
+}
+
+/// The names that a folder's entries stand for, sorted; a folder that is not there has none.
+pub fn names(folder: &Path, of: impl Fn(&str) -> Option<String>) -> Result<Vec<String>> {
+    let failed = |e: &std::io::Error| Fault::local(format!("cannot list {}", folder.display()), e);
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(&e)),
+    };
+    let mut found = BTreeSet::new();
+    for entry in entries {
+        let name = entry.map_err(|e| failed(&e))?.file_name();
+        found.extend(name.to_str().and_then(&of).and_then(|name| name_of(&name)));
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// What [`file_name`] was made of; nothing for what it does not make.
+fn name_of(file: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(file.len());
+    let mut rest = file;
+    while let Some(at) = rest.find('%') {
+        bytes.extend_from_slice(&rest.as_bytes()[..at]);
+        bytes.push(u8::from_str_radix(rest.get(at + 1..at + 3)?, 16).ok()?);
+        rest = rest.get(at + 3..)?;
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    let name = String::from_utf8(bytes).ok()?;
+    (file_name(&name) == file).then_some(name)
 }
 
 impl Store {

@@ -9,4 +9,5 @@ pub mod echo;
 pub mod locks;
 pub mod record;
 pub mod schedule;
+pub mod status;
 pub mod target;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, Result};
 use crate::stop::Stop;
-use crate::store::{Kept, Store, file_name};
+use crate::store::{Kept, Store, file_name, names};
 
 /// The version of the file's form.
 const VERSION: u64 = 1;
@@ -172,6 +172,17 @@ impl Records {
         let json = serde_json::to_value(&record).map_err(|e| Fault::bug(e.to_string()))?;
         file.draft()?.put_pretty(&json)
     }
+}
+
+/// Source and tenant of every record in the state directory at `root`.
+pub fn all(root: &Path) -> Result<Vec<(String, String)>> {
+    let folder = root.join("runs");
+    let mut all = Vec::new();
+    for source in names(&folder, |name| Some(name.to_owned()))? {
+        let tenants = names(&folder.join(file_name(&source)), |name| name.strip_suffix(".json").map(str::to_owned))?;
+        all.extend(tenants.into_iter().map(|tenant| (source.clone(), tenant)));
+    }
+    Ok(all)
 }
 
 fn decoded(json: serde_json::Value) -> Result<Record> {

@@ -111,6 +111,11 @@ impl TargetCommand {
         Ok(TargetCommand { program, args: words.collect() })
     }
 
+    /// Its executable.
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
     /// Starts it. Its stderr is the run's own.
     pub fn start(&self) -> Result<(Target, Feed)> {
         let mut command = Command::new(&self.program);

@@ -40,8 +40,12 @@ impl Drop for Vendor {
     }
 }
 
+/// Answers a request with a reply as in a `server.json`.
+type Answer = Box<dyn Fn(&Asked) -> Json + Send + Sync>;
+
 struct Inner {
     routes: Vec<Json>,
+    answer: Option<Answer>,
     served: Mutex<Vec<usize>>,
     url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -50,12 +54,20 @@ struct Inner {
 impl Vendor {
     /// Serves the routes until it is dropped.
     pub fn start(server: &Json) -> Vendor {
+        Self::serve(server["routes"].as_array().unwrap().clone(), None)
+    }
+
+    /// A vendor that thinks about each request.
+    pub fn answering(answer: impl Fn(&Asked) -> Json + Send + Sync + 'static) -> Vendor {
+        Self::serve(Vec::new(), Some(Box::new(answer)))
+    }
+
+    fn serve(routes: Vec<Json>, answer: Option<Answer>) -> Vendor {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let routes = server["routes"].as_array().unwrap().clone();
         let served = Mutex::new(vec![0; routes.len()]);
-        let inner = Arc::new(Inner { routes, served, url: url.clone(), asked: asked.clone() });
+        let inner = Arc::new(Inner { routes, answer, served, url: url.clone(), asked: asked.clone() });
         let closed = Arc::new(AtomicBool::new(false));
         let ended = closed.clone();
         std::thread::spawn(move || {
@@ -79,6 +91,14 @@ impl Vendor {
 
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Asked {
+    /// A parameter of the query.
+    pub fn param(&self, name: &str) -> Option<String> {
+        let mut pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| decode(value))
     }
 }
 
@@ -133,6 +153,9 @@ impl Inner {
     }
 
     fn reply(&self, asked: &Asked) -> Option<Json> {
+        if let Some(answer) = &self.answer {
+            return Some(answer(asked));
+        }
         let at = self.routes.iter().position(|route| matches(route, asked))?;
         let replies = self.routes[at]["replies"].as_array().unwrap();
         let mut served = self.served.lock().unwrap();

@@ -9,7 +9,6 @@ mod replay;
 pub(super) mod whose;
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -17,7 +16,7 @@ use clap::{Args, Subcommand};
 use super::Format;
 use super::commands::Work;
 use super::load::{self, Purpose};
-use crate::drift::report::{self, Question, Report, text::Look};
+use crate::drift::report::{self, Question, Report};
 use crate::drift::rules::Severity;
 use crate::fault::{Kind, Result};
 use whose::Scene;
@@ -191,7 +190,7 @@ fn show(work: &Work, scene: &Scene) -> Result<()> {
         Format::Json => work.pretty(&report::json::value(&report)?),
         Format::Markdown => work.text(&report::markdown::write(&report)),
         Format::Html => work.text(&report::html::write(&report)),
-        _ => work.text(&report::text::write(&report, look())),
+        _ => work.text(&report::text::write(&report, work.look())),
     }
 }
 
@@ -202,16 +201,4 @@ fn check(work: &Work, scene: &Scene) -> Result<u8> {
         _ => work.text(&format!("{}\n", report.line()))?,
     }
     Ok(if report.grave() > 0 { Kind::Drift.exit_code() } else { 0 })
-}
-
-/// How stdout is: colours and width only where a person looks at it.
-fn look() -> Look {
-    let out = std::io::stdout();
-    if !out.is_terminal() {
-        return Look::default();
-    }
-    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let width =
-        rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 40);
-    Look { colour, width }
 }

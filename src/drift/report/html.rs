@@ -3,34 +3,15 @@
 //! Comes in: a [`Report`]. Goes out: HTML. Whoever is called at night sees first what changed, since when, how often, for
 //! which tenants and what to type; the rest stands below. Every text that is not this file's goes through `Text`.
 
-use std::fmt::{self, Display};
-
 use serde_json::Value as Json;
 
-use super::{Change, Report, SEVERITIES, ago, minute, number, number_of, plain, short, thousands, words};
+use super::{Change, Report, SEVERITIES, words};
 use crate::drift::kept::How;
 use crate::drift::rollup::Scope;
 use crate::drift::rules::Severity;
+use crate::show::page::{self, Text, command, time};
+use crate::show::{ago, capital, minute, number, number_of, short, thousands};
 use crate::timefmt::parse_iso;
-
-/// A text on the page: what HTML would act on is escaped.
-struct Text<'t>(&'t str);
-
-impl Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in plain(self.0).chars() {
-            match c {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                c => fmt::Write::write_char(f, c)?,
-            }
-        }
-        Ok(())
-    }
-}
 
 /// So many lines of a schema are shown.
 const LINES: usize = 24;
@@ -38,13 +19,7 @@ const LINES: usize = 24;
 /// The report as a page.
 pub fn write(report: &Report) -> String {
     let title = format!("Schema drift: {}", report.subject());
-    let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-        <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-        <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-        <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
-        Text(&title)
-    );
+    let mut out = page::head(&title, STYLE);
     out += &header(report);
     out += "<main>\n";
     out += &timeline(report);
@@ -68,8 +43,9 @@ pub fn write(report: &Report) -> String {
     let learned =
         if report.runs == 0 { String::new() } else { format!(", learned from {}", number_of(report.runs, "run")) };
     out += &format!(
-        "</main>\n<footer>dripfeed, {}{learned}. Types, counts and shortened keys only: no value of a record is on this page.</footer>\n</body>\n</html>\n",
-        Text(&minute(&report.at))
+        "</main>\n<footer>dripfeed, {}{learned}. Types, counts and shortened keys only: no value of a record is on this page.</footer>\n{}",
+        Text(&minute(&report.at)),
+        page::END
     );
     out
 }
@@ -122,12 +98,6 @@ fn header(report: &Report) -> String {
     out + "</header>\n"
 }
 
-/// A command to copy, which is wrapped between its words only.
-fn command(line: &str) -> String {
-    let words: Vec<String> = line.trim_end().split(' ').map(|word| format!("<span>{}</span>", Text(word))).collect();
-    format!("<code class=\"command\">{}</code>", words.join(" "))
-}
-
 fn badge(severity: Severity) -> String {
     format!("<span class=\"badge {0}\">{0}</span>", severity.name())
 }
@@ -150,10 +120,6 @@ fn arrow(change: &Change) -> String {
             format!("<code>{}</code> <span aria-label=\"became\">→</span> <code>{}</code>", Text(&from), Text(&to))
         }
     }
-}
-
-fn time(text: &str) -> String {
-    format!("<time datetime=\"{}\">{}</time>", Text(text), Text(&minute(text)))
 }
 
 fn since(change: &Change, report: &Report) -> String {
@@ -388,11 +354,4 @@ fn judged(report: &Report) -> String {
     out + "</tbody>\n</table></div></details>\n"
 }
 
-/// The text with its first letter large.
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
-/// Colours have a contrast of at least 4.5 to what they stand on, in the light and in the dark.
 const STYLE: &str = include_str!("page.css");

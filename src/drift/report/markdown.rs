@@ -3,9 +3,10 @@
 //! Comes in: a [`Report`]. Goes out: Markdown: a table of all changes, and a section for each that is grave. A name of the
 //! vendor's never becomes markup, a mention or another cell.
 
-use super::{Change, Report, ago, minute, plain, short, words};
+use super::{Change, Report, words};
 use crate::drift::kept::How;
 use crate::drift::rules::Severity;
+use crate::show::{ago, minute, plain, short};
 
 /// So many tenants are named in a cell.
 const TENANTS: usize = 3;

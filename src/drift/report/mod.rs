@@ -19,8 +19,8 @@ use super::finding::Finding;
 use super::kept::{Addition, Decision, How};
 use super::rollup::{Rolled, Scope, Tenant, roll_up};
 use super::rules::Severity;
+use crate::show::{number, number_of, plain, short, thousands};
 use crate::store::file_name;
-use crate::timefmt::parse_iso;
 
 /// What is shown.
 #[derive(Debug)]
@@ -323,74 +323,4 @@ pub fn words(schema: &Json) -> String {
     // What can be null says so last.
     let (null, others): (Vec<&str>, Vec<&str>) = types.into_iter().partition(|name| *name == "null");
     others.into_iter().chain(null).map(word).collect::<Vec<_>>().join("|")
-}
-
-/// A text without what a terminal or a browser would act on: names come from the vendor.
-fn plain(text: &str) -> String {
-    let odd = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if odd(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
-    }
-    out
-}
-
-/// A text of so many characters at most, its middle left out.
-fn short(text: &str, most: usize) -> String {
-    let length = text.chars().count();
-    if length <= most {
-        return text.to_owned();
-    }
-    let half = most / 2;
-    let (head, tail): (String, String) =
-        (text.chars().take(half).collect(), text.chars().skip(length - half).collect());
-    format!("{head}…{tail}")
-}
-
-/// `4,810`.
-fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// `1 record`, `4,810 records`.
-fn number_of(n: u64, what: &str) -> String {
-    format!("{} {what}{}", thousands(n), if n == 1 { "" } else { "s" })
-}
-
-/// The same of what was counted in memory.
-fn number(n: usize, what: &str) -> String {
-    number_of(n as u64, what)
-}
-
-/// How long ago that was, in the largest unit that fits: `2 days ago`.
-fn ago(then: &str, now: &str) -> Option<String> {
-    let (then, now) = (parse_iso(then)?, parse_iso(now)?);
-    let seconds = u64::try_from((now - then).whole_seconds()).ok()?;
-    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
-    let (size, name) = units.into_iter().find(|(size, _)| seconds >= *size)?;
-    Some(format!("{} ago", number_of(seconds / size, name)))
-}
-
-/// A time as it is kept, without parts of a second.
-fn second(time: &str) -> String {
-    let whole = parse_iso(time).and_then(|t| t.replace_nanosecond(0).ok());
-    whole.map_or_else(|| plain(time), crate::timefmt::rfc3339)
-}
-
-/// A time for people, to the minute: `2026-11-21 03:04 UTC`.
-fn minute(time: &str) -> String {
-    let Some(t) = parse_iso(time) else { return plain(time) };
-    let t = t.to_offset(time::UtcOffset::UTC);
-    format!("{}-{:02}-{:02} {:02}:{:02} UTC", t.year(), u8::from(t.month()), t.day(), t.hour(), t.minute())
 }

@@ -3,83 +3,17 @@
 //! Comes in: a [`Report`], and how wide and colourful the terminal is. Goes out: text, a block for each change. Without a
 //! terminal nothing is wrapped or coloured, so that a line can be searched for.
 
-use super::{Change, Report, ago, minute, plain, second, short, thousands, words};
+use super::{Change, Report, words};
 use crate::drift::kept::How;
 use crate::drift::rules::Severity;
-
-/// How the terminal is.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Look {
-    /// Does it show colours?
-    pub colour: bool,
-    /// So many characters go into a line; none when it is no terminal.
-    pub width: Option<usize>,
-}
-
-/// Labels of a block are as wide as the longest, `downstream`, with two spaces before and after.
-const HANG: usize = 14;
+use crate::show::terminal::{Look, Style};
+use crate::show::{ago, minute, number, number_of, plain, second, short, thousands};
 
 /// So many tenants are named; HTML and JSON have them all.
 const TENANTS: usize = 6;
 
 /// So many judgements are shown, the newest.
 const JUDGED: usize = 5;
-
-/// Colours by meaning.
-#[derive(Clone, Copy)]
-enum Style {
-    Plain,
-    Strong,
-    Faint,
-    Of(Severity),
-}
-
-impl Look {
-    fn paint(self, style: Style, text: &str) -> String {
-        let code = match style {
-            Style::Strong => "1",
-            Style::Faint => "2",
-            Style::Of(Severity::Extraction) => "1;97;41",
-            Style::Of(Severity::Break) => "1;31",
-            Style::Of(Severity::Warn) => "1;33",
-            Style::Of(Severity::Info) => "36",
-            Style::Plain => return text.to_owned(),
-        };
-        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
-
-    /// Words with `gap` between them, further lines begun under `hang`; the first line has `used` characters already.
-    fn flow(self, words: &[(Style, String)], gap: usize, used: usize, hang: usize) -> String {
-        let (mut out, mut column) = (String::new(), used);
-        for (i, (style, word)) in words.iter().enumerate() {
-            let length = word.chars().count();
-            let gap = if i == 0 { 0 } else { gap };
-            if i > 0 && self.width.is_some_and(|width| column + gap + length > width) {
-                out += &format!("\n{}", " ".repeat(hang));
-                column = hang;
-            } else {
-                out += &" ".repeat(gap);
-                column += gap;
-            }
-            out += &self.paint(*style, word);
-            column += length;
-        }
-        out + "\n"
-    }
-
-    /// A label and its text.
-    fn item(self, label: &str, text: &str) -> String {
-        let words: Vec<(Style, String)> = text.split(' ').map(|word| (Style::Plain, word.to_owned())).collect();
-        let head = format!("  {label:<width$}", width = HANG - 2);
-        self.paint(Style::Faint, &head) + &self.flow(&words, 1, HANG, HANG)
-    }
-
-    /// A label and a command, which is never wrapped: it is there to be copied.
-    fn command(self, label: &str, command: &str) -> String {
-        let head = format!("  {label:<width$}", width = HANG - 2);
-        format!("{}{}\n", self.paint(Style::Faint, &head), self.paint(Style::Strong, command))
-    }
-}
 
 /// The report as text.
 pub fn write(report: &Report, look: Look) -> String {
@@ -92,9 +26,18 @@ pub fn write(report: &Report, look: Look) -> String {
     out + &judged(report, look) + &added(report, look)
 }
 
+fn style(severity: Severity) -> Style {
+    match severity {
+        Severity::Extraction => Style::Worst,
+        Severity::Break => Style::Bad,
+        Severity::Warn => Style::Warning,
+        Severity::Info => Style::Notice,
+    }
+}
+
 fn block(change: &Change, report: &Report, look: Look) -> String {
     let finding = &change.finding;
-    let severity = Style::Of(finding.severity);
+    let severity = style(finding.severity);
     let mut head = vec![
         (severity, finding.severity.name().to_uppercase()),
         (Style::Plain, finding.rule.id().to_owned()),
@@ -108,7 +51,7 @@ fn block(change: &Change, report: &Report, look: Look) -> String {
     out += &look.item("what", &format!("{} ({})", finding.rule.what(), finding.rule.number()));
     let since = ago(&finding.first_seen, &report.at).map(|ago| format!(", {ago}")).unwrap_or_default();
     out += &look.item("first seen", &format!("{}{since}", second(&finding.first_seen)));
-    let runs = super::number_of(finding.runs, "run");
+    let runs = number_of(finding.runs, "run");
     let run = if finding.run_id.is_empty() { String::new() } else { format!(", run {}", plain(&finding.run_id)) };
     out += &look.item("last seen", &format!("{}, in {runs}{run}", second(&finding.last_seen)));
     out += &look.item("seen", &change.seen_line());
@@ -183,7 +126,7 @@ fn added(report: &Report, look: Look) -> String {
         out += &look.flow(&words, 2, 2, 4);
     }
     if learned > 0 {
-        out += &format!("  {} learned in calm runs; --format json lists them\n", super::number(learned, "place"));
+        out += &format!("  {} learned in calm runs; --format json lists them\n", number(learned, "place"));
     }
     out
 }

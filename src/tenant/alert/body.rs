@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::Outcome;
 use super::cause::{Cause, Event, fingerprint};
 use crate::drift::rules::Severity;
+use crate::tenant::record::ALL;
+use crate::tenant::schedule::quote::shell;
 
 /// The version of the form.
 const VERSION: u64 = 1;
@@ -89,10 +91,9 @@ impl Body {
             }
         }
         let hints = causes.iter().filter_map(|(cause, _)| cause.hint.as_deref());
-        let what_to_do = what_to_do(event, hints.into_iter().next());
+        let what_to_do = event.to_do(hints.into_iter().next());
         let what = what(event, causes, &streams);
-        let slot =
-            if outcome.slot == super::super::record::ALL { String::new() } else { format!(", {}", outcome.slot) };
+        let slot = if outcome.slot == ALL { String::new() } else { format!(", {}", outcome.slot) };
         Body {
             v: VERSION,
             event,
@@ -167,37 +168,6 @@ fn severity(event: Event, causes: &[(Cause, u64)]) -> &'static str {
     }
 }
 
-/// What to do, whatever the fault's own hint is.
-fn what_to_do(event: Event, hint: Option<&str>) -> String {
-    let general = match event {
-        Event::ConfigRefused => "mend what is named; no run of this tenant begins before",
-        Event::CredentialsRefused => {
-            "put a new token or key where the config refers to; if the vendor's permissions were changed, have them given back"
-        }
-        Event::SchemaDrift => {
-            "see what changed; accept it if it is right, else reject it: it goes on failing, without an alert for a week"
-        }
-        Event::StreamFailed => {
-            "read the run's log; the other streams are whole, and the next run tries this one again from its bookmark"
-        }
-        Event::VendorDown => {
-            "nothing, if it is over by the next run: that goes on from the bookmark; else ask the vendor"
-        }
-        Event::LocalFailed => {
-            "look at this machine: disk, permissions, and the target's own log; the next run goes on from the state"
-        }
-        Event::LimitReached => {
-            "see who else calls for this account; give the tier fewer streams or a longer cadence, or ask the vendor for a higher limit"
-        }
-        Event::Unfinished => "give the run more time (dripfeed.deadline), its tier fewer streams, or a longer cadence",
-        Event::Bug => "please report it with the run's log; what was finished is saved",
-    };
-    match hint {
-        Some(hint) if !general.contains(hint) => format!("{}; {general}", short(hint)),
-        _ => general.to_owned(),
-    }
-}
-
 /// What to type.
 fn commands(event: Event, causes: &[(Cause, u64)], streams: &[String], whose: &str) -> Vec<String> {
     let line = |words: &str| format!("dripfeed {words} {whose}").trim_end().to_owned();
@@ -211,7 +181,7 @@ fn commands(event: Event, causes: &[(Cause, u64)], streams: &[String], whose: &s
         }
         Event::StreamFailed => {
             let names = streams.iter().take(TOLD).cloned().collect::<Vec<_>>().join(",");
-            vec![line(&format!("read --limit 1 --streams '{}'", names.replace('\'', r"'\''")))]
+            vec![line(&format!("read --limit 1 --streams {}", shell(&names)))]
         }
         Event::LocalFailed | Event::LimitReached | Event::Unfinished | Event::Bug => vec![line("status")],
     }

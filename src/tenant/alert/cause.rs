@@ -56,6 +56,55 @@ impl Event {
         }
     }
 
+    /// The one that an exit code tells of.
+    pub(in crate::tenant) fn of_exit(code: u8) -> Option<Event> {
+        Some(match code {
+            10 => Event::ConfigRefused,
+            20 => Event::CredentialsRefused,
+            30 => Event::SchemaDrift,
+            40 => Event::StreamFailed,
+            50 => Event::Bug,
+            60 => Event::LocalFailed,
+            69 => Event::VendorDown,
+            75 => Event::Unfinished,
+            _ => return None,
+        })
+    }
+
+    /// What to do; the fault's own hint goes first.
+    pub(in crate::tenant) fn to_do(self, hint: Option<&str>) -> String {
+        let general = match self {
+            Event::ConfigRefused => "mend what is named; no run of this tenant begins before",
+            Event::CredentialsRefused => {
+                "put a new token or key where the config refers to; if the vendor's permissions were changed, have them given back"
+            }
+            Event::SchemaDrift => {
+                "see what changed; accept it if it is right, else reject it: it goes on failing, without an alert for a week"
+            }
+            Event::StreamFailed => {
+                "read the run's log; the other streams are whole, and the next run tries this one again from its bookmark"
+            }
+            Event::VendorDown => {
+                "nothing, if it is over by the next run: that goes on from the bookmark; else ask the vendor"
+            }
+            Event::LocalFailed => {
+                "look at this machine: disk, permissions, and the target's own log; the next run goes on from the state"
+            }
+            Event::LimitReached => {
+                "see who else calls for this account; give the tier fewer streams or a longer cadence, or ask the vendor for a higher limit"
+            }
+            Event::Unfinished => {
+                "give the run more time (dripfeed.deadline), its tier fewer streams, or a longer cadence"
+            }
+            Event::Bug => "please report it with the run's log; what was finished is saved",
+        };
+        match hint {
+            Some(hint) if hint.ends_with('?') => format!("{hint} Else {general}"),
+            Some(hint) if !general.contains(hint) => format!("{hint}; {general}"),
+            _ => general.to_owned(),
+        }
+    }
+
     /// The one that a kind of fault is.
     fn of(kind: Kind) -> Option<Event> {
         Some(match kind {
@@ -90,6 +139,24 @@ pub(super) struct Cause {
     pub(super) since: String,
     /// The change, where it is one.
     pub(super) change: Option<Finding>,
+}
+
+/// What an exit code means, in a few words.
+pub(in crate::tenant) fn exit_words(code: u8) -> &'static str {
+    match code {
+        0 => "done",
+        2 => "the command line made no sense",
+        10 => "config, manifest, catalog or state were refused",
+        20 => "the vendor refused the credentials",
+        30 => "the vendor's data changed so that the run had to end",
+        40 => "some streams failed, the others are whole",
+        50 => "an error of dripfeed's own",
+        60 => "local files, pipes or the target failed",
+        69 => "the vendor is down",
+        75 => "saved, not finished",
+        76 => "another run reads the same",
+        _ => "stopped by a signal, the state is saved",
+    }
 }
 
 /// SHA-256 of the parts, 12 hex digits, as drift has them.
@@ -209,21 +276,18 @@ impl Outcome {
             .iter()
             .map(|(_, fault)| fault)
             .find(|fault| fault.kind == Kind::Unfinished && fault.hint.is_some());
-        let (event, what) = match code {
-            75 if self.slot == BACKFILL => return None,
-            75 if self.limited => {
+        let event = Event::of_exit(code)?;
+        let (event, what) = match event {
+            Event::Unfinished if self.slot == BACKFILL => return None,
+            Event::Unfinished if self.limited => {
                 let why = waited.map_or_else(String::new, |fault| format!(": {}", fault.message));
                 (Event::LimitReached, format!("the account's limit is used up, and the run could not wait for it{why}"))
             }
-            75 if unfinished >= UNFINISHED => {
-                (Event::Unfinished, format!("{unfinished} runs in a row had not enough time to finish"))
+            Event::Unfinished if unfinished >= UNFINISHED => {
+                (event, format!("{unfinished} runs in a row had not enough time to finish"))
             }
-            10 => (Event::ConfigRefused, "config, manifest, catalog or state were refused".to_owned()),
-            20 => (Event::CredentialsRefused, "the vendor refused the credentials".to_owned()),
-            50 => (Event::Bug, "dripfeed broke off: an error of its own".to_owned()),
-            60 => (Event::LocalFailed, "local files, pipes or the target failed".to_owned()),
-            69 => (Event::VendorDown, "the vendor is down".to_owned()),
-            _ => return None,
+            Event::Unfinished | Event::SchemaDrift | Event::StreamFailed => return None,
+            _ => (event, exit_words(code).to_owned()),
         };
         let streams = self.faults.iter().map(|(stream, _)| stream.clone()).collect();
         Some(Cause { streams, ..self.cause(event, "", "", "", &Fault::bug(what)) })

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 pub use body::{Body, Change};
 pub use cause::Event;
+pub(super) use cause::exit_words;
 use memory::{File, Memory};
 use webhook::Webhook;
 

@@ -32,8 +32,8 @@ Load it as a code location, and make it again when a config changes. In dagster.
           - {{key: dripfeed/backfill, limit: 2}}
     run_monitoring: {{enabled: true}}
 
-{how} Where runs are started there are `dripfeed` and the target on the PATH, the configs below
-HERE, the variables that they refer to as env:NAME, and one state directory.",
+{how} A run finds `dripfeed` and the target on the PATH, the configs below HERE, what they refer to as env:NAME in
+its environment, and one state directory that all runs share.",
         plan.count(),
         plan.made_by
     );

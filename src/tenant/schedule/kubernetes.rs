@@ -16,7 +16,7 @@ const LABELS: Rule = Rule { joint: '-', more: "-_.", upper: true, longest: 63 };
 /// Keys of a Secret.
 const KEYS: Rule = Rule { joint: '-', more: "-_.", upper: true, longest: 200 };
 /// Where a tenant's config and manifest are in its pod.
-const CONFIGS: &str = "/etc/dripfeed";
+const CONFIGS: &str = "/config";
 /// Where its state is, unless the config says so.
 const STATES: &str = "/var/lib/dripfeed";
 

@@ -16,16 +16,20 @@ pub fn write(plan: &Plan) -> Result<String> {
     let names = plan.names(&NAMES);
     let example = names.first().map_or("", String::as_str);
     let how = if plan.backfill {
-        format!("A backfill has no schedule: run its job once, beside the live ones, which go first, and again while it says that it is
-not finished:
+        format!(
+            "A backfill has no schedule: run its job once, beside the live ones, which go first. While it ends with 75, run it
+again: it goes on where it was.
 
-    meltano run {example}")
+    meltano run {example}"
+        )
     } else {
         format!(
             "Meltano leaves it to cron or to an orchestrator to start what is due:
 
     meltano schedule list --format json
-    meltano schedule run {example}"
+    meltano schedule run {example}
+
+A run that is saved but not finished (75), or that met the last one still at work (76), ends well: the next one goes on."
         )
     };
     let mut out = comment(&format!(
@@ -33,35 +37,38 @@ not finished:
 
     {}
 
-Put it beside meltano.yml, which names the loaders, an environment and this file, and make it again when a config changes:
+Put it beside meltano.yml, which names the loaders, an environment and this file; make it again when a config changes:
 
     default_environment: prod
     include_paths: [dripfeed.meltano.yml]
 
 {how}
 
-Meltano keeps a state for each tap, so each tenant and tier has a tap of its own. A run that is saved but not finished
-(75), or that met the last one still at work (76), ends well there: the next one goes on. What a config refers to as
+Meltano keeps a state for each tap, so that each tenant and tier has a tap of its own. What a config refers to as
 env:NAME stands in the environment or in .env.",
         if plan.backfill { "backfills" } else { "runs" },
         plan.count(),
         plan.made_by
     ));
-    out += "
+    // Both kinds may stand in one project.
+    let tap = if plan.backfill { "tap-dripfeed-backfill" } else { "tap-dripfeed" };
+    out += &format!(
+        "
 plugins:
   extractors:
-  - name: tap-dripfeed
+  - name: {tap}
     namespace: tap_dripfeed
     executable: dripfeed
     capabilities: [about, catalog, discover, properties, state, structured-logging, test]
-";
+"
+    );
     let (mut jobs, mut schedules) = (String::new(), String::new());
     for ((tenant, run), name) in plan.runs().zip(&names) {
-        out += &tap(tenant, run, name)?;
+        out += &extractor(tenant, run, name, tap)?;
         jobs += &format!(
             "- name: {}\n  tasks: [{}]\n",
             quote::yaml(name),
-            quote::yaml(&format!("tap-{name} {}", loader(&tenant.target)))
+            quote::yaml(&format!("tap-{name} {}", loader(tenant)?))
         );
         if let Some(times) = &run.times {
             let (name, interval) = (quote::yaml(name), quote::string(&times.to_string()));
@@ -75,7 +82,7 @@ plugins:
     Ok(out)
 }
 
-fn tap(tenant: &Tenant, run: &Run, name: &str) -> Result<String> {
+fn extractor(tenant: &Tenant, run: &Run, name: &str, tap: &str) -> Result<String> {
     let mut env = vec![("DRIPFEED_CONFIG", tenant.config.as_str())];
     env.extend(tenant.source_option.as_deref().map(|source| ("DRIPFEED_SOURCE", source)));
     env.extend(run.tier.as_deref().map(|tier| ("DRIPFEED_TIER", tier)));
@@ -94,10 +101,15 @@ fn tap(tenant: &Tenant, run: &Run, name: &str) -> Result<String> {
     }
     let env: String = env.iter().map(|(name, value)| format!("      {name}: {}\n", quote::string(value))).collect();
     let (title, name) = (tenant.title(), quote::yaml(&format!("tap-{name}")));
-    Ok(format!("  # {title}\n  - name: {name}\n    inherit_from: tap-dripfeed\n    env:\n{env}"))
+    Ok(format!("  # {title}\n  - name: {name}\n    inherit_from: {tap}\n    env:\n{env}"))
 }
 
 /// The target as Meltano calls it: by its executable's name. Its settings are the project's.
-fn loader(target: &str) -> &str {
-    target.rsplit('/').next().unwrap_or(target)
+fn loader(tenant: &Tenant) -> Result<&str> {
+    let name = tenant.target.rsplit('/').next().unwrap_or_default();
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+        return Err(Fault::config(format!("{}: the target's name is no name of a loader", tenant.config))
+            .hint("name the loader of the Meltano project: --target target-postgres"));
+    }
+    Ok(name)
 }

@@ -8,6 +8,7 @@
 pub mod airflow;
 pub mod cron;
 pub mod dagster;
+mod gap;
 pub mod hash;
 pub mod kubernetes;
 pub mod meltano;

@@ -14,14 +14,14 @@ use crate::fault::{Fault, Result};
 
 /// When a tier is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Times([Field; 5]);
+pub struct Times(pub(super) [Field; 5]);
 
 /// The values of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Field {
+pub(super) struct Field {
     /// Written as `*` (1) or `*/n`.
-    every: Option<u32>,
-    values: BTreeSet<u32>,
+    pub(super) every: Option<u32>,
+    pub(super) values: BTreeSet<u32>,
 }
 
 /// What a field can hold.
@@ -56,7 +56,7 @@ const KINDS: [Kind; 5] = [
 ];
 
 /// The most days that each month has.
-const DAYS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+pub(super) const DAYS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 impl Times {
     /// Reads five fields, for a tenant and tier.
@@ -106,31 +106,22 @@ impl Kind {
                 None => (*item, None),
             };
             let (from, to) = self.range(range, item)?;
+            let (hashed, one) = (range.starts_with('H'), range != "*" && !range.contains(['-', 'H']));
             let size = to - from + 1;
             let step = match step.map(str::parse::<u32>) {
                 None => None,
+                Some(_) if one => {
+                    return Err(self.wrong(item, &format!("a step needs a range: `{from}-{}/…`", self.last)));
+                }
                 Some(Ok(step)) if (1..=size).contains(&step) => Some(step),
-                Some(_) => {
-                    return Err(self.wrong(item, &format!("a step is a number from 1 to {size} here")));
-                }
+                Some(_) => return Err(self.wrong(item, &format!("a step is a number from 1 to {size} here"))),
             };
-            match (range.starts_with('H'), step) {
-                // One value in the range, or the first of some within the first step.
-                (true, step) => {
-                    let first = from + hash.below(self.name, step.unwrap_or(size));
-                    values.extend((first..=to).step_by(step.unwrap_or(size) as usize));
-                }
-                (false, None) if range != "*" && !range.contains('-') => drop(values.insert(from)),
-                (false, Some(_)) if range != "*" && !range.contains('-') => {
-                    let hint = format!("write `{range}-{}/{}`", self.last, step.unwrap_or(1));
-                    return Err(self.wrong(item, &hint));
-                }
-                (false, step) => {
-                    if range == "*" && (items.len() == 1 || step.is_none()) {
-                        every = step.or(Some(1));
-                    }
-                    values.extend((from..=to).step_by(step.unwrap_or(1) as usize));
-                }
+            // One value of the range, or the first of some within the first step.
+            let first = if hashed { from + hash.below(self.name, step.unwrap_or(size)) } else { from };
+            let step_by = step.unwrap_or(if hashed { size } else { 1 });
+            values.extend((first..=to).step_by(step_by as usize));
+            if range == "*" && (items.len() == 1 || step.is_none()) {
+                every = step.or(Some(1));
             }
         }
         // Sunday has two numbers.

@@ -1,0 +1,86 @@
+//! Text for a terminal: colours, wrapped lines, labels.
+//!
+//! Comes in: words, and how the terminal is. Goes out: text. Without a terminal nothing is wrapped or coloured, so that a line
+//! can be searched for.
+
+/// Labels of a block are as wide as the longest, `downstream`, with two spaces before and after.
+const HANG: usize = 14;
+
+/// How the terminal is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Look {
+    /// Does it show colours?
+    pub colour: bool,
+    /// So many characters go into a line; none when it is no terminal.
+    pub width: Option<usize>,
+}
+
+/// Colours by meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// As the rest.
+    Plain,
+    /// Bold.
+    Strong,
+    /// What is looked up, not read.
+    Faint,
+    /// Nothing is wrong.
+    Calm,
+    /// Good to know.
+    Notice,
+    /// Somebody should look.
+    Warning,
+    /// Something is wrong.
+    Bad,
+    /// Something is very wrong.
+    Worst,
+}
+
+impl Look {
+    /// A text in a style.
+    pub fn paint(self, style: Style, text: &str) -> String {
+        let code = match style {
+            Style::Strong => "1",
+            Style::Faint => "2",
+            Style::Worst => "1;97;41",
+            Style::Bad => "1;31",
+            Style::Warning => "1;33",
+            Style::Notice => "36",
+            Style::Calm => "32",
+            Style::Plain => return text.to_owned(),
+        };
+        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    /// Words with `gap` between them, further lines begun under `hang`; the first line has `used` characters already.
+    pub fn flow(self, words: &[(Style, String)], gap: usize, used: usize, hang: usize) -> String {
+        let (mut out, mut column) = (String::new(), used);
+        for (i, (style, word)) in words.iter().enumerate() {
+            let length = word.chars().count();
+            let gap = if i == 0 { 0 } else { gap };
+            if i > 0 && self.width.is_some_and(|width| column + gap + length > width) {
+                out += &format!("\n{}", " ".repeat(hang));
+                column = hang;
+            } else {
+                out += &" ".repeat(gap);
+                column += gap;
+            }
+            out += &self.paint(*style, word);
+            column += length;
+        }
+        out + "\n"
+    }
+
+    /// A label and its text.
+    pub fn item(self, label: &str, text: &str) -> String {
+        let words: Vec<(Style, String)> = text.split(' ').map(|word| (Style::Plain, word.to_owned())).collect();
+        let head = format!("  {label:<width$}", width = HANG - 2);
+        self.paint(Style::Faint, &head) + &self.flow(&words, 1, HANG, HANG)
+    }
+
+    /// A label and a command, which is never wrapped: it is there to be copied.
+    pub fn command(self, label: &str, command: &str) -> String {
+        let head = format!("  {label:<width$}", width = HANG - 2);
+        format!("{}{}\n", self.paint(Style::Faint, &head), self.paint(Style::Strong, command))
+    }
+}

@@ -1,0 +1,207 @@
+//! How tenants stand, as metrics: the four golden signals of each.
+//!
+//! Comes in: a [`Report`]. Goes out: OpenMetrics text, which node_exporter's textfile collector reads too. Latency is how long
+//! runs take and how old data is against what its schedule promises; traffic is calls, records and bytes; errors are exit codes
+//! and refusals; saturation is the share of the cap, and waiting for it.
+
+use std::fmt::Write as _;
+
+use super::{Report, Row, RunRow, State, Verdict};
+use crate::timefmt::parse_iso;
+
+/// A metric with its values.
+struct Family {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    values: Vec<(String, f64)>,
+}
+
+/// The report as metrics.
+pub fn write(report: &Report) -> String {
+    let mut out = String::new();
+    for family in families(report).iter().filter(|family| !family.values.is_empty()) {
+        let Family { name, kind, help, .. } = family;
+        let _ = writeln!(out, "# TYPE {name} {kind}\n# HELP {name} {help}");
+        let total = if *kind == "counter" { "_total" } else { "" };
+        for (labels, value) in &family.values {
+            let _ = writeln!(out, "{name}{total}{labels} {value}");
+        }
+    }
+    out + "# EOF\n"
+}
+
+fn families(report: &Report) -> Vec<Family> {
+    let rows = &report.tenants;
+    let now = vec![(String::new(), seconds(Some(&report.at)).unwrap_or(0.0))];
+    let at = Family {
+        name: "dripfeed_status_timestamp_seconds",
+        kind: "gauge",
+        help: "When this was written.",
+        values: now,
+    };
+    [of_tenants(rows), of_runs(rows), of_streams(rows)].into_iter().flatten().chain([at]).collect()
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn float(n: u64) -> f64 {
+    n as f64
+}
+
+fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}
+
+fn seconds(time: Option<&str>) -> Option<f64> {
+    #[allow(clippy::cast_precision_loss)]
+    parse_iso(time?).map(|time| time.unix_timestamp() as f64)
+}
+
+/// `{source="asana",tenant="acme"}`; values are escaped.
+fn labels(row: &Row, more: &[(&str, &str)]) -> String {
+    let escaped = |text: &str| text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n").replace('\r', " ");
+    let all = [("source", &*row.source), ("tenant", &*row.tenant)];
+    let all = all.into_iter().chain(more.iter().copied());
+    let all: Vec<String> = all.map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+    format!("{{{}}}", all.join(","))
+}
+
+fn of_tenants(rows: &[Row]) -> Vec<Family> {
+    let each = |name, kind, help, of: &dyn Fn(&Row) -> f64| Family {
+        name,
+        kind,
+        help,
+        values: rows.iter().map(|row| (labels(row, &[]), of(row))).collect(),
+    };
+    let verdict = |row: &Row| match row.verdict {
+        Verdict::Ok => 0.0,
+        Verdict::Late => 1.0,
+        Verdict::Failing => 2.0,
+        Verdict::NeedsPerson => 3.0,
+    };
+    let by_exit = rows.iter().flat_map(|row| {
+        let each = row.totals.by_exit.iter();
+        each.map(|(code, count)| (labels(row, &[("exit_code", code)]), float(*count)))
+    });
+    let drift = rows.iter().flat_map(|row| {
+        let of = &row.drift;
+        let each = [("extraction", of.extraction), ("break", of.breaking), ("warn", of.warn), ("info", of.info)];
+        each.map(|(severity, count)| (labels(row, &[("severity", severity)]), float(count)))
+    });
+    vec![
+        each(
+            "dripfeed_tenant_verdict",
+            "gauge",
+            "How a tenant stands: 0 ok, 1 late, 2 failing, 3 needs a person.",
+            &verdict,
+        ),
+        Family {
+            name: "dripfeed_runs",
+            kind: "counter",
+            help: "Runs that ended, by exit code.",
+            values: by_exit.collect(),
+        },
+        each("dripfeed_calls", "counter", "Calls of the vendor's API.", &|row| float(row.totals.calls)),
+        each("dripfeed_retried_calls", "counter", "Calls that were tried again.", &|row| float(row.totals.retried)),
+        each("dripfeed_rate_limited", "counter", "Times that the vendor said that it is too much.", &|row| {
+            float(row.totals.rate_limited)
+        }),
+        each("dripfeed_records", "counter", "Records that were sent.", &|row| float(row.totals.records)),
+        each("dripfeed_received_bytes", "counter", "Bytes of the vendor's answers.", &|row| float(row.totals.bytes)),
+        each("dripfeed_running_seconds", "counter", "Seconds that runs took, all together.", &|row| row.totals.seconds),
+        Family {
+            name: "dripfeed_drift_open",
+            kind: "gauge",
+            help: "Changes of the vendor's data that nobody has judged.",
+            values: drift.collect(),
+        },
+        each("dripfeed_quarantine_bytes", "gauge", "Records that were put aside, in bytes.", &|row| {
+            float(row.quarantine_bytes)
+        }),
+        each("dripfeed_alerts_undelivered", "gauge", "Alerts that no webhook has taken yet.", &|row| {
+            float(row.alerts_undelivered)
+        }),
+    ]
+}
+
+fn of_runs(rows: &[Row]) -> Vec<Family> {
+    let each = |name, help, of: &dyn Fn(&RunRow) -> Option<f64>| Family {
+        name,
+        kind: "gauge",
+        help,
+        values: rows
+            .iter()
+            .flat_map(|row| row.runs.iter().map(move |run| (row, run)))
+            .filter_map(|(row, run)| Some((labels(row, &[("tier", &run.tier)]), of(run)?)))
+            .collect(),
+    };
+    let ended = |run: &RunRow| run.state == State::Ended;
+    vec![
+        each("dripfeed_run_duration_seconds", "How long the last run took, or has taken so far.", &|run| run.seconds),
+        each("dripfeed_run_exit_code", "How the last run ended.", &|run| {
+            Some(f64::from(run.run.exit_code.filter(|_| ended(run))?))
+        }),
+        each("dripfeed_run_running", "Is a run under way?", &|run| Some(flag(run.state == State::Running))),
+        each("dripfeed_run_killed", "Is the last run gone without a word?", &|run| {
+            Some(flag(run.state == State::Killed))
+        }),
+        each("dripfeed_run_began_timestamp_seconds", "When the last run began.", &|run| seconds(Some(&run.run.began))),
+        each("dripfeed_run_last_good_timestamp_seconds", "When the last run began that ended with 0.", &|run| {
+            seconds(run.run.last_good.as_deref())
+        }),
+        each("dripfeed_run_calls", "Calls of the last run.", &|run| Some(float(run.run.calls))),
+        each("dripfeed_run_records", "Records of the last run.", &|run| Some(float(run.run.records))),
+        each("dripfeed_run_rate_limited", "Times in the last run that the vendor said that it is too much.", &|run| {
+            Some(float(run.run.rate_limited))
+        }),
+        each("dripfeed_run_cap_use_ratio", "The share of the account's cap that the last run used.", &|run| {
+            run.run.cap_use
+        }),
+        each(
+            "dripfeed_run_paced_seconds",
+            "Seconds that calls of the last run waited for the pace, all threads together.",
+            &|run| Some(run.run.paced_seconds),
+        ),
+        each("dripfeed_run_unfinished_in_a_row", "Runs in a row that were saved and not finished.", &|run| {
+            Some(float(run.run.unfinished_in_a_row))
+        }),
+    ]
+}
+
+fn of_streams(rows: &[Row]) -> Vec<Family> {
+    let each = |name, help, of: &dyn Fn(&super::StreamRow) -> Option<f64>| Family {
+        name,
+        kind: "gauge",
+        help,
+        values: rows
+            .iter()
+            .flat_map(|row| row.streams.iter().map(move |stream| (row, stream)))
+            .filter_map(|(row, stream)| {
+                let tier = stream.tier.as_deref().unwrap_or_default();
+                Some((labels(row, &[("stream", &stream.stream), ("tier", tier)]), of(stream)?))
+            })
+            .collect(),
+    };
+    vec![
+        each("dripfeed_stream_freshness_seconds", "How old a stream's data is.", &|stream| {
+            Some(float(stream.age_seconds?))
+        }),
+        each(
+            "dripfeed_stream_freshness_objective_seconds",
+            "The longest time between two runs of its tier.",
+            &|stream| Some(float(stream.due_every_seconds?)),
+        ),
+        each("dripfeed_stream_late", "Is its data older than that, and a little more?", &|stream| {
+            stream.due_every_seconds.map(|_| flag(stream.late))
+        }),
+        each("dripfeed_stream_failing", "Did the last run not read it to its end?", &|stream| {
+            Some(flag(stream.fault.is_some()))
+        }),
+        each("dripfeed_backfill_slices_done", "Slices of its backfill that were read.", &|stream| {
+            Some(float(stream.backfill.as_ref()?.done))
+        }),
+        each("dripfeed_backfill_slices_known", "Slices of its backfill that are known.", &|stream| {
+            Some(float(stream.backfill.as_ref()?.of))
+        }),
+    ]
+}

@@ -1,0 +1,204 @@
+//! How tenants stand, for a terminal: a line for each, the worst first, and below it why and what to do.
+//!
+//! Comes in: a [`Report`], and how the terminal is. Goes out: text. It fits 80 columns, and uses more where there are more.
+
+use super::{Report, Row, State, StreamRow, Verdict, since};
+use crate::show::terminal::{Look, Style};
+use crate::show::{ago, minute, number, plain, short};
+use crate::timefmt::parse_iso;
+
+/// What the columns beside the tenant's name take.
+const REST: usize = 59;
+/// So many streams of a tenant are listed.
+const STREAMS: usize = 10;
+
+/// The report as a table.
+pub fn write(report: &Report, look: Look) -> String {
+    let all = report.tenants.len();
+    let head =
+        format!("{}: {}", number(all, "tenant"), if all == 0 { "nothing to tell".to_owned() } else { report.counts() });
+    let mut out = format!("{}  {}\n", look.paint(Style::Strong, &head), look.paint(Style::Faint, &minute(&report.at)));
+    if all == 0 {
+        return out;
+    }
+    let named: Vec<String> = report.tenants.iter().map(|row| name(row, report.is_of_one_source())).collect();
+    let longest = named.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("TENANT".len());
+    let width = look.width.map_or(longest, |width| longest.min(width.saturating_sub(REST).max(12)));
+    let titles = ["TENANT", "STATUS", "AGE", "EVERY", "RAN", "EXIT", "CAP", "429S", "DRIFT"].map(str::to_owned);
+    out += &format!("\n{}\n", look.paint(Style::Faint, &line(&titles, width)));
+    for (row, name) in report.tenants.iter().zip(&named) {
+        let mut cells = cells(row, report);
+        cells[0] = short(name, width);
+        let text = line(&cells, width);
+        let style = style(row.verdict);
+        // The status alone is coloured.
+        let at = text.char_indices().nth(width + 2).map_or(text.len(), |(at, _)| at);
+        let end = at + cells[1].len();
+        out += &format!("{}{}{}\n", &text[..at], look.paint(style, &cells[1]), text.get(end..).unwrap_or_default());
+        if row.verdict != Verdict::Ok {
+            out += &block(row, report, look);
+        } else {
+            out += &notes(row, look);
+        }
+    }
+    out
+}
+
+fn name(row: &Row, alone: bool) -> String {
+    if alone { plain(&row.tenant) } else { format!("{} ({})", plain(&row.tenant), plain(&row.source)) }
+}
+
+fn style(verdict: Verdict) -> Style {
+    match verdict {
+        Verdict::NeedsPerson => Style::Worst,
+        Verdict::Failing => Style::Bad,
+        Verdict::Late => Style::Warning,
+        Verdict::Ok => Style::Calm,
+    }
+}
+
+fn line(cells: &[String; 9], width: usize) -> String {
+    let [tenant, status, age, every, ran, exit, cap, limited, drift] = cells;
+    let pad = width.saturating_sub(tenant.chars().count());
+    let line = format!(
+        "{tenant}{:pad$}  {status:<7}  {age:>6}  {every:>5}  {ran:>6}  {exit:>4}  {cap:>4}  {limited:>4}  {drift}",
+        ""
+    );
+    line.trim_end().to_owned()
+}
+
+/// What stands in a tenant's line.
+fn cells(row: &Row, report: &Report) -> [String; 9] {
+    let status = match row.verdict {
+        Verdict::NeedsPerson => "person",
+        other => other.words(),
+    };
+    // The stream that is the nearest to late, or the furthest beyond.
+    let oldest = oldest(row);
+    let last = row.main_run();
+    let ran = last.and_then(|run| since(&run.run.began, parse_iso(&report.at)?)).map(compact);
+    let exit = last.map(|run| match (run.state, run.run.exit_code) {
+        (State::Running, _) => "runs".to_owned(),
+        (State::Killed, _) => "kill".to_owned(),
+        (State::Ended, code) => code.map_or_else(String::new, |code| code.to_string()),
+    });
+    let cap = row.runs.iter().filter_map(|run| run.run.cap_use).max_by(f64::total_cmp);
+    let limited: u64 = row.runs.iter().map(|run| run.run.rate_limited).sum();
+    let minor = row.drift.warn + row.drift.info;
+    let drift = match (row.drift.grave(), minor) {
+        (0, 0) => String::new(),
+        (0, minor) => format!("{minor} minor"),
+        (grave, _) => format!("{grave} grave"),
+    };
+    [
+        String::new(),
+        status.to_owned(),
+        oldest.and_then(|stream| stream.age_seconds).map_or_else(|| "-".to_owned(), compact),
+        oldest.and_then(|stream| stream.due_every_seconds).map_or_else(|| "-".to_owned(), compact),
+        ran.unwrap_or_else(|| "never".to_owned()),
+        exit.unwrap_or_else(|| "-".to_owned()),
+        cap.map_or_else(|| "-".to_owned(), |share| format!("{:.0}%", share * 100.0)),
+        limited.to_string(),
+        drift,
+    ]
+}
+
+/// The stream whose age is the largest part of what it may be.
+pub(super) fn oldest(row: &Row) -> Option<&StreamRow> {
+    let due = |stream: &&StreamRow| stream.due_every_seconds.is_some() && stream.age_seconds.is_some();
+    #[allow(clippy::cast_precision_loss)]
+    let part = |stream: &&StreamRow| {
+        stream.age_seconds.unwrap_or(0) as f64 / stream.due_every_seconds.unwrap_or(1).max(1) as f64
+    };
+    let by_part = row.streams.iter().filter(due).max_by(|a, b| part(a).total_cmp(&part(b)));
+    by_part.or_else(|| row.streams.iter().filter(|stream| stream.age_seconds.is_some()).max_by_key(|s| s.age_seconds))
+}
+
+/// A span of time in few characters: `3h14m`, `2d`.
+pub(super) fn compact(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..86_400 if seconds % 3_600 / 60 == 0 => format!("{}h", seconds / 3_600),
+        3_600..86_400 => format!("{}h{:02}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ if seconds % 86_400 / 3_600 == 0 || seconds > 99 * 86_400 => format!("{}d", seconds / 86_400),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+/// Why a tenant is not ok, what to do, and its streams.
+fn block(row: &Row, report: &Report, look: Look) -> String {
+    let mut out = String::new();
+    for (number, reason) in row.reasons.iter().enumerate() {
+        out += &look.item(if number == 0 { "why" } else { "and" }, &plain(&reason.what));
+        if let Some(detail) = &reason.detail {
+            out += &look.item("says", &plain(detail));
+        }
+        if let Some(since) = &reason.since {
+            let ago = ago(since, &report.at).map(|ago| format!(", {ago}")).unwrap_or_default();
+            out += &look.item("since", &format!("{}{ago}", minute(since)));
+        }
+        out += &look.item("do", &plain(&reason.what_to_do));
+        for command in &reason.commands {
+            out += &look.command("type", &plain(command));
+        }
+    }
+    out += &notes(row, look);
+    let groups = row.sick_streams();
+    for (number, group) in groups.iter().take(STREAMS).enumerate() {
+        out += &look.item(if number == 0 { "streams" } else { "" }, &stream_line(group));
+    }
+    if groups.len() > STREAMS {
+        out += &look.item("", &format!("and {} more", groups.len() - STREAMS));
+    }
+    let well = row.streams.iter().filter(|stream| !stream.is_sick()).count();
+    if well > 0 && !groups.is_empty() {
+        out += &look.item("", &format!("{}: well", number(well, "other stream")));
+    } else if well > 0 {
+        out += &look.item("streams", &format!("{}: well", number(well, "stream")));
+    }
+    out + "\n"
+}
+
+/// What is good to know, and how far backfills are.
+fn notes(row: &Row, look: Look) -> String {
+    let notes = row.notes.iter().map(|note| plain(note));
+    let filling = row.streams.iter().filter(|stream| stream.fills_back());
+    let filling = filling.filter_map(|stream| Some(format!("{}: {}", plain(&stream.stream), backfill(stream)?)));
+    notes.chain(filling).map(|note| look.item("also", &note)).collect()
+}
+
+fn stream_line(group: &[&StreamRow]) -> String {
+    let Some(stream) = group.first() else { return String::new() };
+    let mut said = vec![match (stream.age_seconds, stream.due_every_seconds) {
+        (None, _) => "never read to its end".to_owned(),
+        (Some(age), None) => format!("{} old", compact(age)),
+        (Some(age), Some(due)) => format!("{} old, due every {}", compact(age), compact(due)),
+    }];
+    if stream.late {
+        said.push("LATE".to_owned());
+    }
+    said.extend(stream.bookmark.as_deref().map(|bookmark| format!("bookmark {}", short(&plain(bookmark), 40))));
+    said.extend(stream.fault.as_deref().map(|fault| short(&plain(fault), 200)));
+    let names: Vec<String> = group.iter().map(|stream| short(&plain(&stream.stream), 40)).collect();
+    format!("{}: {}", names.join(", "), said.join("; "))
+}
+
+/// How far a stream's backfill is.
+pub(super) fn backfill(stream: &StreamRow) -> Option<String> {
+    let of = stream.backfill.as_ref()?;
+    let (from, to) = (day(&of.from), day(&of.to));
+    Some(if of.ended.is_some() {
+        format!("backfill {from} to {to} done")
+    } else if of.of == 0 {
+        format!("backfill {from} to {to} begun")
+    } else {
+        let more = if of.listed { "" } else { ", more to come" };
+        format!("backfill {from} to {to}: {} of {} slices{more}", of.done, of.of)
+    })
+}
+
+fn day(time: &str) -> String {
+    let day: String = plain(time).chars().take(10).collect();
+    day
+}
