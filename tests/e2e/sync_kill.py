@@ -44,8 +44,10 @@ LATENCY = 0.03  # seconds
 PAGE = 40       # so that a run has several
 # What no task lacks at the source `sandbox`, and no user and project: nothing of it changes here.
 FIELDS = {
-    "tasks": {"notes": "", "completed": False, "priority": "low", "project_id": "p1", "assignee": {"id": "u1", "email": "1@example.com"},
-              "tags": ["a"], "custom_fields": [{"id": "c1", "name": "n", "number": 1.25}], "estimate_hours": 1.125, "comment_count": 1,
+    "tasks": {"notes": "", "completed": False, "priority": "low", "project_id": "p1",
+              "assignee": {"id": "u1", "email": "1@example.com"},
+              "tags": ["a"], "custom_fields": [{"id": "c1", "name": "n", "number": 1.25}], "estimate_hours": 1.125,
+              "comment_count": 1,
               "milestone": "m", "parent_id": "t1", "due_on": "2025-01-01", "created_at": "2021-12-01T00:00:00Z"},
     "users": {"email": "1@example.com", "role": "admin", "active": True, "capacity": 1.5, "created_at": "2021-12-01T00:00:00Z"},
     "projects": {"color": "red", "archived": False, "owner": {"id": "u1"}, "created_at": "2021-12-01T00:00:00Z"},
@@ -134,7 +136,8 @@ class Vendor:
         """Edits a task, or adds one."""
         with self.lock:
             now = stamp(datetime.now(timezone.utc))
-            number = number if number is not None else len(self.tasks) if self.dice.random() < 0.1 else self.dice.randrange(len(self.tasks))
+            if number is None:
+                number = len(self.tasks) if self.dice.random() < 0.1 else self.dice.randrange(len(self.tasks))
             at, version = self.tasks.get(number, ("", -1))
             if at:
                 del self.order[bisect.bisect_left(self.order, (at, number))]
@@ -219,7 +222,8 @@ class Tenant:
     def backfilled(self):
         """The parts of the past that are done."""
         state = json.loads(kept_state(self.states, TENANT, ".backfill") or "{}")
-        return [(part["start"][:10], part["end"][:10]) for part in state.get("bookmarks", {}).get("tasks", {}).get("backfilled", [])]
+        parts = state.get("bookmarks", {}).get("tasks", {}).get("backfilled", [])
+        return [(part["start"][:10], part["end"][:10]) for part in parts]
 
     def watch_loads(self):
         """From now on, whatever is loaded is written down."""
@@ -298,13 +302,14 @@ class Slot:
         if victim != "sync" and not targets:
             ends(process, LONGEST)
             return  # no target yet: another time
-        order = [process.pid] if victim == "sync" else targets if victim == "target" else self.dice.sample([process.pid, *targets], 1 + len(targets))
-        for pid in order:
+        victims = {"sync": [process.pid], "target": targets, "both": [process.pid, *targets]}[victim]
+        for pid in self.dice.sample(victims, len(victims)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         code = ends(process, LONGEST)
         if victim == "target" and code not in (60, 0):
-            self.wrong.append(f"{self.name}: its target was killed: exit code {code}: {process.log.read_text(errors='replace')[-400:]}")
+            said = process.log.read_text(errors="replace")[-400:]
+            self.wrong.append(f"{self.name}: its target was killed: exit code {code}: {said}")
         self.victims[victim] += 1
         self.newer += tenant.kept(self.name) != before
         self.moments.append(f"{moment:.2f} {victim}")
@@ -336,7 +341,8 @@ class Slot:
         missing = [n for n, (at, version) in tasks.items()
                    if any(start <= at < end for start, end in passed) and loaded.get(f"t{n}", -1) < version]
         if missing:
-            self.wrong.append(f"{self.name}: {passed} have {len(missing)} tasks that were never loaded, as t{missing[0]} of {tasks[missing[0]]}")
+            first = f"t{missing[0]} of {tasks[missing[0]]}"
+            self.wrong.append(f"{self.name}: {passed} have {len(missing)} tasks that were never loaded, as {first}")
 
 
 class Watcher:
@@ -381,15 +387,16 @@ def trial(checks, scratch, server, vendor, options, slots):
     watcher.stop()
     for slot in running:
         checks.fact(f"{slot.name}: killed after {', '.join(slot.moments)}")
-        checks.fact(f"{slot.name}: {dict(slot.victims)}, other runs ended with {dict(slot.codes)}, {slot.refused} refused beside an orphan; "
-                    f"{slot.newer} of those killed left a newer state")
+        checks.fact(f"{slot.name}: {dict(slot.victims)}, other runs ended with {dict(slot.codes)}, {slot.refused} refused beside an "
+                    f"orphan; {slot.newer} of those killed left a newer state")
     hits, refused = sum(sum(slot.victims.values()) for slot in running), sum(slot.refused for slot in running)
     checks.ok(f"{options.kills} kills hit", hits >= options.kills - 2, hits)
     checks.ok("some runs met an orphan that still loaded, and ended with 76", refused > 0, refused)
     wrong = [words for slot in running for words in slot.wrong]
-    checks.ok("every run that nobody killed ended with 0, 60, 75 or 76, and no bookmark passed a row that was not loaded", not wrong,
-              f"{len(wrong)}: {wrong[:3]}" if wrong else "")
-    checks.ok("the live state was whole all the time, and never went back", not watcher.wrong, watcher.wrong[:2] or f"{watcher.seen} moves")
+    checks.ok("every run that nobody killed ended with 0, 60, 75 or 76, and no bookmark passed a row that was not loaded",
+              not wrong, f"{len(wrong)}: {wrong[:3]}" if wrong else "")
+    checks.ok("the live state was whole all the time, and never went back", not watcher.wrong,
+              watcher.wrong[:2] or f"{watcher.seen} moves")
     checks.fact(f"{vendor.edits} edits, {vendor.requests} requests")
     if "backfill" in slots:
         beside(checks, tenant)
@@ -402,8 +409,8 @@ def trial(checks, scratch, server, vendor, options, slots):
 
 
 def beside(checks, tenant):
-    """A backfill ends while tasks are edited and hourly runs come one after the other: nothing that it sends may be the last word on
-    a task that a live run has brought in a newer version."""
+    """A backfill ends while tasks are edited and hourly runs come one after the other: nothing that it sends may be the last
+    word on a task that a live run has brought in a newer version."""
     for _ in range(5):
         backfill = tenant.start("backfill", WHOLE)
         codes = Counter()
@@ -412,7 +419,8 @@ def beside(checks, tenant):
         # Two that insert one task at once: one of the targets fails, and the next run goes on.
         if backfill.returncode == 0:
             break
-    checks.ok("a backfill that ends beside hourly runs ends with 0", backfill.returncode == 0, backfill.log.read_text()[-300:] if backfill.returncode else "")
+    checks.ok("a backfill that ends beside hourly runs ends with 0", backfill.returncode == 0,
+              backfill.log.read_text()[-300:] if backfill.returncode else "")
     checks.ok("hourly runs beside it go on", codes[0] > 0 and not set(codes) - set(CALM), dict(codes))
 
 
@@ -434,11 +442,13 @@ def overtaken(checks, tenant, vendor):
     gate.touch()
     code = ends(backfill, LONGEST)
     after = ends(tenant.start("hourly"), LONGEST)
-    checks.ok("a target that holds a backfill's rows back: all runs end with 0, or 76 beside it", (code, after) == (0, 0) and beside in (0, 76),
+    checks.ok("a target that holds a backfill's rows back: all runs end with 0, or 76 beside it",
+              (code, after) == (0, 0) and beside in (0, 76),
               (code, beside, after))
     key = f"t{number}"
     have, want = tenant.rows()["tasks"].get(key), vendor.truth(FROM)["tasks"][key]
-    checks.ok("what a live run brought meanwhile is not overtaken by what the backfill held", have == want, f"{key}: {have} in the database, {want} at the vendor")
+    checks.ok("what a live run brought meanwhile is not overtaken by what the backfill held", have == want,
+              f"{key}: {have} in the database, {want} at the vendor")
 
 
 def finish(checks, tenant, vendor, slots):
@@ -447,9 +457,11 @@ def finish(checks, tenant, vendor, slots):
         before = kept_state(tenant.states, TENANT)
         more, asked = (WHOLE,) if slot == "backfill" else (), vendor.requests
         code = ends(process := tenant.start(slot, *more), LONGEST)
-        checks.ok(f"{slot}: no lock is left, and the run ends with 0", code == 0, f"{code}: {process.log.read_text()[-400:]}" if code else "")
+        checks.ok(f"{slot}: no lock is left, and the run ends with 0", code == 0,
+                  f"{code}: {process.log.read_text()[-400:]}" if code else "")
         if slot == "backfill":
-            checks.ok("the backfill moves no live bookmark: the live state is the same, byte by byte", kept_state(tenant.states, TENANT) == before)
+            checks.ok("the backfill moves no live bookmark: the live state is the same, byte by byte",
+                      kept_state(tenant.states, TENANT) == before)
             checks.ok("a backfill that is done asks for nothing", vendor.requests == asked, f"{vendor.requests - asked} requests")
             done = tenant.backfilled()
             checks.ok("adjacent parts became one", len(done) == 1 and done[0][0] <= FROM and done[0][1] == WHOLE[-10:], done)
@@ -459,7 +471,7 @@ def finish(checks, tenant, vendor, slots):
         overtaken(checks, tenant, vendor)
     replaced = int(tenant.server.query(
         f"select count(*) from (select version < max(version) over (partition by id) as old from {SCHEMA}.loads) l where old")[0])
-    checks.fact(f"{len(tenant.rows()['tasks'])} tasks; {sum(1 for _ in tenant.loaded())} were loaded, {replaced} loads were of versions that were replaced")
+    checks.fact(f"{len(tenant.rows()['tasks'])} tasks, {replaced} loads of versions that were replaced")
     zombies = [pid for pid in children(os.getpid()) if not alive(pid)]
     checks.ok("no process is left, living or dead", not zombies and not tenant.left(), (zombies, tenant.left()))
 

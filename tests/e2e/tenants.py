@@ -62,7 +62,8 @@ class Memory:
             parents, sizes = {}, {}
             for path in Path("/proc").glob("[0-9]*"):
                 with contextlib.suppress(OSError, TypeError):
-                    if b"\0sync\0" in (path / "cmdline").read_bytes() and (path / "comm").read_text().strip() == Path(dripfeed()).name[:15]:
+                    command, name = (path / "cmdline").read_bytes(), (path / "comm").read_text().strip()
+                    if b"\0sync\0" in command and name == Path(dripfeed()).name[:15]:
                         pid = int(path.name)
                         parents[pid] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
                         sizes[pid] = int(re.search(r"VmRSS:\s+(\d+)", (path / "status").read_text())[1])
@@ -96,8 +97,8 @@ class Fleet:
         codes = self.scratch / "codes"
         codes.unlink(missing_ok=True)
         lines = "".join(f"{name} {tier}\n" for name in names or self.names for tier in jobs)
-        one = (f'{shlex.quote(dripfeed())} sync -q --config {self.configs}/"$0".json --tier "$1" --target {shlex.quote(target or self.echo)}; '
-               f'echo "$0 $1 $?" >> {codes}')
+        tap, into = shlex.quote(dripfeed()), shlex.quote(target or self.echo)
+        one = f'{tap} sync -q --config {self.configs}/"$0".json --tier "$1" --target {into}; echo "$0 $1 $?" >> {codes}'
         began = time.monotonic()
         with Memory() as memory:
             subprocess.run(["xargs", "-L1", "-P", str(self.processes), "sh", "-c", one], input=lines, text=True, check=True,
@@ -135,7 +136,8 @@ def main():
     switches = ("--tasks", TASKS, "--latency", LATENCY, "--cap", CAP)
     with folder() as scratch:
         fleet = Fleet(scratch, options.tenants, options.processes)
-        rounds = (("everything for the first time", 0, ("hourly", "daily")), ("the hourly tier, 40 edits each", EDITED, ("hourly",)),
+        rounds = (("everything for the first time", 0, ("hourly", "daily")),
+                  ("the hourly tier, 40 edits each", EDITED, ("hourly",)),
                   ("both tiers, 40 more edits", 2 * EDITED, ("hourly", "daily")))
         for what, edited, tiers in rounds:
             with Sandbox(*switches, "--edited", edited) as sandbox:
@@ -145,9 +147,10 @@ def main():
             ages, times = fleet.ages("hourly")
             checks.ok(f"{what}: all runs end with 0", codes == {0: runs} and runs == len(tiers) * options.tenants, dict(codes))
             checks.ok(f"{what}: no call is refused", limited == 0, f"{limited} of {calls}")
-            checks.ok(f"{what}: every tenant is fresh", len(ages) == options.tenants and max(ages) < took + 5, f"{max(ages, default=-1):.0f} s")
-            table.append(f"| {what} | {runs} | {took:.0f} s | {calls:,} | {limited} | {statistics.median(times):.1f} s | {max(ages):.0f} s | "
-                         f"{memory.one / 1024:.0f} MB | {memory.sum / 1024:.0f} MB ({memory.processes}) |")
+            checks.ok(f"{what}: every tenant is fresh", len(ages) == options.tenants and max(ages) < took + 5,
+                      f"{max(ages, default=-1):.0f} s")
+            table.append(f"| {what} | {runs} | {took:.0f} s | {calls:,} | {limited} | {statistics.median(times):.1f} s | "
+                         f"{max(ages):.0f} s | {memory.one / 1024:.0f} MB | {memory.sum / 1024:.0f} MB ({memory.processes}) |")
         with Sandbox(*switches, "--edited", 3 * EDITED) as sandbox:
             fleet.point(sandbox.url)
             sample = fleet.names[:options.sample]
@@ -156,13 +159,15 @@ def main():
             took, memory, codes, runs = fleet.round("hourly", target=f"{target_jsonl()} --config {config}", names=sample)
             calls, limited = refused(sandbox)
         rows = sum(1 for _ in (scratch / "out" / "tasks.jsonl").open())
-        checks.ok("the sample into target-jsonl: all end with 0, with what was edited", codes == {0: runs} and rows == (EDITED + 1) * len(sample),
+        checks.ok("the sample into target-jsonl: all end with 0, with what was edited",
+                  codes == {0: runs} and rows == (EDITED + 1) * len(sample),
                   f"{dict(codes)}, {rows} rows")
         table.append(f"| the hourly tier of {len(sample)} into target-jsonl | {runs} | {took:.0f} s | {calls:,} | {limited} | | | "
                      f"{memory.one / 1024:.0f} MB | {memory.sum / 1024:.0f} MB ({memory.processes}) |")
-        checks.fact(f"{options.tenants} tenants of {TASKS} tasks, {LATENCY} ms away, a bucket of 10 calls that refills one a second for each, {options.processes} processes at "
-                    f"a time on {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}")
-    print("\n| round | runs | wall time | calls | 429s | an hourly run (median) | oldest data at the end | memory of one, most | of all at once |")
+        checks.fact(f"{options.tenants} tenants of {TASKS} tasks, {LATENCY} ms away, for each a bucket of 10 calls that refills one a "
+                    f"second, {options.processes} processes at a time on {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}")
+    print("\n| round | runs | wall time | calls | 429s | an hourly run (median) | oldest data at the end | memory of one, most "
+          "| of all at once |")
     print("|---|---|---|---|---|---|---|---|---|")
     print("\n".join(table) + "\n")
     return checks.finish()
