@@ -37,9 +37,9 @@ import warehouse
 from support import (Checks, alive, children, comes_true, differences, dripfeed, ends, folder, kept_state, sync_command, wait_until)
 
 TENANT, TOKEN, SCHEMA = "acme", "the-token", "kill"
-TASKS, OTHERS = 1500, {"users": 30, "projects": 12}
+TASKS, OTHERS = 3000, {"users": 30, "projects": 12}
 FROM, LIVE = "2022-01-01", "2025-01-01"  # history; what is live
-EDITS_A_SECOND = 40
+EDITS_A_SECOND = 60
 LATENCY = 0.03  # seconds
 PAGE = 40       # so that a run has several
 # What no task lacks at the source `sandbox`, and no user and project: nothing of it changes here.
@@ -187,18 +187,19 @@ class Vendor:
 class Tenant:
     """The tenant's folder, its rows, its state."""
 
-    def __init__(self, scratch, server, vendor):
+    def __init__(self, scratch, server, vendor, name=TENANT, since=LIVE):
         self.work, self.server, self.vendor = scratch, server, vendor
         self.states = scratch / "states"
         loader = warehouse.Pipelinewise(server, scratch)
         self.pg = scratch / "pg.json"
         self.pg.write_text(json.dumps({**loader.config(SCHEMA, 40), "add_metadata_columns": False}))
         self.target = [loader.executable, "--config", self.pg]
-        self.config = scratch / "config.json"
+        self.config = scratch / f"{name}.json"
         tiers = {"hourly": {"streams": ["tasks"]}, "daily": {"streams": ["*"]}}
-        self.config.write_text(json.dumps({"url": vendor.url, "token": TOKEN, "start_date": f"{LIVE}T00:00:00Z", "concurrency": 2,
-                                           "dripfeed": {"tenant": TENANT, "state_dir": str(self.states), "tiers": tiers}}))
-        self.numbers = itertools.count()
+        self.config.write_text(json.dumps({"url": vendor.url, "token": TOKEN, "start_date": f"{since}T00:00:00Z", "concurrency": 2,
+                                           "dripfeed": {"tenant": name, "state_dir": str(self.states), "tiers": tiers}}))
+
+    numbers = itertools.count()
 
     def start(self, slot, *more):
         """Starts a run of a slot."""
@@ -231,7 +232,6 @@ class Tenant:
             f"create table if not exists {SCHEMA}.loads (id text, version bigint);"
             f"create or replace function {SCHEMA}.note() returns trigger language plpgsql as "
             f"$$ begin insert into {SCHEMA}.loads values (new.id, new.version); return null; end $$;"
-            f"insert into {SCHEMA}.loads select id, version from {SCHEMA}.tasks;"
             f"create trigger noted after insert or update on {SCHEMA}.tasks for each row execute function {SCHEMA}.note()")
 
     def loaded(self):
@@ -373,9 +373,10 @@ class Watcher:
 
 def trial(checks, scratch, server, vendor, options, slots):
     tenant = Tenant(scratch, server, vendor)
-    for slot in ("hourly", "daily"):
-        code = ends(process := tenant.start(slot), LONGEST)
-        checks.ok(f"a first run of the {slot} tier ends with 0", code == 0, process.log.read_text()[-300:] if code else "")
+    # Somebody else makes the tables, with nothing in them, so that what is loaded can be written down from the first row on.
+    other = Tenant(scratch, server, vendor, "other", since="2026-01-01")
+    code = ends(process := other.start("hourly"), LONGEST) or ends(process := other.start("daily"), LONGEST)
+    checks.ok("tables are made", code == 0, process.log.read_text()[-300:] if code else "")
     tenant.watch_loads()
     vendor.editor.start()
     watcher = Watcher(tenant)
