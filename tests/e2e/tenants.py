@@ -21,7 +21,6 @@ import sys
 import threading
 import time
 import urllib.request
-from datetime import datetime, timezone
 from pathlib import Path
 
 from support import TOKEN, Checks, Sandbox, dripfeed, folder, target_config, target_jsonl
@@ -106,17 +105,18 @@ class Fleet:
         ended = [line.split() for line in codes.read_text().splitlines()]
         return time.monotonic() - began, memory, collections.Counter(int(code) for *_, code in ended), len(ended)
 
-    def ages(self, slot):
-        """How old the data of each tenant is now, and what the slot's last run took, in seconds."""
-        now, ages, took = datetime.now(timezone.utc), [], []
-        for path in self.states.glob("runs/sandbox/*.json"):
-            record = json.loads(path.read_text())
-            if fresh := record["streams"].get("tasks", {}).get("fresh"):
-                ages.append((now - datetime.fromisoformat(fresh)).total_seconds())
-            run = record["runs"].get(slot)
-            if run and run["ended"]:
-                took.append((datetime.fromisoformat(run["ended"]) - datetime.fromisoformat(run["began"])).total_seconds())
-        return ages, took
+    def stands(self):
+        """How old the tasks of each tenant are now by `status`, what their hourly runs took, what is wrong with any; in seconds,
+        with those that `status` took itself."""
+        began = time.monotonic()
+        done = subprocess.run([dripfeed(), "status", "--tenants", self.configs, "--format", "json"], check=True,
+                              stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE)
+        asked = time.monotonic() - began
+        tenants = json.loads(done.stdout)["tenants"]
+        ages = [stream["age_seconds"] for one in tenants for stream in one["streams"] if stream["stream"] == "tasks"]
+        took = [run["seconds"] for one in tenants for run in one["runs"] if run["tier"] == "hourly"]
+        return ages, took, [one["tenant"] for one in tenants if one["verdict"] != "ok"], asked
 
 
 def refused(sandbox):
@@ -144,11 +144,12 @@ def main():
                 fleet.point(sandbox.url)
                 took, memory, codes, runs = fleet.round(*tiers)
                 calls, limited = refused(sandbox)
-            ages, times = fleet.ages("hourly")
+                ages, times, unwell, asked = fleet.stands()
             checks.ok(f"{what}: all runs end with 0", codes == {0: runs} and runs == len(tiers) * options.tenants, dict(codes))
             checks.ok(f"{what}: no call is refused", limited == 0, f"{limited} of {calls}")
             checks.ok(f"{what}: every tenant is fresh", len(ages) == options.tenants and max(ages) < took + 5,
                       f"{max(ages, default=-1):.0f} s")
+            checks.ok(f"{what}: status finds all well", not unwell, f"in {asked:.2f} s" if not unwell else unwell[:5])
             table.append(f"| {what} | {runs} | {took:.0f} s | {calls:,} | {limited} | {statistics.median(times):.1f} s | "
                          f"{max(ages):.0f} s | {memory.one / 1024:.0f} MB | {memory.sum / 1024:.0f} MB ({memory.processes}) |")
         with Sandbox(*switches, "--edited", 3 * EDITED) as sandbox:
@@ -160,12 +161,11 @@ def main():
             calls, limited = refused(sandbox)
         rows = sum(1 for _ in (scratch / "out" / "tasks.jsonl").open())
         checks.ok("the sample into target-jsonl: all end with 0, with what was edited",
-                  codes == {0: runs} and rows == (EDITED + 1) * len(sample),
-                  f"{dict(codes)}, {rows} rows")
+                  codes == {0: runs} and rows == (EDITED + 1) * len(sample), f"{dict(codes)}, {rows} rows")
         table.append(f"| the hourly tier of {len(sample)} into target-jsonl | {runs} | {took:.0f} s | {calls:,} | {limited} | | | "
                      f"{memory.one / 1024:.0f} MB | {memory.sum / 1024:.0f} MB ({memory.processes}) |")
-        checks.fact(f"{options.tenants} tenants of {TASKS} tasks, {LATENCY} ms away, for each a bucket of 10 calls that refills one a "
-                    f"second, {options.processes} processes at a time on {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}")
+        checks.fact(f"{options.tenants} tenants of {TASKS} tasks, {LATENCY} ms away, for each a bucket of 10 calls that refills one "
+                    f"a second, {options.processes} processes at a time on {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}")
     print("\n| round | runs | wall time | calls | 429s | an hourly run (median) | oldest data at the end | memory of one, most "
           "| of all at once |")
     print("|---|---|---|---|---|---|---|---|---|")
