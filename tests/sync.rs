@@ -372,6 +372,16 @@ fn a_signal_reaches_a_target_that_does_not_end() {
     assert!(tap.dir.path().join("term").exists());
 }
 
+#[test]
+fn a_vendor_that_never_answers_is_down_and_not_merely_slow() {
+    let vendor = vendor(60_000);
+    let tap = sync(&vendor, ECHO);
+    let more = tap.dir.path().join("more.json");
+    std::fs::write(&more, json!({"dripfeed": {"deadline": "PT1S"}}).to_string()).unwrap();
+    let ran = tap.args(&["--config", &more.display().to_string()]).run_within(Duration::from_secs(20));
+    ran.expect("it ends with its deadline").expect(69, &["has not answered a single request"]);
+}
+
 /// A state with these bookmarks.
 fn doc(bookmarks: &[(&str, u32)]) -> Json {
     let bookmarks = bookmarks.iter().map(|(stream, at)| ((*stream).to_owned(), json!({"at": at, "b": {"c": [at]}})));

@@ -64,6 +64,8 @@ pub(super) struct Watch {
 /// What happened to requests so far.
 #[derive(Debug, Default)]
 struct Counts {
+    /// Requests that went out, answered or not.
+    sent: AtomicU64,
     calls: AtomicU64,
     bytes: AtomicU64,
     retried: AtomicU64,
@@ -270,6 +272,7 @@ impl Watch {
                     self.log.line(Level::Info, &format!("{}: waits {seconds} s ({why})", whose(ask)));
                 }
             }
+            Event::Sent => add(&self.counts.sent, 1u64),
             Event::Waited(time) => add(&self.counts.paced, time.as_millis()),
             Event::Answered { status, took, bytes } => {
                 add(&self.counts.calls, 1u64);
@@ -474,6 +477,14 @@ impl Watch {
             {
                 fault.clone_from(&account.fault);
             }
+        }
+        if gravest == Some(Kind::Unfinished) && get(&self.counts.sent) > 0 && get(&self.counts.calls) == 0 {
+            // It is not time that it lacks.
+            let said = "the vendor has not answered a single request before the run's deadline";
+            let down = Fault::new(Kind::Unavailable, said)
+                .hint("see whether it is down, and whether it can be reached from here; the next run tries again");
+            self.log.line(Level::Error, &down.to_string());
+            (gravest, fault) = (Some(Kind::Unavailable), Some(down));
         }
         let (seconds, counts) = (self.began.elapsed().as_secs_f64(), &self.counts);
         let records: u64 = accounts.iter().map(|a| a.records).sum();

@@ -212,6 +212,8 @@ pub enum Event<'a> {
     Waits(Duration, Why),
     /// It waited for the account's pace.
     Waited(Duration),
+    /// It goes out.
+    Sent,
     /// An answer came.
     Answered {
         /// Its status.
@@ -625,6 +627,7 @@ impl Fetcher {
                 break (pass, permit);
             }
         };
+        (self.listener)(ask, &Event::Sent);
         let reply = self.exchange(ask)?;
         if self.pace.counts_points()
             && let Ok(body) = scan::json(&reply.body)
