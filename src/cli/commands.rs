@@ -43,6 +43,8 @@ pub(super) struct Work {
     pub(super) log: Arc<Log>,
     /// Whose run it is, once the config says so.
     pub(super) whose: Arc<OnceLock<Whose>>,
+    /// Is what it keeps kept in the user's own folder, where no state directory is named?
+    pub(super) keeps: bool,
     pub(super) out: Out,
 }
 
@@ -65,7 +67,8 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
     let named = named.map(|n| n.source.clone());
     let environment = std::env::var("DRIPFEED_SOURCE").ok().filter(|source| !source.is_empty());
     let whose = Arc::default();
-    let work = Work { options, environment, named, protocol, stop: stop.clone(), log, whose, out };
+    let keeps = matches!(cli.verb, Some(Verb::Sync(_)));
+    let work = Work { options, environment, named, protocol, stop: stop.clone(), log, whose, keeps, out };
     let done = verb(cli, &work).and_then(|code| lock(&work.out).flush().map(|()| code));
     let goes_on = [Kind::Unfinished, Kind::Busy];
     let kind = match done {

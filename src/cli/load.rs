@@ -123,7 +123,7 @@ impl Loaded {
 }
 
 /// A name for this run.
-fn run_id() -> String {
+pub(super) fn run_id() -> String {
     let now = OffsetDateTime::now_utc();
     let (date, time) = (now.date(), now.time());
     let date = format!("{:04}{:02}{:02}", date.year(), u8::from(date.month()), date.day());
@@ -334,7 +334,7 @@ pub(super) fn prepare(work: &Work, purpose: Purpose) -> Result<Prepared> {
     drop(work.whose.set(Whose {
         source: manifest.name.to_string(),
         tenant: tenant_of(&config, &manifest, &specification, &ground),
-        root: state_dir(&config),
+        root: state_dir(&config).or_else(|| state_dir_or_own(&config).ok().filter(|_| work.keeps)),
         run_id: run_id(),
     }));
     if purpose != Purpose::Discover || !options.config.is_empty() {
@@ -366,11 +366,12 @@ pub(super) fn load(work: &Work, purpose: Purpose) -> Result<Loaded> {
         let rule = Rule::EnvelopeChanged;
         config.ours.drift.off || policies.of(rule, stream, "", rule.policy()) <= DriftPolicy::Warn
     };
-    let auth = auth::Builder::new(state_dir(&config).map(|path| Store::new(&path)), work.protocol == Protocol::Airbyte);
+    let whose = work.whose.get().cloned().ok_or_else(|| Fault::bug("a source of nobody"))?;
+    let auth = auth::Builder::new(whose.root.as_deref().map(Store::new), work.protocol == Protocol::Airbyte);
     let metadata = manifest.source.metadata.as_ref();
     let safety = config.ours.safety.clone().or(Safety::of_manifest(metadata)?);
     let watch = Watch::new(work, &manifest.name, &config);
-    let states = state_dir(&config).filter(|_| sandbox.is_none());
+    let states = whose.root.clone().filter(|_| sandbox.is_none());
     let pace = pace_of(work, &manifest, &config, &specification, states, &ground, &watch)?;
     if migrated {
         watch.config_changed()?;
@@ -392,7 +393,6 @@ pub(super) fn load(work: &Work, purpose: Purpose) -> Result<Loaded> {
                 .map_err(|f| Fault { message: format!("config `dripfeed.tiers.{tier}`: {}", f.message), ..f })?;
         }
     }
-    let whose = work.whose.get().cloned().ok_or_else(|| Fault::bug("a source of nobody"))?;
     let names = Names { source: whose.source, tenant: whose.tenant, run_id: whose.run_id };
     let states = whose.root;
     Ok(Loaded { plan, ground, config, sandbox, watch, shared, policies, names, states })

@@ -3,15 +3,16 @@
 //! Comes in: whose run it is, its beginning and what came of it. Goes out: the tenant's record in the state directory, and its
 //! alerts ([`Bell`]). Called by `read` and `sync`. Records are facts about runs: no run depends on one, and none fails for it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 
 use super::Options;
 use super::alarm::Bell;
 use super::commands::Work;
-use super::load::Loaded;
+use super::load::{self, Loaded};
 use super::log::Level;
+use crate::config::{self, Config};
 use crate::cursor::backfill::Standing;
 use crate::fault::{Fault, Kind, Result};
 use crate::run::Account;
@@ -69,6 +70,18 @@ pub(super) fn slot(options: &Options) -> &str {
 pub(super) fn holder(work: &Work, target: Option<u32>) -> Holder {
     let run_id = work.whose.get().map(|whose| whose.run_id.clone()).unwrap_or_default();
     Holder { run_id, slot: slot(&work.options).to_owned(), pid: std::process::id(), target, since: now() }
+}
+
+/// Whose run it was to be, of a config that cannot be taken as a whole.
+fn supposed(work: &Work) -> Option<Whose> {
+    let gist = config::gist(&work.options.config);
+    let named = work.options.source.as_deref().or(gist.source.as_deref());
+    let named = named.or(work.environment.as_deref()).or(work.named.as_deref())?;
+    // A source has the name of its manifest's file.
+    let source = Path::new(named).file_stem()?.to_str()?.to_owned();
+    let own = || load::state_dir_or_own(&Config::default()).ok().filter(|_| work.keeps);
+    let root = gist.state_dir.or_else(load::state_dir_of_environment).or_else(own);
+    Some(Whose { source, tenant: gist.tenant?, root, run_id: load::run_id() })
 }
 
 /// Where a run's record is kept; nowhere for previews, which say nothing of the tenant.
@@ -147,6 +160,9 @@ impl<'w> Running<'w> {
             // What another run does is its own to record; what makes no sense was no run.
             Err(fault) if matches!(fault.kind, Kind::Busy | Kind::Usage) => Err(fault),
             Err(fault) => {
+                if self.work.whose.get().is_none() {
+                    drop(supposed(self.work).map(|whose| self.work.whose.set(whose)));
+                }
                 let exit_code = fault.kind.exit_code();
                 let came = Came { exit_code, fault: Some(fault.clone()), ..Came::default() };
                 self.record(&came);

@@ -221,7 +221,10 @@ fn store(work: &Work, ready: &Ready, backfill: bool) -> Result<StateFile> {
         return StateFile::at(path, backfill);
     }
     let whose = work.whose.get().ok_or_else(|| Fault::bug("a run of nobody"))?;
-    let root = state_dir_or_own(&ready.loaded.config)?;
+    let root = match &whose.root {
+        Some(root) => root.clone(),
+        None => state_dir_or_own(&ready.loaded.config)?,
+    };
     Ok(StateFile::in_folder(&root, &whose.source, &whose.tenant, backfill))
 }
 

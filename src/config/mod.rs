@@ -336,7 +336,7 @@ pub fn injected() -> Json {
 }
 
 /// The config of one tenant.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Config {
     /// As it stands in the files, references included.
     pub written: Json,
