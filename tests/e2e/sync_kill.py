@@ -388,8 +388,8 @@ def trial(checks, scratch, server, vendor, options, slots):
     watcher.stop()
     for slot in running:
         checks.fact(f"{slot.name}: killed after {', '.join(slot.moments)}")
-        checks.fact(f"{slot.name}: {dict(slot.victims)}, other runs ended with {dict(slot.codes)}, {slot.refused} refused beside an "
-                    f"orphan; {slot.newer} of those killed left a newer state")
+        checks.fact(f"{slot.name}: {dict(slot.victims)}, other runs ended with {dict(slot.codes)}, {slot.refused} refused beside "
+                    f"an orphan; {slot.newer} of those killed left a newer state")
     hits, refused = sum(sum(slot.victims.values()) for slot in running), sum(slot.refused for slot in running)
     checks.ok(f"{options.kills} kills hit", hits >= options.kills - 2, hits)
     checks.ok("some runs met an orphan that still loaded, and ended with 76", refused > 0, refused)
@@ -442,6 +442,7 @@ def overtaken(checks, tenant, vendor):
     beside = ends(tenant.start("hourly"), LONGEST)
     gate.touch()
     code = ends(backfill, LONGEST)
+    states = [kept_state(tenant.states, TENANT, slot) for slot in (".backfill", "")]
     after = ends(tenant.start("hourly"), LONGEST)
     checks.ok("a target that holds a backfill's rows back: all runs end with 0, or 76 beside it",
               (code, after) == (0, 0) and beside in (0, 76),
@@ -450,6 +451,8 @@ def overtaken(checks, tenant, vendor):
     have, want = tenant.rows()["tasks"].get(key), vendor.truth(FROM)["tasks"][key]
     checks.ok("what a live run brought meanwhile is not overtaken by what the backfill held", have == want,
               f"{key}: {have} in the database, {want} at the vendor")
+    if have != want:
+        checks.fact(f"before the last run: {states}; the backfill says {backfill.log.read_text()[-900:]}")
 
 
 def finish(checks, tenant, vendor, slots):
