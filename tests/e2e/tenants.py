@@ -164,8 +164,8 @@ def main():
                   codes == {0: runs} and rows == (EDITED + 1) * len(sample), f"{dict(codes)}, {rows} rows")
         table.append(f"| the hourly tier of {len(sample)} into target-jsonl | {runs} | {took:.0f} s | {calls:,} | {limited} | | | "
                      f"{memory.one / 1024:.0f} MB | {memory.sum / 1024:.0f} MB ({memory.processes}) |")
-        checks.fact(f"{options.tenants} tenants of {TASKS} tasks, {LATENCY} ms away, for each a bucket of 10 calls that refills one "
-                    f"a second, {options.processes} processes at a time on {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}")
+        checks.fact(f"{options.tenants} tenants of {TASKS} tasks, {LATENCY} ms away, for each a bucket of 10 calls that refills "
+                    f"one a second, {options.processes} processes at a time on {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}")
     print("\n| round | runs | wall time | calls | 429s | an hourly run (median) | oldest data at the end | memory of one "
           "| of all at once |")
     print("|---|---|---|---|---|---|---|---|---|")
