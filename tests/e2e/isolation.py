@@ -42,8 +42,17 @@ LONGEST = 120
 SECRET = "alert-secret"
 COLUMNS = {"tasks": "id, version, modified_at, name", "users": "id, name", "projects": "id, name"}
 
-DYING = "import sys\nfor line in sys.stdin.buffer:\n    if line.startswith(b'{\"type\":\"RECORD\"'):\n        sys.exit('the disk is full')\n"
-STUCK = "import time\nwhile True:\n    time.sleep(1)\n"
+DYING = """
+import sys
+for line in sys.stdin.buffer:
+    if line.startswith(b'{"type":"RECORD"'):
+        sys.exit("the disk is full")
+"""
+STUCK = """
+import time
+while True:
+    time.sleep(1)
+"""
 
 
 class Silent:
@@ -216,7 +225,8 @@ class Trial:
             for stream in STREAMS:
                 one, other = f"base_{name}.{stream}", f"trial_{name}.{stream}"
                 parts.append(f"select (select count(*) from {one}) = 0 or exists (table {one} except table {other}) "
-                             f"or exists (table {other} except table {one}) or (select count(*) from {one}) <> (select count(*) from {other})")
+                             f"or exists (table {other} except table {one}) "
+                             f"or (select count(*) from {one}) <> (select count(*) from {other})")
             if "t" in self.server.query(" union all ".join(parts)):
                 wrong.append(name)
         return wrong
@@ -286,7 +296,8 @@ def judge(checks, trial, tenants, before, vendor):
             whole = (trial.scratch / "backup.json").read_text()
             checks.ok("corrupt: the state is as it was found", tenant.state() == whole[: len(whole) // 2])
         elif stays:
-            checks.ok(f"{name}: the bookmark of its tasks stays", tenant.bookmark() == before[name], f"{before[name]}, {tenant.bookmark()}")
+            checks.ok(f"{name}: the bookmark of its tasks stays", tenant.bookmark() == before[name],
+                      f"{before[name]}, {tenant.bookmark()}")
         if name != "corrupt":
             have, truth, until = tenant.rows()["tasks"], tenant.truth(vendor)["tasks"], (tenant.bookmark() or "")[:19]
             ahead = [key for key, row in truth.items() if row[2] < until and have.get(key) != row]
@@ -324,7 +335,8 @@ def recover(checks, trial, tenants, capped, twin):
         time.sleep(max(0, min(wait, 60)) + 0.1)
         tenant.run(capped.url)
         runs += 1
-    checks.ok("capped: once it may wait for the vendor, a run ends with 0", tenant.code == 0, f"after {runs} more runs: {tenant.code}")
+    checks.ok("capped: once it may wait for the vendor, a run ends with 0", tenant.code == 0,
+              f"after {runs} more runs: {tenant.code}")
     wrong = differences(tenant.truth(twin), tenant.rows())
     checks.ok("capped: nothing is lost", not wrong, wrong)
 
@@ -345,7 +357,8 @@ def main():
         checks.ok("yesterday the sick were well", not any(codes), codes if any(codes) else "")
         before = {name: tenant.bookmark() for name, tenant in sick.items()}
         changes = [part for change in CHANGES for part in ("--change", change)]
-        with Sandbox(*switches, "--edited", 100, *changes) as vendor, Sandbox(*switches, "--edited", 100, "--cap", "8/25") as capped, \
+        with Sandbox(*switches, "--edited", 100, *changes) as vendor, \
+                Sandbox(*switches, "--edited", 100, "--cap", "8/25") as capped, \
                 Sandbox("--tasks", TASKS, "--edited", 100) as twin:  # the same vendor, unchanged and without a cap: the truth
             starts = sicken(sick, vendor, capped, silent, scratch)
             base = [Tenant(trial, name, "base") for name in names]
@@ -372,14 +385,16 @@ def main():
             wrong = trial.same(names)
             checks.ok("their rows are the same, all of them", not wrong, wrong[:3])
             states = [(one.state(), other.state()) for one, other in zip(base, well)]
-            checks.ok("their states are the same", all(one and one == other for one, other in states), states[:1] if states[0][0] != states[0][1] else "")
+            checks.ok("their states are the same", all(one and one == other for one, other in states),
+                      states[:1] if states[0][0] != states[0][1] else "")
             wrong = [words for tenant in well[:3] if (words := differences(tenant.truth(twin), tenant.rows()))]
             checks.ok("they are what the vendor gives", not wrong, wrong)
             checks.ok("nobody is alerted for them", not any(duty.of(name) for name in names), len(duty.told))
             checks.ok("all alerts are signed", duty.signed(), len(duty.told))
             judge(checks, trial, sick, before, twin)
             codes = [tenant.run(vendor.url) for tenant in well[:3]]
-            brought = [event["records"] for tenant in well[:3] for event in events(tenant.events, "stream_done") if event["stream"] == "tasks"]
+            done = [event for tenant in well[:3] for event in events(tenant.events, "stream_done")]
+            brought = [event["records"] for event in done if event["stream"] == "tasks"]
             checks.ok("the next runs of healthy ones bring what is new: nothing but the row at the bookmark",
                       codes == [0] * 3 and brought == [1] * 3, f"{codes}, {brought}")
             recover(checks, trial, sick, capped, twin)

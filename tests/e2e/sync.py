@@ -211,7 +211,8 @@ class Tenant:
         """The next run, with a good target, brings what is missing."""
         code, _ = self.run("good")
         wrong = differences(truth, self.loaded())
-        checks.ok(f"{name}: the next run brings the rest", code == 0 and not wrong, wrong or ("" if code == 0 else self.said()[-300:]))
+        checks.ok(f"{name}: the next run brings the rest", code == 0 and not wrong,
+                  wrong or ("" if code == 0 else self.said()[-300:]))
 
 
 def cursor(bookmarks, stream="tasks"):
@@ -310,7 +311,8 @@ def bad_target(checks, scratch, sandbox, truth, mode, args, more, expected, move
               code == expected if expected is not None else code is not None,
               f"{code} after {took:.1f} s" + (f": {said[-400:]}" if expected is not None and code != expected else ""))
     if mode in ("no-state", "forged", "mute", "closes-stdout"):
-        checks.ok(f"{mode}: 0, and it says that the last state was not echoed", code == 0 and "did not echo" in said, said.strip()[-300:])
+        checks.ok(f"{mode}: 0, and it says that the last state was not echoed", code == 0 and "did not echo" in said,
+                  said.strip()[-300:])
     if expected is None:
         checks.fact(f"{mode}: exit code {code}; it says: {said.strip().splitlines()[-2:]}")
     state = cursor(tenant.state())
@@ -416,7 +418,8 @@ def killed(checks, scratch, sandbox, truth):
     process.wait()
     checks.ok("kill -9 of sync: the target sees the end of its input", comes_true(lambda: tenant.trace("end"), 20))
     code, _ = tenant.run("good")
-    checks.ok("kill -9 of sync: while its target still loads, the next run ends with 76", code == 76 and alive(target), f"{code}, {tenant.said()[-200:]}")
+    checks.ok("kill -9 of sync: while its target still loads, the next run ends with 76", code == 76 and alive(target),
+              f"{code}, {tenant.said()[-200:]}")
     wait_until(lambda: not alive(target), 20, "the orphan ends")
     code, _ = tenant.run("good")
     wrong = differences(truth, tenant.loaded())
@@ -532,7 +535,8 @@ def stores(checks, scratch, sandbox, truth):
     records = {event["stream"]: event["records"] for event in events(tenant.events, "stream_done")}
     checks.ok("the next run goes on from it", code == 0 and records.get("tasks") == 1, records)
     checks.ok("nothing changed, nothing moved", json.loads(path.read_text())["bookmarks"] == json.loads(before)["bookmarks"])
-    checks.ok("no file is left beside it", sorted(p.name for p in tenant.work.glob("mine*") if "lock" not in p.name) == ["mine.json"],
+    checks.ok("no file is left beside it",
+              sorted(p.name for p in tenant.work.glob("mine*") if "lock" not in p.name) == ["mine.json"],
               sorted(p.name for p in tenant.work.glob("*mine*")))
     for name, text in (("torn", before[:40]), ("empty", ""), ("of another source", before.replace('"sandbox"', '"asana"'))):
         path.write_text(text)
@@ -551,7 +555,8 @@ def stores(checks, scratch, sandbox, truth):
     (tenant.states / "state").write_text("a file where the folder should be")
     began = sandbox.stats()["requests"]
     code, _ = tenant.run("good")
-    checks.ok("a state directory that takes nothing: 10 before any request", code == 10 and sandbox.stats()["requests"] == began + 1,
+    checks.ok("a state directory that takes nothing: 10 before any request",
+              code == 10 and sandbox.stats()["requests"] == began + 1,
               f"{code}, {sandbox.stats()['requests'] - began - 1} requests: {tenant.said().strip()[-200:]}")
 
     # Not started at all.
@@ -568,7 +573,8 @@ def stores(checks, scratch, sandbox, truth):
         checks.ok(f"{name}: {' or '.join(map(str, codes))}, with a hint, before any request",
                   done.returncode in codes and "hint" in done.stderr + done.stdout and SECRET not in done.stderr + done.stdout,
                   f"{done.returncode}: {done.stderr.strip()[-200:]}")
-    checks.ok("none of these asked the vendor for anything", sandbox.stats()["requests"] == before + 1, sandbox.stats()["requests"] - before - 1)
+    checks.ok("none of these asked the vendor for anything", sandbox.stats()["requests"] == before + 1,
+              sandbox.stats()["requests"] - before - 1)
 
     # The config's target; a preview.
     config = json.loads(tenant.config.read_text())
@@ -615,7 +621,8 @@ def main():
         with Sandbox("--tasks", TASKS, "--latency", 20) as sandbox:
             truth = {stream: sandbox.all(stream) for stream in STREAMS}
             truth["tasks"] = {key: task for key, task in truth["tasks"].items() if task["modified_at"] >= "2025"}
-            parts = {"nasty": lambda: nasty(checks, scratch, sandbox, truth), "signals": lambda: signals(checks, scratch, sandbox, truth),
+            parts = {"nasty": lambda: nasty(checks, scratch, sandbox, truth),
+                     "signals": lambda: signals(checks, scratch, sandbox, truth),
                      "locks": lambda: locked(checks, scratch, sandbox),
                      "tiers": lambda: tiers(checks, scratch, random.Random(options.seed)),
                      "stores": lambda: stores(checks, scratch, sandbox, truth), "hidden": lambda: hidden(checks, scratch, sandbox)}

@@ -8,7 +8,8 @@ clock. SIGKILL hits sync, its target or both at 50 random moments. All that anyb
 Checked after each kill: the state is whole and no bookmark of it moves back; whatever a live bookmark has passed was loaded;
 while the orphaned target still loads, the next run ends with 76, and once it is gone no lock is left. At the end the vendor is
 left alone, and each slot runs once more, undisturbed: then the rows are the vendor's, by key, version and time; the backfill has
-moved no live bookmark; and no process is left, living or dead.
+moved no live bookmark; and no process is left, living or dead. Before that the backfill ends beside hourly runs, while tasks are
+edited: what it sends late must not be the last word.
 
 usage: sync_kill.py [--seed N] [--kills N] [--no-backfill]
 
@@ -27,7 +28,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -36,21 +37,35 @@ import warehouse
 from support import (Checks, alive, children, comes_true, differences, dripfeed, ends, folder, kept_state, sync_command, wait_until)
 
 TENANT, TOKEN, SCHEMA = "acme", "the-token", "kill"
-TASKS, OTHERS = 1500, {"users": 30, "projects": 12}
+TASKS, OTHERS = 3000, {"users": 30, "projects": 12}
 FROM, LIVE = "2022-01-01", "2025-01-01"  # history; what is live
-EDITS_A_SECOND = 40
+EDITS_A_SECOND = 60
 LATENCY = 0.03  # seconds
 PAGE = 40       # so that a run has several
 # What no task lacks at the source `sandbox`, and no user and project: nothing of it changes here.
 FIELDS = {
-    "tasks": {"notes": "", "completed": False, "priority": "low", "project_id": "p1", "assignee": {"id": "u1", "email": "1@example.com"},
-              "tags": ["a"], "custom_fields": [{"id": "c1", "name": "n", "number": 1.25}], "estimate_hours": 1.125, "comment_count": 1,
+    "tasks": {"notes": "", "completed": False, "priority": "low", "project_id": "p1",
+              "assignee": {"id": "u1", "email": "1@example.com"},
+              "tags": ["a"], "custom_fields": [{"id": "c1", "name": "n", "number": 1.25}], "estimate_hours": 1.125,
+              "comment_count": 1,
               "milestone": "m", "parent_id": "t1", "due_on": "2025-01-01", "created_at": "2021-12-01T00:00:00Z"},
     "users": {"email": "1@example.com", "role": "admin", "active": True, "capacity": 1.5, "created_at": "2021-12-01T00:00:00Z"},
     "projects": {"color": "red", "archived": False, "owner": {"id": "u1"}, "created_at": "2021-12-01T00:00:00Z"},
 }
+# A target that loads once it has everything, as those with large batches do: here when the second file is there.
+GATED = """
+import os, subprocess, sys, time
+told, gate, *command = sys.argv[1:]
+given = sys.stdin.buffer.read()
+open(told, "w").close()
+deadline = time.monotonic() + 120
+while not os.path.exists(gate) and time.monotonic() < deadline:
+    time.sleep(0.01)
+sys.exit(subprocess.run(command, input=given).returncode)
+"""
 SLOTS = ("hourly", "daily", "backfill")
 MORE = {"hourly": ("--tier", "hourly"), "daily": ("--tier", "daily"), "backfill": ("--streams", "tasks", "--backfill")}
+WHOLE = f"{FROM}..2025-09-01"  # months of what is live, too
 # Backfills go back year by year; those before 2022 are empty.
 YEARS = [f"{year}-01-01..{year + 1}-01-01" for year in range(2024, 1999, -1)]
 # The share of each slot in the kills.
@@ -117,11 +132,12 @@ class Vendor:
         while not self.stopped.wait(1 / EDITS_A_SECOND):
             self.edit()
 
-    def edit(self):
+    def edit(self, number=None):
         """Edits a task, or adds one."""
         with self.lock:
             now = stamp(datetime.now(timezone.utc))
-            number = len(self.tasks) if self.dice.random() < 0.1 else self.dice.randrange(len(self.tasks))
+            if number is None:
+                number = len(self.tasks) if self.dice.random() < 0.1 else self.dice.randrange(len(self.tasks))
             at, version = self.tasks.get(number, ("", -1))
             if at:
                 del self.order[bisect.bisect_left(self.order, (at, number))]
@@ -171,18 +187,19 @@ class Vendor:
 class Tenant:
     """The tenant's folder, its rows, its state."""
 
-    def __init__(self, scratch, server, vendor):
+    def __init__(self, scratch, server, vendor, name=TENANT, since=LIVE):
         self.work, self.server, self.vendor = scratch, server, vendor
         self.states = scratch / "states"
         loader = warehouse.Pipelinewise(server, scratch)
         self.pg = scratch / "pg.json"
         self.pg.write_text(json.dumps({**loader.config(SCHEMA, 40), "add_metadata_columns": False}))
         self.target = [loader.executable, "--config", self.pg]
-        self.config = scratch / "config.json"
+        self.config = scratch / f"{name}.json"
         tiers = {"hourly": {"streams": ["tasks"]}, "daily": {"streams": ["*"]}}
-        self.config.write_text(json.dumps({"url": vendor.url, "token": TOKEN, "start_date": f"{LIVE}T00:00:00Z", "concurrency": 2,
-                                           "dripfeed": {"tenant": TENANT, "state_dir": str(self.states), "tiers": tiers}}))
-        self.numbers = itertools.count()
+        self.config.write_text(json.dumps({"url": vendor.url, "token": TOKEN, "start_date": f"{since}T00:00:00Z", "concurrency": 2,
+                                           "dripfeed": {"tenant": name, "state_dir": str(self.states), "tiers": tiers}}))
+
+    numbers = itertools.count()
 
     def start(self, slot, *more):
         """Starts a run of a slot."""
@@ -206,7 +223,8 @@ class Tenant:
     def backfilled(self):
         """The parts of the past that are done."""
         state = json.loads(kept_state(self.states, TENANT, ".backfill") or "{}")
-        return [(part["start"][:10], part["end"][:10]) for part in state.get("bookmarks", {}).get("tasks", {}).get("backfilled", [])]
+        parts = state.get("bookmarks", {}).get("tasks", {}).get("backfilled", [])
+        return [(part["start"][:10], part["end"][:10]) for part in parts]
 
     def watch_loads(self):
         """From now on, whatever is loaded is written down."""
@@ -214,7 +232,6 @@ class Tenant:
             f"create table if not exists {SCHEMA}.loads (id text, version bigint);"
             f"create or replace function {SCHEMA}.note() returns trigger language plpgsql as "
             f"$$ begin insert into {SCHEMA}.loads values (new.id, new.version); return null; end $$;"
-            f"insert into {SCHEMA}.loads select id, version from {SCHEMA}.tasks;"
             f"create trigger noted after insert or update on {SCHEMA}.tasks for each row execute function {SCHEMA}.note()")
 
     def loaded(self):
@@ -285,13 +302,14 @@ class Slot:
         if victim != "sync" and not targets:
             ends(process, LONGEST)
             return  # no target yet: another time
-        order = [process.pid] if victim == "sync" else targets if victim == "target" else self.dice.sample([process.pid, *targets], 1 + len(targets))
-        for pid in order:
+        victims = {"sync": [process.pid], "target": targets, "both": [process.pid, *targets]}[victim]
+        for pid in self.dice.sample(victims, len(victims)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         code = ends(process, LONGEST)
         if victim == "target" and code not in (60, 0):
-            self.wrong.append(f"{self.name}: its target was killed: exit code {code}: {process.log.read_text(errors='replace')[-400:]}")
+            said = process.log.read_text(errors="replace")[-400:]
+            self.wrong.append(f"{self.name}: its target was killed: exit code {code}: {said}")
         self.victims[victim] += 1
         self.newer += tenant.kept(self.name) != before
         self.moments.append(f"{moment:.2f} {victim}")
@@ -323,7 +341,8 @@ class Slot:
         missing = [n for n, (at, version) in tasks.items()
                    if any(start <= at < end for start, end in passed) and loaded.get(f"t{n}", -1) < version]
         if missing:
-            self.wrong.append(f"{self.name}: {passed} have {len(missing)} tasks that were never loaded, as t{missing[0]} of {tasks[missing[0]]}")
+            first = f"t{missing[0]} of {tasks[missing[0]]}"
+            self.wrong.append(f"{self.name}: {passed} have {len(missing)} tasks that were never loaded, as {first}")
 
 
 class Watcher:
@@ -354,9 +373,10 @@ class Watcher:
 
 def trial(checks, scratch, server, vendor, options, slots):
     tenant = Tenant(scratch, server, vendor)
-    for slot in ("hourly", "daily"):
-        code = ends(process := tenant.start(slot), LONGEST)
-        checks.ok(f"a first run of the {slot} tier ends with 0", code == 0, process.log.read_text()[-300:] if code else "")
+    # Somebody else makes the tables, with nothing in them, so that what is loaded can be written down from the first row on.
+    other = Tenant(scratch, server, vendor, "other", since="2026-01-01")
+    code = ends(process := other.start("hourly"), LONGEST) or ends(process := other.start("daily"), LONGEST)
+    checks.ok("tables are made", code == 0, process.log.read_text()[-300:] if code else "")
     tenant.watch_loads()
     vendor.editor.start()
     watcher = Watcher(tenant)
@@ -368,45 +388,94 @@ def trial(checks, scratch, server, vendor, options, slots):
     watcher.stop()
     for slot in running:
         checks.fact(f"{slot.name}: killed after {', '.join(slot.moments)}")
-        checks.fact(f"{slot.name}: {dict(slot.victims)}, other runs ended with {dict(slot.codes)}, {slot.refused} refused beside an orphan; "
-                    f"{slot.newer} of those killed left a newer state")
+        checks.fact(f"{slot.name}: {dict(slot.victims)}, other runs ended with {dict(slot.codes)}, {slot.refused} refused beside "
+                    f"an orphan; {slot.newer} of those killed left a newer state")
     hits, refused = sum(sum(slot.victims.values()) for slot in running), sum(slot.refused for slot in running)
     checks.ok(f"{options.kills} kills hit", hits >= options.kills - 2, hits)
     checks.ok("some runs met an orphan that still loaded, and ended with 76", refused > 0, refused)
     wrong = [words for slot in running for words in slot.wrong]
-    checks.ok("every run that nobody killed ended with 0, 60, 75 or 76, and no bookmark passed a row that was not loaded", not wrong,
-              f"{len(wrong)}: {wrong[:3]}" if wrong else "")
-    checks.ok("the live state was whole all the time, and never went back", not watcher.wrong, watcher.wrong[:2] or f"{watcher.seen} moves")
+    checks.ok("every run that nobody killed ended with 0, 60, 75 or 76, and no bookmark passed a row that was not loaded",
+              not wrong, f"{len(wrong)}: {wrong[:3]}" if wrong else "")
+    checks.ok("the live state was whole all the time, and never went back", not watcher.wrong,
+              watcher.wrong[:2] or f"{watcher.seen} moves")
     checks.fact(f"{vendor.edits} edits, {vendor.requests} requests")
+    if "backfill" in slots:
+        beside(checks, tenant)
     vendor.settle()
     left = [pid for pid in tenant.left() if not comes_true(lambda pid=pid: not alive(pid), 30)]
     checks.ok("no process is left", not left, left)
     stale = differences(vendor.truth(FROM if "backfill" in slots else LIVE), tenant.rows())
     checks.fact(f"before the last runs: {stale or 'nothing to do'}")
-    finish(checks, tenant, vendor, slots, random.Random(f"{options.seed} end"))
+    finish(checks, tenant, vendor, slots)
 
 
-def finish(checks, tenant, vendor, slots, dice):
+def beside(checks, tenant):
+    """A backfill ends while tasks are edited and hourly runs come one after the other: nothing that it sends may be the last
+    word on a task that a live run has brought in a newer version."""
+    for _ in range(5):
+        backfill = tenant.start("backfill", WHOLE)
+        codes = Counter()
+        while backfill.poll() is None:
+            codes[ends(tenant.start("hourly"), LONGEST)] += 1
+        # Two that insert one task at once: one of the targets fails, and the next run goes on.
+        if backfill.returncode == 0:
+            break
+    checks.ok("a backfill that ends beside hourly runs ends with 0", backfill.returncode == 0,
+              backfill.log.read_text()[-300:] if backfill.returncode else "")
+    checks.ok("hourly runs beside it go on", codes[0] > 0 and not set(codes) - set(CALM), dict(codes))
+
+
+def overtaken(checks, tenant, vendor):
+    """A task is edited while the backfill's target still holds an older version of it, and a live run brings the new one first."""
+    month, script = ("2025-09-01", "2025-10-01"), tenant.work / "gated.py"
+    script.write_text(GATED)
+    told, gate = tenant.work / "told", tenant.work / "gate"
+    number = next(n for n, (at, _) in tenant.vendor.tasks.items() if month[0] <= at < month[1])
+    loader, tenant.target = tenant.target, [sys.executable, "-I", script, told, gate, *tenant.target]
+    backfill = tenant.start("backfill", "..".join(month))
+    tenant.target = loader
+    wait_until(told.exists, 60, "the backfill's target has everything")
+    vendor.edit(number)
+    edited = vendor.tasks[number][0]
+    wait_until(lambda: stamp(datetime.now(timezone.utc)) > edited, 5, "the next second")
+    vendor.edit(0)  # the row at the bookmark is read again by every run: this one
+    beside = ends(tenant.start("hourly"), LONGEST)
+    gate.touch()
+    code = ends(backfill, LONGEST)
+    states = [kept_state(tenant.states, TENANT, slot) for slot in (".backfill", "")]
+    after = ends(tenant.start("hourly"), LONGEST)
+    checks.ok("a target that holds a backfill's rows back: all runs end with 0, or 76 beside it",
+              (code, after) == (0, 0) and beside in (0, 76),
+              (code, beside, after))
+    key = f"t{number}"
+    have, want = tenant.rows()["tasks"].get(key), vendor.truth(FROM)["tasks"][key]
+    checks.ok("what a live run brought meanwhile is not overtaken by what the backfill held", have == want,
+              f"{key}: {have} in the database, {want} at the vendor")
+    if have != want:
+        checks.fact(f"before the last run: {states}; the backfill says {backfill.log.read_text()[-900:]}")
+
+
+def finish(checks, tenant, vendor, slots):
     """One run more of each, undisturbed."""
-    order = dice.sample(list(slots), len(slots))
-    checks.fact(f"one more run of {', '.join(order)}")
-    for slot in order:
+    for slot in slots:
         before = kept_state(tenant.states, TENANT)
-        more = (f"{FROM}..{LIVE}",) if slot == "backfill" else ()
+        more, asked = (WHOLE,) if slot == "backfill" else (), vendor.requests
         code = ends(process := tenant.start(slot, *more), LONGEST)
-        checks.ok(f"{slot}: no lock is left, and the run ends with 0", code == 0, f"{code}: {process.log.read_text()[-400:]}" if code else "")
+        checks.ok(f"{slot}: no lock is left, and the run ends with 0", code == 0,
+                  f"{code}: {process.log.read_text()[-400:]}" if code else "")
         if slot == "backfill":
-            checks.ok("the backfill moves no live bookmark: the live state is the same, byte by byte", kept_state(tenant.states, TENANT) == before)
-            asked = vendor.requests
-            again = ends(process := tenant.start(slot, *more), LONGEST)
-            checks.ok("a backfill that is done asks for nothing", (again, vendor.requests) == (0, asked), f"{again}, {vendor.requests - asked} requests")
+            checks.ok("the backfill moves no live bookmark: the live state is the same, byte by byte",
+                      kept_state(tenant.states, TENANT) == before)
+            checks.ok("a backfill that is done asks for nothing", vendor.requests == asked, f"{vendor.requests - asked} requests")
             done = tenant.backfilled()
-            checks.ok("adjacent parts became one", len(done) == 1 and done[0][0] <= FROM and done[0][1] == LIVE, done)
+            checks.ok("adjacent parts became one", len(done) == 1 and done[0][0] <= FROM and done[0][1] == WHOLE[-10:], done)
     wrong = differences(vendor.truth(FROM if "backfill" in slots else LIVE), tenant.rows())
     checks.ok("nothing is lost: the rows are the vendor's, by key, version and time", not wrong, wrong)
-    overtaken = int(tenant.server.query(
+    if "backfill" in slots:
+        overtaken(checks, tenant, vendor)
+    replaced = int(tenant.server.query(
         f"select count(*) from (select version < max(version) over (partition by id) as old from {SCHEMA}.loads) l where old")[0])
-    checks.fact(f"{len(tenant.rows()['tasks'])} tasks; {sum(1 for _ in tenant.loaded())} were loaded, {overtaken} loads were of versions that were replaced")
+    checks.fact(f"{len(tenant.rows()['tasks'])} tasks, {replaced} loads of versions that were replaced")
     zombies = [pid for pid in children(os.getpid()) if not alive(pid)]
     checks.ok("no process is left, living or dead", not zombies and not tenant.left(), (zombies, tenant.left()))
 
