@@ -67,6 +67,12 @@ impl Tap {
         Ran::of(&self.command().args(more).output().unwrap())
     }
 
+    /// Runs, and its stream's bookmark is there.
+    fn run_kept(&self, stream: &str, at: &str) {
+        self.run().expect(0, &[]);
+        assert_eq!(self.kept()["bookmarks"][stream]["at"], at);
+    }
+
     fn kept(&self) -> Json {
         read(&self.dir.path().join("state/state/manifest/acme.json"))
     }
@@ -397,6 +403,7 @@ fn a_target_may_put_a_state_together_from_several() {
     let mut echoes = Echoes::new([("a", None), ("b", None)]);
     for at in 1..4 {
         for stream in ["a", "b"] {
+            echoes.records(stream);
             echoes.sent(stream, Some(&doc(&[(stream, at)])["bookmarks"][stream]));
         }
     }
@@ -410,9 +417,141 @@ fn a_target_may_put_a_state_together_from_several() {
     assert_eq!(echo(&mut echoes, &doc(&[("a", 2), ("b", 1)])), said(&[("b", 1)], &[]));
     assert_eq!(echo(&mut echoes, &doc(&[("a", 1), ("b", 1)])), said(&[], &["a"]), "it does not go back");
     assert_eq!(echo(&mut echoes, &doc(&[("a", 9), ("b", 3)])), said(&[("b", 3)], &["a"]));
-    assert!(!echoes.all_echoed());
+    assert_eq!(echoes.silent(), ["a"]);
     assert_eq!(echo(&mut echoes, &doc(&[("a", 3), ("c", 7)])), said(&[("a", 3)], &[]));
-    assert!(echoes.all_echoed());
+    assert!(echoes.silent().is_empty());
+}
+
+#[test]
+fn a_bookmark_that_covers_no_record_needs_no_echo_in_the_end() {
+    let one = |at: u32| doc(&[("a", at)])["bookmarks"]["a"].clone();
+    let settled = |steps: &[&str]| {
+        let (mut echoes, mut at) = (Echoes::new([("a", None)]), 0);
+        for step in steps {
+            match *step {
+                "records" => echoes.records("a"),
+                "state" => {
+                    at += 1;
+                    echoes.sent("a", Some(&one(at)));
+                }
+                _ => drop(echo(&mut echoes, &doc(&[("a", at)]))),
+            }
+        }
+        let settled = echoes.settled();
+        (settled.get("a").map(|value| value.as_ref().unwrap()["at"].as_u64().unwrap()), echoes.silent().is_empty())
+    };
+    assert_eq!(settled(&["state", "state"]), (Some(2), true));
+    assert_eq!(settled(&["records", "state", "echo", "state", "state"]), (Some(3), true));
+    assert_eq!(settled(&["records", "state", "state"]), (None, false));
+    assert_eq!(settled(&["state", "state", "records", "state", "state"]), (Some(2), false));
+    assert_eq!(settled(&["state", "records", "state", "echo"]), (None, true));
+}
+
+#[test]
+fn a_target_that_had_nothing_to_load_need_not_echo() {
+    let empty = json!([{"status": 200, "json": {"data": []}}]);
+    let vendor =
+        Vendor::start(&json!({"routes": [{"path": "/items", "replies": empty}, {"path": "/users", "replies": empty}]}));
+    let tap = sync(&vendor, "cat > /dev/null");
+    let ran = tap.run_in(&["--backfill", "2024-01-01..2024-03-01"]);
+    ran.expect(0, &[]);
+    assert!(!ran.err.contains("did not echo"), "{}", ran.err);
+    let kept = read(&tap.dir.path().join("state/state/manifest/acme.backfill.json"));
+    let whole = json!([{"start": "2024-01-01T00:00:00Z", "end": "2024-03-01T00:00:00Z"}]);
+    assert_eq!(kept["bookmarks"]["items"]["backfilled"], whole);
+    assert_eq!(tap.record()["streams"]["items"]["backfill"]["ended"].is_string(), true);
+    assert_eq!(tap.record()["streams"]["items"]["fresh"], Json::Null);
+}
+
+#[test]
+fn what_a_backfill_may_have_overtaken_is_read_again_once() {
+    let vendor = vendor(0);
+    let tap = sync(&vendor, ECHO);
+    tap.run().expect(0, &[]);
+    // Its target fails before it echoes anything: who knows what it has loaded.
+    std::fs::write(tap.dir.path().join("target.sh"), "cat > /dev/null; exit 1").unwrap();
+    let mut backfill = tap.command();
+    backfill
+        .args(["--backfill", "2024-01-01..2024-02-01", "--streams", "items"])
+        .env("DRIPFEED_NOW", "2024-02-20T00:00:00Z");
+    Ran::of(&backfill.output().unwrap()).expect(60, &[]);
+    std::fs::write(tap.dir.path().join("target.sh"), ECHO).unwrap();
+    let backfills = tap.dir.path().join("state/state/manifest/acme.backfill.json");
+    let since_then = read(&backfills)["overtaken"]["items"]["since"].clone();
+    assert!(since_then.is_string(), "{}", read(&backfills));
+    let live = tap.kept();
+    // A preview makes up for nothing; a run of another stream neither.
+    tap.run_in(&["--limit", "1"]).expect(0, &[]);
+    tap.run_in(&["--streams", "users"]).expect(0, &[]);
+    assert_eq!(read(&backfills)["overtaken"]["items"]["since"], since_then);
+    let asked = since(&vendor, "/items").len();
+    let ran = tap.run_in(&["--tier", "hourly"]);
+    ran.expect(0, &["is read again, after a backfill"]);
+    // With an hour for clocks that differ.
+    assert_eq!(since(&vendor, "/items")[asked..][0], "2024-02-19T23:00:00Z");
+    assert_eq!(read(&backfills).get("overtaken"), None);
+    assert_eq!(tap.kept(), live, "a bookmark never goes back");
+    assert!(!tap.run_in(&["--tier", "hourly"]).err.contains("is read again"));
+}
+
+#[test]
+fn states_of_other_streams_may_be_large() {
+    let vendor = vendor(0);
+    let big: serde_json::Map<_, _> =
+        (0..30_000).map(|n| (format!("partition {n} é"), json!("2024-01-01T00:00:00Z"))).collect();
+    let state = json!({"bookmarks": {"other": big.clone(), "another": big}});
+    // As Python writes it: in ASCII.
+    let python = "import json, sys\nfor line in sys.stdin:\n    m = json.loads(line)\n    if m['type'] == 'STATE': print(json.dumps(m['value']), flush=True)\n";
+    let tap = sync(&vendor, "exec python3 \"$HERE/echo.py\"").file("", "echo.py", python);
+    let tap = tap.file("", "state/state/manifest/acme.json", &state.to_string());
+    let here = tap.dir.path().display().to_string();
+    tap.env("HERE", &here).run_kept("items", "2024-03-05T00:00:00Z");
+}
+
+#[test]
+fn a_reset_of_a_stream_that_is_not_read_is_refused() {
+    let vendor = vendor(0);
+    sync(&vendor, ECHO).args(&["--reset", "users", "--tier", "hourly"]).run().expect(10, &["--reset names `users`"]);
+    assert_eq!(vendor.asked().len(), 0);
+}
+
+#[test]
+fn a_deadline_is_that_of_reading() {
+    let vendor = vendor(0);
+    let tap = sync(&vendor, &format!("{ECHO}; sleep 3"));
+    let more = tap.dir.path().join("more.json");
+    std::fs::write(&more, json!({"dripfeed": {"deadline": "PT2S"}}).to_string()).unwrap();
+    tap.run_in(&["--config", &more.display().to_string()]).expect(0, &[]);
+}
+
+#[test]
+fn without_a_state_directory_all_is_kept_in_the_users_own() {
+    let vendor = vendor(300);
+    let tap = Tap::new("sync --log-format json").source(&manifest()).env("DRIPFEED_NOW", "2024-03-10T00:00:00Z");
+    let tap = tap.config(&json!({"url": vendor.url, "dripfeed": {"tenant": "acme"}})).target(ECHO);
+    let home = tap.dir.path().join("xdg");
+    let tap = tap.env("XDG_STATE_HOME", &home.display().to_string());
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| tap.run());
+        wait_until("the first run asks", || !vendor.asked().is_empty());
+        tap.run().expect(76, &[]);
+        first.join().unwrap().expect(0, &[]);
+    });
+    for file in ["state/manifest/acme.json", "runs/manifest/acme.json"] {
+        assert!(home.join("dripfeed").join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn a_config_that_lacks_a_variable_is_recorded_where_it_says_whose_it_is() {
+    let vendor = vendor(0);
+    let tap = sync(&vendor, ECHO);
+    let more = tap.dir.path().join("more.json");
+    std::fs::write(&more, json!({"token": "env:NO_SUCH_VARIABLE_AT_ALL"}).to_string()).unwrap();
+    tap.run_in(&["--config", &more.display().to_string()]).expect(10, &["NO_SUCH_VARIABLE_AT_ALL"]);
+    let record = tap.record();
+    assert_eq!(record["runs"]["all"]["exit_code"], 10);
+    assert!(record["runs"]["all"]["why"].as_str().unwrap().contains("NO_SUCH_VARIABLE_AT_ALL"));
 }
 
 proptest! {

@@ -13,6 +13,7 @@ use time::{OffsetDateTime, UtcOffset};
 use super::commands::Work;
 use super::load::Loaded;
 use super::log::{Level, Log};
+use super::runs;
 use crate::cursor::backfill::{Backfill, Standing};
 use crate::cursor::ranges::Span;
 use crate::emit::Protocol;
@@ -159,16 +160,19 @@ pub(super) fn announce(log: &Log, loaded: &Loaded, jobs: &[Job]) {
 }
 
 /// Says every now and then how far the backfills of a run are, for as long as it lasts.
-pub(super) fn follow(log: &Arc<Log>, run: &Arc<Run>) {
-    if run.accounts().iter().all(|account| account.backfill.is_none()) {
+pub(super) fn follow(work: &Work, run: &Arc<Run>) {
+    let accounts = run.accounts();
+    if accounts.iter().all(|account| account.backfill.is_none()) {
         return;
     }
-    let (log, run, began): (_, Weak<Run>, _) = (log.clone(), Arc::downgrade(run), Instant::now());
+    runs::go_on(work, accounts.iter());
+    let (work, run, began): (_, Weak<Run>, _) = (work.clone(), Arc::downgrade(run), Instant::now());
     std::thread::spawn(move || {
         loop {
             std::thread::sleep(BETWEEN);
             let Some(run) = run.upgrade() else { return };
-            tell(&log, run.accounts().iter().filter(|account| account.begun && !account.ended), began.elapsed());
+            runs::go_on(&work, run.accounts().iter());
+            tell(&work.log, run.accounts().iter().filter(|account| account.begun && !account.ended), began.elapsed());
         }
     });
 }

@@ -17,6 +17,7 @@ use super::load::{Loaded, Purpose, Reading};
 use super::log::Level;
 use super::runs::{self, Came, Running};
 use crate::emit::catalog::{self as singer_catalog, Chosen};
+use crate::emit::singer::Outgoing;
 use crate::emit::{Out, Protocol, airbyte, configured, singer};
 use crate::fault::{Fault, Kind, Result};
 use crate::run::build::Plan;
@@ -190,7 +191,7 @@ fn to_stdout(work: &Work, running: &Running<'_>) -> Result<Came> {
     let ready = ready(work)?;
     running.begins(&ready.loaded, &ready.names());
     let mut states = States::read(work, &ready.loaded.plan, &ready.chosen)?;
-    let Read { accounts, written } = ready.read(work, &work.out, &mut states, &mut |_, _, _| {})?;
+    let Read { accounts, written } = ready.read(work, &work.out, &mut states, &mut ())?;
     let unsaid = written.err();
     let mut came = ready.loaded.watch.summary(accounts, &work.stop, unsaid.as_ref(), None);
     if let States::Singer(doc) = &states {
@@ -220,14 +221,13 @@ impl Ready {
         incremental.map(|stream| (stream.name.to_string(), doc.shown(&stream.name))).collect()
     }
 
-    /// Reads the chosen streams into `out`, and moves `states`; `sent` hears of each bookmark before it is
-    /// written, with the length of its line.
+    /// Reads the chosen streams into `out`, and moves `states`.
     pub(super) fn read(
         &self,
         work: &Work,
         out: &Out,
         states: &mut States,
-        sent: &mut dyn FnMut(&str, Option<&Json>, usize),
+        outgoing: &mut dyn Outgoing,
     ) -> Result<Read> {
         let Ready { loaded, chosen, missing, .. } = self;
         let (options, stop, plan) = (&work.options, &work.stop, &loaded.plan);
@@ -302,7 +302,7 @@ impl Ready {
         let began = Instant::now();
         supervise(&run, shared, stop);
         watch.begins(&run);
-        backfill::follow(&work.log, &run);
+        backfill::follow(work, &run);
         if let Some(deadline) = watch.deadline() {
             let stop = stop.clone();
             std::thread::spawn(move || {
@@ -329,7 +329,7 @@ impl Ready {
         }
         drop(sender);
         let written = match states {
-            States::Singer(doc) => singer::drain(&messages, out, doc, stop, sent),
+            States::Singer(doc) => singer::drain(&messages, out, doc, stop, outgoing),
             States::Airbyte(_) => airbyte::drain(&messages, out, &|f| work.log.hidden(f), stop),
         };
         if let Err(fault) = &written {

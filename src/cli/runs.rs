@@ -57,6 +57,8 @@ pub(super) struct Came {
     pub(super) bookmarks: Vec<(String, Option<String>)>,
     /// How the target ended, where it did not end well.
     pub(super) target: Option<String>,
+    /// Streams whose last bookmark the target did not echo.
+    pub(super) silent: Vec<String>,
     /// What ended it and was not told yet.
     pub(super) unsaid: Option<Fault>,
 }
@@ -192,13 +194,17 @@ impl<'w> Running<'w> {
             run.resume_at = figures
                 .resume_after
                 .map(|seconds| rfc3339(OffsetDateTime::now_utc() + time::Duration::seconds_f64(seconds)));
-            let passing = matches!(*exit_code, 75 | 76 | 129..);
             if *exit_code == 0 {
                 (run.last_good, run.failing_since) = (Some(self.began.clone()), None);
-            } else if !passing {
+            } else if !passing(*exit_code) {
                 run.failing_since.get_or_insert_with(|| self.began.clone());
             }
-            run.unfinished_in_a_row = if *exit_code == 75 { run.unfinished_in_a_row + 1 } else { 0 };
+            run.unfinished_in_a_row = match *exit_code {
+                75 => run.unfinished_in_a_row + 1,
+                // Who was stopped might have been done in time.
+                129.. => run.unfinished_in_a_row,
+                _ => 0,
+            };
             let totals = &mut record.totals;
             totals.runs += 1;
             *totals.by_exit.entry(exit_code.to_string()).or_default() += 1;
@@ -217,14 +223,9 @@ impl<'w> Running<'w> {
 
     /// A stream of the run.
     fn stream(&self, stream: &mut Stream, account: &Account, came: &Came) {
-        if let Some(Standing { asked, done, of, listed, calls, ended, .. }) = account.backfill {
-            let before =
-                stream.backfill.take().filter(|b| b.from == rfc3339(asked.start) && b.to == rfc3339(asked.end));
-            let before = before.map_or(0, |b| b.calls);
-            let (from, to) = (rfc3339(asked.start), rfc3339(asked.end));
-            stream.backfill =
-                Some(Backfill { from, to, done, of, listed, calls: before + calls, ended: ended.then(now) });
+        if let Some(standing) = &account.backfill {
             // How the live runs stand is theirs to say.
+            stream.backfill = Some(progress(standing));
             return;
         }
         slot(&self.work.options).clone_into(&mut stream.slot);
@@ -233,10 +234,14 @@ impl<'w> Running<'w> {
             stream.incremental = true;
             stream.bookmark.clone_from(bookmark);
         }
-        // What a target did not take is not in the warehouse.
-        let whole = account.complete && came.target.is_none();
-        if whole {
+        // What a target did not take is not in the warehouse, nor what it does not own to.
+        let loaded = came.target.is_none() && !came.silent.iter().any(|silent| **silent == *account.stream);
+        if account.complete && loaded {
             (stream.fresh, stream.fault, stream.failing_since) = (Some(self.began.clone()), None, None);
+            return;
+        }
+        if account.fault.is_none() && (passing(came.exit_code) || account.complete && came.exit_code == 0) {
+            // It had no time: that is told of the run.
             return;
         }
         let of_target = || came.fault.clone().filter(|_| came.target.is_some());
@@ -244,4 +249,26 @@ impl<'w> Running<'w> {
         stream.fault = Some(fault.map_or_else(|| "the run ended before it".to_owned(), |fault| fault.line()));
         stream.failing_since.get_or_insert_with(|| self.began.clone());
     }
+}
+
+/// Is an end no failure: the next run goes on?
+fn passing(exit_code: u8) -> bool {
+    matches!(exit_code, 75 | 76 | 129..)
+}
+
+/// How far a stream's backfill is.
+fn progress(standing: &Standing) -> Backfill {
+    let Standing { asked, done, of, listed, calls, ended, .. } = standing.clone();
+    let (from, to) = (rfc3339(asked.start), rfc3339(asked.end));
+    Backfill { from, to, done, of, listed, calls, ended: ended.then(now) }
+}
+
+/// Backfills go on: what `status` shows of them meanwhile.
+pub(super) fn go_on<'a>(work: &Work, accounts: impl Iterator<Item = &'a Account>) {
+    let standings: Vec<_> = accounts.filter_map(|a| Some((&a.stream, progress(a.backfill.as_ref()?)))).collect();
+    update(work, |record, _| {
+        for (stream, progress) in standings {
+            record.streams.entry(stream.to_string()).or_default().backfill = Some(progress);
+        }
+    });
 }

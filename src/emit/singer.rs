@@ -12,6 +12,22 @@ use crate::fault::{Fault, Result};
 use crate::state::StateDoc;
 use crate::stop::Stop;
 
+/// Hears of what goes out, before it is written.
+pub trait Outgoing {
+    /// Records of a stream.
+    fn records(&mut self, stream: &str);
+
+    /// A stream's bookmark, on a line of so many bytes.
+    fn bookmark(&mut self, stream: &str, bookmark: Option<&Json>, length: usize);
+}
+
+/// Nobody listens.
+impl Outgoing for () {
+    fn records(&mut self, _: &str) {}
+
+    fn bookmark(&mut self, _: &str, _: Option<&Json>, _: usize) {}
+}
+
 /// The SCHEMA line of a stream.
 pub fn schema_line(stream: &str, schema: &Json, keys: &[String], cursor: Option<&str>) -> Vec<u8> {
     let bookmarks: Vec<&str> = cursor.into_iter().collect();
@@ -23,14 +39,13 @@ pub fn schema_line(stream: &str, schema: &Json, keys: &[String], cursor: Option<
     line
 }
 
-/// Writes until every sender is done, or the run was asked to stop. `sent` hears of each bookmark before it is
-/// written, with the length of its line.
+/// Writes until every sender is done, or the run was asked to stop.
 pub fn drain(
     messages: &Receiver<Message>,
     out: &Out,
     doc: &mut StateDoc,
     stop: &Stop,
-    sent: &mut dyn FnMut(&str, Option<&Json>, usize),
+    outgoing: &mut dyn Outgoing,
 ) -> Result<()> {
     // Is there a state that was not written, or a record after the last one?
     let mut stale = true;
@@ -38,7 +53,8 @@ pub fn drain(
         match message {
             Message::Begin(stream) => doc.syncing(Some(&stream)),
             Message::Schema { line } => sink.lines(&line)?,
-            Message::Records { lines, .. } => {
+            Message::Records { stream, lines, .. } => {
+                outgoing.records(&stream);
                 sink.lines(&lines)?;
                 stale = true;
             }
@@ -48,7 +64,7 @@ pub fn drain(
                     None => doc.clear(&stream),
                 }
                 let line = state_line(doc)?;
-                sent(&stream, doc.bookmark(&stream), line.len());
+                outgoing.bookmark(&stream, doc.bookmark(&stream), line.len());
                 sink.lines(&line)?;
                 sink.flush()?;
                 stale = false;

@@ -22,7 +22,7 @@ use ureq::http::{HeaderMap, Request};
 use crate::fault::{Failure, Fault, Kind, Result};
 use crate::pace::feedback::{self, Feedback};
 use crate::pace::limiter::Why;
-use crate::pace::{self, Pace};
+use crate::pace::{self, Pace, Waits};
 use crate::plan::Ground;
 use crate::scan;
 use crate::stop::Stop;
@@ -419,15 +419,17 @@ impl Fetcher {
             let wait = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
             if limited {
                 // All calls of the account wait for it.
-                self.pace.bears(wait, seconds > most).inspect_err(|fault| {
-                    tell();
-                    self.stop.ask(fault.kind);
-                })?;
+                self.pace.bears(wait, if seconds > most { Waits::ForVendor } else { Waits::ForPace }).inspect_err(
+                    |fault| {
+                        tell();
+                        self.stop.ask(fault.kind);
+                    },
+                )?;
             } else if seconds > most {
                 let text = format!("the vendor asks to wait {seconds:.0} s before the next request");
                 return Err(Fault::new(Kind::Unavailable, text).hint("run again later; what was finished is saved"));
             } else {
-                self.pace.bears(wait, false)?;
+                self.pace.bears(wait, Waits::ToTryAgain)?;
             }
             waited += seconds;
             (self.listener)(ask, &Event::Retrying { reason: &message, tries, wait, limited });

@@ -94,6 +94,17 @@ impl Counts {
     }
 }
 
+/// What a call waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    /// The vendor said how long.
+    ForVendor,
+    /// The account's limits.
+    ForPace,
+    /// Another try, after one that failed: the limits have nothing to do with it.
+    ToTryAgain,
+}
+
 /// The pace of one account.
 #[derive(Debug)]
 pub struct Pace {
@@ -237,7 +248,7 @@ impl Pace {
     /// all calls of the account wait for ends the run.
     fn bear(&self, wait: Duration, why: Why, stop: &Stop) -> Result<()> {
         let by_vendor = matches!(why, Why::Held | Why::Quota);
-        self.bears(wait, by_vendor).inspect_err(|fault| {
+        self.bears(wait, if by_vendor { Waits::ForVendor } else { Waits::ForPace }).inspect_err(|fault| {
             if by_vendor {
                 stop.ask(fault.kind);
             }
@@ -245,10 +256,13 @@ impl Pace {
     }
 
     /// Is so long a wait worth it? Else it goes on another time.
-    pub fn bears(&self, wait: Duration, by_vendor: bool) -> Result<()> {
+    pub fn bears(&self, wait: Duration, what: Waits) -> Result<()> {
+        let by_vendor = what == Waits::ForVendor;
         let whose = if by_vendor { "the vendor asks to wait" } else { "it would wait" };
         let late = |why: &str| {
-            *self.resume_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(wait);
+            if what != Waits::ToTryAgain {
+                *self.resume_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(wait);
+            }
             let text = format!("{why}{whose} {:.0} s before the next request", wait.as_secs_f64().ceil());
             Err(Fault::new(Kind::Unfinished, text).hint("run again later; what was finished is saved"))
         };
@@ -300,7 +314,7 @@ impl Pace {
         (time >= *per).then(|| calls as f64 / time.as_secs_f64() / rate)
     }
 
-    /// How long from now a run has to wait that ended because a wait was too long.
+    /// How long from now a run has to wait that ended because the account's limit asked for too long a wait.
     pub fn resume_after(&self) -> Option<Duration> {
         let at = *self.resume_at.lock().unwrap_or_else(PoisonError::into_inner);
         at.map(|at| at.saturating_duration_since(Instant::now()))

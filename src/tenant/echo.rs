@@ -39,28 +39,70 @@ pub struct Echoes(BTreeMap<String, Trail>);
 /// A stream's bookmarks: the first is the last that was echoed, those behind it were sent after it.
 #[derive(Debug)]
 struct Trail {
-    sent: VecDeque<Mark>,
+    sent: VecDeque<Sent>,
+    /// Did records go out since the last of them?
+    records: bool,
+}
+
+/// A bookmark that was sent.
+#[derive(Debug)]
+struct Sent {
+    mark: Mark,
+    /// Did records go out between the one before and this one?
+    covers: bool,
+    /// Itself, where it covers nothing and is the last of those.
+    value: Option<Json>,
 }
 
 impl Echoes {
     /// Streams with the bookmarks that the run goes on from, which need no echo.
     pub fn new<'s>(streams: impl IntoIterator<Item = (&'s str, Option<&'s Json>)>) -> Echoes {
-        let trail = |bookmark| Trail { sent: VecDeque::from([mark(bookmark)]) };
+        let trail = |bookmark| Trail {
+            sent: VecDeque::from([Sent { mark: mark(bookmark), covers: false, value: None }]),
+            records: false,
+        };
         Echoes(streams.into_iter().map(|(stream, bookmark)| (stream.to_owned(), trail(bookmark))).collect())
+    }
+
+    /// Records of a stream are about to be sent.
+    pub fn records(&mut self, stream: &str) {
+        if let Some(trail) = self.0.get_mut(stream) {
+            trail.records = true;
+        }
     }
 
     /// This bookmark is about to be sent.
     pub fn sent(&mut self, stream: &str, bookmark: Option<&Json>) {
         let Some(trail) = self.0.get_mut(stream) else { return };
         let mark = mark(bookmark);
-        if trail.sent.back() != Some(&mark) {
-            trail.sent.push_back(mark);
+        if trail.sent.back().is_some_and(|last| last.mark == mark) {
+            return;
         }
+        let covers = std::mem::take(&mut trail.records);
+        if let Some(last) = trail.sent.back_mut().filter(|_| !covers) {
+            last.value = None;
+        }
+        trail.sent.push_back(Sent { mark, covers, value: bookmark.filter(|_| !covers).cloned() });
     }
 
-    /// Is the last bookmark of every stream echoed?
-    pub fn all_echoed(&self) -> bool {
-        self.0.values().all(|trail| trail.sent.len() == 1)
+    /// The target has taken everything and ended well: bookmarks that cover no record beyond what was echoed need no echo.
+    /// Some targets echo only when they have loaded something.
+    pub fn settled(&mut self) -> Bookmarks {
+        let mut settled = Bookmarks::new();
+        for (stream, trail) in &mut self.0 {
+            let last = trail.sent.iter().skip(1).take_while(|sent| !sent.covers).count();
+            if let Some(value) = trail.sent.get(last).and_then(|sent| sent.value.clone()) {
+                trail.sent.drain(..last);
+                settled.insert(stream.clone(), Some(value));
+            }
+        }
+        settled
+    }
+
+    /// The streams whose last bookmark is not echoed.
+    pub fn silent(&self) -> Vec<String> {
+        let silent = self.0.iter().filter(|(_, trail)| trail.sent.len() > 1);
+        silent.map(|(stream, _)| stream.clone()).collect()
     }
 
     /// The target printed a line.
@@ -76,7 +118,7 @@ impl Echoes {
             // A stream that is not there may be one that the target has not come to yet.
             let Some(bookmark) = bookmarks.get(stream) else { continue };
             let mark = mark(Some(bookmark));
-            match trail.sent.iter().rposition(|sent| *sent == mark) {
+            match trail.sent.iter().rposition(|sent| sent.mark == mark) {
                 Some(0) => {}
                 Some(at) => {
                     trail.sent.drain(..at);

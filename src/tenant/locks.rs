@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, Kind, Result};
 use crate::store::file_name;
+use crate::tenant::target;
 
 /// Locks that are held until this is dropped, and until every process is gone that inherited them.
 #[derive(Debug)]
@@ -48,11 +49,15 @@ impl Holder {
 /// The fault of a run that another one keeps away.
 fn busy(said: &str, holder: Option<Holder>) -> Fault {
     let waits = "nothing was read; what changed meanwhile is read by the next run";
-    let Some(Holder { slot, pid, target, since, .. }) = holder else { return Fault::new(Kind::Busy, said).hint(waits) };
+    let Some(Holder { slot, pid, target, since, .. }) = holder else {
+        return Fault::new(Kind::Busy, format!("{said}, or a process that its target left behind has it still"))
+            .hint(waits);
+    };
     let fault = Fault::new(Kind::Busy, format!("{said} ({slot}, process {pid}) since {since}"));
-    match target.filter(|_| !Path::new("/proc").join(pid.to_string()).exists()) {
+    let is_gone = || !Path::new("/proc").join(pid.to_string()).exists();
+    match target.filter(|target| is_gone() && target::is_there(*target)) {
         Some(target) => fault.hint(format!(
-            "that run was killed, and its target (process {target}) still loads what it was given; if it hangs, end it: kill {target}"
+            "that run was killed, and its target (process group {target}) still loads what it was given; if it hangs, end it: kill -- -{target}"
         )),
         None => fault.hint(waits),
     }
@@ -72,6 +77,15 @@ fn locked(file: &File) -> std::result::Result<(), std::fs::TryLockError> {
 /// The name of the lock that a backfill of a stream holds: it keeps live runs from nothing.
 pub fn of_backfill(stream: &str) -> String {
     format!("{stream}.backfill")
+}
+
+impl Drop for Locks {
+    /// A process that the target left behind may hold them still: it is no run.
+    fn drop(&mut self) {
+        for file in &self.0 {
+            let _ = file.set_len(0);
+        }
+    }
 }
 
 impl Locks {

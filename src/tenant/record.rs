@@ -125,7 +125,7 @@ pub struct Backfill {
     pub of: u64,
     /// Are all slices known?
     pub listed: bool,
-    /// Calls that it took so far.
+    /// Calls of its last run so far.
     pub calls: u64,
     /// When it was read to its end.
     pub ended: Option<String>,

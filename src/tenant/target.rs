@@ -11,14 +11,14 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use crate::fault::{Fault, Kind, Result};
 
 /// A target may take so long for what it was given after a signal, before it is signalled itself.
 const AFTER_SIGNAL: Duration = Duration::from_secs(10);
-/// The same after the run's deadline.
-const AFTER_DEADLINE: Duration = Duration::from_secs(300);
+/// The same after a run that stopped by itself, such as by its deadline.
+const AFTER_RUN: Duration = Duration::from_secs(300);
 /// A signalled target is killed after so long.
 const AFTER_TERM: Duration = Duration::from_secs(5);
 /// How often a target is looked at.
@@ -207,14 +207,20 @@ fn listen(said: impl Read, gauge: &Gauge, hear: &mut dyn FnMut(Option<&[u8]>)) {
 pub struct Stopping {
     /// Since when.
     pub since: Instant,
-    /// By its deadline? Then the target gets more time.
-    pub deadline: bool,
+    /// Is there time, since nobody waits for the process to end?
+    pub patient: bool,
 }
 
 /// Signals all processes of a target's group. They may have ended just now.
 fn send(leader: u32, signal: Signal) {
     let pid = i32::try_from(leader).ok().and_then(Pid::from_raw);
     let _ = pid.map(|pid| kill_process_group(pid, signal));
+}
+
+/// Is there a process of a target's group?
+pub fn is_there(leader: u32) -> bool {
+    let pid = i32::try_from(leader).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process_group(pid).is_ok())
 }
 
 /// Ends the processes of a target's group at once.
@@ -235,7 +241,7 @@ impl Seen {
             return Next::Signal(Why::Idle(patience));
         }
         // Whatever it says meanwhile: of a run that is being stopped it gets so long and no longer.
-        let grace = |stopping: Stopping| if stopping.deadline { AFTER_DEADLINE } else { AFTER_SIGNAL };
+        let grace = |stopping: Stopping| if stopping.patient { AFTER_RUN } else { AFTER_SIGNAL };
         let owes = self.offered.or(self.closed);
         if let Some(stopping) = stopping
             && since(owes.map(|owes| owes.max(stopping.since))).is_some_and(|time| time >= grace(stopping))
@@ -314,6 +320,11 @@ impl End {
     /// Had it everything before it ended?
     pub fn was_fed(&self) -> bool {
         self.fed
+    }
+
+    /// Was it ended because the run was?
+    pub fn was_stopped(&self) -> bool {
+        self.why == Some(Why::Stopped)
     }
 
     /// The fault that its end is; `name` is the target's.

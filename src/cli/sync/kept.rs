@@ -62,6 +62,11 @@ impl Kept {
         })
     }
 
+    /// Records of a stream are about to be sent.
+    pub(super) fn records(&self, stream: &str) {
+        lock(&self.echoes).records(stream);
+    }
+
     /// A bookmark is about to be sent.
     pub(super) fn sends(&self, stream: &str, bookmark: Option<&Json>) {
         lock(&self.echoes).sent(stream, bookmark);
@@ -88,11 +93,12 @@ impl Kept {
         }
     }
 
-    /// These streams were read to their end and all of them is loaded: one that keeps no bookmark needs none of an earlier
-    /// definition either.
-    pub(super) fn reads_whole<'s>(&self, streams: impl Iterator<Item = &'s str>) {
+    /// The target has loaded all that it was sent. Of `whole`, the streams that were read to their end, those that keep no
+    /// bookmark need none of an earlier definition either.
+    pub(super) fn loaded<'s>(&self, whole: impl Iterator<Item = &'s str>) {
+        lock(&self.fresh).extend(lock(&self.echoes).settled());
         let shown = lock(&self.shown);
-        let whole = streams.filter(|stream| !shown.contains_key(*stream));
+        let whole = whole.filter(|stream| !shown.contains_key(*stream));
         lock(&self.fresh).extend(whole.map(|stream| (stream.to_owned(), None)));
     }
 
@@ -135,9 +141,9 @@ impl Kept {
         lock(&self.trouble).clone()
     }
 
-    /// Is the last bookmark of every stream echoed?
-    pub(super) fn all_echoed(&self) -> bool {
-        lock(&self.echoes).all_echoed()
+    /// The streams whose last bookmark the target did not echo.
+    pub(super) fn silent(&self) -> Vec<String> {
+        lock(&self.echoes).silent()
     }
 
     /// How far each stream is that keeps a bookmark, as it stands in the store.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use serde_json::Value as Json;
 use time::OffsetDateTime;
 
 use super::commands::Work;
@@ -16,13 +17,14 @@ use super::log::Level;
 use super::read::{Read, Ready, States, broke_off, fresh, ready};
 use super::runs::{self, Came, Running, Whose};
 use crate::config::IsoDuration;
+use crate::emit::singer::Outgoing;
 use crate::emit::{Out, Protocol, Sink};
 use crate::fault::{Fault, Kind, Result};
 use crate::stop::Stop;
 use crate::tenant::bookmarks::{self, StateFile};
 use crate::tenant::locks::{Locks, of_backfill};
 use crate::tenant::overtaken::{self, Mark, Overtaken};
-use crate::tenant::target::{self, End, Stopping, TargetCommand};
+use crate::tenant::target::{self, End, Gauge, Stopping, TargetCommand};
 use crate::timefmt::{Period, parse_iso, rfc3339};
 use kept::Kept;
 
@@ -68,13 +70,17 @@ fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came
     running.begins(&ready.loaded, &ready.names());
     let whose = work.whose.get().cloned().ok_or_else(|| Fault::bug("a run of nobody"))?;
     let store = Arc::new(store(work, &whose, work.options.backfill.is_some())?);
+    if let Some(other) = work.options.reset.iter().find(|stream| !ready.names().contains(stream)) {
+        return Err(Fault::config(format!("--reset names `{other}`, which this run does not read"))
+            .hint("its bookmark stays; add it to --streams, or leave --reset away"));
+    }
     let reset = if work.options.full_refresh { ready.names() } else { work.options.reset.clone() };
     let doc = bookmarks::load(&*store, fresh(work, plan), &reset)?;
     bookmarks::prepare(&*store, &work.stop)?;
-    let marks = overtaken(work, &ready, &whose)?;
+    let marks = overtaken(work, &ready, &whose);
     ready.again = marks.iter().filter_map(|(stream, mark)| Some((stream.clone(), parse_iso(&mark.since)?))).collect();
     if work.options.backfill.is_some() && work.options.limit.is_none() {
-        let mark = Mark { since: rfc3339(OffsetDateTime::now_utc()), run: whose.run_id.clone() };
+        let mark = Mark { since: rfc3339(ready.loaded.ground.now), run: whose.run_id.clone() };
         overtaken::begins(&*store, &fresh(work, plan), &ready.names(), &mark, &work.stop)?;
     }
     let kept = Kept::new(work, &ready, store, &doc);
@@ -101,7 +107,8 @@ fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came
                 let why = stop.asked()?;
                 let mut since = stopping.lock().unwrap_or_else(PoisonError::into_inner);
                 let since = *since.get_or_insert_with(Instant::now);
-                Some(Stopping { since, deadline: why == Kind::Unfinished })
+                // Nobody waits for a run that stops by itself.
+                Some(Stopping { since, patient: !matches!(why, Kind::Signal(_)) })
             };
             let end = target.watch(patience, asked, || kept.keep(false));
             // It is no more: its number may be another's soon.
@@ -116,10 +123,7 @@ fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came
     // What a target takes is a pipe.
     let out: Out = Arc::new(Mutex::new(Sink::new(Box::new(feed), true)));
     let mut states = States::Singer(doc);
-    let read = ready.read(work, &out, &mut states, &mut |stream, bookmark, length| {
-        gauge.sends(length);
-        kept.sends(stream, bookmark);
-    });
+    let read = ready.read(work, &out, &mut states, &mut Fed { kept: &kept, gauge: &gauge });
     // The end of its input: now it loads what it still has.
     drop(out);
     let end = watching.join().map_err(|_| Fault::bug("the target was not watched to its end"))?;
@@ -131,6 +135,23 @@ fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came
     }
     let Read { accounts, written } = read?;
     Ok(finish(work, &ready, &whose, &kept, marks, (end, &name), accounts, written))
+}
+
+/// What goes to a target is known before it can come back.
+struct Fed<'r> {
+    kept: &'r Kept,
+    gauge: &'r Gauge,
+}
+
+impl Outgoing for Fed<'_> {
+    fn records(&mut self, stream: &str) {
+        self.kept.records(stream);
+    }
+
+    fn bookmark(&mut self, stream: &str, bookmark: Option<&Json>, length: usize) {
+        self.gauge.sends(length);
+        self.kept.sends(stream, bookmark);
+    }
 }
 
 /// The run and its target have ended: what came of both.
@@ -145,7 +166,7 @@ fn finish(
     written: Result<()>,
 ) -> Came {
     if end.is_good() {
-        kept.reads_whole(accounts.iter().filter(|a| a.complete).map(|a| &*a.stream));
+        kept.loaded(accounts.iter().filter(|a| a.complete).map(|a| &*a.stream));
     }
     kept.keep(true);
     if end.is_good() && kept.trouble().is_none() {
@@ -159,33 +180,42 @@ fn finish(
             work.log.line(Level::Warning, &format!("the next run reads again what this one has: {fault}"));
         }
     }
-    let of_target = end.fault(name);
+    // What ended the run matters, not that its target was ended with it.
+    let of_target = end.fault(name).filter(|_| !end.was_stopped());
     // A pipe that broke is the target's end, of which more is known.
     let of_pipe = written.err().filter(|fault| fault.kind != Kind::Downstream || of_target.is_none());
+    let silent = kept.silent();
     let ended_by = kept.trouble().or(of_target.clone()).or(of_pipe);
     if let Some(fault) = &ended_by {
         work.log.line(Level::Error, &fault.to_string());
-    } else if !kept.all_echoed() && work.options.limit.is_none() {
+    } else if !silent.is_empty() && work.options.limit.is_none() {
+        let streams = silent.join(", ");
         let said = format!(
-            "the target `{name}` ended well, but did not echo the last state: the next run goes on from the one before, and \
+            "the target `{name}` did not echo the last state of {streams}: the next run goes on from the one before, and \
              sends the rest again"
         );
-        work.log.event(Level::Warning, &said, "state_not_echoed", &serde_json::json!({}));
+        work.log.event(Level::Warning, &said, "state_not_echoed", &serde_json::json!({"streams": silent}));
     }
-    let target = of_target.is_some().then(|| end.to_string());
+    let target = (!end.is_good()).then(|| end.to_string());
     let mut came = ready.loaded.watch.summary(accounts, &work.stop, ended_by.as_ref(), target);
     came.bookmarks = kept.shown();
+    came.silent = silent;
     came.unsaid = broke_off(work);
     came
 }
 
 /// The streams of which a live run reads again what changed, after backfills of them that are over, target and all.
-fn overtaken(work: &Work, ready: &Ready, whose: &Whose) -> Result<Overtaken> {
+fn overtaken(work: &Work, ready: &Ready, whose: &Whose) -> Overtaken {
     // A preview makes up for nothing.
     if work.options.backfill.is_some() || work.options.limit.is_some() {
-        return Ok(Overtaken::new());
+        return Overtaken::new();
     }
-    let mut marks = overtaken::read(&store(work, whose, true)?)?;
+    // What cannot be read is for the next backfill to refuse.
+    let read = store(work, whose, true).and_then(|store| overtaken::read(&store));
+    let mut marks = read.unwrap_or_else(|fault| {
+        work.log.line(Level::Warning, &format!("what backfills may have overtaken is not known: {fault}"));
+        Overtaken::new()
+    });
     let runs = |stream: &str| {
         let root = whose.root.as_ref();
         root.is_some_and(|root| Locks::is_held(root, &whose.source, &whose.tenant, &of_backfill(stream)))
@@ -196,7 +226,7 @@ fn overtaken(work: &Work, ready: &Ready, whose: &Whose) -> Result<Overtaken> {
         let said = format!("{stream}: what changed since {} is read again, after a backfill", mark.since);
         work.log.line(Level::Info, &said);
     }
-    Ok(marks)
+    marks
 }
 
 /// The store of bookmarks, those of backfills or the others: `--state FILE`, else the state directory.
