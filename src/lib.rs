@@ -6,6 +6,9 @@
 //! (`observe`, heard by `drift`) and hands whole lines to the one writer
 //! (`emit`), which writes a state only after the records that it covers (`state`).
 //!
+//! What outlives a run is a tenant's own (`tenant`): bookmarks, locks, the record of its runs, alerts; `cli` feeds targets, tells how
+//! tenants stand and writes their schedules with it.
+//!
 //! Arrows run one way: `cli` → `run` → the stages → `plan` → `manifest` → `fault`. Stages never name each other;
 //! `tests/layers.rs` holds this.
 

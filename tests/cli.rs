@@ -39,13 +39,18 @@ fn the_readmes_commands_work_as_written() {
     }
     script += "echo reached the end\n";
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let output = Command::new("bash").arg("-c").arg(&script).env("PATH", path).stdin(Stdio::null()).output().unwrap();
+    let mut shell = Command::new("bash");
+    shell.arg("-c").arg(&script).env("PATH", path).env("XDG_STATE_HOME", dir.path().join("xdg")).stdin(Stdio::null());
+    let output = shell.output().unwrap();
     let ran = Ran::of(&output);
     ran.expect(0, &[]);
     assert!(ran.out.ends_with("reached the end\n"), "{}\n{}", ran.out, ran.err);
-    let state = std::fs::read_to_string(dir.path().join("state.json")).unwrap();
-    let state: Json = serde_json::from_str(&state).unwrap();
-    assert!(state["bookmarks"]["tasks"]["modified_at"].is_string());
+    let json = |name: &str| -> Json { serde_json::from_slice(&std::fs::read(dir.path().join(name)).unwrap()).unwrap() };
+    for state in ["state.json", "sync.json"] {
+        assert!(json(state)["bookmarks"]["tasks"]["modified_at"].is_string(), "{state}");
+    }
+    let past = &json("sync.backfill.json")["bookmarks"]["tasks"]["backfilled"];
+    assert_eq!(*past, json!([{"start": "2024-01-01T00:00:00Z", "end": "2024-03-01T00:00:00Z"}]));
     assert!(dir.path().join("about.json").metadata().unwrap().len() > 1000);
 }
 

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::Value as Json;
-use time::OffsetDateTime;
 
 use super::commands::Work;
 use super::log::Level;
