@@ -310,9 +310,9 @@ fn states_of_live_runs_and_of_backfills_are_not_confused() {
     of_live.expect(0, &[]);
     let of_past = read(&manifest, &vendor, "2024-01-01..2024-03-01", &Json::Null);
     let asked = vendor.asked().len();
-    live(&of_past.state()).expect(10, &["the state is of a backfill, and this run is none"]);
+    live(&of_past.state()).expect(10, &["is of a backfill, and this run is none"]);
     let again = read(&manifest, &vendor, "2024-01-01..2024-03-01", &of_live.state());
-    again.expect(10, &["the state is of live runs, and this run is a backfill"]);
+    again.expect(10, &["is of live runs, and this run is a backfill"]);
     assert_eq!(vendor.asked().len(), asked, "nothing was asked");
     // What cannot be read is said, and nothing is read twice in silence.
     let empty = json!({"bookmarks": {"items": {"at": "2024-02-01T00:00:00Z"}}, "dripfeed": {"v": 1, "backfill": true}});
