@@ -19,6 +19,7 @@ use crate::config::IsoDuration;
 use crate::emit::singer::Outgoing;
 use crate::emit::{Out, Protocol, Sink};
 use crate::fault::{Fault, Kind, Result};
+use crate::run::Account;
 use crate::stop::Stop;
 use crate::tenant::bookmarks::{self, StateFile};
 use crate::tenant::locks::{Locks, of_backfill};
@@ -161,7 +162,7 @@ fn finish(
     kept: &Kept,
     mut marks: Overtaken,
     (end, name): (End, &str),
-    accounts: Vec<crate::run::Account>,
+    accounts: Vec<Account>,
     written: Result<()>,
 ) -> Came {
     if end.is_good() {
@@ -181,8 +182,15 @@ fn finish(
     }
     // What ended the run matters, not that its target was ended with it.
     let of_target = end.fault(name).filter(|_| !end.was_stopped());
-    // A pipe that broke is the target's end, of which more is known.
-    let of_pipe = written.err().filter(|fault| fault.kind != Kind::Downstream || of_target.is_none());
+    let of_pipe = written.err().and_then(|fault| match fault.kind {
+        Kind::Downstream if end.is_good() => Some(Fault::new(
+            Kind::Local,
+            format!("the target `{name}` closed its input before it had taken everything"),
+        )),
+        // A pipe that broke is the target's end, of which more is known.
+        Kind::Downstream => None,
+        _ => Some(fault),
+    });
     let silent = kept.silent();
     let ended_by = kept.trouble().or(of_target.clone()).or(of_pipe);
     if let Some(fault) = &ended_by {
