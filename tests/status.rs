@@ -159,7 +159,7 @@ fn a_run_under_way_is_told_from_one_that_was_killed() {
         file.lock().unwrap();
         file
     };
-    let locks = [hold("nakatomi/users.lock"), hold("wayne/tasks.backfill.lock")];
+    let locks = [hold("nakatomi/users.lock"), hold("wayne/tasks%2ebackfill.lock")];
     assert_eq!([state("nakatomi", "daily"), state("wayne", "backfill")], ["running", "running"]);
     assert_eq!(tenant(&night.json("--tenants tenants"), "nakatomi")["verdict"], "ok");
     drop(locks);
