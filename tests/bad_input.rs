@@ -34,6 +34,10 @@ fn a_config_that_cannot_be_used() {
         &with(r#"{"dripfeed": {"tiers": {"hourly": {"streams": ["itms"]}}}}"#),
         &["dripfeed.tiers.hourly", "`itms`", "did you mean `items`"],
     );
+    for name in ["all", "backfill"] {
+        let tiers = json!({"dripfeed": {"tiers": {name: {"streams": ["items"]}}}});
+        refused(&with(&tiers.to_string()), &[&format!("a tier cannot be called `{name}`")]);
+    }
     let typed = plain().replace("\"streams\"", "\"spec\":{\"type\":\"Spec\",\"connection_specification\":{\"type\":\"object\",\"required\":[\"token\"],\"properties\":{\"token\":{\"type\":\"string\"}}}},\"streams\"");
     let ran = Tap::new("read").source(&typed).config(&json!({"token": 12_345_678})).run();
     refused(&ran, &["`token`", "\"string\""]);

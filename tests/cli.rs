@@ -98,6 +98,22 @@ fn the_config_may_come_in_parts_and_from_the_environment() {
 }
 
 #[test]
+fn an_empty_variable_is_one_that_is_not_set() {
+    let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": [{"id": 1}]}}]));
+    let manifest = items(&json!({"id": {"type": "integer"}}), &json!({}), &json!({}));
+    let tap = || Tap::new("read").source(&manifest).config(&json!({"url": vendor.url}));
+    let names =
+        ["DRIPFEED_TIER", "DRIPFEED_STREAMS", "DRIPFEED_BACKFILL", "DRIPFEED_PROTOCOL", "DRIPFEED_UNFINISHED_OK"];
+    let ran = names.iter().fold(tap(), |tap, name| tap.env(name, "")).run();
+    assert_eq!(ran.expect(0, &[]).records("items").len(), 1);
+    // What is typed is meant, and so is a variable that holds something.
+    tap().args(&["--tier", ""]).run().expect(10, &["has no tier ``"]);
+    tap().env("DRIPFEED_TIER", "t").run().expect(10, &["has no tier `t`"]);
+    tap().env("DRIPFEED_STREAMS", "s").run().expect(10, &["`s`"]);
+    tap().env("DRIPFEED_BACKFILL", "b").run().expect(2, &["--backfill"]);
+}
+
+#[test]
 fn spec_is_a_schema_with_our_object_in_it() {
     let spec: Json = serde_json::from_str(&Tap::new("spec --source sandbox").run().expect(0, &[]).out).unwrap();
     assert_eq!(spec["required"], json!(["url", "token"]));

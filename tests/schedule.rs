@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use dripfeed::tenant::record::{ALL, BACKFILL};
 use dripfeed::tenant::schedule::hash::Hash;
 use dripfeed::tenant::schedule::name::Rule;
 use dripfeed::tenant::schedule::quote;
@@ -106,6 +107,7 @@ fn a_faulty_config_is_named_and_nothing_is_written() {
     let bad_tier = json!({"access_token": "x", "dripfeed": {"source": "asana", "tires": {}}});
     let no_tier = json!({"access_token": "x", "dripfeed": {"source": "asana", "target": "t"}});
     let no_target = json!({"access_token": "x", "dripfeed": {"source": "asana", "tiers": {"t": {"streams": ["*"], "schedule": "H * * * *"}}}});
+    let named = |tier: &str| json!({"access_token": "x", "dripfeed": {"source": "asana", "target": "t", "tiers": {tier: {"streams": ["*"]}}}});
     let no_token = json!({"dripfeed": {"source": "asana", "target": "t"}});
     let evil = {
         let mut config = config("H * * * *");
@@ -121,6 +123,8 @@ fn a_faulty_config_is_named_and_nothing_is_written() {
         (no_tier, &["tenants/bad.json: no tier of the config has a schedule", "hint: say when"]),
         (no_target, &["tenants/bad.json: no target is named", "dripfeed.target"]),
         (no_token, &["tenants/bad.json", "access_token"]),
+        (named(ALL), &["tenants/bad.json: config `dripfeed.tiers`", "that is what runs without a tier are called"]),
+        (named(BACKFILL), &["tenants/bad.json: config `dripfeed.tiers`", "that is what backfills are called"]),
         (evil, &["a character that is not seen, or a line's end"]),
     ] {
         let dir = tenants(&[("good.json", config("H * * * *")), ("bad.json", faulty)]);
@@ -164,6 +168,21 @@ fn what_makes_no_sense_is_refused() {
     })]);
     schedule(relative.path(), "kubernetes", &[]).expect(10, &["the path state does not begin with /"]);
     schedule(relative.path(), "cron", &[]).expect(0, &[]);
+}
+
+#[test]
+fn a_backfill_that_is_typed_goes_on_until_it_is_done() {
+    let dir = tenants(&[("a.json", config("H * * * *"))]);
+    let text = schedule(dir.path(), "cron", &["--backfill", "2024-01-01..2024-02-01"]).expect(0, &[]).out.clone();
+    let line = text.lines().find_map(|line| line.strip_prefix("#     until ")).unwrap();
+    for (codes, tries) in [("75\n76\n76\n0\n75\n", 4), ("76\n20\n0\n", 2), ("0\n0\n", 1)] {
+        std::fs::write(dir.path().join("codes"), codes).unwrap();
+        // In the place of dripfeed is what ends with one of these codes after the other.
+        let stub = "exec 3<codes; sleep() { :; }; dripfeed() { echo try; read -r code <&3; return $code; }; until ";
+        let typed = ["-c", &format!("{stub}{line}")];
+        let ran = std::process::Command::new("sh").args(typed).current_dir(dir.path()).output().unwrap();
+        assert_eq!(String::from_utf8(ran.stdout).unwrap().lines().count(), tries, "{codes}");
+    }
 }
 
 #[test]

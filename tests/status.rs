@@ -4,6 +4,7 @@
 //! `.prom` and `.html`. With `WRITE_STATUS=1` in the environment they are written instead of compared. Configs are a hundred
 //! days old there, those called `new-…` ten minutes.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -158,7 +159,7 @@ fn a_run_under_way_is_told_from_one_that_was_killed() {
         file.lock().unwrap();
         file
     };
-    let locks = [hold("nakatomi/users.lock"), hold("wayne/tasks.backfill.lock")];
+    let locks = [hold("nakatomi/users.lock"), hold("wayne/tasks%2ebackfill.lock")];
     assert_eq!([state("nakatomi", "daily"), state("wayne", "backfill")], ["running", "running"]);
     assert_eq!(tenant(&night.json("--tenants tenants"), "nakatomi")["verdict"], "ok");
     drop(locks);
@@ -195,6 +196,69 @@ fn what_cannot_be_read_of_one_hides_no_other() {
         let ran = night.status(&format!("--tenants tenants --format {format}"));
         assert!(!ran.expect(0, &[]).out.contains("a-canary"), "{format}");
     }
+}
+
+/// The series of the OpenMetrics text, each once.
+fn series(text: &str) -> BTreeSet<&str> {
+    let all: Vec<&str> =
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| Some(line.rsplit_once(' ')?.0)).collect();
+    let series: BTreeSet<&str> = all.iter().copied().collect();
+    assert_eq!(series.len(), all.len(), "a series stands there twice: {text}");
+    series
+}
+
+#[test]
+fn two_configs_of_one_tenant_are_one_tenant_that_needs_a_person() {
+    let case = fixtures().into_iter().find(|case| case.ends_with("calm")).unwrap();
+    let night = Night::of(&case);
+    let path = |name: &str| night.dir.path().join("tenants").join(name);
+    let bluth: Json = serde_json::from_str(&std::fs::read_to_string(path("bluth.json")).unwrap()).unwrap();
+    let copy = |name: &str, state_dir: &Path| {
+        let mut config = bluth.clone();
+        config["dripfeed"]["state_dir"] = json!(state_dir);
+        std::fs::write(path(name), config.to_string()).unwrap();
+    };
+    let metrics = || night.status("--tenants tenants --format openmetrics").expect(0, &[]).out.clone();
+    let (before, text) = (night.json("--tenants tenants"), metrics());
+    // The same directory, written in another way.
+    copy("bluth-old.json", &night.dir.path().join("tenants/../state"));
+    let after = night.json("--tenants tenants");
+    assert_eq!(after["tenants"].as_array().unwrap().len(), before["tenants"].as_array().unwrap().len());
+    let row = tenant(&after, "bluth");
+    assert_eq!((&row["verdict"], &row["runs"]), (&json!("needs_person"), &tenant(&before, "bluth")["runs"]));
+    assert_eq!(
+        row["reasons"][0]["what"],
+        "tenants/bluth-old.json and tenants/bluth.json are both of this tenant: they share its state"
+    );
+    assert_eq!(series(&metrics()), series(&text));
+    for format in ["table", "html"] {
+        let ran = night.status(&format!("--tenants tenants --format {format}"));
+        ran.expect(0, &[]);
+        assert!(ran.out.contains("bluth-old.json"), "{format}: {}", ran.out);
+    }
+    // What is wrong with one of them is told too, with the command that means it.
+    std::fs::write(path("bluth.json"), bluth.to_string().replace("\"hourly\"", "\"all\"")).unwrap();
+    let reasons = tenant(&night.json("--tenants tenants"), "bluth")["reasons"].clone();
+    assert_eq!(reasons[1]["what"], "its config cannot be used");
+    assert_eq!(reasons[1]["commands"][0], "dripfeed check --config tenants/bluth.json");
+    copy("bluth.json", Path::new("state"));
+    // One whose state is elsewhere is another tenant: they share nothing but the name.
+    copy("bluth-old.json", &night.dir.path().join("elsewhere"));
+    let rows = night.json("--tenants tenants")["tenants"].as_array().unwrap().clone();
+    let told: BTreeSet<String> =
+        rows.iter().filter(|row| row["tenant"] == "bluth").map(|row| row["state_dir"].to_string()).collect();
+    assert!(told.len() == 2 && told.iter().any(|dir| dir.ends_with("/elsewhere\"")), "{told:?}");
+    let text = metrics();
+    assert!(series(&text).iter().any(|one| one.contains("tenant=\"bluth\",state_dir=\"/")), "{text}");
+    assert!(series(&text).iter().all(|one| one.contains("bluth") || !one.contains("state_dir")), "{text}");
+}
+
+#[test]
+fn names_that_are_written_alike_make_one_series() {
+    let named = |tenant: &str| Subject { source: "asana".into(), tenant: tenant.into(), ..Subject::default() };
+    let report = Report::of(&[named("a b"), named("a\rb")], OffsetDateTime::UNIX_EPOCH);
+    assert_eq!(report.tenants.len(), 2);
+    series(&openmetrics::write(&report));
 }
 
 #[test]

@@ -19,7 +19,8 @@ mod watch;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::Tier;
 use crate::cursor::ranges::Span;
@@ -346,7 +347,11 @@ impl Named {
 
 /// Parses arguments. Help and completions come back as text to print.
 pub fn parse(args: &[std::ffi::OsString]) -> std::result::Result<Cli, clap::Error> {
-    Cli::try_parse_from(args)
+    let is_empty = |arg: &Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    // An empty variable says nothing.
+    let mut command = Cli::command().mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg });
+    let found = command.try_get_matches_from_mut(args)?;
+    Cli::from_arg_matches(&found).map_err(|error| error.format(&mut command))
 }
 
 impl Options {
@@ -354,8 +359,11 @@ impl Options {
     /// the others.
     pub fn priority(&self, tiers: &BTreeMap<String, Tier>) -> Result<limiter::Priority> {
         let of_tier = self.tier.as_deref().map(|name| Self::tier(tiers, name)).transpose()?;
-        let by_name =
-            |name| [Priority::Hourly, Priority::Daily, Priority::Backfill].into_iter().find(|p| name == p.name());
+        let by_name = |name: &str| match name {
+            "hourly" => Some(Priority::Hourly),
+            "daily" => Some(Priority::Daily),
+            _ => None,
+        };
         let by_schedule = || {
             let hours = of_tier?.schedule.as_deref()?.split_whitespace().nth(1)?;
             hours.starts_with('*').then_some(Priority::Hourly)
@@ -393,17 +401,6 @@ impl Options {
         let tier = Self::tier(tiers, name)?;
         let rest = || !tiers.iter().any(|(other, tier)| other != name && names(tier));
         Ok(names(tier) || tier.streams.iter().any(|s| s == "*") && rest())
-    }
-}
-
-impl Priority {
-    /// The tier that has it.
-    fn name(self) -> &'static str {
-        match self {
-            Priority::Hourly => "hourly",
-            Priority::Daily => "daily",
-            Priority::Backfill => "backfill",
-        }
     }
 }
 

@@ -86,6 +86,7 @@ fn of_path(work: &Work, path: &Path) -> Result<Option<Subject>> {
         source,
         root: gist.state_dir.map_or_else(load::own_state_dir, Ok)?,
         config: Some(shown),
+        twins: Vec::new(),
         since: changed(path),
         tiers: config.map(|config| config.ours.tiers).unwrap_or_default(),
         whose: words(&own),
@@ -102,6 +103,7 @@ fn of_config(work: &Work) -> Result<Subject> {
         tenant: load::tenant_of(config, manifest, &prepared.specification, &prepared.ground),
         root: load::state_dir_or_own(config)?,
         config: Some(work.options.config.join(", ")),
+        twins: Vec::new(),
         since: work.options.config.last().and_then(|path| changed(Path::new(path))),
         tiers: config.ours.tiers.clone(),
         whose: words(work),
@@ -145,6 +147,7 @@ fn of_record(work: &Work, root: &Path, source: String, tenant: String) -> Subjec
     own.options = Options { config: paths.clone(), ..own.options };
     Subject {
         root: root.to_owned(),
+        twins: Vec::new(),
         since: None,
         tiers: config.map(|config| config.ours.tiers).unwrap_or_default(),
         whose: words(&own),

@@ -129,6 +129,9 @@ pub struct Tier {
     pub schedule: Option<String>,
 }
 
+/// What tiers cannot be called: in records, status and alerts these are the names of other runs.
+const TAKEN: [(&str, &str); 2] = [("all", "runs without a tier"), ("backfill", "backfills")];
+
 /// What to do when the vendor changes its schema.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -444,7 +447,14 @@ fn read_ours(ours: Json, secrets: &mut Secrets) -> Result<Dripfeed> {
     let schema = schema();
     secrets.add_marked(&ours, &schema);
     validate(&ours, &schema, "dripfeed")?;
-    serde_json::from_value(ours).map_err(|e| Fault::config(format!("config `dripfeed`: {e}")))
+    let ours: Dripfeed = serde_json::from_value(ours).map_err(|e| Fault::config(format!("config `dripfeed`: {e}")))?;
+    match TAKEN.iter().find(|(name, _)| ours.tiers.contains_key(*name)) {
+        Some((name, whose)) => Err(Fault::config(format!(
+            "config `dripfeed.tiers`: a tier cannot be called `{name}`, for that is what {whose} are called"
+        ))
+        .hint("give the tier another name")),
+        None => Ok(ours),
+    }
 }
 
 /// Checks the source's part against the manifest's `connection_specification`.

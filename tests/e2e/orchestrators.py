@@ -7,7 +7,7 @@ asks for a wait of hours (75), revoked has a wrong token (20).
 (a) Airflow 3, with `airflow dags test`: two success, late skipped, revoked failed without a second try, its alert told; the token
 comes from an Airflow Variable. (b) Dagster: each schedule asks for its tenant's partition; two are materialized, late is observed
 and not materialized, revoked fails and its hook tells. (c) Both: each exit code leads to what it should: done, skipped, tried again,
-failed. (d) Both take the definitions of backfills: no schedule, a pool or limit of their own.
+failed; a backfill is tried again after 75 and 76. (d) Both take the definitions of backfills: no schedule, a pool or limit of their own.
 
 usage: orchestrators.py      (needs target-jsonl; takes about five minutes)
 
@@ -167,6 +167,8 @@ def airflow(checks, house):
     want = {f"{code} {number}": "success" if code == 0 else "skipped" if code in (75, 76) else
             "again" if code == 69 or (code, number) == (60, 1) else "failed" for code in CODES for number in (1, 2)}
     checks.ok("Airflow: every exit code leads to what it should", judged == want, {k: v for k, v in judged.items() if v != want[k]} or "")
+    past = found(house.run(Path(program).parent / "python", "-c", JUDGED_BY_AIRFLOW, home / "dags" / "dripfeed_backfills.py", json.dumps((75, 76))))
+    checks.ok("Airflow: a backfill is tried again after 75 and 76", set(past.values()) == {"again"}, past)
     done = house.run(program, "dags", "reserialize")
     database = sqlite3.connect(home / "airflow.db")
     backfills = dict(database.execute("select dag_id, timetable_summary from dag where dag_id like '%backfill%'"))
@@ -202,7 +204,8 @@ def dagster(checks, house):
             else "failed" for code in CODES}
     checks.ok("Dagster: every exit code leads to what it should", result["codes"] == want, result["codes"])
     checks.ok("Dagster: no token is told", not any(t in done.stdout + done.stderr for t in (f"{TOKEN}-", "revoked-token")))
-    past = found(house.run(python, "-c", RUN_BY_DAGSTER, "backfills.py", "[]"))
+    past = found(house.run(python, "-c", RUN_BY_DAGSTER, "backfills.py", json.dumps((75, 76))))
+    checks.ok("Dagster: a backfill is tried again after 75 and 76", set(past["codes"].values()) == {"again 1000"}, past["codes"])
     checks.ok("Dagster: backfills have no schedule, and a limit of their own", past["schedules"] == 0
               and past["jobs"] == {"sandbox_backfill_job": {"dripfeed/backfill": "true", "dagster/priority": "-10"}}, past)
 

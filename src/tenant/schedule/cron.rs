@@ -87,7 +87,8 @@ fn backfills(plan: &Plan) -> String {
     {}
 
 History is read once, so that cron has no part in it: these are the commands to type, with the tenant's variables set.
-They go beside the live runs, which go first. Each begins where it was until it is done: 75 means that time was up.
+They go beside the live runs, which go first. Each begins where it was until it is done: 75 means that time was up,
+76 that the target of the last try still loads.
 
     cd {}
 ",
@@ -97,7 +98,10 @@ They go beside the live runs, which go first. Each begins where it was until it 
     );
     for (tenant, run) in plan.runs() {
         let command = quote::command(&tenant.words(run));
-        text += &format!("\n{}\n\n    until {command}; do [ $? -eq 75 ] || break; sleep 60; done\n", tenant.title());
+        text += &format!(
+            "\n{}\n\n    until {command}; do case $? in 75|76) sleep 60;; *) break;; esac; done\n",
+            tenant.title()
+        );
     }
     comment(&text)
 }

@@ -219,7 +219,9 @@ kind: CronJob
         let again = if live {
             ""
         } else {
-            "    - action: Ignore # time was up: a new pod goes on\n      onExitCodes: {containerName: sync, operator: In, values: [75]}\n"
+            "    - action: Ignore # time was up, or the last try's target still loads: a new pod goes on
+      onExitCodes: {containerName: sync, operator: In, values: [75, 76]}
+"
         };
         format!(
             "{limit}backoffLimit: 2

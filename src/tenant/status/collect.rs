@@ -41,7 +41,8 @@ pub(super) fn row(subject: &Subject, now: OffsetDateTime) -> Row {
     let mut row = Row {
         source: source.clone(),
         tenant: tenant.clone(),
-        config: subject.config.clone(),
+        config: Some(subject.configs().join(", ")).filter(|configs| !configs.is_empty()),
+        state_dir: None,
         verdict: Verdict::Ok,
         reasons: Vec::new(),
         runs: runs(subject, &record, now),

@@ -26,6 +26,7 @@ pub(super) fn grace(due: u64) -> u64 {
 /// Finds the reasons, and the verdict.
 pub(super) fn judge(subject: &Subject, row: &mut Row, unreadable: bool, now: OffsetDateTime) {
     let mut reasons = Vec::new();
+    reasons.extend(of_twins(subject));
     if let Some(fault) = &subject.fault {
         reasons.push(Reason {
             verdict: Verdict::NeedsPerson,
@@ -111,6 +112,23 @@ fn alike(row: &Row) -> Vec<Vec<&RunRow>> {
         }
     }
     groups
+}
+
+/// Two configs that share the state of one tenant: each goes on where the other was.
+fn of_twins(subject: &Subject) -> Option<Reason> {
+    let (configs, both) = match &subject.configs()[..] {
+        [] | [_] => return None,
+        [one, other] => (format!("{one} and {other}"), "both"),
+        more => (more.join(", "), "all"),
+    };
+    Some(Reason {
+        verdict: Verdict::NeedsPerson,
+        what: format!("{configs} are {both} of this tenant: they share its state"),
+        detail: None,
+        since: None,
+        what_to_do: "keep one of them, or give each a tenant's name of its own: dripfeed.tenant".to_owned(),
+        commands: Vec::new(),
+    })
 }
 
 /// What is wrong by runs that ended alike.

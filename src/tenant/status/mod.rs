@@ -35,6 +35,8 @@ pub struct Subject {
     pub root: PathBuf,
     /// Its config, as it was named.
     pub config: Option<String>,
+    /// Other configs that are of the same tenant too.
+    pub twins: Vec<String>,
     /// Since when the config is as it is.
     pub since: Option<OffsetDateTime>,
     /// The config's tiers.
@@ -92,8 +94,11 @@ pub struct Row {
     pub source: String,
     /// Its name.
     pub tenant: String,
-    /// Its config.
+    /// Its config, or all that are of it.
     pub config: Option<String>,
+    /// Its state directory, where a tenant of another one has the same name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_dir: Option<String>,
     /// The worst of the reasons.
     pub verdict: Verdict,
     /// Why it is not ok, the gravest first.
@@ -247,10 +252,51 @@ impl Row {
     }
 }
 
+/// Source, name and state directory: what makes a tenant.
+type Key = (String, String, PathBuf);
+
+impl Subject {
+    /// Who it is, however the state directory is written.
+    fn key(&self) -> Key {
+        let root = self.root.canonicalize().or_else(|_| std::path::absolute(&self.root));
+        (self.source.clone(), self.tenant.clone(), root.unwrap_or_else(|_| self.root.clone()))
+    }
+
+    /// Takes in another config of the same tenant.
+    fn join(&mut self, other: &Subject) {
+        self.twins.extend(other.config.clone());
+        for (name, tier) in &other.tiers {
+            self.tiers.entry(name.clone()).or_insert_with(|| tier.clone());
+        }
+        if self.fault.is_none() && other.fault.is_some() {
+            // Commands are to mean the config that is to be mended.
+            (self.fault, self.whose) = (other.fault.clone(), other.whose.clone());
+        }
+    }
+
+    /// Its configs.
+    fn configs(&self) -> Vec<&str> {
+        self.config.iter().chain(&self.twins).map(String::as_str).collect()
+    }
+}
+
 impl Report {
     /// How these tenants stand now.
     pub fn of(subjects: &[Subject], now: OffsetDateTime) -> Report {
-        let mut tenants: Vec<Row> = subjects.iter().map(|subject| collect::row(subject, now)).collect();
+        let mut own: BTreeMap<Key, Subject> = BTreeMap::new();
+        for subject in subjects {
+            own.entry(subject.key()).and_modify(|first| first.join(subject)).or_insert_with(|| subject.clone());
+        }
+        let mut namesakes: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for (source, tenant, _) in own.keys() {
+            *namesakes.entry((source, tenant)).or_default() += 1;
+        }
+        let row = |((source, tenant, root), subject): (&Key, &Subject)| {
+            let alone = namesakes.get(&(&**source, &**tenant)) == Some(&1);
+            let state_dir = (!alone).then(|| root.display().to_string());
+            Row { state_dir, ..collect::row(subject, now) }
+        };
+        let mut tenants: Vec<Row> = own.iter().map(row).collect();
         tenants.sort_by(|a, b| {
             let key = |row: &Row| {
                 (std::cmp::Reverse(row.verdict), row.source.clone(), row.tenant.clone(), row.config.clone())

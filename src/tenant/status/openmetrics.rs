@@ -4,6 +4,7 @@
 //! runs take and how old data is against what its schedule promises; traffic is calls, records and bytes; errors are exit codes
 //! and refusals; saturation is the share of the cap, and waiting for it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{Report, Row, RunRow, State, Verdict};
@@ -24,7 +25,9 @@ pub fn write(report: &Report) -> String {
         let Family { name, kind, help, .. } = family;
         let _ = writeln!(out, "# TYPE {name} {kind}\n# HELP {name} {help}");
         let total = if *kind == "counter" { "_total" } else { "" };
-        for (labels, value) in &family.values {
+        // Texts that are written alike would make one series of two, and a second one makes the whole text void.
+        let mut written = BTreeSet::new();
+        for (labels, value) in family.values.iter().filter(|(labels, _)| written.insert(labels)) {
             let _ = writeln!(out, "{name}{total}{labels} {value}");
         }
     }
@@ -61,7 +64,8 @@ fn seconds(time: Option<&str>) -> Option<f64> {
 fn labels(row: &Row, more: &[(&str, &str)]) -> String {
     let escaped = |text: &str| text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n").replace('\r', " ");
     let all = [("source", &*row.source), ("tenant", &*row.tenant)];
-    let all = all.into_iter().chain(more.iter().copied());
+    let state_dir = row.state_dir.as_deref().map(|state_dir| ("state_dir", state_dir));
+    let all = all.into_iter().chain(state_dir).chain(more.iter().copied());
     let all: Vec<String> = all.map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
     format!("{{{}}}", all.join(","))
 }
