@@ -25,6 +25,7 @@ pub mod fault;
 pub mod fetch;
 pub mod jinja;
 pub mod manifest;
+pub mod mutex;
 pub mod observe;
 pub mod pace;
 pub mod page;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("fault", &[]),
     ("stop", &["fault"]),
+    ("mutex", &[]),
     ("dpath", &[]),
     ("pyjson", &[]),
     ("percent", &[]),
@@ -20,7 +21,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("manifest", &["fault"]),
     ("plan", &["manifest", "jinja", "fault"]),
     ("store", &["fault", "stop"]),
-    ("auth", &["pace", "plan", "manifest", "dpath", "store", "fault", "percent", "pyjson", "scan", "stop", "timefmt"]),
+    (
+        "auth",
+        &[
+            "mutex", "pace", "plan", "manifest", "dpath", "store", "fault", "percent", "pyjson", "scan", "stop",
+            "timefmt",
+        ],
+    ),
     ("page", &["plan", "manifest", "fault", "pyjson"]),
     ("slice", &["plan", "manifest", "dpath", "fault", "jinja"]),
     ("cursor", &["plan", "manifest", "config", "fault", "timefmt", "pyjson"]),
@@ -31,21 +38,28 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("show", &["timefmt"]),
     ("drift", &["config", "fault", "observe", "scan", "schema", "show", "stop", "store", "timefmt"]),
     ("state", &["fault"]),
-    ("tenant", &["config", "drift", "fault", "pace", "percent", "pyjson", "show", "state", "stop", "store", "timefmt"]),
+    (
+        "tenant",
+        &[
+            "config", "drift", "fault", "mutex", "pace", "percent", "pyjson", "show", "state", "stop", "store",
+            "timefmt",
+        ],
+    ),
     ("emit", &["fault", "state", "stop", "shape", "timefmt"]),
     (
         "run",
         &[
-            "auth", "page", "slice", "config", "cursor", "dpath", "drift", "extract", "shape", "fetch", "emit", "pace",
-            "plan", "manifest", "fault", "percent", "scan", "stop", "pyjson", "timefmt",
+            "auth", "page", "slice", "config", "cursor", "dpath", "drift", "extract", "shape", "fetch", "emit",
+            "mutex", "pace", "plan", "manifest", "fault", "percent", "scan", "stop", "pyjson", "timefmt",
         ],
     ),
     ("sandbox", &["fault", "percent", "timefmt"]),
     (
         "cli",
         &[
-            "auth", "catalog", "config", "cursor", "drift", "emit", "extract", "fault", "fetch", "manifest", "pace",
-            "plan", "run", "sandbox", "scan", "shape", "show", "slice", "state", "stop", "store", "tenant", "timefmt",
+            "auth", "catalog", "config", "cursor", "drift", "emit", "extract", "fault", "fetch", "manifest", "mutex",
+            "pace", "plan", "run", "sandbox", "scan", "shape", "show", "slice", "state", "stop", "store", "tenant",
+            "timefmt",
         ],
     ),
 ];

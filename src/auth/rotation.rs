@@ -5,7 +5,7 @@
 //! waited, is airbyte-cdk's `RateLimitedMultipleTokenAuthenticator`.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
@@ -16,6 +16,7 @@ use super::{Exchange, TokenRequest};
 use crate::fault::{Failure, Fault, Kind, Result};
 use crate::manifest::model::{RateLimitedMultipleTokenAuthenticator, TokenQuota};
 use crate::manifest::node::Text;
+use crate::mutex::lock;
 use crate::pace::{Call, Matcher};
 use crate::plan::{Ground, Template, Vars, text_of};
 use crate::pyjson;
@@ -107,10 +108,6 @@ impl fmt::Debug for Rotation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rotation").finish_non_exhaustive()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Rotation {

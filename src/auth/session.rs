@@ -4,7 +4,7 @@
 //! still lives. Called by [`super::Auth`]. One login serves all streams of a run, and a token that the vendor refuses is
 //! replaced once; the reference logs in for each stream, and fails.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
@@ -13,6 +13,7 @@ use super::{Exchange, KeyPlace, TokenRequest};
 use crate::fault::{Fault, Kind, Result};
 use crate::manifest::model::{LegacySessionTokenAuthenticator, SessionTokenAuthenticator, SessionTokenUse};
 use crate::manifest::node::Text;
+use crate::mutex::lock;
 use crate::plan::{Ground, Inject, Options, Template, Vars, text_of};
 use crate::pyjson;
 use crate::timefmt::Period;
@@ -27,10 +28,6 @@ pub struct Session {
     /// What it was made of, for telling equal ones; nothing where the login has credentials of its own.
     written: Option<Json>,
     token: Mutex<Option<(String, OffsetDateTime)>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Session {

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{IsTerminal as _, Write};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::SystemTime;
 
 use indicatif::ProgressBar;
@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use crate::config::secret::Secrets;
 use crate::emit::{Out, airbyte};
 use crate::fault::{Fault, Result};
+use crate::mutex::lock;
 use crate::timefmt::rfc3339;
 
 /// How grave a line is.
@@ -62,10 +63,6 @@ pub struct Log {
     names: Mutex<Map<String, Json>>,
     /// A progress line that log lines go around.
     bar: OnceLock<ProgressBar>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What `SINGER_SDK_LOG_CONFIG` asks for: structured lines, and from which level on.

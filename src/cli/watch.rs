@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -25,6 +25,7 @@ use crate::emit::{Out, Protocol, airbyte};
 use crate::fault::{Fault, Kind, Result};
 use crate::fetch::retry::Remedy;
 use crate::fetch::{self, Ask, Event, Fetcher, Limits};
+use crate::mutex::lock;
 use crate::pace::Pace;
 use crate::pace::limiter::Why;
 use crate::plan::Ground;
@@ -75,10 +76,6 @@ struct Counts {
     /// Milliseconds that requests waited, all threads together: for the account's pace, and before tries.
     paced: AtomicU64,
     backed_off: AtomicU64,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn add(counter: &AtomicU64, n: impl TryInto<u64>) {

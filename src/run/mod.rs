@@ -27,7 +27,7 @@ use std::cell::Cell;
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value as Json};
@@ -40,6 +40,7 @@ use crate::cursor::partitions::{Partitions, from_legacy, identity};
 use crate::drift::watched::Watched;
 use crate::emit::{Message, Protocol};
 use crate::fault::{Fault, Kind, Result};
+use crate::mutex::lock;
 use crate::plan::Vars;
 use crate::shape::wire::Selection;
 use crate::slice::Partition;
@@ -165,10 +166,6 @@ struct Worker<'r> {
     run: &'r Run,
     shared: &'r Shared,
     messages: SyncSender<Message>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Run {

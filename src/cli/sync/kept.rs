@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
@@ -14,6 +14,7 @@ use crate::cli::commands::Work;
 use crate::cli::log::Level;
 use crate::cli::read::{Ready, fresh};
 use crate::fault::Fault;
+use crate::mutex::lock;
 use crate::state::{self, StateDoc};
 use crate::stop::Stop;
 use crate::tenant::bookmarks::{self, Bookmarks, StateFile};
@@ -37,10 +38,6 @@ pub(super) struct Kept {
     trouble: Mutex<Option<Fault>>,
     nonsense: AtomicU64,
     strange: AtomicU64,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Kept {

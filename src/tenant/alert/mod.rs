@@ -11,7 +11,7 @@ mod webhook;
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 pub use body::{Body, Change};
@@ -23,6 +23,7 @@ use webhook::Webhook;
 use crate::config::Alert;
 use crate::drift::finding::Finding;
 use crate::fault::Fault;
+use crate::mutex::lock;
 
 /// So long at most the end of a run waits for its alerts.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -77,10 +78,6 @@ struct Shared {
     delivery: Mutex<Delivery>,
     /// When the run's end waits no longer.
     until: Mutex<Option<Instant>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The alarm of one run.
