@@ -317,6 +317,16 @@ fn states_of_live_runs_and_of_backfills_are_not_confused() {
     // What cannot be read is said, and nothing is read twice in silence.
     let empty = json!({"bookmarks": {"items": {"at": "2024-02-01T00:00:00Z"}}, "dripfeed": {"v": 1, "backfill": true}});
     read(&manifest, &vendor, "2024-01-01..2024-03-01", &empty).expect(0, &[]);
+    let with = |bookmark: Json| {
+        let state = json!({"bookmarks": {"items": bookmark}, "dripfeed": {"v": 1, "backfill": true}});
+        read(&manifest, &vendor, "2024-01-01..2024-03-01", &state)
+    };
+    for empty in [json!({}), json!({"partitions": 3}), json!({"behind_since": NOW}), json!({"open": null})] {
+        with(empty).expect(0, &[]);
+    }
+    for torn in [json!({"open": {}}), json!({"open": "x"}), json!({"backfilled": 1}), json!({"backfilled": [1]})] {
+        with(torn).expect(10, &["stream `items`: the state of its backfill cannot be read"]);
+    }
     let mut torn = of_past.state();
     torn["bookmarks"]["items"]["backfilled"] = json!([{"start": "once"}]);
     read(&manifest, &vendor, "2024-01-01..2024-03-01", &torn)
@@ -355,7 +365,7 @@ fn a_preview_saves_nothing_and_reads_nothing_again() {
     ran.expect(0, &[]);
     assert_eq!(sent(&ran), ["b@1"]);
     assert!(ran.state().is_null());
-    assert_eq!(windows(&vendor), ["2024-01-01..2024-02-01"]);
+    assert_eq!(windows(&vendor), ["2023-12-31T23:59:59Z..2024-02-01"]);
 }
 
 #[test]

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use dripfeed::config::Safety;
 use dripfeed::cursor::backfill::Backfill;
-use dripfeed::cursor::ranges::Span;
+use dripfeed::cursor::ranges::{Span, Spans};
 use dripfeed::cursor::{self, CursorPlan};
 use dripfeed::manifest::model::IncrementalSync;
 use dripfeed::manifest::node::{Node, Place, Read};
 use dripfeed::plan::Ground;
-use dripfeed::timefmt::parse_iso;
+use dripfeed::timefmt::{parse_iso, rfc3339};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
@@ -71,7 +71,10 @@ fn where_the_manifest_knows_no_windows_they_are_months() {
         let ran = read(&manifest(&cursor, retriever), &vendor, "2024-01-01..2024-03-01", &Json::Null);
         ran.expect(0, &[]);
         // Nobody knows whether the bounds are inclusive: windows overlap by what requests can tell.
-        assert_eq!(windows(&vendor), ["2024-01-01..2024-02-01", "2024-01-31T23:59:59Z..2024-03-01", CATCH_UP]);
+        assert_eq!(
+            windows(&vendor),
+            ["2023-12-31T23:59:59Z..2024-02-01", "2024-01-31T23:59:59Z..2024-03-01", CATCH_UP]
+        );
         assert_eq!(ids(&ran).into_iter().collect::<BTreeSet<_>>().into_iter().collect::<String>(), "bcde");
     }
 }
@@ -90,7 +93,7 @@ fn a_vendor_that_knows_no_end_is_read_once_for_each_partition() {
     let ran = read(&manifest, &vendor, "2024-01-01..2024-03-01", &Json::Null);
     ran.expect(0, &["3 partitions: at least 3 calls"]);
     assert_eq!(ids(&ran), ["b", "c", "d", "e"], "what lies outside is left out");
-    assert_eq!(windows(&vendor), ["2024-01-01..-", "2024-11-30T23:59:00Z..-"]);
+    assert_eq!(windows(&vendor), ["2023-12-31T23:59:59Z..-", "2024-11-30T23:59:00Z..-"]);
     let again = |part: &str| {
         let of_part = |a: &&Asked| a.param("part").as_deref() == Some(part) && a.param("after").is_none();
         vendor.asked().iter().filter(of_part).count()
@@ -125,9 +128,9 @@ fn days_are_read_whole() {
     for (cursor, span, wanted, asked) in [
         (both(steps.clone()), "2024-01-02..2024-01-04", "bc", "2024-01-02..2024-01-03"),
         (both(steps), "2024-01-02T12:00:00Z..2024-01-04T12:00:00Z", "bcd", "2024-01-02..2024-01-04"),
-        (both(day.clone()), "2024-01-02..2024-01-04", "bc", "2024-01-02..2024-01-04"),
-        (both(day.clone()), "2024-01-02T12:00:00Z..2024-01-04T12:00:00Z", "bcd", "2024-01-02..2024-01-05"),
-        (by_time(day), "2024-01-02T12:00:00Z..2024-01-04T12:00:00Z", "bcd", "2024-01-02..-"),
+        (both(day.clone()), "2024-01-02..2024-01-04", "bc", "2024-01-01..2024-01-04"),
+        (both(day.clone()), "2024-01-02T12:00:00Z..2024-01-04T12:00:00Z", "bcd", "2024-01-01..2024-01-05"),
+        (by_time(day), "2024-01-02T12:00:00Z..2024-01-04T12:00:00Z", "bcd", "2024-01-01..-"),
     ] {
         let vendor = vendor(&days, quiet);
         let ran = read(&manifest(&cursor, json!({})), &vendor, span, &Json::Null);
@@ -150,7 +153,67 @@ fn numbers_of_seconds_are_times() {
         let ran = read(&manifest(&cursor, json!({})), &vendor, "2024-01-02..2024-01-05", &Json::Null);
         ran.expect(0, &[]);
         assert_eq!(ids(&ran), ["r1", "r2", "r3"]);
-        assert_eq!(vendor.asked()[0].param("since").unwrap(), "1704153600");
+        assert_eq!(vendor.asked()[0].param("since").unwrap(), "1704153599");
+    }
+}
+
+#[test]
+fn what_lies_on_a_bound_is_read_by_one_of_two_adjacent_backfills() {
+    for cursor in [both(json!({})), by_time(json!({}))] {
+        let rows = around();
+        let after = move |asked: &Asked, rows: &mut Vec<Row>| {
+            let (since, before) = (asked.param("since").unwrap(), asked.param("before"));
+            let wanted = |at: &str| *at > *since && before.as_ref().is_none_or(|before| *at <= **before);
+            let found = rows.iter().filter(|row| wanted(row.at.as_str().unwrap()));
+            let data: Vec<Json> = found.map(|row| json!({"id": row.id, "at": row.at, "v": row.v})).collect();
+            Some(json!({"status": 200, "json": {"data": data, "next": null}}))
+        };
+        let vendor = vendor(&rows, after);
+        let manifest = manifest(&cursor, json!({}));
+        let first = read(&manifest, &vendor, "2024-01-01..2024-02-01", &Json::Null);
+        first.expect(0, &[]);
+        let second = read(&manifest, &vendor, "2024-02-01..2024-03-01", &first.state());
+        second.expect(0, &[]);
+        assert_eq!((ids(&first).concat(), ids(&second).concat()), ("bc".into(), "de".into()), "{cursor}");
+        assert_eq!(backfilled(&second), ["2024-01-01..2024-03-01"]);
+    }
+}
+
+#[test]
+fn two_parts_of_a_day_that_requests_cannot_tell_apart_are_read_as_one() {
+    let hours = (0..24).map(|n| Row {
+        id: format!("h{n:02}"),
+        part: String::new(),
+        at: json!(format!("2024-03-05T{n:02}:00:00Z")),
+        v: 1,
+    });
+    let hours = Arc::new(Mutex::new(hours.collect()));
+    let cursor = json!({
+        "datetime_format": "%Y-%m-%d", "cursor_datetime_formats": ["%Y-%m-%dT%H:%M:%SZ"], "start_datetime": "2024-10-01",
+    });
+    for cursor in [by_time(cursor.clone()), both(cursor)] {
+        let mut manifest: Json = serde_json::from_str(&manifest(&cursor, json!({}))).unwrap();
+        manifest["concurrency_level"] = json!({"type": "ConcurrencyLevel", "default_concurrency": 2});
+        let first = read(
+            &manifest.to_string(),
+            &vendor(&hours, quiet),
+            "2024-03-05T06:00:00Z..2024-03-05T12:00:00Z",
+            &Json::Null,
+        );
+        first.expect(0, &[]);
+        // Two that could be read at once would be.
+        let slow = vendor(&hours, |asked, _| {
+            if asked.param("after").is_none() {
+                std::thread::sleep(std::time::Duration::from_millis(300));
+            }
+            None
+        });
+        let second = read(&manifest.to_string(), &slow, "2024-03-05..2024-03-06", &first.state());
+        second.expect(0, &[]);
+        let all: BTreeSet<String> = ids(&first).into_iter().chain(ids(&second)).collect();
+        assert_eq!(all.len(), 24, "{all:?} of {cursor}");
+        assert_eq!(second.events("backfill_planned")[0]["windows"], 1);
+        assert_eq!(backfilled(&second), ["2024-03-05..2024-03-06"]);
     }
 }
 
@@ -263,8 +326,9 @@ fn more_partitions_than_live_runs_tell_apart_are_told_apart() {
 }
 
 proptest! {
-    /// However time is cut and however often a run breaks off: every moment that was asked for is in a window that was read
-    /// wholly, and all that was asked for is closed once nothing is left.
+    /// However time is cut, whatever of it was read before and however often a run breaks off: every moment that was asked for
+    /// is in a window that was read wholly, with what of it is kept; no two windows of a run are the same; and all that was
+    /// asked for is closed once nothing is left.
     #[test]
     fn every_moment_is_in_a_window(
         format in prop::sample::select(vec!["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d", "%s", "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m"]),
@@ -272,6 +336,7 @@ proptest! {
         clamp in prop::sample::select(vec![None, Some("DAY"), Some("MONTH")]),
         asks_end in any::<bool>(),
         strict in any::<bool>(),
+        before in prop::collection::vec((0..50_000i64, 1..3_000i64), 0..6),
         spans in prop::collection::vec((0..40_000i64, 1..15_000i64), 1..4),
         luck in prop::collection::vec(any::<bool>(), 8),
     ) {
@@ -287,7 +352,12 @@ proptest! {
         // Minutes since then.
         let at = |minutes: i64| parse_iso("2024-01-01").unwrap() + time::Duration::seconds(60 * minutes + minutes % 60);
         let now = at(60_000);
-        let (mut state, mut read, mut turn) = (Json::Null, Vec::new(), 0);
+        let written = |time: time::OffsetDateTime| plan.parse(&plan.write(time)).unwrap();
+        let before = before.into_iter().map(|(from, length)| Span { start: at(from), end: at(from + length) });
+        let before: Spans = before.collect();
+        let bounds = |span: &Span| json!({"start": rfc3339(span.start), "end": rfc3339(span.end)});
+        let mut state = json!({"backfilled": before.list().iter().map(bounds).collect::<Vec<_>>()});
+        let (mut read, mut turn) = (Vec::new(), 0);
         let key = serde_json::Map::new();
         let id = dripfeed::cursor::partitions::identity(&key);
         for (from, length) in spans {
@@ -299,10 +369,15 @@ proptest! {
                     break;
                 }
                 let mut failed = false;
-                for window in backfill.open(&plan, &key, now) {
+                // All are read at once.
+                let windows = backfill.open(&plan, &key, now);
+                let work: Vec<_> = windows.iter().map(|window| (*window, backfill.keep(&id, window))).collect();
+                let told: BTreeSet<_> = windows.iter().map(|window| (window.start, window.end)).collect();
+                prop_assert_eq!(told.len(), windows.len(), "{:?} of {}", windows, def);
+                for (window, keep) in work {
                     turn += 1;
                     if luck[turn % luck.len()] || run > 3 {
-                        read.push(window);
+                        read.push((window, keep));
                         backfill.close(&plan, &id, &window, None);
                     } else {
                         failed = true;
@@ -322,13 +397,25 @@ proptest! {
                 Some(_) => time::Duration::milliseconds(1),
                 None => time::Duration::microseconds(1),
             };
-            let last = asked.end - time::Duration::microseconds(1);
-            for part in 0..=40 {
-                let moment = asked.start + (last - asked.start) * part / 40;
-                // As exact as a cursor value can be.
-                let value = plan.parse(&plan.write(moment)).unwrap();
-                let inside = |w: &cursor::Window| w.start <= value && value < w.end + granule;
-                prop_assert!(read.iter().any(inside), "{moment} of {def}");
+            // Where the manifest says nothing of windows, the vendor may leave out both bounds, and know no less than days.
+            let inside = |w: &cursor::Window, moment| match (step, asks_end) {
+                (None, true) => written(moment) > w.start && moment < w.end,
+                (None, false) => written(moment) > w.start,
+                (Some(_), _) => w.start <= written(moment) && written(moment) < w.end + granule,
+            };
+            let last = time::Duration::microseconds(1);
+            let ends = before.list().iter().flat_map(|span| [span.start - last, span.end]);
+            let moments = (0..=40).map(|part| asked.start + (asked.end - last - asked.start) * part / 40).chain(ends);
+            let is_missing = |moment: &time::OffsetDateTime| {
+                let span = Span { start: *moment, end: *moment + last };
+                asked.start <= *moment && *moment < asked.end && !before.missing(span).is_empty()
+            };
+            for moment in moments.filter(is_missing) {
+                // Cursor values may be as exact as requests, or more.
+                for value in [moment, written(moment)] {
+                    let sent = read.iter().any(|(window, keep)| inside(window, value) && keep.keeps(value));
+                    prop_assert!(sent, "{value} of {def}, of {asked:?} beside {before:?}");
+                }
             }
         }
     }

@@ -54,7 +54,7 @@ const MOST_BEHIND: Duration = Duration::days(1);
 struct Part {
     /// What of it was read.
     read: Spans,
-    /// What is to be read still, the oldest last.
+    /// What is to be read still, the oldest last; no two have the same window.
     left: Vec<Piece>,
     /// Records that went out.
     sent: u64,
@@ -147,7 +147,7 @@ impl Backfill {
 
     /// Into how many windows is cut what is missing of each partition?
     pub fn windows(&self, plan: &CursorPlan) -> u64 {
-        self.read.missing(self.asked).into_iter().map(|span| plan.pieces(span).len() as u64).sum()
+        plan.pieces(&self.read.missing(self.asked)).len() as u64
     }
 
     /// How many partitions an earlier backfill found, if one found all.
@@ -165,7 +165,7 @@ impl Backfill {
         let left = |part: &Part| {
             let mut read = self.read.clone();
             part.read.list().iter().for_each(|span| read.add(*span));
-            read.missing(self.asked).into_iter().map(|span| plan.pieces(span).len() as u64).sum::<u64>()
+            plan.pieces(&read.missing(self.asked)).len() as u64
         };
         let others = partitions.saturating_sub(self.partitions_done() + self.parts.len() as u64);
         others * self.windows(plan) + self.parts.values().map(left).sum::<u64>()
@@ -192,7 +192,7 @@ impl Backfill {
         }
         let done = read.missing(self.asked).is_empty();
         part.read.list().iter().for_each(|span| read.add(*span));
-        part.left = read.missing(self.asked).into_iter().flat_map(|span| plan.pieces(span)).collect();
+        part.left = plan.pieces(&read.missing(self.asked));
         part.left.reverse();
         let (all, left) = (self.windows(plan), part.left.len() as u64);
         self.counts.of += all.max(left);

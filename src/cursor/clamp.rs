@@ -6,6 +6,7 @@
 
 use time::{Date, Duration, OffsetDateTime, Time, Weekday};
 
+use super::ranges::Span;
 use super::{CursorPlan, Window};
 use crate::fault::Result;
 use crate::manifest::model;
@@ -84,6 +85,12 @@ impl Clamp {
             Clamp::Month => Duration::days(32),
         };
         self.floor(floor.saturating_add(later))
+    }
+
+    /// The whole periods that hold a part of time.
+    pub(super) fn whole(self, span: Span) -> Span {
+        let end = self.floor(span.end);
+        Span { start: self.floor(span.start), end: if end < span.end { self.next(end) } else { end } }
     }
 
     /// The last moment of whole periods before `end`: a granule before the next one begins.

@@ -6,6 +6,8 @@
 //! Windows are those of live runs wherever the manifest knows such: it is the manifest's word what a request with these bounds
 //! gives. Only where nothing keeps to the end of the past, records are compared with it here.
 
+use std::iter;
+
 use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 
 use super::ranges::Span;
@@ -40,9 +42,9 @@ pub struct Keep {
     from: Option<OffsetDateTime>,
     /// To here, which is outside.
     to: Option<OffsetDateTime>,
-    /// The end that was asked for, where it lies past `to`: the vendor takes whole days, or leaves the end out. What comes
-    /// from beyond is no mistake of the bounds: requests may be about another time than the cursor.
-    asked: Option<OffsetDateTime>,
+    /// What was asked for, where that is more: the vendor takes whole days, or leaves a bound out. What comes from beyond is
+    /// no mistake of the bounds: requests may be about another time than the cursor.
+    asked: Option<Window>,
 }
 
 /// A window, and the part of time that it covers; none when it only brings what changed meanwhile.
@@ -63,14 +65,39 @@ const AGAIN: Duration = Duration::hours(1);
 impl Keep {
     /// Is a record with this cursor value wanted?
     pub fn keeps(&self, time: OffsetDateTime) -> bool {
-        let late = self.to.is_some_and(|to| time >= to) && self.asked.is_none_or(|asked| time <= asked);
-        !late && !self.is_before(time)
+        let within = !self.is_before(time) && self.to.is_none_or(|to| time < to);
+        within || self.asked.is_some_and(|asked| time < asked.start || time > asked.end)
     }
 
     /// Is it from before all that is wanted?
     pub fn is_before(&self, time: OffsetDateTime) -> bool {
         self.from.is_some_and(|from| time < from)
     }
+}
+
+impl Piece {
+    /// Makes one of two, of which this one is the earlier.
+    fn join(&mut self, later: Piece) {
+        self.window.end = self.window.end.max(later.window.end);
+        if let (Some(span), Some(later)) = (&mut self.span, later.span) {
+            span.end = span.end.max(later.end);
+        }
+        self.keep.to = self.keep.to.max(later.keep.to);
+        self.keep.asked = self.keep.asked.map(|_| self.window);
+    }
+}
+
+/// Makes one of those that begin with the same as requests write it: no two have the same window then, which tells one from
+/// another while they are read.
+fn joined(pieces: impl IntoIterator<Item = Piece>) -> Vec<Piece> {
+    let mut out: Vec<Piece> = Vec::new();
+    for piece in pieces {
+        match out.last_mut() {
+            Some(last) if piece.window.start <= last.window.start => last.join(piece),
+            _ => out.push(piece),
+        }
+    }
+    out
 }
 
 impl CursorPlan {
@@ -127,10 +154,8 @@ impl CursorPlan {
             let end = if lags { span.end.min(past_end) } else { span.end };
             return (span.start < end).then_some(Span { end, ..span });
         };
-        let (start, over) = (clamp.floor(span.start), clamp.floor(now));
-        let end = clamp.floor(span.end);
-        // A period that holds the end is read with it.
-        let end = if end < span.end { clamp.next(end) } else { end }.min(over);
+        let Span { start, end } = clamp.whole(span);
+        let end = end.min(clamp.floor(now));
         (start < end).then_some(Span { start, end })
     }
 
@@ -165,6 +190,11 @@ impl CursorPlan {
         self.granule(time).after(time).map_or(time, |next| self.written(next))
     }
 
+    /// The last time that requests can write which is before this one, itself such a time.
+    fn written_before(&self, time: OffsetDateTime) -> OffsetDateTime {
+        self.granule(time).before(time).map_or(time, |earlier| self.written(earlier))
+    }
+
     fn reach(&self) -> Reach {
         self.history.map_or(Reach::Reader, |history| history.reach)
     }
@@ -174,38 +204,43 @@ impl CursorPlan {
         !cut_short || self.safety.settle.is_none()
     }
 
-    /// Cuts a part of time into what is read at once.
-    pub(super) fn pieces(&self, span: Span) -> Vec<Piece> {
+    /// Cuts parts of time, oldest first, into what is read at once. Where requests cannot tell two of them apart, what was read
+    /// between them is read again.
+    pub(super) fn pieces(&self, spans: &[Span]) -> Vec<Piece> {
+        joined(spans.iter().flat_map(|span| self.cut(*span)))
+    }
+
+    fn cut(&self, span: Span) -> Vec<Piece> {
         let reach = self.reach();
-        let end = self.written_after(span.end);
+        let whole = self.clamp.map_or(span, |clamp| clamp.whole(span));
+        let end = self.written_after(whole.end);
         let mut windows = Vec::new();
         if reach != Reach::Reader {
-            split(self, span.start, end, false, &mut windows);
+            split(self, whole.start, end, false, &mut windows);
         }
         if windows.is_empty() {
-            windows.push(Window { start: span.start, end });
+            windows.push(Window { start: whole.start, end });
         }
         if let (Some(_), false, None, Some(last)) = (self.granularity, self.strict, self.clamp, windows.last_mut()) {
             // The manifest's ends are inclusive: up to the last moment that can be written.
             last.end = last.end.max(self.written(span.end - Duration::microseconds(1)));
         }
-        let starts: Vec<OffsetDateTime> = windows.iter().map(|window| window.start).collect();
-        let piece = |(number, window): (usize, Window)| {
-            let part = Span {
-                start: if number == 0 { span.start } else { starts[number] },
-                end: starts.get(number + 1).copied().unwrap_or(span.end),
-            };
-            let mut start = self.written(window.start);
-            if reach == Reach::Months && number > 0 {
-                // Nobody said whether the vendor counts what lies on a bound: it is in the window before, or in this one.
-                start = self.granule(start).before(start).map_or(start, |earlier| self.written(earlier));
+        for window in &mut windows {
+            *window = Window { start: self.written(window.start), end: self.written(window.end) };
+        }
+        // What lies on both sides of a bound that requests round belongs to the later window, which has all of it.
+        let inner = windows.iter().skip(1).map(|window| window.start.max(span.start).min(span.end));
+        let bounds: Vec<OffsetDateTime> = iter::once(span.start).chain(inner).chain([span.end]).collect();
+        // Nobody said there whether the vendor counts what lies on a bound: it is in what is read before, or in this.
+        let unsaid = matches!(reach, Reach::Months | Reach::Reader);
+        let from = unsaid.then(|| self.written(span.start));
+        let piece = |(number, mut window): (usize, Window)| {
+            let part = Span { start: bounds[number], end: bounds[number + 1] };
+            if unsaid {
+                window.start = self.written_before(window.start);
             }
-            let window = Window { start, end: self.written(window.end) };
-            let keep = match reach {
-                Reach::Windows | Reach::Months => Keep { from: None, to: Some(span.end), asked: Some(window.end) },
-                Reach::Steps => Keep { from: None, to: Some(span.end), asked: None },
-                Reach::Reader => Keep { from: Some(window.start), to: Some(span.end), asked: None },
-            };
+            let asked = matches!(reach, Reach::Months | Reach::Windows).then_some(window);
+            let keep = Keep { from, to: Some(span.end), asked };
             Piece { span: Some(part), window, keep }
         };
         windows.into_iter().enumerate().map(piece).collect()
@@ -232,6 +267,6 @@ impl CursorPlan {
             let window = Window { start: self.written(window.start), end: self.written(window.end) };
             Piece { span: None, window, keep }
         };
-        windows.into_iter().map(piece).collect()
+        joined(windows.into_iter().map(piece))
     }
 }
