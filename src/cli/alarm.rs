@@ -87,7 +87,7 @@ impl<'w> Bell<'w> {
             source: armed.source,
             tenant: armed.tenant,
         };
-        let Delivery { delivered: _, left, kept, why } = armed.alarm.end(&outcome);
+        let Delivery { left, kept, why } = armed.alarm.end(&outcome);
         if let Some(why) = why {
             let then = match (left, kept) {
                 (0, _) => "",

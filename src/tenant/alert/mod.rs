@@ -62,11 +62,9 @@ pub struct Outcome {
 /// What became of a run's alerts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delivery {
-    /// So many were taken by the webhook.
-    pub delivered: usize,
-    /// So many were not, as far as is known.
+    /// So many were not taken by the webhook, as far as is known.
     pub left: usize,
-    /// Are those that were not kept for the next run?
+    /// Are they kept for the next run?
     pub kept: bool,
     /// Why, in words that tell no secret.
     pub why: Option<String>,
@@ -162,7 +160,7 @@ impl Worker {
         let sent = self.webhook.send(body, &left);
         let mut delivery = lock(&self.shared.delivery);
         match &sent {
-            Ok(()) => (delivery.delivered, delivery.left) = (delivery.delivered + 1, delivery.left.saturating_sub(1)),
+            Ok(()) => delivery.left = delivery.left.saturating_sub(1),
             Err(why) => delivery.why = Some(why.clone()),
         }
         drop(delivery);
