@@ -32,7 +32,7 @@ impl StreamPlan {
         let cursor = self.cursor.as_ref().map(|cursor| cursor.reading_again(since));
         // What of it changed may be the child of a parent that did not change since.
         let parents = self.parents.iter().map(|parent| parent.reading_again(since)).collect();
-        Arc::new(StreamPlan { cursor, parents, ..self.clone() })
+        Arc::new(StreamPlan { parents, cursor, ..self.clone() })
     }
 
     /// The same as a parent, and its own parents: with all that a run finds whose start date is no later than `from`.

@@ -19,7 +19,6 @@ use crate::config::IsoDuration;
 use crate::emit::singer::Outgoing;
 use crate::emit::{Out, Protocol, Sink};
 use crate::fault::{Fault, Kind, Result};
-use crate::run::Account;
 use crate::stop::Stop;
 use crate::tenant::bookmarks::{self, StateFile};
 use crate::tenant::locks::{Locks, of_backfill};
@@ -133,8 +132,8 @@ fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-    let Read { accounts, written } = read?;
-    Ok(finish(work, &ready, &whose, &kept, marks, (end, &name), accounts, written))
+    let ended = Ended { kept: &kept, marks, target: &name, end, read: read? };
+    Ok(finish(work, &ready, &whose, ended))
 }
 
 /// What goes to a target is known before it can come back.
@@ -154,17 +153,20 @@ impl Outgoing for Fed<'_> {
     }
 }
 
+/// A run that has ended, and its target.
+struct Ended<'r> {
+    kept: &'r Kept,
+    /// What it was to make up for.
+    marks: Overtaken,
+    /// The target's name.
+    target: &'r str,
+    end: End,
+    read: Read,
+}
+
 /// The run and its target have ended: what came of both.
-fn finish(
-    work: &Work,
-    ready: &Ready,
-    whose: &Whose,
-    kept: &Kept,
-    mut marks: Overtaken,
-    (end, name): (End, &str),
-    accounts: Vec<Account>,
-    written: Result<()>,
-) -> Came {
+fn finish(work: &Work, ready: &Ready, whose: &Whose, ended: Ended<'_>) -> Came {
+    let Ended { kept, mut marks, target: name, end, read: Read { accounts, written } } = ended;
     if end.is_good() {
         kept.loaded(accounts.iter().filter(|a| a.complete).map(|a| &*a.stream));
     }
