@@ -21,6 +21,8 @@ const AFTER_SIGNAL: Duration = Duration::from_secs(10);
 const AFTER_RUN: Duration = Duration::from_secs(300);
 /// A signalled target is killed after so long.
 const AFTER_TERM: Duration = Duration::from_secs(5);
+/// What to do about a target that failed.
+const HINT: &str = "its own messages above say why; bookmarks that it had echoed are kept, the rest is read again";
 /// How often a target is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 /// A line of a target is never longer than this and so many times the longest state that it was sent, in bytes: JSON writes
@@ -202,6 +204,11 @@ fn listen(said: impl Read, gauge: &Gauge, hear: &mut dyn FnMut(Option<&[u8]>)) {
     }
 }
 
+/// The fault of a target that ended well, and took no more before it did.
+pub fn closed(name: &str) -> Fault {
+    Fault::new(Kind::Local, format!("the target `{name}` closed its input before it had taken everything")).hint(HINT)
+}
+
 /// How a run is being stopped, as far as its target is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopping {
@@ -343,8 +350,7 @@ impl End {
             }
             None => format!("the target `{name}` failed ({self})"),
         };
-        let hint = "its own messages above say why; bookmarks that it had echoed are kept, the rest is read again";
-        Some(Fault::new(Kind::Local, said).hint(hint))
+        Some(Fault::new(Kind::Local, said).hint(HINT))
     }
 }
 

@@ -185,10 +185,7 @@ fn finish(work: &Work, ready: &Ready, whose: &Whose, ended: Ended<'_>) -> Came {
     // What ended the run matters, not that its target was ended with it.
     let of_target = end.fault(name).filter(|_| !end.was_stopped());
     let of_pipe = written.err().and_then(|fault| match fault.kind {
-        Kind::Downstream if end.is_good() => Some(Fault::new(
-            Kind::Local,
-            format!("the target `{name}` closed its input before it had taken everything"),
-        )),
+        Kind::Downstream if end.is_good() => Some(target::closed(name)),
         // A pipe that broke is the target's end, of which more is known.
         Kind::Downstream => None,
         _ => Some(fault),
