@@ -79,6 +79,14 @@ EXAMPLES:
   Read three years of the past beside the live runs, which go first:
       dripfeed read --source my.yaml --config acme.json --backfill 2022-01-01..2025-01-01
 
+  Feed a target, keep what it echoes; then three years of history beside the live runs:
+      dripfeed sync --config acme.json --tier hourly --target 'target-postgres --config pg.json'
+      dripfeed sync --config acme.json --backfill 2022-01-01..2025-01-01 --target 'target-postgres --config pg.json'
+
+  Schedule every tenant of a folder, and see how they stand:
+      dripfeed schedule --tenants tenants --format cron --target 'target-postgres --config pg.json'
+      dripfeed status --tenants tenants
+
   See what the vendor changed, and accept it:
       dripfeed drift show --source my.yaml --config acme.json
       dripfeed drift accept 7c1e09ab4d52 --source my.yaml --config acme.json
@@ -104,8 +112,10 @@ pub enum Verb {
     /// Read into a target, and keep the state that it echoes
     Sync(sync::Asked),
     /// Say how every tenant stands: freshness, last run, cap, drift, backfill
+    #[command(after_help = "--format takes table (the default), json, html or openmetrics")]
     Status(status::Asked),
     /// Write the tenants' runs as definitions of a scheduler
+    #[command(after_help = "--format takes cron (the default), airflow, dagster, kubernetes or meltano")]
     Schedule(schedule::Asked),
     /// Show what the vendor changed, and judge it
     Drift(drift::Asked),
@@ -209,7 +219,7 @@ pub struct Options {
         help_heading = "Input"
     )]
     pub properties: Option<PathBuf>,
-    /// Where an earlier run ended: the value of its last STATE, or the list of Airbyte's
+    /// Where an earlier run ended: the value of its last STATE, or Airbyte's list; sync keeps it there
     #[arg(long, value_name = "FILE", global = true, help_heading = "Input")]
     pub state: Option<PathBuf>,
     /// Only these streams, with commas between
