@@ -8,12 +8,13 @@ use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use crate::fault::{Fault, Kind, Result};
+use crate::mutex;
 
 /// A target may take so long for what it was given after a signal, before it is signalled itself.
 const AFTER_SIGNAL: Duration = Duration::from_secs(10);
@@ -97,7 +98,7 @@ enum Next {
 }
 
 fn lock(gauge: &Gauge) -> MutexGuard<'_, Seen> {
-    gauge.0.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex::lock(&gauge.0)
 }
 
 impl TargetCommand {
@@ -284,7 +285,7 @@ impl Target {
     pub fn watch(
         &mut self,
         patience: Duration,
-        stopping: impl Fn() -> Option<Stopping>,
+        mut stopping: impl FnMut() -> Option<Stopping>,
         mut meanwhile: impl FnMut(),
     ) -> End {
         let (mut signalled, mut why) = (None, None);

@@ -5,7 +5,7 @@
 
 mod kept;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -101,10 +101,8 @@ fn into_target(work: &Work, asked: &Asked, running: &Running<'_>) -> Result<Came
         let (kept, stop) = (kept.clone(), work.stop.clone());
         let mut since = None;
         move || {
-            let stopping = Mutex::new(&mut since);
             let asked = || {
                 let why = stop.asked()?;
-                let mut since = stopping.lock().unwrap_or_else(PoisonError::into_inner);
                 let since = *since.get_or_insert_with(Instant::now);
                 // Nobody waits for a run that stops by itself.
                 Some(Stopping { since, patient: !matches!(why, Kind::Signal(_)) })
