@@ -1,46 +1,23 @@
 //! dripfeed: a Singer tap and an Airbyte source that runs declarative manifests.
 //!
-//! The way of one record: `cli` loads a manifest and compiles it to a plan (`manifest`, `plan`, `run::build`); `run`
-//! takes slices of streams (`slice`, `cursor`), prepares requests (`fetch::request`, `auth`, `page`), sends them at the account's pace
-//! (`fetch`, `pace`), walks each answer once (`extract`, over `scan`), shapes its records (`shape`), tells what watches for drift of every value
-//! (`observe`, heard by `drift`) and hands whole lines to the one writer
-//! (`emit`), which writes a state only after the records that it covers (`state`).
+//! Ten wings, arrows one way (`tests/house/layers.rs` holds them):
+//! `cli` → `run` → { `tenant`, `engine` } → { `drift`, `pace`, `protocol`, `manifest` } → `base`; `sandbox` → `base`.
 //!
-//! What outlives a run is a tenant's own (`tenant`): bookmarks, locks, the record of its runs, alerts; `cli` feeds targets, tells how
-//! tenants stand and writes their schedules with it.
+//! The way of one record: `cli` parses what a person typed; `run` loads config and manifest (`manifest`), has them compiled
+//! (`engine::build`) and starts threads. Each takes a slice (`engine::slice`, `engine::cursor`), prepares a request
+//! (`engine::requester`, `auth`, `page`), sends it at the account's pace (`engine::fetch`, `pace`), walks the answer once
+//! (`engine::extract`, over `base::json::scan`), shapes its records (`engine::shape`), lets `drift` see every value, and hands
+//! whole lines to the one writer (`protocol`), which writes a state only after the records that it covers.
 //!
-//! Arrows run one way: `cli` → `run` → the stages → `plan` → `manifest` → `fault`. Stages never name each other;
-//! `tests/layers.rs` holds this.
+//! What outlives a run is in `tenant`: bookmarks, locks, the record of its runs, alerts.
 
-pub mod auth;
-pub mod catalog;
+pub mod base;
 pub mod cli;
-pub mod config;
-pub mod cursor;
-pub mod dpath;
 pub mod drift;
-pub mod emit;
-pub mod extract;
-pub mod fault;
-pub mod fetch;
-pub mod jinja;
+pub mod engine;
 pub mod manifest;
-pub mod mutex;
-pub mod observe;
 pub mod pace;
-pub mod page;
-pub mod percent;
-pub mod plan;
-pub mod pyjson;
+pub mod protocol;
 pub mod run;
 pub mod sandbox;
-pub mod scan;
-pub mod schema;
-pub mod shape;
-pub mod show;
-pub mod slice;
-pub mod state;
-pub mod stop;
-pub mod store;
 pub mod tenant;
-pub mod timefmt;

@@ -6,9 +6,9 @@ use std::os::unix::fs::FileTypeExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use dripfeed::cli::{self, Named, commands};
-use dripfeed::fault::Kind;
-use dripfeed::stop::Stop;
+use dripfeed::base::fault::Kind;
+use dripfeed::base::stop::Stop;
+use dripfeed::cli::{self, Named};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     };
     let out = std::io::stdout();
     let pipe = is_pipe(&out);
-    ExitCode::from(commands::run(&cli, named.as_ref(), &stop, Box::new(out), pipe))
+    ExitCode::from(cli::run(&cli, named.as_ref(), &stop, Box::new(out), pipe))
 }
 
 /// Is stdout a pipe into another process?

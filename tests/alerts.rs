@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use dripfeed::base::fault::{Fault, Kind};
 use dripfeed::drift::finding::{Finding, fingerprint};
 use dripfeed::drift::rules::{Rule, Severity};
-use dripfeed::fault::{Fault, Kind};
-use dripfeed::tenant::alert::memory::Memory;
+use dripfeed::tenant::alert::outbox::Memory;
 use dripfeed::tenant::alert::{Event, Outcome};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};

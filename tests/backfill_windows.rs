@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use dripfeed::config::Safety;
-use dripfeed::cursor::backfill::Backfill;
-use dripfeed::cursor::ranges::{Span, Spans};
-use dripfeed::cursor::{self, CursorPlan};
+use dripfeed::base::config::Safety;
+use dripfeed::base::timefmt::{parse_iso, rfc3339};
+use dripfeed::engine::cursor::backfill::Backfill;
+use dripfeed::engine::cursor::ranges::{Span, Spans};
+use dripfeed::engine::cursor::{self, CursorPlan};
 use dripfeed::manifest::model::IncrementalSync;
 use dripfeed::manifest::node::{Node, Place, Read};
-use dripfeed::plan::Ground;
-use dripfeed::timefmt::{parse_iso, rfc3339};
+use dripfeed::manifest::template::Ground;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
@@ -306,7 +306,7 @@ fn more_partitions_than_live_runs_tell_apart_are_told_apart() {
     let asked = Span { start: time("2024-01-01"), end: time("2024-03-01") };
     let key =
         |number: usize| json!({"project": format!("{number:08}"), "parent_slice": {}}).as_object().unwrap().clone();
-    let id = |number| dripfeed::cursor::partitions::identity(&key(number));
+    let id = |number| dripfeed::engine::cursor::partitions::identity(&key(number));
     let mut first = Backfill::begin(asked, None, time(NOW)).unwrap();
     for number in 0..MANY {
         let windows = first.open(&plan, &key(number), time(NOW));
@@ -359,7 +359,7 @@ proptest! {
         let mut state = json!({"backfilled": before.list().iter().map(bounds).collect::<Vec<_>>()});
         let (mut read, mut turn) = (Vec::new(), 0);
         let key = serde_json::Map::new();
-        let id = dripfeed::cursor::partitions::identity(&key);
+        let id = dripfeed::engine::cursor::partitions::identity(&key);
         for (from, length) in spans {
             let Some(asked) = plan.there_is(Span { start: at(from), end: at(from + length) }, now) else { continue };
             for run in 0.. {

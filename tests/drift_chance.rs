@@ -5,13 +5,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use dripfeed::config::Drift;
+use dripfeed::base::config::Drift;
+use dripfeed::base::json::scan::Scanner;
+use dripfeed::base::stop::Stop;
 use dripfeed::drift::finding::Finding;
+use dripfeed::drift::monitor::{Given, Judged, Names, Page, Watched};
 use dripfeed::drift::policy::Policies;
-use dripfeed::drift::watched::{Given, Judged, Names, Page, Watched};
-use dripfeed::scan::Scanner;
-use dripfeed::shape::wire::{Selection, Wire};
-use dripfeed::stop::Stop;
+use dripfeed::engine::shape::wire::{Selection, Wire};
 use serde_json::{Value as Json, json};
 
 use crate::support::drifting::{Tenant, incremental, paged, told};

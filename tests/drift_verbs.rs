@@ -8,11 +8,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dripfeed::config::DriftPolicy;
+use dripfeed::base::config::DriftPolicy;
+use dripfeed::base::stop::Stop;
 use dripfeed::drift::finding::{Finding, fingerprint};
-use dripfeed::drift::kept::{Addition, How, Overlay, Pending, Seen, Shelf};
+use dripfeed::drift::overlay::{Addition, How, Overlay, Pending, Seen, Shelf};
 use dripfeed::drift::rules::{Rule, Severity};
-use dripfeed::stop::Stop;
 use serde_json::{Value as Json, json};
 
 use crate::support::tap::{Ran, Tap};

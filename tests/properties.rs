@@ -1,13 +1,13 @@
 //! Properties that hold for every input: scanner, state, time formats. Those of the limiter are in `limiter.rs`.
 
-use dripfeed::cursor::ranges::{Range, Ranges, Span, Spans};
-use dripfeed::extract;
-use dripfeed::jinja::literal;
+use dripfeed::base::json::scan::Scanner;
+use dripfeed::base::timefmt::{Format, Period, from_micros, isoformat, parse_iso};
+use dripfeed::engine::cursor::ranges::{Range, Ranges, Span, Spans};
+use dripfeed::engine::extract;
+use dripfeed::engine::shape::wire::{Selection, Wire};
+use dripfeed::manifest::jinja::literal;
 use dripfeed::manifest::node::{Place, Read, parse_yaml};
-use dripfeed::plan::Ground;
-use dripfeed::scan::Scanner;
-use dripfeed::shape::wire::{Selection, Wire};
-use dripfeed::timefmt::{Format, Period, from_micros, isoformat, parse_iso};
+use dripfeed::manifest::template::Ground;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
@@ -158,8 +158,8 @@ proptest! {
         let _ = literal(&text);
         let _ = parse_iso(&text);
         let _ = Period::parse(&text);
-        let _ = dripfeed::jinja::Template::parse(&text);
-        let _ = dripfeed::jinja::Template::parse(&format!("{{{{ {text} }}}}"));
+        let _ = dripfeed::manifest::jinja::Template::parse(&text);
+        let _ = dripfeed::manifest::jinja::Template::parse(&format!("{{{{ {text} }}}}"));
         if let Ok(format) = Format::compile(&format) {
             let _ = format.parse(&text);
             let _ = format.format(from_micros(0).unwrap());

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use dripfeed::tenant::record::{ALL, BACKFILL};
-use dripfeed::tenant::schedule::hash::Hash;
+use dripfeed::tenant::run_record::{ALL, BACKFILL};
+use dripfeed::tenant::schedule::cron_expr::Times;
+use dripfeed::tenant::schedule::jenkins_hash::Hash;
 use dripfeed::tenant::schedule::name::Rule;
 use dripfeed::tenant::schedule::quote;
-use dripfeed::tenant::schedule::times::Times;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 

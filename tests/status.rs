@@ -9,10 +9,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use dripfeed::show::terminal::Look;
-use dripfeed::tenant::record::{Records, Run, Stream};
-use dripfeed::tenant::schedule::hash::Hash;
-use dripfeed::tenant::schedule::times::Times;
+use dripfeed::base::display::terminal::Look;
+use dripfeed::tenant::run_record::{Records, Run, Stream};
+use dripfeed::tenant::schedule::cron_expr::Times;
+use dripfeed::tenant::schedule::jenkins_hash::Hash;
 use dripfeed::tenant::status::{Report, Subject, Verdict, html, openmetrics, table};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -56,7 +56,7 @@ impl Night {
         let dir = tempfile::tempdir().unwrap();
         copy(case, dir.path());
         let now = std::fs::read_to_string(case.join("now")).unwrap().trim().to_owned();
-        let at: SystemTime = dripfeed::timefmt::parse_iso(&now).unwrap().into();
+        let at: SystemTime = dripfeed::base::timefmt::parse_iso(&now).unwrap().into();
         for entry in std::fs::read_dir(dir.path().join("tenants")).unwrap() {
             let path = entry.unwrap().path();
             let new = path.file_name().unwrap().to_string_lossy().starts_with("new-");
@@ -118,8 +118,8 @@ fn names_become_no_markup_and_no_other_label() {
 fn a_table_fits_its_terminal() {
     for case in fixtures() {
         let night = Night::of(&case);
-        let now = dripfeed::timefmt::parse_iso(&night.now).unwrap();
-        let all = dripfeed::tenant::record::all(&night.dir.path().join("state")).unwrap();
+        let now = dripfeed::base::timefmt::parse_iso(&night.now).unwrap();
+        let all = dripfeed::tenant::run_record::all(&night.dir.path().join("state")).unwrap();
         let subjects = all.into_iter().map(|(source, tenant)| Subject {
             source,
             tenant,
@@ -327,11 +327,11 @@ fn a_tenant_is_followed_from_its_first_run_on() {
 
 fn judged(run: Run, stream: Stream) -> Verdict {
     let dir = tempfile::tempdir().unwrap();
-    let put = |record: &mut dripfeed::tenant::record::Record| {
+    let put = |record: &mut dripfeed::tenant::run_record::Record| {
         record.runs.insert("hourly".into(), run.clone());
         record.streams.insert("tasks".into(), stream.clone());
     };
-    Records::new(dir.path(), "asana", "acme").update(&dripfeed::stop::Stop::default(), put).unwrap();
+    Records::new(dir.path(), "asana", "acme").update(&dripfeed::base::stop::Stop::default(), put).unwrap();
     let tier = serde_json::from_value(json!({"streams": ["tasks"], "schedule": "H * * * *"})).unwrap();
     let subject = Subject {
         source: "asana".into(),
@@ -340,7 +340,7 @@ fn judged(run: Run, stream: Stream) -> Verdict {
         tiers: [("hourly".to_owned(), tier)].into(),
         ..Subject::default()
     };
-    let now = dripfeed::timefmt::parse_iso("2026-11-23T12:00:00Z").unwrap();
+    let now = dripfeed::base::timefmt::parse_iso("2026-11-23T12:00:00Z").unwrap();
     let report = Report::of(&[subject], now);
     for text in [table::write(&report, Look::default()), html::write(&report), openmetrics::write(&report)] {
         assert!(text.contains("acme"));

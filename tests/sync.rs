@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use dripfeed::run::sync::state_acks::{Echoes, Said};
 use dripfeed::tenant::bookmarks::Bookmarks;
-use dripfeed::tenant::echo::{Echoes, Said};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use dripfeed::base::timefmt::{Format, Period, isoformat, parse_iso};
 use dripfeed::manifest::node::{Place, Text};
-use dripfeed::plan::{Ground, Template, Types, Vars};
-use dripfeed::timefmt::{Format, Period, isoformat, parse_iso};
+use dripfeed::manifest::template::{Ground, Template, Types, Vars};
 use serde_json::{Value as Json, json};
 
 fn table(name: &str) -> Vec<Json> {

@@ -1,424 +1,136 @@
 //! The command line.
 //!
-//! Comes in: arguments. Goes out: one verb and its options, whichever of the two forms they came in
-//! (`dripfeed read --source asana`, or a Singer tap's `--config C --discover`). Called by `main`.
+//! Comes in: arguments ([`args`]). Goes out: what a verb prints, and an exit code. Called by `main`. A file for each verb; the
+//! work is done by `run` and by the wings that own it. Start reading at [`run`].
 
-mod alarm;
-mod backfill;
-pub mod commands;
+pub mod args;
+mod discover;
 pub mod drift;
-pub mod load;
-pub mod log;
-mod read;
-mod runs;
 pub mod schedule;
+mod sources;
+mod spec;
 pub mod status;
-pub mod sync;
-mod watch;
+mod sync;
+mod validate;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::{IsTerminal as _, Write};
+use std::sync::{Arc, Mutex};
 
-use clap::builder::Resettable;
-use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::CommandFactory as _;
 
-use crate::config::Tier;
-use crate::cursor::ranges::Span;
-use crate::emit;
-use crate::fault::{Fault, Kind, Result, did_you_mean};
-use crate::pace::limiter;
+use crate::base::display::terminal::Look;
+use crate::base::fault::{Fault, Kind, Result};
+use crate::base::stop::Stop;
+use crate::protocol::{Out, Protocol, Sink, lock};
+use crate::run::check;
+use crate::run::context::Context;
+use crate::run::read::read;
+use crate::run::reporter::log::{Level, Log};
+use crate::sandbox::Sandbox;
+pub use args::parse;
+pub use args::{Cli, Named, Verb};
 
-/// Reads SaaS APIs incrementally from declarative manifests, as a Singer tap or an Airbyte source.
-#[derive(Debug, Parser)]
-#[command(
-    name = "dripfeed",
-    version,
-    about = "Reads SaaS APIs incrementally from declarative manifests, as a Singer tap or an Airbyte source",
-    long_about = "dripfeed polls a SaaS API and prints what any warehouse loader reads: Singer messages, or those of the \
-        Airbyte protocol.\n\n\
-        A source is a declarative manifest in Airbyte's low-code vocabulary: a built-in one (see `dripfeed sources`) \
-        or a file of yours. Every run brings what changed since the state it is given, within the tenant's limits, \
-        and ends with a state from which the next run goes on.",
-    after_help = "Try it now, with no account: dripfeed read --source sandbox\nMore with --help.",
-    after_long_help = EXAMPLES,
-    disable_version_flag = true,
-    args_override_self = true,
-    max_term_width = 100
-)]
-pub struct Cli {
-    /// What to do; none means the Singer flag form.
-    #[command(subcommand)]
-    pub verb: Option<Verb>,
-    /// Options of every verb.
-    #[command(flatten)]
-    pub options: Options,
-}
-
-const EXAMPLES: &str = "\
-EXAMPLES:
-  Read the sandbox, a vendor in a box, with no account and no network:
-      dripfeed read --source sandbox
-
-  Read your own manifest with your own config, and keep the state:
-      dripfeed read --source my.yaml --config acme.json > messages.jsonl
-
-  Go on from a state, into a Singer target:
-      dripfeed read --source my.yaml --config acme.json --state state.json | target-jsonl > state.new
-
-  As a Singer tap, for Meltano and shell scripts:
-      dripfeed --source my.yaml --config acme.json --discover > catalog.json
-      dripfeed --source my.yaml --config acme.json --catalog catalog.json --state state.json
-
-  As an Airbyte source, for the platform and PyAirbyte:
-      dripfeed read --protocol airbyte --source my.yaml --config acme.json --catalog configured.json
-
-  Check credentials, then look at three records of one stream:
-      dripfeed check --source my.yaml --config acme.json
-      dripfeed read --source my.yaml --config acme.json --streams tasks --limit 3
-
-  Read three years of the past beside the live runs, which go first:
-      dripfeed read --source my.yaml --config acme.json --backfill 2022-01-01..2025-01-01
-
-  Feed a target, keep what it echoes; then three years of history beside the live runs:
-      dripfeed sync --config acme.json --tier hourly --target 'target-postgres --config pg.json'
-      dripfeed sync --config acme.json --backfill 2022-01-01..2025-01-01 --target 'target-postgres --config pg.json'
-
-  Schedule every tenant of a folder, and see how they stand:
-      dripfeed schedule --tenants tenants --format cron --target 'target-postgres --config pg.json'
-      dripfeed status --tenants tenants
-
-  See what the vendor changed, and accept it:
-      dripfeed drift show --source my.yaml --config acme.json
-      dripfeed drift accept 7c1e09ab4d52 --source my.yaml --config acme.json
-
-EXIT CODES:
-  0 done    2 usage    10 config, manifest, catalog or state refused    20 credentials refused
-  30 drift that must be judged    40 some streams failed, the others are whole
-  50 a bug    60 local files or pipes
-  69 the vendor is down    75 saved, not finished: run again    76 another run reads the same
-  130/143 stopped by a signal, state saved";
-
-/// What to do.
-#[derive(Debug, Clone, Subcommand)]
-pub enum Verb {
-    /// Print the JSON schema of the config
-    Spec,
-    /// Check the credentials: read one record of each stream that the manifest names
-    Check,
-    /// Print the catalog: streams, fields, keys
-    Discover,
-    /// Read the chosen streams and print their records and state
-    Read,
-    /// Read into a target, and keep the state that it echoes
-    Sync(sync::Asked),
-    /// Say how every tenant stands: freshness, last run, cap, drift, backfill
-    #[command(after_help = "--format takes table (the default), json, html or openmetrics")]
-    Status(status::Asked),
-    /// Write the tenants' runs as definitions of a scheduler
-    #[command(after_help = "--format takes cron (the default), airflow, dagster, kubernetes or meltano")]
-    Schedule(schedule::Asked),
-    /// Show what the vendor changed, and judge it
-    Drift(drift::Asked),
-    /// List the built-in sources, or the streams of --source
-    Sources,
-    /// Check a manifest without config or network
-    Validate {
-        /// The manifest
-        manifest: PathBuf,
-    },
-    /// Serve the sandbox: a vendor in a box, for trials and tests
-    Sandbox(Box<crate::sandbox::Settings>),
-    /// Print a shell's completions
-    Completions {
-        /// The shell
-        shell: clap_complete::Shell,
-    },
-    /// Print the manual page
-    Man,
-}
-
-/// How output is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Protocol {
-    /// SCHEMA, RECORD, STATE
-    Singer,
-    /// Airbyte protocol
-    Airbyte,
-}
-
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object a line, as singer-sdk writes them
-    Json,
-}
-
-/// Which run goes first where several share an account's limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Priority {
-    /// What a dashboard waits for
-    Hourly,
-    /// What is read once a day
-    Daily,
-    /// History: takes what is free
-    Backfill,
-}
-
-/// How `--about`, reports, `status` and `schedule` print; each takes some of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[allow(missing_docs)]
-pub enum Format {
-    Text,
-    Table,
-    Json,
-    Markdown,
-    Html,
-    Openmetrics,
-    Cron,
-    Airflow,
-    Dagster,
-    Kubernetes,
-    Meltano,
-}
-
-impl Format {
-    /// The first of those that a verb can print is its default.
-    fn among(asked: Option<Format>, can: &[Format]) -> Result<Format> {
-        let format = asked.unwrap_or(can[0]);
-        if can.contains(&format) {
-            return Ok(format);
+/// Runs a command; gives its exit code. `pipe` tells whether `out` is a pipe.
+pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Write + Send>, pipe: bool) -> u8 {
+    let unfinished_ok = cli.options.unfinished_ok;
+    // Schedulers that write the arguments themselves name the tenant in a variable.
+    let options = cli.options.run_options(std::env::var("DRIPFEED_CONFIG").ok().filter(|path| !path.is_empty()));
+    let protocol = cli.options.protocol.or(named.map(|n| n.protocol)).map_or(Protocol::Singer, Protocol::from);
+    let out: Out = Arc::new(Mutex::new(Sink::new(out, pipe)));
+    let to = (protocol == Protocol::Airbyte).then(|| out.clone());
+    let log = match Log::new(&options.log, to) {
+        Ok(log) => Arc::new(log),
+        Err(fault) => {
+            let _ = writeln!(std::io::stderr(), "error   {fault}");
+            return fault.kind.exit_code();
         }
-        let name = |format: &Format| format.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
-        let names: Vec<_> = can.iter().map(name).collect();
-        Err(Fault::new(Kind::Usage, format!("this is not written as {}", name(&format)))
-            .hint(format!("--format takes {}", names.join(", "))))
-    }
-}
-
-/// Options of every verb, before or after it.
-#[derive(Debug, Clone, Args)]
-pub struct Options {
-    /// A built-in source, or the path of a manifest [else dripfeed.source in the config, or DRIPFEED_SOURCE]
-    #[arg(long, short = 's', alias = "manifest-path", value_name = "NAME|FILE", global = true, help_heading = "Input")]
-    pub source: Option<String>,
-    /// The config of a tenant: a JSON file, or ENV for TAP_<SOURCE>_… variables; may be repeated, later ones win
-    #[arg(long, short = 'c', value_name = "FILE", global = true, help_heading = "Input")]
-    pub config: Vec<String>,
-    /// Which streams and fields to read: a Singer catalog, or Airbyte's configured catalog
-    #[arg(long, value_name = "FILE", global = true, help_heading = "Input")]
-    pub catalog: Option<PathBuf>,
-    /// The older name of --catalog
-    #[arg(
-        long,
-        value_name = "FILE",
-        global = true,
-        conflicts_with = "catalog",
-        hide_short_help = true,
-        help_heading = "Input"
-    )]
-    pub properties: Option<PathBuf>,
-    /// Where an earlier run ended: the value of its last STATE, or Airbyte's list; sync keeps it there
-    #[arg(long, value_name = "FILE", global = true, help_heading = "Input")]
-    pub state: Option<PathBuf>,
-    /// Only these streams, with commas between
-    #[arg(
-        long,
-        value_name = "A,B",
-        global = true,
-        value_delimiter = ',',
-        env = "DRIPFEED_STREAMS",
-        hide_env = true,
-        help_heading = "Selection"
-    )]
-    pub streams: Vec<String>,
-    /// Only the streams of this tier of the config
-    #[arg(
-        long,
-        value_name = "TIER",
-        global = true,
-        env = "DRIPFEED_TIER",
-        hide_env = true,
-        help_heading = "Selection"
-    )]
-    pub tier: Option<String>,
-    /// Which run goes first where several share an account's limits [default: the tier's, else daily]
-    #[arg(long, global = true, value_enum, help_heading = "Selection")]
-    pub priority: Option<Priority>,
-    /// The share of each limit that is used, from 0.01 to 1 [else dripfeed.pace.headroom, or 0.98]
-    #[arg(long, value_name = "F", global = true, value_parser = share, hide_short_help = true, help_heading = "Selection")]
-    pub headroom: Option<f64>,
-    /// Ignore the state: read everything from the start date
-    #[arg(long, global = true, help_heading = "Selection")]
-    pub full_refresh: bool,
-    /// Ignore the state of these streams
-    #[arg(long, value_name = "STREAM", global = true, help_heading = "Selection")]
-    pub reset: Vec<String>,
-    /// Read this part of the past alone, with a state of its own: dates or times, TO is no part of it
-    #[arg(
-        long,
-        value_name = "FROM..TO",
-        global = true,
-        value_parser = backfill::span,
-        env = "DRIPFEED_BACKFILL",
-        hide_env = true,
-        conflicts_with = "full_refresh",
-        help_heading = "Selection"
-    )]
-    pub backfill: Option<Span>,
-    /// Stop after N records of each stream: a preview, which saves no state
-    #[arg(long, value_name = "N", global = true, help_heading = "Selection")]
-    pub limit: Option<u64>,
-    /// How to write [default: singer]
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        env = "DRIPFEED_PROTOCOL",
-        hide_env = true,
-        hide_short_help = true,
-        help_heading = "Output"
-    )]
-    pub protocol: Option<Protocol>,
-    /// How to write log lines [default: text, or json when Meltano asks for it]
-    #[arg(long, global = true, value_enum, help_heading = "Output")]
-    pub log_format: Option<LogFormat>,
-    /// End with 0 instead of 75 and 76, where the next run goes on: for who starts runs and knows no more than 0
-    #[arg(
-        long,
-        global = true,
-        env = "DRIPFEED_UNFINISHED_OK",
-        hide_env = true,
-        value_parser = clap::builder::FalseyValueParser::new(),
-        hide_short_help = true,
-        help_heading = "Output"
-    )]
-    pub unfinished_ok: bool,
-    /// Append what happens to this file, one JSON object a line
-    #[arg(long, value_name = "FILE", global = true, help_heading = "Output")]
-    pub events: Option<PathBuf>,
-    /// Say more: every request
-    #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count, help_heading = "Output")]
-    pub verbose: u8,
-    /// Airbyte: say more
-    #[arg(long, global = true, hide = true)]
-    pub debug: bool,
-    /// Say less: warnings and errors only
-    #[arg(long, short = 'q', global = true, help_heading = "Output")]
-    pub quiet: bool,
-    /// Singer: print the catalog
-    #[arg(long, short = 'd', global = true, help_heading = "Singer flags")]
-    pub discover: bool,
-    /// Singer: say what this tap is
-    #[arg(long, global = true, help_heading = "Singer flags")]
-    pub about: bool,
-    /// How to write --about (text, json, markdown), reports of drift (also html), status and schedule (see their help)
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        hide_short_help = true,
-        hide_possible_values = true,
-        help_heading = "Output"
-    )]
-    pub format: Option<Format>,
-    /// Singer: check the credentials
-    #[arg(long, global = true, num_args = 0..=1, default_missing_value = "all", value_name = "KIND", require_equals = true, help_heading = "Singer flags")]
-    pub test: Option<String>,
-    /// Print the version
-    #[arg(long, short = 'V', global = true, help_heading = "Singer flags")]
-    pub version: bool,
-}
-
-/// A share of a limit.
-fn share(text: &str) -> std::result::Result<f64, String> {
-    text.parse().ok().filter(|share| (0.01..=1.0).contains(share)).ok_or_else(|| "it is a number from 0.01 to 1".into())
-}
-
-/// What the binary's own name says: `tap-asana`, `source-asana`.
-#[derive(Debug, Clone)]
-pub struct Named {
-    /// The source.
-    pub source: String,
-    /// How it writes.
-    pub protocol: Protocol,
-}
-
-impl Named {
-    /// What the first argument says, if it says anything.
-    pub fn of(arg0: &str) -> Option<Named> {
-        let name = std::path::Path::new(arg0).file_stem()?.to_str()?;
-        let named = |source: &str, protocol| Named { source: source.into(), protocol };
-        let singer = name.strip_prefix("tap-").map(|source| named(source, Protocol::Singer));
-        singer.or_else(|| name.strip_prefix("source-").map(|source| named(source, Protocol::Airbyte)))
-    }
-}
-
-/// Parses arguments. Help and completions come back as text to print.
-pub fn parse(args: &[std::ffi::OsString]) -> std::result::Result<Cli, clap::Error> {
-    let is_empty = |arg: &Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
-    // An empty variable says nothing.
-    let mut command = Cli::command().mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg });
-    let found = command.try_get_matches_from_mut(args)?;
-    Cli::from_arg_matches(&found).map_err(|error| error.format(&mut command))
-}
-
-impl Options {
-    /// The run's place in the queue: as said, else the last for a backfill, else by its tier's name or schedule, else between
-    /// the others.
-    pub fn priority(&self, tiers: &BTreeMap<String, Tier>) -> Result<limiter::Priority> {
-        let of_tier = self.tier.as_deref().map(|name| Self::tier(tiers, name)).transpose()?;
-        let by_name = |name: &str| match name {
-            "hourly" => Some(Priority::Hourly),
-            "daily" => Some(Priority::Daily),
-            _ => None,
-        };
-        let by_schedule = || {
-            let hours = of_tier?.schedule.as_deref()?.split_whitespace().nth(1)?;
-            hours.starts_with('*').then_some(Priority::Hourly)
-        };
-        let history = || self.backfill.map(|_| Priority::Backfill);
-        let found = self.priority.or_else(history).or_else(|| by_name(self.tier.as_deref()?)).or_else(by_schedule);
-        Ok(match found.unwrap_or(Priority::Daily) {
-            Priority::Hourly => limiter::Priority::Hourly,
-            Priority::Daily => limiter::Priority::Daily,
-            Priority::Backfill => limiter::Priority::Backfill,
-        })
-    }
-
-    /// A tier of the config.
-    fn tier<'t>(tiers: &'t BTreeMap<String, Tier>, name: &str) -> Result<&'t Tier> {
-        tiers.get(name).ok_or_else(|| {
-            let known = || tiers.keys().map(String::as_str);
-            let fault = Fault::config(format!("the config has no tier `{name}`"));
-            match did_you_mean(name, known()) {
-                Some(near) => fault.hint(format!("did you mean `{near}`?")),
-                None if tiers.is_empty() => fault.hint("name its streams under dripfeed.tiers in the config"),
-                None => fault.hint(format!("it has {}", known().collect::<Vec<_>>().join(", "))),
-            }
-        })
-    }
-
-    /// Is a stream among those to read, as far as `--streams` and `--tier` say? `*` of a tier is every stream that no other
-    /// names.
-    pub fn wants(&self, tiers: &BTreeMap<String, Tier>, stream: &str) -> Result<bool> {
-        if !self.streams.is_empty() && !self.streams.iter().any(|s| s == stream) {
-            return Ok(false);
+    };
+    let named = named.map(|n| n.source.clone());
+    let environment = std::env::var("DRIPFEED_SOURCE").ok().filter(|source| !source.is_empty());
+    let identity = Arc::default();
+    let keeps = matches!(cli.verb, Some(Verb::Sync(_)));
+    let context = Context { options, environment, named, protocol, stop: stop.clone(), log, identity, keeps, out };
+    let done = verb(cli, &context).and_then(|code| lock(&context.out).flush().map(|()| code));
+    let goes_on = [Kind::Unfinished, Kind::Busy];
+    let kind = match done {
+        Ok(0) => return 0,
+        Ok(code) if unfinished_ok && goes_on.iter().any(|kind| kind.exit_code() == code) => return 0,
+        Ok(code) if protocol == Protocol::Singer || code == Kind::Usage.exit_code() || code > 128 => return code,
+        // The platform knows only well and not well.
+        Ok(_) => return 1,
+        Err(fault) => {
+            context.failed(&fault);
+            fault.kind
         }
-        let Some(name) = &self.tier else { return Ok(true) };
-        let names = |tier: &Tier| tier.streams.iter().any(|s| s == stream);
-        let tier = Self::tier(tiers, name)?;
-        let rest = || !tiers.iter().any(|(other, tier)| other != name && names(tier));
-        Ok(names(tier) || tier.streams.iter().any(|s| s == "*") && rest())
+    };
+    match (protocol, kind) {
+        _ if unfinished_ok && goes_on.contains(&kind) => 0,
+        (Protocol::Singer, _) | (_, Kind::Signal(_) | Kind::Usage) => kind.exit_code(),
+        (Protocol::Airbyte, _) => 1,
     }
 }
 
-impl From<Protocol> for emit::Protocol {
-    fn from(protocol: Protocol) -> Self {
-        match protocol {
-            Protocol::Singer => emit::Protocol::Singer,
-            Protocol::Airbyte => emit::Protocol::Airbyte,
+/// How stdout is: colours and width only where a person looks at it.
+pub(super) fn look() -> Look {
+    let out = std::io::stdout();
+    if !out.is_terminal() {
+        return Look::default();
+    }
+    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let width =
+        rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 40);
+    Look { colour, width }
+}
+
+fn verb(cli: &Cli, context: &Context) -> Result<u8> {
+    let options = &cli.options;
+    let done = |()| 0;
+    if options.version {
+        return context.text(concat!("dripfeed ", env!("CARGO_PKG_VERSION"), "\n")).map(done);
+    }
+    if options.about {
+        return spec::about(context, options.format).map(done);
+    }
+    match &cli.verb {
+        Some(Verb::Spec) => spec::spec(context).map(done),
+        Some(Verb::Check) => check::check(context).map(done),
+        Some(Verb::Discover) => discover::discover(context).map(done),
+        Some(Verb::Read) => read(context),
+        Some(Verb::Sync(asked)) => sync::run(context, asked),
+        Some(Verb::Status(asked)) => status::run(context, asked, options.format),
+        Some(Verb::Schedule(asked)) => schedule::run(context, asked, options.format).map(done),
+        Some(Verb::Drift(asked)) => drift::run(context, asked, options.format),
+        Some(Verb::Sources) => sources::sources(context).map(done),
+        Some(Verb::Validate { manifest }) => validate::validate(context, manifest).map(done),
+        Some(Verb::Sandbox(settings)) => {
+            let sandbox = Sandbox::start(settings)?;
+            context.text(&format!("{}\n", sandbox.url()))?;
+            lock(&context.out).flush()?;
+            let (tasks, url, token) = (settings.tasks, sandbox.url(), crate::sandbox::TOKEN);
+            context.log.line(Level::Info, &format!("the sandbox serves {tasks} tasks at {url}, token {token}"));
+            context.stop.sleep(std::time::Duration::from_secs(u64::from(u32::MAX)))?;
+            Ok(0)
         }
+        Some(Verb::Completions { shell }) => {
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "dripfeed", &mut text);
+            lock(&context.out).lines(&text).map(done)
+        }
+        Some(Verb::Man) => {
+            let mut text = Vec::new();
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut text)
+                .map_err(|e| Fault::local("cannot write the manual page", &e))?;
+            lock(&context.out).lines(&text).map(done)
+        }
+        // The Singer flag form. Discovery and test win over a sync, whatever else is passed.
+        None if options.discover => discover::discover(context).map(done),
+        None if options.test.is_some() => check::check(context).map(done),
+        None if options.config.is_empty() && !context.named_source().is_some() => {
+            let help = Cli::command().render_help().to_string();
+            context.log.line(Level::Error, &format!("say what to do\n\n{help}"));
+            Ok(Kind::Usage.exit_code())
+        }
+        None => read(context),
     }
 }

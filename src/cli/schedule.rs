@@ -8,22 +8,25 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::Value as Json;
 
-use super::commands::Work;
-use super::load;
-use super::log::Level;
-use super::{Format, Options};
-use crate::catalog;
-use crate::config::secret::{Reference, reference, references};
-use crate::config::{self, Config};
-use crate::fault::{Fault, Kind, Result, Site};
-use crate::tenant::schedule::hash::Hash;
-use crate::tenant::schedule::times::Times;
+use super::args::Format;
+use crate::base::config::secret::{Reference, reference, references};
+use crate::base::config::{self, Config};
+use crate::base::fault::{Fault, Kind, Result, Site};
+use crate::manifest::builtin;
+use crate::pace::limiter::Priority;
+use crate::run::backfill;
+use crate::run::context::Context;
+use crate::run::load;
+use crate::run::options::RunOptions;
+use crate::run::reporter::log::Level;
+use crate::tenant::schedule::cron_expr::Times;
+use crate::tenant::schedule::jenkins_hash::Hash;
 use crate::tenant::schedule::{Plan, Run, Tenant, airflow, cron, dagster, kubernetes, meltano, quote};
 use crate::tenant::target::TargetCommand;
 
 /// Whose runs.
 #[derive(Debug, Clone, Args)]
-pub struct Asked {
+pub struct ScheduleArgs {
     /// The tenants: the configs (*.json) in this folder
     #[arg(long, value_name = "DIR", conflicts_with = "config", help_heading = "Input")]
     pub tenants: PathBuf,
@@ -33,15 +36,15 @@ pub struct Asked {
 }
 
 /// Writes the definitions.
-pub(super) fn run(work: &Work, asked: &Asked) -> Result<()> {
+pub(super) fn run(context: &Context, asked: &ScheduleArgs, format: Option<Format>) -> Result<()> {
     let formats = [Format::Cron, Format::Airflow, Format::Dagster, Format::Kubernetes, Format::Meltano];
-    let format = Format::among(work.options.format, &formats)?;
-    let options = &work.options;
+    let (asked_format, format) = (format, Format::among(format, &formats)?);
+    let options = &context.options;
     if options.backfill.is_none() && !options.streams.is_empty() {
         return Err(Fault::new(Kind::Usage, "the streams of a run are those of its tier")
             .hint("--streams goes with --backfill; name tiers and their streams in the configs: dripfeed.tiers"));
     }
-    let plan = plan(work, asked)?;
+    let plan = plan(context, asked, asked_format)?;
     let text = match format {
         Format::Airflow => airflow::write(&plan),
         Format::Dagster => dagster::write(&plan),
@@ -49,21 +52,21 @@ pub(super) fn run(work: &Work, asked: &Asked) -> Result<()> {
         Format::Meltano => meltano::write(&plan)?,
         _ => cron::write(&plan)?,
     };
-    work.text(&text)
+    context.text(&text)
 }
 
 /// All tenants or none: one that is missing would not be missed.
-fn plan(work: &Work, asked: &Asked) -> Result<Plan> {
-    let options = &work.options;
+fn plan(context: &Context, asked: &ScheduleArgs, format: Option<Format>) -> Result<Plan> {
+    let options = &context.options;
     let shown = asked.tenants.display();
     let paths = load::configs_in(&asked.tenants)?;
     let (mut tenants, mut faulty) = (Vec::new(), 0);
     for path in &paths {
-        match tenant(work, asked, path) {
+        match tenant(context, asked, path) {
             Ok(found) => tenants.extend(found),
             Err(fault) => {
                 let site = Site { file: path.display().to_string().into(), line: 0, path: "".into() };
-                work.log.line(Level::Error, &fault.at(&site).to_string());
+                context.log.line(Level::Error, &fault.at(&site).to_string());
                 faulty += 1;
             }
         }
@@ -86,19 +89,19 @@ fn plan(work: &Work, asked: &Asked) -> Result<Plan> {
         }
     }
     let here = std::env::current_dir().map_err(|e| Fault::local("cannot tell the current folder", &e))?;
-    Plan::new(made_by(options, asked), text_of(&here)?, options.backfill.is_some(), tenants)
+    Plan::new(made_by(options, asked, format), text_of(&here)?, options.backfill.is_some(), tenants)
 }
 
 /// The command that was given.
-fn made_by(options: &Options, asked: &Asked) -> String {
-    let format = options.format.and_then(|format| clap::ValueEnum::to_possible_value(&format));
+fn made_by(options: &RunOptions, asked: &ScheduleArgs, format: Option<Format>) -> String {
+    let format = format.and_then(|format| clap::ValueEnum::to_possible_value(&format));
     let streams = Some(options.streams.join(",")).filter(|streams| !streams.is_empty());
     let said = [
         ("--source", options.source.clone()),
         ("--tenants", Some(asked.tenants.display().to_string())),
         ("--format", format.map(|format| format.get_name().to_owned())),
         ("--tier", options.tier.clone()),
-        ("--backfill", options.backfill.map(super::backfill::written)),
+        ("--backfill", options.backfill.map(backfill::written)),
         ("--streams", streams),
         ("--target", asked.target.clone()),
     ];
@@ -107,22 +110,22 @@ fn made_by(options: &Options, asked: &Asked) -> String {
 }
 
 /// The tenant of a config; nothing where another source than its own is asked for.
-fn tenant(work: &Work, asked: &Asked, path: &Path) -> Result<Option<Tenant>> {
+fn tenant(context: &Context, asked: &ScheduleArgs, path: &Path) -> Result<Option<Tenant>> {
     let shown = text_of(path)?;
     let config = config::written(&shown)?;
-    work.log.hide(&config.secrets);
+    context.log.hide(&config.secrets);
     let ours = &config.ours;
-    if let (Some(named), Some(says)) = (&work.options.source, &ours.source)
+    if let (Some(named), Some(says)) = (&context.options.source, &ours.source)
         && named != says
     {
         return Ok(None);
     }
-    let manifest = load::manifest(work, Some(&config))?;
+    let manifest = load::manifest(context, Some(&config))?;
     config::validate_source(&config, &load::specification(&manifest))?;
-    let said = work.options.source.as_ref().or(work.environment.as_ref()).or(work.named.as_ref());
+    let said = context.options.source.as_ref().or(context.environment.as_ref()).or(context.named.as_ref());
     let own = ours.source.is_some() || config.source.get("__injected_declarative_manifest").is_some();
     let source_option = said.filter(|_| !own).cloned();
-    let file = ours.source.as_ref().or(source_option.as_ref()).filter(|source| catalog::manifest(source).is_none());
+    let file = ours.source.as_ref().or(source_option.as_ref()).filter(|source| builtin::manifest(source).is_none());
     let by_file = || path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
     let name = ours.tenant.clone().filter(|name| reference(name).is_none()).unwrap_or_else(by_file);
     let target = asked.target.as_ref().or(ours.target.as_ref()).ok_or_else(|| {
@@ -130,10 +133,10 @@ fn tenant(work: &Work, asked: &Asked, path: &Path) -> Result<Option<Tenant>> {
             .hint("give one for all with --target, or name it in the config: dripfeed.target")
     })?;
     let (variables, files) = referred(&config.written)?;
-    let (runs, unscheduled) = if let Some(span) = work.options.backfill {
-        (vec![backfill(&work.options, &super::backfill::written(span))?], Vec::new())
+    let (runs, unscheduled) = if let Some(span) = context.options.backfill {
+        (vec![backfill(&context.options, &backfill::written(span))?], Vec::new())
     } else {
-        runs(&work.options, &config, &name, &shown)?
+        runs(&context.options, &config, &name, &shown)?
     };
     Ok(Some(Tenant {
         source: manifest.name.to_string(),
@@ -153,7 +156,7 @@ fn tenant(work: &Work, asked: &Asked, path: &Path) -> Result<Option<Tenant>> {
 }
 
 /// A run for each tier that has a schedule, and the tiers that have none.
-fn runs(options: &Options, config: &Config, tenant: &str, file: &str) -> Result<(Vec<Run>, Vec<String>)> {
+fn runs(options: &RunOptions, config: &Config, tenant: &str, file: &str) -> Result<(Vec<Run>, Vec<String>)> {
     let (mut runs, mut unscheduled) = (Vec::new(), Vec::new());
     for (name, tier) in &config.ours.tiers {
         let Some(schedule) = &tier.schedule else {
@@ -163,7 +166,7 @@ fn runs(options: &Options, config: &Config, tenant: &str, file: &str) -> Result<
         let path = format!("dripfeed.tiers.{name}.schedule");
         let site = Site { file: file.into(), line: 0, path: path.into() };
         let times = Times::parse(schedule, &Hash { tenant, tier: name }).map_err(|fault| fault.at(&site))?;
-        let of_tier = Options { tier: Some(name.clone()), priority: None, ..options.clone() };
+        let of_tier = RunOptions { tier: Some(name.clone()), priority: None, ..options.clone() };
         let priority = of_tier.priority(&config.ours.tiers)?;
         runs.push(Run { tier: Some(name.clone()), times: Some(times), priority, options: Vec::new() });
     }
@@ -177,8 +180,8 @@ fn runs(options: &Options, config: &Config, tenant: &str, file: &str) -> Result<
 }
 
 /// The run that reads history.
-fn backfill(options: &Options, range: &str) -> Result<Run> {
-    let priority = Options { priority: Some(super::Priority::Backfill), tier: None, ..options.clone() };
+fn backfill(options: &RunOptions, range: &str) -> Result<Run> {
+    let priority = RunOptions { priority: Some(Priority::Backfill), tier: None, ..options.clone() };
     let priority = priority.priority(&std::collections::BTreeMap::new())?;
     let mut more = vec![("--backfill", range.to_owned())];
     more.extend(options.tier.clone().map(|tier| ("--tier", tier)));

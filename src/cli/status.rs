@@ -11,59 +11,60 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use time::OffsetDateTime;
 
-use super::commands::{Work, look};
-use super::drift::whose;
-use super::load::{self, Purpose};
-use super::{Format, Options};
-use crate::config::{self, Config};
-use crate::fault::{Fault, Result};
-use crate::tenant::record::{self, Records};
+use super::args::Format;
+use super::look;
+use crate::base::config::{self, Config};
+use crate::base::fault::{Fault, Result};
+use crate::run::context::Context;
+use crate::run::load::{self, Purpose};
+use crate::run::options::RunOptions;
+use crate::tenant::run_record::{self, Records};
 use crate::tenant::status::{Report, Subject, html, openmetrics, table};
 
 /// Whose status.
 #[derive(Debug, Clone, Args)]
-pub struct Asked {
+pub struct StatusArgs {
     /// Of all tenants whose configs (*.json) are in this folder [else of --config; else of all that the state directory knows]
     #[arg(long, value_name = "DIR", conflicts_with = "config", help_heading = "Input")]
     pub tenants: Option<PathBuf>,
 }
 
 /// Says how they stand; gives the exit code.
-pub(super) fn run(work: &Work, asked: &Asked) -> Result<u8> {
-    let format = Format::among(work.options.format, &[Format::Table, Format::Json, Format::Html, Format::Openmetrics])?;
+pub(super) fn run(context: &Context, asked: &StatusArgs, format: Option<Format>) -> Result<u8> {
+    let format = Format::among(format, &[Format::Table, Format::Json, Format::Html, Format::Openmetrics])?;
     let subjects = match &asked.tenants {
-        Some(folder) => of_folder(work, folder)?,
-        None if work.options.config.is_empty() => of_root(work)?,
-        None => vec![of_config(work)?],
+        Some(folder) => of_folder(context, folder)?,
+        None if context.options.config.is_empty() => of_root(context)?,
+        None => vec![of_config(context)?],
     };
     let report = Report::of(&subjects, load::now()?.0);
     match format {
-        Format::Json => work.pretty(&report),
-        Format::Html => work.text(&html::write(&report)),
-        Format::Openmetrics => work.text(&openmetrics::write(&report)),
-        _ => work.text(&table::write(&report, look())),
+        Format::Json => context.pretty(&report),
+        Format::Html => context.text(&html::write(&report)),
+        Format::Openmetrics => context.text(&openmetrics::write(&report)),
+        _ => context.text(&table::write(&report, look())),
     }
     .map(|()| 0)
 }
 
 /// The tenants of a folder's configs; one that cannot be used is there too.
-fn of_folder(work: &Work, folder: &Path) -> Result<Vec<Subject>> {
+fn of_folder(context: &Context, folder: &Path) -> Result<Vec<Subject>> {
     let paths = load::configs_in(folder)?;
     if paths.is_empty() {
         return Err(Fault::config(format!("there is no config in {}", folder.display()))
             .hint("each file *.json there is the config of a tenant"));
     }
-    let subjects = paths.iter().map(|path| of_path(work, path)).collect::<Result<Vec<Option<Subject>>>>()?;
+    let subjects = paths.iter().map(|path| of_path(context, path)).collect::<Result<Vec<Option<Subject>>>>()?;
     Ok(subjects.into_iter().flatten().collect())
 }
 
 /// The tenant of a config; nothing where another source than its own is asked about.
-fn of_path(work: &Work, path: &Path) -> Result<Option<Subject>> {
+fn of_path(context: &Context, path: &Path) -> Result<Option<Subject>> {
     let shown = path.display().to_string();
-    let mut own = work.clone();
+    let mut own = context.clone();
     own.options.config = vec![shown.clone()];
     let gist = config::gist(&own.options.config);
-    if let (Some(named), Some(says)) = (&work.options.source, &gist.source)
+    if let (Some(named), Some(says)) = (&context.options.source, &gist.source)
         && named != says
     {
         return Ok(None);
@@ -74,7 +75,8 @@ fn of_path(work: &Work, path: &Path) -> Result<Option<Subject>> {
         Ok((manifest.name.to_string(), config))
     });
     let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let named = work.options.source.clone().or(gist.source).or(work.environment.clone()).or(work.named.clone());
+    let named =
+        context.options.source.clone().or(gist.source).or(context.environment.clone()).or(context.named.clone());
     let (source, config, fault) = match read {
         Ok((source, config)) => (source, Some(config), None),
         Err(fault) => (named.map_or_else(|| "unknown".to_owned(), |name| stem(Path::new(&name))), None, Some(fault)),
@@ -90,30 +92,30 @@ fn of_path(work: &Work, path: &Path) -> Result<Option<Subject>> {
         since: changed(path),
         tiers: config.map(|config| config.ours.tiers).unwrap_or_default(),
         whose: words(&own),
-        fault: fault.map(|fault| work.log.hidden(&fault)),
+        fault: fault.map(|fault| context.log.hidden(&fault)),
     }))
 }
 
 /// The tenant of the options' config.
-fn of_config(work: &Work) -> Result<Subject> {
-    let prepared = load::prepare(work, Purpose::Read)?;
+fn of_config(context: &Context) -> Result<Subject> {
+    let prepared = load::prepare(context, Purpose::Read)?;
     let (config, manifest) = (&prepared.config, &prepared.manifest);
     Ok(Subject {
         source: manifest.name.to_string(),
         tenant: load::tenant_of(config, manifest, &prepared.specification, &prepared.ground),
         root: load::state_dir_or_own(config)?,
-        config: Some(work.options.config.join(", ")),
+        config: Some(context.options.config.join(", ")),
         twins: Vec::new(),
-        since: work.options.config.last().and_then(|path| changed(Path::new(path))),
+        since: context.options.config.last().and_then(|path| changed(Path::new(path))),
         tiers: config.ours.tiers.clone(),
-        whose: words(work),
+        whose: words(context),
         fault: None,
     })
 }
 
 /// Source and tenant of the options' config, with its secrets.
-fn placed(work: &Work) -> Result<(String, String)> {
-    let prepared = load::prepare(work, Purpose::Read)?;
+fn placed(context: &Context) -> Result<(String, String)> {
+    let prepared = load::prepare(context, Purpose::Read)?;
     let (config, manifest) = (&prepared.config, &prepared.manifest);
     let tenant = load::tenant_of(config, manifest, &prepared.specification, &prepared.ground);
     Ok((manifest.name.to_string(), tenant))
@@ -121,10 +123,10 @@ fn placed(work: &Work) -> Result<(String, String)> {
 
 /// All tenants that have a record in the state directory; their configs are where their last runs found them, if they still
 /// are.
-fn of_root(work: &Work) -> Result<Vec<Subject>> {
+fn of_root(context: &Context) -> Result<Vec<Subject>> {
     let root = load::own_state_dir()?;
-    let all = record::all(&root)?;
-    let named = work.options.source.as_deref();
+    let all = run_record::all(&root)?;
+    let named = context.options.source.as_deref();
     let all: BTreeSet<(String, String)> =
         all.into_iter().filter(|(source, _)| named.is_none_or(|named| named == source)).collect();
     if all.is_empty() {
@@ -132,10 +134,10 @@ fn of_root(work: &Work) -> Result<Vec<Subject>> {
             "--tenants DIR or --config FILE says whose status; or name the state directory of the runs: DRIPFEED_STATE_DIR",
         ));
     }
-    Ok(all.into_iter().map(|(source, tenant)| of_record(work, &root, source, tenant)).collect())
+    Ok(all.into_iter().map(|(source, tenant)| of_record(context, &root, source, tenant)).collect())
 }
 
-fn of_record(work: &Work, root: &Path, source: String, tenant: String) -> Subject {
+fn of_record(context: &Context, root: &Path, source: String, tenant: String) -> Subject {
     let record = Records::new(root, &source, &tenant).read().ok().flatten().unwrap_or_default();
     let last = record.runs.values().max_by(|a, b| a.began.cmp(&b.began));
     let paths = last.map(|run| run.config.clone()).unwrap_or_default();
@@ -143,8 +145,8 @@ fn of_record(work: &Work, root: &Path, source: String, tenant: String) -> Subjec
         [path] => config::written(path).ok(),
         _ => None,
     };
-    let mut own = work.clone();
-    own.options = Options { config: paths.clone(), ..own.options };
+    let mut own = context.clone();
+    own.options = RunOptions { config: paths.clone(), ..own.options };
     Subject {
         root: root.to_owned(),
         twins: Vec::new(),
@@ -158,8 +160,8 @@ fn of_record(work: &Work, root: &Path, source: String, tenant: String) -> Subjec
     }
 }
 
-fn words(work: &Work) -> String {
-    whose::words(&work.options, work.environment.as_deref())
+fn words(context: &Context) -> String {
+    context.tenant_arguments()
 }
 
 /// When a file was last changed.

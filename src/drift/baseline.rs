@@ -9,8 +9,8 @@ use serde_json::{Map, Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
 use super::checks::plain;
-use super::kept::Addition;
-use crate::schema::Reader;
+use super::overlay::Addition;
+use crate::base::json::schema::Reader;
 
 /// Under this key a place's schema holds the one that its column was announced with: columns do not change their type.
 pub const COLUMN: &str = "x-dripfeed-column";

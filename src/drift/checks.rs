@@ -1,15 +1,15 @@
 //! The baseline, compiled: a numbered place for each value that a record may have, and what is expected there.
 //!
 //! Comes in: a stream's schema with what the tenant's overlay adds, its keys and its cursor. Goes out: [`Checks`], by which
-//! the walk over a record tells at once that nothing is new. Called by [`super::watched`].
+//! the walk over a record tells at once that nothing is new. Called by [`super::monitor`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value as Json;
 
-use crate::observe::{NOWHERE, Places, ROOT};
-use crate::scan::{Kind, Text};
-use crate::schema::{MAX_DEPTH, Reader};
+use crate::base::json::observe::{NOWHERE, Places, ROOT};
+use crate::base::json::scan::{Kind, Text};
+use crate::base::json::schema::{MAX_DEPTH, Reader};
 
 /// Numbers with a fraction, beside the kinds that JSON tells apart.
 pub(super) const FRACTION: usize = 6;

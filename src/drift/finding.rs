@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
 use super::rules::{Rule, Severity};
-use crate::config::DriftPolicy as Policy;
+use crate::base::config::DriftPolicy as Policy;
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

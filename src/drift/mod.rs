@@ -4,17 +4,17 @@
 //! findings, by policy a wider schema, records and values put aside, or a stream that stops. Called by `run`; reports and
 //! the verbs of `drift` read what it keeps.
 
+mod absence;
+pub mod across_tenants;
 pub mod baseline;
-pub mod chance;
 mod checks;
-mod examine;
+mod deviations;
 pub mod finding;
-pub mod kept;
-pub mod listen;
+pub mod monitor;
+pub mod overlay;
 pub mod policy;
-mod presence;
 pub mod quarantine;
+pub mod record_observer;
 pub mod report;
-pub mod rollup;
 pub mod rules;
-pub mod watched;
+pub mod statistics;

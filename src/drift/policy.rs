@@ -1,11 +1,11 @@
 //! What is done about a change: the rule's default, unless the config says otherwise.
 //!
 //! Comes in: `dripfeed.drift` of the config. Goes out: for a rule at a place of a stream, one policy. Called by
-//! [`super::watched`], and by `cli`, which refuses what must not be said before anything is requested.
+//! [`super::monitor`], and by `cli`, which refuses what must not be said before anything is requested.
 
 use super::rules::Rule;
-use crate::config::{Drift, DriftPolicy as Policy, DriftRule};
-use crate::fault::{Fault, Result, did_you_mean};
+use crate::base::config::{Drift, DriftPolicy as Policy, DriftRule};
+use crate::base::fault::{Fault, Result, did_you_mean};
 
 /// The config's exceptions from the defaults.
 #[derive(Debug, Clone, Default)]

@@ -1,7 +1,7 @@
 //! What is taken out of a stream is kept: a file of records, a line each, on disk before any bookmark passes them.
 //!
 //! Comes in: records as the vendor wrote them, with the findings that they are kept for. Goes out: a JSONL file for its owner
-//! alone. Written by [`super::watched`], read by `drift replay`.
+//! alone. Written by [`super::monitor`], read by `drift replay`.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use super::rules::Rule;
-use crate::fault::{Fault, Result};
-use crate::timefmt::rfc3339;
+use crate::base::fault::{Fault, Result};
+use crate::base::timefmt::rfc3339;
 
 /// The largest file when the config says nothing, in bytes.
 const MAX_BYTES: u64 = 256 << 20;

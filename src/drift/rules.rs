@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::DriftPolicy as Policy;
+use crate::base::config::DriftPolicy as Policy;
 
 /// How grave a change is for whoever reads the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

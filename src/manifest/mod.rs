@@ -3,16 +3,20 @@
 //! Comes in: YAML text with the name of its file, or the JSON of a manifest inside a config. Goes out: a
 //! [`Manifest`]; a fault names file, line and path. Called by `cli`; nothing is requested here.
 
-pub mod examine;
+pub mod builtin;
+pub mod dpath;
+pub mod jinja;
+pub mod lint;
 pub mod model;
 pub mod node;
-mod quick;
 pub mod refs;
+pub mod template;
+mod yaml_fast;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::fault::{Fault, Result};
+use crate::base::fault::{Fault, Result};
 use node::{Kind, Node, Place, Read};
 
 /// Largest manifest text, in bytes: ten times the largest known.

@@ -12,8 +12,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
 use serde_saphyr::Spanned;
 
-use super::quick;
-use crate::fault::{Fault, Result, Site};
+use super::yaml_fast;
+use crate::base::fault::{Fault, Result, Site};
 
 /// One node of a manifest, with the line it was written on.
 #[derive(Debug, Clone, PartialEq)]
@@ -138,7 +138,7 @@ pub(super) const MAX_NODES: usize = 400_000;
 
 /// Reads YAML into a tree. Aliases are expanded within a bound, so that a bomb is an error.
 pub fn parse_yaml(text: &str, file: &str) -> Result<Node> {
-    if let Some(tree) = quick::tree(text) {
+    if let Some(tree) = yaml_fast::tree(text) {
         return Ok(tree);
     }
     let spanned = spanned(text).map_err(|e| {
@@ -568,11 +568,11 @@ macro_rules! component {
         }
 
         impl $crate::manifest::node::Read for $name {
-            fn read(node: &$crate::manifest::node::Node, at: &$crate::manifest::node::Place) -> $crate::fault::Result<Self> {
+            fn read(node: &$crate::manifest::node::Node, at: &$crate::manifest::node::Place) -> $crate::base::fault::Result<Self> {
                 #[allow(unused_variables)]
                 let map = $crate::manifest::node::mapping(node, at)?;
                 $($(let $later = $crate::manifest::node::refuse_later(map, stringify!($later), at);)*)?
-                $(let $field: $crate::fault::Result<$ty> = $crate::manifest::node::field(map, stringify!($field), at);)*
+                $(let $field: $crate::base::fault::Result<$ty> = $crate::manifest::node::field(map, stringify!($field), at);)*
                 if false $($(|| $later.is_err())*)? $(|| $field.is_err())* {
                     $crate::manifest::node::together([
                         $($($later.err(),)*)?
@@ -595,7 +595,7 @@ macro_rules! choice {
         pub enum $name { $($variant($crate::manifest::node::held!($variant $($box)?))),* }
 
         impl $crate::manifest::node::Read for $name {
-            fn read(node: &$crate::manifest::node::Node, at: &$crate::manifest::node::Place) -> $crate::fault::Result<Self> {
+            fn read(node: &$crate::manifest::node::Node, at: &$crate::manifest::node::Place) -> $crate::base::fault::Result<Self> {
                 let map = $crate::manifest::node::mapping(node, at)?;
                 match map.get("type").and_then($crate::manifest::node::Node::as_str) {
                     $(Some(stringify!($variant)) => $variant::read(node, at).map(|read| $name::$variant(read.into())),)*
@@ -628,7 +628,7 @@ pub fn refused(found: Option<&str>, known: &[&str], later: &[&str], at: &Place) 
         return at.fault(format!("component `{found}` is not built yet in this version of dripfeed"));
     }
     let fault = at.fault(format!("component `{found}` cannot stand here, or does not exist"));
-    match crate::fault::did_you_mean(found, known.iter().chain(later).copied()) {
+    match crate::base::fault::did_you_mean(found, known.iter().chain(later).copied()) {
         Some(name) => fault.hint(format!("did you mean `{name}`?")),
         None => fault.hint(format!("it can be one of {}", known.join(", "))),
     }
@@ -647,7 +647,7 @@ mod tests {
 
     /// Both ways give the same tree; says whether the quick one gave it.
     fn is_quick(text: &str) -> bool {
-        let (quick, slow) = (quick::tree(text), slowly(text));
+        let (quick, slow) = (yaml_fast::tree(text), slowly(text));
         assert!(quick.is_none() || quick == slow, "{text}\n{quick:?}\n{slow:?}");
         quick.is_some()
     }
@@ -707,6 +707,6 @@ mod tests {
         ] {
             assert!(!is_quick(text), "{text}");
         }
-        assert!(quick::tree(&format!("a: {}{}", "[".repeat(70), "]".repeat(70))).is_none());
+        assert!(yaml_fast::tree(&format!("a: {}{}", "[".repeat(70), "]".repeat(70))).is_none());
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use serde_json::Value as Json;
 
 use super::node::{Fields, Kind, Node, Place};
-use crate::fault::{Fault, Result};
+use crate::base::fault::{Fault, Result};
 
 /// Nodes that references may expand to: a bomb ends here.
 const MAX_NODES: usize = 1_000_000;

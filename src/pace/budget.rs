@@ -13,14 +13,14 @@ use super::Call;
 use super::feedback::Names;
 use super::limit::{Limit, Unit};
 use super::limiter::Rules;
-use crate::config;
-use crate::config::LimitKind;
-use crate::fault::{Fault, Result};
+use crate::base::config;
+use crate::base::config::LimitKind;
+use crate::base::fault::{Fault, Result};
+use crate::base::percent;
+use crate::base::timefmt::Period;
 use crate::manifest::model::{ApiBudget, CallRatePolicy, HttpRequestRegexMatcher};
 use crate::manifest::node::{Place, Text};
-use crate::percent;
-use crate::plan::{Ground, Template, Vars, text_of};
-use crate::timefmt::Period;
+use crate::manifest::template::{Ground, Template, Vars, text_of};
 
 /// The share of a limit that is used when the config does not say.
 const HEADROOM: f64 = 0.98;

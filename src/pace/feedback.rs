@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use time::OffsetDateTime;
 use ureq::http::HeaderMap;
 
-use crate::timefmt;
+use crate::base::timefmt;
 
 /// A wait is no longer than this: more is no time that anyone meant.
 const LONGEST: f64 = 366.0 * 86_400.0;

@@ -6,7 +6,7 @@
 //! The limits are the account's, not the process's: with a state directory all processes that call for one account share
 //! a ledger there ([`store`]). What is decided is decided by the [`limiter`]; here threads wait.
 
-pub mod account;
+pub mod account_key;
 pub mod budget;
 pub mod clock;
 pub mod feedback;
@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 pub use budget::Matcher;
 
-use crate::fault::{Fault, Kind, Result};
-use crate::stop::Stop;
+use crate::base::fault::{Fault, Kind, Result};
+use crate::base::stop::Stop;
 use budget::Budget;
 use clock::{BootTime, Clock};
 use feedback::{Cost, Feedback};

@@ -1,46 +1,217 @@
-//! A stream as its past is read.
+//! `--backfill FROM..TO`: a part of the past is read beside the live runs.
 //!
-//! Comes in: a stream, and the part of time. Goes out: the stream with a cursor that asks for that part alone, and with
-//! parents that name every partition that there was. Called by `cli`, before anything is requested.
+//! Comes in: the option, the streams that were chosen and the state of an earlier run. Goes out: what of each stream is left
+//! to read, what that costs at least, and how far it is. Called by `read`, for `sync` too.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
-use time::OffsetDateTime;
+use indicatif::HumanCount;
+use serde_json::{Map, Value as Json, json};
+use time::{OffsetDateTime, UtcOffset};
 
-use super::build::StreamPlan;
-use crate::cursor::ranges::Span;
+use super::load::Loaded;
+use super::outcome;
+use super::reporter::log::{Level, Log};
+use crate::base::fault::{Fault, Kind, Result as Outcome};
+use crate::base::timefmt::{is_date, parse_iso, rfc3339};
+use crate::engine::build::StreamPlan;
+use crate::engine::cursor::backfill::{Backfill, Standing};
+use crate::engine::cursor::ranges::Span;
+use crate::engine::scheduler::{Account, Job, Run};
+use crate::manifest::template::Vars;
+use crate::protocol::Protocol;
+use crate::run::context::Context;
 
-impl StreamPlan {
-    /// The stream as its past is read at `now`; nothing when it has no cursor over time.
-    pub fn of_history(&self, span: Span, now: OffsetDateTime) -> Option<Arc<StreamPlan>> {
-        let cursor = self.cursor.as_ref().filter(|cursor| !cursor.counts())?;
-        let end = cursor.end_name();
-        let asks_end = cursor.sends_end()
-            || self.asker.reads_of_slice(end)
-            || self.jobs.as_ref().is_some_and(|jobs| jobs.reads_of_slice(end));
-        Some(Arc::new(StreamPlan {
-            cursor: Some(cursor.of_history(asks_end, now)),
-            parents: self.parents.iter().map(|parent| parent.beginning_by(span.start)).collect(),
-            // What is read again in the end must not be what was read before.
-            keep_answers: false,
-            ..self.clone()
-        }))
+/// How often it is said how far a backfill is.
+const BETWEEN: Duration = Duration::from_secs(30);
+
+/// What the option says.
+pub(crate) fn span(text: &str) -> Result<Span, String> {
+    let (from, to) = text.split_once("..").ok_or("write it as FROM..TO, such as 2022-01-01..2025-01-01")?;
+    let (start, end) = (moment(from)?, moment(to)?);
+    if start >= end {
+        return Err(format!("{from} is not before {to}"));
     }
+    Ok(Span { start, end })
+}
 
-    /// The stream with what changed since `since` read again, by the clock here, whatever its bookmark says.
-    pub fn reading_again(&self, since: OffsetDateTime) -> Arc<StreamPlan> {
-        let cursor = self.cursor.as_ref().map(|cursor| cursor.reading_again(since));
-        // What of it changed may be the child of a parent that did not change since.
-        let parents = self.parents.iter().map(|parent| parent.reading_again(since)).collect();
-        Arc::new(StreamPlan { parents, cursor, ..self.clone() })
+/// A date, which begins at midnight in UTC, or a time with its offset.
+fn moment(text: &str) -> Result<OffsetDateTime, String> {
+    let bad = || format!("`{text}` is neither a date such as 2022-01-01 nor a time such as 2022-01-01T06:00:00Z");
+    let whole = text.get(..10).is_some_and(|date| is_date(date.as_bytes()));
+    let zoned = |rest: &str| rest.starts_with(['T', 't', ' ']) && rest.contains(['Z', 'z', '+', '-']);
+    if !whole || !text.get(10..).is_some_and(|rest| rest.is_empty() || zoned(rest)) {
+        return Err(bad());
     }
+    parse_iso(text).map(|time| time.to_offset(UtcOffset::UTC)).ok_or_else(bad)
+}
 
-    /// The same as a parent, and its own parents: with all that a run finds whose start date is no later than `from`.
-    fn beginning_by(&self, from: OffsetDateTime) -> Arc<StreamPlan> {
-        Arc::new(StreamPlan {
-            cursor: self.cursor.as_ref().map(|cursor| cursor.beginning_by(from)),
-            parents: self.parents.iter().map(|parent| parent.beginning_by(from)).collect(),
-            ..self.clone()
-        })
+/// What the option would say: dates where they are enough.
+pub(crate) fn written(span: Span) -> String {
+    let moment = |time: OffsetDateTime| {
+        let text = rfc3339(time);
+        text.strip_suffix("T00:00:00Z").map_or(text.clone(), str::to_owned)
+    };
+    format!("{}..{}", moment(span.start), moment(span.end))
+}
+
+/// Refuses a backfill that cannot be, before anything is asked.
+pub(crate) fn check(context: &Context, now: OffsetDateTime) -> Outcome<()> {
+    let Some(span) = context.options.backfill else { return Ok(()) };
+    let refused = |what: &str, hint: &str| Err(Fault::new(Kind::Usage, what).hint(hint));
+    if context.protocol == Protocol::Airbyte {
+        return refused(
+            "Airbyte's protocol has no backfills",
+            "lower the start date of the connection, or read the past with --protocol singer",
+        );
     }
+    if span.end > now {
+        return refused("--backfill ends in the future", "it reads the past; what comes is for the live runs");
+    }
+    Ok(())
+}
+
+/// A stream as its past is read, and how far that is; nothing when there is nothing to read of it.
+pub(crate) fn begin(
+    context: &Context,
+    loaded: &Loaded,
+    span: Span,
+    stream: &StreamPlan,
+    state: Option<&Map<String, Json>>,
+) -> Outcome<Option<(Arc<StreamPlan>, Backfill)>> {
+    let (name, now) = (&stream.name, loaded.ground.now);
+    let skipped = |why: &str| {
+        context.log.line(Level::Info, &format!("{name}: {why}"));
+        Ok(None)
+    };
+    let Some(plan) = stream.of_history(span, now) else {
+        let why = "it has no cursor over time, so that no part of its past can be asked for";
+        if context.options.streams.iter().any(|named| **named == **name) {
+            let fault = Fault::config(why).of_stream(name);
+            return Err(fault.hint("read it whole: without --backfill, with --full-refresh"));
+        }
+        return skipped(&format!("not read: {why}"));
+    };
+    let asked = plan.cursor.as_ref().and_then(|cursor| cursor.there_is(span, now));
+    let Some(asked) = asked else {
+        return skipped("not read: the manifest asks for none of that yet");
+    };
+    let backfill = Backfill::begin(asked, state, now).map_err(|fault| fault.of_stream(name))?;
+    if backfill.is_read() {
+        return skipped(&format!("{} was read by an earlier backfill", shown(asked)));
+    }
+    Ok(Some((plan, backfill)))
+}
+
+/// A part of time, for people.
+fn shown(span: Span) -> String {
+    format!("{}..{}", rfc3339(span.start), rfc3339(span.end))
+}
+
+/// A time that something takes, for people.
+fn takes(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{:.0} s", s.ceil()),
+        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.1} h", s / 3600.0),
+        s => format!("{:.1} days", s / 86_400.0),
+    }
+}
+
+/// Says what a backfill costs at least, before the first request.
+pub(crate) fn announce(log: &Log, loaded: &Loaded, jobs: &[Job]) {
+    let rate = loaded.shared.fetcher.pace().rate().filter(|rate| *rate > 0.0);
+    for job in jobs {
+        let (Some(backfill), Some(cursor)) = (&job.backfill, &job.plan.cursor) else { continue };
+        let (windows, done) = (backfill.windows(cursor), backfill.partitions_done());
+        let counted = job.plan.router.count(&Vars::new(&loaded.ground)).map(|count| count as u64);
+        let partitions = counted.or(backfill.known());
+        let calls = partitions.map(|partitions| backfill.slices_left(cursor, partitions));
+        #[allow(clippy::cast_precision_loss)]
+        let seconds = calls.zip(rate).map(|(calls, rate)| calls as f64 / rate);
+        let mut said = format!(
+            "{}: backfill of {}: {windows} window{}",
+            job.plan.name,
+            shown(backfill.asked()),
+            if windows == 1 { "" } else { "s" }
+        );
+        match (partitions, calls) {
+            (Some(partitions), Some(calls)) => {
+                if job.plan.router.is_some() {
+                    said += &format!(" for each of {partitions} partitions");
+                    said += &if done > 0 { format!(", {done} of them done") } else { String::new() };
+                }
+                said += &format!(": at least {} calls", HumanCount(calls));
+            }
+            _ => said += " for each partition; these are listed first",
+        }
+        if let (Some(seconds), Some(rate)) = (seconds, rate) {
+            said += &format!(", {} at {rate:.1} calls/s", takes(seconds));
+        }
+        said += "; each further page is one more";
+        let fields = json!({
+            "stream": *job.plan.name, "from": rfc3339(backfill.asked().start), "to": rfc3339(backfill.asked().end),
+            "windows": windows, "partitions": partitions, "partitions_done": done, "calls_at_least": calls,
+            "seconds_at_least": seconds,
+        });
+        log.event(Level::Info, &said, "backfill_planned", &fields);
+    }
+}
+
+/// Says every now and then how far the backfills of a run are, for as long as it lasts.
+pub(crate) fn follow(context: &Context, run: &Arc<Run>) {
+    let accounts = run.accounts();
+    if accounts.iter().all(|account| account.backfill.is_none()) {
+        return;
+    }
+    outcome::go_on(context, accounts.iter());
+    let (context, run, began): (_, Weak<Run>, _) = (context.clone(), Arc::downgrade(run), Instant::now());
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(BETWEEN);
+            let Some(run) = run.upgrade() else { return };
+            outcome::go_on(&context, run.accounts().iter());
+            tell(
+                &context.log,
+                run.accounts().iter().filter(|account| account.begun && !account.ended),
+                began.elapsed(),
+            );
+        }
+    });
+}
+
+/// Says how far the backfills of these streams are.
+pub(crate) fn tell<'a>(log: &Log, accounts: impl Iterator<Item = &'a Account>, took: Duration) {
+    for account in accounts {
+        let Some(standing) = &account.backfill else { continue };
+        let left = left(standing, took);
+        let mut said = format!("{}: {}", account.stream, slices(standing));
+        said += &format!(", {} records, {} calls", HumanCount(account.records), HumanCount(standing.calls));
+        if let Some(left) = left {
+            said += &format!(", about {} left, by what was read so far", takes(left));
+        }
+        let fields = json!({
+            "stream": *account.stream, "from": rfc3339(standing.asked.start), "to": rfc3339(standing.asked.end),
+            "done": standing.done, "of": standing.of, "listed": standing.listed, "records": account.records,
+            "calls": standing.calls, "seconds": took.as_secs_f64(), "seconds_left": left, "ended": standing.ended,
+        });
+        log.event(Level::Info, &said, "backfill_progress", &fields);
+    }
+}
+
+/// What of a backfill was read, for people.
+pub(crate) fn slices(standing: &Standing) -> String {
+    let Standing { done, of, listed, .. } = standing;
+    let more = if *listed { "" } else { " known so far, and the listing goes on" };
+    format!("{} of {} windows{more}", HumanCount(*done), HumanCount(*of))
+}
+
+/// Seconds that are left, if what is left is like what this run read; nothing before all is known.
+fn left(standing: &Standing, took: Duration) -> Option<f64> {
+    let done = standing.done.checked_sub(standing.earlier).filter(|done| *done > 0 && standing.listed)?;
+    let left = standing.of.saturating_sub(standing.done);
+    #[allow(clippy::cast_precision_loss)]
+    let seconds = took.as_secs_f64() * left as f64 / done as f64;
+    (left > 0).then_some(seconds)
 }

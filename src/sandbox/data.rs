@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use time::{Duration, OffsetDateTime, macros::datetime};
 
 use super::Settings;
-use crate::timefmt::rfc3339;
+use crate::base::timefmt::rfc3339;
 
 const BEGIN: OffsetDateTime = datetime!(2024-01-01 00:00 UTC);
 const SPAN: i64 = 2 * 365 * 86_400;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use crate::fault::{Fault, Result};
+use crate::base::fault::{Fault, Result};
 
 /// The token of the sandbox's first tenant; `sandbox-token-NAME` is tenant NAME's.
 pub const TOKEN: &str = "sandbox-token";

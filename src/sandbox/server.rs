@@ -18,8 +18,8 @@ use super::cap::Used;
 use super::change::{self, Change};
 use super::data::{self, Edits};
 use super::{Paging, Settings, TOKEN};
-use crate::percent;
-use crate::timefmt;
+use crate::base::percent;
+use crate::base::timefmt;
 
 /// Breaks every Nth answer in one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,10 +9,10 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use crate::fault::{Fault, Kind, Result};
-use crate::state::StateDoc;
-use crate::stop::Stop;
-use crate::store::{Kept, Store, file_name};
+use crate::base::fault::{Fault, Kind, Result};
+use crate::base::stop::Stop;
+use crate::base::store::{Kept, Store, file_name};
+use crate::protocol::state::StateDoc;
 
 /// Bookmarks by stream; none for a stream that was read and keeps none.
 pub type Bookmarks = BTreeMap<String, Option<Json>>;

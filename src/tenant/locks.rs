@@ -13,8 +13,8 @@ use std::time::Duration;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use serde::{Deserialize, Serialize};
 
-use crate::fault::{Fault, Kind, Result};
-use crate::store::file_name;
+use crate::base::fault::{Fault, Kind, Result};
+use crate::base::store::file_name;
 use crate::tenant::target;
 
 /// Locks that are held until this is dropped, and until every process is gone that inherited them.

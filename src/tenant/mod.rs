@@ -5,10 +5,9 @@
 
 pub mod alert;
 pub mod bookmarks;
-pub mod echo;
 pub mod locks;
-pub mod overtaken;
-pub mod record;
+pub mod reread_marks;
+pub mod run_record;
 pub mod schedule;
 pub mod status;
 pub mod target;

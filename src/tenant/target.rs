@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
-use crate::fault::{Fault, Kind, Result};
-use crate::mutex;
+use crate::base::fault::{Fault, Kind, Result};
+use crate::base::mutex;
 
 /// A target may take so long for what it was given after a signal, before it is signalled itself.
 const AFTER_SIGNAL: Duration = Duration::from_secs(10);

@@ -3,27 +3,28 @@
 //! Comes in: the options and what runs kept in the state directory. Goes out: reports, and judgements in that directory.
 //! Called by `commands`. The vendor is asked nothing.
 
-mod judge;
+mod decide;
 mod promote;
 mod replay;
-pub(super) mod whose;
+mod scope;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Format;
-use super::commands::{Work, look};
-use super::load::{self, Purpose};
+use super::args::Format;
+use super::look;
+use crate::base::fault::{Kind, Result};
 use crate::drift::report::{self, Question, Report};
 use crate::drift::rules::Severity;
-use crate::fault::{Kind, Result};
-use whose::Scene;
+use crate::run::context::Context;
+use crate::run::load::{self, Purpose};
+use scope::Scene;
 
 /// A verb of `drift`.
 #[derive(Debug, Clone, Args)]
-pub struct Asked {
+pub struct DriftArgs {
     /// Which.
     #[command(subcommand)]
     pub verb: Verb,
@@ -139,18 +140,18 @@ fn severity() -> impl clap::builder::TypedValueParser<Value = Severity> {
 }
 
 /// Does what is asked; gives the exit code.
-pub(super) fn run(work: &Work, asked: &Asked) -> Result<u8> {
+pub(super) fn run(context: &Context, asked: &DriftArgs, format: Option<Format>) -> Result<u8> {
     if let Verb::Replay(replay) = &asked.verb {
-        return replay::run(work, replay).map(|()| 0);
+        return replay::run(context, replay).map(|()| 0);
     }
-    let scene = whose::scene(work, asked)?;
+    let scene = scope::scene(context, asked)?;
     let done = match &asked.verb {
-        Verb::Show => show(work, &scene).map(|()| 0),
-        Verb::Check => check(work, &scene),
-        Verb::Accept(accept) => judge::accept(work, &scene, accept).map(|()| 0),
-        Verb::Reject(reject) => judge::reject(work, &scene, reject).map(|()| 0),
-        Verb::Promote(promote) => promote::run(work, &scene, promote).map(|()| 0),
-        Verb::Learn(learn) => judge::learn(work, &scene, learn).map(|()| 0),
+        Verb::Show => show(context, &scene, format).map(|()| 0),
+        Verb::Check => check(context, &scene, format),
+        Verb::Accept(accept) => decide::accept(context, &scene, accept).map(|()| 0),
+        Verb::Reject(reject) => decide::reject(context, &scene, reject).map(|()| 0),
+        Verb::Promote(promote) => promote::run(context, &scene, promote).map(|()| 0),
+        Verb::Learn(learn) => decide::learn(context, &scene, learn).map(|()| 0),
         Verb::Replay(_) => Ok(0),
     };
     // A tenant that could not be looked at is worse than one that has drift.
@@ -158,12 +159,12 @@ pub(super) fn run(work: &Work, asked: &Asked) -> Result<u8> {
 }
 
 /// The report on the scene.
-fn report(work: &Work, scene: &Scene) -> Result<Report> {
-    let baseline = baseline(work, scene).unwrap_or_default();
+fn report(context: &Context, scene: &Scene) -> Result<Report> {
+    let baseline = baseline(context, scene).unwrap_or_default();
     let question = Question {
         source: &scene.source,
         tenants: &scene.shown,
-        wants: &|stream| whose::wants(work, stream),
+        wants: &|stream| scope::wants(context, stream),
         baseline: &baseline,
         now: load::now()?.0,
         whose: scene.whose.clone(),
@@ -173,32 +174,32 @@ fn report(work: &Work, scene: &Scene) -> Result<Report> {
 
 /// The baseline's schemas, by stream, as far as they can be told without asking the vendor; without them the report only
 /// lacks how a place was before.
-fn baseline(work: &Work, scene: &Scene) -> Option<BTreeMap<String, serde_json::Value>> {
-    let mut work = work.clone();
+fn baseline(context: &Context, scene: &Scene) -> Option<BTreeMap<String, serde_json::Value>> {
+    let mut context = context.clone();
     // Nothing is told of the load: it is the report's alone.
-    work.protocol = crate::emit::Protocol::Singer;
-    work.options.config.clone_from(&scene.config);
-    work.options.source = work.options.source.or_else(|| Some(scene.source.clone()));
+    context.protocol = crate::protocol::Protocol::Singer;
+    context.options.config.clone_from(&scene.config);
+    context.options.source = context.options.source.or_else(|| Some(scene.source.clone()));
     let purpose = if scene.config.is_empty() { Purpose::Discover } else { Purpose::Read };
-    let loaded = load::load(&work, purpose).ok()?;
+    let loaded = load::load(&context, purpose).ok()?;
     Some(loaded.plan.streams.iter().map(|stream| (stream.name.to_string(), stream.schema.clone())).collect())
 }
 
-fn show(work: &Work, scene: &Scene) -> Result<()> {
-    let report = report(work, scene)?;
-    match Format::among(work.options.format, &[Format::Text, Format::Json, Format::Markdown, Format::Html])? {
-        Format::Json => work.pretty(&report::json::value(&report)?),
-        Format::Markdown => work.text(&report::markdown::write(&report)),
-        Format::Html => work.text(&report::html::write(&report)),
-        _ => work.text(&report::text::write(&report, look())),
+fn show(context: &Context, scene: &Scene, format: Option<Format>) -> Result<()> {
+    let report = report(context, scene)?;
+    match Format::among(format, &[Format::Text, Format::Json, Format::Markdown, Format::Html])? {
+        Format::Json => context.pretty(&report::json::value(&report)?),
+        Format::Markdown => context.text(&report::markdown::write(&report)),
+        Format::Html => context.text(&report::html::write(&report)),
+        _ => context.text(&report::text::write(&report, look())),
     }
 }
 
-fn check(work: &Work, scene: &Scene) -> Result<u8> {
-    let report = report(work, scene)?;
-    match Format::among(work.options.format, &[Format::Text, Format::Json, Format::Markdown])? {
-        Format::Json => work.pretty(&report::json::summary(&report))?,
-        _ => work.text(&format!("{}\n", report.line()))?,
+fn check(context: &Context, scene: &Scene, format: Option<Format>) -> Result<u8> {
+    let report = report(context, scene)?;
+    match Format::among(format, &[Format::Text, Format::Json, Format::Markdown])? {
+        Format::Json => context.pretty(&report::json::summary(&report))?,
+        _ => context.text(&format!("{}\n", report.line()))?,
     }
     Ok(if report.grave() > 0 { Kind::Drift.exit_code() } else { 0 })
 }

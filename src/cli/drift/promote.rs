@@ -11,30 +11,30 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
 
-use super::judge::Judge;
-use super::whose::{Scene, wants};
+use super::decide::Judge;
+use super::scope::{Scene, wants};
 use super::{Promote, baseline};
-use crate::cli::commands::Work;
+use crate::base::fault::{Fault, Kind, Result};
 use crate::drift::baseline::merged;
-use crate::drift::kept::Addition;
+use crate::drift::overlay::Addition;
 use crate::drift::report::{at, words};
 use crate::drift::rules::Rule;
-use crate::fault::{Fault, Kind, Result};
+use crate::run::context::Context;
 
-pub(super) fn run(work: &Work, scene: &Scene, asked: &Promote) -> Result<()> {
+pub(super) fn run(context: &Context, scene: &Scene, asked: &Promote) -> Result<()> {
     let judge = Judge::new(&asked.reason)?;
     let kept = scene.read_shown()?;
     let [(root, tenant)] = &kept[..] else {
         return Err(Fault::new(Kind::Usage, "a baseline takes over what one tenant has")
             .hint("name it: --config FILE, or --tenant NAME"));
     };
-    let Some(schemas) = baseline(work, scene) else {
+    let Some(schemas) = baseline(context, scene) else {
         return Err(Fault::config(format!("the source {} cannot be loaded", scene.source))
             .hint("name it with --source, and its config with --config"));
     };
     let folder = asked.into.clone().unwrap_or_else(|| Path::new("schemas").join(&scene.source));
     let mut said = String::new();
-    for (stream, (overlay, _)) in tenant.streams.iter().filter(|(stream, _)| wants(work, stream)) {
+    for (stream, (overlay, _)) in tenant.streams.iter().filter(|(stream, _)| wants(context, stream)) {
         if overlay.schema.is_empty() {
             continue;
         }
@@ -46,7 +46,7 @@ pub(super) fn run(work: &Work, scene: &Scene, asked: &Promote) -> Result<()> {
         // The file may be newer than this binary.
         let base = read(&path)?.unwrap_or_else(|| schema.clone());
         let shelf = scene.shelf(root, &tenant.name, stream);
-        said += &shelf.update(&work.stop, |overlay, pending| {
+        said += &shelf.update(&context.stop, |overlay, pending| {
             let merged = ordered(merged(&base, &overlay.schema), &base);
             let changes = changes(&base, &overlay.schema);
             if merged == base && path.exists() {
@@ -64,7 +64,7 @@ pub(super) fn run(work: &Work, scene: &Scene, asked: &Promote) -> Result<()> {
         said = format!("{} has nothing beyond the baseline\n", tenant.name);
     }
     let printable = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };
-    work.text(&said.chars().map(printable).collect::<String>())
+    context.text(&said.chars().map(printable).collect::<String>())
 }
 
 /// What differs from the baseline, a line for each place.

@@ -9,41 +9,41 @@ use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 
 use super::Replay;
-use crate::cli::commands::Work;
-use crate::cli::load::{self, Purpose, Reading};
-use crate::cli::log::Level;
+use crate::base::fault::{Fault, Result};
+use crate::base::json::scan::Scanner;
+use crate::base::timefmt::{parse_iso, rfc3339};
+use crate::drift::monitor::{Judged, Watched};
 use crate::drift::quarantine::{self, Entry};
-use crate::drift::watched::{Judged, Watched};
-use crate::emit::singer::schema_line;
-use crate::emit::{Protocol, lock};
-use crate::fault::{Fault, Result};
-use crate::run::build::StreamPlan;
-use crate::scan::Scanner;
-use crate::shape::wire::Selection;
-use crate::timefmt::{parse_iso, rfc3339};
+use crate::engine::build::StreamPlan;
+use crate::engine::shape::wire::Selection;
+use crate::protocol::singer::schema_line;
+use crate::protocol::{Protocol, lock};
+use crate::run::context::Context;
+use crate::run::load::{self, Purpose, Reading};
+use crate::run::reporter::log::Level;
 
 /// Replays the streams that are wanted.
-pub(super) fn run(work: &Work, asked: &Replay) -> Result<()> {
-    let mut loaded = work.load(Purpose::Read)?;
+pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
+    let mut loaded = context.load(Purpose::Read)?;
     if loaded.states.is_none() {
         loaded.states = Some(load::state_dir_or_own(&loaded.config)?);
     }
     let (mut sent, mut kept) = (0, 0);
     for stream in &loaded.plan.streams {
-        if !work.options.wants(&loaded.config.ours.tiers, &stream.name)? {
+        if !context.options.selects(&loaded.config.ours.tiers, &stream.name)? {
             continue;
         }
         let reading =
-            Reading { sweep: false, whole: false, may_grow: true, as_written: work.protocol == Protocol::Airbyte };
-        let Some(watched) = loaded.watched(stream, reading, work)? else { continue };
+            Reading { sweep: false, whole: false, may_grow: true, as_written: context.protocol == Protocol::Airbyte };
+        let Some(watched) = loaded.watched(stream, reading, context)? else { continue };
         let Some(path) = watched.quarantine() else { continue };
         quarantine::replay(path, |entries| {
             let passed = watched.passed().filter(|_| !asked.force);
             let may_be_old =
                 |entry: &Entry| passed.is_some_and(|passed| parse_iso(&entry.at).is_none_or(|at| at < passed));
-            let Fitting { lines, left, old } = fitting(work, stream, &watched, entries, may_be_old)?;
+            let Fitting { lines, left, old } = fitting(context, stream, &watched, entries, may_be_old)?;
             if let (Some(passed), 1..) = (passed, old) {
-                work.log.line(
+                context.log.line(
                     Level::Warning,
                     &format!(
                         "{}: {old} records were put aside before the run of {} and stay: it may have sent newer versions of \
@@ -55,15 +55,17 @@ pub(super) fn run(work: &Work, asked: &Replay) -> Result<()> {
             }
             sent += entries.len() - left.iter().filter(|stays| **stays).count();
             kept += left.iter().filter(|stays| **stays).count();
-            let mut out = lock(&work.out);
+            let mut out = lock(&context.out);
             out.lines(&lines)?;
             // They leave the file once they are written.
             out.flush()?;
             Ok(left)
         })?;
     }
-    state(work)?;
-    work.log.line(Level::Info, &format!("{sent} records that were put aside are sent or have newer ones, {kept} stay"));
+    state(context)?;
+    context
+        .log
+        .line(Level::Info, &format!("{sent} records that were put aside are sent or have newer ones, {kept} stay"));
     Ok(())
 }
 
@@ -78,7 +80,7 @@ struct Fitting {
 }
 
 fn fitting(
-    work: &Work,
+    context: &Context,
     stream: &StreamPlan,
     watched: &Watched,
     entries: &[Entry],
@@ -114,10 +116,10 @@ fn fitting(
         }
     }
     let schema = watched.schema();
-    let wire = stream.wire(&schema, &Selection::default(), work.protocol);
-    let prefix = work.protocol.before_record(&stream.name);
+    let wire = stream.wire(&schema, &Selection::default(), context.protocol);
+    let prefix = context.protocol.before_record(&stream.name);
     let mut lines = Vec::new();
-    if work.protocol == Protocol::Singer && fit.iter().any(Option::is_some) {
+    if context.protocol == Protocol::Singer && fit.iter().any(Option::is_some) {
         let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
         lines = schema_line(&stream.name, &wire.schema, &stream.keys(), cursor);
     }
@@ -126,7 +128,7 @@ fn fitting(
         wire.rewrite(&mut Scanner::new(record), &mut lines).map_err(|e| Fault::bug(e.to_string()))?;
         // It was extracted when it was put aside.
         let time = parse_iso(&entry.at).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        lines.extend_from_slice(&work.protocol.after_record(time));
+        lines.extend_from_slice(&context.protocol.after_record(time));
     }
     // An older version of a record that was sent is of no more use.
     let gone = |at: usize| {
@@ -138,13 +140,15 @@ fn fitting(
 }
 
 /// The state that was given comes last: a target hands on what it reads, and keeps what it had.
-fn state(work: &Work) -> Result<()> {
-    let Some(path) = work.options.state.as_ref().filter(|_| work.protocol == Protocol::Singer) else { return Ok(()) };
+fn state(context: &Context) -> Result<()> {
+    let Some(path) = context.options.state.as_ref().filter(|_| context.protocol == Protocol::Singer) else {
+        return Ok(());
+    };
     let shown = path.display();
     let text =
         std::fs::read_to_string(path).map_err(|e| Fault::config(format!("cannot read the state {shown}: {e}")))?;
     let value: Json = serde_json::from_str(&text).map_err(|e| {
         Fault::config(format!("the state {shown} is not valid JSON at line {}, column {}", e.line(), e.column()))
     })?;
-    lock(&work.out).json(&json!({"type": "STATE", "value": value}))
+    lock(&context.out).json(&json!({"type": "STATE", "value": value}))
 }

@@ -6,12 +6,12 @@
 use serde_json::Value as Json;
 
 use super::{Change, Report, SEVERITIES, words};
-use crate::drift::kept::How;
-use crate::drift::rollup::Scope;
+use crate::base::display::page::{self, Text, command, time};
+use crate::base::display::{ago, capital, minute, number, number_of, short, thousands};
+use crate::base::timefmt::parse_iso;
+use crate::drift::across_tenants::Scope;
+use crate::drift::overlay::How;
 use crate::drift::rules::Severity;
-use crate::show::page::{self, Text, command, time};
-use crate::show::{ago, capital, minute, number, number_of, short, thousands};
-use crate::timefmt::parse_iso;
 
 /// So many lines of a schema are shown.
 const LINES: usize = 24;
@@ -142,7 +142,7 @@ fn timeline(report: &Report) -> String {
     let span = (end - start).max(1);
     // In thousandths, so that no float is needed.
     let place_of = |t: i64| (t - start).clamp(0, span) * 1000 / span;
-    let axis = |t: i64| time::OffsetDateTime::from_unix_timestamp(t).map(|t| minute(&crate::timefmt::rfc3339(t)));
+    let axis = |t: i64| time::OffsetDateTime::from_unix_timestamp(t).map(|t| minute(&crate::base::timefmt::rfc3339(t)));
     let (from, until) = (axis(start).unwrap_or_default(), axis(end).unwrap_or_default());
     let mut out = format!(
         "<section aria-labelledby=\"when\">\n<h2 id=\"when\">What changed, since when</h2>\n\

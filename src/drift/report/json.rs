@@ -5,7 +5,7 @@
 use serde_json::{Value as Json, json};
 
 use super::{Change, Report, SEVERITIES};
-use crate::fault::{Fault, Result};
+use crate::base::fault::{Fault, Result};
 
 /// The report as JSON.
 pub fn value(report: &Report) -> Result<Json> {

@@ -4,9 +4,9 @@
 //! vendor's never becomes markup, a mention or another cell.
 
 use super::{Change, Report, words};
-use crate::drift::kept::How;
+use crate::base::display::{ago, minute, plain, short};
+use crate::drift::overlay::How;
 use crate::drift::rules::Severity;
-use crate::show::{ago, minute, plain, short};
 
 /// So many tenants are named in a cell.
 const TENANTS: usize = 3;

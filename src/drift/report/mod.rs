@@ -15,12 +15,12 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 use time::OffsetDateTime;
 
+use super::across_tenants::{Rolled, Scope, Tenant, roll_up};
 use super::finding::Finding;
-use super::kept::{Addition, Decision, How};
-use super::rollup::{Rolled, Scope, Tenant, roll_up};
+use super::overlay::{Addition, Decision, How};
 use super::rules::Severity;
-use crate::show::{number, number_of, plain, short, thousands};
-use crate::store::file_name;
+use crate::base::display::{number, number_of, plain, short, thousands};
+use crate::base::store::file_name;
 
 /// What is shown.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl Report {
             source: question.source.to_owned(),
             tenants: question.tenants.to_vec(),
             of: all.len(),
-            at: crate::timefmt::rfc3339(question.now),
+            at: crate::base::timefmt::rfc3339(question.now),
             runs: kept().map(|(_, _, (overlay, _))| overlay.runs).max().unwrap_or(0),
             changes,
             judged,

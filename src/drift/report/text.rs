@@ -4,10 +4,10 @@
 //! terminal nothing is wrapped or coloured, so that a line can be searched for.
 
 use super::{Change, Report, words};
-use crate::drift::kept::How;
+use crate::base::display::terminal::{Look, Style};
+use crate::base::display::{ago, minute, number, number_of, plain, second, short, thousands};
+use crate::drift::overlay::How;
 use crate::drift::rules::Severity;
-use crate::show::terminal::{Look, Style};
-use crate::show::{ago, minute, number, number_of, plain, second, short, thousands};
 
 /// So many tenants are named; HTML and JSON have them all.
 const TENANTS: usize = 6;

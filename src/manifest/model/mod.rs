@@ -59,7 +59,7 @@ impl Check {
     ///
     /// # Errors
     /// They name what is the platform's.
-    pub fn overrides(&self) -> crate::fault::Result<Option<&Map<String, Json>>> {
+    pub fn overrides(&self) -> crate::base::fault::Result<Option<&Map<String, Json>>> {
         let (at, overrides) = match self {
             Check::CheckStream(check) => (&check.at, &check.config_overrides),
             Check::CheckDynamicStream(check) => (&check.at, &check.config_overrides),
@@ -642,7 +642,7 @@ pub enum Bound {
 }
 
 impl super::node::Read for Bound {
-    fn read(node: &super::node::Node, at: &super::node::Place) -> crate::fault::Result<Self> {
+    fn read(node: &super::node::Node, at: &super::node::Place) -> crate::base::fault::Result<Self> {
         if node.as_map().is_some() {
             MinMaxDatetime::read(node, at).map(|b| Bound::MinMax(Box::new(b)))
         } else {

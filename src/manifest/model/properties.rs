@@ -29,7 +29,7 @@ pub enum PropertyList {
 }
 
 impl Read for PropertyList {
-    fn read(node: &Node, at: &Place) -> crate::fault::Result<Self> {
+    fn read(node: &Node, at: &Place) -> crate::base::fault::Result<Self> {
         if node.is_map() {
             Read::read(node, at).map(PropertyList::Endpoint)
         } else {

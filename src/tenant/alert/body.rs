@@ -1,14 +1,14 @@
 //! What a webhook is sent.
 //!
 //! Comes in: the causes of one kind that are new, and the run. Goes out: a [`Body`], which says what happened, since when and
-//! what to do. Called by [`super::memory`], which keeps what is not delivered. It holds no secret and no value of a record.
+//! what to do. Called by [`super::outbox`], which keeps what is not delivered. It holds no secret and no value of a record.
 
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 use super::cause::{Cause, Event, fingerprint};
 use crate::drift::rules::Severity;
-use crate::tenant::record::ALL;
+use crate::tenant::run_record::ALL;
 use crate::tenant::schedule::quote::shell;
 
 /// The version of the form.

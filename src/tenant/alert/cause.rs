@@ -1,17 +1,17 @@
 //! What of a run is worth an alert.
 //!
 //! Comes in: an [`Outcome`]. Goes out: its causes, each with the fingerprint by which it is the same one in the next run; and
-//! what the run proves to be well again. Called by [`super::memory`]. Nothing here waits, reads or sends.
+//! what the run proves to be well again. Called by [`super::outbox`]. Nothing here waits, reads or sends.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Outcome;
+use crate::base::fault::{Fault, Kind};
+use crate::base::timefmt::parse_iso;
 use crate::drift::finding::Finding;
 use crate::drift::rules::Severity;
-use crate::fault::{Fault, Kind};
-use crate::tenant::record::BACKFILL;
-use crate::timefmt::parse_iso;
+use crate::tenant::run_record::BACKFILL;
 
 /// Runs in a row of a slot that end unfinished before it is told.
 const UNFINISHED: u64 = 3;

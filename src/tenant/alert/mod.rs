@@ -6,7 +6,7 @@
 
 mod body;
 mod cause;
-pub mod memory;
+pub mod outbox;
 mod webhook;
 
 use std::path::Path;
@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 pub use body::{Body, Change};
 pub use cause::Event;
 pub(super) use cause::exit_words;
-use memory::{File, Memory};
+use outbox::{File, Memory};
 use webhook::Webhook;
 
-use crate::config::Alert;
+use crate::base::config::Alert;
+use crate::base::fault::Fault;
+use crate::base::mutex::lock;
 use crate::drift::finding::Finding;
-use crate::fault::Fault;
-use crate::mutex::lock;
 
 /// So long at most the end of a run waits for its alerts.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ pub struct Outcome {
     pub source: String,
     /// The tenant.
     pub tenant: String,
-    /// What the run was: a tier's name, [`super::record::ALL`] or [`super::record::BACKFILL`].
+    /// What the run was: a tier's name, [`super::run_record::ALL`] or [`super::run_record::BACKFILL`].
     pub slot: String,
     /// Its name.
     pub run_id: String,

@@ -11,8 +11,8 @@ use time::OffsetDateTime;
 use ureq::http::Uri;
 
 use super::body::Body;
-use crate::config::Alert;
-use crate::timefmt::rfc3339;
+use crate::base::config::Alert;
+use crate::base::timefmt::rfc3339;
 
 /// So often it is tried in a run.
 const TRIES: u32 = 3;

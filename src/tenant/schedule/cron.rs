@@ -4,7 +4,7 @@
 
 use super::name::Rule;
 use super::{Plan, Run, Tenant, comment, quote};
-use crate::fault::{Fault, Result};
+use crate::base::fault::{Fault, Result};
 
 /// Names of logs.
 const NAMES: Rule = Rule { joint: '-', more: "-_.", upper: true, longest: 100 };

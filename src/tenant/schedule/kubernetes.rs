@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::name::Rule;
 use super::{Plan, Run, Tenant, comment, indented, quote, weight};
-use crate::fault::{Fault, Result};
+use crate::base::fault::{Fault, Result};
 use crate::pace::limiter::Priority;
 
 /// A CronJob's Jobs are called by its name and eleven characters more, which makes 63.

@@ -7,7 +7,7 @@
 
 use super::name::Rule;
 use super::{Plan, Run, Tenant, comment, quote};
-use crate::fault::{Fault, Result};
+use crate::base::fault::{Fault, Result};
 
 const NAMES: Rule = Rule { joint: '-', more: "-_", upper: true, longest: 100 };
 

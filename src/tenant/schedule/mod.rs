@@ -7,20 +7,20 @@
 
 pub mod airflow;
 pub mod cron;
+pub mod cron_expr;
 pub mod dagster;
-mod gap;
-pub mod hash;
+pub mod jenkins_hash;
 pub mod kubernetes;
+mod max_age;
 pub mod meltano;
 pub mod name;
 pub mod quote;
-pub mod times;
 
 use std::time::Duration;
 
-use crate::fault::{Fault, Result};
+use crate::base::fault::{Fault, Result};
 use crate::pace::limiter::Priority;
-use times::Times;
+use cron_expr::Times;
 
 /// How long a run may go on after its deadline, for the target to load what it has.
 const GRACE: Duration = Duration::from_secs(10 * 60);

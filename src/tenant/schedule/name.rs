@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::hash::mark;
+use super::jenkins_hash::mark;
 
 /// What a scheduler allows.
 #[derive(Debug, Clone, Copy)]

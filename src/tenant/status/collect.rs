@@ -8,18 +8,18 @@ use std::path::Path;
 
 use time::OffsetDateTime;
 
-use super::{Drift, Row, RunRow, State, StreamRow, Subject, Verdict, judge, since};
-use crate::config::Tier;
-use crate::drift::rollup;
+use super::{Drift, Row, RunRow, State, StreamRow, Subject, Verdict, since, verdict};
+use crate::base::config::Tier;
+use crate::base::fault::Result;
+use crate::base::store::file_name;
+use crate::base::timefmt::parse_iso;
+use crate::drift::across_tenants;
 use crate::drift::rules::Severity;
-use crate::fault::Result;
-use crate::store::file_name;
-use crate::tenant::alert::memory::File;
+use crate::tenant::alert::outbox::File;
 use crate::tenant::locks::{Locks, of_backfill};
-use crate::tenant::record::{self, BACKFILL, Record, Records};
-use crate::tenant::schedule::hash::Hash;
-use crate::tenant::schedule::times::Times;
-use crate::timefmt::parse_iso;
+use crate::tenant::run_record::{self, BACKFILL, Record, Records};
+use crate::tenant::schedule::cron_expr::Times;
+use crate::tenant::schedule::jenkins_hash::Hash;
 
 /// What cannot be read of one thing is said, and hides nothing else.
 fn readable<T: Default>(what: &str, read: Result<T>, notes: &mut Vec<String>) -> T {
@@ -53,12 +53,12 @@ pub(super) fn row(subject: &Subject, now: OffsetDateTime) -> Row {
         totals: record.totals,
         notes,
     };
-    judge::judge(subject, &mut row, unreadable, now);
+    verdict::judge(subject, &mut row, unreadable, now);
     row
 }
 
 fn runs(subject: &Subject, record: &Record, now: OffsetDateTime) -> Vec<RunRow> {
-    let of = |(tier, run): (&String, &record::Run)| {
+    let of = |(tier, run): (&String, &run_record::Run)| {
         let state = match &run.ended {
             Some(_) => State::Ended,
             None if is_held(subject, tier, run) => State::Running,
@@ -83,14 +83,14 @@ fn runs(subject: &Subject, record: &Record, now: OffsetDateTime) -> Vec<RunRow> 
 }
 
 /// Does a run of this tier hold its locks? A target that still loads what a run gave it holds them too.
-fn is_held(subject: &Subject, tier: &str, run: &record::Run) -> bool {
+fn is_held(subject: &Subject, tier: &str, run: &run_record::Run) -> bool {
     let Subject { root, source, tenant, .. } = subject;
     let name = |stream: &String| if tier == BACKFILL { of_backfill(stream) } else { stream.clone() };
     run.streams.iter().any(|stream| Locks::is_held(root, source, tenant, &name(stream)))
 }
 
 /// Is what a run failed by over, though no run of its tier said so?
-fn is_superseded(subject: &Subject, tier: &str, run: &record::Run, record: &Record) -> bool {
+fn is_superseded(subject: &Subject, tier: &str, run: &run_record::Run, record: &Record) -> bool {
     let fresh = |stream: &String| record.streams.get(stream).and_then(|s| s.fresh.as_ref());
     let read_since = |stream: &String| fresh(stream).and_then(|t| parse_iso(t)) > parse_iso(&run.began);
     let since = !run.streams.is_empty() && tier != BACKFILL && run.streams.iter().all(read_since);
@@ -118,7 +118,7 @@ fn streams(subject: &Subject, record: &Record, now: OffsetDateTime) -> Vec<Strea
         let age = stream.fresh.as_deref().and_then(|fresh| since(fresh, now));
         StreamRow {
             tier: tier.map(str::to_owned),
-            late: age.zip(due).is_some_and(|(age, due)| age > due + judge::grace(due)),
+            late: age.zip(due).is_some_and(|(age, due)| age > due + verdict::grace(due)),
             age_seconds: age,
             due_every_seconds: due,
             stream: name.clone(),
@@ -154,13 +154,13 @@ pub(super) fn gap(subject: &Subject, name: &str, tier: &Tier) -> Option<u64> {
 
 fn drift(root: &Path, source: &str, tenant: &str, now: OffsetDateTime) -> Result<Drift> {
     let mut out = Drift::default();
-    let kept = rollup::read(root, source, tenant)?;
+    let kept = across_tenants::read(root, source, tenant)?;
     let mut findings: Vec<_> = kept.streams.into_values().flat_map(|(_, pending)| pending.findings).collect();
     let all = findings.len();
     // Who rejected a change knows of it.
     findings.retain(|finding| finding.silenced_until.as_deref().and_then(parse_iso).is_none_or(|until| until <= now));
     out.rejected = (all - findings.len()) as u64;
-    crate::drift::kept::sort(&mut findings);
+    crate::drift::overlay::sort(&mut findings);
     for finding in &findings {
         *match finding.severity {
             Severity::Extraction => &mut out.extraction,

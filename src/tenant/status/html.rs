@@ -5,9 +5,9 @@
 
 use super::table::{backfill, compact, oldest};
 use super::{Reason, Report, Row, RunRow, State, StreamRow, Verdict, since};
-use crate::show::page::{self, Text, command, time};
-use crate::show::{ago, bytes, capital, minute, number, number_of, short, span, thousands};
-use crate::timefmt::parse_iso;
+use crate::base::display::page::{self, Text, command, time};
+use crate::base::display::{ago, bytes, capital, minute, number, number_of, short, span, thousands};
+use crate::base::timefmt::parse_iso;
 
 const STYLE: &str = include_str!("page.css");
 /// So many sick tenants are listed in lines before their cards.

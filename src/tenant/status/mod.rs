@@ -6,9 +6,9 @@
 
 mod collect;
 pub mod html;
-mod judge;
 pub mod openmetrics;
 pub mod table;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,10 +16,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::record::{self, Backfill, Totals};
-use crate::config::Tier;
-use crate::fault::Fault;
-use crate::timefmt::{parse_iso, rfc3339};
+use super::run_record::{self, Backfill, Totals};
+use crate::base::config::Tier;
+use crate::base::fault::Fault;
+use crate::base::timefmt::{parse_iso, rfc3339};
 
 /// The version of the JSON.
 const VERSION: u64 = 1;
@@ -163,7 +163,7 @@ pub struct RunRow {
     pub superseded: bool,
     /// What it left.
     #[serde(flatten)]
-    pub run: record::Run,
+    pub run: run_record::Run,
 }
 
 /// A stream of a tenant.

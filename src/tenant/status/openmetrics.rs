@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{Report, Row, RunRow, State, Verdict};
-use crate::timefmt::parse_iso;
+use crate::base::timefmt::parse_iso;
 
 /// A metric with its values.
 struct Family {

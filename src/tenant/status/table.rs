@@ -3,9 +3,9 @@
 //! Comes in: a [`Report`], and how the terminal is. Goes out: text. It fits 80 columns, and uses more where there are more.
 
 use super::{Report, Row, State, StreamRow, Verdict, since};
-use crate::show::terminal::{Look, Style};
-use crate::show::{ago, minute, number, plain, short};
-use crate::timefmt::parse_iso;
+use crate::base::display::terminal::{Look, Style};
+use crate::base::display::{ago, minute, number, plain, short};
+use crate::base::timefmt::parse_iso;
 
 /// What the columns beside the tenant's name take.
 const REST: usize = 59;

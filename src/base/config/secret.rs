@@ -1,0 +1,181 @@
+//! Secrets: where they come from and how they are kept out of what people read.
+//!
+//! Comes in: a config as written, with `env:NAME` and `file:PATH` references. Goes out: the config with
+//! their values, and the list of texts that no log line may show. Called by `config::load`.
+
+use std::collections::VecDeque;
+
+use serde_json::Value as Json;
+
+use crate::base::fault::{Fault, Result};
+use crate::base::percent;
+
+/// Texts that must never be shown.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    /// The longest first, so that a secret inside another leaves no rest.
+    texts: Vec<String>,
+    /// Those that came during the run, the oldest first.
+    learned: VecDeque<String>,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Secrets({})", self.texts.len())
+    }
+}
+
+/// So many tokens that came during the run are known: older ones are no longer in use.
+const LEARNED: usize = 32;
+
+/// The beginning of a secret is hidden from so many characters on, where a text was cut short inside of it.
+const BEGINNING: usize = 12;
+
+/// Shorter texts are not hidden: hiding `x` would hide half of every line and tell the secret.
+const SHORTEST: usize = 5;
+
+impl Secrets {
+    /// Adds a text.
+    pub fn add(&mut self, secret: &str) {
+        if secret.len() >= SHORTEST && !self.texts.iter().any(|s| s == secret) {
+            self.texts.push(secret.into());
+            self.texts.sort_by_key(|s| std::cmp::Reverse(s.len()));
+        }
+    }
+
+    /// Adds a token that came during the run.
+    pub fn learn(&mut self, token: &str) {
+        if self.texts.iter().any(|s| s == token) {
+            return;
+        }
+        self.add(token);
+        self.learned.push_back(token.into());
+        if self.learned.len() > LEARNED
+            && let Some(oldest) = self.learned.pop_front()
+        {
+            self.texts.retain(|s| *s != oldest);
+        }
+    }
+
+    /// `text` with every secret replaced, also where it is percent-encoded.
+    pub fn hide(&self, text: &str) -> String {
+        let mut out = text.to_owned();
+        for secret in &self.texts {
+            let quoted = percent::quote_plus(secret);
+            let json = serde_json::Value::String(secret.clone()).to_string();
+            let spaced = quoted.replace('+', "%20");
+            for form in [secret.clone(), percent::requote(secret), quoted, spaced, json.trim_matches('"').to_owned()] {
+                if out.contains(&form) {
+                    out = out.replace(&form, "****");
+                }
+            }
+            hide_beginning(&mut out, secret);
+        }
+        out
+    }
+
+    /// Adds every value that `schema` marks `airbyte_secret`.
+    pub fn add_marked(&mut self, config: &Json, schema: &Json) {
+        for (_, secret) in marked(config, schema) {
+            self.add(&secret);
+        }
+    }
+}
+
+/// Every value that `schema` marks `airbyte_secret`, with its path.
+pub fn marked(config: &Json, schema: &Json) -> Vec<(String, String)> {
+    fn walk(config: &Json, schema: &Json, path: &str, out: &mut Vec<(String, String)>) {
+        if schema["airbyte_secret"] == Json::Bool(true) && !config.is_null() {
+            out.push((path.to_owned(), config.as_str().map_or_else(|| config.to_string(), str::to_owned)));
+        }
+        for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+            let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            walk(&config[name.as_str()], inner, &below, out);
+        }
+        for item in config.as_array().into_iter().flatten() {
+            walk(item, &schema["items"], path, out);
+        }
+        for choice in ["oneOf", "anyOf", "allOf"] {
+            for inner in schema[choice].as_array().into_iter().flatten() {
+                walk(config, inner, path, out);
+            }
+        }
+    }
+    let mut out = Vec::new();
+    walk(config, schema, "", &mut out);
+    out
+}
+
+/// Replaces what a text that was cut short still shows of a secret.
+fn hide_beginning(text: &mut String, secret: &str) {
+    let Some((length, _)) = secret.char_indices().nth(BEGINNING) else { return };
+    let mut from = 0;
+    while let Some(found) = text[from..].find(&secret[..length]).map(|at| from + at) {
+        let same = text[found..].chars().zip(secret.chars()).take_while(|(a, b)| a == b);
+        let end = found + same.map(|(c, _)| c.len_utf8()).sum::<usize>();
+        text.replace_range(found..end, "****");
+        from = found + 4;
+    }
+}
+
+/// What a text of a config stands for instead of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reference<'a> {
+    /// An environment variable.
+    Variable(&'a str),
+    /// A file.
+    File(&'a str),
+}
+
+/// Is the text a reference?
+pub fn reference(text: &str) -> Option<Reference<'_>> {
+    let variable = text.strip_prefix("env:").map(Reference::Variable);
+    variable.or_else(|| text.strip_prefix("file:").map(Reference::File))
+}
+
+/// Every reference of a config.
+pub fn references(config: &Json) -> Vec<Reference<'_>> {
+    match config {
+        Json::String(text) => reference(text).into_iter().collect(),
+        Json::Array(items) => items.iter().flat_map(references).collect(),
+        Json::Object(map) => map.values().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Replaces every `env:NAME` and `file:PATH` in the config; their values are secrets.
+pub fn resolve(value: &mut Json, path: &str, secrets: &mut Secrets) -> Result<()> {
+    match value {
+        Json::String(text) => {
+            let found = match reference(text) {
+                Some(Reference::Variable(name)) => std::env::var(name).map_err(|_| {
+                    Fault::config(format!(
+                        "config `{path}` refers to the environment variable {name}, which is not set"
+                    ))
+                    .hint(format!("set {name}, or write the value itself"))
+                })?,
+                Some(Reference::File(file)) => {
+                    let read = std::fs::read_to_string(file)
+                        .map_err(|e| Fault::config(format!("config `{path}` refers to the file {file}: {e}")))?;
+                    read.trim_end_matches(['\n', '\r']).to_owned()
+                }
+                None => return Ok(()),
+            };
+            secrets.add(&found);
+            *text = found;
+        }
+        Json::Array(items) => {
+            for (i, item) in items.iter_mut().enumerate() {
+                resolve(item, &format!("{path}[{i}]"), secrets)?;
+            }
+        }
+        Json::Object(map) => {
+            for (key, item) in map {
+                let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                resolve(item, &below, secrets)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}

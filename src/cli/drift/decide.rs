@@ -1,0 +1,261 @@
+//! Accepting, rejecting, learning anew: what a person decides, and what follows for later runs.
+//!
+//! Comes in: fingerprints and reasons. Goes out: a wider overlay, fewer open changes, and a decision that stays in the
+//! overlay. Called by the verbs of `drift`. Each stream's files change together or not at all.
+
+use std::path::Path;
+
+use serde_json::json;
+use time::{Duration, OffsetDateTime};
+
+use super::scope::{Scene, wants};
+use super::{Accept, Learn, Reason, Reject};
+use crate::base::fault::{Fault, Kind, Result, did_you_mean};
+use crate::base::timefmt::rfc3339;
+use crate::drift::across_tenants::Tenant;
+use crate::drift::baseline::{self, COLUMN, joined};
+use crate::drift::finding::Finding;
+use crate::drift::overlay::{Addition, Decision, How, Overlay, Pending};
+use crate::drift::rules::Rule;
+use crate::run::context::Context;
+use crate::run::load;
+
+/// Who judges, when and why, and on which overlay.
+pub(super) struct Judge {
+    who: String,
+    pub(super) now: OffsetDateTime,
+    why: String,
+}
+
+/// An open change, and whose it is.
+struct Open<'t> {
+    root: &'t Path,
+    tenant: &'t str,
+    finding: &'t Finding,
+}
+
+impl Judge {
+    pub(super) fn new(reason: &Reason) -> Result<Judge> {
+        let of_environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let who = reason.by.clone().or_else(|| of_environment("USER")).or_else(|| of_environment("LOGNAME"));
+        let now = load::now()?.0;
+        Ok(Judge {
+            who: who.unwrap_or_else(|| "unknown".to_owned()),
+            now: now.replace_nanosecond(0).unwrap_or(now),
+            why: reason.why.clone(),
+        })
+    }
+
+    pub(super) fn decision(&self, name: &str, fingerprint: &str, change: String, before: &Overlay) -> Decision {
+        Decision {
+            fingerprint: fingerprint.to_owned(),
+            change,
+            decision: name.to_owned(),
+            who: self.who.clone(),
+            when: rfc3339(self.now),
+            why: self.why.clone(),
+            before: baseline::hash(&json!(before.schema)),
+        }
+    }
+
+    /// The change is how the source is from now on.
+    fn accept(&self, name: &str, finding: &Finding, overlay: &mut Overlay) {
+        let decision = self.decision(name, &finding.fingerprint, finding.line(), overlay);
+        if let Some(schema) = &finding.schema {
+            // A finding knows the schema of the time at which it was noted: what came since stays.
+            let announces = finding.pointer.matches('/').count() == 1
+                && (finding.rule == Rule::FieldAdded || schema.get(COLUMN).is_some());
+            let since = || rfc3339(self.now);
+            overlay
+                .schema
+                .entry(finding.pointer.clone())
+                .and_modify(|there| {
+                    there.schema = joined(&there.schema, schema, announces);
+                    there.how = How::Accepted;
+                })
+                .or_insert_with(|| Addition { schema: schema.clone(), since: since(), how: How::Accepted });
+        }
+        overlay.waived.insert(finding.waiver());
+        // What is gone is expected no more: it may come back as something new.
+        if matches!(
+            finding.rule,
+            Rule::FieldRemoved | Rule::FieldAbsent | Rule::FieldRenamed | Rule::FieldMoved | Rule::FieldCaseChanged
+        ) {
+            overlay.seen.remove(&finding.pointer);
+        }
+        overlay.decisions.push(decision);
+    }
+}
+
+/// A change is accepted by a person who looked at it, so not by a pipeline on its own.
+fn refused_in_ci(force: bool, what: &str) -> Result<()> {
+    let in_ci = std::env::var("CI").is_ok_and(|value| !matches!(&*value, "" | "0" | "false"));
+    if force || !in_ci {
+        return Ok(());
+    }
+    let fault = Fault::config(format!("`drift {what}` is refused, for the environment variable CI is set"));
+    Err(fault.hint("a change that a pipeline accepts by itself was seen by nobody: accept it where a person decides, or say --force"))
+}
+
+pub(super) fn accept(context: &Context, scene: &Scene, asked: &Accept) -> Result<()> {
+    refused_in_ci(asked.force, "accept")?;
+    let judge = Judge::new(&asked.reason)?;
+    let tenants = scene.read_shown()?;
+    let open = open(context, &tenants);
+    let chosen: Vec<&Open<'_>> = if asked.all {
+        open.iter().filter(|open| asked.severity.is_none_or(|most| open.finding.severity <= most)).collect()
+    } else {
+        let chosen = named(&open, &tenants, &asked.fingerprints)?;
+        let in_vain = chosen.iter().find_map(|open| Some((open.finding, open.finding.rule.remedy()?)));
+        if let Some((finding, remedy)) = in_vain {
+            let said = format!("to accept {} ({}) would change nothing", finding.fingerprint, finding.line());
+            return Err(Fault::new(Kind::Usage, said).hint(remedy));
+        }
+        chosen
+    };
+    let (left, chosen): (Vec<&Open<'_>>, _) = chosen.into_iter().partition(|open| open.finding.rule.remedy().is_some());
+    let left: Vec<String> = left.iter().map(|open| left_open(open.tenant, open.finding)).collect();
+    let told = each(context, scene, &chosen, |finding, overlay, pending| {
+        pending.findings.retain(|f| f.fingerprint != finding.fingerprint);
+        judge.accept("accept", finding, overlay);
+    })?;
+    if !told.is_empty() || left.is_empty() {
+        tell(context, "accepted", &told)?;
+    }
+    if left.is_empty() { Ok(()) } else { tell(context, "left open", &left) }
+}
+
+/// What is said of a change of which acceptance changes nothing.
+fn left_open(tenant: &str, finding: &Finding) -> String {
+    let Finding { stream, fingerprint, rule, .. } = finding;
+    format!("{tenant} {fingerprint} {stream} {}; {}", finding.line(), rule.remedy().unwrap_or_default())
+}
+
+pub(super) fn reject(context: &Context, scene: &Scene, asked: &Reject) -> Result<()> {
+    let judge = Judge::new(&asked.reason)?;
+    let until = judge.now.checked_add(Duration::days(asked.days.into())).unwrap_or(judge.now);
+    let tenants = scene.read_shown()?;
+    let open = open(context, &tenants);
+    let told = each(context, scene, &named(&open, &tenants, &asked.fingerprints)?, |finding, overlay, pending| {
+        for kept in pending.findings.iter_mut().filter(|f| f.fingerprint == finding.fingerprint) {
+            kept.silenced_until = Some(rfc3339(until));
+        }
+        overlay.decisions.push(judge.decision("reject", &finding.fingerprint, finding.line(), overlay));
+    })?;
+    tell(context, &format!("rejected, no alert before {}:", rfc3339(until)), &told)
+}
+
+pub(super) fn learn(context: &Context, scene: &Scene, asked: &Learn) -> Result<()> {
+    refused_in_ci(asked.force, "learn")?;
+    let judge = Judge::new(&asked.reason)?;
+    let (mut told, mut left) = (Vec::new(), Vec::new());
+    for (root, tenant) in &scene.read_shown()? {
+        for stream in tenant.streams.keys().filter(|stream| wants(context, stream)) {
+            let shelf = scene.shelf(root, &tenant.name, stream);
+            let accepted = shelf.update(&context.stop, |overlay, pending| {
+                let begun = judge.decision("learn", "", "everything accepted, what was seen forgotten".into(), overlay);
+                let all = std::mem::take(&mut pending.findings);
+                let findings: Vec<Finding>;
+                (pending.findings, findings) = all.into_iter().partition(|finding| finding.rule.remedy().is_some());
+                for finding in &findings {
+                    judge.accept("learn", finding, overlay);
+                }
+                overlay.seen.clear();
+                overlay.decisions.push(begun);
+                left.extend(pending.findings.iter().map(|finding| left_open(&tenant.name, finding)));
+                Ok(findings.len())
+            })?;
+            let changes = if accepted == 1 { "change" } else { "changes" };
+            told.push(format!("{} {stream}: {accepted} {changes} accepted", tenant.name));
+        }
+    }
+    tell(context, "learns anew:", &told)?;
+    if left.is_empty() { Ok(()) } else { tell(context, "left open", &left) }
+}
+
+/// The open changes of the tenants and streams that are asked about.
+fn open<'t>(context: &Context, tenants: &'t [(&'t Path, Tenant)]) -> Vec<Open<'t>> {
+    let mut open = Vec::new();
+    for (root, tenant) in tenants {
+        for (_, (_, pending)) in tenant.streams.iter().filter(|(stream, _)| wants(context, stream)) {
+            open.extend(pending.findings.iter().map(|finding| Open { root, tenant: &tenant.name, finding }));
+        }
+    }
+    open
+}
+
+/// The changes whose fingerprints begin so. Of several tenants, all that have the change.
+fn named<'o, 't>(open: &'o [Open<'t>], tenants: &[(&Path, Tenant)], prefixes: &[String]) -> Result<Vec<&'o Open<'t>>> {
+    let mut chosen: Vec<&Open<'_>> = Vec::new();
+    for prefix in prefixes {
+        let prefix = prefix.to_ascii_lowercase();
+        let found: Vec<&Open<'_>> =
+            open.iter().filter(|open| !prefix.is_empty() && open.finding.fingerprint.starts_with(&prefix)).collect();
+        let Some(first) = found.first() else { return Err(unknown(&prefix, open, tenants)) };
+        let mut several: Vec<String> =
+            found.iter().map(|o| format!("{} ({})", o.finding.fingerprint, o.finding.line())).collect();
+        several.sort();
+        several.dedup();
+        if found.iter().any(|open| open.finding.fingerprint != first.finding.fingerprint) {
+            return Err(Fault::new(
+                Kind::Usage,
+                format!("several changes have a fingerprint that begins with `{prefix}`"),
+            )
+            .hint(format!("say more of it: {}", several.join(", "))));
+        }
+        let again = |open: &&Open<'_>| chosen.iter().any(|have| std::ptr::eq(*have, *open));
+        let new: Vec<&Open<'_>> = found.into_iter().filter(|open| !again(open)).collect();
+        chosen.extend(new);
+    }
+    Ok(chosen)
+}
+
+/// What to say of a fingerprint that no open change has.
+fn unknown(given: &str, open: &[Open<'_>], tenants: &[(&Path, Tenant)]) -> Fault {
+    let fault = Fault::new(Kind::Usage, format!("no open change has the fingerprint `{given}`"));
+    let mut decided = tenants.iter().flat_map(|(_, tenant)| tenant.streams.values().flat_map(|(o, _)| &o.decisions));
+    if let Some(d) = decided.rfind(|d| !given.is_empty() && d.fingerprint.starts_with(given)) {
+        let done = if d.decision == "reject" { "rejected" } else { "accepted" };
+        return fault.hint(format!("{} {done} it on {} ({})", d.who, d.when, d.change));
+    }
+    let known = || open.iter().map(|open| &*open.finding.fingerprint);
+    match did_you_mean(given, known()) {
+        Some(near) => fault.hint(format!("did you mean `{near}`?")),
+        None if open.is_empty() => fault.hint("no change is open"),
+        None => fault.hint("`drift show` lists those that are open"),
+    }
+}
+
+/// Does it to each that is still open when its files are locked; tells which those were.
+fn each(
+    context: &Context,
+    scene: &Scene,
+    chosen: &[&Open<'_>],
+    what: impl Fn(&Finding, &mut Overlay, &mut Pending),
+) -> Result<Vec<String>> {
+    let mut told = Vec::new();
+    for open in chosen {
+        let (stream, fingerprint) = (&open.finding.stream, &open.finding.fingerprint);
+        let shelf = scene.shelf(open.root, open.tenant, stream);
+        let done = shelf.update(&context.stop, |overlay, pending| {
+            // As it is now: a run may have seen it again, or somebody else judged it.
+            let Some(finding) = pending.findings.iter().find(|f| f.fingerprint == *fingerprint).cloned() else {
+                return Ok(false);
+            };
+            what(&finding, overlay, pending);
+            Ok(true)
+        })?;
+        let meanwhile = if done { "" } else { ": somebody judged it meanwhile, nothing is done" };
+        told.push(format!("{} {} {stream} {}{meanwhile}", open.tenant, fingerprint, open.finding.line()));
+    }
+    Ok(told)
+}
+
+/// Says what was done, a line for each.
+fn tell(context: &Context, done: &str, lines: &[String]) -> Result<()> {
+    if lines.is_empty() {
+        return context.text("no change is open\n");
+    }
+    let lines: String = lines.iter().map(|line| format!("{done} {}\n", line.replace(char::is_control, " "))).collect();
+    context.text(&lines)
+}

@@ -1,0 +1,190 @@
+//! Whose drift it is: one tenant's, by its config, or that of all tenants of a folder or of a state directory.
+//!
+//! Comes in: the options. Goes out: a [`Scene`]: the source, its tenants and where their files are. Called by the verbs of
+//! `drift`.
+
+use std::path::{Path, PathBuf};
+
+use super::DriftArgs;
+use crate::base::config;
+use crate::base::fault::{Fault, Kind, Result, did_you_mean};
+use crate::drift::across_tenants::{self, Tenant};
+use crate::drift::overlay::Shelf;
+use crate::run::context::Context;
+use crate::run::load::{self, Purpose};
+use crate::run::reporter::log::Level;
+use crate::tenant::schedule::quote::shell as quoted;
+
+/// A source, its tenants, and which of them are meant.
+pub(super) struct Scene {
+    pub(super) source: String,
+    /// Every tenant that is looked at, and its state directory.
+    all: Vec<(PathBuf, String)>,
+    /// Those that are asked about.
+    pub(super) shown: Vec<String>,
+    /// The configs that the source is loaded with; none where only a state directory is named.
+    pub(super) config: Vec<String>,
+    /// What a command needs to mean the same.
+    pub(super) whose: String,
+    /// The gravest of what kept a tenant from being looked at.
+    pub(super) trouble: Option<Kind>,
+}
+
+/// Where a tenant is, by its config.
+struct Placed {
+    source: String,
+    tenant: String,
+    root: PathBuf,
+}
+
+/// Finds out who is meant.
+pub(super) fn scene(context: &Context, asked: &DriftArgs) -> Result<Scene> {
+    let mut scene = match (&asked.tenants, &asked.state_root) {
+        (Some(folder), _) => of_configs(context, folder)?,
+        (None, Some(root)) => of_root(context, root)?,
+        (None, None) => of_config(context)?,
+    };
+    if !asked.tenant.is_empty() {
+        for name in &asked.tenant {
+            let known = || scene.shown.iter().map(String::as_str);
+            if !known().any(|known| known == name) {
+                let fault = Fault::config(format!("nothing is known of a tenant `{name}` of {}", scene.source));
+                return Err(match did_you_mean(name, known()) {
+                    Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                    None => fault.hint(format!("there are {}", known().collect::<Vec<_>>().join(", "))),
+                });
+            }
+        }
+        scene.shown.clone_from(&asked.tenant);
+        scene.whose += &format!(" --tenant {}", quoted(&asked.tenant.join(",")));
+    }
+    Ok(scene)
+}
+
+/// The tenant of the config; its neighbours in the state directory tell whether a change is the vendor's.
+fn of_config(context: &Context) -> Result<Scene> {
+    let placed = placed(context)?;
+    let mut all = all_of(&placed.root, &placed.source)?;
+    if !all.iter().any(|(_, tenant)| *tenant == placed.tenant) {
+        all.push((placed.root, placed.tenant.clone()));
+    }
+    Ok(Scene {
+        source: placed.source,
+        all,
+        shown: vec![placed.tenant],
+        config: context.options.config.clone(),
+        whose: context.tenant_arguments(),
+        trouble: None,
+    })
+}
+
+/// All tenants whose configs are in the folder.
+fn of_configs(context: &Context, folder: &Path) -> Result<Scene> {
+    let (shown, paths) = (folder.display(), load::configs_in(folder)?);
+    let (mut all, mut source, mut config, mut trouble) = (Vec::new(), None, Vec::new(), None::<Kind>);
+    for path in &paths {
+        let path = path.display().to_string();
+        let mut own = context.clone();
+        own.options.config = vec![path.clone()];
+        // Of a folder with tenants of several sources, those of the named one are meant.
+        let says = config::load(&own.options.config, &serde_json::Map::new()).ok().and_then(|c| c.ours.source);
+        if let (Some(named), Some(says)) = (&context.options.source, says)
+            && *named != says
+        {
+            continue;
+        }
+        match placed(&own) {
+            Ok(placed) => {
+                let source = source.get_or_insert_with(|| placed.source.clone());
+                if *source != placed.source {
+                    return Err(Fault::config(format!("the configs in {shown} are of several sources"))
+                        .hint(format!("name one: --source {source}, or --source {}", placed.source)));
+                }
+                all.push((placed.root, placed.tenant));
+                config = vec![path];
+            }
+            Err(fault) => {
+                context.log.line(Level::Error, &format!("{path}: {fault}"));
+                trouble = trouble.into_iter().chain([fault.kind]).max_by_key(|kind| kind.gravity());
+            }
+        }
+    }
+    let Some(source) = source else {
+        return Err(Fault::config(format!("there is no config in {shown} that can be used"))
+            .hint("each file *.json there is the config of a tenant"));
+    };
+    let mut whose = context.source_arguments();
+    whose.push(format!("--tenants {}", quoted(&folder.display().to_string())));
+    let names = all.iter().map(|(_, tenant)| tenant.clone()).collect();
+    Ok(Scene { source, all, shown: names, config, whose: whose.join(" "), trouble })
+}
+
+/// All tenants that something is kept of.
+fn of_root(context: &Context, root: &Path) -> Result<Scene> {
+    if !root.is_dir() {
+        return Err(Fault::config(format!("there is no state directory {}", root.display())));
+    }
+    let named = context.named_source().is_some() || !context.options.config.is_empty();
+    let source = if named {
+        let config = config::load(&context.options.config, &serde_json::Map::new())?;
+        load::manifest(context, Some(&config))?.name.to_string()
+    } else {
+        let mut sources = across_tenants::sources(root)?;
+        match (sources.len(), sources.pop()) {
+            (1, Some(only)) => only,
+            (_, None) => {
+                return Err(Fault::config(format!("no drift is kept in {}", root.display()))
+                    .hint("runs keep it in the state directory that dripfeed.state_dir or DRIPFEED_STATE_DIR names"));
+            }
+            (_, Some(last)) => {
+                sources.push(last);
+                return Err(Fault::config(format!("{} keeps drift of several sources", root.display()))
+                    .hint(format!("name one with --source: {}", sources.join(", "))));
+            }
+        }
+    };
+    let all = all_of(root, &source)?;
+    let mut whose = context.source_arguments();
+    whose.extend(context.options.config.iter().map(|path| format!("--config {}", quoted(path))));
+    whose.push(format!("--state-root {}", quoted(&root.display().to_string())));
+    let shown = all.iter().map(|(_, tenant)| tenant.clone()).collect();
+    Ok(Scene { source, all, shown, config: context.options.config.clone(), whose: whose.join(" "), trouble: None })
+}
+
+/// Where the tenant of the config is.
+fn placed(context: &Context) -> Result<Placed> {
+    let prepared = load::prepare(context, Purpose::Read)?;
+    let (config, manifest) = (&prepared.config, &prepared.manifest);
+    Ok(Placed {
+        source: manifest.name.to_string(),
+        tenant: load::tenant_of(config, manifest, &prepared.specification, &prepared.ground),
+        root: load::state_dir_or_own(config)?,
+    })
+}
+
+fn all_of(root: &Path, source: &str) -> Result<Vec<(PathBuf, String)>> {
+    Ok(across_tenants::tenants(root, source)?.into_iter().map(|tenant| (root.to_owned(), tenant)).collect())
+}
+
+impl Scene {
+    /// What is kept of every tenant that is looked at.
+    pub(super) fn read_all(&self) -> Result<Vec<Tenant>> {
+        self.all.iter().map(|(root, tenant)| across_tenants::read(root, &self.source, tenant)).collect()
+    }
+
+    /// What is kept of those that are asked about, each with its state directory.
+    pub(super) fn read_shown(&self) -> Result<Vec<(&Path, Tenant)>> {
+        let shown = self.all.iter().filter(|(_, tenant)| self.shown.contains(tenant));
+        shown.map(|(root, tenant)| Ok((&**root, across_tenants::read(root, &self.source, tenant)?))).collect()
+    }
+
+    /// The files of a tenant's stream.
+    pub(super) fn shelf(&self, root: &Path, tenant: &str, stream: &str) -> Shelf {
+        Shelf::new(root, &self.source, tenant, stream)
+    }
+}
+
+/// Is this stream asked about?
+pub(super) fn wants(context: &Context, stream: &str) -> bool {
+    context.options.streams.is_empty() || context.options.streams.iter().any(|name| name == stream)
+}

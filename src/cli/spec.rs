@@ -1,0 +1,72 @@
+//! The verb `spec` and Singer's `--about`: what a source is, and what its config holds.
+//!
+//! Comes in: the options. Goes out: a JSON Schema, or a text about the tap. Called by [`super::run`].
+
+use serde_json::{Value as Json, json};
+
+use super::args::Format;
+use crate::base::config;
+use crate::base::fault::Result;
+use crate::manifest::Manifest;
+use crate::protocol::{Protocol, airbyte};
+use crate::run::context::Context;
+use crate::run::load::{self};
+
+/// The schema of the whole config: the source's part and ours.
+pub(super) fn config_schema(manifest: &Manifest) -> Json {
+    let mut schema = load::specification(manifest);
+    if !schema["properties"].is_object() {
+        schema["properties"] = json!({});
+    }
+    let mut ours = config::schema();
+    ours["description"] = json!("How this tenant is read: the part of the config that is dripfeed's own.");
+    schema["properties"]["dripfeed"] = ours;
+    schema
+}
+
+pub(super) fn spec(context: &Context) -> Result<()> {
+    if context.protocol == Protocol::Airbyte && !context.named_source().is_some() && context.options.config.is_empty() {
+        // The manifest comes in the config, as the Connector Builder injects it.
+        return context.message(&airbyte::spec(&config::injected(), None, None));
+    }
+    let manifest = load::manifest_of(context)?;
+    let schema = config_schema(&manifest);
+    if context.protocol == Protocol::Singer {
+        return context.pretty(&schema);
+    }
+    let spec = manifest.source.spec.as_ref();
+    let documentation = spec.and_then(|s| s.documentation_url.as_deref());
+    context.message(&airbyte::spec(&schema, documentation, spec.and_then(|s| s.advanced_auth.as_ref())))
+}
+
+pub(super) fn about(context: &Context, format: Option<Format>) -> Result<()> {
+    let manifest = load::manifest_of(context).ok();
+    let name = manifest.as_ref().map_or_else(|| "dripfeed".to_owned(), |m| format!("tap-{}", m.name));
+    let settings = manifest.as_ref().map(config_schema);
+    let capabilities = ["about", "catalog", "discover", "properties", "state", "structured-logging", "test"];
+    match Format::among(format, &[Format::Text, Format::Json, Format::Markdown])? {
+        Format::Json => context.pretty(&json!({
+            "name": name, "description": env!("CARGO_PKG_DESCRIPTION"), "version": env!("CARGO_PKG_VERSION"),
+            "capabilities": capabilities, "settings": settings,
+        })),
+        format => {
+            let markdown = format == Format::Markdown;
+            let mut text =
+                if markdown { format!("# `{name}`\n\n") } else { format!("{name} {}\n", env!("CARGO_PKG_VERSION")) };
+            text += &format!(
+                "{}\n\nCapabilities: {}\n\nSettings:\n",
+                env!("CARGO_PKG_DESCRIPTION"),
+                capabilities.join(", ")
+            );
+            let settings = settings.unwrap_or_default();
+            let required = settings["required"].as_array().cloned().unwrap_or_default();
+            for (name, schema) in settings["properties"].as_object().into_iter().flatten() {
+                let must = if required.contains(&json!(name)) { " (required)" } else { "" };
+                let what = schema["description"].as_str().unwrap_or_default();
+                text +=
+                    &if markdown { format!("- `{name}`{must}: {what}\n") } else { format!("  {name}{must}: {what}\n") };
+            }
+            context.text(&text)
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The verb `sync`: what it takes from the command line.
+//!
+//! Comes in: its arguments. Goes out: the exit code of the run. Called by [`super::run`]; the work is `run::sync`'s.
+
+use clap::Args;
+
+use crate::base::config::IsoDuration;
+use crate::base::fault::Result;
+use crate::base::timefmt::Period;
+use crate::run::context::Context;
+use crate::run::sync::{self, SyncOptions};
+
+/// What `sync` feeds.
+#[derive(Debug, Clone, Args)]
+pub struct SyncArgs {
+    /// The target, with its arguments: split as a shell does, run without one [else dripfeed.target in the config]
+    #[arg(long, value_name = "CMD", help_heading = "Output")]
+    pub target: Option<String>,
+    /// End a target that takes and says nothing for so long [default: PT1H]
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Output")]
+    pub target_timeout: Option<IsoDuration>,
+}
+
+fn duration(text: &str) -> std::result::Result<IsoDuration, String> {
+    Period::parse(text).map(IsoDuration)
+}
+
+/// Reads into the target; gives the exit code.
+pub(super) fn run(context: &Context, args: &SyncArgs) -> Result<u8> {
+    let target_timeout = args.target_timeout.map(|time| time.0.length());
+    sync::run(context, &SyncOptions { target: args.target.clone(), target_timeout })
+}

@@ -1,0 +1,144 @@
+//! What the tenants of one source have in common: a change of the vendor, or of one tenant.
+//!
+//! Comes in: a state directory. Goes out: the findings of all tenants, one for each change, and whether it is the vendor's.
+//! Called by the reports of `drift`. Nothing is changed here: a run sees its own tenant only, so this is the one place
+//! where a change can be told from a tenant's own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde::Serialize;
+use time::{Duration, OffsetDateTime};
+
+use super::finding::Finding;
+use super::overlay::{self, Overlay, Pending, Shelf};
+use crate::base::fault::Result;
+use crate::base::store::{file_name, names};
+use crate::base::timefmt::parse_iso;
+
+/// A change that so many tenants meet within [`TOGETHER`] is the vendor's.
+const MANY: usize = 3;
+/// So is one that this share of them meets, one of so many …
+const SHARE: usize = 5;
+/// … where two at least have it: one tenant proves nothing of another.
+const FEW: usize = 2;
+/// A vendor rolls a change out to its customers within this time.
+const TOGETHER: Duration = Duration::hours(24);
+
+/// What is kept of a tenant.
+#[derive(Debug, Clone, Default)]
+pub struct Tenant {
+    /// Its name.
+    pub name: String,
+    /// Overlay and findings of each stream that something is kept of.
+    pub streams: BTreeMap<String, (Overlay, Pending)>,
+}
+
+/// Whose change it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// The API changed, for everybody sooner or later.
+    Vendor,
+    /// Something of this tenant: its plan, its own fields, its data.
+    Tenant,
+}
+
+/// A change, and the tenants that have it.
+#[derive(Debug, Clone)]
+pub struct Rolled {
+    /// Of one tenant as it is kept; of several, counts together, from the first sighting to the last.
+    pub finding: Finding,
+    /// Whose it is.
+    pub scope: Scope,
+    /// As each tenant has it, by name.
+    pub by_tenant: Vec<Finding>,
+}
+
+impl Rolled {
+    /// The tenants that have it.
+    pub fn tenants(&self) -> Vec<&str> {
+        self.by_tenant.iter().map(|finding| &*finding.tenant).collect()
+    }
+}
+
+/// The sources that something is kept of.
+pub fn sources(root: &Path) -> Result<Vec<String>> {
+    names(&root.join("drift"), |name| Some(name.to_owned()))
+}
+
+/// The tenants of a source that something is kept of.
+pub fn tenants(root: &Path, source: &str) -> Result<Vec<String>> {
+    names(&root.join("drift").join(file_name(source)), |name| Some(name.to_owned()))
+}
+
+/// What is kept of a tenant.
+pub fn read(root: &Path, source: &str, tenant: &str) -> Result<Tenant> {
+    let folder = root.join("drift").join(file_name(source)).join(file_name(tenant));
+    let stream_of = |name: &str| {
+        let name = name.strip_suffix(".json")?;
+        Some(name.strip_suffix(".pending").unwrap_or(name).to_owned())
+    };
+    let mut streams = BTreeMap::new();
+    for stream in names(&folder, stream_of)? {
+        let (overlay, mut pending) = Shelf::new(root, source, tenant, &stream).read()?;
+        for finding in &mut pending.findings {
+            // Where it is kept says whose it is, also in a folder that was renamed.
+            (finding.tenant, finding.stream) = (tenant.to_owned(), stream.clone());
+        }
+        streams.insert(stream, (overlay, pending));
+    }
+    Ok(Tenant { name: tenant.to_owned(), streams })
+}
+
+/// One for each change, in the order of all findings.
+pub fn roll_up(tenants: &[Tenant]) -> Vec<Rolled> {
+    let mut changes: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
+    for tenant in tenants {
+        for finding in tenant.streams.values().flat_map(|(_, pending)| &pending.findings) {
+            changes.entry(&finding.fingerprint).or_default().push(finding);
+        }
+    }
+    let mut findings: Vec<Finding> = changes.values().filter_map(|of| together(of)).collect();
+    overlay::sort(&mut findings);
+    let rolled = |finding: Finding| {
+        let mut by_tenant: Vec<Finding> =
+            changes.get(&*finding.fingerprint).into_iter().flatten().map(|f| (*f).clone()).collect();
+        by_tenant.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+        let scope = scope(&by_tenant, tenants.len());
+        Rolled { finding, scope, by_tenant }
+    };
+    findings.into_iter().map(rolled).collect()
+}
+
+/// Whose change it is that these tenants have, of so many.
+fn scope(by_tenant: &[Finding], of: usize) -> Scope {
+    let mut first: Vec<OffsetDateTime> = by_tenant.iter().filter_map(|f| parse_iso(&f.first_seen)).collect();
+    first.sort_unstable();
+    let within = |start: &OffsetDateTime| first.iter().filter(|t| *t >= start && **t - *start <= TOGETHER).count();
+    let most = first.iter().map(within).max().unwrap_or(0);
+    let share = of >= SHARE && most >= FEW && most * SHARE >= of;
+    if most >= MANY || share { Scope::Vendor } else { Scope::Tenant }
+}
+
+/// The findings of one change as one.
+fn together(findings: &[&Finding]) -> Option<Finding> {
+    let first = findings.iter().min_by(|a, b| (&a.first_seen, &a.tenant).cmp(&(&b.first_seen, &b.tenant)))?;
+    let last = findings.iter().max_by(|a, b| a.last_seen.cmp(&b.last_seen))?;
+    let sum = |of: fn(&Finding) -> u64| findings.iter().fold(0, |sum: u64, f| sum.saturating_add(of(f)));
+    let keys: BTreeSet<&String> = findings.iter().flat_map(|f| &f.keys).collect();
+    Some(Finding {
+        severity: findings.iter().map(|f| f.severity).max()?,
+        policy: findings.iter().map(|f| f.policy).max()?,
+        count: sum(|f| f.count),
+        of: sum(|f| f.of),
+        quarantined: sum(|f| f.quarantined),
+        runs: sum(|f| f.runs),
+        last_seen: last.last_seen.clone(),
+        run_id: last.run_id.clone(),
+        keys: keys.into_iter().take(5).cloned().collect(),
+        // Silent for everybody, or not at all.
+        silenced_until: findings.iter().map(|f| f.silenced_until.clone()).min().flatten(),
+        ..(*first).clone()
+    })
+}

@@ -1,0 +1,355 @@
+//! Looks closely at a record in which something is not as expected.
+//!
+//! Comes in: the record's bytes and the [`Checks`]. Goes out: each deviation: where, what was expected, what stands there in
+//! words of types, and what the schema becomes if that is accepted. Called by [`super::monitor`], for odd records only.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::baseline::COLUMN;
+use super::checks::{Checks, FIELD, FORMAT, FRACTION, LISTED, NAMES, Place, WIDE, bit, number, segment};
+use super::record_observer::written_well;
+use super::rules::Rule;
+use crate::base::json::observe::{NOWHERE, ROOT};
+use crate::base::json::scan::{Kind, Number, Scan, Scanner, Text, Whole, whole};
+
+/// A step from a value into one in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A field.
+    Field(String),
+    /// An item.
+    Item(usize),
+}
+
+/// Something in a record that is not as expected.
+#[derive(Debug, Clone)]
+pub(super) struct Deviation {
+    pub(super) rule: Rule,
+    /// Where in the schema.
+    pub(super) pointer: String,
+    /// Where in this record.
+    pub(super) path: Vec<Step>,
+    pub(super) from: String,
+    pub(super) to: String,
+    /// What the value looks like.
+    pub(super) sample: Option<String>,
+    /// The schema of the place, widened.
+    pub(super) schema: Option<Json>,
+    /// What is let pass at the pointer when the change is.
+    pub(super) tolerate: String,
+}
+
+impl Deviation {
+    /// One that is in no record: pages, headers or counts tell it.
+    pub(super) fn plain(rule: Rule, pointer: String, from: String, to: String) -> Deviation {
+        Deviation { rule, pointer, path: Vec::new(), from, to, sample: None, schema: None, tolerate: String::new() }
+    }
+}
+
+/// Deepest objects of which a schema is made.
+const DEEPEST: usize = 4;
+/// Objects with more names than this hold data in them.
+pub(super) const MOST_NAMES: usize = 200;
+
+/// Finds what is not as expected in the record that comes next.
+pub(super) fn examine(checks: &Checks, scanner: &mut Scanner<'_>) -> Scan<Vec<Deviation>> {
+    let mut found = Examination { checks, out: Vec::new(), path: Vec::new() };
+    let mut keys = 0_u8;
+    found.value(ROOT, scanner, &mut keys)?;
+    for place in &checks.places {
+        if let Some(key) = place.key
+            && keys & (1 << key) == 0
+            && !found.out.iter().any(|d| d.pointer == place.pointer && d.rule == Rule::KeyMissing)
+        {
+            found.say(Rule::KeyMissing, place, "missing".into(), None, String::new());
+        }
+    }
+    Ok(found.out)
+}
+
+struct Examination<'c> {
+    checks: &'c Checks,
+    out: Vec<Deviation>,
+    path: Vec<Step>,
+}
+
+impl Examination<'_> {
+    fn say(&mut self, rule: Rule, place: &Place, to: String, sample: Option<String>, tolerate: String) {
+        let from = place.words();
+        let schema = widened(rule, place, &to);
+        let (pointer, path) = (place.pointer.clone(), self.path.clone());
+        self.out.push(Deviation { rule, pointer, path, from, to, sample, schema, tolerate });
+    }
+
+    fn value(&mut self, at: u32, scanner: &mut Scanner<'_>, keys: &mut u8) -> Scan<()> {
+        let place = self.checks.place(at);
+        let kind = scanner.peek()?;
+        if let Some(key) = place.key
+            && kind != Kind::Null
+        {
+            *keys |= 1 << key;
+        }
+        let allowed = place.allowed & bit(number(kind)) != 0;
+        match kind {
+            Kind::Object if allowed => return self.object(at, scanner, keys),
+            Kind::Array if allowed => {
+                scanner.enter()?;
+                let (mut first, mut index) = (true, 0);
+                while scanner.element(&mut first)? {
+                    if place.item == NOWHERE {
+                        scanner.skip()?;
+                    } else {
+                        self.path.push(Step::Item(index));
+                        self.value(place.item, scanner, keys)?;
+                        self.path.pop();
+                    }
+                    index += 1;
+                }
+                return Ok(());
+            }
+            Kind::String if allowed => {
+                let text = scanner.string()?;
+                self.text(place, &text);
+                return Ok(());
+            }
+            Kind::Number => {
+                let read = scanner.number()?;
+                self.number(place, &read, allowed);
+                return Ok(());
+            }
+            _ => {}
+        }
+        if allowed {
+            return scanner.skip();
+        }
+        let mut aside = scanner.clone();
+        let sample = look_of(&mut aside)?;
+        scanner.skip()?;
+        let name = NAMES[number(kind)];
+        self.other_kind(place, kind, name, sample);
+        Ok(())
+    }
+
+    /// A value of a kind that is not expected.
+    fn other_kind(&mut self, place: &Place, kind: Kind, name: &str, sample: String) {
+        let structured = |mask: u8| mask & (bit(0) | bit(1)) != 0;
+        let rule = match kind {
+            Kind::Null if place.key.is_some() => Rule::KeyMissing,
+            // What a cursor is like is judged by whether it can be read.
+            _ if place.cursor => return,
+            _ if place.key.is_some() => Rule::KeyTypeChanged,
+            Kind::Null => Rule::FieldBecameNullable,
+            _ if place.pointer.ends_with("/*") => Rule::ItemTypeChanged,
+            Kind::Object | Kind::Array => Rule::FieldStructureChanged,
+            _ if structured(place.allowed) => Rule::FieldStructureChanged,
+            // A text can say it without loss.
+            _ if place.allowed & bit(2) != 0 && place.format.is_none() => Rule::FieldTypeNarrowed,
+            _ => Rule::FieldTypeChanged,
+        };
+        let to = if rule == Rule::KeyMissing { "null" } else { name };
+        self.say(rule, place, to.into(), Some(sample), name.into());
+    }
+
+    fn number(&mut self, place: &Place, read: &Number<'_>, allowed: bool) {
+        let (whole, sample) = (whole(read), digits(read));
+        let fraction = whole == Whole::Not;
+        let is_key = place.key.is_some();
+        if !allowed {
+            self.other_kind(place, Kind::Number, if fraction { "number" } else { "integer" }, sample);
+        } else if fraction && place.allowed & bit(FRACTION) == 0 && !place.cursor {
+            let rule = if is_key { Rule::KeyTypeChanged } else { Rule::FieldTypeWidened };
+            self.say(rule, place, "number".into(), Some(sample), "number".into());
+        } else if whole == Whole::Large && !place.wide && !place.cursor {
+            let rule = if is_key { Rule::KeyTypeChanged } else { Rule::NumberOutOfRange };
+            self.say(rule, place, "integer beyond 64 bits".into(), Some(sample), WIDE.into());
+        }
+    }
+
+    fn text(&mut self, place: &Place, text: &Text<'_>) {
+        if let Some(format) = place.format {
+            if !written_well(text, format) && !place.cursor {
+                let sample = Some(length(text));
+                // A key is sent as it is: null would be none.
+                let rule = if place.key.is_some() { Rule::KeyTypeChanged } else { Rule::FormatChanged };
+                self.say(rule, place, "string".into(), sample, FORMAT.into());
+            }
+        } else if !place.listed.is_empty() && !place.lists(text) {
+            let (to, sample) = ("a text that is not listed".to_owned(), Some(length(text)));
+            self.say(Rule::EnumValueAdded, place, to, sample, LISTED.into());
+        }
+    }
+
+    fn object(&mut self, at: u32, scanner: &mut Scanner<'_>, keys: &mut u8) -> Scan<()> {
+        let place = self.checks.place(at);
+        scanner.enter()?;
+        let mut first = true;
+        let mut names: Vec<String> = Vec::new();
+        while let Some(key) = scanner.key(&mut first)? {
+            let name = key.value().into_owned();
+            self.path.push(Step::Field(name.clone()));
+            let known = place.fields.get(&name);
+            let below = format!("{}/{}", place.pointer, segment(&name));
+            if names.contains(&name) {
+                let (pointer, path) = (below.clone(), self.path.clone());
+                let (from, to) = ("once".to_owned(), "twice in one object".to_owned());
+                let rule = Rule::DuplicateJsonKeys;
+                let tolerate = String::new();
+                self.out.push(Deviation { rule, pointer, path, from, to, sample: None, schema: None, tolerate });
+            }
+            let known = known.copied();
+            let declared = known.is_some_and(|known| !self.checks.place(known).undeclared);
+            let is_new = !declared && (place.closed || known.is_some()) && !place.passed.contains(&name);
+            if is_new && scanner.peek()? != Kind::Null {
+                let sample = look_of(&mut scanner.clone())?;
+                let schema = infer(&mut scanner.clone(), 0)?;
+                let to = words(&schema);
+                self.out.push(Deviation {
+                    rule: Rule::FieldAdded,
+                    pointer: below,
+                    path: self.path.clone(),
+                    from: String::new(),
+                    to,
+                    sample: Some(sample),
+                    schema: Some(schema),
+                    tolerate: FIELD.into(),
+                });
+            }
+            match known {
+                Some(known) => self.value(known, scanner, keys)?,
+                None => scanner.skip()?,
+            }
+            self.path.pop();
+            names.push(name);
+        }
+        Ok(())
+    }
+}
+
+/// The schema of a place once a change is accepted; nothing where a schema does not say such things.
+fn widened(rule: Rule, place: &Place, to: &str) -> Option<Json> {
+    let mut schema = if place.schema.is_object() { place.schema.clone() } else { json!({}) };
+    let fields = schema.as_object_mut()?;
+    let whole = place.allowed & bit(FRACTION) != 0;
+    let allowed = (0..NAMES.len()).filter(|kind| place.allowed & bit(*kind) != 0 && !(whole && *kind == 3));
+    let mut types: Vec<String> = allowed.map(|kind| NAMES[kind].to_owned()).collect();
+    match rule {
+        Rule::FieldTypeWidened => types.iter_mut().filter(|t| *t == "integer").for_each(|t| *t = "number".into()),
+        Rule::FieldTypeChanged
+        | Rule::FieldTypeNarrowed
+        | Rule::FieldStructureChanged
+        | Rule::ItemTypeChanged
+        | Rule::KeyTypeChanged => {
+            let names = types.iter().any(|t| t == "number") && to == "integer";
+            if !names {
+                types.push(to.into());
+            }
+            forget(fields, &["format", "enum", "pattern", "airbyte_type"]);
+        }
+        Rule::FieldBecameNullable => types.insert(0, "null".into()),
+        Rule::FormatChanged => {
+            forget(fields, &["format", "pattern", "airbyte_type"]);
+        }
+        Rule::EnumValueAdded => forget(fields, &["enum"]),
+        Rule::NumberOutOfRange => types.iter_mut().filter(|t| *t == "integer").for_each(|t| *t = "number".into()),
+        _ => return None,
+    }
+    types.dedup();
+    fields.insert("type".into(), json!(types));
+    if changes_column(rule) && place.key.is_none() && place.pointer.matches('/').count() == 1 {
+        // A column that was announced keeps its type: what does not fit it goes to another one beside it.
+        let was = place.schema.get(COLUMN).unwrap_or(&place.schema);
+        schema[COLUMN] = was.clone();
+    }
+    Some(schema)
+}
+
+/// Takes keywords out of a schema, and out of its choices.
+fn forget(fields: &mut Map<String, Json>, keywords: &[&str]) {
+    for keyword in keywords {
+        fields.shift_remove(*keyword);
+    }
+    for choice in ["anyOf", "oneOf", "allOf"] {
+        let inner = fields.get_mut(choice).and_then(Json::as_array_mut).into_iter().flatten();
+        inner.filter_map(Json::as_object_mut).for_each(|inner| forget(inner, keywords));
+    }
+}
+
+/// Does a column of the old type not take such values?
+fn changes_column(rule: Rule) -> bool {
+    matches!(
+        rule,
+        Rule::FieldTypeWidened
+            | Rule::FieldTypeChanged
+            | Rule::FieldStructureChanged
+            | Rule::FormatChanged
+            | Rule::NumberOutOfRange
+    )
+}
+
+/// A schema in words of types.
+pub(super) fn words(schema: &Json) -> String {
+    match &schema["type"] {
+        Json::String(one) => one.clone(),
+        Json::Array(all) => all.iter().filter_map(Json::as_str).filter(|t| *t != "null").collect::<Vec<_>>().join("|"),
+        _ => "any".into(),
+    }
+}
+
+/// The schema of the value that comes next, as far as one value tells: nullable, no formats, lists without items.
+fn infer(scanner: &mut Scanner<'_>, depth: usize) -> Scan<Json> {
+    Ok(match scanner.peek()? {
+        Kind::Object => {
+            scanner.enter()?;
+            let (mut first, mut properties, mut names) = (true, Map::new(), 0);
+            while let Some(key) = scanner.key(&mut first)? {
+                names += 1;
+                if depth >= DEEPEST || names > MOST_NAMES || scanner.peek()? == Kind::Null {
+                    scanner.skip()?;
+                } else {
+                    properties.insert(key.value().into_owned(), infer(scanner, depth + 1)?);
+                }
+            }
+            if properties.is_empty() || names > MOST_NAMES {
+                json!({"type": ["null", "object"]})
+            } else {
+                json!({"type": ["null", "object"], "properties": properties})
+            }
+        }
+        Kind::Number => {
+            let read = scanner.number()?;
+            // `1.0` is how a number is written that may have fractions.
+            let kind = if read.integer && whole(&read) != Whole::Large { "integer" } else { "number" };
+            json!({"type": ["null", kind]})
+        }
+        kind => {
+            scanner.skip()?;
+            json!({"type": ["null", NAMES[number(kind)]]})
+        }
+    })
+}
+
+/// What the value that comes next looks like, without it.
+fn look_of(scanner: &mut Scanner<'_>) -> Scan<String> {
+    Ok(match scanner.peek()? {
+        Kind::String => length(&scanner.string()?),
+        Kind::Number => digits(&scanner.number()?),
+        kind => {
+            scanner.skip()?;
+            format!("<{}>", NAMES[number(kind)])
+        }
+    })
+}
+
+fn length(text: &Text<'_>) -> String {
+    let count = text.value().chars().count();
+    match count {
+        0..=32 => format!("<string, {count} characters>"),
+        _ => format!("<string, up to {} characters>", count.next_power_of_two()),
+    }
+}
+
+fn digits(read: &Number<'_>) -> String {
+    let count = read.raw.iter().filter(|b| b.is_ascii_digit()).count();
+    let digits = if count == 1 { "digit" } else { "digits" };
+    format!("<{}, {count} {digits}>", if read.integer { "integer" } else { "number" })
+}

@@ -1,0 +1,396 @@
+//! What becomes of a record in which something is not as expected.
+//!
+//! Comes in: the record's bytes. Goes out: it is sent, sent without some values, or kept; by policy the schema grows, or the
+//! stream stops. Every change is noted. Called by `run` through [`Watched`], for odd records only.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value as Json, json};
+
+use super::{Inner, Watched, key_of, now};
+use crate::base::config::DriftPolicy as Policy;
+use crate::base::fault::{Fault, Kind, Result};
+use crate::base::json::scan::Scanner;
+use crate::drift::baseline::{self, merged};
+use crate::drift::checks::{Checks, OPEN, Tolerated};
+use crate::drift::deviations::{Deviation, MOST_NAMES, Step, examine};
+use crate::drift::finding::{Finding, fingerprint};
+use crate::drift::overlay::{Addition, How};
+use crate::drift::quarantine::Aside;
+use crate::drift::record_observer::Listener;
+use crate::drift::rules::{Rule, Severity};
+
+/// Columns that may be announced beside those of the baseline: databases end at 1,600.
+const MOST_COLUMNS: usize = 1000;
+/// Keys of records that a finding names.
+const MOST_KEYS: usize = 3;
+
+/// What becomes of a record.
+#[derive(Debug, PartialEq)]
+pub enum Judged {
+    /// It is sent as it is; the schema may have grown.
+    Sent,
+    /// It is sent with these values null; it is kept as it was.
+    Without(Without),
+    /// It is kept instead of being sent.
+    Aside(Aside),
+}
+
+/// Values that are taken out of a record.
+#[derive(Debug, PartialEq)]
+pub struct Without {
+    /// Where they are.
+    paths: Vec<Vec<Step>>,
+    /// The record as it was.
+    pub aside: Aside,
+}
+
+impl Without {
+    /// The record with null in their place.
+    pub fn apply(&self, record: &mut Json) {
+        for path in &self.paths {
+            let value = path.iter().try_fold(&mut *record, |at, step| match step {
+                Step::Field(name) => at.get_mut(name),
+                Step::Item(index) => at.get_mut(index),
+            });
+            if let Some(value) = value {
+                *value = Json::Null;
+            }
+        }
+    }
+
+    /// The top-level fields that they are in.
+    pub fn fields(&self) -> BTreeSet<&str> {
+        self.paths
+            .iter()
+            .filter_map(|path| match path.first() {
+                Some(Step::Field(name)) => Some(name.as_str()),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+impl Watched {
+    /// What becomes of a record in which something is not as expected.
+    ///
+    /// # Errors
+    /// The stream must stop.
+    pub fn judge(&self, listener: &mut Listener, record: &[u8]) -> Result<Judged> {
+        let mut inner = self.lock();
+        let deviations = examine(&inner.checks, &mut Scanner::new(record))
+            .map_err(|e| Fault::bug(format!("a record that was read cannot be read again: {e}")))?;
+        let (mut paths, mut causes, mut whole, mut grown, mut eased) = (Vec::new(), Vec::new(), false, false, false);
+        for deviation in deviations {
+            let learns = self.learns(&inner) || inner.overlay.waived.contains(&waiver(&deviation));
+            let policy = match deviation.rule {
+                Rule::KeyMissing if !(learns && self.as_written) => self.policy(&deviation),
+                // What the user left out now may be wanted in another run.
+                Rule::FieldAdded if learns && !self.may_grow => {
+                    eased |= tolerate(&mut inner.tolerated, &deviation);
+                    continue;
+                }
+                _ if learns && self.has_place(&inner, &deviation) => {
+                    grown |= self.grow(&mut inner, &deviation, How::Learned);
+                    continue;
+                }
+                _ if learns => {
+                    eased |= tolerate(&mut inner.overlay.tolerated, &deviation);
+                    tolerate(&mut inner.tolerated, &deviation);
+                    continue;
+                }
+                _ => self.policy(&deviation),
+            };
+            if policy != Policy::Ignore {
+                let finding = self.note(&mut inner, &deviation, policy, deviation.rule.severity(), 1);
+                causes.push((finding.fingerprint.clone(), deviation.rule, deviation.pointer.clone()));
+                if finding.keys.len() < MOST_KEYS
+                    && let Some(key) = key_of(&self.keys, record)
+                    && !finding.keys.contains(&shortened(&key))
+                {
+                    finding.keys.push(shortened(&key));
+                }
+            }
+            match policy {
+                // Who does not want to stop for it wants the value all the same: it gets a column of its own.
+                Policy::Ignore | Policy::Record | Policy::Warn if self.needs_column(&deviation) => {
+                    grown |= self.grow(&mut inner, &deviation, How::Evolved);
+                }
+                // No counter tells these apart: each is looked at, so that it is told how many there are.
+                Policy::Record | Policy::Warn if is_counted_here(deviation.rule) => {}
+                Policy::Ignore | Policy::Record | Policy::Warn => eased |= self.pass(&mut inner, &deviation),
+                Policy::Evolve if deviation.rule == Rule::FieldAdded && !self.may_grow => {
+                    eased |= self.pass(&mut inner, &deviation);
+                }
+                Policy::Evolve => grown |= self.grow(&mut inner, &deviation, How::Evolved),
+                Policy::NullValue => paths.push(deviation.path),
+                Policy::Quarantine => whole = true,
+                // Its line cannot be made, which is the fault.
+                Policy::FailStream if deviation.rule == Rule::KeyMissing && self.shelf.is_none() => {}
+                Policy::FailStream | Policy::FailRun => return Err(self.fault(policy, &deviation)),
+            }
+        }
+        if grown || eased {
+            self.recompile(&mut inner, grown);
+        }
+        listener.follow(&inner.checks);
+        drop(inner);
+        let aside = |what| Aside::new(what, &self.names.run_id, &causes, record);
+        Ok(if whole {
+            Judged::Aside(aside("record"))
+        } else if paths.is_empty() {
+            Judged::Sent
+        } else {
+            Judged::Without(Without { paths, aside: aside("values") })
+        })
+    }
+
+    /// What becomes of a record that is no record: too large, no text, or no object.
+    pub fn poison(&self, rule: Rule, record: &[u8], sample: String) -> Result<Aside> {
+        let deviation = Deviation::plain(rule, String::new(), String::new(), sample);
+        let policy = self.policy(&deviation).max(Policy::Quarantine);
+        let mut inner = self.lock();
+        let fingerprint = self.note(&mut inner, &deviation, policy, rule.severity(), 1).fingerprint.clone();
+        drop(inner);
+        if policy != Policy::Quarantine {
+            return Err(self.fault(policy, &deviation));
+        }
+        Ok(Aside::new("record", &self.names.run_id, &[(fingerprint, rule, String::new())], record))
+    }
+
+    /// What is done about a deviation, as far as it can be.
+    pub(super) fn policy(&self, deviation: &Deviation) -> Policy {
+        let rule = deviation.rule;
+        let policy = self.policies.of(rule, &self.stream, &deviation.pointer, rule.policy());
+        match policy {
+            Policy::NullValue | Policy::Quarantine if self.shelf.is_none() => {
+                // Whoever reads Airbyte's messages judges values, and tells of those that do not fit.
+                if self.as_written && !is_poison(rule) { Policy::Warn } else { Policy::FailStream }
+            }
+            policy => policy,
+        }
+    }
+
+    /// Can a column not take such a value?
+    pub(super) fn needs_column(&self, deviation: &Deviation) -> bool {
+        let fits = matches!(deviation.rule, Rule::FieldTypeNarrowed | Rule::FieldBecameNullable | Rule::EnumValueAdded);
+        !self.as_written && !fits && deviation.rule != Rule::FieldAdded && deviation.schema.is_some()
+    }
+
+    /// Does what the first contact brings get a place in the schema? A value that a declared column cannot take gets one of
+    /// its own only where it is kept what there is: else every run would be the first, and announce another schema.
+    pub(super) fn has_place(&self, inner: &Inner, deviation: &Deviation) -> bool {
+        let learned = inner.overlay.schema.contains_key(&deviation.pointer);
+        match deviation.rule {
+            Rule::FieldAdded => true,
+            Rule::KeyTypeChanged | Rule::FieldBecameNullable | Rule::EnumValueAdded => false,
+            Rule::FieldTypeNarrowed => self.as_written && learned,
+            _ => deviation.schema.is_some() && (learned || !self.as_written && self.shelf.is_some()),
+        }
+    }
+
+    /// Notes a change.
+    pub(super) fn note<'i>(
+        &self,
+        inner: &'i mut Inner,
+        deviation: &Deviation,
+        policy: Policy,
+        severity: Severity,
+        count: u64,
+    ) -> &'i mut Finding {
+        let Deviation { rule, pointer, from, to, .. } = deviation;
+        let print = fingerprint(&self.names.source, &self.stream, *rule, pointer, from, to);
+        let before = inner.known.get(&print);
+        let finding = inner.found.entry(print.clone()).or_insert_with(|| Finding {
+            fingerprint: print,
+            rule: *rule,
+            severity,
+            source: self.names.source.clone(),
+            tenant: self.names.tenant.clone(),
+            stream: self.stream.clone(),
+            pointer: pointer.clone(),
+            from: from.clone(),
+            to: to.clone(),
+            policy,
+            count: 0,
+            of: 0,
+            quarantined: 0,
+            first_seen: before.map_or_else(now, |f| f.first_seen.clone()),
+            last_seen: now(),
+            runs: before.map_or(0, |f| f.runs) + 1,
+            run_id: self.names.run_id.clone(),
+            sample: deviation.sample.clone(),
+            keys: Vec::new(),
+            evidence: None,
+            silenced_until: before.and_then(|f| f.silenced_until.clone()),
+            schema: deviation.schema.clone(),
+        });
+        finding.count += count;
+        if matches!(policy, Policy::NullValue | Policy::Quarantine) {
+            finding.quarantined += count;
+        }
+        finding
+    }
+
+    /// Lets the schema grow by a change; false when it has it by now.
+    pub(super) fn grow(&self, inner: &mut Inner, deviation: &Deviation, how: How) -> bool {
+        let Some(schema) = &deviation.schema else { return tolerate(&mut inner.tolerated, deviation) };
+        let pointer = &deviation.pointer;
+        if deviation.rule == Rule::FieldAdded {
+            let (above, _) = pointer.rsplit_once('/').unwrap_or_default();
+            let most = if above.is_empty() { MOST_COLUMNS } else { MOST_NAMES };
+            let beside = |p: &String| p.rsplit_once('/').is_some_and(|(other, _)| other == above);
+            if inner.overlay.schema.keys().filter(|p| beside(p)).count() >= most {
+                return self.map_found(inner, above, most);
+            }
+        }
+        let since = inner.overlay.schema.get(pointer).map_or_else(now, |known| known.since.clone());
+        inner.overlay.schema.insert(pointer.clone(), Addition { schema: schema.clone(), since, how });
+        true
+    }
+
+    /// Lets a change pass from now on; many names in one object are data, and not told one by one.
+    pub(super) fn pass(&self, inner: &mut Inner, deviation: &Deviation) -> bool {
+        if deviation.rule == Rule::FieldAdded {
+            let (above, _) = deviation.pointer.rsplit_once('/').unwrap_or_default();
+            let passed = inner.checks.at(above).map_or(0, |at| inner.checks.place(at).passed.len());
+            if passed >= MOST_NAMES {
+                self.note_map(inner, above, MOST_NAMES);
+                return inner.tolerated.entry(above.to_owned()).or_default().insert(OPEN.into());
+            }
+        }
+        tolerate(&mut inner.tolerated, deviation)
+    }
+
+    /// Notes that an object's names are data, instead of each of them.
+    pub(super) fn note_map(&self, inner: &mut Inner, pointer: &str, most: usize) {
+        let policy = self.policies.of(Rule::MapDetected, &self.stream, pointer, Rule::MapDetected.policy());
+        if policy == Policy::Ignore {
+            return;
+        }
+        let below = format!("{pointer}/");
+        inner.found.retain(|_, f| f.rule != Rule::FieldAdded || !f.pointer.starts_with(&below));
+        let (from, to) = ("fields".to_owned(), format!("more than {most} names"));
+        let deviation = Deviation::plain(Rule::MapDetected, pointer.to_owned(), from, to);
+        self.note(inner, &deviation, policy, Rule::MapDetected.severity(), 1);
+    }
+
+    /// An object's names are data: it has no fields of its own.
+    pub(super) fn map_found(&self, inner: &mut Inner, pointer: &str, most: usize) -> bool {
+        if pointer.is_empty() || !self.learns(inner) {
+            self.note_map(inner, pointer, most);
+        }
+        if pointer.is_empty() {
+            // A record's own fields are columns: those that were announced stay, no more are.
+            return inner.tolerated.entry(String::new()).or_default().insert(OPEN.into());
+        }
+        let below = format!("{pointer}/");
+        inner.overlay.schema.retain(|p, addition| !p.starts_with(&below) || addition.how == How::Accepted);
+        if baseline::at(&inner.base, pointer).is_some() {
+            let open = |tolerated: &mut Tolerated| tolerated.entry(pointer.to_owned()).or_default().insert(OPEN.into());
+            open(&mut inner.overlay.tolerated);
+            open(&mut inner.tolerated);
+        } else {
+            let schema = json!({"type": ["null", "object"]});
+            inner.overlay.schema.insert(pointer.to_owned(), Addition { schema, since: now(), how: How::Evolved });
+        }
+        true
+    }
+
+    pub(super) fn recompile(&self, inner: &mut Inner, grown: bool) {
+        if grown {
+            inner.schema = Arc::new(merged(&inner.base, &inner.overlay.schema));
+        }
+        let before = inner.checks.clone();
+        inner.checks = Arc::new(Checks::compile(
+            &inner.schema,
+            &self.keys,
+            self.cursor.as_deref(),
+            &inner.tolerated,
+            Some(&before),
+        ));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// The fault by which a change stops the stream, or the run.
+    pub(super) fn fault(&self, policy: Policy, deviation: &Deviation) -> Fault {
+        let Deviation { rule, pointer, from, to, .. } = deviation;
+        let print = fingerprint(&self.names.source, &self.stream, *rule, pointer, from, to);
+        let place = if pointer.is_empty() { String::new() } else { format!(" {pointer}") };
+        let change = match (from.as_str(), to.as_str()) {
+            ("", "") => String::new(),
+            ("", to) => format!(": {to}"),
+            (from, "") => format!(": was {from}"),
+            (from, to) => format!(": {from} -> {to}"),
+        };
+        let wanted = self.policies.of(*rule, &self.stream, pointer, rule.policy());
+        let said = format!("the vendor changed its data: {}{place} ({}){change}", rule.id(), rule.what());
+        let fault =
+            Fault::new(if policy == Policy::FailRun { Kind::Drift } else { Kind::Data }, said).of_rule(rule.id());
+        if self.shelf.is_none() && matches!(wanted, Policy::NullValue | Policy::Quarantine) {
+            return fault.hint(format!(
+                "set dripfeed.state_dir: then what does not fit is kept there ({}) and the rest goes on",
+                wanted.name()
+            ));
+        }
+        if self.shelf.is_none() {
+            return fault.hint(match rule.remedy() {
+                Some(remedy) => remedy.to_owned(),
+                None => format!(
+                    "set dripfeed.state_dir to look at it and accept it, or say what to do about {} in dripfeed.drift.rules",
+                    rule.id()
+                ),
+            });
+        }
+        fault.hint(way_on(*rule, &print))
+    }
+
+    /// Notes a change of which the policy may be to stop; stops if it is.
+    pub(super) fn stopping(&self, inner: &mut Inner, deviation: &Deviation, count: u64) -> Result<()> {
+        if inner.overlay.waived.contains(&waiver(deviation)) {
+            return Ok(());
+        }
+        let policy = self.policy(deviation);
+        if policy == Policy::Ignore {
+            return Ok(());
+        }
+        self.note(inner, deviation, policy, deviation.rule.severity(), count);
+        if policy >= Policy::FailStream { Err(self.fault(policy, deviation)) } else { Ok(()) }
+    }
+}
+
+/// Are values with such a change of a kind that is expected, so that counts by kind say nothing of them?
+fn is_counted_here(rule: Rule) -> bool {
+    matches!(rule, Rule::FormatChanged | Rule::EnumValueAdded | Rule::NumberOutOfRange)
+}
+
+pub(super) fn is_poison(rule: Rule) -> bool {
+    matches!(rule, Rule::RecordTooLarge | Rule::RecordNotUtf8 | Rule::RecordNotObject)
+}
+
+/// What to do about a change that stops a stream.
+pub(super) fn way_on(rule: Rule, print: &str) -> String {
+    let look = "look at it with `dripfeed drift show`";
+    match rule.remedy() {
+        Some(remedy) => format!("{look}; {remedy}"),
+        None => format!("{look}; to go on with it: `dripfeed drift accept {print}`"),
+    }
+}
+
+pub(super) fn waiver(deviation: &Deviation) -> String {
+    format!("{} {} {}", deviation.rule.id(), deviation.pointer, deviation.to)
+}
+
+/// Lets a deviation pass from now on; false when it is known already, or cannot be told apart.
+pub(super) fn tolerate(tolerated: &mut Tolerated, deviation: &Deviation) -> bool {
+    !deviation.tolerate.is_empty()
+        && tolerated.entry(deviation.pointer.clone()).or_default().insert(deviation.tolerate.clone())
+}
+
+/// A key may tell who somebody is: its start is enough to find it.
+pub(super) fn shortened(key: &str) -> String {
+    let start: String = key.chars().take(4).collect();
+    if start.len() < key.len() { format!("{start}…") } else { start }
+}

@@ -1,0 +1,270 @@
+//! The end of a stream: what only counts can tell, what is learned, and what is kept.
+//!
+//! Comes in: all that the run counted and found. Goes out: findings to tell, the fault that they are by policy, and the files
+//! of the state directory. Called by `run` through [`Watched`], once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value as Json, json};
+
+use super::decide::waiver;
+use super::page::{CURSORS, CURSORS_UNREAD};
+use super::{BEGAN, Inner, Watched, now};
+use crate::base::config::DriftPolicy as Policy;
+use crate::base::fault::{Fault, Result};
+use crate::base::stop::Stop;
+use crate::base::timefmt::parse_iso;
+use crate::drift::absence::{self, Reach};
+use crate::drift::checks::NAMES;
+use crate::drift::deviations::Deviation;
+use crate::drift::finding::Finding;
+use crate::drift::quarantine;
+use crate::drift::rules::{Rule, Severity};
+
+/// Runs with rows after which an empty one is a surprise.
+const RUNS_WITH_ROWS: u64 = 7;
+
+/// A finding that is told when its stream ends.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// It.
+    pub finding: Finding,
+    /// Did an earlier run tell it?
+    pub repeat: bool,
+    /// Was it rejected a short while ago? Then it is told no one.
+    pub silent: bool,
+}
+
+impl Watched {
+    /// The stream ends: what came of it is kept and told. `again` reads the record with such a key once more: nothing when it
+    /// is no more.
+    pub fn end(
+        &self,
+        complete: bool,
+        stop: &Stop,
+        again: &dyn Fn(&str) -> Result<Option<Json>>,
+    ) -> (Vec<Told>, Option<Fault>) {
+        let mut inner = self.lock();
+        if std::mem::replace(&mut inner.ended, true) {
+            return (Vec::new(), None);
+        }
+        let inner = &mut *inner;
+        let sweep = self.sweep && self.whole && complete;
+        let reach = Reach { from_start: self.sweep, whole: sweep };
+        let mut fault = None;
+        let mut stopping =
+            |inner: &mut Inner, deviation: Deviation, severity, default, evidence: Option<String>, count| {
+                if inner.overlay.waived.contains(&waiver(&deviation)) {
+                    return;
+                }
+                let policy = self.policies.of(deviation.rule, &self.stream, &deviation.pointer, default);
+                if policy == Policy::Ignore {
+                    return;
+                }
+                let finding = self.note(inner, &deviation, policy, severity, count);
+                finding.evidence = evidence.or(finding.evidence.take());
+                if policy >= Policy::FailStream {
+                    fault.get_or_insert_with(|| self.fault(policy, &deviation));
+                }
+            };
+        if inner.totals.records > 0 && !self.learns(inner) {
+            for surprise in absence::surprises(inner, reach, &self.asked, again) {
+                let absence::Surprise { rule, severity, policy, pointer, from, to, evidence, count } = surprise;
+                let deviation = Deviation::plain(rule, pointer, from, to);
+                stopping(inner, deviation, severity, policy, evidence, count);
+            }
+        }
+        let rows = inner.overlay.facts.get("runs_with_rows").and_then(Json::as_u64).unwrap_or(0);
+        if sweep && inner.totals.records == 0 && rows >= RUNS_WITH_ROWS {
+            let deviation = of_stream(Rule::StreamEmptied, format!("rows in {rows} runs"), "none at all".into());
+            stopping(inner, deviation, Severity::Extraction, Rule::StreamEmptied.policy(), None, 1);
+        }
+        if let Some((before, size)) = Self::smaller_pages(inner) {
+            let deviation = of_stream(
+                Rule::PageSizeChanged,
+                format!("pages of {before} records"),
+                format!("pages of {size} records"),
+            );
+            stopping(inner, deviation, Severity::Warn, Rule::PageSizeChanged.policy(), None, 1);
+        }
+        if inner.again > 0 && !self.learns(inner) {
+            let deviation = of_stream(Rule::DuplicateIds, "once".into(), "twice in one slice".into());
+            let count = inner.again;
+            stopping(inner, deviation, Severity::Warn, Rule::DuplicateIds.policy(), None, count);
+        }
+        let records = inner.totals.records;
+        for finding in inner.found.values_mut() {
+            // Once the schema has it, it is counted and no more judged.
+            if finding.policy <= Policy::Warn
+                && !matches!(finding.rule, Rule::FormatChanged | Rule::EnumValueAdded)
+                && let Some(at) = inner.checks.at(&finding.pointer)
+                && let Some(kinds) = inner.totals.kinds.get(at as usize)
+            {
+                let counted = match NAMES.iter().position(|name| *name == finding.to) {
+                    _ if finding.rule == Rule::FieldAdded => kinds[..5].iter().map(|n| u64::from(*n)).sum(),
+                    Some(kind) => u64::from(kinds[kind]),
+                    None => 0,
+                };
+                finding.count = finding.count.max(counted);
+            }
+            finding.of = records.max(finding.count);
+        }
+        if self.whole {
+            self.learn(inner, reach, complete);
+        }
+        let silent = |finding: &Finding| finding.silenced_until.as_ref().is_some_and(|until| *until > self.started);
+        let told = inner.found.values().map(|finding| Told {
+            repeat: inner.known.contains_key(&finding.fingerprint),
+            silent: silent(finding),
+            finding: finding.clone(),
+        });
+        let told = told.collect();
+        let kept = self.keep(inner, complete, stop);
+        (told, kept.err().filter(|_| self.whole).or(fault))
+    }
+
+    /// The page size of earlier runs and of this one, when it is smaller.
+    pub(super) fn smaller_pages(inner: &mut Inner) -> Option<(u64, u64)> {
+        let (size, asked, often) =
+            inner.pages.iter().next_back().map(|((size, asked), often)| (*size, *asked, *often))?;
+        let facts = &mut inner.overlay.facts;
+        // What was learned when another size was asked for says nothing of this one.
+        let same = facts.get("page_size_asked").and_then(Json::as_u64) == asked;
+        let before = facts.get("page_size").and_then(Json::as_u64).filter(|_| same).unwrap_or(0);
+        // One size again and again is the vendor's; pages that differ are what there was.
+        let steady = often >= 2 && inner.pages.len() == 1;
+        if steady || size > before {
+            facts.insert("page_size".into(), json!(size));
+            match asked {
+                Some(asked) => drop(facts.insert("page_size_asked".into(), json!(asked))),
+                None => drop(facts.remove("page_size_asked")),
+            }
+        }
+        (steady && often >= 3 && size < before).then_some((before, size))
+    }
+
+    /// What the run saw becomes what is normal, but for places with a finding.
+    pub(super) fn learn(&self, inner: &mut Inner, reach: Reach, complete: bool) {
+        let Inner { overlay, totals, .. } = inner;
+        // What had no records taught nothing.
+        overlay.runs += u64::from(complete && totals.records > 0);
+        overlay.records += totals.records;
+        if overlay.since.is_empty() {
+            overlay.since.clone_from(&self.started);
+        }
+        overlay.last = now();
+        let began = |facts: &BTreeMap<String, Json>| facts.get(BEGAN).and_then(Json::as_str).and_then(parse_iso);
+        if totals.records > 0 && began(&overlay.facts) < parse_iso(&self.started) {
+            overlay.facts.insert(BEGAN.into(), json!(self.started));
+        }
+        let add = |facts: &mut BTreeMap<String, Json>, name: &str, n: u64| {
+            let before = facts.get(name).and_then(Json::as_u64).unwrap_or(0);
+            if n > 0 {
+                facts.insert(name.into(), json!(before + n));
+            }
+        };
+        add(&mut overlay.facts, "runs_with_rows", u64::from(complete && totals.records > 0));
+        add(&mut overlay.facts, "empty_runs", u64::from(complete && totals.records == 0));
+        let gone = inner.found.values().any(|finding| finding.rule == Rule::CursorMissing);
+        if self.cursor.is_some() && !gone {
+            add(&mut inner.overlay.facts, CURSORS, inner.totals.records);
+            add(&mut inner.overlay.facts, CURSORS_UNREAD, inner.without_cursor.min(inner.totals.records));
+        }
+        if inner.outside == 0 {
+            add(&mut inner.overlay.facts, "kept_to_filter", inner.kept_to_filter);
+        }
+        if inner.newer == 0 {
+            add(&mut inner.overlay.facts, "newest_first", inner.pairs);
+        }
+        absence::learn(inner, reach, &now());
+    }
+
+    /// Keeps what was learned and found, beside what other runs did meanwhile.
+    pub(super) fn keep(&self, inner: &mut Inner, complete: bool, stop: &Stop) -> Result<()> {
+        let Some(shelf) = &self.shelf else { return Ok(()) };
+        let (before, mine, found) = (inner.before.clone(), inner.overlay.clone(), inner.found.clone());
+        let known = std::mem::take(&mut inner.known);
+        let present = absence::present(inner);
+        // What is learned is kept also when the run is asked to stop.
+        let patient = Stop::default();
+        let stop = if stop.asked().is_some() { &patient } else { stop };
+        shelf.update(stop, |overlay, pending| {
+            let judged: BTreeSet<String> = overlay.waived.difference(&mine.waived).cloned().collect();
+            let began = [&*overlay, &mine].map(|of| of.facts.get(BEGAN).cloned());
+            *overlay = overlay.with(&before, &mine)?;
+            // Of two runs at once, the one that began later.
+            let time = |began: &Json| began.as_str().and_then(parse_iso);
+            if let Some(last) = began.into_iter().flatten().max_by_key(time) {
+                overlay.facts.insert(BEGAN.into(), last);
+            }
+            // What was accepted as gone is news again once it came back.
+            if overlay.waived.iter().any(|waiver| is_of_gone(waiver)) {
+                let back: Vec<String> = present.iter().flat_map(|pointer| of_gone(pointer)).collect();
+                overlay
+                    .waived
+                    .retain(|waiver| !is_of_gone(waiver) || !back.iter().any(|start| waiver.starts_with(start)));
+            }
+            // What is seen again is no more missing.
+            let back = |finding: &Finding| {
+                matches!(finding.rule, Rule::FieldRemoved | Rule::FieldAbsent)
+                    && overlay.seen.get(&finding.pointer).is_some_and(|seen| seen.absent == 0 && seen.seen > 0)
+            };
+            // What stopped the stream is over once it was read to its end.
+            let over = |finding: &Finding| complete && Self::is_over_when_read(finding.rule);
+            // What nobody can accept is over once a run has none of it, and nothing of it lies in the file.
+            let dealt_with = |finding: &Finding| {
+                complete
+                    && finding.rule.remedy().is_some()
+                    && !found.contains_key(&finding.fingerprint)
+                    && !quarantine::holds(&shelf.quarantine, &finding.fingerprint)
+            };
+            pending.findings.retain(|finding| !back(finding) && !over(finding) && !dealt_with(finding));
+            for (print, finding) in found {
+                if judged.contains(&finding.waiver()) {
+                    continue;
+                }
+                match pending.findings.iter_mut().find(|f| f.fingerprint == print) {
+                    Some(old) => {
+                        let (count, of, quarantined) = (old.count, old.of, old.quarantined);
+                        let silenced = old.silenced_until.take();
+                        *old = finding;
+                        old.count += count;
+                        old.of += of;
+                        old.quarantined += quarantined;
+                        old.silenced_until = silenced;
+                    }
+                    // Known when the run began, and judged since.
+                    None if known.contains_key(&print) => {}
+                    None => pending.findings.push(finding),
+                }
+            }
+            // A suspect that was proved is no suspect any more.
+            let proved: BTreeSet<String> =
+                pending.findings.iter().filter(|f| f.rule != Rule::FieldAbsent).map(|f| f.pointer.clone()).collect();
+            pending.findings.retain(|f| f.rule != Rule::FieldAbsent || !proved.contains(&f.pointer));
+            Ok(())
+        })
+    }
+}
+
+/// The rules by which a field is gone, and how what it became begins in their waivers.
+const GONE: [(Rule, &str); 5] = [
+    (Rule::FieldRemoved, "removed"),
+    (Rule::FieldAbsent, "absent"),
+    (Rule::FieldRenamed, "/"),
+    (Rule::FieldMoved, "/"),
+    (Rule::FieldCaseChanged, "/"),
+];
+
+fn is_of_gone(waiver: &str) -> bool {
+    GONE.iter().any(|(rule, _)| waiver.split(' ').next() == Some(rule.id()))
+}
+
+/// How waivers begin that say that the field is gone.
+fn of_gone(pointer: &str) -> impl Iterator<Item = String> {
+    GONE.iter().map(move |(rule, to)| format!("{} {pointer} {to}", rule.id()))
+}
+
+fn of_stream(rule: Rule, from: String, to: String) -> Deviation {
+    Deviation::plain(rule, String::new(), from, to)
+}

@@ -1,0 +1,255 @@
+//! What pages and answers tell beside the values of records.
+//!
+//! Comes in: a page that was read wholly, the headers of an answer, the fault of a slice. Goes out: what was put aside is on
+//! disk; a fault when the budget is used up or the stream cannot be trusted. Called by `run` through [`Watched`].
+
+use serde_json::{Value as Json, json};
+
+use super::decide::way_on;
+use super::{Inner, Watched};
+use crate::base::config::DriftPolicy as Policy;
+use crate::base::fault::{Fault, Kind, Result};
+use crate::base::json::scan::Kind as Value;
+use crate::drift::checks::{Place, bit, number, segment};
+use crate::drift::deviations::Deviation;
+use crate::drift::finding::Finding;
+use crate::drift::overlay::How;
+use crate::drift::quarantine::{self, Aside};
+use crate::drift::record_observer::Listener;
+use crate::drift::rules::Rule;
+use crate::drift::statistics::{bounds, is_surprise};
+/// So many records must have kept to a filter before others are said not to.
+const KEPT: u64 = 20;
+
+/// The fact of how many records were looked at for their cursor.
+pub(super) const CURSORS: &str = "cursors";
+/// The fact of how many of them had none that can be read.
+pub(super) const CURSORS_UNREAD: &str = "cursors_unread";
+
+/// What a page held beside its values.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Page {
+    /// Records whose cursor cannot be read.
+    pub without_cursor: u64,
+    /// Records that lie outside the window that was asked for, of a window whose bounds mean something.
+    pub outside: u64,
+    /// Records that were compared with such a window.
+    pub compared: u64,
+    /// Records that came again, just as before.
+    pub again: u64,
+    /// Of a stream whose newest records should come first: records that had one before them,
+    pub pairs: u64,
+    /// and of them, those that are newer than it.
+    pub newer: u64,
+    /// Did its records stand in a list?
+    pub list: bool,
+    /// Did one stand where a list may be?
+    pub alone: bool,
+}
+
+impl Watched {
+    /// A page was read wholly: its counts are added, and what was put aside is on disk when this returns.
+    ///
+    /// # Errors
+    /// Too much was put aside, it cannot be kept, or what the page tells of its stream cannot be trusted.
+    pub fn page(&self, listener: &mut Listener, page: Page, aside: &[Aside]) -> Result<()> {
+        let mut inner = self.lock();
+        listener.follow(&inner.checks);
+        let records = inner.totals.records + listener.page().records;
+        self.check_envelope(&mut inner, page, aside)?;
+        self.check_cursor(&mut inner, page, records)?;
+        self.check_filter(&mut inner, page)?;
+        self.check_order(&mut inner, page)?;
+        if !aside.is_empty() {
+            self.within_budget(&inner, aside.len() as u64, records)?;
+            inner.aside += aside.len() as u64;
+            if let Some(shelf) = &self.shelf {
+                quarantine::keep(&shelf.quarantine, aside, self.config.quarantine.max_bytes)
+                    .map_err(|fault| fault.hint("make room, or take it away once its records are dealt with"))?;
+            }
+        }
+        inner.again += page.again;
+        listener.take(&mut inner.totals);
+        Ok(())
+    }
+
+    /// Is what stands where lists of records were something else, such as an object around the list?
+    fn check_envelope(&self, inner: &mut Inner, page: Page, aside: &[Aside]) -> Result<()> {
+        let known = inner.before.facts.contains_key("list");
+        if page.list && !known {
+            inner.overlay.facts.insert("list".into(), json!(true));
+        }
+        // One record may stand alone: this one lacks the key of a record.
+        let no_record = !aside.is_empty() && inner.found.values().any(|f| f.rule == Rule::KeyMissing);
+        let rule = Rule::EnvelopeChanged;
+        let policy = self.policies.of(rule, &self.stream, "", rule.policy());
+        if !page.alone || !known || !no_record || policy < Policy::FailStream {
+            return Ok(());
+        }
+        if inner.totals.records == 0 {
+            // What was noted of it is no record's.
+            inner.found.clear();
+            let started = self.started.clone();
+            inner.overlay.schema.retain(|_, addition| addition.how != How::Evolved || addition.since < started);
+        }
+        Err(Fault::data("where lists of records were, the answer has one object that is no record")
+            .of_rule(rule.id())
+            .hint("the vendor may have put the list into it: look where its records are now, and change the extractor"))
+    }
+
+    pub(super) fn within_budget(&self, inner: &Inner, more: u64, records: u64) -> Result<()> {
+        let budget = &self.config.quarantine;
+        let most = budget.max_records.unwrap_or(100);
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let share = (records as f64 * budget.max_share.unwrap_or(0.001)) as u64;
+        let allowed = most.min(share.max(budget.always.unwrap_or(10)));
+        let count = inner.aside + more;
+        if count <= allowed {
+            return Ok(());
+        }
+        let worst = inner.found.values().filter(|f| f.quarantined > 0).max_by_key(|f| f.quarantined);
+        let line = worst.map(Finding::line).unwrap_or_default();
+        let rule = worst.map_or("", |f| f.rule.id());
+        Err(Fault::data(format!("{count} of {records} records would be put aside, {allowed} may be: {line}"))
+            .of_rule(rule)
+            .hint(match worst {
+                Some(f) if f.rule.remedy().is_some() => way_on(f.rule, &f.fingerprint),
+                Some(f) => format!("{}; the budget is dripfeed.drift.quarantine", way_on(f.rule, &f.fingerprint)),
+                None => "the budget is dripfeed.drift.quarantine".to_owned(),
+            }))
+    }
+
+    /// Where the cursor stands in a record; empty when there is none.
+    fn cursor_pointer(&self) -> String {
+        self.cursor.as_deref().map(|cursor| format!("/{}", segment(cursor))).unwrap_or_default()
+    }
+
+    /// Has the cursor gone from records that always had it?
+    pub(super) fn check_cursor(&self, inner: &mut Inner, page: Page, records: u64) -> Result<()> {
+        inner.without_cursor += page.without_cursor;
+        if self.cursor.is_none() || page.without_cursor == 0 {
+            return Ok(());
+        }
+        let pointer = self.cursor_pointer();
+        let seen = inner.overlay.seen.get(&pointer);
+        let place = inner.checks.at(&pointer).map(|at| inner.checks.place(at));
+        let declared = self.reviewed && place.is_some_and(|p| p.allowed & bit(number(Value::Null)) == 0);
+        let fact = |name| inner.overlay.facts.get(name).and_then(Json::as_u64);
+        let share = match (fact(CURSORS), seen) {
+            (Some(of), _) => bounds(fact(CURSORS_UNREAD).unwrap_or(0), of).1,
+            (None, Some(seen)) => bounds(seen.of.saturating_sub(seen.seen - seen.nulls.min(seen.seen)), seen.of).1,
+            (None, None) if declared => 0.001,
+            (None, None) => return Ok(()),
+        };
+        if !is_surprise(inner.without_cursor, records, share) {
+            return Ok(());
+        }
+        let deviation = Deviation::plain(
+            Rule::CursorMissing,
+            pointer,
+            place.map(Place::words).unwrap_or_default(),
+            "missing, null or not to be read".into(),
+        );
+        self.stopping(inner, &deviation, page.without_cursor)
+    }
+
+    /// Does the vendor still do what a window asks for?
+    pub(super) fn check_filter(&self, inner: &mut Inner, page: Page) -> Result<()> {
+        inner.outside += page.outside;
+        inner.compared += page.compared;
+        inner.kept_to_filter += page.compared - page.outside;
+        let kept = inner.overlay.facts.get("kept_to_filter").and_then(Json::as_u64).unwrap_or(0);
+        if page.outside == 0 || kept < KEPT || inner.outside < 3 || inner.outside * 2 <= inner.compared {
+            return Ok(());
+        }
+        let deviation = Deviation::plain(
+            Rule::FilterIgnored,
+            self.cursor_pointer(),
+            "records within the window that was asked for".into(),
+            "records outside of it".into(),
+        );
+        self.stopping(inner, &deviation, page.outside)
+    }
+
+    /// Do the newest records still come first, where that is how the stream is read?
+    pub(super) fn check_order(&self, inner: &mut Inner, page: Page) -> Result<()> {
+        inner.pairs += page.pairs;
+        inner.newer += page.newer;
+        let ordered = inner.overlay.facts.get("newest_first").and_then(Json::as_u64).unwrap_or(0);
+        if page.newer == 0 || ordered < KEPT || inner.newer < 3 || inner.newer * 10 <= inner.pairs {
+            return Ok(());
+        }
+        let pointer = self.cursor_pointer();
+        let (from, to) = ("the newest records first".to_owned(), "newer records after older ones".to_owned());
+        self.stopping(inner, &Deviation::plain(Rule::OrderChanged, pointer, from, to), page.newer)
+    }
+
+    /// A page of so many records was followed by another; `asked` is the page size that was asked for, if one was.
+    pub fn page_followed(&self, records: u64, asked: Option<u64>) {
+        *self.lock().pages.entry((records, asked)).or_insert(0) += 1;
+    }
+
+    /// What the headers of an answer say of the API.
+    pub fn answered<'h>(&self, header: impl Fn(&str) -> Option<&'h str>) {
+        for (name, rule) in [
+            ("deprecation", Rule::Deprecation),
+            ("sunset", Rule::Sunset),
+            ("api-version", Rule::ApiVersionChanged),
+            ("x-api-version", Rule::ApiVersionChanged),
+        ] {
+            let Some(value) = header(name) else { continue };
+            let mut inner = self.lock();
+            let key = format!("header {name}");
+            let before = inner.overlay.facts.get(&key).and_then(Json::as_str).map(str::to_owned);
+            if before.as_deref() == Some(value) {
+                continue;
+            }
+            inner.overlay.facts.insert(key, json!(value));
+            // A version is news once there was another.
+            if rule == Rule::ApiVersionChanged && before.is_none() {
+                continue;
+            }
+            let deviation =
+                Deviation::plain(rule, String::new(), before.unwrap_or_default(), format!("{name}: {value}"));
+            drop(self.stopping(&mut inner, &deviation, 1));
+        }
+    }
+
+    /// A fault of the stream that is drift: it is noted. Gives the fault, which may now end the run.
+    pub fn failed(&self, mut fault: Fault) -> Fault {
+        let Some(rule) = fault.rule.and_then(Rule::of) else { return fault };
+        let mut inner = self.lock();
+        // A stream that never could be read has not changed.
+        let before = inner.overlay.runs > 0 || inner.overlay.facts.contains_key("empty_runs");
+        let deviation = Deviation::plain(
+            rule,
+            String::new(),
+            if before { "could be read".into() } else { String::new() },
+            rule.what().into(),
+        );
+        if matches!(rule, Rule::EndpointGone | Rule::ScopeLost) && !before || !Self::is_told_by_fault(rule) {
+            return fault;
+        }
+        let policy = self.policies.of(rule, &self.stream, "", rule.policy()).max(Policy::FailStream);
+        self.note(&mut inner, &deviation, policy, rule.severity(), 1);
+        if policy == Policy::FailRun {
+            fault.kind = Kind::Drift;
+        }
+        fault
+    }
+
+    /// Does a fault end its stream, whatever slices are left? It does not where one slice alone may be concerned.
+    pub fn ends_stream(fault: &Fault) -> bool {
+        fault.rule.and_then(Rule::of).is_some_and(|rule| !Self::is_told_by_fault(rule))
+    }
+
+    /// Can a stream that has such a change not be read to its end?
+    pub(super) fn is_over_when_read(rule: Rule) -> bool {
+        Self::is_told_by_fault(rule) || matches!(rule, Rule::CursorMissing | Rule::FilterIgnored | Rule::OrderChanged)
+    }
+
+    /// Is a fault all that there is of such a change? Others were noted where they were seen.
+    pub(super) fn is_told_by_fault(rule: Rule) -> bool {
+        matches!(rule, Rule::EnvelopeChanged | Rule::UpstreamFormat | Rule::EndpointGone | Rule::ScopeLost)
+    }
+}

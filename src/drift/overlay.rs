@@ -1,0 +1,281 @@
+//! What a tenant's runs learn of a stream and keep: its overlay, and the changes that nobody has judged yet.
+//!
+//! Comes in: the state directory, and the names of source, tenant and stream. Goes out: [`Overlay`] and [`Pending`], read
+//! and replaced as a whole under a lock. Called by runs (which add) and by the verbs of `drift` (which judge).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::finding::Finding;
+use crate::base::fault::{Fault, Result};
+use crate::base::stop::Stop;
+use crate::base::store::{Kept, Store, file_name};
+
+/// The version of both files' form.
+const VERSION: u64 = 1;
+
+/// What a tenant's data adds to a stream's baseline.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Overlay {
+    /// The version of the form.
+    pub v: u64,
+    /// The baseline's hash under which it was learned.
+    pub baseline: String,
+    /// Runs that were learned from: they had records, and came to their end.
+    pub runs: u64,
+    /// Records that were learned from.
+    pub records: u64,
+    /// When it was first learned from, RFC 3339.
+    pub since: String,
+    /// When it was last.
+    pub last: String,
+    /// What the schema has besides the baseline, or instead of it, by pointer.
+    pub schema: BTreeMap<String, Addition>,
+    /// Findings that were accepted and are no change any more: `rule pointer to`.
+    pub waived: BTreeSet<String>,
+    /// What is let pass by pointer though the schema does not say so, since the first contact had it.
+    pub tolerated: BTreeMap<String, BTreeSet<String>>,
+    /// What was seen of each place, by pointer.
+    pub seen: BTreeMap<String, Seen>,
+    /// What was seen of answers: page sizes, headers, how often a filter held.
+    pub facts: BTreeMap<String, Json>,
+    /// Who judged what, oldest first.
+    pub decisions: Vec<Decision>,
+}
+
+/// A place of the schema that is not as the baseline has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Addition {
+    /// The JSON schema of the place.
+    pub schema: Json,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Learned in calm, evolved by policy, or accepted by a person.
+    pub how: How,
+}
+
+/// How something came to be in an overlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum How {
+    Learned,
+    Evolved,
+    Accepted,
+}
+
+/// What was seen of a place.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Seen {
+    /// How often a value stood there.
+    pub seen: u64,
+    /// Of these, how many were null.
+    pub nulls: u64,
+    /// How often the object around it did.
+    pub of: u64,
+    /// How often the object around it did since a value was last seen.
+    pub absent: u64,
+    /// Runs since a value was last seen.
+    pub absent_runs: u64,
+    /// How often the object around it stood in that of those runs which had most.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub absent_most: u64,
+    /// Values and chances of the last run that read from the beginning and saw any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<(u64, u64)>,
+    /// When a value was first seen, RFC 3339.
+    pub first: String,
+    /// When a value was last seen.
+    pub last: String,
+    /// How often each kind of value was, by name.
+    pub kinds: BTreeMap<String, u64>,
+    /// Of numbers: how many of each magnitude, three to a power of ten.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub magnitudes: BTreeMap<u8, u64>,
+    /// The smallest and the largest magnitude of the last run that had many numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_magnitudes: Option<(u8, u8)>,
+    /// How often those went up from run to run, since they last went down.
+    #[serde(skip_serializing_if = "is_none_yet")]
+    pub steps: u32,
+    /// Nulls that the last window had where none were: not learned before the next one tells more.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub doubted_nulls: u64,
+    /// The way that the numbers of the last window went, so far that they are not learned: 1 is up, -1 down.
+    #[serde(skip_serializing_if = "is_neither")]
+    pub doubted_scale: i8,
+    /// Keys of records that had it: witnesses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_none_yet(n: &u32) -> bool {
+    *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_neither(way: &i8) -> bool {
+    *way == 0
+}
+
+/// A person's judgement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Of which change.
+    pub fingerprint: String,
+    /// The change in a line.
+    pub change: String,
+    /// `accept`, `reject`, `promote` or `learn`.
+    pub decision: String,
+    /// By whom.
+    pub who: String,
+    /// When, RFC 3339.
+    pub when: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// SHA-256 of the overlay's schema before it, 12 hex digits.
+    pub before: String,
+}
+
+/// The changes that nobody has judged yet.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pending {
+    /// The version of the form.
+    pub v: u64,
+    /// They, in the order of [`sort`].
+    pub findings: Vec<Finding>,
+}
+
+impl Overlay {
+    /// This one, which others may have changed since it was `before`, with what made `before` to `mine`. Counts add up; of
+    /// what both changed, a person's judgement stays.
+    pub fn with(&self, before: &Overlay, mine: &Overlay) -> Result<Overlay> {
+        let [theirs_json, before_json, mine_json] = [self, before, mine].map(encoded);
+        let mut out: Overlay = decoded(Some(both(&theirs_json?, &before_json?, &mine_json?)))?;
+        for (pointer, addition) in &self.schema {
+            let judged = addition.how == How::Accepted && before.schema.get(pointer) != Some(addition);
+            if judged {
+                out.schema.insert(pointer.clone(), addition.clone());
+            }
+        }
+        (out.waived, out.decisions) = (self.waived.clone(), self.decisions.clone());
+        Ok(out)
+    }
+}
+
+/// `theirs`, with what made `before` to `mine`.
+fn both(theirs: &Json, before: &Json, mine: &Json) -> Json {
+    if mine == before {
+        return theirs.clone();
+    }
+    if theirs == before {
+        return mine.clone();
+    }
+    match (theirs, mine) {
+        (Json::Object(theirs), Json::Object(mine)) => {
+            let none = Json::Null;
+            let mut out = serde_json::Map::new();
+            for key in theirs.keys().chain(mine.keys().filter(|key| !theirs.contains_key(*key))) {
+                let [a, b, c] = [theirs.get(key), before.get(key), mine.get(key)].map(|value| value.unwrap_or(&none));
+                let value = both(a, b, c);
+                if !value.is_null() {
+                    out.insert(key.clone(), value);
+                }
+            }
+            Json::Object(out)
+        }
+        _ => match (theirs.as_u64(), before.as_u64().or(before.is_null().then_some(0)), mine.as_u64()) {
+            (Some(theirs), Some(before), Some(mine)) => Json::from((theirs + mine).saturating_sub(before)),
+            _ => mine.clone(),
+        },
+    }
+}
+
+/// Where the files of a tenant's stream are.
+#[derive(Debug, Clone)]
+pub struct Shelf {
+    overlay: Kept,
+    pending: Kept,
+    /// The file of records that were taken out.
+    pub quarantine: PathBuf,
+}
+
+/// The most urgent first, then by place: the same order every time.
+pub fn sort(findings: &mut [Finding]) {
+    findings.sort_by(|a, b| {
+        let key = |f: &Finding| {
+            (std::cmp::Reverse(f.severity), f.stream.clone(), f.pointer.clone(), f.rule, f.fingerprint.clone())
+        };
+        key(a).cmp(&key(b))
+    });
+}
+
+impl Shelf {
+    /// The files of a stream in the state directory at `root`.
+    pub fn new(root: &std::path::Path, source: &str, tenant: &str, stream: &str) -> Shelf {
+        let (source, tenant, stream) = (file_name(source), file_name(tenant), file_name(stream));
+        let folder = format!("drift/{source}/{tenant}");
+        let store = Store::new(root);
+        Shelf {
+            overlay: store.file(&folder, &stream),
+            pending: store.file(&folder, &format!("{stream}.pending")),
+            quarantine: root.join("quarantine").join(source).join(tenant).join(format!("{stream}.jsonl")),
+        }
+    }
+
+    /// Sees that something can be kept, before anything is to be.
+    pub fn prepare(&self) -> Result<()> {
+        self.overlay.lock(&Stop::default()).map(drop)
+    }
+
+    /// Reads both; what is not there is empty.
+    pub fn read(&self) -> Result<(Overlay, Pending)> {
+        Ok((decoded(self.overlay.read()?)?, decoded(self.pending.read()?)?))
+    }
+
+    /// Changes both under their locks: all of it is kept, or none when `change` fails.
+    pub fn update<T>(&self, stop: &Stop, change: impl FnOnce(&mut Overlay, &mut Pending) -> Result<T>) -> Result<T> {
+        let overlay_file = self.overlay.lock(stop)?;
+        let pending_file = self.pending.lock(stop)?;
+        let mut overlay: Overlay = decoded(overlay_file.read()?)?;
+        let mut pending: Pending = decoded(pending_file.read()?)?;
+        let (old_overlay, old_pending) = (overlay.clone(), pending.clone());
+        let out = change(&mut overlay, &mut pending)?;
+        (overlay.v, pending.v) = (VERSION, VERSION);
+        sort(&mut pending.findings);
+        // What is accepted must be in the overlay before it is out of the pending ones.
+        if overlay != old_overlay {
+            overlay_file.draft()?.put_pretty(&encoded(&overlay)?)?;
+        }
+        if pending != old_pending {
+            pending_file.draft()?.put_pretty(&encoded(&pending)?)?;
+        }
+        Ok(out)
+    }
+}
+
+fn decoded<T: DeserializeOwned + Default>(json: Option<Json>) -> Result<T> {
+    let Some(json) = json else { return Ok(T::default()) };
+    serde_json::from_value(json).map_err(|e| {
+        Fault::config(format!("a drift file of the state directory cannot be read: {e}"))
+            .hint("it is of another version, or was edited: take it away, and the next run learns anew")
+    })
+}
+
+fn encoded(value: &impl Serialize) -> Result<Json> {
+    serde_json::to_value(value).map_err(|e| Fault::bug(e.to_string()))
+}

@@ -1,0 +1,324 @@
+//! Listens to the walk over records: counts what stands where, and notes when something is not as expected.
+//!
+//! Comes in: every value of a record, as [`Observer`]. Goes out: counts, and whether the record must be examined. Nothing is
+//! allocated for a record in which nothing is new. Held by each thread for the slice that it reads; called by `run` through
+//! [`super::monitor`].
+
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+use super::checks::{Checks, FRACTION, Format, KINDS, bit, number};
+use crate::base::json::observe::{NOWHERE, Observer};
+use crate::base::json::scan::{Kind, Number, Text, Whole, whole};
+use crate::base::timefmt::{is_date, is_utc, parse_iso};
+
+/// Magnitudes of numbers that are told apart: three to a power of ten.
+pub(super) const MAGNITUDES: usize = 64;
+
+/// What was counted at the places of a schema.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counts {
+    /// Records.
+    pub(super) records: u64,
+    /// By place and kind. Numbers with a fraction are counted among the numbers too.
+    pub(super) kinds: Vec<[u32; KINDS]>,
+    /// By place: numbers of each magnitude; empty where none were seen.
+    pub(super) magnitudes: Vec<Vec<u32>>,
+}
+
+impl Counts {
+    /// Adds others, of the same places or of more.
+    pub(super) fn add(&mut self, other: &Counts) {
+        self.records += other.records;
+        if self.kinds.len() < other.kinds.len() {
+            self.kinds.resize(other.kinds.len(), [0; KINDS]);
+            self.magnitudes.resize(other.kinds.len(), Vec::new());
+        }
+        for (mine, theirs) in self.kinds.iter_mut().zip(&other.kinds) {
+            mine.iter_mut().zip(theirs).for_each(|(a, b)| *a += b);
+        }
+        for (mine, theirs) in self.magnitudes.iter_mut().zip(&other.magnitudes) {
+            if mine.len() < theirs.len() {
+                mine.resize(theirs.len(), 0);
+            }
+            mine.iter_mut().zip(theirs).for_each(|(a, b)| *a += b);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.records = 0;
+        self.kinds.iter_mut().for_each(|kinds| *kinds = [0; KINDS]);
+        self.magnitudes.iter_mut().for_each(|m| m.iter_mut().for_each(|n| *n = 0));
+    }
+}
+
+/// What is looked for at a place, in few bytes.
+#[derive(Debug, Clone, Copy)]
+struct Cell {
+    /// The object in which a value stood here last.
+    last: u32,
+    allowed: u8,
+    looks: u8,
+}
+
+const DATE_TIME: u8 = 1;
+const DATE: u8 = 2;
+const LISTED: u8 = 4;
+const KEY: u8 = 8;
+const CURSOR: u8 = 16;
+const NARROW: u8 = 32;
+const UNDECLARED: u8 = 64;
+
+/// Listens on behalf of one slice.
+#[derive(Debug)]
+pub struct Listener {
+    checks: Arc<Checks>,
+    cells: Vec<Cell>,
+    /// Of this page.
+    page: Counts,
+    objects: u32,
+    /// Is something not as expected in this record?
+    odd: bool,
+    keys: u8,
+    all_keys: u8,
+    /// Keys that are in the identity.
+    hashed: u8,
+    /// Has a record more keys than are told apart?
+    many_keys: bool,
+    /// A hash of this record's keys and cursor.
+    identity: u64,
+    hasher: FixedState,
+    /// Places from this number on are new since the record was passed.
+    news: usize,
+}
+
+impl Listener {
+    pub(super) fn new(checks: &Arc<Checks>) -> Listener {
+        let mut listener = Listener {
+            checks: checks.clone(),
+            cells: Vec::new(),
+            page: Counts::default(),
+            objects: 0,
+            odd: false,
+            keys: 0,
+            all_keys: 0,
+            hashed: 0,
+            many_keys: false,
+            identity: 0,
+            hasher: FixedState::default(),
+            news: 0,
+        };
+        listener.follow(checks);
+        listener
+    }
+
+    /// Listens by other checks (nothing to do when they are the same), which number the places that there were as before.
+    pub(super) fn follow(&mut self, checks: &Arc<Checks>) {
+        if Arc::ptr_eq(&self.checks, checks) && !self.cells.is_empty() {
+            return;
+        }
+        self.checks = checks.clone();
+        self.cells = checks
+            .places
+            .iter()
+            .map(|place| {
+                let looks = [
+                    (place.format == Some(Format::DateTime), DATE_TIME),
+                    (place.format == Some(Format::Date), DATE),
+                    (!place.listed.is_empty(), LISTED),
+                    (place.key.is_some(), KEY),
+                    (place.cursor, CURSOR),
+                    (!place.wide, NARROW),
+                    (place.undeclared, UNDECLARED),
+                ];
+                let looks = looks.into_iter().filter(|(yes, _)| *yes).fold(0, |all, (_, bit)| all | bit);
+                Cell { last: 0, allowed: place.allowed, looks }
+            })
+            .collect();
+        self.page.kinds.resize(self.cells.len(), [0; KINDS]);
+        self.page.magnitudes.resize(self.cells.len(), Vec::new());
+        self.all_keys = u8::try_from((1_u16 << checks.keys) - 1).unwrap_or(u8::MAX);
+        self.many_keys = checks.keys >= 8;
+    }
+
+    /// A record comes next.
+    #[inline]
+    pub fn begin(&mut self) {
+        (self.odd, self.keys, self.hashed, self.identity) = (false, 0, 0, 0);
+        self.news = self.cells.len();
+        self.page.records += 1;
+    }
+
+    /// Must the record that was passed be examined?
+    #[inline]
+    pub fn is_odd(&self) -> bool {
+        self.odd || self.keys != self.all_keys
+    }
+
+    /// A hash of the record's keys and cursor; nothing when one of its keys is missing, or none that is hashed.
+    pub fn identity(&self) -> Option<u64> {
+        (self.all_keys != 0 && self.hashed == self.all_keys && !self.many_keys).then_some(self.identity)
+    }
+
+    /// What the page counted, which begins anew.
+    pub(super) fn take(&mut self, into: &mut Counts) {
+        into.add(&self.page);
+        self.page.clear();
+    }
+
+    /// What the page has counted.
+    pub(super) fn page(&self) -> &Counts {
+        &self.page
+    }
+
+    /// Forgets the page.
+    pub fn forget(&mut self) {
+        self.page.clear();
+    }
+
+    /// Counts the record once more, at places that are new.
+    pub fn newcomers(&mut self) -> Newcomers<'_> {
+        Newcomers(self)
+    }
+
+    /// Takes a value of this kind into the identity.
+    fn hash(&mut self, place: u32, kind: Kind, raw: &[u8]) {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u64(self.identity);
+        hasher.write_u32(place);
+        hasher.write_usize(number(kind));
+        hasher.write(raw);
+        self.identity = hasher.finish();
+        if let Some(key) = self.checks.places[place as usize].key {
+            self.hashed |= 1 << key;
+        }
+    }
+}
+
+/// Counts at places that were not known when the record was passed first.
+#[derive(Debug)]
+pub struct Newcomers<'l>(&'l mut Listener);
+
+impl Observer for Newcomers<'_> {
+    fn value(&mut self, place: u32, kind: Kind, _: u32) {
+        if place as usize >= self.0.news {
+            self.0.page.kinds[place as usize][number(kind)] += 1;
+        }
+    }
+
+    fn object(&mut self) -> u32 {
+        0
+    }
+
+    fn text(&mut self, _: u32, _: &Text<'_>) {}
+
+    fn number(&mut self, _: u32, _: &Number<'_>) {}
+
+    fn boolean(&mut self, _: u32, _: bool) {}
+
+    fn unknown(&mut self, _: u32, _: &Text<'_>, _: Kind) {}
+}
+
+impl Observer for Listener {
+    #[inline]
+    fn value(&mut self, place: u32, kind: Kind, object: u32) {
+        let (at, kind) = (place as usize, number(kind));
+        self.page.kinds[at][kind] += 1;
+        let cell = &mut self.cells[at];
+        self.odd |= cell.allowed & bit(kind) == 0 || cell.looks & UNDECLARED != 0 && kind != 5;
+        if cell.looks & KEY != 0 && kind != 5 {
+            self.keys |= 1 << self.checks.places[at].key.unwrap_or(0);
+        }
+        if object != 0 && place != NOWHERE {
+            // Twice in one object.
+            self.odd |= cell.last == object;
+            cell.last = object;
+        }
+    }
+
+    #[inline]
+    fn object(&mut self) -> u32 {
+        self.objects = self.objects.wrapping_add(1).max(1);
+        self.objects
+    }
+
+    #[inline]
+    fn text(&mut self, place: u32, text: &Text<'_>) {
+        let looks = self.cells[place as usize].looks;
+        if looks == 0 {
+            return;
+        }
+        if looks & DATE_TIME != 0 {
+            self.odd |= !written_well(text, Format::DateTime);
+        } else if looks & DATE != 0 {
+            self.odd |= !written_well(text, Format::Date);
+        } else if looks & LISTED != 0 {
+            self.odd |= !self.checks.places[place as usize].lists(text);
+        }
+        if looks & (KEY | CURSOR) != 0 {
+            self.hash(place, Kind::String, text.raw);
+        }
+    }
+
+    #[inline]
+    fn number(&mut self, place: u32, number: &Number<'_>) {
+        let cell = self.cells[place as usize];
+        let whole = if number.integer && number.raw.len() < 19 { Whole::Fits(0) } else { whole(number) };
+        match whole {
+            Whole::Fits(_) => {}
+            Whole::Large => self.odd |= cell.looks & NARROW != 0,
+            Whole::Not => {
+                self.page.kinds[place as usize][FRACTION] += 1;
+                self.odd |= cell.allowed & bit(FRACTION) == 0;
+            }
+        }
+        if cell.looks & (KEY | CURSOR) != 0 {
+            self.hash(place, Kind::Number, number.raw);
+        } else if place != NOWHERE {
+            let magnitudes = &mut self.page.magnitudes[place as usize];
+            if magnitudes.is_empty() {
+                magnitudes.resize(MAGNITUDES, 0);
+            }
+            magnitudes[magnitude(number.raw)] += 1;
+        }
+    }
+
+    #[inline]
+    fn boolean(&mut self, place: u32, value: bool) {
+        if self.cells[place as usize].looks & (KEY | CURSOR) != 0 {
+            self.hash(place, Kind::Bool, &[u8::from(value)]);
+        }
+    }
+
+    fn unknown(&mut self, place: u32, key: &Text<'_>, kind: Kind) {
+        // A null says nothing of what the field is.
+        if kind != Kind::Null {
+            let place = &self.checks.places[place as usize];
+            let known = |key: &str| place.passed.contains(key) || place.fields.contains_key(key);
+            self.odd |= place.closed && !known(&key.value());
+        }
+    }
+}
+
+/// Is a text written as its format says? An empty one says nothing, as null does.
+#[inline]
+pub(super) fn written_well(text: &Text<'_>, format: Format) -> bool {
+    match format {
+        Format::DateTime if is_utc(text.raw) => true,
+        Format::Date if is_date(text.raw) => true,
+        _ => text.raw.is_empty() || parse_iso(&text.value()).is_some(),
+    }
+}
+
+/// The magnitude of a number: three to a power of ten, from its digits; 0 for zero, and 1 below one.
+fn magnitude(raw: &[u8]) -> usize {
+    let digits = raw.strip_prefix(b"-").unwrap_or(raw);
+    let whole = digits.iter().take_while(|b| b.is_ascii_digit()).count();
+    match digits[0] {
+        b'0' if digits[1..].iter().all(|b| matches!(b, b'0' | b'.')) => 0,
+        b'0' => 1,
+        first => (whole * 3 - 1 + usize::from(first >= b'2') + usize::from(first >= b'5')).min(MAGNITUDES - 1),
+    }
+}

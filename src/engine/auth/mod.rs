@@ -1,0 +1,292 @@
+//! Who asks: credentials into requests.
+//!
+//! Comes in: an authenticator's definition; then, for each request, the variables. Goes out: options with the
+//! credentials, fetched first where they live only for a while. Called by `run`. Credentials are sent as written: the
+//! reference reads one that looks like a number as a number (`1e5` becomes `100000.0`), which no vendor accepts.
+
+mod jwt;
+mod oauth;
+mod rotation;
+mod session;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value as Json;
+
+use crate::base::fault::{Result, did_you_mean};
+use crate::base::stop::Stop;
+use crate::base::store::Store;
+use crate::manifest::dpath;
+use crate::manifest::model::{Authenticator, Requester};
+use crate::manifest::node::Text;
+use crate::manifest::template::{Ground, Inject, Options, Template, Vars, text_of};
+use jwt::Jwt;
+use oauth::OAuth;
+pub use rotation::{Rotation, Turn};
+use session::{Legacy, Session};
+
+/// An authenticator, compiled. Clones share the tokens that they fetched.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// Nobody.
+    None,
+    /// A key under a name.
+    Key(Template, KeyPlace),
+    /// A bearer token.
+    Bearer(Template),
+    /// User and password.
+    Basic(Template, Option<Template>),
+    /// A token signed for each request.
+    Jwt(Arc<Jwt>),
+    /// A token from an OAuth server.
+    OAuth(Arc<OAuth>),
+    /// A token from a login.
+    Session(Arc<Session>),
+    /// A session token, or one from user and password.
+    Legacy(Arc<Legacy>),
+    /// Several tokens that take turns: each try of a request takes the next.
+    Rotation(Arc<Rotation>),
+}
+
+/// Where an API key goes.
+#[derive(Debug, Clone)]
+pub enum KeyPlace {
+    /// A header.
+    Header(Template),
+    /// Anywhere in the request.
+    Option(Inject),
+}
+
+/// What a request needs so that the vendor knows who asks.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials {
+    /// The options that carry it.
+    pub options: Options,
+    /// The token among them, where another can be fetched when the vendor refuses it.
+    pub token: Option<String>,
+}
+
+/// A request for a token.
+#[derive(Debug, Clone, Default)]
+pub struct TokenRequest {
+    /// GET or POST.
+    pub method: &'static str,
+    /// The whole address.
+    pub url: String,
+    /// Headers in order.
+    pub headers: Vec<(String, String)>,
+    /// A body with its `Content-Type`.
+    pub body: Option<(&'static str, Vec<u8>)>,
+    /// Statuses that are an answer, though they look as if the server were busy.
+    pub settled: Vec<u16>,
+}
+
+/// What credentials that live need from the rest of the engine.
+pub trait Exchange {
+    /// Sends a request for a token, with tries and waits while the server is busy; gives status and body.
+    fn send(&self, request: TokenRequest) -> Result<(u16, Vec<u8>)>;
+
+    /// Sends the login of a session; gives the body of its answer.
+    fn login(&self) -> Result<Json>;
+
+    /// Hears of new tokens.
+    fn keeper(&self) -> &dyn Keeper;
+
+    /// Tells people of it.
+    fn say(&self, text: &str);
+
+    /// The wish to stop.
+    fn stop(&self) -> &Stop;
+}
+
+/// Hears of tokens as they come.
+pub trait Keeper: Send + Sync {
+    /// No log may show this secret from now on.
+    fn learned(&self, secret: &str);
+
+    /// The vendor replaced these values of the config, by their paths: they are to be kept before they are used.
+    fn rotated(&self, changes: &[(&[String], String)]) -> Result<()>;
+}
+
+/// Builds authenticators: equal ones share their tokens, so that a run of many streams logs in once.
+#[derive(Debug, Default)]
+pub struct Builder {
+    store: Option<Store>,
+    announced: bool,
+    sessions: Mutex<HashMap<String, Arc<Session>>>,
+    oauths: Mutex<HashMap<String, Arc<OAuth>>>,
+    legacies: Mutex<HashMap<String, Arc<Legacy>>>,
+    rotations: Mutex<HashMap<String, Arc<Rotation>>>,
+}
+
+impl Builder {
+    /// A builder. Tokens that change with every use are kept in `store`, or by whoever reads the messages when they are
+    /// `announced` (Airbyte's platform does).
+    pub fn new(store: Option<Store>, announced: bool) -> Builder {
+        Builder { store, announced, ..Builder::default() }
+    }
+
+    /// Compiles an authenticator; `base` is the address of the requester that it belongs to.
+    pub fn build(&self, def: Option<&Authenticator>, base: Option<&Text>, ground: &Ground) -> Result<Auth> {
+        if let Some(Authenticator::SelectiveAuthenticator(def)) = def {
+            // A fault in one that is not selected is a fault of the manifest all the same.
+            for other in def.authenticators.values() {
+                self.build(Some(other), base, ground)?;
+            }
+        }
+        Ok(match selected(def, ground)? {
+            None | Some(Authenticator::NoAuth(_) | Authenticator::SelectiveAuthenticator(_)) => Auth::None,
+            Some(Authenticator::BearerAuthenticator(def)) => Auth::Bearer(Template::compile(&def.api_token, &[])?),
+            Some(Authenticator::BasicHttpAuthenticator(def)) => Auth::Basic(
+                Template::compile(&def.username, &[])?,
+                def.password.as_ref().map(|p| Template::compile(p, &[])).transpose()?,
+            ),
+            Some(Authenticator::ApiKeyAuthenticator(def)) => {
+                let place = match (&def.inject_into, &def.header) {
+                    (Some(option), None) => KeyPlace::Option(Inject::build(option, ground)?),
+                    (None, Some(header)) => KeyPlace::Header(Template::compile(header, &[])?),
+                    (Some(_), Some(_)) => {
+                        return Err(def.at.fault("only one of `inject_into` and `header` can be given"));
+                    }
+                    (None, None) => return Err(def.at.fault("`inject_into` is missing")),
+                };
+                let token = def.api_token.as_ref().ok_or_else(|| def.at.fault("`api_token` is missing"))?;
+                Auth::Key(Template::compile(token, &[])?, place)
+            }
+            Some(Authenticator::JwtAuthenticator(def)) => Auth::Jwt(Arc::new(Jwt::build(def, ground)?)),
+            Some(Authenticator::OAuthAuthenticator(def)) => {
+                let oauth = OAuth::build(def, self, ground)?;
+                Auth::OAuth(shared(&self.oauths, oauth.identity(ground), oauth))
+            }
+            Some(Authenticator::SessionTokenAuthenticator(def)) => {
+                let session = Session::build(def, ground)?;
+                Auth::Session(shared(&self.sessions, session.identity(), session))
+            }
+            Some(Authenticator::LegacySessionTokenAuthenticator(def)) => {
+                let legacy = Legacy::build(def, base)?;
+                Auth::Legacy(shared(&self.legacies, legacy.identity(ground), legacy))
+            }
+            Some(Authenticator::RateLimitedMultipleTokenAuthenticator(def)) => {
+                let rotation = Rotation::build(def, ground)?;
+                Auth::Rotation(shared(&self.rotations, Some(rotation.identity()), rotation))
+            }
+        })
+    }
+}
+
+/// The one that has that identity already, or this one. Without an identity it stands alone.
+fn shared<T>(known: &Mutex<HashMap<String, Arc<T>>>, identity: Option<String>, new: T) -> Arc<T> {
+    let Some(identity) = identity else { return Arc::new(new) };
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry(identity).or_insert_with(|| Arc::new(new)).clone()
+}
+
+/// The authenticator that the config selects, where it does.
+fn selected<'d>(def: Option<&'d Authenticator>, ground: &Ground) -> Result<Option<&'d Authenticator>> {
+    let Some(Authenticator::SelectiveAuthenticator(def)) = def else { return Ok(def) };
+    let path = def.authenticator_selection_path.join(".");
+    let at = def.at.field("authenticator_selection_path", None);
+    let found = dpath::get(&ground.config, &def.authenticator_selection_path);
+    let name = text_of(found.ok_or_else(|| {
+        let known = def.authenticators.keys().map(String::as_str).collect::<Vec<_>>();
+        at.fault(format!("the config has no `{path}`, which selects the authenticator"))
+            .hint(format!("it can be one of {}", known.join(", ")))
+    })?);
+    match def.authenticators.get(&name) {
+        Some(found) => selected(Some(found), ground),
+        None => {
+            let known = || def.authenticators.keys().map(String::as_str);
+            let fault = at.fault(format!("config `{path}` selects an authenticator that does not exist"));
+            Err(match did_you_mean(&name, known()) {
+                Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                None => fault.hint(format!("it can be one of {}", known().collect::<Vec<_>>().join(", "))),
+            })
+        }
+    }
+}
+
+/// The login of an authenticator that needs one.
+pub fn login<'d>(def: Option<&'d Authenticator>, ground: &Ground) -> Result<Option<&'d Requester>> {
+    Ok(match selected(def, ground)? {
+        Some(Authenticator::SessionTokenAuthenticator(def)) => Some(&*def.login_requester),
+        _ => None,
+    })
+}
+
+impl Auth {
+    /// Can another token be fetched when the vendor refuses the one that was sent?
+    pub fn renews(&self) -> bool {
+        match self {
+            Auth::OAuth(oauth) => oauth.renews(),
+            Auth::Session(_) | Auth::Legacy(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The tokens that take turns, where they do: not the request, but each of its tries is signed by one.
+    pub fn rotation(&self) -> Option<&Rotation> {
+        match self {
+            Auth::Rotation(rotation) => Some(rotation),
+            _ => None,
+        }
+    }
+
+    /// What the next request needs; a token that has run out is fetched anew first.
+    pub fn credentials(&self, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<Credentials> {
+        let mut out = Credentials::default();
+        let mut authorization = |value: String| {
+            out.options.headers.insert("Authorization".into(), Json::String(value));
+        };
+        match self {
+            Auth::None | Auth::Rotation(_) => {}
+            Auth::Bearer(token) => authorization(format!("Bearer {}", token.raw_text(vars)?)),
+            Auth::Basic(user, password) => {
+                let password = password.as_ref().map_or(Ok(String::new()), |p| p.raw_text(vars))?;
+                let pair = format!("{}:{password}", user.raw_text(vars)?);
+                authorization(format!("Basic {}", STANDARD.encode(pair)));
+            }
+            Auth::Key(token, place) => place.put(token.raw_text(vars)?, vars, &mut out.options)?,
+            Auth::Jwt(jwt) => exchange.keeper().learned(&jwt.put(vars, &mut out.options)?),
+            Auth::OAuth(oauth) => {
+                let token = oauth.token(vars, exchange)?;
+                authorization(format!("Bearer {token}"));
+                out.token = Some(token);
+            }
+            Auth::Session(session) => {
+                let token = session.token(vars, exchange)?;
+                session.put(&token, vars, &mut out.options)?;
+                out.token = Some(token);
+            }
+            Auth::Legacy(legacy) => {
+                let (header, token) = legacy.token(vars, exchange)?;
+                out.options.headers.insert(header, Json::String(token.clone()));
+                out.token = Some(token);
+            }
+        }
+        Ok(out)
+    }
+
+    /// The vendor refused `token`: the next request gets another one. Several that were refused together fetch one.
+    pub fn renew(&self, token: &str, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<()> {
+        match self {
+            Auth::OAuth(oauth) => return oauth.renew(token, vars, exchange),
+            Auth::Session(session) => session.renew(token),
+            Auth::Legacy(legacy) => legacy.renew(token),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl KeyPlace {
+    fn put(&self, token: String, vars: &Vars<'_>, options: &mut Options) -> Result<()> {
+        match self {
+            KeyPlace::Header(name) => drop(options.headers.insert(name.text(vars)?, Json::String(token))),
+            KeyPlace::Option(inject) => inject.put(Json::String(token), options),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,474 @@
+//! Several tokens that take turns, each with so many calls left.
+//!
+//! Comes in: the definition; then each call before it is sent, and its answer. Goes out: the token that has a call left for
+//! it, after a wait where none has. Called by [`super::Auth`] and `run`, from several threads. What counts, and how long is
+//! waited, is airbyte-cdk's `RateLimitedMultipleTokenAuthenticator`.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+use time::OffsetDateTime;
+
+use super::oauth::time_of;
+use super::{Exchange, TokenRequest};
+use crate::base::fault::{Failure, Fault, Kind, Result};
+use crate::base::json::python;
+use crate::base::json::scan;
+use crate::base::mutex::lock;
+use crate::base::timefmt::Period;
+use crate::manifest::model::{RateLimitedMultipleTokenAuthenticator, TokenQuota};
+use crate::manifest::node::Text;
+use crate::manifest::template::{Ground, Template, Vars, text_of};
+use crate::pace::{Call, Matcher};
+
+/// A wait for new calls is no shorter, so that times that are past do not make one ask again and again.
+const SHORTEST: Duration = Duration::from_secs(5);
+/// Between two calls near the end of what is left one waits no longer, in seconds.
+const MOST_SPREAD: f64 = 10.0;
+/// Nor is a shorter pause worth it.
+const LEAST_SPREAD: f64 = 0.1;
+/// An answer may tell an end of the window that is so much earlier, and still mean this one.
+const SKEW: time::Duration = time::Duration::seconds(60);
+
+/// The tokens, and how many calls each has left.
+pub struct Rotation {
+    tokens: Vec<String>,
+    pools: Vec<Pool>,
+    source: Source,
+    scheme: String,
+    header: String,
+    longest: Duration,
+    share: f64,
+    least: f64,
+    /// What it was made of, for telling equal ones.
+    written: Json,
+    /// Was the vendor asked how many calls there are? Held while it is.
+    begun: Mutex<bool>,
+    state: Mutex<State>,
+}
+
+/// Where the vendor tells how many calls are left.
+struct Source {
+    method: &'static str,
+    url: String,
+    headers: Vec<(String, String)>,
+    /// Statuses that mean that it does not tell.
+    silent: Vec<u16>,
+}
+
+/// Calls of one kind.
+struct Pool {
+    name: String,
+    matchers: Vec<Matcher>,
+    left: Vec<String>,
+    resets: Vec<String>,
+    limit: Option<Vec<String>>,
+    left_header: Option<String>,
+    resets_header: Option<String>,
+    limit_header: Option<String>,
+    spent_statuses: Vec<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    active: usize,
+    /// By token, then by pool.
+    counts: Vec<Vec<Count>>,
+    /// Was it said that calls are spread?
+    said: bool,
+}
+
+/// What a token has left of a pool.
+#[derive(Clone)]
+struct Count {
+    left: i64,
+    resets: OffsetDateTime,
+    limit: i64,
+    /// Does the vendor count at all?
+    counted: bool,
+}
+
+/// A call that was taken: by which token, of which pool.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    token: usize,
+    pool: usize,
+}
+
+/// How it goes on.
+enum Step {
+    Take(Turn, Option<Duration>),
+    Wait(Duration),
+}
+
+impl fmt::Debug for Rotation {
+    /// Without the tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rotation").finish_non_exhaustive()
+    }
+}
+
+impl Rotation {
+    pub(super) fn build(def: &RateLimitedMultipleTokenAuthenticator, ground: &Ground) -> Result<Rotation> {
+        let vars = Vars::new(ground);
+        let tokens = tokens(def, &vars)?;
+        let pools: Vec<Pool> = def.quotas.iter().map(|quota| Pool::build(quota, ground)).collect::<Result<_>>()?;
+        if pools.is_empty() {
+            return Err(def.at.field("quotas", None).fault("`quotas` is empty"));
+        }
+        let source = &def.quota_status_source;
+        let url = Template::compile(&source.url, &[])?.text(&vars)?;
+        let method = match source.http_method.as_deref() {
+            None | Some("GET") => "GET",
+            Some("POST") => "POST",
+            Some(other) => return Err(source.at.fault(format!("`http_method: {other}` is not supported"))),
+        };
+        let mut headers = Vec::new();
+        for (name, value) in source.request_headers.iter().filter_map(|text| text.value.as_object()).flatten() {
+            let at = source.at.field("request_headers", None).field(name, None);
+            headers.push((name.clone(), Template::of(value, &at, &[])?.text(&vars)?));
+        }
+        let mut silent = source.unavailable_status_codes.clone().unwrap_or_default();
+        silent.sort_unstable();
+        silent.dedup();
+        let (scheme, header) = (def.auth_method.as_deref(), def.header.as_deref());
+        let some = |text: Option<&str>, other: &str| text.filter(|t| !t.is_empty()).unwrap_or(other).to_owned();
+        let (scheme, header) = (some(scheme, "Bearer"), some(header, "Authorization"));
+        let longest = longest(def.max_wait_time.as_ref(), &vars)?;
+        let (share, least) = (def.budget_reserve_fraction.unwrap_or(0.1), def.budget_min_reserve.unwrap_or(50));
+        let quotas: Vec<Json> = def.quotas.iter().map(written).collect();
+        #[allow(clippy::cast_precision_loss)]
+        Ok(Rotation {
+            written: json!([
+                tokens,
+                quotas,
+                [json!(url), json!(method), json!(headers), json!(silent)],
+                [json!(scheme), json!(header), json!(longest.as_secs_f64()), json!(share), json!(least)],
+            ]),
+            tokens,
+            pools,
+            source: Source {
+                method,
+                url,
+                headers,
+                silent: silent.into_iter().filter_map(|code| u16::try_from(code).ok()).collect(),
+            },
+            scheme,
+            header,
+            longest,
+            share,
+            least: least as f64,
+            begun: Mutex::default(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Two that are written alike are one: their streams share the counts.
+    pub(super) fn identity(&self) -> String {
+        python::canonical(&self.written)
+    }
+
+    /// Takes a call from a token that has one left, after a wait where none has.
+    pub fn take(&self, call: &Call<'_>, ground: &Ground, exchange: &dyn Exchange) -> Result<Turn> {
+        self.begin(ground, exchange)?;
+        let pool = self.pool_of(call);
+        let mut until = None;
+        loop {
+            match self.step(pool, ground.moment(), &mut until, exchange)? {
+                Step::Take(turn, pause) => {
+                    exchange.stop().sleep(pause.unwrap_or_default())?;
+                    return Ok(turn);
+                }
+                Step::Wait(time) => {
+                    let (name, seconds) = (&self.pools[pool].name, time.as_secs_f64());
+                    exchange.say(&format!("all tokens are used up for `{name}`: waits {seconds:.0} s for new calls"));
+                    exchange.stop().sleep(time)?;
+                    let mut begun = lock(&self.begun);
+                    if Rotation::is_spent(&lock(&self.state), pool) {
+                        self.ask(ground, exchange)?;
+                    }
+                    *begun = true;
+                }
+            }
+        }
+    }
+
+    /// The header that carries the token of a turn.
+    pub fn header(&self, turn: Turn) -> (&str, String) {
+        (&self.header, self.carried(&self.tokens[turn.token]))
+    }
+
+    /// An answer came: what it tells of the calls that are left.
+    pub fn heard<'h>(&self, turn: Turn, status: u16, header: &dyn Fn(&str) -> Option<&'h str>) {
+        let pool = &self.pools[turn.pool];
+        let number = |name: &Option<String>| header(name.as_deref()?)?.trim().parse::<i64>().ok();
+        let spent = pool.spent_statuses.contains(&status.into());
+        // Refused without a number means none.
+        let left = number(&pool.left_header).or(spent.then_some(0));
+        let resets = pool.resets_header.as_deref().and_then(header).and_then(time_of);
+        let mut state = lock(&self.state);
+        if let Some(count) = state.counts.get_mut(turn.token).and_then(|pools| pools.get_mut(turn.pool)) {
+            count.learn(left, resets, number(&pool.limit_header), spent);
+        }
+    }
+
+    /// Is the token of this turn used up, while another one has calls left?
+    pub fn another(&self, turn: Turn) -> bool {
+        let state = lock(&self.state);
+        let of = |token: usize| &state.counts[token][turn.pool];
+        let spent = of(turn.token).counted && of(turn.token).left <= 0;
+        spent && (0..self.tokens.len()).any(|token| token != turn.token && of(token).left > 0)
+    }
+
+    fn carried(&self, token: &str) -> String {
+        format!("{} {token}", self.scheme).trim().to_owned()
+    }
+
+    /// The first pool that a matcher of it puts the call in, else the first without matchers, else the first.
+    fn pool_of(&self, call: &Call<'_>) -> usize {
+        let matched = self.pools.iter().position(|pool| pool.matchers.iter().any(|matcher| matcher.matches(call)));
+        matched.or_else(|| self.pools.iter().position(|pool| pool.matchers.is_empty())).unwrap_or(0)
+    }
+
+    fn is_spent(state: &State, pool: usize) -> bool {
+        state.counts.iter().all(|pools| pools[pool].counted && pools[pool].left <= 0)
+    }
+
+    /// Takes a call, or tells how long to wait for one; `until` is when this has lasted too long.
+    fn step(
+        &self,
+        pool: usize,
+        now: OffsetDateTime,
+        until: &mut Option<Instant>,
+        exchange: &dyn Exchange,
+    ) -> Result<Step> {
+        let mut state = lock(&self.state);
+        if Rotation::is_spent(&state, pool) {
+            let most = until.get_or_insert_with(|| Instant::now() + self.longest);
+            let most = most.saturating_duration_since(Instant::now());
+            let first = state.counts.iter().map(|pools| pools[pool].resets).min().unwrap_or(now) - now;
+            let first = Duration::try_from(first).unwrap_or_default();
+            if most.is_zero() || first >= most {
+                let name = &self.pools[pool].name;
+                let fault = format!("all tokens are used up for `{name}`, and there are no new calls in time");
+                let fault = Fault::new(Kind::Unavailable, fault).hint("run again later, or raise `max_wait_time`");
+                return Err(fault.told("Rate limit is exceeded for all provided tokens.", Failure::Transient));
+            }
+            return Ok(Step::Wait(first.max(SHORTEST).min(most)));
+        }
+        loop {
+            let token = state.active;
+            let next = (token + 1) % self.tokens.len();
+            let count = &mut state.counts[token][pool];
+            let turn = Turn { token, pool };
+            if !count.counted {
+                // Nothing tells the tokens apart: they share the load.
+                state.active = next;
+                return Ok(Step::Take(turn, None));
+            }
+            if count.left > 0 {
+                count.left -= 1;
+                let pause = self.pause(&state, pool, now);
+                if pause.is_some() && !std::mem::replace(&mut state.said, true) {
+                    let name = &self.pools[pool].name;
+                    exchange.say(&format!("few calls are left for `{name}`: they are spread until there are new ones"));
+                }
+                return Ok(Step::Take(turn, pause));
+            }
+            state.active = next;
+        }
+    }
+
+    /// How long to wait before a call, so that what is left lasts: nothing while any token has more than its reserve.
+    fn pause(&self, state: &State, pool: usize, now: OffsetDateTime) -> Option<Duration> {
+        let counts = || state.counts.iter().map(|pools| &pools[pool]);
+        #[allow(clippy::cast_precision_loss)]
+        let low = |count: &Count| count.counted && count.left as f64 <= self.least.max(count.limit as f64 * self.share);
+        let left: i64 = counts().map(|count| count.left.max(0)).sum();
+        let time = (state.counts[state.active][pool].resets - now).as_seconds_f64();
+        if left <= 0 || time <= 0.0 || !counts().all(low) {
+            return None;
+        }
+        #[allow(clippy::cast_precision_loss)]
+        let spread = (time / left as f64).min(MOST_SPREAD);
+        (spread >= LEAST_SPREAD).then(|| Duration::from_secs_f64(spread))
+    }
+
+    /// Asks the vendor how many calls there are, the first time.
+    fn begin(&self, ground: &Ground, exchange: &dyn Exchange) -> Result<()> {
+        let mut begun = lock(&self.begun);
+        if !*begun {
+            self.tokens.iter().for_each(|token| exchange.keeper().learned(token));
+            self.ask(ground, exchange)?;
+            *begun = true;
+        }
+        Ok(())
+    }
+
+    /// Asks for each token how many calls it has.
+    fn ask(&self, ground: &Ground, exchange: &dyn Exchange) -> Result<()> {
+        let counts: Vec<Vec<Count>> =
+            self.tokens.iter().map(|token| self.ask_for(token, ground, exchange)).collect::<Result<_>>()?;
+        if counts.iter().flatten().any(|count| !count.counted) && lock(&self.state).counts.is_empty() {
+            exchange.say("the vendor does not count the calls of each token: tokens take turns, nothing is waited for");
+        }
+        let mut state = lock(&self.state);
+        state.counts = counts;
+        state.said = false;
+        Ok(())
+    }
+
+    fn ask_for(&self, token: &str, ground: &Ground, exchange: &dyn Exchange) -> Result<Vec<Count>> {
+        let source = &self.source;
+        let mut headers = source.headers.clone();
+        headers.retain(|(name, _)| !name.eq_ignore_ascii_case(&self.header));
+        headers.push((self.header.clone(), self.carried(token)));
+        let request = TokenRequest {
+            method: source.method,
+            url: source.url.clone(),
+            headers,
+            body: None,
+            settled: source.silent.clone(),
+        };
+        let (status, body) = exchange.send(request)?;
+        if source.silent.contains(&status) {
+            let none = Count { left: 0, resets: ground.moment(), limit: 0, counted: false };
+            return Ok(vec![none; self.pools.len()]);
+        }
+        if !(200..400).contains(&status) {
+            let kind = if matches!(status, 401 | 403) { Kind::Auth } else { Kind::Data };
+            let fault = Fault::new(kind, format!("the vendor does not tell what a token has left: HTTP {status}"));
+            return Err(fault.hint("check the tokens in the config, and `quota_status_source`"));
+        }
+        let broken = |e| Fault::data(format!("what the vendor tells of a token's quota is not valid JSON: {e}"));
+        let told = scan::json(&body).map_err(broken)?;
+        self.pools.iter().map(|pool| pool.count(&told)).collect()
+    }
+}
+
+impl Pool {
+    fn build(def: &TokenQuota, ground: &Ground) -> Result<Pool> {
+        let some = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+        Ok(Pool {
+            name: def.name.clone(),
+            matchers: def.matchers.iter().flatten().map(|m| Matcher::build(m, ground)).collect::<Result<_>>()?,
+            left: def.remaining_path.clone(),
+            resets: def.reset_path.clone(),
+            limit: def.limit_path.clone().filter(|path| !path.is_empty()),
+            left_header: some(&def.remaining_header),
+            resets_header: some(&def.reset_header),
+            limit_header: some(&def.limit_header),
+            spent_statuses: def.exhaustion_status_codes.clone().unwrap_or_default(),
+        })
+    }
+
+    /// What the vendor tells of a token.
+    fn count(&self, told: &Json) -> Result<Count> {
+        let bad = |what: &str, how: &str| {
+            let text = format!(
+                "Quota status response does not contain the configured {what} path for token quota \"{}\".",
+                self.name
+            );
+            Fault::data(format!("what the vendor tells of the quota `{}` {how}: `{what}_path`", self.name))
+                .told(text, Failure::System)
+        };
+        let at = |path: &[String], what: &str| {
+            let found = path.iter().try_fold(told, |at, key| at.as_object()?.get(key));
+            found.ok_or_else(|| bad(what, "has nothing at its path"))
+        };
+        let number = |path: &[String], what: &str| {
+            let value = at(path, what)?;
+            #[allow(clippy::cast_possible_truncation)]
+            let number = match value {
+                Json::Number(n) => n.as_i64().or_else(|| n.as_f64().map(|f| f as i64)),
+                Json::String(s) => s.trim().parse().ok(),
+                Json::Bool(b) => Some(i64::from(*b)),
+                _ => None,
+            };
+            number.ok_or_else(|| bad(what, "is no number"))
+        };
+        let left = number(&self.left, "remaining")?;
+        let resets = time_of(&text_of(at(&self.resets, "reset")?)).ok_or_else(|| bad("reset", "is no time"))?;
+        let limit = self.limit.as_ref().map_or(Ok(left), |path| number(path, "limit"))?;
+        Ok(Count { left, resets, limit, counted: true })
+    }
+}
+
+impl Count {
+    /// Takes what an answer tells. Answers come in any order, and what they tell may be old: within a window the count only
+    /// falls, and a window that is over tells nothing, unless the call was refused for it (`spent`).
+    fn learn(&mut self, left: Option<i64>, resets: Option<OffsetDateTime>, limit: Option<i64>, spent: bool) {
+        if !self.counted {
+            return;
+        }
+        if let Some(limit) = limit.filter(|limit| *limit > 0 && resets.is_none_or(|at| at >= self.resets)) {
+            self.limit = limit;
+        }
+        match (resets.filter(|at| *at > self.resets), left) {
+            (Some(at), left) => {
+                self.resets = at;
+                self.left = left.unwrap_or(self.limit);
+            }
+            (None, Some(left)) => {
+                let refused = left <= 0 && spent;
+                if refused || resets.is_none_or(|at| at >= self.resets - SKEW) {
+                    self.left = self.left.min(left);
+                }
+            }
+            (None, None) => {}
+        }
+    }
+}
+
+/// The tokens, each once.
+fn tokens(def: &RateLimitedMultipleTokenAuthenticator, vars: &Vars<'_>) -> Result<Vec<String>> {
+    let text = &def.tokens;
+    let given: Vec<String> = match &text.value {
+        Json::Array(items) => {
+            let each = items.iter().map(|item| Template::of(item, &text.at, &[])?.raw_text(vars));
+            each.collect::<Result<_>>()?
+        }
+        _ => {
+            let all = Template::compile(text, &[])?.raw_text(vars)?;
+            let between = def.token_delimiter.as_deref().filter(|d| !d.is_empty()).unwrap_or(",");
+            all.split(between).map(str::to_owned).collect()
+        }
+    };
+    let mut tokens: Vec<String> = Vec::new();
+    for token in given.iter().map(|token| token.trim()).filter(|token| !token.is_empty()) {
+        if !tokens.iter().any(|known| known == token) {
+            tokens.push(token.to_owned());
+        }
+    }
+    if tokens.is_empty() {
+        return Err(text.at.fault("there is no token").hint("check the credentials in the config"));
+    }
+    Ok(tokens)
+}
+
+/// How long one waits for new calls.
+fn longest(text: Option<&Text>, vars: &Vars<'_>) -> Result<Duration> {
+    let Some(text) = text.filter(|t| !t.value.is_null()) else { return Ok(Duration::from_secs(2 * 60 * 60)) };
+    let written = Template::compile(text, &[])?.text(vars)?;
+    let written = if written.is_empty() { "PT2H".to_owned() } else { written };
+    let period = Period::parse(&written).map_err(|e| text.at.fault(e))?;
+    if period.months != 0 {
+        return Err(text.at.fault("the wait cannot be told in months or years"));
+    }
+    Ok(period.length().min(Duration::from_secs(366 * 86_400)))
+}
+
+/// A pool as it is written.
+fn written(def: &TokenQuota) -> Json {
+    let matchers = def.matchers.iter().flatten().map(|m| {
+        json!([m.method, m.url_base, m.url_path_pattern, m.params, m.headers, m.weight.as_ref().map(|w| &w.value)])
+    });
+    json!([
+        [json!(def.name), json!(def.remaining_path), json!(def.reset_path), json!(def.limit_path)],
+        [&def.remaining_header, &def.reset_header, &def.limit_header],
+        def.exhaustion_status_codes.as_deref().unwrap_or_default(),
+        matchers.collect::<Vec<Json>>(),
+    ])
+}

@@ -1,0 +1,220 @@
+//! Tokens from a login: a session's, in the newer and the older form.
+//!
+//! Comes in: the definitions; then the variables of a request. Goes out: a token, from a login when there is none that
+//! still lives. Called by [`super::Auth`]. One login serves all streams of a run, and a token that the vendor refuses is
+//! replaced once; the reference logs in for each stream, and fails.
+
+use std::sync::Mutex;
+
+use serde_json::{Value as Json, json};
+use time::OffsetDateTime;
+
+use super::{Exchange, KeyPlace, TokenRequest};
+use crate::base::fault::{Fault, Kind, Result};
+use crate::base::json::python;
+use crate::base::mutex::lock;
+use crate::base::timefmt::Period;
+use crate::manifest::model::{LegacySessionTokenAuthenticator, SessionTokenAuthenticator, SessionTokenUse};
+use crate::manifest::node::Text;
+use crate::manifest::template::{Ground, Inject, Options, Template, Vars, text_of};
+
+/// A token from a login.
+#[derive(Debug)]
+pub struct Session {
+    path: Vec<String>,
+    lives: Option<Period>,
+    /// Nothing for `Authorization: Bearer`.
+    carried: Option<(Template, KeyPlace)>,
+    /// What it was made of, for telling equal ones; nothing where the login has credentials of its own.
+    written: Option<Json>,
+    token: Mutex<Option<(String, OffsetDateTime)>>,
+}
+
+impl Session {
+    pub(super) fn build(def: &SessionTokenAuthenticator, ground: &Ground) -> Result<Session> {
+        let lives = match def.expiration_duration.as_ref().filter(|t| !t.value.is_null()) {
+            Some(text) => Some(Period::parse(&text_of(&text.value)).map_err(|e| text.at.fault(e))?),
+            None => None,
+        };
+        let carried = match &def.request_authentication {
+            SessionTokenUse::Bearer(_) => None,
+            SessionTokenUse::ApiKey(key) => {
+                let plain = Text { value: json!("{{ session_token }}"), at: key.at.clone() };
+                let template = Template::compile(key.api_token.as_ref().unwrap_or(&plain), &["session_token"])?;
+                Some((template, KeyPlace::Option(Inject::build(&key.inject_into, ground)?)))
+            }
+        };
+        if def.session_token_path.is_empty() {
+            return Err(def.at.field("session_token_path", None).fault("`session_token_path` is empty"));
+        }
+        let crate::manifest::model::Requester::HttpRequester(login) = &*def.login_requester;
+        let written = |text: &Option<Text>| text.as_ref().map(|t| (t.value.clone(), (*t.at.parameters).clone()));
+        let parts = [&login.url, &login.url_base, &login.path, &login.request_parameters, &login.request_headers];
+        let bodies = [&login.request_body_data, &login.request_body_json];
+        let written = login.authenticator.is_none().then(|| {
+            json!([
+                parts.map(written),
+                bodies.map(written),
+                login.http_method,
+                def.session_token_path,
+                def.expiration_duration.as_ref().map(|t| &t.value),
+                carried.as_ref().map(|(t, p)| format!("{t:?} {p:?}")),
+            ])
+        });
+        Ok(Session { path: def.session_token_path.clone(), lives, carried, written, token: Mutex::default() })
+    }
+
+    /// Two that log in the same way are one.
+    pub(super) fn identity(&self) -> Option<String> {
+        self.written.as_ref().map(python::canonical)
+    }
+
+    pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<String> {
+        let mut kept = lock(&self.token);
+        let now = vars.ground.moment();
+        if let Some((token, until)) = &*kept
+            && now <= *until
+        {
+            return Ok(token.clone());
+        }
+        let body = exchange.login()?;
+        let found = self.path.iter().try_fold(&body, |value, key| match value {
+            Json::Array(items) => items.get(key.parse::<usize>().ok()?),
+            other => other.get(key.as_str()),
+        });
+        let token = found.filter(|v| !v.is_null()).map(text_of).ok_or_else(|| {
+            Fault::new(Kind::Auth, format!("the answer to the login has no `{}`", self.path.join(".")))
+                .hint("check `session_token_path`, and the credentials in the config")
+        })?;
+        exchange.keeper().learned(&token);
+        // Without a duration every request logs in, as in the reference.
+        *kept = self.lives.and_then(|lives| Some((token.clone(), lives.after(now)?)));
+        Ok(token)
+    }
+
+    pub(super) fn renew(&self, refused: &str) {
+        let mut kept = lock(&self.token);
+        if kept.as_ref().is_some_and(|(token, _)| token == refused) {
+            *kept = None;
+        }
+    }
+
+    pub(super) fn put(&self, token: &str, vars: &Vars<'_>, options: &mut Options) -> Result<()> {
+        let Some((template, place)) = &self.carried else {
+            options.headers.insert("Authorization".into(), json!(format!("Bearer {token}")));
+            return Ok(());
+        };
+        let extra = json!({"session_token": token});
+        let vars = Vars { extra: Some(&extra), ..*vars };
+        place.put(template.raw_text(&vars)?, &vars, options)
+    }
+}
+
+/// A session token, or one from user and password.
+#[derive(Debug)]
+pub struct Legacy {
+    base: Template,
+    header: Template,
+    login: Template,
+    validate: Template,
+    key: Template,
+    session_token: Option<Template>,
+    username: Option<Template>,
+    password: Option<Template>,
+    token: Mutex<Found>,
+}
+
+/// What is known of a legacy session.
+#[derive(Debug, Default)]
+struct Found {
+    token: Option<String>,
+    /// The token of the config was refused.
+    refused: bool,
+}
+
+impl Legacy {
+    pub(super) fn build(def: &LegacySessionTokenAuthenticator, base: Option<&Text>) -> Result<Legacy> {
+        let base = base.ok_or_else(|| def.at.fault("the requester has no `url_base`, which the login needs"))?;
+        let compile = |text: &Text| Template::compile(text, &[]);
+        let optional = |text: &Option<Text>| text.as_ref().filter(|t| !t.value.is_null()).map(compile).transpose();
+        Ok(Legacy {
+            base: compile(base)?,
+            header: compile(&def.header)?,
+            login: compile(&def.login_url)?,
+            validate: compile(&def.validate_session_url)?,
+            key: compile(&def.session_token_response_key)?,
+            session_token: optional(&def.session_token)?,
+            username: optional(&def.username)?,
+            password: optional(&def.password)?,
+            token: Mutex::default(),
+        })
+    }
+
+    /// Two that log in the same way are one.
+    pub(super) fn identity(&self, ground: &Ground) -> Option<String> {
+        let vars = Vars::new(ground);
+        let parts = [&self.base, &self.header, &self.login, &self.validate, &self.key].map(|t| t.raw_text(&vars).ok());
+        let own = [&self.session_token, &self.username, &self.password];
+        let own = own.map(|t| t.as_ref().and_then(|t| t.raw_text(&vars).ok()));
+        parts.iter().all(Option::is_some).then(|| python::canonical(&json!([parts, own])))
+    }
+
+    /// The header's name and the token.
+    pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<(String, String)> {
+        let header = self.header.text(vars)?;
+        let mut found = lock(&self.token);
+        if let Some(token) = &found.token {
+            return Ok((header, token.clone()));
+        }
+        let given = |t: &Option<Template>| t.as_ref().map_or(Ok(String::new()), |t| t.raw_text(vars));
+        let base = self.base.text(vars)?;
+        let own = given(&self.session_token)?;
+        if !own.is_empty() && !found.refused {
+            let url = format!("{base}{}", self.validate.text(vars)?);
+            let headers = vec![(header.clone(), own.clone())];
+            let (status, _) = exchange.send(TokenRequest { method: "GET", url, headers, ..TokenRequest::default() })?;
+            match status {
+                ..=399 => {
+                    found.token = Some(own.clone());
+                    return Ok((header, own));
+                }
+                401 => {}
+                other => {
+                    return Err(Fault::data(format!("the session token could not be checked: HTTP {other}")));
+                }
+            }
+        }
+        let (user, password) = (given(&self.username)?, given(&self.password)?);
+        if user.is_empty() || password.is_empty() {
+            return Err(Fault::new(Kind::Auth, "the session token is not valid, and there are no user and password")
+                .hint("give a new session token in the config, or user and password"));
+        }
+        let body = python::dumps(&json!({"username": user, "password": password})).into_bytes();
+        let (status, answer) = exchange.send(TokenRequest {
+            method: "POST",
+            url: format!("{base}{}", self.login.text(vars)?),
+            body: Some(("application/json", body)),
+            ..TokenRequest::default()
+        })?;
+        if status >= 400 {
+            return Err(Fault::new(Kind::Auth, format!("the login was refused: HTTP {status}"))
+                .hint("check user and password in the config"));
+        }
+        let key = self.key.text(vars)?;
+        let answer: Json = serde_json::from_slice(&answer).unwrap_or_default();
+        let token = answer.get(&key).filter(|v| !v.is_null()).map(text_of).ok_or_else(|| {
+            Fault::new(Kind::Auth, format!("the answer to the login has no `{key}`"))
+                .hint("check `session_token_response_key`")
+        })?;
+        exchange.keeper().learned(&token);
+        found.token = Some(token.clone());
+        Ok((header, token))
+    }
+
+    pub(super) fn renew(&self, refused: &str) {
+        let mut found = lock(&self.token);
+        if found.token.as_deref() == Some(refused) {
+            *found = Found { token: None, refused: true };
+        }
+    }
+}

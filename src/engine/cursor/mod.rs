@@ -1,0 +1,512 @@
+//! How later runs bring only what changed: cursors over time, or over a number that grows (which is carried as a time).
+//!
+//! Comes in: a cursor's definition, and the stream's state of an earlier run. Goes out: windows to read, and a
+//! state that never runs ahead of what was read. Called by `run`, under one lock a stream. Windows, merging and the
+//! shape of the state are those of airbyte-cdk's `ConcurrentCursor`.
+
+pub mod backfill;
+pub mod backfill_cursor;
+mod clamp;
+pub mod partitions;
+pub mod ranges;
+
+use serde_json::{Map, Value as Json, json};
+use time::{OffsetDateTime, PrimitiveDateTime};
+
+use crate::base::config::{NewPartitions, Safety};
+use crate::base::fault::{Fault, Result};
+use clamp::Clamp;
+
+use crate::base::timefmt::{Format, Period};
+use crate::manifest::model::{Bound, DatetimeBasedCursor, IncrementalSync, IncrementingCountCursor};
+use crate::manifest::node::{Place, Text};
+use crate::manifest::template::{Ground, Inject, Options, Template, Vars, text_of};
+use ranges::{Range, Ranges};
+
+/// A cursor, compiled.
+#[derive(Debug, Clone)]
+pub struct CursorPlan {
+    /// The field of each record.
+    pub field: String,
+    /// One cursor for all partitions?
+    pub global: bool,
+    /// Are records outside the bounds dropped here?
+    pub filters: bool,
+    /// Do newest records come first, so that an old one ends the pages?
+    pub data_feed: bool,
+    format: Format,
+    formats: Vec<Format>,
+    start: OffsetDateTime,
+    end: OffsetDateTime,
+    step: Option<Period>,
+    granularity: Option<Period>,
+    lookback: Period,
+    safety: Safety,
+    strict: bool,
+    clamp: Option<Clamp>,
+    start_name: String,
+    end_name: String,
+    start_into: Option<Inject>,
+    end_into: Option<Inject>,
+    /// Is a part of the past read, and how?
+    history: Option<backfill_cursor::History>,
+    /// From where is read again in any case.
+    again: Option<OffsetDateTime>,
+    at: Place,
+}
+
+/// A part of time to read: bounds as they are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// From here, inclusive.
+    pub start: OffsetDateTime,
+    /// To here, inclusive as far as the API's own bounds are.
+    pub end: OffsetDateTime,
+}
+
+/// Compiles a cursor.
+pub fn build(def: &IncrementalSync, safety: &Safety, ground: &Ground) -> Result<CursorPlan> {
+    match def {
+        IncrementalSync::DatetimeBasedCursor(def) => by_time(def, safety, ground),
+        IncrementalSync::IncrementingCountCursor(def) => by_count(def, safety, ground),
+    }
+}
+
+fn by_count(def: &IncrementingCountCursor, safety: &Safety, ground: &Ground) -> Result<CursorPlan> {
+    let vars = Vars::new(ground);
+    let format = Format::count();
+    let start = match def.start_value.as_ref().filter(|t| !t.value.is_null()) {
+        Some(text) => {
+            let written = Template::compile(text, &[])?.text(&vars)?;
+            let whole = written.trim().split('.').next().and_then(|whole| format.parse(whole));
+            whole.ok_or_else(|| text.at.fault("`start_value` is no number"))?
+        }
+        None => OffsetDateTime::UNIX_EPOCH,
+    };
+    Ok(CursorPlan {
+        field: Template::compile(&def.cursor_field, &[])?.text(&vars)?,
+        global: false,
+        filters: false,
+        data_feed: false,
+        start,
+        end: PrimitiveDateTime::MAX.assume_utc(),
+        step: None,
+        granularity: None,
+        lookback: Period::default(),
+        // Times to settle and to overlap mean nothing to a number.
+        safety: Safety { new_partitions: safety.new_partitions, ..Safety::default() },
+        strict: false,
+        clamp: None,
+        start_name: "start".into(),
+        end_name: "end".into(),
+        start_into: def.start_value_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?,
+        end_into: None,
+        history: None,
+        again: None,
+        formats: vec![format.clone()],
+        format,
+        at: def.at.clone(),
+    })
+}
+
+fn by_time(def: &DatetimeBasedCursor, safety: &Safety, ground: &Ground) -> Result<CursorPlan> {
+    let at = &def.at;
+    let vars = Vars::new(ground);
+    let compile = |source: &str, field: &str| Format::compile(source).map_err(|e| at.field(field, None).fault(e));
+    let format = compile(&def.datetime_format, "datetime_format")?;
+    let mut formats = Vec::new();
+    for source in def.cursor_datetime_formats.iter().flatten() {
+        formats.push(compile(source, "cursor_datetime_formats")?);
+    }
+    formats.push(format.clone());
+    let period = |text: &Option<Text>| -> Result<Option<Period>> {
+        let Some(text) = text.as_ref().filter(|t| !t.value.is_null()) else { return Ok(None) };
+        let written = Template::compile(text, &[])?.text(&vars)?;
+        Period::parse(&written).map(Some).map_err(|e| text.at.fault(e))
+    };
+    let (step, granularity) = (period(&def.step)?, period(&def.cursor_granularity)?);
+    if step.is_some() != granularity.is_some() {
+        return Err(at.fault("`step` and `cursor_granularity` must be given together, or neither"));
+    }
+    if step.is_some_and(|s| s.months < 0 || s.exact.is_negative() || s.is_zero()) {
+        return Err(at.field("step", None).fault("`step` must be longer than nothing"));
+    }
+    let end = match &def.end_datetime {
+        Some(bound) => moment(bound, &format, &vars)?,
+        None => ground.now,
+    };
+    // A zero granularity is falsy in the reference: as if there were none.
+    let granularity = granularity.filter(|g| !g.is_zero());
+    let clamp = def.clamping.as_ref().map(|c| clamp::build(c, ground)).transpose()?;
+    let end = clamp.map_or(end, |clamp| clamp.end(end, granularity));
+    let name = |text: &Option<Text>, default: &str| match text {
+        Some(t) => Template::compile(t, &[])?.text(&vars),
+        None => Ok(default.to_owned()),
+    };
+    let inject = |def: &Option<crate::manifest::model::RequestOption>| {
+        def.as_ref().map(|o| Inject::build(o, ground)).transpose()
+    };
+    Ok(CursorPlan {
+        field: Template::compile(&def.cursor_field, &[])?.text(&vars)?,
+        global: def.global_substream_cursor.unwrap_or(false),
+        filters: def.is_client_side_incremental.unwrap_or(false) || def.is_data_feed.unwrap_or(false),
+        data_feed: def.is_data_feed.unwrap_or(false),
+        start: moment(&def.start_datetime, &format, &vars)?,
+        end,
+        step,
+        granularity,
+        lookback: period(&def.lookback_window)?.unwrap_or_default(),
+        safety: safety.clone(),
+        strict: def.is_compare_strictly.unwrap_or(false),
+        clamp,
+        start_name: name(&def.partition_field_start, "start_time")?,
+        end_name: name(&def.partition_field_end, "end_time")?,
+        start_into: inject(&def.start_time_option)?,
+        end_into: inject(&def.end_time_option)?,
+        history: None,
+        again: None,
+        format,
+        formats,
+        at: at.clone(),
+    })
+}
+
+/// The time that a bound of the manifest gives.
+fn moment(bound: &Bound, format: &Format, vars: &Vars<'_>) -> Result<OffsetDateTime> {
+    let read = |text: &Text, format: &Format| -> Result<OffsetDateTime> {
+        let value = text_of(&Template::compile(text, &[])?.value(vars, crate::manifest::template::Types::Any)?);
+        format.parse(&value).ok_or_else(|| {
+            text.at
+                .fault(format!("the time does not match the format `{}`", format.source()))
+                .hint("check the date in the config, and `datetime_format`")
+        })
+    };
+    match bound {
+        Bound::Text(text) => read(text, format),
+        Bound::MinMax(def) => {
+            let own = match def.datetime_format.as_deref().filter(|f| !f.is_empty()) {
+                Some(source) => Format::compile(source).map_err(|e| def.at.fault(e))?,
+                None => format.clone(),
+            };
+            let mut time = read(&def.datetime, &own)?;
+            let given = |t: &Option<Text>| t.clone().filter(|t| !t.value.is_null() && t.value.as_str() != Some(""));
+            if let Some(text) = given(&def.min_datetime) {
+                time = time.max(read(&text, &own)?);
+            }
+            if let Some(text) = given(&def.max_datetime) {
+                time = time.min(read(&text, &own)?);
+            }
+            Ok(time)
+        }
+    }
+}
+
+impl CursorPlan {
+    /// Reads a record's cursor value.
+    pub fn read(&self, value: &Json) -> Option<OffsetDateTime> {
+        match value {
+            Json::Number(number) => self.parse_number(&number.to_string()),
+            value => self.parse(&text_of(value)),
+        }
+    }
+
+    /// Reads a cursor value that is a text.
+    pub fn parse(&self, text: &str) -> Option<OffsetDateTime> {
+        self.formats.iter().find_map(|f| f.parse(text))
+    }
+
+    /// Reads one that is a number: of seconds and smaller units, what is left of the point counts.
+    pub fn parse_number(&self, text: &str) -> Option<OffsetDateTime> {
+        let whole = text.split('.').next().filter(|_| !text.contains(['e', 'E'])).unwrap_or(text);
+        self.formats.iter().find_map(|f| f.parse(if f.is_epoch() { whole } else { text }))
+    }
+
+    /// Is it a number that is compared, and no time?
+    pub fn counts(&self) -> bool {
+        self.format.is_count()
+    }
+
+    /// Does it read its time in several windows?
+    pub fn has_steps(&self) -> bool {
+        self.step.is_some()
+    }
+
+    /// Writes a time as requests and state do. A format that cannot tell an offset gets UTC: the reference
+    /// writes the record's local time there, which the next run then takes for UTC.
+    pub fn write(&self, time: OffsetDateTime) -> String {
+        if self.format.tells_offset() {
+            self.format.format(time)
+        } else {
+            self.format.format(time.to_offset(time::UtcOffset::UTC))
+        }
+    }
+
+    /// The same as JSON: times are texts, counts are numbers.
+    fn json(&self, time: OffsetDateTime) -> Json {
+        let written = self.write(time);
+        match self.counts() {
+            // Python's infinity, as far as anybody sees it.
+            true if time == self.end => json!("inf"),
+            true => serde_json::from_str(&written).unwrap_or_default(),
+            false => json!(written),
+        }
+    }
+
+    /// A fresh cursor, or one that goes on from a state; `earlier` seconds before it, for a partition that has none
+    /// of its own and starts from the stream's.
+    pub fn begin(&self, state: Option<&Map<String, Json>>, earlier: u64) -> Result<Cursor> {
+        let ranges = match state {
+            Some(state) if matches!(state.get("state_type").and_then(Json::as_str), Some("date-range" | "integer")) => {
+                self.read_ranges(state)?
+            }
+            Some(state) if state.get(&self.field).is_some_and(|v| !v.is_null()) => {
+                let value = state.get(&self.field).map(text_of).unwrap_or_default();
+                let at = self.parse(&value).ok_or_else(|| self.unreadable())?;
+                let earlier = time::Duration::seconds(i64::try_from(earlier).unwrap_or(i64::MAX));
+                let at = at.checked_sub(earlier).unwrap_or(self.start).max(self.start);
+                Ranges::of(vec![Range { start: self.start, end: at, newest: Some(at) }])
+            }
+            _ => Ranges::of(vec![Range { start: self.start, end: self.start, newest: Some(self.start) }]),
+        };
+        // Only the state's own date-range keys are ours; others are kept as they came.
+        let mut kept = state.cloned().unwrap_or_default();
+        for ours in ["state_type", "slices", "legacy", "replication_key", "replication_key_value"] {
+            kept.shift_remove(ours);
+        }
+        Ok(Cursor {
+            previous: ranges.list.first().map(|r| r.newest.unwrap_or(r.start)),
+            ranges,
+            open: Vec::new(),
+            kept,
+        })
+    }
+
+    fn unreadable(&self) -> Fault {
+        Fault::config(format!("the state's `{}` is no time in any of the stream's formats", self.field))
+            .at(&self.at.site)
+            .hint("give the state of this stream from this source, or start again without state")
+    }
+
+    fn read_ranges(&self, state: &Map<String, Json>) -> Result<Ranges> {
+        let slices = state.get("slices").and_then(Json::as_array).ok_or_else(|| self.unreadable())?;
+        let time = |slice: &Json, key: &str| -> Result<OffsetDateTime> {
+            let text = slice.get(key).filter(|v| !v.is_null()).map(text_of).ok_or_else(|| self.unreadable())?;
+            self.parse(&text).or_else(|| crate::base::timefmt::parse_iso(&text)).ok_or_else(|| self.unreadable())
+        };
+        let mut list = Vec::new();
+        for slice in slices {
+            let newest = if slice["most_recent_cursor_value"].is_null() {
+                None
+            } else {
+                Some(time(slice, "most_recent_cursor_value")?)
+            };
+            list.push(Range { start: time(slice, "start")?, end: time(slice, "end")?, newest });
+        }
+        if list.is_empty() {
+            list.push(Range { start: self.start, end: self.start, newest: Some(self.start) });
+        }
+        Ok(Ranges::of(list))
+    }
+
+    /// Can its windows be split? A fault says why not.
+    pub fn check_splittable(&self, at: &Place) -> Result<()> {
+        let refused = |what: &str| Err(at.fault(format!("windows cannot become shorter: {what}")));
+        let Some(granularity) = self.granularity else {
+            return refused("the cursor has no `step` and `cursor_granularity`");
+        };
+        if self.filters {
+            return refused("the cursor asks for no windows");
+        }
+        if granularity.months != 0 || !granularity.exact.is_positive() {
+            return refused("`cursor_granularity` must be a time of one length");
+        }
+        if granularity.after(self.start).is_some_and(|next| self.write(next) == self.write(self.start)) {
+            return refused("`datetime_format` cannot tell times of `cursor_granularity` apart");
+        }
+        Ok(())
+    }
+
+    /// A window as two, none of them empty, unless it is of the shortest length already.
+    pub fn halves(&self, window: &Window, shortest: Option<time::Duration>) -> Option<[Window; 2]> {
+        let Window { start, end } = self.as_sent(window);
+        let granule = self.granularity?.exact;
+        let length = end - start;
+        if !length.is_positive() || shortest.is_some_and(|shortest| length <= shortest) {
+            return None;
+        }
+        let units = length.whole_nanoseconds() / granule.whole_nanoseconds() + 1;
+        if units <= 1 {
+            return None;
+        }
+        let nanoseconds = granule.whole_nanoseconds() * (units / 2 - 1);
+        let seconds = i64::try_from(nanoseconds / 1_000_000_000).ok()?;
+        let first = start + time::Duration::new(seconds, i32::try_from(nanoseconds % 1_000_000_000).ok()?);
+        Some([Window { start, end: first }, Window { start: first + granule, end }])
+    }
+
+    /// What is left of a window after records up to `newest` were read.
+    pub fn rest(&self, window: &Window, newest: Option<OffsetDateTime>) -> Window {
+        self.as_sent(&Window { start: newest.map_or(window.start, |t| t.max(window.start)), end: window.end })
+    }
+
+    /// A window with bounds as exact as they are written.
+    fn as_sent(&self, window: &Window) -> Window {
+        let exact = |time: OffsetDateTime| self.format.parse(&self.write(time)).unwrap_or(time);
+        Window { start: exact(window.start), end: if self.counts() { window.end } else { exact(window.end) } }
+    }
+
+    /// The variables of a window: its bounds under their names.
+    pub fn names(&self, window: &Window) -> [(String, Json); 2] {
+        [(self.start_name.clone(), self.json(window.start)), (self.end_name.clone(), self.json(window.end))]
+    }
+
+    /// How far the bookmark may go for a slice whose reading began at `began` and whose newest record is `newest`: with
+    /// `settle`, what changed while it was read, or shows late, is left for the next run, and so is all of a slice that was
+    /// cut short. (Without it such a slice counts as read, as in the reference: some vendors end their pages with an error.)
+    pub fn settled(
+        &self,
+        newest: Option<OffsetDateTime>,
+        began: Option<OffsetDateTime>,
+        cut_short: bool,
+    ) -> Option<OffsetDateTime> {
+        match (self.safety.settle, began, newest) {
+            (Some(_), ..) if cut_short => None,
+            (Some(settle), Some(began), Some(newest)) => Some(newest.min(settle.0.before(began).unwrap_or(newest))),
+            _ => newest,
+        }
+    }
+
+    /// Does a partition that no run has read begin at the start date?
+    fn new_partitions_whole(&self) -> bool {
+        self.safety.new_partitions == Some(NewPartitions::Whole)
+    }
+
+    /// The bounds of a window that requests carry as options: those that a vendor must keep to.
+    pub fn asked(&self, window: &Window) -> (Option<OffsetDateTime>, Option<OffsetDateTime>) {
+        (self.start_into.as_ref().map(|_| window.start), self.end_into.as_ref().map(|_| window.end))
+    }
+
+    /// What a window adds to requests.
+    pub fn options(&self, window: &Window, options: &mut Options) {
+        for (inject, time) in [(&self.start_into, window.start), (&self.end_into, window.end)] {
+            if let Some(inject) = inject {
+                inject.put(self.json(time), options);
+            }
+        }
+    }
+
+    /// The field under which people know the cursor, with its value, for Singer's bookmarks.
+    pub fn shown(&self, state: &Json) -> Option<Json> {
+        let find = |object: &Json| object.get(&self.field).filter(|v| !v.is_null()).cloned();
+        find(state).or_else(|| find(&state["state"]))
+    }
+
+    /// From where is read again what was read up to `time`: the manifest's `lookback_window` and the config's overlap before.
+    fn looked_back(&self, time: OffsetDateTime) -> OffsetDateTime {
+        let overlap = self.safety.overlap.map_or_else(Period::default, |o| o.0);
+        let from = self.lookback.before(time).and_then(|t| overlap.before(t));
+        let from = from.unwrap_or(self.start);
+        self.again.map_or(from, |again| from.min(again)).max(self.start)
+    }
+
+    fn merge_gap(&self) -> Period {
+        self.granularity.unwrap_or(Period { months: 0, exact: time::Duration::milliseconds(1) })
+    }
+}
+
+/// A cursor at work: one stream's, or one partition's.
+#[derive(Debug, Clone)]
+pub struct Cursor {
+    ranges: Ranges,
+    previous: Option<OffsetDateTime>,
+    /// Windows that are not read yet.
+    open: Vec<Window>,
+    kept: Map<String, Json>,
+}
+
+impl Cursor {
+    /// What is still to be read, oldest first.
+    pub fn windows(&mut self, plan: &CursorPlan) -> Vec<Window> {
+        let mut out = Vec::new();
+        let list = &self.ranges.list;
+        let (Some(first), Some(last)) = (list.first(), list.last()) else { return out };
+        let after = |t: OffsetDateTime| plan.granularity.and_then(|g| g.after(t)).unwrap_or(t);
+        if plan.start < first.start {
+            split(plan, plan.start, first.start, false, &mut out);
+        }
+        for pair in list.windows(2) {
+            split(plan, after(pair[0].end), pair[1].start, false, &mut out);
+        }
+        split(plan, plan.looked_back(last.end), plan.end, true, &mut out);
+        // Bounds are what is sent: no finer than the format.
+        for window in &mut out {
+            window.start = plan.format.parse(&plan.write(window.start)).unwrap_or(window.start);
+            window.end = plan.format.parse(&plan.write(window.end)).unwrap_or(window.end);
+        }
+        self.open.clone_from(&out);
+        out
+    }
+
+    /// Does a client-side filter keep a record with this cursor value?
+    pub fn keeps(&self, plan: &CursorPlan, value: OffsetDateTime) -> bool {
+        let from = self.previous.map_or(plan.start, |p| plan.looked_back(p));
+        from <= value && value <= plan.end
+    }
+
+    /// A window was read wholly; `newest` is the highest cursor value seen in it.
+    pub fn close(&mut self, plan: &CursorPlan, window: &Window, newest: Option<OffsetDateTime>) {
+        if let Some(at) = self.open.iter().position(|open| open == window) {
+            self.open.remove(at);
+        }
+        self.ranges.add(Range { start: window.start, end: window.end, newest }, plan.merge_gap());
+    }
+
+    /// Is no window open any more?
+    pub fn is_read(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// The point up to which everything was read: never past the start of a window that is still open or failed, also
+    /// where the granularity makes ranges touch that are none (a step of one granule). The reference loses such a window.
+    pub fn position(&self) -> Option<OffsetDateTime> {
+        let first = self.ranges.list.first()?;
+        let now = first.newest.unwrap_or(first.start);
+        let now = self.open.iter().map(|w| w.start).fold(now, OffsetDateTime::min);
+        Some(self.previous.map_or(now, |p| p.max(now)))
+    }
+
+    /// The state to save.
+    pub fn state(&self, plan: &CursorPlan) -> Map<String, Json> {
+        let mut state = self.kept.clone();
+        if let Some(position) = self.position() {
+            state.insert(plan.field.clone(), plan.json(position));
+        }
+        state
+    }
+}
+
+/// Cuts `[lower, upper]` into steps; `is_end` tells whether they end the reading, else what lies from `upper` on was read.
+fn split(plan: &CursorPlan, lower: OffsetDateTime, upper: OffsetDateTime, is_end: bool, out: &mut Vec<Window>) {
+    if let Some(clamp) = plan.clamp {
+        return clamp.split(plan, lower, upper, is_end, out);
+    }
+    let upper = if is_end { upper } else { plan.granularity.and_then(|g| g.before(upper)).unwrap_or(upper) };
+    if lower > upper || lower == upper && (plan.granularity.is_none() || plan.strict) {
+        return;
+    }
+    let step = |t: OffsetDateTime| plan.step.and_then(|s| s.after(t)).filter(|next| *next > t);
+    let mut start = lower;
+    loop {
+        match step(start) {
+            Some(next) if next < upper => {
+                let end = plan.granularity.and_then(|g| g.before(next)).unwrap_or(next);
+                out.push(Window { start, end });
+                start = next;
+            }
+            _ => {
+                out.push(Window { start, end: upper });
+                return;
+            }
+        }
+    }
+}

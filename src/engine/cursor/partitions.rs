@@ -1,0 +1,226 @@
+//! A cursor for each partition, or one for all of them.
+//!
+//! Comes in: a stream's state, then its partitions as they are found and finished. Goes out: each partition's
+//! windows, and the state in the shape of airbyte-cdk's `ConcurrentPerPartitionCursor`. Called by `run`.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value as Json, json};
+use time::OffsetDateTime;
+
+use super::{Cursor, CursorPlan, Window};
+use crate::base::fault::{Fault, Result};
+use crate::base::json::python;
+
+/// Beyond so many partitions one cursor serves all, as in the reference.
+const MOST_PARTITIONS: usize = 10_000;
+
+/// The cursors of a partitioned stream.
+#[derive(Debug)]
+pub struct Partitions {
+    global: bool,
+    /// The cursor that partitions without one of their own start from.
+    common: Option<Map<String, Json>>,
+    /// Seconds to look back beyond `common`.
+    lookback: u64,
+    /// Did a record tell its time?
+    synced: bool,
+    each: IndexMap<String, Cursor>,
+    seen: HashSet<String>,
+    open: usize,
+    /// All partitions are known.
+    listed: bool,
+    failed: bool,
+    highest: Option<OffsetDateTime>,
+    began: Instant,
+    parent_state: Option<Json>,
+    /// What is said of the parents while children are read: nothing before the first of these is done, as in the reference.
+    parents_before: Option<Json>,
+    first: Option<String>,
+    /// What becomes the parents' state once all children are read.
+    parents_after: Option<Json>,
+}
+
+/// A state of the older form, with a cursor for each id of the parent, in today's; nothing for any other. `field` is the
+/// partition's name. Ids are texts there, as in airbyte-cdk's `LegacyToPerPartitionStateMigration`.
+pub fn from_legacy(state: &Map<String, Json>, field: &str, cursor_field: &str) -> Option<Map<String, Json>> {
+    let is_cursor = |c: &Json| c.as_object().is_some_and(|c| c.len() == 1 && c.contains_key(cursor_field));
+    if state.is_empty() || state.contains_key("states") || !state.values().all(is_cursor) {
+        return None;
+    }
+    let states = state.iter().map(|(id, cursor)| json!({"partition": {field: id}, "cursor": cursor}));
+    Some(Map::from_iter([("states".to_owned(), states.collect())]))
+}
+
+/// The identity of a partition: its key as canonical JSON.
+pub fn identity(key: &Map<String, Json>) -> String {
+    python::canonical(&Json::Object(key.clone()))
+}
+
+impl Partitions {
+    /// Begins from a stream's state. `parents` tells whether partitions come from other streams.
+    pub fn begin(plan: &CursorPlan, state: Option<&Map<String, Json>>, parents: bool) -> Result<Self> {
+        let mut out = Partitions {
+            global: plan.global,
+            common: None,
+            lookback: 0,
+            synced: false,
+            each: IndexMap::new(),
+            seen: HashSet::new(),
+            open: 0,
+            listed: false,
+            failed: false,
+            highest: None,
+            began: Instant::now(),
+            parent_state: None,
+            parents_before: parents.then(|| json!({})),
+            first: None,
+            parents_after: parents.then(|| json!({})),
+        };
+        let Some(state) = state.filter(|s| !s.is_empty()) else { return Ok(out) };
+        let object = |key: &str| state.get(key).and_then(Json::as_object).filter(|o| !o.is_empty()).cloned();
+        if state.contains_key("states") || state.contains_key("use_global_cursor") || state.contains_key("state") {
+            out.common = object("state");
+            out.lookback = state.get("lookback_window").and_then(Json::as_u64).unwrap_or(0);
+            out.global |= state.get("use_global_cursor") == Some(&Json::Bool(true));
+            if parents && let Some(parent_state) = object("parent_state") {
+                out.parent_state = Some(Json::Object(parent_state));
+            }
+            for entry in state.get("states").and_then(Json::as_array).into_iter().flatten() {
+                let both =
+                    entry.get("partition").and_then(Json::as_object).zip(entry.get("cursor").and_then(Json::as_object));
+                let (partition, cursor) = both.ok_or_else(|| {
+                    Fault::config("the state's `states` must hold objects with `partition` and `cursor`")
+                })?;
+                if !out.global {
+                    out.each.insert(identity(partition), plan.begin(Some(cursor), 0)?);
+                }
+            }
+        } else if state.get(&plan.field).is_some() {
+            out.common = Some(Map::from_iter([(plan.field.clone(), state[&plan.field].clone())]));
+        }
+        if let Some(common) = &out.common {
+            out.highest = plan.begin(Some(common), 0)?.position();
+        }
+        Ok(out)
+    }
+
+    /// A partition was found: what of it is to be read. Nothing for one that was found before.
+    pub fn open(&mut self, plan: &CursorPlan, key: &Map<String, Json>) -> Result<Vec<Window>> {
+        let id = identity(key);
+        if !self.seen.insert(id.clone()) {
+            return Ok(Vec::new());
+        }
+        if self.seen.len() > MOST_PARTITIONS {
+            self.global = true;
+        }
+        self.first.get_or_insert_with(|| id.clone());
+        if !self.each.contains_key(&id) {
+            // One cursor for all is all there is to go by, once there are too many for one each.
+            let whole = plan.new_partitions_whole() && !self.global;
+            let common = self.common.as_ref().filter(|_| !whole);
+            let lookback = if common.is_some() { self.lookback } else { 0 };
+            let cursor = plan.begin(common, lookback)?;
+            self.each.insert(id.clone(), cursor);
+        }
+        let cursor = self.each.get_mut(&id).ok_or_else(|| Fault::bug("a partition without cursor"))?;
+        let windows = cursor.windows(plan);
+        self.open += windows.len();
+        Ok(windows)
+    }
+
+    /// The cursor of a partition.
+    pub fn cursor(&self, id: &str) -> Option<&Cursor> {
+        self.each.get(id)
+    }
+
+    /// A window of a partition was read wholly.
+    pub fn close(&mut self, plan: &CursorPlan, id: &str, window: &Window, newest: Option<OffsetDateTime>) {
+        self.open = self.open.saturating_sub(1);
+        self.synced |= newest.is_some();
+        let Some(cursor) = self.each.get_mut(id) else { return };
+        cursor.close(plan, window, newest);
+        if !cursor.is_read() {
+            return;
+        }
+        self.highest = self.highest.max(cursor.position());
+        if self.first.as_deref() == Some(id) && self.parent_state.is_none() {
+            self.parent_state = self.parents_before.clone();
+        }
+        if self.global {
+            // One cursor for all: the partition's own is not needed any more.
+            self.each.swap_remove(id);
+        }
+    }
+
+    /// A window failed: the stream's common cursor stays where it was.
+    pub fn fail(&mut self) {
+        self.failed = true;
+    }
+
+    /// All partitions are known.
+    pub fn listed(&mut self) {
+        self.listed = true;
+    }
+
+    /// Where the parents stand before they are read.
+    pub fn parents_begin(&mut self, state: Json) {
+        self.parents_before = Some(state);
+    }
+
+    /// Is there one cursor for all? Its state says nothing new before the stream is done.
+    pub fn is_global(&self) -> bool {
+        self.global
+    }
+
+    /// The parents were read up to here.
+    pub fn parents_read(&mut self, state: Json) {
+        self.parents_after = Some(state);
+    }
+
+    /// The stream is done; when all of it was read, the common cursor and the parents' state move.
+    pub fn finish(&mut self, plan: &CursorPlan) {
+        if self.open == 0 && self.parent_state.is_none() {
+            self.parent_state = self.parents_before.clone();
+        }
+        if self.failed || !self.listed || self.open > 0 {
+            return;
+        }
+        // Where no record told a time there is nothing to go by.
+        if let Some(highest) = self.highest.filter(|_| self.synced) {
+            self.common = Some(Map::from_iter([(plan.field.clone(), plan.json(highest))]));
+            self.lookback = self.began.elapsed().as_secs() + 1;
+        }
+        if let Some(parents) = self.parents_after.take() {
+            self.parent_state = Some(parents);
+        }
+    }
+
+    /// The parents' state that this run began with.
+    pub fn parent_state(&self) -> Option<&Json> {
+        self.parent_state.as_ref()
+    }
+
+    /// The state to save.
+    pub fn state(&self, plan: &CursorPlan) -> Json {
+        let mut state = Map::new();
+        state.insert("use_global_cursor".into(), json!(self.global));
+        if !self.global {
+            let states = self.each.iter().map(|(id, cursor)| {
+                let partition: Json = serde_json::from_str(id).unwrap_or(Json::Null);
+                json!({"partition": partition, "cursor": cursor.state(plan)})
+            });
+            state.insert("states".into(), states.collect());
+        }
+        if let Some(common) = &self.common {
+            state.insert("state".into(), json!(common));
+        }
+        state.insert("lookback_window".into(), json!(self.lookback));
+        if let Some(parents) = &self.parent_state {
+            state.insert("parent_state".into(), parents.clone());
+        }
+        Json::Object(state)
+    }
+}

@@ -1,0 +1,471 @@
+//! Bodies that are no plain JSON, made into it: lines, tables, XML, and archives of them.
+//!
+//! Comes in: a decoder's definition; then each body. Goes out: a JSON document, a list of many bodies where the form has
+//! many. Called by `run`, so that whatever follows knows JSON alone. The forms are those of airbyte-cdk's decoders, but
+//! what cannot be read is a fault: the reference skips a bad line, and takes bad XML for nothing.
+
+use std::borrow::Cow;
+use std::io::Read as _;
+
+use quick_xml::events::Event;
+use serde_json::{Map, Value as Json};
+
+use super::{RecordPath, Segment, Stop, walk};
+use crate::base::fault::{Fault, Result};
+use crate::base::json::scan::{Kind, Scanner};
+use crate::manifest::model;
+use crate::manifest::node::Place;
+
+/// XML deeper than this is refused.
+const MAX_DEPTH: usize = 200;
+
+/// A decoder, compiled.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    form: Form,
+    at: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Form {
+    Json,
+    /// A value a line.
+    Lines,
+    /// The elements of one list.
+    Items(RecordPath, Charset),
+    Csv {
+        charset: Charset,
+        delimiter: u8,
+        nulls: Vec<String>,
+    },
+    Xml,
+    /// A text a line, under `record`.
+    Texts,
+    Gzip(Box<Form>),
+    Zip(Box<Form>),
+    /// A table in a file, compressed or not, as pandas reads it.
+    Table {
+        keep_na: bool,
+    },
+}
+
+/// How bytes are text, by Python's names.
+#[derive(Debug, Clone, Copy)]
+enum Charset {
+    Utf8,
+    /// Every byte is the character of its number.
+    Latin1,
+    Other(&'static encoding_rs::Encoding),
+}
+
+/// Compiles a decoder; none is JSON.
+pub fn build(def: Option<&model::Decoder>, extractor: Option<&model::Extractor>, at: &Place) -> Result<Decoder> {
+    let form = match (extractor, def) {
+        // That one reads the body itself.
+        (Some(model::Extractor::ResponseToFileExtractor(def)), _) => {
+            Form::Table { keep_na: def.preserve_na_values.unwrap_or(false) }
+        }
+        (_, Some(def)) => form(def, false)?,
+        (_, None) => Form::Json,
+    };
+    Ok(Decoder { form, at: at.clone() })
+}
+
+fn form(def: &model::Decoder, inner: bool) -> Result<Form> {
+    let alone = |at: &Place, name: &str| at.fault(format!("`{name}` cannot stand inside another decoder"));
+    Ok(match def {
+        model::Decoder::JsonDecoder(_) => Form::Json,
+        model::Decoder::JsonlDecoder(_) => Form::Lines,
+        model::Decoder::JsonItemsDecoder(def) => {
+            if def.items_path.is_empty() {
+                return Err(def.at.field("items_path", None).fault("`items_path` is empty"));
+            }
+            // In this notation a list's elements are named `item`.
+            let name = |part: &str| if part == "item" { Segment::Any } else { Segment::Key(part.to_owned()) };
+            let segments = def.items_path.split('.').map(name).chain([Segment::Any]).collect();
+            Form::Items(RecordPath { segments, wild: true }, charset(def.encoding.as_deref(), &def.at)?)
+        }
+        model::Decoder::CsvDecoder(def) => Form::Csv {
+            charset: charset(def.encoding.as_deref(), &def.at)?,
+            delimiter: delimiter(def.delimiter.as_deref().unwrap_or(","), &def.at)?,
+            nulls: def.set_values_to_none.clone().unwrap_or_default(),
+        },
+        model::Decoder::XmlDecoder(def) if inner => return Err(alone(&def.at, "XmlDecoder")),
+        model::Decoder::XmlDecoder(_) => Form::Xml,
+        model::Decoder::IterableDecoder(def) if inner => return Err(alone(&def.at, "IterableDecoder")),
+        model::Decoder::IterableDecoder(_) => Form::Texts,
+        model::Decoder::ZipfileDecoder(def) if inner => return Err(alone(&def.at, "ZipfileDecoder")),
+        model::Decoder::ZipfileDecoder(def) => Form::Zip(Box::new(form(&def.decoder, true)?)),
+        model::Decoder::GzipDecoder(def) => Form::Gzip(Box::new(form(&def.decoder, true)?)),
+    })
+}
+
+fn charset(name: Option<&str>, at: &Place) -> Result<Charset> {
+    let given = name.unwrap_or("utf-8");
+    let name = given.to_ascii_lowercase().replace('_', "-");
+    Ok(match &*name {
+        "utf-8" | "utf8" | "utf-8-sig" | "ascii" | "us-ascii" => Charset::Utf8,
+        "latin-1" | "latin1" | "iso-8859-1" | "iso8859-1" | "l1" => Charset::Latin1,
+        _ => match encoding_rs::Encoding::for_label(name.replace("cp12", "windows-12").as_bytes()) {
+            Some(encoding) => Charset::Other(encoding),
+            None => return Err(at.field("encoding", None).fault(format!("`encoding: {given}` is not known"))),
+        },
+    })
+}
+
+/// A delimiter of one byte; one that begins with a backslash is written as in a Python text.
+fn delimiter(written: &str, at: &Place) -> Result<u8> {
+    let read = match written.strip_prefix('\\') {
+        Some("t") => "\t".to_owned(),
+        Some("\\") => "\\".to_owned(),
+        Some(rest) => {
+            let digits = rest.strip_prefix(['x', 'u']).unwrap_or_default();
+            let code = u32::from_str_radix(digits, 16).ok();
+            code.and_then(char::from_u32).map_or_else(|| written.to_owned(), String::from)
+        }
+        None => written.to_owned(),
+    };
+    match read.as_bytes() {
+        [one] if *one != b'\n' && *one != b'\r' => Ok(*one),
+        _ => Err(at.field("delimiter", None).fault("`delimiter` must be one ASCII character")),
+    }
+}
+
+impl Charset {
+    fn text(self, bytes: &[u8]) -> Result<Cow<'_, str>> {
+        let bad = || {
+            Fault::data("the answer has bytes that are no text in its encoding").hint("check `encoding` of the decoder")
+        };
+        match self {
+            Charset::Utf8 => {
+                let text = simdutf8::basic::from_utf8(bytes).map_err(|_| bad())?;
+                Ok(Cow::Borrowed(text.trim_start_matches('\u{feff}')))
+            }
+            Charset::Latin1 => Ok(Cow::Owned(bytes.iter().map(|b| char::from(*b)).collect())),
+            Charset::Other(encoding) => {
+                let (text, _, failed) = encoding.decode(bytes);
+                if failed { Err(bad()) } else { Ok(text) }
+            }
+        }
+    }
+}
+
+/// Bodies found in another, as the elements of a JSON list.
+struct Bodies {
+    list: Vec<u8>,
+    limit: u64,
+}
+
+impl Bodies {
+    /// Adds the text of a JSON value.
+    fn add(&mut self, json: &[u8]) -> Result<()> {
+        self.list.push(if self.list.is_empty() { b'[' } else { b',' });
+        self.list.extend_from_slice(json);
+        if self.list.len() as u64 > self.limit { Err(too_large(self.limit)) } else { Ok(()) }
+    }
+
+    fn add_value(&mut self, json: &Json) -> Result<()> {
+        self.add(json.to_string().as_bytes())
+    }
+}
+
+fn too_large(limit: u64) -> Fault {
+    Fault::data(format!("the answer is larger than {limit} bytes once it is unpacked"))
+        .hint("ask for smaller pages, or raise dripfeed.max_page_bytes")
+}
+
+impl Decoder {
+    /// Is an answer read as it comes in the reference? Then paging sees an empty `response`.
+    pub fn streams(&self) -> bool {
+        !matches!(self.form, Form::Json | Form::Xml | Form::Zip(_))
+    }
+
+    /// The JSON of a body. `content_type` is the header's value; more than `limit` bytes are refused.
+    pub fn decode<'b>(&self, body: &'b [u8], content_type: Option<&str>, limit: u64) -> Result<Cow<'b, [u8]>> {
+        match &self.form {
+            Form::Json => return Ok(Cow::Borrowed(body)),
+            Form::Xml => {
+                return xml(&xml_text(body, content_type)?).map(|json| Cow::Owned(json.to_string().into_bytes()));
+            }
+            _ => {}
+        }
+        let mut bodies = Bodies { list: Vec::new(), limit };
+        self.form.bodies(body, &mut bodies).map_err(|fault| fault.at(&self.at.site))?;
+        let mut list = bodies.list;
+        list.extend_from_slice(if list.is_empty() { b"[]" } else { b"]" });
+        Ok(Cow::Owned(list))
+    }
+}
+
+impl Form {
+    fn bodies(&self, body: &[u8], out: &mut Bodies) -> Result<()> {
+        match self {
+            Form::Json => elements(body, out),
+            Form::Lines => lines(body, out),
+            Form::Items(path, charset) => {
+                let text = charset.text(body)?;
+                let mut each = |scanner: &mut Scanner<'_>| {
+                    let start = scanner.at();
+                    scanner.skip()?;
+                    out.add(scanner.slice(start..scanner.at())).map_err(Stop::Caller)
+                };
+                walk(text.as_bytes(), path, &[], &mut each).map(drop).map_err(|stop| match stop {
+                    Stop::Broken(error) => Fault::data(format!("the answer is not valid JSON: {error}")),
+                    Stop::Caller(fault) => fault,
+                })
+            }
+            Form::Csv { charset, delimiter, nulls } => csv(&charset.text(body)?, *delimiter, nulls, out),
+            Form::Table { keep_na } => table(body, *keep_na, out),
+            Form::Xml => out.add_value(&xml(&xml_text(body, None)?)?),
+            Form::Texts => {
+                let text = Charset::Utf8.text(body)?.replace("\r\n", "\n");
+                let text = text.strip_suffix(['\n', '\r']).unwrap_or(&text);
+                let lines = text.split(['\n', '\r']).filter(|_| !text.is_empty());
+                lines.into_iter().try_for_each(|line| out.add_value(&serde_json::json!({"record": line})))
+            }
+            Form::Gzip(inner) => {
+                if !body.starts_with(b"\x1f\x8b") {
+                    return inner.bodies(body, out);
+                }
+                let mut unpacked = Vec::new();
+                let reader = flate2::read::MultiGzDecoder::new(body);
+                reader
+                    .take(out.limit + 1)
+                    .read_to_end(&mut unpacked)
+                    .map_err(|e| Fault::data(format!("the answer cannot be unpacked: {e}")))?;
+                if unpacked.len() as u64 > out.limit { Err(too_large(out.limit)) } else { inner.bodies(&unpacked, out) }
+            }
+            Form::Zip(inner) => {
+                let bad = |e: &dyn std::fmt::Display| Fault::data(format!("the answer is not a valid zip file: {e}"));
+                let mut archive = zip::ZipArchive::new(std::io::Cursor::new(body)).map_err(|e| bad(&e))?;
+                for index in 0..archive.len() {
+                    let file = archive.by_index(index).map_err(|e| bad(&e))?;
+                    if file.is_dir() {
+                        continue;
+                    }
+                    let mut unpacked = Vec::new();
+                    file.take(out.limit + 1).read_to_end(&mut unpacked).map_err(|e| bad(&e))?;
+                    if unpacked.len() as u64 > out.limit {
+                        return Err(too_large(out.limit));
+                    }
+                    inner.bodies(&unpacked, out)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The elements of a list, or the one value that it is.
+fn elements(body: &[u8], out: &mut Bodies) -> Result<()> {
+    let broken = |error| Fault::data(format!("the answer is not valid JSON: {error}"));
+    let mut scanner = Scanner::new(body);
+    let mut one = |scanner: &mut Scanner<'_>| -> Result<()> {
+        scanner.peek().map_err(broken)?;
+        let start = scanner.at();
+        scanner.skip().map_err(broken)?;
+        out.add(scanner.slice(start..scanner.at()))
+    };
+    if scanner.peek().map_err(broken)? == Kind::Array {
+        scanner.enter().map_err(broken)?;
+        let mut first = true;
+        while scanner.element(&mut first).map_err(broken)? {
+            one(&mut scanner)?;
+        }
+    } else {
+        one(&mut scanner)?;
+    }
+    scanner.end().map_err(broken)
+}
+
+fn lines(body: &[u8], out: &mut Bodies) -> Result<()> {
+    for (number, line) in body.split(|b| *b == b'\n').enumerate() {
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            continue;
+        }
+        let mut scanner = Scanner::new(line);
+        let read = scanner.peek().and_then(|_| scanner.skip()).and_then(|()| scanner.end());
+        read.map_err(|e| Fault::data(format!("line {} of the answer is not valid JSON: {e}", number + 1)))?;
+        out.add(line)?;
+    }
+    Ok(())
+}
+
+/// A table with its names in the first row, as Python's `csv.DictReader` reads it: what a row has too little is null, what
+/// it has too much is a list under `null`.
+fn csv(text: &str, delimiter: u8, nulls: &[String], out: &mut Bodies) -> Result<()> {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text.as_bytes());
+    let mut names: Option<Vec<String>> = None;
+    let mut row = csv::StringRecord::new();
+    let mut line = String::new();
+    while reader.read_record(&mut row).map_err(|e| Fault::data(format!("the answer is no table: {e}")))? {
+        let Some(names) = &names else {
+            names = Some(row.iter().map(str::to_owned).collect());
+            continue;
+        };
+        let value = |text: &str| {
+            let null = nulls.iter().any(|null| null == text);
+            if null { Json::Null } else { Json::String(text.to_owned()) }
+        };
+        let mut record = Map::with_capacity(names.len());
+        for (index, name) in names.iter().enumerate() {
+            record.insert(name.clone(), row.get(index).map_or(Json::Null, value));
+        }
+        if row.len() > names.len() {
+            let more = row.iter().skip(names.len()).map(|text| Json::String(text.to_owned()));
+            record.insert("null".into(), Json::Array(more.collect()));
+        }
+        line.clear();
+        line += &Json::Object(record).to_string();
+        out.add(line.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// What pandas takes for a missing value.
+const MISSING: &[&str] = &[
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+];
+
+/// A table in a file, as pandas' `read_csv` reads it for the reference: names that come twice are numbered, a row that is
+/// too long is a fault.
+fn table(body: &[u8], keep_na: bool, out: &mut Bodies) -> Result<()> {
+    let mut unpacked = Vec::new();
+    let bad = |e: std::io::Error| Fault::data(format!("the answer cannot be unpacked: {e}"));
+    match body {
+        [0x1f, 0x8b, ..] => flate2::read::GzDecoder::new(body).take(out.limit + 1).read_to_end(&mut unpacked),
+        [0x78, second, ..] if (0x7800 + u16::from(*second)) % 31 == 0 => {
+            flate2::read::ZlibDecoder::new(body).take(out.limit + 1).read_to_end(&mut unpacked)
+        }
+        plain => {
+            unpacked.extend(plain.iter().filter(|byte| **byte != 0));
+            Ok(0)
+        }
+    }
+    .map_err(bad)?;
+    if unpacked.len() as u64 > out.limit {
+        return Err(too_large(out.limit));
+    }
+    let text = Charset::Utf8.text(&unpacked)?.replace("\r\n", "\n").replace('\r', "\n");
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut names: Vec<String> = Vec::new();
+    let mut row = csv::StringRecord::new();
+    while reader.read_record(&mut row).map_err(|e| Fault::data(format!("the answer is no table: {e}")))? {
+        if names.is_empty() {
+            for (index, name) in row.iter().enumerate() {
+                let name = if name.is_empty() { format!("Unnamed: {index}") } else { name.to_owned() };
+                let numbered = (1..).map(|n| format!("{name}.{n}"));
+                let free = [name.clone()].into_iter().chain(numbered).find(|name| !names.contains(name));
+                names.push(free.unwrap_or(name));
+            }
+            continue;
+        }
+        if row.len() > names.len() {
+            let line = row.position().map_or(0, csv::Position::line);
+            return Err(Fault::data(format!("line {line} of the table has more cells than its first line")));
+        }
+        let missing = |text: &str| if keep_na { text.is_empty() } else { MISSING.contains(&text) };
+        let cell = |index: usize| row.get(index).filter(|text| !missing(text)).map_or(Json::Null, Json::from);
+        let record: Map<String, Json> = names.iter().enumerate().map(|(i, name)| (name.clone(), cell(i))).collect();
+        out.add_value(&Json::Object(record))?;
+    }
+    Ok(())
+}
+
+/// The text of an XML body: UTF-8 if it is, else as the header or the declaration says.
+fn xml_text<'b>(body: &'b [u8], content_type: Option<&str>) -> Result<Cow<'b, str>> {
+    if let Ok(text) = Charset::Utf8.text(body) {
+        return Ok(text);
+    }
+    let head = String::from_utf8_lossy(&body[..body.len().min(200)]);
+    let declared = head.split_once("encoding=").map(|(_, rest)| rest.trim_start_matches(['"', '\'']));
+    let named = content_type.and_then(|t| t.split_once("charset=")).map(|(_, rest)| rest.trim_start_matches('"'));
+    let label = named.or(declared).and_then(|rest| rest.split(['"', '\'', ';', '?', ' ']).next());
+    let charset = label.and_then(|label| encoding_rs::Encoding::for_label(label.as_bytes()));
+    charset.map_or(Charset::Latin1, Charset::Other).text(body)
+}
+
+/// An element that is being read.
+#[derive(Default)]
+struct Element {
+    name: String,
+    fields: Option<Map<String, Json>>,
+    text: String,
+}
+
+impl Element {
+    fn push(&mut self, name: &str, value: Json) {
+        let fields = self.fields.get_or_insert_default();
+        match fields.get_mut(name) {
+            Some(Json::Array(items)) => items.push(value),
+            Some(other) => *other = Json::Array(vec![other.take(), value]),
+            None => drop(fields.insert(name.to_owned(), value)),
+        }
+    }
+
+    /// What stands under the element's name: its fields, its text, both, or nothing.
+    fn value(mut self) -> Json {
+        let text = self.text.trim();
+        if self.fields.is_none() {
+            return if text.is_empty() { Json::Null } else { Json::String(text.to_owned()) };
+        }
+        if !text.is_empty() {
+            let text = Json::String(text.to_owned());
+            self.push("#text", text);
+        }
+        Json::Object(self.fields.unwrap_or_default())
+    }
+}
+
+/// XML as `xmltodict` reads it: attributes under `@name`, text beside others under `#text`, what repeats as a list.
+fn xml(text: &str) -> Result<Json> {
+    let bad = |why: &dyn std::fmt::Display| Fault::data(format!("the answer is not valid XML: {why}"));
+    let mut reader = quick_xml::Reader::from_str(text);
+    reader.config_mut().expand_empty_elements = true;
+    let mut open = vec![Element::default()];
+    loop {
+        let event = reader.read_event().map_err(|e| bad(&e))?;
+        let top = open.last_mut().ok_or_else(|| Fault::bug("no element is open"))?;
+        match event {
+            Event::Start(start) => {
+                let mut element = Element { name: start.name().as_ref().to_owned(), ..Element::default() };
+                for attribute in start.attributes() {
+                    let attribute = attribute.map_err(|e| bad(&e))?;
+                    let value = attribute.normalized_value(quick_xml::XmlVersion::Implicit1_0).map_err(|e| bad(&e))?;
+                    element.push(&format!("@{}", attribute.key.as_ref()), Json::String(value.into_owned()));
+                }
+                if open.len() > MAX_DEPTH {
+                    return Err(bad(&"its elements stand too deep"));
+                }
+                open.push(element);
+            }
+            Event::End(_) => {
+                let element = open.pop().unwrap_or_default();
+                let parent = open.last_mut().ok_or_else(|| bad(&"an element ends that did not begin"))?;
+                parent.push(&element.name.clone(), element.value());
+            }
+            Event::Text(text) => top.text += &text.xml10_content(),
+            Event::CData(text) => top.text += &text.xml10_content(),
+            Event::GeneralRef(name) => match name.resolve_char_ref().map_err(|e| bad(&e))? {
+                Some(char) => top.text.push(char),
+                None => match quick_xml::escape::resolve_predefined_entity(&name) {
+                    Some(text) => top.text += text,
+                    None => return Err(bad(&"it names an entity of its own")),
+                },
+            },
+            Event::Eof if open.len() > 1 => return Err(bad(&"an element does not end")),
+            Event::Eof => {
+                let outside = open.pop().unwrap_or_default();
+                return match outside.fields {
+                    Some(fields) if fields.len() == 1 && outside.text.trim().is_empty() => Ok(Json::Object(fields)),
+                    _ => Err(bad(&"it has not one element at its top")),
+                };
+            }
+            Event::Empty(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Extractors that need more than one walk: paths of globs, several paths together, and lists within records.
+//!
+//! Comes in: a body as JSON. Goes out: its records, in order, and how many count for paging. Called by `run`, which also
+//! reads the lists that a record holds only in part. The rules are those of airbyte-cdk's `DpathExtractor`,
+//! `RecordExpander` and `CombinedExtractor`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::base::fault::{Fault, Result};
+use crate::base::json::python::is_falsy;
+use crate::manifest::dpath::{self, Step};
+use crate::manifest::model::{self, CombinedExtractor, Extractor, RecordExpander};
+use crate::manifest::node::{Place, Text};
+use crate::manifest::template::{Ground, Template, Vars};
+
+/// What the items of one record may come to, each with the record that held it.
+const MOST_BYTES: usize = 1 << 30;
+
+/// An extractor, compiled.
+#[derive(Debug, Clone)]
+pub struct Gather {
+    rule: Rule,
+}
+
+#[derive(Debug, Clone)]
+enum Rule {
+    Path {
+        path: Vec<String>,
+        expand: Option<Box<Expand>>,
+    },
+    Combined {
+        of: Vec<Rule>,
+        /// The first that finds records, or all.
+        first: bool,
+        skip_empty: bool,
+    },
+}
+
+/// What becomes of each record: the items of a list in it.
+#[derive(Debug, Clone)]
+struct Expand {
+    path: Vec<String>,
+    original: bool,
+    merge: bool,
+    /// Where a parent's value stands, and where it goes.
+    fields: Vec<(Vec<String>, Vec<String>)>,
+    or_parent: bool,
+    /// Where a record says that its list is not whole.
+    truncated: Vec<String>,
+    /// Can the whole list be asked for?
+    whole: bool,
+    warned: Arc<AtomicBool>,
+}
+
+/// What the reader of a page gives to an extractor.
+pub trait Lists {
+    /// The whole list of a record that holds a part of it.
+    fn whole(&self, record: &Json) -> Result<Vec<Json>>;
+    /// Records are missing, and nothing can be done about it.
+    fn incomplete(&self, message: &str);
+}
+
+/// The records of a page.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// Each, in order.
+    pub records: Vec<Json>,
+    /// As many count for paging.
+    pub counted: u64,
+    /// Was the first field of a path there?
+    pub envelope: bool,
+}
+
+/// What became of a definition.
+pub(super) enum Compiled {
+    /// A path that one walk over the bytes can follow.
+    Plain(Vec<String>),
+    /// More than that.
+    Gather(Gather),
+}
+
+/// Compiles an extractor.
+pub(super) fn build(def: &Extractor, ground: &Ground) -> Result<Compiled> {
+    // The decoder made records of it already.
+    if matches!(def, Extractor::ResponseToFileExtractor(_)) {
+        return Ok(Compiled::Plain(Vec::new()));
+    }
+    if let Extractor::DpathExtractor(def) = def
+        && def.record_expander.is_none()
+    {
+        let path = evaluated(&def.field_path, ground)?;
+        let plain = |segment: &String| segment == "*" || !(dpath::is_glob(segment) || segment.starts_with('-'));
+        if path.iter().all(plain) {
+            return Ok(Compiled::Plain(path));
+        }
+    }
+    Ok(Compiled::Gather(Gather { rule: rule(def, ground)? }))
+}
+
+/// The retriever of whole lists that an extractor names.
+pub fn list_retriever(def: &Extractor) -> Option<&model::Retriever> {
+    match def {
+        Extractor::DpathExtractor(def) => def.record_expander.as_ref()?.truncated_list_retriever.as_ref(),
+        Extractor::CombinedExtractor(def) => def.extractors.iter().find_map(list_retriever),
+        Extractor::ResponseToFileExtractor(_) => None,
+    }
+}
+
+/// Does it give more records than a page of the API has?
+pub fn is_union(def: &Extractor) -> bool {
+    match def {
+        Extractor::DpathExtractor(_) | Extractor::ResponseToFileExtractor(_) => false,
+        Extractor::CombinedExtractor(def) => !is_first(def) || def.extractors.iter().any(is_union),
+    }
+}
+
+fn is_first(def: &CombinedExtractor) -> bool {
+    def.mode.as_deref() == Some("first_match")
+}
+
+/// Is it the second of two words? A third is refused.
+fn second(given: Option<&str>, words: [&str; 2], field: &str, at: &Place) -> Result<bool> {
+    match given {
+        Some(word) if !words.contains(&word) => {
+            let fault = at.field(field, None).fault(format!("`{field}: {word}` does not exist"));
+            Err(fault.hint(format!("it can be {} or {}", words[0], words[1])))
+        }
+        given => Ok(given == Some(words[1])),
+    }
+}
+
+fn evaluated(path: &[Text], ground: &Ground) -> Result<Vec<String>> {
+    path.iter().map(|text| Template::compile(text, &[])?.text(&Vars::new(ground))).collect()
+}
+
+fn rule(def: &Extractor, ground: &Ground) -> Result<Rule> {
+    Ok(match def {
+        Extractor::ResponseToFileExtractor(def) => {
+            return Err(def.at.fault("a ResponseToFileExtractor cannot stand among others"));
+        }
+        Extractor::DpathExtractor(def) => {
+            let path = evaluated(&def.field_path, ground)?;
+            if path.iter().filter(|segment| *segment == "**").count() > 1 {
+                return Err(def.at.field("field_path", None).fault("`**` can stand once in a path"));
+            }
+            let expand = def.record_expander.as_ref().map(|def| expand(def, ground)).transpose()?;
+            Rule::Path { path, expand: expand.map(Box::new) }
+        }
+        Extractor::CombinedExtractor(def) => {
+            if def.extractors.is_empty() {
+                return Err(def.at.field("extractors", None).fault("`extractors` is empty"));
+            }
+            Rule::Combined {
+                of: def.extractors.iter().map(|def| rule(def, ground)).collect::<Result<_>>()?,
+                first: second(def.mode.as_deref(), ["union", "first_match"], "mode", &def.at)?,
+                skip_empty: def.skip_empty_records.unwrap_or(false),
+            }
+        }
+    })
+}
+
+fn expand(def: &RecordExpander, ground: &Ground) -> Result<Expand> {
+    let named = |texts: &[Text], field: &str, at: &Place| -> Result<Vec<String>> {
+        let path = evaluated(texts, ground)?;
+        if path.iter().any(|segment| dpath::is_glob(segment)) {
+            return Err(at.field(field, None).fault(format!("`{field}` must name one field, without globs")));
+        }
+        Ok(path)
+    };
+    let mut fields = Vec::new();
+    for def in def.parent_fields.iter().flatten() {
+        let pair = (named(&def.parent_path, "parent_path", &def.at)?, named(&def.record_path, "record_path", &def.at)?);
+        if pair.0.is_empty() || pair.1.is_empty() {
+            return Err(def.at.fault("`parent_path` and `record_path` must name a field"));
+        }
+        fields.push(pair);
+    }
+    let whole = def.truncated_list_retriever.is_some();
+    let truncated = def.truncation_indicator_path.as_deref().unwrap_or_default();
+    if whole && truncated.is_empty() {
+        let fault = def.at.field("truncated_list_retriever", None).fault("`truncation_indicator_path` is missing");
+        return Err(fault.hint("it names the field that says when the list must be asked for"));
+    }
+    if let Some(retriever) = &def.truncated_list_retriever
+        && !retriever.routers().is_empty()
+    {
+        return Err(def.at.field("partition_router", None).fault("a list's retriever can have no `partition_router`"));
+    }
+    let path = &def.expand_records_from_field;
+    Ok(Expand {
+        path: if whole { named(path, "expand_records_from_field", &def.at)? } else { evaluated(path, ground)? },
+        original: def.remain_original_record.unwrap_or(false),
+        merge: def.merge_parent.unwrap_or(false),
+        fields,
+        or_parent: second(def.on_no_records.as_deref(), ["skip", "emit_parent"], "on_no_records", &def.at)?,
+        truncated: named(truncated, "truncation_indicator_path", &def.at)?,
+        whole,
+        warned: Arc::default(),
+    })
+}
+
+impl Gather {
+    /// The path as people write it.
+    pub fn shown(&self) -> String {
+        fn first(rule: &Rule) -> String {
+            match rule {
+                Rule::Path { path, .. } => path.join("."),
+                Rule::Combined { of, .. } => of.first().map(first).unwrap_or_default(),
+            }
+        }
+        first(&self.rule)
+    }
+
+    /// The records of one body; those of a list are of as many bodies.
+    pub fn page(&self, body: &Json, lists: &dyn Lists) -> Result<Gathered> {
+        let mut out = Gathered::default();
+        match body {
+            Json::Array(bodies) => {
+                out.envelope = true;
+                bodies.iter().try_for_each(|body| take(&self.rule, body, lists, &mut out))?;
+            }
+            body => take(&self.rule, body, lists, &mut out)?,
+        }
+        Ok(out)
+    }
+}
+
+fn take(rule: &Rule, body: &Json, lists: &dyn Lists, out: &mut Gathered) -> Result<()> {
+    match rule {
+        Rule::Path { path, expand } => {
+            // A path that starts with any key leads somewhere in every body.
+            out.envelope |= match path.first() {
+                Some(first) if !first.starts_with('*') => !dpath::values(body, std::slice::from_ref(first)).is_empty(),
+                _ => true,
+            };
+            let from = out.records.len();
+            for record in found(path, body)? {
+                match expand {
+                    Some(expand) => expand.take(record, lists, &mut out.records)?,
+                    None => out.records.push(record.clone()),
+                }
+            }
+            out.counted += (out.records.len() - from) as u64;
+        }
+        Rule::Combined { of, first, skip_empty } => {
+            for rule in of {
+                let mut part = Gathered::default();
+                take(rule, body, lists, &mut part)?;
+                if *skip_empty {
+                    part.records.retain(|record| !is_falsy(record));
+                }
+                out.envelope |= part.envelope;
+                if *first && part.records.is_empty() {
+                    continue;
+                }
+                out.counted += part.counted;
+                out.records.extend(part.records);
+                if *first {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What stands at the path, a list as its items.
+fn found<'j>(path: &[String], body: &'j Json) -> Result<Vec<&'j Json>> {
+    if path.iter().any(|segment| segment == "*") {
+        return Ok(dpath::values(body, path));
+    }
+    let one = dpath::one(body, path).map_err(|several| {
+        Fault::data(format!("the record path `{}` leads to {several} places of the answer", path.join(".")))
+            .hint("only a segment `*` stands for many")
+    })?;
+    Ok(match one {
+        Some(Json::Array(items)) => items.iter().collect(),
+        Some(value) if !is_falsy(value) => vec![value],
+        _ => Vec::new(),
+    })
+}
+
+impl Expand {
+    fn take(&self, record: &Json, lists: &dyn Lists, out: &mut Vec<Json>) -> Result<()> {
+        let Json::Object(parent) = record else {
+            out.push(record.clone());
+            return Ok(());
+        };
+        if self.path.is_empty() {
+            out.push(record.clone());
+            return Ok(());
+        }
+        let embedded: Vec<(Vec<Step<'_>>, &Vec<Json>)> =
+            dpath::ways(record, &self.path).into_iter().filter_map(|(way, v)| Some((way, v.as_array()?))).collect();
+        let base = if self.merge { without(record, embedded.iter().map(|(way, _)| way)) } else { Map::new() };
+        let count: usize = embedded.iter().map(|(_, items)| items.len()).sum();
+        if (self.original || self.merge) && record.to_string().len().saturating_mul(count) > MOST_BYTES {
+            return Err(Fault::data("the items of a record, each with that record, come to more than 1 GiB")
+                .hint("take `parent_fields` instead of the whole record"));
+        }
+        let mark = if self.truncated.is_empty() { None } else { dpath::get(record, &self.truncated) };
+        if mark.is_some_and(|mark| !is_falsy(mark)) {
+            let items = if self.whole { lists.whole(record)? } else { Vec::new() };
+            let got = if items.is_empty() { count } else { items.len() };
+            if !self.whole || self.total(record).is_some_and(|total| (items.len() as u64) < total) {
+                self.warn(got, lists);
+            }
+            for item in &items {
+                out.push(self.item(parent, &base, item)?);
+            }
+            if !items.is_empty() {
+                return Ok(());
+            }
+        }
+        for item in embedded.iter().flat_map(|(_, items)| *items) {
+            out.push(self.item(parent, &base, item)?);
+        }
+        if count == 0 && self.or_parent {
+            out.push(record.clone());
+        }
+        Ok(())
+    }
+
+    /// How long the whole list is, where the record says it.
+    fn total(&self, record: &Json) -> Option<u64> {
+        let (_, before) = self.truncated.split_last()?;
+        dpath::get(record, before)?.get("total_count")?.as_u64()
+    }
+
+    fn warn(&self, got: usize, lists: &dyn Lists) {
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            lists.incomplete(&format!(
+                "`{}` holds a part of its list and only {got} items of it were read; {}. Other records may lack items too",
+                self.path.join("."),
+                if self.whole {
+                    "the `truncated_list_retriever` gave fewer than `total_count`"
+                } else {
+                    "a `truncated_list_retriever` would ask for the rest"
+                },
+            ));
+        }
+    }
+
+    /// One item, with what it takes over from the record that held it.
+    fn item(&self, parent: &Map<String, Json>, base: &Map<String, Json>, item: &Json) -> Result<Json> {
+        let carries = self.original || self.merge || !self.fields.is_empty();
+        let own = match item {
+            Json::Object(map) => map.clone(),
+            value if carries => Map::from_iter([("value".to_owned(), value.clone())]),
+            value => return Ok(value.clone()),
+        };
+        let mut merged = base.clone();
+        merged.extend(own);
+        let mut out = Json::Object(merged);
+        for (from, to) in &self.fields {
+            let (first, rest) = from.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+            let value = parent.get(first).and_then(|value| dpath::get(value, rest));
+            dpath::put(&mut out, to, value.cloned().unwrap_or(Json::Null)).map_err(|depth| {
+                Fault::data(format!("an item of `{}` has a value at `{}`", self.path.join("."), to[..depth].join(".")))
+                    .hint("give the parent's field another `record_path`")
+            })?;
+        }
+        if self.original {
+            dpath::put(&mut out, &["original_record".to_owned()], json!(parent)).ok();
+        }
+        Ok(out)
+    }
+}
+
+/// A record without the lists at these places.
+fn without<'w>(record: &Json, ways: impl DoubleEndedIterator<Item = &'w Vec<Step<'w>>>) -> Map<String, Json> {
+    let mut left = record.clone();
+    // From the end, so that what is still to go keeps its index.
+    for way in ways.rev() {
+        let Some((last, before)) = way.split_last() else { continue };
+        let holder = before.iter().try_fold(&mut left, |at, step| match (at, step) {
+            (Json::Object(map), Step::Key(key)) => map.get_mut(*key),
+            (Json::Array(items), Step::Index(index, _)) => items.get_mut(*index),
+            _ => None,
+        });
+        match (holder, last) {
+            (Some(Json::Object(map)), Step::Key(key)) => drop(map.shift_remove(*key)),
+            (Some(Json::Array(items)), Step::Index(index, _)) if *index < items.len() => drop(items.remove(*index)),
+            _ => {}
+        }
+    }
+    match left {
+        Json::Object(map) => map,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,260 @@
+//! Finds the records in a page.
+//!
+//! Comes in: a whole body and the path of its records. Goes out: the scanner, handed to the caller at
+//! each record in turn, and where the other fields stand that paging wants to see. One pass over the bytes.
+//! Called by `run`. The rules are those of airbyte-cdk's `JsonDecoder` and `DpathExtractor`.
+
+pub mod decode;
+pub mod dom_extract;
+
+use std::ops::Range;
+
+use self::dom_extract::{Compiled, Gather};
+use crate::base::fault::Result;
+use crate::base::json::scan::{Kind, Scan, ScanError, Scanner};
+use crate::manifest::model::Extractor;
+use crate::manifest::template::Ground;
+
+/// How the records of a body are found.
+#[derive(Debug, Clone)]
+pub enum Records {
+    /// In one walk over the bytes.
+    Walk(RecordPath),
+    /// In the whole of it.
+    Gather(Gather),
+}
+
+/// Where records stand in a body.
+#[derive(Debug, Clone)]
+pub struct RecordPath {
+    segments: Vec<Segment>,
+    wild: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Segment {
+    Key(String),
+    Any,
+}
+
+/// Compiles an extractor.
+pub fn build(def: &Extractor, ground: &Ground) -> Result<Records> {
+    Ok(match dom_extract::build(def, ground)? {
+        Compiled::Plain(path) => {
+            let segment = |text: String| if text == "*" { Segment::Any } else { Segment::Key(text) };
+            let segments: Vec<Segment> = path.into_iter().map(segment).collect();
+            let wild = segments.contains(&Segment::Any);
+            Records::Walk(RecordPath { segments, wild })
+        }
+        Compiled::Gather(gather) => Records::Gather(gather),
+    })
+}
+
+impl Records {
+    /// The path as people write it.
+    pub fn shown(&self) -> String {
+        match self {
+            Records::Walk(path) => path.shown(),
+            Records::Gather(gather) => gather.shown(),
+        }
+    }
+}
+
+impl RecordPath {
+    fn shown(&self) -> String {
+        let parts: Vec<&str> = self.segments.iter().map(|s| if let Segment::Key(k) = s { k } else { "*" }).collect();
+        parts.join(".")
+    }
+}
+
+/// What a page held beside its records.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Records handed to the caller.
+    pub records: u64,
+    /// Was the first field of the path there, whatever it holds?
+    pub envelope: bool,
+    /// Did records stand in a list?
+    pub list: bool,
+    /// Did a record stand where a list of them may be?
+    pub alone: bool,
+    /// Where the wanted top-level fields of the first body stand.
+    pub fields: Vec<(String, Range<usize>)>,
+}
+
+/// An error of the walk: the bytes are no JSON, or the caller stopped.
+#[derive(Debug)]
+pub enum Stop<E> {
+    /// No JSON.
+    Broken(ScanError),
+    /// The caller's.
+    Caller(E),
+}
+
+impl<E> From<ScanError> for Stop<E> {
+    fn from(e: ScanError) -> Self {
+        Stop::Broken(e)
+    }
+}
+
+/// Walks a body once. `each` is called with the scanner at a record and must pass it.
+pub fn walk<'a, E>(
+    body: &'a [u8],
+    path: &RecordPath,
+    wanted: &[String],
+    each: &mut dyn FnMut(&mut Scanner<'a>) -> std::result::Result<(), Stop<E>>,
+) -> std::result::Result<Found, Stop<E>> {
+    // An empty path, and one that starts with any key, lead somewhere in every body.
+    let envelope = !matches!(path.segments.first(), Some(Segment::Key(_)));
+    let mut walk = Walk { path, wanted, found: Found { envelope, ..Found::default() }, each };
+    let mut scanner = Scanner::new(body);
+    if scanner.peek()? == Kind::Array {
+        // A top-level list is many bodies; paging looks at the first.
+        scanner.enter()?;
+        let mut first = true;
+        let mut index = 0;
+        (walk.found.envelope, walk.found.list) = (true, true);
+        while scanner.element(&mut first)? {
+            walk.body(&mut scanner, index == 0)?;
+            index += 1;
+        }
+    } else {
+        walk.body(&mut scanner, true)?;
+    }
+    scanner.end()?;
+    Ok(walk.found)
+}
+
+struct Walk<'p, 'a, E> {
+    path: &'p RecordPath,
+    wanted: &'p [String],
+    found: Found,
+    each: &'p mut dyn FnMut(&mut Scanner<'a>) -> std::result::Result<(), Stop<E>>,
+}
+
+impl<'a, E> Walk<'_, 'a, E> {
+    fn body(&mut self, scanner: &mut Scanner<'a>, look: bool) -> std::result::Result<(), Stop<E>> {
+        self.descend(scanner, 0, look)
+    }
+
+    fn descend(&mut self, scanner: &mut Scanner<'a>, level: usize, look: bool) -> std::result::Result<(), Stop<E>> {
+        let look = look && !self.wanted.is_empty();
+        let Some(segment) = self.path.segments.get(level) else {
+            if look && level == 0 {
+                // The body is the record: its fields are looked at beside it.
+                let mut aside = scanner.clone();
+                self.fields(&mut aside)?;
+            }
+            return self.terminal(scanner);
+        };
+        match (scanner.peek()?, segment) {
+            (Kind::Object, segment) => {
+                scanner.enter()?;
+                let mut first = true;
+                while let Some(key) = scanner.key(&mut first)? {
+                    scanner.peek()?;
+                    let start = scanner.at();
+                    let matches = match segment {
+                        Segment::Key(name) => key.is(name),
+                        Segment::Any => true,
+                    };
+                    if matches {
+                        self.found.envelope = true;
+                        self.descend(scanner, level + 1, false)?;
+                    } else {
+                        scanner.skip()?;
+                    }
+                    if look {
+                        self.note(&key.value(), start..scanner.at());
+                    }
+                }
+            }
+            (Kind::Array, Segment::Any) => {
+                scanner.enter()?;
+                let mut first = true;
+                while scanner.element(&mut first)? {
+                    self.descend(scanner, level + 1, false)?;
+                }
+            }
+            (Kind::Array, Segment::Key(name)) if name.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty() => {
+                let wanted: usize = name.parse().unwrap_or(usize::MAX);
+                scanner.enter()?;
+                let mut first = true;
+                let mut index = 0;
+                while scanner.element(&mut first)? {
+                    if index == wanted {
+                        self.descend(scanner, level + 1, false)?;
+                    } else {
+                        scanner.skip()?;
+                    }
+                    index += 1;
+                }
+            }
+            _ => scanner.skip()?,
+        }
+        Ok(())
+    }
+
+    fn terminal(&mut self, scanner: &mut Scanner<'a>) -> std::result::Result<(), Stop<E>> {
+        if scanner.peek()? == Kind::Array && !self.path.wild {
+            self.found.list = true;
+            scanner.enter()?;
+            let mut first = true;
+            while scanner.element(&mut first)? {
+                scanner.peek()?;
+                self.record(scanner)?;
+            }
+            return Ok(());
+        }
+        if !self.path.wild && is_falsy(scanner)? {
+            return Ok(scanner.skip()?);
+        }
+        self.found.alone = !self.path.wild;
+        self.record(scanner)
+    }
+
+    fn record(&mut self, scanner: &mut Scanner<'a>) -> std::result::Result<(), Stop<E>> {
+        self.found.records += 1;
+        (self.each)(scanner)
+    }
+
+    fn note(&mut self, key: &str, range: Range<usize>) {
+        if self.wanted.iter().any(|w| w == key) {
+            self.found.fields.push((key.to_owned(), range));
+        }
+    }
+
+    fn fields(&mut self, scanner: &mut Scanner<'a>) -> Scan<()> {
+        if scanner.peek()? != Kind::Object {
+            return Ok(());
+        }
+        scanner.enter()?;
+        let mut first = true;
+        while let Some(key) = scanner.key(&mut first)? {
+            scanner.peek()?;
+            let start = scanner.at();
+            scanner.skip()?;
+            self.note(&key.value(), start..scanner.at());
+        }
+        Ok(())
+    }
+}
+
+/// Is the value that comes next falsy in Python: null, false, 0, "", {}?
+fn is_falsy(scanner: &mut Scanner<'_>) -> Scan<bool> {
+    let mut aside = scanner.clone();
+    Ok(match aside.peek()? {
+        Kind::Null => true,
+        Kind::Bool => !aside.boolean()?,
+        Kind::String => aside.string()?.raw.is_empty(),
+        Kind::Number => aside.number()?.raw.iter().all(|b| b"0.-".contains(b)),
+        Kind::Array => {
+            aside.enter()?;
+            !aside.element(&mut true)?
+        }
+        Kind::Object => {
+            aside.enter()?;
+            aside.key(&mut true)?.is_none()
+        }
+    })
+}

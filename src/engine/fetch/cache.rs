@@ -1,0 +1,144 @@
+//! Answers that other streams will ask for again: a parent's pages are fetched once a run.
+//!
+//! Comes in: a request and its answer. Goes out: the answer to the same request. Called by [`super::Fetcher`] for
+//! streams that are some stream's parent, as the reference's `use_cache` does; of several threads that want the same, one
+//! asks and the others wait. Bodies are kept in a file without a name, so
+//! that memory does not grow and nothing stays behind, however the process ends.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use ureq::http::HeaderMap;
+
+use super::Reply;
+use super::request::Prepared;
+use crate::base::fault::{Fault, Result};
+use crate::base::stop::Stop;
+
+/// Kept answers.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    kept: Mutex<Kept>,
+    /// A request is not under way any more.
+    landed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// The bodies, one after the other.
+    file: Option<File>,
+    end: u64,
+    index: HashMap<[u8; 32], Entry>,
+    under_way: HashSet<[u8; 32]>,
+}
+
+/// The right to ask the vendor for what is not kept yet; the others who want the same wait until it is given back.
+#[derive(Debug)]
+pub(super) struct Claim<'c> {
+    cache: &'c Cache,
+    key: [u8; 32],
+}
+
+/// What is known about a request.
+#[derive(Debug)]
+pub(super) enum Found<'c> {
+    /// Its answer.
+    Reply(Reply),
+    /// Nothing: who asked first is to fetch it.
+    Nothing(Claim<'c>),
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    status: u16,
+    headers: HeaderMap,
+    took: Duration,
+    at: u64,
+    len: usize,
+}
+
+/// Method, address, headers and body: what makes two requests the same.
+fn key(request: &Prepared) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [&request.method, &request.url] {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    for (name, value) in &request.headers {
+        hash.update(name.as_bytes());
+        hash.update([0]);
+        hash.update(value.as_bytes());
+        hash.update([0]);
+    }
+    hash.update(request.body.as_ref().map_or(&[][..], |b| &b.bytes));
+    hash.finalize().into()
+}
+
+impl Cache {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer to the same request, if it was kept, or as soon as another thread has it; else a claim. With `anew` what
+    /// was kept does not serve.
+    pub(super) fn get(&self, request: &Prepared, anew: bool, stop: &Stop) -> Result<Found<'_>> {
+        let key = key(request);
+        let mut kept = self.lock();
+        loop {
+            if !anew && let Some(entry) = kept.index.get(&key).cloned() {
+                return kept.read(entry, &request.url).map(Found::Reply);
+            }
+            if kept.under_way.insert(key) {
+                return Ok(Found::Nothing(Claim { cache: self, key }));
+            }
+            stop.check()?;
+            let short = Duration::from_millis(100);
+            kept = self.landed.wait_timeout(kept, short).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Kept {
+    fn read(&mut self, entry: Entry, url: &str) -> Result<Reply> {
+        let mut body = vec![0; entry.len];
+        let Some(file) = &mut self.file else { return Err(Fault::bug("a kept answer without a file")) };
+        let read = file.seek(SeekFrom::Start(entry.at)).and_then(|_| file.read_exact(&mut body));
+        read.map_err(|e| Fault::local("cannot read a kept answer", &e))?;
+        let Entry { status, headers, took, .. } = entry;
+        Ok(Reply { status, headers, body, took, url: url.to_owned(), embedded: false, filed: None })
+    }
+}
+
+impl Claim<'_> {
+    /// Keeps the answer to the claimed request.
+    pub(super) fn keep(self, request: &Prepared, reply: &Reply) -> Result<()> {
+        if reply.status != 200 || request.method != "GET" {
+            return Ok(());
+        }
+        let failed = |e: &std::io::Error| Fault::local("cannot keep an answer in the temporary folder", e);
+        let mut kept = self.cache.lock();
+        let at = kept.end;
+        if kept.file.is_none() {
+            kept.file = Some(tempfile::tempfile().map_err(|e| failed(&e))?);
+        }
+        if let Some(file) = &mut kept.file {
+            file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(&reply.body)).map_err(|e| failed(&e))?;
+        }
+        let entry =
+            Entry { status: reply.status, headers: reply.headers.clone(), took: reply.took, at, len: reply.body.len() };
+        kept.end += reply.body.len() as u64;
+        kept.index.insert(self.key, entry);
+        Ok(())
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.cache.lock().under_way.remove(&self.key);
+        self.cache.landed.notify_all();
+    }
+}

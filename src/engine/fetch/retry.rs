@@ -1,0 +1,480 @@
+//! What is done about an answer: take it, try again, give up.
+//!
+//! Comes in: an error handler's definition; then a status with headers and body, or a transport error. Goes
+//! out: a [`Verdict`], and how long to wait. Called by [`super::Fetcher`]. The default table, the order of filters and
+//! handlers, and the fields that an error text is looked for in are those of airbyte-cdk.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+use serde_json::{Value as Json, json};
+
+use super::Reply;
+use crate::base::fault::{Failure, Fault, Result};
+use crate::base::json::scan;
+use crate::manifest::model::{self, Backoff, HttpResponseFilter};
+use crate::manifest::node::Text;
+use crate::manifest::template::{self, Ground, Template, Vars};
+use crate::pace::feedback::until_date;
+
+/// How a slice is asked for otherwise, when the vendor cannot give it as it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// From its first page again: its page token is worth nothing any more.
+    Reset,
+    /// In smaller pages.
+    SmallerPages,
+    /// In shorter windows.
+    ShorterWindows,
+}
+
+/// What to do with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Use it.
+    Success,
+    /// Leave it: no records, no more pages.
+    Ignore,
+    /// The stream fails.
+    Fail,
+    /// Try again.
+    Retry,
+    /// Try again; the vendor says it is too much.
+    RateLimited,
+    /// Ask otherwise.
+    Instead(Remedy),
+    /// Fetch another token and try again; a plain retry where none can be fetched.
+    RefreshToken,
+}
+
+/// An answer, judged.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// What to do.
+    pub action: Action,
+    /// What to say.
+    pub message: String,
+    /// Whose fault it is, in Airbyte's words.
+    pub failure: Failure,
+    /// Did no filter of the manifest speak of it?
+    pub by_default: bool,
+}
+
+/// An error handler, compiled.
+#[derive(Debug, Clone, Default)]
+pub struct ErrorPlan {
+    handlers: Vec<Handler>,
+    backoffs: Vec<Wait>,
+    /// Tries after the first.
+    pub max_retries: u32,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Handler {
+    filters: Vec<Filter>,
+}
+
+#[derive(Debug, Clone)]
+struct Filter {
+    action: Option<Action>,
+    failure: Option<Failure>,
+    codes: BTreeSet<u64>,
+    contains: Option<String>,
+    predicate: Option<Template>,
+    message: Option<Template>,
+}
+
+#[derive(Debug, Clone)]
+enum Wait {
+    Constant { seconds: Template, jitter: Option<Template> },
+    Exponential { factor: Option<Template>, jitter: Option<Template> },
+    Header { name: Template, regex: Option<Regex>, longest: Option<Template> },
+    UntilHeader { name: Template, regex: Option<Regex>, shortest: Option<Template>, longest: Option<Template> },
+    Response { seconds: Template, longest: Option<Template> },
+}
+
+/// Compiles an error handler.
+pub fn build(def: Option<&model::ErrorHandler>, ground: &Ground) -> Result<ErrorPlan> {
+    let mut plan = ErrorPlan { max_retries: 5, ..ErrorPlan::default() };
+    match def {
+        None => plan.handlers.push(Handler::default()),
+        Some(def) => collect(def, ground, &mut plan)?,
+    }
+    Ok(plan)
+}
+
+fn collect(def: &model::ErrorHandler, ground: &Ground, plan: &mut ErrorPlan) -> Result<()> {
+    match def {
+        model::ErrorHandler::CompositeErrorHandler(def) => {
+            if def.error_handlers.is_empty() {
+                return Err(def.at.fault("`error_handlers` is empty"));
+            }
+            for handler in &def.error_handlers {
+                collect(handler, ground, plan)?;
+            }
+        }
+        model::ErrorHandler::DefaultErrorHandler(def) => {
+            if plan.handlers.is_empty()
+                && let Some(retries) = &def.max_retries
+            {
+                let n = Template::compile(retries, &[])?.number(&Vars::new(ground))?;
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+                let n = n.clamp(0.0, 1000.0) as u32;
+                plan.max_retries = n;
+            }
+            let filters = def.response_filters.iter().flatten().map(filter).collect::<Result<_>>()?;
+            plan.handlers.push(Handler { filters });
+            for backoff in def.backoff_strategies.iter().flatten() {
+                plan.backoffs.push(wait(backoff, ground)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn filter(def: &HttpResponseFilter) -> Result<Filter> {
+    let action = match def.action.as_deref() {
+        None => None,
+        Some("SUCCESS") => Some(Action::Success),
+        Some("IGNORE") => Some(Action::Ignore),
+        Some("FAIL") => Some(Action::Fail),
+        Some("RETRY") => Some(Action::Retry),
+        Some("RATE_LIMITED") => Some(Action::RateLimited),
+        Some("RESET_PAGINATION") => Some(Action::Instead(Remedy::Reset)),
+        Some("REDUCE_PAGE_SIZE") => Some(Action::Instead(Remedy::SmallerPages)),
+        Some("SPLIT_REQUEST_WINDOW") => Some(Action::Instead(Remedy::ShorterWindows)),
+        Some("REFRESH_TOKEN_THEN_RETRY") => Some(Action::RefreshToken),
+        Some(other) => {
+            return Err(def.at.fault(format!("`action: {other}` does not exist")).hint(
+                "it can be SUCCESS, IGNORE, FAIL, RETRY, RATE_LIMITED, RESET_PAGINATION, REDUCE_PAGE_SIZE, SPLIT_REQUEST_WINDOW or \
+                 REFRESH_TOKEN_THEN_RETRY",
+            ));
+        }
+    };
+    let template = |text: &Option<Text>| {
+        text.as_ref()
+            .filter(|t| t.value.as_str() != Some(""))
+            .map(|t| Template::compile(t, template::ANSWER))
+            .transpose()
+    };
+    let failure = match def.failure_type.as_deref() {
+        None => None,
+        Some(name) => Some(Failure::of(name).ok_or_else(|| {
+            def.at
+                .fault(format!("`failure_type: {name}` does not exist"))
+                .hint("it can be config_error, transient_error or system_error")
+        })?),
+    };
+    Ok(Filter {
+        action,
+        failure,
+        codes: def.http_codes.iter().flatten().copied().collect(),
+        contains: def.error_message_contains.clone().filter(|t| !t.is_empty()),
+        predicate: template(&def.predicate)?,
+        message: template(&def.error_message)?,
+    })
+}
+
+fn wait(def: &Backoff, ground: &Ground) -> Result<Wait> {
+    let template = |t: &Text| Template::compile(t, &["response", "headers", "last_page_size"]);
+    let optional = |t: &Option<Text>| t.as_ref().filter(|t| !t.value.is_null()).map(template).transpose();
+    // These are known before anything is asked.
+    let most = |t: &Option<Text>| -> Result<Option<Template>> {
+        let longest = optional(t)?;
+        longest.as_ref().map(|t| t.number(&Vars::new(ground))).transpose()?;
+        Ok(longest)
+    };
+    let jitter = |t: &Option<Text>| match t {
+        Some(t) if t.value.as_f64().is_some_and(|seconds| seconds < 0.0) => {
+            Err(t.at.fault("a jitter cannot be negative"))
+        }
+        _ => optional(t),
+    };
+    let pattern = |p: &Option<String>, at: &crate::manifest::node::Place| {
+        // Python's `match`: at the start of the text.
+        let compile = |p: &String| regex::RegexBuilder::new(&format!("^(?:{p})")).size_limit(1 << 20).build();
+        p.as_ref()
+            .filter(|p| !p.is_empty())
+            .map(compile)
+            .transpose()
+            .map_err(|e| at.fault(format!("`regex` does not compile: {e}")))
+    };
+    Ok(match def {
+        Backoff::ConstantBackoffStrategy(d) => Wait::Constant {
+            seconds: template(&d.backoff_time_in_seconds)?,
+            jitter: jitter(&d.jitter_range_in_seconds)?,
+        },
+        Backoff::ExponentialBackoffStrategy(d) => {
+            Wait::Exponential { factor: optional(&d.factor)?, jitter: jitter(&d.jitter_range_in_seconds)? }
+        }
+        Backoff::WaitTimeFromHeader(d) => Wait::Header {
+            name: template(&d.header)?,
+            regex: pattern(&d.regex, &d.at)?,
+            longest: most(&d.max_waiting_time_in_seconds)?,
+        },
+        Backoff::WaitUntilTimeFromHeader(d) => Wait::UntilHeader {
+            name: template(&d.header)?,
+            regex: pattern(&d.regex, &d.at)?,
+            shortest: optional(&d.min_wait)?,
+            longest: most(&d.max_waiting_time_in_seconds)?,
+        },
+        Backoff::WaitTimeFromResponse(d) => Wait::Response {
+            seconds: template(&d.wait_time_in_seconds)?.known()?,
+            longest: most(&d.max_waiting_time_in_seconds)?,
+        },
+    })
+}
+
+impl ErrorPlan {
+    /// May it ask for smaller pages or windows?
+    pub fn changes_requests(&self) -> bool {
+        self.names(Remedy::SmallerPages) || self.names(Remedy::ShorterWindows)
+    }
+
+    /// May it ask for this?
+    pub fn names(&self, remedy: Remedy) -> bool {
+        let mut filters = self.handlers.iter().flat_map(|handler| &handler.filters);
+        filters.any(|filter| filter.action == Some(Action::Instead(remedy)))
+    }
+
+    /// Does judging need the decoded body even when the status is fine?
+    fn looks_inside(&self) -> bool {
+        self.handlers.iter().flat_map(|h| &h.filters).any(|f| f.predicate.is_some() || f.contains.is_some())
+    }
+
+    /// Judges an answer.
+    pub fn judge(&self, reply: &Reply, url: &str, ground: &Ground) -> Result<Verdict> {
+        let fine = reply.status < 400;
+        let asked = self.handlers.iter().flat_map(|h| &h.filters).any(|f| f.codes.contains(&reply.status.into()));
+        if fine && !asked && !self.looks_inside() {
+            return Ok(Verdict {
+                action: Action::Success,
+                message: String::new(),
+                failure: Failure::System,
+                by_default: true,
+            });
+        }
+        let json: Json = scan::json(&reply.body).unwrap_or_else(|_| json!({}));
+        let headers = reply.headers_json(false);
+        let url = Json::String(url.split(['?', '#']).next().unwrap_or(url).to_owned());
+        let vars =
+            Vars { response: Some(&json), headers: Some(&headers), request_url: Some(&url), ..Vars::new(ground) };
+        let mut last = None;
+        for handler in &self.handlers {
+            let verdict = handler.judge(reply, &json, &vars)?;
+            // A composite goes on only after these.
+            if !matches!(verdict.action, Action::Fail | Action::RateLimited | Action::RefreshToken) {
+                return Ok(verdict);
+            }
+            last = Some(verdict);
+        }
+        last.ok_or_else(|| Fault::bug("an error plan without handlers"))
+    }
+
+    /// How long the manifest's strategies say to wait before try number `tries` + 1; nothing when they
+    /// say nothing.
+    pub fn wait(&self, reply: Option<&Reply>, tries: u32, ground: &Ground) -> Result<Option<f64>> {
+        let json: Json = reply.and_then(|r| scan::json(&r.body).ok()).unwrap_or_else(|| json!({}));
+        let headers = reply.map_or_else(|| json!({}), |r| r.headers_json(false));
+        let vars = Vars { response: Some(&json), headers: Some(&headers), ..Vars::new(ground) };
+        for backoff in &self.backoffs {
+            if let Some(seconds) = backoff.seconds(reply, tries, &vars)?
+                && seconds > 0.0
+            {
+                return Ok(Some(seconds));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Handler {
+    fn judge(&self, reply: &Reply, json: &Json, vars: &Vars<'_>) -> Result<Verdict> {
+        let default = default_verdict(reply, json);
+        for filter in &self.filters {
+            let Some(action) = filter.action else { continue };
+            if !filter.matches(reply, json, vars)? {
+                continue;
+            }
+            let message = match &filter.message {
+                Some(template) => template.text(vars)?,
+                None => String::new(),
+            };
+            let message = if message.is_empty() { default.message } else { message };
+            // A filter's own word counts only for FAIL, as in the reference.
+            let failure = filter.failure.filter(|_| action == Action::Fail).unwrap_or(default.failure);
+            return Ok(Verdict { action, message, failure, by_default: false });
+        }
+        Ok(default)
+    }
+}
+
+impl Filter {
+    fn matches(&self, reply: &Reply, json: &Json, vars: &Vars<'_>) -> Result<bool> {
+        if self.codes.contains(&reply.status.into()) {
+            return Ok(true);
+        }
+        if let Some(predicate) = &self.predicate
+            && predicate.truth(&Vars { hide_config: true, ..*vars })?
+        {
+            return Ok(true);
+        }
+        Ok(self.contains.as_ref().is_some_and(|part| error_text(json, &reply.body).contains(part)))
+    }
+}
+
+/// What the reference does with a status that no filter speaks of.
+fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
+    let failure = match reply.status {
+        401 | 403 => Failure::Config,
+        408 | 429 | 500 | 502 | 503 | 504 => Failure::Transient,
+        _ => Failure::System,
+    };
+    let say = |action, text: &str| {
+        let message = format!("HTTP Status Code: {}. Error: {text}", reply.status);
+        Verdict { action, message, failure, by_default: true }
+    };
+    match reply.status {
+        0..400 => Verdict { action: Action::Success, message: String::new(), failure, by_default: true },
+        400 => say(Action::Fail, "Bad request. Please check your request parameters."),
+        401 => say(Action::Fail, "Unauthorized. Please ensure you are authenticated correctly."),
+        403 => say(Action::Fail, "Forbidden. You don't have permission to access this resource."),
+        404 => say(Action::Fail, "Not found. The requested resource was not found on the server."),
+        405 => say(Action::Fail, "Method not allowed. Please check your request method."),
+        408 => say(Action::Retry, "Request timeout."),
+        429 => say(Action::RateLimited, "Too many requests."),
+        500 => say(Action::Retry, "Internal server error."),
+        502 => say(Action::Retry, "Bad gateway."),
+        503 => say(Action::Retry, "Service unavailable."),
+        504 => say(Action::Retry, "Gateway timeout."),
+        other => {
+            let text = error_text(json, b"");
+            let told = if text.is_empty() { String::new() } else { format!(": {}", shorten(&text)) };
+            Verdict {
+                action: Action::Retry,
+                message: format!("the vendor answered HTTP {other}{told}"),
+                failure,
+                by_default: true,
+            }
+        }
+    }
+}
+
+/// The first 200 characters.
+fn shorten(text: &str) -> String {
+    let cut: String = text.chars().take(200).collect();
+    if cut.len() < text.len() { cut + "…" } else { cut }
+}
+
+/// The error text of a body: the first of the usual fields that says something, else the body if it is no JSON.
+fn error_text(json: &Json, body: &[u8]) -> String {
+    const FIELDS: [&str; 12] = [
+        "message",
+        "messages",
+        "error",
+        "errors",
+        "failures",
+        "failure",
+        "detail",
+        "err",
+        "error_message",
+        "msg",
+        "reason",
+        "status_message",
+    ];
+    fn find(json: &Json, depth: u8) -> Option<String> {
+        if depth > 20 {
+            return None;
+        }
+        match json {
+            Json::String(s) => Some(s.clone()).filter(|s| !s.is_empty()),
+            Json::Array(items) => {
+                let parts: Vec<String> = items.iter().filter_map(|i| find(i, depth + 1)).collect();
+                (!parts.is_empty()).then(|| parts.join(", "))
+            }
+            Json::Object(map) => {
+                let first =
+                    FIELDS.iter().find_map(|f| map.get(*f).filter(|v| !matches!(v, Json::Null | Json::Bool(false))))?;
+                find(first, depth + 1)
+            }
+            _ => None,
+        }
+    }
+    find(json, 0).unwrap_or_else(|| {
+        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+        if is_json { String::new() } else { String::from_utf8_lossy(body).into_owned() }
+    })
+}
+
+impl Wait {
+    fn seconds(&self, reply: Option<&Reply>, tries: u32, vars: &Vars<'_>) -> Result<Option<f64>> {
+        let header = |name: &Template, regex: &Option<Regex>| -> Result<Option<String>> {
+            let name = name.text(vars)?;
+            let Some(value) = reply.and_then(|r| r.header(&name)) else { return Ok(None) };
+            Ok(match regex {
+                Some(regex) => regex.find(value).map(|m| m.as_str().to_owned()),
+                None => Some(value.to_owned()),
+            })
+        };
+        Ok(match self {
+            Wait::Constant { seconds, jitter } => Some(seconds.number(vars)? + random_up_to(jitter.as_ref(), vars)?),
+            Wait::Exponential { factor, jitter } => {
+                let factor = factor.as_ref().map_or(Ok(5.0), |f| f.number(vars))?;
+                let wait = factor * 2f64.powi(i32::try_from(tries).unwrap_or(30).min(30));
+                Some(wait + random_up_to(jitter.as_ref(), vars)?)
+            }
+            Wait::Header { name, regex, longest } => {
+                let Some(text) = header(name, regex)? else { return Ok(None) };
+                // Beyond the reference: a date, as RFC 9110 allows for Retry-After.
+                let seconds = text
+                    .trim()
+                    .parse()
+                    .ok()
+                    .or_else(|| reply.and_then(|r| until_date(&text, &r.headers, vars.ground.moment())));
+                allowed(seconds, longest.as_ref(), vars)?
+            }
+            Wait::Response { seconds, longest } => {
+                // What cannot be evaluated says nothing.
+                let said = seconds.text(vars).ok().and_then(|text| text.trim().parse::<f64>().ok());
+                allowed(said.filter(|s| s.is_finite() && *s > 0.0), longest.as_ref(), vars)?
+            }
+            Wait::UntilHeader { name, regex, shortest, longest } => {
+                let shortest = shortest.as_ref().map(|s| s.number(vars)).transpose()?;
+                let until = header(name, regex)?.and_then(|t| t.trim().parse::<f64>().ok());
+                #[allow(clippy::cast_precision_loss)]
+                let wait = until.map(|until| until - vars.ground.moment().unix_timestamp() as f64);
+                let wait = match (wait, shortest) {
+                    (Some(wait), Some(shortest)) => Some(wait.max(shortest)),
+                    (None, shortest) => shortest,
+                    (wait, None) => wait.filter(|w| *w > 0.0),
+                };
+                allowed(wait, longest.as_ref(), vars)?
+            }
+        })
+    }
+}
+
+/// Up to twice the jitter of a strategy, in seconds.
+fn random_up_to(jitter: Option<&Template>, vars: &Vars<'_>) -> Result<f64> {
+    Ok(jitter.map_or(Ok(0.0), |j| j.number(vars))? * 2.0 * super::random())
+}
+
+/// Refuses a wait that the manifest does not allow.
+fn allowed(seconds: Option<f64>, longest: Option<&Template>, vars: &Vars<'_>) -> Result<Option<f64>> {
+    if let (Some(seconds), Some(longest)) = (seconds, longest)
+        && seconds >= longest.number(vars)?
+    {
+        return Err(Fault::new(
+            crate::base::fault::Kind::Unavailable,
+            format!("the vendor asks to wait {seconds} s, which `max_waiting_time_in_seconds` forbids"),
+        )
+        .at(&longest.at().site));
+    }
+    Ok(seconds)
+}
+
+/// The text of a vendor's error for people, as far as it can be told.
+pub fn vendor_error(reply: &Reply) -> Option<String> {
+    let json: Json = scan::json(&reply.body).ok()?;
+    Some(shorten(&error_text(&json, b""))).filter(|t| !t.is_empty())
+}

@@ -1,0 +1,163 @@
+//! Files that belong to records: each is fetched, and put where a platform takes it from.
+//!
+//! Comes in: a record as it goes out. Goes out: where its file stands, to be told with it. Called by `take` for each record,
+//! in Airbyte's protocol alone: Singer's has no word for files. A file is seen under its name only when it is whole.
+
+use std::fs::{self, File, Permissions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use ring::rand::SecureRandom as _;
+use serde_json::{Map, Value as Json, json};
+
+use super::async_job;
+use super::build::Build;
+use super::requester::{self, Added, Asker, Whose};
+use super::slice_reader::Shared;
+use crate::base::fault::{Fault, Result};
+use crate::engine::extract::{self, Records};
+use crate::engine::fetch::{Keep, Outcome, Reply};
+use crate::engine::slice::{self, Partition};
+use crate::manifest::model::{DeclarativeStream, FileUploader, Requester};
+use crate::manifest::template::{Template, Types, Vars};
+
+/// The name under which a request finds the address of its file.
+const TARGET: &str = "download_target";
+
+/// How the file of a record is fetched, compiled.
+#[derive(Debug, Clone)]
+pub struct FilePlan {
+    asker: Asker,
+    target: Records,
+    name: Option<Template>,
+}
+
+/// Compiles it for a stream whose own requests `home` asks.
+pub(super) fn build(
+    build: &Build<'_>,
+    def: &FileUploader,
+    stream: &DeclarativeStream,
+    home: &Asker,
+) -> Result<FilePlan> {
+    let Requester::HttpRequester(requester) = &def.requester;
+    // Records that hold something of the config must not take it to another host.
+    let free = !stream.mixes_own_values_in();
+    let asker = requester::build(build, requester, &[TARGET.to_owned()], free)?.beside(home);
+    if asker.errors.changes_requests() {
+        return Err(requester.at.fault("pages and windows of a file cannot become smaller"));
+    }
+    Ok(FilePlan {
+        asker,
+        target: extract::build(&def.download_target_extractor, build.ground)?,
+        name: def.filename_extractor.as_ref().map(|name| Template::compile(name, &["record"])).transpose()?,
+    })
+}
+
+impl FilePlan {
+    /// Fetches the file of a record; gives what is told of it. Nothing when the manifest ignores that it cannot be had.
+    pub(super) fn fetch(&self, shared: &Shared, stream: &str, record: &Json) -> Result<Option<Json>> {
+        let name = match &self.name {
+            Some(name) => own_name(name, &Vars { record: Some(record), ..Vars::new(&shared.ground) })?,
+            None => random_name()?,
+        };
+        let place = place(stream, &name)?;
+        let target = self.target(record)?;
+        let partition = Partition { extra: Map::from_iter([(TARGET.to_owned(), target)]), ..Partition::default() };
+        let (slice, extra) = (slice::variable(&partition, &[]), Json::Object(partition.extra));
+        let vars = Vars { slice: Some(&slice), extra: Some(&extra), ..Vars::new(&shared.ground) };
+        let folder = &shared.files;
+        let failed = |e: &std::io::Error| Fault::local(format!("cannot write a file below {}", folder.display()), e);
+        fs::create_dir_all(folder).map_err(|e| failed(&e))?;
+        // The platform reads it as another user: what is not for all, the umask says.
+        let mut draft = tempfile::Builder::new();
+        draft.prefix(".dripfeed-").permissions(Permissions::from_mode(0o666));
+        let draft = draft.tempfile_in(folder).map_err(|e| failed(&e))?;
+        let whose = Whose { shared, stream, partition: &Map::new(), keep: Keep::No, into: Some(draft.as_file()) };
+        let reply = match self.asker.ask(whose, &vars, &Added::default())? {
+            Outcome::Page(reply) => reply,
+            Outcome::Nothing => return Ok(None),
+            Outcome::Refused(fault) => return Err(fault),
+            Outcome::Instead(_, why) => return Err(Fault::data(format!("the file of a record cannot be had: {why}"))),
+        };
+        let size = written(&reply, draft.as_file()).map_err(|e| failed(&e))?;
+        let path = folder.join(&place);
+        path.parent().map_or(Ok(()), fs::create_dir_all).map_err(|e| unfit(&e).unwrap_or_else(|| failed(&e)))?;
+        draft.persist(&path).map_err(|e| unfit(&e.error).unwrap_or_else(|| failed(&e.error)))?;
+        Ok(Some(json!({
+            "staging_file_url": path.to_string_lossy(), "source_file_relative_path": place, "file_size_bytes": size,
+        })))
+    }
+
+    /// The address of a record's file.
+    fn target(&self, record: &Json) -> Result<Json> {
+        let hint = "check `download_target_extractor`, or filter such records out with a `record_filter`";
+        match async_job::found(&self.target, record.to_string().as_bytes())?.into_iter().next() {
+            Some(target @ Json::String(_)) => Ok(target),
+            Some(_) => Err(Fault::data("the address of a record's file is no text").hint(hint)),
+            None => Err(Fault::data("a record has no address of a file").hint(hint)),
+        }
+    }
+}
+
+/// Puts the answer into the file, unless it stands there already; gives its size.
+fn written(reply: &Reply, mut file: &File) -> std::io::Result<u64> {
+    if let Some(size) = reply.filed {
+        return Ok(size);
+    }
+    file.write_all(&reply.body)?;
+    Ok(reply.body.len() as u64)
+}
+
+/// The name that the manifest gives a file: a text as the reference reads it, anything else as it is written.
+fn own_name(name: &Template, vars: &Vars<'_>) -> Result<String> {
+    match name.value(vars, Types::Str)? {
+        Json::String(name) => Ok(name),
+        _ => name.raw_text(vars),
+    }
+}
+
+/// A name that no other file has.
+fn random_name() -> Result<String> {
+    let mut bytes = [0; 16];
+    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| Fault::bug("there are no random numbers"))?;
+    // A UUID of version 4, by RFC 9562.
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+}
+
+/// Where a file goes, below the staging directory: under its stream's name.
+fn place(stream: &str, name: &str) -> Result<String> {
+    let parts = |path: &'static str, text: &str| -> Result<Vec<String>> {
+        let parts: Vec<String> =
+            text.split('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect();
+        let leaves = parts.iter().any(|part| part == ".." || part.contains('\0'));
+        if leaves || parts.is_empty() {
+            let fault = Fault::data(format!("{path} is no place below the staging directory"));
+            return Err(fault.hint("a name is not empty, and has no `..`: check `filename_extractor`"));
+        }
+        Ok(parts)
+    };
+    let stream = parts("the stream's name", stream)?;
+    Ok([stream, parts("the name of a record's file", name)?].concat().join("/"))
+}
+
+/// The vendor's names may be such that no file can have them: that costs the stream alone.
+fn unfit(error: &std::io::Error) -> Option<Fault> {
+    let unfit = matches!(
+        error.kind(),
+        ErrorKind::InvalidFilename | ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::AlreadyExists
+    );
+    unfit.then(|| {
+        Fault::data(format!("no file can have the name of a record's file: {}", error.kind()))
+            .hint("check `filename_extractor`")
+    })
+}
+
+/// The staging directory: the one that the platform names, where it is there, else one in its usual place.
+pub fn staging(named: Option<&Path>) -> std::path::PathBuf {
+    let named = named.unwrap_or(Path::new("/staging/files"));
+    if named.exists() { named.to_owned() } else { "/tmp/airbyte-file-transfer".into() }
+}

@@ -1,0 +1,29 @@
+//! Reading: from a manifest's streams to records, and to states that never come before them.
+//!
+//! Comes in: a manifest, a tenant's config and earlier states. Goes out: [`Message`](crate::protocol::Message)s, then an
+//! account of every stream. Called by `run`. [`build`] compiles a manifest to stream plans; [`scheduler`] gives slices to
+//! threads; [`slice_reader`] reads the pages of one slice; [`record_writer`] turns records into lines. Start reading there.
+//!
+//! The stages ([`auth`], [`fetch`], [`page`], [`slice`], [`cursor`], [`extract`], [`shape`]) never name each other: only the
+//! files beside them join what they do.
+
+pub mod async_job;
+pub mod auth;
+pub mod build;
+pub mod config_rules;
+pub mod cursor;
+pub mod extract;
+pub mod fetch;
+pub mod files;
+pub mod page;
+pub mod parents;
+mod query_properties;
+mod record_writer;
+mod requester;
+mod reread_record;
+pub mod scheduler;
+pub mod shape;
+pub mod slice;
+pub mod slice_reader;
+mod slice_recovery;
+pub mod thread_pool;

@@ -1,0 +1,246 @@
+//! Reads parent streams for the partitions of their children.
+//!
+//! Comes in: a child stream and its state. Goes out: the parents' records, in order, and the state of those that
+//! the child depends on incrementally. Called while a stream's slices are listed; parents of parents are read the
+//! same way.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
+use time::OffsetDateTime;
+
+use super::async_job;
+use super::build::StreamPlan;
+use super::slice_reader::{self, Shared, Taker, later};
+use crate::base::fault::{Fault, Result};
+use crate::base::json::scan::Scanner;
+use crate::engine::cursor::partitions::{Partitions, identity};
+use crate::engine::cursor::{Cursor, Window};
+use crate::engine::extract::Stop as Halt;
+use crate::engine::slice::{Parents, Partition};
+use crate::manifest::template::Vars;
+
+/// Gives a child the records of its parents.
+pub struct ParentReader<'r> {
+    shared: &'r Shared,
+    child: &'r StreamPlan,
+    /// The child's `parent_state`, by parent.
+    before: Map<String, Json>,
+    after: RefCell<Map<String, Json>>,
+    embed: bool,
+}
+
+impl<'r> ParentReader<'r> {
+    /// For `child`, whose state may hold the parents'.
+    pub fn new(shared: &'r Shared, child: &'r StreamPlan, state: Option<&Map<String, Json>>) -> Self {
+        let before = state.and_then(|s| s.get("parent_state")).and_then(Json::as_object).cloned().unwrap_or_default();
+        let embed = state.is_none_or(Map::is_empty);
+        ParentReader { shared, child, before, after: RefCell::default(), embed }
+    }
+
+    /// First pages within the parents' records are left alone: they are of no window.
+    pub(super) fn without_pages(self) -> Self {
+        ParentReader { embed: false, ..self }
+    }
+
+    /// The state of the parents that the child depends on incrementally, before they are read.
+    pub(super) fn before(&self) -> Option<Json> {
+        let mut out = Map::new();
+        for number in 0..self.child.parents.len() {
+            let (parent, given) = self.parent(number);
+            let Some(plan) = parent.cursor.as_ref().filter(|_| self.is_incremental(number)) else { continue };
+            let state = if parent.router.is_some() {
+                Partitions::begin(plan, given, parent.router.tells_parents()).ok()?.state(plan)
+            } else {
+                Json::Object(plan.begin(given, 0).ok()?.state(plan))
+            };
+            out.insert(parent.name.to_string(), state);
+        }
+        (!out.is_empty()).then_some(Json::Object(out))
+    }
+
+    /// The state of the parents, once they were read.
+    pub(super) fn state(&self) -> Option<Json> {
+        let after = self.after.borrow();
+        (!after.is_empty()).then(|| Json::Object(after.clone()))
+    }
+
+    /// A parent, and the state that it goes on from.
+    fn parent(&self, number: usize) -> (&Arc<StreamPlan>, Option<&Map<String, Json>>) {
+        let parent = &self.child.parents[number];
+        let given = self.before.get(&*parent.name).and_then(Json::as_object).filter(|_| self.is_incremental(number));
+        parent.with_state(given, self.shared.ground.now)
+    }
+
+    fn is_incremental(&self, parent: usize) -> bool {
+        self.child.cursor.is_some() && self.child.router.parents().iter().any(|p| p.parent == parent && p.incremental)
+    }
+}
+
+/// Reads all of a stream that has no cursor; `each` gets its records, each with its slice, until it wants no more.
+pub fn read_all(
+    shared: &Shared,
+    stream: &StreamPlan,
+    each: &mut dyn FnMut(&Json, &Json) -> Result<bool>,
+) -> Result<()> {
+    let parents = ParentReader::new(shared, stream, None);
+    let enough = Cell::new(false);
+    stream.router.each(&parents, &Vars::new(&shared.ground), &mut |partition| {
+        if enough.get() {
+            return Ok(());
+        }
+        read_slice(shared, stream, &partition, &mut |record, slice| {
+            enough.set(!each(record, slice)?);
+            Ok(!enough.get())
+        })
+    })
+}
+
+/// Reads one slice of such a stream; `each` gets its records, until it wants no more.
+pub fn read_slice(
+    shared: &Shared,
+    stream: &StreamPlan,
+    partition: &Partition,
+    each: &mut dyn FnMut(&Json, &Json) -> Result<bool>,
+) -> Result<()> {
+    let mut taker =
+        Collecting { stream, cursor: None, records: Vec::new(), last: None, newest: None, newest_of_page: None };
+    let slice = stream.slice_variable(partition, None);
+    let mut each = |record: &Json, _: &Map<String, Json>| each(record, &slice);
+    let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
+    async_job::read(shared, stream, partition, None, &mut sink).map(drop)
+}
+
+impl Parents for ParentReader<'_> {
+    fn embed(&self) -> bool {
+        self.embed
+    }
+
+    fn read(&self, number: usize, each: &mut dyn FnMut(&Json, &Map<String, Json>) -> Result<()>) -> Result<()> {
+        let incremental = self.is_incremental(number);
+        let (parent, state) = self.parent(number);
+        let grandparents = ParentReader::new(self.shared, parent, state);
+        let vars = Vars::new(&self.shared.ground);
+        let mut read = |partition: &Partition, window: Option<&Window>, cursor: Option<&Cursor>| {
+            let mut taker = Collecting {
+                stream: parent,
+                cursor,
+                records: Vec::new(),
+                last: None,
+                newest: None,
+                newest_of_page: None,
+            };
+            let mut each = |record: &Json, key: &Map<String, Json>| each(record, key).map(|()| true);
+            let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
+            let reading = async_job::read(self.shared, parent, partition, window, &mut sink)?;
+            Ok::<_, Fault>(
+                parent.cursor.as_ref().and_then(|c| c.settled(taker.newest, reading.began, reading.cut_short)),
+            )
+        };
+        let Some(plan) = &parent.cursor else {
+            return parent.router.each(&grandparents, &vars, &mut |partition| read(&partition, None, None).map(drop));
+        };
+        let mut last_state = None;
+        if parent.router.is_some() {
+            let mut partitions = Partitions::begin(plan, state, parent.router.tells_parents())?;
+            parent.router.each(&grandparents, &vars, &mut |partition| {
+                let id = identity(&partition.key);
+                for window in partitions.open(plan, &partition.key)? {
+                    let cursor = partitions.cursor(&id).cloned();
+                    let newest = read(&partition, Some(&window), cursor.as_ref())?;
+                    partitions.close(plan, &id, &window, newest);
+                }
+                Ok(())
+            })?;
+            partitions.listed();
+            if let Some(state) = grandparents.state() {
+                partitions.parents_read(state);
+            }
+            partitions.finish(plan);
+            last_state = Some(partitions.state(plan));
+        } else {
+            let mut cursor = plan.begin(state, 0)?;
+            let begun = cursor.clone();
+            for window in cursor.windows(plan) {
+                let newest = read(&Partition::default(), Some(&window), Some(&begun))?;
+                cursor.close(plan, &window, newest);
+                last_state = Some(Json::Object(cursor.state(plan)));
+            }
+            last_state.get_or_insert_with(|| Json::Object(cursor.state(plan)));
+        }
+        if let Some(state) = last_state.filter(|_| incremental) {
+            self.after.borrow_mut().insert(parent.name.to_string(), state);
+        }
+        Ok(())
+    }
+}
+
+/// Collects the records of a page.
+struct Collecting<'r> {
+    stream: &'r StreamPlan,
+    cursor: Option<&'r Cursor>,
+    records: Vec<Json>,
+    last: Option<Json>,
+    newest: Option<OffsetDateTime>,
+    newest_of_page: Option<OffsetDateTime>,
+}
+
+/// Hands a page's records on once it was read wholly, until no more are wanted.
+struct Feeding<'f, 'r> {
+    inner: &'f mut Collecting<'r>,
+    key: &'f Map<String, Json>,
+    each: &'f mut dyn FnMut(&Json, &Map<String, Json>) -> Result<bool>,
+}
+
+impl Taker for Feeding<'_, '_> {
+    fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, Halt<Fault>> {
+        let mut record = slice_reader::record_json(scanner)?;
+        let stream = self.inner.stream;
+        let value = |record: &Json| {
+            let plan = stream.cursor.as_ref()?;
+            plan.read(record.get(&plan.field)?)
+        };
+        let inside = |record: &Json| match (&stream.cursor, self.inner.cursor) {
+            (Some(plan), Some(cursor)) if plan.filters => value(record).is_none_or(|v| cursor.keeps(plan, v)),
+            _ => true,
+        };
+        let kept = stream.shape.apply(&mut record, vars, inside).map_err(Halt::Caller)?;
+        if kept {
+            self.inner.newest_of_page = later(self.inner.newest_of_page, value(&record));
+            self.inner.records.push(record);
+        }
+        Ok(kept)
+    }
+
+    fn put(&mut self, record: Json) -> Result<bool> {
+        let value = self.inner.stream.cursor.as_ref().and_then(|plan| plan.read(record.get(&plan.field)?));
+        self.inner.newest_of_page = later(self.inner.newest_of_page, value);
+        self.inner.records.push(record);
+        Ok(true)
+    }
+
+    fn page_done(&mut self) -> Result<bool> {
+        self.inner.newest = later(self.inner.newest, self.inner.newest_of_page.take());
+        self.inner.last = self.inner.records.last().cloned();
+        for record in self.inner.records.drain(..) {
+            if !(self.each)(&record, self.key)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn page_failed(&mut self) {
+        self.inner.newest_of_page = None;
+        self.inner.records.clear();
+    }
+
+    fn newest(&self) -> Option<OffsetDateTime> {
+        self.inner.newest
+    }
+
+    fn last_record(&self) -> Option<Json> {
+        self.inner.last.clone()
+    }
+}

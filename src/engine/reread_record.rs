@@ -1,0 +1,38 @@
+//! Reads one record again, to see whether a field is gone from it.
+//!
+//! Comes in: a stream, and a record's key. Goes out: the record, or nothing when it is no more. Called when a stream ends with
+//! a field that is suspected to be gone; the config names the path (`dripfeed.drift.witness`).
+
+use serde_json::{Map, Value as Json};
+
+use super::build::StreamPlan;
+use super::requester::{Added, Whose};
+use super::slice_reader::Shared;
+use crate::base::fault::Result;
+use crate::base::json::scan::{self, Scanner};
+use crate::base::percent;
+use crate::drift::monitor::Watched;
+use crate::engine::extract::{self, Records};
+use crate::engine::fetch::{Keep, Outcome};
+use crate::manifest::template::Vars;
+
+/// Reads the record of that key.
+pub(super) fn read(shared: &Shared, plan: &StreamPlan, watched: &Watched, key: &str) -> Result<Option<Json>> {
+    let Some(path) = watched.witness_path() else { return Ok(None) };
+    let path = path.replace("{id}", &percent::segment(key)).trim_start_matches('/').to_owned();
+    let whose = Whose { shared, stream: &plan.name, partition: &Map::new(), keep: Keep::No, into: None };
+    let added = Added { path: Some(path), ..Added::default() };
+    let Outcome::Page(reply) = plan.asker.ask(whose, &Vars::new(&shared.ground), &added)? else { return Ok(None) };
+    let mut record = None;
+    // Where a list of records stands, one may stand alone.
+    if let Records::Walk(path) = &plan.records {
+        let first = &mut |scanner: &mut Scanner<'_>| {
+            let start = scanner.at();
+            scanner.skip()?;
+            record = record.take().or_else(|| scan::json(scanner.slice(start..scanner.at())).ok());
+            Ok::<(), extract::Stop<()>>(())
+        };
+        drop(extract::walk(&reply.body, path, &[], first));
+    }
+    Ok(record.or_else(|| scan::json(&reply.body).ok()).filter(Json::is_object))
+}

@@ -1,0 +1,289 @@
+//! What a manifest does to each record: conditions, added and removed fields, changed keys.
+//!
+//! Comes in: a record as JSON with its slice. Goes out: whether it stays, and the record changed in place.
+//! Called by `run` for streams that ask for it; others never build the JSON of a record. The rules are those of
+//! airbyte-cdk's `RecordSelector`, `AddFields` and `RemoveFields`.
+
+use serde_json::Value as Json;
+
+use super::keys::{self, Lift};
+use super::normalize::normalize;
+use crate::base::fault::{Fault, Result};
+use crate::manifest::dpath;
+use crate::manifest::model::{self, Filter, RecordSelector};
+use crate::manifest::node::{Place, Text};
+use crate::manifest::template::{self, Ground, Template, Types, Vars};
+
+/// Everything done to a record, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Pipeline {
+    filter: Option<Template>,
+    ops: Vec<Op>,
+    transform_first: bool,
+    /// The schema that values are cast to.
+    normalize: Option<Json>,
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Add {
+        condition: Option<Template>,
+        fields: Vec<Added>,
+    },
+    Remove(Vec<Vec<String>>),
+    Lower,
+    Snake,
+    Replace(Template, Template),
+    Flatten {
+        lists: bool,
+    },
+    Lift(Vec<Template>, Lift),
+    /// The reference's reading of a `condition`: every leaf for which it holds goes, wherever it stands.
+    RemoveWhere(Template),
+}
+
+#[derive(Debug, Clone)]
+struct Added {
+    path: Vec<Template>,
+    value: Template,
+    types: Types,
+}
+
+/// Compiles a stream's selector and transformations.
+pub fn build(
+    selector: &RecordSelector,
+    transformations: &[model::Transformation],
+    client_side: bool,
+    schema: &Json,
+    ground: &Ground,
+) -> Result<Pipeline> {
+    let normalize = match selector.schema_normalization.as_deref() {
+        None | Some("None") => None,
+        Some("Default") => Some(schema.clone()),
+        Some(other) => {
+            let at = selector.at.field("schema_normalization", None);
+            return Err(at
+                .fault(format!("`schema_normalization: {other}` does not exist"))
+                .hint("it can be Default or None"));
+        }
+    };
+    let transform_first = selector.transform_before_filtering.unwrap_or(client_side);
+    Ok(Pipeline { transform_first, normalize, ..plain(selector.record_filter.as_ref(), transformations, ground)? })
+}
+
+/// Compiles a filter and transformations.
+pub fn plain(filter: Option<&Filter>, transformations: &[model::Transformation], ground: &Ground) -> Result<Pipeline> {
+    let filter = filter.and_then(|Filter::RecordFilter(f)| f.condition.as_ref());
+    let filter = filter
+        .filter(|t| t.value != Json::String(String::new()))
+        .map(|t| Template::compile(t, template::RECORD))
+        .transpose()?;
+    let ops = transformations.iter().map(|def| op(def, ground)).collect::<Result<_>>()?;
+    Ok(Pipeline { filter, ops, ..Pipeline::default() })
+}
+
+fn op(def: &model::Transformation, ground: &Ground) -> Result<Op> {
+    let condition = |text: &Option<Text>, names: &[&str]| {
+        text.as_ref()
+            .filter(|t| t.value != Json::String(String::new()))
+            .map(|t| Template::compile(t, names))
+            .transpose()
+    };
+    match def {
+        model::Transformation::AddFields(def) => {
+            let fields = def.fields.iter().map(added).collect::<Result<_>>()?;
+            let mut names = template::RECORD.to_vec();
+            names.extend(["value", "path"]);
+            Ok(Op::Add { condition: condition(&def.condition, &names)?, fields })
+        }
+        model::Transformation::RemoveFields(def) => {
+            if let Some(condition) = condition(&def.condition, &["property"])? {
+                return Ok(Op::RemoveWhere(condition));
+            }
+            Ok(Op::Remove(def.field_pointers.clone()))
+        }
+        model::Transformation::KeysToLower(_) => Ok(Op::Lower),
+        model::Transformation::KeysToSnakeCase(_) => Ok(Op::Snake),
+        model::Transformation::KeysReplace(def) => Ok(Op::Replace(
+            Template::compile(&def.old, template::RECORD)?,
+            Template::compile(&def.new, template::RECORD)?,
+        )),
+        model::Transformation::FlattenFields(def) => Ok(Op::Flatten { lists: def.flatten_lists.unwrap_or(true) }),
+        model::Transformation::DpathFlattenFields(def) => {
+            let path = def.field_path.iter().map(|t| Template::compile(t, &[])).collect::<Result<Vec<_>>>()?;
+            if path.is_empty() {
+                return Err(def.at.field("field_path", None).fault("`field_path` is empty"));
+            }
+            let text = |text: Option<&Text>| match text.filter(|t| !t.value.is_null()) {
+                Some(text) => Template::compile(text, &[])?.text(&Vars::new(ground)),
+                None => Ok(String::new()),
+            };
+            let around = def.key_transformation.as_ref();
+            let lift = Lift {
+                delete_origin: def.delete_origin_value.unwrap_or(false),
+                replace_record: def.replace_record.unwrap_or(false),
+                prefix: text(around.and_then(|k| k.prefix.as_ref()))?,
+                suffix: text(around.and_then(|k| k.suffix.as_ref()))?,
+            };
+            Ok(Op::Lift(path, lift))
+        }
+    }
+}
+
+fn added(def: &model::AddedFieldDefinition) -> Result<Added> {
+    let types = types_of(def.value_type.as_deref(), &def.at)?;
+    let path = def.path.iter().map(|t| Template::compile(t, template::RECORD)).collect::<Result<Vec<_>>>()?;
+    if path.is_empty() {
+        return Err(def.at.fault("`path` of an added field is empty"));
+    }
+    Ok(Added { path, value: Template::compile(&def.value, template::RECORD)?, types })
+}
+
+/// The literals that a `value_type` takes.
+pub fn types_of(given: Option<&str>, at: &Place) -> Result<Types> {
+    Ok(match given {
+        None => Types::Any,
+        Some("string") => Types::Str,
+        Some("integer") => Types::Int,
+        Some("number") => Types::Float,
+        Some("boolean") => Types::Bool,
+        Some(other) => {
+            let fault = at.fault(format!("`value_type: {other}` does not exist"));
+            return Err(fault.hint("it can be string, integer, number or boolean"));
+        }
+    })
+}
+
+impl Pipeline {
+    /// Is there nothing to do? Then the record's bytes pass as they are.
+    pub fn is_empty(&self) -> bool {
+        self.filter.is_none() && !self.changes()
+    }
+
+    /// Values are cast to this schema, where they are cast.
+    pub fn normalize_to(&mut self, schema: &Json) {
+        if let Some(to) = &mut self.normalize {
+            *to = schema.clone();
+        }
+    }
+
+    /// Does it change records?
+    pub fn changes(&self) -> bool {
+        !self.ops.is_empty() || self.normalize.is_some()
+    }
+
+    /// Filters and transforms a record; false when it is dropped. `inside` tells whether the cursor keeps it,
+    /// for streams that compare with the cursor here.
+    pub fn apply(&self, record: &mut Json, vars: &Vars<'_>, inside: impl Fn(&Json) -> bool) -> Result<bool> {
+        if self.transform_first {
+            self.transform(record, vars)?;
+        }
+        if !inside(record) || !self.keeps(record, vars)? {
+            return Ok(false);
+        }
+        if !self.transform_first {
+            self.transform(record, vars)?;
+        }
+        if let Some(schema) = &self.normalize {
+            normalize(record, schema, schema);
+        }
+        Ok(true)
+    }
+
+    fn keeps(&self, record: &Json, vars: &Vars<'_>) -> Result<bool> {
+        match &self.filter {
+            Some(filter) => filter.truth(&Vars { record: Some(record), ..*vars }),
+            None => Ok(true),
+        }
+    }
+
+    fn transform(&self, record: &mut Json, vars: &Vars<'_>) -> Result<()> {
+        for op in &self.ops {
+            match op {
+                Op::Add { condition, fields } => {
+                    for field in fields {
+                        let vars = Vars { record: Some(record), ..*vars };
+                        let value = field.value.value(&vars, field.types)?;
+                        if let Some(condition) = condition
+                            && !condition.truth(&vars)?
+                        {
+                            continue;
+                        }
+                        let path = field.path.iter().map(|t| t.text(&vars)).collect::<Result<Vec<_>>>()?;
+                        dpath::put(record, &path, value).map_err(|depth| {
+                            let way = path[..depth].join(".");
+                            Fault::data(format!(
+                                "`{}` cannot be added: `{way}` holds a value, which can have no fields",
+                                path.join(".")
+                            ))
+                            .hint("give AddFields a condition, or another path")
+                        })?;
+                    }
+                }
+                Op::Lower | Op::Snake | Op::Replace(..) | Op::Flatten { .. } | Op::Lift(..) => keys(op, record, vars)?,
+                Op::RemoveWhere(condition) => remove_where(record, condition, vars)?,
+                Op::Remove(paths) => {
+                    for path in paths {
+                        dpath::remove(record, path);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What changes keys; only objects have some.
+fn keys(op: &Op, record: &mut Json, vars: &Vars<'_>) -> Result<()> {
+    let (old, new) = match op {
+        Op::Replace(old, new) => {
+            let vars = Vars { record: Some(record), ..*vars };
+            (old.text(&vars)?, new.text(&vars)?)
+        }
+        _ => Default::default(),
+    };
+    let Json::Object(map) = record else { return Ok(()) };
+    match op {
+        Op::Lower => keys::to_lower(map),
+        Op::Snake => keys::rename(map, &keys::snake_case),
+        Op::Replace(..) => keys::rename(map, &|key| key.replace(&old, &new)),
+        Op::Flatten { lists } => keys::flatten(map, *lists),
+        Op::Lift(path, lift) => {
+            let path = path.iter().map(|t| t.text(vars)).collect::<Result<Vec<_>>>()?;
+            keys::lift(map, &path, lift);
+        }
+        Op::Add { .. } | Op::Remove(_) | Op::RemoveWhere(_) => {}
+    }
+    Ok(())
+}
+
+/// Removes every field that holds no object or list and for which the condition is true.
+fn remove_where(at: &mut Json, condition: &Template, vars: &Vars<'_>) -> Result<()> {
+    match at {
+        Json::Object(map) => {
+            let mut gone = Vec::new();
+            for (key, value) in map.iter_mut() {
+                if value.is_object() || value.is_array() {
+                    remove_where(value, condition, vars)?;
+                } else if condition.truth(&Vars { property: Some(value), ..*vars })? {
+                    gone.push(key.clone());
+                }
+            }
+            for key in gone {
+                map.shift_remove(&key);
+            }
+        }
+        Json::Array(items) => {
+            for index in 0..items.len() {
+                let item = &mut items[index];
+                if item.is_object() || item.is_array() {
+                    remove_where(item, condition, vars)?;
+                } else if condition.truth(&Vars { property: Some(item), ..*vars })? {
+                    dpath::drop_item(items, index);
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}

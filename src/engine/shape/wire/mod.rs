@@ -1,0 +1,428 @@
+//! The schema that Singer targets get, and the few changes that make a record fit it.
+//!
+//! Comes in: a stream's JSON schema, its keys and the user's selection; then the bytes of each record. Goes
+//! out: a relaxed schema, and for each record whether a change is needed (then the changed bytes). Called by `run`.
+//!
+//! The rules, and the targets that made each of them necessary, are measured: every property nullable but the
+//! keys, one plain type each; date-times in UTC with `Z`; no `5.0` for an integer; no NUL, no lone surrogate; no
+//! line break inside a message; a value of another type than its schema says is sent as null, and counted.
+
+mod relax;
+mod rewrite;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value as Json, json};
+
+use crate::base::json::observe::{NOWHERE, Observer, Places, ROOT};
+use crate::base::json::scan::{Kind, Scan, Scanner, Text, is_int64};
+use crate::base::json::schema::Reader;
+use crate::base::timefmt::{is_date, is_utc};
+use relax::{Relax, quoted};
+use rewrite::Writer;
+
+/// Which fields the user wants: those not listed as deselected.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Paths of property names that were deselected.
+    pub dropped: BTreeSet<Vec<String>>,
+}
+
+/// The wire form of a stream.
+#[derive(Debug, Clone)]
+pub struct Wire {
+    /// The schema to announce.
+    pub schema: Json,
+    root: Node,
+    keys: Vec<String>,
+    /// Nothing is changed but texts that no reader takes.
+    as_written: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Node {
+    shape: Shape,
+    key: bool,
+    /// Its number among the schema's places.
+    place: u32,
+}
+
+#[derive(Debug, Clone)]
+enum Shape {
+    Object(Object),
+    Array(Box<Node>),
+    String,
+    DateTime,
+    Date,
+    Integer,
+    Number,
+    Bool,
+    /// No one type: sent as text, anything but a text as JSON.
+    Mixed,
+    /// Nothing is announced: sent as it is.
+    Any,
+}
+
+#[derive(Debug, Clone)]
+struct Object {
+    props: Vec<Prop>,
+    /// Properties that the schema does not declare pass too.
+    open: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Prop {
+    name: String,
+    /// The key as it mostly stands in records: `"name":`.
+    quoted: Vec<u8>,
+    /// Another name on the wire, for twins and overlong names.
+    sent_as: Option<String>,
+    selected: bool,
+    key: Option<u32>,
+    cursor: bool,
+    node: Node,
+    /// Where values go that do not fit.
+    others: Vec<Other>,
+}
+
+/// A column beside another, for values that do not fit that one.
+#[derive(Debug, Clone)]
+struct Other {
+    name: String,
+    kind: &'static str,
+    node: Node,
+}
+
+/// Under this key a field's schema holds the narrower one that its column was announced with.
+const COLUMN: &str = "x-dripfeed-column";
+
+/// What a look at a record found.
+#[derive(Debug, Clone, Default)]
+pub struct Seen<'a> {
+    /// Must the record be rewritten?
+    pub change: bool,
+    /// The cursor's value as written: a text or number.
+    pub cursor: Option<CursorText<'a>>,
+    keys: u32,
+}
+
+/// A cursor's value in a record.
+#[derive(Debug, Clone)]
+pub enum CursorText<'a> {
+    /// A text.
+    Text(Text<'a>),
+    /// A number.
+    Number(&'a [u8]),
+}
+
+impl CursorText<'_> {
+    /// The value's text.
+    pub fn value(&self) -> std::borrow::Cow<'_, str> {
+        match self {
+            CursorText::Text(t) => t.value(),
+            CursorText::Number(n) => String::from_utf8_lossy(n),
+        }
+    }
+}
+
+impl Wire {
+    /// Relaxes `schema`; `keys` are the stream's key properties, `cursor` its cursor field.
+    pub fn build(schema: &Json, keys: &[String], cursor: Option<&str>, selection: &Selection) -> Wire {
+        let fixed: Vec<&str> = keys.iter().map(String::as_str).chain(cursor).collect();
+        let mut relax = Relax { schema: Reader::new(schema), selection, fixed: &fixed };
+        let (mut node, mut sent) = relax.object(schema, &mut Vec::new(), 0);
+        let Shape::Object(object) = &mut node.shape else { unreachable!("`object` makes an object") };
+        for (index, key) in keys.iter().enumerate() {
+            if !object.props.iter().any(|p| p.name == *key) {
+                // A key that the schema forgot: both types that keys have.
+                sent.insert(key.clone(), json!({"type": ["string", "integer"]}));
+                object.props.push(Prop::plain(key, Shape::Mixed));
+            }
+            for prop in object.props.iter_mut().filter(|p| p.name == *key) {
+                prop.key = u32::try_from(index).ok();
+                prop.selected = true;
+                prop.node.key = true;
+                let mixed = matches!(prop.node.shape, Shape::Mixed);
+                let name = prop.sent_as.as_ref().unwrap_or(&prop.name);
+                if let Some(types) = sent.get_mut(name).and_then(|s| s.get_mut("type"))
+                    && let Json::Array(list) = types
+                {
+                    list.retain(|t| t != "null");
+                    if mixed {
+                        *list = vec![json!("string"), json!("integer")];
+                    }
+                    if let [one] = list.as_slice() {
+                        *types = one.clone();
+                    }
+                }
+            }
+        }
+        if let Some(cursor) = cursor {
+            if !object.props.iter().any(|p| p.name == cursor) {
+                // Watched, though nothing is announced about it.
+                object.props.push(Prop::plain(cursor, Shape::Any));
+            }
+            for prop in object.props.iter_mut().filter(|p| p.name == cursor) {
+                prop.cursor = true;
+                prop.selected = true;
+            }
+        }
+        // `json!` would copy them.
+        let mut schema = json!({"type": "object", "properties": null});
+        schema["properties"] = Json::Object(sent);
+        Wire { schema, root: node, keys: keys.to_vec(), as_written: false }
+    }
+
+    /// The same form with every value as the vendor wrote it: nothing is announced, nothing is null that was not.
+    #[must_use]
+    pub fn as_written(mut self) -> Wire {
+        self.as_written = true;
+        self
+    }
+
+    /// Numbers the places of the schema, so that an observer can tell them apart.
+    #[must_use]
+    pub fn numbered(mut self, places: &dyn Places) -> Wire {
+        self.root.number(places, ROOT);
+        self
+    }
+
+    /// Looks at the record that comes next and passes it, telling `observer` of every value. With `lines`, a line break
+    /// between its tokens is a change.
+    #[inline]
+    pub fn look<'a>(&self, scanner: &mut Scanner<'a>, lines: bool, observer: &mut impl Observer) -> Scan<Seen<'a>> {
+        let start = scanner.at();
+        let mut look = Look { seen: Seen::default(), as_written: self.as_written, observer };
+        look.value(&self.root, scanner, 0)?;
+        let mut seen = look.seen;
+        if lines && !seen.change {
+            seen.change = memchr::memchr2(b'\n', b'\r', scanner.slice(start..scanner.at())).is_some();
+        }
+        Ok(seen)
+    }
+
+    /// The key that the record lacks, if it lacks one.
+    pub fn missing_key(&self, seen: &Seen<'_>) -> Option<&str> {
+        let mut keys = self.keys.iter().enumerate().filter(|_| !self.as_written);
+        keys.find(|(i, _)| seen.keys & (1 << i) == 0).map(|(_, k)| k.as_str())
+    }
+
+    /// Appends the record that comes next, changed to fit; gives how many values were sent as null.
+    pub fn rewrite(&self, scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Scan<u32> {
+        let mut writer = Writer { out, nulled: 0 };
+        if self.as_written {
+            writer.any(scanner)?;
+        } else {
+            writer.value(&self.root, scanner)?;
+        }
+        Ok(writer.nulled)
+    }
+}
+
+impl Prop {
+    fn plain(name: &str, shape: Shape) -> Prop {
+        Prop {
+            name: name.into(),
+            quoted: quoted(name),
+            sent_as: None,
+            selected: true,
+            key: None,
+            cursor: false,
+            node: Node::of(shape),
+            others: Vec::new(),
+        }
+    }
+}
+
+/// A look at one record.
+struct Look<'o, 'a, O> {
+    seen: Seen<'a>,
+    as_written: bool,
+    observer: &'o mut O,
+}
+
+impl<'a, O: Observer> Look<'_, 'a, O> {
+    /// Passes a value; `object` is the number of the object that it is in.
+    fn value(&mut self, node: &Node, scanner: &mut Scanner<'a>, object: u32) -> Scan<()> {
+        let kind = scanner.peek()?;
+        self.observer.value(node.place, kind, object);
+        match (kind, &node.shape) {
+            (Kind::String, shape) => {
+                let text = scanner.string()?;
+                self.observer.text(node.place, &text);
+                self.seen.change |= match shape {
+                    _ if self.as_written => text.escaped && !clean(&text),
+                    Shape::DateTime => !is_utc(text.raw),
+                    Shape::Date => !is_date(text.raw),
+                    Shape::String | Shape::Mixed | Shape::Any => text.escaped && !clean(&text),
+                    _ => true,
+                };
+            }
+            (Kind::Number, shape) => {
+                let number = scanner.number()?;
+                self.observer.number(node.place, &number);
+                self.seen.change |= match shape {
+                    _ if self.as_written => false,
+                    Shape::Integer => !is_int64(&number),
+                    Shape::Number | Shape::Any => false,
+                    _ => true,
+                };
+            }
+            (Kind::Bool, shape) => {
+                let value = scanner.boolean()?;
+                self.observer.boolean(node.place, value);
+                self.seen.change |= !self.as_written && !matches!(shape, Shape::Bool | Shape::Any);
+            }
+            (Kind::Null, _) => scanner.null()?,
+            (Kind::Object, Shape::Object(inner)) => self.object(inner, node.place, scanner)?,
+            (Kind::Array, Shape::Array(item)) => {
+                scanner.enter()?;
+                let mut first = true;
+                while scanner.element(&mut first)? {
+                    self.value(item, scanner, 0)?;
+                }
+            }
+            (_, Shape::Any) => self.any(scanner)?,
+            _ if self.as_written => self.any(scanner)?,
+            _ => {
+                self.seen.change = true;
+                scanner.skip()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, object: &Object, place: u32, scanner: &mut Scanner<'a>) -> Scan<()> {
+        scanner.enter()?;
+        let number = self.observer.object();
+        let mut first = true;
+        let mut hint = 0;
+        loop {
+            if let Some(prop) = object.props.get(hint)
+                && scanner.take_key(&mut first, &prop.quoted)
+            {
+                hint += 1;
+                self.prop(prop, scanner, number)?;
+                continue;
+            }
+            let Some(key) = scanner.key(&mut first)? else { return Ok(()) };
+            self.seen.change |= key.escaped && !clean(&key);
+            if let Some(prop) = object.find(&key, &mut hint) {
+                self.prop(prop, scanner, number)?;
+            } else {
+                self.observer.unknown(place, &key, scanner.peek()?);
+                self.seen.change |= !object.open && !self.as_written;
+                self.any(scanner)?;
+            }
+        }
+    }
+
+    fn prop(&mut self, prop: &Prop, scanner: &mut Scanner<'a>, object: u32) -> Scan<()> {
+        self.seen.change |= !self.as_written && (!prop.selected || prop.sent_as.is_some());
+        if prop.key.is_none() && !prop.cursor {
+            return self.value(&prop.node, scanner, object);
+        }
+        let kind = scanner.peek()?;
+        if let Some(bit) = prop.key
+            && kind != Kind::Null
+        {
+            self.seen.keys |= 1 << bit;
+        }
+        if prop.cursor {
+            let mut aside = scanner.clone();
+            self.seen.cursor = match kind {
+                Kind::String => Some(CursorText::Text(aside.string()?)),
+                Kind::Number => Some(CursorText::Number(aside.number()?.raw)),
+                _ => None,
+            };
+        }
+        self.value(&prop.node, scanner, object)
+    }
+
+    /// Passes a value that no schema describes; its texts must be clean all the same.
+    fn any(&mut self, scanner: &mut Scanner<'_>) -> Scan<()> {
+        match scanner.peek()? {
+            Kind::String => {
+                let text = scanner.string()?;
+                self.seen.change |= text.escaped && !clean(&text);
+            }
+            Kind::Object => {
+                scanner.enter()?;
+                let mut first = true;
+                while let Some(key) = scanner.key(&mut first)? {
+                    self.seen.change |= key.escaped && !clean(&key);
+                    self.any(scanner)?;
+                }
+            }
+            Kind::Array => {
+                scanner.enter()?;
+                let mut first = true;
+                while scanner.element(&mut first)? {
+                    self.any(scanner)?;
+                }
+            }
+            _ => scanner.skip()?,
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    fn of(shape: Shape) -> Node {
+        Node { shape, key: false, place: NOWHERE }
+    }
+
+    fn number(&mut self, places: &dyn Places, place: u32) {
+        self.place = place;
+        match &mut self.shape {
+            Shape::Object(object) => {
+                object.props.iter_mut().for_each(|prop| prop.node.number(places, places.child(place, &prop.name)));
+            }
+            Shape::Array(item) => item.number(places, places.item(place)),
+            _ => {}
+        }
+    }
+}
+
+impl Object {
+    /// The property of that name; records mostly keep the order of keys, so the next one is tried first.
+    #[inline]
+    fn find(&self, key: &Text<'_>, hint: &mut usize) -> Option<&Prop> {
+        if let Some(prop) = self.props.get(*hint)
+            && key.is(&prop.name)
+        {
+            *hint += 1;
+            return Some(prop);
+        }
+        let at = self.props.iter().position(|p| key.is(&p.name))?;
+        *hint = at + 1;
+        Some(&self.props[at])
+    }
+}
+
+/// Has a text with escapes neither a NUL nor a lone surrogate?
+fn clean(text: &Text<'_>) -> bool {
+    let mut rest = text.raw;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        rest = &rest[at..];
+        if rest.get(1) != Some(&b'u') {
+            rest = &rest[2..];
+            continue;
+        }
+        let unit = |r: &[u8]| {
+            r.get(2..6).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u16::from_str_radix(h, 16).ok())
+        };
+        match unit(rest) {
+            Some(0) => return false,
+            Some(first) if (0xd800..0xe000).contains(&first) => {
+                let low = rest.get(6..).filter(|r| r.starts_with(b"\\u")).and_then(unit);
+                if first >= 0xdc00 || !low.is_some_and(|l| (0xdc00..0xe000).contains(&l)) {
+                    return false;
+                }
+                rest = &rest[12..];
+            }
+            _ => rest = &rest[6..],
+        }
+    }
+    true
+}

@@ -1,0 +1,449 @@
+//! Which requests a stream needs beside its pages: its partitions.
+//!
+//! Comes in: partition routers' definitions; then, for routers over other streams, those streams' records.
+//! Goes out: [`Partition`]s, one by one. Called by `run`. The rules are those of airbyte-cdk's partition routers and of its
+//! `CartesianProductStreamSlicer`.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::base::fault::{Fault, Result};
+use crate::manifest::dpath;
+use crate::manifest::jinja::Value;
+use crate::manifest::model::{self, ParentStreamConfig};
+use crate::manifest::node::Text;
+use crate::manifest::template::{Ground, Inject, Options, Template, Types, Vars, text_of};
+
+/// One part of a stream that is read by itself.
+#[derive(Debug, Clone, Default)]
+pub struct Partition {
+    /// Its identity: what the state knows it by.
+    pub key: Map<String, Json>,
+    /// What templates see of it besides; neither kept nor shown.
+    pub context: Map<String, Json>,
+    /// Extra fields of the parent record, by name.
+    pub extra: Map<String, Json>,
+    /// What it adds to requests.
+    pub options: Options,
+    /// Its first page, where the parent's record holds it.
+    pub first_page: Option<Json>,
+}
+
+/// A partition router, compiled.
+#[derive(Debug, Clone)]
+pub enum Router {
+    /// No router: one partition without identity.
+    One,
+    /// One partition a value.
+    List {
+        /// The values.
+        values: Values,
+        /// Their name.
+        field: String,
+        /// Where one goes.
+        inject: Option<Inject>,
+    },
+    /// One partition a record of other streams.
+    Parents(Vec<ParentPlan>),
+    /// All combinations; the first varies slowest.
+    Product(Vec<Router>),
+    /// One partition for so many of another router.
+    Group {
+        /// The other.
+        of: Box<Router>,
+        /// How many.
+        size: usize,
+        /// Is a value that came before left out?
+        once: bool,
+    },
+    /// The partitions of several, each value once, under one name.
+    Union(Vec<Router>, String),
+}
+
+/// The values of a list router.
+#[derive(Debug, Clone)]
+pub enum Values {
+    /// As written.
+    Given(Vec<Json>),
+    /// Of a template.
+    Template(Template),
+}
+
+/// A parent of a substream, compiled.
+#[derive(Debug, Clone)]
+pub struct ParentPlan {
+    /// Number of the parent among the stream's parents, in the order of the manifest.
+    pub parent: usize,
+    /// Does the stream's state carry the parent's?
+    pub incremental: bool,
+    path: Vec<String>,
+    field: String,
+    inject: Option<Inject>,
+    extra: Vec<Vec<String>>,
+    embedded: Option<Vec<String>>,
+}
+
+/// Reads parent streams for their children.
+pub trait Parents {
+    /// Reads parent number `parent`; `each` gets its records, each with the partition it came from.
+    fn read(&self, parent: usize, each: &mut dyn FnMut(&Json, &Map<String, Json>) -> Result<()>) -> Result<()>;
+
+    /// Is a first page taken from a parent's record that holds it?
+    fn embed(&self) -> bool;
+}
+
+/// Compiles a stream's routers. Parents get numbers in the order in which they stand.
+pub fn build(defs: &[model::PartitionRouter], ground: &Ground) -> Result<Router> {
+    let mut parents = 0;
+    let mut routers = defs.iter().map(|def| router(def, &mut parents, ground)).collect::<Result<Vec<_>>>()?;
+    Ok(match routers.len() {
+        0 => Router::One,
+        1 => routers.remove(0),
+        _ => Router::Product(routers),
+    })
+}
+
+fn router(def: &model::PartitionRouter, parents: &mut usize, ground: &Ground) -> Result<Router> {
+    Ok(match def {
+        model::PartitionRouter::ListPartitionRouter(def) => {
+            let values = match &def.values.value {
+                Json::Array(items) => Values::Given(items.clone()),
+                _ => Values::Template(Template::compile(&def.values, &[])?),
+            };
+            let field = Template::compile(&def.cursor_field, &[])?.text(&Vars::new(ground))?;
+            Router::List {
+                values,
+                field,
+                inject: def.request_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?,
+            }
+        }
+        model::PartitionRouter::SubstreamPartitionRouter(def) => {
+            if def.parent_stream_configs.is_empty() {
+                return Err(def.at.fault("`parent_stream_configs` is empty"));
+            }
+            let plans = def.parent_stream_configs.iter().map(|config| {
+                *parents += 1;
+                parent(config, *parents - 1, ground)
+            });
+            Router::Parents(plans.collect::<Result<_>>()?)
+        }
+        model::PartitionRouter::GroupingPartitionRouter(def) => {
+            let at = |field| def.at.field(field, None);
+            if matches!(&*def.underlying_partition_router, model::PartitionRouter::GroupingPartitionRouter(_)) {
+                return Err(at("underlying_partition_router").fault("a group cannot be made of groups"));
+            }
+            let of = router(&def.underlying_partition_router, parents, ground)?;
+            if of.injects() {
+                return Err(at("underlying_partition_router")
+                    .fault("a grouped router cannot have a `request_option`")
+                    .hint("name the values where the request is defined: `{{ stream_partition[...] | join(',') }}`"));
+            }
+            let size = usize::try_from(def.group_size).unwrap_or(usize::MAX);
+            if size == 0 {
+                return Err(at("group_size").fault("`group_size` must be at least 1"));
+            }
+            Router::Group { of: Box::new(of), size, once: def.deduplicate.unwrap_or(true) }
+        }
+        model::PartitionRouter::UnionPartitionRouter(def) => {
+            let at = def.at.field("partition_routers", None);
+            let field = Template::compile(&def.partition_field, &[])?.text(&Vars::new(ground))?;
+            let routers =
+                def.partition_routers.iter().map(|r| router(r, parents, ground)).collect::<Result<Vec<_>>>()?;
+            if routers.len() < 2 {
+                return Err(at.fault("a union needs at least two routers"));
+            }
+            for router in &routers {
+                if let Some(other) = router.fields().into_iter().find(|other| **other != field) {
+                    return Err(
+                        at.fault(format!("all routers of a union must name their value `{field}`, not `{other}`"))
+                    );
+                }
+                if router.injects() {
+                    return Err(at.fault("a router of a union cannot have a `request_option`"));
+                }
+            }
+            Router::Union(routers, field)
+        }
+    })
+}
+
+fn parent(def: &ParentStreamConfig, number: usize, ground: &Ground) -> Result<ParentPlan> {
+    let vars = Vars::new(ground);
+    let name = |t: &Text| Template::compile(t, &[])?.text(&vars);
+    let embedded = |path: &[Text]| -> Result<Vec<String>> {
+        let path = path.iter().map(name).collect::<Result<Vec<_>>>()?;
+        if path.iter().any(|segment| dpath::is_glob(segment)) {
+            return Err(def.at.field("lazy_read_pointer", None).fault("`lazy_read_pointer` can hold no globs"));
+        }
+        Ok(path)
+    };
+    Ok(ParentPlan {
+        parent: number,
+        incremental: def.incremental_dependency.unwrap_or(false),
+        path: name(&def.parent_key)?.split('/').filter(|s| !s.is_empty()).map(str::to_owned).collect(),
+        field: name(&def.partition_field)?,
+        inject: def.request_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?,
+        extra: def.extra_fields.clone().unwrap_or_default(),
+        embedded: def.lazy_read_pointer.as_deref().map(embedded).transpose()?,
+    })
+}
+
+impl Router {
+    /// Is there a router at all?
+    pub fn is_some(&self) -> bool {
+        !matches!(self, Router::One)
+    }
+
+    /// The parents that partitions come from. Of a product none: the reference keeps no state of them.
+    pub fn parents(&self) -> Vec<&ParentPlan> {
+        match self {
+            Router::Parents(plans) => plans.iter().collect(),
+            Router::Group { of, .. } => of.parents(),
+            Router::Union(routers, _) => routers.iter().flat_map(Router::parents).collect(),
+            Router::One | Router::List { .. } | Router::Product(_) => Vec::new(),
+        }
+    }
+
+    /// Does the stream's state tell of parents?
+    pub fn tells_parents(&self) -> bool {
+        match self {
+            Router::Parents(_) | Router::Union(..) => true,
+            Router::Group { of, .. } => of.tells_parents(),
+            Router::One | Router::List { .. } | Router::Product(_) => false,
+        }
+    }
+
+    /// Does one cursor serve all partitions? Groups are others from run to run.
+    pub fn is_grouped(&self) -> bool {
+        matches!(self, Router::Group { .. })
+    }
+
+    /// Does it put values into requests by itself?
+    fn injects(&self) -> bool {
+        match self {
+            Router::List { inject, .. } => inject.is_some(),
+            Router::Parents(plans) => plans.iter().any(|p| p.inject.is_some()),
+            Router::Product(routers) | Router::Union(routers, _) => routers.iter().any(Router::injects),
+            Router::Group { of, .. } => of.injects(),
+            Router::One => false,
+        }
+    }
+
+    /// How many partitions there are, where that can be told without asking.
+    pub fn count(&self, vars: &Vars<'_>) -> Option<usize> {
+        match self {
+            Router::One => Some(1),
+            Router::List { values, .. } => values.all(vars).ok().map(|values| values.len()),
+            Router::Product(routers) => routers.iter().map(|router| router.count(vars)).product(),
+            Router::Group { of, size, .. } => of.count(vars).map(|count| count.div_ceil(*size)),
+            Router::Parents(_) | Router::Union(..) => None,
+        }
+    }
+
+    /// The names that it gives its values.
+    fn fields(&self) -> Vec<&String> {
+        match self {
+            Router::List { field, .. } | Router::Union(_, field) => vec![field],
+            Router::Parents(plans) => plans.iter().map(|p| &p.field).collect(),
+            Router::Product(routers) => routers.iter().flat_map(Router::fields).collect(),
+            Router::Group { of, .. } => of.fields(),
+            Router::One => Vec::new(),
+        }
+    }
+
+    /// Gives every partition to `emit`.
+    pub fn each(
+        &self,
+        parents: &dyn Parents,
+        vars: &Vars<'_>,
+        emit: &mut dyn FnMut(Partition) -> Result<()>,
+    ) -> Result<()> {
+        match self {
+            Router::One => emit(Partition::default()),
+            Router::List { values, field, inject } => {
+                for value in values.all(vars)? {
+                    let mut options = Options::default();
+                    if let Some(inject) = inject
+                        && is_truthy(&value)
+                    {
+                        inject.put(value.clone(), &mut options);
+                    }
+                    emit(Partition { key: Map::from_iter([(field.clone(), value)]), options, ..Partition::default() })?;
+                }
+                Ok(())
+            }
+            Router::Parents(plans) => {
+                for plan in plans {
+                    parents.read(plan.parent, &mut |record, slice| {
+                        plan.partition(record, slice, parents.embed()).map_or(Ok(()), &mut *emit)
+                    })?;
+                }
+                Ok(())
+            }
+            Router::Product(routers) => {
+                let mut lists = Vec::with_capacity(routers.len());
+                for router in routers {
+                    let mut list = Vec::new();
+                    router.each(parents, vars, &mut |p| {
+                        list.push(p);
+                        Ok(())
+                    })?;
+                    lists.push(list);
+                }
+                combine(&lists, &mut Vec::new(), emit)
+            }
+            Router::Group { of, size, once } => {
+                let (mut group, mut seen) = (Vec::new(), HashSet::new());
+                of.each(parents, vars, &mut |partition| {
+                    if *once && !seen.insert(only_value(&partition)?) {
+                        return Ok(());
+                    }
+                    group.push(partition);
+                    if group.len() < *size { Ok(()) } else { emit(grouped(&std::mem::take(&mut group))) }
+                })?;
+                if group.is_empty() { Ok(()) } else { emit(grouped(&group)) }
+            }
+            Router::Union(routers, field) => {
+                let mut seen = HashSet::new();
+                for router in routers {
+                    router.each(parents, vars, &mut |mut partition| {
+                        if !seen.insert(only_value(&partition)?) {
+                            return Ok(());
+                        }
+                        let value = partition.key.shift_remove(field).unwrap_or_default();
+                        partition.extra.extend(std::mem::take(&mut partition.key));
+                        partition.key.insert(field.clone(), value);
+                        emit(partition)
+                    })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What two partitions of one value have in common: Python's equality, by which `1`, `1.0` and `True` are one.
+fn only_value(partition: &Partition) -> Result<String> {
+    let value = partition.key.iter().find(|(name, _)| *name != "parent_slice").map_or(&Json::Null, |(_, value)| value);
+    match value {
+        Json::Array(_) | Json::Object(_) => {
+            Err(Fault::data("a partition's value is a list or an object, which cannot be told apart")
+                .hint("check `parent_key` or `values` of the partition router"))
+        }
+        Json::Bool(one) => Ok(f64::from(u8::from(*one)).to_string()),
+        Json::Number(n) => Ok(n.as_f64().filter(|f| f.abs() < 9e15).map_or_else(|| n.to_string(), |f| f.to_string())),
+        other => Ok(other.to_string()),
+    }
+}
+
+/// One partition of a group: under each name the list of its values.
+fn grouped(group: &[Partition]) -> Partition {
+    let column = |of: &dyn Fn(&Partition) -> &Map<String, Json>, name: &String| {
+        Json::Array(group.iter().map(|p| of(p).get(name).cloned().unwrap_or_default()).collect())
+    };
+    let mut all = Partition::default();
+    for name in group.iter().take(1).flat_map(|p| p.key.keys()) {
+        all.key.insert(name.clone(), column(&|p| &p.key, name));
+    }
+    for name in group.iter().flat_map(|p| p.extra.keys()) {
+        all.extra.insert(name.clone(), column(&|p| &p.extra, name));
+    }
+    all
+}
+
+/// Every choice of one partition from each list.
+fn combine<'p>(
+    lists: &'p [Vec<Partition>],
+    chosen: &mut Vec<&'p Partition>,
+    emit: &mut dyn FnMut(Partition) -> Result<()>,
+) -> Result<()> {
+    let Some((list, rest)) = lists.split_first() else { return emit(together(chosen)) };
+    for partition in list {
+        chosen.push(partition);
+        combine(rest, chosen, emit)?;
+        chosen.pop();
+    }
+    Ok(())
+}
+
+/// One partition of several. Later routers' options come first, and where two use one name the earlier wins: the
+/// reference looks through a chain of maps.
+fn together(chosen: &[&Partition]) -> Partition {
+    let mut all = Partition::default();
+    for one in chosen.iter().rev() {
+        for (into, from) in [
+            (&mut all.key, &one.key),
+            (&mut all.extra, &one.extra),
+            (&mut all.options.params, &one.options.params),
+            (&mut all.options.headers, &one.options.headers),
+            (&mut all.options.data, &one.options.data),
+            (&mut all.options.json, &one.options.json),
+        ] {
+            into.extend(from.iter().map(|(k, v)| (k.clone(), v.clone())));
+        }
+    }
+    all
+}
+
+impl Values {
+    fn all(&self, vars: &Vars<'_>) -> Result<Vec<Json>> {
+        match self {
+            Values::Given(items) => Ok(items.clone()),
+            Values::Template(template) => Ok(match template.value(vars, Types::Any)? {
+                Json::Array(items) => items,
+                // Python iterates a text by its characters; so does the reference.
+                Json::String(text) => text.chars().map(|c| json!(c.to_string())).collect(),
+                other => {
+                    return Err(template.at().fault(format!("`values` must give a list, not {}", text_of(&other))));
+                }
+            }),
+        }
+    }
+}
+
+impl ParentPlan {
+    fn partition(&self, record: &Json, slice: &Map<String, Json>, embed: bool) -> Option<Partition> {
+        let value = dpath::get(record, &self.path).filter(|v| !v.is_null())?.clone();
+        let mut options = Options::default();
+        if let Some(inject) = &self.inject
+            && is_truthy(&value)
+        {
+            inject.put(value.clone(), &mut options);
+        }
+        let extra = self.extra.iter().map(|path| {
+            let value = dpath::get(record, path).cloned().unwrap_or(Json::Null);
+            (path.join("."), value)
+        });
+        let key =
+            Map::from_iter([(self.field.clone(), value), ("parent_slice".to_owned(), Json::Object(slice.clone()))]);
+        let first_page = self.embedded.as_ref().filter(|_| embed).map(|path| {
+            // Nothing there is an empty page.
+            dpath::get(record, path).filter(|page| !page.is_null()).cloned().unwrap_or_else(|| json!([]))
+        });
+        Some(Partition { key, extra: extra.collect(), options, first_page, ..Partition::default() })
+    }
+}
+
+fn is_truthy(value: &Json) -> bool {
+    Value::from_json(value).truthy()
+}
+
+/// Names that the extra fields of parents add to request templates.
+pub fn extra_names(defs: &[model::PartitionRouter]) -> Vec<String> {
+    let parents = defs.iter().flat_map(model::PartitionRouter::parents);
+    parents.flat_map(|p| p.extra_fields.iter().flatten().map(|path| path.join("."))).collect()
+}
+
+/// The `stream_slice` variable: the partition, and the bounds of the window under their names.
+pub fn variable(partition: &Partition, window: &[(String, Json)]) -> Json {
+    let mut map = partition.key.clone();
+    map.extend(partition.context.clone());
+    for (name, value) in window {
+        map.insert(name.clone(), value.clone());
+    }
+    if !partition.extra.is_empty() {
+        map.insert("extra_fields".into(), Json::Object(partition.extra.clone()));
+    }
+    Json::Object(map)
+}

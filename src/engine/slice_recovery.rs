@@ -1,0 +1,264 @@
+//! What a slice does when the vendor cannot give it as it was asked for: begins again, takes smaller pages or shorter
+//! windows.
+//!
+//! Comes in: a retriever's definition; then each such answer. Goes out: how to go on, or the fault that ends the slice.
+//! Called by [`super::slice_reader`]. Rules and limits are those of airbyte-cdk's `SimpleRetriever`.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::base::fault::{Failure, Fault, Kind, Result};
+use crate::base::timefmt::Period;
+use crate::engine::cursor::{CursorPlan, Window};
+use crate::engine::fetch::retry::{ErrorPlan, Remedy};
+use crate::engine::page::{PagePlan, Pager};
+use crate::manifest::model::{self, SimpleRetriever};
+use crate::manifest::template::Ground;
+
+/// Windows are split so often, one within the other.
+const MAX_DEPTH: u32 = 10;
+
+/// What a retriever allows, compiled.
+#[derive(Debug, Clone, Default)]
+pub struct Adaptation {
+    /// Begins again from the newest record instead of as it was.
+    from_newest: bool,
+    /// Begins again after as many records.
+    records: Option<u64>,
+    reduction: Option<Reduction>,
+    splitting: Option<Splitting>,
+}
+
+#[derive(Debug, Clone)]
+struct Reduction {
+    factor: f64,
+    minimum: u64,
+    attempts: u64,
+    backoff: f64,
+    retries: u64,
+    message: String,
+    /// Is a page as large as before once one was read?
+    restores: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Splitting {
+    message: String,
+    shortest: Option<time::Duration>,
+}
+
+/// Compiles what a retriever allows, beside its other parts.
+pub(super) fn build(
+    def: &SimpleRetriever,
+    errors: &ErrorPlan,
+    pages: &PagePlan,
+    cursor: Option<&CursorPlan>,
+    ground: &Ground,
+) -> Result<Adaptation> {
+    let mut out = Adaptation::default();
+    if let Some(reset) = &def.pagination_reset {
+        out.from_newest = match &*reset.action {
+            "RESET" => false,
+            "SPLIT_USING_CURSOR" => true,
+            other => {
+                let fault = reset.at.field("action", None).fault(format!("`action: {other}` does not exist"));
+                return Err(fault.hint("it can be RESET or SPLIT_USING_CURSOR"));
+            }
+        };
+        out.records = reset.limits.as_ref().and_then(|limits| limits.number_of_records);
+        if reset.limits.is_some() && def.record_selector.record_filter.is_some() {
+            return Err(reset.at.fault("`limits` cannot stand beside a `record_filter`, which changes the count"));
+        }
+    }
+    for (remedy, action, block, given) in [
+        (Remedy::SmallerPages, "REDUCE_PAGE_SIZE", "page_size_reduction", def.page_size_reduction.is_some()),
+        (
+            Remedy::ShorterWindows,
+            "SPLIT_REQUEST_WINDOW",
+            "request_window_splitting",
+            def.request_window_splitting.is_some(),
+        ),
+    ] {
+        if errors.names(remedy) && !given {
+            let fault = def.at.fault(format!("a response filter says {action}, but `{block}` is missing"));
+            return Err(fault.hint(format!("add `{block}` to the retriever")));
+        }
+    }
+    if let Some(reduction) = &def.page_size_reduction {
+        out.reduction = Some(reduce(reduction, pages, ground)?);
+    }
+    if let Some(splitting) = &def.request_window_splitting {
+        let Some(cursor) = cursor.filter(|cursor| !cursor.counts()) else {
+            return Err(splitting.at.fault("windows cannot become shorter: there is no DatetimeBasedCursor"));
+        };
+        cursor.check_splittable(&splitting.at)?;
+        out.splitting =
+            Some(Splitting { message: extra(splitting.failure_message.as_deref()), shortest: shortest(splitting)? });
+    }
+    Ok(out)
+}
+
+fn reduce(def: &model::PageSizeReduction, pages: &PagePlan, ground: &Ground) -> Result<Reduction> {
+    let factor = def.reduction_factor.unwrap_or(2.0);
+    if factor.is_nan() || factor <= 1.0 {
+        return Err(def.at.field("reduction_factor", None).fault("`reduction_factor` must be more than 1"));
+    }
+    let restores = match def.reset_policy.as_deref() {
+        None | Some("NEVER") => false,
+        Some("AFTER_SUCCESSFUL_PAGE") => true,
+        Some(other) => {
+            let fault = def.at.field("reset_policy", None).fault(format!("`reset_policy: {other}` does not exist"));
+            return Err(fault.hint("it can be NEVER or AFTER_SUCCESSFUL_PAGE"));
+        }
+    };
+    let minimum = def.minimum_page_size.unwrap_or(1).max(1);
+    pages.check_reducible(minimum, &def.at, ground)?;
+    Ok(Reduction {
+        factor,
+        minimum,
+        attempts: def.max_attempts.unwrap_or(5),
+        backoff: def.backoff_seconds.unwrap_or(0.5).max(0.0),
+        retries: def.retries_at_minimum_page_size.unwrap_or(0),
+        message: extra(def.failure_message.as_deref()),
+        restores,
+    })
+}
+
+fn shortest(def: &model::RequestWindowSplitting) -> Result<Option<time::Duration>> {
+    let Some(written) = def.min_split_window.as_deref() else { return Ok(None) };
+    let at = || def.at.field("min_split_window", None);
+    let period = Period::parse(written).map_err(|e| at().fault(e))?;
+    if period.months != 0 || !period.exact.is_positive() {
+        return Err(at().fault("`min_split_window` must be a time of one length, in days at most"));
+    }
+    Ok(Some(period.exact))
+}
+
+/// A sentence of the manifest, after one of ours.
+fn extra(message: Option<&str>) -> String {
+    match message.map(str::trim) {
+        None | Some("") => String::new(),
+        Some(text) => format!(" {text}"),
+    }
+}
+
+impl Reduction {
+    /// Longer after each time.
+    fn wait(&self, times: u64) -> Duration {
+        #[allow(clippy::cast_precision_loss)]
+        let seconds = self.backoff * times as f64;
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+}
+
+/// What a slice has been through.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Times that it began again in vain.
+    resets: u32,
+    /// Records since it began.
+    records: u64,
+    reductions: u64,
+    retries: u64,
+    reduced: bool,
+}
+
+impl Adaptation {
+    /// A page was read: pages may be larger again. True when the slice is to begin again.
+    pub fn page_read(&self, history: &mut History, pager: &mut Pager<'_>, records: u64) -> bool {
+        history.records += records;
+        (history.reductions, history.retries) = (0, 0);
+        if self.reduction.as_ref().is_some_and(|reduction| reduction.restores) {
+            pager.ask_for(None);
+        }
+        self.records.is_some_and(|limit| history.records >= limit)
+    }
+
+    /// The slice begins again: the window that is left of it.
+    ///
+    /// # Errors
+    /// It began so often that it will not end.
+    pub fn reset(
+        &self,
+        history: &mut History,
+        cursor: Option<&CursorPlan>,
+        window: Option<&Window>,
+        newest: Option<OffsetDateTime>,
+        why: &str,
+    ) -> Result<Option<Window>> {
+        let cursor = cursor.filter(|_| self.from_newest);
+        let rest = match (cursor, window) {
+            (Some(cursor), Some(window)) => Some(cursor.rest(window, newest)),
+            _ => window.copied(),
+        };
+        history.records = 0;
+        let same = match (cursor, window) {
+            (Some(cursor), Some(window)) => rest == Some(cursor.rest(window, None)),
+            _ => true,
+        };
+        if !same {
+            history.resets = 0;
+            return Ok(rest);
+        }
+        history.resets += 1;
+        let often = if cursor.is_some() { 1 } else { 2 };
+        if history.resets >= often {
+            return Err(Fault::data(format!("the slice would begin again for ever: {why}"))
+                .hint("the vendor may not give so much in one go: read it in smaller slices (`step`)"));
+        }
+        Ok(rest)
+    }
+
+    /// Smaller pages, after a wait.
+    ///
+    /// # Errors
+    /// They are as small as they may be.
+    pub fn reduce(&self, history: &mut History, pager: &mut Pager<'_>) -> Result<Duration> {
+        let (Some(plan), Some(size)) = (&self.reduction, pager.page_size()) else {
+            return Err(Fault::bug("smaller pages without `page_size_reduction`"));
+        };
+        let fault = |said: String| {
+            let fault = Fault::new(Kind::Unavailable, format!("{said}{}", plan.message));
+            fault.hint("lower `minimum_page_size`, or ask for fewer fields")
+        };
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let smaller = ((size as f64 / plan.factor) as u64).max(plan.minimum);
+        if smaller >= size {
+            if history.retries < plan.retries {
+                history.retries += 1;
+                return Ok(plan.wait(history.retries));
+            }
+            if !history.reduced && plan.minimum > 1 {
+                let said = format!("the page size, {size}, is not above `minimum_page_size`, {}", plan.minimum);
+                return Err(Fault::data(said.clone())
+                    .hint("raise the page size in the config")
+                    .told(said, Failure::Config));
+            }
+            return Err(fault(format!("the vendor refuses the smallest pages too, of {size} records")));
+        }
+        history.reductions += 1;
+        if history.reductions > plan.attempts {
+            return Err(fault(format!("the vendor refuses smaller pages again and again, down to {size} records")));
+        }
+        history.reduced = true;
+        pager.ask_for(Some(smaller));
+        Ok(plan.wait(history.reductions))
+    }
+
+    /// Two windows instead of one that was split `depth` times.
+    ///
+    /// # Errors
+    /// It is as short as it may be.
+    pub fn split(&self, cursor: Option<&CursorPlan>, window: Option<&Window>, depth: u32) -> Result<[Window; 2]> {
+        let (Some(plan), Some(cursor), Some(window)) = (&self.splitting, cursor, window) else {
+            return Err(Fault::bug("shorter windows without `request_window_splitting`"));
+        };
+        let fault = |said: String| Fault::new(Kind::Unavailable, format!("{said}{}", plan.message));
+        if depth >= MAX_DEPTH {
+            return Err(fault(format!("the vendor refuses the window, though it was split {MAX_DEPTH} times")));
+        }
+        let halves = cursor.halves(window, plan.shortest);
+        halves.ok_or_else(|| fault("the vendor refuses the window, which can be no shorter".to_owned()))
+    }
+}

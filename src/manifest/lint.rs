@@ -1,0 +1,72 @@
+//! Everything that is wrong with a manifest, at once.
+//!
+//! Comes in: its text. Goes out: a fault for each thing that loading would refuse, and the texts in which templates may
+//! stand. Called by `cli` for `validate`; loading itself stops at the first fault.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value as Json;
+
+use super::node::{self, Kind, Node, Place};
+use super::{fits, model, rooted};
+use crate::base::fault::{Fault, Result};
+
+/// What holds no templates.
+const PLAIN: [&str; 8] =
+    ["schema", "description", "title", "spec", "metadata", "definitions", "schemas", "$parameters"];
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Examined {
+    /// What loading refuses.
+    pub faults: Vec<Fault>,
+    /// Texts with templates, each with its place.
+    pub templates: Vec<(String, Place)>,
+    /// Names that parents give to templates of their children.
+    pub extra: BTreeSet<String>,
+    /// The manifest, which counts only without a fault.
+    pub source: Option<model::DeclarativeSource>,
+}
+
+/// Examines a manifest.
+///
+/// # Errors
+/// The text cannot be read at all: it is too large or no YAML, or its references lead nowhere.
+pub fn examine(text: &str, file: &str) -> Result<Examined> {
+    fits(text, file)?;
+    let top = Place::top(file);
+    let root = rooted(node::parse_yaml(text, file)?, file)?;
+    let mut out = Examined::default();
+    texts(&root, &top, &mut out);
+    // A fault of a definition shows wherever that is used, and is one all the same.
+    let mut said = BTreeSet::new();
+    (out.source, out.faults) = node::every_fault(&root, &top);
+    out.faults.retain(|fault| said.insert((fault.site.as_ref().map(|site| site.line), fault.message.clone())));
+    Ok(out)
+}
+
+fn texts(node: &Node, place: &Place, out: &mut Examined) {
+    match &node.kind {
+        Kind::Scalar(Json::String(text)) if text.contains("{{") || text.contains("{%") => {
+            out.templates.push((text.clone(), place.clone()));
+        }
+        Kind::Seq(items) => {
+            items.iter().enumerate().for_each(|(index, item)| texts(item, &place.element(index, item), out));
+        }
+        Kind::Map(map) => {
+            for (key, value) in map.iter().filter(|(key, _)| !PLAIN.contains(&key.as_str())) {
+                if key == "extra_fields" {
+                    let paths = value.to_json();
+                    let names = paths.as_array().into_iter().flatten().filter_map(Json::as_array);
+                    out.extra
+                        .extend(names.map(|path| path.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(".")));
+                }
+                // Most of a manifest is plain text: it needs no place.
+                if !matches!(&value.kind, Kind::Scalar(_)) || value.as_str().is_some_and(|text| text.contains('{')) {
+                    texts(value, &place.field(key, Some(value)), out);
+                }
+            }
+        }
+        Kind::Scalar(_) => {}
+    }
+}

@@ -1,0 +1,128 @@
+//! The variables of templates.
+//!
+//! Comes in: what a stage knows at the moment: config, slice, page token, answer, record. Goes out:
+//! Python values, looked up by the names that the reference gives them. Called by `plan::template`.
+
+use std::sync::LazyLock;
+use std::time::Instant;
+
+use serde_json::Value as Json;
+use time::OffsetDateTime;
+
+use crate::manifest::jinja::{Scope, Value};
+
+static EMPTY: LazyLock<Json> = LazyLock::new(|| Json::Object(serde_json::Map::new()));
+static NULL: Json = Json::Null;
+
+/// What holds for a whole run.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    /// The tenant's config, without the `dripfeed` object.
+    pub config: Json,
+    /// The run's "now".
+    pub now: OffsetDateTime,
+    /// When that was; nothing when the clock is fixed.
+    pub began: Option<Instant>,
+}
+
+impl Ground {
+    /// When the run began, by this machine's clock.
+    pub fn start(&self) -> OffsetDateTime {
+        let now = OffsetDateTime::now_utc();
+        self.began.map_or(now, |began| now - began.elapsed())
+    }
+
+    /// The time at this moment: the run's "now", and as much as has passed since.
+    pub fn moment(&self) -> OffsetDateTime {
+        self.began.map_or(self.now, |began| self.now + began.elapsed())
+    }
+}
+
+/// The variables at one place. Those that are not there are `None`.
+#[derive(Debug, Clone, Copy)]
+pub struct Vars<'a> {
+    /// What holds for the whole run.
+    pub ground: &'a Ground,
+    /// `stream_slice`, `stream_partition`, `stream_interval`: one and the same object.
+    pub slice: Option<&'a Json>,
+    /// Extra fields of a parent record, by name.
+    pub extra: Option<&'a Json>,
+    /// `next_page_token`: `{"next_page_token": …}`.
+    pub next_page_token: Option<&'a Json>,
+    /// `response`: the decoded body.
+    pub response: Option<&'a Json>,
+    /// `headers` of the answer.
+    pub headers: Option<&'a Json>,
+    /// `request_url` of the answer.
+    pub request_url: Option<&'a Json>,
+    /// `record`.
+    pub record: Option<&'a Json>,
+    /// `property` of a record, where fields are removed.
+    pub property: Option<&'a Json>,
+    /// `last_record` of the page.
+    pub last_record: Option<&'a Json>,
+    /// `last_page_size`.
+    pub last_page_size: Option<u64>,
+    /// `page_size`.
+    pub page_size: Option<u64>,
+    /// Is `config` hidden, as in a response filter's predicate?
+    pub hide_config: bool,
+}
+
+impl<'a> Vars<'a> {
+    /// Only `config` and `parameters`.
+    pub fn new(ground: &'a Ground) -> Self {
+        Vars {
+            ground,
+            slice: None,
+            extra: None,
+            next_page_token: None,
+            response: None,
+            headers: None,
+            request_url: None,
+            record: None,
+            property: None,
+            last_record: None,
+            last_page_size: None,
+            page_size: None,
+            hide_config: false,
+        }
+    }
+}
+
+/// Variables with the `parameters` of the component that a template stands in.
+pub(super) struct WithParameters<'a> {
+    pub(super) vars: &'a Vars<'a>,
+    pub(super) parameters: &'a Json,
+}
+
+impl Scope for WithParameters<'_> {
+    fn get(&self, name: &str) -> Option<Value<'_>> {
+        let vars = self.vars;
+        let json = match name {
+            "config" if vars.hide_config => &NULL,
+            "config" => &vars.ground.config,
+            "parameters" => self.parameters,
+            "stream_slice" | "stream_partition" | "stream_interval" => vars.slice.unwrap_or(&EMPTY),
+            "next_page_token" => vars.next_page_token.unwrap_or(&NULL),
+            "response" => vars.response.unwrap_or(&EMPTY),
+            "headers" => vars.headers.unwrap_or(&EMPTY),
+            "request_url" => vars.request_url.unwrap_or(&NULL),
+            "record" => vars.record.unwrap_or(&EMPTY),
+            "property" => vars.property.unwrap_or(&NULL),
+            "last_record" => vars.last_record.unwrap_or(&NULL),
+            "last_page_size" => return Some(count(vars.last_page_size)),
+            "page_size" => return Some(count(vars.page_size)),
+            other => vars.extra?.get(other)?,
+        };
+        Some(Value::from_json(json))
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        self.vars.ground.now
+    }
+}
+
+fn count<'a>(n: Option<u64>) -> Value<'a> {
+    n.map_or(Value::None, |n| Value::Int(n.into()))
+}

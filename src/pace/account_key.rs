@@ -1,0 +1,37 @@
+//! Whose ledger it is.
+//!
+//! Comes in: the source, and the tenant's config with its schema. Goes out: a name for the ledger's file that tells
+//! nothing of either. Called by `cli`. Two configs with one credential share a ledger: the vendor counts by account.
+
+use hmac::{Hmac, Mac as _};
+use serde_json::Value as Json;
+use sha2::Sha256;
+
+use crate::base::config::secret::marked;
+
+/// What tells the account apart: its name in the config, else the OAuth client with its refresh token as the config has it
+/// (what is fetched by them changes), else every secret; where the schema marks none, the whole config.
+pub fn identity(named: Option<&str>, config: &Json, schema: &Json) -> String {
+    if let Some(name) = named {
+        return format!("named {name}");
+    }
+    let secrets = marked(config, schema);
+    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    let oauth = secrets.iter().any(|(path, _)| last(path) == "refresh_token");
+    let mut told: Vec<String> = secrets
+        .into_iter()
+        .filter(|(path, _)| !oauth || matches!(last(path).as_str(), "refresh_token" | "client_id"))
+        .map(|(path, text)| format!("{path}={text}"))
+        .collect();
+    told.sort_unstable();
+    told.dedup();
+    if told.is_empty() { config.to_string() } else { told.join("\n") }
+}
+
+/// The name of the file: an HMAC, so that a credential cannot be read from it.
+pub fn key(source: &str, identity: &str) -> String {
+    let Ok(mut hmac) = Hmac::<Sha256>::new_from_slice(identity.as_bytes()) else { return String::new() };
+    hmac.update(b"dripfeed ledger\0");
+    hmac.update(source.as_bytes());
+    hmac.finalize().into_bytes().iter().take(16).map(|b| format!("{b:02x}")).collect()
+}

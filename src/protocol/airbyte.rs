@@ -1,0 +1,228 @@
+//! Airbyte's protocol: SPEC, CONNECTION_STATUS, CATALOG, and the RECORDs, STATEs and TRACEs of a read.
+//!
+//! Comes in: [`Message`]s, or what a verb found. Goes out: one JSON object a line. Called by `cli`. Shapes, order and
+//! types are those that airbyte-cdk 7.39.1 prints: STARTED, RUNNING before the first record, COMPLETE or INCOMPLETE, and
+//! after that the stream's last STATE.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use serde_json::{Map, Value as Json, json};
+use time::OffsetDateTime;
+
+use super::{Message, Out, each, lock};
+use crate::base::fault::{Failure, Fault, Kind, Result};
+use crate::base::stop::Stop;
+
+/// The state of a stream that keeps none.
+const NO_CURSOR: &str = "__ab_no_cursor_state_message";
+
+/// What a catalog entry says of a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its schema, as the manifest has it.
+    pub schema: &'a Json,
+    /// Its key fields.
+    pub keys: &'a [Vec<String>],
+    /// Its cursor field.
+    pub cursor: Option<&'a str>,
+    /// Do its records have files?
+    pub files: bool,
+}
+
+impl Entry<'_> {
+    /// The catalog entry.
+    pub fn json(&self) -> Json {
+        let mut modes = vec!["full_refresh"];
+        modes.extend(self.cursor.map(|_| "incremental"));
+        let mut entry = json!({"name": self.name, "json_schema": null, "supported_sync_modes": modes});
+        entry["json_schema"] = self.schema.clone();
+        if let Some(cursor) = self.cursor {
+            entry["source_defined_cursor"] = json!(true);
+            entry["default_cursor_field"] = json!([cursor]);
+        }
+        if !self.keys.is_empty() {
+            entry["source_defined_primary_key"] = json!(self.keys);
+        }
+        entry["is_resumable"] = json!(self.cursor.is_some());
+        entry["is_file_based"] = json!(self.files);
+        entry
+    }
+}
+
+/// The CATALOG message.
+pub fn catalog(entries: Vec<Json>) -> Json {
+    let mut message = json!({"type": "CATALOG", "catalog": {"streams": null}});
+    message["catalog"]["streams"] = Json::Array(entries);
+    message
+}
+
+/// The SPEC message.
+pub fn spec(connection: &Json, documentation: Option<&str>, advanced_auth: Option<&Json>) -> Json {
+    let mut spec = json!({"connectionSpecification": connection, "supportsNormalization": false, "supportsDBT": false});
+    if let Some(url) = documentation {
+        spec["documentationUrl"] = json!(url);
+    }
+    if let Some(auth) = advanced_auth {
+        spec["advanced_auth"] = auth.clone();
+    }
+    json!({"type": "SPEC", "spec": spec})
+}
+
+/// The CONNECTION_STATUS message; a message when it failed.
+pub fn connection_status(failed: Option<&str>) -> Json {
+    let status = match failed {
+        None => json!({"status": "SUCCEEDED"}),
+        Some(message) => json!({"status": "FAILED", "message": message}),
+    };
+    json!({"type": "CONNECTION_STATUS", "connectionStatus": status})
+}
+
+/// What a check that failed says, as the reference does: of a stream in Python's quotes.
+pub fn check_message(fault: &Fault) -> String {
+    let told = fault.told_text();
+    match &fault.stream {
+        Some(stream) => {
+            let text = format!("Stream {stream} is not available: {told}");
+            let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+            let text = text.replace('\\', "\\\\").replace('\n', "\\n");
+            format!("{quote}{}{quote}", if quote == '\'' { text.replace('\'', "\\'") } else { text })
+        }
+        None => told.to_owned(),
+    }
+}
+
+/// A LOG message.
+pub fn log(level: &str, message: &str) -> Json {
+    json!({"type": "LOG", "log": {"level": level, "message": message}})
+}
+
+/// The CONTROL message that asks to keep a changed config.
+pub fn config(config: &Json) -> Json {
+    json!({"type": "CONTROL", "control": {
+        "type": "CONNECTOR_CONFIG", "emitted_at": now(), "connectorConfig": {"config": config},
+    }})
+}
+
+/// The TRACE that tells what went wrong; of a stream, or of the run.
+pub fn error(fault: &Fault) -> Json {
+    let message = fault.told_text();
+    let mut error =
+        json!({"message": message, "internal_message": fault.to_string(), "failure_type": fault.failure().name()});
+    if let Some(stream) = &fault.stream {
+        error["stream_descriptor"] = json!({"name": &**stream});
+    }
+    json!({"type": "TRACE", "trace": {"type": "ERROR", "emitted_at": now(), "error": error}})
+}
+
+/// The TRACE that says how far a stream is.
+fn status(stream: &str, status: &str, reasons: Option<Json>) -> Json {
+    let mut trace = json!({"stream_descriptor": {"name": stream}, "status": status});
+    if let Some(reasons) = reasons {
+        trace["reasons"] = reasons;
+    }
+    json!({"type": "TRACE", "trace": {"type": "STREAM_STATUS", "emitted_at": now(), "stream_status": trace}})
+}
+
+/// The TRACE for a stream that begins; said before its first [`Message`].
+pub fn started(stream: &str) -> Json {
+    status(stream, "STARTED", None)
+}
+
+/// The TRACE for a stream that was asked for and does not exist.
+pub fn missing(stream: &str) -> Json {
+    status(stream, "INCOMPLETE", None)
+}
+
+/// The TRACE for a stream that waits because the vendor limits its rate, until `reset`.
+pub fn rate_limited(stream: &str, reset: OffsetDateTime) -> Json {
+    let reset = i64::try_from(reset.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX);
+    status(stream, "RUNNING", Some(json!([{"type": "RATE_LIMITED", "rate_limited": {"quota_reset": reset}}])))
+}
+
+/// Now, in whole milliseconds since 1970.
+fn now() -> i64 {
+    i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+/// A stream while it is written.
+#[derive(Debug, Default)]
+struct Progress {
+    running: bool,
+    /// Records since its last STATE.
+    count: u64,
+    ended: bool,
+}
+
+/// Writes until every sender is done, or the run was asked to stop. `hidden` takes
+/// secrets out of a fault.
+pub fn drain(messages: &Receiver<Message>, out: &Out, hidden: &dyn Fn(&Fault) -> Fault, stop: &Stop) -> Result<()> {
+    let mut streams: BTreeMap<Arc<str>, Progress> = BTreeMap::new();
+    let mut failed: Vec<String> = Vec::new();
+    each(messages, out, stop, &mut |message, sink| match message {
+        Message::Begin(stream) => {
+            streams.insert(stream, Progress::default());
+            Ok(())
+        }
+        Message::Schema { .. } => Ok(()),
+        Message::Records { stream, lines, count } => {
+            let progress = streams.entry(stream.clone()).or_default();
+            if !std::mem::replace(&mut progress.running, true) {
+                sink.json(&status(&stream, "RUNNING", None))?;
+            }
+            progress.count += count;
+            sink.lines(&lines)
+        }
+        Message::State { stream, state, .. } => {
+            let count = streams.get_mut(&stream).map_or(0, |p| std::mem::take(&mut p.count));
+            sink.json(&stream_state(&stream, state, count))?;
+            sink.flush()
+        }
+        Message::Failed(fault) => {
+            if matches!(fault.kind, Kind::Signal(_) | Kind::Downstream) {
+                return Ok(());
+            }
+            let fault = hidden(&fault);
+            let stream = fault.stream.as_deref().unwrap_or_default();
+            failed.push(format!("{stream}: {}", fault.told_text()));
+            sink.json(&error(&fault))
+        }
+        Message::End { stream, complete } => {
+            sink.json(&status(&stream, if complete { "COMPLETE" } else { "INCOMPLETE" }, None))?;
+            streams.entry(stream).or_default().ended = true;
+            Ok(())
+        }
+    })?;
+    let mut sink = lock(out);
+    for (stream, _) in streams.iter().filter(|(_, progress)| !progress.ended) {
+        sink.json(&status(stream, "INCOMPLETE", None))?;
+    }
+    if !failed.is_empty() {
+        let message =
+            format!("During the sync, the following streams did not sync successfully: {}", failed.join("; "));
+        // The reference says `config_error` whatever the cause; each stream's own error tells more.
+        sink.json(&error(&Fault::data(message.clone()).told(message, Failure::Config)))?;
+    }
+    sink.flush()
+}
+
+/// A stream's STATE, with the number of its records since the one before.
+fn stream_state(stream: &str, state: Option<Json>, count: u64) -> Json {
+    let state = state.unwrap_or_else(|| Json::Object(Map::from_iter([(NO_CURSOR.to_owned(), json!(true))])));
+    #[allow(clippy::cast_precision_loss)]
+    let count = count as f64;
+    json!({"type": "STATE", "state": {
+        "type": "STREAM", "stream": {"stream_descriptor": {"name": stream}, "stream_state": state},
+        "sourceStats": {"recordCount": count},
+    }})
+}
+
+/// Writes one message at once, between those of the run.
+pub fn say(out: &Out, message: &Json) -> Result<()> {
+    let mut sink = lock(out);
+    sink.json(message)?;
+    sink.flush()
+}

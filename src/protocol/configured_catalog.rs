@@ -1,0 +1,43 @@
+//! Airbyte's configured catalogs: which streams a read is asked for.
+//!
+//! Comes in: the file of `--catalog`. Goes out: names of streams, each with the fields that its schema names. Called by `cli`. Destinations act on sync modes and
+//! generations; a source only refuses what the protocol does not know.
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use crate::base::fault::{Fault, Result};
+
+/// Reads the names of the streams that are asked for, and of the fields that the schema of each names.
+pub fn read(path: &Path) -> Result<Vec<(String, Vec<String>)>> {
+    let shown = path.display();
+    let bad = |what: &str| Fault::config(format!("the catalog {shown} {what}"));
+    let text = std::fs::read_to_string(path).map_err(|e| bad(&format!("cannot be read: {e}")))?;
+    let json: Json = serde_json::from_str(&text)
+        .map_err(|e| bad(&format!("is not valid JSON at line {}, column {}", e.line(), e.column())))?;
+    let streams = json["streams"].as_array().ok_or_else(|| bad("has no list `streams`"))?;
+    let mut chosen: Vec<(String, Vec<String>)> = Vec::new();
+    for (number, stream) in streams.iter().enumerate() {
+        let name = stream["stream"]["name"].as_str().ok_or_else(|| {
+            bad(&format!("has no name at `streams[{number}].stream`")).hint(
+                "an Airbyte run takes a configured catalog: each stream stands under `stream`, beside its `sync_mode`",
+            )
+        })?;
+        for (field, known) in [
+            ("sync_mode", &["full_refresh", "incremental"][..]),
+            ("destination_sync_mode", &["append", "overwrite", "append_dedup", "update", "soft_delete"]),
+        ] {
+            let mode = stream[field].as_str();
+            if !mode.is_some_and(|mode| known.contains(&mode)) {
+                return Err(bad(&format!("has an unknown `{field}` at `streams[{number}]`"))
+                    .hint(format!("it can be {}", known.join(", "))));
+            }
+        }
+        if !chosen.iter().any(|(other, _)| other == name) {
+            let properties = stream["stream"]["json_schema"]["properties"].as_object();
+            chosen.push((name.to_owned(), properties.into_iter().flat_map(|p| p.keys().cloned()).collect()));
+        }
+    }
+    Ok(chosen)
+}

@@ -1,0 +1,93 @@
+//! The Singer protocol: SCHEMA, RECORD, STATE.
+//!
+//! Comes in: [`Message`]s. Goes out: lines on stdout, the last of them a STATE. Called by `cli`. A STATE is written
+//! and flushed only after the records that it covers, and holds the whole state every time.
+
+use std::sync::mpsc::Receiver;
+
+use serde_json::{Value as Json, json};
+
+use super::{Message, Out, each, lock};
+use crate::base::fault::{Fault, Result};
+use crate::base::stop::Stop;
+use crate::protocol::state::StateDoc;
+
+/// Hears of what goes out, before it is written.
+pub trait Outgoing {
+    /// Records of a stream.
+    fn records(&mut self, stream: &str);
+
+    /// A stream's bookmark, on a line of so many bytes.
+    fn bookmark(&mut self, stream: &str, bookmark: Option<&Json>, length: usize);
+}
+
+/// Nobody listens.
+impl Outgoing for () {
+    fn records(&mut self, _: &str) {}
+
+    fn bookmark(&mut self, _: &str, _: Option<&Json>, _: usize) {}
+}
+
+/// The SCHEMA line of a stream.
+pub fn schema_line(stream: &str, schema: &Json, keys: &[String], cursor: Option<&str>) -> Vec<u8> {
+    let bookmarks: Vec<&str> = cursor.into_iter().collect();
+    let message = json!({
+        "type": "SCHEMA", "stream": stream, "schema": schema, "key_properties": keys, "bookmark_properties": bookmarks,
+    });
+    let mut line = message.to_string().into_bytes();
+    line.push(b'\n');
+    line
+}
+
+/// Writes until every sender is done, or the run was asked to stop.
+pub fn drain(
+    messages: &Receiver<Message>,
+    out: &Out,
+    doc: &mut StateDoc,
+    stop: &Stop,
+    outgoing: &mut dyn Outgoing,
+) -> Result<()> {
+    // Is there a state that was not written, or a record after the last one?
+    let mut stale = true;
+    each(messages, out, stop, &mut |message, sink| {
+        match message {
+            Message::Begin(stream) => doc.syncing(Some(&stream)),
+            Message::Schema { line } => sink.lines(&line)?,
+            Message::Records { stream, lines, .. } => {
+                outgoing.records(&stream);
+                sink.lines(&lines)?;
+                stale = true;
+            }
+            Message::State { stream, state, replication, checkpoint: true } => {
+                match state {
+                    Some(state) => doc.set(&stream, &state, replication.as_ref().map(|(f, v)| (f.as_str(), v.clone()))),
+                    None => doc.clear(&stream),
+                }
+                let line = state_line(doc)?;
+                outgoing.bookmark(&stream, doc.bookmark(&stream), line.len());
+                sink.lines(&line)?;
+                sink.flush()?;
+                stale = false;
+            }
+            Message::State { .. } | Message::Failed(_) => {}
+            Message::End { .. } => {
+                doc.syncing(None);
+                stale = true;
+            }
+        }
+        Ok(())
+    })?;
+    let mut sink = lock(out);
+    // The last line before any exit is a STATE, unless there is nothing to say.
+    if stale && !doc.is_empty() {
+        sink.lines(&state_line(doc)?)?;
+    }
+    sink.flush()
+}
+
+fn state_line(doc: &StateDoc) -> Result<Vec<u8>> {
+    let mut line =
+        serde_json::to_vec(&json!({"type": "STATE", "value": doc.json()})).map_err(|e| Fault::bug(e.to_string()))?;
+    line.push(b'\n');
+    Ok(line)
+}

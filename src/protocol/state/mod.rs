@@ -1,0 +1,223 @@
+//! The state document of a Singer run.
+//!
+//! Comes in: a state file, then each stream's state as it moves. Goes out: the whole document, every time, so
+//! that any one of them is a place to resume. Called by `emit` (writes it) and `cli` (reads it).
+
+pub mod per_stream;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::base::fault::{Fault, Result};
+
+/// Version of our mark in the document.
+const VERSION: u64 = 1;
+
+/// The value of a bookmark's cursor field that people look for.
+pub fn shown(bookmark: &Json) -> Option<String> {
+    let value = bookmark.get("replication_key_value").filter(|v| !v.is_null())?;
+    Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+}
+
+/// A Singer state: every stream's bookmark, also of streams that this run does not read.
+#[derive(Debug, Clone, Default)]
+pub struct StateDoc {
+    source: String,
+    /// A hash of each stream's filters: a bookmark means nothing under others.
+    shapes: BTreeMap<String, String>,
+    bookmarks: Map<String, Json>,
+    currently_syncing: Option<String>,
+    /// What the document held beside.
+    rest: Map<String, Json>,
+    empty: bool,
+    /// Is it of backfills? Their bookmarks say what of the past was read, and mean nothing to other runs.
+    of_backfills: bool,
+}
+
+impl StateDoc {
+    /// A document without bookmarks.
+    pub fn new(source: &str, shapes: BTreeMap<String, String>) -> Self {
+        StateDoc { source: source.into(), shapes, empty: true, ..StateDoc::default() }
+    }
+
+    /// The same for backfills.
+    #[must_use]
+    pub fn of_backfills(self) -> Self {
+        StateDoc { of_backfills: true, ..self }
+    }
+
+    /// A document that knows of these streams alone how they are filtered: of others it takes what it is told.
+    #[must_use]
+    pub fn about(mut self, streams: &[String]) -> Self {
+        self.shapes.retain(|stream, _| streams.contains(stream));
+        self
+    }
+
+    /// This document with what a file holds. `reset` names streams whose bookmarks are left out.
+    pub fn with_file(self, path: &Path, reset: &[String]) -> Result<Self> {
+        let shown = path.display();
+        let bytes = std::fs::read(path).map_err(|e| Fault::config(format!("cannot read the state {shown}: {e}")))?;
+        self.with_bytes(&bytes, &shown.to_string(), reset)
+    }
+
+    /// The same with the bytes of a document whose name is `shown`.
+    pub fn with_bytes(self, bytes: &[u8], shown: &str, reset: &[String]) -> Result<Self> {
+        let text =
+            std::str::from_utf8(bytes).map_err(|_| Fault::config(format!("the state {shown} is not UTF-8 text")))?;
+        if text.trim().is_empty() {
+            return Err(Fault::config(format!("the state {shown} is empty, which is no valid state"))
+                .hint("a run without --state starts from the beginning; `{}` means no state too"));
+        }
+        let json: Json = serde_json::from_str(text).map_err(|e| {
+            Fault::config(format!("the state {shown} is not valid JSON at line {}, column {}", e.line(), e.column()))
+                .hint("if it was cut off while being written, take the one before; nothing was read")
+        })?;
+        let named =
+            |f: Fault| Fault { message: f.message.replacen("the state", &format!("the state {shown}"), 1), ..f };
+        self.with(json, reset).map_err(named)
+    }
+
+    /// Takes a document's JSON.
+    pub fn parse(json: Json, source: &str, shapes: BTreeMap<String, String>, reset: &[String]) -> Result<Self> {
+        Self::new(source, shapes).with(json, reset)
+    }
+
+    /// A document with what another one says.
+    pub fn with(self, json: Json, reset: &[String]) -> Result<Self> {
+        let mut doc = self;
+        let mut map = match json {
+            Json::Object(map) => map,
+            Json::Array(items) if items.is_empty() => return Ok(doc),
+            Json::Array(_) => {
+                return Err(Fault::config("the state is a list, which is Airbyte's form")
+                    .hint("a Singer run takes a Singer state: one object with `bookmarks`"));
+            }
+            _ => return Err(Fault::config("the state must be a JSON object")),
+        };
+        if map.get("type") == Some(&json!("STATE")) {
+            return Err(Fault::config("the state is a whole STATE message").hint("give its `value` alone"));
+        }
+        let mut of_backfills = false;
+        if let Some(mark) = map.shift_remove("dripfeed") {
+            if mark["v"].as_u64().is_some_and(|v| v > VERSION) {
+                return Err(Fault::config("the state was written by a newer dripfeed").hint("update dripfeed"));
+            }
+            if let Some(other) = mark["source"].as_str()
+                && other != doc.source
+            {
+                return Err(Fault::config(format!(
+                    "the state belongs to the source `{other}`, this run reads `{}`",
+                    doc.source
+                ))
+                .hint("give each source its own state"));
+            }
+            of_backfills = mark["backfill"] == Json::Bool(true);
+            for (stream, shape) in mark["shape"].as_object().into_iter().flatten() {
+                let now = doc.shapes.get(stream);
+                if now.is_some_and(|now| Some(now.as_str()) != shape.as_str()) && !reset.contains(stream) {
+                    return Err(Fault::config(format!(
+                        "stream `{stream}` is filtered in another way than when the state was written, so its bookmark would skip records"
+                    ))
+                    .hint(format!("read it anew with `--reset {stream}`")));
+                }
+                doc.shapes.entry(stream.clone()).or_insert_with(|| shape.as_str().unwrap_or_default().to_owned());
+            }
+        }
+        match map.shift_remove("bookmarks") {
+            Some(Json::Object(bookmarks)) => doc.bookmarks = bookmarks,
+            None | Some(Json::Null) => {}
+            Some(_) => return Err(Fault::config("the state's `bookmarks` must be an object")),
+        }
+        if of_backfills && !doc.of_backfills {
+            return Err(Fault::config("the state is of a backfill, and this run is none")
+                .hint("a backfill keeps a state of its own: give this run the one of its last live run"));
+        }
+        if doc.of_backfills && !of_backfills && !doc.bookmarks.is_empty() {
+            return Err(Fault::config("the state is of live runs, and this run is a backfill")
+                .hint("a backfill keeps a state of its own; the first of them begins without one"));
+        }
+        for stream in reset {
+            doc.bookmarks.shift_remove(stream);
+        }
+        if let Some(stream) = doc.bookmarks.iter().find(|(_, b)| !b.is_object()).map(|(s, _)| s) {
+            return Err(Fault::config(format!("the state's bookmark of `{stream}` must be an object")));
+        }
+        map.shift_remove("currently_syncing");
+        doc.empty = doc.bookmarks.is_empty() && map.is_empty();
+        doc.rest = map;
+        Ok(doc)
+    }
+
+    /// The state that a stream had in the input, without Singer's own keys.
+    pub fn of(&self, stream: &str) -> Option<Map<String, Json>> {
+        let mut bookmark = self.bookmarks.get(stream)?.as_object()?.clone();
+        for own in ["replication_key", "replication_key_value"] {
+            bookmark.shift_remove(own);
+        }
+        (!bookmark.is_empty()).then_some(bookmark)
+    }
+
+    /// Takes a stream's new state; `replication` is its cursor field with the value that people look for.
+    pub fn set(&mut self, stream: &str, state: &Json, replication: Option<(&str, Json)>) {
+        let mut bookmark = state.as_object().cloned().unwrap_or_default();
+        if let Some((field, value)) = replication {
+            bookmark.insert("replication_key".into(), json!(field));
+            bookmark.insert("replication_key_value".into(), value);
+        }
+        self.bookmarks.insert(stream.into(), Json::Object(bookmark));
+        self.empty = false;
+    }
+
+    /// A stream was read wholly that keeps no bookmark; one of an earlier definition means nothing any more.
+    pub fn clear(&mut self, stream: &str) {
+        self.bookmarks.shift_remove(stream);
+        self.empty = false;
+    }
+
+    /// A stream's bookmark as it stands in the document.
+    pub fn bookmark(&self, stream: &str) -> Option<&Json> {
+        self.bookmarks.get(stream)
+    }
+
+    /// Takes a stream's bookmark as it stood in another document, or that it has none.
+    pub fn put(&mut self, stream: &str, bookmark: Option<Json>) {
+        match bookmark {
+            Some(bookmark) => drop(self.bookmarks.insert(stream.into(), bookmark)),
+            None => drop(self.bookmarks.shift_remove(stream)),
+        }
+        self.empty = false;
+    }
+
+    /// The value of a stream's cursor field that people look for.
+    pub fn shown(&self, stream: &str) -> Option<String> {
+        self.bookmarks.get(stream).and_then(shown)
+    }
+
+    /// Says which stream is being read.
+    pub fn syncing(&mut self, stream: Option<&str>) {
+        self.currently_syncing = stream.map(str::to_owned);
+    }
+
+    /// Is there nothing to say: no input state, and nothing finished yet?
+    pub fn is_empty(&self) -> bool {
+        self.empty
+    }
+
+    /// The document.
+    pub fn json(&self) -> Json {
+        let mut map = self.rest.clone();
+        map.insert("bookmarks".into(), Json::Object(self.bookmarks.clone()));
+        if let Some(stream) = &self.currently_syncing {
+            map.insert("currently_syncing".into(), json!(stream));
+        }
+        let shapes: BTreeMap<_, _> = self.shapes.iter().filter(|(s, _)| self.bookmarks.contains_key(*s)).collect();
+        let mut mark = json!({"v": VERSION, "source": self.source, "shape": shapes});
+        if self.of_backfills {
+            mark["backfill"] = json!(true);
+        }
+        map.insert("dripfeed".into(), mark);
+        Json::Object(map)
+    }
+}

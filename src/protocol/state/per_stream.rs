@@ -1,0 +1,104 @@
+//! Airbyte's states: one a stream, in the forms that platforms, PyAirbyte and older connectors give.
+//!
+//! Comes in: the file of `--state`. Goes out: each stream's state. Called by `cli`. What is written goes out a stream at
+//! a time, in `emit::airbyte`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value as Json};
+
+use crate::base::fault::{Fault, Result};
+
+/// States by stream.
+pub type States = BTreeMap<String, Map<String, Json>>;
+
+/// Reads a file: a list of STREAM, GLOBAL or LEGACY messages, or the older form with one object a stream.
+pub fn read(path: &Path) -> Result<States> {
+    let shown = path.display();
+    let text =
+        std::fs::read_to_string(path).map_err(|e| Fault::config(format!("cannot read the state {shown}: {e}")))?;
+    if text.trim().is_empty() {
+        return Err(
+            Fault::config(format!("the state {shown} is empty, which is no valid state")).hint("`[]` means no state")
+        );
+    }
+    let json: Json = serde_json::from_str(&text).map_err(|e| {
+        Fault::config(format!("the state {shown} is not valid JSON at line {}, column {}", e.line(), e.column()))
+    })?;
+    parse(&json).map_err(|f| Fault { message: format!("the state {shown} {}", f.message), ..f })
+}
+
+/// Takes a state's JSON.
+pub fn parse(json: &Json) -> Result<States> {
+    let mut states = States::new();
+    match json {
+        Json::Array(messages) => {
+            for (number, message) in messages.iter().enumerate() {
+                self::message(message, &mut states)
+                    .map_err(|f| Fault { message: format!("{} at [{number}]", f.message), ..f })?;
+            }
+        }
+        Json::Object(map) if map.contains_key("bookmarks") => {
+            return Err(Fault::config("is a Singer state").hint("an Airbyte run takes a list of stream states"));
+        }
+        Json::Object(map) if map.contains_key("type") => message(json, &mut states)?,
+        Json::Object(_) => legacy(json, &mut states)?,
+        _ => return Err(Fault::config("is neither a list nor an object")),
+    }
+    Ok(states)
+}
+
+fn message(message: &Json, states: &mut States) -> Result<()> {
+    // A whole message, as it went out, is taken too.
+    let message = message.get("state").filter(|s| s.is_object() && message["type"] == "STATE").unwrap_or(message);
+    match message["type"].as_str() {
+        Some("STREAM") => stream(&message["stream"], states),
+        Some("GLOBAL") => {
+            // PyAirbyte's models call it `global_`.
+            let global = message.get("global").or(message.get("global_")).unwrap_or(&Json::Null);
+            if global["shared_state"].as_object().is_some_and(|shared| !shared.is_empty()) {
+                return Err(Fault::config("has a `shared_state`, which no stream of this source keeps"));
+            }
+            for one in global["stream_states"].as_array().into_iter().flatten() {
+                stream(one, states)?;
+            }
+            Ok(())
+        }
+        Some("LEGACY") => legacy(&message["data"], states),
+        // Before there were types.
+        None if message["data"].is_object() => legacy(&message["data"], states),
+        None if message["stream"].is_object() => stream(&message["stream"], states),
+        _ => {
+            Err(Fault::config("holds something that is no state")
+                .hint("each entry has a `type`: STREAM, GLOBAL or LEGACY"))
+        }
+    }
+}
+
+fn stream(stream: &Json, states: &mut States) -> Result<()> {
+    let name = stream["stream_descriptor"]["name"]
+        .as_str()
+        .ok_or_else(|| Fault::config("has a stream without `stream_descriptor.name`"))?;
+    match &stream["stream_state"] {
+        // One with a namespace is another stream's: a source's streams have none.
+        _ if stream["stream_descriptor"]["namespace"].as_str().is_some_and(|n| !n.is_empty()) => Ok(()),
+        Json::Null => Ok(()),
+        Json::Object(state) => {
+            states.insert(name.to_owned(), state.clone());
+            Ok(())
+        }
+        _ => Err(Fault::config(format!("has a `stream_state` of `{name}` that is no object"))),
+    }
+}
+
+fn legacy(data: &Json, states: &mut States) -> Result<()> {
+    for (name, state) in data.as_object().into_iter().flatten() {
+        match state {
+            Json::Object(state) => drop(states.insert(name.clone(), state.clone())),
+            Json::Null => {}
+            _ => return Err(Fault::config(format!("has a state of `{name}` that is no object"))),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! The alerts of a run: who is told how it ended.
+//!
+//! Comes in: a run from before its config is read to what came of it. Goes out: calls of the webhook that the config names, by
+//! `tenant::alert`. Called by `runs`. What becomes of an alert never changes how a run ends.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+
+use super::load::{self, Loaded};
+use super::outcome::{Came, slot};
+use super::reporter::Watch;
+use super::reporter::log::Level;
+use crate::base::config;
+use crate::base::fault::Fault;
+use crate::base::timefmt::rfc3339;
+use crate::drift::across_tenants;
+use crate::drift::finding::Finding;
+use crate::protocol::lock;
+use crate::run::context::Context;
+use crate::tenant::alert::{Alarm, Delivery, Outcome};
+
+/// The alarm of a run.
+pub(crate) struct Bell<'w> {
+    context: &'w Context,
+    armed: RefCell<Option<Armed>>,
+}
+
+/// Somebody is to be told.
+struct Armed {
+    source: String,
+    tenant: String,
+    run_id: String,
+    root: Option<PathBuf>,
+    watch: Option<Arc<Watch>>,
+    alarm: Alarm,
+}
+
+impl<'w> Bell<'w> {
+    /// A run begins.
+    pub(crate) fn new(context: &'w Context) -> Bell<'w> {
+        Bell { context, armed: RefCell::default() }
+    }
+
+    /// Its config is read, and its locks are held: alerts that earlier runs could not deliver are tried again.
+    pub(crate) fn loaded(&self, loaded: &Loaded) {
+        // Who looks at a few records sees by himself what is wrong.
+        let alert = loaded.config.ours.alert.as_ref().filter(|_| self.context.options.limit.is_none());
+        let (names, root) = (&loaded.names, loaded.states.as_deref());
+        self.armed.replace(alert.map(|alert| Armed {
+            source: names.source.clone(),
+            tenant: names.tenant.clone(),
+            run_id: names.run_id.clone(),
+            root: root.map(Path::to_owned),
+            watch: Some(loaded.watch.clone()),
+            alarm: Alarm::begin(alert, root, &names.source, &names.tenant),
+        }));
+    }
+
+    /// It ended so: returns when that is told, or cannot be for now.
+    pub(crate) fn rings(&self, began: &str, came: &Came) {
+        let context = self.context;
+        let Some(armed) = self.armed.take().or_else(|| refused(context)) else { return };
+        // Whoever reads stdout need not wait for it.
+        drop(lock(&context.out).flush());
+        let hidden = |fault: &Fault| context.log.hidden(fault);
+        let faults = came.accounts.iter().filter_map(|a| Some((a.stream.to_string(), hidden(a.fault.as_ref()?))));
+        let faults: Vec<(String, Fault)> = faults.collect();
+        // The gravest may be a stream's own.
+        let whole = came.unsaid.as_ref().or(came.fault.as_ref()).map(hidden);
+        let whole = whole.filter(|whole| faults.iter().all(|(_, fault)| fault.message != whole.message));
+        let outcome = Outcome {
+            slot: slot(&context.options).to_owned(),
+            run_id: armed.run_id,
+            began: began.to_owned(),
+            ended: rfc3339(OffsetDateTime::now_utc()),
+            exit_code: came.unsaid.as_ref().map_or(came.exit_code, |fault| fault.kind.exit_code()),
+            fault: whole,
+            faults,
+            complete: came.accounts.iter().filter(|a| a.complete).map(|a| a.stream.to_string()).collect(),
+            drift: open_drift(armed.root.as_deref(), &armed.source, &armed.tenant, armed.watch.as_deref()),
+            limited: came.figures.resume_after.is_some(),
+            whose: context.tenant_arguments(),
+            source: armed.source,
+            tenant: armed.tenant,
+        };
+        let Delivery { left, kept, why } = armed.alarm.end(&outcome);
+        if let Some(why) = why {
+            let then = match (left, kept) {
+                (0, _) => "",
+                (_, true) => "; the tenant's next run tries again",
+                (_, false) => "; it is lost, for there is no state directory to keep it in",
+            };
+            context.log.line(Level::Warning, &format!("alert: {why}{then}"));
+        }
+    }
+}
+
+/// Of a config that was refused: who is to be told, if that much of it can be read.
+fn refused(context: &Context) -> Option<Armed> {
+    let gist = config::gist(&context.options.config);
+    let alert = gist.alert.as_ref().filter(|_| context.options.limit.is_none())?;
+    if let Some(secret) = &alert.secret {
+        context.log.hide_too(secret);
+    }
+    // How far it was read tells better than its parts.
+    let known = context.identity.get();
+    let named = context.options.source.as_deref().or(gist.source.as_deref());
+    let named = named.or(context.environment.as_deref()).or(context.named.as_deref());
+    let stem = |path: &str| Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    // A source has the name of its manifest's file, and a tenant without a name that of its config's.
+    let source = known.map(|whose| whose.source.clone()).or_else(|| named.and_then(stem));
+    let tenant = known.map(|whose| whose.tenant.clone()).or(gist.tenant);
+    let tenant = tenant.or_else(|| stem(context.options.config.last()?));
+    let (source, tenant) = (source.unwrap_or_else(|| "unknown".into()), tenant.unwrap_or_else(|| "unknown".into()));
+    let root = known.map_or_else(|| gist.state_dir.or_else(load::state_dir_of_environment), |whose| whose.root.clone());
+    let alarm = Alarm::begin(alert, root.as_deref(), &source, &tenant);
+    let run_id = known.map(|whose| whose.run_id.clone()).unwrap_or_default();
+    Some(Armed { source, tenant, run_id, root, watch: None, alarm })
+}
+
+/// Every change of the tenant's data that nobody has judged: what is kept, and what this run found and does not keep.
+fn open_drift(root: Option<&Path>, source: &str, tenant: &str, watch: Option<&Watch>) -> Option<Vec<Finding>> {
+    let kept = root.map(|root| across_tenants::read(root, source, tenant)).transpose().ok()?;
+    let kept =
+        kept.into_iter().flat_map(|tenant| tenant.streams.into_values()).flat_map(|(_, pending)| pending.findings);
+    let mut findings: Vec<Finding> = kept.collect();
+    for found in watch.into_iter().flat_map(Watch::found) {
+        if !findings.iter().any(|kept| kept.fingerprint == found.fingerprint && kept.stream == found.stream) {
+            findings.push(found);
+        }
+    }
+    Some(findings)
+}

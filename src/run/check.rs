@@ -1,0 +1,113 @@
+//! The verb `check`: can the streams be read that the manifest names?
+//!
+//! Comes in: the context. Goes out: a log line or Airbyte's CONNECTION_STATUS; the fault that keeps a stream from being read.
+//! Called by `cli`. Each stream is read to its first record.
+
+use serde_json::Value as Json;
+
+use crate::base::fault::{Failure, Fault, Kind, Result};
+use crate::engine::async_job;
+use crate::engine::build::StreamPlan;
+use crate::engine::slice::Partition;
+use crate::engine::slice_reader::{Shared, Taker};
+use crate::manifest::template::Vars;
+use crate::protocol::{Protocol, airbyte};
+use crate::run::context::Context;
+use crate::run::load::Purpose;
+use crate::run::reporter::log::Level;
+
+/// Reads until the first record.
+struct FirstRecord(bool);
+
+impl Taker for FirstRecord {
+    fn take(
+        &mut self,
+        scanner: &mut crate::base::json::scan::Scanner<'_>,
+        _: &Vars<'_>,
+    ) -> std::result::Result<bool, crate::engine::extract::Stop<Fault>> {
+        scanner.skip()?;
+        self.0 = true;
+        Ok(true)
+    }
+
+    fn put(&mut self, _: Json) -> Result<bool> {
+        self.0 = true;
+        Ok(true)
+    }
+
+    fn page_done(&mut self) -> Result<bool> {
+        Ok(!self.0)
+    }
+
+    fn page_failed(&mut self) {}
+
+    fn last_record(&self) -> Option<Json> {
+        None
+    }
+}
+
+/// Checks on a thread of its own, so that a signal ends it though the vendor hangs.
+pub(crate) fn check(context: &Context) -> Result<()> {
+    let (sender, answer) = std::sync::mpsc::channel();
+    let there = context.clone();
+    std::thread::spawn(move || drop(sender.send(check_streams(&there))));
+    let checked = loop {
+        match answer.recv_timeout(std::time::Duration::from_millis(100)) {
+            Ok(result) => break result,
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+                return Err(Fault::bug("the check ended without a result"));
+            }
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) if context.stop.waits_for_critical() => {}
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => context.stop.check()?,
+        }
+    };
+    match (context.protocol, checked) {
+        (Protocol::Singer, checked) => checked,
+        (Protocol::Airbyte, Ok(())) => context.message(&airbyte::connection_status(None)),
+        (Protocol::Airbyte, Err(fault)) if matches!(fault.kind, Kind::Signal(_) | Kind::Downstream) => Err(fault),
+        // A check that failed has done what it is for.
+        (Protocol::Airbyte, Err(fault)) => {
+            context.log.line(Level::Error, &fault.to_string());
+            context.message(&airbyte::connection_status(Some(&airbyte::check_message(&context.log.hidden(&fault)))))
+        }
+    }
+}
+
+/// Reads the first slice of a stream until its first record.
+fn check_stream(shared: &Shared, stream: &StreamPlan) -> Result<()> {
+    let parents = crate::engine::parents::ParentReader::new(shared, stream, None);
+    let mut first: Option<Partition> = None;
+    let enough = Fault::bug("enough");
+    let listed = stream.router.each(&parents, &Vars::new(&shared.ground), &mut |partition| {
+        first = Some(partition);
+        Err(enough.clone())
+    });
+    if let (Err(fault), None) = (&listed, &first) {
+        return Err(fault.clone());
+    }
+    let Some(partition) = first else {
+        let (told, failure) = ("Cannot attempt to connect to stream", Failure::System);
+        let told = format!("{told} {} - no stream slices were found", stream.name);
+        return Err(
+            Fault::data("there is nothing to read it by: its parent streams have no records").told(told, failure)
+        );
+    };
+    let window = match &stream.cursor {
+        Some(plan) => plan.begin(None, 0)?.windows(plan).into_iter().next(),
+        None => None,
+    };
+    if stream.cursor.is_some() && window.is_none() {
+        return Err(Fault::config("there is no time between the start date and now"));
+    }
+    async_job::read(shared, stream, &partition, window.as_ref(), &mut FirstRecord(false)).map(drop)
+}
+
+fn check_streams(context: &Context) -> Result<()> {
+    let loaded = context.load(Purpose::Check)?;
+    for name in &loaded.plan.check {
+        let stream = loaded.plan.stream(name)?;
+        check_stream(&loaded.shared, stream).map_err(|f| f.of_stream(&stream.name))?;
+    }
+    context.log.line(Level::Info, &format!("the connection works: {} can be read", loaded.plan.check.join(", ")));
+    Ok(())
+}

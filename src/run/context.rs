@@ -1,0 +1,116 @@
+//! What every verb works with: what was asked, the two outputs, the wish to stop.
+//!
+//! Comes in: the options, stdout. Goes out: texts and JSON on stdout, the source with a tenant's config. Made by `cli`, and
+//! handed on through `run`.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::load::{self, Loaded, Purpose};
+use super::options::RunOptions;
+use super::reporter::log::{Level, Log};
+use crate::base::fault::{Fault, Kind, Result};
+use crate::base::stop::Stop;
+use crate::protocol::{Out, Protocol, airbyte, lock};
+use crate::tenant::schedule::quote::shell as quoted;
+
+/// What every verb works with.
+#[derive(Clone)]
+pub struct Context {
+    /// What was asked.
+    pub options: RunOptions,
+    /// The source that the environment names.
+    pub environment: Option<String>,
+    /// The source in the binary's own name.
+    pub named: Option<String>,
+    /// How messages are written.
+    pub protocol: Protocol,
+    /// The wish to stop.
+    pub stop: Arc<Stop>,
+    /// Stderr, and the file of events.
+    pub log: Arc<Log>,
+    /// Whose run it is, once the config tells.
+    pub identity: Arc<OnceLock<RunIdentity>>,
+    /// Is the user's own folder the state directory where none is named?
+    pub keeps: bool,
+    /// Stdout.
+    pub out: Out,
+}
+
+/// Whose run it is.
+#[derive(Debug, Clone)]
+pub struct RunIdentity {
+    /// The source.
+    pub source: String,
+    /// The tenant.
+    pub tenant: String,
+    /// The state directory, if there is one.
+    pub root: Option<PathBuf>,
+    /// The run's name in events, drift and records.
+    pub run_id: String,
+}
+
+impl Context {
+    /// Reports what ended a verb.
+    pub(crate) fn failed(&self, fault: &Fault) {
+        if matches!(fault.kind, Kind::Signal(_)) {
+            return;
+        }
+        self.log.line(Level::Error, &fault.to_string());
+        if self.protocol == Protocol::Airbyte && fault.kind != Kind::Downstream {
+            // If stdout is broken too, the exit code is all that is left.
+            let _ = airbyte::say(&self.out, &airbyte::error(&self.log.hidden(fault)));
+        }
+    }
+
+    /// The source that is named, the config aside.
+    pub(crate) fn named_source(&self) -> Option<&str> {
+        self.options.source.as_deref().or(self.environment.as_deref()).or(self.named.as_deref())
+    }
+
+    /// Loads the source with the tenant's config.
+    pub(crate) fn load(&self, purpose: Purpose) -> Result<Loaded> {
+        let loaded = load::load(self, purpose);
+        if self.protocol == Protocol::Singer {
+            return loaded;
+        }
+        // No stream was begun that such a trace could be about.
+        loaded.map_err(|fault| match &fault.stream {
+            Some(stream) => Fault { message: format!("stream `{stream}`: {}", fault.message), stream: None, ..fault },
+            None => fault,
+        })
+    }
+
+    /// Writes text.
+    pub(crate) fn text(&self, text: &str) -> Result<()> {
+        lock(&self.out).lines(text.as_bytes())
+    }
+
+    /// Writes a JSON value for people and Singer's consumers.
+    pub(crate) fn pretty(&self, value: &impl Serialize) -> Result<()> {
+        let mut text = serde_json::to_vec_pretty(value).map_err(|e| Fault::bug(e.to_string()))?;
+        text.push(b'\n');
+        lock(&self.out).lines(&text)
+    }
+
+    /// Writes a message.
+    pub(crate) fn message(&self, message: &Json) -> Result<()> {
+        lock(&self.out).json(message)
+    }
+
+    /// The arguments that name the source, for a command that means the same.
+    pub(crate) fn source_arguments(&self) -> Vec<String> {
+        let source = self.options.source.as_deref().or(self.environment.as_deref());
+        source.map(|source| format!("--source {}", quoted(source))).into_iter().collect()
+    }
+
+    /// The arguments that name the source and the tenant, for a command that means the same.
+    pub(crate) fn tenant_arguments(&self) -> String {
+        let mut arguments = self.source_arguments();
+        arguments.extend(self.options.config.iter().map(|path| format!("--config {}", quoted(path))));
+        arguments.join(" ")
+    }
+}

@@ -1,0 +1,350 @@
+//! The verb `read`: streams into messages, and an account of what came of it.
+//!
+//! Comes in: the options. Goes out: messages on stdout, and the exit code. Called by `commands`; `sync` reads with the same
+//! [`Ready`] into a target.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Instant;
+
+use serde_json::{Map, Value as Json, json};
+use time::OffsetDateTime;
+
+use super::backfill;
+use super::load::{Loaded, Purpose, Reading};
+use super::outcome::{self, Came, Running};
+use super::reporter::log::Level;
+use crate::base::fault::{Fault, Kind, Result};
+use crate::base::stop::Stop;
+use crate::engine::build::Plan;
+use crate::engine::scheduler::{Account, Job, Run};
+use crate::engine::slice_reader::Shared;
+use crate::engine::thread_pool::{Crew, LOOK};
+use crate::protocol::singer::Outgoing;
+use crate::protocol::singer_catalog::{self as singer_catalog, Chosen};
+use crate::protocol::state::{StateDoc, per_stream};
+use crate::protocol::{Out, Protocol, airbyte, configured_catalog, singer};
+use crate::run::context::Context;
+use crate::tenant::locks::{Locks, of_backfill};
+
+/// Stack of a thread that reads, in bytes: enough for the longest template (only what is used takes memory).
+const STACK: usize = 64 << 20;
+/// Pages that may wait for stdout.
+const PAGES_AHEAD: usize = 8;
+
+/// Which streams are read, with which fields; and those that were asked for and do not exist.
+fn chosen(context: &Context, loaded: &Loaded) -> Result<(Vec<Chosen>, Vec<String>)> {
+    let (plan, options) = (&loaded.plan, &context.options);
+    let all = || plan.streams.iter().map(|s| Chosen { stream: s.name.to_string(), ..Chosen::default() }).collect();
+    let (mut chosen, mut missing): (Vec<Chosen>, _) = (Vec::new(), Vec::new());
+    match (options.catalog.as_deref(), context.protocol) {
+        (None, _) => chosen = all(),
+        (Some(path), Protocol::Singer) => {
+            let known: Vec<(String, Vec<String>)> = plan
+                .streams
+                .iter()
+                .map(|s| {
+                    let mut automatic = s.keys();
+                    automatic.extend(s.cursor.as_ref().map(|c| c.field.clone()));
+                    (s.name.to_string(), automatic)
+                })
+                .collect();
+            chosen = singer_catalog::read(path, &known)?;
+        }
+        (Some(path), Protocol::Airbyte) => {
+            for (name, named) in configured_catalog::read(path)? {
+                match plan.stream(&name) {
+                    Ok(_) => chosen.push(Chosen { stream: name, named: Some(named), ..Chosen::default() }),
+                    Err(fault) => {
+                        context.log.line(Level::Error, &fault.to_string());
+                        missing.push(name);
+                    }
+                }
+            }
+        }
+    }
+    for name in &options.streams {
+        plan.stream(name)?;
+    }
+    let mut wanted = Vec::with_capacity(chosen.len());
+    for choice in chosen {
+        if options.selects(&loaded.config.ours.tiers, &choice.stream)? {
+            wanted.push(choice);
+        }
+    }
+    Ok((wanted, missing))
+}
+
+/// A document without bookmarks, for what is asked for.
+pub(crate) fn fresh(context: &Context, plan: &Plan) -> StateDoc {
+    let doc = StateDoc::new(&plan.source, plan.filters());
+    if context.options.backfill.is_some() { doc.of_backfills() } else { doc }
+}
+
+/// The states of an earlier run.
+pub(crate) enum States {
+    Singer(StateDoc),
+    Airbyte(BTreeMap<String, Map<String, Json>>),
+}
+
+impl States {
+    /// Reads them. Streams that are not read keep their bookmarks, also when those that are start anew.
+    fn read(context: &Context, plan: &Plan, chosen: &[Chosen]) -> Result<States> {
+        let options = &context.options;
+        let reset: Vec<String> = if options.full_refresh {
+            chosen.iter().map(|c| c.stream.clone()).collect()
+        } else {
+            options.reset.clone()
+        };
+        Ok(match (context.protocol, &options.state) {
+            (Protocol::Singer, None) => States::Singer(fresh(context, plan)),
+            (Protocol::Singer, Some(path)) => States::Singer(fresh(context, plan).with_file(path, &reset)?),
+            (Protocol::Airbyte, None) => States::Airbyte(BTreeMap::new()),
+            (Protocol::Airbyte, Some(path)) => {
+                let mut states = per_stream::read(path)?;
+                states.retain(|stream, _| !reset.contains(stream));
+                States::Airbyte(states)
+            }
+        })
+    }
+
+    fn of(&self, stream: &str) -> Option<Map<String, Json>> {
+        match self {
+            States::Singer(doc) => doc.of(stream),
+            States::Airbyte(states) => states.get(stream).cloned(),
+        }
+    }
+}
+
+/// Lets the threads of a run be as many as its account's cap is worth, while it lasts.
+fn supervise(run: &Arc<Run>, shared: &Arc<Shared>, stop: &Arc<Stop>) {
+    if run.crew.most() == run.crew.size() {
+        return;
+    }
+    let (run, shared, stop, began) = (Arc::downgrade(run), shared.clone(), stop.clone(), Instant::now());
+    std::thread::spawn(move || {
+        while stop.sleep(LOOK).is_ok()
+            && let Some(run) = run.upgrade()
+        {
+            let pace = shared.fetcher.pace();
+            run.crew.look(pace.counted(), pace.rate(), began.elapsed());
+        }
+    });
+}
+
+/// A run that is ready: its config and catalog make sense, its locks are held, and nothing was requested yet.
+pub(crate) struct Ready {
+    pub(crate) loaded: Loaded,
+    pub(crate) chosen: Vec<Chosen>,
+    missing: Vec<String>,
+    /// Streams of which is read again what changed since then.
+    pub(crate) again: BTreeMap<String, OffsetDateTime>,
+    /// No other run reads these streams meanwhile.
+    pub(crate) locks: Option<Locks>,
+}
+
+/// What a run read.
+pub(crate) struct Read {
+    pub(crate) accounts: Vec<Account>,
+    /// Could all of it be written?
+    pub(crate) written: Result<()>,
+}
+
+/// Gets a run ready.
+pub(crate) fn ready(context: &Context) -> Result<Ready> {
+    let loaded = context.load(Purpose::Read)?;
+    backfill::check(context, loaded.ground.now)?;
+    for stream in &context.options.reset {
+        loaded.plan.stream(stream)?;
+    }
+    let (chosen, missing) = chosen(context, &loaded)?;
+    let locks = locks(context, &chosen)?;
+    Ok(Ready { loaded, chosen, missing, again: BTreeMap::new(), locks })
+}
+
+/// Takes the locks of the chosen streams. A preview moves nothing and needs none.
+fn locks(context: &Context, chosen: &[Chosen]) -> Result<Option<Locks>> {
+    let whose = context.identity.get().filter(|_| context.options.limit.is_none());
+    let Some((whose, root)) = whose.and_then(|whose| Some((whose, whose.root.as_ref()?))) else { return Ok(None) };
+    let holder = outcome::holder(context, None);
+    let backfill = context.options.backfill.is_some();
+    let streams = chosen.iter().map(|c| if backfill { of_backfill(&c.stream) } else { c.stream.clone() });
+    match Locks::take(root, &whose.source, &whose.tenant, streams, &holder) {
+        // Without its folder a run does what it can.
+        Err(fault) if fault.kind == Kind::Local => {
+            let said = format!("other runs cannot be kept from reading the same meanwhile: {fault}");
+            context.log.event(Level::Warning, &said, "lock_trouble", &json!({}));
+            Ok(None)
+        }
+        taken => taken.map(Some),
+    }
+}
+
+/// Reads the chosen streams to stdout; gives the exit code.
+pub(crate) fn read(context: &Context) -> Result<u8> {
+    let running = Running::new(context, "read");
+    running.ends(to_stdout(context, &running))
+}
+
+fn to_stdout(context: &Context, running: &Running<'_>) -> Result<Came> {
+    let ready = ready(context)?;
+    running.begins(&ready.loaded, &ready.names());
+    let mut states = States::read(context, &ready.loaded.plan, &ready.chosen)?;
+    let Read { accounts, written } = ready.read(context, &context.out, &mut states, &mut ())?;
+    let unsaid = written.err();
+    let mut came = ready.loaded.watch.summary(accounts, &context.stop, unsaid.as_ref(), None);
+    if let States::Singer(doc) = &states {
+        came.bookmarks = ready.bookmarks(doc);
+    }
+    came.unsaid = unsaid.or_else(|| broke_off(context));
+    Ok(came)
+}
+
+/// The fault of a thread that broke off.
+pub(crate) fn broke_off(context: &Context) -> Option<Fault> {
+    (context.stop.asked() == Some(Kind::Bug)).then(|| {
+        Fault::bug("a thread broke off; what was finished is saved").hint("please report it, with what stderr says")
+    })
+}
+
+impl Ready {
+    /// The streams, by name.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.chosen.iter().map(|c| c.stream.clone()).collect()
+    }
+
+    /// How far the streams are that keep a bookmark.
+    pub(crate) fn bookmarks(&self, doc: &StateDoc) -> Vec<(String, Option<String>)> {
+        let streams = self.chosen.iter().filter_map(|c| self.loaded.plan.stream(&c.stream).ok());
+        let incremental = streams.filter(|stream| stream.cursor.is_some());
+        incremental.map(|stream| (stream.name.to_string(), doc.shown(&stream.name))).collect()
+    }
+
+    /// Reads the chosen streams into `out`, and moves `states`.
+    pub(crate) fn read(
+        &self,
+        context: &Context,
+        out: &Out,
+        states: &mut States,
+        outgoing: &mut dyn Outgoing,
+    ) -> Result<Read> {
+        let Ready { loaded, chosen, missing, .. } = self;
+        let (options, stop, plan) = (&context.options, &context.stop, &loaded.plan);
+        for stream in missing {
+            airbyte::say(out, &airbyte::missing(stream))?;
+        }
+        if chosen.is_empty() {
+            context.log.line(Level::Warning, "no stream is selected: nothing to read");
+        }
+        let mut jobs = Vec::with_capacity(chosen.len());
+        for choice in chosen {
+            let state = if choice.full_table && options.backfill.is_none() { None } else { states.of(&choice.stream) };
+            let stream = plan.stream(&choice.stream)?;
+            let (stream, state, past) = match options.backfill {
+                Some(span) => {
+                    let past = backfill::begin(context, loaded, span, stream, state.as_ref())?;
+                    let Some((stream, past)) = past else { continue };
+                    (stream, None, Some(past))
+                }
+                None => {
+                    let (stream, state) = stream.with_state(state.as_ref(), loaded.ground.now);
+                    let again = self.again.get(&choice.stream).map(|since| stream.reading_again(*since));
+                    (again.unwrap_or_else(|| stream.clone()), state, None)
+                }
+            };
+            // A stream whose schema cannot be had fails by itself.
+            let (stream, refused) = match stream.with_schema(&loaded.shared) {
+                Ok(stream) => {
+                    let stream = match choice.named(&stream.schema) {
+                        Some(names) => stream.with_selected(&names, &loaded.ground)?,
+                        None => stream,
+                    };
+                    (stream, None)
+                }
+                Err(fault) => (stream.clone(), Some(fault)),
+            };
+            let reading = Reading {
+                // What a part of the past lacks is no news.
+                sweep: past.is_none() && state.is_none_or(Map::is_empty),
+                whole: past.is_none() && options.limit.is_none(),
+                may_grow: choice.fields.dropped.is_empty(),
+                as_written: context.protocol == Protocol::Airbyte,
+            };
+            // What earlier runs learned of one stream may be damaged: that costs no other.
+            let (watched, refused) = match loaded.watched(&stream, reading, context) {
+                Ok(watched) => (watched, refused),
+                Err(fault) => (None, refused.or(Some(fault))),
+            };
+            jobs.push(Job {
+                refused,
+                fields: choice.fields.clone(),
+                watched,
+                plan: stream,
+                state: state.cloned(),
+                backfill: past,
+                limit: options.limit,
+            });
+        }
+        let with_files = jobs.iter().filter(|job| job.plan.files.is_some() && !context.protocol.carries_files());
+        let with_files: Vec<&str> = with_files.map(|job| &*job.plan.name).collect();
+        if !with_files.is_empty() {
+            let said = format!("records of {} are sent without their files", with_files.join(", "));
+            context.log.line(Level::Warning, &format!("{said}: only Airbyte's protocol carries files"));
+        }
+        backfill::announce(&context.log, loaded, &jobs);
+        let (watch, shared) = (&loaded.watch, &loaded.shared);
+        let (sender, messages) = sync_channel(PAGES_AHEAD);
+        // Without a known cap there is nothing to fill.
+        let most = if shared.fetcher.pace().is_capped() { plan.most_concurrency } else { plan.concurrency };
+        let crew = Crew::new(plan.concurrency, most);
+        let run = Arc::new(Run::new(shared.clone(), jobs, context.protocol, crew)?);
+        let began = Instant::now();
+        supervise(&run, shared, stop);
+        watch.begins(&run);
+        backfill::follow(context, &run);
+        if let Some(deadline) = watch.deadline() {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                if stop.sleep(deadline.saturating_duration_since(Instant::now())).is_ok() {
+                    stop.ask(Kind::Unfinished);
+                }
+            });
+        }
+        let mut workers = Vec::with_capacity(run.crew.most());
+        for number in 0..run.crew.most() {
+            let (run, stop, sender) = (run.clone(), stop.clone(), sender.clone());
+            let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+                // A bug in one thread must not hang the others: they stop, and the run says so.
+                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.work(number, sender))).is_err() {
+                    stop.ask(Kind::Bug);
+                }
+            });
+            match thread {
+                Ok(thread) => workers.push(thread),
+                // Those that started can do the work.
+                Err(_) if !workers.is_empty() => break,
+                Err(e) => return Err(Fault::local("cannot start a thread", &e)),
+            }
+        }
+        drop(sender);
+        let written = match states {
+            States::Singer(doc) => singer::drain(&messages, out, doc, stop, outgoing),
+            States::Airbyte(_) => airbyte::drain(&messages, out, &|f| context.log.hidden(f), stop),
+        };
+        if let Err(fault) = &written {
+            stop.ask(fault.kind);
+        }
+        drop(messages);
+        if stop.asked().is_none() {
+            for worker in workers {
+                let _ = worker.join();
+            }
+        }
+        run.stopped();
+        shared.fetcher.pace().end();
+        let accounts = run.accounts();
+        backfill::tell(&context.log, accounts.iter(), began.elapsed());
+        Ok(Read { accounts, written })
+    }
+}

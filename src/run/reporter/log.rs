@@ -1,0 +1,242 @@
+//! Everything that stderr shows: log lines, as text or in the form that Meltano parses, and events.
+//!
+//! Comes in: messages with a level, and events. Goes out: lines on stderr and in the file of `--events`, without secrets.
+//! Called by `cli`. Singer's stdout carries messages only, so nothing else may write there.
+
+use std::fs::File;
+use std::io::{IsTerminal as _, Write};
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock};
+use std::time::SystemTime;
+
+use indicatif::ProgressBar;
+use serde_json::{Map, Value as Json, json};
+use time::OffsetDateTime;
+
+use crate::base::config::secret::Secrets;
+use crate::base::fault::{Fault, Result};
+use crate::base::mutex::lock;
+use crate::base::timefmt::rfc3339;
+use crate::protocol::{Out, airbyte};
+use crate::run::options::LogOptions;
+
+/// How grave a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Level {
+    Debug,
+    Info,
+    Warning,
+    Error,
+}
+
+impl Level {
+    fn airbyte(self) -> &'static str {
+        match self {
+            Level::Debug => "DEBUG",
+            Level::Info => "INFO",
+            Level::Warning => "WARN",
+            Level::Error => "ERROR",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Warning => "warning",
+            Level::Error => "error",
+        }
+    }
+}
+
+/// Writes log lines.
+pub struct Log {
+    /// Stdout, in Airbyte's protocol.
+    messages: Option<Out>,
+    json: bool,
+    least: Level,
+    secrets: Mutex<Secrets>,
+    out: Mutex<Box<dyn Write + Send>>,
+    /// The file of `--events`.
+    events: Option<Mutex<File>>,
+    /// What every event says: the source, the tenant.
+    names: Mutex<Map<String, Json>>,
+    /// A progress line that log lines go around.
+    bar: OnceLock<ProgressBar>,
+}
+
+/// What `SINGER_SDK_LOG_CONFIG` asks for: structured lines, and from which level on.
+fn asked_by_meltano() -> (bool, Option<Level>) {
+    let read = |path| serde_json::from_str::<Json>(&std::fs::read_to_string(path).ok()?).ok();
+    let Some(config) = std::env::var_os("SINGER_SDK_LOG_CONFIG").and_then(read) else { return (false, None) };
+    let structured = config["formatters"].as_object().into_iter().flatten().any(|(_, f)| {
+        f.as_object().into_iter().flatten().any(|(_, v)| v.as_str().is_some_and(|v| v.contains("StructuredFormatter")))
+    });
+    let level = match config["root"]["level"].as_str().map(str::to_ascii_lowercase).as_deref() {
+        Some("debug") => Some(Level::Debug),
+        Some("info") => Some(Level::Info),
+        Some("warning" | "warn") => Some(Level::Warning),
+        Some("error" | "critical") => Some(Level::Error),
+        _ => None,
+    };
+    (structured, level)
+}
+
+impl Log {
+    /// A log on stderr, as the options or Meltano ask, or of LOG messages among the others.
+    pub fn new(options: &LogOptions, messages: Option<Out>) -> Result<Self> {
+        let (structured, level) = asked_by_meltano();
+        let least = match (options.quiet, options.verbose) {
+            (true, _) => Level::Warning,
+            (_, true) => Level::Debug,
+            _ => level.unwrap_or(Level::Info),
+        };
+        let open = |path: &PathBuf| {
+            File::options()
+                .create(true)
+                .append(true)
+                .open(path)
+                .map(Mutex::new)
+                .map_err(|e| Fault::config(format!("cannot write events to {}: {e}", path.display())))
+        };
+        Ok(Log {
+            messages,
+            json: options.json.unwrap_or(structured),
+            least,
+            secrets: Mutex::default(),
+            out: Mutex::new(Box::new(std::io::stderr())),
+            events: options.events.as_ref().map(open).transpose()?,
+            names: Mutex::default(),
+            bar: OnceLock::new(),
+        })
+    }
+
+    /// Does a person look at it, on a terminal of its own?
+    pub fn for_people(&self) -> bool {
+        self.messages.is_none()
+            && !self.json
+            && self.shows(Level::Info)
+            && std::io::stderr().is_terminal()
+            && !std::io::stdout().is_terminal()
+    }
+
+    /// Log lines go around this progress line from now on.
+    pub fn draw_around(&self, bar: ProgressBar) {
+        drop(self.bar.set(bar));
+    }
+
+    /// Events name this source and tenant from now on.
+    pub fn names(&self, source: &str, tenant: Option<&str>) {
+        let mut names = lock(&self.names);
+        names.insert("source".into(), json!(source));
+        names.extend(tenant.map(|t| ("tenant".into(), json!(t))));
+    }
+
+    /// These texts must not be shown from now on.
+    pub fn hide(&self, secrets: &Secrets) {
+        *lock(&self.secrets) = secrets.clone();
+    }
+
+    /// This text must not be shown either.
+    pub fn hide_too(&self, secret: &str) {
+        lock(&self.secrets).learn(secret);
+    }
+
+    /// A fault without secrets in its texts.
+    pub fn hidden(&self, fault: &Fault) -> Fault {
+        let secrets = lock(&self.secrets);
+        let mut fault = fault.clone();
+        fault.message = secrets.hide(&fault.message);
+        fault.hint = fault.hint.map(|hint| secrets.hide(&hint));
+        fault.airbyte = fault.airbyte.map(|told| Box::new((secrets.hide(&told.0), told.1)));
+        fault
+    }
+
+    /// Does a line of this level come out?
+    pub fn shows(&self, level: Level) -> bool {
+        level >= self.least
+    }
+
+    /// Writes a line.
+    pub fn line(&self, level: Level, message: &str) {
+        self.write(level, message, &json!({}));
+    }
+
+    /// Writes a metric, as singer-sdk writes them: `record_count`, `sync_duration`, `http_request_duration`.
+    pub fn metric(&self, kind: &str, metric: &str, value: &Json, tags: &Json) {
+        if self.json {
+            let info = json!({"metric_info": {"type": kind, "metric": metric, "value": value, "tags": tags}});
+            self.write(Level::Info, "METRIC", &info);
+        } else {
+            self.write(Level::Debug, &format!("metric {metric} = {value} {tags}"), &json!({}));
+        }
+    }
+
+    /// Writes an event: a JSON object of its own in the file of `--events`, and a log line, which in the structured form
+    /// holds the same object under `dripfeed`. The name stands under `event`, the version of its form under `v`.
+    pub fn event(&self, level: Level, message: &str, name: &str, fields: &Json) {
+        let mut event = Map::from_iter([("v".into(), json!(1)), ("event".into(), json!(name))]);
+        event.extend(lock(&self.names).clone());
+        event.extend(fields.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
+        if let Some(file) = &self.events {
+            let mut line = Map::from_iter([("ts".into(), json!(rfc3339(OffsetDateTime::now_utc())))]);
+            line.extend(event.clone());
+            line.insert("message".into(), json!(message));
+            let line = format!("{}\n", hidden(Json::Object(line), &lock(&self.secrets)));
+            // Events tell of the run; they do not stop it.
+            let _ = lock(file).write_all(line.as_bytes());
+        }
+        // Under a key of its own: Meltano takes the names of a line's keys for its own, and breaks on `event`.
+        self.write(level, message, &json!({"dripfeed": event}));
+    }
+
+    fn write(&self, level: Level, message: &str, more: &Json) {
+        if !self.shows(level) {
+            return;
+        }
+        let message = lock(&self.secrets).hide(message);
+        if let Some(out) = &self.messages {
+            // A broken stdout is the writer's to notice.
+            drop(airbyte::say(out, &airbyte::log(level.airbyte(), &message)));
+            return;
+        }
+        let text = if self.json {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let mut line = json!({
+                "level": level.name(), "pid": std::process::id(), "logger_name": "dripfeed", "ts": since.as_secs_f64(),
+                "thread_name": "main", "app_name": "dripfeed", "message": message,
+            });
+            if let (Some(line), Some(more)) = (line.as_object_mut(), more.as_object()) {
+                line.extend(more.clone());
+            }
+            format!("{}\n", hidden(line, &lock(&self.secrets)))
+        } else {
+            let mut text = String::new();
+            for (i, part) in message.lines().enumerate() {
+                let head = if i == 0 { format!("{:<7} ", level.name()) } else { " ".repeat(8) };
+                text += &format!("{head}{part}\n");
+            }
+            text
+        };
+        // A closed stderr is no reason to stop reading.
+        let write = || {
+            let mut out = lock(&self.out);
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        };
+        match self.bar.get() {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+/// The value with every secret in its texts replaced.
+fn hidden(value: Json, secrets: &Secrets) -> Json {
+    match value {
+        Json::String(text) => Json::String(secrets.hide(&text)),
+        Json::Array(items) => items.into_iter().map(|item| hidden(item, secrets)).collect(),
+        Json::Object(map) => map.into_iter().map(|(key, value)| (key, hidden(value, secrets))).collect(),
+        other => other,
+    }
+}

@@ -1,0 +1,448 @@
+//! What people and schedulers learn of a run while it lasts: log lines, events, a progress line on a terminal.
+//!
+//! Comes in: what happens to requests. Goes out: calls of [`Log`]; counts, of which [`summary`] makes what came of it all. Called by
+//! `commands`, `read` and `sync`.
+
+pub(crate) mod log;
+mod summary;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Map, Value as Json, json};
+use time::OffsetDateTime;
+
+use super::backfill;
+use super::reporter::log::{Level, Log};
+use crate::base::config::Config;
+use crate::base::fault::Result;
+use crate::base::mutex::lock;
+use crate::base::stop::Stop;
+use crate::drift::finding::Finding;
+use crate::drift::monitor::Told;
+use crate::drift::rules::Severity;
+use crate::engine::auth::Keeper;
+use crate::engine::fetch::retry::Remedy;
+use crate::engine::fetch::{self, Ask, Event, Fetcher, Limits};
+use crate::engine::scheduler::{Account, Run};
+use crate::engine::slice_reader::Shared;
+use crate::manifest::template::Ground;
+use crate::pace::Pace;
+use crate::pace::limiter::Why;
+use crate::protocol::{Out, Protocol, airbyte};
+use crate::run::context::Context;
+
+/// Seconds between two questions how a job stands, when the config says nothing; as in the reference.
+const POLL: f64 = 5.0;
+/// Largest page when the config says nothing, in bytes after decompression.
+const MAX_PAGE: u64 = 32 << 20;
+/// How often the progress line is drawn.
+const TICK: Duration = Duration::from_millis(200);
+/// Calls are counted over so many ticks for the rate that the line shows.
+const RATE_TICKS: usize = 25;
+/// Waits shorter than this are not worth showing.
+const SHORT: Duration = Duration::from_secs(1);
+/// Waits for the account's pace that are longer than this are worth a line.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Watches one run.
+pub(crate) struct Watch {
+    log: Arc<Log>,
+    announces: Option<(Out, Mutex<Json>)>,
+    counts: Counts,
+    waiting: Mutex<Option<(Instant, &'static str)>>,
+    bar: OnceLock<ProgressBar>,
+    began: Instant,
+    /// When the run must have ended.
+    deadline: Option<Instant>,
+    pace: OnceLock<Arc<Pace>>,
+    /// Until when it was said that the vendor's limit holds.
+    used_up: Mutex<Option<Instant>>,
+    /// The changes that were found in this run.
+    found: Mutex<Vec<Finding>>,
+}
+
+/// What happened to requests so far.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Requests that went out, answered or not.
+    sent: AtomicU64,
+    calls: AtomicU64,
+    bytes: AtomicU64,
+    retried: AtomicU64,
+    limited: AtomicU64,
+    skipped: AtomicU64,
+    /// Milliseconds that requests waited, all threads together: for the account's pace, and before tries.
+    paced: AtomicU64,
+    backed_off: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, n: impl TryInto<u64>) {
+    counter.fetch_add(n.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// A partition for people: its own keys, without those of its parents.
+fn shown(partition: &Map<String, Json>) -> Json {
+    Json::Object(
+        partition.iter().filter(|(key, _)| *key != "parent_slice").map(|(k, v)| (k.clone(), v.clone())).collect(),
+    )
+}
+
+/// Why a call waits, for people.
+fn reason(why: Why) -> &'static str {
+    match why {
+        Why::Pace => "pace",
+        Why::Yield => "yields to a run of higher priority",
+        Why::Held => "rate limit",
+        Why::Quota => "the vendor says that no call is left",
+        Why::InFlight => "calls under way",
+    }
+}
+
+/// Whose request it is, for people: `tasks {"project":"12"}`.
+fn whose(ask: &Ask<'_>) -> String {
+    let partition = shown(ask.partition);
+    if partition.as_object().is_some_and(Map::is_empty) {
+        ask.stream.into()
+    } else {
+        format!("{} {partition}", ask.stream)
+    }
+}
+
+impl Keeper for Watch {
+    fn learned(&self, secret: &str) {
+        self.log.hide_too(secret);
+    }
+
+    fn rotated(&self, changes: &[(&[String], String)]) -> Result<()> {
+        let Some((out, config)) = &self.announces else { return Ok(()) };
+        // Under one lock, so that of several credentials none is told without the others' changes.
+        let mut config = lock(config);
+        for (path, value) in changes {
+            set(&mut config, path, value);
+        }
+        airbyte::say(out, &airbyte::config(&config))
+    }
+}
+
+/// Sets a value of the config, making the objects on its way.
+fn set(config: &mut Json, path: &[String], value: &str) {
+    let mut at = config;
+    for key in path {
+        if !at.is_object() {
+            *at = json!({});
+        }
+        at = &mut at[key.as_str()];
+    }
+    *at = json!(value);
+}
+
+impl Watch {
+    /// A watch over a run of that source.
+    pub(crate) fn new(context: &Context, source: &str, config: &Config) -> Arc<Watch> {
+        let log = context.log.clone();
+        log.names(source, config.ours.tenant.as_deref());
+        Arc::new(Watch {
+            log,
+            // Whoever reads Airbyte's messages is told of waits and of a changed config.
+            announces: (context.protocol == Protocol::Airbyte)
+                .then(|| (context.out.clone(), Mutex::new(config.written.clone()))),
+            counts: Counts::default(),
+            waiting: Mutex::default(),
+            bar: OnceLock::new(),
+            began: Instant::now(),
+            deadline: config.ours.deadline.and_then(|time| Instant::now().checked_add(time.0.length())),
+            pace: OnceLock::new(),
+            used_up: Mutex::default(),
+            found: Mutex::default(),
+        })
+    }
+
+    /// When the run must have ended.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Something about the account's ledger that people should know.
+    pub(crate) fn ledger(&self, notice: &str) {
+        self.log.event(Level::Warning, notice, "ledger_trouble", &json!({}));
+    }
+
+    /// The config is another one than was given: who keeps it is told.
+    pub(crate) fn config_changed(&self) -> Result<()> {
+        match &self.announces {
+            Some((out, config)) => airbyte::say(out, &airbyte::config(&lock(config))),
+            None => {
+                self.log.line(
+                    Level::Info,
+                    "the config is of an older version of the source, and was brought to today's for this run",
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// What the threads of a run share, with this watch as the listener.
+    pub(crate) fn shared(
+        self: &Arc<Self>,
+        config: &Config,
+        pace: Arc<Pace>,
+        ground: &Arc<Ground>,
+        stop: &Arc<Stop>,
+    ) -> Arc<Shared> {
+        let ours = &config.ours;
+        let limits = Limits {
+            max_page_bytes: ours.max_page_bytes.unwrap_or(MAX_PAGE),
+            allowed_hosts: ours.allowed_hosts.clone(),
+        };
+        drop(self.pace.set(pace.clone()));
+        let watch = self.clone();
+        let listener = Arc::new(move |ask: &Ask<'_>, event: &Event<'_>| watch.hears(ask, event));
+        Arc::new(Shared {
+            fetcher: Fetcher::new(limits, pace, ground.clone(), stop.clone(), listener),
+            ground: ground.clone(),
+            stop: stop.clone(),
+            keeper: self.clone(),
+            started: Box::new({
+                let watch = self.clone();
+                move |stream| watch.starts(stream)
+            }),
+            poll: Duration::try_from_secs_f64(ours.poll_seconds.unwrap_or(POLL)).unwrap_or_default(),
+            jobs: AtomicUsize::new(0),
+            files: crate::engine::files::staging(
+                std::env::var_os("AIRBYTE_STAGING_DIRECTORY").map(PathBuf::from).as_deref(),
+            ),
+            drifted: Box::new({
+                let watch = self.clone();
+                move |told| watch.drifted(told)
+            }),
+            noticed: Box::new({
+                let watch = self.clone();
+                move |stream, message| watch.log.line(Level::Warning, &format!("{stream}: {message}"))
+            }),
+        })
+    }
+
+    /// A stream begins: said at once, so that nothing about it comes before.
+    fn starts(&self, stream: &str) {
+        if let Some((out, _)) = &self.announces {
+            // A broken stdout is the writer's to notice.
+            drop(airbyte::say(out, &airbyte::started(stream)));
+        }
+    }
+
+    /// Something of a stream's data changed: people and schedulers learn of it once.
+    fn drifted(&self, told: &Told) {
+        let Told { finding, repeat, silent } = told;
+        lock(&self.found).push(finding.clone());
+        let known = *repeat || finding.severity == Severity::Info;
+        let level = if *silent {
+            Level::Debug
+        } else if known {
+            Level::Info
+        } else {
+            Level::Warning
+        };
+        let said = format!(
+            "stream `{}`: {} ({} of {} records, {}; `dripfeed drift show` tells more)",
+            finding.stream,
+            finding.line(),
+            finding.count,
+            finding.of,
+            finding.policy.name()
+        );
+        self.log.event(level, &said, "schema_drift", &finding.event(*repeat));
+    }
+
+    fn hears(&self, ask: &Ask<'_>, event: &Event<'_>) {
+        let request = fetch::shown(ask.request);
+        match event {
+            Event::Waits(wait, why) => {
+                self.waits(*wait, reason(*why));
+                if matches!(why, Why::Quota | Why::Held) {
+                    self.used_up(ask, *wait, *why);
+                }
+                if *wait >= LONG {
+                    let (seconds, why) = (wait.as_secs(), reason(*why));
+                    self.log.line(Level::Info, &format!("{}: waits {seconds} s ({why})", whose(ask)));
+                }
+            }
+            Event::Sent => add(&self.counts.sent, 1u64),
+            Event::Waited(time) => add(&self.counts.paced, time.as_millis()),
+            Event::Answered { status, took, bytes } => {
+                add(&self.counts.calls, 1u64);
+                add(&self.counts.bytes, *bytes);
+                if self.log.shows(Level::Debug) {
+                    let request = fetch::shown_with_query(ask.request);
+                    let took = took.as_millis();
+                    self.log.line(
+                        Level::Debug,
+                        &format!("{}: {request}: HTTP {status}, {bytes} bytes, {took} ms", whose(ask)),
+                    );
+                }
+            }
+            Event::Retrying { reason, tries, wait, limited } => {
+                add(&self.counts.retried, 1u64);
+                add(&self.counts.backed_off, wait.as_millis());
+                let seconds = wait.as_secs_f64();
+                let said = format!("{}: {reason} ({request}, try {tries})", whose(ask));
+                if *limited {
+                    add(&self.counts.limited, 1u64);
+                    self.waits(*wait, "rate limit");
+                    *lock(&self.used_up) = Some(Instant::now() + *wait);
+                    let said = format!("{said}; the vendor limits its rate: again in {seconds:.2} s");
+                    self.rate_limited(Level::Warning, ask, *wait, &said);
+                } else {
+                    self.waits(*wait, "retry");
+                    self.log.line(Level::Warning, &format!("{said}; it may pass: again in {seconds:.2} s"));
+                }
+            }
+            Event::Ignored { status, reason } => {
+                add(&self.counts.skipped, 1u64);
+                let fields = json!({"stream": ask.stream, "partition": shown(ask.partition), "status": status, "reason": reason});
+                let said =
+                    format!("{}: skipped, as the manifest says: {reason} (HTTP {status}, {request})", whose(ask));
+                self.log.event(Level::Warning, &said, "slice_skipped", &fields);
+            }
+            Event::Otherwise { status, remedy, reason } => {
+                let how = match remedy {
+                    Remedy::Reset => "from the first page again",
+                    Remedy::SmallerPages => "in smaller pages",
+                    Remedy::ShorterWindows => "in shorter windows",
+                };
+                let said = format!("{}: {how}: {reason} (HTTP {status}, {request})", whose(ask));
+                self.log.line(Level::Info, &said);
+            }
+        }
+    }
+
+    /// A stream waits for the vendor's limit: people, schedulers and the platform learn of it.
+    fn rate_limited(&self, level: Level, ask: &Ask<'_>, wait: Duration, said: &str) {
+        let seconds = wait.as_secs_f64();
+        let fields = json!({"stream": ask.stream, "partition": shown(ask.partition), "wait_seconds": seconds});
+        self.log.event(level, said, "rate_limited", &fields);
+        if let Some((out, _)) = &self.announces {
+            // A broken stdout is the writer's to notice.
+            drop(airbyte::say(out, &airbyte::rate_limited(ask.stream, OffsetDateTime::now_utc() + wait)));
+        }
+    }
+
+    /// The vendor says that no call is left for a while, or holds all runs of the account: said once for all who wait.
+    fn used_up(&self, ask: &Ask<'_>, wait: Duration, why: Why) {
+        let until = Instant::now() + wait;
+        let mut used_up = lock(&self.used_up);
+        if wait < SHORT || used_up.is_some_and(|said| until < said + SHORT) {
+            return;
+        }
+        *used_up = Some(until);
+        drop(used_up);
+        let seconds = wait.as_secs_f64();
+        let what = match why {
+            Why::Held => "another run of the account was limited",
+            _ => "the vendor says that no call is left",
+        };
+        let said = format!("{}: {what}: again in {seconds:.1} s", whose(ask));
+        self.rate_limited(Level::Info, ask, wait, &said);
+    }
+
+    /// The changes that were found in this run.
+    pub(crate) fn found(&self) -> Vec<Finding> {
+        lock(&self.found).clone()
+    }
+
+    /// The share of the vendor's cap that so many calls in a time are, if it can be told.
+    fn share(&self, calls: u64, time: Duration) -> Option<f64> {
+        self.pace.get()?.share(calls, time)
+    }
+
+    fn waits(&self, time: Duration, why: &'static str) {
+        if self.bar.get().is_none() || time < SHORT {
+            return;
+        }
+        let until = Instant::now() + time;
+        let mut waiting = lock(&self.waiting);
+        if waiting.is_none_or(|(other, _)| until > other) {
+            *waiting = Some((until, why));
+        }
+    }
+
+    /// The run begins: it is announced, and drawn until it is gone, for a person who looks at stderr while stdout goes
+    /// elsewhere.
+    pub(crate) fn begins(self: &Arc<Self>, run: &Arc<Run>) {
+        let streams: Vec<_> = run.accounts().into_iter().map(|a| a.stream.to_string()).collect();
+        self.log.event(
+            Level::Debug,
+            &format!("reading {}", streams.join(", ")),
+            "run_started",
+            &json!({"streams": streams}),
+        );
+        if !self.log.for_people() {
+            return;
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        self.log.draw_around(bar.clone());
+        drop(self.bar.set(bar));
+        let (watch, run): (Weak<Watch>, Weak<Run>) = (Arc::downgrade(self), Arc::downgrade(run));
+        std::thread::spawn(move || {
+            let mut calls = std::collections::VecDeque::with_capacity(RATE_TICKS);
+            while let (Some(watch), Some(run)) = (watch.upgrade(), run.upgrade()) {
+                let Some(bar) = watch.bar.get().filter(|b| !b.is_finished()) else { return };
+                if calls.len() == RATE_TICKS {
+                    calls.pop_front();
+                }
+                calls.push_back((Instant::now(), get(&watch.counts.calls)));
+                bar.set_message(watch.progress(&run.accounts(), &calls));
+                bar.tick();
+                drop((watch, run));
+                std::thread::sleep(TICK);
+            }
+        });
+    }
+
+    /// The progress line: records, calls and their rate, what is waited for, then the streams that are under way.
+    fn progress(&self, accounts: &[Account], calls: &std::collections::VecDeque<(Instant, u64)>) -> String {
+        let total: u64 = accounts.iter().map(|a| a.records).sum();
+        let mut line = format!("{} records · {} calls", HumanCount(total), HumanCount(get(&self.counts.calls)));
+        if let (Some((from, first)), Some((to, last))) = (calls.front(), calls.back())
+            && to > from
+        {
+            let time = *to - *from;
+            #[allow(clippy::cast_precision_loss)]
+            let rate = (last - first) as f64 / time.as_secs_f64();
+            line += &format!(", {rate:.1}/s");
+            if let Some(share) = self.share(last - first, time) {
+                line += &format!(" ({:.0} % of the cap)", share * 100.0);
+            }
+        }
+        let mut waiting = lock(&self.waiting);
+        match *waiting {
+            Some((until, why)) if until > Instant::now() => {
+                line += &format!(" · waits {:.0} s ({why})", (until - Instant::now()).as_secs_f64().ceil());
+            }
+            _ => *waiting = None,
+        }
+        let under_way: Vec<String> = accounts
+            .iter()
+            .filter(|a| a.begun && !a.ended)
+            .map(|a| match &a.backfill {
+                Some(standing) => format!("{}: {}", a.stream, backfill::slices(standing)),
+                None => format!("{} {}", a.stream, HumanCount(a.records)),
+            })
+            .collect();
+        let ended = accounts.iter().filter(|a| a.ended).count();
+        line += &format!(" · {ended} of {} streams done", accounts.len());
+        if !under_way.is_empty() {
+            line += &format!(" · {}", under_way.join(", "));
+        }
+        line
+    }
+}

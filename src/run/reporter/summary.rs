@@ -1,0 +1,183 @@
+//! What came of a run, for people, schedulers and its record.
+//!
+//! Comes in: the accounts of streams, and what ended the run. Goes out: log lines, events, and [`Came`] with the exit code that
+//! all of it adds up to. Called by `read` and `sync` when a run has ended.
+
+use std::sync::atomic::AtomicU64;
+
+use indicatif::HumanCount;
+use serde_json::json;
+
+use super::{Watch, get};
+use crate::base::fault::{Fault, Kind};
+use crate::base::stop::Stop;
+use crate::drift::rules::Rule;
+use crate::engine::scheduler::Account;
+use crate::run::outcome::{Came, Figures};
+use crate::run::reporter::log::Level;
+
+impl Watch {
+    /// Says what came of the run. `ended_by` is what ended it from outside of its streams, `target` how its target ended, if
+    /// that was not well.
+    pub(in crate::run) fn summary(
+        &self,
+        mut accounts: Vec<Account>,
+        stop: &Stop,
+        ended_by: Option<&Fault>,
+        target: Option<String>,
+    ) -> Came {
+        if let Some(bar) = self.bar.get() {
+            bar.finish_and_clear();
+        }
+        // The deadline is that of reading: when all is read it does not matter.
+        let read = accounts.iter().all(|account| account.complete);
+        let mut gravest: Option<Kind> = stop.asked().filter(|why| !(read && *why == Kind::Unfinished));
+        let mut fault = ended_by.cloned();
+        if let Some(kind) = ended_by.map(|fault| fault.kind)
+            && gravest.is_none_or(|g| kind.gravity() > g.gravity())
+        {
+            gravest = Some(kind);
+        }
+        // Credentials with which others were read are fine: a stream alone may have lost its permission.
+        let context = accounts.iter().any(|account| account.complete || account.records > 0);
+        for account in &mut accounts {
+            if let Some(fault) = account.fault.as_mut().filter(|f| context && f.rule == Some(Rule::ScopeLost.id())) {
+                fault.kind = Kind::Data;
+            }
+            let graver = self.account(account);
+            if graver.is_some_and(|kind| gravest.is_none_or(|g| kind.gravity() > g.gravity())) {
+                gravest = graver;
+            }
+            if account
+                .fault
+                .as_ref()
+                .is_some_and(|own| fault.as_ref().is_none_or(|other| own.kind.gravity() > other.kind.gravity()))
+            {
+                fault.clone_from(&account.fault);
+            }
+        }
+        if gravest == Some(Kind::Unfinished) && get(&self.counts.sent) > 0 && get(&self.counts.calls) == 0 {
+            // It is not time that it lacks.
+            let said = "the vendor has not answered a single request before the run's deadline";
+            let down = Fault::new(Kind::Unavailable, said)
+                .hint("see whether it is down, and whether it can be reached from here; the next run tries again");
+            self.log.line(Level::Error, &down.to_string());
+            (gravest, fault) = (Some(Kind::Unavailable), Some(down));
+        }
+        let (seconds, counts) = (self.began.elapsed().as_secs_f64(), &self.counts);
+        let records: u64 = accounts.iter().map(|a| a.records).sum();
+        let complete = accounts.iter().filter(|a| a.complete).count();
+        let status = if gravest.is_none() { "succeeded" } else { "failed" };
+        self.log.metric("timer", "sync_duration", &json!(seconds), &json!({"status": status}));
+        self.log.metric("counter", "http_request_count", &json!(get(&counts.calls)), &json!({}));
+        let exit_code = gravest.map_or(0, Kind::exit_code);
+        let mut said = format!("{} records of {complete} of {} streams", HumanCount(records), accounts.len());
+        said += &format!(", {} calls", HumanCount(get(&counts.calls)));
+        for (count, what) in [
+            (get(&counts.retried), "tried again"),
+            (get(&counts.limited), "limited by the vendor"),
+            (get(&counts.skipped), "skipped"),
+        ] {
+            if count > 0 {
+                said += &format!(", {} {what}", HumanCount(count));
+            }
+        }
+        said += &format!(", {seconds:.1} s");
+        #[allow(clippy::cast_precision_loss)]
+        let waited = |counter: &AtomicU64| get(counter) as f64 / 1000.0;
+        let share = self.share(get(&counts.calls), self.began.elapsed());
+        if let Some(share) = share {
+            said += &format!(", {:.0} % of the cap", share * 100.0);
+        }
+        // Threads wait side by side, so that this may be more than the run took.
+        for (time, why) in [(waited(&counts.paced), "the pace"), (waited(&counts.backed_off), "tries")] {
+            if time >= 0.1 {
+                said += &format!(", {time:.1} s of waiting for {why} (all threads)");
+            }
+        }
+        match gravest {
+            Some(Kind::Signal(_)) => said += "; stopped by a signal, the state is saved",
+            Some(Kind::Unfinished) => said += "; not finished, the state is saved: the next run goes on",
+            _ => {}
+        }
+        self.log.metric("counter", "http_rate_limited_count", &json!(get(&counts.limited)), &json!({}));
+        self.log.metric("timer", "pace_wait_duration", &json!(waited(&counts.paced)), &json!({}));
+        if let Some(share) = share {
+            self.log.metric("gauge", "cap_use", &json!(share), &json!({}));
+        }
+        let wait = self.pace.get().and_then(|pace| pace.resume_after()).map(|wait| wait.as_secs_f64().ceil());
+        if gravest == Some(Kind::Unfinished) {
+            let again = wait.map_or_else(String::new, |wait| format!(" in {wait:.0} s"));
+            let said = format!("the run has no more time; it can go on{again}, from the state that it saved");
+            self.log.event(Level::Warning, &said, "budget_exhausted", &json!({"resume_after_seconds": wait}));
+        }
+        let mut fields = json!({
+            "records": records, "streams": accounts.len(), "complete": complete, "calls": get(&counts.calls),
+            "retried": get(&counts.retried), "rate_limited": get(&counts.limited), "skipped": get(&counts.skipped),
+            "bytes": get(&counts.bytes), "paced_seconds": waited(&counts.paced), "cap_use": share,
+            "backed_off_seconds": waited(&counts.backed_off), "seconds": seconds, "exit_code": exit_code,
+        });
+        if let Some(target) = &target {
+            fields["target"] = json!(target);
+        }
+        self.log.event(if gravest.is_none() { Level::Info } else { Level::Warning }, &said, "run_done", &fields);
+        let figures = Figures {
+            calls: get(&counts.calls),
+            retried: get(&counts.retried),
+            limited: get(&counts.limited),
+            bytes: get(&counts.bytes),
+            paced_seconds: waited(&counts.paced),
+            cap_use: share,
+            resume_after: wait.filter(|_| gravest == Some(Kind::Unfinished)),
+            seconds,
+        };
+        // What ended the run counts, not what it had met before that.
+        let fault = match gravest {
+            None => None,
+            Some(kind) if fault.as_ref().is_some_and(|f| f.kind.gravity() >= kind.gravity()) => fault,
+            Some(_) => stop.check().err(),
+        };
+        Came { exit_code, fault, accounts, figures, target, ..Came::default() }
+    }
+
+    /// Says what came of one stream; gives what it failed by.
+    fn account(&self, account: &Account) -> Option<Kind> {
+        let stream = &*account.stream;
+        let tags = json!({"stream": stream});
+        self.log.metric("counter", "record_count", &json!(account.records), &tags);
+        if account.nulled > 0 {
+            let said =
+                format!("stream `{stream}`: {} values did not fit their schema and were sent as null", account.nulled);
+            self.log.line(Level::Warning, &said);
+        }
+        if account.without_cursor > 0 {
+            let said = format!(
+                "stream `{stream}`: {} records have no readable cursor value; they were sent, and do not move the bookmark",
+                account.without_cursor
+            );
+            self.log.line(Level::Warning, &said);
+        }
+        // What ended the whole run is said of the run.
+        let fault = account.fault.as_ref().filter(|f| !matches!(f.kind, Kind::Signal(_) | Kind::Downstream));
+        if let Some(fault) = fault {
+            if fault.kind == Kind::Unfinished {
+                // Those that only ended with the run have nothing to say.
+                if fault.hint.is_some() {
+                    self.log.line(Level::Warning, &fault.to_string());
+                }
+            } else if fault.kind == Kind::Auth {
+                self.log.event(Level::Error, &fault.to_string(), "credentials_refused", &tags);
+            } else {
+                self.log.line(Level::Error, &fault.to_string());
+            }
+        }
+        let state = if account.complete { "" } else { ", not complete" };
+        let mut fields = json!({"stream": stream, "records": account.records, "complete": account.complete});
+        if let Some(fault) = fault {
+            fields["fault"] = json!(fault.message);
+        }
+        let said = format!("{stream}: {} records{state}", HumanCount(account.records));
+        self.log.event(Level::Info, &said, "stream_done", &fields);
+        fault.map(|f| f.kind)
+    }
+}

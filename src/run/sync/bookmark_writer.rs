@@ -1,0 +1,150 @@
+//! What of a run is kept: bookmarks on their way from the target to the store.
+//!
+//! Comes in: bookmarks before they are sent, and the lines that the target prints. Goes out: the bookmarks that were echoed,
+//! in the store. Called by `sync`, from the threads that feed, hear and watch the target.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+
+use crate::base::fault::Fault;
+use crate::base::mutex::lock;
+use crate::base::stop::Stop;
+use crate::protocol::state::{self, StateDoc};
+use crate::run::context::Context;
+use crate::run::read::{Ready, fresh};
+use crate::run::reporter::log::Level;
+use crate::run::sync::state_acks::{Echoes, Said};
+use crate::tenant::bookmarks::{self, Bookmarks, StateFile};
+
+/// Bookmarks are kept at most this often while the run goes on: what is lost with a crash is read again.
+const BETWEEN: Duration = Duration::from_secs(1);
+
+/// The bookmarks of a run that feeds a target.
+pub(crate) struct Kept {
+    context: Context,
+    store: Arc<StateFile>,
+    /// A document without bookmarks.
+    fresh_doc: StateDoc,
+    echoes: Mutex<Echoes>,
+    /// Echoed, and not in the store yet.
+    fresh: Mutex<Bookmarks>,
+    /// The last of each stream in the store, for people.
+    shown: Mutex<BTreeMap<String, Option<String>>>,
+    last: Mutex<Option<Instant>>,
+    trouble: Mutex<Option<Fault>>,
+    nonsense: AtomicU64,
+    strange: AtomicU64,
+}
+
+impl Kept {
+    /// Of a run that goes on from `doc`.
+    pub(crate) fn new(context: &Context, ready: &Ready, store: Arc<StateFile>, doc: &StateDoc) -> Arc<Kept> {
+        let names = ready.names();
+        let plan = &ready.loaded.plan;
+        Arc::new(Kept {
+            context: context.clone(),
+            store,
+            fresh_doc: fresh(context, plan),
+            echoes: Mutex::new(Echoes::new(names.iter().map(|name| (name.as_str(), doc.bookmark(name))))),
+            fresh: Mutex::default(),
+            shown: Mutex::new(ready.bookmarks(doc).into_iter().collect()),
+            last: Mutex::default(),
+            trouble: Mutex::default(),
+            nonsense: AtomicU64::new(0),
+            strange: AtomicU64::new(0),
+        })
+    }
+
+    /// Records of a stream are about to be sent.
+    pub(crate) fn records(&self, stream: &str) {
+        lock(&self.echoes).records(stream);
+    }
+
+    /// A bookmark is about to be sent.
+    pub(crate) fn sends(&self, stream: &str, bookmark: Option<&Json>) {
+        lock(&self.echoes).sent(stream, bookmark);
+    }
+
+    /// The target printed a line, or one that is too long to be a state.
+    pub(crate) fn hears(&self, line: Option<&[u8]>) {
+        let said = line.map_or(Said::Nonsense, |line| lock(&self.echoes).take(line));
+        match said {
+            Said::Nonsense => {
+                if self.nonsense.fetch_add(1, Ordering::Relaxed) == 0 {
+                    let said = "the target prints lines that are no states; they are ignored";
+                    self.context.log.line(Level::Warning, said);
+                }
+            }
+            Said::State { echoed, strange } => {
+                lock(&self.fresh).extend(echoed);
+                if !strange.is_empty() && self.strange.fetch_add(1, Ordering::Relaxed) == 0 {
+                    let streams = strange.join(", ");
+                    let said = format!("the target echoes a state of {streams} that it was not sent; it is not kept");
+                    self.context.log.line(Level::Warning, &said);
+                }
+            }
+        }
+    }
+
+    /// The target has loaded all that it was sent. Of `whole`, the streams that were read to their end, those that keep no
+    /// bookmark need none of an earlier definition either.
+    pub(crate) fn loaded<'s>(&self, whole: impl Iterator<Item = &'s str>) {
+        lock(&self.fresh).extend(lock(&self.echoes).settled());
+        let shown = lock(&self.shown);
+        let whole = whole.filter(|stream| !shown.contains_key(*stream));
+        lock(&self.fresh).extend(whole.map(|stream| (stream.to_owned(), None)));
+    }
+
+    /// Keeps what was echoed: at once, or when it is time.
+    pub(crate) fn keep(&self, at_once: bool) {
+        let mut last = lock(&self.last);
+        if !at_once && last.is_some_and(|at| at.elapsed() < BETWEEN) || lock(&self.trouble).is_some() {
+            return;
+        }
+        let bookmarks = std::mem::take(&mut *lock(&self.fresh));
+        if bookmarks.is_empty() || self.context.options.limit.is_some() {
+            return;
+        }
+        *last = Some(Instant::now());
+        // A run that is being stopped keeps what it has, too.
+        match bookmarks::keep(&*self.store, &self.fresh_doc, &bookmarks, &Stop::default()) {
+            Ok(()) => {
+                let mut shown = lock(&self.shown);
+                for (stream, bookmark) in &bookmarks {
+                    if let (Some(shown), Some(bookmark)) = (shown.get_mut(stream), bookmark) {
+                        *shown = state::shown(bookmark);
+                    }
+                }
+            }
+            Err(fault) => {
+                // What cannot be remembered is not worth reading on.
+                self.context.stop.ask(fault.kind);
+                *lock(&self.trouble) = Some(fault);
+            }
+        }
+    }
+
+    /// A document without bookmarks.
+    pub(crate) fn fresh(&self) -> &StateDoc {
+        &self.fresh_doc
+    }
+
+    /// Why bookmarks cannot be kept, if so.
+    pub(crate) fn trouble(&self) -> Option<Fault> {
+        lock(&self.trouble).clone()
+    }
+
+    /// The streams whose last bookmark the target did not echo.
+    pub(crate) fn silent(&self) -> Vec<String> {
+        lock(&self.echoes).silent()
+    }
+
+    /// How far each stream is that keeps a bookmark, as it stands in the store.
+    pub(crate) fn shown(&self) -> Vec<(String, Option<String>)> {
+        lock(&self.shown).clone().into_iter().collect()
+    }
+}

@@ -1,0 +1,240 @@
+//! The verb `sync`: reads into a target, and keeps the bookmarks that the target echoes.
+//!
+//! Comes in: the options. Goes out: messages into the target, its bookmarks into the state store, an exit code that tells of
+//! both. Called by `commands`. The reading is that of `read`; only where messages go and where states come from differs.
+
+mod bookmark_writer;
+pub mod state_acks;
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+
+use super::context::RunIdentity;
+use super::outcome::{self, Came, Running};
+use super::read::{Read, Ready, States, broke_off, fresh, ready};
+use super::reporter::log::Level;
+use crate::base::fault::{Fault, Kind, Result};
+use crate::base::stop::Stop;
+use crate::base::timefmt::{parse_iso, rfc3339};
+use crate::protocol::singer::Outgoing;
+use crate::protocol::{Out, Protocol, Sink};
+use crate::run::context::Context;
+use crate::tenant::bookmarks::{self, StateFile};
+use crate::tenant::locks::{Locks, of_backfill};
+use crate::tenant::reread_marks::{self, Mark, Overtaken};
+use crate::tenant::target::{self, End, Gauge, Stopping, TargetCommand};
+use bookmark_writer::Kept;
+
+/// A target that takes and says nothing for so long while it owes something is ended, when nothing is said.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// What a target printed before it ended is waited for so long; a process that it left behind may hold its output open.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What `sync` feeds.
+#[derive(Debug, Clone, Default)]
+pub struct SyncOptions {
+    /// The target, with its arguments; nothing means the config's.
+    pub target: Option<String>,
+    /// A target that makes no progress for this long is ended.
+    pub target_timeout: Option<Duration>,
+}
+
+/// Reads into the target; gives the exit code.
+pub(crate) fn run(context: &Context, asked: &SyncOptions) -> Result<u8> {
+    if context.protocol == Protocol::Airbyte {
+        return Err(Fault::new(Kind::Usage, "sync feeds Singer targets, and speaks no other protocol")
+            .hint("leave --protocol away; Airbyte's platform runs its destinations itself"));
+    }
+    let running = Running::new(context, "sync");
+    running.ends(into_target(context, asked, &running))
+}
+
+fn into_target(context: &Context, asked: &SyncOptions, running: &Running<'_>) -> Result<Came> {
+    let mut ready = ready(context)?;
+    let (config, plan) = (&ready.loaded.config, &ready.loaded.plan);
+    let command = asked.target.as_deref().or(config.ours.target.as_deref());
+    let command = command.ok_or_else(|| {
+        Fault::new(Kind::Usage, "no target is named")
+            .hint("--target 'target-postgres --config pg.json', or dripfeed.target in the config")
+    })?;
+    let command = TargetCommand::parse(command)?;
+    running.begins(&ready.loaded, &ready.names());
+    let whose = context.identity.get().cloned().ok_or_else(|| Fault::bug("a run of nobody"))?;
+    let store = Arc::new(store(context, &whose, context.options.backfill.is_some())?);
+    if let Some(other) = context.options.reset.iter().find(|stream| !ready.names().contains(stream)) {
+        return Err(Fault::config(format!("--reset names `{other}`, which this run does not read"))
+            .hint("its bookmark stays; add it to --streams, or leave --reset away"));
+    }
+    let reset = if context.options.full_refresh { ready.names() } else { context.options.reset.clone() };
+    let doc = bookmarks::load(&*store, fresh(context, plan), &reset)?;
+    bookmarks::prepare(&*store, &context.stop)?;
+    let marks = overtaken(context, &ready, &whose);
+    ready.again = marks.iter().filter_map(|(stream, mark)| Some((stream.clone(), parse_iso(&mark.since)?))).collect();
+    if context.options.backfill.is_some() && context.options.limit.is_none() {
+        let mark = Mark { since: rfc3339(ready.loaded.ground.now), run: whose.run_id.clone() };
+        reread_marks::begins(&*store, &fresh(context, plan), &ready.names(), &mark, &context.stop)?;
+    }
+    let kept = Kept::new(context, &ready, store, &doc);
+    let (mut target, feed) = match &ready.locks {
+        Some(locks) => locks.inherited(|| command.start()),
+        None => command.start(),
+    }?;
+    let (gauge, name, pid) = (target.gauge(), target.name().to_owned(), target.pid());
+    context.stop.at_last(move || target::kill(pid));
+    if let Some(locks) = &mut ready.locks {
+        locks.tell(&outcome::holder(context, Some(pid)));
+    }
+    let listening = target.listen({
+        let kept = kept.clone();
+        move |line| kept.hears(line)
+    });
+    let patience = asked.target_timeout.unwrap_or(PATIENCE);
+    let watching = std::thread::spawn({
+        let (kept, stop) = (kept.clone(), context.stop.clone());
+        let mut since = None;
+        move || {
+            let asked = || {
+                let why = stop.asked()?;
+                let since = *since.get_or_insert_with(Instant::now);
+                // Nobody waits for a run that stops by itself.
+                Some(Stopping { since, patient: !matches!(why, Kind::Signal(_)) })
+            };
+            let end = target.watch(patience, asked, || kept.keep(false));
+            // It is no more: its number may be another's soon.
+            stop.at_last(|| {});
+            if !end.was_fed() {
+                // Nobody takes what is read.
+                stop.ask(Kind::Downstream);
+            }
+            end
+        }
+    });
+    // What a target takes is a pipe.
+    let out: Out = Arc::new(Mutex::new(Sink::new(Box::new(feed), true)));
+    let mut states = States::Singer(doc);
+    let read = ready.read(context, &out, &mut states, &mut Fed { kept: &kept, gauge: &gauge });
+    // The end of its input: now it loads what it still has.
+    drop(out);
+    let end = watching.join().map_err(|_| Fault::bug("the target was not watched to its end"))?;
+    if let Some(listening) = listening {
+        let until = Instant::now() + LAST_WORDS;
+        while !listening.is_finished() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let ended = Ended { kept: &kept, marks, target: &name, end, read: read? };
+    Ok(finish(context, &ready, &whose, ended))
+}
+
+/// What goes to a target is known before it can come back.
+struct Fed<'r> {
+    kept: &'r Kept,
+    gauge: &'r Gauge,
+}
+
+impl Outgoing for Fed<'_> {
+    fn records(&mut self, stream: &str) {
+        self.kept.records(stream);
+    }
+
+    fn bookmark(&mut self, stream: &str, bookmark: Option<&Json>, length: usize) {
+        self.gauge.sends(length);
+        self.kept.sends(stream, bookmark);
+    }
+}
+
+/// A run that has ended, and its target.
+struct Ended<'r> {
+    kept: &'r Kept,
+    /// What it was to make up for.
+    marks: Overtaken,
+    /// The target's name.
+    target: &'r str,
+    end: End,
+    read: Read,
+}
+
+/// The run and its target have ended: what came of both.
+fn finish(context: &Context, ready: &Ready, whose: &RunIdentity, ended: Ended<'_>) -> Came {
+    let Ended { kept, mut marks, target: name, end, read: Read { accounts, written } } = ended;
+    if end.is_good() {
+        kept.loaded(accounts.iter().filter(|a| a.complete).map(|a| &*a.stream));
+    }
+    kept.keep(true);
+    if end.is_good() && kept.trouble().is_none() {
+        let whole: Vec<&str> = accounts.iter().filter(|a| a.complete).map(|a| &*a.stream).collect();
+        marks.retain(|stream, _| whole.contains(&stream.as_str()));
+        let done = || {
+            let store = store(context, whose, true)?;
+            reread_marks::made_up(&store, &kept.fresh().clone().of_backfills(), &marks, &Stop::default())
+        };
+        if let Some(fault) = (!marks.is_empty()).then(done).and_then(Result::err) {
+            context.log.line(Level::Warning, &format!("the next run reads again what this one has: {fault}"));
+        }
+    }
+    // What ended the run matters, not that its target was ended with it.
+    let of_target = end.fault(name).filter(|_| !end.was_stopped());
+    let of_pipe = written.err().and_then(|fault| match fault.kind {
+        Kind::Downstream if end.is_good() => Some(target::closed(name)),
+        // A pipe that broke is the target's end, of which more is known.
+        Kind::Downstream => None,
+        _ => Some(fault),
+    });
+    let silent = kept.silent();
+    let ended_by = kept.trouble().or(of_target.clone()).or(of_pipe);
+    if let Some(fault) = &ended_by {
+        context.log.line(Level::Error, &fault.to_string());
+    } else if !silent.is_empty() && context.options.limit.is_none() {
+        let streams = silent.join(", ");
+        let said = format!(
+            "the target `{name}` did not echo the last state of {streams}: the next run goes on from the one before, and \
+             sends the rest again"
+        );
+        context.log.event(Level::Warning, &said, "state_not_echoed", &serde_json::json!({"streams": silent}));
+    }
+    let target = (!end.is_good()).then(|| end.to_string());
+    let mut came = ready.loaded.watch.summary(accounts, &context.stop, ended_by.as_ref(), target);
+    came.bookmarks = kept.shown();
+    came.silent = silent;
+    came.unsaid = broke_off(context);
+    came
+}
+
+/// The streams of which a live run reads again what changed, after backfills of them that are over, target and all.
+fn overtaken(context: &Context, ready: &Ready, whose: &RunIdentity) -> Overtaken {
+    // A preview makes up for nothing.
+    if context.options.backfill.is_some() || context.options.limit.is_some() {
+        return Overtaken::new();
+    }
+    // What cannot be read is for the next backfill to refuse.
+    let read = store(context, whose, true).and_then(|store| reread_marks::read(&store));
+    let mut marks = read.unwrap_or_else(|fault| {
+        context.log.line(Level::Warning, &format!("what backfills may have overtaken is not known: {fault}"));
+        Overtaken::new()
+    });
+    let runs = |stream: &str| {
+        let root = whose.root.as_ref();
+        root.is_some_and(|root| Locks::is_held(root, &whose.source, &whose.tenant, &of_backfill(stream)))
+    };
+    let names = ready.names();
+    marks.retain(|stream, _| names.contains(stream) && !runs(stream));
+    for (stream, mark) in &marks {
+        let said = format!("{stream}: what changed since {} is read again, after a backfill", mark.since);
+        context.log.line(Level::Info, &said);
+    }
+    marks
+}
+
+/// The store of bookmarks, those of backfills or the others: `--state FILE`, else the state directory.
+fn store(context: &Context, whose: &RunIdentity, backfill: bool) -> Result<StateFile> {
+    if let Some(path) = &context.options.state {
+        return StateFile::at(path, backfill);
+    }
+    let root = whose.root.as_ref().ok_or_else(|| {
+        Fault::config("there is no folder to keep bookmarks in")
+            .hint("name it in the config: dripfeed.state_dir; or give a file with --state")
+    })?;
+    Ok(StateFile::in_folder(root, &whose.source, &whose.tenant, backfill))
+}
