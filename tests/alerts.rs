@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use dripfeed::base::fault::{Fault, Kind};
 use dripfeed::drift::finding::{Finding, fingerprint};
 use dripfeed::drift::rules::{Rule, Severity};
-use dripfeed::tenant::alert::outbox::Memory;
-use dripfeed::tenant::alert::{Event, Outcome};
+use dripfeed::tenant::alert::outbox::Outbox;
+use dripfeed::tenant::alert::{Event, RunEnd};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
@@ -395,7 +395,7 @@ fn without_a_state_directory_each_run_alerts_and_a_broken_memory_silences_nothin
 }
 
 /// A run that ended so.
-fn outcome(slot: &str, code: u8) -> Outcome {
+fn outcome(slot: &str, code: u8) -> RunEnd {
     let names = ("asana".to_owned(), "acme".to_owned());
     let faults = match code {
         20 => vec![("tasks".to_owned(), Fault::new(Kind::Auth, "refused"))],
@@ -405,7 +405,7 @@ fn outcome(slot: &str, code: u8) -> Outcome {
     };
     let complete = if [0, 40].contains(&code) { vec!["users".to_owned()] } else { Vec::new() };
     let complete = complete.into_iter().chain((code == 0).then(|| "tasks".to_owned())).collect();
-    Outcome {
+    RunEnd {
         source: names.0,
         tenant: names.1,
         slot: slot.into(),
@@ -417,17 +417,17 @@ fn outcome(slot: &str, code: u8) -> Outcome {
         faults,
         complete,
         drift: Some(Vec::new()),
-        ..Outcome::default()
+        ..RunEnd::default()
     }
 }
 
-fn told(memory: &mut Memory, slot: &str, code: u8) -> Vec<Event> {
+fn told(memory: &mut Outbox, slot: &str, code: u8) -> Vec<Event> {
     memory.heard(&outcome(slot, code)).iter().map(|body| body.event).collect()
 }
 
 #[test]
 fn tiers_that_fail_by_the_same_cause_are_one_alert() {
-    let mut memory = Memory::default();
+    let mut memory = Outbox::default();
     assert_eq!(told(&mut memory, "hourly", 20), [Event::CredentialsRefused]);
     assert_eq!(told(&mut memory, "daily", 20), []);
     assert_eq!(told(&mut memory, "hourly", 0), []);
@@ -448,7 +448,7 @@ fn causes_of_one_kind_are_one_alert() {
     let mut run = outcome("hourly", 40);
     run.faults = (0..9).map(|n| (format!("s{n}"), Fault::data(format!("the answer {n} is bad")))).collect();
     run.drift = Some((0..40).map(finding).collect());
-    let mut memory = Memory::default();
+    let mut memory = Outbox::default();
     let bodies = memory.heard(&run);
     let kinds: Vec<(Event, usize, usize)> =
         bodies.iter().map(|b| (b.event, b.streams.len(), b.changes.len())).collect();
@@ -510,7 +510,7 @@ proptest! {
     #[test]
     fn each_cause_is_told_when_it_begins(runs in prop::collection::vec((0..2usize, 0..6usize), 1..40)) {
         let (slots, codes) = (["hourly", "daily"], [0u8, 10, 20, 40, 69, 76]);
-        let mut memory = Memory::default();
+        let mut memory = Outbox::default();
         let mut sick: [std::collections::BTreeMap<u8, bool>; 2] = Default::default();
         let mut all = 0;
         for (slot, code) in runs {
@@ -550,6 +550,6 @@ proptest! {
         }
         prop_assert!(memory.outbox.is_empty());
         let text = serde_json::to_value(&memory).unwrap();
-        prop_assert_eq!(serde_json::from_value::<Memory>(text).unwrap(), memory);
+        prop_assert_eq!(serde_json::from_value::<Outbox>(text).unwrap(), memory);
     }
 }

@@ -10,7 +10,7 @@ use dripfeed::engine::cursor::ranges::{Span, Spans};
 use dripfeed::engine::cursor::{self, CursorPlan};
 use dripfeed::manifest::model::IncrementalSync;
 use dripfeed::manifest::node::{Node, Place, Read};
-use dripfeed::manifest::template::Ground;
+use dripfeed::manifest::template::EvalContext;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
@@ -294,8 +294,8 @@ fn what_changes_is_told_by_the_vendors_clock() {
 fn plan(def: &Json, asks_end: bool) -> CursorPlan {
     let place = Place::top("test");
     let def = IncrementalSync::read(&Node::from_json(def), &place).unwrap();
-    let ground = Ground { config: json!({}), now: parse_iso(NOW).unwrap(), began: None };
-    cursor::build(&def, &Safety::default(), &ground).unwrap().of_history(asks_end, parse_iso(NOW).unwrap())
+    let cx = EvalContext { config: json!({}), now: parse_iso(NOW).unwrap(), began: None };
+    cursor::build(&def, &Safety::default(), &cx).unwrap().of_history(asks_end, parse_iso(NOW).unwrap())
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What chance may do to records without a change of the vendor raises nothing, in any of fifty made-up vendors.
 //!
-//! Most runs hand pages to [`Watched`] as a run does; some go through the program.
+//! Most runs hand pages to [`DriftMonitor`] as a run does; some go through the program.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,9 +9,10 @@ use dripfeed::base::config::Drift;
 use dripfeed::base::json::scan::Scanner;
 use dripfeed::base::stop::Stop;
 use dripfeed::drift::finding::Finding;
-use dripfeed::drift::monitor::{Given, Judged, Names, Page, Watched};
+use dripfeed::drift::monitor::{DriftMonitor, Judged, MonitorConfig, Page, RunNames};
 use dripfeed::drift::policy::Policies;
-use dripfeed::engine::shape::wire::{Selection, Wire};
+use dripfeed::engine::shape::wire::RecordSchema;
+use dripfeed::protocol::singer_catalog::Selection;
 use serde_json::{Value as Json, json};
 
 use crate::support::drifting::{Tenant, incremental, paged, told};
@@ -25,8 +26,8 @@ const PAGE: u64 = 1000;
 
 /// Watches a read of so many records; gives what was found.
 fn watch(root: &Path, schema: &Json, sweep: bool, made: &mut Population, window: Window, records: u64) -> Vec<Finding> {
-    let given = Given {
-        names: Names { source: "made".into(), tenant: "acme".into(), run_id: "r".into() },
+    let given = MonitorConfig {
+        names: RunNames { source: "made".into(), tenant: "acme".into(), run_id: "r".into() },
         stream: "items",
         schema,
         reviewed: false,
@@ -35,15 +36,15 @@ fn watch(root: &Path, schema: &Json, sweep: bool, made: &mut Population, window:
         policies: Arc::new(Policies::default()),
         config: &Drift::default(),
         root: Some(root.to_owned()),
-        as_written: false,
+        verbatim: false,
         sweep,
         whole: true,
         may_grow: true,
         asked: Vec::new(),
     };
-    let watched = Watched::begin(given).unwrap().0;
+    let watched = DriftMonitor::begin(given).unwrap().0;
     let wire = || {
-        let wire = Wire::build(&watched.schema(), &["id".to_owned()], Some("at"), &Selection::default());
+        let wire = RecordSchema::build(&watched.schema(), &["id".to_owned()], Some("at"), &Selection::default());
         wire.numbered(&*watched.places())
     };
     let (mut form, mut generation) = (wire(), watched.generation());
@@ -53,12 +54,12 @@ fn watch(root: &Path, schema: &Json, sweep: bool, made: &mut Population, window:
         text.clear();
         made.record(window, &mut text);
         listener.begin();
-        form.look(&mut Scanner::new(text.as_bytes()), true, &mut listener).unwrap();
+        form.scan(&mut Scanner::new(text.as_bytes()), true, &mut listener).unwrap();
         if listener.is_odd() {
             assert_eq!(watched.judge(&mut listener, text.as_bytes()).unwrap(), Judged::Sent, "{text}");
             if watched.generation() != generation {
                 (form, generation) = (wire(), watched.generation());
-                form.look(&mut Scanner::new(text.as_bytes()), true, &mut listener.newcomers()).unwrap();
+                form.scan(&mut Scanner::new(text.as_bytes()), true, &mut listener.newcomers()).unwrap();
             }
         }
         if number % PAGE == PAGE - 1 || number == records - 1 {

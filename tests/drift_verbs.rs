@@ -11,7 +11,7 @@ use std::process::Command;
 use dripfeed::base::config::DriftPolicy;
 use dripfeed::base::stop::Stop;
 use dripfeed::drift::finding::{Finding, fingerprint};
-use dripfeed::drift::overlay::{Addition, How, Overlay, Pending, Seen, Shelf};
+use dripfeed::drift::overlay::{Addition, How, Overlay, OverlayFiles, Pending, Seen};
 use dripfeed::drift::rules::{Rule, Severity};
 use serde_json::{Value as Json, json};
 
@@ -33,8 +33,8 @@ impl Place {
         self.dir.path().join(name)
     }
 
-    fn shelf(&self, tenant: &str, stream: &str) -> Shelf {
-        Shelf::new(&self.path("state"), "sandbox", tenant, stream)
+    fn shelf(&self, tenant: &str, stream: &str) -> OverlayFiles {
+        OverlayFiles::new(&self.path("state"), "sandbox", tenant, stream)
     }
 
     fn kept(&self, tenant: &str, stream: &str) -> (Overlay, Pending) {
@@ -464,7 +464,7 @@ fn the_users_own_state_directory_is_the_last_resort() {
     let tenant = shown("HOME", &place.path("home"))["tenants"][0].as_str().unwrap().to_owned();
     assert!(tenant.starts_with("account-") && tenant.len() == 16, "{tenant}");
     for (home, folder) in [("HOME", "home/.local/state/dripfeed"), ("XDG_STATE_HOME", "xdg/dripfeed")] {
-        let shelf = Shelf::new(&place.path(folder), "sandbox", &tenant, "tasks");
+        let shelf = OverlayFiles::new(&place.path(folder), "sandbox", &tenant, "tasks");
         let add = |_: &mut Overlay, pending: &mut Pending| {
             pending.findings.push(Finding { policy: DriftPolicy::Warn, ..changed() });
             Ok(())

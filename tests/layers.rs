@@ -1,68 +1,31 @@
-//! The house rules that a compiler does not hold: arrows run one way, files say what they are.
+//! The house rules that a compiler does not hold: ten wings, arrows one way, no circles, files that say what they are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// What each folder (or file at the top) may name.
-const ALLOWED: &[(&str, &[&str])] = &[
-    ("fault", &[]),
-    ("stop", &["fault"]),
-    ("mutex", &[]),
-    ("dpath", &[]),
-    ("pyjson", &[]),
-    ("percent", &[]),
-    ("scan", &[]),
-    ("observe", &["scan"]),
-    ("schema", &[]),
-    ("timefmt", &["jinja"]),
-    ("jinja", &["timefmt", "percent", "pyjson"]),
-    ("config", &["fault", "timefmt", "percent"]),
-    ("catalog", &[]),
-    ("manifest", &["fault"]),
-    ("plan", &["manifest", "jinja", "fault"]),
-    ("store", &["fault", "stop"]),
-    (
-        "auth",
-        &[
-            "mutex", "pace", "plan", "manifest", "dpath", "store", "fault", "percent", "pyjson", "scan", "stop",
-            "timefmt",
-        ],
-    ),
-    ("page", &["plan", "manifest", "fault", "pyjson"]),
-    ("slice", &["plan", "manifest", "dpath", "fault", "jinja"]),
-    ("cursor", &["plan", "manifest", "config", "fault", "timefmt", "pyjson"]),
-    ("extract", &["plan", "manifest", "dpath", "fault", "pyjson", "scan"]),
-    ("shape", &["plan", "manifest", "dpath", "fault", "jinja", "observe", "scan", "schema", "timefmt"]),
-    ("pace", &["plan", "manifest", "config", "fault", "percent", "stop", "timefmt"]),
-    ("fetch", &["pace", "plan", "manifest", "fault", "percent", "scan", "stop", "pyjson"]),
-    ("show", &["timefmt"]),
-    ("drift", &["config", "fault", "observe", "scan", "schema", "show", "stop", "store", "timefmt"]),
-    ("state", &["fault"]),
-    (
-        "tenant",
-        &[
-            "config", "drift", "fault", "mutex", "pace", "percent", "pyjson", "show", "state", "stop", "store",
-            "timefmt",
-        ],
-    ),
-    ("emit", &["fault", "state", "stop", "shape", "timefmt"]),
-    (
-        "run",
-        &[
-            "auth", "page", "slice", "config", "cursor", "dpath", "drift", "extract", "shape", "fetch", "emit",
-            "mutex", "pace", "plan", "manifest", "fault", "percent", "scan", "stop", "pyjson", "timefmt",
-        ],
-    ),
-    ("sandbox", &["fault", "percent", "timefmt"]),
-    (
-        "cli",
-        &[
-            "auth", "catalog", "config", "cursor", "drift", "emit", "extract", "fault", "fetch", "manifest", "mutex",
-            "pace", "plan", "run", "sandbox", "scan", "shape", "show", "slice", "state", "stop", "store", "tenant",
-            "timefmt",
-        ],
-    ),
+/// What each wing may name. Sorted: a wing names only wings above it.
+const WINGS: &[(&str, &[&str])] = &[
+    ("base", &[]),
+    ("sandbox", &["base"]),
+    ("manifest", &["base"]),
+    ("protocol", &["base"]),
+    ("pace", &["base", "manifest"]),
+    ("drift", &["base"]),
+    ("engine", &["base", "manifest", "protocol", "pace", "drift"]),
+    ("tenant", &["base", "protocol", "pace", "drift"]),
+    ("run", &["base", "sandbox", "manifest", "protocol", "pace", "drift", "engine", "tenant"]),
+    ("cli", &["base", "sandbox", "manifest", "protocol", "pace", "drift", "engine", "tenant", "run"]),
 ];
+
+/// What each part of the engine may name of the engine. Stages name none; the files beside them join what stages do.
+const STAGES: &[&str] = &["auth", "cursor", "extract", "fetch", "page", "shape", "slice"];
+
+/// A source file: its path under `src`, as module names, and its text.
+struct Source {
+    file: String,
+    module: Vec<String>,
+    text: String,
+}
 
 fn files(folder: &Path, out: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -75,49 +38,182 @@ fn files(folder: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
-fn sources() -> Vec<(String, String, String)> {
+fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut paths = Vec::new();
     files(&root, &mut paths);
     paths.sort();
     let of = |path: &PathBuf| {
-        let relative = path.strip_prefix(&root).unwrap();
-        let part =
-            relative.components().next().unwrap().as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned();
-        (part, relative.display().to_string(), std::fs::read_to_string(path).unwrap())
+        let file = path.strip_prefix(&root).unwrap().display().to_string();
+        let module = file.trim_end_matches(".rs").trim_end_matches("/mod").split('/').map(str::to_owned).collect();
+        Source { file, module, text: std::fs::read_to_string(path).unwrap() }
     };
     paths.iter().map(of).collect()
 }
 
+/// The modules that a file names, as paths from the root: `crate::…` and `super::…`, without what tests name.
+fn named(source: &Source) -> Vec<Vec<String>> {
+    let text = source.text.split("\n#[cfg(test)]\nmod tests").next().unwrap();
+    let code: String =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).fold(String::new(), |a, l| a + l + "\n");
+    let mut out = Vec::new();
+    let starts = code.match_indices("crate::").map(|(at, found)| (Vec::new(), at + found.len()));
+    let is_mod = source.file.ends_with("mod.rs");
+    let supers = code.match_indices("super::").filter_map(|(at, _)| {
+        // The first of a chain.
+        (!code[..at].ends_with("super::") && !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_')).then(
+            || {
+                let chain = code[at..].split("super::").take_while(|piece| piece.is_empty()).count();
+                let keep = source.module.len() - chain.min(source.module.len());
+                (source.module[..keep].to_vec(), at + chain * "super::".len())
+            },
+        )
+    });
+    let _ = is_mod;
+    for (base, at) in starts.chain(supers).collect::<Vec<_>>() {
+        let rest = &code[at..];
+        let groups: Vec<&str> = match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap().split(',').collect(),
+            None => vec![rest],
+        };
+        for piece in groups {
+            let path = piece
+                .trim()
+                .split("::")
+                .map(|part| part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>());
+            out.push(base.iter().cloned().chain(path).take(4).collect());
+        }
+    }
+    out
+}
+
 #[test]
-fn arrows_run_one_way() {
-    for (part, file, text) in sources() {
-        if part == "lib" || part == "main" {
+fn wings_name_only_wings_before_them() {
+    let order: Vec<&str> = WINGS.iter().map(|(wing, _)| *wing).collect();
+    for (at, (wing, allowed)) in WINGS.iter().enumerate() {
+        for other in *allowed {
+            let place = order.iter().position(|name| name == other).unwrap_or_else(|| panic!("{other} is no wing"));
+            assert!(place < at, "`{wing}` may name `{other}`, which stands after it: a circle");
+        }
+    }
+    let mut used: BTreeSet<(String, String)> = BTreeSet::new();
+    for source in sources() {
+        let wing = source.module[0].clone();
+        if wing == "lib" || wing == "main" {
             continue;
         }
-        let allowed = ALLOWED
-            .iter()
-            .find(|(p, _)| *p == part)
-            .unwrap_or_else(|| panic!("{part} is not in the plan of the house"))
-            .1;
-        let mut named = BTreeSet::new();
-        for piece in text.split("crate::").skip(1) {
-            let name: String = piece.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            named.insert(name);
+        let (_, allowed) = WINGS.iter().find(|(name, _)| *name == wing).unwrap_or_else(|| panic!("{wing} is no wing"));
+        for path in named(&source) {
+            let other = path[0].clone();
+            if other == wing || !order.contains(&other.as_str()) {
+                continue;
+            }
+            assert!(allowed.contains(&other.as_str()), "{} names `{other}`, which `{wing}` may not", source.file);
+            used.insert((wing.clone(), other));
         }
-        named.remove(&part);
-        for name in named {
-            assert!(allowed.contains(&name.as_str()), "{file} names `{name}`, which `{part}` may not");
+    }
+    for (wing, allowed) in WINGS {
+        for other in *allowed {
+            assert!(
+                used.contains(&((*wing).into(), (*other).into())),
+                "nothing in `{wing}` names `{other}`: strike it out"
+            );
         }
     }
 }
 
 #[test]
+fn stages_of_the_engine_never_name_each_other() {
+    for source in sources().iter().filter(|source| source.module[0] == "engine") {
+        let Some(stage) = source.module.get(1).filter(|part| STAGES.contains(&part.as_str())) else { continue };
+        for path in named(source).iter().filter(|path| path[0] == "engine") {
+            let Some(other) = path.get(1) else { continue };
+            assert!(
+                other == stage || !other.starts_with(char::is_lowercase),
+                "{}: the stage `{stage}` names `{other}`",
+                source.file
+            );
+        }
+    }
+}
+
+/// The circle that a node is on, if there is one.
+fn circle(edges: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    fn walk(
+        node: &str,
+        edges: &BTreeMap<String, BTreeSet<String>>,
+        way: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
+    ) -> bool {
+        if way.iter().any(|n| n == node) {
+            way.push(node.to_owned());
+            return true;
+        }
+        if !done.insert(node.to_owned()) {
+            return false;
+        }
+        way.push(node.to_owned());
+        if edges.get(node).into_iter().flatten().any(|next| walk(next, edges, way, done)) {
+            return true;
+        }
+        way.pop();
+        false
+    }
+    let mut done = BTreeSet::new();
+    edges.keys().find_map(|node| {
+        let mut way = Vec::new();
+        walk(node, edges, &mut way, &mut done).then_some(way)
+    })
+}
+
+/// Edges between the children of a module.
+fn edges_in(sources: &[Source], parent: &[String]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let children: BTreeSet<&str> = sources
+        .iter()
+        .filter(|s| s.module.starts_with(parent))
+        .filter_map(|s| s.module.get(parent.len()).map(String::as_str))
+        .collect();
+    for source in sources.iter().filter(|s| s.module.starts_with(parent)) {
+        let Some(child) = source.module.get(parent.len()) else { continue };
+        for path in named(source).iter().filter(|path| path.starts_with(parent)) {
+            let Some(other) = path.get(parent.len()).filter(|other| children.contains(other.as_str())) else {
+                continue;
+            };
+            if other != child {
+                edges.entry(child.clone()).or_default().insert(other.clone());
+            }
+        }
+    }
+    edges
+}
+
+#[test]
+fn no_folders_name_each_other_in_a_circle_and_no_files_of_cli_and_run() {
+    let sources = sources();
+    let folders: BTreeSet<Vec<String>> =
+        sources.iter().filter(|s| s.file.ends_with("/mod.rs")).map(|s| s.module.clone()).collect();
+    for parent in folders.iter().cloned().chain([Vec::new()]) {
+        let mut edges = edges_in(&sources, &parent);
+        if !parent.first().is_some_and(|wing| wing == "cli" || wing == "run") {
+            // Elsewhere files of one folder may know each other; folders may not.
+            let is_folder =
+                |child: &String| folders.contains(&parent.iter().chain([child]).cloned().collect::<Vec<_>>());
+            edges.retain(|child, _| is_folder(child));
+            for others in edges.values_mut() {
+                others.retain(is_folder);
+            }
+        }
+        assert_eq!(circle(&edges), None, "a circle in {}", parent.join("::"));
+    }
+}
+
+#[test]
 fn every_file_says_what_it_is() {
-    for (_, file, text) in sources() {
-        assert!(text.starts_with("//!"), "{file} does not start with //!");
+    for source in sources() {
+        assert!(source.text.starts_with("//!"), "{} does not start with //!", source.file);
         for banned in ["println!(", "eprintln!(", "dbg!(", "todo!(", "unimplemented!("] {
-            assert!(!text.contains(banned), "{file} uses {banned}");
+            assert!(!source.text.contains(banned), "{} uses {banned}", source.file);
         }
     }
 }

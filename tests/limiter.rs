@@ -13,7 +13,7 @@ use dripfeed::pace::clock::{BootTime, Clock as _};
 use dripfeed::pace::ledger::{LEASE, Ledger, Member, Moment, Quota, Unreadable};
 use dripfeed::pace::limit::{Limit, Nanos, Unit};
 use dripfeed::pace::limiter::{Answer, Limiter, Priority, Rules, Ticket, Why};
-use dripfeed::pace::store::{Memory, Shared, Store};
+use dripfeed::pace::store::{MemoryLedger, SharedLedger, Store};
 use proptest::prelude::*;
 
 use crate::support::simulation::{Cap, Design, Process, SECOND, Scene, Virtual, run, table};
@@ -34,7 +34,7 @@ fn scene(cap: Cap, design: Design) -> Scene {
 /// Times at which calls go when each waits for its turn, after pauses in milliseconds.
 fn turns(limit: Limit, count: usize, pauses: &[u64]) -> Vec<Nanos> {
     let clock = Virtual::default();
-    let limiter = Limiter::new(clock.clone(), Memory::default(), one(limit), 1, Priority::Hourly);
+    let limiter = Limiter::new(clock.clone(), MemoryLedger::default(), one(limit), 1, Priority::Hourly);
     let mut out = Vec::new();
     for i in 0..count {
         clock.0.fetch_add(pauses.get(i).copied().unwrap_or(0) * 1_000_000, Ordering::Relaxed);
@@ -60,7 +60,7 @@ proptest! {
     ) {
         let clock = Virtual::default();
         let limit = Limit::window(Unit::Calls, calls, Duration::from_secs(seconds), 0.98, 8);
-        let limiter = Limiter::new(clock.clone(), Memory::default(), one(limit), 1, Priority::Hourly);
+        let limiter = Limiter::new(clock.clone(), MemoryLedger::default(), one(limit), 1, Priority::Hourly);
         let mut times: Vec<(Nanos, u64)> = Vec::new();
         for weight in weights {
             let mut ticket = limiter.ticket(Some(0), weight);
@@ -103,7 +103,7 @@ proptest! {
         moves in prop::collection::vec((any::<prop::sample::Index>(), 0u64..400, 0u8..20), 200..800),
     ) {
         let clock = Virtual::default();
-        let store = Arc::new(Memory::default());
+        let store = Arc::new(MemoryLedger::default());
         let per = Duration::from_secs(seconds);
         let limit = if bucket {
             Limit::bucket(Unit::Calls, calls, per, calls, 0.98)
@@ -159,7 +159,7 @@ proptest! {
     #[test]
     fn a_reserved_time_stays(calls in 1u64..50, before in 0usize..60, steps in prop::collection::vec(1u64..500, 1..40)) {
         let clock = Virtual::default();
-        let limiter = Limiter::new(clock.clone(), Memory::default(), one(Limit::window(Unit::Calls, calls, Duration::from_secs(60), 0.98, 1)), 1, Priority::Daily);
+        let limiter = Limiter::new(clock.clone(), MemoryLedger::default(), one(Limit::window(Unit::Calls, calls, Duration::from_secs(60), 0.98, 1)), 1, Priority::Daily);
         for _ in 0..before {
             let mut ticket = limiter.ticket(Some(0), 1);
             while let Answer::Wait(until, _) = limiter.ask(&mut ticket) {
@@ -294,7 +294,12 @@ fn try_one<S: Store>(limiter: &Limiter<Virtual, S>) -> Answer {
 }
 
 /// A limiter over a shared ledger.
-fn member(clock: &Virtual, store: &Arc<Memory>, id: u64, priority: Priority) -> Limiter<Virtual, Arc<Memory>> {
+fn member(
+    clock: &Virtual,
+    store: &Arc<MemoryLedger>,
+    id: u64,
+    priority: Priority,
+) -> Limiter<Virtual, Arc<MemoryLedger>> {
     Limiter::new(
         clock.clone(),
         store.clone(),
@@ -306,7 +311,7 @@ fn member(clock: &Virtual, store: &Arc<Memory>, id: u64, priority: Priority) -> 
 
 #[test]
 fn a_run_that_dies_is_not_waited_for() {
-    let (clock, store) = (Virtual::default(), Arc::new(Memory::default()));
+    let (clock, store) = (Virtual::default(), Arc::new(MemoryLedger::default()));
     let (dead, other) = (member(&clock, &store, 1, Priority::Hourly), member(&clock, &store, 2, Priority::Backfill));
     assert_eq!(dead.ask(&mut dead.ticket(Some(0), 1)), Answer::Go);
     let mut reserved = dead.ticket(Some(0), 1);
@@ -325,7 +330,7 @@ fn a_run_that_dies_is_not_waited_for() {
 
 #[test]
 fn a_429_holds_all_and_what_was_reserved_is_void() {
-    let (clock, store) = (Virtual::default(), Arc::new(Memory::default()));
+    let (clock, store) = (Virtual::default(), Arc::new(MemoryLedger::default()));
     let (a, b) = (member(&clock, &store, 1, Priority::Daily), member(&clock, &store, 2, Priority::Hourly));
     assert_eq!(a.ask(&mut a.ticket(Some(0), 1)), Answer::Go);
     let mut reserved = a.ticket(Some(0), 1);
@@ -339,11 +344,11 @@ fn a_429_holds_all_and_what_was_reserved_is_void() {
 
 #[test]
 fn what_the_vendor_says_is_left_holds_for_all_and_can_only_slow_down() {
-    let (clock, store) = (Virtual::default(), Arc::new(Memory::default()));
+    let (clock, store) = (Virtual::default(), Arc::new(MemoryLedger::default()));
     let rules = || without_rate(None);
     let a = Limiter::new(clock.clone(), store.clone(), rules(), 1, Priority::Daily);
     let b = Limiter::new(clock.clone(), store.clone(), rules(), 2, Priority::Daily);
-    let go = |limiter: &Limiter<Virtual, Arc<Memory>>| try_one(limiter);
+    let go = |limiter: &Limiter<Virtual, Arc<MemoryLedger>>| try_one(limiter);
     assert_eq!((go(&a), go(&a), go(&b)), (Answer::Go, Answer::Go, Answer::Go));
     // One answer: three are left, two are under way.
     a.answered(Some(0), 0, true, Some((3, Duration::from_secs(10))));
@@ -364,7 +369,7 @@ fn what_the_vendor_says_is_left_holds_for_all_and_can_only_slow_down() {
 fn points_are_guessed_and_then_set_right() {
     let clock = Virtual::default();
     let rules = one(Limit::bucket(Unit::Points, 50, Duration::from_secs(1), 1000, 1.0));
-    let limiter = Limiter::new(clock.clone(), Memory::default(), rules, 1, Priority::Hourly);
+    let limiter = Limiter::new(clock.clone(), MemoryLedger::default(), rules, 1, Priority::Hourly);
     let go = || try_one(&limiter);
     assert_eq!(go(), Answer::Go);
     // It cost 400 of 1,000: two more of the kind can go at once, the third waits for its points.
@@ -381,7 +386,7 @@ fn points_are_guessed_and_then_set_right() {
 
 #[test]
 fn calls_under_way_are_limited_over_all_processes() {
-    let (clock, store) = (Virtual::default(), Arc::new(Memory::default()));
+    let (clock, store) = (Virtual::default(), Arc::new(MemoryLedger::default()));
     let rules = || without_rate(Some(2));
     let a = Limiter::new(clock.clone(), store.clone(), rules(), 1, Priority::Daily);
     let b = Limiter::new(clock.clone(), store.clone(), rules(), 2, Priority::Daily);
@@ -395,14 +400,14 @@ fn calls_under_way_are_limited_over_all_processes() {
 }
 
 /// A ledger in a file, and what it had to say.
-fn shared(path: &Path) -> (Shared, Arc<Mutex<Vec<String>>>) {
+fn shared(path: &Path) -> (SharedLedger, Arc<Mutex<Vec<String>>>) {
     let said = Arc::new(Mutex::new(Vec::new()));
     let hears = said.clone();
-    (Shared::new(path, Box::new(move |notice| hears.lock().unwrap().push(notice.to_owned()))), said)
+    (SharedLedger::new(path, Box::new(move |notice| hears.lock().unwrap().push(notice.to_owned()))), said)
 }
 
 /// How many calls a process gets at once from a limit of ten.
-fn at_once(store: &Shared) -> usize {
+fn at_once(store: &SharedLedger) -> usize {
     let rules = one(Limit::bucket(Unit::Calls, 10, Duration::from_secs(3600), 10, 1.0));
     let limiter = Limiter::new(BootTime, store, rules, 7, Priority::Hourly);
     (0..20)
@@ -541,7 +546,7 @@ fn threads_that_crowd_around_a_ledger_forget_nobody() {
 fn one_early_429_does_not_cripple_an_account_whose_cap_is_not_known() {
     let clock = Virtual::default();
     let rules = without_rate(None);
-    let limiter = Limiter::new(clock.clone(), Memory::default(), rules, 1, Priority::Daily);
+    let limiter = Limiter::new(clock.clone(), MemoryLedger::default(), rules, 1, Priority::Daily);
     assert_eq!(try_one(&limiter), Answer::Go);
     limiter.answered(Some(0), 0, false, None);
     limiter.limited(Some(0), Duration::from_secs(30));
@@ -568,7 +573,7 @@ fn a_429_of_one_policy_does_not_slow_another() {
         in_flight: None,
         floor: 0.1,
     };
-    let limiter = Limiter::new(clock.clone(), Memory::default(), rules, 1, Priority::Daily);
+    let limiter = Limiter::new(clock.clone(), MemoryLedger::default(), rules, 1, Priority::Daily);
     limiter.limited(Some(0), Duration::from_secs(1));
     clock.0.store(2 * SECOND, Ordering::Relaxed);
     let go = |policy| limiter.ask(&mut limiter.ticket(Some(policy), 1));
@@ -584,7 +589,7 @@ fn a_429_of_one_policy_does_not_slow_another() {
 fn who_believes_that_nothing_is_left_tries_now_and_then() {
     let clock = Virtual::default();
     let rules = without_rate(None);
-    let limiter = Limiter::new(clock.clone(), Memory::default(), rules, 1, Priority::Daily);
+    let limiter = Limiter::new(clock.clone(), MemoryLedger::default(), rules, 1, Priority::Daily);
     assert_eq!(try_one(&limiter), Answer::Go);
     limiter.answered(Some(0), 0, true, Some((0, Duration::from_secs(60_000))));
     assert_eq!(try_one(&limiter), Answer::Wait(600 * SECOND, Why::Quota));
@@ -598,7 +603,7 @@ fn who_believes_that_nothing_is_left_tries_now_and_then() {
 
 #[test]
 fn who_yields_does_so_without_a_rate_too() {
-    let (clock, store) = (Virtual::default(), Arc::new(Memory::default()));
+    let (clock, store) = (Virtual::default(), Arc::new(MemoryLedger::default()));
     let rules = || without_rate(Some(2));
     let hourly = Limiter::new(clock.clone(), store.clone(), rules(), 1, Priority::Hourly);
     let backfill = Limiter::new(clock.clone(), store.clone(), rules(), 2, Priority::Backfill);

@@ -4,10 +4,11 @@ use dripfeed::base::json::scan::Scanner;
 use dripfeed::base::timefmt::{Format, Period, from_micros, isoformat, parse_iso};
 use dripfeed::engine::cursor::ranges::{Range, Ranges, Span, Spans};
 use dripfeed::engine::extract;
-use dripfeed::engine::shape::wire::{Selection, Wire};
+use dripfeed::engine::shape::wire::RecordSchema;
 use dripfeed::manifest::jinja::literal;
 use dripfeed::manifest::node::{Place, Read, parse_yaml};
-use dripfeed::manifest::template::Ground;
+use dripfeed::manifest::template::EvalContext;
+use dripfeed::protocol::singer_catalog::Selection;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
@@ -88,7 +89,7 @@ proptest! {
     #[test]
     fn rewriting_keeps_what_no_rule_asks_to_change(json in any_json()) {
         let record = json!({"id": "1", "x": json});
-        let wire = Wire::build(&json!({"properties": {"id": {"type": "string"}}}), &["id".into()], None, &Selection::default());
+        let wire = RecordSchema::build(&json!({"properties": {"id": {"type": "string"}}}), &["id".into()], None, &Selection::default());
         for text in [record.to_string(), serde_json::to_string_pretty(&record).unwrap()] {
             let mut out = Vec::new();
             wire.rewrite(&mut Scanner::new(text.as_bytes()), &mut out).unwrap();
@@ -105,8 +106,8 @@ proptest! {
         let body = json!({"noise": noise, "data": {"rows": records}, "next": "t"}).to_string();
         let def = parse_yaml("{type: DpathExtractor, field_path: [data, rows]}", "t").unwrap();
         let def = dripfeed::manifest::model::Extractor::read(&def, &Place::top("t")).unwrap();
-        let ground = Ground { config: json!({}), now: from_micros(0).unwrap(), began: None };
-        let extract::Records::Walk(path) = extract::build(&def, &ground).unwrap() else { panic!("it is a plain path") };
+        let cx = EvalContext { config: json!({}), now: from_micros(0).unwrap(), began: None };
+        let extract::Records::Walk(path) = extract::build(&def, &cx).unwrap() else { panic!("it is a plain path") };
         let mut found = Vec::new();
         let page = extract::walk::<()>(body.as_bytes(), &path, &["next".into()], &mut |scanner| {
             scanner.peek()?;

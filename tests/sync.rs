@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dripfeed::run::sync::state_acks::{Echoes, Said};
+use dripfeed::run::sync::state_acks::{AckTracker, TargetLine};
 use dripfeed::tenant::bookmarks::Bookmarks;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -394,13 +394,13 @@ fn doc(bookmarks: &[(&str, u32)]) -> Json {
     json!({"bookmarks": bookmarks.collect::<serde_json::Map<_, _>>(), "dripfeed": {"v": 1}})
 }
 
-fn echo(echoes: &mut Echoes, doc: &Json) -> Said {
+fn echo(echoes: &mut AckTracker, doc: &Json) -> TargetLine {
     echoes.take(doc.to_string().as_bytes())
 }
 
 #[test]
 fn a_target_may_put_a_state_together_from_several() {
-    let mut echoes = Echoes::new([("a", None), ("b", None)]);
+    let mut echoes = AckTracker::new([("a", None), ("b", None)]);
     for at in 1..4 {
         for stream in ["a", "b"] {
             echoes.records(stream);
@@ -411,7 +411,7 @@ fn a_target_may_put_a_state_together_from_several() {
         let doc = doc(bookmarks);
         let of = |(stream, _): &(&str, u32)| ((*stream).to_owned(), Some(doc["bookmarks"][stream].clone()));
         let strange = strange.iter().map(|stream| (*stream).to_owned()).collect();
-        Said::State { echoed: bookmarks.iter().map(of).collect(), strange }
+        TargetLine::State { echoed: bookmarks.iter().map(of).collect(), strange }
     };
     assert_eq!(echo(&mut echoes, &doc(&[("a", 2)])), said(&[("a", 2)], &[]));
     assert_eq!(echo(&mut echoes, &doc(&[("a", 2), ("b", 1)])), said(&[("b", 1)], &[]));
@@ -426,7 +426,7 @@ fn a_target_may_put_a_state_together_from_several() {
 fn a_bookmark_that_covers_no_record_needs_no_echo_in_the_end() {
     let one = |at: u32| doc(&[("a", at)])["bookmarks"]["a"].clone();
     let settled = |steps: &[&str]| {
-        let (mut echoes, mut at) = (Echoes::new([("a", None)]), 0);
+        let (mut echoes, mut at) = (AckTracker::new([("a", None)]), 0);
         for step in steps {
             match *step {
                 "records" => echoes.records("a"),
@@ -558,7 +558,7 @@ proptest! {
     #[test]
     fn bookmarks_only_go_forward(steps in prop::collection::vec((0usize..3, any::<bool>(), 0u32..12), 1..80)) {
         let streams = ["a", "b", "c"];
-        let mut echoes = Echoes::new(streams.map(|s| (s, None)));
+        let mut echoes = AckTracker::new(streams.map(|s| (s, None)));
         let (mut sent, mut kept) = ([0u32; 3], [0u32; 3]);
         for (stream, sends, at) in steps {
             if sends {
@@ -570,12 +570,12 @@ proptest! {
             // It echoes anything: what was sent, what was not, what is old.
             let claim = doc(&[(streams[stream], at)]);
             let now: Bookmarks = match echo(&mut echoes, &claim) {
-                Said::State { echoed, strange } => {
+                TargetLine::State { echoed, strange } => {
                     let is_strange = at == 0 || at > sent[stream] || at < kept[stream];
                     prop_assert_eq!(!strange.is_empty(), is_strange, "{} of {}", at, sent[stream]);
                     echoed
                 }
-                Said::Nonsense => panic!("it is a state"),
+                TargetLine::Nonsense => panic!("it is a state"),
             };
             for bookmark in now.values() {
                 let value = bookmark.as_ref().unwrap()["at"].as_u64().unwrap() as u32;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use dripfeed::base::timefmt::{Format, Period, isoformat, parse_iso};
 use dripfeed::manifest::node::{Place, Text};
-use dripfeed::manifest::template::{Ground, Template, Types, Vars};
+use dripfeed::manifest::template::{EvalContext, Template, Types, Vars};
 use serde_json::{Value as Json, json};
 
 fn table(name: &str) -> Vec<Json> {
@@ -50,7 +50,7 @@ fn iso(text: &str) -> String {
 fn templates_give_what_the_reference_gives() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/jinja/config.json");
     let config: Json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let ground = Ground { config, now: parse_iso("2024-03-01T00:00:00Z").unwrap(), began: None };
+    let cx = EvalContext { config, now: parse_iso("2024-03-01T00:00:00Z").unwrap(), began: None };
     let mut wrong = Vec::new();
     let cases = table("jinja/cases.json");
     for case in &cases {
@@ -63,7 +63,7 @@ fn templates_give_what_the_reference_gives() {
         at.parameters = std::sync::Arc::new(json!({"name": "items", "n": 5}));
         let text = Text { value: case["template"].clone(), at };
         let extra = context.clone();
-        let mut vars = Vars { extra: Some(&extra), ..Vars::new(&ground) };
+        let mut vars = Vars { extra: Some(&extra), ..Vars::new(&cx) };
         let entry = |name: &str| context.get(name);
         vars.slice = entry("stream_slice").or(entry("stream_partition")).or(entry("stream_interval"));
         vars.next_page_token = entry("next_page_token");

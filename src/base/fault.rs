@@ -58,7 +58,7 @@ impl Kind {
     }
 
     /// Rank among the faults of one run: the run ends with the code of the gravest.
-    pub fn gravity(self) -> u8 {
+    pub fn severity_rank(self) -> u8 {
         match self {
             Kind::Signal(_) => 9,
             Kind::Bug => 8,
@@ -102,7 +102,7 @@ impl Failure {
 
 /// A place in a text the user wrote: file, line and the path inside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Site {
+pub struct Location {
     /// Name of the file as the user gave it.
     pub file: Arc<str>,
     /// 1-based line, 0 when unknown (a manifest inside a config).
@@ -111,7 +111,7 @@ pub struct Site {
     pub path: Arc<str>,
 }
 
-impl fmt::Display for Site {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
         if self.line > 0 {
@@ -134,7 +134,7 @@ pub struct Fault {
     /// What to do about it.
     pub hint: Option<String>,
     /// Where in the user's files.
-    pub site: Option<Box<Site>>,
+    pub location: Option<Box<Location>>,
     /// The stream that it costs.
     pub stream: Option<Arc<str>>,
     /// The kind of drift that it is, by name.
@@ -149,7 +149,7 @@ pub type Result<T> = std::result::Result<T, Fault>;
 impl Fault {
     /// A fault of `kind` saying `message`.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Fault { kind, message: message.into(), hint: None, site: None, stream: None, rule: None, airbyte: None }
+        Fault { kind, message: message.into(), hint: None, location: None, stream: None, rule: None, airbyte: None }
     }
 
     /// Config, manifest, catalog or state refused (exit 10).
@@ -176,8 +176,8 @@ impl Fault {
 
     /// Adds where, unless a nearer place is known already.
     #[must_use]
-    pub fn at(mut self, site: &Site) -> Self {
-        self.site.get_or_insert_with(|| Box::new(site.clone()));
+    pub fn at(mut self, location: &Location) -> Self {
+        self.location.get_or_insert_with(|| Box::new(location.clone()));
         self
     }
 
@@ -230,8 +230,8 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(site) = &self.site {
-            write!(f, "{site}: ")?;
+        if let Some(location) = &self.location {
+            write!(f, "{location}: ")?;
         }
         if let Some(stream) = &self.stream {
             write!(f, "stream `{stream}`: ")?;

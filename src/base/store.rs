@@ -22,7 +22,7 @@ pub struct Store(PathBuf);
 
 /// A file of the state directory.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct StoredFile {
     folder: PathBuf,
     name: String,
     /// The name of the file that is locked in its place: it is replaced itself.
@@ -40,7 +40,7 @@ pub struct Draft {
 /// A file whose lock is held; other processes wait until this is dropped.
 #[derive(Debug)]
 pub struct Locked<'k> {
-    kept: &'k Kept,
+    kept: &'k StoredFile,
     _lock: File,
 }
 
@@ -94,19 +94,19 @@ impl Store {
     }
 
     /// The file `name` in the folder `folder`; both must be plain names.
-    pub fn file(&self, folder: &str, name: &str) -> Kept {
-        Kept { folder: self.0.join(folder), name: format!("{name}.json"), lock: format!("{name}.lock") }
+    pub fn file(&self, folder: &str, name: &str) -> StoredFile {
+        StoredFile { folder: self.0.join(folder), name: format!("{name}.json"), lock: format!("{name}.lock") }
     }
 }
 
-impl Kept {
+impl StoredFile {
     /// A file of the user's own, wherever it is. Its lock stands beside it.
-    pub fn at(path: &Path) -> Result<Kept> {
+    pub fn at(path: &Path) -> Result<StoredFile> {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
             return Err(Fault::config(format!("{} is no name of a file", path.display())));
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok(Kept { folder: folder.to_owned(), name: name.to_owned(), lock: format!("{name}.lock") })
+        Ok(StoredFile { folder: folder.to_owned(), name: name.to_owned(), lock: format!("{name}.lock") })
     }
 
     /// Waits for the file's lock, unless the run is asked to stop.

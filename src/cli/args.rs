@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+use super::format::Format;
 use super::{drift, schedule, status, sync};
-use crate::base::fault::{Fault, Kind, Result};
+
 use crate::engine::cursor::ranges::Span;
 use crate::pace::limiter;
 use crate::protocol;
@@ -152,37 +153,6 @@ pub enum Priority {
     Daily,
     /// History: takes what is free
     Backfill,
-}
-
-/// How `--about`, reports, `status` and `schedule` print; each takes some of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[allow(missing_docs)]
-pub enum Format {
-    Text,
-    Table,
-    Json,
-    Markdown,
-    Html,
-    Openmetrics,
-    Cron,
-    Airflow,
-    Dagster,
-    Kubernetes,
-    Meltano,
-}
-
-impl Format {
-    /// The first of those that a verb can print is its default.
-    pub(super) fn among(asked: Option<Format>, can: &[Format]) -> Result<Format> {
-        let format = asked.unwrap_or(can[0]);
-        if can.contains(&format) {
-            return Ok(format);
-        }
-        let name = |format: &Format| format.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
-        let names: Vec<_> = can.iter().map(name).collect();
-        Err(Fault::new(Kind::Usage, format!("this is not written as {}", name(&format)))
-            .hint(format!("--format takes {}", names.join(", "))))
-    }
 }
 
 /// Options of every verb, before or after it.

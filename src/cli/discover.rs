@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::base::fault::Result;
 use crate::engine::build::StreamPlan;
-use crate::engine::shape::wire::Selection;
 use crate::protocol::singer_catalog;
+use crate::protocol::singer_catalog::Selection;
 use crate::protocol::{Protocol, airbyte};
 use crate::run::context::Context;
 use crate::run::load::Purpose;

@@ -6,6 +6,7 @@
 pub mod args;
 mod discover;
 pub mod drift;
+pub mod format;
 pub mod schedule;
 mod sources;
 mod spec;
@@ -24,8 +25,8 @@ use crate::base::stop::Stop;
 use crate::protocol::{Out, Protocol, Sink, lock};
 use crate::run::check;
 use crate::run::context::Context;
+use crate::run::log::{Level, Log};
 use crate::run::read::read;
-use crate::run::reporter::log::{Level, Log};
 use crate::sandbox::Sandbox;
 pub use args::parse;
 pub use args::{Cli, Named, Verb};

@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::Value as Json;
 
-use super::args::Format;
+use super::format::Format;
 use crate::base::config::secret::{Reference, reference, references};
 use crate::base::config::{self, Config};
-use crate::base::fault::{Fault, Kind, Result, Site};
+use crate::base::fault::{Fault, Kind, Location, Result};
 use crate::manifest::builtin;
 use crate::pace::limiter::Priority;
 use crate::run::backfill;
 use crate::run::context::Context;
 use crate::run::load;
+use crate::run::log::Level;
 use crate::run::options::RunOptions;
-use crate::run::reporter::log::Level;
 use crate::tenant::schedule::cron_expr::Times;
 use crate::tenant::schedule::jenkins_hash::Hash;
 use crate::tenant::schedule::{Plan, Run, Tenant, airflow, cron, dagster, kubernetes, meltano, quote};
@@ -65,8 +65,8 @@ fn plan(context: &Context, asked: &ScheduleArgs, format: Option<Format>) -> Resu
         match tenant(context, asked, path) {
             Ok(found) => tenants.extend(found),
             Err(fault) => {
-                let site = Site { file: path.display().to_string().into(), line: 0, path: "".into() };
-                context.log.line(Level::Error, &fault.at(&site).to_string());
+                let location = Location { file: path.display().to_string().into(), line: 0, path: "".into() };
+                context.log.line(Level::Error, &fault.at(&location).to_string());
                 faulty += 1;
             }
         }
@@ -164,8 +164,8 @@ fn runs(options: &RunOptions, config: &Config, tenant: &str, file: &str) -> Resu
             continue;
         };
         let path = format!("dripfeed.tiers.{name}.schedule");
-        let site = Site { file: file.into(), line: 0, path: path.into() };
-        let times = Times::parse(schedule, &Hash { tenant, tier: name }).map_err(|fault| fault.at(&site))?;
+        let location = Location { file: file.into(), line: 0, path: path.into() };
+        let times = Times::parse(schedule, &Hash { tenant, tier: name }).map_err(|fault| fault.at(&location))?;
         let of_tier = RunOptions { tier: Some(name.clone()), priority: None, ..options.clone() };
         let priority = of_tier.priority(&config.ours.tiers)?;
         runs.push(Run { tier: Some(name.clone()), times: Some(times), priority, options: Vec::new() });

@@ -4,7 +4,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::args::Format;
+use super::format::Format;
 use crate::base::config;
 use crate::base::fault::Result;
 use crate::manifest::Manifest;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use time::OffsetDateTime;
 
-use super::args::Format;
+use super::format::Format;
 use super::look;
 use crate::base::config::{self, Config};
 use crate::base::fault::{Fault, Result};
@@ -102,7 +102,7 @@ fn of_config(context: &Context) -> Result<Subject> {
     let (config, manifest) = (&prepared.config, &prepared.manifest);
     Ok(Subject {
         source: manifest.name.to_string(),
-        tenant: load::tenant_of(config, manifest, &prepared.specification, &prepared.ground),
+        tenant: load::tenant_of(config, manifest, &prepared.specification, &prepared.cx),
         root: load::state_dir_or_own(config)?,
         config: Some(context.options.config.join(", ")),
         twins: Vec::new(),
@@ -117,7 +117,7 @@ fn of_config(context: &Context) -> Result<Subject> {
 fn placed(context: &Context) -> Result<(String, String)> {
     let prepared = load::prepare(context, Purpose::Read)?;
     let (config, manifest) = (&prepared.config, &prepared.manifest);
-    let tenant = load::tenant_of(config, manifest, &prepared.specification, &prepared.ground);
+    let tenant = load::tenant_of(config, manifest, &prepared.specification, &prepared.cx);
     Ok((manifest.name.to_string(), tenant))
 }
 

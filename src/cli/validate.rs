@@ -10,7 +10,7 @@ use crate::manifest::template::{self, Template};
 use crate::manifest::{Manifest, lint};
 use crate::run::context::Context;
 use crate::run::load::{self};
-use crate::run::reporter::log::Level;
+use crate::run::log::Level;
 
 /// Says everything that is wrong with a manifest; then what it has.
 pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> {
@@ -45,7 +45,7 @@ pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> 
             (Level::Warning, Fault::config(fault))
         }));
     }
-    said.sort_by_key(|(_, fault)| fault.site.as_ref().map_or(0, |site| site.line));
+    said.sort_by_key(|(_, fault)| fault.location.as_ref().map_or(0, |location| location.line));
     for (level, fault) in &said {
         context.log.line(*level, &fault.to_string());
     }

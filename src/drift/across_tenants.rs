@@ -11,7 +11,7 @@ use serde::Serialize;
 use time::{Duration, OffsetDateTime};
 
 use super::finding::Finding;
-use super::overlay::{self, Overlay, Pending, Shelf};
+use super::overlay::{self, Overlay, OverlayFiles, Pending};
 use crate::base::fault::Result;
 use crate::base::store::{file_name, names};
 use crate::base::timefmt::parse_iso;
@@ -81,7 +81,7 @@ pub fn read(root: &Path, source: &str, tenant: &str) -> Result<Tenant> {
     };
     let mut streams = BTreeMap::new();
     for stream in names(&folder, stream_of)? {
-        let (overlay, mut pending) = Shelf::new(root, source, tenant, &stream).read()?;
+        let (overlay, mut pending) = OverlayFiles::new(root, source, tenant, &stream).read()?;
         for finding in &mut pending.findings {
             // Where it is kept says whose it is, also in a folder that was renamed.
             (finding.tenant, finding.stream) = (tenant.to_owned(), stream.clone());

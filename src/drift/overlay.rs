@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use super::finding::Finding;
 use crate::base::fault::{Fault, Result};
 use crate::base::stop::Stop;
-use crate::base::store::{Kept, Store, file_name};
+use crate::base::store::{Store, StoredFile, file_name};
 
 /// The version of both files' form.
 const VERSION: u64 = 1;
@@ -207,9 +207,9 @@ fn both(theirs: &Json, before: &Json, mine: &Json) -> Json {
 
 /// Where the files of a tenant's stream are.
 #[derive(Debug, Clone)]
-pub struct Shelf {
-    overlay: Kept,
-    pending: Kept,
+pub struct OverlayFiles {
+    overlay: StoredFile,
+    pending: StoredFile,
     /// The file of records that were taken out.
     pub quarantine: PathBuf,
 }
@@ -224,13 +224,13 @@ pub fn sort(findings: &mut [Finding]) {
     });
 }
 
-impl Shelf {
+impl OverlayFiles {
     /// The files of a stream in the state directory at `root`.
-    pub fn new(root: &std::path::Path, source: &str, tenant: &str, stream: &str) -> Shelf {
+    pub fn new(root: &std::path::Path, source: &str, tenant: &str, stream: &str) -> OverlayFiles {
         let (source, tenant, stream) = (file_name(source), file_name(tenant), file_name(stream));
         let folder = format!("drift/{source}/{tenant}");
         let store = Store::new(root);
-        Shelf {
+        OverlayFiles {
             overlay: store.file(&folder, &stream),
             pending: store.file(&folder, &format!("{stream}.pending")),
             quarantine: root.join("quarantine").join(source).join(tenant).join(format!("{stream}.jsonl")),

@@ -23,7 +23,7 @@ const MAX_BYTES: u64 = 256 << 20;
 
 /// A record that is kept, as a line of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Aside(Vec<u8>);
+pub struct Quarantined(Vec<u8>);
 
 /// A line of the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,8 +57,8 @@ pub struct Cause {
     pub pointer: String,
 }
 
-impl Aside {
-    pub(super) fn new(what: &str, run_id: &str, causes: &[(String, Rule, String)], record: &[u8]) -> Aside {
+impl Quarantined {
+    pub(super) fn new(what: &str, run_id: &str, causes: &[(String, Rule, String)], record: &[u8]) -> Quarantined {
         let causes = causes.iter().map(|(fingerprint, rule, pointer)| Cause {
             fingerprint: fingerprint.clone(),
             rule: *rule,
@@ -78,7 +78,7 @@ impl Aside {
         };
         let mut line = serde_json::to_vec(&entry).unwrap_or_default();
         line.push(b'\n');
-        Aside(line)
+        Quarantined(line)
     }
 }
 
@@ -86,7 +86,7 @@ impl Aside {
 ///
 /// # Errors
 /// The file is full, or cannot be written.
-pub(super) fn keep(path: &Path, records: &[Aside], most: Option<u64>) -> Result<()> {
+pub(super) fn keep(path: &Path, records: &[Quarantined], most: Option<u64>) -> Result<()> {
     let shown = path.display();
     let failed = |e: &std::io::Error| Fault::local(format!("cannot keep records in {shown}"), e);
     let folder = path.parent().unwrap_or(path);

@@ -14,14 +14,14 @@ use time::OffsetDateTime;
 
 use super::build::{Build, StreamPlan};
 use super::query_properties::{self, Properties};
-use super::requester::{self, Added, Asker, Whose};
-use super::slice_reader::{self, Reading, Shared, Taker};
+use super::requester::{self, InjectedOptions, RequestContext, RequesterPlan};
+use super::slice_reader::{self, EngineContext, RecordSink, SliceOutcome};
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::engine::cursor::Window;
 use crate::engine::extract::decode::{self, Decoder};
 use crate::engine::extract::dom_extract::Lists;
 use crate::engine::extract::{self, Records};
-use crate::engine::fetch::{Keep, Outcome, Reply};
+use crate::engine::fetch::{CacheMode, Outcome, Reply};
 use crate::engine::slice::Partition;
 use crate::manifest::model::{AsyncRetriever, PaginationStrategy, Paginator, PartitionRouter, Requester, Retriever};
 use crate::manifest::node::Text;
@@ -37,11 +37,11 @@ pub(super) const VARIABLES: [&str; 3] = ["creation_response", "polling_response"
 /// How records are prepared, compiled.
 #[derive(Debug, Clone)]
 pub struct JobPlan {
-    create: Asker,
-    poll: Asker,
-    target: Option<Asker>,
-    abort: Option<Asker>,
-    delete: Option<Asker>,
+    create: RequesterPlan,
+    poll: RequesterPlan,
+    target: Option<RequesterPlan>,
+    abort: Option<RequesterPlan>,
+    delete: Option<RequesterPlan>,
     decoder: Decoder,
     status: Records,
     targets: Option<Records>,
@@ -63,24 +63,24 @@ enum Status {
 
 /// Compiles the jobs of a stream; `names` are further names that templates may use.
 pub(super) fn build(build: &Build<'_>, def: &AsyncRetriever, names: &[String]) -> Result<JobPlan> {
-    let ground = build.ground;
+    let cx = build.cx;
     if def.download_target_requester.is_some() && def.download_target_extractor.is_none() {
         let at = def.at.field("download_target_requester", None);
         return Err(at.fault("`download_target_extractor` is missing, which finds the results' names in the answer"));
     }
     let roams = roams(def);
-    let asker = |def: &Requester, free| {
+    let requester = |def: &Requester, free| {
         let Requester::HttpRequester(def) = def;
         if query_properties::are_named(def) {
             return Err(def.at.fault("requests about jobs cannot name fields: QueryProperties are for the results"));
         }
-        let asker = requester::build(build, def, names, free)?;
-        if asker.errors.changes_requests() {
+        let requester = requester::build(build, def, names, free)?;
+        if requester.errors.changes_requests() {
             return Err(def.at.fault("pages and windows of a job cannot become smaller"));
         }
-        Ok(asker)
+        Ok(requester)
     };
-    let some = |def: &Option<Requester>, free| def.as_ref().map(|def| asker(def, free)).transpose();
+    let some = |def: &Option<Requester>, free| def.as_ref().map(|def| requester(def, free)).transpose();
     let mapping = &def.status_mapping;
     let mut words = BTreeMap::new();
     let none = Vec::new();
@@ -99,7 +99,7 @@ pub(super) fn build(build: &Build<'_>, def: &AsyncRetriever, names: &[String]) -
     }
     let number = |text: &Option<Text>| -> Result<Option<Duration>> {
         let Some(text) = text.as_ref().filter(|t| !t.value.is_null()) else { return Ok(None) };
-        let number = Template::compile(text, &[])?.number(&Vars::new(ground))?;
+        let number = Template::compile(text, &[])?.number(&Vars::new(cx))?;
         let time = Duration::try_from_secs_f64(number).map_err(|_| text.at.fault("expected a time from 0"))?;
         Ok(Some(time))
     };
@@ -113,14 +113,14 @@ pub(super) fn build(build: &Build<'_>, def: &AsyncRetriever, names: &[String]) -
     let most = build.manifest.source.max_concurrent_async_job_count.as_ref();
     let most = most.and_then(|text| text.value.as_u64()).and_then(|n| usize::try_from(n).ok());
     Ok(JobPlan {
-        create: asker(&def.creation_requester, false)?,
-        poll: asker(&def.polling_requester, false)?,
+        create: requester(&def.creation_requester, false)?,
+        poll: requester(&def.polling_requester, false)?,
         target: some(&def.download_target_requester, roams)?,
         abort: some(&def.abort_requester, false)?,
         delete: some(&def.delete_requester, false)?,
         decoder: decode::build(def.decoder.as_ref(), None, &def.at)?,
-        status: extract::build(&def.status_extractor, ground)?,
-        targets: def.download_target_extractor.as_ref().map(|def| extract::build(def, ground)).transpose()?,
+        status: extract::build(&def.status_extractor, cx)?,
+        targets: def.download_target_extractor.as_ref().map(|def| extract::build(def, cx)).transpose()?,
         words,
         timeout: number(&def.polling_job_timeout)?
             .map_or(Duration::from_secs(60 * 60), |minutes| minutes.saturating_mul(60)),
@@ -158,7 +158,7 @@ pub(super) type Slice = (Arc<Partition>, Option<Window>);
 
 /// A job that is done.
 #[derive(Debug, Clone)]
-pub(super) struct Done {
+pub(super) struct CompletedJob {
     creation: Json,
     polling: Json,
     /// What the extractor of the results' names sees.
@@ -174,7 +174,7 @@ struct Began {
 }
 
 /// A job on its way.
-struct Job {
+struct AsyncJob {
     slice: Slice,
     attempts: u32,
     stands: Stands,
@@ -185,31 +185,31 @@ enum Stands {
     Due(Instant),
     /// It was made then.
     Runs(Json, Began),
-    Ended(Status, Option<Done>),
+    Ended(Status, Option<CompletedJob>),
 }
 
 /// The jobs of one stream.
-pub(super) struct Jobs<'r> {
-    shared: &'r Shared,
+pub(super) struct AsyncJobs<'r> {
+    shared: &'r EngineContext,
     stream: &'r StreamPlan,
     plan: &'r JobPlan,
-    running: VecDeque<Job>,
+    running: VecDeque<AsyncJob>,
     /// What went wrong though the others go on.
     fault: Option<Fault>,
 }
 
 /// Takes a slice whose job is done.
-pub(super) type Deliver<'d> = &'d mut dyn FnMut(Slice, Done) -> Result<()>;
+pub(super) type Deliver<'d> = &'d mut dyn FnMut(Slice, CompletedJob) -> Result<()>;
 
-impl Drop for Jobs<'_> {
+impl Drop for AsyncJobs<'_> {
     fn drop(&mut self) {
         self.shared.jobs.fetch_sub(self.running.len(), Ordering::Relaxed);
     }
 }
 
-impl<'r> Jobs<'r> {
-    pub(super) fn new(shared: &'r Shared, stream: &'r StreamPlan, plan: &'r JobPlan) -> Self {
-        Jobs { shared, stream, plan, running: VecDeque::new(), fault: None }
+impl<'r> AsyncJobs<'r> {
+    pub(super) fn new(shared: &'r EngineContext, stream: &'r StreamPlan, plan: &'r JobPlan) -> Self {
+        AsyncJobs { shared, stream, plan, running: VecDeque::new(), fault: None }
     }
 
     /// Makes a job for the slice as soon as another may run.
@@ -219,7 +219,7 @@ impl<'r> Jobs<'r> {
             self.make_due()?;
             if take_one(&self.shared.jobs, self.plan.most) {
                 let due = Stands::Due(Instant::now());
-                self.running.push_back(Job { slice, attempts: 0, stands: due });
+                self.running.push_back(AsyncJob { slice, attempts: 0, stands: due });
                 return self.make_due();
             }
             if self.running.is_empty() {
@@ -311,7 +311,7 @@ impl<'r> Jobs<'r> {
                 Stands::Ended(status @ (Status::Failed | Status::TimedOut), ref done) => {
                     let pause =
                         if status == Status::Failed && done.is_some() { self.plan.pause } else { Duration::ZERO };
-                    again.push_back(Job { stands: Stands::Due(Instant::now() + pause), ..job });
+                    again.push_back(AsyncJob { stands: Stands::Due(Instant::now() + pause), ..job });
                 }
                 Stands::Ended(status, done) => {
                     self.shared.jobs.fetch_sub(1, Ordering::Relaxed);
@@ -333,7 +333,7 @@ impl<'r> Jobs<'r> {
     }
 
     /// How a job stands.
-    fn poll(&self, slice: &Slice, creation: &Json, began: Began) -> Result<(Status, Done)> {
+    fn poll(&self, slice: &Slice, creation: &Json, began: Began) -> Result<(Status, CompletedJob)> {
         let more = Map::from_iter([("creation_response".to_owned(), creation.clone())]);
         let reply = self.ask(&self.plan.poll, &of_slice(self.stream, slice, &more), slice)?;
         let body = Arc::new(self.decoded(&reply)?);
@@ -345,7 +345,7 @@ impl<'r> Jobs<'r> {
             let fault = Fault::data(format!("the vendor says `{word}` of a job, which `status_mapping` does not know"));
             return Err(fault.hint("add the vendor's word to it"));
         };
-        Ok((*status, Done { creation: creation.clone(), polling: object(&reply, &body)?, body, began }))
+        Ok((*status, CompletedJob { creation: creation.clone(), polling: object(&reply, &body)?, body, began }))
     }
 
     /// Ends a job that is not wanted any more; that this fails matters to nobody.
@@ -375,8 +375,8 @@ impl<'r> Jobs<'r> {
         (self.shared.noticed)(&self.stream.name, &fault.to_string());
     }
 
-    fn ask(&self, asker: &Asker, vars: &(Json, Json), slice: &Slice) -> Result<Reply> {
-        ask(self.shared, self.stream, asker, vars, &slice.0)
+    fn ask(&self, requester: &RequesterPlan, vars: &(Json, Json), slice: &Slice) -> Result<Reply> {
+        ask(self.shared, self.stream, requester, vars, &slice.0)
     }
 
     fn decoded(&self, reply: &Reply) -> Result<Vec<u8>> {
@@ -401,15 +401,16 @@ fn take_one(taken: &AtomicUsize, most: usize) -> bool {
 }
 
 fn ask(
-    shared: &Shared,
+    shared: &EngineContext,
     stream: &StreamPlan,
-    asker: &Asker,
+    requester: &RequesterPlan,
     vars: &(Json, Json),
     partition: &Partition,
 ) -> Result<Reply> {
-    let vars = Vars { slice: Some(&vars.0), extra: Some(&vars.1), ..Vars::new(&shared.ground) };
-    let whose = Whose { shared, stream: &stream.name, partition: &partition.key, keep: Keep::No, into: None };
-    match asker.ask(whose, &vars, &Added::default())? {
+    let vars = Vars { slice: Some(&vars.0), extra: Some(&vars.1), ..Vars::new(&shared.cx) };
+    let whose =
+        RequestContext { shared, stream: &stream.name, partition: &partition.key, keep: CacheMode::No, into: None };
+    match requester.ask(whose, &vars, &InjectedOptions::default())? {
         Outcome::Page(reply) => Ok(reply),
         _ => Err(Fault::data("the request about a job was refused, and the manifest ignores it")),
     }
@@ -439,12 +440,12 @@ pub(super) fn found(records: &Records, body: &[u8]) -> Result<Vec<Json>> {
                 Ok(())
             });
             walked.map_err(|stop| match stop {
-                extract::Stop::Broken(error) => broken(error),
-                extract::Stop::Caller(fault) => fault,
+                extract::WalkError::Json(error) => broken(error),
+                extract::WalkError::Callback(fault) => fault,
             })?;
             Ok(all)
         }
-        Records::Gather(gather) => Ok(gather.page(&slice_reader::parsed(body)?, &Whole)?.records),
+        Records::DomExtractor(gather) => Ok(gather.page(&slice_reader::parsed(body)?, &Whole)?.records),
     }
 }
 
@@ -461,26 +462,26 @@ impl Lists for Whole {
 
 /// Reads the results of a job that is done, and removes it.
 pub(super) fn download(
-    shared: &Shared,
+    shared: &EngineContext,
     stream: &StreamPlan,
     slice: &Slice,
-    done: &Done,
-    taker: &mut dyn Taker,
-) -> Result<Reading> {
+    done: &CompletedJob,
+    taker: &mut dyn RecordSink,
+) -> Result<SliceOutcome> {
     let plan = stream.jobs.as_ref().ok_or_else(|| Fault::bug("a job without its plan"))?;
-    let jobs = Jobs::new(shared, stream, plan);
+    let jobs = AsyncJobs::new(shared, stream, plan);
     let creation = ("creation_response".to_owned(), done.creation.clone());
     let polling = ("polling_response".to_owned(), done.polling.clone());
     let targets = match (&plan.targets, &plan.target) {
         (None, _) => vec![json!("")],
         (Some(targets), None) => found(targets, &done.body)?,
-        (Some(targets), Some(asker)) => {
+        (Some(targets), Some(requester)) => {
             let vars = of_slice(stream, slice, &Map::from_iter([creation.clone(), polling.clone()]));
-            found(targets, &jobs.decoded(&ask(shared, stream, asker, &vars, &slice.0)?)?)?
+            found(targets, &jobs.decoded(&ask(shared, stream, requester, &vars, &slice.0)?)?)?
         }
     };
     // What changed since the job was made is not in its results.
-    let mut reading = Reading { began: Some(done.began.there), ..Reading::default() };
+    let mut reading = SliceOutcome { began: Some(done.began.there), ..SliceOutcome::default() };
     for target in targets {
         let more = Map::from_iter([("download_target".to_owned(), target), creation.clone(), polling.clone()]);
         let of_target = slice_reader::read(shared, stream, &with(&slice.0, &more), slice.1.as_ref(), taker)?;
@@ -505,16 +506,16 @@ impl StreamPlan {
 
 /// Reads a slice, by a job of its own where the stream has such.
 pub fn read(
-    shared: &Shared,
+    shared: &EngineContext,
     stream: &StreamPlan,
     partition: &Partition,
     window: Option<&Window>,
-    taker: &mut dyn Taker,
-) -> Result<Reading> {
+    taker: &mut dyn RecordSink,
+) -> Result<SliceOutcome> {
     let Some(plan) = &stream.jobs else { return slice_reader::read(shared, stream, partition, window, taker) };
-    let mut reading = Reading::default();
-    let mut jobs = Jobs::new(shared, stream, plan);
-    let mut deliver = |slice: Slice, done: Done| {
+    let mut reading = SliceOutcome::default();
+    let mut jobs = AsyncJobs::new(shared, stream, plan);
+    let mut deliver = |slice: Slice, done: CompletedJob| {
         reading = download(shared, stream, &slice, &done, taker)?;
         Ok(())
     };

@@ -13,44 +13,44 @@ use crate::manifest::model::{
     ConfigNormalizationRules, ConfigTransformation, ConfigValidator, Spec, ValidateAdheresToSchema,
 };
 use crate::manifest::node::Text;
-use crate::manifest::template::{Ground, Template, Types, Vars, text_of};
+use crate::manifest::template::{EvalContext, Template, Types, Vars, text_of};
 
 fn rules(spec: Option<&Spec>) -> Option<&ConfigNormalizationRules> {
     spec?.config_normalization_rules.as_ref()
 }
 
 /// Brings a config of an older version to today's; true when it changed, so that whoever keeps it must keep the new one.
-pub fn migrate(spec: Option<&Spec>, ground: &mut Ground) -> Result<bool> {
-    let before = ground.config.clone();
+pub fn migrate(spec: Option<&Spec>, cx: &mut EvalContext) -> Result<bool> {
+    let before = cx.config.clone();
     for migration in rules(spec).into_iter().flat_map(|r| r.config_migrations.iter().flatten()) {
-        changed(&migration.transformations, ground)?;
+        changed(&migration.transformations, cx)?;
     }
-    Ok(ground.config != before)
+    Ok(cx.config != before)
 }
 
 /// Changes the config for this run alone.
-pub fn transform(spec: Option<&Spec>, ground: &mut Ground) -> Result<()> {
+pub fn transform(spec: Option<&Spec>, cx: &mut EvalContext) -> Result<()> {
     let changes = rules(spec).and_then(|r| r.transformations.as_deref());
-    changed(changes.unwrap_or_default(), ground)
+    changed(changes.unwrap_or_default(), cx)
 }
 
 /// A template that fails over a config is that config's fault, before anything is asked.
-fn changed(changes: &[ConfigTransformation], ground: &mut Ground) -> Result<()> {
+fn changed(changes: &[ConfigTransformation], cx: &mut EvalContext) -> Result<()> {
     let of_config = |fault: Fault| Fault { kind: Kind::Config, ..fault };
-    changes.iter().try_for_each(|change| apply(change, ground)).map_err(of_config)
+    changes.iter().try_for_each(|change| apply(change, cx)).map_err(of_config)
 }
 
 /// Refuses a config that breaks one of the manifest's rules.
-pub fn validate(spec: Option<&Spec>, ground: &Ground) -> Result<()> {
+pub fn validate(spec: Option<&Spec>, cx: &EvalContext) -> Result<()> {
     for rule in rules(spec).into_iter().flat_map(|r| r.validations.iter().flatten()) {
         match rule {
             ConfigValidator::DpathValidator(rule) => {
-                let nothing = Ground { config: json!({}), ..ground.clone() };
+                let nothing = EvalContext { config: json!({}), ..cx.clone() };
                 let path = evaluated(&rule.field_path, &nothing)?;
                 if path.is_empty() {
                     return Err(rule.at.field("field_path", None).fault("`field_path` is empty"));
                 }
-                let found = dpath::ways(&ground.config, &path);
+                let found = dpath::ways(&cx.config, &path);
                 if found.len() > 1 && !path.iter().any(|segment| segment == "*") {
                     let at = rule.at.field("field_path", None);
                     return Err(at.fault("`field_path` matches several values").hint("only `*` stands for many"));
@@ -61,7 +61,7 @@ pub fn validate(spec: Option<&Spec>, ground: &Ground) -> Result<()> {
                 }
             }
             ConfigValidator::PredicateValidator(rule) => {
-                let value = Template::compile(&rule.value, &[])?.value(&Vars::new(ground), Types::Any)?;
+                let value = Template::compile(&rule.value, &[])?.value(&Vars::new(cx), Types::Any)?;
                 adheres(&value, &rule.validation_strategy, "")?;
             }
         }
@@ -80,8 +80,8 @@ fn adheres(value: &Json, strategy: &ValidateAdheresToSchema, path: &str) -> Resu
     config::validate(&spelled, &strategy.base_schema, path)
 }
 
-fn evaluated(path: &[Text], ground: &Ground) -> Result<Vec<String>> {
-    path.iter().map(|text| Template::compile(text, &[])?.text(&Vars::new(ground))).collect()
+fn evaluated(path: &[Text], cx: &EvalContext) -> Result<Vec<String>> {
+    path.iter().map(|text| Template::compile(text, &[])?.text(&Vars::new(cx))).collect()
 }
 
 fn holds(condition: Option<&Text>, names: &[&str], vars: &Vars<'_>) -> Result<bool> {
@@ -89,39 +89,39 @@ fn holds(condition: Option<&Text>, names: &[&str], vars: &Vars<'_>) -> Result<bo
     condition.map_or(Ok(true), |text| Template::compile(text, names)?.truth(vars))
 }
 
-fn apply(change: &ConfigTransformation, ground: &mut Ground) -> Result<()> {
+fn apply(change: &ConfigTransformation, cx: &mut EvalContext) -> Result<()> {
     match change {
         ConfigTransformation::ConfigAddFields(change) => {
             for field in &change.fields {
                 let at = field.at.field("value", None);
                 let path: Vec<String> = field.path.iter().map(|text| text_of(&text.value)).collect();
                 let types = ops::types_of(field.value_type.as_deref(), &field.at)?;
-                let value = Template::compile(&field.value, &[])?.value(&Vars::new(ground), types)?;
+                let value = Template::compile(&field.value, &[])?.value(&Vars::new(cx), types)?;
                 let extra = json!({"value": value, "path": path});
-                let vars = Vars { extra: Some(&extra), ..Vars::new(ground) };
+                let vars = Vars { extra: Some(&extra), ..Vars::new(cx) };
                 if holds(change.condition.as_ref(), &["value", "path"], &vars)? {
-                    dpath::put(&mut ground.config, &path, value).map_err(|depth| {
+                    dpath::put(&mut cx.config, &path, value).map_err(|depth| {
                         at.fault(format!("config `{}` is a value, and can hold no fields", path[..depth].join(".")))
                     })?;
                 }
             }
         }
         ConfigTransformation::ConfigRemoveFields(change) => {
-            if holds(change.condition.as_ref(), &[], &Vars::new(ground))? {
-                change.field_pointers.iter().for_each(|path| dpath::remove(&mut ground.config, path));
+            if holds(change.condition.as_ref(), &[], &Vars::new(cx))? {
+                change.field_pointers.iter().for_each(|path| dpath::remove(&mut cx.config, path));
             }
         }
         ConfigTransformation::ConfigRemapField(change) => {
-            let path = evaluated(&change.field_path, ground)?;
+            let path = evaluated(&change.field_path, cx)?;
             let at = change.at.field("map", None);
             let map = change.map.as_object().ok_or_else(|| at.fault("`map` must be an object"))?;
             let mut table = Map::new();
             for (key, value) in map.iter().filter(|(key, _)| *key != "$parameters") {
-                let vars = Vars::new(ground);
+                let vars = Vars::new(cx);
                 let key = Template::of(&json!(key), &at, &[])?.text(&vars)?;
                 table.insert(key, Template::of(value, &at, &[])?.value(&vars, Types::Any)?);
             }
-            let field = path.iter().try_fold(&mut ground.config, |at, key| at.get_mut(key.as_str()));
+            let field = path.iter().try_fold(&mut cx.config, |at, key| at.get_mut(key.as_str()));
             if let Some(field) = field
                 && let Some(value) = field.as_str().and_then(|text| table.get(text))
             {

@@ -13,11 +13,11 @@ use serde_json::{Map, Value as Json, json};
 
 use super::async_job;
 use super::build::Build;
-use super::requester::{self, Added, Asker, Whose};
-use super::slice_reader::Shared;
+use super::requester::{self, InjectedOptions, RequestContext, RequesterPlan};
+use super::slice_reader::EngineContext;
 use crate::base::fault::{Fault, Result};
 use crate::engine::extract::{self, Records};
-use crate::engine::fetch::{Keep, Outcome, Reply};
+use crate::engine::fetch::{CacheMode, Outcome, Reply};
 use crate::engine::slice::{self, Partition};
 use crate::manifest::model::{DeclarativeStream, FileUploader, Requester};
 use crate::manifest::template::{Template, Types, Vars};
@@ -28,7 +28,7 @@ const TARGET: &str = "download_target";
 /// How the file of a record is fetched, compiled.
 #[derive(Debug, Clone)]
 pub struct FilePlan {
-    asker: Asker,
+    requester: RequesterPlan,
     target: Records,
     name: Option<Template>,
 }
@@ -38,34 +38,34 @@ pub(super) fn build(
     build: &Build<'_>,
     def: &FileUploader,
     stream: &DeclarativeStream,
-    home: &Asker,
+    home: &RequesterPlan,
 ) -> Result<FilePlan> {
-    let Requester::HttpRequester(requester) = &def.requester;
+    let Requester::HttpRequester(definition) = &def.requester;
     // Records that hold something of the config must not take it to another host.
     let free = !stream.mixes_own_values_in();
-    let asker = requester::build(build, requester, &[TARGET.to_owned()], free)?.beside(home);
-    if asker.errors.changes_requests() {
-        return Err(requester.at.fault("pages and windows of a file cannot become smaller"));
+    let requester = requester::build(build, definition, &[TARGET.to_owned()], free)?.beside(home);
+    if requester.errors.changes_requests() {
+        return Err(definition.at.fault("pages and windows of a file cannot become smaller"));
     }
     Ok(FilePlan {
-        asker,
-        target: extract::build(&def.download_target_extractor, build.ground)?,
+        requester,
+        target: extract::build(&def.download_target_extractor, build.cx)?,
         name: def.filename_extractor.as_ref().map(|name| Template::compile(name, &["record"])).transpose()?,
     })
 }
 
 impl FilePlan {
     /// Fetches the file of a record; gives what is told of it. Nothing when the manifest ignores that it cannot be had.
-    pub(super) fn fetch(&self, shared: &Shared, stream: &str, record: &Json) -> Result<Option<Json>> {
+    pub(super) fn fetch(&self, shared: &EngineContext, stream: &str, record: &Json) -> Result<Option<Json>> {
         let name = match &self.name {
-            Some(name) => own_name(name, &Vars { record: Some(record), ..Vars::new(&shared.ground) })?,
+            Some(name) => own_name(name, &Vars { record: Some(record), ..Vars::new(&shared.cx) })?,
             None => random_name()?,
         };
         let place = place(stream, &name)?;
         let target = self.target(record)?;
         let partition = Partition { extra: Map::from_iter([(TARGET.to_owned(), target)]), ..Partition::default() };
         let (slice, extra) = (slice::variable(&partition, &[]), Json::Object(partition.extra));
-        let vars = Vars { slice: Some(&slice), extra: Some(&extra), ..Vars::new(&shared.ground) };
+        let vars = Vars { slice: Some(&slice), extra: Some(&extra), ..Vars::new(&shared.cx) };
         let folder = &shared.files;
         let failed = |e: &std::io::Error| Fault::local(format!("cannot write a file below {}", folder.display()), e);
         fs::create_dir_all(folder).map_err(|e| failed(&e))?;
@@ -73,12 +73,13 @@ impl FilePlan {
         let mut draft = tempfile::Builder::new();
         draft.prefix(".dripfeed-").permissions(Permissions::from_mode(0o666));
         let draft = draft.tempfile_in(folder).map_err(|e| failed(&e))?;
-        let whose = Whose { shared, stream, partition: &Map::new(), keep: Keep::No, into: Some(draft.as_file()) };
-        let reply = match self.asker.ask(whose, &vars, &Added::default())? {
+        let whose =
+            RequestContext { shared, stream, partition: &Map::new(), keep: CacheMode::No, into: Some(draft.as_file()) };
+        let reply = match self.requester.ask(whose, &vars, &InjectedOptions::default())? {
             Outcome::Page(reply) => reply,
-            Outcome::Nothing => return Ok(None),
-            Outcome::Refused(fault) => return Err(fault),
-            Outcome::Instead(_, why) => return Err(Fault::data(format!("the file of a record cannot be had: {why}"))),
+            Outcome::Ignored => return Ok(None),
+            Outcome::Unauthorized(fault) => return Err(fault),
+            Outcome::Recover(_, why) => return Err(Fault::data(format!("the file of a record cannot be had: {why}"))),
         };
         let size = written(&reply, draft.as_file()).map_err(|e| failed(&e))?;
         let path = folder.join(&place);

@@ -12,18 +12,18 @@ use time::OffsetDateTime;
 
 use super::async_job;
 use super::build::StreamPlan;
-use super::slice_reader::{self, Shared, Taker, later};
+use super::slice_reader::{self, EngineContext, RecordSink, later};
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::Scanner;
 use crate::engine::cursor::partitions::{Partitions, identity};
 use crate::engine::cursor::{Cursor, Window};
-use crate::engine::extract::Stop as Halt;
+use crate::engine::extract::WalkError;
 use crate::engine::slice::{Parents, Partition};
 use crate::manifest::template::Vars;
 
 /// Gives a child the records of its parents.
 pub struct ParentReader<'r> {
-    shared: &'r Shared,
+    shared: &'r EngineContext,
     child: &'r StreamPlan,
     /// The child's `parent_state`, by parent.
     before: Map<String, Json>,
@@ -33,7 +33,7 @@ pub struct ParentReader<'r> {
 
 impl<'r> ParentReader<'r> {
     /// For `child`, whose state may hold the parents'.
-    pub fn new(shared: &'r Shared, child: &'r StreamPlan, state: Option<&Map<String, Json>>) -> Self {
+    pub fn new(shared: &'r EngineContext, child: &'r StreamPlan, state: Option<&Map<String, Json>>) -> Self {
         let before = state.and_then(|s| s.get("parent_state")).and_then(Json::as_object).cloned().unwrap_or_default();
         let embed = state.is_none_or(Map::is_empty);
         ParentReader { shared, child, before, after: RefCell::default(), embed }
@@ -70,7 +70,7 @@ impl<'r> ParentReader<'r> {
     fn parent(&self, number: usize) -> (&Arc<StreamPlan>, Option<&Map<String, Json>>) {
         let parent = &self.child.parents[number];
         let given = self.before.get(&*parent.name).and_then(Json::as_object).filter(|_| self.is_incremental(number));
-        parent.with_state(given, self.shared.ground.now)
+        parent.with_state(given, self.shared.cx.now)
     }
 
     fn is_incremental(&self, parent: usize) -> bool {
@@ -80,13 +80,13 @@ impl<'r> ParentReader<'r> {
 
 /// Reads all of a stream that has no cursor; `each` gets its records, each with its slice, until it wants no more.
 pub fn read_all(
-    shared: &Shared,
+    shared: &EngineContext,
     stream: &StreamPlan,
     each: &mut dyn FnMut(&Json, &Json) -> Result<bool>,
 ) -> Result<()> {
     let parents = ParentReader::new(shared, stream, None);
     let enough = Cell::new(false);
-    stream.router.each(&parents, &Vars::new(&shared.ground), &mut |partition| {
+    stream.router.each(&parents, &Vars::new(&shared.cx), &mut |partition| {
         if enough.get() {
             return Ok(());
         }
@@ -99,7 +99,7 @@ pub fn read_all(
 
 /// Reads one slice of such a stream; `each` gets its records, until it wants no more.
 pub fn read_slice(
-    shared: &Shared,
+    shared: &EngineContext,
     stream: &StreamPlan,
     partition: &Partition,
     each: &mut dyn FnMut(&Json, &Json) -> Result<bool>,
@@ -121,7 +121,7 @@ impl Parents for ParentReader<'_> {
         let incremental = self.is_incremental(number);
         let (parent, state) = self.parent(number);
         let grandparents = ParentReader::new(self.shared, parent, state);
-        let vars = Vars::new(&self.shared.ground);
+        let vars = Vars::new(&self.shared.cx);
         let mut read = |partition: &Partition, window: Option<&Window>, cursor: Option<&Cursor>| {
             let mut taker = Collecting {
                 stream: parent,
@@ -193,8 +193,8 @@ struct Feeding<'f, 'r> {
     each: &'f mut dyn FnMut(&Json, &Map<String, Json>) -> Result<bool>,
 }
 
-impl Taker for Feeding<'_, '_> {
-    fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, Halt<Fault>> {
+impl RecordSink for Feeding<'_, '_> {
+    fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, WalkError<Fault>> {
         let mut record = slice_reader::record_json(scanner)?;
         let stream = self.inner.stream;
         let value = |record: &Json| {
@@ -205,7 +205,7 @@ impl Taker for Feeding<'_, '_> {
             (Some(plan), Some(cursor)) if plan.filters => value(record).is_none_or(|v| cursor.keeps(plan, v)),
             _ => true,
         };
-        let kept = stream.shape.apply(&mut record, vars, inside).map_err(Halt::Caller)?;
+        let kept = stream.shape.apply(&mut record, vars, inside).map_err(WalkError::Callback)?;
         if kept {
             self.inner.newest_of_page = later(self.inner.newest_of_page, value(&record));
             self.inner.records.push(record);

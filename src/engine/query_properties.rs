@@ -11,14 +11,14 @@ use serde_json::{Map, Value as Json, json};
 
 use super::build::{Build, StreamPlan};
 use super::parents;
-use super::slice_reader::Shared;
+use super::slice_reader::EngineContext;
 use crate::base::fault::{Fault, Result};
 use crate::base::json::python::is_falsy;
 use crate::engine::shape::ops::{self, Pipeline};
 use crate::manifest::dpath;
 use crate::manifest::model::{HttpRequester, PropertiesFromEndpoint, PropertyList, QueryProperties};
 use crate::manifest::node::{Node, Read as _};
-use crate::manifest::template::{Ground, Template, Vars, text_of};
+use crate::manifest::template::{EvalContext, Template, Vars, text_of};
 
 /// The name under which templates see the names of a request.
 pub(super) const VARIABLE: &str = "query_properties";
@@ -113,7 +113,7 @@ fn of(build: &Build<'_>, def: &QueryProperties, parameter: Option<String>, name:
     });
     let selector = def.property_selector.as_ref().map(|selector| {
         let transformations = selector.transformations.as_deref().unwrap_or_default();
-        ops::plain(None, transformations, build.ground)
+        ops::plain(None, transformations, build.cx)
     });
     Ok(Properties {
         list: match &def.property_list {
@@ -130,7 +130,7 @@ fn of(build: &Build<'_>, def: &QueryProperties, parameter: Option<String>, name:
 }
 
 fn list(build: &Build<'_>, def: &PropertiesFromEndpoint, name: &str) -> Result<List> {
-    let vars = Vars::new(build.ground);
+    let vars = Vars::new(build.cx);
     let path = def.property_field_path.iter().map(|text| Template::compile(text, &[])?.text(&vars));
     Ok(List::Endpoint {
         source: Arc::new(build.source_of_records(&def.retriever, name)?),
@@ -162,7 +162,7 @@ impl Properties {
     }
 
     /// The names of each request for one page.
-    pub(super) fn chunks(&self, shared: &Shared) -> Result<Vec<Vec<String>>> {
+    pub(super) fn chunks(&self, shared: &EngineContext) -> Result<Vec<Vec<String>>> {
         let names = match &self.list {
             List::Given(names) => names.clone(),
             List::Endpoint { source, path, found } => {
@@ -221,10 +221,10 @@ impl Properties {
     }
 
     /// Names only the fields that the catalog selects.
-    fn select(&mut self, names: &[String], ground: &Ground) -> Result<()> {
+    fn select(&mut self, names: &[String], cx: &EvalContext) -> Result<()> {
         let Some(selector) = &self.selector else { return Ok(()) };
         let mut as_record = Json::Object(names.iter().map(|name| (name.clone(), json!({}))).collect());
-        selector.apply(&mut as_record, &Vars::new(ground), |_| true)?;
+        selector.apply(&mut as_record, &Vars::new(cx), |_| true)?;
         self.selected = Some(as_record.as_object().into_iter().flat_map(Map::keys).cloned().collect());
         Ok(())
     }
@@ -247,12 +247,12 @@ pub(super) fn merge(into: &mut Json, part: Json) {
 
 impl StreamPlan {
     /// The stream, with requests that name no other fields than these, where the manifest leaves it to the catalog.
-    pub fn with_selected(self: Arc<Self>, names: &[String], ground: &Ground) -> Result<Arc<StreamPlan>> {
+    pub fn with_selected(self: Arc<Self>, names: &[String], cx: &EvalContext) -> Result<Arc<StreamPlan>> {
         let mut properties = match &self.properties {
             Some(properties) if properties.selector.is_some() => properties.clone(),
             _ => return Ok(self),
         };
-        properties.select(names, ground).map_err(|fault: Fault| fault.of_stream(&self.name))?;
+        properties.select(names, cx).map_err(|fault: Fault| fault.of_stream(&self.name))?;
         Ok(Arc::new(StreamPlan { properties: Some(properties), ..StreamPlan::clone(&self) }))
     }
 }

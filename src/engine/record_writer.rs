@@ -13,33 +13,34 @@ use time::OffsetDateTime;
 
 use super::build::StreamPlan;
 use super::files::FilePlan;
-use super::slice_reader::{self, Shared, Taker, later};
+use super::slice_reader::{self, EngineContext, RecordSink, later};
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::{Kind, Scanner};
-use crate::drift::monitor::{Judged, Page, Watched, Without};
-use crate::drift::quarantine::Aside;
+use crate::drift::monitor::{DriftMonitor, Judged, Page, Without};
+use crate::drift::quarantine::Quarantined;
 use crate::drift::record_observer::Listener;
 use crate::drift::rules::Rule;
 use crate::engine::cursor::Cursor;
-use crate::engine::cursor::backfill_cursor::Keep;
-use crate::engine::extract::Stop as Halt;
+use crate::engine::cursor::backfill_cursor::PastFilter;
+use crate::engine::extract::WalkError;
 use crate::engine::fetch::Reply;
-use crate::engine::shape::wire::{CursorText, Seen, Selection, Wire};
+use crate::engine::shape::wire::{CursorText, RecordScan, RecordSchema};
 use crate::manifest::template::Vars;
 use crate::protocol::Protocol;
 use crate::protocol::singer::schema_line;
+use crate::protocol::singer_catalog::Selection;
 
 /// What a stream's records look like on the wire by now.
-pub(super) struct Form {
+pub(super) struct SchemaVersion {
     /// The SCHEMA line.
     pub(super) schema: Vec<u8>,
-    wire: Wire,
+    wire: RecordSchema,
     generation: u32,
 }
 
-impl Form {
+impl SchemaVersion {
     /// Does it know more than another?
-    pub(super) fn is_later(&self, other: &Form) -> bool {
+    pub(super) fn is_later(&self, other: &SchemaVersion) -> bool {
         self.generation > other.generation
     }
 }
@@ -49,15 +50,15 @@ pub(super) struct StreamOut {
     protocol: Protocol,
     prefix: Vec<u8>,
     fields: Selection,
-    watched: Option<Arc<Watched>>,
-    form: Mutex<Arc<Form>>,
+    watched: Option<Arc<DriftMonitor>>,
+    form: Mutex<Arc<SchemaVersion>>,
 }
 
 impl StreamOut {
     pub(super) fn new(
         plan: &StreamPlan,
         fields: &Selection,
-        watched: Option<&Arc<Watched>>,
+        watched: Option<&Arc<DriftMonitor>>,
         protocol: Protocol,
     ) -> Self {
         StreamOut {
@@ -70,7 +71,7 @@ impl StreamOut {
     }
 
     /// The form of now.
-    pub(super) fn form(&self, plan: &StreamPlan) -> Arc<Form> {
+    pub(super) fn form(&self, plan: &StreamPlan) -> Arc<SchemaVersion> {
         let mut current = self.form.lock().unwrap_or_else(PoisonError::into_inner);
         if self.watched.as_ref().is_some_and(|watched| watched.generation() != current.generation) {
             *current = Arc::new(form(plan, &self.fields, self.watched.as_ref(), self.protocol));
@@ -80,7 +81,12 @@ impl StreamOut {
 }
 
 /// The form of a stream whose schema is as it is watched to be.
-fn form(plan: &StreamPlan, fields: &Selection, watched: Option<&Arc<Watched>>, protocol: Protocol) -> Form {
+fn form(
+    plan: &StreamPlan,
+    fields: &Selection,
+    watched: Option<&Arc<DriftMonitor>>,
+    protocol: Protocol,
+) -> SchemaVersion {
     // Read before the schema: what changes in between is seen once more.
     let generation = watched.map_or(0, |watched| watched.generation());
     let grown = watched.map(|watched| watched.schema());
@@ -90,16 +96,16 @@ fn form(plan: &StreamPlan, fields: &Selection, watched: Option<&Arc<Watched>>, p
         None => wire,
     };
     let cursor = plan.cursor.as_ref().map(|c| c.field.as_str());
-    Form { schema: schema_line(&plan.name, &wire.schema, &plan.keys(), cursor), wire, generation }
+    SchemaVersion { schema: schema_line(&plan.name, &wire.schema, &plan.keys(), cursor), wire, generation }
 }
 
 impl StreamPlan {
     /// The stream's form on the wire, by the schema of now. Airbyte's is the vendor's own.
-    pub fn wire(&self, schema: &Json, fields: &Selection, protocol: Protocol) -> Wire {
+    pub fn wire(&self, schema: &Json, fields: &Selection, protocol: Protocol) -> RecordSchema {
         let cursor = self.cursor.as_ref().map(|c| c.field.as_str());
         match protocol {
-            Protocol::Singer => Wire::build(schema, &self.keys(), cursor, fields),
-            Protocol::Airbyte => Wire::build(schema, &self.keys(), cursor, fields).as_written(),
+            Protocol::Singer => RecordSchema::build(schema, &self.keys(), cursor, fields),
+            Protocol::Airbyte => RecordSchema::build(schema, &self.keys(), cursor, fields).verbatim(),
         }
     }
 }
@@ -110,7 +116,7 @@ const FAST: Duration = Duration::from_millis(20);
 const TOGETHER: usize = 192 << 10;
 
 /// Sends a page's lines with their number, and the form that they are in.
-pub(super) type Send<'s> = &'s mut dyn FnMut(Vec<u8>, u64, &Arc<Form>);
+pub(super) type Send<'s> = &'s mut dyn FnMut(Vec<u8>, u64, &Arc<SchemaVersion>);
 
 /// The first and the last time that a request asks for, where it does.
 pub(super) type Bounds = (Option<OffsetDateTime>, Option<OffsetDateTime>);
@@ -124,27 +130,27 @@ const WITNESS_EVERY: u64 = 20;
 
 /// Of a slice's records, which are wanted, and what is known of them.
 #[derive(Default)]
-pub(super) struct Wanted {
+pub(super) struct RecordFilter {
     /// The cursor before the slice, where records are compared with it.
     pub(super) before: Option<Cursor>,
     /// The bounds that requests carry, where they mean something.
     pub(super) window: Option<Bounds>,
     /// Which are of the part of the past that is read.
-    pub(super) keep: Option<Keep>,
+    pub(super) keep: Option<PastFilter>,
 }
 
 /// Makes lines of one slice's records.
-pub(super) struct Emitting<'s> {
+pub(super) struct RecordWriter<'s> {
     plan: &'s StreamPlan,
     out: &'s StreamOut,
-    form: Arc<Form>,
+    form: Arc<SchemaVersion>,
     /// Listens for drift.
     listener: Option<Listener>,
-    wanted: Wanted,
+    wanted: RecordFilter,
     /// Answers that came.
     answers: u64,
     /// Records of this page that are kept instead of being sent, or as they were.
-    aside: Vec<Aside>,
+    aside: Vec<Quarantined>,
     ids: HashSet<u64, foldhash::fast::RandomState>,
     /// When the record before was changed, of a stream whose newest records come first.
     before_it: Option<OffsetDateTime>,
@@ -153,7 +159,7 @@ pub(super) struct Emitting<'s> {
     /// Is the page's text broken somewhere?
     broken_text: bool,
     /// How the file of each record is fetched.
-    files: Option<(&'s FilePlan, &'s Shared)>,
+    files: Option<(&'s FilePlan, &'s EngineContext)>,
     /// Records that the stream may still take.
     left: &'s AtomicU64,
     send: Send<'s>,
@@ -190,16 +196,16 @@ struct Sums {
     alone: bool,
 }
 
-impl<'s> Emitting<'s> {
+impl<'s> RecordWriter<'s> {
     pub(super) fn new(
-        shared: &'s Shared,
+        shared: &'s EngineContext,
         plan: &'s StreamPlan,
         out: &'s StreamOut,
-        wanted: Wanted,
+        wanted: RecordFilter,
         left: &'s AtomicU64,
         send: Send<'s>,
     ) -> Self {
-        Emitting {
+        RecordWriter {
             plan,
             out,
             form: out.form(plan),
@@ -254,7 +260,7 @@ impl<'s> Emitting<'s> {
     }
 
     /// Appends the line of the record at which the scanner stands.
-    fn line(&mut self, scanner: &mut Scanner<'_>) -> std::result::Result<(), Halt<Fault>> {
+    fn line(&mut self, scanner: &mut Scanner<'_>) -> std::result::Result<(), WalkError<Fault>> {
         let one_less = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         if one_less.is_err() {
             self.past_the_end = true;
@@ -268,9 +274,9 @@ impl<'s> Emitting<'s> {
         let seen = match &mut self.listener {
             Some(listener) => {
                 listener.begin();
-                self.form.wire.look(scanner, true, listener)?
+                self.form.wire.scan(scanner, true, listener)?
             }
-            None => self.form.wire.look(scanner, true, &mut ())?,
+            None => self.form.wire.scan(scanner, true, &mut ())?,
         };
         let bytes = scanner.slice(start..scanner.at());
         if !self.is_of_the_past(&seen) {
@@ -283,27 +289,27 @@ impl<'s> Emitting<'s> {
         if let Some(key) = self.form.wire.missing_key(&seen) {
             let fault =
                 Fault::data(format!("a record has no value for its key `{key}`")).of_rule(Rule::KeyMissing.id());
-            return Err(Halt::Caller(fault.hint(
+            return Err(WalkError::Callback(fault.hint(
                 "no target can store it; with dripfeed.state_dir it is kept there and the others go on; else check \
                  `primary_key`, or filter such records out with a `record_filter`",
             )));
         }
         let file = match self.files {
             Some((files, shared)) => {
-                let record = slice_reader::parsed(bytes).map_err(Halt::Caller)?;
-                files.fetch(shared, &self.plan.name, &record).map_err(Halt::Caller)?
+                let record = slice_reader::parsed(bytes).map_err(WalkError::Callback)?;
+                files.fetch(shared, &self.plan.name, &record).map_err(WalkError::Callback)?
             }
             None => None,
         };
         self.observe(&seen);
         self.lines.extend_from_slice(&self.out.prefix);
         let at = self.lines.len();
-        let mut rewrite = |mut record: Scanner<'_>, lines: &mut Vec<u8>| -> std::result::Result<(), Halt<Fault>> {
+        let mut rewrite = |mut record: Scanner<'_>, lines: &mut Vec<u8>| -> std::result::Result<(), WalkError<Fault>> {
             self.page.nulled += u64::from(self.form.wire.rewrite(&mut record, lines)?);
             Ok(())
         };
         if let Some(values) = &without {
-            let mut record = slice_reader::parsed(bytes).map_err(Halt::Caller)?;
+            let mut record = slice_reader::parsed(bytes).map_err(WalkError::Callback)?;
             values.apply(&mut record);
             rewrite(Scanner::new(record.to_string().as_bytes()), &mut self.lines)?;
         } else if seen.change {
@@ -328,7 +334,7 @@ impl<'s> Emitting<'s> {
 
     /// Is a record of the part of the past that is read, if one is? Whether a page ends with one from before it is noted where
     /// newest records come first.
-    fn is_of_the_past(&mut self, seen: &Seen<'_>) -> bool {
+    fn is_of_the_past(&mut self, seen: &RecordScan<'_>) -> bool {
         let Some(keep) = self.wanted.keep else { return true };
         let Some(time) = self.time(seen) else { return true };
         if self.plan.cursor.as_ref().is_some_and(|cursor| cursor.data_feed) {
@@ -366,16 +372,16 @@ impl<'s> Emitting<'s> {
     /// What the watch for drift says of a record: how it is sent, and without which values; nothing when it is kept instead.
     fn judged<'a>(
         &mut self,
-        seen: Seen<'a>,
+        seen: RecordScan<'a>,
         record: &Scanner<'a>,
         bytes: &[u8],
-    ) -> std::result::Result<Option<(Seen<'a>, Option<Without>)>, Halt<Fault>> {
+    ) -> std::result::Result<Option<(RecordScan<'a>, Option<Without>)>, WalkError<Fault>> {
         let (Some(watched), Some(listener)) = (self.out.watched.as_deref(), &mut self.listener) else {
             return Ok(Some((seen, None)));
         };
         if bytes.len() as u64 > watched.max_record() && watched.can_put_aside() {
             let sample = format!("<record, {} MiB>", bytes.len() >> 20);
-            self.aside.push(watched.poison(Rule::RecordTooLarge, bytes, sample).map_err(Halt::Caller)?);
+            self.aside.push(watched.poison(Rule::RecordTooLarge, bytes, sample).map_err(WalkError::Callback)?);
             self.observe(&seen);
             return Ok(None);
         }
@@ -387,15 +393,15 @@ impl<'s> Emitting<'s> {
         }
         self.looked += 1;
         if watched.wants_witnesses() && self.looked % WITNESS_EVERY == 1 {
-            watched.witness(&slice_reader::parsed(bytes).map_err(Halt::Caller)?);
+            watched.witness(&slice_reader::parsed(bytes).map_err(WalkError::Callback)?);
         }
         if !listener.is_odd() {
             return Ok(Some((seen, None)));
         }
-        let without = match watched.judge(listener, bytes).map_err(Halt::Caller)? {
+        let without = match watched.judge(listener, bytes).map_err(WalkError::Callback)? {
             Judged::Sent => None,
             Judged::Without(values) => Some(values),
-            Judged::Aside(aside) => {
+            Judged::Quarantined(aside) => {
                 self.aside.push(aside);
                 // The bookmark may pass it: it is on disk before that.
                 self.observe(&seen);
@@ -409,12 +415,12 @@ impl<'s> Emitting<'s> {
         self.form = form;
         // Others may have let it grow since: a listener knows no fewer places than the form that it listens to.
         watched.follow(listener);
-        let seen = self.form.wire.look(&mut record.clone(), true, &mut listener.newcomers())?;
+        let seen = self.form.wire.scan(&mut record.clone(), true, &mut listener.newcomers())?;
         Ok(Some((seen, without)))
     }
 
     /// A record's cursor value.
-    fn time(&mut self, seen: &Seen<'_>) -> Option<OffsetDateTime> {
+    fn time(&mut self, seen: &RecordScan<'_>) -> Option<OffsetDateTime> {
         let plan = self.plan.cursor.as_ref()?;
         seen.cursor.as_ref().and_then(|text| {
             let raw = text.value();
@@ -430,7 +436,7 @@ impl<'s> Emitting<'s> {
         })
     }
 
-    fn observe(&mut self, seen: &Seen<'_>) {
+    fn observe(&mut self, seen: &RecordScan<'_>) {
         if self.plan.cursor.is_none() {
             return;
         }
@@ -448,9 +454,9 @@ impl<'s> Emitting<'s> {
     }
 }
 
-impl Emitting<'_> {
+impl RecordWriter<'_> {
     /// Keeps what is no record, and passes it: bytes that are no text, a value that is no object.
-    fn no_record(&mut self, scanner: &mut Scanner<'_>) -> std::result::Result<Option<Aside>, Halt<Fault>> {
+    fn no_record(&mut self, scanner: &mut Scanner<'_>) -> std::result::Result<Option<Quarantined>, WalkError<Fault>> {
         let Some(watched) = self.out.watched.as_deref().filter(|watched| watched.can_put_aside()) else {
             return Ok(None);
         };
@@ -470,7 +476,7 @@ impl Emitting<'_> {
             (Rule::RecordNotObject, "a value that is not an object")
         };
         *scanner = aside;
-        watched.poison(rule, bytes, sample.to_owned()).map(Some).map_err(Halt::Caller)
+        watched.poison(rule, bytes, sample.to_owned()).map(Some).map_err(WalkError::Callback)
     }
 
     /// The page as drift sees it.
@@ -485,8 +491,8 @@ impl Emitting<'_> {
     }
 }
 
-impl Taker for Emitting<'_> {
-    fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, Halt<Fault>> {
+impl RecordSink for RecordWriter<'_> {
+    fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, WalkError<Fault>> {
         let plan = self.plan;
         if let Some(aside) = self.no_record(scanner)? {
             self.aside.push(aside);
@@ -516,13 +522,13 @@ impl Taker for Emitting<'_> {
             old = !inside(&record);
             self.past_the_end = false;
         }
-        let kept = plan.shape.apply(&mut record, vars, inside).map_err(Halt::Caller)?;
+        let kept = plan.shape.apply(&mut record, vars, inside).map_err(WalkError::Callback)?;
         self.past_the_end |= old;
         if !kept {
             return Ok(false);
         }
         if !record.is_object() {
-            return Err(Halt::Caller(slice_reader::not_an_object()));
+            return Err(WalkError::Callback(slice_reader::not_an_object()));
         }
         if !plan.shape.changes() {
             self.line(&mut again)?;
@@ -530,7 +536,7 @@ impl Taker for Emitting<'_> {
         }
         let mut bytes = std::mem::take(&mut self.transformed);
         bytes.clear();
-        serde_json::to_writer(&mut bytes, &record).map_err(|e| Halt::Caller(Fault::bug(e.to_string())))?;
+        serde_json::to_writer(&mut bytes, &record).map_err(|e| WalkError::Callback(Fault::bug(e.to_string())))?;
         let result = self.line(&mut Scanner::new(&bytes));
         self.transformed = bytes;
         result?;
@@ -549,8 +555,8 @@ impl Taker for Emitting<'_> {
             return Err(slice_reader::not_an_object());
         }
         self.line(&mut Scanner::new(record.to_string().as_bytes())).map_err(|halt| match halt {
-            Halt::Caller(fault) => fault,
-            Halt::Broken(error) => Fault::bug(error.to_string()),
+            WalkError::Callback(fault) => fault,
+            WalkError::Json(error) => Fault::bug(error.to_string()),
         })?;
         Ok(true)
     }
@@ -609,7 +615,7 @@ impl Taker for Emitting<'_> {
     }
 
     fn takes_broken_text(&mut self) -> bool {
-        self.broken_text = self.out.watched.as_deref().is_some_and(Watched::can_put_aside);
+        self.broken_text = self.out.watched.as_deref().is_some_and(DriftMonitor::can_put_aside);
         self.broken_text
     }
 

@@ -10,72 +10,72 @@ use std::fs::File;
 use serde_json::{Map, Value as Json};
 
 use super::build::{Build, base_of};
-use super::slice_reader::Shared;
+use super::slice_reader::EngineContext;
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::scan;
 use crate::base::stop::Stop;
-use crate::engine::auth::{self, Auth, Exchange, Keeper, Rotation, TokenRequest, Turn};
-use crate::engine::fetch::request::{self, Body, Prepared, RequestPlan, origin_of};
+use crate::engine::auth::{self, Auth, Rotation, TokenListener, TokenRequest, TokenTransport, Turn};
+use crate::engine::fetch::request::{self, Body, PreparedRequest, RequestPlan, origin_of};
 use crate::engine::fetch::retry::{self, ErrorPlan};
-use crate::engine::fetch::{Ask, Keep, Outcome, Reply, Turns};
+use crate::engine::fetch::{CacheMode, Outcome, Reply, SendRequest, TokenRotation};
 use crate::manifest::model::{self, HttpRequester};
-use crate::manifest::template::{Options, Vars};
+use crate::manifest::template::{RequestOptions, Vars};
 
 /// A requester, compiled.
 #[derive(Debug, Clone)]
-pub struct Asker {
+pub struct RequesterPlan {
     request: RequestPlan,
     auth: Auth,
     /// What is done about errors.
     pub errors: ErrorPlan,
     /// The login that the credentials need.
-    login: Option<Box<Asker>>,
+    login: Option<Box<RequesterPlan>>,
 }
 
 /// For whom a request is made.
 #[derive(Clone, Copy)]
-pub(super) struct Whose<'a> {
-    pub(super) shared: &'a Shared,
+pub(super) struct RequestContext<'a> {
+    pub(super) shared: &'a EngineContext,
     pub(super) stream: &'a str,
     pub(super) partition: &'a Map<String, Json>,
-    pub(super) keep: Keep,
+    pub(super) keep: CacheMode,
     /// A file takes the answer, where it is large.
     pub(super) into: Option<&'a File>,
 }
 
 /// What goes into a request beside what its requester says.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Added {
+pub(super) struct InjectedOptions {
     /// The fields to give.
     pub(super) names: Option<(String, Json)>,
     /// The page.
-    pub(super) page: Options,
+    pub(super) page: RequestOptions,
     /// The slice.
-    pub(super) slice: Options,
+    pub(super) slice: RequestOptions,
     /// The path that the page's token is.
     pub(super) path: Option<String>,
 }
 
 /// Compiles a requester; `names` are further names that its templates may use; one that is `free` may go where the vendor
 /// says.
-pub(super) fn build(build: &Build<'_>, def: &HttpRequester, names: &[String], free: bool) -> Result<Asker> {
-    let login = auth::login(def.authenticator.as_deref(), build.ground)?;
+pub(super) fn build(build: &Build<'_>, def: &HttpRequester, names: &[String], free: bool) -> Result<RequesterPlan> {
+    let login = auth::login(def.authenticator.as_deref(), build.cx)?;
     let login = login.map(|login| {
         let model::Requester::HttpRequester(login) = login;
-        if auth::login(login.authenticator.as_deref(), build.ground)?.is_some() {
+        if auth::login(login.authenticator.as_deref(), build.cx)?.is_some() {
             return Err(login.at.fault("a login cannot need another login"));
         }
         self::build(build, login, &[], false).map(Box::new)
     });
-    Ok(Asker {
+    Ok(RequesterPlan {
         request: request::build(def, names, free)?,
-        auth: build.auth.build(def.authenticator.as_deref(), base_of(def), build.ground)?,
-        errors: retry::build(def.error_handler.as_ref(), build.ground)?,
+        auth: build.auth.build(def.authenticator.as_deref(), base_of(def), build.cx)?,
+        errors: retry::build(def.error_handler.as_ref(), build.cx)?,
         login: login.transpose()?,
     })
 }
 
-impl Asker {
+impl RequesterPlan {
     /// The names in its parameters that are lists of them.
     pub(super) fn lists(&self, vars: &Vars<'_>) -> Vec<String> {
         self.request.lists(vars)
@@ -87,13 +87,13 @@ impl Asker {
     }
 
     /// With the other's address counting as the manifest's own, where its own is left to the vendor.
-    pub(super) fn beside(mut self, other: &Asker) -> Asker {
+    pub(super) fn beside(mut self, other: &RequesterPlan) -> RequesterPlan {
         self.request = self.request.beside(&other.request);
         self
     }
 
     /// Asks; a token that is refused is renewed once.
-    pub(super) fn ask(&self, whose: Whose<'_>, vars: &Vars<'_>, added: &Added) -> Result<Outcome> {
+    pub(super) fn ask(&self, whose: RequestContext<'_>, vars: &Vars<'_>, added: &InjectedOptions) -> Result<Outcome> {
         let access = Access { whose, login: self.login.as_deref() };
         let turning = self.auth.rotation();
         let turning = turning.map(|rotation| Turning { rotation, access: &access, turn: Cell::new(None) });
@@ -105,7 +105,7 @@ impl Asker {
                 credentials.options.params = [names.clone()].into_iter().chain(own).collect();
             }
             let options = [credentials.options, added.page.clone(), added.slice.clone()];
-            let ask = Ask {
+            let ask = SendRequest {
                 request: &self.request.prepare(vars, options, added.path.as_deref())?,
                 errors: &self.errors,
                 keep: whose.keep,
@@ -113,14 +113,14 @@ impl Asker {
                 partition: whose.partition,
                 renews: self.auth.renews(),
                 into: whose.into,
-                turns: turning.as_ref().map(|turning| turning as &dyn Turns),
+                turns: turning.as_ref().map(|turning| turning as &dyn TokenRotation),
             };
             match (whose.shared.fetcher.send(&ask)?, credentials.token) {
-                (Outcome::Refused(_), Some(token)) if !renewed => {
+                (Outcome::Unauthorized(_), Some(token)) if !renewed => {
                     self.auth.renew(&token, vars, &access)?;
                     renewed = true;
                 }
-                (Outcome::Refused(fault), _) => return Err(fault),
+                (Outcome::Unauthorized(fault), _) => return Err(fault),
                 (outcome, _) => return Ok(outcome),
             }
         }
@@ -129,15 +129,15 @@ impl Asker {
 
 /// The way of one requester's credentials to the vendor.
 struct Access<'r> {
-    whose: Whose<'r>,
-    login: Option<&'r Asker>,
+    whose: RequestContext<'r>,
+    login: Option<&'r RequesterPlan>,
 }
 
-impl Exchange for Access<'_> {
+impl TokenTransport for Access<'_> {
     fn send(&self, request: TokenRequest) -> Result<(u16, Vec<u8>)> {
         let origin =
             origin_of(&request.url).ok_or_else(|| Fault::config("the address of the token endpoint is no URL"))?;
-        let prepared = Prepared {
+        let prepared = PreparedRequest {
             method: request.method.to_owned(),
             url: request.url,
             origin,
@@ -147,10 +147,10 @@ impl Exchange for Access<'_> {
             connect_within: None,
             answer_within: None,
         };
-        let ask = Ask {
+        let ask = SendRequest {
             request: &prepared,
             errors: &ErrorPlan::default(),
-            keep: Keep::No,
+            keep: CacheMode::No,
             stream: self.whose.stream,
             partition: &Map::new(),
             renews: false,
@@ -163,16 +163,16 @@ impl Exchange for Access<'_> {
 
     fn login(&self) -> Result<Json> {
         let login = self.login.ok_or_else(|| Fault::bug("a session without a login"))?;
-        let whose = Whose { partition: &Map::new(), keep: Keep::No, into: None, ..self.whose };
-        match login.ask(whose, &Vars::new(&self.whose.shared.ground), &Added::default())? {
+        let whose = RequestContext { partition: &Map::new(), keep: CacheMode::No, into: None, ..self.whose };
+        match login.ask(whose, &Vars::new(&self.whose.shared.cx), &InjectedOptions::default())? {
             Outcome::Page(reply) => scan::json(&reply.body)
                 .map_err(|e| Fault::new(Kind::Auth, format!("the answer to the login is not valid JSON: {e}"))),
             _ => Err(Fault::new(Kind::Auth, "the login was refused, and the manifest ignores it")),
         }
     }
 
-    fn keeper(&self) -> &dyn Keeper {
-        &*self.whose.shared.keeper
+    fn token_listener(&self) -> &dyn TokenListener {
+        &*self.whose.shared.token_listener
     }
 
     fn say(&self, text: &str) {
@@ -197,9 +197,9 @@ impl fmt::Debug for Turning<'_> {
     }
 }
 
-impl Turns for Turning<'_> {
-    fn sign(&self, request: &Prepared) -> Result<Prepared> {
-        let turn = self.rotation.take(&request.call(), &self.access.whose.shared.ground, self.access)?;
+impl TokenRotation for Turning<'_> {
+    fn sign(&self, request: &PreparedRequest) -> Result<PreparedRequest> {
+        let turn = self.rotation.take(&request.call(), &self.access.whose.shared.cx, self.access)?;
         self.turn.set(Some(turn));
         let (name, value) = self.rotation.header(turn);
         let mut signed = request.clone();

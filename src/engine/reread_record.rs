@@ -6,23 +6,28 @@
 use serde_json::{Map, Value as Json};
 
 use super::build::StreamPlan;
-use super::requester::{Added, Whose};
-use super::slice_reader::Shared;
+use super::requester::{InjectedOptions, RequestContext};
+use super::slice_reader::EngineContext;
 use crate::base::fault::Result;
 use crate::base::json::scan::{self, Scanner};
 use crate::base::percent;
-use crate::drift::monitor::Watched;
+use crate::drift::monitor::DriftMonitor;
 use crate::engine::extract::{self, Records};
-use crate::engine::fetch::{Keep, Outcome};
+use crate::engine::fetch::{CacheMode, Outcome};
 use crate::manifest::template::Vars;
 
 /// Reads the record of that key.
-pub(super) fn read(shared: &Shared, plan: &StreamPlan, watched: &Watched, key: &str) -> Result<Option<Json>> {
+pub(super) fn read(
+    shared: &EngineContext,
+    plan: &StreamPlan,
+    watched: &DriftMonitor,
+    key: &str,
+) -> Result<Option<Json>> {
     let Some(path) = watched.witness_path() else { return Ok(None) };
     let path = path.replace("{id}", &percent::segment(key)).trim_start_matches('/').to_owned();
-    let whose = Whose { shared, stream: &plan.name, partition: &Map::new(), keep: Keep::No, into: None };
-    let added = Added { path: Some(path), ..Added::default() };
-    let Outcome::Page(reply) = plan.asker.ask(whose, &Vars::new(&shared.ground), &added)? else { return Ok(None) };
+    let whose = RequestContext { shared, stream: &plan.name, partition: &Map::new(), keep: CacheMode::No, into: None };
+    let added = InjectedOptions { path: Some(path), ..InjectedOptions::default() };
+    let Outcome::Page(reply) = plan.requester.ask(whose, &Vars::new(&shared.cx), &added)? else { return Ok(None) };
     let mut record = None;
     // Where a list of records stands, one may stand alone.
     if let Records::Walk(path) = &plan.records {
@@ -30,7 +35,7 @@ pub(super) fn read(shared: &Shared, plan: &StreamPlan, watched: &Watched, key: &
             let start = scanner.at();
             scanner.skip()?;
             record = record.take().or_else(|| scan::json(scanner.slice(start..scanner.at())).ok());
-            Ok::<(), extract::Stop<()>>(())
+            Ok::<(), extract::WalkError<()>>(())
         };
         drop(extract::walk(&reply.body, path, &[], first));
     }

@@ -16,22 +16,22 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
-use super::async_job::{Done, Jobs, Slice};
+use super::async_job::{AsyncJobs, CompletedJob, Slice};
 use super::build::StreamPlan;
 use super::parents::ParentReader;
-use super::record_writer::{Emitting, Form, StreamOut, Wanted};
-use super::slice_reader::{Reading, Shared};
-use super::thread_pool::Crew;
+use super::record_writer::{RecordFilter, RecordWriter, SchemaVersion, StreamOut};
+use super::slice_reader::{EngineContext, SliceOutcome};
+use super::thread_pool::Concurrency;
 use super::{async_job, reread_record};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::mutex::lock;
-use crate::drift::monitor::Watched;
+use crate::drift::monitor::DriftMonitor;
 use crate::engine::cursor::Cursor;
-use crate::engine::cursor::backfill::{Backfill, Standing};
+use crate::engine::cursor::backfill::{Backfill, BackfillProgress};
 use crate::engine::cursor::partitions::{Partitions, from_legacy, identity};
-use crate::engine::shape::wire::Selection;
 use crate::engine::slice::Partition;
 use crate::manifest::template::Vars;
+use crate::protocol::singer_catalog::Selection;
 use crate::protocol::{Message, Protocol};
 
 /// Slices that may wait before a listing helps to read them.
@@ -40,13 +40,13 @@ const MOST_PENDING: usize = 1000;
 const BETWEEN_STATES: Duration = Duration::from_secs(10);
 
 /// A stream to read.
-pub struct Job {
+pub struct StreamJob {
     /// Its plan.
     pub plan: Arc<StreamPlan>,
     /// The fields that are wanted.
     pub fields: Selection,
     /// Watches it for drift.
-    pub watched: Option<Arc<Watched>>,
+    pub watched: Option<Arc<DriftMonitor>>,
     /// Its state of an earlier run.
     pub state: Option<Map<String, Json>>,
     /// A part of its past that is read instead of what is new.
@@ -59,7 +59,7 @@ pub struct Job {
 
 /// What came of a stream.
 #[derive(Debug, Clone)]
-pub struct Account {
+pub struct StreamOutcome {
     /// The stream.
     pub stream: Arc<str>,
     /// Records written.
@@ -77,12 +77,12 @@ pub struct Account {
     /// Was it read to its end?
     pub complete: bool,
     /// How far its backfill is, where it is one.
-    pub backfill: Option<Standing>,
+    pub backfill: Option<BackfillProgress>,
 }
 
 /// A stream while it is read.
-struct Live {
-    job: Job,
+struct StreamRun {
+    job: StreamJob,
     out: StreamOut,
     progress: Mutex<Progress>,
     /// Records that may still be taken.
@@ -93,29 +93,29 @@ struct Live {
 
 /// How far a stream is.
 struct Progress {
-    track: Track,
-    pending: VecDeque<Work>,
+    cursor_state: CursorState,
+    pending: VecDeque<SliceTask>,
     open: usize,
     listing: Listing,
     /// The form that was announced.
-    announced: Option<Arc<Form>>,
+    announced: Option<Arc<SchemaVersion>>,
     last_state: Option<Instant>,
     /// Did the cursor move?
     moved: bool,
     /// Is nothing more of it to be read?
     over: bool,
-    account: Account,
+    outcome: StreamOutcome,
 }
 
 #[derive(PartialEq, Eq, Clone, Copy)]
 enum Listing {
     Waiting,
     Running,
-    Done,
+    CompletedJob,
 }
 
 /// What a stream's state is made of.
-enum Track {
+enum CursorState {
     /// Nothing is kept.
     Full,
     /// One cursor.
@@ -127,34 +127,39 @@ enum Track {
 }
 
 /// A slice to read.
-struct Work {
+struct SliceTask {
     slice: Slice,
     /// The job that prepared its records.
-    done: Option<Done>,
+    done: Option<CompletedJob>,
 }
 
 /// The run: what all threads see.
-pub struct Run {
-    shared: Arc<Shared>,
-    streams: Vec<Live>,
+pub struct Scheduler {
+    shared: Arc<EngineContext>,
+    streams: Vec<StreamRun>,
     /// Groups of which a stream is being read.
     busy: Mutex<HashSet<Arc<str>>>,
     turn: Mutex<u64>,
     changed: Condvar,
     /// How many threads may work.
-    pub crew: Crew,
+    pub concurrency: Concurrency,
 }
 
 /// One thread of a run.
 struct Worker<'r> {
-    run: &'r Run,
-    shared: &'r Shared,
+    run: &'r Scheduler,
+    shared: &'r EngineContext,
     messages: SyncSender<Message>,
 }
 
-impl Run {
+impl Scheduler {
     /// Prepares a run; states that cannot be read are refused here, before any request.
-    pub fn new(shared: Arc<Shared>, jobs: Vec<Job>, protocol: Protocol, crew: Crew) -> Result<Self> {
+    pub fn new(
+        shared: Arc<EngineContext>,
+        jobs: Vec<StreamJob>,
+        protocol: Protocol,
+        concurrency: Concurrency,
+    ) -> Result<Self> {
         let mut streams = Vec::with_capacity(jobs.len());
         for mut job in jobs {
             let name = job.plan.name.clone();
@@ -164,18 +169,20 @@ impl Run {
                 job.state = Some(state);
             }
             let backfill = job.backfill.take();
-            let track = match (&job.plan.cursor, backfill) {
-                (None, _) => Track::Full,
-                (Some(_), Some(backfill)) => Track::Past(Box::new(backfill)),
+            let cursor_state = match (&job.plan.cursor, backfill) {
+                (None, _) => CursorState::Full,
+                (Some(_), Some(backfill)) => CursorState::Past(Box::new(backfill)),
                 (Some(cursor), None) if job.plan.router.is_some() => {
                     let parents = job.plan.router.tells_parents();
-                    Track::Each(Partitions::begin(cursor, job.state.as_ref(), parents).map_err(|f| f.of_stream(&name))?)
+                    CursorState::Each(
+                        Partitions::begin(cursor, job.state.as_ref(), parents).map_err(|f| f.of_stream(&name))?,
+                    )
                 }
                 (Some(cursor), None) => {
-                    Track::One(cursor.begin(job.state.as_ref(), 0).map_err(|f| f.of_stream(&name))?)
+                    CursorState::One(cursor.begin(job.state.as_ref(), 0).map_err(|f| f.of_stream(&name))?)
                 }
             };
-            let account = Account {
+            let outcome = StreamOutcome {
                 stream: name,
                 records: 0,
                 nulled: 0,
@@ -186,12 +193,12 @@ impl Run {
                 complete: false,
                 backfill: None,
             };
-            streams.push(Live {
+            streams.push(StreamRun {
                 out: StreamOut::new(&job.plan, &job.fields, job.watched.as_ref(), protocol),
                 left: AtomicU64::new(job.limit.unwrap_or(u64::MAX)),
                 first: Mutex::default(),
                 progress: Mutex::new(Progress {
-                    track,
+                    cursor_state,
                     pending: VecDeque::new(),
                     open: 0,
                     listing: Listing::Waiting,
@@ -199,28 +206,35 @@ impl Run {
                     last_state: None,
                     moved: false,
                     over: false,
-                    account,
+                    outcome,
                 }),
                 job,
             });
         }
-        Ok(Run { shared, streams, busy: Mutex::default(), turn: Mutex::new(0), changed: Condvar::new(), crew })
+        Ok(Scheduler {
+            shared,
+            streams,
+            busy: Mutex::default(),
+            turn: Mutex::new(0),
+            changed: Condvar::new(),
+            concurrency,
+        })
     }
 
     /// What came of every stream so far.
-    pub fn accounts(&self) -> Vec<Account> {
-        self.streams.iter().map(|s| lock(&s.progress).account()).collect()
+    pub fn outcomes(&self) -> Vec<StreamOutcome> {
+        self.streams.iter().map(|s| lock(&s.progress).outcome()).collect()
     }
 
     /// The run was asked to stop: what was found meanwhile in streams that have not ended is kept and told.
     pub fn stopped(&self) {
-        for live in self.streams.iter().filter(|live| lock(&live.progress).account.begun) {
+        for live in self.streams.iter().filter(|live| lock(&live.progress).outcome.begun) {
             self.watch_ends(live, false);
         }
     }
 
     /// The watch over a stream ends: what it found is kept and told. A fault when that is one.
-    fn watch_ends(&self, live: &Live, complete: bool) -> Option<Fault> {
+    fn watch_ends(&self, live: &StreamRun, complete: bool) -> Option<Fault> {
         let watched = live.job.watched.as_ref()?;
         let again = |key: &str| reread_record::read(&self.shared, &live.job.plan, watched, key);
         let (told, fault) = watched.end(complete, &self.shared.stop, &again);
@@ -238,30 +252,30 @@ impl Run {
             if self.shared.stop.asked().is_some() {
                 return;
             }
-            if !self.crew.wanted(number) {
+            if !self.concurrency.wanted(number) {
                 continue;
             }
             if worker.step() {
                 self.wake();
                 continue;
             }
-            if self.streams.iter().all(|s| lock(&s.progress).account.ended) {
+            if self.streams.iter().all(|s| lock(&s.progress).outcome.ended) {
                 self.wake();
-                self.crew.end();
+                self.concurrency.end();
                 return;
             }
             // Others are at work that may bring more.
-            self.crew.idles(true);
+            self.concurrency.idles(true);
             let guard = lock(&self.turn);
             if *guard == turn {
                 drop(self.changed.wait_timeout(guard, Duration::from_millis(200)));
             }
-            self.crew.idles(false);
+            self.concurrency.idles(false);
         }
     }
 
     /// May a stream begin, as far as its group and those of the streams that it reads go? Then they are taken.
-    fn may_begin(&self, live: &Live) -> bool {
+    fn may_begin(&self, live: &StreamRun) -> bool {
         let mut busy = lock(&self.busy);
         let wanted = || live.job.plan.group.iter().chain(&live.job.plan.parents_groups);
         let free = wanted().all(|group| !busy.contains(group));
@@ -287,7 +301,7 @@ impl Worker<'_> {
     fn step(&self) -> bool {
         for live in &self.run.streams {
             let mut progress = lock(&live.progress);
-            if progress.account.ended {
+            if progress.outcome.ended {
                 continue;
             }
             if let Some(work) = progress.pending.pop_front() {
@@ -298,7 +312,7 @@ impl Worker<'_> {
             }
             if progress.listing == Listing::Waiting && self.run.may_begin(live) {
                 progress.listing = Listing::Running;
-                progress.account.begun = true;
+                progress.outcome.begun = true;
                 drop(progress);
                 (self.shared.started)(&live.job.plan.name);
                 self.say(Message::Begin(live.job.plan.name.clone()));
@@ -317,50 +331,50 @@ impl Worker<'_> {
     }
 
     /// Lists the slices of a stream.
-    fn list(&self, live: &Live) {
+    fn list(&self, live: &StreamRun) {
         let plan = &live.job.plan;
         let mut parents = ParentReader::new(self.shared, plan, live.job.state.as_ref());
-        if matches!(lock(&live.progress).track, Track::Past(_)) {
+        if matches!(lock(&live.progress).cursor_state, CursorState::Past(_)) {
             parents = parents.without_pages();
         }
-        if let (Track::Each(each), Some(state)) = (&mut lock(&live.progress).track, parents.before()) {
+        if let (CursorState::Each(each), Some(state)) = (&mut lock(&live.progress).cursor_state, parents.before()) {
             each.parents_begin(state);
         }
-        let vars = Vars::new(&self.shared.ground);
+        let vars = Vars::new(&self.shared.cx);
         let listed = match &live.job.refused {
             Some(fault) => Err(fault.clone()),
             None => self.slices(live, &parents, &vars),
         };
         self.run.release(&live.job.plan.parents_groups);
         let mut progress = lock(&live.progress);
-        progress.listing = Listing::Done;
+        progress.listing = Listing::CompletedJob;
         match listed {
-            Ok(()) => match &mut progress.track {
-                Track::Each(each) => each.listed(),
-                Track::Past(past) => past.listed(),
-                Track::Full | Track::One(_) => {}
+            Ok(()) => match &mut progress.cursor_state {
+                CursorState::Each(each) => each.listed(),
+                CursorState::Past(past) => past.listed(),
+                CursorState::Full | CursorState::One(_) => {}
             },
             // What ended the listing was said when it happened.
             Err(_) if progress.over => {}
             Err(fault) => self.fail(live, &mut progress, fault),
         }
-        if let (Track::Each(each), Some(state)) = (&mut progress.track, parents.state()) {
+        if let (CursorState::Each(each), Some(state)) = (&mut progress.cursor_state, parents.state()) {
             each.parents_read(state);
         }
         self.settle(live, progress);
     }
 
     /// Puts the stream's slices on the board: all at once, or each when its job is done.
-    fn slices(&self, live: &Live, parents: &ParentReader<'_>, vars: &Vars<'_>) -> Result<()> {
+    fn slices(&self, live: &StreamRun, parents: &ParentReader<'_>, vars: &Vars<'_>) -> Result<()> {
         let plan = &live.job.plan;
-        let put = |slice: Slice, done| self.put(live, vec![Work { slice, done: Some(done) }]);
+        let put = |slice: Slice, done| self.put(live, vec![SliceTask { slice, done: Some(done) }]);
         let Some(jobs) = &plan.jobs else {
             return plan.router.each(parents, vars, &mut |partition| {
                 let slices = self.found(live, partition)?;
-                self.put(live, slices.into_iter().map(|slice| Work { slice, done: None }))
+                self.put(live, slices.into_iter().map(|slice| SliceTask { slice, done: None }))
             });
         };
-        let mut jobs = Jobs::new(self.shared, plan, jobs);
+        let mut jobs = AsyncJobs::new(self.shared, plan, jobs);
         // Parents that need jobs too must not wait for those of their children.
         let mut later = plan.parents.iter().any(|parent| parent.needs_jobs()).then(Vec::new);
         plan.router.each(parents, vars, &mut |partition| {
@@ -376,18 +390,18 @@ impl Worker<'_> {
     }
 
     /// A partition was found: its slices.
-    fn found(&self, live: &Live, partition: Partition) -> Result<Vec<Slice>> {
+    fn found(&self, live: &StreamRun, partition: Partition) -> Result<Vec<Slice>> {
         self.shared.stop.check()?;
         let mut progress = lock(&live.progress);
-        if let (true, Some(fault)) = (progress.over, &progress.account.fault) {
+        if let (true, Some(fault)) = (progress.over, &progress.outcome.fault) {
             return Err(fault.clone());
         }
-        let windows = match (&mut progress.track, &live.job.plan.cursor) {
-            (Track::Full, _) | (_, None) => vec![None],
-            (Track::One(cursor), Some(plan)) => cursor.windows(plan).into_iter().map(Some).collect(),
-            (Track::Each(each), Some(plan)) => each.open(plan, &partition.key)?.into_iter().map(Some).collect(),
-            (Track::Past(past), Some(plan)) => {
-                past.open(plan, &partition.key, self.shared.ground.moment()).into_iter().map(Some).collect()
+        let windows = match (&mut progress.cursor_state, &live.job.plan.cursor) {
+            (CursorState::Full, _) | (_, None) => vec![None],
+            (CursorState::One(cursor), Some(plan)) => cursor.windows(plan).into_iter().map(Some).collect(),
+            (CursorState::Each(each), Some(plan)) => each.open(plan, &partition.key)?.into_iter().map(Some).collect(),
+            (CursorState::Past(past), Some(plan)) => {
+                past.open(plan, &partition.key, self.shared.cx.moment()).into_iter().map(Some).collect()
             }
         };
         let partition = Arc::new(partition);
@@ -395,7 +409,7 @@ impl Worker<'_> {
     }
 
     /// Puts slices on the board.
-    fn put(&self, live: &Live, work: impl IntoIterator<Item = Work>) -> Result<()> {
+    fn put(&self, live: &StreamRun, work: impl IntoIterator<Item = SliceTask>) -> Result<()> {
         lock(&live.progress).pending.extend(work);
         self.run.wake();
         // Too many wait: the one who lists helps to read.
@@ -412,30 +426,32 @@ impl Worker<'_> {
     }
 
     /// Reads a slice.
-    fn slice(&self, live: &Live, work: &Work) {
+    fn slice(&self, live: &StreamRun, work: &SliceTask) {
         let plan = &live.job.plan;
         let (partition, window) = (&work.slice.0, work.slice.1.as_ref());
-        let mut wanted = Wanted::default();
-        match (&lock(&live.progress).track, &plan.cursor, window) {
-            (Track::One(cursor), Some(c), _) if c.filters => wanted.before = Some(cursor.clone()),
-            (Track::Each(each), Some(c), _) if c.filters => {
+        let mut wanted = RecordFilter::default();
+        match (&lock(&live.progress).cursor_state, &plan.cursor, window) {
+            (CursorState::One(cursor), Some(c), _) if c.filters => wanted.before = Some(cursor.clone()),
+            (CursorState::Each(each), Some(c), _) if c.filters => {
                 wanted.before = each.cursor(&identity(&partition.key)).cloned();
             }
-            (Track::Past(past), _, Some(window)) => wanted.keep = Some(past.keep(&identity(&partition.key), window)),
+            (CursorState::Past(past), _, Some(window)) => {
+                wanted.keep = Some(past.keep(&identity(&partition.key), window))
+            }
             _ => {}
         }
         let sent = Cell::new(0);
-        let mut send = |lines: Vec<u8>, count, form: &Arc<Form>| {
+        let mut send = |lines: Vec<u8>, count, form: &Arc<SchemaVersion>| {
             sent.set(sent.get() + count);
             let mut progress = lock(&live.progress);
-            if let Track::Past(past) = &mut progress.track
+            if let CursorState::Past(past) = &mut progress.cursor_state
                 && count > 0
                 && past.begins()
             {
                 self.state(live, &mut progress, true);
             }
             self.announce(&mut progress, form);
-            progress.account.records += count;
+            progress.outcome.records += count;
             drop(progress);
             if !lines.is_empty() {
                 self.say(Message::Records { stream: plan.name.clone(), lines, count });
@@ -449,7 +465,7 @@ impl Worker<'_> {
         let cursor = plan.cursor.as_ref().filter(|cursor| !cursor.counts());
         wanted.window = bounded.zip(cursor).map(|(window, cursor)| cursor.asked(&window));
         let here = OffsetDateTime::now_utc();
-        let mut taker = Emitting::new(self.shared, plan, &live.out, wanted, &live.left, &mut send);
+        let mut taker = RecordWriter::new(self.shared, plan, &live.out, wanted, &live.left, &mut send);
         let read = match &work.done {
             None => async_job::read(self.shared, plan, partition, window, &mut taker),
             Some(done) => async_job::download(self.shared, plan, &work.slice, done, &mut taker),
@@ -461,14 +477,14 @@ impl Worker<'_> {
         let answers = taker.answers();
         let mut progress = lock(&live.progress);
         progress.open -= 1;
-        if let Track::Past(past) = &mut progress.track {
+        if let CursorState::Past(past) = &mut progress.cursor_state {
             past.sent(&identity(&partition.key), sent.get(), answers);
         }
-        progress.account.nulled += nulled;
-        progress.account.without_cursor += without_cursor;
+        progress.outcome.nulled += nulled;
+        progress.outcome.without_cursor += without_cursor;
         match read {
-            Ok(Reading { began, cut_short, .. }) => {
-                if let (Track::Past(past), Some(began)) = (&mut progress.track, began) {
+            Ok(SliceOutcome { began, cut_short, .. }) => {
+                if let (CursorState::Past(past), Some(began)) = (&mut progress.cursor_state, began) {
                     past.began(here, began);
                 }
                 let newest = plan.cursor.as_ref().and_then(|c| c.settled(newest, began, cut_short));
@@ -476,7 +492,7 @@ impl Worker<'_> {
                 self.close(live, &mut progress, work, newest, whole);
             }
             Err(fault) => {
-                if let (Track::Past(past), Some(window)) = (&mut progress.track, window) {
+                if let (CursorState::Past(past), Some(window)) = (&mut progress.cursor_state, window) {
                     past.fail(&identity(&partition.key), window);
                 }
                 self.fail(live, &mut progress, fault);
@@ -486,7 +502,7 @@ impl Worker<'_> {
     }
 
     /// Says what records of that form look like, unless that was said.
-    fn announce(&self, progress: &mut Progress, form: &Arc<Form>) {
+    fn announce(&self, progress: &mut Progress, form: &Arc<SchemaVersion>) {
         let said = progress.announced.as_ref();
         if said.is_none_or(|said| form.is_later(said)) {
             if said.is_none_or(|said| form.schema != said.schema) {
@@ -497,14 +513,14 @@ impl Worker<'_> {
     }
 
     /// Notes a fault of a stream, and tells of it.
-    fn fail(&self, live: &Live, progress: &mut Progress, fault: Fault) {
+    fn fail(&self, live: &StreamRun, progress: &mut Progress, fault: Fault) {
         let fault = live.job.watched.as_ref().map_or_else(|| fault.clone(), |watched| watched.failed(fault.clone()));
         if fault.kind == Kind::Drift {
             self.shared.stop.ask(Kind::Drift);
         }
-        let fault = fault.of_stream(&progress.account.stream);
-        if live.job.watched.is_some() && Watched::ends_stream(&fault) {
-            if progress.over && progress.account.fault.is_some() {
+        let fault = fault.of_stream(&progress.outcome.stream);
+        if live.job.watched.is_some() && DriftMonitor::ends_stream(&fault) {
+            if progress.over && progress.outcome.fault.is_some() {
                 // Said already, for a slice that was read at the same time.
                 return;
             }
@@ -516,15 +532,22 @@ impl Worker<'_> {
     }
 
     /// A slice was read: the cursor moves, and a state may be said. What of the past is not `whole` stays for the next run.
-    fn close(&self, live: &Live, progress: &mut Progress, work: &Work, newest: Option<OffsetDateTime>, whole: bool) {
+    fn close(
+        &self,
+        live: &StreamRun,
+        progress: &mut Progress,
+        work: &SliceTask,
+        newest: Option<OffsetDateTime>,
+        whole: bool,
+    ) {
         let (Some(plan), Some(window)) = (&live.job.plan.cursor, &work.slice.1) else { return };
         progress.moved = true;
-        let moment = self.shared.ground.moment();
-        let Progress { track, pending, over, last_state, .. } = progress;
-        match track {
-            Track::Full => return,
-            Track::One(cursor) => cursor.close(plan, window, newest),
-            Track::Each(each) => {
+        let moment = self.shared.cx.moment();
+        let Progress { cursor_state, pending, over, last_state, .. } = progress;
+        match cursor_state {
+            CursorState::Full => return,
+            CursorState::One(cursor) => cursor.close(plan, window, newest),
+            CursorState::Each(each) => {
                 each.close(plan, &identity(&work.slice.0.key), window, newest);
                 if each.is_global() {
                     return;
@@ -533,7 +556,7 @@ impl Worker<'_> {
                     return;
                 }
             }
-            Track::Past(past) => {
+            CursorState::Past(past) => {
                 let id = identity(&work.slice.0.key);
                 if *over {
                     past.leave(&id);
@@ -547,7 +570,7 @@ impl Worker<'_> {
                     Vec::new()
                 };
                 for window in more.into_iter().rev() {
-                    pending.push_front(Work { slice: (work.slice.0.clone(), Some(window)), done: None });
+                    pending.push_front(SliceTask { slice: (work.slice.0.clone(), Some(window)), done: None });
                 }
                 let each = live.job.plan.router.is_some();
                 if each && last_state.is_some_and(|at| at.elapsed() < BETWEEN_STATES) {
@@ -559,16 +582,16 @@ impl Worker<'_> {
     }
 
     /// Says the stream's state. Under its lock, so that an older one never follows a newer one.
-    fn state(&self, live: &Live, progress: &mut Progress, checkpoint: bool) {
+    fn state(&self, live: &StreamRun, progress: &mut Progress, checkpoint: bool) {
         if live.job.limit.is_some() {
             return;
         }
         let name = live.job.plan.name.clone();
         progress.last_state = Some(Instant::now());
-        let state = match (&progress.track, &live.job.plan.cursor) {
-            (Track::One(cursor), Some(plan)) => Some(Json::Object(cursor.state(plan))),
-            (Track::Each(each), Some(plan)) => Some(each.state(plan)),
-            (Track::Past(past), _) => Some(past.state()),
+        let state = match (&progress.cursor_state, &live.job.plan.cursor) {
+            (CursorState::One(cursor), Some(plan)) => Some(Json::Object(cursor.state(plan))),
+            (CursorState::Each(each), Some(plan)) => Some(each.state(plan)),
+            (CursorState::Past(past), _) => Some(past.state()),
             _ => None,
         };
         let replication = match (&state, &live.job.plan.cursor) {
@@ -579,30 +602,30 @@ impl Worker<'_> {
     }
 
     /// Ends the stream when nothing of it is left.
-    fn settle(&self, live: &Live, mut progress: MutexGuard<'_, Progress>) {
-        if progress.account.ended
+    fn settle(&self, live: &StreamRun, mut progress: MutexGuard<'_, Progress>) {
+        if progress.outcome.ended
             || progress.open > 0
             || !progress.pending.is_empty()
-            || progress.listing != Listing::Done
+            || progress.listing != Listing::CompletedJob
         {
             return;
         }
-        progress.account.ended = true;
+        progress.outcome.ended = true;
         self.run.release(live.job.plan.group.as_slice());
         let stopped = self.shared.stop.asked().is_some();
-        let complete = progress.account.fault.is_none() && !stopped;
+        let complete = progress.outcome.fault.is_none() && !stopped;
         if let Some(fault) = self.run.watch_ends(live, complete) {
             self.fail(live, &mut progress, fault);
         }
-        let complete = progress.account.fault.is_none() && !stopped;
-        progress.account.complete = complete;
-        if let (Track::Each(each), Some(plan)) = (&mut progress.track, &live.job.plan.cursor) {
+        let complete = progress.outcome.fault.is_none() && !stopped;
+        progress.outcome.complete = complete;
+        if let (CursorState::Each(each), Some(plan)) = (&mut progress.cursor_state, &live.job.plan.cursor) {
             each.finish(plan);
         }
         if complete && progress.announced.is_none() {
             self.announce(&mut progress, &live.out.form(&live.job.plan));
         }
-        if let Track::Past(past) = &mut progress.track
+        if let CursorState::Past(past) = &mut progress.cursor_state
             && complete
             && live.job.limit.is_none()
         {
@@ -616,12 +639,12 @@ impl Worker<'_> {
 
 impl Progress {
     /// What came of the stream so far.
-    fn account(&self) -> Account {
-        let mut account = self.account.clone();
-        if let Track::Past(past) = &self.track {
-            account.backfill = Some(past.standing());
+    fn outcome(&self) -> StreamOutcome {
+        let mut outcome = self.outcome.clone();
+        if let CursorState::Past(past) = &self.cursor_state {
+            outcome.backfill = Some(past.standing());
         }
-        account
+        outcome
     }
 
     /// Notes a fault; the gravest stays. Nothing more of the stream is read once the vendor refuses or is down.
@@ -633,12 +656,13 @@ impl Progress {
             self.pending.clear();
             self.over = true;
         }
-        if let Track::Each(each) = &mut self.track {
+        if let CursorState::Each(each) = &mut self.cursor_state {
             each.fail();
         }
-        let graver = self.account.fault.as_ref().is_none_or(|old| fault.kind.gravity() > old.kind.gravity());
+        let graver =
+            self.outcome.fault.as_ref().is_none_or(|old| fault.kind.severity_rank() > old.kind.severity_rank());
         if graver {
-            self.account.fault = Some(fault);
+            self.outcome.fault = Some(fault);
         }
     }
 }

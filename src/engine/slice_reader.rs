@@ -1,6 +1,6 @@
 //! Reads one slice of a stream: its pages, and the records in them.
 //!
-//! Comes in: a stream, a partition and a window. Goes out: each record to a [`Taker`], page by page. Called by the
+//! Comes in: a stream, a partition and a window. Goes out: each record to a [`RecordSink`], page by page. Called by the
 //! scheduler for streams, and for their parents. This is where the stages meet: request, answer, records, next page.
 
 use std::borrow::Cow;
@@ -13,31 +13,31 @@ use time::OffsetDateTime;
 use super::build::StreamPlan;
 use super::parents;
 use super::query_properties::{self, Properties, VARIABLE};
-use super::requester::{Added, Whose};
-use super::slice_recovery::History;
+use super::requester::{InjectedOptions, RequestContext};
+use super::slice_recovery::RecoveryState;
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::{self, Kind, Scanner};
-use crate::drift::monitor::Told;
-use crate::engine::auth::Keeper;
+use crate::drift::monitor::MonitorReport;
+use crate::engine::auth::TokenListener;
 use crate::engine::cursor::Window;
-use crate::engine::extract::dom_extract::{Gather, Lists};
-use crate::engine::extract::{self, Found, Records, Stop as Halt};
+use crate::engine::extract::dom_extract::{DomExtractor, Lists};
+use crate::engine::extract::{self, Found, Records, WalkError};
 use crate::engine::fetch::retry::Remedy;
-use crate::engine::fetch::{Fetcher, Keep, Outcome, Reply};
+use crate::engine::fetch::{CacheMode, Fetcher, Outcome, Reply};
 use crate::engine::page::{Facts, Wanted};
 use crate::engine::slice::Partition;
-use crate::manifest::template::{Ground, Options, Vars};
+use crate::manifest::template::{EvalContext, RequestOptions, Vars};
 
 /// What every thread of a run shares.
-pub struct Shared {
+pub struct EngineContext {
     /// Sends requests.
     pub fetcher: Fetcher,
     /// Config and now.
-    pub ground: std::sync::Arc<Ground>,
+    pub cx: std::sync::Arc<EvalContext>,
     /// The wish to stop.
     pub stop: std::sync::Arc<crate::base::stop::Stop>,
     /// Hears of new tokens.
-    pub keeper: std::sync::Arc<dyn Keeper>,
+    pub token_listener: std::sync::Arc<dyn TokenListener>,
     /// Hears of a stream that begins, before anything is asked for it.
     pub started: Box<dyn Fn(&str) + Send + Sync>,
     /// Between two questions how a job stands.
@@ -47,16 +47,16 @@ pub struct Shared {
     /// Where files of records go.
     pub files: std::path::PathBuf,
     /// Hears what changed in a stream's data.
-    pub drifted: Box<dyn Fn(&Told) + Send + Sync>,
+    pub drifted: Box<dyn Fn(&MonitorReport) + Send + Sync>,
     /// Hears what a person should know of a stream.
     pub noticed: Box<dyn Fn(&str, &str) + Send + Sync>,
 }
 
 /// Takes the records of a slice.
-pub trait Taker {
+pub trait RecordSink {
     /// Takes the record at which the scanner stands, and passes it; false when the manifest drops it. `vars` hold
     /// the slice.
-    fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, Halt<Fault>>;
+    fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, WalkError<Fault>>;
 
     /// Takes a record that was put together and shaped already.
     /// False when an old one was dropped.
@@ -93,7 +93,7 @@ pub trait Taker {
 
 /// How a slice was read.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Reading {
+pub struct SliceOutcome {
     /// The vendor's time when it began, if anything was answered.
     pub began: Option<OffsetDateTime>,
     /// Did a later page end it, because the manifest ignores its error? Then records may be missing.
@@ -102,9 +102,9 @@ pub struct Reading {
     pub enough: bool,
 }
 
-impl Reading {
+impl SliceOutcome {
     /// Another part of the slice was read; true when no more is wanted.
-    pub(super) fn ends_with(&mut self, part: Reading) -> bool {
+    pub(super) fn ends_with(&mut self, part: SliceOutcome) -> bool {
         self.began = self.began.or(part.began);
         self.cut_short |= part.cut_short;
         self.enough |= part.enough;
@@ -114,31 +114,31 @@ impl Reading {
 
 /// Reads a slice to its end.
 pub fn read(
-    shared: &Shared,
+    shared: &EngineContext,
     stream: &StreamPlan,
     partition: &Partition,
     window: Option<&Window>,
-    taker: &mut dyn Taker,
-) -> Result<Reading> {
+    taker: &mut dyn RecordSink,
+) -> Result<SliceOutcome> {
     read_split(shared, stream, partition, (window, window), 0, taker)
 }
 
 /// Reads a slice, or the part of one whose window was split `depth` times: `windows` are the slice's own, and the one that
 /// is asked for.
 fn read_split(
-    shared: &Shared,
+    shared: &EngineContext,
     stream: &StreamPlan,
     partition: &Partition,
     windows: (Option<&Window>, Option<&Window>),
     depth: u32,
-    taker: &mut dyn Taker,
-) -> Result<Reading> {
+    taker: &mut dyn RecordSink,
+) -> Result<SliceOutcome> {
     let cursor = stream.cursor.as_ref();
     let seen = |window: Option<&Window>| stream.slice_variable(partition, window);
     let options = |window: Option<&Window>| {
         // Requests about jobs name the slice in templates alone.
         if stream.jobs.is_some() {
-            return Options::default();
+            return RequestOptions::default();
         }
         let mut options = partition.options.clone();
         if let (Some(cursor), Some(window)) = (cursor, window) {
@@ -149,11 +149,11 @@ fn read_split(
     let (own, mut window) = (seen(windows.0), windows.1.copied());
     let (mut variable, mut slice_options) = (seen(window.as_ref()), options(window.as_ref()));
     let extra = Json::Object(partition.extra.clone());
-    let record_vars = Vars { slice: Some(&own), extra: Some(&extra), ..Vars::new(&shared.ground) };
+    let record_vars = Vars { slice: Some(&own), extra: Some(&extra), ..Vars::new(&shared.cx) };
     let mut pager = stream.pages.start(&Vars { slice: Some(&variable), ..record_vars })?;
-    let keep = if stream.keep_answers { Keep::Yes } else { Keep::No };
-    let mut whose = Whose { shared, stream: &stream.name, partition: &partition.key, keep, into: None };
-    let (mut reading, mut history) = (Reading::default(), History::default());
+    let keep = if stream.keep_answers { CacheMode::Yes } else { CacheMode::No };
+    let mut whose = RequestContext { shared, stream: &stream.name, partition: &partition.key, keep, into: None };
+    let (mut reading, mut history) = (SliceOutcome::default(), RecoveryState::default());
     let wanted = stream.pages.wanted();
     let wanted_fields: &[String] = if let Wanted::Fields(fields) = &wanted { fields } else { &[] };
     let mut embedded = partition.first_page.as_ref();
@@ -173,19 +173,19 @@ fn read_split(
                     None => Vars { slice: Some(&variable), ..of_records },
                 };
                 // A page that is at hand is as old as its parent's, of which no more is known than that the run had begun.
-                let asked = if embedded.is_some() { shared.ground.start() } else { OffsetDateTime::now_utc() };
+                let asked = if embedded.is_some() { shared.cx.start() } else { OffsetDateTime::now_utc() };
                 let outcome = match embedded.take() {
                     Some(page) => Outcome::Page(Reply::embedded(page)),
                     None => {
                         let once = stream.slice_options_once && pager.has_token();
                         let named = names.as_ref().zip(stream.properties.as_ref());
-                        let added = Added {
+                        let added = InjectedOptions {
                             names: named.and_then(|(names, properties)| properties.parameter(names)),
                             page: pager.options(),
-                            slice: if once { Options::default() } else { slice_options.clone() },
+                            slice: if once { RequestOptions::default() } else { slice_options.clone() },
                             path: pager.path(),
                         };
-                        stream.asker.ask(whose, &vars, &added)?
+                        stream.requester.ask(whose, &vars, &added)?
                     }
                 };
                 last = None;
@@ -207,9 +207,9 @@ fn read_split(
                         })?;
                         last = Some((reply, other, found));
                     }
-                    Outcome::Nothing => {}
-                    Outcome::Refused(fault) => return Err(fault),
-                    Outcome::Instead(remedy, why) => {
+                    Outcome::Ignored => {}
+                    Outcome::Unauthorized(fault) => return Err(fault),
+                    Outcome::Recover(remedy, why) => {
                         instead = Some((remedy, why));
                         return Ok(());
                     }
@@ -290,7 +290,7 @@ fn read_split(
         (variable, slice_options) = (seen(window.as_ref()), options(window.as_ref()));
         pager = stream.pages.start(&Vars { slice: Some(&variable), ..record_vars })?;
         // Answers that were kept hold the token that failed.
-        whose.keep = if stream.keep_answers { Keep::Anew } else { Keep::No };
+        whose.keep = if stream.keep_answers { CacheMode::Anew } else { CacheMode::No };
     }
 }
 
@@ -309,14 +309,14 @@ fn part(
     scanner: &mut Scanner<'_>,
     vars: &Vars<'_>,
     parts: &mut IndexMap<String, Json>,
-    taker: &mut dyn Taker,
-) -> std::result::Result<bool, Halt<Fault>> {
+    taker: &mut dyn RecordSink,
+) -> std::result::Result<bool, WalkError<Fault>> {
     let mut record = record_json(scanner)?;
-    if !stream.shape.apply(&mut record, vars, |_| true).map_err(Halt::Caller)? {
+    if !stream.shape.apply(&mut record, vars, |_| true).map_err(WalkError::Callback)? {
         return Ok(false);
     }
     let Some(key) = properties.key(&record) else {
-        return taker.put(record).map_err(Halt::Caller);
+        return taker.put(record).map_err(WalkError::Callback);
     };
     match parts.entry(key) {
         Entry::Occupied(mut known) => query_properties::merge(known.get_mut(), record),
@@ -326,7 +326,7 @@ fn part(
 }
 
 /// The JSON of an answer's body, where the body itself is none.
-fn decoded(shared: &Shared, stream: &StreamPlan, reply: &Reply) -> Result<Option<Vec<u8>>> {
+fn decoded(shared: &EngineContext, stream: &StreamPlan, reply: &Reply) -> Result<Option<Vec<u8>>> {
     if reply.status == 204 {
         return Ok(Some(Vec::new()));
     }
@@ -339,13 +339,13 @@ fn decoded(shared: &Shared, stream: &StreamPlan, reply: &Reply) -> Result<Option
 
 /// Walks the records of an answer; says what is wrong with one that has none to give.
 fn records(
-    shared: &Shared,
+    shared: &EngineContext,
     stream: &StreamPlan,
     reply: &Reply,
     body: &[u8],
     fine: bool,
     wanted: &[String],
-    each: &mut dyn FnMut(&mut Scanner<'_>) -> std::result::Result<(), Halt<Fault>>,
+    each: &mut dyn FnMut(&mut Scanner<'_>) -> std::result::Result<(), WalkError<Fault>>,
 ) -> Result<Found> {
     if reply.status == 204 {
         return Ok(Found { envelope: true, ..Found::default() });
@@ -355,11 +355,11 @@ fn records(
     }
     let walked = match &stream.records {
         Records::Walk(path) => extract::walk(body, path, wanted, &mut |scanner| each(scanner)),
-        Records::Gather(gather) => gathered(gather, body, &ListsOf { shared, stream }, each),
+        Records::DomExtractor(gather) => gathered(gather, body, &ListsOf { shared, stream }, each),
     };
     let found = walked.map_err(|halt| match halt {
-        Halt::Caller(fault) => fault,
-        Halt::Broken(error) => {
+        WalkError::Callback(fault) => fault,
+        WalkError::Json(error) => {
             let start = body.trim_ascii_start();
             if start.is_empty() {
                 Fault::data(format!("the answer (HTTP {}) is empty", reply.status))
@@ -386,17 +386,17 @@ fn records(
 
 /// Hands out the records that an extractor gathers from a whole body.
 fn gathered(
-    gather: &Gather,
+    gather: &DomExtractor,
     body: &[u8],
     lists: &dyn Lists,
-    each: &mut dyn FnMut(&mut Scanner<'_>) -> std::result::Result<(), Halt<Fault>>,
-) -> std::result::Result<Found, Halt<Fault>> {
+    each: &mut dyn FnMut(&mut Scanner<'_>) -> std::result::Result<(), WalkError<Fault>>,
+) -> std::result::Result<Found, WalkError<Fault>> {
     // The scanner tells where a body breaks.
     let mut scanner = Scanner::new(body);
     scanner.peek()?;
     scanner.skip()?;
     scanner.end()?;
-    let page = parsed(body).and_then(|body| gather.page(&body, lists)).map_err(Halt::Caller)?;
+    let page = parsed(body).and_then(|body| gather.page(&body, lists)).map_err(WalkError::Callback)?;
     for record in &page.records {
         each(&mut Scanner::new(record.to_string().as_bytes()))?;
     }
@@ -405,7 +405,7 @@ fn gathered(
 
 /// Asks for the lists that records of a stream hold only in part.
 struct ListsOf<'r> {
-    shared: &'r Shared,
+    shared: &'r EngineContext,
     stream: &'r StreamPlan,
 }
 
@@ -449,18 +449,18 @@ pub fn parsed(bytes: &[u8]) -> Result<Json> {
 }
 
 /// The JSON of the record at which the scanner stands, which it passes.
-pub fn record_json(scanner: &mut Scanner<'_>) -> std::result::Result<Json, Halt<Fault>> {
+pub fn record_json(scanner: &mut Scanner<'_>) -> std::result::Result<Json, WalkError<Fault>> {
     scanner.peek()?;
     let start = scanner.at();
     scanner.skip()?;
     let bytes = scanner.slice(start..scanner.at());
-    parsed(bytes).map_err(Halt::Caller)
+    parsed(bytes).map_err(WalkError::Callback)
 }
 
 /// Where the record starts; a fault when it is no object.
-pub fn start_of_record(scanner: &mut Scanner<'_>) -> std::result::Result<usize, Halt<Fault>> {
+pub fn start_of_record(scanner: &mut Scanner<'_>) -> std::result::Result<usize, WalkError<Fault>> {
     if scanner.peek()? != Kind::Object {
-        return Err(Halt::Caller(not_an_object()));
+        return Err(WalkError::Callback(not_an_object()));
     }
     Ok(scanner.at())
 }

@@ -14,14 +14,14 @@ use crate::engine::cursor::{CursorPlan, Window};
 use crate::engine::fetch::retry::{ErrorPlan, Remedy};
 use crate::engine::page::{PagePlan, Pager};
 use crate::manifest::model::{self, SimpleRetriever};
-use crate::manifest::template::Ground;
+use crate::manifest::template::EvalContext;
 
 /// Windows are split so often, one within the other.
 const MAX_DEPTH: u32 = 10;
 
 /// What a retriever allows, compiled.
 #[derive(Debug, Clone, Default)]
-pub struct Adaptation {
+pub struct RecoveryPolicy {
     /// Begins again from the newest record instead of as it was.
     from_newest: bool,
     /// Begins again after as many records.
@@ -54,9 +54,9 @@ pub(super) fn build(
     errors: &ErrorPlan,
     pages: &PagePlan,
     cursor: Option<&CursorPlan>,
-    ground: &Ground,
-) -> Result<Adaptation> {
-    let mut out = Adaptation::default();
+    cx: &EvalContext,
+) -> Result<RecoveryPolicy> {
+    let mut out = RecoveryPolicy::default();
     if let Some(reset) = &def.pagination_reset {
         out.from_newest = match &*reset.action {
             "RESET" => false,
@@ -86,7 +86,7 @@ pub(super) fn build(
         }
     }
     if let Some(reduction) = &def.page_size_reduction {
-        out.reduction = Some(reduce(reduction, pages, ground)?);
+        out.reduction = Some(reduce(reduction, pages, cx)?);
     }
     if let Some(splitting) = &def.request_window_splitting {
         let Some(cursor) = cursor.filter(|cursor| !cursor.counts()) else {
@@ -99,7 +99,7 @@ pub(super) fn build(
     Ok(out)
 }
 
-fn reduce(def: &model::PageSizeReduction, pages: &PagePlan, ground: &Ground) -> Result<Reduction> {
+fn reduce(def: &model::PageSizeReduction, pages: &PagePlan, cx: &EvalContext) -> Result<Reduction> {
     let factor = def.reduction_factor.unwrap_or(2.0);
     if factor.is_nan() || factor <= 1.0 {
         return Err(def.at.field("reduction_factor", None).fault("`reduction_factor` must be more than 1"));
@@ -113,7 +113,7 @@ fn reduce(def: &model::PageSizeReduction, pages: &PagePlan, ground: &Ground) -> 
         }
     };
     let minimum = def.minimum_page_size.unwrap_or(1).max(1);
-    pages.check_reducible(minimum, &def.at, ground)?;
+    pages.check_reducible(minimum, &def.at, cx)?;
     Ok(Reduction {
         factor,
         minimum,
@@ -154,7 +154,7 @@ impl Reduction {
 
 /// What a slice has been through.
 #[derive(Debug, Default)]
-pub struct History {
+pub struct RecoveryState {
     /// Times that it began again in vain.
     resets: u32,
     /// Records since it began.
@@ -164,9 +164,9 @@ pub struct History {
     reduced: bool,
 }
 
-impl Adaptation {
+impl RecoveryPolicy {
     /// A page was read: pages may be larger again. True when the slice is to begin again.
-    pub fn page_read(&self, history: &mut History, pager: &mut Pager<'_>, records: u64) -> bool {
+    pub fn page_read(&self, history: &mut RecoveryState, pager: &mut Pager<'_>, records: u64) -> bool {
         history.records += records;
         (history.reductions, history.retries) = (0, 0);
         if self.reduction.as_ref().is_some_and(|reduction| reduction.restores) {
@@ -181,7 +181,7 @@ impl Adaptation {
     /// It began so often that it will not end.
     pub fn reset(
         &self,
-        history: &mut History,
+        history: &mut RecoveryState,
         cursor: Option<&CursorPlan>,
         window: Option<&Window>,
         newest: Option<OffsetDateTime>,
@@ -214,7 +214,7 @@ impl Adaptation {
     ///
     /// # Errors
     /// They are as small as they may be.
-    pub fn reduce(&self, history: &mut History, pager: &mut Pager<'_>) -> Result<Duration> {
+    pub fn reduce(&self, history: &mut RecoveryState, pager: &mut Pager<'_>) -> Result<Duration> {
         let (Some(plan), Some(size)) = (&self.reduction, pager.page_size()) else {
             return Err(Fault::bug("smaller pages without `page_size_reduction`"));
         };

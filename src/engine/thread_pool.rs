@@ -28,7 +28,7 @@ const SLOW: f64 = 2.0;
 
 /// The threads of a run.
 #[derive(Debug)]
-pub struct Crew {
+pub struct Concurrency {
     size: AtomicUsize,
     /// Threads that found nothing to do.
     idle: AtomicUsize,
@@ -47,10 +47,10 @@ struct Last {
     quickest: Option<f64>,
 }
 
-impl Crew {
+impl Concurrency {
     /// A crew that begins with so many threads, and grows to at most so many.
-    pub fn new(size: usize, most: usize) -> Crew {
-        Crew {
+    pub fn new(size: usize, most: usize) -> Concurrency {
+        Concurrency {
             size: AtomicUsize::new(size),
             idle: AtomicUsize::new(0),
             most: most.max(size),
@@ -145,44 +145,44 @@ mod tests {
 
     #[test]
     fn it_grows_while_the_cap_is_not_used_and_shrinks_on_throttles() {
-        let crew = Crew::new(4, 16);
+        let concurrency = Concurrency::new(4, 16);
         let at = |n: u64| Duration::from_millis(250 * n);
-        crew.look(counts(5, 0, 0, 200), Some(100.0), at(1));
-        assert_eq!(crew.size(), 5);
+        concurrency.look(counts(5, 0, 0, 200), Some(100.0), at(1));
+        assert_eq!(concurrency.size(), 5);
         // The cap is used, or calls wait for it: five of them 50 ms, where one may go each 10.
-        crew.look(counts(30, 0, 0, 200), Some(100.0), at(2));
-        crew.look(counts(35, 50, 0, 200), Some(100.0), at(3));
-        assert_eq!(crew.size(), 5);
+        concurrency.look(counts(30, 0, 0, 200), Some(100.0), at(2));
+        concurrency.look(counts(35, 50, 0, 200), Some(100.0), at(3));
+        assert_eq!(concurrency.size(), 5);
         // That they meet now and then says nothing.
         for n in 8..40 {
-            crew.look(counts(n * 5, 50 + n, 0, 200), Some(100.0), at(n));
+            concurrency.look(counts(n * 5, 50 + n, 0, 200), Some(100.0), at(n));
         }
-        assert_eq!(crew.size(), 16);
-        crew.look(counts(205, 90, 1, 200), Some(100.0), at(41));
-        assert_eq!(crew.size(), 12);
+        assert_eq!(concurrency.size(), 16);
+        concurrency.look(counts(205, 90, 1, 200), Some(100.0), at(41));
+        assert_eq!(concurrency.size(), 12);
     }
 
     #[test]
     fn it_stays_where_no_cap_is_known_where_threads_idle_and_where_the_vendor_gets_slow() {
-        let crew = Crew::new(4, 16);
+        let concurrency = Concurrency::new(4, 16);
         let at = Duration::from_secs;
-        crew.look(counts(5, 0, 0, 200), None, at(1));
-        crew.idles(true);
-        crew.look(counts(10, 0, 0, 200), Some(100.0), at(2));
-        crew.idles(false);
-        assert_eq!(crew.size(), 4);
-        crew.look(Counts { took: Duration::from_secs(5), ..counts(15, 0, 0, 0) }, Some(100.0), at(3));
-        assert_eq!(crew.size(), 4);
+        concurrency.look(counts(5, 0, 0, 200), None, at(1));
+        concurrency.idles(true);
+        concurrency.look(counts(10, 0, 0, 200), Some(100.0), at(2));
+        concurrency.idles(false);
+        assert_eq!(concurrency.size(), 4);
+        concurrency.look(Counts { took: Duration::from_secs(5), ..counts(15, 0, 0, 0) }, Some(100.0), at(3));
+        assert_eq!(concurrency.size(), 4);
     }
 
     #[test]
     fn it_grows_under_a_cap_of_a_few_calls_a_second() {
-        let crew = Crew::new(2, 16);
+        let concurrency = Concurrency::new(2, 16);
         for n in 1..100 {
             // Each thread makes a call in two seconds.
-            let answered = (n * crew.size() as u64) / 8;
-            crew.look(counts(answered.max(1), 0, 0, 2000), Some(4.0), Duration::from_millis(250 * n));
+            let answered = (n * concurrency.size() as u64) / 8;
+            concurrency.look(counts(answered.max(1), 0, 0, 2000), Some(4.0), Duration::from_millis(250 * n));
         }
-        assert!(crew.size() >= 6, "{}", crew.size());
+        assert!(concurrency.size() >= 6, "{}", concurrency.size());
     }
 }

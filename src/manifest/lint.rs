@@ -41,7 +41,8 @@ pub fn examine(text: &str, file: &str) -> Result<Examined> {
     // A fault of a definition shows wherever that is used, and is one all the same.
     let mut said = BTreeSet::new();
     (out.source, out.faults) = node::every_fault(&root, &top);
-    out.faults.retain(|fault| said.insert((fault.site.as_ref().map(|site| site.line), fault.message.clone())));
+    out.faults
+        .retain(|fault| said.insert((fault.location.as_ref().map(|location| location.line), fault.message.clone())));
     Ok(out)
 }
 

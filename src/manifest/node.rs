@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use serde_saphyr::Spanned;
 
 use super::yaml_fast;
-use crate::base::fault::{Fault, Result, Site};
+use crate::base::fault::{Fault, Location, Result};
 
 /// One node of a manifest, with the line it was written on.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,7 +145,7 @@ pub fn parse_yaml(text: &str, file: &str) -> Result<Node> {
         let line = e.location().map_or(0, |l| u32::try_from(l.line()).unwrap_or(0));
         let message = e.to_string();
         let first = message.lines().next().unwrap_or("not valid YAML").trim_start_matches("error: ");
-        Fault::config(format!("the manifest is not valid YAML: {first}")).at(&Site {
+        Fault::config(format!("the manifest is not valid YAML: {first}")).at(&Location {
             file: file.into(),
             line,
             path: "".into(),
@@ -268,7 +268,7 @@ impl<'de> Deserialize<'de> for Tree {
 #[derive(Debug, Clone)]
 pub struct Place {
     /// File, line and path, for faults.
-    pub site: Site,
+    pub location: Location,
     /// The `parameters` of templates.
     pub parameters: Arc<Json>,
 }
@@ -277,38 +277,38 @@ impl Place {
     /// The top of a file.
     pub fn top(file: &str) -> Place {
         Place {
-            site: Site { file: file.into(), line: 0, path: "".into() },
+            location: Location { file: file.into(), line: 0, path: "".into() },
             parameters: Arc::new(Json::Object(serde_json::Map::new())),
         }
     }
 
     /// The place of `node`, the child `key` of this one.
     pub fn field(&self, key: &str, node: Option<&Node>) -> Place {
-        let path = &*self.site.path;
+        let path = &*self.location.path;
         self.below(if path.is_empty() { key.to_owned() } else { [path, ".", key].concat() }, node)
     }
 
     /// The place of `node`, the element `index` of this one.
     pub fn element(&self, index: usize, node: &Node) -> Place {
-        let mut path = self.site.path.to_string();
+        let mut path = self.location.path.to_string();
         let _ = write!(path, "[{index}]");
         self.below(path, Some(node))
     }
 
     fn below(&self, path: String, node: Option<&Node>) -> Place {
         let line = node.map_or(0, |n| n.line);
-        let line = if line == 0 { self.site.line } else { line };
+        let line = if line == 0 { self.location.line } else { line };
         let parameters = match node.and_then(|n| n.get("$parameters")) {
             // Most components hand down what they got.
             Some(p) if !p.spells(&self.parameters) => Arc::new(p.to_json()),
             _ => self.parameters.clone(),
         };
-        Place { site: Site { file: self.site.file.clone(), line, path: path.into() }, parameters }
+        Place { location: Location { file: self.location.file.clone(), line, path: path.into() }, parameters }
     }
 
     /// A fault of the manifest, here.
     pub fn fault(&self, message: impl Into<String>) -> Fault {
-        Fault::config(message).at(&self.site)
+        Fault::config(message).at(&self.location)
     }
 }
 
@@ -361,7 +361,7 @@ pub trait Read: Sized {
     /// What its absence means; a fault unless the type is optional.
     fn absent(at: impl FnOnce() -> Place) -> Result<Self> {
         let at = at();
-        let name = at.site.path.rsplit('.').next().unwrap_or_default();
+        let name = at.location.path.rsplit('.').next().unwrap_or_default();
         Err(at.fault(format!("`{name}` is missing")))
     }
 }

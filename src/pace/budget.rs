@@ -20,7 +20,7 @@ use crate::base::percent;
 use crate::base::timefmt::Period;
 use crate::manifest::model::{ApiBudget, CallRatePolicy, HttpRequestRegexMatcher};
 use crate::manifest::node::{Place, Text};
-use crate::manifest::template::{Ground, Template, Vars, text_of};
+use crate::manifest::template::{EvalContext, Template, Vars, text_of};
 
 /// The share of a limit that is used when the config does not say.
 const HEADROOM: f64 = 0.98;
@@ -58,7 +58,7 @@ pub struct Matcher {
 }
 
 /// The budget of an account: the config's limits, else the manifest's, else none.
-pub fn build(def: Option<&ApiBudget>, ours: &config::Pace, ground: &Ground) -> Result<Budget> {
+pub fn build(def: Option<&ApiBudget>, ours: &config::Pace, cx: &EvalContext) -> Result<Budget> {
     let headroom = ours.headroom.unwrap_or(HEADROOM);
     let mut budget = Budget::default();
     budget.rules.floor = ours.backfill_floor.unwrap_or(FLOOR);
@@ -70,7 +70,7 @@ pub fn build(def: Option<&ApiBudget>, ours: &config::Pace, ground: &Ground) -> R
             used_up: def.status_codes_for_ratelimit_hit.clone().unwrap_or_default(),
         };
         for (number, def) in def.policies.iter().enumerate() {
-            let (matchers, limits) = policy(def, headroom, ground)?;
+            let (matchers, limits) = policy(def, headroom, cx)?;
             budget.policies.push(matchers);
             budget.govern(
                 limits.into_iter().map(|limit| Declared { name: format!("{number}: {}", limit.name), ..limit }),
@@ -140,17 +140,17 @@ impl Declared {
 }
 
 /// The matchers of a policy, and its limits.
-fn policy(def: &CallRatePolicy, headroom: f64, ground: &Ground) -> Result<(Vec<Matcher>, Vec<Declared>)> {
+fn policy(def: &CallRatePolicy, headroom: f64, cx: &EvalContext) -> Result<(Vec<Matcher>, Vec<Declared>)> {
     let matchers = match def {
         CallRatePolicy::UnlimitedCallRatePolicy(def) => &def.matchers,
         CallRatePolicy::FixedWindowCallRatePolicy(def) => &def.matchers,
         CallRatePolicy::MovingWindowCallRatePolicy(def) => &def.matchers,
     };
-    let matchers: Vec<Matcher> = matchers.iter().map(|m| Matcher::build(m, ground)).collect::<Result<_>>()?;
+    let matchers: Vec<Matcher> = matchers.iter().map(|m| Matcher::build(m, cx)).collect::<Result<_>>()?;
     let heaviest = heaviest(&matchers);
     let limit = |calls: &Text, per: &Text| -> Result<Declared> {
-        let count = whole(calls, ground)?;
-        let text = Template::compile(per, &[])?.text(&Vars::new(ground))?;
+        let count = whole(calls, cx)?;
+        let text = Template::compile(per, &[])?.text(&Vars::new(cx))?;
         let time = Period::parse(&text).and_then(|period| time_of(&period)).map_err(|e| per.at.fault(e))?;
         let terms = Terms { unit: Unit::Calls, count, per: time, kind: LimitKind::Window, burst: None };
         Ok(Declared::new(&terms, headroom, heaviest))
@@ -183,8 +183,8 @@ fn time_of(period: &Period) -> std::result::Result<Duration, String> {
 }
 
 /// A whole number from 1.
-fn whole(text: &Text, ground: &Ground) -> Result<u64> {
-    let number = Template::compile(text, &[])?.number(&Vars::new(ground))?;
+fn whole(text: &Text, cx: &EvalContext) -> Result<u64> {
+    let number = Template::compile(text, &[])?.number(&Vars::new(cx))?;
     if number < 1.0 {
         return Err(text.at.fault("expected a whole number from 1"));
     }
@@ -225,7 +225,7 @@ impl Budget {
 
 impl Matcher {
     /// Compiles one.
-    pub fn build(def: &HttpRequestRegexMatcher, ground: &Ground) -> Result<Matcher> {
+    pub fn build(def: &HttpRequestRegexMatcher, cx: &EvalContext) -> Result<Matcher> {
         let path = match def.url_path_pattern.as_deref().filter(|p| !p.is_empty()) {
             Some(pattern) => Some(regex::RegexBuilder::new(pattern).size_limit(1 << 20).build().map_err(|e| {
                 def.at.field("url_path_pattern", None).fault(format!("the pattern does not compile: {e}"))
@@ -233,7 +233,7 @@ impl Matcher {
             None => None,
         };
         let weight = match &def.weight {
-            Some(text) => u32::try_from(whole(text, ground)?).unwrap_or(u32::MAX),
+            Some(text) => u32::try_from(whole(text, cx)?).unwrap_or(u32::MAX),
             None => 1,
         };
         Ok(Matcher {

@@ -29,7 +29,7 @@ use feedback::{Cost, Feedback};
 use ledger::Ledger;
 use limit::Nanos;
 use limiter::{Answer, Limiter, Priority, Ticket, Why};
-use store::{Memory, Store};
+use store::{MemoryLedger, Store};
 
 /// Without a deadline, a wait that the vendor asks for is slept through up to so long.
 pub const PATIENCE: Duration = Duration::from_secs(600);
@@ -53,18 +53,18 @@ pub struct Call<'a> {
 
 /// Where the account's ledger is.
 #[derive(Debug)]
-pub enum Shelf {
+pub enum LedgerBackend {
     /// In this process.
-    Own(Memory),
+    Own(MemoryLedger),
     /// In a file.
-    Shared(store::Shared),
+    Shared(store::SharedLedger),
 }
 
-impl Store for Shelf {
+impl Store for LedgerBackend {
     fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T {
         match self {
-            Shelf::Own(own) => own.update(clock, change),
-            Shelf::Shared(shared) => shared.update(clock, change),
+            LedgerBackend::Own(own) => own.update(clock, change),
+            LedgerBackend::Shared(shared) => shared.update(clock, change),
         }
     }
 }
@@ -109,7 +109,7 @@ pub enum Waits {
 #[derive(Debug)]
 pub struct Pace {
     budget: Budget,
-    limiter: Limiter<BootTime, Shelf>,
+    limiter: Limiter<BootTime, LedgerBackend>,
     deadline: Option<Instant>,
     counts: Mutex<Counts>,
     /// When a call could have gone that ended the run.
@@ -151,9 +151,9 @@ impl Drop for Place<'_> {
 
 impl Pace {
     /// The pace of an account, whose ledger is on that shelf. A call that could go only after the deadline ends the run.
-    pub fn new(budget: Budget, shelf: Shelf, priority: Priority, deadline: Option<Instant>) -> Arc<Pace> {
+    pub fn new(budget: Budget, shelf: LedgerBackend, priority: Priority, deadline: Option<Instant>) -> Arc<Pace> {
         let id = RandomState::new().hash_one(std::process::id());
-        let shares = matches!(shelf, Shelf::Shared(_));
+        let shares = matches!(shelf, LedgerBackend::Shared(_));
         let limiter = Limiter::new(BootTime, shelf, budget.rules.clone(), id, priority);
         let pace = Arc::new(Pace {
             budget,

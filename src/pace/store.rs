@@ -26,9 +26,9 @@ pub trait Store: Send + Sync {
 
 /// A ledger of this process, or of a simulation.
 #[derive(Debug, Default)]
-pub struct Memory(Mutex<Ledger>);
+pub struct MemoryLedger(Mutex<Ledger>);
 
-impl Store for Memory {
+impl Store for MemoryLedger {
     fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T {
         let mut ledger = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut ledger, clock.now())
@@ -60,7 +60,7 @@ const SHARE: f64 = 1.0 / 3.0;
 pub type Notice = Box<dyn Fn(&str) + Send + Sync>;
 
 /// A ledger in a file.
-pub struct Shared {
+pub struct SharedLedger {
     path: PathBuf,
     boot: String,
     notice: Notice,
@@ -76,16 +76,16 @@ struct Inner {
     told: bool,
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for SharedLedger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-impl Shared {
+impl SharedLedger {
     /// The ledger in the file at `path`, which is made when it is first needed.
-    pub fn new(path: &Path, notice: Notice) -> Shared {
-        Shared { path: path.to_owned(), boot: clock::boot(), notice, inner: Mutex::default() }
+    pub fn new(path: &Path, notice: Notice) -> SharedLedger {
+        SharedLedger { path: path.to_owned(), boot: clock::boot(), notice, inner: Mutex::default() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -154,7 +154,7 @@ impl Shared {
     }
 }
 
-impl Store for Shared {
+impl Store for SharedLedger {
     fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T {
         let mut inner = self.inner();
         if inner.failed.is_some_and(|at| at.elapsed() < AGAIN_AFTER) {

@@ -10,7 +10,13 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::base::fault::{Fault, Result, did_you_mean};
-use crate::engine::shape::wire::Selection;
+
+/// Which fields the user wants: those not listed as deselected.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Paths of property names that were deselected.
+    pub dropped: BTreeSet<Vec<String>>,
+}
 
 /// What a catalog says of a stream.
 #[derive(Debug, Clone, Default)]

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use super::load::{self, Loaded};
-use super::outcome::{Came, slot};
-use super::reporter::Watch;
-use super::reporter::log::Level;
+use super::load::{self, LoadedSource};
+use super::log::Level;
+use super::outcome::{RunOutcome, slot};
+use super::reporter::Reporter;
 use crate::base::config;
 use crate::base::fault::Fault;
 use crate::base::timefmt::rfc3339;
@@ -20,73 +20,74 @@ use crate::drift::across_tenants;
 use crate::drift::finding::Finding;
 use crate::protocol::lock;
 use crate::run::context::Context;
-use crate::tenant::alert::{Alarm, Delivery, Outcome};
+use crate::tenant::alert::{AlertSender, Delivery, RunEnd};
 
 /// The alarm of a run.
-pub(crate) struct Bell<'w> {
+pub(crate) struct RunAlerts<'w> {
     context: &'w Context,
-    armed: RefCell<Option<Armed>>,
+    armed: RefCell<Option<ArmedAlert>>,
 }
 
 /// Somebody is to be told.
-struct Armed {
+struct ArmedAlert {
     source: String,
     tenant: String,
     run_id: String,
     root: Option<PathBuf>,
-    watch: Option<Arc<Watch>>,
-    alarm: Alarm,
+    reporter: Option<Arc<Reporter>>,
+    alert_sender: AlertSender,
 }
 
-impl<'w> Bell<'w> {
+impl<'w> RunAlerts<'w> {
     /// A run begins.
-    pub(crate) fn new(context: &'w Context) -> Bell<'w> {
-        Bell { context, armed: RefCell::default() }
+    pub(crate) fn new(context: &'w Context) -> RunAlerts<'w> {
+        RunAlerts { context, armed: RefCell::default() }
     }
 
     /// Its config is read, and its locks are held: alerts that earlier runs could not deliver are tried again.
-    pub(crate) fn loaded(&self, loaded: &Loaded) {
+    pub(crate) fn loaded(&self, loaded: &LoadedSource) {
         // Who looks at a few records sees by himself what is wrong.
         let alert = loaded.config.ours.alert.as_ref().filter(|_| self.context.options.limit.is_none());
         let (names, root) = (&loaded.names, loaded.states.as_deref());
-        self.armed.replace(alert.map(|alert| Armed {
+        self.armed.replace(alert.map(|alert| ArmedAlert {
             source: names.source.clone(),
             tenant: names.tenant.clone(),
             run_id: names.run_id.clone(),
             root: root.map(Path::to_owned),
-            watch: Some(loaded.watch.clone()),
-            alarm: Alarm::begin(alert, root, &names.source, &names.tenant),
+            reporter: Some(loaded.reporter.clone()),
+            alert_sender: AlertSender::begin(alert, root, &names.source, &names.tenant),
         }));
     }
 
     /// It ended so: returns when that is told, or cannot be for now.
-    pub(crate) fn rings(&self, began: &str, came: &Came) {
+    pub(crate) fn rings(&self, began: &str, outcome_of_run: &RunOutcome) {
         let context = self.context;
         let Some(armed) = self.armed.take().or_else(|| refused(context)) else { return };
         // Whoever reads stdout need not wait for it.
         drop(lock(&context.out).flush());
         let hidden = |fault: &Fault| context.log.hidden(fault);
-        let faults = came.accounts.iter().filter_map(|a| Some((a.stream.to_string(), hidden(a.fault.as_ref()?))));
+        let faults =
+            outcome_of_run.outcomes.iter().filter_map(|a| Some((a.stream.to_string(), hidden(a.fault.as_ref()?))));
         let faults: Vec<(String, Fault)> = faults.collect();
         // The gravest may be a stream's own.
-        let whole = came.unsaid.as_ref().or(came.fault.as_ref()).map(hidden);
+        let whole = outcome_of_run.unsaid.as_ref().or(outcome_of_run.fault.as_ref()).map(hidden);
         let whole = whole.filter(|whole| faults.iter().all(|(_, fault)| fault.message != whole.message));
-        let outcome = Outcome {
+        let outcome = RunEnd {
             slot: slot(&context.options).to_owned(),
             run_id: armed.run_id,
             began: began.to_owned(),
             ended: rfc3339(OffsetDateTime::now_utc()),
-            exit_code: came.unsaid.as_ref().map_or(came.exit_code, |fault| fault.kind.exit_code()),
+            exit_code: outcome_of_run.unsaid.as_ref().map_or(outcome_of_run.exit_code, |fault| fault.kind.exit_code()),
             fault: whole,
             faults,
-            complete: came.accounts.iter().filter(|a| a.complete).map(|a| a.stream.to_string()).collect(),
-            drift: open_drift(armed.root.as_deref(), &armed.source, &armed.tenant, armed.watch.as_deref()),
-            limited: came.figures.resume_after.is_some(),
+            complete: outcome_of_run.outcomes.iter().filter(|a| a.complete).map(|a| a.stream.to_string()).collect(),
+            drift: open_drift(armed.root.as_deref(), &armed.source, &armed.tenant, armed.reporter.as_deref()),
+            limited: outcome_of_run.figures.resume_after.is_some(),
             whose: context.tenant_arguments(),
             source: armed.source,
             tenant: armed.tenant,
         };
-        let Delivery { left, kept, why } = armed.alarm.end(&outcome);
+        let Delivery { left, kept, why } = armed.alert_sender.end(&outcome);
         if let Some(why) = why {
             let then = match (left, kept) {
                 (0, _) => "",
@@ -99,7 +100,7 @@ impl<'w> Bell<'w> {
 }
 
 /// Of a config that was refused: who is to be told, if that much of it can be read.
-fn refused(context: &Context) -> Option<Armed> {
+fn refused(context: &Context) -> Option<ArmedAlert> {
     let gist = config::gist(&context.options.config);
     let alert = gist.alert.as_ref().filter(|_| context.options.limit.is_none())?;
     if let Some(secret) = &alert.secret {
@@ -116,18 +117,18 @@ fn refused(context: &Context) -> Option<Armed> {
     let tenant = tenant.or_else(|| stem(context.options.config.last()?));
     let (source, tenant) = (source.unwrap_or_else(|| "unknown".into()), tenant.unwrap_or_else(|| "unknown".into()));
     let root = known.map_or_else(|| gist.state_dir.or_else(load::state_dir_of_environment), |whose| whose.root.clone());
-    let alarm = Alarm::begin(alert, root.as_deref(), &source, &tenant);
+    let alert_sender = AlertSender::begin(alert, root.as_deref(), &source, &tenant);
     let run_id = known.map(|whose| whose.run_id.clone()).unwrap_or_default();
-    Some(Armed { source, tenant, run_id, root, watch: None, alarm })
+    Some(ArmedAlert { source, tenant, run_id, root, reporter: None, alert_sender })
 }
 
 /// Every change of the tenant's data that nobody has judged: what is kept, and what this run found and does not keep.
-fn open_drift(root: Option<&Path>, source: &str, tenant: &str, watch: Option<&Watch>) -> Option<Vec<Finding>> {
+fn open_drift(root: Option<&Path>, source: &str, tenant: &str, reporter: Option<&Reporter>) -> Option<Vec<Finding>> {
     let kept = root.map(|root| across_tenants::read(root, source, tenant)).transpose().ok()?;
     let kept =
         kept.into_iter().flat_map(|tenant| tenant.streams.into_values()).flat_map(|(_, pending)| pending.findings);
     let mut findings: Vec<Finding> = kept.collect();
-    for found in watch.into_iter().flat_map(Watch::found) {
+    for found in reporter.into_iter().flat_map(Reporter::found) {
         if !findings.iter().any(|kept| kept.fingerprint == found.fingerprint && kept.stream == found.stream) {
             findings.push(found);
         }

@@ -10,15 +10,16 @@ use indicatif::HumanCount;
 use serde_json::{Map, Value as Json, json};
 use time::{OffsetDateTime, UtcOffset};
 
-use super::load::Loaded;
-use super::outcome;
-use super::reporter::log::{Level, Log};
+use super::active_run;
+use super::load::LoadedSource;
+use super::log::{Level, Log};
+use super::reporter::windows_read;
 use crate::base::fault::{Fault, Kind, Result as Outcome};
 use crate::base::timefmt::{is_date, parse_iso, rfc3339};
 use crate::engine::build::StreamPlan;
-use crate::engine::cursor::backfill::{Backfill, Standing};
+use crate::engine::cursor::backfill::{Backfill, BackfillProgress};
 use crate::engine::cursor::ranges::Span;
-use crate::engine::scheduler::{Account, Job, Run};
+use crate::engine::scheduler::{Scheduler, StreamJob, StreamOutcome};
 use crate::manifest::template::Vars;
 use crate::protocol::Protocol;
 use crate::run::context::Context;
@@ -75,12 +76,12 @@ pub(crate) fn check(context: &Context, now: OffsetDateTime) -> Outcome<()> {
 /// A stream as its past is read, and how far that is; nothing when there is nothing to read of it.
 pub(crate) fn begin(
     context: &Context,
-    loaded: &Loaded,
+    loaded: &LoadedSource,
     span: Span,
     stream: &StreamPlan,
     state: Option<&Map<String, Json>>,
 ) -> Outcome<Option<(Arc<StreamPlan>, Backfill)>> {
-    let (name, now) = (&stream.name, loaded.ground.now);
+    let (name, now) = (&stream.name, loaded.cx.now);
     let skipped = |why: &str| {
         context.log.line(Level::Info, &format!("{name}: {why}"));
         Ok(None)
@@ -120,12 +121,12 @@ fn takes(seconds: f64) -> String {
 }
 
 /// Says what a backfill costs at least, before the first request.
-pub(crate) fn announce(log: &Log, loaded: &Loaded, jobs: &[Job]) {
+pub(crate) fn announce(log: &Log, loaded: &LoadedSource, jobs: &[StreamJob]) {
     let rate = loaded.shared.fetcher.pace().rate().filter(|rate| *rate > 0.0);
     for job in jobs {
         let (Some(backfill), Some(cursor)) = (&job.backfill, &job.plan.cursor) else { continue };
         let (windows, done) = (backfill.windows(cursor), backfill.partitions_done());
-        let counted = job.plan.router.count(&Vars::new(&loaded.ground)).map(|count| count as u64);
+        let counted = job.plan.router.count(&Vars::new(&loaded.cx)).map(|count| count as u64);
         let partitions = counted.or(backfill.known());
         let calls = partitions.map(|partitions| backfill.slices_left(cursor, partitions));
         #[allow(clippy::cast_precision_loss)]
@@ -160,21 +161,21 @@ pub(crate) fn announce(log: &Log, loaded: &Loaded, jobs: &[Job]) {
 }
 
 /// Says every now and then how far the backfills of a run are, for as long as it lasts.
-pub(crate) fn follow(context: &Context, run: &Arc<Run>) {
-    let accounts = run.accounts();
-    if accounts.iter().all(|account| account.backfill.is_none()) {
+pub(crate) fn follow(context: &Context, run: &Arc<Scheduler>) {
+    let outcomes = run.outcomes();
+    if outcomes.iter().all(|account| account.backfill.is_none()) {
         return;
     }
-    outcome::go_on(context, accounts.iter());
-    let (context, run, began): (_, Weak<Run>, _) = (context.clone(), Arc::downgrade(run), Instant::now());
+    active_run::go_on(context, outcomes.iter());
+    let (context, run, began): (_, Weak<Scheduler>, _) = (context.clone(), Arc::downgrade(run), Instant::now());
     std::thread::spawn(move || {
         loop {
             std::thread::sleep(BETWEEN);
             let Some(run) = run.upgrade() else { return };
-            outcome::go_on(&context, run.accounts().iter());
+            active_run::go_on(&context, run.outcomes().iter());
             tell(
                 &context.log,
-                run.accounts().iter().filter(|account| account.begun && !account.ended),
+                run.outcomes().iter().filter(|account| account.begun && !account.ended),
                 began.elapsed(),
             );
         }
@@ -182,11 +183,11 @@ pub(crate) fn follow(context: &Context, run: &Arc<Run>) {
 }
 
 /// Says how far the backfills of these streams are.
-pub(crate) fn tell<'a>(log: &Log, accounts: impl Iterator<Item = &'a Account>, took: Duration) {
-    for account in accounts {
+pub(crate) fn tell<'a>(log: &Log, outcomes: impl Iterator<Item = &'a StreamOutcome>, took: Duration) {
+    for account in outcomes {
         let Some(standing) = &account.backfill else { continue };
         let left = left(standing, took);
-        let mut said = format!("{}: {}", account.stream, slices(standing));
+        let mut said = format!("{}: {}", account.stream, windows_read(standing));
         said += &format!(", {} records, {} calls", HumanCount(account.records), HumanCount(standing.calls));
         if let Some(left) = left {
             said += &format!(", about {} left, by what was read so far", takes(left));
@@ -200,15 +201,8 @@ pub(crate) fn tell<'a>(log: &Log, accounts: impl Iterator<Item = &'a Account>, t
     }
 }
 
-/// What of a backfill was read, for people.
-pub(crate) fn slices(standing: &Standing) -> String {
-    let Standing { done, of, listed, .. } = standing;
-    let more = if *listed { "" } else { " known so far, and the listing goes on" };
-    format!("{} of {} windows{more}", HumanCount(*done), HumanCount(*of))
-}
-
 /// Seconds that are left, if what is left is like what this run read; nothing before all is known.
-fn left(standing: &Standing, took: Duration) -> Option<f64> {
+fn left(standing: &BackfillProgress, took: Duration) -> Option<f64> {
     let done = standing.done.checked_sub(standing.earlier).filter(|done| *done > 0 && standing.listed)?;
     let left = standing.of.saturating_sub(standing.done);
     #[allow(clippy::cast_precision_loss)]

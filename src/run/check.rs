@@ -9,22 +9,22 @@ use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::engine::async_job;
 use crate::engine::build::StreamPlan;
 use crate::engine::slice::Partition;
-use crate::engine::slice_reader::{Shared, Taker};
+use crate::engine::slice_reader::{EngineContext, RecordSink};
 use crate::manifest::template::Vars;
 use crate::protocol::{Protocol, airbyte};
 use crate::run::context::Context;
 use crate::run::load::Purpose;
-use crate::run::reporter::log::Level;
+use crate::run::log::Level;
 
 /// Reads until the first record.
 struct FirstRecord(bool);
 
-impl Taker for FirstRecord {
+impl RecordSink for FirstRecord {
     fn take(
         &mut self,
         scanner: &mut crate::base::json::scan::Scanner<'_>,
         _: &Vars<'_>,
-    ) -> std::result::Result<bool, crate::engine::extract::Stop<Fault>> {
+    ) -> std::result::Result<bool, crate::engine::extract::WalkError<Fault>> {
         scanner.skip()?;
         self.0 = true;
         Ok(true)
@@ -74,11 +74,11 @@ pub(crate) fn check(context: &Context) -> Result<()> {
 }
 
 /// Reads the first slice of a stream until its first record.
-fn check_stream(shared: &Shared, stream: &StreamPlan) -> Result<()> {
+fn check_stream(shared: &EngineContext, stream: &StreamPlan) -> Result<()> {
     let parents = crate::engine::parents::ParentReader::new(shared, stream, None);
     let mut first: Option<Partition> = None;
     let enough = Fault::bug("enough");
-    let listed = stream.router.each(&parents, &Vars::new(&shared.ground), &mut |partition| {
+    let listed = stream.router.each(&parents, &Vars::new(&shared.cx), &mut |partition| {
         first = Some(partition);
         Err(enough.clone())
     });

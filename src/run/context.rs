@@ -9,9 +9,8 @@ use std::sync::{Arc, OnceLock};
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::load::{self, Loaded, Purpose};
+use super::log::{Level, Log};
 use super::options::RunOptions;
-use super::reporter::log::{Level, Log};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
 use crate::protocol::{Out, Protocol, airbyte, lock};
@@ -69,19 +68,6 @@ impl Context {
     /// The source that is named, the config aside.
     pub(crate) fn named_source(&self) -> Option<&str> {
         self.options.source.as_deref().or(self.environment.as_deref()).or(self.named.as_deref())
-    }
-
-    /// Loads the source with the tenant's config.
-    pub(crate) fn load(&self, purpose: Purpose) -> Result<Loaded> {
-        let loaded = load::load(self, purpose);
-        if self.protocol == Protocol::Singer {
-            return loaded;
-        }
-        // No stream was begun that such a trace could be about.
-        loaded.map_err(|fault| match &fault.stream {
-            Some(stream) => Fault { message: format!("stream `{stream}`: {}", fault.message), stream: None, ..fault },
-            None => fault,
-        })
     }
 
     /// Writes text.

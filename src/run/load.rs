@@ -11,25 +11,25 @@ use std::time::Instant;
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
-use super::reporter::Watch;
-use super::reporter::log::Level;
+use super::log::Level;
+use super::reporter::Reporter;
 use crate::base::config::{self, Config, DriftPolicy, Safety};
 use crate::base::fault::{Fault, Result, did_you_mean};
 use crate::base::store::Store;
 use crate::base::timefmt;
 use crate::drift::baseline::unmarked;
-use crate::drift::monitor::{Given, Names, Watched};
+use crate::drift::monitor::{DriftMonitor, MonitorConfig, RunNames};
 use crate::drift::policy::Policies;
 use crate::drift::rules::Rule;
 use crate::engine::auth;
 use crate::engine::build::{self, Build, Plan, StreamPlan};
 use crate::engine::config_rules;
-use crate::engine::slice_reader::Shared;
+use crate::engine::slice_reader::EngineContext;
 use crate::manifest::Manifest;
 use crate::manifest::builtin;
-use crate::manifest::template::Ground;
-use crate::pace::store::{Memory, Shared as SharedLedger};
-use crate::pace::{self, Pace, Shelf, account_key};
+use crate::manifest::template::EvalContext;
+use crate::pace::store::{MemoryLedger, SharedLedger};
+use crate::pace::{self, LedgerBackend, Pace, account_key};
 use crate::protocol::Protocol;
 use crate::run::context::Context;
 use crate::run::context::RunIdentity;
@@ -37,30 +37,30 @@ use crate::run::options::RunOptions;
 use crate::sandbox::Sandbox;
 
 /// A source with a tenant's config, ready to run.
-pub struct Loaded {
+pub struct LoadedSource {
     /// Every stream, compiled.
     pub plan: Plan,
     /// Config and now.
-    pub ground: Arc<Ground>,
+    pub cx: Arc<EvalContext>,
     /// The config.
     pub config: Config,
     /// The sandbox, when it runs in this process.
     pub sandbox: Option<Sandbox>,
     /// Hears of what happens.
-    pub(crate) watch: Arc<Watch>,
+    pub(crate) reporter: Arc<Reporter>,
     /// What threads share.
-    pub shared: Arc<Shared>,
+    pub shared: Arc<EngineContext>,
     /// What is done about drift.
     policies: Arc<Policies>,
     /// Whose data it is.
-    pub(crate) names: Names,
+    pub(crate) names: RunNames,
     /// What outlives the run.
     pub(crate) states: Option<PathBuf>,
 }
 
 /// How a stream is read, as far as drift depends on it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Reading {
+pub(crate) struct ReadMode {
     /// Whatever was read before?
     pub(crate) sweep: bool,
     /// To its end?
@@ -68,23 +68,23 @@ pub(crate) struct Reading {
     /// May new fields be sent?
     pub(crate) may_grow: bool,
     /// Are values sent as they are written?
-    pub(crate) as_written: bool,
+    pub(crate) verbatim: bool,
 }
 
-impl Loaded {
+impl LoadedSource {
     /// A stream with all that its tenant's runs learned of it; nothing when drift is off.
     pub(crate) fn watched(
         &self,
         stream: &StreamPlan,
-        reading: Reading,
+        reading: ReadMode,
         context: &Context,
-    ) -> Result<Option<Arc<Watched>>> {
+    ) -> Result<Option<Arc<DriftMonitor>>> {
         let config = &self.config.ours.drift;
         if config.off {
             return Ok(None);
         }
-        let Reading { sweep, whole, may_grow, as_written } = reading;
-        let given = Given {
+        let ReadMode { sweep, whole, may_grow, verbatim } = reading;
+        let given = MonitorConfig {
             names: self.names.clone(),
             stream: &stream.name,
             schema: &stream.schema,
@@ -94,13 +94,13 @@ impl Loaded {
             policies: self.policies.clone(),
             config,
             root: self.states.clone(),
-            as_written,
+            verbatim,
             sweep,
             whole,
             may_grow,
-            asked: stream.asked(&self.ground),
+            asked: stream.asked(&self.cx),
         };
-        let (watched, trouble) = Watched::begin(given)?;
+        let (watched, trouble) = DriftMonitor::begin(given)?;
         if let Some(fault) = trouble {
             let said = format!("{}: what is learned and put aside cannot be kept: {}", stream.name, fault.message);
             context.log.event(Level::Warning, &said, "drift_trouble", &json!({"stream": *stream.name}));
@@ -109,13 +109,13 @@ impl Loaded {
     }
 }
 
-impl Loaded {
+impl LoadedSource {
     /// The stream with the schema that its tenant's data has by now.
     pub(crate) fn evolved(&self, stream: &Arc<StreamPlan>, context: &Context) -> Result<Arc<StreamPlan>> {
         if self.states.is_none() {
             return Ok(stream.clone());
         }
-        let reading = Reading { sweep: false, whole: false, may_grow: true, as_written: true };
+        let reading = ReadMode { sweep: false, whole: false, may_grow: true, verbatim: true };
         let Some(watched) = self.watched(stream, reading, context)? else { return Ok(stream.clone()) };
         let schema = watched.schema();
         if *schema == stream.schema {
@@ -235,19 +235,19 @@ pub(crate) fn own_state_dir() -> Result<PathBuf> {
 }
 
 /// The name of the account's files; it tells nothing of the credentials.
-fn ledger_key(config: &Config, manifest: &Manifest, specification: &Json, ground: &Ground) -> String {
+fn ledger_key(config: &Config, manifest: &Manifest, specification: &Json, cx: &EvalContext) -> String {
     let source = match manifest.folder {
         None => manifest.name.to_string(),
-        Some(_) => build::host(manifest, ground).unwrap_or_else(|| manifest.name.to_string()),
+        Some(_) => build::host(manifest, cx).unwrap_or_else(|| manifest.name.to_string()),
     };
     let identity = account_key::identity(config.ours.pace.account.as_deref(), &config.source, specification);
     account_key::key(&source, &identity)
 }
 
 /// The tenant's name: as the config says, else one that follows from its account.
-pub(crate) fn tenant_of(config: &Config, manifest: &Manifest, specification: &Json, ground: &Ground) -> String {
+pub(crate) fn tenant_of(config: &Config, manifest: &Manifest, specification: &Json, cx: &EvalContext) -> String {
     config.ours.tenant.clone().unwrap_or_else(|| {
-        let key = ledger_key(config, manifest, specification, ground);
+        let key = ledger_key(config, manifest, specification, cx);
         format!("account-{}", key.get(..8).unwrap_or_default())
     })
 }
@@ -268,24 +268,24 @@ fn pace_of(
     config: &Config,
     specification: &Json,
     states: Option<PathBuf>,
-    ground: &Ground,
-    watch: &Arc<Watch>,
+    cx: &EvalContext,
+    reporter: &Arc<Reporter>,
 ) -> Result<Arc<Pace>> {
     let ours = &config.ours;
     let headroom = context.options.headroom.or(ours.pace.headroom);
     let limits = config::Pace { headroom, ..ours.pace.clone() };
-    let budget = pace::budget::build(manifest.source.api_budget.as_ref(), &limits, ground)?;
+    let budget = pace::budget::build(manifest.source.api_budget.as_ref(), &limits, cx)?;
     let shelf = match states {
         Some(folder) => {
-            let key = ledger_key(config, manifest, specification, ground);
+            let key = ledger_key(config, manifest, specification, cx);
             let path = folder.join("pace").join(format!("{key}.ledger"));
-            let watch = watch.clone();
-            Shelf::Shared(SharedLedger::new(&path, Box::new(move |notice| watch.ledger(notice))))
+            let reporter = reporter.clone();
+            LedgerBackend::Shared(SharedLedger::new(&path, Box::new(move |notice| reporter.ledger(notice))))
         }
-        None => Shelf::Own(Memory::default()),
+        None => LedgerBackend::Own(MemoryLedger::default()),
     };
     let priority = context.options.priority(&ours.tiers)?;
-    Ok(Pace::new(budget, shelf, priority, watch.deadline()))
+    Ok(Pace::new(budget, shelf, priority, reporter.deadline()))
 }
 
 /// What a source is loaded for.
@@ -300,7 +300,7 @@ pub(crate) enum Purpose {
 }
 
 /// A source with a tenant's config, before anything is compiled.
-pub(crate) struct Prepared {
+pub(crate) struct PreparedSource {
     /// The source.
     pub(crate) manifest: Manifest,
     /// The schema of its config.
@@ -308,14 +308,14 @@ pub(crate) struct Prepared {
     /// The config, as the manifest's rules made it.
     pub(crate) config: Config,
     /// Config and now.
-    pub(crate) ground: Ground,
+    pub(crate) cx: EvalContext,
     sandbox: Option<Sandbox>,
     migrated: bool,
 }
 
 /// Reads the config and makes of it what the manifest asks for. Without `--config` it is empty; the sandbox then runs in
 /// this process.
-pub(crate) fn prepare(context: &Context, purpose: Purpose) -> Result<Prepared> {
+pub(crate) fn prepare(context: &Context, purpose: Purpose) -> Result<PreparedSource> {
     let (options, log) = (&context.options, &context.log);
     // The config may name the source, and ENV needs the source's specification.
     let mut config = read_config(options, &Map::new())?;
@@ -338,19 +338,19 @@ pub(crate) fn prepare(context: &Context, purpose: Purpose) -> Result<Prepared> {
     config.secrets.add_marked(&config.source, &specification);
     log.hide(&config.secrets);
     let (now, began) = now()?;
-    let mut ground = Ground { config: config.source.clone(), now, began };
+    let mut cx = EvalContext { config: config.source.clone(), now, began };
     let spec = manifest.source.spec.as_ref();
-    let mut written = Ground { config: config.written.clone(), ..ground.clone() };
+    let mut written = EvalContext { config: config.written.clone(), ..cx.clone() };
     // What is kept is migrated as it is written: references to secrets stay references.
-    let migrated = config_rules::migrate(spec, &mut ground)? && config_rules::migrate(spec, &mut written)?;
+    let migrated = config_rules::migrate(spec, &mut cx)? && config_rules::migrate(spec, &mut written)?;
     config.written = written.config;
-    config_rules::transform(spec, &mut ground)?;
-    config.source = ground.config.clone();
+    config_rules::transform(spec, &mut cx)?;
+    config.source = cx.config.clone();
     config.secrets.add_marked(&config.source, &specification);
     log.hide(&config.secrets);
     drop(context.identity.set(RunIdentity {
         source: manifest.name.to_string(),
-        tenant: tenant_of(&config, &manifest, &specification, &ground),
+        tenant: tenant_of(&config, &manifest, &specification, &cx),
         root: state_dir(&config).or_else(|| state_dir_or_own(&config).ok().filter(|_| context.keeps)),
         run_id: run_id(),
     }));
@@ -363,20 +363,35 @@ pub(crate) fn prepare(context: &Context, purpose: Purpose) -> Result<Prepared> {
             }
         })?;
     }
-    config_rules::validate(spec, &ground)?;
-    Ok(Prepared { manifest, specification, config, ground, sandbox, migrated })
+    config_rules::validate(spec, &cx)?;
+    Ok(PreparedSource { manifest, specification, config, cx, sandbox, migrated })
+}
+
+impl Context {
+    /// Loads the source with the tenant's config.
+    pub(crate) fn load(&self, purpose: Purpose) -> Result<LoadedSource> {
+        let loaded = load(self, purpose);
+        if self.protocol == Protocol::Singer {
+            return loaded;
+        }
+        // No stream was begun that such a trace could be about.
+        loaded.map_err(|fault| match &fault.stream {
+            Some(stream) => Fault { message: format!("stream `{stream}`: {}", fault.message), stream: None, ..fault },
+            None => fault,
+        })
+    }
 }
 
 /// Loads everything.
-pub(crate) fn load(context: &Context, purpose: Purpose) -> Result<Loaded> {
-    let Prepared { manifest, specification, config, mut ground, sandbox, migrated } = prepare(context, purpose)?;
+pub(crate) fn load(context: &Context, purpose: Purpose) -> Result<LoadedSource> {
+    let PreparedSource { manifest, specification, config, mut cx, sandbox, migrated } = prepare(context, purpose)?;
     // The rules are for the config as it was given.
     if let (Purpose::Check, Some(overrides), Some(config)) =
-        (purpose, manifest.source.check.overrides()?, ground.config.as_object_mut())
+        (purpose, manifest.source.check.overrides()?, cx.config.as_object_mut())
     {
         config.extend(overrides.clone());
     }
-    let ground = Arc::new(ground);
+    let cx = Arc::new(cx);
     let baseline = |stream: &str| builtin::baseline(&manifest.name, stream).filter(|_| manifest.folder.is_none());
     let policies = Arc::new(Policies::new(&config.ours.drift)?);
     let envelope_optional = |stream: &str| {
@@ -387,16 +402,16 @@ pub(crate) fn load(context: &Context, purpose: Purpose) -> Result<Loaded> {
     let auth = auth::Builder::new(whose.root.as_deref().map(Store::new), context.protocol == Protocol::Airbyte);
     let metadata = manifest.source.metadata.as_ref();
     let safety = config.ours.safety.clone().or(Safety::of_manifest(metadata)?);
-    let watch = Watch::new(context, &manifest.name, &config);
+    let reporter = Reporter::new(context, &manifest.name, &config);
     let states = whose.root.clone().filter(|_| sandbox.is_none());
-    let pace = pace_of(context, &manifest, &config, &specification, states, &ground, &watch)?;
+    let pace = pace_of(context, &manifest, &config, &specification, states, &cx, &reporter)?;
     if migrated {
-        watch.config_changed()?;
+        reporter.config_changed()?;
     }
-    let shared = watch.shared(&config, pace, &ground, &context.stop);
+    let shared = reporter.shared(&config, pace, &cx, &context.stop);
     let plan = build::plan(&Build {
         manifest: &manifest,
-        ground: &ground,
+        cx: &cx,
         baseline: &baseline,
         auth: &auth,
         safety: &safety,
@@ -410,7 +425,7 @@ pub(crate) fn load(context: &Context, purpose: Purpose) -> Result<Loaded> {
                 .map_err(|f| Fault { message: format!("config `dripfeed.tiers.{tier}`: {}", f.message), ..f })?;
         }
     }
-    let names = Names { source: whose.source, tenant: whose.tenant, run_id: whose.run_id };
+    let names = RunNames { source: whose.source, tenant: whose.tenant, run_id: whose.run_id };
     let states = whose.root;
-    Ok(Loaded { plan, ground, config, sandbox, watch, shared, policies, names, states })
+    Ok(LoadedSource { plan, cx, config, sandbox, reporter, shared, policies, names, states })
 }

@@ -4,11 +4,13 @@
 //! exit code. Called by `cli`. [`load`] makes a plan of config and manifest, [`read`] reads it to stdout, [`sync`] into a
 //! target; [`reporter`] hears of what happens meanwhile; [`outcome`] is what came of it. Start reading at [`read`].
 
+pub mod active_run;
 pub mod alerts;
 pub mod backfill;
 pub mod check;
 pub mod context;
 pub mod load;
+pub(crate) mod log;
 pub mod options;
 pub mod outcome;
 pub mod read;

@@ -1,7 +1,7 @@
 //! The verb `read`: streams into messages, and an account of what came of it.
 //!
 //! Comes in: the options. Goes out: messages on stdout, and the exit code. Called by `commands`; `sync` reads with the same
-//! [`Ready`] into a target.
+//! [`PreparedRun`] into a target.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,16 +11,17 @@ use std::time::Instant;
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
+use super::active_run::{self, ActiveRun};
 use super::backfill;
-use super::load::{Loaded, Purpose, Reading};
-use super::outcome::{self, Came, Running};
-use super::reporter::log::Level;
+use super::load::{LoadedSource, Purpose, ReadMode};
+use super::log::Level;
+use super::outcome::RunOutcome;
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
 use crate::engine::build::Plan;
-use crate::engine::scheduler::{Account, Job, Run};
-use crate::engine::slice_reader::Shared;
-use crate::engine::thread_pool::{Crew, LOOK};
+use crate::engine::scheduler::{Scheduler, StreamJob, StreamOutcome};
+use crate::engine::slice_reader::EngineContext;
+use crate::engine::thread_pool::{Concurrency, LOOK};
 use crate::protocol::singer::Outgoing;
 use crate::protocol::singer_catalog::{self as singer_catalog, Chosen};
 use crate::protocol::state::{StateDoc, per_stream};
@@ -34,7 +35,7 @@ const STACK: usize = 64 << 20;
 const PAGES_AHEAD: usize = 8;
 
 /// Which streams are read, with which fields; and those that were asked for and do not exist.
-fn chosen(context: &Context, loaded: &Loaded) -> Result<(Vec<Chosen>, Vec<String>)> {
+fn chosen(context: &Context, loaded: &LoadedSource) -> Result<(Vec<Chosen>, Vec<String>)> {
     let (plan, options) = (&loaded.plan, &context.options);
     let all = || plan.streams.iter().map(|s| Chosen { stream: s.name.to_string(), ..Chosen::default() }).collect();
     let (mut chosen, mut missing): (Vec<Chosen>, _) = (Vec::new(), Vec::new());
@@ -118,8 +119,8 @@ impl States {
 }
 
 /// Lets the threads of a run be as many as its account's cap is worth, while it lasts.
-fn supervise(run: &Arc<Run>, shared: &Arc<Shared>, stop: &Arc<Stop>) {
-    if run.crew.most() == run.crew.size() {
+fn supervise(run: &Arc<Scheduler>, shared: &Arc<EngineContext>, stop: &Arc<Stop>) {
+    if run.concurrency.most() == run.concurrency.size() {
         return;
     }
     let (run, shared, stop, began) = (Arc::downgrade(run), shared.clone(), stop.clone(), Instant::now());
@@ -128,14 +129,14 @@ fn supervise(run: &Arc<Run>, shared: &Arc<Shared>, stop: &Arc<Stop>) {
             && let Some(run) = run.upgrade()
         {
             let pace = shared.fetcher.pace();
-            run.crew.look(pace.counted(), pace.rate(), began.elapsed());
+            run.concurrency.look(pace.counted(), pace.rate(), began.elapsed());
         }
     });
 }
 
 /// A run that is ready: its config and catalog make sense, its locks are held, and nothing was requested yet.
-pub(crate) struct Ready {
-    pub(crate) loaded: Loaded,
+pub(crate) struct PreparedRun {
+    pub(crate) loaded: LoadedSource,
     pub(crate) chosen: Vec<Chosen>,
     missing: Vec<String>,
     /// Streams of which is read again what changed since then.
@@ -145,29 +146,29 @@ pub(crate) struct Ready {
 }
 
 /// What a run read.
-pub(crate) struct Read {
-    pub(crate) accounts: Vec<Account>,
+pub(crate) struct ReadResult {
+    pub(crate) outcomes: Vec<StreamOutcome>,
     /// Could all of it be written?
     pub(crate) written: Result<()>,
 }
 
 /// Gets a run ready.
-pub(crate) fn ready(context: &Context) -> Result<Ready> {
+pub(crate) fn ready(context: &Context) -> Result<PreparedRun> {
     let loaded = context.load(Purpose::Read)?;
-    backfill::check(context, loaded.ground.now)?;
+    backfill::check(context, loaded.cx.now)?;
     for stream in &context.options.reset {
         loaded.plan.stream(stream)?;
     }
     let (chosen, missing) = chosen(context, &loaded)?;
     let locks = locks(context, &chosen)?;
-    Ok(Ready { loaded, chosen, missing, again: BTreeMap::new(), locks })
+    Ok(PreparedRun { loaded, chosen, missing, again: BTreeMap::new(), locks })
 }
 
 /// Takes the locks of the chosen streams. A preview moves nothing and needs none.
 fn locks(context: &Context, chosen: &[Chosen]) -> Result<Option<Locks>> {
     let whose = context.identity.get().filter(|_| context.options.limit.is_none());
     let Some((whose, root)) = whose.and_then(|whose| Some((whose, whose.root.as_ref()?))) else { return Ok(None) };
-    let holder = outcome::holder(context, None);
+    let holder = active_run::holder(context, None);
     let backfill = context.options.backfill.is_some();
     let streams = chosen.iter().map(|c| if backfill { of_backfill(&c.stream) } else { c.stream.clone() });
     match Locks::take(root, &whose.source, &whose.tenant, streams, &holder) {
@@ -183,22 +184,22 @@ fn locks(context: &Context, chosen: &[Chosen]) -> Result<Option<Locks>> {
 
 /// Reads the chosen streams to stdout; gives the exit code.
 pub(crate) fn read(context: &Context) -> Result<u8> {
-    let running = Running::new(context, "read");
-    running.ends(to_stdout(context, &running))
+    let active = ActiveRun::new(context, "read");
+    active.ends(to_stdout(context, &active))
 }
 
-fn to_stdout(context: &Context, running: &Running<'_>) -> Result<Came> {
+fn to_stdout(context: &Context, active: &ActiveRun<'_>) -> Result<RunOutcome> {
     let ready = ready(context)?;
-    running.begins(&ready.loaded, &ready.names());
+    active.begins(&ready.loaded, &ready.names());
     let mut states = States::read(context, &ready.loaded.plan, &ready.chosen)?;
-    let Read { accounts, written } = ready.read(context, &context.out, &mut states, &mut ())?;
+    let ReadResult { outcomes, written } = ready.read(context, &context.out, &mut states, &mut ())?;
     let unsaid = written.err();
-    let mut came = ready.loaded.watch.summary(accounts, &context.stop, unsaid.as_ref(), None);
+    let mut outcome = ready.loaded.reporter.summary(outcomes, &context.stop, unsaid.as_ref(), None);
     if let States::Singer(doc) = &states {
-        came.bookmarks = ready.bookmarks(doc);
+        outcome.bookmarks = ready.bookmarks(doc);
     }
-    came.unsaid = unsaid.or_else(|| broke_off(context));
-    Ok(came)
+    outcome.unsaid = unsaid.or_else(|| broke_off(context));
+    Ok(outcome)
 }
 
 /// The fault of a thread that broke off.
@@ -208,7 +209,7 @@ pub(crate) fn broke_off(context: &Context) -> Option<Fault> {
     })
 }
 
-impl Ready {
+impl PreparedRun {
     /// The streams, by name.
     pub(crate) fn names(&self) -> Vec<String> {
         self.chosen.iter().map(|c| c.stream.clone()).collect()
@@ -228,8 +229,8 @@ impl Ready {
         out: &Out,
         states: &mut States,
         outgoing: &mut dyn Outgoing,
-    ) -> Result<Read> {
-        let Ready { loaded, chosen, missing, .. } = self;
+    ) -> Result<ReadResult> {
+        let PreparedRun { loaded, chosen, missing, .. } = self;
         let (options, stop, plan) = (&context.options, &context.stop, &loaded.plan);
         for stream in missing {
             airbyte::say(out, &airbyte::missing(stream))?;
@@ -248,7 +249,7 @@ impl Ready {
                     (stream, None, Some(past))
                 }
                 None => {
-                    let (stream, state) = stream.with_state(state.as_ref(), loaded.ground.now);
+                    let (stream, state) = stream.with_state(state.as_ref(), loaded.cx.now);
                     let again = self.again.get(&choice.stream).map(|since| stream.reading_again(*since));
                     (again.unwrap_or_else(|| stream.clone()), state, None)
                 }
@@ -257,26 +258,26 @@ impl Ready {
             let (stream, refused) = match stream.with_schema(&loaded.shared) {
                 Ok(stream) => {
                     let stream = match choice.named(&stream.schema) {
-                        Some(names) => stream.with_selected(&names, &loaded.ground)?,
+                        Some(names) => stream.with_selected(&names, &loaded.cx)?,
                         None => stream,
                     };
                     (stream, None)
                 }
                 Err(fault) => (stream.clone(), Some(fault)),
             };
-            let reading = Reading {
+            let reading = ReadMode {
                 // What a part of the past lacks is no news.
                 sweep: past.is_none() && state.is_none_or(Map::is_empty),
                 whole: past.is_none() && options.limit.is_none(),
                 may_grow: choice.fields.dropped.is_empty(),
-                as_written: context.protocol == Protocol::Airbyte,
+                verbatim: context.protocol == Protocol::Airbyte,
             };
             // What earlier runs learned of one stream may be damaged: that costs no other.
             let (watched, refused) = match loaded.watched(&stream, reading, context) {
                 Ok(watched) => (watched, refused),
                 Err(fault) => (None, refused.or(Some(fault))),
             };
-            jobs.push(Job {
+            jobs.push(StreamJob {
                 refused,
                 fields: choice.fields.clone(),
                 watched,
@@ -293,17 +294,17 @@ impl Ready {
             context.log.line(Level::Warning, &format!("{said}: only Airbyte's protocol carries files"));
         }
         backfill::announce(&context.log, loaded, &jobs);
-        let (watch, shared) = (&loaded.watch, &loaded.shared);
+        let (reporter, shared) = (&loaded.reporter, &loaded.shared);
         let (sender, messages) = sync_channel(PAGES_AHEAD);
         // Without a known cap there is nothing to fill.
         let most = if shared.fetcher.pace().is_capped() { plan.most_concurrency } else { plan.concurrency };
-        let crew = Crew::new(plan.concurrency, most);
-        let run = Arc::new(Run::new(shared.clone(), jobs, context.protocol, crew)?);
+        let concurrency = Concurrency::new(plan.concurrency, most);
+        let run = Arc::new(Scheduler::new(shared.clone(), jobs, context.protocol, concurrency)?);
         let began = Instant::now();
         supervise(&run, shared, stop);
-        watch.begins(&run);
+        reporter.begins(&run);
         backfill::follow(context, &run);
-        if let Some(deadline) = watch.deadline() {
+        if let Some(deadline) = reporter.deadline() {
             let stop = stop.clone();
             std::thread::spawn(move || {
                 if stop.sleep(deadline.saturating_duration_since(Instant::now())).is_ok() {
@@ -311,8 +312,8 @@ impl Ready {
                 }
             });
         }
-        let mut workers = Vec::with_capacity(run.crew.most());
-        for number in 0..run.crew.most() {
+        let mut workers = Vec::with_capacity(run.concurrency.most());
+        for number in 0..run.concurrency.most() {
             let (run, stop, sender) = (run.clone(), stop.clone(), sender.clone());
             let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
                 // A bug in one thread must not hang the others: they stop, and the run says so.
@@ -343,8 +344,8 @@ impl Ready {
         }
         run.stopped();
         shared.fetcher.pace().end();
-        let accounts = run.accounts();
-        backfill::tell(&context.log, accounts.iter(), began.elapsed());
-        Ok(Read { accounts, written })
+        let outcomes = run.outcomes();
+        backfill::tell(&context.log, outcomes.iter(), began.elapsed());
+        Ok(ReadResult { outcomes, written })
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
-use crate::base::store::{Kept, Store, file_name};
+use crate::base::store::{Store, StoredFile, file_name};
 use crate::protocol::state::StateDoc;
 
 /// Bookmarks by stream; none for a stream that was read and keeps none.
@@ -32,7 +32,7 @@ pub trait StateStore: Send + Sync {
 
 /// A store that is a file.
 #[derive(Debug)]
-pub struct StateFile(Kept);
+pub struct StateFile(StoredFile);
 
 impl StateFile {
     /// The tenant's file in the state directory at `root`; a backfill has one of its own.
@@ -45,10 +45,10 @@ impl StateFile {
     /// A file of the user's own; that of a backfill stands beside it.
     pub fn at(path: &Path, backfill: bool) -> Result<StateFile> {
         if !backfill {
-            return Kept::at(path).map(StateFile);
+            return StoredFile::at(path).map(StateFile);
         }
         let extension = path.extension().map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
-        Kept::at(&path.with_extension(format!("backfill{extension}"))).map(StateFile)
+        StoredFile::at(&path.with_extension(format!("backfill{extension}"))).map(StateFile)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::protocol::state::StateDoc;
 const KEY: &str = "overtaken";
 
 /// Marks by stream.
-pub type Overtaken = BTreeMap<String, Mark>;
+pub type RereadMarks = BTreeMap<String, Mark>;
 
 /// Since when versions of a stream's records may be in the warehouse that are not the newest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub struct Mark {
 }
 
 /// The marks in the store of backfills' bookmarks.
-pub fn read(store: &dyn StateStore) -> Result<Overtaken> {
+pub fn read(store: &dyn StateStore) -> Result<RereadMarks> {
     // What cannot be read is for the next backfill to refuse.
     Ok(store
         .read()?
@@ -52,15 +52,15 @@ pub fn begins(store: &dyn StateStore, fresh: &StateDoc, streams: &[String], mark
 }
 
 /// A live run that began after these backfills had ended has read again what changed since, and all of it is loaded.
-pub fn made_up(store: &dyn StateStore, fresh: &StateDoc, done: &Overtaken, stop: &Stop) -> Result<()> {
+pub fn made_up(store: &dyn StateStore, fresh: &StateDoc, done: &RereadMarks, stop: &Stop) -> Result<()> {
     change(store, fresh, stop, |all| all.retain(|stream, mark| done.get(stream) != Some(mark)))
 }
 
-fn marks(doc: &Json) -> Overtaken {
+fn marks(doc: &Json) -> RereadMarks {
     doc.get(KEY).and_then(|marks| serde_json::from_value(marks.clone()).ok()).unwrap_or_default()
 }
 
-fn change(store: &dyn StateStore, fresh: &StateDoc, stop: &Stop, change: impl Fn(&mut Overtaken)) -> Result<()> {
+fn change(store: &dyn StateStore, fresh: &StateDoc, stop: &Stop, change: impl Fn(&mut RereadMarks)) -> Result<()> {
     store.update(stop, &mut |bytes| {
         let mut doc = match bytes {
             None => fresh.json(),

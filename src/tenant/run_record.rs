@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::fault::{Fault, Result};
 use crate::base::stop::Stop;
-use crate::base::store::{Kept, Store, file_name, names};
+use crate::base::store::{Store, StoredFile, file_name, names};
 
 /// The version of the file's form.
 const VERSION: u64 = 1;
@@ -150,7 +150,7 @@ pub struct Totals {
 
 /// The file of a tenant's record.
 #[derive(Debug, Clone)]
-pub struct Records(Kept);
+pub struct Records(StoredFile);
 
 impl Records {
     /// In the state directory at `root`.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use dripfeed::pace::clock::Clock;
 use dripfeed::pace::limit::{Limit, Nanos, Unit};
 use dripfeed::pace::limiter::{Answer, Limiter, Priority, Rules, Ticket};
-use dripfeed::pace::store::Memory;
+use dripfeed::pace::store::MemoryLedger;
 
 pub const SECOND: Nanos = 1_000_000_000;
 
@@ -158,7 +158,7 @@ struct Worker {
     sent: Nanos,
 }
 
-type Pace = Limiter<Virtual, Arc<Memory>>;
+type Pace = Limiter<Virtual, Arc<MemoryLedger>>;
 
 pub fn rules(cap: Option<Cap>, floor: f64) -> Rules {
     let limit = cap.map(|cap| match cap {
@@ -175,7 +175,7 @@ pub fn rules(cap: Option<Cap>, floor: f64) -> Rules {
 pub fn run(scene: &Scene, seed: u64) -> Outcome {
     let clock = Virtual::default();
     let mut dice = Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1);
-    let store = Arc::new(Memory::default());
+    let store = Arc::new(MemoryLedger::default());
     let paces: Vec<Option<Pace>> = scene
         .processes
         .iter()
@@ -186,7 +186,7 @@ pub fn run(scene: &Scene, seed: u64) -> Outcome {
                 Design::Shared(floor) => (floor, process.priority),
                 Design::Apart | Design::Equal => (0.1, Priority::Daily),
             };
-            let store = if scene.design == Design::Apart { Arc::new(Memory::default()) } else { store.clone() };
+            let store = if scene.design == Design::Apart { Arc::new(MemoryLedger::default()) } else { store.clone() };
             Some(Limiter::new(clock.clone(), store, rules(scene.believed, floor), id as u64 + 1, priority))
         })
         .collect();

@@ -147,7 +147,7 @@ impl Format {
             Kind::Millis => return format!("{:.0}", (seconds * 1e3).trunc()),
             Kind::Micros => return format!("{:.0}", (seconds * 1e6).trunc()),
             Kind::Count => return t.unix_timestamp_nanos().to_string(),
-            Kind::SecondsFloat => return crate::manifest::jinja::float_repr(seconds),
+            Kind::SecondsFloat => return crate::base::json::python::float_repr(seconds),
             Kind::Parts(parts) => parts,
         };
         let mut out = String::with_capacity(self.source.len() + 12);

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::json;
 use time::{Duration, OffsetDateTime};
 
-use super::scope::{Scene, wants};
+use super::scope::{DriftScope, wants};
 use super::{Accept, Learn, Reason, Reject};
 use crate::base::fault::{Fault, Kind, Result, did_you_mean};
 use crate::base::timefmt::rfc3339;
@@ -21,7 +21,7 @@ use crate::run::context::Context;
 use crate::run::load;
 
 /// Who judges, when and why, and on which overlay.
-pub(super) struct Judge {
+pub(super) struct Reviewer {
     who: String,
     pub(super) now: OffsetDateTime,
     why: String,
@@ -34,12 +34,12 @@ struct Open<'t> {
     finding: &'t Finding,
 }
 
-impl Judge {
-    pub(super) fn new(reason: &Reason) -> Result<Judge> {
+impl Reviewer {
+    pub(super) fn new(reason: &Reason) -> Result<Reviewer> {
         let of_environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let who = reason.by.clone().or_else(|| of_environment("USER")).or_else(|| of_environment("LOGNAME"));
         let now = load::now()?.0;
-        Ok(Judge {
+        Ok(Reviewer {
             who: who.unwrap_or_else(|| "unknown".to_owned()),
             now: now.replace_nanosecond(0).unwrap_or(now),
             why: reason.why.clone(),
@@ -97,10 +97,10 @@ fn refused_in_ci(force: bool, what: &str) -> Result<()> {
     Err(fault.hint("a change that a pipeline accepts by itself was seen by nobody: accept it where a person decides, or say --force"))
 }
 
-pub(super) fn accept(context: &Context, scene: &Scene, asked: &Accept) -> Result<()> {
+pub(super) fn accept(context: &Context, scope: &DriftScope, asked: &Accept) -> Result<()> {
     refused_in_ci(asked.force, "accept")?;
-    let judge = Judge::new(&asked.reason)?;
-    let tenants = scene.read_shown()?;
+    let reviewer = Reviewer::new(&asked.reason)?;
+    let tenants = scope.read_shown()?;
     let open = open(context, &tenants);
     let chosen: Vec<&Open<'_>> = if asked.all {
         open.iter().filter(|open| asked.severity.is_none_or(|most| open.finding.severity <= most)).collect()
@@ -115,9 +115,9 @@ pub(super) fn accept(context: &Context, scene: &Scene, asked: &Accept) -> Result
     };
     let (left, chosen): (Vec<&Open<'_>>, _) = chosen.into_iter().partition(|open| open.finding.rule.remedy().is_some());
     let left: Vec<String> = left.iter().map(|open| left_open(open.tenant, open.finding)).collect();
-    let told = each(context, scene, &chosen, |finding, overlay, pending| {
+    let told = each(context, scope, &chosen, |finding, overlay, pending| {
         pending.findings.retain(|f| f.fingerprint != finding.fingerprint);
-        judge.accept("accept", finding, overlay);
+        reviewer.accept("accept", finding, overlay);
     })?;
     if !told.is_empty() || left.is_empty() {
         tell(context, "accepted", &told)?;
@@ -131,34 +131,35 @@ fn left_open(tenant: &str, finding: &Finding) -> String {
     format!("{tenant} {fingerprint} {stream} {}; {}", finding.line(), rule.remedy().unwrap_or_default())
 }
 
-pub(super) fn reject(context: &Context, scene: &Scene, asked: &Reject) -> Result<()> {
-    let judge = Judge::new(&asked.reason)?;
-    let until = judge.now.checked_add(Duration::days(asked.days.into())).unwrap_or(judge.now);
-    let tenants = scene.read_shown()?;
+pub(super) fn reject(context: &Context, scope: &DriftScope, asked: &Reject) -> Result<()> {
+    let reviewer = Reviewer::new(&asked.reason)?;
+    let until = reviewer.now.checked_add(Duration::days(asked.days.into())).unwrap_or(reviewer.now);
+    let tenants = scope.read_shown()?;
     let open = open(context, &tenants);
-    let told = each(context, scene, &named(&open, &tenants, &asked.fingerprints)?, |finding, overlay, pending| {
+    let told = each(context, scope, &named(&open, &tenants, &asked.fingerprints)?, |finding, overlay, pending| {
         for kept in pending.findings.iter_mut().filter(|f| f.fingerprint == finding.fingerprint) {
             kept.silenced_until = Some(rfc3339(until));
         }
-        overlay.decisions.push(judge.decision("reject", &finding.fingerprint, finding.line(), overlay));
+        overlay.decisions.push(reviewer.decision("reject", &finding.fingerprint, finding.line(), overlay));
     })?;
     tell(context, &format!("rejected, no alert before {}:", rfc3339(until)), &told)
 }
 
-pub(super) fn learn(context: &Context, scene: &Scene, asked: &Learn) -> Result<()> {
+pub(super) fn learn(context: &Context, scope: &DriftScope, asked: &Learn) -> Result<()> {
     refused_in_ci(asked.force, "learn")?;
-    let judge = Judge::new(&asked.reason)?;
+    let reviewer = Reviewer::new(&asked.reason)?;
     let (mut told, mut left) = (Vec::new(), Vec::new());
-    for (root, tenant) in &scene.read_shown()? {
+    for (root, tenant) in &scope.read_shown()? {
         for stream in tenant.streams.keys().filter(|stream| wants(context, stream)) {
-            let shelf = scene.shelf(root, &tenant.name, stream);
-            let accepted = shelf.update(&context.stop, |overlay, pending| {
-                let begun = judge.decision("learn", "", "everything accepted, what was seen forgotten".into(), overlay);
+            let overlay_files = scope.overlay_files(root, &tenant.name, stream);
+            let accepted = overlay_files.update(&context.stop, |overlay, pending| {
+                let begun =
+                    reviewer.decision("learn", "", "everything accepted, what was seen forgotten".into(), overlay);
                 let all = std::mem::take(&mut pending.findings);
                 let findings: Vec<Finding>;
                 (pending.findings, findings) = all.into_iter().partition(|finding| finding.rule.remedy().is_some());
                 for finding in &findings {
-                    judge.accept("learn", finding, overlay);
+                    reviewer.accept("learn", finding, overlay);
                 }
                 overlay.seen.clear();
                 overlay.decisions.push(begun);
@@ -229,15 +230,15 @@ fn unknown(given: &str, open: &[Open<'_>], tenants: &[(&Path, Tenant)]) -> Fault
 /// Does it to each that is still open when its files are locked; tells which those were.
 fn each(
     context: &Context,
-    scene: &Scene,
+    scope: &DriftScope,
     chosen: &[&Open<'_>],
     what: impl Fn(&Finding, &mut Overlay, &mut Pending),
 ) -> Result<Vec<String>> {
     let mut told = Vec::new();
     for open in chosen {
         let (stream, fingerprint) = (&open.finding.stream, &open.finding.fingerprint);
-        let shelf = scene.shelf(open.root, open.tenant, stream);
-        let done = shelf.update(&context.stop, |overlay, pending| {
+        let overlay_files = scope.overlay_files(open.root, open.tenant, stream);
+        let done = overlay_files.update(&context.stop, |overlay, pending| {
             // As it is now: a run may have seen it again, or somebody else judged it.
             let Some(finding) = pending.findings.iter().find(|f| f.fingerprint == *fingerprint).cloned() else {
                 return Ok(false);

@@ -13,14 +13,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::args::Format;
+use super::format::Format;
 use super::look;
 use crate::base::fault::{Kind, Result};
 use crate::drift::report::{self, Question, Report};
 use crate::drift::rules::Severity;
 use crate::run::context::Context;
 use crate::run::load::{self, Purpose};
-use scope::Scene;
+use scope::DriftScope;
 
 /// A verb of `drift`.
 #[derive(Debug, Clone, Args)]
@@ -144,49 +144,49 @@ pub(super) fn run(context: &Context, asked: &DriftArgs, format: Option<Format>) 
     if let Verb::Replay(replay) = &asked.verb {
         return replay::run(context, replay).map(|()| 0);
     }
-    let scene = scope::scene(context, asked)?;
+    let scope = scope::scope(context, asked)?;
     let done = match &asked.verb {
-        Verb::Show => show(context, &scene, format).map(|()| 0),
-        Verb::Check => check(context, &scene, format),
-        Verb::Accept(accept) => decide::accept(context, &scene, accept).map(|()| 0),
-        Verb::Reject(reject) => decide::reject(context, &scene, reject).map(|()| 0),
-        Verb::Promote(promote) => promote::run(context, &scene, promote).map(|()| 0),
-        Verb::Learn(learn) => decide::learn(context, &scene, learn).map(|()| 0),
+        Verb::Show => show(context, &scope, format).map(|()| 0),
+        Verb::Check => check(context, &scope, format),
+        Verb::Accept(accept) => decide::accept(context, &scope, accept).map(|()| 0),
+        Verb::Reject(reject) => decide::reject(context, &scope, reject).map(|()| 0),
+        Verb::Promote(promote) => promote::run(context, &scope, promote).map(|()| 0),
+        Verb::Learn(learn) => decide::learn(context, &scope, learn).map(|()| 0),
         Verb::Replay(_) => Ok(0),
     };
     // A tenant that could not be looked at is worse than one that has drift.
-    done.map(|code| scene.trouble.map_or(code, Kind::exit_code))
+    done.map(|code| scope.trouble.map_or(code, Kind::exit_code))
 }
 
 /// The report on the scene.
-fn report(context: &Context, scene: &Scene) -> Result<Report> {
-    let baseline = baseline(context, scene).unwrap_or_default();
+fn report(context: &Context, scope: &DriftScope) -> Result<Report> {
+    let baseline = baseline(context, scope).unwrap_or_default();
     let question = Question {
-        source: &scene.source,
-        tenants: &scene.shown,
+        source: &scope.source,
+        tenants: &scope.shown,
         wants: &|stream| scope::wants(context, stream),
         baseline: &baseline,
         now: load::now()?.0,
-        whose: scene.whose.clone(),
+        whose: scope.whose.clone(),
     };
-    Ok(Report::of(&scene.read_all()?, question))
+    Ok(Report::of(&scope.read_all()?, question))
 }
 
 /// The baseline's schemas, by stream, as far as they can be told without asking the vendor; without them the report only
 /// lacks how a place was before.
-fn baseline(context: &Context, scene: &Scene) -> Option<BTreeMap<String, serde_json::Value>> {
+fn baseline(context: &Context, scope: &DriftScope) -> Option<BTreeMap<String, serde_json::Value>> {
     let mut context = context.clone();
     // Nothing is told of the load: it is the report's alone.
     context.protocol = crate::protocol::Protocol::Singer;
-    context.options.config.clone_from(&scene.config);
-    context.options.source = context.options.source.or_else(|| Some(scene.source.clone()));
-    let purpose = if scene.config.is_empty() { Purpose::Discover } else { Purpose::Read };
+    context.options.config.clone_from(&scope.config);
+    context.options.source = context.options.source.or_else(|| Some(scope.source.clone()));
+    let purpose = if scope.config.is_empty() { Purpose::Discover } else { Purpose::Read };
     let loaded = load::load(&context, purpose).ok()?;
     Some(loaded.plan.streams.iter().map(|stream| (stream.name.to_string(), stream.schema.clone())).collect())
 }
 
-fn show(context: &Context, scene: &Scene, format: Option<Format>) -> Result<()> {
-    let report = report(context, scene)?;
+fn show(context: &Context, scope: &DriftScope, format: Option<Format>) -> Result<()> {
+    let report = report(context, scope)?;
     match Format::among(format, &[Format::Text, Format::Json, Format::Markdown, Format::Html])? {
         Format::Json => context.pretty(&report::json::value(&report)?),
         Format::Markdown => context.text(&report::markdown::write(&report)),
@@ -195,8 +195,8 @@ fn show(context: &Context, scene: &Scene, format: Option<Format>) -> Result<()> 
     }
 }
 
-fn check(context: &Context, scene: &Scene, format: Option<Format>) -> Result<u8> {
-    let report = report(context, scene)?;
+fn check(context: &Context, scope: &DriftScope, format: Option<Format>) -> Result<u8> {
+    let report = report(context, scope)?;
     match Format::among(format, &[Format::Text, Format::Json, Format::Markdown])? {
         Format::Json => context.pretty(&report::json::summary(&report))?,
         _ => context.text(&format!("{}\n", report.line()))?,

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
 
-use super::decide::Judge;
-use super::scope::{Scene, wants};
+use super::decide::Reviewer;
+use super::scope::{DriftScope, wants};
 use super::{Promote, baseline};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::drift::baseline::merged;
@@ -21,18 +21,18 @@ use crate::drift::report::{at, words};
 use crate::drift::rules::Rule;
 use crate::run::context::Context;
 
-pub(super) fn run(context: &Context, scene: &Scene, asked: &Promote) -> Result<()> {
-    let judge = Judge::new(&asked.reason)?;
-    let kept = scene.read_shown()?;
+pub(super) fn run(context: &Context, scope: &DriftScope, asked: &Promote) -> Result<()> {
+    let reviewer = Reviewer::new(&asked.reason)?;
+    let kept = scope.read_shown()?;
     let [(root, tenant)] = &kept[..] else {
         return Err(Fault::new(Kind::Usage, "a baseline takes over what one tenant has")
             .hint("name it: --config FILE, or --tenant NAME"));
     };
-    let Some(schemas) = baseline(context, scene) else {
-        return Err(Fault::config(format!("the source {} cannot be loaded", scene.source))
+    let Some(schemas) = baseline(context, scope) else {
+        return Err(Fault::config(format!("the source {} cannot be loaded", scope.source))
             .hint("name it with --source, and its config with --config"));
     };
-    let folder = asked.into.clone().unwrap_or_else(|| Path::new("schemas").join(&scene.source));
+    let folder = asked.into.clone().unwrap_or_else(|| Path::new("schemas").join(&scope.source));
     let mut said = String::new();
     for (stream, (overlay, _)) in tenant.streams.iter().filter(|(stream, _)| wants(context, stream)) {
         if overlay.schema.is_empty() {
@@ -45,8 +45,8 @@ pub(super) fn run(context: &Context, scene: &Scene, asked: &Promote) -> Result<(
         let path = path_of(&folder, stream)?;
         // The file may be newer than this binary.
         let base = read(&path)?.unwrap_or_else(|| schema.clone());
-        let shelf = scene.shelf(root, &tenant.name, stream);
-        said += &shelf.update(&context.stop, |overlay, pending| {
+        let overlay_files = scope.overlay_files(root, &tenant.name, stream);
+        said += &overlay_files.update(&context.stop, |overlay, pending| {
             let merged = ordered(merged(&base, &overlay.schema), &base);
             let changes = changes(&base, &overlay.schema);
             if merged == base && path.exists() {
@@ -55,7 +55,7 @@ pub(super) fn run(context: &Context, scene: &Scene, asked: &Promote) -> Result<(
             write(&folder, &path, &merged)?;
             pending.findings.retain(|f| f.rule != Rule::FieldAdded || !overlay.schema.contains_key(&f.pointer));
             let line = format!("{} in {}", changes.join(", "), path.display());
-            overlay.decisions.push(judge.decision("promote", "", line, overlay));
+            overlay.decisions.push(reviewer.decision("promote", "", line, overlay));
             let lines: String = changes.iter().map(|change| format!("  {change}\n")).collect();
             Ok(format!("{}:\n{lines}", path.display()))
         })?;

@@ -12,15 +12,15 @@ use super::Replay;
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::Scanner;
 use crate::base::timefmt::{parse_iso, rfc3339};
-use crate::drift::monitor::{Judged, Watched};
+use crate::drift::monitor::{DriftMonitor, Judged};
 use crate::drift::quarantine::{self, Entry};
 use crate::engine::build::StreamPlan;
-use crate::engine::shape::wire::Selection;
 use crate::protocol::singer::schema_line;
+use crate::protocol::singer_catalog::Selection;
 use crate::protocol::{Protocol, lock};
 use crate::run::context::Context;
-use crate::run::load::{self, Purpose, Reading};
-use crate::run::reporter::log::Level;
+use crate::run::load::{self, Purpose, ReadMode};
+use crate::run::log::Level;
 
 /// Replays the streams that are wanted.
 pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
@@ -34,7 +34,7 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
             continue;
         }
         let reading =
-            Reading { sweep: false, whole: false, may_grow: true, as_written: context.protocol == Protocol::Airbyte };
+            ReadMode { sweep: false, whole: false, may_grow: true, verbatim: context.protocol == Protocol::Airbyte };
         let Some(watched) = loaded.watched(stream, reading, context)? else { continue };
         let Some(path) = watched.quarantine() else { continue };
         quarantine::replay(path, |entries| {
@@ -82,7 +82,7 @@ struct Fitting {
 fn fitting(
     context: &Context,
     stream: &StreamPlan,
-    watched: &Watched,
+    watched: &DriftMonitor,
     entries: &[Entry],
     may_be_old: impl Fn(&Entry) -> bool,
 ) -> Result<Fitting> {

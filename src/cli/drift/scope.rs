@@ -1,6 +1,6 @@
 //! Whose drift it is: one tenant's, by its config, or that of all tenants of a folder or of a state directory.
 //!
-//! Comes in: the options. Goes out: a [`Scene`]: the source, its tenants and where their files are. Called by the verbs of
+//! Comes in: the options. Goes out: a [`DriftScope`]: the source, its tenants and where their files are. Called by the verbs of
 //! `drift`.
 
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use super::DriftArgs;
 use crate::base::config;
 use crate::base::fault::{Fault, Kind, Result, did_you_mean};
 use crate::drift::across_tenants::{self, Tenant};
-use crate::drift::overlay::Shelf;
+use crate::drift::overlay::OverlayFiles;
 use crate::run::context::Context;
 use crate::run::load::{self, Purpose};
-use crate::run::reporter::log::Level;
+use crate::run::log::Level;
 use crate::tenant::schedule::quote::shell as quoted;
 
 /// A source, its tenants, and which of them are meant.
-pub(super) struct Scene {
+pub(super) struct DriftScope {
     pub(super) source: String,
     /// Every tenant that is looked at, and its state directory.
     all: Vec<(PathBuf, String)>,
@@ -38,37 +38,37 @@ struct Placed {
 }
 
 /// Finds out who is meant.
-pub(super) fn scene(context: &Context, asked: &DriftArgs) -> Result<Scene> {
-    let mut scene = match (&asked.tenants, &asked.state_root) {
+pub(super) fn scope(context: &Context, asked: &DriftArgs) -> Result<DriftScope> {
+    let mut scope = match (&asked.tenants, &asked.state_root) {
         (Some(folder), _) => of_configs(context, folder)?,
         (None, Some(root)) => of_root(context, root)?,
         (None, None) => of_config(context)?,
     };
     if !asked.tenant.is_empty() {
         for name in &asked.tenant {
-            let known = || scene.shown.iter().map(String::as_str);
+            let known = || scope.shown.iter().map(String::as_str);
             if !known().any(|known| known == name) {
-                let fault = Fault::config(format!("nothing is known of a tenant `{name}` of {}", scene.source));
+                let fault = Fault::config(format!("nothing is known of a tenant `{name}` of {}", scope.source));
                 return Err(match did_you_mean(name, known()) {
                     Some(near) => fault.hint(format!("did you mean `{near}`?")),
                     None => fault.hint(format!("there are {}", known().collect::<Vec<_>>().join(", "))),
                 });
             }
         }
-        scene.shown.clone_from(&asked.tenant);
-        scene.whose += &format!(" --tenant {}", quoted(&asked.tenant.join(",")));
+        scope.shown.clone_from(&asked.tenant);
+        scope.whose += &format!(" --tenant {}", quoted(&asked.tenant.join(",")));
     }
-    Ok(scene)
+    Ok(scope)
 }
 
 /// The tenant of the config; its neighbours in the state directory tell whether a change is the vendor's.
-fn of_config(context: &Context) -> Result<Scene> {
+fn of_config(context: &Context) -> Result<DriftScope> {
     let placed = placed(context)?;
     let mut all = all_of(&placed.root, &placed.source)?;
     if !all.iter().any(|(_, tenant)| *tenant == placed.tenant) {
         all.push((placed.root, placed.tenant.clone()));
     }
-    Ok(Scene {
+    Ok(DriftScope {
         source: placed.source,
         all,
         shown: vec![placed.tenant],
@@ -79,7 +79,7 @@ fn of_config(context: &Context) -> Result<Scene> {
 }
 
 /// All tenants whose configs are in the folder.
-fn of_configs(context: &Context, folder: &Path) -> Result<Scene> {
+fn of_configs(context: &Context, folder: &Path) -> Result<DriftScope> {
     let (shown, paths) = (folder.display(), load::configs_in(folder)?);
     let (mut all, mut source, mut config, mut trouble) = (Vec::new(), None, Vec::new(), None::<Kind>);
     for path in &paths {
@@ -105,7 +105,7 @@ fn of_configs(context: &Context, folder: &Path) -> Result<Scene> {
             }
             Err(fault) => {
                 context.log.line(Level::Error, &format!("{path}: {fault}"));
-                trouble = trouble.into_iter().chain([fault.kind]).max_by_key(|kind| kind.gravity());
+                trouble = trouble.into_iter().chain([fault.kind]).max_by_key(|kind| kind.severity_rank());
             }
         }
     }
@@ -116,11 +116,11 @@ fn of_configs(context: &Context, folder: &Path) -> Result<Scene> {
     let mut whose = context.source_arguments();
     whose.push(format!("--tenants {}", quoted(&folder.display().to_string())));
     let names = all.iter().map(|(_, tenant)| tenant.clone()).collect();
-    Ok(Scene { source, all, shown: names, config, whose: whose.join(" "), trouble })
+    Ok(DriftScope { source, all, shown: names, config, whose: whose.join(" "), trouble })
 }
 
 /// All tenants that something is kept of.
-fn of_root(context: &Context, root: &Path) -> Result<Scene> {
+fn of_root(context: &Context, root: &Path) -> Result<DriftScope> {
     if !root.is_dir() {
         return Err(Fault::config(format!("there is no state directory {}", root.display())));
     }
@@ -148,7 +148,7 @@ fn of_root(context: &Context, root: &Path) -> Result<Scene> {
     whose.extend(context.options.config.iter().map(|path| format!("--config {}", quoted(path))));
     whose.push(format!("--state-root {}", quoted(&root.display().to_string())));
     let shown = all.iter().map(|(_, tenant)| tenant.clone()).collect();
-    Ok(Scene { source, all, shown, config: context.options.config.clone(), whose: whose.join(" "), trouble: None })
+    Ok(DriftScope { source, all, shown, config: context.options.config.clone(), whose: whose.join(" "), trouble: None })
 }
 
 /// Where the tenant of the config is.
@@ -157,7 +157,7 @@ fn placed(context: &Context) -> Result<Placed> {
     let (config, manifest) = (&prepared.config, &prepared.manifest);
     Ok(Placed {
         source: manifest.name.to_string(),
-        tenant: load::tenant_of(config, manifest, &prepared.specification, &prepared.ground),
+        tenant: load::tenant_of(config, manifest, &prepared.specification, &prepared.cx),
         root: load::state_dir_or_own(config)?,
     })
 }
@@ -166,7 +166,7 @@ fn all_of(root: &Path, source: &str) -> Result<Vec<(PathBuf, String)>> {
     Ok(across_tenants::tenants(root, source)?.into_iter().map(|tenant| (root.to_owned(), tenant)).collect())
 }
 
-impl Scene {
+impl DriftScope {
     /// What is kept of every tenant that is looked at.
     pub(super) fn read_all(&self) -> Result<Vec<Tenant>> {
         self.all.iter().map(|(root, tenant)| across_tenants::read(root, &self.source, tenant)).collect()
@@ -179,8 +179,8 @@ impl Scene {
     }
 
     /// The files of a tenant's stream.
-    pub(super) fn shelf(&self, root: &Path, tenant: &str, stream: &str) -> Shelf {
-        Shelf::new(root, &self.source, tenant, stream)
+    pub(super) fn overlay_files(&self, root: &Path, tenant: &str, stream: &str) -> OverlayFiles {
+        OverlayFiles::new(root, &self.source, tenant, stream)
     }
 }
 

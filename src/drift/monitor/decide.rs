@@ -1,7 +1,7 @@
 //! What becomes of a record in which something is not as expected.
 //!
 //! Comes in: the record's bytes. Goes out: it is sent, sent without some values, or kept; by policy the schema grows, or the
-//! stream stops. Every change is noted. Called by `run` through [`Watched`], for odd records only.
+//! stream stops. Every change is noted. Called by `run` through [`DriftMonitor`], for odd records only.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value as Json, json};
 
-use super::{Inner, Watched, key_of, now};
+use super::{DriftMonitor, Inner, key_of, now};
 use crate::base::config::DriftPolicy as Policy;
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::scan::Scanner;
@@ -18,7 +18,7 @@ use crate::drift::checks::{Checks, OPEN, Tolerated};
 use crate::drift::deviations::{Deviation, MOST_NAMES, Step, examine};
 use crate::drift::finding::{Finding, fingerprint};
 use crate::drift::overlay::{Addition, How};
-use crate::drift::quarantine::Aside;
+use crate::drift::quarantine::Quarantined;
 use crate::drift::record_observer::Listener;
 use crate::drift::rules::{Rule, Severity};
 
@@ -35,7 +35,7 @@ pub enum Judged {
     /// It is sent with these values null; it is kept as it was.
     Without(Without),
     /// It is kept instead of being sent.
-    Aside(Aside),
+    Quarantined(Quarantined),
 }
 
 /// Values that are taken out of a record.
@@ -44,7 +44,7 @@ pub struct Without {
     /// Where they are.
     paths: Vec<Vec<Step>>,
     /// The record as it was.
-    pub aside: Aside,
+    pub aside: Quarantined,
 }
 
 impl Without {
@@ -73,7 +73,7 @@ impl Without {
     }
 }
 
-impl Watched {
+impl DriftMonitor {
     /// What becomes of a record in which something is not as expected.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ impl Watched {
         for deviation in deviations {
             let learns = self.learns(&inner) || inner.overlay.waived.contains(&waiver(&deviation));
             let policy = match deviation.rule {
-                Rule::KeyMissing if !(learns && self.as_written) => self.policy(&deviation),
+                Rule::KeyMissing if !(learns && self.verbatim) => self.policy(&deviation),
                 // What the user left out now may be wanted in another run.
                 Rule::FieldAdded if learns && !self.may_grow => {
                     eased |= tolerate(&mut inner.tolerated, &deviation);
@@ -128,7 +128,7 @@ impl Watched {
                 Policy::NullValue => paths.push(deviation.path),
                 Policy::Quarantine => whole = true,
                 // Its line cannot be made, which is the fault.
-                Policy::FailStream if deviation.rule == Rule::KeyMissing && self.shelf.is_none() => {}
+                Policy::FailStream if deviation.rule == Rule::KeyMissing && self.overlay_files.is_none() => {}
                 Policy::FailStream | Policy::FailRun => return Err(self.fault(policy, &deviation)),
             }
         }
@@ -137,9 +137,9 @@ impl Watched {
         }
         listener.follow(&inner.checks);
         drop(inner);
-        let aside = |what| Aside::new(what, &self.names.run_id, &causes, record);
+        let aside = |what| Quarantined::new(what, &self.names.run_id, &causes, record);
         Ok(if whole {
-            Judged::Aside(aside("record"))
+            Judged::Quarantined(aside("record"))
         } else if paths.is_empty() {
             Judged::Sent
         } else {
@@ -148,7 +148,7 @@ impl Watched {
     }
 
     /// What becomes of a record that is no record: too large, no text, or no object.
-    pub fn poison(&self, rule: Rule, record: &[u8], sample: String) -> Result<Aside> {
+    pub fn poison(&self, rule: Rule, record: &[u8], sample: String) -> Result<Quarantined> {
         let deviation = Deviation::plain(rule, String::new(), String::new(), sample);
         let policy = self.policy(&deviation).max(Policy::Quarantine);
         let mut inner = self.lock();
@@ -157,7 +157,7 @@ impl Watched {
         if policy != Policy::Quarantine {
             return Err(self.fault(policy, &deviation));
         }
-        Ok(Aside::new("record", &self.names.run_id, &[(fingerprint, rule, String::new())], record))
+        Ok(Quarantined::new("record", &self.names.run_id, &[(fingerprint, rule, String::new())], record))
     }
 
     /// What is done about a deviation, as far as it can be.
@@ -165,9 +165,9 @@ impl Watched {
         let rule = deviation.rule;
         let policy = self.policies.of(rule, &self.stream, &deviation.pointer, rule.policy());
         match policy {
-            Policy::NullValue | Policy::Quarantine if self.shelf.is_none() => {
+            Policy::NullValue | Policy::Quarantine if self.overlay_files.is_none() => {
                 // Whoever reads Airbyte's messages judges values, and tells of those that do not fit.
-                if self.as_written && !is_poison(rule) { Policy::Warn } else { Policy::FailStream }
+                if self.verbatim && !is_poison(rule) { Policy::Warn } else { Policy::FailStream }
             }
             policy => policy,
         }
@@ -176,7 +176,7 @@ impl Watched {
     /// Can a column not take such a value?
     pub(super) fn needs_column(&self, deviation: &Deviation) -> bool {
         let fits = matches!(deviation.rule, Rule::FieldTypeNarrowed | Rule::FieldBecameNullable | Rule::EnumValueAdded);
-        !self.as_written && !fits && deviation.rule != Rule::FieldAdded && deviation.schema.is_some()
+        !self.verbatim && !fits && deviation.rule != Rule::FieldAdded && deviation.schema.is_some()
     }
 
     /// Does what the first contact brings get a place in the schema? A value that a declared column cannot take gets one of
@@ -186,8 +186,8 @@ impl Watched {
         match deviation.rule {
             Rule::FieldAdded => true,
             Rule::KeyTypeChanged | Rule::FieldBecameNullable | Rule::EnumValueAdded => false,
-            Rule::FieldTypeNarrowed => self.as_written && learned,
-            _ => deviation.schema.is_some() && (learned || !self.as_written && self.shelf.is_some()),
+            Rule::FieldTypeNarrowed => self.verbatim && learned,
+            _ => deviation.schema.is_some() && (learned || !self.verbatim && self.overlay_files.is_some()),
         }
     }
 
@@ -329,13 +329,13 @@ impl Watched {
         let said = format!("the vendor changed its data: {}{place} ({}){change}", rule.id(), rule.what());
         let fault =
             Fault::new(if policy == Policy::FailRun { Kind::Drift } else { Kind::Data }, said).of_rule(rule.id());
-        if self.shelf.is_none() && matches!(wanted, Policy::NullValue | Policy::Quarantine) {
+        if self.overlay_files.is_none() && matches!(wanted, Policy::NullValue | Policy::Quarantine) {
             return fault.hint(format!(
                 "set dripfeed.state_dir: then what does not fit is kept there ({}) and the rest goes on",
                 wanted.name()
             ));
         }
-        if self.shelf.is_none() {
+        if self.overlay_files.is_none() {
             return fault.hint(match rule.remedy() {
                 Some(remedy) => remedy.to_owned(),
                 None => format!(

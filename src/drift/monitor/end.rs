@@ -1,7 +1,7 @@
 //! The end of a stream: what only counts can tell, what is learned, and what is kept.
 //!
 //! Comes in: all that the run counted and found. Goes out: findings to tell, the fault that they are by policy, and the files
-//! of the state directory. Called by `run` through [`Watched`], once.
+//! of the state directory. Called by `run` through [`DriftMonitor`], once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::decide::waiver;
 use super::page::{CURSORS, CURSORS_UNREAD};
-use super::{BEGAN, Inner, Watched, now};
+use super::{BEGAN, DriftMonitor, Inner, now};
 use crate::base::config::DriftPolicy as Policy;
 use crate::base::fault::{Fault, Result};
 use crate::base::stop::Stop;
@@ -26,7 +26,7 @@ const RUNS_WITH_ROWS: u64 = 7;
 
 /// A finding that is told when its stream ends.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct MonitorReport {
     /// It.
     pub finding: Finding,
     /// Did an earlier run tell it?
@@ -35,7 +35,7 @@ pub struct Told {
     pub silent: bool,
 }
 
-impl Watched {
+impl DriftMonitor {
     /// The stream ends: what came of it is kept and told. `again` reads the record with such a key once more: nothing when it
     /// is no more.
     pub fn end(
@@ -43,7 +43,7 @@ impl Watched {
         complete: bool,
         stop: &Stop,
         again: &dyn Fn(&str) -> Result<Option<Json>>,
-    ) -> (Vec<Told>, Option<Fault>) {
+    ) -> (Vec<MonitorReport>, Option<Fault>) {
         let mut inner = self.lock();
         if std::mem::replace(&mut inner.ended, true) {
             return (Vec::new(), None);
@@ -113,7 +113,7 @@ impl Watched {
             self.learn(inner, reach, complete);
         }
         let silent = |finding: &Finding| finding.silenced_until.as_ref().is_some_and(|until| *until > self.started);
-        let told = inner.found.values().map(|finding| Told {
+        let told = inner.found.values().map(|finding| MonitorReport {
             repeat: inner.known.contains_key(&finding.fingerprint),
             silent: silent(finding),
             finding: finding.clone(),
@@ -181,14 +181,14 @@ impl Watched {
 
     /// Keeps what was learned and found, beside what other runs did meanwhile.
     pub(super) fn keep(&self, inner: &mut Inner, complete: bool, stop: &Stop) -> Result<()> {
-        let Some(shelf) = &self.shelf else { return Ok(()) };
+        let Some(overlay_files) = &self.overlay_files else { return Ok(()) };
         let (before, mine, found) = (inner.before.clone(), inner.overlay.clone(), inner.found.clone());
         let known = std::mem::take(&mut inner.known);
         let present = absence::present(inner);
         // What is learned is kept also when the run is asked to stop.
         let patient = Stop::default();
         let stop = if stop.asked().is_some() { &patient } else { stop };
-        shelf.update(stop, |overlay, pending| {
+        overlay_files.update(stop, |overlay, pending| {
             let judged: BTreeSet<String> = overlay.waived.difference(&mine.waived).cloned().collect();
             let began = [&*overlay, &mine].map(|of| of.facts.get(BEGAN).cloned());
             *overlay = overlay.with(&before, &mine)?;
@@ -216,7 +216,7 @@ impl Watched {
                 complete
                     && finding.rule.remedy().is_some()
                     && !found.contains_key(&finding.fingerprint)
-                    && !quarantine::holds(&shelf.quarantine, &finding.fingerprint)
+                    && !quarantine::holds(&overlay_files.quarantine, &finding.fingerprint)
             };
             pending.findings.retain(|finding| !back(finding) && !over(finding) && !dealt_with(finding));
             for (print, finding) in found {

@@ -20,7 +20,7 @@ use super::absence;
 use super::baseline::{self, COLUMN, merged};
 use super::checks::{Checks, Tolerated};
 use super::finding::Finding;
-use super::overlay::{Overlay, Shelf};
+use super::overlay::{Overlay, OverlayFiles};
 use super::policy::Policies;
 use super::record_observer::{Counts, Listener};
 use crate::base::config::Drift as Config;
@@ -28,7 +28,7 @@ use crate::base::fault::{Fault, Result};
 use crate::base::timefmt::{parse_iso, rfc3339};
 
 pub use decide::{Judged, Without};
-pub use end::Told;
+pub use end::MonitorReport;
 pub use page::Page;
 
 /// Largest record that is sent, in bytes, when the config says nothing.
@@ -41,7 +41,7 @@ const BEGAN: &str = "began";
 
 /// Whose data it is.
 #[derive(Debug, Clone)]
-pub struct Names {
+pub struct RunNames {
     /// The source.
     pub source: String,
     /// The account.
@@ -52,9 +52,9 @@ pub struct Names {
 
 /// What is watched, and how.
 #[derive(Debug)]
-pub struct Given<'g> {
+pub struct MonitorConfig<'g> {
     /// Whose it is.
-    pub names: Names,
+    pub names: RunNames,
     /// The stream.
     pub stream: &'g str,
     /// Its schema.
@@ -72,7 +72,7 @@ pub struct Given<'g> {
     /// The state directory.
     pub root: Option<PathBuf>,
     /// Are values sent as they are written (Airbyte)? Otherwise each has a column of one type.
-    pub as_written: bool,
+    pub verbatim: bool,
     /// Is everything read, whatever was read before?
     pub sweep: bool,
     /// Is it read to its end? (Not a preview.)
@@ -85,16 +85,16 @@ pub struct Given<'g> {
 
 /// A stream that is watched.
 #[derive(Debug)]
-pub struct Watched {
-    names: Names,
+pub struct DriftMonitor {
+    names: RunNames,
     stream: String,
     reviewed: bool,
     keys: Vec<Vec<String>>,
     cursor: Option<String>,
     policies: Arc<Policies>,
     config: Config,
-    shelf: Option<Shelf>,
-    as_written: bool,
+    overlay_files: Option<OverlayFiles>,
+    verbatim: bool,
     sweep: bool,
     whole: bool,
     may_grow: bool,
@@ -136,18 +136,20 @@ fn now() -> String {
     rfc3339(OffsetDateTime::now_utc())
 }
 
-impl Watched {
+impl DriftMonitor {
     /// Begins to watch: reads what earlier runs learned. Beside it, why nothing can be kept, if so.
-    pub fn begin(given: Given<'_>) -> Result<(Watched, Option<Fault>)> {
-        let Given { names, stream, schema, .. } = given;
-        let shelf = given.root.as_ref().map(|root| Shelf::new(root, &names.source, &names.tenant, stream));
-        let (mut overlay, pending) = match &shelf {
-            Some(shelf) => shelf.read()?,
+    pub fn begin(given: MonitorConfig<'_>) -> Result<(DriftMonitor, Option<Fault>)> {
+        let MonitorConfig { names, stream, schema, .. } = given;
+        let overlay_files =
+            given.root.as_ref().map(|root| OverlayFiles::new(root, &names.source, &names.tenant, stream));
+        let (mut overlay, pending) = match &overlay_files {
+            Some(overlay_files) => overlay_files.read()?,
             None => Default::default(),
         };
         // What was learned counts also where nothing can be added to it.
-        let trouble = shelf.as_ref().filter(|_| given.whole).and_then(|shelf| shelf.prepare().err());
-        let shelf = shelf.filter(|_| trouble.is_none());
+        let trouble =
+            overlay_files.as_ref().filter(|_| given.whole).and_then(|overlay_files| overlay_files.prepare().err());
+        let overlay_files = overlay_files.filter(|_| trouble.is_none());
         let before = overlay.clone();
         let baseline = baseline::hash(schema);
         if overlay.baseline != baseline {
@@ -162,15 +164,15 @@ impl Watched {
         let merged = merged(schema, &overlay.schema);
         let tolerated = overlay.tolerated.clone();
         let checks = Arc::new(Checks::compile(&merged, given.keys, given.cursor, &tolerated, None));
-        let watched = Watched {
+        let watched = DriftMonitor {
             stream: stream.to_owned(),
             reviewed: given.reviewed,
             keys: given.keys.to_vec(),
             cursor: given.cursor.map(str::to_owned),
             policies: given.policies,
             config: given.config.clone(),
-            shelf,
-            as_written: given.as_written,
+            overlay_files,
+            verbatim: given.verbatim,
             sweep: given.sweep,
             whole: given.whole,
             may_grow: given.may_grow,
@@ -245,7 +247,7 @@ impl Watched {
 
     /// Is there a file for what cannot be sent?
     pub fn can_put_aside(&self) -> bool {
-        self.shelf.is_some()
+        self.overlay_files.is_some()
     }
 
     /// Is what was there before known, so that something else is a change, and not how the source is?
@@ -261,7 +263,7 @@ impl Watched {
 
     /// The file of what was put aside.
     pub fn quarantine(&self) -> Option<&Path> {
-        self.shelf.as_ref().map(|shelf| &*shelf.quarantine)
+        self.overlay_files.as_ref().map(|overlay_files| &*overlay_files.quarantine)
     }
 
     /// When the last run began that sent records: what was put aside before may have come again in a newer version.
@@ -283,7 +285,7 @@ impl Watched {
 
     /// Is there a way to read one record again?
     pub fn wants_witnesses(&self) -> bool {
-        self.shelf.is_some() && self.config.witness.contains_key(&self.stream)
+        self.overlay_files.is_some() && self.config.witness.contains_key(&self.stream)
     }
 }
 

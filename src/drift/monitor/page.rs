@@ -1,12 +1,12 @@
 //! What pages and answers tell beside the values of records.
 //!
 //! Comes in: a page that was read wholly, the headers of an answer, the fault of a slice. Goes out: what was put aside is on
-//! disk; a fault when the budget is used up or the stream cannot be trusted. Called by `run` through [`Watched`].
+//! disk; a fault when the budget is used up or the stream cannot be trusted. Called by `run` through [`DriftMonitor`].
 
 use serde_json::{Value as Json, json};
 
 use super::decide::way_on;
-use super::{Inner, Watched};
+use super::{DriftMonitor, Inner};
 use crate::base::config::DriftPolicy as Policy;
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::scan::Kind as Value;
@@ -14,7 +14,7 @@ use crate::drift::checks::{Place, bit, number, segment};
 use crate::drift::deviations::Deviation;
 use crate::drift::finding::Finding;
 use crate::drift::overlay::How;
-use crate::drift::quarantine::{self, Aside};
+use crate::drift::quarantine::{self, Quarantined};
 use crate::drift::record_observer::Listener;
 use crate::drift::rules::Rule;
 use crate::drift::statistics::{bounds, is_surprise};
@@ -47,12 +47,12 @@ pub struct Page {
     pub alone: bool,
 }
 
-impl Watched {
+impl DriftMonitor {
     /// A page was read wholly: its counts are added, and what was put aside is on disk when this returns.
     ///
     /// # Errors
     /// Too much was put aside, it cannot be kept, or what the page tells of its stream cannot be trusted.
-    pub fn page(&self, listener: &mut Listener, page: Page, aside: &[Aside]) -> Result<()> {
+    pub fn page(&self, listener: &mut Listener, page: Page, aside: &[Quarantined]) -> Result<()> {
         let mut inner = self.lock();
         listener.follow(&inner.checks);
         let records = inner.totals.records + listener.page().records;
@@ -63,8 +63,8 @@ impl Watched {
         if !aside.is_empty() {
             self.within_budget(&inner, aside.len() as u64, records)?;
             inner.aside += aside.len() as u64;
-            if let Some(shelf) = &self.shelf {
-                quarantine::keep(&shelf.quarantine, aside, self.config.quarantine.max_bytes)
+            if let Some(overlay_files) = &self.overlay_files {
+                quarantine::keep(&overlay_files.quarantine, aside, self.config.quarantine.max_bytes)
                     .map_err(|fault| fault.hint("make room, or take it away once its records are dealt with"))?;
             }
         }
@@ -74,7 +74,7 @@ impl Watched {
     }
 
     /// Is what stands where lists of records were something else, such as an object around the list?
-    fn check_envelope(&self, inner: &mut Inner, page: Page, aside: &[Aside]) -> Result<()> {
+    fn check_envelope(&self, inner: &mut Inner, page: Page, aside: &[Quarantined]) -> Result<()> {
         let known = inner.before.facts.contains_key("list");
         if page.list && !known {
             inner.overlay.facts.insert("list".into(), json!(true));

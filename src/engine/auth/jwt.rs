@@ -19,7 +19,7 @@ use crate::base::fault::{Fault, Result};
 use crate::base::json::python;
 use crate::manifest::model::JwtAuthenticator;
 use crate::manifest::node::{Place, Text};
-use crate::manifest::template::{Ground, Inject, Options, Template, Types, Vars};
+use crate::manifest::template::{EvalContext, Injection, RequestOptions, Template, Types, Vars};
 
 /// Seconds that a token lives when the manifest does not say.
 const LIVES: u64 = 1200;
@@ -89,7 +89,7 @@ impl Algorithm {
 }
 
 impl Jwt {
-    pub(super) fn build(def: &JwtAuthenticator, ground: &Ground) -> Result<Jwt> {
+    pub(super) fn build(def: &JwtAuthenticator, cx: &EvalContext) -> Result<Jwt> {
         let compile = |text: &Text| Template::compile(text, &[]);
         let optional = |text: &Option<Text>| text.as_ref().filter(|t| !is_empty(&t.value)).map(compile).transpose();
         let algorithm = Algorithm::of(&def.algorithm).ok_or_else(|| {
@@ -131,14 +131,14 @@ impl Jwt {
             headers,
             claims,
             place: match &def.request_option {
-                Some(option) => KeyPlace::Option(Inject::build(option, ground)?),
+                Some(option) => KeyPlace::Option(Injection::build(option, cx)?),
                 None => KeyPlace::Header(compile(&header)?),
             },
             at: def.at.clone(),
         })
     }
 
-    pub(super) fn put(&self, vars: &Vars<'_>, options: &mut Options) -> Result<String> {
+    pub(super) fn put(&self, vars: &Vars<'_>, options: &mut RequestOptions) -> Result<String> {
         let token = self.token(vars)?;
         let prefix = self.prefix.as_ref().map(|p| p.text(vars)).transpose()?.filter(|p| !p.is_empty());
         self.place.put(prefix.map_or_else(|| token.clone(), |p| format!("{p} {token}")), vars, options)?;
@@ -153,7 +153,7 @@ impl Jwt {
         }
         header.insert("alg".into(), json!(self.algorithm.name));
         let mut claims = self.claims.eval(vars)?;
-        let now = vars.ground.moment().unix_timestamp();
+        let now = vars.cx.moment().unix_timestamp();
         claims.insert("iat".into(), json!(now));
         claims.insert("exp".into(), json!(now.saturating_add(i64::try_from(self.lives).unwrap_or(i64::MAX))));
         claims.insert("nbf".into(), json!(now));
@@ -227,7 +227,7 @@ impl Jwt {
     }
 
     fn bad(&self, message: &str, hint: &str) -> Fault {
-        let fault = Fault::config(message).at(&self.at.field("secret_key", None).site);
+        let fault = Fault::config(message).at(&self.at.field("secret_key", None).location);
         if hint.is_empty() { fault } else { fault.hint(hint) }
     }
 }

@@ -22,7 +22,7 @@ use crate::base::store::Store;
 use crate::manifest::dpath;
 use crate::manifest::model::{Authenticator, Requester};
 use crate::manifest::node::Text;
-use crate::manifest::template::{Ground, Inject, Options, Template, Vars, text_of};
+use crate::manifest::template::{EvalContext, Injection, RequestOptions, Template, Vars, text_of};
 use jwt::Jwt;
 use oauth::OAuth;
 pub use rotation::{Rotation, Turn};
@@ -57,14 +57,14 @@ pub enum KeyPlace {
     /// A header.
     Header(Template),
     /// Anywhere in the request.
-    Option(Inject),
+    Option(Injection),
 }
 
 /// What a request needs so that the vendor knows who asks.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
     /// The options that carry it.
-    pub options: Options,
+    pub options: RequestOptions,
     /// The token among them, where another can be fetched when the vendor refuses it.
     pub token: Option<String>,
 }
@@ -85,7 +85,7 @@ pub struct TokenRequest {
 }
 
 /// What credentials that live need from the rest of the engine.
-pub trait Exchange {
+pub trait TokenTransport {
     /// Sends a request for a token, with tries and waits while the server is busy; gives status and body.
     fn send(&self, request: TokenRequest) -> Result<(u16, Vec<u8>)>;
 
@@ -93,7 +93,7 @@ pub trait Exchange {
     fn login(&self) -> Result<Json>;
 
     /// Hears of new tokens.
-    fn keeper(&self) -> &dyn Keeper;
+    fn token_listener(&self) -> &dyn TokenListener;
 
     /// Tells people of it.
     fn say(&self, text: &str);
@@ -103,7 +103,7 @@ pub trait Exchange {
 }
 
 /// Hears of tokens as they come.
-pub trait Keeper: Send + Sync {
+pub trait TokenListener: Send + Sync {
     /// No log may show this secret from now on.
     fn learned(&self, secret: &str);
 
@@ -130,14 +130,14 @@ impl Builder {
     }
 
     /// Compiles an authenticator; `base` is the address of the requester that it belongs to.
-    pub fn build(&self, def: Option<&Authenticator>, base: Option<&Text>, ground: &Ground) -> Result<Auth> {
+    pub fn build(&self, def: Option<&Authenticator>, base: Option<&Text>, cx: &EvalContext) -> Result<Auth> {
         if let Some(Authenticator::SelectiveAuthenticator(def)) = def {
             // A fault in one that is not selected is a fault of the manifest all the same.
             for other in def.authenticators.values() {
-                self.build(Some(other), base, ground)?;
+                self.build(Some(other), base, cx)?;
             }
         }
-        Ok(match selected(def, ground)? {
+        Ok(match selected(def, cx)? {
             None | Some(Authenticator::NoAuth(_) | Authenticator::SelectiveAuthenticator(_)) => Auth::None,
             Some(Authenticator::BearerAuthenticator(def)) => Auth::Bearer(Template::compile(&def.api_token, &[])?),
             Some(Authenticator::BasicHttpAuthenticator(def)) => Auth::Basic(
@@ -146,7 +146,7 @@ impl Builder {
             ),
             Some(Authenticator::ApiKeyAuthenticator(def)) => {
                 let place = match (&def.inject_into, &def.header) {
-                    (Some(option), None) => KeyPlace::Option(Inject::build(option, ground)?),
+                    (Some(option), None) => KeyPlace::Option(Injection::build(option, cx)?),
                     (None, Some(header)) => KeyPlace::Header(Template::compile(header, &[])?),
                     (Some(_), Some(_)) => {
                         return Err(def.at.fault("only one of `inject_into` and `header` can be given"));
@@ -156,21 +156,21 @@ impl Builder {
                 let token = def.api_token.as_ref().ok_or_else(|| def.at.fault("`api_token` is missing"))?;
                 Auth::Key(Template::compile(token, &[])?, place)
             }
-            Some(Authenticator::JwtAuthenticator(def)) => Auth::Jwt(Arc::new(Jwt::build(def, ground)?)),
+            Some(Authenticator::JwtAuthenticator(def)) => Auth::Jwt(Arc::new(Jwt::build(def, cx)?)),
             Some(Authenticator::OAuthAuthenticator(def)) => {
-                let oauth = OAuth::build(def, self, ground)?;
-                Auth::OAuth(shared(&self.oauths, oauth.identity(ground), oauth))
+                let oauth = OAuth::build(def, self, cx)?;
+                Auth::OAuth(shared(&self.oauths, oauth.identity(cx), oauth))
             }
             Some(Authenticator::SessionTokenAuthenticator(def)) => {
-                let session = Session::build(def, ground)?;
+                let session = Session::build(def, cx)?;
                 Auth::Session(shared(&self.sessions, session.identity(), session))
             }
             Some(Authenticator::LegacySessionTokenAuthenticator(def)) => {
                 let legacy = Legacy::build(def, base)?;
-                Auth::Legacy(shared(&self.legacies, legacy.identity(ground), legacy))
+                Auth::Legacy(shared(&self.legacies, legacy.identity(cx), legacy))
             }
             Some(Authenticator::RateLimitedMultipleTokenAuthenticator(def)) => {
-                let rotation = Rotation::build(def, ground)?;
+                let rotation = Rotation::build(def, cx)?;
                 Auth::Rotation(shared(&self.rotations, Some(rotation.identity()), rotation))
             }
         })
@@ -185,18 +185,18 @@ fn shared<T>(known: &Mutex<HashMap<String, Arc<T>>>, identity: Option<String>, n
 }
 
 /// The authenticator that the config selects, where it does.
-fn selected<'d>(def: Option<&'d Authenticator>, ground: &Ground) -> Result<Option<&'d Authenticator>> {
+fn selected<'d>(def: Option<&'d Authenticator>, cx: &EvalContext) -> Result<Option<&'d Authenticator>> {
     let Some(Authenticator::SelectiveAuthenticator(def)) = def else { return Ok(def) };
     let path = def.authenticator_selection_path.join(".");
     let at = def.at.field("authenticator_selection_path", None);
-    let found = dpath::get(&ground.config, &def.authenticator_selection_path);
+    let found = dpath::get(&cx.config, &def.authenticator_selection_path);
     let name = text_of(found.ok_or_else(|| {
         let known = def.authenticators.keys().map(String::as_str).collect::<Vec<_>>();
         at.fault(format!("the config has no `{path}`, which selects the authenticator"))
             .hint(format!("it can be one of {}", known.join(", ")))
     })?);
     match def.authenticators.get(&name) {
-        Some(found) => selected(Some(found), ground),
+        Some(found) => selected(Some(found), cx),
         None => {
             let known = || def.authenticators.keys().map(String::as_str);
             let fault = at.fault(format!("config `{path}` selects an authenticator that does not exist"));
@@ -209,8 +209,8 @@ fn selected<'d>(def: Option<&'d Authenticator>, ground: &Ground) -> Result<Optio
 }
 
 /// The login of an authenticator that needs one.
-pub fn login<'d>(def: Option<&'d Authenticator>, ground: &Ground) -> Result<Option<&'d Requester>> {
-    Ok(match selected(def, ground)? {
+pub fn login<'d>(def: Option<&'d Authenticator>, cx: &EvalContext) -> Result<Option<&'d Requester>> {
+    Ok(match selected(def, cx)? {
         Some(Authenticator::SessionTokenAuthenticator(def)) => Some(&*def.login_requester),
         _ => None,
     })
@@ -235,7 +235,7 @@ impl Auth {
     }
 
     /// What the next request needs; a token that has run out is fetched anew first.
-    pub fn credentials(&self, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<Credentials> {
+    pub fn credentials(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<Credentials> {
         let mut out = Credentials::default();
         let mut authorization = |value: String| {
             out.options.headers.insert("Authorization".into(), Json::String(value));
@@ -249,7 +249,7 @@ impl Auth {
                 authorization(format!("Basic {}", STANDARD.encode(pair)));
             }
             Auth::Key(token, place) => place.put(token.raw_text(vars)?, vars, &mut out.options)?,
-            Auth::Jwt(jwt) => exchange.keeper().learned(&jwt.put(vars, &mut out.options)?),
+            Auth::Jwt(jwt) => exchange.token_listener().learned(&jwt.put(vars, &mut out.options)?),
             Auth::OAuth(oauth) => {
                 let token = oauth.token(vars, exchange)?;
                 authorization(format!("Bearer {token}"));
@@ -270,7 +270,7 @@ impl Auth {
     }
 
     /// The vendor refused `token`: the next request gets another one. Several that were refused together fetch one.
-    pub fn renew(&self, token: &str, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<()> {
+    pub fn renew(&self, token: &str, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<()> {
         match self {
             Auth::OAuth(oauth) => return oauth.renew(token, vars, exchange),
             Auth::Session(session) => session.renew(token),
@@ -282,7 +282,7 @@ impl Auth {
 }
 
 impl KeyPlace {
-    fn put(&self, token: String, vars: &Vars<'_>, options: &mut Options) -> Result<()> {
+    fn put(&self, token: String, vars: &Vars<'_>, options: &mut RequestOptions) -> Result<()> {
         match self {
             KeyPlace::Header(name) => drop(options.headers.insert(name.text(vars)?, Json::String(token))),
             KeyPlace::Option(inject) => inject.put(Json::String(token), options),

@@ -15,16 +15,16 @@ use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
 
 use super::jwt::Jwt;
-use super::{Builder, Exchange, TokenRequest};
+use super::{Builder, TokenRequest, TokenTransport};
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::base::json::python;
 use crate::base::json::scan;
 use crate::base::percent;
-use crate::base::store::{Kept, Locked, Store};
+use crate::base::store::{Locked, Store, StoredFile};
 use crate::base::timefmt::{Format, isoformat, parse_iso};
 use crate::manifest::model::{OAuthAuthenticator, RefreshTokenUpdater};
 use crate::manifest::node::{Place, Text};
-use crate::manifest::template::{Ground, Template, Types, Vars, text_of};
+use crate::manifest::template::{EvalContext, Template, Types, Vars, text_of};
 
 /// Most characters of what a provider says about an error that are told.
 const MAX_DETAIL: usize = 64;
@@ -98,7 +98,7 @@ struct Tokens {
 }
 
 impl OAuth {
-    pub(super) fn build(def: &OAuthAuthenticator, builder: &Builder, ground: &Ground) -> Result<OAuth> {
+    pub(super) fn build(def: &OAuthAuthenticator, builder: &Builder, cx: &EvalContext) -> Result<OAuth> {
         let compile = |text: &Text| Template::compile(text, &[]);
         let optional = |text: &Option<Text>| text.as_ref().filter(|t| !t.value.is_null()).map(compile).transpose();
         let named = |text: &Option<Text>, name: &str| match optional(text)? {
@@ -115,11 +115,11 @@ impl OAuth {
             .collect()
         };
         let asserts = match &def.use_profile_assertion {
-            Some(text) => compile(text)?.truth(&Vars::new(ground))?,
+            Some(text) => compile(text)?.truth(&Vars::new(cx))?,
             None => false,
         };
         let assertion = match (&def.profile_assertion, asserts) {
-            (Some(jwt), true) => Some(Jwt::build(jwt, ground)?),
+            (Some(jwt), true) => Some(Jwt::build(jwt, cx)?),
             (None, true) => return Err(def.at.fault("`use_profile_assertion` needs a `profile_assertion`")),
             (_, false) => None,
         };
@@ -127,7 +127,7 @@ impl OAuth {
             return Err(def.at.fault("`client_id` and `client_secret` are both needed"));
         }
         let grant_type = named(&def.grant_type, "refresh_token")?;
-        let refreshes = grant_type.text(&Vars::new(ground)).is_ok_and(|g| g == "refresh_token");
+        let refreshes = grant_type.text(&Vars::new(cx)).is_ok_and(|g| g == "refresh_token");
         if !asserts && refreshes && def.refresh_token.is_none() && def.refresh_token_updater.is_none() {
             return Err(def.at.fault("`grant_type: refresh_token` needs a `refresh_token`"));
         }
@@ -174,8 +174,8 @@ impl OAuth {
     }
 
     /// Two that send the same request for a token are one.
-    pub(super) fn identity(&self, ground: &Ground) -> Option<String> {
-        let vars = Vars::new(ground);
+    pub(super) fn identity(&self, cx: &EvalContext) -> Option<String> {
+        let vars = Vars::new(cx);
         let tokens = self.begin(&vars).ok()?;
         let fields = self.fields(&tokens, &vars).ok()?;
         let endpoint = self.endpoint.as_ref().map(|e| e.text(&vars)).transpose().ok()?;
@@ -200,23 +200,23 @@ impl OAuth {
     }
 
     /// A token that lives, as far as is known.
-    pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<String> {
+    pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<String> {
         self.current(vars, exchange, None)
     }
 
     /// The vendor refused `token`: fetches another, unless another thread has done so.
-    pub(super) fn renew(&self, token: &str, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<()> {
+    pub(super) fn renew(&self, token: &str, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<()> {
         self.current(vars, exchange, Some(token)).map(drop)
     }
 
-    fn current(&self, vars: &Vars<'_>, exchange: &dyn Exchange, refused: Option<&str>) -> Result<String> {
+    fn current(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport, refused: Option<&str>) -> Result<String> {
         let mut known = self.lock();
         let mut tokens = match known.take() {
             Some(tokens) => tokens,
             None => self.begin(vars)?,
         };
         let serves = |tokens: &Tokens| {
-            let lives = self.endpoint.is_none() || tokens.expires.is_some_and(|at| vars.ground.moment() <= at);
+            let lives = self.endpoint.is_none() || tokens.expires.is_some_and(|at| vars.cx.moment() <= at);
             tokens.access.clone().filter(|a| lives && !tokens.unsaved && refused != Some(a.as_str()))
         };
         let result = match serves(&tokens) {
@@ -231,7 +231,7 @@ impl OAuth {
     fn begin(&self, vars: &Vars<'_>) -> Result<Tokens> {
         if let Some(updater) = &self.updater {
             let at = |path: &[String]| {
-                let found = path.iter().try_fold(&vars.ground.config, |value, key| value.get(key.as_str()));
+                let found = path.iter().try_fold(&vars.cx.config, |value, key| value.get(key.as_str()));
                 found.filter(|v| !v.is_null()).map(text_of).filter(|t| !t.is_empty())
             };
             let expires = match at(&updater.expiry) {
@@ -263,7 +263,7 @@ impl OAuth {
         tokens: &mut Tokens,
         serves: &dyn Fn(&Tokens) -> Option<String>,
         vars: &Vars<'_>,
-        exchange: &dyn Exchange,
+        exchange: &dyn TokenTransport,
     ) -> Result<String> {
         let Some(updater) = &self.updater else {
             let (fetched, late) = self.fetch(tokens, vars, exchange)?;
@@ -278,7 +278,7 @@ impl OAuth {
             return Err(Fault::config(
                 "the refresh token changes with every use, and there is nowhere to keep the next one",
             )
-            .at(&self.at.site)
+            .at(&self.at.location)
             .hint("name a folder in dripfeed.state_dir, or in the environment variable DRIPFEED_STATE_DIR"));
         }
         let locked = file.as_ref().map(|f| f.lock(exchange.stop())).transpose()?;
@@ -288,7 +288,7 @@ impl OAuth {
         {
             *tokens = Tokens::kept(&kept);
             for secret in tokens.access.iter().chain(&tokens.refresh) {
-                exchange.keeper().learned(secret);
+                exchange.token_listener().learned(secret);
             }
             if let Some(token) = serves(tokens) {
                 return Ok(token);
@@ -310,14 +310,14 @@ impl OAuth {
                 .put(&json!({"v": 1, "access_token": access, "refresh_token": refresh, "token_expiry_date": expiry}))?;
         }
         let changes = [(&*updater.access, access.clone()), (&*updater.refresh, refresh), (&*updater.expiry, expiry)];
-        exchange.keeper().rotated(&changes)?;
+        exchange.token_listener().rotated(&changes)?;
         tokens.unsaved = false;
         drop(critical);
         late.map_or(Ok(access), Err)
     }
 
     /// Where tokens are kept that descend from the config's refresh token: another login gets another file.
-    fn file(&self, updater: &Updater, from: &Tokens, vars: &Vars<'_>) -> Result<Option<Kept>> {
+    fn file(&self, updater: &Updater, from: &Tokens, vars: &Vars<'_>) -> Result<Option<StoredFile>> {
         let (Some(store), Some(refresh)) = (&updater.store, from.refresh.as_ref().filter(|t| !t.is_empty())) else {
             return Ok(None);
         };
@@ -331,7 +331,7 @@ impl OAuth {
 
     fn no_token(&self) -> Fault {
         Fault::new(Kind::Auth, "the answer of the token endpoint has no access token")
-            .at(&self.at.site)
+            .at(&self.at.location)
             .hint("check `access_token_name`")
     }
 
@@ -348,8 +348,7 @@ impl OAuth {
         if !self.headers(vars)?.iter().any(|(name, _)| name == "Authorization") {
             let given = |own: &str, template: &Option<Template>| -> Result<Option<String>> {
                 // Where tokens live in the config, its own client wins over the manifest's words.
-                let own =
-                    vars.ground.config.get("credentials").and_then(|c| c.get(own)).filter(|_| self.updater.is_some());
+                let own = vars.cx.config.get("credentials").and_then(|c| c.get(own)).filter(|_| self.updater.is_some());
                 match own {
                     Some(value) => Ok(Some(text_of(value))),
                     None => template.as_ref().map(|t| t.raw_text(vars)).transpose(),
@@ -357,7 +356,7 @@ impl OAuth {
             };
             let id = given("client_id", &self.client_id)?.filter(|id| !id.is_empty()).ok_or_else(|| {
                 Fault::config("the OAuth client's id is empty")
-                    .at(&self.at.site)
+                    .at(&self.at.location)
                     .hint("check `client_id` in the config")
             })?;
             fields.insert(names.client_id.text(vars)?, json!(id));
@@ -399,14 +398,19 @@ impl OAuth {
     }
 
     /// Fetches a token. The second part is what is wrong with an answer whose tokens must be kept all the same.
-    fn fetch(&self, tokens: &Tokens, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<(Tokens, Option<Fault>)> {
+    fn fetch(
+        &self,
+        tokens: &Tokens,
+        vars: &Vars<'_>,
+        exchange: &dyn TokenTransport,
+    ) -> Result<(Tokens, Option<Fault>)> {
         let endpoint = self.endpoint.as_ref().ok_or_else(|| self.no_token())?;
         let mut url = endpoint.text(vars)?;
         if url.is_empty() {
             return Err(endpoint.at().fault("`token_refresh_endpoint` is empty"));
         }
         if let Some(secret) = &tokens.refresh {
-            exchange.keeper().learned(secret);
+            exchange.token_listener().learned(secret);
         }
         let form = form(&self.fields(tokens, vars)?);
         let headers = self.headers(vars)?;
@@ -416,23 +420,23 @@ impl OAuth {
         } else {
             Some(("application/x-www-form-urlencoded", form.into_bytes()))
         };
-        let now = vars.ground.moment();
+        let now = vars.cx.moment();
         let (status, answer) =
             exchange.send(TokenRequest { method: "POST", url, headers, body, ..TokenRequest::default() })?;
         let answer: Json = scan::json(&answer).unwrap_or_default();
         if status >= 400 {
-            return Err(self.refusals.fault(status, &answer).at(&self.at.site));
+            return Err(self.refusals.fault(status, &answer).at(&self.at.location));
         }
         let access = find(&answer, &self.names.access_token.text(vars)?, 0).map(text_of).filter(|t| !t.is_empty());
         let access = access.ok_or_else(|| self.no_token())?;
-        exchange.keeper().learned(&access);
+        exchange.token_listener().learned(&access);
         let refresh_name = match &self.updater {
             Some(updater) => updater.answer_field.clone(),
             None => self.names.refresh_token.text(vars)?,
         };
         let refresh = find(&answer, &refresh_name, 0).map(text_of).filter(|t| !t.is_empty());
         if let Some(secret) = &refresh {
-            exchange.keeper().learned(secret);
+            exchange.token_listener().learned(secret);
         }
         let expires = match find(&answer, &self.names.expires_in.text(vars)?, 0) {
             Some(value) => self.expiry(&text_of(value), now),
@@ -455,7 +459,7 @@ impl OAuth {
         };
         at.ok_or_else(|| {
             Fault::data("the token's lifetime in the answer of the token endpoint cannot be read")
-                .at(&self.at.site)
+                .at(&self.at.location)
                 .hint("check `expires_in_name` and `token_expiry_date_format`")
         })
     }

@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 
 use super::oauth::time_of;
-use super::{Exchange, TokenRequest};
+use super::{TokenRequest, TokenTransport};
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::base::json::python;
 use crate::base::json::scan;
@@ -20,7 +20,7 @@ use crate::base::mutex::lock;
 use crate::base::timefmt::Period;
 use crate::manifest::model::{RateLimitedMultipleTokenAuthenticator, TokenQuota};
 use crate::manifest::node::Text;
-use crate::manifest::template::{Ground, Template, Vars, text_of};
+use crate::manifest::template::{EvalContext, Template, Vars, text_of};
 use crate::pace::{Call, Matcher};
 
 /// A wait for new calls is no shorter, so that times that are past do not make one ask again and again.
@@ -111,10 +111,10 @@ impl fmt::Debug for Rotation {
 }
 
 impl Rotation {
-    pub(super) fn build(def: &RateLimitedMultipleTokenAuthenticator, ground: &Ground) -> Result<Rotation> {
-        let vars = Vars::new(ground);
+    pub(super) fn build(def: &RateLimitedMultipleTokenAuthenticator, cx: &EvalContext) -> Result<Rotation> {
+        let vars = Vars::new(cx);
         let tokens = tokens(def, &vars)?;
-        let pools: Vec<Pool> = def.quotas.iter().map(|quota| Pool::build(quota, ground)).collect::<Result<_>>()?;
+        let pools: Vec<Pool> = def.quotas.iter().map(|quota| Pool::build(quota, cx)).collect::<Result<_>>()?;
         if pools.is_empty() {
             return Err(def.at.field("quotas", None).fault("`quotas` is empty"));
         }
@@ -171,12 +171,12 @@ impl Rotation {
     }
 
     /// Takes a call from a token that has one left, after a wait where none has.
-    pub fn take(&self, call: &Call<'_>, ground: &Ground, exchange: &dyn Exchange) -> Result<Turn> {
-        self.begin(ground, exchange)?;
+    pub fn take(&self, call: &Call<'_>, cx: &EvalContext, exchange: &dyn TokenTransport) -> Result<Turn> {
+        self.begin(cx, exchange)?;
         let pool = self.pool_of(call);
         let mut until = None;
         loop {
-            match self.step(pool, ground.moment(), &mut until, exchange)? {
+            match self.step(pool, cx.moment(), &mut until, exchange)? {
                 Step::Take(turn, pause) => {
                     exchange.stop().sleep(pause.unwrap_or_default())?;
                     return Ok(turn);
@@ -187,7 +187,7 @@ impl Rotation {
                     exchange.stop().sleep(time)?;
                     let mut begun = lock(&self.begun);
                     if Rotation::is_spent(&lock(&self.state), pool) {
-                        self.ask(ground, exchange)?;
+                        self.ask(cx, exchange)?;
                     }
                     *begun = true;
                 }
@@ -242,7 +242,7 @@ impl Rotation {
         pool: usize,
         now: OffsetDateTime,
         until: &mut Option<Instant>,
-        exchange: &dyn Exchange,
+        exchange: &dyn TokenTransport,
     ) -> Result<Step> {
         let mut state = lock(&self.state);
         if Rotation::is_spent(&state, pool) {
@@ -297,20 +297,20 @@ impl Rotation {
     }
 
     /// Asks the vendor how many calls there are, the first time.
-    fn begin(&self, ground: &Ground, exchange: &dyn Exchange) -> Result<()> {
+    fn begin(&self, cx: &EvalContext, exchange: &dyn TokenTransport) -> Result<()> {
         let mut begun = lock(&self.begun);
         if !*begun {
-            self.tokens.iter().for_each(|token| exchange.keeper().learned(token));
-            self.ask(ground, exchange)?;
+            self.tokens.iter().for_each(|token| exchange.token_listener().learned(token));
+            self.ask(cx, exchange)?;
             *begun = true;
         }
         Ok(())
     }
 
     /// Asks for each token how many calls it has.
-    fn ask(&self, ground: &Ground, exchange: &dyn Exchange) -> Result<()> {
+    fn ask(&self, cx: &EvalContext, exchange: &dyn TokenTransport) -> Result<()> {
         let counts: Vec<Vec<Count>> =
-            self.tokens.iter().map(|token| self.ask_for(token, ground, exchange)).collect::<Result<_>>()?;
+            self.tokens.iter().map(|token| self.ask_for(token, cx, exchange)).collect::<Result<_>>()?;
         if counts.iter().flatten().any(|count| !count.counted) && lock(&self.state).counts.is_empty() {
             exchange.say("the vendor does not count the calls of each token: tokens take turns, nothing is waited for");
         }
@@ -320,7 +320,7 @@ impl Rotation {
         Ok(())
     }
 
-    fn ask_for(&self, token: &str, ground: &Ground, exchange: &dyn Exchange) -> Result<Vec<Count>> {
+    fn ask_for(&self, token: &str, cx: &EvalContext, exchange: &dyn TokenTransport) -> Result<Vec<Count>> {
         let source = &self.source;
         let mut headers = source.headers.clone();
         headers.retain(|(name, _)| !name.eq_ignore_ascii_case(&self.header));
@@ -334,7 +334,7 @@ impl Rotation {
         };
         let (status, body) = exchange.send(request)?;
         if source.silent.contains(&status) {
-            let none = Count { left: 0, resets: ground.moment(), limit: 0, counted: false };
+            let none = Count { left: 0, resets: cx.moment(), limit: 0, counted: false };
             return Ok(vec![none; self.pools.len()]);
         }
         if !(200..400).contains(&status) {
@@ -349,11 +349,11 @@ impl Rotation {
 }
 
 impl Pool {
-    fn build(def: &TokenQuota, ground: &Ground) -> Result<Pool> {
+    fn build(def: &TokenQuota, cx: &EvalContext) -> Result<Pool> {
         let some = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
         Ok(Pool {
             name: def.name.clone(),
-            matchers: def.matchers.iter().flatten().map(|m| Matcher::build(m, ground)).collect::<Result<_>>()?,
+            matchers: def.matchers.iter().flatten().map(|m| Matcher::build(m, cx)).collect::<Result<_>>()?,
             left: def.remaining_path.clone(),
             resets: def.reset_path.clone(),
             limit: def.limit_path.clone().filter(|path| !path.is_empty()),

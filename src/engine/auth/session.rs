@@ -9,14 +9,14 @@ use std::sync::Mutex;
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 
-use super::{Exchange, KeyPlace, TokenRequest};
+use super::{KeyPlace, TokenRequest, TokenTransport};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::python;
 use crate::base::mutex::lock;
 use crate::base::timefmt::Period;
 use crate::manifest::model::{LegacySessionTokenAuthenticator, SessionTokenAuthenticator, SessionTokenUse};
 use crate::manifest::node::Text;
-use crate::manifest::template::{Ground, Inject, Options, Template, Vars, text_of};
+use crate::manifest::template::{EvalContext, Injection, RequestOptions, Template, Vars, text_of};
 
 /// A token from a login.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn build(def: &SessionTokenAuthenticator, ground: &Ground) -> Result<Session> {
+    pub(super) fn build(def: &SessionTokenAuthenticator, cx: &EvalContext) -> Result<Session> {
         let lives = match def.expiration_duration.as_ref().filter(|t| !t.value.is_null()) {
             Some(text) => Some(Period::parse(&text_of(&text.value)).map_err(|e| text.at.fault(e))?),
             None => None,
@@ -41,7 +41,7 @@ impl Session {
             SessionTokenUse::ApiKey(key) => {
                 let plain = Text { value: json!("{{ session_token }}"), at: key.at.clone() };
                 let template = Template::compile(key.api_token.as_ref().unwrap_or(&plain), &["session_token"])?;
-                Some((template, KeyPlace::Option(Inject::build(&key.inject_into, ground)?)))
+                Some((template, KeyPlace::Option(Injection::build(&key.inject_into, cx)?)))
             }
         };
         if def.session_token_path.is_empty() {
@@ -69,9 +69,9 @@ impl Session {
         self.written.as_ref().map(python::canonical)
     }
 
-    pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<String> {
+    pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<String> {
         let mut kept = lock(&self.token);
-        let now = vars.ground.moment();
+        let now = vars.cx.moment();
         if let Some((token, until)) = &*kept
             && now <= *until
         {
@@ -86,7 +86,7 @@ impl Session {
             Fault::new(Kind::Auth, format!("the answer to the login has no `{}`", self.path.join(".")))
                 .hint("check `session_token_path`, and the credentials in the config")
         })?;
-        exchange.keeper().learned(&token);
+        exchange.token_listener().learned(&token);
         // Without a duration every request logs in, as in the reference.
         *kept = self.lives.and_then(|lives| Some((token.clone(), lives.after(now)?)));
         Ok(token)
@@ -99,7 +99,7 @@ impl Session {
         }
     }
 
-    pub(super) fn put(&self, token: &str, vars: &Vars<'_>, options: &mut Options) -> Result<()> {
+    pub(super) fn put(&self, token: &str, vars: &Vars<'_>, options: &mut RequestOptions) -> Result<()> {
         let Some((template, place)) = &self.carried else {
             options.headers.insert("Authorization".into(), json!(format!("Bearer {token}")));
             return Ok(());
@@ -151,8 +151,8 @@ impl Legacy {
     }
 
     /// Two that log in the same way are one.
-    pub(super) fn identity(&self, ground: &Ground) -> Option<String> {
-        let vars = Vars::new(ground);
+    pub(super) fn identity(&self, cx: &EvalContext) -> Option<String> {
+        let vars = Vars::new(cx);
         let parts = [&self.base, &self.header, &self.login, &self.validate, &self.key].map(|t| t.raw_text(&vars).ok());
         let own = [&self.session_token, &self.username, &self.password];
         let own = own.map(|t| t.as_ref().and_then(|t| t.raw_text(&vars).ok()));
@@ -160,7 +160,7 @@ impl Legacy {
     }
 
     /// The header's name and the token.
-    pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn Exchange) -> Result<(String, String)> {
+    pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<(String, String)> {
         let header = self.header.text(vars)?;
         let mut found = lock(&self.token);
         if let Some(token) = &found.token {
@@ -206,7 +206,7 @@ impl Legacy {
             Fault::new(Kind::Auth, format!("the answer to the login has no `{key}`"))
                 .hint("check `session_token_response_key`")
         })?;
-        exchange.keeper().learned(&token);
+        exchange.token_listener().learned(&token);
         found.token = Some(token.clone());
         Ok((header, token))
     }

@@ -16,7 +16,7 @@ impl StreamPlan {
         let cursor = self.cursor.as_ref().filter(|cursor| !cursor.counts())?;
         let end = cursor.end_name();
         let asks_end = cursor.sends_end()
-            || self.asker.reads_of_slice(end)
+            || self.requester.reads_of_slice(end)
             || self.jobs.as_ref().is_some_and(|jobs| jobs.reads_of_slice(end));
         Some(Arc::new(StreamPlan {
             cursor: Some(cursor.of_history(asks_end, now)),

@@ -63,13 +63,13 @@ pub(super) fn streams(build: &Build<'_>, def: &DynamicDeclarativeStream) -> Resu
         }
         let mut made = template.clone();
         let extra = json!({"components_values": values, "stream_template_config": template});
-        let vars = Vars { extra: Some(&extra), slice: Some(slice), ..Vars::new(build.ground) };
+        let vars = Vars { extra: Some(&extra), slice: Some(slice), ..Vars::new(build.cx) };
         for mapping in &mappings {
             mapping.apply(&mut made, &vars)?;
         }
         let parent_wins = def.use_parent_parameters.unwrap_or(true);
         let made = refs::propagate(Node::from_json(&made), parent_wins);
-        let mut at = Place { site: def.stream_template.at.site.clone(), parameters: Arc::new(json!({})) };
+        let mut at = Place { location: def.stream_template.at.location.clone(), parameters: Arc::new(json!({})) };
         if let Some(parameters) = made.get("$parameters") {
             at.parameters = Arc::new(parameters.to_json());
         }
@@ -101,12 +101,12 @@ pub(super) fn streams(build: &Build<'_>, def: &DynamicDeclarativeStream) -> Resu
 
 /// Every combination of what the config holds at the pointers; the last pointer varies fastest.
 fn of_config(build: &Build<'_>, resolver: &ConfigComponentsResolver) -> Result<Vec<Json>> {
-    let vars = Vars::new(build.ground);
+    let vars = Vars::new(build.cx);
     let mut combined = vec![Map::new()];
     for (number, config) in resolver.stream_config.0.iter().enumerate() {
         let path = config.configs_pointer.iter().map(|text| Template::compile(text, &[])?.text(&vars));
         let path = path.collect::<Result<Vec<_>>>()?;
-        let found = dpath::one(&build.ground.config, &path).map_err(|several| {
+        let found = dpath::one(&build.cx.config, &path).map_err(|several| {
             config.at.field("configs_pointer", None).fault(format!("`configs_pointer` matches {several} values"))
         })?;
         let mut values = match found {

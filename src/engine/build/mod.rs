@@ -22,9 +22,9 @@ use super::build::schema::SchemaSource;
 use super::build::schema_refs::SchemaRefs;
 use super::files::{self, FilePlan};
 use super::query_properties::{self, Properties};
-use super::requester::{self, Asker};
-use super::slice_reader::Shared;
-use super::slice_recovery::{self, Adaptation};
+use super::requester::{self, RequesterPlan};
+use super::slice_reader::EngineContext;
+use super::slice_recovery::{self, RecoveryPolicy};
 use crate::base::config::Safety;
 use crate::base::fault::{Fault, Result, did_you_mean};
 use crate::base::json::python;
@@ -42,7 +42,7 @@ use crate::manifest::model::{
     self, Check, DeclarativeStream, Requester, Retriever, SchemaLoader, StateDelegatingStream, Stream,
 };
 use crate::manifest::node::{OneOrMany, Place, Text};
-use crate::manifest::template::{Ground, Template, Vars};
+use crate::manifest::template::{EvalContext, Template, Vars};
 
 /// A source, ready to run.
 #[derive(Debug)]
@@ -75,13 +75,13 @@ pub struct StreamPlan {
     /// A hash of what is read: a bookmark means nothing under another.
     pub filters: String,
     /// What is requested, and who asks.
-    pub asker: Asker,
+    pub requester: RequesterPlan,
     /// How the next page is asked for.
     pub pages: PagePlan,
     /// What a body is.
     pub decoder: Decoder,
     /// What is done when the vendor cannot give a slice as it was asked for.
-    pub adaptation: Adaptation,
+    pub adaptation: RecoveryPolicy,
     /// How its records are found.
     pub records: Records,
     /// Reads the lists that a record holds only in part.
@@ -137,7 +137,7 @@ pub struct Build<'a> {
     /// The manifest.
     pub manifest: &'a Manifest,
     /// Config and now.
-    pub ground: &'a Ground,
+    pub cx: &'a EvalContext,
     /// The baseline of a built-in stream, by name.
     pub baseline: &'a dyn Fn(&str) -> Option<Json>,
     /// Builds authenticators.
@@ -147,7 +147,7 @@ pub struct Build<'a> {
     /// May a stream's envelope be missing? (`dripfeed.drift`)
     pub envelope_optional: &'a dyn Fn(&str) -> bool,
     /// What asks the vendor, where streams or schemas are known to it alone.
-    pub shared: Option<&'a Shared>,
+    pub shared: Option<&'a EngineContext>,
     /// The names of streams that are another's parent, once they were looked for.
     pub parents: OnceCell<HashSet<&'a str>>,
 }
@@ -167,7 +167,7 @@ pub fn plan(build: &Build<'_>) -> Result<Plan> {
     for def in source.streams.iter().flatten() {
         match def {
             Stream::ConditionalStreams(def) => {
-                if Template::compile(&def.condition, &[])?.truth(&Vars::new(build.ground))? {
+                if Template::compile(&def.condition, &[])?.truth(&Vars::new(build.cx))? {
                     def.streams.iter().try_for_each(|def| add(build.declarative(def, 0)?, &def.at))?;
                 }
             }
@@ -186,7 +186,7 @@ pub fn plan(build: &Build<'_>) -> Result<Plan> {
     }
     build.group(&mut streams)?;
     // The platform may name others in the config.
-    let named = build.ground.config.get("__airbyte_check_stream_names").and_then(Json::as_array);
+    let named = build.cx.config.get("__airbyte_check_stream_names").and_then(Json::as_array);
     let named = named.map(|names| names.iter().filter_map(Json::as_str).map(str::to_owned).collect());
     let of_manifest = match &source.check {
         Check::CheckStream(check) => {
@@ -214,7 +214,7 @@ pub fn plan(build: &Build<'_>) -> Result<Plan> {
     let (concurrency, most) = match &source.concurrency_level {
         None => (CONCURRENCY, MAX_CONCURRENCY),
         Some(level) => {
-            let n = Template::compile(&level.default_concurrency, &[])?.number(&Vars::new(build.ground))?;
+            let n = Template::compile(&level.default_concurrency, &[])?.number(&Vars::new(build.cx))?;
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let n = n.max(1.0) as usize;
             let most = level.max_concurrency.and_then(|m| usize::try_from(m).ok());
@@ -286,9 +286,9 @@ impl StreamPlan {
     }
 
     /// The fields that its requests ask for by name, as far as the config and the manifest alone say.
-    pub fn asked(&self, ground: &Ground) -> Vec<String> {
+    pub fn asked(&self, cx: &EvalContext) -> Vec<String> {
         let named = self.properties.as_ref().map(Properties::named).unwrap_or_default();
-        named.into_iter().chain(self.asker.lists(&Vars::new(ground))).collect()
+        named.into_iter().chain(self.requester.lists(&Vars::new(cx))).collect()
     }
 
     /// The names of its parents, and of theirs.
@@ -313,7 +313,7 @@ impl Build<'_> {
     }
 
     fn delegating(&self, def: &StateDelegatingStream, depth: usize) -> Result<StreamPlan> {
-        let vars = Vars::new(self.ground);
+        let vars = Vars::new(self.cx);
         let name = Template::compile(&def.name, &[])?.text(&vars)?;
         let mut stream = self.declarative(&def.full_refresh_stream, depth)?;
         let incremental = self.declarative(&def.incremental_stream, depth)?;
@@ -363,7 +363,7 @@ impl Build<'_> {
     /// Notes which streams must not be read at the same time.
     fn group(&self, streams: &mut [Arc<StreamPlan>]) -> Result<()> {
         for (group, def) in self.manifest.source.stream_groups.iter().flatten() {
-            let named = |text: &Text| Template::compile(text, &[])?.text(&Vars::new(self.ground));
+            let named = |text: &Text| Template::compile(text, &[])?.text(&Vars::new(self.cx));
             let defs = def.streams.iter().flat_map(Stream::all);
             let names: Vec<String> = defs.filter_map(|s| s.name.as_ref()).map(named).collect::<Result<_>>()?;
             let is_in = |name: &str| names.iter().any(|n| n == name);
@@ -383,23 +383,23 @@ impl Build<'_> {
             return Err(def.at.fault("parent streams are nested too deeply"));
         }
         let name: Arc<str> = match &def.name {
-            Some(name) => Template::compile(name, &[])?.text(&Vars::new(self.ground))?.into(),
+            Some(name) => Template::compile(name, &[])?.text(&Vars::new(self.cx))?.into(),
             None => return Err(def.at.field("name", None).fault("`name` is missing")),
         };
         self.named(def, &name, depth).map_err(|f| f.of_stream(&name))
     }
 
     fn named(&self, def: &DeclarativeStream, name: &Arc<str>, depth: usize) -> Result<StreamPlan> {
-        let ground = self.ground;
+        let cx = self.cx;
         let retriever = &def.retriever.reading();
-        let Requester::HttpRequester(requester) = &retriever.requester;
+        let Requester::HttpRequester(definition) = &retriever.requester;
         let routers = def.retriever.routers();
         let mut parents = Vec::new();
         for config in routers.iter().flat_map(model::PartitionRouter::parents) {
             parents.push(Arc::new(self.stream(&config.stream, depth + 1)?));
         }
-        let router = slice::build(routers, ground)?;
-        let mut cursor = def.incremental_sync.as_ref().map(|c| cursor::build(c, self.safety, ground)).transpose()?;
+        let router = slice::build(routers, cx)?;
+        let mut cursor = def.incremental_sync.as_ref().map(|c| cursor::build(c, self.safety, cx)).transpose()?;
         if let Some(cursor) = &mut cursor {
             cursor.global |= router.is_grouped();
             if cursor.counts() && router.is_some() {
@@ -439,42 +439,42 @@ impl Build<'_> {
             Retriever::SimpleRetriever(_) => None,
             Retriever::AsyncRetriever(def) => Some(async_job::build(self, def, &names)?),
         };
-        let asker = requester::build(self, requester, &names, async_job::may_roam(&def.retriever))?;
-        let files = def.file_uploader.as_ref().map(|files| files::build(self, files, def, &asker)).transpose()?;
+        let requester = requester::build(self, definition, &names, async_job::may_roam(&def.retriever))?;
+        let files = def.file_uploader.as_ref().map(|files| files::build(self, files, def, &requester)).transpose()?;
         if files.is_some() && (retriever.page_size_reduction.is_some() || retriever.request_window_splitting.is_some())
         {
             let at = def.at.field("file_uploader", None);
             return Err(at.fault("pages and windows cannot become smaller where each record has a file"));
         }
-        let pages = page::build(retriever.paginator.as_ref(), ground)?;
+        let pages = page::build(retriever.paginator.as_ref(), cx)?;
         let filters = cursor.as_ref().is_some_and(|c| c.filters);
         let schema = self.schema(def, name)?;
         Ok(StreamPlan {
             key_paths: keys(def)?,
-            filters: filters_hash(def, retriever, requester),
-            adaptation: slice_recovery::build(retriever, &asker.errors, &pages, cursor.as_ref(), ground)?,
-            asker,
+            filters: filters_hash(def, retriever, definition),
+            adaptation: slice_recovery::build(retriever, &requester.errors, &pages, cursor.as_ref(), cx)?,
+            requester,
             pages,
             decoder: decode::build(retriever.decoder.as_ref(), Some(extractor), &retriever.at)?,
-            records: extract::build(extractor, ground)?,
+            records: extract::build(extractor, cx)?,
             lists,
             jobs,
-            properties: query_properties::build(self, requester, name)?,
+            properties: query_properties::build(self, definition, name)?,
             shape: ops::build(
                 &retriever.record_selector,
                 def.transformations.as_deref().unwrap_or_default(),
                 filters,
                 &schema,
-                ground,
+                cx,
             )?,
             files,
             router,
             parents,
             cursor,
-            legacy_partition: legacy_partition(def, routers, ground)?,
+            legacy_partition: legacy_partition(def, routers, cx)?,
             slice_options_once: retriever.ignore_stream_slicer_parameters_on_paginated_requests.unwrap_or(false),
             envelope_optional: (self.envelope_optional)(name),
-            keep_answers: requester.use_cache.unwrap_or(depth > 0 || self.is_parent(name)),
+            keep_answers: definition.use_cache.unwrap_or(depth > 0 || self.is_parent(name)),
             name: name.clone(),
             schema,
             reviewed: def.schema_loader.is_none() && (self.baseline)(name).is_some(),
@@ -543,7 +543,7 @@ impl Build<'_> {
 
     fn schema_file(&self, def: &model::JsonFileSchemaLoader, name: &str) -> Result<Json> {
         let Some(text) = &def.file_path else { return self.schema_beside(name, &def.at) };
-        let written = Template::compile(text, &[])?.text(&Vars::new(self.ground))?;
+        let written = Template::compile(text, &[])?.text(&Vars::new(self.cx))?;
         let at = &text.at;
         let Some(folder) = self.manifest.folder.as_deref() else {
             return Err(at.fault("this manifest has no folder to read schema files from"));
@@ -569,7 +569,7 @@ impl Build<'_> {
 fn legacy_partition(
     def: &DeclarativeStream,
     routers: &[model::PartitionRouter],
-    ground: &Ground,
+    cx: &EvalContext,
 ) -> Result<Option<String>> {
     let Some(model::StateMigration::LegacyToPerPartitionStateMigration(migration)) =
         def.state_migrations.iter().flatten().next()
@@ -584,18 +584,18 @@ fn legacy_partition(
     }
     // With several parents there is no telling whose ids they are: such states are left alone.
     let [parent] = &router.parent_stream_configs[..] else { return Ok(None) };
-    Template::compile(&parent.partition_field, &[])?.text(&Vars::new(ground)).map(Some)
+    Template::compile(&parent.partition_field, &[])?.text(&Vars::new(cx)).map(Some)
 }
 
 /// The host that a manifest's first stream asks, if it can be told from the config.
-pub fn host(manifest: &Manifest, ground: &Ground) -> Option<String> {
+pub fn host(manifest: &Manifest, cx: &EvalContext) -> Option<String> {
     let def = manifest.source.streams.iter().flatten().find_map(|stream| match stream {
         model::Stream::DeclarativeStream(def) => Some(def),
         _ => None,
     })?;
     let retriever = def.retriever.reading();
     let Requester::HttpRequester(requester) = &retriever.requester;
-    let base = Template::compile(base_of(requester)?, &[]).ok()?.text(&Vars::new(ground)).ok()?;
+    let base = Template::compile(base_of(requester)?, &[]).ok()?.text(&Vars::new(cx)).ok()?;
     origin_of(&base)
 }
 

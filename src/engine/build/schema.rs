@@ -11,7 +11,7 @@ use super::{Build, StreamPlan};
 use crate::base::fault::{Fault, Result};
 use crate::engine::parents;
 use crate::engine::shape::ops::{self, Pipeline};
-use crate::engine::slice_reader::Shared;
+use crate::engine::slice_reader::EngineContext;
 use crate::manifest::dpath;
 use crate::manifest::model::{DynamicSchemaLoader, Retriever, TypesMap};
 use crate::manifest::node::{Place, Text};
@@ -32,7 +32,7 @@ pub struct SchemaSource {
 
 impl SchemaSource {
     pub(super) fn build(build: &Build<'_>, def: &DynamicSchemaLoader, name: &str) -> Result<SchemaSource> {
-        let vars = Vars::new(build.ground);
+        let vars = Vars::new(build.cx);
         let path = |texts: Option<&Vec<Text>>| -> Result<Vec<String>> {
             texts.into_iter().flatten().map(|text| Template::compile(text, &[])?.text(&vars)).collect()
         };
@@ -48,14 +48,14 @@ impl SchemaSource {
             key: path(Some(&identifier.key_pointer))?,
             kind: path(identifier.type_pointer.as_ref())?,
             types: types.collect::<Result<_>>()?,
-            filter: ops::plain(def.schema_filter.as_ref(), &[], build.ground)?,
-            transformations: ops::plain(None, def.schema_transformations.as_deref().unwrap_or_default(), build.ground)?,
+            filter: ops::plain(def.schema_filter.as_ref(), &[], build.cx)?,
+            transformations: ops::plain(None, def.schema_transformations.as_deref().unwrap_or_default(), build.cx)?,
             at: def.at.clone(),
         })
     }
 
     /// Asks the vendor, and makes a schema of its first answer.
-    fn ask(&self, shared: &Shared) -> Result<Json> {
+    fn ask(&self, shared: &EngineContext) -> Result<Json> {
         let mut first = None;
         parents::read_all(shared, &self.records, &mut |record, _| {
             first = Some(record.clone());
@@ -63,8 +63,9 @@ impl SchemaSource {
         })?;
         let mut properties = json!({});
         if let Some(described) = first {
-            let bad =
-                |what: &str| Fault::data(format!("the vendor's description of its fields {what}")).at(&self.at.site);
+            let bad = |what: &str| {
+                Fault::data(format!("the vendor's description of its fields {what}")).at(&self.at.location)
+            };
             let fields = match dpath::get(&described, &self.fields) {
                 Some(Json::Array(fields)) => fields.clone(),
                 Some(Json::Object(fields)) => fields.keys().map(|key| json!(key)).collect(),
@@ -75,7 +76,7 @@ impl SchemaSource {
                     dpath::get(field, &self.key).and_then(Json::as_str).ok_or_else(|| bad("names one by no text"))?;
                 let kind = if self.kind.is_empty() { None } else { dpath::get(field, &self.kind) };
                 let kind = self.kind_of(field, kind.unwrap_or(&json!("string")), shared)?;
-                let vars = Vars::new(&shared.ground);
+                let vars = Vars::new(&shared.cx);
                 let mut one = json!({key: kind});
                 if self.filter.apply(&mut one, &vars, |_| true)?
                     && let (Json::Object(properties), Json::Object(one)) = (&mut properties, one)
@@ -83,7 +84,7 @@ impl SchemaSource {
                     properties.extend(one);
                 }
             }
-            self.transformations.apply(&mut properties, &Vars::new(&shared.ground), |_| true)?;
+            self.transformations.apply(&mut properties, &Vars::new(&shared.cx), |_| true)?;
         }
         Ok(json!({
             "$schema": "https://json-schema.org/draft-07/schema#", "type": "object", "additionalProperties": true,
@@ -92,9 +93,9 @@ impl SchemaSource {
     }
 
     /// The schema of a field that the vendor says is of a kind.
-    fn kind_of(&self, field: &Json, kind: &Json, shared: &Shared) -> Result<Json> {
+    fn kind_of(&self, field: &Json, kind: &Json, shared: &EngineContext) -> Result<Json> {
         let extra = Json::Object(Map::from_iter([("raw_schema".to_owned(), field.clone())]));
-        let vars = Vars { extra: Some(&extra), ..Vars::new(&shared.ground) };
+        let vars = Vars { extra: Some(&extra), ..Vars::new(&shared.cx) };
         for (map, condition) in &self.types {
             let holds = condition.as_ref().map_or(Ok(true), |c| c.truth(&vars))?;
             if holds && map.current_type == *kind {
@@ -124,7 +125,7 @@ impl SchemaSource {
                 "time_with_timezone" => with("time", Some("time_with_timezone")),
                 other => {
                     return Err(Fault::data(format!("the vendor describes a field of the type `{other}`"))
-                        .at(&self.at.site)
+                        .at(&self.at.location)
                         .hint("map it to a type of Airbyte's in `types_mapping`"));
                 }
             },
@@ -136,7 +137,7 @@ impl SchemaSource {
                 }
                 schema
             }
-            _ => return Err(Fault::data("the vendor describes a field by no type").at(&self.at.site)),
+            _ => return Err(Fault::data("the vendor describes a field by no type").at(&self.at.location)),
         })
     }
 }
@@ -162,7 +163,7 @@ fn complex_is_a_list(kind: &Json, at: &Place) -> Result<()> {
 
 impl StreamPlan {
     /// The stream with its schema, for which the vendor is asked where the manifest leaves it to it.
-    pub fn with_schema(self: &Arc<Self>, shared: &Shared) -> Result<Arc<StreamPlan>> {
+    pub fn with_schema(self: &Arc<Self>, shared: &EngineContext) -> Result<Arc<StreamPlan>> {
         let Some(source) = &self.schema_source else { return Ok(self.clone()) };
         let mut schema = source.ask(shared).map_err(|fault| fault.of_stream(&self.name))?;
         // Beside other loaders it adds what they do not have.

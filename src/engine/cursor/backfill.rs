@@ -17,7 +17,7 @@ use serde_json::{Map, Value as Json, json};
 use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
 
-use super::backfill_cursor::{Keep, Piece};
+use super::backfill_cursor::{PastFilter, Piece};
 use super::partitions::identity;
 use super::ranges::{Span, Spans};
 use super::{CursorPlan, Window};
@@ -26,7 +26,7 @@ use crate::base::timefmt::{parse_iso, rfc3339};
 
 /// How far a stream's backfill is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct BackfillProgress {
     /// What was asked for.
     pub asked: Span,
     /// Slices that were read, by this run and by those before.
@@ -88,7 +88,7 @@ pub struct Backfill {
     seen: HashSet<Name>,
     /// How many an earlier run found.
     known: Option<u64>,
-    counts: Standing,
+    counts: BackfillProgress,
 }
 
 fn name(id: &str) -> Name {
@@ -101,7 +101,7 @@ fn name(id: &str) -> Name {
 impl Backfill {
     /// Begins, or goes on from the stream's state. `now` is when this run began.
     pub fn begin(asked: Span, state: Option<&Map<String, Json>>, now: OffsetDateTime) -> Result<Backfill> {
-        let counts = Standing { asked, done: 0, earlier: 0, of: 0, listed: false, calls: 0, ended: false };
+        let counts = BackfillProgress { asked, done: 0, earlier: 0, of: 0, listed: false, calls: 0, ended: false };
         let mut out = Backfill {
             asked,
             since: now,
@@ -214,7 +214,7 @@ impl Backfill {
     }
 
     /// Which records of a window are wanted.
-    pub fn keep(&self, id: &str, window: &Window) -> Keep {
+    pub fn keep(&self, id: &str, window: &Window) -> PastFilter {
         let piece = self.parts.get(id).and_then(|part| part.left.iter().rfind(|piece| piece.window == *window));
         piece.map(|piece| piece.keep).unwrap_or_default()
     }
@@ -316,7 +316,7 @@ impl Backfill {
     }
 
     /// How far it is.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> BackfillProgress {
         self.counts.clone()
     }
 

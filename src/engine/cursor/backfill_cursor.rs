@@ -1,7 +1,7 @@
 //! A cursor as a part of the past is read by it: which windows that makes, and which of their records are wanted.
 //!
 //! Comes in: a compiled cursor, and spans of time. Goes out: windows, each with the span that it covers. Called by
-//! [`super::backfill`]; `run` compares records with [`Keep`].
+//! [`super::backfill`]; `run` compares records with [`PastFilter`].
 //!
 //! Windows are those of live runs wherever the manifest knows such: it is the manifest's word what a request with these bounds
 //! gives. Only where nothing keeps to the end of the past, records are compared with it here.
@@ -16,7 +16,7 @@ use crate::base::timefmt::Period;
 
 /// How the past is read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct History {
+pub(super) struct BackfillCursor {
     reach: Reach,
     /// How long before now the manifest's end is.
     lag: Duration,
@@ -37,7 +37,7 @@ enum Reach {
 
 /// Which of a window's records are wanted, as their cursor tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Keep {
+pub struct PastFilter {
     /// From here.
     from: Option<OffsetDateTime>,
     /// To here, which is outside.
@@ -52,7 +52,7 @@ pub struct Keep {
 pub(super) struct Piece {
     pub(super) span: Option<Span>,
     pub(super) window: Window,
-    pub(super) keep: Keep,
+    pub(super) keep: PastFilter,
 }
 
 const MONTH: Period = Period { months: 1, exact: Duration::ZERO };
@@ -62,7 +62,7 @@ const MARGIN: Duration = Duration::minutes(1);
 /// The same for what is read again after a backfill, which happens once.
 const AGAIN: Duration = Duration::hours(1);
 
-impl Keep {
+impl PastFilter {
     /// Is a record with this cursor value wanted?
     pub fn keeps(&self, time: OffsetDateTime) -> bool {
         let within = !self.is_before(time) && self.to.is_none_or(|to| time < to);
@@ -113,11 +113,11 @@ impl CursorPlan {
         let lag = if self.clamp.is_some() { Duration::ZERO } else { (now - self.end).max(Duration::ZERO) };
         CursorPlan {
             global: false,
-            // Where records are compared with a window, they are compared with `Keep`.
+            // Where records are compared with a window, they are compared with `PastFilter`.
             filters: false,
             start: PrimitiveDateTime::MIN.assume_utc(),
             step: if reach == Reach::Months { Some(MONTH) } else { self.step },
-            history: Some(History { reach, lag }),
+            history: Some(BackfillCursor { reach, lag }),
             ..self.clone()
         }
     }
@@ -240,7 +240,7 @@ impl CursorPlan {
                 window.start = self.written_before(window.start);
             }
             let asked = matches!(reach, Reach::Months | Reach::Windows).then_some(window);
-            let keep = Keep { from, to: Some(span.end), asked };
+            let keep = PastFilter { from, to: Some(span.end), asked };
             Piece { span: Some(part), window, keep }
         };
         windows.into_iter().enumerate().map(piece).collect()
@@ -262,7 +262,7 @@ impl CursorPlan {
             Reach::Months | Reach::Reader if from <= to => windows.push(Window { start: from, end: to }),
             Reach::Months | Reach::Reader => {}
         }
-        let keep = Keep { from: Some(from).filter(|_| self.reach() == Reach::Reader), ..Keep::default() };
+        let keep = PastFilter { from: Some(from).filter(|_| self.reach() == Reach::Reader), ..PastFilter::default() };
         let piece = |window: Window| {
             let window = Window { start: self.written(window.start), end: self.written(window.end) };
             Piece { span: None, window, keep }

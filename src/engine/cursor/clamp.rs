@@ -11,7 +11,7 @@ use super::{CursorPlan, Window};
 use crate::base::fault::Result;
 use crate::base::timefmt::Period;
 use crate::manifest::model;
-use crate::manifest::template::{Ground, Template, Vars};
+use crate::manifest::template::{EvalContext, Template, Vars};
 
 /// What windows begin and end with.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +22,8 @@ pub(super) enum Clamp {
 }
 
 /// Compiles a clamping.
-pub(super) fn build(def: &model::Clamping, ground: &Ground) -> Result<Clamp> {
-    let target = Template::compile(&def.target, &[])?.text(&Vars::new(ground))?;
+pub(super) fn build(def: &model::Clamping, cx: &EvalContext) -> Result<Clamp> {
+    let target = Template::compile(&def.target, &[])?.text(&Vars::new(cx))?;
     Ok(match &*target {
         "DAY" => Clamp::Day,
         "MONTH" => Clamp::Month,

@@ -20,7 +20,7 @@ use clamp::Clamp;
 use crate::base::timefmt::{Format, Period};
 use crate::manifest::model::{Bound, DatetimeBasedCursor, IncrementalSync, IncrementingCountCursor};
 use crate::manifest::node::{Place, Text};
-use crate::manifest::template::{Ground, Inject, Options, Template, Vars, text_of};
+use crate::manifest::template::{EvalContext, Injection, RequestOptions, Template, Vars, text_of};
 use ranges::{Range, Ranges};
 
 /// A cursor, compiled.
@@ -46,10 +46,10 @@ pub struct CursorPlan {
     clamp: Option<Clamp>,
     start_name: String,
     end_name: String,
-    start_into: Option<Inject>,
-    end_into: Option<Inject>,
+    start_into: Option<Injection>,
+    end_into: Option<Injection>,
     /// Is a part of the past read, and how?
-    history: Option<backfill_cursor::History>,
+    history: Option<backfill_cursor::BackfillCursor>,
     /// From where is read again in any case.
     again: Option<OffsetDateTime>,
     at: Place,
@@ -65,15 +65,15 @@ pub struct Window {
 }
 
 /// Compiles a cursor.
-pub fn build(def: &IncrementalSync, safety: &Safety, ground: &Ground) -> Result<CursorPlan> {
+pub fn build(def: &IncrementalSync, safety: &Safety, cx: &EvalContext) -> Result<CursorPlan> {
     match def {
-        IncrementalSync::DatetimeBasedCursor(def) => by_time(def, safety, ground),
-        IncrementalSync::IncrementingCountCursor(def) => by_count(def, safety, ground),
+        IncrementalSync::DatetimeBasedCursor(def) => by_time(def, safety, cx),
+        IncrementalSync::IncrementingCountCursor(def) => by_count(def, safety, cx),
     }
 }
 
-fn by_count(def: &IncrementingCountCursor, safety: &Safety, ground: &Ground) -> Result<CursorPlan> {
-    let vars = Vars::new(ground);
+fn by_count(def: &IncrementingCountCursor, safety: &Safety, cx: &EvalContext) -> Result<CursorPlan> {
+    let vars = Vars::new(cx);
     let format = Format::count();
     let start = match def.start_value.as_ref().filter(|t| !t.value.is_null()) {
         Some(text) => {
@@ -99,7 +99,7 @@ fn by_count(def: &IncrementingCountCursor, safety: &Safety, ground: &Ground) -> 
         clamp: None,
         start_name: "start".into(),
         end_name: "end".into(),
-        start_into: def.start_value_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?,
+        start_into: def.start_value_option.as_ref().map(|o| Injection::build(o, cx)).transpose()?,
         end_into: None,
         history: None,
         again: None,
@@ -109,9 +109,9 @@ fn by_count(def: &IncrementingCountCursor, safety: &Safety, ground: &Ground) -> 
     })
 }
 
-fn by_time(def: &DatetimeBasedCursor, safety: &Safety, ground: &Ground) -> Result<CursorPlan> {
+fn by_time(def: &DatetimeBasedCursor, safety: &Safety, cx: &EvalContext) -> Result<CursorPlan> {
     let at = &def.at;
-    let vars = Vars::new(ground);
+    let vars = Vars::new(cx);
     let compile = |source: &str, field: &str| Format::compile(source).map_err(|e| at.field(field, None).fault(e));
     let format = compile(&def.datetime_format, "datetime_format")?;
     let mut formats = Vec::new();
@@ -133,19 +133,18 @@ fn by_time(def: &DatetimeBasedCursor, safety: &Safety, ground: &Ground) -> Resul
     }
     let end = match &def.end_datetime {
         Some(bound) => moment(bound, &format, &vars)?,
-        None => ground.now,
+        None => cx.now,
     };
     // A zero granularity is falsy in the reference: as if there were none.
     let granularity = granularity.filter(|g| !g.is_zero());
-    let clamp = def.clamping.as_ref().map(|c| clamp::build(c, ground)).transpose()?;
+    let clamp = def.clamping.as_ref().map(|c| clamp::build(c, cx)).transpose()?;
     let end = clamp.map_or(end, |clamp| clamp.end(end, granularity));
     let name = |text: &Option<Text>, default: &str| match text {
         Some(t) => Template::compile(t, &[])?.text(&vars),
         None => Ok(default.to_owned()),
     };
-    let inject = |def: &Option<crate::manifest::model::RequestOption>| {
-        def.as_ref().map(|o| Inject::build(o, ground)).transpose()
-    };
+    let inject =
+        |def: &Option<crate::manifest::model::RequestOption>| def.as_ref().map(|o| Injection::build(o, cx)).transpose();
     Ok(CursorPlan {
         field: Template::compile(&def.cursor_field, &[])?.text(&vars)?,
         global: def.global_substream_cursor.unwrap_or(false),
@@ -283,7 +282,7 @@ impl CursorPlan {
 
     fn unreadable(&self) -> Fault {
         Fault::config(format!("the state's `{}` is no time in any of the stream's formats", self.field))
-            .at(&self.at.site)
+            .at(&self.at.location)
             .hint("give the state of this stream from this source, or start again without state")
     }
 
@@ -387,7 +386,7 @@ impl CursorPlan {
     }
 
     /// What a window adds to requests.
-    pub fn options(&self, window: &Window, options: &mut Options) {
+    pub fn options(&self, window: &Window, options: &mut RequestOptions) {
         for (inject, time) in [(&self.start_into, window.start), (&self.end_into, window.end)] {
             if let Some(inject) = inject {
                 inject.put(self.json(time), options);

@@ -10,7 +10,7 @@ use std::io::Read as _;
 use quick_xml::events::Event;
 use serde_json::{Map, Value as Json};
 
-use super::{RecordPath, Segment, Stop, walk};
+use super::{RecordPath, Segment, WalkError, walk};
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::{Kind, Scanner};
 use crate::manifest::model;
@@ -190,7 +190,7 @@ impl Decoder {
             _ => {}
         }
         let mut bodies = Bodies { list: Vec::new(), limit };
-        self.form.bodies(body, &mut bodies).map_err(|fault| fault.at(&self.at.site))?;
+        self.form.bodies(body, &mut bodies).map_err(|fault| fault.at(&self.at.location))?;
         let mut list = bodies.list;
         list.extend_from_slice(if list.is_empty() { b"[]" } else { b"]" });
         Ok(Cow::Owned(list))
@@ -207,11 +207,11 @@ impl Form {
                 let mut each = |scanner: &mut Scanner<'_>| {
                     let start = scanner.at();
                     scanner.skip()?;
-                    out.add(scanner.slice(start..scanner.at())).map_err(Stop::Caller)
+                    out.add(scanner.slice(start..scanner.at())).map_err(WalkError::Callback)
                 };
                 walk(text.as_bytes(), path, &[], &mut each).map(drop).map_err(|stop| match stop {
-                    Stop::Broken(error) => Fault::data(format!("the answer is not valid JSON: {error}")),
-                    Stop::Caller(fault) => fault,
+                    WalkError::Json(error) => Fault::data(format!("the answer is not valid JSON: {error}")),
+                    WalkError::Callback(fault) => fault,
                 })
             }
             Form::Csv { charset, delimiter, nulls } => csv(&charset.text(body)?, *delimiter, nulls, out),

@@ -14,14 +14,14 @@ use crate::base::json::python::is_falsy;
 use crate::manifest::dpath::{self, Step};
 use crate::manifest::model::{self, CombinedExtractor, Extractor, RecordExpander};
 use crate::manifest::node::{Place, Text};
-use crate::manifest::template::{Ground, Template, Vars};
+use crate::manifest::template::{EvalContext, Template, Vars};
 
 /// What the items of one record may come to, each with the record that held it.
 const MOST_BYTES: usize = 1 << 30;
 
 /// An extractor, compiled.
 #[derive(Debug, Clone)]
-pub struct Gather {
+pub struct DomExtractor {
     rule: Rule,
 }
 
@@ -79,11 +79,11 @@ pub(super) enum Compiled {
     /// A path that one walk over the bytes can follow.
     Plain(Vec<String>),
     /// More than that.
-    Gather(Gather),
+    DomExtractor(DomExtractor),
 }
 
 /// Compiles an extractor.
-pub(super) fn build(def: &Extractor, ground: &Ground) -> Result<Compiled> {
+pub(super) fn build(def: &Extractor, cx: &EvalContext) -> Result<Compiled> {
     // The decoder made records of it already.
     if matches!(def, Extractor::ResponseToFileExtractor(_)) {
         return Ok(Compiled::Plain(Vec::new()));
@@ -91,13 +91,13 @@ pub(super) fn build(def: &Extractor, ground: &Ground) -> Result<Compiled> {
     if let Extractor::DpathExtractor(def) = def
         && def.record_expander.is_none()
     {
-        let path = evaluated(&def.field_path, ground)?;
+        let path = evaluated(&def.field_path, cx)?;
         let plain = |segment: &String| segment == "*" || !(dpath::is_glob(segment) || segment.starts_with('-'));
         if path.iter().all(plain) {
             return Ok(Compiled::Plain(path));
         }
     }
-    Ok(Compiled::Gather(Gather { rule: rule(def, ground)? }))
+    Ok(Compiled::DomExtractor(DomExtractor { rule: rule(def, cx)? }))
 }
 
 /// The retriever of whole lists that an extractor names.
@@ -132,21 +132,21 @@ fn second(given: Option<&str>, words: [&str; 2], field: &str, at: &Place) -> Res
     }
 }
 
-fn evaluated(path: &[Text], ground: &Ground) -> Result<Vec<String>> {
-    path.iter().map(|text| Template::compile(text, &[])?.text(&Vars::new(ground))).collect()
+fn evaluated(path: &[Text], cx: &EvalContext) -> Result<Vec<String>> {
+    path.iter().map(|text| Template::compile(text, &[])?.text(&Vars::new(cx))).collect()
 }
 
-fn rule(def: &Extractor, ground: &Ground) -> Result<Rule> {
+fn rule(def: &Extractor, cx: &EvalContext) -> Result<Rule> {
     Ok(match def {
         Extractor::ResponseToFileExtractor(def) => {
             return Err(def.at.fault("a ResponseToFileExtractor cannot stand among others"));
         }
         Extractor::DpathExtractor(def) => {
-            let path = evaluated(&def.field_path, ground)?;
+            let path = evaluated(&def.field_path, cx)?;
             if path.iter().filter(|segment| *segment == "**").count() > 1 {
                 return Err(def.at.field("field_path", None).fault("`**` can stand once in a path"));
             }
-            let expand = def.record_expander.as_ref().map(|def| expand(def, ground)).transpose()?;
+            let expand = def.record_expander.as_ref().map(|def| expand(def, cx)).transpose()?;
             Rule::Path { path, expand: expand.map(Box::new) }
         }
         Extractor::CombinedExtractor(def) => {
@@ -154,7 +154,7 @@ fn rule(def: &Extractor, ground: &Ground) -> Result<Rule> {
                 return Err(def.at.field("extractors", None).fault("`extractors` is empty"));
             }
             Rule::Combined {
-                of: def.extractors.iter().map(|def| rule(def, ground)).collect::<Result<_>>()?,
+                of: def.extractors.iter().map(|def| rule(def, cx)).collect::<Result<_>>()?,
                 first: second(def.mode.as_deref(), ["union", "first_match"], "mode", &def.at)?,
                 skip_empty: def.skip_empty_records.unwrap_or(false),
             }
@@ -162,9 +162,9 @@ fn rule(def: &Extractor, ground: &Ground) -> Result<Rule> {
     })
 }
 
-fn expand(def: &RecordExpander, ground: &Ground) -> Result<Expand> {
+fn expand(def: &RecordExpander, cx: &EvalContext) -> Result<Expand> {
     let named = |texts: &[Text], field: &str, at: &Place| -> Result<Vec<String>> {
-        let path = evaluated(texts, ground)?;
+        let path = evaluated(texts, cx)?;
         if path.iter().any(|segment| dpath::is_glob(segment)) {
             return Err(at.field(field, None).fault(format!("`{field}` must name one field, without globs")));
         }
@@ -191,7 +191,7 @@ fn expand(def: &RecordExpander, ground: &Ground) -> Result<Expand> {
     }
     let path = &def.expand_records_from_field;
     Ok(Expand {
-        path: if whole { named(path, "expand_records_from_field", &def.at)? } else { evaluated(path, ground)? },
+        path: if whole { named(path, "expand_records_from_field", &def.at)? } else { evaluated(path, cx)? },
         original: def.remain_original_record.unwrap_or(false),
         merge: def.merge_parent.unwrap_or(false),
         fields,
@@ -202,7 +202,7 @@ fn expand(def: &RecordExpander, ground: &Ground) -> Result<Expand> {
     })
 }
 
-impl Gather {
+impl DomExtractor {
     /// The path as people write it.
     pub fn shown(&self) -> String {
         fn first(rule: &Rule) -> String {

@@ -9,11 +9,11 @@ pub mod dom_extract;
 
 use std::ops::Range;
 
-use self::dom_extract::{Compiled, Gather};
+use self::dom_extract::{Compiled, DomExtractor};
 use crate::base::fault::Result;
 use crate::base::json::scan::{Kind, Scan, ScanError, Scanner};
 use crate::manifest::model::Extractor;
-use crate::manifest::template::Ground;
+use crate::manifest::template::EvalContext;
 
 /// How the records of a body are found.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub enum Records {
     /// In one walk over the bytes.
     Walk(RecordPath),
     /// In the whole of it.
-    Gather(Gather),
+    DomExtractor(DomExtractor),
 }
 
 /// Where records stand in a body.
@@ -38,15 +38,15 @@ enum Segment {
 }
 
 /// Compiles an extractor.
-pub fn build(def: &Extractor, ground: &Ground) -> Result<Records> {
-    Ok(match dom_extract::build(def, ground)? {
+pub fn build(def: &Extractor, cx: &EvalContext) -> Result<Records> {
+    Ok(match dom_extract::build(def, cx)? {
         Compiled::Plain(path) => {
             let segment = |text: String| if text == "*" { Segment::Any } else { Segment::Key(text) };
             let segments: Vec<Segment> = path.into_iter().map(segment).collect();
             let wild = segments.contains(&Segment::Any);
             Records::Walk(RecordPath { segments, wild })
         }
-        Compiled::Gather(gather) => Records::Gather(gather),
+        Compiled::DomExtractor(gather) => Records::DomExtractor(gather),
     })
 }
 
@@ -55,7 +55,7 @@ impl Records {
     pub fn shown(&self) -> String {
         match self {
             Records::Walk(path) => path.shown(),
-            Records::Gather(gather) => gather.shown(),
+            Records::DomExtractor(gather) => gather.shown(),
         }
     }
 }
@@ -84,16 +84,16 @@ pub struct Found {
 
 /// An error of the walk: the bytes are no JSON, or the caller stopped.
 #[derive(Debug)]
-pub enum Stop<E> {
+pub enum WalkError<E> {
     /// No JSON.
-    Broken(ScanError),
+    Json(ScanError),
     /// The caller's.
-    Caller(E),
+    Callback(E),
 }
 
-impl<E> From<ScanError> for Stop<E> {
+impl<E> From<ScanError> for WalkError<E> {
     fn from(e: ScanError) -> Self {
-        Stop::Broken(e)
+        WalkError::Json(e)
     }
 }
 
@@ -102,8 +102,8 @@ pub fn walk<'a, E>(
     body: &'a [u8],
     path: &RecordPath,
     wanted: &[String],
-    each: &mut dyn FnMut(&mut Scanner<'a>) -> std::result::Result<(), Stop<E>>,
-) -> std::result::Result<Found, Stop<E>> {
+    each: &mut dyn FnMut(&mut Scanner<'a>) -> std::result::Result<(), WalkError<E>>,
+) -> std::result::Result<Found, WalkError<E>> {
     // An empty path, and one that starts with any key, lead somewhere in every body.
     let envelope = !matches!(path.segments.first(), Some(Segment::Key(_)));
     let mut walk = Walk { path, wanted, found: Found { envelope, ..Found::default() }, each };
@@ -129,15 +129,20 @@ struct Walk<'p, 'a, E> {
     path: &'p RecordPath,
     wanted: &'p [String],
     found: Found,
-    each: &'p mut dyn FnMut(&mut Scanner<'a>) -> std::result::Result<(), Stop<E>>,
+    each: &'p mut dyn FnMut(&mut Scanner<'a>) -> std::result::Result<(), WalkError<E>>,
 }
 
 impl<'a, E> Walk<'_, 'a, E> {
-    fn body(&mut self, scanner: &mut Scanner<'a>, look: bool) -> std::result::Result<(), Stop<E>> {
+    fn body(&mut self, scanner: &mut Scanner<'a>, look: bool) -> std::result::Result<(), WalkError<E>> {
         self.descend(scanner, 0, look)
     }
 
-    fn descend(&mut self, scanner: &mut Scanner<'a>, level: usize, look: bool) -> std::result::Result<(), Stop<E>> {
+    fn descend(
+        &mut self,
+        scanner: &mut Scanner<'a>,
+        level: usize,
+        look: bool,
+    ) -> std::result::Result<(), WalkError<E>> {
         let look = look && !self.wanted.is_empty();
         let Some(segment) = self.path.segments.get(level) else {
             if look && level == 0 {
@@ -195,7 +200,7 @@ impl<'a, E> Walk<'_, 'a, E> {
         Ok(())
     }
 
-    fn terminal(&mut self, scanner: &mut Scanner<'a>) -> std::result::Result<(), Stop<E>> {
+    fn terminal(&mut self, scanner: &mut Scanner<'a>) -> std::result::Result<(), WalkError<E>> {
         if scanner.peek()? == Kind::Array && !self.path.wild {
             self.found.list = true;
             scanner.enter()?;
@@ -213,7 +218,7 @@ impl<'a, E> Walk<'_, 'a, E> {
         self.record(scanner)
     }
 
-    fn record(&mut self, scanner: &mut Scanner<'a>) -> std::result::Result<(), Stop<E>> {
+    fn record(&mut self, scanner: &mut Scanner<'a>) -> std::result::Result<(), WalkError<E>> {
         self.found.records += 1;
         (self.each)(scanner)
     }

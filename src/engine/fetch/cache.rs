@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use ureq::http::HeaderMap;
 
 use super::Reply;
-use super::request::Prepared;
+use super::request::PreparedRequest;
 use crate::base::fault::{Fault, Result};
 use crate::base::stop::Stop;
 
@@ -62,7 +62,7 @@ struct Entry {
 }
 
 /// Method, address, headers and body: what makes two requests the same.
-fn key(request: &Prepared) -> [u8; 32] {
+fn key(request: &PreparedRequest) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in [&request.method, &request.url] {
         hash.update(part.as_bytes());
@@ -85,7 +85,7 @@ impl Cache {
 
     /// The answer to the same request, if it was kept, or as soon as another thread has it; else a claim. With `anew` what
     /// was kept does not serve.
-    pub(super) fn get(&self, request: &Prepared, anew: bool, stop: &Stop) -> Result<Found<'_>> {
+    pub(super) fn get(&self, request: &PreparedRequest, anew: bool, stop: &Stop) -> Result<Found<'_>> {
         let key = key(request);
         let mut kept = self.lock();
         loop {
@@ -115,7 +115,7 @@ impl Kept {
 
 impl Claim<'_> {
     /// Keeps the answer to the claimed request.
-    pub(super) fn keep(self, request: &Prepared, reply: &Reply) -> Result<()> {
+    pub(super) fn keep(self, request: &PreparedRequest, reply: &Reply) -> Result<()> {
         if reply.status != 200 || request.method != "GET" {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! Sends requests and gets answers, with tries, waits and limits.
 //!
-//! Comes in: a [`request::Prepared`] and an [`retry::ErrorPlan`]. Goes out: an [`Outcome`]: a page to read, or none
+//! Comes in: a [`request::PreparedRequest`] and an [`retry::ErrorPlan`]. Goes out: an [`Outcome`]: a page to read, or none
 //! because the manifest ignores the error; else a fault. Called by `run`, from several threads. Credentials leave for the
 //! manifest's own origin only.
 
@@ -22,13 +22,13 @@ use ureq::http::{HeaderMap, Request};
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::base::json::scan;
 use crate::base::stop::Stop;
-use crate::manifest::template::Ground;
+use crate::manifest::template::EvalContext;
 use crate::pace::feedback::{self, Feedback};
 use crate::pace::limiter::Why;
 use crate::pace::{self, Pace, Waits};
 use breaker::Breaker;
 use cache::Found;
-use request::{Prepared, join, origin_of};
+use request::{PreparedRequest, join, origin_of};
 use retry::{Action, ErrorPlan, Remedy, Verdict};
 
 /// A connection takes no longer, unless the manifest says otherwise.
@@ -79,7 +79,7 @@ pub struct Reply {
     pub url: String,
     /// Was it at hand, and not asked for?
     pub embedded: bool,
-    /// Bytes of the body that stand in the file of [`Ask::into`], and not here.
+    /// Bytes of the body that stand in the file of [`SendRequest::into`], and not here.
     pub filed: Option<u64>,
 }
 
@@ -154,16 +154,16 @@ pub enum Outcome {
     /// A page to read.
     Page(Reply),
     /// An error that the manifest ignores: no records, no more pages.
-    Nothing,
+    Ignored,
     /// The slice is to be asked for otherwise; why.
-    Instead(Remedy, String),
+    Recover(Remedy, String),
     /// The vendor refuses the token that was sent, and another can be fetched.
-    Refused(Fault),
+    Unauthorized(Fault),
 }
 
 /// Is an answer kept for streams that will ask the same?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
+pub enum CacheMode {
     /// No.
     No,
     /// Yes, and one that was kept serves.
@@ -173,9 +173,9 @@ pub enum Keep {
 }
 
 /// Credentials of which each try of a request takes others.
-pub trait Turns: std::fmt::Debug {
+pub trait TokenRotation: std::fmt::Debug {
     /// The next try of a request, signed; may wait until it can be.
-    fn sign(&self, request: &Prepared) -> Result<Prepared>;
+    fn sign(&self, request: &PreparedRequest) -> Result<PreparedRequest>;
 
     /// An answer came to it.
     fn heard(&self, reply: &Reply);
@@ -186,13 +186,13 @@ pub trait Turns: std::fmt::Debug {
 
 /// A request, with what is done about errors and for whom it is.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
+pub struct SendRequest<'a> {
     /// What is sent.
-    pub request: &'a Prepared,
+    pub request: &'a PreparedRequest,
     /// What is done about errors.
     pub errors: &'a ErrorPlan,
     /// Is the answer kept?
-    pub keep: Keep,
+    pub keep: CacheMode,
     /// The stream that it is for.
     pub stream: &'a str,
     /// The partition of that stream.
@@ -202,7 +202,7 @@ pub struct Ask<'a> {
     /// A file takes the body of a good answer that is large: it is as long as it is.
     pub into: Option<&'a File>,
     /// Signs each try, where credentials take turns.
-    pub turns: Option<&'a dyn Turns>,
+    pub turns: Option<&'a dyn TokenRotation>,
 }
 
 /// What happens to a request, for logs and metrics.
@@ -253,7 +253,7 @@ pub enum Event<'a> {
 }
 
 /// Hears of events.
-pub type Listener = Arc<dyn Fn(&Ask<'_>, &Event<'_>) + Send + Sync>;
+pub type Listener = Arc<dyn Fn(&SendRequest<'_>, &Event<'_>) + Send + Sync>;
 
 /// Limits of a run.
 #[derive(Debug, Clone)]
@@ -269,7 +269,7 @@ pub struct Fetcher {
     agent: ureq::Agent,
     limits: Limits,
     pace: Arc<Pace>,
-    ground: Arc<Ground>,
+    cx: Arc<EvalContext>,
     stop: Arc<Stop>,
     listener: Listener,
     cache: cache::Cache,
@@ -279,7 +279,7 @@ pub struct Fetcher {
 
 impl Fetcher {
     /// A fetcher for one run.
-    pub fn new(limits: Limits, pace: Arc<Pace>, ground: Arc<Ground>, stop: Arc<Stop>, listener: Listener) -> Self {
+    pub fn new(limits: Limits, pace: Arc<Pace>, cx: Arc<EvalContext>, stop: Arc<Stop>, listener: Listener) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -296,7 +296,7 @@ impl Fetcher {
             agent: ureq::Agent::new_with_config(config),
             limits,
             pace,
-            ground,
+            cx,
             stop,
             listener,
             cache: cache::Cache::default(),
@@ -316,11 +316,11 @@ impl Fetcher {
     }
 
     /// Sends a request until its handler is content.
-    pub fn send(&self, ask: &Ask<'_>) -> Result<Outcome> {
-        if ask.keep == Keep::No {
+    pub fn send(&self, ask: &SendRequest<'_>) -> Result<Outcome> {
+        if ask.keep == CacheMode::No {
             return self.send_anew(ask);
         }
-        let claim = match self.cache.get(ask.request, ask.keep == Keep::Anew, &self.stop)? {
+        let claim = match self.cache.get(ask.request, ask.keep == CacheMode::Anew, &self.stop)? {
             Found::Reply(reply) => return Ok(Outcome::Page(reply)),
             Found::Nothing(claim) => claim,
         };
@@ -331,8 +331,8 @@ impl Fetcher {
         Ok(outcome)
     }
 
-    fn send_anew(&self, ask: &Ask<'_>) -> Result<Outcome> {
-        let Ask { request, errors: plan, .. } = *ask;
+    fn send_anew(&self, ask: &SendRequest<'_>) -> Result<Outcome> {
+        let SendRequest { request, errors: plan, .. } = *ask;
         self.check_host(&request.url, &request.origin)?;
         let mut tries = 0;
         let mut waited = 0.0;
@@ -347,7 +347,7 @@ impl Fetcher {
                         Action::Success => {
                             if reply.status >= 400 {
                                 // Taken for a success, an error has no records all the same.
-                                return Ok(Outcome::Nothing);
+                                return Ok(Outcome::Ignored);
                             }
                             self.reached.store(true, Ordering::Relaxed);
                             return Ok(Outcome::Page(reply));
@@ -355,20 +355,20 @@ impl Fetcher {
                         Action::Ignore => {
                             (self.listener)(ask, &Event::Ignored { status: reply.status, reason: &verdict.message });
                             // An ignored answer that is fine in itself is read and paged as usual.
-                            return Ok(if reply.status < 400 { Outcome::Page(reply) } else { Outcome::Nothing });
+                            return Ok(if reply.status < 400 { Outcome::Page(reply) } else { Outcome::Ignored });
                         }
                         Action::Instead(remedy) => {
                             let reason = &verdict.message;
                             (self.listener)(ask, &Event::Otherwise { status: reply.status, remedy, reason });
-                            return Ok(Outcome::Instead(remedy, verdict.message));
+                            return Ok(Outcome::Recover(remedy, verdict.message));
                         }
                         Action::Fail => {
                             let fault = self.refused(&reply, request, &verdict);
                             let renew = ask.renews && reply.status == 401;
-                            return if renew { Ok(Outcome::Refused(fault)) } else { Err(fault) };
+                            return if renew { Ok(Outcome::Unauthorized(fault)) } else { Err(fault) };
                         }
                         Action::RefreshToken if ask.renews => {
-                            return Ok(Outcome::Refused(self.refused(&reply, request, &verdict)));
+                            return Ok(Outcome::Unauthorized(self.refused(&reply, request, &verdict)));
                         }
                         action => {
                             let transient = reply.status == 408 || reply.status == 429 || reply.status >= 500;
@@ -386,7 +386,7 @@ impl Fetcher {
             let refused = reply.as_ref().is_some_and(|r| r.status == 429);
             let limited = action == Action::RateLimited || refused;
             // Who has credentials with calls left need not wait for those of the others.
-            let others = limited && ask.turns.is_some_and(Turns::others);
+            let others = limited && ask.turns.is_some_and(TokenRotation::others);
             let (seconds, most) = if others {
                 (OTHERS_AFTER, MAX_SECONDS)
             } else {
@@ -439,7 +439,7 @@ impl Fetcher {
     }
 
     /// Tells the account's pace of a limit, if it was one.
-    fn limited(&self, request: &Prepared, limited: bool, seconds: f64) {
+    fn limited(&self, request: &PreparedRequest, limited: bool, seconds: f64) {
         if limited {
             self.pace.limited(&request.call(), Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
         }
@@ -448,7 +448,7 @@ impl Fetcher {
     /// Judges an answer. Beyond the reference: where the manifest says nothing of it, a 403 with evidence of a limit and
     /// a GraphQL answer that was throttled are limits, and tried again.
     fn judge(&self, plan: &ErrorPlan, reply: &Reply, url: &str) -> Result<Verdict> {
-        let verdict = plan.judge(reply, url, &self.ground)?;
+        let verdict = plan.judge(reply, url, &self.cx)?;
         if !verdict.by_default {
             return Ok(verdict);
         }
@@ -470,11 +470,11 @@ impl Fetcher {
 
     /// What an answer says of the vendor's limits.
     fn feedback(&self, reply: &Reply) -> Feedback {
-        self.pace.feedback(reply.status, &reply.headers, self.ground.moment())
+        self.pace.feedback(reply.status, &reply.headers, self.cx.moment())
     }
 
     /// An answer came: does the vendor work? What the manifest expects is no failure.
-    fn healthy(&self, ask: &Ask<'_>, reply: &Reply, action: Action) -> Result<()> {
+    fn healthy(&self, ask: &SendRequest<'_>, reply: &Reply, action: Action) -> Result<()> {
         let expected = matches!(action, Action::Success | Action::Ignore | Action::Instead(_));
         if reply.status < 500 || expected {
             self.breaker.worked();
@@ -492,10 +492,9 @@ impl Fetcher {
     /// jitter on top; else exponential from one second, with jitter.
     fn wait(&self, plan: &ErrorPlan, reply: Option<&Reply>, tries: u32, limited: bool) -> Result<(f64, f64)> {
         let answer = reply.filter(|r| limited || r.status == 503);
-        let retry_after = answer.and_then(|r| feedback::retry_after(&r.headers, self.ground.moment()));
+        let retry_after = answer.and_then(|r| feedback::retry_after(&r.headers, self.cx.moment()));
         let by_server = retry_after.or_else(|| self.feedback(answer.filter(|_| limited)?).wait);
-        let by_manifest =
-            plan.wait(reply, tries, &self.ground)?.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
+        let by_manifest = plan.wait(reply, tries, &self.cx)?.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
         let named = match (by_manifest, retry_after) {
             // Never earlier than the server said.
             (Some(seconds), Some(least)) if least.as_secs_f64() > seconds => Some((least.as_secs_f64(), MAX_SECONDS)),
@@ -514,7 +513,7 @@ impl Fetcher {
 
     /// Sends a request for a token. While the server is busy it is tried again, for five minutes at most; the account's
     /// pace is for the API's own calls. What is `settled` is an answer.
-    pub fn token(&self, ask: &Ask<'_>, settled: &[u16]) -> Result<Reply> {
+    pub fn token(&self, ask: &SendRequest<'_>, settled: &[u16]) -> Result<Reply> {
         let request = ask.request;
         let (mut tries, mut waited) = (0, 0.0);
         loop {
@@ -541,7 +540,7 @@ impl Fetcher {
     }
 
     /// The fault for an answer that ends the stream.
-    fn refused(&self, reply: &Reply, request: &Prepared, verdict: &Verdict) -> Fault {
+    fn refused(&self, reply: &Reply, request: &PreparedRequest, verdict: &Verdict) -> Fault {
         let told = retry::vendor_error(reply).map(|t| format!(" The vendor says: {t}")).unwrap_or_default();
         let text = format!("{}{told} ({})", verdict.message, shown(request));
         let fault = match reply.status {
@@ -558,19 +557,19 @@ impl Fetcher {
     }
 
     /// One try.
-    fn once(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
+    fn once(&self, ask: &SendRequest<'_>) -> std::result::Result<Reply, Trouble> {
         let Some(turns) = ask.turns else { return self.followed(ask) };
         let signed = turns.sign(ask.request).map_err(Trouble::Final)?;
-        let reply = self.followed(&Ask { request: &signed, ..*ask })?;
+        let reply = self.followed(&SendRequest { request: &signed, ..*ask })?;
         turns.heard(&reply);
         Ok(reply)
     }
 
     /// One exchange, redirects on the same origin included.
-    fn followed(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
+    fn followed(&self, ask: &SendRequest<'_>) -> std::result::Result<Reply, Trouble> {
         let mut next = ask.request.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let reply = self.paced(&Ask { request: &next, ..*ask })?;
+            let reply = self.paced(&SendRequest { request: &next, ..*ask })?;
             let location = reply.header("location").filter(|_| matches!(reply.status, 301 | 302 | 303 | 307 | 308));
             let Some(location) = location else { return Ok(reply) };
             next.url = redirected(&next.url, location);
@@ -616,7 +615,7 @@ impl Fetcher {
     }
 
     /// One request and its answer, when the account's pace has room for it.
-    fn paced(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
+    fn paced(&self, ask: &SendRequest<'_>) -> std::result::Result<Reply, Trouble> {
         let waits = |wait, why| (self.listener)(ask, &Event::Waits(wait, why));
         let (_pass, permit) = loop {
             let pass = self.breaker.enter(&self.stop).map_err(Trouble::Final)?;
@@ -643,7 +642,7 @@ impl Fetcher {
     }
 
     /// One request and its answer.
-    fn exchange(&self, ask: &Ask<'_>) -> std::result::Result<Reply, Trouble> {
+    fn exchange(&self, ask: &SendRequest<'_>) -> std::result::Result<Reply, Trouble> {
         let request = ask.request;
         let started = std::time::Instant::now();
         let mut builder = Request::builder().method(request.method.as_str()).uri(&request.url);
@@ -782,7 +781,7 @@ fn broke_off(error: &std::io::Error) -> Trouble {
     Trouble::Passing(Kind::Data, format!("the answer broke off: {error}"))
 }
 
-fn trouble(error: &ureq::Error, request: &Prepared) -> Trouble {
+fn trouble(error: &ureq::Error, request: &PreparedRequest) -> Trouble {
     match error {
         ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
             Trouble::Final(Fault::data(format!("the request cannot be sent: {error} ({})", shown(request))))
@@ -801,7 +800,7 @@ fn trouble(error: &ureq::Error, request: &Prepared) -> Trouble {
 }
 
 /// A request for people: method and address without its query, where secrets may stand.
-pub fn shown(request: &Prepared) -> String {
+pub fn shown(request: &PreparedRequest) -> String {
     let address = request.url.split(['?', '#']).next().unwrap_or(&request.url);
     let address = match (address.split_once("://"), address.split_once('@')) {
         (Some((scheme, _)), Some((_, rest))) if !rest.is_empty() => format!("{scheme}://{rest}"),
@@ -811,7 +810,7 @@ pub fn shown(request: &Prepared) -> String {
 }
 
 /// A request for those who asked for more: also the names of its query parameters, never their values.
-pub fn shown_with_query(request: &Prepared) -> String {
+pub fn shown_with_query(request: &PreparedRequest) -> String {
     let query = request.url.split_once('?').map_or("", |(_, q)| q);
     let names: Vec<&str> =
         query.split('&').filter(|p| !p.is_empty()).map(|p| p.split('=').next().unwrap_or(p)).collect();

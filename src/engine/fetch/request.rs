@@ -1,7 +1,7 @@
 //! What one request is: from a manifest's templates to method, address, headers and body.
 //!
 //! Comes in: a requester's definition, compiled once; then the variables of a slice and page, and what
-//! authenticator, paginator and slicer add. Goes out: a [`Prepared`] request. Called by `run` for each page. Order of
+//! authenticator, paginator and slicer add. Goes out: a [`PreparedRequest`] request. Called by `run` for each page. Order of
 //! keys, dropped values, collisions and encodings are those of airbyte-cdk's `HttpRequester` and of `requests`.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::base::json::python;
 use crate::base::percent::{decode, quote_plus, requote};
 use crate::manifest::model::{Authenticator, HttpRequester, RequestBody};
 use crate::manifest::node::{Place, Text};
-use crate::manifest::template::{self, Options, Template, Types, Vars, text_of};
+use crate::manifest::template::{self, RequestOptions, Template, Types, Vars, text_of};
 use crate::pace::Call;
 
 /// A mapping of templates, or one template that gives it.
@@ -65,7 +65,7 @@ pub struct Body {
 
 /// A request, ready to be sent.
 #[derive(Debug, Clone)]
-pub struct Prepared {
+pub struct PreparedRequest {
     /// GET, POST, …
     pub method: String,
     /// The whole address.
@@ -84,7 +84,7 @@ pub struct Prepared {
     pub answer_within: Option<Duration>,
 }
 
-impl Prepared {
+impl PreparedRequest {
     /// It as budgets see it.
     pub fn call(&self) -> Call<'_> {
         Call { method: &self.method, url: &self.url, headers: &self.headers }
@@ -301,7 +301,12 @@ impl RequestPlan {
 
     /// Prepares a request. `added` are the options of authenticator, paginator and slicer, in that order;
     /// `token_path` replaces the path when the page token is one.
-    pub fn prepare(&self, vars: &Vars<'_>, added: [Options; 3], token_path: Option<&str>) -> Result<Prepared> {
+    pub fn prepare(
+        &self,
+        vars: &Vars<'_>,
+        added: [RequestOptions; 3],
+        token_path: Option<&str>,
+    ) -> Result<PreparedRequest> {
         let within = |timeout: &Option<Template>| -> Result<Option<Duration>> {
             let Some(timeout) = timeout else { return Ok(None) };
             let seconds = Duration::try_from_secs_f64(timeout.number(vars)?).ok().filter(|time| !time.is_zero());
@@ -380,7 +385,7 @@ impl RequestPlan {
                 sent.push((name.clone(), text_of(value)));
             }
         }
-        Ok(Prepared {
+        Ok(PreparedRequest {
             method: self.method.clone(),
             url: with_query(&url, &params),
             origin,

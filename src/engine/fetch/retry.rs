@@ -14,7 +14,7 @@ use crate::base::fault::{Failure, Fault, Result};
 use crate::base::json::scan;
 use crate::manifest::model::{self, Backoff, HttpResponseFilter};
 use crate::manifest::node::Text;
-use crate::manifest::template::{self, Ground, Template, Vars};
+use crate::manifest::template::{self, EvalContext, Template, Vars};
 use crate::pace::feedback::until_date;
 
 /// How a slice is asked for otherwise, when the vendor cannot give it as it was asked for.
@@ -94,30 +94,30 @@ enum Wait {
 }
 
 /// Compiles an error handler.
-pub fn build(def: Option<&model::ErrorHandler>, ground: &Ground) -> Result<ErrorPlan> {
+pub fn build(def: Option<&model::ErrorHandler>, cx: &EvalContext) -> Result<ErrorPlan> {
     let mut plan = ErrorPlan { max_retries: 5, ..ErrorPlan::default() };
     match def {
         None => plan.handlers.push(Handler::default()),
-        Some(def) => collect(def, ground, &mut plan)?,
+        Some(def) => collect(def, cx, &mut plan)?,
     }
     Ok(plan)
 }
 
-fn collect(def: &model::ErrorHandler, ground: &Ground, plan: &mut ErrorPlan) -> Result<()> {
+fn collect(def: &model::ErrorHandler, cx: &EvalContext, plan: &mut ErrorPlan) -> Result<()> {
     match def {
         model::ErrorHandler::CompositeErrorHandler(def) => {
             if def.error_handlers.is_empty() {
                 return Err(def.at.fault("`error_handlers` is empty"));
             }
             for handler in &def.error_handlers {
-                collect(handler, ground, plan)?;
+                collect(handler, cx, plan)?;
             }
         }
         model::ErrorHandler::DefaultErrorHandler(def) => {
             if plan.handlers.is_empty()
                 && let Some(retries) = &def.max_retries
             {
-                let n = Template::compile(retries, &[])?.number(&Vars::new(ground))?;
+                let n = Template::compile(retries, &[])?.number(&Vars::new(cx))?;
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
                 let n = n.clamp(0.0, 1000.0) as u32;
                 plan.max_retries = n;
@@ -125,7 +125,7 @@ fn collect(def: &model::ErrorHandler, ground: &Ground, plan: &mut ErrorPlan) -> 
             let filters = def.response_filters.iter().flatten().map(filter).collect::<Result<_>>()?;
             plan.handlers.push(Handler { filters });
             for backoff in def.backoff_strategies.iter().flatten() {
-                plan.backoffs.push(wait(backoff, ground)?);
+                plan.backoffs.push(wait(backoff, cx)?);
             }
         }
     }
@@ -175,13 +175,13 @@ fn filter(def: &HttpResponseFilter) -> Result<Filter> {
     })
 }
 
-fn wait(def: &Backoff, ground: &Ground) -> Result<Wait> {
+fn wait(def: &Backoff, cx: &EvalContext) -> Result<Wait> {
     let template = |t: &Text| Template::compile(t, &["response", "headers", "last_page_size"]);
     let optional = |t: &Option<Text>| t.as_ref().filter(|t| !t.value.is_null()).map(template).transpose();
     // These are known before anything is asked.
     let most = |t: &Option<Text>| -> Result<Option<Template>> {
         let longest = optional(t)?;
-        longest.as_ref().map(|t| t.number(&Vars::new(ground))).transpose()?;
+        longest.as_ref().map(|t| t.number(&Vars::new(cx))).transpose()?;
         Ok(longest)
     };
     let jitter = |t: &Option<Text>| match t {
@@ -243,7 +243,7 @@ impl ErrorPlan {
     }
 
     /// Judges an answer.
-    pub fn judge(&self, reply: &Reply, url: &str, ground: &Ground) -> Result<Verdict> {
+    pub fn judge(&self, reply: &Reply, url: &str, cx: &EvalContext) -> Result<Verdict> {
         let fine = reply.status < 400;
         let asked = self.handlers.iter().flat_map(|h| &h.filters).any(|f| f.codes.contains(&reply.status.into()));
         if fine && !asked && !self.looks_inside() {
@@ -257,8 +257,7 @@ impl ErrorPlan {
         let json: Json = scan::json(&reply.body).unwrap_or_else(|_| json!({}));
         let headers = reply.headers_json(false);
         let url = Json::String(url.split(['?', '#']).next().unwrap_or(url).to_owned());
-        let vars =
-            Vars { response: Some(&json), headers: Some(&headers), request_url: Some(&url), ..Vars::new(ground) };
+        let vars = Vars { response: Some(&json), headers: Some(&headers), request_url: Some(&url), ..Vars::new(cx) };
         let mut last = None;
         for handler in &self.handlers {
             let verdict = handler.judge(reply, &json, &vars)?;
@@ -273,10 +272,10 @@ impl ErrorPlan {
 
     /// How long the manifest's strategies say to wait before try number `tries` + 1; nothing when they
     /// say nothing.
-    pub fn wait(&self, reply: Option<&Reply>, tries: u32, ground: &Ground) -> Result<Option<f64>> {
+    pub fn wait(&self, reply: Option<&Reply>, tries: u32, cx: &EvalContext) -> Result<Option<f64>> {
         let json: Json = reply.and_then(|r| scan::json(&r.body).ok()).unwrap_or_else(|| json!({}));
         let headers = reply.map_or_else(|| json!({}), |r| r.headers_json(false));
-        let vars = Vars { response: Some(&json), headers: Some(&headers), ..Vars::new(ground) };
+        let vars = Vars { response: Some(&json), headers: Some(&headers), ..Vars::new(cx) };
         for backoff in &self.backoffs {
             if let Some(seconds) = backoff.seconds(reply, tries, &vars)?
                 && seconds > 0.0
@@ -430,7 +429,7 @@ impl Wait {
                     .trim()
                     .parse()
                     .ok()
-                    .or_else(|| reply.and_then(|r| until_date(&text, &r.headers, vars.ground.moment())));
+                    .or_else(|| reply.and_then(|r| until_date(&text, &r.headers, vars.cx.moment())));
                 allowed(seconds, longest.as_ref(), vars)?
             }
             Wait::Response { seconds, longest } => {
@@ -442,7 +441,7 @@ impl Wait {
                 let shortest = shortest.as_ref().map(|s| s.number(vars)).transpose()?;
                 let until = header(name, regex)?.and_then(|t| t.trim().parse::<f64>().ok());
                 #[allow(clippy::cast_precision_loss)]
-                let wait = until.map(|until| until - vars.ground.moment().unix_timestamp() as f64);
+                let wait = until.map(|until| until - vars.cx.moment().unix_timestamp() as f64);
                 let wait = match (wait, shortest) {
                     (Some(wait), Some(shortest)) => Some(wait.max(shortest)),
                     (None, shortest) => shortest,
@@ -468,7 +467,7 @@ fn allowed(seconds: Option<f64>, longest: Option<&Template>, vars: &Vars<'_>) ->
             crate::base::fault::Kind::Unavailable,
             format!("the vendor asks to wait {seconds} s, which `max_waiting_time_in_seconds` forbids"),
         )
-        .at(&longest.at().site));
+        .at(&longest.at().location));
     }
     Ok(seconds)
 }

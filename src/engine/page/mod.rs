@@ -13,20 +13,20 @@ use crate::base::fault::{Fault, Result};
 use crate::base::json::python::is_falsy;
 use crate::manifest::model::{self, PageToken, PaginationStrategy};
 use crate::manifest::node::Place;
-use crate::manifest::template::{self, Ground, Inject, Options, Template, Types, Vars};
+use crate::manifest::template::{self, EvalContext, Injection, RequestOptions, Template, Types, Vars};
 
 /// A paginator, compiled.
 #[derive(Debug, Clone, Default)]
 pub struct PagePlan {
     strategy: Option<Strategy>,
     token: Option<Token>,
-    size: Option<Inject>,
+    size: Option<Injection>,
     page_size: Option<Template>,
 }
 
 #[derive(Debug, Clone)]
 enum Token {
-    Option(Inject),
+    Option(Injection),
     Path,
 }
 
@@ -47,7 +47,7 @@ pub enum Wanted {
 }
 
 /// Compiles a paginator.
-pub fn build(def: Option<&model::Paginator>, ground: &Ground) -> Result<PagePlan> {
+pub fn build(def: Option<&model::Paginator>, cx: &EvalContext) -> Result<PagePlan> {
     let Some(model::Paginator::DefaultPaginator(def)) = def else { return Ok(PagePlan::default()) };
     let (strategy, page_size) = match &def.pagination_strategy {
         PaginationStrategy::PageIncrement(s) => (
@@ -67,14 +67,14 @@ pub fn build(def: Option<&model::Paginator>, ground: &Ground) -> Result<PagePlan
     };
     let page_size =
         page_size.as_ref().filter(|t| !t.value.is_null()).map(|t| Template::compile(t, &["response"])).transpose()?;
-    let size = def.page_size_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?;
+    let size = def.page_size_option.as_ref().map(|o| Injection::build(o, cx)).transpose()?;
     if let Some(size) = &size
         && page_size.is_none()
     {
         return Err(size.at().fault("`page_size_option` needs a `page_size` in the pagination strategy"));
     }
     let token = match &def.page_token_option {
-        Some(PageToken::RequestOption(o)) => Some(Token::Option(Inject::build(o, ground)?)),
+        Some(PageToken::RequestOption(o)) => Some(Token::Option(Injection::build(o, cx)?)),
         Some(PageToken::RequestPath(_)) => Some(Token::Path),
         None => None,
     };
@@ -114,7 +114,7 @@ impl PagePlan {
     }
 
     /// Refuses a paginator that cannot ask for smaller pages, or would take one for the last.
-    pub fn check_reducible(&self, minimum: u64, at: &Place, ground: &Ground) -> Result<()> {
+    pub fn check_reducible(&self, minimum: u64, at: &Place, cx: &EvalContext) -> Result<()> {
         let refused = |what: &str, hint: &str| Err(at.fault(format!("pages cannot become smaller: {what}")).hint(hint));
         let (Some(strategy), Some(_), Some(page_size)) = (&self.strategy, &self.size, &self.page_size) else {
             return refused("no page size is sent", "give the paginator a `page_size` and a `page_size_option`");
@@ -136,7 +136,7 @@ impl PagePlan {
             Strategy::Cursor { stop: Some(stop), .. } => {
                 // A page that is full, though small, must not look like the last one.
                 let ends = |size: u64| {
-                    let vars = Vars { page_size: Some(size), last_page_size: Some(size), ..Vars::new(ground) };
+                    let vars = Vars { page_size: Some(size), last_page_size: Some(size), ..Vars::new(cx) };
                     stop.truth(&vars).unwrap_or(false)
                 };
                 if stop.uses("last_page_size") && ends(minimum + 1) && !ends(1 << 40) {
@@ -229,8 +229,8 @@ impl Pager<'_> {
     }
 
     /// The options of the next request.
-    pub fn options(&self) -> Options {
-        let mut options = Options::default();
+    pub fn options(&self) -> RequestOptions {
+        let mut options = RequestOptions::default();
         if let (Some(Token::Option(inject)), Some(token)) = (&self.plan.token, &self.token) {
             inject.put(token.clone(), &mut options);
         }
@@ -295,7 +295,7 @@ impl Pager<'_> {
                     return Err(Fault::data(
                         "the page token repeats: the vendor would be asked for the same pages for ever",
                     )
-                    .at(&value.at().site)
+                    .at(&value.at().location)
                     .hint("check `cursor_value` and `stop_condition`, or report it to the vendor"));
                 }
                 token

@@ -6,7 +6,8 @@
 
 use serde_json::Value as Json;
 
-use crate::manifest::jinja::{Value, float_repr};
+use crate::base::json::python::float_repr;
+use crate::manifest::jinja::Value;
 use crate::manifest::template::text_of;
 
 /// References inside a schema may lead round in circles.

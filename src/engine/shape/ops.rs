@@ -12,7 +12,7 @@ use crate::base::fault::{Fault, Result};
 use crate::manifest::dpath;
 use crate::manifest::model::{self, Filter, RecordSelector};
 use crate::manifest::node::{Place, Text};
-use crate::manifest::template::{self, Ground, Template, Types, Vars};
+use crate::manifest::template::{self, EvalContext, Template, Types, Vars};
 
 /// Everything done to a record, in order.
 #[derive(Debug, Clone, Default)]
@@ -55,7 +55,7 @@ pub fn build(
     transformations: &[model::Transformation],
     client_side: bool,
     schema: &Json,
-    ground: &Ground,
+    cx: &EvalContext,
 ) -> Result<Pipeline> {
     let normalize = match selector.schema_normalization.as_deref() {
         None | Some("None") => None,
@@ -68,21 +68,21 @@ pub fn build(
         }
     };
     let transform_first = selector.transform_before_filtering.unwrap_or(client_side);
-    Ok(Pipeline { transform_first, normalize, ..plain(selector.record_filter.as_ref(), transformations, ground)? })
+    Ok(Pipeline { transform_first, normalize, ..plain(selector.record_filter.as_ref(), transformations, cx)? })
 }
 
 /// Compiles a filter and transformations.
-pub fn plain(filter: Option<&Filter>, transformations: &[model::Transformation], ground: &Ground) -> Result<Pipeline> {
+pub fn plain(filter: Option<&Filter>, transformations: &[model::Transformation], cx: &EvalContext) -> Result<Pipeline> {
     let filter = filter.and_then(|Filter::RecordFilter(f)| f.condition.as_ref());
     let filter = filter
         .filter(|t| t.value != Json::String(String::new()))
         .map(|t| Template::compile(t, template::RECORD))
         .transpose()?;
-    let ops = transformations.iter().map(|def| op(def, ground)).collect::<Result<_>>()?;
+    let ops = transformations.iter().map(|def| op(def, cx)).collect::<Result<_>>()?;
     Ok(Pipeline { filter, ops, ..Pipeline::default() })
 }
 
-fn op(def: &model::Transformation, ground: &Ground) -> Result<Op> {
+fn op(def: &model::Transformation, cx: &EvalContext) -> Result<Op> {
     let condition = |text: &Option<Text>, names: &[&str]| {
         text.as_ref()
             .filter(|t| t.value != Json::String(String::new()))
@@ -115,7 +115,7 @@ fn op(def: &model::Transformation, ground: &Ground) -> Result<Op> {
                 return Err(def.at.field("field_path", None).fault("`field_path` is empty"));
             }
             let text = |text: Option<&Text>| match text.filter(|t| !t.value.is_null()) {
-                Some(text) => Template::compile(text, &[])?.text(&Vars::new(ground)),
+                Some(text) => Template::compile(text, &[])?.text(&Vars::new(cx)),
                 None => Ok(String::new()),
             };
             let around = def.key_transformation.as_ref();

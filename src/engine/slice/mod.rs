@@ -13,7 +13,7 @@ use crate::manifest::dpath;
 use crate::manifest::jinja::Value;
 use crate::manifest::model::{self, ParentStreamConfig};
 use crate::manifest::node::Text;
-use crate::manifest::template::{Ground, Inject, Options, Template, Types, Vars, text_of};
+use crate::manifest::template::{EvalContext, Injection, RequestOptions, Template, Types, Vars, text_of};
 
 /// One part of a stream that is read by itself.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +25,7 @@ pub struct Partition {
     /// Extra fields of the parent record, by name.
     pub extra: Map<String, Json>,
     /// What it adds to requests.
-    pub options: Options,
+    pub options: RequestOptions,
     /// Its first page, where the parent's record holds it.
     pub first_page: Option<Json>,
 }
@@ -42,7 +42,7 @@ pub enum Router {
         /// Their name.
         field: String,
         /// Where one goes.
-        inject: Option<Inject>,
+        inject: Option<Injection>,
     },
     /// One partition a record of other streams.
     Parents(Vec<ParentPlan>),
@@ -79,7 +79,7 @@ pub struct ParentPlan {
     pub incremental: bool,
     path: Vec<String>,
     field: String,
-    inject: Option<Inject>,
+    inject: Option<Injection>,
     extra: Vec<Vec<String>>,
     embedded: Option<Vec<String>>,
 }
@@ -94,9 +94,9 @@ pub trait Parents {
 }
 
 /// Compiles a stream's routers. Parents get numbers in the order in which they stand.
-pub fn build(defs: &[model::PartitionRouter], ground: &Ground) -> Result<Router> {
+pub fn build(defs: &[model::PartitionRouter], cx: &EvalContext) -> Result<Router> {
     let mut parents = 0;
-    let mut routers = defs.iter().map(|def| router(def, &mut parents, ground)).collect::<Result<Vec<_>>>()?;
+    let mut routers = defs.iter().map(|def| router(def, &mut parents, cx)).collect::<Result<Vec<_>>>()?;
     Ok(match routers.len() {
         0 => Router::One,
         1 => routers.remove(0),
@@ -104,18 +104,18 @@ pub fn build(defs: &[model::PartitionRouter], ground: &Ground) -> Result<Router>
     })
 }
 
-fn router(def: &model::PartitionRouter, parents: &mut usize, ground: &Ground) -> Result<Router> {
+fn router(def: &model::PartitionRouter, parents: &mut usize, cx: &EvalContext) -> Result<Router> {
     Ok(match def {
         model::PartitionRouter::ListPartitionRouter(def) => {
             let values = match &def.values.value {
                 Json::Array(items) => Values::Given(items.clone()),
                 _ => Values::Template(Template::compile(&def.values, &[])?),
             };
-            let field = Template::compile(&def.cursor_field, &[])?.text(&Vars::new(ground))?;
+            let field = Template::compile(&def.cursor_field, &[])?.text(&Vars::new(cx))?;
             Router::List {
                 values,
                 field,
-                inject: def.request_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?,
+                inject: def.request_option.as_ref().map(|o| Injection::build(o, cx)).transpose()?,
             }
         }
         model::PartitionRouter::SubstreamPartitionRouter(def) => {
@@ -124,7 +124,7 @@ fn router(def: &model::PartitionRouter, parents: &mut usize, ground: &Ground) ->
             }
             let plans = def.parent_stream_configs.iter().map(|config| {
                 *parents += 1;
-                parent(config, *parents - 1, ground)
+                parent(config, *parents - 1, cx)
             });
             Router::Parents(plans.collect::<Result<_>>()?)
         }
@@ -133,7 +133,7 @@ fn router(def: &model::PartitionRouter, parents: &mut usize, ground: &Ground) ->
             if matches!(&*def.underlying_partition_router, model::PartitionRouter::GroupingPartitionRouter(_)) {
                 return Err(at("underlying_partition_router").fault("a group cannot be made of groups"));
             }
-            let of = router(&def.underlying_partition_router, parents, ground)?;
+            let of = router(&def.underlying_partition_router, parents, cx)?;
             if of.injects() {
                 return Err(at("underlying_partition_router")
                     .fault("a grouped router cannot have a `request_option`")
@@ -147,9 +147,8 @@ fn router(def: &model::PartitionRouter, parents: &mut usize, ground: &Ground) ->
         }
         model::PartitionRouter::UnionPartitionRouter(def) => {
             let at = def.at.field("partition_routers", None);
-            let field = Template::compile(&def.partition_field, &[])?.text(&Vars::new(ground))?;
-            let routers =
-                def.partition_routers.iter().map(|r| router(r, parents, ground)).collect::<Result<Vec<_>>>()?;
+            let field = Template::compile(&def.partition_field, &[])?.text(&Vars::new(cx))?;
+            let routers = def.partition_routers.iter().map(|r| router(r, parents, cx)).collect::<Result<Vec<_>>>()?;
             if routers.len() < 2 {
                 return Err(at.fault("a union needs at least two routers"));
             }
@@ -168,8 +167,8 @@ fn router(def: &model::PartitionRouter, parents: &mut usize, ground: &Ground) ->
     })
 }
 
-fn parent(def: &ParentStreamConfig, number: usize, ground: &Ground) -> Result<ParentPlan> {
-    let vars = Vars::new(ground);
+fn parent(def: &ParentStreamConfig, number: usize, cx: &EvalContext) -> Result<ParentPlan> {
+    let vars = Vars::new(cx);
     let name = |t: &Text| Template::compile(t, &[])?.text(&vars);
     let embedded = |path: &[Text]| -> Result<Vec<String>> {
         let path = path.iter().map(name).collect::<Result<Vec<_>>>()?;
@@ -183,7 +182,7 @@ fn parent(def: &ParentStreamConfig, number: usize, ground: &Ground) -> Result<Pa
         incremental: def.incremental_dependency.unwrap_or(false),
         path: name(&def.parent_key)?.split('/').filter(|s| !s.is_empty()).map(str::to_owned).collect(),
         field: name(&def.partition_field)?,
-        inject: def.request_option.as_ref().map(|o| Inject::build(o, ground)).transpose()?,
+        inject: def.request_option.as_ref().map(|o| Injection::build(o, cx)).transpose()?,
         extra: def.extra_fields.clone().unwrap_or_default(),
         embedded: def.lazy_read_pointer.as_deref().map(embedded).transpose()?,
     })
@@ -263,7 +262,7 @@ impl Router {
             Router::One => emit(Partition::default()),
             Router::List { values, field, inject } => {
                 for value in values.all(vars)? {
-                    let mut options = Options::default();
+                    let mut options = RequestOptions::default();
                     if let Some(inject) = inject
                         && is_truthy(&value)
                     {
@@ -405,7 +404,7 @@ impl Values {
 impl ParentPlan {
     fn partition(&self, record: &Json, slice: &Map<String, Json>, embed: bool) -> Option<Partition> {
         let value = dpath::get(record, &self.path).filter(|v| !v.is_null())?.clone();
-        let mut options = Options::default();
+        let mut options = RequestOptions::default();
         if let Some(inject) = &self.inject
             && is_truthy(&value)
         {

@@ -23,7 +23,7 @@ use std::rc::Rc;
 use time::OffsetDateTime;
 
 pub use literal::literal;
-pub use value::{Value, float_repr};
+pub use value::Value;
 
 /// Why a template gave no text.
 #[derive(Debug, Clone)]

@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 use time::{Date, Duration, OffsetDateTime};
 
 use super::{Error, Eval};
+use crate::base::json::python::float_repr;
 use crate::base::timefmt::{self, Period};
 
 /// Largest text or list that a template may build.
@@ -430,25 +431,6 @@ fn number<'a>(text: &str) -> Value<'a> {
         Ok(i) => Value::Int(i),
         Err(_) => Value::Float(text.parse().unwrap_or(f64::INFINITY)),
     }
-}
-
-/// Python's `repr` of a float: the shortest digits that give it back, exponent from 1e16 and below 1e-4.
-pub fn float_repr(f: f64) -> String {
-    if f.is_nan() {
-        return "nan".into();
-    }
-    if f.is_infinite() {
-        return if f > 0.0 { "inf".into() } else { "-inf".into() };
-    }
-    let scientific = format!("{f:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..16).contains(&exponent) || f == 0.0 {
-        let plain = format!("{f}");
-        return if plain.contains('.') { plain } else { plain + ".0" };
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
 /// Appends Python's `repr` of a text: single quotes unless only they occur inside.

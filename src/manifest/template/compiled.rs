@@ -56,7 +56,7 @@ impl Template {
             Template { value: value.clone(), code: None, names: BTreeSet::new(), unknown: None, at: at.clone() };
         let Json::String(source) = value else { return Ok(template) };
         if source.contains("stream_state") {
-            let fault = Fault::data("templates cannot read `stream_state`").at(&at.site);
+            let fault = Fault::data("templates cannot read `stream_state`").at(&at.location);
             let hint = "use `stream_interval` for the bounds of the slice; airbyte-cdk refuses `stream_state` too";
             template.unknown = Some(Box::new(fault.hint(hint)));
             return Ok(template);
@@ -68,7 +68,7 @@ impl Template {
             template.names.iter().find(|n| !ALWAYS.contains(&n.as_str()) && !allowed.contains(&n.as_str()))
         {
             let said = format!("the template names `{name}`, which does not exist here");
-            let fault = Fault::data(said).at(&at.site);
+            let fault = Fault::data(said).at(&at.location);
             let known = ALWAYS.iter().chain(allowed).copied();
             template.unknown = Some(Box::new(match crate::base::fault::did_you_mean(name, known.clone()) {
                 Some(near) => fault.hint(format!("did you mean `{near}`?")),
@@ -130,7 +130,7 @@ impl Template {
     }
 
     fn failed(&self, error: &Error) -> Fault {
-        let failed = || Fault::data(format!("the template failed: {}", error.message())).at(&self.at.site);
+        let failed = || Fault::data(format!("the template failed: {}", error.message())).at(&self.at.location);
         self.unknown.as_deref().cloned().unwrap_or_else(failed)
     }
 

@@ -8,8 +8,8 @@ pub mod request_options;
 pub mod variables;
 
 pub use compiled::{Template, Types, text_of};
-pub use request_options::{Inject, Options};
-pub use variables::{Ground, Vars};
+pub use request_options::{Injection, RequestOptions};
+pub use variables::{EvalContext, Vars};
 
 /// Names in templates of requests.
 pub const REQUEST: &[&str] = &["stream_slice", "stream_partition", "stream_interval", "next_page_token"];

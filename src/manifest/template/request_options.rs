@@ -1,18 +1,18 @@
 //! Where in a request a value goes.
 //!
-//! Comes in: a `RequestOption` of the manifest. Goes out: an [`Inject`] that puts values into [`Options`].
+//! Comes in: a `RequestOption` of the manifest. Goes out: an [`Injection`] that puts values into [`RequestOptions`].
 //! Called by authenticator, paginator and slicer; `fetch::request` merges what they give.
 
 use serde_json::{Map, Value as Json};
 
-use super::{Ground, Template, Vars};
+use super::{EvalContext, Template, Vars};
 use crate::base::fault::Result;
 use crate::manifest::model::RequestOption;
 use crate::manifest::node::{Place, Text};
 
 /// The four places of a request that values go to.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct RequestOptions {
     /// Query parameters.
     pub params: Map<String, Json>,
     /// Headers.
@@ -25,7 +25,7 @@ pub struct Options {
 
 /// Where a value of ours goes.
 #[derive(Debug, Clone)]
-pub struct Inject {
+pub struct Injection {
     channel: Channel,
     path: Vec<String>,
     at: Place,
@@ -39,9 +39,9 @@ enum Channel {
     Json,
 }
 
-impl Inject {
+impl Injection {
     /// Compiles a `RequestOption`.
-    pub fn build(def: &RequestOption, ground: &Ground) -> Result<Inject> {
+    pub fn build(def: &RequestOption, cx: &EvalContext) -> Result<Injection> {
         let at = &def.at;
         let channel = match def.inject_into.as_str() {
             "request_parameter" => Channel::Params,
@@ -54,7 +54,7 @@ impl Inject {
                     .hint("it can be request_parameter, header, body_data or body_json"));
             }
         };
-        let vars = Vars::new(ground);
+        let vars = Vars::new(cx);
         let name = |t: &Text| Template::compile(t, &[])?.text(&vars);
         let path = match (&def.field_name, &def.field_path) {
             (Some(t), None) => vec![name(t)?],
@@ -63,11 +63,11 @@ impl Inject {
             (Some(_), Some(_)) => return Err(at.fault("only one of `field_name` and `field_path` can be given")),
             (None, None) => return Err(at.fault("`field_name` is missing")),
         };
-        Ok(Inject { channel, path, at: at.clone() })
+        Ok(Injection { channel, path, at: at.clone() })
     }
 
     /// Does it write to the same place as `other`?
-    pub fn collides(&self, other: &Inject) -> bool {
+    pub fn collides(&self, other: &Injection) -> bool {
         self.channel == other.channel && (self.path.starts_with(&other.path) || other.path.starts_with(&self.path))
     }
 
@@ -77,7 +77,7 @@ impl Inject {
     }
 
     /// Puts a value there.
-    pub fn put(&self, value: Json, options: &mut Options) {
+    pub fn put(&self, value: Json, options: &mut RequestOptions) {
         let mut map = match self.channel {
             Channel::Params => &mut options.params,
             Channel::Headers => &mut options.headers,

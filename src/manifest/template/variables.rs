@@ -16,7 +16,7 @@ static NULL: Json = Json::Null;
 
 /// What holds for a whole run.
 #[derive(Debug, Clone)]
-pub struct Ground {
+pub struct EvalContext {
     /// The tenant's config, without the `dripfeed` object.
     pub config: Json,
     /// The run's "now".
@@ -25,7 +25,7 @@ pub struct Ground {
     pub began: Option<Instant>,
 }
 
-impl Ground {
+impl EvalContext {
     /// When the run began, by this machine's clock.
     pub fn start(&self) -> OffsetDateTime {
         let now = OffsetDateTime::now_utc();
@@ -42,7 +42,7 @@ impl Ground {
 #[derive(Debug, Clone, Copy)]
 pub struct Vars<'a> {
     /// What holds for the whole run.
-    pub ground: &'a Ground,
+    pub cx: &'a EvalContext,
     /// `stream_slice`, `stream_partition`, `stream_interval`: one and the same object.
     pub slice: Option<&'a Json>,
     /// Extra fields of a parent record, by name.
@@ -71,9 +71,9 @@ pub struct Vars<'a> {
 
 impl<'a> Vars<'a> {
     /// Only `config` and `parameters`.
-    pub fn new(ground: &'a Ground) -> Self {
+    pub fn new(cx: &'a EvalContext) -> Self {
         Vars {
-            ground,
+            cx,
             slice: None,
             extra: None,
             next_page_token: None,
@@ -101,7 +101,7 @@ impl Scope for WithParameters<'_> {
         let vars = self.vars;
         let json = match name {
             "config" if vars.hide_config => &NULL,
-            "config" => &vars.ground.config,
+            "config" => &vars.cx.config,
             "parameters" => self.parameters,
             "stream_slice" | "stream_partition" | "stream_interval" => vars.slice.unwrap_or(&EMPTY),
             "next_page_token" => vars.next_page_token.unwrap_or(&NULL),
@@ -119,7 +119,7 @@ impl Scope for WithParameters<'_> {
     }
 
     fn now(&self) -> OffsetDateTime {
-        self.vars.ground.now
+        self.vars.cx.now
     }
 }
 

@@ -3,7 +3,6 @@
 //! Comes in: what happens to requests. Goes out: calls of [`Log`]; counts, of which [`summary`] makes what came of it all. Called by
 //! `commands`, `read` and `sync`.
 
-pub(crate) mod log;
 mod summary;
 
 use std::path::PathBuf;
@@ -15,25 +14,25 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
-use super::backfill;
-use super::reporter::log::{Level, Log};
 use crate::base::config::Config;
 use crate::base::fault::Result;
 use crate::base::mutex::lock;
 use crate::base::stop::Stop;
 use crate::drift::finding::Finding;
-use crate::drift::monitor::Told;
+use crate::drift::monitor::MonitorReport;
 use crate::drift::rules::Severity;
-use crate::engine::auth::Keeper;
+use crate::engine::auth::TokenListener;
+use crate::engine::cursor::backfill::BackfillProgress;
 use crate::engine::fetch::retry::Remedy;
-use crate::engine::fetch::{self, Ask, Event, Fetcher, Limits};
-use crate::engine::scheduler::{Account, Run};
-use crate::engine::slice_reader::Shared;
-use crate::manifest::template::Ground;
+use crate::engine::fetch::{self, Event, Fetcher, Limits, SendRequest};
+use crate::engine::scheduler::{Scheduler, StreamOutcome};
+use crate::engine::slice_reader::EngineContext;
+use crate::manifest::template::EvalContext;
 use crate::pace::Pace;
 use crate::pace::limiter::Why;
 use crate::protocol::{Out, Protocol, airbyte};
 use crate::run::context::Context;
+use crate::run::log::{Level, Log};
 
 /// Seconds between two questions how a job stands, when the config says nothing; as in the reference.
 const POLL: f64 = 5.0;
@@ -49,7 +48,7 @@ const SHORT: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(60);
 
 /// Watches one run.
-pub(crate) struct Watch {
+pub(crate) struct Reporter {
     log: Arc<Log>,
     announces: Option<(Out, Mutex<Json>)>,
     counts: Counts,
@@ -107,7 +106,7 @@ fn reason(why: Why) -> &'static str {
 }
 
 /// Whose request it is, for people: `tasks {"project":"12"}`.
-fn whose(ask: &Ask<'_>) -> String {
+fn whose(ask: &SendRequest<'_>) -> String {
     let partition = shown(ask.partition);
     if partition.as_object().is_some_and(Map::is_empty) {
         ask.stream.into()
@@ -116,7 +115,7 @@ fn whose(ask: &Ask<'_>) -> String {
     }
 }
 
-impl Keeper for Watch {
+impl TokenListener for Reporter {
     fn learned(&self, secret: &str) {
         self.log.hide_too(secret);
     }
@@ -144,12 +143,12 @@ fn set(config: &mut Json, path: &[String], value: &str) {
     *at = json!(value);
 }
 
-impl Watch {
+impl Reporter {
     /// A watch over a run of that source.
-    pub(crate) fn new(context: &Context, source: &str, config: &Config) -> Arc<Watch> {
+    pub(crate) fn new(context: &Context, source: &str, config: &Config) -> Arc<Reporter> {
         let log = context.log.clone();
         log.names(source, config.ours.tenant.as_deref());
-        Arc::new(Watch {
+        Arc::new(Reporter {
             log,
             // Whoever reads Airbyte's messages is told of waits and of a changed config.
             announces: (context.protocol == Protocol::Airbyte)
@@ -194,25 +193,25 @@ impl Watch {
         self: &Arc<Self>,
         config: &Config,
         pace: Arc<Pace>,
-        ground: &Arc<Ground>,
+        cx: &Arc<EvalContext>,
         stop: &Arc<Stop>,
-    ) -> Arc<Shared> {
+    ) -> Arc<EngineContext> {
         let ours = &config.ours;
         let limits = Limits {
             max_page_bytes: ours.max_page_bytes.unwrap_or(MAX_PAGE),
             allowed_hosts: ours.allowed_hosts.clone(),
         };
         drop(self.pace.set(pace.clone()));
-        let watch = self.clone();
-        let listener = Arc::new(move |ask: &Ask<'_>, event: &Event<'_>| watch.hears(ask, event));
-        Arc::new(Shared {
-            fetcher: Fetcher::new(limits, pace, ground.clone(), stop.clone(), listener),
-            ground: ground.clone(),
+        let reporter = self.clone();
+        let listener = Arc::new(move |ask: &SendRequest<'_>, event: &Event<'_>| reporter.on_event(ask, event));
+        Arc::new(EngineContext {
+            fetcher: Fetcher::new(limits, pace, cx.clone(), stop.clone(), listener),
+            cx: cx.clone(),
             stop: stop.clone(),
-            keeper: self.clone(),
+            token_listener: self.clone(),
             started: Box::new({
-                let watch = self.clone();
-                move |stream| watch.starts(stream)
+                let reporter = self.clone();
+                move |stream| reporter.starts(stream)
             }),
             poll: Duration::try_from_secs_f64(ours.poll_seconds.unwrap_or(POLL)).unwrap_or_default(),
             jobs: AtomicUsize::new(0),
@@ -220,12 +219,12 @@ impl Watch {
                 std::env::var_os("AIRBYTE_STAGING_DIRECTORY").map(PathBuf::from).as_deref(),
             ),
             drifted: Box::new({
-                let watch = self.clone();
-                move |told| watch.drifted(told)
+                let reporter = self.clone();
+                move |told| reporter.drifted(told)
             }),
             noticed: Box::new({
-                let watch = self.clone();
-                move |stream, message| watch.log.line(Level::Warning, &format!("{stream}: {message}"))
+                let reporter = self.clone();
+                move |stream, message| reporter.log.line(Level::Warning, &format!("{stream}: {message}"))
             }),
         })
     }
@@ -239,8 +238,8 @@ impl Watch {
     }
 
     /// Something of a stream's data changed: people and schedulers learn of it once.
-    fn drifted(&self, told: &Told) {
-        let Told { finding, repeat, silent } = told;
+    fn drifted(&self, told: &MonitorReport) {
+        let MonitorReport { finding, repeat, silent } = told;
         lock(&self.found).push(finding.clone());
         let known = *repeat || finding.severity == Severity::Info;
         let level = if *silent {
@@ -261,7 +260,7 @@ impl Watch {
         self.log.event(level, &said, "schema_drift", &finding.event(*repeat));
     }
 
-    fn hears(&self, ask: &Ask<'_>, event: &Event<'_>) {
+    fn on_event(&self, ask: &SendRequest<'_>, event: &Event<'_>) {
         let request = fetch::shown(ask.request);
         match event {
             Event::Waits(wait, why) => {
@@ -324,7 +323,7 @@ impl Watch {
     }
 
     /// A stream waits for the vendor's limit: people, schedulers and the platform learn of it.
-    fn rate_limited(&self, level: Level, ask: &Ask<'_>, wait: Duration, said: &str) {
+    fn rate_limited(&self, level: Level, ask: &SendRequest<'_>, wait: Duration, said: &str) {
         let seconds = wait.as_secs_f64();
         let fields = json!({"stream": ask.stream, "partition": shown(ask.partition), "wait_seconds": seconds});
         self.log.event(level, said, "rate_limited", &fields);
@@ -335,7 +334,7 @@ impl Watch {
     }
 
     /// The vendor says that no call is left for a while, or holds all runs of the account: said once for all who wait.
-    fn used_up(&self, ask: &Ask<'_>, wait: Duration, why: Why) {
+    fn used_up(&self, ask: &SendRequest<'_>, wait: Duration, why: Why) {
         let until = Instant::now() + wait;
         let mut used_up = lock(&self.used_up);
         if wait < SHORT || used_up.is_some_and(|said| until < said + SHORT) {
@@ -375,8 +374,8 @@ impl Watch {
 
     /// The run begins: it is announced, and drawn until it is gone, for a person who looks at stderr while stdout goes
     /// elsewhere.
-    pub(crate) fn begins(self: &Arc<Self>, run: &Arc<Run>) {
-        let streams: Vec<_> = run.accounts().into_iter().map(|a| a.stream.to_string()).collect();
+    pub(crate) fn begins(self: &Arc<Self>, run: &Arc<Scheduler>) {
+        let streams: Vec<_> = run.outcomes().into_iter().map(|a| a.stream.to_string()).collect();
         self.log.event(
             Level::Debug,
             &format!("reading {}", streams.join(", ")),
@@ -391,26 +390,26 @@ impl Watch {
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         self.log.draw_around(bar.clone());
         drop(self.bar.set(bar));
-        let (watch, run): (Weak<Watch>, Weak<Run>) = (Arc::downgrade(self), Arc::downgrade(run));
+        let (reporter, run): (Weak<Reporter>, Weak<Scheduler>) = (Arc::downgrade(self), Arc::downgrade(run));
         std::thread::spawn(move || {
             let mut calls = std::collections::VecDeque::with_capacity(RATE_TICKS);
-            while let (Some(watch), Some(run)) = (watch.upgrade(), run.upgrade()) {
-                let Some(bar) = watch.bar.get().filter(|b| !b.is_finished()) else { return };
+            while let (Some(reporter), Some(run)) = (reporter.upgrade(), run.upgrade()) {
+                let Some(bar) = reporter.bar.get().filter(|b| !b.is_finished()) else { return };
                 if calls.len() == RATE_TICKS {
                     calls.pop_front();
                 }
-                calls.push_back((Instant::now(), get(&watch.counts.calls)));
-                bar.set_message(watch.progress(&run.accounts(), &calls));
+                calls.push_back((Instant::now(), get(&reporter.counts.calls)));
+                bar.set_message(reporter.progress(&run.outcomes(), &calls));
                 bar.tick();
-                drop((watch, run));
+                drop((reporter, run));
                 std::thread::sleep(TICK);
             }
         });
     }
 
     /// The progress line: records, calls and their rate, what is waited for, then the streams that are under way.
-    fn progress(&self, accounts: &[Account], calls: &std::collections::VecDeque<(Instant, u64)>) -> String {
-        let total: u64 = accounts.iter().map(|a| a.records).sum();
+    fn progress(&self, outcomes: &[StreamOutcome], calls: &std::collections::VecDeque<(Instant, u64)>) -> String {
+        let total: u64 = outcomes.iter().map(|a| a.records).sum();
         let mut line = format!("{} records · {} calls", HumanCount(total), HumanCount(get(&self.counts.calls)));
         if let (Some((from, first)), Some((to, last))) = (calls.front(), calls.back())
             && to > from
@@ -430,19 +429,26 @@ impl Watch {
             }
             _ => *waiting = None,
         }
-        let under_way: Vec<String> = accounts
+        let under_way: Vec<String> = outcomes
             .iter()
             .filter(|a| a.begun && !a.ended)
             .map(|a| match &a.backfill {
-                Some(standing) => format!("{}: {}", a.stream, backfill::slices(standing)),
+                Some(standing) => format!("{}: {}", a.stream, windows_read(standing)),
                 None => format!("{} {}", a.stream, HumanCount(a.records)),
             })
             .collect();
-        let ended = accounts.iter().filter(|a| a.ended).count();
-        line += &format!(" · {ended} of {} streams done", accounts.len());
+        let ended = outcomes.iter().filter(|a| a.ended).count();
+        line += &format!(" · {ended} of {} streams done", outcomes.len());
         if !under_way.is_empty() {
             line += &format!(" · {}", under_way.join(", "));
         }
         line
     }
+}
+
+/// What of a backfill was read, for people.
+pub(crate) fn windows_read(standing: &BackfillProgress) -> String {
+    let BackfillProgress { done, of, listed, .. } = standing;
+    let more = if *listed { "" } else { " known so far, and the listing goes on" };
+    format!("{} of {} windows{more}", HumanCount(*done), HumanCount(*of))
 }

@@ -1,6 +1,6 @@
 //! What came of a run, for people, schedulers and its record.
 //!
-//! Comes in: the accounts of streams, and what ended the run. Goes out: log lines, events, and [`Came`] with the exit code that
+//! Comes in: the accounts of streams, and what ended the run. Goes out: log lines, events, and [`RunOutcome`] with the exit code that
 //! all of it adds up to. Called by `read` and `sync` when a run has ended.
 
 use std::sync::atomic::AtomicU64;
@@ -8,51 +8,49 @@ use std::sync::atomic::AtomicU64;
 use indicatif::HumanCount;
 use serde_json::json;
 
-use super::{Watch, get};
+use super::{Reporter, get};
 use crate::base::fault::{Fault, Kind};
 use crate::base::stop::Stop;
 use crate::drift::rules::Rule;
-use crate::engine::scheduler::Account;
-use crate::run::outcome::{Came, Figures};
-use crate::run::reporter::log::Level;
+use crate::engine::scheduler::StreamOutcome;
+use crate::run::log::Level;
+use crate::run::outcome::{Figures, RunOutcome};
 
-impl Watch {
+impl Reporter {
     /// Says what came of the run. `ended_by` is what ended it from outside of its streams, `target` how its target ended, if
     /// that was not well.
     pub(in crate::run) fn summary(
         &self,
-        mut accounts: Vec<Account>,
+        mut outcomes: Vec<StreamOutcome>,
         stop: &Stop,
         ended_by: Option<&Fault>,
         target: Option<String>,
-    ) -> Came {
+    ) -> RunOutcome {
         if let Some(bar) = self.bar.get() {
             bar.finish_and_clear();
         }
         // The deadline is that of reading: when all is read it does not matter.
-        let read = accounts.iter().all(|account| account.complete);
+        let read = outcomes.iter().all(|account| account.complete);
         let mut gravest: Option<Kind> = stop.asked().filter(|why| !(read && *why == Kind::Unfinished));
         let mut fault = ended_by.cloned();
         if let Some(kind) = ended_by.map(|fault| fault.kind)
-            && gravest.is_none_or(|g| kind.gravity() > g.gravity())
+            && gravest.is_none_or(|g| kind.severity_rank() > g.severity_rank())
         {
             gravest = Some(kind);
         }
         // Credentials with which others were read are fine: a stream alone may have lost its permission.
-        let context = accounts.iter().any(|account| account.complete || account.records > 0);
-        for account in &mut accounts {
+        let context = outcomes.iter().any(|account| account.complete || account.records > 0);
+        for account in &mut outcomes {
             if let Some(fault) = account.fault.as_mut().filter(|f| context && f.rule == Some(Rule::ScopeLost.id())) {
                 fault.kind = Kind::Data;
             }
             let graver = self.account(account);
-            if graver.is_some_and(|kind| gravest.is_none_or(|g| kind.gravity() > g.gravity())) {
+            if graver.is_some_and(|kind| gravest.is_none_or(|g| kind.severity_rank() > g.severity_rank())) {
                 gravest = graver;
             }
-            if account
-                .fault
-                .as_ref()
-                .is_some_and(|own| fault.as_ref().is_none_or(|other| own.kind.gravity() > other.kind.gravity()))
-            {
+            if account.fault.as_ref().is_some_and(|own| {
+                fault.as_ref().is_none_or(|other| own.kind.severity_rank() > other.kind.severity_rank())
+            }) {
                 fault.clone_from(&account.fault);
             }
         }
@@ -65,13 +63,13 @@ impl Watch {
             (gravest, fault) = (Some(Kind::Unavailable), Some(down));
         }
         let (seconds, counts) = (self.began.elapsed().as_secs_f64(), &self.counts);
-        let records: u64 = accounts.iter().map(|a| a.records).sum();
-        let complete = accounts.iter().filter(|a| a.complete).count();
+        let records: u64 = outcomes.iter().map(|a| a.records).sum();
+        let complete = outcomes.iter().filter(|a| a.complete).count();
         let status = if gravest.is_none() { "succeeded" } else { "failed" };
         self.log.metric("timer", "sync_duration", &json!(seconds), &json!({"status": status}));
         self.log.metric("counter", "http_request_count", &json!(get(&counts.calls)), &json!({}));
         let exit_code = gravest.map_or(0, Kind::exit_code);
-        let mut said = format!("{} records of {complete} of {} streams", HumanCount(records), accounts.len());
+        let mut said = format!("{} records of {complete} of {} streams", HumanCount(records), outcomes.len());
         said += &format!(", {} calls", HumanCount(get(&counts.calls)));
         for (count, what) in [
             (get(&counts.retried), "tried again"),
@@ -112,7 +110,7 @@ impl Watch {
             self.log.event(Level::Warning, &said, "budget_exhausted", &json!({"resume_after_seconds": wait}));
         }
         let mut fields = json!({
-            "records": records, "streams": accounts.len(), "complete": complete, "calls": get(&counts.calls),
+            "records": records, "streams": outcomes.len(), "complete": complete, "calls": get(&counts.calls),
             "retried": get(&counts.retried), "rate_limited": get(&counts.limited), "skipped": get(&counts.skipped),
             "bytes": get(&counts.bytes), "paced_seconds": waited(&counts.paced), "cap_use": share,
             "backed_off_seconds": waited(&counts.backed_off), "seconds": seconds, "exit_code": exit_code,
@@ -134,14 +132,14 @@ impl Watch {
         // What ended the run counts, not what it had met before that.
         let fault = match gravest {
             None => None,
-            Some(kind) if fault.as_ref().is_some_and(|f| f.kind.gravity() >= kind.gravity()) => fault,
+            Some(kind) if fault.as_ref().is_some_and(|f| f.kind.severity_rank() >= kind.severity_rank()) => fault,
             Some(_) => stop.check().err(),
         };
-        Came { exit_code, fault, accounts, figures, target, ..Came::default() }
+        RunOutcome { exit_code, fault, outcomes, figures, target, ..RunOutcome::default() }
     }
 
     /// Says what came of one stream; gives what it failed by.
-    fn account(&self, account: &Account) -> Option<Kind> {
+    fn account(&self, account: &StreamOutcome) -> Option<Kind> {
         let stream = &*account.stream;
         let tags = json!({"stream": stream});
         self.log.metric("counter", "record_count", &json!(account.records), &tags);

@@ -15,21 +15,21 @@ use crate::base::mutex::lock;
 use crate::base::stop::Stop;
 use crate::protocol::state::{self, StateDoc};
 use crate::run::context::Context;
-use crate::run::read::{Ready, fresh};
-use crate::run::reporter::log::Level;
-use crate::run::sync::state_acks::{Echoes, Said};
+use crate::run::log::Level;
+use crate::run::read::{PreparedRun, fresh};
+use crate::run::sync::state_acks::{AckTracker, TargetLine};
 use crate::tenant::bookmarks::{self, Bookmarks, StateFile};
 
 /// Bookmarks are kept at most this often while the run goes on: what is lost with a crash is read again.
 const BETWEEN: Duration = Duration::from_secs(1);
 
 /// The bookmarks of a run that feeds a target.
-pub(crate) struct Kept {
+pub(crate) struct BookmarkWriter {
     context: Context,
     store: Arc<StateFile>,
     /// A document without bookmarks.
     fresh_doc: StateDoc,
-    echoes: Mutex<Echoes>,
+    echoes: Mutex<AckTracker>,
     /// Echoed, and not in the store yet.
     fresh: Mutex<Bookmarks>,
     /// The last of each stream in the store, for people.
@@ -40,16 +40,21 @@ pub(crate) struct Kept {
     strange: AtomicU64,
 }
 
-impl Kept {
+impl BookmarkWriter {
     /// Of a run that goes on from `doc`.
-    pub(crate) fn new(context: &Context, ready: &Ready, store: Arc<StateFile>, doc: &StateDoc) -> Arc<Kept> {
+    pub(crate) fn new(
+        context: &Context,
+        ready: &PreparedRun,
+        store: Arc<StateFile>,
+        doc: &StateDoc,
+    ) -> Arc<BookmarkWriter> {
         let names = ready.names();
         let plan = &ready.loaded.plan;
-        Arc::new(Kept {
+        Arc::new(BookmarkWriter {
             context: context.clone(),
             store,
             fresh_doc: fresh(context, plan),
-            echoes: Mutex::new(Echoes::new(names.iter().map(|name| (name.as_str(), doc.bookmark(name))))),
+            echoes: Mutex::new(AckTracker::new(names.iter().map(|name| (name.as_str(), doc.bookmark(name))))),
             fresh: Mutex::default(),
             shown: Mutex::new(ready.bookmarks(doc).into_iter().collect()),
             last: Mutex::default(),
@@ -70,16 +75,16 @@ impl Kept {
     }
 
     /// The target printed a line, or one that is too long to be a state.
-    pub(crate) fn hears(&self, line: Option<&[u8]>) {
-        let said = line.map_or(Said::Nonsense, |line| lock(&self.echoes).take(line));
+    pub(crate) fn on_line(&self, line: Option<&[u8]>) {
+        let said = line.map_or(TargetLine::Nonsense, |line| lock(&self.echoes).take(line));
         match said {
-            Said::Nonsense => {
+            TargetLine::Nonsense => {
                 if self.nonsense.fetch_add(1, Ordering::Relaxed) == 0 {
                     let said = "the target prints lines that are no states; they are ignored";
                     self.context.log.line(Level::Warning, said);
                 }
             }
-            Said::State { echoed, strange } => {
+            TargetLine::State { echoed, strange } => {
                 lock(&self.fresh).extend(echoed);
                 if !strange.is_empty() && self.strange.fetch_add(1, Ordering::Relaxed) == 0 {
                     let streams = strange.join(", ");

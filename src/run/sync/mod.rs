@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
+use super::active_run::{self, ActiveRun};
 use super::context::RunIdentity;
-use super::outcome::{self, Came, Running};
-use super::read::{Read, Ready, States, broke_off, fresh, ready};
-use super::reporter::log::Level;
+use super::log::Level;
+use super::outcome::RunOutcome;
+use super::read::{PreparedRun, ReadResult, States, broke_off, fresh, ready};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
 use crate::base::timefmt::{parse_iso, rfc3339};
@@ -23,9 +24,9 @@ use crate::protocol::{Out, Protocol, Sink};
 use crate::run::context::Context;
 use crate::tenant::bookmarks::{self, StateFile};
 use crate::tenant::locks::{Locks, of_backfill};
-use crate::tenant::reread_marks::{self, Mark, Overtaken};
+use crate::tenant::reread_marks::{self, Mark, RereadMarks};
 use crate::tenant::target::{self, End, Gauge, Stopping, TargetCommand};
-use bookmark_writer::Kept;
+use bookmark_writer::BookmarkWriter;
 
 /// A target that takes and says nothing for so long while it owes something is ended, when nothing is said.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -47,11 +48,11 @@ pub(crate) fn run(context: &Context, asked: &SyncOptions) -> Result<u8> {
         return Err(Fault::new(Kind::Usage, "sync feeds Singer targets, and speaks no other protocol")
             .hint("leave --protocol away; Airbyte's platform runs its destinations itself"));
     }
-    let running = Running::new(context, "sync");
-    running.ends(into_target(context, asked, &running))
+    let active = ActiveRun::new(context, "sync");
+    active.ends(into_target(context, asked, &active))
 }
 
-fn into_target(context: &Context, asked: &SyncOptions, running: &Running<'_>) -> Result<Came> {
+fn into_target(context: &Context, asked: &SyncOptions, active: &ActiveRun<'_>) -> Result<RunOutcome> {
     let mut ready = ready(context)?;
     let (config, plan) = (&ready.loaded.config, &ready.loaded.plan);
     let command = asked.target.as_deref().or(config.ours.target.as_deref());
@@ -60,7 +61,7 @@ fn into_target(context: &Context, asked: &SyncOptions, running: &Running<'_>) ->
             .hint("--target 'target-postgres --config pg.json', or dripfeed.target in the config")
     })?;
     let command = TargetCommand::parse(command)?;
-    running.begins(&ready.loaded, &ready.names());
+    active.begins(&ready.loaded, &ready.names());
     let whose = context.identity.get().cloned().ok_or_else(|| Fault::bug("a run of nobody"))?;
     let store = Arc::new(store(context, &whose, context.options.backfill.is_some())?);
     if let Some(other) = context.options.reset.iter().find(|stream| !ready.names().contains(stream)) {
@@ -70,13 +71,13 @@ fn into_target(context: &Context, asked: &SyncOptions, running: &Running<'_>) ->
     let reset = if context.options.full_refresh { ready.names() } else { context.options.reset.clone() };
     let doc = bookmarks::load(&*store, fresh(context, plan), &reset)?;
     bookmarks::prepare(&*store, &context.stop)?;
-    let marks = overtaken(context, &ready, &whose);
+    let marks = reread_marks(context, &ready, &whose);
     ready.again = marks.iter().filter_map(|(stream, mark)| Some((stream.clone(), parse_iso(&mark.since)?))).collect();
     if context.options.backfill.is_some() && context.options.limit.is_none() {
-        let mark = Mark { since: rfc3339(ready.loaded.ground.now), run: whose.run_id.clone() };
+        let mark = Mark { since: rfc3339(ready.loaded.cx.now), run: whose.run_id.clone() };
         reread_marks::begins(&*store, &fresh(context, plan), &ready.names(), &mark, &context.stop)?;
     }
-    let kept = Kept::new(context, &ready, store, &doc);
+    let bookmarks = BookmarkWriter::new(context, &ready, store, &doc);
     let (mut target, feed) = match &ready.locks {
         Some(locks) => locks.inherited(|| command.start()),
         None => command.start(),
@@ -84,15 +85,15 @@ fn into_target(context: &Context, asked: &SyncOptions, running: &Running<'_>) ->
     let (gauge, name, pid) = (target.gauge(), target.name().to_owned(), target.pid());
     context.stop.at_last(move || target::kill(pid));
     if let Some(locks) = &mut ready.locks {
-        locks.tell(&outcome::holder(context, Some(pid)));
+        locks.tell(&active_run::holder(context, Some(pid)));
     }
     let listening = target.listen({
-        let kept = kept.clone();
-        move |line| kept.hears(line)
+        let bookmarks = bookmarks.clone();
+        move |line| bookmarks.on_line(line)
     });
     let patience = asked.target_timeout.unwrap_or(PATIENCE);
     let watching = std::thread::spawn({
-        let (kept, stop) = (kept.clone(), context.stop.clone());
+        let (bookmarks, stop) = (bookmarks.clone(), context.stop.clone());
         let mut since = None;
         move || {
             let asked = || {
@@ -101,7 +102,7 @@ fn into_target(context: &Context, asked: &SyncOptions, running: &Running<'_>) ->
                 // Nobody waits for a run that stops by itself.
                 Some(Stopping { since, patient: !matches!(why, Kind::Signal(_)) })
             };
-            let end = target.watch(patience, asked, || kept.keep(false));
+            let end = target.watch(patience, asked, || bookmarks.keep(false));
             // It is no more: its number may be another's soon.
             stop.at_last(|| {});
             if !end.was_fed() {
@@ -114,7 +115,7 @@ fn into_target(context: &Context, asked: &SyncOptions, running: &Running<'_>) ->
     // What a target takes is a pipe.
     let out: Out = Arc::new(Mutex::new(Sink::new(Box::new(feed), true)));
     let mut states = States::Singer(doc);
-    let read = ready.read(context, &out, &mut states, &mut Fed { kept: &kept, gauge: &gauge });
+    let read = ready.read(context, &out, &mut states, &mut Fed { bookmarks: &bookmarks, gauge: &gauge });
     // The end of its input: now it loads what it still has.
     drop(out);
     let end = watching.join().map_err(|_| Fault::bug("the target was not watched to its end"))?;
@@ -124,51 +125,51 @@ fn into_target(context: &Context, asked: &SyncOptions, running: &Running<'_>) ->
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-    let ended = Ended { kept: &kept, marks, target: &name, end, read: read? };
+    let ended = Ended { bookmarks: &bookmarks, marks, target: &name, end, read: read? };
     Ok(finish(context, &ready, &whose, ended))
 }
 
 /// What goes to a target is known before it can come back.
 struct Fed<'r> {
-    kept: &'r Kept,
+    bookmarks: &'r BookmarkWriter,
     gauge: &'r Gauge,
 }
 
 impl Outgoing for Fed<'_> {
     fn records(&mut self, stream: &str) {
-        self.kept.records(stream);
+        self.bookmarks.records(stream);
     }
 
     fn bookmark(&mut self, stream: &str, bookmark: Option<&Json>, length: usize) {
         self.gauge.sends(length);
-        self.kept.sends(stream, bookmark);
+        self.bookmarks.sends(stream, bookmark);
     }
 }
 
 /// A run that has ended, and its target.
 struct Ended<'r> {
-    kept: &'r Kept,
+    bookmarks: &'r BookmarkWriter,
     /// What it was to make up for.
-    marks: Overtaken,
+    marks: RereadMarks,
     /// The target's name.
     target: &'r str,
     end: End,
-    read: Read,
+    read: ReadResult,
 }
 
 /// The run and its target have ended: what came of both.
-fn finish(context: &Context, ready: &Ready, whose: &RunIdentity, ended: Ended<'_>) -> Came {
-    let Ended { kept, mut marks, target: name, end, read: Read { accounts, written } } = ended;
+fn finish(context: &Context, ready: &PreparedRun, whose: &RunIdentity, ended: Ended<'_>) -> RunOutcome {
+    let Ended { bookmarks, mut marks, target: name, end, read: ReadResult { outcomes, written } } = ended;
     if end.is_good() {
-        kept.loaded(accounts.iter().filter(|a| a.complete).map(|a| &*a.stream));
+        bookmarks.loaded(outcomes.iter().filter(|a| a.complete).map(|a| &*a.stream));
     }
-    kept.keep(true);
-    if end.is_good() && kept.trouble().is_none() {
-        let whole: Vec<&str> = accounts.iter().filter(|a| a.complete).map(|a| &*a.stream).collect();
+    bookmarks.keep(true);
+    if end.is_good() && bookmarks.trouble().is_none() {
+        let whole: Vec<&str> = outcomes.iter().filter(|a| a.complete).map(|a| &*a.stream).collect();
         marks.retain(|stream, _| whole.contains(&stream.as_str()));
         let done = || {
             let store = store(context, whose, true)?;
-            reread_marks::made_up(&store, &kept.fresh().clone().of_backfills(), &marks, &Stop::default())
+            reread_marks::made_up(&store, &bookmarks.fresh().clone().of_backfills(), &marks, &Stop::default())
         };
         if let Some(fault) = (!marks.is_empty()).then(done).and_then(Result::err) {
             context.log.line(Level::Warning, &format!("the next run reads again what this one has: {fault}"));
@@ -182,8 +183,8 @@ fn finish(context: &Context, ready: &Ready, whose: &RunIdentity, ended: Ended<'_
         Kind::Downstream => None,
         _ => Some(fault),
     });
-    let silent = kept.silent();
-    let ended_by = kept.trouble().or(of_target.clone()).or(of_pipe);
+    let silent = bookmarks.silent();
+    let ended_by = bookmarks.trouble().or(of_target.clone()).or(of_pipe);
     if let Some(fault) = &ended_by {
         context.log.line(Level::Error, &fault.to_string());
     } else if !silent.is_empty() && context.options.limit.is_none() {
@@ -195,24 +196,24 @@ fn finish(context: &Context, ready: &Ready, whose: &RunIdentity, ended: Ended<'_
         context.log.event(Level::Warning, &said, "state_not_echoed", &serde_json::json!({"streams": silent}));
     }
     let target = (!end.is_good()).then(|| end.to_string());
-    let mut came = ready.loaded.watch.summary(accounts, &context.stop, ended_by.as_ref(), target);
-    came.bookmarks = kept.shown();
-    came.silent = silent;
-    came.unsaid = broke_off(context);
-    came
+    let mut outcome = ready.loaded.reporter.summary(outcomes, &context.stop, ended_by.as_ref(), target);
+    outcome.bookmarks = bookmarks.shown();
+    outcome.silent = silent;
+    outcome.unsaid = broke_off(context);
+    outcome
 }
 
 /// The streams of which a live run reads again what changed, after backfills of them that are over, target and all.
-fn overtaken(context: &Context, ready: &Ready, whose: &RunIdentity) -> Overtaken {
+fn reread_marks(context: &Context, ready: &PreparedRun, whose: &RunIdentity) -> RereadMarks {
     // A preview makes up for nothing.
     if context.options.backfill.is_some() || context.options.limit.is_some() {
-        return Overtaken::new();
+        return RereadMarks::new();
     }
     // What cannot be read is for the next backfill to refuse.
     let read = store(context, whose, true).and_then(|store| reread_marks::read(&store));
     let mut marks = read.unwrap_or_else(|fault| {
         context.log.line(Level::Warning, &format!("what backfills may have overtaken is not known: {fault}"));
-        Overtaken::new()
+        RereadMarks::new()
     });
     let runs = |stream: &str| {
         let root = whose.root.as_ref();

@@ -20,7 +20,7 @@ type Mark = [u8; 32];
 
 /// What a line of a target says.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Said {
+pub enum TargetLine {
     /// A state.
     State {
         /// Bookmarks that may be kept now, by stream; none where they were said before.
@@ -34,11 +34,11 @@ pub enum Said {
 
 /// The bookmarks of a run's streams on their way.
 #[derive(Debug, Default)]
-pub struct Echoes(BTreeMap<String, Trail>);
+pub struct AckTracker(BTreeMap<String, SentStates>);
 
 /// A stream's bookmarks: the first is the last that was echoed, those behind it were sent after it.
 #[derive(Debug)]
-struct Trail {
+struct SentStates {
     sent: VecDeque<Sent>,
     /// Did records go out since the last of them?
     records: bool,
@@ -54,14 +54,14 @@ struct Sent {
     value: Option<Json>,
 }
 
-impl Echoes {
+impl AckTracker {
     /// Streams with the bookmarks that the run goes on from, which need no echo.
-    pub fn new<'s>(streams: impl IntoIterator<Item = (&'s str, Option<&'s Json>)>) -> Echoes {
-        let trail = |bookmark| Trail {
+    pub fn new<'s>(streams: impl IntoIterator<Item = (&'s str, Option<&'s Json>)>) -> AckTracker {
+        let trail = |bookmark| SentStates {
             sent: VecDeque::from([Sent { mark: mark(bookmark), covers: false, value: None }]),
             records: false,
         };
-        Echoes(streams.into_iter().map(|(stream, bookmark)| (stream.to_owned(), trail(bookmark))).collect())
+        AckTracker(streams.into_iter().map(|(stream, bookmark)| (stream.to_owned(), trail(bookmark))).collect())
     }
 
     /// Records of a stream are about to be sent.
@@ -106,13 +106,13 @@ impl Echoes {
     }
 
     /// The target printed a line.
-    pub fn take(&mut self, line: &[u8]) -> Said {
-        let Ok(mut json) = serde_json::from_slice::<Json>(line) else { return Said::Nonsense };
+    pub fn take(&mut self, line: &[u8]) -> TargetLine {
+        let Ok(mut json) = serde_json::from_slice::<Json>(line) else { return TargetLine::Nonsense };
         // The message as a whole is taken too.
         if json["type"] == "STATE" && json["value"].is_object() {
             json = json["value"].take();
         }
-        let Some(bookmarks) = json.get("bookmarks").and_then(Json::as_object) else { return Said::Nonsense };
+        let Some(bookmarks) = json.get("bookmarks").and_then(Json::as_object) else { return TargetLine::Nonsense };
         let (mut echoed, mut strange) = (Bookmarks::new(), Vec::new());
         for (stream, trail) in &mut self.0 {
             // A stream that is not there may be one that the target has not come to yet.
@@ -127,7 +127,7 @@ impl Echoes {
                 None => strange.push(stream.clone()),
             }
         }
-        Said::State { echoed, strange }
+        TargetLine::State { echoed, strange }
     }
 }
 

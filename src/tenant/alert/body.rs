@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
+use super::RunEnd;
 use super::cause::{Cause, Event, fingerprint};
 use crate::drift::rules::Severity;
 use crate::tenant::run_record::ALL;
@@ -83,7 +83,7 @@ pub struct Change {
 
 impl Body {
     /// One alert for causes of one kind, each with the runs that met it.
-    pub(super) fn of(event: Event, causes: &[(Cause, u64)], outcome: &Outcome) -> Body {
+    pub(super) fn of(event: Event, causes: &[(Cause, u64)], outcome: &RunEnd) -> Body {
         let mut streams: Vec<String> = Vec::new();
         for stream in causes.iter().flat_map(|(cause, _)| &cause.streams) {
             if !streams.contains(stream) {

@@ -1,12 +1,12 @@
 //! What of a run is worth an alert.
 //!
-//! Comes in: an [`Outcome`]. Goes out: its causes, each with the fingerprint by which it is the same one in the next run; and
+//! Comes in: an [`RunEnd`]. Goes out: its causes, each with the fingerprint by which it is the same one in the next run; and
 //! what the run proves to be well again. Called by [`super::outbox`]. Nothing here waits, reads or sends.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::Outcome;
+use super::RunEnd;
 use crate::base::fault::{Fault, Kind};
 use crate::base::timefmt::parse_iso;
 use crate::drift::finding::Finding;
@@ -170,7 +170,7 @@ pub(super) fn is_void(exit_code: u8) -> bool {
     exit_code == Kind::Busy.exit_code() || exit_code > 128
 }
 
-impl Outcome {
+impl RunEnd {
     /// What is worth an alert; `unfinished` runs of the slot ended with 75 in a row, this one included.
     pub(super) fn causes(&self, unfinished: u64) -> Vec<Cause> {
         let mut causes: Vec<Cause> = self.changes().map(|finding| self.change(finding)).collect();
@@ -256,7 +256,7 @@ impl Outcome {
     }
 
     fn cause(&self, event: Event, of: &str, more: &str, stream: &str, fault: &Fault) -> Cause {
-        let site = fault.site.as_ref().map(|site| format!("{site}: ")).unwrap_or_default();
+        let site = fault.location.as_ref().map(|site| format!("{site}: ")).unwrap_or_default();
         Cause {
             fingerprint: fingerprint(&[&self.source, &self.tenant, event.name(), of, more]),
             event,

@@ -1,8 +1,8 @@
 //! Alerts: what a run came to, told to a webhook once for each cause.
 //!
-//! Comes in: the [`Outcome`] of each run. Goes out: one signed call of the tenant's webhook for each kind of cause that is
+//! Comes in: the [`RunEnd`] of each run. Goes out: one signed call of the tenant's webhook for each kind of cause that is
 //! new, and `alerts/<source>/<tenant>.json` of the state directory, which knows what was told. Called by `cli`, which begins
-//! an [`Alarm`] with the run and ends it once the run's state is written: what it ends with is no longer the alarm's to change.
+//! an [`AlertSender`] with the run and ends it once the run's state is written: what it ends with is no longer the alarm's to change.
 
 mod body;
 mod cause;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub use body::{Body, Change};
 pub use cause::Event;
 pub(super) use cause::exit_words;
-use outbox::{File, Memory};
+use outbox::{File, Outbox};
 use webhook::Webhook;
 
 use crate::base::config::Alert;
@@ -30,7 +30,7 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a run came to, as far as alerts depend on it. Nothing in it may hold a secret.
 #[derive(Debug, Clone, Default)]
-pub struct Outcome {
+pub struct RunEnd {
     /// The source.
     pub source: String,
     /// The tenant.
@@ -80,17 +80,17 @@ struct Shared {
 
 /// The alarm of one run.
 #[derive(Debug)]
-pub struct Alarm {
+pub struct AlertSender {
     file: Option<File>,
     shared: Arc<Shared>,
     bodies: Sender<Body>,
     over: Receiver<()>,
 }
 
-impl Alarm {
+impl AlertSender {
     /// Begins with the run: what earlier runs could not deliver is tried again in the background. Without a state directory
     /// nothing is remembered.
-    pub fn begin(config: &Alert, root: Option<&Path>, source: &str, tenant: &str) -> Alarm {
+    pub fn begin(config: &Alert, root: Option<&Path>, source: &str, tenant: &str) -> AlertSender {
         let file = root.map(|root| File::new(root, source, tenant));
         let shared = Arc::new(Shared::default());
         let (bodies, queue) = channel();
@@ -101,24 +101,24 @@ impl Alarm {
             // Nobody may wait any more.
             let _ = ended.send(());
         });
-        Alarm { file, shared, bodies, over }
+        AlertSender { file, shared, bodies, over }
     }
 
     /// The run ended so: what is new of it is kept and sent. Returns within [`PATIENCE`].
-    pub fn end(self, outcome: &Outcome) -> Delivery {
-        let Alarm { file, shared, bodies, over } = self;
+    pub fn end(self, outcome: &RunEnd) -> Delivery {
+        let AlertSender { file, shared, bodies, over } = self;
         let until = Instant::now() + PATIENCE;
         *lock(&shared.until) = Some(until);
         let told = match &file {
             Some(file) => file.update(|memory| memory.heard(outcome)),
-            None => Ok(Memory::default().heard(outcome)),
+            None => Ok(Outbox::default().heard(outcome)),
         };
         let kept = file.is_some() && told.is_ok();
         let told = told.unwrap_or_else(|fault| {
             // Better twice than not at all.
             let mut delivery = lock(&shared.delivery);
             delivery.why = Some(format!("what was told before is not known: {}", fault.message));
-            Memory::default().heard(outcome)
+            Outbox::default().heard(outcome)
         });
         lock(&shared.delivery).left += told.len();
         for body in told {
@@ -142,7 +142,7 @@ struct Worker {
 impl Worker {
     fn work(&self, queue: &Receiver<Body>) {
         // What cannot be read now is there for the next run.
-        let old = self.file.as_ref().and_then(|file| file.update(Memory::claim).ok()).unwrap_or_default();
+        let old = self.file.as_ref().and_then(|file| file.update(Outbox::claim).ok()).unwrap_or_default();
         lock(&self.shared.delivery).left += old.len();
         for body in old {
             self.deliver(&body);

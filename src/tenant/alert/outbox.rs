@@ -1,7 +1,7 @@
 //! What was told of a tenant, so that it is told once; and what could not be delivered.
 //!
 //! Comes in: the outcome of each run, and what became of deliveries. Goes out: the alerts that are new; and
-//! `alerts/<source>/<tenant>.json` of the state directory, replaced as a whole under its lock. Called by [`super::Alarm`], read
+//! `alerts/<source>/<tenant>.json` of the state directory, replaced as a whole under its lock. Called by [`super::AlertSender`], read
 //! by `status`. Tenants never see each other's: each has a file of its own.
 
 use std::collections::BTreeMap;
@@ -12,12 +12,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::Outcome;
+use super::RunEnd;
 use super::body::Body;
 use super::cause::{Cause, Event, is_void};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
-use crate::base::store::{Kept, Store, file_name};
+use crate::base::store::{Store, StoredFile, file_name};
 use crate::base::timefmt::{parse_iso, rfc3339};
 
 /// The version of the file's form.
@@ -32,7 +32,7 @@ const WAITING: usize = 50;
 /// All that was told of a tenant and still is so.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Memory {
+pub struct Outbox {
     /// The version of the form.
     pub v: u64,
     /// The causes that were told, by fingerprint.
@@ -75,9 +75,9 @@ pub struct Waiting {
     pub tries: u64,
 }
 
-impl Memory {
+impl Outbox {
     /// Hears of a run's end; gives the alerts that are new.
-    pub fn heard(&mut self, outcome: &Outcome) -> Vec<Body> {
+    pub fn heard(&mut self, outcome: &RunEnd) -> Vec<Body> {
         let slot = &outcome.slot;
         if outcome.exit_code == Kind::Unfinished.exit_code() {
             *self.unfinished.entry(slot.clone()).or_default() += 1;
@@ -116,7 +116,7 @@ impl Memory {
     }
 
     /// A run met a cause: is it to be told, and how many runs met it?
-    fn met(&mut self, cause: &Cause, outcome: &Outcome, unfinished: u64) -> Option<u64> {
+    fn met(&mut self, cause: &Cause, outcome: &RunEnd, unfinished: u64) -> Option<u64> {
         let first = match (&cause.change, cause.event) {
             (Some(change), _) => change.runs.max(1),
             (None, Event::Unfinished) => unfinished,
@@ -169,7 +169,7 @@ impl Memory {
 
 /// The file of a tenant's alerts.
 #[derive(Debug, Clone)]
-pub struct File(Kept);
+pub struct File(StoredFile);
 
 impl File {
     /// In the state directory at `root`.
@@ -178,12 +178,12 @@ impl File {
     }
 
     /// What is there.
-    pub fn read(&self) -> Result<Memory> {
-        self.0.read()?.map_or_else(|| Ok(Memory::default()), decoded)
+    pub fn read(&self) -> Result<Outbox> {
+        self.0.read()?.map_or_else(|| Ok(Outbox::default()), decoded)
     }
 
     /// Changes it under its lock, which is not waited for for long.
-    pub(super) fn update<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> Result<T> {
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut Outbox) -> T) -> Result<T> {
         let stop = Arc::new(Stop::default());
         let timer = stop.clone();
         std::thread::spawn(move || {
@@ -191,7 +191,7 @@ impl File {
             timer.ask(Kind::Unfinished);
         });
         let file = self.0.lock(&stop)?;
-        let before = file.read()?.map_or_else(|| Ok(Memory::default()), decoded)?;
+        let before = file.read()?.map_or_else(|| Ok(Outbox::default()), decoded)?;
         let mut memory = before.clone();
         let out = change(&mut memory);
         if memory != before {
@@ -203,7 +203,7 @@ impl File {
     }
 }
 
-fn decoded(json: serde_json::Value) -> Result<Memory> {
+fn decoded(json: serde_json::Value) -> Result<Outbox> {
     serde_json::from_value(json).map_err(|e| {
         Fault::config(format!("the memory of a tenant's alerts cannot be read: {e}"))
             .hint("it is of another version, or was edited: take it away, and what is wrong is told again")

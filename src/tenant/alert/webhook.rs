@@ -1,7 +1,7 @@
 //! Calls a webhook: signed, tried again, never for long.
 //!
 //! Comes in: a [`Body`], and how much time is left. Goes out: a POST with a signature over its time and body. Called by
-//! [`super::Alarm`], in a thread of its own. What goes wrong is told without the address, which may be a secret itself.
+//! [`super::AlertSender`], in a thread of its own. What goes wrong is told without the address, which may be a secret itself.
 
 use std::time::Duration;
 

@@ -10,33 +10,25 @@
 mod relax;
 mod rewrite;
 
-use std::collections::BTreeSet;
-
 use serde_json::{Value as Json, json};
 
 use crate::base::json::observe::{NOWHERE, Observer, Places, ROOT};
 use crate::base::json::scan::{Kind, Scan, Scanner, Text, is_int64};
 use crate::base::json::schema::Reader;
 use crate::base::timefmt::{is_date, is_utc};
+use crate::protocol::singer_catalog::Selection;
 use relax::{Relax, quoted};
 use rewrite::Writer;
 
-/// Which fields the user wants: those not listed as deselected.
-#[derive(Debug, Clone, Default)]
-pub struct Selection {
-    /// Paths of property names that were deselected.
-    pub dropped: BTreeSet<Vec<String>>,
-}
-
 /// The wire form of a stream.
 #[derive(Debug, Clone)]
-pub struct Wire {
+pub struct RecordSchema {
     /// The schema to announce.
     pub schema: Json,
     root: Node,
     keys: Vec<String>,
     /// Nothing is changed but texts that no reader takes.
-    as_written: bool,
+    verbatim: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -98,7 +90,7 @@ const COLUMN: &str = "x-dripfeed-column";
 
 /// What a look at a record found.
 #[derive(Debug, Clone, Default)]
-pub struct Seen<'a> {
+pub struct RecordScan<'a> {
     /// Must the record be rewritten?
     pub change: bool,
     /// The cursor's value as written: a text or number.
@@ -125,9 +117,9 @@ impl CursorText<'_> {
     }
 }
 
-impl Wire {
+impl RecordSchema {
     /// Relaxes `schema`; `keys` are the stream's key properties, `cursor` its cursor field.
-    pub fn build(schema: &Json, keys: &[String], cursor: Option<&str>, selection: &Selection) -> Wire {
+    pub fn build(schema: &Json, keys: &[String], cursor: Option<&str>, selection: &Selection) -> RecordSchema {
         let fixed: Vec<&str> = keys.iter().map(String::as_str).chain(cursor).collect();
         let mut relax = Relax { schema: Reader::new(schema), selection, fixed: &fixed };
         let (mut node, mut sent) = relax.object(schema, &mut Vec::new(), 0);
@@ -170,19 +162,19 @@ impl Wire {
         // `json!` would copy them.
         let mut schema = json!({"type": "object", "properties": null});
         schema["properties"] = Json::Object(sent);
-        Wire { schema, root: node, keys: keys.to_vec(), as_written: false }
+        RecordSchema { schema, root: node, keys: keys.to_vec(), verbatim: false }
     }
 
     /// The same form with every value as the vendor wrote it: nothing is announced, nothing is null that was not.
     #[must_use]
-    pub fn as_written(mut self) -> Wire {
-        self.as_written = true;
+    pub fn verbatim(mut self) -> RecordSchema {
+        self.verbatim = true;
         self
     }
 
     /// Numbers the places of the schema, so that an observer can tell them apart.
     #[must_use]
-    pub fn numbered(mut self, places: &dyn Places) -> Wire {
+    pub fn numbered(mut self, places: &dyn Places) -> RecordSchema {
         self.root.number(places, ROOT);
         self
     }
@@ -190,11 +182,16 @@ impl Wire {
     /// Looks at the record that comes next and passes it, telling `observer` of every value. With `lines`, a line break
     /// between its tokens is a change.
     #[inline]
-    pub fn look<'a>(&self, scanner: &mut Scanner<'a>, lines: bool, observer: &mut impl Observer) -> Scan<Seen<'a>> {
+    pub fn scan<'a>(
+        &self,
+        scanner: &mut Scanner<'a>,
+        lines: bool,
+        observer: &mut impl Observer,
+    ) -> Scan<RecordScan<'a>> {
         let start = scanner.at();
-        let mut look = Look { seen: Seen::default(), as_written: self.as_written, observer };
-        look.value(&self.root, scanner, 0)?;
-        let mut seen = look.seen;
+        let mut scan = Look { seen: RecordScan::default(), verbatim: self.verbatim, observer };
+        scan.value(&self.root, scanner, 0)?;
+        let mut seen = scan.seen;
         if lines && !seen.change {
             seen.change = memchr::memchr2(b'\n', b'\r', scanner.slice(start..scanner.at())).is_some();
         }
@@ -202,15 +199,15 @@ impl Wire {
     }
 
     /// The key that the record lacks, if it lacks one.
-    pub fn missing_key(&self, seen: &Seen<'_>) -> Option<&str> {
-        let mut keys = self.keys.iter().enumerate().filter(|_| !self.as_written);
+    pub fn missing_key(&self, seen: &RecordScan<'_>) -> Option<&str> {
+        let mut keys = self.keys.iter().enumerate().filter(|_| !self.verbatim);
         keys.find(|(i, _)| seen.keys & (1 << i) == 0).map(|(_, k)| k.as_str())
     }
 
     /// Appends the record that comes next, changed to fit; gives how many values were sent as null.
     pub fn rewrite(&self, scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Scan<u32> {
         let mut writer = Writer { out, nulled: 0 };
-        if self.as_written {
+        if self.verbatim {
             writer.any(scanner)?;
         } else {
             writer.value(&self.root, scanner)?;
@@ -236,8 +233,8 @@ impl Prop {
 
 /// A look at one record.
 struct Look<'o, 'a, O> {
-    seen: Seen<'a>,
-    as_written: bool,
+    seen: RecordScan<'a>,
+    verbatim: bool,
     observer: &'o mut O,
 }
 
@@ -251,7 +248,7 @@ impl<'a, O: Observer> Look<'_, 'a, O> {
                 let text = scanner.string()?;
                 self.observer.text(node.place, &text);
                 self.seen.change |= match shape {
-                    _ if self.as_written => text.escaped && !clean(&text),
+                    _ if self.verbatim => text.escaped && !clean(&text),
                     Shape::DateTime => !is_utc(text.raw),
                     Shape::Date => !is_date(text.raw),
                     Shape::String | Shape::Mixed | Shape::Any => text.escaped && !clean(&text),
@@ -262,7 +259,7 @@ impl<'a, O: Observer> Look<'_, 'a, O> {
                 let number = scanner.number()?;
                 self.observer.number(node.place, &number);
                 self.seen.change |= match shape {
-                    _ if self.as_written => false,
+                    _ if self.verbatim => false,
                     Shape::Integer => !is_int64(&number),
                     Shape::Number | Shape::Any => false,
                     _ => true,
@@ -271,7 +268,7 @@ impl<'a, O: Observer> Look<'_, 'a, O> {
             (Kind::Bool, shape) => {
                 let value = scanner.boolean()?;
                 self.observer.boolean(node.place, value);
-                self.seen.change |= !self.as_written && !matches!(shape, Shape::Bool | Shape::Any);
+                self.seen.change |= !self.verbatim && !matches!(shape, Shape::Bool | Shape::Any);
             }
             (Kind::Null, _) => scanner.null()?,
             (Kind::Object, Shape::Object(inner)) => self.object(inner, node.place, scanner)?,
@@ -283,7 +280,7 @@ impl<'a, O: Observer> Look<'_, 'a, O> {
                 }
             }
             (_, Shape::Any) => self.any(scanner)?,
-            _ if self.as_written => self.any(scanner)?,
+            _ if self.verbatim => self.any(scanner)?,
             _ => {
                 self.seen.change = true;
                 scanner.skip()?;
@@ -311,14 +308,14 @@ impl<'a, O: Observer> Look<'_, 'a, O> {
                 self.prop(prop, scanner, number)?;
             } else {
                 self.observer.unknown(place, &key, scanner.peek()?);
-                self.seen.change |= !object.open && !self.as_written;
+                self.seen.change |= !object.open && !self.verbatim;
                 self.any(scanner)?;
             }
         }
     }
 
     fn prop(&mut self, prop: &Prop, scanner: &mut Scanner<'a>, object: u32) -> Scan<()> {
-        self.seen.change |= !self.as_written && (!prop.selected || prop.sent_as.is_some());
+        self.seen.change |= !self.verbatim && (!prop.selected || prop.sent_as.is_some());
         if prop.key.is_none() && !prop.cursor {
             return self.value(&prop.node, scanner, object);
         }

@@ -1,7 +1,7 @@
 //! Writes a record anew where the wire rules ask for it.
 //!
 //! Comes in: the scanner at a record, and its schema's tree. Goes out: the record's bytes, changed as little as
-//! possible. Called by [`super::Wire::rewrite`].
+//! possible. Called by [`super::RecordSchema::rewrite`].
 
 use time::OffsetDateTime;
 

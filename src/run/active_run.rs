@@ -1,0 +1,227 @@
+//! What a run of `read` or `sync` tells beyond its messages: its record, for `status`, and its alerts.
+//!
+//! Comes in: whose run it is, its beginning and what came of it. Goes out: the tenant's record in the state directory, and its
+//! alerts ([`RunAlerts`]). Called by `read` and `sync`. Records are facts about runs: no run depends on one, and none fails for it.
+
+use std::path::Path;
+
+use time::OffsetDateTime;
+
+use super::alerts::RunAlerts;
+use super::load::{self, LoadedSource};
+use super::log::Level;
+use super::outcome::{RunOutcome, slot};
+use crate::base::config::{self, Config};
+use crate::base::fault::{Fault, Kind, Result};
+use crate::base::timefmt::rfc3339;
+use crate::engine::cursor::backfill::BackfillProgress;
+use crate::engine::scheduler::StreamOutcome;
+use crate::run::context::Context;
+use crate::run::context::RunIdentity;
+use crate::tenant::locks::Holder;
+use crate::tenant::run_record::{Backfill, Record, Records, Run, Stream};
+
+/// Who holds this run's locks.
+pub(crate) fn holder(context: &Context, target: Option<u32>) -> Holder {
+    let run_id = context.identity.get().map(|whose| whose.run_id.clone()).unwrap_or_default();
+    Holder { run_id, slot: slot(&context.options).to_owned(), pid: std::process::id(), target, since: now() }
+}
+
+/// RunIdentity run it was to be, of a config that cannot be taken as a whole.
+fn supposed(context: &Context) -> Option<RunIdentity> {
+    let gist = config::gist(&context.options.config);
+    let named = context.options.source.as_deref().or(gist.source.as_deref());
+    let named = named.or(context.environment.as_deref()).or(context.named.as_deref())?;
+    // A source has the name of its manifest's file.
+    let source = Path::new(named).file_stem()?.to_str()?.to_owned();
+    let own = || load::state_dir_or_own(&Config::default()).ok().filter(|_| context.keeps);
+    let root = gist.state_dir.or_else(load::state_dir_of_environment).or_else(own);
+    Some(RunIdentity { source, tenant: gist.tenant?, root, run_id: load::run_id() })
+}
+
+/// Where a run's record is kept; nowhere for previews, which say nothing of the tenant.
+fn records(context: &Context) -> Option<(&RunIdentity, Records)> {
+    let whose = context.identity.get().filter(|_| context.options.limit.is_none())?;
+    let root = whose.root.as_ref()?;
+    Some((whose, Records::new(root, &whose.source, &whose.tenant)))
+}
+
+/// Changes the record; one that cannot be kept is told.
+fn update(context: &Context, change: impl FnOnce(&mut Record, &RunIdentity)) {
+    let Some((whose, records)) = records(context) else { return };
+    let named = |record: &mut Record| {
+        (record.source, record.tenant) = (whose.source.clone(), whose.tenant.clone());
+        change(record, whose);
+    };
+    // A run that was stopped is recorded too.
+    if let Err(fault) = records.update(&crate::base::stop::Stop::default(), named) {
+        context.log.line(Level::Warning, &format!("what came of this run cannot be recorded for `status`: {fault}"));
+    }
+}
+
+/// The moment, as records have it.
+fn now() -> String {
+    rfc3339(OffsetDateTime::now_utc())
+}
+
+/// A run that has begun.
+pub(crate) struct ActiveRun<'w> {
+    context: &'w Context,
+    verb: &'static str,
+    began: String,
+    alerts: RunAlerts<'w>,
+}
+
+impl<'w> ActiveRun<'w> {
+    /// The verb begins.
+    pub(crate) fn new(context: &'w Context, verb: &'static str) -> ActiveRun<'w> {
+        ActiveRun { context, verb, began: now(), alerts: RunAlerts::new(context) }
+    }
+
+    /// The run of its slot, as it begins; what its predecessors came to stays.
+    fn begun(&self, record: &mut Record, whose: &RunIdentity, streams: &[String]) -> Run {
+        let before = record.runs.remove(slot(&self.context.options)).unwrap_or_default();
+        Run {
+            run_id: whose.run_id.clone(),
+            verb: self.verb.to_owned(),
+            pid: std::process::id(),
+            config: self.context.options.config.clone(),
+            began: self.began.clone(),
+            streams: streams.to_vec(),
+            last_good: before.last_good,
+            failing_since: before.failing_since,
+            unfinished_in_a_row: before.unfinished_in_a_row,
+            ..Run::default()
+        }
+    }
+
+    /// It holds its locks: from now on others see it.
+    pub(crate) fn begins(&self, loaded: &LoadedSource, streams: &[String]) {
+        self.alerts.loaded(loaded);
+        update(self.context, |record, whose| {
+            let run = self.begun(record, whose, streams);
+            record.runs.insert(slot(&self.context.options).to_owned(), run);
+        });
+    }
+
+    /// It has ended: gives the exit code, once all is told.
+    pub(crate) fn ends(&self, done: Result<RunOutcome>) -> Result<u8> {
+        match done {
+            Ok(outcome) => {
+                self.record(&outcome);
+                self.alerts.rings(&self.began, &outcome);
+                outcome.unsaid.map_or(Ok(outcome.exit_code), Err)
+            }
+            // What another run does is its own to record; what makes no sense was no run.
+            Err(fault) if matches!(fault.kind, Kind::Busy | Kind::Usage) => Err(fault),
+            Err(fault) => {
+                if self.context.identity.get().is_none() {
+                    drop(supposed(self.context).map(|whose| self.context.identity.set(whose)));
+                }
+                let exit_code = fault.kind.exit_code();
+                let outcome = RunOutcome { exit_code, fault: Some(fault.clone()), ..RunOutcome::default() };
+                self.record(&outcome);
+                self.alerts.rings(&self.began, &outcome);
+                Err(fault)
+            }
+        }
+    }
+
+    fn record(&self, outcome: &RunOutcome) {
+        let RunOutcome { exit_code, outcomes, figures, .. } = outcome;
+        let fault = outcome.fault.as_ref().map(|fault| self.context.log.hidden(fault));
+        let complete = outcomes.iter().filter(|a| a.complete).count();
+        let streams: Vec<String> = outcomes.iter().map(|a| a.stream.to_string()).collect();
+        let slot = slot(&self.context.options);
+        update(self.context, |record, whose| {
+            let mut run = self.begun(record, whose, &streams);
+            run.ended = Some(now());
+            run.exit_code = Some(*exit_code);
+            run.why = fault.as_ref().map(Fault::line);
+            run.hint = fault.as_ref().and_then(|fault| fault.hint.clone());
+            run.target.clone_from(&outcome.target);
+            run.complete = complete as u64;
+            run.records = outcomes.iter().map(|a| a.records).sum();
+            (run.calls, run.retried, run.rate_limited) = (figures.calls, figures.retried, figures.limited);
+            (run.bytes, run.cap_use, run.paced_seconds) = (figures.bytes, figures.cap_use, figures.paced_seconds);
+            run.resume_at = figures
+                .resume_after
+                .map(|seconds| rfc3339(OffsetDateTime::now_utc() + time::Duration::seconds_f64(seconds)));
+            if *exit_code == 0 {
+                (run.last_good, run.failing_since) = (Some(self.began.clone()), None);
+            } else if !passing(*exit_code) {
+                run.failing_since.get_or_insert_with(|| self.began.clone());
+            }
+            run.unfinished_in_a_row = match *exit_code {
+                75 => run.unfinished_in_a_row + 1,
+                // Who was stopped might have been done in time.
+                129.. => run.unfinished_in_a_row,
+                _ => 0,
+            };
+            let totals = &mut record.totals;
+            totals.runs += 1;
+            *totals.by_exit.entry(exit_code.to_string()).or_default() += 1;
+            totals.records += run.records;
+            totals.calls += run.calls;
+            totals.retried += run.retried;
+            totals.rate_limited += run.rate_limited;
+            totals.bytes += run.bytes;
+            totals.seconds += figures.seconds;
+            record.runs.insert(slot.to_owned(), run);
+            for account in outcomes {
+                self.stream(record.streams.entry(account.stream.to_string()).or_default(), account, outcome);
+            }
+        });
+    }
+
+    /// A stream of the run.
+    fn stream(&self, stream: &mut Stream, account: &StreamOutcome, outcome: &RunOutcome) {
+        if let Some(standing) = &account.backfill {
+            // How the live runs stand is theirs to say.
+            stream.backfill = Some(progress(standing));
+            return;
+        }
+        slot(&self.context.options).clone_into(&mut stream.slot);
+        stream.records = account.records;
+        if let Some((_, bookmark)) = outcome.bookmarks.iter().find(|(name, _)| **name == *account.stream) {
+            stream.incremental = true;
+            stream.bookmark.clone_from(bookmark);
+        }
+        // What a target did not take is not in the warehouse, nor what it does not own to.
+        let loaded = outcome.target.is_none() && !outcome.silent.iter().any(|silent| **silent == *account.stream);
+        if account.complete && loaded {
+            (stream.fresh, stream.fault, stream.failing_since) = (Some(self.began.clone()), None, None);
+            return;
+        }
+        if account.fault.is_none() && (passing(outcome.exit_code) || account.complete && outcome.exit_code == 0) {
+            // It had no time: that is told of the run.
+            return;
+        }
+        let of_target = || outcome.fault.clone().filter(|_| outcome.target.is_some());
+        let fault = account.fault.clone().or_else(of_target).map(|fault| self.context.log.hidden(&fault));
+        stream.fault = Some(fault.map_or_else(|| "the run ended before it".to_owned(), |fault| fault.line()));
+        stream.failing_since.get_or_insert_with(|| self.began.clone());
+    }
+}
+
+/// Is an end no failure: the next run goes on?
+fn passing(exit_code: u8) -> bool {
+    matches!(exit_code, 75 | 76 | 129..)
+}
+
+/// How far a stream's backfill is.
+fn progress(standing: &BackfillProgress) -> Backfill {
+    let BackfillProgress { asked, done, of, listed, calls, ended, .. } = standing.clone();
+    let (from, to) = (rfc3339(asked.start), rfc3339(asked.end));
+    Backfill { from, to, done, of, listed, calls, ended: ended.then(now) }
+}
+
+/// Backfills go on: what `status` shows of them meanwhile.
+pub(crate) fn go_on<'a>(context: &Context, outcomes: impl Iterator<Item = &'a StreamOutcome>) {
+    let standings: Vec<_> = outcomes.filter_map(|a| Some((&a.stream, progress(a.backfill.as_ref()?)))).collect();
+    update(context, |record, _| {
+        for (stream, progress) in standings {
+            record.streams.entry(stream.to_string()).or_default().backfill = Some(progress);
+        }
+    });
+}
