@@ -8,7 +8,6 @@ pub mod config;
 pub mod display;
 pub mod fault;
 pub mod json;
-pub mod mutex;
 pub mod percent;
 pub mod stop;
 pub mod store;

@@ -3,8 +3,8 @@
 //! Comes in: the signal's number. Goes out: a fault from the next [`Stop::check`] or [`Stop::sleep`]. Called by
 //! `cli` (sets it), `fetch` and `run` (hear it).
 
+use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::fault::{Fault, Kind, Result};
@@ -40,7 +40,7 @@ impl Drop for Critical<'_> {
 impl Stop {
     /// Asks everything to stop; the first reason stays, but for a signal.
     pub fn ask(&self, why: Kind) {
-        let mut asked = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.why.lock();
         if asked.is_none() || matches!(why, Kind::Signal(_)) {
             *asked = Some(why);
         }
@@ -50,17 +50,17 @@ impl Stop {
 
     /// Why it was asked to stop, if it was.
     pub fn asked(&self) -> Option<Kind> {
-        *self.why.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.why.lock()
     }
 
     /// What must be done also when the process ends without more ado.
     pub fn at_last(&self, act: impl FnOnce() + Send + 'static) {
-        *self.at_last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(act));
+        *self.at_last.lock() = Some(Box::new(act));
     }
 
     /// The process ends at once: does what must be done then.
     pub fn leaves(&self) {
-        let act = self.at_last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let act = self.at_last.lock().take();
         if let Some(act) = act {
             act();
         }
@@ -91,10 +91,10 @@ impl Stop {
     /// Sleeps, unless it is asked to stop.
     pub fn sleep(&self, time: Duration) -> Result<()> {
         let until = Instant::now() + time.min(LONGEST);
-        let mut why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut why = self.why.lock();
         while why.is_none() {
             let Some(left) = until.checked_duration_since(Instant::now()).filter(|l| !l.is_zero()) else { break };
-            why = self.changed.wait_timeout(why, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.changed.wait_for(&mut why, left);
         }
         drop(why);
         self.check()

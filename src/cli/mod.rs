@@ -14,15 +14,16 @@ pub mod status;
 mod sync;
 mod validate;
 
+use parking_lot::Mutex;
 use std::io::{IsTerminal as _, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use clap::CommandFactory as _;
 
 use crate::base::display::terminal::Look;
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
-use crate::protocol::{Out, Protocol, Sink, lock};
+use crate::protocol::{Out, Protocol, Sink};
 use crate::run::check;
 use crate::run::context::Context;
 use crate::run::log::{Level, Log};
@@ -51,7 +52,7 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
     let identity = Arc::default();
     let keeps = matches!(cli.verb, Some(Verb::Sync(_)));
     let context = Context { options, environment, named, protocol, stop: stop.clone(), log, identity, keeps, out };
-    let done = verb(cli, &context).and_then(|code| lock(&context.out).flush().map(|()| code));
+    let done = verb(cli, &context).and_then(|code| context.out.lock().flush().map(|()| code));
     let goes_on = [Kind::Unfinished, Kind::Busy];
     let kind = match done {
         Ok(0) => return 0,
@@ -106,7 +107,7 @@ fn verb(cli: &Cli, context: &Context) -> Result<u8> {
         Some(Verb::Sandbox(settings)) => {
             let sandbox = Sandbox::start(settings)?;
             context.text(&format!("{}\n", sandbox.url()))?;
-            lock(&context.out).flush()?;
+            context.out.lock().flush()?;
             let (tasks, url, token) = (settings.tasks, sandbox.url(), crate::sandbox::TOKEN);
             context.log.line(Level::Info, &format!("the sandbox serves {tasks} tasks at {url}, token {token}"));
             context.stop.sleep(std::time::Duration::from_secs(u64::from(u32::MAX)))?;
@@ -115,14 +116,14 @@ fn verb(cli: &Cli, context: &Context) -> Result<u8> {
         Some(Verb::Completions { shell }) => {
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "dripfeed", &mut text);
-            lock(&context.out).lines(&text).map(done)
+            context.out.lock().lines(&text).map(done)
         }
         Some(Verb::Man) => {
             let mut text = Vec::new();
             clap_mangen::Man::new(Cli::command())
                 .render(&mut text)
                 .map_err(|e| Fault::local("cannot write the manual page", &e))?;
-            lock(&context.out).lines(&text).map(done)
+            context.out.lock().lines(&text).map(done)
         }
         // The Singer flag form. Discovery and test win over a sync, whatever else is passed.
         None if options.discover => discover::discover(context).map(done),

@@ -4,8 +4,9 @@
 //! record are one. Called by [`super::build`] and [`super::slice_reader`]. How names are counted is that of airbyte-cdk's
 //! `PropertyChunking`.
 
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 
@@ -167,7 +168,7 @@ impl Properties {
             List::Given(names) => names.clone(),
             List::Endpoint { source, path, found } => {
                 // Whoever comes while it is asked for waits for the answer.
-                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut found = found.lock();
                 if found.is_none() {
                     let mut names = Vec::new();
                     parents::read_all(shared, source, &mut |record, _| {

@@ -3,9 +3,10 @@
 //! Comes in: the scanner at each record. Goes out: finished RECORD lines, a page at a time. Called by
 //! [`super::slice_reader`]. A record that nothing asks to change is copied as the vendor wrote it.
 
+use parking_lot::Mutex;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
@@ -72,7 +73,7 @@ impl StreamOut {
 
     /// The form of now.
     pub(super) fn form(&self, plan: &StreamPlan) -> Arc<SchemaVersion> {
-        let mut current = self.form.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.form.lock();
         if self.watched.as_ref().is_some_and(|watched| watched.generation() != current.generation) {
             *current = Arc::new(form(plan, &self.fields, self.watched.as_ref(), self.protocol));
         }

@@ -6,11 +6,12 @@
 //! Threads take work from a board: first the earliest stream that has a slice to read, else the listing of a
 //! stream's slices (which reads its parents). Pages of one slice are sequential.
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::cell::Cell;
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value as Json};
@@ -24,7 +25,6 @@ use super::slice_reader::{EngineContext, SliceOutcome};
 use super::thread_pool::Concurrency;
 use super::{async_job, reread_record};
 use crate::base::fault::{Fault, Kind, Result};
-use crate::base::mutex::lock;
 use crate::drift::monitor::DriftMonitor;
 use crate::engine::cursor::Cursor;
 use crate::engine::cursor::backfill::{Backfill, BackfillProgress};
@@ -223,12 +223,12 @@ impl Scheduler {
 
     /// What came of every stream so far.
     pub fn outcomes(&self) -> Vec<StreamOutcome> {
-        self.streams.iter().map(|s| lock(&s.progress).outcome()).collect()
+        self.streams.iter().map(|s| s.progress.lock().outcome()).collect()
     }
 
     /// The run was asked to stop: what was found meanwhile in streams that have not ended is kept and told.
     pub fn stopped(&self) {
-        for live in self.streams.iter().filter(|live| lock(&live.progress).outcome.begun) {
+        for live in self.streams.iter().filter(|live| live.progress.lock().outcome.begun) {
             self.watch_ends(live, false);
         }
     }
@@ -248,7 +248,7 @@ impl Scheduler {
     pub fn work(&self, number: usize, messages: SyncSender<Message>) {
         let worker = Worker { run: self, shared: &self.shared, messages };
         loop {
-            let turn = *lock(&self.turn);
+            let turn = *self.turn.lock();
             if self.shared.stop.asked().is_some() {
                 return;
             }
@@ -259,24 +259,25 @@ impl Scheduler {
                 self.wake();
                 continue;
             }
-            if self.streams.iter().all(|s| lock(&s.progress).outcome.ended) {
+            if self.streams.iter().all(|s| s.progress.lock().outcome.ended) {
                 self.wake();
                 self.concurrency.end();
                 return;
             }
             // Others are at work that may bring more.
             self.concurrency.idles(true);
-            let guard = lock(&self.turn);
+            let mut guard = self.turn.lock();
             if *guard == turn {
-                drop(self.changed.wait_timeout(guard, Duration::from_millis(200)));
+                self.changed.wait_for(&mut guard, Duration::from_millis(200));
             }
+            drop(guard);
             self.concurrency.idles(false);
         }
     }
 
     /// May a stream begin, as far as its group and those of the streams that it reads go? Then they are taken.
     fn may_begin(&self, live: &StreamRun) -> bool {
-        let mut busy = lock(&self.busy);
+        let mut busy = self.busy.lock();
         let wanted = || live.job.plan.group.iter().chain(&live.job.plan.parents_groups);
         let free = wanted().all(|group| !busy.contains(group));
         if free {
@@ -287,11 +288,11 @@ impl Scheduler {
 
     /// Streams of these groups may begin.
     fn release(&self, groups: &[Arc<str>]) {
-        lock(&self.busy).retain(|group| !groups.contains(group));
+        self.busy.lock().retain(|group| !groups.contains(group));
     }
 
     fn wake(&self) {
-        *lock(&self.turn) += 1;
+        *self.turn.lock() += 1;
         self.changed.notify_all();
     }
 }
@@ -300,7 +301,7 @@ impl Worker<'_> {
     /// Does one thing, if there is one to do.
     fn step(&self) -> bool {
         for live in &self.run.streams {
-            let mut progress = lock(&live.progress);
+            let mut progress = live.progress.lock();
             if progress.outcome.ended {
                 continue;
             }
@@ -334,10 +335,10 @@ impl Worker<'_> {
     fn list(&self, live: &StreamRun) {
         let plan = &live.job.plan;
         let mut parents = ParentReader::new(self.shared, plan, live.job.state.as_ref());
-        if matches!(lock(&live.progress).cursor_state, CursorState::Past(_)) {
+        if matches!(live.progress.lock().cursor_state, CursorState::Past(_)) {
             parents = parents.without_pages();
         }
-        if let (CursorState::Each(each), Some(state)) = (&mut lock(&live.progress).cursor_state, parents.before()) {
+        if let (CursorState::Each(each), Some(state)) = (&mut live.progress.lock().cursor_state, parents.before()) {
             each.parents_begin(state);
         }
         let vars = Vars::new(&self.shared.cx);
@@ -346,7 +347,7 @@ impl Worker<'_> {
             None => self.slices(live, &parents, &vars),
         };
         self.run.release(&live.job.plan.parents_groups);
-        let mut progress = lock(&live.progress);
+        let mut progress = live.progress.lock();
         progress.listing = Listing::CompletedJob;
         match listed {
             Ok(()) => match &mut progress.cursor_state {
@@ -392,7 +393,7 @@ impl Worker<'_> {
     /// A partition was found: its slices.
     fn found(&self, live: &StreamRun, partition: Partition) -> Result<Vec<Slice>> {
         self.shared.stop.check()?;
-        let mut progress = lock(&live.progress);
+        let mut progress = live.progress.lock();
         if let (true, Some(fault)) = (progress.over, &progress.outcome.fault) {
             return Err(fault.clone());
         }
@@ -410,11 +411,11 @@ impl Worker<'_> {
 
     /// Puts slices on the board.
     fn put(&self, live: &StreamRun, work: impl IntoIterator<Item = SliceTask>) -> Result<()> {
-        lock(&live.progress).pending.extend(work);
+        live.progress.lock().pending.extend(work);
         self.run.wake();
         // Too many wait: the one who lists helps to read.
         loop {
-            let mut progress = lock(&live.progress);
+            let mut progress = live.progress.lock();
             if progress.pending.len() <= MOST_PENDING {
                 return Ok(());
             }
@@ -430,7 +431,7 @@ impl Worker<'_> {
         let plan = &live.job.plan;
         let (partition, window) = (&work.slice.0, work.slice.1.as_ref());
         let mut wanted = RecordFilter::default();
-        match (&lock(&live.progress).cursor_state, &plan.cursor, window) {
+        match (&live.progress.lock().cursor_state, &plan.cursor, window) {
             (CursorState::One(cursor), Some(c), _) if c.filters => wanted.before = Some(cursor.clone()),
             (CursorState::Each(each), Some(c), _) if c.filters => {
                 wanted.before = each.cursor(&identity(&partition.key)).cloned();
@@ -443,7 +444,7 @@ impl Worker<'_> {
         let sent = Cell::new(0);
         let mut send = |lines: Vec<u8>, count, form: &Arc<SchemaVersion>| {
             sent.set(sent.get() + count);
-            let mut progress = lock(&live.progress);
+            let mut progress = live.progress.lock();
             if let CursorState::Past(past) = &mut progress.cursor_state
                 && count > 0
                 && past.begins()
@@ -459,7 +460,7 @@ impl Worker<'_> {
         };
         // What lies before the first window was never asked about.
         let bounded = window.copied().filter(|window| {
-            let first = *lock(&live.first).get_or_insert(window.start);
+            let first = *live.first.lock().get_or_insert(window.start);
             live.job.state.is_some() || window.start > first
         });
         let cursor = plan.cursor.as_ref().filter(|cursor| !cursor.counts());
@@ -475,7 +476,7 @@ impl Worker<'_> {
         }
         let (newest, nulled, without_cursor) = taker.sums();
         let answers = taker.answers();
-        let mut progress = lock(&live.progress);
+        let mut progress = live.progress.lock();
         progress.open -= 1;
         if let CursorState::Past(past) = &mut progress.cursor_state {
             past.sent(&identity(&partition.key), sent.get(), answers);

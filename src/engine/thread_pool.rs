@@ -6,8 +6,8 @@
 //! By Little's law a cap of c calls a second and a latency of l seconds needs c times l threads; neither is known
 //! beforehand. Without a known cap nothing grows: it would be a guess at the vendor's expense.
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::pace::Counts;
@@ -61,16 +61,17 @@ impl Concurrency {
     }
 
     fn ended(&self) -> MutexGuard<'_, bool> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ended.lock()
     }
 
     /// Waits while thread number `number` is not wanted, for a moment at most: the run may be asked to stop.
     pub(super) fn wanted(&self, number: usize) -> bool {
-        let ended = self.ended();
+        let mut ended = self.ended();
         if number < self.size() || *ended {
             return true;
         }
-        drop(self.changed.wait_timeout(ended, PARKED));
+        self.changed.wait_for(&mut ended, PARKED);
+        drop(ended);
         number < self.size()
     }
 
@@ -107,7 +108,7 @@ impl Concurrency {
     /// Looks at what happened since it was last decided; `rate` is what the account allows, in calls a second, and `now` the
     /// time since the run began.
     pub fn look(&self, counts: Counts, rate: Option<f64>, now: Duration) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         let since = counts.since(&last.counts);
         let time = now.saturating_sub(last.at);
         // From a few answers there is nothing to be told.

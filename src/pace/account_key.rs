@@ -3,7 +3,7 @@
 //! Comes in: the source, and the tenant's config with its schema. Goes out: a name for the ledger's file that tells
 //! nothing of either. Called by `cli`. Two configs with one credential share a ledger: the vendor counts by account.
 
-use hmac::{Hmac, Mac as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value as Json;
 use sha2::Sha256;
 

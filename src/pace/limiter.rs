@@ -11,9 +11,9 @@
 //! - of a burst the lower priorities spare a part, so that who comes later and goes first finds it;
 //! - a 429 holds everyone, and cuts the rate, which grows back as calls go well.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -178,7 +178,7 @@ impl<C: Clock, S: Store> Limiter<C, S> {
     }
 
     fn rows(&self) -> MutexGuard<'_, Vec<Row>> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rows.lock()
     }
 
     /// A place in the row of `policy`, for a call of that weight.

@@ -15,8 +15,9 @@ pub mod limit;
 pub mod limiter;
 pub mod store;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use budget::Matcher;
@@ -181,11 +182,11 @@ impl Pace {
     }
 
     fn moved(&self) -> MutexGuard<'_, u64> {
-        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+        self.moved.lock()
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock()
     }
 
     /// What happened to the calls of this process so far.
@@ -200,9 +201,9 @@ impl Pace {
 
     /// Waits until something of this process moved since `seen`, for so long at most.
     fn rest(&self, seen: u64, time: Duration) {
-        let guard = self.moved();
+        let mut guard = self.moved();
         if *guard == seen {
-            drop(self.changed.wait_timeout(guard, time));
+            self.changed.wait_for(&mut guard, time);
         }
     }
 
@@ -261,7 +262,7 @@ impl Pace {
         let whose = if by_vendor { "the vendor asks to wait" } else { "it would wait" };
         let late = |why: &str| {
             if what != Waits::ToTryAgain {
-                *self.resume_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(wait);
+                *self.resume_at.lock() = Instant::now().checked_add(wait);
             }
             let text = format!("{why}{whose} {:.0} s before the next request", wait.as_secs_f64().ceil());
             Err(Fault::new(Kind::Unfinished, text).hint("run again later; what was finished is saved"))
@@ -316,7 +317,7 @@ impl Pace {
 
     /// How long from now a run has to wait that ended because the account's limit asked for too long a wait.
     pub fn resume_after(&self) -> Option<Duration> {
-        let at = *self.resume_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = *self.resume_at.lock();
         at.map(|at| at.saturating_duration_since(Instant::now()))
     }
 

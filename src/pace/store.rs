@@ -6,11 +6,11 @@
 //! sleeps or sends: a process that dies gives the lock back by dying. A file that cannot be used makes the ledger one of
 //! the process, at a share of the limits, and says so once.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::clock::{self, Clock};
@@ -30,7 +30,7 @@ pub struct MemoryLedger(Mutex<Ledger>);
 
 impl Store for MemoryLedger {
     fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T {
-        let mut ledger = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledger = self.0.lock();
         change(&mut ledger, clock.now())
     }
 }
@@ -89,7 +89,7 @@ impl SharedLedger {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     fn open(&self) -> io::Result<File> {

@@ -11,7 +11,7 @@ use std::sync::mpsc::Receiver;
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
-use super::{Message, Out, each, lock};
+use super::{Message, Out, each};
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::base::stop::Stop;
 
@@ -196,7 +196,7 @@ pub fn drain(messages: &Receiver<Message>, out: &Out, hidden: &dyn Fn(&Fault) ->
             Ok(())
         }
     })?;
-    let mut sink = lock(out);
+    let mut sink = out.lock();
     for (stream, _) in streams.iter().filter(|(_, progress)| !progress.ended) {
         sink.json(&status(stream, "INCOMPLETE", None))?;
     }
@@ -222,7 +222,7 @@ fn stream_state(stream: &str, state: Option<Json>, count: u64) -> Json {
 
 /// Writes one message at once, between those of the run.
 pub fn say(out: &Out, message: &Json) -> Result<()> {
-    let mut sink = lock(out);
+    let mut sink = out.lock();
     sink.json(message)?;
     sink.flush()
 }

@@ -9,10 +9,11 @@ pub mod singer;
 pub mod singer_catalog;
 pub mod state;
 
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
@@ -122,11 +123,6 @@ impl Protocol {
 /// Stdout of a run: the messages of one thread, and what others have to say in between.
 pub type Out = Arc<Mutex<Sink<Box<dyn Write + Send>>>>;
 
-/// Stdout, for one message.
-pub fn lock(out: &Out) -> MutexGuard<'_, Sink<Box<dyn Write + Send>>> {
-    out.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// What was written waits no longer than this for more; nor does a signal wait to be seen.
 const IDLE: Duration = Duration::from_millis(250);
 /// After a signal, the threads that read get so long to end by themselves.
@@ -147,8 +143,8 @@ fn each(
         }
         let wait = if stopped.is_some() { Duration::from_millis(50) } else { IDLE };
         match messages.recv_timeout(wait) {
-            Ok(message) => write(message, &mut lock(out))?,
-            Err(RecvTimeoutError::Timeout) => lock(out).flush()?,
+            Ok(message) => write(message, &mut out.lock())?,
+            Err(RecvTimeoutError::Timeout) => out.lock().flush()?,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::mpsc::Receiver;
 
 use serde_json::{Value as Json, json};
 
-use super::{Message, Out, each, lock};
+use super::{Message, Out, each};
 use crate::base::fault::{Fault, Result};
 use crate::base::stop::Stop;
 use crate::protocol::state::StateDoc;
@@ -77,7 +77,7 @@ pub fn drain(
         }
         Ok(())
     })?;
-    let mut sink = lock(out);
+    let mut sink = out.lock();
     // The last line before any exit is a STATE, unless there is nothing to say.
     if stale && !doc.is_empty() {
         sink.lines(&state_line(doc)?)?;

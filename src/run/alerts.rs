@@ -18,7 +18,6 @@ use crate::base::fault::Fault;
 use crate::base::timefmt::rfc3339;
 use crate::drift::across_tenants;
 use crate::drift::finding::Finding;
-use crate::protocol::lock;
 use crate::run::context::Context;
 use crate::tenant::alert::{AlertSender, Delivery, RunEnd};
 
@@ -64,7 +63,7 @@ impl<'w> RunAlerts<'w> {
         let context = self.context;
         let Some(armed) = self.armed.take().or_else(|| refused(context)) else { return };
         // Whoever reads stdout need not wait for it.
-        drop(lock(&context.out).flush());
+        drop(context.out.lock().flush());
         let hidden = |fault: &Fault| context.log.hidden(fault);
         let faults =
             outcome_of_run.outcomes.iter().filter_map(|a| Some((a.stream.to_string(), hidden(a.fault.as_ref()?))));

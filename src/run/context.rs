@@ -13,7 +13,7 @@ use super::log::{Level, Log};
 use super::options::RunOptions;
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
-use crate::protocol::{Out, Protocol, airbyte, lock};
+use crate::protocol::{Out, Protocol, airbyte};
 use crate::tenant::schedule::quote::shell as quoted;
 
 /// What every verb works with.
@@ -72,19 +72,19 @@ impl Context {
 
     /// Writes text.
     pub(crate) fn text(&self, text: &str) -> Result<()> {
-        lock(&self.out).lines(text.as_bytes())
+        self.out.lock().lines(text.as_bytes())
     }
 
     /// Writes a JSON value for people and Singer's consumers.
     pub(crate) fn pretty(&self, value: &impl Serialize) -> Result<()> {
         let mut text = serde_json::to_vec_pretty(value).map_err(|e| Fault::bug(e.to_string()))?;
         text.push(b'\n');
-        lock(&self.out).lines(&text)
+        self.out.lock().lines(&text)
     }
 
     /// Writes a message.
     pub(crate) fn message(&self, message: &Json) -> Result<()> {
-        lock(&self.out).json(message)
+        self.out.lock().json(message)
     }
 
     /// The arguments that name the source, for a command that means the same.

@@ -3,10 +3,11 @@
 //! Comes in: messages with a level, and events. Goes out: lines on stderr and in the file of `--events`, without secrets.
 //! Called by `cli`. Singer's stdout carries messages only, so nothing else may write there.
 
+use parking_lot::Mutex;
 use std::fs::File;
 use std::io::{IsTerminal as _, Write};
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use indicatif::ProgressBar;
@@ -15,7 +16,6 @@ use time::OffsetDateTime;
 
 use crate::base::config::secret::Secrets;
 use crate::base::fault::{Fault, Result};
-use crate::base::mutex::lock;
 use crate::base::timefmt::rfc3339;
 use crate::protocol::{Out, airbyte};
 use crate::run::options::LogOptions;
@@ -128,24 +128,24 @@ impl Log {
 
     /// Events name this source and tenant from now on.
     pub fn names(&self, source: &str, tenant: Option<&str>) {
-        let mut names = lock(&self.names);
+        let mut names = self.names.lock();
         names.insert("source".into(), json!(source));
         names.extend(tenant.map(|t| ("tenant".into(), json!(t))));
     }
 
     /// These texts must not be shown from now on.
     pub fn hide(&self, secrets: &Secrets) {
-        *lock(&self.secrets) = secrets.clone();
+        *self.secrets.lock() = secrets.clone();
     }
 
     /// This text must not be shown either.
     pub fn hide_too(&self, secret: &str) {
-        lock(&self.secrets).learn(secret);
+        self.secrets.lock().learn(secret);
     }
 
     /// A fault without secrets in its texts.
     pub fn hidden(&self, fault: &Fault) -> Fault {
-        let secrets = lock(&self.secrets);
+        let secrets = self.secrets.lock();
         let mut fault = fault.clone();
         fault.message = secrets.hide(&fault.message);
         fault.hint = fault.hint.map(|hint| secrets.hide(&hint));
@@ -177,15 +177,15 @@ impl Log {
     /// holds the same object under `dripfeed`. The name stands under `event`, the version of its form under `v`.
     pub fn event(&self, level: Level, message: &str, name: &str, fields: &Json) {
         let mut event = Map::from_iter([("v".into(), json!(1)), ("event".into(), json!(name))]);
-        event.extend(lock(&self.names).clone());
+        event.extend(self.names.lock().clone());
         event.extend(fields.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
         if let Some(file) = &self.events {
             let mut line = Map::from_iter([("ts".into(), json!(rfc3339(OffsetDateTime::now_utc())))]);
             line.extend(event.clone());
             line.insert("message".into(), json!(message));
-            let line = format!("{}\n", hidden(Json::Object(line), &lock(&self.secrets)));
+            let line = format!("{}\n", hidden(Json::Object(line), &self.secrets.lock()));
             // Events tell of the run; they do not stop it.
-            let _ = lock(file).write_all(line.as_bytes());
+            let _ = file.lock().write_all(line.as_bytes());
         }
         // Under a key of its own: Meltano takes the names of a line's keys for its own, and breaks on `event`.
         self.write(level, message, &json!({"dripfeed": event}));
@@ -195,7 +195,7 @@ impl Log {
         if !self.shows(level) {
             return;
         }
-        let message = lock(&self.secrets).hide(message);
+        let message = self.secrets.lock().hide(message);
         if let Some(out) = &self.messages {
             // A broken stdout is the writer's to notice.
             drop(airbyte::say(out, &airbyte::log(level.airbyte(), &message)));
@@ -210,7 +210,7 @@ impl Log {
             if let (Some(line), Some(more)) = (line.as_object_mut(), more.as_object()) {
                 line.extend(more.clone());
             }
-            format!("{}\n", hidden(line, &lock(&self.secrets)))
+            format!("{}\n", hidden(line, &self.secrets.lock()))
         } else {
             let mut text = String::new();
             for (i, part) in message.lines().enumerate() {
@@ -221,7 +221,7 @@ impl Log {
         };
         // A closed stderr is no reason to stop reading.
         let write = || {
-            let mut out = lock(&self.out);
+            let mut out = self.out.lock();
             let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         };
         match self.bar.get() {

@@ -3,11 +3,12 @@
 //! Comes in: sockets. Goes out: answers. Called by [`super::Sandbox`]. HTTP/1.1 with keep-alive, enough for one client
 //! library at a time.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
@@ -115,7 +116,7 @@ impl Vendor {
                 std::thread::sleep(Duration::from_millis(self.settings.latency));
             }
             let number = {
-                let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut inner = self.inner.lock();
                 inner.requests += 1;
                 inner.requests
             };
@@ -170,10 +171,10 @@ impl Vendor {
 
     fn answer(&self, request: &Request) -> Answer {
         if request.path == "/sandbox/log" {
-            let body = self.log.lock().unwrap_or_else(PoisonError::into_inner).clone().into_bytes();
+            let body = self.log.lock().clone().into_bytes();
             return Answer { status: "200 OK", headers: "Content-Type: text/plain\r\n".into(), body };
         }
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock();
         if request.path == "/sandbox/stats" {
             let edits: usize = inner.tenants.values().map(|t| t.edits.made()).sum();
             return Answer::json(
@@ -197,7 +198,7 @@ impl Vendor {
         let counted = settings.cap.map_or(Ok(String::new()), |cap| cap.count(&mut tenant.used));
         let status = if counted.is_ok() { 200 } else { 429 };
         let ms = self.began.elapsed().as_millis();
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = self.log.lock();
         let _ = writeln!(log, "{ms} sandbox-token{name} {status} {}", request.path);
         drop(log);
         let headers = match counted {

@@ -4,17 +4,17 @@
 //! `cli`. The target has a process group of its own: a signal to the run ends its input first, so that it can load what it
 //! has; only a target that does not end by itself is signalled, and then killed.
 
+use parking_lot::Mutex;
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use crate::base::fault::{Fault, Kind, Result};
-use crate::base::mutex;
 
 /// A target may take so long for what it was given after a signal, before it is signalled itself.
 const AFTER_SIGNAL: Duration = Duration::from_secs(10);
@@ -97,10 +97,6 @@ enum Next {
     Kill,
 }
 
-fn lock(gauge: &Gauge) -> MutexGuard<'_, Seen> {
-    mutex::lock(&gauge.0)
-}
-
 impl TargetCommand {
     /// Splits a command line as a shell does.
     pub fn parse(text: &str) -> Result<TargetCommand> {
@@ -140,10 +136,10 @@ impl TargetCommand {
 
 impl Write for Feed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        lock(&self.gauge).offered.get_or_insert_with(Instant::now);
+        self.gauge.0.lock().offered.get_or_insert_with(Instant::now);
         let written = self.stdin.write(bytes);
         if !matches!(&written, Err(e) if e.kind() == io::ErrorKind::Interrupted) {
-            let mut seen = lock(&self.gauge);
+            let mut seen = self.gauge.0.lock();
             (seen.offered, seen.active) = (None, Some(Instant::now()));
         }
         written
@@ -156,14 +152,14 @@ impl Write for Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        lock(&self.gauge).closed = Some(Instant::now());
+        self.gauge.0.lock().closed = Some(Instant::now());
     }
 }
 
 impl Gauge {
     /// A state of so many bytes is sent: it may come back.
     pub fn sends(&self, bytes: usize) {
-        let mut seen = lock(self);
+        let mut seen = self.0.lock();
         seen.longest = seen.longest.max(bytes);
     }
 }
@@ -174,14 +170,14 @@ fn listen(said: impl Read, gauge: &Gauge, hear: &mut dyn FnMut(Option<&[u8]>)) {
     let mut said = BufReader::new(said);
     let mut line = Vec::new();
     loop {
-        let most = LONGEST_LINE + LONGER * lock(gauge).longest;
+        let most = LONGEST_LINE + LONGER * gauge.0.lock().longest;
         line.clear();
         let limit = u64::try_from(most).unwrap_or(u64::MAX);
         match (&mut said).take(limit).read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        lock(gauge).active = Some(Instant::now());
+        gauge.0.lock().active = Some(Instant::now());
         if line.len() >= most && !line.ends_with(b"\n") {
             hear(None);
             // What is left of it goes by.
@@ -191,7 +187,7 @@ fn listen(said: impl Read, gauge: &Gauge, hear: &mut dyn FnMut(Option<&[u8]>)) {
                     Ok(bytes) => memchr::memchr(b'\n', bytes).map_or((bytes.len(), false), |at| (at + 1, true)),
                 };
                 said.consume(passed.0);
-                lock(gauge).active = Some(Instant::now());
+                gauge.0.lock().active = Some(Instant::now());
                 if passed.1 {
                     break;
                 }
@@ -292,7 +288,7 @@ impl Target {
         loop {
             // Who cannot be waited for is not there.
             let status = self.child.try_wait().unwrap_or_else(|_| Some(ExitStatus::from_raw(0)));
-            let seen = lock(&self.gauge).clone();
+            let seen = self.gauge.0.lock().clone();
             if let Some(status) = status {
                 return End { status, fed: seen.closed.is_some(), why };
             }

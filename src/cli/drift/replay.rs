@@ -15,9 +15,9 @@ use crate::base::timefmt::{parse_iso, rfc3339};
 use crate::drift::monitor::{DriftMonitor, Judged};
 use crate::drift::quarantine::{self, Entry};
 use crate::engine::build::StreamPlan;
+use crate::protocol::Protocol;
 use crate::protocol::singer::schema_line;
 use crate::protocol::singer_catalog::Selection;
-use crate::protocol::{Protocol, lock};
 use crate::run::context::Context;
 use crate::run::load::{self, Purpose, ReadMode};
 use crate::run::log::Level;
@@ -55,7 +55,7 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
             }
             sent += entries.len() - left.iter().filter(|stays| **stays).count();
             kept += left.iter().filter(|stays| **stays).count();
-            let mut out = lock(&context.out);
+            let mut out = context.out.lock();
             out.lines(&lines)?;
             // They leave the file once they are written.
             out.flush()?;
@@ -150,5 +150,5 @@ fn state(context: &Context) -> Result<()> {
     let value: Json = serde_json::from_str(&text).map_err(|e| {
         Fault::config(format!("the state {shown} is not valid JSON at line {}, column {}", e.line(), e.column()))
     })?;
-    lock(&context.out).json(&json!({"type": "STATE", "value": value}))
+    context.out.lock().json(&json!({"type": "STATE", "value": value}))
 }

@@ -9,8 +9,9 @@ mod oauth;
 mod rotation;
 mod session;
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -180,7 +181,7 @@ impl Builder {
 /// The one that has that identity already, or this one. Without an identity it stands alone.
 fn shared<T>(known: &Mutex<HashMap<String, Arc<T>>>, identity: Option<String>, new: T) -> Arc<T> {
     let Some(identity) = identity else { return Arc::new(new) };
-    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = known.lock();
     known.entry(identity).or_insert_with(|| Arc::new(new)).clone()
 }
 

@@ -8,7 +8,7 @@
 //! directory, under a lock that other processes of the account wait for, and in a CONTROL message where whoever reads
 //! the messages keeps it. Without either the first refresh is refused, for it would be the last.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest as _, Sha256};
@@ -191,7 +191,7 @@ impl OAuth {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Tokens>> {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tokens.lock()
     }
 
     /// Can a token be fetched at all?

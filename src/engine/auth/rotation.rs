@@ -4,8 +4,8 @@
 //! it, after a wait where none has. Called by [`super::Auth`] and `run`, from several threads. What counts, and how long is
 //! waited, is airbyte-cdk's `RateLimitedMultipleTokenAuthenticator`.
 
+use parking_lot::Mutex;
 use std::fmt;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
@@ -16,7 +16,6 @@ use super::{TokenRequest, TokenTransport};
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::base::json::python;
 use crate::base::json::scan;
-use crate::base::mutex::lock;
 use crate::base::timefmt::Period;
 use crate::manifest::model::{RateLimitedMultipleTokenAuthenticator, TokenQuota};
 use crate::manifest::node::Text;
@@ -185,8 +184,8 @@ impl Rotation {
                     let (name, seconds) = (&self.pools[pool].name, time.as_secs_f64());
                     exchange.say(&format!("all tokens are used up for `{name}`: waits {seconds:.0} s for new calls"));
                     exchange.stop().sleep(time)?;
-                    let mut begun = lock(&self.begun);
-                    if Rotation::is_spent(&lock(&self.state), pool) {
+                    let mut begun = self.begun.lock();
+                    if Rotation::is_spent(&self.state.lock(), pool) {
                         self.ask(cx, exchange)?;
                     }
                     *begun = true;
@@ -208,7 +207,7 @@ impl Rotation {
         // Refused without a number means none.
         let left = number(&pool.left_header).or(spent.then_some(0));
         let resets = pool.resets_header.as_deref().and_then(header).and_then(time_of);
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if let Some(count) = state.counts.get_mut(turn.token).and_then(|pools| pools.get_mut(turn.pool)) {
             count.learn(left, resets, number(&pool.limit_header), spent);
         }
@@ -216,7 +215,7 @@ impl Rotation {
 
     /// Is the token of this turn used up, while another one has calls left?
     pub fn another(&self, turn: Turn) -> bool {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let of = |token: usize| &state.counts[token][turn.pool];
         let spent = of(turn.token).counted && of(turn.token).left <= 0;
         spent && (0..self.tokens.len()).any(|token| token != turn.token && of(token).left > 0)
@@ -244,7 +243,7 @@ impl Rotation {
         until: &mut Option<Instant>,
         exchange: &dyn TokenTransport,
     ) -> Result<Step> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if Rotation::is_spent(&state, pool) {
             let most = until.get_or_insert_with(|| Instant::now() + self.longest);
             let most = most.saturating_duration_since(Instant::now());
@@ -298,7 +297,7 @@ impl Rotation {
 
     /// Asks the vendor how many calls there are, the first time.
     fn begin(&self, cx: &EvalContext, exchange: &dyn TokenTransport) -> Result<()> {
-        let mut begun = lock(&self.begun);
+        let mut begun = self.begun.lock();
         if !*begun {
             self.tokens.iter().for_each(|token| exchange.token_listener().learned(token));
             self.ask(cx, exchange)?;
@@ -311,10 +310,10 @@ impl Rotation {
     fn ask(&self, cx: &EvalContext, exchange: &dyn TokenTransport) -> Result<()> {
         let counts: Vec<Vec<Count>> =
             self.tokens.iter().map(|token| self.ask_for(token, cx, exchange)).collect::<Result<_>>()?;
-        if counts.iter().flatten().any(|count| !count.counted) && lock(&self.state).counts.is_empty() {
+        if counts.iter().flatten().any(|count| !count.counted) && self.state.lock().counts.is_empty() {
             exchange.say("the vendor does not count the calls of each token: tokens take turns, nothing is waited for");
         }
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.counts = counts;
         state.said = false;
         Ok(())

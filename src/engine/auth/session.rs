@@ -4,7 +4,7 @@
 //! still lives. Called by [`super::Auth`]. One login serves all streams of a run, and a token that the vendor refuses is
 //! replaced once; the reference logs in for each stream, and fails.
 
-use std::sync::Mutex;
+use parking_lot::Mutex;
 
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
@@ -12,7 +12,6 @@ use time::OffsetDateTime;
 use super::{KeyPlace, TokenRequest, TokenTransport};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::python;
-use crate::base::mutex::lock;
 use crate::base::timefmt::Period;
 use crate::manifest::model::{LegacySessionTokenAuthenticator, SessionTokenAuthenticator, SessionTokenUse};
 use crate::manifest::node::Text;
@@ -70,7 +69,7 @@ impl Session {
     }
 
     pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<String> {
-        let mut kept = lock(&self.token);
+        let mut kept = self.token.lock();
         let now = vars.cx.moment();
         if let Some((token, until)) = &*kept
             && now <= *until
@@ -93,7 +92,7 @@ impl Session {
     }
 
     pub(super) fn renew(&self, refused: &str) {
-        let mut kept = lock(&self.token);
+        let mut kept = self.token.lock();
         if kept.as_ref().is_some_and(|(token, _)| token == refused) {
             *kept = None;
         }
@@ -162,7 +161,7 @@ impl Legacy {
     /// The header's name and the token.
     pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<(String, String)> {
         let header = self.header.text(vars)?;
-        let mut found = lock(&self.token);
+        let mut found = self.token.lock();
         if let Some(token) = &found.token {
             return Ok((header, token.clone()));
         }
@@ -212,7 +211,7 @@ impl Legacy {
     }
 
     pub(super) fn renew(&self, refused: &str) {
-        let mut found = lock(&self.token);
+        let mut found = self.token.lock();
         if found.token.as_deref() == Some(refused) {
             *found = Found { token: None, refused: true };
         }

@@ -4,8 +4,8 @@
 //! Comes in: whether exchanges worked. Goes out: leave for the next, or the fault that ends the run. Called by
 //! [`super::Fetcher`]. A 429 is the word of a vendor that works: it never counts as a failure here.
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::fault::{Fault, Kind, Result};
@@ -79,7 +79,7 @@ impl Health {
 
 impl Breaker {
     fn health(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+        self.health.lock()
     }
 
     /// Waits while another thread tries whether the vendor is back.
@@ -87,8 +87,7 @@ impl Breaker {
         let mut health = self.health();
         while health.is_open() && health.probing {
             stop.check()?;
-            health =
-                self.changed.wait_timeout(health, Duration::from_millis(200)).unwrap_or_else(PoisonError::into_inner).0;
+            self.changed.wait_for(&mut health, Duration::from_millis(200));
         }
         let probe = health.is_open();
         health.probing |= probe;

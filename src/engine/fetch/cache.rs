@@ -5,10 +5,10 @@
 //! asks and the others wait. Bodies are kept in a file without a name, so
 //! that memory does not grow and nothing stays behind, however the process ends.
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
@@ -80,7 +80,7 @@ fn key(request: &PreparedRequest) -> [u8; 32] {
 
 impl Cache {
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock()
     }
 
     /// The answer to the same request, if it was kept, or as soon as another thread has it; else a claim. With `anew` what
@@ -96,8 +96,7 @@ impl Cache {
                 return Ok(Found::Nothing(Claim { cache: self, key }));
             }
             stop.check()?;
-            let short = Duration::from_millis(100);
-            kept = self.landed.wait_timeout(kept, short).unwrap_or_else(PoisonError::into_inner).0;
+            self.landed.wait_for(&mut kept, Duration::from_millis(100));
         }
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! Comes in: a name, the value before the `|`, arguments. Goes out: a value. Called by `eval`.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Mutex;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, Mac as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use regex::Regex;
 use sha2::Digest as _;
 
@@ -538,7 +538,7 @@ fn hex(bytes: &[u8]) -> String {
 /// A compiled pattern; the few that a manifest has are kept.
 fn pattern(text: &str) -> Eval<Regex> {
     static SEEN: Mutex<BTreeMap<String, Regex>> = Mutex::new(BTreeMap::new());
-    let mut seen = SEEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut seen = SEEN.lock();
     if let Some(found) = seen.get(text) {
         return Ok(found.clone());
     }

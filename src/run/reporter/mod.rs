@@ -5,9 +5,10 @@
 
 mod summary;
 
+use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -16,7 +17,6 @@ use time::OffsetDateTime;
 
 use crate::base::config::Config;
 use crate::base::fault::Result;
-use crate::base::mutex::lock;
 use crate::base::stop::Stop;
 use crate::drift::finding::Finding;
 use crate::drift::monitor::MonitorReport;
@@ -123,7 +123,7 @@ impl TokenListener for Reporter {
     fn rotated(&self, changes: &[(&[String], String)]) -> Result<()> {
         let Some((out, config)) = &self.announces else { return Ok(()) };
         // Under one lock, so that of several credentials none is told without the others' changes.
-        let mut config = lock(config);
+        let mut config = config.lock();
         for (path, value) in changes {
             set(&mut config, path, value);
         }
@@ -177,7 +177,7 @@ impl Reporter {
     /// The config is another one than was given: who keeps it is told.
     pub(crate) fn config_changed(&self) -> Result<()> {
         match &self.announces {
-            Some((out, config)) => airbyte::say(out, &airbyte::config(&lock(config))),
+            Some((out, config)) => airbyte::say(out, &airbyte::config(&config.lock())),
             None => {
                 self.log.line(
                     Level::Info,
@@ -240,7 +240,7 @@ impl Reporter {
     /// Something of a stream's data changed: people and schedulers learn of it once.
     fn drifted(&self, told: &MonitorReport) {
         let MonitorReport { finding, repeat, silent } = told;
-        lock(&self.found).push(finding.clone());
+        self.found.lock().push(finding.clone());
         let known = *repeat || finding.severity == Severity::Info;
         let level = if *silent {
             Level::Debug
@@ -295,7 +295,7 @@ impl Reporter {
                 if *limited {
                     add(&self.counts.limited, 1u64);
                     self.waits(*wait, "rate limit");
-                    *lock(&self.used_up) = Some(Instant::now() + *wait);
+                    *self.used_up.lock() = Some(Instant::now() + *wait);
                     let said = format!("{said}; the vendor limits its rate: again in {seconds:.2} s");
                     self.rate_limited(Level::Warning, ask, *wait, &said);
                 } else {
@@ -336,7 +336,7 @@ impl Reporter {
     /// The vendor says that no call is left for a while, or holds all runs of the account: said once for all who wait.
     fn used_up(&self, ask: &SendRequest<'_>, wait: Duration, why: Why) {
         let until = Instant::now() + wait;
-        let mut used_up = lock(&self.used_up);
+        let mut used_up = self.used_up.lock();
         if wait < SHORT || used_up.is_some_and(|said| until < said + SHORT) {
             return;
         }
@@ -353,7 +353,7 @@ impl Reporter {
 
     /// The changes that were found in this run.
     pub(crate) fn found(&self) -> Vec<Finding> {
-        lock(&self.found).clone()
+        self.found.lock().clone()
     }
 
     /// The share of the vendor's cap that so many calls in a time are, if it can be told.
@@ -366,7 +366,7 @@ impl Reporter {
             return;
         }
         let until = Instant::now() + time;
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting.lock();
         if waiting.is_none_or(|(other, _)| until > other) {
             *waiting = Some((until, why));
         }
@@ -422,7 +422,7 @@ impl Reporter {
                 line += &format!(" ({:.0} % of the cap)", share * 100.0);
             }
         }
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting.lock();
         match *waiting {
             Some((until, why)) if until > Instant::now() => {
                 line += &format!(" · waits {:.0} s ({why})", (until - Instant::now()).as_secs_f64().ceil());

@@ -3,15 +3,15 @@
 //! Comes in: bookmarks before they are sent, and the lines that the target prints. Goes out: the bookmarks that were echoed,
 //! in the store. Called by `sync`, from the threads that feed, hear and watch the target.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
 use crate::base::fault::Fault;
-use crate::base::mutex::lock;
 use crate::base::stop::Stop;
 use crate::protocol::state::{self, StateDoc};
 use crate::run::context::Context;
@@ -66,17 +66,17 @@ impl BookmarkWriter {
 
     /// Records of a stream are about to be sent.
     pub(crate) fn records(&self, stream: &str) {
-        lock(&self.echoes).records(stream);
+        self.echoes.lock().records(stream);
     }
 
     /// A bookmark is about to be sent.
     pub(crate) fn sends(&self, stream: &str, bookmark: Option<&Json>) {
-        lock(&self.echoes).sent(stream, bookmark);
+        self.echoes.lock().sent(stream, bookmark);
     }
 
     /// The target printed a line, or one that is too long to be a state.
     pub(crate) fn on_line(&self, line: Option<&[u8]>) {
-        let said = line.map_or(TargetLine::Nonsense, |line| lock(&self.echoes).take(line));
+        let said = line.map_or(TargetLine::Nonsense, |line| self.echoes.lock().take(line));
         match said {
             TargetLine::Nonsense => {
                 if self.nonsense.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -85,7 +85,7 @@ impl BookmarkWriter {
                 }
             }
             TargetLine::State { echoed, strange } => {
-                lock(&self.fresh).extend(echoed);
+                self.fresh.lock().extend(echoed);
                 if !strange.is_empty() && self.strange.fetch_add(1, Ordering::Relaxed) == 0 {
                     let streams = strange.join(", ");
                     let said = format!("the target echoes a state of {streams} that it was not sent; it is not kept");
@@ -98,19 +98,19 @@ impl BookmarkWriter {
     /// The target has loaded all that it was sent. Of `whole`, the streams that were read to their end, those that keep no
     /// bookmark need none of an earlier definition either.
     pub(crate) fn loaded<'s>(&self, whole: impl Iterator<Item = &'s str>) {
-        lock(&self.fresh).extend(lock(&self.echoes).settled());
-        let shown = lock(&self.shown);
+        self.fresh.lock().extend(self.echoes.lock().settled());
+        let shown = self.shown.lock();
         let whole = whole.filter(|stream| !shown.contains_key(*stream));
-        lock(&self.fresh).extend(whole.map(|stream| (stream.to_owned(), None)));
+        self.fresh.lock().extend(whole.map(|stream| (stream.to_owned(), None)));
     }
 
     /// Keeps what was echoed: at once, or when it is time.
     pub(crate) fn keep(&self, at_once: bool) {
-        let mut last = lock(&self.last);
-        if !at_once && last.is_some_and(|at| at.elapsed() < BETWEEN) || lock(&self.trouble).is_some() {
+        let mut last = self.last.lock();
+        if !at_once && last.is_some_and(|at| at.elapsed() < BETWEEN) || self.trouble.lock().is_some() {
             return;
         }
-        let bookmarks = std::mem::take(&mut *lock(&self.fresh));
+        let bookmarks = std::mem::take(&mut *self.fresh.lock());
         if bookmarks.is_empty() || self.context.options.limit.is_some() {
             return;
         }
@@ -118,7 +118,7 @@ impl BookmarkWriter {
         // A run that is being stopped keeps what it has, too.
         match bookmarks::keep(&*self.store, &self.fresh_doc, &bookmarks, &Stop::default()) {
             Ok(()) => {
-                let mut shown = lock(&self.shown);
+                let mut shown = self.shown.lock();
                 for (stream, bookmark) in &bookmarks {
                     if let (Some(shown), Some(bookmark)) = (shown.get_mut(stream), bookmark) {
                         *shown = state::shown(bookmark);
@@ -128,7 +128,7 @@ impl BookmarkWriter {
             Err(fault) => {
                 // What cannot be remembered is not worth reading on.
                 self.context.stop.ask(fault.kind);
-                *lock(&self.trouble) = Some(fault);
+                *self.trouble.lock() = Some(fault);
             }
         }
     }
@@ -140,16 +140,16 @@ impl BookmarkWriter {
 
     /// Why bookmarks cannot be kept, if so.
     pub(crate) fn trouble(&self) -> Option<Fault> {
-        lock(&self.trouble).clone()
+        self.trouble.lock().clone()
     }
 
     /// The streams whose last bookmark the target did not echo.
     pub(crate) fn silent(&self) -> Vec<String> {
-        lock(&self.echoes).silent()
+        self.echoes.lock().silent()
     }
 
     /// How far each stream is that keeps a bookmark, as it stands in the store.
     pub(crate) fn shown(&self) -> Vec<(String, Option<String>)> {
-        lock(&self.shown).clone().into_iter().collect()
+        self.shown.lock().clone().into_iter().collect()
     }
 }

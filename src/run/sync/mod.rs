@@ -6,7 +6,8 @@
 mod bookmark_writer;
 pub mod state_acks;
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;

@@ -9,9 +9,10 @@ mod cause;
 pub mod outbox;
 mod webhook;
 
+use parking_lot::Mutex;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 pub use body::{Body, Change};
@@ -22,7 +23,6 @@ use webhook::Webhook;
 
 use crate::base::config::Alert;
 use crate::base::fault::Fault;
-use crate::base::mutex::lock;
 use crate::drift::finding::Finding;
 
 /// So long at most the end of a run waits for its alerts.
@@ -108,7 +108,7 @@ impl AlertSender {
     pub fn end(self, outcome: &RunEnd) -> Delivery {
         let AlertSender { file, shared, bodies, over } = self;
         let until = Instant::now() + PATIENCE;
-        *lock(&shared.until) = Some(until);
+        *shared.until.lock() = Some(until);
         let told = match &file {
             Some(file) => file.update(|memory| memory.heard(outcome)),
             None => Ok(Outbox::default().heard(outcome)),
@@ -116,17 +116,17 @@ impl AlertSender {
         let kept = file.is_some() && told.is_ok();
         let told = told.unwrap_or_else(|fault| {
             // Better twice than not at all.
-            let mut delivery = lock(&shared.delivery);
+            let mut delivery = shared.delivery.lock();
             delivery.why = Some(format!("what was told before is not known: {}", fault.message));
             Outbox::default().heard(outcome)
         });
-        lock(&shared.delivery).left += told.len();
+        shared.delivery.lock().left += told.len();
         for body in told {
             drop(bodies.send(body));
         }
         drop(bodies);
         let _ = over.recv_timeout(until.saturating_duration_since(Instant::now()));
-        let delivery = lock(&shared.delivery);
+        let delivery = shared.delivery.lock();
         let why = delivery.why.clone().or_else(|| (delivery.left > 0).then(|| "it did not answer in time".to_owned()));
         Delivery { kept, why, ..delivery.clone() }
     }
@@ -143,7 +143,7 @@ impl Worker {
     fn work(&self, queue: &Receiver<Body>) {
         // What cannot be read now is there for the next run.
         let old = self.file.as_ref().and_then(|file| file.update(Outbox::claim).ok()).unwrap_or_default();
-        lock(&self.shared.delivery).left += old.len();
+        self.shared.delivery.lock().left += old.len();
         for body in old {
             self.deliver(&body);
         }
@@ -154,11 +154,11 @@ impl Worker {
 
     fn deliver(&self, body: &Body) {
         let left = || {
-            let until = *lock(&self.shared.until);
+            let until = *self.shared.until.lock();
             until.map_or(PATIENCE, |until| until.saturating_duration_since(Instant::now()))
         };
         let sent = self.webhook.send(body, &left);
-        let mut delivery = lock(&self.shared.delivery);
+        let mut delivery = self.shared.delivery.lock();
         match &sent {
             Ok(()) => delivery.left = delivery.left.saturating_sub(1),
             Err(why) => delivery.why = Some(why.clone()),
