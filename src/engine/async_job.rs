@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
+use super::answer;
 use super::build::{Build, StreamPlan};
+use super::context::EngineContext;
 use super::query_properties::{self, Properties};
+use super::record_sink::{RecordSink, SliceOutcome};
 use super::requester::{self, InjectedOptions, RequestContext, RequesterPlan};
-use super::slice_reader::{self, EngineContext, RecordSink, SliceOutcome};
+use super::slice_reader;
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::engine::cursor::Window;
 use crate::engine::extract::decode::{self, Decoder};
@@ -387,7 +390,7 @@ impl<'r> AsyncJobs<'r> {
 
 /// An answer as templates see it: what it says, with its headers and what was asked.
 fn object(reply: &Reply, body: &[u8]) -> Result<Json> {
-    let Json::Object(mut object) = slice_reader::parsed(body)? else {
+    let Json::Object(mut object) = answer::parsed(body)? else {
         return Err(Fault::data("the answer about a job is no object").hint("check the path of the request"));
     };
     object.entry("headers").or_insert_with(|| reply.headers_json(false));
@@ -436,7 +439,7 @@ pub(super) fn found(records: &Records, body: &[u8]) -> Result<Vec<Json>> {
         Records::Walk(path) => {
             let mut all = Vec::new();
             let walked = extract::walk(body, path, &[], &mut |scanner| {
-                all.push(slice_reader::record_json(scanner)?);
+                all.push(answer::record_json(scanner)?);
                 Ok(())
             });
             walked.map_err(|stop| match stop {
@@ -445,7 +448,7 @@ pub(super) fn found(records: &Records, body: &[u8]) -> Result<Vec<Json>> {
             })?;
             Ok(all)
         }
-        Records::DomExtractor(gather) => Ok(gather.page(&slice_reader::parsed(body)?, &Whole)?.records),
+        Records::DomExtractor(gather) => Ok(gather.page(&answer::parsed(body)?, &Whole)?.records),
     }
 }
 

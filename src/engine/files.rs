@@ -13,8 +13,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::async_job;
 use super::build::Build;
+use super::context::EngineContext;
 use super::requester::{self, InjectedOptions, RequestContext, RequesterPlan};
-use super::slice_reader::EngineContext;
 use crate::base::fault::{Fault, Result};
 use crate::engine::extract::{self, Records};
 use crate::engine::fetch::{CacheMode, Outcome, Reply};

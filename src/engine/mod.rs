@@ -7,10 +7,12 @@
 //! The stages ([`auth`], [`fetch`], [`page`], [`slice`], [`cursor`], [`extract`], [`shape`]) never name each other: only the
 //! files beside them join what they do.
 
+mod answer;
 pub mod async_job;
 pub mod auth;
 pub mod build;
 pub mod config_rules;
+pub mod context;
 pub mod cursor;
 pub mod extract;
 pub mod fetch;
@@ -18,12 +20,13 @@ pub mod files;
 pub mod page;
 pub mod parents;
 mod query_properties;
+pub mod record_sink;
 mod record_writer;
 mod requester;
 mod reread_record;
 pub mod scheduler;
 pub mod shape;
 pub mod slice;
-pub mod slice_reader;
+mod slice_reader;
 mod slice_recovery;
 pub mod thread_pool;

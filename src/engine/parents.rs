@@ -10,9 +10,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
+use super::answer;
 use super::async_job;
 use super::build::StreamPlan;
-use super::slice_reader::{self, EngineContext, RecordSink, later};
+use super::context::EngineContext;
+use super::record_sink::{RecordSink, later};
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::Scanner;
 use crate::engine::cursor::partitions::{Partitions, identity};
@@ -195,7 +197,7 @@ struct Feeding<'f, 'r> {
 
 impl RecordSink for Feeding<'_, '_> {
     fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, WalkError<Fault>> {
-        let mut record = slice_reader::record_json(scanner)?;
+        let mut record = answer::record_json(scanner)?;
         let stream = self.inner.stream;
         let value = |record: &Json| {
             let plan = stream.cursor.as_ref()?;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json, json};
 
 use super::build::{Build, StreamPlan};
+use super::context::EngineContext;
 use super::parents;
-use super::slice_reader::EngineContext;
 use crate::base::fault::{Fault, Result};
 use crate::base::json::python::is_falsy;
 use crate::engine::shape::ops::{self, Pipeline};

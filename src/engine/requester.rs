@@ -10,7 +10,7 @@ use std::fs::File;
 use serde_json::{Map, Value as Json};
 
 use super::build::{Build, base_of};
-use super::slice_reader::EngineContext;
+use super::context::EngineContext;
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::scan;
 use crate::base::stop::Stop;

@@ -6,8 +6,8 @@
 use serde_json::{Map, Value as Json};
 
 use super::build::StreamPlan;
+use super::context::EngineContext;
 use super::requester::{InjectedOptions, RequestContext};
-use super::slice_reader::EngineContext;
 use crate::base::fault::Result;
 use crate::base::json::scan::{self, Scanner};
 use crate::base::percent;

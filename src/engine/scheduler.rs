@@ -19,9 +19,10 @@ use time::OffsetDateTime;
 
 use super::async_job::{AsyncJobs, CompletedJob, Slice};
 use super::build::StreamPlan;
+use super::context::EngineContext;
 use super::parents::ParentReader;
-use super::record_writer::{RecordFilter, RecordWriter, SchemaVersion, StreamOut};
-use super::slice_reader::{EngineContext, SliceOutcome};
+use super::record_sink::SliceOutcome;
+use super::record_writer::{RecordFilter, RecordWriter, SchemaVersion, SliceTotals, StreamOut};
 use super::thread_pool::Concurrency;
 use super::{async_job, reread_record};
 use crate::base::fault::{Fault, Kind, Result};
@@ -437,7 +438,7 @@ impl Worker<'_> {
                 wanted.before = each.cursor(&identity(&partition.key)).cloned();
             }
             (CursorState::Past(past), _, Some(window)) => {
-                wanted.keep = Some(past.keep(&identity(&partition.key), window))
+                wanted.past = Some(past.keep(&identity(&partition.key), window))
             }
             _ => {}
         }
@@ -466,7 +467,7 @@ impl Worker<'_> {
         let cursor = plan.cursor.as_ref().filter(|cursor| !cursor.counts());
         wanted.window = bounded.zip(cursor).map(|(window, cursor)| cursor.asked(&window));
         let here = OffsetDateTime::now_utc();
-        let mut taker = RecordWriter::new(self.shared, plan, &live.out, wanted, &live.left, &mut send);
+        let mut taker = RecordWriter::new(self.shared, (plan, &live.out), wanted, &live.left, &mut send);
         let read = match &work.done {
             None => async_job::read(self.shared, plan, partition, window, &mut taker),
             Some(done) => async_job::download(self.shared, plan, &work.slice, done, &mut taker),
@@ -474,8 +475,7 @@ impl Worker<'_> {
         if taker.has_pages() {
             taker.finish();
         }
-        let (newest, nulled, without_cursor) = taker.sums();
-        let answers = taker.answers();
+        let SliceTotals { newest, nulled, without_cursor, answers } = taker.totals();
         let mut progress = live.progress.lock();
         progress.open -= 1;
         if let CursorState::Past(past) = &mut progress.cursor_state {

@@ -24,7 +24,7 @@ use crate::drift::rules::Rule;
 use crate::engine::auth;
 use crate::engine::build::{self, Build, Plan, StreamPlan};
 use crate::engine::config_rules;
-use crate::engine::slice_reader::EngineContext;
+use crate::engine::context::EngineContext;
 use crate::manifest::Manifest;
 use crate::manifest::builtin;
 use crate::manifest::template::EvalContext;

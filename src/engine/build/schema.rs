@@ -9,9 +9,9 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{Build, StreamPlan};
 use crate::base::fault::{Fault, Result};
+use crate::engine::context::EngineContext;
 use crate::engine::parents;
 use crate::engine::shape::ops::{self, Pipeline};
-use crate::engine::slice_reader::EngineContext;
 use crate::manifest::dpath;
 use crate::manifest::model::{DynamicSchemaLoader, Retriever, TypesMap};
 use crate::manifest::node::{Place, Text};

@@ -1,0 +1,158 @@
+//! The body of an answer: decoded, walked for its records, looked into for paging.
+//!
+//! Comes in: an answer and how its stream finds records. Goes out: the scanner at each record; the fields that paging reads;
+//! the fault that says what is wrong with a body that has no records to give. Called by [`super::slice_reader`].
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value as Json};
+
+use super::build::StreamPlan;
+use super::context::EngineContext;
+use super::parents;
+use crate::base::fault::{Fault, Result};
+use crate::base::json::scan::{self, Kind, Scanner};
+use crate::engine::extract::dom_extract::{DomExtractor, Lists};
+use crate::engine::extract::{self, Found, Records, WalkError};
+use crate::engine::fetch::Reply;
+use crate::engine::slice::Partition;
+
+/// The JSON of an answer's body, where the body itself is none.
+pub(super) fn decoded(shared: &EngineContext, stream: &StreamPlan, reply: &Reply) -> Result<Option<Vec<u8>>> {
+    if reply.status == 204 {
+        return Ok(Some(Vec::new()));
+    }
+    let content_type = reply.header("content-type");
+    Ok(match stream.decoder.decode(&reply.body, content_type, shared.fetcher.max_page_bytes())? {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(body) => Some(body),
+    })
+}
+
+/// Walks the records of an answer; says what is wrong with one that has none to give.
+pub(super) fn records(
+    shared: &EngineContext,
+    stream: &StreamPlan,
+    (reply, body): (&Reply, &[u8]),
+    wanted: &[String],
+    each: &mut dyn FnMut(&mut Scanner<'_>) -> std::result::Result<(), WalkError<Fault>>,
+) -> Result<Found> {
+    if reply.status == 204 {
+        return Ok(Found { envelope: true, ..Found::default() });
+    }
+    let walked = match &stream.records {
+        Records::Walk(path) => extract::walk(body, path, wanted, &mut |scanner| each(scanner)),
+        Records::DomExtractor(gather) => gathered(gather, body, &ListsOf { shared, stream }, each),
+    };
+    let found = walked.map_err(|halt| match halt {
+        WalkError::Callback(fault) => fault,
+        WalkError::Json(error) => {
+            let start = body.trim_ascii_start();
+            if start.is_empty() {
+                Fault::data(format!("the answer (HTTP {}) is empty", reply.status))
+            } else if start[0] == b'<' {
+                Fault::data(format!("the answer (HTTP {}) is HTML or XML, not JSON", reply.status))
+                    .of_rule("upstream_format")
+                    .hint("the vendor may be down, or the address may be that of a web page")
+            } else {
+                Fault::data(format!("the answer is not valid JSON: {error}"))
+            }
+        }
+    })?;
+    // A page within a parent's record comes with what is there.
+    if !found.envelope && !stream.envelope_optional && !reply.embedded {
+        return Err(Fault::data(format!("the answer has no `{}`, where its records should be", stream.records.shown()))
+        .of_rule("envelope_changed")
+        .hint(
+            "the vendor may have changed its answers or reports an error; if it leaves the field out when there is nothing, \
+             add {\"rule\": \"envelope_changed\", \"policy\": \"ignore\", \"allow_unsafe\": true} to dripfeed.drift.rules",
+        ));
+    }
+    Ok(found)
+}
+
+/// Hands out the records that an extractor gathers from a whole body.
+fn gathered(
+    gather: &DomExtractor,
+    body: &[u8],
+    lists: &dyn Lists,
+    each: &mut dyn FnMut(&mut Scanner<'_>) -> std::result::Result<(), WalkError<Fault>>,
+) -> std::result::Result<Found, WalkError<Fault>> {
+    // The scanner tells where a body breaks.
+    let mut scanner = Scanner::new(body);
+    scanner.peek()?;
+    scanner.skip()?;
+    scanner.end()?;
+    let page = parsed(body).and_then(|body| gather.page(&body, lists)).map_err(WalkError::Callback)?;
+    for record in &page.records {
+        each(&mut Scanner::new(record.to_string().as_bytes()))?;
+    }
+    Ok(Found { records: page.counted, envelope: page.envelope, ..Found::default() })
+}
+
+/// Asks for the lists that records of a stream hold only in part.
+struct ListsOf<'r> {
+    shared: &'r EngineContext,
+    stream: &'r StreamPlan,
+}
+
+impl Lists for ListsOf<'_> {
+    fn whole(&self, record: &Json) -> Result<Vec<Json>> {
+        let Some(retriever) = &self.stream.lists else { return Ok(Vec::new()) };
+        let context = Map::from_iter([("parent_record".to_owned(), record.clone())]);
+        let mut items = Vec::new();
+        parents::read_slice(self.shared, retriever, &Partition { context, ..Partition::default() }, &mut |item, _| {
+            items.push(item.clone());
+            Ok(true)
+        })?;
+        Ok(items)
+    }
+
+    fn incomplete(&self, message: &str) {
+        (self.shared.noticed)(&self.stream.name, message);
+    }
+}
+
+/// The wanted fields of the first body, as an object.
+pub(super) fn fields(body: &[u8], found: &Found) -> Result<Json> {
+    let pairs = found.fields.iter().map(|(name, range)| Ok((name.clone(), parsed(&body[range.clone()])?)));
+    Ok(Json::Object(pairs.collect::<Result<Map<_, _>>>()?))
+}
+
+/// The whole body, or the first element of a list.
+pub(super) fn first_body(body: &[u8]) -> Result<Json> {
+    Ok(match parsed(body)? {
+        Json::Array(items) => items.into_iter().next().unwrap_or_else(|| Json::Object(Map::new())),
+        other => other,
+    })
+}
+
+/// The JSON of bytes that were walked already.
+pub(super) fn parsed(bytes: &[u8]) -> Result<Json> {
+    if bytes.is_empty() {
+        return Ok(Json::Object(Map::new()));
+    }
+    scan::json(bytes).map_err(|e| Fault::data(format!("the answer is not valid JSON: {e}")))
+}
+
+/// The JSON of the record at which the scanner stands, which it passes.
+pub(super) fn record_json(scanner: &mut Scanner<'_>) -> std::result::Result<Json, WalkError<Fault>> {
+    scanner.peek()?;
+    let start = scanner.at();
+    scanner.skip()?;
+    let bytes = scanner.slice(start..scanner.at());
+    parsed(bytes).map_err(WalkError::Callback)
+}
+
+/// Where the record starts; a fault when it is no object.
+pub(super) fn start_of_record(scanner: &mut Scanner<'_>) -> std::result::Result<usize, WalkError<Fault>> {
+    if scanner.peek()? != Kind::Object {
+        return Err(WalkError::Callback(not_an_object()));
+    }
+    Ok(scanner.at())
+}
+
+/// A record that no target can store.
+pub(super) fn not_an_object() -> Fault {
+    Fault::data("a record of the answer is not an object").hint("check the `field_path` of the stream's extractor")
+}

@@ -1,0 +1,38 @@
+//! What every thread of a run shares.
+//!
+//! Made by `run`, handed by reference through the engine.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use crate::base::stop::Stop;
+use crate::drift::monitor::MonitorReport;
+use crate::engine::auth::TokenListener;
+use crate::engine::fetch::Fetcher;
+use crate::manifest::template::EvalContext;
+
+/// What every thread of a run shares.
+pub struct EngineContext {
+    /// Sends requests.
+    pub fetcher: Fetcher,
+    /// Config and now.
+    pub cx: Arc<EvalContext>,
+    /// The wish to stop.
+    pub stop: Arc<Stop>,
+    /// Hears of new tokens.
+    pub token_listener: Arc<dyn TokenListener>,
+    /// Hears of a stream that begins, before anything is asked for it.
+    pub started: Box<dyn Fn(&str) + Send + Sync>,
+    /// Between two questions how a job stands.
+    pub poll: Duration,
+    /// Jobs that run at the vendor's.
+    pub jobs: AtomicUsize,
+    /// Where files of records go.
+    pub files: PathBuf,
+    /// Hears what changed in a stream's data.
+    pub drifted: Box<dyn Fn(&MonitorReport) + Send + Sync>,
+    /// Hears what a person should know of a stream.
+    pub noticed: Box<dyn Fn(&str, &str) + Send + Sync>,
+}

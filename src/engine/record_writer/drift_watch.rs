@@ -1,0 +1,209 @@
+//! What the watch for drift sees of a slice, and what it decides about odd records.
+//!
+//! Comes in: each record as it is scanned, and the page around it. Goes out: how a record is sent, or that it is put aside.
+//! Called by the writer of records. Without a monitor nothing is watched.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::cursor_tracker::CursorCounts;
+use super::schema_version::SchemaVersion;
+use crate::base::fault::{Fault, Result};
+use crate::base::json::scan::{Kind, Scanner};
+use crate::drift::monitor::{DriftMonitor, Judged, Page, Without};
+use crate::drift::quarantine::Quarantined;
+use crate::drift::record_observer::Listener;
+use crate::drift::rules::Rule;
+use crate::engine::answer;
+use crate::engine::extract::WalkError;
+use crate::engine::fetch::Reply;
+use crate::engine::shape::wire::RecordScan;
+
+/// So many ids of a slice's records are remembered, to see whether one comes again: some pages of them.
+const MAX_IDS: usize = 1 << 13;
+/// Every so many records one is a witness of the fields that it has, where witnesses are wanted.
+const WITNESS_EVERY: u64 = 20;
+
+/// Watches the records of a slice for drift.
+pub(super) struct DriftWatch<'s> {
+    monitor: Option<&'s Arc<DriftMonitor>>,
+    listener: Option<Listener>,
+    /// Records of this page that are put aside, or sent without some values.
+    quarantined: Vec<Quarantined>,
+    ids: HashSet<u64, foldhash::fast::RandomState>,
+    /// Records scanned, of which some become witnesses.
+    scanned: u64,
+    /// Is the page's text broken somewhere?
+    broken_text: bool,
+    /// Records of this page whose id came before in the slice.
+    again: u64,
+    /// The page's records stood in a list; one stood where a list may be.
+    shape: (bool, bool),
+}
+
+/// What becomes of a record.
+pub(super) enum Fate {
+    /// Nothing in it is new.
+    Regular,
+    /// It is sent, without some values perhaps; the schema may have grown for it.
+    Odd(Option<Without>),
+    /// It is on disk, and not sent.
+    PutAside,
+}
+
+type Walked<T> = std::result::Result<T, WalkError<Fault>>;
+
+impl<'s> DriftWatch<'s> {
+    pub(super) fn new(monitor: Option<&'s Arc<DriftMonitor>>) -> Self {
+        DriftWatch {
+            monitor,
+            listener: monitor.map(|monitor| monitor.listener()),
+            quarantined: Vec::new(),
+            ids: HashSet::default(),
+            scanned: 0,
+            broken_text: false,
+            again: 0,
+            shape: (false, false),
+        }
+    }
+
+    /// Scans the record at which the scanner stands, which it passes.
+    pub(super) fn scan<'a>(&mut self, version: &SchemaVersion, scanner: &mut Scanner<'a>) -> Walked<RecordScan<'a>> {
+        Ok(match &mut self.listener {
+            Some(listener) => {
+                listener.begin();
+                version.wire.scan(scanner, true, listener)?
+            }
+            None => version.wire.scan(scanner, true, &mut ())?,
+        })
+    }
+
+    /// Scans a record again, after the schema grew for it.
+    pub(super) fn scan_grown<'a>(
+        &mut self,
+        version: &SchemaVersion,
+        mut record: Scanner<'a>,
+    ) -> Walked<RecordScan<'a>> {
+        let (Some(monitor), Some(listener)) = (self.monitor, &mut self.listener) else {
+            return Ok(version.wire.scan(&mut record, true, &mut ())?);
+        };
+        // Others may have let it grow since: a listener knows no fewer places than the schema that it listens to.
+        monitor.follow(listener);
+        Ok(version.wire.scan(&mut record, true, &mut listener.newcomers())?)
+    }
+
+    /// Decides about the record that was scanned.
+    pub(super) fn decide(&mut self, bytes: &[u8]) -> Walked<Fate> {
+        let (Some(monitor), Some(listener)) = (self.monitor, &mut self.listener) else { return Ok(Fate::Regular) };
+        if bytes.len() as u64 > monitor.max_record() && monitor.can_put_aside() {
+            let sample = format!("<record, {} MiB>", bytes.len() >> 20);
+            self.quarantined.push(monitor.poison(Rule::RecordTooLarge, bytes, sample).map_err(WalkError::Callback)?);
+            return Ok(Fate::PutAside);
+        }
+        if let Some(id) = listener.identity() {
+            if self.ids.len() == MAX_IDS {
+                self.ids.clear();
+            }
+            self.again += u64::from(!self.ids.insert(id));
+        }
+        self.scanned += 1;
+        if monitor.wants_witnesses() && self.scanned % WITNESS_EVERY == 1 {
+            monitor.witness(&answer::parsed(bytes).map_err(WalkError::Callback)?);
+        }
+        if !listener.is_odd() {
+            return Ok(Fate::Regular);
+        }
+        Ok(match monitor.judge(listener, bytes).map_err(WalkError::Callback)? {
+            Judged::Sent => Fate::Odd(None),
+            Judged::Without(values) => Fate::Odd(Some(values)),
+            Judged::Quarantined(record) => {
+                self.quarantined.push(record);
+                Fate::PutAside
+            }
+        })
+    }
+
+    /// A record was sent without some of its values, which are kept.
+    pub(super) fn put_aside(&mut self, values: Quarantined) {
+        self.quarantined.push(values);
+    }
+
+    /// Puts aside what is no record, and passes it: bytes that are no text, a value that is no object. False for a record.
+    pub(super) fn takes_no_record(&mut self, scanner: &mut Scanner<'_>) -> Walked<bool> {
+        let Some(monitor) = self.monitor.filter(|monitor| monitor.can_put_aside()) else { return Ok(false) };
+        let kind = scanner.peek()?;
+        if kind == Kind::Object && !self.broken_text {
+            return Ok(false);
+        }
+        let mut ahead = scanner.clone();
+        let start = ahead.at();
+        ahead.skip()?;
+        let bytes = ahead.slice(start..ahead.at());
+        let (rule, sample) = if simdutf8::basic::from_utf8(bytes).is_err() {
+            (Rule::RecordNotUtf8, "bytes that are not UTF-8")
+        } else if kind == Kind::Object || !monitor.knows() {
+            return Ok(false);
+        } else {
+            (Rule::RecordNotObject, "a value that is not an object")
+        };
+        *scanner = ahead;
+        self.quarantined.push(monitor.poison(rule, bytes, sample.to_owned()).map_err(WalkError::Callback)?);
+        Ok(true)
+    }
+
+    /// The page was read wholly: what was put aside is on disk when this returns.
+    pub(super) fn page_read(&mut self, cursor: CursorCounts) -> Result<()> {
+        let (Some(monitor), Some(listener)) = (self.monitor, &mut self.listener) else { return Ok(()) };
+        let CursorCounts { without_cursor, outside, compared, newer, pairs, .. } = cursor;
+        let (list, alone) = self.shape;
+        let page = Page { without_cursor, outside, compared, again: self.again, pairs, newer, list, alone };
+        monitor.page(listener, page, &std::mem::take(&mut self.quarantined))
+    }
+
+    /// The listener knows the places of the schema of now.
+    pub(super) fn follow(&mut self) {
+        if let (Some(monitor), Some(listener)) = (self.monitor, &mut self.listener) {
+            monitor.follow(listener);
+        }
+    }
+
+    /// The next page begins.
+    pub(super) fn page_done(&mut self) {
+        self.broken_text = false;
+        (self.again, self.shape) = (0, (false, false));
+    }
+
+    /// The page broke off: none of it was seen.
+    pub(super) fn page_failed(&mut self) {
+        if let Some(listener) = &mut self.listener {
+            listener.forget();
+        }
+        self.quarantined.clear();
+        (self.again, self.shape) = (0, (false, false));
+    }
+
+    /// An answer came.
+    pub(super) fn answered(&self, reply: &Reply) {
+        if let Some(monitor) = self.monitor {
+            monitor.answered(|name| reply.header(name));
+        }
+    }
+
+    /// The page was not the last one.
+    pub(super) fn page_followed(&self, records: u64, asked: Option<u64>) {
+        if let Some(monitor) = self.monitor {
+            monitor.page_followed(records, asked);
+        }
+    }
+
+    /// Where the page's records stood.
+    pub(super) fn page_shape(&mut self, list: bool, alone: bool) {
+        self.shape = (list, alone);
+    }
+
+    /// May records hold bytes that are no text? They are put aside then.
+    pub(super) fn takes_broken_text(&mut self) -> bool {
+        self.broken_text = self.monitor.is_some_and(|monitor| monitor.can_put_aside());
+        self.broken_text
+    }
+}

@@ -1,0 +1,390 @@
+//! Takes the records of a stream's slice and makes lines of them.
+//!
+//! Comes in: the scanner at each record. Goes out: finished RECORD lines, a page at a time. Called by
+//! [`super::slice_reader`]. A record that nothing asks to change is copied as the vendor wrote it.
+//!
+//! Four objects do the work: [`CursorTracker`] follows the bookmark, [`DriftWatch`] decides about odd records,
+//! [`SchemaVersion`] says how a record looks on the wire, [`LineBatch`] sends lines.
+
+mod cursor_tracker;
+mod drift_watch;
+mod line_batch;
+mod schema_version;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::Value as Json;
+use time::OffsetDateTime;
+
+use super::answer;
+use super::build::StreamPlan;
+use super::context::EngineContext;
+use super::files::FilePlan;
+use super::record_sink::{PageObserver, RecordSink};
+use crate::base::fault::{Fault, Result};
+use crate::base::json::scan::Scanner;
+use crate::drift::monitor::Without;
+use crate::drift::rules::Rule;
+use crate::engine::cursor::Cursor;
+use crate::engine::cursor::backfill_cursor::PastFilter;
+use crate::engine::extract::WalkError;
+use crate::engine::fetch::Reply;
+use crate::engine::shape::wire::RecordScan;
+use crate::manifest::template::Vars;
+
+use cursor_tracker::CursorTracker;
+use drift_watch::{DriftWatch, Fate};
+use line_batch::LineBatch;
+pub(super) use line_batch::Send;
+pub(super) use schema_version::{SchemaVersion, StreamOut};
+
+/// The first and the last time that a request asks for, where it does.
+pub(super) type Bounds = (Option<OffsetDateTime>, Option<OffsetDateTime>);
+
+/// Of a slice's records, which are wanted, and what is known of them.
+#[derive(Default)]
+pub(super) struct RecordFilter {
+    /// The cursor before the slice, where records are compared with it.
+    pub(super) before: Option<Cursor>,
+    /// The bounds that requests carry, where they mean something.
+    pub(super) window: Option<Bounds>,
+    /// Which are of the part of the past that is read.
+    pub(super) past: Option<PastFilter>,
+}
+
+/// Makes lines of one slice's records.
+pub(super) struct RecordWriter<'s> {
+    plan: &'s StreamPlan,
+    out: &'s StreamOut,
+    version: Arc<SchemaVersion>,
+    cursor: CursorTracker<'s>,
+    drift: DriftWatch<'s>,
+    batch: LineBatch<'s>,
+    quota: Quota<'s>,
+    /// How the file of each record is fetched.
+    files: Option<(&'s FilePlan, &'s EngineContext)>,
+    /// What ends each line of this page.
+    suffix: Vec<u8>,
+    /// Answers that came.
+    answers: u64,
+    /// Values that did not fit and were sent as null: of this page, of pages that were read wholly.
+    nulled: (u64, u64),
+    keeps_last: bool,
+    last: Option<Vec<u8>>,
+    transformed: Vec<u8>,
+}
+
+/// What the records of a slice add up to.
+pub(super) struct SliceTotals {
+    /// The highest cursor value.
+    pub(super) newest: Option<OffsetDateTime>,
+    /// Values sent as null.
+    pub(super) nulled: u64,
+    /// Records without a cursor value.
+    pub(super) without_cursor: u64,
+    /// Answers that came.
+    pub(super) answers: u64,
+}
+
+/// Records that the stream may still take, of all its slices.
+struct Quota<'s>(&'s AtomicU64);
+
+impl Quota<'_> {
+    /// Takes one; false when there are none left.
+    fn take(&self) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    /// So many records do not count after all.
+    fn give_back(&self, count: u64) {
+        if self.0.load(Ordering::Relaxed) < u64::MAX {
+            self.0.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+}
+
+type Walked<T> = std::result::Result<T, WalkError<Fault>>;
+
+impl<'s> RecordWriter<'s> {
+    /// A writer for one slice; `left` are the records that the stream may still take.
+    pub(super) fn new(
+        engine: &'s EngineContext,
+        (plan, out): (&'s StreamPlan, &'s StreamOut),
+        filter: RecordFilter,
+        left: &'s AtomicU64,
+        send: Send<'s>,
+    ) -> Self {
+        RecordWriter {
+            plan,
+            out,
+            version: out.form(plan),
+            cursor: CursorTracker::new(plan.cursor.as_ref(), filter),
+            drift: DriftWatch::new(out.watched.as_ref()),
+            batch: LineBatch::new(send),
+            quota: Quota(left),
+            files: plan.files.as_ref().filter(|_| out.protocol.carries_files()).map(|files| (files, engine)),
+            suffix: Vec::new(),
+            answers: 0,
+            nulled: (0, 0),
+            keeps_last: plan.pages.uses("last_record"),
+            last: None,
+            transformed: Vec::new(),
+        }
+    }
+
+    /// Do pages wait to be sent?
+    pub(super) fn has_pages(&self) -> bool {
+        self.batch.has_pages()
+    }
+
+    /// Sends the pages that wait.
+    pub(super) fn finish(&mut self) {
+        self.batch.flush(&self.version);
+    }
+
+    /// What the records of pages that were read wholly add up to.
+    pub(super) fn totals(&self) -> SliceTotals {
+        let (newest, without_cursor) = self.cursor.totals();
+        SliceTotals { newest, nulled: self.nulled.1, without_cursor, answers: self.answers }
+    }
+
+    /// Appends the line of the record at which the scanner stands.
+    fn line(&mut self, scanner: &mut Scanner<'_>) -> Walked<()> {
+        if !self.quota.take() {
+            self.cursor.past_the_end = true;
+            return Ok(scanner.skip()?);
+        }
+        let again = scanner.clone();
+        let start = scanner.at();
+        let scan = self.drift.scan(&self.version, scanner)?;
+        let bytes = scanner.slice(start..scanner.at());
+        if !self.cursor.is_of_the_past(&scan) {
+            self.cursor.observe(&scan);
+            self.keep_last(bytes);
+            self.quota.give_back(1);
+            return Ok(());
+        }
+        let (scan, without) = match self.drift.decide(bytes)? {
+            Fate::Regular => (scan, None),
+            Fate::Odd(without) => (self.grown(scan, &again)?, without),
+            Fate::PutAside => {
+                // The bookmark may pass it: it is on disk before that.
+                self.cursor.observe(&scan);
+                return Ok(());
+            }
+        };
+        if let Some(key) = self.version.wire.missing_key(&scan) {
+            return Err(WalkError::Callback(missing_key(key)));
+        }
+        let file = match self.files {
+            Some((files, engine)) => {
+                let record = answer::parsed(bytes).map_err(WalkError::Callback)?;
+                files.fetch(engine, &self.plan.name, &record).map_err(WalkError::Callback)?
+            }
+            None => None,
+        };
+        self.cursor.observe(&scan);
+        self.write(&scan, again, bytes, without.as_ref())?;
+        self.keep_last(bytes);
+        let file = file.map(|file| self.out.protocol.with_file(self.suffix(), &file));
+        self.end_line(file, without);
+        Ok(())
+    }
+
+    /// The record as it is scanned by the schema of now, which may have grown for it.
+    fn grown<'a>(&mut self, scan: RecordScan<'a>, record: &Scanner<'a>) -> Walked<RecordScan<'a>> {
+        let version = self.out.form(self.plan);
+        if version.generation == self.version.generation {
+            return Ok(scan);
+        }
+        self.version = version;
+        self.drift.scan_grown(&self.version, record.clone())
+    }
+
+    /// Writes the record's part of its line: as it came, unless the wire or drift asks for a change.
+    fn write(
+        &mut self,
+        scan: &RecordScan<'_>,
+        mut record: Scanner<'_>,
+        bytes: &[u8],
+        without: Option<&Without>,
+    ) -> Walked<()> {
+        let (wire, lines) = (&self.version.wire, &mut self.batch.lines);
+        lines.extend_from_slice(&self.out.prefix);
+        if let Some(values) = without {
+            let mut record = answer::parsed(bytes).map_err(WalkError::Callback)?;
+            values.apply(&mut record);
+            self.nulled.0 += u64::from(wire.rewrite(&mut Scanner::new(record.to_string().as_bytes()), lines)?);
+        } else if scan.change {
+            self.nulled.0 += u64::from(wire.rewrite(&mut record, lines)?);
+        } else {
+            lines.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    /// What ends the lines of this page.
+    fn suffix(&mut self) -> &[u8] {
+        if self.suffix.is_empty() {
+            self.suffix = self.out.protocol.after_record(OffsetDateTime::now_utc());
+        }
+        &self.suffix
+    }
+
+    /// Ends the line; `own` is an end of its own.
+    fn end_line(&mut self, own: Option<Vec<u8>>, without: Option<Without>) {
+        let mut own = own;
+        if let Some(values) = without {
+            let fields = values.fields();
+            let protocol = self.out.protocol;
+            own = Some(protocol.with_nulled(own.as_deref().unwrap_or_else(|| self.suffix()), &fields));
+            self.drift.put_aside(values.aside);
+        }
+        if own.is_none() {
+            self.suffix();
+        }
+        self.batch.lines.extend_from_slice(own.as_deref().unwrap_or(&self.suffix));
+        self.batch.record_done();
+    }
+
+    /// Keeps a record for paging, where that asks for the last one.
+    fn keep_last(&mut self, bytes: &[u8]) {
+        if self.keeps_last {
+            let last = self.last.get_or_insert_default();
+            last.clear();
+            last.extend_from_slice(bytes);
+        }
+    }
+}
+
+/// A record that no target can store.
+fn missing_key(key: &str) -> Fault {
+    Fault::data(format!("a record has no value for its key `{key}`")).of_rule(Rule::KeyMissing.id()).hint(
+        "no target can store it; with dripfeed.state_dir it is kept there and the others go on; else check \
+         `primary_key`, or filter such records out with a `record_filter`",
+    )
+}
+
+impl RecordSink for RecordWriter<'_> {
+    fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, WalkError<Fault>> {
+        let plan = self.plan;
+        if self.drift.takes_no_record(scanner)? {
+            return Ok(true);
+        }
+        if plan.shape.is_empty() && self.cursor.filter.before.is_none() {
+            answer::start_of_record(scanner)?;
+            self.line(scanner)?;
+            return Ok(true);
+        }
+        scanner.peek()?;
+        let mut again = scanner.clone();
+        let mut record = answer::record_json(scanner)?;
+        let mut old = false;
+        let feed = plan.cursor.as_ref().filter(|c| c.data_feed && self.cursor.filter.past.is_none());
+        if let Some(cursor) = feed {
+            self.cursor.compare(record.get(&cursor.field).and_then(|v| cursor.read(v)));
+        }
+        let inside = |record: &Json| match (&plan.cursor, &self.cursor.filter.before) {
+            (Some(c), Some(before)) => {
+                let value = record.get(&c.field).and_then(|v| c.read(v));
+                value.is_none_or(|v| before.keeps(c, v))
+            }
+            _ => true,
+        };
+        if feed.is_some() {
+            old = !inside(&record);
+            self.cursor.past_the_end = false;
+        }
+        let kept = plan.shape.apply(&mut record, vars, inside).map_err(WalkError::Callback)?;
+        self.cursor.past_the_end |= old;
+        if !kept {
+            return Ok(false);
+        }
+        if !record.is_object() {
+            return Err(WalkError::Callback(answer::not_an_object()));
+        }
+        if !plan.shape.changes() {
+            self.line(&mut again)?;
+            return Ok(true);
+        }
+        let mut bytes = std::mem::take(&mut self.transformed);
+        bytes.clear();
+        serde_json::to_writer(&mut bytes, &record).map_err(|e| WalkError::Callback(Fault::bug(e.to_string())))?;
+        let result = self.line(&mut Scanner::new(&bytes));
+        self.transformed = bytes;
+        result?;
+        Ok(true)
+    }
+
+    fn put(&mut self, record: Json) -> Result<bool> {
+        if let (Some(cursor), Some(before)) = (&self.plan.cursor, &self.cursor.filter.before) {
+            let value = record.get(&cursor.field).and_then(|v| cursor.read(v));
+            if value.is_some_and(|value| !before.keeps(cursor, value)) {
+                self.cursor.past_the_end |= cursor.data_feed;
+                return Ok(false);
+            }
+        }
+        if !record.is_object() {
+            return Err(answer::not_an_object());
+        }
+        self.line(&mut Scanner::new(record.to_string().as_bytes())).map_err(|halt| match halt {
+            WalkError::Callback(fault) => fault,
+            WalkError::Json(error) => Fault::bug(error.to_string()),
+        })?;
+        Ok(true)
+    }
+
+    fn page_done(&mut self) -> Result<bool> {
+        if let Err(fault) = self.drift.page_read(self.cursor.page) {
+            self.page_failed();
+            return Err(fault);
+        }
+        self.version = self.out.form(self.plan);
+        self.drift.follow();
+        self.drift.page_done();
+        self.cursor.page_done();
+        self.nulled.1 += std::mem::take(&mut self.nulled.0);
+        self.suffix.clear();
+        self.batch.page_done(&self.version);
+        Ok(!self.cursor.past_the_end)
+    }
+
+    fn page_failed(&mut self) {
+        self.drift.page_failed();
+        self.quota.give_back(self.batch.page_failed());
+        self.cursor.page_failed();
+        self.nulled.0 = 0;
+    }
+
+    fn last_record(&self) -> Option<Json> {
+        answer::parsed(self.last.as_ref()?).ok()
+    }
+
+    fn newest(&self) -> Option<OffsetDateTime> {
+        self.cursor.totals().0
+    }
+
+    fn observer(&mut self) -> Option<&mut dyn PageObserver> {
+        Some(self)
+    }
+}
+
+impl PageObserver for RecordWriter<'_> {
+    fn answered(&mut self, reply: &Reply) {
+        self.answers += 1;
+        self.drift.answered(reply);
+    }
+
+    fn takes_broken_text(&mut self) -> bool {
+        self.drift.takes_broken_text()
+    }
+
+    fn page_shape(&mut self, list: bool, alone: bool) {
+        self.drift.page_shape(list, alone);
+    }
+
+    fn page_followed(&mut self, records: u64, asked: Option<u64>) {
+        self.drift.page_followed(records, asked);
+    }
+}

@@ -1,0 +1,96 @@
+//! How a stream's records look on the wire by now: its schema grows while it is read.
+//!
+//! Comes in: the stream's plan, the fields that are wanted, what drift learned. Goes out: the SCHEMA line and the schema that
+//! records are scanned and rewritten by. Called by the writer, and by the scheduler that announces it.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::Value as Json;
+
+use crate::drift::monitor::DriftMonitor;
+use crate::engine::build::StreamPlan;
+use crate::engine::shape::wire::RecordSchema;
+use crate::protocol::Protocol;
+use crate::protocol::singer::schema_line;
+use crate::protocol::singer_catalog::Selection;
+
+/// What a stream's records look like on the wire by now.
+pub(in crate::engine) struct SchemaVersion {
+    /// The SCHEMA line.
+    pub(in crate::engine) schema: Vec<u8>,
+    pub(in crate::engine) wire: RecordSchema,
+    pub(in crate::engine) generation: u32,
+}
+
+impl SchemaVersion {
+    /// Does it know more than another?
+    pub(in crate::engine) fn is_later(&self, other: &SchemaVersion) -> bool {
+        self.generation > other.generation
+    }
+}
+
+/// What all slices of a stream share.
+pub(in crate::engine) struct StreamOut {
+    pub(in crate::engine) protocol: Protocol,
+    pub(in crate::engine) prefix: Vec<u8>,
+    fields: Selection,
+    pub(in crate::engine) watched: Option<Arc<DriftMonitor>>,
+    form: Mutex<Arc<SchemaVersion>>,
+}
+
+impl StreamOut {
+    pub(in crate::engine) fn new(
+        plan: &StreamPlan,
+        fields: &Selection,
+        watched: Option<&Arc<DriftMonitor>>,
+        protocol: Protocol,
+    ) -> Self {
+        StreamOut {
+            protocol,
+            prefix: protocol.before_record(&plan.name),
+            fields: fields.clone(),
+            watched: watched.cloned(),
+            form: Mutex::new(Arc::new(form(plan, fields, watched, protocol))),
+        }
+    }
+
+    /// The form of now.
+    pub(in crate::engine) fn form(&self, plan: &StreamPlan) -> Arc<SchemaVersion> {
+        let mut current = self.form.lock();
+        if self.watched.as_ref().is_some_and(|watched| watched.generation() != current.generation) {
+            *current = Arc::new(form(plan, &self.fields, self.watched.as_ref(), self.protocol));
+        }
+        current.clone()
+    }
+}
+
+/// The form of a stream whose schema is as it is watched to be.
+fn form(
+    plan: &StreamPlan,
+    fields: &Selection,
+    watched: Option<&Arc<DriftMonitor>>,
+    protocol: Protocol,
+) -> SchemaVersion {
+    // Read before the schema: what changes in between is seen once more.
+    let generation = watched.map_or(0, |watched| watched.generation());
+    let grown = watched.map(|watched| watched.schema());
+    let wire = plan.wire(grown.as_deref().unwrap_or(&plan.schema), fields, protocol);
+    let wire = match watched {
+        Some(watched) => wire.numbered(&*watched.places()),
+        None => wire,
+    };
+    let cursor = plan.cursor.as_ref().map(|c| c.field.as_str());
+    SchemaVersion { schema: schema_line(&plan.name, &wire.schema, &plan.keys(), cursor), wire, generation }
+}
+
+impl StreamPlan {
+    /// The stream's form on the wire, by the schema of now. Airbyte's is the vendor's own.
+    pub fn wire(&self, schema: &Json, fields: &Selection, protocol: Protocol) -> RecordSchema {
+        let cursor = self.cursor.as_ref().map(|c| c.field.as_str());
+        match protocol {
+            Protocol::Singer => RecordSchema::build(schema, &self.keys(), cursor, fields),
+            Protocol::Airbyte => RecordSchema::build(schema, &self.keys(), cursor, fields).verbatim(),
+        }
+    }
+}
