@@ -28,12 +28,13 @@ use super::slice_recovery::{self, RecoveryPolicy};
 use crate::base::config::Safety;
 use crate::base::fault::{Fault, Result, did_you_mean};
 use crate::base::json::python;
+use crate::base::percent::requote;
 use crate::base::timefmt::Period;
 use crate::engine::auth;
 use crate::engine::cursor::{self, CursorPlan, Window};
 use crate::engine::extract::decode::{self, Decoder};
 use crate::engine::extract::{self, Records, dom_extract};
-use crate::engine::fetch::request::origin_of;
+use crate::engine::fetch::address::origin_of;
 use crate::engine::page::{self, PagePlan};
 use crate::engine::shape::ops::{self, Pipeline};
 use crate::engine::slice::{self, Partition, Router};
@@ -596,7 +597,7 @@ pub fn host(manifest: &Manifest, cx: &EvalContext) -> Option<String> {
     let retriever = def.retriever.reading();
     let Requester::HttpRequester(requester) = &retriever.requester;
     let base = Template::compile(base_of(requester)?, &[]).ok()?.text(&Vars::new(cx)).ok()?;
-    origin_of(&base)
+    origin_of(&requote(&base))
 }
 
 /// The address that a requester's own paths stand under.
