@@ -207,9 +207,10 @@ impl Pace {
         }
     }
 
-    /// Waits until every limit has room for the call; `waits` hears for how long it will be at least, and why.
+    /// Waits until every limit has room for the call; `waits` hears for how long it will be at least, and why. A call that
+    /// could never go is a fault at once.
     pub fn acquire(&self, call: &Call<'_>, stop: &Stop, waits: impl Fn(Duration, Why)) -> Result<Permit<'_>> {
-        let (policy, weight) = self.budget.place(call);
+        let (policy, weight) = self.budget.admit(call)?;
         let began = Instant::now();
         let mut place = Place { pace: self, ticket: self.limiter.ticket(policy, weight), gone: false };
         let (mut told, mut behind) = (None, false);
