@@ -211,7 +211,7 @@ impl TokenRotation for Turning<'_> {
 
     fn answered(&self, reply: &Reply) {
         if let Some(turn) = self.turn.get() {
-            self.rotation.heard(turn, reply.status, &|name| reply.header(name));
+            self.rotation.answered(turn, reply.status, &|name| reply.header(name));
         }
     }
 

@@ -28,7 +28,7 @@ use crate::base::fault::{Fault, Result};
 use crate::base::stop::Stop;
 use crate::manifest::template::EvalContext;
 use crate::pace::Pace;
-use crate::pace::limiter::Why;
+use crate::pace::limiter::WaitReason;
 use breaker::Breaker;
 use cache::Found;
 use request::PreparedRequest;
@@ -142,7 +142,7 @@ pub struct SendRequest<'a> {
 #[derive(Debug)]
 pub enum Event<'a> {
     /// It waits for the account's pace: for so long at least, and why.
-    Waits(Duration, Why),
+    Waits(Duration, WaitReason),
     /// It waited for the account's pace.
     Waited(Duration),
     /// It goes out.
