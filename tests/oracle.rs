@@ -120,7 +120,6 @@ const DIFFERS: &[&str] = &[
     "dynamic_name_no_text",
     "dynamic_parametrized_percent",
     "error_budget_remaining_unreadable",
-    "error_budget_weight",
     "error_in_transformation_mid_page",
     "error_refresh_token_answer_unusable",
     "error_refresh_token_no_endpoint",

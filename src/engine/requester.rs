@@ -15,7 +15,8 @@ use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::scan;
 use crate::base::stop::Stop;
 use crate::engine::auth::{self, Auth, Rotation, TokenListener, TokenRequest, TokenTransport, Turn};
-use crate::engine::fetch::request::{self, Body, PreparedRequest, RequestPlan, origin_of};
+use crate::engine::fetch::address::origin_of;
+use crate::engine::fetch::request::{self, Body, PreparedRequest, RequestPlan};
 use crate::engine::fetch::retry::{self, ErrorPlan};
 use crate::engine::fetch::{CacheMode, Outcome, Reply, SendRequest, TokenRotation};
 use crate::manifest::model::{self, HttpRequester};
@@ -208,9 +209,9 @@ impl TokenRotation for Turning<'_> {
         Ok(signed)
     }
 
-    fn heard(&self, reply: &Reply) {
+    fn answered(&self, reply: &Reply) {
         if let Some(turn) = self.turn.get() {
-            self.rotation.heard(turn, reply.status, &|name| reply.header(name));
+            self.rotation.answered(turn, reply.status, &|name| reply.header(name));
         }
     }
 

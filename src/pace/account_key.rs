@@ -18,14 +18,14 @@ pub fn identity(named: Option<&str>, config: &Json, schema: &Json) -> String {
     let secrets = marked(config, schema);
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
     let oauth = secrets.iter().any(|(path, _)| last(path) == "refresh_token");
-    let mut told: Vec<String> = secrets
+    let mut parts: Vec<String> = secrets
         .into_iter()
         .filter(|(path, _)| !oauth || matches!(last(path).as_str(), "refresh_token" | "client_id"))
         .map(|(path, text)| format!("{path}={text}"))
         .collect();
-    told.sort_unstable();
-    told.dedup();
-    if told.is_empty() { config.to_string() } else { told.join("\n") }
+    parts.sort_unstable();
+    parts.dedup();
+    if parts.is_empty() { config.to_string() } else { parts.join("\n") }
 }
 
 /// The name of the file: an HMAC, so that a credential cannot be read from it.

@@ -15,7 +15,7 @@ use super::limit::{Limit, Unit};
 use super::limiter::Rules;
 use crate::base::config;
 use crate::base::config::LimitKind;
-use crate::base::fault::{Fault, Result};
+use crate::base::fault::{Failure, Fault, Result};
 use crate::base::percent;
 use crate::base::timefmt::Period;
 use crate::manifest::model::{ApiBudget, CallRatePolicy, HttpRequestRegexMatcher};
@@ -36,6 +36,8 @@ pub struct Budget {
     pub names: Names,
     /// Which calls the manifest's policies govern, and what they cost.
     policies: Vec<Vec<Matcher>>,
+    /// For each policy of the rules, the window that allows the fewest calls, if there is one.
+    narrowest: Vec<Option<Window>>,
     /// The config's limits govern every call, instead.
     overridden: bool,
     /// Does a limit count points?
@@ -44,6 +46,13 @@ pub struct Budget {
     pub caps: Vec<(f64, Duration)>,
     /// Is what headers say is left to be ignored?
     pub deaf: bool,
+}
+
+/// A cap on calls in any time of that length, before any headroom.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    calls: u64,
+    per: Duration,
 }
 
 /// Calls of a kind.
@@ -84,6 +93,7 @@ pub fn build(def: Option<&ApiBudget>, ours: &config::Pace, cx: &EvalContext) -> 
     let heaviest = budget.policies.iter().map(|matchers| heaviest(matchers)).max().unwrap_or(1);
     budget.rules = Rules { floor: budget.rules.floor, ..Rules::default() };
     budget.caps.clear();
+    budget.narrowest.clear();
     let mut limits = Vec::new();
     for (number, limit) in ours.limits.iter().enumerate() {
         let (unit, count, per, kind, burst) = match limit {
@@ -113,6 +123,8 @@ struct Declared {
     /// Units a second, before any headroom.
     rate: f64,
     per: Duration,
+    /// It, where it caps calls in a window.
+    window: Option<Window>,
 }
 
 /// How a limit is declared.
@@ -135,7 +147,8 @@ impl Declared {
         let what = if unit == Unit::Points { "points" } else { "calls" };
         #[allow(clippy::cast_precision_loss)]
         let rate = count as f64 / per.as_secs_f64();
-        Declared { name: format!("{what} in {} s, {how}", per.as_secs_f64()), limit, rate, per }
+        let window = (kind == LimitKind::Window && unit == Unit::Calls).then_some(Window { calls: count, per });
+        Declared { name: format!("{what} in {} s, {how}", per.as_secs_f64()), limit, rate, per, window }
     }
 }
 
@@ -196,7 +209,9 @@ impl Budget {
     /// One more policy, with these limits.
     fn govern(&mut self, limits: impl IntoIterator<Item = Declared>) {
         let from = self.rules.limits.len();
+        let mut narrowest: Option<Window> = None;
         for declared in limits {
+            narrowest = narrowest.into_iter().chain(declared.window).min_by_key(|window| window.calls);
             if declared.limit.unit == Unit::Calls {
                 self.caps.push((declared.rate, declared.per));
             }
@@ -206,6 +221,22 @@ impl Budget {
             self.rules.limits.push((name, declared.limit));
         }
         self.rules.policies.push((from..self.rules.limits.len()).collect());
+        self.narrowest.push(narrowest);
+    }
+
+    /// The policy that governs a call, if one does, and what the call weighs; a fault where it weighs more than a whole
+    /// window of its policy holds: no wait would be long enough.
+    pub(super) fn admit(&self, call: &Call<'_>) -> Result<(Option<usize>, u32)> {
+        let (policy, weight) = self.place(call);
+        let narrowest = policy.and_then(|policy| self.narrowest.get(policy).copied().flatten());
+        let Some(window) = narrowest.filter(|window| u64::from(weight) > window.calls) else {
+            return Ok((policy, weight));
+        };
+        let Window { calls, per } = window;
+        let limit = format!("{calls} calls in {} s", per.as_secs_f64());
+        let text = format!("a request weighs {weight} calls, more than its whole limit ({limit}): it can never go");
+        let hint = "lower the `weight` of its matcher in the manifest's `api_budget`, or raise the limit";
+        Err(Fault::config(text.clone()).hint(hint).told(text, Failure::System))
     }
 
     /// The policy that governs a call, if one does, and what the call weighs: the first that matches, as in the reference.
@@ -274,5 +305,42 @@ fn object(value: Option<&Json>, at: &Place) -> Result<Map<String, Json>> {
         None | Some(Json::Null) => Ok(Map::new()),
         Some(Json::Object(map)) => Ok(map.clone()),
         Some(_) => Err(at.fault("expected names with values")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The budget of one policy with a window of so many calls, of which a call to `/heavy` takes `weight`.
+    fn budget(calls: u64, weight: u32) -> Budget {
+        let matcher = |pattern: &str, weight| Matcher {
+            method: None,
+            base: None,
+            path: Some(Regex::new(pattern).expect("a pattern")),
+            params: Map::new(),
+            headers: Map::new(),
+            weight,
+        };
+        let mut budget =
+            Budget { policies: vec![vec![matcher("^/heavy", weight), matcher("^/", 1)]], ..Budget::default() };
+        let per = Duration::from_secs(3600);
+        let terms = Terms { unit: Unit::Calls, count: calls, per, kind: LimitKind::Window, burst: None };
+        budget.govern([Declared::new(&terms, HEADROOM, weight)]);
+        budget
+    }
+
+    fn get(url: &str) -> Call<'_> {
+        Call { method: "GET", url, headers: &[] }
+    }
+
+    #[test]
+    fn a_call_heavier_than_a_whole_window_is_refused_at_once() {
+        let (heavy, light) = (get("https://api.test/heavy"), get("https://api.test/light"));
+        let fault = budget(2, 3).admit(&heavy).expect_err("it can never go");
+        assert!(fault.message.contains("weighs 3 calls") && fault.message.contains("2 calls in 3600 s"), "{fault}");
+        assert_eq!(budget(2, 3).admit(&light).expect("a light one goes"), (Some(0), 1));
+        // The headroom is ours, not the vendor's: what fills the whole window goes.
+        assert_eq!(budget(3, 3).admit(&heavy).expect("it fills the window"), (Some(0), 3));
     }
 }

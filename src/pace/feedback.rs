@@ -166,7 +166,7 @@ fn pair_reset(name: &str, headers: &HeaderMap, now: OffsetDateTime) -> Option<Du
 
 /// What an answer's status and headers say.
 pub fn read(status: u16, headers: &HeaderMap, names: &Names, now: OffsetDateTime) -> Feedback {
-    let mut told = draft(headers);
+    let mut announced = draft(headers);
     let mut resets = Vec::new();
     for (remaining, reset) in pairs(names) {
         // A limit of nothing is none.
@@ -176,14 +176,14 @@ pub fn read(status: u16, headers: &HeaderMap, names: &Names, now: OffsetDateTime
         }
         let (left, time) = (one(headers, remaining).and_then(count), pair_reset(reset, headers, now));
         match (left, time) {
-            (Some(left), Some(time)) => told.push((left, time)),
+            (Some(left), Some(time)) => announced.push((left, time)),
             // It may be this one that is used up.
             (None, Some(time)) => resets.push(time),
             _ => {}
         }
     }
     // Of several limits the tightest holds; of two that are used up, the one that takes longest.
-    let left = told.iter().copied().min_by_key(|(left, time)| (*left, std::cmp::Reverse(*time)));
+    let left = announced.iter().copied().min_by_key(|(left, time)| (*left, std::cmp::Reverse(*time)));
     let used_up = || left.filter(|(left, _)| *left == 0).map(|(_, time)| time);
     let wait = retry_after(headers, now).or_else(used_up).or_else(|| resets.first().copied());
     let none_left = || wait.filter(|_| names.used_up.contains(&status.into())).map(|wait| (0, wait));

@@ -18,7 +18,7 @@ const VERSION: &str = "dripfeed-ledger 1";
 /// The file's size is a multiple of this, so that a disk that fills up does not stop it from being written again.
 const BLOCK: usize = 4096;
 /// Limits that are kept, whoever uses them.
-const MOST_LIMITS: usize = 64;
+const MAX_LIMITS: usize = 64;
 /// A rate that was found without a declared one is forgotten when it was not cut for so long.
 const FORGET: Nanos = 900_000_000_000;
 
@@ -148,10 +148,10 @@ impl Ledger {
         }
         let end = bytes.iter().position(|b| *b == b'\n').ok_or(Unreadable::Damaged)?;
         let head = std::str::from_utf8(&bytes[..end]).map_err(|_| Unreadable::Damaged)?;
-        let Some(told) = head.strip_prefix(VERSION) else {
+        let Some(header) = head.strip_prefix(VERSION) else {
             return Err(if head.starts_with("dripfeed-ledger ") { Unreadable::Foreign } else { Unreadable::Damaged });
         };
-        let parts: Option<(usize, u32)> = told
+        let parts: Option<(usize, u32)> = header
             .trim()
             .split_once(' ')
             .and_then(|(length, sum)| Some((length.parse().ok()?, u32::from_str_radix(sum, 16).ok()?)));
@@ -203,7 +203,7 @@ impl Ledger {
     /// Forgets who was not heard of for a while, and limits that are free and of no use any more.
     pub fn prune(&mut self, now: Nanos) {
         self.members.retain(|m| m.seen.saturating_add(LEASE) > now);
-        if self.limits.len() > MOST_LIMITS {
+        if self.limits.len() > MAX_LIMITS {
             self.limits.retain(|_, free_at| *free_at > now);
         }
         self.learned.retain(|_, l| l.allowed.is_some() || l.cut_at.saturating_add(FORGET) > now);

@@ -1,6 +1,6 @@
 //! The limiter: decides which call goes next, and when.
 //!
-//! Comes in: [`Rules`], a clock and a store; then tickets of callers, and what the vendor says. Goes out: an [`Answer`].
+//! Comes in: [`Rules`], a clock and a store; then tickets of callers, and what the vendor says. Goes out: an [`Decision`].
 //! Called by [`super::Pace`], by the simulation and by tests, which run the same code: nothing here sleeps.
 //!
 //! The runs of an account share its limits so:
@@ -19,30 +19,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
-use super::ledger::{Learned, Ledger, Meter, Quota};
+use super::feedback::Cost;
+use super::learned_rate::{cut, grow};
+use super::ledger::{Ledger, Meter, Quota};
 use super::limit::{Limit, Nanos, Unit};
 use super::store::Store;
 
 /// How often it is looked again for what has no time of its own: a call that comes back, a run that stops to wait.
 const POLL: Nanos = 20_000_000;
-/// A rate is cut at most once in this time: several 429s of one moment are one event.
-const BETWEEN_CUTS: Nanos = 5_000_000_000;
-/// What a 429 leaves of the rate; more of it when so many calls went well before, since it then was nearly right.
-const CUT: f64 = 0.7;
-const SMALL_CUTS: [(u64, f64); 2] = [(500, 0.92), (100, 0.85)];
-/// Calls that must go well before the rate grows.
-const GOOD: u64 = 20;
-/// How much it grows, and how much where it broke before.
-const GROWTH: f64 = 0.02;
-const CAREFUL_GROWTH: f64 = 0.002;
-/// From which part of the rate that broke it grows with care, and up to which.
-const NEAR: f64 = 0.93;
-const BEYOND: f64 = 1.05;
-/// A rate is cut no further, in calls a second, or as a part of the rate that is allowed.
-const SLOWEST: f64 = 1.0 / 30.0;
-const LEAST_PART: f64 = 0.02;
 /// Nothing is held longer: whoever names a longer time is asked again after it.
-const LONGEST_HOLD: Nanos = 86_400_000_000_000;
+const MAX_HOLD: Nanos = 86_400_000_000_000;
 /// While headers say that nothing is left, one call in this time tries whether that is so.
 const PROBE: Nanos = 600_000_000_000;
 /// A pause after which calls are counted anew.
@@ -86,20 +72,20 @@ pub struct Rules {
     pub floor: f64,
 }
 
-/// What a caller gets to hear.
+/// What the limiter decides about a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum Decision {
     /// The call may go now, and counts as under way.
     Go,
     /// Not before that time, when it is to ask again; why.
-    Wait(Nanos, Why),
+    Wait(Nanos, WaitReason),
     /// Others of the same process come first: ask again when one of them has gone.
     Behind,
 }
 
 /// Why a call waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum WaitReason {
     /// The account's limits.
     Pace,
     /// Runs of a higher priority.
@@ -193,17 +179,17 @@ impl<C: Clock, S: Store> Limiter<C, S> {
     }
 
     /// May the call go?
-    pub fn ask(&self, ticket: &mut Ticket) -> Answer {
+    pub fn ask(&self, ticket: &mut Ticket) -> Decision {
         let others = {
             let rows = self.rows();
             if rows[ticket.policy].waiting.front() != Some(&ticket.number) {
-                return Answer::Behind;
+                return Decision::Behind;
             }
             rows[ticket.policy].waiting.len() > 1
         };
         self.asked.store(true, Ordering::Relaxed);
         let answer = self.store.update(&self.clock, |ledger, now| self.decide(ledger, ticket, now, others));
-        if answer == Answer::Go {
+        if answer == Decision::Go {
             self.rows()[ticket.policy].waiting.pop_front();
         }
         answer
@@ -245,11 +231,11 @@ impl<C: Clock, S: Store> Limiter<C, S> {
         self.flying.load(Ordering::Relaxed)
     }
 
-    fn decide(&self, ledger: &mut Ledger, ticket: &mut Ticket, now: Nanos, others: bool) -> Answer {
+    fn decide(&self, ledger: &mut Ledger, ticket: &mut Ticket, now: Nanos, others: bool) -> Decision {
         self.here(ledger, now);
         let answer = self.answer(ledger, ticket, now);
-        let waits = answer != Answer::Go || others;
-        if answer == Answer::Go {
+        let waits = answer != Decision::Go || others;
+        if answer == Decision::Go {
             self.flying.fetch_add(1, Ordering::Relaxed);
             let meter = &mut ledger.meter;
             if meter.last.saturating_add(IDLE) < now {
@@ -270,11 +256,11 @@ impl<C: Clock, S: Store> Limiter<C, S> {
         answer
     }
 
-    fn answer(&self, ledger: &mut Ledger, ticket: &mut Ticket, now: Nanos) -> Answer {
+    fn answer(&self, ledger: &mut Ledger, ticket: &mut Ticket, now: Nanos) -> Decision {
         if ledger.hold > now {
             // What was reserved was reserved of a rate that is no more.
             ticket.reserved = None;
-            return Answer::Wait(ledger.hold, Why::Held);
+            return Decision::Wait(ledger.hold, WaitReason::Held);
         }
         let above = || ledger.members.iter().filter(|m| m.priority > self.priority);
         let (above_is_here, above_waits) =
@@ -282,7 +268,7 @@ impl<C: Clock, S: Store> Limiter<C, S> {
         let flying = ledger.flying();
         let shared = |most: u64| ledger.share.map_or(most, |share| part(most, share));
         if self.rules.in_flight.is_some_and(|most| flying >= shared(most)) {
-            return Answer::Wait(now + POLL, Why::InFlight);
+            return Decision::Wait(now + POLL, WaitReason::InFlight);
         }
         #[allow(clippy::cast_precision_loss)]
         if let Some(quota) = &ledger.quota
@@ -290,15 +276,15 @@ impl<C: Clock, S: Store> Limiter<C, S> {
         {
             if flying > 0 {
                 // Calls that are under way may have been counted already, or not: their answers tell.
-                return Answer::Wait(quota.until.min(now + POLL), Why::Quota);
+                return Decision::Wait(quota.until.min(now + POLL), WaitReason::Quota);
             }
             if quota.probe_at > now {
-                return Answer::Wait(quota.until.min(quota.probe_at), Why::Quota);
+                return Decision::Wait(quota.until.min(quota.probe_at), WaitReason::Quota);
             }
         }
         if let Some(Reserved { at, bases }) = &ticket.reserved {
             if *at > now {
-                return Answer::Wait(*at, Why::Pace);
+                return Decision::Wait(*at, WaitReason::Pace);
             }
             for (number, base) in bases {
                 let (name, limit) = &self.rules.limits[*number];
@@ -306,7 +292,7 @@ impl<C: Clock, S: Store> Limiter<C, S> {
                     *free_at = free_at.saturating_add(limit.late(*base, now));
                 }
             }
-            return Answer::Go;
+            return Decision::Go;
         }
         let claims = self.claims(ledger, ticket);
         let spare = self.priority.spare();
@@ -314,7 +300,7 @@ impl<C: Clock, S: Store> Limiter<C, S> {
         let Some(mut at) = earliest(spare) else {
             // No rate limits it: one call at a time while others of the account wait for what they have in common.
             let yields = above_waits && self.flying() > 0;
-            return if yields { Answer::Wait(now + POLL, Why::Yield) } else { Answer::Go };
+            return if yields { Decision::Wait(now + POLL, WaitReason::Yield) } else { Decision::Go };
         };
         if above_is_here {
             let free = at;
@@ -323,7 +309,7 @@ impl<C: Clock, S: Store> Limiter<C, S> {
                 if ledger.floor > now || self.rules.floor <= 0.0 {
                     let look = if above_waits { at.max(now + POLL) } else { free };
                     let floor = if self.rules.floor > 0.0 { ledger.floor } else { Nanos::MAX };
-                    return Answer::Wait(look.min(floor), Why::Yield);
+                    return Decision::Wait(look.min(floor), WaitReason::Yield);
                 }
                 // The floor's turn: as one of those who do not yield, once.
                 let slowest = claims.iter().map(|c| c.limit.refill(c.cost)).max().unwrap_or(0);
@@ -346,10 +332,10 @@ impl<C: Clock, S: Store> Limiter<C, S> {
             }
         }
         if at <= now {
-            return Answer::Go;
+            return Decision::Go;
         }
         ticket.reserved = Some(Reserved { at, bases });
-        Answer::Wait(at, Why::Pace)
+        Decision::Wait(at, WaitReason::Pace)
     }
 
     /// The limits that hold for a call.
@@ -405,7 +391,7 @@ impl<C: Clock, S: Store> Limiter<C, S> {
     /// afterwards.
     pub fn limited(&self, policy: Option<usize>, wait: Duration) {
         let policy = self.row(policy);
-        let wait = nanos(wait).min(LONGEST_HOLD);
+        let wait = nanos(wait).min(MAX_HOLD);
         let allowed = self.rate(policy);
         self.store.update(&self.clock, |ledger, now| {
             self.here(ledger, now);
@@ -424,7 +410,7 @@ impl<C: Clock, S: Store> Limiter<C, S> {
 
     /// What a request cost in points that was `charged` so many, and how many the vendor has left for us: the estimate is
     /// set right.
-    pub fn cost(&self, policy: Option<usize>, weight: u32, charged: f64, cost: Option<f64>, left: Option<f64>) {
+    pub fn cost(&self, policy: Option<usize>, weight: u32, charged: f64, Cost { cost, left }: Cost) {
         let policy = self.row(policy);
         self.store.update(&self.clock, |ledger, now| {
             for (_, name, limit) in self.limits(policy).filter(|(_, _, l)| l.unit == Unit::Points) {
@@ -475,43 +461,4 @@ fn free_at(ledger: &Ledger, name: &str, limit: &Limit) -> Nanos {
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn part(most: u64, share: f64) -> u64 {
     ((most as f64 * share) as u64).max(1)
-}
-
-/// Cuts the rate of a policy. Where none is known it is the one at which calls went since the account was last held, the
-/// wait included: that is what the vendor bears. After a few calls there is nothing to be told from them.
-fn cut(ledger: &mut Ledger, policy: usize, allowed: Option<f64>, now: Nanos, wait: Nanos) {
-    let known = ledger.learned.get(&policy);
-    if known.is_some_and(|l| now.saturating_sub(l.cut_at) < BETWEEN_CUTS) {
-        return;
-    }
-    let calls = ledger.meter.calls;
-    #[allow(clippy::cast_precision_loss)]
-    let seconds = now.saturating_sub(ledger.meter.since).saturating_add(wait).max(1) as f64 / 1e9;
-    #[allow(clippy::cast_precision_loss)]
-    let seen = calls.max(1) as f64 / seconds;
-    let (broke_at, good) = match (known, allowed) {
-        (Some(learned), _) => (learned.rate, learned.good),
-        (None, Some(allowed)) => (allowed, calls),
-        (None, None) if calls < GOOD => return,
-        (None, None) => (seen / CUT, 0),
-    };
-    let left = SMALL_CUTS.into_iter().find(|(calls, _)| good >= *calls).map_or(CUT, |(_, left)| left);
-    let rate = (broke_at * left).max(allowed.map_or(SLOWEST, |allowed| allowed * LEAST_PART));
-    ledger.meter = Meter { since: now.saturating_add(wait), last: now.saturating_add(wait), calls: 0 };
-    ledger.learned.insert(policy, Learned { rate, broke_at, allowed, free_at: ledger.hold, cut_at: now, good: 0 });
-}
-
-/// A call of a policy went well.
-fn grow(ledger: &mut Ledger, policy: usize) {
-    let Some(learned) = ledger.learned.get_mut(&policy) else { return };
-    learned.good += 1;
-    if !learned.good.is_multiple_of(GOOD) {
-        return;
-    }
-    // With care only around the rate that broke: beyond it, it was not the rate.
-    let near = learned.rate > learned.broke_at * NEAR && learned.rate < learned.broke_at * BEYOND;
-    learned.rate *= 1.0 + if near { CAREFUL_GROWTH } else { GROWTH };
-    if learned.allowed.is_some_and(|allowed| learned.rate >= allowed) {
-        ledger.learned.remove(&policy);
-    }
 }

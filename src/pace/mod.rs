@@ -10,6 +10,7 @@ pub mod account_key;
 pub mod budget;
 pub mod clock;
 pub mod feedback;
+mod learned_rate;
 pub mod ledger;
 pub mod limit;
 pub mod limiter;
@@ -29,7 +30,7 @@ use clock::{BootTime, Clock};
 use feedback::{Cost, Feedback};
 use ledger::Ledger;
 use limit::Nanos;
-use limiter::{Answer, Limiter, Priority, Ticket, Why};
+use limiter::{Decision, Limiter, Priority, Ticket, WaitReason};
 use store::{MemoryLedger, Store};
 
 /// Without a deadline, a wait that the vendor asks for is slept through up to so long.
@@ -129,7 +130,7 @@ pub struct Permit<'p> {
     weight: u32,
     /// What it was charged in points.
     charged: f64,
-    told: Option<(bool, Feedback)>,
+    outcome: Option<(bool, Feedback)>,
     /// How long the call waited.
     pub waited: Duration,
 }
@@ -151,11 +152,11 @@ impl Drop for Place<'_> {
 }
 
 impl Pace {
-    /// The pace of an account, whose ledger is on that shelf. A call that could go only after the deadline ends the run.
-    pub fn new(budget: Budget, shelf: LedgerBackend, priority: Priority, deadline: Option<Instant>) -> Arc<Pace> {
+    /// The pace of an account, kept in that ledger. A call that could go only after the deadline ends the run.
+    pub fn new(budget: Budget, ledger: LedgerBackend, priority: Priority, deadline: Option<Instant>) -> Arc<Pace> {
         let id = RandomState::new().hash_one(std::process::id());
-        let shares = matches!(shelf, LedgerBackend::Shared(_));
-        let limiter = Limiter::new(BootTime, shelf, budget.rules.clone(), id, priority);
+        let shares = matches!(ledger, LedgerBackend::Shared(_));
+        let limiter = Limiter::new(BootTime, ledger, budget.rules.clone(), id, priority);
         let pace = Arc::new(Pace {
             budget,
             limiter,
@@ -207,31 +208,32 @@ impl Pace {
         }
     }
 
-    /// Waits until every limit has room for the call; `waits` hears for how long it will be at least, and why.
-    pub fn acquire(&self, call: &Call<'_>, stop: &Stop, waits: impl Fn(Duration, Why)) -> Result<Permit<'_>> {
-        let (policy, weight) = self.budget.place(call);
+    /// Waits until every limit has room for the call; `waits` hears for how long it will be at least, and why. A call that
+    /// could never go is a fault at once.
+    pub fn acquire(&self, call: &Call<'_>, stop: &Stop, waits: impl Fn(Duration, WaitReason)) -> Result<Permit<'_>> {
+        let (policy, weight) = self.budget.admit(call)?;
         let began = Instant::now();
         let mut place = Place { pace: self, ticket: self.limiter.ticket(policy, weight), gone: false };
-        let (mut told, mut behind) = (None, false);
+        let (mut reason, mut behind) = (None, false);
         loop {
             stop.check()?;
             let seen = *self.moved();
             match self.limiter.ask(&mut place.ticket) {
-                Answer::Go => break,
-                Answer::Behind => {
+                Decision::Go => break,
+                Decision::Behind => {
                     behind = true;
                     self.rest(seen, AWAKE);
                 }
-                Answer::Wait(until, why) => {
+                Decision::Wait(until, why) => {
                     let wait = Duration::from_nanos(until.saturating_sub(self.limiter.clock.now()));
                     self.bear(wait, why, stop)?;
-                    if told.replace(why) != Some(why) {
+                    if reason.replace(why) != Some(why) {
                         waits(wait, why);
                     }
                     match why {
                         // A call of this process that comes back may be what is waited for.
-                        Why::InFlight | Why::Quota => self.rest(seen, wait.min(AWAKE)),
-                        Why::Pace | Why::Yield | Why::Held => stop.sleep(wait.min(AWAKE))?,
+                        WaitReason::InFlight | WaitReason::Quota => self.rest(seen, wait.min(AWAKE)),
+                        WaitReason::Pace | WaitReason::Yield | WaitReason::Held => stop.sleep(wait.min(AWAKE))?,
                     }
                 }
             }
@@ -240,15 +242,15 @@ impl Pace {
         let sent_at = self.limiter.clock.now();
         // Who was behind another thread of this process waited for what that one waited for, if for anything.
         let waited = began.elapsed();
-        let waited = if told.is_some() || behind && waited > SCARCELY { waited } else { Duration::ZERO };
+        let waited = if reason.is_some() || behind && waited > SCARCELY { waited } else { Duration::ZERO };
         self.counts().waited += waited;
-        Ok(Permit { pace: self, sent_at, policy, weight, charged: place.ticket.charged, told: None, waited })
+        Ok(Permit { pace: self, sent_at, policy, weight, charged: place.ticket.charged, outcome: None, waited })
     }
 
     /// Ends the stream where a wait is not worth it: it would end after the deadline, or the vendor asks for too long. What
     /// all calls of the account wait for ends the run.
-    fn bear(&self, wait: Duration, why: Why, stop: &Stop) -> Result<()> {
-        let by_vendor = matches!(why, Why::Held | Why::Quota);
+    fn bear(&self, wait: Duration, why: WaitReason, stop: &Stop) -> Result<()> {
+        let by_vendor = matches!(why, WaitReason::Held | WaitReason::Quota);
         self.bears(wait, if by_vendor { Waits::ForVendor } else { Waits::ForPace }).inspect_err(|fault| {
             if by_vendor {
                 stop.ask(fault.kind);
@@ -259,12 +261,12 @@ impl Pace {
     /// Is so long a wait worth it? Else it goes on another time.
     pub fn bears(&self, wait: Duration, what: Waits) -> Result<()> {
         let by_vendor = what == Waits::ForVendor;
-        let whose = if by_vendor { "the vendor asks to wait" } else { "it would wait" };
+        let subject = if by_vendor { "the vendor asks to wait" } else { "it would wait" };
         let late = |why: &str| {
             if what != Waits::ToTryAgain {
                 *self.resume_at.lock() = Instant::now().checked_add(wait);
             }
-            let text = format!("{why}{whose} {:.0} s before the next request", wait.as_secs_f64().ceil());
+            let text = format!("{why}{subject} {:.0} s before the next request", wait.as_secs_f64().ceil());
             Err(Fault::new(Kind::Unfinished, text).hint("run again later; what was finished is saved"))
         };
         match self.deadline {
@@ -285,8 +287,8 @@ impl Pace {
 
     /// What an answer says of the vendor's limits.
     pub fn feedback(&self, status: u16, headers: &ureq::http::HeaderMap, now: time::OffsetDateTime) -> Feedback {
-        let told = feedback::read(status, headers, &self.budget.names, now);
-        Feedback { left: told.left.filter(|_| !self.budget.deaf), ..told }
+        let read = feedback::read(status, headers, &self.budget.names, now);
+        Feedback { left: read.left.filter(|_| !self.budget.deaf), ..read }
     }
 
     /// Do points count, so that it matters what a request cost?
@@ -336,20 +338,20 @@ impl Drop for Pace {
 impl Permit<'_> {
     /// The answer came; `good` when the vendor served it.
     pub fn answered(mut self, good: bool, feedback: Feedback) {
-        self.told = Some((good, feedback));
+        self.outcome = Some((good, feedback));
     }
 
     /// What the vendor says that it cost.
     pub fn cost(&self, cost: Cost) {
         if cost != Cost::default() {
-            self.pace.limiter.cost(self.policy, self.weight, self.charged, cost.cost, cost.left);
+            self.pace.limiter.cost(self.policy, self.weight, self.charged, cost);
         }
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let (good, feedback) = self.told.take().unwrap_or_default();
+        let (good, feedback) = self.outcome.take().unwrap_or_default();
         let took = Duration::from_nanos(self.pace.limiter.clock.now().saturating_sub(self.sent_at));
         let mut counts = self.pace.counts();
         (counts.answered, counts.took) = (counts.answered + 1, counts.took + took);

@@ -52,7 +52,7 @@ const LOCK_WITHIN: Duration = Duration::from_secs(2);
 /// After a failure the file is tried again when so long has passed.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// No ledger is larger, in bytes.
-const MOST_BYTES: u64 = 1 << 16;
+const MAX_BYTES: u64 = 1 << 16;
 /// The share of the limits that a process takes when it cannot see the others: three kinds of runs may be under way.
 const SHARE: f64 = 1.0 / 3.0;
 
@@ -73,7 +73,7 @@ struct Inner {
     /// What is used while the file cannot be.
     own: Ledger,
     failed: Option<Instant>,
-    told: bool,
+    noticed: bool,
 }
 
 impl std::fmt::Debug for SharedLedger {
@@ -119,7 +119,7 @@ impl SharedLedger {
 
     /// The ledger in the file, which must be locked.
     fn read(&self, file: &File, now: Nanos) -> io::Result<(Ledger, Nanos)> {
-        let size = file.metadata()?.len().min(MOST_BYTES);
+        let size = file.metadata()?.len().min(MAX_BYTES);
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
         file.read_exact_at(&mut bytes, 0)?;
         match Ledger::decode(&bytes, self.moment(now)) {
@@ -145,7 +145,7 @@ impl SharedLedger {
         inner.own = Ledger { share: Some(SHARE), members: Vec::new(), ..own };
         inner.failed = Some(Instant::now());
         inner.file = None;
-        if !std::mem::replace(&mut inner.told, true) {
+        if !std::mem::replace(&mut inner.noticed, true) {
             let path = self.path.display();
             (self.notice)(&format!(
                 "the ledger {path} cannot be shared ({error}): this run keeps to a third of the account's limits"

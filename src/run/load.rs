@@ -22,7 +22,7 @@ use crate::drift::monitor::{DriftMonitor, MonitorConfig, RunNames};
 use crate::drift::policy::Policies;
 use crate::drift::rules::Rule;
 use crate::engine::auth;
-use crate::engine::build::{self, Build, Plan, StreamPlan};
+use crate::engine::build::{self, Build, SourcePlan, StreamPlan};
 use crate::engine::config_rules;
 use crate::engine::context::EngineContext;
 use crate::manifest::Manifest;
@@ -39,7 +39,7 @@ use crate::sandbox::Sandbox;
 /// A source with a tenant's config, ready to run.
 pub struct LoadedSource {
     /// Every stream, compiled.
-    pub plan: Plan,
+    pub plan: SourcePlan,
     /// Config and now.
     pub cx: Arc<EvalContext>,
     /// The config.

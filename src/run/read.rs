@@ -18,7 +18,7 @@ use super::log::Level;
 use super::outcome::RunOutcome;
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
-use crate::engine::build::Plan;
+use crate::engine::build::SourcePlan;
 use crate::engine::context::EngineContext;
 use crate::engine::scheduler::{Scheduler, StreamJob, StreamOutcome};
 use crate::engine::thread_pool::{Concurrency, LOOK};
@@ -78,7 +78,7 @@ fn chosen(context: &Context, loaded: &LoadedSource) -> Result<(Vec<Chosen>, Vec<
 }
 
 /// A document without bookmarks, for what is asked for.
-pub(crate) fn fresh(context: &Context, plan: &Plan) -> StateDoc {
+pub(crate) fn fresh(context: &Context, plan: &SourcePlan) -> StateDoc {
     let doc = StateDoc::new(&plan.source, plan.filters());
     if context.options.backfill.is_some() { doc.of_backfills() } else { doc }
 }
@@ -91,7 +91,7 @@ pub(crate) enum States {
 
 impl States {
     /// Reads them. Streams that are not read keep their bookmarks, also when those that are start anew.
-    fn read(context: &Context, plan: &Plan, chosen: &[Chosen]) -> Result<States> {
+    fn read(context: &Context, plan: &SourcePlan, chosen: &[Chosen]) -> Result<States> {
         let options = &context.options;
         let reset: Vec<String> = if options.full_refresh {
             chosen.iter().map(|c| c.stream.clone()).collect()
@@ -297,7 +297,7 @@ impl PreparedRun {
         let (reporter, shared) = (&loaded.reporter, &loaded.shared);
         let (sender, messages) = sync_channel(PAGES_AHEAD);
         // Without a known cap there is nothing to fill.
-        let most = if shared.fetcher.pace().is_capped() { plan.most_concurrency } else { plan.concurrency };
+        let most = if shared.fetcher.pace().is_capped() { plan.max_concurrency } else { plan.concurrency };
         let concurrency = Concurrency::new(plan.concurrency, most);
         let run = Arc::new(Scheduler::new(shared.clone(), jobs, context.protocol, concurrency)?);
         let began = Instant::now();

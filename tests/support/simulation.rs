@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use dripfeed::pace::clock::Clock;
 use dripfeed::pace::limit::{Limit, Nanos, Unit};
-use dripfeed::pace::limiter::{Answer, Limiter, Priority, Rules, Ticket};
+use dripfeed::pace::limiter::{Decision, Limiter, Priority, Rules, Ticket};
 use dripfeed::pace::store::MemoryLedger;
 
 pub const SECOND: Nanos = 1_000_000_000;
@@ -237,7 +237,7 @@ pub fn run(scene: &Scene, seed: u64) -> Outcome {
             Event::Ask => {
                 let (Some(pace), Some(mut ticket)) = (pace, workers[at].ticket.take()) else { continue };
                 match pace.ask(&mut ticket) {
-                    Answer::Go => {
+                    Decision::Go => {
                         workers[at].sent = now;
                         next(now + dice.latency(scene.latency) / 2, at, Event::Arrive);
                         if let Some(other) = parked[process].pop_front() {
@@ -245,8 +245,8 @@ pub fn run(scene: &Scene, seed: u64) -> Outcome {
                         }
                         continue;
                     }
-                    Answer::Behind => parked[process].push_back(at),
-                    Answer::Wait(until, _) => next(until.min(now + SECOND), at, Event::Ask),
+                    Decision::Behind => parked[process].push_back(at),
+                    Decision::Wait(until, _) => next(until.min(now + SECOND), at, Event::Ask),
                 }
                 workers[at].ticket = Some(ticket);
             }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::read_schema;
+use super::stream_schema::read_schema;
 use crate::base::fault::Result;
 use crate::manifest::node::Place;
 

@@ -6,21 +6,23 @@
 
 pub mod backfill;
 pub mod backfill_cursor;
+mod build;
 mod clamp;
 pub mod partitions;
 pub mod ranges;
 
+pub use build::build;
+
 use serde_json::{Map, Value as Json, json};
-use time::{OffsetDateTime, PrimitiveDateTime};
+use time::OffsetDateTime;
 
 use crate::base::config::{NewPartitions, Safety};
 use crate::base::fault::{Fault, Result};
 use clamp::Clamp;
 
 use crate::base::timefmt::{Format, Period};
-use crate::manifest::model::{Bound, DatetimeBasedCursor, IncrementalSync, IncrementingCountCursor};
-use crate::manifest::node::{Place, Text};
-use crate::manifest::template::{EvalContext, Injection, RequestOptions, Template, Vars, text_of};
+use crate::manifest::node::Place;
+use crate::manifest::template::{Injection, RequestOptions, text_of};
 use ranges::{Range, Ranges};
 
 /// A cursor, compiled.
@@ -62,142 +64,6 @@ pub struct Window {
     pub start: OffsetDateTime,
     /// To here, inclusive as far as the API's own bounds are.
     pub end: OffsetDateTime,
-}
-
-/// Compiles a cursor.
-pub fn build(def: &IncrementalSync, safety: &Safety, cx: &EvalContext) -> Result<CursorPlan> {
-    match def {
-        IncrementalSync::DatetimeBasedCursor(def) => by_time(def, safety, cx),
-        IncrementalSync::IncrementingCountCursor(def) => by_count(def, safety, cx),
-    }
-}
-
-fn by_count(def: &IncrementingCountCursor, safety: &Safety, cx: &EvalContext) -> Result<CursorPlan> {
-    let vars = Vars::new(cx);
-    let format = Format::count();
-    let start = match def.start_value.as_ref().filter(|t| !t.value.is_null()) {
-        Some(text) => {
-            let written = Template::compile(text, &[])?.text(&vars)?;
-            let whole = written.trim().split('.').next().and_then(|whole| format.parse(whole));
-            whole.ok_or_else(|| text.at.fault("`start_value` is no number"))?
-        }
-        None => OffsetDateTime::UNIX_EPOCH,
-    };
-    Ok(CursorPlan {
-        field: Template::compile(&def.cursor_field, &[])?.text(&vars)?,
-        global: false,
-        filters: false,
-        data_feed: false,
-        start,
-        end: PrimitiveDateTime::MAX.assume_utc(),
-        step: None,
-        granularity: None,
-        lookback: Period::default(),
-        // Times to settle and to overlap mean nothing to a number.
-        safety: Safety { new_partitions: safety.new_partitions, ..Safety::default() },
-        strict: false,
-        clamp: None,
-        start_name: "start".into(),
-        end_name: "end".into(),
-        start_into: def.start_value_option.as_ref().map(|o| Injection::build(o, cx)).transpose()?,
-        end_into: None,
-        history: None,
-        again: None,
-        formats: vec![format.clone()],
-        format,
-        at: def.at.clone(),
-    })
-}
-
-fn by_time(def: &DatetimeBasedCursor, safety: &Safety, cx: &EvalContext) -> Result<CursorPlan> {
-    let at = &def.at;
-    let vars = Vars::new(cx);
-    let compile = |source: &str, field: &str| Format::compile(source).map_err(|e| at.field(field, None).fault(e));
-    let format = compile(&def.datetime_format, "datetime_format")?;
-    let mut formats = Vec::new();
-    for source in def.cursor_datetime_formats.iter().flatten() {
-        formats.push(compile(source, "cursor_datetime_formats")?);
-    }
-    formats.push(format.clone());
-    let period = |text: &Option<Text>| -> Result<Option<Period>> {
-        let Some(text) = text.as_ref().filter(|t| !t.value.is_null()) else { return Ok(None) };
-        let written = Template::compile(text, &[])?.text(&vars)?;
-        Period::parse(&written).map(Some).map_err(|e| text.at.fault(e))
-    };
-    let (step, granularity) = (period(&def.step)?, period(&def.cursor_granularity)?);
-    if step.is_some() != granularity.is_some() {
-        return Err(at.fault("`step` and `cursor_granularity` must be given together, or neither"));
-    }
-    if step.is_some_and(|s| s.months < 0 || s.exact.is_negative() || s.is_zero()) {
-        return Err(at.field("step", None).fault("`step` must be longer than nothing"));
-    }
-    let end = match &def.end_datetime {
-        Some(bound) => moment(bound, &format, &vars)?,
-        None => cx.now,
-    };
-    // A zero granularity is falsy in the reference: as if there were none.
-    let granularity = granularity.filter(|g| !g.is_zero());
-    let clamp = def.clamping.as_ref().map(|c| clamp::build(c, cx)).transpose()?;
-    let end = clamp.map_or(end, |clamp| clamp.end(end, granularity));
-    let name = |text: &Option<Text>, default: &str| match text {
-        Some(t) => Template::compile(t, &[])?.text(&vars),
-        None => Ok(default.to_owned()),
-    };
-    let inject =
-        |def: &Option<crate::manifest::model::RequestOption>| def.as_ref().map(|o| Injection::build(o, cx)).transpose();
-    Ok(CursorPlan {
-        field: Template::compile(&def.cursor_field, &[])?.text(&vars)?,
-        global: def.global_substream_cursor.unwrap_or(false),
-        filters: def.is_client_side_incremental.unwrap_or(false) || def.is_data_feed.unwrap_or(false),
-        data_feed: def.is_data_feed.unwrap_or(false),
-        start: moment(&def.start_datetime, &format, &vars)?,
-        end,
-        step,
-        granularity,
-        lookback: period(&def.lookback_window)?.unwrap_or_default(),
-        safety: safety.clone(),
-        strict: def.is_compare_strictly.unwrap_or(false),
-        clamp,
-        start_name: name(&def.partition_field_start, "start_time")?,
-        end_name: name(&def.partition_field_end, "end_time")?,
-        start_into: inject(&def.start_time_option)?,
-        end_into: inject(&def.end_time_option)?,
-        history: None,
-        again: None,
-        format,
-        formats,
-        at: at.clone(),
-    })
-}
-
-/// The time that a bound of the manifest gives.
-fn moment(bound: &Bound, format: &Format, vars: &Vars<'_>) -> Result<OffsetDateTime> {
-    let read = |text: &Text, format: &Format| -> Result<OffsetDateTime> {
-        let value = text_of(&Template::compile(text, &[])?.value(vars, crate::manifest::template::Types::Any)?);
-        format.parse(&value).ok_or_else(|| {
-            text.at
-                .fault(format!("the time does not match the format `{}`", format.source()))
-                .hint("check the date in the config, and `datetime_format`")
-        })
-    };
-    match bound {
-        Bound::Text(text) => read(text, format),
-        Bound::MinMax(def) => {
-            let own = match def.datetime_format.as_deref().filter(|f| !f.is_empty()) {
-                Some(source) => Format::compile(source).map_err(|e| def.at.fault(e))?,
-                None => format.clone(),
-            };
-            let mut time = read(&def.datetime, &own)?;
-            let given = |t: &Option<Text>| t.clone().filter(|t| !t.value.is_null() && t.value.as_str() != Some(""));
-            if let Some(text) = given(&def.min_datetime) {
-                time = time.max(read(&text, &own)?);
-            }
-            if let Some(text) = given(&def.max_datetime) {
-                time = time.min(read(&text, &own)?);
-            }
-            Ok(time)
-        }
-    }
 }
 
 impl CursorPlan {

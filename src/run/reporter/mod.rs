@@ -29,7 +29,7 @@ use crate::engine::fetch::{self, Event, Fetcher, Limits, SendRequest};
 use crate::engine::scheduler::{Scheduler, StreamOutcome};
 use crate::manifest::template::EvalContext;
 use crate::pace::Pace;
-use crate::pace::limiter::Why;
+use crate::pace::limiter::WaitReason;
 use crate::protocol::{Out, Protocol, airbyte};
 use crate::run::context::Context;
 use crate::run::log::{Level, Log};
@@ -95,13 +95,13 @@ fn shown(partition: &Map<String, Json>) -> Json {
 }
 
 /// Why a call waits, for people.
-fn reason(why: Why) -> &'static str {
+fn reason(why: WaitReason) -> &'static str {
     match why {
-        Why::Pace => "pace",
-        Why::Yield => "yields to a run of higher priority",
-        Why::Held => "rate limit",
-        Why::Quota => "the vendor says that no call is left",
-        Why::InFlight => "calls under way",
+        WaitReason::Pace => "pace",
+        WaitReason::Yield => "yields to a run of higher priority",
+        WaitReason::Held => "rate limit",
+        WaitReason::Quota => "the vendor says that no call is left",
+        WaitReason::InFlight => "calls under way",
     }
 }
 
@@ -265,7 +265,7 @@ impl Reporter {
         match event {
             Event::Waits(wait, why) => {
                 self.waits(*wait, reason(*why));
-                if matches!(why, Why::Quota | Why::Held) {
+                if matches!(why, WaitReason::Quota | WaitReason::Held) {
                     self.used_up(ask, *wait, *why);
                 }
                 if *wait >= LONG {
@@ -334,7 +334,7 @@ impl Reporter {
     }
 
     /// The vendor says that no call is left for a while, or holds all runs of the account: said once for all who wait.
-    fn used_up(&self, ask: &SendRequest<'_>, wait: Duration, why: Why) {
+    fn used_up(&self, ask: &SendRequest<'_>, wait: Duration, why: WaitReason) {
         let until = Instant::now() + wait;
         let mut used_up = self.used_up.lock();
         if wait < SHORT || used_up.is_some_and(|said| until < said + SHORT) {
@@ -344,7 +344,7 @@ impl Reporter {
         drop(used_up);
         let seconds = wait.as_secs_f64();
         let what = match why {
-            Why::Held => "another run of the account was limited",
+            WaitReason::Held => "another run of the account was limited",
             _ => "the vendor says that no call is left",
         };
         let said = format!("{}: {what}: again in {seconds:.1} s", whose(ask));

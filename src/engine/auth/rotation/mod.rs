@@ -4,6 +4,8 @@
 //! it, after a wait where none has. Called by [`super::Auth`] and `run`, from several threads. What counts, and how long is
 //! waited, is airbyte-cdk's `RateLimitedMultipleTokenAuthenticator`.
 
+mod quota;
+
 use parking_lot::Mutex;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -17,20 +19,18 @@ use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::base::json::python;
 use crate::base::json::scan;
 use crate::base::timefmt::Period;
-use crate::manifest::model::{RateLimitedMultipleTokenAuthenticator, TokenQuota};
+use crate::manifest::model::RateLimitedMultipleTokenAuthenticator;
 use crate::manifest::node::Text;
-use crate::manifest::template::{EvalContext, Template, Vars, text_of};
-use crate::pace::{Call, Matcher};
+use crate::manifest::template::{EvalContext, Template, Vars};
+use crate::pace::Call;
+use quota::{Pool, Remaining, written};
 
 /// A wait for new calls is no shorter, so that times that are past do not make one ask again and again.
-const SHORTEST: Duration = Duration::from_secs(5);
+const MIN_WAIT: Duration = Duration::from_secs(5);
 /// Between two calls near the end of what is left one waits no longer, in seconds.
-const MOST_SPREAD: f64 = 10.0;
+const MAX_SPREAD: f64 = 10.0;
 /// Nor is a shorter pause worth it.
-const LEAST_SPREAD: f64 = 0.1;
-/// An answer may tell an end of the window that is so much earlier, and still mean this one.
-const SKEW: time::Duration = time::Duration::seconds(60);
-
+const MIN_SPREAD: f64 = 0.1;
 /// The tokens, and how many calls each has left.
 pub struct Rotation {
     tokens: Vec<String>,
@@ -57,36 +57,13 @@ struct Source {
     silent: Vec<u16>,
 }
 
-/// Calls of one kind.
-struct Pool {
-    name: String,
-    matchers: Vec<Matcher>,
-    left: Vec<String>,
-    resets: Vec<String>,
-    limit: Option<Vec<String>>,
-    left_header: Option<String>,
-    resets_header: Option<String>,
-    limit_header: Option<String>,
-    spent_statuses: Vec<u64>,
-}
-
 #[derive(Default)]
 struct State {
     active: usize,
     /// By token, then by pool.
-    counts: Vec<Vec<Count>>,
+    counts: Vec<Vec<Remaining>>,
     /// Was it said that calls are spread?
     said: bool,
-}
-
-/// What a token has left of a pool.
-#[derive(Clone)]
-struct Count {
-    left: i64,
-    resets: OffsetDateTime,
-    limit: i64,
-    /// Does the vendor count at all?
-    counted: bool,
 }
 
 /// A call that was taken: by which token, of which pool.
@@ -200,7 +177,7 @@ impl Rotation {
     }
 
     /// An answer came: what it tells of the calls that are left.
-    pub fn heard<'h>(&self, turn: Turn, status: u16, header: &dyn Fn(&str) -> Option<&'h str>) {
+    pub fn answered<'h>(&self, turn: Turn, status: u16, header: &dyn Fn(&str) -> Option<&'h str>) {
         let pool = &self.pools[turn.pool];
         let number = |name: &Option<String>| header(name.as_deref()?)?.trim().parse::<i64>().ok();
         let spent = pool.spent_statuses.contains(&status.into());
@@ -255,7 +232,7 @@ impl Rotation {
                 let fault = Fault::new(Kind::Unavailable, fault).hint("run again later, or raise `max_wait_time`");
                 return Err(fault.told("Rate limit is exceeded for all provided tokens.", Failure::Transient));
             }
-            return Ok(Step::Wait(first.max(SHORTEST).min(most)));
+            return Ok(Step::Wait(first.max(MIN_WAIT).min(most)));
         }
         loop {
             let token = state.active;
@@ -284,15 +261,16 @@ impl Rotation {
     fn pause(&self, state: &State, pool: usize, now: OffsetDateTime) -> Option<Duration> {
         let counts = || state.counts.iter().map(|pools| &pools[pool]);
         #[allow(clippy::cast_precision_loss)]
-        let low = |count: &Count| count.counted && count.left as f64 <= self.least.max(count.limit as f64 * self.share);
+        let low =
+            |count: &Remaining| count.counted && count.left as f64 <= self.least.max(count.limit as f64 * self.share);
         let left: i64 = counts().map(|count| count.left.max(0)).sum();
         let time = (state.counts[state.active][pool].resets - now).as_seconds_f64();
         if left <= 0 || time <= 0.0 || !counts().all(low) {
             return None;
         }
         #[allow(clippy::cast_precision_loss)]
-        let spread = (time / left as f64).min(MOST_SPREAD);
-        (spread >= LEAST_SPREAD).then(|| Duration::from_secs_f64(spread))
+        let spread = (time / left as f64).min(MAX_SPREAD);
+        (spread >= MIN_SPREAD).then(|| Duration::from_secs_f64(spread))
     }
 
     /// Asks the vendor how many calls there are, the first time.
@@ -308,7 +286,7 @@ impl Rotation {
 
     /// Asks for each token how many calls it has.
     fn ask(&self, cx: &EvalContext, exchange: &dyn TokenTransport) -> Result<()> {
-        let counts: Vec<Vec<Count>> =
+        let counts: Vec<Vec<Remaining>> =
             self.tokens.iter().map(|token| self.ask_for(token, cx, exchange)).collect::<Result<_>>()?;
         if counts.iter().flatten().any(|count| !count.counted) && self.state.lock().counts.is_empty() {
             exchange.say("the vendor does not count the calls of each token: tokens take turns, nothing is waited for");
@@ -319,7 +297,7 @@ impl Rotation {
         Ok(())
     }
 
-    fn ask_for(&self, token: &str, cx: &EvalContext, exchange: &dyn TokenTransport) -> Result<Vec<Count>> {
+    fn ask_for(&self, token: &str, cx: &EvalContext, exchange: &dyn TokenTransport) -> Result<Vec<Remaining>> {
         let source = &self.source;
         let mut headers = source.headers.clone();
         headers.retain(|(name, _)| !name.eq_ignore_ascii_case(&self.header));
@@ -333,7 +311,7 @@ impl Rotation {
         };
         let (status, body) = exchange.send(request)?;
         if source.silent.contains(&status) {
-            let none = Count { left: 0, resets: cx.moment(), limit: 0, counted: false };
+            let none = Remaining { left: 0, resets: cx.moment(), limit: 0, counted: false };
             return Ok(vec![none; self.pools.len()]);
         }
         if !(200..400).contains(&status) {
@@ -342,89 +320,15 @@ impl Rotation {
             return Err(fault.hint("check the tokens in the config, and `quota_status_source`"));
         }
         let broken = |e| Fault::data(format!("what the vendor tells of a token's quota is not valid JSON: {e}"));
-        let told = scan::json(&body).map_err(broken)?;
-        self.pools.iter().map(|pool| pool.count(&told)).collect()
-    }
-}
-
-impl Pool {
-    fn build(def: &TokenQuota, cx: &EvalContext) -> Result<Pool> {
-        let some = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
-        Ok(Pool {
-            name: def.name.clone(),
-            matchers: def.matchers.iter().flatten().map(|m| Matcher::build(m, cx)).collect::<Result<_>>()?,
-            left: def.remaining_path.clone(),
-            resets: def.reset_path.clone(),
-            limit: def.limit_path.clone().filter(|path| !path.is_empty()),
-            left_header: some(&def.remaining_header),
-            resets_header: some(&def.reset_header),
-            limit_header: some(&def.limit_header),
-            spent_statuses: def.exhaustion_status_codes.clone().unwrap_or_default(),
-        })
-    }
-
-    /// What the vendor tells of a token.
-    fn count(&self, told: &Json) -> Result<Count> {
-        let bad = |what: &str, how: &str| {
-            let text = format!(
-                "Quota status response does not contain the configured {what} path for token quota \"{}\".",
-                self.name
-            );
-            Fault::data(format!("what the vendor tells of the quota `{}` {how}: `{what}_path`", self.name))
-                .told(text, Failure::System)
-        };
-        let at = |path: &[String], what: &str| {
-            let found = path.iter().try_fold(told, |at, key| at.as_object()?.get(key));
-            found.ok_or_else(|| bad(what, "has nothing at its path"))
-        };
-        let number = |path: &[String], what: &str| {
-            let value = at(path, what)?;
-            #[allow(clippy::cast_possible_truncation)]
-            let number = match value {
-                Json::Number(n) => n.as_i64().or_else(|| n.as_f64().map(|f| f as i64)),
-                Json::String(s) => s.trim().parse().ok(),
-                Json::Bool(b) => Some(i64::from(*b)),
-                _ => None,
-            };
-            number.ok_or_else(|| bad(what, "is no number"))
-        };
-        let left = number(&self.left, "remaining")?;
-        let resets = time_of(&text_of(at(&self.resets, "reset")?)).ok_or_else(|| bad("reset", "is no time"))?;
-        let limit = self.limit.as_ref().map_or(Ok(left), |path| number(path, "limit"))?;
-        Ok(Count { left, resets, limit, counted: true })
-    }
-}
-
-impl Count {
-    /// Takes what an answer tells. Answers come in any order, and what they tell may be old: within a window the count only
-    /// falls, and a window that is over tells nothing, unless the call was refused for it (`spent`).
-    fn learn(&mut self, left: Option<i64>, resets: Option<OffsetDateTime>, limit: Option<i64>, spent: bool) {
-        if !self.counted {
-            return;
-        }
-        if let Some(limit) = limit.filter(|limit| *limit > 0 && resets.is_none_or(|at| at >= self.resets)) {
-            self.limit = limit;
-        }
-        match (resets.filter(|at| *at > self.resets), left) {
-            (Some(at), left) => {
-                self.resets = at;
-                self.left = left.unwrap_or(self.limit);
-            }
-            (None, Some(left)) => {
-                let refused = left <= 0 && spent;
-                if refused || resets.is_none_or(|at| at >= self.resets - SKEW) {
-                    self.left = self.left.min(left);
-                }
-            }
-            (None, None) => {}
-        }
+        let answer = scan::json(&body).map_err(broken)?;
+        self.pools.iter().map(|pool| pool.count(&answer)).collect()
     }
 }
 
 /// The tokens, each once.
 fn tokens(def: &RateLimitedMultipleTokenAuthenticator, vars: &Vars<'_>) -> Result<Vec<String>> {
     let text = &def.tokens;
-    let given: Vec<String> = match &text.value {
+    let written: Vec<String> = match &text.value {
         Json::Array(items) => {
             let each = items.iter().map(|item| Template::of(item, &text.at, &[])?.raw_text(vars));
             each.collect::<Result<_>>()?
@@ -436,7 +340,7 @@ fn tokens(def: &RateLimitedMultipleTokenAuthenticator, vars: &Vars<'_>) -> Resul
         }
     };
     let mut tokens: Vec<String> = Vec::new();
-    for token in given.iter().map(|token| token.trim()).filter(|token| !token.is_empty()) {
+    for token in written.iter().map(|token| token.trim()).filter(|token| !token.is_empty()) {
         if !tokens.iter().any(|known| known == token) {
             tokens.push(token.to_owned());
         }
@@ -457,17 +361,4 @@ fn longest(text: Option<&Text>, vars: &Vars<'_>) -> Result<Duration> {
         return Err(text.at.fault("the wait cannot be told in months or years"));
     }
     Ok(period.length().min(Duration::from_secs(366 * 86_400)))
-}
-
-/// A pool as it is written.
-fn written(def: &TokenQuota) -> Json {
-    let matchers = def.matchers.iter().flatten().map(|m| {
-        json!([m.method, m.url_base, m.url_path_pattern, m.params, m.headers, m.weight.as_ref().map(|w| &w.value)])
-    });
-    json!([
-        [json!(def.name), json!(def.remaining_path), json!(def.reset_path), json!(def.limit_path)],
-        [&def.remaining_header, &def.reset_header, &def.limit_header],
-        def.exhaustion_status_codes.as_deref().unwrap_or_default(),
-        matchers.collect::<Vec<Json>>(),
-    ])
 }

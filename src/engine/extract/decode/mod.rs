@@ -4,20 +4,19 @@
 //! many. Called by `run`, so that whatever follows knows JSON alone. The forms are those of airbyte-cdk's decoders, but
 //! what cannot be read is a fault: the reference skips a bad line, and takes bad XML for nothing.
 
+mod table;
+mod xml;
+
 use std::borrow::Cow;
 use std::io::Read as _;
 
-use quick_xml::events::Event;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::{RecordPath, Segment, WalkError, walk};
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::{Kind, Scanner};
 use crate::manifest::model;
 use crate::manifest::node::Place;
-
-/// XML deeper than this is refused.
-const MAX_DEPTH: usize = 200;
 
 /// A decoder, compiled.
 #[derive(Debug, Clone)]
@@ -101,14 +100,14 @@ fn form(def: &model::Decoder, inner: bool) -> Result<Form> {
 }
 
 fn charset(name: Option<&str>, at: &Place) -> Result<Charset> {
-    let given = name.unwrap_or("utf-8");
-    let name = given.to_ascii_lowercase().replace('_', "-");
+    let written = name.unwrap_or("utf-8");
+    let name = written.to_ascii_lowercase().replace('_', "-");
     Ok(match &*name {
         "utf-8" | "utf8" | "utf-8-sig" | "ascii" | "us-ascii" => Charset::Utf8,
         "latin-1" | "latin1" | "iso-8859-1" | "iso8859-1" | "l1" => Charset::Latin1,
         _ => match encoding_rs::Encoding::for_label(name.replace("cp12", "windows-12").as_bytes()) {
             Some(encoding) => Charset::Other(encoding),
-            None => return Err(at.field("encoding", None).fault(format!("`encoding: {given}` is not known"))),
+            None => return Err(at.field("encoding", None).fault(format!("`encoding: {written}` is not known"))),
         },
     })
 }
@@ -185,7 +184,8 @@ impl Decoder {
         match &self.form {
             Form::Json => return Ok(Cow::Borrowed(body)),
             Form::Xml => {
-                return xml(&xml_text(body, content_type)?).map(|json| Cow::Owned(json.to_string().into_bytes()));
+                return xml::json(&xml::text(body, content_type)?)
+                    .map(|json| Cow::Owned(json.to_string().into_bytes()));
             }
             _ => {}
         }
@@ -214,9 +214,9 @@ impl Form {
                     WalkError::Callback(fault) => fault,
                 })
             }
-            Form::Csv { charset, delimiter, nulls } => csv(&charset.text(body)?, *delimiter, nulls, out),
-            Form::Table { keep_na } => table(body, *keep_na, out),
-            Form::Xml => out.add_value(&xml(&xml_text(body, None)?)?),
+            Form::Csv { charset, delimiter, nulls } => table::csv(&charset.text(body)?, *delimiter, nulls, out),
+            Form::Table { keep_na } => table::table(body, *keep_na, out),
+            Form::Xml => out.add_value(&xml::json(&xml::text(body, None)?)?),
             Form::Texts => {
                 let text = Charset::Utf8.text(body)?.replace("\r\n", "\n");
                 let text = text.strip_suffix(['\n', '\r']).unwrap_or(&text);
@@ -290,182 +290,4 @@ fn lines(body: &[u8], out: &mut Bodies) -> Result<()> {
         out.add(line)?;
     }
     Ok(())
-}
-
-/// A table with its names in the first row, as Python's `csv.DictReader` reads it: what a row has too little is null, what
-/// it has too much is a list under `null`.
-fn csv(text: &str, delimiter: u8, nulls: &[String], out: &mut Bodies) -> Result<()> {
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let mut reader =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text.as_bytes());
-    let mut names: Option<Vec<String>> = None;
-    let mut row = csv::StringRecord::new();
-    let mut line = String::new();
-    while reader.read_record(&mut row).map_err(|e| Fault::data(format!("the answer is no table: {e}")))? {
-        let Some(names) = &names else {
-            names = Some(row.iter().map(str::to_owned).collect());
-            continue;
-        };
-        let value = |text: &str| {
-            let null = nulls.iter().any(|null| null == text);
-            if null { Json::Null } else { Json::String(text.to_owned()) }
-        };
-        let mut record = Map::with_capacity(names.len());
-        for (index, name) in names.iter().enumerate() {
-            record.insert(name.clone(), row.get(index).map_or(Json::Null, value));
-        }
-        if row.len() > names.len() {
-            let more = row.iter().skip(names.len()).map(|text| Json::String(text.to_owned()));
-            record.insert("null".into(), Json::Array(more.collect()));
-        }
-        line.clear();
-        line += &Json::Object(record).to_string();
-        out.add(line.as_bytes())?;
-    }
-    Ok(())
-}
-
-/// What pandas takes for a missing value.
-const MISSING: &[&str] = &[
-    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
-    "NULL", "NaN", "None", "n/a", "nan", "null",
-];
-
-/// A table in a file, as pandas' `read_csv` reads it for the reference: names that come twice are numbered, a row that is
-/// too long is a fault.
-fn table(body: &[u8], keep_na: bool, out: &mut Bodies) -> Result<()> {
-    let mut unpacked = Vec::new();
-    let bad = |e: std::io::Error| Fault::data(format!("the answer cannot be unpacked: {e}"));
-    match body {
-        [0x1f, 0x8b, ..] => flate2::read::GzDecoder::new(body).take(out.limit + 1).read_to_end(&mut unpacked),
-        [0x78, second, ..] if (0x7800 + u16::from(*second)) % 31 == 0 => {
-            flate2::read::ZlibDecoder::new(body).take(out.limit + 1).read_to_end(&mut unpacked)
-        }
-        plain => {
-            unpacked.extend(plain.iter().filter(|byte| **byte != 0));
-            Ok(0)
-        }
-    }
-    .map_err(bad)?;
-    if unpacked.len() as u64 > out.limit {
-        return Err(too_large(out.limit));
-    }
-    let text = Charset::Utf8.text(&unpacked)?.replace("\r\n", "\n").replace('\r', "\n");
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
-    let mut names: Vec<String> = Vec::new();
-    let mut row = csv::StringRecord::new();
-    while reader.read_record(&mut row).map_err(|e| Fault::data(format!("the answer is no table: {e}")))? {
-        if names.is_empty() {
-            for (index, name) in row.iter().enumerate() {
-                let name = if name.is_empty() { format!("Unnamed: {index}") } else { name.to_owned() };
-                let numbered = (1..).map(|n| format!("{name}.{n}"));
-                let free = [name.clone()].into_iter().chain(numbered).find(|name| !names.contains(name));
-                names.push(free.unwrap_or(name));
-            }
-            continue;
-        }
-        if row.len() > names.len() {
-            let line = row.position().map_or(0, csv::Position::line);
-            return Err(Fault::data(format!("line {line} of the table has more cells than its first line")));
-        }
-        let missing = |text: &str| if keep_na { text.is_empty() } else { MISSING.contains(&text) };
-        let cell = |index: usize| row.get(index).filter(|text| !missing(text)).map_or(Json::Null, Json::from);
-        let record: Map<String, Json> = names.iter().enumerate().map(|(i, name)| (name.clone(), cell(i))).collect();
-        out.add_value(&Json::Object(record))?;
-    }
-    Ok(())
-}
-
-/// The text of an XML body: UTF-8 if it is, else as the header or the declaration says.
-fn xml_text<'b>(body: &'b [u8], content_type: Option<&str>) -> Result<Cow<'b, str>> {
-    if let Ok(text) = Charset::Utf8.text(body) {
-        return Ok(text);
-    }
-    let head = String::from_utf8_lossy(&body[..body.len().min(200)]);
-    let declared = head.split_once("encoding=").map(|(_, rest)| rest.trim_start_matches(['"', '\'']));
-    let named = content_type.and_then(|t| t.split_once("charset=")).map(|(_, rest)| rest.trim_start_matches('"'));
-    let label = named.or(declared).and_then(|rest| rest.split(['"', '\'', ';', '?', ' ']).next());
-    let charset = label.and_then(|label| encoding_rs::Encoding::for_label(label.as_bytes()));
-    charset.map_or(Charset::Latin1, Charset::Other).text(body)
-}
-
-/// An element that is being read.
-#[derive(Default)]
-struct Element {
-    name: String,
-    fields: Option<Map<String, Json>>,
-    text: String,
-}
-
-impl Element {
-    fn push(&mut self, name: &str, value: Json) {
-        let fields = self.fields.get_or_insert_default();
-        match fields.get_mut(name) {
-            Some(Json::Array(items)) => items.push(value),
-            Some(other) => *other = Json::Array(vec![other.take(), value]),
-            None => drop(fields.insert(name.to_owned(), value)),
-        }
-    }
-
-    /// What stands under the element's name: its fields, its text, both, or nothing.
-    fn value(mut self) -> Json {
-        let text = self.text.trim();
-        if self.fields.is_none() {
-            return if text.is_empty() { Json::Null } else { Json::String(text.to_owned()) };
-        }
-        if !text.is_empty() {
-            let text = Json::String(text.to_owned());
-            self.push("#text", text);
-        }
-        Json::Object(self.fields.unwrap_or_default())
-    }
-}
-
-/// XML as `xmltodict` reads it: attributes under `@name`, text beside others under `#text`, what repeats as a list.
-fn xml(text: &str) -> Result<Json> {
-    let bad = |why: &dyn std::fmt::Display| Fault::data(format!("the answer is not valid XML: {why}"));
-    let mut reader = quick_xml::Reader::from_str(text);
-    reader.config_mut().expand_empty_elements = true;
-    let mut open = vec![Element::default()];
-    loop {
-        let event = reader.read_event().map_err(|e| bad(&e))?;
-        let top = open.last_mut().ok_or_else(|| Fault::bug("no element is open"))?;
-        match event {
-            Event::Start(start) => {
-                let mut element = Element { name: start.name().as_ref().to_owned(), ..Element::default() };
-                for attribute in start.attributes() {
-                    let attribute = attribute.map_err(|e| bad(&e))?;
-                    let value = attribute.normalized_value(quick_xml::XmlVersion::Implicit1_0).map_err(|e| bad(&e))?;
-                    element.push(&format!("@{}", attribute.key.as_ref()), Json::String(value.into_owned()));
-                }
-                if open.len() > MAX_DEPTH {
-                    return Err(bad(&"its elements stand too deep"));
-                }
-                open.push(element);
-            }
-            Event::End(_) => {
-                let element = open.pop().unwrap_or_default();
-                let parent = open.last_mut().ok_or_else(|| bad(&"an element ends that did not begin"))?;
-                parent.push(&element.name.clone(), element.value());
-            }
-            Event::Text(text) => top.text += &text.xml10_content(),
-            Event::CData(text) => top.text += &text.xml10_content(),
-            Event::GeneralRef(name) => match name.resolve_char_ref().map_err(|e| bad(&e))? {
-                Some(char) => top.text.push(char),
-                None => match quick_xml::escape::resolve_predefined_entity(&name) {
-                    Some(text) => top.text += text,
-                    None => return Err(bad(&"it names an entity of its own")),
-                },
-            },
-            Event::Eof if open.len() > 1 => return Err(bad(&"an element does not end")),
-            Event::Eof => {
-                let outside = open.pop().unwrap_or_default();
-                return match outside.fields {
-                    Some(fields) if fields.len() == 1 && outside.text.trim().is_empty() => Ok(Json::Object(fields)),
-                    _ => Err(bad(&"it has not one element at its top")),
-                };
-            }
-            Event::Empty(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
-        }
-    }
 }

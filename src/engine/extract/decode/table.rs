@@ -1,0 +1,94 @@
+//! Tables: CSV as Python's `csv` reads it, and files as pandas reads them.
+//!
+//! Comes in: text or bytes of a body. Goes out: a JSON object for each row. Called by [`super::Decoder`].
+
+use std::io::Read as _;
+
+use serde_json::{Map, Value as Json};
+
+use super::{Bodies, Charset, too_large};
+use crate::base::fault::{Fault, Result};
+
+/// A table with its names in the first row, as Python's `csv.DictReader` reads it: what a row has too little is null, what
+/// it has too much is a list under `null`.
+pub(super) fn csv(text: &str, delimiter: u8, nulls: &[String], out: &mut Bodies) -> Result<()> {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text.as_bytes());
+    let mut names: Option<Vec<String>> = None;
+    let mut row = csv::StringRecord::new();
+    let mut line = String::new();
+    while reader.read_record(&mut row).map_err(|e| Fault::data(format!("the answer is no table: {e}")))? {
+        let Some(names) = &names else {
+            names = Some(row.iter().map(str::to_owned).collect());
+            continue;
+        };
+        let value = |text: &str| {
+            let null = nulls.iter().any(|null| null == text);
+            if null { Json::Null } else { Json::String(text.to_owned()) }
+        };
+        let mut record = Map::with_capacity(names.len());
+        for (index, name) in names.iter().enumerate() {
+            record.insert(name.clone(), row.get(index).map_or(Json::Null, value));
+        }
+        if row.len() > names.len() {
+            let more = row.iter().skip(names.len()).map(|text| Json::String(text.to_owned()));
+            record.insert("null".into(), Json::Array(more.collect()));
+        }
+        line.clear();
+        line += &Json::Object(record).to_string();
+        out.add(line.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// What pandas takes for a missing value.
+const MISSING: &[&str] = &[
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+];
+
+/// A table in a file, as pandas' `read_csv` reads it for the reference: names that come twice are numbered, a row that is
+/// too long is a fault.
+pub(super) fn table(body: &[u8], keep_na: bool, out: &mut Bodies) -> Result<()> {
+    let mut unpacked = Vec::new();
+    let bad = |e: std::io::Error| Fault::data(format!("the answer cannot be unpacked: {e}"));
+    match body {
+        [0x1f, 0x8b, ..] => flate2::read::GzDecoder::new(body).take(out.limit + 1).read_to_end(&mut unpacked),
+        [0x78, second, ..] if (0x7800 + u16::from(*second)) % 31 == 0 => {
+            flate2::read::ZlibDecoder::new(body).take(out.limit + 1).read_to_end(&mut unpacked)
+        }
+        plain => {
+            unpacked.extend(plain.iter().filter(|byte| **byte != 0));
+            Ok(0)
+        }
+    }
+    .map_err(bad)?;
+    if unpacked.len() as u64 > out.limit {
+        return Err(too_large(out.limit));
+    }
+    let text = Charset::Utf8.text(&unpacked)?.replace("\r\n", "\n").replace('\r', "\n");
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut names: Vec<String> = Vec::new();
+    let mut row = csv::StringRecord::new();
+    while reader.read_record(&mut row).map_err(|e| Fault::data(format!("the answer is no table: {e}")))? {
+        if names.is_empty() {
+            for (index, name) in row.iter().enumerate() {
+                let name = if name.is_empty() { format!("Unnamed: {index}") } else { name.to_owned() };
+                let numbered = (1..).map(|n| format!("{name}.{n}"));
+                let free = [name.clone()].into_iter().chain(numbered).find(|name| !names.contains(name));
+                names.push(free.unwrap_or(name));
+            }
+            continue;
+        }
+        if row.len() > names.len() {
+            let line = row.position().map_or(0, csv::Position::line);
+            return Err(Fault::data(format!("line {line} of the table has more cells than its first line")));
+        }
+        let missing = |text: &str| if keep_na { text.is_empty() } else { MISSING.contains(&text) };
+        let cell = |index: usize| row.get(index).filter(|text| !missing(text)).map_or(Json::Null, Json::from);
+        let record: Map<String, Json> = names.iter().enumerate().map(|(i, name)| (name.clone(), cell(i))).collect();
+        out.add_value(&Json::Object(record))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! XML bodies, as Python's `xmltodict` reads them.
+//!
+//! Comes in: the bytes of a body. Goes out: JSON. Called by [`super::Decoder`].
+
+use std::borrow::Cow;
+
+use quick_xml::events::Event;
+use serde_json::{Map, Value as Json};
+
+use super::Charset;
+use crate::base::fault::{Fault, Result};
+
+/// XML deeper than this is refused.
+const MAX_DEPTH: usize = 200;
+
+/// The text of an XML body: UTF-8 if it is, else as the header or the declaration says.
+pub(super) fn text<'b>(body: &'b [u8], content_type: Option<&str>) -> Result<Cow<'b, str>> {
+    if let Ok(text) = Charset::Utf8.text(body) {
+        return Ok(text);
+    }
+    let head = String::from_utf8_lossy(&body[..body.len().min(200)]);
+    let declared = head.split_once("encoding=").map(|(_, rest)| rest.trim_start_matches(['"', '\'']));
+    let named = content_type.and_then(|t| t.split_once("charset=")).map(|(_, rest)| rest.trim_start_matches('"'));
+    let label = named.or(declared).and_then(|rest| rest.split(['"', '\'', ';', '?', ' ']).next());
+    let charset = label.and_then(|label| encoding_rs::Encoding::for_label(label.as_bytes()));
+    charset.map_or(Charset::Latin1, Charset::Other).text(body)
+}
+
+/// An element that is being read.
+#[derive(Default)]
+struct Element {
+    name: String,
+    fields: Option<Map<String, Json>>,
+    text: String,
+}
+
+impl Element {
+    fn push(&mut self, name: &str, value: Json) {
+        let fields = self.fields.get_or_insert_default();
+        match fields.get_mut(name) {
+            Some(Json::Array(items)) => items.push(value),
+            Some(other) => *other = Json::Array(vec![other.take(), value]),
+            None => drop(fields.insert(name.to_owned(), value)),
+        }
+    }
+
+    /// What stands under the element's name: its fields, its text, both, or nothing.
+    fn value(mut self) -> Json {
+        let text = self.text.trim();
+        if self.fields.is_none() {
+            return if text.is_empty() { Json::Null } else { Json::String(text.to_owned()) };
+        }
+        if !text.is_empty() {
+            let text = Json::String(text.to_owned());
+            self.push("#text", text);
+        }
+        Json::Object(self.fields.unwrap_or_default())
+    }
+}
+
+/// XML as `xmltodict` reads it: attributes under `@name`, text beside others under `#text`, what repeats as a list.
+pub(super) fn json(text: &str) -> Result<Json> {
+    let bad = |why: &dyn std::fmt::Display| Fault::data(format!("the answer is not valid XML: {why}"));
+    let mut reader = quick_xml::Reader::from_str(text);
+    reader.config_mut().expand_empty_elements = true;
+    let mut open = vec![Element::default()];
+    loop {
+        let event = reader.read_event().map_err(|e| bad(&e))?;
+        let top = open.last_mut().ok_or_else(|| Fault::bug("no element is open"))?;
+        match event {
+            Event::Start(start) => {
+                let mut element = Element { name: start.name().as_ref().to_owned(), ..Element::default() };
+                for attribute in start.attributes() {
+                    let attribute = attribute.map_err(|e| bad(&e))?;
+                    let value = attribute.normalized_value(quick_xml::XmlVersion::Implicit1_0).map_err(|e| bad(&e))?;
+                    element.push(&format!("@{}", attribute.key.as_ref()), Json::String(value.into_owned()));
+                }
+                if open.len() > MAX_DEPTH {
+                    return Err(bad(&"its elements stand too deep"));
+                }
+                open.push(element);
+            }
+            Event::End(_) => {
+                let element = open.pop().unwrap_or_default();
+                let parent = open.last_mut().ok_or_else(|| bad(&"an element ends that did not begin"))?;
+                parent.push(&element.name.clone(), element.value());
+            }
+            Event::Text(text) => top.text += &text.xml10_content(),
+            Event::CData(text) => top.text += &text.xml10_content(),
+            Event::GeneralRef(name) => match name.resolve_char_ref().map_err(|e| bad(&e))? {
+                Some(char) => top.text.push(char),
+                None => match quick_xml::escape::resolve_predefined_entity(&name) {
+                    Some(text) => top.text += text,
+                    None => return Err(bad(&"it names an entity of its own")),
+                },
+            },
+            Event::Eof if open.len() > 1 => return Err(bad(&"an element does not end")),
+            Event::Eof => {
+                let outside = open.pop().unwrap_or_default();
+                return match outside.fields {
+                    Some(fields) if fields.len() == 1 && outside.text.trim().is_empty() => Ok(Json::Object(fields)),
+                    _ => Err(bad(&"it has not one element at its top")),
+                };
+            }
+            Event::Empty(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
+        }
+    }
+}

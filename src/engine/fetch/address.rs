@@ -1,0 +1,183 @@
+//! Addresses: which origin one has, what base and path make, how a query is added.
+//!
+//! Comes in: addresses and parameters as the manifest or the vendor writes them. Goes out: addresses as they are sent. Called
+//! by [`super::request`], by the fetcher and by `build`. Joining and encoding are those of Python's `urllib` and `requests`.
+
+use serde_json::{Map, Value as Json};
+use ureq::http::Uri;
+
+use crate::base::percent::{decode, quote_plus, requote};
+use crate::manifest::template::text_of;
+
+/// `key=value` pairs as `urlencode(doseq=True)` writes them; null elements of a list are skipped.
+pub(super) fn encode(fields: &Map<String, Json>) -> String {
+    let mut out = String::new();
+    for (key, value) in fields {
+        let one = std::slice::from_ref(value);
+        let values = value.as_array().map_or(one, Vec::as_slice);
+        for value in values.iter().filter(|v| !v.is_null()) {
+            if !out.is_empty() {
+                out.push('&');
+            }
+            out.push_str(&quote_plus(key));
+            out.push('=');
+            out.push_str(&quote_plus(&text_of(value)));
+        }
+    }
+    out
+}
+
+/// Adds query parameters; one that the address holds already with the same value is left out.
+pub(super) fn with_query(url: &str, params: &Map<String, Json>) -> String {
+    let (address, fragment) = url.split_once('#').map_or((url, ""), |(a, _)| (a, ""));
+    debug_assert!(fragment.is_empty());
+    let present = address.split_once('?').map_or("", |(_, q)| q);
+    let mut seen: Vec<(String, String)> = Vec::new();
+    for pair in present.split('&').filter(|p| !p.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let key = decode(key);
+        if !seen.iter().any(|(k, _)| *k == key) {
+            seen.push((key, decode(value)));
+        }
+    }
+    let mut params = params.clone();
+    params.retain(|key, value| !seen.iter().any(|(k, v)| k == key && *v == text_of(value)));
+    let address = address.strip_suffix('?').unwrap_or(address);
+    // Brackets may stand in a host (IPv6), and nowhere else.
+    let start = address.find("://").map_or(0, |i| i + 3);
+    let host = address[start..].find(['/', '?']).map_or(address.len(), |i| start + i);
+    let mut out = requote(&address[..host]);
+    out += &requote(&address[host..]).replace('[', "%5B").replace(']', "%5D");
+    let query = encode(&params);
+    if !query.is_empty() {
+        out.push(if address.contains('?') { '&' } else { '?' });
+        out.push_str(&query);
+    }
+    out
+}
+
+/// The origin of an address, `scheme://host:port` in lower case, without the scheme's own port; none of what is no `http` or
+/// `https` address, or whose authority is malformed. The parser is the one by which the connection is made, so that both
+/// agree on the host. User info is no part of an origin.
+pub fn origin_of(url: &str) -> Option<String> {
+    let uri: Uri = url.parse().ok()?;
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let authority = uri.authority()?;
+    let host = authority.host();
+    let port = match authority.as_str().rsplit('@').next()?.strip_prefix(host)? {
+        "" | ":" => None,
+        // A port that is no port would be taken for the scheme's own.
+        _ => Some(authority.port_u16()?),
+    };
+    let own = if scheme == "http" { 80 } else { 443 };
+    let port = port.filter(|port| *port != own).map_or_else(String::new, |port| format!(":{port}"));
+    (!host.is_empty()).then(|| format!("{scheme}://{}{port}", host.to_ascii_lowercase()))
+}
+
+/// Joins base and path as the reference does: a base gets its `/`, then RFC 3986 resolution.
+pub(super) fn join(base: &str, path: &str) -> String {
+    if path.is_empty() {
+        return base.to_owned();
+    }
+    if has_scheme(path) {
+        return path.to_owned();
+    }
+    let base = if base.ends_with('/') { base.to_owned() } else { format!("{base}/") };
+    let (head, _) = base.split_once('#').unwrap_or((&base, ""));
+    let (head, _) = head.split_once('?').unwrap_or((head, ""));
+    let start = head.find("://").map_or(0, |i| i + 3);
+    let root = head[start..].find('/').map_or(head.len(), |i| start + i);
+    if let Some(rest) = path.strip_prefix("//") {
+        return format!("{}//{rest}", &head[..start.saturating_sub(2)]);
+    }
+    let (path, tail) = path.find(['?', '#']).map_or((path, ""), |i| path.split_at(i));
+    // A query without anything is none.
+    let tail = tail.strip_prefix('?').filter(|rest| rest.is_empty() || rest.starts_with('#')).unwrap_or(tail);
+    if path.is_empty() {
+        return format!("{head}{tail}");
+    }
+    let full = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        let folder = head[root..].rfind('/').map_or("/", |i| &head[root..=root + i]);
+        format!("{folder}{path}")
+    };
+    format!("{}{}{tail}", &head[..root], resolved(&full))
+}
+
+fn has_scheme(path: &str) -> bool {
+    let Some((scheme, _)) = path.split_once(':') else { return false };
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+}
+
+/// Resolves `.` and `..` in a path, and drops empty segments within it, as Python's `urljoin` does.
+fn resolved(path: &str) -> String {
+    let mut out: Vec<&str> = Vec::new();
+    let segments: Vec<&str> = path.split('/').collect();
+    let last = segments.len() - 1;
+    for (i, segment) in segments.iter().enumerate() {
+        match *segment {
+            "." => {
+                if i == last {
+                    out.push("");
+                }
+            }
+            ".." => {
+                if out.len() > 1 {
+                    out.pop();
+                }
+                if i == last {
+                    out.push("");
+                }
+            }
+            "" if i != 0 && i != last => {}
+            other => out.push(other),
+        }
+    }
+    out.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let same = ["https://api.test", "https://API.test:443/v1?a=b", "HTTPS://api.test#x", "https://a:b@api.test:/"];
+        for url in same {
+            assert_eq!(origin_of(url).as_deref(), Some("https://api.test"), "{url}");
+        }
+        let others = [
+            ("http://api.test", "http://api.test"),
+            ("http://api.test:443", "http://api.test:443"),
+            ("https://api.test@evil.test", "https://evil.test"),
+            ("https://api.test:443@evil.test", "https://evil.test"),
+            ("https://x:80@80:8080/", "https://80:8080"),
+            ("https://[::1]:8443/", "https://[::1]:8443"),
+        ];
+        for (url, origin) in others {
+            assert_eq!(origin_of(url).as_deref(), Some(origin), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_authority_has_no_origin() {
+        let malformed = [
+            "https://",
+            "https:///path",
+            "https://a@",
+            "https://api.test\\@evil.test/",
+            "https://api.test:99999/",
+            "https://api.test:port/",
+            "https://api.%74est/",
+            "https://[::1/",
+            "https://api test/",
+            "ftp://api.test/",
+            "api.test/path",
+        ];
+        for url in malformed {
+            assert_eq!(origin_of(url), None, "{url}");
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The tries of one request: what is tried again, after which wait, and what is given up.
+//!
+//! Comes in: a [`SendRequest`]. Goes out: an [`Outcome`], or the fault of the last try. Called by [`Fetcher::send`] for the
+//! vendor's API, and by the requester for token endpoints. Each try waits for the account's pace and for the breaker.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::request::PreparedRequest;
+use super::retry::{self, Action, ErrorPlan, Verdict};
+use super::transport::Trouble;
+use super::{Event, Fetcher, Outcome, Reply, SendRequest, TokenRotation, random, shown};
+use crate::base::fault::{Failure, Fault, Kind, Result};
+use crate::base::json::scan;
+use crate::pace::feedback::{self, Feedback};
+use crate::pace::{self, Waits};
+
+/// The reference gives up on a request after so long, in seconds.
+const MAX_SECONDS: f64 = pace::PATIENCE.as_secs_f64();
+/// The shortest wait that a server names, in seconds.
+const MIN_NAMED: f64 = 1.0;
+/// The longest wait before a try that nobody named, in seconds.
+const MAX_UNNAMED: f64 = 60.0;
+/// A wait that the manifest's own strategy names is slept through up to so long, in seconds.
+const MAX_PLANNED_SECONDS: f64 = 3600.0;
+/// Waits for a token endpoint that is busy end after so long, in seconds.
+const TOKEN_SECONDS: f64 = 300.0;
+/// A try with other credentials comes so much later, in seconds.
+const OTHERS_AFTER: f64 = 0.1;
+
+/// What one try gave.
+enum Attempt {
+    /// The end of the request.
+    Done(Outcome),
+    /// Nothing yet: it may be tried again.
+    Failed(FailedAttempt),
+}
+
+/// A try that failed, and may be followed by another.
+struct FailedAttempt {
+    /// The answer, where one came.
+    reply: Option<Reply>,
+    /// What to say.
+    message: String,
+    /// Whose fault it is, in Airbyte's words.
+    failure: Failure,
+    /// Is it a failure that passes, so that a later run may work?
+    transient: bool,
+    /// Does the vendor say that it is too much?
+    limited: bool,
+}
+
+impl Fetcher {
+    /// Sends a request until its handler is content; no stored answer serves.
+    pub(super) fn send_anew(&self, ask: &SendRequest<'_>) -> Result<Outcome> {
+        let SendRequest { request, errors: plan, .. } = *ask;
+        self.check_host(&request.url, &request.origin)?;
+        let mut tries = 0;
+        let mut waited = 0.0;
+        loop {
+            self.stop.check()?;
+            tries += 1;
+            let failed = match self.attempt(ask)? {
+                Attempt::Done(outcome) => return Ok(outcome),
+                Attempt::Failed(failed) => failed,
+            };
+            let limited = failed.limited;
+            // Who has credentials with calls left need not wait for those of the others.
+            let others = limited && ask.turns.is_some_and(TokenRotation::others);
+            let (seconds, most) = if others {
+                (OTHERS_AFTER, MAX_SECONDS)
+            } else {
+                let wait = self.wait(plan, failed.reply.as_ref(), tries, limited);
+                wait.inspect_err(|_| self.limited(request, limited, 1.0))?
+            };
+            // The account learns of it, whatever becomes of this request.
+            let tell = || self.limited(request, limited && !others, seconds);
+            if tries > plan.max_retries || waited > MAX_SECONDS || !self.breaker.may_retry(limited) {
+                tell();
+                return Err(failed.exhausted(tries, request));
+            }
+            let wait = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+            if limited {
+                // All calls of the account wait for it.
+                let what = if seconds > most { Waits::ForVendor } else { Waits::ForPace };
+                self.pace.bears(wait, what).inspect_err(|fault| {
+                    tell();
+                    self.stop.ask(fault.kind);
+                })?;
+            } else if seconds > most {
+                let text = format!("the vendor asks to wait {seconds:.0} s before the next request");
+                return Err(Fault::new(Kind::Unavailable, text).hint("run again later; what was finished is saved"));
+            } else {
+                self.pace.bears(wait, Waits::ToTryAgain)?;
+            }
+            waited += seconds;
+            (self.listener)(ask, &Event::Retrying { reason: &failed.message, tries, wait, limited });
+            tell();
+            self.stop.sleep(wait)?;
+        }
+    }
+
+    /// One try, judged.
+    fn attempt(&self, ask: &SendRequest<'_>) -> Result<Attempt> {
+        match self.once(ask) {
+            Ok(reply) => self.judged(ask, reply),
+            Err(Trouble::Final(fault)) => Err(fault),
+            Err(Trouble::Passing(kind, message)) => {
+                let transient = kind == Kind::Unavailable;
+                self.dead(self.breaker.failed(ask.stream, !transient))?;
+                let failure = Failure::System;
+                Ok(Attempt::Failed(FailedAttempt { reply: None, message, failure, transient, limited: false }))
+            }
+        }
+    }
+
+    /// What an answer means for its request.
+    fn judged(&self, ask: &SendRequest<'_>, reply: Reply) -> Result<Attempt> {
+        let verdict = self.judge(ask.errors, &reply, &ask.request.url)?;
+        self.healthy(ask, &reply, verdict.action)?;
+        let status = reply.status;
+        Ok(Attempt::Done(match verdict.action {
+            // Taken for a success, an error has no records all the same.
+            Action::Success if status >= 400 => Outcome::Ignored,
+            Action::Success => {
+                self.reached.store(true, Ordering::Relaxed);
+                Outcome::Page(reply)
+            }
+            Action::Ignore => {
+                (self.listener)(ask, &Event::Ignored { status, reason: &verdict.message });
+                // An ignored answer that is fine in itself is read and paged as usual.
+                if status < 400 { Outcome::Page(reply) } else { Outcome::Ignored }
+            }
+            Action::Instead(remedy) => {
+                (self.listener)(ask, &Event::Otherwise { status, remedy, reason: &verdict.message });
+                Outcome::Recover(remedy, verdict.message)
+            }
+            Action::Fail => {
+                let fault = self.refused(&reply, ask.request, &verdict);
+                if ask.renews && status == 401 { Outcome::Unauthorized(fault) } else { return Err(fault) }
+            }
+            Action::RefreshToken if ask.renews => Outcome::Unauthorized(self.refused(&reply, ask.request, &verdict)),
+            action => {
+                return Ok(Attempt::Failed(FailedAttempt {
+                    message: verdict.message,
+                    failure: verdict.failure,
+                    transient: status == 408 || status == 429 || status >= 500,
+                    // A manifest that says RETRY of a 429 means the same.
+                    limited: action == Action::RateLimited || status == 429,
+                    reply: Some(reply),
+                }));
+            }
+        }))
+    }
+
+    /// Tells the account's pace of a limit, if it was one.
+    fn limited(&self, request: &PreparedRequest, limited: bool, seconds: f64) {
+        if limited {
+            self.pace.limited(&request.call(), Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+        }
+    }
+
+    /// Judges an answer. Beyond the reference: where the manifest says nothing of it, a 403 with evidence of a limit and
+    /// a GraphQL answer that was throttled are limits, and tried again.
+    fn judge(&self, plan: &ErrorPlan, reply: &Reply, url: &str) -> Result<Verdict> {
+        let verdict = plan.judge(reply, url, &self.cx)?;
+        if !verdict.by_default {
+            return Ok(verdict);
+        }
+        let limit = match reply.status {
+            403 => feedback::forbidden_is_limit(&reply.headers, &self.feedback(reply)),
+            200 | 400 => {
+                feedback::may_be_throttled(&reply.body)
+                    && scan::json(&reply.body).is_ok_and(|body| feedback::throttled(&body))
+            }
+            _ => false,
+        };
+        let message = || format!("HTTP Status Code: {}. Error: the vendor limits its rate.", reply.status);
+        Ok(if limit {
+            Verdict { action: Action::RateLimited, message: message(), failure: Failure::Transient, by_default: true }
+        } else {
+            verdict
+        })
+    }
+
+    /// What an answer says of the vendor's limits.
+    fn feedback(&self, reply: &Reply) -> Feedback {
+        self.pace.feedback(reply.status, &reply.headers, self.cx.moment())
+    }
+
+    /// An answer came: does the vendor work? What the manifest expects is no failure.
+    fn healthy(&self, ask: &SendRequest<'_>, reply: &Reply, action: Action) -> Result<()> {
+        let expected = matches!(action, Action::Success | Action::Ignore | Action::Instead(_));
+        if reply.status < 500 || expected {
+            self.breaker.worked();
+            return Ok(());
+        }
+        self.dead(self.breaker.failed(ask.stream, true))
+    }
+
+    /// A dead vendor ends the run.
+    fn dead(&self, alive: Result<()>) -> Result<()> {
+        alive.inspect_err(|fault| self.stop.ask(fault.kind))
+    }
+
+    /// Seconds before the next try, and how long is still worth it. What manifest or server name is a floor with a tenth of
+    /// jitter on top; else exponential from one second, with jitter.
+    fn wait(&self, plan: &ErrorPlan, reply: Option<&Reply>, tries: u32, limited: bool) -> Result<(f64, f64)> {
+        let answer = reply.filter(|r| limited || r.status == 503);
+        let retry_after = answer.and_then(|r| feedback::retry_after(&r.headers, self.cx.moment()));
+        let by_server = retry_after.or_else(|| self.feedback(answer.filter(|_| limited)?).wait);
+        let by_manifest = plan.wait(reply, tries, &self.cx)?.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
+        let named = match (by_manifest, retry_after) {
+            // Never earlier than the server said.
+            (Some(seconds), Some(least)) if least.as_secs_f64() > seconds => Some((least.as_secs_f64(), MAX_SECONDS)),
+            (Some(seconds), _) => Some((seconds, MAX_PLANNED_SECONDS)),
+            // At once is not meant: all tries would be gone in a moment.
+            (None, _) => by_server.map(|wait| (wait.as_secs_f64().max(MIN_NAMED), MAX_SECONDS)),
+        };
+        if let Some((seconds, most)) = named {
+            return Ok((seconds * (1.0 + 0.1 * random()), most * 1.1));
+        }
+        // A limit is somebody's who counts: coming back soon is not worth the try.
+        let least = if limited { 0.5 } else { 0.1 };
+        let times = i32::try_from(tries - 1).unwrap_or(10).min(10);
+        Ok((2f64.powi(times).min(MAX_UNNAMED) * (least + (1.0 - least) * random()), MAX_SECONDS))
+    }
+
+    /// Sends a request for a token. While the server is busy it is tried again, for five minutes at most; the account's
+    /// pace is for the API's own calls. What is `settled` is an answer.
+    pub fn token(&self, ask: &SendRequest<'_>, settled: &[u16]) -> Result<Reply> {
+        let request = ask.request;
+        let (mut tries, mut waited) = (0, 0.0);
+        loop {
+            self.stop.check()?;
+            tries += 1;
+            let (reason, reply) = match self.exchange(ask) {
+                Ok(reply) if !settled.contains(&reply.status) && (reply.status == 429 || reply.status >= 500) => {
+                    (format!("the token endpoint answered HTTP {}", reply.status), Some(reply))
+                }
+                Ok(reply) => return Ok(reply),
+                Err(Trouble::Final(fault)) => return Err(fault),
+                Err(Trouble::Passing(_, message)) => (format!("the token endpoint cannot be reached: {message}"), None),
+            };
+            let limited = reply.as_ref().is_some_and(|r| r.status == 429);
+            let (seconds, _) = self.wait(ask.errors, reply.as_ref(), tries, limited)?;
+            if waited + seconds > TOKEN_SECONDS {
+                return Err(Fault::new(Kind::Unavailable, format!("{reason} ({}, {tries} tries)", shown(request))));
+            }
+            waited += seconds;
+            let wait = Duration::from_secs_f64(seconds);
+            (self.listener)(ask, &Event::Retrying { reason: &reason, tries, wait, limited: false });
+            self.stop.sleep(wait)?;
+        }
+    }
+
+    /// The fault for an answer that ends the stream.
+    fn refused(&self, reply: &Reply, request: &PreparedRequest, verdict: &Verdict) -> Fault {
+        let said = retry::vendor_error(reply).map(|t| format!(" The vendor says: {t}")).unwrap_or_default();
+        let text = format!("{}{said} ({})", verdict.message, shown(request));
+        let fault = match reply.status {
+            401 => Fault::new(Kind::Auth, text).hint("check the credentials in the config"),
+            403 if !self.reached.load(Ordering::Relaxed) => Fault::new(Kind::Auth, text)
+                .of_rule("scope_lost")
+                .hint("check the credentials in the config, and what they may read"),
+            403 => Fault::data(text)
+                .of_rule("scope_lost")
+                .hint("the credentials work elsewhere: check that they may read this stream"),
+            status => Fault::data(text).of_rule(rule_of(status)),
+        };
+        fault.told(verdict.message.clone(), verdict.failure)
+    }
+
+    /// One try.
+    fn once(&self, ask: &SendRequest<'_>) -> std::result::Result<Reply, Trouble> {
+        let Some(turns) = ask.turns else { return self.followed(ask) };
+        let signed = turns.sign(ask.request).map_err(Trouble::Final)?;
+        let reply = self.followed(&SendRequest { request: &signed, ..*ask })?;
+        turns.answered(&reply);
+        Ok(reply)
+    }
+
+    /// One request and its answer, when the account's pace has room for it.
+    pub(super) fn paced(&self, ask: &SendRequest<'_>) -> std::result::Result<Reply, Trouble> {
+        let waits = |wait, why| (self.listener)(ask, &Event::Waits(wait, why));
+        let (_pass, permit) = loop {
+            let pass = self.breaker.enter(&self.stop).map_err(Trouble::Final)?;
+            let permit = self.pace.acquire(&ask.request.call(), &self.stop, waits).map_err(Trouble::Final)?;
+            if !permit.waited.is_zero() {
+                (self.listener)(ask, &Event::Waited(permit.waited));
+            }
+            // While it waited the vendor may have gone down: leave to send is not kept for later.
+            if pass.holds() {
+                break (pass, permit);
+            }
+        };
+        (self.listener)(ask, &Event::Sent);
+        let reply = self.exchange(ask)?;
+        if self.pace.counts_points()
+            && let Ok(body) = scan::json(&reply.body)
+        {
+            permit.cost(feedback::cost(&body, &reply.headers));
+        }
+        // What is left is said of the token that was sent: others of the account may have more.
+        let feedback = if ask.turns.is_some() { Feedback::default() } else { self.feedback(&reply) };
+        permit.answered(reply.status < 400, feedback);
+        Ok(reply)
+    }
+
+    /// One request and its answer, as the listener hears of it.
+    fn exchange(&self, ask: &SendRequest<'_>) -> std::result::Result<Reply, Trouble> {
+        let reply = self.transport.exchange(ask.request, ask.into)?;
+        let bytes = reply.filed.and_then(|size| usize::try_from(size).ok()).unwrap_or(reply.body.len());
+        (self.listener)(ask, &Event::Answered { status: reply.status, took: reply.took, bytes });
+        Ok(reply)
+    }
+}
+
+impl FailedAttempt {
+    /// The fault of a request that is not tried again after so many tries.
+    fn exhausted(self, tries: u32, request: &PreparedRequest) -> Fault {
+        let FailedAttempt { reply, message, failure, transient, limited } = self;
+        let reply = reply.as_ref();
+        let kind = if transient || limited { Kind::Unavailable } else { Kind::Data };
+        let said = reply.and_then(retry::vendor_error).map(|t| format!(" (the vendor says: {t})")).unwrap_or_default();
+        let fault = Fault::new(kind, format!("{message}{said}, after {tries} tries of {}", shown(request)))
+            .of_rule(reply.map_or("", |reply| rule_of(reply.status)));
+        let fault = if reply.is_some_and(|reply| reply.status == 429) {
+            fault.told("API rate limit exceeded.", Failure::Transient)
+        } else {
+            let last = format!("Please see logs for more details. Exception: {message}");
+            fault.told(format!("Exhausted available request attempts. {last}"), failure)
+        };
+        if limited {
+            fault.hint("the vendor's rate limit is used up: run less often, or set dripfeed.pace.limits")
+        } else {
+            fault
+        }
+    }
+}
+
+/// The kind of drift that a status may be.
+fn rule_of(status: u16) -> &'static str {
+    match status {
+        301 | 308 | 404 | 410 => "endpoint_gone",
+        _ => "",
+    }
+}

@@ -1,0 +1,218 @@
+//! One exchange with the vendor: a request goes out, its answer is read whole.
+//!
+//! Comes in: a [`PreparedRequest`], and the file that takes a large body. Goes out: a [`Reply`], or a [`Trouble`] that says
+//! whether another try may work. Called by [`super::attempts`]. Redirects are not followed here.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek as _, Write as _};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ureq::http::request::Builder;
+use ureq::http::{Request, Response};
+use ureq::{AsSendBody, Body};
+
+use super::request::PreparedRequest;
+use super::{Reply, shown};
+use crate::base::fault::{Fault, Kind};
+use crate::base::stop::Stop;
+
+/// A connection takes no longer, unless the manifest says otherwise.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// Nor does the beginning of an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+/// The body of a page takes no longer.
+const PAGE_WITHIN: Duration = Duration::from_secs(300);
+/// Nor does that of a file.
+const FILE_WITHIN: Duration = Duration::from_secs(6 * 60 * 60);
+/// Connections that stay open while nobody uses them: one for each thread that may read.
+const CONNECTIONS: usize = 64;
+/// Memory that is reserved on the word of a `Content-Length`, in bytes.
+const MAX_RESERVED: u64 = 4 << 20;
+/// So much of a file is held in memory at a time, in bytes.
+const PIECE: usize = 256 << 10;
+
+/// The HTTP client of a run.
+pub(super) struct Transport {
+    agent: ureq::Agent,
+    /// The largest body after decompression, in bytes.
+    max_page_bytes: u64,
+    stop: Arc<Stop>,
+}
+
+/// How long the parts of one exchange may take.
+struct Timeouts {
+    connect: Option<Duration>,
+    answer: Option<Duration>,
+    body: Option<Duration>,
+}
+
+impl Transport {
+    /// A client that refuses pages above `max_page_bytes`.
+    pub(super) fn new(max_page_bytes: u64, stop: Arc<Stop>) -> Transport {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_idle_connections(CONNECTIONS)
+            .max_idle_connections_per_host(CONNECTIONS)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("dripfeed/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(CONNECT_WITHIN))
+            .timeout_recv_response(Some(ANSWER_WITHIN))
+            .timeout_recv_body(Some(PAGE_WITHIN))
+            .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
+            .build();
+        Transport { agent: ureq::Agent::new_with_config(config), max_page_bytes, stop }
+    }
+
+    /// One request and its answer; the body of a good answer that is large goes into `file`, where there is one.
+    pub(super) fn exchange(&self, request: &PreparedRequest, file: Option<&File>) -> Result<Reply, Trouble> {
+        let started = Instant::now();
+        let body_within = if file.is_some() { FILE_WITHIN } else { PAGE_WITHIN };
+        let mut response = self.send(request, body_within)?;
+        // What is small, or an error, is looked at like any page.
+        let into = file.filter(|_| response.status().is_success());
+        let (mut body, filed) = self.read(&mut response, into, request)?;
+        // A byte order mark is no part of the JSON.
+        if file.is_none() && body.starts_with(b"\xef\xbb\xbf") {
+            body.drain(..3);
+        }
+        let (status, headers, took) = (response.status().as_u16(), response.headers().clone(), started.elapsed());
+        Ok(Reply { status, headers, body, took, url: request.url.clone(), embedded: false, filed })
+    }
+
+    /// Sends a request; gives the answer with its body still to be read.
+    fn send(&self, request: &PreparedRequest, body_within: Duration) -> Result<Response<Body>, Trouble> {
+        let times = Timeouts {
+            connect: Some(request.connect_within.unwrap_or(CONNECT_WITHIN)),
+            answer: Some(request.answer_within.unwrap_or(ANSWER_WITHIN)),
+            body: Some(body_within),
+        };
+        let builder = with_headers(request)?;
+        let bad = |e: ureq::http::Error| {
+            Trouble::Final(Fault::data(format!("the request cannot be sent: {e} ({})", shown(request))))
+        };
+        let sent = match &request.body {
+            Some(body) if request.method == "GET" => {
+                // A GET may carry a body (search APIs), which ureq sends only when told to.
+                let built = builder.body(()).map_err(bad)?;
+                let mut get = self.agent.get(&request.url);
+                if let Some(headers) = get.headers_mut() {
+                    *headers = built.headers().clone();
+                }
+                let config = get.config().timeout_connect(times.connect).timeout_recv_response(times.answer);
+                config.timeout_recv_body(times.body).build().force_send_body().send(body.bytes.as_slice())
+            }
+            Some(body) => self.run(builder.body(body.bytes.as_slice()).map_err(bad)?, &times),
+            // All but these tell that they carry nothing.
+            None if !matches!(&*request.method, "GET" | "HEAD") => {
+                self.run(builder.body(&[][..]).map_err(bad)?, &times)
+            }
+            None => self.run(builder.body(()).map_err(bad)?, &times),
+        };
+        sent.map_err(|e| trouble(&e, request))
+    }
+
+    fn run(&self, request: Request<impl AsSendBody>, times: &Timeouts) -> Result<Response<Body>, ureq::Error> {
+        let config = self.agent.configure_request(request).timeout_connect(times.connect);
+        self.agent.run(config.timeout_recv_response(times.answer).timeout_recv_body(times.body).build())
+    }
+
+    /// Reads a body: the bytes of it that are in memory, or the size of what went into the file.
+    fn read(
+        &self,
+        response: &mut Response<Body>,
+        file: Option<&File>,
+        request: &PreparedRequest,
+    ) -> Result<(Vec<u8>, Option<u64>), Trouble> {
+        let limit = if file.is_some() { self.max_page_bytes.min(MAX_RESERVED) } else { self.max_page_bytes };
+        let length = response.headers().get("content-length").and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
+        let compressed = response.headers().contains_key("content-encoding");
+        // One byte more than is expected, so that the end is seen without growing.
+        let expected = length.filter(|_| !compressed).map_or(0, |l| l.min(limit).min(MAX_RESERVED) + 1);
+        let mut body = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
+        let mut reader = response.body_mut().with_config().limit(u64::MAX).reader();
+        reader.by_ref().take(limit + 1).read_to_end(&mut body).map_err(|e| broke_off(&e))?;
+        if body.len() as u64 <= limit {
+            return Ok((body, None));
+        }
+        if let Some(file) = file {
+            return Ok((Vec::new(), Some(self.file_away(body, &mut reader, file)?)));
+        }
+        Err(Trouble::Final(
+            Fault::data(format!("the page is larger than {limit} bytes ({})", shown(request)))
+                .hint("ask for smaller pages, or raise dripfeed.max_page_bytes"),
+        ))
+    }
+
+    /// Writes what was read and the rest of an answer into a file, from its start; gives its size.
+    fn file_away(&self, read: Vec<u8>, rest: &mut impl Read, mut file: &File) -> Result<u64, Trouble> {
+        let failed = |e: std::io::Error| Trouble::Final(Fault::local("cannot write a file of a record", &e));
+        file.rewind().and_then(|()| file.set_len(0)).map_err(failed)?;
+        let (mut piece, mut end, mut size) = (read, false, 0);
+        while !end {
+            self.stop.check().map_err(Trouble::Final)?;
+            file.write_all(&piece).map_err(failed)?;
+            size += piece.len() as u64;
+            piece.resize(PIECE, 0);
+            let read = loop {
+                match rest.read(&mut piece) {
+                    Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                    other => break other.map_err(|e| broke_off(&e))?,
+                }
+            };
+            piece.truncate(read);
+            end = read == 0;
+        }
+        Ok(size)
+    }
+}
+
+/// Method, address and headers of a request, as the HTTP library takes them.
+fn with_headers(request: &PreparedRequest) -> Result<Builder, Trouble> {
+    let mut builder = Request::builder().method(request.method.as_str()).uri(&request.url);
+    for (name, value) in &request.headers {
+        if !value.bytes().all(|b| (b' '..=b'~').contains(&b) || b == b'\t') {
+            let text = format!("the header `{name}` has characters that no header can hold ({})", shown(request));
+            let hint = "check the value in the config: a line break or an accent may have slipped in";
+            return Err(Trouble::Final(Fault::data(text).hint(hint)));
+        }
+        builder = builder.header(name, value);
+    }
+    if let Some(content_type) = request.body.as_ref().and_then(|b| b.content_type)
+        && !request.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case("content-type"))
+    {
+        builder = builder.header("Content-Type", content_type);
+    }
+    Ok(builder)
+}
+
+/// Why an exchange gave no answer.
+pub(super) enum Trouble {
+    /// It may work next time; if it never does, this kind of fault remains.
+    Passing(Kind, String),
+    /// It will not.
+    Final(Fault),
+}
+
+fn broke_off(error: &std::io::Error) -> Trouble {
+    Trouble::Passing(Kind::Data, format!("the answer broke off: {error}"))
+}
+
+fn trouble(error: &ureq::Error, request: &PreparedRequest) -> Trouble {
+    match error {
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
+            Trouble::Final(Fault::data(format!("the request cannot be sent: {error} ({})", shown(request))))
+        }
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_) => Trouble::Final(
+            Fault::new(Kind::Unavailable, format!("TLS with the vendor failed: {error} ({})", shown(request)))
+                .hint("a company's own CA can be given by SSL_CERT_FILE"),
+        ),
+        // A certificate is not another one the next time.
+        ureq::Error::Io(e) if e.to_string().contains("certificate") => Trouble::Final(
+            Fault::new(Kind::Unavailable, format!("TLS with the vendor failed: {e} ({})", shown(request)))
+                .hint("a company's own CA can be given by SSL_CERT_FILE"),
+        ),
+        other => Trouble::Passing(Kind::Unavailable, other.to_string()),
+    }
+}
