@@ -253,7 +253,9 @@ impl Rotation {
                 let name = &self.pools[pool].name;
                 let fault = format!("all tokens are used up for `{name}`, and there are no new calls in time");
                 let fault = Fault::new(Kind::Unavailable, fault).hint("run again later, or raise `max_wait_time`");
-                return Err(fault.told("Rate limit is exceeded for all provided tokens.", Failure::Transient));
+                return Err(
+                    fault.airbyte_message("Rate limit is exceeded for all provided tokens.", Failure::Transient)
+                );
             }
             return Ok(Step::Wait(first.max(SHORTEST).min(most)));
         }
@@ -371,7 +373,7 @@ impl Pool {
                 self.name
             );
             Fault::data(format!("what the vendor tells of the quota `{}` {how}: `{what}_path`", self.name))
-                .told(text, Failure::System)
+                .airbyte_message(text, Failure::System)
         };
         let at = |path: &[String], what: &str| {
             let found = path.iter().try_fold(told, |at, key| at.as_object()?.get(key));
