@@ -121,10 +121,17 @@ fn safety_that_makes_no_sense_is_refused() {
         ),
         (json!({"settle": "a minute"}), ["manifest `metadata.dripfeed.safety.settle`", ""]),
         (json!({"new_partitions": "some"}), ["manifest `metadata.dripfeed.safety.new_partitions`", ""]),
+        (
+            json!({"two_sweeps": false}),
+            ["manifest `metadata.dripfeed.safety.two_sweeps` does nothing", "remove `two_sweeps`"],
+        ),
     ] {
         let manifest = incremental(&json!({}), &json!({"dripfeed": {"safety": safety}}));
         read(&manifest, &vendor, &json!({}), &json!({})).expect(10, &words);
     }
+    let config = json!({"two_sweeps": true});
+    read(&incremental(&json!({}), &json!({})), &vendor, &config, &json!({}))
+        .expect(10, &["config `dripfeed.safety.two_sweeps` does nothing", "remove `two_sweeps`"]);
     assert!(vendor.asked().is_empty());
 }
 

@@ -1,6 +1,6 @@
 //! One typed error for the whole program.
 //!
-//! Comes in: what went wrong, said by the stage that saw it. Goes out: a [`Fault`] whose
+//! Comes in: what went wrong, in the words of the stage that saw it. Goes out: a [`Fault`] whose
 //! [`Kind`] alone decides what happens next (does the stream stop, do the others go on, which
 //! exit code). Called by every folder; names none of them.
 //!
@@ -57,7 +57,7 @@ impl Kind {
         }
     }
 
-    /// Rank among the faults of one run: the run ends with the code of the gravest.
+    /// Rank among the faults of one run: the run ends with the exit code of the highest.
     pub fn severity_rank(self) -> u8 {
         match self {
             Kind::Signal(_) => 9,
@@ -73,14 +73,14 @@ impl Kind {
     }
 }
 
-/// Whose fault it is, in the words of Airbyte's protocol.
+/// Airbyte's failure type: who has to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The user's: config and credentials.
+    /// The user has to: config and credentials.
     Config,
-    /// Nobody's: it may work later.
+    /// Nobody has to: it may work later.
     Transient,
-    /// The connector's or the vendor's.
+    /// The connector's authors or the vendor have to.
     System,
 }
 
@@ -139,7 +139,7 @@ pub struct Fault {
     pub stream: Option<Arc<str>>,
     /// The kind of drift that it is, by name.
     pub rule: Option<&'static str>,
-    /// What Airbyte's users are told instead of the message, and whose fault they are told it is.
+    /// The text of Airbyte's trace message where it is not `message`, and its failure type.
     pub airbyte: Option<Box<(String, Failure)>>,
 }
 
@@ -200,22 +200,22 @@ impl Fault {
         self
     }
 
-    /// Says what Airbyte's users are told, as the reference would.
+    /// Sets the text and failure type of Airbyte's trace message, as the reference words them.
     #[must_use]
-    pub fn told(mut self, message: impl Into<String>, failure: Failure) -> Self {
+    pub fn airbyte_message(mut self, message: impl Into<String>, failure: Failure) -> Self {
         self.airbyte = Some(Box::new((message.into(), failure)));
         self
     }
 
-    /// What Airbyte's users are told.
-    pub fn told_text(&self) -> &str {
-        self.airbyte.as_ref().map_or(&self.message, |told| &told.0)
+    /// The text of Airbyte's trace message: [`Fault::message`] unless another was set.
+    pub fn airbyte_text(&self) -> &str {
+        self.airbyte.as_ref().map_or(&self.message, |airbyte| &airbyte.0)
     }
 
-    /// Whose fault it is.
+    /// The failure type of Airbyte's trace message.
     pub fn failure(&self) -> Failure {
         match (&self.airbyte, self.kind) {
-            (Some(told), _) => told.1,
+            (Some(airbyte), _) => airbyte.1,
             (None, Kind::Usage | Kind::Config | Kind::Auth) => Failure::Config,
             (None, Kind::Unavailable | Kind::Unfinished | Kind::Busy | Kind::Signal(_)) => Failure::Transient,
             (None, Kind::Drift | Kind::Data | Kind::Local | Kind::Downstream | Kind::Bug) => Failure::System,
@@ -246,11 +246,11 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// The name among `known` that `given` was probably meant to be.
-pub fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The name among `known` that `written` was probably meant to be.
+pub fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
-        .map(|name| (strsim::normalized_damerau_levenshtein(given, name), name))
+        .map(|name| (strsim::normalized_damerau_levenshtein(written, name), name))
         .filter(|(likeness, _)| *likeness > 0.55)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)

@@ -63,8 +63,8 @@ fn of_path(context: &Context, path: &Path) -> Result<Option<Subject>> {
     let shown = path.display().to_string();
     let mut own = context.clone();
     own.options.config = vec![shown.clone()];
-    let gist = config::gist(&own.options.config);
-    if let (Some(named), Some(says)) = (&context.options.source, &gist.source)
+    let partial = config::partial(&own.options.config);
+    if let (Some(named), Some(says)) = (&context.options.source, &partial.source)
         && named != says
     {
         return Ok(None);
@@ -76,7 +76,7 @@ fn of_path(context: &Context, path: &Path) -> Result<Option<Subject>> {
     });
     let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let named =
-        context.options.source.clone().or(gist.source).or(context.environment.clone()).or(context.named.clone());
+        context.options.source.clone().or(partial.source).or(context.environment.clone()).or(context.named.clone());
     let (source, config, fault) = match read {
         Ok((source, config)) => (source, Some(config), None),
         Err(fault) => (named.map_or_else(|| "unknown".to_owned(), |name| stem(Path::new(&name))), None, Some(fault)),
@@ -84,9 +84,9 @@ fn of_path(context: &Context, path: &Path) -> Result<Option<Subject>> {
     // One without a name has that of its account, which only its credentials tell.
     let unnamed = || (fault.is_none()).then(|| placed(&own).ok()).flatten().map(|(_, tenant)| tenant);
     Ok(Some(Subject {
-        tenant: gist.tenant.or_else(unnamed).unwrap_or_else(|| stem(path)),
+        tenant: partial.tenant.or_else(unnamed).unwrap_or_else(|| stem(path)),
         source,
-        root: gist.state_dir.map_or_else(load::own_state_dir, Ok)?,
+        root: partial.state_dir.map_or_else(load::own_state_dir, Ok)?,
         config: Some(shown),
         twins: Vec::new(),
         since: changed(path),

@@ -308,7 +308,7 @@ impl<'r> AsyncJobs<'r> {
                     self.shared.jobs.fetch_sub(1, Ordering::Relaxed);
                     let said = "One or more async jobs failed after exhausting all retry attempts.";
                     let fault = Fault::data(format!("a job of the vendor's failed {ATTEMPTS} times"));
-                    let fault = fault.hint("see what the vendor says of it").told(said, Failure::System);
+                    let fault = fault.hint("see what the vendor says of it").airbyte_message(said, Failure::System);
                     self.fault.get_or_insert(fault);
                 }
                 Stands::Ended(status @ (Status::Failed | Status::TimedOut), ref done) => {

@@ -233,7 +233,7 @@ impl RecoveryPolicy {
                 let said = format!("the page size, {size}, is not above `minimum_page_size`, {}", plan.minimum);
                 return Err(Fault::data(said.clone())
                     .hint("raise the page size in the config")
-                    .told(said, Failure::Config));
+                    .airbyte_message(said, Failure::Config));
             }
             return Err(fault(format!("the vendor refuses the smallest pages too, of {size} records")));
         }

@@ -11,7 +11,7 @@ pub mod model;
 pub mod node;
 pub mod refs;
 pub mod template;
-mod yaml_fast;
+mod yaml;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

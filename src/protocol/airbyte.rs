@@ -83,7 +83,7 @@ pub fn connection_status(failed: Option<&str>) -> Json {
 
 /// What a check that failed says, as the reference does: of a stream in Python's quotes.
 pub fn check_message(fault: &Fault) -> String {
-    let told = fault.told_text();
+    let told = fault.airbyte_text();
     match &fault.stream {
         Some(stream) => {
             let text = format!("Stream {stream} is not available: {told}");
@@ -109,7 +109,7 @@ pub fn config(config: &Json) -> Json {
 
 /// The TRACE that tells what went wrong; of a stream, or of the run.
 pub fn error(fault: &Fault) -> Json {
-    let message = fault.told_text();
+    let message = fault.airbyte_text();
     let mut error =
         json!({"message": message, "internal_message": fault.to_string(), "failure_type": fault.failure().name()});
     if let Some(stream) = &fault.stream {
@@ -187,7 +187,7 @@ pub fn drain(messages: &Receiver<Message>, out: &Out, hidden: &dyn Fn(&Fault) ->
             }
             let fault = hidden(&fault);
             let stream = fault.stream.as_deref().unwrap_or_default();
-            failed.push(format!("{stream}: {}", fault.told_text()));
+            failed.push(format!("{stream}: {}", fault.airbyte_text()));
             sink.json(&error(&fault))
         }
         Message::End { stream, complete } => {
@@ -204,7 +204,7 @@ pub fn drain(messages: &Receiver<Message>, out: &Out, hidden: &dyn Fn(&Fault) ->
         let message =
             format!("During the sync, the following streams did not sync successfully: {}", failed.join("; "));
         // The reference says `config_error` whatever the cause; each stream's own error tells more.
-        sink.json(&error(&Fault::data(message.clone()).told(message, Failure::Config)))?;
+        sink.json(&error(&Fault::data(message.clone()).airbyte_message(message, Failure::Config)))?;
     }
     sink.flush()
 }

@@ -29,14 +29,14 @@ pub(crate) fn holder(context: &Context, target: Option<u32>) -> Holder {
 
 /// RunIdentity run it was to be, of a config that cannot be taken as a whole.
 fn supposed(context: &Context) -> Option<RunIdentity> {
-    let gist = config::gist(&context.options.config);
-    let named = context.options.source.as_deref().or(gist.source.as_deref());
+    let partial = config::partial(&context.options.config);
+    let named = context.options.source.as_deref().or(partial.source.as_deref());
     let named = named.or(context.environment.as_deref()).or(context.named.as_deref())?;
     // A source has the name of its manifest's file.
     let source = Path::new(named).file_stem()?.to_str()?.to_owned();
     let own = || load::state_dir_or_own(&Config::default()).ok().filter(|_| context.keeps);
-    let root = gist.state_dir.or_else(load::state_dir_of_environment).or_else(own);
-    Some(RunIdentity { source, tenant: gist.tenant?, root, run_id: load::run_id() })
+    let root = partial.state_dir.or_else(load::state_dir_of_environment).or_else(own);
+    Some(RunIdentity { source, tenant: partial.tenant?, root, run_id: load::run_id() })
 }
 
 /// Where a run's record is kept; nowhere for previews, which say nothing of the tenant.

@@ -100,22 +100,23 @@ impl<'w> RunAlerts<'w> {
 
 /// Of a config that was refused: who is to be told, if that much of it can be read.
 fn refused(context: &Context) -> Option<ArmedAlert> {
-    let gist = config::gist(&context.options.config);
-    let alert = gist.alert.as_ref().filter(|_| context.options.limit.is_none())?;
+    let partial = config::partial(&context.options.config);
+    let alert = partial.alert.as_ref().filter(|_| context.options.limit.is_none())?;
     if let Some(secret) = &alert.secret {
         context.log.hide_too(secret);
     }
     // How far it was read tells better than its parts.
     let known = context.identity.get();
-    let named = context.options.source.as_deref().or(gist.source.as_deref());
+    let named = context.options.source.as_deref().or(partial.source.as_deref());
     let named = named.or(context.environment.as_deref()).or(context.named.as_deref());
     let stem = |path: &str| Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
     // A source has the name of its manifest's file, and a tenant without a name that of its config's.
     let source = known.map(|whose| whose.source.clone()).or_else(|| named.and_then(stem));
-    let tenant = known.map(|whose| whose.tenant.clone()).or(gist.tenant);
+    let tenant = known.map(|whose| whose.tenant.clone()).or(partial.tenant);
     let tenant = tenant.or_else(|| stem(context.options.config.last()?));
     let (source, tenant) = (source.unwrap_or_else(|| "unknown".into()), tenant.unwrap_or_else(|| "unknown".into()));
-    let root = known.map_or_else(|| gist.state_dir.or_else(load::state_dir_of_environment), |whose| whose.root.clone());
+    let root =
+        known.map_or_else(|| partial.state_dir.or_else(load::state_dir_of_environment), |whose| whose.root.clone());
     let alert_sender = AlertSender::begin(alert, root.as_deref(), &source, &tenant);
     let run_id = known.map(|whose| whose.run_id.clone()).unwrap_or_default();
     Some(ArmedAlert { source, tenant, run_id, root, reporter: None, alert_sender })

@@ -268,7 +268,7 @@ impl Fetcher {
                 .hint("the credentials work elsewhere: check that they may read this stream"),
             status => Fault::data(text).of_rule(rule_of(status)),
         };
-        fault.told(verdict.message.clone(), verdict.failure)
+        fault.airbyte_message(verdict.message.clone(), verdict.failure)
     }
 
     /// One try.
@@ -326,10 +326,10 @@ impl FailedAttempt {
         let fault = Fault::new(kind, format!("{message}{said}, after {tries} tries of {}", shown(request)))
             .of_rule(reply.map_or("", |reply| rule_of(reply.status)));
         let fault = if reply.is_some_and(|reply| reply.status == 429) {
-            fault.told("API rate limit exceeded.", Failure::Transient)
+            fault.airbyte_message("API rate limit exceeded.", Failure::Transient)
         } else {
             let last = format!("Please see logs for more details. Exception: {message}");
-            fault.told(format!("Exhausted available request attempts. {last}"), failure)
+            fault.airbyte_message(format!("Exhausted available request attempts. {last}"), failure)
         };
         if limited {
             fault.hint("the vendor's rate limit is used up: run less often, or set dripfeed.pace.limits")

@@ -5,12 +5,11 @@
 
 use std::collections::HashMap;
 
-use time::Duration;
-
-use super::call::{self, CallArgs};
-use super::parse::{Args, Cmp, Expr, Op, Stmt};
+use super::args::CallArgs;
+use super::ast::{Args, Cmp, Expr, ForLoop, Stmt};
+use super::operator::{attribute, binary, compare, item, negative, positive, slice};
 use super::value::MAX_BUILT;
-use super::{Error, Eval, Scope, Value, filter, missing};
+use super::{Error, Eval, Scope, Value, filter, functions, method, missing, test};
 
 /// Steps that one template may take: far more than any real one needs.
 const MAX_STEPS: u32 = 1_000_000;
@@ -57,10 +56,7 @@ impl<'a> Frame<'a> {
                     let value = self.eval(value)?;
                     self.bind(names, value)?;
                 }
-                Stmt::For { names, over, only, body, otherwise } => {
-                    let items = self.eval(over)?.items()?;
-                    self.repeat(names, items, only.as_ref(), body, otherwise, out)?;
-                }
+                Stmt::For(each) => self.repeat(each, out)?,
             }
             if out.len() > MAX_BUILT {
                 return Err(Error::other("the template builds too long a text"));
@@ -69,55 +65,38 @@ impl<'a> Frame<'a> {
         Ok(())
     }
 
-    fn repeat(
-        &mut self,
-        names: &'a [String],
-        items: Vec<Value<'a>>,
-        only: Option<&'a Expr>,
-        body: &'a [Stmt],
-        otherwise: &'a [Stmt],
-        out: &mut String,
-    ) -> Eval<()> {
-        let mut kept = Vec::new();
-        for item in items {
-            if let Some(only) = only {
-                self.locals.push(HashMap::new());
-                self.bind(names, item.clone())?;
-                let keep = self.eval(only)?.truthy();
-                self.locals.pop();
-                if !keep {
-                    continue;
-                }
-            }
-            kept.push(item);
+    fn repeat(&mut self, each: &'a ForLoop, out: &mut String) -> Eval<()> {
+        let items = self.loop_items(each)?;
+        if items.is_empty() {
+            return self.body(&each.otherwise, out);
         }
-        if kept.is_empty() {
-            return self.body(otherwise, out);
-        }
-        let len = kept.len();
-        let int = |n: usize| Value::Int(n as i128);
-        for (i, item) in kept.iter().enumerate() {
+        for (i, item) in items.iter().enumerate() {
             self.step()?;
-            self.locals.push(HashMap::new());
-            let around = |at: Option<&Value<'a>>| at.cloned().unwrap_or_else(|| missing("no such item of the loop"));
-            let state = [
-                ("index", int(i + 1)),
-                ("index0", int(i)),
-                ("revindex", int(len - i)),
-                ("revindex0", int(len - i - 1)),
-                ("first", Value::Bool(i == 0)),
-                ("last", Value::Bool(i + 1 == len)),
-                ("length", int(len)),
-                ("previtem", around(i.checked_sub(1).and_then(|i| kept.get(i)))),
-                ("nextitem", around(kept.get(i + 1))),
-            ];
-            let state = Value::dict(state.into_iter().map(|(k, v)| (Value::str(k), v)).collect());
-            self.locals.last_mut().expect("a frame has locals").insert("loop", state);
-            self.bind(names, item.clone())?;
-            self.body(body, out)?;
+            self.locals.push(HashMap::from([("loop", loop_state(i, &items))]));
+            self.bind(&each.names, item.clone())?;
+            self.body(&each.body, out)?;
             self.locals.pop();
         }
         Ok(())
+    }
+
+    /// The items that the loop's own `if` lets through.
+    fn loop_items(&mut self, each: &'a ForLoop) -> Eval<Vec<Value<'a>>> {
+        let mut items = self.eval(&each.over)?.items()?;
+        if let Some(only) = &each.only {
+            let mut passing = Vec::new();
+            for item in items {
+                self.locals.push(HashMap::new());
+                self.bind(&each.names, item.clone())?;
+                let passes = self.eval(only)?.truthy();
+                self.locals.pop();
+                if passes {
+                    passing.push(item);
+                }
+            }
+            items = passing;
+        }
+        Ok(items)
     }
 
     fn bind(&mut self, names: &'a [String], value: Value<'a>) -> Eval<()> {
@@ -155,40 +134,21 @@ impl<'a> Frame<'a> {
             }
             Expr::Slice(of, parts) => {
                 let of = self.eval(of)?;
-                let mut bounds = [None; 3];
-                for (bound, part) in bounds.iter_mut().zip(parts) {
-                    if let Some(part) = part {
-                        let value = self.eval(part)?;
-                        *bound = match value {
-                            Value::None => None,
-                            _ => Some(
-                                value.as_int().ok_or_else(|| Error::wrong_type("slice indices must be integers"))?,
-                            ),
-                        };
-                    }
-                }
-                slice(&of, bounds)?
+                slice(&of, self.slice_bounds(parts)?)?
             }
             Expr::Call(of, args) => self.call(of, args)?,
             Expr::Filter(of, name, args) => {
                 let of = self.eval(of)?;
                 let args = self.args(args)?;
-                filter::apply(name, of, args)?
+                filter::apply(name, of, &args)?
             }
             Expr::Test(of, name, args, negated) => {
                 let of = self.eval(of)?;
                 let args = self.args(args)?;
-                Value::Bool(filter::test(name, &of, &args)? != *negated)
+                Value::Bool(test::holds(name, &of, &args)? != *negated)
             }
-            Expr::Neg(of) => match self.eval(of)? {
-                Value::Float(f) => Value::Float(-f),
-                Value::Delta(d) => Value::Delta(-d),
-                other => Value::Int(other.as_int().and_then(i128::checked_neg).ok_or_else(|| unary_type('-', &other))?),
-            },
-            Expr::Pos(of) => match self.eval(of)? {
-                Value::Float(f) => Value::Float(f),
-                other => Value::Int(other.as_int().ok_or_else(|| unary_type('+', &other))?),
-            },
+            Expr::Neg(of) => negative(self.eval(of)?)?,
+            Expr::Pos(of) => positive(self.eval(of)?)?,
             Expr::Not(of) => Value::Bool(!self.eval(of)?.truthy()),
             Expr::And(a, b) => {
                 let a = self.eval(a)?;
@@ -207,22 +167,37 @@ impl<'a> Frame<'a> {
                     missing("the inline if-expression evaluated to false and no else section was defined.")
                 }
             }
-            Expr::Compare(first, rest) => {
-                let mut left = self.eval(first)?;
-                for (op, right) in rest {
-                    let right = self.eval(right)?;
-                    if !compare(*op, &left, &right)? {
-                        return Ok(Value::Bool(false));
-                    }
-                    left = right;
-                }
-                Value::Bool(true)
-            }
+            Expr::Compare(first, rest) => Value::Bool(self.compare_chain(first, rest)?),
             Expr::Binary(op, a, b) => {
                 let (a, b) = (self.eval(a)?, self.eval(b)?);
                 binary(*op, &a, &b)?
             }
         })
+    }
+
+    /// `a < b <= c`: ends at the first pair that does not hold.
+    fn compare_chain(&mut self, first: &'a Expr, rest: &'a [(Cmp, Expr)]) -> Eval<bool> {
+        let mut left = self.eval(first)?;
+        for (op, right) in rest {
+            let right = self.eval(right)?;
+            if !compare(*op, &left, &right)? {
+                return Ok(false);
+            }
+            left = right;
+        }
+        Ok(true)
+    }
+
+    fn slice_bounds(&mut self, parts: &'a [Option<Box<Expr>>; 3]) -> Eval<[Option<i128>; 3]> {
+        let mut bounds = [None; 3];
+        for (bound, part) in bounds.iter_mut().zip(parts) {
+            let Some(part) = part else { continue };
+            *bound = match self.eval(part)? {
+                Value::None => None,
+                value => Some(value.as_int().ok_or_else(|| Error::wrong_type("slice indices must be integers"))?),
+            };
+        }
+        Ok(bounds)
     }
 
     fn name(&self, name: &'a str) -> Value<'a> {
@@ -250,219 +225,32 @@ impl<'a> Frame<'a> {
                 if !matches!(local, Value::Undefined(_)) {
                     return Err(Error::wrong_type(format!("'{}' object is not callable", local.type_name())));
                 }
-                let args = self.args(args)?;
-                call::global(name, args, self.scope)
+                functions::call(name, &self.args(args)?, self.scope)
             }
-            Expr::Attr(of, method) => {
+            Expr::Attr(of, name) => {
                 let of = self.eval(of)?;
-                let args = self.args(args)?;
-                call::method(&of, method, args)
+                method::call(&of, name, &self.args(args)?)
             }
             _ => Err(Error::wrong_type("only functions and methods can be called")),
         }
     }
 }
 
-fn unary_type(op: char, value: &Value<'_>) -> Error {
-    match value {
-        Value::Undefined(name) => Error::undefined(name),
-        _ => Error::wrong_type(format!("bad operand type for unary {op}: '{}'", value.type_name())),
-    }
-}
-
-/// `value.name`: an attribute, else an entry.
-pub(super) fn attribute<'a>(of: &Value<'a>, name: &'a str) -> Eval<Value<'a>> {
-    if name.starts_with('_') {
-        return Err(Error::other(format!("access to attribute '{name}' is unsafe")));
-    }
-    if let Value::Undefined(what) = of {
-        return Err(Error::undefined(what));
-    }
-    if let Some(found) = call::field(of, name) {
-        return Ok(found);
-    }
-    Ok(of.entry(&Value::str(name)).unwrap_or_else(|| missing(name)))
-}
-
-/// `value[key]`: an entry or element, else an attribute.
-pub(super) fn item<'a>(of: &Value<'a>, key: &Value<'a>) -> Eval<Value<'a>> {
-    if let Value::Undefined(what) = of {
-        return Err(Error::undefined(what));
-    }
-    let found = match key.as_int() {
-        Some(i) if !of.is_dict() => of.element(i),
-        _ => of.entry(key),
-    };
-    Ok(match (found, key) {
-        (Some(found), _) => found,
-        (None, Value::Str(name)) => call::field(of, name).unwrap_or_else(|| missing(name)),
-        (None, _) => missing("an index that is not there"),
-    })
-}
-
-fn slice<'a>(of: &Value<'a>, [start, stop, step]: [Option<i128>; 3]) -> Eval<Value<'a>> {
-    if let Value::Undefined(what) = of {
-        return Err(Error::undefined(what));
-    }
-    if of.is_dict() || of.length().is_none() {
-        return Err(Error::wrong_type(format!("'{}' object is not subscriptable by a slice", of.type_name())));
-    }
-    let items = of.items()?;
-    let len = items.len() as i128;
-    let step = step.unwrap_or(1);
-    if step == 0 {
-        return Err(Error::other("slice step cannot be zero"));
-    }
-    let (low, high) = if step > 0 { (0, len) } else { (-1, len - 1) };
-    let place = |bound: Option<i128>, default: i128| {
-        bound.map_or(default, |b| if b < 0 { b.saturating_add(len) } else { b }.clamp(low, high))
-    };
-    let (mut at, end) =
-        if step > 0 { (place(start, 0), place(stop, len)) } else { (place(start, len - 1), place(stop, -1)) };
-    let mut out = Vec::new();
-    while (step > 0 && at < end) || (step < 0 && at > end) {
-        if let Some(found) = usize::try_from(at).ok().and_then(|i| items.get(i)) {
-            out.push(found.clone());
-        }
-        at = at.saturating_add(step);
-    }
-    Ok(match of {
-        Value::Str(_) => Value::str(out.iter().map(Value::text).collect::<String>()),
-        Value::Tuple(_) => Value::tuple(out),
-        _ => Value::list(out),
-    })
-}
-
-pub(super) fn compare<'a>(op: Cmp, a: &Value<'a>, b: &Value<'a>) -> Eval<bool> {
-    Ok(match op {
-        Cmp::Eq => a.equals(b),
-        Cmp::Ne => !a.equals(b),
-        Cmp::Lt => a.order(b)?.is_lt(),
-        Cmp::Le => a.order(b)?.is_le(),
-        Cmp::Gt => a.order(b)?.is_gt(),
-        Cmp::Ge => a.order(b)?.is_ge(),
-        Cmp::In => b.contains(a)?,
-        Cmp::NotIn => !b.contains(a)?,
-    })
-}
-
-fn binary<'a>(op: Op, a: &Value<'a>, b: &Value<'a>) -> Eval<Value<'a>> {
-    if op == Op::Concat {
-        return Ok(Value::str(a.text().into_owned() + &b.text()));
-    }
-    for side in [a, b] {
-        if let Value::Undefined(what) = side {
-            return Err(Error::undefined(what));
-        }
-    }
-    let unsupported =
-        || Error::wrong_type(format!("unsupported operand types: '{}' and '{}'", a.type_name(), b.type_name()));
-    let overflow = || Error::other("the number is out of range");
-    if let Some(done) = with_times(op, a, b) {
-        return done.ok_or_else(overflow);
-    }
-    if let (Some(x), Some(y)) = (a.as_int(), b.as_int()) {
-        return match op {
-            Op::Add => x.checked_add(y),
-            Op::Sub => x.checked_sub(y),
-            Op::Mul => x.checked_mul(y),
-            Op::FloorDiv | Op::Rem | Op::Div if y == 0 => return Err(Error::other("division by zero")),
-            #[allow(clippy::cast_precision_loss)]
-            Op::Div => return Ok(Value::Float(x as f64 / y as f64)),
-            Op::FloorDiv => Some(x.div_euclid(y) - i128::from(y < 0 && x.rem_euclid(y) != 0)),
-            Op::Rem => Some(if y < 0 && x.rem_euclid(y) != 0 { x.rem_euclid(y) + y } else { x.rem_euclid(y) }),
-            Op::Pow if y >= 0 => u32::try_from(y).ok().and_then(|y| x.checked_pow(y)),
-            #[allow(clippy::cast_precision_loss)]
-            Op::Pow => return Ok(Value::Float((x as f64).powf(y as f64))),
-            Op::Concat => None,
-        }
-        .map(Value::Int)
-        .ok_or_else(overflow);
-    }
-    if let (Some(x), Some(y)) = (a.as_f64(), b.as_f64()) {
-        if y == 0.0 && matches!(op, Op::Div | Op::FloorDiv | Op::Rem) {
-            return Err(Error::other("division by zero"));
-        }
-        return Ok(Value::Float(match op {
-            Op::Add => x + y,
-            Op::Sub => x - y,
-            Op::Mul => x * y,
-            Op::Div => x / y,
-            Op::FloorDiv => (x / y).floor(),
-            Op::Rem => x - y * (x / y).floor(),
-            Op::Pow => x.powf(y),
-            Op::Concat => return Err(unsupported()),
-        }));
-    }
-    match (op, a, b) {
-        (Op::Add, Value::Str(x), Value::Str(y)) => Ok(Value::str(format!("{x}{y}"))),
-        (Op::Add, Value::Tuple(x), Value::Tuple(y)) => Ok(Value::tuple(x.iter().chain(y.iter()).cloned().collect())),
-        (Op::Add, _, _) if a.type_name() == "list" && b.type_name() == "list" => {
-            let mut items = a.items()?;
-            items.extend(b.items()?);
-            Ok(Value::list(items))
-        }
-        (Op::Mul, _, _) => {
-            let (of, times) = match (a.as_int(), b.as_int()) {
-                (None, Some(n)) => (a, n),
-                (Some(n), None) => (b, n),
-                _ => return Err(unsupported()),
-            };
-            let times = usize::try_from(times.max(0)).map_err(|_| overflow())?;
-            if of.length().unwrap_or(0).saturating_mul(times) > MAX_BUILT {
-                return Err(overflow());
-            }
-            match of {
-                Value::Str(s) => Ok(Value::str(s.repeat(times))),
-                _ if of.is_sequence() => {
-                    let items = of.items()?;
-                    Ok(Value::list((0..times).flat_map(|_| items.clone()).collect()))
-                }
-                _ => Err(unsupported()),
-            }
-        }
-        (Op::Rem, Value::Str(format), _) => filter::percent_format(format, b).map(Value::str),
-        _ => Err(unsupported()),
-    }
-}
-
-/// Arithmetic with times; `None` when neither side is one, `Some(None)` when out of range.
-fn with_times<'a>(op: Op, a: &Value<'a>, b: &Value<'a>) -> Option<Option<Value<'a>>> {
-    Some(match (op, a, b) {
-        (Op::Add, Value::Time(t), Value::Delta(d)) | (Op::Add, Value::Delta(d), Value::Time(t)) => {
-            t.checked_add(*d).map(Value::Time)
-        }
-        (Op::Sub, Value::Time(t), Value::Delta(d)) => t.checked_sub(*d).map(Value::Time),
-        (Op::Sub, Value::Time(t), Value::Time(u)) => Some(Value::Delta(*t - *u)),
-        (Op::Add, Value::Time(t), Value::Period(p)) | (Op::Add, Value::Period(p), Value::Time(t)) => {
-            p.after(*t).map(Value::Time)
-        }
-        (Op::Sub, Value::Time(t), Value::Period(p)) => p.before(*t).map(Value::Time),
-        (Op::Add, Value::Date(t), Value::Delta(d)) | (Op::Add, Value::Delta(d), Value::Date(t)) => {
-            t.checked_add(Duration::days(d.whole_days())).map(Value::Date)
-        }
-        (Op::Sub, Value::Date(t), Value::Delta(d)) => t.checked_sub(Duration::days(d.whole_days())).map(Value::Date),
-        (Op::Sub, Value::Date(t), Value::Date(u)) => Some(Value::Delta(*t - *u)),
-        (Op::Add | Op::Sub, Value::Date(t), Value::Period(p)) => {
-            let t = t.midnight().assume_utc();
-            if op == Op::Add { p.after(t) } else { p.before(t) }.map(|t| Value::Date(t.date()))
-        }
-        (Op::Add, Value::Delta(x), Value::Delta(y)) => x.checked_add(*y).map(Value::Delta),
-        (Op::Sub, Value::Delta(x), Value::Delta(y)) => x.checked_sub(*y).map(Value::Delta),
-        (Op::Mul, Value::Delta(d), n) | (Op::Mul, n, Value::Delta(d)) => {
-            let n = i32::try_from(n.as_int()?).ok();
-            n.and_then(|n| d.checked_mul(n)).map(Value::Delta)
-        }
-        (Op::Div, Value::Delta(x), Value::Delta(y)) if !y.is_zero() => {
-            Some(Value::Float(x.as_seconds_f64() / y.as_seconds_f64()))
-        }
-        (Op::FloorDiv, Value::Delta(x), Value::Delta(y)) if !y.is_zero() => {
-            Some(Value::Int(x.whole_microseconds().div_euclid(y.whole_microseconds())))
-        }
-        (Op::Div | Op::FloorDiv, Value::Delta(d), n) => {
-            let n = n.as_int().filter(|n| *n != 0)?;
-            i32::try_from(n).ok().and_then(|n| d.checked_div(n)).map(Value::Delta)
-        }
-        _ => return None,
-    })
+/// The variable `loop` of the loop's pass `i`.
+fn loop_state<'a>(i: usize, items: &[Value<'a>]) -> Value<'a> {
+    let len = items.len();
+    let int = |n: usize| Value::Int(n as i128);
+    let around = |at: Option<&Value<'a>>| at.cloned().unwrap_or_else(|| missing("no such item of the loop"));
+    let state = [
+        ("index", int(i + 1)),
+        ("index0", int(i)),
+        ("revindex", int(len - i)),
+        ("revindex0", int(len - i - 1)),
+        ("first", Value::Bool(i == 0)),
+        ("last", Value::Bool(i + 1 == len)),
+        ("length", int(len)),
+        ("previtem", around(i.checked_sub(1).and_then(|i| items.get(i)))),
+        ("nextitem", around(items.get(i + 1))),
+    ];
+    Value::dict(state.into_iter().map(|(k, v)| (Value::str(k), v)).collect())
 }

@@ -1,20 +1,26 @@
 //! Jinja as declarative manifests use it, with Python's values and text.
 //!
 //! Comes in: the text of a template, parsed once, and the run's JSON as variables. Goes out: rendered
-//! text. Called by `plan::template`, which adds the reference's literal typing. Jinja2's grammar;
+//! text. Called by `template`, which adds the reference's literal typing. Jinja2's grammar;
 //! the functions, filters and result texts are those of airbyte-cdk 7.39.1 (`jinja.py`, `macros.py`, `filters.py`).
 //!
 //! Why not a library: manifests calculate with datetimes (`now_utc() - duration('P1D')`), chain comparisons,
 //! and see Python's `str()` of everything on the wire; the engines at hand have no operators on custom
 //! objects. The work of one template is bounded: steps, size of what it builds, depth.
 
-mod call;
+mod args;
+mod ast;
 mod eval;
 mod filter;
+mod format;
+mod functions;
 mod lex;
 mod literal;
+mod method;
 mod names;
+mod operator;
 mod parse;
+mod test;
 mod value;
 
 use std::collections::BTreeSet;
@@ -72,7 +78,7 @@ pub trait Scope {
 /// A parsed template.
 #[derive(Debug, Clone)]
 pub struct Template {
-    body: std::sync::Arc<[parse::Stmt]>,
+    body: std::sync::Arc<[ast::Stmt]>,
 }
 
 impl Template {
@@ -85,7 +91,7 @@ impl Template {
     pub fn plain(&self) -> Option<&str> {
         match &*self.body {
             [] => Some(""),
-            [parse::Stmt::Text(text)] => Some(text),
+            [ast::Stmt::Text(text)] => Some(text),
             _ => None,
         }
     }
@@ -94,7 +100,7 @@ impl Template {
     pub fn free_names(&self) -> BTreeSet<String> {
         let mut names = names::FreeNames::default();
         names.body(&self.body);
-        names.free.retain(|n| !call::is_global(n));
+        names.free.retain(|n| !functions::is_global(n));
         names.free
     }
 

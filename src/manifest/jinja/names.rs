@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::parse::{Expr, Stmt};
+use super::ast::{Expr, Stmt};
 
 /// Collects the names that a template reads but does not bind.
 #[derive(Default)]
@@ -67,17 +67,17 @@ impl FreeNames {
                     self.expr(value);
                     self.bound.extend(names.iter().cloned());
                 }
-                Stmt::For { names, over, only, body, otherwise } => {
-                    self.expr(over);
+                Stmt::For(each) => {
+                    self.expr(&each.over);
                     let outer = self.bound.len();
-                    self.bound.extend(names.iter().cloned());
+                    self.bound.extend(each.names.iter().cloned());
                     self.bound.push("loop".into());
-                    if let Some(only) = only {
+                    if let Some(only) = &each.only {
                         self.expr(only);
                     }
-                    self.body(body);
+                    self.body(&each.body);
                     self.bound.truncate(outer);
-                    self.body(otherwise);
+                    self.body(&each.otherwise);
                 }
             }
         }

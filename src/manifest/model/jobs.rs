@@ -3,10 +3,10 @@
 //! Read and used as [`super`] says.
 
 use super::{
-    Decoder, DpathExtractor, Extractor, OneOrMany, Paginator, PartitionRouter, RecordSelector, Requester, Retriever,
+    Decoder, DpathExtractor, Extractor, Paginator, PartitionRouter, RecordSelector, Requester, Retriever,
     SimpleRetriever,
 };
-use crate::manifest::node::{Text, component};
+use crate::manifest::node::{OneOrMany, Text, component};
 
 component! {
     /// A job is made, asked for until it is done, and its results are read.

@@ -81,7 +81,7 @@ impl Refusals {
         if !detail.is_empty() {
             told += &format!(" Provider error: {detail}");
         }
-        Fault { kind: Kind::Auth, ..fault }.told(told, Failure::Config)
+        Fault { kind: Kind::Auth, ..fault }.airbyte_message(told, Failure::Config)
     }
 }
 

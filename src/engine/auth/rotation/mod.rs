@@ -230,7 +230,9 @@ impl Rotation {
                 let name = &self.pools[pool].name;
                 let fault = format!("all tokens are used up for `{name}`, and there are no new calls in time");
                 let fault = Fault::new(Kind::Unavailable, fault).hint("run again later, or raise `max_wait_time`");
-                return Err(fault.told("Rate limit is exceeded for all provided tokens.", Failure::Transient));
+                return Err(
+                    fault.airbyte_message("Rate limit is exceeded for all provided tokens.", Failure::Transient)
+                );
             }
             return Ok(Step::Wait(first.max(MIN_WAIT).min(most)));
         }

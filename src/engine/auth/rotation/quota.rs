@@ -62,7 +62,7 @@ impl Pool {
                 self.name
             );
             Fault::data(format!("what the vendor tells of the quota `{}` {how}: `{what}_path`", self.name))
-                .told(text, Failure::System)
+                .airbyte_message(text, Failure::System)
         };
         let at = |path: &[String], what: &str| {
             let found = path.iter().try_fold(answer, |at, key| at.as_object()?.get(key));

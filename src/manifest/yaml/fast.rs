@@ -1,6 +1,6 @@
 //! The quick way from YAML to a tree: straight from the parser's events.
 //!
-//! Comes in: a text. Goes out: the tree that [`super::node::parse_yaml`] would make of it, or nothing where the text has
+//! Comes in: a text. Goes out: the tree that [`super::parse_yaml`] would make of it, or nothing where the text has
 //! anything that takes more than a look: anchors and tags, keys that are no plain words, too much of anything, faults. All
 //! of that is left to the slow way, whose rules and messages count. Called by `parse_yaml`.
 
@@ -9,7 +9,8 @@ use std::borrow::Cow;
 use granit_parser::{Event, Options, Parser, ScalarStyle};
 use serde_json::Value as Json;
 
-use super::node::{self, Fields, Kind, MAX_NODES, Node};
+use super::{MAX_NODES, bool_word, plain};
+use crate::manifest::node::{Fields, Kind, Node};
 
 /// Deepest nesting that is read here.
 const MAX_DEPTH: usize = 60;
@@ -75,8 +76,8 @@ pub(super) fn tree(text: &str) -> Option<Node> {
 
 /// A key that is itself and nothing else: neither a number, of which several spellings are one, nor a merge.
 fn key(text: Cow<'_, str>, style: ScalarStyle) -> Option<String> {
-    let plain = style == ScalarStyle::Plain;
-    (text != "<<" && !(plain && (constant(&text).is_some() || may_be_number(&text)))).then(|| text.into_owned())
+    let is_plain = style == ScalarStyle::Plain;
+    (text != "<<" && !(is_plain && (constant(&text).is_some() || may_be_number(&text)))).then(|| text.into_owned())
 }
 
 fn scalar(text: Cow<'_, str>, style: ScalarStyle) -> Option<Json> {
@@ -96,7 +97,7 @@ fn constant(text: &str) -> Option<Json> {
         "" | "~" | "null" | "Null" | "NULL" => Some(Json::Null),
         "true" | "True" | "TRUE" => Some(Json::Bool(true)),
         "false" | "False" | "FALSE" => Some(Json::Bool(false)),
-        word => node::switch(word).map(Json::Bool),
+        word => bool_word(word).map(Json::Bool),
     }
 }
 
@@ -113,5 +114,5 @@ fn number(text: &str) -> Option<Json> {
     if text.len() < 19 && text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0')) {
         return text.parse::<u64>().ok().map(Json::from);
     }
-    node::plain(text)
+    plain(text)
 }

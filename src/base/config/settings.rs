@@ -1,0 +1,330 @@
+//! The `dripfeed` object of a config: the types that define it.
+//!
+//! Comes in: checked JSON. Goes out: a [`Dripfeed`], and the JSON Schema of it, into which the comments of the fields go as
+//! descriptions. Called by `config`; a manifest's `metadata.dripfeed.safety` is read here too.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::validate::validate;
+use crate::base::fault::{Fault, Result};
+use crate::base::timefmt::Period;
+
+/// The `dripfeed` object: how this tenant is read.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "dripfeed")]
+pub struct Dripfeed {
+    /// A built-in source by name, or the path of a manifest.
+    pub source: Option<String>,
+    /// The name of this account in logs, events and the state directory.
+    pub tenant: Option<String>,
+    /// The folder for what outlives a run: ledger, locks, drift.
+    pub state_dir: Option<PathBuf>,
+    /// How fast this account may be called.
+    pub pace: Pace,
+    /// Named sets of streams, each with a cadence.
+    pub tiers: BTreeMap<String, Tier>,
+    /// What to do when the vendor changes its schema.
+    pub drift: Drift,
+    /// How to close the gaps that an API's own paging leaves.
+    pub safety: Safety,
+    /// The target that `sync` feeds when it has no `--target`: a command with its arguments, split as a shell splits them but
+    /// run without one.
+    pub target: Option<String>,
+    /// The longest that a run may take, as an ISO-8601 duration such as PT50M.
+    pub deadline: Option<IsoDuration>,
+    /// The webhook that alerts go to.
+    pub alert: Option<Alert>,
+    /// The largest page that is accepted, in bytes after decompression; 33554432 (32 MiB) when not said.
+    #[schemars(range(min = 1024))]
+    pub max_page_bytes: Option<u64>,
+    /// Seconds between two polls of a job that prepares records at the vendor's; 5 when not said.
+    #[schemars(range(min = 0.001, max = 3600.0))]
+    pub poll_seconds: Option<f64>,
+    /// Hosts beside the manifest's own that a next link or redirect may lead to, credentials included.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// How fast one account may be called.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pace {
+    /// The vendor's limits; all of them hold at the same time.
+    pub limits: Vec<Limit>,
+    /// The share of each limit that is used; 0.98 when not said.
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub headroom: Option<f64>,
+    /// The share of the limits that a backfill gets even while live runs wait; 0.1 when not said.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub backfill_floor: Option<f64>,
+    /// A name for the account, for configs that share one.
+    pub account: Option<String>,
+    /// Ignores the vendor's headers about calls left, for vendors whose headers are wrong; a refusal's headers still count.
+    pub ignore_headers: Option<bool>,
+}
+
+/// One limit of the vendor.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Limit {
+    /// The most calls in a period.
+    Calls {
+        /// The number of calls.
+        #[schemars(range(min = 1))]
+        calls: u64,
+        /// The period, as an ISO-8601 duration such as PT1M.
+        per: IsoDuration,
+        /// How the vendor counts: over any window of that length, or with a bucket that refills.
+        #[serde(default)]
+        kind: LimitKind,
+        /// The most calls at once, for a bucket.
+        burst: Option<u64>,
+    },
+    /// The most points (GraphQL cost) in a period.
+    Points {
+        /// The number of points.
+        #[schemars(range(min = 1))]
+        points: u64,
+        /// The period, as an ISO-8601 duration such as PT1M.
+        per: IsoDuration,
+        /// How the vendor counts: over any window of that length, or with a bucket that refills.
+        #[serde(default)]
+        kind: LimitKind,
+        /// The most points at once, for a bucket.
+        burst: Option<u64>,
+    },
+    /// The most calls that run at the same time.
+    InFlight {
+        /// The number of calls that run at the same time.
+        #[schemars(range(min = 1))]
+        in_flight: u64,
+    },
+}
+
+/// How a vendor counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitKind {
+    /// Calls count within any window of the period's length.
+    #[default]
+    Window,
+    /// Calls empty a bucket that refills at a steady rate.
+    Bucket,
+}
+
+/// A named set of streams.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tier {
+    /// The names of the tier's streams; `*` stands for every stream that no other tier names.
+    pub streams: Vec<String>,
+    /// When the tier's streams are read: five cron fields, `H` for a value of the tenant's own.
+    #[schemars(regex(pattern = r"^\S+ \S+ \S+ \S+ \S+$"))]
+    pub schedule: Option<String>,
+}
+
+/// What to do when the vendor changes its schema.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drift {
+    /// Exceptions from the default policies; the most specific one counts: by rule before by pointer before by stream.
+    pub rules: Vec<DriftRule>,
+    /// How many records of a stream may go to the quarantine file before the stream stops.
+    pub quarantine: Quarantine,
+    /// The largest record that is sent, in bytes; 16777216 (16 MiB) when not said.
+    #[schemars(range(min = 1024))]
+    pub max_record_bytes: Option<u64>,
+    /// By stream, the URL path of one record, where `{id}` stands for its key: dripfeed reads a record again there to see
+    /// whether a field is gone.
+    pub witness: BTreeMap<String, String>,
+    /// Turns the detection of drift off.
+    pub off: bool,
+}
+
+/// How many records of a stream may go to the quarantine file in a run before the stream stops.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quarantine {
+    /// The most records; 100 when not said.
+    pub max_records: Option<u64>,
+    /// The largest share of the records that were read, from 0 to 1; 0.001 when not said.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_share: Option<f64>,
+    /// The number of records that may be quarantined however few were read; 10 when not said.
+    pub always: Option<u64>,
+    /// The largest size of the quarantine file, in bytes; 268435456 (256 MiB) when not said.
+    pub max_bytes: Option<u64>,
+}
+
+/// An exception from the default policies of drift.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DriftRule {
+    /// The stream that the exception is for; every stream when not said.
+    pub stream: Option<String>,
+    /// The fields that the exception is for, as a JSON pointer in which `*` stands for one segment and `**` for any number.
+    pub pointer: Option<String>,
+    /// The kind of change that the exception is for, such as `field_type_changed`; every kind when not said.
+    pub rule: Option<String>,
+    /// The policy that is applied instead of the default.
+    pub policy: DriftPolicy,
+    /// Allows a policy that is weaker than what keeps the extracted data trustworthy.
+    #[serde(default)]
+    pub allow_unsafe: bool,
+}
+
+/// What is done about a change; the later, the more is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriftPolicy {
+    /// Ignores the change.
+    Ignore,
+    /// Records the change in the report.
+    Record,
+    /// Extends the schema by the change.
+    Evolve,
+    /// Logs a warning.
+    Warn,
+    /// Writes the value to the quarantine file and sends null in its place.
+    NullValue,
+    /// Writes the record to the quarantine file instead of sending it.
+    Quarantine,
+    /// Ends the stream; the other streams go on.
+    FailStream,
+    /// Ends the run.
+    FailRun,
+}
+
+impl DriftPolicy {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            DriftPolicy::Ignore => "ignore",
+            DriftPolicy::Record => "record",
+            DriftPolicy::Evolve => "evolve",
+            DriftPolicy::Warn => "warn",
+            DriftPolicy::NullValue => "null-value",
+            DriftPolicy::Quarantine => "quarantine",
+            DriftPolicy::FailStream => "fail-stream",
+            DriftPolicy::FailRun => "fail-run",
+        }
+    }
+}
+
+/// How to close the gaps that an API's own paging leaves. A manifest may say the same under `metadata.dripfeed.safety`;
+/// the config wins, key by key.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Safety {
+    /// How long a bookmark stays before the moment at which the reading of its slice began, by the vendor's clock: the next
+    /// run reads what changes meanwhile or becomes visible late. For cursors that tell when a record changed.
+    pub settle: Option<IsoDuration>,
+    /// How far before the bookmark a run begins to read, as an ISO-8601 duration such as PT10M.
+    pub overlap: Option<IsoDuration>,
+    /// Where the reading of a partition starts that no run has read before.
+    pub new_partitions: Option<NewPartitions>,
+}
+
+/// Where a partition starts that no run has read before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NewPartitions {
+    /// At the stream's bookmark, as in airbyte-cdk: older records of a partition that comes into view late are not read.
+    Bookmark,
+    /// At the start date.
+    Whole,
+}
+
+impl Safety {
+    /// What a manifest says about its own source, under `metadata.dripfeed.safety`.
+    pub fn of_manifest(metadata: Option<&Json>) -> Result<Safety> {
+        let Some(written) = metadata.and_then(|m| m.get("dripfeed")).and_then(|d| d.get("safety")) else {
+            return Ok(Safety::default());
+        };
+        Safety::refuse_removed(written, "manifest `metadata.dripfeed.safety")?;
+        let settings = schemars::generate::SchemaSettings::draft07().with(|s| s.inline_subschemas = true);
+        let schema = settings.into_generator().into_root_schema_for::<Safety>().to_value();
+        validate(written, &schema, "metadata.dripfeed.safety")
+            .map_err(|f| Fault { message: f.message.replacen("config ", "manifest ", 1), ..f })?;
+        serde_json::from_value(written.clone()).map_err(|e| Fault::config(format!("metadata.dripfeed.safety: {e}")))
+    }
+
+    /// Refuses a setting of former versions that never did anything: a user who set it counts on it.
+    pub(super) fn refuse_removed(written: &Json, place: &str) -> Result<()> {
+        match written.get("two_sweeps") {
+            Some(_) => Err(Fault::config(format!("{place}.two_sweeps` does nothing and is not supported"))
+                .hint("remove `two_sweeps`")),
+            None => Ok(()),
+        }
+    }
+
+    /// These settings, with `others` where they say nothing.
+    pub fn or(self, others: Safety) -> Safety {
+        Safety {
+            settle: self.settle.or(others.settle),
+            overlap: self.overlap.or(others.overlap),
+            new_partitions: self.new_partitions.or(others.new_partitions),
+        }
+    }
+}
+
+/// The webhook that alerts go to.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Alert {
+    /// The http or https address that alerts are posted to.
+    #[schemars(regex(pattern = r"^https?://"))]
+    pub webhook: String,
+    /// The key that signs each alert, so that the receiver can check the sender.
+    #[schemars(extend("airbyte_secret" = true))]
+    pub secret: Option<String>,
+}
+
+impl std::fmt::Debug for Alert {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Alert(…)")
+    }
+}
+
+/// An ISO-8601 duration such as `PT50M`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IsoDuration(pub Period);
+
+impl<'de> Deserialize<'de> for IsoDuration {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        Period::parse(&text).map(IsoDuration).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for IsoDuration {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "IsoDuration".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^P(?:\d+Y)?(?:\d+M)?(?:\d+W)?(?:\d+D)?(?:T(?:\d+H)?(?:\d+M)?(?:\d+(?:\.\d+)?S)?)?$",
+            "examples": ["PT1H", "P1D"]
+        })
+    }
+}
+
+/// The JSON Schema of the `dripfeed` object, self-contained.
+pub fn schema() -> Json {
+    let settings = schemars::generate::SchemaSettings::draft07().with(|s| {
+        s.inline_subschemas = true;
+        s.meta_schema = None;
+    });
+    settings.into_generator().into_root_schema_for::<Dripfeed>().to_value()
+}

@@ -1,0 +1,129 @@
+//! The macros that declare components and choices between them, and what their reading needs.
+//!
+//! Comes in: the mapping of a component. Goes out: its fields, or a fault that names what is unknown, not built yet or
+//! custom. Used by `model`.
+
+use super::read::{read_child, wrong};
+use super::{Fields, Node, Place, Read};
+use crate::base::fault::{Fault, Result, did_you_mean};
+
+/// Reads field `name` of a component.
+pub fn field<T: Read>(map: &Fields, name: &str, at: &Place) -> Result<T> {
+    match map.get(name) {
+        Some(node) => read_child(node, at, || at.field(name, Some(node))),
+        None => T::absent(|| at.field(name, None)),
+    }
+}
+
+/// The mapping of a component; a fault for anything else.
+pub fn mapping<'n>(node: &'n Node, at: &Place) -> Result<&'n Fields> {
+    node.as_map().map_or_else(|| wrong("a component", node, at), Ok)
+}
+
+/// Refuses a field of the vocabulary that is not built yet, if it is set.
+pub fn refuse_later(map: &Fields, name: &str, at: &Place) -> Result<()> {
+    match map.get(name) {
+        Some(node) if !node.is_null() => {
+            Err(at.field(name, Some(node)).fault(format!("`{name}` is not built yet in this version of dripfeed")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Declares a component: its Rust type and how it is read, from one list of fields.
+macro_rules! component {
+    (
+        $(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident : $ty:ty),* $(,)? }
+        $(later { $($later:ident),* $(,)? })?
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $name {
+            /// Where it stands.
+            pub at: $crate::manifest::node::Place,
+            $($(#[$fdoc])* pub $field: $ty,)*
+        }
+
+        impl $crate::manifest::node::Read for $name {
+            fn read(
+                node: &$crate::manifest::node::Node,
+                at: &$crate::manifest::node::Place,
+            ) -> $crate::base::fault::Result<Self> {
+                #[allow(unused_variables)]
+                let map = $crate::manifest::node::mapping(node, at)?;
+                $($(let $later = $crate::manifest::node::refuse_later(map, stringify!($later), at);)*)?
+                $(let $field: $crate::base::fault::Result<$ty> =
+                    $crate::manifest::node::field(map, stringify!($field), at);)*
+                if false $($(|| $later.is_err())*)? $(|| $field.is_err())* {
+                    $crate::manifest::node::last_of([
+                        $($($later.err(),)*)?
+                        $($field.as_ref().err().cloned(),)*
+                    ])?;
+                }
+                Ok($name { $($field: $field?,)* at: at.clone() })
+            }
+        }
+    };
+}
+
+/// Declares a choice between components by their `type`; those under `later` are refused by name. A variant that is much
+/// larger than the others stands in a `Box`.
+macro_rules! choice {
+    (
+        $(#[$doc:meta])* $name:ident { $($variant:ident $(: $box:ident)?),* $(,)? }
+        later { $($later:ident),* $(,)? }
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        #[allow(missing_docs, clippy::large_enum_variant)]
+        pub enum $name { $($variant($crate::manifest::node::held!($variant $($box)?))),* }
+
+        impl $crate::manifest::node::Read for $name {
+            fn read(
+                node: &$crate::manifest::node::Node,
+                at: &$crate::manifest::node::Place,
+            ) -> $crate::base::fault::Result<Self> {
+                let map = $crate::manifest::node::mapping(node, at)?;
+                match map.get("type").and_then($crate::manifest::node::Node::as_str) {
+                    $(Some(stringify!($variant)) => {
+                        $variant::read(node, at).map(|read| $name::$variant(read.into()))
+                    })*
+                    found => Err($crate::manifest::node::refused(
+                        found,
+                        &[$(stringify!($variant)),*],
+                        &[$(stringify!($later)),*],
+                        at,
+                    )),
+                }
+            }
+        }
+    };
+}
+
+/// A variant's type.
+macro_rules! held {
+    ($variant:ident) => { $variant };
+    ($variant:ident Box) => { Box<$variant> };
+}
+
+pub(in crate::manifest) use {choice, component, held};
+
+/// The fault for a component that cannot be run, by name and place.
+pub fn refused(found: Option<&str>, known: &[&str], later: &[&str], at: &Place) -> Fault {
+    let Some(found) = found else {
+        return at.fault("the component has no `type`").hint(format!("it can be one of {}", known.join(", ")));
+    };
+    if found.starts_with("Custom") {
+        return at
+            .fault(format!("`{found}` needs custom Python code, which dripfeed does not run"))
+            .hint("replace it by a declarative component, or keep this stream on Airbyte's own runtime");
+    }
+    if later.contains(&found) {
+        return at.fault(format!("component `{found}` is not built yet in this version of dripfeed"));
+    }
+    let fault = at.fault(format!("component `{found}` cannot stand here, or does not exist"));
+    match did_you_mean(found, known.iter().chain(later).copied()) {
+        Some(name) => fault.hint(format!("did you mean `{name}`?")),
+        None => fault.hint(format!("it can be one of {}", known.join(", "))),
+    }
+}

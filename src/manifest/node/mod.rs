@@ -1,0 +1,137 @@
+//! A manifest as a tree that remembers lines, and the reading of typed components out of it.
+//!
+//! Comes in: the tree of `yaml`, or JSON. Goes out: a [`Node`] tree; then, through [`Read`] and the `component!`
+//! macro, the typed components of `model`. Every fault names file, line and path. Called by `manifest::load`.
+
+mod component;
+mod faults;
+mod place;
+mod read;
+
+use indexmap::IndexMap;
+use serde_json::Value as Json;
+
+pub use super::yaml::parse_yaml;
+pub(super) use component::{choice, component, held};
+pub use component::{field, mapping, refuse_later, refused};
+pub use faults::{every_fault, last_of};
+pub use place::Place;
+pub use read::{OneOrMany, Raw, Read, Text};
+
+/// One node of a manifest, with the line it was written on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// 1-based, 0 when unknown.
+    pub line: u32,
+    /// What it holds.
+    pub kind: Kind,
+}
+
+/// A mapping in written order. A manifest is looked into far more often than somebody could want to make its keys collide.
+pub type Fields = IndexMap<String, Node, foldhash::fast::RandomState>;
+
+/// What a node holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// Null, bool, number or text.
+    Scalar(Json),
+    /// A sequence.
+    Seq(Vec<Node>),
+    /// A mapping in written order.
+    Map(Fields),
+}
+
+impl Node {
+    /// A node from JSON, without lines.
+    pub fn from_json(json: &Json) -> Node {
+        let kind = match json {
+            Json::Array(items) => Kind::Seq(items.iter().map(Node::from_json).collect()),
+            Json::Object(map) => Kind::Map(map.iter().map(|(k, v)| (k.clone(), Node::from_json(v))).collect()),
+            scalar => Kind::Scalar(scalar.clone()),
+        };
+        Node { line: 0, kind }
+    }
+
+    /// The JSON of a node.
+    pub fn to_json(&self) -> Json {
+        match &self.kind {
+            Kind::Scalar(s) => s.clone(),
+            Kind::Seq(items) => Json::Array(items.iter().map(Node::to_json).collect()),
+            Kind::Map(map) => Json::Object(map.iter().map(|(k, v)| (k.clone(), v.to_json())).collect()),
+        }
+    }
+
+    /// Is this its JSON, to the order of keys?
+    pub(super) fn spells(&self, json: &Json) -> bool {
+        match (&self.kind, json) {
+            (Kind::Scalar(own), json) => own == json,
+            (Kind::Seq(own), Json::Array(items)) => {
+                own.len() == items.len() && own.iter().zip(items).all(|(node, item)| node.spells(item))
+            }
+            (Kind::Map(own), Json::Object(map)) => {
+                own.len() == map.len()
+                    && own.iter().zip(map).all(|((a, node), (b, value))| a == b && node.spells(value))
+            }
+            _ => false,
+        }
+    }
+
+    /// A text node.
+    pub fn text(text: impl Into<String>, line: u32) -> Node {
+        Node { line, kind: Kind::Scalar(Json::String(text.into())) }
+    }
+
+    /// The text of a text node.
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar(Json::String(s)) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The mapping of a mapping node.
+    pub fn as_map(&self) -> Option<&Fields> {
+        match &self.kind {
+            Kind::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// Is it a mapping?
+    pub fn is_map(&self) -> bool {
+        matches!(self.kind, Kind::Map(_))
+    }
+
+    /// Is it null?
+    pub fn is_null(&self) -> bool {
+        matches!(self.kind, Kind::Scalar(Json::Null))
+    }
+
+    /// A child of a mapping.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.as_map()?.get(key)
+    }
+
+    /// Python's falsity: null, false, 0, "", [], {}.
+    pub fn is_falsy(&self) -> bool {
+        match &self.kind {
+            Kind::Scalar(Json::Null | Json::Bool(false)) => true,
+            Kind::Scalar(Json::Number(n)) => n.as_f64() == Some(0.0),
+            Kind::Scalar(Json::String(s)) => s.is_empty(),
+            Kind::Scalar(_) => false,
+            Kind::Seq(items) => items.is_empty(),
+            Kind::Map(map) => map.is_empty(),
+        }
+    }
+
+    fn type_name(&self) -> &'static str {
+        match &self.kind {
+            Kind::Scalar(Json::Null) => "nothing",
+            Kind::Scalar(Json::Bool(_)) => "true or false",
+            Kind::Scalar(Json::Number(_)) => "a number",
+            Kind::Scalar(_) => "a text",
+            Kind::Seq(_) => "a list",
+            Kind::Map(_) => "a mapping",
+        }
+    }
+}
