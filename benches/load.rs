@@ -107,7 +107,7 @@ fn loading(folder: &Path, what: &str, text: &str, verb: &str, goal: u32) {
     let args: Vec<&str> = if verb == "validate" { vec![verb, file] } else { vec![verb, "--source", file] };
     let (least, middle) = times(&args);
     let start = times(&["spec", "--source", "sandbox"]).1;
-    let json = dripfeed::manifest::node::parse_yaml(text, "manifest.yaml").unwrap().to_json().to_string();
+    let json = dripfeed::manifest::yaml::parse_yaml(text, "manifest.yaml").unwrap().to_json().to_string();
     let began = Instant::now();
     for _ in 0..RUNS {
         assert!(serde_json::from_str::<serde_json::Value>(&json).unwrap().is_object());

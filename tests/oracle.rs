@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dripfeed::manifest::node::parse_yaml;
+use dripfeed::manifest::yaml::parse_yaml;
 use serde_json::{Value as Json, json};
 
 use crate::support::tap::{Ran, Tap};

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 
 use super::node::{self, Kind, Node, Place};
+use super::yaml;
 use super::{fits, model, rooted};
 use crate::base::fault::{Fault, Result};
 
@@ -35,7 +36,7 @@ pub struct Examined {
 pub fn examine(text: &str, file: &str) -> Result<Examined> {
     fits(text, file)?;
     let top = Place::top(file);
-    let root = rooted(node::parse_yaml(text, file)?, file)?;
+    let root = rooted(yaml::parse_yaml(text, file)?, file)?;
     let mut out = Examined::default();
     texts(&root, &top, &mut out);
     // A fault of a definition shows wherever that is used, and is one all the same.

@@ -11,7 +11,7 @@ pub mod model;
 pub mod node;
 pub mod refs;
 pub mod template;
-mod yaml;
+pub mod yaml;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Manifest {
     /// Reads a text.
     pub fn from_yaml(text: &str, file: &str, name: &str, folder: Option<PathBuf>) -> Result<Manifest> {
         fits(text, file)?;
-        Self::from_node(node::parse_yaml(text, file)?, file, name, folder)
+        Self::from_node(yaml::parse_yaml(text, file)?, file, name, folder)
     }
 
     /// Reads the JSON of a manifest, as `__injected_declarative_manifest` holds it.

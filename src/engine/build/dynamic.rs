@@ -16,9 +16,10 @@ use crate::manifest::dpath;
 use crate::manifest::model::{
     ComponentMappingDefinition, ComponentsResolver, ConfigComponentsResolver, DynamicDeclarativeStream, Stream,
 };
-use crate::manifest::node::{self, Node, Place, Read as _};
+use crate::manifest::node::{Node, Place, Read as _};
 use crate::manifest::refs;
 use crate::manifest::template::{Template, Types, Vars};
+use crate::manifest::yaml;
 
 /// Streams that one definition may give.
 const MOST_STREAMS: usize = 10_000;
@@ -158,7 +159,7 @@ impl Mapping {
         let path = self.path.iter().map(|t| t.text(vars)).collect::<Result<Vec<_>>>()?;
         let mut value = self.value.value(vars, self.types)?;
         if let (Json::String(text), true) = (&value, self.yaml) {
-            value = match node::parse_yaml(text, "a value") {
+            value = match yaml::parse_yaml(text, "a value") {
                 _ if text.trim().is_empty() => Json::Null,
                 Ok(node) => node.to_json(),
                 // What is no YAML stays a text.

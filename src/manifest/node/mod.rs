@@ -11,7 +11,6 @@ mod read;
 use indexmap::IndexMap;
 use serde_json::Value as Json;
 
-pub use super::yaml::parse_yaml;
 pub(super) use component::{choice, component, held};
 pub use component::{field, mapping, refuse_later, refused};
 pub use faults::{every_fault, last_of};

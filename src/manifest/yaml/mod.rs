@@ -1,8 +1,8 @@
 //! YAML or JSON text to a tree of nodes.
 //!
-//! Comes in: a text. Goes out: its tree, with the line of each node, or a fault with the line. Called by
-//! [`super::node::parse_yaml`]'s users. [`fast`] reads almost every manifest in half the time; what it leaves (anchors,
-//! tags, merges, faults) is read through serde-saphyr, whose rules and messages count.
+//! Comes in: a text. Goes out: its tree, with the line of each node, or a fault with the line. Called by `manifest`, `lint`
+//! and `engine::build::dynamic`. [`fast`] reads almost every manifest; what it leaves (anchors, tags, merges, faults) is read
+//! through serde-saphyr, whose rules and messages count.
 
 mod fast;
 
