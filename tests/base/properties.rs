@@ -1,4 +1,4 @@
-//! Properties that hold for every input: scanner, state, time formats. Those of the limiter are in `limiter.rs`.
+//! Properties that hold for every input: scanner, state, time formats. Those of the limiter are in `pace/limiter.rs`.
 
 use dripfeed::base::json::scan::Scanner;
 use dripfeed::base::timefmt::{Format, Period, from_micros, isoformat, parse_iso};

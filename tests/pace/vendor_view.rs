@@ -48,7 +48,7 @@ fn paced(ran: &Ran) -> f64 {
     ran.events("run_done")[0]["paced_seconds"].as_f64().unwrap()
 }
 
-// That no window holds more than a limit is a property of the limit (`properties.rs`): here it is seen to be asked. A busy
+// That no window holds more than a limit is a property of the limit (`limiter.rs`): here it is seen to be asked. A busy
 // machine can deliver late what was sent in time, so the vendor's clock gives only the whole.
 #[test]
 fn the_configs_limits_hold() {

@@ -2,7 +2,7 @@
 //! there; requests, records, state and status must be the same.
 //!
 //! The cases are run with schemas and keys taken out of their manifests, since the reference's protocol does not
-//! touch records and Singer's rules do (`singer_rules.rs` tests those). Where schemas matter, the case is run in Airbyte's
+//! touch records and Singer's rules do (`protocol/singer_rules.rs` tests those). Where schemas matter, the case is run in Airbyte's
 //! protocol instead.
 
 use std::collections::BTreeMap;

@@ -1,0 +1,3 @@
+//! What holds for this repository's own code.
+
+mod layers;
