@@ -2,8 +2,8 @@
 //! leave behind.
 //!
 //! Each folder of `fixtures/drift/report/` is a case: `args`, a state directory, and what `drift show` prints of it, as
-//! `report.txt`, `.json`, `.md` and `.html`. With `WRITE_REPORTS=1` in the environment they are written instead of compared:
-//! read the difference before you commit it.
+//! `report.txt.snap`, `.json`, `.md` and `.html`. `INSTA_UPDATE=always cargo test reports` writes them anew: read the
+//! difference before you commit it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +15,7 @@ use dripfeed::drift::overlay::{Addition, How, Overlay, OverlayFiles, Pending, Se
 use dripfeed::drift::rules::{Rule, Severity};
 use serde_json::{Value as Json, json};
 
+use crate::support::golden::{self, copy};
 use crate::support::tap::{Ran, Tap};
 
 const NOW: &str = "2026-11-23T09:00:00Z";
@@ -115,17 +116,14 @@ fn added(name: &str) -> Finding {
     Finding { schema, ..finding("acme", Rule::FieldAdded, &format!("/{name}"), "", "string") }
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            std::fs::copy(&path, &to).unwrap();
-        }
-    }
+/// What `drift show` prints of a case.
+fn report(case: &Path, format: &str) -> Ran {
+    let place = Place::new();
+    copy(case, place.dir.path());
+    let args = std::fs::read_to_string(case.join("args")).unwrap();
+    let ran = place.all(&format!("show {} --format {format}", args.trim()));
+    ran.expect(0, &[]);
+    ran
 }
 
 #[test]
@@ -134,21 +132,11 @@ fn reports_are_as_they_were() {
     let mut cases: Vec<PathBuf> = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.sort();
     assert!(cases.len() >= 4, "{cases:?}");
-    let write = std::env::var_os("WRITE_REPORTS").is_some();
     for case in cases {
-        let place = Place::new();
-        copy(&case, place.dir.path());
-        let args = std::fs::read_to_string(case.join("args")).unwrap();
         for (format, file) in [("text", "txt"), ("json", "json"), ("markdown", "md"), ("html", "html")] {
-            let ran = place.all(&format!("show {} --format {format}", args.trim()));
-            ran.expect(0, &[]);
+            let ran = report(&case, format);
             assert!(!ran.out.contains('\u{1b}'), "{}: no terminal, no colours", case.display());
-            let path = case.join(format!("report.{file}"));
-            if write {
-                std::fs::write(&path, &ran.out).unwrap();
-            }
-            let before = std::fs::read_to_string(&path).unwrap_or_default();
-            assert_eq!(ran.out, before, "{} (WRITE_REPORTS=1 writes it)", path.display());
+            golden::assert_text(&case, &format!("report.{file}"), &ran.out);
         }
     }
 }
@@ -156,16 +144,15 @@ fn reports_are_as_they_were() {
 #[test]
 fn names_of_the_vendor_become_no_markup() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/drift/report/hostile-names");
-    let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
-    let html = read("report.html");
+    let html = report(&folder, "html").out;
     for banned in
         ["<script", "<svg onload", "<img", "</pre><img", "<i>", "http://", "https://", "url(", "\u{1b}", "\u{202e}"]
     {
         assert!(!html.contains(banned), "{banned}");
     }
     assert!(html.contains("&lt;script&gt;"), "shown as a text");
-    assert!(read("report.txt").contains("/<script>alert(1)</script>"));
-    let markdown = read("report.md");
+    assert!(report(&folder, "text").out.contains("/<script>alert(1)</script>"));
+    let markdown = report(&folder, "markdown").out;
     for banned in ["<script", "<svg", "<i>", "\n# ", "a|b", "\u{1b}"] {
         assert!(!markdown.contains(banned), "{banned}");
     }

@@ -7,38 +7,25 @@ use dripfeed::manifest::node::{Place, Text};
 use dripfeed::manifest::template::{EvalContext, Template, Types, Vars};
 use serde_json::{Value as Json, json};
 
+use crate::support::golden;
+
 fn table(name: &str) -> Vec<Json> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Fails unless exactly the cases listed in `fixtures/open.json` differ: what is still to be built is written down,
-/// and what was built is taken off the list. `DRIPFEED_WRITE_OPEN=1` writes the list anew.
+/// Fails unless exactly the cases listed in `fixtures/<table>.open.snap` differ: what is still to be built is written down,
+/// and what was built is taken off the list. `INSTA_UPDATE=always cargo test tables` writes the list anew.
+#[allow(clippy::print_stderr)]
 fn settle(name: &str, wrong: &[(String, String)]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/open.json");
-    let read =
-        || serde_json::from_str::<Json>(&std::fs::read_to_string(&path).unwrap_or_else(|_| "{}".into())).unwrap();
-    let now: Vec<&str> = wrong.iter().map(|(case, _)| case.as_str()).collect();
-    if std::env::var_os("DRIPFEED_WRITE_OPEN").is_some() {
-        static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-        let _one = ONE.lock();
-        let mut all = read();
-        all[name] = json!(now);
-        std::fs::write(&path, serde_json::to_string_pretty(&all).unwrap() + "\n").unwrap();
-        return;
+    let (folder, table) = name.trim_end_matches(".json").split_once('/').unwrap();
+    let cases: Vec<&str> = wrong.iter().map(|(case, _)| case.as_str()).collect();
+    // Shown where the test fails.
+    for (case, why) in wrong {
+        eprintln!("{case}\n    {why}");
     }
-    let all = read();
-    let open: Vec<&str> = all[name].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
-    let new: Vec<String> =
-        wrong.iter().filter(|(c, _)| !open.contains(&c.as_str())).map(|(c, why)| format!("{c}\n    {why}")).collect();
-    let gone: Vec<&&str> = open.iter().filter(|c| !now.contains(c)).collect();
-    assert!(
-        new.is_empty() && gone.is_empty(),
-        "{name}: {} differ\n{}\n{} differ no more: {gone:?}",
-        new.len(),
-        new.join("\n"),
-        gone.len()
-    );
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(folder);
+    golden::assert_text(&folder, &format!("{table}.open"), &(serde_json::to_string_pretty(&cases).unwrap() + "\n"));
 }
 
 /// The tables always write microseconds; Python's `isoformat` only when there are some.

@@ -1,7 +1,8 @@
 //! `schedule`: definitions for five schedulers, the same every time, for any name, without a secret.
 //!
-//! A case is a folder in `fixtures/schedule`: `tenants/*.json`, `options` (a word a line) and what is expected of each format.
-//! `BLESS=1 cargo test schedule` writes that anew.
+//! A case is a folder in `fixtures/schedule`: `tenants/*.json`, `options` (a word a line) and what is expected of each
+//! format (`INSTA_UPDATE=always cargo test schedule` writes that anew).
+//! `tests/e2e/schedule.py` gives the same files to the schedulers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,14 +15,15 @@ use dripfeed::tenant::schedule::quote;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
+use crate::support::golden;
 use crate::support::tap::{Ran, Tap};
 
 const FORMATS: [(&str, &str); 5] = [
     ("cron", "crontab"),
-    ("airflow", "airflow.py"),
-    ("dagster", "dagster.py"),
-    ("kubernetes", "kubernetes.yaml"),
-    ("meltano", "meltano.yml"),
+    ("airflow", "py"),
+    ("dagster", "py"),
+    ("kubernetes", "yaml"),
+    ("meltano", "yml"),
 ];
 
 /// Runs it in a folder.
@@ -58,20 +60,15 @@ fn definitions_are_as_expected() {
     for case in cases() {
         let options = std::fs::read_to_string(case.join("options")).unwrap();
         let options: Vec<&str> = options.lines().collect();
-        for (format, name) in FORMATS {
+        for (format, extension) in FORMATS {
             let ran = schedule(&case, format, &options);
             // Not every scheduler can hold every name.
             let refused = ran.code == 10;
             let (kind, text) = if refused { ("refused", &ran.err) } else { ("expected", &ran.expect(0, &[]).out) };
-            let path = case.join(format!("{kind}.{name}"));
             let text = text.replace(&case.display().to_string(), "/srv/dripfeed");
-            if std::env::var_os("BLESS").is_some() {
-                std::fs::write(&path, &text).unwrap();
-            }
-            let expected = std::fs::read_to_string(&path).unwrap_or_default();
-            assert!(text == expected, "{} is another now:\n{text}", path.display());
+            golden::assert_file(&case, &format!("{kind}-{format}"), extension, &text);
             for secret in ["literal-secret", "in-the-config-only"] {
-                assert!(!text.contains(secret), "{} holds a secret", path.display());
+                assert!(!text.contains(secret), "{} holds a secret", case.display());
             }
         }
     }

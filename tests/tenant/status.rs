@@ -1,8 +1,8 @@
 //! How tenants stand is told from what their runs left, and what cannot be read of one hides no other.
 //!
-//! A folder of `fixtures/status` is a night: `state/`, `tenants/` and `now`, and what is said of it: `expected.txt`, `.json`,
-//! `.prom` and `.html`. With `WRITE_STATUS=1` in the environment they are written instead of compared. Configs are a hundred
-//! days old there, those called `new-…` ten minutes.
+//! A folder of `fixtures/status` is a night: `state/`, `tenants/` and `now`, and what is said of it: `expected.txt.snap`,
+//! `.json`, `.prom` and `.html` (`INSTA_UPDATE=always cargo test status` writes them anew). Configs are a hundred days old
+//! there, those called `new-…` ten minutes.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -19,6 +19,7 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
+use crate::support::golden::{self, copy};
 use crate::support::tap::{Ran, Tap, items};
 use crate::support::vendor::Vendor;
 
@@ -30,19 +31,6 @@ fn fixtures() -> Vec<PathBuf> {
     cases.sort();
     assert!(cases.len() >= 3, "{cases:?}");
     cases
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            std::fs::copy(&path, &to).unwrap();
-        }
-    }
 }
 
 /// A night, laid out in a folder of its own.
@@ -83,19 +71,13 @@ fn tenant<'r>(report: &'r Json, name: &str) -> &'r Json {
 
 #[test]
 fn a_night_is_told_as_it_was() {
-    let write = std::env::var_os("WRITE_STATUS").is_some();
     for case in fixtures() {
         let night = Night::of(&case);
         for (format, file) in FORMATS {
             let ran = night.status(&format!("--tenants tenants --format {format}"));
             assert_eq!(ran.expect(0, &[]).err, "");
             assert!(!ran.out.contains('\u{1b}'), "no terminal, no colours");
-            let path = case.join(format!("expected.{file}"));
-            if write {
-                std::fs::write(&path, &ran.out).unwrap();
-            }
-            let before = std::fs::read_to_string(&path).unwrap_or_default();
-            assert_eq!(ran.out, before, "{} (WRITE_STATUS=1 writes it)", path.display());
+            golden::assert_text(&case, &format!("expected.{file}"), &ran.out);
         }
     }
 }
@@ -103,15 +85,17 @@ fn a_night_is_told_as_it_was() {
 #[test]
 fn names_become_no_markup_and_no_other_label() {
     let case = fixtures().into_iter().find(|case| case.ends_with("hostile-names")).unwrap();
-    let page = std::fs::read_to_string(case.join("expected.html")).unwrap();
+    let night = Night::of(&case);
+    let written = |format: &str| night.status(&format!("--tenants tenants --format {format}")).expect(0, &[]).out.clone();
+    let page = written("html");
     for banned in ["<script", "<img", "<b>\"", "http://", "https://", "url(", "\u{1b}", "\u{202e}"] {
         assert!(!page.contains(banned), "{banned}");
     }
     assert!(page.contains("&lt;script&gt;"), "shown as a text");
-    let metrics = std::fs::read_to_string(case.join("expected.prom")).unwrap();
+    let metrics = written("openmetrics");
     assert!(metrics.contains(r#"tenant="a\"b\\c\n<script>alert(1)</script>&"#), "{metrics}");
     assert!(metrics.lines().all(|line| line.starts_with("# ") || line.starts_with("dripfeed_")), "{metrics}");
-    assert!(!std::fs::read_to_string(case.join("expected.txt")).unwrap().contains('\u{202e}'));
+    assert!(!written("table").contains('\u{202e}'));
 }
 
 #[test]
