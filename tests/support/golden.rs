@@ -14,7 +14,11 @@ fn settings(folder: &Path) -> insta::Settings {
 /// Fails unless `text` is what `<name>.snap` in the folder holds.
 pub fn assert_text(folder: &Path, name: &str, text: &str) {
     // `insta` compares no space at the end: it is one newline.
-    assert!(text.trim_end().len() + 1 == text.len() && text.ends_with('\n'), "{name} ends with {:?}", text.lines().last());
+    assert!(
+        text.trim_end().len() + 1 == text.len() && text.ends_with('\n'),
+        "{name} ends with {:?}",
+        text.lines().last()
+    );
     assert!(!text.contains('\r'), "{name} holds a carriage return, which `insta` may not compare");
     settings(folder).bind(|| insta::assert_snapshot!(name, text));
 }

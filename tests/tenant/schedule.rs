@@ -18,13 +18,8 @@ use serde_json::{Value as Json, json};
 use crate::support::golden;
 use crate::support::tap::{Ran, Tap};
 
-const FORMATS: [(&str, &str); 5] = [
-    ("cron", "crontab"),
-    ("airflow", "py"),
-    ("dagster", "py"),
-    ("kubernetes", "yaml"),
-    ("meltano", "yml"),
-];
+const FORMATS: [(&str, &str); 5] =
+    [("cron", "crontab"), ("airflow", "py"), ("dagster", "py"), ("kubernetes", "yaml"), ("meltano", "yml")];
 
 /// Runs it in a folder.
 fn schedule(folder: &Path, format: &str, options: &[&str]) -> Ran {

@@ -86,7 +86,8 @@ fn a_night_is_told_as_it_was() {
 fn names_become_no_markup_and_no_other_label() {
     let case = fixtures().into_iter().find(|case| case.ends_with("hostile-names")).unwrap();
     let night = Night::of(&case);
-    let written = |format: &str| night.status(&format!("--tenants tenants --format {format}")).expect(0, &[]).out.clone();
+    let written =
+        |format: &str| night.status(&format!("--tenants tenants --format {format}")).expect(0, &[]).out.clone();
     let page = written("html");
     for banned in ["<script", "<img", "<b>\"", "http://", "https://", "url(", "\u{1b}", "\u{202e}"] {
         assert!(!page.contains(banned), "{banned}");
