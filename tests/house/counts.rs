@@ -20,7 +20,12 @@ const MOST_PARAMETERS: usize = 5;
 const LONGEST_LINE: usize = 120;
 
 /// Names that several public types bear, since their module's name is said with them, and where these are.
-const SAID_WITH_THEIR_MODULE: &[(&str, &[&str])] = &[];
+const SAID_WITH_THEIR_MODULE: &[(&str, &[&str])] = &[
+    // Sections of a config, read as `config::Pace`.
+    ("Drift", &["base::config", "tenant::status"]),
+    ("Limit", &["base::config", "pace::limit"]),
+    ("Pace", &["base::config", "pace"]),
+];
 
 /// A source file as it is parsed.
 struct Source {
