@@ -98,7 +98,7 @@ def schedule(at, form, *more):
 def crontabs(checks):
     """(a) cron's own parser takes them."""
     for case in CASES:
-        done = subprocess.run(["crontab", case / "expected.crontab"], capture_output=True, text=True)
+        done = subprocess.run(["crontab", case / "expected-cron.snap.crontab"], capture_output=True, text=True)
         checks.ok(f"crontab takes {case.name}", done.returncode == 0, done.stderr.strip()[-200:])
 
 
@@ -163,11 +163,11 @@ def kubernetes(checks, at):
         return done.returncode, done.stdout + done.stderr
 
     for case in CASES:
-        path = case / "expected.kubernetes.yaml"
+        path = case / "expected-kubernetes.snap.yaml"
         code, said = refused(path)
         objects = len(re.findall("^kind:", path.read_text(), re.MULTILINE))
         checks.ok(f"Kubernetes takes {case.name}", code == 0 and said.count("passed") == objects, f"{objects} objects" if code == 0 else said[-400:])
-    text = (CASES[-1] / "expected.kubernetes.yaml").read_text()
+    text = (CASES[-1] / "expected-kubernetes.snap.yaml").read_text()
     for name, broken in (("an unknown key", text.replace("concurrencyPolicy:", "concurencyPolicy:")), ("a wrong type", text.replace("backoffLimit: 2", "backoffLimit: two"))):
         (at / "broken.yaml").write_text(broken)
         checks.ok(f"{name} would be seen", broken != text and refused(at / "broken.yaml")[0] != 0)

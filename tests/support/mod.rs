@@ -1,6 +1,7 @@
 //! What the tests share: a vendor made of a `server.json`, and the binary.
 
 pub mod drifting;
+pub mod golden;
 pub mod past;
 pub mod population;
 #[allow(clippy::cast_precision_loss, clippy::cast_sign_loss, dead_code)]

@@ -1,6 +1,6 @@
 //! A simulation of runs that share an account: the real limiter, a virtual clock, a vendor that counts.
 //!
-//! Comes in: a [`Scene`] and a seed. Goes out: what the vendor and the runs saw. Called by `tests/limiter.rs`, which
+//! Comes in: a [`Scene`] and a seed. Goes out: what the vendor and the runs saw. Called by `tests/pace/limiter.rs`, which
 //! asserts, and by `benches/pace.rs`, which prints the table.
 
 use std::cmp::Reverse;

@@ -86,7 +86,12 @@ impl Tap {
 
     /// Runs for so long at most; nothing when it had to be ended.
     pub fn run_within(&self, limit: Duration) -> Option<Ran> {
-        self.run_while(limit, |_| {})
+        self.run_while(limit, |_| true)
+    }
+
+    /// Runs for so long at most, and only while `wanted` says so; nothing when it had to be ended.
+    pub fn run_as_long_as(&self, limit: Duration, wanted: impl Fn() -> bool) -> Option<Ran> {
+        self.run_while(limit, |_| wanted())
     }
 
     /// Runs, and sends SIGTERM once `ready`; it must end by itself within 20 seconds of its start.
@@ -97,12 +102,13 @@ impl Tap {
                 stopped = true;
                 Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
             }
+            true
         });
         assert!(stopped, "it ended too early");
         ran.expect("it does not end")
     }
 
-    fn run_while(&self, limit: Duration, mut meanwhile: impl FnMut(&Child)) -> Option<Ran> {
+    fn run_while(&self, limit: Duration, mut goes_on: impl FnMut(&Child) -> bool) -> Option<Ran> {
         let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let read = |mut from: Box<dyn Read + Send>| {
             std::thread::spawn(move || {
@@ -116,12 +122,11 @@ impl Tap {
             if let Some(status) = child.try_wait().unwrap() {
                 break status;
             }
-            if Instant::now() > until {
+            if Instant::now() > until || !goes_on(&child) {
                 let _ = child.kill();
                 let _ = child.wait();
                 return None;
             }
-            meanwhile(&child);
             std::thread::sleep(Duration::from_millis(5));
         };
         Some(Ran::of(&Output { status, stdout: out.join().unwrap().unwrap(), stderr: err.join().unwrap().unwrap() }))

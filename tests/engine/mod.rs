@@ -1,0 +1,12 @@
+//! What is asked of a vendor and what comes of the answers: against recordings of the reference first, then where these
+//! do not reach.
+
+mod backfill;
+mod backfill_windows;
+mod credentials;
+mod files;
+mod jobs;
+mod oracle;
+mod rotation;
+mod safety;
+mod transcripts;

@@ -1,0 +1,4 @@
+//! What holds for this repository's own code.
+
+mod counts;
+mod layers;

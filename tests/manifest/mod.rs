@@ -1,0 +1,5 @@
+//! What a manifest may hold: templates, components, and input that is refused.
+
+mod bad_input;
+mod tables;
+mod vocabulary;
