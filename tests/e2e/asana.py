@@ -6,7 +6,7 @@ project's bookmark, nothing else; rate limits, pages whose token expired, refuse
 and go, faults, edits while pages are read, and SIGKILL lose nothing. Where the reference is at hand, it sends the same requests
 and gives the same records and state.
 
-usage: asana.py [--only WORD]      (see support.py for the environment; AIRBYTE_CDK names source-declarative-manifest of
+usage: asana.py [--only WORD...]      (see support.py for the environment; AIRBYTE_CDK names source-declarative-manifest of
                                     airbyte-cdk 7.39.1, or the Python that it is installed for; without it parity is not checked)
 """
 import argparse
@@ -598,7 +598,7 @@ def parity(checks, scratch):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="run the parts whose name has this word")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="run the parts whose name has one of these words")
     options = parser.parse_args()
     checks = Checks()
     parts = {
@@ -609,7 +609,7 @@ def main():
     }
     with folder() as scratch:
         for name, part in parts.items():
-            if options.only in name:
+            if any(word in name for word in options.only):
                 began = time.monotonic()
                 part(checks, scratch)
                 checks.fact(f"{name}: {time.monotonic() - began:.1f} s")

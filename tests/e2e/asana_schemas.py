@@ -6,7 +6,7 @@ the same, down to the leaves; a gid comes unasked. (c) Each property of a baseli
 format, and is not deprecated. (d) Enums are the vendor's, plus null. (e) Each property and item has a description, a sentence
 of our own. (f) All but the key may be null, nothing is a choice of schemas, and the files look like the others.
 
-usage: asana_schemas.py [asana_oas.yaml]      (needs PyYAML; the file is in github.com/Asana/openapi)
+usage: asana_schemas.py [SPEC]      (needs PyYAML; SPEC: Asana's whole OpenAPI file, else the part in tests/conform)
 """
 import json
 import re
@@ -186,7 +186,7 @@ def stream_holds(checks, vendor, name, stream, text):
 
 
 def main():
-    vendor = Vendor(sys.argv[1] if len(sys.argv) > 1 else ROOT.parent / "shared" / "specs" / "asana_oas.yaml")
+    vendor = Vendor(sys.argv[1] if len(sys.argv) > 1 else ROOT / "tests" / "conform" / "asana_openapi.json")
     checks = Checks()
     manifest = yaml.safe_load((ROOT / "catalog" / "asana.yaml").read_text(encoding="utf-8"))
     names = [stream["$ref"].rpartition("/")[2] for stream in manifest["streams"]]

@@ -7,10 +7,10 @@ record is valid by the vendor's schema of the whole object and by ours; each fie
 type. (c) No token: 401, exit code 20. (d) By the file as it is `next_page` never ends: the loop is seen at the second page, exit
 code 40.
 
-For (a) to (c) two things are mended: by ../shared/specs/prism_fix.py the end of paging; here the lists, which give whole objects,
+For (a) to (c) two things are mended: by tests/conform/prism_fix.py the end of paging; here the lists, which give whole objects,
 as `opt_fields` asks for, where the file shows compact ones.
 
-usage: prism.py [SPEC]      (SPEC: Asana's OpenAPI file, else ../shared/specs/asana_oas.yaml)
+usage: prism.py [SPEC]      (SPEC: Asana's whole OpenAPI file, else the part in tests/conform)
 
 Environment: PRISM names Prism's executable, PYTHON_JSONSCHEMA a Python that has jsonschema and PyYAML, when this one has not;
 see also support.py.
@@ -38,8 +38,8 @@ except ImportError:
         sys.exit("this Python lacks jsonschema or PyYAML; name one that has them in PYTHON_JSONSCHEMA")
     os.execv(other, [other, *sys.argv])
 
-FIX = ROOT / ".." / "shared" / "specs" / "prism_fix.py"
-SPEC = ROOT / ".." / "shared" / "specs" / "asana_oas.yaml"
+FIX = ROOT / "tests" / "conform" / "prism_fix.py"
+SPEC = ROOT / "tests" / "conform" / "asana_openapi.json"
 # What each stream calls, and the vendor's name for its whole object.
 LISTS = {
     "workspaces": ("/workspaces", "WorkspaceResponse"),
