@@ -1,8 +1,8 @@
 //! What a manifest costs to load, and a template to run.
 //!
-//! `cargo bench --bench load` makes a manifest of 1 MB and one of 1,000 streams, and runs `validate` and `discover` over them,
-//! each in a process of its own; then it reads the sandbox's tasks with and without added fields. Beside the milliseconds stand
-//! ratios to something fixed that is measured in the same run: machines are shared.
+//! `cargo bench --bench load` makes a manifest of 1 MB and one of 1,000 streams, and runs `validate` and `discover`
+//! over them, each in a process of its own; then it reads the sandbox's tasks with and without added fields. Beside the
+//! milliseconds stand ratios to something fixed that is measured in the same run: machines are shared.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::fmt::Write as _;

@@ -1,8 +1,8 @@
 //! CPU per record, against downloading the same pages with ureq and dropping them; and what the watch for drift adds.
 //!
-//! `cargo bench` starts a sandbox, then runs in turn a download, a read that does not look for drift and one that does, each
-//! in a process of its own, and prints the ratios of their CPU times (user and system). Ratios within a round are steadier
-//! than times: machines are shared.
+//! `cargo bench` starts a sandbox, then runs in turn a download, a read that does not look for drift and one that does,
+//! each in a process of its own, and prints the ratios of their CPU times (user and system). Ratios within a round are
+//! steadier than times: machines are shared.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::io::{BufRead, BufReader, Read};

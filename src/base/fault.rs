@@ -24,8 +24,8 @@ pub enum Kind {
     Data,
     /// The vendor stays down or unreachable after all retries; costs the stream. Exit 69.
     Unavailable,
-    /// Time is up, or the vendor asks for a longer wait than is worth it: what was finished is saved, and the next run goes
-    /// on. Exit 75.
+    /// Time is up, or the vendor asks for a longer wait than is worth it: what was finished is saved, and the next run
+    /// goes on. Exit 75.
     Unfinished,
     /// This machine's files or pipes failed. Exit 60.
     Local,

@@ -1,8 +1,8 @@
 //! The state directory: what outlives a run.
 //!
 //! Comes in: a folder. Goes out: small JSON files in it, each behind a lock of its own, replaced as a whole or not at
-//! all. Called by `auth` (tokens that change with every use), `drift` and `tenant`. Files are for their owner alone; each says the version of
-//! its form under `v`.
+//! all. Called by `auth` (tokens that change with every use), `drift` and `tenant`. Files are for their owner alone;
+//! each says the version of its form under `v`.
 
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -44,8 +44,8 @@ pub struct Locked<'k> {
     _lock: File,
 }
 
-/// A name as a plain file name, the same every time and never another's: what is no letter, digit, `-` or `_` is written as
-/// `%` and its bytes.
+/// A name as a plain file name, the same every time and never another's: what is no letter, digit, `-` or `_` is
+/// written as `%` and its bytes.
 pub fn file_name(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for byte in name.bytes() {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-use super::format::Format;
+use super::format::ReportFormat;
 use super::{drift, schedule, status, sync};
 
 use crate::engine::cursor::ranges::Span;
@@ -128,7 +128,7 @@ pub enum Verb {
 
 /// How output is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Protocol {
+pub enum ProtocolArg {
     /// SCHEMA, RECORD, STATE
     Singer,
     /// Airbyte protocol
@@ -146,7 +146,7 @@ pub enum LogFormat {
 
 /// Which run goes first where several share an account's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Priority {
+pub enum PriorityArg {
     /// What a dashboard waits for
     Hourly,
     /// What is read once a day
@@ -203,7 +203,7 @@ pub struct Options {
     pub tier: Option<String>,
     /// Which run goes first where several share an account's limits [default: the tier's, else daily]
     #[arg(long, global = true, value_enum, help_heading = "Selection")]
-    pub priority: Option<Priority>,
+    pub priority: Option<PriorityArg>,
     /// The share of each limit that is used, from 0.01 to 1 [else dripfeed.pace.headroom, or 0.98]
     #[arg(long, value_name = "F", global = true, value_parser = share, hide_short_help = true, help_heading = "Selection")]
     pub headroom: Option<f64>,
@@ -238,7 +238,7 @@ pub struct Options {
         hide_short_help = true,
         help_heading = "Output"
     )]
-    pub protocol: Option<Protocol>,
+    pub protocol: Option<ProtocolArg>,
     /// How to write log lines [default: text, or json when Meltano asks for it]
     #[arg(long, global = true, value_enum, help_heading = "Output")]
     pub log_format: Option<LogFormat>,
@@ -280,7 +280,7 @@ pub struct Options {
         hide_possible_values = true,
         help_heading = "Output"
     )]
-    pub format: Option<Format>,
+    pub format: Option<ReportFormat>,
     /// Singer: check the credentials
     #[arg(long, global = true, num_args = 0..=1, default_missing_value = "all", value_name = "KIND", require_equals = true, help_heading = "Singer flags")]
     pub test: Option<String>,
@@ -300,7 +300,7 @@ pub struct Named {
     /// The source.
     pub source: String,
     /// How it writes.
-    pub protocol: Protocol,
+    pub protocol: ProtocolArg,
 }
 
 impl Named {
@@ -308,8 +308,8 @@ impl Named {
     pub fn of(arg0: &str) -> Option<Named> {
         let name = std::path::Path::new(arg0).file_stem()?.to_str()?;
         let named = |source: &str, protocol| Named { source: source.into(), protocol };
-        let singer = name.strip_prefix("tap-").map(|source| named(source, Protocol::Singer));
-        singer.or_else(|| name.strip_prefix("source-").map(|source| named(source, Protocol::Airbyte)))
+        let singer = name.strip_prefix("tap-").map(|source| named(source, ProtocolArg::Singer));
+        singer.or_else(|| name.strip_prefix("source-").map(|source| named(source, ProtocolArg::Airbyte)))
     }
 }
 
@@ -349,21 +349,21 @@ impl Options {
     }
 }
 
-impl From<Priority> for limiter::Priority {
-    fn from(priority: Priority) -> Self {
+impl From<PriorityArg> for limiter::Priority {
+    fn from(priority: PriorityArg) -> Self {
         match priority {
-            Priority::Hourly => limiter::Priority::Hourly,
-            Priority::Daily => limiter::Priority::Daily,
-            Priority::Backfill => limiter::Priority::Backfill,
+            PriorityArg::Hourly => limiter::Priority::Hourly,
+            PriorityArg::Daily => limiter::Priority::Daily,
+            PriorityArg::Backfill => limiter::Priority::Backfill,
         }
     }
 }
 
-impl From<Protocol> for protocol::Protocol {
-    fn from(protocol: Protocol) -> Self {
+impl From<ProtocolArg> for protocol::Protocol {
+    fn from(protocol: ProtocolArg) -> Self {
         match protocol {
-            Protocol::Singer => protocol::Protocol::Singer,
-            Protocol::Airbyte => protocol::Protocol::Airbyte,
+            ProtocolArg::Singer => protocol::Protocol::Singer,
+            ProtocolArg::Airbyte => protocol::Protocol::Airbyte,
         }
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn discover(context: &Context) -> Result<()> {
             let entry = |stream: &Arc<StreamPlan>| {
                 let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
                 let (name, schema, keys) = (&*stream.name, &stream.schema, &stream.key_paths[..]);
-                airbyte::Entry { name, schema, keys, cursor, files: stream.files.is_some() }.json()
+                airbyte::StreamEntry { name, schema, keys, cursor, files: stream.files.is_some() }.json()
             };
             context.message(&airbyte::catalog(streams.iter().map(entry).collect()))?;
         }

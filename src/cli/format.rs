@@ -1,6 +1,7 @@
 //! How reports are written.
 //!
-//! Comes in: `--format`. Goes out: one of the formats that a verb can print, or the fault that lists them. Called by the verbs.
+//! Comes in: `--format`. Goes out: one of the formats that a verb can print, or the fault that lists them. Called by
+//! the verbs.
 
 use clap::ValueEnum;
 
@@ -9,7 +10,7 @@ use crate::base::fault::{Fault, Kind, Result};
 /// How `--about`, reports, `status` and `schedule` print; each takes some of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs)]
-pub enum Format {
+pub enum ReportFormat {
     Text,
     Table,
     Json,
@@ -23,14 +24,15 @@ pub enum Format {
     Meltano,
 }
 
-impl Format {
+impl ReportFormat {
     /// The first of those that a verb can print is its default.
-    pub(super) fn among(asked: Option<Format>, can: &[Format]) -> Result<Format> {
+    pub(super) fn among(asked: Option<ReportFormat>, can: &[ReportFormat]) -> Result<ReportFormat> {
         let format = asked.unwrap_or(can[0]);
         if can.contains(&format) {
             return Ok(format);
         }
-        let name = |format: &Format| format.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
+        let name =
+            |format: &ReportFormat| format.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
         let names: Vec<_> = can.iter().map(name).collect();
         Err(Fault::new(Kind::Usage, format!("this is not written as {}", name(&format)))
             .hint(format!("--format takes {}", names.join(", "))))

@@ -1,14 +1,14 @@
 //! The verb `schedule`: the tenants' runs as definitions of a scheduler.
 //!
-//! Comes in: a folder of configs. Goes out: definitions on stdout. Called by `commands`. The vendor is asked nothing, and
-//! references to secrets stay references: the machine that makes the definitions need not have them.
+//! Comes in: a folder of configs. Goes out: definitions on stdout. Called by `commands`. The vendor is asked nothing,
+//! and references to secrets stay references: the machine that makes the definitions need not have them.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value as Json;
 
-use super::format::Format;
+use super::format::ReportFormat;
 use crate::base::config::secret::{Reference, reference, references};
 use crate::base::config::{self, Config};
 use crate::base::fault::{Fault, Kind, Location, Result};
@@ -21,7 +21,7 @@ use crate::run::log::Level;
 use crate::run::options::RunOptions;
 use crate::tenant::schedule::cron_expr::Times;
 use crate::tenant::schedule::jenkins_hash::Hash;
-use crate::tenant::schedule::{Plan, Run, Tenant, airflow, cron, dagster, kubernetes, meltano, quote};
+use crate::tenant::schedule::{Run, SchedulePlan, Tenant, airflow, cron, dagster, kubernetes, meltano, quote};
 use crate::tenant::target::TargetCommand;
 
 /// Whose runs.
@@ -36,9 +36,15 @@ pub struct ScheduleArgs {
 }
 
 /// Writes the definitions.
-pub(super) fn run(context: &Context, asked: &ScheduleArgs, format: Option<Format>) -> Result<()> {
-    let formats = [Format::Cron, Format::Airflow, Format::Dagster, Format::Kubernetes, Format::Meltano];
-    let (asked_format, format) = (format, Format::among(format, &formats)?);
+pub(super) fn run(context: &Context, asked: &ScheduleArgs, format: Option<ReportFormat>) -> Result<()> {
+    let formats = [
+        ReportFormat::Cron,
+        ReportFormat::Airflow,
+        ReportFormat::Dagster,
+        ReportFormat::Kubernetes,
+        ReportFormat::Meltano,
+    ];
+    let (asked_format, format) = (format, ReportFormat::among(format, &formats)?);
     let options = &context.options;
     if options.backfill.is_none() && !options.streams.is_empty() {
         return Err(Fault::new(Kind::Usage, "the streams of a run are those of its tier")
@@ -46,17 +52,17 @@ pub(super) fn run(context: &Context, asked: &ScheduleArgs, format: Option<Format
     }
     let plan = plan(context, asked, asked_format)?;
     let text = match format {
-        Format::Airflow => airflow::write(&plan),
-        Format::Dagster => dagster::write(&plan),
-        Format::Kubernetes => kubernetes::write(&plan)?,
-        Format::Meltano => meltano::write(&plan)?,
+        ReportFormat::Airflow => airflow::write(&plan),
+        ReportFormat::Dagster => dagster::write(&plan),
+        ReportFormat::Kubernetes => kubernetes::write(&plan)?,
+        ReportFormat::Meltano => meltano::write(&plan)?,
         _ => cron::write(&plan)?,
     };
     context.text(&text)
 }
 
 /// All tenants or none: one that is missing would not be missed.
-fn plan(context: &Context, asked: &ScheduleArgs, format: Option<Format>) -> Result<Plan> {
+fn plan(context: &Context, asked: &ScheduleArgs, format: Option<ReportFormat>) -> Result<SchedulePlan> {
     let options = &context.options;
     let shown = asked.tenants.display();
     let paths = load::configs_in(&asked.tenants)?;
@@ -89,11 +95,11 @@ fn plan(context: &Context, asked: &ScheduleArgs, format: Option<Format>) -> Resu
         }
     }
     let here = std::env::current_dir().map_err(|e| Fault::local("cannot tell the current folder", &e))?;
-    Plan::new(made_by(options, asked, format), text_of(&here)?, options.backfill.is_some(), tenants)
+    SchedulePlan::new(made_by(options, asked, format), text_of(&here)?, options.backfill.is_some(), tenants)
 }
 
 /// The command that was given.
-fn made_by(options: &RunOptions, asked: &ScheduleArgs, format: Option<Format>) -> String {
+fn made_by(options: &RunOptions, asked: &ScheduleArgs, format: Option<ReportFormat>) -> String {
     let format = format.and_then(|format| clap::ValueEnum::to_possible_value(&format));
     let streams = Some(options.streams.join(",")).filter(|streams| !streams.is_empty());
     let said = [

@@ -4,7 +4,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::format::Format;
+use super::format::ReportFormat;
 use crate::base::config;
 use crate::base::fault::Result;
 use crate::manifest::Manifest;
@@ -39,18 +39,18 @@ pub(super) fn spec(context: &Context) -> Result<()> {
     context.message(&airbyte::spec(&schema, documentation, spec.and_then(|s| s.advanced_auth.as_ref())))
 }
 
-pub(super) fn about(context: &Context, format: Option<Format>) -> Result<()> {
+pub(super) fn about(context: &Context, format: Option<ReportFormat>) -> Result<()> {
     let manifest = load::manifest_of(context).ok();
     let name = manifest.as_ref().map_or_else(|| "dripfeed".to_owned(), |m| format!("tap-{}", m.name));
     let settings = manifest.as_ref().map(config_schema);
     let capabilities = ["about", "catalog", "discover", "properties", "state", "structured-logging", "test"];
-    match Format::among(format, &[Format::Text, Format::Json, Format::Markdown])? {
-        Format::Json => context.pretty(&json!({
+    match ReportFormat::among(format, &[ReportFormat::Text, ReportFormat::Json, ReportFormat::Markdown])? {
+        ReportFormat::Json => context.pretty(&json!({
             "name": name, "description": env!("CARGO_PKG_DESCRIPTION"), "version": env!("CARGO_PKG_VERSION"),
             "capabilities": capabilities, "settings": settings,
         })),
         format => {
-            let markdown = format == Format::Markdown;
+            let markdown = format == ReportFormat::Markdown;
             let mut text =
                 if markdown { format!("# `{name}`\n\n") } else { format!("{name} {}\n", env!("CARGO_PKG_VERSION")) };
             text += &format!(

@@ -1,7 +1,8 @@
 //! The verb `status`: how every tenant stands.
 //!
-//! Comes in: the options, configs, and what runs kept in the state directory. Goes out: a table, JSON, a page or OpenMetrics text.
-//! Called by `commands`. The vendor is asked nothing, and secrets that a config refers to need not be there.
+//! Comes in: the options, configs, and what runs kept in the state directory. Goes out: a table, JSON, a page or
+//! OpenMetrics text. Called by `commands`. The vendor is asked nothing, and secrets that a config refers to need not be
+//! there.
 //!
 //! It ends with 0 however the tenants stand: it is there to say so. `--format json` has the verdicts for scripts.
 
@@ -11,37 +12,41 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use time::OffsetDateTime;
 
-use super::format::Format;
+use super::format::ReportFormat;
 use super::look;
 use crate::base::config::{self, Config};
 use crate::base::fault::{Fault, Result};
 use crate::run::context::Context;
 use crate::run::load::{self, Purpose};
 use crate::run::options::RunOptions;
-use crate::tenant::run_record::{self, Records};
-use crate::tenant::status::{Report, Subject, html, openmetrics, table};
+use crate::tenant::run_record::{self, RunRecords};
+use crate::tenant::status::{StatusReport, Subject, html, openmetrics, table};
 
 /// Whose status.
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
-    /// Of all tenants whose configs (*.json) are in this folder [else of --config; else of all that the state directory knows]
+    /// Of all tenants whose configs (*.json) are in this folder [else of --config; else of all that the state directory
+    /// knows]
     #[arg(long, value_name = "DIR", conflicts_with = "config", help_heading = "Input")]
     pub tenants: Option<PathBuf>,
 }
 
 /// Says how they stand; gives the exit code.
-pub(super) fn run(context: &Context, asked: &StatusArgs, format: Option<Format>) -> Result<u8> {
-    let format = Format::among(format, &[Format::Table, Format::Json, Format::Html, Format::Openmetrics])?;
+pub(super) fn run(context: &Context, asked: &StatusArgs, format: Option<ReportFormat>) -> Result<u8> {
+    let format = ReportFormat::among(
+        format,
+        &[ReportFormat::Table, ReportFormat::Json, ReportFormat::Html, ReportFormat::Openmetrics],
+    )?;
     let subjects = match &asked.tenants {
         Some(folder) => of_folder(context, folder)?,
         None if context.options.config.is_empty() => of_root(context)?,
         None => vec![of_config(context)?],
     };
-    let report = Report::of(&subjects, load::now()?.0);
+    let report = StatusReport::of(&subjects, load::now()?.0);
     match format {
-        Format::Json => context.pretty(&report),
-        Format::Html => context.text(&html::write(&report)),
-        Format::Openmetrics => context.text(&openmetrics::write(&report)),
+        ReportFormat::Json => context.pretty(&report),
+        ReportFormat::Html => context.text(&html::write(&report)),
+        ReportFormat::Openmetrics => context.text(&openmetrics::write(&report)),
         _ => context.text(&table::write(&report, look())),
     }
     .map(|()| 0)
@@ -121,8 +126,8 @@ fn placed(context: &Context) -> Result<(String, String)> {
     Ok((manifest.name.to_string(), tenant))
 }
 
-/// All tenants that have a record in the state directory; their configs are where their last runs found them, if they still
-/// are.
+/// All tenants that have a record in the state directory; their configs are where their last runs found them, if they
+/// still are.
 fn of_root(context: &Context) -> Result<Vec<Subject>> {
     let root = load::own_state_dir()?;
     let all = run_record::all(&root)?;
@@ -138,7 +143,7 @@ fn of_root(context: &Context) -> Result<Vec<Subject>> {
 }
 
 fn of_record(context: &Context, root: &Path, source: String, tenant: String) -> Subject {
-    let record = Records::new(root, &source, &tenant).read().ok().flatten().unwrap_or_default();
+    let record = RunRecords::new(root, &source, &tenant).read().ok().flatten().unwrap_or_default();
     let last = record.runs.values().max_by(|a, b| a.began.cmp(&b.began));
     let paths = last.map(|run| run.config.clone()).unwrap_or_default();
     let config: Option<Config> = match &paths[..] {

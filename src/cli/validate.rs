@@ -23,8 +23,8 @@ pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> 
     for (text, at) in examined.templates {
         match Template::of(&json!(text), &at, &known) {
             Err(fault) => said.push((Level::Error, fault)),
-            // It costs its stream, and that only when it is needed. Which names there are depends on the place: a list of
-            // all would say nothing.
+            // It costs its stream, and that only when it is needed. Which names there are depends on the place: a list
+            // of all would say nothing.
             Ok(template) => said.extend(template.known().err().map(|fault| {
                 let hint = fault.hint.filter(|hint| !hint.starts_with("here"));
                 (Level::Warning, Fault { hint, ..fault })

@@ -1,7 +1,8 @@
 //! What is not there any more, or is not what it was: told from counts, and only when chance cannot explain it.
 //!
-//! Comes in: what earlier runs saw of each place, and what this one counted. Goes out: surprises, each with what proves it or
-//! why it is only suspected; then the counts become what is known. Called by [`super::monitor`] when a stream ends.
+//! Comes in: what earlier runs saw of each place, and what this one counted. Goes out: surprises, each with what proves
+//! it or why it is only suspected; then the counts become what is known. Called by [`super::monitor`] when a stream
+//! ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,7 +75,8 @@ pub(super) fn present(inner: &Inner) -> Vec<String> {
     seen.map(|(_, place)| place.pointer.clone()).collect()
 }
 
-/// Values and chances that tell how often a place has a value. Runs that read the same records say no more than one of them.
+/// Values and chances that tell how often a place has a value. Runs that read the same records say no more than one of
+/// them.
 fn known(inner: &Inner, seen: &Seen, reach: Reach) -> (u64, u64) {
     match seen.sweep {
         _ if !reach.from_start => (seen.seen, seen.of),
@@ -141,7 +143,8 @@ pub(super) fn surprises(inner: &mut Inner, reach: Reach, asked: &[String], again
                 Witnessed::Nothing => None,
             }
         };
-        // Records that came are no sample of all: a field that only some have needs a second look, which must tell something.
+        // Records that came are no sample of all: a field that only some have needs a second look, which must tell
+        // something.
         let always = seen.of >= LEAST_ALWAYS && share_of(&seen) >= ALWAYS;
         let others = absent.saturating_sub(seen.absent_most.max(chances));
         if proof.is_some() || always || is_odd(hits, of, others) {
@@ -252,8 +255,8 @@ fn magnitudes_of(inner: &Inner, at: usize) -> BTreeMap<u8, u64> {
     (0_u8..).zip(counted).filter(|(_, n)| **n > 0).map(|(m, n)| (m, u64::from(*n))).collect()
 }
 
-/// Which way the numbers went since they were known: 1 is up, -1 down, 0 neither; with the medians. Nothing when there are
-/// too few of them.
+/// Which way the numbers went since they were known: 1 is up, -1 down, 0 neither; with the medians. Nothing when there
+/// are too few of them.
 fn shift(seen: &Seen, now: &BTreeMap<u8, u64>) -> Option<(i8, u8, u8)> {
     let (before, after) = (quartiles(&seen.magnitudes)?, quartiles(now)?);
     let shifts: Vec<i64> = before.iter().zip(&after).map(|(a, b)| i64::from(*b) - i64::from(*a)).collect();
@@ -262,8 +265,8 @@ fn shift(seen: &Seen, now: &BTreeMap<u8, u64>) -> Option<(i8, u8, u8)> {
     Some((i8::from(up) - i8::from(down), before[1], after[1]))
 }
 
-/// Do the numbers of a place grow with time, as running numbers do? Then larger ones are no change. They did so before, or
-/// what was doubted goes on: of what comes now, hardly anything is below the largest of the last run.
+/// Do the numbers of a place grow with time, as running numbers do? Then larger ones are no change. They did so before,
+/// or what was doubted goes on: of what comes now, hardly anything is below the largest of the last run.
 fn is_growth(seen: &Seen, now: &BTreeMap<u8, u64>, way: i8) -> bool {
     let goes_on = seen.doubted_scale == way && seen.last_magnitudes.is_some_and(|(_, last)| is_above(now, last));
     way > 0 && (seen.steps >= STEPS || goes_on)

@@ -1,8 +1,8 @@
 //! What the tenants of one source have in common: a change of the vendor, or of one tenant.
 //!
-//! Comes in: a state directory. Goes out: the findings of all tenants, one for each change, and whether it is the vendor's.
-//! Called by the reports of `drift`. Nothing is changed here: a run sees its own tenant only, so this is the one place
-//! where a change can be told from a tenant's own.
+//! Comes in: a state directory. Goes out: the findings of all tenants, one for each change, and whether it is the
+//! vendor's. Called by the reports of `drift`. Nothing is changed here: a run sees its own tenant only, so this is the
+//! one place where a change can be told from a tenant's own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,7 +27,7 @@ const TOGETHER: Duration = Duration::hours(24);
 
 /// What is kept of a tenant.
 #[derive(Debug, Clone, Default)]
-pub struct Tenant {
+pub struct TenantDrift {
     /// Its name.
     pub name: String,
     /// Overlay and findings of each stream that something is kept of.
@@ -37,7 +37,7 @@ pub struct Tenant {
 /// Whose change it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Scope {
+pub enum ChangeScope {
     /// The API changed, for everybody sooner or later.
     Vendor,
     /// Something of this tenant: its plan, its own fields, its data.
@@ -50,7 +50,7 @@ pub struct Rolled {
     /// Of one tenant as it is kept; of several, counts together, from the first sighting to the last.
     pub finding: Finding,
     /// Whose it is.
-    pub scope: Scope,
+    pub scope: ChangeScope,
     /// As each tenant has it, by name.
     pub by_tenant: Vec<Finding>,
 }
@@ -73,7 +73,7 @@ pub fn tenants(root: &Path, source: &str) -> Result<Vec<String>> {
 }
 
 /// What is kept of a tenant.
-pub fn read(root: &Path, source: &str, tenant: &str) -> Result<Tenant> {
+pub fn read(root: &Path, source: &str, tenant: &str) -> Result<TenantDrift> {
     let folder = root.join("drift").join(file_name(source)).join(file_name(tenant));
     let stream_of = |name: &str| {
         let name = name.strip_suffix(".json")?;
@@ -88,11 +88,11 @@ pub fn read(root: &Path, source: &str, tenant: &str) -> Result<Tenant> {
         }
         streams.insert(stream, (overlay, pending));
     }
-    Ok(Tenant { name: tenant.to_owned(), streams })
+    Ok(TenantDrift { name: tenant.to_owned(), streams })
 }
 
 /// One for each change, in the order of all findings.
-pub fn roll_up(tenants: &[Tenant]) -> Vec<Rolled> {
+pub fn roll_up(tenants: &[TenantDrift]) -> Vec<Rolled> {
     let mut changes: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
     for tenant in tenants {
         for finding in tenant.streams.values().flat_map(|(_, pending)| &pending.findings) {
@@ -112,13 +112,13 @@ pub fn roll_up(tenants: &[Tenant]) -> Vec<Rolled> {
 }
 
 /// Whose change it is that these tenants have, of so many.
-fn scope(by_tenant: &[Finding], of: usize) -> Scope {
+fn scope(by_tenant: &[Finding], of: usize) -> ChangeScope {
     let mut first: Vec<OffsetDateTime> = by_tenant.iter().filter_map(|f| parse_iso(&f.first_seen)).collect();
     first.sort_unstable();
     let within = |start: &OffsetDateTime| first.iter().filter(|t| *t >= start && **t - *start <= TOGETHER).count();
     let most = first.iter().map(within).max().unwrap_or(0);
     let share = of >= SHARE && most >= FEW && most * SHARE >= of;
-    if most >= MANY || share { Scope::Vendor } else { Scope::Tenant }
+    if most >= MANY || share { ChangeScope::Vendor } else { ChangeScope::Tenant }
 }
 
 /// The findings of one change as one.

@@ -1,7 +1,7 @@
 //! A stream's schema, with what a tenant's overlay has besides or instead.
 //!
-//! Comes in: the baseline as JSON schema, and additions by pointer. Goes out: one JSON schema. Called by runs, `discover` and
-//! `drift promote`.
+//! Comes in: the baseline as JSON schema, and additions by pointer. Goes out: one JSON schema. Called by runs,
+//! `discover` and `drift promote`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,8 +83,8 @@ pub(super) fn at<'s>(schema: &'s Json, pointer: &str) -> Option<&'s Json> {
     pointer.split('/').skip(1).try_fold(schema, step).map(|found| reader.follow(found))
 }
 
-/// The schema of a place that takes what either takes: never less than `old` did, and its column stays as it was announced.
-/// `announces`: is it a column that does not take all of `new`?
+/// The schema of a place that takes what either takes: never less than `old` did, and its column stays as it was
+/// announced. `announces`: is it a column that does not take all of `new`?
 pub fn joined(old: &Json, new: &Json, announces: bool) -> Json {
     let mut joined = wider(old, new);
     let reader = Reader::new(&Json::Null);

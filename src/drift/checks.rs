@@ -1,14 +1,14 @@
 //! The baseline, compiled: a numbered place for each value that a record may have, and what is expected there.
 //!
-//! Comes in: a stream's schema with what the tenant's overlay adds, its keys and its cursor. Goes out: [`Checks`], by which
-//! the walk over a record tells at once that nothing is new. Called by [`super::monitor`].
+//! Comes in: a stream's schema with what the tenant's overlay adds, its keys and its cursor. Goes out: [`Checks`], by
+//! which the walk over a record tells at once that nothing is new. Called by [`super::monitor`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value as Json;
 
 use crate::base::json::observe::{NOWHERE, Places, ROOT};
-use crate::base::json::scan::{Kind, Text};
+use crate::base::json::scan::{JsonKind, JsonText};
 use crate::base::json::schema::{MAX_DEPTH, Reader};
 
 /// Numbers with a fraction, beside the kinds that JSON tells apart.
@@ -20,14 +20,14 @@ pub(super) const NAMES: [&str; KINDS] = ["object", "array", "string", "integer",
 
 /// The number of a kind.
 #[inline]
-pub(super) fn number(kind: Kind) -> usize {
+pub(super) fn number(kind: JsonKind) -> usize {
     match kind {
-        Kind::Object => 0,
-        Kind::Array => 1,
-        Kind::String => 2,
-        Kind::Number => 3,
-        Kind::Bool => 4,
-        Kind::Null => 5,
+        JsonKind::Object => 0,
+        JsonKind::Array => 1,
+        JsonKind::String => 2,
+        JsonKind::Number => 3,
+        JsonKind::Bool => 4,
+        JsonKind::Null => 5,
     }
 }
 
@@ -309,7 +309,7 @@ impl Place {
     }
 
     /// Is a text among those that are listed?
-    pub(super) fn lists(&self, text: &Text<'_>) -> bool {
+    pub(super) fn lists(&self, text: &JsonText<'_>) -> bool {
         let among = |raw: &[u8]| self.listed.iter().any(|listed| **listed == *raw);
         if !text.escaped {
             return among(text.raw);

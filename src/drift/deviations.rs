@@ -1,7 +1,8 @@
 //! Looks closely at a record in which something is not as expected.
 //!
-//! Comes in: the record's bytes and the [`Checks`]. Goes out: each deviation: where, what was expected, what stands there in
-//! words of types, and what the schema becomes if that is accepted. Called by [`super::monitor`], for odd records only.
+//! Comes in: the record's bytes and the [`Checks`]. Goes out: each deviation: where, what was expected, what stands
+//! there in words of types, and what the schema becomes if that is accepted. Called by [`super::monitor`], for odd
+//! records only.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -10,7 +11,7 @@ use super::checks::{Checks, FIELD, FORMAT, FRACTION, LISTED, NAMES, Place, WIDE,
 use super::record_observer::written_well;
 use super::rules::Rule;
 use crate::base::json::observe::{NOWHERE, ROOT};
-use crate::base::json::scan::{Kind, Number, Scan, Scanner, Text, Whole, whole};
+use crate::base::json::scan::{JsonKind, JsonText, Number, Scan, Scanner, Whole, whole};
 
 /// A step from a value into one in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,14 +86,14 @@ impl Examination<'_> {
         let place = self.checks.place(at);
         let kind = scanner.peek()?;
         if let Some(key) = place.key
-            && kind != Kind::Null
+            && kind != JsonKind::Null
         {
             *keys |= 1 << key;
         }
         let allowed = place.allowed & bit(number(kind)) != 0;
         match kind {
-            Kind::Object if allowed => return self.object(at, scanner, keys),
-            Kind::Array if allowed => {
+            JsonKind::Object if allowed => return self.object(at, scanner, keys),
+            JsonKind::Array if allowed => {
                 scanner.enter()?;
                 let (mut first, mut index) = (true, 0);
                 while scanner.element(&mut first)? {
@@ -107,12 +108,12 @@ impl Examination<'_> {
                 }
                 return Ok(());
             }
-            Kind::String if allowed => {
+            JsonKind::String if allowed => {
                 let text = scanner.string()?;
                 self.text(place, &text);
                 return Ok(());
             }
-            Kind::Number => {
+            JsonKind::Number => {
                 let read = scanner.number()?;
                 self.number(place, &read, allowed);
                 return Ok(());
@@ -131,16 +132,16 @@ impl Examination<'_> {
     }
 
     /// A value of a kind that is not expected.
-    fn other_kind(&mut self, place: &Place, kind: Kind, name: &str, sample: String) {
+    fn other_kind(&mut self, place: &Place, kind: JsonKind, name: &str, sample: String) {
         let structured = |mask: u8| mask & (bit(0) | bit(1)) != 0;
         let rule = match kind {
-            Kind::Null if place.key.is_some() => Rule::KeyMissing,
+            JsonKind::Null if place.key.is_some() => Rule::KeyMissing,
             // What a cursor is like is judged by whether it can be read.
             _ if place.cursor => return,
             _ if place.key.is_some() => Rule::KeyTypeChanged,
-            Kind::Null => Rule::FieldBecameNullable,
+            JsonKind::Null => Rule::FieldBecameNullable,
             _ if place.pointer.ends_with("/*") => Rule::ItemTypeChanged,
-            Kind::Object | Kind::Array => Rule::FieldStructureChanged,
+            JsonKind::Object | JsonKind::Array => Rule::FieldStructureChanged,
             _ if structured(place.allowed) => Rule::FieldStructureChanged,
             // A text can say it without loss.
             _ if place.allowed & bit(2) != 0 && place.format.is_none() => Rule::FieldTypeNarrowed,
@@ -155,7 +156,7 @@ impl Examination<'_> {
         let fraction = whole == Whole::Not;
         let is_key = place.key.is_some();
         if !allowed {
-            self.other_kind(place, Kind::Number, if fraction { "number" } else { "integer" }, sample);
+            self.other_kind(place, JsonKind::Number, if fraction { "number" } else { "integer" }, sample);
         } else if fraction && place.allowed & bit(FRACTION) == 0 && !place.cursor {
             let rule = if is_key { Rule::KeyTypeChanged } else { Rule::FieldTypeWidened };
             self.say(rule, place, "number".into(), Some(sample), "number".into());
@@ -165,7 +166,7 @@ impl Examination<'_> {
         }
     }
 
-    fn text(&mut self, place: &Place, text: &Text<'_>) {
+    fn text(&mut self, place: &Place, text: &JsonText<'_>) {
         if let Some(format) = place.format {
             if !written_well(text, format) && !place.cursor {
                 let sample = Some(length(text));
@@ -199,7 +200,7 @@ impl Examination<'_> {
             let known = known.copied();
             let declared = known.is_some_and(|known| !self.checks.place(known).undeclared);
             let is_new = !declared && (place.closed || known.is_some()) && !place.passed.contains(&name);
-            if is_new && scanner.peek()? != Kind::Null {
+            if is_new && scanner.peek()? != JsonKind::Null {
                 let sample = look_of(&mut scanner.clone())?;
                 let schema = infer(&mut scanner.clone(), 0)?;
                 let to = words(&schema);
@@ -298,12 +299,12 @@ pub(super) fn words(schema: &Json) -> String {
 /// The schema of the value that comes next, as far as one value tells: nullable, no formats, lists without items.
 fn infer(scanner: &mut Scanner<'_>, depth: usize) -> Scan<Json> {
     Ok(match scanner.peek()? {
-        Kind::Object => {
+        JsonKind::Object => {
             scanner.enter()?;
             let (mut first, mut properties, mut names) = (true, Map::new(), 0);
             while let Some(key) = scanner.key(&mut first)? {
                 names += 1;
-                if depth >= DEEPEST || names > MOST_NAMES || scanner.peek()? == Kind::Null {
+                if depth >= DEEPEST || names > MOST_NAMES || scanner.peek()? == JsonKind::Null {
                     scanner.skip()?;
                 } else {
                     properties.insert(key.value().into_owned(), infer(scanner, depth + 1)?);
@@ -315,7 +316,7 @@ fn infer(scanner: &mut Scanner<'_>, depth: usize) -> Scan<Json> {
                 json!({"type": ["null", "object"], "properties": properties})
             }
         }
-        Kind::Number => {
+        JsonKind::Number => {
             let read = scanner.number()?;
             // `1.0` is how a number is written that may have fractions.
             let kind = if read.integer && whole(&read) != Whole::Large { "integer" } else { "number" };
@@ -331,8 +332,8 @@ fn infer(scanner: &mut Scanner<'_>, depth: usize) -> Scan<Json> {
 /// What the value that comes next looks like, without it.
 fn look_of(scanner: &mut Scanner<'_>) -> Scan<String> {
     Ok(match scanner.peek()? {
-        Kind::String => length(&scanner.string()?),
-        Kind::Number => digits(&scanner.number()?),
+        JsonKind::String => length(&scanner.string()?),
+        JsonKind::Number => digits(&scanner.number()?),
         kind => {
             scanner.skip()?;
             format!("<{}>", NAMES[number(kind)])
@@ -340,7 +341,7 @@ fn look_of(scanner: &mut Scanner<'_>) -> Scan<String> {
     })
 }
 
-fn length(text: &Text<'_>) -> String {
+fn length(text: &JsonText<'_>) -> String {
     let count = text.value().chars().count();
     match count {
         0..=32 => format!("<string, {count} characters>"),

@@ -1,7 +1,7 @@
 //! What a tenant's runs learn of a stream and keep: its overlay, and the changes that nobody has judged yet.
 //!
-//! Comes in: the state directory, and the names of source, tenant and stream. Goes out: [`Overlay`] and [`Pending`], read
-//! and replaced as a whole under a lock. Called by runs (which add) and by the verbs of `drift` (which judge).
+//! Comes in: the state directory, and the names of source, tenant and stream. Goes out: [`Overlay`] and [`Pending`],
+//! read and replaced as a whole under a lock. Called by runs (which add) and by the verbs of `drift` (which judge).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -161,8 +161,8 @@ pub struct Pending {
 }
 
 impl Overlay {
-    /// This one, which others may have changed since it was `before`, with what made `before` to `mine`. Counts add up; of
-    /// what both changed, a person's judgement stays.
+    /// This one, which others may have changed since it was `before`, with what made `before` to `mine`. Counts add up;
+    /// of what both changed, a person's judgement stays.
     pub fn with(&self, before: &Overlay, mine: &Overlay) -> Result<Overlay> {
         let [theirs_json, before_json, mine_json] = [self, before, mine].map(encoded);
         let mut out: Overlay = decoded(Some(both(&theirs_json?, &before_json?, &mine_json?)))?;

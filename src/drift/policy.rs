@@ -59,8 +59,8 @@ impl Policies {
         Ok(Policies { rules })
     }
 
-    /// What is done about a change. Of what the config says, the most specific counts: what names the rule before what names
-    /// a place, before what names a stream; of equals the later one.
+    /// What is done about a change. Of what the config says, the most specific counts: what names the rule before what
+    /// names a place, before what names a stream; of equals the later one.
     pub fn of(&self, rule: Rule, stream: &str, pointer: &str, default: Policy) -> Policy {
         let fits = |(id, given): &&(Option<Rule>, DriftRule)| {
             id.is_none_or(|id| id == rule)

@@ -1,7 +1,7 @@
 //! What is taken out of a stream is kept: a file of records, a line each, on disk before any bookmark passes them.
 //!
-//! Comes in: records as the vendor wrote them, with the findings that they are kept for. Goes out: a JSONL file for its owner
-//! alone. Written by [`super::monitor`], read by `drift replay`.
+//! Comes in: records as the vendor wrote them, with the findings that they are kept for. Goes out: a JSONL file for its
+//! owner alone. Written by [`super::monitor`], read by `drift replay`.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};

@@ -1,8 +1,8 @@
 //! Listens to the walk over records: counts what stands where, and notes when something is not as expected.
 //!
-//! Comes in: every value of a record, as [`Observer`]. Goes out: counts, and whether the record must be examined. Nothing is
-//! allocated for a record in which nothing is new. Held by each thread for the slice that it reads; called by `run` through
-//! [`super::monitor`].
+//! Comes in: every value of a record, as [`Observer`]. Goes out: counts, and whether the record must be examined.
+//! Nothing is allocated for a record in which nothing is new. Held by each thread for the slice that it reads; called
+//! by `run` through [`super::monitor`].
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use foldhash::fast::FixedState;
 
 use super::checks::{Checks, FRACTION, Format, KINDS, bit, number};
 use crate::base::json::observe::{NOWHERE, Observer};
-use crate::base::json::scan::{Kind, Number, Text, Whole, whole};
+use crate::base::json::scan::{JsonKind, JsonText, Number, Whole, whole};
 use crate::base::timefmt::{is_date, is_utc, parse_iso};
 
 /// Magnitudes of numbers that are told apart: three to a power of ten.
@@ -73,7 +73,7 @@ const UNDECLARED: u8 = 64;
 
 /// Listens on behalf of one slice.
 #[derive(Debug)]
-pub struct Listener {
+pub struct RecordListener {
     checks: Arc<Checks>,
     cells: Vec<Cell>,
     /// Of this page.
@@ -94,9 +94,9 @@ pub struct Listener {
     news: usize,
 }
 
-impl Listener {
-    pub(super) fn new(checks: &Arc<Checks>) -> Listener {
-        let mut listener = Listener {
+impl RecordListener {
+    pub(super) fn new(checks: &Arc<Checks>) -> RecordListener {
+        let mut listener = RecordListener {
             checks: checks.clone(),
             cells: Vec::new(),
             page: Counts::default(),
@@ -114,7 +114,8 @@ impl Listener {
         listener
     }
 
-    /// Listens by other checks (nothing to do when they are the same), which number the places that there were as before.
+    /// Listens by other checks (nothing to do when they are the same), which number the places that there were as
+    /// before.
     pub(super) fn follow(&mut self, checks: &Arc<Checks>) {
         if Arc::ptr_eq(&self.checks, checks) && !self.cells.is_empty() {
             return;
@@ -184,7 +185,7 @@ impl Listener {
     }
 
     /// Takes a value of this kind into the identity.
-    fn hash(&mut self, place: u32, kind: Kind, raw: &[u8]) {
+    fn hash(&mut self, place: u32, kind: JsonKind, raw: &[u8]) {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u64(self.identity);
         hasher.write_u32(place);
@@ -199,10 +200,10 @@ impl Listener {
 
 /// Counts at places that were not known when the record was passed first.
 #[derive(Debug)]
-pub struct Newcomers<'l>(&'l mut Listener);
+pub struct Newcomers<'l>(&'l mut RecordListener);
 
 impl Observer for Newcomers<'_> {
-    fn value(&mut self, place: u32, kind: Kind, _: u32) {
+    fn value(&mut self, place: u32, kind: JsonKind, _: u32) {
         if place as usize >= self.0.news {
             self.0.page.kinds[place as usize][number(kind)] += 1;
         }
@@ -212,18 +213,18 @@ impl Observer for Newcomers<'_> {
         0
     }
 
-    fn text(&mut self, _: u32, _: &Text<'_>) {}
+    fn text(&mut self, _: u32, _: &JsonText<'_>) {}
 
     fn number(&mut self, _: u32, _: &Number<'_>) {}
 
     fn boolean(&mut self, _: u32, _: bool) {}
 
-    fn unknown(&mut self, _: u32, _: &Text<'_>, _: Kind) {}
+    fn unknown(&mut self, _: u32, _: &JsonText<'_>, _: JsonKind) {}
 }
 
-impl Observer for Listener {
+impl Observer for RecordListener {
     #[inline]
-    fn value(&mut self, place: u32, kind: Kind, object: u32) {
+    fn value(&mut self, place: u32, kind: JsonKind, object: u32) {
         let (at, kind) = (place as usize, number(kind));
         self.page.kinds[at][kind] += 1;
         let cell = &mut self.cells[at];
@@ -245,7 +246,7 @@ impl Observer for Listener {
     }
 
     #[inline]
-    fn text(&mut self, place: u32, text: &Text<'_>) {
+    fn text(&mut self, place: u32, text: &JsonText<'_>) {
         let looks = self.cells[place as usize].looks;
         if looks == 0 {
             return;
@@ -258,7 +259,7 @@ impl Observer for Listener {
             self.odd |= !self.checks.places[place as usize].lists(text);
         }
         if looks & (KEY | CURSOR) != 0 {
-            self.hash(place, Kind::String, text.raw);
+            self.hash(place, JsonKind::String, text.raw);
         }
     }
 
@@ -275,7 +276,7 @@ impl Observer for Listener {
             }
         }
         if cell.looks & (KEY | CURSOR) != 0 {
-            self.hash(place, Kind::Number, number.raw);
+            self.hash(place, JsonKind::Number, number.raw);
         } else if place != NOWHERE {
             let magnitudes = &mut self.page.magnitudes[place as usize];
             if magnitudes.is_empty() {
@@ -288,13 +289,13 @@ impl Observer for Listener {
     #[inline]
     fn boolean(&mut self, place: u32, value: bool) {
         if self.cells[place as usize].looks & (KEY | CURSOR) != 0 {
-            self.hash(place, Kind::Bool, &[u8::from(value)]);
+            self.hash(place, JsonKind::Bool, &[u8::from(value)]);
         }
     }
 
-    fn unknown(&mut self, place: u32, key: &Text<'_>, kind: Kind) {
+    fn unknown(&mut self, place: u32, key: &JsonText<'_>, kind: JsonKind) {
         // A null says nothing of what the field is.
-        if kind != Kind::Null {
+        if kind != JsonKind::Null {
             let place = &self.checks.places[place as usize];
             let known = |key: &str| place.passed.contains(key) || place.fields.contains_key(key);
             self.odd |= place.closed && !known(&key.value());
@@ -304,7 +305,7 @@ impl Observer for Listener {
 
 /// Is a text written as its format says? An empty one says nothing, as null does.
 #[inline]
-pub(super) fn written_well(text: &Text<'_>, format: Format) -> bool {
+pub(super) fn written_well(text: &JsonText<'_>, format: Format) -> bool {
     match format {
         Format::DateTime if is_utc(text.raw) => true,
         Format::Date if is_date(text.raw) => true,

@@ -125,8 +125,8 @@ impl Rule {
         Rule::ALL.iter().copied().find(|rule| rule.id() == id)
     }
 
-    /// What to do about a change of which acceptance changes nothing, for what it touches is no schema; nothing when it can
-    /// be accepted.
+    /// What to do about a change of which acceptance changes nothing, for what it touches is no schema; nothing when it
+    /// can be accepted.
     pub fn remedy(self) -> Option<&'static str> {
         Some(match self {
             Rule::EnvelopeChanged => "mend the manifest: its record selector says where the records are",

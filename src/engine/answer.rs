@@ -1,7 +1,7 @@
 //! The body of an answer: decoded, walked for its records, looked into for paging.
 //!
-//! Comes in: an answer and how its stream finds records. Goes out: the scanner at each record; the fields that paging reads;
-//! the fault that says what is wrong with a body that has no records to give. Called by [`super::slice_reader`].
+//! Comes in: an answer and how its stream finds records. Goes out: the scanner at each record; the fields that paging
+//! reads; the fault that says what is wrong with a body that has no records to give. Called by [`super::slice_reader`].
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use super::build::StreamPlan;
 use super::context::EngineContext;
 use super::parents;
 use crate::base::fault::{Fault, Result};
-use crate::base::json::scan::{self, Kind, Scanner};
+use crate::base::json::scan::{self, JsonKind, Scanner};
 use crate::engine::extract::dom_extract::{DomExtractor, Lists};
 use crate::engine::extract::{self, Found, Records, WalkError};
 use crate::engine::fetch::Reply;
@@ -146,7 +146,7 @@ pub(super) fn record_json(scanner: &mut Scanner<'_>) -> std::result::Result<Json
 
 /// Where the record starts; a fault when it is no object.
 pub(super) fn start_of_record(scanner: &mut Scanner<'_>) -> std::result::Result<usize, WalkError<Fault>> {
-    if scanner.peek()? != Kind::Object {
+    if scanner.peek()? != JsonKind::Object {
         return Err(WalkError::Callback(not_an_object()));
     }
     Ok(scanner.at())

@@ -1,7 +1,7 @@
 //! `config_normalization_rules`: what a manifest does to the config of its older versions, and what it asks of it.
 //!
-//! Comes in: a spec with rules, and the config. Goes out: the config changed in place, or the fault of one that breaks a
-//! rule. Called by `cli` before anything is built. Order and reading are those of airbyte-cdk's `Spec`.
+//! Comes in: a spec with rules, and the config. Goes out: the config changed in place, or the fault of one that breaks
+//! a rule. Called by `cli` before anything is built. Order and reading are those of airbyte-cdk's `Spec`.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -19,7 +19,8 @@ fn rules(spec: Option<&Spec>) -> Option<&ConfigNormalizationRules> {
     spec?.config_normalization_rules.as_ref()
 }
 
-/// Brings a config of an older version to today's; true when it changed, so that whoever keeps it must keep the new one.
+/// Brings a config of an older version to today's; true when it changed, so that whoever keeps it must keep the new
+/// one.
 pub fn migrate(spec: Option<&Spec>, cx: &mut EvalContext) -> Result<bool> {
     let before = cx.config.clone();
     for migration in rules(spec).into_iter().flat_map(|r| r.config_migrations.iter().flatten()) {

@@ -1,7 +1,8 @@
 //! Files that belong to records: each is fetched, and put where a platform takes it from.
 //!
-//! Comes in: a record as it goes out. Goes out: where its file stands, to be told with it. Called by `take` for each record,
-//! in Airbyte's protocol alone: Singer's has no word for files. A file is seen under its name only when it is whole.
+//! Comes in: a record as it goes out. Goes out: where its file stands, to be told with it. Called by `take` for each
+//! record, in Airbyte's protocol alone: Singer's has no word for files. A file is seen under its name only when it is
+//! whole.
 
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Write as _};

@@ -1,8 +1,8 @@
 //! Fields that must be named in each request, and records that come in parts.
 //!
 //! Comes in: `QueryProperties` of a requester. Goes out: the names of each request, and the key by which the parts of a
-//! record are one. Called by [`super::build`] and [`super::slice_reader`]. How names are counted is that of airbyte-cdk's
-//! `PropertyChunking`.
+//! record are one. Called by [`super::build`] and [`super::slice_reader`]. How names are counted is that of
+//! airbyte-cdk's `PropertyChunking`.
 
 use parking_lot::Mutex;
 use std::collections::BTreeSet;

@@ -57,8 +57,8 @@ pub(super) struct InjectedOptions {
     pub(super) path: Option<String>,
 }
 
-/// Compiles a requester; `names` are further names that its templates may use; one that is `free` may go where the vendor
-/// says.
+/// Compiles a requester; `names` are further names that its templates may use; one that is `free` may go where the
+/// vendor says.
 pub(super) fn build(build: &Build<'_>, def: &HttpRequester, names: &[String], free: bool) -> Result<RequesterPlan> {
     let login = auth::login(def.authenticator.as_deref(), build.cx)?;
     let login = login.map(|login| {

@@ -532,7 +532,8 @@ impl Worker<'_> {
         progress.fail(fault);
     }
 
-    /// A slice was read: the cursor moves, and a state may be said. What of the past is not `whole` stays for the next run.
+    /// A slice was read: the cursor moves, and a state may be said. What of the past is not `whole` stays for the next
+    /// run.
     fn close(
         &self,
         live: &StreamRun,

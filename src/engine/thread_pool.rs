@@ -1,7 +1,8 @@
 //! How many threads read: more while the cap is not used and the vendor is quick, fewer when it throttles.
 //!
-//! Comes in: what the pace counted since the last look. Goes out: how many threads may work. Called by [`super::scheduler::Run`]
-//! (each thread asks before its next step) and by `cli`, whose supervisor looks a few times a second.
+//! Comes in: what the pace counted since the last look. Goes out: how many threads may work. Called by
+//! [`super::scheduler::Run`] (each thread asks before its next step) and by `cli`, whose supervisor looks a few times a
+//! second.
 //!
 //! By Little's law a cap of c calls a second and a latency of l seconds needs c times l threads; neither is known
 //! beforehand. Without a known cap nothing grows: it would be a guess at the vendor's expense.
@@ -105,8 +106,8 @@ impl Concurrency {
         }
     }
 
-    /// Looks at what happened since it was last decided; `rate` is what the account allows, in calls a second, and `now` the
-    /// time since the run began.
+    /// Looks at what happened since it was last decided; `rate` is what the account allows, in calls a second, and
+    /// `now` the time since the run began.
     pub fn look(&self, counts: Counts, rate: Option<f64>, now: Duration) {
         let mut last = self.last.lock();
         let since = counts.since(&last.counts);

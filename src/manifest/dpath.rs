@@ -1,8 +1,8 @@
 //! Paths into JSON, read as the reference's `dpath` reads them: globs, indexes, and what is made on the way.
 //!
-//! Comes in: a value and a path of evaluated segments. Goes out: what stands there, or the value changed in place. Called
-//! by `extract`, `shape` and `run`. A segment is a name, a shell-like glob, or `**` for any number of levels; in a list
-//! it is an index, also from the end.
+//! Comes in: a value and a path of evaluated segments. Goes out: what stands there, or the value changed in place.
+//! Called by `extract`, `shape` and `run`. A segment is a name, a shell-like glob, or `**` for any number of levels; in
+//! a list it is an index, also from the end.
 
 use serde_json::{Map, Value as Json};
 
@@ -180,7 +180,8 @@ pub fn put(at: &mut Json, path: &[String], value: Json) -> Result<(), usize> {
     put(child, rest, value).map_err(|depth| depth + 1)
 }
 
-/// Removes what a path of globs matches. In a list, the last item goes; another leaves a null, and all keep their place.
+/// Removes what a path of globs matches. In a list, the last item goes; another leaves a null, and all keep their
+/// place.
 pub fn remove(at: &mut Json, path: &[String]) {
     let Some((first, rest)) = path.split_first() else { return };
     let deep = first == "**";

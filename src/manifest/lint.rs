@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 
-use super::node::{self, Kind, Node, Place};
+use super::node::{self, Node, NodeKind, Place};
 use super::yaml;
 use super::{fits, model, rooted};
 use crate::base::fault::{Fault, Result};
@@ -49,13 +49,13 @@ pub fn examine(text: &str, file: &str) -> Result<Examined> {
 
 fn texts(node: &Node, place: &Place, out: &mut Examined) {
     match &node.kind {
-        Kind::Scalar(Json::String(text)) if text.contains("{{") || text.contains("{%") => {
+        NodeKind::Scalar(Json::String(text)) if text.contains("{{") || text.contains("{%") => {
             out.templates.push((text.clone(), place.clone()));
         }
-        Kind::Seq(items) => {
+        NodeKind::Seq(items) => {
             items.iter().enumerate().for_each(|(index, item)| texts(item, &place.element(index, item), out));
         }
-        Kind::Map(map) => {
+        NodeKind::Map(map) => {
             for (key, value) in map.iter().filter(|(key, _)| !PLAIN.contains(&key.as_str())) {
                 if key == "extra_fields" {
                     let paths = value.to_json();
@@ -64,11 +64,12 @@ fn texts(node: &Node, place: &Place, out: &mut Examined) {
                         .extend(names.map(|path| path.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(".")));
                 }
                 // Most of a manifest is plain text: it needs no place.
-                if !matches!(&value.kind, Kind::Scalar(_)) || value.as_str().is_some_and(|text| text.contains('{')) {
+                if !matches!(&value.kind, NodeKind::Scalar(_)) || value.as_str().is_some_and(|text| text.contains('{'))
+                {
                     texts(value, &place.field(key, Some(value)), out);
                 }
             }
         }
-        Kind::Scalar(_) => {}
+        NodeKind::Scalar(_) => {}
     }
 }

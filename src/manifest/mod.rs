@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::fault::{Fault, Result};
-use node::{Kind, Node, Place, Read};
+use node::{Node, NodeKind, Place, Read};
 
 /// Largest manifest text, in bytes: ten times the largest known.
 const MAX_BYTES: usize = 16 << 20;
@@ -110,7 +110,7 @@ fn rooted(written: Node, file: &str) -> Result<Node> {
         return Err(top.fault("a manifest is a mapping with `version`, `check` and `streams`"));
     }
     let mut root = refs::resolve(written, file)?;
-    if let Kind::Map(map) = &mut root.kind {
+    if let NodeKind::Map(map) = &mut root.kind {
         map.entry("type".into()).or_insert_with(|| Node::text("DeclarativeSource", 0));
     }
     let root = refs::propagate(root, false);

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use serde_json::Value as Json;
 
-use super::node::{Fields, Kind, Node, Place};
+use super::node::{Fields, Node, NodeKind, Place};
 use crate::base::fault::{Fault, Result};
 
 /// Nodes that references may expand to: a bomb ends here.
@@ -21,8 +21,8 @@ pub fn resolve(mut root: Node, file: &str) -> Result<Node> {
     let mut heads = HashSet::new();
     heads_of(&root, &mut heads);
     // What is referred to is copied to where it is used. The rest, most of a manifest, changes where it stands.
-    let mut named = Node { line: root.line, kind: Kind::Map(Fields::default()) };
-    if let (Kind::Map(all), Kind::Map(named)) = (&root.kind, &mut named.kind) {
+    let mut named = Node { line: root.line, kind: NodeKind::Map(Fields::default()) };
+    if let (NodeKind::Map(all), NodeKind::Map(named)) = (&root.kind, &mut named.kind) {
         let heads = all.iter().filter(|(key, _)| heads.contains(*key));
         named.extend(heads.map(|(key, value)| (key.clone(), value.clone())));
     }
@@ -34,20 +34,20 @@ pub fn resolve(mut root: Node, file: &str) -> Result<Node> {
 /// The keys of the root that references may go through.
 fn heads_of(node: &Node, heads: &mut HashSet<String>) {
     match &node.kind {
-        Kind::Scalar(Json::String(text)) => {
+        NodeKind::Scalar(Json::String(text)) => {
             if let Some(path) = text.strip_prefix("#/") {
                 heads.insert(path.to_owned());
                 heads.extend(path.split_once('/').map(|(first, _)| first.to_owned()));
             }
         }
-        Kind::Scalar(_) => {}
-        Kind::Seq(items) => items.iter().for_each(|item| heads_of(item, heads)),
-        Kind::Map(map) => map.values().for_each(|value| heads_of(value, heads)),
+        NodeKind::Scalar(_) => {}
+        NodeKind::Seq(items) => items.iter().for_each(|item| heads_of(item, heads)),
+        NodeKind::Map(map) => map.values().for_each(|value| heads_of(value, heads)),
     }
 }
 
-/// A fault whose place is still being found: it is made of the steps back to the root, so that the many nodes where nothing
-/// is wrong need none.
+/// A fault whose place is still being found: it is made of the steps back to the root, so that the many nodes where
+/// nothing is wrong need none.
 struct Lost {
     message: String,
     hint: Option<&'static str>,
@@ -110,9 +110,9 @@ impl Resolver<'_> {
     /// Resolves a node where it stands.
     fn change(&mut self, node: &mut Node) -> Resolved<()> {
         let refers = match &node.kind {
-            Kind::Scalar(_) => node.as_str().is_some_and(|text| text.starts_with("#/")),
-            Kind::Seq(_) => false,
-            Kind::Map(map) => reference_of(map).is_some(),
+            NodeKind::Scalar(_) => node.as_str().is_some_and(|text| text.starts_with("#/")),
+            NodeKind::Seq(_) => false,
+            NodeKind::Map(map) => reference_of(map).is_some(),
         };
         if refers {
             *node = self.node(node)?;
@@ -120,13 +120,13 @@ impl Resolver<'_> {
         }
         self.enter()?;
         match &mut node.kind {
-            Kind::Scalar(_) => {}
-            Kind::Seq(items) => {
+            NodeKind::Scalar(_) => {}
+            NodeKind::Seq(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
                     self.change(item).map_err(|lost| lost.below(Step::Element(index), item.line))?;
                 }
             }
-            Kind::Map(map) => {
+            NodeKind::Map(map) => {
                 for (key, value) in map.iter_mut().filter(|(key, _)| *key != "config_overrides") {
                     self.change(value).map_err(|lost| lost.below(Step::Field(key.clone()), value.line))?;
                 }
@@ -140,18 +140,18 @@ impl Resolver<'_> {
     fn node(&mut self, node: &Node) -> Resolved<Node> {
         self.enter()?;
         let resolved = match &node.kind {
-            Kind::Scalar(_) => match node.as_str().filter(|s| s.starts_with("#/")) {
+            NodeKind::Scalar(_) => match node.as_str().filter(|s| s.starts_with("#/")) {
                 Some(reference) => self.target(reference)?,
                 None => node.clone(),
             },
-            Kind::Seq(items) => {
+            NodeKind::Seq(items) => {
                 let items = items
                     .iter()
                     .enumerate()
                     .map(|(index, item)| self.node(item).map_err(|lost| lost.below(Step::Element(index), item.line)));
-                Node { line: node.line, kind: Kind::Seq(items.collect::<Resolved<_>>()?) }
+                Node { line: node.line, kind: NodeKind::Seq(items.collect::<Resolved<_>>()?) }
             }
-            Kind::Map(map) => self.map(node.line, map)?,
+            NodeKind::Map(map) => self.map(node.line, map)?,
         };
         self.depth -= 1;
         Ok(resolved)
@@ -163,7 +163,7 @@ impl Resolver<'_> {
         if let Some((node, reference)) = reference_of(map) {
             let target = self.target(reference).map_err(|lost| lost.below(Step::Field("$ref".into()), node.line))?;
             match target.kind {
-                Kind::Map(target) => out = target,
+                NodeKind::Map(target) => out = target,
                 // A reference to something that is no mapping replaces its node wholly.
                 _ => return Ok(target),
             }
@@ -179,7 +179,7 @@ impl Resolver<'_> {
             };
             out.insert(key.clone(), value);
         }
-        Ok(Node { line, kind: Kind::Map(out) })
+        Ok(Node { line, kind: NodeKind::Map(out) })
     }
 
     fn target(&mut self, reference: &str) -> Resolved<Node> {
@@ -213,9 +213,9 @@ fn look_up<'n>(node: &'n Node, path: &str) -> Option<&'n Node> {
     }
     let (first, rest) = path.split_once('/').map_or((path, None), |(f, r)| (f, Some(r)));
     let next = match &node.kind {
-        Kind::Map(map) => map.get(first)?,
-        Kind::Seq(items) => items.get(first.parse::<usize>().ok()?)?,
-        Kind::Scalar(_) => return None,
+        NodeKind::Map(map) => map.get(first)?,
+        NodeKind::Seq(items) => items.get(first.parse::<usize>().ok()?)?,
+        NodeKind::Scalar(_) => return None,
     };
     rest.map_or(Some(next), |rest| look_up(next, rest))
 }
@@ -256,14 +256,15 @@ const DEFAULT_TYPES: &[(&str, &str, &str)] = &[
     ("ConfigComponentsResolver", "components_mapping", "ComponentMappingDefinition"),
 ];
 
-/// Fills in types and hands `$parameters` down, from the root. Of two with one name the inner one wins, or the outer one.
+/// Fills in types and hands `$parameters` down, from the root. Of two with one name the inner one wins, or the outer
+/// one.
 pub fn propagate(root: Node, outer_wins: bool) -> Node {
     component(root, None, &Fields::default(), outer_wins)
 }
 
 fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Fields, outer_wins: bool) -> Node {
     let line = node.line;
-    let Kind::Map(mut map) = node.kind else { return node };
+    let NodeKind::Map(mut map) = node.kind else { return node };
     if !map.contains_key("type")
         && let Some((parent, field)) = parent
         && !map.contains_key("class_name")
@@ -273,7 +274,7 @@ fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Fields, outer
     }
     let merged;
     let parameters = match map.shift_remove("$parameters").map(|own| own.kind) {
-        Some(Kind::Map(own)) => {
+        Some(NodeKind::Map(own)) => {
             let mut all = inherited.clone();
             if outer_wins {
                 for (key, value) in own {
@@ -289,18 +290,18 @@ fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Fields, outer
     };
     // A JSON schema has a `type` too, but it is none of ours.
     let kind = match map.get("type").map(|t| (&t.kind, t.as_str())) {
-        Some((_, Some("object")) | (Kind::Seq(_) | Kind::Map(_), _)) => None,
+        Some((_, Some("object")) | (NodeKind::Seq(_) | NodeKind::Map(_), _)) => None,
         Some((_, Some(name))) => Some(name.to_owned()),
         _ => None,
     };
     let Some(kind) = kind else {
         if !map.contains_key("type") {
             for value in map.values_mut().filter(|v| v.get("type").is_some()) {
-                let child = std::mem::replace(value, Node { line, kind: Kind::Seq(Vec::new()) });
+                let child = std::mem::replace(value, Node { line, kind: NodeKind::Seq(Vec::new()) });
                 *value = component(child, None, parameters, outer_wins);
             }
         }
-        return Node { line, kind: Kind::Map(map) };
+        return Node { line, kind: NodeKind::Map(map) };
     };
     for (key, value) in parameters {
         if map.get(key).is_none_or(Node::is_falsy) {
@@ -308,7 +309,7 @@ fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Fields, outer
         }
     }
     for (field, value) in &mut map {
-        if matches!(value.kind, Kind::Scalar(_)) {
+        if matches!(value.kind, NodeKind::Scalar(_)) {
             continue;
         }
         let withheld;
@@ -318,18 +319,18 @@ fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Fields, outer
         } else {
             parameters
         };
-        let child = std::mem::replace(value, Node { line, kind: Kind::Seq(Vec::new()) });
+        let child = std::mem::replace(value, Node { line, kind: NodeKind::Seq(Vec::new()) });
         *value = match child.kind {
-            Kind::Seq(items) => {
+            NodeKind::Seq(items) => {
                 let items =
                     items.into_iter().map(|item| component(item, Some((&kind, field)), passed, outer_wins)).collect();
-                Node { line: child.line, kind: Kind::Seq(items) }
+                Node { line: child.line, kind: NodeKind::Seq(items) }
             }
             _ => component(child, Some((&kind, field)), passed, outer_wins),
         };
     }
     if !parameters.is_empty() {
-        map.insert("$parameters".into(), Node { line, kind: Kind::Map(parameters.clone()) });
+        map.insert("$parameters".into(), Node { line, kind: NodeKind::Map(parameters.clone()) });
     }
-    Node { line, kind: Kind::Map(map) }
+    Node { line, kind: NodeKind::Map(map) }
 }

@@ -9,8 +9,8 @@ use sha2::Sha256;
 
 use crate::base::config::secret::marked;
 
-/// What tells the account apart: its name in the config, else the OAuth client with its refresh token as the config has it
-/// (what is fetched by them changes), else every secret; where the schema marks none, the whole config.
+/// What tells the account apart: its name in the config, else the OAuth client with its refresh token as the config has
+/// it (what is fetched by them changes), else every secret; where the schema marks none, the whole config.
 pub fn identity(named: Option<&str>, config: &Json, schema: &Json) -> String {
     if let Some(name) = named {
         return format!("named {name}");

@@ -1,8 +1,8 @@
 //! Which limits hold for which calls.
 //!
 //! Comes in: the manifest's `HTTPAPIBudget`, and the config's `dripfeed.pace`, whose limits override it. Goes out: a
-//! [`Budget`]. Called by `cli`. The first policy that matches a call governs it, and a matcher compares as airbyte-cdk's
-//! `HttpRequestRegexMatcher` does; its weight counts under the config's limits too.
+//! [`Budget`]. Called by `cli`. The first policy that matches a call governs it, and a matcher compares as
+//! airbyte-cdk's `HttpRequestRegexMatcher` does; its weight counts under the config's limits too.
 
 use std::time::Duration;
 
@@ -239,7 +239,8 @@ impl Budget {
         Err(Fault::config(text.clone()).hint(hint).airbyte_message(text, Failure::System))
     }
 
-    /// The policy that governs a call, if one does, and what the call weighs: the first that matches, as in the reference.
+    /// The policy that governs a call, if one does, and what the call weighs: the first that matches, as in the
+    /// reference.
     pub(super) fn place(&self, call: &Call<'_>) -> (Option<usize>, u32) {
         let cost = |matchers: &Vec<Matcher>| {
             let all = matchers.is_empty().then_some(1);

@@ -1,7 +1,7 @@
 //! The rate that a vendor bears, found by trial: a 429 cuts it, calls that go well let it grow.
 //!
-//! Comes in: the ledger of an account, and what happened to a call of a policy. Goes out: the ledger with the rate set right.
-//! Called by [`super::limiter`]. Plain arithmetic: nothing here waits or looks at a clock.
+//! Comes in: the ledger of an account, and what happened to a call of a policy. Goes out: the ledger with the rate set
+//! right. Called by [`super::limiter`]. Plain arithmetic: nothing here waits or looks at a clock.
 
 use super::ledger::{Learned, Ledger, Meter};
 use super::limit::Nanos;
@@ -22,8 +22,8 @@ const BEYOND: f64 = 1.05;
 /// A rate is cut no further, in calls a second, or as a part of the rate that is allowed.
 const SLOWEST: f64 = 1.0 / 30.0;
 const MIN_PART: f64 = 0.02;
-/// Cuts the rate of a policy. Where none is known it is the one at which calls went since the account was last held, the
-/// wait included: that is what the vendor bears. After a few calls there is nothing to be told from them.
+/// Cuts the rate of a policy. Where none is known it is the one at which calls went since the account was last held,
+/// the wait included: that is what the vendor bears. After a few calls there is nothing to be told from them.
 pub(super) fn cut(ledger: &mut Ledger, policy: usize, allowed: Option<f64>, now: Nanos, wait: Nanos) {
     let known = ledger.learned.get(&policy);
     if known.is_some_and(|l| now.saturating_sub(l.cut_at) < BETWEEN_CUTS) {

@@ -140,8 +140,8 @@ pub struct Moment<'b> {
 }
 
 impl Ledger {
-    /// Reads a ledger; gives it with the time that it is. One of an earlier start of the machine is moved to today's clock:
-    /// as much time passed as the wall clock says, or none where that was set back.
+    /// Reads a ledger; gives it with the time that it is. One of an earlier start of the machine is moved to today's
+    /// clock: as much time passed as the wall clock says, or none where that was set back.
     pub fn decode(bytes: &[u8], moment: Moment<'_>) -> Result<(Ledger, Nanos), Unreadable> {
         if bytes.iter().all(|b| matches!(b, 0 | b' ' | b'\n')) {
             return Err(Unreadable::Empty);

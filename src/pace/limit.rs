@@ -47,8 +47,8 @@ fn whole(nanos: f64) -> Nanos {
 
 impl Limit {
     /// A limit that the vendor may count over any window of `per`: in none there are more than `count` times
-    /// `headroom`, when no call costs more than `heaviest`. With a burst of b, a window of GCRA holds at most b - 1 + per /
-    /// spacing units.
+    /// `headroom`, when no call costs more than `heaviest`. With a burst of b, a window of GCRA holds at most b - 1 +
+    /// per / spacing units.
     pub fn window(unit: Unit, count: u64, per: Duration, headroom: f64, heaviest: u32) -> Limit {
         #[allow(clippy::cast_precision_loss)]
         let usable = count as f64 * headroom;
@@ -98,8 +98,8 @@ impl Limit {
         free_at.max(at).saturating_add(self.refill(cost))
     }
 
-    /// How much a call that went at `now` has to add, when it could have gone at `base`: who comes late leaves less room for
-    /// the next, or a window could hold both the late ones and those in time.
+    /// How much a call that went at `now` has to add, when it could have gone at `base`: who comes late leaves less
+    /// room for the next, or a window could hold both the late ones and those in time.
     pub fn late(&self, base: Nanos, now: Nanos) -> Nanos {
         now.saturating_sub(base.saturating_add(whole(self.slack)))
     }

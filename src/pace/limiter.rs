@@ -1,7 +1,8 @@
 //! The limiter: decides which call goes next, and when.
 //!
-//! Comes in: [`Rules`], a clock and a store; then tickets of callers, and what the vendor says. Goes out: an [`Decision`].
-//! Called by [`super::Pace`], by the simulation and by tests, which run the same code: nothing here sleeps.
+//! Comes in: [`Rules`], a clock and a store; then tickets of callers, and what the vendor says. Goes out: an
+//! [`Admission`]. Called by [`super::Pace`], by the simulation and by tests, which run the same code: nothing here
+//! sleeps.
 //!
 //! The runs of an account share its limits so:
 //! - whoever has nobody above reserves: the next call gets the next free moment, in the order of asking. A process
@@ -23,7 +24,7 @@ use super::feedback::Cost;
 use super::learned_rate::{cut, grow};
 use super::ledger::{Ledger, Meter, Quota};
 use super::limit::{Limit, Nanos, Unit};
-use super::store::Store;
+use super::store::LedgerStore;
 
 /// How often it is looked again for what has no time of its own: a call that comes back, a run that stops to wait.
 const POLL: Nanos = 20_000_000;
@@ -74,7 +75,7 @@ pub struct Rules {
 
 /// What the limiter decides about a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub enum Admission {
     /// The call may go now, and counts as under way.
     Go,
     /// Not before that time, when it is to ask again; why.
@@ -147,7 +148,7 @@ struct Claim<'l> {
     free_at: Nanos,
 }
 
-impl<C: Clock, S: Store> Limiter<C, S> {
+impl<C: Clock, S: LedgerStore> Limiter<C, S> {
     /// A limiter for the process `id`. A policy that no call names is the one without limits.
     pub fn new(clock: C, store: S, rules: Rules, id: u64, priority: Priority) -> Limiter<C, S> {
         let rows = (0..=rules.policies.len()).map(|_| Row::default()).collect();
@@ -179,17 +180,17 @@ impl<C: Clock, S: Store> Limiter<C, S> {
     }
 
     /// May the call go?
-    pub fn ask(&self, ticket: &mut Ticket) -> Decision {
+    pub fn ask(&self, ticket: &mut Ticket) -> Admission {
         let others = {
             let rows = self.rows();
             if rows[ticket.policy].waiting.front() != Some(&ticket.number) {
-                return Decision::Behind;
+                return Admission::Behind;
             }
             rows[ticket.policy].waiting.len() > 1
         };
         self.asked.store(true, Ordering::Relaxed);
         let answer = self.store.update(&self.clock, |ledger, now| self.decide(ledger, ticket, now, others));
-        if answer == Decision::Go {
+        if answer == Admission::Go {
             self.rows()[ticket.policy].waiting.pop_front();
         }
         answer
@@ -231,11 +232,11 @@ impl<C: Clock, S: Store> Limiter<C, S> {
         self.flying.load(Ordering::Relaxed)
     }
 
-    fn decide(&self, ledger: &mut Ledger, ticket: &mut Ticket, now: Nanos, others: bool) -> Decision {
+    fn decide(&self, ledger: &mut Ledger, ticket: &mut Ticket, now: Nanos, others: bool) -> Admission {
         self.here(ledger, now);
         let answer = self.answer(ledger, ticket, now);
-        let waits = answer != Decision::Go || others;
-        if answer == Decision::Go {
+        let waits = answer != Admission::Go || others;
+        if answer == Admission::Go {
             self.flying.fetch_add(1, Ordering::Relaxed);
             let meter = &mut ledger.meter;
             if meter.last.saturating_add(IDLE) < now {
@@ -256,11 +257,11 @@ impl<C: Clock, S: Store> Limiter<C, S> {
         answer
     }
 
-    fn answer(&self, ledger: &mut Ledger, ticket: &mut Ticket, now: Nanos) -> Decision {
+    fn answer(&self, ledger: &mut Ledger, ticket: &mut Ticket, now: Nanos) -> Admission {
         if ledger.hold > now {
             // What was reserved was reserved of a rate that is no more.
             ticket.reserved = None;
-            return Decision::Wait(ledger.hold, WaitReason::Held);
+            return Admission::Wait(ledger.hold, WaitReason::Held);
         }
         let above = || ledger.members.iter().filter(|m| m.priority > self.priority);
         let (above_is_here, above_waits) =
@@ -268,7 +269,7 @@ impl<C: Clock, S: Store> Limiter<C, S> {
         let flying = ledger.flying();
         let shared = |most: u64| ledger.share.map_or(most, |share| part(most, share));
         if self.rules.in_flight.is_some_and(|most| flying >= shared(most)) {
-            return Decision::Wait(now + POLL, WaitReason::InFlight);
+            return Admission::Wait(now + POLL, WaitReason::InFlight);
         }
         #[allow(clippy::cast_precision_loss)]
         if let Some(quota) = &ledger.quota
@@ -276,15 +277,15 @@ impl<C: Clock, S: Store> Limiter<C, S> {
         {
             if flying > 0 {
                 // Calls that are under way may have been counted already, or not: their answers tell.
-                return Decision::Wait(quota.until.min(now + POLL), WaitReason::Quota);
+                return Admission::Wait(quota.until.min(now + POLL), WaitReason::Quota);
             }
             if quota.probe_at > now {
-                return Decision::Wait(quota.until.min(quota.probe_at), WaitReason::Quota);
+                return Admission::Wait(quota.until.min(quota.probe_at), WaitReason::Quota);
             }
         }
         if let Some(Reserved { at, bases }) = &ticket.reserved {
             if *at > now {
-                return Decision::Wait(*at, WaitReason::Pace);
+                return Admission::Wait(*at, WaitReason::Pace);
             }
             for (number, base) in bases {
                 let (name, limit) = &self.rules.limits[*number];
@@ -292,7 +293,7 @@ impl<C: Clock, S: Store> Limiter<C, S> {
                     *free_at = free_at.saturating_add(limit.late(*base, now));
                 }
             }
-            return Decision::Go;
+            return Admission::Go;
         }
         let claims = self.claims(ledger, ticket);
         let spare = self.priority.spare();
@@ -300,7 +301,7 @@ impl<C: Clock, S: Store> Limiter<C, S> {
         let Some(mut at) = earliest(spare) else {
             // No rate limits it: one call at a time while others of the account wait for what they have in common.
             let yields = above_waits && self.flying() > 0;
-            return if yields { Decision::Wait(now + POLL, WaitReason::Yield) } else { Decision::Go };
+            return if yields { Admission::Wait(now + POLL, WaitReason::Yield) } else { Admission::Go };
         };
         if above_is_here {
             let free = at;
@@ -309,7 +310,7 @@ impl<C: Clock, S: Store> Limiter<C, S> {
                 if ledger.floor > now || self.rules.floor <= 0.0 {
                     let look = if above_waits { at.max(now + POLL) } else { free };
                     let floor = if self.rules.floor > 0.0 { ledger.floor } else { Nanos::MAX };
-                    return Decision::Wait(look.min(floor), WaitReason::Yield);
+                    return Admission::Wait(look.min(floor), WaitReason::Yield);
                 }
                 // The floor's turn: as one of those who do not yield, once.
                 let slowest = claims.iter().map(|c| c.limit.refill(c.cost)).max().unwrap_or(0);
@@ -332,10 +333,10 @@ impl<C: Clock, S: Store> Limiter<C, S> {
             }
         }
         if at <= now {
-            return Decision::Go;
+            return Admission::Go;
         }
         ticket.reserved = Some(Reserved { at, bases });
-        Decision::Wait(at, WaitReason::Pace)
+        Admission::Wait(at, WaitReason::Pace)
     }
 
     /// The limits that hold for a call.
@@ -379,16 +380,16 @@ impl<C: Clock, S: Store> Limiter<C, S> {
             }
             let Some((left, time)) = left else { return };
             let until = now.saturating_add(nanos(time));
-            // More than before is believed of a request that was sent after the last word: what is said of an earlier one
-            // is older, in whatever order they come.
+            // More than before is believed of a request that was sent after the last word: what is said of an earlier
+            // one is older, in whatever order they come.
             if ledger.quota.as_ref().is_none_or(|q| left <= q.left || sent_at >= q.read_at) {
                 ledger.quota = Some(Quota { left, read_at: now, until, probe_at: now.saturating_add(PROBE) });
             }
         });
     }
 
-    /// The vendor says that it is too much: nothing of the account goes out for so long, and what it was about goes slower
-    /// afterwards.
+    /// The vendor says that it is too much: nothing of the account goes out for so long, and what it was about goes
+    /// slower afterwards.
     pub fn limited(&self, policy: Option<usize>, wait: Duration) {
         let policy = self.row(policy);
         let wait = nanos(wait).min(MAX_HOLD);
@@ -408,8 +409,8 @@ impl<C: Clock, S: Store> Limiter<C, S> {
         });
     }
 
-    /// What a request cost in points that was `charged` so many, and how many the vendor has left for us: the estimate is
-    /// set right.
+    /// What a request cost in points that was `charged` so many, and how many the vendor has left for us: the estimate
+    /// is set right.
     pub fn cost(&self, policy: Option<usize>, weight: u32, charged: f64, Cost { cost, left }: Cost) {
         let policy = self.row(policy);
         self.store.update(&self.clock, |ledger, now| {

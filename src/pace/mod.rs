@@ -1,10 +1,10 @@
 //! Pace: when the next call may go out.
 //!
-//! Comes in: the manifest's `api_budget` or the config's `dripfeed.pace`; then each call before it is sent, and what the
-//! vendor says about its rate. Goes out: a [`Permit`], once all limits have room. Called by `fetch`.
+//! Comes in: the manifest's `api_budget` or the config's `dripfeed.pace`; then each call before it is sent, and what
+//! the vendor says about its rate. Goes out: a [`Permit`], once all limits have room. Called by `fetch`.
 //!
-//! The limits are the account's, not the process's: with a state directory all processes that call for one account share
-//! a ledger there ([`store`]). What is decided is decided by the [`limiter`]; here threads wait.
+//! The limits are the account's, not the process's: with a state directory all processes that call for one account
+//! share a ledger there ([`store`]). What is decided is decided by the [`limiter`]; here threads wait.
 
 pub mod account_key;
 pub mod budget;
@@ -30,8 +30,8 @@ use clock::{BootTime, Clock};
 use feedback::{Cost, Feedback};
 use ledger::Ledger;
 use limit::Nanos;
-use limiter::{Decision, Limiter, Priority, Ticket, WaitReason};
-use store::{MemoryLedger, Store};
+use limiter::{Admission, Limiter, Priority, Ticket, WaitReason};
+use store::{LedgerStore, MemoryLedger};
 
 /// Without a deadline, a wait that the vendor asks for is slept through up to so long.
 pub const PATIENCE: Duration = Duration::from_secs(600);
@@ -62,7 +62,7 @@ pub enum LedgerBackend {
     Shared(store::SharedLedger),
 }
 
-impl Store for LedgerBackend {
+impl LedgerStore for LedgerBackend {
     fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T {
         match self {
             LedgerBackend::Own(own) => own.update(clock, change),
@@ -208,8 +208,8 @@ impl Pace {
         }
     }
 
-    /// Waits until every limit has room for the call; `waits` hears for how long it will be at least, and why. A call that
-    /// could never go is a fault at once.
+    /// Waits until every limit has room for the call; `waits` hears for how long it will be at least, and why. A call
+    /// that could never go is a fault at once.
     pub fn acquire(&self, call: &Call<'_>, stop: &Stop, waits: impl Fn(Duration, WaitReason)) -> Result<Permit<'_>> {
         let (policy, weight) = self.budget.admit(call)?;
         let began = Instant::now();
@@ -219,12 +219,12 @@ impl Pace {
             stop.check()?;
             let seen = *self.moved();
             match self.limiter.ask(&mut place.ticket) {
-                Decision::Go => break,
-                Decision::Behind => {
+                Admission::Go => break,
+                Admission::Behind => {
                     behind = true;
                     self.rest(seen, AWAKE);
                 }
-                Decision::Wait(until, why) => {
+                Admission::Wait(until, why) => {
                     let wait = Duration::from_nanos(until.saturating_sub(self.limiter.clock.now()));
                     self.bear(wait, why, stop)?;
                     if reason.replace(why) != Some(why) {
@@ -247,8 +247,8 @@ impl Pace {
         Ok(Permit { pace: self, sent_at, policy, weight, charged: place.ticket.charged, outcome: None, waited })
     }
 
-    /// Ends the stream where a wait is not worth it: it would end after the deadline, or the vendor asks for too long. What
-    /// all calls of the account wait for ends the run.
+    /// Ends the stream where a wait is not worth it: it would end after the deadline, or the vendor asks for too long.
+    /// What all calls of the account wait for ends the run.
     fn bear(&self, wait: Duration, why: WaitReason, stop: &Stop) -> Result<()> {
         let by_vendor = matches!(why, WaitReason::Held | WaitReason::Quota);
         self.bears(wait, if by_vendor { Waits::ForVendor } else { Waits::ForPace }).inspect_err(|fault| {
@@ -306,8 +306,8 @@ impl Pace {
         !self.budget.caps.is_empty()
     }
 
-    /// The share of the cap that so many calls in a time are: where one cap on calls holds for all of them, and the time is
-    /// as long as its own.
+    /// The share of the cap that so many calls in a time are: where one cap on calls holds for all of them, and the
+    /// time is as long as its own.
     pub fn share(&self, calls: u64, time: Duration) -> Option<f64> {
         let (rate, per) = match &self.budget.caps[..] {
             [cap] if self.budget.rules.policies.len() == 1 => cap,

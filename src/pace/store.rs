@@ -3,8 +3,8 @@
 //! Comes in: a change to make. Goes out: what the change gives, once the ledger holds it. Called by [`super::limiter`].
 //!
 //! The file is locked (`flock`) for a read, the change and a write in place, some microseconds, and never while anyone
-//! sleeps or sends: a process that dies gives the lock back by dying. A file that cannot be used makes the ledger one of
-//! the process, at a share of the limits, and says so once.
+//! sleeps or sends: a process that dies gives the lock back by dying. A file that cannot be used makes the ledger one
+//! of the process, at a share of the limits, and says so once.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -18,9 +18,9 @@ use super::ledger::{Ledger, Moment, Unreadable};
 use super::limit::Nanos;
 
 /// Keeps a ledger.
-pub trait Store: Send + Sync {
-    /// Changes the ledger, and tells the time to the change; no other change comes between. The clock is looked at when the
-    /// ledger is ours: who waited for it must not come with an older time than the one before.
+pub trait LedgerStore: Send + Sync {
+    /// Changes the ledger, and tells the time to the change; no other change comes between. The clock is looked at when
+    /// the ledger is ours: who waited for it must not come with an older time than the one before.
     fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T;
 }
 
@@ -28,20 +28,20 @@ pub trait Store: Send + Sync {
 #[derive(Debug, Default)]
 pub struct MemoryLedger(Mutex<Ledger>);
 
-impl Store for MemoryLedger {
+impl LedgerStore for MemoryLedger {
     fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T {
         let mut ledger = self.0.lock();
         change(&mut ledger, clock.now())
     }
 }
 
-impl<S: Store> Store for &S {
+impl<S: LedgerStore> LedgerStore for &S {
     fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T {
         (**self).update(clock, change)
     }
 }
 
-impl<S: Store> Store for std::sync::Arc<S> {
+impl<S: LedgerStore> LedgerStore for std::sync::Arc<S> {
     fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T {
         (**self).update(clock, change)
     }
@@ -154,7 +154,7 @@ impl SharedLedger {
     }
 }
 
-impl Store for SharedLedger {
+impl LedgerStore for SharedLedger {
     fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T {
         let mut inner = self.inner();
         if inner.failed.is_some_and(|at| at.elapsed() < AGAIN_AFTER) {

@@ -1,8 +1,8 @@
 //! Airbyte's protocol: SPEC, CONNECTION_STATUS, CATALOG, and the RECORDs, STATEs and TRACEs of a read.
 //!
 //! Comes in: [`Message`]s, or what a verb found. Goes out: one JSON object a line. Called by `cli`. Shapes, order and
-//! types are those that airbyte-cdk 7.39.1 prints: STARTED, RUNNING before the first record, COMPLETE or INCOMPLETE, and
-//! after that the stream's last STATE.
+//! types are those that airbyte-cdk 7.39.1 prints: STARTED, RUNNING before the first record, COMPLETE or INCOMPLETE,
+//! and after that the stream's last STATE.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const NO_CURSOR: &str = "__ab_no_cursor_state_message";
 
 /// What a catalog entry says of a stream.
 #[derive(Debug, Clone, Copy)]
-pub struct Entry<'a> {
+pub struct StreamEntry<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its schema, as the manifest has it.
@@ -33,7 +33,7 @@ pub struct Entry<'a> {
     pub files: bool,
 }
 
-impl Entry<'_> {
+impl StreamEntry<'_> {
     /// The catalog entry.
     pub fn json(&self) -> Json {
         let mut modes = vec!["full_refresh"];

@@ -1,7 +1,7 @@
 //! Airbyte's configured catalogs: which streams a read is asked for.
 //!
-//! Comes in: the file of `--catalog`. Goes out: names of streams, each with the fields that its schema names. Called by `cli`. Destinations act on sync modes and
-//! generations; a source only refuses what the protocol does not know.
+//! Comes in: the file of `--catalog`. Goes out: names of streams, each with the fields that its schema names. Called by
+//! `cli`. Destinations act on sync modes and generations; a source only refuses what the protocol does not know.
 
 use std::path::Path;
 

@@ -46,12 +46,12 @@ impl Chosen {
 #[derive(Debug, Serialize)]
 pub struct Catalog {
     /// Its streams.
-    pub streams: Vec<Entry>,
+    pub streams: Vec<CatalogEntry>,
 }
 
 /// The catalog entry of a stream.
 #[derive(Debug, Serialize)]
-pub struct Entry {
+pub struct CatalogEntry {
     tap_stream_id: String,
     stream: String,
     key_properties: Vec<String>,
@@ -82,7 +82,7 @@ enum About {
 }
 
 /// The catalog entry of a stream.
-pub fn entry(stream: &str, schema: Json, keys: &[String], cursor: Option<&str>) -> Entry {
+pub fn entry(stream: &str, schema: Json, keys: &[String], cursor: Option<&str>) -> CatalogEntry {
     let method = if cursor.is_some() { "INCREMENTAL" } else { "FULL_TABLE" };
     let replication_keys: Vec<&str> = cursor.into_iter().collect();
     let mut root = json!({
@@ -100,7 +100,7 @@ pub fn entry(stream: &str, schema: Json, keys: &[String], cursor: Option<&str>) 
         let about = About::Field { inclusion, selected_by_default: true };
         metadata.push(Metadata { breadcrumb: path.to_vec(), metadata: about });
     });
-    Entry {
+    CatalogEntry {
         tap_stream_id: stream.to_owned(),
         stream: stream.to_owned(),
         key_properties: keys.to_vec(),

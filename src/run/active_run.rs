@@ -1,7 +1,8 @@
 //! What a run of `read` or `sync` tells beyond its messages: its record, for `status`, and its alerts.
 //!
-//! Comes in: whose run it is, its beginning and what came of it. Goes out: the tenant's record in the state directory, and its
-//! alerts ([`RunAlerts`]). Called by `read` and `sync`. Records are facts about runs: no run depends on one, and none fails for it.
+//! Comes in: whose run it is, its beginning and what came of it. Goes out: the tenant's record in the state directory,
+//! and its alerts ([`RunAlerts`]). Called by `read` and `sync`. Records are facts about runs: no run depends on one,
+//! and none fails for it.
 
 use std::path::Path;
 
@@ -19,7 +20,7 @@ use crate::engine::scheduler::StreamOutcome;
 use crate::run::context::Context;
 use crate::run::context::RunIdentity;
 use crate::tenant::locks::Holder;
-use crate::tenant::run_record::{Backfill, Record, Records, Run, Stream};
+use crate::tenant::run_record::{BackfillRecord, Record, RunEntry, RunRecords, Stream};
 
 /// Who holds this run's locks.
 pub(crate) fn holder(context: &Context, target: Option<u32>) -> Holder {
@@ -40,10 +41,10 @@ fn supposed(context: &Context) -> Option<RunIdentity> {
 }
 
 /// Where a run's record is kept; nowhere for previews, which say nothing of the tenant.
-fn records(context: &Context) -> Option<(&RunIdentity, Records)> {
+fn records(context: &Context) -> Option<(&RunIdentity, RunRecords)> {
     let whose = context.identity.get().filter(|_| context.options.limit.is_none())?;
     let root = whose.root.as_ref()?;
-    Some((whose, Records::new(root, &whose.source, &whose.tenant)))
+    Some((whose, RunRecords::new(root, &whose.source, &whose.tenant)))
 }
 
 /// Changes the record; one that cannot be kept is told.
@@ -79,9 +80,9 @@ impl<'w> ActiveRun<'w> {
     }
 
     /// The run of its slot, as it begins; what its predecessors came to stays.
-    fn begun(&self, record: &mut Record, whose: &RunIdentity, streams: &[String]) -> Run {
+    fn begun(&self, record: &mut Record, whose: &RunIdentity, streams: &[String]) -> RunEntry {
         let before = record.runs.remove(slot(&self.context.options)).unwrap_or_default();
-        Run {
+        RunEntry {
             run_id: whose.run_id.clone(),
             verb: self.verb.to_owned(),
             pid: std::process::id(),
@@ -91,7 +92,7 @@ impl<'w> ActiveRun<'w> {
             last_good: before.last_good,
             failing_since: before.failing_since,
             unfinished_in_a_row: before.unfinished_in_a_row,
-            ..Run::default()
+            ..RunEntry::default()
         }
     }
 
@@ -210,10 +211,10 @@ fn passing(exit_code: u8) -> bool {
 }
 
 /// How far a stream's backfill is.
-fn progress(standing: &BackfillProgress) -> Backfill {
+fn progress(standing: &BackfillProgress) -> BackfillRecord {
     let BackfillProgress { asked, done, of, listed, calls, ended, .. } = standing.clone();
     let (from, to) = (rfc3339(asked.start), rfc3339(asked.end));
-    Backfill { from, to, done, of, listed, calls, ended: ended.then(now) }
+    BackfillRecord { from, to, done, of, listed, calls, ended: ended.then(now) }
 }
 
 /// Backfills go on: what `status` shows of them meanwhile.

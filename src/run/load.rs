@@ -1,7 +1,7 @@
 //! From options to a plan: which source, which config, which streams.
 //!
-//! Comes in: the options. Goes out: manifest, config and plan, or the fault that says what to mend. Called by `commands`.
-//! Nothing is requested here, but for streams that the manifest leaves to the vendor to name.
+//! Comes in: the options. Goes out: manifest, config and plan, or the fault that says what to mend. Called by
+//! `commands`. Nothing is requested here, but for streams that the manifest leaves to the vendor to name.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -261,7 +261,8 @@ pub fn specification(manifest: &Manifest) -> Json {
         .map_or_else(|| json!({"type": "object", "properties": {}}), |s| s.connection_specification.clone())
 }
 
-/// The account's pace. Its ledger is shared where there is a state directory; a sandbox in this process is nobody else's.
+/// The account's pace. Its ledger is shared where there is a state directory; a sandbox in this process is nobody
+/// else's.
 fn pace_of(
     context: &Context,
     manifest: &Manifest,
@@ -313,8 +314,8 @@ pub(crate) struct PreparedSource {
     migrated: bool,
 }
 
-/// Reads the config and makes of it what the manifest asks for. Without `--config` it is empty; the sandbox then runs in
-/// this process.
+/// Reads the config and makes of it what the manifest asks for. Without `--config` it is empty; the sandbox then runs
+/// in this process.
 pub(crate) fn prepare(context: &Context, purpose: Purpose) -> Result<PreparedSource> {
     let (options, log) = (&context.options, &context.log);
     // The config may name the source, and ENV needs the source's specification.

@@ -1,7 +1,7 @@
 //! Everything that stderr shows: log lines, as text or in the form that Meltano parses, and events.
 //!
-//! Comes in: messages with a level, and events. Goes out: lines on stderr and in the file of `--events`, without secrets.
-//! Called by `cli`. Singer's stdout carries messages only, so nothing else may write there.
+//! Comes in: messages with a level, and events. Goes out: lines on stderr and in the file of `--events`, without
+//! secrets. Called by `cli`. Singer's stdout carries messages only, so nothing else may write there.
 
 use parking_lot::Mutex;
 use std::fs::File;
@@ -173,8 +173,8 @@ impl Log {
         }
     }
 
-    /// Writes an event: a JSON object of its own in the file of `--events`, and a log line, which in the structured form
-    /// holds the same object under `dripfeed`. The name stands under `event`, the version of its form under `v`.
+    /// Writes an event: a JSON object of its own in the file of `--events`, and a log line, which in the structured
+    /// form holds the same object under `dripfeed`. The name stands under `event`, the version of its form under `v`.
     pub fn event(&self, level: Level, message: &str, name: &str, fields: &Json) {
         let mut event = Map::from_iter([("v".into(), json!(1)), ("event".into(), json!(name))]);
         event.extend(self.names.lock().clone());

@@ -1,7 +1,7 @@
 //! What a run is asked to do, whichever form it was asked in.
 //!
-//! Comes in: parsed arguments (from `cli`). Goes out: sources, configs, selections, and what follows from them: the run's
-//! streams and its place in the queue. Called by every part of `run`.
+//! Comes in: parsed arguments (from `cli`). Goes out: sources, configs, selections, and what follows from them: the
+//! run's streams and its place in the queue. Called by every part of `run`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -56,8 +56,8 @@ pub struct LogOptions {
 }
 
 impl RunOptions {
-    /// The run's place in the queue: as asked, else the last for a backfill, else by its tier's name or schedule, else between
-    /// the others.
+    /// The run's place in the queue: as asked, else the last for a backfill, else by its tier's name or schedule, else
+    /// between the others.
     pub fn priority(&self, tiers: &BTreeMap<String, Tier>) -> Result<Priority> {
         let of_tier = self.tier.as_deref().map(|name| tier(tiers, name)).transpose()?;
         let by_name = |name: &str| match name {
@@ -74,8 +74,8 @@ impl RunOptions {
         Ok(found.unwrap_or(Priority::Daily))
     }
 
-    /// Is a stream among those to read, as far as `--streams` and `--tier` select? `*` of a tier is every stream that no other
-    /// names.
+    /// Is a stream among those to read, as far as `--streams` and `--tier` select? `*` of a tier is every stream that
+    /// no other names.
     pub fn selects(&self, tiers: &BTreeMap<String, Tier>, stream: &str) -> Result<bool> {
         if !self.streams.is_empty() && !self.streams.iter().any(|s| s == stream) {
             return Ok(false);

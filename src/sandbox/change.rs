@@ -11,7 +11,7 @@ type Task = Map<String, Json>;
 
 /// One change: what, and for whom.
 #[derive(Debug, Clone)]
-pub struct Change {
+pub struct StagedChange {
     effect: Effect,
     /// Only for the tenant whose token ends so.
     tenant: Option<String>,
@@ -177,15 +177,15 @@ fn spoil(task: &mut Vec<u8>, after: &[u8]) {
     }
 }
 
-impl Change {
+impl StagedChange {
     /// Reads `D6@acme:every=50:after=20`.
-    pub fn parse(text: &str) -> Result<Change, String> {
+    pub fn parse(text: &str) -> Result<StagedChange, String> {
         let (first, rest) = text.split_once(':').unwrap_or((text, ""));
         let (name, tenant) =
             first.split_once('@').map_or((first, None), |(name, tenant)| (name, Some(tenant.to_owned())));
         let known = CHANGES.iter().find(|(id, ..)| *id == name);
         let effect = known.ok_or_else(|| format!("there is no change {name:?}; --help lists them"))?.2;
-        let mut change = Change { effect, tenant, every: 1, after: 0 };
+        let mut change = StagedChange { effect, tenant, every: 1, after: 0 };
         for part in rest.split(':').filter(|part| !part.is_empty()) {
             let of = |name: &str| part.strip_prefix(name).and_then(|number| number.parse::<u64>().ok());
             match (of("every=").filter(|n| *n > 0), of("after=")) {
@@ -216,7 +216,7 @@ pub(super) fn help() -> String {
 }
 
 /// How the list is served after some changes.
-pub(super) fn list(changes: &[&Change]) -> List {
+pub(super) fn list(changes: &[&StagedChange]) -> List {
     let mut list =
         List { name: "data", most: 100, filtered: true, sorted: true, full: true, headers: VERSION, instead: None };
     for change in changes {
@@ -228,7 +228,7 @@ pub(super) fn list(changes: &[&Change]) -> List {
 }
 
 /// A task after some changes: its bytes, and how often it comes.
-pub(super) fn task(changes: &[&Change], n: u64, text: String) -> (Vec<u8>, usize) {
+pub(super) fn task(changes: &[&StagedChange], n: u64, text: String) -> (Vec<u8>, usize) {
     let mut bytes = text.into_bytes();
     let mut times = 1;
     for change in changes.iter().filter(|change| n.is_multiple_of(change.every)) {

@@ -69,9 +69,9 @@ pub struct Settings {
     #[arg(long, value_name = "KIND:N", value_parser = server::Breakage::parse)]
     pub fault: Vec<server::Breakage>,
     /// Change the API as vendors do
-    #[arg(long, value_name = "CHANGE[@TENANT][:every=N][:after=CALLS]", value_parser = change::Change::parse,
+    #[arg(long, value_name = "CHANGE[@TENANT][:every=N][:after=CALLS]", value_parser = change::StagedChange::parse,
         long_help = change::help())]
-    pub change: Vec<change::Change>,
+    pub change: Vec<change::StagedChange>,
     /// Answer without compression
     #[arg(long)]
     pub no_gzip: bool,

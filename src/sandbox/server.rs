@@ -16,7 +16,7 @@ use flate2::write::GzEncoder;
 use time::OffsetDateTime;
 
 use super::cap::Used;
-use super::change::{self, Change};
+use super::change::{self, StagedChange};
 use super::data::{self, Edits};
 use super::{Paging, Settings, TOKEN};
 use crate::base::percent;
@@ -69,7 +69,7 @@ struct Tenant {
 struct Call<'a> {
     settings: &'a Settings,
     request: &'a Request,
-    changes: &'a [&'a Change],
+    changes: &'a [&'a StagedChange],
     seed: u64,
     limit: u64,
 }
@@ -210,7 +210,7 @@ impl Vendor {
                 return answer;
             }
         };
-        let changes: Vec<&Change> = settings.change.iter().filter(|c| c.holds(&name, tenant.calls)).collect();
+        let changes: Vec<&StagedChange> = settings.change.iter().filter(|c| c.holds(&name, tenant.calls)).collect();
         let call = Call {
             settings,
             request,

@@ -1,8 +1,8 @@
 //! Where a tenant's bookmarks are kept between the runs of `sync`.
 //!
-//! Comes in: bookmarks that a target has echoed. Goes out: a Singer state document, in the state directory or in a file of
-//! the user's own; another kind of store implements [`StateStore`]. Called by `cli`. What is kept is merged stream by stream
-//! under a lock: runs of other tiers keep what they have.
+//! Comes in: bookmarks that a target has echoed. Goes out: a Singer state document, in the state directory or in a file
+//! of the user's own; another kind of store implements [`StateStore`]. Called by `cli`. What is kept is merged stream
+//! by stream under a lock: runs of other tiers keep what they have.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! One run of a stream at a time.
 //!
-//! Comes in: the streams that a run chose. Goes out: their locks, all or none. Called by `cli` before the first request.
-//! They are locks of the kernel on files (`flock`): they end with the processes that hold them, however those end.
+//! Comes in: the streams that a run chose. Goes out: their locks, all or none. Called by `cli` before the first
+//! request. They are locks of the kernel on files (`flock`): they end with the processes that hold them, however those
+//! end.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -89,8 +90,8 @@ impl Drop for Locks {
 }
 
 impl Locks {
-    /// Takes the locks of a tenant's streams in the state directory at `root`; `holder` is who has them from now on. A fault
-    /// of [`Kind::Busy`] where another run has one of them, which is told at once.
+    /// Takes the locks of a tenant's streams in the state directory at `root`; `holder` is who has them from now on. A
+    /// fault of [`Kind::Busy`] where another run has one of them, which is told at once.
     pub fn take(
         root: &Path,
         source: &str,
@@ -131,8 +132,9 @@ impl Locks {
         }
     }
 
-    /// Runs `start` so that a process which it starts holds the locks too: a target that still loads what a run gave it keeps
-    /// the next one away, also when the run itself was killed. Otherwise an older version of a record could overtake a newer.
+    /// Runs `start` so that a process which it starts holds the locks too: a target that still loads what a run gave it
+    /// keeps the next one away, also when the run itself was killed. Otherwise an older version of a record could
+    /// overtake a newer.
     pub fn inherited<T>(&self, start: impl FnOnce() -> T) -> T {
         self.pass_on(true);
         let started = start();

@@ -30,7 +30,7 @@ pub struct Record {
     /// The tenant.
     pub tenant: String,
     /// The last run of each slot: a tier's name, [`ALL`] or [`BACKFILL`].
-    pub runs: BTreeMap<String, Run>,
+    pub runs: BTreeMap<String, RunEntry>,
     /// Each stream that was ever read.
     pub streams: BTreeMap<String, Stream>,
     /// Sums over all runs that ended.
@@ -40,7 +40,7 @@ pub struct Record {
 /// The last run of a slot. Times are RFC 3339.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Run {
+pub struct RunEntry {
     /// Its name in events and drift.
     pub run_id: String,
     /// `read` or `sync`.
@@ -59,7 +59,8 @@ pub struct Run {
     pub why: Option<String>,
     /// What to do about it.
     pub hint: Option<String>,
-    /// What became of the target, in words: `exit code 1`, `killed by signal 9`; nothing when it ended well or there was none.
+    /// What became of the target, in words: `exit code 1`, `killed by signal 9`; nothing when it ended well or there
+    /// was none.
     pub target: Option<String>,
     /// The streams it was to read.
     pub streams: Vec<String>,
@@ -108,13 +109,13 @@ pub struct Stream {
     /// Since when it is not: when the first of these runs began.
     pub failing_since: Option<String>,
     /// How far its backfills are.
-    pub backfill: Option<Backfill>,
+    pub backfill: Option<BackfillRecord>,
 }
 
 /// How far a stream's backfill is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Backfill {
+pub struct BackfillRecord {
     /// From when.
     pub from: String,
     /// Until when.
@@ -150,12 +151,12 @@ pub struct Totals {
 
 /// The file of a tenant's record.
 #[derive(Debug, Clone)]
-pub struct Records(StoredFile);
+pub struct RunRecords(StoredFile);
 
-impl Records {
+impl RunRecords {
     /// In the state directory at `root`.
-    pub fn new(root: &Path, source: &str, tenant: &str) -> Records {
-        Records(Store::new(root).file(&format!("runs/{}", file_name(source)), &file_name(tenant)))
+    pub fn new(root: &Path, source: &str, tenant: &str) -> RunRecords {
+        RunRecords(Store::new(root).file(&format!("runs/{}", file_name(source)), &file_name(tenant)))
     }
 
     /// What is there; nothing before the first run.

@@ -1,8 +1,8 @@
 //! A target while it is fed: another process, which may die, hang or talk nonsense.
 //!
-//! Comes in: a command line, and the bytes for its input. Goes out: the lines that it prints, and how it ended. Called by
-//! `cli`. The target has a process group of its own: a signal to the run ends its input first, so that it can load what it
-//! has; only a target that does not end by itself is signalled, and then killed.
+//! Comes in: a command line, and the bytes for its input. Goes out: the lines that it prints, and how it ended. Called
+//! by `cli`. The target has a process group of its own: a signal to the run ends its input first, so that it can load
+//! what it has; only a target that does not end by itself is signalled, and then killed.
 
 use parking_lot::Mutex;
 use std::fmt;
@@ -26,8 +26,8 @@ const AFTER_TERM: Duration = Duration::from_secs(5);
 const HINT: &str = "its own messages above say why; bookmarks that it had echoed are kept, the rest is read again";
 /// How often a target is looked at.
 const LOOK: Duration = Duration::from_millis(20);
-/// A line of a target is never longer than this and so many times the longest state that it was sent, in bytes: JSON writes
-/// a letter in as many as six.
+/// A line of a target is never longer than this and so many times the longest state that it was sent, in bytes: JSON
+/// writes a letter in as many as six.
 const LONGEST_LINE: usize = 1 << 20;
 const LONGER: usize = 6;
 
@@ -164,8 +164,8 @@ impl Gauge {
     }
 }
 
-/// Hands on each line that a target prints, until it prints no more. Of a line that no state can be as long as, nothing is
-/// handed on but that there was one.
+/// Hands on each line that a target prints, until it prints no more. Of a line that no state can be as long as, nothing
+/// is handed on but that there was one.
 fn listen(said: impl Read, gauge: &Gauge, hear: &mut dyn FnMut(Option<&[u8]>)) {
     let mut said = BufReader::new(said);
     let mut line = Vec::new();

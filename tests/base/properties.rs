@@ -160,8 +160,8 @@ proptest! {
         let _ = literal(&text);
         let _ = parse_iso(&text);
         let _ = Period::parse(&text);
-        let _ = dripfeed::manifest::jinja::Template::parse(&text);
-        let _ = dripfeed::manifest::jinja::Template::parse(&format!("{{{{ {text} }}}}"));
+        let _ = dripfeed::manifest::jinja::JinjaTemplate::parse(&text);
+        let _ = dripfeed::manifest::jinja::JinjaTemplate::parse(&format!("{{{{ {text} }}}}"));
         if let Ok(format) = Format::compile(&format) {
             let _ = format.parse(&text);
             let _ = format.format(from_micros(0).unwrap());

@@ -195,7 +195,8 @@ fn a_signal_saves_the_state_and_the_next_run_goes_on() {
         let mut child = tap.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut text = String::new();
-        // Once the bookmark of tasks moved, something is there to be saved; the state of another stream may come before.
+        // Once the bookmark of tasks moved, something is there to be saved; the state of another stream may come
+        // before.
         let moved = |line: &str| {
             let bookmark = line.contains("\"STATE\"") && line.contains("\"modified_at\":");
             bookmark && !line.contains(r#""modified_at":"2024-01-01T00:00:00Z""#)

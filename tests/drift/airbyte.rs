@@ -1,4 +1,5 @@
-//! Drift as Airbyte's platform sees it: values that were taken out are named, errors are traced, `discover` knows what grew.
+//! Drift as Airbyte's platform sees it: values that were taken out are named, errors are traced, `discover` knows what
+//! grew.
 
 use serde_json::{Value as Json, json};
 

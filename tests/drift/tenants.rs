@@ -1,4 +1,5 @@
-//! One tenant's change is that tenant's: others read as if there were none, and who has it too is seen over all of them.
+//! One tenant's change is that tenant's: others read as if there were none, and who has it too is seen over all of
+//! them.
 
 use serde_json::{Value as Json, json};
 

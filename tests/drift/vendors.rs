@@ -1,9 +1,9 @@
 //! Changes that vendors really made: `fixtures/drift/vendors/<case>/`.
 //!
-//! `manifest.yaml` reads `before.json` and then `after.json`, each a list of pages in the vendor's shape with made-up values; a
-//! page with a `status` is a whole reply. At the pointer `records`, each record is served `times` times: `{n}` in a text is
-//! another number each time, `{s}` one below sixty, and `{"$n": 7}` a number that starts with 7. `expect.json` says what is
-//! found, by which policy, and how the run ends; `rule` is null where nothing is.
+//! `manifest.yaml` reads `before.json` and then `after.json`, each a list of pages in the vendor's shape with made-up
+//! values; a page with a `status` is a whole reply. At the pointer `records`, each record is served `times` times:
+//! `{n}` in a text is another number each time, `{s}` one below sixty, and `{"$n": 7}` a number that starts with 7.
+//! `expect.json` says what is found, by which policy, and how the run ends; `rule` is null where nothing is.
 
 use std::path::{Path, PathBuf};
 

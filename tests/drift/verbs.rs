@@ -1,5 +1,5 @@
-//! The verbs of `drift` through the program: reports in every form, and what accepting, rejecting, promoting and learning
-//! leave behind.
+//! The verbs of `drift` through the program: reports in every form, and what accepting, rejecting, promoting and
+//! learning leave behind.
 //!
 //! Each folder of `fixtures/drift/report/` is a case: `args`, a state directory, and what `drift show` prints of it, as
 //! `report.txt.snap`, `.json`, `.md` and `.html`. `INSTA_UPDATE=always cargo test reports` writes them anew: read the

@@ -99,8 +99,8 @@ fn many() -> Rows {
     Arc::new(Mutex::new(all))
 }
 
-/// Lets a run be cut at each of its states, and goes on from there, over rows that change while it lasts: nothing is missing
-/// and nothing stays old.
+/// Lets a run be cut at each of its states, and goes on from there, over rows that change while it lasts: nothing is
+/// missing and nothing stays old.
 fn cut_everywhere(manifest: &str) {
     let rows = many();
     let count = Arc::new(Mutex::new(0));

@@ -326,9 +326,9 @@ fn more_partitions_than_live_runs_tell_apart_are_told_apart() {
 }
 
 proptest! {
-    /// However time is cut, whatever of it was read before and however often a run breaks off: every moment that was asked for
-    /// is in a window that was read wholly, with what of it is kept; no two windows of a run are the same; and all that was
-    /// asked for is closed once nothing is left.
+    /// However time is cut, whatever of it was read before and however often a run breaks off: every moment that was
+    /// asked for is in a window that was read wholly, with what of it is kept; no two windows of a run are the same;
+    /// and all that was asked for is closed once nothing is left.
     #[test]
     fn every_moment_is_in_a_window(
         format in prop::sample::select(vec!["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d", "%s", "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m"]),
@@ -397,7 +397,8 @@ proptest! {
                 Some(_) => time::Duration::milliseconds(1),
                 None => time::Duration::microseconds(1),
             };
-            // Where the manifest says nothing of windows, the vendor may leave out both bounds, and know no less than days.
+            // Where the manifest says nothing of windows, the vendor may leave out both bounds, and know no less than
+            // days.
             let inside = |w: &cursor::Window, moment| match (step, asks_end) {
                 (None, true) => written(moment) > w.start && moment < w.end,
                 (None, false) => written(moment) > w.start,

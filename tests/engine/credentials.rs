@@ -14,7 +14,8 @@ use serde_json::{Value as Json, json};
 use crate::support::tap::{Ran, Tap, items};
 use crate::support::vendor::Vendor;
 
-/// A manifest over `/items` in pages, asked for with these credentials; `parts` asks once for each of so many partitions.
+/// A manifest over `/items` in pages, asked for with these credentials; `parts` asks once for each of so many
+/// partitions.
 fn manifest(authenticator: &Json, parts: usize) -> String {
     let mut retriever = json!({
         "requester": {"authenticator": authenticator},

@@ -2,8 +2,8 @@
 //! there; requests, records, state and status must be the same.
 //!
 //! The cases are run with schemas and keys taken out of their manifests, since the reference's protocol does not
-//! touch records and Singer's rules do (`protocol/singer_rules.rs` tests those). Where schemas matter, the case is run in Airbyte's
-//! protocol instead.
+//! touch records and Singer's rules do (`protocol/singer_rules.rs` tests those). Where schemas matter, the case is run
+//! in Airbyte's protocol instead.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -184,8 +184,8 @@ const IDLE: &[(&str, &str)] = &[
     // A session of one request is the same however long it lives.
     ("auth_session_", "expiration_duration"),
     ("auth_selective_kinds: ", "expiration_duration"),
-    // A pool without matchers takes the calls of no pool too, a rejection needs no number, nothing else is asked for, and a
-    // wait of five seconds ends in the same way as one of one.
+    // A pool without matchers takes the calls of no pool too, a rejection needs no number, nothing else is asked for,
+    // and a wait of five seconds ends in the same way as one of one.
     ("auth_tokens_no_default_pool: ", "quotas.0.matchers"),
     ("auth_tokens_rejected_late: ", "remaining_header"),
     ("auth_tokens_path_missing: ", "requester.path"),
@@ -306,8 +306,8 @@ fn json(path: &Path) -> Option<Json> {
     Some(serde_json::from_str(&std::fs::read_to_string(path).ok()?).unwrap())
 }
 
-/// Cases with records of which one field has values of several types: a Singer column has one, so that they are compared as
-/// Airbyte's protocol sends them.
+/// Cases with records of which one field has values of several types: a Singer column has one, so that they are
+/// compared as Airbyte's protocol sends them.
 const MIXED: [&str; 10] = [
     "decoder_csv_field_path",
     "decoder_iterable_field_path",
@@ -321,7 +321,8 @@ const MIXED: [&str; 10] = [
     "record_filter_truth",
 ];
 
-/// Is a case run in Airbyte's protocol? Where schemas matter (records are cast to them, the vendor tells them), and files.
+/// Is a case run in Airbyte's protocol? Where schemas matter (records are cast to them, the vendor tells them), and
+/// files.
 fn by_schema(case: &Path, manifest: &Json) -> bool {
     let text = manifest.to_string();
     MIXED.iter().any(|name| case.ends_with(name))

@@ -14,8 +14,8 @@ fn table(name: &str) -> Vec<Json> {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Fails unless exactly the cases listed in `fixtures/<table>.open.snap` differ: what is still to be built is written down,
-/// and what was built is taken off the list. `INSTA_UPDATE=always cargo test tables` writes the list anew.
+/// Fails unless exactly the cases listed in `fixtures/<table>.open.snap` differ: what is still to be built is written
+/// down, and what was built is taken off the list. `INSTA_UPDATE=always cargo test tables` writes the list anew.
 #[allow(clippy::print_stderr)]
 fn settle(name: &str, wrong: &[(String, String)]) {
     let (folder, table) = name.trim_end_matches(".json").split_once('/').unwrap();

@@ -1,6 +1,7 @@
 //! COMPATIBILITY.md tells of every component and field of the reference's declarative schema, and what it tells is so.
 //!
-//! `fixtures/components.json` lists them (`fixtures/components.py` makes it); what is built is read off `src/manifest/model`.
+//! `fixtures/components.json` lists them (`fixtures/components.py` makes it); what is built is read off
+//! `src/manifest/model`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The limiter: what it promises for any order of events, on a virtual clock; and its ledger in a file, whatever happens
-//! to the file.
+//! The limiter: what it promises for any order of events, on a virtual clock; and its ledger in a file, whatever
+//! happens to the file.
 #![allow(clippy::cast_precision_loss)]
 
 use std::collections::VecDeque;
@@ -13,8 +13,8 @@ use dripfeed::pace::clock::{BootTime, Clock as _};
 use dripfeed::pace::feedback::Cost;
 use dripfeed::pace::ledger::{LEASE, Ledger, Member, Moment, Quota, Unreadable};
 use dripfeed::pace::limit::{Limit, Nanos, Unit};
-use dripfeed::pace::limiter::{Decision, Limiter, Priority, Rules, Ticket, WaitReason};
-use dripfeed::pace::store::{MemoryLedger, SharedLedger, Store};
+use dripfeed::pace::limiter::{Admission, Limiter, Priority, Rules, Ticket, WaitReason};
+use dripfeed::pace::store::{LedgerStore, MemoryLedger, SharedLedger};
 use proptest::prelude::*;
 
 use crate::support::simulation::{Cap, Design, Process, SECOND, Scene, Virtual, run, table};
@@ -40,7 +40,7 @@ fn turns(limit: Limit, count: usize, pauses: &[u64]) -> Vec<Nanos> {
     for i in 0..count {
         clock.0.fetch_add(pauses.get(i).copied().unwrap_or(0) * 1_000_000, Ordering::Relaxed);
         let mut ticket = limiter.ticket(Some(0), 1);
-        while let Decision::Wait(until, _) = limiter.ask(&mut ticket) {
+        while let Admission::Wait(until, _) = limiter.ask(&mut ticket) {
             clock.0.store(until, Ordering::Relaxed);
         }
         out.push(clock.now());
@@ -65,7 +65,7 @@ proptest! {
         let mut times: Vec<(Nanos, u64)> = Vec::new();
         for weight in weights {
             let mut ticket = limiter.ticket(Some(0), weight);
-            while let Decision::Wait(until, _) = limiter.ask(&mut ticket) {
+            while let Admission::Wait(until, _) = limiter.ask(&mut ticket) {
                 clock.0.store(until, Ordering::Relaxed);
             }
             times.push((clock.now(), weight.into()));
@@ -93,8 +93,8 @@ proptest! {
         prop_assert!(*times.last().unwrap() < seconds * SECOND * 40 / 9, "{:?}", times.last());
     }
 
-    /// Processes of any priority, with any number of threads, in any order of asking, some of which die with their place:
-    /// no window holds more than the limit, a bucket is never overdrawn, and everybody gets something.
+    /// Processes of any priority, with any number of threads, in any order of asking, some of which die with their
+    /// place: no window holds more than the limit, a bucket is never overdrawn, and everybody gets something.
     #[test]
     fn the_promise_holds_for_any_interleaving(
         bucket in any::<bool>(),
@@ -130,13 +130,13 @@ proptest! {
                 continue;
             }
             match limiter.ask(&mut ticket) {
-                Decision::Go => {
+                Admission::Go => {
                     times.push(clock.now());
                     limiter.answered(Some(0), clock.now(), true, None);
                     row.push_back(limiter.ticket(Some(0), 1));
                 }
-                Decision::Behind => prop_assert!(false, "the first of a row is not behind"),
-                Decision::Wait(until, _) => {
+                Admission::Behind => prop_assert!(false, "the first of a row is not behind"),
+                Admission::Wait(until, _) => {
                     prop_assert!(until > clock.now());
                     row.push_front(ticket);
                 }
@@ -163,21 +163,21 @@ proptest! {
         let limiter = Limiter::new(clock.clone(), MemoryLedger::default(), one(Limit::window(Unit::Calls, calls, Duration::from_secs(60), 0.98, 1)), 1, Priority::Daily);
         for _ in 0..before {
             let mut ticket = limiter.ticket(Some(0), 1);
-            while let Decision::Wait(until, _) = limiter.ask(&mut ticket) {
+            while let Admission::Wait(until, _) = limiter.ask(&mut ticket) {
                 clock.0.store(until, Ordering::Relaxed);
             }
         }
         let mut ticket = limiter.ticket(Some(0), 1);
-        let Decision::Wait(promised, why) = limiter.ask(&mut ticket) else { return Ok(()) };
+        let Admission::Wait(promised, why) = limiter.ask(&mut ticket) else { return Ok(()) };
         prop_assert_eq!(why, WaitReason::Pace);
         for step in steps {
             clock.0.fetch_add(step * 1_000_000, Ordering::Relaxed);
             match limiter.ask(&mut ticket) {
-                Decision::Go => {
+                Admission::Go => {
                     prop_assert!(clock.now() >= promised);
                     return Ok(());
                 }
-                answer => prop_assert_eq!(answer, Decision::Wait(promised, WaitReason::Pace)),
+                answer => prop_assert_eq!(answer, Admission::Wait(promised, WaitReason::Pace)),
             }
         }
     }
@@ -276,7 +276,8 @@ fn equals_get_equal_parts() {
 
 #[test]
 fn what_others_do_not_need_is_for_who_yields() {
-    // The hourly run asks one call after the other, far below the cap; the backfill takes the rest, and it hardly notices.
+    // The hourly run asks one call after the other, far below the cap; the backfill takes the rest, and it hardly
+    // notices.
     let cap = Cap::Bucket(25.0, 25.0);
     let hourly = Process { priority: Priority::Hourly, begins: 60, calls: 200, workers: 1 };
     let backfill = Process { priority: Priority::Backfill, begins: 0, calls: 1_000_000, workers: 16 };
@@ -287,7 +288,7 @@ fn what_others_do_not_need_is_for_who_yields() {
 }
 
 /// Asks for a call that goes away when it may not go.
-fn try_one<S: Store>(limiter: &Limiter<Virtual, S>) -> Decision {
+fn try_one<S: LedgerStore>(limiter: &Limiter<Virtual, S>) -> Admission {
     let mut ticket = limiter.ticket(Some(0), 1);
     let answer = limiter.ask(&mut ticket);
     limiter.leave(&ticket);
@@ -314,35 +315,35 @@ fn member(
 fn a_run_that_dies_is_not_waited_for() {
     let (clock, store) = (Virtual::default(), Arc::new(MemoryLedger::default()));
     let (dead, other) = (member(&clock, &store, 1, Priority::Hourly), member(&clock, &store, 2, Priority::Backfill));
-    assert_eq!(dead.ask(&mut dead.ticket(Some(0), 1)), Decision::Go);
+    assert_eq!(dead.ask(&mut dead.ticket(Some(0), 1)), Admission::Go);
     let mut reserved = dead.ticket(Some(0), 1);
-    assert!(matches!(dead.ask(&mut reserved), Decision::Wait(..)));
+    assert!(matches!(dead.ask(&mut reserved), Admission::Wait(..)));
     // It dies here, with a place in the row and a call under way.
     clock.0.store(2 * SECOND, Ordering::Relaxed);
     let mut ticket = other.ticket(Some(0), 1);
     // The floor's turn was never used: it may go once.
-    assert_eq!(other.ask(&mut ticket), Decision::Go);
+    assert_eq!(other.ask(&mut ticket), Admission::Go);
     clock.0.store(4 * SECOND, Ordering::Relaxed);
     let mut ticket = other.ticket(Some(0), 1);
     assert!(
-        matches!(other.ask(&mut ticket), Decision::Wait(_, WaitReason::Yield)),
+        matches!(other.ask(&mut ticket), Admission::Wait(_, WaitReason::Yield)),
         "the other is thought to wait still"
     );
     clock.0.store(LEASE + SECOND, Ordering::Relaxed);
-    assert_eq!(other.ask(&mut ticket), Decision::Go);
+    assert_eq!(other.ask(&mut ticket), Admission::Go);
 }
 
 #[test]
 fn a_429_holds_all_and_what_was_reserved_is_void() {
     let (clock, store) = (Virtual::default(), Arc::new(MemoryLedger::default()));
     let (a, b) = (member(&clock, &store, 1, Priority::Daily), member(&clock, &store, 2, Priority::Hourly));
-    assert_eq!(a.ask(&mut a.ticket(Some(0), 1)), Decision::Go);
+    assert_eq!(a.ask(&mut a.ticket(Some(0), 1)), Admission::Go);
     let mut reserved = a.ticket(Some(0), 1);
-    assert_eq!(a.ask(&mut reserved), Decision::Wait(SECOND, WaitReason::Pace));
+    assert_eq!(a.ask(&mut reserved), Admission::Wait(SECOND, WaitReason::Pace));
     b.limited(Some(0), Duration::from_secs(30));
     clock.0.store(SECOND, Ordering::Relaxed);
-    assert_eq!(a.ask(&mut reserved), Decision::Wait(30 * SECOND, WaitReason::Held));
-    assert_eq!(b.ask(&mut b.ticket(Some(0), 1)), Decision::Wait(30 * SECOND, WaitReason::Held));
+    assert_eq!(a.ask(&mut reserved), Admission::Wait(30 * SECOND, WaitReason::Held));
+    assert_eq!(b.ask(&mut b.ticket(Some(0), 1)), Admission::Wait(30 * SECOND, WaitReason::Held));
     assert!(a.current_rate().unwrap() < 0.75, "it goes on slower");
 }
 
@@ -353,20 +354,20 @@ fn what_the_vendor_says_is_left_holds_for_all_and_can_only_slow_down() {
     let a = Limiter::new(clock.clone(), store.clone(), rules(), 1, Priority::Daily);
     let b = Limiter::new(clock.clone(), store.clone(), rules(), 2, Priority::Daily);
     let go = |limiter: &Limiter<Virtual, Arc<MemoryLedger>>| try_one(limiter);
-    assert_eq!((go(&a), go(&a), go(&b)), (Decision::Go, Decision::Go, Decision::Go));
+    assert_eq!((go(&a), go(&a), go(&b)), (Admission::Go, Admission::Go, Admission::Go));
     // One answer: three are left, two are under way.
     a.answered(Some(0), 0, true, Some((3, Duration::from_secs(10))));
-    assert_eq!(go(&b), Decision::Go);
-    assert!(matches!(go(&a), Decision::Wait(_, WaitReason::Quota)), "three under way may be the three that are left");
+    assert_eq!(go(&b), Admission::Go);
+    assert!(matches!(go(&a), Admission::Wait(_, WaitReason::Quota)), "three under way may be the three that are left");
     // An answer to an older request that says more is older news.
     clock.0.store(SECOND, Ordering::Relaxed);
     b.answered(Some(0), 0, true, Some((2, Duration::from_secs(9))));
     b.answered(Some(0), 0, true, Some((5, Duration::from_secs(9))));
     store.update(&clock, |ledger, _| assert_eq!(ledger.quota.as_ref().map(|q| q.left), Some(2)));
     a.answered(Some(0), 0, true, Some((0, Duration::from_secs(9))));
-    assert_eq!(go(&a), Decision::Wait(10 * SECOND, WaitReason::Quota));
+    assert_eq!(go(&a), Admission::Wait(10 * SECOND, WaitReason::Quota));
     clock.0.store(10 * SECOND, Ordering::Relaxed);
-    assert_eq!(go(&b), Decision::Go);
+    assert_eq!(go(&b), Admission::Go);
 }
 
 #[test]
@@ -375,17 +376,17 @@ fn points_are_guessed_and_then_set_right() {
     let rules = one(Limit::bucket(Unit::Points, 50, Duration::from_secs(1), 1000, 1.0));
     let limiter = Limiter::new(clock.clone(), MemoryLedger::default(), rules, 1, Priority::Hourly);
     let go = || try_one(&limiter);
-    assert_eq!(go(), Decision::Go);
+    assert_eq!(go(), Admission::Go);
     // It cost 400 of 1,000: two more of the kind can go at once, the third waits for its points.
     limiter.cost(Some(0), 1, 1.0, Cost { cost: Some(400.0), left: Some(600.0) });
-    assert_eq!(go(), Decision::Go);
-    assert_eq!(go(), Decision::Wait(4 * SECOND, WaitReason::Pace));
+    assert_eq!(go(), Admission::Go);
+    assert_eq!(go(), Admission::Wait(4 * SECOND, WaitReason::Pace));
     // The vendor says that less is left than we think: it is believed. More: it is not.
     limiter.cost(Some(0), 1, 0.0, Cost { cost: None, left: Some(0.0) });
-    let Decision::Wait(until, WaitReason::Pace) = go() else { panic!("nothing is left") };
+    let Admission::Wait(until, WaitReason::Pace) = go() else { panic!("nothing is left") };
     assert!(until >= 8 * SECOND, "{until}");
     limiter.cost(Some(0), 1, 0.0, Cost { cost: None, left: Some(1000.0) });
-    assert!(matches!(go(), Decision::Wait(..)));
+    assert!(matches!(go(), Admission::Wait(..)));
 }
 
 #[test]
@@ -395,12 +396,12 @@ fn calls_under_way_are_limited_over_all_processes() {
     let a = Limiter::new(clock.clone(), store.clone(), rules(), 1, Priority::Daily);
     let b = Limiter::new(clock.clone(), store.clone(), rules(), 2, Priority::Daily);
     let mut third = a.ticket(Some(0), 1);
-    assert_eq!(a.ask(&mut third), Decision::Go);
-    assert_eq!(b.ask(&mut b.ticket(Some(0), 1)), Decision::Go);
+    assert_eq!(a.ask(&mut third), Admission::Go);
+    assert_eq!(b.ask(&mut b.ticket(Some(0), 1)), Admission::Go);
     let mut waits = b.ticket(Some(0), 1);
-    assert!(matches!(b.ask(&mut waits), Decision::Wait(_, WaitReason::InFlight)));
+    assert!(matches!(b.ask(&mut waits), Admission::Wait(_, WaitReason::InFlight)));
     a.answered(Some(0), 0, true, None);
-    assert_eq!(b.ask(&mut waits), Decision::Go);
+    assert_eq!(b.ask(&mut waits), Admission::Go);
 }
 
 /// A ledger in a file, and what it had to say.
@@ -417,7 +418,7 @@ fn at_once(store: &SharedLedger) -> usize {
     (0..20)
         .take_while(|_| {
             let mut ticket = limiter.ticket(Some(0), 1);
-            let went = limiter.ask(&mut ticket) == Decision::Go;
+            let went = limiter.ask(&mut ticket) == Admission::Go;
             limiter.leave(&ticket);
             went
         })
@@ -467,8 +468,8 @@ fn a_ledger_of_another_version_is_left_alone() {
 
 #[test]
 fn a_ledger_that_cannot_be_kept_gives_a_share() {
-    // /dev/full takes no byte, as a full disk; a folder that is a file cannot hold one; a lock that is held is not waited
-    // for for ever.
+    // /dev/full takes no byte, as a full disk; a folder that is a file cannot hold one; a lock that is held is not
+    // waited for for ever.
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("file"), "").unwrap();
     let held = dir.path().join("held.ledger");
@@ -529,7 +530,7 @@ fn threads_that_crowd_around_a_ledger_forget_nobody() {
             scope.spawn(|| {
                 for _ in 0..60 {
                     let mut ticket = limiter.ticket(Some(0), 1);
-                    while limiter.ask(&mut ticket) != Decision::Go {
+                    while limiter.ask(&mut ticket) != Admission::Go {
                         std::thread::sleep(Duration::from_micros(300));
                     }
                     let mut seen = most.lock().unwrap();
@@ -551,11 +552,11 @@ fn one_early_429_does_not_cripple_an_account_whose_cap_is_not_known() {
     let clock = Virtual::default();
     let rules = without_rate(None);
     let limiter = Limiter::new(clock.clone(), MemoryLedger::default(), rules, 1, Priority::Daily);
-    assert_eq!(try_one(&limiter), Decision::Go);
+    assert_eq!(try_one(&limiter), Admission::Go);
     limiter.answered(Some(0), 0, false, None);
     limiter.limited(Some(0), Duration::from_secs(30));
     clock.0.store(30 * SECOND, Ordering::Relaxed);
-    assert!((0..100).all(|_| try_one(&limiter) == Decision::Go), "it is held, and then goes on as before");
+    assert!((0..100).all(|_| try_one(&limiter) == Admission::Go), "it is held, and then goes on as before");
     // After more calls there is something to be learned, which grows and is forgotten.
     limiter.limited(Some(0), Duration::from_secs(30));
     let learned = limiter.current_rate().unwrap();
@@ -581,12 +582,12 @@ fn a_429_of_one_policy_does_not_slow_another() {
     limiter.limited(Some(0), Duration::from_secs(1));
     clock.0.store(2 * SECOND, Ordering::Relaxed);
     let go = |policy| limiter.ask(&mut limiter.ticket(Some(policy), 1));
-    assert_eq!(go(1), Decision::Go);
+    assert_eq!(go(1), Admission::Go);
     clock.0.fetch_add(SECOND / 1000, Ordering::Relaxed);
-    assert_eq!(go(1), Decision::Go);
-    assert_eq!(go(0), Decision::Go);
+    assert_eq!(go(1), Admission::Go);
+    assert_eq!(go(0), Admission::Go);
     clock.0.fetch_add(SECOND + SECOND / 5, Ordering::Relaxed);
-    assert!(matches!(go(0), Decision::Wait(..)), "what broke goes slower than its limit");
+    assert!(matches!(go(0), Admission::Wait(..)), "what broke goes slower than its limit");
 }
 
 #[test]
@@ -594,15 +595,15 @@ fn who_believes_that_nothing_is_left_tries_now_and_then() {
     let clock = Virtual::default();
     let rules = without_rate(None);
     let limiter = Limiter::new(clock.clone(), MemoryLedger::default(), rules, 1, Priority::Daily);
-    assert_eq!(try_one(&limiter), Decision::Go);
+    assert_eq!(try_one(&limiter), Admission::Go);
     limiter.answered(Some(0), 0, true, Some((0, Duration::from_secs(60_000))));
-    assert_eq!(try_one(&limiter), Decision::Wait(600 * SECOND, WaitReason::Quota));
+    assert_eq!(try_one(&limiter), Admission::Wait(600 * SECOND, WaitReason::Quota));
     clock.0.store(600 * SECOND, Ordering::Relaxed);
-    assert_eq!(try_one(&limiter), Decision::Go);
-    assert!(matches!(try_one(&limiter), Decision::Wait(_, WaitReason::Quota)), "one, until it is answered");
+    assert_eq!(try_one(&limiter), Admission::Go);
+    assert!(matches!(try_one(&limiter), Admission::Wait(_, WaitReason::Quota)), "one, until it is answered");
     // It says otherwise: it is believed.
     limiter.answered(Some(0), 600 * SECOND, true, Some((50, Duration::from_secs(60))));
-    assert_eq!(try_one(&limiter), Decision::Go);
+    assert_eq!(try_one(&limiter), Admission::Go);
 }
 
 #[test]
@@ -611,10 +612,10 @@ fn who_yields_does_so_without_a_rate_too() {
     let rules = || without_rate(Some(2));
     let hourly = Limiter::new(clock.clone(), store.clone(), rules(), 1, Priority::Hourly);
     let backfill = Limiter::new(clock.clone(), store.clone(), rules(), 2, Priority::Backfill);
-    assert_eq!((try_one(&backfill), try_one(&backfill)), (Decision::Go, Decision::Go));
+    assert_eq!((try_one(&backfill), try_one(&backfill)), (Admission::Go, Admission::Go));
     let mut waits = hourly.ticket(Some(0), 1);
-    assert!(matches!(hourly.ask(&mut waits), Decision::Wait(_, WaitReason::InFlight)));
+    assert!(matches!(hourly.ask(&mut waits), Admission::Wait(_, WaitReason::InFlight)));
     backfill.answered(Some(0), 0, true, None);
-    assert!(matches!(try_one(&backfill), Decision::Wait(_, WaitReason::Yield)));
-    assert_eq!(hourly.ask(&mut waits), Decision::Go);
+    assert!(matches!(try_one(&backfill), Admission::Wait(_, WaitReason::Yield)));
+    assert_eq!(hourly.ask(&mut waits), Admission::Go);
 }

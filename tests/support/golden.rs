@@ -1,5 +1,5 @@
-//! Texts that must be as they were, held by `insta`: `INSTA_UPDATE=always cargo test` writes them anew, and `git diff` shows
-//! what changed; `cargo insta review` asks for each.
+//! Texts that must be as they were, held by `insta`: `INSTA_UPDATE=always cargo test` writes them anew, and `git diff`
+//! shows what changed; `cargo insta review` asks for each.
 
 use std::path::Path;
 
@@ -23,8 +23,8 @@ pub fn assert_text(folder: &Path, name: &str, text: &str) {
     settings(folder).bind(|| insta::assert_snapshot!(name, text));
 }
 
-/// Fails unless `text` is, byte for byte, what `<name>.snap.<extension>` in the folder holds: a file that other programs can
-/// read as it is.
+/// Fails unless `text` is, byte for byte, what `<name>.snap.<extension>` in the folder holds: a file that other
+/// programs can read as it is.
 pub fn assert_file(folder: &Path, name: &str, extension: &str, text: &str) {
     let file = folder.join(format!("{name}.snap.{extension}"));
     if std::fs::read(&file).ok().as_deref() != Some(text.as_bytes()) {

@@ -32,8 +32,8 @@ pub fn key(at: &Json) -> String {
     at.as_str().map_or_else(|| at.to_string(), str::to_owned)
 }
 
-/// Serves `/items` two at a time, oldest first: `since` and `before` are inclusive bounds, `part` is a filter; `newest` turns
-/// the order round. `hook` sees every request before it is answered.
+/// Serves `/items` two at a time, oldest first: `since` and `before` are inclusive bounds, `part` is a filter; `newest`
+/// turns the order round. `hook` sees every request before it is answered.
 pub fn vendor(rows: &Rows, hook: impl Fn(&Asked, &mut Vec<Row>) -> Option<Json> + Send + Sync + 'static) -> Vendor {
     let rows = rows.clone();
     Vendor::answering(move |asked| {

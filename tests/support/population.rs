@@ -1,4 +1,5 @@
-//! Records of a made-up vendor: fields that are rare, null, listed, nested, conditional or heavy-tailed, as a seed decides.
+//! Records of a made-up vendor: fields that are rare, null, listed, nested, conditional or heavy-tailed, as a seed
+//! decides.
 
 use std::fmt::Write as _;
 

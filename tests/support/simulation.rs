@@ -1,7 +1,7 @@
 //! A simulation of runs that share an account: the real limiter, a virtual clock, a vendor that counts.
 //!
-//! Comes in: a [`Scene`] and a seed. Goes out: what the vendor and the runs saw. Called by `tests/pace/limiter.rs`, which
-//! asserts, and by `benches/pace.rs`, which prints the table.
+//! Comes in: a [`Scene`] and a seed. Goes out: what the vendor and the runs saw. Called by `tests/pace/limiter.rs`,
+//! which asserts, and by `benches/pace.rs`, which prints the table.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use dripfeed::pace::clock::Clock;
 use dripfeed::pace::limit::{Limit, Nanos, Unit};
-use dripfeed::pace::limiter::{Decision, Limiter, Priority, Rules, Ticket};
+use dripfeed::pace::limiter::{Admission, Limiter, Priority, Rules, Ticket};
 use dripfeed::pace::store::MemoryLedger;
 
 pub const SECOND: Nanos = 1_000_000_000;
@@ -237,7 +237,7 @@ pub fn run(scene: &Scene, seed: u64) -> Outcome {
             Event::Ask => {
                 let (Some(pace), Some(mut ticket)) = (pace, workers[at].ticket.take()) else { continue };
                 match pace.ask(&mut ticket) {
-                    Decision::Go => {
+                    Admission::Go => {
                         workers[at].sent = now;
                         next(now + dice.latency(scene.latency) / 2, at, Event::Arrive);
                         if let Some(other) = parked[process].pop_front() {
@@ -245,8 +245,8 @@ pub fn run(scene: &Scene, seed: u64) -> Outcome {
                         }
                         continue;
                     }
-                    Decision::Behind => parked[process].push_back(at),
-                    Decision::Wait(until, _) => next(until.min(now + SECOND), at, Event::Ask),
+                    Admission::Behind => parked[process].push_back(at),
+                    Admission::Wait(until, _) => next(until.min(now + SECOND), at, Event::Ask),
                 }
                 workers[at].ticket = Some(ticket);
             }

@@ -9,7 +9,7 @@ use dripfeed::base::fault::{Fault, Kind};
 use dripfeed::drift::finding::{Finding, fingerprint};
 use dripfeed::drift::rules::{Rule, Severity};
 use dripfeed::tenant::alert::outbox::Outbox;
-use dripfeed::tenant::alert::{Event, RunEnd};
+use dripfeed::tenant::alert::{AlertEvent, RunEnd};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
@@ -421,26 +421,26 @@ fn outcome(slot: &str, code: u8) -> RunEnd {
     }
 }
 
-fn told(memory: &mut Outbox, slot: &str, code: u8) -> Vec<Event> {
+fn told(memory: &mut Outbox, slot: &str, code: u8) -> Vec<AlertEvent> {
     memory.heard(&outcome(slot, code)).iter().map(|body| body.event).collect()
 }
 
 #[test]
 fn tiers_that_fail_by_the_same_cause_are_one_alert() {
     let mut memory = Outbox::default();
-    assert_eq!(told(&mut memory, "hourly", 20), [Event::CredentialsRefused]);
+    assert_eq!(told(&mut memory, "hourly", 20), [AlertEvent::CredentialsRefused]);
     assert_eq!(told(&mut memory, "daily", 20), []);
     assert_eq!(told(&mut memory, "hourly", 0), []);
     assert_eq!(told(&mut memory, "daily", 20), [], "it never was well there");
-    assert_eq!(told(&mut memory, "hourly", 20), [Event::CredentialsRefused], "it was well, and is not");
+    assert_eq!(told(&mut memory, "hourly", 20), [AlertEvent::CredentialsRefused], "it was well, and is not");
     for code in [76, 143] {
         assert_eq!(told(&mut memory, "hourly", code), []);
         assert_eq!(told(&mut memory, "hourly", 20), [], "{code} proves nothing");
     }
     // One that is refused before it asks says nothing of the credentials.
-    assert_eq!(told(&mut memory, "hourly", 10), [Event::ConfigRefused]);
+    assert_eq!(told(&mut memory, "hourly", 10), [AlertEvent::ConfigRefused]);
     assert_eq!(told(&mut memory, "hourly", 20), []);
-    assert_eq!(told(&mut memory, "hourly", 10), [Event::ConfigRefused], "it was mended in between");
+    assert_eq!(told(&mut memory, "hourly", 10), [AlertEvent::ConfigRefused], "it was mended in between");
 }
 
 #[test]
@@ -450,9 +450,9 @@ fn causes_of_one_kind_are_one_alert() {
     run.drift = Some((0..40).map(finding).collect());
     let mut memory = Outbox::default();
     let bodies = memory.heard(&run);
-    let kinds: Vec<(Event, usize, usize)> =
+    let kinds: Vec<(AlertEvent, usize, usize)> =
         bodies.iter().map(|b| (b.event, b.streams.len(), b.changes.len())).collect();
-    assert_eq!(kinds, [(Event::SchemaDrift, 1, 20), (Event::StreamFailed, 9, 0)]);
+    assert_eq!(kinds, [(AlertEvent::SchemaDrift, 1, 20), (AlertEvent::StreamFailed, 9, 0)]);
     assert!(
         bodies[1].what.contains("s0: the answer 0 is bad") && bodies[1].what.ends_with("and 4 more"),
         "{}",
@@ -462,18 +462,21 @@ fn causes_of_one_kind_are_one_alert() {
     run.faults.push(("s9".into(), Fault::data("new")));
     run.drift.as_mut().unwrap().push(finding(40));
     let bodies = memory.heard(&run);
-    let kinds: Vec<(Event, &[String], usize)> =
+    let kinds: Vec<(AlertEvent, &[String], usize)> =
         bodies.iter().map(|b| (b.event, &*b.streams, b.changes.len())).collect();
     assert_eq!(
         kinds,
-        [(Event::SchemaDrift, &["tasks".to_owned()][..], 1), (Event::StreamFailed, &["s9".to_owned()][..], 0)]
+        [
+            (AlertEvent::SchemaDrift, &["tasks".to_owned()][..], 1),
+            (AlertEvent::StreamFailed, &["s9".to_owned()][..], 0)
+        ]
     );
     assert_eq!(memory.outbox.len(), 4);
     assert!(memory.claim().is_empty(), "they are being delivered");
     // Accepted, they are forgotten.
     run.drift = Some(Vec::new());
     memory.heard(&run);
-    assert!(memory.open.values().all(|open| open.event == Event::StreamFailed));
+    assert!(memory.open.values().all(|open| open.event == AlertEvent::StreamFailed));
 }
 
 fn finding(n: usize) -> Finding {
@@ -505,8 +508,8 @@ fn finding(n: usize) -> Finding {
 }
 
 proptest! {
-    /// Whatever runs end how: no cause is told twice without a good run of its slot in between, every first one is told, and
-    /// what is told waits until it is delivered.
+    /// Whatever runs end how: no cause is told twice without a good run of its slot in between, every first one is
+    /// told, and what is told waits until it is delivered.
     #[test]
     fn each_cause_is_told_when_it_begins(runs in prop::collection::vec((0..2usize, 0..6usize), 1..40)) {
         let (slots, codes) = (["hourly", "daily"], [0u8, 10, 20, 40, 69, 76]);

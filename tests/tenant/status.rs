@@ -1,8 +1,8 @@
 //! How tenants stand is told from what their runs left, and what cannot be read of one hides no other.
 //!
-//! A folder of `fixtures/status` is a night: `state/`, `tenants/` and `now`, and what is said of it: `expected.txt.snap`,
-//! `.json`, `.prom` and `.html` (`INSTA_UPDATE=always cargo test status` writes them anew). Configs are a hundred days old
-//! there, those called `new-…` ten minutes.
+//! A folder of `fixtures/status` is a night: `state/`, `tenants/` and `now`, and what is said of it:
+//! `expected.txt.snap`, `.json`, `.prom` and `.html` (`INSTA_UPDATE=always cargo test status` writes them anew).
+//! Configs are a hundred days old there, those called `new-…` ten minutes.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use dripfeed::base::display::terminal::Look;
-use dripfeed::tenant::run_record::{Records, Run, Stream};
+use dripfeed::tenant::run_record::{RunEntry, RunRecords, Stream};
 use dripfeed::tenant::schedule::cron_expr::Times;
 use dripfeed::tenant::schedule::jenkins_hash::Hash;
-use dripfeed::tenant::status::{Report, Subject, Verdict, html, openmetrics, table};
+use dripfeed::tenant::status::{StatusReport, Subject, TenantVerdict, html, openmetrics, table};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
@@ -111,7 +111,7 @@ fn a_table_fits_its_terminal() {
             root: night.dir.path().join("state"),
             ..Subject::default()
         });
-        let report = Report::of(&subjects.collect::<Vec<_>>(), now);
+        let report = StatusReport::of(&subjects.collect::<Vec<_>>(), now);
         for width in [80, 100, 200] {
             let text = table::write(&report, Look { colour: false, width: Some(width) });
             // A command is never wrapped: it is there to be copied.
@@ -241,7 +241,7 @@ fn two_configs_of_one_tenant_are_one_tenant_that_needs_a_person() {
 #[test]
 fn names_that_are_written_alike_make_one_series() {
     let named = |tenant: &str| Subject { source: "asana".into(), tenant: tenant.into(), ..Subject::default() };
-    let report = Report::of(&[named("a b"), named("a\rb")], OffsetDateTime::UNIX_EPOCH);
+    let report = StatusReport::of(&[named("a b"), named("a\rb")], OffsetDateTime::UNIX_EPOCH);
     assert_eq!(report.tenants.len(), 2);
     series(&openmetrics::write(&report));
 }
@@ -310,13 +310,13 @@ fn a_tenant_is_followed_from_its_first_run_on() {
     assert_eq!(status(&vendor)["verdict"], "ok");
 }
 
-fn judged(run: Run, stream: Stream) -> Verdict {
+fn judged(run: RunEntry, stream: Stream) -> TenantVerdict {
     let dir = tempfile::tempdir().unwrap();
     let put = |record: &mut dripfeed::tenant::run_record::Record| {
         record.runs.insert("hourly".into(), run.clone());
         record.streams.insert("tasks".into(), stream.clone());
     };
-    Records::new(dir.path(), "asana", "acme").update(&dripfeed::base::stop::Stop::default(), put).unwrap();
+    RunRecords::new(dir.path(), "asana", "acme").update(&dripfeed::base::stop::Stop::default(), put).unwrap();
     let tier = serde_json::from_value(json!({"streams": ["tasks"], "schedule": "H * * * *"})).unwrap();
     let subject = Subject {
         source: "asana".into(),
@@ -326,7 +326,7 @@ fn judged(run: Run, stream: Stream) -> Verdict {
         ..Subject::default()
     };
     let now = dripfeed::base::timefmt::parse_iso("2026-11-23T12:00:00Z").unwrap();
-    let report = Report::of(&[subject], now);
+    let report = StatusReport::of(&[subject], now);
     for text in [table::write(&report, Look::default()), html::write(&report), openmetrics::write(&report)] {
         assert!(text.contains("acme"));
     }
@@ -335,14 +335,14 @@ fn judged(run: Run, stream: Stream) -> Verdict {
 
 #[test]
 fn each_end_has_its_verdict() {
-    use Verdict::{Failing, Late, NeedsPerson, Ok};
-    let run = |code: u8, row: u64| Run {
+    use TenantVerdict::{Failing, Late, NeedsPerson, Ok};
+    let run = |code: u8, row: u64| RunEntry {
         began: "2026-11-23T11:30:00Z".into(),
         ended: Some("2026-11-23T11:31:00Z".into()),
         exit_code: Some(code),
         streams: vec!["tasks".into()],
         unfinished_in_a_row: row,
-        ..Run::default()
+        ..RunEntry::default()
     };
     let stream = |fresh: &str| Stream { fresh: Some(format!("2026-11-23T{fresh}:00Z")), ..Stream::default() };
     for (code, verdict) in [

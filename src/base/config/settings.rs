@@ -1,7 +1,7 @@
 //! The `dripfeed` object of a config: the types that define it.
 //!
-//! Comes in: checked JSON. Goes out: a [`Dripfeed`], and the JSON Schema of it, into which the comments of the fields go as
-//! descriptions. Called by `config`; a manifest's `metadata.dripfeed.safety` is read here too.
+//! Comes in: checked JSON. Goes out: a [`Dripfeed`], and the JSON Schema of it, into which the comments of the fields
+//! go as descriptions. Called by `config`; a manifest's `metadata.dripfeed.safety` is read here too.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,8 +33,8 @@ pub struct Dripfeed {
     pub drift: Drift,
     /// How to close the gaps that an API's own paging leaves.
     pub safety: Safety,
-    /// The target that `sync` feeds when it has no `--target`: a command with its arguments, split as a shell splits them but
-    /// run without one.
+    /// The target that `sync` feeds when it has no `--target`: a command with its arguments, split as a shell splits
+    /// them but run without one.
     pub target: Option<String>,
     /// The longest that a run may take, as an ISO-8601 duration such as PT50M.
     pub deadline: Option<IsoDuration>,
@@ -64,7 +64,8 @@ pub struct Pace {
     pub backfill_floor: Option<f64>,
     /// A name for the account, for configs that share one.
     pub account: Option<String>,
-    /// Ignores the vendor's headers about calls left, for vendors whose headers are wrong; a refusal's headers still count.
+    /// Ignores the vendor's headers about calls left, for vendors whose headers are wrong; a refusal's headers still
+    /// count.
     pub ignore_headers: Option<bool>,
 }
 
@@ -139,8 +140,8 @@ pub struct Drift {
     /// The largest record that is sent, in bytes; 16777216 (16 MiB) when not said.
     #[schemars(range(min = 1024))]
     pub max_record_bytes: Option<u64>,
-    /// By stream, the URL path of one record, where `{id}` stands for its key: dripfeed reads a record again there to see
-    /// whether a field is gone.
+    /// By stream, the URL path of one record, where `{id}` stands for its key: dripfeed reads a record again there to
+    /// see whether a field is gone.
     pub witness: BTreeMap<String, String>,
     /// Turns the detection of drift off.
     pub off: bool,
@@ -167,7 +168,8 @@ pub struct Quarantine {
 pub struct DriftRule {
     /// The stream that the exception is for; every stream when not said.
     pub stream: Option<String>,
-    /// The fields that the exception is for, as a JSON pointer in which `*` stands for one segment and `**` for any number.
+    /// The fields that the exception is for, as a JSON pointer in which `*` stands for one segment and `**` for any
+    /// number.
     pub pointer: Option<String>,
     /// The kind of change that the exception is for, such as `field_type_changed`; every kind when not said.
     pub rule: Option<String>,
@@ -221,8 +223,8 @@ impl DriftPolicy {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Safety {
-    /// How long a bookmark stays before the moment at which the reading of its slice began, by the vendor's clock: the next
-    /// run reads what changes meanwhile or becomes visible late. For cursors that tell when a record changed.
+    /// How long a bookmark stays before the moment at which the reading of its slice began, by the vendor's clock: the
+    /// next run reads what changes meanwhile or becomes visible late. For cursors that tell when a record changed.
     pub settle: Option<IsoDuration>,
     /// How far before the bookmark a run begins to read, as an ISO-8601 duration such as PT10M.
     pub overlap: Option<IsoDuration>,
@@ -234,7 +236,8 @@ pub struct Safety {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NewPartitions {
-    /// At the stream's bookmark, as in airbyte-cdk: older records of a partition that comes into view late are not read.
+    /// At the stream's bookmark, as in airbyte-cdk: older records of a partition that comes into view late are not
+    /// read.
     Bookmark,
     /// At the start date.
     Whole,

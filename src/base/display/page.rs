@@ -1,7 +1,7 @@
 //! A web page that needs nothing else: no script, no request, no font.
 //!
-//! Comes in: a title and styles. Goes out: the page's head, and parts that pages share. Every text that is not a page's own goes
-//! through [`Text`].
+//! Comes in: a title and styles. Goes out: the page's head, and parts that pages share. Every text that is not a page's
+//! own goes through [`HtmlText`].
 
 use std::fmt::{self, Display};
 
@@ -19,15 +19,15 @@ pub fn head(title: &str, style: &str) -> String {
         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n<style>\n{BASE}{style}</style>\n</head>\n<body>\n",
-        Text(title)
+        HtmlText(title)
     )
 }
 
 /// A text on the page: what HTML would act on is escaped.
 #[derive(Debug, Clone, Copy)]
-pub struct Text<'t>(pub &'t str);
+pub struct HtmlText<'t>(pub &'t str);
 
-impl Display for Text<'_> {
+impl Display for HtmlText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in plain(self.0).chars() {
             match c {
@@ -45,11 +45,12 @@ impl Display for Text<'_> {
 
 /// A command to copy, which is wrapped between its words only.
 pub fn command(line: &str) -> String {
-    let words: Vec<String> = line.trim_end().split(' ').map(|word| format!("<span>{}</span>", Text(word))).collect();
+    let words: Vec<String> =
+        line.trim_end().split(' ').map(|word| format!("<span>{}</span>", HtmlText(word))).collect();
     format!("<code class=\"command\">{}</code>", words.join(" "))
 }
 
 /// A time, to the minute.
 pub fn time(text: &str) -> String {
-    format!("<time datetime=\"{}\">{}</time>", Text(text), Text(&minute(text)))
+    format!("<time datetime=\"{}\">{}</time>", HtmlText(text), HtmlText(&minute(text)))
 }

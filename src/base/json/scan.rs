@@ -32,7 +32,7 @@ pub type Scan<T> = Result<T, ScanError>;
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Kind {
+pub enum JsonKind {
     Object,
     Array,
     String,
@@ -43,14 +43,14 @@ pub enum Kind {
 
 /// A text as it stands between its quotes.
 #[derive(Debug, Clone, Copy)]
-pub struct Text<'a> {
+pub struct JsonText<'a> {
     /// The bytes, escapes unresolved.
     pub raw: &'a [u8],
     /// Is there a backslash in it?
     pub escaped: bool,
 }
 
-impl<'a> Text<'a> {
+impl<'a> JsonText<'a> {
     /// The text, escapes resolved; a lone surrogate becomes U+FFFD.
     pub fn value(&self) -> Cow<'a, str> {
         let raw = std::str::from_utf8(self.raw).unwrap_or_default();
@@ -150,15 +150,15 @@ impl<'a> Scanner<'a> {
 
     /// What comes next; blanks before it are passed.
     #[inline]
-    pub fn peek(&mut self) -> Scan<Kind> {
+    pub fn peek(&mut self) -> Scan<JsonKind> {
         self.blanks();
         match self.bytes.get(self.at) {
-            Some(b'{') => Ok(Kind::Object),
-            Some(b'[') => Ok(Kind::Array),
-            Some(b'"') => Ok(Kind::String),
-            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
-            Some(b't' | b'f') => Ok(Kind::Bool),
-            Some(b'n') => Ok(Kind::Null),
+            Some(b'{') => Ok(JsonKind::Object),
+            Some(b'[') => Ok(JsonKind::Array),
+            Some(b'"') => Ok(JsonKind::String),
+            Some(b'-' | b'0'..=b'9') => Ok(JsonKind::Number),
+            Some(b't' | b'f') => Ok(JsonKind::Bool),
+            Some(b'n') => Ok(JsonKind::Null),
             Some(_) => self.fail("expected a JSON value"),
             None => self.fail("the body ends too early"),
         }
@@ -185,7 +185,7 @@ impl<'a> Scanner<'a> {
 
     /// The next key of the object entered, its value being next; nothing at its end.
     #[inline]
-    pub fn key(&mut self, first: &mut bool) -> Scan<Option<Text<'a>>> {
+    pub fn key(&mut self, first: &mut bool) -> Scan<Option<JsonText<'a>>> {
         if !self.more(b'}', first)? {
             return Ok(None);
         }
@@ -246,7 +246,7 @@ impl<'a> Scanner<'a> {
 
     /// The text that comes next.
     #[inline]
-    pub fn string(&mut self) -> Scan<Text<'a>> {
+    pub fn string(&mut self) -> Scan<JsonText<'a>> {
         let start = self.at + 1;
         let mut at = start;
         let mut escaped = false;
@@ -255,7 +255,7 @@ impl<'a> Scanner<'a> {
             match self.bytes.get(at) {
                 Some(b'"') => {
                     self.at = at + 1;
-                    return Ok(Text { raw: &self.bytes[start..at], escaped });
+                    return Ok(JsonText { raw: &self.bytes[start..at], escaped });
                 }
                 Some(b'\\') => {
                     escaped = true;
@@ -342,11 +342,11 @@ impl<'a> Scanner<'a> {
     /// Passes any value.
     pub fn skip(&mut self) -> Scan<()> {
         match self.peek()? {
-            Kind::String => self.string().map(drop),
-            Kind::Number => self.number().map(drop),
-            Kind::Bool => self.boolean().map(drop),
-            Kind::Null => self.null(),
-            Kind::Object => {
+            JsonKind::String => self.string().map(drop),
+            JsonKind::Number => self.number().map(drop),
+            JsonKind::Bool => self.boolean().map(drop),
+            JsonKind::Null => self.null(),
+            JsonKind::Object => {
                 self.open()?;
                 let mut first = true;
                 while self.key(&mut first)?.is_some() {
@@ -354,7 +354,7 @@ impl<'a> Scanner<'a> {
                 }
                 Ok(())
             }
-            Kind::Array => {
+            JsonKind::Array => {
                 self.open()?;
                 let mut first = true;
                 while self.element(&mut first)? {

@@ -9,10 +9,10 @@ use serde_json::json;
 use time::{Duration, OffsetDateTime};
 
 use super::scope::{DriftScope, wants};
-use super::{Accept, Learn, Reason, Reject};
+use super::{Accept, Learn, ReasonArgs, Reject};
 use crate::base::fault::{Fault, Kind, Result, did_you_mean};
 use crate::base::timefmt::rfc3339;
-use crate::drift::across_tenants::Tenant;
+use crate::drift::across_tenants::TenantDrift;
 use crate::drift::baseline::{self, COLUMN, joined};
 use crate::drift::finding::Finding;
 use crate::drift::overlay::{Addition, Decision, How, Overlay, Pending};
@@ -35,7 +35,7 @@ struct Open<'t> {
 }
 
 impl Reviewer {
-    pub(super) fn new(reason: &Reason) -> Result<Reviewer> {
+    pub(super) fn new(reason: &ReasonArgs) -> Result<Reviewer> {
         let of_environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let who = reason.by.clone().or_else(|| of_environment("USER")).or_else(|| of_environment("LOGNAME"));
         let now = load::now()?.0;
@@ -175,7 +175,7 @@ pub(super) fn learn(context: &Context, scope: &DriftScope, asked: &Learn) -> Res
 }
 
 /// The open changes of the tenants and streams that are asked about.
-fn open<'t>(context: &Context, tenants: &'t [(&'t Path, Tenant)]) -> Vec<Open<'t>> {
+fn open<'t>(context: &Context, tenants: &'t [(&'t Path, TenantDrift)]) -> Vec<Open<'t>> {
     let mut open = Vec::new();
     for (root, tenant) in tenants {
         for (_, (_, pending)) in tenant.streams.iter().filter(|(stream, _)| wants(context, stream)) {
@@ -186,7 +186,11 @@ fn open<'t>(context: &Context, tenants: &'t [(&'t Path, Tenant)]) -> Vec<Open<'t
 }
 
 /// The changes whose fingerprints begin so. Of several tenants, all that have the change.
-fn named<'o, 't>(open: &'o [Open<'t>], tenants: &[(&Path, Tenant)], prefixes: &[String]) -> Result<Vec<&'o Open<'t>>> {
+fn named<'o, 't>(
+    open: &'o [Open<'t>],
+    tenants: &[(&Path, TenantDrift)],
+    prefixes: &[String],
+) -> Result<Vec<&'o Open<'t>>> {
     let mut chosen: Vec<&Open<'_>> = Vec::new();
     for prefix in prefixes {
         let prefix = prefix.to_ascii_lowercase();
@@ -212,7 +216,7 @@ fn named<'o, 't>(open: &'o [Open<'t>], tenants: &[(&Path, Tenant)], prefixes: &[
 }
 
 /// What to say of a fingerprint that no open change has.
-fn unknown(given: &str, open: &[Open<'_>], tenants: &[(&Path, Tenant)]) -> Fault {
+fn unknown(given: &str, open: &[Open<'_>], tenants: &[(&Path, TenantDrift)]) -> Fault {
     let fault = Fault::new(Kind::Usage, format!("no open change has the fingerprint `{given}`"));
     let mut decided = tenants.iter().flat_map(|(_, tenant)| tenant.streams.values().flat_map(|(o, _)| &o.decisions));
     if let Some(d) = decided.rfind(|d| !given.is_empty() && d.fingerprint.starts_with(given)) {

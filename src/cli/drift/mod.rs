@@ -1,7 +1,7 @@
 //! The verbs of `drift`: what changed, and what a person decides about it.
 //!
-//! Comes in: the options and what runs kept in the state directory. Goes out: reports, and judgements in that directory.
-//! Called by `commands`. The vendor is asked nothing.
+//! Comes in: the options and what runs kept in the state directory. Goes out: reports, and judgements in that
+//! directory. Called by `commands`. The vendor is asked nothing.
 
 mod decide;
 mod promote;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::format::Format;
+use super::format::ReportFormat;
 use super::look;
 use crate::base::fault::{Kind, Result};
 use crate::drift::report::{self, Question, Report};
@@ -27,7 +27,7 @@ use scope::DriftScope;
 pub struct DriftArgs {
     /// Which.
     #[command(subcommand)]
-    pub verb: Verb,
+    pub verb: DriftVerb,
     /// Of all tenants whose configs (*.json) are in this folder
     #[arg(long, value_name = "DIR", global = true, conflicts_with_all = ["state_root", "config"], help_heading = "Input")]
     pub tenants: Option<PathBuf>,
@@ -41,7 +41,7 @@ pub struct DriftArgs {
 
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]
-pub enum Verb {
+pub enum DriftVerb {
     /// Show every change that nobody has accepted
     Show,
     /// Say in a line how it stands; ends with 30 when a change breaks data or extraction
@@ -68,7 +68,7 @@ pub struct Replay {
 
 /// Who judges, and why.
 #[derive(Debug, Clone, Args)]
-pub struct Reason {
+pub struct ReasonArgs {
     /// Why: it stands in reports
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub why: String,
@@ -91,7 +91,7 @@ pub struct Accept {
     pub severity: Option<Severity>,
     /// Who, and why.
     #[command(flatten)]
-    pub reason: Reason,
+    pub reason: ReasonArgs,
     /// Also where CI is set
     #[arg(long)]
     pub force: bool,
@@ -108,7 +108,7 @@ pub struct Reject {
     pub days: u32,
     /// Who, and why.
     #[command(flatten)]
-    pub reason: Reason,
+    pub reason: ReasonArgs,
 }
 
 /// Where the baseline's files are.
@@ -119,7 +119,7 @@ pub struct Promote {
     pub into: Option<PathBuf>,
     /// Who, and why.
     #[command(flatten)]
-    pub reason: Reason,
+    pub reason: ReasonArgs,
 }
 
 /// How everything is accepted.
@@ -127,7 +127,7 @@ pub struct Promote {
 pub struct Learn {
     /// Who, and why.
     #[command(flatten)]
-    pub reason: Reason,
+    pub reason: ReasonArgs,
     /// Also where CI is set
     #[arg(long)]
     pub force: bool,
@@ -140,19 +140,19 @@ fn severity() -> impl clap::builder::TypedValueParser<Value = Severity> {
 }
 
 /// Does what is asked; gives the exit code.
-pub(super) fn run(context: &Context, asked: &DriftArgs, format: Option<Format>) -> Result<u8> {
-    if let Verb::Replay(replay) = &asked.verb {
+pub(super) fn run(context: &Context, asked: &DriftArgs, format: Option<ReportFormat>) -> Result<u8> {
+    if let DriftVerb::Replay(replay) = &asked.verb {
         return replay::run(context, replay).map(|()| 0);
     }
     let scope = scope::scope(context, asked)?;
     let done = match &asked.verb {
-        Verb::Show => show(context, &scope, format).map(|()| 0),
-        Verb::Check => check(context, &scope, format),
-        Verb::Accept(accept) => decide::accept(context, &scope, accept).map(|()| 0),
-        Verb::Reject(reject) => decide::reject(context, &scope, reject).map(|()| 0),
-        Verb::Promote(promote) => promote::run(context, &scope, promote).map(|()| 0),
-        Verb::Learn(learn) => decide::learn(context, &scope, learn).map(|()| 0),
-        Verb::Replay(_) => Ok(0),
+        DriftVerb::Show => show(context, &scope, format).map(|()| 0),
+        DriftVerb::Check => check(context, &scope, format),
+        DriftVerb::Accept(accept) => decide::accept(context, &scope, accept).map(|()| 0),
+        DriftVerb::Reject(reject) => decide::reject(context, &scope, reject).map(|()| 0),
+        DriftVerb::Promote(promote) => promote::run(context, &scope, promote).map(|()| 0),
+        DriftVerb::Learn(learn) => decide::learn(context, &scope, learn).map(|()| 0),
+        DriftVerb::Replay(_) => Ok(0),
     };
     // A tenant that could not be looked at is worse than one that has drift.
     done.map(|code| scope.trouble.map_or(code, Kind::exit_code))
@@ -172,8 +172,8 @@ fn report(context: &Context, scope: &DriftScope) -> Result<Report> {
     Ok(Report::of(&scope.read_all()?, question))
 }
 
-/// The baseline's schemas, by stream, as far as they can be told without asking the vendor; without them the report only
-/// lacks how a place was before.
+/// The baseline's schemas, by stream, as far as they can be told without asking the vendor; without them the report
+/// only lacks how a place was before.
 fn baseline(context: &Context, scope: &DriftScope) -> Option<BTreeMap<String, serde_json::Value>> {
     let mut context = context.clone();
     // Nothing is told of the load: it is the report's alone.
@@ -185,20 +185,23 @@ fn baseline(context: &Context, scope: &DriftScope) -> Option<BTreeMap<String, se
     Some(loaded.plan.streams.iter().map(|stream| (stream.name.to_string(), stream.schema.clone())).collect())
 }
 
-fn show(context: &Context, scope: &DriftScope, format: Option<Format>) -> Result<()> {
+fn show(context: &Context, scope: &DriftScope, format: Option<ReportFormat>) -> Result<()> {
     let report = report(context, scope)?;
-    match Format::among(format, &[Format::Text, Format::Json, Format::Markdown, Format::Html])? {
-        Format::Json => context.pretty(&report::json::value(&report)?),
-        Format::Markdown => context.text(&report::markdown::write(&report)),
-        Format::Html => context.text(&report::html::write(&report)),
+    match ReportFormat::among(
+        format,
+        &[ReportFormat::Text, ReportFormat::Json, ReportFormat::Markdown, ReportFormat::Html],
+    )? {
+        ReportFormat::Json => context.pretty(&report::json::value(&report)?),
+        ReportFormat::Markdown => context.text(&report::markdown::write(&report)),
+        ReportFormat::Html => context.text(&report::html::write(&report)),
         _ => context.text(&report::text::write(&report, look())),
     }
 }
 
-fn check(context: &Context, scope: &DriftScope, format: Option<Format>) -> Result<u8> {
+fn check(context: &Context, scope: &DriftScope, format: Option<ReportFormat>) -> Result<u8> {
     let report = report(context, scope)?;
-    match Format::among(format, &[Format::Text, Format::Json, Format::Markdown])? {
-        Format::Json => context.pretty(&report::json::summary(&report))?,
+    match ReportFormat::among(format, &[ReportFormat::Text, ReportFormat::Json, ReportFormat::Markdown])? {
+        ReportFormat::Json => context.pretty(&report::json::summary(&report))?,
         _ => context.text(&format!("{}\n", report.line()))?,
     }
     Ok(if report.grave() > 0 { Kind::Drift.exit_code() } else { 0 })

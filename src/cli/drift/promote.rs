@@ -1,7 +1,7 @@
 //! From what a tenant learned to the baseline that everybody shares: a file to review and commit.
 //!
-//! Comes in: a tenant's overlay and the stream's schema. Goes out: `<folder>/<stream>.json`, as it was but for what is new.
-//! Called by the verbs of `drift`.
+//! Comes in: a tenant's overlay and the stream's schema. Goes out: `<folder>/<stream>.json`, as it was but for what is
+//! new. Called by the verbs of `drift`.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
@@ -82,8 +82,8 @@ fn changes(base: &Json, additions: &BTreeMap<String, Addition>) -> Vec<String> {
     changes
 }
 
-/// The same schema with its keys where a reader of the difference looks for them: those of the base in the base's order, new
-/// properties by name among the sorted ones at the end.
+/// The same schema with its keys where a reader of the difference looks for them: those of the base in the base's
+/// order, new properties by name among the sorted ones at the end.
 fn ordered(schema: Json, base: &Json) -> Json {
     let Json::Object(mut map) = schema else { return schema };
     let mut out = Map::new();

@@ -1,14 +1,14 @@
 //! Whose drift it is: one tenant's, by its config, or that of all tenants of a folder or of a state directory.
 //!
-//! Comes in: the options. Goes out: a [`DriftScope`]: the source, its tenants and where their files are. Called by the verbs of
-//! `drift`.
+//! Comes in: the options. Goes out: a [`DriftScope`]: the source, its tenants and where their files are. Called by the
+//! verbs of `drift`.
 
 use std::path::{Path, PathBuf};
 
 use super::DriftArgs;
 use crate::base::config;
 use crate::base::fault::{Fault, Kind, Result, did_you_mean};
-use crate::drift::across_tenants::{self, Tenant};
+use crate::drift::across_tenants::{self, TenantDrift};
 use crate::drift::overlay::OverlayFiles;
 use crate::run::context::Context;
 use crate::run::load::{self, Purpose};
@@ -168,12 +168,12 @@ fn all_of(root: &Path, source: &str) -> Result<Vec<(PathBuf, String)>> {
 
 impl DriftScope {
     /// What is kept of every tenant that is looked at.
-    pub(super) fn read_all(&self) -> Result<Vec<Tenant>> {
+    pub(super) fn read_all(&self) -> Result<Vec<TenantDrift>> {
         self.all.iter().map(|(root, tenant)| across_tenants::read(root, &self.source, tenant)).collect()
     }
 
     /// What is kept of those that are asked about, each with its state directory.
-    pub(super) fn read_shown(&self) -> Result<Vec<(&Path, Tenant)>> {
+    pub(super) fn read_shown(&self) -> Result<Vec<(&Path, TenantDrift)>> {
         let shown = self.all.iter().filter(|(_, tenant)| self.shown.contains(tenant));
         shown.map(|(root, tenant)| Ok((&**root, across_tenants::read(root, &self.source, tenant)?))).collect()
     }

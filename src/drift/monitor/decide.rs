@@ -1,7 +1,7 @@
 //! What becomes of a record in which something is not as expected.
 //!
-//! Comes in: the record's bytes. Goes out: it is sent, sent without some values, or kept; by policy the schema grows, or the
-//! stream stops. Every change is noted. Called by `run` through [`DriftMonitor`], for odd records only.
+//! Comes in: the record's bytes. Goes out: it is sent, sent without some values, or kept; by policy the schema grows,
+//! or the stream stops. Every change is noted. Called by `run` through [`DriftMonitor`], for odd records only.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::drift::deviations::{Deviation, MOST_NAMES, Step, examine};
 use crate::drift::finding::{Finding, fingerprint};
 use crate::drift::overlay::{Addition, How};
 use crate::drift::quarantine::Quarantined;
-use crate::drift::record_observer::Listener;
+use crate::drift::record_observer::RecordListener;
 use crate::drift::rules::{Rule, Severity};
 
 /// Columns that may be announced beside those of the baseline: databases end at 1,600.
@@ -78,7 +78,7 @@ impl DriftMonitor {
     ///
     /// # Errors
     /// The stream must stop.
-    pub fn judge(&self, listener: &mut Listener, record: &[u8]) -> Result<Judged> {
+    pub fn judge(&self, listener: &mut RecordListener, record: &[u8]) -> Result<Judged> {
         let mut inner = self.lock();
         let deviations = examine(&inner.checks, &mut Scanner::new(record))
             .map_err(|e| Fault::bug(format!("a record that was read cannot be read again: {e}")))?;
@@ -179,8 +179,9 @@ impl DriftMonitor {
         !self.verbatim && !fits && deviation.rule != Rule::FieldAdded && deviation.schema.is_some()
     }
 
-    /// Does what the first contact brings get a place in the schema? A value that a declared column cannot take gets one of
-    /// its own only where it is kept what there is: else every run would be the first, and announce another schema.
+    /// Does what the first contact brings get a place in the schema? A value that a declared column cannot take gets
+    /// one of its own only where it is kept what there is: else every run would be the first, and announce another
+    /// schema.
     pub(super) fn has_place(&self, inner: &Inner, deviation: &Deviation) -> bool {
         let learned = inner.overlay.schema.contains_key(&deviation.pointer);
         match deviation.rule {

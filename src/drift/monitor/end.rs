@@ -1,7 +1,7 @@
 //! The end of a stream: what only counts can tell, what is learned, and what is kept.
 //!
-//! Comes in: all that the run counted and found. Goes out: findings to tell, the fault that they are by policy, and the files
-//! of the state directory. Called by `run` through [`DriftMonitor`], once.
+//! Comes in: all that the run counted and found. Goes out: findings to tell, the fault that they are by policy, and the
+//! files of the state directory. Called by `run` through [`DriftMonitor`], once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,8 +36,8 @@ pub struct MonitorReport {
 }
 
 impl DriftMonitor {
-    /// The stream ends: what came of it is kept and told. `again` reads the record with such a key once more: nothing when it
-    /// is no more.
+    /// The stream ends: what came of it is kept and told. `again` reads the record with such a key once more: nothing
+    /// when it is no more.
     pub fn end(
         &self,
         complete: bool,

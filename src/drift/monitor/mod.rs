@@ -1,8 +1,8 @@
 //! A stream that is watched for drift while it is read.
 //!
-//! Comes in: its baseline and the tenant's overlay; odd records, pages and answers as they are read. Goes out: for each odd
-//! record what becomes of it; a schema that grows; findings, kept and told; the fault that stops the stream. Called by
-//! `run`, by every thread that reads a slice of the stream.
+//! Comes in: its baseline and the tenant's overlay; odd records, pages and answers as they are read. Goes out: for each
+//! odd record what becomes of it; a schema that grows; findings, kept and told; the fault that stops the stream. Called
+//! by `run`, by every thread that reads a slice of the stream.
 
 mod decide;
 mod end;
@@ -23,7 +23,7 @@ use super::checks::{Checks, Tolerated};
 use super::finding::Finding;
 use super::overlay::{Overlay, OverlayFiles};
 use super::policy::Policies;
-use super::record_observer::{Counts, Listener};
+use super::record_observer::{Counts, RecordListener};
 use crate::base::config::Drift as Config;
 use crate::base::fault::{Fault, Result};
 use crate::base::timefmt::{parse_iso, rfc3339};
@@ -226,17 +226,17 @@ impl DriftMonitor {
     }
 
     /// Listens to a slice's records.
-    pub fn listener(&self) -> Listener {
-        Listener::new(&self.lock().checks)
+    pub fn listener(&self) -> RecordListener {
+        RecordListener::new(&self.lock().checks)
     }
 
     /// Lets a listener go by the checks of now.
-    pub fn follow(&self, listener: &mut Listener) {
+    pub fn follow(&self, listener: &mut RecordListener) {
         listener.follow(&self.lock().checks);
     }
 
-    /// Does the first contact teach what is normal? It does until a read had records and came to its end, or earlier ones that
-    /// did not had many.
+    /// Does the first contact teach what is normal? It does until a read had records and came to its end, or earlier
+    /// ones that did not had many.
     fn learns(&self, inner: &Inner) -> bool {
         !self.reviewed && inner.overlay.runs == 0 && inner.overlay.records < TAUGHT
     }

@@ -1,7 +1,8 @@
 //! What pages and answers tell beside the values of records.
 //!
-//! Comes in: a page that was read wholly, the headers of an answer, the fault of a slice. Goes out: what was put aside is on
-//! disk; a fault when the budget is used up or the stream cannot be trusted. Called by `run` through [`DriftMonitor`].
+//! Comes in: a page that was read wholly, the headers of an answer, the fault of a slice. Goes out: what was put aside
+//! is on disk; a fault when the budget is used up or the stream cannot be trusted. Called by `run` through
+//! [`DriftMonitor`].
 
 use serde_json::{Value as Json, json};
 
@@ -9,13 +10,13 @@ use super::decide::way_on;
 use super::{DriftMonitor, Inner};
 use crate::base::config::DriftPolicy as Policy;
 use crate::base::fault::{Fault, Kind, Result};
-use crate::base::json::scan::Kind as Value;
+use crate::base::json::scan::JsonKind as Value;
 use crate::drift::checks::{Place, bit, number, segment};
 use crate::drift::deviations::Deviation;
 use crate::drift::finding::Finding;
 use crate::drift::overlay::How;
 use crate::drift::quarantine::{self, Quarantined};
-use crate::drift::record_observer::Listener;
+use crate::drift::record_observer::RecordListener;
 use crate::drift::rules::Rule;
 use crate::drift::statistics::{bounds, is_surprise};
 /// So many records must have kept to a filter before others are said not to.
@@ -52,7 +53,7 @@ impl DriftMonitor {
     ///
     /// # Errors
     /// Too much was put aside, it cannot be kept, or what the page tells of its stream cannot be trusted.
-    pub fn page(&self, listener: &mut Listener, page: Page, aside: &[Quarantined]) -> Result<()> {
+    pub fn page(&self, listener: &mut RecordListener, page: Page, aside: &[Quarantined]) -> Result<()> {
         let mut inner = self.lock();
         listener.follow(&inner.checks);
         let records = inner.totals.records + listener.page().records;

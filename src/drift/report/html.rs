@@ -1,15 +1,16 @@
 //! The report as one web page that needs nothing else: no script, no request, no font.
 //!
-//! Comes in: a [`Report`]. Goes out: HTML. Whoever is called at night sees first what changed, since when, how often, for
-//! which tenants and what to type; the rest stands below. Every text that is not this file's goes through `Text`.
+//! Comes in: a [`Report`]. Goes out: HTML. Whoever is called at night sees first what changed, since when, how often,
+//! for which tenants and what to type; the rest stands below. Every text that is not this file's goes through
+//! `HtmlText`.
 
 use serde_json::Value as Json;
 
 use super::{Change, Report, SEVERITIES, words};
-use crate::base::display::page::{self, Text, command, time};
+use crate::base::display::page::{self, HtmlText, command, time};
 use crate::base::display::{ago, capital, minute, number, number_of, short, thousands};
 use crate::base::timefmt::parse_iso;
-use crate::drift::across_tenants::Scope;
+use crate::drift::across_tenants::ChangeScope;
 use crate::drift::overlay::How;
 use crate::drift::rules::Severity;
 
@@ -32,7 +33,7 @@ pub fn write(report: &Report) -> String {
     // In the order of the gravest change of each.
     for stream in streams {
         let changes: Vec<&Change> = report.changes.iter().filter(|c| c.finding.stream == stream).collect();
-        out += &format!("<section class=\"stream {}\">\n<h2>{}</h2>\n", levels(&changes), Text(&short(stream, 80)));
+        out += &format!("<section class=\"stream {}\">\n<h2>{}</h2>\n", levels(&changes), HtmlText(&short(stream, 80)));
         for change in changes {
             out += &card(change, report);
         }
@@ -44,7 +45,7 @@ pub fn write(report: &Report) -> String {
         if report.runs == 0 { String::new() } else { format!(", learned from {}", number_of(report.runs, "run")) };
     out += &format!(
         "</main>\n<footer>dripfeed, {}{learned}. Types, counts and shortened keys only: no value of a record is on this page.</footer>\n{}",
-        Text(&minute(&report.at)),
+        HtmlText(&minute(&report.at)),
         page::END
     );
     out
@@ -68,7 +69,7 @@ fn header(report: &Report) -> String {
     };
     let mut out = format!(
         "<header class=\"{class}\">\n<p class=\"about\">Schema drift of {}</p>\n<h1>{verdict}</h1>\n",
-        Text(&report.subject())
+        HtmlText(&report.subject())
     );
     if !report.changes.is_empty() {
         out += "<fieldset>\n<legend>Show</legend>\n";
@@ -85,12 +86,12 @@ fn header(report: &Report) -> String {
         out += &format!(
             "<div class=\"todo\">\n<p>The gravest: <a href=\"#fp-{}\">{}</a> {}</p>\n<div><p>{}</div>\n\
             <div><p>Is it wrong? It keeps failing, without an alert for a week:</p>{}</div>\n</div>\n",
-            Text(fingerprint),
+            HtmlText(fingerprint),
             place(worst),
             arrow(worst),
             match worst.next(&report.whose) {
                 Ok(accept) => format!("Is it right so? Accept it:</p>{}", command(&accept)),
-                Err(remedy) => format!("What helps: {}</p>", Text(remedy)),
+                Err(remedy) => format!("What helps: {}</p>", HtmlText(remedy)),
             },
             command(&format!("dripfeed drift reject {fingerprint} {}", report.whose)),
         );
@@ -104,8 +105,8 @@ fn badge(severity: Severity) -> String {
 
 /// The stream and the place, with a chance to wrap before each part.
 fn place(change: &Change) -> String {
-    let pointer = Text(&change.place()).to_string().replace('/', "<wbr>/");
-    let stream = Text(&short(&change.finding.stream, 80)).to_string();
+    let pointer = HtmlText(&change.place()).to_string().replace('/', "<wbr>/");
+    let stream = HtmlText(&short(&change.finding.stream, 80)).to_string();
     if pointer.is_empty() { format!("<b>{stream}</b>") } else { format!("<b>{stream}</b> <code>{pointer}</code>") }
 }
 
@@ -114,10 +115,14 @@ fn arrow(change: &Change) -> String {
     let (from, to) = change.both_ways();
     match (finding.from.is_empty(), finding.to.is_empty()) {
         (true, true) => String::new(),
-        (true, false) => format!("now <code>{}</code>", Text(&to)),
-        (false, true) => format!("was <code>{}</code>", Text(&from)),
+        (true, false) => format!("now <code>{}</code>", HtmlText(&to)),
+        (false, true) => format!("was <code>{}</code>", HtmlText(&from)),
         (false, false) => {
-            format!("<code>{}</code> <span aria-label=\"became\">→</span> <code>{}</code>", Text(&from), Text(&to))
+            format!(
+                "<code>{}</code> <span aria-label=\"became\">→</span> <code>{}</code>",
+                HtmlText(&from),
+                HtmlText(&to)
+            )
         }
     }
 }
@@ -156,9 +161,13 @@ fn timeline(report: &Report) -> String {
         let told = format!("seen from {} to {}", minute(&finding.first_seen), minute(&finding.last_seen));
         let names = change.tenants();
         let whose = match (change.scope, &names[..]) {
-            (Scope::Vendor, _) => format!("<b>vendor change</b>, {} of {}", names.len(), number(report.of, "tenant")),
-            (Scope::Tenant, [only]) => format!("{}, 1 of {}", Text(&short(only, 24)), number(report.of, "tenant")),
-            (Scope::Tenant, _) => format!("{} of {}", names.len(), number(report.of, "tenant")),
+            (ChangeScope::Vendor, _) => {
+                format!("<b>vendor change</b>, {} of {}", names.len(), number(report.of, "tenant"))
+            }
+            (ChangeScope::Tenant, [only]) => {
+                format!("{}, 1 of {}", HtmlText(&short(only, 24)), number(report.of, "tenant"))
+            }
+            (ChangeScope::Tenant, _) => format!("{} of {}", names.len(), number(report.of, "tenant")),
         };
         out += &format!(
             "<li class=\"{level}\"><a href=\"#fp-{fp}\">{badge}<span class=\"what\">{place} <span class=\"arrow\">{arrow}</span></span>\
@@ -166,13 +175,13 @@ fn timeline(report: &Report) -> String {
             <svg viewBox=\"0 0 1000 8\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{told}\"><title>{told}</title>\
             <rect class=\"track\" y=\"3\" width=\"1000\" height=\"2\"/>\
             <rect class=\"bar\" x=\"{x}\" width=\"{wide}\" height=\"8\" rx=\"2\"/></svg></li>\n",
-            fp = Text(&finding.fingerprint),
+            fp = HtmlText(&finding.fingerprint),
             badge = badge(finding.severity),
             place = place(change),
             arrow = arrow(change),
             since = ago(&finding.first_seen, &report.at).unwrap_or_else(|| minute(&finding.first_seen)),
-            seen = Text(&change.seen_line()),
-            told = Text(&told),
+            seen = HtmlText(&change.seen_line()),
+            told = HtmlText(&told),
             x = x.min(988),
         );
     }
@@ -185,7 +194,7 @@ fn card(change: &Change, report: &Report) -> String {
     let mut out = format!(
         "<article class=\"{level}\" id=\"fp-{}\">\n<h3>{} {} <span class=\"rule\">{}</span></h3>\n<p class=\"arrow\">{}</p>\n\
         <p class=\"means\">{} <abbr title=\"its number in the taxonomy\">{}</abbr></p>\n<dl>\n",
-        Text(&finding.fingerprint),
+        HtmlText(&finding.fingerprint),
         badge(finding.severity),
         place(change),
         finding.rule.id(),
@@ -200,26 +209,27 @@ fn card(change: &Change, report: &Report) -> String {
     item("Since", since(change, report));
     let last = ago(&finding.last_seen, &report.at).map(|ago| format!("{ago} ")).unwrap_or_default();
     item("Last seen", format!("{last}<small>{}, {}</small>", time(&finding.last_seen), number_of(finding.runs, "run")));
-    item("Seen in", Text(&change.seen_line()).to_string());
-    item("Tenants", Text(&change.tenants_line(report.of, usize::MAX)).to_string());
-    item("Policy", Text(&change.policy_line(&report.source)).to_string());
+    item("Seen in", HtmlText(&change.seen_line()).to_string());
+    item("Tenants", HtmlText(&change.tenants_line(report.of, usize::MAX)).to_string());
+    item("Policy", HtmlText(&change.policy_line(&report.source)).to_string());
     if let Some(until) = &finding.silenced_until {
         item("Silenced", format!("until {}: rejected, it fails without an alert", time(until)));
     }
     if let Some(sample) = &finding.sample {
-        item("Looks like", format!("<code>{}</code>", Text(sample)));
+        item("Looks like", format!("<code>{}</code>", HtmlText(sample)));
     }
     if !finding.keys.is_empty() {
-        let keys: Vec<String> = finding.keys.iter().map(|k| format!("<code>{}</code>", Text(&short(k, 40)))).collect();
+        let keys: Vec<String> =
+            finding.keys.iter().map(|k| format!("<code>{}</code>", HtmlText(&short(k, 40)))).collect();
         item("Keys", keys.join(", "));
     }
     if let Some(evidence) = &finding.evidence {
-        item("Evidence", Text(evidence).to_string());
+        item("Evidence", HtmlText(evidence).to_string());
     }
-    item("Downstream", Text(&capital(change.downstream())).to_string());
+    item("Downstream", HtmlText(&capital(change.downstream())).to_string());
     out += &match change.next(&report.whose) {
         Ok(accept) => format!("</dl>\n<p class=\"next\">Accept: {}</p>\n", command(&accept)),
-        Err(remedy) => format!("</dl>\n<p class=\"next\">What helps: {}</p>\n", Text(remedy)),
+        Err(remedy) => format!("</dl>\n<p class=\"next\">What helps: {}</p>\n", HtmlText(remedy)),
     };
     out += &sides(change);
     if change.by_tenant.len() > 1 {
@@ -245,9 +255,9 @@ fn sides(change: &Change) -> String {
         let mut html = format!("<div><h4>{name}</h4><pre tabindex=\"0\">");
         for line in own.iter().take(LINES) {
             html += &if other.iter().any(|o| o.trim_end_matches(',') == line.trim_end_matches(',')) {
-                format!("<span>  {}</span>\n", Text(line))
+                format!("<span>  {}</span>\n", HtmlText(line))
             } else {
-                format!("<span class=\"{class}\">{mark} {}</span>\n", Text(line))
+                format!("<span class=\"{class}\">{mark} {}</span>\n", HtmlText(line))
             };
         }
         if own.len() > LINES {
@@ -290,7 +300,7 @@ fn by_tenant(change: &Change) -> String {
     for finding in &change.by_tenant {
         out += &format!(
             "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{} of {}</td><td>{}</td></tr>\n",
-            Text(&finding.tenant),
+            HtmlText(&finding.tenant),
             time(&finding.first_seen),
             time(&finding.last_seen),
             thousands(finding.count),
@@ -317,12 +327,12 @@ fn added(report: &Report) -> String {
     for added in &report.added {
         out += &format!(
             "<tr><th scope=\"row\">{} <code>{}</code></th><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-            Text(&added.stream),
-            Text(&short(&added.pointer, 120)),
-            Text(&words(&added.addition.schema)),
+            HtmlText(&added.stream),
+            HtmlText(&short(&added.pointer, 120)),
+            HtmlText(&words(&added.addition.schema)),
             added.addition.how.name(),
             time(&added.addition.since),
-            Text(&added.tenants.join(", ")),
+            HtmlText(&added.tenants.join(", ")),
         );
     }
     out + "</tbody>\n</table></div></details>\n"
@@ -333,7 +343,7 @@ fn judged(report: &Report) -> String {
         return String::new();
     }
     let mut out = format!(
-        "<details class=\"part\" open><summary><h2>Judged <small>{}</small></h2></summary>\n<div class=\"wide\"><table>\n\
+        "<details class=\"part\" open><summary><h2>Decided <small>{}</small></h2></summary>\n<div class=\"wide\"><table>\n\
         <thead><tr><th scope=\"col\">When</th><th scope=\"col\">Who</th><th scope=\"col\">What</th><th scope=\"col\">Tenant</th>\
         <th scope=\"col\">Why</th></tr></thead>\n<tbody>\n",
         number(report.judged.len(), "time")
@@ -343,12 +353,12 @@ fn judged(report: &Report) -> String {
         out += &format!(
             "<tr><td>{}</td><td>{}</td><td><b>{}</b> {} <code>{}</code></td><td>{}</td><td>{}</td></tr>\n",
             time(&decision.when),
-            Text(&decision.who),
-            Text(&decision.decision),
-            Text(&judged.stream),
-            Text(&short(&decision.change, 120)),
-            Text(&judged.tenant),
-            Text(&decision.why),
+            HtmlText(&decision.who),
+            HtmlText(&decision.decision),
+            HtmlText(&judged.stream),
+            HtmlText(&short(&decision.change, 120)),
+            HtmlText(&judged.tenant),
+            HtmlText(&decision.why),
         );
     }
     out + "</tbody>\n</table></div></details>\n"

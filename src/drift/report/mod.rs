@@ -1,8 +1,9 @@
-//! What is shown of drift: every change that nobody has accepted, who judged what, what tenants have beyond the baseline.
+//! What is shown of drift: every change that nobody has accepted, who judged what, what tenants have beyond the
+//! baseline.
 //!
 //! Comes in: what is kept of one tenant or of all, and the baseline's schemas. Goes out: a [`Report`], as text for a
-//! terminal, JSON, Markdown or a web page. Called by the verbs of `drift`. It shows types, counts and shortened keys, never
-//! a value; names are the vendor's, so each form escapes them.
+//! terminal, JSON, Markdown or a web page. Called by the verbs of `drift`. It shows types, counts and shortened keys,
+//! never a value; names are the vendor's, so each form escapes them.
 
 mod downstream;
 pub mod html;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 use time::OffsetDateTime;
 
-use super::across_tenants::{Rolled, Scope, Tenant, roll_up};
+use super::across_tenants::{ChangeScope, Rolled, TenantDrift, roll_up};
 use super::finding::Finding;
 use super::overlay::{Addition, Decision, How};
 use super::rules::Severity;
@@ -38,7 +39,7 @@ pub struct Report {
     /// The changes, most urgent first.
     pub changes: Vec<Change>,
     /// Who judged what, newest first.
-    pub judged: Vec<Judged>,
+    pub judged: Vec<Decided>,
     /// What tenants have beyond the baseline.
     pub added: Vec<Added>,
     /// What a command needs to mean the same source and tenants: `--source asana --config acme.json`.
@@ -51,7 +52,7 @@ pub struct Change {
     /// It.
     pub finding: Finding,
     /// Whose it is.
-    pub scope: Scope,
+    pub scope: ChangeScope,
     /// As each tenant has it.
     pub by_tenant: Vec<Finding>,
     /// The schema at its place as it was before.
@@ -60,7 +61,7 @@ pub struct Change {
 
 /// A person's judgement, and where it counts.
 #[derive(Debug)]
-pub struct Judged {
+pub struct Decided {
     /// For this tenant.
     pub tenant: String,
     /// Of this stream.
@@ -100,8 +101,8 @@ pub struct Question<'q> {
 
 impl Report {
     /// The report on some of these tenants.
-    pub fn of(all: &[Tenant], question: Question<'_>) -> Report {
-        let shown: Vec<&Tenant> = all.iter().filter(|t| question.tenants.contains(&t.name)).collect();
+    pub fn of(all: &[TenantDrift], question: Question<'_>) -> Report {
+        let shown: Vec<&TenantDrift> = all.iter().filter(|t| question.tenants.contains(&t.name)).collect();
         let kept = || {
             let streams = shown.iter().flat_map(|t| t.streams.iter().map(|(stream, kept)| (&t.name, stream, kept)));
             streams.filter(|(_, stream, _)| (question.wants)(stream))
@@ -109,13 +110,13 @@ impl Report {
         let rolled = roll_up(all).into_iter().filter(|r| (question.wants)(&r.finding.stream));
         let changes = rolled.filter_map(|rolled| change(rolled, &shown, question.baseline)).collect();
         let decided = kept().flat_map(|(tenant, stream, (overlay, _))| {
-            overlay.decisions.iter().map(|decision| Judged {
+            overlay.decisions.iter().map(|decision| Decided {
                 tenant: tenant.clone(),
                 stream: stream.clone(),
                 decision: decision.clone(),
             })
         });
-        let mut judged: Vec<Judged> = decided.collect();
+        let mut judged: Vec<Decided> = decided.collect();
         judged.sort_by(|a, b| b.decision.when.cmp(&a.decision.when));
         let mut added: BTreeMap<(&str, &str, String), Added> = BTreeMap::new();
         for (tenant, stream, (overlay, _)) in kept() {
@@ -188,8 +189,9 @@ impl Report {
 /// The gravest first.
 const SEVERITIES: [Severity; 4] = [Severity::Extraction, Severity::Break, Severity::Warn, Severity::Info];
 
-/// The change, when one of the shown tenants has it. Of a single tenant its own counts are shown, though others have it too.
-fn change(rolled: Rolled, shown: &[&Tenant], baseline: &BTreeMap<String, Json>) -> Option<Change> {
+/// The change, when one of the shown tenants has it. Of a single tenant its own counts are shown, though others have it
+/// too.
+fn change(rolled: Rolled, shown: &[&TenantDrift], baseline: &BTreeMap<String, Json>) -> Option<Change> {
     let is_shown = |finding: &&Finding| shown.iter().any(|tenant| tenant.name == finding.tenant);
     let own = rolled.by_tenant.iter().find(is_shown)?;
     let finding = if shown.len() == 1 { own.clone() } else { rolled.finding };
@@ -236,9 +238,9 @@ impl Change {
             listed.push(format!("{} more", names.len() - most));
         }
         let whose = match (self.scope, of) {
-            (Scope::Vendor, _) => ": vendor change",
-            (Scope::Tenant, 1) => "",
-            (Scope::Tenant, _) => ": tenant change, so far",
+            (ChangeScope::Vendor, _) => ": vendor change",
+            (ChangeScope::Tenant, 1) => "",
+            (ChangeScope::Tenant, _) => ": tenant change, so far",
         };
         format!("{} ({} of {of}){whose}", listed.join(", "), names.len())
     }

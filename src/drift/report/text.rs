@@ -1,7 +1,7 @@
 //! The report for a terminal, or for a log that people read.
 //!
-//! Comes in: a [`Report`], and how wide and colourful the terminal is. Goes out: text, a block for each change. Without a
-//! terminal nothing is wrapped or coloured, so that a line can be searched for.
+//! Comes in: a [`Report`], and how wide and colourful the terminal is. Goes out: text, a block for each change. Without
+//! a terminal nothing is wrapped or coloured, so that a line can be searched for.
 
 use super::{Change, Report, words};
 use crate::base::display::terminal::{Look, Style};

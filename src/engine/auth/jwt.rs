@@ -1,7 +1,7 @@
 //! JSON Web Tokens, signed here (RFC 7519, RFC 7515).
 //!
-//! Comes in: the definition; then the variables of a request. Goes out: a signed token. Called by [`super::Auth`] for each
-//! request, and by `oauth` as an assertion. Header, claims and their order are those of airbyte-cdk over PyJWT.
+//! Comes in: the definition; then the variables of a request. Goes out: a signed token. Called by [`super::Auth`] for
+//! each request, and by `oauth` as an assertion. Header, claims and their order are those of airbyte-cdk over PyJWT.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};

@@ -1,7 +1,7 @@
 //! What tells a stream's records and bookmarks apart.
 //!
-//! Comes in: a stream's definition. Goes out: the paths of its key, a hash of what decides which records a bookmark covers,
-//! and the partition's name in older states. Called by [`super::stream`].
+//! Comes in: a stream's definition. Goes out: the paths of its key, a hash of what decides which records a bookmark
+//! covers, and the partition's name in older states. Called by [`super::stream`].
 
 use serde_json::{Value as Json, json};
 use sha2::Digest as _;

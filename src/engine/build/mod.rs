@@ -1,7 +1,7 @@
 //! From a manifest to what can be run: every template compiled, every component checked.
 //!
-//! Comes in: a typed manifest, the config and "now". Goes out: a [`SourcePlan`]. Called by `cli` before any request. Each
-//! stage compiles its own part; this joins them.
+//! Comes in: a typed manifest, the config and "now". Goes out: a [`SourcePlan`]. Called by `cli` before any request.
+//! Each stage compiles its own part; this joins them.
 
 mod backfill;
 mod dynamic;
@@ -167,8 +167,8 @@ impl Build<'_> {
         )
     }
 
-    /// The streams by which the manifest proves a connection; `generated` are the names of those that each dynamic stream
-    /// gave.
+    /// The streams by which the manifest proves a connection; `generated` are the names of those that each dynamic
+    /// stream gave.
     fn check_names(&self, streams: &[Arc<StreamPlan>], generated: &[(&str, Vec<String>)]) -> Result<Vec<String>> {
         let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         Ok(match &self.manifest.source.check {

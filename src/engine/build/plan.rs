@@ -1,7 +1,7 @@
 //! What a run reads: a source and its streams, compiled.
 //!
-//! Comes in: nothing of its own, `build` fills it in. Goes out: a [`SourcePlan`] with a [`StreamPlan`] for each stream. Read by
-//! the engine, by `run` and by `cli`.
+//! Comes in: nothing of its own, `build` fills it in. Goes out: a [`SourcePlan`] with a [`StreamPlan`] for each stream.
+//! Read by the engine, by `run` and by `cli`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -132,7 +132,8 @@ impl StreamPlan {
         slice::variable(partition, bounds.as_ref().map_or(&[], |bounds| &bounds[..]))
     }
 
-    /// What is read with that state, and the state that is left: one that the API's memory does not reach back to is none.
+    /// What is read with that state, and the state that is left: one that the API's memory does not reach back to is
+    /// none.
     pub fn with_state<'s>(
         self: &Arc<Self>,
         state: Option<&'s Map<String, Json>>,

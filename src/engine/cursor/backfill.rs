@@ -1,12 +1,13 @@
 //! A part of the past that is read beside the live runs: its windows, and a state of its own.
 //!
-//! Comes in: what was asked for and the state of earlier backfills; then partitions as they are found, and windows as they
-//! are read. Goes out: windows to read, which of their records are wanted, and a state that says of no moment that it was
-//! read before that is so for every partition. Called by `run`, under one lock a stream.
+//! Comes in: what was asked for and the state of earlier backfills; then partitions as they are found, and windows as
+//! they are read. Goes out: windows to read, which of their records are wanted, and a state that says of no moment that
+//! it was read before that is so for every partition. Called by `run`, under one lock a stream.
 //!
-//! What was read is kept as spans of time that do not depend on what was asked for: what is missing is what was asked for
-//! without them. A partition is done once what changed meanwhile was read again too: a live run may have brought a newer
-//! version of a record before ours, which is older, reached the warehouse; so the newer one follows it on the same way.
+//! What was read is kept as spans of time that do not depend on what was asked for: what is missing is what was asked
+//! for without them. A partition is done once what changed meanwhile was read again too: a live run may have brought a
+//! newer version of a record before ours, which is older, reached the warehouse; so the newer one follows it on the
+//! same way.
 
 use std::collections::HashSet;
 
@@ -232,13 +233,14 @@ impl Backfill {
         self.behind = (here - there).min(MOST_BEHIND).max(self.behind);
     }
 
-    /// Must the state be said before the first record, so that it is known since when some may be older than the live ones?
+    /// Must the state be said before the first record, so that it is known since when some may be older than the live
+    /// ones?
     pub fn begins(&mut self) -> bool {
         !std::mem::replace(&mut self.said, true)
     }
 
-    /// A window was read wholly. What is to be read of the partition after it: what changed until `now`, once all else was.
-    /// Without that time nothing (a preview).
+    /// A window was read wholly. What is to be read of the partition after it: what changed until `now`, once all else
+    /// was. Without that time nothing (a preview).
     pub fn close(&mut self, plan: &CursorPlan, id: &str, window: &Window, now: Option<OffsetDateTime>) -> Vec<Window> {
         let Some(piece) = self.take(id, window) else { return Vec::new() };
         self.counts.done += 1;

@@ -3,8 +3,8 @@
 //! Comes in: a compiled cursor, and spans of time. Goes out: windows, each with the span that it covers. Called by
 //! [`super::backfill`]; `run` compares records with [`PastFilter`].
 //!
-//! Windows are those of live runs wherever the manifest knows such: it is the manifest's word what a request with these bounds
-//! gives. Only where nothing keeps to the end of the past, records are compared with it here.
+//! Windows are those of live runs wherever the manifest knows such: it is the manifest's word what a request with these
+//! bounds gives. Only where nothing keeps to the end of the past, records are compared with it here.
 
 use std::iter;
 
@@ -42,8 +42,8 @@ pub struct PastFilter {
     from: Option<OffsetDateTime>,
     /// To here, which is outside.
     to: Option<OffsetDateTime>,
-    /// What was asked for, where that is more: the vendor takes whole days, or leaves a bound out. What comes from beyond is
-    /// no mistake of the bounds: requests may be about another time than the cursor.
+    /// What was asked for, where that is more: the vendor takes whole days, or leaves a bound out. What comes from
+    /// beyond is no mistake of the bounds: requests may be about another time than the cursor.
     asked: Option<Window>,
 }
 
@@ -87,8 +87,8 @@ impl Piece {
     }
 }
 
-/// Makes one of those that begin with the same as requests write it: no two have the same window then, which tells one from
-/// another while they are read.
+/// Makes one of those that begin with the same as requests write it: no two have the same window then, which tells one
+/// from another while they are read.
 fn joined(pieces: impl IntoIterator<Item = Piece>) -> Vec<Piece> {
     let mut out: Vec<Piece> = Vec::new();
     for piece in pieces {
@@ -128,7 +128,8 @@ impl CursorPlan {
         CursorPlan { start, ..self.clone() }
     }
 
-    /// The same, reading again what changed since `since` by the clock here, whatever the bookmark says. A number knows no time.
+    /// The same, reading again what changed since `since` by the clock here, whatever the bookmark says. A number knows
+    /// no time.
     pub fn reading_again(&self, since: OffsetDateTime) -> CursorPlan {
         let again = (!self.counts()).then(|| since - AGAIN);
         CursorPlan { again, ..self.clone() }
@@ -144,8 +145,8 @@ impl CursorPlan {
         &self.end_name
     }
 
-    /// What of a part of time there is to read at `now`: no more than the manifest ever asks for, in whole periods where it
-    /// reads such.
+    /// What of a part of time there is to read at `now`: no more than the manifest ever asks for, in whole periods
+    /// where it reads such.
     pub fn there_is(&self, span: Span, now: OffsetDateTime) -> Option<Span> {
         let Some(clamp) = self.clamp else {
             // The manifest's end is inclusive.
@@ -204,8 +205,8 @@ impl CursorPlan {
         !cut_short || self.safety.settle.is_none()
     }
 
-    /// Cuts parts of time, oldest first, into what is read at once. Where requests cannot tell two of them apart, what was read
-    /// between them is read again.
+    /// Cuts parts of time, oldest first, into what is read at once. Where requests cannot tell two of them apart, what
+    /// was read between them is read again.
     pub(super) fn pieces(&self, spans: &[Span]) -> Vec<Piece> {
         joined(spans.iter().flat_map(|span| self.cut(*span)))
     }

@@ -1,7 +1,7 @@
 //! From a cursor's definition to a [`CursorPlan`].
 //!
-//! Comes in: a definition, the safety margins of the config, and "now". Goes out: the compiled cursor, or the fault of a
-//! definition that cannot work. Called by [`crate::engine::build`].
+//! Comes in: a definition, the safety margins of the config, and "now". Goes out: the compiled cursor, or the fault of
+//! a definition that cannot work. Called by [`crate::engine::build`].
 
 use time::{OffsetDateTime, PrimitiveDateTime};
 

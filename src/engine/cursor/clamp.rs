@@ -1,7 +1,7 @@
 //! Clamping: windows that begin and end with whole days, weeks or months.
 //!
-//! Comes in: the definition; then the bounds of what is to be read. Goes out: windows. Called by [`super::Cursor`]. For APIs
-//! that give whole periods only, so that none is read twice or in part. The rules, rounding included, are those of
+//! Comes in: the definition; then the bounds of what is to be read. Goes out: windows. Called by [`super::Cursor`]. For
+//! APIs that give whole periods only, so that none is read twice or in part. The rules, rounding included, are those of
 //! airbyte-cdk's `ClampingStrategy` and `ConcurrentCursor`.
 
 use time::{Date, Duration, OffsetDateTime, Time, Weekday};
@@ -63,8 +63,8 @@ impl Clamp {
         t.replace_date(date).replace_time(Time::MIDNIGHT)
     }
 
-    /// The begin of the first period that begins at `t` or later; but the time of the day on which a week or a month begins
-    /// does not count, as in the reference.
+    /// The begin of the first period that begins at `t` or later; but the time of the day on which a week or a month
+    /// begins does not count, as in the reference.
     fn ceil(self, t: OffsetDateTime) -> OffsetDateTime {
         let floor = self.floor(t);
         let begins = match self {
@@ -103,7 +103,8 @@ impl Clamp {
         granule.before(floor).unwrap_or(floor)
     }
 
-    /// Cuts what lies between `lower` and `upper` into windows; `is_end` tells whether the last of them ends the reading.
+    /// Cuts what lies between `lower` and `upper` into windows; `is_end` tells whether the last of them ends the
+    /// reading.
     pub(super) fn split(
         self,
         plan: &CursorPlan,

@@ -226,8 +226,9 @@ impl CursorPlan {
     }
 
     /// How far the bookmark may go for a slice whose reading began at `began` and whose newest record is `newest`: with
-    /// `settle`, what changed while it was read, or shows late, is left for the next run, and so is all of a slice that was
-    /// cut short. (Without it such a slice counts as read, as in the reference: some vendors end their pages with an error.)
+    /// `settle`, what changed while it was read, or shows late, is left for the next run, and so is all of a slice that
+    /// was cut short. (Without it such a slice counts as read, as in the reference: some vendors end their pages with
+    /// an error.)
     pub fn settled(
         &self,
         newest: Option<OffsetDateTime>,
@@ -266,7 +267,8 @@ impl CursorPlan {
         find(state).or_else(|| find(&state["state"]))
     }
 
-    /// From where is read again what was read up to `time`: the manifest's `lookback_window` and the config's overlap before.
+    /// From where is read again what was read up to `time`: the manifest's `lookback_window` and the config's overlap
+    /// before.
     fn looked_back(&self, time: OffsetDateTime) -> OffsetDateTime {
         let overlap = self.safety.overlap.map_or_else(Period::default, |o| o.0);
         let from = self.lookback.before(time).and_then(|t| overlap.before(t));
@@ -332,7 +334,8 @@ impl Cursor {
     }
 
     /// The point up to which everything was read: never past the start of a window that is still open or failed, also
-    /// where the granularity makes ranges touch that are none (a step of one granule). The reference loses such a window.
+    /// where the granularity makes ranges touch that are none (a step of one granule). The reference loses such a
+    /// window.
     pub fn position(&self) -> Option<OffsetDateTime> {
         let first = self.ranges.list.first()?;
         let now = first.newest.unwrap_or(first.start);
@@ -350,7 +353,8 @@ impl Cursor {
     }
 }
 
-/// Cuts `[lower, upper]` into steps; `is_end` tells whether they end the reading, else what lies from `upper` on was read.
+/// Cuts `[lower, upper]` into steps; `is_end` tells whether they end the reading, else what lies from `upper` on was
+/// read.
 fn split(plan: &CursorPlan, lower: OffsetDateTime, upper: OffsetDateTime, is_end: bool, out: &mut Vec<Window>) {
     if let Some(clamp) = plan.clamp {
         return clamp.split(plan, lower, upper, is_end, out);

@@ -36,15 +36,16 @@ pub struct Partitions {
     highest: Option<OffsetDateTime>,
     began: Instant,
     parent_state: Option<Json>,
-    /// What is said of the parents while children are read: nothing before the first of these is done, as in the reference.
+    /// What is said of the parents while children are read: nothing before the first of these is done, as in the
+    /// reference.
     parents_before: Option<Json>,
     first: Option<String>,
     /// What becomes the parents' state once all children are read.
     parents_after: Option<Json>,
 }
 
-/// A state of the older form, with a cursor for each id of the parent, in today's; nothing for any other. `field` is the
-/// partition's name. Ids are texts there, as in airbyte-cdk's `LegacyToPerPartitionStateMigration`.
+/// A state of the older form, with a cursor for each id of the parent, in today's; nothing for any other. `field` is
+/// the partition's name. Ids are texts there, as in airbyte-cdk's `LegacyToPerPartitionStateMigration`.
 pub fn from_legacy(state: &Map<String, Json>, field: &str, cursor_field: &str) -> Option<Map<String, Json>> {
     let is_cursor = |c: &Json| c.as_object().is_some_and(|c| c.len() == 1 && c.contains_key(cursor_field));
     if state.is_empty() || state.contains_key("states") || !state.values().all(is_cursor) {

@@ -1,7 +1,8 @@
 //! The parts of time that were read.
 //!
 //! Comes in: finished windows, in any order. Goes out: merged, sorted ranges, of which the first tells how
-//! far a state may go; for backfills, what is left of a part of time. Called by [`super::Cursor`] and [`super::backfill`].
+//! far a state may go; for backfills, what is left of a part of time. Called by [`super::Cursor`] and
+//! [`super::backfill`].
 
 use time::OffsetDateTime;
 

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use self::dom_extract::{Compiled, DomExtractor};
 use crate::base::fault::Result;
-use crate::base::json::scan::{Kind, Scan, ScanError, Scanner};
+use crate::base::json::scan::{JsonKind, Scan, ScanError, Scanner};
 use crate::manifest::model::Extractor;
 use crate::manifest::template::EvalContext;
 
@@ -108,7 +108,7 @@ pub fn walk<'a, E>(
     let envelope = !matches!(path.segments.first(), Some(Segment::Key(_)));
     let mut walk = Walk { path, wanted, found: Found { envelope, ..Found::default() }, each };
     let mut scanner = Scanner::new(body);
-    if scanner.peek()? == Kind::Array {
+    if scanner.peek()? == JsonKind::Array {
         // A top-level list is many bodies; paging looks at the first.
         scanner.enter()?;
         let mut first = true;
@@ -153,7 +153,7 @@ impl<'a, E> Walk<'_, 'a, E> {
             return self.terminal(scanner);
         };
         match (scanner.peek()?, segment) {
-            (Kind::Object, segment) => {
+            (JsonKind::Object, segment) => {
                 scanner.enter()?;
                 let mut first = true;
                 while let Some(key) = scanner.key(&mut first)? {
@@ -174,14 +174,14 @@ impl<'a, E> Walk<'_, 'a, E> {
                     }
                 }
             }
-            (Kind::Array, Segment::Any) => {
+            (JsonKind::Array, Segment::Any) => {
                 scanner.enter()?;
                 let mut first = true;
                 while scanner.element(&mut first)? {
                     self.descend(scanner, level + 1, false)?;
                 }
             }
-            (Kind::Array, Segment::Key(name)) if name.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty() => {
+            (JsonKind::Array, Segment::Key(name)) if name.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty() => {
                 let wanted: usize = name.parse().unwrap_or(usize::MAX);
                 scanner.enter()?;
                 let mut first = true;
@@ -201,7 +201,7 @@ impl<'a, E> Walk<'_, 'a, E> {
     }
 
     fn terminal(&mut self, scanner: &mut Scanner<'a>) -> std::result::Result<(), WalkError<E>> {
-        if scanner.peek()? == Kind::Array && !self.path.wild {
+        if scanner.peek()? == JsonKind::Array && !self.path.wild {
             self.found.list = true;
             scanner.enter()?;
             let mut first = true;
@@ -230,7 +230,7 @@ impl<'a, E> Walk<'_, 'a, E> {
     }
 
     fn fields(&mut self, scanner: &mut Scanner<'a>) -> Scan<()> {
-        if scanner.peek()? != Kind::Object {
+        if scanner.peek()? != JsonKind::Object {
             return Ok(());
         }
         scanner.enter()?;
@@ -249,15 +249,15 @@ impl<'a, E> Walk<'_, 'a, E> {
 fn is_falsy(scanner: &mut Scanner<'_>) -> Scan<bool> {
     let mut aside = scanner.clone();
     Ok(match aside.peek()? {
-        Kind::Null => true,
-        Kind::Bool => !aside.boolean()?,
-        Kind::String => aside.string()?.raw.is_empty(),
-        Kind::Number => aside.number()?.raw.iter().all(|b| b"0.-".contains(b)),
-        Kind::Array => {
+        JsonKind::Null => true,
+        JsonKind::Bool => !aside.boolean()?,
+        JsonKind::String => aside.string()?.raw.is_empty(),
+        JsonKind::Number => aside.number()?.raw.iter().all(|b| b"0.-".contains(b)),
+        JsonKind::Array => {
             aside.enter()?;
             !aside.element(&mut true)?
         }
-        Kind::Object => {
+        JsonKind::Object => {
             aside.enter()?;
             aside.key(&mut true)?.is_none()
         }

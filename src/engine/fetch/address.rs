@@ -1,7 +1,8 @@
 //! Addresses: which origin one has, what base and path make, how a query is added.
 //!
-//! Comes in: addresses and parameters as the manifest or the vendor writes them. Goes out: addresses as they are sent. Called
-//! by [`super::request`], by the fetcher and by `build`. Joining and encoding are those of Python's `urllib` and `requests`.
+//! Comes in: addresses and parameters as the manifest or the vendor writes them. Goes out: addresses as they are sent.
+//! Called by [`super::request`], by the fetcher and by `build`. Joining and encoding are those of Python's `urllib` and
+//! `requests`.
 
 use serde_json::{Map, Value as Json};
 use ureq::http::Uri;
@@ -56,9 +57,9 @@ pub(super) fn with_query(url: &str, params: &Map<String, Json>) -> String {
     out
 }
 
-/// The origin of an address, `scheme://host:port` in lower case, without the scheme's own port; none of what is no `http` or
-/// `https` address, or whose authority is malformed. The parser is the one by which the connection is made, so that both
-/// agree on the host. User info is no part of an origin.
+/// The origin of an address, `scheme://host:port` in lower case, without the scheme's own port; none of what is no
+/// `http` or `https` address, or whose authority is malformed. The parser is the one by which the connection is made,
+/// so that both agree on the host. User info is no part of an origin.
 pub fn origin_of(url: &str) -> Option<String> {
     let uri: Uri = url.parse().ok()?;
     let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;

@@ -1,7 +1,8 @@
 //! The tries of one request: what is tried again, after which wait, and what is given up.
 //!
-//! Comes in: a [`SendRequest`]. Goes out: an [`Outcome`], or the fault of the last try. Called by [`Fetcher::send`] for the
-//! vendor's API, and by the requester for token endpoints. Each try waits for the account's pace and for the breaker.
+//! Comes in: a [`SendRequest`]. Goes out: an [`Outcome`], or the fault of the last try. Called by [`Fetcher::send`] for
+//! the vendor's API, and by the requester for token endpoints. Each try waits for the account's pace and for the
+//! breaker.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -160,8 +161,8 @@ impl Fetcher {
         }
     }
 
-    /// Judges an answer. Beyond the reference: where the manifest says nothing of it, a 403 with evidence of a limit and
-    /// a GraphQL answer that was throttled are limits, and tried again.
+    /// Judges an answer. Beyond the reference: where the manifest says nothing of it, a 403 with evidence of a limit
+    /// and a GraphQL answer that was throttled are limits, and tried again.
     fn judge(&self, plan: &ErrorPlan, reply: &Reply, url: &str) -> Result<Verdict> {
         let verdict = plan.judge(reply, url, &self.cx)?;
         if !verdict.by_default {
@@ -203,8 +204,8 @@ impl Fetcher {
         alive.inspect_err(|fault| self.stop.ask(fault.kind))
     }
 
-    /// Seconds before the next try, and how long is still worth it. What manifest or server name is a floor with a tenth of
-    /// jitter on top; else exponential from one second, with jitter.
+    /// Seconds before the next try, and how long is still worth it. What manifest or server name is a floor with a
+    /// tenth of jitter on top; else exponential from one second, with jitter.
     fn wait(&self, plan: &ErrorPlan, reply: Option<&Reply>, tries: u32, limited: bool) -> Result<(f64, f64)> {
         let answer = reply.filter(|r| limited || r.status == 503);
         let retry_after = answer.and_then(|r| feedback::retry_after(&r.headers, self.cx.moment()));

@@ -94,8 +94,8 @@ impl Breaker {
         Ok(Pass { breaker: self, probe })
     }
 
-    /// An exchange failed: the vendor was not `reached`, or it answered that it cannot. A fault when it is dead for this
-    /// run: nothing worked for a minute, and it is not one stream alone that does not.
+    /// An exchange failed: the vendor was not `reached`, or it answered that it cannot. A fault when it is dead for
+    /// this run: nothing worked for a minute, and it is not one stream alone that does not.
     pub(super) fn failed(&self, stream: &str, reached: bool) -> Result<()> {
         let mut health = self.health();
         health.failures += 1;

@@ -1,8 +1,8 @@
 //! Answers that other streams will ask for again: a parent's pages are fetched once a run.
 //!
 //! Comes in: a request and its answer. Goes out: the answer to the same request. Called by [`super::Fetcher`] for
-//! streams that are some stream's parent, as the reference's `use_cache` does; of several threads that want the same, one
-//! asks and the others wait. Bodies are kept in a file without a name, so
+//! streams that are some stream's parent, as the reference's `use_cache` does; of several threads that want the same,
+//! one asks and the others wait. Bodies are kept in a file without a name, so
 //! that memory does not grow and nothing stays behind, however the process ends.
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -83,8 +83,8 @@ impl Cache {
         self.kept.lock()
     }
 
-    /// The answer to the same request, if it was kept, or as soon as another thread has it; else a claim. With `anew` what
-    /// was kept does not serve.
+    /// The answer to the same request, if it was kept, or as soon as another thread has it; else a claim. With `anew`
+    /// what was kept does not serve.
     pub(super) fn get(&self, request: &PreparedRequest, anew: bool, stop: &Stop) -> Result<Found<'_>> {
         let key = key(request);
         let mut kept = self.lock();

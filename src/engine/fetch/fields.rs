@@ -1,7 +1,7 @@
 //! The channels of a request that hold fields: parameters, headers, form and JSON body.
 //!
-//! Comes in: a mapping of templates from the manifest, compiled once; then the variables of a slice and page. Goes out: the
-//! values. Called by [`super::request`].
+//! Comes in: a mapping of templates from the manifest, compiled once; then the variables of a slice and page. Goes out:
+//! the values. Called by [`super::request`].
 
 use serde_json::{Map, Value as Json};
 
@@ -34,7 +34,8 @@ pub(super) enum Evaluated {
 }
 
 impl Fields {
-    /// Compiles a mapping whose values are texts, or a template that gives one; `names` are those that templates may use.
+    /// Compiles a mapping whose values are texts, or a template that gives one; `names` are those that templates may
+    /// use.
     pub(super) fn flat(text: Option<&Text>, names: &[&str]) -> Result<Fields> {
         let Some(text) = text else { return Ok(Fields::None) };
         match &text.value {

@@ -5,8 +5,8 @@
 use serde_json::{Map, Value as Json};
 use ureq::http::HeaderMap;
 
-/// The headers as an object, under lower-case names and in the usual spelling, with `link` taken apart where `with_links`
-/// asks for it.
+/// The headers as an object, under lower-case names and in the usual spelling, with `link` taken apart where
+/// `with_links` asks for it.
 pub(super) fn json(headers: &HeaderMap, with_links: bool) -> Json {
     let mut map = Map::new();
     for (name, value) in headers {

@@ -1,8 +1,8 @@
 //! Sends requests and gets answers, with tries, waits and limits.
 //!
-//! Comes in: a [`request::PreparedRequest`] and an [`retry::ErrorPlan`]. Goes out: an [`Outcome`]: a page to read, or none
-//! because the manifest ignores the error; else a fault. Called by `run`, from several threads. Credentials leave for the
-//! manifest's own origin only.
+//! Comes in: a [`request::PreparedRequest`] and an [`retry::ErrorPlan`]. Goes out: an [`Outcome`]: a page to read, or
+//! none because the manifest ignores the error; else a fault. Called by `run`, from several threads. Credentials leave
+//! for the manifest's own origin only.
 
 pub mod address;
 mod attempts;
@@ -67,8 +67,8 @@ impl Reply {
         self.headers.get(name).and_then(|v| v.to_str().ok())
     }
 
-    /// The vendor's clock when it was asked, if it tells one: what changed before may be in the answer, what changed later
-    /// is not.
+    /// The vendor's clock when it was asked, if it tells one: what changed before may be in the answer, what changed
+    /// later is not.
     pub fn asked_at(&self) -> Option<OffsetDateTime> {
         let answered = OffsetDateTime::from(httpdate::parse_http_date(self.header("date")?).ok()?);
         answered.checked_sub(self.took.try_into().ok()?)

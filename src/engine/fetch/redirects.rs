@@ -1,7 +1,7 @@
 //! Redirects, and the hosts to which a request may go.
 //!
-//! Comes in: a request to send. Goes out: the answer at the end of its redirects. Called by [`super::attempts`]. Credentials
-//! leave for the manifest's own origin and for the hosts that the config allows, and for no other.
+//! Comes in: a request to send. Goes out: the answer at the end of its redirects. Called by [`super::attempts`].
+//! Credentials leave for the manifest's own origin and for the hosts that the config allows, and for no other.
 
 use super::address::{join, origin_of};
 use super::request::PreparedRequest;

@@ -1,8 +1,9 @@
 //! What one request is: from a manifest's templates to method, address, headers and body.
 //!
 //! Comes in: a requester's definition, compiled once; then the variables of a slice and page, and what
-//! authenticator, paginator and slicer add. Goes out: a [`PreparedRequest`]. Called by the requester for each page. Order of
-//! keys, dropped values, collisions and encodings are those of airbyte-cdk's `HttpRequester` and of `requests`.
+//! authenticator, paginator and slicer add. Goes out: a [`PreparedRequest`]. Called by the requester for each page.
+//! Order of keys, dropped values, collisions and encodings are those of airbyte-cdk's `HttpRequester` and of
+//! `requests`.
 
 use std::time::Duration;
 
@@ -76,8 +77,8 @@ impl PreparedRequest {
     }
 }
 
-/// Compiles a requester; `extra` are further names that its templates may use. One that is `free` and sends nothing of the
-/// config may ask any host that the vendor names: the results of jobs stand at such.
+/// Compiles a requester; `extra` are further names that its templates may use. One that is `free` and sends nothing of
+/// the config may ask any host that the vendor names: the results of jobs stand at such.
 pub fn build(def: &HttpRequester, extra: &[String], free: bool) -> Result<RequestPlan> {
     let names: Vec<&str> = template::REQUEST.iter().copied().chain(extra.iter().map(String::as_str)).collect();
     let (base, path) = match (&def.url, &def.url_base) {
@@ -206,7 +207,8 @@ impl RequestPlan {
         })
     }
 
-    /// The address without the added parameters, the origin that gets the credentials, and whether any host may be asked.
+    /// The address without the added parameters, the origin that gets the credentials, and whether any host may be
+    /// asked.
     fn address(&self, vars: &Vars<'_>, token_path: Option<&str>) -> Result<(String, String, bool)> {
         // The origin is that of the address as it is sent.
         let origin = |url: &str| origin_of(&requote(url));

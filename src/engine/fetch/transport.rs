@@ -1,7 +1,7 @@
 //! One exchange with the vendor: a request goes out, its answer is read whole.
 //!
-//! Comes in: a [`PreparedRequest`], and the file that takes a large body. Goes out: a [`Reply`], or a [`Trouble`] that says
-//! whether another try may work. Called by [`super::attempts`]. Redirects are not followed here.
+//! Comes in: a [`PreparedRequest`], and the file that takes a large body. Goes out: a [`Reply`], or a [`Trouble`] that
+//! says whether another try may work. Called by [`super::attempts`]. Redirects are not followed here.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek as _, Write as _};

@@ -1,7 +1,7 @@
 //! The cursor values of a slice's records: the highest, those outside of what was asked for, their order.
 //!
-//! Comes in: each record as it was scanned. Goes out: what a page's and a slice's records add up to; whether a record is of the
-//! part of time that is read. Called by the writer of records.
+//! Comes in: each record as it was scanned. Goes out: what a page's and a slice's records add up to; whether a record
+//! is of the part of time that is read. Called by the writer of records.
 
 use time::OffsetDateTime;
 
@@ -63,8 +63,8 @@ impl<'s> CursorTracker<'s> {
         (self.newest, self.without_cursor)
     }
 
-    /// Is a record of the part of the past that is read, if one is? Whether a page ends with one from before it is noted where
-    /// newest records come first.
+    /// Is a record of the part of the past that is read, if one is? Whether a page ends with one from before it is
+    /// noted where newest records come first.
     pub(super) fn is_of_the_past(&mut self, scan: &RecordScan<'_>) -> bool {
         let Some(past) = self.filter.past else { return true };
         let Some(time) = self.time(scan) else { return true };

@@ -1,7 +1,7 @@
 //! What the watch for drift sees of a slice, and what it decides about odd records.
 //!
-//! Comes in: each record as it is scanned, and the page around it. Goes out: how a record is sent, or that it is put aside.
-//! Called by the writer of records. Without a monitor nothing is watched.
+//! Comes in: each record as it is scanned, and the page around it. Goes out: how a record is sent, or that it is put
+//! aside. Called by the writer of records. Without a monitor nothing is watched.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use std::sync::Arc;
 use super::cursor_tracker::CursorCounts;
 use super::schema_version::SchemaVersion;
 use crate::base::fault::{Fault, Result};
-use crate::base::json::scan::{Kind, Scanner};
+use crate::base::json::scan::{JsonKind, Scanner};
 use crate::drift::monitor::{DriftMonitor, Judged, Page, Without};
 use crate::drift::quarantine::Quarantined;
-use crate::drift::record_observer::Listener;
+use crate::drift::record_observer::RecordListener;
 use crate::drift::rules::Rule;
 use crate::engine::answer;
 use crate::engine::extract::WalkError;
@@ -27,7 +27,7 @@ const WITNESS_EVERY: u64 = 20;
 /// Watches the records of a slice for drift.
 pub(super) struct DriftWatch<'s> {
     monitor: Option<&'s Arc<DriftMonitor>>,
-    listener: Option<Listener>,
+    listener: Option<RecordListener>,
     /// Records of this page that are put aside, or sent without some values.
     quarantined: Vec<Quarantined>,
     ids: HashSet<u64, foldhash::fast::RandomState>,
@@ -128,11 +128,12 @@ impl<'s> DriftWatch<'s> {
         self.quarantined.push(values);
     }
 
-    /// Puts aside what is no record, and passes it: bytes that are no text, a value that is no object. False for a record.
+    /// Puts aside what is no record, and passes it: bytes that are no text, a value that is no object. False for a
+    /// record.
     pub(super) fn takes_no_record(&mut self, scanner: &mut Scanner<'_>) -> Walked<bool> {
         let Some(monitor) = self.monitor.filter(|monitor| monitor.can_put_aside()) else { return Ok(false) };
         let kind = scanner.peek()?;
-        if kind == Kind::Object && !self.broken_text {
+        if kind == JsonKind::Object && !self.broken_text {
             return Ok(false);
         }
         let mut ahead = scanner.clone();
@@ -141,7 +142,7 @@ impl<'s> DriftWatch<'s> {
         let bytes = ahead.slice(start..ahead.at());
         let (rule, sample) = if simdutf8::basic::from_utf8(bytes).is_err() {
             (Rule::RecordNotUtf8, "bytes that are not UTF-8")
-        } else if kind == Kind::Object || !monitor.knows() {
+        } else if kind == JsonKind::Object || !monitor.knows() {
             return Ok(false);
         } else {
             (Rule::RecordNotObject, "a value that is not an object")

@@ -1,8 +1,8 @@
 //! A record's keys: their case, texts in them, objects flattened into their parents.
 //!
-//! Comes in: a record as a JSON object. Goes out: the same, changed in place. Called by [`super::ops`]. The rules are those
-//! of airbyte-cdk's `KeysToLower`, `KeysToSnakeCase`, `KeysReplace`, `FlattenFields` and `DpathFlattenFields`, where two
-//! keys that become one leave the later value.
+//! Comes in: a record as a JSON object. Goes out: the same, changed in place. Called by [`super::ops`]. The rules are
+//! those of airbyte-cdk's `KeysToLower`, `KeysToSnakeCase`, `KeysReplace`, `FlattenFields` and `DpathFlattenFields`,
+//! where two keys that become one leave the later value.
 
 use serde_json::{Map, Value as Json};
 
@@ -94,8 +94,8 @@ pub(super) struct Lift {
     pub(super) suffix: String,
 }
 
-/// Puts the keys of the object at `path` beside those at the top, unless one of them is taken. A `*` stands for any key:
-/// the first that matches counts.
+/// Puts the keys of the object at `path` beside those at the top, unless one of them is taken. A `*` stands for any
+/// key: the first that matches counts.
 pub(super) fn lift(record: &mut Map<String, Json>, path: &[String], lift: &Lift) {
     let Some(found) = find(record, path) else { return };
     let named = found.iter().map(|(key, value)| (format!("{}{key}{}", lift.prefix, lift.suffix), value.clone()));

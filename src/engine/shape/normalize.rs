@@ -1,8 +1,8 @@
 //! `schema_normalization: Default`: values become the types that the stream's schema names.
 //!
-//! Comes in: a record and the schema. Goes out: the record, changed in place. Called by [`super::ops`], last of all that is
-//! done to a record. The rules are those of airbyte-cdk's `TypeTransformer`: only `properties` and `items` are walked, a
-//! value that cannot be cast stays as it is, and casts are Python's.
+//! Comes in: a record and the schema. Goes out: the record, changed in place. Called by [`super::ops`], last of all
+//! that is done to a record. The rules are those of airbyte-cdk's `TypeTransformer`: only `properties` and `items` are
+//! walked, a value that cannot be cast stays as it is, and casts are Python's.
 
 use serde_json::Value as Json;
 
@@ -75,8 +75,8 @@ fn convert(value: &mut Json, schema: &Json) {
     }
 }
 
-/// Does a list of such items take in a value that is none? Python makes a set of the `type`, and a text becomes its letters:
-/// so only without a type, or with a list of simple ones.
+/// Does a list of such items take in a value that is none? Python makes a set of the `type`, and a text becomes its
+/// letters: so only without a type, or with a list of simple ones.
 fn wraps(items: &Json) -> bool {
     match &items["type"] {
         Json::Null => true,

@@ -1,6 +1,7 @@
 //! The tree of a parsed template.
 //!
-//! Comes in: nothing; these are types. Goes out: statements and expressions. Made by `parse`, walked by `eval` and `names`.
+//! Comes in: nothing; these are types. Goes out: statements and expressions. Made by `parse`, walked by `eval` and
+//! `names`.
 
 /// A piece of a template.
 #[derive(Debug, Clone)]

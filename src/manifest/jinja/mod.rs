@@ -77,14 +77,14 @@ pub trait Scope {
 
 /// A parsed template.
 #[derive(Debug, Clone)]
-pub struct Template {
+pub struct JinjaTemplate {
     body: std::sync::Arc<[ast::Stmt]>,
 }
 
-impl Template {
+impl JinjaTemplate {
     /// Parses the text of a template.
     pub fn parse(source: &str) -> Result<Self, Error> {
-        Ok(Template { body: parse::parse(source)?.into() })
+        Ok(JinjaTemplate { body: parse::parse(source)?.into() })
     }
 
     /// The text itself, when it holds nothing to evaluate.

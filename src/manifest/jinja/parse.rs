@@ -1,7 +1,7 @@
 //! Jinja's grammar: text to a tree.
 //!
 //! Comes in: the text of a template. Goes out: its statements and expressions, or what is wrong
-//! with them. Called once a template, by [`super::Template::parse`]. The grammar and its precedences are
+//! with them. Called once a template, by [`super::JinjaTemplate::parse`]. The grammar and its precedences are
 //! those of Jinja2's parser; `range`, imports, macros and blocks do not exist here.
 
 mod expression;

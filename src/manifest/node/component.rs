@@ -66,8 +66,8 @@ macro_rules! component {
     };
 }
 
-/// Declares a choice between components by their `type`; those under `later` are refused by name. A variant that is much
-/// larger than the others stands in a `Box`.
+/// Declares a choice between components by their `type`; those under `later` are refused by name. A variant that is
+/// much larger than the others stands in a `Box`.
 macro_rules! choice {
     (
         $(#[$doc:meta])* $name:ident { $($variant:ident $(: $box:ident)?),* $(,)? }

@@ -1,7 +1,7 @@
 //! One fault, or every fault of a manifest.
 //!
-//! Comes in: faults, as reading meets them. Goes out: the first as an error, or all of them where [`every_fault`] reads.
-//! Called by the reading of nodes; `every_fault` by `lint`.
+//! Comes in: faults, as reading meets them. Goes out: the first as an error, or all of them where [`every_fault`]
+//! reads. Called by the reading of nodes; `every_fault` by `lint`.
 
 use std::cell::RefCell;
 

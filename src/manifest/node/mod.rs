@@ -23,15 +23,16 @@ pub struct Node {
     /// 1-based, 0 when unknown.
     pub line: u32,
     /// What it holds.
-    pub kind: Kind,
+    pub kind: NodeKind,
 }
 
-/// A mapping in written order. A manifest is looked into far more often than somebody could want to make its keys collide.
+/// A mapping in written order. A manifest is looked into far more often than somebody could want to make its keys
+/// collide.
 pub type Fields = IndexMap<String, Node, foldhash::fast::RandomState>;
 
 /// What a node holds.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Kind {
+pub enum NodeKind {
     /// Null, bool, number or text.
     Scalar(Json),
     /// A sequence.
@@ -44,9 +45,9 @@ impl Node {
     /// A node from JSON, without lines.
     pub fn from_json(json: &Json) -> Node {
         let kind = match json {
-            Json::Array(items) => Kind::Seq(items.iter().map(Node::from_json).collect()),
-            Json::Object(map) => Kind::Map(map.iter().map(|(k, v)| (k.clone(), Node::from_json(v))).collect()),
-            scalar => Kind::Scalar(scalar.clone()),
+            Json::Array(items) => NodeKind::Seq(items.iter().map(Node::from_json).collect()),
+            Json::Object(map) => NodeKind::Map(map.iter().map(|(k, v)| (k.clone(), Node::from_json(v))).collect()),
+            scalar => NodeKind::Scalar(scalar.clone()),
         };
         Node { line: 0, kind }
     }
@@ -54,20 +55,20 @@ impl Node {
     /// The JSON of a node.
     pub fn to_json(&self) -> Json {
         match &self.kind {
-            Kind::Scalar(s) => s.clone(),
-            Kind::Seq(items) => Json::Array(items.iter().map(Node::to_json).collect()),
-            Kind::Map(map) => Json::Object(map.iter().map(|(k, v)| (k.clone(), v.to_json())).collect()),
+            NodeKind::Scalar(s) => s.clone(),
+            NodeKind::Seq(items) => Json::Array(items.iter().map(Node::to_json).collect()),
+            NodeKind::Map(map) => Json::Object(map.iter().map(|(k, v)| (k.clone(), v.to_json())).collect()),
         }
     }
 
     /// Is this its JSON, to the order of keys?
     pub(super) fn spells(&self, json: &Json) -> bool {
         match (&self.kind, json) {
-            (Kind::Scalar(own), json) => own == json,
-            (Kind::Seq(own), Json::Array(items)) => {
+            (NodeKind::Scalar(own), json) => own == json,
+            (NodeKind::Seq(own), Json::Array(items)) => {
                 own.len() == items.len() && own.iter().zip(items).all(|(node, item)| node.spells(item))
             }
-            (Kind::Map(own), Json::Object(map)) => {
+            (NodeKind::Map(own), Json::Object(map)) => {
                 own.len() == map.len()
                     && own.iter().zip(map).all(|((a, node), (b, value))| a == b && node.spells(value))
             }
@@ -77,13 +78,13 @@ impl Node {
 
     /// A text node.
     pub fn text(text: impl Into<String>, line: u32) -> Node {
-        Node { line, kind: Kind::Scalar(Json::String(text.into())) }
+        Node { line, kind: NodeKind::Scalar(Json::String(text.into())) }
     }
 
     /// The text of a text node.
     pub fn as_str(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Scalar(Json::String(s)) => Some(s),
+            NodeKind::Scalar(Json::String(s)) => Some(s),
             _ => None,
         }
     }
@@ -91,19 +92,19 @@ impl Node {
     /// The mapping of a mapping node.
     pub fn as_map(&self) -> Option<&Fields> {
         match &self.kind {
-            Kind::Map(map) => Some(map),
+            NodeKind::Map(map) => Some(map),
             _ => None,
         }
     }
 
     /// Is it a mapping?
     pub fn is_map(&self) -> bool {
-        matches!(self.kind, Kind::Map(_))
+        matches!(self.kind, NodeKind::Map(_))
     }
 
     /// Is it null?
     pub fn is_null(&self) -> bool {
-        matches!(self.kind, Kind::Scalar(Json::Null))
+        matches!(self.kind, NodeKind::Scalar(Json::Null))
     }
 
     /// A child of a mapping.
@@ -114,23 +115,23 @@ impl Node {
     /// Python's falsity: null, false, 0, "", [], {}.
     pub fn is_falsy(&self) -> bool {
         match &self.kind {
-            Kind::Scalar(Json::Null | Json::Bool(false)) => true,
-            Kind::Scalar(Json::Number(n)) => n.as_f64() == Some(0.0),
-            Kind::Scalar(Json::String(s)) => s.is_empty(),
-            Kind::Scalar(_) => false,
-            Kind::Seq(items) => items.is_empty(),
-            Kind::Map(map) => map.is_empty(),
+            NodeKind::Scalar(Json::Null | Json::Bool(false)) => true,
+            NodeKind::Scalar(Json::Number(n)) => n.as_f64() == Some(0.0),
+            NodeKind::Scalar(Json::String(s)) => s.is_empty(),
+            NodeKind::Scalar(_) => false,
+            NodeKind::Seq(items) => items.is_empty(),
+            NodeKind::Map(map) => map.is_empty(),
         }
     }
 
     fn type_name(&self) -> &'static str {
         match &self.kind {
-            Kind::Scalar(Json::Null) => "nothing",
-            Kind::Scalar(Json::Bool(_)) => "true or false",
-            Kind::Scalar(Json::Number(_)) => "a number",
-            Kind::Scalar(_) => "a text",
-            Kind::Seq(_) => "a list",
-            Kind::Map(_) => "a mapping",
+            NodeKind::Scalar(Json::Null) => "nothing",
+            NodeKind::Scalar(Json::Bool(_)) => "true or false",
+            NodeKind::Scalar(Json::Number(_)) => "a number",
+            NodeKind::Scalar(_) => "a text",
+            NodeKind::Seq(_) => "a list",
+            NodeKind::Map(_) => "a mapping",
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Typed values out of nodes: the trait, and the types that every component is made of.
 //!
-//! Comes in: a node and its place. Goes out: a value, or a fault that says what was expected and what was found. Called by
-//! `component!`.
+//! Comes in: a node and its place. Goes out: a value, or a fault that says what was expected and what was found. Called
+//! by `component!`.
 
 use indexmap::IndexMap;
 use serde_json::Value as Json;
 
 use super::faults::note;
-use super::{Kind, Node, Place, mapping};
+use super::{Node, NodeKind, Place, mapping};
 use crate::base::fault::Result;
 
 /// What can be read from a node.
@@ -45,8 +45,8 @@ impl Read for String {
 
     fn read(node: &Node, at: &Place) -> Result<Self> {
         match &node.kind {
-            Kind::Scalar(Json::String(s)) => Ok(s.clone()),
-            Kind::Scalar(s @ (Json::Number(_) | Json::Bool(_))) => Ok(s.to_string()),
+            NodeKind::Scalar(Json::String(s)) => Ok(s.clone()),
+            NodeKind::Scalar(s @ (Json::Number(_) | Json::Bool(_))) => Ok(s.to_string()),
             _ => wrong("a text", node, at),
         }
     }
@@ -57,7 +57,7 @@ impl Read for bool {
 
     fn read(node: &Node, at: &Place) -> Result<Self> {
         match &node.kind {
-            Kind::Scalar(Json::Bool(b)) => Ok(*b),
+            NodeKind::Scalar(Json::Bool(b)) => Ok(*b),
             _ => wrong("true or false", node, at),
         }
     }
@@ -68,7 +68,7 @@ impl Read for u64 {
 
     fn read(node: &Node, at: &Place) -> Result<Self> {
         match &node.kind {
-            Kind::Scalar(Json::Number(n)) => n.as_u64().ok_or_else(|| at.fault("expected a whole number from 0")),
+            NodeKind::Scalar(Json::Number(n)) => n.as_u64().ok_or_else(|| at.fault("expected a whole number from 0")),
             _ => wrong("a number", node, at),
         }
     }
@@ -79,7 +79,7 @@ impl Read for f64 {
 
     fn read(node: &Node, at: &Place) -> Result<Self> {
         match &node.kind {
-            Kind::Scalar(Json::Number(n)) => n.as_f64().ok_or_else(|| at.fault("expected a number")),
+            NodeKind::Scalar(Json::Number(n)) => n.as_f64().ok_or_else(|| at.fault("expected a number")),
             _ => wrong("a number", node, at),
         }
     }
@@ -114,7 +114,7 @@ impl<T: Read> Read for Box<T> {
 impl<T: Read> Read for Vec<T> {
     fn read(node: &Node, at: &Place) -> Result<Self> {
         match &node.kind {
-            Kind::Seq(items) => {
+            NodeKind::Seq(items) => {
                 let mut out = Vec::with_capacity(items.len());
                 for (i, item) in items.iter().enumerate() {
                     match read_child(item, at, || at.element(i, item)) {
@@ -187,7 +187,7 @@ pub struct OneOrMany<T>(pub Vec<T>);
 impl<T: Read> Read for OneOrMany<T> {
     fn read(node: &Node, at: &Place) -> Result<Self> {
         match node.kind {
-            Kind::Seq(_) => Vec::read(node, at).map(OneOrMany),
+            NodeKind::Seq(_) => Vec::read(node, at).map(OneOrMany),
             _ => Ok(OneOrMany(vec![T::read(node, at)?])),
         }
     }

@@ -34,7 +34,7 @@ pub enum Types {
 #[derive(Debug, Clone)]
 pub struct Template {
     value: Json,
-    code: Option<jinja::Template>,
+    code: Option<jinja::JinjaTemplate>,
     names: BTreeSet<String>,
     /// It reads what is not there: whoever needs its value fails, as in the reference.
     unknown: Option<Box<Fault>>,
@@ -45,7 +45,8 @@ pub struct Template {
 const ALWAYS: [&str; 2] = ["config", "parameters"];
 
 impl Template {
-    /// Compiles `text`; besides `config` and `parameters` the names in `allowed` may stand in it. With others it has no value.
+    /// Compiles `text`; besides `config` and `parameters` the names in `allowed` may stand in it. With others it has no
+    /// value.
     pub fn compile(text: &Text, allowed: &[&str]) -> Result<Template> {
         Self::of(&text.value, &text.at, allowed)
     }
@@ -61,7 +62,7 @@ impl Template {
             template.unknown = Some(Box::new(fault.hint(hint)));
             return Ok(template);
         }
-        let code = jinja::Template::parse(source)
+        let code = jinja::JinjaTemplate::parse(source)
             .map_err(|e| at.fault(format!("the template does not compile: {}", e.message())))?;
         template.names = code.free_names();
         if let Some(name) =

@@ -1,8 +1,8 @@
 //! The quick way from YAML to a tree: straight from the parser's events.
 //!
 //! Comes in: a text. Goes out: the tree that [`super::parse_yaml`] would make of it, or nothing where the text has
-//! anything that takes more than a look: anchors and tags, keys that are no plain words, too much of anything, faults. All
-//! of that is left to the slow way, whose rules and messages count. Called by `parse_yaml`.
+//! anything that takes more than a look: anchors and tags, keys that are no plain words, too much of anything, faults.
+//! All of that is left to the slow way, whose rules and messages count. Called by `parse_yaml`.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use granit_parser::{Event, Options, Parser, ScalarStyle};
 use serde_json::Value as Json;
 
 use super::{MAX_NODES, bool_word, plain};
-use crate::manifest::node::{Fields, Kind, Node};
+use crate::manifest::node::{Fields, Node, NodeKind};
 
 /// Deepest nesting that is read here.
 const MAX_DEPTH: usize = 60;
@@ -46,11 +46,11 @@ pub(super) fn tree(text: &str) -> Option<Node> {
                     *waiting = Some(key(value, style)?);
                     None
                 }
-                _ => Some(Node { line, kind: Kind::Scalar(scalar(value, style)?) }),
+                _ => Some(Node { line, kind: NodeKind::Scalar(scalar(value, style)?) }),
             },
             Event::SequenceEnd | Event::MappingEnd => match open.pop()? {
-                Open::Seq(line, items) => Some(Node { line, kind: Kind::Seq(items) }),
-                Open::Map(line, map, _) => Some(Node { line, kind: Kind::Map(map) }),
+                Open::Seq(line, items) => Some(Node { line, kind: NodeKind::Seq(items) }),
+                Open::Map(line, map, _) => Some(Node { line, kind: NodeKind::Map(map) }),
             },
             _ => return None,
         };

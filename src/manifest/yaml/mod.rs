@@ -1,8 +1,8 @@
 //! YAML or JSON text to a tree of nodes.
 //!
-//! Comes in: a text. Goes out: its tree, with the line of each node, or a fault with the line. Called by `manifest`, `lint`
-//! and `engine::build::dynamic`. [`fast`] reads almost every manifest; what it leaves (anchors, tags, merges, faults) is read
-//! through serde-saphyr, whose rules and messages count.
+//! Comes in: a text. Goes out: its tree, with the line of each node, or a fault with the line. Called by `manifest`,
+//! `lint` and `engine::build::dynamic`. [`fast`] reads almost every manifest; what it leaves (anchors, tags, merges,
+//! faults) is read through serde-saphyr, whose rules and messages count.
 
 mod fast;
 
@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
 use serde_saphyr::Spanned;
 
-use super::node::{Kind, Node};
+use super::node::{Node, NodeKind};
 use crate::base::fault::{Fault, Location, Result};
 
 /// The most nodes of a manifest as it is written.
@@ -68,12 +68,12 @@ fn node(spanned: Spanned<Tree>, lines: &[&str]) -> Node {
     let defined = spanned.defined;
     let kind = match spanned.value {
         Tree::Scalar(Json::String(s)) => match bool_word(&s) {
-            Some(b) if !is_quoted(lines, defined.line(), defined.column()) => Kind::Scalar(Json::Bool(b)),
-            _ => Kind::Scalar(Json::String(s)),
+            Some(b) if !is_quoted(lines, defined.line(), defined.column()) => NodeKind::Scalar(Json::Bool(b)),
+            _ => NodeKind::Scalar(Json::String(s)),
         },
-        Tree::Scalar(s) => Kind::Scalar(s),
-        Tree::Seq(items) => Kind::Seq(items.into_iter().map(|i| node(i, lines)).collect()),
-        Tree::Map(pairs) => Kind::Map(pairs.into_iter().map(|(k, v)| (k, node(v, lines))).collect()),
+        Tree::Scalar(s) => NodeKind::Scalar(s),
+        Tree::Seq(items) => NodeKind::Seq(items.into_iter().map(|i| node(i, lines)).collect()),
+        Tree::Map(pairs) => NodeKind::Map(pairs.into_iter().map(|(k, v)| (k, node(v, lines))).collect()),
     };
     Node { line, kind }
 }

@@ -1,7 +1,7 @@
 //! Airbyte's states: one a stream, in the forms that platforms, PyAirbyte and older connectors give.
 //!
-//! Comes in: the file of `--state`. Goes out: each stream's state. Called by `cli`. What is written goes out a stream at
-//! a time, in `emit::airbyte`.
+//! Comes in: the file of `--state`. Goes out: each stream's state. Called by `cli`. What is written goes out a stream
+//! at a time, in `emit::airbyte`.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! What came of a run, for people, schedulers and its record.
 //!
-//! Comes in: the accounts of streams, and what ended the run. Goes out: log lines, events, and [`RunOutcome`] with the exit code that
-//! all of it adds up to. Called by `read` and `sync` when a run has ended.
+//! Comes in: the accounts of streams, and what ended the run. Goes out: log lines, events, and [`RunOutcome`] with the
+//! exit code that all of it adds up to. Called by `read` and `sync` when a run has ended.
 
 use std::sync::atomic::AtomicU64;
 
@@ -17,8 +17,8 @@ use crate::run::log::Level;
 use crate::run::outcome::{Figures, RunOutcome};
 
 impl Reporter {
-    /// Says what came of the run. `ended_by` is what ended it from outside of its streams, `target` how its target ended, if
-    /// that was not well.
+    /// Says what came of the run. `ended_by` is what ended it from outside of its streams, `target` how its target
+    /// ended, if that was not well.
     pub(in crate::run) fn summary(
         &self,
         mut outcomes: Vec<StreamOutcome>,

@@ -1,7 +1,7 @@
 //! What of a run is kept: bookmarks on their way from the target to the store.
 //!
-//! Comes in: bookmarks before they are sent, and the lines that the target prints. Goes out: the bookmarks that were echoed,
-//! in the store. Called by `sync`, from the threads that feed, hear and watch the target.
+//! Comes in: bookmarks before they are sent, and the lines that the target prints. Goes out: the bookmarks that were
+//! echoed, in the store. Called by `sync`, from the threads that feed, hear and watch the target.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -95,8 +95,8 @@ impl BookmarkWriter {
         }
     }
 
-    /// The target has loaded all that it was sent. Of `whole`, the streams that were read to their end, those that keep no
-    /// bookmark need none of an earlier definition either.
+    /// The target has loaded all that it was sent. Of `whole`, the streams that were read to their end, those that keep
+    /// no bookmark need none of an earlier definition either.
     pub(crate) fn loaded<'s>(&self, whole: impl Iterator<Item = &'s str>) {
         self.fresh.lock().extend(self.echoes.lock().settled());
         let shown = self.shown.lock();

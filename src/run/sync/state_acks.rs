@@ -1,11 +1,11 @@
 //! Which bookmarks a target was sent, and which of them it has echoed.
 //!
-//! Comes in: every bookmark before it is sent, and every line that the target prints. Goes out: the bookmarks that may be
-//! kept, for all that they cover is in the target's hands. Called by `cli` while it feeds a target.
+//! Comes in: every bookmark before it is sent, and every line that the target prints. Goes out: the bookmarks that may
+//! be kept, for all that they cover is in the target's hands. Called by `cli` while it feeds a target.
 //!
-//! A target is believed only what it was told: a bookmark counts when it was sent to it in this run, and never one older
-//! than what it has echoed before. Targets echo the last state, or put one together stream by stream from several; so it is
-//! judged by stream.
+//! A target is believed only what it was told: a bookmark counts when it was sent to it in this run, and never one
+//! older than what it has echoed before. Targets echo the last state, or put one together stream by stream from
+//! several; so it is judged by stream.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -85,8 +85,8 @@ impl AckTracker {
         trail.sent.push_back(Sent { mark, covers, value: bookmark.filter(|_| !covers).cloned() });
     }
 
-    /// The target has taken everything and ended well: bookmarks that cover no record beyond what was echoed need no echo.
-    /// Some targets echo only when they have loaded something.
+    /// The target has taken everything and ended well: bookmarks that cover no record beyond what was echoed need no
+    /// echo. Some targets echo only when they have loaded something.
     pub fn settled(&mut self) -> Bookmarks {
         let mut settled = Bookmarks::new();
         for (stream, trail) in &mut self.0 {

@@ -1,12 +1,13 @@
 //! What a webhook is sent.
 //!
-//! Comes in: the causes of one kind that are new, and the run. Goes out: a [`Body`], which says what happened, since when and
-//! what to do. Called by [`super::outbox`], which keeps what is not delivered. It holds no secret and no value of a record.
+//! Comes in: the causes of one kind that are new, and the run. Goes out: a [`AlertBody`], which says what happened,
+//! since when and what to do. Called by [`super::outbox`], which keeps what is not delivered. It holds no secret and no
+//! value of a record.
 
 use serde::{Deserialize, Serialize};
 
 use super::RunEnd;
-use super::cause::{Cause, Event, fingerprint};
+use super::cause::{AlertEvent, Cause, fingerprint};
 use crate::drift::rules::Severity;
 use crate::tenant::run_record::ALL;
 use crate::tenant::schedule::quote::shell;
@@ -22,11 +23,11 @@ const LONGEST: usize = 500;
 
 /// An alert. README says what each field means.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Body {
+pub struct AlertBody {
     /// The version of the form.
     pub v: u64,
     /// What kind of cause.
-    pub event: Event,
+    pub event: AlertEvent,
     /// `critical`, `error` or `warning`.
     pub severity: String,
     /// All of it in a line, as chats show it.
@@ -53,7 +54,7 @@ pub struct Body {
     pub commands: Vec<String>,
     /// The changes, where it is drift.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub changes: Vec<Change>,
+    pub changes: Vec<AlertChange>,
     /// The run.
     pub run_id: String,
     /// The same cause of the same tenant has the same one.
@@ -62,7 +63,7 @@ pub struct Body {
 
 /// A change of the vendor's data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Change {
+pub struct AlertChange {
     /// The finding's own, as the verbs of `drift` take it.
     pub fingerprint: String,
     /// Its rule.
@@ -81,9 +82,9 @@ pub struct Change {
     pub policy: String,
 }
 
-impl Body {
+impl AlertBody {
     /// One alert for causes of one kind, each with the runs that met it.
-    pub(super) fn of(event: Event, causes: &[(Cause, u64)], outcome: &RunEnd) -> Body {
+    pub(super) fn of(event: AlertEvent, causes: &[(Cause, u64)], outcome: &RunEnd) -> AlertBody {
         let mut streams: Vec<String> = Vec::new();
         for stream in causes.iter().flat_map(|(cause, _)| &cause.streams) {
             if !streams.contains(stream) {
@@ -94,7 +95,7 @@ impl Body {
         let what_to_do = event.to_do(hints.into_iter().next());
         let what = what(event, causes, &streams);
         let slot = if outcome.slot == ALL { String::new() } else { format!(", {}", outcome.slot) };
-        Body {
+        AlertBody {
             v: VERSION,
             event,
             severity: severity(event, causes).to_owned(),
@@ -134,7 +135,7 @@ fn short(text: &str) -> String {
     }
 }
 
-fn what(event: Event, causes: &[(Cause, u64)], streams: &[String]) -> String {
+fn what(event: AlertEvent, causes: &[(Cause, u64)], streams: &[String]) -> String {
     let names = |names: &[String]| match names {
         [] => String::new(),
         [one] => format!("stream {one}: "),
@@ -142,12 +143,13 @@ fn what(event: Event, causes: &[(Cause, u64)], streams: &[String]) -> String {
     };
     match (causes, event) {
         // What is refused as a whole is not said of a stream.
-        ([(cause, _)], Event::CredentialsRefused | Event::VendorDown | Event::LimitReached | Event::Unfinished) => {
-            short(&cause.what)
-        }
+        (
+            [(cause, _)],
+            AlertEvent::CredentialsRefused | AlertEvent::VendorDown | AlertEvent::LimitReached | AlertEvent::Unfinished,
+        ) => short(&cause.what),
         ([(cause, _)], _) => names(streams) + &short(&cause.what),
         (several, _) => {
-            let kind = if event == Event::SchemaDrift { "changes" } else { "streams" };
+            let kind = if event == AlertEvent::SchemaDrift { "changes" } else { "streams" };
             let told = several.iter().take(TOLD).map(|(cause, _)| names(&cause.streams) + &short(&cause.what));
             let told = told.collect::<Vec<_>>().join("; ");
             let more = several.len().saturating_sub(TOLD);
@@ -157,39 +159,43 @@ fn what(event: Event, causes: &[(Cause, u64)], streams: &[String]) -> String {
     }
 }
 
-fn severity(event: Event, causes: &[(Cause, u64)]) -> &'static str {
+fn severity(event: AlertEvent, causes: &[(Cause, u64)]) -> &'static str {
     let extraction =
         || causes.iter().filter_map(|(c, _)| c.change.as_ref()).any(|f| f.severity == Severity::Extraction);
     match event {
-        Event::ConfigRefused | Event::CredentialsRefused | Event::LocalFailed | Event::Bug => "critical",
-        Event::SchemaDrift if extraction() => "critical",
-        Event::SchemaDrift | Event::StreamFailed | Event::VendorDown => "error",
-        Event::LimitReached | Event::Unfinished => "warning",
+        AlertEvent::ConfigRefused | AlertEvent::CredentialsRefused | AlertEvent::LocalFailed | AlertEvent::Bug => {
+            "critical"
+        }
+        AlertEvent::SchemaDrift if extraction() => "critical",
+        AlertEvent::SchemaDrift | AlertEvent::StreamFailed | AlertEvent::VendorDown => "error",
+        AlertEvent::LimitReached | AlertEvent::Unfinished => "warning",
     }
 }
 
 /// What to type.
-fn commands(event: Event, causes: &[(Cause, u64)], streams: &[String], whose: &str) -> Vec<String> {
+fn commands(event: AlertEvent, causes: &[(Cause, u64)], streams: &[String], whose: &str) -> Vec<String> {
     let line = |words: &str| format!("dripfeed {words} {whose}").trim_end().to_owned();
     match event {
-        Event::CredentialsRefused | Event::ConfigRefused | Event::VendorDown => vec![line("check")],
-        Event::SchemaDrift => {
+        AlertEvent::CredentialsRefused | AlertEvent::ConfigRefused | AlertEvent::VendorDown => vec![line("check")],
+        AlertEvent::SchemaDrift => {
             let changes = causes.iter().filter_map(|(cause, _)| cause.change.as_ref());
             let accepted = changes.filter(|f| f.rule.remedy().is_none()).take(TOLD);
             let accept = accepted.map(|f| line(&format!("drift accept {}", f.fingerprint)));
             std::iter::once(line("drift show")).chain(accept).collect()
         }
-        Event::StreamFailed => {
+        AlertEvent::StreamFailed => {
             let names = streams.iter().take(TOLD).cloned().collect::<Vec<_>>().join(",");
             vec![line(&format!("read --limit 1 --streams {}", shell(&names)))]
         }
-        Event::LocalFailed | Event::LimitReached | Event::Unfinished | Event::Bug => vec![line("status")],
+        AlertEvent::LocalFailed | AlertEvent::LimitReached | AlertEvent::Unfinished | AlertEvent::Bug => {
+            vec![line("status")]
+        }
     }
 }
 
-fn change(cause: &Cause) -> Option<Change> {
+fn change(cause: &Cause) -> Option<AlertChange> {
     let finding = cause.change.as_ref()?;
-    Some(Change {
+    Some(AlertChange {
         fingerprint: finding.fingerprint.clone(),
         rule: finding.rule.id().to_owned(),
         severity: finding.severity.name().to_owned(),

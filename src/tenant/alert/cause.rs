@@ -1,7 +1,7 @@
 //! What of a run is worth an alert.
 //!
-//! Comes in: an [`RunEnd`]. Goes out: its causes, each with the fingerprint by which it is the same one in the next run; and
-//! what the run proves to be well again. Called by [`super::outbox`]. Nothing here waits, reads or sends.
+//! Comes in: an [`RunEnd`]. Goes out: its causes, each with the fingerprint by which it is the same one in the next
+//! run; and what the run proves to be well again. Called by [`super::outbox`]. Nothing here waits, reads or sends.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -19,7 +19,7 @@ const UNFINISHED: u64 = 3;
 /// A kind of cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Event {
+pub enum AlertEvent {
     /// An error in dripfeed itself: exit 50.
     Bug,
     /// This machine's files, pipes or the target failed: exit 60.
@@ -40,33 +40,33 @@ pub enum Event {
     StreamFailed,
 }
 
-impl Event {
+impl AlertEvent {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
-            Event::Bug => "bug",
-            Event::LocalFailed => "local_failed",
-            Event::ConfigRefused => "config_refused",
-            Event::CredentialsRefused => "credentials_refused",
-            Event::SchemaDrift => "schema_drift",
-            Event::VendorDown => "vendor_down",
-            Event::LimitReached => "limit_reached",
-            Event::Unfinished => "unfinished",
-            Event::StreamFailed => "stream_failed",
+            AlertEvent::Bug => "bug",
+            AlertEvent::LocalFailed => "local_failed",
+            AlertEvent::ConfigRefused => "config_refused",
+            AlertEvent::CredentialsRefused => "credentials_refused",
+            AlertEvent::SchemaDrift => "schema_drift",
+            AlertEvent::VendorDown => "vendor_down",
+            AlertEvent::LimitReached => "limit_reached",
+            AlertEvent::Unfinished => "unfinished",
+            AlertEvent::StreamFailed => "stream_failed",
         }
     }
 
     /// The one that an exit code tells of.
-    pub(in crate::tenant) fn of_exit(code: u8) -> Option<Event> {
+    pub(in crate::tenant) fn of_exit(code: u8) -> Option<AlertEvent> {
         Some(match code {
-            10 => Event::ConfigRefused,
-            20 => Event::CredentialsRefused,
-            30 => Event::SchemaDrift,
-            40 => Event::StreamFailed,
-            50 => Event::Bug,
-            60 => Event::LocalFailed,
-            69 => Event::VendorDown,
-            75 => Event::Unfinished,
+            10 => AlertEvent::ConfigRefused,
+            20 => AlertEvent::CredentialsRefused,
+            30 => AlertEvent::SchemaDrift,
+            40 => AlertEvent::StreamFailed,
+            50 => AlertEvent::Bug,
+            60 => AlertEvent::LocalFailed,
+            69 => AlertEvent::VendorDown,
+            75 => AlertEvent::Unfinished,
             _ => return None,
         })
     }
@@ -74,29 +74,29 @@ impl Event {
     /// What to do; the fault's own hint goes first.
     pub(in crate::tenant) fn to_do(self, hint: Option<&str>) -> String {
         let general = match self {
-            Event::ConfigRefused => "mend what is named; no run of this tenant begins before",
-            Event::CredentialsRefused => {
+            AlertEvent::ConfigRefused => "mend what is named; no run of this tenant begins before",
+            AlertEvent::CredentialsRefused => {
                 "put a new token or key where the config refers to; if the vendor's permissions were changed, have them given back"
             }
-            Event::SchemaDrift => {
+            AlertEvent::SchemaDrift => {
                 "see what changed; accept it if it is right, else reject it: it goes on failing, without an alert for a week"
             }
-            Event::StreamFailed => {
+            AlertEvent::StreamFailed => {
                 "read the run's log; the other streams are whole, and the next run tries this one again from its bookmark"
             }
-            Event::VendorDown => {
+            AlertEvent::VendorDown => {
                 "nothing, if it is over by the next run: that goes on from the bookmark; else ask the vendor"
             }
-            Event::LocalFailed => {
+            AlertEvent::LocalFailed => {
                 "look at this machine: disk, permissions, and the target's own log; the next run goes on from the state"
             }
-            Event::LimitReached => {
+            AlertEvent::LimitReached => {
                 "see who else calls for this account; give the tier fewer streams or a longer cadence, or ask the vendor for a higher limit"
             }
-            Event::Unfinished => {
+            AlertEvent::Unfinished => {
                 "give the run more time (dripfeed.deadline), its tier fewer streams, or a longer cadence"
             }
-            Event::Bug => "please report it with the run's log; what was finished is saved",
+            AlertEvent::Bug => "please report it with the run's log; what was finished is saved",
         };
         match hint {
             Some(hint) if hint.ends_with('?') => format!("{hint} Else {general}"),
@@ -106,22 +106,22 @@ impl Event {
     }
 
     /// The one that a kind of fault is.
-    fn of(kind: Kind) -> Option<Event> {
+    fn of(kind: Kind) -> Option<AlertEvent> {
         Some(match kind {
-            Kind::Config => Event::ConfigRefused,
-            Kind::Auth => Event::CredentialsRefused,
-            Kind::Drift => Event::SchemaDrift,
-            Kind::Data => Event::StreamFailed,
-            Kind::Unavailable => Event::VendorDown,
-            Kind::Local | Kind::Downstream => Event::LocalFailed,
-            Kind::Bug => Event::Bug,
+            Kind::Config => AlertEvent::ConfigRefused,
+            Kind::Auth => AlertEvent::CredentialsRefused,
+            Kind::Drift => AlertEvent::SchemaDrift,
+            Kind::Data => AlertEvent::StreamFailed,
+            Kind::Unavailable => AlertEvent::VendorDown,
+            Kind::Local | Kind::Downstream => AlertEvent::LocalFailed,
+            Kind::Bug => AlertEvent::Bug,
             Kind::Usage | Kind::Unfinished | Kind::Busy | Kind::Signal(_) => return None,
         })
     }
 
     /// Is it a stream's own, or the tenant's as a whole?
     fn is_of_stream(self) -> bool {
-        matches!(self, Event::StreamFailed | Event::SchemaDrift)
+        matches!(self, AlertEvent::StreamFailed | AlertEvent::SchemaDrift)
     }
 }
 
@@ -130,7 +130,7 @@ impl Event {
 pub(super) struct Cause {
     /// The same cause of the same tenant has the same one in every run.
     pub(super) fingerprint: String,
-    pub(super) event: Event,
+    pub(super) event: AlertEvent,
     /// The streams that it costs.
     pub(super) streams: Vec<String>,
     pub(super) what: String,
@@ -186,13 +186,13 @@ impl RunEnd {
         };
         let whole = self.fault.iter().map(|fault| (fault.stream.as_deref().unwrap_or_default(), fault));
         for (stream, fault) in whole.chain(self.faults.iter().map(|(stream, fault)| (&**stream, fault))) {
-            let Some(event) = Event::of(fault.kind) else { continue };
+            let Some(event) = AlertEvent::of(fault.kind) else { continue };
             if fault.rule.is_none() || !told(stream, fault.rule) {
                 self.add(&mut causes, event, stream, fault);
             }
         }
         if self.exit_code == Kind::Unfinished.exit_code()
-            || causes.iter().all(|cause| cause.event == Event::SchemaDrift)
+            || causes.iter().all(|cause| cause.event == AlertEvent::SchemaDrift)
         {
             causes.extend(self.by_code(unfinished));
         }
@@ -200,16 +200,18 @@ impl RunEnd {
     }
 
     /// What is well again, once it is not among the causes of this run.
-    pub(super) fn disproves(&self, event: Event, stream: &str) -> bool {
+    pub(super) fn disproves(&self, event: AlertEvent, stream: &str) -> bool {
         let code = self.exit_code;
         let moved = code == 0 || !self.complete.is_empty();
         !is_void(code)
             && match event {
-                Event::ConfigRefused => ![Kind::Usage.exit_code(), Kind::Config.exit_code()].contains(&code),
-                Event::StreamFailed => self.complete.iter().any(|complete| complete == stream),
-                Event::LimitReached | Event::Unfinished => moved && code != Kind::Unfinished.exit_code(),
-                Event::SchemaDrift => self.drift.is_some(),
-                Event::Bug | Event::LocalFailed | Event::CredentialsRefused | Event::VendorDown => moved,
+                AlertEvent::ConfigRefused => ![Kind::Usage.exit_code(), Kind::Config.exit_code()].contains(&code),
+                AlertEvent::StreamFailed => self.complete.iter().any(|complete| complete == stream),
+                AlertEvent::LimitReached | AlertEvent::Unfinished => moved && code != Kind::Unfinished.exit_code(),
+                AlertEvent::SchemaDrift => self.drift.is_some(),
+                AlertEvent::Bug | AlertEvent::LocalFailed | AlertEvent::CredentialsRefused | AlertEvent::VendorDown => {
+                    moved
+                }
             }
     }
 
@@ -224,10 +226,11 @@ impl RunEnd {
     }
 
     fn change(&self, finding: &Finding) -> Cause {
-        let parts = [&*self.source, &self.tenant, Event::SchemaDrift.name(), &finding.stream, &finding.fingerprint];
+        let parts =
+            [&*self.source, &self.tenant, AlertEvent::SchemaDrift.name(), &finding.stream, &finding.fingerprint];
         Cause {
             fingerprint: fingerprint(&parts),
-            event: Event::SchemaDrift,
+            event: AlertEvent::SchemaDrift,
             streams: vec![finding.stream.clone()],
             what: format!("{}: {}", finding.rule.what(), finding.line()),
             hint: finding.rule.remedy().map(str::to_owned),
@@ -237,10 +240,10 @@ impl RunEnd {
     }
 
     /// Adds a fault to the causes; what is the tenant's as a whole is one of them, whatever streams it costs.
-    fn add(&self, causes: &mut Vec<Cause>, event: Event, stream: &str, fault: &Fault) {
+    fn add(&self, causes: &mut Vec<Cause>, event: AlertEvent, stream: &str, fault: &Fault) {
         let of = if event.is_of_stream() { stream } else { "" };
         let rule = fault.rule.unwrap_or_default();
-        let cause = self.cause(event, of, if event == Event::SchemaDrift { rule } else { "" }, stream, fault);
+        let cause = self.cause(event, of, if event == AlertEvent::SchemaDrift { rule } else { "" }, stream, fault);
         match causes.iter_mut().find(|known| known.fingerprint == cause.fingerprint) {
             None => causes.push(cause),
             Some(known) => {
@@ -255,7 +258,7 @@ impl RunEnd {
         }
     }
 
-    fn cause(&self, event: Event, of: &str, more: &str, stream: &str, fault: &Fault) -> Cause {
+    fn cause(&self, event: AlertEvent, of: &str, more: &str, stream: &str, fault: &Fault) -> Cause {
         let site = fault.location.as_ref().map(|site| format!("{site}: ")).unwrap_or_default();
         Cause {
             fingerprint: fingerprint(&[&self.source, &self.tenant, event.name(), of, more]),
@@ -276,17 +279,20 @@ impl RunEnd {
             .iter()
             .map(|(_, fault)| fault)
             .find(|fault| fault.kind == Kind::Unfinished && fault.hint.is_some());
-        let event = Event::of_exit(code)?;
+        let event = AlertEvent::of_exit(code)?;
         let (event, what) = match event {
-            Event::Unfinished if self.slot == BACKFILL => return None,
-            Event::Unfinished if self.limited => {
+            AlertEvent::Unfinished if self.slot == BACKFILL => return None,
+            AlertEvent::Unfinished if self.limited => {
                 let why = waited.map_or_else(String::new, |fault| format!(": {}", fault.message));
-                (Event::LimitReached, format!("the account's limit is used up, and the run could not wait for it{why}"))
+                (
+                    AlertEvent::LimitReached,
+                    format!("the account's limit is used up, and the run could not wait for it{why}"),
+                )
             }
-            Event::Unfinished if unfinished >= UNFINISHED => {
+            AlertEvent::Unfinished if unfinished >= UNFINISHED => {
                 (event, format!("{unfinished} runs in a row had not enough time to finish"))
             }
-            Event::Unfinished | Event::SchemaDrift | Event::StreamFailed => return None,
+            AlertEvent::Unfinished | AlertEvent::SchemaDrift | AlertEvent::StreamFailed => return None,
             _ => (event, exit_words(code).to_owned()),
         };
         let streams = self.faults.iter().map(|(stream, _)| stream.clone()).collect();

@@ -1,8 +1,9 @@
 //! Alerts: what a run came to, told to a webhook once for each cause.
 //!
-//! Comes in: the [`RunEnd`] of each run. Goes out: one signed call of the tenant's webhook for each kind of cause that is
-//! new, and `alerts/<source>/<tenant>.json` of the state directory, which knows what was told. Called by `cli`, which begins
-//! an [`AlertSender`] with the run and ends it once the run's state is written: what it ends with is no longer the alarm's to change.
+//! Comes in: the [`RunEnd`] of each run. Goes out: one signed call of the tenant's webhook for each kind of cause that
+//! is new, and `alerts/<source>/<tenant>.json` of the state directory, which knows what was told. Called by `cli`,
+//! which begins an [`AlertSender`] with the run and ends it once the run's state is written: what it ends with is no
+//! longer the alarm's to change.
 
 mod body;
 mod cause;
@@ -15,8 +16,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-pub use body::{Body, Change};
-pub use cause::Event;
+pub use body::{AlertBody, AlertChange};
+pub use cause::AlertEvent;
 pub(super) use cause::exit_words;
 use outbox::{File, Outbox};
 use webhook::Webhook;
@@ -83,13 +84,13 @@ struct Shared {
 pub struct AlertSender {
     file: Option<File>,
     shared: Arc<Shared>,
-    bodies: Sender<Body>,
+    bodies: Sender<AlertBody>,
     over: Receiver<()>,
 }
 
 impl AlertSender {
-    /// Begins with the run: what earlier runs could not deliver is tried again in the background. Without a state directory
-    /// nothing is remembered.
+    /// Begins with the run: what earlier runs could not deliver is tried again in the background. Without a state
+    /// directory nothing is remembered.
     pub fn begin(config: &Alert, root: Option<&Path>, source: &str, tenant: &str) -> AlertSender {
         let file = root.map(|root| File::new(root, source, tenant));
         let shared = Arc::new(Shared::default());
@@ -140,7 +141,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn work(&self, queue: &Receiver<Body>) {
+    fn work(&self, queue: &Receiver<AlertBody>) {
         // What cannot be read now is there for the next run.
         let old = self.file.as_ref().and_then(|file| file.update(Outbox::claim).ok()).unwrap_or_default();
         self.shared.delivery.lock().left += old.len();
@@ -152,7 +153,7 @@ impl Worker {
         }
     }
 
-    fn deliver(&self, body: &Body) {
+    fn deliver(&self, body: &AlertBody) {
         let left = || {
             let until = *self.shared.until.lock();
             until.map_or(PATIENCE, |until| until.saturating_duration_since(Instant::now()))

@@ -1,8 +1,8 @@
 //! What was told of a tenant, so that it is told once; and what could not be delivered.
 //!
 //! Comes in: the outcome of each run, and what became of deliveries. Goes out: the alerts that are new; and
-//! `alerts/<source>/<tenant>.json` of the state directory, replaced as a whole under its lock. Called by [`super::AlertSender`], read
-//! by `status`. Tenants never see each other's: each has a file of its own.
+//! `alerts/<source>/<tenant>.json` of the state directory, replaced as a whole under its lock. Called by
+//! [`super::AlertSender`], read by `status`. Tenants never see each other's: each has a file of its own.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::RunEnd;
-use super::body::Body;
-use super::cause::{Cause, Event, is_void};
+use super::body::AlertBody;
+use super::cause::{AlertEvent, Cause, is_void};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
 use crate::base::store::{Store, StoredFile, file_name};
@@ -47,7 +47,7 @@ pub struct Outbox {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Open {
     /// Its kind.
-    pub event: Event,
+    pub event: AlertEvent,
     /// The stream, of one that is a stream's own.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stream: String,
@@ -66,7 +66,7 @@ pub struct Open {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Waiting {
     /// It.
-    pub body: Body,
+    pub body: AlertBody,
     /// Who is about to deliver it has it for itself until then, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_until: Option<String>,
@@ -77,7 +77,7 @@ pub struct Waiting {
 
 impl Outbox {
     /// Hears of a run's end; gives the alerts that are new.
-    pub fn heard(&mut self, outcome: &RunEnd) -> Vec<Body> {
+    pub fn heard(&mut self, outcome: &RunEnd) -> Vec<AlertBody> {
         let slot = &outcome.slot;
         if outcome.exit_code == Kind::Unfinished.exit_code() {
             *self.unfinished.entry(slot.clone()).or_default() += 1;
@@ -93,18 +93,19 @@ impl Outbox {
                 return true;
             }
             // Drift is of the tenant's data, whichever run meets it.
-            if open.event != Event::SchemaDrift {
+            if open.event != AlertEvent::SchemaDrift {
                 open.slots.entry(slot.clone()).and_modify(|so| *so = false);
             }
-            open.event != Event::SchemaDrift && open.slots.values().any(|so| *so)
+            open.event != AlertEvent::SchemaDrift && open.slots.values().any(|so| *so)
         });
-        let mut new: BTreeMap<Event, Vec<(Cause, u64)>> = BTreeMap::new();
+        let mut new: BTreeMap<AlertEvent, Vec<(Cause, u64)>> = BTreeMap::new();
         for cause in causes {
             if let Some(count) = self.met(&cause, outcome, unfinished) {
                 new.entry(cause.event).or_default().push((cause, count));
             }
         }
-        let bodies: Vec<Body> = new.into_iter().map(|(event, causes)| Body::of(event, &causes, outcome)).collect();
+        let bodies: Vec<AlertBody> =
+            new.into_iter().map(|(event, causes)| AlertBody::of(event, &causes, outcome)).collect();
         let claimed = || Some(rfc3339(OffsetDateTime::now_utc() + CLAIM));
         self.outbox.extend(bodies.iter().map(|body| Waiting {
             body: body.clone(),
@@ -119,10 +120,10 @@ impl Outbox {
     fn met(&mut self, cause: &Cause, outcome: &RunEnd, unfinished: u64) -> Option<u64> {
         let first = match (&cause.change, cause.event) {
             (Some(change), _) => change.runs.max(1),
-            (None, Event::Unfinished) => unfinished,
+            (None, AlertEvent::Unfinished) => unfinished,
             _ => 1,
         };
-        let stream = || cause.streams.first().filter(|_| cause.event == Event::StreamFailed);
+        let stream = || cause.streams.first().filter(|_| cause.event == AlertEvent::StreamFailed);
         let known = self.open.contains_key(&cause.fingerprint);
         let open = self.open.entry(cause.fingerprint.clone()).or_insert_with(|| Open {
             event: cause.event,
@@ -143,7 +144,7 @@ impl Outbox {
     }
 
     /// The alerts that nobody else is about to deliver: they are the caller's for some seconds.
-    pub fn claim(&mut self) -> Vec<Body> {
+    pub fn claim(&mut self) -> Vec<AlertBody> {
         let now = OffsetDateTime::now_utc();
         let free = |waiting: &&mut Waiting| {
             let until = waiting.claimed_until.as_deref().and_then(parse_iso);

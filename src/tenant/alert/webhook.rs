@@ -1,7 +1,8 @@
 //! Calls a webhook: signed, tried again, never for long.
 //!
-//! Comes in: a [`Body`], and how much time is left. Goes out: a POST with a signature over its time and body. Called by
-//! [`super::AlertSender`], in a thread of its own. What goes wrong is told without the address, which may be a secret itself.
+//! Comes in: a [`AlertBody`], and how much time is left. Goes out: a POST with a signature over its time and body.
+//! Called by [`super::AlertSender`], in a thread of its own. What goes wrong is told without the address, which may be
+//! a secret itself.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use sha2::Sha256;
 use time::OffsetDateTime;
 use ureq::http::Uri;
 
-use super::body::Body;
+use super::body::AlertBody;
 use crate::base::config::Alert;
 use crate::base::timefmt::rfc3339;
 
@@ -45,7 +46,7 @@ impl Webhook {
     }
 
     /// Sends it, with a few tries while there is time; what went wrong, in words.
-    pub(super) fn send(&self, body: &Body, left: &dyn Fn() -> Duration) -> Result<(), String> {
+    pub(super) fn send(&self, body: &AlertBody, left: &dyn Fn() -> Duration) -> Result<(), String> {
         let mut why = "there was no time for it".to_owned();
         for number in 0..TRIES {
             let time = left().min(TRY_WITHIN);
@@ -70,7 +71,7 @@ impl Webhook {
         Err(why)
     }
 
-    fn call(&self, body: &Body, time: Duration) -> Result<u16, ureq::Error> {
+    fn call(&self, body: &AlertBody, time: Duration) -> Result<u16, ureq::Error> {
         let now = OffsetDateTime::now_utc();
         let mut json = serde_json::to_value(body).unwrap_or_default();
         json["sent_at"] = rfc3339(now).into();

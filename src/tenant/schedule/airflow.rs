@@ -2,17 +2,18 @@
 //!
 //! Comes in: a plan. Goes out: a Python file. Called by `cli::schedule`.
 //!
-//! A DAG that maps over tenants would start all of them in one minute, and with one run at a time the slowest tenant would hold
-//! up the next hour of all others. With a DAG for each, a tenant has its own minute, its own history and its own alert.
+//! A DAG that maps over tenants would start all of them in one minute, and with one run at a time the slowest tenant
+//! would hold up the next hour of all others. With a DAG for each, a tenant has its own minute, its own history and its
+//! own alert.
 
 use super::name::Rule;
-use super::{Plan, Run, Tenant, comment, quote, weight};
+use super::{Run, SchedulePlan, Tenant, comment, quote, weight};
 
 const NAMES: Rule = Rule { joint: '_', more: "_-.", upper: true, longest: 200 };
 const CODE: &str = include_str!("airflow.py.tmpl");
 
 /// Writes it.
-pub fn write(plan: &Plan) -> String {
+pub fn write(plan: &SchedulePlan) -> String {
     let pools = if plan.backfill {
         r#"    airflow pools set dripfeed_backfill 2 "backfills at once""#
     } else {

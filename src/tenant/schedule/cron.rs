@@ -1,9 +1,10 @@
 //! A crontab, for one machine.
 //!
-//! Comes in: a plan. Goes out: a line for each run, or for backfills the commands as comments. Called by `cli::schedule`.
+//! Comes in: a plan. Goes out: a line for each run, or for backfills the commands as comments. Called by
+//! `cli::schedule`.
 
 use super::name::Rule;
-use super::{Plan, Run, Tenant, comment, quote};
+use super::{Run, SchedulePlan, Tenant, comment, quote};
 use crate::base::fault::{Fault, Result};
 
 /// Names of logs.
@@ -20,11 +21,11 @@ const RUN: &str = concat!(
 );
 
 /// Writes it.
-pub fn write(plan: &Plan) -> Result<String> {
+pub fn write(plan: &SchedulePlan) -> Result<String> {
     if plan.backfill { Ok(backfills(plan)) } else { crontab(plan) }
 }
 
-fn crontab(plan: &Plan) -> Result<String> {
+fn crontab(plan: &SchedulePlan) -> Result<String> {
     let mut out = comment(&format!(
         "The runs of {}, for cron. Made by
 
@@ -80,7 +81,7 @@ fn environment(tenant: &Tenant) -> String {
     format!("{stem}.env")
 }
 
-fn backfills(plan: &Plan) -> String {
+fn backfills(plan: &SchedulePlan) -> String {
     let mut text = format!(
         "Backfills of {}. Made by
 

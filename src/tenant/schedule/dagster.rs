@@ -3,7 +3,7 @@
 //! Comes in: a plan. Goes out: a Python file. Called by `cli::schedule`.
 
 use super::name::Rule;
-use super::{Plan, Run, Tenant, comment, quote, weight};
+use super::{Run, SchedulePlan, Tenant, comment, quote, weight};
 
 const NAMES: Rule = Rule { joint: '_', more: "_", upper: true, longest: 200 };
 /// Keys of partitions.
@@ -11,7 +11,7 @@ const PARTITIONS: Rule = Rule { joint: '-', more: "-_.", upper: true, longest: 2
 const CODE: &str = include_str!("dagster.py.tmpl");
 
 /// Writes it.
-pub fn write(plan: &Plan) -> String {
+pub fn write(plan: &SchedulePlan) -> String {
     let what = if plan.backfill { "backfills" } else { "runs" };
     let how = if plan.backfill {
         "Nothing here has a schedule: launch each partition once. Live runs go first."

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::name::Rule;
-use super::{Plan, Run, Tenant, comment, indented, quote, weight};
+use super::{Run, SchedulePlan, Tenant, comment, indented, quote, weight};
 use crate::base::fault::{Fault, Result};
 use crate::pace::limiter::Priority;
 
@@ -21,7 +21,7 @@ const CONFIGS: &str = "/config";
 const STATES: &str = "/var/lib/dripfeed";
 
 /// Writes it.
-pub fn write(plan: &Plan) -> Result<String> {
+pub fn write(plan: &SchedulePlan) -> Result<String> {
     let what = if plan.backfill { "backfills" } else { "runs" };
     let how = if plan.backfill {
         "Each Job goes on until its history is read, beside the live runs, which go first. It needs what their definitions

@@ -2,17 +2,17 @@
 //!
 //! Comes in: a plan. Goes out: YAML that a project's `include_paths` names. Called by `cli::schedule`.
 //!
-//! Meltano runs tap and target itself and keeps the state that the target echoes, so that the tap is `read` in its flag form.
-//! What a run is, it learns from the environment: Meltano writes the arguments.
+//! Meltano runs tap and target itself and keeps the state that the target echoes, so that the tap is `read` in its flag
+//! form. What a run is, it learns from the environment: Meltano writes the arguments.
 
 use super::name::Rule;
-use super::{Plan, Run, Tenant, comment, quote};
+use super::{Run, SchedulePlan, Tenant, comment, quote};
 use crate::base::fault::{Fault, Result};
 
 const NAMES: Rule = Rule { joint: '-', more: "-_", upper: true, longest: 100 };
 
 /// Writes it.
-pub fn write(plan: &Plan) -> Result<String> {
+pub fn write(plan: &SchedulePlan) -> Result<String> {
     let names = plan.names(&NAMES);
     let example = names.first().map_or("", String::as_str);
     let how = if plan.backfill {

@@ -1,7 +1,8 @@
 //! The tenants' runs as a scheduler's definitions: one run for each tenant and tier, or for each tenant's backfill.
 //!
-//! Comes in: a [`Plan`], made of the tenants' configs. Goes out: the text of a crontab, of a Python file for Airflow or Dagster, of
-//! Kubernetes objects, of a part of a Meltano project. Called by `cli::schedule`. Pure: the same plan gives the same text.
+//! Comes in: a [`SchedulePlan`], made of the tenants' configs. Goes out: the text of a crontab, of a Python file for
+//! Airflow or Dagster, of Kubernetes objects, of a part of a Meltano project. Called by `cli::schedule`. Pure: the same
+//! plan gives the same text.
 //!
 //! Nothing here has seen a secret: definitions name the config's file, and the variables that it refers to.
 
@@ -29,7 +30,7 @@ const BACKFILL: &str = "backfill";
 
 /// All that is to be defined.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct SchedulePlan {
     /// The command that made it.
     pub made_by: String,
     /// The folder in which it was made, and in which runs start: paths mean the same there.
@@ -139,9 +140,9 @@ impl Tenant {
     }
 }
 
-impl Plan {
+impl SchedulePlan {
     /// Puts tenants into order; refuses what no definition can hold, and a tenant that comes twice.
-    pub fn new(made_by: String, folder: String, backfill: bool, mut tenants: Vec<Tenant>) -> Result<Plan> {
+    pub fn new(made_by: String, folder: String, backfill: bool, mut tenants: Vec<Tenant>) -> Result<SchedulePlan> {
         tenants.iter().try_for_each(Tenant::seen)?;
         if folder.contains(quote::unseen) {
             return Err(Fault::config(format!("the name of the folder {folder:?} holds a character that is not seen"))
@@ -158,7 +159,7 @@ impl Plan {
                 .hint("give one of them another name: dripfeed.tenant"));
             }
         }
-        Ok(Plan { made_by, folder, backfill, tenants })
+        Ok(SchedulePlan { made_by, folder, backfill, tenants })
     }
 
     /// Each run with its tenant, in order.

@@ -1,7 +1,7 @@
 //! Names as a scheduler takes them.
 //!
-//! Comes in: what a thing is called: source, tenant, tier. Goes out: a name of allowed characters and length, never another's.
-//! Called by the writers of schedules.
+//! Comes in: what a thing is called: source, tenant, tier. Goes out: a name of allowed characters and length, never
+//! another's. Called by the writers of schedules.
 
 use std::collections::BTreeMap;
 
@@ -21,8 +21,8 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// A name for each thing. One that had to be changed, or that reads like another's, ends with a mark of its own, so that it
-    /// stays what it is whatever comes beside it.
+    /// A name for each thing. One that had to be changed, or that reads like another's, ends with a mark of its own, so
+    /// that it stays what it is whatever comes beside it.
     pub fn names(&self, things: Vec<Vec<&str>>) -> Vec<String> {
         let plain: Vec<String> = things.iter().map(|parts| self.name(parts)).collect();
         let mut count = BTreeMap::new();

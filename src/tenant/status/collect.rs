@@ -1,14 +1,14 @@
 //! The facts of a tenant, from the files that its runs left.
 //!
-//! Comes in: a [`Subject`]. Goes out: its [`Row`], judged. Called by [`super`]. Files are read as they are, and no lock is waited
-//! for.
+//! Comes in: a [`Subject`]. Goes out: its [`Row`], judged. Called by [`super`]. Files are read as they are, and no lock
+//! is waited for.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use time::OffsetDateTime;
 
-use super::{Drift, Row, RunRow, State, StreamRow, Subject, Verdict, since, verdict};
+use super::{Drift, Row, RunRow, State, StreamRow, Subject, TenantVerdict, since, verdict};
 use crate::base::config::Tier;
 use crate::base::fault::Result;
 use crate::base::store::file_name;
@@ -17,7 +17,7 @@ use crate::drift::across_tenants;
 use crate::drift::rules::Severity;
 use crate::tenant::alert::outbox::File;
 use crate::tenant::locks::{Locks, of_backfill};
-use crate::tenant::run_record::{self, BACKFILL, Record, Records};
+use crate::tenant::run_record::{self, BACKFILL, Record, RunRecords};
 use crate::tenant::schedule::cron_expr::Times;
 use crate::tenant::schedule::jenkins_hash::Hash;
 
@@ -32,7 +32,7 @@ fn readable<T: Default>(what: &str, read: Result<T>, notes: &mut Vec<String>) ->
 pub(super) fn row(subject: &Subject, now: OffsetDateTime) -> Row {
     let Subject { root, source, tenant, .. } = subject;
     let mut notes = Vec::new();
-    let read = Records::new(root, source, tenant).read();
+    let read = RunRecords::new(root, source, tenant).read();
     let unreadable = read.is_err();
     let record: Option<Record> = readable("the record of its runs", read, &mut notes);
     let drift = readable("its drift", drift(root, source, tenant, now), &mut notes);
@@ -43,7 +43,7 @@ pub(super) fn row(subject: &Subject, now: OffsetDateTime) -> Row {
         tenant: tenant.clone(),
         config: Some(subject.configs().join(", ")).filter(|configs| !configs.is_empty()),
         state_dir: None,
-        verdict: Verdict::Ok,
+        verdict: TenantVerdict::Ok,
         reasons: Vec::new(),
         runs: runs(subject, &record, now),
         streams: streams(subject, &record, now),
@@ -58,7 +58,7 @@ pub(super) fn row(subject: &Subject, now: OffsetDateTime) -> Row {
 }
 
 fn runs(subject: &Subject, record: &Record, now: OffsetDateTime) -> Vec<RunRow> {
-    let of = |(tier, run): (&String, &run_record::Run)| {
+    let of = |(tier, run): (&String, &run_record::RunEntry)| {
         let state = match &run.ended {
             Some(_) => State::Ended,
             None if is_held(subject, tier, run) => State::Running,
@@ -83,14 +83,14 @@ fn runs(subject: &Subject, record: &Record, now: OffsetDateTime) -> Vec<RunRow> 
 }
 
 /// Does a run of this tier hold its locks? A target that still loads what a run gave it holds them too.
-fn is_held(subject: &Subject, tier: &str, run: &run_record::Run) -> bool {
+fn is_held(subject: &Subject, tier: &str, run: &run_record::RunEntry) -> bool {
     let Subject { root, source, tenant, .. } = subject;
     let name = |stream: &String| if tier == BACKFILL { of_backfill(stream) } else { stream.clone() };
     run.streams.iter().any(|stream| Locks::is_held(root, source, tenant, &name(stream)))
 }
 
 /// Is what a run failed by over, though no run of its tier said so?
-fn is_superseded(subject: &Subject, tier: &str, run: &run_record::Run, record: &Record) -> bool {
+fn is_superseded(subject: &Subject, tier: &str, run: &run_record::RunEntry, record: &Record) -> bool {
     let fresh = |stream: &String| record.streams.get(stream).and_then(|s| s.fresh.as_ref());
     let read_since = |stream: &String| fresh(stream).and_then(|t| parse_iso(t)) > parse_iso(&run.began);
     let since = !run.streams.is_empty() && tier != BACKFILL && run.streams.iter().all(read_since);

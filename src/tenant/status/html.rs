@@ -1,11 +1,11 @@
 //! How tenants stand, as one web page that needs nothing else.
 //!
-//! Comes in: a [`Report`]. Goes out: HTML. Whoever is called at night sees on a phone how many are sick, and of each why, since
-//! when, what to do and what to type; those that are well stand below in a dense table.
+//! Comes in: a [`StatusReport`]. Goes out: HTML. Whoever is called at night sees on a phone how many are sick, and of
+//! each why, since when, what to do and what to type; those that are well stand below in a dense table.
 
 use super::table::{backfill, compact, oldest};
-use super::{Reason, Report, Row, RunRow, State, StreamRow, Verdict, since};
-use crate::base::display::page::{self, Text, command, time};
+use super::{Reason, Row, RunRow, State, StatusReport, StreamRow, TenantVerdict, since};
+use crate::base::display::page::{self, HtmlText, command, time};
 use crate::base::display::{ago, bytes, capital, minute, number, number_of, short, span, thousands};
 use crate::base::timefmt::parse_iso;
 
@@ -14,13 +14,13 @@ const STYLE: &str = include_str!("page.css");
 const INDEXED: usize = 3;
 
 /// The report as a page.
-pub fn write(report: &Report) -> String {
-    let not_well = report.tenants.len() - report.count(Verdict::Ok);
+pub fn write(report: &StatusReport) -> String {
+    let not_well = report.tenants.len() - report.count(TenantVerdict::Ok);
     let title = if not_well == 0 { "Tenants: all well".to_owned() } else { format!("Tenants: {not_well} not well") };
     let mut out = page::head(&title, STYLE);
     out += &header(report);
     out += "<main>\n";
-    let sick: Vec<&Row> = report.tenants.iter().filter(|row| row.verdict != Verdict::Ok).collect();
+    let sick: Vec<&Row> = report.tenants.iter().filter(|row| row.verdict != TenantVerdict::Ok).collect();
     if sick.len() >= INDEXED {
         out += &index(&sick, report);
     }
@@ -31,26 +31,26 @@ pub fn write(report: &Report) -> String {
     out += &format!(
         "</main>\n<footer>dripfeed, {}. Age is the time since the last run began that read a stream to its end; data is late when it is \
         older than the longest time between two runs of its tier, and a little more.</footer>\n{}",
-        Text(&minute(&report.at)),
+        HtmlText(&minute(&report.at)),
         page::END
     );
     out
 }
 
-fn class(verdict: Verdict) -> &'static str {
+fn class(verdict: TenantVerdict) -> &'static str {
     match verdict {
-        Verdict::Ok => "ok",
-        Verdict::Late => "late",
-        Verdict::Failing => "failing",
-        Verdict::NeedsPerson => "person",
+        TenantVerdict::Ok => "ok",
+        TenantVerdict::Late => "late",
+        TenantVerdict::Failing => "failing",
+        TenantVerdict::NeedsPerson => "person",
     }
 }
 
 /// How bad it is, in a line and in numbers.
-fn header(report: &Report) -> String {
+fn header(report: &StatusReport) -> String {
     let all = report.tenants.len();
     let of = |verdict| report.count(verdict);
-    let (grave, line) = match (of(Verdict::NeedsPerson), of(Verdict::Failing), of(Verdict::Late)) {
+    let (grave, line) = match (of(TenantVerdict::NeedsPerson), of(TenantVerdict::Failing), of(TenantVerdict::Late)) {
         _ if all == 0 => ("calm", "No tenant is known".to_owned()),
         (0, 0, 0) if all == 1 => ("calm", "The tenant is well".to_owned()),
         (0, 0, 0) => ("calm", format!("All {all} tenants are well")),
@@ -62,7 +62,7 @@ fn header(report: &Report) -> String {
     let mut out =
         format!("<header class=\"{grave}\">\n<p class=\"about\">Tenants, {}</p>\n<h1>{line}</h1>\n", time(&report.at));
     out += "<ul class=\"counts\">\n";
-    for verdict in Verdict::ALL {
+    for verdict in TenantVerdict::ALL {
         let count = of(verdict);
         let none = if count == 0 { " none" } else { "" };
         out += &format!("<li class=\"{}{none}\"><b>{count}</b> {}</li>\n", class(verdict), verdict.words());
@@ -76,17 +76,17 @@ fn header(report: &Report) -> String {
     out + "</ul>\n</header>\n"
 }
 
-fn name(row: &Row, report: &Report) -> String {
-    let tenant = Text(&short(&row.tenant, 60)).to_string();
+fn name(row: &Row, report: &StatusReport) -> String {
+    let tenant = HtmlText(&short(&row.tenant, 60)).to_string();
     if report.is_of_one_source() {
         tenant
     } else {
-        format!("{tenant} <small>{}</small>", Text(&short(&row.source, 40)))
+        format!("{tenant} <small>{}</small>", HtmlText(&short(&row.source, 40)))
     }
 }
 
 /// Who is sick, of what, since when: a line each, that leads to the card.
-fn index(sick: &[&Row], report: &Report) -> String {
+fn index(sick: &[&Row], report: &StatusReport) -> String {
     let mut out = "<ol class=\"index\">\n".to_owned();
     for (number, row) in sick.iter().enumerate() {
         let class = class(row.verdict);
@@ -95,7 +95,7 @@ fn index(sick: &[&Row], report: &Report) -> String {
         out += &format!(
             "<li class=\"{class}\"><a href=\"#t{number}\"><b>{}</b> <span>{}</span> <small>{}</small></a></li>\n",
             name(row, report),
-            Text(&reason.map(|reason| short(&reason.what, 120)).unwrap_or_default()),
+            HtmlText(&reason.map(|reason| short(&reason.what, 120)).unwrap_or_default()),
             since.unwrap_or_default(),
         );
     }
@@ -103,7 +103,7 @@ fn index(sick: &[&Row], report: &Report) -> String {
 }
 
 /// A tenant that is not well.
-fn card(number: usize, row: &Row, report: &Report) -> String {
+fn card(number: usize, row: &Row, report: &StatusReport) -> String {
     let class = class(row.verdict);
     let mut out = format!(
         "<article class=\"{class}\" id=\"t{number}\">\n<h2><span class=\"badge {class}\">{}</span> {}</h2>\n",
@@ -114,7 +114,7 @@ fn card(number: usize, row: &Row, report: &Report) -> String {
         out += &reason_of(reason, report);
     }
     if !row.notes.is_empty() {
-        let notes: String = row.notes.iter().map(|note| format!("<li>{}</li>", Text(&capital(note)))).collect();
+        let notes: String = row.notes.iter().map(|note| format!("<li>{}</li>", HtmlText(&capital(note)))).collect();
         out += &format!("<ul class=\"notes\">{notes}</ul>\n");
     }
     out += &runs(row, report);
@@ -122,16 +122,16 @@ fn card(number: usize, row: &Row, report: &Report) -> String {
     out + "</article>\n"
 }
 
-fn reason_of(reason: &Reason, report: &Report) -> String {
-    let mut out = format!("<section class=\"reason\">\n<p class=\"why\">{}</p>\n", Text(&capital(&reason.what)));
+fn reason_of(reason: &Reason, report: &StatusReport) -> String {
+    let mut out = format!("<section class=\"reason\">\n<p class=\"why\">{}</p>\n", HtmlText(&capital(&reason.what)));
     if let Some(detail) = &reason.detail {
-        out += &format!("<p class=\"detail\">{}</p>\n", Text(detail));
+        out += &format!("<p class=\"detail\">{}</p>\n", HtmlText(detail));
     }
     if let Some(since) = &reason.since {
         let ago = ago(since, &report.at).unwrap_or_else(|| "just now".to_owned());
         out += &format!("<p class=\"since\"><b>{ago}</b> <small>since {}</small></p>\n", time(since));
     }
-    out += &format!("<p class=\"do\">{}</p>\n", Text(&capital(&reason.what_to_do)));
+    out += &format!("<p class=\"do\">{}</p>\n", HtmlText(&capital(&reason.what_to_do)));
     for line in &reason.commands {
         out += &command(line);
         out += "\n";
@@ -140,7 +140,7 @@ fn reason_of(reason: &Reason, report: &Report) -> String {
 }
 
 /// The last runs of a tenant, each in a line.
-fn runs(row: &Row, report: &Report) -> String {
+fn runs(row: &Row, report: &StatusReport) -> String {
     if row.runs.is_empty() {
         return String::new();
     }
@@ -150,7 +150,7 @@ fn runs(row: &Row, report: &Report) -> String {
     format!("<ul class=\"runs\">\n{lines}</ul>\n")
 }
 
-fn run_line(run: &RunRow, report: &Report) -> String {
+fn run_line(run: &RunRow, report: &StatusReport) -> String {
     let began = ago(&run.run.began, &report.at).unwrap_or_else(|| "just now".to_owned());
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let took = run.seconds.map(|seconds| span(seconds.max(0.0) as u64));
@@ -174,11 +174,11 @@ fn run_line(run: &RunRow, report: &Report) -> String {
         more.push(format!("{} × 429", thousands(run.run.rate_limited)));
     }
     let more = if more.is_empty() { String::new() } else { format!(" <small>{}</small>", more.join(" · ")) };
-    format!("<b>{}</b> {began}: <span class=\"{mark}\">{ended}</span>{more}", Text(&run.tier))
+    format!("<b>{}</b> {began}: <span class=\"{mark}\">{ended}</span>{more}", HtmlText(&run.tier))
 }
 
 /// The streams of a sick tenant: those that are not well, then the others behind a click.
-fn streams(row: &Row, report: &Report) -> String {
+fn streams(row: &Row, report: &StatusReport) -> String {
     let table = |groups: &[Vec<&StreamRow>]| {
         let lines: String = groups.iter().map(|group| stream_line(group, report)).collect();
         format!("<table class=\"streams\">\n<tbody>\n{lines}</tbody>\n</table>\n")
@@ -195,18 +195,18 @@ fn streams(row: &Row, report: &Report) -> String {
     out
 }
 
-fn stream_line(group: &[&StreamRow], report: &Report) -> String {
+fn stream_line(group: &[&StreamRow], report: &StatusReport) -> String {
     let Some(stream) = group.first() else { return String::new() };
     let mut more = Vec::new();
     if let Some(fault) = &stream.fault {
         let since = stream.failing_since.as_deref().and_then(|since| ago(since, &report.at));
         let since = since.map(|since| format!(" <small>{since}</small>")).unwrap_or_default();
-        more.push(format!("<span class=\"bad\">{}</span>{since}", Text(&short(fault, 240))));
+        more.push(format!("<span class=\"bad\">{}</span>{since}", HtmlText(&short(fault, 240))));
     }
-    more.extend(stream.bookmark.as_deref().map(|at| format!("bookmark <code>{}</code>", Text(&short(at, 40)))));
+    more.extend(stream.bookmark.as_deref().map(|at| format!("bookmark <code>{}</code>", HtmlText(&short(at, 40)))));
     more.extend(bar(stream));
-    let tier = stream.tier.as_deref().map(|tier| format!(" <small>{}</small>", Text(tier))).unwrap_or_default();
-    let names: Vec<String> = group.iter().map(|stream| Text(&short(&stream.stream, 60)).to_string()).collect();
+    let tier = stream.tier.as_deref().map(|tier| format!(" <small>{}</small>", HtmlText(tier))).unwrap_or_default();
+    let names: Vec<String> = group.iter().map(|stream| HtmlText(&short(&stream.stream, 60)).to_string()).collect();
     format!(
         "<tr><th scope=\"row\">{}{tier}</th><td>{}</td><td>{}</td></tr>\n",
         names.join(", "),
@@ -233,19 +233,19 @@ fn bar(stream: &StreamRow) -> Option<String> {
     let of = stream.backfill.as_ref()?;
     // What is known so far says little of the whole.
     if of.ended.is_some() || !of.listed {
-        return Some(Text(&told).to_string());
+        return Some(HtmlText(&told).to_string());
     }
     let done = of.done.saturating_mul(1000).checked_div(of.of).unwrap_or(0).min(1000);
     Some(format!(
         "{}<svg class=\"bar\" viewBox=\"0 0 1000 6\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
         <rect class=\"track\" width=\"1000\" height=\"6\"/><rect class=\"done\" width=\"{done}\" height=\"6\"/></svg>",
-        Text(&told)
+        HtmlText(&told)
     ))
 }
 
 /// Those that are well, a line each.
-fn healthy(report: &Report) -> String {
-    let rows: Vec<&Row> = report.tenants.iter().filter(|row| row.verdict == Verdict::Ok).collect();
+fn healthy(report: &StatusReport) -> String {
+    let rows: Vec<&Row> = report.tenants.iter().filter(|row| row.verdict == TenantVerdict::Ok).collect();
     if rows.is_empty() {
         return String::new();
     }
@@ -265,19 +265,19 @@ fn healthy(report: &Report) -> String {
                     (_, Some(0) | None) => String::new(),
                     (_, Some(code)) => format!(" <span class=\"runs\">exit {code}</span>"),
                 };
-                format!("{} <small>{}</small>{state}", compact(seconds), Text(&run.tier))
+                format!("{} <small>{}</small>{state}", compact(seconds), HtmlText(&run.tier))
             },
         );
         let cap = row.runs.iter().filter_map(|run| run.run.cap_use).max_by(f64::total_cmp);
         let records: u64 = row.runs.iter().map(|run| run.run.records).sum();
         let limited: u64 = row.runs.iter().map(|run| run.run.rate_limited).sum();
         let minor = row.drift.warn + row.drift.info;
-        let mut below: Vec<String> = row.notes.iter().map(|note| Text(note).to_string()).collect();
+        let mut below: Vec<String> = row.notes.iter().map(|note| HtmlText(note).to_string()).collect();
         below.extend(
             row.streams
                 .iter()
                 .filter(|stream| stream.fills_back())
-                .filter_map(|stream| Some(format!("{}: {}", Text(&stream.stream), bar(stream)?))),
+                .filter_map(|stream| Some(format!("{}: {}", HtmlText(&stream.stream), bar(stream)?))),
         );
         if row.quarantine_bytes > 0 {
             below.push(format!("{} in quarantine", bytes(row.quarantine_bytes)));

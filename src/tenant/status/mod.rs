@@ -1,8 +1,8 @@
 //! How tenants stand: the facts of each, and a verdict.
 //!
-//! Comes in: tenants by their configs, and what their runs left in the state directory. Goes out: a [`Report`], the worst tenant
-//! first, as a table, JSON, a page or metrics. Called by `cli`. Nothing is changed here, and the vendor is asked nothing; what
-//! cannot be read of one tenant never hides another.
+//! Comes in: tenants by their configs, and what their runs left in the state directory. Goes out: a [`StatusReport`],
+//! the worst tenant first, as a table, JSON, a page or metrics. Called by `cli`. Nothing is changed here, and the
+//! vendor is asked nothing; what cannot be read of one tenant never hides another.
 
 mod collect;
 pub mod html;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::run_record::{self, Backfill, Totals};
+use super::run_record::{self, BackfillRecord, Totals};
 use crate::base::config::Tier;
 use crate::base::fault::Fault;
 use crate::base::timefmt::{parse_iso, rfc3339};
@@ -50,7 +50,7 @@ pub struct Subject {
 /// How a tenant stands; the later, the worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum TenantVerdict {
     /// Nothing is to be done.
     Ok,
     /// Data is older than its schedule promises.
@@ -61,24 +61,25 @@ pub enum Verdict {
     NeedsPerson,
 }
 
-impl Verdict {
+impl TenantVerdict {
     /// The worst first.
-    pub const ALL: [Verdict; 4] = [Verdict::NeedsPerson, Verdict::Failing, Verdict::Late, Verdict::Ok];
+    pub const ALL: [TenantVerdict; 4] =
+        [TenantVerdict::NeedsPerson, TenantVerdict::Failing, TenantVerdict::Late, TenantVerdict::Ok];
 
     /// For people.
     pub fn words(self) -> &'static str {
         match self {
-            Verdict::Ok => "ok",
-            Verdict::Late => "late",
-            Verdict::Failing => "failing",
-            Verdict::NeedsPerson => "needs a person",
+            TenantVerdict::Ok => "ok",
+            TenantVerdict::Late => "late",
+            TenantVerdict::Failing => "failing",
+            TenantVerdict::NeedsPerson => "needs a person",
         }
     }
 }
 
 /// How all of them stand.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct StatusReport {
     /// The version of the form.
     pub v: u64,
     /// When it was made, RFC 3339.
@@ -100,7 +101,7 @@ pub struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_dir: Option<String>,
     /// The worst of the reasons.
-    pub verdict: Verdict,
+    pub verdict: TenantVerdict,
     /// Why it is not ok, the gravest first.
     pub reasons: Vec<Reason>,
     /// What is good to know and changes no verdict.
@@ -123,7 +124,7 @@ pub struct Row {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
     /// How bad.
-    pub verdict: Verdict,
+    pub verdict: TenantVerdict,
     /// What is wrong.
     pub what: String,
     /// What the run said of it.
@@ -163,7 +164,7 @@ pub struct RunRow {
     pub superseded: bool,
     /// What it left.
     #[serde(flatten)]
-    pub run: run_record::Run,
+    pub run: run_record::RunEntry,
 }
 
 /// A stream of a tenant.
@@ -190,7 +191,7 @@ pub struct StreamRow {
     /// Records of the last run.
     pub records: u64,
     /// How far its backfill is.
-    pub backfill: Option<Backfill>,
+    pub backfill: Option<BackfillRecord>,
 }
 
 /// Changes that nobody has judged.
@@ -280,9 +281,9 @@ impl Subject {
     }
 }
 
-impl Report {
+impl StatusReport {
     /// How these tenants stand now.
-    pub fn of(subjects: &[Subject], now: OffsetDateTime) -> Report {
+    pub fn of(subjects: &[Subject], now: OffsetDateTime) -> StatusReport {
         let mut own: BTreeMap<Key, Subject> = BTreeMap::new();
         for subject in subjects {
             own.entry(subject.key()).and_modify(|first| first.join(subject)).or_insert_with(|| subject.clone());
@@ -303,19 +304,19 @@ impl Report {
             };
             key(a).cmp(&key(b))
         });
-        Report { v: VERSION, at: rfc3339(now), tenants }
+        StatusReport { v: VERSION, at: rfc3339(now), tenants }
     }
 
     /// How many stand so.
-    pub fn count(&self, verdict: Verdict) -> usize {
+    pub fn count(&self, verdict: TenantVerdict) -> usize {
         self.tenants.iter().filter(|row| row.verdict == verdict).count()
     }
 
     /// `1 needs a person, 2 failing, 19 ok`.
     fn counts(&self) -> String {
-        let counts = Verdict::ALL.into_iter().map(|verdict| (self.count(verdict), verdict));
+        let counts = TenantVerdict::ALL.into_iter().map(|verdict| (self.count(verdict), verdict));
         let said = counts.filter(|(count, _)| *count > 0).map(|(count, verdict)| match (count, verdict) {
-            (2.., Verdict::NeedsPerson) => format!("{count} need a person"),
+            (2.., TenantVerdict::NeedsPerson) => format!("{count} need a person"),
             _ => format!("{count} {}", verdict.words()),
         });
         said.collect::<Vec<_>>().join(", ")

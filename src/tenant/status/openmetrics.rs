@@ -1,13 +1,13 @@
 //! How tenants stand, as metrics: the four golden signals of each.
 //!
-//! Comes in: a [`Report`]. Goes out: OpenMetrics text, which node_exporter's textfile collector reads too. Latency is how long
-//! runs take and how old data is against what its schedule promises; traffic is calls, records and bytes; errors are exit codes
-//! and refusals; saturation is the share of the cap, and waiting for it.
+//! Comes in: a [`StatusReport`]. Goes out: OpenMetrics text, which node_exporter's textfile collector reads too.
+//! Latency is how long runs take and how old data is against what its schedule promises; traffic is calls, records and
+//! bytes; errors are exit codes and refusals; saturation is the share of the cap, and waiting for it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::{Report, Row, RunRow, State, Verdict};
+use super::{Row, RunRow, State, StatusReport, TenantVerdict};
 use crate::base::timefmt::parse_iso;
 
 /// A metric with its values.
@@ -19,7 +19,7 @@ struct Family {
 }
 
 /// The report as metrics.
-pub fn write(report: &Report) -> String {
+pub fn write(report: &StatusReport) -> String {
     let mut out = String::new();
     for family in families(report).iter().filter(|family| !family.values.is_empty()) {
         let Family { name, kind, help, .. } = family;
@@ -34,7 +34,7 @@ pub fn write(report: &Report) -> String {
     out + "# EOF\n"
 }
 
-fn families(report: &Report) -> Vec<Family> {
+fn families(report: &StatusReport) -> Vec<Family> {
     let rows = &report.tenants;
     let now = vec![(String::new(), seconds(Some(&report.at)).unwrap_or(0.0))];
     let at = Family {
@@ -78,10 +78,10 @@ fn of_tenants(rows: &[Row]) -> Vec<Family> {
         values: rows.iter().map(|row| (labels(row, &[]), of(row))).collect(),
     };
     let verdict = |row: &Row| match row.verdict {
-        Verdict::Ok => 0.0,
-        Verdict::Late => 1.0,
-        Verdict::Failing => 2.0,
-        Verdict::NeedsPerson => 3.0,
+        TenantVerdict::Ok => 0.0,
+        TenantVerdict::Late => 1.0,
+        TenantVerdict::Failing => 2.0,
+        TenantVerdict::NeedsPerson => 3.0,
     };
     let by_exit = rows.iter().flat_map(|row| {
         let each = row.totals.by_exit.iter();

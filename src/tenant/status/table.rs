@@ -1,8 +1,9 @@
 //! How tenants stand, for a terminal: a line for each, the worst first, and below it why and what to do.
 //!
-//! Comes in: a [`Report`], and how the terminal is. Goes out: text. It fits 80 columns, and uses more where there are more.
+//! Comes in: a [`StatusReport`], and how the terminal is. Goes out: text. It fits 80 columns, and uses more where there
+//! are more.
 
-use super::{Report, Row, State, StreamRow, Verdict, since};
+use super::{Row, State, StatusReport, StreamRow, TenantVerdict, since};
 use crate::base::display::terminal::{Look, Style};
 use crate::base::display::{ago, minute, number, plain, short};
 use crate::base::timefmt::parse_iso;
@@ -13,7 +14,7 @@ const REST: usize = 59;
 const STREAMS: usize = 10;
 
 /// The report as a table.
-pub fn write(report: &Report, look: Look) -> String {
+pub fn write(report: &StatusReport, look: Look) -> String {
     let all = report.tenants.len();
     let head =
         format!("{}: {}", number(all, "tenant"), if all == 0 { "nothing to tell".to_owned() } else { report.counts() });
@@ -36,7 +37,7 @@ pub fn write(report: &Report, look: Look) -> String {
         let end = at + cells[1].len();
         out += &format!("{}{}{}\n", &text[..at], look.paint(style, &cells[1]), text.get(end..).unwrap_or_default());
         out += &match row.verdict {
-            Verdict::Ok => notes(row, look),
+            TenantVerdict::Ok => notes(row, look),
             _ => block(row, report, look),
         };
     }
@@ -47,12 +48,12 @@ fn name(row: &Row, alone: bool) -> String {
     if alone { plain(&row.tenant) } else { format!("{} ({})", plain(&row.tenant), plain(&row.source)) }
 }
 
-fn style(verdict: Verdict) -> Style {
+fn style(verdict: TenantVerdict) -> Style {
     match verdict {
-        Verdict::NeedsPerson => Style::Worst,
-        Verdict::Failing => Style::Bad,
-        Verdict::Late => Style::Warning,
-        Verdict::Ok => Style::Calm,
+        TenantVerdict::NeedsPerson => Style::Worst,
+        TenantVerdict::Failing => Style::Bad,
+        TenantVerdict::Late => Style::Warning,
+        TenantVerdict::Ok => Style::Calm,
     }
 }
 
@@ -67,9 +68,9 @@ fn line(cells: &[String; 9], width: usize) -> String {
 }
 
 /// What stands in a tenant's line.
-fn cells(row: &Row, report: &Report) -> [String; 9] {
+fn cells(row: &Row, report: &StatusReport) -> [String; 9] {
     let status = match row.verdict {
-        Verdict::NeedsPerson => "person",
+        TenantVerdict::NeedsPerson => "person",
         other => other.words(),
     };
     // The stream that is the nearest to late, or the furthest beyond.
@@ -126,7 +127,7 @@ pub(super) fn compact(seconds: u64) -> String {
 }
 
 /// Why a tenant is not ok, what to do, and its streams.
-fn block(row: &Row, report: &Report, look: Look) -> String {
+fn block(row: &Row, report: &StatusReport, look: Look) -> String {
     let mut out = String::new();
     for (number, reason) in row.reasons.iter().enumerate() {
         out += &look.item(if number == 0 { "why" } else { "and" }, &plain(&reason.what));

@@ -1,15 +1,15 @@
 //! What is wrong with a tenant, and what to do about it.
 //!
-//! Comes in: the facts of a tenant. Goes out: its verdict with reasons, the gravest first. Called by [`super`]. What an exit
-//! code asks for is said as alerts say it.
+//! Comes in: the facts of a tenant. Goes out: its verdict with reasons, the gravest first. Called by [`super`]. What an
+//! exit code asks for is said as alerts say it.
 
 use time::OffsetDateTime;
 
 use super::collect::gap;
-use super::{Reason, Row, RunRow, State, StreamRow, Subject, Verdict, since};
+use super::{Reason, Row, RunRow, State, StreamRow, Subject, TenantVerdict, since};
 use crate::base::display::{ago, minute, number, span};
 use crate::base::timefmt::{parse_iso, rfc3339};
-use crate::tenant::alert::Event;
+use crate::tenant::alert::AlertEvent;
 use crate::tenant::run_record::{ALL, BACKFILL};
 use crate::tenant::schedule::quote::shell;
 
@@ -18,7 +18,8 @@ const UNFINISHED: u64 = 3;
 /// So many streams are named; the rest are counted.
 const NAMED: usize = 3;
 
-/// How much later than its schedule says data may be, in seconds: for the run itself, and for one that failed and is tried again.
+/// How much later than its schedule says data may be, in seconds: for the run itself, and for one that failed and is
+/// tried again.
 pub(super) fn grace(due: u64) -> u64 {
     (due / 2).clamp(5 * 60, 3 * 60 * 60)
 }
@@ -29,17 +30,17 @@ pub(super) fn judge(subject: &Subject, row: &mut Row, unreadable: bool, now: Off
     reasons.extend(of_twins(subject));
     if let Some(fault) = &subject.fault {
         reasons.push(Reason {
-            verdict: Verdict::NeedsPerson,
+            verdict: TenantVerdict::NeedsPerson,
             what: "its config cannot be used".to_owned(),
             detail: Some(fault.line()),
             since: None,
-            what_to_do: Event::ConfigRefused.to_do(fault.hint.as_deref()),
+            what_to_do: AlertEvent::ConfigRefused.to_do(fault.hint.as_deref()),
             commands: vec![command(subject, "check")],
         });
     }
     if unreadable {
         reasons.push(Reason {
-            verdict: Verdict::Failing,
+            verdict: TenantVerdict::Failing,
             what: "how its runs went cannot be told".to_owned(),
             detail: None,
             since: None,
@@ -65,7 +66,7 @@ pub(super) fn judge(subject: &Subject, row: &mut Row, unreadable: bool, now: Off
     }
     // Of equals the one that is first here.
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.verdict));
-    row.verdict = reasons.first().map_or(Verdict::Ok, |reason| reason.verdict);
+    row.verdict = reasons.first().map_or(TenantVerdict::Ok, |reason| reason.verdict);
     row.reasons = reasons;
     if row.alerts_undelivered > 0 {
         let said = format!("{} undelivered: see to its webhook", number(count(row.alerts_undelivered), "alert"));
@@ -122,7 +123,7 @@ fn of_twins(subject: &Subject) -> Option<Reason> {
         more => (more.join(", "), "all"),
     };
     Some(Reason {
-        verdict: Verdict::NeedsPerson,
+        verdict: TenantVerdict::NeedsPerson,
         what: format!("{configs} are {both} of this tenant: they share its state"),
         detail: None,
         since: None,
@@ -137,7 +138,7 @@ fn of_runs(subject: &Subject, row: &Row, runs: &[&RunRow]) -> Option<Reason> {
     let whose = tiers(runs);
     if run.state == State::Killed {
         return Some(Reason {
-            verdict: Verdict::Failing,
+            verdict: TenantVerdict::Failing,
             what: format!("{whose}: killed, it began and said nothing of its end"),
             detail: None,
             since: runs.iter().map(|run| run.run.began.clone()).min(),
@@ -149,27 +150,31 @@ fn of_runs(subject: &Subject, row: &Row, runs: &[&RunRow]) -> Option<Reason> {
         });
     }
     let code = run.run.exit_code.filter(|_| run.state == State::Ended)?;
-    let event = Event::of_exit(code)?;
+    let event = AlertEvent::of_exit(code)?;
     let is_late = || row.streams.iter().any(|stream| stream.late && stream.tier.as_ref() == Some(&run.tier));
     let (event, verdict) = match event {
-        Event::Unfinished if run.tier == BACKFILL || run.run.unfinished_in_a_row < UNFINISHED && !is_late() => {
+        AlertEvent::Unfinished if run.tier == BACKFILL || run.run.unfinished_in_a_row < UNFINISHED && !is_late() => {
             return None;
         }
-        Event::Unfinished if run.run.resume_at.is_some() => (Event::LimitReached, Verdict::Late),
-        Event::Unfinished => (event, Verdict::Late),
-        Event::VendorDown | Event::LocalFailed => (event, Verdict::Failing),
-        _ => (event, Verdict::NeedsPerson),
+        AlertEvent::Unfinished if run.run.resume_at.is_some() => (AlertEvent::LimitReached, TenantVerdict::Late),
+        AlertEvent::Unfinished => (event, TenantVerdict::Late),
+        AlertEvent::VendorDown | AlertEvent::LocalFailed => (event, TenantVerdict::Failing),
+        _ => (event, TenantVerdict::NeedsPerson),
     };
     let times = number(count(run.run.unfinished_in_a_row), "run");
     let what = match (event, &run.run.target) {
-        (Event::Unfinished, _) => format!("{whose}: {times} in a row had not enough time to finish"),
-        (Event::LimitReached, _) => format!("{whose}: the account's limit is used up, {times} in a row did not finish"),
+        (AlertEvent::Unfinished, _) => format!("{whose}: {times} in a row had not enough time to finish"),
+        (AlertEvent::LimitReached, _) => {
+            format!("{whose}: the account's limit is used up, {times} in a row did not finish")
+        }
         (_, Some(target)) => format!("{whose}: the target failed, {target} (exit {code})"),
         _ => format!("{whose}: {} (exit {code})", run.means.unwrap_or_default()),
     };
     let commands = match event {
-        Event::ConfigRefused | Event::CredentialsRefused | Event::VendorDown => vec![command(subject, "check")],
-        Event::SchemaDrift => vec![command(subject, "drift show")],
+        AlertEvent::ConfigRefused | AlertEvent::CredentialsRefused | AlertEvent::VendorDown => {
+            vec![command(subject, "check")]
+        }
+        AlertEvent::SchemaDrift => vec![command(subject, "drift show")],
         _ => Vec::new(),
     };
     let since = runs.iter().map(|run| run.run.failing_since.as_ref().unwrap_or(&run.run.began));
@@ -188,11 +193,11 @@ fn of_drift(subject: &Subject, row: &Row) -> Option<Reason> {
     let gravest = row.drift.gravest.as_deref().filter(|_| grave > 0)?;
     let more = if grave > 1 { format!(", and {} more", grave - 1) } else { String::new() };
     Some(Reason {
-        verdict: Verdict::NeedsPerson,
+        verdict: TenantVerdict::NeedsPerson,
         what: format!("the vendor changed its data: {gravest}{more}"),
         detail: None,
         since: row.drift.since.clone(),
-        what_to_do: Event::SchemaDrift.to_do(None),
+        what_to_do: AlertEvent::SchemaDrift.to_do(None),
         commands: vec![command(subject, "drift show")],
     })
 }
@@ -227,7 +232,7 @@ fn of_age(subject: &Subject, row: &Row, told: &[String], now: OffsetDateTime) ->
         };
         let verb = run.map_or("read", |run| if run.run.verb.is_empty() { "read" } else { &run.run.verb });
         Some(Reason {
-            verdict: Verdict::Late,
+            verdict: TenantVerdict::Late,
             what: format!("tier {name}: {} is {} old, due every {}", names.join(", "), span(age), span(due)),
             detail: None,
             since: Some(rfc3339(at + time::Duration::seconds(i64::try_from(due).unwrap_or(i64::MAX)))),
@@ -255,7 +260,7 @@ fn missing(subject: &Subject, row: &mut Row, now: OffsetDateTime, reasons: &mut 
     let names = |of: &[(&String, u64)]| of.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
     if !late.is_empty() {
         reasons.push(Reason {
-            verdict: Verdict::Late,
+            verdict: TenantVerdict::Late,
             what: format!("no run is recorded of tier {}", names(&late)),
             detail: None,
             since: subject.since.map(rfc3339),

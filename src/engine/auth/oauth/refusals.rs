@@ -53,8 +53,8 @@ impl Refusals {
         (!parts.statuses.is_empty() || !parts.key.is_empty() || !parts.values.is_empty()).then_some(parts)
     }
 
-    /// The fault for an error of the token endpoint. Of the answer only the code of RFC 6749 §5.2 is told, and the code that
-    /// its description begins with: prose may quote what was sent.
+    /// The fault for an error of the token endpoint. Of the answer only the code of RFC 6749 §5.2 is told, and the code
+    /// that its description begins with: prose may quote what was sent.
     pub(super) fn fault(&self, status: u16, answer: &Json) -> Fault {
         let code = answer["error"].as_str().map(str::trim).filter(|c| !c.is_empty());
         let leading = answer["error_description"].as_str().and_then(leading_code);
@@ -85,8 +85,8 @@ impl Refusals {
     }
 }
 
-/// The code that a provider's description begins with, such as `AADSTS50173`: three letters or more, then four digits or
-/// more.
+/// The code that a provider's description begins with, such as `AADSTS50173`: three letters or more, then four digits
+/// or more.
 fn leading_code(text: &str) -> Option<&str> {
     let text = text.trim();
     let letters = text.bytes().take_while(u8::is_ascii_alphabetic).count();

@@ -1,7 +1,7 @@
 //! What a token has left of the calls of one kind.
 //!
-//! Comes in: the definition of a quota; then the vendor's account of a token, and the numbers of each answer. Goes out: how many
-//! calls are left, and until when. Called by [`super::Rotation`].
+//! Comes in: the definition of a quota; then the vendor's account of a token, and the numbers of each answer. Goes out:
+//! how many calls are left, and until when. Called by [`super::Rotation`].
 
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
@@ -87,8 +87,8 @@ impl Pool {
 }
 
 impl Remaining {
-    /// Takes what an answer tells. Answers come in any order, and what they tell may be old: within a window the count only
-    /// falls, and a window that is over tells nothing, unless the call was refused for it (`spent`).
+    /// Takes what an answer tells. Answers come in any order, and what they tell may be old: within a window the count
+    /// only falls, and a window that is over tells nothing, unless the call was refused for it (`spent`).
     pub(super) fn learn(&mut self, left: Option<i64>, resets: Option<OffsetDateTime>, limit: Option<i64>, spent: bool) {
         if !self.counted {
             return;

@@ -1,8 +1,8 @@
 //! Bodies that are no plain JSON, made into it: lines, tables, XML, and archives of them.
 //!
-//! Comes in: a decoder's definition; then each body. Goes out: a JSON document, a list of many bodies where the form has
-//! many. Called by `run`, so that whatever follows knows JSON alone. The forms are those of airbyte-cdk's decoders, but
-//! what cannot be read is a fault: the reference skips a bad line, and takes bad XML for nothing.
+//! Comes in: a decoder's definition; then each body. Goes out: a JSON document, a list of many bodies where the form
+//! has many. Called by `run`, so that whatever follows knows JSON alone. The forms are those of airbyte-cdk's decoders,
+//! but what cannot be read is a fault: the reference skips a bad line, and takes bad XML for nothing.
 
 mod table;
 mod xml;
@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 
 use super::{RecordPath, Segment, WalkError, walk};
 use crate::base::fault::{Fault, Result};
-use crate::base::json::scan::{Kind, Scanner};
+use crate::base::json::scan::{JsonKind, Scanner};
 use crate::manifest::model;
 use crate::manifest::node::Place;
 
@@ -266,7 +266,7 @@ fn elements(body: &[u8], out: &mut Bodies) -> Result<()> {
         scanner.skip().map_err(broken)?;
         out.add(scanner.slice(start..scanner.at()))
     };
-    if scanner.peek().map_err(broken)? == Kind::Array {
+    if scanner.peek().map_err(broken)? == JsonKind::Array {
         scanner.enter().map_err(broken)?;
         let mut first = true;
         while scanner.element(&mut first).map_err(broken)? {

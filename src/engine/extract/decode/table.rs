@@ -9,8 +9,8 @@ use serde_json::{Map, Value as Json};
 use super::{Bodies, Charset, too_large};
 use crate::base::fault::{Fault, Result};
 
-/// A table with its names in the first row, as Python's `csv.DictReader` reads it: what a row has too little is null, what
-/// it has too much is a list under `null`.
+/// A table with its names in the first row, as Python's `csv.DictReader` reads it: what a row has too little is null,
+/// what it has too much is a list under `null`.
 pub(super) fn csv(text: &str, delimiter: u8, nulls: &[String], out: &mut Bodies) -> Result<()> {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut reader =
@@ -48,8 +48,8 @@ const MISSING: &[&str] = &[
     "NULL", "NaN", "None", "n/a", "nan", "null",
 ];
 
-/// A table in a file, as pandas' `read_csv` reads it for the reference: names that come twice are numbered, a row that is
-/// too long is a fault.
+/// A table in a file, as pandas' `read_csv` reads it for the reference: names that come twice are numbered, a row that
+/// is too long is a fault.
 pub(super) fn table(body: &[u8], keep_na: bool, out: &mut Bodies) -> Result<()> {
     let mut unpacked = Vec::new();
     let bad = |e: std::io::Error| Fault::data(format!("the answer cannot be unpacked: {e}"));

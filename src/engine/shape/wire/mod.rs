@@ -13,7 +13,7 @@ mod rewrite;
 use serde_json::{Value as Json, json};
 
 use crate::base::json::observe::{NOWHERE, Observer, Places, ROOT};
-use crate::base::json::scan::{Kind, Scan, Scanner, Text, is_int64};
+use crate::base::json::scan::{JsonKind, JsonText, Scan, Scanner, is_int64};
 use crate::base::json::schema::Reader;
 use crate::base::timefmt::{is_date, is_utc};
 use crate::protocol::singer_catalog::Selection;
@@ -102,7 +102,7 @@ pub struct RecordScan<'a> {
 #[derive(Debug, Clone)]
 pub enum CursorText<'a> {
     /// A text.
-    Text(Text<'a>),
+    Text(JsonText<'a>),
     /// A number.
     Number(&'a [u8]),
 }
@@ -244,7 +244,7 @@ impl<'a, O: Observer> Look<'_, 'a, O> {
         let kind = scanner.peek()?;
         self.observer.value(node.place, kind, object);
         match (kind, &node.shape) {
-            (Kind::String, shape) => {
+            (JsonKind::String, shape) => {
                 let text = scanner.string()?;
                 self.observer.text(node.place, &text);
                 self.seen.change |= match shape {
@@ -255,7 +255,7 @@ impl<'a, O: Observer> Look<'_, 'a, O> {
                     _ => true,
                 };
             }
-            (Kind::Number, shape) => {
+            (JsonKind::Number, shape) => {
                 let number = scanner.number()?;
                 self.observer.number(node.place, &number);
                 self.seen.change |= match shape {
@@ -265,14 +265,14 @@ impl<'a, O: Observer> Look<'_, 'a, O> {
                     _ => true,
                 };
             }
-            (Kind::Bool, shape) => {
+            (JsonKind::Bool, shape) => {
                 let value = scanner.boolean()?;
                 self.observer.boolean(node.place, value);
                 self.seen.change |= !self.verbatim && !matches!(shape, Shape::Bool | Shape::Any);
             }
-            (Kind::Null, _) => scanner.null()?,
-            (Kind::Object, Shape::Object(inner)) => self.object(inner, node.place, scanner)?,
-            (Kind::Array, Shape::Array(item)) => {
+            (JsonKind::Null, _) => scanner.null()?,
+            (JsonKind::Object, Shape::Object(inner)) => self.object(inner, node.place, scanner)?,
+            (JsonKind::Array, Shape::Array(item)) => {
                 scanner.enter()?;
                 let mut first = true;
                 while scanner.element(&mut first)? {
@@ -321,15 +321,15 @@ impl<'a, O: Observer> Look<'_, 'a, O> {
         }
         let kind = scanner.peek()?;
         if let Some(bit) = prop.key
-            && kind != Kind::Null
+            && kind != JsonKind::Null
         {
             self.seen.keys |= 1 << bit;
         }
         if prop.cursor {
             let mut aside = scanner.clone();
             self.seen.cursor = match kind {
-                Kind::String => Some(CursorText::Text(aside.string()?)),
-                Kind::Number => Some(CursorText::Number(aside.number()?.raw)),
+                JsonKind::String => Some(CursorText::Text(aside.string()?)),
+                JsonKind::Number => Some(CursorText::Number(aside.number()?.raw)),
                 _ => None,
             };
         }
@@ -339,11 +339,11 @@ impl<'a, O: Observer> Look<'_, 'a, O> {
     /// Passes a value that no schema describes; its texts must be clean all the same.
     fn any(&mut self, scanner: &mut Scanner<'_>) -> Scan<()> {
         match scanner.peek()? {
-            Kind::String => {
+            JsonKind::String => {
                 let text = scanner.string()?;
                 self.seen.change |= text.escaped && !clean(&text);
             }
-            Kind::Object => {
+            JsonKind::Object => {
                 scanner.enter()?;
                 let mut first = true;
                 while let Some(key) = scanner.key(&mut first)? {
@@ -351,7 +351,7 @@ impl<'a, O: Observer> Look<'_, 'a, O> {
                     self.any(scanner)?;
                 }
             }
-            Kind::Array => {
+            JsonKind::Array => {
                 scanner.enter()?;
                 let mut first = true;
                 while scanner.element(&mut first)? {
@@ -384,7 +384,7 @@ impl Node {
 impl Object {
     /// The property of that name; records mostly keep the order of keys, so the next one is tried first.
     #[inline]
-    fn find(&self, key: &Text<'_>, hint: &mut usize) -> Option<&Prop> {
+    fn find(&self, key: &JsonText<'_>, hint: &mut usize) -> Option<&Prop> {
         if let Some(prop) = self.props.get(*hint)
             && key.is(&prop.name)
         {
@@ -398,7 +398,7 @@ impl Object {
 }
 
 /// Has a text with escapes neither a NUL nor a lone surrogate?
-fn clean(text: &Text<'_>) -> bool {
+fn clean(text: &JsonText<'_>) -> bool {
     let mut rest = text.raw;
     while let Some(at) = memchr::memchr(b'\\', rest) {
         rest = &rest[at..];

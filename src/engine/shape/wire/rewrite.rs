@@ -6,7 +6,7 @@
 use time::OffsetDateTime;
 
 use super::{Node, Object, Other, Prop, Shape, clean};
-use crate::base::json::scan::{Kind, Scan, Scanner, Text, Whole, is_int64, whole};
+use crate::base::json::scan::{JsonKind, JsonText, Scan, Scanner, Whole, is_int64, whole};
 use crate::base::timefmt::{self, is_date, is_utc};
 
 /// Writes a record anew.
@@ -24,13 +24,13 @@ impl Writer<'_> {
 
     pub(super) fn value(&mut self, node: &Node, scanner: &mut Scanner<'_>) -> Scan<()> {
         match (&node.shape, scanner.peek()?) {
-            (_, Kind::Null) => {
+            (_, JsonKind::Null) => {
                 scanner.null()?;
                 self.out.extend_from_slice(b"null");
             }
-            (Shape::Object(object), Kind::Object) => self.object(object, scanner)?,
-            (Shape::Array(item), Kind::Array) => self.array(Some(item), scanner)?,
-            (Shape::DateTime, Kind::String) => {
+            (Shape::Object(object), JsonKind::Object) => self.object(object, scanner)?,
+            (Shape::Array(item), JsonKind::Array) => self.array(Some(item), scanner)?,
+            (Shape::DateTime, JsonKind::String) => {
                 let text = scanner.string()?;
                 match if is_utc(text.raw) { None } else { Some(timefmt::parse_iso(&text.value())) } {
                     None => self.text(&text),
@@ -39,7 +39,7 @@ impl Writer<'_> {
                     Some(None) => self.null(),
                 }
             }
-            (Shape::Date, Kind::String) => {
+            (Shape::Date, JsonKind::String) => {
                 let text = scanner.string()?;
                 let whole = timefmt::parse_iso(&text.value()).map(OffsetDateTime::date);
                 match (is_date(text.raw), whole) {
@@ -49,11 +49,11 @@ impl Writer<'_> {
                     (false, None) => self.null(),
                 }
             }
-            (Shape::String | Shape::Mixed, Kind::String) => {
+            (Shape::String | Shape::Mixed, JsonKind::String) => {
                 let text = scanner.string()?;
                 self.text(&text);
             }
-            (Shape::Integer, Kind::Number) => {
+            (Shape::Integer, JsonKind::Number) => {
                 let number = scanner.number()?;
                 match whole(&number) {
                     Whole::Fits(i) => self.out.extend_from_slice(i.to_string().as_bytes()),
@@ -61,19 +61,19 @@ impl Writer<'_> {
                     _ => self.null(),
                 }
             }
-            (Shape::Integer | Shape::Number, Kind::String) => {
+            (Shape::Integer | Shape::Number, JsonKind::String) => {
                 // A number in quotes is that number.
                 let text = scanner.string()?.value().into_owned();
                 let mut inner = Scanner::new(text.as_bytes());
-                let number = inner.peek().ok().filter(|k| *k == Kind::Number).and_then(|_| inner.number().ok());
+                let number = inner.peek().ok().filter(|k| *k == JsonKind::Number).and_then(|_| inner.number().ok());
                 match (number, &node.shape) {
                     (Some(n), Shape::Number) if inner.end().is_ok() => self.out.extend_from_slice(n.raw),
                     (Some(n), _) if inner.end().is_ok() && is_int64(&n) => self.out.extend_from_slice(n.raw),
                     _ => self.null(),
                 }
             }
-            (Shape::Number, Kind::Number) => self.out.extend_from_slice(scanner.number()?.raw),
-            (Shape::Bool, Kind::Bool) => {
+            (Shape::Number, JsonKind::Number) => self.out.extend_from_slice(scanner.number()?.raw),
+            (Shape::Bool, JsonKind::Bool) => {
                 let text: &[u8] = if scanner.boolean()? { b"true" } else { b"false" };
                 self.out.extend_from_slice(text);
             }
@@ -133,16 +133,18 @@ impl Writer<'_> {
             let mut writer = Writer { out: &mut inner, nulled: 0 };
             let kind = again.peek()?;
             let wanted = match other {
-                Some(Other { kind: "object", .. }) => kind == Kind::Object,
-                Some(Other { kind: "array", .. }) => kind == Kind::Array,
+                Some(Other { kind: "object", .. }) => kind == JsonKind::Object,
+                Some(Other { kind: "array", .. }) => kind == JsonKind::Array,
                 // A text column takes any plain value as its text.
                 _ => true,
             };
             writer.value(node, &mut again)?;
             let nulled = writer.nulled;
             // What does not fit inside of an object or a list is no reason to leave all of it out.
-            let inside =
-                matches!((&node.shape, kind), (Shape::Object(_), Kind::Object) | (Shape::Array(_), Kind::Array));
+            let inside = matches!(
+                (&node.shape, kind),
+                (Shape::Object(_), JsonKind::Object) | (Shape::Array(_), JsonKind::Array)
+            );
             if wanted && (nulled == 0 || inside) {
                 self.nulled += nulled;
                 *scanner = again;
@@ -181,9 +183,9 @@ impl Writer<'_> {
 
     pub(super) fn any(&mut self, scanner: &mut Scanner<'_>) -> Scan<()> {
         match scanner.peek()? {
-            Kind::Object => self.object(&Object { props: Vec::new(), open: true }, scanner)?,
-            Kind::Array => self.array(None, scanner)?,
-            Kind::String => {
+            JsonKind::Object => self.object(&Object { props: Vec::new(), open: true }, scanner)?,
+            JsonKind::Array => self.array(None, scanner)?,
+            JsonKind::String => {
                 let text = scanner.string()?;
                 self.text(&text);
             }
@@ -197,7 +199,7 @@ impl Writer<'_> {
     }
 
     /// A text as it was, or without what targets choke on.
-    fn text(&mut self, text: &Text<'_>) {
+    fn text(&mut self, text: &JsonText<'_>) {
         if text.escaped && !clean(text) {
             let value = text.value().replace('\0', "");
             self.string(&value);

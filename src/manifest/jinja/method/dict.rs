@@ -1,7 +1,7 @@
 //! Methods of `dict`.
 //!
-//! Comes in: a dict and arguments. Goes out: a value. Called through the table of `method`. Only dicts that the template
-//! made can be changed: the others are the run's own JSON.
+//! Comes in: a dict and arguments. Goes out: a value. Called through the table of `method`. Only dicts that the
+//! template made can be changed: the others are the run's own JSON.
 
 use std::cell::RefCell;
 

@@ -1,7 +1,7 @@
 //! The grammar of one tag's inside: tokens to an expression.
 //!
-//! Comes in: tokens. Goes out: an [`Expr`], or what is wrong. Called by the parser of statements. Each method is a level of
-//! precedence, the loosest first.
+//! Comes in: tokens. Goes out: an [`Expr`], or what is wrong. Called by the parser of statements. Each method is a
+//! level of precedence, the loosest first.
 
 use super::{MAX_DEPTH, Parsed, syntax};
 use crate::manifest::jinja::ast::{Args, Cmp, Expr, Op};
