@@ -48,7 +48,8 @@ fn put(schema: &mut Json, root: &Json, pointer: &str, value: &Json) {
     }
     let before = std::mem::replace(at, value.clone());
     // What came into it since stays in it.
-    if let (Some(fields), Json::Object(before)) = (at["properties"].as_object_mut(), &before["properties"]) {
+    let fields = at.get_mut("properties").and_then(Json::as_object_mut);
+    if let (Some(fields), Json::Object(before)) = (fields, &before["properties"]) {
         for (name, schema) in before {
             fields.entry(name.clone()).or_insert_with(|| schema.clone());
         }

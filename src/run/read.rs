@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use serde_json::{Map, Value as Json, json};
@@ -25,7 +26,7 @@ use crate::engine::thread_pool::{Concurrency, LOOK};
 use crate::protocol::singer::Outgoing;
 use crate::protocol::singer_catalog::{self as singer_catalog, Chosen};
 use crate::protocol::state::{StateDoc, per_stream};
-use crate::protocol::{Out, Protocol, airbyte, configured_catalog, singer};
+use crate::protocol::{Message, Out, Protocol, airbyte, configured_catalog, singer};
 use crate::run::context::Context;
 use crate::tenant::locks::{Locks, of_backfill};
 
@@ -231,7 +232,7 @@ impl PreparedRun {
         outgoing: &mut dyn Outgoing,
     ) -> Result<ReadResult> {
         let PreparedRun { loaded, chosen, missing, .. } = self;
-        let (options, stop, plan) = (&context.options, &context.stop, &loaded.plan);
+        let (stop, plan) = (&context.stop, &loaded.plan);
         for stream in missing {
             airbyte::say(out, &airbyte::missing(stream))?;
         }
@@ -240,52 +241,7 @@ impl PreparedRun {
         }
         let mut jobs = Vec::with_capacity(chosen.len());
         for choice in chosen {
-            let state = if choice.full_table && options.backfill.is_none() { None } else { states.of(&choice.stream) };
-            let stream = plan.stream(&choice.stream)?;
-            let (stream, state, past) = match options.backfill {
-                Some(span) => {
-                    let past = backfill::begin(context, loaded, span, stream, state.as_ref())?;
-                    let Some((stream, past)) = past else { continue };
-                    (stream, None, Some(past))
-                }
-                None => {
-                    let (stream, state) = stream.with_state(state.as_ref(), loaded.cx.now);
-                    let again = self.again.get(&choice.stream).map(|since| stream.reading_again(*since));
-                    (again.unwrap_or_else(|| stream.clone()), state, None)
-                }
-            };
-            // A stream whose schema cannot be had fails by itself.
-            let (stream, refused) = match stream.with_schema(&loaded.shared) {
-                Ok(stream) => {
-                    let stream = match choice.named(&stream.schema) {
-                        Some(names) => stream.with_selected(&names, &loaded.cx)?,
-                        None => stream,
-                    };
-                    (stream, None)
-                }
-                Err(fault) => (stream.clone(), Some(fault)),
-            };
-            let reading = ReadMode {
-                // What a part of the past lacks is no news.
-                sweep: past.is_none() && state.is_none_or(Map::is_empty),
-                whole: past.is_none() && options.limit.is_none(),
-                may_grow: choice.fields.dropped.is_empty(),
-                verbatim: context.protocol == Protocol::Airbyte,
-            };
-            // What earlier runs learned of one stream may be damaged: that costs no other.
-            let (watched, refused) = match loaded.watched(&stream, reading, context) {
-                Ok(watched) => (watched, refused),
-                Err(fault) => (None, refused.or(Some(fault))),
-            };
-            jobs.push(StreamJob {
-                refused,
-                fields: choice.fields.clone(),
-                watched,
-                plan: stream,
-                state: state.cloned(),
-                backfill: past,
-                limit: options.limit,
-            });
+            jobs.extend(self.job(context, states, choice)?);
         }
         let with_files = jobs.iter().filter(|job| job.plan.files.is_some() && !context.protocol.carries_files());
         let with_files: Vec<&str> = with_files.map(|job| &*job.plan.name).collect();
@@ -312,22 +268,7 @@ impl PreparedRun {
                 }
             });
         }
-        let mut workers = Vec::with_capacity(run.concurrency.most());
-        for number in 0..run.concurrency.most() {
-            let (run, stop, sender) = (run.clone(), stop.clone(), sender.clone());
-            let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
-                // A bug in one thread must not hang the others: they stop, and the run says so.
-                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.work(number, sender))).is_err() {
-                    stop.ask(Kind::Bug);
-                }
-            });
-            match thread {
-                Ok(thread) => workers.push(thread),
-                // Those that started can do the work.
-                Err(_) if !workers.is_empty() => break,
-                Err(e) => return Err(Fault::local("cannot start a thread", &e)),
-            }
-        }
+        let workers = spawn(&run, stop, &sender)?;
         drop(sender);
         let written = match states {
             States::Singer(doc) => singer::drain(&messages, out, doc, stop, outgoing),
@@ -348,4 +289,77 @@ impl PreparedRun {
         backfill::tell(&context.log, outcomes.iter(), began.elapsed());
         Ok(ReadResult { outcomes, written })
     }
+
+    /// A chosen stream with its state, ready to be read; nothing where a backfill has nothing of it left.
+    fn job(&self, context: &Context, states: &States, choice: &Chosen) -> Result<Option<StreamJob>> {
+        let (loaded, options) = (&self.loaded, &context.options);
+        let plan = &loaded.plan;
+        let state = if choice.full_table && options.backfill.is_none() { None } else { states.of(&choice.stream) };
+        let stream = plan.stream(&choice.stream)?;
+        let (stream, state, past) = match options.backfill {
+            Some(span) => {
+                let past = backfill::begin(context, loaded, span, stream, state.as_ref())?;
+                let Some((stream, past)) = past else { return Ok(None) };
+                (stream, None, Some(past))
+            }
+            None => {
+                let (stream, state) = stream.with_state(state.as_ref(), loaded.cx.now);
+                let again = self.again.get(&choice.stream).map(|since| stream.reading_again(*since));
+                (again.unwrap_or_else(|| stream.clone()), state, None)
+            }
+        };
+        // A stream whose schema cannot be had fails by itself.
+        let (stream, refused) = match stream.with_schema(&loaded.shared) {
+            Ok(stream) => {
+                let stream = match choice.named(&stream.schema) {
+                    Some(names) => stream.with_selected(&names, &loaded.cx)?,
+                    None => stream,
+                };
+                (stream, None)
+            }
+            Err(fault) => (stream.clone(), Some(fault)),
+        };
+        let reading = ReadMode {
+            // What a part of the past lacks is no news.
+            sweep: past.is_none() && state.is_none_or(Map::is_empty),
+            whole: past.is_none() && options.limit.is_none(),
+            may_grow: choice.fields.dropped.is_empty(),
+            verbatim: context.protocol == Protocol::Airbyte,
+        };
+        // What earlier runs learned of one stream may be damaged: that costs no other.
+        let (watched, refused) = match loaded.watched(&stream, reading, context) {
+            Ok(watched) => (watched, refused),
+            Err(fault) => (None, refused.or(Some(fault))),
+        };
+        Ok(Some(StreamJob {
+            refused,
+            fields: choice.fields.clone(),
+            watched,
+            plan: stream,
+            state: state.cloned(),
+            backfill: past,
+            limit: options.limit,
+        }))
+    }
+}
+
+/// Starts the threads that read.
+fn spawn(run: &Arc<Scheduler>, stop: &Arc<Stop>, sender: &SyncSender<Message>) -> Result<Vec<JoinHandle<()>>> {
+    let mut workers = Vec::with_capacity(run.concurrency.most());
+    for number in 0..run.concurrency.most() {
+        let (run, stop, sender) = (run.clone(), stop.clone(), sender.clone());
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+            // A bug in one thread must not hang the others: they stop, and the run says so.
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.work(number, sender))).is_err() {
+                stop.ask(Kind::Bug);
+            }
+        });
+        match thread {
+            Ok(thread) => workers.push(thread),
+            // Those that started can do the work.
+            Err(_) if !workers.is_empty() => break,
+            Err(e) => return Err(Fault::local("cannot start a thread", &e)),
+        }
+    }
+    Ok(workers)
 }

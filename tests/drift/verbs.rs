@@ -303,6 +303,9 @@ fn a_promoted_baseline_differs_where_it_is_new() {
     assert!(lost.is_empty(), "{lost:?}");
     let old: Json = serde_json::from_str(&before).unwrap();
     let new: Json = serde_json::from_str(&after).unwrap();
+    // A field without fields of its own was written with `"properties": null` once, which is no JSON Schema.
+    assert_eq!(new["properties"]["zone"], json!({"type": ["null", "string"]}));
+    assert!(jsonschema::meta::is_valid(&new), "{after}");
     let names = |schema: &Json| schema["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let mut kept = names(&new);
     kept.retain(|name| name != "area" && name != "zone");

@@ -29,6 +29,67 @@ impl Reporter {
         if let Some(bar) = self.bar.get() {
             bar.finish_and_clear();
         }
+        let (gravest, fault) = self.gravest(&mut outcomes, stop, ended_by);
+        let (seconds, counts) = (self.began.elapsed().as_secs_f64(), &self.counts);
+        let records: u64 = outcomes.iter().map(|a| a.records).sum();
+        let complete = outcomes.iter().filter(|a| a.complete).count();
+        let status = if gravest.is_none() { "succeeded" } else { "failed" };
+        self.log.metric("timer", "sync_duration", &json!(seconds), &json!({"status": status}));
+        self.log.metric("counter", "http_request_count", &json!(get(&counts.calls)), &json!({}));
+        let exit_code = gravest.map_or(0, Kind::exit_code);
+        #[allow(clippy::cast_precision_loss)]
+        let waited = |counter: &AtomicU64| get(counter) as f64 / 1000.0;
+        let share = self.share(get(&counts.calls), self.began.elapsed());
+        let wait = self.pace.get().and_then(|pace| pace.resume_after()).map(|wait| wait.as_secs_f64().ceil());
+        let figures = Figures {
+            calls: get(&counts.calls),
+            retried: get(&counts.retried),
+            limited: get(&counts.limited),
+            bytes: get(&counts.bytes),
+            paced_seconds: waited(&counts.paced),
+            cap_use: share,
+            resume_after: wait.filter(|_| gravest == Some(Kind::Unfinished)),
+            seconds,
+        };
+        let backed_off = waited(&counts.backed_off);
+        let message = self.line(&outcomes, &figures, backed_off, gravest);
+        self.log.metric("counter", "http_rate_limited_count", &json!(get(&counts.limited)), &json!({}));
+        self.log.metric("timer", "pace_wait_duration", &json!(figures.paced_seconds), &json!({}));
+        if let Some(share) = share {
+            self.log.metric("gauge", "cap_use", &json!(share), &json!({}));
+        }
+        if gravest == Some(Kind::Unfinished) {
+            let again = wait.map_or_else(String::new, |wait| format!(" in {wait:.0} s"));
+            let said = format!("the run has no more time; it can go on{again}, from the state that it saved");
+            self.log.event(Level::Warning, &said, "budget_exhausted", &json!({"resume_after_seconds": wait}));
+        }
+        let mut fields = json!({
+            "records": records, "streams": outcomes.len(), "complete": complete, "calls": get(&counts.calls),
+            "retried": get(&counts.retried), "rate_limited": get(&counts.limited), "skipped": get(&counts.skipped),
+            "bytes": get(&counts.bytes), "paced_seconds": figures.paced_seconds, "cap_use": share,
+            "backed_off_seconds": backed_off, "seconds": seconds, "exit_code": exit_code,
+        });
+        if let Some(target) = &target {
+            fields["target"] = json!(target);
+        }
+        self.log.event(if gravest.is_none() { Level::Info } else { Level::Warning }, &message, "run_done", &fields);
+        // What ended the run counts, not what it had met before that.
+        let fault = match gravest {
+            None => None,
+            Some(kind) if fault.as_ref().is_some_and(|f| f.kind.severity_rank() >= kind.severity_rank()) => fault,
+            Some(_) => stop.check().err(),
+        };
+        RunOutcome { exit_code, fault, outcomes, figures, target, ..RunOutcome::default() }
+    }
+
+    /// The gravest of what ended the run, and its fault. A stream that alone lost its permission is no matter of
+    /// credentials.
+    fn gravest(
+        &self,
+        outcomes: &mut [StreamOutcome],
+        stop: &Stop,
+        ended_by: Option<&Fault>,
+    ) -> (Option<Kind>, Option<Fault>) {
         // The deadline is that of reading: when all is read it does not matter.
         let read = outcomes.iter().all(|account| account.complete);
         let mut gravest: Option<Kind> = stop.asked().filter(|why| !(read && *why == Kind::Unfinished));
@@ -39,9 +100,11 @@ impl Reporter {
             gravest = Some(kind);
         }
         // Credentials with which others were read are fine: a stream alone may have lost its permission.
-        let context = outcomes.iter().any(|account| account.complete || account.records > 0);
-        for account in &mut outcomes {
-            if let Some(fault) = account.fault.as_mut().filter(|f| context && f.rule == Some(Rule::ScopeLost.id())) {
+        let some_were_read = outcomes.iter().any(|account| account.complete || account.records > 0);
+        for account in outcomes {
+            if let Some(fault) =
+                account.fault.as_mut().filter(|f| some_were_read && f.rule == Some(Rule::ScopeLost.id()))
+            {
                 fault.kind = Kind::Data;
             }
             let graver = self.account(account);
@@ -62,80 +125,40 @@ impl Reporter {
             self.log.line(Level::Error, &down.to_string());
             (gravest, fault) = (Some(Kind::Unavailable), Some(down));
         }
-        let (seconds, counts) = (self.began.elapsed().as_secs_f64(), &self.counts);
+        (gravest, fault)
+    }
+
+    /// The run in a line, for people.
+    fn line(&self, outcomes: &[StreamOutcome], figures: &Figures, backed_off: f64, gravest: Option<Kind>) -> String {
         let records: u64 = outcomes.iter().map(|a| a.records).sum();
         let complete = outcomes.iter().filter(|a| a.complete).count();
-        let status = if gravest.is_none() { "succeeded" } else { "failed" };
-        self.log.metric("timer", "sync_duration", &json!(seconds), &json!({"status": status}));
-        self.log.metric("counter", "http_request_count", &json!(get(&counts.calls)), &json!({}));
-        let exit_code = gravest.map_or(0, Kind::exit_code);
-        let mut said = format!("{} records of {complete} of {} streams", HumanCount(records), outcomes.len());
-        said += &format!(", {} calls", HumanCount(get(&counts.calls)));
+        let mut message = format!("{} records of {complete} of {} streams", HumanCount(records), outcomes.len());
+        message += &format!(", {} calls", HumanCount(figures.calls));
         for (count, what) in [
-            (get(&counts.retried), "tried again"),
-            (get(&counts.limited), "limited by the vendor"),
-            (get(&counts.skipped), "skipped"),
+            (figures.retried, "tried again"),
+            (figures.limited, "limited by the vendor"),
+            (get(&self.counts.skipped), "skipped"),
         ] {
             if count > 0 {
-                said += &format!(", {} {what}", HumanCount(count));
+                message += &format!(", {} {what}", HumanCount(count));
             }
         }
-        said += &format!(", {seconds:.1} s");
-        #[allow(clippy::cast_precision_loss)]
-        let waited = |counter: &AtomicU64| get(counter) as f64 / 1000.0;
-        let share = self.share(get(&counts.calls), self.began.elapsed());
-        if let Some(share) = share {
-            said += &format!(", {:.0} % of the cap", share * 100.0);
+        message += &format!(", {:.1} s", figures.seconds);
+        if let Some(share) = figures.cap_use {
+            message += &format!(", {:.0} % of the cap", share * 100.0);
         }
         // Threads wait side by side, so that this may be more than the run took.
-        for (time, why) in [(waited(&counts.paced), "the pace"), (waited(&counts.backed_off), "tries")] {
+        for (time, why) in [(figures.paced_seconds, "the pace"), (backed_off, "tries")] {
             if time >= 0.1 {
-                said += &format!(", {time:.1} s of waiting for {why} (all threads)");
+                message += &format!(", {time:.1} s of waiting for {why} (all threads)");
             }
         }
         match gravest {
-            Some(Kind::Signal(_)) => said += "; stopped by a signal, the state is saved",
-            Some(Kind::Unfinished) => said += "; not finished, the state is saved: the next run goes on",
+            Some(Kind::Signal(_)) => message += "; stopped by a signal, the state is saved",
+            Some(Kind::Unfinished) => message += "; not finished, the state is saved: the next run goes on",
             _ => {}
         }
-        self.log.metric("counter", "http_rate_limited_count", &json!(get(&counts.limited)), &json!({}));
-        self.log.metric("timer", "pace_wait_duration", &json!(waited(&counts.paced)), &json!({}));
-        if let Some(share) = share {
-            self.log.metric("gauge", "cap_use", &json!(share), &json!({}));
-        }
-        let wait = self.pace.get().and_then(|pace| pace.resume_after()).map(|wait| wait.as_secs_f64().ceil());
-        if gravest == Some(Kind::Unfinished) {
-            let again = wait.map_or_else(String::new, |wait| format!(" in {wait:.0} s"));
-            let said = format!("the run has no more time; it can go on{again}, from the state that it saved");
-            self.log.event(Level::Warning, &said, "budget_exhausted", &json!({"resume_after_seconds": wait}));
-        }
-        let mut fields = json!({
-            "records": records, "streams": outcomes.len(), "complete": complete, "calls": get(&counts.calls),
-            "retried": get(&counts.retried), "rate_limited": get(&counts.limited), "skipped": get(&counts.skipped),
-            "bytes": get(&counts.bytes), "paced_seconds": waited(&counts.paced), "cap_use": share,
-            "backed_off_seconds": waited(&counts.backed_off), "seconds": seconds, "exit_code": exit_code,
-        });
-        if let Some(target) = &target {
-            fields["target"] = json!(target);
-        }
-        self.log.event(if gravest.is_none() { Level::Info } else { Level::Warning }, &said, "run_done", &fields);
-        let figures = Figures {
-            calls: get(&counts.calls),
-            retried: get(&counts.retried),
-            limited: get(&counts.limited),
-            bytes: get(&counts.bytes),
-            paced_seconds: waited(&counts.paced),
-            cap_use: share,
-            resume_after: wait.filter(|_| gravest == Some(Kind::Unfinished)),
-            seconds,
-        };
-        // What ended the run counts, not what it had met before that.
-        let fault = match gravest {
-            None => None,
-            Some(kind) if fault.as_ref().is_some_and(|f| f.kind.severity_rank() >= kind.severity_rank()) => fault,
-            Some(_) => stop.check().err(),
-        };
-        RunOutcome { exit_code, fault, outcomes, figures, target, ..RunOutcome::default() }
+        message
     }
 
     /// Says what came of one stream; gives what it failed by.
