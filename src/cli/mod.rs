@@ -128,7 +128,7 @@ fn verb(cli: &Cli, context: &Context) -> Result<u8> {
         // The Singer flag form. Discovery and test win over a sync, whatever else is passed.
         None if options.discover => discover::discover(context).map(done),
         None if options.test.is_some() => check::check(context).map(done),
-        None if options.config.is_empty() && !context.named_source().is_some() => {
+        None if options.config.is_empty() && context.named_source().is_none() => {
             let help = Cli::command().render_help().to_string();
             context.log.line(Level::Error, &format!("say what to do\n\n{help}"));
             Ok(Kind::Usage.exit_code())

@@ -34,7 +34,7 @@ fn describe(stream: &Stream) -> String {
 
 pub(super) fn sources(context: &Context) -> Result<()> {
     let options = &context.options;
-    if !context.named_source().is_some() && options.config.is_empty() {
+    if context.named_source().is_none() && options.config.is_empty() {
         let text: String = crate::manifest::builtin::names().iter().map(|n| format!("{n}\n")).collect();
         return context.text(&text);
     }

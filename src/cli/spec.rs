@@ -25,7 +25,7 @@ pub(super) fn config_schema(manifest: &Manifest) -> Json {
 }
 
 pub(super) fn spec(context: &Context) -> Result<()> {
-    if context.protocol == Protocol::Airbyte && !context.named_source().is_some() && context.options.config.is_empty() {
+    if context.protocol == Protocol::Airbyte && context.named_source().is_none() && context.options.config.is_empty() {
         // The manifest comes in the config, as the Connector Builder injects it.
         return context.message(&airbyte::spec(&config::injected(), None, None));
     }

@@ -1,7 +1,7 @@
 //! Records that the vendor prepares in a job: it is made, asked for until it is done, and then its results are read.
 //!
 //! Comes in: the slices of a stream. Goes out: each with its job done, to be read like any other; or the fault that is
-//! left when a job failed too often. Called by [`super::scheduler::Run`] while slices are listed, and by `parents` and
+//! left when a job failed too often. Called by [`super::scheduler::Scheduler`] while slices are listed, and by `parents` and
 //! `check` for one slice at a time. What happens in which order is that of airbyte-cdk's `AsyncJobOrchestrator`.
 
 use std::collections::{BTreeMap, VecDeque};

@@ -2,10 +2,10 @@
 //!
 //! Comes in: a manifest, a tenant's config and earlier states. Goes out: [`Message`](crate::protocol::Message)s, then
 //! an account of every stream. Called by `run`. [`build`] compiles a manifest to stream plans; [`scheduler`] gives
-//! slices to threads; [`slice_reader`] reads the pages of one slice; [`record_writer`] turns records into lines. Start
+//! slices to threads; `slice_reader` reads the pages of one slice; `record_writer` turns records into lines. Start
 //! reading there.
 //!
-//! The stages ([`auth`], [`fetch`], [`page`], [`slice`], [`cursor`], [`extract`], [`shape`]) never name each other:
+//! The stages ([`auth`], [`fetch`], [`page`], [`mod@slice`], [`cursor`], [`extract`], [`shape`]) never name each other:
 //! only the files beside them join what they do.
 
 mod answer;

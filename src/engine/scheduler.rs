@@ -1,6 +1,6 @@
 //! Reads streams: a few threads, their slices, and one writer.
 //!
-//! Comes in: a [`build::SourcePlan`], the chosen streams and their states. Goes out: [`Message`]s in an order in which
+//! Comes in: a [`super::build::SourcePlan`], the chosen streams and their states. Goes out: [`Message`]s in an order in which
 //! a state never comes before its records; then an account of what happened. Called by `cli`.
 //!
 //! Threads take work from a board: first the earliest stream that has a slice to read, else the listing of a
@@ -438,7 +438,7 @@ impl Worker<'_> {
                 wanted.before = each.cursor(&identity(&partition.key)).cloned();
             }
             (CursorState::Past(past), _, Some(window)) => {
-                wanted.past = Some(past.keep(&identity(&partition.key), window))
+                wanted.past = Some(past.keep(&identity(&partition.key), window));
             }
             _ => {}
         }

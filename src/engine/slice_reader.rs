@@ -14,7 +14,7 @@ use super::answer;
 use super::build::StreamPlan;
 use super::context::EngineContext;
 use super::query_properties::{self, Properties, VARIABLE};
-use super::record_sink::{RecordSink, SliceOutcome};
+use super::record_sink::{PageObserver, RecordSink, SliceOutcome};
 use super::requester::{InjectedOptions, RequestContext};
 use super::slice_recovery::RecoveryState;
 use crate::base::fault::{Fault, Result};
@@ -246,8 +246,8 @@ impl<'r> SliceReader<'r> {
         }
         let decoded = answer::decoded(self.engine, self.stream, &reply)?;
         let body = decoded.as_deref().unwrap_or(&reply.body);
-        let is_text = simdutf8::basic::from_utf8(body).is_ok()
-            || sink.observer().is_some_and(|observer| observer.takes_broken_text());
+        let is_text =
+            simdutf8::basic::from_utf8(body).is_ok() || sink.observer().is_some_and(PageObserver::takes_broken_text);
         if !is_text && reply.status != 204 {
             return Err(Fault::data("the answer is not valid UTF-8"));
         }

@@ -1,7 +1,7 @@
 //! What a run of `read` or `sync` tells beyond its messages: its record, for `status`, and its alerts.
 //!
 //! Comes in: whose run it is, its beginning and what came of it. Goes out: the tenant's record in the state directory,
-//! and its alerts ([`RunAlerts`]). Called by `read` and `sync`. Records are facts about runs: no run depends on one,
+//! and its alerts (`RunAlerts`). Called by `read` and `sync`. Records are facts about runs: no run depends on one,
 //! and none fails for it.
 
 use std::path::Path;

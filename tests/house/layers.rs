@@ -58,18 +58,15 @@ fn named(source: &Source) -> Vec<Vec<String>> {
         text.lines().filter(|line| !line.trim_start().starts_with("//")).fold(String::new(), |a, l| a + l + "\n");
     let mut out = Vec::new();
     let starts = code.match_indices("crate::").map(|(at, found)| (Vec::new(), at + found.len()));
-    let is_mod = source.file.ends_with("mod.rs");
-    let supers = code.match_indices("super::").filter_map(|(at, _)| {
-        // The first of a chain.
-        (!code[..at].ends_with("super::") && !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_')).then(
-            || {
-                let chain = code[at..].split("super::").take_while(|piece| piece.is_empty()).count();
-                let keep = source.module.len() - chain.min(source.module.len());
-                (source.module[..keep].to_vec(), at + chain * "super::".len())
-            },
-        )
+    // Of `super::super::` the first stands for the chain.
+    let begins = |at: usize| {
+        !code[..at].ends_with("super::") && !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_')
+    };
+    let supers = code.match_indices("super::").filter(|(at, _)| begins(*at)).map(|(at, _)| {
+        let chain = code[at..].split("super::").take_while(|piece| piece.is_empty()).count();
+        let keep = source.module.len() - chain.min(source.module.len());
+        (source.module[..keep].to_vec(), at + chain * "super::".len())
     });
-    let _ = is_mod;
     for (base, at) in starts.chain(supers).collect::<Vec<_>>() {
         let rest = &code[at..];
         let groups: Vec<&str> = match rest.strip_prefix('{') {

@@ -1,7 +1,7 @@
 //! YAML or JSON text to a tree of nodes.
 //!
 //! Comes in: a text. Goes out: its tree, with the line of each node, or a fault with the line. Called by `manifest`,
-//! `lint` and `engine::build::dynamic`. [`fast`] reads almost every manifest; what it leaves (anchors, tags, merges,
+//! `lint` and `engine::build::dynamic`. `fast` reads almost every manifest; what it leaves (anchors, tags, merges,
 //! faults) is read through serde-saphyr, whose rules and messages count.
 
 mod fast;
