@@ -236,7 +236,7 @@ impl Budget {
         let limit = format!("{calls} calls in {} s", per.as_secs_f64());
         let text = format!("a request weighs {weight} calls, more than its whole limit ({limit}): it can never go");
         let hint = "lower the `weight` of its matcher in the manifest's `api_budget`, or raise the limit";
-        Err(Fault::config(text.clone()).hint(hint).airbyte_message(text, Failure::System))
+        Err(Fault::data(text.clone()).hint(hint).airbyte_message(text, Failure::System))
     }
 
     /// The policy that governs a call, if one does, and what the call weighs: the first that matches, as in the

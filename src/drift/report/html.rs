@@ -343,7 +343,7 @@ fn judged(report: &Report) -> String {
         return String::new();
     }
     let mut out = format!(
-        "<details class=\"part\" open><summary><h2>Decided <small>{}</small></h2></summary>\n<div class=\"wide\"><table>\n\
+        "<details class=\"part\" open><summary><h2>Judged <small>{}</small></h2></summary>\n<div class=\"wide\"><table>\n\
         <thead><tr><th scope=\"col\">When</th><th scope=\"col\">Who</th><th scope=\"col\">What</th><th scope=\"col\">Tenant</th>\
         <th scope=\"col\">Why</th></tr></thead>\n<tbody>\n",
         number(report.judged.len(), "time")
