@@ -29,8 +29,7 @@ use crate::run::context::Context;
 use crate::run::log::{Level, Log};
 use crate::run::read::read;
 use crate::sandbox::Sandbox;
-pub use args::parse;
-pub use args::{Cli, Named, Verb};
+pub use args::{Cli, Named, Verb, parse};
 
 /// Runs a command; gives its exit code. `pipe` tells whether `out` is a pipe.
 pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Write + Send>, pipe: bool) -> u8 {

@@ -44,14 +44,14 @@ pub(super) fn run(context: &Context, asked: &ScheduleArgs, format: Option<Report
         ReportFormat::Kubernetes,
         ReportFormat::Meltano,
     ];
-    let (asked_format, format) = (format, ReportFormat::among(format, &formats)?);
+    let chosen = ReportFormat::among(format, &formats)?;
     let options = &context.options;
     if options.backfill.is_none() && !options.streams.is_empty() {
         return Err(Fault::new(Kind::Usage, "the streams of a run are those of its tier")
             .hint("--streams goes with --backfill; name tiers and their streams in the configs: dripfeed.tiers"));
     }
-    let plan = plan(context, asked, asked_format)?;
-    let text = match format {
+    let plan = plan(context, asked, format)?;
+    let text = match chosen {
         ReportFormat::Airflow => airflow::write(&plan),
         ReportFormat::Dagster => dagster::write(&plan),
         ReportFormat::Kubernetes => kubernetes::write(&plan)?,
@@ -128,9 +128,8 @@ fn tenant(context: &Context, asked: &ScheduleArgs, path: &Path) -> Result<Option
     }
     let manifest = load::manifest(context, Some(&config))?;
     config::validate_source(&config, &load::specification(&manifest))?;
-    let said = context.options.source.as_ref().or(context.environment.as_ref()).or(context.named.as_ref());
     let own = ours.source.is_some() || config.source.get("__injected_declarative_manifest").is_some();
-    let source_option = said.filter(|_| !own).cloned();
+    let source_option = context.named_source().filter(|_| !own).map(str::to_owned);
     let file = ours.source.as_ref().or(source_option.as_ref()).filter(|source| builtin::manifest(source).is_none());
     let by_file = || path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
     let name = ours.tenant.clone().filter(|name| reference(name).is_none()).unwrap_or_else(by_file);

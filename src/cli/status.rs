@@ -80,11 +80,10 @@ fn of_path(context: &Context, path: &Path) -> Result<Option<Subject>> {
         Ok((manifest.name.to_string(), config))
     });
     let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let named =
-        context.options.source.clone().or(partial.source).or(context.environment.clone()).or(context.named.clone());
+    let named = context.source_or(partial.source.as_deref());
     let (source, config, fault) = match read {
         Ok((source, config)) => (source, Some(config), None),
-        Err(fault) => (named.map_or_else(|| "unknown".to_owned(), |name| stem(Path::new(&name))), None, Some(fault)),
+        Err(fault) => (named.map_or_else(|| "unknown".to_owned(), |name| stem(Path::new(name))), None, Some(fault)),
     };
     // One without a name has that of its account, which only its credentials tell.
     let unnamed = || (fault.is_none()).then(|| placed(&own).ok()).flatten().map(|(_, tenant)| tenant);

@@ -112,7 +112,7 @@ struct Progress {
 enum Listing {
     Waiting,
     Running,
-    CompletedJob,
+    Done,
 }
 
 /// What a stream's state is made of.
@@ -349,7 +349,7 @@ impl Worker<'_> {
         };
         self.run.release(&live.job.plan.parents_groups);
         let mut progress = live.progress.lock();
-        progress.listing = Listing::CompletedJob;
+        progress.listing = Listing::Done;
         match listed {
             Ok(()) => match &mut progress.cursor_state {
                 CursorState::Each(each) => each.listed(),
@@ -608,7 +608,7 @@ impl Worker<'_> {
         if progress.outcome.ended
             || progress.open > 0
             || !progress.pending.is_empty()
-            || progress.listing != Listing::CompletedJob
+            || progress.listing != Listing::Done
         {
             return;
         }
@@ -625,7 +625,7 @@ impl Worker<'_> {
             each.finish(plan);
         }
         if complete && progress.announced.is_none() {
-            self.announce(&mut progress, &live.out.form(&live.job.plan));
+            self.announce(&mut progress, &live.out.version(&live.job.plan));
         }
         if let CursorState::Past(past) = &mut progress.cursor_state
             && complete

@@ -35,26 +35,34 @@ pub(super) fn read(
     window: Option<&Window>,
     sink: &mut dyn RecordSink,
 ) -> Result<SliceOutcome> {
-    SliceReader::new(engine, stream, partition, window)?.read(sink)
+    let slice = Rc::new(Slice::new(engine, stream, partition, window)?);
+    SliceReader::new(slice, window.copied(), 0).read(sink)
 }
 
-/// Reads a slice, or the part of one whose window was split.
-struct SliceReader<'r> {
+/// A slice, however its window is split.
+struct Slice<'r> {
     engine: &'r EngineContext,
     stream: &'r StreamPlan,
     partition: &'r Partition,
     /// The slice as templates about records see it: with its whole window, also where a part of that is asked for.
-    of_records: Rc<(Json, Json)>,
+    variable: Json,
+    /// The extra variables of its partition.
+    extra: Json,
+    /// The fields that each request of a page names; one request that names none, mostly.
+    chunks: Vec<Option<Vec<String>>>,
+    /// What paging reads of an answer.
+    wanted: Wanted,
+}
+
+/// Reads a slice, or the part of one whose window was split.
+struct SliceReader<'r> {
+    slice: Rc<Slice<'r>>,
     /// What is asked for by now.
     asked: AskedWindow,
     /// How often the window was split.
     depth: u32,
     recovery: RecoveryState,
     cache: CacheMode,
-    /// The fields that each request of a page names; one request that names none, mostly.
-    chunks: Rc<[Option<Vec<String>>]>,
-    /// What paging reads of an answer.
-    wanted: Wanted,
     /// A first page that stands in the parent's record.
     embedded: Option<&'r Json>,
     outcome: SliceOutcome,
@@ -109,7 +117,7 @@ enum Step {
     Restart(String),
 }
 
-impl<'r> SliceReader<'r> {
+impl<'r> Slice<'r> {
     fn new(
         engine: &'r EngineContext,
         stream: &'r StreamPlan,
@@ -117,54 +125,46 @@ impl<'r> SliceReader<'r> {
         window: Option<&Window>,
     ) -> Result<Self> {
         let chunks = stream.properties.as_ref().map(|properties| properties.chunks(engine)).transpose()?;
-        let chunks = chunks.map_or_else(|| vec![None], |chunks| chunks.into_iter().map(Some).collect());
-        let asked = AskedWindow::new(stream, partition, window.copied());
-        Ok(SliceReader {
+        Ok(Slice {
             engine,
             stream,
             partition,
-            of_records: Rc::new((asked.variable.clone(), Json::Object(partition.extra.clone()))),
-            asked,
-            depth: 0,
-            recovery: RecoveryState::default(),
-            cache: if stream.keep_answers { CacheMode::Yes } else { CacheMode::No },
-            chunks: chunks.into(),
+            variable: stream.slice_variable(partition, window),
+            extra: Json::Object(partition.extra.clone()),
+            chunks: chunks.map_or_else(|| vec![None], |chunks| chunks.into_iter().map(Some).collect()),
             wanted: stream.pages.wanted(),
-            embedded: partition.first_page.as_ref(),
-            outcome: SliceOutcome::default(),
         })
     }
 
-    /// The same for a part of the window.
-    fn part(&self, window: Window) -> SliceReader<'r> {
-        SliceReader {
-            of_records: self.of_records.clone(),
-            asked: AskedWindow::new(self.stream, self.partition, Some(window)),
-            depth: self.depth + 1,
-            recovery: RecoveryState::default(),
-            cache: if self.stream.keep_answers { CacheMode::Yes } else { CacheMode::No },
-            chunks: self.chunks.clone(),
-            wanted: self.stream.pages.wanted(),
-            embedded: self.partition.first_page.as_ref(),
-            outcome: SliceOutcome::default(),
-            ..*self
-        }
-    }
-
     /// The variables of templates about records.
-    fn record_vars<'v>(&'v self, of_records: &'v (Json, Json)) -> Vars<'v> {
-        Vars { slice: Some(&of_records.0), extra: Some(&of_records.1), ..Vars::new(&self.engine.cx) }
+    fn record_vars(&self) -> Vars<'_> {
+        Vars { slice: Some(&self.variable), extra: Some(&self.extra), ..Vars::new(&self.engine.cx) }
+    }
+}
+
+impl<'r> SliceReader<'r> {
+    /// Reads `window` of the slice, which was split `depth` times for it.
+    fn new(slice: Rc<Slice<'r>>, window: Option<Window>, depth: u32) -> Self {
+        SliceReader {
+            asked: AskedWindow::new(slice.stream, slice.partition, window),
+            depth,
+            recovery: RecoveryState::default(),
+            cache: if slice.stream.keep_answers { CacheMode::Yes } else { CacheMode::No },
+            embedded: slice.partition.first_page.as_ref(),
+            outcome: SliceOutcome::default(),
+            slice,
+        }
     }
 
     /// Paging from the first page.
     fn pager(&self) -> Result<Pager<'r>> {
-        self.stream.pages.start(&Vars { slice: Some(&self.asked.variable), ..self.record_vars(&self.of_records) })
+        self.slice.stream.pages.start(&Vars { slice: Some(&self.asked.variable), ..self.slice.record_vars() })
     }
 
     fn read(mut self, sink: &mut dyn RecordSink) -> Result<SliceOutcome> {
         let mut pager = self.pager()?;
         loop {
-            self.engine.stop.check()?;
+            self.slice.engine.stop.check()?;
             let token = pager.variable();
             let fetched = self.fetch_page(&pager, token.as_ref(), sink);
             if !matches!(fetched, Ok(Fetched::Page(_))) {
@@ -174,8 +174,8 @@ impl<'r> SliceReader<'r> {
                 Fetched::Page(page) => self.advance(page, &mut pager, token.as_ref(), sink)?,
                 Fetched::Recover(Remedy::Reset, why) => Step::Restart(why),
                 Fetched::Recover(Remedy::SmallerPages, _) => {
-                    let wait = self.stream.adaptation.reduce(&mut self.recovery, &mut pager)?;
-                    self.engine.stop.sleep(wait)?;
+                    let wait = self.slice.stream.adaptation.reduce(&mut self.recovery, &mut pager)?;
+                    self.slice.engine.stop.sleep(wait)?;
                     Step::Next
                 }
                 Fetched::Recover(Remedy::ShorterWindows, _) => return self.read_halves(sink),
@@ -191,9 +191,10 @@ impl<'r> SliceReader<'r> {
     /// Sends the requests for a page, and takes the records of each answer.
     fn fetch_page(&mut self, pager: &Pager<'_>, token: Option<&Json>, sink: &mut dyn RecordSink) -> Result<Fetched> {
         let mut page = Page::default();
-        for names in &*self.chunks.clone() {
+        let slice = self.slice.clone();
+        for names in &slice.chunks {
             // A page that is at hand is as old as its parent's, of which no more is known than that the run had begun.
-            let asked = if self.embedded.is_some() { self.engine.cx.start() } else { OffsetDateTime::now_utc() };
+            let asked = if self.embedded.is_some() { self.slice.engine.cx.start() } else { OffsetDateTime::now_utc() };
             let outcome = match self.embedded.take() {
                 Some(page) => Outcome::Page(Reply::embedded(page)),
                 None => self.request(pager, token, names.as_deref())?,
@@ -213,23 +214,23 @@ impl<'r> SliceReader<'r> {
 
     /// Sends one request; `names` are the fields that it names.
     fn request(&self, pager: &Pager<'_>, token: Option<&Json>, names: Option<&[String]>) -> Result<Outcome> {
-        let of_records = Vars { next_page_token: token, ..self.record_vars(&self.of_records) };
+        let of_records = Vars { next_page_token: token, ..self.slice.record_vars() };
         let naming = names.map(|names| naming(&self.asked.variable, names));
         let vars = match &naming {
             Some((variable, extra)) => Vars { slice: Some(variable), extra: Some(extra), ..of_records },
             None => Vars { slice: Some(&self.asked.variable), ..of_records },
         };
-        let once = self.stream.slice_options_once && pager.has_token();
-        let named = names.zip(self.stream.properties.as_ref());
+        let once = self.slice.stream.slice_options_once && pager.has_token();
+        let named = names.zip(self.slice.stream.properties.as_ref());
         let injected = InjectedOptions {
             names: named.and_then(|(names, properties)| properties.parameter(names)),
             page: pager.options(),
             slice: if once { RequestOptions::default() } else { self.asked.options.clone() },
             path: pager.path(),
         };
-        let (stream, partition) = (&*self.stream.name, &self.partition.key);
-        let context = RequestContext { shared: self.engine, stream, partition, keep: self.cache, into: None };
-        self.stream.requester.ask(context, &vars, &injected)
+        let (stream, partition) = (&*self.slice.stream.name, &self.slice.partition.key);
+        let context = RequestContext { shared: self.slice.engine, stream, partition, keep: self.cache, into: None };
+        self.slice.stream.requester.ask(context, &vars, &injected)
     }
 
     /// Hands the records of an answer to the sink, or puts their parts aside.
@@ -240,22 +241,22 @@ impl<'r> SliceReader<'r> {
         page: &mut Page,
         sink: &mut dyn RecordSink,
     ) -> Result<Answer> {
-        let vars = Vars { next_page_token: token, ..self.record_vars(&self.of_records) };
+        let vars = Vars { next_page_token: token, ..self.slice.record_vars() };
         if let Some(observer) = sink.observer() {
             observer.answered(&reply);
         }
-        let decoded = answer::decoded(self.engine, self.stream, &reply)?;
+        let decoded = answer::decoded(self.slice.engine, self.slice.stream, &reply)?;
         let body = decoded.as_deref().unwrap_or(&reply.body);
         let is_text =
             simdutf8::basic::from_utf8(body).is_ok() || sink.observer().is_some_and(PageObserver::takes_broken_text);
-        if !is_text && reply.status != 204 {
+        if !is_text {
             return Err(Fault::data("the answer is not valid UTF-8"));
         }
-        let wanted: &[String] = if let Wanted::Fields(fields) = &self.wanted { fields } else { &[] };
-        let found = answer::records(self.engine, self.stream, (&reply, body), wanted, &mut |scanner| {
-            page.kept += u64::from(match &self.stream.properties {
+        let wanted: &[String] = if let Wanted::Fields(fields) = &self.slice.wanted { fields } else { &[] };
+        let found = answer::records(self.slice.engine, self.slice.stream, (&reply, body), wanted, &mut |scanner| {
+            page.kept += u64::from(match &self.slice.stream.properties {
                 Some(properties) if properties.merges() => {
-                    take_part(self.stream, properties, scanner, (&vars, &mut page.parts), sink)?
+                    take_part(self.slice.stream, properties, scanner, (&vars, &mut page.parts), sink)?
                 }
                 _ => sink.take(scanner, &vars)?,
             });
@@ -291,8 +292,8 @@ impl<'r> SliceReader<'r> {
             return Ok(Step::End);
         }
         let response = self.response(&answer)?;
-        let headers = self.stream.pages.uses("headers").then(|| answer.reply.headers_json(true));
-        let uses_last = kept > 0 && self.stream.pages.uses("last_record");
+        let headers = self.slice.stream.pages.uses("headers").then(|| answer.reply.headers_json(true));
+        let uses_last = kept > 0 && self.slice.stream.pages.uses("last_record");
         let last_record = if uses_last { sink.last_record() } else { None };
         let vars = Vars {
             slice: Some(&self.asked.variable),
@@ -300,13 +301,13 @@ impl<'r> SliceReader<'r> {
             headers: headers.as_ref(),
             last_record: last_record.as_ref(),
             next_page_token: token,
-            ..self.record_vars(&self.of_records)
+            ..self.slice.record_vars()
         };
         // Paging looks at the size that was asked for.
         let asked = pager.page_size();
         let records = answer.found.records;
         let follows = pager.advance(Facts { extracted: records, kept, body: &answer.reply.body, vars });
-        if self.stream.adaptation.page_read(&mut self.recovery, pager, kept) {
+        if self.slice.stream.adaptation.page_read(&mut self.recovery, pager, kept) {
             return Ok(Step::Restart("it holds more records than are read in one go".to_owned()));
         }
         if !follows? {
@@ -320,9 +321,9 @@ impl<'r> SliceReader<'r> {
 
     /// What templates of paging see of an answer.
     fn response(&self, answer: &Answer) -> Result<Json> {
-        match &self.wanted {
-            _ if self.stream.decoder.streams() => Ok(Json::Object(Map::new())),
-            Wanted::Fields(_) if matches!(self.stream.records, Records::Walk(_)) => {
+        match &self.slice.wanted {
+            _ if self.slice.stream.decoder.streams() => Ok(Json::Object(Map::new())),
+            Wanted::Fields(_) if matches!(self.slice.stream.records, Records::Walk(_)) => {
                 answer::fields(answer.body(), &answer.found)
             }
             _ => answer::first_body(answer.body()),
@@ -331,9 +332,9 @@ impl<'r> SliceReader<'r> {
 
     /// Reads two windows instead of one.
     fn read_halves(mut self, sink: &mut dyn RecordSink) -> Result<SliceOutcome> {
-        let (cursor, window) = (self.stream.cursor.as_ref(), self.asked.window.as_ref());
-        for half in self.stream.adaptation.split(cursor, window, self.depth)? {
-            let of_half = self.part(half).read(sink)?;
+        let (cursor, window) = (self.slice.stream.cursor.as_ref(), self.asked.window.as_ref());
+        for half in self.slice.stream.adaptation.split(cursor, window, self.depth)? {
+            let of_half = SliceReader::new(self.slice.clone(), Some(half), self.depth + 1).read(sink)?;
             if self.outcome.ends_with(of_half) {
                 break;
             }
@@ -343,11 +344,11 @@ impl<'r> SliceReader<'r> {
 
     /// The slice begins again: paging from the first page of what is left of it.
     fn restart(&mut self, why: &str, sink: &dyn RecordSink) -> Result<Pager<'r>> {
-        let (cursor, window) = (self.stream.cursor.as_ref(), self.asked.window.as_ref());
-        let rest = self.stream.adaptation.reset(&mut self.recovery, cursor, window, sink.newest(), why)?;
-        self.asked = AskedWindow::new(self.stream, self.partition, rest);
+        let (cursor, window) = (self.slice.stream.cursor.as_ref(), self.asked.window.as_ref());
+        let rest = self.slice.stream.adaptation.reset(&mut self.recovery, cursor, window, sink.newest(), why)?;
+        self.asked = AskedWindow::new(self.slice.stream, self.slice.partition, rest);
         // Answers that were kept hold the token that failed.
-        self.cache = if self.stream.keep_answers { CacheMode::Anew } else { CacheMode::No };
+        self.cache = if self.slice.stream.keep_answers { CacheMode::Anew } else { CacheMode::No };
         self.pager()
     }
 }

@@ -28,11 +28,10 @@ pub(crate) fn holder(context: &Context, target: Option<u32>) -> Holder {
     Holder { run_id, slot: slot(&context.options).to_owned(), pid: std::process::id(), target, since: now() }
 }
 
-/// RunIdentity run it was to be, of a config that cannot be taken as a whole.
+/// Whose run it was to be, of a config that cannot be taken as a whole.
 fn supposed(context: &Context) -> Option<RunIdentity> {
     let partial = config::partial(&context.options.config);
-    let named = context.options.source.as_deref().or(partial.source.as_deref());
-    let named = named.or(context.environment.as_deref()).or(context.named.as_deref())?;
+    let named = context.source_or(partial.source.as_deref())?;
     // A source has the name of its manifest's file.
     let source = Path::new(named).file_stem()?.to_str()?.to_owned();
     let own = || load::state_dir_or_own(&Config::default()).ok().filter(|_| context.keeps);

@@ -107,8 +107,7 @@ fn refused(context: &Context) -> Option<ArmedAlert> {
     }
     // How far it was read tells better than its parts.
     let known = context.identity.get();
-    let named = context.options.source.as_deref().or(partial.source.as_deref());
-    let named = named.or(context.environment.as_deref()).or(context.named.as_deref());
+    let named = context.source_or(partial.source.as_deref());
     let stem = |path: &str| Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
     // A source has the name of its manifest's file, and a tenant without a name that of its config's.
     let source = known.map(|whose| whose.source.clone()).or_else(|| named.and_then(stem));

@@ -67,7 +67,13 @@ impl Context {
 
     /// The source that is named, the config aside.
     pub(crate) fn named_source(&self) -> Option<&str> {
-        self.options.source.as_deref().or(self.environment.as_deref()).or(self.named.as_deref())
+        self.source_or(None)
+    }
+
+    /// The source that is named, where the config names `of_config`: the options go before it, all else comes after it.
+    pub(crate) fn source_or<'a>(&'a self, of_config: Option<&'a str>) -> Option<&'a str> {
+        let options = self.options.source.as_deref();
+        options.or(of_config).or(self.environment.as_deref()).or(self.named.as_deref())
     }
 
     /// Writes text.

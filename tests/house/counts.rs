@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
 
+use super::rust_files;
+
 /// Lines from `fn` to the closing brace.
 const LONGEST_FUNCTION: usize = 100;
 
@@ -35,31 +37,15 @@ struct Source {
     tree: syn::File,
 }
 
-fn collect(folder: &Path, out: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, out);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            out.push(path);
-        }
-    }
-}
-
 fn sources(folders: &[&str]) -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut paths = Vec::new();
-    for folder in folders {
-        collect(&root.join(folder), &mut paths);
-    }
-    paths.sort();
     let parsed = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).unwrap();
         let file = path.strip_prefix(root).unwrap().display().to_string();
         let tree = syn::parse_file(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
         Source { file, text, tree }
     };
-    paths.into_iter().map(parsed).collect()
+    folders.iter().flat_map(|folder| rust_files(folder)).map(parsed).collect()
 }
 
 /// A function with a body or, in a trait, without one.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::rust_files;
+
 /// What each wing may name. Sorted: a wing names only wings above it.
 const WINGS: &[(&str, &[&str])] = &[
     ("base", &[]),
@@ -27,28 +29,14 @@ struct Source {
     text: String,
 }
 
-fn files(folder: &Path, out: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files(&path, out);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            out.push(path);
-        }
-    }
-}
-
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut paths = Vec::new();
-    files(&root, &mut paths);
-    paths.sort();
     let of = |path: &PathBuf| {
         let file = path.strip_prefix(&root).unwrap().display().to_string();
         let module = file.trim_end_matches(".rs").trim_end_matches("/mod").split('/').map(str::to_owned).collect();
         Source { file, module, text: std::fs::read_to_string(path).unwrap() }
     };
-    paths.iter().map(of).collect()
+    rust_files("src").iter().map(of).collect()
 }
 
 /// The modules that a file names, as paths from the root: `crate::…` and `super::…`, without what tests name.

@@ -118,7 +118,7 @@ impl<'s> RecordWriter<'s> {
         RecordWriter {
             plan,
             out,
-            version: out.form(plan),
+            version: out.version(plan),
             cursor: CursorTracker::new(plan.cursor.as_ref(), filter),
             drift: DriftWatch::new(out.watched.as_ref()),
             batch: LineBatch::new(send),
@@ -194,7 +194,7 @@ impl<'s> RecordWriter<'s> {
 
     /// The record as it is scanned by the schema of now, which may have grown for it.
     fn grown<'a>(&mut self, scan: RecordScan<'a>, record: &Scanner<'a>) -> Walked<RecordScan<'a>> {
-        let version = self.out.form(self.plan);
+        let version = self.out.version(self.plan);
         if version.generation == self.version.generation {
             return Ok(scan);
         }
@@ -340,7 +340,7 @@ impl RecordSink for RecordWriter<'_> {
             self.page_failed();
             return Err(fault);
         }
-        self.version = self.out.form(self.plan);
+        self.version = self.out.version(self.plan);
         self.drift.follow();
         self.drift.page_done();
         self.cursor.page_done();

@@ -36,7 +36,7 @@ pub(in crate::engine) struct StreamOut {
     pub(in crate::engine) prefix: Vec<u8>,
     fields: Selection,
     pub(in crate::engine) watched: Option<Arc<DriftMonitor>>,
-    form: Mutex<Arc<SchemaVersion>>,
+    current: Mutex<Arc<SchemaVersion>>,
 }
 
 impl StreamOut {
@@ -51,22 +51,22 @@ impl StreamOut {
             prefix: protocol.before_record(&plan.name),
             fields: fields.clone(),
             watched: watched.cloned(),
-            form: Mutex::new(Arc::new(form(plan, fields, watched, protocol))),
+            current: Mutex::new(Arc::new(version(plan, fields, watched, protocol))),
         }
     }
 
-    /// The form of now.
-    pub(in crate::engine) fn form(&self, plan: &StreamPlan) -> Arc<SchemaVersion> {
-        let mut current = self.form.lock();
+    /// The version of now.
+    pub(in crate::engine) fn version(&self, plan: &StreamPlan) -> Arc<SchemaVersion> {
+        let mut current = self.current.lock();
         if self.watched.as_ref().is_some_and(|watched| watched.generation() != current.generation) {
-            *current = Arc::new(form(plan, &self.fields, self.watched.as_ref(), self.protocol));
+            *current = Arc::new(version(plan, &self.fields, self.watched.as_ref(), self.protocol));
         }
         current.clone()
     }
 }
 
-/// The form of a stream whose schema is as it is watched to be.
-fn form(
+/// The version of a stream whose schema is as it is watched to be.
+fn version(
     plan: &StreamPlan,
     fields: &Selection,
     watched: Option<&Arc<DriftMonitor>>,
