@@ -48,9 +48,8 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
     };
     let named = named.map(|n| n.source.clone());
     let environment = std::env::var("DRIPFEED_SOURCE").ok().filter(|source| !source.is_empty());
-    let identity = Arc::default();
     let keeps = matches!(cli.verb, Some(Verb::Sync(_)));
-    let context = Context { options, environment, named, protocol, stop: stop.clone(), log, identity, keeps, out };
+    let context = Context { options, environment, named, protocol, stop: stop.clone(), log, keeps, out };
     let done = verb(cli, &context).and_then(|code| context.out.lock().flush().map(|()| code));
     let goes_on = [Kind::Unfinished, Kind::Busy];
     let kind = match done {

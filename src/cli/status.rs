@@ -17,7 +17,8 @@ use super::look;
 use crate::base::config::{self, Config};
 use crate::base::fault::{Fault, Result};
 use crate::run::context::Context;
-use crate::run::load::{self, Purpose};
+use crate::run::identity::{own_state_dir, state_dir_or_own};
+use crate::run::load::{self, ConfiguredSource};
 use crate::run::options::RunOptions;
 use crate::tenant::run_record::{self, RunRecords};
 use crate::tenant::status::{StatusReport, Subject, html, openmetrics, table};
@@ -86,11 +87,12 @@ fn of_path(context: &Context, path: &Path) -> Result<Option<Subject>> {
         Err(fault) => (named.map_or_else(|| "unknown".to_owned(), |name| stem(Path::new(name))), None, Some(fault)),
     };
     // One without a name has that of its account, which only its credentials tell.
-    let unnamed = || (fault.is_none()).then(|| placed(&own).ok()).flatten().map(|(_, tenant)| tenant);
+    let unnamed =
+        || (fault.is_none()).then(|| own.configured().ok()).flatten().map(|configured| configured.identity.tenant);
     Ok(Some(Subject {
         tenant: partial.tenant.or_else(unnamed).unwrap_or_else(|| stem(path)),
         source,
-        root: partial.state_dir.map_or_else(load::own_state_dir, Ok)?,
+        root: partial.state_dir.map_or_else(own_state_dir, Ok)?,
         config: Some(shown),
         twins: Vec::new(),
         since: changed(path),
@@ -102,33 +104,24 @@ fn of_path(context: &Context, path: &Path) -> Result<Option<Subject>> {
 
 /// The tenant of the options' config.
 fn of_config(context: &Context) -> Result<Subject> {
-    let prepared = load::prepare(context, Purpose::Read)?;
-    let (config, manifest) = (&prepared.config, &prepared.manifest);
+    let ConfiguredSource { identity, config, .. } = context.configured()?;
     Ok(Subject {
-        source: manifest.name.to_string(),
-        tenant: load::tenant_of(config, manifest, &prepared.specification, &prepared.cx),
-        root: load::state_dir_or_own(config)?,
+        source: identity.source,
+        tenant: identity.tenant,
+        root: state_dir_or_own(&config)?,
         config: Some(context.options.config.join(", ")),
         twins: Vec::new(),
         since: context.options.config.last().and_then(|path| changed(Path::new(path))),
-        tiers: config.ours.tiers.clone(),
+        tiers: config.ours.tiers,
         whose: words(context),
         fault: None,
     })
 }
 
-/// Source and tenant of the options' config, with its secrets.
-fn placed(context: &Context) -> Result<(String, String)> {
-    let prepared = load::prepare(context, Purpose::Read)?;
-    let (config, manifest) = (&prepared.config, &prepared.manifest);
-    let tenant = load::tenant_of(config, manifest, &prepared.specification, &prepared.cx);
-    Ok((manifest.name.to_string(), tenant))
-}
-
 /// All tenants that have a record in the state directory; their configs are where their last runs found them, if they
 /// still are.
 fn of_root(context: &Context) -> Result<Vec<Subject>> {
-    let root = load::own_state_dir()?;
+    let root = own_state_dir()?;
     let all = run_record::all(&root)?;
     let named = context.options.source.as_deref();
     let all: BTreeSet<(String, String)> =

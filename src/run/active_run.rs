@@ -1,57 +1,40 @@
 //! What a run of `read` or `sync` tells beyond its messages: its record, for `status`, and its alerts.
 //!
-//! Comes in: whose run it is, its beginning and what came of it. Goes out: the tenant's record in the state directory,
+//! Comes in: who runs, its beginning and what came of it. Goes out: the tenant's record in the state directory,
 //! and its alerts (`RunAlerts`). Called by `read` and `sync`. Records are facts about runs: no run depends on one,
 //! and none fails for it.
-
-use std::path::Path;
 
 use time::OffsetDateTime;
 
 use super::alerts::RunAlerts;
-use super::load::{self, LoadedSource};
+use super::identity::RunIdentity;
+use super::load::LoadedSource;
 use super::log::Level;
 use super::outcome::{RunOutcome, slot};
-use crate::base::config::{self, Config};
+use crate::base::config;
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::timefmt::rfc3339;
 use crate::engine::cursor::backfill::BackfillProgress;
 use crate::engine::scheduler::StreamOutcome;
 use crate::run::context::Context;
-use crate::run::context::RunIdentity;
 use crate::tenant::locks::Holder;
 use crate::tenant::run_record::{BackfillRecord, Record, RunEntry, RunRecords, Stream};
 
 /// Who holds this run's locks.
-pub(crate) fn holder(context: &Context, target: Option<u32>) -> Holder {
-    let run_id = context.identity.get().map(|whose| whose.run_id.clone()).unwrap_or_default();
-    Holder { run_id, slot: slot(&context.options).to_owned(), pid: std::process::id(), target, since: now() }
+pub(crate) fn holder(context: &Context, identity: &RunIdentity, target: Option<u32>) -> Holder {
+    let (run_id, slot) = (identity.run_id.clone(), slot(&context.options).to_owned());
+    Holder { run_id, slot, pid: std::process::id(), target, since: now() }
 }
 
-/// Whose run it was to be, of a config that cannot be taken as a whole.
-fn supposed(context: &Context) -> Option<RunIdentity> {
-    let partial = config::partial(&context.options.config);
-    let named = context.source_or(partial.source.as_deref())?;
-    // A source has the name of its manifest's file.
-    let source = Path::new(named).file_stem()?.to_str()?.to_owned();
-    let own = || load::state_dir_or_own(&Config::default()).ok().filter(|_| context.keeps);
-    let root = partial.state_dir.or_else(load::state_dir_of_environment).or_else(own);
-    Some(RunIdentity { source, tenant: partial.tenant?, root, run_id: load::run_id() })
-}
-
-/// Where a run's record is kept; nowhere for previews, which say nothing of the tenant.
-fn records(context: &Context) -> Option<(&RunIdentity, RunRecords)> {
-    let whose = context.identity.get().filter(|_| context.options.limit.is_none())?;
-    let root = whose.root.as_ref()?;
-    Some((whose, RunRecords::new(root, &whose.source, &whose.tenant)))
-}
-
-/// Changes the record; one that cannot be kept is told.
-fn update(context: &Context, change: impl FnOnce(&mut Record, &RunIdentity)) {
-    let Some((whose, records)) = records(context) else { return };
+/// Changes the record of the tenant's runs; one that cannot be stored is logged. Previews have none: they say nothing of
+/// the tenant.
+fn update(context: &Context, identity: &RunIdentity, change: impl FnOnce(&mut Record)) {
+    let stored = context.options.limit.is_none() && identity.certain;
+    let Some(root) = identity.root.as_ref().filter(|_| stored) else { return };
+    let records = RunRecords::new(root, &identity.source, &identity.tenant);
     let named = |record: &mut Record| {
-        (record.source, record.tenant) = (whose.source.clone(), whose.tenant.clone());
-        change(record, whose);
+        (record.source, record.tenant) = (identity.source.clone(), identity.tenant.clone());
+        change(record);
     };
     // A run that was stopped is recorded too.
     if let Err(fault) = records.update(&crate::base::stop::Stop::default(), named) {
@@ -69,20 +52,29 @@ pub(crate) struct ActiveRun<'w> {
     context: &'w Context,
     verb: &'static str,
     began: String,
+    /// As far as the config could be read.
+    identity: RunIdentity,
     alerts: RunAlerts<'w>,
 }
 
 impl<'w> ActiveRun<'w> {
     /// The verb begins.
     pub(crate) fn new(context: &'w Context, verb: &'static str) -> ActiveRun<'w> {
-        ActiveRun { context, verb, began: now(), alerts: RunAlerts::new(context) }
+        let partial = config::partial(&context.options.config);
+        let identity = RunIdentity::of_partial(context, &partial);
+        ActiveRun { context, verb, began: now(), identity, alerts: RunAlerts::new(context, partial.alert) }
+    }
+
+    /// Its config is whole: who runs is certain.
+    pub(crate) fn identified(&mut self, identity: &RunIdentity) {
+        self.identity.clone_from(identity);
     }
 
     /// The run of its slot, as it begins; what its predecessors came to stays.
-    fn begun(&self, record: &mut Record, whose: &RunIdentity, streams: &[String]) -> RunEntry {
+    fn begun(&self, record: &mut Record, streams: &[String]) -> RunEntry {
         let before = record.runs.remove(slot(&self.context.options)).unwrap_or_default();
         RunEntry {
-            run_id: whose.run_id.clone(),
+            run_id: self.identity.run_id.clone(),
             verb: self.verb.to_owned(),
             pid: std::process::id(),
             config: self.context.options.config.clone(),
@@ -96,32 +88,29 @@ impl<'w> ActiveRun<'w> {
     }
 
     /// It holds its locks: from now on others see it.
-    pub(crate) fn begins(&self, loaded: &LoadedSource, streams: &[String]) {
+    pub(crate) fn begins(&mut self, loaded: &LoadedSource, streams: &[String]) {
         self.alerts.loaded(loaded);
-        update(self.context, |record, whose| {
-            let run = self.begun(record, whose, streams);
+        update(self.context, &self.identity, |record| {
+            let run = self.begun(record, streams);
             record.runs.insert(slot(&self.context.options).to_owned(), run);
         });
     }
 
     /// It has ended: gives the exit code, once all is told.
-    pub(crate) fn ends(&self, done: Result<RunOutcome>) -> Result<u8> {
+    pub(crate) fn ends(mut self, done: Result<RunOutcome>) -> Result<u8> {
         match done {
             Ok(outcome) => {
                 self.record(&outcome);
-                self.alerts.rings(&self.began, &outcome);
+                self.alerts.rings(&self.identity, &self.began, &outcome);
                 outcome.unsaid.map_or(Ok(outcome.exit_code), Err)
             }
             // What another run does is its own to record; what makes no sense was no run.
             Err(fault) if matches!(fault.kind, Kind::Busy | Kind::Usage) => Err(fault),
             Err(fault) => {
-                if self.context.identity.get().is_none() {
-                    drop(supposed(self.context).map(|whose| self.context.identity.set(whose)));
-                }
                 let exit_code = fault.kind.exit_code();
                 let outcome = RunOutcome { exit_code, fault: Some(fault.clone()), ..RunOutcome::default() };
                 self.record(&outcome);
-                self.alerts.rings(&self.began, &outcome);
+                self.alerts.rings(&self.identity, &self.began, &outcome);
                 Err(fault)
             }
         }
@@ -133,8 +122,8 @@ impl<'w> ActiveRun<'w> {
         let complete = outcomes.iter().filter(|a| a.complete).count();
         let streams: Vec<String> = outcomes.iter().map(|a| a.stream.to_string()).collect();
         let slot = slot(&self.context.options);
-        update(self.context, |record, whose| {
-            let mut run = self.begun(record, whose, &streams);
+        update(self.context, &self.identity, |record| {
+            let mut run = self.begun(record, &streams);
             run.ended = Some(now());
             run.exit_code = Some(*exit_code);
             run.why = fault.as_ref().map(Fault::line);
@@ -217,9 +206,9 @@ fn progress(standing: &BackfillProgress) -> BackfillRecord {
 }
 
 /// Backfills go on: what `status` shows of them meanwhile.
-pub(crate) fn go_on<'a>(context: &Context, outcomes: impl Iterator<Item = &'a StreamOutcome>) {
+pub(crate) fn go_on<'a>(context: &Context, identity: &RunIdentity, outcomes: impl Iterator<Item = &'a StreamOutcome>) {
     let standings: Vec<_> = outcomes.filter_map(|a| Some((&a.stream, progress(a.backfill.as_ref()?)))).collect();
-    update(context, |record, _| {
+    update(context, identity, |record| {
         for (stream, progress) in standings {
             record.streams.entry(stream.to_string()).or_default().backfill = Some(progress);
         }

@@ -3,17 +3,16 @@
 //! Comes in: a run from before its config is read to what came of it. Goes out: calls of the webhook that the config
 //! names, by `tenant::alert`. Called by `runs`. What becomes of an alert never changes how a run ends.
 
-use std::cell::RefCell;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use super::load::{self, LoadedSource};
+use super::identity::RunIdentity;
+use super::load::LoadedSource;
 use super::log::Level;
 use super::outcome::{RunOutcome, slot};
 use super::reporter::Reporter;
-use crate::base::config;
+use crate::base::config::Alert;
 use crate::base::fault::Fault;
 use crate::base::timefmt::rfc3339;
 use crate::drift::across_tenants;
@@ -24,44 +23,47 @@ use crate::tenant::alert::{AlertSender, Delivery, RunEnd};
 /// The alarm of a run.
 pub(crate) struct RunAlerts<'w> {
     context: &'w Context,
-    armed: RefCell<Option<ArmedAlert>>,
+    /// Who is to be alerted, as far as the config could be read; for a preview nobody.
+    alert: Option<Alert>,
+    armed: Option<ArmedAlert>,
 }
 
-/// Somebody is to be told.
+/// The run has begun, and its config is whole.
 struct ArmedAlert {
-    source: String,
-    tenant: String,
-    run_id: String,
-    root: Option<PathBuf>,
-    reporter: Option<Arc<Reporter>>,
+    reporter: Arc<Reporter>,
     alert_sender: AlertSender,
 }
 
 impl<'w> RunAlerts<'w> {
     /// A run begins.
-    pub(crate) fn new(context: &'w Context) -> RunAlerts<'w> {
-        RunAlerts { context, armed: RefCell::default() }
+    pub(crate) fn new(context: &'w Context, alert: Option<Alert>) -> RunAlerts<'w> {
+        // Who looks at a few records sees by himself what is wrong.
+        RunAlerts { context, alert: alert.filter(|_| context.options.limit.is_none()), armed: None }
     }
 
     /// Its config is read, and its locks are held: alerts that earlier runs could not deliver are tried again.
-    pub(crate) fn loaded(&self, loaded: &LoadedSource) {
-        // Who looks at a few records sees by himself what is wrong.
-        let alert = loaded.config.ours.alert.as_ref().filter(|_| self.context.options.limit.is_none());
-        let (names, root) = (&loaded.names, loaded.states.as_deref());
-        self.armed.replace(alert.map(|alert| ArmedAlert {
-            source: names.source.clone(),
-            tenant: names.tenant.clone(),
-            run_id: names.run_id.clone(),
-            root: root.map(Path::to_owned),
-            reporter: Some(loaded.reporter.clone()),
-            alert_sender: AlertSender::begin(alert, root, &names.source, &names.tenant),
-        }));
+    pub(crate) fn loaded(&mut self, loaded: &LoadedSource) {
+        self.alert = loaded.config.ours.alert.clone().filter(|_| self.context.options.limit.is_none());
+        self.armed = self.alert.as_ref().map(|alert| {
+            let alert_sender = sender(alert, &loaded.identity);
+            ArmedAlert { reporter: loaded.reporter.clone(), alert_sender }
+        });
     }
 
     /// It ended so: returns when that is told, or cannot be for now.
-    pub(crate) fn rings(&self, began: &str, outcome_of_run: &RunOutcome) {
+    pub(crate) fn rings(&mut self, identity: &RunIdentity, began: &str, outcome_of_run: &RunOutcome) {
         let context = self.context;
-        let Some(armed) = self.armed.take().or_else(|| refused(context)) else { return };
+        let Some(alert) = &self.alert else { return };
+        let (reporter, alert_sender) = match self.armed.take() {
+            Some(ArmedAlert { reporter, alert_sender }) => (Some(reporter), alert_sender),
+            // The config was refused.
+            None => {
+                if let Some(secret) = &alert.secret {
+                    context.log.hide_too(secret);
+                }
+                (None, sender(alert, identity))
+            }
+        };
         // Whoever reads stdout need not wait for it.
         drop(context.out.lock().flush());
         let hidden = |fault: &Fault| context.log.hidden(fault);
@@ -73,20 +75,20 @@ impl<'w> RunAlerts<'w> {
         let whole = whole.filter(|whole| faults.iter().all(|(_, fault)| fault.message != whole.message));
         let outcome = RunEnd {
             slot: slot(&context.options).to_owned(),
-            run_id: armed.run_id,
+            run_id: identity.run_id.clone(),
             began: began.to_owned(),
             ended: rfc3339(OffsetDateTime::now_utc()),
             exit_code: outcome_of_run.unsaid.as_ref().map_or(outcome_of_run.exit_code, |fault| fault.kind.exit_code()),
             fault: whole,
             faults,
             complete: outcome_of_run.outcomes.iter().filter(|a| a.complete).map(|a| a.stream.to_string()).collect(),
-            drift: open_drift(armed.root.as_deref(), &armed.source, &armed.tenant, armed.reporter.as_deref()),
+            drift: open_drift(identity, reporter.as_deref()),
             limited: outcome_of_run.figures.resume_after.is_some(),
             whose: context.tenant_arguments(),
-            source: armed.source,
-            tenant: armed.tenant,
+            source: identity.source.clone(),
+            tenant: identity.tenant.clone(),
         };
-        let Delivery { left, kept, why } = armed.alert_sender.end(&outcome);
+        let Delivery { left, kept, why } = alert_sender.end(&outcome);
         if let Some(why) = why {
             let then = match (left, kept) {
                 (0, _) => "",
@@ -98,32 +100,19 @@ impl<'w> RunAlerts<'w> {
     }
 }
 
-/// Of a config that was refused: who is to be told, if that much of it can be read.
-fn refused(context: &Context) -> Option<ArmedAlert> {
-    let partial = config::partial(&context.options.config);
-    let alert = partial.alert.as_ref().filter(|_| context.options.limit.is_none())?;
-    if let Some(secret) = &alert.secret {
-        context.log.hide_too(secret);
-    }
-    // How far it was read tells better than its parts.
-    let known = context.identity.get();
-    let named = context.source_or(partial.source.as_deref());
-    let stem = |path: &str| Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    // A source has the name of its manifest's file, and a tenant without a name that of its config's.
-    let source = known.map(|whose| whose.source.clone()).or_else(|| named.and_then(stem));
-    let tenant = known.map(|whose| whose.tenant.clone()).or(partial.tenant);
-    let tenant = tenant.or_else(|| stem(context.options.config.last()?));
-    let (source, tenant) = (source.unwrap_or_else(|| "unknown".into()), tenant.unwrap_or_else(|| "unknown".into()));
-    let root =
-        known.map_or_else(|| partial.state_dir.or_else(load::state_dir_of_environment), |whose| whose.root.clone());
-    let alert_sender = AlertSender::begin(alert, root.as_deref(), &source, &tenant);
-    let run_id = known.map(|whose| whose.run_id.clone()).unwrap_or_default();
-    Some(ArmedAlert { source, tenant, run_id, root, reporter: None, alert_sender })
+/// Sends the tenant's alerts.
+fn sender(alert: &Alert, identity: &RunIdentity) -> AlertSender {
+    AlertSender::begin(alert, identity.root.as_deref(), &identity.source, &identity.tenant)
 }
 
 /// Every change of the tenant's data that nobody has judged: what is kept, and what this run found and does not keep.
-fn open_drift(root: Option<&Path>, source: &str, tenant: &str, reporter: Option<&Reporter>) -> Option<Vec<Finding>> {
-    let kept = root.map(|root| across_tenants::read(root, source, tenant)).transpose().ok()?;
+fn open_drift(identity: &RunIdentity, reporter: Option<&Reporter>) -> Option<Vec<Finding>> {
+    let kept = identity
+        .root
+        .as_ref()
+        .map(|root| across_tenants::read(root, &identity.source, &identity.tenant))
+        .transpose()
+        .ok()?;
     let kept =
         kept.into_iter().flat_map(|tenant| tenant.streams.into_values()).flat_map(|(_, pending)| pending.findings);
     let mut findings: Vec<Finding> = kept.collect();

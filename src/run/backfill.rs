@@ -11,6 +11,7 @@ use serde_json::{Map, Value as Json, json};
 use time::{OffsetDateTime, UtcOffset};
 
 use super::active_run;
+use super::identity::RunIdentity;
 use super::load::LoadedSource;
 use super::log::{Level, Log};
 use super::reporter::windows_read;
@@ -161,18 +162,19 @@ pub(crate) fn announce(log: &Log, loaded: &LoadedSource, jobs: &[StreamJob]) {
 }
 
 /// Says every now and then how far the backfills of a run are, for as long as it lasts.
-pub(crate) fn follow(context: &Context, run: &Arc<Scheduler>) {
+pub(crate) fn follow(context: &Context, identity: &RunIdentity, run: &Arc<Scheduler>) {
     let outcomes = run.outcomes();
     if outcomes.iter().all(|account| account.backfill.is_none()) {
         return;
     }
-    active_run::go_on(context, outcomes.iter());
-    let (context, run, began): (_, Weak<Scheduler>, _) = (context.clone(), Arc::downgrade(run), Instant::now());
+    active_run::go_on(context, identity, outcomes.iter());
+    let (context, identity, began) = (context.clone(), identity.clone(), Instant::now());
+    let run: Weak<Scheduler> = Arc::downgrade(run);
     std::thread::spawn(move || {
         loop {
             std::thread::sleep(BETWEEN);
             let Some(run) = run.upgrade() else { return };
-            active_run::go_on(&context, run.outcomes().iter());
+            active_run::go_on(&context, &identity, run.outcomes().iter());
             tell(
                 &context.log,
                 run.outcomes().iter().filter(|account| account.begun && !account.ended),

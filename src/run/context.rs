@@ -3,8 +3,7 @@
 //! Comes in: the options, stdout. Goes out: texts and JSON on stdout, the source with a tenant's config. Made by `cli`,
 //! and handed on through `run`.
 
-use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -31,25 +30,10 @@ pub struct Context {
     pub stop: Arc<Stop>,
     /// Stderr, and the file of events.
     pub log: Arc<Log>,
-    /// Whose run it is, once the config tells.
-    pub identity: Arc<OnceLock<RunIdentity>>,
     /// Is the user's own folder the state directory where none is named?
     pub keeps: bool,
     /// Stdout.
     pub out: Out,
-}
-
-/// Whose run it is.
-#[derive(Debug, Clone)]
-pub struct RunIdentity {
-    /// The source.
-    pub source: String,
-    /// The tenant.
-    pub tenant: String,
-    /// The state directory, if there is one.
-    pub root: Option<PathBuf>,
-    /// The run's name in events, drift and records.
-    pub run_id: String,
 }
 
 impl Context {

@@ -10,6 +10,7 @@ pub mod alerts;
 pub mod backfill;
 pub mod check;
 pub mod context;
+pub mod identity;
 pub mod load;
 pub(crate) mod log;
 pub mod options;

@@ -14,7 +14,8 @@ use time::OffsetDateTime;
 
 use super::active_run::{self, ActiveRun};
 use super::backfill;
-use super::load::{LoadedSource, Purpose, ReadMode};
+use super::identity::RunIdentity;
+use super::load::{ConfiguredSource, LoadedSource, Purpose, ReadMode};
 use super::log::Level;
 use super::outcome::RunOutcome;
 use crate::base::fault::{Fault, Kind, Result};
@@ -154,25 +155,26 @@ pub(crate) struct ReadResult {
 }
 
 /// Gets a run ready.
-pub(crate) fn ready(context: &Context) -> Result<PreparedRun> {
-    let loaded = context.load(Purpose::Read)?;
+pub(crate) fn ready(context: &Context, active: &mut ActiveRun<'_>) -> Result<PreparedRun> {
+    let configured = ConfiguredSource::read(context)?;
+    active.identified(&configured.identity);
+    let loaded = configured.load(context, Purpose::Read)?;
     backfill::check(context, loaded.cx.now)?;
     for stream in &context.options.reset {
         loaded.plan.stream(stream)?;
     }
     let (chosen, missing) = chosen(context, &loaded)?;
-    let locks = locks(context, &chosen)?;
+    let locks = locks(context, &loaded.identity, &chosen)?;
     Ok(PreparedRun { loaded, chosen, missing, again: BTreeMap::new(), locks })
 }
 
 /// Takes the locks of the chosen streams. A preview moves nothing and needs none.
-fn locks(context: &Context, chosen: &[Chosen]) -> Result<Option<Locks>> {
-    let whose = context.identity.get().filter(|_| context.options.limit.is_none());
-    let Some((whose, root)) = whose.and_then(|whose| Some((whose, whose.root.as_ref()?))) else { return Ok(None) };
-    let holder = active_run::holder(context, None);
+fn locks(context: &Context, identity: &RunIdentity, chosen: &[Chosen]) -> Result<Option<Locks>> {
+    let Some(root) = identity.root.as_ref().filter(|_| context.options.limit.is_none()) else { return Ok(None) };
+    let holder = active_run::holder(context, identity, None);
     let backfill = context.options.backfill.is_some();
     let streams = chosen.iter().map(|c| if backfill { of_backfill(&c.stream) } else { c.stream.clone() });
-    match Locks::take(root, &whose.source, &whose.tenant, streams, &holder) {
+    match Locks::take(root, &identity.source, &identity.tenant, streams, &holder) {
         // Without its folder a run does what it can.
         Err(fault) if fault.kind == Kind::Local => {
             let said = format!("other runs cannot be kept from reading the same meanwhile: {fault}");
@@ -185,12 +187,13 @@ fn locks(context: &Context, chosen: &[Chosen]) -> Result<Option<Locks>> {
 
 /// Reads the chosen streams to stdout; gives the exit code.
 pub(crate) fn read(context: &Context) -> Result<u8> {
-    let active = ActiveRun::new(context, "read");
-    active.ends(to_stdout(context, &active))
+    let mut active = ActiveRun::new(context, "read");
+    let ended = to_stdout(context, &mut active);
+    active.ends(ended)
 }
 
-fn to_stdout(context: &Context, active: &ActiveRun<'_>) -> Result<RunOutcome> {
-    let ready = ready(context)?;
+fn to_stdout(context: &Context, active: &mut ActiveRun<'_>) -> Result<RunOutcome> {
+    let ready = ready(context, active)?;
     active.begins(&ready.loaded, &ready.names());
     let mut states = States::read(context, &ready.loaded.plan, &ready.chosen)?;
     let ReadResult { outcomes, written } = ready.read(context, &context.out, &mut states, &mut ())?;
@@ -259,7 +262,7 @@ impl PreparedRun {
         let began = Instant::now();
         supervise(&run, shared, stop);
         reporter.begins(&run);
-        backfill::follow(context, &run);
+        backfill::follow(context, &loaded.identity, &run);
         if let Some(deadline) = reporter.deadline() {
             let stop = stop.clone();
             std::thread::spawn(move || {

@@ -181,7 +181,7 @@ fn baseline(context: &Context, scope: &DriftScope) -> Option<BTreeMap<String, se
     context.options.config.clone_from(&scope.config);
     context.options.source = context.options.source.or_else(|| Some(scope.source.clone()));
     let purpose = if scope.config.is_empty() { Purpose::Discover } else { Purpose::Read };
-    let loaded = load::load(&context, purpose).ok()?;
+    let loaded = context.load(purpose).ok()?;
     Some(loaded.plan.streams.iter().map(|stream| (stream.name.to_string(), stream.schema.clone())).collect())
 }
 

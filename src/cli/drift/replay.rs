@@ -19,14 +19,15 @@ use crate::protocol::Protocol;
 use crate::protocol::singer::schema_line;
 use crate::protocol::singer_catalog::Selection;
 use crate::run::context::Context;
-use crate::run::load::{self, Purpose, ReadMode};
+use crate::run::identity::state_dir_or_own;
+use crate::run::load::{Purpose, ReadMode};
 use crate::run::log::Level;
 
 /// Replays the streams that are wanted.
 pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
     let mut loaded = context.load(Purpose::Read)?;
-    if loaded.states.is_none() {
-        loaded.states = Some(load::state_dir_or_own(&loaded.config)?);
+    if loaded.identity.root.is_none() {
+        loaded.identity.root = Some(state_dir_or_own(&loaded.config)?);
     }
     let (mut sent, mut kept) = (0, 0);
     for stream in &loaded.plan.streams {

@@ -11,7 +11,8 @@ use crate::base::fault::{Fault, Kind, Result, did_you_mean};
 use crate::drift::across_tenants::{self, TenantDrift};
 use crate::drift::overlay::OverlayFiles;
 use crate::run::context::Context;
-use crate::run::load::{self, Purpose};
+use crate::run::identity::state_dir_or_own;
+use crate::run::load::{self, ConfiguredSource};
 use crate::run::log::Level;
 use crate::tenant::schedule::quote::shell as quoted;
 
@@ -153,13 +154,8 @@ fn of_root(context: &Context, root: &Path) -> Result<DriftScope> {
 
 /// Where the tenant of the config is.
 fn placed(context: &Context) -> Result<Placed> {
-    let prepared = load::prepare(context, Purpose::Read)?;
-    let (config, manifest) = (&prepared.config, &prepared.manifest);
-    Ok(Placed {
-        source: manifest.name.to_string(),
-        tenant: load::tenant_of(config, manifest, &prepared.specification, &prepared.cx),
-        root: load::state_dir_or_own(config)?,
-    })
+    let ConfiguredSource { identity, config, .. } = context.configured()?;
+    Ok(Placed { source: identity.source, tenant: identity.tenant, root: state_dir_or_own(&config)? })
 }
 
 fn all_of(root: &Path, source: &str) -> Result<Vec<(PathBuf, String)>> {

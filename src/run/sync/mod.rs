@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value as Json;
 
 use super::active_run::{self, ActiveRun};
-use super::context::RunIdentity;
+use super::identity::RunIdentity;
 use super::log::Level;
 use super::outcome::RunOutcome;
 use super::read::{PreparedRun, ReadResult, States, broke_off, fresh, ready};
@@ -50,12 +50,13 @@ pub(crate) fn run(context: &Context, asked: &SyncOptions) -> Result<u8> {
         return Err(Fault::new(Kind::Usage, "sync feeds Singer targets, and speaks no other protocol")
             .hint("leave --protocol away; Airbyte's platform runs its destinations itself"));
     }
-    let active = ActiveRun::new(context, "sync");
-    active.ends(into_target(context, asked, &active))
+    let mut active = ActiveRun::new(context, "sync");
+    let ended = into_target(context, asked, &mut active);
+    active.ends(ended)
 }
 
-fn into_target(context: &Context, asked: &SyncOptions, active: &ActiveRun<'_>) -> Result<RunOutcome> {
-    let mut ready = ready(context)?;
+fn into_target(context: &Context, asked: &SyncOptions, active: &mut ActiveRun<'_>) -> Result<RunOutcome> {
+    let mut ready = ready(context, active)?;
     let (config, plan) = (&ready.loaded.config, &ready.loaded.plan);
     let command = asked.target.as_deref().or(config.ours.target.as_deref());
     let command = command.ok_or_else(|| {
@@ -64,8 +65,8 @@ fn into_target(context: &Context, asked: &SyncOptions, active: &ActiveRun<'_>) -
     })?;
     let command = TargetCommand::parse(command)?;
     active.begins(&ready.loaded, &ready.names());
-    let whose = context.identity.get().cloned().ok_or_else(|| Fault::bug("a run of nobody"))?;
-    let store = Arc::new(store(context, &whose, context.options.backfill.is_some())?);
+    let identity = ready.loaded.identity.clone();
+    let store = Arc::new(store(context, &identity, context.options.backfill.is_some())?);
     if let Some(other) = context.options.reset.iter().find(|stream| !ready.names().contains(stream)) {
         return Err(Fault::config(format!("--reset names `{other}`, which this run does not read"))
             .hint("its bookmark stays; add it to --streams, or leave --reset away"));
@@ -73,10 +74,10 @@ fn into_target(context: &Context, asked: &SyncOptions, active: &ActiveRun<'_>) -
     let reset = if context.options.full_refresh { ready.names() } else { context.options.reset.clone() };
     let doc = bookmarks::load(&*store, fresh(context, plan), &reset)?;
     bookmarks::prepare(&*store, &context.stop)?;
-    let marks = reread_marks(context, &ready, &whose);
+    let marks = reread_marks(context, &ready);
     ready.again = marks.iter().filter_map(|(stream, mark)| Some((stream.clone(), parse_iso(&mark.since)?))).collect();
     if context.options.backfill.is_some() && context.options.limit.is_none() {
-        let mark = Mark { since: rfc3339(ready.loaded.cx.now), run: whose.run_id.clone() };
+        let mark = Mark { since: rfc3339(ready.loaded.cx.now), run: identity.run_id.clone() };
         reread_marks::begins(&*store, &fresh(context, plan), &ready.names(), &mark, &context.stop)?;
     }
     let bookmarks = BookmarkWriter::new(context, &ready, store, &doc);
@@ -87,7 +88,7 @@ fn into_target(context: &Context, asked: &SyncOptions, active: &ActiveRun<'_>) -
     let (gauge, name, pid) = (target.gauge(), target.name().to_owned(), target.pid());
     context.stop.at_last(move || target::kill(pid));
     if let Some(locks) = &mut ready.locks {
-        locks.tell(&active_run::holder(context, Some(pid)));
+        locks.tell(&active_run::holder(context, &identity, Some(pid)));
     }
     let listening = target.listen({
         let bookmarks = bookmarks.clone();
@@ -128,7 +129,7 @@ fn into_target(context: &Context, asked: &SyncOptions, active: &ActiveRun<'_>) -
         }
     }
     let ended = Ended { bookmarks: &bookmarks, marks, target: &name, end, read: read? };
-    Ok(finish(context, &ready, &whose, ended))
+    Ok(finish(context, &ready, ended))
 }
 
 /// What goes to a target is known before it can come back.
@@ -160,7 +161,7 @@ struct Ended<'r> {
 }
 
 /// The run and its target have ended: what came of both.
-fn finish(context: &Context, ready: &PreparedRun, whose: &RunIdentity, ended: Ended<'_>) -> RunOutcome {
+fn finish(context: &Context, ready: &PreparedRun, ended: Ended<'_>) -> RunOutcome {
     let Ended { bookmarks, mut marks, target: name, end, read: ReadResult { outcomes, written } } = ended;
     if end.is_good() {
         bookmarks.loaded(outcomes.iter().filter(|a| a.complete).map(|a| &*a.stream));
@@ -170,7 +171,7 @@ fn finish(context: &Context, ready: &PreparedRun, whose: &RunIdentity, ended: En
         let whole: Vec<&str> = outcomes.iter().filter(|a| a.complete).map(|a| &*a.stream).collect();
         marks.retain(|stream, _| whole.contains(&stream.as_str()));
         let done = || {
-            let store = store(context, whose, true)?;
+            let store = store(context, &ready.loaded.identity, true)?;
             reread_marks::made_up(&store, &bookmarks.fresh().clone().of_backfills(), &marks, &Stop::default())
         };
         if let Some(fault) = (!marks.is_empty()).then(done).and_then(Result::err) {
@@ -206,20 +207,21 @@ fn finish(context: &Context, ready: &PreparedRun, whose: &RunIdentity, ended: En
 }
 
 /// The streams of which a live run reads again what changed, after backfills of them that are over, target and all.
-fn reread_marks(context: &Context, ready: &PreparedRun, whose: &RunIdentity) -> RereadMarks {
+fn reread_marks(context: &Context, ready: &PreparedRun) -> RereadMarks {
+    let identity = &ready.loaded.identity;
     // A preview makes up for nothing.
     if context.options.backfill.is_some() || context.options.limit.is_some() {
         return RereadMarks::new();
     }
     // What cannot be read is for the next backfill to refuse.
-    let read = store(context, whose, true).and_then(|store| reread_marks::read(&store));
+    let read = store(context, identity, true).and_then(|store| reread_marks::read(&store));
     let mut marks = read.unwrap_or_else(|fault| {
         context.log.line(Level::Warning, &format!("what backfills may have overtaken is not known: {fault}"));
         RereadMarks::new()
     });
     let runs = |stream: &str| {
-        let root = whose.root.as_ref();
-        root.is_some_and(|root| Locks::is_held(root, &whose.source, &whose.tenant, &of_backfill(stream)))
+        let root = identity.root.as_ref();
+        root.is_some_and(|root| Locks::is_held(root, &identity.source, &identity.tenant, &of_backfill(stream)))
     };
     let names = ready.names();
     marks.retain(|stream, _| names.contains(stream) && !runs(stream));
@@ -231,13 +233,13 @@ fn reread_marks(context: &Context, ready: &PreparedRun, whose: &RunIdentity) -> 
 }
 
 /// The store of bookmarks, those of backfills or the others: `--state FILE`, else the state directory.
-fn store(context: &Context, whose: &RunIdentity, backfill: bool) -> Result<StateFile> {
+fn store(context: &Context, identity: &RunIdentity, backfill: bool) -> Result<StateFile> {
     if let Some(path) = &context.options.state {
         return StateFile::at(path, backfill);
     }
-    let root = whose.root.as_ref().ok_or_else(|| {
+    let root = identity.root.as_ref().ok_or_else(|| {
         Fault::config("there is no folder to keep bookmarks in")
             .hint("name it in the config: dripfeed.state_dir; or give a file with --state")
     })?;
-    Ok(StateFile::in_folder(root, &whose.source, &whose.tenant, backfill))
+    Ok(StateFile::in_folder(root, &identity.source, &identity.tenant, backfill))
 }

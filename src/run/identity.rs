@@ -1,0 +1,125 @@
+//! Who runs: the source, the tenant, and where what outlives the run is stored.
+//!
+//! Comes in: the options, then the config and its manifest. Goes out: a [`RunIdentity`], which is known before anything
+//! else: as far as a config can be read at first, and for certain once it is whole. Called by `active_run`, `load`, and
+//! the verbs that look at what runs left behind.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Json;
+use time::OffsetDateTime;
+
+use crate::base::config::{Config, PartialConfig};
+use crate::base::fault::{Fault, Result};
+use crate::engine::build;
+use crate::manifest::Manifest;
+use crate::manifest::template::EvalContext;
+use crate::pace::account_key;
+use crate::run::context::Context;
+
+/// Stands for a name that nothing tells.
+const UNKNOWN: &str = "unknown";
+
+/// Who runs.
+#[derive(Debug, Clone)]
+pub struct RunIdentity {
+    /// The source.
+    pub(crate) source: String,
+    /// The tenant.
+    pub(crate) tenant: String,
+    /// Are both names those that the whole config gives? Nothing is recorded under a name that is a guess.
+    pub(crate) certain: bool,
+    /// The state directory, if there is one.
+    pub(crate) root: Option<PathBuf>,
+    /// The run's name in events, drift and records.
+    pub(crate) run_id: String,
+}
+
+impl RunIdentity {
+    /// From what can be read of a config, before it is known to be whole. A source has the name of its manifest's file,
+    /// and a tenant without a name that of its config's.
+    pub(crate) fn of_partial(context: &Context, partial: &PartialConfig) -> RunIdentity {
+        let stem = |path: &str| Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let source = context.source_or(partial.source.as_deref()).and_then(stem);
+        let certain = source.is_some() && partial.tenant.is_some();
+        let tenant = partial.tenant.clone().or_else(|| stem(context.options.config.last()?));
+        let own = || own_state_dir().ok().filter(|_| certain && context.keeps);
+        RunIdentity {
+            source: source.unwrap_or_else(|| UNKNOWN.into()),
+            tenant: tenant.unwrap_or_else(|| UNKNOWN.into()),
+            certain,
+            root: partial.state_dir.clone().or_else(state_dir_of_environment).or_else(own),
+            run_id: run_id(),
+        }
+    }
+
+    /// From a config that is whole.
+    pub(crate) fn of_account(context: &Context, config: &Config, account: &Account<'_>) -> RunIdentity {
+        let own = || own_state_dir().ok().filter(|_| context.keeps);
+        RunIdentity {
+            source: account.manifest.name.to_string(),
+            tenant: account.tenant(config),
+            certain: true,
+            root: config.ours.state_dir.clone().or_else(state_dir_of_environment).or_else(own),
+            run_id: run_id(),
+        }
+    }
+}
+
+/// What tells one account of a vendor from another.
+pub(crate) struct Account<'c> {
+    /// The source.
+    pub(crate) manifest: &'c Manifest,
+    /// The schema of its config.
+    pub(crate) specification: &'c Json,
+    /// The config as the manifest's rules made it, and now.
+    pub(crate) cx: &'c EvalContext,
+}
+
+impl Account<'_> {
+    /// The name of the account's files; it tells nothing of the credentials.
+    pub(crate) fn key(&self, config: &Config) -> String {
+        let source = match self.manifest.folder {
+            None => self.manifest.name.to_string(),
+            Some(_) => build::host(self.manifest, self.cx).unwrap_or_else(|| self.manifest.name.to_string()),
+        };
+        let identity = account_key::identity(config.ours.pace.account.as_deref(), &config.source, self.specification);
+        account_key::key(&source, &identity)
+    }
+
+    /// The tenant's name: as the config says, else one that follows from its account.
+    fn tenant(&self, config: &Config) -> String {
+        config.ours.tenant.clone().unwrap_or_else(|| {
+            let key = self.key(config);
+            format!("account-{}", key.get(..8).unwrap_or_default())
+        })
+    }
+}
+
+/// A name for this run.
+fn run_id() -> String {
+    let now = OffsetDateTime::now_utc();
+    let (date, time) = (now.date(), now.time());
+    let date = format!("{:04}{:02}{:02}", date.year(), u8::from(date.month()), date.day());
+    let time = format!("{:02}{:02}{:02}", time.hour(), time.minute(), time.second());
+    format!("{date}T{time}Z-{:x}{:05x}", std::process::id(), now.microsecond())
+}
+
+/// The state directory that the environment names.
+fn state_dir_of_environment() -> Option<PathBuf> {
+    std::env::var_os("DRIPFEED_STATE_DIR").filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+/// The state directory for verbs that are of no use without one: where nothing is named, it is the user's own.
+pub(crate) fn state_dir_or_own(config: &Config) -> Result<PathBuf> {
+    config.ours.state_dir.clone().map_or_else(own_state_dir, Ok)
+}
+
+/// The state directory of the environment, or the user's own.
+pub(crate) fn own_state_dir() -> Result<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    state_dir_of_environment()
+        .or_else(|| Some(absolute("XDG_STATE_HOME")?.join("dripfeed")))
+        .or_else(|| Some(absolute("HOME")?.join(".local/state/dripfeed")))
+        .ok_or_else(|| Fault::config("there is no state directory").hint("name it in the config: dripfeed.state_dir"))
+}

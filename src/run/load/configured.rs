@@ -1,0 +1,124 @@
+//! A source with a tenant's config, before anything is compiled.
+//!
+//! Comes in: the options. Goes out: a [`ConfiguredSource`]: who runs, the config as the manifest's rules made it, the
+//! manifest. Called by `read` and `sync`, which note who runs before more can fail, and through `Context::load` by all
+//! others.
+
+use std::time::Instant;
+
+use serde_json::{Map, json};
+use time::OffsetDateTime;
+
+use super::Purpose;
+use super::manifest::{manifest, specification};
+use crate::base::config::{self, Config};
+use crate::base::fault::{Fault, Result};
+use crate::base::timefmt;
+use crate::engine::config_rules;
+use crate::manifest::Manifest;
+use crate::manifest::builtin;
+use crate::manifest::template::EvalContext;
+use crate::run::context::Context;
+use crate::run::identity::{Account, RunIdentity};
+use crate::sandbox::Sandbox;
+
+/// A source with a tenant's config, before anything is compiled.
+pub(crate) struct ConfiguredSource {
+    /// Who runs.
+    pub(crate) identity: RunIdentity,
+    /// The source.
+    pub(crate) manifest: Manifest,
+    /// The schema of its config.
+    pub(crate) specification: serde_json::Value,
+    /// The config, as the manifest's rules made it.
+    pub(crate) config: Config,
+    /// Config and now.
+    pub(crate) cx: EvalContext,
+    /// The sandbox, when it runs in this process.
+    pub(super) sandbox: Option<Sandbox>,
+    /// Did `config_migrations` change the config?
+    pub(super) migrated: bool,
+}
+
+/// The run's now, and when that was: `DRIPFEED_NOW` for runs that must be the same every time, else the clock.
+pub(crate) fn now() -> Result<(OffsetDateTime, Option<Instant>)> {
+    match std::env::var("DRIPFEED_NOW") {
+        Ok(text) => match timefmt::parse_iso(&text) {
+            Some(now) => Ok((now, None)),
+            None => Err(Fault::config("the environment variable DRIPFEED_NOW is no time")
+                .hint("write it as 2024-03-01T00:00:00Z")),
+        },
+        Err(_) => {
+            let now = OffsetDateTime::now_utc();
+            Ok((now.replace_microsecond(now.microsecond()).unwrap_or(now), Some(Instant::now())))
+        }
+    }
+}
+
+impl ConfiguredSource {
+    /// Reads the config, and makes of it what the manifest asks for. Without `--config` it is empty; the sandbox then
+    /// runs in this process.
+    pub(crate) fn read(context: &Context) -> Result<ConfiguredSource> {
+        let (options, log) = (&context.options, &context.log);
+        // The config may name the source, and ENV needs the source's specification.
+        let mut config = config::load(&options.config, &Map::new())?;
+        log.hide(&config.secrets);
+        let manifest = manifest(context, Some(&config))?;
+        let specification = specification(&manifest);
+        if options.config.iter().any(|c| c == "ENV") {
+            let variables = config::from_environment(&manifest.name, &specification, |name| std::env::var(name).ok());
+            config = config::load(&options.config, &variables)?;
+        }
+        let sandbox = sandbox(&manifest, &mut config)?;
+        config.secrets.add_marked(&config.source, &specification);
+        log.hide(&config.secrets);
+        let (now, began) = now()?;
+        let mut cx = EvalContext { config: config.source.clone(), now, began };
+        let spec = manifest.source.spec.as_ref();
+        let mut written = EvalContext { config: config.written.clone(), ..cx.clone() };
+        // What is stored is migrated as it is written: references to secrets stay references.
+        let migrated = config_rules::migrate(spec, &mut cx)? && config_rules::migrate(spec, &mut written)?;
+        config.written = written.config;
+        config_rules::transform(spec, &mut cx)?;
+        config.source = cx.config.clone();
+        config.secrets.add_marked(&config.source, &specification);
+        log.hide(&config.secrets);
+        let account = Account { manifest: &manifest, specification: &specification, cx: &cx };
+        let identity = RunIdentity::of_account(context, &config, &account);
+        Ok(ConfiguredSource { identity, manifest, specification, config, cx, sandbox, migrated })
+    }
+
+    /// Refuses a config that the source's specification or rules refuse.
+    pub(crate) fn validate(&self, context: &Context, purpose: Purpose) -> Result<()> {
+        let without = context.options.config.is_empty();
+        if purpose != Purpose::Discover || !without {
+            config::validate_source(&self.config, &self.specification).map_err(|fault| {
+                if without {
+                    fault.hint("give the config with --config FILE; `dripfeed spec` says what it holds")
+                } else {
+                    fault
+                }
+            })?;
+        }
+        config_rules::validate(self.manifest.source.spec.as_ref(), &self.cx)
+    }
+
+    /// What tells the account from others.
+    pub(super) fn account(&self) -> Account<'_> {
+        Account { manifest: &self.manifest, specification: &self.specification, cx: &self.cx }
+    }
+}
+
+/// The vendor within this process, where the config names no other; the config then leads there.
+fn sandbox(manifest: &Manifest, config: &mut Config) -> Result<Option<Sandbox>> {
+    let is_sandbox = &*manifest.name == "sandbox" && builtin::manifest("sandbox").is_some();
+    if !is_sandbox || config.source.get("url").is_some() {
+        return Ok(None);
+    }
+    let running = Sandbox::start(&crate::sandbox::Settings::default())?;
+    if let Some(map) = config.source.as_object_mut() {
+        map.insert("url".into(), json!(running.url()));
+        map.entry("token").or_insert_with(|| json!(crate::sandbox::TOKEN));
+    }
+    Ok(Some(running))
+}

@@ -1,0 +1,63 @@
+//! Which source: the manifest that options, config or environment name.
+//!
+//! Comes in: the context and, where there is one, the config. Goes out: the manifest, and the schema of its config.
+//! Called by `configured`, and by the verbs that need no tenant.
+
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+
+use crate::base::config::{self, Config};
+use crate::base::fault::{Fault, Result, did_you_mean};
+use crate::manifest::Manifest;
+use crate::manifest::builtin;
+use crate::run::context::Context;
+
+/// The manifest that options, config or environment name.
+pub(crate) fn manifest(context: &Context, config: Option<&Config>) -> Result<Manifest> {
+    let of_config = config.and_then(|c| c.ours.source.as_deref());
+    let injected = config.and_then(|c| c.source.get("__injected_declarative_manifest"));
+    let said = context.options.source.as_deref().or(of_config).or(context.environment.as_deref());
+    let name = match (said, injected, context.named.as_deref()) {
+        (Some(name), _, _) => name,
+        (None, Some(injected), _) => return Manifest::from_json(injected),
+        (None, None, Some(name)) => name,
+        (None, None, None) => {
+            return Err(Fault::config("no source is named")
+                .hint(format!("--source takes a manifest's path, or one of {}", builtin::names().join(", "))));
+        }
+    };
+    if let Some(text) = builtin::manifest(name) {
+        return Manifest::from_yaml(text, &format!("catalog/{name}.yaml"), name, None);
+    }
+    let path = Path::new(name);
+    if path.components().count() == 1 && path.extension().is_none() && !path.exists() {
+        let fault = Fault::config(format!("there is no built-in source `{name}`, and no file of that name"));
+        return Err(match did_you_mean(name, builtin::names()) {
+            Some(near) => fault.hint(format!("did you mean `{near}`?")),
+            None => fault.hint(format!("built in are {}", builtin::names().join(", "))),
+        });
+    }
+    Manifest::from_file(path)
+}
+
+/// The manifest for verbs that need no config where a source is named.
+pub(crate) fn manifest_of(context: &Context) -> Result<Manifest> {
+    let options = &context.options;
+    let config = config::load(
+        &options.config.iter().filter(|c| *c != "ENV").cloned().collect::<Vec<_>>(),
+        &serde_json::Map::new(),
+    );
+    // A source given by name needs no config, good or bad.
+    let config = if context.named_source().is_some() { config.ok() } else { Some(config?) };
+    manifest(context, config.as_ref())
+}
+
+/// The source's own schema of its config.
+pub fn specification(manifest: &Manifest) -> Json {
+    manifest
+        .source
+        .spec
+        .as_ref()
+        .map_or_else(|| json!({"type": "object", "properties": {}}), |s| s.connection_specification.clone())
+}

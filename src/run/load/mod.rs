@@ -1,0 +1,174 @@
+//! From options to a plan, in stages: who runs, the config, the manifest, the plan.
+//!
+//! Comes in: the options. Goes out: manifest, config and plan, or the fault that says what to mend. Called by the
+//! verbs. Nothing is requested here, but for streams that the manifest leaves to the vendor to name. Start at
+//! [`ConfiguredSource`], go on at [`ConfiguredSource::load`].
+
+mod configured;
+mod manifest;
+mod monitor;
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::reporter::Reporter;
+use crate::base::config::{self, Config, DriftPolicy, Safety};
+use crate::base::fault::{Fault, Result};
+use crate::base::store::Store;
+use crate::drift::policy::Policies;
+use crate::drift::rules::Rule;
+use crate::engine::auth;
+use crate::engine::build::{self, Build, SourcePlan};
+use crate::engine::context::EngineContext;
+use crate::manifest::builtin;
+use crate::manifest::template::EvalContext;
+use crate::pace::store::{MemoryLedger, SharedLedger};
+use crate::pace::{self, LedgerBackend, Pace};
+use crate::protocol::Protocol;
+use crate::run::context::Context;
+use crate::run::identity::RunIdentity;
+use crate::sandbox::Sandbox;
+
+pub(crate) use configured::{ConfiguredSource, now};
+pub use manifest::specification;
+pub(crate) use manifest::{manifest, manifest_of};
+pub(crate) use monitor::ReadMode;
+
+/// A source with a tenant's config, ready to run.
+pub struct LoadedSource {
+    /// Every stream, compiled.
+    pub plan: SourcePlan,
+    /// Config and now.
+    pub cx: Arc<EvalContext>,
+    /// The config.
+    pub config: Config,
+    /// The sandbox, when it runs in this process.
+    pub sandbox: Option<Sandbox>,
+    /// Hears of what happens.
+    pub(crate) reporter: Arc<Reporter>,
+    /// What threads share.
+    pub shared: Arc<EngineContext>,
+    /// What is done about drift.
+    policies: Arc<Policies>,
+    /// Who runs.
+    pub(crate) identity: RunIdentity,
+}
+
+/// What a source is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To say what it has, which may need no config.
+    Discover,
+    /// To see whether the connection works.
+    Check,
+    /// To read.
+    Read,
+}
+
+/// The configs in a folder, one for each tenant: the files *.json directly in it, by name.
+pub(crate) fn configs_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let shown = folder.display();
+    let entries =
+        std::fs::read_dir(folder).map_err(|e| Fault::config(format!("cannot list the folder {shown}: {e}")))?;
+    let paths = entries.map(|entry| entry.map(|e| e.path()));
+    let mut paths: Vec<PathBuf> = paths
+        .collect::<std::io::Result<_>>()
+        .map_err(|e| Fault::local(format!("cannot list the folder {shown}"), &e))?;
+    paths.retain(|path| path.extension().is_some_and(|e| e == "json") && path.is_file());
+    paths.sort();
+    Ok(paths)
+}
+
+impl Context {
+    /// Loads the source with the tenant's config.
+    pub(crate) fn load(&self, purpose: Purpose) -> Result<LoadedSource> {
+        ConfiguredSource::read(self)?.load(self, purpose)
+    }
+
+    /// The source with the tenant's config, valid but not compiled.
+    pub(crate) fn configured(&self) -> Result<ConfiguredSource> {
+        let configured = ConfiguredSource::read(self)?;
+        configured.validate(self, Purpose::Read).map(|()| configured)
+    }
+}
+
+impl ConfiguredSource {
+    /// Compiles the source for the tenant, once its config is found to be valid.
+    pub(crate) fn load(self, context: &Context, purpose: Purpose) -> Result<LoadedSource> {
+        let loaded = self.compile(context, purpose);
+        if context.protocol == Protocol::Singer {
+            return loaded;
+        }
+        // No stream was begun that such a trace could be about.
+        loaded.map_err(|fault| match &fault.stream {
+            Some(stream) => Fault { message: format!("stream `{stream}`: {}", fault.message), stream: None, ..fault },
+            None => fault,
+        })
+    }
+
+    fn compile(mut self, context: &Context, purpose: Purpose) -> Result<LoadedSource> {
+        self.validate(context, purpose)?;
+        // The rules are for the config as it was given.
+        if let (Purpose::Check, Some(overrides), Some(config)) =
+            (purpose, self.manifest.source.check.overrides()?, self.cx.config.as_object_mut())
+        {
+            config.extend(overrides.clone());
+        }
+        let reporter = Reporter::new(context, &self.manifest.name, &self.config);
+        let pace = self.pace(context, &reporter)?;
+        if self.migrated {
+            reporter.config_changed()?;
+        }
+        let policies = Arc::new(Policies::new(&self.config.ours.drift)?);
+        let cx = Arc::new(self.cx);
+        let shared = reporter.shared(&self.config, pace, &cx, &context.stop);
+        let ConfiguredSource { identity, manifest, config, sandbox, .. } = self;
+        let auth = auth::Builder::new(identity.root.as_deref().map(Store::new), context.protocol == Protocol::Airbyte);
+        let plan = build::plan(&Build {
+            manifest: &manifest,
+            cx: &cx,
+            baseline: &|stream| builtin::baseline(&manifest.name, stream).filter(|_| manifest.folder.is_none()),
+            auth: &auth,
+            safety: &config.ours.safety.clone().or(Safety::of_manifest(manifest.source.metadata.as_ref())?),
+            envelope_optional: &|stream| {
+                let rule = Rule::EnvelopeChanged;
+                config.ours.drift.off || policies.of(rule, stream, "", rule.policy()) <= DriftPolicy::Warn
+            },
+            shared: Some(&shared),
+            parents: OnceCell::new(),
+        })?;
+        check_tiers(&config, &plan)?;
+        Ok(LoadedSource { plan, cx, config, sandbox, reporter, shared, policies, identity })
+    }
+
+    /// The account's pace. Its ledger is shared where there is a state directory; a sandbox in this process is nobody
+    /// else's.
+    fn pace(&self, context: &Context, reporter: &Arc<Reporter>) -> Result<Arc<Pace>> {
+        let ours = &self.config.ours;
+        let headroom = context.options.headroom.or(ours.pace.headroom);
+        let limits = config::Pace { headroom, ..ours.pace.clone() };
+        let budget = pace::budget::build(self.manifest.source.api_budget.as_ref(), &limits, &self.cx)?;
+        let ledger = match self.identity.root.as_ref().filter(|_| self.sandbox.is_none()) {
+            Some(root) => {
+                let path = root.join("pace").join(format!("{}.ledger", self.account().key(&self.config)));
+                let reporter = reporter.clone();
+                LedgerBackend::Shared(SharedLedger::new(&path, Box::new(move |notice| reporter.ledger(notice))))
+            }
+            None => LedgerBackend::Own(MemoryLedger::default()),
+        };
+        let priority = context.options.priority(&ours.tiers)?;
+        Ok(Pace::new(budget, ledger, priority, reporter.deadline()))
+    }
+}
+
+/// Refuses a tier that names a stream which does not exist.
+fn check_tiers(config: &Config, plan: &SourcePlan) -> Result<()> {
+    for (tier, streams) in config.ours.tiers.iter().map(|(name, tier)| (name, &tier.streams)) {
+        for stream in streams.iter().filter(|stream| *stream != "*") {
+            plan.stream(stream)
+                .map_err(|f| Fault { message: format!("config `dripfeed.tiers.{tier}`: {}", f.message), ..f })?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! A stream with all that its tenant's earlier runs learned of it.
+//!
+//! Comes in: a loaded source, a stream, and how it is read. Goes out: its drift monitor, or its evolved schema. Called
+//! by `read`, `discover` and `drift`.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::LoadedSource;
+use crate::base::fault::Result;
+use crate::drift::baseline::unmarked;
+use crate::drift::monitor::{DriftMonitor, MonitorConfig, RunNames};
+use crate::engine::build::StreamPlan;
+use crate::protocol::Protocol;
+use crate::run::context::Context;
+use crate::run::log::Level;
+
+/// How a stream is read, as far as drift depends on it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReadMode {
+    /// Whatever was read before?
+    pub(crate) sweep: bool,
+    /// To its end?
+    pub(crate) whole: bool,
+    /// May new fields be sent?
+    pub(crate) may_grow: bool,
+    /// Are values sent as they are written?
+    pub(crate) verbatim: bool,
+}
+
+impl LoadedSource {
+    /// A stream with all that its tenant's runs learned of it; nothing when drift is off.
+    pub(crate) fn watched(
+        &self,
+        stream: &StreamPlan,
+        reading: ReadMode,
+        context: &Context,
+    ) -> Result<Option<Arc<DriftMonitor>>> {
+        let config = &self.config.ours.drift;
+        if config.off {
+            return Ok(None);
+        }
+        let ReadMode { sweep, whole, may_grow, verbatim } = reading;
+        let given = MonitorConfig {
+            names: RunNames {
+                source: self.identity.source.clone(),
+                tenant: self.identity.tenant.clone(),
+                run_id: self.identity.run_id.clone(),
+            },
+            stream: &stream.name,
+            schema: &stream.schema,
+            reviewed: stream.reviewed,
+            keys: &stream.key_paths,
+            cursor: stream.cursor.as_ref().map(|c| c.field.as_str()),
+            policies: self.policies.clone(),
+            config,
+            root: self.identity.root.clone(),
+            verbatim,
+            sweep,
+            whole,
+            may_grow,
+            asked: stream.asked(&self.cx),
+        };
+        let (watched, trouble) = DriftMonitor::begin(given)?;
+        if let Some(fault) = trouble {
+            let said = format!("{}: what is learned and put aside cannot be kept: {}", stream.name, fault.message);
+            context.log.event(Level::Warning, &said, "drift_trouble", &json!({"stream": *stream.name}));
+        }
+        Ok(Some(Arc::new(watched)))
+    }
+
+    /// The stream with the schema that its tenant's data has by now.
+    pub(crate) fn evolved(&self, stream: &Arc<StreamPlan>, context: &Context) -> Result<Arc<StreamPlan>> {
+        if self.identity.root.is_none() {
+            return Ok(stream.clone());
+        }
+        let reading = ReadMode { sweep: false, whole: false, may_grow: true, verbatim: true };
+        let Some(watched) = self.watched(stream, reading, context)? else { return Ok(stream.clone()) };
+        let schema = watched.schema();
+        if *schema == stream.schema {
+            return Ok(stream.clone());
+        }
+        let schema = schema.as_ref().clone();
+        // Whoever reads Airbyte's messages has one column for a field.
+        Ok(stream.with_evolved(if context.protocol == Protocol::Airbyte { unmarked(schema) } else { schema }))
+    }
+}
