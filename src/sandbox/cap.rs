@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, bail};
+
 /// A cap on each tenant's calls.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cap {
@@ -35,21 +37,21 @@ pub(super) struct Used {
 
 impl Cap {
     /// Reads `25/1:bucket:10`.
-    pub fn parse(text: &str) -> Result<Cap, String> {
+    pub fn parse(text: &str) -> anyhow::Result<Cap> {
         let mut parts = text.split(':');
-        let rate = parts.next().and_then(|rate| rate.split_once('/')).ok_or("write it as CALLS/SECONDS")?;
-        let calls = rate.0.parse().ok().filter(|n| *n > 0).ok_or("CALLS must be a number from 1")?;
+        let rate = parts.next().and_then(|rate| rate.split_once('/')).context("write it as CALLS/SECONDS")?;
+        let calls = rate.0.parse().ok().filter(|n| *n > 0).context("CALLS must be a number from 1")?;
         let per = rate.1.parse().ok().filter(|n| *n > 0.0 && *n < 1e6).map(Duration::from_secs_f64);
-        let per = per.ok_or("SECONDS must be a number above 0")?;
+        let per = per.context("SECONDS must be a number above 0")?;
         let kind = match (parts.next(), parts.next()) {
             (None | Some("fixed"), None) => Kind::Fixed,
             (Some("window"), None) => Kind::Window,
             #[allow(clippy::cast_precision_loss)]
             (Some("bucket"), None) => Kind::Bucket(calls as f64),
             (Some("bucket"), Some(burst)) => {
-                Kind::Bucket(burst.parse().ok().filter(|n| *n >= 1.0).ok_or("BURST must be a number from 1")?)
+                Kind::Bucket(burst.parse().ok().filter(|n| *n >= 1.0).context("BURST must be a number from 1")?)
             }
-            _ => return Err("the kinds are fixed, window and bucket".into()),
+            _ => bail!("the kinds are fixed, window and bucket"),
         };
         Ok(Cap { calls, per, kind })
     }

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use anyhow::{Context, bail};
 use serde_json::{Map, Value as Json, json};
 
 type Task = Map<String, Json>;
@@ -179,19 +180,19 @@ fn spoil(task: &mut Vec<u8>, after: &[u8]) {
 
 impl StagedChange {
     /// Reads `D6@acme:every=50:after=20`.
-    pub fn parse(text: &str) -> Result<StagedChange, String> {
+    pub fn parse(text: &str) -> anyhow::Result<StagedChange> {
         let (first, rest) = text.split_once(':').unwrap_or((text, ""));
         let (name, tenant) =
             first.split_once('@').map_or((first, None), |(name, tenant)| (name, Some(tenant.to_owned())));
         let known = CHANGES.iter().find(|(id, ..)| *id == name);
-        let effect = known.ok_or_else(|| format!("there is no change {name:?}; --help lists them"))?.2;
+        let effect = known.with_context(|| format!("there is no change {name:?}; --help lists them"))?.2;
         let mut change = StagedChange { effect, tenant, every: 1, after: 0 };
         for part in rest.split(':').filter(|part| !part.is_empty()) {
             let of = |name: &str| part.strip_prefix(name).and_then(|number| number.parse::<u64>().ok());
             match (of("every=").filter(|n| *n > 0), of("after=")) {
                 (Some(every), _) => change.every = every,
                 (_, Some(after)) => change.after = after,
-                _ => return Err(format!("{part:?} is neither every=N, from 1, nor after=CALLS")),
+                _ => bail!("{part:?} is neither every=N, from 1, nor after=CALLS"),
             }
         }
         Ok(change)

@@ -11,6 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use time::OffsetDateTime;
@@ -31,12 +32,12 @@ pub struct Breakage {
 
 impl Breakage {
     /// Reads `5xx:7`.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
         const KINDS: [&str; 6] = ["reset", "cut", "slow", "5xx", "html", "401"];
-        let (kind, every) = text.split_once(':').ok_or("write it as KIND:N")?;
+        let (kind, every) = text.split_once(':').context("write it as KIND:N")?;
         let kind =
-            KINDS.into_iter().find(|k| *k == kind).ok_or_else(|| format!("the kinds are {}", KINDS.join(", ")))?;
-        let every = every.parse().ok().filter(|n| *n > 0).ok_or("N must be a number from 1")?;
+            KINDS.into_iter().find(|k| *k == kind).with_context(|| format!("the kinds are {}", KINDS.join(", ")))?;
+        let every = every.parse().ok().filter(|n| *n > 0).context("N must be a number from 1")?;
         Ok(Breakage { kind, every })
     }
 }
