@@ -19,6 +19,7 @@ use super::query_properties::{self, Properties};
 use super::record_sink::{RecordSink, SliceOutcome};
 use super::requester::{self, InjectedOptions, RequestContext, RequesterPlan};
 use super::slice_reader;
+use super::stream_slice::StreamSlice;
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::engine::cursor::Window;
 use crate::engine::extract::decode::{self, Decoder};
@@ -156,9 +157,6 @@ fn roams(def: &AsyncRetriever) -> bool {
     !pages && !def.partition_router.iter().flat_map(|routers| &routers.0).any(PartitionRouter::reads_config)
 }
 
-/// A slice: a partition, and its window.
-pub(super) type Slice = (Arc<Partition>, Option<Window>);
-
 /// A job that is done.
 #[derive(Debug, Clone)]
 pub(super) struct CompletedJob {
@@ -178,7 +176,7 @@ struct Began {
 
 /// A job on its way.
 struct AsyncJob {
-    slice: Slice,
+    slice: StreamSlice,
     attempts: u32,
     stands: Stands,
 }
@@ -202,7 +200,7 @@ pub(super) struct AsyncJobs<'r> {
 }
 
 /// Takes a slice whose job is done.
-pub(super) type Deliver<'d> = &'d mut dyn FnMut(Slice, CompletedJob) -> Result<()>;
+pub(super) type Deliver<'d> = &'d mut dyn FnMut(StreamSlice, CompletedJob) -> Result<()>;
 
 impl Drop for AsyncJobs<'_> {
     fn drop(&mut self) {
@@ -216,7 +214,7 @@ impl<'r> AsyncJobs<'r> {
     }
 
     /// Makes a job for the slice as soon as another may run.
-    pub(super) fn offer(&mut self, slice: Slice, deliver: Deliver<'_>) -> Result<()> {
+    pub(super) fn offer(&mut self, slice: StreamSlice, deliver: Deliver<'_>) -> Result<()> {
         loop {
             self.shared.stop.check()?;
             self.make_due()?;
@@ -336,7 +334,7 @@ impl<'r> AsyncJobs<'r> {
     }
 
     /// How a job stands.
-    fn poll(&self, slice: &Slice, creation: &Json, began: Began) -> Result<(Status, CompletedJob)> {
+    fn poll(&self, slice: &StreamSlice, creation: &Json, began: Began) -> Result<(Status, CompletedJob)> {
         let more = Map::from_iter([("creation_response".to_owned(), creation.clone())]);
         let reply = self.ask(&self.plan.poll, &of_slice(self.stream, slice, &more), slice)?;
         let body = Arc::new(self.decoded(&reply)?);
@@ -352,7 +350,7 @@ impl<'r> AsyncJobs<'r> {
     }
 
     /// Ends a job that is not wanted any more; that this fails matters to nobody.
-    fn abort(&self, slice: &Slice, creation: &Json) {
+    fn abort(&self, slice: &StreamSlice, creation: &Json) {
         let Some(abort) = &self.plan.abort else { return };
         let more = Map::from_iter([("creation_response".to_owned(), creation.clone())]);
         if let Err(fault) = self.ask(abort, &of_slice(self.stream, slice, &more), slice) {
@@ -378,8 +376,8 @@ impl<'r> AsyncJobs<'r> {
         (self.shared.noticed)(&self.stream.name, &fault.to_string());
     }
 
-    fn ask(&self, requester: &RequesterPlan, vars: &(Json, Json), slice: &Slice) -> Result<Reply> {
-        ask(self.shared, self.stream, requester, vars, &slice.0)
+    fn ask(&self, requester: &RequesterPlan, vars: &(Json, Json), slice: &StreamSlice) -> Result<Reply> {
+        ask(self.shared, self.stream, requester, vars, &slice.partition)
     }
 
     fn decoded(&self, reply: &Reply) -> Result<Vec<u8>> {
@@ -420,9 +418,9 @@ fn ask(
 }
 
 /// The slice as templates of requests see it, and their further variables.
-fn of_slice(stream: &StreamPlan, (partition, window): &Slice, more: &Map<String, Json>) -> (Json, Json) {
-    let seen = with(partition, more);
-    (stream.slice_variable(&seen, window.as_ref()), Json::Object(seen.extra))
+fn of_slice(stream: &StreamPlan, slice: &StreamSlice, more: &Map<String, Json>) -> (Json, Json) {
+    let seen = with(&slice.partition, more);
+    (stream.slice_variable(&seen, slice.window.as_ref()), Json::Object(seen.extra))
 }
 
 /// The partition with further extra fields.
@@ -467,7 +465,7 @@ impl Lists for Whole {
 pub(super) fn download(
     shared: &EngineContext,
     stream: &StreamPlan,
-    slice: &Slice,
+    slice: &StreamSlice,
     done: &CompletedJob,
     taker: &mut dyn RecordSink,
 ) -> Result<SliceOutcome> {
@@ -480,14 +478,15 @@ pub(super) fn download(
         (Some(targets), None) => found(targets, &done.body)?,
         (Some(targets), Some(requester)) => {
             let vars = of_slice(stream, slice, &Map::from_iter([creation.clone(), polling.clone()]));
-            found(targets, &jobs.decoded(&ask(shared, stream, requester, &vars, &slice.0)?)?)?
+            found(targets, &jobs.decoded(&ask(shared, stream, requester, &vars, &slice.partition)?)?)?
         }
     };
     // What changed since the job was made is not in its results.
     let mut reading = SliceOutcome { began: Some(done.began.there), ..SliceOutcome::default() };
     for target in targets {
         let more = Map::from_iter([("download_target".to_owned(), target), creation.clone(), polling.clone()]);
-        let of_target = slice_reader::read(shared, stream, &with(&slice.0, &more), slice.1.as_ref(), taker)?;
+        let of_target =
+            slice_reader::read(shared, stream, &with(&slice.partition, &more), slice.window.as_ref(), taker)?;
         if reading.ends_with(of_target) {
             break;
         }
@@ -518,11 +517,12 @@ pub fn read(
     let Some(plan) = &stream.jobs else { return slice_reader::read(shared, stream, partition, window, taker) };
     let mut reading = SliceOutcome::default();
     let mut jobs = AsyncJobs::new(shared, stream, plan);
-    let mut deliver = |slice: Slice, done: CompletedJob| {
+    let mut deliver = |slice: StreamSlice, done: CompletedJob| {
         reading = download(shared, stream, &slice, &done, taker)?;
         Ok(())
     };
-    jobs.offer((Arc::new(partition.clone()), window.copied()), &mut deliver)?;
+    let slice = StreamSlice { partition: Arc::new(partition.clone()), window: window.copied() };
+    jobs.offer(slice, &mut deliver)?;
     jobs.finish(&mut deliver)?;
     Ok(reading)
 }

@@ -30,4 +30,5 @@ pub mod shape;
 pub mod slice;
 mod slice_reader;
 mod slice_recovery;
+mod stream_slice;
 pub mod thread_pool;

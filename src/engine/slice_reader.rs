@@ -16,7 +16,7 @@ use super::context::EngineContext;
 use super::query_properties::{self, Properties, VARIABLE};
 use super::record_sink::{PageObserver, RecordSink, SliceOutcome};
 use super::requester::{InjectedOptions, RequestContext};
-use super::slice_recovery::RecoveryState;
+use super::slice_recovery::{CursorWindow, RecoveryState};
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::Scanner;
 use crate::engine::cursor::Window;
@@ -330,10 +330,15 @@ impl<'r> SliceReader<'r> {
         }
     }
 
+    /// The window that is asked for by now, with its cursor.
+    fn cursor_window(&self) -> Option<CursorWindow<'r>> {
+        let cursor = self.slice.stream.cursor.as_ref()?;
+        self.asked.window.map(|window| CursorWindow { cursor, window })
+    }
+
     /// Reads two windows instead of one.
     fn read_halves(mut self, sink: &mut dyn RecordSink) -> Result<SliceOutcome> {
-        let (cursor, window) = (self.slice.stream.cursor.as_ref(), self.asked.window.as_ref());
-        for half in self.slice.stream.adaptation.split(cursor, window, self.depth)? {
+        for half in self.slice.stream.adaptation.split(self.cursor_window(), self.depth)? {
             let of_half = SliceReader::new(self.slice.clone(), Some(half), self.depth + 1).read(sink)?;
             if self.outcome.ends_with(of_half) {
                 break;
@@ -344,8 +349,8 @@ impl<'r> SliceReader<'r> {
 
     /// The slice begins again: paging from the first page of what is left of it.
     fn restart(&mut self, why: &str, sink: &dyn RecordSink) -> Result<Pager<'r>> {
-        let (cursor, window) = (self.slice.stream.cursor.as_ref(), self.asked.window.as_ref());
-        let rest = self.slice.stream.adaptation.reset(&mut self.recovery, cursor, window, sink.newest(), why)?;
+        let window = self.cursor_window();
+        let rest = self.slice.stream.adaptation.reset(&mut self.recovery, window, sink.newest(), why)?;
         self.asked = AskedWindow::new(self.slice.stream, self.slice.partition, rest);
         // Answers that were kept hold the token that failed.
         self.cache = if self.slice.stream.keep_answers { CacheMode::Anew } else { CacheMode::No };

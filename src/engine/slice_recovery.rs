@@ -71,7 +71,7 @@ pub(super) fn build(
             return Err(reset.at.fault("`limits` cannot stand beside a `record_filter`, which changes the count"));
         }
     }
-    for (remedy, action, block, given) in [
+    for (remedy, action, block, exists) in [
         (Remedy::SmallerPages, "REDUCE_PAGE_SIZE", "page_size_reduction", def.page_size_reduction.is_some()),
         (
             Remedy::ShorterWindows,
@@ -80,7 +80,7 @@ pub(super) fn build(
             def.request_window_splitting.is_some(),
         ),
     ] {
-        if errors.names(remedy) && !given {
+        if errors.names(remedy) && !exists {
             let fault = def.at.fault(format!("a response filter says {action}, but `{block}` is missing"));
             return Err(fault.hint(format!("add `{block}` to the retriever")));
         }
@@ -152,6 +152,27 @@ impl Reduction {
     }
 }
 
+/// A window, and the cursor that cut it.
+#[derive(Debug, Clone, Copy)]
+pub struct CursorWindow<'c> {
+    /// The cursor.
+    pub cursor: &'c CursorPlan,
+    /// The window.
+    pub window: Window,
+}
+
+impl CursorWindow<'_> {
+    /// What is left of it after records up to `newest` were read.
+    fn rest(&self, newest: Option<OffsetDateTime>) -> Window {
+        self.cursor.rest(&self.window, newest)
+    }
+
+    /// It as two, unless it is of the shortest length already.
+    fn halves(&self, shortest: Option<time::Duration>) -> Option<[Window; 2]> {
+        self.cursor.halves(&self.window, shortest)
+    }
+}
+
 /// What a slice has been through.
 #[derive(Debug, Default)]
 pub struct RecoveryState {
@@ -182,29 +203,22 @@ impl RecoveryPolicy {
     pub fn reset(
         &self,
         history: &mut RecoveryState,
-        cursor: Option<&CursorPlan>,
-        window: Option<&Window>,
+        window: Option<CursorWindow<'_>>,
         newest: Option<OffsetDateTime>,
-        why: &str,
+        reason: &str,
     ) -> Result<Option<Window>> {
-        let cursor = cursor.filter(|_| self.from_newest);
-        let rest = match (cursor, window) {
-            (Some(cursor), Some(window)) => Some(cursor.rest(window, newest)),
-            _ => window.copied(),
-        };
         history.records = 0;
-        let same = match (cursor, window) {
-            (Some(cursor), Some(window)) => rest == Some(cursor.rest(window, None)),
-            _ => true,
-        };
-        if !same {
+        let shrinking = window.filter(|_| self.from_newest);
+        let rest = shrinking.map_or_else(|| window.map(|w| w.window), |w| Some(w.rest(newest)));
+        let shorter = shrinking.is_some_and(|window| rest != Some(window.rest(None)));
+        if shorter {
             history.resets = 0;
             return Ok(rest);
         }
         history.resets += 1;
-        let often = if cursor.is_some() { 1 } else { 2 };
-        if history.resets >= often {
-            return Err(Fault::data(format!("the slice would begin again for ever: {why}"))
+        let max_resets = if shrinking.is_some() { 1 } else { 2 };
+        if history.resets >= max_resets {
+            return Err(Fault::data(format!("the slice would begin again for ever: {reason}"))
                 .hint("the vendor may not give so much in one go: read it in smaller slices (`step`)"));
         }
         Ok(rest)
@@ -218,8 +232,8 @@ impl RecoveryPolicy {
         let (Some(plan), Some(size)) = (&self.reduction, pager.page_size()) else {
             return Err(Fault::bug("smaller pages without `page_size_reduction`"));
         };
-        let fault = |said: String| {
-            let fault = Fault::new(Kind::Unavailable, format!("{said}{}", plan.message));
+        let fault = |message: String| {
+            let fault = Fault::new(Kind::Unavailable, format!("{message}{}", plan.message));
             fault.hint("lower `minimum_page_size`, or ask for fewer fields")
         };
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -230,10 +244,10 @@ impl RecoveryPolicy {
                 return Ok(plan.wait(history.retries));
             }
             if !history.reduced && plan.minimum > 1 {
-                let said = format!("the page size, {size}, is not above `minimum_page_size`, {}", plan.minimum);
-                return Err(Fault::data(said.clone())
+                let message = format!("the page size, {size}, is not above `minimum_page_size`, {}", plan.minimum);
+                return Err(Fault::data(message.clone())
                     .hint("raise the page size in the config")
-                    .airbyte_message(said, Failure::Config));
+                    .airbyte_message(message, Failure::Config));
             }
             return Err(fault(format!("the vendor refuses the smallest pages too, of {size} records")));
         }
@@ -250,15 +264,15 @@ impl RecoveryPolicy {
     ///
     /// # Errors
     /// It is as short as it may be.
-    pub fn split(&self, cursor: Option<&CursorPlan>, window: Option<&Window>, depth: u32) -> Result<[Window; 2]> {
-        let (Some(plan), Some(cursor), Some(window)) = (&self.splitting, cursor, window) else {
+    pub fn split(&self, window: Option<CursorWindow<'_>>, depth: u32) -> Result<[Window; 2]> {
+        let (Some(plan), Some(window)) = (&self.splitting, window) else {
             return Err(Fault::bug("shorter windows without `request_window_splitting`"));
         };
-        let fault = |said: String| Fault::new(Kind::Unavailable, format!("{said}{}", plan.message));
+        let fault = |message: String| Fault::new(Kind::Unavailable, format!("{message}{}", plan.message));
         if depth >= MAX_DEPTH {
             return Err(fault(format!("the vendor refuses the window, though it was split {MAX_DEPTH} times")));
         }
-        let halves = cursor.halves(window, plan.shortest);
+        let halves = window.halves(plan.shortest);
         halves.ok_or_else(|| fault("the vendor refuses the window, which can be no shorter".to_owned()))
     }
 }

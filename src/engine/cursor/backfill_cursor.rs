@@ -11,7 +11,8 @@ use std::iter;
 use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 
 use super::ranges::Span;
-use super::{CursorPlan, Window, split};
+use super::slice_range::SliceRange;
+use super::{CursorPlan, Window};
 use crate::base::timefmt::Period;
 
 /// How the past is read.
@@ -215,10 +216,10 @@ impl CursorPlan {
         let reach = self.reach();
         let whole = self.clamp.map_or(span, |clamp| clamp.whole(span));
         let end = self.written_after(whole.end);
-        let mut windows = Vec::new();
-        if reach != Reach::Reader {
-            split(self, whole.start, end, false, &mut windows);
-        }
+        let mut windows = match reach {
+            Reach::Reader => Vec::new(),
+            _ => SliceRange { lower: whole.start, upper: end, is_end: false }.windows(self),
+        };
         if windows.is_empty() {
             windows.push(Window { start: whole.start, end });
         }
@@ -257,12 +258,11 @@ impl CursorPlan {
         if let Some(clamp) = self.clamp {
             (from, to) = (clamp.floor(from), clamp.end(now, self.granularity));
         }
-        let mut windows = Vec::new();
-        match self.reach() {
-            Reach::Windows | Reach::Steps => split(self, from, to, true, &mut windows),
-            Reach::Months | Reach::Reader if from <= to => windows.push(Window { start: from, end: to }),
-            Reach::Months | Reach::Reader => {}
-        }
+        let windows = match self.reach() {
+            Reach::Windows | Reach::Steps => SliceRange { lower: from, upper: to, is_end: true }.windows(self),
+            Reach::Months | Reach::Reader if from <= to => vec![Window { start: from, end: to }],
+            Reach::Months | Reach::Reader => Vec::new(),
+        };
         let keep = PastFilter { from: Some(from).filter(|_| self.reach() == Reach::Reader), ..PastFilter::default() };
         let piece = |window: Window| {
             let window = Window { start: self.written(window.start), end: self.written(window.end) };

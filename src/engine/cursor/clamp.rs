@@ -1,12 +1,13 @@
 //! Clamping: windows that begin and end with whole days, weeks or months.
 //!
-//! Comes in: the definition; then the bounds of what is to be read. Goes out: windows. Called by [`super::Cursor`]. For
+//! Comes in: the definition; then the bounds of what is to be read. Goes out: windows. Called by [`SliceRange`]. For
 //! APIs that give whole periods only, so that none is read twice or in part. The rules, rounding included, are those of
 //! airbyte-cdk's `ClampingStrategy` and `ConcurrentCursor`.
 
 use time::{Date, Duration, OffsetDateTime, Time, Weekday};
 
 use super::ranges::Span;
+use super::slice_range::SliceRange;
 use super::{CursorPlan, Window};
 use crate::base::fault::Result;
 use crate::base::timefmt::Period;
@@ -103,29 +104,23 @@ impl Clamp {
         granule.before(floor).unwrap_or(floor)
     }
 
-    /// Cuts what lies between `lower` and `upper` into windows; `is_end` tells whether the last of them ends the
-    /// reading.
-    pub(super) fn split(
-        self,
-        plan: &CursorPlan,
-        lower: OffsetDateTime,
-        upper: OffsetDateTime,
-        is_end: bool,
-        out: &mut Vec<Window>,
-    ) {
+    /// Cuts a part of time into windows.
+    pub(super) fn windows(self, plan: &CursorPlan, range: SliceRange) -> Vec<Window> {
+        let SliceRange { lower, upper, is_end } = range;
+        let mut out = Vec::new();
         if lower > upper || lower == upper && plan.granularity.is_none() || upper < plan.start {
-            return;
+            return out;
         }
         let lower = self.ceil(lower.max(plan.start));
         if lower > upper || lower == upper && (plan.strict || !is_end) {
-            return;
+            return out;
         }
         let before = |t: OffsetDateTime| plan.granularity.and_then(|g| g.before(t)).unwrap_or(t);
         let step = |t: OffsetDateTime| plan.step.and_then(|s| s.after(t)).filter(|next| *next > t && *next < upper);
         if step(lower).is_none() {
             let end = if is_end && plan.granularity.is_some() { upper } else { self.ceil(upper) };
             out.push(Window { start: lower, end: if is_end { end } else { before(end) } });
-            return;
+            return out;
         }
         let mut at = lower;
         loop {
@@ -134,11 +129,11 @@ impl Clamp {
             let last = next.is_none() || end == upper;
             let start = self.ceil(at);
             if start >= end {
-                return;
+                return out;
             }
             out.push(Window { start, end: if is_end && last { end } else { before(end) } });
             if last {
-                return;
+                return out;
             }
             at = end;
         }

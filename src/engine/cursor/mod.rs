@@ -10,6 +10,7 @@ mod build;
 mod clamp;
 pub mod partitions;
 pub mod ranges;
+mod slice_range;
 
 pub use build::build;
 
@@ -24,6 +25,7 @@ use crate::base::timefmt::{Format, Period};
 use crate::manifest::node::Place;
 use crate::manifest::template::{Injection, RequestOptions, text_of};
 use ranges::{Range, Ranges};
+use slice_range::SliceRange;
 
 /// A cursor, compiled.
 #[derive(Debug, Clone)]
@@ -298,13 +300,15 @@ impl Cursor {
         let list = &self.ranges.list;
         let (Some(first), Some(last)) = (list.first(), list.last()) else { return out };
         let after = |t: OffsetDateTime| plan.granularity.and_then(|g| g.after(t)).unwrap_or(t);
+        let mut read_up_to = |lower, upper| out.extend(SliceRange { lower, upper, is_end: false }.windows(plan));
         if plan.start < first.start {
-            split(plan, plan.start, first.start, false, &mut out);
+            read_up_to(plan.start, first.start);
         }
         for pair in list.windows(2) {
-            split(plan, after(pair[0].end), pair[1].start, false, &mut out);
+            read_up_to(after(pair[0].end), pair[1].start);
         }
-        split(plan, plan.looked_back(last.end), plan.end, true, &mut out);
+        let last = SliceRange { lower: plan.looked_back(last.end), upper: plan.end, is_end: true };
+        out.extend(last.windows(plan));
         // Bounds are what is sent: no finer than the format.
         for window in &mut out {
             window.start = plan.format.parse(&plan.write(window.start)).unwrap_or(window.start);
@@ -350,32 +354,5 @@ impl Cursor {
             state.insert(plan.field.clone(), plan.json(position));
         }
         state
-    }
-}
-
-/// Cuts `[lower, upper]` into steps; `is_end` tells whether they end the reading, else what lies from `upper` on was
-/// read.
-fn split(plan: &CursorPlan, lower: OffsetDateTime, upper: OffsetDateTime, is_end: bool, out: &mut Vec<Window>) {
-    if let Some(clamp) = plan.clamp {
-        return clamp.split(plan, lower, upper, is_end, out);
-    }
-    let upper = if is_end { upper } else { plan.granularity.and_then(|g| g.before(upper)).unwrap_or(upper) };
-    if lower > upper || lower == upper && (plan.granularity.is_none() || plan.strict) {
-        return;
-    }
-    let step = |t: OffsetDateTime| plan.step.and_then(|s| s.after(t)).filter(|next| *next > t);
-    let mut start = lower;
-    loop {
-        match step(start) {
-            Some(next) if next < upper => {
-                let end = plan.granularity.and_then(|g| g.before(next)).unwrap_or(next);
-                out.push(Window { start, end });
-                start = next;
-            }
-            _ => {
-                out.push(Window { start, end: upper });
-                return;
-            }
-        }
     }
 }

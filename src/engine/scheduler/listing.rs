@@ -1,0 +1,96 @@
+//! Lists the slices of a stream: its partitions, which may come from its parents, and their windows.
+//!
+//! Comes in: a stream that begins. Goes out: its slices, queued for the worker threads: all at once, or each when its
+//! job is done. Called by [`Worker::step`].
+
+use super::progress::{Listing, SliceTask};
+use super::stream_run::StreamRun;
+use super::worker::Worker;
+use crate::base::fault::Result;
+use crate::engine::async_job::AsyncJobs;
+use crate::engine::parents::ParentReader;
+use crate::engine::slice::Partition;
+use crate::engine::stream_slice::StreamSlice;
+use crate::manifest::template::Vars;
+
+impl Worker<'_> {
+    /// Lists the slices of a stream.
+    pub(super) fn list(&self, stream: &StreamRun) {
+        let plan = &stream.job.plan;
+        let mut parents = ParentReader::new(self.engine, plan, stream.job.state.as_ref());
+        if stream.progress.lock().cursor_state.is_backfill() {
+            parents = parents.without_pages();
+        }
+        if let Some(state) = parents.before() {
+            stream.progress.lock().cursor_state.parents_begin(state);
+        }
+        let listed = match &stream.job.refused {
+            Some(fault) => Err(fault.clone()),
+            None => self.queue_slices(stream, &parents),
+        };
+        self.scheduler.release(&plan.parents_groups);
+        let mut progress = stream.progress.lock();
+        progress.listing = Listing::Done;
+        match listed {
+            Ok(()) => progress.cursor_state.listed(),
+            // The fault that ended the listing was sent when it happened.
+            Err(_) if progress.over => {}
+            Err(fault) => self.fail(stream, &mut progress, fault),
+        }
+        if let Some(state) = parents.state() {
+            progress.cursor_state.parents_read(state);
+        }
+        self.settle(stream, progress);
+    }
+
+    /// Queues the stream's slices: all at once, or each when its job is done.
+    fn queue_slices(&self, stream: &StreamRun, parents: &ParentReader<'_>) -> Result<()> {
+        let plan = &stream.job.plan;
+        let vars = Vars::new(&self.engine.cx);
+        let queue = |slice: StreamSlice, job| self.queue(stream, [SliceTask { slice, job: Some(job) }]);
+        let Some(jobs) = &plan.jobs else {
+            return plan.router.each(parents, &vars, &mut |partition| {
+                let slices = self.open(stream, partition)?;
+                self.queue(stream, slices.into_iter().map(|slice| SliceTask { slice, job: None }))
+            });
+        };
+        let mut jobs = AsyncJobs::new(self.engine, plan, jobs);
+        // Parents that need jobs too must not wait for those of their children.
+        let mut later = plan.parents.iter().any(|parent| parent.needs_jobs()).then(Vec::new);
+        plan.router.each(parents, &vars, &mut |partition| {
+            let slices = self.open(stream, partition)?;
+            match &mut later {
+                Some(later) => later.extend(slices),
+                None => slices.into_iter().try_for_each(|slice| jobs.offer(slice, &mut &queue))?,
+            }
+            Ok(())
+        })?;
+        later.into_iter().flatten().try_for_each(|slice| jobs.offer(slice, &mut &queue))?;
+        jobs.finish(&mut &queue)
+    }
+
+    /// A partition was listed: its slices.
+    fn open(&self, stream: &StreamRun, partition: Partition) -> Result<Vec<StreamSlice>> {
+        self.engine.stop.check()?;
+        let mut progress = stream.progress.lock();
+        if let (true, Some(fault)) = (progress.over, &progress.outcome.fault) {
+            return Err(fault.clone());
+        }
+        progress.cursor_state.open(&stream.job.plan, partition, self.engine.cx.moment())
+    }
+
+    /// Queues slices, and reads some of them while too many wait.
+    fn queue(&self, stream: &StreamRun, tasks: impl IntoIterator<Item = SliceTask>) -> Result<()> {
+        stream.progress.lock().queue(tasks);
+        self.scheduler.wake();
+        loop {
+            let mut progress = stream.progress.lock();
+            if !progress.has_backlog() {
+                return Ok(());
+            }
+            let Some(task) = progress.next_task() else { return Ok(()) };
+            drop(progress);
+            self.read(stream, &task);
+        }
+    }
+}

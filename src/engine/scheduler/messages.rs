@@ -1,0 +1,69 @@
+//! What a worker thread sends to the writer: records, schemas, states.
+//!
+//! Comes in: a stream and its progress. Goes out: [`Message`]s, over a channel. Called by [`super::worker`], under the
+//! lock of the stream's progress wherever the order of messages matters.
+
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use super::progress::Progress;
+use super::stream_run::StreamRun;
+use crate::base::fault::Kind;
+use crate::engine::context::EngineContext;
+use crate::engine::record_writer::SchemaVersion;
+use crate::protocol::Message;
+
+/// The way to the writer.
+pub(super) struct MessageSender<'r> {
+    pub(super) engine: &'r EngineContext,
+    pub(super) channel: SyncSender<Message>,
+}
+
+impl MessageSender<'_> {
+    pub(super) fn send(&self, message: Message) {
+        // The writer is gone when stdout is: then a stop is on its way.
+        if self.channel.send(message).is_err() {
+            self.engine.stop.ask(Kind::Downstream);
+        }
+    }
+
+    /// Sends lines of records after their schema, and after the state that must stand before them.
+    pub(super) fn records(&self, stream: &StreamRun, lines: Vec<u8>, count: u64, version: &Arc<SchemaVersion>) {
+        let mut progress = stream.progress.lock();
+        if count > 0 && progress.cursor_state.saves_before_records() {
+            self.state(stream, &mut progress, true);
+        }
+        self.schema(&mut progress, version);
+        progress.outcome.records += count;
+        drop(progress);
+        if !lines.is_empty() {
+            self.send(Message::Records { stream: stream.job.plan.name.clone(), lines, count });
+        }
+    }
+
+    /// Sends the schema of records, unless it or a later one was sent.
+    pub(super) fn schema(&self, progress: &mut Progress, version: &Arc<SchemaVersion>) {
+        let sent = progress.schema.as_ref();
+        if sent.is_none_or(|sent| version.is_later(sent)) {
+            if sent.is_none_or(|sent| version.schema != sent.schema) {
+                self.send(Message::Schema { line: version.schema.clone() });
+            }
+            progress.schema = Some(version.clone());
+        }
+    }
+
+    /// Sends the stream's state. Under its lock, so that an older one never follows a newer one.
+    pub(super) fn state(&self, stream: &StreamRun, progress: &mut Progress, checkpoint: bool) {
+        if stream.job.limit.is_some() {
+            return;
+        }
+        progress.state_saved();
+        let plan = &stream.job.plan;
+        let state = progress.cursor_state.state(plan);
+        let replication = match (&state, &plan.cursor) {
+            (Some(state), Some(cursor)) => cursor.shown(state).map(|value| (cursor.field.clone(), value)),
+            _ => None,
+        };
+        self.send(Message::State { stream: plan.name.clone(), state, replication, checkpoint });
+    }
+}

@@ -1,0 +1,176 @@
+//! How far a stream is: its slices that wait or are open, its cursor, its faults.
+//!
+//! Comes in: slices as they are listed, and faults. Goes out: the next slice to read, and the stream's
+//! [`StreamOutcome`]. Called by the worker threads, each under the stream's lock.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::cursor_state::CursorState;
+use crate::base::fault::{Fault, Kind};
+use crate::engine::async_job::CompletedJob;
+use crate::engine::cursor::backfill::BackfillProgress;
+use crate::engine::record_writer::{SchemaVersion, SliceTotals};
+use crate::engine::stream_slice::StreamSlice;
+
+/// Slices that may wait before a listing helps to read them.
+const MAX_PENDING: usize = 1000;
+
+/// Partitioned streams write a state at most this often, since it names every partition.
+const STATE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What is known of a stream's reading so far; at the run's end, its result.
+#[derive(Debug, Clone)]
+pub struct StreamOutcome {
+    /// The stream.
+    pub stream: Arc<str>,
+    /// Records written.
+    pub records: u64,
+    /// Values that did not fit their schema and were sent as null.
+    pub nulled: u64,
+    /// Records whose cursor value is missing or cannot be read.
+    pub without_cursor: u64,
+    /// Why it is not complete.
+    pub fault: Option<Fault>,
+    /// Has its reading begun?
+    pub begun: bool,
+    /// Is nothing of it left to do?
+    pub ended: bool,
+    /// Was it read to its end?
+    pub complete: bool,
+    /// How far its backfill is, where it is one.
+    pub backfill: Option<BackfillProgress>,
+}
+
+/// A slice to read.
+pub(super) struct SliceTask {
+    pub(super) slice: StreamSlice,
+    /// The job that prepared its records.
+    pub(super) job: Option<CompletedJob>,
+}
+
+#[derive(PartialEq, Eq, Clone, Copy)]
+pub(super) enum Listing {
+    Waiting,
+    Running,
+    Done,
+}
+
+/// How far a stream is.
+pub(super) struct Progress {
+    pub(super) cursor_state: CursorState,
+    pub(super) listing: Listing,
+    pending: VecDeque<SliceTask>,
+    /// Slices that are being read.
+    open: usize,
+    /// The schema that was sent.
+    pub(super) schema: Option<Arc<SchemaVersion>>,
+    last_state: Option<Instant>,
+    /// Did the cursor move?
+    pub(super) moved: bool,
+    /// Is nothing more of it to be read?
+    pub(super) over: bool,
+    pub(super) outcome: StreamOutcome,
+}
+
+impl Progress {
+    /// That of a stream that has not begun.
+    pub(super) fn new(stream: Arc<str>, cursor_state: CursorState) -> Progress {
+        let outcome = StreamOutcome {
+            stream,
+            records: 0,
+            nulled: 0,
+            without_cursor: 0,
+            fault: None,
+            begun: false,
+            ended: false,
+            complete: false,
+            backfill: None,
+        };
+        Progress {
+            cursor_state,
+            listing: Listing::Waiting,
+            pending: VecDeque::new(),
+            open: 0,
+            schema: None,
+            last_state: None,
+            moved: false,
+            over: false,
+            outcome,
+        }
+    }
+
+    /// Slices were listed.
+    pub(super) fn queue(&mut self, tasks: impl IntoIterator<Item = SliceTask>) {
+        self.pending.extend(tasks);
+    }
+
+    /// Slices that come before all that wait, in their order.
+    pub(super) fn queue_first(&mut self, slices: Vec<StreamSlice>) {
+        for slice in slices.into_iter().rev() {
+            self.pending.push_front(SliceTask { slice, job: None });
+        }
+    }
+
+    /// Do so many slices wait that whoever lists more should read one?
+    pub(super) fn has_backlog(&self) -> bool {
+        self.pending.len() > MAX_PENDING
+    }
+
+    /// The next slice to read, which counts as open from now on.
+    pub(super) fn next_task(&mut self) -> Option<SliceTask> {
+        let task = self.pending.pop_front()?;
+        self.open += 1;
+        Some(task)
+    }
+
+    /// An open slice is no longer read: what its records add up to.
+    pub(super) fn task_done(&mut self, totals: &SliceTotals) {
+        self.open -= 1;
+        self.outcome.nulled += totals.nulled;
+        self.outcome.without_cursor += totals.without_cursor;
+    }
+
+    /// Is nothing left to list or to read?
+    pub(super) fn is_drained(&self) -> bool {
+        self.listing == Listing::Done && self.open == 0 && self.pending.is_empty()
+    }
+
+    /// A state is saved now.
+    pub(super) fn state_saved(&mut self) {
+        self.last_state = Some(Instant::now());
+    }
+
+    /// Was a state saved so lately that a large one should wait?
+    pub(super) fn saved_lately(&self) -> bool {
+        self.last_state.is_some_and(|at| at.elapsed() < STATE_INTERVAL)
+    }
+
+    /// What is known of the stream so far.
+    pub(super) fn outcome(&self) -> StreamOutcome {
+        StreamOutcome { backfill: self.cursor_state.backfill_progress(), ..self.outcome.clone() }
+    }
+
+    /// Nothing more of the stream is read.
+    pub(super) fn end_early(&mut self) {
+        self.pending.clear();
+        self.over = true;
+    }
+
+    /// Notes a fault; the gravest stays. Nothing more of the stream is read once the vendor refuses or is down.
+    pub(super) fn fail(&mut self, fault: Fault) {
+        if matches!(
+            fault.kind,
+            Kind::Signal(_) | Kind::Downstream | Kind::Auth | Kind::Unavailable | Kind::Drift | Kind::Bug
+        ) {
+            self.end_early();
+        }
+        self.cursor_state.failed();
+        let graver =
+            self.outcome.fault.as_ref().is_none_or(|old| fault.kind.severity_rank() > old.kind.severity_rank());
+        if graver {
+            self.outcome.fault = Some(fault);
+        }
+    }
+}
