@@ -1,56 +1,58 @@
 //! A web page that needs nothing else: no script, no request, no font.
 //!
-//! Comes in: a title and styles. Goes out: the page's head, and parts that pages share. Every text that is not a page's
-//! own goes through [`HtmlText`].
+//! Comes in: a title, styles and a body. Goes out: the page, and parts that pages share. Called by the reports of
+//! `drift` and by `status`. `maud` escapes every text. A text that is not a page's own goes through [`plain`] as well.
 
-use std::fmt::{self, Display};
+use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 
 use super::{minute, plain};
 
 /// Colours have a contrast of at least 4.5 to what they stand on, in the light and in the dark.
 const BASE: &str = include_str!("base.css");
-/// The last lines of a page.
-pub const END: &str = "</body>\n</html>\n";
 
-/// The page as far as its body.
-pub fn head(title: &str, style: &str) -> String {
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-        <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-        <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-        <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n<style>\n{BASE}{style}</style>\n</head>\n<body>\n",
-        HtmlText(title)
-    )
+/// The page, with a line for each block: two versions of it can be compared.
+pub fn document(title: &str, style: &str, body: &Markup) -> String {
+    let page = html! {
+        (DOCTYPE) "\n"
+        html lang="en" {
+            "\n"
+            head {
+                "\n"
+                meta charset="utf-8"; "\n"
+                meta name="viewport" content="width=device-width, initial-scale=1"; "\n"
+                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'"; "\n"
+                meta name="color-scheme" content="light dark"; "\n"
+                title { (plain(title)) }
+                "\n"
+                style { "\n" (PreEscaped(BASE)) (PreEscaped(style)) }
+                "\n"
+            }
+            "\n"
+            body { "\n" (body) }
+            "\n"
+        }
+        "\n"
+    };
+    page.into_string()
 }
 
-/// A text on the page: what HTML would act on is escaped.
-#[derive(Debug, Clone, Copy)]
-pub struct HtmlText<'t>(pub &'t str);
-
-impl Display for HtmlText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in plain(self.0).chars() {
-            match c {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                c => fmt::Write::write_char(f, c)?,
-            }
+/// The parts, with the separator between each two.
+pub fn joined(parts: impl IntoIterator<Item = impl Render>, separator: impl Render) -> Markup {
+    html! {
+        @for (index, part) in parts.into_iter().enumerate() {
+            @if index > 0 { (separator) }
+            (part)
         }
-        Ok(())
     }
 }
 
 /// A command to copy, which is wrapped between its words only.
-pub fn command(line: &str) -> String {
-    let words: Vec<String> =
-        line.trim_end().split(' ').map(|word| format!("<span>{}</span>", HtmlText(word))).collect();
-    format!("<code class=\"command\">{}</code>", words.join(" "))
+pub fn command(line: &str) -> Markup {
+    let words = line.trim_end().split(' ').map(|word| html! { span { (plain(word)) } });
+    html! { code.command { (joined(words, " ")) } }
 }
 
 /// A time, to the minute.
-pub fn time(text: &str) -> String {
-    format!("<time datetime=\"{}\">{}</time>", HtmlText(text), HtmlText(&minute(text)))
+pub fn time(text: &str) -> Markup {
+    html! { time datetime=(plain(text)) { (minute(text)) } }
 }

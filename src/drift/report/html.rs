@@ -1,54 +1,60 @@
 //! The report as one web page that needs nothing else: no script, no request, no font.
 //!
-//! Comes in: a [`Report`]. Goes out: HTML. Whoever is called at night sees first what changed, since when, how often,
-//! for which tenants and what to type; the rest stands below. Every text that is not this file's goes through
-//! `HtmlText`.
+//! Comes in: a [`Report`]. Goes out: HTML. Called by `cli::drift`. Whoever is called at night sees first what changed,
+//! since when, how often, for which tenants and what to type; the rest stands below. `maud` escapes every text. A text
+//! that is not this file's goes through `plain` as well.
 
+use maud::{Markup, Render, html};
 use serde_json::Value as Json;
 
 use super::{Change, Report, SEVERITIES, words};
-use crate::base::display::page::{self, HtmlText, command, time};
-use crate::base::display::{ago, capital, minute, number, number_of, short, thousands};
+use crate::base::display::page::{command, document, joined, time};
+use crate::base::display::{ago, capital, minute, number, number_of, plain, short, thousands};
 use crate::base::timefmt::parse_iso;
 use crate::drift::across_tenants::ChangeScope;
 use crate::drift::overlay::How;
 use crate::drift::rules::Severity;
 
+const STYLE: &str = include_str!("page.css");
 /// So many lines of a schema are shown.
 const LINES: usize = 24;
 
 /// The report as a page.
 pub fn write(report: &Report) -> String {
-    let title = format!("Schema drift: {}", report.subject());
-    let mut out = page::head(&title, STYLE);
-    out += &header(report);
-    out += "<main>\n";
-    out += &timeline(report);
-    let mut streams: Vec<&str> = Vec::new();
-    for change in &report.changes {
-        if !streams.contains(&&*change.finding.stream) {
-            streams.push(&change.finding.stream);
-        }
-    }
     // In the order of the gravest change of each.
-    for stream in streams {
-        let changes: Vec<&Change> = report.changes.iter().filter(|c| c.finding.stream == stream).collect();
-        out += &format!("<section class=\"stream {}\">\n<h2>{}</h2>\n", levels(&changes), HtmlText(&short(stream, 80)));
-        for change in changes {
-            out += &card(change, report);
+    let mut streams: Vec<(&str, Vec<&Change>)> = Vec::new();
+    for change in &report.changes {
+        let stream = &*change.finding.stream;
+        match streams.iter_mut().find(|(name, _)| *name == stream) {
+            Some((_, changes)) => changes.push(change),
+            None => streams.push((stream, vec![change])),
         }
-        out += "</section>\n";
     }
-    out += &added(report);
-    out += &judged(report);
-    let learned =
-        if report.runs == 0 { String::new() } else { format!(", learned from {}", number_of(report.runs, "run")) };
-    out += &format!(
-        "</main>\n<footer>dripfeed, {}{learned}. Types, counts and shortened keys only: no value of a record is on this page.</footer>\n{}",
-        HtmlText(&minute(&report.at)),
-        page::END
-    );
-    out
+    let body = html! {
+        (header(report)) "\n"
+        main {
+            "\n"
+            (timeline(report))
+            @for (stream, changes) in &streams {
+                section class={ "stream " (levels(changes)) } {
+                    "\n"
+                    h2 { (plain(&short(stream, 80))) } "\n"
+                    @for change in changes { (card(change, report)) "\n" }
+                }
+                "\n"
+            }
+            (added(report))
+            (judged(report))
+        }
+        "\n"
+        footer {
+            "dripfeed, " (minute(&report.at))
+            @if report.runs > 0 { ", learned from " (number_of(report.runs, "run")) }
+            ". Types, counts and shortened keys only: no value of a record is on this page."
+        }
+        "\n"
+    };
+    document(&format!("Schema drift: {}", report.subject()), STYLE, &body)
 }
 
 /// The severities of these changes, as classes that the filter hides by.
@@ -58,191 +64,258 @@ fn levels(changes: &[&Change]) -> String {
 }
 
 /// What it is about, how bad it is, and what to type.
-fn header(report: &Report) -> String {
-    let grave = report.grave();
-    let (class, verdict) = match (report.changes.len(), grave) {
+fn header(report: &Report) -> Markup {
+    let (class, verdict) = match (report.changes.len(), report.grave()) {
         (0, _) if report.runs == 0 => ("calm", "Nothing to compare with yet: no run kept anything here".to_owned()),
         (0, _) => ("calm", "No drift".to_owned()),
         (all, 0) => ("calm", format!("{}, none grave", number(all, "open change"))),
         (_, 1) => ("grave", "1 change needs a decision".to_owned()),
         (_, grave) => ("grave", format!("{grave} changes need a decision")),
     };
-    let mut out = format!(
-        "<header class=\"{class}\">\n<p class=\"about\">Schema drift of {}</p>\n<h1>{verdict}</h1>\n",
-        HtmlText(&report.subject())
-    );
-    if !report.changes.is_empty() {
-        out += "<fieldset>\n<legend>Show</legend>\n";
-        for severity in SEVERITIES.into_iter().filter(|severity| report.count(*severity) > 0) {
-            let (name, count) = (severity.name(), report.count(severity));
-            out += &format!(
-                "<label class=\"{name}\"><input type=\"checkbox\" id=\"show-{name}\" checked> {name} <b>{count}</b></label>\n"
-            );
+    let worst = report.changes.first().filter(|change| change.finding.severity >= Severity::Break);
+    html! {
+        header.(class) {
+            "\n"
+            p.about { "Schema drift of " (report.subject()) } "\n"
+            h1 { (verdict) } "\n"
+            @if !report.changes.is_empty() {
+                fieldset {
+                    "\n"
+                    legend { "Show" } "\n"
+                    @for severity in SEVERITIES.into_iter().filter(|severity| report.count(*severity) > 0) {
+                        (switch(severity, report.count(severity))) "\n"
+                    }
+                }
+                "\n"
+            }
+            @if let Some(worst) = worst { (todo(worst, report)) "\n" }
         }
-        out += "</fieldset>\n";
     }
-    if let Some(worst) = report.changes.first().filter(|change| change.finding.severity >= Severity::Break) {
-        let fingerprint = &worst.finding.fingerprint;
-        out += &format!(
-            "<div class=\"todo\">\n<p>The gravest: <a href=\"#fp-{}\">{}</a> {}</p>\n<div><p>{}</div>\n\
-            <div><p>Is it wrong? It keeps failing, without an alert for a week:</p>{}</div>\n</div>\n",
-            HtmlText(fingerprint),
-            place(worst),
-            arrow(worst),
-            match worst.next(&report.whose) {
-                Ok(accept) => format!("Is it right so? Accept it:</p>{}", command(&accept)),
-                Err(remedy) => format!("What helps: {}</p>", HtmlText(remedy)),
-            },
-            command(&format!("dripfeed drift reject {fingerprint} {}", report.whose)),
-        );
-    }
-    out + "</header>\n"
 }
 
-fn badge(severity: Severity) -> String {
-    format!("<span class=\"badge {0}\">{0}</span>", severity.name())
+/// Shows and hides the changes of a severity.
+fn switch(severity: Severity, count: usize) -> Markup {
+    let name = severity.name();
+    html! {
+        label.(name) { input type="checkbox" id={ "show-" (name) } checked; " " (name) " " b { (count) } }
+    }
+}
+
+/// What to type about the gravest change.
+fn todo(worst: &Change, report: &Report) -> Markup {
+    let fingerprint = plain(&worst.finding.fingerprint);
+    html! {
+        div.todo {
+            "\n"
+            p { "The gravest: " a href={ "#fp-" (fingerprint) } { (place(worst)) } " " (arrow(worst)) } "\n"
+            div {
+                @match worst.next(&report.whose) {
+                    Ok(accept) => { p { "Is it right so? Accept it:" } (command(&accept)) }
+                    Err(remedy) => p { "What helps: " (remedy) }
+                }
+            }
+            "\n"
+            div {
+                p { "Is it wrong? It keeps failing, without an alert for a week:" }
+                (command(&format!("dripfeed drift reject {fingerprint} {}", report.whose)))
+            }
+            "\n"
+        }
+    }
+}
+
+fn badge(severity: Severity) -> Markup {
+    let name = severity.name();
+    html! { span.badge.(name) { (name) } }
 }
 
 /// The stream and the place, with a chance to wrap before each part.
-fn place(change: &Change) -> String {
-    let pointer = HtmlText(&change.place()).to_string().replace('/', "<wbr>/");
-    let stream = HtmlText(&short(&change.finding.stream, 80)).to_string();
-    if pointer.is_empty() { format!("<b>{stream}</b>") } else { format!("<b>{stream}</b> <code>{pointer}</code>") }
+fn place(change: &Change) -> Markup {
+    let pointer = change.place();
+    html! {
+        b { (plain(&short(&change.finding.stream, 80))) }
+        @if !pointer.is_empty() { " " code { (joined(pointer.split('/'), html! { wbr; "/" })) } }
+    }
 }
 
-fn arrow(change: &Change) -> String {
+fn arrow(change: &Change) -> Markup {
     let finding = &change.finding;
     let (from, to) = change.both_ways();
-    match (finding.from.is_empty(), finding.to.is_empty()) {
-        (true, true) => String::new(),
-        (true, false) => format!("now <code>{}</code>", HtmlText(&to)),
-        (false, true) => format!("was <code>{}</code>", HtmlText(&from)),
-        (false, false) => {
-            format!(
-                "<code>{}</code> <span aria-label=\"became\">→</span> <code>{}</code>",
-                HtmlText(&from),
-                HtmlText(&to)
-            )
+    html! {
+        @match (finding.from.is_empty(), finding.to.is_empty()) {
+            (true, true) => {}
+            (true, false) => { "now " code { (to) } }
+            (false, true) => { "was " code { (from) } }
+            (false, false) => { code { (from) } " " span aria-label="became" { "→" } " " code { (to) } }
         }
     }
 }
 
-fn since(change: &Change, report: &Report) -> String {
+fn since(change: &Change, report: &Report) -> Markup {
     let first = &change.finding.first_seen;
     match ago(first, &report.at) {
-        Some(ago) => format!("<b>{ago}</b> <small>{}</small>", time(first)),
+        Some(ago) => html! { b { (ago) } " " small { (time(first)) } },
         None => time(first),
     }
 }
 
-/// A line for each change: what, since when, how often, whose; and a bar from its first sighting to its last.
-fn timeline(report: &Report) -> String {
-    if report.changes.is_empty() {
-        return String::new();
-    }
-    let seconds = |text: &str| parse_iso(text).map(time::OffsetDateTime::unix_timestamp);
-    let begins = report.changes.iter().filter_map(|change| seconds(&change.finding.first_seen));
-    let lasts = report.changes.iter().filter_map(|change| seconds(&change.finding.last_seen));
-    let (start, end) = (begins.min().unwrap_or(0), lasts.chain(seconds(&report.at)).max().unwrap_or(0));
-    let span = (end - start).max(1);
-    // In thousandths, so that no float is needed.
-    let place_of = |t: i64| (t - start).clamp(0, span) * 1000 / span;
-    let axis = |t: i64| time::OffsetDateTime::from_unix_timestamp(t).map(|t| minute(&crate::base::timefmt::rfc3339(t)));
-    let (from, until) = (axis(start).unwrap_or_default(), axis(end).unwrap_or_default());
-    let mut out = format!(
-        "<section aria-labelledby=\"when\">\n<h2 id=\"when\">What changed, since when</h2>\n\
-        <p class=\"axis\" aria-hidden=\"true\"><span>{from}</span><span>{until}</span></p>\n<ol class=\"when\">\n"
-    );
-    for change in &report.changes {
-        let finding = &change.finding;
-        let level = finding.severity.name();
-        let (first, last) = (seconds(&finding.first_seen).unwrap_or(start), seconds(&finding.last_seen).unwrap_or(end));
-        let (x, wide) = (place_of(first), (place_of(last) - place_of(first)).max(12));
-        let told = format!("seen from {} to {}", minute(&finding.first_seen), minute(&finding.last_seen));
-        let names = change.tenants();
-        let whose = match (change.scope, &names[..]) {
-            (ChangeScope::Vendor, _) => {
-                format!("<b>vendor change</b>, {} of {}", names.len(), number(report.of, "tenant"))
-            }
-            (ChangeScope::Tenant, [only]) => {
-                format!("{}, 1 of {}", HtmlText(&short(only, 24)), number(report.of, "tenant"))
-            }
-            (ChangeScope::Tenant, _) => format!("{} of {}", names.len(), number(report.of, "tenant")),
-        };
-        out += &format!(
-            "<li class=\"{level}\"><a href=\"#fp-{fp}\">{badge}<span class=\"what\">{place} <span class=\"arrow\">{arrow}</span></span>\
-            <span class=\"since\">{since}</span><span class=\"seen\">{seen}</span><span class=\"whose\">{whose}</span></a>\
-            <svg viewBox=\"0 0 1000 8\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{told}\"><title>{told}</title>\
-            <rect class=\"track\" y=\"3\" width=\"1000\" height=\"2\"/>\
-            <rect class=\"bar\" x=\"{x}\" width=\"{wide}\" height=\"8\" rx=\"2\"/></svg></li>\n",
-            fp = HtmlText(&finding.fingerprint),
-            badge = badge(finding.severity),
-            place = place(change),
-            arrow = arrow(change),
-            since = ago(&finding.first_seen, &report.at).unwrap_or_else(|| minute(&finding.first_seen)),
-            seen = HtmlText(&change.seen_line()),
-            told = HtmlText(&told),
-            x = x.min(988),
-        );
-    }
-    out + "</ol>\n</section>\n"
+fn seconds(text: &str) -> Option<i64> {
+    parse_iso(text).map(time::OffsetDateTime::unix_timestamp)
 }
 
-fn card(change: &Change, report: &Report) -> String {
+/// What the bars of the timeline are drawn against, in seconds since 1970.
+struct Axis {
+    start: i64,
+    end: i64,
+}
+
+impl Axis {
+    fn of(report: &Report) -> Axis {
+        let begins = report.changes.iter().filter_map(|change| seconds(&change.finding.first_seen));
+        let lasts = report.changes.iter().filter_map(|change| seconds(&change.finding.last_seen));
+        Axis { start: begins.min().unwrap_or(0), end: lasts.chain(seconds(&report.at)).max().unwrap_or(0) }
+    }
+
+    /// Where a time is, in thousandths, so that no float is needed.
+    fn place(&self, t: i64) -> i64 {
+        let span = (self.end - self.start).max(1);
+        (t - self.start).clamp(0, span) * 1000 / span
+    }
+
+    /// Where the bar of a change begins, and how wide it is.
+    fn bar(&self, change: &Change) -> (i64, i64) {
+        let first = self.place(seconds(&change.finding.first_seen).unwrap_or(self.start));
+        let last = self.place(seconds(&change.finding.last_seen).unwrap_or(self.end));
+        (first.min(988), (last - first).max(12))
+    }
+
+    /// A time of its own, for people.
+    fn label(t: i64) -> String {
+        let time = time::OffsetDateTime::from_unix_timestamp(t);
+        time.map(|time| minute(&crate::base::timefmt::rfc3339(time))).unwrap_or_default()
+    }
+}
+
+/// A line for each change: what, since when, how often, whose; and a bar from its first sighting to its last.
+fn timeline(report: &Report) -> Markup {
+    if report.changes.is_empty() {
+        return Markup::default();
+    }
+    let axis = Axis::of(report);
+    html! {
+        section aria-labelledby="when" {
+            "\n"
+            h2 #when { "What changed, since when" } "\n"
+            p.axis aria-hidden="true" {
+                span { (Axis::label(axis.start)) }
+                span { (Axis::label(axis.end)) }
+            }
+            "\n"
+            ol.when {
+                "\n"
+                @for change in &report.changes { (timeline_entry(change, &axis, report)) "\n" }
+            }
+            "\n"
+        }
+        "\n"
+    }
+}
+
+fn timeline_entry(change: &Change, axis: &Axis, report: &Report) -> Markup {
     let finding = &change.finding;
-    let level = finding.severity.name();
-    let mut out = format!(
-        "<article class=\"{level}\" id=\"fp-{}\">\n<h3>{} {} <span class=\"rule\">{}</span></h3>\n<p class=\"arrow\">{}</p>\n\
-        <p class=\"means\">{} <abbr title=\"its number in the taxonomy\">{}</abbr></p>\n<dl>\n",
-        HtmlText(&finding.fingerprint),
-        badge(finding.severity),
-        place(change),
-        finding.rule.id(),
-        arrow(change),
-        capital(finding.rule.what()),
-        finding.rule.number(),
-    );
-    let mut item = |label: &str, html: String| {
-        let class = if label == "Downstream" || label == "Evidence" { " class=\"long\"" } else { "" };
-        out += &format!("<div{class}><dt>{label}</dt><dd>{html}</dd></div>\n");
+    let (x, width) = axis.bar(change);
+    let seen = format!("seen from {} to {}", minute(&finding.first_seen), minute(&finding.last_seen));
+    html! {
+        li.(finding.severity.name()) {
+            a href={ "#fp-" (plain(&finding.fingerprint)) } {
+                (badge(finding.severity))
+                span.what { (place(change)) " " span.arrow { (arrow(change)) } }
+                span.since { (ago(&finding.first_seen, &report.at).unwrap_or_else(|| minute(&finding.first_seen))) }
+                span.seen { (change.seen_line()) }
+                span.whose { (tenants(change, report)) }
+            }
+            svg viewBox="0 0 1000 8" preserveAspectRatio="none" role="img" aria-label=(seen) {
+                title { (seen) }
+                rect.track y="3" width="1000" height="2" {}
+                rect.bar x=(x) width=(width) height="8" rx="2" {}
+            }
+        }
+    }
+}
+
+/// Whose a change is, in a few words.
+fn tenants(change: &Change, report: &Report) -> Markup {
+    let names = change.tenants();
+    let of = number(report.of, "tenant");
+    html! {
+        @match (change.scope, &names[..]) {
+            (ChangeScope::Vendor, _) => { b { "vendor change" } ", " (names.len()) " of " (of) }
+            (ChangeScope::Tenant, [only]) => { (plain(&short(only, 24))) ", 1 of " (of) }
+            (ChangeScope::Tenant, _) => { (names.len()) " of " (of) }
+        }
+    }
+}
+
+fn card(change: &Change, report: &Report) -> Markup {
+    let finding = &change.finding;
+    html! {
+        article.(finding.severity.name()) #{ "fp-" (plain(&finding.fingerprint)) } {
+            "\n"
+            h3 { (badge(finding.severity)) " " (place(change)) " " span.rule { (finding.rule.id()) } } "\n"
+            p.arrow { (arrow(change)) } "\n"
+            p.means {
+                (capital(finding.rule.what())) " "
+                abbr title="its number in the taxonomy" { (finding.rule.number()) }
+            }
+            "\n"
+            dl { "\n" (facts(change, report)) } "\n"
+            p.next {
+                @match change.next(&report.whose) {
+                    Ok(accept) => { "Accept: " (command(&accept)) }
+                    Err(remedy) => { "What helps: " (remedy) }
+                }
+            }
+            "\n"
+            (sides(change))
+            @if change.by_tenant.len() > 1 { (by_tenant(change)) "\n" }
+        }
+    }
+}
+
+/// What is known of a change, each with its label.
+fn facts(change: &Change, report: &Report) -> Markup {
+    let finding = &change.finding;
+    let keys = finding.keys.iter().map(|key| html! { code { (plain(&short(key, 40))) } });
+    let last = html! {
+        @if let Some(ago) = ago(&finding.last_seen, &report.at) { (ago) " " }
+        small { (time(&finding.last_seen)) ", " (number_of(finding.runs, "run")) }
     };
-    item("Since", since(change, report));
-    let last = ago(&finding.last_seen, &report.at).map(|ago| format!("{ago} ")).unwrap_or_default();
-    item("Last seen", format!("{last}<small>{}, {}</small>", time(&finding.last_seen), number_of(finding.runs, "run")));
-    item("Seen in", HtmlText(&change.seen_line()).to_string());
-    item("Tenants", HtmlText(&change.tenants_line(report.of, usize::MAX)).to_string());
-    item("Policy", HtmlText(&change.policy_line(&report.source)).to_string());
-    if let Some(until) = &finding.silenced_until {
-        item("Silenced", format!("until {}: rejected, it fails without an alert", time(until)));
+    html! {
+        (fact("Since", since(change, report)))
+        (fact("Last seen", last))
+        (fact("Seen in", change.seen_line()))
+        (fact("Tenants", change.tenants_line(report.of, usize::MAX)))
+        (fact("Policy", plain(&change.policy_line(&report.source))))
+        @if let Some(until) = &finding.silenced_until {
+            (fact("Silenced", html! { "until " (time(until)) ": rejected, it fails without an alert" }))
+        }
+        @if let Some(sample) = &finding.sample { (fact("Looks like", html! { code { (plain(sample)) } })) }
+        @if !finding.keys.is_empty() { (fact("Keys", joined(keys, ", "))) }
+        @if let Some(evidence) = &finding.evidence { (fact("Evidence", plain(evidence))) }
+        (fact("Downstream", capital(change.downstream())))
     }
-    if let Some(sample) = &finding.sample {
-        item("Looks like", format!("<code>{}</code>", HtmlText(sample)));
-    }
-    if !finding.keys.is_empty() {
-        let keys: Vec<String> =
-            finding.keys.iter().map(|k| format!("<code>{}</code>", HtmlText(&short(k, 40)))).collect();
-        item("Keys", keys.join(", "));
-    }
-    if let Some(evidence) = &finding.evidence {
-        item("Evidence", HtmlText(evidence).to_string());
-    }
-    item("Downstream", HtmlText(&capital(change.downstream())).to_string());
-    out += &match change.next(&report.whose) {
-        Ok(accept) => format!("</dl>\n<p class=\"next\">Accept: {}</p>\n", command(&accept)),
-        Err(remedy) => format!("</dl>\n<p class=\"next\">What helps: {}</p>\n", HtmlText(remedy)),
-    };
-    out += &sides(change);
-    if change.by_tenant.len() > 1 {
-        out += &by_tenant(change);
-    }
-    out + "</article>\n"
+}
+
+fn fact(label: &str, value: impl Render) -> Markup {
+    let long = label == "Downstream" || label == "Evidence";
+    html! { div class=[long.then_some("long")] { dt { (label) } dd { (value) } } "\n" }
 }
 
 /// The schema of the place before and after, next to each other.
-fn sides(change: &Change) -> String {
+fn sides(change: &Change) -> Markup {
     let finding = &change.finding;
     if change.before.is_none() && finding.schema.is_none() {
-        return String::new();
+        return Markup::default();
     }
     let lines = |schema: Option<&Json>, text: &str, nothing: &str| match (schema, text) {
         (Some(schema), _) => written(schema, 0).lines().map(str::to_owned).collect(),
@@ -251,25 +324,32 @@ fn sides(change: &Change) -> String {
     };
     let before: Vec<String> = lines(change.before.as_ref(), &finding.from, "not in the schema");
     let after: Vec<String> = lines(finding.schema.as_ref(), &finding.to, "not seen any more");
-    let side = |name: &str, own: &[String], other: &[String], mark: char, class: &str| {
-        let mut html = format!("<div><h4>{name}</h4><pre tabindex=\"0\">");
-        for line in own.iter().take(LINES) {
-            html += &if other.iter().any(|o| o.trim_end_matches(',') == line.trim_end_matches(',')) {
-                format!("<span>  {}</span>\n", HtmlText(line))
-            } else {
-                format!("<span class=\"{class}\">{mark} {}</span>\n", HtmlText(line))
-            };
+    html! {
+        div.sides {
+            "\n"
+            div { h4 { "Before" } (schema(&before, &after, ("gone", "- "))) } "\n"
+            div { h4 { "After it is accepted" } (schema(&after, &before, ("new", "+ "))) } "\n"
         }
-        if own.len() > LINES {
-            html += &format!("<span>  … {} more</span>\n", number(own.len() - LINES, "line"));
+        "\n"
+    }
+}
+
+/// The lines of a schema. Those that the other one has not bear a class and a mark.
+fn schema(own: &[String], other: &[String], (class, mark): (&str, &str)) -> Markup {
+    let is_same = |a: &str, b: &str| a.trim_end_matches(',') == b.trim_end_matches(',');
+    html! {
+        pre tabindex="0" {
+            @for line in own.iter().take(LINES) {
+                @if other.iter().any(|other| is_same(other, line)) {
+                    span { "  " (plain(line)) }
+                } @else {
+                    span.(class) { (mark) (plain(line)) }
+                }
+                "\n"
+            }
+            @if own.len() > LINES { span { "  … " (number(own.len() - LINES, "line")) " more" } "\n" }
         }
-        html + "</pre></div>\n"
-    };
-    format!(
-        "<div class=\"sides\">\n{}{}</div>\n",
-        side("Before", &before, &after, '-', "gone"),
-        side("After it is accepted", &after, &before, '+', "new")
-    )
+    }
 }
 
 /// A schema as people write it: a list of plain values stands in one line.
@@ -293,75 +373,80 @@ fn written(schema: &Json, depth: usize) -> String {
     format!("{open}\n{}\n{}{close}", lines.join(",\n"), "  ".repeat(depth))
 }
 
-fn by_tenant(change: &Change) -> String {
-    let mut out = "<details><summary>By tenant</summary>\n<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">Tenant</th>\
-        <th scope=\"col\">First seen</th><th scope=\"col\">Last seen</th><th scope=\"col\">Seen</th><th scope=\"col\">Policy</th></tr></thead>\n<tbody>\n"
-        .to_owned();
-    for finding in &change.by_tenant {
-        out += &format!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{} of {}</td><td>{}</td></tr>\n",
-            HtmlText(&finding.tenant),
-            time(&finding.first_seen),
-            time(&finding.last_seen),
-            thousands(finding.count),
-            thousands(finding.of),
-            finding.policy.name(),
-        );
+/// A table that may be wider than the page.
+fn table(heads: &[&str], rows: impl IntoIterator<Item = Markup>) -> Markup {
+    html! {
+        div.wide {
+            table {
+                "\n"
+                thead { tr { @for head in heads { th scope="col" { (head) } } } } "\n"
+                tbody { "\n" @for row in rows { tr { (row) } "\n" } } "\n"
+            }
+        }
     }
-    out + "</tbody>\n</table></div></details>\n"
 }
 
-fn added(report: &Report) -> String {
+fn by_tenant(change: &Change) -> Markup {
+    let rows = change.by_tenant.iter().map(|finding| {
+        html! {
+            th scope="row" { (plain(&finding.tenant)) }
+            td { (time(&finding.first_seen)) }
+            td { (time(&finding.last_seen)) }
+            td { (thousands(finding.count)) " of " (thousands(finding.of)) }
+            td { (finding.policy.name()) }
+        }
+    });
+    html! {
+        details {
+            summary { "By tenant" } "\n"
+            (table(&["Tenant", "First seen", "Last seen", "Seen", "Policy"], rows))
+        }
+    }
+}
+
+/// A table below the changes, which a click opens and closes.
+fn part(title: &str, count: &str, open: bool, table: &Markup) -> Markup {
+    html! {
+        details.part open[open] { summary { h2 { (title) " " small { (count) } } } "\n" (table) } "\n"
+    }
+}
+
+fn added(report: &Report) -> Markup {
     if report.added.is_empty() {
-        return String::new();
+        return Markup::default();
     }
-    let learned = report.added.iter().filter(|added| added.addition.how == How::Learned).count();
     let all = report.added.len();
-    let open = if learned < all { " open" } else { "" };
-    let mut out = format!(
-        "<details class=\"part\"{open}><summary><h2>Beyond the baseline <small>{}</small></h2></summary>\n<div class=\"wide\"><table>\n\
-        <thead><tr><th scope=\"col\">Place</th><th scope=\"col\">Now</th><th scope=\"col\">How</th><th scope=\"col\">Since</th>\
-        <th scope=\"col\">Tenants</th></tr></thead>\n<tbody>\n",
-        number(all, "place")
-    );
-    for added in &report.added {
-        out += &format!(
-            "<tr><th scope=\"row\">{} <code>{}</code></th><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-            HtmlText(&added.stream),
-            HtmlText(&short(&added.pointer, 120)),
-            HtmlText(&words(&added.addition.schema)),
-            added.addition.how.name(),
-            time(&added.addition.since),
-            HtmlText(&added.tenants.join(", ")),
-        );
-    }
-    out + "</tbody>\n</table></div></details>\n"
+    let learned = report.added.iter().filter(|added| added.addition.how == How::Learned).count();
+    let rows = report.added.iter().map(|added| {
+        html! {
+            th scope="row" { (plain(&added.stream)) " " code { (plain(&short(&added.pointer, 120))) } }
+            td { code { (words(&added.addition.schema)) } }
+            td { (added.addition.how.name()) }
+            td { (time(&added.addition.since)) }
+            td { (plain(&added.tenants.join(", "))) }
+        }
+    });
+    let table = table(&["Place", "Now", "How", "Since", "Tenants"], rows);
+    part("Beyond the baseline", &number(all, "place"), learned < all, &table)
 }
 
-fn judged(report: &Report) -> String {
+fn judged(report: &Report) -> Markup {
     if report.judged.is_empty() {
-        return String::new();
+        return Markup::default();
     }
-    let mut out = format!(
-        "<details class=\"part\" open><summary><h2>Judged <small>{}</small></h2></summary>\n<div class=\"wide\"><table>\n\
-        <thead><tr><th scope=\"col\">When</th><th scope=\"col\">Who</th><th scope=\"col\">What</th><th scope=\"col\">Tenant</th>\
-        <th scope=\"col\">Why</th></tr></thead>\n<tbody>\n",
-        number(report.judged.len(), "time")
-    );
-    for judged in &report.judged {
+    let rows = report.judged.iter().map(|judged| {
         let decision = &judged.decision;
-        out += &format!(
-            "<tr><td>{}</td><td>{}</td><td><b>{}</b> {} <code>{}</code></td><td>{}</td><td>{}</td></tr>\n",
-            time(&decision.when),
-            HtmlText(&decision.who),
-            HtmlText(&decision.decision),
-            HtmlText(&judged.stream),
-            HtmlText(&short(&decision.change, 120)),
-            HtmlText(&judged.tenant),
-            HtmlText(&decision.why),
-        );
-    }
-    out + "</tbody>\n</table></div></details>\n"
+        html! {
+            td { (time(&decision.when)) }
+            td { (plain(&decision.who)) }
+            td {
+                b { (plain(&decision.decision)) } " " (plain(&judged.stream)) " "
+                code { (plain(&short(&decision.change, 120))) }
+            }
+            td { (plain(&judged.tenant)) }
+            td { (plain(&decision.why)) }
+        }
+    });
+    let table = table(&["When", "Who", "What", "Tenant", "Why"], rows);
+    part("Judged", &number(report.judged.len(), "time"), true, &table)
 }
-
-const STYLE: &str = include_str!("page.css");

@@ -1,12 +1,15 @@
 //! How tenants stand, as one web page that needs nothing else.
 //!
-//! Comes in: a [`StatusReport`]. Goes out: HTML. Whoever is called at night sees on a phone how many are sick, and of
-//! each why, since when, what to do and what to type; those that are well stand below in a dense table.
+//! Comes in: a [`StatusReport`]. Goes out: HTML. Called by `cli::status`. Whoever is called at night sees on a phone
+//! how many are sick, and of each why, since when, what to do and what to type; those that are well stand below in a
+//! dense table. `maud` escapes every text. A text that is not this file's goes through `plain` as well.
+
+use maud::{Markup, html};
 
 use super::table::{backfill, compact, oldest};
 use super::{Reason, Row, RunRow, State, StatusReport, StreamRow, TenantVerdict, since};
-use crate::base::display::page::{self, HtmlText, command, time};
-use crate::base::display::{ago, bytes, capital, minute, number, number_of, short, span, thousands};
+use crate::base::display::page::{command, document, joined, time};
+use crate::base::display::{ago, bytes, capital, minute, number, number_of, plain, short, span, thousands};
 use crate::base::timefmt::parse_iso;
 
 const STYLE: &str = include_str!("page.css");
@@ -17,24 +20,24 @@ const INDEXED: usize = 3;
 pub fn write(report: &StatusReport) -> String {
     let not_well = report.tenants.len() - report.count(TenantVerdict::Ok);
     let title = if not_well == 0 { "Tenants: all well".to_owned() } else { format!("Tenants: {not_well} not well") };
-    let mut out = page::head(&title, STYLE);
-    out += &header(report);
-    out += "<main>\n";
     let sick: Vec<&Row> = report.tenants.iter().filter(|row| row.verdict != TenantVerdict::Ok).collect();
-    if sick.len() >= INDEXED {
-        out += &index(&sick, report);
-    }
-    for (number, row) in sick.iter().enumerate() {
-        out += &card(number, row, report);
-    }
-    out += &healthy(report);
-    out += &format!(
-        "</main>\n<footer>dripfeed, {}. Age is the time since the last run began that read a stream to its end; data is late when it is \
-        older than the longest time between two runs of its tier, and a little more.</footer>\n{}",
-        HtmlText(&minute(&report.at)),
-        page::END
-    );
-    out
+    let body = html! {
+        (header(report)) "\n"
+        main {
+            "\n"
+            @if sick.len() >= INDEXED { (index(&sick, report)) "\n" }
+            @for (number, row) in sick.iter().enumerate() { (card(number, row, report)) "\n" }
+            (healthy(report))
+        }
+        "\n"
+        footer {
+            "dripfeed, " (minute(&report.at))
+            ". Age is the time since the last run began that read a stream to its end; data is late when it is older \
+             than the longest time between two runs of its tier, and a little more."
+        }
+        "\n"
+    };
+    document(&title, STYLE, &body)
 }
 
 fn class(verdict: TenantVerdict) -> &'static str {
@@ -47,7 +50,7 @@ fn class(verdict: TenantVerdict) -> &'static str {
 }
 
 /// How bad it is, in a line and in numbers.
-fn header(report: &StatusReport) -> String {
+fn header(report: &StatusReport) -> Markup {
     let all = report.tenants.len();
     let of = |verdict| report.count(verdict);
     let (grave, line) = match (of(TenantVerdict::NeedsPerson), of(TenantVerdict::Failing), of(TenantVerdict::Late)) {
@@ -59,99 +62,108 @@ fn header(report: &StatusReport) -> String {
         (1, ..) => ("grave", format!("1 of {} needs a person", number(all, "tenant"))),
         (person, ..) => ("grave", format!("{person} of {} need a person", number(all, "tenant"))),
     };
-    let mut out =
-        format!("<header class=\"{grave}\">\n<p class=\"about\">Tenants, {}</p>\n<h1>{line}</h1>\n", time(&report.at));
-    out += "<ul class=\"counts\">\n";
-    for verdict in TenantVerdict::ALL {
-        let count = of(verdict);
-        let none = if count == 0 { " none" } else { "" };
-        out += &format!("<li class=\"{}{none}\"><b>{count}</b> {}</li>\n", class(verdict), verdict.words());
-    }
     let running = report.tenants.iter().filter(|row| row.runs.iter().any(|run| run.state == State::Running)).count();
     let limited: u64 = report.tenants.iter().flat_map(|row| &row.runs).map(|run| run.run.rate_limited).sum();
     let backfills = report.tenants.iter().filter(|row| row.streams.iter().any(StreamRow::fills_back)).count();
-    out += &format!("<li class=\"plain\"><b>{running}</b> running now</li>\n");
-    out += &format!("<li class=\"plain\"><b>{backfills}</b> filling back</li>\n");
-    out += &format!("<li class=\"plain\"><b>{}</b> 429s in last runs</li>\n", thousands(limited));
-    out + "</ul>\n</header>\n"
+    html! {
+        header.(grave) {
+            "\n"
+            p.about { "Tenants, " (time(&report.at)) } "\n"
+            h1 { (line) } "\n"
+            ul.counts {
+                "\n"
+                @for verdict in TenantVerdict::ALL {
+                    li.(class(verdict)).none[of(verdict) == 0] { b { (of(verdict)) } " " (verdict.words()) } "\n"
+                }
+                li.plain { b { (running) } " running now" } "\n"
+                li.plain { b { (backfills) } " filling back" } "\n"
+                li.plain { b { (thousands(limited)) } " 429s in last runs" } "\n"
+            }
+            "\n"
+        }
+    }
 }
 
-fn name(row: &Row, report: &StatusReport) -> String {
-    let tenant = HtmlText(&short(&row.tenant, 60)).to_string();
-    if report.is_of_one_source() {
-        tenant
-    } else {
-        format!("{tenant} <small>{}</small>", HtmlText(&short(&row.source, 40)))
+fn name(row: &Row, report: &StatusReport) -> Markup {
+    html! {
+        (plain(&short(&row.tenant, 60)))
+        @if !report.is_of_one_source() { " " small { (plain(&short(&row.source, 40))) } }
     }
 }
 
 /// Who is sick, of what, since when: a line each, that leads to the card.
-fn index(sick: &[&Row], report: &StatusReport) -> String {
-    let mut out = "<ol class=\"index\">\n".to_owned();
-    for (number, row) in sick.iter().enumerate() {
-        let class = class(row.verdict);
-        let reason = row.reasons.first();
-        let since = reason.and_then(|reason| since(reason.since.as_deref()?, parse_iso(&report.at)?)).map(compact);
-        out += &format!(
-            "<li class=\"{class}\"><a href=\"#t{number}\"><b>{}</b> <span>{}</span> <small>{}</small></a></li>\n",
-            name(row, report),
-            HtmlText(&reason.map(|reason| short(&reason.what, 120)).unwrap_or_default()),
-            since.unwrap_or_default(),
-        );
+fn index(sick: &[&Row], report: &StatusReport) -> Markup {
+    let reason = |row: &Row| row.reasons.first().map(|reason| plain(&short(&reason.what, 120))).unwrap_or_default();
+    let age = |row: &Row| {
+        let seconds = since(row.reasons.first()?.since.as_deref()?, parse_iso(&report.at)?)?;
+        Some(compact(seconds))
+    };
+    html! {
+        ol.index {
+            "\n"
+            @for (number, row) in sick.iter().enumerate() {
+                li.(class(row.verdict)) {
+                    a href={ "#t" (number) } {
+                        b { (name(row, report)) } " "
+                        span { (reason(row)) } " "
+                        small { (age(row).unwrap_or_default()) }
+                    }
+                }
+                "\n"
+            }
+        }
     }
-    out + "</ol>\n"
 }
 
 /// A tenant that is not well.
-fn card(number: usize, row: &Row, report: &StatusReport) -> String {
+fn card(number: usize, row: &Row, report: &StatusReport) -> Markup {
     let class = class(row.verdict);
-    let mut out = format!(
-        "<article class=\"{class}\" id=\"t{number}\">\n<h2><span class=\"badge {class}\">{}</span> {}</h2>\n",
-        row.verdict.words(),
-        name(row, report)
-    );
-    for reason in &row.reasons {
-        out += &reason_of(reason, report);
+    html! {
+        article.(class) #{ "t" (number) } {
+            "\n"
+            h2 { span.badge.(class) { (row.verdict.words()) } " " (name(row, report)) } "\n"
+            @for reason in &row.reasons { (reason_of(reason, report)) "\n" }
+            @if !row.notes.is_empty() {
+                ul.notes { @for note in &row.notes { li { (plain(&capital(note))) } } } "\n"
+            }
+            (runs(row, report))
+            (streams(row, report))
+        }
     }
-    if !row.notes.is_empty() {
-        let notes: String = row.notes.iter().map(|note| format!("<li>{}</li>", HtmlText(&capital(note)))).collect();
-        out += &format!("<ul class=\"notes\">{notes}</ul>\n");
-    }
-    out += &runs(row, report);
-    out += &streams(row, report);
-    out + "</article>\n"
 }
 
-fn reason_of(reason: &Reason, report: &StatusReport) -> String {
-    let mut out = format!("<section class=\"reason\">\n<p class=\"why\">{}</p>\n", HtmlText(&capital(&reason.what)));
-    if let Some(detail) = &reason.detail {
-        out += &format!("<p class=\"detail\">{}</p>\n", HtmlText(detail));
+fn reason_of(reason: &Reason, report: &StatusReport) -> Markup {
+    html! {
+        section.reason {
+            "\n"
+            p.why { (plain(&capital(&reason.what))) } "\n"
+            @if let Some(detail) = &reason.detail { p.detail { (plain(detail)) } "\n" }
+            @if let Some(since) = &reason.since {
+                p.since { b { (ago_or_now(since, report)) } " " small { "since " (time(since)) } } "\n"
+            }
+            p.do { (plain(&capital(&reason.what_to_do))) } "\n"
+            @for line in &reason.commands { (command(line)) "\n" }
+        }
     }
-    if let Some(since) = &reason.since {
-        let ago = ago(since, &report.at).unwrap_or_else(|| "just now".to_owned());
-        out += &format!("<p class=\"since\"><b>{ago}</b> <small>since {}</small></p>\n", time(since));
-    }
-    out += &format!("<p class=\"do\">{}</p>\n", HtmlText(&capital(&reason.what_to_do)));
-    for line in &reason.commands {
-        out += &command(line);
-        out += "\n";
-    }
-    out + "</section>\n"
+}
+
+fn ago_or_now(then: &str, report: &StatusReport) -> String {
+    ago(then, &report.at).unwrap_or_else(|| "just now".to_owned())
 }
 
 /// The last runs of a tenant, each in a line.
-fn runs(row: &Row, report: &StatusReport) -> String {
+fn runs(row: &Row, report: &StatusReport) -> Markup {
     if row.runs.is_empty() {
-        return String::new();
+        return Markup::default();
     }
     let mut runs: Vec<&RunRow> = row.runs.iter().collect();
     runs.sort_by_key(|run| std::cmp::Reverse(parse_iso(&run.run.began)));
-    let lines: String = runs.into_iter().map(|run| format!("<li>{}</li>\n", run_line(run, report))).collect();
-    format!("<ul class=\"runs\">\n{lines}</ul>\n")
+    html! {
+        ul.runs { "\n" @for run in runs { li { (run_line(run, report)) } "\n" } } "\n"
+    }
 }
 
-fn run_line(run: &RunRow, report: &StatusReport) -> String {
-    let began = ago(&run.run.began, &report.at).unwrap_or_else(|| "just now".to_owned());
+fn run_line(run: &RunRow, report: &StatusReport) -> Markup {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let took = run.seconds.map(|seconds| span(seconds.max(0.0) as u64));
     let (mark, ended) = match (run.state, run.run.exit_code) {
@@ -173,127 +185,159 @@ fn run_line(run: &RunRow, report: &StatusReport) -> String {
     if run.run.rate_limited > 0 {
         more.push(format!("{} × 429", thousands(run.run.rate_limited)));
     }
-    let more = if more.is_empty() { String::new() } else { format!(" <small>{}</small>", more.join(" · ")) };
-    format!("<b>{}</b> {began}: <span class=\"{mark}\">{ended}</span>{more}", HtmlText(&run.tier))
+    html! {
+        b { (plain(&run.tier)) } " " (ago_or_now(&run.run.began, report)) ": " span.(mark) { (ended) }
+        @if !more.is_empty() { " " small { (more.join(" · ")) } }
+    }
 }
 
 /// The streams of a sick tenant: those that are not well, then the others behind a click.
-fn streams(row: &Row, report: &StatusReport) -> String {
+fn streams(row: &Row, report: &StatusReport) -> Markup {
     let table = |groups: &[Vec<&StreamRow>]| {
-        let lines: String = groups.iter().map(|group| stream_line(group, report)).collect();
-        format!("<table class=\"streams\">\n<tbody>\n{lines}</tbody>\n</table>\n")
+        html! {
+            table.streams {
+                "\n"
+                tbody { "\n" @for group in groups { (stream_line(group, report)) } } "\n"
+            }
+            "\n"
+        }
     };
     let sick = row.sick_streams();
-    let mut out = if sick.is_empty() { String::new() } else { table(&sick) };
     let well: Vec<Vec<&StreamRow>> =
         row.streams.iter().filter(|stream| !stream.is_sick()).map(|stream| vec![stream]).collect();
-    if !well.is_empty() {
-        let other = if sick.is_empty() { "stream" } else { "other stream" };
-        out +=
-            &format!("<details><summary>{}: well</summary>\n{}</details>\n", number(well.len(), other), table(&well));
+    let what = if sick.is_empty() { "stream" } else { "other stream" };
+    html! {
+        @if !sick.is_empty() { (table(&sick)) }
+        @if !well.is_empty() {
+            details { summary { (number(well.len(), what)) ": well" } "\n" (table(&well)) } "\n"
+        }
     }
-    out
 }
 
-fn stream_line(group: &[&StreamRow], report: &StatusReport) -> String {
-    let Some(stream) = group.first() else { return String::new() };
-    let mut more = Vec::new();
+fn stream_line(group: &[&StreamRow], report: &StatusReport) -> Markup {
+    let Some(stream) = group.first() else { return Markup::default() };
+    html! {
+        tr {
+            th scope="row" {
+                (joined(group.iter().map(|stream| plain(&short(&stream.stream, 60))), ", "))
+                @if let Some(tier) = &stream.tier { " " small { (plain(tier)) } }
+            }
+            td { (age(stream)) }
+            td { (joined(details(stream, report), html! { br; })) }
+        }
+        "\n"
+    }
+}
+
+/// What is wrong with a stream, and how far it is.
+fn details(stream: &StreamRow, report: &StatusReport) -> Vec<Markup> {
+    let mut details = Vec::new();
     if let Some(fault) = &stream.fault {
         let since = stream.failing_since.as_deref().and_then(|since| ago(since, &report.at));
-        let since = since.map(|since| format!(" <small>{since}</small>")).unwrap_or_default();
-        more.push(format!("<span class=\"bad\">{}</span>{since}", HtmlText(&short(fault, 240))));
+        details.push(html! {
+            span.bad { (plain(&short(fault, 240))) }
+            @if let Some(since) = since { " " small { (since) } }
+        });
     }
-    more.extend(stream.bookmark.as_deref().map(|at| format!("bookmark <code>{}</code>", HtmlText(&short(at, 40)))));
-    more.extend(bar(stream));
-    let tier = stream.tier.as_deref().map(|tier| format!(" <small>{}</small>", HtmlText(tier))).unwrap_or_default();
-    let names: Vec<String> = group.iter().map(|stream| HtmlText(&short(&stream.stream, 60)).to_string()).collect();
-    format!(
-        "<tr><th scope=\"row\">{}{tier}</th><td>{}</td><td>{}</td></tr>\n",
-        names.join(", "),
-        age(stream),
-        more.join("<br>")
-    )
+    if let Some(at) = &stream.bookmark {
+        details.push(html! { "bookmark " code { (plain(&short(at, 40))) } });
+    }
+    details.extend(bar(stream));
+    details
 }
 
 /// How old data is, against how old it may be.
-fn age(stream: &StreamRow) -> String {
+fn age(stream: &StreamRow) -> Markup {
     let mark = if stream.late { "bad" } else { "fresh" };
-    match (stream.age_seconds, stream.due_every_seconds) {
-        (None, _) => "<small>never read</small>".to_owned(),
-        (Some(age), None) => format!("<span class=\"fresh\">{}</span>", compact(age)),
-        (Some(age), Some(due)) => {
-            format!("<span class=\"{mark}\">{}</span> <small>of {}</small>", compact(age), compact(due))
+    html! {
+        @match (stream.age_seconds, stream.due_every_seconds) {
+            (None, _) => small { "never read" }
+            (Some(age), None) => span.fresh { (compact(age)) }
+            (Some(age), Some(due)) => { span.(mark) { (compact(age)) } " " small { "of " (compact(due)) } }
         }
     }
 }
 
 /// How far a backfill is.
-fn bar(stream: &StreamRow) -> Option<String> {
-    let told = backfill(stream)?;
+fn bar(stream: &StreamRow) -> Option<Markup> {
+    let text = plain(&backfill(stream)?);
     let of = stream.backfill.as_ref()?;
     // What is known so far says little of the whole.
-    if of.ended.is_some() || !of.listed {
-        return Some(HtmlText(&told).to_string());
-    }
+    let is_known = of.ended.is_none() && of.listed;
     let done = of.done.saturating_mul(1000).checked_div(of.of).unwrap_or(0).min(1000);
-    Some(format!(
-        "{}<svg class=\"bar\" viewBox=\"0 0 1000 6\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
-        <rect class=\"track\" width=\"1000\" height=\"6\"/><rect class=\"done\" width=\"{done}\" height=\"6\"/></svg>",
-        HtmlText(&told)
-    ))
+    Some(html! {
+        (text)
+        @if is_known {
+            svg.bar viewBox="0 0 1000 6" preserveAspectRatio="none" aria-hidden="true" {
+                rect.track width="1000" height="6" {}
+                rect.done width=(done) height="6" {}
+            }
+        }
+    })
 }
 
 /// Those that are well, a line each.
-fn healthy(report: &StatusReport) -> String {
+fn healthy(report: &StatusReport) -> Markup {
     let rows: Vec<&Row> = report.tenants.iter().filter(|row| row.verdict == TenantVerdict::Ok).collect();
     if rows.is_empty() {
-        return String::new();
+        return Markup::default();
     }
-    let mut out = format!(
-        "<h2>Well <small>{}</small></h2>\n<table class=\"well\">\n<thead><tr><th scope=\"col\">Tenant</th>\
-        <th scope=\"col\">Age</th><th scope=\"col\">Last run</th><th scope=\"col\" class=\"more\">Records</th>\
-        <th scope=\"col\">Cap</th><th scope=\"col\" class=\"more\">429s</th><th scope=\"col\" class=\"more\">Drift</th></tr></thead>\n<tbody>\n",
-        rows.len()
-    );
-    for row in rows {
-        let ran = row.main_run().map_or_else(
-            || "<small>never</small>".to_owned(),
-            |run| {
-                let seconds = parse_iso(&report.at).and_then(|now| since(&run.run.began, now)).unwrap_or(0);
-                let state = match (run.state, run.run.exit_code) {
-                    (State::Running, _) => " <span class=\"runs\">running</span>".to_owned(),
-                    (_, Some(0) | None) => String::new(),
-                    (_, Some(code)) => format!(" <span class=\"runs\">exit {code}</span>"),
-                };
-                format!("{} <small>{}</small>{state}", compact(seconds), HtmlText(&run.tier))
-            },
-        );
-        let cap = row.runs.iter().filter_map(|run| run.run.cap_use).max_by(f64::total_cmp);
-        let records: u64 = row.runs.iter().map(|run| run.run.records).sum();
-        let limited: u64 = row.runs.iter().map(|run| run.run.rate_limited).sum();
-        let minor = row.drift.warn + row.drift.info;
-        let mut below: Vec<String> = row.notes.iter().map(|note| HtmlText(note).to_string()).collect();
-        below.extend(
-            row.streams
-                .iter()
-                .filter(|stream| stream.fills_back())
-                .filter_map(|stream| Some(format!("{}: {}", HtmlText(&stream.stream), bar(stream)?))),
-        );
-        if row.quarantine_bytes > 0 {
-            below.push(format!("{} in quarantine", bytes(row.quarantine_bytes)));
+    html! {
+        h2 { "Well " small { (rows.len()) } } "\n"
+        table.well {
+            "\n"
+            thead {
+                tr {
+                    th scope="col" { "Tenant" }
+                    th scope="col" { "Age" }
+                    th scope="col" { "Last run" }
+                    th.more scope="col" { "Records" }
+                    th scope="col" { "Cap" }
+                    th.more scope="col" { "429s" }
+                    th.more scope="col" { "Drift" }
+                }
+            }
+            "\n"
+            tbody { "\n" @for row in rows { (healthy_row(row, report)) } } "\n"
         }
-        let below: String =
-            below.iter().map(|text| format!("<tr class=\"below\"><td colspan=\"7\">{text}</td></tr>\n")).collect();
-        out += &format!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{ran}</td><td class=\"more\">{}</td><td>{}</td><td class=\"more\">{}</td>\
-            <td class=\"more\">{}</td></tr>\n{below}",
-            name(row, report),
-            oldest(row).map_or_else(|| "<small>never read</small>".to_owned(), age),
-            thousands(records),
-            cap.map_or_else(String::new, |share| format!("{:.0} %", share * 100.0)),
-            if limited > 0 { thousands(limited) } else { String::new() },
-            if minor > 0 { format!("{minor} minor") } else { String::new() },
-        );
+        "\n"
     }
-    out + "</tbody>\n</table>\n"
+}
+
+fn healthy_row(row: &Row, report: &StatusReport) -> Markup {
+    let cap = row.runs.iter().filter_map(|run| run.run.cap_use).max_by(f64::total_cmp);
+    let records: u64 = row.runs.iter().map(|run| run.run.records).sum();
+    let limited: u64 = row.runs.iter().map(|run| run.run.rate_limited).sum();
+    let minor = row.drift.warn + row.drift.info;
+    let backfills = row.streams.iter().filter(|stream| stream.fills_back());
+    let backfills = backfills.filter_map(|stream| Some(html! { (plain(&stream.stream)) ": " (bar(stream)?) }));
+    let mut below: Vec<Markup> = row.notes.iter().map(|note| html! { (plain(note)) }).chain(backfills).collect();
+    if row.quarantine_bytes > 0 {
+        below.push(html! { (bytes(row.quarantine_bytes)) " in quarantine" });
+    }
+    html! {
+        tr {
+            th scope="row" { (name(row, report)) }
+            td { @match oldest(row) { Some(stream) => (age(stream)), None => small { "never read" } } }
+            td { @match row.main_run() { Some(run) => (last_run(run, report)), None => small { "never" } } }
+            td.more { (thousands(records)) }
+            td { @if let Some(share) = cap { (format!("{:.0} %", share * 100.0)) } }
+            td.more { @if limited > 0 { (thousands(limited)) } }
+            td.more { @if minor > 0 { (minor) " minor" } }
+        }
+        "\n"
+        @for line in below { tr.below { td colspan="7" { (line) } } "\n" }
+    }
+}
+
+fn last_run(run: &RunRow, report: &StatusReport) -> Markup {
+    let seconds = parse_iso(&report.at).and_then(|now| since(&run.run.began, now)).unwrap_or(0);
+    html! {
+        (compact(seconds)) " " small { (plain(&run.tier)) }
+        @match (run.state, run.run.exit_code) {
+            (State::Running, _) => { " " span.runs { "running" } }
+            (_, Some(0) | None) => {}
+            (_, Some(code)) => { " " span.runs { "exit " (code) } }
+        }
+    }
 }
