@@ -141,13 +141,14 @@ impl Checks {
             || vec![Place::anything(String::new(), NOWHERE)],
             |before| before.places.iter().map(|place| Place::anything(place.pointer.clone(), place.parent)).collect(),
         );
-        let mut checks = Checks {
+        let checks = Checks {
             places,
             by_pointer: before.map(|before| before.by_pointer.clone()).unwrap_or_default(),
             keys: u8::try_from(keys.len().min(8)).unwrap_or(8),
         };
-        let reader = Reader::new(schema);
-        checks.add(reader, schema, String::new(), NOWHERE, tolerated, 0);
+        let mut compiler = Compiler { checks, reader: Reader::new(schema), tolerated };
+        compiler.add(schema, String::new(), NOWHERE, 0);
+        let mut checks = compiler.checks;
         // The record is an object whatever its schema says.
         checks.places[1].closed = true;
         for (pointer, _) in tolerated.iter().filter(|(_, what)| what.contains(OPEN)) {
@@ -188,16 +189,38 @@ impl Checks {
         at
     }
 
-    fn add(
-        &mut self,
-        reader: Reader<'_>,
-        schema: &Json,
-        pointer: String,
-        parent: u32,
-        tolerated: &Tolerated,
-        depth: usize,
-    ) -> u32 {
-        let at = self.reserve(&pointer, parent);
+    /// The place at a pointer, made if the schema does not declare it.
+    fn ensure(&mut self, pointer: &str) -> usize {
+        let (above, name) = pointer.rsplit_once('/').unwrap_or(("", pointer));
+        let parent = if above.is_empty() { ROOT as usize } else { self.ensure(above) };
+        let at = self.reserve(pointer, u32::try_from(parent).unwrap_or(ROOT));
+        self.places[parent].fields.insert(plain(name), u32::try_from(at).unwrap_or(NOWHERE));
+        at
+    }
+
+    /// The place of that number.
+    pub(super) fn place(&self, number: u32) -> &Place {
+        self.places.get(number as usize).unwrap_or(&self.places[0])
+    }
+
+    /// The number of the place at a pointer.
+    pub(super) fn at(&self, pointer: &str) -> Option<u32> {
+        self.by_pointer.get(pointer).copied()
+    }
+}
+
+/// Makes places out of a schema.
+struct Compiler<'s> {
+    checks: Checks,
+    reader: Reader<'s>,
+    tolerated: &'s Tolerated,
+}
+
+impl<'s> Compiler<'s> {
+    /// Adds the place of a schema and those below it; gives its number.
+    fn add(&mut self, schema: &'s Json, pointer: String, parent: u32, depth: usize) -> u32 {
+        let (reader, tolerated) = (self.reader, self.tolerated);
+        let at = self.checks.reserve(&pointer, parent);
         let number = u32::try_from(at).unwrap_or(NOWHERE);
         let mut place = Place::anything(pointer.clone(), parent);
         let types = reader.types(schema);
@@ -232,15 +255,15 @@ impl Checks {
             }
         }
         let plain: Vec<&str> = types.iter().copied().filter(|t| *t != "null").collect();
-        self.places[at] = place;
+        self.checks.places[at] = place;
         match plain.as_slice() {
             // A record is an object, whatever its schema says.
-            _ if at == 1 => self.add_fields(reader, schema, &pointer, number, tolerated, depth),
-            ["object"] if depth < MAX_DEPTH => self.add_fields(reader, schema, &pointer, number, tolerated, depth),
+            _ if at == 1 => self.add_fields(schema, &pointer, number, depth),
+            ["object"] if depth < MAX_DEPTH => self.add_fields(schema, &pointer, number, depth),
             ["array"] if depth < MAX_DEPTH => {
                 if let Some(items) = reader.items(schema) {
-                    let item = self.add(reader, items, format!("{pointer}/*"), number, tolerated, depth + 1);
-                    self.places[at].item = item;
+                    let item = self.add(items, format!("{pointer}/*"), number, depth + 1);
+                    self.checks.places[at].item = item;
                 }
             }
             _ => {}
@@ -248,43 +271,17 @@ impl Checks {
         number
     }
 
-    fn add_fields(
-        &mut self,
-        reader: Reader<'_>,
-        schema: &Json,
-        pointer: &str,
-        number: u32,
-        tolerated: &Tolerated,
-        depth: usize,
-    ) {
-        let declared = reader.properties(schema);
+    /// Adds the places of an object's fields; `number` is the object's.
+    fn add_fields(&mut self, schema: &'s Json, pointer: &str, number: u32, depth: usize) {
+        let declared = self.reader.properties(schema);
         let mut fields = HashMap::with_capacity(declared.len());
         for (name, inner) in declared {
             let below = format!("{pointer}/{}", segment(name));
-            fields.insert(name.clone(), self.add(reader, inner, below, number, tolerated, depth + 1));
+            fields.insert(name.clone(), self.add(inner, below, number, depth + 1));
         }
-        let place = &mut self.places[number as usize];
+        let place = &mut self.checks.places[number as usize];
         place.closed = !fields.is_empty();
         place.fields = fields;
-    }
-
-    /// The place at a pointer, made if the schema does not declare it.
-    fn ensure(&mut self, pointer: &str) -> usize {
-        let (above, name) = pointer.rsplit_once('/').unwrap_or(("", pointer));
-        let parent = if above.is_empty() { ROOT as usize } else { self.ensure(above) };
-        let at = self.reserve(pointer, u32::try_from(parent).unwrap_or(ROOT));
-        self.places[parent].fields.insert(plain(name), u32::try_from(at).unwrap_or(NOWHERE));
-        at
-    }
-
-    /// The place of that number.
-    pub(super) fn place(&self, number: u32) -> &Place {
-        self.places.get(number as usize).unwrap_or(&self.places[0])
-    }
-
-    /// The number of the place at a pointer.
-    pub(super) fn at(&self, pointer: &str) -> Option<u32> {
-        self.by_pointer.get(pointer).copied()
     }
 }
 

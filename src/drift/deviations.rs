@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json, json};
 use super::baseline::COLUMN;
 use super::checks::{Checks, FIELD, FORMAT, FRACTION, LISTED, NAMES, Place, WIDE, bit, number, segment};
 use super::record_observer::written_well;
-use super::rules::Rule;
+use super::rules::{Rule, Severity};
 use crate::base::json::observe::{NOWHERE, ROOT};
 use crate::base::json::scan::{JsonKind, JsonText, Number, Scan, Scanner, Whole, whole};
 
@@ -26,6 +26,7 @@ pub(super) enum Step {
 #[derive(Debug, Clone)]
 pub(super) struct Deviation {
     pub(super) rule: Rule,
+    pub(super) severity: Severity,
     /// Where in the schema.
     pub(super) pointer: String,
     /// Where in this record.
@@ -43,7 +44,14 @@ pub(super) struct Deviation {
 impl Deviation {
     /// One that is in no record: pages, headers or counts tell it.
     pub(super) fn plain(rule: Rule, pointer: String, from: String, to: String) -> Deviation {
-        Deviation { rule, pointer, path: Vec::new(), from, to, sample: None, schema: None, tolerate: String::new() }
+        let (severity, path, tolerate) = (rule.severity(), Vec::new(), String::new());
+        Deviation { rule, severity, pointer, path, from, to, sample: None, schema: None, tolerate }
+    }
+
+    /// One at a place of the baseline, with the schema that it becomes when the change is accepted.
+    fn at(place: &Place, rule: Rule, to: &str) -> Deviation {
+        let schema = widened(rule, place, to);
+        Deviation { schema, ..Deviation::plain(rule, place.pointer.clone(), place.words(), to.to_owned()) }
     }
 }
 
@@ -62,7 +70,7 @@ pub(super) fn examine(checks: &Checks, scanner: &mut Scanner<'_>) -> Scan<Vec<De
             && keys & (1 << key) == 0
             && !found.out.iter().any(|d| d.pointer == place.pointer && d.rule == Rule::KeyMissing)
         {
-            found.say(Rule::KeyMissing, place, "missing".into(), None, String::new());
+            found.add(Deviation::at(place, Rule::KeyMissing, "missing"));
         }
     }
     Ok(found.out)
@@ -75,11 +83,9 @@ struct Examination<'c> {
 }
 
 impl Examination<'_> {
-    fn say(&mut self, rule: Rule, place: &Place, to: String, sample: Option<String>, tolerate: String) {
-        let from = place.words();
-        let schema = widened(rule, place, &to);
-        let (pointer, path) = (place.pointer.clone(), self.path.clone());
-        self.out.push(Deviation { rule, pointer, path, from, to, sample, schema, tolerate });
+    /// Adds a deviation, found where the walk is.
+    fn add(&mut self, deviation: Deviation) {
+        self.out.push(Deviation { path: self.path.clone(), ..deviation });
     }
 
     fn value(&mut self, at: u32, scanner: &mut Scanner<'_>, keys: &mut u8) -> Scan<()> {
@@ -148,7 +154,7 @@ impl Examination<'_> {
             _ => Rule::FieldTypeChanged,
         };
         let to = if rule == Rule::KeyMissing { "null" } else { name };
-        self.say(rule, place, to.into(), Some(sample), name.into());
+        self.add(Deviation { sample: Some(sample), tolerate: name.into(), ..Deviation::at(place, rule, to) });
     }
 
     fn number(&mut self, place: &Place, read: &Number<'_>, allowed: bool) {
@@ -159,10 +165,12 @@ impl Examination<'_> {
             self.other_kind(place, JsonKind::Number, if fraction { "number" } else { "integer" }, sample);
         } else if fraction && place.allowed & bit(FRACTION) == 0 && !place.cursor {
             let rule = if is_key { Rule::KeyTypeChanged } else { Rule::FieldTypeWidened };
-            self.say(rule, place, "number".into(), Some(sample), "number".into());
+            let tolerate = "number".to_owned();
+            self.add(Deviation { sample: Some(sample), tolerate, ..Deviation::at(place, rule, "number") });
         } else if whole == Whole::Large && !place.wide && !place.cursor {
             let rule = if is_key { Rule::KeyTypeChanged } else { Rule::NumberOutOfRange };
-            self.say(rule, place, "integer beyond 64 bits".into(), Some(sample), WIDE.into());
+            let deviation = Deviation::at(place, rule, "integer beyond 64 bits");
+            self.add(Deviation { sample: Some(sample), tolerate: WIDE.into(), ..deviation });
         }
     }
 
@@ -172,11 +180,11 @@ impl Examination<'_> {
                 let sample = Some(length(text));
                 // A key is sent as it is: null would be none.
                 let rule = if place.key.is_some() { Rule::KeyTypeChanged } else { Rule::FormatChanged };
-                self.say(rule, place, "string".into(), sample, FORMAT.into());
+                self.add(Deviation { sample, tolerate: FORMAT.into(), ..Deviation::at(place, rule, "string") });
             }
         } else if !place.listed.is_empty() && !place.lists(text) {
-            let (to, sample) = ("a text that is not listed".to_owned(), Some(length(text)));
-            self.say(Rule::EnumValueAdded, place, to, sample, LISTED.into());
+            let deviation = Deviation::at(place, Rule::EnumValueAdded, "a text that is not listed");
+            self.add(Deviation { sample: Some(length(text)), tolerate: LISTED.into(), ..deviation });
         }
     }
 
@@ -191,11 +199,8 @@ impl Examination<'_> {
             let known = place.fields.get(&name);
             let below = format!("{}/{}", place.pointer, segment(&name));
             if names.contains(&name) {
-                let (pointer, path) = (below.clone(), self.path.clone());
                 let (from, to) = ("once".to_owned(), "twice in one object".to_owned());
-                let rule = Rule::DuplicateJsonKeys;
-                let tolerate = String::new();
-                self.out.push(Deviation { rule, pointer, path, from, to, sample: None, schema: None, tolerate });
+                self.add(Deviation::plain(Rule::DuplicateJsonKeys, below.clone(), from, to));
             }
             let known = known.copied();
             let declared = known.is_some_and(|known| !self.checks.place(known).undeclared);
@@ -203,17 +208,9 @@ impl Examination<'_> {
             if is_new && scanner.peek()? != JsonKind::Null {
                 let sample = look_of(&mut scanner.clone())?;
                 let schema = infer(&mut scanner.clone(), 0)?;
-                let to = words(&schema);
-                self.out.push(Deviation {
-                    rule: Rule::FieldAdded,
-                    pointer: below,
-                    path: self.path.clone(),
-                    from: String::new(),
-                    to,
-                    sample: Some(sample),
-                    schema: Some(schema),
-                    tolerate: FIELD.into(),
-                });
+                let deviation = Deviation::plain(Rule::FieldAdded, below, String::new(), words(&schema));
+                let (sample, schema) = (Some(sample), Some(schema));
+                self.add(Deviation { sample, schema, tolerate: FIELD.into(), ..deviation });
             }
             match known {
                 Some(known) => self.value(known, scanner, keys)?,

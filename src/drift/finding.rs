@@ -65,10 +65,30 @@ pub struct Finding {
     pub schema: Option<Json>,
 }
 
-/// What makes a change the same one over runs and tenants: SHA-256 of its parts, 12 hex digits.
-pub fn fingerprint(source: &str, stream: &str, rule: Rule, pointer: &str, from: &str, to: &str) -> String {
-    let hash = Sha256::digest([source, stream, rule.id(), pointer, from, to].join("\0").as_bytes());
-    hash.iter().take(6).map(|b| format!("{b:02x}")).collect()
+/// What makes a change the same one over runs and tenants.
+#[derive(Debug, Clone, Copy)]
+pub struct ChangeIdentity<'a> {
+    /// The source's name.
+    pub source: &'a str,
+    /// The stream's name.
+    pub stream: &'a str,
+    /// What kind of change.
+    pub rule: Rule,
+    /// Where in a record.
+    pub pointer: &'a str,
+    /// How it was.
+    pub from: &'a str,
+    /// How it is.
+    pub to: &'a str,
+}
+
+impl ChangeIdentity<'_> {
+    /// SHA-256 of its parts, 12 hex digits.
+    pub fn fingerprint(&self) -> String {
+        let parts = [self.source, self.stream, self.rule.id(), self.pointer, self.from, self.to];
+        let hash = Sha256::digest(parts.join("\0").as_bytes());
+        hash.iter().take(6).map(|b| format!("{b:02x}")).collect()
+    }
 }
 
 impl Finding {

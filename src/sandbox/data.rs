@@ -41,6 +41,16 @@ const WORDS: [&str; 24] = [
     "ship",
 ];
 
+/// A task as it stands at one place of the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Task {
+    pub(super) number: u64,
+    /// How often it was edited.
+    pub(super) version: u32,
+    /// Where it stands in the order of the last change.
+    pub(super) place: u64,
+}
+
 /// One tenant's tasks in the order of their last change, with the edits made to them.
 #[derive(Debug, Default)]
 pub(super) struct Edits {
@@ -80,21 +90,20 @@ impl Edits {
         settings.tasks + self.log.len() as u64
     }
 
-    /// The place of a task, with its version.
-    pub(super) fn of(&self, task: u64) -> (u64, u32) {
-        self.latest.get(&task).copied().unwrap_or((task, 0))
+    /// The task of that number.
+    pub(super) fn of(&self, number: u64) -> Task {
+        let (place, version) = self.latest.get(&number).copied().unwrap_or((number, 0));
+        Task { number, version, place }
     }
 
-    /// The task at a place, with its version; nothing when it has moved on.
-    pub(super) fn at(&self, settings: &Settings, place: u64) -> Option<(u64, u32)> {
-        let task = match usize::try_from(place.checked_sub(settings.tasks).unwrap_or(u64::MAX)) {
+    /// The task at a place; nothing when it has moved on.
+    pub(super) fn at(&self, settings: &Settings, place: u64) -> Option<Task> {
+        let number = match usize::try_from(place.checked_sub(settings.tasks).unwrap_or(u64::MAX)) {
             Ok(edit) if place >= settings.tasks => *self.log.get(edit)?,
             _ => place,
         };
-        match self.latest.get(&task) {
-            Some((latest, version)) => (*latest == place).then_some((task, *version)),
-            None => Some((task, 0)),
-        }
+        let task = self.of(number);
+        (task.place == place).then_some(task)
     }
 }
 
@@ -150,7 +159,8 @@ pub(super) fn project(seed: u64, n: u64, settings: &Settings, out: &mut String) 
 }
 
 /// Appends a task.
-pub(super) fn task(seed: u64, n: u64, version: u32, place: u64, settings: &Settings, out: &mut String) {
+pub(super) fn task(seed: u64, task: Task, settings: &Settings, out: &mut String) {
+    let Task { number: n, version, place } = task;
     let h = mix(seed, n);
     let done = h & 3 == 0;
     let changed = rfc3339(changed_at(settings, place));

@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 
 use super::cap::Used;
 use super::change::{self, StagedChange};
-use super::data::{self, Edits};
+use super::data::{self, Edits, Task};
 use super::{Paging, Settings, TOKEN};
 use crate::base::percent;
 use crate::base::timefmt;
@@ -249,18 +249,17 @@ impl Call<'_> {
 
     /// One task, as it is now.
     fn one(&self, tenant: &Tenant, n: u64) -> Answer {
-        let (place, version) = tenant.edits.of(n);
         let mut body = br#"{"data":"#.to_vec();
-        body.extend(self.task(n, version, place).0);
+        body.extend(self.task(tenant.edits.of(n)).0);
         body.push(b'}');
         Answer { status: "200 OK", headers: format!("Content-Type: application/json\r\n{}", change::VERSION), body }
     }
 
     /// The bytes of a task, and how often it comes.
-    fn task(&self, n: u64, version: u32, place: u64) -> (Vec<u8>, usize) {
+    fn task(&self, task: Task) -> (Vec<u8>, usize) {
         let mut out = String::new();
-        data::task(self.seed, n, version, place, self.settings, &mut out);
-        change::task(self.changes, n, out)
+        data::task(self.seed, task, self.settings, &mut out);
+        change::task(self.changes, task.number, out)
     }
 
     /// Tasks in the order of their last change (`sort=-modified_at` turns it), within `modified_since` and
@@ -299,18 +298,18 @@ impl Call<'_> {
             (Paging::Offset, Some(after)) => (first..last, after),
         };
         let limit = self.limit.min(list.most);
-        let there = range.filter_map(|place| Some((place, tenant.edits.at(settings, place)?)));
+        let there = range.filter_map(|place| tenant.edits.at(settings, place));
         // One more than there is room for tells whether a page follows.
         let [skip, take] = [skipped, limit + 1].map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
         let mut rows: Vec<_> =
             if newest { there.rev().skip(skip).take(take).collect() } else { there.skip(skip).take(take).collect() };
         let beyond = if rows.len() == take { rows.pop() } else { None };
-        let next = beyond.map(|(place, _)| match settings.paging {
-            Paging::Keyset => place + u64::from(newest),
+        let next = beyond.map(|task| match settings.paging {
+            Paging::Keyset => task.place + u64::from(newest),
             Paging::Offset => skipped + limit,
         });
-        let served = rows.into_iter().flat_map(|(place, (task, version))| {
-            let (bytes, times) = self.task(task, version, place);
+        let served = rows.into_iter().flat_map(|task| {
+            let (bytes, times) = self.task(task);
             std::iter::repeat_n(bytes, times)
         });
         let records: Vec<Vec<u8>> = served.collect();

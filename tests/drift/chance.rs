@@ -24,9 +24,18 @@ use crate::support::vendor::Vendor;
 const READ: u64 = 10_000;
 const PAGE: u64 = 1000;
 
+/// A stream of a made-up vendor, read by one tenant.
+struct MadeStream<'a> {
+    /// The tenant's state directory.
+    root: &'a Path,
+    schema: &'a Json,
+    sweep: bool,
+}
+
 /// Watches a read of so many records; gives what was found.
-fn watch(root: &Path, schema: &Json, sweep: bool, made: &mut Population, window: Window, records: u64) -> Vec<Finding> {
-    let given = MonitorConfig {
+fn watch(stream: &MadeStream<'_>, made: &mut Population, window: Window, records: u64) -> Vec<Finding> {
+    let MadeStream { root, schema, sweep } = *stream;
+    let config = MonitorConfig {
         names: RunNames { source: "made".into(), tenant: "acme".into(), run_id: "r".into() },
         stream: "items",
         schema,
@@ -42,7 +51,7 @@ fn watch(root: &Path, schema: &Json, sweep: bool, made: &mut Population, window:
         may_grow: true,
         asked: Vec::new(),
     };
-    let watched = DriftMonitor::begin(given).unwrap().0;
+    let watched = DriftMonitor::begin(config).unwrap().0;
     let wire = || {
         let wire = RecordSchema::build(&watched.schema(), &["id".to_owned()], Some("at"), &Selection::default());
         wire.numbered(&*watched.places())
@@ -78,8 +87,9 @@ fn vendor(seed: u64) {
     let mut made = Population::of(seed);
     let schema = json!({"type": "object", "properties": made.schema()});
     let sweep = seed.is_multiple_of(2);
+    let stream = MadeStream { root: dir.path(), schema: &schema, sweep };
     let mut read = |window, records| {
-        let found = watch(dir.path(), &schema, sweep, &mut made, window, records);
+        let found = watch(&stream, &mut made, window, records);
         assert!(found.is_empty(), "seed {seed}, {window:?}, {records} records: {found:#?}");
     };
     read(Window::All, READ);

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use dripfeed::base::config::DriftPolicy;
 use dripfeed::base::stop::Stop;
-use dripfeed::drift::finding::{Finding, fingerprint};
+use dripfeed::drift::finding::{ChangeIdentity, Finding};
 use dripfeed::drift::overlay::{Addition, How, Overlay, OverlayFiles, Pending, Seen};
 use dripfeed::drift::rules::{Rule, Severity};
 use serde_json::{Value as Json, json};
@@ -81,7 +81,7 @@ impl Place {
 
 fn finding(tenant: &str, rule: Rule, pointer: &str, from: &str, to: &str) -> Finding {
     Finding {
-        fingerprint: fingerprint("sandbox", "tasks", rule, pointer, from, to),
+        fingerprint: ChangeIdentity { source: "sandbox", stream: "tasks", rule, pointer, from, to }.fingerprint(),
         rule,
         severity: rule.severity(),
         source: "sandbox".into(),

@@ -112,6 +112,12 @@ struct Vendor {
 }
 
 impl Vendor {
+    /// One that nobody called yet.
+    fn new(cap: Cap) -> Vendor {
+        let tokens = if let Cap::Bucket(_, holds) = cap { holds } else { 0.0 };
+        Vendor { cap, tokens, at: 0, recent: VecDeque::new() }
+    }
+
     /// Serves a call, or says how long to wait.
     fn serve(&mut self, now: Nanos) -> Result<(), Duration> {
         match self.cap {
@@ -173,128 +179,22 @@ pub fn rules(cap: Option<Cap>, floor: f64) -> Rules {
 
 /// Runs a scene.
 pub fn run(scene: &Scene, seed: u64) -> Outcome {
-    let clock = Virtual::default();
-    let mut dice = Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1);
-    let store = Arc::new(MemoryLedger::default());
-    let paces: Vec<Option<Pace>> = scene
-        .processes
-        .iter()
-        .enumerate()
-        .map(|(id, process)| {
-            let (floor, priority) = match scene.design {
-                Design::Free => return None,
-                Design::Shared(floor) => (floor, process.priority),
-                Design::Apart | Design::Equal => (0.1, Priority::Daily),
-            };
-            let store = if scene.design == Design::Apart { Arc::new(MemoryLedger::default()) } else { store.clone() };
-            Some(Limiter::new(clock.clone(), store, rules(scene.believed, floor), id as u64 + 1, priority))
-        })
-        .collect();
-    let mut vendor = Vendor { cap: scene.cap, tokens: 0.0, at: 0, recent: VecDeque::new() };
-    if let Cap::Bucket(_, holds) = scene.cap {
-        vendor.tokens = holds;
-    }
-    let mut left: Vec<u64> = scene.processes.iter().map(|p| p.calls).collect();
-    let mut out = Outcome { took: vec![None; left.len()], calls: vec![0; left.len()], ..Outcome::default() };
-    let mut workers = Vec::new();
-    let mut events: BinaryHeap<Reverse<(Nanos, u64, usize, Event)>> = BinaryHeap::new();
-    let mut order = 0;
-    let mut parked: Vec<VecDeque<usize>> = vec![VecDeque::new(); left.len()];
-    for (process, def) in scene.processes.iter().enumerate() {
-        for _ in 0..def.workers {
-            order += 1;
-            events.push(Reverse((def.begins * SECOND, order, workers.len(), Event::Work)));
-            workers.push(Worker { process, ticket: None, tries: 0, sent: 0 });
-        }
-    }
-    while let Some(Reverse((now, _, at, event))) = events.pop() {
+    let mut simulation = Simulation::new(scene, seed);
+    while let Some(Reverse((now, _, worker, event))) = simulation.events.pop() {
         if now > scene.seconds * SECOND {
             break;
         }
-        clock.0.store(now, Ordering::Relaxed);
-        let process = workers[at].process;
-        let pace = paces[process].as_ref();
-        let mut next = |when: Nanos, who: usize, event: Event| {
-            order += 1;
-            events.push(Reverse((when.max(now), order, who, event)));
-        };
+        simulation.now = now;
+        simulation.clock.0.store(now, Ordering::Relaxed);
         match event {
-            Event::Work => {
-                if workers[at].tries == 0 {
-                    if left[process] == 0 {
-                        continue;
-                    }
-                    left[process] -= 1;
-                }
-                match pace {
-                    None => next(now + dice.latency(scene.latency) / 2, at, Event::Arrive),
-                    Some(pace) => {
-                        workers[at].ticket = Some(pace.ticket(Some(0), 1));
-                        next(now, at, Event::Ask);
-                    }
-                }
-            }
-            Event::Ask => {
-                let (Some(pace), Some(mut ticket)) = (pace, workers[at].ticket.take()) else { continue };
-                match pace.ask(&mut ticket) {
-                    Admission::Go => {
-                        workers[at].sent = now;
-                        next(now + dice.latency(scene.latency) / 2, at, Event::Arrive);
-                        if let Some(other) = parked[process].pop_front() {
-                            next(now, other, Event::Ask);
-                        }
-                        continue;
-                    }
-                    Admission::Behind => parked[process].push_back(at),
-                    Admission::Wait(until, _) => next(until.min(now + SECOND), at, Event::Ask),
-                }
-                workers[at].ticket = Some(ticket);
-            }
-            Event::Arrive => {
-                let served = vendor.serve(now);
-                let back = now + dice.latency(scene.latency) / 2;
-                match served {
-                    Ok(()) => {
-                        out.served += 1;
-                        out.times.push(now);
-                        next(back, at, Event::Back(true, 0));
-                    }
-                    Err(wait) => {
-                        out.refused += 1;
-                        next(back, at, Event::Back(false, wait.as_nanos() as u64));
-                    }
-                }
-            }
-            Event::Back(true, _) => {
-                workers[at].tries = 0;
-                out.calls[process] += 1;
-                if let Some(pace) = pace {
-                    pace.answered(Some(0), workers[at].sent, true, None);
-                }
-                if out.calls[process] == scene.processes[process].calls {
-                    out.took[process] = Some(now as f64 / 1e9 - scene.processes[process].begins as f64);
-                    if let Some(pace) = pace {
-                        pace.end();
-                    }
-                }
-                next(now, at, Event::Work);
-            }
-            Event::Back(false, wait) => {
-                workers[at].tries += 1;
-                let jitter = if pace.is_some() {
-                    0.1 * dice.unit() * wait as f64
-                } else {
-                    dice.unit() * 1e9 * 2f64.powf(f64::from(workers[at].tries.min(6)) - 1.0)
-                };
-                let wait = wait + jitter as Nanos;
-                if let Some(pace) = pace {
-                    pace.answered(Some(0), workers[at].sent, false, None);
-                    pace.limited(Some(0), Duration::from_nanos(wait));
-                }
-                next(now + wait, at, Event::Work);
-            }
+            Event::Work => simulation.work(worker),
+            Event::Ask => simulation.ask(worker),
+            Event::Arrive => simulation.arrive(worker),
+            Event::Back(true, _) => simulation.served(worker),
+            Event::Back(false, wait) => simulation.refused(worker, wait),
         }
     }
+    let mut out = simulation.out;
     let (Some(first), Some(last)) = (out.times.first(), out.times.last()) else { return out };
     let seconds = (last - first) as f64 / 1e9;
     let allowed = match scene.cap {
@@ -303,6 +203,170 @@ pub fn run(scene: &Scene, seed: u64) -> Outcome {
     };
     out.used = out.served as f64 / allowed;
     out
+}
+
+/// A scene while it runs.
+struct Simulation<'s> {
+    scene: &'s Scene,
+    clock: Virtual,
+    now: Nanos,
+    dice: Dice,
+    vendor: Vendor,
+    /// What each process is paced by, if by anything.
+    paces: Vec<Option<Pace>>,
+    /// Calls that each process has not begun.
+    left: Vec<u64>,
+    /// Workers of each process that wait behind another one of it.
+    parked: Vec<VecDeque<usize>>,
+    workers: Vec<Worker>,
+    /// What comes next: when, in which order at one time, and to which worker.
+    events: BinaryHeap<Reverse<(Nanos, u64, usize, Event)>>,
+    order: u64,
+    out: Outcome,
+}
+
+impl<'s> Simulation<'s> {
+    fn new(scene: &'s Scene, seed: u64) -> Simulation<'s> {
+        let clock = Virtual::default();
+        let count = scene.processes.len();
+        let mut simulation = Simulation {
+            scene,
+            now: 0,
+            dice: Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1),
+            vendor: Vendor::new(scene.cap),
+            paces: paces(scene, &clock),
+            clock,
+            left: scene.processes.iter().map(|process| process.calls).collect(),
+            parked: vec![VecDeque::new(); count],
+            workers: Vec::new(),
+            events: BinaryHeap::new(),
+            order: 0,
+            out: Outcome { took: vec![None; count], calls: vec![0; count], ..Outcome::default() },
+        };
+        for (process, definition) in scene.processes.iter().enumerate() {
+            for _ in 0..definition.workers {
+                simulation.schedule(definition.begins * SECOND, simulation.workers.len(), Event::Work);
+                simulation.workers.push(Worker { process, ticket: None, tries: 0, sent: 0 });
+            }
+        }
+        simulation
+    }
+
+    fn schedule(&mut self, when: Nanos, worker: usize, event: Event) {
+        self.order += 1;
+        self.events.push(Reverse((when.max(self.now), self.order, worker, event)));
+    }
+
+    /// Half the way to the vendor and back.
+    fn half_way(&mut self) -> Nanos {
+        self.dice.latency(self.scene.latency) / 2
+    }
+
+    /// A worker looks for its next call, or tries the one again that was refused.
+    fn work(&mut self, worker: usize) {
+        let process = self.workers[worker].process;
+        if self.workers[worker].tries == 0 {
+            if self.left[process] == 0 {
+                return;
+            }
+            self.left[process] -= 1;
+        }
+        if let Some(pace) = &self.paces[process] {
+            self.workers[worker].ticket = Some(pace.ticket(Some(0), 1));
+            self.schedule(self.now, worker, Event::Ask);
+        } else {
+            let arrival = self.now + self.half_way();
+            self.schedule(arrival, worker, Event::Arrive);
+        }
+    }
+
+    /// A worker asks its process's limiter whether it may go.
+    fn ask(&mut self, worker: usize) {
+        let process = self.workers[worker].process;
+        let Some(mut ticket) = self.workers[worker].ticket.take() else { return };
+        let Some(pace) = &self.paces[process] else { return };
+        match pace.ask(&mut ticket) {
+            Admission::Go => {
+                self.workers[worker].sent = self.now;
+                let arrival = self.now + self.half_way();
+                self.schedule(arrival, worker, Event::Arrive);
+                if let Some(other) = self.parked[process].pop_front() {
+                    self.schedule(self.now, other, Event::Ask);
+                }
+                return;
+            }
+            Admission::Behind => self.parked[process].push_back(worker),
+            Admission::Wait(until, _) => self.schedule(until.min(self.now + SECOND), worker, Event::Ask),
+        }
+        self.workers[worker].ticket = Some(ticket);
+    }
+
+    /// A call comes to the vendor, which serves or refuses it.
+    fn arrive(&mut self, worker: usize) {
+        let served = self.vendor.serve(self.now);
+        let back = self.now + self.half_way();
+        match served {
+            Ok(()) => {
+                self.out.served += 1;
+                self.out.times.push(self.now);
+                self.schedule(back, worker, Event::Back(true, 0));
+            }
+            Err(wait) => {
+                self.out.refused += 1;
+                self.schedule(back, worker, Event::Back(false, wait.as_nanos() as u64));
+            }
+        }
+    }
+
+    /// The answer of a served call comes back.
+    fn served(&mut self, worker: usize) {
+        let Worker { process, sent, .. } = self.workers[worker];
+        self.workers[worker].tries = 0;
+        self.out.calls[process] += 1;
+        if let Some(pace) = &self.paces[process] {
+            pace.answered(Some(0), sent, true, None);
+        }
+        let Process { begins, calls, .. } = self.scene.processes[process];
+        if self.out.calls[process] == calls {
+            self.out.took[process] = Some(self.now as f64 / 1e9 - begins as f64);
+            if let Some(pace) = &self.paces[process] {
+                pace.end();
+            }
+        }
+        self.schedule(self.now, worker, Event::Work);
+    }
+
+    /// The refusal of a call comes back, with the time to wait for.
+    fn refused(&mut self, worker: usize, wait: u64) {
+        self.workers[worker].tries += 1;
+        let Worker { process, tries, sent, .. } = self.workers[worker];
+        let jitter = if self.paces[process].is_some() {
+            0.1 * self.dice.unit() * wait as f64
+        } else {
+            self.dice.unit() * 1e9 * 2f64.powf(f64::from(tries.min(6)) - 1.0)
+        };
+        let wait = wait + jitter as Nanos;
+        if let Some(pace) = &self.paces[process] {
+            pace.answered(Some(0), sent, false, None);
+            pace.limited(Some(0), Duration::from_nanos(wait));
+        }
+        self.schedule(self.now + wait, worker, Event::Work);
+    }
+}
+
+/// The limiter of each process of a scene, by its design.
+fn paces(scene: &Scene, clock: &Virtual) -> Vec<Option<Pace>> {
+    let shared = Arc::new(MemoryLedger::default());
+    let pace = |(id, process): (usize, &Process)| {
+        let (floor, priority) = match scene.design {
+            Design::Free => return None,
+            Design::Shared(floor) => (floor, process.priority),
+            Design::Apart | Design::Equal => (0.1, Priority::Daily),
+        };
+        let store = if scene.design == Design::Apart { Arc::new(MemoryLedger::default()) } else { shared.clone() };
+        Some(Limiter::new(clock.clone(), store, rules(scene.believed, floor), id as u64 + 1, priority))
+    };
+    scene.processes.iter().enumerate().map(pace).collect()
 }
 
 /// The runs of the table: a daily one, an hourly one that comes later, and a backfill that does not end.

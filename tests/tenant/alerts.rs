@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use dripfeed::base::fault::{Fault, Kind};
-use dripfeed::drift::finding::{Finding, fingerprint};
+use dripfeed::drift::finding::{ChangeIdentity, Finding};
 use dripfeed::drift::rules::{Rule, Severity};
 use dripfeed::tenant::alert::outbox::Outbox;
 use dripfeed::tenant::alert::{AlertEvent, RunEnd};
@@ -481,8 +481,16 @@ fn causes_of_one_kind_are_one_alert() {
 
 fn finding(n: usize) -> Finding {
     let pointer = format!("/f{n}");
+    let identity = ChangeIdentity {
+        source: "asana",
+        stream: "tasks",
+        rule: Rule::FieldTypeChanged,
+        pointer: &pointer,
+        from: "string",
+        to: "integer",
+    };
     Finding {
-        fingerprint: fingerprint("asana", "tasks", Rule::FieldTypeChanged, &pointer, "string", "integer"),
+        fingerprint: identity.fingerprint(),
         rule: Rule::FieldTypeChanged,
         severity: Severity::Break,
         source: "asana".into(),

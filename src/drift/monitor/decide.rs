@@ -16,11 +16,11 @@ use crate::base::json::scan::Scanner;
 use crate::drift::baseline::{self, merged};
 use crate::drift::checks::{Checks, OPEN, Tolerated};
 use crate::drift::deviations::{Deviation, MOST_NAMES, Step, examine};
-use crate::drift::finding::{Finding, fingerprint};
+use crate::drift::finding::{ChangeIdentity, Finding};
 use crate::drift::overlay::{Addition, How};
 use crate::drift::quarantine::Quarantined;
 use crate::drift::record_observer::RecordListener;
-use crate::drift::rules::{Rule, Severity};
+use crate::drift::rules::Rule;
 
 /// Columns that may be announced beside those of the baseline: databases end at 1,600.
 const MOST_COLUMNS: usize = 1000;
@@ -104,7 +104,7 @@ impl DriftMonitor {
                 _ => self.policy(&deviation),
             };
             if policy != Policy::Ignore {
-                let finding = self.note(&mut inner, &deviation, policy, deviation.rule.severity(), 1);
+                let finding = self.note(&mut inner, &deviation, policy, 1);
                 causes.push((finding.fingerprint.clone(), deviation.rule, deviation.pointer.clone()));
                 if finding.keys.len() < MOST_KEYS
                     && let Some(key) = key_of(&self.keys, record)
@@ -152,7 +152,7 @@ impl DriftMonitor {
         let deviation = Deviation::plain(rule, String::new(), String::new(), sample);
         let policy = self.policy(&deviation).max(Policy::Quarantine);
         let mut inner = self.lock();
-        let fingerprint = self.note(&mut inner, &deviation, policy, rule.severity(), 1).fingerprint.clone();
+        let fingerprint = self.note(&mut inner, &deviation, policy, 1).fingerprint.clone();
         drop(inner);
         if policy != Policy::Quarantine {
             return Err(self.fault(policy, &deviation));
@@ -192,22 +192,28 @@ impl DriftMonitor {
         }
     }
 
+    /// The same for the same change in every run and tenant.
+    fn fingerprint(&self, deviation: &Deviation) -> String {
+        let Deviation { rule, pointer, from, to, .. } = deviation;
+        let (source, stream) = (&self.names.source, &self.stream);
+        ChangeIdentity { source, stream, rule: *rule, pointer, from, to }.fingerprint()
+    }
+
     /// Notes a change.
     pub(super) fn note<'i>(
         &self,
         inner: &'i mut Inner,
         deviation: &Deviation,
         policy: Policy,
-        severity: Severity,
         count: u64,
     ) -> &'i mut Finding {
-        let Deviation { rule, pointer, from, to, .. } = deviation;
-        let print = fingerprint(&self.names.source, &self.stream, *rule, pointer, from, to);
+        let Deviation { rule, severity, pointer, from, to, .. } = deviation;
+        let print = self.fingerprint(deviation);
         let before = inner.known.get(&print);
         let finding = inner.found.entry(print.clone()).or_insert_with(|| Finding {
             fingerprint: print,
             rule: *rule,
-            severity,
+            severity: *severity,
             source: self.names.source.clone(),
             tenant: self.names.tenant.clone(),
             stream: self.stream.clone(),
@@ -275,7 +281,7 @@ impl DriftMonitor {
         inner.found.retain(|_, f| f.rule != Rule::FieldAdded || !f.pointer.starts_with(&below));
         let (from, to) = ("fields".to_owned(), format!("more than {most} names"));
         let deviation = Deviation::plain(Rule::MapDetected, pointer.to_owned(), from, to);
-        self.note(inner, &deviation, policy, Rule::MapDetected.severity(), 1);
+        self.note(inner, &deviation, policy, 1);
     }
 
     /// An object's names are data: it has no fields of its own.
@@ -318,7 +324,7 @@ impl DriftMonitor {
     /// The fault by which a change stops the stream, or the run.
     pub(super) fn fault(&self, policy: Policy, deviation: &Deviation) -> Fault {
         let Deviation { rule, pointer, from, to, .. } = deviation;
-        let print = fingerprint(&self.names.source, &self.stream, *rule, pointer, from, to);
+        let print = self.fingerprint(deviation);
         let place = if pointer.is_empty() { String::new() } else { format!(" {pointer}") };
         let change = match (from.as_str(), to.as_str()) {
             ("", "") => String::new(),
@@ -357,7 +363,7 @@ impl DriftMonitor {
         if policy == Policy::Ignore {
             return Ok(());
         }
-        self.note(inner, deviation, policy, deviation.rule.severity(), count);
+        self.note(inner, deviation, policy, count);
         if policy >= Policy::FailStream { Err(self.fault(policy, deviation)) } else { Ok(()) }
     }
 }

@@ -19,7 +19,7 @@ use crate::drift::checks::NAMES;
 use crate::drift::deviations::Deviation;
 use crate::drift::finding::Finding;
 use crate::drift::quarantine;
-use crate::drift::rules::{Rule, Severity};
+use crate::drift::rules::Rule;
 
 /// Runs with rows after which an empty one is a surprise.
 const RUNS_WITH_ROWS: u64 = 7;
@@ -52,32 +52,31 @@ impl DriftMonitor {
         let sweep = self.sweep && self.whole && complete;
         let reach = Reach { from_start: self.sweep, whole: sweep };
         let mut fault = None;
-        let mut stopping =
-            |inner: &mut Inner, deviation: Deviation, severity, default, evidence: Option<String>, count| {
-                if inner.overlay.waived.contains(&waiver(&deviation)) {
-                    return;
-                }
-                let policy = self.policies.of(deviation.rule, &self.stream, &deviation.pointer, default);
-                if policy == Policy::Ignore {
-                    return;
-                }
-                let finding = self.note(inner, &deviation, policy, severity, count);
-                finding.evidence = evidence.or(finding.evidence.take());
-                if policy >= Policy::FailStream {
-                    fault.get_or_insert_with(|| self.fault(policy, &deviation));
-                }
-            };
+        let mut stopping = |inner: &mut Inner, deviation: Deviation, default, evidence: Option<String>, count| {
+            if inner.overlay.waived.contains(&waiver(&deviation)) {
+                return;
+            }
+            let policy = self.policies.of(deviation.rule, &self.stream, &deviation.pointer, default);
+            if policy == Policy::Ignore {
+                return;
+            }
+            let finding = self.note(inner, &deviation, policy, count);
+            finding.evidence = evidence.or(finding.evidence.take());
+            if policy >= Policy::FailStream {
+                fault.get_or_insert_with(|| self.fault(policy, &deviation));
+            }
+        };
         if inner.totals.records > 0 && !self.learns(inner) {
             for surprise in absence::surprises(inner, reach, &self.asked, again) {
                 let absence::Surprise { rule, severity, policy, pointer, from, to, evidence, count } = surprise;
-                let deviation = Deviation::plain(rule, pointer, from, to);
-                stopping(inner, deviation, severity, policy, evidence, count);
+                let deviation = Deviation { severity, ..Deviation::plain(rule, pointer, from, to) };
+                stopping(inner, deviation, policy, evidence, count);
             }
         }
         let rows = inner.overlay.facts.get("runs_with_rows").and_then(Json::as_u64).unwrap_or(0);
         if sweep && inner.totals.records == 0 && rows >= RUNS_WITH_ROWS {
             let deviation = of_stream(Rule::StreamEmptied, format!("rows in {rows} runs"), "none at all".into());
-            stopping(inner, deviation, Severity::Extraction, Rule::StreamEmptied.policy(), None, 1);
+            stopping(inner, deviation, Rule::StreamEmptied.policy(), None, 1);
         }
         if let Some((before, size)) = Self::smaller_pages(inner) {
             let deviation = of_stream(
@@ -85,12 +84,12 @@ impl DriftMonitor {
                 format!("pages of {before} records"),
                 format!("pages of {size} records"),
             );
-            stopping(inner, deviation, Severity::Warn, Rule::PageSizeChanged.policy(), None, 1);
+            stopping(inner, deviation, Rule::PageSizeChanged.policy(), None, 1);
         }
         if inner.again > 0 && !self.learns(inner) {
             let deviation = of_stream(Rule::DuplicateIds, "once".into(), "twice in one slice".into());
             let count = inner.again;
-            stopping(inner, deviation, Severity::Warn, Rule::DuplicateIds.policy(), None, count);
+            stopping(inner, deviation, Rule::DuplicateIds.policy(), None, count);
         }
         let records = inner.totals.records;
         for finding in inner.found.values_mut() {

@@ -232,7 +232,7 @@ impl DriftMonitor {
             return fault;
         }
         let policy = self.policies.of(rule, &self.stream, "", rule.policy()).max(Policy::FailStream);
-        self.note(&mut inner, &deviation, policy, rule.severity(), 1);
+        self.note(&mut inner, &deviation, policy, 1);
         if policy == Policy::FailRun {
             fault.kind = Kind::Drift;
         }

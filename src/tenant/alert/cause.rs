@@ -241,9 +241,7 @@ impl RunEnd {
 
     /// Adds a fault to the causes; what is the tenant's as a whole is one of them, whatever streams it costs.
     fn add(&self, causes: &mut Vec<Cause>, event: AlertEvent, stream: &str, fault: &Fault) {
-        let of = if event.is_of_stream() { stream } else { "" };
-        let rule = fault.rule.unwrap_or_default();
-        let cause = self.cause(event, of, if event == AlertEvent::SchemaDrift { rule } else { "" }, stream, fault);
+        let cause = self.cause(event, stream, fault);
         match causes.iter_mut().find(|known| known.fingerprint == cause.fingerprint) {
             None => causes.push(cause),
             Some(known) => {
@@ -258,10 +256,13 @@ impl RunEnd {
         }
     }
 
-    fn cause(&self, event: AlertEvent, of: &str, more: &str, stream: &str, fault: &Fault) -> Cause {
+    /// A fault as a cause; `stream` is empty when it is the tenant's as a whole.
+    fn cause(&self, event: AlertEvent, stream: &str, fault: &Fault) -> Cause {
+        let scope = if event.is_of_stream() { stream } else { "" };
+        let rule = fault.rule.filter(|_| event == AlertEvent::SchemaDrift).unwrap_or_default();
         let site = fault.location.as_ref().map(|site| format!("{site}: ")).unwrap_or_default();
         Cause {
-            fingerprint: fingerprint(&[&self.source, &self.tenant, event.name(), of, more]),
+            fingerprint: fingerprint(&[&self.source, &self.tenant, event.name(), scope, rule]),
             event,
             streams: if stream.is_empty() { Vec::new() } else { vec![stream.to_owned()] },
             what: format!("{site}{}", fault.message),
@@ -296,7 +297,7 @@ impl RunEnd {
             _ => (event, exit_words(code).to_owned()),
         };
         let streams = self.faults.iter().map(|(stream, _)| stream.clone()).collect();
-        Some(Cause { streams, ..self.cause(event, "", "", "", &Fault::bug(what)) })
+        Some(Cause { streams, ..self.cause(event, "", &Fault::bug(what)) })
     }
 }
 
