@@ -102,6 +102,7 @@ rules! {
     NumberOutOfRange "number_out_of_range" "D22" Break NullValue "a whole number that a 64-bit column cannot hold";
     DuplicateIds "duplicate_ids" "D23" Warn Warn "records that come twice in one slice";
     EnvelopeChanged "envelope_changed" "D24" Extraction FailStream "the list of records is not where it was";
+    PartialErrors "partial_errors" "answer" Extraction FailStream "an answer reports errors beside its records";
     PageSizeChanged "page_size_changed" "D25" Warn Warn "pages are smaller than they were";
     FilterIgnored "filter_ignored" "D26" Extraction FailStream "records outside the window that was asked for";
     OrderChanged "order_changed" "D26" Extraction FailStream "records in another order than they were";
@@ -130,6 +131,9 @@ impl Rule {
     pub fn remedy(self) -> Option<&'static str> {
         Some(match self {
             Rule::EnvelopeChanged => "mend the manifest: its record selector says where the records are",
+            Rule::PartialErrors => {
+                "ask the vendor what the errors mean; if they are always there, accept them: partial_errors, with the policy record"
+            }
             Rule::UpstreamFormat => {
                 "see what the vendor answers with, and mend the address or the login in manifest and config"
             }

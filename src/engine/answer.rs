@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 
 use super::build::StreamPlan;
 use super::context::EngineContext;
-use super::parents;
+use super::{evidence, parents};
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::{self, JsonKind, Scanner};
 use crate::engine::extract::dom_extract::{DomExtractor, Lists};
@@ -37,8 +37,8 @@ pub(super) fn records(
     wanted: &[String],
     each: &mut dyn FnMut(&mut Scanner<'_>) -> std::result::Result<(), WalkError<Fault>>,
 ) -> Result<Found> {
-    if reply.status == 204 {
-        return Ok(Found { envelope: true, ..Found::default() });
+    if is_empty(reply, body) {
+        return Ok(Found::default());
     }
     let walked = match &stream.records {
         Records::Walk(path) => extract::walk(body, path, wanted, &mut |scanner| each(scanner)),
@@ -47,10 +47,7 @@ pub(super) fn records(
     let found = walked.map_err(|halt| match halt {
         WalkError::Callback(fault) => fault,
         WalkError::Json(error) => {
-            let start = body.trim_ascii_start();
-            if start.is_empty() {
-                Fault::data(format!("the answer (HTTP {}) is empty", reply.status))
-            } else if start[0] == b'<' {
+            if body.trim_ascii_start().starts_with(b"<") {
                 Fault::data(format!("the answer (HTTP {}) is HTML or XML, not JSON", reply.status))
                     .of_rule("upstream_format")
                     .hint("the vendor may be down, or the address may be that of a web page")
@@ -60,15 +57,15 @@ pub(super) fn records(
         }
     })?;
     // A page within a parent's record comes with what is there.
-    if !found.envelope && !stream.envelope_optional && !reply.embedded {
-        return Err(Fault::data(format!("the answer has no `{}`, where its records should be", stream.records.shown()))
-        .of_rule("envelope_changed")
-        .hint(
-            "the vendor may have changed its answers or reports an error; if it leaves the field out when there is nothing, \
-             add {\"rule\": \"envelope_changed\", \"policy\": \"ignore\", \"allow_unsafe\": true} to dripfeed.drift.rules",
-        ));
+    if !found.reached && !reply.embedded {
+        evidence::of_an_empty_page(shared, stream, body)?;
     }
     Ok(found)
+}
+
+/// Is there no body to find records in?
+pub(super) fn is_empty(reply: &Reply, body: &[u8]) -> bool {
+    reply.status == 204 || body.trim_ascii().is_empty()
 }
 
 /// Hands out the records that an extractor gathers from a whole body.
@@ -87,7 +84,7 @@ fn gathered(
     for record in &page.records {
         each(&mut Scanner::new(record.to_string().as_bytes()))?;
     }
-    Ok(Found { records: page.counted, envelope: page.envelope, ..Found::default() })
+    Ok(Found { records: page.counted, reached: page.reached, ..Found::default() })
 }
 
 /// Asks for the lists that records of a stream hold only in part.

@@ -409,8 +409,14 @@ fn ask(
     partition: &Partition,
 ) -> Result<Reply> {
     let vars = Vars { slice: Some(&vars.0), extra: Some(&vars.1), ..Vars::new(&shared.cx) };
-    let whose =
-        RequestContext { shared, stream: &stream.name, partition: &partition.key, keep: CacheMode::No, into: None };
+    let whose = RequestContext {
+        shared,
+        stream: &stream.name,
+        partition: &partition.key,
+        keep: CacheMode::No,
+        into: None,
+        holds: None,
+    };
     match requester.ask(whose, &vars, &InjectedOptions::default())? {
         Outcome::Page(reply) => Ok(reply),
         _ => Err(Fault::data("the request about a job was refused, and the manifest ignores it")),

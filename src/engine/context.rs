@@ -2,10 +2,13 @@
 //!
 //! Made by `run`, handed by reference through the engine.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::base::stop::Stop;
 use crate::drift::monitor::MonitorReport;
@@ -35,4 +38,15 @@ pub struct EngineContext {
     pub drifted: Box<dyn Fn(&MonitorReport) + Send + Sync>,
     /// Hears what a person should know of a stream.
     pub noticed: Box<dyn Fn(&str, &str) + Send + Sync>,
+    /// What was told once of a stream, and is not told again.
+    pub told_once: Mutex<HashSet<String>>,
+}
+
+impl EngineContext {
+    /// Tells what a person should know of a stream, if that was not told in this run.
+    pub(super) fn notice_once(&self, stream: &str, message: &str) {
+        if self.told_once.lock().insert(format!("{stream}: {message}")) {
+            (self.noticed)(stream, message);
+        }
+    }
 }

@@ -74,11 +74,17 @@ impl FilePlan {
         let mut draft = tempfile::Builder::new();
         draft.prefix(".dripfeed-").permissions(Permissions::from_mode(0o666));
         let draft = draft.tempfile_in(folder).map_err(|e| failed(&e))?;
-        let whose =
-            RequestContext { shared, stream, partition: &Map::new(), keep: CacheMode::No, into: Some(draft.as_file()) };
+        let whose = RequestContext {
+            shared,
+            stream,
+            partition: &Map::new(),
+            keep: CacheMode::No,
+            into: Some(draft.as_file()),
+            holds: None,
+        };
         let reply = match self.requester.ask(whose, &vars, &InjectedOptions::default())? {
             Outcome::Page(reply) => reply,
-            Outcome::Ignored => return Ok(None),
+            Outcome::Ignored(_) => return Ok(None),
             Outcome::Unauthorized(fault) => return Err(fault),
             Outcome::Recover(_, why) => return Err(Fault::data(format!("the file of a record cannot be had: {why}"))),
         };

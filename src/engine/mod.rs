@@ -15,6 +15,7 @@ pub mod build;
 pub mod config_rules;
 pub mod context;
 pub mod cursor;
+mod evidence;
 pub mod extract;
 pub mod fetch;
 pub mod files;

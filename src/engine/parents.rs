@@ -111,7 +111,8 @@ pub fn read_slice(
     let slice = stream.slice_variable(partition, None);
     let mut each = |record: &Json, _: &Map<String, Json>| each(record, &slice);
     let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
-    async_job::read(shared, stream, partition, None, &mut sink).map(drop)
+    let outcome = async_job::read(shared, stream, partition, None, &mut sink)?;
+    outcome.fault.map_or(Ok(()), Err)
 }
 
 impl Parents for ParentReader<'_> {
@@ -136,9 +137,12 @@ impl Parents for ParentReader<'_> {
             let mut each = |record: &Json, key: &Map<String, Json>| each(record, key).map(|()| true);
             let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
             let reading = async_job::read(self.shared, parent, partition, window, &mut sink)?;
-            Ok::<_, Fault>(
-                parent.cursor.as_ref().and_then(|c| c.settled(taker.newest, reading.began, reading.cut_short)),
-            )
+            if let Some(fault) = reading.fault {
+                return Err(fault);
+            }
+            let newest = parent.cursor.as_ref().and_then(|c| c.settled(taker.newest, reading.began));
+            // Of a slice that was not read to its end nothing is known that a bookmark could take.
+            Ok::<_, Fault>((!reading.incomplete).then_some(newest))
         };
         let Some(plan) = &parent.cursor else {
             return parent.router.each(&grandparents, &vars, &mut |partition| read(&partition, None, None).map(drop));
@@ -150,8 +154,10 @@ impl Parents for ParentReader<'_> {
                 let id = identity(&partition.key);
                 for window in partitions.open(plan, &partition.key)? {
                     let cursor = partitions.cursor(&id).cloned();
-                    let newest = read(&partition, Some(&window), cursor.as_ref())?;
-                    partitions.close(plan, &id, &window, newest);
+                    match read(&partition, Some(&window), cursor.as_ref())? {
+                        Some(newest) => partitions.close(plan, &id, &window, newest),
+                        None => partitions.fail(),
+                    }
                 }
                 Ok(())
             })?;
@@ -165,8 +171,9 @@ impl Parents for ParentReader<'_> {
             let mut cursor = plan.begin(state, 0)?;
             let begun = cursor.clone();
             for window in cursor.windows(plan) {
-                let newest = read(&Partition::default(), Some(&window), Some(&begun))?;
-                cursor.close(plan, &window, newest);
+                if let Some(newest) = read(&Partition::default(), Some(&window), Some(&begun))? {
+                    cursor.close(plan, &window, newest);
+                }
                 last_state = Some(Json::Object(cursor.state(plan)));
             }
             last_state.get_or_insert_with(|| Json::Object(cursor.state(plan)));

@@ -52,17 +52,22 @@ pub trait PageObserver {
     /// The page's records stood in a list, or one stood where a list may be.
     fn page_shape(&mut self, list: bool, alone: bool);
 
+    /// The answer reports errors beside its records, which the config accepts.
+    fn partial_errors(&mut self);
+
     /// The page, of so many records, was not the last one; `asked` is the page size that was asked for.
     fn page_followed(&mut self, records: u64, asked: Option<u64>);
 }
 
 /// How a slice was read.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SliceOutcome {
     /// The vendor's time when it began, if anything was answered.
     pub began: Option<OffsetDateTime>,
-    /// Did a later page end it, because the manifest ignores its error? Then records may be missing.
-    pub cut_short: bool,
+    /// May records of it be missing? Then its bookmark stays.
+    pub incomplete: bool,
+    /// Why it is a fault that they may be; nothing where the manifest ignores a later page's error.
+    pub fault: Option<Fault>,
     /// Is no further record wanted?
     pub enough: bool,
 }
@@ -71,7 +76,8 @@ impl SliceOutcome {
     /// Another part of the slice was read; true when no more is wanted.
     pub(super) fn ends_with(&mut self, part: SliceOutcome) -> bool {
         self.began = self.began.or(part.began);
-        self.cut_short |= part.cut_short;
+        self.incomplete |= part.incomplete;
+        self.fault = self.fault.take().or(part.fault);
         self.enough |= part.enough;
         self.enough
     }

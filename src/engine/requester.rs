@@ -42,6 +42,8 @@ pub(super) struct RequestContext<'a> {
     pub(super) keep: CacheMode,
     /// A file takes the answer, where it is large.
     pub(super) into: Option<&'a File>,
+    /// See [`SendRequest::holds`].
+    pub(super) holds: Option<&'a dyn Fn(&[u8]) -> bool>,
 }
 
 /// What goes into a request beside what its requester says.
@@ -114,6 +116,7 @@ impl RequesterPlan {
                 partition: whose.partition,
                 renews: self.auth.renews(),
                 into: whose.into,
+                holds: whose.holds,
                 turns: turning.as_ref().map(|turning| turning as &dyn TokenRotation),
             };
             match (whose.shared.fetcher.send(&ask)?, credentials.token) {
@@ -156,6 +159,7 @@ impl TokenTransport for Access<'_> {
             partition: &Map::new(),
             renews: false,
             into: None,
+            holds: None,
             turns: None,
         };
         let reply = self.whose.shared.fetcher.token(&ask, &request.settled)?;
@@ -164,7 +168,8 @@ impl TokenTransport for Access<'_> {
 
     fn login(&self) -> Result<Json> {
         let login = self.login.ok_or_else(|| Fault::bug("a session without a login"))?;
-        let whose = RequestContext { partition: &Map::new(), keep: CacheMode::No, into: None, ..self.whose };
+        let whose =
+            RequestContext { partition: &Map::new(), keep: CacheMode::No, into: None, holds: None, ..self.whose };
         match login.ask(whose, &Vars::new(&self.whose.shared.cx), &InjectedOptions::default())? {
             Outcome::Page(reply) => scan::json(&reply.body)
                 .map_err(|e| Fault::new(Kind::Auth, format!("the answer to the login is not valid JSON: {e}"))),

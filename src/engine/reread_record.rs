@@ -25,7 +25,14 @@ pub(super) fn read(
 ) -> Result<Option<Json>> {
     let Some(path) = watched.witness_path() else { return Ok(None) };
     let path = path.replace("{id}", &percent::segment(key)).trim_start_matches('/').to_owned();
-    let whose = RequestContext { shared, stream: &plan.name, partition: &Map::new(), keep: CacheMode::No, into: None };
+    let whose = RequestContext {
+        shared,
+        stream: &plan.name,
+        partition: &Map::new(),
+        keep: CacheMode::No,
+        into: None,
+        holds: None,
+    };
     let added = InjectedOptions { path: Some(path), ..InjectedOptions::default() };
     let Outcome::Page(reply) = plan.requester.ask(whose, &Vars::new(&shared.cx), &added)? else { return Ok(None) };
     let mut record = None;

@@ -27,6 +27,9 @@ use crate::engine::page::{Facts, Pager, Wanted};
 use crate::engine::slice::Partition;
 use crate::manifest::template::{RequestOptions, Vars};
 
+/// The statuses by which a vendor may say that a page is beyond its last one.
+const ENDS_PAGES: [u16; 4] = [400, 404, 416, 422];
+
 /// Reads a slice to its end.
 pub(super) fn read(
     engine: &EngineContext,
@@ -86,6 +89,8 @@ struct Page {
     parts: IndexMap<String, Json>,
     /// The last answer; nothing when the manifest ignores it.
     last: Option<Answer>,
+    /// The status of an answer that the manifest ignores.
+    ignored: Option<u16>,
 }
 
 /// An answer whose records were taken.
@@ -134,6 +139,22 @@ impl<'r> Slice<'r> {
             chunks: chunks.map_or_else(|| vec![None], |chunks| chunks.into_iter().map(Some).collect()),
             wanted: stream.pages.wanted(),
         })
+    }
+
+    /// An answer without a body: a page without records, unless the vendor promised that there are some.
+    fn check_empty(&self, reply: &Reply, pager: &Pager<'_>) -> Result<()> {
+        if pager.is_promised() {
+            return Err(Fault::data(format!(
+                "the answer (HTTP {}) is empty, though the one before it said that there is another page",
+                reply.status
+            ))
+            .hint("run again later; if it stays so, report it to the vendor"));
+        }
+        if reply.status != 204 {
+            let message = format!("an answer (HTTP {}) is empty: it is taken for a page without records", reply.status);
+            self.engine.notice_once(&self.stream.name, &message);
+        }
+        Ok(())
     }
 
     /// The variables of templates about records.
@@ -202,9 +223,12 @@ impl<'r> SliceReader<'r> {
             page.last = match outcome {
                 Outcome::Page(reply) => {
                     self.outcome.began.get_or_insert_with(|| reply.asked_at().unwrap_or(asked));
-                    Some(self.take_records(reply, token, &mut page, sink)?)
+                    Some(self.take_records(reply, pager, &mut page, sink)?)
                 }
-                Outcome::Ignored => None,
+                Outcome::Ignored(status) => {
+                    page.ignored = Some(status);
+                    None
+                }
                 Outcome::Unauthorized(fault) => return Err(fault),
                 Outcome::Recover(remedy, why) => return Ok(Fetched::Recover(remedy, why)),
             };
@@ -229,19 +253,31 @@ impl<'r> SliceReader<'r> {
             path: pager.path(),
         };
         let (stream, partition) = (&*self.slice.stream.name, &self.slice.partition.key);
-        let context = RequestContext { shared: self.slice.engine, stream, partition, keep: self.cache, into: None };
+        let records = &self.slice.stream.records;
+        let holds = |body: &[u8]| records.are_in(body);
+        let looks = self.slice.stream.decoder.is_json() && !records.are_the_body();
+        let context = RequestContext {
+            shared: self.slice.engine,
+            stream,
+            partition,
+            keep: self.cache,
+            into: None,
+            holds: looks.then_some(&holds),
+        };
         self.slice.stream.requester.ask(context, &vars, &injected)
     }
 
     /// Hands the records of an answer to the sink, or puts their parts aside.
     fn take_records(
-        &self,
+        &mut self,
         reply: Reply,
-        token: Option<&Json>,
+        pager: &Pager<'_>,
         page: &mut Page,
         sink: &mut dyn RecordSink,
     ) -> Result<Answer> {
-        let vars = Vars { next_page_token: token, ..self.slice.record_vars() };
+        let token = pager.variable();
+        let slice = self.slice.clone();
+        let vars = Vars { next_page_token: token.as_ref(), ..slice.record_vars() };
         if let Some(observer) = sink.observer() {
             observer.answered(&reply);
         }
@@ -251,6 +287,12 @@ impl<'r> SliceReader<'r> {
             simdutf8::basic::from_utf8(body).is_ok() || sink.observer().is_some_and(PageObserver::takes_broken_text);
         if !is_text {
             return Err(Fault::data("the answer is not valid UTF-8"));
+        }
+        if answer::is_empty(&reply, body) {
+            slice.check_empty(&reply, pager)?;
+        }
+        if let Some(error) = &reply.error {
+            self.partial_errors(error, sink);
         }
         let wanted: &[String] = if let Wanted::Fields(fields) = &self.slice.wanted { fields } else { &[] };
         let found = answer::records(self.slice.engine, self.slice.stream, (&reply, body), wanted, &mut |scanner| {
@@ -273,7 +315,7 @@ impl<'r> SliceReader<'r> {
         token: Option<&Json>,
         sink: &mut dyn RecordSink,
     ) -> Result<Step> {
-        let Page { mut kept, parts, last } = page;
+        let Page { mut kept, parts, last, ignored } = page;
         for record in parts.into_values() {
             kept += u64::from(sink.put(record)?);
         }
@@ -283,8 +325,7 @@ impl<'r> SliceReader<'r> {
         }
         let more = sink.page_done()?;
         let Some(answer) = last else {
-            // The manifest ignores the error of a later page.
-            self.outcome.cut_short = self.outcome.began.is_some();
+            self.page_ignored(ignored, pager);
             return Ok(Step::End);
         };
         if !more {
@@ -317,6 +358,43 @@ impl<'r> SliceReader<'r> {
             observer.page_followed(records, asked);
         }
         Ok(Step::Next)
+    }
+
+    /// The manifest ignores an answer. That a slice has no first page is the manifest's word, as in the reference; where
+    /// a later one is missing, the records after it are missing too.
+    fn page_ignored(&mut self, status: Option<u16>, pager: &Pager<'_>) {
+        let ends = pager.ends_by_error() && status.is_some_and(|status| ENDS_PAGES.contains(&status));
+        if self.outcome.began.is_none() || ends {
+            return;
+        }
+        self.outcome.incomplete = true;
+        let stream = self.slice.stream;
+        if stream.cursor.is_some() {
+            let message = "a later page of a slice was ignored, as the manifest says: its records so far are sent, its \
+                           bookmark stays, and the next run reads it again";
+            (self.slice.engine.noticed)(&stream.name, message);
+        }
+    }
+
+    /// An answer reports errors beside its records: they are sent, but others may be missing.
+    fn partial_errors(&mut self, error: &str, sink: &mut dyn RecordSink) {
+        let stream = self.slice.stream;
+        let message = format!("an answer reports errors beside its records; the vendor says: {error}");
+        if stream.errors_accepted {
+            self.slice.engine.notice_once(&stream.name, &message);
+            if let Some(observer) = sink.observer() {
+                observer.partial_errors();
+            }
+            return;
+        }
+        self.outcome.incomplete = true;
+        self.outcome.fault.get_or_insert_with(|| {
+            Fault::data(message).of_rule("partial_errors").hint(
+                "what came is sent, and the bookmark stays; if the vendor always reports them, accept them: an error \
+                 filter with `action: SUCCESS` in the manifest, or {\"rule\": \"partial_errors\", \"policy\": \"record\"} in \
+                 dripfeed.drift.rules",
+            )
+        });
     }
 
     /// What templates of paging see of an answer.

@@ -215,6 +215,37 @@ pub fn throttled(body: &Json) -> bool {
     body["errors"].as_array().is_some_and(|errors| errors.iter().any(|e| code(e).is_some()))
 }
 
+/// Words by which an error says that it is a limit, in lower case (GitHub's secondary limits have no others).
+const WORDS: [&str; 7] =
+    ["rate limit", "ratelimit", "rate-limit", "too many requests", "abuse detection", "throttled", "quota exceeded"];
+
+/// Does the text of an error say that it is a limit?
+pub fn words_of_limit(text: &str) -> bool {
+    let text = text.to_lowercase();
+    WORDS.iter().any(|words| text.contains(words))
+}
+
+/// What vendors call the seconds to wait in the body of a refusal: monday and many, then Discord's and Todoist's.
+const WAITS: [&str; 5] = ["retry_in_seconds", "retry_after", "retryAfter", "retry_after_seconds", "retryAfterSeconds"];
+
+/// The objects in which these stand: the body's own, or one below.
+const HOLDERS: [&str; 6] = ["error_extra", "extensions", "error", "error_data", "parameters", "errors"];
+
+/// The wait that the body of a refusal names.
+pub fn wait_in_body(body: &Json) -> Option<Duration> {
+    fn find(at: &Json, depth: usize) -> Option<f64> {
+        if let Json::Array(items) = at {
+            return items.iter().take(10).find_map(|item| find(item, depth));
+        }
+        let named = WAITS.iter().find_map(|name| match at.get(name)? {
+            Json::String(text) => number(text),
+            other => other.as_f64().filter(|n| *n >= 0.0),
+        });
+        named.or_else(|| (depth < 3).then(|| HOLDERS.iter().find_map(|name| find(at.get(name)?, depth + 1))).flatten())
+    }
+    find(body, 0).and_then(seconds)
+}
+
 /// What a GraphQL answer says of its cost: Shopify's `extensions.cost`, monday's `data.complexity`, Linear's headers.
 pub fn cost(body: &Json, headers: &HeaderMap) -> Cost {
     let shopify = &body["extensions"]["cost"];

@@ -216,6 +216,13 @@ impl DriftMonitor {
         }
     }
 
+    /// An answer reported errors beside its records, which the config accepts.
+    pub fn partial_errors(&self) {
+        let deviation =
+            Deviation::plain(Rule::PartialErrors, String::new(), String::new(), Rule::PartialErrors.what().into());
+        drop(self.stopping(&mut self.lock(), &deviation, 1));
+    }
+
     /// A fault of the stream that is drift: it is noted. Gives the fault, which may now end the run.
     pub fn failed(&self, mut fault: Fault) -> Fault {
         let Some(rule) = fault.rule.and_then(Rule::of) else { return fault };
@@ -251,6 +258,9 @@ impl DriftMonitor {
 
     /// Is a fault all that there is of such a change? Others were noted where they were seen.
     pub(super) fn is_told_by_fault(rule: Rule) -> bool {
-        matches!(rule, Rule::EnvelopeChanged | Rule::UpstreamFormat | Rule::EndpointGone | Rule::ScopeLost)
+        matches!(
+            rule,
+            Rule::EnvelopeChanged | Rule::PartialErrors | Rule::UpstreamFormat | Rule::EndpointGone | Rule::ScopeLost
+        )
     }
 }

@@ -33,6 +33,7 @@ pub(super) fn of(rule: Rule) -> &'static str {
             "loads go on, no enum is sent; CASE expressions and accepted-values tests do not know it"
         }
         Rule::FormatChanged => "targets that parse dates fail the load or store NULL; text columns hold two formats",
+        Rule::PartialErrors => "no target notices: records may be missing until a later run reads them",
         Rule::ScaleChanged => "no target notices: sums and averages mix two units",
         Rule::FieldMoved => "the old column is NULL from now on; what was in it is in another column, or inside JSON",
         Rule::ItemTypeChanged => "JSON columns take it; typed arrays and targets that flatten refuse the record",

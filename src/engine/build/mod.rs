@@ -23,6 +23,7 @@ use crate::base::config::Safety;
 use crate::base::fault::Result;
 use crate::base::percent::requote;
 use crate::base::timefmt::Period;
+use crate::drift::rules::Rule;
 use crate::engine::auth;
 use crate::engine::cursor::CursorPlan;
 use crate::engine::fetch::address::origin_of;
@@ -49,8 +50,8 @@ pub struct Build<'a> {
     pub auth: &'a auth::Builder,
     /// How the gaps of the vendor's paging are closed.
     pub safety: &'a Safety,
-    /// May a stream's envelope be missing? (`dripfeed.drift`)
-    pub envelope_optional: &'a dyn Fn(&str) -> bool,
+    /// Is such a change of a stream's answers no fault? (`dripfeed.drift`)
+    pub accepts: &'a dyn Fn(&str, Rule) -> bool,
     /// What asks the vendor, where streams or schemas are known to it alone.
     pub shared: Option<&'a EngineContext>,
     /// The names of streams that are another's parent, once they were looked for.

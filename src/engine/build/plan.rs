@@ -87,6 +87,8 @@ pub struct StreamPlan {
     pub slice_options_once: bool,
     /// May the answer's envelope be missing?
     pub envelope_optional: bool,
+    /// May its answers report errors beside its records?
+    pub errors_accepted: bool,
     /// Are its answers kept, because another stream reads it too?
     pub keep_answers: bool,
     /// The streams of one group are not read at the same time.

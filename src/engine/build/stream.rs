@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{Build, StreamPlan, identity};
 use crate::base::fault::Result;
+use crate::drift::rules::Rule;
 use crate::engine::cursor::{self, CursorPlan};
 use crate::engine::extract::{self, decode, dom_extract};
 use crate::engine::shape::ops;
@@ -84,7 +85,8 @@ impl Build<'_> {
             cursor,
             legacy_partition: identity::legacy_partition(def, routers, cx)?,
             slice_options_once: retriever.ignore_stream_slicer_parameters_on_paginated_requests.unwrap_or(false),
-            envelope_optional: (self.envelope_optional)(name),
+            envelope_optional: (self.accepts)(name, Rule::EnvelopeChanged),
+            errors_accepted: (self.accepts)(name, Rule::PartialErrors),
             keep_answers: definition.use_cache.unwrap_or(depth > 0 || self.is_parent(name)),
             name: name.clone(),
             schema,

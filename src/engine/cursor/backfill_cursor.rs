@@ -201,11 +201,6 @@ impl CursorPlan {
         self.history.map_or(Reach::Reader, |history| history.reach)
     }
 
-    /// Is a slice read whose pages ended with an error that the manifest ignores? Not where safety is asked for.
-    pub fn is_read(&self, cut_short: bool) -> bool {
-        !cut_short || self.safety.settle.is_none()
-    }
-
     /// Cuts parts of time, oldest first, into what is read at once. Where requests cannot tell two of them apart, what
     /// was read between them is read again.
     pub(super) fn pieces(&self, spans: &[Span]) -> Vec<Piece> {

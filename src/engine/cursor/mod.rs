@@ -228,17 +228,9 @@ impl CursorPlan {
     }
 
     /// How far the bookmark may go for a slice whose reading began at `began` and whose newest record is `newest`: with
-    /// `settle`, what changed while it was read, or shows late, is left for the next run, and so is all of a slice that
-    /// was cut short. (Without it such a slice counts as read, as in the reference: some vendors end their pages with
-    /// an error.)
-    pub fn settled(
-        &self,
-        newest: Option<OffsetDateTime>,
-        began: Option<OffsetDateTime>,
-        cut_short: bool,
-    ) -> Option<OffsetDateTime> {
+    /// `settle`, what changed while it was read, or shows late, is left for the next run.
+    pub fn settled(&self, newest: Option<OffsetDateTime>, began: Option<OffsetDateTime>) -> Option<OffsetDateTime> {
         match (self.safety.settle, began, newest) {
-            (Some(_), ..) if cut_short => None,
             (Some(settle), Some(began), Some(newest)) => Some(newest.min(settle.0.before(began).unwrap_or(newest))),
             _ => newest,
         }

@@ -70,8 +70,8 @@ pub struct Gathered {
     pub records: Vec<Json>,
     /// As many count for paging.
     pub counted: u64,
-    /// Was the first field of a path there?
-    pub envelope: bool,
+    /// See [`Found::reached`](super::Found::reached).
+    pub reached: bool,
 }
 
 /// What became of a definition.
@@ -219,23 +219,34 @@ impl DomExtractor {
         let mut out = Gathered::default();
         match body {
             Json::Array(bodies) => {
-                out.envelope = true;
+                out.reached = true;
                 bodies.iter().try_for_each(|body| take(&self.rule, body, lists, &mut out))?;
             }
             body => take(&self.rule, body, lists, &mut out)?,
         }
         Ok(out)
     }
+
+    /// See [`Records::are_in`](super::Records::are_in).
+    pub(super) fn is_in(&self, body: &Json) -> bool {
+        body.is_array() || self.rule.is_in(body)
+    }
+}
+
+impl Rule {
+    /// Does a body hold what one of the paths leads to?
+    fn is_in(&self, body: &Json) -> bool {
+        match self {
+            Rule::Path { path, .. } => is_in(path, body),
+            Rule::Combined { of, .. } => of.iter().any(|rule| rule.is_in(body)),
+        }
+    }
 }
 
 fn take(rule: &Rule, body: &Json, lists: &dyn Lists, out: &mut Gathered) -> Result<()> {
     match rule {
         Rule::Path { path, expand } => {
-            // A path that starts with any key leads somewhere in every body.
-            out.envelope |= match path.first() {
-                Some(first) if !first.starts_with('*') => !dpath::values(body, std::slice::from_ref(first)).is_empty(),
-                _ => true,
-            };
+            out.reached |= is_in(path, body);
             let from = out.records.len();
             for record in found(path, body)? {
                 match expand {
@@ -252,7 +263,7 @@ fn take(rule: &Rule, body: &Json, lists: &dyn Lists, out: &mut Gathered) -> Resu
                 if *skip_empty {
                     part.records.retain(|record| !is_falsy(record));
                 }
-                out.envelope |= part.envelope;
+                out.reached |= part.reached;
                 if *first && part.records.is_empty() {
                     continue;
                 }
@@ -265,6 +276,14 @@ fn take(rule: &Rule, body: &Json, lists: &dyn Lists, out: &mut Gathered) -> Resu
         }
     }
     Ok(())
+}
+
+/// Does a body hold what a path leads to: a list, be it empty, or anything that is not falsy?
+fn is_in(path: &[String], body: &Json) -> bool {
+    let wild = path.iter().position(|segment| segment.contains('*'));
+    // Of many places it is the field that holds them which counts.
+    let places = dpath::values(body, &path[..wild.unwrap_or(path.len())]);
+    places.iter().any(|place| if wild.is_some() { !place.is_null() } else { place.is_array() || !is_falsy(place) })
 }
 
 /// What stands at the path, a list as its items.

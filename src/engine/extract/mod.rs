@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use self::dom_extract::{Compiled, DomExtractor};
 use crate::base::fault::Result;
-use crate::base::json::scan::{JsonKind, Scan, ScanError, Scanner};
+use crate::base::json::scan::{self, JsonKind, Scan, ScanError, Scanner};
 use crate::manifest::model::Extractor;
 use crate::manifest::template::EvalContext;
 
@@ -51,6 +51,20 @@ pub fn build(def: &Extractor, cx: &EvalContext) -> Result<Records> {
 }
 
 impl Records {
+    /// Is the whole body a record, or a list of them?
+    pub fn are_the_body(&self) -> bool {
+        matches!(self, Records::Walk(path) if path.segments.is_empty())
+    }
+
+    /// Does a JSON body hold what the path leads to, be it an empty list?
+    pub fn are_in(&self, body: &[u8]) -> bool {
+        match self {
+            Records::Walk(path) => walk(body, path, &[], &mut |scanner| Ok::<_, WalkError<()>>(scanner.skip()?))
+                .is_ok_and(|found| found.reached),
+            Records::DomExtractor(gather) => scan::json(body).is_ok_and(|body| gather.is_in(&body)),
+        }
+    }
+
     /// The path as people write it.
     pub fn shown(&self) -> String {
         match self {
@@ -72,8 +86,8 @@ impl RecordPath {
 pub struct Found {
     /// Records handed to the caller.
     pub records: u64,
-    /// Was the first field of the path there, whatever it holds?
-    pub envelope: bool,
+    /// Was there what the path leads to: a list, be it empty, or a record? Null is nothing.
+    pub reached: bool,
     /// Did records stand in a list?
     pub list: bool,
     /// Did a record stand where a list of them may be?
@@ -104,16 +118,14 @@ pub fn walk<'a, E>(
     wanted: &[String],
     each: &mut dyn FnMut(&mut Scanner<'a>) -> std::result::Result<(), WalkError<E>>,
 ) -> std::result::Result<Found, WalkError<E>> {
-    // An empty path, and one that starts with any key, lead somewhere in every body.
-    let envelope = !matches!(path.segments.first(), Some(Segment::Key(_)));
-    let mut walk = Walk { path, wanted, found: Found { envelope, ..Found::default() }, each };
+    let mut walk = Walk { path, wanted, found: Found::default(), each };
     let mut scanner = Scanner::new(body);
     if scanner.peek()? == JsonKind::Array {
         // A top-level list is many bodies; paging looks at the first.
         scanner.enter()?;
         let mut first = true;
         let mut index = 0;
-        (walk.found.envelope, walk.found.list) = (true, true);
+        (walk.found.reached, walk.found.list) = (true, true);
         while scanner.element(&mut first)? {
             walk.body(&mut scanner, index == 0)?;
             index += 1;
@@ -154,6 +166,7 @@ impl<'a, E> Walk<'_, 'a, E> {
         };
         match (scanner.peek()?, segment) {
             (JsonKind::Object, segment) => {
+                self.found.reached |= *segment == Segment::Any;
                 scanner.enter()?;
                 let mut first = true;
                 while let Some(key) = scanner.key(&mut first)? {
@@ -164,7 +177,6 @@ impl<'a, E> Walk<'_, 'a, E> {
                         Segment::Any => true,
                     };
                     if matches {
-                        self.found.envelope = true;
                         self.descend(scanner, level + 1, false)?;
                     } else {
                         scanner.skip()?;
@@ -175,6 +187,7 @@ impl<'a, E> Walk<'_, 'a, E> {
                 }
             }
             (JsonKind::Array, Segment::Any) => {
+                self.found.reached = true;
                 scanner.enter()?;
                 let mut first = true;
                 while scanner.element(&mut first)? {
@@ -202,7 +215,7 @@ impl<'a, E> Walk<'_, 'a, E> {
 
     fn terminal(&mut self, scanner: &mut Scanner<'a>) -> std::result::Result<(), WalkError<E>> {
         if scanner.peek()? == JsonKind::Array && !self.path.wild {
-            self.found.list = true;
+            (self.found.list, self.found.reached) = (true, true);
             scanner.enter()?;
             let mut first = true;
             while scanner.element(&mut first)? {
@@ -214,7 +227,7 @@ impl<'a, E> Walk<'_, 'a, E> {
         if !self.path.wild && is_falsy(scanner)? {
             return Ok(scanner.skip()?);
         }
-        self.found.alone = !self.path.wild;
+        (self.found.alone, self.found.reached) = (!self.path.wild, true);
         self.record(scanner)
     }
 

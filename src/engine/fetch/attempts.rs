@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::request::PreparedRequest;
 use super::retry::{self, Action, ErrorPlan, Verdict};
 use super::transport::Trouble;
-use super::{Event, Fetcher, Outcome, Reply, SendRequest, TokenRotation, random, shown};
+use super::{Event, Fetcher, Outcome, Reply, SendRequest, TokenRotation, body_error, random, shown};
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::base::json::scan;
 use crate::pace::feedback::{self, Feedback};
@@ -22,6 +22,8 @@ const MAX_SECONDS: f64 = pace::PATIENCE.as_secs_f64();
 const MIN_NAMED: f64 = 1.0;
 /// The longest wait before a try that nobody named, in seconds.
 const MAX_UNNAMED: f64 = 60.0;
+/// The wait for a limit that is told by a 403 without a time (GitHub: "wait for at least one minute").
+const UNNAMED_403: Duration = Duration::from_secs(60);
 /// A wait that the manifest's own strategy names is slept through up to so long, in seconds.
 const MAX_PLANNED_SECONDS: f64 = 3600.0;
 /// Waits for a token endpoint that is busy end after so long, in seconds.
@@ -117,12 +119,25 @@ impl Fetcher {
 
     /// What an answer means for its request.
     fn judged(&self, ask: &SendRequest<'_>, reply: Reply) -> Result<Attempt> {
+        let mut reply = reply;
         let verdict = self.judge(ask.errors, &reply, &ask.request.url)?;
+        if let (Action::Success, true, Some(holds)) = (verdict.action, verdict.by_default, ask.holds) {
+            reply.error = body_error::of(&reply.body);
+            if reply.error.is_some() && !holds(&reply.body) {
+                return Ok(Attempt::Failed(FailedAttempt {
+                    message: format!("HTTP {}, but the answer reports an error instead of its records", reply.status),
+                    failure: Failure::System,
+                    transient: false,
+                    limited: false,
+                    reply: Some(reply),
+                }));
+            }
+        }
         self.healthy(ask, &reply, verdict.action)?;
         let status = reply.status;
         Ok(Attempt::Done(match verdict.action {
             // Taken for a success, an error has no records all the same.
-            Action::Success if status >= 400 => Outcome::Ignored,
+            Action::Success if status >= 400 => Outcome::Ignored(status),
             Action::Success => {
                 self.reached.store(true, Ordering::Relaxed);
                 Outcome::Page(reply)
@@ -130,7 +145,7 @@ impl Fetcher {
             Action::Ignore => {
                 (self.listener)(ask, &Event::Ignored { status, reason: &verdict.message });
                 // An ignored answer that is fine in itself is read and paged as usual.
-                if status < 400 { Outcome::Page(reply) } else { Outcome::Ignored }
+                if status < 400 { Outcome::Page(reply) } else { Outcome::Ignored(status) }
             }
             Action::Instead(remedy) => {
                 (self.listener)(ask, &Event::Otherwise { status, remedy, reason: &verdict.message });
@@ -161,15 +176,19 @@ impl Fetcher {
         }
     }
 
-    /// Judges an answer. Beyond the reference: where the manifest says nothing of it, a 403 with evidence of a limit
-    /// and a GraphQL answer that was throttled are limits, and tried again.
+    /// Judges an answer. Beyond the reference: where the manifest says nothing of it or ignores it, a 429, a 403 with
+    /// evidence of a limit and a GraphQL answer that was throttled are limits, and tried again.
     fn judge(&self, plan: &ErrorPlan, reply: &Reply, url: &str) -> Result<Verdict> {
         let verdict = plan.judge(reply, url, &self.cx)?;
-        if !verdict.by_default {
+        if !verdict.by_default && verdict.action != Action::Ignore {
             return Ok(verdict);
         }
         let limit = match reply.status {
-            403 => feedback::forbidden_is_limit(&reply.headers, &self.feedback(reply)),
+            429 => true,
+            403 => {
+                feedback::forbidden_is_limit(&reply.headers, &self.feedback(reply))
+                    || retry::vendor_error(reply).is_some_and(|text| feedback::words_of_limit(&text))
+            }
             200 | 400 => {
                 feedback::may_be_throttled(&reply.body)
                     && scan::json(&reply.body).is_ok_and(|body| feedback::throttled(&body))
@@ -209,7 +228,12 @@ impl Fetcher {
     fn wait(&self, plan: &ErrorPlan, reply: Option<&Reply>, tries: u32, limited: bool) -> Result<(f64, f64)> {
         let answer = reply.filter(|r| limited || r.status == 503);
         let retry_after = answer.and_then(|r| feedback::retry_after(&r.headers, self.cx.moment()));
-        let by_server = retry_after.or_else(|| self.feedback(answer.filter(|_| limited)?).wait);
+        let by_server = retry_after.or_else(|| {
+            let reply = answer.filter(|_| limited)?;
+            let in_body = || feedback::wait_in_body(&scan::json(&reply.body).ok()?);
+            let unnamed = || (reply.status == 403).then_some(UNNAMED_403);
+            self.feedback(reply).wait.or_else(in_body).or_else(unnamed)
+        });
         let by_manifest = plan.wait(reply, tries, &self.cx)?.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
         let named = match (by_manifest, retry_after) {
             // Never earlier than the server said.

@@ -108,7 +108,7 @@ impl Kept {
         let read = file.seek(SeekFrom::Start(entry.at)).and_then(|_| file.read_exact(&mut body));
         read.map_err(|e| Fault::local("cannot read a kept answer", &e))?;
         let Entry { status, headers, took, .. } = entry;
-        Ok(Reply { status, headers, body, took, url: url.to_owned(), embedded: false, filed: None })
+        Ok(Reply { status, headers, body, took, url: url.to_owned(), embedded: false, filed: None, error: None })
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod address;
 mod attempts;
+mod body_error;
 mod breaker;
 mod cache;
 mod fields;
@@ -52,6 +53,8 @@ pub struct Reply {
     pub embedded: bool,
     /// Bytes of the body that stand in the file of [`SendRequest::into`], and not here.
     pub filed: Option<u64>,
+    /// The error that the body reports beside what the stream reads, unless the manifest takes it for a success.
+    pub error: Option<String>,
 }
 
 impl Reply {
@@ -59,7 +62,7 @@ impl Reply {
     pub fn embedded(page: &Json) -> Reply {
         let body = page.to_string().into_bytes();
         let (headers, took, url) = (HeaderMap::new(), Duration::ZERO, String::new());
-        Reply { status: 200, headers, body, took, url, embedded: true, filed: None }
+        Reply { status: 200, headers, body, took, url, embedded: true, filed: None, error: None }
     }
 
     /// A header's value.
@@ -86,8 +89,8 @@ impl Reply {
 pub enum Outcome {
     /// A page to read.
     Page(Reply),
-    /// An error that the manifest ignores: no records, no more pages.
-    Ignored,
+    /// An error of this status, which the manifest ignores: no records, no more pages.
+    Ignored(u16),
     /// The slice is to be asked for otherwise; why.
     Recover(Remedy, String),
     /// The vendor refuses the token that was sent, and another can be fetched.
@@ -118,7 +121,7 @@ pub trait TokenRotation: std::fmt::Debug {
 }
 
 /// A request, with what is done about errors and for whom it is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct SendRequest<'a> {
     /// What is sent.
     pub request: &'a PreparedRequest,
@@ -134,6 +137,8 @@ pub struct SendRequest<'a> {
     pub renews: bool,
     /// A file takes the body of a good answer that is large: it is as long as it is.
     pub into: Option<&'a File>,
+    /// Does a JSON body hold what is read of it, be it empty? One that does not, and reports an error, is tried again.
+    pub holds: Option<&'a dyn Fn(&[u8]) -> bool>,
     /// Signs each try, where credentials take turns.
     pub turns: Option<&'a dyn TokenRotation>,
 }
@@ -246,7 +251,9 @@ impl Fetcher {
             Found::Nothing(claim) => claim,
         };
         let outcome = self.send_anew(ask)?;
-        if let Outcome::Page(reply) = &outcome {
+        if let Outcome::Page(reply) = &outcome
+            && reply.error.is_none()
+        {
             claim.keep(ask.request, reply)?;
         }
         Ok(outcome)

@@ -360,13 +360,13 @@ fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
 }
 
 /// The first 200 characters.
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     let cut: String = text.chars().take(200).collect();
     if cut.len() < text.len() { cut + "…" } else { cut }
 }
 
 /// The error text of a body: the first of the usual fields that says something, else the body if it is no JSON.
-fn error_text(json: &Json, body: &[u8]) -> String {
+pub(super) fn error_text(json: &Json, body: &[u8]) -> String {
     const FIELDS: [&str; 12] = [
         "message",
         "messages",

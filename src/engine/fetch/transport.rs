@@ -78,7 +78,7 @@ impl Transport {
             body.drain(..3);
         }
         let (status, headers, took) = (response.status().as_u16(), response.headers().clone(), started.elapsed());
-        Ok(Reply { status, headers, body, took, url: request.url.clone(), embedded: false, filed })
+        Ok(Reply { status, headers, body, took, url: request.url.clone(), embedded: false, filed, error: None })
     }
 
     /// Sends a request; gives the answer with its body still to be read.

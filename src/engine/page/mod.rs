@@ -108,6 +108,12 @@ impl PagePlan {
         Wanted::Fields(fields)
     }
 
+    /// Does the vendor itself say that there is a page, by a token, a link or a word? A number that only goes up is a
+    /// guess.
+    fn is_told(&self) -> bool {
+        matches!(self.strategy, Some(Strategy::Cursor { .. })) && (self.uses("response") || self.uses("headers"))
+    }
+
     /// Is the variable `name` read?
     pub fn uses(&self, name: &str) -> bool {
         self.templates().iter().any(|t| t.uses(name))
@@ -251,6 +257,16 @@ impl Pager<'_> {
     /// Is this the first page?
     pub fn has_token(&self) -> bool {
         self.token.is_some()
+    }
+
+    /// Did the vendor's last answer promise the page that is asked for now?
+    pub fn is_promised(&self) -> bool {
+        self.token.is_some() && self.plan.is_told()
+    }
+
+    /// May an error be the way in which the vendor's pages end? So it is where nothing else tells the last page.
+    pub fn ends_by_error(&self) -> bool {
+        self.page_size().is_none() && !self.plan.is_told()
     }
 
     /// Goes to the next page; false at the end.

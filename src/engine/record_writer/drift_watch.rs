@@ -190,6 +190,13 @@ impl<'s> DriftWatch<'s> {
         }
     }
 
+    /// The answer reports errors, which the config accepts.
+    pub(super) fn partial_errors(&self) {
+        if let Some(monitor) = self.monitor {
+            monitor.partial_errors();
+        }
+    }
+
     /// The page was not the last one.
     pub(super) fn page_followed(&self, records: u64, asked: Option<u64>) {
         if let Some(monitor) = self.monitor {

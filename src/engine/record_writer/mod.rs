@@ -384,6 +384,10 @@ impl PageObserver for RecordWriter<'_> {
         self.drift.page_shape(list, alone);
     }
 
+    fn partial_errors(&mut self) {
+        self.drift.partial_errors();
+    }
+
     fn page_followed(&mut self, records: u64, asked: Option<u64>) {
         self.drift.page_followed(records, asked);
     }

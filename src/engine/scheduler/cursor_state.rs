@@ -35,8 +35,6 @@ pub(super) struct ReadSlice<'s> {
     pub(super) slice: &'s StreamSlice,
     /// The highest cursor value that the bookmark may take.
     pub(super) newest: Option<OffsetDateTime>,
-    /// Was all of it read? What of a backfill was not stays for the next run.
-    pub(super) complete: bool,
 }
 
 impl CursorState {
@@ -168,14 +166,10 @@ impl CursorState {
                 partitions.close(plan, &read.slice.partition_id(), window, read.newest);
                 Vec::new()
             }
-            CursorState::Backfill(backfill) if read.complete => {
+            CursorState::Backfill(backfill) => {
                 let windows = backfill.close(plan, &read.slice.partition_id(), window, now);
                 let again = |window| StreamSlice { window: Some(window), ..read.slice.clone() };
                 windows.into_iter().map(again).collect()
-            }
-            CursorState::Backfill(backfill) => {
-                backfill.fail(&read.slice.partition_id(), window);
-                Vec::new()
             }
         }
     }
@@ -187,10 +181,13 @@ impl CursorState {
         }
     }
 
-    /// A slice could not be read.
+    /// A slice was not read to its end: its bookmark stays, and the next run reads it again.
     pub(super) fn slice_failed(&mut self, slice: &StreamSlice) {
-        if let (CursorState::Backfill(backfill), Some(window)) = (self, &slice.window) {
-            backfill.fail(&slice.partition_id(), window);
+        match (self, &slice.window) {
+            (CursorState::Backfill(backfill), Some(window)) => backfill.fail(&slice.partition_id(), window),
+            // A bookmark of all partitions together would pass it.
+            (CursorState::PerPartition(partitions), _) => partitions.fail(),
+            _ => {}
         }
     }
 

@@ -79,14 +79,19 @@ impl Worker<'_> {
         progress.task_done(&totals);
         progress.cursor_state.sent(slice, sent.get(), totals.answers);
         match outcome {
-            Ok(SliceOutcome { began, cut_short, .. }) => {
+            Ok(SliceOutcome { incomplete: true, fault, .. }) => {
+                progress.cursor_state.slice_failed(slice);
+                if let Some(fault) = fault {
+                    self.fail(stream, &mut progress, fault);
+                }
+            }
+            Ok(SliceOutcome { began, .. }) => {
                 if let Some(began) = began {
                     progress.cursor_state.began(here, began);
                 }
                 let cursor = plan.cursor.as_ref();
-                let newest = cursor.and_then(|cursor| cursor.settled(totals.newest, began, cut_short));
-                let complete = cursor.is_none_or(|cursor| cursor.is_read(cut_short));
-                self.close(stream, &mut progress, &ReadSlice { slice, newest, complete });
+                let newest = cursor.and_then(|cursor| cursor.settled(totals.newest, began));
+                self.close(stream, &mut progress, &ReadSlice { slice, newest });
             }
             Err(fault) => {
                 progress.cursor_state.slice_failed(slice);

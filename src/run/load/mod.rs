@@ -17,7 +17,6 @@ use crate::base::config::{self, Config, DriftPolicy, Safety};
 use crate::base::fault::{Fault, Result};
 use crate::base::store::Store;
 use crate::drift::policy::Policies;
-use crate::drift::rules::Rule;
 use crate::engine::auth;
 use crate::engine::build::{self, Build, SourcePlan};
 use crate::engine::context::EngineContext;
@@ -131,10 +130,7 @@ impl ConfiguredSource {
             baseline: &|stream| builtin::baseline(&manifest.name, stream).filter(|_| manifest.folder.is_none()),
             auth: &auth,
             safety: &config.ours.safety.clone().or(Safety::of_manifest(manifest.source.metadata.as_ref())?),
-            envelope_optional: &|stream| {
-                let rule = Rule::EnvelopeChanged;
-                config.ours.drift.off || policies.of(rule, stream, "", rule.policy()) <= DriftPolicy::Warn
-            },
+            accepts: &|stream, rule| policies.of(rule, stream, "", rule.policy()) <= DriftPolicy::Warn,
             shared: Some(&shared),
             parents: OnceCell::new(),
         })?;

@@ -226,6 +226,7 @@ impl Reporter {
                 let reporter = self.clone();
                 move |stream, message| reporter.log.line(Level::Warning, &format!("{stream}: {message}"))
             }),
+            told_once: Mutex::default(),
         })
     }
 

@@ -179,6 +179,11 @@ impl Decoder {
         !matches!(self.form, Form::Json | Form::Xml | Form::Zip(_))
     }
 
+    /// Are its bodies JSON as they come?
+    pub fn is_json(&self) -> bool {
+        matches!(self.form, Form::Json)
+    }
+
     /// The JSON of a body. `content_type` is the header's value; more than `limit` bytes are refused.
     pub fn decode<'b>(&self, body: &'b [u8], content_type: Option<&str>, limit: u64) -> Result<Cow<'b, [u8]>> {
         match &self.form {

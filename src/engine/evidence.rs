@@ -1,0 +1,117 @@
+//! What an answer without records shows: that there are none, or that they stand elsewhere.
+//!
+//! Comes in: a JSON body in which the path of a stream's records leads to nothing. Goes out: the fault that the envelope
+//! changed, where a list elsewhere looks like the stream's records; else nothing: many healthy vendors leave a list out
+//! when it is empty. Called by [`super::answer`]. The reference takes every such body for an empty page.
+
+use serde_json::{Map, Value as Json};
+
+use super::build::StreamPlan;
+use super::context::EngineContext;
+use crate::base::fault::{Fault, Result};
+use crate::base::json::scan;
+
+/// A list is looked for in objects and lists so deep.
+const MAX_DEPTH: usize = 8;
+
+/// So many items of a list are looked at.
+const MAX_ITEMS: usize = 5;
+
+/// What vendors call the number of records beside a list.
+const COUNTS: [&str; 10] = [
+    "count",
+    "total",
+    "total_count",
+    "totalCount",
+    "total_records",
+    "totalRecords",
+    "total_results",
+    "totalResults",
+    "size",
+    "length",
+];
+
+/// A list in a body.
+struct List<'j> {
+    path: String,
+    items: &'j [Json],
+    /// What stands beside it.
+    beside: &'j Map<String, Json>,
+}
+
+/// Is it a page without records? A fault where it shows records of the stream in another place.
+pub(super) fn of_an_empty_page(shared: &EngineContext, stream: &StreamPlan, body: &[u8]) -> Result<()> {
+    let body: Json = scan::json(body).unwrap_or(Json::Null);
+    let mut lists = Vec::new();
+    collect(&body, String::new(), 0, &mut lists);
+    let records = lists.iter().find(|list| !list.counts_nothing() && list.holds_records_of(stream));
+    let path = stream.records.shown();
+    match (records, lists.first()) {
+        (Some(list), _) if !stream.envelope_optional => Err(Fault::data(format!(
+            "the answer has nothing at `{path}`, where its records should be, but a list that looks like them at `{}`",
+            list.path
+        ))
+        .of_rule("envelope_changed")
+        .hint(
+            "the vendor may have changed its answers: mend the `field_path` of the stream's extractor; if these are other \
+             records, add {\"rule\": \"envelope_changed\", \"policy\": \"ignore\", \"allow_unsafe\": true} to \
+             dripfeed.drift.rules",
+        )),
+        (None, Some(list)) => {
+            let message = format!(
+                "an answer has nothing at `{path}`, and a list of something else at `{}`: it is taken for an empty page",
+                list.path
+            );
+            shared.notice_once(&stream.name, &message);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The lists of objects in a body.
+fn collect<'j>(at: &'j Json, path: String, depth: usize, lists: &mut Vec<List<'j>>) {
+    if depth > MAX_DEPTH {
+        return;
+    }
+    let Json::Object(map) = at else { return };
+    for (name, value) in map {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        match value {
+            Json::Array(items) if items.iter().any(Json::is_object) => {
+                lists.push(List { path, items, beside: map });
+            }
+            Json::Object(_) => collect(value, path, depth + 1, lists),
+            _ => {}
+        }
+    }
+}
+
+impl List<'_> {
+    /// Does the vendor say that there are no records?
+    fn counts_nothing(&self) -> bool {
+        COUNTS.iter().any(|name| self.beside.get(*name).is_some_and(|count| count.as_u64() == Some(0)))
+    }
+
+    /// Do its objects, or the `node` in each (GraphQL's connections), have the stream's key? Without a key: at least
+    /// half of its fields.
+    fn holds_records_of(&self, stream: &StreamPlan) -> bool {
+        let objects = self.items.iter().filter_map(Json::as_object).take(MAX_ITEMS);
+        objects.map(|object| object.get("node").and_then(Json::as_object).unwrap_or(object)).any(|object| {
+            if stream.key_paths.is_empty() {
+                let fields = stream.schema["properties"].as_object();
+                return fields.is_some_and(|fields| {
+                    let there = fields.keys().filter(|field| object.contains_key(*field)).count();
+                    there > 0 && there * 2 >= fields.len()
+                });
+            }
+            stream.key_paths.iter().all(|path| {
+                let mut at = path.iter();
+                let first = at.next().and_then(|name| object.get(name));
+                at.try_fold(first, |value, name| value.map(|value| value.get(name)))
+                    .flatten()
+                    .is_some_and(|v| !v.is_null())
+            })
+        })
+    }
+}

@@ -1,0 +1,70 @@
+//! The error that an answer with a good status reports in its body.
+//!
+//! Comes in: the bytes of a body. Goes out: what the vendor says is wrong, if it says so at the top of a JSON object:
+//! GraphQL's `errors` (GraphQL specification, section 7.1), or the `error` of many REST APIs. Called by `attempts` for
+//! answers of which the manifest's error handler says nothing.
+
+use serde_json::Value as Json;
+
+use super::retry;
+use crate::base::json::python::is_falsy;
+use crate::base::json::scan::{self, Scan, Scanner};
+
+/// The names under which vendors report an error beside a good status. GraphQL's comes first.
+const FIELDS: [&str; 2] = ["errors", "error"];
+
+/// The vendor's text, shortened; nothing when the body reports no error.
+pub(super) fn of(body: &[u8]) -> Option<String> {
+    // Nearly every body ends here.
+    memchr::memmem::find(body, b"\"error")?;
+    let mut found = fields(body).ok()?;
+    found.sort_by_key(|(name, _)| FIELDS.iter().position(|field| field == name));
+    let (name, error) = found.into_iter().find(|(_, error)| !is_falsy(error))?;
+    let text = retry::error_text(&Json::from_iter([(name, error.clone())]), b"");
+    Some(retry::shorten(&if text.is_empty() { error.to_string() } else { text }))
+}
+
+/// The error fields of a body that is one JSON object.
+fn fields(body: &[u8]) -> Scan<Vec<(&'static str, Json)>> {
+    let mut found = Vec::new();
+    let mut scanner = Scanner::new(body);
+    let mut first = true;
+    scanner.enter()?;
+    while let Some(key) = scanner.key(&mut first)? {
+        scanner.peek()?;
+        let start = scanner.at();
+        scanner.skip()?;
+        if let Some(name) = FIELDS.into_iter().find(|name| key.is(name))
+            && let Ok(value) = scan::json(scanner.slice(start..scanner.at()))
+        {
+            found.push((name, value));
+        }
+    }
+    scanner.end()?;
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of;
+
+    #[test]
+    fn an_error_is_one_that_the_vendor_means() {
+        for (body, error) in [
+            (r#"{"errors": [{"message": "no scope"}], "data": null}"#, Some("no scope")),
+            (r#"{"error": "busy"}"#, Some("busy")),
+            (r#"{"error": {"code": 5, "message": "busy"}}"#, Some("busy")),
+            (r#"{"error": true, "errors": ["a", "b"]}"#, Some("a, b")),
+            (r#"{"error": true}"#, Some("true")),
+            (r#"{"errors": [], "error": null}"#, None),
+            (r#"{"error": "", "items": [{"error": "of a record"}]}"#, None),
+            (r#"{"error": false}"#, None),
+            (r#"[{"error": "of a record"}]"#, None),
+            (r#"{"error": "of a line"}{"error": "of a line"}"#, None),
+            (r#"{"error": "cut"#, None),
+            ("", None),
+        ] {
+            assert_eq!(of(body.as_bytes()).as_deref(), error, "{body}");
+        }
+    }
+}
