@@ -94,7 +94,7 @@ impl FilePlan {
     /// The address of a record's file.
     fn target(&self, record: &Json) -> Result<Json> {
         let hint = "check `download_target_extractor`, or filter such records out with a `record_filter`";
-        match async_job::found(&self.target, record.to_string().as_bytes())?.into_iter().next() {
+        match async_job::extract_values(&self.target, record.to_string().as_bytes())?.into_iter().next() {
             Some(target @ Json::String(_)) => Ok(target),
             Some(_) => Err(Fault::data("the address of a record's file is no text").hint(hint)),
             None => Err(Fault::data("a record has no address of a file").hint(hint)),

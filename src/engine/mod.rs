@@ -18,6 +18,7 @@ pub mod cursor;
 pub mod extract;
 pub mod fetch;
 pub mod files;
+mod job_plan;
 pub mod page;
 pub mod parents;
 mod query_properties;
