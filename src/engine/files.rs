@@ -1,8 +1,8 @@
 //! Files that belong to records: each is fetched, and put where a platform takes it from.
 //!
-//! Comes in: a record as it goes out. Goes out: where its file stands, to be told with it. Called by `take` for each
-//! record, in Airbyte's protocol alone: Singer's has no word for files. A file is seen under its name only when it is
-//! whole.
+//! Comes in: a record as it goes out. Goes out: the file's place, for the record's message. Called by `record_writer`
+//! for each record, in Airbyte's protocol alone: Singer's has no word for files. A file appears under its name only
+//! when it is whole.
 
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Write as _};
@@ -56,7 +56,8 @@ pub(super) fn build(
 }
 
 impl FilePlan {
-    /// Fetches the file of a record; gives what is told of it. Nothing when the manifest ignores that it cannot be had.
+    /// Fetches the file of a record; gives its description for the record's message. Nothing when the manifest ignores
+    /// that the file cannot be had.
     pub(super) fn fetch(&self, shared: &EngineContext, stream: &str, record: &Json) -> Result<Option<Json>> {
         let name = match &self.name {
             Some(name) => own_name(name, &Vars { record: Some(record), ..Vars::new(&shared.cx) })?,
@@ -74,9 +75,9 @@ impl FilePlan {
         let mut draft = tempfile::Builder::new();
         draft.prefix(".dripfeed-").permissions(Permissions::from_mode(0o666));
         let draft = draft.tempfile_in(folder).map_err(|e| failed(&e))?;
-        let whose =
+        let context =
             RequestContext { shared, stream, partition: &Map::new(), keep: CacheMode::No, into: Some(draft.as_file()) };
-        let reply = match self.requester.ask(whose, &vars, &InjectedOptions::default())? {
+        let reply = match self.requester.ask(context, &vars, &InjectedOptions::default())? {
             Outcome::Page(reply) => reply,
             Outcome::Ignored => return Ok(None),
             Outcome::Unauthorized(fault) => return Err(fault),
