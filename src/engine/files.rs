@@ -1,8 +1,8 @@
 //! Files that belong to records: each is fetched, and put where a platform takes it from.
 //!
-//! Comes in: a record as it goes out. Goes out: where its file stands, to be told with it. Called by `take` for each
-//! record, in Airbyte's protocol alone: Singer's has no word for files. A file is seen under its name only when it is
-//! whole.
+//! Comes in: a record as it goes out. Goes out: the file's place, for the record's message. Called by `record_writer`
+//! for each record, in Airbyte's protocol alone: Singer's has no word for files. A file appears under its name only
+//! when it is whole.
 
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Write as _};
@@ -56,7 +56,8 @@ pub(super) fn build(
 }
 
 impl FilePlan {
-    /// Fetches the file of a record; gives what is told of it. Nothing when the manifest ignores that it cannot be had.
+    /// Fetches the file of a record; gives its description for the record's message. Nothing when the manifest ignores
+    /// that the file cannot be had.
     pub(super) fn fetch(&self, shared: &EngineContext, stream: &str, record: &Json) -> Result<Option<Json>> {
         let name = match &self.name {
             Some(name) => own_name(name, &Vars { record: Some(record), ..Vars::new(&shared.cx) })?,
@@ -74,7 +75,7 @@ impl FilePlan {
         let mut draft = tempfile::Builder::new();
         draft.prefix(".dripfeed-").permissions(Permissions::from_mode(0o666));
         let draft = draft.tempfile_in(folder).map_err(|e| failed(&e))?;
-        let whose = RequestContext {
+        let context = RequestContext {
             shared,
             stream,
             partition: &Map::new(),
@@ -82,7 +83,7 @@ impl FilePlan {
             into: Some(draft.as_file()),
             holds: None,
         };
-        let reply = match self.requester.ask(whose, &vars, &InjectedOptions::default())? {
+        let reply = match self.requester.ask(context, &vars, &InjectedOptions::default())? {
             Outcome::Page(reply) => reply,
             Outcome::Ignored(_) => return Ok(None),
             Outcome::Unauthorized(fault) => return Err(fault),
@@ -100,7 +101,7 @@ impl FilePlan {
     /// The address of a record's file.
     fn target(&self, record: &Json) -> Result<Json> {
         let hint = "check `download_target_extractor`, or filter such records out with a `record_filter`";
-        match async_job::found(&self.target, record.to_string().as_bytes())?.into_iter().next() {
+        match async_job::extract_values(&self.target, record.to_string().as_bytes())?.into_iter().next() {
             Some(target @ Json::String(_)) => Ok(target),
             Some(_) => Err(Fault::data("the address of a record's file is no text").hint(hint)),
             None => Err(Fault::data("a record has no address of a file").hint(hint)),

@@ -19,6 +19,7 @@ mod evidence;
 pub mod extract;
 pub mod fetch;
 pub mod files;
+mod job_plan;
 pub mod page;
 pub mod parents;
 mod query_properties;

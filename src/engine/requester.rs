@@ -1,7 +1,7 @@
-//! Who asks for what: a requester with its credentials, and what those need from the engine.
+//! A requester with its credentials, and what those need from the engine.
 //!
-//! Comes in: the requester's definition; then variables and options. Goes out: what came of the request, with a refused
-//! token renewed once. Called by `reader` for pages, and by `jobs` for the jobs before them.
+//! Comes in: the requester's definition; then variables and options. Goes out: the request's outcome, with a refused
+//! token renewed once. Called by `slice_reader` for pages, by `async_job` for the jobs before them, and by `files`.
 
 use std::cell::Cell;
 use std::fmt;
@@ -96,8 +96,8 @@ impl RequesterPlan {
     }
 
     /// Asks; a token that is refused is renewed once.
-    pub(super) fn ask(&self, whose: RequestContext<'_>, vars: &Vars<'_>, added: &InjectedOptions) -> Result<Outcome> {
-        let access = Access { whose, login: self.login.as_deref() };
+    pub(super) fn ask(&self, context: RequestContext<'_>, vars: &Vars<'_>, added: &InjectedOptions) -> Result<Outcome> {
+        let access = Access { context, login: self.login.as_deref() };
         let turning = self.auth.rotation();
         let turning = turning.map(|rotation| Turning { rotation, access: &access, turn: Cell::new(None) });
         let mut renewed = false;
@@ -111,15 +111,15 @@ impl RequesterPlan {
             let ask = SendRequest {
                 request: &self.request.prepare(vars, options, added.path.as_deref())?,
                 errors: &self.errors,
-                keep: whose.keep,
-                stream: whose.stream,
-                partition: whose.partition,
+                keep: context.keep,
+                stream: context.stream,
+                partition: context.partition,
                 renews: self.auth.renews(),
-                into: whose.into,
-                holds: whose.holds,
+                into: context.into,
+                holds: context.holds,
                 turns: turning.as_ref().map(|turning| turning as &dyn TokenRotation),
             };
-            match (whose.shared.fetcher.send(&ask)?, credentials.token) {
+            match (context.shared.fetcher.send(&ask)?, credentials.token) {
                 (Outcome::Unauthorized(_), Some(token)) if !renewed => {
                     self.auth.renew(&token, vars, &access)?;
                     renewed = true;
@@ -133,7 +133,7 @@ impl RequesterPlan {
 
 /// The way of one requester's credentials to the vendor.
 struct Access<'r> {
-    whose: RequestContext<'r>,
+    context: RequestContext<'r>,
     login: Option<&'r RequesterPlan>,
 }
 
@@ -155,22 +155,22 @@ impl TokenTransport for Access<'_> {
             request: &prepared,
             errors: &ErrorPlan::default(),
             keep: CacheMode::No,
-            stream: self.whose.stream,
+            stream: self.context.stream,
             partition: &Map::new(),
             renews: false,
             into: None,
             holds: None,
             turns: None,
         };
-        let reply = self.whose.shared.fetcher.token(&ask, &request.settled)?;
+        let reply = self.context.shared.fetcher.token(&ask, &request.settled)?;
         Ok((reply.status, reply.body))
     }
 
     fn login(&self) -> Result<Json> {
         let login = self.login.ok_or_else(|| Fault::bug("a session without a login"))?;
-        let whose =
-            RequestContext { partition: &Map::new(), keep: CacheMode::No, into: None, holds: None, ..self.whose };
-        match login.ask(whose, &Vars::new(&self.whose.shared.cx), &InjectedOptions::default())? {
+        let context =
+            RequestContext { partition: &Map::new(), keep: CacheMode::No, into: None, holds: None, ..self.context };
+        match login.ask(context, &Vars::new(&self.context.shared.cx), &InjectedOptions::default())? {
             Outcome::Page(reply) => scan::json(&reply.body)
                 .map_err(|e| Fault::new(Kind::Auth, format!("the answer to the login is not valid JSON: {e}"))),
             _ => Err(Fault::new(Kind::Auth, "the login was refused, and the manifest ignores it")),
@@ -178,15 +178,15 @@ impl TokenTransport for Access<'_> {
     }
 
     fn token_listener(&self) -> &dyn TokenListener {
-        &*self.whose.shared.token_listener
+        &*self.context.shared.token_listener
     }
 
     fn say(&self, text: &str) {
-        (self.whose.shared.noticed)(self.whose.stream, text);
+        (self.context.shared.noticed)(self.context.stream, text);
     }
 
     fn stop(&self) -> &Stop {
-        &self.whose.shared.stop
+        &self.context.shared.stop
     }
 }
 
@@ -205,7 +205,7 @@ impl fmt::Debug for Turning<'_> {
 
 impl TokenRotation for Turning<'_> {
     fn sign(&self, request: &PreparedRequest) -> Result<PreparedRequest> {
-        let turn = self.rotation.take(&request.call(), &self.access.whose.shared.cx, self.access)?;
+        let turn = self.rotation.take(&request.call(), &self.access.context.shared.cx, self.access)?;
         self.turn.set(Some(turn));
         let (name, value) = self.rotation.header(turn);
         let mut signed = request.clone();

@@ -13,7 +13,7 @@ use crate::engine::cursor::{self, CursorPlan};
 use crate::engine::extract::{self, decode, dom_extract};
 use crate::engine::shape::ops;
 use crate::engine::slice::{self, Router};
-use crate::engine::{async_job, files, page, query_properties, requester, slice_recovery};
+use crate::engine::{files, job_plan, page, query_properties, requester, slice_recovery};
 use crate::manifest::model::{
     DeclarativeStream, Decoder, PaginationStrategy, Paginator, ParentStreamConfig, PartitionRouter, Requester,
     Retriever, SimpleRetriever, Stream,
@@ -52,12 +52,12 @@ impl Build<'_> {
         check_first_pages(routers, retriever, cursor.as_ref())?;
         let mut names = slice::extra_names(routers);
         names.push(query_properties::VARIABLE.to_owned());
-        names.extend(async_job::VARIABLES.map(str::to_owned));
+        names.extend(job_plan::VARIABLES.map(str::to_owned));
         let jobs = match &def.retriever {
             Retriever::SimpleRetriever(_) => None,
-            Retriever::AsyncRetriever(def) => Some(async_job::build(self, def, &names)?),
+            Retriever::AsyncRetriever(def) => Some(job_plan::build(self, def, &names)?),
         };
-        let requester = requester::build(self, definition, &names, async_job::may_roam(&def.retriever))?;
+        let requester = requester::build(self, definition, &names, job_plan::may_roam(&def.retriever))?;
         let files = def.file_uploader.as_ref().map(|files| files::build(self, files, def, &requester)).transpose()?;
         if files.is_some() && becomes_smaller(retriever) {
             let at = def.at.field("file_uploader", None);

@@ -1,0 +1,208 @@
+//! The life of a stream's jobs: each is created as soon as another may run, polled until it ends, aborted when it takes
+//! too long, and created anew when it failed.
+//!
+//! Comes in: slices. Goes out: each with its job done. Called by the scheduler, and by [`super::read`] for one slice.
+//! The order of these steps is that of airbyte-cdk's `AsyncJobOrchestrator`.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+
+use super::requests::JobRequests;
+use super::{CompletedJob, JobStart};
+use crate::base::fault::{Failure, Fault, Kind, Result};
+use crate::engine::build::StreamPlan;
+use crate::engine::context::EngineContext;
+use crate::engine::job_plan::{JobPlan, JobStatus};
+use crate::engine::stream_slice::StreamSlice;
+
+/// A job is created so often.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// A job on its way.
+struct AsyncJob {
+    slice: StreamSlice,
+    attempts: u32,
+    state: JobState,
+}
+
+enum JobState {
+    /// It is to be created, not before.
+    Due(Instant),
+    /// It was created, with this answer.
+    Running(Json, JobStart),
+    Ended(JobStatus, Option<CompletedJob>),
+}
+
+/// The jobs of one stream.
+pub(in crate::engine) struct AsyncJobs<'r> {
+    engine: &'r EngineContext,
+    plan: &'r JobPlan,
+    requests: JobRequests<'r>,
+    running: VecDeque<AsyncJob>,
+    /// What went wrong though the others go on.
+    fault: Option<Fault>,
+}
+
+/// Takes a slice whose job is done.
+type Deliver<'d> = &'d mut dyn FnMut(StreamSlice, CompletedJob) -> Result<()>;
+
+impl Drop for AsyncJobs<'_> {
+    fn drop(&mut self) {
+        self.engine.jobs.fetch_sub(self.running.len(), Ordering::Relaxed);
+    }
+}
+
+impl<'r> AsyncJobs<'r> {
+    pub(in crate::engine) fn new(engine: &'r EngineContext, stream: &'r StreamPlan, plan: &'r JobPlan) -> Self {
+        let requests = JobRequests { engine, stream, plan };
+        AsyncJobs { engine, plan, requests, running: VecDeque::new(), fault: None }
+    }
+
+    /// Creates a job for the slice as soon as another may run.
+    pub(in crate::engine) fn offer(&mut self, slice: StreamSlice, deliver: Deliver<'_>) -> Result<()> {
+        loop {
+            self.engine.stop.check()?;
+            self.create_due()?;
+            if take_place(&self.engine.jobs, self.plan.max_jobs) {
+                let state = JobState::Due(Instant::now());
+                self.running.push_back(AsyncJob { slice, attempts: 0, state });
+                return self.create_due();
+            }
+            if self.running.is_empty() {
+                // Other streams hold all places.
+                self.engine.stop.sleep(self.engine.poll)?;
+            }
+            self.round(deliver)?;
+        }
+    }
+
+    /// Waits for all jobs.
+    ///
+    /// # Errors
+    /// The first that says why a slice could not be read.
+    pub(in crate::engine) fn finish(&mut self, deliver: Deliver<'_>) -> Result<()> {
+        while !self.running.is_empty() {
+            self.engine.stop.check()?;
+            self.create_due()?;
+            self.round(deliver)?;
+        }
+        self.fault.take().map_or(Ok(()), Err)
+    }
+
+    /// Creates the jobs that are due.
+    fn create_due(&mut self) -> Result<()> {
+        for number in 0..self.running.len() {
+            let job = &self.running[number];
+            if !matches!(job.state, JobState::Due(at) if at <= Instant::now()) {
+                continue;
+            }
+            let state = match self.requests.create(&job.slice) {
+                Ok((creation, started)) => JobState::Running(creation, started),
+                Err(fault) => {
+                    self.check_fatal(&fault)?;
+                    self.requests.notice(&fault);
+                    JobState::Ended(JobStatus::Failed, None)
+                }
+            };
+            self.running[number].attempts += 1;
+            self.running[number].state = state;
+        }
+        Ok(())
+    }
+
+    /// Polls each job once, delivers those that are done, and waits while others run.
+    fn round(&mut self, deliver: Deliver<'_>) -> Result<()> {
+        self.poll_running()?;
+        for (slice, job) in self.take_ended() {
+            deliver(slice, job)?;
+        }
+        if self.running.is_empty() {
+            return Ok(());
+        }
+        self.engine.stop.sleep(self.engine.poll)
+    }
+
+    /// Polls each job that runs.
+    fn poll_running(&mut self) -> Result<()> {
+        for number in 0..self.running.len() {
+            let job = &self.running[number];
+            let JobState::Running(creation, started) = &job.state else { continue };
+            let late = started.here.elapsed() >= self.plan.timeout;
+            let state = match self.requests.poll(&job.slice, creation, *started) {
+                Ok((JobStatus::Running, _)) if !late => continue,
+                Ok((JobStatus::Running | JobStatus::TimedOut, _)) => {
+                    self.requests.abort(&job.slice, creation);
+                    JobState::Ended(JobStatus::TimedOut, None)
+                }
+                Ok((status, done)) => JobState::Ended(status, Some(done)),
+                Err(fault) => {
+                    self.check_fatal(&fault)?;
+                    if late {
+                        self.requests.abort(&job.slice, creation);
+                    }
+                    self.fault.get_or_insert(fault);
+                    if !late {
+                        continue;
+                    }
+                    JobState::Ended(JobStatus::TimedOut, None)
+                }
+            };
+            self.running[number].state = state;
+        }
+        Ok(())
+    }
+
+    /// Takes the jobs that ended: gives those that are done, and queues anew those that may be tried again.
+    fn take_ended(&mut self) -> Vec<(StreamSlice, CompletedJob)> {
+        let (mut again, mut ready) = (VecDeque::new(), Vec::new());
+        for job in std::mem::take(&mut self.running) {
+            match job.state {
+                JobState::Ended(JobStatus::Failed | JobStatus::TimedOut, _) if job.attempts >= MAX_ATTEMPTS => {
+                    self.engine.jobs.fetch_sub(1, Ordering::Relaxed);
+                    let message = "One or more async jobs failed after exhausting all retry attempts.";
+                    let fault = Fault::data(format!("a job of the vendor's failed {MAX_ATTEMPTS} times"));
+                    let fault = fault.hint("see what the vendor says of it").airbyte_message(message, Failure::System);
+                    self.fault.get_or_insert(fault);
+                }
+                JobState::Ended(status @ (JobStatus::Failed | JobStatus::TimedOut), ref done) => {
+                    let failed = status == JobStatus::Failed && done.is_some();
+                    let wait = if failed { self.plan.retry_wait } else { Duration::ZERO };
+                    again.push_back(AsyncJob { state: JobState::Due(Instant::now() + wait), ..job });
+                }
+                JobState::Ended(status, done) => {
+                    self.engine.jobs.fetch_sub(1, Ordering::Relaxed);
+                    if let (JobStatus::Completed, Some(done)) = (status, done) {
+                        ready.push((job.slice, done));
+                    }
+                }
+                _ => self.running.push_back(job),
+            }
+        }
+        // Those that are created anew come first.
+        again.append(&mut self.running);
+        self.running = again;
+        ready
+    }
+
+    /// A fault that every job would have ends the stream, and its jobs.
+    fn check_fatal(&self, fault: &Fault) -> Result<()> {
+        let all = matches!(fault.kind, Kind::Signal(_) | Kind::Downstream | Kind::Bug | Kind::Auth);
+        if !all && fault.failure() != Failure::Config {
+            return Ok(());
+        }
+        for job in &self.running {
+            if let JobState::Running(creation, _) = &job.state {
+                self.requests.abort(&job.slice, creation);
+            }
+        }
+        Err(fault.clone())
+    }
+}
+
+/// Takes one of so many places, if one is free.
+fn take_place(taken: &AtomicUsize, places: usize) -> bool {
+    taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < places).then_some(n + 1)).is_ok()
+}

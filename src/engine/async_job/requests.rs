@@ -1,0 +1,148 @@
+//! The requests about a stream's jobs, and what their answers say.
+//!
+//! Comes in: a slice, with what is known of its job. Goes out: the job's status, or the addresses of its results.
+//! Called by [`super::lifecycle`] and [`super::results`].
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Map, Value as Json, json};
+use time::OffsetDateTime;
+
+use super::values::extract_values;
+use super::{CompletedJob, JobStart};
+use crate::base::fault::{Fault, Result};
+use crate::engine::answer;
+use crate::engine::build::StreamPlan;
+use crate::engine::context::EngineContext;
+use crate::engine::fetch::{CacheMode, Outcome, Reply};
+use crate::engine::job_plan::{JobPlan, JobStatus};
+use crate::engine::requester::{InjectedOptions, RequestContext, RequesterPlan};
+use crate::engine::slice::Partition;
+use crate::engine::stream_slice::StreamSlice;
+use crate::manifest::template::{Vars, text_of};
+
+/// Further variables of templates, by their names.
+pub(super) type Variables = Map<String, Json>;
+
+/// The requests about a stream's jobs.
+pub(super) struct JobRequests<'r> {
+    pub(super) engine: &'r EngineContext,
+    pub(super) stream: &'r StreamPlan,
+    pub(super) plan: &'r JobPlan,
+}
+
+impl JobRequests<'_> {
+    /// Creates a job.
+    pub(super) fn create(&self, slice: &StreamSlice) -> Result<(Json, JobStart)> {
+        let (here, now) = (Instant::now(), OffsetDateTime::now_utc());
+        let reply = self.send(&self.plan.create, slice, &Variables::new())?;
+        let there = reply.asked_at().unwrap_or(now);
+        Ok((answer_variable(&reply, &self.decoded(&reply)?)?, JobStart { here, there }))
+    }
+
+    /// Asks for a job's status; `creation` is the answer to its creation.
+    pub(super) fn poll(
+        &self,
+        slice: &StreamSlice,
+        creation: &Json,
+        started: JobStart,
+    ) -> Result<(JobStatus, CompletedJob)> {
+        let reply = self.send(&self.plan.poll, slice, &of_creation(creation))?;
+        let body = Arc::new(self.decoded(&reply)?);
+        let word = extract_values(&self.plan.status, &body)?.into_iter().next();
+        let word = word.map_or_else(|| "None".to_owned(), |word| text_of(&word));
+        let Some(status) = self.plan.statuses.get(&word) else {
+            // A word of the vendor's, and nothing longer.
+            let word: String = word.chars().filter(|c| c.is_alphanumeric() || "_- ".contains(*c)).take(40).collect();
+            let fault = Fault::data(format!("the vendor says `{word}` of a job, which `status_mapping` does not know"));
+            return Err(fault.hint("add the vendor's word to it"));
+        };
+        let polling = answer_variable(&reply, &body)?;
+        Ok((*status, CompletedJob { creation: creation.clone(), polling, body, started }))
+    }
+
+    /// Aborts a job that is not wanted any more; that this fails matters to nobody.
+    pub(super) fn abort(&self, slice: &StreamSlice, creation: &Json) {
+        let Some(abort) = &self.plan.abort else { return };
+        if let Err(fault) = self.send(abort, slice, &of_creation(creation)) {
+            self.notice(&fault);
+        }
+    }
+
+    /// The addresses of a job's results.
+    pub(super) fn targets(&self, slice: &StreamSlice, job: &CompletedJob) -> Result<Vec<Json>> {
+        match (&self.plan.targets, &self.plan.target) {
+            (None, _) => Ok(vec![json!("")]),
+            (Some(targets), None) => extract_values(targets, &job.body),
+            (Some(targets), Some(requester)) => {
+                let reply = self.send(requester, slice, &job.variables())?;
+                extract_values(targets, &self.decoded(&reply)?)
+            }
+        }
+    }
+
+    /// Removes a job whose results were read.
+    pub(super) fn delete(&self, slice: &StreamSlice, job: &CompletedJob) -> Result<()> {
+        let Some(delete) = &self.plan.delete else { return Ok(()) };
+        self.send(delete, slice, &of_creation(&job.creation)).map(drop)
+    }
+
+    /// Logs a fault that does not end the stream.
+    pub(super) fn notice(&self, fault: &Fault) {
+        (self.engine.noticed)(&self.stream.name, &fault.to_string());
+    }
+
+    fn send(&self, requester: &RequesterPlan, slice: &StreamSlice, more: &Variables) -> Result<Reply> {
+        let partition = with_variables(&slice.partition, more);
+        let variable = self.stream.slice_variable(&partition, slice.window.as_ref());
+        let extra = Json::Object(partition.extra);
+        let vars = Vars { slice: Some(&variable), extra: Some(&extra), ..Vars::new(&self.engine.cx) };
+        let context = RequestContext {
+            shared: self.engine,
+            stream: &self.stream.name,
+            partition: &slice.partition.key,
+            keep: CacheMode::No,
+            into: None, holds: None,
+        };
+        match requester.ask(context, &vars, &InjectedOptions::default())? {
+            Outcome::Page(reply) => Ok(reply),
+            _ => Err(Fault::data("the request about a job was refused, and the manifest ignores it")),
+        }
+    }
+
+    fn decoded(&self, reply: &Reply) -> Result<Vec<u8>> {
+        let limit = self.engine.fetcher.max_page_bytes();
+        Ok(self.plan.decoder.decode(&reply.body, reply.header("content-type"), limit)?.into_owned())
+    }
+}
+
+impl CompletedJob {
+    /// What templates of later requests may use of it.
+    pub(super) fn variables(&self) -> Variables {
+        let mut variables = of_creation(&self.creation);
+        variables.insert("polling_response".to_owned(), self.polling.clone());
+        variables
+    }
+}
+
+fn of_creation(creation: &Json) -> Variables {
+    Map::from_iter([("creation_response".to_owned(), creation.clone())])
+}
+
+/// The partition with further extra fields.
+pub(super) fn with_variables(partition: &Partition, more: &Variables) -> Partition {
+    let mut partition = partition.clone();
+    partition.extra.extend(more.clone());
+    partition
+}
+
+/// An answer as templates see it: its fields, with its headers and the address that was asked.
+fn answer_variable(reply: &Reply, body: &[u8]) -> Result<Json> {
+    let Json::Object(mut object) = answer::parsed(body)? else {
+        return Err(Fault::data("the answer about a job is no object").hint("check the path of the request"));
+    };
+    object.entry("headers").or_insert_with(|| reply.headers_json(false));
+    object.entry("request").or_insert_with(|| json!({"url": reply.url}));
+    Ok(Json::Object(object))
+}
