@@ -22,7 +22,7 @@ use crate::run::options::RunOptions;
 use crate::tenant::schedule::cron_expr::Times;
 use crate::tenant::schedule::jenkins_hash::Hash;
 use crate::tenant::schedule::{Run, SchedulePlan, Tenant, airflow, cron, dagster, kubernetes, meltano, quote};
-use crate::tenant::target::TargetCommand;
+use crate::tenant::target_command::TargetCommand;
 
 /// Whose runs.
 #[derive(Debug, Clone, Args)]

@@ -12,11 +12,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::process::{Pid, test_kill_process_group};
 use serde::{Deserialize, Serialize};
 
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::store::file_name;
-use crate::tenant::target;
 
 /// Locks that are held until this is dropped, and until every process is gone that inherited them.
 #[derive(Debug)]
@@ -56,12 +56,18 @@ fn busy(said: &str, holder: Option<Holder>) -> Fault {
     };
     let fault = Fault::new(Kind::Busy, format!("{said} ({slot}, process {pid}) since {since}"));
     let is_gone = || !Path::new("/proc").join(pid.to_string()).exists();
-    match target.filter(|target| is_gone() && target::is_there(*target)) {
+    match target.filter(|target| is_gone() && has_processes(*target)) {
         Some(target) => fault.hint(format!(
             "that run was killed, and its target (process group {target}) still loads what it was given; if it hangs, end it: kill -- -{target}"
         )),
         None => fault.hint(waits),
     }
+}
+
+/// Is there still a process of the group that this one led?
+fn has_processes(leader: u32) -> bool {
+    let pid = i32::try_from(leader).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process_group(pid).is_ok())
 }
 
 /// Locks a file. Who only looks whether it is locked holds it for a moment.

@@ -10,4 +10,4 @@ pub mod reread_marks;
 pub mod run_record;
 pub mod schedule;
 pub mod status;
-pub mod target;
+pub mod target_command;

@@ -6,6 +6,7 @@
 
 mod bookmark_writer;
 pub mod state_acks;
+mod target_process;
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -27,8 +28,9 @@ use crate::run::context::Context;
 use crate::tenant::bookmarks::{self, StateFile};
 use crate::tenant::locks::{Locks, of_backfill};
 use crate::tenant::reread_marks::{self, Mark, RereadMarks};
-use crate::tenant::target::{self, End, Gauge, Stopping, TargetCommand};
+use crate::tenant::target_command::TargetCommand;
 use bookmark_writer::BookmarkWriter;
+use target_process::{End, Gauge, Stopping, TargetProcess};
 
 /// A target that takes and says nothing for so long while it owes something is ended, when nothing is said.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -82,11 +84,11 @@ fn into_target(context: &Context, asked: &SyncOptions, active: &mut ActiveRun<'_
     }
     let bookmarks = BookmarkWriter::new(context, &ready, store, &doc);
     let (mut target, feed) = match &ready.locks {
-        Some(locks) => locks.inherited(|| command.start()),
-        None => command.start(),
+        Some(locks) => locks.inherited(|| TargetProcess::start(&command)),
+        None => TargetProcess::start(&command),
     }?;
     let (gauge, name, pid) = (target.gauge(), target.name().to_owned(), target.pid());
-    context.stop.at_last(move || target::kill(pid));
+    context.stop.at_last(move || target_process::kill(pid));
     if let Some(locks) = &mut ready.locks {
         locks.tell(&active_run::holder(context, &identity, Some(pid)));
     }
@@ -181,7 +183,7 @@ fn finish(context: &Context, ready: &PreparedRun, ended: Ended<'_>) -> RunOutcom
     // What ended the run matters, not that its target was ended with it.
     let of_target = end.fault(name).filter(|_| !end.was_stopped());
     let of_pipe = written.err().and_then(|fault| match fault.kind {
-        Kind::Downstream if end.is_good() => Some(target::closed(name)),
+        Kind::Downstream if end.is_good() => Some(target_process::closed(name)),
         // A pipe that broke is the target's end, of which more is known.
         Kind::Downstream => None,
         _ => Some(fault),

@@ -4,13 +4,15 @@
 //! `cli::schedule`.
 
 use super::name::Rule;
-use super::{Run, SchedulePlan, Tenant, comment, quote};
+use super::{Run, SchedulePlan, Tenant, quote};
 use crate::base::fault::{Fault, Result};
 
 /// Names of logs.
 const NAMES: Rule = Rule { joint: '-', more: "-_.", upper: true, longest: 100 };
 /// A line that is longer is refused by Debian's cron.
 const LONGEST: usize = 990;
+const HEADER: &str = include_str!("templates/cron/header.txt.tmpl");
+const BACKFILLS: &str = include_str!("templates/cron/backfills.txt.tmpl");
 
 /// What starts a run. cron hands it to the shell by name: a line of a crontab can hold no more.
 const RUN: &str = concat!(
@@ -26,26 +28,7 @@ pub fn write(plan: &SchedulePlan) -> Result<String> {
 }
 
 fn crontab(plan: &SchedulePlan) -> Result<String> {
-    let mut out = comment(&format!(
-        "The runs of {}, for cron. Made by
-
-    {}
-
-Install it for a user of its own, whose crontab this replaces:
-
-    crontab -u dripfeed dripfeed.cron
-
-Make and install it again when a config changes: the same configs make the same file. Times are the machine's.
-
-Every run appends to its own log in LOGS. One that is done (0), that the next one goes on with (75), or that met the
-last one still at work (76) says nothing. When the vendor is down (69) it is tried again after one and after ten
-minutes, when a local file or the target failed (60) after one. Then cron mails the end of the log to MAILTO.
-
-What a config refers to as env:NAME stands as NAME=value in a file beside it, tenants/acme.env for tenants/acme.json,
-which is the user's alone (chmod 600).",
-        plan.count(),
-        plan.made_by
-    ));
+    let mut out = plan.header(HEADER, &[]);
     out += "\nSHELL=/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin\nMAILTO=root\n";
     out += &format!("HERE={}\nLOGS=logs\n{RUN}\n", plan.folder);
     let mut names = plan.names(&NAMES).into_iter();
@@ -82,27 +65,10 @@ fn environment(tenant: &Tenant) -> String {
 }
 
 fn backfills(plan: &SchedulePlan) -> String {
-    let mut text = format!(
-        "Backfills of {}. Made by
-
-    {}
-
-History is read once, so that cron has no part in it: these are the commands to type, with the tenant's variables set.
-They go beside the live runs, which go first. Each begins where it was until it is done: 75 means that time was up,
-76 that the target of the last try still loads.
-
-    cd {}
-",
-        plan.count(),
-        plan.made_by,
-        quote::shell(&plan.folder)
-    );
-    for (tenant, run) in plan.runs() {
-        let command = quote::command(&tenant.words(run));
-        text += &format!(
-            "\n{}\n\n    until {command}; do case $? in 75|76) sleep 60;; *) break;; esac; done\n",
-            tenant.title()
-        );
-    }
-    comment(&text)
+    let command = |(tenant, run): (&Tenant, &Run)| {
+        let (title, command) = (tenant.title(), quote::command(&tenant.words(run)));
+        format!("\n{title}\n\n    until {command}; do case $? in 75|76) sleep 60;; *) break;; esac; done\n")
+    };
+    let commands: String = plan.runs().map(command).collect();
+    plan.header(BACKFILLS, &[("folder", &quote::shell(&plan.folder)), ("commands", &commands)])
 }

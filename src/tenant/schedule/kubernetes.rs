@@ -5,7 +5,8 @@
 use std::path::Path;
 
 use super::name::Rule;
-use super::{Run, SchedulePlan, Tenant, comment, indented, quote, weight};
+use super::template::fill;
+use super::{Run, SchedulePlan, Tenant, quote, weight};
 use crate::base::fault::{Fault, Result};
 use crate::pace::limiter::Priority;
 
@@ -20,35 +21,19 @@ const CONFIGS: &str = "/config";
 /// Where its state is, unless the config says so.
 const STATES: &str = "/var/lib/dripfeed";
 
+const HEADER: &str = include_str!("templates/kubernetes/header.txt.tmpl");
+const RUNS: &str = include_str!("templates/kubernetes/runs.txt.tmpl");
+const BACKFILLS: &str = include_str!("templates/kubernetes/backfills.txt.tmpl");
+const PRIORITY_CLASS: &str = include_str!("templates/kubernetes/priority_class.yaml.tmpl");
+const VOLUME_CLAIM: &str = include_str!("templates/kubernetes/volume_claim.yaml.tmpl");
+const CRON_JOB: &str = include_str!("templates/kubernetes/cron_job.yaml.tmpl");
+const JOB: &str = include_str!("templates/kubernetes/job.yaml.tmpl");
+const LABELS_OF_RUN: &str = include_str!("templates/kubernetes/labels.yaml.tmpl");
+const POD: &str = include_str!("templates/kubernetes/pod.yaml.tmpl");
+
 /// Writes it.
 pub fn write(plan: &SchedulePlan) -> Result<String> {
-    let what = if plan.backfill { "backfills" } else { "runs" };
-    let how = if plan.backfill {
-        "Each Job goes on until its history is read, beside the live runs, which go first. It needs what their definitions
-made: secrets, claims, priority classes."
-    } else {
-        "Times are UTC. A run that is saved but not finished (75), or that met the last one still at work (76), ends well: the next
-one goes on. A vendor that is down (69) and a local fault (60) are tried again, what needs a person (10, 20, 30, 40, 50)
-is not: the Job fails, and its pod's termination message says why."
-    };
-    let image =
-        "The image `dripfeed` holds dripfeed, the target and what the target's command names; kustomize names yours:
-
-    images: [{name: dripfeed, newName: registry.example.com/dripfeed, newTag: '1'}]";
-    let mut out = comment(&format!(
-        "The {what} of {}, for Kubernetes. Made by
-
-    {}
-
-Make and apply it again when a config changes: the same configs make the same file. {how}
-
-{image}
-
-A tenant's runs share its volume: state, locks and the account's pace. So they go to one node. Its config, and what that
-refers to as env:NAME or file:PATH, is in a Secret of its own, made by the command beside it.",
-        plan.count(),
-        plan.made_by
-    ));
+    let mut out = plan.header(HEADER, &[("how", if plan.backfill { BACKFILLS } else { RUNS })]);
     if !plan.backfill {
         out += &classes();
     }
@@ -74,21 +59,9 @@ refers to as env:NAME or file:PATH, is in a Secret of its own, made by the comma
 
 /// What goes first when the cluster is full.
 fn classes() -> String {
-    let class = |(name, priority)| {
-        format!(
-            "---
-apiVersion: scheduling.k8s.io/v1
-kind: PriorityClass
-metadata:
-  name: {name}
-value: {}
-preemptionPolicy: Never
-",
-            weight(priority)
-        )
-    };
-    let all = [Priority::Hourly, Priority::Daily, Priority::Backfill];
-    all.into_iter().map(|priority| class((class_of(priority), priority))).collect()
+    let class =
+        |priority| fill(PRIORITY_CLASS, &[("name", class_of(priority)), ("value", &weight(priority).to_string())]);
+    [Priority::Hourly, Priority::Daily, Priority::Backfill].into_iter().map(class).collect()
 }
 
 fn class_of(priority: Priority) -> &'static str {
@@ -147,101 +120,41 @@ impl Pod<'_> {
 
     /// Its disk.
     fn claim(&self) -> String {
-        format!(
-            "apiVersion: v1
-kind: PersistentVolumeClaim
-metadata:
-  name: {0}
-  labels:
-    app.kubernetes.io/name: dripfeed
-    app.kubernetes.io/instance: {0}
-spec:
-  accessModes: [ReadWriteOnce]
-  resources:
-    requests:
-      storage: 1Gi
-",
-            quote::yaml(self.instance)
-        )
+        fill(VOLUME_CLAIM, &[("instance", &quote::yaml(self.instance))])
     }
 
     fn labels(&self, run: &Run) -> String {
-        format!(
-            "app.kubernetes.io/name: dripfeed
-app.kubernetes.io/instance: {}
-dripfeed/slot: {}
-",
-            quote::yaml(self.instance),
-            quote::yaml(&named(&LABELS, &[run.slot()]))
-        )
+        let slot = quote::yaml(&named(&LABELS, &[run.slot()]));
+        fill(LABELS_OF_RUN, &[("instance", &quote::yaml(self.instance)), ("slot", &slot)])
     }
 
-    /// The CronJob or the Job.
+    /// The CronJob, or the Job of a backfill. A backfill has no deadline: it goes on in a new pod until it is done.
     fn definition(&self, run: &Run, name: &str) -> String {
-        let metadata = format!(
-            "metadata:
-  name: {}
-  labels:
-{}  annotations:
-    dripfeed/tenant: {}
-",
-            quote::yaml(name),
-            indented(&self.labels(run), "    "),
-            quote::yaml(&self.tenant.name)
-        );
-        match &run.times {
-            None => format!("apiVersion: batch/v1\nkind: Job\n{metadata}spec:\n{}", indented(&self.job(run), "  ")),
-            Some(times) => format!(
-                "apiVersion: batch/v1
-kind: CronJob
-{metadata}spec:
-  schedule: {}
-  timeZone: Etc/UTC
-  concurrencyPolicy: Forbid
-  startingDeadlineSeconds: 600
-  successfulJobsHistoryLimit: 1
-  failedJobsHistoryLimit: 3
-  jobTemplate:
-    spec:
-{}",
-                quote::string(&times.to_string()),
-                indented(&self.job(run), "      ")
-            ),
-        }
-    }
-
-    /// What a Job is, one of a CronJob or one alone.
-    fn job(&self, run: &Run) -> String {
-        let live = run.times.is_some();
-        // A backfill has no deadline: it goes on in a new pod until it is done.
-        let limit = self.tenant.limit().filter(|_| live);
-        let limit = limit.map(|limit| format!("activeDeadlineSeconds: {}\n", limit.as_secs())).unwrap_or_default();
-        let again = if live {
-            ""
-        } else {
-            "    - action: Ignore # time was up, or the last try's target still loads: a new pod goes on
-      onExitCodes: {containerName: sync, operator: In, values: [75, 76]}
-"
-        };
-        format!(
-            "{limit}backoffLimit: 2
-podFailurePolicy:
-  rules:
-    - action: Ignore # the node went away
-      onPodConditions: [{{type: DisruptionTarget}}]
-{again}    - action: FailJob # a person is needed
-      onExitCodes: {{containerName: sync, operator: In, values: [2, 10, 20, 30, 40, 50]}}
-template:
-  metadata:
-    labels:
-{}  spec:
-{}",
-            indented(&self.labels(run), "      "),
-            indented(&self.pod(run), "    ")
-        )
+        let (name, tenant) = (quote::yaml(name), quote::yaml(&self.tenant.name));
+        let (labels, pod) = (self.labels(run), self.pod(run));
+        let values = [("name", &*name), ("labels", &*labels), ("tenant", &*tenant), ("pod", &*pod)];
+        let Some(times) = &run.times else { return fill(JOB, &values) };
+        let deadline = self.tenant.limit().map(|limit| format!("activeDeadlineSeconds: {}", limit.as_secs()));
+        let (schedule, deadline) = (quote::string(&times.to_string()), deadline.unwrap_or_default());
+        fill(CRON_JOB, &[&values[..], &[("schedule", &*schedule), ("deadline", &*deadline)]].concat())
     }
 
     fn pod(&self, run: &Run) -> String {
+        let states = self.tenant.state_dir.as_deref().unwrap_or(STATES);
+        fill(
+            POD,
+            &[
+                ("class", class_of(run.priority)),
+                ("instance", &quote::yaml(self.instance)),
+                ("command", &self.command(run)),
+                ("env", &self.env(states)),
+                ("mounts", &self.mounts(states)),
+            ],
+        )
+    }
+
+    /// The items of the container's `command`.
+    fn command(&self, run: &Run) -> String {
         let tenant = self.tenant;
         let config = format!("{CONFIGS}/{}", file(&tenant.config));
         let source = tenant.manifest.as_deref().map(|path| format!("{CONFIGS}/{}", file(path)));
@@ -251,64 +164,30 @@ template:
         }
         // Kubernetes would put a variable in the place of `$(NAME)`.
         let words = words.iter().map(|word| quote::yaml(&word.replace("$(", "$$(")));
-        let words: String = words.map(|word| format!("      - {word}\n")).collect();
-        let states = tenant.state_dir.as_deref().unwrap_or(STATES);
+        words.map(|word| format!("- {word}\n")).collect()
+    }
+
+    /// The container's `env`; nothing where it needs none.
+    fn env(&self, states: &str) -> String {
         let mut env = String::new();
-        if tenant.state_dir.is_none() {
-            env += &format!("      - {{name: DRIPFEED_STATE_DIR, value: {}}}\n", quote::yaml(states));
+        if self.tenant.state_dir.is_none() {
+            env += &format!("  - {{name: DRIPFEED_STATE_DIR, value: {}}}\n", quote::yaml(states));
         }
-        for name in &tenant.variables {
-            let key = quote::yaml(name);
-            let secret = quote::yaml(self.instance);
-            env +=
-                &format!("      - name: {key}\n        valueFrom: {{secretKeyRef: {{name: {secret}, key: {key}}}}}\n");
+        for name in &self.tenant.variables {
+            let (key, secret) = (quote::yaml(name), quote::yaml(self.instance));
+            env += &format!("  - name: {key}\n    valueFrom: {{secretKeyRef: {{name: {secret}, key: {key}}}}}\n");
         }
-        if !env.is_empty() {
-            env.insert_str(0, "    env:\n");
-        }
-        let mut mounts = format!("      - {{name: state, mountPath: {}}}\n", quote::yaml(states));
-        mounts += &format!("      - {{name: config, mountPath: {CONFIGS}, readOnly: true}}\n");
+        if env.is_empty() { env } else { format!("env:\n{env}") }
+    }
+
+    /// The items of the container's `volumeMounts`.
+    fn mounts(&self, states: &str) -> String {
+        let mut mounts = format!("- {{name: state, mountPath: {}}}\n", quote::yaml(states));
+        mounts += &format!("- {{name: config, mountPath: {CONFIGS}, readOnly: true}}\n");
         for (key, path) in self.keys() {
             let (key, path) = (quote::yaml(&key), quote::yaml(path));
-            mounts += &format!("      - {{name: config, mountPath: {path}, subPath: {key}, readOnly: true}}\n");
+            mounts += &format!("- {{name: config, mountPath: {path}, subPath: {key}, readOnly: true}}\n");
         }
-        format!(
-            "restartPolicy: Never
-priorityClassName: {class}
-automountServiceAccountToken: false
-enableServiceLinks: false
-securityContext:
-  runAsNonRoot: true
-  runAsUser: 65532
-  fsGroup: 65532
-  seccompProfile: {{type: RuntimeDefault}}
-affinity:
-  podAffinity:
-    requiredDuringSchedulingIgnoredDuringExecution:
-      - topologyKey: kubernetes.io/hostname
-        labelSelector:
-          matchLabels:
-            app.kubernetes.io/name: dripfeed
-            app.kubernetes.io/instance: {instance}
-containers:
-  - name: sync
-    image: dripfeed
-    command:
-{words}{env}    resources:
-      requests: {{cpu: 100m, memory: 128Mi}}
-    securityContext:
-      allowPrivilegeEscalation: false
-      capabilities: {{drop: [ALL]}}
-    terminationMessagePolicy: FallbackToLogsOnError
-    volumeMounts:
-{mounts}volumes:
-  - name: state
-    persistentVolumeClaim: {{claimName: {instance}}}
-  - name: config
-    secret: {{secretName: {instance}, defaultMode: 288}} # 0440
-",
-            class = class_of(run.priority),
-            instance = quote::yaml(self.instance),
-        )
+        mounts
     }
 }

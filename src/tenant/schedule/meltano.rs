@@ -6,65 +6,28 @@
 //! form. What a run is, it learns from the environment: Meltano writes the arguments.
 
 use super::name::Rule;
-use super::{Run, SchedulePlan, Tenant, comment, quote};
+use super::template::fill;
+use super::{Run, SchedulePlan, Tenant, quote};
 use crate::base::fault::{Fault, Result};
 
 const NAMES: Rule = Rule { joint: '-', more: "-_", upper: true, longest: 100 };
+const HEADER: &str = include_str!("templates/meltano/header.txt.tmpl");
+const RUNS: &str = include_str!("templates/meltano/runs.txt.tmpl");
+const BACKFILLS: &str = include_str!("templates/meltano/backfills.txt.tmpl");
+const PROJECT: &str = include_str!("templates/meltano/project.yml.tmpl");
+const EXTRACTOR: &str = include_str!("templates/meltano/extractor.yml.tmpl");
 
 /// Writes it.
 pub fn write(plan: &SchedulePlan) -> Result<String> {
     let names = plan.names(&NAMES);
     let example = names.first().map_or("", String::as_str);
-    let how = if plan.backfill {
-        format!(
-            "A backfill has no schedule: run its job once, beside the live ones, which go first. While it ends with 75, run it
-again: it goes on where it was.
-
-    meltano run {example}"
-        )
-    } else {
-        format!(
-            "Meltano leaves it to cron or to an orchestrator to start what is due:
-
-    meltano schedule list --format json
-    meltano schedule run {example}
-
-A run that is saved but not finished (75), or that met the last one still at work (76), ends well: the next one goes on."
-        )
-    };
-    let mut out = comment(&format!(
-        "The {} of {}, for Meltano. Made by
-
-    {}
-
-Put it beside meltano.yml, which names the loaders, an environment and this file; make it again when a config changes:
-
-    default_environment: prod
-    include_paths: [dripfeed.meltano.yml]
-
-{how}
-
-Meltano keeps a state for each tap, so that each tenant and tier has a tap of its own. What a config refers to as
-env:NAME stands in the environment or in .env.",
-        if plan.backfill { "backfills" } else { "runs" },
-        plan.count(),
-        plan.made_by
-    ));
+    let how = fill(if plan.backfill { BACKFILLS } else { RUNS }, &[("example", example)]);
+    let header = plan.header(HEADER, &[("how", &how)]);
     // Both kinds may stand in one project.
     let tap = if plan.backfill { "tap-dripfeed-backfill" } else { "tap-dripfeed" };
-    out += &format!(
-        "
-plugins:
-  extractors:
-  - name: {tap}
-    namespace: tap_dripfeed
-    executable: dripfeed
-    capabilities: [about, catalog, discover, properties, state, structured-logging, test]
-"
-    );
-    let (mut jobs, mut schedules) = (String::new(), String::new());
+    let (mut extractors, mut jobs, mut schedules) = (String::new(), String::new(), String::new());
     for ((tenant, run), name) in plan.runs().zip(&names) {
-        out += &extractor(tenant, run, name, tap)?;
+        extractors += &extractor(tenant, run, name, tap)?;
         jobs += &format!(
             "- name: {}\n  tasks: [{}]\n",
             quote::yaml(name),
@@ -75,11 +38,13 @@ plugins:
             schedules += &format!("- name: {name}\n  interval: {interval}\n  job: {name}\n");
         }
     }
-    out += &format!("\njobs:\n{jobs}");
     if !schedules.is_empty() {
-        out += &format!("\nschedules:\n{schedules}");
+        schedules.insert_str(0, "\nschedules:\n");
     }
-    Ok(out)
+    Ok(fill(
+        PROJECT,
+        &[("header", &header), ("tap", tap), ("extractors", &extractors), ("jobs", &jobs), ("schedules", &schedules)],
+    ))
 }
 
 fn extractor(tenant: &Tenant, run: &Run, name: &str, tap: &str) -> Result<String> {
@@ -99,9 +64,9 @@ fn extractor(tenant: &Tenant, run: &Run, name: &str, tap: &str) -> Result<String
         let said = format!("{}: Meltano would put a variable in the place of `$` in `{value}`", tenant.config);
         return Err(Fault::config(said).hint("write it without `$`"));
     }
-    let env: String = env.iter().map(|(name, value)| format!("      {name}: {}\n", quote::string(value))).collect();
-    let (title, name) = (tenant.title(), quote::yaml(&format!("tap-{name}")));
-    Ok(format!("  # {title}\n  - name: {name}\n    inherit_from: {tap}\n    env:\n{env}"))
+    let env: String = env.iter().map(|(name, value)| format!("{name}: {}\n", quote::string(value))).collect();
+    let name = quote::yaml(&format!("tap-{name}"));
+    Ok(fill(EXTRACTOR, &[("title", &tenant.title()), ("name", &name), ("tap", tap), ("env", &env)]))
 }
 
 /// The target as Meltano calls it: by its executable's name. Its settings are the project's.

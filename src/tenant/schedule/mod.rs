@@ -4,7 +4,8 @@
 //! Airflow or Dagster, of Kubernetes objects, of a part of a Meltano project. Called by `cli::schedule`. Pure: the same
 //! plan gives the same text.
 //!
-//! Nothing here has seen a secret: definitions name the config's file, and the variables that it refers to.
+//! Nothing here has seen a secret: definitions name the config's file, and the variables that it refers to. Their fixed
+//! text is in `templates`, with a place for each value.
 
 pub mod airflow;
 pub mod cron;
@@ -16,6 +17,7 @@ mod max_age;
 pub mod meltano;
 pub mod name;
 pub mod quote;
+mod template;
 
 use std::time::Duration;
 
@@ -176,6 +178,14 @@ impl SchedulePlan {
     /// A name for each tenant: source and tenant.
     fn tenant_names(&self, rule: &name::Rule) -> Vec<String> {
         rule.names(self.tenants.iter().map(|tenant| vec![&*tenant.source, &*tenant.name]).collect())
+    }
+
+    /// The comment that a definition begins with; every scheduler's says what is defined, of whom and by which command.
+    fn header(&self, template: &str, values: &[(&str, &str)]) -> String {
+        let what = if self.backfill { "backfills" } else { "runs" };
+        let count = self.count();
+        let own = [("what", what), ("tenants", &*count), ("made_by", &*self.made_by)];
+        comment(&template::fill(template, &[&own, values].concat()))
     }
 
     /// `3 tenants`.
