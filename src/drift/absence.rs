@@ -173,7 +173,8 @@ pub(super) fn surprises(inner: &mut Inner, reach: Reach, asked: &[String], again
             out.push(Surprise { rule, severity, policy, pointer, from, to, evidence: proof, count: absent });
         } else {
             let evidence = Some(format!(
-                "a suspect: it was {of}, and is in none of {absent} now; a full sweep or dripfeed.drift.witness can prove it"
+                "a suspect: it was {of}, and is in none of {absent} now; a full sweep or dripfeed.drift.witness can \
+                prove it"
             ));
             out.push(Surprise {
                 rule: Rule::FieldAbsent,

@@ -61,11 +61,15 @@ pub(super) fn records(
     })?;
     // A page within a parent's record comes with what is there.
     if !found.envelope && !stream.envelope_optional && !reply.embedded {
-        return Err(Fault::data(format!("the answer has no `{}`, where its records should be", stream.records.shown()))
+        return Err(Fault::data(format!(
+            "the answer has no `{}`, where its records should be",
+            stream.records.shown()
+        ))
         .of_rule("envelope_changed")
         .hint(
-            "the vendor may have changed its answers or reports an error; if it leaves the field out when there is nothing, \
-             add {\"rule\": \"envelope_changed\", \"policy\": \"ignore\", \"allow_unsafe\": true} to dripfeed.drift.rules",
+            "the vendor may have changed its answers or reports an error; if it leaves the field out when there is \
+             nothing, add {\"rule\": \"envelope_changed\", \"policy\": \"ignore\", \"allow_unsafe\": true} to \
+             dripfeed.drift.rules",
         ));
     }
     Ok(found)

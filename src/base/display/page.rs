@@ -18,7 +18,8 @@ pub fn head(title: &str, style: &str) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-        <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n<style>\n{BASE}{style}</style>\n</head>\n<body>\n",
+        <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n\
+        <style>\n{BASE}{style}</style>\n</head>\n<body>\n",
         HtmlText(title)
     )
 }

@@ -94,7 +94,10 @@ fn refused_in_ci(force: bool, what: &str) -> Result<()> {
         return Ok(());
     }
     let fault = Fault::config(format!("`drift {what}` is refused, for the environment variable CI is set"));
-    Err(fault.hint("a change that a pipeline accepts by itself was seen by nobody: accept it where a person decides, or say --force"))
+    Err(fault.hint(
+        "a change that a pipeline accepts by itself was seen by nobody: accept it where a person decides, \
+        or say --force",
+    ))
 }
 
 pub(super) fn accept(context: &Context, scope: &DriftScope, asked: &Accept) -> Result<()> {

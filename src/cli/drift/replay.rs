@@ -46,8 +46,8 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
                 context.log.line(
                     Level::Warning,
                     &format!(
-                        "{}: {old} records were put aside before the run of {} and stay: it may have sent newer versions of \
-                         them; --force sends them all the same",
+                        "{}: {old} records were put aside before the run of {} and stay: it may have sent newer \
+                         versions of them; --force sends them all the same",
                         stream.name,
                         rfc3339(passed)
                     ),

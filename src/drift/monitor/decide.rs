@@ -346,7 +346,8 @@ impl DriftMonitor {
             return fault.hint(match rule.remedy() {
                 Some(remedy) => remedy.to_owned(),
                 None => format!(
-                    "set dripfeed.state_dir to look at it and accept it, or say what to do about {} in dripfeed.drift.rules",
+                    "set dripfeed.state_dir to look at it and accept it, or say what to do about {} in \
+                    dripfeed.drift.rules",
                     rule.id()
                 ),
             });
