@@ -173,7 +173,7 @@ fn report(context: &Context, scope: &DriftScope) -> Result<Report> {
         wants: &|stream| scope::wants(context, stream),
         baseline: &baseline,
         now: load::now()?.0,
-        whose: scope.whose.clone(),
+        arguments: scope.arguments.clone(),
     };
     Ok(Report::of(&scope.read_all()?, question))
 }

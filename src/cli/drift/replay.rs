@@ -28,7 +28,7 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
     if loaded.states.is_none() {
         loaded.states = Some(load::state_dir_or_own(&loaded.config)?);
     }
-    let (mut sent, mut kept) = (0, 0);
+    let (mut sent, mut remaining) = (0, 0);
     for stream in &loaded.plan.streams {
         if !context.options.selects(&loaded.config.ours.tiers, &stream.name)? {
             continue;
@@ -54,7 +54,7 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
                 );
             }
             sent += entries.len() - left.iter().filter(|stays| **stays).count();
-            kept += left.iter().filter(|stays| **stays).count();
+            remaining += left.iter().filter(|stays| **stays).count();
             let mut out = context.out.lock();
             out.lines(&lines)?;
             // They leave the file once they are written.
@@ -63,9 +63,10 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
         })?;
     }
     state(context)?;
-    context
-        .log
-        .line(Level::Info, &format!("{sent} records that were put aside are sent or have newer ones, {kept} stay"));
+    context.log.line(
+        Level::Info,
+        &format!("{sent} records that were put aside are sent or have newer ones, {remaining} stay"),
+    );
     Ok(())
 }
 
