@@ -115,7 +115,8 @@ fn loading(folder: &Path, what: &str, text: &str, verb: &str, goal: u32) {
     #[allow(clippy::cast_precision_loss)]
     let parsed = began.elapsed().as_secs_f64() * 1000.0 / RUNS as f64;
     println!(
-        "{verb} of {what}, {} KB: {middle:.0} ms (shortest {least:.0}, goal {goal}); {:.1} times `spec` ({start:.0} ms), {:.1} times its JSON ({parsed:.1} ms)",
+        "{verb} of {what}, {} KB: {middle:.0} ms (shortest {least:.0}, goal {goal}); {:.1} times `spec` \
+        ({start:.0} ms), {:.1} times its JSON ({parsed:.1} ms)",
         text.len() >> 10,
         middle / start,
         (middle - start) / parsed,
@@ -178,7 +179,8 @@ fn added(folder: &Path) {
     pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (each, without, with) = pairs[PAIRS / 2];
     println!(
-        "an added field: {each:.2} µs a record (goal 2); {TASKS} records: {without} ms CPU with one, {with} ms with {} ({PAIRS} pairs)",
+        "an added field: {each:.2} µs a record (goal 2); {TASKS} records: {without} ms CPU with one, {with} ms with {} \
+        ({PAIRS} pairs)",
         1 + ADDED
     );
 }

@@ -23,8 +23,8 @@ use crate::run::options::{LogOptions, RunOptions};
     name = "dripfeed",
     version,
     about = "Reads SaaS APIs incrementally from declarative manifests, as a Singer tap or an Airbyte source",
-    long_about = "dripfeed polls a SaaS API and prints what any warehouse loader reads: Singer messages, or those of the \
-        Airbyte protocol.\n\n\
+    long_about = "dripfeed polls a SaaS API and prints what any warehouse loader reads: Singer messages, or those of \
+        the Airbyte protocol.\n\n\
         A source is a declarative manifest in Airbyte's low-code vocabulary: a built-in one (see `dripfeed sources`) \
         or a file of yours. Every run brings what changed since the state it is given, within the tenant's limits, \
         and ends with a state from which the next run goes on.",
@@ -205,7 +205,14 @@ pub struct Options {
     #[arg(long, global = true, value_enum, help_heading = "Selection")]
     pub priority: Option<PriorityArg>,
     /// The share of each limit that is used, from 0.01 to 1 [else dripfeed.pace.headroom, or 0.98]
-    #[arg(long, value_name = "F", global = true, value_parser = share, hide_short_help = true, help_heading = "Selection")]
+    #[arg(
+        long,
+        value_name = "F",
+        global = true,
+        value_parser = share,
+        hide_short_help = true,
+        help_heading = "Selection"
+    )]
     pub headroom: Option<f64>,
     /// Ignore the state: read everything from the start date
     #[arg(long, global = true, help_heading = "Selection")]
@@ -282,7 +289,15 @@ pub struct Options {
     )]
     pub format: Option<ReportFormat>,
     /// Singer: check the credentials
-    #[arg(long, global = true, num_args = 0..=1, default_missing_value = "all", value_name = "KIND", require_equals = true, help_heading = "Singer flags")]
+    #[arg(
+        long,
+        global = true,
+        num_args = 0..=1,
+        default_missing_value = "all",
+        value_name = "KIND",
+        require_equals = true,
+        help_heading = "Singer flags"
+    )]
     pub test: Option<String>,
     /// Print the version
     #[arg(long, short = 'V', global = true, help_heading = "Singer flags")]

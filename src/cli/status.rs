@@ -128,7 +128,8 @@ fn of_root(context: &Context) -> Result<Vec<Subject>> {
         all.into_iter().filter(|(source, _)| named.is_none_or(|named| named == source)).collect();
     if all.is_empty() {
         return Err(Fault::config(format!("no run is recorded in {}", root.display())).hint(
-            "--tenants DIR or --config FILE says whose status; or name the state directory of the runs: DRIPFEED_STATE_DIR",
+            "--tenants DIR or --config FILE says whose status; or name the state directory of the runs: \
+            DRIPFEED_STATE_DIR",
         ));
     }
     Ok(all.into_iter().map(|(source, tenant)| of_record(context, &root, source, tenant)).collect())

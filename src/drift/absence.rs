@@ -111,8 +111,8 @@ pub(super) fn surprises(inner: &mut Inner, reach: Reach, asked: &[String], again
         let (values, nulls, chances) = of_run(inner, at, place);
         if values > 0 {
             // A window is no sample: what one brings is doubted, and told when the next one brings it too.
-            let told = reach.whole || seen.doubted_nulls > 0;
-            out.extend(nullable(place, &seen, nulls, values).filter(|_| told));
+            let is_reported = reach.whole || seen.doubted_nulls > 0;
+            out.extend(nullable(place, &seen, nulls, values).filter(|_| is_reported));
             out.extend(narrowed(inner, at, place, &seen));
             out.extend(scaled(inner, at, place, &seen, reach));
             continue;
@@ -173,7 +173,8 @@ pub(super) fn surprises(inner: &mut Inner, reach: Reach, asked: &[String], again
             out.push(Surprise { rule, severity, policy, pointer, from, to, evidence: proof, count: absent });
         } else {
             let evidence = Some(format!(
-                "a suspect: it was {of}, and is in none of {absent} now; a full sweep or dripfeed.drift.witness can prove it"
+                "a suspect: it was {of}, and is in none of {absent} now; a full sweep or dripfeed.drift.witness can \
+                prove it"
             ));
             out.push(Surprise {
                 rule: Rule::FieldAbsent,
@@ -235,9 +236,9 @@ fn narrowed(inner: &Inner, at: usize, place: &Place, seen: &Seen) -> Option<Surp
 fn scaled(inner: &Inner, at: usize, place: &Place, seen: &Seen, reach: Reach) -> Option<Surprise> {
     let now = magnitudes_of(inner, at);
     let (way, before, after) = shift(seen, &now)?;
-    let told = way != 0 && !is_growth(seen, &now, way) && (reach.whole || seen.doubted_scale == way);
+    let is_reported = way != 0 && !is_growth(seen, &now, way) && (reach.whole || seen.doubted_scale == way);
     let around = |magnitude: u8| format!("around 10^{}", i64::from(magnitude).saturating_sub(2) / 3);
-    told.then(|| Surprise {
+    is_reported.then(|| Surprise {
         rule: Rule::ScaleChanged,
         severity: Rule::ScaleChanged.severity(),
         policy: Rule::ScaleChanged.policy(),

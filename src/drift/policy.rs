@@ -20,9 +20,9 @@ impl Policies {
     /// A rule that does not exist, or one that lets pass what cannot be trusted without saying so.
     pub fn new(config: &Drift) -> Result<Policies> {
         let mut rules = Vec::with_capacity(config.rules.len());
-        for (number, given) in config.rules.iter().enumerate() {
+        for (number, entry) in config.rules.iter().enumerate() {
             let at = format!("config `dripfeed.drift.rules[{number}]`");
-            let rule = given.rule.as_deref().map(|id| {
+            let rule = entry.rule.as_deref().map(|id| {
                 Rule::of(id).ok_or_else(|| {
                     let fault = Fault::config(format!("{at}: there is no rule `{id}`"));
                     match did_you_mean(id, Rule::ALL.iter().map(|rule| rule.id())) {
@@ -33,28 +33,28 @@ impl Policies {
             });
             let rule = rule.transpose()?;
             if let Some(rule) = rule {
-                if rule.must_stop() && given.policy < rule.policy() && !given.allow_unsafe {
+                if rule.must_stop() && entry.policy < rule.policy() && !entry.allow_unsafe {
                     return Err(Fault::config(format!(
                         "{at}: `{}` cannot be `{}`: what is extracted then cannot be trusted",
                         rule.id(),
-                        given.policy.name()
+                        entry.policy.name()
                     ))
                     .hint("if it must be, say \"allow_unsafe\": true beside it"));
                 }
-                if applicable(rule, given.policy) != given.policy {
+                if applicable(rule, entry.policy) != entry.policy {
                     return Err(Fault::config(format!(
                         "{at}: `{}` cannot be `{}`: there is nothing to {}",
                         rule.id(),
-                        given.policy.name(),
-                        if given.policy == Policy::Evolve { "add to the schema" } else { "put aside" },
+                        entry.policy.name(),
+                        if entry.policy == Policy::Evolve { "add to the schema" } else { "put aside" },
                     ))
                     .hint("say record, warn, fail-stream or fail-run"));
                 }
             }
-            if let Some(pointer) = given.pointer.as_deref().filter(|p| !p.is_empty() && !p.starts_with('/')) {
+            if let Some(pointer) = entry.pointer.as_deref().filter(|p| !p.is_empty() && !p.starts_with('/')) {
                 return Err(Fault::config(format!("{at}: the pointer `{pointer}` does not start with `/`")));
             }
-            rules.push((rule, given.clone()));
+            rules.push((rule, entry.clone()));
         }
         Ok(Policies { rules })
     }
@@ -62,17 +62,17 @@ impl Policies {
     /// What is done about a change. Of what the config says, the most specific counts: what names the rule before what
     /// names a place, before what names a stream; of equals the later one.
     pub fn of(&self, rule: Rule, stream: &str, pointer: &str, default: Policy) -> Policy {
-        let fits = |(id, given): &&(Option<Rule>, DriftRule)| {
+        let fits = |(id, entry): &&(Option<Rule>, DriftRule)| {
             id.is_none_or(|id| id == rule)
-                && given.stream.as_deref().is_none_or(|s| s == stream)
-                && given.pointer.as_deref().is_none_or(|glob| matches(glob, pointer))
+                && entry.stream.as_deref().is_none_or(|s| s == stream)
+                && entry.pointer.as_deref().is_none_or(|glob| matches(glob, pointer))
         };
         let weight =
-            |(id, given): &&(Option<Rule>, DriftRule)| (id.is_some(), given.pointer.is_some(), given.stream.is_some());
-        let Some((id, given)) = self.rules.iter().filter(fits).max_by_key(weight) else { return default };
-        let policy = applicable(rule, given.policy);
+            |(id, entry): &&(Option<Rule>, DriftRule)| (id.is_some(), entry.pointer.is_some(), entry.stream.is_some());
+        let Some((id, entry)) = self.rules.iter().filter(fits).max_by_key(weight) else { return default };
+        let policy = applicable(rule, entry.policy);
         // A rule for everything does not reach what cannot be trusted.
-        let unsafe_ = rule.must_stop() && policy < default && !given.allow_unsafe;
+        let unsafe_ = rule.must_stop() && policy < default && !entry.allow_unsafe;
         if unsafe_ && id.is_none() { default } else { policy }
     }
 }

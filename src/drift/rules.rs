@@ -86,7 +86,8 @@ rules! {
     FieldTypeWidened "field_type_widened" "D5" Warn Evolve "fractions in a field of whole numbers";
     FieldTypeChanged "field_type_changed" "D6" Break Quarantine "values of another type";
     FieldTypeNarrowed "field_type_narrowed" "D7" Info Record "values of a narrower type only";
-    FieldStructureChanged "field_structure_changed" "D8" Break FailStream "an object, list or plain value became another of these";
+    FieldStructureChanged "field_structure_changed" "D8" Break FailStream
+        "an object, list or plain value became another of these";
     FieldBecameNullable "field_became_nullable" "D9" Warn Evolve "null in a field that never was null";
     FieldBecameRequired "field_became_required" "D10" Info Ignore "a field that is never null any more";
     KeyMissing "key_missing" "D11" Extraction Quarantine "a record without its key";
@@ -112,7 +113,8 @@ rules! {
     Deprecation "deprecation" "D31" Info Record "the vendor announces that this endpoint is deprecated";
     Sunset "sunset" "D31" Info Record "the vendor says when this endpoint ends";
     ApiVersionChanged "api_version_changed" "D31" Info Record "another version of the API answers";
-    UpstreamFormat "upstream_format" "D32" Extraction FailStream "answers are not what they should be, such as a web page";
+    UpstreamFormat "upstream_format" "D32" Extraction FailStream
+        "answers are not what they should be, such as a web page";
     FieldCaseChanged "field_case_changed" "D33" Break FailStream "a field is written with other letters";
     DuplicateJsonKeys "duplicate_json_keys" "D34" Warn Warn "an object that names a field twice";
     RecordTooLarge "record_too_large" "poison" Break Quarantine "a record that no target takes";
@@ -140,10 +142,12 @@ impl Rule {
             Rule::EndpointGone => "mend the manifest: give the stream its new address, or take the stream out",
             Rule::ScopeLost => "ask the vendor for the permission, or leave the stream out",
             Rule::KeyMissing => {
-                "mend the key in the manifest, filter such records out there, or let more be put aside: dripfeed.drift.quarantine"
+                "mend the key in the manifest, filter such records out there, or let more be put aside: \
+                dripfeed.drift.quarantine"
             }
             Rule::RecordTooLarge => {
-                "raise dripfeed.drift.max_record_bytes, filter such records out in the manifest, or let more be put aside: \
+                "raise dripfeed.drift.max_record_bytes, filter such records out in the manifest, or let more be put \
+                aside: \
                  dripfeed.drift.quarantine"
             }
             Rule::RecordNotUtf8 | Rule::RecordNotObject => {

@@ -7,8 +7,8 @@
 //! The runs of an account share its limits so:
 //! - whoever has nobody above reserves: the next call gets the next free moment, in the order of asking. A process
 //!   reserves one call at a time, so that many threads are worth no more than few;
-//! - whoever has somebody above yields: it takes what is free while they do not wait; while they wait it gets the floor,
-//!   a share of the limits that those who yield have among them;
+//! - whoever has somebody above yields: it takes what is free while they do not wait; while they wait it gets the
+//!   floor, a share of the limits that those who yield have among them;
 //! - of a burst the lower priorities spare a part, so that who comes later and goes first finds it;
 //! - a 429 holds everyone, and cuts the rate, which grows back as calls go well.
 

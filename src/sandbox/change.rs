@@ -78,7 +78,9 @@ const CHANGES: &[(&str, &str, Effect)] = &[
     ("D13", "`priority` may be `urgent`", Each(|task, _| add(task, "priority", json!("urgent")))),
     ("D14", "`priority` is never `high`", Each(|task, _| instead(task, "priority", json!("high"), "normal"))),
     ("D15", "`created_at` is a day such as 02/01/2024", Each(|task, _| each(task, "created_at", american))),
-    ("D16", "`estimate_hours` is hundredths", Each(|task, _| each(task, "estimate_hours", |v| hours(v, |h| h * 100.0)))),
+    ("D16", "`estimate_hours` is hundredths", Each(|task, _| {
+        each(task, "estimate_hours", |v| hours(v, |h| h * 100.0));
+    })),
     ("D17", "`assignee` has a `name`, too", Each(|task, _| inside(task, |user, _| add(user, "name", json!("Ada"))))),
     ("D18", "`assignee.email` is now `email`", Each(|task, _| inside(task, |user, task| {
         task.extend(user.shift_remove_entry("email"));

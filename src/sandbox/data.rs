@@ -136,8 +136,12 @@ pub(super) fn user(seed: u64, n: u64, out: &mut String) {
     let role = ["member", "admin", "guest"][usize::try_from(h >> 16).unwrap_or(0) % 3];
     let _ = write!(
         out,
-        r#"{{"id":"u{n}","name":"{first} {last}","email":"{n}@example.com","role":"{role}","active":{},"capacity":{}.5,"created_at":"{}"}}"#,
-        h & 7 != 0,
+        r#"{{"id":"u{n}","name":"{first} {last}","email":"{n}@example.com","role":"{role}","active":{},"#,
+        h & 7 != 0
+    );
+    let _ = write!(
+        out,
+        r#""capacity":{}.5,"created_at":"{}"}}"#,
         h % 40,
         rfc3339(BEGIN + Duration::hours(i64::try_from(n % 10_000).unwrap_or(0)))
     );

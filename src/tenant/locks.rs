@@ -58,7 +58,8 @@ fn busy(said: &str, holder: Option<Holder>) -> Fault {
     let is_gone = || !Path::new("/proc").join(pid.to_string()).exists();
     match target.filter(|target| is_gone() && has_processes(*target)) {
         Some(target) => fault.hint(format!(
-            "that run was killed, and its target (process group {target}) still loads what it was given; if it hangs, end it: kill -- -{target}"
+            "that run was killed, and its target (process group {target}) still loads what it was given; if it hangs, \
+            end it: kill -- -{target}"
         )),
         None => fault.hint(waits),
     }

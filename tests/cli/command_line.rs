@@ -88,7 +88,12 @@ fn the_config_may_come_in_parts_and_from_the_environment() {
     let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": [{"id": 1}]}}]));
     let mut manifest: Json =
         serde_json::from_str(&items(&json!({"id": {"type": "integer"}}), &json!({}), &json!({}))).unwrap();
-    manifest["spec"] = json!({"type": "Spec", "connection_specification": {"type": "object", "required": ["url"], "properties": {"url": {"type": "string"}, "n": {"type": "integer"}}}});
+    manifest["spec"] = json!({
+        "type": "Spec",
+        "connection_specification": {
+            "type": "object", "required": ["url"], "properties": {"url": {"type": "string"}, "n": {"type": "integer"}},
+        },
+    });
     let tap = Tap::new("read --config ENV").source(&manifest.to_string());
     let ran = tap.env("TAP_MANIFEST_URL", &vendor.url).env("TAP_MANIFEST_N", "5").run();
     assert_eq!(ran.expect(0, &[]).records("items").len(), 1);
@@ -126,9 +131,18 @@ fn spec_is_a_schema_with_our_object_in_it() {
     let validator = jsonschema::validator_for(&spec).unwrap();
     let design = json!({"url": "u", "token": "t", "dripfeed": {
         "source": "sandbox", "tenant": "acme", "state_dir": "/var/lib/dripfeed",
-        "pace": {"limits": [{"calls": 1500, "per": "PT1M", "kind": "window"}, {"in_flight": 50}], "headroom": 0.98, "backfill_floor": 0.1, "account": "acme-main"},
-        "tiers": {"hourly": {"streams": ["tasks"], "schedule": "H * * * *"}, "daily": {"streams": ["*"], "schedule": "H 2 * * *"}},
-        "drift": {"rules": [{"stream": "tasks", "pointer": "/custom_fields/**", "policy": "ignore"}, {"rule": "field_type_changed", "policy": "fail-stream"}]},
+        "pace": {
+            "limits": [{"calls": 1500, "per": "PT1M", "kind": "window"}, {"in_flight": 50}], "headroom": 0.98,
+            "backfill_floor": 0.1, "account": "acme-main",
+        },
+        "tiers": {
+            "hourly": {"streams": ["tasks"], "schedule": "H * * * *"},
+            "daily": {"streams": ["*"], "schedule": "H 2 * * *"},
+        },
+        "drift": {"rules": [
+            {"stream": "tasks", "pointer": "/custom_fields/**", "policy": "ignore"},
+            {"rule": "field_type_changed", "policy": "fail-stream"},
+        ]},
         "safety": {"settle": "PT3M", "overlap": "PT10M"}, "deadline": "PT50M",
         "alert": {"webhook": "https://example.com", "secret": "env:ALERT_SECRET"},
     }});
@@ -140,8 +154,11 @@ fn spec_is_a_schema_with_our_object_in_it() {
 
 #[test]
 fn logs_are_structured_when_meltano_asks() {
-    let config = r#"{"version": 1, "formatters": {"structured": {"()": "singer_sdk.logging.StructuredFormatter"}}, "root": {"level": "INFO"}}"#;
-    let tap = Tap::new("read --source sandbox").file("", "log.json", config);
+    let config = json!({
+        "version": 1, "formatters": {"structured": {"()": "singer_sdk.logging.StructuredFormatter"}},
+        "root": {"level": "INFO"},
+    });
+    let tap = Tap::new("read --source sandbox").file("", "log.json", &config.to_string());
     let path = tap.dir.path().join("log.json").display().to_string();
     let ran = tap.env("SINGER_SDK_LOG_CONFIG", &path).run();
     let lines: Vec<Json> = ran.err.lines().map(|l| serde_json::from_str(l).unwrap()).collect();

@@ -14,14 +14,18 @@ use crate::support::vendor::Vendor;
 
 fn manifest() -> String {
     let schema = json!({
-        "id": {"type": "string"}, "at": {"type": "string", "format": "date-time"}, "points": {"type": ["null", "integer"]},
+        "id": {"type": "string"}, "at": {"type": "string", "format": "date-time"},
+        "points": {"type": ["null", "integer"]},
         "exact": {"type": "number"},
     });
     items(&schema, &incremental(), &paged())
 }
 
 fn record(number: u64, points: Json) -> Json {
-    json!({"id": format!("r{number}"), "at": format!("2024-01-01T{:02}:{:02}:00Z", number / 60, number % 60), "points": points})
+    json!({
+        "id": format!("r{number}"), "at": format!("2024-01-01T{:02}:{:02}:00Z", number / 60, number % 60),
+        "points": points,
+    })
 }
 
 fn good(from: u64, to: u64) -> Vec<Json> {

@@ -211,7 +211,8 @@ fn the_first_contact_teaches() {
     let mut tenant = Tenant::new(&manifest());
     let odd = [
         WRONG,
-        r#"{"id": "r3", "points": 1.5, "name": {"a": 1}, "due_on": "soon", "kind": "other", "inner": [1], "more": {"x": 1}}"#,
+        "{\"id\": \"r3\", \"points\": 1.5, \"name\": {\"a\": 1}, \"due_on\": \"soon\", \"kind\": \"other\", \
+        \"inner\": [1], \"more\": {\"x\": 1}}",
         r#"{"id": "r4", "points": 18446744073709551616, "inner": {"a": "x", "b": 2}}"#,
     ];
     for round in 0..3 {

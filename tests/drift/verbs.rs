@@ -55,7 +55,9 @@ impl Place {
             shelf.update(&Stop::default(), add).unwrap();
         }
         std::fs::create_dir_all(self.path("tenants")).unwrap();
-        let config = json!({"url": "http://127.0.0.1:9", "token": "t", "dripfeed": {"tenant": tenant, "state_dir": self.path("state")}});
+        let config = json!({
+            "url": "http://127.0.0.1:9", "token": "t", "dripfeed": {"tenant": tenant, "state_dir": self.path("state")},
+        });
         std::fs::write(self.path("tenants").join(format!("{tenant}.json")), config.to_string()).unwrap();
     }
 

@@ -212,9 +212,10 @@ fn with_safety_a_slice_that_was_cut_short_stays_open() {
     let manifest = manifest(&by_time(json!({})), json!({"requester": {"error_handler": handler}}));
     let page = json!({"data": [{"id": "a", "at": "2024-01-05T00:00:00Z", "v": 1}], "next": "more"});
     for (safety, closed) in [(json!({}), true), (json!({"settle": "PT1M"}), false)] {
-        let vendor = Vendor::of_items(
-            json!([{"status": 200, "json": page}, {"status": 410, "json": {"message": "gone"}}, {"status": 200, "json": {"data": []}}]),
-        );
+        let vendor = Vendor::of_items(json!([
+            {"status": 200, "json": page}, {"status": 410, "json": {"message": "gone"}},
+            {"status": 200, "json": {"data": []}},
+        ]));
         let tap = Tap::new("read --log-format json --backfill 2024-01-01..2024-02-01").source(&manifest);
         let ran =
             tap.config(&json!({"url": vendor.url, "dripfeed": {"safety": safety}})).env("DRIPFEED_NOW", NOW).run();

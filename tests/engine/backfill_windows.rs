@@ -124,7 +124,9 @@ fn days_are_read_whole() {
         ("e", "2024-01-05"),
     ]);
     let day = json!({"datetime_format": "%Y-%m-%d", "start_datetime": "2024-10-01"});
-    let steps = json!({"datetime_format": "%Y-%m-%d", "start_datetime": "2024-10-01", "step": "P1M", "cursor_granularity": "P1D"});
+    let steps = json!({
+        "datetime_format": "%Y-%m-%d", "start_datetime": "2024-10-01", "step": "P1M", "cursor_granularity": "P1D",
+    });
     for (cursor, span, wanted, asked) in [
         (both(steps.clone()), "2024-01-02..2024-01-04", "bc", "2024-01-02..2024-01-03"),
         (both(steps), "2024-01-02T12:00:00Z..2024-01-04T12:00:00Z", "bcd", "2024-01-02..2024-01-04"),
@@ -189,7 +191,8 @@ fn two_parts_of_a_day_that_requests_cannot_tell_apart_are_read_as_one() {
     });
     let hours = Arc::new(Mutex::new(hours.collect()));
     let cursor = json!({
-        "datetime_format": "%Y-%m-%d", "cursor_datetime_formats": ["%Y-%m-%dT%H:%M:%SZ"], "start_datetime": "2024-10-01",
+        "datetime_format": "%Y-%m-%d", "cursor_datetime_formats": ["%Y-%m-%dT%H:%M:%SZ"],
+        "start_datetime": "2024-10-01",
     });
     for cursor in [by_time(cursor.clone()), both(cursor)] {
         let mut manifest: Json = serde_json::from_str(&manifest(&cursor, json!({}))).unwrap();
@@ -332,7 +335,14 @@ proptest! {
     #[test]
     fn every_moment_is_in_a_window(
         format in prop::sample::select(vec!["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d", "%s", "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m"]),
-        step in prop::sample::select(vec![None, Some(("P1D", "P1D")), Some(("P1M", "PT1S")), Some(("P9D", "P1D")), Some(("PT7H", "PT0.001S")), Some(("P1Y", "P1D"))]),
+        step in prop::sample::select(vec![
+            None,
+            Some(("P1D", "P1D")),
+            Some(("P1M", "PT1S")),
+            Some(("P9D", "P1D")),
+            Some(("PT7H", "PT0.001S")),
+            Some(("P1Y", "P1D")),
+        ]),
         clamp in prop::sample::select(vec![None, Some("DAY"), Some("MONTH")]),
         asks_end in any::<bool>(),
         strict in any::<bool>(),
@@ -340,8 +350,17 @@ proptest! {
         spans in prop::collection::vec((0..40_000i64, 1..15_000i64), 1..4),
         luck in prop::collection::vec(any::<bool>(), 8),
     ) {
-        let start = match format { "%s" => "1700000000", "%Y-%m-%d" => "2023-01-01", "%Y-%m" => "2023-01", "%Y-%m-%dT%H:%M:%SZ" => "2023-01-01T00:00:00Z", _ => "2023-01-01T00:00:00.000000Z" };
-        let mut def = json!({"type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": format, "start_datetime": start, "is_compare_strictly": strict});
+        let start = match format {
+            "%s" => "1700000000",
+            "%Y-%m-%d" => "2023-01-01",
+            "%Y-%m" => "2023-01",
+            "%Y-%m-%dT%H:%M:%SZ" => "2023-01-01T00:00:00Z",
+            _ => "2023-01-01T00:00:00.000000Z",
+        };
+        let mut def = json!({
+            "type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": format, "start_datetime": start,
+            "is_compare_strictly": strict,
+        });
         if let Some((step, granularity)) = step {
             (def["step"], def["cursor_granularity"]) = (json!(step), json!(granularity));
         }

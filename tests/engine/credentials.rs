@@ -36,7 +36,8 @@ fn manifest(authenticator: &Json, parts: usize) -> String {
 fn oauth(more: &Json) -> Json {
     let mut def = json!({
         "type": "OAuthAuthenticator", "token_refresh_endpoint": "{{ config['url'] }}/token",
-        "client_id": "cid", "client_secret": "{{ config['client_secret'] }}", "refresh_token": "{{ config['refresh_token'] }}",
+        "client_id": "cid", "client_secret": "{{ config['client_secret'] }}",
+        "refresh_token": "{{ config['refresh_token'] }}",
     });
     for (key, value) in more.as_object().unwrap() {
         def[key] = value.clone();
@@ -166,7 +167,9 @@ fn what_the_token_endpoint_says_is_told_without_secrets() {
 fn tokens_that_change_with_every_use_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let routes = json!({"routes": [
-        tokens(json!([token("access-one", "refresh-one"), token("access-two", "refresh-two"), {"status": 400, "json": {}}])),
+        tokens(json!([
+            token("access-one", "refresh-one"), token("access-two", "refresh-two"), {"status": 400, "json": {}},
+        ])),
         bearer("access-two", json!([page("2", Json::Null)])),
         bearer("access-one", json!([page("1", Json::Null), {"status": 401, "json": {}}])),
     ]});

@@ -23,7 +23,10 @@ fn plain() -> Json {
 
 fn with_token() -> Json {
     let bearer = json!({"type": "BearerAuthenticator", "api_token": "{{ config['token'] }}"});
-    json!({"type": "HttpRequester", "url": "{{ download_target }}", "authenticator": bearer, "request_headers": {"X-Own": "own"}})
+    json!({
+        "type": "HttpRequester", "url": "{{ download_target }}", "authenticator": bearer,
+        "request_headers": {"X-Own": "own"},
+    })
 }
 
 /// A vendor with one record, whose file stands at `file`, and a file of its own at `/file`.
@@ -71,9 +74,10 @@ fn a_large_file_goes_to_disk_as_it_comes() {
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 9_000_000);
     assert_eq!(
         told(&ran),
-        [
-            json!({"staging_file_url": path.to_str().unwrap(), "source_file_relative_path": "items/a.bin", "file_size_bytes": 9_000_000})
-        ]
+        [json!({
+            "staging_file_url": path.to_str().unwrap(), "source_file_relative_path": "items/a.bin",
+            "file_size_bytes": 9_000_000,
+        })]
     );
     assert_eq!(listed(staging.path()), ["items"]);
 }

@@ -20,7 +20,10 @@ fn stream(name: &str, more: &Json) -> Json {
         "polling_requester": requester(&own("job"), &json!({})),
         "download_requester": requester(&own("result"), &json!({})),
         "status_extractor": {"type": "DpathExtractor", "field_path": ["status"]},
-        "status_mapping": {"type": "AsyncJobStatusMap", "running": ["running"], "completed": ["done"], "failed": ["failed"], "timeout": ["lost"]},
+        "status_mapping": {
+            "type": "AsyncJobStatusMap", "running": ["running"], "completed": ["done"], "failed": ["failed"],
+            "timeout": ["lost"],
+        },
         "record_selector": {"type": "RecordSelector", "extractor": {"type": "DpathExtractor", "field_path": []}},
     });
     retriever.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -43,8 +46,10 @@ fn routes(name: &str, polls: usize, done: &Json, headers: &Json) -> Vec<Json> {
     vec![
         json!({"method": "POST", "path": format!("/{name}/jobs"), "replies": [made]}),
         json!({"path": format!("/{name}/job"), "replies": stands}),
-        json!({"path": format!("/{name}/result"), "replies": [
-            {"status": 200, "json": [{"id": 1, "at": "2024-01-05T12:00:00Z"}], "headers": {"Date": "Fri, 05 Jan 2024 13:00:00 GMT"}}]}),
+        json!({"path": format!("/{name}/result"), "replies": [{
+            "status": 200, "json": [{"id": 1, "at": "2024-01-05T12:00:00Z"}],
+            "headers": {"Date": "Fri, 05 Jan 2024 13:00:00 GMT"},
+        }]}),
     ]
 }
 

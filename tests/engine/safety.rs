@@ -137,7 +137,10 @@ fn safety_that_makes_no_sense_is_refused() {
 
 /// A retriever whose page tokens may expire.
 fn paged() -> Json {
-    let filter = json!({"type": "HttpResponseFilter", "http_codes": [410], "action": "RESET_PAGINATION", "error_message": "token expired"});
+    let filter = json!({
+        "type": "HttpResponseFilter", "http_codes": [410], "action": "RESET_PAGINATION",
+        "error_message": "token expired",
+    });
     json!({
         "requester": {"error_handler": {"type": "DefaultErrorHandler", "response_filters": [filter]}},
         "paginator": {
@@ -150,7 +153,11 @@ fn paged() -> Json {
 
 #[test]
 fn a_slice_begins_again_once_when_its_token_expires() {
-    let page = |id: &str, next: Json| json!({"status": 200, "json": {"data": [{"id": id, "at": "2024-02-01T00:00:00Z"}], "next": next}});
+    let page = |id: &str, next: Json| {
+        json!({
+            "status": 200, "json": {"data": [{"id": id, "at": "2024-02-01T00:00:00Z"}], "next": next},
+        })
+    };
     let gone = json!({"status": 410, "json": {"message": "gone"}});
     let manifest = incremental(&paged(), &json!({}));
     let vendor = Vendor::of_items(json!([page("1", json!("t1")), gone, page("1", json!("t2")), page("2", Json::Null)]));

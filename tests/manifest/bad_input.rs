@@ -38,7 +38,10 @@ fn a_config_that_cannot_be_used() {
         let tiers = json!({"dripfeed": {"tiers": {name: {"streams": ["items"]}}}});
         refused(&with(&tiers.to_string()), &[&format!("a tier cannot be called `{name}`")]);
     }
-    let typed = plain().replace("\"streams\"", "\"spec\":{\"type\":\"Spec\",\"connection_specification\":{\"type\":\"object\",\"required\":[\"token\"],\"properties\":{\"token\":{\"type\":\"string\"}}}},\"streams\"");
+    let spec = json!({"type": "Spec", "connection_specification": {
+        "type": "object", "required": ["token"], "properties": {"token": {"type": "string"}},
+    }});
+    let typed = plain().replace("\"streams\"", &format!("\"spec\":{spec},\"streams\""));
     let ran = Tap::new("read").source(&typed).config(&json!({"token": 12_345_678})).run();
     refused(&ran, &["`token`", "\"string\""]);
     assert!(!ran.err.contains("12345678"), "a fault never shows a value");
@@ -65,7 +68,8 @@ streams:
       - {type: CustomTransformation, class_name: a.B}
   - type: DeclarativeStream
     name: more
-    file_uploader: {type: FileUploader, requester: {type: HttpRequester, url: x}, download_target_extractor: {type: KeyValueExtractor}}
+    file_uploader: {type: FileUploader, requester: {type: HttpRequester, url: x}, \
+download_target_extractor: {type: KeyValueExtractor}}
     retriever:
       type: SimpleRetriever
       requester: {type: HttpRequester, url_base: \"{{ config.url }}\", authenticator: \"#/definitions/shared\"}
@@ -100,7 +104,25 @@ streams:
 #[test]
 fn a_manifest_that_cannot_be_used() {
     let with = |text: &str| Tap::new("read").source(text).config(&json!({"url": "http://127.0.0.1:9"})).run();
-    let base = "version: 7.39.1\ntype: DeclarativeSource\ncheck: {type: CheckStream, stream_names: [items]}\nstreams:\n  - type: DeclarativeStream\n    name: items\n    retriever:\n      type: SimpleRetriever\n      requester:\n        type: HttpRequester\n        url_base: URL\n        path: items\n      record_selector:\n        type: RecordSelector\n        extractor: {type: DpathExtractor, field_path: [data]}\n";
+    let selector = "      record_selector:
+        type: RecordSelector
+        extractor: {type: DpathExtractor, field_path: [data]}
+";
+    let base = format!(
+        "version: 7.39.1
+type: DeclarativeSource
+check: {{type: CheckStream, stream_names: [items]}}
+streams:
+  - type: DeclarativeStream
+    name: items
+    retriever:
+      type: SimpleRetriever
+      requester:
+        type: HttpRequester
+        url_base: URL
+        path: items
+{selector}"
+    );
     let url = |value: &str| base.replace("URL", value);
     refused(&with("streams: [\n  {a: b"), &["manifest.yaml:", "not valid YAML"]);
     refused(&with("just text"), &["a manifest is a mapping"]);
@@ -136,7 +158,7 @@ fn a_manifest_that_cannot_be_used() {
         let with_bodies = base.replace("        path: items\n", &format!("        path: items\n        {bodies}\n"));
         refused(&with(&with_bodies), &[words]);
     }
-    refused(&with(&base.replace("      record_selector:\n        type: RecordSelector\n        extractor: {type: DpathExtractor, field_path: [data]}\n", "")), &["`record_selector` is missing", "streams[0].retriever"]);
+    refused(&with(&base.replace(selector, "")), &["`record_selector` is missing", "streams[0].retriever"]);
     refused(
         &with(&(base.replace("path: items", "path: {$ref: \"#/a\"}") + "a: {$ref: \"#/b\"}\nb: {$ref: \"#/a\"}\n")),
         &["leads back to itself"],
@@ -157,7 +179,7 @@ fn a_manifest_that_cannot_be_used() {
         let list = vec![format!("*a{}", i - 1); 10].join(", ");
         bomb += &format!("a{i}: &a{i} [{list}]\n");
     }
-    let tap = Tap::new("read").source(&(bomb + base)).config(&json!({}));
+    let tap = Tap::new("read").source(&(bomb + &base)).config(&json!({}));
     let ran = tap.run_within(std::time::Duration::from_secs(120)).expect("a bomb must not go off");
     refused(&ran, &["not valid YAML"]);
     refused(&Tap::new("read --source asanna").run(), &["no built-in source `asanna`"]);
@@ -198,7 +220,10 @@ fn a_catalog_that_cannot_be_used() {
 
 #[test]
 fn a_state_that_cannot_be_used() {
-    let cursor = json!({"incremental_sync": {"type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": "%Y-%m-%d", "start_datetime": "2024-01-01"}});
+    let cursor = json!({"incremental_sync": {
+        "type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": "%Y-%m-%d",
+        "start_datetime": "2024-01-01",
+    }});
     let manifest = items(&json!({"id": {"type": "integer"}}), &cursor, &json!({}));
     let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": []}}]));
     let with = |text: &str| {
@@ -219,7 +244,8 @@ fn a_state_that_cannot_be_used() {
     refused(&with("[{\"type\": \"STREAM\"}]"), &["Airbyte's form"]);
     refused(
         &with(
-            "{\"bookmarks\": {\"items\": {\"at\": \"2024-01-02\"}}, \"dripfeed\": {\"v\": 1, \"source\": \"manifest\", \"shape\": {\"items\": \"000000000000\"}}}",
+            "{\"bookmarks\": {\"items\": {\"at\": \"2024-01-02\"}}, \"dripfeed\": {\"v\": 1, \"source\": \"manifest\", \
+            \"shape\": {\"items\": \"000000000000\"}}}",
         ),
         &["filtered in another way", "--reset items"],
     );
@@ -288,7 +314,10 @@ fn answers_that_cannot_be_trusted_cost_their_stream_only() {
         &["larger than 33554432 bytes", "max_page_bytes"],
     );
     one_bad_stream(&json!([{"status": 404, "json": {"error": "gone"}}]), &none, 40, &["HTTP Status Code: 404", "gone"]);
-    let quick = json!({"requester": {"error_handler": {"type": "DefaultErrorHandler", "max_retries": 1, "backoff_strategies": [{"type": "ConstantBackoffStrategy", "backoff_time_in_seconds": 0.01}]}}});
+    let quick = json!({"requester": {"error_handler": {
+        "type": "DefaultErrorHandler", "max_retries": 1,
+        "backoff_strategies": [{"type": "ConstantBackoffStrategy", "backoff_time_in_seconds": 0.01}],
+    }}});
     one_bad_stream(
         &json!([{"status": 200, "json": {"data": [{"id": 1}]}, "cut": 5}]),
         &quick,
@@ -356,7 +385,10 @@ fn a_secret_is_never_shown() {
         &json!({"id": {"type": "integer"}}),
         &json!({}),
         &json!({"requester": {
-            "authenticator": {"type": "ApiKeyAuthenticator", "api_token": "{{ config['key'] }}", "inject_into": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "key"}},
+            "authenticator": {
+                "type": "ApiKeyAuthenticator", "api_token": "{{ config['key'] }}",
+                "inject_into": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "key"},
+            },
         }}),
     );
     let ran = Tap::new("read -v")
@@ -420,11 +452,16 @@ fn templates_of_any_length_end_in_a_fault() {
 fn a_window_that_failed_is_read_again_though_windows_touch() {
     // With a step of one granule the second day touches the first run's starting point; the first day failed.
     let cursor = json!({"incremental_sync": {
-        "type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": "%Y-%m-%d", "start_datetime": "2024-01-01",
-        "end_datetime": "2024-01-03", "step": "P1D", "cursor_granularity": "P1D",
+        "type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": "%Y-%m-%d",
+        "start_datetime": "2024-01-01", "end_datetime": "2024-01-03", "step": "P1D", "cursor_granularity": "P1D",
         "start_time_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "from"},
     }});
-    let day = |n: u32| json!({"path": "/items", "query": {"from": format!("2024-01-0{n}")}, "replies": [{"status": 200, "json": {"data": [{"id": n, "at": format!("2024-01-0{n}")}]}}]});
+    let day = |n: u32| {
+        json!({
+            "path": "/items", "query": {"from": format!("2024-01-0{n}")},
+            "replies": [{"status": 200, "json": {"data": [{"id": n, "at": format!("2024-01-0{n}")}]}}],
+        })
+    };
     let broken = json!({"path": "/items", "query": {"from": "2024-01-01"}, "replies": [{"status": 400, "json": {}}]});
     let manifest = items(&json!({"id": {"type": "integer"}, "at": {"type": "string"}}), &cursor, &json!({}));
     let run = |first: &Json, state: Option<&Json>| {
@@ -454,7 +491,11 @@ fn a_cut_emoji_or_a_byte_order_mark_does_not_end_the_pages() {
             "page_token_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "t"},
         }})
     };
-    let page = |bom: &str, id: u32, next: &str| json!({"status": 200, "headers": {}, "text": format!("{bom}{{\"data\": [{{\"id\": {id}, \"x\": \"\\ud83d\"}}], \"meta\": {{\"note\": \"\\ud83d\", \"next\": \"{next}\"}}}}")});
+    let page = |bom: &str, id: u32, next: &str| {
+        let data = format!(r#"[{{"id": {id}, "x": "\ud83d"}}]"#);
+        let meta = format!(r#"{{"note": "\ud83d", "next": "{next}"}}"#);
+        json!({"status": 200, "headers": {}, "text": format!(r#"{bom}{{"data": {data}, "meta": {meta}}}"#)})
+    };
     for value in [
         "{{ response['meta']['next'] }}",
         "{% set r = response %}{{ r['meta']['next'] }}",
@@ -478,7 +519,10 @@ fn what_the_vendor_says_does_not_decide_where_credentials_go() {
             "url_base": "{{ next_page_token['next_page_token'] if next_page_token else config['url'] }}",
             "authenticator": {"type": "BearerAuthenticator", "api_token": "t0ken"},
         },
-        "paginator": {"type": "DefaultPaginator", "pagination_strategy": {"type": "CursorPagination", "cursor_value": "{{ response['next'] }}"}},
+        "paginator": {
+            "type": "DefaultPaginator",
+            "pagination_strategy": {"type": "CursorPagination", "cursor_value": "{{ response['next'] }}"},
+        },
     });
     let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": [{"id": 1}], "next": thief.url}}]));
     let manifest = items(&json!({"id": {"type": "integer"}}), &json!({}), &retriever);

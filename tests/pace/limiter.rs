@@ -71,7 +71,8 @@ proptest! {
             times.push((clock.now(), weight.into()));
         }
         for (i, (first, _)) in times.iter().enumerate() {
-            let inside: u64 = times[i..].iter().take_while(|(t, _)| *t < first + seconds * SECOND).map(|(_, w)| w).sum();
+            let window = times[i..].iter().take_while(|(t, _)| *t < first + seconds * SECOND);
+            let inside: u64 = window.map(|(_, w)| w).sum();
             prop_assert!(inside <= calls, "{inside} of {calls}");
         }
     }
@@ -158,9 +159,14 @@ proptest! {
 
     /// A reserved time does not move while nothing is held: waits are monotone.
     #[test]
-    fn a_reserved_time_stays(calls in 1u64..50, before in 0usize..60, steps in prop::collection::vec(1u64..500, 1..40)) {
+    fn a_reserved_time_stays(
+        calls in 1u64..50,
+        before in 0usize..60,
+        steps in prop::collection::vec(1u64..500, 1..40),
+    ) {
         let clock = Virtual::default();
-        let limiter = Limiter::new(clock.clone(), MemoryLedger::default(), one(Limit::window(Unit::Calls, calls, Duration::from_secs(60), 0.98, 1)), 1, Priority::Daily);
+        let limit = one(Limit::window(Unit::Calls, calls, Duration::from_secs(60), 0.98, 1));
+        let limiter = Limiter::new(clock.clone(), MemoryLedger::default(), limit, 1, Priority::Daily);
         for _ in 0..before {
             let mut ticket = limiter.ticket(Some(0), 1);
             while let Admission::Wait(until, _) = limiter.ask(&mut ticket) {
@@ -185,7 +191,10 @@ proptest! {
     /// What a ledger writes it reads; a byte that changed is seen.
     #[test]
     fn a_ledger_reads_what_it_writes_and_nothing_else(
-        hold in any::<u32>(), limits in prop::collection::btree_map("[a-z ]{1,12}", any::<u32>(), 0..5), at in any::<prop::sample::Index>(), byte in any::<u8>()
+        hold in any::<u32>(),
+        limits in prop::collection::btree_map("[a-z ]{1,12}", any::<u32>(), 0..5),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
     ) {
         let limits = limits.into_iter().map(|(k, v)| (k, Nanos::from(v))).collect();
         let ledger = Ledger { hold: hold.into(), limits, ..Ledger::default() };

@@ -184,11 +184,15 @@ fn a_budget_that_makes_no_sense_is_refused() {
     for (budget, words) in [
         (json!([{"type": "MovingWindowCallRatePolicy", "rates": [], "matchers": []}]), "`rates` is empty"),
         (
-            json!([{"type": "MovingWindowCallRatePolicy", "rates": [{"limit": 0, "interval": "PT1M"}], "matchers": []}]),
+            json!([{
+                "type": "MovingWindowCallRatePolicy", "rates": [{"limit": 0, "interval": "PT1M"}], "matchers": [],
+            }]),
             "policies[0].rates[0].limit",
         ),
         (
-            json!([{"type": "MovingWindowCallRatePolicy", "rates": [{"limit": 5, "interval": "a minute"}], "matchers": []}]),
+            json!([{
+                "type": "MovingWindowCallRatePolicy", "rates": [{"limit": 5, "interval": "a minute"}], "matchers": [],
+            }]),
             "policies[0].rates[0].interval",
         ),
         (json!([{"type": "UnlimitedCallRatePolicy", "matchers": [{"url_path_pattern": "("}]}]), "url_path_pattern"),
@@ -260,8 +264,10 @@ fn a_403_is_a_limit_only_with_evidence() {
 
 #[test]
 fn a_throttle_inside_a_200_is_one() {
-    let throttled = json!({"status": 200, "json": {"errors": [{"message": "Throttled", "extensions": {"code": "THROTTLED"}}]},
-        "headers": {"Retry-After": "0"}});
+    let throttled = json!({
+        "status": 200, "json": {"errors": [{"message": "Throttled", "extensions": {"code": "THROTTLED"}}]},
+        "headers": {"Retry-After": "0"},
+    });
     // The same word in a record is none.
     let record = json!({"status": 200, "json": {"data": [{"id": "THROTTLED"}], "errors": []}});
     let vendor = Vendor::of_items(json!([throttled, record]));
@@ -288,8 +294,8 @@ fn a_run_that_has_no_more_time_ends_with_its_state_and_75() {
         |n: u32| json!({"status": 200, "json": {"data": [{"id": n.to_string(), "at": format!("2024-{n:02}-15")}]}});
     let vendor = Vendor::of_items((1..=12).map(month).collect());
     let cursor = json!({"incremental_sync": {
-        "type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": "%Y-%m-%d", "start_datetime": "2024-01-01",
-        "end_datetime": "2024-12-31", "step": "P1M", "cursor_granularity": "P1D",
+        "type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": "%Y-%m-%d",
+        "start_datetime": "2024-01-01", "end_datetime": "2024-12-31", "step": "P1M", "cursor_granularity": "P1D",
         "start_time_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "from"}}});
     let mut manifest: Json =
         serde_json::from_str(&items(&json!({"id": {"type": "string"}, "at": {"type": "string"}}), &cursor, &json!({})))
@@ -393,7 +399,9 @@ fn a_tier_is_its_streams() {
         manifest["streams"].as_array_mut().unwrap().push(other);
     }
     let config = json!({"url": vendor.url, "dripfeed": {"tiers": {
-        "hourly": {"streams": ["items"], "schedule": "H * * * *"}, "daily": {"streams": ["*"], "schedule": "H 2 * * *"}}}});
+        "hourly": {"streams": ["items"], "schedule": "H * * * *"},
+        "daily": {"streams": ["*"], "schedule": "H 2 * * *"},
+    }}});
     let run = |args: &[&str]| Tap::new("read").source(&manifest.to_string()).config(&config).args(args).run();
     let streams = |ran: &Ran| -> Vec<String> {
         ran.expect(0, &[]);
@@ -436,7 +444,10 @@ fn a_429_that_the_manifest_retries_is_a_limit() {
 fn a_limit_that_is_not_worth_its_wait_costs_its_stream_alone() {
     let server = json!({"routes": [{"path": "/items", "replies": [page()]}, {"path": "/slow", "replies": [page()]}]});
     let vendor = Vendor::start(&server);
-    let budget = json!([{"type": "FixedWindowCallRatePolicy", "period": "PT1H", "call_limit": 1, "matchers": [{"url_path_pattern": "slow"}]}]);
+    let budget = json!([{
+        "type": "FixedWindowCallRatePolicy", "period": "PT1H", "call_limit": 1,
+        "matchers": [{"url_path_pattern": "slow"}],
+    }]);
     let mut manifest: Json = serde_json::from_str(&many(8, &budget)).unwrap();
     let mut slow = manifest["streams"][0].clone();
     slow["name"] = json!("slow");

@@ -216,7 +216,8 @@ fn bad_input_is_said_as_the_protocol_wants() {
 #[test]
 fn states_are_taken_in_every_form() {
     let cursor = json!({"incremental_sync": {
-        "type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": "%Y-%m-%d", "start_datetime": "2024-01-01",
+        "type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": "%Y-%m-%d",
+        "start_datetime": "2024-01-01",
         "start_time_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "since"},
     }});
     let descriptor = json!({"name": "items", "namespace": null});
@@ -230,7 +231,9 @@ fn states_are_taken_in_every_form() {
         json!([{"type": "GLOBAL", "global_": {"shared_state": null, "stream_states": [stream]}}]),
         json!([{"type": "LEGACY", "data": {"items": {"at": "2024-02-01"}}}]),
         json!({"items": {"at": "2024-02-01"}}),
-        json!([{"type": "STREAM", "stream": stream, "global_": null, "data": null, "sourceStats": {"recordCount": 1.0}}]),
+        json!([{
+            "type": "STREAM", "stream": stream, "global_": null, "data": null, "sourceStats": {"recordCount": 1.0},
+        }]),
     ] {
         let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": [{"id": "1", "at": "2024-02-02"}]}}]));
         let tap = airbyte("read").source(&manifest(&cursor)).config(&json!({"url": vendor.url})).state(&state);
@@ -250,7 +253,8 @@ fn states_are_taken_in_every_form() {
 fn spec_and_catalog_tell_what_a_platform_needs() {
     let mut manifest: Json = serde_json::from_str(&manifest(&json!({"primary_key": [["a", "b"], "id"]}))).unwrap();
     manifest["spec"] = json!({
-        "type": "Spec", "documentation_url": "https://example.com/docs", "advanced_auth": {"auth_flow_type": "oauth2.0"},
+        "type": "Spec", "documentation_url": "https://example.com/docs",
+        "advanced_auth": {"auth_flow_type": "oauth2.0"},
         "connection_specification": {"type": "object", "properties": {"key": {"type": "string"}}},
     });
     let ran = airbyte("spec").source(&manifest.to_string()).run();
@@ -291,7 +295,9 @@ fn tokens_that_change_are_announced_before_they_are_used() {
         "type": "OAuthAuthenticator", "token_refresh_endpoint": "{{ config['url'] }}/token", "client_id": "cid",
         "client_secret": "sec", "refresh_token_updater": {},
     });
-    let token = json!({"status": 200, "json": {"access_token": "access-one", "refresh_token": "refresh-one", "expires_in": 3600}});
+    let token = json!({
+        "status": 200, "json": {"access_token": "access-one", "refresh_token": "refresh-one", "expires_in": 3600},
+    });
     let vendor = Vendor::start(&json!({"routes": [
         {"path": "/token", "method": "POST", "replies": [token]}, {"path": "/items", "replies": [page(&["1"])]},
     ]}));

@@ -15,7 +15,13 @@ fn schema() -> Json {
         "name": {"type": "string", "maxLength": 3, "enum": ["a"]},
         "any": {},
         "either": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
-        "who": {"oneOf": [{"type": "null"}, {"type": "object", "required": ["x"], "additionalProperties": false, "properties": {"x": {"type": "string"}}}]},
+        "who": {"oneOf": [
+            {"type": "null"},
+            {
+                "type": "object", "required": ["x"], "additionalProperties": false,
+                "properties": {"x": {"type": "string"}},
+            },
+        ]},
         "list": {"type": "array", "items": {"type": "string", "format": "date-time"}},
     })
 }
@@ -86,7 +92,10 @@ fn references_of_a_schema_file_are_inlined() {
         "type": "object", "definitions": {"day": {"type": ["null", "string"], "format": "date"}},
         "properties": {"id": {"type": "string"}, "days": {"type": "array", "items": {"$ref": "#/definitions/day"}}},
     });
-    let file = json!({"schema_loader": {"type": "JsonFileSchemaLoader", "file_path": "./{{ parameters['folder'] }}/items.json", "$parameters": {"folder": "schemas"}}});
+    let file = json!({"schema_loader": {
+        "type": "JsonFileSchemaLoader", "file_path": "./{{ parameters['folder'] }}/items.json",
+        "$parameters": {"folder": "schemas"},
+    }});
     let mut manifest: Json = serde_json::from_str(&items(&json!({}), &json!({}), &json!({}))).unwrap();
     manifest["streams"][0]["schema_loader"] = file["schema_loader"].clone();
     let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": []}}]));
@@ -98,7 +107,9 @@ fn references_of_a_schema_file_are_inlined() {
 #[test]
 fn schema_files_may_refer_to_shared_ones() {
     let schema = json!({"type": "object", "properties": {"id": {"type": "string"}, "user": {"$ref": "user.json"}}});
-    let user = json!({"type": "object", "definitions": {"n": {"type": "string"}}, "properties": {"name": {"$ref": "#/definitions/n"}}});
+    let user = json!({
+        "type": "object", "definitions": {"n": {"type": "string"}}, "properties": {"name": {"$ref": "#/definitions/n"}},
+    });
     let mut manifest: Json = serde_json::from_str(&items(&json!({}), &json!({}), &json!({}))).unwrap();
     manifest["streams"][0]["schema_loader"] = json!({"type": "JsonFileSchemaLoader"});
     let discover = |schema: &Json| {
@@ -128,7 +139,10 @@ fn schema_files_stand_beside_the_manifest() {
     let loaders = [
         Json::Null,
         json!({"type": "JsonFileSchemaLoader"}),
-        json!({"type": "JsonFileSchemaLoader", "file_path": "./source_crm/schemas/{{ parameters['name'] }}.json", "$parameters": {"name": "items"}}),
+        json!({
+            "type": "JsonFileSchemaLoader", "file_path": "./source_crm/schemas/{{ parameters['name'] }}.json",
+            "$parameters": {"name": "items"},
+        }),
     ];
     for loader in loaders {
         manifest["streams"][0]["schema_loader"] = loader.clone();
@@ -220,7 +234,10 @@ fn nul_and_lone_surrogates_do_not_reach_a_target() {
 #[test]
 fn twins_and_long_names_get_names_of_their_own() {
     let long = "x".repeat(80);
-    let properties = json!({"id": {"type": "integer"}, "Foo": {"type": "string"}, "foo": {"type": "string"}, (long.clone()): {"type": "string"}});
+    let properties = json!({
+        "id": {"type": "integer"}, "Foo": {"type": "string"}, "foo": {"type": "string"},
+        (long.clone()): {"type": "string"},
+    });
     let vendor = Vendor::of_items(
         json!([{"status": 200, "json": {"data": [{"id": 1, "Foo": "a", "foo": "b", (long.clone()): "c"}]}}]),
     );

@@ -219,7 +219,8 @@ fn a_target_that_fails_keeps_what_it_had_echoed() {
 fn both_exit_codes_count() {
     // The vendor refuses, the target is well: the run's own code.
     let refuses = Vendor::start(&json!({"routes": [
-        {"path": "/items", "replies": [{"status": 401, "json": {}}]}, {"path": "/users", "replies": [{"status": 401, "json": {}}]},
+        {"path": "/items", "replies": [{"status": 401, "json": {}}]},
+        {"path": "/users", "replies": [{"status": 401, "json": {}}]},
     ]}));
     let tap = sync(&refuses, ECHO);
     let ran = tap.run();
@@ -501,7 +502,11 @@ fn states_of_other_streams_may_be_large() {
         (0..30_000).map(|n| (format!("partition {n} é"), json!("2024-01-01T00:00:00Z"))).collect();
     let state = json!({"bookmarks": {"other": big.clone(), "another": big}});
     // As Python writes it: in ASCII.
-    let python = "import json, sys\nfor line in sys.stdin:\n    m = json.loads(line)\n    if m['type'] == 'STATE': print(json.dumps(m['value']), flush=True)\n";
+    let python = "import json, sys
+for line in sys.stdin:
+    m = json.loads(line)
+    if m['type'] == 'STATE': print(json.dumps(m['value']), flush=True)
+";
     let tap = sync(&vendor, "exec python3 \"$HERE/echo.py\"").file("", "echo.py", python);
     let tap = tap.file("", "state/state/manifest/acme.json", &state.to_string());
     let here = tap.dir.path().display().to_string();

@@ -162,7 +162,9 @@ impl Ran {
     }
 
     pub fn schema(&self, stream: &str) -> Json {
-        self.messages().into_iter().find(|m| m["type"] == "SCHEMA" && m["stream"] == stream).expect("a SCHEMA")["schema"].clone()
+        let mut messages = self.messages().into_iter();
+        let message = messages.find(|m| m["type"] == "SCHEMA" && m["stream"] == stream).expect("a SCHEMA");
+        message["schema"].clone()
     }
 
     pub fn counts(&self) -> BTreeMap<String, usize> {
@@ -213,12 +215,18 @@ pub fn items(schema: &Json, more: &Json, retriever: &Json) -> String {
         "retriever": {
             "type": "SimpleRetriever",
             "requester": {"type": "HttpRequester", "url_base": "{{ config['url'] }}", "path": "items"},
-            "record_selector": {"type": "RecordSelector", "extractor": {"type": "DpathExtractor", "field_path": ["data"]}},
+            "record_selector": {
+                "type": "RecordSelector", "extractor": {"type": "DpathExtractor", "field_path": ["data"]},
+            },
         },
     });
     merge(&mut stream, more);
     merge(&mut stream["retriever"], retriever);
-    json!({"version": "7.39.1", "type": "DeclarativeSource", "check": {"type": "CheckStream", "stream_names": ["items"]}, "streams": [stream]}).to_string()
+    json!({
+        "version": "7.39.1", "type": "DeclarativeSource", "check": {"type": "CheckStream", "stream_names": ["items"]},
+        "streams": [stream],
+    })
+    .to_string()
 }
 
 fn merge(into: &mut Json, from: &Json) {

@@ -64,7 +64,9 @@ impl Tenant {
             {"type": "WaitTimeFromHeader", "header": "X-Again"},
             {"type": "ConstantBackoffStrategy", "backoff_time_in_seconds": 0.01}]});
         let retriever = json!({"requester": {
-            "error_handler": handler, "authenticator": {"type": "BearerAuthenticator", "api_token": "{{ config['token'] }}"}}});
+            "error_handler": handler,
+            "authenticator": {"type": "BearerAuthenticator", "api_token": "{{ config['token'] }}"},
+        }});
         let schema = json!({"id": {"type": "string"}, "points": {"type": ["null", "integer"]}});
         let mut ours = self.ours.clone();
         // What held the account in one run holds no other.

@@ -98,8 +98,15 @@ fn the_same_configs_make_the_same_file() {
 fn a_faulty_config_is_named_and_nothing_is_written() {
     let bad_tier = json!({"access_token": "x", "dripfeed": {"source": "asana", "tires": {}}});
     let no_tier = json!({"access_token": "x", "dripfeed": {"source": "asana", "target": "t"}});
-    let no_target = json!({"access_token": "x", "dripfeed": {"source": "asana", "tiers": {"t": {"streams": ["*"], "schedule": "H * * * *"}}}});
-    let named = |tier: &str| json!({"access_token": "x", "dripfeed": {"source": "asana", "target": "t", "tiers": {tier: {"streams": ["*"]}}}});
+    let no_target = json!({
+        "access_token": "x",
+        "dripfeed": {"source": "asana", "tiers": {"t": {"streams": ["*"], "schedule": "H * * * *"}}},
+    });
+    let named = |tier: &str| {
+        json!({
+            "access_token": "x", "dripfeed": {"source": "asana", "target": "t", "tiers": {tier: {"streams": ["*"]}}},
+        })
+    };
     let no_token = json!({"dripfeed": {"source": "asana", "target": "t"}});
     let evil = {
         let mut config = config("H * * * *");
@@ -293,7 +300,8 @@ proptest! {
         let one = values(at(&format!("H({from}-{to})")).split(' ').next().unwrap(), 0, 59);
         prop_assert!(one.len() == 1 && one.iter().all(|v| (from..=to).contains(v)));
         let step = step.min(to - from + 1);
-        let some: Vec<u32> = values(at(&format!("H({from}-{to})/{step}")).split(' ').next().unwrap(), 0, 59).into_iter().collect();
+        let steps = at(&format!("H({from}-{to})/{step}"));
+        let some: Vec<u32> = values(steps.split(' ').next().unwrap(), 0, 59).into_iter().collect();
         prop_assert!(some[0] < from + step && some.iter().all(|v| (from..=to).contains(v)));
         prop_assert!(some.windows(2).all(|pair| pair[1] - pair[0] == step));
         prop_assert!(some.last().unwrap() + step > to);
@@ -308,7 +316,9 @@ proptest! {
     }
 
     #[test]
-    fn names_are_allowed_and_nobody_elses(things in proptest::collection::btree_set(proptest::collection::vec("[-a-cA_. é]{1,30}", 2..3), 1..8)) {
+    fn names_are_allowed_and_nobody_elses(
+        things in proptest::collection::btree_set(proptest::collection::vec("[-a-cA_. é]{1,30}", 2..3), 1..8),
+    ) {
         for (upper, longest, more) in [(false, 52, "-"), (true, 40, "-_.")] {
             let rule = Rule { joint: '-', more, upper, longest };
             let parts: Vec<Vec<&str>> = things.iter().map(|thing| thing.iter().map(String::as_str).collect()).collect();
@@ -316,8 +326,10 @@ proptest! {
             prop_assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), things.len());
             for name in &names {
                 prop_assert!((1..=longest).contains(&name.len()));
-                prop_assert!(name.chars().all(|c| c.is_ascii_digit() || c.is_ascii_lowercase() || (upper && c.is_ascii_uppercase()) || more.contains(c)), "{}", name);
-                prop_assert!(name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.ends_with(|c: char| c.is_ascii_alphanumeric()), "{}", name);
+                let letter = |c: char| c.is_ascii_lowercase() || (upper && c.is_ascii_uppercase());
+                prop_assert!(name.chars().all(|c| c.is_ascii_digit() || letter(c) || more.contains(c)), "{}", name);
+                let at_an_end = |c: char| c.is_ascii_alphanumeric();
+                prop_assert!(name.starts_with(at_an_end) && name.ends_with(at_an_end), "{}", name);
             }
             // Each is the same alone, unless it reads like another's.
             let alone = rule.names(vec![parts[0].clone()]);
@@ -331,7 +343,8 @@ proptest! {
     #[test]
     fn a_shell_reads_what_was_quoted(words in proptest::collection::vec("[ -~é\\\\'\"%$`]{0,16}", 1..5)) {
         let said = |line: &str| {
-            let out = std::process::Command::new("sh").args(["-c", &format!("printf '%s\\0' {line}")]).output().unwrap();
+            let script = format!("printf '%s\\0' {line}");
+            let out = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
             String::from_utf8(out.stdout).unwrap().split_terminator('\0').map(str::to_owned).collect::<Vec<_>>()
         };
         prop_assert_eq!(said(&quote::command(&words)), words.clone());

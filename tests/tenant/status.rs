@@ -277,7 +277,9 @@ fn a_tenant_is_followed_from_its_first_run_on() {
         "type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": "%Y-%m-%dT%H:%M:%SZ",
         "start_datetime": "2024-01-01T00:00:00Z"}});
     let manifest = items(&json!({"id": {"type": "string"}, "at": {"type": "string"}}), &cursor, &json!({}));
-    let ours = json!({"tenant": "acme", "state_dir": dir.path(), "tiers": {"hourly": {"streams": ["*"], "schedule": "H * * * *"}}});
+    let ours = json!({
+        "tenant": "acme", "state_dir": dir.path(), "tiers": {"hourly": {"streams": ["*"], "schedule": "H * * * *"}},
+    });
     let run = |verb: &str, vendor: &Vendor| {
         Tap::new(verb).source(&manifest).config(&json!({"url": vendor.url, "dripfeed": ours})).run()
     };

@@ -94,7 +94,10 @@ fn refused_in_ci(force: bool, what: &str) -> Result<()> {
         return Ok(());
     }
     let fault = Fault::config(format!("`drift {what}` is refused, for the environment variable CI is set"));
-    Err(fault.hint("a change that a pipeline accepts by itself was seen by nobody: accept it where a person decides, or say --force"))
+    Err(fault.hint(
+        "a change that a pipeline accepts by itself was seen by nobody: accept it where a person decides, \
+        or say --force",
+    ))
 }
 
 pub(super) fn accept(context: &Context, scope: &DriftScope, asked: &Accept) -> Result<()> {
@@ -108,21 +111,21 @@ pub(super) fn accept(context: &Context, scope: &DriftScope, asked: &Accept) -> R
         let chosen = named(&open, &tenants, &asked.fingerprints)?;
         let in_vain = chosen.iter().find_map(|open| Some((open.finding, open.finding.rule.remedy()?)));
         if let Some((finding, remedy)) = in_vain {
-            let said = format!("to accept {} ({}) would change nothing", finding.fingerprint, finding.line());
-            return Err(Fault::new(Kind::Usage, said).hint(remedy));
+            let message = format!("to accept {} ({}) would change nothing", finding.fingerprint, finding.line());
+            return Err(Fault::new(Kind::Usage, message).hint(remedy));
         }
         chosen
     };
     let (left, chosen): (Vec<&Open<'_>>, _) = chosen.into_iter().partition(|open| open.finding.rule.remedy().is_some());
     let left: Vec<String> = left.iter().map(|open| left_open(open.tenant, open.finding)).collect();
-    let told = each(context, scope, &chosen, |finding, overlay, pending| {
+    let lines = each(context, scope, &chosen, |finding, overlay, pending| {
         pending.findings.retain(|f| f.fingerprint != finding.fingerprint);
         reviewer.accept("accept", finding, overlay);
     })?;
-    if !told.is_empty() || left.is_empty() {
-        tell(context, "accepted", &told)?;
+    if !lines.is_empty() || left.is_empty() {
+        print_lines(context, "accepted", &lines)?;
     }
-    if left.is_empty() { Ok(()) } else { tell(context, "left open", &left) }
+    if left.is_empty() { Ok(()) } else { print_lines(context, "left open", &left) }
 }
 
 /// What is said of a change of which acceptance changes nothing.
@@ -136,19 +139,19 @@ pub(super) fn reject(context: &Context, scope: &DriftScope, asked: &Reject) -> R
     let until = reviewer.now.checked_add(Duration::days(asked.days.into())).unwrap_or(reviewer.now);
     let tenants = scope.read_shown()?;
     let open = open(context, &tenants);
-    let told = each(context, scope, &named(&open, &tenants, &asked.fingerprints)?, |finding, overlay, pending| {
-        for kept in pending.findings.iter_mut().filter(|f| f.fingerprint == finding.fingerprint) {
-            kept.silenced_until = Some(rfc3339(until));
+    let lines = each(context, scope, &named(&open, &tenants, &asked.fingerprints)?, |finding, overlay, pending| {
+        for known in pending.findings.iter_mut().filter(|f| f.fingerprint == finding.fingerprint) {
+            known.silenced_until = Some(rfc3339(until));
         }
         overlay.decisions.push(reviewer.decision("reject", &finding.fingerprint, finding.line(), overlay));
     })?;
-    tell(context, &format!("rejected, no alert before {}:", rfc3339(until)), &told)
+    print_lines(context, &format!("rejected, no alert before {}:", rfc3339(until)), &lines)
 }
 
 pub(super) fn learn(context: &Context, scope: &DriftScope, asked: &Learn) -> Result<()> {
     refused_in_ci(asked.force, "learn")?;
     let reviewer = Reviewer::new(&asked.reason)?;
-    let (mut told, mut left) = (Vec::new(), Vec::new());
+    let (mut lines, mut left) = (Vec::new(), Vec::new());
     for (root, tenant) in &scope.read_shown()? {
         for stream in tenant.streams.keys().filter(|stream| wants(context, stream)) {
             let overlay_files = scope.overlay_files(root, &tenant.name, stream);
@@ -167,11 +170,11 @@ pub(super) fn learn(context: &Context, scope: &DriftScope, asked: &Learn) -> Res
                 Ok(findings.len())
             })?;
             let changes = if accepted == 1 { "change" } else { "changes" };
-            told.push(format!("{} {stream}: {accepted} {changes} accepted", tenant.name));
+            lines.push(format!("{} {stream}: {accepted} {changes} accepted", tenant.name));
         }
     }
-    tell(context, "learns anew:", &told)?;
-    if left.is_empty() { Ok(()) } else { tell(context, "left open", &left) }
+    print_lines(context, "learns anew:", &lines)?;
+    if left.is_empty() { Ok(()) } else { print_lines(context, "left open", &left) }
 }
 
 /// The open changes of the tenants and streams that are asked about.
@@ -216,15 +219,15 @@ fn named<'o, 't>(
 }
 
 /// What to say of a fingerprint that no open change has.
-fn unknown(given: &str, open: &[Open<'_>], tenants: &[(&Path, TenantDrift)]) -> Fault {
-    let fault = Fault::new(Kind::Usage, format!("no open change has the fingerprint `{given}`"));
+fn unknown(prefix: &str, open: &[Open<'_>], tenants: &[(&Path, TenantDrift)]) -> Fault {
+    let fault = Fault::new(Kind::Usage, format!("no open change has the fingerprint `{prefix}`"));
     let mut decided = tenants.iter().flat_map(|(_, tenant)| tenant.streams.values().flat_map(|(o, _)| &o.decisions));
-    if let Some(d) = decided.rfind(|d| !given.is_empty() && d.fingerprint.starts_with(given)) {
+    if let Some(d) = decided.rfind(|d| !prefix.is_empty() && d.fingerprint.starts_with(prefix)) {
         let done = if d.decision == "reject" { "rejected" } else { "accepted" };
         return fault.hint(format!("{} {done} it on {} ({})", d.who, d.when, d.change));
     }
     let known = || open.iter().map(|open| &*open.finding.fingerprint);
-    match did_you_mean(given, known()) {
+    match did_you_mean(prefix, known()) {
         Some(near) => fault.hint(format!("did you mean `{near}`?")),
         None if open.is_empty() => fault.hint("no change is open"),
         None => fault.hint("`drift show` lists those that are open"),
@@ -238,7 +241,7 @@ fn each(
     chosen: &[&Open<'_>],
     what: impl Fn(&Finding, &mut Overlay, &mut Pending),
 ) -> Result<Vec<String>> {
-    let mut told = Vec::new();
+    let mut lines = Vec::new();
     for open in chosen {
         let (stream, fingerprint) = (&open.finding.stream, &open.finding.fingerprint);
         let overlay_files = scope.overlay_files(open.root, open.tenant, stream);
@@ -251,13 +254,13 @@ fn each(
             Ok(true)
         })?;
         let meanwhile = if done { "" } else { ": somebody judged it meanwhile, nothing is done" };
-        told.push(format!("{} {} {stream} {}{meanwhile}", open.tenant, fingerprint, open.finding.line()));
+        lines.push(format!("{} {} {stream} {}{meanwhile}", open.tenant, fingerprint, open.finding.line()));
     }
-    Ok(told)
+    Ok(lines)
 }
 
 /// Says what was done, a line for each.
-fn tell(context: &Context, done: &str, lines: &[String]) -> Result<()> {
+fn print_lines(context: &Context, done: &str, lines: &[String]) -> Result<()> {
     if lines.is_empty() {
         return context.text("no change is open\n");
     }

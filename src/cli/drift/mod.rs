@@ -29,7 +29,13 @@ pub struct DriftArgs {
     #[command(subcommand)]
     pub verb: DriftVerb,
     /// Of all tenants whose configs (*.json) are in this folder
-    #[arg(long, value_name = "DIR", global = true, conflicts_with_all = ["state_root", "config"], help_heading = "Input")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        conflicts_with_all = ["state_root", "config"],
+        help_heading = "Input"
+    )]
     pub tenants: Option<PathBuf>,
     /// Of all tenants in this state directory
     #[arg(long, value_name = "DIR", global = true, help_heading = "Input")]
@@ -167,7 +173,7 @@ fn report(context: &Context, scope: &DriftScope) -> Result<Report> {
         wants: &|stream| scope::wants(context, stream),
         baseline: &baseline,
         now: load::now()?.0,
-        whose: scope.whose.clone(),
+        arguments: scope.arguments.clone(),
     };
     Ok(Report::of(&scope.read_all()?, question))
 }

@@ -23,8 +23,8 @@ use crate::run::context::Context;
 
 pub(super) fn run(context: &Context, scope: &DriftScope, asked: &Promote) -> Result<()> {
     let reviewer = Reviewer::new(&asked.reason)?;
-    let kept = scope.read_shown()?;
-    let [(root, tenant)] = &kept[..] else {
+    let tenants = scope.read_shown()?;
+    let [(root, tenant)] = &tenants[..] else {
         return Err(Fault::new(Kind::Usage, "a baseline takes over what one tenant has")
             .hint("name it: --config FILE, or --tenant NAME"));
     };
@@ -33,20 +33,20 @@ pub(super) fn run(context: &Context, scope: &DriftScope, asked: &Promote) -> Res
             .hint("name it with --source, and its config with --config"));
     };
     let folder = asked.into.clone().unwrap_or_else(|| Path::new("schemas").join(&scope.source));
-    let mut said = String::new();
+    let mut output = String::new();
     for (stream, (overlay, _)) in tenant.streams.iter().filter(|(stream, _)| wants(context, stream)) {
         if overlay.schema.is_empty() {
             continue;
         }
         let Some(schema) = schemas.get(stream) else {
-            said += &format!("{stream}: the source has no such stream any more, nothing is written\n");
+            output += &format!("{stream}: the source has no such stream any more, nothing is written\n");
             continue;
         };
         let path = path_of(&folder, stream)?;
         // The file may be newer than this binary.
         let base = read(&path)?.unwrap_or_else(|| schema.clone());
         let overlay_files = scope.overlay_files(root, &tenant.name, stream);
-        said += &overlay_files.update(&context.stop, |overlay, pending| {
+        output += &overlay_files.update(&context.stop, |overlay, pending| {
             let merged = ordered(merged(&base, &overlay.schema), &base);
             let changes = changes(&base, &overlay.schema);
             if merged == base && path.exists() {
@@ -60,11 +60,11 @@ pub(super) fn run(context: &Context, scope: &DriftScope, asked: &Promote) -> Res
             Ok(format!("{}:\n{lines}", path.display()))
         })?;
     }
-    if said.is_empty() {
-        said = format!("{} has nothing beyond the baseline\n", tenant.name);
+    if output.is_empty() {
+        output = format!("{} has nothing beyond the baseline\n", tenant.name);
     }
     let printable = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };
-    context.text(&said.chars().map(printable).collect::<String>())
+    context.text(&output.chars().map(printable).collect::<String>())
 }
 
 /// What differs from the baseline, a line for each place.

@@ -29,7 +29,7 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
     if loaded.identity.root.is_none() {
         loaded.identity.root = Some(state_dir_or_own(&loaded.config)?);
     }
-    let (mut sent, mut kept) = (0, 0);
+    let (mut sent, mut remaining) = (0, 0);
     for stream in &loaded.plan.streams {
         if !context.options.selects(&loaded.config.ours.tiers, &stream.name)? {
             continue;
@@ -47,15 +47,15 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
                 context.log.line(
                     Level::Warning,
                     &format!(
-                        "{}: {old} records were put aside before the run of {} and stay: it may have sent newer versions of \
-                         them; --force sends them all the same",
+                        "{}: {old} records were put aside before the run of {} and stay: it may have sent newer \
+                         versions of them; --force sends them all the same",
                         stream.name,
                         rfc3339(passed)
                     ),
                 );
             }
             sent += entries.len() - left.iter().filter(|stays| **stays).count();
-            kept += left.iter().filter(|stays| **stays).count();
+            remaining += left.iter().filter(|stays| **stays).count();
             let mut out = context.out.lock();
             out.lines(&lines)?;
             // They leave the file once they are written.
@@ -64,9 +64,10 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
         })?;
     }
     state(context)?;
-    context
-        .log
-        .line(Level::Info, &format!("{sent} records that were put aside are sent or have newer ones, {kept} stay"));
+    context.log.line(
+        Level::Info,
+        &format!("{sent} records that were put aside are sent or have newer ones, {remaining} stay"),
+    );
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub(super) struct DriftScope {
     /// The configs that the source is loaded with; none where only a state directory is named.
     pub(super) config: Vec<String>,
     /// What a command needs to mean the same.
-    pub(super) whose: String,
+    pub(super) arguments: String,
     /// The gravest of what kept a tenant from being looked at.
     pub(super) trouble: Option<Kind>,
 }
@@ -57,7 +57,7 @@ pub(super) fn scope(context: &Context, asked: &DriftArgs) -> Result<DriftScope> 
             }
         }
         scope.shown.clone_from(&asked.tenant);
-        scope.whose += &format!(" --tenant {}", quoted(&asked.tenant.join(",")));
+        scope.arguments += &format!(" --tenant {}", quoted(&asked.tenant.join(",")));
     }
     Ok(scope)
 }
@@ -74,7 +74,7 @@ fn of_config(context: &Context) -> Result<DriftScope> {
         all,
         shown: vec![placed.tenant],
         config: context.options.config.clone(),
-        whose: context.tenant_arguments(),
+        arguments: context.tenant_arguments(),
         trouble: None,
     })
 }
@@ -88,9 +88,9 @@ fn of_configs(context: &Context, folder: &Path) -> Result<DriftScope> {
         let mut own = context.clone();
         own.options.config = vec![path.clone()];
         // Of a folder with tenants of several sources, those of the named one are meant.
-        let says = config::load(&own.options.config, &serde_json::Map::new()).ok().and_then(|c| c.ours.source);
-        if let (Some(named), Some(says)) = (&context.options.source, says)
-            && *named != says
+        let own_source = config::load(&own.options.config, &serde_json::Map::new()).ok().and_then(|c| c.ours.source);
+        if let (Some(named), Some(own_source)) = (&context.options.source, own_source)
+            && *named != own_source
         {
             continue;
         }
@@ -114,10 +114,10 @@ fn of_configs(context: &Context, folder: &Path) -> Result<DriftScope> {
         return Err(Fault::config(format!("there is no config in {shown} that can be used"))
             .hint("each file *.json there is the config of a tenant"));
     };
-    let mut whose = context.source_arguments();
-    whose.push(format!("--tenants {}", quoted(&folder.display().to_string())));
+    let mut arguments = context.source_arguments();
+    arguments.push(format!("--tenants {}", quoted(&folder.display().to_string())));
     let names = all.iter().map(|(_, tenant)| tenant.clone()).collect();
-    Ok(DriftScope { source, all, shown: names, config, whose: whose.join(" "), trouble })
+    Ok(DriftScope { source, all, shown: names, config, arguments: arguments.join(" "), trouble })
 }
 
 /// All tenants that something is kept of.
@@ -145,11 +145,18 @@ fn of_root(context: &Context, root: &Path) -> Result<DriftScope> {
         }
     };
     let all = all_of(root, &source)?;
-    let mut whose = context.source_arguments();
-    whose.extend(context.options.config.iter().map(|path| format!("--config {}", quoted(path))));
-    whose.push(format!("--state-root {}", quoted(&root.display().to_string())));
+    let mut arguments = context.source_arguments();
+    arguments.extend(context.options.config.iter().map(|path| format!("--config {}", quoted(path))));
+    arguments.push(format!("--state-root {}", quoted(&root.display().to_string())));
     let shown = all.iter().map(|(_, tenant)| tenant.clone()).collect();
-    Ok(DriftScope { source, all, shown, config: context.options.config.clone(), whose: whose.join(" "), trouble: None })
+    Ok(DriftScope {
+        source,
+        all,
+        shown,
+        config: context.options.config.clone(),
+        arguments: arguments.join(" "),
+        trouble: None,
+    })
 }
 
 /// Where the tenant of the config is.

@@ -333,9 +333,9 @@ impl DriftMonitor {
             (from, to) => format!(": {from} -> {to}"),
         };
         let wanted = self.policies.of(*rule, &self.stream, pointer, rule.policy());
-        let said = format!("the vendor changed its data: {}{place} ({}){change}", rule.id(), rule.what());
+        let message = format!("the vendor changed its data: {}{place} ({}){change}", rule.id(), rule.what());
         let fault =
-            Fault::new(if policy == Policy::FailRun { Kind::Drift } else { Kind::Data }, said).of_rule(rule.id());
+            Fault::new(if policy == Policy::FailRun { Kind::Drift } else { Kind::Data }, message).of_rule(rule.id());
         if self.overlay_files.is_none() && matches!(wanted, Policy::NullValue | Policy::Quarantine) {
             return fault.hint(format!(
                 "set dripfeed.state_dir: then what does not fit is kept there ({}) and the rest goes on",
@@ -346,7 +346,8 @@ impl DriftMonitor {
             return fault.hint(match rule.remedy() {
                 Some(remedy) => remedy.to_owned(),
                 None => format!(
-                    "set dripfeed.state_dir to look at it and accept it, or say what to do about {} in dripfeed.drift.rules",
+                    "set dripfeed.state_dir to look at it and accept it, or say what to do about {} in \
+                    dripfeed.drift.rules",
                     rule.id()
                 ),
             });

@@ -112,14 +112,14 @@ impl DriftMonitor {
             self.learn(inner, reach, complete);
         }
         let silent = |finding: &Finding| finding.silenced_until.as_ref().is_some_and(|until| *until > self.started);
-        let told = inner.found.values().map(|finding| MonitorReport {
+        let reports = inner.found.values().map(|finding| MonitorReport {
             repeat: inner.known.contains_key(&finding.fingerprint),
             silent: silent(finding),
             finding: finding.clone(),
         });
-        let told = told.collect();
-        let kept = self.keep(inner, complete, stop);
-        (told, kept.err().filter(|_| self.whole).or(fault))
+        let reports = reports.collect();
+        let saved = self.keep(inner, complete, stop);
+        (reports, saved.err().filter(|_| self.whole).or(fault))
     }
 
     /// The page size of earlier runs and of this one, when it is smaller.
@@ -170,7 +170,7 @@ impl DriftMonitor {
             add(&mut inner.overlay.facts, CURSORS_UNREAD, inner.without_cursor.min(inner.totals.records));
         }
         if inner.outside == 0 {
-            add(&mut inner.overlay.facts, "kept_to_filter", inner.kept_to_filter);
+            add(&mut inner.overlay.facts, "kept_to_filter", inner.within_filter);
         }
         if inner.newer == 0 {
             add(&mut inner.overlay.facts, "newest_first", inner.pairs);

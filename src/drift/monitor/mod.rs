@@ -121,7 +121,7 @@ pub(super) struct Inner {
     schema: Arc<Json>,
     pub(super) totals: Counts,
     aside: u64,
-    kept_to_filter: u64,
+    within_filter: u64,
     outside: u64,
     compared: u64,
     without_cursor: u64,
@@ -139,17 +139,17 @@ fn now() -> String {
 
 impl DriftMonitor {
     /// Begins to watch: reads what earlier runs learned. Beside it, why nothing can be kept, if so.
-    pub fn begin(given: MonitorConfig<'_>) -> Result<(DriftMonitor, Option<Fault>)> {
-        let MonitorConfig { names, stream, schema, .. } = given;
+    pub fn begin(setup: MonitorConfig<'_>) -> Result<(DriftMonitor, Option<Fault>)> {
+        let MonitorConfig { names, stream, schema, .. } = setup;
         let overlay_files =
-            given.root.as_ref().map(|root| OverlayFiles::new(root, &names.source, &names.tenant, stream));
+            setup.root.as_ref().map(|root| OverlayFiles::new(root, &names.source, &names.tenant, stream));
         let (mut overlay, pending) = match &overlay_files {
             Some(overlay_files) => overlay_files.read()?,
             None => Default::default(),
         };
         // What was learned counts also where nothing can be added to it.
         let trouble =
-            overlay_files.as_ref().filter(|_| given.whole).and_then(|overlay_files| overlay_files.prepare().err());
+            overlay_files.as_ref().filter(|_| setup.whole).and_then(|overlay_files| overlay_files.prepare().err());
         let overlay_files = overlay_files.filter(|_| trouble.is_none());
         let before = overlay.clone();
         let baseline = baseline::hash(schema);
@@ -164,20 +164,20 @@ impl DriftMonitor {
         }
         let merged = merged(schema, &overlay.schema);
         let tolerated = overlay.tolerated.clone();
-        let checks = Arc::new(Checks::compile(&merged, given.keys, given.cursor, &tolerated, None));
+        let checks = Arc::new(Checks::compile(&merged, setup.keys, setup.cursor, &tolerated, None));
         let watched = DriftMonitor {
             stream: stream.to_owned(),
-            reviewed: given.reviewed,
-            keys: given.keys.to_vec(),
-            cursor: given.cursor.map(str::to_owned),
-            policies: given.policies,
-            config: given.config.clone(),
+            reviewed: setup.reviewed,
+            keys: setup.keys.to_vec(),
+            cursor: setup.cursor.map(str::to_owned),
+            policies: setup.policies,
+            config: setup.config.clone(),
             overlay_files,
-            verbatim: given.verbatim,
-            sweep: given.sweep,
-            whole: given.whole,
-            may_grow: given.may_grow,
-            asked: given.asked,
+            verbatim: setup.verbatim,
+            sweep: setup.sweep,
+            whole: setup.whole,
+            may_grow: setup.may_grow,
+            asked: setup.asked,
             started: now(),
             names,
             generation: AtomicU32::new(0),
@@ -192,7 +192,7 @@ impl DriftMonitor {
                 schema: Arc::new(merged),
                 totals: Counts::default(),
                 aside: 0,
-                kept_to_filter: 0,
+                within_filter: 0,
                 outside: 0,
                 compared: 0,
                 without_cursor: 0,

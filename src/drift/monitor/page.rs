@@ -20,7 +20,7 @@ use crate::drift::record_observer::RecordListener;
 use crate::drift::rules::Rule;
 use crate::drift::statistics::{bounds, is_surprise};
 /// So many records must have kept to a filter before others are said not to.
-const KEPT: u64 = 20;
+const MIN_CONFORMING: u64 = 20;
 
 /// The fact of how many records were looked at for their cursor.
 pub(super) const CURSORS: &str = "cursors";
@@ -158,9 +158,9 @@ impl DriftMonitor {
     pub(super) fn check_filter(&self, inner: &mut Inner, page: Page) -> Result<()> {
         inner.outside += page.outside;
         inner.compared += page.compared;
-        inner.kept_to_filter += page.compared - page.outside;
-        let kept = inner.overlay.facts.get("kept_to_filter").and_then(Json::as_u64).unwrap_or(0);
-        if page.outside == 0 || kept < KEPT || inner.outside < 3 || inner.outside * 2 <= inner.compared {
+        inner.within_filter += page.compared - page.outside;
+        let within = inner.overlay.facts.get("kept_to_filter").and_then(Json::as_u64).unwrap_or(0);
+        if page.outside == 0 || within < MIN_CONFORMING || inner.outside < 3 || inner.outside * 2 <= inner.compared {
             return Ok(());
         }
         let deviation = Deviation::plain(
@@ -177,7 +177,7 @@ impl DriftMonitor {
         inner.pairs += page.pairs;
         inner.newer += page.newer;
         let ordered = inner.overlay.facts.get("newest_first").and_then(Json::as_u64).unwrap_or(0);
-        if page.newer == 0 || ordered < KEPT || inner.newer < 3 || inner.newer * 10 <= inner.pairs {
+        if page.newer == 0 || ordered < MIN_CONFORMING || inner.newer < 3 || inner.newer * 10 <= inner.pairs {
             return Ok(());
         }
         let pointer = self.cursor_pointer();
@@ -235,7 +235,7 @@ impl DriftMonitor {
             if before { "could be read".into() } else { String::new() },
             rule.what().into(),
         );
-        if matches!(rule, Rule::EndpointGone | Rule::ScopeLost) && !before || !Self::is_told_by_fault(rule) {
+        if matches!(rule, Rule::EndpointGone | Rule::ScopeLost) && !before || !Self::is_reported_by_fault(rule) {
             return fault;
         }
         let policy = self.policies.of(rule, &self.stream, "", rule.policy()).max(Policy::FailStream);
@@ -248,16 +248,17 @@ impl DriftMonitor {
 
     /// Does a fault end its stream, whatever slices are left? It does not where one slice alone may be concerned.
     pub fn ends_stream(fault: &Fault) -> bool {
-        fault.rule.and_then(Rule::of).is_some_and(|rule| !Self::is_told_by_fault(rule))
+        fault.rule.and_then(Rule::of).is_some_and(|rule| !Self::is_reported_by_fault(rule))
     }
 
     /// Can a stream that has such a change not be read to its end?
     pub(super) fn is_over_when_read(rule: Rule) -> bool {
-        Self::is_told_by_fault(rule) || matches!(rule, Rule::CursorMissing | Rule::FilterIgnored | Rule::OrderChanged)
+        Self::is_reported_by_fault(rule)
+            || matches!(rule, Rule::CursorMissing | Rule::FilterIgnored | Rule::OrderChanged)
     }
 
     /// Is a fault all that there is of such a change? Others were noted where they were seen.
-    pub(super) fn is_told_by_fault(rule: Rule) -> bool {
+    pub(super) fn is_reported_by_fault(rule: Rule) -> bool {
         matches!(
             rule,
             Rule::EnvelopeChanged | Rule::PartialErrors | Rule::UpstreamFormat | Rule::EndpointGone | Rule::ScopeLost

@@ -9,7 +9,8 @@ use super::super::rules::Rule;
 pub(super) fn of(rule: Rule) -> &'static str {
     match rule {
         Rule::FieldAdded => {
-            "targets add a column, since the wider schema goes before the record; without it SQL targets drop the field without a word"
+            "targets add a column, since the wider schema goes before the record; without it SQL targets drop the \
+            field without a word"
         }
         Rule::FieldRemoved => "the column stays, and is NULL from now on",
         Rule::FieldAbsent => "if it is gone, the column stays and is NULL from now on",
@@ -17,10 +18,12 @@ pub(super) fn of(rule: Rule) -> &'static str {
             "the old column is NULL from now on, and a new one begins empty: queries by the old name see nothing new"
         }
         Rule::FieldTypeWidened => {
-            "a whole-number column would store 1.5 as 2 or refuse it: fractions go to a column of their own, `<field>__number`, and the old one is NULL there"
+            "a whole-number column would store 1.5 as 2 or refuse it: fractions go to a column of their own, \
+            `<field>__number`, and the old one is NULL there"
         }
         Rule::FieldTypeChanged => {
-            "targets with typed columns refuse the record, and most fail the load; once it is accepted such values go to a column beside, `<field>__<type>`"
+            "targets with typed columns refuse the record, and most fail the load; once it is accepted such values go \
+            to a column beside, `<field>__<type>`"
         }
         Rule::FieldTypeNarrowed | Rule::FieldBecameRequired | Rule::EnumValueUnseen => "nothing breaks",
         Rule::FieldStructureChanged => "typed and JSON columns alike refuse it: most targets fail the load",

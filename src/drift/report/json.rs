@@ -46,8 +46,10 @@ fn finding(change: &Change, report: &Report) -> Result<Json> {
     json["tenants"] = json!(change.tenants());
     json["of_tenants"] = json!(report.of);
     let of_tenant = change.by_tenant.iter().map(|f| {
-        json!({"tenant": f.tenant, "count": f.count, "of": f.of, "quarantined": f.quarantined, "first_seen": f.first_seen,
-            "last_seen": f.last_seen, "policy": f.policy})
+        json!({
+            "tenant": f.tenant, "count": f.count, "of": f.of, "quarantined": f.quarantined,
+            "first_seen": f.first_seen, "last_seen": f.last_seen, "policy": f.policy,
+        })
     });
     json["by_tenant"] = of_tenant.collect();
     json["before"] = json!(change.before);

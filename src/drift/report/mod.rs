@@ -96,20 +96,20 @@ pub struct Question<'q> {
     /// Now.
     pub now: OffsetDateTime,
     /// See [`Report::whose`].
-    pub whose: String,
+    pub arguments: String,
 }
 
 impl Report {
     /// The report on some of these tenants.
     pub fn of(all: &[TenantDrift], question: Question<'_>) -> Report {
         let shown: Vec<&TenantDrift> = all.iter().filter(|t| question.tenants.contains(&t.name)).collect();
-        let kept = || {
-            let streams = shown.iter().flat_map(|t| t.streams.iter().map(|(stream, kept)| (&t.name, stream, kept)));
-            streams.filter(|(_, stream, _)| (question.wants)(stream))
+        let streams = || {
+            let all = shown.iter().flat_map(|t| t.streams.iter().map(|(stream, stored)| (&t.name, stream, stored)));
+            all.filter(|(_, stream, _)| (question.wants)(stream))
         };
         let rolled = roll_up(all).into_iter().filter(|r| (question.wants)(&r.finding.stream));
         let changes = rolled.filter_map(|rolled| change(rolled, &shown, question.baseline)).collect();
-        let decided = kept().flat_map(|(tenant, stream, (overlay, _))| {
+        let decided = streams().flat_map(|(tenant, stream, (overlay, _))| {
             overlay.decisions.iter().map(|decision| Decided {
                 tenant: tenant.clone(),
                 stream: stream.clone(),
@@ -119,7 +119,7 @@ impl Report {
         let mut judged: Vec<Decided> = decided.collect();
         judged.sort_by(|a, b| b.decision.when.cmp(&a.decision.when));
         let mut added: BTreeMap<(&str, &str, String), Added> = BTreeMap::new();
-        for (tenant, stream, (overlay, _)) in kept() {
+        for (tenant, stream, (overlay, _)) in streams() {
             for (pointer, addition) in &overlay.schema {
                 let key = (&**stream, &**pointer, addition.schema.to_string());
                 let one = added.entry(key).or_insert_with(|| Added {
@@ -139,11 +139,11 @@ impl Report {
             tenants: question.tenants.to_vec(),
             of: all.len(),
             at: crate::base::timefmt::rfc3339(question.now),
-            runs: kept().map(|(_, _, (overlay, _))| overlay.runs).max().unwrap_or(0),
+            runs: streams().map(|(_, _, (overlay, _))| overlay.runs).max().unwrap_or(0),
             changes,
             judged,
             added: added.into_values().collect(),
-            whose: question.whose,
+            whose: question.arguments,
         }
     }
 
@@ -215,8 +215,8 @@ pub fn at<'s>(schema: &'s Json, pointer: &str) -> Option<&'s Json> {
 
 impl Change {
     /// The command that accepts it; what to do instead when that would change nothing.
-    pub fn next(&self, whose: &str) -> Result<String, &'static str> {
-        let accept = || format!("dripfeed drift accept {} {whose}", self.finding.fingerprint).trim_end().to_owned();
+    pub fn next(&self, arguments: &str) -> Result<String, &'static str> {
+        let accept = || format!("dripfeed drift accept {} {arguments}", self.finding.fingerprint).trim_end().to_owned();
         self.finding.rule.remedy().map_or_else(|| Ok(accept()), Err)
     }
 
@@ -237,12 +237,12 @@ impl Change {
         if names.len() > most {
             listed.push(format!("{} more", names.len() - most));
         }
-        let whose = match (self.scope, of) {
+        let extent = match (self.scope, of) {
             (ChangeScope::Vendor, _) => ": vendor change",
             (ChangeScope::Tenant, 1) => "",
             (ChangeScope::Tenant, _) => ": tenant change, so far",
         };
-        format!("{} ({} of {of}){whose}", listed.join(", "), names.len())
+        format!("{} ({} of {of}){extent}", listed.join(", "), names.len())
     }
 
     /// `312 of 4,810 records`.
@@ -277,9 +277,9 @@ impl Change {
 
     /// How it was and how it is; what is missing is said in words.
     fn both_ways(&self) -> (String, String) {
-        let said =
+        let shown =
             |text: &str, nothing: &str| if text.is_empty() { nothing.to_owned() } else { short(&plain(text), 120) };
-        (said(&self.finding.from, "nothing"), said(&self.finding.to, "nothing"))
+        (shown(&self.finding.from, "nothing"), shown(&self.finding.to, "nothing"))
     }
 
     /// `string(date) -> integer`, or as much of it as there is.

@@ -352,7 +352,8 @@ impl Expand {
     fn warn(&self, got: usize, lists: &dyn Lists) {
         if !self.warned.swap(true, Ordering::Relaxed) {
             lists.incomplete(&format!(
-                "`{}` holds a part of its list and only {got} items of it were read; {}. Other records may lack items too",
+                "`{}` holds a part of its list and only {got} items of it were read; {}. Other records may lack items \
+                too",
                 self.path.join("."),
                 if self.whole {
                     "the `truncated_list_retriever` gave fewer than `total_count`"

@@ -280,9 +280,10 @@ impl RequestPlan {
     }
 
     fn collision(&self, key: &str) -> Fault {
-        self.at
-            .fault(format!("the request option `{key}` is set twice"))
-            .hint("a parameter, header or field may come from the requester, the authenticator, the paginator or the slicer, but from one of them only")
+        self.at.fault(format!("the request option `{key}` is set twice")).hint(
+            "a parameter, header or field may come from the requester, the authenticator, the paginator or the \
+             slicer, but from one of them only",
+        )
     }
 
     fn merge(&self, into: &mut Map<String, Json>, from: &Map<String, Json>) -> Result<()> {

@@ -146,8 +146,8 @@ fn filter(def: &HttpResponseFilter) -> Result<Filter> {
         Some("REFRESH_TOKEN_THEN_RETRY") => Some(Action::RefreshToken),
         Some(other) => {
             return Err(def.at.fault(format!("`action: {other}` does not exist")).hint(
-                "it can be SUCCESS, IGNORE, FAIL, RETRY, RATE_LIMITED, RESET_PAGINATION, REDUCE_PAGE_SIZE, SPLIT_REQUEST_WINDOW or \
-                 REFRESH_TOKEN_THEN_RETRY",
+                "it can be SUCCESS, IGNORE, FAIL, RETRY, RATE_LIMITED, RESET_PAGINATION, REDUCE_PAGE_SIZE, \
+                 SPLIT_REQUEST_WINDOW or REFRESH_TOKEN_THEN_RETRY",
             ));
         }
     };

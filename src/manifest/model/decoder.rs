@@ -7,7 +7,8 @@ use crate::manifest::node::{choice, component};
 choice! {
     /// What the body of an answer is.
     Decoder {
-        JsonDecoder, JsonlDecoder, JsonItemsDecoder, CsvDecoder, XmlDecoder, IterableDecoder, GzipDecoder, ZipfileDecoder,
+        JsonDecoder, JsonlDecoder, JsonItemsDecoder, CsvDecoder, XmlDecoder, IterableDecoder, GzipDecoder,
+        ZipfileDecoder,
     } later {}
 }
 

@@ -118,7 +118,8 @@ impl StateDoc {
                 let now = doc.shapes.get(stream);
                 if now.is_some_and(|now| Some(now.as_str()) != shape.as_str()) && !reset.contains(stream) {
                     return Err(Fault::config(format!(
-                        "stream `{stream}` is filtered in another way than when the state was written, so its bookmark would skip records"
+                        "stream `{stream}` is filtered in another way than when the state was written, so its bookmark \
+                        would skip records"
                     ))
                     .hint(format!("read it anew with `--reset {stream}`")));
                 }

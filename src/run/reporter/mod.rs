@@ -306,7 +306,9 @@ impl Reporter {
             }
             Event::Ignored { status, reason } => {
                 add(&self.counts.skipped, 1u64);
-                let fields = json!({"stream": ask.stream, "partition": shown(ask.partition), "status": status, "reason": reason});
+                let fields = json!({
+                    "stream": ask.stream, "partition": shown(ask.partition), "status": status, "reason": reason,
+                });
                 let said =
                     format!("{}: skipped, as the manifest says: {reason} (HTTP {status}, {request})", whose(ask));
                 self.log.event(Level::Warning, &said, "slice_skipped", &fields);

@@ -173,7 +173,8 @@ impl Reporter {
         }
         if account.without_cursor > 0 {
             let said = format!(
-                "stream `{stream}`: {} records have no readable cursor value; they were sent, and do not move the bookmark",
+                "stream `{stream}`: {} records have no readable cursor value; they were sent, and do not move the \
+                bookmark",
                 account.without_cursor
             );
             self.log.line(Level::Warning, &said);

@@ -195,8 +195,8 @@ fn finish(context: &Context, ready: &PreparedRun, ended: Ended<'_>) -> RunOutcom
     } else if !silent.is_empty() && context.options.limit.is_none() {
         let streams = silent.join(", ");
         let said = format!(
-            "the target `{name}` did not echo the last state of {streams}: the next run goes on from the one before, and \
-             sends the rest again"
+            "the target `{name}` did not echo the last state of {streams}: the next run goes on from the one before, \
+             and sends the rest again"
         );
         context.log.event(Level::Warning, &said, "state_not_echoed", &serde_json::json!({"streams": silent}));
     }

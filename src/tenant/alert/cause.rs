@@ -76,13 +76,16 @@ impl AlertEvent {
         let general = match self {
             AlertEvent::ConfigRefused => "mend what is named; no run of this tenant begins before",
             AlertEvent::CredentialsRefused => {
-                "put a new token or key where the config refers to; if the vendor's permissions were changed, have them given back"
+                "put a new token or key where the config refers to; if the vendor's permissions were changed, have \
+                them given back"
             }
             AlertEvent::SchemaDrift => {
-                "see what changed; accept it if it is right, else reject it: it goes on failing, without an alert for a week"
+                "see what changed; accept it if it is right, else reject it: it goes on failing, without an alert for \
+                a week"
             }
             AlertEvent::StreamFailed => {
-                "read the run's log; the other streams are whole, and the next run tries this one again from its bookmark"
+                "read the run's log; the other streams are whole, and the next run tries this one again from its \
+                bookmark"
             }
             AlertEvent::VendorDown => {
                 "nothing, if it is over by the next run: that goes on from the bookmark; else ask the vendor"
@@ -91,7 +94,8 @@ impl AlertEvent {
                 "look at this machine: disk, permissions, and the target's own log; the next run goes on from the state"
             }
             AlertEvent::LimitReached => {
-                "see who else calls for this account; give the tier fewer streams or a longer cadence, or ask the vendor for a higher limit"
+                "see who else calls for this account; give the tier fewer streams or a longer cadence, or ask the \
+                vendor for a higher limit"
             }
             AlertEvent::Unfinished => {
                 "give the run more time (dripfeed.deadline), its tier fewer streams, or a longer cadence"
