@@ -10,6 +10,27 @@ use serde_json::{Map, Value as Json, json};
 use super::expect::fits;
 use crate::support::vendor::Asked;
 
+/// What a rule may say: a typo must not become a rule that matches more.
+const KEYS: [&str; 17] = [
+    "method",
+    "path",
+    "query",
+    "request_headers",
+    "request_body",
+    "last",
+    "times",
+    "status",
+    "headers",
+    "body",
+    "text",
+    "rows",
+    "where",
+    "page",
+    "offset",
+    "under",
+    "extra",
+];
+
 /// The rules of one command, and what they answered so far.
 #[derive(Default)]
 pub struct Answers {
@@ -23,6 +44,8 @@ pub struct Answers {
 impl Answers {
     pub fn new(rules: &Json) -> Answers {
         let rules = rules.as_array().cloned().unwrap_or_default();
+        let unknown = rules.iter().flat_map(pairs).find(|(key, _)| !KEYS.contains(&key.as_str()));
+        assert!(unknown.is_none(), "vendor.json: unknown {unknown:?}");
         Answers { used: vec![0; rules.len()], rules, last: HashMap::new() }
     }
 

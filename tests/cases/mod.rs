@@ -1,6 +1,6 @@
-//! Cases as data: every folder here is a run of the binary, or several, against a vendor on a real socket, which answers
+//! Cases as data: every folder here is a run of the binary, or several, against a vendor on a real socket that answers
 //! as `vendor.json` says; what came out is compared with `expect.json`. A folder more is a case more: `README.md` has
-//! the form. `CASE=graphql cargo test cases` runs those whose folder's name holds the word.
+//! the form. `CASE=graphql cargo test cases` runs those whose name holds the word.
 
 mod answers;
 mod expect;
@@ -82,6 +82,10 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
 }
 
+fn name(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
 fn json_of(path: &Path) -> Option<Json> {
     let text = std::fs::read_to_string(path).ok()?;
     Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
@@ -110,7 +114,7 @@ impl Case {
         let case = Case { folder: folder.to_owned(), dir: tempfile::tempdir().unwrap(), vendor, answers };
         for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
             let text = std::fs::read_to_string(&file).unwrap();
-            std::fs::write(case.path(file.file_name().unwrap().to_str().unwrap()), case.filled_in(&text)).unwrap();
+            std::fs::write(case.path(name(&file)), case.filled_in(&text)).unwrap();
         }
         case
     }
@@ -180,8 +184,7 @@ impl Case {
 fn folders() -> Vec<PathBuf> {
     let word = std::env::var("CASE").unwrap_or_default();
     let entries = std::fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
-    let mut folders: Vec<PathBuf> =
-        entries.filter(|path| path.is_dir() && path.to_str().unwrap().contains(&word)).collect();
+    let mut folders: Vec<PathBuf> = entries.filter(|path| path.is_dir() && name(path).contains(&word)).collect();
     folders.sort();
     folders
 }
@@ -194,7 +197,7 @@ fn run_all(folders: &[PathBuf]) -> Vec<(String, Vec<String>)> {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some(folder) = next() {
-                    let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+                    let name = name(folder).to_owned();
                     let differences = Case::start(folder).differences();
                     results.lock().unwrap().push((name, differences));
                 }
