@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, missing_docs, unreachable_pub)]
 
 mod base;
+mod cases;
 mod cli;
 mod drift;
 mod engine;
