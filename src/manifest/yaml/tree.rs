@@ -1,0 +1,243 @@
+//! Parts of a document to a tree of nodes.
+//!
+//! Comes in: scalars, and where collections start and end. Goes out: the tree, with merges (`<<`) made. Called by
+//! `anchor`.
+
+use std::collections::HashSet;
+
+use serde_json::Value as Json;
+
+use super::scalar::{Integer, Scalar};
+use super::tag::Shape;
+use super::{Mark, Part, YamlError};
+use crate::manifest::node::{Fields, Node, NodeKind};
+
+/// The most nodes of a manifest, keys and what aliases repeat among them.
+const MAX_NODES: usize = 400_000;
+
+/// The deepest nesting.
+const MAX_DEPTH: usize = 200;
+
+/// The most text in all scalars, in bytes.
+const MAX_TEXT: usize = 64 << 20;
+
+/// Where a part stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Origin {
+    Written(Mark),
+    /// An alias repeats it.
+    Alias(Mark),
+}
+
+impl Origin {
+    fn mark(self) -> Mark {
+        match self {
+            Origin::Written(mark) | Origin::Alias(mark) => mark,
+        }
+    }
+}
+
+/// A collection whose end was not read yet.
+enum Open {
+    Seq(u32, Vec<Node>),
+    Map(Mapping),
+    /// A sequence of mappings to merge: their fields.
+    Merge(Vec<(String, Node)>),
+}
+
+struct Mapping {
+    line: u32,
+    fields: Fields,
+    /// The keys that are integers, which may be written in several ways.
+    integers: HashSet<Integer>,
+    /// What is merged: counts where the mapping itself has no such key.
+    merged: Vec<(String, Node)>,
+    next: Next,
+}
+
+/// What comes next in a mapping.
+enum Next {
+    Key,
+    /// The value of this key.
+    Value(String, Mark),
+    /// What is to be merged.
+    Merge,
+}
+
+/// A tree as far as it is read.
+#[derive(Default)]
+pub(super) struct Builder {
+    open: Vec<Open>,
+    root: Option<Node>,
+    /// The outermost merge: the collections around it, and its line. Each node of it has that line.
+    merge: Option<(usize, u32)>,
+    nodes: usize,
+    text: usize,
+}
+
+impl Builder {
+    /// How many collections are open.
+    pub(super) fn depth(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Reads the next part.
+    pub(super) fn part(&mut self, part: Part<'_>, origin: Origin) -> Result<(), YamlError> {
+        let mark = origin.mark();
+        if !matches!(part, Part::End) {
+            self.nodes += 1;
+            if self.nodes > MAX_NODES {
+                return Err(mark.error(format!("it has more than {MAX_NODES} values")));
+            }
+            if self.open.is_empty() && self.root.is_some() {
+                return Err(mark.error("there is more than one document"));
+            }
+        }
+        match part {
+            Part::Scalar(scalar) => self.scalar(scalar, origin),
+            Part::Start(shape) => self.start(shape, origin),
+            Part::End => self.end(),
+        }
+    }
+
+    /// The tree, with the place where the text ends. A text without documents is null.
+    pub(super) fn finish(self, end: Mark) -> Node {
+        self.root.unwrap_or(Node { line: end.line, kind: NodeKind::Scalar(Json::Null) })
+    }
+
+    fn line(&self, origin: Origin) -> u32 {
+        match (origin, self.merge) {
+            (Origin::Written(_), Some((_, line))) => line,
+            _ => origin.mark().line,
+        }
+    }
+
+    fn scalar(&mut self, scalar: Scalar<'_>, origin: Origin) -> Result<(), YamlError> {
+        let mark = origin.mark();
+        self.text += scalar.len();
+        if self.text > MAX_TEXT {
+            return Err(mark.error(format!("it has more than {} MiB of text", MAX_TEXT >> 20)));
+        }
+        match self.open.last_mut() {
+            Some(Open::Map(mapping)) if matches!(mapping.next, Next::Key) => mapping.key(scalar, mark),
+            Some(Open::Map(Mapping { next: next @ Next::Merge, .. })) if scalar.is_null() => {
+                *next = Next::Key;
+                Ok(())
+            }
+            Some(Open::Merge(_)) if scalar.is_null() => Ok(()),
+            Some(Open::Map(Mapping { next: Next::Merge, .. }) | Open::Merge(_)) => {
+                Err(mark.error("only mappings can be merged (`<<`)"))
+            }
+            _ => {
+                let value = scalar.value().map_err(|message| mark.error(message))?;
+                self.put(Node { line: self.line(origin), kind: NodeKind::Scalar(value) })
+            }
+        }
+    }
+
+    fn start(&mut self, shape: Shape, origin: Origin) -> Result<(), YamlError> {
+        let mark = origin.mark();
+        let merges = match self.open.last() {
+            Some(Open::Map(Mapping { next: Next::Key, .. })) => {
+                return Err(mark.error("a key must be a scalar"));
+            }
+            Some(Open::Map(Mapping { next: Next::Merge, .. })) => true,
+            Some(Open::Merge(_)) => {
+                self.merge.get_or_insert((self.open.len(), mark.line));
+                true
+            }
+            _ => false,
+        };
+        if self.open.len() == MAX_DEPTH {
+            return Err(mark.error(format!("it is nested deeper than {MAX_DEPTH}")));
+        }
+        if merges && shape == Shape::Map {
+            self.merge.get_or_insert((self.open.len(), mark.line));
+        }
+        let line = self.line(origin);
+        self.open.push(match shape {
+            Shape::Seq if merges => Open::Merge(Vec::new()),
+            Shape::Seq => Open::Seq(line, Vec::new()),
+            Shape::Map => Open::Map(Mapping::new(line)),
+        });
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), YamlError> {
+        let Some(ended) = self.open.pop() else { return Ok(()) };
+        self.merge = self.merge.filter(|(depth, _)| *depth < self.open.len());
+        match ended {
+            Open::Seq(line, items) => self.put(Node { line, kind: NodeKind::Seq(items) }),
+            Open::Map(mapping) => self.put(mapping.whole()),
+            Open::Merge(fields) => {
+                self.put_merged(fields);
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts a node where one is awaited.
+    fn put(&mut self, node: Node) -> Result<(), YamlError> {
+        match self.open.last_mut() {
+            Some(Open::Seq(_, items)) => items.push(node),
+            Some(Open::Map(Mapping { next: Next::Merge, .. }) | Open::Merge(_)) => {
+                if let NodeKind::Map(fields) = node.kind {
+                    self.put_merged(fields);
+                }
+            }
+            Some(Open::Map(mapping)) => return mapping.value(node),
+            None => self.root = Some(node),
+        }
+        Ok(())
+    }
+
+    fn put_merged(&mut self, fields: impl IntoIterator<Item = (String, Node)>) {
+        match self.open.last_mut() {
+            Some(Open::Map(mapping)) => {
+                mapping.merged.extend(fields);
+                mapping.next = Next::Key;
+            }
+            Some(Open::Merge(all)) => all.extend(fields),
+            _ => {}
+        }
+    }
+}
+
+impl Mapping {
+    fn new(line: u32) -> Self {
+        let (fields, integers, merged) = (Fields::default(), HashSet::new(), Vec::new());
+        Mapping { line, fields, integers, merged, next: Next::Key }
+    }
+
+    fn key(&mut self, scalar: Scalar<'_>, mark: Mark) -> Result<(), YamlError> {
+        if scalar.is_merge() {
+            self.next = Next::Merge;
+            return Ok(());
+        }
+        let (key, integer) = scalar.key().map_err(|message| mark.error(message))?;
+        if integer.is_some_and(|integer| !self.integers.insert(integer)) {
+            return Err(twice(&key, mark));
+        }
+        self.next = Next::Value(key, mark);
+        Ok(())
+    }
+
+    fn value(&mut self, node: Node) -> Result<(), YamlError> {
+        let Next::Value(key, mark) = std::mem::replace(&mut self.next, Next::Key) else { return Ok(()) };
+        match self.fields.insert_full(key, node) {
+            (_, None) => Ok(()),
+            (index, Some(_)) => Err(twice(self.fields.get_index(index).map_or("", |(key, _)| key), mark)),
+        }
+    }
+
+    fn whole(mut self) -> Node {
+        for (key, node) in self.merged {
+            self.fields.entry(key).or_insert(node);
+        }
+        Node { line: self.line, kind: NodeKind::Map(self.fields) }
+    }
+}
+
+fn twice(key: &str, mark: Mark) -> YamlError {
+    mark.error(format!("the key `{key}` stands twice"))
+}
