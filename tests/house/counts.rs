@@ -142,7 +142,7 @@ fn hold(rule: &str, broken: &[String], left: usize) {
 fn no_function_is_longer_than_a_hundred_lines() {
     let long =
         |function: &Function| (function.lines > LONGEST_FUNCTION).then(|| format!("has {} lines", function.lines));
-    hold("functions above 100 lines", &functions(&sources(&["src", "tests", "benches"]), long), 2);
+    hold("functions above 100 lines", &functions(&sources(&["src", "tests", "benches"]), long), 0);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn no_function_takes_more_than_five_parameters() {
     let many = |function: &Function| {
         (function.parameters > MOST_PARAMETERS).then(|| format!("takes {} parameters", function.parameters))
     };
-    hold("functions with six or more parameters", &functions(&sources(&["src", "tests", "benches"]), many), 11);
+    hold("functions with six or more parameters", &functions(&sources(&["src", "tests", "benches"]), many), 0);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn no_line_is_wider_than_120_columns() {
             }
         }
     }
-    hold("lines above 120 columns", &wide, 144);
+    hold("lines above 120 columns", &wide, 0);
 }
 
 #[test]

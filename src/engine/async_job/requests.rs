@@ -103,7 +103,8 @@ impl JobRequests<'_> {
             stream: &self.stream.name,
             partition: &slice.partition.key,
             keep: CacheMode::No,
-            into: None, holds: None,
+            into: None,
+            holds: None,
         };
         match requester.ask(context, &vars, &InjectedOptions::default())? {
             Outcome::Page(reply) => Ok(reply),
