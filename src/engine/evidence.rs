@@ -59,7 +59,7 @@ pub(super) fn of_an_empty_page(shared: &EngineContext, stream: &StreamPlan, body
         )),
         (None, Some(list)) => {
             let message = format!(
-                "an answer has nothing at `{path}`, and at `{}` a list of something else: it is taken for an empty page",
+                "an answer has nothing at `{path}`, and at `{}` another list: it is taken for an empty page",
                 list.path
             );
             shared.notice_once(&stream.name, &message);

@@ -391,8 +391,8 @@ impl<'r> SliceReader<'r> {
         self.outcome.fault.get_or_insert_with(|| {
             Fault::data(message).of_rule("partial_errors").hint(
                 "what came is sent, and the bookmark stays; if the vendor always reports them, accept them: an error \
-                 filter with `action: SUCCESS` in the manifest, or in dripfeed.drift.rules {\"rule\": \"partial_errors\", \
-                 \"policy\": \"record\"}",
+                 filter with `action: SUCCESS` in the manifest, or in dripfeed.drift.rules \
+                 {\"rule\": \"partial_errors\", \"policy\": \"record\"}",
             )
         });
     }

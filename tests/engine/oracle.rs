@@ -371,6 +371,15 @@ struct Outcome {
     files: BTreeMap<String, String>,
 }
 
+/// Bookmarks in the form of Airbyte's state per stream.
+fn stream_states(bookmarks: &Json) -> Json {
+    let one = |(name, state): (&String, &Json)| {
+        let stream = json!({"stream_descriptor": {"name": name}, "stream_state": state});
+        json!({"type": "STREAM", "stream": stream})
+    };
+    bookmarks.as_object().unwrap().iter().map(one).collect()
+}
+
 /// Runs a case; nothing when it does not end in time, or asks for more than `most` requests.
 fn run(case: &Path, manifest: &Json, limit: Duration, most: usize) -> Option<Outcome> {
     let vendor = Vendor::start(&json(&case.join("server.json")).unwrap_or_else(|| json!({"routes": []})));
@@ -397,11 +406,7 @@ fn run(case: &Path, manifest: &Json, limit: Duration, most: usize) -> Option<Out
         });
         tap = tap.args(&["--protocol", "airbyte"]).catalog(&json!({"streams": streams.collect::<Vec<_>>()}));
         if let Some(state) = &state {
-            let one = |(name, state): (&String, &Json)| {
-                let stream = json!({"stream_descriptor": {"name": name}, "stream_state": state});
-                json!({"type": "STREAM", "stream": stream})
-            };
-            tap = tap.state(&json!(state.as_object().unwrap().iter().map(one).collect::<Vec<_>>()));
+            tap = tap.state(&stream_states(state));
         }
     } else if let Some(state) = state {
         tap = tap.state(&json!({"bookmarks": state}));

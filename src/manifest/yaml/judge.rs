@@ -2,6 +2,7 @@
 //!
 //! Comes in: every manifest of the repository, a table of odd documents, and documents made of odd pieces. Where the
 //! two differ on purpose, a table says so.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 

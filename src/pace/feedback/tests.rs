@@ -1,4 +1,5 @@
 //! What vendors say of their limits, in all the ways they say it: one line a rule.
+#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 
