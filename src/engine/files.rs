@@ -86,7 +86,6 @@ impl FilePlan {
         let reply = match self.requester.ask(context, &vars, &InjectedOptions::default())? {
             Outcome::Page(reply) => reply,
             Outcome::Ignored(_) => return Ok(None),
-            Outcome::Unauthorized(fault) => return Err(fault),
             Outcome::Recover(_, why) => return Err(Fault::data(format!("the file of a record cannot be had: {why}"))),
         };
         let size = written(&reply, draft.as_file()).map_err(|e| failed(&e))?;

@@ -229,7 +229,6 @@ impl<'r> SliceReader<'r> {
                     page.ignored = Some(status);
                     None
                 }
-                Outcome::Unauthorized(fault) => return Err(fault),
                 Outcome::Recover(remedy, why) => return Ok(Fetched::Recover(remedy, why)),
             };
         }

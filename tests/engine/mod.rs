@@ -6,6 +6,7 @@ mod backfill_windows;
 mod credentials;
 mod files;
 mod jobs;
+mod live_credentials;
 mod oracle;
 mod rotation;
 mod safety;

@@ -19,6 +19,9 @@ use super::request::PreparedRequest;
 use crate::base::fault::{Fault, Result};
 use crate::base::stop::Stop;
 
+/// A request, as far as its answer depends on it.
+pub(super) type Key = [u8; 32];
+
 /// Kept answers.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
@@ -32,15 +35,15 @@ struct Kept {
     /// The bodies, one after the other.
     file: Option<File>,
     end: u64,
-    index: HashMap<[u8; 32], Entry>,
-    under_way: HashSet<[u8; 32]>,
+    index: HashMap<Key, Entry>,
+    under_way: HashSet<Key>,
 }
 
 /// The right to ask the vendor for what is not kept yet; the others who want the same wait until it is given back.
 #[derive(Debug)]
 pub(super) struct Claim<'c> {
     cache: &'c Cache,
-    key: [u8; 32],
+    key: Key,
 }
 
 /// What is known about a request.
@@ -61,9 +64,11 @@ struct Entry {
     len: usize,
 }
 
-/// Method, address, headers and body: what makes two requests the same.
-fn key(request: &PreparedRequest) -> [u8; 32] {
+/// Method, address, headers and body, and the owner of the credentials that are taken later: what makes two requests
+/// the same.
+pub(super) fn key(request: &PreparedRequest, owner: Option<usize>) -> Key {
     let mut hash = Sha256::new();
+    hash.update(owner.unwrap_or_default().to_le_bytes());
     for part in [&request.method, &request.url] {
         hash.update(part.as_bytes());
         hash.update([0]);
@@ -85,12 +90,11 @@ impl Cache {
 
     /// The answer to the same request, if it was kept, or as soon as another thread has it; else a claim. With `anew`
     /// what was kept does not serve.
-    pub(super) fn get(&self, request: &PreparedRequest, anew: bool, stop: &Stop) -> Result<Found<'_>> {
-        let key = key(request);
+    pub(super) fn get(&self, key: Key, url: &str, anew: bool, stop: &Stop) -> Result<Found<'_>> {
         let mut kept = self.lock();
         loop {
             if !anew && let Some(entry) = kept.index.get(&key).cloned() {
-                return kept.read(entry, &request.url).map(Found::Reply);
+                return kept.read(entry, url).map(Found::Reply);
             }
             if kept.under_way.insert(key) {
                 return Ok(Found::Nothing(Claim { cache: self, key }));

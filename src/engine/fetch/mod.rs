@@ -25,7 +25,7 @@ use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 use ureq::http::HeaderMap;
 
-use crate::base::fault::{Fault, Result};
+use crate::base::fault::Result;
 use crate::base::stop::Stop;
 use crate::manifest::template::EvalContext;
 use crate::pace::Pace;
@@ -93,8 +93,6 @@ pub enum Outcome {
     Ignored(u16),
     /// The slice is to be asked for otherwise; why.
     Recover(Remedy, String),
-    /// The vendor refuses the token that was sent, and another can be fetched.
-    Unauthorized(Fault),
 }
 
 /// Is an answer kept for streams that will ask the same?
@@ -108,22 +106,34 @@ pub enum CacheMode {
     Anew,
 }
 
-/// Credentials of which each try of a request takes others.
-pub trait TokenRotation: std::fmt::Debug {
-    /// The next try of a request, signed; may wait until it can be.
-    fn sign(&self, request: &PreparedRequest) -> Result<PreparedRequest>;
+/// Credentials that are taken anew for each try of a request: tokens that run out, or that take turns.
+pub trait LiveCredentials: std::fmt::Debug {
+    /// Whose they are: an answer that was kept for one does not serve another.
+    fn owner(&self) -> usize;
+
+    /// Do tokens take turns, so that what is said of one is not said of the account?
+    fn take_turns(&self) -> bool;
+
+    /// The next try of the request, signed; may fetch a token, or wait until one can be had.
+    fn sign(&self) -> Result<PreparedRequest>;
+
+    /// The signed request, or where it was redirected to, signed anew; nothing while its credentials live.
+    fn sign_again(&self, request: &PreparedRequest) -> Result<Option<PreparedRequest>>;
 
     /// An answer came to it.
     fn answered(&self, reply: &Reply);
 
     /// Can others be had at once, while those of the last try are used up?
     fn others(&self) -> bool;
+
+    /// The vendor refused those of the last try: are there others for the next?
+    fn renew(&self) -> Result<bool>;
 }
 
 /// A request, with what is done about errors and for whom it is.
 #[derive(Clone, Copy)]
 pub struct SendRequest<'a> {
-    /// What is sent.
+    /// What is sent; without its credentials, where those are taken for each try.
     pub request: &'a PreparedRequest,
     /// What is done about errors.
     pub errors: &'a ErrorPlan,
@@ -133,14 +143,14 @@ pub struct SendRequest<'a> {
     pub stream: &'a str,
     /// The partition of that stream.
     pub partition: &'a Map<String, Json>,
-    /// Can another token be fetched when the vendor refuses the one that is sent?
-    pub renews: bool,
     /// A file takes the body of a good answer that is large: it is as long as it is.
     pub into: Option<&'a File>,
     /// Does a JSON body hold what is read of it, be it empty? One that does not, and reports an error, is tried again.
     pub holds: Option<&'a dyn Fn(&[u8]) -> bool>,
-    /// Signs each try, where credentials take turns.
-    pub turns: Option<&'a dyn TokenRotation>,
+    /// Signs each try, where credentials do not last.
+    pub credentials: Option<&'a dyn LiveCredentials>,
+    /// Does it wait for the account's pace? Only what is part of another call, which has leave to be sent, does not.
+    pub paced: bool,
 }
 
 /// What happens to a request, for logs and metrics.
@@ -246,7 +256,8 @@ impl Fetcher {
         if ask.keep == CacheMode::No {
             return self.send_anew(ask);
         }
-        let claim = match self.cache.get(ask.request, ask.keep == CacheMode::Anew, &self.stop)? {
+        let key = cache::key(ask.request, ask.credentials.map(LiveCredentials::owner));
+        let claim = match self.cache.get(key, &ask.request.url, ask.keep == CacheMode::Anew, &self.stop)? {
             Found::Reply(reply) => return Ok(Outcome::Page(reply)),
             Found::Nothing(claim) => claim,
         };
