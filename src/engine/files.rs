@@ -82,6 +82,8 @@ impl FilePlan {
             keep: CacheMode::No,
             into: Some(draft.as_file()),
             holds: None,
+            json: false,
+            broken: None,
         };
         let reply = match self.requester.ask(context, &vars, &InjectedOptions::default())? {
             Outcome::Page(reply) => reply,

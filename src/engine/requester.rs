@@ -20,7 +20,7 @@ use crate::engine::auth::{self, Auth, Credentials, Rotation, TokenListener, Toke
 use crate::engine::fetch::address::origin_of;
 use crate::engine::fetch::request::{self, Body, PreparedRequest, RequestPlan};
 use crate::engine::fetch::retry::{self, ErrorPlan};
-use crate::engine::fetch::{CacheMode, LiveCredentials, Outcome, Reply, SendRequest};
+use crate::engine::fetch::{BrokenBody, CacheMode, LiveCredentials, Outcome, Reply, SendRequest};
 use crate::manifest::model::{self, HttpRequester};
 use crate::manifest::template::{RequestOptions, Vars};
 
@@ -46,6 +46,10 @@ pub(super) struct RequestContext<'a> {
     pub(super) into: Option<&'a File>,
     /// See [`SendRequest::holds`].
     pub(super) holds: Option<&'a dyn Fn(&[u8]) -> bool>,
+    /// See [`SendRequest::json`].
+    pub(super) json: bool,
+    /// See [`SendRequest::broken`].
+    pub(super) broken: Option<&'a BrokenBody>,
 }
 
 /// What goes into a request beside what its requester says.
@@ -131,6 +135,8 @@ impl RequesterPlan {
             partition: context.partition,
             into: context.into,
             holds: context.holds,
+            json: context.json,
+            broken: context.broken,
             credentials: live.as_ref().map(|live| live as &dyn LiveCredentials),
             paced,
         };
@@ -170,6 +176,8 @@ impl TokenTransport for Access<'_> {
             partition: &Map::new(),
             into: None,
             holds: None,
+            json: true,
+            broken: None,
             credentials: None,
             paced: false,
         };
@@ -179,8 +187,15 @@ impl TokenTransport for Access<'_> {
 
     fn login(&self, paced: bool) -> Result<Json> {
         let login = self.login.ok_or_else(|| Fault::bug("a session without a login"))?;
-        let context =
-            RequestContext { partition: &Map::new(), keep: CacheMode::No, into: None, holds: None, ..self.context };
+        let context = RequestContext {
+            partition: &Map::new(),
+            keep: CacheMode::No,
+            into: None,
+            holds: None,
+            json: true,
+            broken: None,
+            ..self.context
+        };
         match login.send(context, &Vars::new(&self.context.shared.cx), &InjectedOptions::default(), paced)? {
             Outcome::Page(reply) => scan::json(&reply.body)
                 .map_err(|e| Fault::new(Kind::Auth, format!("the answer to the login is not valid JSON: {e}"))),

@@ -3,6 +3,7 @@
 
 mod backfill;
 mod backfill_windows;
+mod broken_answers;
 mod credentials;
 mod files;
 mod jobs;

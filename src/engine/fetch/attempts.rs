@@ -53,6 +53,15 @@ struct FailedAttempt {
     transient: bool,
     /// Does the vendor say that it is too much?
     limited: bool,
+    /// See [`Verdict::retries`].
+    retries: Option<u32>,
+}
+
+impl FailedAttempt {
+    /// Nothing that can be used came; a later run may have more luck.
+    fn passing(message: String, reply: Option<Reply>) -> FailedAttempt {
+        FailedAttempt { reply, message, failure: Failure::System, transient: true, limited: false, retries: None }
+    }
 }
 
 impl Fetcher {
@@ -60,21 +69,28 @@ impl Fetcher {
     pub(super) fn send_anew(&self, ask: &SendRequest<'_>) -> Result<Outcome> {
         let SendRequest { request, errors: plan, .. } = *ask;
         self.check_host(&request.url, &request.origin)?;
-        let mut tries = 0;
+        let mut tries = ask.broken.map_or(0, |broken| broken.tries);
+        let mut broken = ask.broken.map(|broken| FailedAttempt::passing(broken.reason.clone(), None));
         let mut waited = 0.0;
         let mut renewed = false;
+        let mut rarely = 0;
         loop {
             self.stop.check()?;
-            tries += u32::from(!renewed);
-            let failed = match self.attempt(ask, renewed)? {
-                Attempt::Done(outcome) => return Ok(outcome),
-                Attempt::Renewed => {
-                    renewed = true;
-                    continue;
+            let failed = if let Some(broken) = broken.take() {
+                broken
+            } else {
+                tries += u32::from(!renewed);
+                match self.attempt(ask, renewed)? {
+                    Attempt::Done(outcome) => return Ok(outcome),
+                    Attempt::Renewed => {
+                        renewed = true;
+                        continue;
+                    }
+                    Attempt::Failed(failed) => failed,
                 }
-                Attempt::Failed(failed) => failed,
             };
             renewed = false;
+            rarely += u32::from(failed.retries.is_some());
             let limited = failed.limited;
             // Who has credentials with calls left need not wait for those of the others.
             let others = limited && ask.credentials.is_some_and(LiveCredentials::others);
@@ -86,7 +102,8 @@ impl Fetcher {
             };
             // The account learns of it, whatever becomes of this request.
             let tell = || self.limited(request, limited && !others, seconds);
-            if tries > plan.max_retries || waited > MAX_SECONDS || !self.breaker.may_retry(limited) {
+            let enough = tries > plan.max_retries || failed.retries.is_some_and(|most| rarely > most);
+            if enough || waited > MAX_SECONDS || !self.breaker.may_retry(limited) {
                 tell();
                 return Err(failed.exhausted(tries, request));
             }
@@ -116,11 +133,9 @@ impl Fetcher {
         match self.once(ask) {
             Ok(reply) => self.judged(ask, reply, renewed),
             Err(Trouble::Final(fault)) => Err(fault),
-            Err(Trouble::Passing(kind, message)) => {
-                let transient = kind == Kind::Unavailable;
-                self.dead(self.breaker.failed(ask.stream, !transient))?;
-                let failure = Failure::System;
-                Ok(Attempt::Failed(FailedAttempt { reply: None, message, failure, transient, limited: false }))
+            Err(Trouble::Passing { message, reached }) => {
+                self.dead(self.breaker.failed(ask.stream, reached))?;
+                Ok(Attempt::Failed(FailedAttempt::passing(message, None)))
             }
         }
     }
@@ -143,9 +158,16 @@ impl Fetcher {
                     failure: Failure::System,
                     transient: false,
                     limited: false,
+                    retries: None,
                     reply: Some(reply),
                 }));
             }
+        }
+        if verdict.action == Action::Success
+            && ask.json
+            && let Some(error) = body_error::broken_json(&reply.body)
+        {
+            return Ok(Attempt::Failed(FailedAttempt::passing(error, Some(reply))));
         }
         self.healthy(ask, &reply, verdict.action)?;
         let status = reply.status;
@@ -175,6 +197,7 @@ impl Fetcher {
                     transient: status == 408 || status == 429 || status >= 500,
                     // A manifest that says RETRY of a 429 means the same.
                     limited: action == Action::RateLimited || status == 429,
+                    retries: verdict.retries,
                     reply: Some(reply),
                 }));
             }
@@ -209,7 +232,8 @@ impl Fetcher {
         };
         let message = || format!("HTTP Status Code: {}. Error: the vendor limits its rate.", reply.status);
         Ok(if limit {
-            Verdict { action: Action::RateLimited, message: message(), failure: Failure::Transient, by_default: true }
+            let (action, failure) = (Action::RateLimited, Failure::Transient);
+            Verdict { action, message: message(), failure, by_default: true, retries: None }
         } else {
             verdict
         })
@@ -281,9 +305,14 @@ impl Fetcher {
                 Ok(reply) if !settled.contains(&reply.status) && (reply.status == 429 || reply.status >= 500) => {
                     (format!("the token endpoint answered HTTP {}", reply.status), Some(reply))
                 }
-                Ok(reply) => return Ok(reply),
+                Ok(reply) => match body_error::broken_json(&reply.body).filter(|_| reply.status < 400) {
+                    Some(error) => (format!("the token endpoint: {error}"), None),
+                    None => return Ok(reply),
+                },
                 Err(Trouble::Final(fault)) => return Err(fault),
-                Err(Trouble::Passing(_, message)) => (format!("the token endpoint cannot be reached: {message}"), None),
+                Err(Trouble::Passing { message, .. }) => {
+                    (format!("the token endpoint cannot be reached: {message}"), None)
+                }
             };
             let limited = reply.as_ref().is_some_and(|r| r.status == 429);
             let (seconds, _) = self.wait(ask.errors, reply.as_ref(), tries, limited)?;
@@ -383,7 +412,7 @@ impl Fetcher {
 impl FailedAttempt {
     /// The fault of a request that is not tried again after so many tries.
     fn exhausted(self, tries: u32, request: &PreparedRequest) -> Fault {
-        let FailedAttempt { reply, message, failure, transient, limited } = self;
+        let FailedAttempt { reply, message, failure, transient, limited, .. } = self;
         let reply = reply.as_ref();
         let kind = if transient || limited { Kind::Unavailable } else { Kind::Data };
         let said = reply.and_then(retry::vendor_error).map(|t| format!(" (the vendor says: {t})")).unwrap_or_default();

@@ -14,8 +14,8 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use ureq::http::HeaderMap;
 
-use super::Reply;
 use super::request::PreparedRequest;
+use super::{BodyEnd, Reply};
 use crate::base::fault::{Fault, Result};
 use crate::base::stop::Stop;
 
@@ -62,6 +62,7 @@ struct Entry {
     took: Duration,
     at: u64,
     len: usize,
+    end: BodyEnd,
 }
 
 /// Method, address, headers and body, and the owner of the credentials that are taken later: what makes two requests
@@ -111,8 +112,9 @@ impl Kept {
         let Some(file) = &mut self.file else { return Err(Fault::bug("a kept answer without a file")) };
         let read = file.seek(SeekFrom::Start(entry.at)).and_then(|_| file.read_exact(&mut body));
         read.map_err(|e| Fault::local("cannot read a kept answer", &e))?;
-        let Entry { status, headers, took, .. } = entry;
-        Ok(Reply { status, headers, body, took, url: url.to_owned(), embedded: false, filed: None, error: None })
+        let Entry { status, headers, took, end, .. } = entry;
+        let url = url.to_owned();
+        Ok(Reply { status, headers, body, took, url, embedded: false, filed: None, error: None, end })
     }
 }
 
@@ -131,8 +133,8 @@ impl Claim<'_> {
         if let Some(file) = &mut kept.file {
             file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(&reply.body)).map_err(|e| failed(&e))?;
         }
-        let entry =
-            Entry { status: reply.status, headers: reply.headers.clone(), took: reply.took, at, len: reply.body.len() };
+        let (headers, len) = (reply.headers.clone(), reply.body.len());
+        let entry = Entry { status: reply.status, headers, took: reply.took, at, len, end: reply.end };
         kept.end += reply.body.len() as u64;
         kept.index.insert(self.key, entry);
         Ok(())

@@ -9,6 +9,7 @@ mod attempts;
 mod body_error;
 mod breaker;
 mod cache;
+mod connection;
 mod fields;
 mod headers;
 mod redirects;
@@ -55,6 +56,28 @@ pub struct Reply {
     pub filed: Option<u64>,
     /// The error that the body reports beside what the stream reads, unless the manifest takes it for a success.
     pub error: Option<String>,
+    /// What tells that the body is whole.
+    pub end: BodyEnd,
+}
+
+/// What tells that a body is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyEnd {
+    /// Its length, its chunks or its packing.
+    Known,
+    /// Nothing but the end of the connection.
+    Connection,
+    /// Nothing, and the connection broke off: TLS that was not closed, a reset.
+    BrokenOff,
+}
+
+/// An answer whose body was no whole one: it is asked for again.
+#[derive(Debug, Clone)]
+pub struct BrokenBody {
+    /// What was wrong with it.
+    pub reason: String,
+    /// How often it came so.
+    pub tries: u32,
 }
 
 impl Reply {
@@ -62,7 +85,8 @@ impl Reply {
     pub fn embedded(page: &Json) -> Reply {
         let body = page.to_string().into_bytes();
         let (headers, took, url) = (HeaderMap::new(), Duration::ZERO, String::new());
-        Reply { status: 200, headers, body, took, url, embedded: true, filed: None, error: None }
+        let end = BodyEnd::Known;
+        Reply { status: 200, headers, body, took, url, embedded: true, filed: None, error: None, end }
     }
 
     /// A header's value.
@@ -147,6 +171,10 @@ pub struct SendRequest<'a> {
     pub into: Option<&'a File>,
     /// Does a JSON body hold what is read of it, be it empty? One that does not, and reports an error, is tried again.
     pub holds: Option<&'a dyn Fn(&[u8]) -> bool>,
+    /// Is the body JSON that nobody walks later? One that is broken is tried again.
+    pub json: bool,
+    /// What came before was broken: it is waited, and counted, as after a try that failed.
+    pub broken: Option<&'a BrokenBody>,
     /// Signs each try, where credentials do not last.
     pub credentials: Option<&'a dyn LiveCredentials>,
     /// Does it wait for the account's pace? Only what is part of another call, which has leave to be sent, does not.
