@@ -142,6 +142,17 @@ impl Jwt {
         })
     }
 
+    /// Two that sign the same are one.
+    pub(super) fn identity(&self, cx: &EvalContext) -> Option<String> {
+        let vars = Vars::new(cx);
+        let secret = self.secret.raw_text(&vars).ok()?;
+        let optional = |t: &Option<Template>| t.as_ref().map(|t| t.raw_text(&vars)).transpose().ok();
+        let more = [optional(&self.encode_secret)?, optional(&self.passphrase)?, optional(&self.prefix)?];
+        let parts = [self.headers.eval(&vars).ok()?, self.claims.eval(&vars).ok()?];
+        let place = format!("{:?}", self.place);
+        Some(python::canonical(&json!([secret, more, self.algorithm.name, self.lives, parts, place])))
+    }
+
     pub(super) fn put(&self, vars: &Vars<'_>, options: &mut RequestOptions) -> Result<String> {
         let token = self.token(vars)?;
         let prefix = self.prefix.as_ref().map(|p| p.text(vars)).transpose()?.filter(|p| !p.is_empty());

@@ -132,6 +132,7 @@ pub struct Builder {
     announced: bool,
     sessions: Mutex<HashMap<String, Arc<Session>>>,
     oauths: Mutex<HashMap<String, Arc<OAuth>>>,
+    jwts: Mutex<HashMap<String, Arc<Jwt>>>,
     legacies: Mutex<HashMap<String, Arc<Legacy>>>,
     rotations: Mutex<HashMap<String, Arc<Rotation>>>,
 }
@@ -170,7 +171,10 @@ impl Builder {
                 let token = def.api_token.as_ref().ok_or_else(|| def.at.fault("`api_token` is missing"))?;
                 Auth::Key(Template::compile(token, &[])?, place)
             }
-            Some(Authenticator::JwtAuthenticator(def)) => Auth::Jwt(Arc::new(Jwt::build(def, cx)?)),
+            Some(Authenticator::JwtAuthenticator(def)) => {
+                let jwt = Jwt::build(def, cx)?;
+                Auth::Jwt(shared(&self.jwts, jwt.identity(cx), jwt))
+            }
             Some(Authenticator::OAuthAuthenticator(def)) => {
                 let oauth = OAuth::build(def, self, cx)?;
                 Auth::OAuth(shared(&self.oauths, oauth.identity(cx), oauth))

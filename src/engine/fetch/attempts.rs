@@ -79,17 +79,18 @@ impl Fetcher {
             let failed = if let Some(broken) = broken.take() {
                 broken
             } else {
-                tries += u32::from(!renewed);
+                tries += 1;
                 match self.attempt(ask, renewed)? {
                     Attempt::Done(outcome) => return Ok(outcome),
                     Attempt::Renewed => {
-                        renewed = true;
+                        (renewed, tries) = (true, tries - 1);
                         continue;
                     }
                     Attempt::Failed(failed) => failed,
                 }
             };
-            renewed = false;
+            // A vendor that judged the request has taken the token: it may end again.
+            renewed &= failed.reply.as_ref().is_none_or(|reply| reply.status == 401 || reply.status >= 500);
             rarely += u32::from(failed.retries.is_some());
             let limited = failed.limited;
             // Who has credentials with calls left need not wait for those of the others.
