@@ -316,7 +316,7 @@ fn elements(body: &[u8], out: &mut Bodies) -> Result<()> {
 }
 
 fn lines(body: &[u8], out: &mut Bodies) -> Result<()> {
-    let last = body.trim_ascii_end().iter().filter(|byte| **byte == b'\n').count();
+    let last = memchr::memchr_iter(b'\n', body.trim_ascii_end()).count();
     for (number, line) in body.split(|b| *b == b'\n').enumerate() {
         let line = line.trim_ascii();
         if line.is_empty() {
