@@ -22,7 +22,7 @@ use crate::base::json::scan::Scanner;
 use crate::engine::cursor::Window;
 use crate::engine::extract::{Found, Records, WalkError};
 use crate::engine::fetch::retry::Remedy;
-use crate::engine::fetch::{CacheMode, Outcome, Reply};
+use crate::engine::fetch::{BrokenBody, CacheMode, Outcome, Reply};
 use crate::engine::page::{Facts, Pager, Wanted};
 use crate::engine::slice::Partition;
 use crate::manifest::template::{RequestOptions, Vars};
@@ -68,6 +68,8 @@ struct SliceReader<'r> {
     cache: CacheMode,
     /// A first page that stands in the parent's record.
     embedded: Option<&'r Json>,
+    /// The page came with a body that was no whole one.
+    broken: Option<BrokenBody>,
     outcome: SliceOutcome,
 }
 
@@ -172,6 +174,7 @@ impl<'r> SliceReader<'r> {
             recovery: RecoveryState::default(),
             cache: if slice.stream.keep_answers { CacheMode::Yes } else { CacheMode::No },
             embedded: slice.partition.first_page.as_ref(),
+            broken: None,
             outcome: SliceOutcome::default(),
             slice,
         }
@@ -191,7 +194,15 @@ impl<'r> SliceReader<'r> {
             if !matches!(fetched, Ok(Fetched::Page(_))) {
                 sink.page_failed();
             }
-            let step = match fetched? {
+            let fetched = match fetched {
+                Err(fault) if fault.broken_body => {
+                    self.ask_again(fault);
+                    continue;
+                }
+                fetched => fetched?,
+            };
+            self.broken = None;
+            let step = match fetched {
                 Fetched::Page(page) => self.advance(page, &mut pager, token.as_ref(), sink)?,
                 Fetched::Recover(Remedy::Reset, why) => Step::Restart(why),
                 Fetched::Recover(Remedy::SmallerPages, _) => {
@@ -229,11 +240,19 @@ impl<'r> SliceReader<'r> {
                     page.ignored = Some(status);
                     None
                 }
-                Outcome::Unauthorized(fault) => return Err(fault),
                 Outcome::Recover(remedy, why) => return Ok(Fetched::Recover(remedy, why)),
             };
         }
         Ok(Fetched::Page(page))
+    }
+
+    /// A body was no whole one: the page is asked for anew, after a wait like that after a body that was cut.
+    fn ask_again(&mut self, fault: Fault) {
+        let tries = self.broken.as_ref().map_or(0, |broken| broken.tries) + 1;
+        self.broken = Some(BrokenBody { reason: fault.message, tries });
+        if self.cache == CacheMode::Yes {
+            self.cache = CacheMode::Anew;
+        }
     }
 
     /// Sends one request; `names` are the fields that it names.
@@ -263,6 +282,8 @@ impl<'r> SliceReader<'r> {
             keep: self.cache,
             into: None,
             holds: looks.then_some(&holds),
+            json: false,
+            broken: self.broken.as_ref().filter(|_| names == self.slice.chunks[0].as_deref()),
         };
         self.slice.stream.requester.ask(context, &vars, &injected)
     }
@@ -286,7 +307,7 @@ impl<'r> SliceReader<'r> {
         let is_text =
             simdutf8::basic::from_utf8(body).is_ok() || sink.observer().is_some_and(PageObserver::takes_broken_text);
         if !is_text {
-            return Err(Fault::data("the answer is not valid UTF-8"));
+            return Err(answer::not_text(body));
         }
         if answer::is_empty(&reply, body) {
             slice.check_empty(&reply, pager)?;

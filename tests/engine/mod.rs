@@ -3,9 +3,11 @@
 
 mod backfill;
 mod backfill_windows;
+mod broken_answers;
 mod credentials;
 mod files;
 mod jobs;
+mod live_credentials;
 mod oracle;
 mod rotation;
 mod safety;

@@ -46,6 +46,16 @@ pub(super) fn of(body: &[u8]) -> Option<BodyError> {
     Some(BodyError { text, is_of_schema })
 }
 
+/// What is wrong with a body that begins as JSON and is none: it was cut off, or something follows.
+pub(super) fn broken_json(body: &[u8]) -> Option<String> {
+    if !matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) {
+        return None;
+    }
+    let mut scanner = Scanner::new(body);
+    let read = scanner.peek().and_then(|_| scanner.skip()).and_then(|()| scanner.end());
+    read.err().filter(|error| error.is_of_its_end(body)).map(|error| format!("the answer is not valid JSON: {error}"))
+}
+
 /// The error fields of a body that is one JSON object.
 fn fields(body: &[u8]) -> Scan<Vec<(&'static str, Json)>> {
     let mut found = Vec::new();

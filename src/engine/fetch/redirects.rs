@@ -17,7 +17,7 @@ impl Fetcher {
     pub(super) fn followed(&self, ask: &SendRequest<'_>) -> std::result::Result<Reply, Trouble> {
         let mut next = ask.request.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let reply = self.paced(&SendRequest { request: &next, ..*ask })?;
+            let reply = self.paced(ask, &mut next)?;
             let location = reply.header("location").filter(|_| matches!(reply.status, 301 | 302 | 303 | 307 | 308));
             let Some(location) = location else { return Ok(reply) };
             redirect(&mut next, reply.status, location);
