@@ -3,6 +3,7 @@
 
 mod backfill;
 mod backfill_windows;
+mod bookmarks;
 mod credentials;
 mod files;
 mod jobs;

@@ -384,7 +384,8 @@ pub(super) fn way_on(rule: Rule, print: &str) -> String {
     match rule.remedy() {
         Some(remedy) => format!("{look}; {remedy}"),
         None if rule == Rule::CursorMissing => format!(
-            "{look}; check `cursor_field` and the formats in the manifest; to go on with it: `dripfeed drift accept {print}`"
+            "{look}; check `cursor_field` and the formats in the manifest; to go on with it: `dripfeed drift accept \
+            {print}`"
         ),
         None => format!("{look}; to go on with it: `dripfeed drift accept {print}`"),
     }

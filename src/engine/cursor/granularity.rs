@@ -169,10 +169,9 @@ impl CursorPlan {
 }
 
 /// What a run says where values lie between windows.
-pub const BETWEEN_WINDOWS: &str = "values of the cursor are finer than `cursor_granularity`: what changed between the end \
-                                   of a window and the begin of the next is not asked for, unless the vendor takes the \
-                                   end for a whole unit; set `cursor_granularity`, and `datetime_format` with it, to what \
-                                   the vendor's times tell";
+pub const BETWEEN_WINDOWS: &str = "values of the cursor are finer than `cursor_granularity`: what changed between the end of a window and the begin of \
+     the next is not asked for, unless the vendor takes the end for a whole unit; set `cursor_granularity`, and \
+     `datetime_format` with it, to what the vendor's times tell";
 
 #[cfg(test)]
 mod tests {
