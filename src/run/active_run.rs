@@ -26,8 +26,8 @@ pub(crate) fn holder(context: &Context, identity: &RunIdentity, target: Option<u
     Holder { run_id, slot, pid: std::process::id(), target, since: now() }
 }
 
-/// Changes the record of the tenant's runs; one that cannot be stored is logged. Previews have none: they say nothing of
-/// the tenant.
+/// Changes the record of the tenant's runs; one that cannot be stored is logged. Previews have none: they say
+/// nothing of the tenant.
 fn update(context: &Context, identity: &RunIdentity, change: impl FnOnce(&mut Record)) {
     let stored = context.options.limit.is_none() && identity.certain;
     let Some(root) = identity.root.as_ref().filter(|_| stored) else { return };
