@@ -12,7 +12,9 @@ use time::macros::datetime;
 use super::{CursorPlan, Window};
 use crate::base::fault::Fault;
 use crate::base::timefmt::{Format, Period};
-use crate::manifest::model::{DatetimeBasedCursor, DeclarativeSource, DeclarativeStream, IncrementalSync, Stream};
+use crate::manifest::model::{
+    DatetimeBasedCursor, DeclarativeSource, DeclarativeStream, IncrementalSync, PartitionRouter,
+};
 use crate::manifest::node::Text;
 
 /// What a format may tell at its finest.
@@ -37,8 +39,8 @@ enum Misfit {
 fn resolution(format: &Format) -> Option<(&'static str, Period)> {
     let exact = |time| format.parse(&format.format(time));
     let known = exact(SAMPLE)?;
-    let units = UNITS.iter().filter_map(|unit| Some((*unit, Period::parse(unit).ok()?)));
-    units.into_iter().find(|(_, unit)| unit.after(SAMPLE).and_then(exact).is_some_and(|next| next > known))
+    let mut units = UNITS.iter().filter_map(|unit| Some((*unit, Period::parse(unit).ok()?)));
+    units.find(|(_, unit)| unit.after(SAMPLE).and_then(exact).is_some_and(|next| next > known))
 }
 
 /// Does a format tell no time of the day?
@@ -97,7 +99,7 @@ pub fn warnings(source: &DeclarativeSource) -> Vec<Fault> {
         of_streams(&stream.all(), &mut out);
     }
     // A definition is one wherever it is used.
-    let mut known: Vec<(Option<u32>, String)> = Vec::new();
+    let mut known = Vec::new();
     out.retain(|fault: &Fault| {
         let key = (fault.location.as_ref().map(|location| location.line), fault.message.clone());
         let new = !known.contains(&key);
@@ -114,8 +116,8 @@ fn of_streams(streams: &[&DeclarativeStream], out: &mut Vec<Fault>) {
             Some(IncrementalSync::IncrementingCountCursor(_)) => {}
             None => out.extend(of_dependency(stream)),
         }
-        let parents = stream.retriever.routers().iter().flat_map(|router| router.parents());
-        parents.for_each(|config| of_streams(&Stream::all(&config.stream), out));
+        let parents = stream.retriever.routers().iter().flat_map(PartitionRouter::parents);
+        parents.for_each(|config| of_streams(&config.stream.all(), out));
     }
 }
 
@@ -141,7 +143,7 @@ fn of_windows(def: &DatetimeBasedCursor) -> Option<Fault> {
 
 /// A dependency on a parent's changes that nothing keeps.
 fn of_dependency(def: &DeclarativeStream) -> Option<Fault> {
-    let mut parents = def.retriever.routers().iter().flat_map(|router| router.parents());
+    let mut parents = def.retriever.routers().iter().flat_map(PartitionRouter::parents);
     let config = parents.find(|config| config.incremental_dependency == Some(true))?;
     Some(config.at.field("incremental_dependency", None).fault(WITHOUT_CURSOR).hint(WITH_CURSOR))
 }
@@ -169,9 +171,10 @@ impl CursorPlan {
 }
 
 /// What a run says where values lie between windows.
-pub const BETWEEN_WINDOWS: &str = "values of the cursor are finer than `cursor_granularity`: what changed between the end of a window and the begin of \
-     the next is not asked for, unless the vendor takes the end for a whole unit; set `cursor_granularity`, and \
-     `datetime_format` with it, to what the vendor's times tell";
+pub const BETWEEN_WINDOWS: &str = "values of the cursor are finer than `cursor_granularity`: what changed between \
+                                   the end of a window and the begin of the next is not asked for, unless the vendor \
+                                   takes the end for a whole unit; set `cursor_granularity`, and `datetime_format` \
+                                   with it, to what the vendor's times tell";
 
 #[cfg(test)]
 mod tests {
