@@ -5,6 +5,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::base::fault::{Fault, Result};
+use crate::engine::cursor;
 use crate::manifest::model::{Check, Stream};
 use crate::manifest::template::{self, Template};
 use crate::manifest::{Manifest, lint};
@@ -40,6 +41,7 @@ pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> 
             let fault = format!("{shown}: the connection specification is not a valid JSON schema: {}", e.masked());
             (Level::Error, Fault::config(fault))
         }));
+        said.extend(cursor::warnings(&manifest.source).into_iter().map(|fault| (Level::Warning, fault)));
         said.extend(unknown_checks(manifest).into_iter().map(|name| {
             let fault = format!("{shown}: `check` names the stream `{name}`, which does not exist: it will fail");
             (Level::Warning, Fault::config(fault))

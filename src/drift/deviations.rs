@@ -142,8 +142,8 @@ impl Examination<'_> {
         let structured = |mask: u8| mask & (bit(0) | bit(1)) != 0;
         let rule = match kind {
             JsonKind::Null if place.key.is_some() => Rule::KeyMissing,
-            // What a cursor is like is judged by whether it can be read.
-            _ if place.cursor => return,
+            // That a record has no cursor value is counted.
+            JsonKind::Null if place.cursor => return,
             _ if place.key.is_some() => Rule::KeyTypeChanged,
             JsonKind::Null => Rule::FieldBecameNullable,
             _ if place.pointer.ends_with("/*") => Rule::ItemTypeChanged,
@@ -163,11 +163,11 @@ impl Examination<'_> {
         let is_key = place.key.is_some();
         if !allowed {
             self.other_kind(place, JsonKind::Number, if fraction { "number" } else { "integer" }, sample);
-        } else if fraction && place.allowed & bit(FRACTION) == 0 && !place.cursor {
+        } else if fraction && place.allowed & bit(FRACTION) == 0 {
             let rule = if is_key { Rule::KeyTypeChanged } else { Rule::FieldTypeWidened };
             let tolerate = "number".to_owned();
             self.add(Deviation { sample: Some(sample), tolerate, ..Deviation::at(place, rule, "number") });
-        } else if whole == Whole::Large && !place.wide && !place.cursor {
+        } else if whole == Whole::Large && !place.wide {
             let rule = if is_key { Rule::KeyTypeChanged } else { Rule::NumberOutOfRange };
             let deviation = Deviation::at(place, rule, "integer beyond 64 bits");
             self.add(Deviation { sample: Some(sample), tolerate: WIDE.into(), ..deviation });
@@ -176,7 +176,7 @@ impl Examination<'_> {
 
     fn text(&mut self, place: &Place, text: &JsonText<'_>) {
         if let Some(format) = place.format {
-            if !written_well(text, format) && !place.cursor {
+            if !written_well(text, format) {
                 let sample = Some(length(text));
                 // A key is sent as it is: null would be none.
                 let rule = if place.key.is_some() { Rule::KeyTypeChanged } else { Rule::FormatChanged };

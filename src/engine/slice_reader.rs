@@ -302,6 +302,7 @@ impl<'r> SliceReader<'r> {
         if let Some(observer) = sink.observer() {
             observer.answered(&reply);
         }
+        sink.answered_at(reply.answered_at());
         let decoded = answer::decoded(self.slice.engine, self.slice.stream, &reply)?;
         let body = decoded.as_deref().unwrap_or(&reply.body);
         let is_text =

@@ -4,6 +4,7 @@
 mod backfill;
 mod backfill_windows;
 mod broken_answers;
+mod bookmarks;
 mod credentials;
 mod files;
 mod jobs;

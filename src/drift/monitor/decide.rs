@@ -383,6 +383,10 @@ pub(super) fn way_on(rule: Rule, print: &str) -> String {
     let look = "look at it with `dripfeed drift show`";
     match rule.remedy() {
         Some(remedy) => format!("{look}; {remedy}"),
+        None if rule == Rule::CursorMissing => format!(
+            "{look}; check `cursor_field` and the formats in the manifest; to go on with it: `dripfeed drift accept \
+            {print}`"
+        ),
         None => format!("{look}; to go on with it: `dripfeed drift accept {print}`"),
     }
 }

@@ -160,7 +160,9 @@ impl StreamPlan {
             return state.get("__ab_no_cursor_state_message").filter(|v| **v == Json::Bool(true)).map(|_| now);
         };
         let state = if self.router.is_some() { state.get("state")?.as_object()? } else { state };
-        cursor.begin(Some(state), 0).ok().filter(|_| !state.is_empty())?.position()
+        // Whoever goes on from it refuses it.
+        let ahead = cursor.is_ahead(state).then_some(now);
+        ahead.or_else(|| cursor.begin(Some(state), 0).ok().filter(|_| !state.is_empty())?.position())
     }
 
     /// The same with another schema.

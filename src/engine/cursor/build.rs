@@ -5,7 +5,7 @@
 
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-use super::{CursorPlan, clamp};
+use super::{CursorPlan, clamp, granularity};
 use crate::base::config::Safety;
 use crate::base::fault::Result;
 use crate::base::timefmt::{Format, Period};
@@ -39,6 +39,9 @@ fn by_count(def: &IncrementingCountCursor, safety: &Safety, cx: &EvalContext) ->
         data_feed: false,
         start,
         end: PrimitiveDateTime::MAX.assume_utc(),
+        now: cx.now,
+        now_is_fixed: cx.began.is_none(),
+        asks_end: false,
         step: None,
         granularity: None,
         lookback: Period::default(),
@@ -53,6 +56,7 @@ fn by_count(def: &IncrementingCountCursor, safety: &Safety, cx: &EvalContext) ->
         history: None,
         again: None,
         formats: vec![format.clone()],
+        tells_days: false,
         format,
         at: def.at.clone(),
     })
@@ -100,6 +104,9 @@ fn by_time(def: &DatetimeBasedCursor, safety: &Safety, cx: &EvalContext) -> Resu
         data_feed: def.is_data_feed.unwrap_or(false),
         start: moment(&def.start_datetime, &format, &vars)?,
         end,
+        now: cx.now,
+        now_is_fixed: cx.began.is_none(),
+        asks_end: def.end_time_option.is_some(),
         step,
         granularity,
         lookback: period(&def.lookback_window)?.unwrap_or_default(),
@@ -113,6 +120,7 @@ fn by_time(def: &DatetimeBasedCursor, safety: &Safety, cx: &EvalContext) -> Resu
         history: None,
         again: None,
         format,
+        tells_days: formats.iter().all(granularity::tells_days),
         formats,
         at: at.clone(),
     })

@@ -101,6 +101,13 @@ impl Reply {
         answered.checked_sub(self.took.try_into().ok()?)
     }
 
+    /// The vendor's clock when it answered, if it tells one; what a cache kept of it has an age.
+    pub fn answered_at(&self) -> Option<OffsetDateTime> {
+        let written = OffsetDateTime::from(httpdate::parse_http_date(self.header("date")?).ok()?);
+        let age = self.header("age").and_then(|age| age.trim().parse::<u32>().ok()).unwrap_or(0);
+        written.checked_add(time::Duration::seconds(age.into()))
+    }
+
     /// The headers as an object, under lower-case names and in the usual spelling, with `link` taken apart
     /// where paging asks for it.
     pub fn headers_json(&self, with_links: bool) -> Json {

@@ -26,8 +26,9 @@ use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::Scanner;
 use crate::drift::monitor::Without;
 use crate::drift::rules::Rule;
-use crate::engine::cursor::Cursor;
 use crate::engine::cursor::backfill_cursor::PastFilter;
+use crate::engine::cursor::ceiling::Beyond;
+use crate::engine::cursor::{Cursor, CursorPlan, Window};
 use crate::engine::extract::WalkError;
 use crate::engine::fetch::Reply;
 use crate::engine::shape::wire::RecordScan;
@@ -45,6 +46,8 @@ pub(super) type Bounds = (Option<OffsetDateTime>, Option<OffsetDateTime>);
 /// Of a slice's records, which are wanted, and what is known of them.
 #[derive(Default)]
 pub(super) struct RecordFilter {
+    /// The window of the slice.
+    pub(super) slice: Option<Window>,
     /// The cursor before the slice, where records are compared with it.
     pub(super) before: Option<Cursor>,
     /// The bounds that requests carry, where they mean something.
@@ -83,6 +86,10 @@ pub(super) struct SliceTotals {
     pub(super) nulled: u64,
     /// Records without a cursor value.
     pub(super) without_cursor: u64,
+    /// Records beyond what the bookmark may take.
+    pub(super) beyond: Beyond,
+    /// Do cursor values lie between two windows, as far apart as these are?
+    pub(super) is_finer: bool,
     /// Answers that came.
     pub(super) answers: u64,
 }
@@ -145,8 +152,14 @@ impl<'s> RecordWriter<'s> {
 
     /// What the records of pages that were read wholly add up to.
     pub(super) fn totals(&self) -> SliceTotals {
-        let (newest, without_cursor) = self.cursor.totals();
-        SliceTotals { newest, nulled: self.nulled.1, without_cursor, answers: self.answers }
+        SliceTotals {
+            newest: self.cursor.newest(),
+            nulled: self.nulled.1,
+            without_cursor: self.cursor.without_cursor(),
+            beyond: self.cursor.beyond(),
+            is_finer: self.cursor.is_finer(),
+            answers: self.answers,
+        }
     }
 
     /// Appends the line of the record at which the scanner stands.
@@ -285,18 +298,20 @@ impl RecordSink for RecordWriter<'_> {
         if let Some(cursor) = feed {
             self.cursor.compare(record.get(&cursor.field).and_then(|v| cursor.read(v)));
         }
-        let inside = |record: &Json| match (&plan.cursor, &self.cursor.filter.before) {
-            (Some(c), Some(before)) => {
-                let value = record.get(&c.field).and_then(|v| c.read(v));
-                value.is_none_or(|v| before.keeps(c, v))
-            }
+        let value = |cursor: &CursorPlan, record: &Json| record.get(&cursor.field).and_then(|v| cursor.read(v));
+        let tracker = &self.cursor;
+        let inside = |record: &Json| match (&plan.cursor, &tracker.filter.before) {
+            (Some(c), Some(before)) => value(c, record).is_none_or(|v| tracker.keeps(before, v)),
             _ => true,
         };
-        if feed.is_some() {
-            old = !inside(&record);
-            self.cursor.past_the_end = false;
+        if let (Some(cursor), Some(before)) = (feed, &tracker.filter.before) {
+            // A record from after the window says nothing of those that follow.
+            old = value(cursor, &record).is_some_and(|v| before.is_before(cursor, v));
         }
         let kept = plan.shape.apply(&mut record, vars, inside).map_err(WalkError::Callback)?;
+        if feed.is_some() {
+            self.cursor.past_the_end = false;
+        }
         self.cursor.past_the_end |= old;
         if !kept {
             return Ok(false);
@@ -320,8 +335,8 @@ impl RecordSink for RecordWriter<'_> {
     fn put(&mut self, record: Json) -> Result<bool> {
         if let (Some(cursor), Some(before)) = (&self.plan.cursor, &self.cursor.filter.before) {
             let value = record.get(&cursor.field).and_then(|v| cursor.read(v));
-            if value.is_some_and(|value| !before.keeps(cursor, value)) {
-                self.cursor.past_the_end |= cursor.data_feed;
+            if let Some(value) = value.filter(|value| !self.cursor.keeps(before, *value)) {
+                self.cursor.past_the_end |= cursor.data_feed && before.is_before(cursor, value);
                 return Ok(false);
             }
         }
@@ -357,12 +372,18 @@ impl RecordSink for RecordWriter<'_> {
         self.nulled.0 = 0;
     }
 
+    fn answered_at(&mut self, at: Option<OffsetDateTime>) {
+        if let Some(ceiling) = &mut self.cursor.ceiling {
+            ceiling.answered(at);
+        }
+    }
+
     fn last_record(&self) -> Option<Json> {
         answer::parsed(self.last.as_ref()?).ok()
     }
 
     fn newest(&self) -> Option<OffsetDateTime> {
-        self.cursor.totals().0
+        self.cursor.newest()
     }
 
     fn observer(&mut self) -> Option<&mut dyn PageObserver> {

@@ -12,6 +12,7 @@ use super::{Reporter, get};
 use crate::base::fault::{Fault, Kind};
 use crate::base::stop::Stop;
 use crate::drift::rules::Rule;
+use crate::engine::cursor::ceiling::Beyond;
 use crate::engine::scheduler::StreamOutcome;
 use crate::run::log::Level;
 use crate::run::outcome::{Figures, RunOutcome};
@@ -178,6 +179,18 @@ impl Reporter {
                 outcome.without_cursor
             );
             self.log.line(Level::Warning, &message);
+        }
+        if outcome.beyond.is_any() {
+            let Beyond { ahead, outside, far } = outcome.beyond;
+            // Vendors round, and dates have time zones.
+            let level = if far > 0 { Level::Warning } else { Level::Info };
+            let fields = json!({"stream": stream, "ahead": ahead, "outside": outside});
+            self.log.event(
+                level,
+                &format!("stream `{stream}`: {}", outcome.beyond.message()),
+                "cursor_beyond",
+                &fields,
+            );
         }
         // What ended the whole run is said of the run.
         let fault = outcome.fault.as_ref().filter(|f| !matches!(f.kind, Kind::Signal(_) | Kind::Downstream));
