@@ -19,6 +19,7 @@ pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> 
         std::fs::read_to_string(path).map_err(|e| Fault::config(format!("cannot read the manifest {shown}: {e}")))?;
     let examined = lint::examine(&text, &shown)?;
     let mut said: Vec<(Level, Fault)> = examined.faults.into_iter().map(|fault| (Level::Error, fault)).collect();
+    said.extend(examined.warnings.into_iter().map(|fault| (Level::Warning, fault)));
     let known: Vec<&str> = template::NAMES.iter().copied().chain(examined.extra.iter().map(String::as_str)).collect();
     for (text, at) in examined.templates {
         match Template::of(&json!(text), &at, &known) {

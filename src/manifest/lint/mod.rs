@@ -1,13 +1,13 @@
 //! Everything that is wrong with a manifest, at once.
 //!
-//! Comes in: its text. Goes out: a fault for each thing that loading would refuse, and the texts in which templates may
-//! stand. Called by `cli` for `validate`; loading itself stops at the first fault.
+//! Comes in: its text. Goes out: a fault for each thing that loading would refuse, a warning for what it passes over,
+//! and the texts in which templates may stand. Called by `cli` for `validate`; loading itself stops at the first fault.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 
-use super::node::{self, Node, NodeKind, Place};
+use super::node::{self, Node, NodeKind, Place, Raw};
 use super::yaml;
 use super::{fits, model, rooted};
 use crate::base::fault::{Fault, Result};
@@ -21,6 +21,8 @@ const PLAIN: [&str; 8] =
 pub struct Examined {
     /// What loading refuses.
     pub faults: Vec<Fault>,
+    /// What loading passes over.
+    pub warnings: Vec<Fault>,
     /// Texts with templates, each with its place.
     pub templates: Vec<(String, Place)>,
     /// Names that parents give to templates of their children.
@@ -39,12 +41,27 @@ pub fn examine(text: &str, file: &str) -> Result<Examined> {
     let root = rooted(yaml::parse_yaml(text, file)?, file)?;
     let mut out = Examined::default();
     texts(&root, &top, &mut out);
-    // A fault of a definition shows wherever that is used, and is one all the same.
-    let mut said = BTreeSet::new();
-    (out.source, out.faults) = node::every_fault(&root, &top);
-    out.faults
-        .retain(|fault| said.insert((fault.location.as_ref().map(|location| location.line), fault.message.clone())));
+    let node::Reading { read, faults, warnings } = node::examine::<model::DeclarativeSource>(&root, &top);
+    (out.source, out.faults, out.warnings) = (read, faults, warnings);
+    // A template of streams is read once its values are in it. Without them it may lack what they bring.
+    for streams in out.source.iter().flat_map(|source| source.dynamic_streams.iter().flatten()) {
+        let Raw { node, at } = &streams.stream_template;
+        out.warnings.extend(node::examine::<model::Stream>(node, at).warnings);
+    }
+    once(&mut out.faults);
+    once(&mut out.warnings);
     Ok(out)
+}
+
+/// A fault of a definition shows wherever that is used, and is one all the same.
+fn once(faults: &mut Vec<Fault>) {
+    let mut seen = BTreeSet::new();
+    faults.retain(|fault| {
+        let place = fault.location.as_ref();
+        // Without lines the path tells places apart.
+        let path = place.filter(|place| place.line == 0).map(|place| place.path.to_string());
+        seen.insert((place.map(|place| place.line), path, fault.message.clone()))
+    });
 }
 
 fn texts(node: &Node, place: &Place, out: &mut Examined) {
