@@ -5,6 +5,7 @@
 
 mod backfill;
 mod dynamic;
+mod faults;
 mod identity;
 mod plan;
 mod schema;
@@ -31,6 +32,7 @@ use crate::manifest::Manifest;
 use crate::manifest::model::{self, Check, DeclarativeStream, Requester, Retriever, StateDelegatingStream, Stream};
 use crate::manifest::node::{OneOrMany, Place, Text};
 use crate::manifest::template::{EvalContext, Template, Vars};
+pub use faults::faults;
 pub use plan::{SourcePlan, StreamPlan, WithState};
 
 /// Slices read at a time when the manifest says nothing; latency is hidden, no call is wasted.
