@@ -15,7 +15,7 @@ use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::scan;
 use crate::base::stop::Stop;
 use crate::engine::auth::{self, Auth, Rotation, TokenListener, TokenRequest, TokenTransport, Turn};
-use crate::engine::fetch::address::origin_of;
+use crate::engine::fetch::address::{flaw, origin_of};
 use crate::engine::fetch::request::{self, Body, PreparedRequest, RequestPlan};
 use crate::engine::fetch::retry::{self, ErrorPlan};
 use crate::engine::fetch::{CacheMode, Outcome, Reply, SendRequest, TokenRotation};
@@ -139,8 +139,9 @@ struct Access<'r> {
 
 impl TokenTransport for Access<'_> {
     fn send(&self, request: TokenRequest) -> Result<(u16, Vec<u8>)> {
-        let origin =
-            origin_of(&request.url).ok_or_else(|| Fault::config("the address of the token endpoint is no URL"))?;
+        let origin = origin_of(&request.url).ok_or_else(|| {
+            Fault::config(format!("the address of the token endpoint is not a URL: {}", flaw(&request.url)))
+        })?;
         let prepared = PreparedRequest {
             method: request.method.to_owned(),
             url: request.url,

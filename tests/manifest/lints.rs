@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::support::tap::{Ran, Tap};
+use crate::support::vendor::Vendor;
 
 fn option(name: &str) -> Json {
     json!({"type": "RequestOption", "inject_into": "request_parameter", "field_name": name})
@@ -168,4 +169,37 @@ fn of_a_key_that_stands_twice_the_last_counts() {
     let tap = Tap::new("validate").file("", "m.yaml", &text);
     let path = tap.dir.path().join("m.yaml").display().to_string();
     tap.args(&[&path]).run().expect(0, &["the key `primary_key` stands twice"]);
+}
+
+/// A value that looks into what is not there costs the field, whatever it looks into.
+#[test]
+fn an_added_field_that_meets_an_undefined_is_left_out() {
+    let fields = [
+        "{{ record['list'][0]['name'] }}",
+        "{{ record['gone']['name'] }}",
+        "{{ record.a.b.c }}",
+        "{{ stream_slice['x']['y'] }}",
+        "{{ config['x']['y'] }}",
+    ];
+    for value in fields {
+        let vendor = Vendor::of_items(json!([{"status": 200, "json": {"data": [{"id": 1, "list": []}, {"id": 2}]}}]));
+        let mut manifest = with(
+            "/streams/0/transformations",
+            json!([
+                {"type": "AddFields", "fields": [
+                    {"path": ["first"], "value": value}, {"path": ["second"], "value": "2"},
+                ]},
+            ]),
+        );
+        manifest["streams"][0]["retriever"].as_object_mut().unwrap().remove("paginator");
+        manifest["streams"][0].as_object_mut().unwrap().remove("incremental_sync");
+        let config =
+            json!({"url": vendor.url, "start": "2024-01-01T00:00:00Z", "credentials": {"token": "t0ken-t0ken"}});
+        let ran = Tap::new("read").source(&manifest.to_string()).config(&config).run();
+        let records =
+            ran.expect(0, &["AddFields left a field out", "transformations[0].fields[0].value"]).records("items");
+        assert_eq!(records.len(), 2, "{value}");
+        assert!(records.iter().all(|record| record["first"].is_null() && !record["second"].is_null()), "{value}");
+        assert_eq!(ran.err.matches("AddFields left").count(), 1, "once a stream: {}", ran.err);
+    }
 }
