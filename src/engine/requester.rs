@@ -17,7 +17,7 @@ use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::scan;
 use crate::base::stop::Stop;
 use crate::engine::auth::{self, Auth, Credentials, Rotation, TokenListener, TokenRequest, TokenTransport, Turn};
-use crate::engine::fetch::address::origin_of;
+use crate::engine::fetch::address::{flaw, origin_of};
 use crate::engine::fetch::request::{self, Body, PreparedRequest, RequestPlan};
 use crate::engine::fetch::retry::{self, ErrorPlan};
 use crate::engine::fetch::{BrokenBody, CacheMode, LiveCredentials, Outcome, Reply, SendRequest};
@@ -218,7 +218,9 @@ impl TokenTransport for Access<'_> {
 
 /// A request for a token, as it goes out.
 fn prepared(request: TokenRequest) -> Result<PreparedRequest> {
-    let origin = origin_of(&request.url).ok_or_else(|| Fault::config("the address of the token endpoint is no URL"))?;
+    let origin = origin_of(&request.url).ok_or_else(|| {
+        Fault::config(format!("the address of the token endpoint is not a URL: {}", flaw(&request.url)))
+    })?;
     Ok(PreparedRequest {
         method: request.method.to_owned(),
         url: request.url,

@@ -326,6 +326,11 @@ impl<'r> SliceReader<'r> {
             });
             Ok(())
         })?;
+        if let Some(field) = slice.stream.shape.left_out() {
+            let message =
+                format!("AddFields left a field out of some records, as `{field}` looks into what is not there");
+            slice.engine.notice_once(&slice.stream.name, &message);
+        }
         Ok(Answer { reply, decoded, found })
     }
 

@@ -159,6 +159,7 @@ const DIFFERS: &[&str] = &[
     "router_union_grouped",
     "router_union_incremental_parents",
     "state_delegating_retention_unreadable",
+    "state_migration_legacy",
     "substream_failing_parent",
     "substream_lazy_one_of_two",
 ];

@@ -5,6 +5,7 @@
 
 mod backfill;
 mod dynamic;
+mod faults;
 mod identity;
 mod plan;
 mod schema;
@@ -29,8 +30,9 @@ use crate::engine::cursor::CursorPlan;
 use crate::engine::fetch::address::origin_of;
 use crate::manifest::Manifest;
 use crate::manifest::model::{self, Check, DeclarativeStream, Requester, Retriever, StateDelegatingStream, Stream};
-use crate::manifest::node::{OneOrMany, Place, Text};
+use crate::manifest::node::{OneOrMany, Place, Spelling, Text};
 use crate::manifest::template::{EvalContext, Template, Vars};
+pub use faults::faults;
 pub use plan::{SourcePlan, StreamPlan, WithState};
 
 /// Slices read at a time when the manifest says nothing; latency is hidden, no call is wasted.
@@ -158,7 +160,7 @@ impl Build<'_> {
                 name: Some(Text { value: json!(name), at: at.clone() }),
                 retriever: retriever.clone(),
                 primary_key: None,
-                schema_loader: Some(OneOrMany(Vec::new())),
+                schema_loader: Some(OneOrMany(Vec::new(), Spelling::List)),
                 transformations: None,
                 incremental_sync: None,
                 state_migrations: None,

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use super::schema::SchemaSource;
 use crate::base::fault::{Fault, Result, did_you_mean};
 use crate::base::timefmt::Period;
+use crate::engine::cursor::partitions::LegacyPartition;
 use crate::engine::cursor::{CursorPlan, Window};
 use crate::engine::extract::Records;
 use crate::engine::extract::decode::Decoder;
@@ -81,8 +82,8 @@ pub struct StreamPlan {
     pub parents: Vec<Arc<StreamPlan>>,
     /// How later runs bring only what changed.
     pub cursor: Option<CursorPlan>,
-    /// The partition's name in a state of the older form, which is taken over.
-    pub legacy_partition: Option<String>,
+    /// The partition in a state of the older form, which is taken over.
+    pub legacy_partition: Option<LegacyPartition>,
     /// Sends the slice's options with the first page only.
     pub slice_options_once: bool,
     /// May the answer's envelope be missing?
@@ -141,7 +142,7 @@ impl StreamPlan {
         state: Option<&'s Map<String, Json>>,
         now: OffsetDateTime,
     ) -> (&Arc<StreamPlan>, Option<&'s Map<String, Json>>) {
-        let Some((with, state)) = self.with_state.as_ref().zip(state.filter(|s| !s.is_empty())) else {
+        let Some((with, state)) = self.with_state.as_ref().zip(state.filter(|s| has_cursor(s))) else {
             return (self, state);
         };
         let reached = match with.retention {
@@ -185,4 +186,15 @@ impl StreamPlan {
     pub fn keys(&self) -> Vec<String> {
         self.key_paths.iter().filter_map(|path| if let [one] = &path[..] { Some(one.clone()) } else { None }).collect()
     }
+}
+
+/// Does a state hold a cursor? One that a run left which failed before its first slice was read holds none.
+fn has_cursor(state: &Map<String, Json>) -> bool {
+    let is_partitioned = state.contains_key("use_global_cursor");
+    let held = |key: &str| match state.get(key) {
+        Some(Json::Object(held)) => !held.is_empty(),
+        Some(Json::Array(held)) => !held.is_empty(),
+        _ => false,
+    };
+    if is_partitioned { held("state") || held("states") } else { !state.is_empty() }
 }

@@ -43,7 +43,7 @@ impl Build<'_> {
         let routers = def.retriever.routers();
         let parents = parents(routers).map(|config| self.stream(&config.stream, depth + 1).map(Arc::new));
         let parents = parents.collect::<Result<_>>()?;
-        let router = slice::build(routers, cx)?;
+        let router = slice::build(routers, def.retriever.lists_routers(), cx)?;
         let mut cursor = self.cursor(def, &router)?;
         let extractor = &retriever.record_selector.extractor;
         let lists = dom_extract::list_retriever(extractor).map(|def| self.source_of_records(def, name).map(Arc::new));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
-use super::address::{encode, join, origin_of, with_query};
+use super::address::{encode, flaw, join, origin_of, with_query};
 use super::fields::{Evaluated, Fields};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::python;
@@ -226,10 +226,10 @@ impl RequestPlan {
             named = home.text(&own).unwrap_or_default();
         }
         let Some(origin_of_base) = origin(&base) else {
-            let fault = self.base.at().fault("the address of the request is not a URL");
+            let fault = self.base.at().fault(format!("the address of the request is not a URL: {}", flaw(&base)));
             // What the vendor gave is no fault of the manifest.
             let kind = if self.base_is_own { fault.kind } else { Kind::Data };
-            return Err(Fault { kind, ..fault }.hint("it must start with https:// or http://"));
+            return Err(Fault { kind, ..fault });
         };
         let free = self.free && !self.base_is_own;
         let origin = if free { origin_of_base } else { origin(&named).unwrap_or_default() };

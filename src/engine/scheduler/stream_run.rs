@@ -58,8 +58,8 @@ impl StreamRun {
     /// Prepares a stream; a state that cannot be read is refused.
     pub(super) fn new(mut job: StreamJob, protocol: Protocol, now: OffsetDateTime) -> Result<StreamRun> {
         let name = job.plan.name.clone();
-        if let (Some(field), Some(cursor), Some(state)) = (&job.plan.legacy_partition, &job.plan.cursor, &job.state)
-            && let Some(state) = from_legacy(state, field, &cursor.field)
+        if let (Some(legacy), Some(cursor), Some(state)) = (&job.plan.legacy_partition, &job.plan.cursor, &job.state)
+            && let Some(state) = from_legacy(state, legacy, &cursor.field)
         {
             job.state = Some(state);
         }

@@ -4,6 +4,8 @@
 //! Called by `run` for streams that ask for it; others never build the JSON of a record. The rules are those of
 //! airbyte-cdk's `RecordSelector`, `AddFields` and `RemoveFields`.
 
+use std::sync::{Arc, OnceLock};
+
 use serde_json::Value as Json;
 
 use super::keys::{self, Lift};
@@ -22,6 +24,8 @@ pub struct Pipeline {
     transform_first: bool,
     /// The schema that values are cast to.
     normalize: Option<Json>,
+    /// The first field that was left out of a record, because its template looks into what is not there.
+    left_out: Arc<OnceLock<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -167,6 +171,11 @@ impl Pipeline {
         }
     }
 
+    /// The first added field that a record lacks, because its template looks into what is not there.
+    pub fn left_out(&self) -> Option<&str> {
+        self.left_out.get().map(String::as_str)
+    }
+
     /// Does it change records?
     pub fn changes(&self) -> bool {
         !self.ops.is_empty() || self.normalize.is_some()
@@ -203,13 +212,19 @@ impl Pipeline {
                 Op::Add { condition, fields } => {
                     for field in fields {
                         let vars = Vars { record: Some(record), ..*vars };
-                        let value = field.value.value(&vars, field.types)?;
+                        let value = defined(&field.value, &vars, field.types)?;
                         if let Some(condition) = condition
                             && !condition.truth(&vars)?
                         {
                             continue;
                         }
-                        let path = field.path.iter().map(|t| t.text(&vars)).collect::<Result<Vec<_>>>()?;
+                        let path = field.path.iter().map(|t| defined(t, &vars, Types::Any));
+                        let path = path.collect::<Result<Option<Vec<_>>>>()?;
+                        let Some((value, path)) = value.zip(path) else {
+                            self.left_out.get_or_init(|| field.value.at().location.path.to_string());
+                            continue;
+                        };
+                        let path: Vec<String> = path.iter().map(template::text_of).collect();
                         dpath::put(record, &path, value).map_err(|depth| {
                             let way = path[..depth].join(".");
                             Fault::data(format!(
@@ -231,6 +246,14 @@ impl Pipeline {
         }
         Ok(())
     }
+}
+
+/// The value of a template; nothing where it looks into what is not there, as `items[0].name` of an empty list does.
+fn defined(template: &Template, vars: &Vars<'_>, types: Types) -> Result<Option<Json>> {
+    template.value(vars, types).map(Some).or_else(|fault| match template.value_if_any(vars, types) {
+        Ok(None) => Ok(None),
+        _ => Err(fault),
+    })
 }
 
 /// What changes keys; only objects have some.

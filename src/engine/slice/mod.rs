@@ -94,13 +94,14 @@ pub trait Parents {
     fn embed(&self) -> bool;
 }
 
-/// Compiles a stream's routers. Parents get numbers in the order in which they stand.
-pub fn build(defs: &[model::PartitionRouter], cx: &EvalContext) -> Result<Router> {
+/// Compiles a stream's routers. Parents get numbers in the order in which they stand. A list of one is a product of one,
+/// as in the reference: it keeps no state of parents.
+pub fn build(defs: &[model::PartitionRouter], is_list: bool, cx: &EvalContext) -> Result<Router> {
     let mut parents = 0;
     let mut routers = defs.iter().map(|def| router(def, &mut parents, cx)).collect::<Result<Vec<_>>>()?;
     Ok(match routers.len() {
         0 => Router::One,
-        1 => routers.remove(0),
+        1 if !is_list || routers[0].is_grouped() => routers.remove(0),
         _ => Router::Product(routers),
     })
 }
@@ -305,6 +306,7 @@ impl Router {
                 }
                 Ok(())
             }
+            Router::Product(routers) if routers.len() == 1 => routers[0].each(parents, vars, emit),
             Router::Product(routers) => {
                 let mut lists = Vec::with_capacity(routers.len());
                 for router in routers {

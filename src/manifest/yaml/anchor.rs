@@ -6,9 +6,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::tree::{Builder, Origin};
+use super::tree::{Builder, Document, Origin};
 use super::{Mark, Part, YamlError};
-use crate::manifest::node::Node;
 
 const MAX_ANCHORS: usize = 10_000;
 const MAX_ALIASES: usize = 50_000;
@@ -72,7 +71,7 @@ impl<'t> Anchors<'t> {
     }
 
     /// The tree, with the place where the text ends.
-    pub(super) fn finish(self, end: Mark) -> Result<Node, YamlError> {
+    pub(super) fn finish(self, end: Mark) -> Result<Document, YamlError> {
         if self.aliases >= FREE_ALIASES && self.aliases > ALIASES_PER_ANCHOR * self.defined {
             return Err(end.error(format!("{} aliases are too many for {} anchors", self.aliases, self.defined)));
         }
