@@ -8,6 +8,8 @@ use crate::base::fault::{Fault, Result};
 use crate::manifest::model::{Check, Stream};
 use crate::manifest::template::{self, Template};
 use crate::manifest::{Manifest, lint};
+use crate::protocol::table_names::TableNames;
+use crate::run::catalog;
 use crate::run::context::Context;
 use crate::run::load::{self};
 use crate::run::log::Level;
@@ -43,6 +45,19 @@ pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> 
         said.extend(unknown_checks(manifest).into_iter().map(|name| {
             let fault = format!("{shown}: `check` names the stream `{name}`, which does not exist: it will fail");
             (Level::Warning, Fault::config(fault))
+        }));
+    }
+    if let Some(manifest) = &manifest {
+        let streams = manifest.source.streams.iter().flatten().flat_map(Stream::all);
+        let names: Vec<&str> = streams.filter_map(|stream| stream.name.as_ref()?.value.as_str()).collect();
+        // A template's result depends on the config.
+        let names = TableNames::of(names.into_iter().filter(|name| !name.contains("{{")));
+        said.extend(names.meetings().map(|streams| {
+            let fault = Fault::config(format!("{shown}: {}", catalog::one_table(streams)));
+            let safe = streams.iter().filter_map(|stream| Some(format!("`{stream}` as `{}`", names.renamed(stream)?)));
+            let hint =
+                format!("Singer targets get {}; Airbyte's the names as they are", safe.collect::<Vec<_>>().join(", "));
+            (Level::Warning, fault.hint(hint))
         }));
     }
     said.sort_by_key(|(_, fault)| fault.location.as_ref().map_or(0, |location| location.line));
