@@ -77,8 +77,12 @@ impl TargetFiles {
 
     /// The target that the file without a target's name belongs to.
     fn first(&self) -> Result<Option<String>> {
-        let bytes = self.file(None, false).read()?;
-        Ok(bytes.and_then(|bytes| owner(&bytes)))
+        for backfill in [false, true] {
+            if let Some(owner) = self.file(None, backfill).read()?.and_then(|bytes| owner(&bytes)) {
+                return Ok(Some(owner));
+            }
+        }
+        Ok(None)
     }
 
     fn file(&self, target: Option<&str>, backfill: bool) -> StateFile {
