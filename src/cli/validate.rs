@@ -11,15 +11,17 @@ use time::OffsetDateTime;
 
 use crate::base::config::{Pace, Safety};
 use crate::base::fault::{Fault, Result};
-use crate::engine::cursor;
 use crate::engine::auth;
 use crate::engine::build::{self, Build};
+use crate::engine::cursor;
 use crate::manifest::lint::Examined;
 use crate::manifest::lint::sample::{self, Sample};
 use crate::manifest::model::{Check, Stream};
 use crate::manifest::template::{self, EvalContext, Template};
 use crate::manifest::{Manifest, lint};
 use crate::pace::budget;
+use crate::protocol::table_names::TableNames;
+use crate::run::catalog;
 use crate::run::context::Context;
 use crate::run::load;
 use crate::run::log::Level;
@@ -59,6 +61,19 @@ pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> 
         said.extend(unknown_checks(manifest).into_iter().map(|name| {
             let fault = format!("{shown}: `check` names the stream `{name}`, which does not exist: it will fail");
             (Level::Warning, Fault::config(fault))
+        }));
+    }
+    if let Some(manifest) = &manifest {
+        let streams = manifest.source.streams.iter().flatten().flat_map(Stream::all);
+        let names: Vec<&str> = streams.filter_map(|stream| stream.name.as_ref()?.value.as_str()).collect();
+        // A template's result depends on the config.
+        let names = TableNames::of(names.into_iter().filter(|name| !name.contains("{{")));
+        said.extend(names.meetings().map(|streams| {
+            let fault = Fault::config(format!("{shown}: {}", catalog::one_table(streams)));
+            let safe = streams.iter().filter_map(|stream| Some(format!("`{stream}` as `{}`", names.renamed(stream)?)));
+            let hint =
+                format!("Singer targets get {}; Airbyte's the names as they are", safe.collect::<Vec<_>>().join(", "));
+            (Level::Warning, fault.hint(hint))
         }));
     }
     said.sort_by_key(|(_, fault)| fault.location.as_ref().map_or(0, |location| location.line));

@@ -3,8 +3,8 @@
 
 mod backfill;
 mod backfill_windows;
-mod broken_answers;
 mod bookmarks;
+mod broken_answers;
 mod credentials;
 mod files;
 mod jobs;

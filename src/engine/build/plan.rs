@@ -25,6 +25,7 @@ use crate::engine::shape::ops::Pipeline;
 use crate::engine::slice::{self, Partition, Router};
 use crate::engine::slice_recovery::RecoveryPolicy;
 use crate::manifest::template::{EvalContext, Vars};
+use crate::protocol::Protocol;
 
 /// A source, ready to run.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub struct SourcePlan {
 pub struct StreamPlan {
     /// Its name.
     pub name: Arc<str>,
+    /// Its name for Singer targets, where they would put its own into another stream's table.
+    pub table_name: Option<Arc<str>>,
     /// The paths of its key fields.
     pub key_paths: Vec<Vec<String>>,
     /// What a record looks like, as far as the manifest says.
@@ -169,6 +172,19 @@ impl StreamPlan {
     /// The same with another schema.
     pub fn with_evolved(&self, schema: Json) -> Arc<StreamPlan> {
         Arc::new(StreamPlan { schema, ..self.clone() })
+    }
+
+    /// Its name in messages.
+    pub fn sent_name(&self, protocol: Protocol) -> &str {
+        match protocol {
+            Protocol::Singer => self.table_name.as_deref().unwrap_or(&self.name),
+            Protocol::Airbyte => &self.name,
+        }
+    }
+
+    /// The same with other key fields.
+    pub fn with_keys(&self, keys: &[String]) -> Arc<StreamPlan> {
+        Arc::new(StreamPlan { key_paths: keys.iter().map(|key| vec![key.clone()]).collect(), ..self.clone() })
     }
 
     /// The fields that its requests ask for by name, as far as the config and the manifest alone say.

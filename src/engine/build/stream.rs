@@ -95,6 +95,7 @@ impl Build<'_> {
             errors_accepted: (self.accepts)(name, Rule::PartialErrors),
             keep_answers: definition.use_cache.unwrap_or(depth > 0 || self.is_parent(name)),
             name: name.clone(),
+            table_name: None,
             schema,
             reviewed: def.schema_loader.is_none() && (self.baseline)(name).is_some(),
             schema_source: self.schema_source(def, name)?,

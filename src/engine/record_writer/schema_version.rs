@@ -48,7 +48,7 @@ impl StreamOut {
     ) -> Self {
         StreamOut {
             protocol,
-            prefix: protocol.before_record(&plan.name),
+            prefix: protocol.before_record(plan.sent_name(protocol)),
             fields: fields.clone(),
             watched: watched.cloned(),
             current: Mutex::new(Arc::new(version(plan, fields, watched, protocol))),
@@ -81,7 +81,8 @@ fn version(
         None => wire,
     };
     let cursor = plan.cursor.as_ref().map(|c| c.field.as_str());
-    SchemaVersion { schema: schema_line(&plan.name, &wire.schema, &plan.keys(), cursor), wire, generation }
+    let schema = schema_line(plan.sent_name(protocol), &wire.schema, &plan.keys(), cursor);
+    SchemaVersion { schema, wire, generation }
 }
 
 impl StreamPlan {

@@ -130,11 +130,13 @@ impl RecordSchema {
                 sent.insert(key.clone(), json!({"type": ["string", "integer"]}));
                 object.props.push(Prop::plain(key, Shape::Mixed));
             }
+            // A text is what the user makes of any value.
+            let overridden = selection.overrides.at(std::slice::from_ref(key)).is_some();
             for prop in object.props.iter_mut().filter(|p| p.name == *key) {
                 prop.key = u32::try_from(index).ok();
                 prop.selected = true;
-                prop.node.key = true;
-                let mixed = matches!(prop.node.shape, Shape::Mixed);
+                prop.node.key = !overridden;
+                let mixed = matches!(prop.node.shape, Shape::Mixed) && !overridden;
                 let name = prop.sent_as.as_ref().unwrap_or(&prop.name);
                 if let Some(types) = sent.get_mut(name).and_then(|s| s.get_mut("type"))
                     && let Json::Array(list) = types
