@@ -45,6 +45,8 @@ pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> 
             (Level::Warning, Fault::config(fault))
         }));
     }
+    let untyped = manifest.iter().flat_map(|manifest| lint::untyped_texts(&manifest.source));
+    said.extend(untyped.map(|fault| (Level::Warning, fault)));
     said.sort_by_key(|(_, fault)| fault.location.as_ref().map_or(0, |location| location.line));
     for (level, fault) in &said {
         context.log.line(*level, &fault.to_string());

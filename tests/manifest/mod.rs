@@ -2,4 +2,5 @@
 
 mod bad_input;
 mod tables;
+mod texts;
 mod vocabulary;

@@ -79,3 +79,19 @@ pub(super) enum Expr {
     Or(Box<Expr>, Box<Expr>),
     If(Box<Expr>, Box<Expr>, Option<Box<Expr>>),
 }
+
+impl Expr {
+    /// Does it give what stands somewhere, as it stands there, or a default for it?
+    pub(super) fn looks_up(&self) -> bool {
+        match self {
+            Expr::Name(_) | Expr::Attr(..) | Expr::Item(..) => true,
+            Expr::Call(of, _) => matches!(&**of, Expr::Attr(_, method) if method == "get"),
+            Expr::Filter(of, name, _) => match name.as_str() {
+                "default" | "d" | "trim" => of.looks_up(),
+                "first" | "last" => true,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
