@@ -5,6 +5,8 @@ use dripfeed::manifest::node::{Place, Text};
 use dripfeed::manifest::template::{EvalContext, Template, Types, Vars};
 use serde_json::{Value as Json, json};
 
+use crate::support::tap::{Tap, items};
+
 /// What each place gives for a text: itself, or the value that it spells.
 struct Row {
     text: &'static str,
@@ -135,4 +137,34 @@ fn what_a_template_computes_is_read_as_the_reference_does() {
             assert_eq!(evaluated(template, &response, types), wanted, "{template} as {types:?}");
         }
     }
+}
+
+#[test]
+fn validate_warns_of_added_texts_without_a_type() {
+    let fields = |value_type: &str| {
+        let field = |path: &str, value: &str| {
+            let mut field = json!({"type": "AddedFieldDefinition", "path": [path], "value": value});
+            if !value_type.is_empty() {
+                field["value_type"] = json!(value_type);
+            }
+            field
+        };
+        let each =
+            [("t", "{{ record['a'] }}"), ("id", "{{ record['b'] }}"), ("n", "{{ record['a'] }}"), ("u", "fixed")];
+        let fields: Vec<Json> = each.map(|(path, value)| field(path, value)).into();
+        let text = json!({"type": "string"});
+        let schema = json!({"t": text, "u": text, "n": {"type": "integer"}});
+        items(&schema, &json!({"transformations": [{"type": "AddFields", "fields": fields}]}), &json!({}))
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("m.yaml");
+    let validated = |manifest: String| {
+        std::fs::write(&file, manifest).unwrap();
+        Tap::new("validate").args(&[file.to_str().unwrap()]).run()
+    };
+    let ran = validated(fields(""));
+    let hint = "say `value_type: string`";
+    ran.expect(0, &["the added field `t` is a text, and has no `value_type`", "the added field `id` is a key", hint]);
+    assert_eq!(ran.err.matches(hint).count(), 2, "{}", ran.err);
+    assert!(!validated(fields("string")).expect(0, &[]).err.contains("value_type"));
 }
