@@ -76,7 +76,7 @@ fn rows() -> Vec<Row> {
 }
 
 /// Ways to look a text up.
-const LOOK_UPS: [&str; 10] = [
+const LOOK_UPS: [&str; 12] = [
     "{{ response['t'] }}",
     "{{ response.t }}",
     "{{response.get('t')}}",
@@ -86,6 +86,8 @@ const LOOK_UPS: [&str; 10] = [
     "{{ response.get('t') or 'none' }}",
     "{{ response['t'] if response['t'] else '' }}",
     "{{ response['t'] | default('') }}",
+    "{{ response['t'] | string }}",
+    "{{ ('n=' ~ response['t']).split('n=')[1] }}",
     "{{ response['no'] or response['t'] }}",
 ];
 

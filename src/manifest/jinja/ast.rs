@@ -81,16 +81,12 @@ pub(super) enum Expr {
 }
 
 impl Expr {
-    /// Does it give what stands somewhere, as it stands there, or a default for it?
+    /// Does it give what stands somewhere, as it stands there?
     pub(super) fn looks_up(&self) -> bool {
         match self {
             Expr::Name(_) | Expr::Attr(..) | Expr::Item(..) => true,
             Expr::Call(of, _) => matches!(&**of, Expr::Attr(_, method) if method == "get"),
-            Expr::Filter(of, name, _) => match name.as_str() {
-                "default" | "d" | "trim" => of.looks_up(),
-                "first" | "last" => true,
-                _ => false,
-            },
+            Expr::Filter(_, name, _) => matches!(name.as_str(), "first" | "last"),
             _ => false,
         }
     }

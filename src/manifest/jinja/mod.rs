@@ -125,7 +125,6 @@ impl JinjaTemplate {
         let mut frame = eval::Frame::new(scope);
         if let [ast::Stmt::Output(expr)] = &*self.body {
             let (value, looked_up) = frame.looked_up(expr)?;
-            let looked_up = looked_up && matches!(value, Value::Str(_));
             return Ok(Rendered { text: value.text().into_owned(), looked_up });
         }
         Ok(Rendered { text: frame.render(&self.body)?, looked_up: false })
