@@ -360,8 +360,8 @@ impl<'r> SliceReader<'r> {
         Ok(Step::Next)
     }
 
-    /// The manifest ignores an answer. That a slice has no first page is the manifest's word, as in the reference; where
-    /// a later one is missing, the records after it are missing too.
+    /// The manifest ignores an answer. That a slice has no first page is the manifest's word, as in the reference;
+    /// where a later one is missing, the records after it are missing too.
     fn page_ignored(&mut self, status: Option<u16>, pager: &Pager<'_>) {
         let ends = pager.ends_by_error() && status.is_some_and(|status| ENDS_PAGES.contains(&status));
         if self.outcome.began.is_none() || ends {
@@ -391,8 +391,8 @@ impl<'r> SliceReader<'r> {
         self.outcome.fault.get_or_insert_with(|| {
             Fault::data(message).of_rule("partial_errors").hint(
                 "what came is sent, and the bookmark stays; if the vendor always reports them, accept them: an error \
-                 filter with `action: SUCCESS` in the manifest, or {\"rule\": \"partial_errors\", \"policy\": \"record\"} in \
-                 dripfeed.drift.rules",
+                 filter with `action: SUCCESS` in the manifest, or in dripfeed.drift.rules {\"rule\": \"partial_errors\", \
+                 \"policy\": \"record\"}",
             )
         });
     }

@@ -87,10 +87,10 @@ fn check_stream(shared: &EngineContext, stream: &StreamPlan) -> Result<()> {
         return Err(fault.clone());
     }
     let Some(partition) = first else {
-        let (told, failure) = ("Cannot attempt to connect to stream", Failure::System);
-        let told = format!("{told} {} - no stream slices were found", stream.name);
+        let (message, failure) = ("Cannot attempt to connect to stream", Failure::System);
+        let message = format!("{message} {} - no stream slices were found", stream.name);
         return Err(Fault::data("there is nothing to read it by: its parent streams have no records")
-            .airbyte_message(told, failure));
+            .airbyte_message(message, failure));
     };
     let window = match &stream.cursor {
         Some(plan) => plan.begin(None, 0)?.windows(plan).into_iter().next(),

@@ -330,7 +330,7 @@ impl PreparedRun {
             verbatim: context.protocol == Protocol::Airbyte,
         };
         // What earlier runs learned of one stream may be damaged: that costs no other.
-        let (watched, refused) = match loaded.watched(&stream, reading, context) {
+        let (watched, refused) = match loaded.monitor(&stream, reading, context) {
             Ok(watched) => (watched, refused),
             Err(fault) => (None, refused.or(Some(fault))),
         };

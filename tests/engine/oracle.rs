@@ -103,13 +103,11 @@ const DIFFERS: &[&str] = &[
     "decoder_xml_entities",
     "decoder_xml_invalid",
     "decoder_xml_null_among",
-    "decoder_xml_paths",
     "decoder_zip_bad",
     "decoder_zip_failing_member",
     "decoder_zip_inner",
     "decoder_zip_paging",
     "differs_html_body",
-    "differs_missing_envelope",
     "differs_no_spec",
     "differs_null_keys",
     "differs_secret_number",
@@ -187,6 +185,10 @@ const IDLE: &[(&str, &str)] = &[
     // A refused token is replaced without REFRESH_TOKEN_THEN_RETRY too.
     ("auth_oauth_", "error_handler"),
     ("error_refresh_token_", "error_handler"),
+    // A matcher without a pattern fits every request.
+    ("error_budget_weight: ", "url_path_pattern"),
+    // A table without rows has no records, however they are found.
+    ("async_csv_empty: ", "download_extractor"),
     // A session of one request is the same however long it lives.
     ("auth_session_", "expiration_duration"),
     ("auth_selective_kinds: ", "expiration_duration"),
@@ -401,7 +403,10 @@ fn run(case: &Path, manifest: &Json, limit: Duration, most: usize) -> Option<Out
         });
         tap = tap.args(&["--protocol", "airbyte"]).catalog(&json!({"streams": streams.collect::<Vec<_>>()}));
         if let Some(state) = &state {
-            let one = |(name, state): (&String, &Json)| json!({"type": "STREAM", "stream": {"stream_descriptor": {"name": name}, "stream_state": state}});
+            let one = |(name, state): (&String, &Json)| {
+                let stream = json!({"stream_descriptor": {"name": name}, "stream_state": state});
+                json!({"type": "STREAM", "stream": stream})
+            };
             tap = tap.state(&json!(state.as_object().unwrap().iter().map(one).collect::<Vec<_>>()));
         }
     } else if let Some(state) = state {

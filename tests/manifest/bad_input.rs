@@ -291,14 +291,13 @@ fn answers_that_cannot_be_trusted_cost_their_stream_only() {
     let text = |text: &str| json!([{"status": 200, "headers": {}, "text": text}]);
     one_bad_stream(&text("<!doctype html><p>sign in"), &none, 40, &["stream `bad`", "HTML"]);
     one_bad_stream(&text("{\"data\": [{\"id\": 1}, {\"id\""), &none, 40, &["not valid JSON", "at byte 26"]);
-    one_bad_stream(&text(""), &none, 40, &["is empty"]);
+    one_bad_stream(&text(""), &none, 0, &["is empty: it is taken for a page without records"]);
     one_bad_stream(
         &json!([{"status": 200, "hex": "7b2264617461223a5b7b226964223a31c328227d5d7d"}]),
         &none,
         40,
         &["not valid UTF-8"],
     );
-    one_bad_stream(&text("{\"error\": {\"message\": \"no such account\"}}"), &none, 40, &["the answer has no `data`"]);
     one_bad_stream(&text("{\"data\": [{\"id\": 1}]} {}"), &none, 40, &["something follows"]);
     one_bad_stream(&text("{\"data\": [[1]]}"), &none, 40, &["not an object"]);
     one_bad_stream(
@@ -323,6 +322,13 @@ fn answers_that_cannot_be_trusted_cost_their_stream_only() {
         &quick,
         40,
         &["broke off", "after 2 tries"],
+    );
+    let error = text("{\"error\": {\"message\": \"no such account\"}}");
+    one_bad_stream(
+        &error,
+        &quick,
+        40,
+        &["reports an error instead of its records", "no such account", "after 2 tries"],
     );
     one_bad_stream(&json!([{"status": 503, "json": {}}]), &quick, 69, &["Service unavailable", "after 2 tries"]);
     one_bad_stream(

@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
         }
         let reading =
             ReadMode { sweep: false, whole: false, may_grow: true, verbatim: context.protocol == Protocol::Airbyte };
-        let Some(watched) = loaded.watched(stream, reading, context)? else { continue };
+        let Some(watched) = loaded.monitor(stream, reading, context)? else { continue };
         let Some(path) = watched.quarantine() else { continue };
         quarantine::replay(path, |entries| {
             let passed = watched.passed().filter(|_| !asked.force);

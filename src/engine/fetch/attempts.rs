@@ -122,8 +122,18 @@ impl Fetcher {
         let mut reply = reply;
         let verdict = self.judge(ask.errors, &reply, &ask.request.url)?;
         if let (Action::Success, true, Some(holds)) = (verdict.action, verdict.by_default, ask.holds) {
-            reply.error = body_error::of(&reply.body);
-            if reply.error.is_some() && !holds(&reply.body) {
+            let error = body_error::of(&reply.body);
+            reply.error = error.as_ref().map(|error| error.text.clone());
+            if let Some(error) = error.filter(|_| !holds(&reply.body)) {
+                if error.is_of_schema {
+                    return Err(Fault::data(format!(
+                        "the vendor does not know what the query asks for: {} ({})",
+                        error.text,
+                        shown(ask.request)
+                    ))
+                    .of_rule("envelope_changed")
+                    .hint("the vendor may have changed its schema: mend the query in the manifest"));
+                }
                 return Ok(Attempt::Failed(FailedAttempt {
                     message: format!("HTTP {}, but the answer reports an error instead of its records", reply.status),
                     failure: Failure::System,
