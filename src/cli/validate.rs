@@ -63,19 +63,9 @@ pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> 
             (Level::Warning, Fault::config(fault))
         }));
     }
-    if let Some(manifest) = &manifest {
-        let streams = manifest.source.streams.iter().flatten().flat_map(Stream::all);
-        let names: Vec<&str> = streams.filter_map(|stream| stream.name.as_ref()?.value.as_str()).collect();
-        // A template's result depends on the config.
-        let names = TableNames::of(names.into_iter().filter(|name| !name.contains("{{")));
-        said.extend(names.meetings().map(|streams| {
-            let fault = Fault::config(format!("{shown}: {}", catalog::one_table(streams)));
-            let safe = streams.iter().filter_map(|stream| Some(format!("`{stream}` as `{}`", names.renamed(stream)?)));
-            let hint =
-                format!("Singer targets get {}; Airbyte's the names as they are", safe.collect::<Vec<_>>().join(", "));
-            (Level::Warning, fault.hint(hint))
-        }));
-    }
+    said.extend(
+        manifest.iter().flat_map(|manifest| in_one_table(manifest, &shown)).map(|fault| (Level::Warning, fault)),
+    );
     said.sort_by_key(|(_, fault)| fault.location.as_ref().map_or(0, |location| location.line));
     for (level, fault) in &said {
         context.log.line(*level, &fault.to_string());
@@ -88,6 +78,21 @@ pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> 
         (1, _) => Err(Fault::config(format!("{shown} cannot be used"))),
         (faults, _) => Err(Fault::config(format!("{shown} cannot be used: {faults} faults"))),
     }
+}
+
+/// Streams that a Singer target would put into one table, and the names that keep them apart.
+fn in_one_table(manifest: &Manifest, shown: &str) -> Vec<Fault> {
+    let streams = manifest.source.streams.iter().flatten().flat_map(Stream::all);
+    let names = streams.filter_map(|stream| stream.name.as_ref()?.value.as_str());
+    // A template's result depends on the config.
+    let names = TableNames::of(names.filter(|name| !name.contains("{{")));
+    let meetings = names.meetings().map(|streams| {
+        let safe = streams.iter().filter_map(|stream| Some(format!("`{stream}` as `{}`", names.renamed(stream)?)));
+        let safe = safe.collect::<Vec<_>>().join(", ");
+        Fault::config(format!("{shown}: {}", catalog::one_table(streams)))
+            .hint(format!("Singer targets get {safe}; Airbyte's the names as they are"))
+    });
+    meetings.collect()
 }
 
 /// What a run refuses when it starts, whatever its config holds.

@@ -39,6 +39,7 @@ const DIFFERS: &[&str] = &[
     "auth_legacy_session_validation_fails",
     "auth_oauth_answer_depth",
     "auth_oauth_body_collision",
+    "auth_oauth_body_values",
     "auth_oauth_empty_secret",
     "auth_oauth_expires_in_negative",
     "auth_oauth_header_number",
@@ -132,8 +133,10 @@ const DIFFERS: &[&str] = &[
     "file_uploader_ignored",
     "file_uploader_leaves",
     "file_uploader_name_number",
+    "file_uploader_name_quoted",
     "file_uploader_parent",
     "page_cursor_header_spelling",
+    "page_cursor_token_literal",
     "page_reset_limit_no_progress",
     "page_reset_split_no_cursor_values",
     "page_reset_split_no_progress",
@@ -151,6 +154,7 @@ const DIFFERS: &[&str] = &[
     "record_normalization_overflow",
     "record_normalization_true_schema",
     "record_normalization_unknown_type",
+    "request_headers",
     "request_parameters_number_refused",
     "router_group_with_grandparent_refused",
     "router_group_with_parent_refused",
@@ -162,6 +166,8 @@ const DIFFERS: &[&str] = &[
     "state_migration_legacy",
     "substream_failing_parent",
     "substream_lazy_one_of_two",
+    "substream_text_ids",
+    "url_literal_evaluated",
 ];
 
 /// Longer than this means that pages or tries do not end, which is another result. The recorded cases take less than

@@ -3,4 +3,5 @@
 mod bad_input;
 mod lints;
 mod tables;
+mod texts;
 mod vocabulary;

@@ -294,7 +294,7 @@ impl Parts {
             if self.reserved.contains(&name.as_str()) {
                 return Err(key.at().fault(format!("`{name}` is set by the authenticator itself")));
             }
-            if let Some(value) = value.value_if_any(vars, Types::Any)? {
+            if let Some(value) = value.value_if_any(vars, Types::Json)? {
                 out.insert(name, value);
             }
         }

@@ -189,7 +189,7 @@ impl RequestPlan {
     ) -> Result<PreparedRequest> {
         let (url, origin, free) = self.address(vars, token_path)?;
         let mut params = self.mapping(self.params.eval(vars, Types::StrOrList)?)?;
-        let mut headers = self.mapping(self.headers.eval(vars, Types::Any)?)?;
+        let mut headers = self.mapping(self.headers.eval(vars, Types::Text)?)?;
         for options in &added {
             self.merge(&mut params, &options.params)?;
             self.merge(&mut headers, &options.headers)?;
@@ -242,7 +242,7 @@ impl RequestPlan {
             return Ok(None);
         }
         let data = self.data.eval(vars, Types::StrOrList)?;
-        let json = self.json.eval(vars, Types::Any)?;
+        let json = self.json.eval(vars, Types::Json)?;
         let body = match data {
             Evaluated::Text(text) if added.iter().all(|options| options.data.is_empty()) => {
                 Some(Body { bytes: text.into_bytes(), content_type: None })

@@ -303,7 +303,7 @@ impl Pager<'_> {
                 {
                     return Ok(false);
                 }
-                let token = value.value(&vars, Types::Any)?;
+                let token = value.value(&vars, Types::Json)?;
                 if is_falsy(&token) {
                     return Ok(false);
                 }

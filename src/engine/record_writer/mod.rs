@@ -211,8 +211,16 @@ impl<'s> RecordWriter<'s> {
         if version.generation == self.version.generation {
             return Ok(scan);
         }
-        self.version = version;
+        self.follow(version);
         self.drift.scan_grown(&self.version, record.clone())
+    }
+
+    /// Goes on by the schema of now: the lines that wait were written by an older one.
+    fn follow(&mut self, version: Arc<SchemaVersion>) {
+        if version.retypes_keys(&self.version) {
+            self.batch.rewrite(|lines| version.with_its_keys(lines));
+        }
+        self.version = version;
     }
 
     /// Writes the record's part of its line: as it came, unless the wire or drift asks for a change.
@@ -225,16 +233,18 @@ impl<'s> RecordWriter<'s> {
     ) -> Walked<()> {
         let (wire, lines) = (&self.version.wire, &mut self.batch.lines);
         lines.extend_from_slice(&self.out.prefix);
-        if let Some(values) = without {
+        let rewritten = if let Some(values) = without {
             let mut record = answer::parsed(bytes).map_err(WalkError::Callback)?;
             values.apply(&mut record);
-            self.nulled.0 += u64::from(wire.rewrite(&mut Scanner::new(record.to_string().as_bytes()), lines)?);
+            wire.rewrite(&mut Scanner::new(record.to_string().as_bytes()), lines)?
         } else if scan.change {
-            self.nulled.0 += u64::from(wire.rewrite(&mut record, lines)?);
+            wire.rewrite(&mut record, lines)?
         } else {
             lines.extend_from_slice(bytes);
-        }
-        Ok(())
+            return Ok(());
+        };
+        self.nulled.0 += u64::from(rewritten.nulled);
+        if rewritten.bad_key { Err(WalkError::Callback(bad_key())) } else { Ok(()) }
     }
 
     /// What ends the lines of this page.
@@ -277,6 +287,14 @@ fn missing_key(key: &str) -> Fault {
         "no target can store it; with dripfeed.state_dir it is kept there and the others go on; else check \
          `primary_key`, or filter such records out with a `record_filter`",
     )
+}
+
+/// A record whose key its column does not take.
+fn bad_key() -> Fault {
+    let fault = Fault::data("a record's key is of another type than its column, which was announced before");
+    fault
+        .of_rule(Rule::KeyTypeChanged.id())
+        .hint("see the manifest's schema: it must say of which types the fields of `primary_key` are")
 }
 
 impl RecordSink for RecordWriter<'_> {
@@ -355,7 +373,8 @@ impl RecordSink for RecordWriter<'_> {
             self.page_failed();
             return Err(fault);
         }
-        self.version = self.out.version(self.plan);
+        let version = self.out.version(self.plan);
+        self.follow(version);
         self.drift.follow();
         self.drift.page_done();
         self.cursor.page_done();

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use super::keys::{self, Lift};
 use super::normalize::normalize;
 use crate::base::fault::{Fault, Result};
+use crate::base::json::schema::Reader;
 use crate::manifest::dpath;
 use crate::manifest::model::{self, Filter, RecordSelector};
 use crate::manifest::node::{Place, Text};
@@ -51,6 +52,10 @@ struct Added {
     path: Vec<Template>,
     value: Template,
     types: Types,
+    /// Where it goes, as far as no record decides that.
+    place: Option<Vec<String>>,
+    /// Are values there texts?
+    is_text: bool,
 }
 
 /// Compiles a stream's selector and transformations.
@@ -72,7 +77,10 @@ pub fn build(
         }
     };
     let transform_first = selector.transform_before_filtering.unwrap_or(client_side);
-    Ok(Pipeline { transform_first, normalize, ..plain(selector.record_filter.as_ref(), transformations, cx)? })
+    let plain = plain(selector.record_filter.as_ref(), transformations, cx)?;
+    let mut pipeline = Pipeline { transform_first, normalize, ..plain };
+    pipeline.follow_schema(schema);
+    Ok(pipeline)
 }
 
 /// Compiles a filter and transformations.
@@ -95,7 +103,7 @@ fn op(def: &model::Transformation, cx: &EvalContext) -> Result<Op> {
     };
     match def {
         model::Transformation::AddFields(def) => {
-            let fields = def.fields.iter().map(added).collect::<Result<_>>()?;
+            let fields = def.fields.iter().map(|def| added(def, cx)).collect::<Result<_>>()?;
             let mut names = template::RECORD.to_vec();
             names.extend(["value", "path"]);
             Ok(Op::Add { condition: condition(&def.condition, &names)?, fields })
@@ -134,13 +142,16 @@ fn op(def: &model::Transformation, cx: &EvalContext) -> Result<Op> {
     }
 }
 
-fn added(def: &model::AddedFieldDefinition) -> Result<Added> {
+fn added(def: &model::AddedFieldDefinition, cx: &EvalContext) -> Result<Added> {
     let types = types_of(def.value_type.as_deref(), &def.at)?;
     let path = def.path.iter().map(|t| Template::compile(t, template::RECORD)).collect::<Result<Vec<_>>>()?;
     if path.is_empty() {
         return Err(def.at.fault("`path` of an added field is empty"));
     }
-    Ok(Added { path, value: Template::compile(&def.value, template::RECORD)?, types })
+    let is_fixed = path.iter().all(|step| !template::RECORD.iter().any(|name| step.uses(name)));
+    let place = path.iter().map(|step| step.text(&Vars::new(cx)).ok()).collect::<Option<_>>().filter(|_| is_fixed);
+    let value = Template::compile(&def.value, template::RECORD)?;
+    Ok(Added { path, value, types, place, is_text: false })
 }
 
 /// The literals that a `value_type` takes.
@@ -164,10 +175,16 @@ impl Pipeline {
         self.filter.is_none() && !self.changes()
     }
 
-    /// Values are cast to this schema, where they are cast.
-    pub fn normalize_to(&mut self, schema: &Json) {
+    /// Values are cast to this schema, where they are cast, and it tells which added fields are texts.
+    pub fn follow_schema(&mut self, schema: &Json) {
         if let Some(to) = &mut self.normalize {
             *to = schema.clone();
+        }
+        for op in &mut self.ops {
+            let Op::Add { fields, .. } = op else { continue };
+            for field in fields {
+                field.is_text = field.place.as_ref().is_some_and(|place| Reader::new(schema).is_text(place));
+            }
         }
     }
 
@@ -212,7 +229,8 @@ impl Pipeline {
                 Op::Add { condition, fields } => {
                     for field in fields {
                         let vars = Vars { record: Some(record), ..*vars };
-                        let value = defined(&field.value, &vars, field.types)?;
+                        let types = if field.is_text && field.types == Types::Any { Types::Text } else { field.types };
+                        let value = defined(&field.value, &vars, types)?;
                         if let Some(condition) = condition
                             && !condition.truth(&vars)?
                         {

@@ -6,6 +6,7 @@
 mod config_keys;
 pub mod sample;
 mod streams;
+mod text_fields;
 
 use std::collections::BTreeSet;
 
@@ -57,6 +58,7 @@ pub fn examine(text: &str, file: &str) -> Result<Examined> {
     }
     if let Some(source) = out.source.as_ref().filter(|_| out.faults.is_empty()) {
         out.warnings.extend(streams::warnings(source, &top));
+        out.warnings.extend(text_fields::untyped(source));
         if let Some(spec) = &source.spec {
             out.warnings.extend(config_keys::undeclared(&root, &out.templates, &spec.connection_specification));
         }

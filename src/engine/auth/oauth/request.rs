@@ -59,7 +59,7 @@ impl OAuth {
         }
         for (name, value) in &self.body {
             let name = name.text(vars)?;
-            if let Some(value) = value.value_if_any(vars, Types::Any)?
+            if let Some(value) = value.value_if_any(vars, Types::Text)?
                 && !fields.contains_key(&name)
             {
                 fields.insert(name, value);
@@ -72,7 +72,7 @@ impl OAuth {
     pub(super) fn headers(&self, vars: &Vars<'_>) -> Result<Vec<(String, String)>> {
         let mut headers = Vec::new();
         for (name, value) in &self.headers {
-            if let Some(value) = value.value_if_any(vars, Types::Any)? {
+            if let Some(value) = value.value_if_any(vars, Types::Text)? {
                 headers.push((name.text(vars)?, text_of(&value)));
             }
         }
