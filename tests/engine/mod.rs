@@ -7,6 +7,7 @@ mod credentials;
 mod files;
 mod jobs;
 mod oracle;
+mod paging;
 mod rotation;
 mod safety;
 mod transcripts;
