@@ -40,6 +40,8 @@ pub struct EngineContext {
     pub noticed: Box<dyn Fn(&str, &str) + Send + Sync>,
     /// What was told once of a stream, and is not told again.
     pub told_once: Mutex<HashSet<String>>,
+    /// Fields of a stream's answers that promised more records than there were.
+    pub broken_promises: Mutex<HashSet<(String, String)>>,
 }
 
 impl EngineContext {
@@ -47,6 +49,22 @@ impl EngineContext {
     pub(super) fn notice_once(&self, stream: &str, message: &str) {
         if self.told_once.lock().insert(format!("{stream}: {message}")) {
             (self.noticed)(stream, message);
+        }
+    }
+
+    /// Is a field of a stream's answers believed that says that there are more records?
+    pub(super) fn trusts(&self, stream: &str, field: &str) -> bool {
+        !self.broken_promises.lock().contains(&(stream.to_owned(), field.to_owned()))
+    }
+
+    /// A field of a stream's answers promised more records than there were: in this run it is not believed again.
+    pub(super) fn distrust(&self, stream: &str, field: &str) {
+        if self.broken_promises.lock().insert((stream.to_owned(), field.to_owned())) {
+            let message = format!(
+                "`{field}` said that there are more records, but the next page brought none: it is not \
+                                   believed again in this run"
+            );
+            (self.noticed)(stream, &message);
         }
     }
 }

@@ -17,13 +17,15 @@ use super::query_properties::{self, Properties, VARIABLE};
 use super::record_sink::{PageObserver, RecordSink, SliceOutcome};
 use super::requester::{InjectedOptions, RequestContext};
 use super::slice_recovery::{CursorWindow, RecoveryState};
-use crate::base::fault::{Fault, Result};
+use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::scan::Scanner;
 use crate::engine::cursor::Window;
 use crate::engine::extract::{Found, Records, WalkError};
 use crate::engine::fetch::retry::Remedy;
 use crate::engine::fetch::{BrokenBody, CacheMode, Outcome, Reply};
-use crate::engine::page::{Facts, Pager, Wanted};
+use crate::engine::page::more::MoreRecords;
+use crate::engine::page::repeats::{PageRecords, Repeat};
+use crate::engine::page::{Facts, NextPage, Pager, Wanted};
 use crate::engine::slice::Partition;
 use crate::manifest::template::{RequestOptions, Vars};
 
@@ -87,6 +89,8 @@ struct AskedWindow {
 struct Page {
     /// Records that the manifest keeps.
     kept: u64,
+    /// All its records, as hashes.
+    records: PageRecords,
     /// Parts of records by their key, to be put together.
     parts: IndexMap<String, Json>,
     /// The last answer; nothing when the manifest ignores it.
@@ -159,6 +163,26 @@ impl<'r> Slice<'r> {
         Ok(())
     }
 
+    /// What an answer says of records after its own.
+    fn more_records(&self, answer: &Answer) -> MoreRecords {
+        let records = &self.stream.records;
+        let body = answer.body();
+        // Where the body itself is a record, its fields say nothing of others.
+        let json = match &answer.found.list_at {
+            _ if records.are_the_body() => Json::Null,
+            Some(list) => {
+                let around = [&body[..list.start], b"[]", &body[list.end..]].concat();
+                answer::parsed(&around).unwrap_or_default()
+            }
+            None => answer::parsed(body).unwrap_or_default(),
+        };
+        let mut out = MoreRecords::of(&json, &records.names());
+        if let Some(link) = answer.reply.header("link") {
+            out.link(link);
+        }
+        out
+    }
+
     /// The variables of templates about records.
     fn record_vars(&self) -> Vars<'_> {
         Vars { slice: Some(&self.variable), extra: Some(&self.extra), ..Vars::new(&self.engine.cx) }
@@ -182,7 +206,9 @@ impl<'r> SliceReader<'r> {
 
     /// Paging from the first page.
     fn pager(&self) -> Result<Pager<'r>> {
-        self.slice.stream.pages.start(&Vars { slice: Some(&self.asked.variable), ..self.slice.record_vars() })
+        let stream = self.slice.stream;
+        let vars = Vars { slice: Some(&self.asked.variable), ..self.slice.record_vars() };
+        stream.pages.start(&vars, &stream.key_paths)
     }
 
     fn read(mut self, sink: &mut dyn RecordSink) -> Result<SliceOutcome> {
@@ -229,7 +255,11 @@ impl<'r> SliceReader<'r> {
             let asked = if self.embedded.is_some() { self.slice.engine.cx.start() } else { OffsetDateTime::now_utc() };
             let outcome = match self.embedded.take() {
                 Some(page) => Outcome::Page(Reply::embedded(page)),
-                None => self.request(pager, token, names.as_deref())?,
+                None => match self.request(pager, token, names.as_deref()) {
+                    // Only a number spoke of the page: that it cannot be had shows that the number is of more.
+                    Err(fault) if fault.kind == Kind::Data && pager.is_counted() => Outcome::Ignored(ENDS_PAGES[0]),
+                    outcome => outcome?,
+                },
             };
             page.last = match outcome {
                 Outcome::Page(reply) => {
@@ -318,12 +348,14 @@ impl<'r> SliceReader<'r> {
         }
         let wanted: &[String] = if let Wanted::Fields(fields) = &self.slice.wanted { fields } else { &[] };
         let found = answer::records(self.slice.engine, self.slice.stream, (&reply, body), wanted, &mut |scanner| {
+            let start = scanner.at();
             page.kept += u64::from(match &self.slice.stream.properties {
                 Some(properties) if properties.merges() => {
                     take_part(self.slice.stream, properties, scanner, (&vars, &mut page.parts), sink)?
                 }
                 _ => sink.take(scanner, &vars)?,
             });
+            pager.add(&mut page.records, scanner.slice(start..scanner.at()));
             Ok(())
         })?;
         if let Some(field) = slice.stream.shape.left_out() {
@@ -342,13 +374,18 @@ impl<'r> SliceReader<'r> {
         token: Option<&Json>,
         sink: &mut dyn RecordSink,
     ) -> Result<Step> {
-        let Page { mut kept, parts, last, ignored } = page;
+        let Page { mut kept, records, parts, last, ignored } = page;
         for record in parts.into_values() {
             kept += u64::from(sink.put(record)?);
         }
         if let (Some(Answer { decoded, found, .. }), Some(observer)) = (&last, sink.observer()) {
             // Only JSON tells a list of one from one that stands alone.
             observer.page_shape(found.list, found.alone && !found.list && decoded.is_none());
+        }
+        let repeat = pager.page_read(&records);
+        if repeat == Repeat::Last && !self.slice.stream.pages.uses("last_record") {
+            // Its records were sent a moment ago, and nothing else since.
+            sink.page_failed();
         }
         let more = sink.page_done()?;
         let Some(answer) = last else {
@@ -374,11 +411,21 @@ impl<'r> SliceReader<'r> {
         // Paging looks at the size that was asked for.
         let asked = pager.page_size();
         let records = answer.found.records;
-        let follows = pager.advance(Facts { extracted: records, kept, body: &answer.reply.body, vars });
+        let stream = self.slice.stream;
+        let trusted = |field: &str| self.slice.engine.trusts(&stream.name, field);
+        let of_more = || self.slice.more_records(&answer);
+        let next = pager.advance(Facts { extracted: records, kept, repeat, more: &of_more, trusted: &trusted, vars });
         if self.slice.stream.adaptation.page_read(&mut self.recovery, pager, kept) {
             return Ok(Step::Restart("it holds more records than are read in one go".to_owned()));
         }
-        if !follows? {
+        let NextPage { follows, warning, broken_promise } = next?;
+        if let Some(warning) = warning {
+            self.slice.engine.notice_once(&stream.name, &warning);
+        }
+        if let Some(promise) = broken_promise {
+            self.slice.engine.distrust(&stream.name, &promise.field);
+        }
+        if !follows {
             return Ok(Step::End);
         }
         if let Some(observer) = sink.observer() {
@@ -389,7 +436,12 @@ impl<'r> SliceReader<'r> {
 
     /// The manifest ignores an answer. That a slice has no first page is the manifest's word, as in the reference;
     /// where a later one is missing, the records after it are missing too.
-    fn page_ignored(&mut self, status: Option<u16>, pager: &Pager<'_>) {
+    fn page_ignored(&mut self, status: Option<u16>, pager: &mut Pager<'_>) {
+        if pager.is_counted() {
+            let field = pager.break_promise().map(|promise| promise.field).unwrap_or_default();
+            self.slice.engine.distrust(&self.slice.stream.name, &field);
+            return;
+        }
         let ends = pager.ends_by_error() && status.is_some_and(|status| ENDS_PAGES.contains(&status));
         if self.outcome.began.is_none() || ends {
             return;

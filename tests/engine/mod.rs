@@ -10,6 +10,7 @@ mod files;
 mod jobs;
 mod live_credentials;
 mod oracle;
+mod paging;
 mod rotation;
 mod safety;
 mod transcripts;

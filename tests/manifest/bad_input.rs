@@ -364,7 +364,7 @@ fn numbered_pages_that_repeat_end_in_a_fault() {
         &json!([{"status": 200, "json": {"data": [{"id": 1}]}}]),
         &paging,
         40,
-        &["two pages in a row are the same"],
+        &["pages in a row brought only records that came before"],
     );
 }
 

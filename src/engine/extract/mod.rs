@@ -65,6 +65,12 @@ impl Records {
         }
     }
 
+    /// The path by names; empty where it has a wildcard.
+    pub fn names(&self) -> Vec<&str> {
+        let Records::Walk(RecordPath { segments, wild: false }) = self else { return Vec::new() };
+        segments.iter().filter_map(|s| if let Segment::Key(key) = s { Some(&**key) } else { None }).collect()
+    }
+
     /// The path as people write it.
     pub fn shown(&self) -> String {
         match self {
@@ -92,6 +98,8 @@ pub struct Found {
     pub list: bool,
     /// Did a record stand where a list of them may be?
     pub alone: bool,
+    /// Where their list stands, if there is one list.
+    pub list_at: Option<Range<usize>>,
     /// Where the wanted top-level fields of the first body stand.
     pub fields: Vec<(String, Range<usize>)>,
 }
@@ -222,6 +230,7 @@ impl<'a, E> Walk<'_, 'a, E> {
 
     fn terminal(&mut self, scanner: &mut Scanner<'a>) -> std::result::Result<(), WalkError<E>> {
         if scanner.peek()? == JsonKind::Array && !self.path.wild {
+            let start = scanner.at();
             (self.found.list, self.found.reached) = (true, true);
             scanner.enter()?;
             let mut first = true;
@@ -229,6 +238,7 @@ impl<'a, E> Walk<'_, 'a, E> {
                 scanner.peek()?;
                 self.record(scanner)?;
             }
+            self.found.list_at = Some(start..scanner.at());
             return Ok(());
         }
         if !self.path.wild && is_falsy(scanner)? {

@@ -2,13 +2,19 @@
 //!
 //! Comes in: a paginator's definition; then what each page held. Goes out: the options or path of the next
 //! request, or the end. Called by `run`, one [`Pager`] a slice. The rules are those of airbyte-cdk's
-//! `DefaultPaginator`; a token that repeats is a fault here, where the reference asks for ever.
+//! `DefaultPaginator`, but for what would lose records or never end: a short page is not the last one where the body
+//! itself says that there is more ([`more`]), and pages that repeat are a fault ([`repeats`]).
+
+pub mod more;
+pub mod repeats;
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
 
 use serde_json::{Value as Json, json};
 
+use self::more::{MoreRecords, Promise};
+use self::repeats::{PageRecords, Repeat, Repeats};
 use crate::base::fault::{Fault, Result};
 use crate::base::json::python::is_falsy;
 use crate::manifest::model::{self, PageToken, PaginationStrategy};
@@ -36,6 +42,9 @@ enum Strategy {
     Offset { inject_first: bool },
     Cursor { value: Template, stop: Option<Template> },
 }
+
+/// What of an answer tells its own end of pages.
+const PAGE_FACTS: [&str; 3] = ["response", "headers", "last_record"];
 
 /// Which of an answer's fields paging wants to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,8 +163,8 @@ impl PagePlan {
         }
     }
 
-    /// A pager for one slice.
-    pub fn start(&self, vars: &Vars<'_>) -> Result<Pager<'_>> {
+    /// A pager for one slice; `key_paths` lead to the key of a record.
+    pub fn start<'p>(&'p self, vars: &Vars<'_>, key_paths: &'p [Vec<String>]) -> Result<Pager<'p>> {
         let page_size = match &self.page_size {
             Some(t) if !t.uses("response") => Some(size(t, vars)?),
             _ => None,
@@ -172,7 +181,10 @@ impl PagePlan {
             reduced: None,
             number: None,
             seen: HashSet::new(),
-            last_body: None,
+            repeats: Repeats::new(key_paths),
+            records: 0,
+            pages: 0,
+            promise: None,
             hasher: RandomState::new(),
         })
     }
@@ -200,22 +212,41 @@ pub struct Pager<'p> {
     number: Option<u64>,
     /// Hashes of the tokens of this slice: one that comes again would go round for ever.
     seen: HashSet<u64>,
-    /// Length and hash of the page before, where tokens are only numbers.
-    last_body: Option<(usize, u64)>,
+    /// What pages held so far.
+    repeats: Repeats<'p>,
+    records: u64,
+    pages: u64,
+    /// The vendor's word on which alone the page is asked for.
+    promise: Option<Promise>,
     hasher: RandomState,
 }
 
 /// What a page held.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// Records that the extractor found, before any filter.
     pub extracted: u64,
     /// Records after filters.
     pub kept: u64,
-    /// The body as it came.
-    pub body: &'a [u8],
+    /// What the page brought.
+    pub repeat: Repeat,
+    /// What its last answer says of records after its own.
+    pub more: &'a dyn Fn() -> MoreRecords,
+    /// Is a field believed that says that there is more?
+    pub trusted: &'a dyn Fn(&str) -> bool,
     /// `response`, `headers`, `last_record` and slice.
     pub vars: Vars<'a>,
+}
+
+/// Whether there is another page.
+#[derive(Debug, Default)]
+pub struct NextPage {
+    /// Is there one?
+    pub follows: bool,
+    /// What a person should know of it.
+    pub warning: Option<String>,
+    /// The field that promised more than there was.
+    pub broken_promise: Option<Promise>,
 }
 
 impl Pager<'_> {
@@ -261,7 +292,30 @@ impl Pager<'_> {
 
     /// Did the vendor's last answer promise the page that is asked for now?
     pub fn is_promised(&self) -> bool {
-        self.token.is_some() && self.plan.is_told()
+        let by_word = self.promise.as_ref().is_some_and(|promise| !promise.counted);
+        self.token.is_some() && (self.plan.is_told() || by_word)
+    }
+
+    /// Is the page asked for only because a number in the answer before it is higher than the records so far?
+    pub fn is_counted(&self) -> bool {
+        self.promise.as_ref().is_some_and(|promise| promise.counted)
+    }
+
+    /// The page that was asked for on the vendor's word alone cannot be had.
+    pub fn break_promise(&mut self) -> Option<Promise> {
+        self.promise.take()
+    }
+
+    /// Takes a record of the page that is read, as bytes.
+    pub fn add(&self, page: &mut PageRecords, record: &[u8]) {
+        if self.plan.strategy.is_some() {
+            self.repeats.add(page, record);
+        }
+    }
+
+    /// The page was read: what did it bring?
+    pub fn page_read(&mut self, page: &PageRecords) -> Repeat {
+        self.repeats.page_read(page)
     }
 
     /// May an error be the way in which the vendor's pages end? So it is where nothing else tells the last page.
@@ -269,55 +323,124 @@ impl Pager<'_> {
         self.page_size().is_none() && !self.plan.is_told()
     }
 
-    /// Goes to the next page; false at the end.
-    pub fn advance(&mut self, page: Facts<'_>) -> Result<bool> {
-        let Some(strategy) = &self.plan.strategy else { return Ok(false) };
+    /// Goes to the next page, if there is one.
+    pub fn advance(&mut self, page: Facts<'_>) -> Result<NextPage> {
+        let plan = self.plan;
+        let Some(strategy) = &plan.strategy else { return Ok(NextPage::default()) };
+        self.records += page.extracted;
+        self.pages += 1;
+        let promise = self.promise.take();
+        if promise.is_some() && (page.extracted == 0 || page.repeat != Repeat::No) {
+            return Ok(NextPage { broken_promise: promise, ..NextPage::default() });
+        }
         let vars = Vars { page_size: self.page_size(), last_page_size: Some(page.kept), ..page.vars };
-        let next = match strategy {
-            Strategy::Page { .. } | Strategy::Offset { .. } => {
-                let size = match (self.reduced, &self.plan.page_size) {
-                    (None, Some(t)) => Some(size(t, &vars)?),
-                    (reduced, _) => reduced,
-                };
-                if page.extracted == 0 || size.is_some_and(|s| page.extracted < s) {
-                    return Ok(false);
-                }
-                let next = match strategy {
-                    Strategy::Page { start, .. } => self.number.unwrap_or(*start) + 1,
-                    _ => self.number.unwrap_or(0) + page.extracted,
-                };
-                self.number = Some(next);
-                // A vendor that ignores the number gives the same page for ever.
-                let body = (page.body.len(), self.hasher.hash_one(page.body));
-                if self.last_body.replace(body) == Some(body) {
-                    return Err(Fault::data(
-                        "two pages in a row are the same: the vendor seems to ignore the page token",
-                    )
-                    .hint("check `page_token_option` of the paginator, or report it to the vendor"));
-                }
-                json!(next)
-            }
-            Strategy::Cursor { value, stop } => {
-                if let Some(stop) = stop
-                    && stop.truth(&vars)?
-                {
-                    return Ok(false);
-                }
-                let token = value.value(&vars, Types::Json)?;
-                if is_falsy(&token) {
-                    return Ok(false);
-                }
-                if !self.seen.insert(self.hasher.hash_one(crate::base::json::python::canonical(&token))) {
-                    return Err(Fault::data(
-                        "the page token repeats: the vendor would be asked for the same pages for ever",
-                    )
-                    .at(&value.at().location)
-                    .hint("check `cursor_value` and `stop_condition`, or report it to the vendor"));
-                }
-                token
-            }
+        let page = Facts { vars, ..page };
+        let mut next = NextPage::default();
+        let token = match strategy {
+            Strategy::Page { .. } | Strategy::Offset { .. } => self.next_number(strategy, page)?,
+            Strategy::Cursor { value, stop } => self.next_token(value, stop.as_ref(), page, &mut next)?,
         };
-        self.token = Some(next);
-        Ok(true)
+        let Some(token) = token else { return Ok(next) };
+        self.repeats.check()?;
+        if let Some(promise) = &self.promise {
+            next.warning = Some(format!(
+                "an answer has fewer records than it was asked for, but says that there are more (`{}`): paging goes on",
+                promise.field
+            ));
+        }
+        self.token = Some(token);
+        next.follows = true;
+        Ok(next)
+    }
+
+    /// The number of the next page or of its first record; nothing at the end.
+    fn next_number(&mut self, strategy: &Strategy, page: Facts<'_>) -> Result<Option<Json>> {
+        let size = match (self.reduced, &self.plan.page_size) {
+            (None, Some(t)) => Some(size(t, &page.vars)?),
+            (reduced, _) => reduced,
+        };
+        if page.extracted == 0 || size.is_some_and(|s| page.extracted < s) {
+            self.promise = self.promised(page);
+            if self.promise.is_none() {
+                return Ok(None);
+            }
+        }
+        let next = match strategy {
+            Strategy::Page { start, .. } => self.number.unwrap_or(*start) + 1,
+            // Behind an empty page stands the next one that is asked for, not the empty one again.
+            _ if page.extracted == 0 => self.number.unwrap_or(0) + size.unwrap_or(1),
+            _ => self.number.unwrap_or(0) + page.extracted,
+        };
+        self.number = Some(next);
+        Ok(Some(json!(next)))
+    }
+
+    /// The token of the next page; nothing at the end.
+    fn next_token(
+        &mut self,
+        value: &Template,
+        stop: Option<&Template>,
+        page: Facts<'_>,
+        next: &mut NextPage,
+    ) -> Result<Option<Json>> {
+        if let Some(stop) = stop
+            && stop.truth(&page.vars)?
+        {
+            // Only a stop because of a short page is a guess.
+            if !stop.uses("last_page_size") || PAGE_FACTS.iter().any(|name| stop.uses(name)) {
+                return Ok(None);
+            }
+            self.promise = self.promised(page);
+            if self.promise.is_none() {
+                return Ok(None);
+            }
+        }
+        let token = value.value(&page.vars, Types::Json)?;
+        if is_falsy(&token) {
+            if self.promise.take().is_none() {
+                next.warning = self.lost_token(value, page)?;
+            }
+            return Ok(None);
+        }
+        if !self.seen.insert(self.hasher.hash_one(crate::base::json::python::canonical(&token))) {
+            return Err(Fault::data("the page token repeats: the vendor would be asked for the same pages for ever")
+                .at(&value.at().location)
+                .hint("check `cursor_value` and `stop_condition`, or report it to the vendor"));
+        }
+        Ok(Some(token))
+    }
+
+    /// The vendor's word that there is more.
+    fn promised(&self, page: Facts<'_>) -> Option<Promise> {
+        (page.more)().promise(self.records, self.pages, page.trusted)
+    }
+
+    /// A page has no token for the next one: is it the last, or does the manifest look for the token in the wrong place?
+    /// What a person should know of it.
+    fn lost_token(&self, value: &Template, page: Facts<'_>) -> Result<Option<String>> {
+        if page.extracted == 0 || !value.finds_nothing(&page.vars) {
+            return Ok(None);
+        }
+        let more = (page.more)();
+        let promise = more.promise(self.records, self.pages, page.trusted);
+        let full = self.page_size().map_or(promise.is_some(), |size| page.extracted >= size);
+        if more.ends() || !full {
+            return Ok(None);
+        }
+        let template = template::text_of(value.written());
+        match promise {
+            Some(Promise { field, plain: true, .. }) => Err(Fault::data(format!(
+                "`cursor_value` ({template}) finds nothing on a full page, but the answer says that there are more records \
+                 (`{field}`)"
+            ))
+            .at(&value.at().location)
+            .hint("check the field's name in `cursor_value` against an answer of the vendor")),
+            promise => Ok((promise.is_some() || self.token.is_none()).then(|| {
+                format!(
+                    "`cursor_value` ({template}) finds nothing on a full page: that is taken for the last one; check the \
+                     field's name against an answer of the vendor"
+                )
+            })),
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! and see Python's `str()` of everything on the wire; the engines at hand have no operators on custom
 //! objects. The work of one template is bounded: steps, size of what it builds, depth.
 
+mod absent;
 mod args;
 mod ast;
 mod eval;
@@ -128,6 +129,11 @@ impl JinjaTemplate {
             return Ok(Rendered { text: value.text().into_owned(), looked_up });
         }
         Ok(Rendered { text: frame.render(&self.body)?, looked_up: false })
+    }
+
+    /// Is it one look-up, and does that find nothing? A null that is found is something.
+    pub fn finds_nothing(&self, scope: &dyn Scope) -> bool {
+        absent::finds_nothing(&self.body, scope)
     }
 }
 

@@ -140,6 +140,12 @@ impl Template {
         }
     }
 
+    /// Is it one look-up, and does that find nothing? A null that is found is something.
+    pub fn finds_nothing(&self, vars: &Vars<'_>) -> bool {
+        let scope = WithParameters { vars, parameters: &self.at.parameters };
+        self.code.as_ref().is_some_and(|code| code.finds_nothing(&scope))
+    }
+
     fn failed(&self, error: &Error) -> Fault {
         let failed = || Fault::data(format!("the template failed: {}", error.message())).at(&self.at.location);
         self.unknown.as_deref().cloned().unwrap_or_else(failed)

@@ -227,6 +227,7 @@ impl Reporter {
                 move |stream, message| reporter.log.line(Level::Warning, &format!("{stream}: {message}"))
             }),
             told_once: Mutex::default(),
+            broken_promises: Mutex::default(),
         })
     }
 

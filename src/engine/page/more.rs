@@ -1,0 +1,282 @@
+//! What the body of an answer says of records after its own: `has_more`, `total`, `next`.
+//!
+//! Comes in: a JSON body and the path of its records. Goes out: the promise of more, if it makes one. Called where
+//! paging would end at a short page; the reference ends there whatever the body says.
+
+use serde_json::{Map, Value as Json};
+
+use crate::base::json::python::is_falsy;
+
+/// Says that there is more where true. All names are compared without case, `_` and the like.
+const MORE: &[&str] = &[
+    "hasmore",
+    "hasmoredata",
+    "hasmoreitems",
+    "hasmorepages",
+    "hasmorerecords",
+    "hasmoreresults",
+    "hasnext",
+    "hasnextpage",
+    "more",
+    "moreavailable",
+    "moredata",
+    "moreitems",
+    "morepages",
+    "morerecords",
+    "moreresults",
+    "istruncated",
+    "truncated",
+];
+
+/// Says that there is more where false.
+const LAST: &[&str] = &["last", "islast", "islastpage", "lastpage", "lastbatch", "endofrecords"];
+
+/// Says that there is more where something stands there, and that there is none where null does.
+const NEXT: &[&str] = &[
+    "next",
+    "nexthref",
+    "nextlink",
+    "nextoffset",
+    "nextpage",
+    "nextpagelink",
+    "nextpagenumber",
+    "nextpageurl",
+    "nextpath",
+    "nextrecordsurl",
+    "nexturi",
+    "nexturl",
+    "odatanextlink",
+];
+
+/// Tokens: says that there is more where something stands there. Null may mean that pages are not asked for by token.
+const TOKENS: &[&str] =
+    &["nextcursor", "nextmarker", "nextpagecursor", "nextpageid", "nextpagetoken", "nexttoken", "continuationtoken"];
+
+/// The number of all records. The `size` or `length` of a page is none: often it is the page size.
+const TOTALS: &[&str] = &[
+    "count",
+    "itemcount",
+    "itemscount",
+    "itemstotal",
+    "nbhits",
+    "numfound",
+    "numresults",
+    "recordcount",
+    "recordscount",
+    "recordstotal",
+    "resultcount",
+    "resultscount",
+    "rowcount",
+    "total",
+    "totalcount",
+    "totalelements",
+    "totalentries",
+    "totalhits",
+    "totalitems",
+    "totalobjects",
+    "totalrecords",
+    "totalresults",
+    "totalrows",
+    "totalsize",
+];
+
+/// The number of all pages.
+const PAGES: &[&str] = &[
+    "lastpage",
+    "lastpagenumber",
+    "nbpages",
+    "numpages",
+    "pagecount",
+    "pages",
+    "pagescount",
+    "pagestotal",
+    "totalpagecount",
+    "totalpages",
+];
+
+/// Objects in which vendors write of paging, beside the list of records or around it.
+const PARTS: &[&str] = &[
+    "cursor",
+    "cursors",
+    "info",
+    "links",
+    "listinfo",
+    "meta",
+    "metadata",
+    "page",
+    "pageinfo",
+    "pageinformation",
+    "pager",
+    "pagination",
+    "paginationinfo",
+    "paging",
+    "paginginfo",
+    "response",
+    "responsemetadata",
+    "resultinfo",
+    "resultset",
+    "summary",
+];
+
+/// Parts within parts: `meta.pagination.links`.
+const MAX_PARTS: usize = 3;
+
+/// What an answer says of records after its own.
+#[derive(Debug, Default)]
+pub struct MoreRecords {
+    more: Option<(String, bool)>,
+    next: Option<(String, bool)>,
+    token: Option<(String, bool)>,
+    /// Numbers of all records, and of all pages.
+    totals: Vec<(String, u64)>,
+    pages: Vec<(String, u64)>,
+}
+
+/// An answer's word that there are more records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promise {
+    /// The field that says it.
+    pub field: String,
+    /// Is it a number of records or pages? Such a number may be of more than what was asked for.
+    pub counted: bool,
+    /// Is it the vendor's plain word, not a link or token that may always stand there?
+    pub plain: bool,
+}
+
+impl MoreRecords {
+    /// Reads a body; `path` leads to its records.
+    pub fn of(body: &Json, path: &[&str]) -> MoreRecords {
+        let mut out = MoreRecords::default();
+        let mut at = body;
+        for (depth, name) in path.iter().enumerate() {
+            let Json::Object(object) = at else { break };
+            let before = path[..depth].join(".");
+            out.object(object, &before, name, 0);
+            let Some(next) = object.get(*name) else { break };
+            at = next;
+        }
+        if path.is_empty()
+            && let Json::Object(object) = body
+        {
+            out.object(object, "", "", 0);
+        }
+        out
+    }
+
+    /// A `Link` header names a next page, or does not.
+    pub fn link(&mut self, header: &str) {
+        let is_next = |link: &str| {
+            link.split(';').skip(1).any(|part| {
+                let rel = part.trim().strip_prefix("rel=").unwrap_or_default();
+                rel.trim_matches('"').split_whitespace().any(|rel| rel.eq_ignore_ascii_case("next"))
+            })
+        };
+        if self.next.is_none() && header.split(',').any(is_next) {
+            self.next = Some(("Link".to_owned(), true));
+        }
+    }
+
+    /// Reads an object around the records, which stand under `records` in it.
+    fn object(&mut self, object: &Map<String, Json>, path: &str, records: &str, depth: usize) {
+        for (name, value) in object.iter().filter(|(name, _)| *name != records) {
+            let shown = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let plain = plain(name);
+            let is_in = |names: &[&str]| names.contains(&plain.as_str());
+            match (value, truth(value)) {
+                (_, Some(truth)) if is_in(MORE) => strongest(&mut self.more, shown, truth),
+                (_, Some(truth)) if is_in(LAST) => strongest(&mut self.more, shown, !truth),
+                (_, Some(truth)) if is_in(NEXT) => strongest(&mut self.more, shown, truth),
+                _ if is_in(NEXT) => strongest(&mut self.next, shown, is_something(value)),
+                _ if is_in(TOKENS) => strongest(&mut self.token, shown, is_something(value)),
+                _ if is_in(TOTALS) && number(value).is_some() => {
+                    self.totals.extend(number(value).map(|number| (shown, number)));
+                }
+                _ if is_in(PAGES) && number(value).is_some() => {
+                    self.pages.extend(number(value).map(|number| (shown, number)));
+                }
+                (Json::Object(part), _) if is_in(PARTS) && depth < MAX_PARTS => {
+                    self.object(part, &shown, "", depth + 1);
+                }
+                (Json::Array(links), _) if plain == "links" => {
+                    let next = links.iter().find(|link| link["rel"] == "next");
+                    if next.is_some() {
+                        strongest(&mut self.next, shown, true);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Does it say that there is none?
+    pub fn ends(&self) -> bool {
+        let says_no = |word: &Option<(String, bool)>| word.as_ref().is_some_and(|(_, truth)| !truth);
+        match &self.more {
+            Some((_, more)) => !more,
+            None => says_no(&self.next) || self.next.is_none() && says_no(&self.token),
+        }
+    }
+
+    /// Does it say that there are more than the `records` of `pages` that were read? A field that `trusted` does not
+    /// believe says nothing.
+    pub fn promise(&self, records: u64, pages: u64, trusted: &dyn Fn(&str) -> bool) -> Option<Promise> {
+        let word = |word: &Option<(String, bool)>, plain: bool| {
+            let (field, truth) = word.as_ref()?;
+            (*truth && trusted(field)).then(|| Promise { field: field.clone(), counted: false, plain })
+        };
+        match (&self.more, &self.next) {
+            (Some((_, false)), _) => return None,
+            (None, Some((_, false))) => return None,
+            _ => {}
+        }
+        let counted = |numbers: &[(String, u64)], read: u64| {
+            let (field, _) = numbers.iter().find(|(field, number)| *number > read && trusted(field))?;
+            Some(Promise { field: field.clone(), counted: true, plain: true })
+        };
+        word(&self.more, true)
+            .or_else(|| counted(&self.totals, records))
+            .or_else(|| counted(&self.pages, pages))
+            .or_else(|| word(&self.next, false))
+            .or_else(|| word(&self.token, false))
+    }
+}
+
+/// A name without case and anything but letters and digits.
+fn plain(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// Where several fields say something, one that says that there is more counts.
+fn strongest(word: &mut Option<(String, bool)>, field: String, truth: bool) {
+    if word.as_ref().is_none_or(|(_, known)| !known && truth) {
+        *word = Some((field, truth));
+    }
+}
+
+/// A boolean, also as text.
+fn truth(value: &Json) -> Option<bool> {
+    match value {
+        Json::Bool(truth) => Some(*truth),
+        Json::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
+        Json::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+/// A link, a token or a number stands there; or an object with one.
+fn is_something(value: &Json) -> bool {
+    match value {
+        Json::Object(object) => object.values().any(|value| !is_falsy(value)),
+        value => !is_falsy(value),
+    }
+}
+
+/// A number, also as text or as the `value` of an object.
+fn number(value: &Json) -> Option<u64> {
+    match value {
+        Json::Number(number) => number.as_u64(),
+        Json::String(text) => text.parse().ok(),
+        Json::Object(object) => object.get("value").and_then(Json::as_u64),
+        _ => None,
+    }
+}
