@@ -33,7 +33,8 @@ impl RecordSink for FirstRecord<'_> {
         let shape = &self.stream.shape;
         // A template that fails over each record fails the check, and not the first read.
         let is_kept = shape.is_empty() || {
-            let unreadable = |e| WalkError::Callback(Fault::data(format!("a record is not valid JSON: {e}")));
+            let unreadable =
+                |e: serde_json::Error| WalkError::Callback(Fault::data(format!("a record is not valid JSON: {e}")));
             let mut record = scan::json(scanner.slice(start..scanner.at())).map_err(unreadable)?;
             shape.apply(&mut record, vars, |_| true).map_err(WalkError::Callback)?
         };

@@ -32,8 +32,8 @@ pub(super) fn undeclared(root: &Node, templates: &[(String, Place)], specificati
                 continue;
             }
             let Some((depth, known)) = missing(specification, &path) else { continue };
-            let shown: String = path[..=depth].iter().map(|key| format!("['{key}']")).collect();
-            let fault = at.fault(format!("the template reads `config{shown}`, which the spec does not declare"));
+            let shown = path[..=depth].join("']['");
+            let fault = at.fault(format!("the template reads `config['{shown}']`, which the spec does not declare"));
             out.push(match did_you_mean(&path[depth], known.iter().map(String::as_str)) {
                 Some(near) => fault.hint(format!("did you mean `{near}`?")),
                 None => fault.hint("add it to `spec.connection_specification`, or mend the name"),
