@@ -459,8 +459,8 @@ impl<'r> SliceReader<'r> {
     fn partial_errors(&mut self, error: &str, sink: &mut dyn RecordSink) {
         let stream = self.slice.stream;
         let message = format!("an answer reports errors beside its records; the vendor says: {error}");
+        self.slice.engine.notice_once(&stream.name, &message);
         if stream.errors_accepted {
-            self.slice.engine.notice_once(&stream.name, &message);
             if let Some(observer) = sink.observer() {
                 observer.partial_errors();
             }
