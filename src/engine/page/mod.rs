@@ -390,7 +390,8 @@ impl Pager<'_> {
             if !stop.uses("last_page_size") || PAGE_FACTS.iter().any(|name| stop.uses(name)) {
                 return Ok(None);
             }
-            self.promise = self.promised(page);
+            // Its token may stand in every answer: it promises nothing.
+            self.promise = self.promised(page).filter(|promise| promise.plain);
             if self.promise.is_none() {
                 return Ok(None);
             }
