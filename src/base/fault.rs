@@ -139,6 +139,8 @@ pub struct Fault {
     pub stream: Option<Arc<str>>,
     /// The kind of drift that it is, by name.
     pub rule: Option<&'static str>,
+    /// Is it a body that is no whole one, so that it may be asked for again?
+    pub broken_body: bool,
     /// The text of Airbyte's trace message where it is not `message`, and its failure type.
     pub airbyte: Option<Box<(String, Failure)>>,
 }
@@ -149,7 +151,16 @@ pub type Result<T> = std::result::Result<T, Fault>;
 impl Fault {
     /// A fault of `kind` saying `message`.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Fault { kind, message: message.into(), hint: None, location: None, stream: None, rule: None, airbyte: None }
+        Fault {
+            kind,
+            message: message.into(),
+            hint: None,
+            location: None,
+            stream: None,
+            rule: None,
+            broken_body: false,
+            airbyte: None,
+        }
     }
 
     /// Config, manifest, catalog or state refused (exit 10).
@@ -160,6 +171,11 @@ impl Fault {
     /// The vendor's answer cannot be used (exit 40).
     pub fn data(message: impl Into<String>) -> Self {
         Self::new(Kind::Data, message)
+    }
+
+    /// A body of the vendor's is no whole one: it is asked for again, and counts as down when it stays so (exit 69).
+    pub fn broken_body(message: impl Into<String>) -> Self {
+        Fault { broken_body: true, ..Self::new(Kind::Unavailable, message) }
     }
 
     /// An error of ours (exit 50).

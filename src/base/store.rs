@@ -40,7 +40,7 @@ pub struct Draft {
 /// A file whose lock is held; other processes wait until this is dropped.
 #[derive(Debug)]
 pub struct Locked<'k> {
-    kept: &'k StoredFile,
+    file: &'k StoredFile,
     _lock: File,
 }
 
@@ -124,7 +124,7 @@ impl StoredFile {
         let lock = lock.map_err(|e| failed(&e))?;
         loop {
             match lock.try_lock() {
-                Ok(()) => return Ok(Locked { kept: self, _lock: lock }),
+                Ok(()) => return Ok(Locked { file: self, _lock: lock }),
                 Err(std::fs::TryLockError::WouldBlock) => stop.sleep(Duration::from_millis(50))?,
                 Err(std::fs::TryLockError::Error(e)) => return Err(failed(&e)),
             }
@@ -164,12 +164,12 @@ impl StoredFile {
 impl Locked<'_> {
     /// What the file holds; nothing when there is none.
     pub fn read(&self) -> Result<Option<Json>> {
-        self.kept.read()
+        self.file.read()
     }
 
     /// Begins to replace the file: fails where nothing can be written, before something is asked for that must be kept.
     pub fn draft(&self) -> Result<Draft> {
-        let (folder, path) = (self.kept.folder.clone(), self.kept.path());
+        let (folder, path) = (self.file.folder.clone(), self.file.path());
         let file = tempfile::NamedTempFile::new_in(&folder)
             .map_err(|e| Fault::local(format!("cannot write {}", path.display()), &e))?;
         Ok(Draft { file, folder, path })

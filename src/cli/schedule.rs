@@ -102,7 +102,7 @@ fn plan(context: &Context, asked: &ScheduleArgs, format: Option<ReportFormat>) -
 fn made_by(options: &RunOptions, asked: &ScheduleArgs, format: Option<ReportFormat>) -> String {
     let format = format.and_then(|format| clap::ValueEnum::to_possible_value(&format));
     let streams = Some(options.streams.join(",")).filter(|streams| !streams.is_empty());
-    let said = [
+    let options = [
         ("--source", options.source.clone()),
         ("--tenants", Some(asked.tenants.display().to_string())),
         ("--format", format.map(|format| format.get_name().to_owned())),
@@ -111,8 +111,8 @@ fn made_by(options: &RunOptions, asked: &ScheduleArgs, format: Option<ReportForm
         ("--streams", streams),
         ("--target", asked.target.clone()),
     ];
-    let said = said.iter().filter_map(|(name, value)| Some(format!(" {name} {}", quote::shell(value.as_ref()?))));
-    format!("dripfeed schedule{}", said.collect::<String>())
+    let options = options.iter().filter_map(|(name, value)| Some(format!(" {name} {}", quote::shell(value.as_ref()?))));
+    format!("dripfeed schedule{}", options.collect::<String>())
 }
 
 /// The tenant of a config; nothing where another source than its own is asked for.

@@ -97,7 +97,7 @@ fn of_path(context: &Context, path: &Path) -> Result<Option<Subject>> {
         twins: Vec::new(),
         since: changed(path),
         tiers: config.map(|config| config.ours.tiers).unwrap_or_default(),
-        whose: words(&own),
+        arguments: words(&own),
         fault: fault.map(|fault| context.log.hidden(&fault)),
     }))
 }
@@ -113,7 +113,7 @@ fn of_config(context: &Context) -> Result<Subject> {
         twins: Vec::new(),
         since: context.options.config.last().and_then(|path| changed(Path::new(path))),
         tiers: config.ours.tiers,
-        whose: words(context),
+        arguments: words(context),
         fault: None,
     })
 }
@@ -150,7 +150,7 @@ fn of_record(context: &Context, root: &Path, source: String, tenant: String) -> 
         twins: Vec::new(),
         since: None,
         tiers: config.map(|config| config.ours.tiers).unwrap_or_default(),
-        whose: words(&own),
+        arguments: words(&own),
         config: Some(paths.join(", ")).filter(|paths| !paths.is_empty()),
         source,
         tenant,

@@ -19,6 +19,9 @@ pub struct SyncArgs {
     /// End a target that takes and says nothing for so long [default: PT1H]
     #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Output")]
     pub target_timeout: Option<IsoDuration>,
+    /// Take over the bookmarks of another target: its command line, or the name under which they are kept
+    #[arg(long, value_name = "TARGET", help_heading = "Input")]
+    pub adopt: Option<String>,
 }
 
 fn duration(text: &str) -> std::result::Result<IsoDuration, String> {
@@ -28,5 +31,5 @@ fn duration(text: &str) -> std::result::Result<IsoDuration, String> {
 /// Reads into the target; gives the exit code.
 pub(super) fn run(context: &Context, args: &SyncArgs) -> Result<u8> {
     let target_timeout = args.target_timeout.map(|time| time.0.length());
-    sync::run(context, &SyncOptions { target: args.target.clone(), target_timeout })
+    sync::run(context, &SyncOptions { target: args.target.clone(), target_timeout, adopt: args.adopt.clone() })
 }

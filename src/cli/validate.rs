@@ -1,15 +1,29 @@
 //! The verb `validate`: everything that is wrong with a manifest.
 //!
-//! Comes in: the manifest's path. Goes out: its faults as log lines, its streams on stdout. Called by [`super::run`].
+//! Comes in: the manifest's path. Goes out: its faults and warnings as log lines, its streams on stdout. Called by
+//! [`super::run`].
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
 
 use serde_json::{Value as Json, json};
+use time::OffsetDateTime;
 
+use crate::base::config::{Pace, Safety};
 use crate::base::fault::{Fault, Result};
+use crate::engine::auth;
+use crate::engine::build::{self, Build};
+use crate::engine::cursor;
+use crate::manifest::lint::Examined;
+use crate::manifest::lint::sample::{self, Sample};
 use crate::manifest::model::{Check, Stream};
-use crate::manifest::template::{self, Template};
+use crate::manifest::template::{self, EvalContext, Template};
 use crate::manifest::{Manifest, lint};
+use crate::pace::budget;
+use crate::protocol::table_names::TableNames;
+use crate::run::catalog;
 use crate::run::context::Context;
-use crate::run::load::{self};
+use crate::run::load;
 use crate::run::log::Level;
 
 /// Says everything that is wrong with a manifest; then what it has.
@@ -17,11 +31,13 @@ pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> 
     let shown = path.display().to_string();
     let text =
         std::fs::read_to_string(path).map_err(|e| Fault::config(format!("cannot read the manifest {shown}: {e}")))?;
-    let examined = lint::examine(&text, &shown)?;
-    let mut said: Vec<(Level, Fault)> = examined.faults.into_iter().map(|fault| (Level::Error, fault)).collect();
+    let mut examined = lint::examine(&text, &shown)?;
+    let mut said: Vec<(Level, Fault)> =
+        std::mem::take(&mut examined.faults).into_iter().map(|fault| (Level::Error, fault)).collect();
+    said.extend(std::mem::take(&mut examined.warnings).into_iter().map(|fault| (Level::Warning, fault)));
     let known: Vec<&str> = template::NAMES.iter().copied().chain(examined.extra.iter().map(String::as_str)).collect();
-    for (text, at) in examined.templates {
-        match Template::of(&json!(text), &at, &known) {
+    for (text, at) in &examined.templates {
+        match Template::of(&json!(text), at, &known) {
             Err(fault) => said.push((Level::Error, fault)),
             // It costs its stream, and that only when it is needed. Which names there are depends on the place: a list
             // of all would say nothing.
@@ -32,7 +48,7 @@ pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> 
         }
     }
     let refused = said.iter().any(|(level, _)| *level == Level::Error);
-    let source = examined.source.filter(|_| !refused);
+    let source = examined.source.take().filter(|_| !refused);
     let manifest = source.map(|source| Manifest::of_source(source, path)).transpose()?;
     if let Some(manifest) = &manifest {
         let schema = load::specification(manifest);
@@ -40,11 +56,16 @@ pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> 
             let fault = format!("{shown}: the connection specification is not a valid JSON schema: {}", e.masked());
             (Level::Error, Fault::config(fault))
         }));
+        said.extend(cursor::warnings(&manifest.source).into_iter().map(|fault| (Level::Warning, fault)));
+        said.extend(refused_at_start(manifest, &examined, &schema).into_iter().map(|fault| (Level::Error, fault)));
         said.extend(unknown_checks(manifest).into_iter().map(|name| {
             let fault = format!("{shown}: `check` names the stream `{name}`, which does not exist: it will fail");
             (Level::Warning, Fault::config(fault))
         }));
     }
+    said.extend(
+        manifest.iter().flat_map(|manifest| in_one_table(manifest, &shown)).map(|fault| (Level::Warning, fault)),
+    );
     said.sort_by_key(|(_, fault)| fault.location.as_ref().map_or(0, |location| location.line));
     for (level, fault) in &said {
         context.log.line(*level, &fault.to_string());
@@ -57,6 +78,56 @@ pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> 
         (1, _) => Err(Fault::config(format!("{shown} cannot be used"))),
         (faults, _) => Err(Fault::config(format!("{shown} cannot be used: {faults} faults"))),
     }
+}
+
+/// Streams that a Singer target would put into one table, and the names that keep them apart.
+fn in_one_table(manifest: &Manifest, shown: &str) -> Vec<Fault> {
+    let streams = manifest.source.streams.iter().flatten().flat_map(Stream::all);
+    let names = streams.filter_map(|stream| stream.name.as_ref()?.value.as_str());
+    // A template's result depends on the config.
+    let names = TableNames::of(names.filter(|name| !name.contains("{{")));
+    let meetings = names.meetings().map(|streams| {
+        let safe = streams.iter().filter_map(|stream| Some(format!("`{stream}` as `{}`", names.renamed(stream)?)));
+        let safe = safe.collect::<Vec<_>>().join(", ");
+        Fault::config(format!("{shown}: {}", catalog::one_table(streams)))
+            .hint(format!("Singer targets get {safe}; Airbyte's the names as they are"))
+    });
+    meetings.collect()
+}
+
+/// What a run refuses when it starts, whatever its config holds.
+fn refused_at_start(manifest: &Manifest, examined: &Examined, specification: &Json) -> Vec<Fault> {
+    let source = &manifest.source;
+    let place = |fault: &Fault| fault.location.as_ref().map(|place| (place.path.clone(), fault.message.clone()));
+    let mut out = faults_with(manifest, sample::config(specification, Sample::One));
+    let again = faults_with(manifest, sample::config(specification, Sample::Other));
+    // The config is made up: what depends on it may hold for another.
+    let again: HashSet<_> = again.iter().filter_map(place).collect();
+    out.retain(|fault| {
+        place(fault).is_some_and(|place| examined.holds_for_every_config(&place.0, again.contains(&place)))
+    });
+    out.extend(source.check.overrides().err());
+    out.extend(Safety::of_manifest(source.metadata.as_ref()).err());
+    out
+}
+
+/// The faults that compiling the manifest meets with a config.
+fn faults_with(manifest: &Manifest, config: Json) -> Vec<Fault> {
+    let now = load::now().map_or_else(|_| OffsetDateTime::now_utc(), |(now, _)| now);
+    let cx = EvalContext { config, now, began: None };
+    let build = Build {
+        manifest,
+        cx: &cx,
+        baseline: &|_| None,
+        auth: &auth::Builder::new(None, false),
+        safety: &Safety::of_manifest(manifest.source.metadata.as_ref()).unwrap_or_default(),
+        accepts: &|_, _| false,
+        shared: None,
+        parents: OnceCell::new(),
+    };
+    let mut out = build::faults(&build);
+    out.extend(budget::build(manifest.source.api_budget.as_ref(), &Pace::default(), &cx).err());
+    out
 }
 
 /// The streams that a check names and that are not there, as far as a manifest without a config tells.

@@ -99,6 +99,15 @@ pub fn joined(old: &Json, new: &Json, announces: bool) -> Json {
     joined
 }
 
+/// The schema of a place that takes what either takes, both being widened from the same column.
+pub(super) fn with_both(old: &Json, new: &Json) -> Json {
+    let mut both = wider(old, new);
+    if let (None, Some(column)) = (old.get(COLUMN), new.get(COLUMN)) {
+        both[COLUMN] = column.clone();
+    }
+    both
+}
+
 fn wider(old: &Json, new: &Json) -> Json {
     let reader = Reader::new(&Json::Null);
     let (before, more) = (reader.types(old), reader.types(new));

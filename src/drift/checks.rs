@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde_json::Value as Json;
 
 use crate::base::json::observe::{NOWHERE, Places, ROOT};
-use crate::base::json::scan::{JsonKind, JsonText};
+use crate::base::json::scan::{JsonKind, JsonText, Scan, Scanner};
 use crate::base::json::schema::{MAX_DEPTH, Reader};
+use crate::base::json::spelling::{Wanted, spelled};
 
 /// Numbers with a fraction, beside the kinds that JSON tells apart.
 pub(super) const FRACTION: usize = 6;
@@ -303,6 +304,27 @@ impl Place {
             passed: HashSet::new(),
             schema: Json::Null,
         }
+    }
+
+    /// May objects or lists stand there?
+    pub(super) fn holds_structure(&self) -> bool {
+        self.allowed & (bit(0) | bit(1)) != 0
+    }
+
+    /// Do booleans stand there, and no numbers?
+    pub(super) fn holds_flags(&self) -> bool {
+        self.allowed & bit(4) != 0 && self.allowed & (bit(2) | bit(3)) == 0
+    }
+
+    /// May what stands there be written as another kind without a loss? Not a key, nor where texts may stand.
+    pub(super) fn is_spelled(&self) -> bool {
+        self.allowed & bit(2) == 0 && self.key.is_none() && !self.cursor
+    }
+
+    /// Is the value that comes next, of a kind that is not expected, such a spelling?
+    pub(super) fn spells(&self, scanner: &Scanner<'_>) -> Scan<bool> {
+        let wanted = Wanted { structure: self.holds_structure(), boolean: self.holds_flags() };
+        Ok(self.is_spelled() && spelled(&mut scanner.clone(), wanted)?.is_some())
     }
 
     /// Is a text among those that are listed?

@@ -12,6 +12,8 @@ use super::record_observer::written_well;
 use super::rules::{Rule, Severity};
 use crate::base::json::observe::{NOWHERE, ROOT};
 use crate::base::json::scan::{JsonKind, JsonText, Number, Scan, Scanner, Whole, whole};
+use crate::base::json::schema::Reader;
+use crate::base::json::spelling::flag;
 
 /// A step from a value into one in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,19 +41,23 @@ pub(super) struct Deviation {
     pub(super) schema: Option<Json>,
     /// What is let pass at the pointer when the change is.
     pub(super) tolerate: String,
+    /// Does the column take it, which holds values of several kinds as JSON already?
+    pub(super) fits_column: bool,
 }
 
 impl Deviation {
     /// One that is in no record: pages, headers or counts tell it.
     pub(super) fn plain(rule: Rule, pointer: String, from: String, to: String) -> Deviation {
         let (severity, path, tolerate) = (rule.severity(), Vec::new(), String::new());
-        Deviation { rule, severity, pointer, path, from, to, sample: None, schema: None, tolerate }
+        let (sample, schema, fits_column) = (None, None, false);
+        Deviation { rule, severity, pointer, path, from, to, sample, schema, tolerate, fits_column }
     }
 
     /// One at a place of the baseline, with the schema that it becomes when the change is accepted.
     fn at(place: &Place, rule: Rule, to: &str) -> Deviation {
         let schema = widened(rule, place, to);
-        Deviation { schema, ..Deviation::plain(rule, place.pointer.clone(), place.words(), to.to_owned()) }
+        let plain = Deviation::plain(rule, place.pointer.clone(), place.words(), to.to_owned());
+        Deviation { schema, fits_column: is_mixed(place), ..plain }
     }
 }
 
@@ -129,6 +135,9 @@ impl Examination<'_> {
         if allowed {
             return scanner.skip();
         }
+        if kind != JsonKind::Null && place.spells(scanner)? {
+            return scanner.skip();
+        }
         let mut aside = scanner.clone();
         let sample = look_of(&mut aside)?;
         scanner.skip()?;
@@ -139,16 +148,15 @@ impl Examination<'_> {
 
     /// A value of a kind that is not expected.
     fn other_kind(&mut self, place: &Place, kind: JsonKind, name: &str, sample: String) {
-        let structured = |mask: u8| mask & (bit(0) | bit(1)) != 0;
         let rule = match kind {
             JsonKind::Null if place.key.is_some() => Rule::KeyMissing,
-            // What a cursor is like is judged by whether it can be read.
-            _ if place.cursor => return,
+            // That a record has no cursor value is counted.
+            JsonKind::Null if place.cursor => return,
             _ if place.key.is_some() => Rule::KeyTypeChanged,
             JsonKind::Null => Rule::FieldBecameNullable,
             _ if place.pointer.ends_with("/*") => Rule::ItemTypeChanged,
             JsonKind::Object | JsonKind::Array => Rule::FieldStructureChanged,
-            _ if structured(place.allowed) => Rule::FieldStructureChanged,
+            _ if place.holds_structure() => Rule::FieldStructureChanged,
             // A text can say it without loss.
             _ if place.allowed & bit(2) != 0 && place.format.is_none() => Rule::FieldTypeNarrowed,
             _ => Rule::FieldTypeChanged,
@@ -161,13 +169,16 @@ impl Examination<'_> {
         let (whole, sample) = (whole(read), digits(read));
         let fraction = whole == Whole::Not;
         let is_key = place.key.is_some();
+        if !allowed && !is_key && place.holds_flags() && flag(read.raw).is_some() {
+            return;
+        }
         if !allowed {
             self.other_kind(place, JsonKind::Number, if fraction { "number" } else { "integer" }, sample);
-        } else if fraction && place.allowed & bit(FRACTION) == 0 && !place.cursor {
+        } else if fraction && place.allowed & bit(FRACTION) == 0 {
             let rule = if is_key { Rule::KeyTypeChanged } else { Rule::FieldTypeWidened };
             let tolerate = "number".to_owned();
             self.add(Deviation { sample: Some(sample), tolerate, ..Deviation::at(place, rule, "number") });
-        } else if whole == Whole::Large && !place.wide && !place.cursor {
+        } else if whole == Whole::Large && !place.wide {
             let rule = if is_key { Rule::KeyTypeChanged } else { Rule::NumberOutOfRange };
             let deviation = Deviation::at(place, rule, "integer beyond 64 bits");
             self.add(Deviation { sample: Some(sample), tolerate: WIDE.into(), ..deviation });
@@ -176,7 +187,7 @@ impl Examination<'_> {
 
     fn text(&mut self, place: &Place, text: &JsonText<'_>) {
         if let Some(format) = place.format {
-            if !written_well(text, format) && !place.cursor {
+            if !written_well(text, format) {
                 let sample = Some(length(text));
                 // A key is sent as it is: null would be none.
                 let rule = if place.key.is_some() { Rule::KeyTypeChanged } else { Rule::FormatChanged };
@@ -259,6 +270,14 @@ fn widened(rule: Rule, place: &Place, to: &str) -> Option<Json> {
         schema[COLUMN] = was.clone();
     }
     Some(schema)
+}
+
+/// Do values of several kinds stand in one column at a place?
+fn is_mixed(place: &Place) -> bool {
+    let declared = Reader::new(&Json::Null).types(&place.schema);
+    let kinds = declared.iter().filter(|name| !matches!(**name, "null" | "integer")).count();
+    let whole = declared.contains("integer") && !declared.contains("number");
+    kinds + usize::from(whole) > 1 && place.key.is_none() && place.schema.get(COLUMN).is_none()
 }
 
 /// Takes keywords out of a schema, and out of its choices.

@@ -12,6 +12,7 @@ use foldhash::fast::FixedState;
 use super::checks::{Checks, FRACTION, Format, KINDS, bit, number};
 use crate::base::json::observe::{NOWHERE, Observer};
 use crate::base::json::scan::{JsonKind, JsonText, Number, Whole, whole};
+use crate::base::json::spelling::{flag, spelled_by};
 use crate::base::timefmt::{is_date, is_utc, parse_iso};
 
 /// Magnitudes of numbers that are told apart: three to a power of ten.
@@ -60,16 +61,22 @@ struct Cell {
     /// The object in which a value stood here last.
     last: u32,
     allowed: u8,
-    looks: u8,
+    looks: u16,
 }
 
-const DATE_TIME: u8 = 1;
-const DATE: u8 = 2;
-const LISTED: u8 = 4;
-const KEY: u8 = 8;
-const CURSOR: u8 = 16;
-const NARROW: u8 = 32;
-const UNDECLARED: u8 = 64;
+const DATE_TIME: u16 = 1;
+const DATE: u16 = 2;
+const LISTED: u16 = 4;
+const KEY: u16 = 8;
+const CURSOR: u16 = 16;
+const NARROW: u16 = 32;
+const UNDECLARED: u16 = 64;
+/// Of the texts, only those that say nothing, or a boolean.
+const SPELLED: u16 = 128;
+/// Of the numbers, only those that say a boolean.
+const FLAG: u16 = 256;
+/// Of the booleans, only a false, which says that there is no object or list.
+const NO_STRUCTURE: u16 = 512;
 
 /// Listens on behalf of one slice.
 #[derive(Debug)]
@@ -133,9 +140,15 @@ impl RecordListener {
                     (place.cursor, CURSOR),
                     (!place.wide, NARROW),
                     (place.undeclared, UNDECLARED),
+                    (place.is_spelled(), SPELLED),
+                    (place.is_spelled() && place.holds_flags(), FLAG),
+                    (place.is_spelled() && place.holds_structure() && place.allowed & bit(4) == 0, NO_STRUCTURE),
                 ];
                 let looks = looks.into_iter().filter(|(yes, _)| *yes).fold(0, |all, (_, bit)| all | bit);
-                Cell { last: 0, allowed: place.allowed, looks }
+                // These kinds may stand there by what they say: looked at where their values are passed.
+                let by_value = [(SPELLED, 2), (FLAG, 3), (NO_STRUCTURE, 4)];
+                let more = by_value.into_iter().filter(|(look, _)| looks & look != 0);
+                Cell { last: 0, allowed: more.fold(place.allowed, |all, (_, kind)| all | bit(kind)), looks }
             })
             .collect();
         self.page.kinds.resize(self.cells.len(), [0; KINDS]);
@@ -257,6 +270,8 @@ impl Observer for RecordListener {
             self.odd |= !written_well(text, Format::Date);
         } else if looks & LISTED != 0 {
             self.odd |= !self.checks.places[place as usize].lists(text);
+        } else if looks & SPELLED != 0 {
+            self.odd |= spelled_by(text.raw, looks & FLAG != 0).is_none();
         }
         if looks & (KEY | CURSOR) != 0 {
             self.hash(place, JsonKind::String, text.raw);
@@ -275,8 +290,12 @@ impl Observer for RecordListener {
                 self.odd |= cell.allowed & bit(FRACTION) == 0;
             }
         }
-        if cell.looks & (KEY | CURSOR) != 0 {
-            self.hash(place, JsonKind::Number, number.raw);
+        if cell.looks & (KEY | CURSOR | FLAG) != 0 {
+            if cell.looks & FLAG != 0 {
+                self.odd |= flag(number.raw).is_none();
+            } else {
+                self.hash(place, JsonKind::Number, number.raw);
+            }
         } else if place != NOWHERE {
             let magnitudes = &mut self.page.magnitudes[place as usize];
             if magnitudes.is_empty() {
@@ -288,9 +307,11 @@ impl Observer for RecordListener {
 
     #[inline]
     fn boolean(&mut self, place: u32, value: bool) {
-        if self.cells[place as usize].looks & (KEY | CURSOR) != 0 {
+        let looks = self.cells[place as usize].looks;
+        if looks & (KEY | CURSOR) != 0 {
             self.hash(place, JsonKind::Bool, &[u8::from(value)]);
         }
+        self.odd |= value && looks & NO_STRUCTURE != 0;
     }
 
     fn unknown(&mut self, place: u32, key: &JsonText<'_>, kind: JsonKind) {

@@ -134,7 +134,8 @@ impl Rule {
         Some(match self {
             Rule::EnvelopeChanged => "mend the manifest: its record selector says where the records are",
             Rule::PartialErrors => {
-                "ask the vendor what the errors mean; if they are always there, accept them: partial_errors, with the policy record"
+                "ask the vendor what the errors mean; if they are always there, accept them: partial_errors, with the \
+                 policy record"
             }
             Rule::UpstreamFormat => {
                 "see what the vendor answers with, and mend the address or the login in manifest and config"

@@ -12,9 +12,10 @@ use super::context::EngineContext;
 use super::{evidence, parents};
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::{self, JsonKind, Scanner};
+use crate::engine::extract::decode::Decoder;
 use crate::engine::extract::dom_extract::{DomExtractor, Lists};
 use crate::engine::extract::{self, Found, Records, WalkError};
-use crate::engine::fetch::Reply;
+use crate::engine::fetch::{BodyEnd, Reply};
 use crate::engine::slice::Partition;
 
 /// The JSON of an answer's body, where the body itself is none.
@@ -22,11 +23,33 @@ pub(super) fn decoded(shared: &EngineContext, stream: &StreamPlan, reply: &Reply
     if reply.status == 204 {
         return Ok(Some(Vec::new()));
     }
+    check_end(&stream.decoder, reply)?;
     let content_type = reply.header("content-type");
     Ok(match stream.decoder.decode(&reply.body, content_type, shared.fetcher.max_page_bytes())? {
         Cow::Borrowed(_) => None,
         Cow::Owned(body) => Some(body),
     })
+}
+
+/// Refuses a body of which nothing tells that it is whole, where its own form shows that it is not.
+pub(super) fn check_end(decoder: &Decoder, reply: &Reply) -> Result<()> {
+    let broken = match reply.end {
+        BodyEnd::Known => None,
+        BodyEnd::BrokenOff => {
+            let open = !decoder.ends_by_itself(&reply.body);
+            open.then_some("the connection broke off, and nothing tells whether it was the end")
+        }
+        BodyEnd::Connection => decoder.is_torn(&reply.body).then_some("its last row is no whole one"),
+    };
+    broken.map_or(Ok(()), |why| Err(Fault::broken_body(format!("the answer is cut off: {why}"))))
+}
+
+/// What is wrong with a body that is no UTF-8: it may be cut off inside a character.
+pub(super) fn not_text(body: &[u8]) -> Fault {
+    match std::str::from_utf8(body) {
+        Err(error) if error.error_len().is_none() => Fault::broken_body("the answer is cut off inside a character"),
+        _ => Fault::data("the answer is not valid UTF-8"),
+    }
 }
 
 /// Walks the records of an answer; says what is wrong with one that has none to give.
@@ -52,7 +75,7 @@ pub(super) fn records(
                     .of_rule("upstream_format")
                     .hint("the vendor may be down, or the address may be that of a web page")
             } else {
-                Fault::data(format!("the answer is not valid JSON: {error}"))
+                extract::not_json(body, &error)
             }
         }
     })?;

@@ -1,8 +1,8 @@
 //! What an answer without records shows: that there are none, or that they stand elsewhere.
 //!
-//! Comes in: a JSON body in which the path of a stream's records leads to nothing. Goes out: the fault that the envelope
-//! changed, where a list elsewhere looks like the stream's records; else nothing: many healthy vendors leave a list out
-//! when it is empty. Called by [`super::answer`]. The reference takes every such body for an empty page.
+//! Comes in: a JSON body in which the path of a stream's records leads to nothing. Goes out: the fault that the
+//! envelope changed, where a list elsewhere looks like the stream's records; else nothing: many healthy vendors leave a
+//! list out when it is empty. Called by [`super::answer`]. The reference takes every such body for an empty page.
 
 use serde_json::{Map, Value as Json};
 
@@ -53,13 +53,13 @@ pub(super) fn of_an_empty_page(shared: &EngineContext, stream: &StreamPlan, body
         ))
         .of_rule("envelope_changed")
         .hint(
-            "the vendor may have changed its answers: mend the `field_path` of the stream's extractor; if these are other \
-             records, add {\"rule\": \"envelope_changed\", \"policy\": \"ignore\", \"allow_unsafe\": true} to \
+            "the vendor may have changed its answers: mend the `field_path` of the stream's extractor; if these are \
+             other records, add {\"rule\": \"envelope_changed\", \"policy\": \"ignore\", \"allow_unsafe\": true} to \
              dripfeed.drift.rules",
         )),
         (None, Some(list)) => {
             let message = format!(
-                "an answer has nothing at `{path}`, and a list of something else at `{}`: it is taken for an empty page",
+                "an answer has nothing at `{path}`, and at `{}` another list: it is taken for an empty page",
                 list.path
             );
             shared.notice_once(&stream.name, &message);

@@ -82,11 +82,12 @@ impl FilePlan {
             keep: CacheMode::No,
             into: Some(draft.as_file()),
             holds: None,
+            json: false,
+            broken: None,
         };
         let reply = match self.requester.ask(context, &vars, &InjectedOptions::default())? {
             Outcome::Page(reply) => reply,
             Outcome::Ignored(_) => return Ok(None),
-            Outcome::Unauthorized(fault) => return Err(fault),
             Outcome::Recover(_, why) => return Err(Fault::data(format!("the file of a record cannot be had: {why}"))),
         };
         let size = written(&reply, draft.as_file()).map_err(|e| failed(&e))?;

@@ -14,11 +14,12 @@ use super::answer;
 use super::async_job;
 use super::build::StreamPlan;
 use super::context::EngineContext;
-use super::record_sink::{RecordSink, later};
+use super::record_sink::RecordSink;
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::Scanner;
+use crate::engine::cursor::ceiling::{Ceiling, Highest};
 use crate::engine::cursor::partitions::{Partitions, identity};
-use crate::engine::cursor::{Cursor, Window};
+use crate::engine::cursor::{Cursor, CursorPlan, Window};
 use crate::engine::extract::WalkError;
 use crate::engine::slice::{Parents, Partition};
 use crate::manifest::template::Vars;
@@ -80,6 +81,24 @@ impl<'r> ParentReader<'r> {
     }
 }
 
+/// Refuses a stream's state of which that of a parent cannot be read, before anything is requested.
+pub(super) fn check_states(child: &StreamPlan, state: Option<&Map<String, Json>>, now: OffsetDateTime) -> Result<()> {
+    let Some(states) = state.and_then(|s| s.get("parent_state")).and_then(Json::as_object) else { return Ok(()) };
+    for parent in child.router.parents().into_iter().filter(|parent| parent.incremental) {
+        let stored = &child.parents[parent.parent];
+        let (parent, state) = stored.with_state(states.get(&*stored.name).and_then(Json::as_object), now);
+        let Some(plan) = parent.cursor.as_ref().filter(|_| child.cursor.is_some()) else { continue };
+        if parent.router.is_some() {
+            Partitions::begin(plan, state, parent.router.tells_parents()).map(drop)
+        } else {
+            plan.begin(state, 0).map(drop)
+        }
+        .map_err(|fault| fault.of_stream(&parent.name))?;
+        check_states(parent, state, now)?;
+    }
+    Ok(())
+}
+
 /// Reads all of a stream that has no cursor; `each` gets its records, each with its slice, until it wants no more.
 pub fn read_all(
     shared: &EngineContext,
@@ -106,8 +125,7 @@ pub fn read_slice(
     partition: &Partition,
     each: &mut dyn FnMut(&Json, &Json) -> Result<bool>,
 ) -> Result<()> {
-    let mut taker =
-        Collecting { stream, cursor: None, records: Vec::new(), last: None, newest: None, newest_of_page: None };
+    let mut taker = Collecting::new(stream, None, None);
     let slice = stream.slice_variable(partition, None);
     let mut each = |record: &Json, _: &Map<String, Json>| each(record, &slice);
     let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
@@ -126,21 +144,17 @@ impl Parents for ParentReader<'_> {
         let grandparents = ParentReader::new(self.shared, parent, state);
         let vars = Vars::new(&self.shared.cx);
         let mut read = |partition: &Partition, window: Option<&Window>, cursor: Option<&Cursor>| {
-            let mut taker = Collecting {
-                stream: parent,
-                cursor,
-                records: Vec::new(),
-                last: None,
-                newest: None,
-                newest_of_page: None,
-            };
+            let mut taker = Collecting::new(parent, cursor, window);
             let mut each = |record: &Json, key: &Map<String, Json>| each(record, key).map(|()| true);
             let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
             let reading = async_job::read(self.shared, parent, partition, window, &mut sink)?;
             if let Some(fault) = reading.fault {
                 return Err(fault);
             }
-            let newest = parent.cursor.as_ref().and_then(|c| c.settled(taker.newest, reading.began));
+            if taker.highest.beyond.far > 0 {
+                self.shared.notice_once(&parent.name, &taker.highest.beyond.message());
+            }
+            let newest = parent.cursor.as_ref().and_then(|c| c.settled(taker.highest.newest, reading.began));
             // Of a slice that was not read to its end nothing is known that a bookmark could take.
             Ok::<_, Fault>((!reading.incomplete).then_some(newest))
         };
@@ -191,8 +205,38 @@ struct Collecting<'r> {
     cursor: Option<&'r Cursor>,
     records: Vec<Json>,
     last: Option<Json>,
-    newest: Option<OffsetDateTime>,
-    newest_of_page: Option<OffsetDateTime>,
+    ceiling: Option<Ceiling<'r>>,
+    highest: Highest,
+    highest_of_page: Highest,
+}
+
+impl<'r> Collecting<'r> {
+    fn new(stream: &'r StreamPlan, cursor: Option<&'r Cursor>, window: Option<&Window>) -> Self {
+        Collecting {
+            stream,
+            cursor,
+            records: Vec::new(),
+            last: None,
+            ceiling: stream.cursor.as_ref().map(|plan| Ceiling::new(plan, window)),
+            highest: Highest::default(),
+            highest_of_page: Highest::default(),
+        }
+    }
+
+    /// Takes a record that is wanted.
+    fn add(&mut self, record: Json) {
+        if let (Some(plan), Some(ceiling)) = (&self.stream.cursor, &self.ceiling)
+            && let Some(time) = value(plan, &record)
+        {
+            ceiling.take(time, &mut self.highest_of_page);
+        }
+        self.records.push(record);
+    }
+}
+
+/// A record's cursor value.
+fn value(plan: &CursorPlan, record: &Json) -> Option<OffsetDateTime> {
+    plan.read(record.get(&plan.field)?)
 }
 
 /// Hands a page's records on once it was read wholly, until no more are wanted.
@@ -205,32 +249,33 @@ struct Feeding<'f, 'r> {
 impl RecordSink for Feeding<'_, '_> {
     fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, WalkError<Fault>> {
         let mut record = answer::record_json(scanner)?;
-        let stream = self.inner.stream;
-        let value = |record: &Json| {
-            let plan = stream.cursor.as_ref()?;
-            plan.read(record.get(&plan.field)?)
-        };
-        let inside = |record: &Json| match (&stream.cursor, self.inner.cursor) {
-            (Some(plan), Some(cursor)) if plan.filters => value(record).is_none_or(|v| cursor.keeps(plan, v)),
+        let Collecting { stream, cursor, ceiling, .. } = &*self.inner;
+        let inside = |record: &Json| match (&stream.cursor, cursor, ceiling) {
+            (Some(plan), Some(cursor), Some(ceiling)) if plan.filters => {
+                value(plan, record).is_none_or(|v| ceiling.keeps(cursor, v))
+            }
             _ => true,
         };
         let kept = stream.shape.apply(&mut record, vars, inside).map_err(WalkError::Callback)?;
         if kept {
-            self.inner.newest_of_page = later(self.inner.newest_of_page, value(&record));
-            self.inner.records.push(record);
+            self.inner.add(record);
         }
         Ok(kept)
     }
 
+    fn answered_at(&mut self, at: Option<OffsetDateTime>) {
+        if let Some(ceiling) = &mut self.inner.ceiling {
+            ceiling.answered(at);
+        }
+    }
+
     fn put(&mut self, record: Json) -> Result<bool> {
-        let value = self.inner.stream.cursor.as_ref().and_then(|plan| plan.read(record.get(&plan.field)?));
-        self.inner.newest_of_page = later(self.inner.newest_of_page, value);
-        self.inner.records.push(record);
+        self.inner.add(record);
         Ok(true)
     }
 
     fn page_done(&mut self) -> Result<bool> {
-        self.inner.newest = later(self.inner.newest, self.inner.newest_of_page.take());
+        self.inner.highest.add(std::mem::take(&mut self.inner.highest_of_page));
         self.inner.last = self.inner.records.last().cloned();
         for record in self.inner.records.drain(..) {
             if !(self.each)(&record, self.key)? {
@@ -241,12 +286,12 @@ impl RecordSink for Feeding<'_, '_> {
     }
 
     fn page_failed(&mut self) {
-        self.inner.newest_of_page = None;
+        self.inner.highest_of_page = Highest::default();
         self.inner.records.clear();
     }
 
     fn newest(&self) -> Option<OffsetDateTime> {
-        self.inner.newest
+        self.inner.highest.newest
     }
 
     fn last_record(&self) -> Option<Json> {

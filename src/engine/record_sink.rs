@@ -18,6 +18,9 @@ pub trait RecordSink {
     /// the slice.
     fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, WalkError<Fault>>;
 
+    /// An answer came whose records come next; the vendor's clock when it was given, if it tells one.
+    fn answered_at(&mut self, _at: Option<OffsetDateTime>) {}
+
     /// Takes a record that was put together and shaped already; false when an old one was dropped.
     fn put(&mut self, record: Json) -> Result<bool>;
 

@@ -1,24 +1,26 @@
 //! A requester with its credentials, and what those need from the engine.
 //!
-//! Comes in: the requester's definition; then variables and options. Goes out: the request's outcome, with a refused
-//! token renewed once. Called by `slice_reader` for pages, by `async_job` for the jobs before them, and by `files`.
+//! Comes in: the requester's definition; then variables and options. Goes out: the request's outcome; each try of it
+//! carries credentials that live. Called by `slice_reader` for pages, by `async_job` for the jobs before them, and by
+//! `files`.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 
 use serde_json::{Map, Value as Json};
+use time::OffsetDateTime;
 
 use super::build::{Build, base_of};
 use super::context::EngineContext;
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::scan;
 use crate::base::stop::Stop;
-use crate::engine::auth::{self, Auth, Rotation, TokenListener, TokenRequest, TokenTransport, Turn};
-use crate::engine::fetch::address::origin_of;
+use crate::engine::auth::{self, Auth, Credentials, Rotation, TokenListener, TokenRequest, TokenTransport, Turn};
+use crate::engine::fetch::address::{flaw, origin_of};
 use crate::engine::fetch::request::{self, Body, PreparedRequest, RequestPlan};
 use crate::engine::fetch::retry::{self, ErrorPlan};
-use crate::engine::fetch::{CacheMode, Outcome, Reply, SendRequest, TokenRotation};
+use crate::engine::fetch::{BrokenBody, CacheMode, LiveCredentials, Outcome, Reply, SendRequest};
 use crate::manifest::model::{self, HttpRequester};
 use crate::manifest::template::{RequestOptions, Vars};
 
@@ -44,6 +46,10 @@ pub(super) struct RequestContext<'a> {
     pub(super) into: Option<&'a File>,
     /// See [`SendRequest::holds`].
     pub(super) holds: Option<&'a dyn Fn(&[u8]) -> bool>,
+    /// See [`SendRequest::json`].
+    pub(super) json: bool,
+    /// See [`SendRequest::broken`].
+    pub(super) broken: Option<&'a BrokenBody>,
 }
 
 /// What goes into a request beside what its requester says.
@@ -95,39 +101,60 @@ impl RequesterPlan {
         self
     }
 
-    /// Asks; a token that is refused is renewed once.
+    /// Asks; credentials that do not last are taken for each try.
     pub(super) fn ask(&self, context: RequestContext<'_>, vars: &Vars<'_>, added: &InjectedOptions) -> Result<Outcome> {
+        self.send(context, vars, added, true)
+    }
+
+    /// Asks; only what is `paced` waits for the account's pace.
+    fn send(
+        &self,
+        context: RequestContext<'_>,
+        vars: &Vars<'_>,
+        added: &InjectedOptions,
+        paced: bool,
+    ) -> Result<Outcome> {
         let access = Access { context, login: self.login.as_deref() };
-        let turning = self.auth.rotation();
-        let turning = turning.map(|rotation| Turning { rotation, access: &access, turn: Cell::new(None) });
-        let mut renewed = false;
-        loop {
-            let mut credentials = self.auth.credentials(vars, &access)?;
-            if let Some(names) = &added.names {
-                let own = std::mem::take(&mut credentials.options.params);
-                credentials.options.params = [names.clone()].into_iter().chain(own).collect();
-            }
-            let options = [credentials.options, added.page.clone(), added.slice.clone()];
-            let ask = SendRequest {
-                request: &self.request.prepare(vars, options, added.path.as_deref())?,
-                errors: &self.errors,
-                keep: context.keep,
-                stream: context.stream,
-                partition: context.partition,
-                renews: self.auth.renews(),
-                into: context.into,
-                holds: context.holds,
-                turns: turning.as_ref().map(|turning| turning as &dyn TokenRotation),
-            };
-            match (context.shared.fetcher.send(&ask)?, credentials.token) {
-                (Outcome::Unauthorized(_), Some(token)) if !renewed => {
-                    self.auth.renew(&token, vars, &access)?;
-                    renewed = true;
-                }
-                (Outcome::Unauthorized(fault), _) => return Err(fault),
-                (outcome, _) => return Ok(outcome),
-            }
+        let live = self.auth.owner().map(|owner| Signing {
+            plan: self,
+            access: &access,
+            vars,
+            added,
+            owner,
+            taken: RefCell::default(),
+        });
+        let fixed = match live {
+            None => self.auth.credentials(vars, &access)?.options,
+            Some(_) => RequestOptions::default(),
+        };
+        let ask = SendRequest {
+            request: &self.prepare(fixed, vars, added)?,
+            errors: &self.errors,
+            keep: context.keep,
+            stream: context.stream,
+            partition: context.partition,
+            into: context.into,
+            holds: context.holds,
+            json: context.json,
+            broken: context.broken,
+            credentials: live.as_ref().map(|live| live as &dyn LiveCredentials),
+            paced,
+        };
+        context.shared.fetcher.send(&ask)
+    }
+
+    /// A request with these credentials.
+    fn prepare(
+        &self,
+        mut credentials: RequestOptions,
+        vars: &Vars<'_>,
+        added: &InjectedOptions,
+    ) -> Result<PreparedRequest> {
+        if let Some(names) = &added.names {
+            let own = std::mem::take(&mut credentials.params);
+            credentials.params = [names.clone()].into_iter().chain(own).collect();
         }
+        self.request.prepare(vars, [credentials, added.page.clone(), added.slice.clone()], added.path.as_deref())
     }
 }
 
@@ -138,39 +165,38 @@ struct Access<'r> {
 }
 
 impl TokenTransport for Access<'_> {
-    fn send(&self, request: TokenRequest) -> Result<(u16, Vec<u8>)> {
-        let origin =
-            origin_of(&request.url).ok_or_else(|| Fault::config("the address of the token endpoint is no URL"))?;
-        let prepared = PreparedRequest {
-            method: request.method.to_owned(),
-            url: request.url,
-            origin,
-            headers: request.headers,
-            body: request.body.map(|(content_type, bytes)| Body { bytes, content_type: Some(content_type) }),
-            free: false,
-            connect_within: None,
-            answer_within: None,
-        };
+    fn send(&self, request: &dyn Fn() -> Result<TokenRequest>) -> Result<(u16, Vec<u8>)> {
+        let first = request()?;
+        let settled = first.settled.clone();
         let ask = SendRequest {
-            request: &prepared,
+            request: &prepared(first)?,
             errors: &ErrorPlan::default(),
             keep: CacheMode::No,
             stream: self.context.stream,
             partition: &Map::new(),
-            renews: false,
             into: None,
             holds: None,
-            turns: None,
+            json: true,
+            broken: None,
+            credentials: None,
+            paced: false,
         };
-        let reply = self.context.shared.fetcher.token(&ask, &request.settled)?;
+        let reply = self.context.shared.fetcher.token(&ask, &settled, &|| prepared(request()?))?;
         Ok((reply.status, reply.body))
     }
 
-    fn login(&self) -> Result<Json> {
+    fn login(&self, paced: bool) -> Result<Json> {
         let login = self.login.ok_or_else(|| Fault::bug("a session without a login"))?;
-        let context =
-            RequestContext { partition: &Map::new(), keep: CacheMode::No, into: None, holds: None, ..self.context };
-        match login.ask(context, &Vars::new(&self.context.shared.cx), &InjectedOptions::default())? {
+        let context = RequestContext {
+            partition: &Map::new(),
+            keep: CacheMode::No,
+            into: None,
+            holds: None,
+            json: true,
+            broken: None,
+            ..self.context
+        };
+        match login.send(context, &Vars::new(&self.context.shared.cx), &InjectedOptions::default(), paced)? {
             Outcome::Page(reply) => scan::json(&reply.body)
                 .map_err(|e| Fault::new(Kind::Auth, format!("the answer to the login is not valid JSON: {e}"))),
             _ => Err(Fault::new(Kind::Auth, "the login was refused, and the manifest ignores it")),
@@ -190,37 +216,116 @@ impl TokenTransport for Access<'_> {
     }
 }
 
-/// The tries of one request, by tokens that take turns.
-struct Turning<'r> {
-    rotation: &'r Rotation,
+/// A request for a token, as it goes out.
+fn prepared(request: TokenRequest) -> Result<PreparedRequest> {
+    let origin = origin_of(&request.url).ok_or_else(|| {
+        Fault::config(format!("the address of the token endpoint is not a URL: {}", flaw(&request.url)))
+    })?;
+    Ok(PreparedRequest {
+        method: request.method.to_owned(),
+        url: request.url,
+        origin,
+        headers: request.headers,
+        body: request.body.map(|(content_type, bytes)| Body { bytes, content_type: Some(content_type) }),
+        free: false,
+        connect_within: None,
+        answer_within: None,
+    })
+}
+
+/// The tries of one request, each signed with credentials that live at that time.
+struct Signing<'r> {
+    plan: &'r RequesterPlan,
     access: &'r Access<'r>,
-    turn: Cell<Option<Turn>>,
+    vars: &'r Vars<'r>,
+    added: &'r InjectedOptions,
+    owner: usize,
+    taken: RefCell<Taken>,
 }
 
-impl fmt::Debug for Turning<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Turning").finish_non_exhaustive()
-    }
+/// The credentials of the last try.
+#[derive(Default)]
+struct Taken {
+    token: Option<String>,
+    until: Option<OffsetDateTime>,
+    turn: Option<Turn>,
+    /// Method and address of the request that carried them.
+    call: (String, String),
 }
 
-impl TokenRotation for Turning<'_> {
-    fn sign(&self, request: &PreparedRequest) -> Result<PreparedRequest> {
-        let turn = self.rotation.take(&request.call(), &self.access.context.shared.cx, self.access)?;
-        self.turn.set(Some(turn));
-        let (name, value) = self.rotation.header(turn);
-        let mut signed = request.clone();
+impl Signing<'_> {
+    /// The request, signed by the token whose turn it is.
+    fn signed_in_turn(&self, rotation: &Rotation) -> Result<PreparedRequest> {
+        let mut signed = self.plan.prepare(RequestOptions::default(), self.vars, self.added)?;
+        let turn = rotation.take(&signed.call(), self.vars.cx, self.access)?;
+        self.taken.borrow_mut().turn = Some(turn);
+        let (name, value) = rotation.header(turn);
         signed.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         signed.headers.push((name.to_owned(), value));
         Ok(signed)
     }
+}
+
+impl fmt::Debug for Signing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signing").finish_non_exhaustive()
+    }
+}
+
+impl LiveCredentials for Signing<'_> {
+    fn owner(&self) -> usize {
+        self.owner
+    }
+
+    fn take_turns(&self) -> bool {
+        self.plan.auth.rotation().is_some()
+    }
+
+    fn sign(&self) -> Result<PreparedRequest> {
+        if let Some(rotation) = self.plan.auth.rotation() {
+            return self.signed_in_turn(rotation);
+        }
+        let Credentials { options, token, until } = self.plan.auth.credentials(self.vars, self.access)?;
+        let signed = self.plan.prepare(options, self.vars, self.added)?;
+        let call = (signed.method.clone(), signed.url.clone());
+        *self.taken.borrow_mut() = Taken { token, until, turn: None, call };
+        Ok(signed)
+    }
+
+    fn sign_again(&self, request: &PreparedRequest) -> Result<Option<PreparedRequest>> {
+        let (until, call) = {
+            let taken = self.taken.borrow();
+            (taken.until, taken.call.clone())
+        };
+        if until.is_none_or(|until| self.vars.cx.moment() <= until) {
+            return Ok(None);
+        }
+        let signed = self.sign()?;
+        if (&request.method, &request.url) == (&call.0, &call.1) {
+            return Ok(Some(signed));
+        }
+        // A redirect decides on address and method, and whether there is a body.
+        let body = request.body.as_ref().and(signed.body);
+        Ok(Some(PreparedRequest { headers: signed.headers, body, ..request.clone() }))
+    }
 
     fn answered(&self, reply: &Reply) {
-        if let Some(turn) = self.turn.get() {
-            self.rotation.answered(turn, reply.status, &|name| reply.header(name));
+        if let (Some(rotation), Some(turn)) = (self.plan.auth.rotation(), self.taken.borrow().turn) {
+            rotation.answered(turn, reply.status, &|name| reply.header(name));
         }
     }
 
     fn others(&self) -> bool {
-        self.turn.get().is_some_and(|turn| self.rotation.another(turn))
+        let turn = self.taken.borrow().turn;
+        self.plan.auth.rotation().zip(turn).is_some_and(|(rotation, turn)| rotation.another(turn))
+    }
+
+    fn renew(&self) -> Result<bool> {
+        let taken = self.taken.borrow();
+        match (self.plan.auth.rotation(), taken.turn, &taken.token) {
+            (Some(rotation), Some(turn), _) => Ok(rotation.refused(turn)),
+            (None, _, Some(token)) => self.plan.auth.renew(token, self.vars, self.access),
+            _ => Ok(false),
+        }
     }
 }

@@ -32,6 +32,8 @@ pub(super) fn read(
         keep: CacheMode::No,
         into: None,
         holds: None,
+        json: plan.decoder.is_json(),
+        broken: None,
     };
     let added = InjectedOptions { path: Some(path), ..InjectedOptions::default() };
     let Outcome::Page(reply) = plan.requester.ask(whose, &Vars::new(&shared.cx), &added)? else { return Ok(None) };

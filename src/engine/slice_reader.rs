@@ -22,7 +22,7 @@ use crate::base::json::scan::Scanner;
 use crate::engine::cursor::Window;
 use crate::engine::extract::{Found, Records, WalkError};
 use crate::engine::fetch::retry::Remedy;
-use crate::engine::fetch::{CacheMode, Outcome, Reply};
+use crate::engine::fetch::{BrokenBody, CacheMode, Outcome, Reply};
 use crate::engine::page::more::MoreRecords;
 use crate::engine::page::repeats::{PageRecords, Repeat};
 use crate::engine::page::{Facts, NextPage, Pager, Wanted};
@@ -70,6 +70,8 @@ struct SliceReader<'r> {
     cache: CacheMode,
     /// A first page that stands in the parent's record.
     embedded: Option<&'r Json>,
+    /// The page came with a body that was no whole one.
+    broken: Option<BrokenBody>,
     outcome: SliceOutcome,
 }
 
@@ -196,6 +198,7 @@ impl<'r> SliceReader<'r> {
             recovery: RecoveryState::default(),
             cache: if slice.stream.keep_answers { CacheMode::Yes } else { CacheMode::No },
             embedded: slice.partition.first_page.as_ref(),
+            broken: None,
             outcome: SliceOutcome::default(),
             slice,
         }
@@ -217,7 +220,15 @@ impl<'r> SliceReader<'r> {
             if !matches!(fetched, Ok(Fetched::Page(_))) {
                 sink.page_failed();
             }
-            let step = match fetched? {
+            let fetched = match fetched {
+                Err(fault) if fault.broken_body => {
+                    self.ask_again(fault);
+                    continue;
+                }
+                fetched => fetched?,
+            };
+            self.broken = None;
+            let step = match fetched {
                 Fetched::Page(page) => self.advance(page, &mut pager, token.as_ref(), sink)?,
                 Fetched::Recover(Remedy::Reset, why) => Step::Restart(why),
                 Fetched::Recover(Remedy::SmallerPages, _) => {
@@ -246,7 +257,9 @@ impl<'r> SliceReader<'r> {
                 Some(page) => Outcome::Page(Reply::embedded(page)),
                 None => match self.request(pager, token, names.as_deref()) {
                     // Only a number spoke of the page: that it cannot be had shows that the number is of more.
-                    Err(fault) if fault.kind == Kind::Data && pager.is_counted() => Outcome::Ignored(ENDS_PAGES[0]),
+                    Err(fault) if fault.kind == Kind::Data && !fault.broken_body && pager.is_counted() => {
+                        Outcome::Ignored(ENDS_PAGES[0])
+                    }
                     outcome => outcome?,
                 },
             };
@@ -259,11 +272,19 @@ impl<'r> SliceReader<'r> {
                     page.ignored = Some(status);
                     None
                 }
-                Outcome::Unauthorized(fault) => return Err(fault),
                 Outcome::Recover(remedy, why) => return Ok(Fetched::Recover(remedy, why)),
             };
         }
         Ok(Fetched::Page(page))
+    }
+
+    /// A body was no whole one: the page is asked for anew, after a wait like that after a body that was cut.
+    fn ask_again(&mut self, fault: Fault) {
+        let tries = self.broken.as_ref().map_or(0, |broken| broken.tries) + 1;
+        self.broken = Some(BrokenBody { reason: fault.message, tries });
+        if self.cache == CacheMode::Yes {
+            self.cache = CacheMode::Anew;
+        }
     }
 
     /// Sends one request; `names` are the fields that it names.
@@ -293,6 +314,8 @@ impl<'r> SliceReader<'r> {
             keep: self.cache,
             into: None,
             holds: looks.then_some(&holds),
+            json: false,
+            broken: self.broken.as_ref().filter(|_| names == self.slice.chunks[0].as_deref()),
         };
         self.slice.stream.requester.ask(context, &vars, &injected)
     }
@@ -311,12 +334,13 @@ impl<'r> SliceReader<'r> {
         if let Some(observer) = sink.observer() {
             observer.answered(&reply);
         }
+        sink.answered_at(reply.answered_at());
         let decoded = answer::decoded(self.slice.engine, self.slice.stream, &reply)?;
         let body = decoded.as_deref().unwrap_or(&reply.body);
         let is_text =
             simdutf8::basic::from_utf8(body).is_ok() || sink.observer().is_some_and(PageObserver::takes_broken_text);
         if !is_text {
-            return Err(Fault::data("the answer is not valid UTF-8"));
+            return Err(answer::not_text(body));
         }
         if answer::is_empty(&reply, body) {
             slice.check_empty(&reply, pager)?;
@@ -336,6 +360,11 @@ impl<'r> SliceReader<'r> {
             pager.add(&mut page.records, scanner.slice(start..scanner.at()));
             Ok(())
         })?;
+        if let Some(field) = slice.stream.shape.left_out() {
+            let message =
+                format!("AddFields left a field out of some records, as `{field}` looks into what is not there");
+            slice.engine.notice_once(&slice.stream.name, &message);
+        }
         Ok(Answer { reply, decoded, found })
     }
 
@@ -407,8 +436,8 @@ impl<'r> SliceReader<'r> {
         Ok(Step::Next)
     }
 
-    /// The manifest ignores an answer. That a slice has no first page is the manifest's word, as in the reference; where
-    /// a later one is missing, the records after it are missing too.
+    /// The manifest ignores an answer. That a slice has no first page is the manifest's word, as in the reference;
+    /// where a later one is missing, the records after it are missing too.
     fn page_ignored(&mut self, status: Option<u16>, pager: &mut Pager<'_>) {
         if pager.is_counted() {
             let field = pager.break_promise().map(|promise| promise.field).unwrap_or_default();
@@ -443,8 +472,8 @@ impl<'r> SliceReader<'r> {
         self.outcome.fault.get_or_insert_with(|| {
             Fault::data(message).of_rule("partial_errors").hint(
                 "what came is sent, and the bookmark stays; if the vendor always reports them, accept them: an error \
-                 filter with `action: SUCCESS` in the manifest, or {\"rule\": \"partial_errors\", \"policy\": \"record\"} in \
-                 dripfeed.drift.rules",
+                 filter with `action: SUCCESS` in the manifest, or in dripfeed.drift.rules \
+                 {\"rule\": \"partial_errors\", \"policy\": \"record\"}",
             )
         });
     }

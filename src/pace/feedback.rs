@@ -267,3 +267,6 @@ pub fn cost(body: &Json, headers: &HeaderMap) -> Cost {
         ]),
     }
 }
+
+#[cfg(test)]
+mod tests;

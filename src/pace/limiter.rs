@@ -339,6 +339,17 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
         Admission::Wait(at, WaitReason::Pace)
     }
 
+    /// A call goes out that waited for no limit: the next ones wait for it.
+    pub fn charge(&self, policy: Option<usize>, weight: u32) {
+        let policy = self.row(policy);
+        self.store.update(&self.clock, |ledger, now| {
+            for (_, name, limit) in self.limits(policy).filter(|(_, _, limit)| limit.unit == Unit::Calls) {
+                let free_at = limit.taken(free_at(ledger, name, limit), f64::from(weight), now);
+                ledger.limits.insert(name.to_owned(), free_at);
+            }
+        });
+    }
+
     /// The limits that hold for a call.
     fn claims(&self, ledger: &Ledger, ticket: &Ticket) -> Vec<Claim<'_>> {
         let mut claims: Vec<Claim<'_>> = Vec::new();

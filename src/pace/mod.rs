@@ -247,6 +247,13 @@ impl Pace {
         Ok(Permit { pace: self, sent_at, policy, weight, charged: place.ticket.charged, outcome: None, waited })
     }
 
+    /// A call that is part of another one, which has leave to be sent: it counts, and the next ones wait for it.
+    pub fn charge(&self, call: &Call<'_>) -> Result<()> {
+        let (policy, weight) = self.budget.admit(call)?;
+        self.limiter.charge(policy, weight);
+        Ok(())
+    }
+
     /// Ends the stream where a wait is not worth it: it would end after the deadline, or the vendor asks for too long.
     /// What all calls of the account wait for ends the run.
     fn bear(&self, wait: Duration, why: WaitReason, stop: &Stop) -> Result<()> {

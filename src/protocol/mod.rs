@@ -8,6 +8,7 @@ pub mod configured_catalog;
 pub mod singer;
 pub mod singer_catalog;
 pub mod state;
+pub mod table_names;
 
 use parking_lot::Mutex;
 use std::collections::BTreeSet;

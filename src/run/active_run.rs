@@ -26,8 +26,8 @@ pub(crate) fn holder(context: &Context, identity: &RunIdentity, target: Option<u
     Holder { run_id, slot, pid: std::process::id(), target, since: now() }
 }
 
-/// Changes the record of the tenant's runs; one that cannot be stored is logged. Previews have none: they say nothing of
-/// the tenant.
+/// Changes the record of the tenant's runs; one that cannot be stored is logged. Previews have none: they say
+/// nothing of the tenant.
 fn update(context: &Context, identity: &RunIdentity, change: impl FnOnce(&mut Record)) {
     let stored = context.options.limit.is_none() && identity.certain;
     let Some(root) = identity.root.as_ref().filter(|_| stored) else { return };
@@ -157,37 +157,37 @@ impl<'w> ActiveRun<'w> {
             totals.bytes += run.bytes;
             totals.seconds += figures.seconds;
             record.runs.insert(slot.to_owned(), run);
-            for account in outcomes {
-                self.stream(record.streams.entry(account.stream.to_string()).or_default(), account, outcome);
+            for read in outcomes {
+                self.stream(record.streams.entry(read.stream.to_string()).or_default(), read, outcome);
             }
         });
     }
 
     /// A stream of the run.
-    fn stream(&self, stream: &mut Stream, account: &StreamOutcome, outcome: &RunOutcome) {
-        if let Some(standing) = &account.backfill {
+    fn stream(&self, stream: &mut Stream, read: &StreamOutcome, outcome: &RunOutcome) {
+        if let Some(standing) = &read.backfill {
             // How the live runs stand is theirs to say.
             stream.backfill = Some(progress(standing));
             return;
         }
         slot(&self.context.options).clone_into(&mut stream.slot);
-        stream.records = account.records;
-        if let Some((_, bookmark)) = outcome.bookmarks.iter().find(|(name, _)| **name == *account.stream) {
+        stream.records = read.records;
+        if let Some((_, bookmark)) = outcome.bookmarks.iter().find(|(name, _)| **name == *read.stream) {
             stream.incremental = true;
             stream.bookmark.clone_from(bookmark);
         }
         // What a target did not take is not in the warehouse, nor what it does not own to.
-        let loaded = outcome.target.is_none() && !outcome.silent.iter().any(|silent| **silent == *account.stream);
-        if account.complete && loaded {
+        let loaded = outcome.target.is_none() && !outcome.silent.iter().any(|silent| **silent == *read.stream);
+        if read.complete && loaded {
             (stream.fresh, stream.fault, stream.failing_since) = (Some(self.began.clone()), None, None);
             return;
         }
-        if account.fault.is_none() && (passing(outcome.exit_code) || account.complete && outcome.exit_code == 0) {
+        if read.fault.is_none() && (passing(outcome.exit_code) || read.complete && outcome.exit_code == 0) {
             // It had no time: that is told of the run.
             return;
         }
         let of_target = || outcome.fault.clone().filter(|_| outcome.target.is_some());
-        let fault = account.fault.clone().or_else(of_target).map(|fault| self.context.log.hidden(&fault));
+        let fault = read.fault.clone().or_else(of_target).map(|fault| self.context.log.hidden(&fault));
         stream.fault = Some(fault.map_or_else(|| "the run ended before it".to_owned(), |fault| fault.line()));
         stream.failing_since.get_or_insert_with(|| self.began.clone());
     }

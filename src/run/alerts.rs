@@ -84,13 +84,13 @@ impl<'w> RunAlerts<'w> {
             complete: outcome_of_run.outcomes.iter().filter(|a| a.complete).map(|a| a.stream.to_string()).collect(),
             drift: open_drift(identity, reporter.as_deref()),
             limited: outcome_of_run.figures.resume_after.is_some(),
-            whose: context.tenant_arguments(),
+            arguments: context.tenant_arguments(),
             source: identity.source.clone(),
             tenant: identity.tenant.clone(),
         };
-        let Delivery { left, kept, why } = alert_sender.end(&outcome);
+        let Delivery { left, stored, why } = alert_sender.end(&outcome);
         if let Some(why) = why {
-            let then = match (left, kept) {
+            let then = match (left, stored) {
                 (0, _) => "",
                 (_, true) => "; the tenant's next run tries again",
                 (_, false) => "; it is lost, for there is no state directory to keep it in",
@@ -107,17 +107,17 @@ fn sender(alert: &Alert, identity: &RunIdentity) -> AlertSender {
 
 /// Every change of the tenant's data that nobody has judged: what is kept, and what this run found and does not keep.
 fn open_drift(identity: &RunIdentity, reporter: Option<&Reporter>) -> Option<Vec<Finding>> {
-    let kept = identity
+    let stored = identity
         .root
         .as_ref()
         .map(|root| across_tenants::read(root, &identity.source, &identity.tenant))
         .transpose()
         .ok()?;
-    let kept =
-        kept.into_iter().flat_map(|tenant| tenant.streams.into_values()).flat_map(|(_, pending)| pending.findings);
-    let mut findings: Vec<Finding> = kept.collect();
+    let stored =
+        stored.into_iter().flat_map(|tenant| tenant.streams.into_values()).flat_map(|(_, pending)| pending.findings);
+    let mut findings: Vec<Finding> = stored.collect();
     for found in reporter.into_iter().flat_map(Reporter::found) {
-        if !findings.iter().any(|kept| kept.fingerprint == found.fingerprint && kept.stream == found.stream) {
+        if !findings.iter().any(|stored| stored.fingerprint == found.fingerprint && stored.stream == found.stream) {
             findings.push(found);
         }
     }

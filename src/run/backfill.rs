@@ -132,7 +132,7 @@ pub(crate) fn announce(log: &Log, loaded: &LoadedSource, jobs: &[StreamJob]) {
         let calls = partitions.map(|partitions| backfill.slices_left(cursor, partitions));
         #[allow(clippy::cast_precision_loss)]
         let seconds = calls.zip(rate).map(|(calls, rate)| calls as f64 / rate);
-        let mut said = format!(
+        let mut message = format!(
             "{}: backfill of {}: {windows} window{}",
             job.plan.name,
             shown(backfill.asked()),
@@ -141,30 +141,30 @@ pub(crate) fn announce(log: &Log, loaded: &LoadedSource, jobs: &[StreamJob]) {
         match (partitions, calls) {
             (Some(partitions), Some(calls)) => {
                 if job.plan.router.is_some() {
-                    said += &format!(" for each of {partitions} partitions");
-                    said += &if done > 0 { format!(", {done} of them done") } else { String::new() };
+                    message += &format!(" for each of {partitions} partitions");
+                    message += &if done > 0 { format!(", {done} of them done") } else { String::new() };
                 }
-                said += &format!(": at least {} calls", HumanCount(calls));
+                message += &format!(": at least {} calls", HumanCount(calls));
             }
-            _ => said += " for each partition; these are listed first",
+            _ => message += " for each partition; these are listed first",
         }
         if let (Some(seconds), Some(rate)) = (seconds, rate) {
-            said += &format!(", {} at {rate:.1} calls/s", takes(seconds));
+            message += &format!(", {} at {rate:.1} calls/s", takes(seconds));
         }
-        said += "; each further page is one more";
+        message += "; each further page is one more";
         let fields = json!({
             "stream": *job.plan.name, "from": rfc3339(backfill.asked().start), "to": rfc3339(backfill.asked().end),
             "windows": windows, "partitions": partitions, "partitions_done": done, "calls_at_least": calls,
             "seconds_at_least": seconds,
         });
-        log.event(Level::Info, &said, "backfill_planned", &fields);
+        log.event(Level::Info, &message, "backfill_planned", &fields);
     }
 }
 
 /// Says every now and then how far the backfills of a run are, for as long as it lasts.
 pub(crate) fn follow(context: &Context, identity: &RunIdentity, run: &Arc<Scheduler>) {
     let outcomes = run.outcomes();
-    if outcomes.iter().all(|account| account.backfill.is_none()) {
+    if outcomes.iter().all(|outcome| outcome.backfill.is_none()) {
         return;
     }
     active_run::go_on(context, identity, outcomes.iter());
@@ -177,7 +177,7 @@ pub(crate) fn follow(context: &Context, identity: &RunIdentity, run: &Arc<Schedu
             active_run::go_on(&context, &identity, run.outcomes().iter());
             tell(
                 &context.log,
-                run.outcomes().iter().filter(|account| account.begun && !account.ended),
+                run.outcomes().iter().filter(|outcome| outcome.begun && !outcome.ended),
                 began.elapsed(),
             );
         }
@@ -186,20 +186,20 @@ pub(crate) fn follow(context: &Context, identity: &RunIdentity, run: &Arc<Schedu
 
 /// Says how far the backfills of these streams are.
 pub(crate) fn tell<'a>(log: &Log, outcomes: impl Iterator<Item = &'a StreamOutcome>, took: Duration) {
-    for account in outcomes {
-        let Some(standing) = &account.backfill else { continue };
+    for outcome in outcomes {
+        let Some(standing) = &outcome.backfill else { continue };
         let left = left(standing, took);
-        let mut said = format!("{}: {}", account.stream, windows_read(standing));
-        said += &format!(", {} records, {} calls", HumanCount(account.records), HumanCount(standing.calls));
+        let mut message = format!("{}: {}", outcome.stream, windows_read(standing));
+        message += &format!(", {} records, {} calls", HumanCount(outcome.records), HumanCount(standing.calls));
         if let Some(left) = left {
-            said += &format!(", about {} left, by what was read so far", takes(left));
+            message += &format!(", about {} left, by what was read so far", takes(left));
         }
         let fields = json!({
-            "stream": *account.stream, "from": rfc3339(standing.asked.start), "to": rfc3339(standing.asked.end),
-            "done": standing.done, "of": standing.of, "listed": standing.listed, "records": account.records,
+            "stream": *outcome.stream, "from": rfc3339(standing.asked.start), "to": rfc3339(standing.asked.end),
+            "done": standing.done, "of": standing.of, "listed": standing.listed, "records": outcome.records,
             "calls": standing.calls, "seconds": took.as_secs_f64(), "seconds_left": left, "ended": standing.ended,
         });
-        log.event(Level::Info, &said, "backfill_progress", &fields);
+        log.event(Level::Info, &message, "backfill_progress", &fields);
     }
 }
 

@@ -6,9 +6,11 @@
 use serde_json::Value as Json;
 
 use crate::base::fault::{Failure, Fault, Kind, Result};
+use crate::base::json::scan::{self, Scanner};
 use crate::engine::async_job;
 use crate::engine::build::StreamPlan;
 use crate::engine::context::EngineContext;
+use crate::engine::extract::WalkError;
 use crate::engine::record_sink::RecordSink;
 use crate::engine::slice::Partition;
 use crate::manifest::template::Vars;
@@ -17,27 +19,35 @@ use crate::run::context::Context;
 use crate::run::load::Purpose;
 use crate::run::log::Level;
 
-/// Reads until the first record.
-struct FirstRecord(bool);
+/// Reads until the first record that the stream's filter keeps.
+struct FirstRecord<'s> {
+    stream: &'s StreamPlan,
+    is_found: bool,
+}
 
-impl RecordSink for FirstRecord {
-    fn take(
-        &mut self,
-        scanner: &mut crate::base::json::scan::Scanner<'_>,
-        _: &Vars<'_>,
-    ) -> std::result::Result<bool, crate::engine::extract::WalkError<Fault>> {
+impl RecordSink for FirstRecord<'_> {
+    fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, WalkError<Fault>> {
+        scanner.peek()?;
+        let start = scanner.at();
         scanner.skip()?;
-        self.0 = true;
-        Ok(true)
+        let shape = &self.stream.shape;
+        // A template that fails over each record fails the check, and not the first read.
+        let is_kept = shape.is_empty() || {
+            let unreadable = |e| WalkError::Callback(Fault::data(format!("a record is not valid JSON: {e}")));
+            let mut record = scan::json(scanner.slice(start..scanner.at())).map_err(unreadable)?;
+            shape.apply(&mut record, vars, |_| true).map_err(WalkError::Callback)?
+        };
+        self.is_found |= is_kept;
+        Ok(is_kept)
     }
 
     fn put(&mut self, _: Json) -> Result<bool> {
-        self.0 = true;
+        self.is_found = true;
         Ok(true)
     }
 
     fn page_done(&mut self) -> Result<bool> {
-        Ok(!self.0)
+        Ok(!self.is_found)
     }
 
     fn page_failed(&mut self) {}
@@ -87,10 +97,10 @@ fn check_stream(shared: &EngineContext, stream: &StreamPlan) -> Result<()> {
         return Err(fault.clone());
     }
     let Some(partition) = first else {
-        let (told, failure) = ("Cannot attempt to connect to stream", Failure::System);
-        let told = format!("{told} {} - no stream slices were found", stream.name);
+        let (message, failure) = ("Cannot attempt to connect to stream", Failure::System);
+        let message = format!("{message} {} - no stream slices were found", stream.name);
         return Err(Fault::data("there is nothing to read it by: its parent streams have no records")
-            .airbyte_message(told, failure));
+            .airbyte_message(message, failure));
     };
     let window = match &stream.cursor {
         Some(plan) => plan.begin(None, 0)?.windows(plan).into_iter().next(),
@@ -99,7 +109,8 @@ fn check_stream(shared: &EngineContext, stream: &StreamPlan) -> Result<()> {
     if stream.cursor.is_some() && window.is_none() {
         return Err(Fault::config("there is no time between the start date and now"));
     }
-    async_job::read(shared, stream, &partition, window.as_ref(), &mut FirstRecord(false)).map(drop)
+    let mut sink = FirstRecord { stream, is_found: false };
+    async_job::read(shared, stream, &partition, window.as_ref(), &mut sink).map(drop)
 }
 
 fn check_streams(context: &Context) -> Result<()> {

@@ -149,7 +149,7 @@ impl Log {
         let mut fault = fault.clone();
         fault.message = secrets.hide(&fault.message);
         fault.hint = fault.hint.map(|hint| secrets.hide(&hint));
-        fault.airbyte = fault.airbyte.map(|told| Box::new((secrets.hide(&told.0), told.1)));
+        fault.airbyte = fault.airbyte.map(|text| Box::new((secrets.hide(&text.0), text.1)));
         fault
     }
 

@@ -8,6 +8,7 @@
 pub mod active_run;
 pub mod alerts;
 pub mod backfill;
+pub(crate) mod catalog;
 pub mod check;
 pub mod context;
 pub mod identity;

@@ -14,20 +14,20 @@ use time::OffsetDateTime;
 
 use super::active_run::{self, ActiveRun};
 use super::backfill;
+use super::catalog;
 use super::identity::RunIdentity;
 use super::load::{ConfiguredSource, LoadedSource, Purpose, ReadMode};
 use super::log::Level;
 use super::outcome::RunOutcome;
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
-use crate::engine::build::SourcePlan;
 use crate::engine::context::EngineContext;
 use crate::engine::scheduler::{Scheduler, StreamJob, StreamOutcome};
 use crate::engine::thread_pool::{Concurrency, LOOK};
 use crate::protocol::singer::Outgoing;
-use crate::protocol::singer_catalog::{self as singer_catalog, Chosen};
+use crate::protocol::singer_catalog::Chosen;
 use crate::protocol::state::{StateDoc, per_stream};
-use crate::protocol::{Message, Out, Protocol, airbyte, configured_catalog, singer};
+use crate::protocol::{Message, Out, Protocol, airbyte, singer};
 use crate::run::context::Context;
 use crate::tenant::locks::{Locks, of_backfill};
 
@@ -36,52 +36,10 @@ const STACK: usize = 64 << 20;
 /// Pages that may wait for stdout.
 const PAGES_AHEAD: usize = 8;
 
-/// Which streams are read, with which fields; and those that were asked for and do not exist.
-fn chosen(context: &Context, loaded: &LoadedSource) -> Result<(Vec<Chosen>, Vec<String>)> {
-    let (plan, options) = (&loaded.plan, &context.options);
-    let all = || plan.streams.iter().map(|s| Chosen { stream: s.name.to_string(), ..Chosen::default() }).collect();
-    let (mut chosen, mut missing): (Vec<Chosen>, _) = (Vec::new(), Vec::new());
-    match (options.catalog.as_deref(), context.protocol) {
-        (None, _) => chosen = all(),
-        (Some(path), Protocol::Singer) => {
-            let known: Vec<(String, Vec<String>)> = plan
-                .streams
-                .iter()
-                .map(|s| {
-                    let mut automatic = s.keys();
-                    automatic.extend(s.cursor.as_ref().map(|c| c.field.clone()));
-                    (s.name.to_string(), automatic)
-                })
-                .collect();
-            chosen = singer_catalog::read(path, &known)?;
-        }
-        (Some(path), Protocol::Airbyte) => {
-            for (name, named) in configured_catalog::read(path)? {
-                match plan.stream(&name) {
-                    Ok(_) => chosen.push(Chosen { stream: name, named: Some(named), ..Chosen::default() }),
-                    Err(fault) => {
-                        context.log.line(Level::Error, &fault.to_string());
-                        missing.push(name);
-                    }
-                }
-            }
-        }
-    }
-    for name in &options.streams {
-        plan.stream(name)?;
-    }
-    let mut wanted = Vec::with_capacity(chosen.len());
-    for choice in chosen {
-        if options.selects(&loaded.config.ours.tiers, &choice.stream)? {
-            wanted.push(choice);
-        }
-    }
-    Ok((wanted, missing))
-}
-
 /// A document without bookmarks, for what is asked for.
-pub(crate) fn fresh(context: &Context, plan: &SourcePlan) -> StateDoc {
-    let doc = StateDoc::new(&plan.source, plan.filters());
+pub(crate) fn fresh(context: &Context, loaded: &LoadedSource) -> StateDoc {
+    let plan = &loaded.plan;
+    let doc = StateDoc::new(&plan.source, plan.filters()).of_tenant(loaded.config.ours.tenant.as_deref());
     if context.options.backfill.is_some() { doc.of_backfills() } else { doc }
 }
 
@@ -93,7 +51,7 @@ pub(crate) enum States {
 
 impl States {
     /// Reads them. Streams that are not read keep their bookmarks, also when those that are start anew.
-    fn read(context: &Context, plan: &SourcePlan, chosen: &[Chosen]) -> Result<States> {
+    fn read(context: &Context, loaded: &LoadedSource, chosen: &[Chosen]) -> Result<States> {
         let options = &context.options;
         let reset: Vec<String> = if options.full_refresh {
             chosen.iter().map(|c| c.stream.clone()).collect()
@@ -101,8 +59,8 @@ impl States {
             options.reset.clone()
         };
         Ok(match (context.protocol, &options.state) {
-            (Protocol::Singer, None) => States::Singer(fresh(context, plan)),
-            (Protocol::Singer, Some(path)) => States::Singer(fresh(context, plan).with_file(path, &reset)?),
+            (Protocol::Singer, None) => States::Singer(fresh(context, loaded)),
+            (Protocol::Singer, Some(path)) => States::Singer(fresh(context, loaded).with_file(path, &reset)?),
             (Protocol::Airbyte, None) => States::Airbyte(BTreeMap::new()),
             (Protocol::Airbyte, Some(path)) => {
                 let mut states = per_stream::read(path)?;
@@ -163,7 +121,8 @@ pub(crate) fn ready(context: &Context, active: &mut ActiveRun<'_>) -> Result<Pre
     for stream in &context.options.reset {
         loaded.plan.stream(stream)?;
     }
-    let (chosen, missing) = chosen(context, &loaded)?;
+    let (chosen, missing) = catalog::chosen(context, &loaded)?;
+    catalog::warn_of_tables(context, &loaded.plan, |stream| chosen.iter().any(|choice| choice.stream == stream));
     let locks = locks(context, &loaded.identity, &chosen)?;
     Ok(PreparedRun { loaded, chosen, missing, again: BTreeMap::new(), locks })
 }
@@ -195,7 +154,7 @@ pub(crate) fn read(context: &Context) -> Result<u8> {
 fn to_stdout(context: &Context, active: &mut ActiveRun<'_>) -> Result<RunOutcome> {
     let ready = ready(context, active)?;
     active.begins(&ready.loaded, &ready.names());
-    let mut states = States::read(context, &ready.loaded.plan, &ready.chosen)?;
+    let mut states = States::read(context, &ready.loaded, &ready.chosen)?;
     let ReadResult { outcomes, written } = ready.read(context, &context.out, &mut states, &mut ())?;
     let unsaid = written.err();
     let mut outcome = ready.loaded.reporter.summary(outcomes, &context.stop, unsaid.as_ref(), None);
@@ -318,7 +277,7 @@ impl PreparedRun {
                     Some(names) => stream.with_selected(&names, &loaded.cx)?,
                     None => stream,
                 };
-                (stream, None)
+                (catalog::with_keys(&stream, choice)?, None)
             }
             Err(fault) => (stream.clone(), Some(fault)),
         };
@@ -330,13 +289,14 @@ impl PreparedRun {
             verbatim: context.protocol == Protocol::Airbyte,
         };
         // What earlier runs learned of one stream may be damaged: that costs no other.
-        let (watched, refused) = match loaded.watched(&stream, reading, context) {
+        let (watched, refused) = match loaded.monitor(&stream, reading, context) {
             Ok(watched) => (watched, refused),
             Err(fault) => (None, refused.or(Some(fault))),
         };
+        let fields = catalog::selection(&stream, choice, watched.as_deref(), context.protocol)?;
         Ok(Some(StreamJob {
             refused,
-            fields: choice.fields.clone(),
+            fields,
             watched,
             plan: stream,
             state: state.cloned(),

@@ -5,13 +5,13 @@
 //! by stream under a lock: runs of other tiers keep what they have.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
-use crate::base::store::{Store, StoredFile, file_name};
+use crate::base::store::{self, Store, StoredFile, file_name};
 use crate::protocol::state::StateDoc;
 
 /// Bookmarks by stream; none for a stream that was read and keeps none.
@@ -34,12 +34,83 @@ pub trait StateStore: Send + Sync {
 #[derive(Debug)]
 pub struct StateFile(StoredFile);
 
+/// The files of a tenant's bookmarks in the state directory. The first target that ran has `TENANT.json`, which bears
+/// its mark; so files of versions that knew no targets go on. Each other has `TENANT.target-ID.json`.
+#[derive(Debug, Clone)]
+pub struct TargetFiles {
+    root: PathBuf,
+    source: String,
+    tenant: String,
+}
+
+impl TargetFiles {
+    /// The files in the state directory at `root`.
+    pub fn new(root: &Path, source: &str, tenant: &str) -> TargetFiles {
+        TargetFiles { root: root.to_owned(), source: source.to_owned(), tenant: tenant.to_owned() }
+    }
+
+    /// The file of a target; backfills have one of their own.
+    pub fn of(&self, target: &str, backfill: bool) -> Result<StateFile> {
+        let own = self.file(Some(target), false).read()?.is_some();
+        let first = !own && self.first()?.is_none_or(|owner| owner == target);
+        Ok(self.file(Some(target).filter(|_| !first), backfill))
+    }
+
+    /// The targets that have bookmarks.
+    pub fn targets(&self) -> Result<Vec<String>> {
+        let prefix = format!("{}.target-", file_name(&self.tenant));
+        let of = |name: &str| {
+            let id = name.strip_prefix(&prefix)?.strip_suffix(".json")?;
+            (!id.contains('.')).then(|| id.to_owned())
+        };
+        let mut targets = store::names(&self.root.join(self.folder()), of)?;
+        targets.retain(|target| self.file(Some(target), false).has_bookmarks());
+        let first = self.first()?.filter(|_| self.file(None, false).has_bookmarks());
+        targets.extend(first);
+        Ok(targets)
+    }
+
+    /// Are there bookmarks that belong to no target yet?
+    pub fn is_unclaimed(&self) -> Result<bool> {
+        Ok(self.first()?.is_none() && self.file(None, false).has_bookmarks())
+    }
+
+    /// The target that the file without a target's name belongs to.
+    fn first(&self) -> Result<Option<String>> {
+        for backfill in [false, true] {
+            if let Some(owner) = self.file(None, backfill).read()?.and_then(|bytes| owner(&bytes)) {
+                return Ok(Some(owner));
+            }
+        }
+        Ok(None)
+    }
+
+    fn file(&self, target: Option<&str>, backfill: bool) -> StateFile {
+        let mut name = file_name(&self.tenant);
+        if let Some(target) = target {
+            name += &format!(".target-{}", file_name(target));
+        }
+        if backfill {
+            name += ".backfill";
+        }
+        StateFile(Store::new(&self.root).file(&self.folder(), &name))
+    }
+
+    fn folder(&self) -> String {
+        format!("state/{}", file_name(&self.source))
+    }
+}
+
+/// The target that a document belongs to, where it names one.
+fn owner(bytes: &[u8]) -> Option<String> {
+    let doc: Json = serde_json::from_slice(bytes).ok()?;
+    doc["dripfeed"]["target"].as_str().map(str::to_owned)
+}
+
 impl StateFile {
-    /// The tenant's file in the state directory at `root`; a backfill has one of its own.
-    pub fn in_folder(root: &Path, source: &str, tenant: &str, backfill: bool) -> StateFile {
-        let name = file_name(tenant);
-        let name = if backfill { format!("{name}.backfill") } else { name };
-        StateFile(Store::new(root).file(&format!("state/{}", file_name(source)), &name))
+    fn has_bookmarks(&self) -> bool {
+        let doc = self.read().ok().flatten().and_then(|bytes| serde_json::from_slice::<Json>(&bytes).ok());
+        doc.is_some_and(|doc| doc["bookmarks"].as_object().is_some_and(|bookmarks| !bookmarks.is_empty()))
     }
 
     /// A file of the user's own; that of a backfill stands beside it.
@@ -85,6 +156,25 @@ pub fn prepare(store: &dyn StateStore, stop: &Stop) -> Result<()> {
     store
         .update(stop, &mut same)
         .map_err(|fault| unusable(fault).hint("bookmarks must be kept there: mend it, or name another"))
+}
+
+/// Marks a document that is no target's as this one's.
+pub fn claim(store: &dyn StateStore, target: &str, stop: &Stop) -> Result<()> {
+    if store.read()?.is_some_and(|bytes| owner(&bytes).is_some()) {
+        return Ok(());
+    }
+    store.update(stop, &mut |bytes| {
+        let text = bytes.as_ref().map_or("{}".into(), |bytes| String::from_utf8_lossy(bytes)).into_owned();
+        let Some(Json::Object(mut doc)) = serde_json::from_str(&text).ok().filter(|_| owner(text.as_bytes()).is_none())
+        else {
+            return Ok(text);
+        };
+        match doc.entry("dripfeed").or_insert_with(|| json!({"v": 1})) {
+            Json::Object(mark) => drop(mark.insert("target".into(), json!(target))),
+            _ => return Ok(text),
+        }
+        Ok(format!("{}\n", Json::Object(doc)))
+    })
 }
 
 /// Keeps these streams' bookmarks; those of others stay as they are. `fresh` is a document without any.

@@ -48,13 +48,13 @@ impl Holder {
 }
 
 /// The fault of a run that another one keeps away.
-fn busy(said: &str, holder: Option<Holder>) -> Fault {
+fn busy(message: &str, holder: Option<Holder>) -> Fault {
     let waits = "nothing was read; what changed meanwhile is read by the next run";
     let Some(Holder { slot, pid, target, since, .. }) = holder else {
-        return Fault::new(Kind::Busy, format!("{said}, or a process that its target left behind has it still"))
+        return Fault::new(Kind::Busy, format!("{message}, or a process that its target left behind has it still"))
             .hint(waits);
     };
-    let fault = Fault::new(Kind::Busy, format!("{said} ({slot}, process {pid}) since {since}"));
+    let fault = Fault::new(Kind::Busy, format!("{message} ({slot}, process {pid}) since {since}"));
     let is_gone = || !Path::new("/proc").join(pid.to_string()).exists();
     match target.filter(|target| is_gone() && has_processes(*target)) {
         Some(target) => fault.hint(format!(
@@ -119,8 +119,8 @@ impl Locks {
             match locked(&file) {
                 Ok(()) => {}
                 Err(std::fs::TryLockError::WouldBlock) => {
-                    let said = format!("another run of tenant `{tenant}` reads the stream `{stream}`");
-                    return Err(busy(&said, Holder::read(&mut file)));
+                    let message = format!("another run of tenant `{tenant}` reads the stream `{stream}`");
+                    return Err(busy(&message, Holder::read(&mut file)));
                 }
                 Err(std::fs::TryLockError::Error(e)) => return Err(failed(&e)),
             }

@@ -9,5 +9,6 @@ mod detection;
 mod poison;
 mod policies;
 mod tenants;
+mod values;
 mod vendors;
 mod verbs;

@@ -298,7 +298,9 @@ fn plan(def: &Json, asks_end: bool) -> CursorPlan {
     let place = Place::top("test");
     let def = IncrementalSync::read(&Node::from_json(def), &place).unwrap();
     let cx = EvalContext { config: json!({}), now: parse_iso(NOW).unwrap(), began: None };
-    cursor::build(&def, &Safety::default(), &cx).unwrap().of_history(asks_end, parse_iso(NOW).unwrap())
+    let mut plan = cursor::build(&def, &Safety::default(), &cx).unwrap();
+    plan.set_asks_end(asks_end);
+    plan.of_history(parse_iso(NOW).unwrap())
 }
 
 #[test]

@@ -3,9 +3,12 @@
 
 mod backfill;
 mod backfill_windows;
+mod bookmarks;
+mod broken_answers;
 mod credentials;
 mod files;
 mod jobs;
+mod live_credentials;
 mod oracle;
 mod paging;
 mod rotation;

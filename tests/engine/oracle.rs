@@ -39,6 +39,7 @@ const DIFFERS: &[&str] = &[
     "auth_legacy_session_validation_fails",
     "auth_oauth_answer_depth",
     "auth_oauth_body_collision",
+    "auth_oauth_body_values",
     "auth_oauth_empty_secret",
     "auth_oauth_expires_in_negative",
     "auth_oauth_header_number",
@@ -55,6 +56,7 @@ const DIFFERS: &[&str] = &[
     "auth_session_login_ignored",
     "auth_session_no_duration_bearer",
     "auth_session_no_duration_header",
+    "auth_session_no_duration_parameter_retry",
     "auth_session_no_duration_retry",
     "auth_session_numeric_header",
     "auth_session_two_streams",
@@ -102,13 +104,11 @@ const DIFFERS: &[&str] = &[
     "decoder_xml_entities",
     "decoder_xml_invalid",
     "decoder_xml_null_among",
-    "decoder_xml_paths",
     "decoder_zip_bad",
     "decoder_zip_failing_member",
     "decoder_zip_inner",
     "decoder_zip_paging",
     "differs_html_body",
-    "differs_missing_envelope",
     "differs_no_spec",
     "differs_null_keys",
     "differs_secret_number",
@@ -122,6 +122,7 @@ const DIFFERS: &[&str] = &[
     "dynamic_name_no_text",
     "dynamic_parametrized_percent",
     "error_budget_remaining_unreadable",
+    "error_composite_shadowing",
     "error_in_transformation_mid_page",
     "error_refresh_token_answer_unusable",
     "error_refresh_token_no_endpoint",
@@ -132,8 +133,10 @@ const DIFFERS: &[&str] = &[
     "file_uploader_ignored",
     "file_uploader_leaves",
     "file_uploader_name_number",
+    "file_uploader_name_quoted",
     "file_uploader_parent",
     "page_cursor_header_spelling",
+    "page_cursor_token_literal",
     "page_reset_limit_no_progress",
     "page_reset_split_no_cursor_values",
     "page_reset_split_no_progress",
@@ -151,6 +154,7 @@ const DIFFERS: &[&str] = &[
     "record_normalization_overflow",
     "record_normalization_true_schema",
     "record_normalization_unknown_type",
+    "request_headers",
     "request_parameters_number_refused",
     "router_group_with_grandparent_refused",
     "router_group_with_parent_refused",
@@ -159,8 +163,11 @@ const DIFFERS: &[&str] = &[
     "router_union_grouped",
     "router_union_incremental_parents",
     "state_delegating_retention_unreadable",
+    "state_migration_legacy",
     "substream_failing_parent",
     "substream_lazy_one_of_two",
+    "substream_text_ids",
+    "url_literal_evaluated",
 ];
 
 /// Longer than this means that pages or tries do not end, which is another result. The recorded cases take less than
@@ -181,6 +188,10 @@ const IDLE: &[(&str, &str)] = &[
     // A refused token is replaced without REFRESH_TOKEN_THEN_RETRY too.
     ("auth_oauth_", "error_handler"),
     ("error_refresh_token_", "error_handler"),
+    // A matcher without a pattern fits every request.
+    ("error_budget_weight: ", "url_path_pattern"),
+    // A table without rows has no records, however they are found.
+    ("async_csv_empty: ", "download_extractor"),
     // A session of one request is the same however long it lives.
     ("auth_session_", "expiration_duration"),
     ("auth_selective_kinds: ", "expiration_duration"),
@@ -369,6 +380,15 @@ struct Outcome {
     files: BTreeMap<String, String>,
 }
 
+/// Bookmarks in the form of Airbyte's state per stream.
+fn stream_states(bookmarks: &Json) -> Json {
+    let one = |(name, state): (&String, &Json)| {
+        let stream = json!({"stream_descriptor": {"name": name}, "stream_state": state});
+        json!({"type": "STREAM", "stream": stream})
+    };
+    bookmarks.as_object().unwrap().iter().map(one).collect()
+}
+
 /// Runs a case; nothing when it does not end in time, or asks for more than `most` requests.
 fn run(case: &Path, manifest: &Json, limit: Duration, most: usize) -> Option<Outcome> {
     let vendor = Vendor::start(&json(&case.join("server.json")).unwrap_or_else(|| json!({"routes": []})));
@@ -395,8 +415,7 @@ fn run(case: &Path, manifest: &Json, limit: Duration, most: usize) -> Option<Out
         });
         tap = tap.args(&["--protocol", "airbyte"]).catalog(&json!({"streams": streams.collect::<Vec<_>>()}));
         if let Some(state) = &state {
-            let one = |(name, state): (&String, &Json)| json!({"type": "STREAM", "stream": {"stream_descriptor": {"name": name}, "stream_state": state}});
-            tap = tap.state(&json!(state.as_object().unwrap().iter().map(one).collect::<Vec<_>>()));
+            tap = tap.state(&stream_states(state));
         }
     } else if let Some(state) = state {
         tap = tap.state(&json!({"bookmarks": state}));

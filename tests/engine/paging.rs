@@ -118,11 +118,10 @@ fn a_promise_that_brought_nothing_is_not_believed_again() {
 
 #[test]
 fn what_stands_in_a_record_promises_nothing() {
-    let (ran, asked) = run(
-        &json!({"type": "PageIncrement", "page_size": 4}),
-        &json!("id"),
-        |_, _| json!({"data": [{"id": 1, "total": 9, "has_more": true, "next": "x"}], "usage": {"count": 70}, "size": 20}),
-    );
+    let (ran, asked) = run(&json!({"type": "PageIncrement", "page_size": 4}), &json!("id"), |_, _| {
+        let record = json!({"id": 1, "total": 9, "has_more": true, "next": "x"});
+        json!({"data": [record], "usage": {"count": 70}, "size": 20})
+    });
     ran.expect(0, &[]);
     assert_eq!(asked, 1);
 }

@@ -63,7 +63,7 @@ fn a_settled_bookmark_stays_before_the_reading() {
 }
 
 #[test]
-fn a_settled_bookmark_does_not_pass_pages_that_were_ignored() {
+fn a_bookmark_does_not_pass_pages_that_were_ignored() {
     let manifest = |safety: Json| {
         let mut paged = paged();
         paged["requester"]["error_handler"]["response_filters"][0]["action"] = json!("IGNORE");
@@ -71,12 +71,12 @@ fn a_settled_bookmark_does_not_pass_pages_that_were_ignored() {
     };
     let page = json!({"status": 200, "json": {"data": [{"id": "1", "at": "2024-02-01T00:00:00Z"}], "next": "t1"}});
     let gone = json!({"status": 410, "json": {"message": "gone"}});
-    for (safety, moves) in [(json!({}), true), (json!({"settle": "PT1M"}), false)] {
+    for safety in [json!({}), json!({"settle": "PT1M"})] {
         let vendor = Vendor::of_items(json!([page, gone]));
         let ran = read(&manifest(safety), &vendor, &json!({}), &json!({}));
         ran.expect(0, &["slice_skipped"]);
         assert_eq!(ran.records("items").len(), 1);
-        assert_eq!(ran.state()["bookmarks"]["items"]["at"] == "2024-02-01T00:00:00Z", moves);
+        assert_ne!(ran.state()["bookmarks"]["items"]["at"], "2024-02-01T00:00:00Z");
     }
 }
 

@@ -288,18 +288,22 @@ fn one_bad_stream(replies: &Json, retriever: &Json, code: i32, words: &[&str]) -
 #[test]
 fn answers_that_cannot_be_trusted_cost_their_stream_only() {
     let none = json!({});
+    let quick = json!({"requester": {"error_handler": {
+        "type": "DefaultErrorHandler", "max_retries": 1,
+        "backoff_strategies": [{"type": "ConstantBackoffStrategy", "backoff_time_in_seconds": 0.01}],
+    }}});
     let text = |text: &str| json!([{"status": 200, "headers": {}, "text": text}]);
     one_bad_stream(&text("<!doctype html><p>sign in"), &none, 40, &["stream `bad`", "HTML"]);
-    one_bad_stream(&text("{\"data\": [{\"id\": 1}, {\"id\""), &none, 40, &["not valid JSON", "at byte 26"]);
-    one_bad_stream(&text(""), &none, 40, &["is empty"]);
+    let cut = text("{\"data\": [{\"id\": 1}, {\"id\"");
+    one_bad_stream(&cut, &quick, 69, &["not valid JSON", "at byte 26", "after 2 tries"]);
+    one_bad_stream(&text(""), &none, 0, &["is empty: it is taken for a page without records"]);
     one_bad_stream(
         &json!([{"status": 200, "hex": "7b2264617461223a5b7b226964223a31c328227d5d7d"}]),
         &none,
         40,
         &["not valid UTF-8"],
     );
-    one_bad_stream(&text("{\"error\": {\"message\": \"no such account\"}}"), &none, 40, &["the answer has no `data`"]);
-    one_bad_stream(&text("{\"data\": [{\"id\": 1}]} {}"), &none, 40, &["something follows"]);
+    one_bad_stream(&text("{\"data\": [{\"id\": 1}]} {}"), &quick, 69, &["something follows", "after 2 tries"]);
     one_bad_stream(&text("{\"data\": [[1]]}"), &none, 40, &["not an object"]);
     one_bad_stream(
         &text(&format!("{{\"data\": [{{\"id\": 1, \"x\": {}1{}}}]}}", "[".repeat(5000), "]".repeat(5000))),
@@ -314,15 +318,18 @@ fn answers_that_cannot_be_trusted_cost_their_stream_only() {
         &["larger than 33554432 bytes", "max_page_bytes"],
     );
     one_bad_stream(&json!([{"status": 404, "json": {"error": "gone"}}]), &none, 40, &["HTTP Status Code: 404", "gone"]);
-    let quick = json!({"requester": {"error_handler": {
-        "type": "DefaultErrorHandler", "max_retries": 1,
-        "backoff_strategies": [{"type": "ConstantBackoffStrategy", "backoff_time_in_seconds": 0.01}],
-    }}});
     one_bad_stream(
         &json!([{"status": 200, "json": {"data": [{"id": 1}]}, "cut": 5}]),
         &quick,
-        40,
+        69,
         &["broke off", "after 2 tries"],
+    );
+    let error = text("{\"error\": {\"message\": \"no such account\"}}");
+    one_bad_stream(
+        &error,
+        &quick,
+        40,
+        &["reports an error instead of its records", "no such account", "after 2 tries"],
     );
     one_bad_stream(&json!([{"status": 503, "json": {}}]), &quick, 69, &["Service unavailable", "after 2 tries"]);
     one_bad_stream(

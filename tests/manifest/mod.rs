@@ -1,5 +1,7 @@
 //! What a manifest may hold: templates, components, and input that is refused.
 
 mod bad_input;
+mod lints;
 mod tables;
+mod texts;
 mod vocabulary;

@@ -1,5 +1,4 @@
 //! Limits of a vendor: what the limiter promises, and what the vendor sees of it.
 
-mod feedback;
 mod limiter;
 mod vendor_view;

@@ -254,11 +254,15 @@ fn a_403_is_a_limit_only_with_evidence() {
         assert_eq!(ran.code == 0, limit, "{headers}: {}", ran.err);
         assert_eq!(ran.events("rate_limited").is_empty(), !limit, "{headers}");
     }
-    // Where the manifest speaks of it, its word counts.
+    // What the manifest ignores is no limit only without evidence.
     let filter = json!({"type": "HttpResponseFilter", "http_codes": [403], "action": "IGNORE"});
     let handler = json!({"type": "DefaultErrorHandler", "response_filters": [filter]});
     let manifest = items(&json!({}), &json!({}), &json!({"requester": {"error_handler": handler}}));
-    let vendor = Vendor::of_items(json!([refused(json!({"Retry-After": "1"}))]));
+    let vendor = Vendor::of_items(json!([refused(json!({"Retry-After": "1"})), page()]));
+    let ran = read(&manifest, &vendor, &json!({}));
+    ran.expect(0, &["rate_limited"]);
+    assert_eq!(ran.records("items").len(), 1);
+    let vendor = Vendor::of_items(json!([refused(json!({}))]));
     read(&manifest, &vendor, &json!({})).expect(0, &["skipped, as the manifest says"]);
 }
 

@@ -1,4 +1,6 @@
 //! The messages that come out: Singer's rules and Airbyte's.
 
 mod airbyte;
+mod catalog_words;
 mod singer_rules;
+mod table_names;

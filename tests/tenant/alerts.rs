@@ -424,7 +424,7 @@ fn outcome(slot: &str, code: u8) -> RunEnd {
 }
 
 fn told(memory: &mut Outbox, slot: &str, code: u8) -> Vec<AlertEvent> {
-    memory.heard(&outcome(slot, code)).iter().map(|body| body.event).collect()
+    memory.record(&outcome(slot, code)).iter().map(|body| body.event).collect()
 }
 
 #[test]
@@ -451,7 +451,7 @@ fn causes_of_one_kind_are_one_alert() {
     run.faults = (0..9).map(|n| (format!("s{n}"), Fault::data(format!("the answer {n} is bad")))).collect();
     run.drift = Some((0..40).map(finding).collect());
     let mut memory = Outbox::default();
-    let bodies = memory.heard(&run);
+    let bodies = memory.record(&run);
     let kinds: Vec<(AlertEvent, usize, usize)> =
         bodies.iter().map(|b| (b.event, b.streams.len(), b.changes.len())).collect();
     assert_eq!(kinds, [(AlertEvent::SchemaDrift, 1, 20), (AlertEvent::StreamFailed, 9, 0)]);
@@ -463,7 +463,7 @@ fn causes_of_one_kind_are_one_alert() {
     // One more is told alone.
     run.faults.push(("s9".into(), Fault::data("new")));
     run.drift.as_mut().unwrap().push(finding(40));
-    let bodies = memory.heard(&run);
+    let bodies = memory.record(&run);
     let kinds: Vec<(AlertEvent, &[String], usize)> =
         bodies.iter().map(|b| (b.event, &*b.streams, b.changes.len())).collect();
     assert_eq!(
@@ -477,7 +477,7 @@ fn causes_of_one_kind_are_one_alert() {
     assert!(memory.claim().is_empty(), "they are being delivered");
     // Accepted, they are forgotten.
     run.drift = Some(Vec::new());
-    memory.heard(&run);
+    memory.record(&run);
     assert!(memory.open.values().all(|open| open.event == AlertEvent::StreamFailed));
 }
 

@@ -36,6 +36,9 @@ pub struct Dripfeed {
     /// The target that `sync` feeds when it has no `--target`: a command with its arguments, split as a shell splits
     /// them but run without one.
     pub target: Option<String>,
+    /// A name for the target, under which `sync` keeps its bookmarks; its program and arguments when not said.
+    #[schemars(length(min = 1, max = 64))]
+    pub target_id: Option<String>,
     /// The longest that a run may take, as an ISO-8601 duration such as PT50M.
     pub deadline: Option<IsoDuration>,
     /// The webhook that alerts go to.

@@ -74,7 +74,7 @@ pub fn second(time: &str) -> String {
 /// A time for people, to the minute: `2026-11-21 03:04 UTC`.
 pub fn minute(time: &str) -> String {
     let Some(t) = parse_iso(time) else { return plain(time) };
-    let t = t.to_offset(time::UtcOffset::UTC);
+    let t = t.checked_to_offset(time::UtcOffset::UTC).unwrap_or(t);
     format!("{}-{:02}-{:02} {:02}:{:02} UTC", t.year(), u8::from(t.month()), t.day(), t.hour(), t.minute())
 }
 

@@ -1,4 +1,5 @@
-//! JSON as bytes and as text: a scanner without a tree, observers of its walk, schemas, and Python's way of writing.
+//! JSON as bytes and as text: a scanner without a tree, observers of its walk, schemas, harmless spellings,
+//! and Python's way of writing.
 //!
 //! Comes in: bytes of an answer, or values. Goes out: positions, kinds and numbers as they were written. Called by the
 //! engine, by drift, and by whatever has to write JSON as the reference does.
@@ -7,3 +8,4 @@ pub mod observe;
 pub mod python;
 pub mod scan;
 pub mod schema;
+pub mod spelling;

@@ -20,6 +20,20 @@ pub struct ScanError {
     pub what: &'static str,
 }
 
+/// What is said of bytes after the JSON.
+const MORE_FOLLOWS: &str = "something follows the JSON value";
+
+impl ScanError {
+    /// Is it a body that was cut off, or that goes on after its JSON, rather than one that never was JSON?
+    pub fn is_of_its_end(&self, body: &[u8]) -> bool {
+        let rest = body.get(self.at..).unwrap_or_default().trim_ascii_end();
+        let cut_word = [&b"true"[..], b"false", b"null"].iter().any(|word| word.starts_with(rest));
+        let cut_number = || rest.iter().all(|b| b.is_ascii_digit() || b"+-.eE".contains(b));
+        let cut_escape = || rest.starts_with(b"\\") && rest.len() < 6 && !rest.contains(&b'"');
+        self.what == MORE_FOLLOWS || cut_word || cut_number() || cut_escape()
+    }
+}
+
 impl fmt::Display for ScanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at byte {}", self.what, self.at)
@@ -167,7 +181,7 @@ impl<'a> Scanner<'a> {
     /// Nothing but blanks may follow.
     pub fn end(&mut self) -> Scan<()> {
         self.blanks();
-        if self.at == self.bytes.len() { Ok(()) } else { self.fail("something follows the JSON value") }
+        if self.at == self.bytes.len() { Ok(()) } else { self.fail(MORE_FOLLOWS) }
     }
 
     #[inline]

@@ -96,6 +96,13 @@ impl<'s> Reader<'s> {
         }
     }
 
+    /// Does the schema call the field at a path a text?
+    pub fn is_text(self, path: &[String]) -> bool {
+        let field = |at, name: &String| self.properties(at).into_iter().find(|(known, _)| *known == name);
+        let place = path.iter().try_fold(self.root, |at, name| field(at, name).map(|(_, schema)| schema));
+        place.is_some_and(|place| self.types(place).into_iter().filter(|kind| *kind != "null").eq(["string"]))
+    }
+
     /// The format of its texts.
     pub fn format(self, schema: &'s Json) -> Option<&'s str> {
         let schema = self.follow(schema);

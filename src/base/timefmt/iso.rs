@@ -27,7 +27,7 @@ pub fn isoformat(t: OffsetDateTime, separator: char) -> String {
 
 /// RFC 3339 in UTC with `Z`, the form that every warehouse reads alike.
 pub fn rfc3339(t: OffsetDateTime) -> String {
-    let text = isoformat(t.to_offset(UtcOffset::UTC), 'T');
+    let text = isoformat(t.checked_to_offset(UtcOffset::UTC).unwrap_or(t), 'T');
     text.strip_suffix("+00:00").map_or(text.clone(), |t| format!("{t}Z"))
 }
 

@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
         }
         let reading =
             ReadMode { sweep: false, whole: false, may_grow: true, verbatim: context.protocol == Protocol::Airbyte };
-        let Some(watched) = loaded.watched(stream, reading, context)? else { continue };
+        let Some(watched) = loaded.monitor(stream, reading, context)? else { continue };
         let Some(path) = watched.quarantine() else { continue };
         quarantine::replay(path, |entries| {
             let passed = watched.passed().filter(|_| !asked.force);
@@ -119,11 +119,11 @@ fn fitting(
     }
     let schema = watched.schema();
     let wire = stream.wire(&schema, &Selection::default(), context.protocol);
-    let prefix = context.protocol.before_record(&stream.name);
+    let prefix = context.protocol.before_record(stream.sent_name(context.protocol));
     let mut lines = Vec::new();
     if context.protocol == Protocol::Singer && fit.iter().any(Option::is_some) {
         let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
-        lines = schema_line(&stream.name, &wire.schema, &stream.keys(), cursor);
+        lines = schema_line(stream.sent_name(context.protocol), &wire.schema, &stream.keys(), cursor);
     }
     for (entry, record) in entries.iter().zip(&fit).filter_map(|(entry, record)| Some((entry, record.as_ref()?))) {
         lines.extend_from_slice(&prefix);

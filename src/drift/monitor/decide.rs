@@ -12,9 +12,10 @@ use serde_json::{Value as Json, json};
 use super::{DriftMonitor, Inner, key_of, now};
 use crate::base::config::DriftPolicy as Policy;
 use crate::base::fault::{Fault, Kind, Result};
+use crate::base::json::observe::NOWHERE;
 use crate::base::json::scan::Scanner;
 use crate::drift::baseline::{self, merged};
-use crate::drift::checks::{Checks, OPEN, Tolerated};
+use crate::drift::checks::{Checks, FRACTION, KINDS, NAMES, OPEN, Tolerated, bit};
 use crate::drift::deviations::{Deviation, MOST_NAMES, Step, examine};
 use crate::drift::finding::{ChangeIdentity, Finding};
 use crate::drift::overlay::{Addition, How};
@@ -92,6 +93,11 @@ impl DriftMonitor {
                     eased |= tolerate(&mut inner.tolerated, &deviation);
                     continue;
                 }
+                Rule::KeyTypeChanged if learns && !self.verbatim => {
+                    grown |= Self::key_takes(&mut inner, &deviation);
+                    eased = true;
+                    continue;
+                }
                 _ if learns && self.has_place(&inner, &deviation) => {
                     grown |= self.grow(&mut inner, &deviation, How::Learned);
                     continue;
@@ -163,7 +169,9 @@ impl DriftMonitor {
     /// What is done about a deviation, as far as it can be.
     pub(super) fn policy(&self, deviation: &Deviation) -> Policy {
         let rule = deviation.rule;
-        let policy = self.policies.of(rule, &self.stream, &deviation.pointer, rule.policy());
+        // A column of JSON takes values of every kind.
+        let default = if deviation.fits_column { Policy::Evolve } else { rule.policy() };
+        let policy = self.policies.of(rule, &self.stream, &deviation.pointer, default);
         match policy {
             Policy::NullValue | Policy::Quarantine if self.overlay_files.is_none() => {
                 // Whoever reads Airbyte's messages judges values, and tells of those that do not fit.
@@ -183,7 +191,8 @@ impl DriftMonitor {
     /// one of its own only where it is kept what there is: else every run would be the first, and announce another
     /// schema.
     pub(super) fn has_place(&self, inner: &Inner, deviation: &Deviation) -> bool {
-        let learned = inner.overlay.schema.contains_key(&deviation.pointer);
+        let learned = inner.overlay.schema.contains_key(&deviation.pointer)
+            || baseline::at(&inner.base, &deviation.pointer).is_none();
         match deviation.rule {
             Rule::FieldAdded => true,
             Rule::KeyTypeChanged | Rule::FieldBecameNullable | Rule::EnumValueAdded => false,
@@ -253,8 +262,38 @@ impl DriftMonitor {
                 return self.map_found(inner, above, most);
             }
         }
-        let since = inner.overlay.schema.get(pointer).map_or_else(now, |known| known.since.clone());
-        inner.overlay.schema.insert(pointer.clone(), Addition { schema: schema.clone(), since, how });
+        let known = inner.overlay.schema.get(pointer);
+        let since = known.map_or_else(now, |known| known.since.clone());
+        // One record may bring values of several kinds to a place, such as the items of its list.
+        let schema = known.map_or_else(|| schema.clone(), |known| baseline::with_both(&known.schema, schema));
+        inner.overlay.schema.insert(pointer.clone(), Addition { schema, since, how });
+        true
+    }
+
+    /// A key of another type, on first contact: its column takes all that is a key of either type. True when it is
+    /// another column by that.
+    fn key_takes(inner: &mut Inner, deviation: &Deviation) -> bool {
+        let at = inner.checks.at(&deviation.pointer).unwrap_or(NOWHERE);
+        let place = inner.checks.place(at);
+        let has = |kind: usize| place.allowed & bit(kind) != 0;
+        let is_text = has(2) && place.format.is_none();
+        let is_number = has(3) && !has(2) && matches!(deviation.to.as_str(), "number" | "integer beyond 64 bits");
+        let kinds = (0..KINDS).filter(|kind| has(*kind) && NAMES[*kind] != "null");
+        let kinds: Vec<String> = kinds.map(|kind| NAMES[kind].to_owned()).collect();
+        for tolerated in [&mut inner.overlay.tolerated, &mut inner.tolerated] {
+            tolerate(tolerated, deviation);
+            if !is_text && !is_number {
+                tolerated.entry(deviation.pointer.clone()).or_default().extend(kinds.iter().cloned());
+            }
+        }
+        let becomes = match (is_text, is_number, has(FRACTION)) {
+            (false, false, _) => "string",
+            (false, true, false) if deviation.to == "number" => "number",
+            _ => return false,
+        };
+        let since = inner.overlay.schema.get(&deviation.pointer).map_or_else(now, |known| known.since.clone());
+        let addition = Addition { schema: json!({"type": ["null", becomes]}), since, how: How::Learned };
+        inner.overlay.schema.insert(deviation.pointer.clone(), addition);
         true
     }
 
@@ -383,6 +422,10 @@ pub(super) fn way_on(rule: Rule, print: &str) -> String {
     let look = "look at it with `dripfeed drift show`";
     match rule.remedy() {
         Some(remedy) => format!("{look}; {remedy}"),
+        None if rule == Rule::CursorMissing => format!(
+            "{look}; check `cursor_field` and the formats in the manifest; to go on with it: `dripfeed drift accept \
+            {print}`"
+        ),
         None => format!("{look}; to go on with it: `dripfeed drift accept {print}`"),
     }
 }

@@ -78,6 +78,10 @@ impl DriftMonitor {
             let deviation = of_stream(Rule::StreamEmptied, format!("rows in {rows} runs"), "none at all".into());
             stopping(inner, deviation, Rule::StreamEmptied.policy(), None, 1);
         }
+        if let Some(deviation) = self.cursor_nowhere(inner) {
+            let count = inner.totals.records;
+            stopping(inner, deviation, Rule::CursorMissing.policy(), None, count);
+        }
         if let Some((before, size)) = Self::smaller_pages(inner) {
             let deviation = of_stream(
                 Rule::PageSizeChanged,
@@ -169,6 +173,7 @@ impl DriftMonitor {
             add(&mut inner.overlay.facts, CURSORS, inner.totals.records);
             add(&mut inner.overlay.facts, CURSORS_UNREAD, inner.without_cursor.min(inner.totals.records));
         }
+        self.learn_cursor(inner);
         if inner.outside == 0 {
             add(&mut inner.overlay.facts, "kept_to_filter", inner.within_filter);
         }

@@ -11,7 +11,7 @@ use super::{DriftMonitor, Inner};
 use crate::base::config::DriftPolicy as Policy;
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::scan::JsonKind as Value;
-use crate::drift::checks::{Place, bit, number, segment};
+use crate::drift::checks::{FRACTION, Place, bit, number, segment};
 use crate::drift::deviations::Deviation;
 use crate::drift::finding::Finding;
 use crate::drift::overlay::How;
@@ -26,6 +26,11 @@ const MIN_CONFORMING: u64 = 20;
 pub(super) const CURSORS: &str = "cursors";
 /// The fact of how many of them had none that can be read.
 pub(super) const CURSORS_UNREAD: &str = "cursors_unread";
+
+/// The fact of how many runs in a row had records, and none of them the cursor.
+const CURSOR_ABSENT: &str = "cursor_absent_runs";
+/// After so many of these the stream fails.
+const MOST_ABSENT: u64 = 2;
 
 /// What a page held beside its values.
 #[derive(Debug, Clone, Copy, Default)]
@@ -151,7 +156,34 @@ impl DriftMonitor {
             place.map(Place::words).unwrap_or_default(),
             "missing, null or not to be read".into(),
         );
+        // How the values are that cannot be read is no change of its own.
+        inner.found.retain(|_, finding| finding.pointer != deviation.pointer || finding.rule == Rule::CursorMissing);
         self.stopping(inner, &deviation, page.without_cursor)
+    }
+
+    /// How many runs in a row had records, with this one, and none of them the cursor.
+    fn runs_without_cursor(&self, inner: &Inner) -> u64 {
+        let place = inner.checks.at(&self.cursor_pointer()).filter(|_| self.cursor.is_some());
+        let Some(counts) = place.and_then(|at| inner.totals.kinds.get(at as usize)) else { return 0 };
+        let before = inner.before.facts.get(CURSOR_ABSENT).and_then(Json::as_u64).unwrap_or(0);
+        // Null says that there is such a field. Fractions are counted among the numbers.
+        let present = counts[..FRACTION].iter().any(|count| *count > 0);
+        if present { 0 } else { (before + u64::from(inner.totals.records > 0)).min(MOST_ABSENT) }
+    }
+
+    /// Notes whether this run's records had the cursor.
+    pub(super) fn learn_cursor(&self, inner: &mut Inner) {
+        match self.runs_without_cursor(inner) {
+            0 => drop(inner.overlay.facts.remove(CURSOR_ABSENT)),
+            runs => drop(inner.overlay.facts.insert(CURSOR_ABSENT.into(), json!(runs))),
+        }
+    }
+
+    /// The change by which no record of two runs in a row has the cursor: every run reads all, and none goes on.
+    pub(super) fn cursor_nowhere(&self, inner: &Inner) -> Option<Deviation> {
+        let gone = self.whole && inner.totals.records > 0 && self.runs_without_cursor(inner) >= MOST_ABSENT;
+        let to = format!("absent from every record of {MOST_ABSENT} runs");
+        gone.then(|| Deviation::plain(Rule::CursorMissing, self.cursor_pointer(), String::new(), to))
     }
 
     /// Does the vendor still do what a window asks for?

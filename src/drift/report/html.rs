@@ -109,7 +109,7 @@ fn todo(worst: &Change, report: &Report) -> Markup {
             "\n"
             p { "The gravest: " a href={ "#fp-" (fingerprint) } { (place(worst)) } " " (arrow(worst)) } "\n"
             div {
-                @match worst.next(&report.whose) {
+                @match worst.next(&report.arguments) {
                     Ok(accept) => { p { "Is it right so? Accept it:" } (command(&accept)) }
                     Err(remedy) => p { "What helps: " (remedy) }
                 }
@@ -117,7 +117,7 @@ fn todo(worst: &Change, report: &Report) -> Markup {
             "\n"
             div {
                 p { "Is it wrong? It keeps failing, without an alert for a week:" }
-                (command(&format!("dripfeed drift reject {fingerprint} {}", report.whose)))
+                (command(&format!("dripfeed drift reject {fingerprint} {}", report.arguments)))
             }
             "\n"
         }
@@ -232,7 +232,7 @@ fn timeline_entry(change: &Change, axis: &Axis, report: &Report) -> Markup {
                 span.what { (place(change)) " " span.arrow { (arrow(change)) } }
                 span.since { (ago(&finding.first_seen, &report.at).unwrap_or_else(|| minute(&finding.first_seen))) }
                 span.seen { (change.seen_line()) }
-                span.whose { (tenants(change, report)) }
+                span.arguments { (tenants(change, report)) }
             }
             svg viewBox="0 0 1000 8" preserveAspectRatio="none" role="img" aria-label=(seen) {
                 title { (seen) }
@@ -270,7 +270,7 @@ fn card(change: &Change, report: &Report) -> Markup {
             "\n"
             dl { "\n" (facts(change, report)) } "\n"
             p.next {
-                @match change.next(&report.whose) {
+                @match change.next(&report.arguments) {
                     Ok(accept) => { "Accept: " (command(&accept)) }
                     Err(remedy) => { "What helps: " (remedy) }
                 }

@@ -54,7 +54,7 @@ fn finding(change: &Change, report: &Report) -> Result<Json> {
     json["by_tenant"] = of_tenant.collect();
     json["before"] = json!(change.before);
     json["downstream"] = json!(change.downstream());
-    match change.next(&report.whose) {
+    match change.next(&report.arguments) {
         Ok(accept) => json["accept"] = json!(accept),
         Err(remedy) => json["remedy"] = json!(remedy),
     }

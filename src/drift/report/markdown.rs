@@ -28,7 +28,7 @@ pub fn write(report: &Report) -> String {
     }
     let rest: Vec<&Change> = report.changes.iter().filter(|c| c.finding.severity < Severity::Break).collect();
     if !rest.is_empty() {
-        let commands: Vec<String> = rest.iter().filter_map(|change| change.next(&report.whose).ok()).collect();
+        let commands: Vec<String> = rest.iter().filter_map(|change| change.next(&report.arguments).ok()).collect();
         out += &format!("\nTo accept the others:\n\n{}", fenced(&commands));
     }
     out + &added(report) + &judged(report)
@@ -71,7 +71,7 @@ fn section(change: &Change, report: &Report) -> String {
     item("evidence", finding.evidence.as_deref().map(escaped).unwrap_or_default());
     item("tenants", escaped(&change.tenants_line(report.of, TENANTS)));
     item("downstream", escaped(change.downstream()));
-    match change.next(&report.whose) {
+    match change.next(&report.arguments) {
         Ok(accept) => out + "\n" + &fenced(&[accept]),
         Err(remedy) => out + &format!("- what helps: {}\n", escaped(remedy)),
     }

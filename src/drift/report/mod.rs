@@ -43,7 +43,7 @@ pub struct Report {
     /// What tenants have beyond the baseline.
     pub added: Vec<Added>,
     /// What a command needs to mean the same source and tenants: `--source asana --config acme.json`.
-    pub whose: String,
+    pub arguments: String,
 }
 
 /// A change as it is shown.
@@ -143,7 +143,7 @@ impl Report {
             changes,
             judged,
             added: added.into_values().collect(),
-            whose: question.arguments,
+            arguments: question.arguments,
         }
     }
 

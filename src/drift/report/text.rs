@@ -71,7 +71,7 @@ fn block(change: &Change, report: &Report, look: Look) -> String {
     }
     out += &look.item("tenants", &change.tenants_line(report.of, TENANTS));
     out += &look.item("downstream", change.downstream());
-    out + &match change.next(&report.whose) {
+    out + &match change.next(&report.arguments) {
         Ok(accept) => look.command("next", &accept),
         Err(remedy) => look.item("next", remedy),
     }

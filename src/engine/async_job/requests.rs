@@ -105,6 +105,8 @@ impl JobRequests<'_> {
             keep: CacheMode::No,
             into: None,
             holds: None,
+            json: self.plan.decoder.is_json(),
+            broken: None,
         };
         match requester.ask(context, &vars, &InjectedOptions::default())? {
             Outcome::Page(reply) => Ok(reply),
@@ -114,6 +116,7 @@ impl JobRequests<'_> {
 
     fn decoded(&self, reply: &Reply) -> Result<Vec<u8>> {
         let limit = self.engine.fetcher.max_page_bytes();
+        answer::check_end(&self.plan.decoder, reply)?;
         Ok(self.plan.decoder.decode(&reply.body, reply.header("content-type"), limit)?.into_owned())
     }
 }

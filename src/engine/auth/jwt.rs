@@ -1,7 +1,10 @@
 //! JSON Web Tokens, signed here (RFC 7519, RFC 7515).
 //!
 //! Comes in: the definition; then the variables of a request. Goes out: a signed token. Called by [`super::Auth`] for
-//! each request, and by `oauth` as an assertion. Header, claims and their order are those of airbyte-cdk over PyJWT.
+//! each try of a request, and by `oauth` as an assertion. Header, claims and their order are those of airbyte-cdk over
+//! PyJWT.
+
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -13,6 +16,7 @@ use ring::signature::{
 };
 use serde_json::{Map, Value as Json, json};
 use sha2::{Sha256, Sha384, Sha512};
+use time::OffsetDateTime;
 
 use super::KeyPlace;
 use crate::base::fault::{Fault, Result};
@@ -138,11 +142,27 @@ impl Jwt {
         })
     }
 
+    /// Two that sign the same are one.
+    pub(super) fn identity(&self, cx: &EvalContext) -> Option<String> {
+        let vars = Vars::new(cx);
+        let secret = self.secret.raw_text(&vars).ok()?;
+        let optional = |t: &Option<Template>| t.as_ref().map(|t| t.raw_text(&vars)).transpose().ok();
+        let more = [optional(&self.encode_secret)?, optional(&self.passphrase)?, optional(&self.prefix)?];
+        let parts = [self.headers.eval(&vars).ok()?, self.claims.eval(&vars).ok()?];
+        let place = format!("{:?}", self.place);
+        Some(python::canonical(&json!([secret, more, self.algorithm.name, self.lives, parts, place])))
+    }
+
     pub(super) fn put(&self, vars: &Vars<'_>, options: &mut RequestOptions) -> Result<String> {
         let token = self.token(vars)?;
         let prefix = self.prefix.as_ref().map(|p| p.text(vars)).transpose()?.filter(|p| !p.is_empty());
         self.place.put(prefix.map_or_else(|| token.clone(), |p| format!("{p} {token}")), vars, options)?;
         Ok(token)
+    }
+
+    /// Until when a token that is signed now need not be signed anew before it is sent: whoever waits signs again.
+    pub(super) fn fresh_until(&self, vars: &Vars<'_>) -> OffsetDateTime {
+        vars.cx.moment() + Duration::from_millis(500) * u32::try_from(self.lives.min(2)).unwrap_or(2)
     }
 
     /// A token that is valid from this moment on.
@@ -232,6 +252,13 @@ impl Jwt {
     }
 }
 
+/// Is a token's time over?
+pub(super) fn ran_out(token: &str, now: OffsetDateTime) -> bool {
+    let claims = token.split('.').nth(1).and_then(|claims| URL_SAFE_NO_PAD.decode(claims).ok());
+    let claims: Option<Json> = claims.and_then(|claims| serde_json::from_slice(&claims).ok());
+    claims.and_then(|claims| claims["exp"].as_i64()).is_some_and(|end| now.unix_timestamp() >= end)
+}
+
 /// What to do about a key in another form.
 const FORMS: &str = "it must be a private key in PEM form; `openssl pkcs8 -topk8 -nocrypt -in KEY` writes it so";
 
@@ -267,7 +294,7 @@ impl Parts {
             if self.reserved.contains(&name.as_str()) {
                 return Err(key.at().fault(format!("`{name}` is set by the authenticator itself")));
             }
-            if let Some(value) = value.value_if_any(vars, Types::Any)? {
+            if let Some(value) = value.value_if_any(vars, Types::Json)? {
                 out.insert(name, value);
             }
         }

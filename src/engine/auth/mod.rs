@@ -16,6 +16,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
+use time::OffsetDateTime;
 
 use crate::base::fault::{Result, did_you_mean};
 use crate::base::stop::Stop;
@@ -66,8 +67,18 @@ pub enum KeyPlace {
 pub struct Credentials {
     /// The options that carry it.
     pub options: RequestOptions,
-    /// The token among them, where another can be fetched when the vendor refuses it.
+    /// The token among them, where there may be another when the vendor refuses it.
     pub token: Option<String>,
+    /// After this time they are taken anew before they are sent; nothing where they do not run out, or came expired.
+    pub until: Option<OffsetDateTime>,
+}
+
+/// A token that lives for a while.
+#[derive(Debug)]
+struct LiveToken {
+    text: String,
+    /// See [`Credentials::until`].
+    until: Option<OffsetDateTime>,
 }
 
 /// A request for a token.
@@ -87,11 +98,13 @@ pub struct TokenRequest {
 
 /// What credentials that live need from the rest of the engine.
 pub trait TokenTransport {
-    /// Sends a request for a token, with tries and waits while the server is busy; gives status and body.
-    fn send(&self, request: TokenRequest) -> Result<(u16, Vec<u8>)>;
+    /// Sends a request for a token, made anew for each try, with waits while the server is busy; gives status and
+    /// body.
+    fn send(&self, request: &dyn Fn() -> Result<TokenRequest>) -> Result<(u16, Vec<u8>)>;
 
-    /// Sends the login of a session; gives the body of its answer.
-    fn login(&self) -> Result<Json>;
+    /// Sends the login of a session; gives the body of its answer. Only one that is `paced` waits for the account's
+    /// pace: for the others a call waits that has leave to be sent.
+    fn login(&self, paced: bool) -> Result<Json>;
 
     /// Hears of new tokens.
     fn token_listener(&self) -> &dyn TokenListener;
@@ -119,6 +132,7 @@ pub struct Builder {
     announced: bool,
     sessions: Mutex<HashMap<String, Arc<Session>>>,
     oauths: Mutex<HashMap<String, Arc<OAuth>>>,
+    jwts: Mutex<HashMap<String, Arc<Jwt>>>,
     legacies: Mutex<HashMap<String, Arc<Legacy>>>,
     rotations: Mutex<HashMap<String, Arc<Rotation>>>,
 }
@@ -157,7 +171,10 @@ impl Builder {
                 let token = def.api_token.as_ref().ok_or_else(|| def.at.fault("`api_token` is missing"))?;
                 Auth::Key(Template::compile(token, &[])?, place)
             }
-            Some(Authenticator::JwtAuthenticator(def)) => Auth::Jwt(Arc::new(Jwt::build(def, cx)?)),
+            Some(Authenticator::JwtAuthenticator(def)) => {
+                let jwt = Jwt::build(def, cx)?;
+                Auth::Jwt(shared(&self.jwts, jwt.identity(cx), jwt))
+            }
             Some(Authenticator::OAuthAuthenticator(def)) => {
                 let oauth = OAuth::build(def, self, cx)?;
                 Auth::OAuth(shared(&self.oauths, oauth.identity(cx), oauth))
@@ -218,13 +235,16 @@ pub fn login<'d>(def: Option<&'d Authenticator>, cx: &EvalContext) -> Result<Opt
 }
 
 impl Auth {
-    /// Can another token be fetched when the vendor refuses the one that was sent?
-    pub fn renews(&self) -> bool {
-        match self {
-            Auth::OAuth(oauth) => oauth.renews(),
-            Auth::Session(_) | Auth::Legacy(_) => true,
-            _ => false,
-        }
+    /// Whose credentials they are, where they are taken anew for each try of a request: they run out, or take turns.
+    pub fn owner(&self) -> Option<usize> {
+        Some(match self {
+            Auth::None | Auth::Key(..) | Auth::Bearer(_) | Auth::Basic(..) => return None,
+            Auth::Jwt(jwt) => Arc::as_ptr(jwt).addr(),
+            Auth::OAuth(oauth) => Arc::as_ptr(oauth).addr(),
+            Auth::Session(session) => Arc::as_ptr(session).addr(),
+            Auth::Legacy(legacy) => Arc::as_ptr(legacy).addr(),
+            Auth::Rotation(rotation) => Arc::as_ptr(rotation).addr(),
+        })
     }
 
     /// The tokens that take turns, where they do: not the request, but each of its tries is signed by one.
@@ -235,7 +255,7 @@ impl Auth {
         }
     }
 
-    /// What the next request needs; a token that has run out is fetched anew first.
+    /// What a request needs that is sent now; a token that has run out is fetched anew first.
     pub fn credentials(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<Credentials> {
         let mut out = Credentials::default();
         let mut authorization = |value: String| {
@@ -250,16 +270,20 @@ impl Auth {
                 authorization(format!("Basic {}", STANDARD.encode(pair)));
             }
             Auth::Key(token, place) => place.put(token.raw_text(vars)?, vars, &mut out.options)?,
-            Auth::Jwt(jwt) => exchange.token_listener().learned(&jwt.put(vars, &mut out.options)?),
+            Auth::Jwt(jwt) => {
+                let token = jwt.put(vars, &mut out.options)?;
+                exchange.token_listener().learned(&token);
+                (out.token, out.until) = (Some(token), Some(jwt.fresh_until(vars)));
+            }
             Auth::OAuth(oauth) => {
                 let token = oauth.token(vars, exchange)?;
-                authorization(format!("Bearer {token}"));
-                out.token = Some(token);
+                authorization(format!("Bearer {}", token.text));
+                (out.token, out.until) = (Some(token.text), token.until);
             }
             Auth::Session(session) => {
                 let token = session.token(vars, exchange)?;
-                session.put(&token, vars, &mut out.options)?;
-                out.token = Some(token);
+                session.put(&token.text, vars, &mut out.options)?;
+                (out.token, out.until) = (Some(token.text), token.until);
             }
             Auth::Legacy(legacy) => {
                 let (header, token) = legacy.token(vars, exchange)?;
@@ -270,15 +294,18 @@ impl Auth {
         Ok(out)
     }
 
-    /// The vendor refused `token`: the next request gets another one. Several that were refused together fetch one.
-    pub fn renew(&self, token: &str, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<()> {
+    /// The vendor refused `token`: the next try gets another one; false where there is none. Several that were refused
+    /// together fetch one.
+    pub fn renew(&self, token: &str, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<bool> {
         match self {
             Auth::OAuth(oauth) => return oauth.renew(token, vars, exchange),
             Auth::Session(session) => session.renew(token),
             Auth::Legacy(legacy) => legacy.renew(token),
-            _ => {}
+            // One that is signed is refused again, unless it ran out on its way.
+            Auth::Jwt(_) => return Ok(jwt::ran_out(token, vars.cx.moment())),
+            Auth::None | Auth::Key(..) | Auth::Bearer(_) | Auth::Basic(..) | Auth::Rotation(_) => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 
-use super::{KeyPlace, TokenRequest, TokenTransport};
+use super::{KeyPlace, LiveToken, TokenRequest, TokenTransport};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::python;
 use crate::base::timefmt::Period;
@@ -68,15 +68,17 @@ impl Session {
         self.written.as_ref().map(python::canonical)
     }
 
-    pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<String> {
+    /// A token that lives, as far as is known.
+    pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<LiveToken> {
         let mut kept = self.token.lock();
         let now = vars.cx.moment();
         if let Some((token, until)) = &*kept
             && now <= *until
         {
-            return Ok(token.clone());
+            return Ok(LiveToken { text: token.clone(), until: Some(*until) });
         }
-        let body = exchange.login()?;
+        // Calls that have leave to be sent may wait for a token that serves many: its login waits for nobody.
+        let body = exchange.login(self.lives.is_none())?;
         let found = self.path.iter().try_fold(&body, |value, key| match value {
             Json::Array(items) => items.get(key.parse::<usize>().ok()?),
             other => other.get(key.as_str()),
@@ -88,7 +90,8 @@ impl Session {
         exchange.token_listener().learned(&token);
         // Without a duration every request logs in, as in the reference.
         *kept = self.lives.and_then(|lives| Some((token.clone(), lives.after(now)?)));
-        Ok(token)
+        let until = kept.as_ref().map(|(_, until)| *until).filter(|until| vars.cx.moment() <= *until);
+        Ok(LiveToken { text: token, until })
     }
 
     pub(super) fn renew(&self, refused: &str) {
@@ -171,7 +174,8 @@ impl Legacy {
         if !own.is_empty() && !found.refused {
             let url = format!("{base}{}", self.validate.text(vars)?);
             let headers = vec![(header.clone(), own.clone())];
-            let (status, _) = exchange.send(TokenRequest { method: "GET", url, headers, ..TokenRequest::default() })?;
+            let request = TokenRequest { method: "GET", url, headers, ..TokenRequest::default() };
+            let (status, _) = exchange.send(&|| Ok(request.clone()))?;
             match status {
                 ..=399 => {
                     found.token = Some(own.clone());
@@ -189,12 +193,13 @@ impl Legacy {
                 .hint("give a new session token in the config, or user and password"));
         }
         let body = python::dumps(&json!({"username": user, "password": password})).into_bytes();
-        let (status, answer) = exchange.send(TokenRequest {
+        let request = TokenRequest {
             method: "POST",
             url: format!("{base}{}", self.login.text(vars)?),
             body: Some(("application/json", body)),
             ..TokenRequest::default()
-        })?;
+        };
+        let (status, answer) = exchange.send(&|| Ok(request.clone()))?;
         if status >= 400 {
             return Err(Fault::new(Kind::Auth, format!("the login was refused: HTTP {status}"))
                 .hint("check user and password in the config"));

@@ -14,12 +14,8 @@ impl StreamPlan {
     /// The stream as its past is read at `now`; nothing when it has no cursor over time.
     pub fn of_history(&self, span: Span, now: OffsetDateTime) -> Option<Arc<StreamPlan>> {
         let cursor = self.cursor.as_ref().filter(|cursor| !cursor.counts())?;
-        let end = cursor.end_name();
-        let asks_end = cursor.sends_end()
-            || self.requester.reads_of_slice(end)
-            || self.jobs.as_ref().is_some_and(|jobs| jobs.reads_of_slice(end));
         Some(Arc::new(StreamPlan {
-            cursor: Some(cursor.of_history(asks_end, now)),
+            cursor: Some(cursor.of_history(now)),
             parents: self.parents.iter().map(|parent| parent.beginning_by(span.start)).collect(),
             // What is read again in the end must not be what was read before.
             keep_answers: false,

@@ -1,13 +1,14 @@
 //! What tells a stream's records and bookmarks apart.
 //!
 //! Comes in: a stream's definition. Goes out: the paths of its key, a hash of what decides which records a bookmark
-//! covers, and the partition's name in older states. Called by [`super::stream`].
+//! covers, and the partition in older states. Called by [`super::stream`].
 
 use serde_json::{Value as Json, json};
 use sha2::Digest as _;
 
 use crate::base::fault::Result;
 use crate::base::json::python;
+use crate::engine::cursor::partitions::LegacyPartition;
 use crate::manifest::model::{
     DeclarativeStream, Filter, HttpRequester, PartitionRouter, SimpleRetriever, StateMigration,
 };
@@ -43,24 +44,32 @@ pub(super) fn filters_hash(def: &DeclarativeStream, retriever: &SimpleRetriever,
     hash.iter().take(6).map(|b| format!("{b:02x}")).collect()
 }
 
-/// The partition's name in states of the older form, where the manifest takes them over.
+/// The partition in states of the older form, where the manifest takes them over.
 pub(super) fn legacy_partition(
     def: &DeclarativeStream,
     routers: &[PartitionRouter],
     cx: &EvalContext,
-) -> Result<Option<String>> {
+) -> Result<Option<LegacyPartition>> {
     let Some(StateMigration::LegacyToPerPartitionStateMigration(migration)) =
         def.state_migrations.iter().flatten().next()
     else {
         return Ok(None);
     };
-    let [PartitionRouter::SubstreamPartitionRouter(router)] = routers else {
-        return Err(migration.at.fault("the migration needs one SubstreamPartitionRouter"));
-    };
     if def.incremental_sync.is_none() {
         return Err(migration.at.fault("the migration needs an `incremental_sync`"));
     }
-    // With several parents there is no telling whose ids they are: such states are left alone.
-    let [parent] = &router.parent_stream_configs[..] else { return Ok(None) };
-    Template::compile(&parent.partition_field, &[])?.text(&Vars::new(cx)).map(Some)
+    let (field, has_parent_slice) = match routers {
+        [PartitionRouter::SubstreamPartitionRouter(router)] => match &router.parent_stream_configs[..] {
+            [parent] => (&parent.partition_field, true),
+            // With several parents there is no telling whose ids they are: such states are left alone.
+            _ => return Ok(None),
+        },
+        [PartitionRouter::UnionPartitionRouter(router)] => (&router.partition_field, false),
+        _ => {
+            let fault = migration.at.fault("the migration needs one SubstreamPartitionRouter or UnionPartitionRouter");
+            return Err(fault);
+        }
+    };
+    let field = Template::compile(field, &[])?.text(&Vars::new(cx))?;
+    Ok(Some(LegacyPartition { field, has_parent_slice }))
 }

@@ -5,6 +5,7 @@
 
 mod backfill;
 mod dynamic;
+mod faults;
 mod identity;
 mod plan;
 mod schema;
@@ -29,8 +30,10 @@ use crate::engine::cursor::CursorPlan;
 use crate::engine::fetch::address::origin_of;
 use crate::manifest::Manifest;
 use crate::manifest::model::{self, Check, DeclarativeStream, Requester, Retriever, StateDelegatingStream, Stream};
-use crate::manifest::node::{OneOrMany, Place, Text};
+use crate::manifest::node::{OneOrMany, Place, Spelling, Text};
 use crate::manifest::template::{EvalContext, Template, Vars};
+use crate::protocol::table_names::TableNames;
+pub use faults::faults;
 pub use plan::{SourcePlan, StreamPlan, WithState};
 
 /// Slices read at a time when the manifest says nothing; latency is hidden, no call is wasted.
@@ -83,6 +86,7 @@ pub fn plan(build: &Build<'_>) -> Result<SourcePlan> {
     }
     let mut streams = streams.streams;
     build.group(&mut streams)?;
+    name_tables(&mut streams);
     // The platform may name others in the config.
     let named = build.cx.config.get("__airbyte_check_stream_names").and_then(Json::as_array);
     let named = named.map(|names| names.iter().filter_map(Json::as_str).map(str::to_owned).collect());
@@ -91,6 +95,19 @@ pub fn plan(build: &Build<'_>) -> Result<SourcePlan> {
     let check: Vec<String> = named.unwrap_or(of_manifest);
     let (concurrency, max_concurrency) = build.concurrency()?;
     Ok(SourcePlan { source: build.manifest.name.clone(), streams, check, concurrency, max_concurrency })
+}
+
+/// Gives streams that would meet in one table names of their own.
+fn name_tables(streams: &mut [Arc<StreamPlan>]) {
+    let names = TableNames::of(streams.iter().map(|stream| &*stream.name));
+    for stream in streams {
+        let Some(name) = names.renamed(&stream.name).map(Arc::<str>::from) else { continue };
+        let stream = Arc::make_mut(stream);
+        if let Some(with_state) = &mut stream.with_state {
+            Arc::make_mut(&mut with_state.stream).table_name = Some(name.clone());
+        }
+        stream.table_name = Some(name);
+    }
 }
 
 /// The streams so far, no two of one name.
@@ -158,7 +175,7 @@ impl Build<'_> {
                 name: Some(Text { value: json!(name), at: at.clone() }),
                 retriever: retriever.clone(),
                 primary_key: None,
-                schema_loader: Some(OneOrMany(Vec::new())),
+                schema_loader: Some(OneOrMany(Vec::new(), Spelling::List)),
                 transformations: None,
                 incremental_sync: None,
                 state_migrations: None,

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use super::schema::SchemaSource;
 use crate::base::fault::{Fault, Result, did_you_mean};
 use crate::base::timefmt::Period;
+use crate::engine::cursor::partitions::LegacyPartition;
 use crate::engine::cursor::{CursorPlan, Window};
 use crate::engine::extract::Records;
 use crate::engine::extract::decode::Decoder;
@@ -24,6 +25,7 @@ use crate::engine::shape::ops::Pipeline;
 use crate::engine::slice::{self, Partition, Router};
 use crate::engine::slice_recovery::RecoveryPolicy;
 use crate::manifest::template::{EvalContext, Vars};
+use crate::protocol::Protocol;
 
 /// A source, ready to run.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub struct SourcePlan {
 pub struct StreamPlan {
     /// Its name.
     pub name: Arc<str>,
+    /// Its name for Singer targets, where they would put its own into another stream's table.
+    pub table_name: Option<Arc<str>>,
     /// The paths of its key fields.
     pub key_paths: Vec<Vec<String>>,
     /// What a record looks like, as far as the manifest says.
@@ -81,8 +85,8 @@ pub struct StreamPlan {
     pub parents: Vec<Arc<StreamPlan>>,
     /// How later runs bring only what changed.
     pub cursor: Option<CursorPlan>,
-    /// The partition's name in a state of the older form, which is taken over.
-    pub legacy_partition: Option<String>,
+    /// The partition in a state of the older form, which is taken over.
+    pub legacy_partition: Option<LegacyPartition>,
     /// Sends the slice's options with the first page only.
     pub slice_options_once: bool,
     /// May the answer's envelope be missing?
@@ -141,7 +145,7 @@ impl StreamPlan {
         state: Option<&'s Map<String, Json>>,
         now: OffsetDateTime,
     ) -> (&Arc<StreamPlan>, Option<&'s Map<String, Json>>) {
-        let Some((with, state)) = self.with_state.as_ref().zip(state.filter(|s| !s.is_empty())) else {
+        let Some((with, state)) = self.with_state.as_ref().zip(state.filter(|s| has_cursor(s))) else {
             return (self, state);
         };
         let reached = match with.retention {
@@ -160,12 +164,27 @@ impl StreamPlan {
             return state.get("__ab_no_cursor_state_message").filter(|v| **v == Json::Bool(true)).map(|_| now);
         };
         let state = if self.router.is_some() { state.get("state")?.as_object()? } else { state };
-        cursor.begin(Some(state), 0).ok().filter(|_| !state.is_empty())?.position()
+        // Whoever goes on from it refuses it.
+        let ahead = cursor.is_ahead(state).then_some(now);
+        ahead.or_else(|| cursor.begin(Some(state), 0).ok().filter(|_| !state.is_empty())?.position())
     }
 
     /// The same with another schema.
     pub fn with_evolved(&self, schema: Json) -> Arc<StreamPlan> {
         Arc::new(StreamPlan { schema, ..self.clone() })
+    }
+
+    /// Its name in messages.
+    pub fn sent_name(&self, protocol: Protocol) -> &str {
+        match protocol {
+            Protocol::Singer => self.table_name.as_deref().unwrap_or(&self.name),
+            Protocol::Airbyte => &self.name,
+        }
+    }
+
+    /// The same with other key fields.
+    pub fn with_keys(&self, keys: &[String]) -> Arc<StreamPlan> {
+        Arc::new(StreamPlan { key_paths: keys.iter().map(|key| vec![key.clone()]).collect(), ..self.clone() })
     }
 
     /// The fields that its requests ask for by name, as far as the config and the manifest alone say.
@@ -183,4 +202,15 @@ impl StreamPlan {
     pub fn keys(&self) -> Vec<String> {
         self.key_paths.iter().filter_map(|path| if let [one] = &path[..] { Some(one.clone()) } else { None }).collect()
     }
+}
+
+/// Does a state hold a cursor? One that a run left which failed before its first slice was read holds none.
+fn has_cursor(state: &Map<String, Json>) -> bool {
+    let is_partitioned = state.contains_key("use_global_cursor");
+    let held = |key: &str| match state.get(key) {
+        Some(Json::Object(held)) => !held.is_empty(),
+        Some(Json::Array(held)) => !held.is_empty(),
+        _ => false,
+    };
+    if is_partitioned { held("state") || held("states") } else { !state.is_empty() }
 }

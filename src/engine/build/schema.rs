@@ -176,7 +176,7 @@ impl StreamPlan {
             schema["properties"] = properties;
         }
         let mut stream = StreamPlan::clone(self);
-        stream.shape.normalize_to(&schema);
+        stream.shape.follow_schema(&schema);
         stream.schema = schema;
         Ok(Arc::new(stream))
     }

@@ -43,8 +43,8 @@ impl Build<'_> {
         let routers = def.retriever.routers();
         let parents = parents(routers).map(|config| self.stream(&config.stream, depth + 1).map(Arc::new));
         let parents = parents.collect::<Result<_>>()?;
-        let router = slice::build(routers, cx)?;
-        let cursor = self.cursor(def, &router)?;
+        let router = slice::build(routers, def.retriever.lists_routers(), cx)?;
+        let mut cursor = self.cursor(def, &router)?;
         let extractor = &retriever.record_selector.extractor;
         let lists = dom_extract::list_retriever(extractor).map(|def| self.source_of_records(def, name).map(Arc::new));
         let lists = lists.transpose()?;
@@ -58,6 +58,12 @@ impl Build<'_> {
             Retriever::AsyncRetriever(def) => Some(job_plan::build(self, def, &names)?),
         };
         let requester = requester::build(self, definition, &names, job_plan::may_roam(&def.retriever))?;
+        if let Some(cursor) = &mut cursor {
+            let end = cursor.end_name();
+            let by_template =
+                requester.reads_of_slice(end) || jobs.as_ref().is_some_and(|jobs| jobs.reads_of_slice(end));
+            cursor.set_asks_end(by_template);
+        }
         let files = def.file_uploader.as_ref().map(|files| files::build(self, files, def, &requester)).transpose()?;
         if files.is_some() && becomes_smaller(retriever) {
             let at = def.at.field("file_uploader", None);
@@ -89,6 +95,7 @@ impl Build<'_> {
             errors_accepted: (self.accepts)(name, Rule::PartialErrors),
             keep_answers: definition.use_cache.unwrap_or(depth > 0 || self.is_parent(name)),
             name: name.clone(),
+            table_name: None,
             schema,
             reviewed: def.schema_loader.is_none() && (self.baseline)(name).is_some(),
             schema_source: self.schema_source(def, name)?,

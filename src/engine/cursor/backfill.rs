@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
 
 use super::backfill_cursor::{PastFilter, Piece};
+use super::ceiling::ZONES;
 use super::partitions::identity;
 use super::ranges::{Span, Spans};
 use super::{CursorPlan, Window};
@@ -118,12 +119,15 @@ impl Backfill {
         };
         let Some(state) = state else { return Ok(out) };
         out.read = spans(state.get("backfilled").unwrap_or(&Json::Null))?;
+        not_ahead(&out.read, now)?;
         out.known = state.get("partitions").and_then(Json::as_u64);
         let Some(open) = state.get("open").filter(|open| !open.is_null()) else { return Ok(out) };
-        (out.since, out.said, out.resumed) = (moment(&open["since"])?, true, true);
+        // What changed since a time that has not come is what changed since now.
+        (out.since, out.said, out.resumed) = (moment(&open["since"])?.min(now), true, true);
         for begun in list(&open["begun"])? {
             let partition = begun["partition"].as_object().ok_or_else(unreadable)?;
             let part = Part { read: spans(&begun["read"])?, ..Part::default() };
+            not_ahead(&part.read, now)?;
             out.parts.insert(identity(partition), part);
         }
         for done in list(&open["done"])? {
@@ -368,6 +372,18 @@ fn written(spans: &Spans) -> Json {
 fn unreadable() -> Fault {
     Fault::config("the state of its backfill cannot be read")
         .hint("give the last state of a backfill of this source, or begin anew with --reset")
+}
+
+/// Refuses a state by which something was read that has not come.
+fn not_ahead(read: &Spans, now: OffsetDateTime) -> Result<()> {
+    match read.list().last().filter(|span| span.end > now.saturating_add(ZONES)) {
+        None => Ok(()),
+        Some(span) => Err(Fault::config(format!(
+            "the state of its backfill says that {} was read, which is ahead of now",
+            rfc3339(span.end)
+        ))
+        .hint("give the last state of a backfill of this source, or begin anew with --reset")),
+    }
 }
 
 fn list(json: &Json) -> Result<&[Json]> {

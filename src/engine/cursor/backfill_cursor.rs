@@ -102,9 +102,9 @@ fn joined(pieces: impl IntoIterator<Item = Piece>) -> Vec<Piece> {
 }
 
 impl CursorPlan {
-    /// The same for the past, as it is at `now`; `asks_end` tells whether requests carry the end of a window.
-    pub fn of_history(&self, asks_end: bool, now: OffsetDateTime) -> CursorPlan {
-        let reach = match (self.filters, asks_end, self.step) {
+    /// The same for the past, as it is at `now`.
+    pub fn of_history(&self, now: OffsetDateTime) -> CursorPlan {
+        let reach = match (self.filters, self.asks_end, self.step) {
             (true, ..) | (_, false, None) => Reach::Reader,
             (_, true, None) => Reach::Months,
             (_, true, Some(_)) => Reach::Windows,
@@ -136,11 +136,6 @@ impl CursorPlan {
         CursorPlan { again, ..self.clone() }
     }
 
-    /// Does the cursor put the end of a window into requests?
-    pub fn sends_end(&self) -> bool {
-        self.end_into.is_some()
-    }
-
     /// The name by which templates know the end of a window.
     pub fn end_name(&self) -> &str {
         &self.end_name
@@ -162,12 +157,12 @@ impl CursorPlan {
     }
 
     /// A time as exact as requests write it.
-    fn written(&self, time: OffsetDateTime) -> OffsetDateTime {
+    pub(super) fn written(&self, time: OffsetDateTime) -> OffsetDateTime {
         self.format.parse(&self.write(time)).unwrap_or(time)
     }
 
     /// The smallest step that requests can tell at that time.
-    fn granule(&self, time: OffsetDateTime) -> Period {
+    pub(super) fn granule(&self, time: OffsetDateTime) -> Period {
         let exact = |exact| Period { months: 0, exact };
         let steps = [
             exact(Duration::microseconds(1)),

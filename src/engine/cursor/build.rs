@@ -3,12 +3,13 @@
 //! Comes in: a definition, the safety margins of the config, and "now". Goes out: the compiled cursor, or the fault of
 //! a definition that cannot work. Called by [`crate::engine::build`].
 
+use serde_json::Value as Json;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-use super::{CursorPlan, clamp};
+use super::{CursorPlan, clamp, granularity};
 use crate::base::config::Safety;
-use crate::base::fault::Result;
-use crate::base::timefmt::{Format, Period};
+use crate::base::fault::{Fault, Result};
+use crate::base::timefmt::{Format, Period, parse_iso};
 use crate::manifest::model::{Bound, DatetimeBasedCursor, IncrementalSync, IncrementingCountCursor, RequestOption};
 use crate::manifest::node::Text;
 use crate::manifest::template::{EvalContext, Injection, Template, Types, Vars, text_of};
@@ -39,6 +40,9 @@ fn by_count(def: &IncrementingCountCursor, safety: &Safety, cx: &EvalContext) ->
         data_feed: false,
         start,
         end: PrimitiveDateTime::MAX.assume_utc(),
+        now: cx.now,
+        now_is_fixed: cx.began.is_none(),
+        asks_end: false,
         step: None,
         granularity: None,
         lookback: Period::default(),
@@ -53,6 +57,7 @@ fn by_count(def: &IncrementingCountCursor, safety: &Safety, cx: &EvalContext) ->
         history: None,
         again: None,
         formats: vec![format.clone()],
+        tells_days: false,
         format,
         at: def.at.clone(),
     })
@@ -100,6 +105,9 @@ fn by_time(def: &DatetimeBasedCursor, safety: &Safety, cx: &EvalContext) -> Resu
         data_feed: def.is_data_feed.unwrap_or(false),
         start: moment(&def.start_datetime, &format, &vars)?,
         end,
+        now: cx.now,
+        now_is_fixed: cx.began.is_none(),
+        asks_end: def.end_time_option.is_some(),
         step,
         granularity,
         lookback: period(&def.lookback_window)?.unwrap_or_default(),
@@ -113,6 +121,7 @@ fn by_time(def: &DatetimeBasedCursor, safety: &Safety, cx: &EvalContext) -> Resu
         history: None,
         again: None,
         format,
+        tells_days: formats.iter().all(granularity::tells_days),
         formats,
         at: at.clone(),
     })
@@ -121,12 +130,9 @@ fn by_time(def: &DatetimeBasedCursor, safety: &Safety, cx: &EvalContext) -> Resu
 /// The time that a bound of the manifest gives.
 fn moment(bound: &Bound, format: &Format, vars: &Vars<'_>) -> Result<OffsetDateTime> {
     let read = |text: &Text, format: &Format| -> Result<OffsetDateTime> {
-        let value = text_of(&Template::compile(text, &[])?.value(vars, Types::Any)?);
-        format.parse(&value).ok_or_else(|| {
-            text.at
-                .fault(format!("the time does not match the format `{}`", format.source()))
-                .hint("check the date in the config, and `datetime_format`")
-        })
+        let template = Template::compile(text, &[])?;
+        let value = text_of(&template.value(vars, Types::Any)?);
+        format.parse(&value).ok_or_else(|| not_a_time(&template, &value, format, vars))
     };
     match bound {
         Bound::Text(text) => read(text, format),
@@ -145,5 +151,25 @@ fn moment(bound: &Bound, format: &Format, vars: &Vars<'_>) -> Result<OffsetDateT
             }
             Ok(time)
         }
+    }
+}
+
+/// The fault of a bound that is no time: it names the keys of the config that the bound reads, and an example.
+fn not_a_time(template: &Template, value: &str, format: &Format, vars: &Vars<'_>) -> Fault {
+    let keys = template.entries_of("config").unwrap_or_default();
+    let empty = |value: &Json| value.is_null() || value.as_str() == Some("");
+    let missing = keys.iter().find(|key| vars.cx.config.get(key.as_str()).is_none_or(empty));
+    let form = format.source();
+    let message = match (missing, keys.first()) {
+        (Some(key), _) => format!("config `{key}` is missing, and the cursor begins or ends with it"),
+        (None, Some(key)) => format!("the time that config `{key}` gives does not match the format `{form}`"),
+        (None, None) => format!("the time does not match the format `{form}`"),
+    };
+    let example = format.format(parse_iso(value).unwrap_or(vars.cx.now));
+    let fault = template.at().fault(message);
+    if keys.is_empty() {
+        fault.hint(format!("write it as `{example}`, or change `datetime_format`"))
+    } else {
+        fault.hint(format!("write it as `{example}`"))
     }
 }

@@ -7,12 +7,15 @@
 pub mod backfill;
 pub mod backfill_cursor;
 mod build;
+pub mod ceiling;
 mod clamp;
+pub mod granularity;
 pub mod partitions;
 pub mod ranges;
 mod slice_range;
 
 pub use build::build;
+pub use granularity::warnings;
 
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
@@ -40,8 +43,16 @@ pub struct CursorPlan {
     pub data_feed: bool,
     format: Format,
     formats: Vec<Format>,
+    /// Do none of these tell a time of the day?
+    tells_days: bool,
     start: OffsetDateTime,
     end: OffsetDateTime,
+    /// The run's "now".
+    now: OffsetDateTime,
+    /// Is that fixed, so that no clock goes on?
+    now_is_fixed: bool,
+    /// Do requests carry the end of a window?
+    asks_end: bool,
     step: Option<Period>,
     granularity: Option<Period>,
     lookback: Period,
@@ -101,11 +112,25 @@ impl CursorPlan {
     /// Writes a time as requests and state do. A format that cannot tell an offset gets UTC: the reference
     /// writes the record's local time there, which the next run then takes for UTC.
     pub fn write(&self, time: OffsetDateTime) -> String {
-        if self.format.tells_offset() {
-            self.format.format(time)
-        } else {
-            self.format.format(time.to_offset(time::UtcOffset::UTC))
-        }
+        // The last hours of the year 9999 have no time in UTC.
+        let in_utc = || time.checked_to_offset(time::UtcOffset::UTC).unwrap_or(time);
+        self.format.format(if self.format.tells_offset() { time } else { in_utc() })
+    }
+
+    /// The time by the clock here.
+    fn clock(&self) -> OffsetDateTime {
+        let now = OffsetDateTime::now_utc();
+        if self.now_is_fixed { now.max(self.now) } else { now }
+    }
+
+    /// Tells whether requests carry the end of a window in some other way than by an option.
+    pub fn set_asks_end(&mut self, by_template: bool) {
+        self.asks_end = by_template || self.end_into.is_some();
+    }
+
+    /// Does it read up to now, or beyond?
+    pub fn reads_up_to_now(&self) -> bool {
+        self.end >= self.written(self.now)
     }
 
     /// The same as JSON: times are texts, counts are numbers.
@@ -122,13 +147,23 @@ impl CursorPlan {
     /// A fresh cursor, or one that goes on from a state; `earlier` seconds before it, for a partition that has none
     /// of its own and starts from the stream's.
     pub fn begin(&self, state: Option<&Map<String, Json>>, earlier: u64) -> Result<Cursor> {
+        let mut ahead = false;
         let ranges = match state {
             Some(state) if matches!(state.get("state_type").and_then(Json::as_str), Some("date-range" | "integer")) => {
-                self.read_ranges(state)?
+                let mut list = self.read_ranges(state)?;
+                ahead = list.iter().any(|range| range.end > self.now);
+                for range in &mut list {
+                    range.start = self.not_ahead(range.start)?;
+                    range.end = self.not_ahead(range.end)?;
+                    range.newest = range.newest.map(|newest| self.not_ahead(newest)).transpose()?;
+                }
+                Ranges::of(list)
             }
             Some(state) if state.get(&self.field).is_some_and(|v| !v.is_null()) => {
                 let value = state.get(&self.field).map(text_of).unwrap_or_default();
                 let at = self.parse(&value).ok_or_else(|| self.unreadable())?;
+                ahead = at > self.now;
+                let at = self.not_ahead(at)?;
                 let earlier = time::Duration::seconds(i64::try_from(earlier).unwrap_or(i64::MAX));
                 let at = at.checked_sub(earlier).unwrap_or(self.start).max(self.start);
                 Ranges::of(vec![Range { start: self.start, end: at, newest: Some(at) }])
@@ -143,9 +178,31 @@ impl CursorPlan {
         Ok(Cursor {
             previous: ranges.list.first().map(|r| r.newest.unwrap_or(r.start)),
             ranges,
+            reads_now: ahead,
             open: Vec::new(),
             kept,
         })
+    }
+
+    /// A time of a state: one that is ahead by less than what time zones explain is now.
+    fn not_ahead(&self, at: OffsetDateTime) -> Result<OffsetDateTime> {
+        if self.counts() || at <= self.now {
+            return Ok(at);
+        }
+        // What a manifest asks for of the future may be in a state of the reference.
+        if at <= self.now.max(self.end).saturating_add(ceiling::ZONES) {
+            return Ok(self.now);
+        }
+        let message = format!("the state's `{}` is {}, which is ahead of now", self.field, self.write(at));
+        Err(Fault::config(format!("{message}: nothing that changes until then would ever be read"))
+            .at(&self.at.location)
+            .hint("set it back to the last time that was surely read, or read the stream anew with --reset"))
+    }
+
+    /// Is a state refused because it is ahead of now?
+    pub fn is_ahead(&self, state: &Map<String, Json>) -> bool {
+        let at = state.get(&self.field).and_then(|value| self.parse(&text_of(value)));
+        at.is_some_and(|at| self.not_ahead(at).is_err())
     }
 
     fn unreadable(&self) -> Fault {
@@ -154,7 +211,7 @@ impl CursorPlan {
             .hint("give the state of this stream from this source, or start again without state")
     }
 
-    fn read_ranges(&self, state: &Map<String, Json>) -> Result<Ranges> {
+    fn read_ranges(&self, state: &Map<String, Json>) -> Result<Vec<Range>> {
         let slices = state.get("slices").and_then(Json::as_array).ok_or_else(|| self.unreadable())?;
         let time = |slice: &Json, key: &str| -> Result<OffsetDateTime> {
             let text = slice.get(key).filter(|v| !v.is_null()).map(text_of).ok_or_else(|| self.unreadable())?;
@@ -172,7 +229,7 @@ impl CursorPlan {
         if list.is_empty() {
             list.push(Range { start: self.start, end: self.start, newest: Some(self.start) });
         }
-        Ok(Ranges::of(list))
+        Ok(list)
     }
 
     /// Can its windows be split? A fault says why not.
@@ -280,6 +337,8 @@ impl CursorPlan {
 pub struct Cursor {
     ranges: Ranges,
     previous: Option<OffsetDateTime>,
+    /// Was the state ahead of now, so that it is read from now?
+    reads_now: bool,
     /// Windows that are not read yet.
     open: Vec<Window>,
     kept: Map<String, Json>,
@@ -300,7 +359,11 @@ impl Cursor {
             read_up_to(after(pair[0].end), pair[1].start);
         }
         let last = SliceRange { lower: plan.looked_back(last.end), upper: plan.end, is_end: true };
-        out.extend(last.windows(plan));
+        let last_windows = last.windows(plan);
+        if last_windows.is_empty() && self.reads_now && plan.reads_up_to_now() && !plan.strict {
+            out.push(Window { start: plan.now, end: plan.end });
+        }
+        out.extend(last_windows);
         // Bounds are what is sent: no finer than the format.
         for window in &mut out {
             window.start = plan.format.parse(&plan.write(window.start)).unwrap_or(window.start);
@@ -312,8 +375,12 @@ impl Cursor {
 
     /// Does a client-side filter keep a record with this cursor value?
     pub fn keeps(&self, plan: &CursorPlan, value: OffsetDateTime) -> bool {
-        let from = self.previous.map_or(plan.start, |p| plan.looked_back(p));
-        from <= value && value <= plan.end
+        !self.is_before(plan, value) && value <= plan.end
+    }
+
+    /// Is it a value from before all that a client-side filter keeps?
+    pub fn is_before(&self, plan: &CursorPlan, value: OffsetDateTime) -> bool {
+        value < self.previous.map_or(plan.start, |p| plan.looked_back(p))
     }
 
     /// A window was read wholly; `newest` is the highest cursor value seen in it.

@@ -42,17 +42,50 @@ pub struct Partitions {
     first: Option<String>,
     /// What becomes the parents' state once all children are read.
     parents_after: Option<Json>,
+    /// May the state be one that [`from_legacy`] made?
+    pub migrates: bool,
 }
 
-/// A state of the older form, with a cursor for each id of the parent, in today's; nothing for any other. `field` is
-/// the partition's name. Ids are texts there, as in airbyte-cdk's `LegacyToPerPartitionStateMigration`.
-pub fn from_legacy(state: &Map<String, Json>, field: &str, cursor_field: &str) -> Option<Map<String, Json>> {
+/// How partitions stand in a state of the older form: by their value alone.
+#[derive(Debug, Clone)]
+pub struct LegacyPartition {
+    /// The partition's name today.
+    pub field: String,
+    /// Does a partition name its parent's too?
+    pub has_parent_slice: bool,
+}
+
+/// A state of the older form, with a cursor for each id of the parent, in today's; nothing for any other.
+pub fn from_legacy(
+    state: &Map<String, Json>,
+    partition: &LegacyPartition,
+    cursor_field: &str,
+) -> Option<Map<String, Json>> {
     let is_cursor = |c: &Json| c.as_object().is_some_and(|c| c.len() == 1 && c.contains_key(cursor_field));
     if state.is_empty() || state.contains_key("states") || !state.values().all(is_cursor) {
         return None;
     }
-    let states = state.iter().map(|(id, cursor)| json!({"partition": {field: id}, "cursor": cursor}));
+    let states = state.iter().map(|(id, cursor)| {
+        let mut key = Map::from_iter([(partition.field.clone(), json!(id))]);
+        if partition.has_parent_slice {
+            key.insert("parent_slice".to_owned(), json!({}));
+        }
+        json!({"partition": key, "cursor": cursor})
+    });
     Some(Map::from_iter([("states".to_owned(), states.collect())]))
+}
+
+/// The identity of a partition in a state that [`from_legacy`] made: ids are texts there, and parents unknown.
+fn legacy_identity(key: &Map<String, Json>) -> String {
+    let of_legacy = key.iter().map(|(name, value)| {
+        let value = match value {
+            _ if name == "parent_slice" => json!({}),
+            Json::String(_) => value.clone(),
+            other => json!(other.to_string()),
+        };
+        (name.clone(), value)
+    });
+    identity(&of_legacy.collect())
 }
 
 /// The identity of a partition: its key as canonical JSON.
@@ -79,6 +112,7 @@ impl Partitions {
             parents_before: parents.then(|| json!({})),
             first: None,
             parents_after: parents.then(|| json!({})),
+            migrates: false,
         };
         let Some(state) = state.filter(|s| !s.is_empty()) else { return Ok(out) };
         let object = |key: &str| state.get(key).and_then(Json::as_object).filter(|o| !o.is_empty()).cloned();
@@ -118,6 +152,12 @@ impl Partitions {
             self.global = true;
         }
         self.first.get_or_insert_with(|| id.clone());
+        if self.migrates
+            && !self.each.contains_key(&id)
+            && let Some(cursor) = self.each.shift_remove(&legacy_identity(key))
+        {
+            self.each.insert(id.clone(), cursor);
+        }
         if !self.each.contains_key(&id) {
             // One cursor for all is all there is to go by, once there are too many for one each.
             let whole = plan.new_partitions_whole() && !self.global;

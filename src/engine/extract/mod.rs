@@ -10,7 +10,7 @@ pub mod dom_extract;
 use std::ops::Range;
 
 use self::dom_extract::{Compiled, DomExtractor};
-use crate::base::fault::Result;
+use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::{self, JsonKind, Scan, ScanError, Scanner};
 use crate::manifest::model::Extractor;
 use crate::manifest::template::EvalContext;
@@ -117,6 +117,13 @@ impl<E> From<ScanError> for WalkError<E> {
     fn from(e: ScanError) -> Self {
         WalkError::Json(e)
     }
+}
+
+/// The fault of a body that is no JSON: one that begins as such may be whole the next time.
+pub fn not_json(body: &[u8], error: &ScanError) -> Fault {
+    let text = format!("the answer is not valid JSON: {error}");
+    let begins = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
+    if begins && error.is_of_its_end(body) { Fault::broken_body(text) } else { Fault::data(text) }
 }
 
 /// Walks a body once. `each` is called with the scanner at a record and must pass it.

@@ -75,6 +75,31 @@ pub fn origin_of(url: &str) -> Option<String> {
     (!host.is_empty()).then(|| format!("{scheme}://{}{port}", host.to_ascii_lowercase()))
 }
 
+/// What is wrong with an address that has no origin, in words. User info may be a secret, and is not shown.
+pub fn flaw(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return "it must start with https:// or http://".to_owned();
+    };
+    if !["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) {
+        return format!("it must start with https:// or http://, not {scheme}://");
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = authority.rsplit('@').next().unwrap_or_default();
+    // The colons of an IPv6 address stand in brackets.
+    let after_host = authority.rfind(']').map_or(0, |end| end + 1);
+    let (host, port) = match authority[after_host..].rsplit_once(':') {
+        Some((host, port)) => (&authority[..after_host + host.len()], Some(port)),
+        None => (authority, None),
+    };
+    let port = port.filter(|port| !port.is_empty() && port.parse::<u16>().is_err());
+    match port {
+        _ if host.is_empty() => "it names no host".to_owned(),
+        _ if authority.contains(char::is_whitespace) => format!("`{authority}` holds a blank"),
+        Some(port) => format!("the port `{port}` of `{host}` is not a number up to 65535"),
+        None => format!("the host `{host}` is malformed"),
+    }
+}
+
 /// Joins base and path as the reference does: a base gets its `/`, then RFC 3986 resolution.
 pub(super) fn join(base: &str, path: &str) -> String {
     if path.is_empty() {
@@ -179,6 +204,21 @@ mod tests {
         ];
         for url in malformed {
             assert_eq!(origin_of(url), None, "{url}");
+        }
+        let flaws = [
+            ("api.test/path", "must start with"),
+            ("ftp://api.test/", "not ftp://"),
+            ("https:///path", "no host"),
+            ("https://user:pass@:80/", "no host"),
+            ("https://api test/", "`api test` holds a blank"),
+            ("http://127.0.0.1:80a0/", "the port `80a0`"),
+            ("https://user:pass@api.test:99999?q", "the port `99999` of `api.test`"),
+            ("https://[::1]:x/", "the port `x` of `[::1]`"),
+            ("https://[::1/", "malformed"),
+            ("https://api.%74est/", "malformed"),
+        ];
+        for (url, words) in flaws {
+            assert!(flaw(url).contains(words) && !flaw(url).contains("pass"), "{url}: {}", flaw(url));
         }
     }
 }

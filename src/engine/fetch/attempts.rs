@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::request::PreparedRequest;
 use super::retry::{self, Action, ErrorPlan, Verdict};
 use super::transport::Trouble;
-use super::{Event, Fetcher, Outcome, Reply, SendRequest, TokenRotation, body_error, random, shown};
+use super::{Event, Fetcher, LiveCredentials, Outcome, Reply, SendRequest, body_error, random, shown};
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::base::json::scan;
 use crate::pace::feedback::{self, Feedback};
@@ -35,6 +35,8 @@ const OTHERS_AFTER: f64 = 0.1;
 enum Attempt {
     /// The end of the request.
     Done(Outcome),
+    /// The vendor refused the credentials, and there are others: it is tried again at once, which is no new try.
+    Renewed,
     /// Nothing yet: it may be tried again.
     Failed(FailedAttempt),
 }
@@ -51,6 +53,15 @@ struct FailedAttempt {
     transient: bool,
     /// Does the vendor say that it is too much?
     limited: bool,
+    /// See [`Verdict::retries`].
+    retries: Option<u32>,
+}
+
+impl FailedAttempt {
+    /// Nothing that can be used came; a later run may have more luck.
+    fn passing(message: String, reply: Option<Reply>) -> FailedAttempt {
+        FailedAttempt { reply, message, failure: Failure::System, transient: true, limited: false, retries: None }
+    }
 }
 
 impl Fetcher {
@@ -58,18 +69,32 @@ impl Fetcher {
     pub(super) fn send_anew(&self, ask: &SendRequest<'_>) -> Result<Outcome> {
         let SendRequest { request, errors: plan, .. } = *ask;
         self.check_host(&request.url, &request.origin)?;
-        let mut tries = 0;
+        let mut tries = ask.broken.map_or(0, |broken| broken.tries);
+        let mut broken = ask.broken.map(|broken| FailedAttempt::passing(broken.reason.clone(), None));
         let mut waited = 0.0;
+        let mut renewed = false;
+        let mut rarely = 0;
         loop {
             self.stop.check()?;
-            tries += 1;
-            let failed = match self.attempt(ask)? {
-                Attempt::Done(outcome) => return Ok(outcome),
-                Attempt::Failed(failed) => failed,
+            let failed = if let Some(broken) = broken.take() {
+                broken
+            } else {
+                tries += 1;
+                match self.attempt(ask, renewed)? {
+                    Attempt::Done(outcome) => return Ok(outcome),
+                    Attempt::Renewed => {
+                        (renewed, tries) = (true, tries - 1);
+                        continue;
+                    }
+                    Attempt::Failed(failed) => failed,
+                }
             };
+            // A vendor that judged the request has taken the token: it may end again.
+            renewed &= failed.reply.as_ref().is_none_or(|reply| reply.status == 401 || reply.status >= 500);
+            rarely += u32::from(failed.retries.is_some());
             let limited = failed.limited;
             // Who has credentials with calls left need not wait for those of the others.
-            let others = limited && ask.turns.is_some_and(TokenRotation::others);
+            let others = limited && ask.credentials.is_some_and(LiveCredentials::others);
             let (seconds, most) = if others {
                 (OTHERS_AFTER, MAX_SECONDS)
             } else {
@@ -78,7 +103,8 @@ impl Fetcher {
             };
             // The account learns of it, whatever becomes of this request.
             let tell = || self.limited(request, limited && !others, seconds);
-            if tries > plan.max_retries || waited > MAX_SECONDS || !self.breaker.may_retry(limited) {
+            let enough = tries > plan.max_retries || failed.retries.is_some_and(|most| rarely > most);
+            if enough || waited > MAX_SECONDS || !self.breaker.may_retry(limited) {
                 tell();
                 return Err(failed.exhausted(tries, request));
             }
@@ -103,35 +129,56 @@ impl Fetcher {
         }
     }
 
-    /// One try, judged.
-    fn attempt(&self, ask: &SendRequest<'_>) -> Result<Attempt> {
+    /// One try, judged; with credentials that were `renewed` for it, or not.
+    fn attempt(&self, ask: &SendRequest<'_>, renewed: bool) -> Result<Attempt> {
         match self.once(ask) {
-            Ok(reply) => self.judged(ask, reply),
+            Ok(reply) => self.judged(ask, reply, renewed),
             Err(Trouble::Final(fault)) => Err(fault),
-            Err(Trouble::Passing(kind, message)) => {
-                let transient = kind == Kind::Unavailable;
-                self.dead(self.breaker.failed(ask.stream, !transient))?;
-                let failure = Failure::System;
-                Ok(Attempt::Failed(FailedAttempt { reply: None, message, failure, transient, limited: false }))
+            Err(Trouble::Passing { message, reached }) => {
+                self.dead(self.breaker.failed(ask.stream, reached))?;
+                Ok(Attempt::Failed(FailedAttempt::passing(message, None)))
             }
         }
     }
 
     /// What an answer means for its request.
-    fn judged(&self, ask: &SendRequest<'_>, reply: Reply) -> Result<Attempt> {
+    fn judged(&self, ask: &SendRequest<'_>, reply: Reply, renewed: bool) -> Result<Attempt> {
         let mut reply = reply;
+        let renew = || ask.credentials.filter(|_| !renewed).map_or(Ok(false), LiveCredentials::renew);
+        // A token may end early: that is no word on what was asked for, whatever the manifest says of a 401.
+        if reply.status == 401 && renew()? {
+            self.breaker.worked();
+            return Ok(Attempt::Renewed);
+        }
         let verdict = self.judge(ask.errors, &reply, &ask.request.url)?;
         if let (Action::Success, true, Some(holds)) = (verdict.action, verdict.by_default, ask.holds) {
-            reply.error = body_error::of(&reply.body);
-            if reply.error.is_some() && !holds(&reply.body) {
+            let error = body_error::of(&reply.body);
+            reply.error = error.as_ref().map(|error| error.text.clone());
+            if let Some(error) = error.filter(|_| !holds(&reply.body)) {
+                if error.is_of_schema {
+                    return Err(Fault::data(format!(
+                        "the vendor does not know what the query asks for: {} ({})",
+                        error.text,
+                        shown(ask.request)
+                    ))
+                    .of_rule("envelope_changed")
+                    .hint("the vendor may have changed its schema: mend the query in the manifest"));
+                }
                 return Ok(Attempt::Failed(FailedAttempt {
                     message: format!("HTTP {}, but the answer reports an error instead of its records", reply.status),
                     failure: Failure::System,
                     transient: false,
                     limited: false,
+                    retries: None,
                     reply: Some(reply),
                 }));
             }
+        }
+        if verdict.action == Action::Success
+            && ask.json
+            && let Some(error) = body_error::broken_json(&reply.body)
+        {
+            return Ok(Attempt::Failed(FailedAttempt::passing(error, Some(reply))));
         }
         self.healthy(ask, &reply, verdict.action)?;
         let status = reply.status;
@@ -151,11 +198,9 @@ impl Fetcher {
                 (self.listener)(ask, &Event::Otherwise { status, remedy, reason: &verdict.message });
                 Outcome::Recover(remedy, verdict.message)
             }
-            Action::Fail => {
-                let fault = self.refused(&reply, ask.request, &verdict);
-                if ask.renews && status == 401 { Outcome::Unauthorized(fault) } else { return Err(fault) }
-            }
-            Action::RefreshToken if ask.renews => Outcome::Unauthorized(self.refused(&reply, ask.request, &verdict)),
+            Action::Fail => return Err(self.refused(&reply, ask.request, &verdict)),
+            Action::RefreshToken if renewed => return Err(self.refused(&reply, ask.request, &verdict)),
+            Action::RefreshToken if renew()? => return Ok(Attempt::Renewed),
             action => {
                 return Ok(Attempt::Failed(FailedAttempt {
                     message: verdict.message,
@@ -163,6 +208,7 @@ impl Fetcher {
                     transient: status == 408 || status == 429 || status >= 500,
                     // A manifest that says RETRY of a 429 means the same.
                     limited: action == Action::RateLimited || status == 429,
+                    retries: verdict.retries,
                     reply: Some(reply),
                 }));
             }
@@ -197,7 +243,8 @@ impl Fetcher {
         };
         let message = || format!("HTTP Status Code: {}. Error: the vendor limits its rate.", reply.status);
         Ok(if limit {
-            Verdict { action: Action::RateLimited, message: message(), failure: Failure::Transient, by_default: true }
+            let (action, failure) = (Action::RateLimited, Failure::Transient);
+            Verdict { action, message: message(), failure, by_default: true, retries: None }
         } else {
             verdict
         })
@@ -251,31 +298,43 @@ impl Fetcher {
         Ok((2f64.powi(times).min(MAX_UNNAMED) * (least + (1.0 - least) * random()), MAX_SECONDS))
     }
 
-    /// Sends a request for a token. While the server is busy it is tried again, for five minutes at most; the account's
-    /// pace is for the API's own calls. What is `settled` is an answer.
-    pub fn token(&self, ask: &SendRequest<'_>, settled: &[u16]) -> Result<Reply> {
-        let request = ask.request;
+    /// Sends a request for a token. While the server is busy it is made `anew` and tried again, for five minutes at
+    /// most; the account's pace is for the API's own calls. What is `settled` is an answer.
+    pub fn token(
+        &self,
+        ask: &SendRequest<'_>,
+        settled: &[u16],
+        anew: &dyn Fn() -> Result<PreparedRequest>,
+    ) -> Result<Reply> {
         let (mut tries, mut waited) = (0, 0.0);
+        let mut request = ask.request.clone();
         loop {
             self.stop.check()?;
             tries += 1;
-            let (reason, reply) = match self.exchange(ask) {
+            let ask = SendRequest { request: &request, ..*ask };
+            let (reason, reply) = match self.exchange(&ask) {
                 Ok(reply) if !settled.contains(&reply.status) && (reply.status == 429 || reply.status >= 500) => {
                     (format!("the token endpoint answered HTTP {}", reply.status), Some(reply))
                 }
-                Ok(reply) => return Ok(reply),
+                Ok(reply) => match body_error::broken_json(&reply.body).filter(|_| reply.status < 400) {
+                    Some(error) => (format!("the token endpoint: {error}"), None),
+                    None => return Ok(reply),
+                },
                 Err(Trouble::Final(fault)) => return Err(fault),
-                Err(Trouble::Passing(_, message)) => (format!("the token endpoint cannot be reached: {message}"), None),
+                Err(Trouble::Passing { message, .. }) => {
+                    (format!("the token endpoint cannot be reached: {message}"), None)
+                }
             };
             let limited = reply.as_ref().is_some_and(|r| r.status == 429);
             let (seconds, _) = self.wait(ask.errors, reply.as_ref(), tries, limited)?;
             if waited + seconds > TOKEN_SECONDS {
-                return Err(Fault::new(Kind::Unavailable, format!("{reason} ({}, {tries} tries)", shown(request))));
+                return Err(Fault::new(Kind::Unavailable, format!("{reason} ({}, {tries} tries)", shown(&request))));
             }
             waited += seconds;
             let wait = Duration::from_secs_f64(seconds);
-            (self.listener)(ask, &Event::Retrying { reason: &reason, tries, wait, limited: false });
+            (self.listener)(&ask, &Event::Retrying { reason: &reason, tries, wait, limited: false });
             self.stop.sleep(wait)?;
+            request = anew()?;
         }
     }
 
@@ -298,27 +357,46 @@ impl Fetcher {
 
     /// One try.
     fn once(&self, ask: &SendRequest<'_>) -> std::result::Result<Reply, Trouble> {
-        let Some(turns) = ask.turns else { return self.followed(ask) };
-        let signed = turns.sign(ask.request).map_err(Trouble::Final)?;
+        let Some(credentials) = ask.credentials else { return self.followed(ask) };
+        let signed = credentials.sign().map_err(Trouble::Final)?;
         let reply = self.followed(&SendRequest { request: &signed, ..*ask })?;
-        turns.answered(&reply);
+        credentials.answered(&reply);
         Ok(reply)
     }
 
-    /// One request and its answer, when the account's pace has room for it.
-    pub(super) fn paced(&self, ask: &SendRequest<'_>) -> std::result::Result<Reply, Trouble> {
-        let waits = |wait, why| (self.listener)(ask, &Event::Waits(wait, why));
+    /// A request that the ask was redirected to, or its own, and its answer, when the account's pace has room for it.
+    /// Credentials that ran out while it waited are taken anew.
+    pub(super) fn paced(
+        &self,
+        ask: &SendRequest<'_>,
+        request: &mut PreparedRequest,
+    ) -> std::result::Result<Reply, Trouble> {
+        if !ask.paced {
+            self.pace.charge(&request.call()).map_err(Trouble::Final)?;
+            let ask = SendRequest { request, ..*ask };
+            (self.listener)(&ask, &Event::Sent);
+            return self.exchange(&ask);
+        }
         let (_pass, permit) = loop {
+            let waiting = SendRequest { request, ..*ask };
+            let waits = |wait, why| (self.listener)(&waiting, &Event::Waits(wait, why));
             let pass = self.breaker.enter(&self.stop).map_err(Trouble::Final)?;
-            let permit = self.pace.acquire(&ask.request.call(), &self.stop, waits).map_err(Trouble::Final)?;
+            let permit = self.pace.acquire(&request.call(), &self.stop, waits).map_err(Trouble::Final)?;
             if !permit.waited.is_zero() {
-                (self.listener)(ask, &Event::Waited(permit.waited));
+                (self.listener)(&waiting, &Event::Waited(permit.waited));
             }
             // While it waited the vendor may have gone down: leave to send is not kept for later.
             if pass.holds() {
                 break (pass, permit);
             }
         };
+        // One that may go to any host carries none.
+        if let Some(credentials) = ask.credentials.filter(|_| !request.free)
+            && let Some(signed) = credentials.sign_again(request).map_err(Trouble::Final)?
+        {
+            *request = signed;
+        }
+        let ask = &SendRequest { request, ..*ask };
         (self.listener)(ask, &Event::Sent);
         let reply = self.exchange(ask)?;
         if self.pace.counts_points()
@@ -327,7 +405,8 @@ impl Fetcher {
             permit.cost(feedback::cost(&body, &reply.headers));
         }
         // What is left is said of the token that was sent: others of the account may have more.
-        let feedback = if ask.turns.is_some() { Feedback::default() } else { self.feedback(&reply) };
+        let turns = ask.credentials.is_some_and(LiveCredentials::take_turns);
+        let feedback = if turns { Feedback::default() } else { self.feedback(&reply) };
         permit.answered(reply.status < 400, feedback);
         Ok(reply)
     }
@@ -344,7 +423,7 @@ impl Fetcher {
 impl FailedAttempt {
     /// The fault of a request that is not tried again after so many tries.
     fn exhausted(self, tries: u32, request: &PreparedRequest) -> Fault {
-        let FailedAttempt { reply, message, failure, transient, limited } = self;
+        let FailedAttempt { reply, message, failure, transient, limited, .. } = self;
         let reply = reply.as_ref();
         let kind = if transient || limited { Kind::Unavailable } else { Kind::Data };
         let said = reply.and_then(retry::vendor_error).map(|t| format!(" (the vendor says: {t})")).unwrap_or_default();

@@ -13,15 +13,47 @@ use crate::base::json::scan::{self, Scan, Scanner};
 /// The names under which vendors report an error beside a good status. GraphQL's comes first.
 const FIELDS: [&str; 2] = ["errors", "error"];
 
-/// The vendor's text, shortened; nothing when the body reports no error.
-pub(super) fn of(body: &[u8]) -> Option<String> {
+/// What a vendor says is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BodyError {
+    /// Its text, shortened.
+    pub(super) text: String,
+    /// Does a GraphQL query name what the vendor's schema does not have? No further try changes that.
+    pub(super) is_of_schema: bool,
+}
+
+/// Codes of GraphQL servers for a query that their schema does not allow: Apollo's, then Shopify's.
+const SCHEMA_CODES: [&str; 4] =
+    ["GRAPHQL_VALIDATION_FAILED", "GRAPHQL_PARSE_FAILED", "undefinedField", "argumentNotAccepted"];
+
+/// How GraphQL's reference implementation begins such a message.
+const SCHEMA_WORDS: &str = "Cannot query field";
+
+/// The error; nothing when the body reports none.
+pub(super) fn of(body: &[u8]) -> Option<BodyError> {
     // Nearly every body ends here.
     memchr::memmem::find(body, b"\"error")?;
     let mut found = fields(body).ok()?;
     found.sort_by_key(|(name, _)| FIELDS.iter().position(|field| field == name));
     let (name, error) = found.into_iter().find(|(_, error)| !is_falsy(error))?;
     let text = retry::error_text(&Json::from_iter([(name, error.clone())]), b"");
-    Some(retry::shorten(&if text.is_empty() { error.to_string() } else { text }))
+    let is_of_schema = error.as_array().into_iter().flatten().any(|error| {
+        let code = error["extensions"]["code"].as_str();
+        let message = error["message"].as_str().unwrap_or_default();
+        code.is_some_and(|code| SCHEMA_CODES.contains(&code)) || message.starts_with(SCHEMA_WORDS)
+    });
+    let text = retry::shorten(&if text.is_empty() { error.to_string() } else { text });
+    Some(BodyError { text, is_of_schema })
+}
+
+/// What is wrong with a body that begins as JSON and is none: it was cut off, or something follows.
+pub(super) fn broken_json(body: &[u8]) -> Option<String> {
+    if !matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) {
+        return None;
+    }
+    let mut scanner = Scanner::new(body);
+    let read = scanner.peek().and_then(|_| scanner.skip()).and_then(|()| scanner.end());
+    read.err().filter(|error| error.is_of_its_end(body)).map(|error| format!("the answer is not valid JSON: {error}"))
 }
 
 /// The error fields of a body that is one JSON object.
@@ -64,7 +96,7 @@ mod tests {
             (r#"{"error": "cut"#, None),
             ("", None),
         ] {
-            assert_eq!(of(body.as_bytes()).as_deref(), error, "{body}");
+            assert_eq!(of(body.as_bytes()).map(|error| error.text).as_deref(), error, "{body}");
         }
     }
 }

@@ -14,10 +14,13 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use ureq::http::HeaderMap;
 
-use super::Reply;
 use super::request::PreparedRequest;
+use super::{BodyEnd, Reply};
 use crate::base::fault::{Fault, Result};
 use crate::base::stop::Stop;
+
+/// A request, as far as its answer depends on it.
+pub(super) type Key = [u8; 32];
 
 /// Kept answers.
 #[derive(Debug, Default)]
@@ -32,15 +35,15 @@ struct Kept {
     /// The bodies, one after the other.
     file: Option<File>,
     end: u64,
-    index: HashMap<[u8; 32], Entry>,
-    under_way: HashSet<[u8; 32]>,
+    index: HashMap<Key, Entry>,
+    under_way: HashSet<Key>,
 }
 
 /// The right to ask the vendor for what is not kept yet; the others who want the same wait until it is given back.
 #[derive(Debug)]
 pub(super) struct Claim<'c> {
     cache: &'c Cache,
-    key: [u8; 32],
+    key: Key,
 }
 
 /// What is known about a request.
@@ -59,11 +62,14 @@ struct Entry {
     took: Duration,
     at: u64,
     len: usize,
+    end: BodyEnd,
 }
 
-/// Method, address, headers and body: what makes two requests the same.
-fn key(request: &PreparedRequest) -> [u8; 32] {
+/// Method, address, headers and body, and the owner of the credentials that are taken later: what makes two requests
+/// the same.
+pub(super) fn key(request: &PreparedRequest, owner: Option<usize>) -> Key {
     let mut hash = Sha256::new();
+    hash.update(owner.unwrap_or_default().to_le_bytes());
     for part in [&request.method, &request.url] {
         hash.update(part.as_bytes());
         hash.update([0]);
@@ -85,12 +91,11 @@ impl Cache {
 
     /// The answer to the same request, if it was kept, or as soon as another thread has it; else a claim. With `anew`
     /// what was kept does not serve.
-    pub(super) fn get(&self, request: &PreparedRequest, anew: bool, stop: &Stop) -> Result<Found<'_>> {
-        let key = key(request);
+    pub(super) fn get(&self, key: Key, url: &str, anew: bool, stop: &Stop) -> Result<Found<'_>> {
         let mut kept = self.lock();
         loop {
             if !anew && let Some(entry) = kept.index.get(&key).cloned() {
-                return kept.read(entry, &request.url).map(Found::Reply);
+                return kept.read(entry, url).map(Found::Reply);
             }
             if kept.under_way.insert(key) {
                 return Ok(Found::Nothing(Claim { cache: self, key }));
@@ -107,8 +112,9 @@ impl Kept {
         let Some(file) = &mut self.file else { return Err(Fault::bug("a kept answer without a file")) };
         let read = file.seek(SeekFrom::Start(entry.at)).and_then(|_| file.read_exact(&mut body));
         read.map_err(|e| Fault::local("cannot read a kept answer", &e))?;
-        let Entry { status, headers, took, .. } = entry;
-        Ok(Reply { status, headers, body, took, url: url.to_owned(), embedded: false, filed: None, error: None })
+        let Entry { status, headers, took, end, .. } = entry;
+        let url = url.to_owned();
+        Ok(Reply { status, headers, body, took, url, embedded: false, filed: None, error: None, end })
     }
 }
 
@@ -127,8 +133,8 @@ impl Claim<'_> {
         if let Some(file) = &mut kept.file {
             file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(&reply.body)).map_err(|e| failed(&e))?;
         }
-        let entry =
-            Entry { status: reply.status, headers: reply.headers.clone(), took: reply.took, at, len: reply.body.len() };
+        let (headers, len) = (reply.headers.clone(), reply.body.len());
+        let entry = Entry { status: reply.status, headers, took: reply.took, at, len, end: reply.end };
         kept.end += reply.body.len() as u64;
         kept.index.insert(self.key, entry);
         Ok(())

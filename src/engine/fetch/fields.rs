@@ -87,7 +87,7 @@ impl Fields {
                 }
                 out
             }
-            Fields::Text(template) => match template.value_if_any(vars, Types::Any)? {
+            Fields::Text(template) => match template.value_if_any(vars, Types::Fields)? {
                 Some(Json::Object(map)) => map,
                 Some(other) => return Ok(Evaluated::Text(text_of(&other))),
                 None => Map::new(),
@@ -128,7 +128,7 @@ impl Deep {
 
     fn value(&self, vars: &Vars<'_>) -> Result<Json> {
         Ok(match self {
-            Deep::Leaf(template) => template.value_if_any(vars, Types::Any)?.unwrap_or(Json::Null),
+            Deep::Leaf(template) => template.value_if_any(vars, Types::Json)?.unwrap_or(Json::Null),
             Deep::List(items) => Json::Array(items.iter().map(|i| i.value(vars)).collect::<Result<_>>()?),
             Deep::Map(pairs) => {
                 let mut out = Map::new();

@@ -14,8 +14,10 @@ pub(super) fn json(headers: &HeaderMap, with_links: bool) -> Json {
         map.insert(name.as_str().into(), value.clone());
         map.insert(usual_case(name.as_str()), value);
     }
-    if with_links && let Some(link) = headers.get("link").and_then(|v| v.to_str().ok()) {
-        map.insert("link".into(), links(link));
+    if with_links {
+        // As in the reference it is there without such a header too, and then empty.
+        let link = headers.get("link").and_then(|v| v.to_str().ok());
+        map.insert("link".into(), link.map_or_else(|| Json::Object(Map::new()), links));
     }
     Json::Object(map)
 }

@@ -9,6 +9,7 @@ mod attempts;
 mod body_error;
 mod breaker;
 mod cache;
+mod connection;
 mod fields;
 mod headers;
 mod redirects;
@@ -25,7 +26,7 @@ use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 use ureq::http::HeaderMap;
 
-use crate::base::fault::{Fault, Result};
+use crate::base::fault::Result;
 use crate::base::stop::Stop;
 use crate::manifest::template::EvalContext;
 use crate::pace::Pace;
@@ -55,6 +56,28 @@ pub struct Reply {
     pub filed: Option<u64>,
     /// The error that the body reports beside what the stream reads, unless the manifest takes it for a success.
     pub error: Option<String>,
+    /// What tells that the body is whole.
+    pub end: BodyEnd,
+}
+
+/// What tells that a body is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyEnd {
+    /// Its length, its chunks or its packing.
+    Known,
+    /// Nothing but the end of the connection.
+    Connection,
+    /// Nothing, and the connection broke off: TLS that was not closed, a reset.
+    BrokenOff,
+}
+
+/// An answer whose body was no whole one: it is asked for again.
+#[derive(Debug, Clone)]
+pub struct BrokenBody {
+    /// What was wrong with it.
+    pub reason: String,
+    /// How often it came so.
+    pub tries: u32,
 }
 
 impl Reply {
@@ -62,7 +85,8 @@ impl Reply {
     pub fn embedded(page: &Json) -> Reply {
         let body = page.to_string().into_bytes();
         let (headers, took, url) = (HeaderMap::new(), Duration::ZERO, String::new());
-        Reply { status: 200, headers, body, took, url, embedded: true, filed: None, error: None }
+        let end = BodyEnd::Known;
+        Reply { status: 200, headers, body, took, url, embedded: true, filed: None, error: None, end }
     }
 
     /// A header's value.
@@ -75,6 +99,13 @@ impl Reply {
     pub fn asked_at(&self) -> Option<OffsetDateTime> {
         let answered = OffsetDateTime::from(httpdate::parse_http_date(self.header("date")?).ok()?);
         answered.checked_sub(self.took.try_into().ok()?)
+    }
+
+    /// The vendor's clock when it answered, if it tells one; what a cache kept of it has an age.
+    pub fn answered_at(&self) -> Option<OffsetDateTime> {
+        let written = OffsetDateTime::from(httpdate::parse_http_date(self.header("date")?).ok()?);
+        let age = self.header("age").and_then(|age| age.trim().parse::<u32>().ok()).unwrap_or(0);
+        written.checked_add(time::Duration::seconds(age.into()))
     }
 
     /// The headers as an object, under lower-case names and in the usual spelling, with `link` taken apart
@@ -93,8 +124,6 @@ pub enum Outcome {
     Ignored(u16),
     /// The slice is to be asked for otherwise; why.
     Recover(Remedy, String),
-    /// The vendor refuses the token that was sent, and another can be fetched.
-    Unauthorized(Fault),
 }
 
 /// Is an answer kept for streams that will ask the same?
@@ -108,22 +137,34 @@ pub enum CacheMode {
     Anew,
 }
 
-/// Credentials of which each try of a request takes others.
-pub trait TokenRotation: std::fmt::Debug {
-    /// The next try of a request, signed; may wait until it can be.
-    fn sign(&self, request: &PreparedRequest) -> Result<PreparedRequest>;
+/// Credentials that are taken anew for each try of a request: tokens that run out, or that take turns.
+pub trait LiveCredentials: std::fmt::Debug {
+    /// Whose they are: an answer that was kept for one does not serve another.
+    fn owner(&self) -> usize;
+
+    /// Do tokens take turns, so that what is said of one is not said of the account?
+    fn take_turns(&self) -> bool;
+
+    /// The next try of the request, signed; may fetch a token, or wait until one can be had.
+    fn sign(&self) -> Result<PreparedRequest>;
+
+    /// The signed request, or where it was redirected to, signed anew; nothing while its credentials live.
+    fn sign_again(&self, request: &PreparedRequest) -> Result<Option<PreparedRequest>>;
 
     /// An answer came to it.
     fn answered(&self, reply: &Reply);
 
     /// Can others be had at once, while those of the last try are used up?
     fn others(&self) -> bool;
+
+    /// The vendor refused those of the last try: are there others for the next?
+    fn renew(&self) -> Result<bool>;
 }
 
 /// A request, with what is done about errors and for whom it is.
 #[derive(Clone, Copy)]
 pub struct SendRequest<'a> {
-    /// What is sent.
+    /// What is sent; without its credentials, where those are taken for each try.
     pub request: &'a PreparedRequest,
     /// What is done about errors.
     pub errors: &'a ErrorPlan,
@@ -133,14 +174,18 @@ pub struct SendRequest<'a> {
     pub stream: &'a str,
     /// The partition of that stream.
     pub partition: &'a Map<String, Json>,
-    /// Can another token be fetched when the vendor refuses the one that is sent?
-    pub renews: bool,
     /// A file takes the body of a good answer that is large: it is as long as it is.
     pub into: Option<&'a File>,
     /// Does a JSON body hold what is read of it, be it empty? One that does not, and reports an error, is tried again.
     pub holds: Option<&'a dyn Fn(&[u8]) -> bool>,
-    /// Signs each try, where credentials take turns.
-    pub turns: Option<&'a dyn TokenRotation>,
+    /// Is the body JSON that nobody walks later? One that is broken is tried again.
+    pub json: bool,
+    /// What came before was broken: it is waited, and counted, as after a try that failed.
+    pub broken: Option<&'a BrokenBody>,
+    /// Signs each try, where credentials do not last.
+    pub credentials: Option<&'a dyn LiveCredentials>,
+    /// Does it wait for the account's pace? Only what is part of another call, which has leave to be sent, does not.
+    pub paced: bool,
 }
 
 /// What happens to a request, for logs and metrics.
@@ -246,7 +291,8 @@ impl Fetcher {
         if ask.keep == CacheMode::No {
             return self.send_anew(ask);
         }
-        let claim = match self.cache.get(ask.request, ask.keep == CacheMode::Anew, &self.stop)? {
+        let key = cache::key(ask.request, ask.credentials.map(LiveCredentials::owner));
+        let claim = match self.cache.get(key, &ask.request.url, ask.keep == CacheMode::Anew, &self.stop)? {
             Found::Reply(reply) => return Ok(Outcome::Page(reply)),
             Found::Nothing(claim) => claim,
         };

@@ -3,7 +3,7 @@
 //! Comes in: a request to send. Goes out: the answer at the end of its redirects. Called by [`super::attempts`].
 //! Credentials leave for the manifest's own origin and for the hosts that the config allows, and for no other.
 
-use super::address::{join, origin_of};
+use super::address::{flaw, join, origin_of};
 use super::request::PreparedRequest;
 use super::transport::Trouble;
 use super::{Fetcher, Reply, SendRequest, shown};
@@ -17,7 +17,7 @@ impl Fetcher {
     pub(super) fn followed(&self, ask: &SendRequest<'_>) -> std::result::Result<Reply, Trouble> {
         let mut next = ask.request.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let reply = self.paced(&SendRequest { request: &next, ..*ask })?;
+            let reply = self.paced(ask, &mut next)?;
             let location = reply.header("location").filter(|_| matches!(reply.status, 301 | 302 | 303 | 307 | 308));
             let Some(location) = location else { return Ok(reply) };
             redirect(&mut next, reply.status, location);
@@ -42,7 +42,7 @@ impl Fetcher {
     /// Refuses an address at which the credentials have no business.
     pub(super) fn check_host(&self, url: &str, origin: &str) -> Result<()> {
         let Some(target) = origin_of(url) else {
-            return Err(Fault::data("the address of the next request is not a URL"));
+            return Err(Fault::data(format!("the address of the next request is not a URL: {}", flaw(url))));
         };
         let host = target.split_once("://").map_or("", |(_, host)| host);
         if target == origin || self.limits.allowed_hosts.iter().any(|h| h.eq_ignore_ascii_case(host)) {

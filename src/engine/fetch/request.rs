@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
-use super::address::{encode, join, origin_of, with_query};
+use super::address::{encode, flaw, join, origin_of, with_query};
 use super::fields::{Evaluated, Fields};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::python;
@@ -189,7 +189,7 @@ impl RequestPlan {
     ) -> Result<PreparedRequest> {
         let (url, origin, free) = self.address(vars, token_path)?;
         let mut params = self.mapping(self.params.eval(vars, Types::StrOrList)?)?;
-        let mut headers = self.mapping(self.headers.eval(vars, Types::Any)?)?;
+        let mut headers = self.mapping(self.headers.eval(vars, Types::Text)?)?;
         for options in &added {
             self.merge(&mut params, &options.params)?;
             self.merge(&mut headers, &options.headers)?;
@@ -226,10 +226,10 @@ impl RequestPlan {
             named = home.text(&own).unwrap_or_default();
         }
         let Some(origin_of_base) = origin(&base) else {
-            let fault = self.base.at().fault("the address of the request is not a URL");
+            let fault = self.base.at().fault(format!("the address of the request is not a URL: {}", flaw(&base)));
             // What the vendor gave is no fault of the manifest.
             let kind = if self.base_is_own { fault.kind } else { Kind::Data };
-            return Err(Fault { kind, ..fault }.hint("it must start with https:// or http://"));
+            return Err(Fault { kind, ..fault });
         };
         let free = self.free && !self.base_is_own;
         let origin = if free { origin_of_base } else { origin(&named).unwrap_or_default() };
@@ -242,7 +242,7 @@ impl RequestPlan {
             return Ok(None);
         }
         let data = self.data.eval(vars, Types::StrOrList)?;
-        let json = self.json.eval(vars, Types::Any)?;
+        let json = self.json.eval(vars, Types::Json)?;
         let body = match data {
             Evaluated::Text(text) if added.iter().all(|options| options.data.is_empty()) => {
                 Some(Body { bytes: text.into_bytes(), content_type: None })

@@ -58,6 +58,8 @@ pub struct Verdict {
     pub failure: Failure,
     /// Did no filter of the manifest speak of it?
     pub by_default: bool,
+    /// So many tries after it are enough, whatever the handler allows.
+    pub retries: Option<u32>,
 }
 
 /// An error handler, compiled.
@@ -252,6 +254,7 @@ impl ErrorPlan {
                 message: String::new(),
                 failure: Failure::System,
                 by_default: true,
+                retries: None,
             });
         }
         let json: Json = scan::json(&reply.body).unwrap_or_else(|_| json!({}));
@@ -261,8 +264,9 @@ impl ErrorPlan {
         let mut last = None;
         for handler in &self.handlers {
             let verdict = handler.judge(reply, &json, &vars)?;
-            // A composite goes on only after these.
-            if !matches!(verdict.action, Action::Fail | Action::RateLimited | Action::RefreshToken) {
+            // A composite goes on only after these, and where nobody but dripfeed spoke.
+            let open = matches!(verdict.action, Action::Fail | Action::RateLimited | Action::RefreshToken);
+            if !open && verdict.retries.is_none() {
                 return Ok(verdict);
             }
             last = Some(verdict);
@@ -302,7 +306,7 @@ impl Handler {
             let message = if message.is_empty() { default.message } else { message };
             // A filter's own word counts only for FAIL, as in the reference.
             let failure = filter.failure.filter(|_| action == Action::Fail).unwrap_or(default.failure);
-            return Ok(Verdict { action, message, failure, by_default: false });
+            return Ok(Verdict { action, message, failure, by_default: false, retries: None });
         }
         Ok(default)
     }
@@ -322,7 +326,8 @@ impl Filter {
     }
 }
 
-/// What the reference does with a status that no filter speaks of.
+/// What the reference does with a status that no filter speaks of. Beyond it: what does not get better by itself is not
+/// tried five times.
 fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
     let failure = match reply.status {
         401 | 403 => Failure::Config,
@@ -331,17 +336,24 @@ fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
     };
     let say = |action, text: &str| {
         let message = format!("HTTP Status Code: {}. Error: {text}", reply.status);
-        Verdict { action, message, failure, by_default: true }
+        Verdict { action, message, failure, by_default: true, retries: None }
     };
     match reply.status {
-        0..400 => Verdict { action: Action::Success, message: String::new(), failure, by_default: true },
+        0..400 => Verdict { action: Action::Success, message: String::new(), failure, by_default: true, retries: None },
         400 => say(Action::Fail, "Bad request. Please check your request parameters."),
         401 => say(Action::Fail, "Unauthorized. Please ensure you are authenticated correctly."),
         403 => say(Action::Fail, "Forbidden. You don't have permission to access this resource."),
         404 => say(Action::Fail, "Not found. The requested resource was not found on the server."),
         405 => say(Action::Fail, "Method not allowed. Please check your request method."),
         408 => say(Action::Retry, "Request timeout."),
+        // It may have met another request.
+        409 => Verdict { retries: Some(1), ..say(Action::Retry, "Conflict.") },
+        410 => say(Action::Fail, "Gone. The requested resource is not there any more."),
+        413 => say(Action::Fail, "Content too large. Please ask for less at once."),
+        418 => say(Action::Fail, "The server refuses to answer."),
+        422 => say(Action::Fail, "Unprocessable content. Please check your request parameters."),
         429 => say(Action::RateLimited, "Too many requests."),
+        451 => say(Action::Fail, "Unavailable for legal reasons."),
         500 => say(Action::Retry, "Internal server error."),
         502 => say(Action::Retry, "Bad gateway."),
         503 => say(Action::Retry, "Service unavailable."),
@@ -354,6 +366,7 @@ fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
                 message: format!("the vendor answered HTTP {other}{told}"),
                 failure,
                 by_default: true,
+                retries: None,
             }
         }
     }

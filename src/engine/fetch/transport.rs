@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 
 use ureq::http::request::Builder;
 use ureq::http::{Request, Response};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector as _, DefaultConnector};
 use ureq::{AsSendBody, Body};
 
+use super::connection::{self, WatchedConnector};
 use super::request::PreparedRequest;
-use super::{Reply, shown};
+use super::{BodyEnd, Reply, shown};
 use crate::base::fault::{Fault, Kind};
 use crate::base::stop::Stop;
 
@@ -62,14 +65,23 @@ impl Transport {
             .timeout_recv_body(Some(PAGE_WITHIN))
             .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
             .build();
-        Transport { agent: ureq::Agent::new_with_config(config), max_page_bytes, stop }
+        let connector = DefaultConnector::new().chain(WatchedConnector);
+        Transport {
+            agent: ureq::Agent::with_parts(config, connector, DefaultResolver::default()),
+            max_page_bytes,
+            stop,
+        }
     }
 
     /// One request and its answer; the body of a good answer that is large goes into `file`, where there is one.
     pub(super) fn exchange(&self, request: &PreparedRequest, file: Option<&File>) -> Result<Reply, Trouble> {
         let started = Instant::now();
+        connection::broke_off();
         let body_within = if file.is_some() { FILE_WITHIN } else { PAGE_WITHIN };
         let mut response = self.send(request, body_within)?;
+        if response.status() == 407 {
+            return Err(Trouble::Final(refused_by_proxy(connection::proxy_of(&self.agent, &request.url), request)));
+        }
         // What is small, or an error, is looked at like any page.
         let into = file.filter(|_| response.status().is_success());
         let (mut body, filed) = self.read(&mut response, into, request)?;
@@ -78,7 +90,20 @@ impl Transport {
             body.drain(..3);
         }
         let (status, headers, took) = (response.status().as_u16(), response.headers().clone(), started.elapsed());
-        Ok(Reply { status, headers, body, took, url: request.url.clone(), embedded: false, filed, error: None })
+        let known = ["content-length", "transfer-encoding", "content-encoding"];
+        let end = if status == 204 || known.iter().any(|name| headers.contains_key(*name)) {
+            BodyEnd::Known
+        } else if connection::broke_off() {
+            BodyEnd::BrokenOff
+        } else {
+            BodyEnd::Connection
+        };
+        if file.is_some() && end == BodyEnd::BrokenOff {
+            let message = "the answer broke off, and nothing tells whether it was the end".to_owned();
+            return Err(Trouble::Passing { message, reached: true });
+        }
+        let url = request.url.clone();
+        Ok(Reply { status, headers, body, took, url, embedded: false, filed, error: None, end })
     }
 
     /// Sends a request; gives the answer with its body still to be read.
@@ -110,7 +135,7 @@ impl Transport {
             }
             None => self.run(builder.body(()).map_err(bad)?, &times),
         };
-        sent.map_err(|e| trouble(&e, request))
+        sent.map_err(|e| trouble(&e, request, connection::proxy_of(&self.agent, &request.url)))
     }
 
     fn run(&self, request: Request<impl AsSendBody>, times: &Timeouts) -> Result<Response<Body>, ureq::Error> {
@@ -189,30 +214,78 @@ fn with_headers(request: &PreparedRequest) -> Result<Builder, Trouble> {
 
 /// Why an exchange gave no answer.
 pub(super) enum Trouble {
-    /// It may work next time; if it never does, this kind of fault remains.
-    Passing(Kind, String),
+    /// It may work next time; if it never does, the vendor counts as down.
+    Passing {
+        /// What happened.
+        message: String,
+        /// Did the vendor answer at all?
+        reached: bool,
+    },
     /// It will not.
     Final(Fault),
 }
 
 fn broke_off(error: &std::io::Error) -> Trouble {
-    Trouble::Passing(Kind::Data, format!("the answer broke off: {error}"))
+    Trouble::Passing { message: format!("the answer broke off: {error}"), reached: true }
 }
 
-fn trouble(error: &ureq::Error, request: &PreparedRequest) -> Trouble {
+fn trouble(error: &ureq::Error, request: &PreparedRequest, proxy: Option<String>) -> Trouble {
     match error {
         ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
             Trouble::Final(Fault::data(format!("the request cannot be sent: {error} ({})", shown(request))))
         }
-        ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_) => Trouble::Final(
-            Fault::new(Kind::Unavailable, format!("TLS with the vendor failed: {error} ({})", shown(request)))
-                .hint("a company's own CA can be given by SSL_CERT_FILE"),
-        ),
-        // A certificate is not another one the next time.
-        ureq::Error::Io(e) if e.to_string().contains("certificate") => Trouble::Final(
-            Fault::new(Kind::Unavailable, format!("TLS with the vendor failed: {e} ({})", shown(request)))
-                .hint("a company's own CA can be given by SSL_CERT_FILE"),
-        ),
-        other => Trouble::Passing(Kind::Unavailable, other.to_string()),
+        ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") => {
+            Trouble::Final(refused_by_proxy(proxy, request))
+        }
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_) => {
+            Trouble::Final(tls_failed(error, request))
+        }
+        ureq::Error::Io(e) if fails_again(e) => Trouble::Final(tls_failed(e, request)),
+        other => {
+            let way = proxy.map(|proxy| format!(" (by way of the proxy {proxy})")).unwrap_or_default();
+            Trouble::Passing { message: format!("{other}{way}"), reached: false }
+        }
     }
+}
+
+/// Is it an error of TLS that is the same the next time? A certificate is not another one then, nor are the versions
+/// that a server speaks; an alert in the middle of a connection may pass.
+fn fails_again(error: &std::io::Error) -> bool {
+    const STAYS: [&str; 14] = [
+        "certificate",
+        "peer is incompatible",
+        "peer misbehaved",
+        "corrupt message",
+        "known protocol",
+        "server name type",
+        "ProtocolVersion",
+        "HandshakeFailure",
+        "InsufficientSecurity",
+        "InappropriateFallback",
+        "UnrecognizedName",
+        "UnrecognisedName",
+        "AccessDenied",
+        "UnknownCA",
+    ];
+    let text = error.to_string();
+    // The TLS library's errors come so.
+    let of_tls = matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::Other) || text.contains("certificate");
+    of_tls && STAYS.iter().any(|stays| text.contains(stays))
+}
+
+fn tls_failed(error: &dyn std::fmt::Display, request: &PreparedRequest) -> Fault {
+    let text = error.to_string();
+    let fault = Fault::new(Kind::Unavailable, format!("TLS with the vendor failed: {text} ({})", shown(request)));
+    fault.hint(if text.to_lowercase().contains("certificate") || text.contains("UnknownCA") {
+        "a company's own CA can be given by SSL_CERT_FILE"
+    } else {
+        "the server must speak TLS 1.2 or 1.3 at this address"
+    })
+}
+
+/// A proxy does not let anything through without its own credentials.
+fn refused_by_proxy(proxy: Option<String>, request: &PreparedRequest) -> Fault {
+    let proxy = proxy.map_or_else(|| "a proxy on the way".to_owned(), |proxy| format!("the proxy {proxy}"));
+    Fault::new(Kind::Auth, format!("{proxy} asks for a user and a password: HTTP 407 ({})", shown(request)))
+        .hint("give them in HTTPS_PROXY or HTTP_PROXY, as http://USER:PASSWORD@HOST:PORT")
 }

@@ -38,6 +38,14 @@ impl<'s> LineBatch<'s> {
         self.count += 1;
     }
 
+    /// Changes all lines that wait.
+    pub(super) fn rewrite(&mut self, change: impl Fn(&[u8]) -> Vec<u8>) {
+        let page = change(&self.lines[self.whole.0..]);
+        self.lines = change(&self.lines[..self.whole.0]);
+        self.whole.0 = self.lines.len();
+        self.lines.extend_from_slice(&page);
+    }
+
     /// Do pages wait to be sent?
     pub(super) fn has_pages(&self) -> bool {
         self.whole.0 > 0

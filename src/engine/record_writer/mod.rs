@@ -26,8 +26,9 @@ use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::Scanner;
 use crate::drift::monitor::Without;
 use crate::drift::rules::Rule;
-use crate::engine::cursor::Cursor;
 use crate::engine::cursor::backfill_cursor::PastFilter;
+use crate::engine::cursor::ceiling::Beyond;
+use crate::engine::cursor::{Cursor, CursorPlan, Window};
 use crate::engine::extract::WalkError;
 use crate::engine::fetch::Reply;
 use crate::engine::shape::wire::RecordScan;
@@ -45,6 +46,8 @@ pub(super) type Bounds = (Option<OffsetDateTime>, Option<OffsetDateTime>);
 /// Of a slice's records, which are wanted, and what is known of them.
 #[derive(Default)]
 pub(super) struct RecordFilter {
+    /// The window of the slice.
+    pub(super) slice: Option<Window>,
     /// The cursor before the slice, where records are compared with it.
     pub(super) before: Option<Cursor>,
     /// The bounds that requests carry, where they mean something.
@@ -83,6 +86,10 @@ pub(super) struct SliceTotals {
     pub(super) nulled: u64,
     /// Records without a cursor value.
     pub(super) without_cursor: u64,
+    /// Records beyond what the bookmark may take.
+    pub(super) beyond: Beyond,
+    /// Do cursor values lie between two windows, as far apart as these are?
+    pub(super) is_finer: bool,
     /// Answers that came.
     pub(super) answers: u64,
 }
@@ -145,8 +152,14 @@ impl<'s> RecordWriter<'s> {
 
     /// What the records of pages that were read wholly add up to.
     pub(super) fn totals(&self) -> SliceTotals {
-        let (newest, without_cursor) = self.cursor.totals();
-        SliceTotals { newest, nulled: self.nulled.1, without_cursor, answers: self.answers }
+        SliceTotals {
+            newest: self.cursor.newest(),
+            nulled: self.nulled.1,
+            without_cursor: self.cursor.without_cursor(),
+            beyond: self.cursor.beyond(),
+            is_finer: self.cursor.is_finer(),
+            answers: self.answers,
+        }
     }
 
     /// Appends the line of the record at which the scanner stands.
@@ -198,8 +211,16 @@ impl<'s> RecordWriter<'s> {
         if version.generation == self.version.generation {
             return Ok(scan);
         }
-        self.version = version;
+        self.follow(version);
         self.drift.scan_grown(&self.version, record.clone())
+    }
+
+    /// Goes on by the schema of now: the lines that wait were written by an older one.
+    fn follow(&mut self, version: Arc<SchemaVersion>) {
+        if version.retypes_keys(&self.version) {
+            self.batch.rewrite(|lines| version.with_its_keys(lines));
+        }
+        self.version = version;
     }
 
     /// Writes the record's part of its line: as it came, unless the wire or drift asks for a change.
@@ -212,16 +233,18 @@ impl<'s> RecordWriter<'s> {
     ) -> Walked<()> {
         let (wire, lines) = (&self.version.wire, &mut self.batch.lines);
         lines.extend_from_slice(&self.out.prefix);
-        if let Some(values) = without {
+        let rewritten = if let Some(values) = without {
             let mut record = answer::parsed(bytes).map_err(WalkError::Callback)?;
             values.apply(&mut record);
-            self.nulled.0 += u64::from(wire.rewrite(&mut Scanner::new(record.to_string().as_bytes()), lines)?);
+            wire.rewrite(&mut Scanner::new(record.to_string().as_bytes()), lines)?
         } else if scan.change {
-            self.nulled.0 += u64::from(wire.rewrite(&mut record, lines)?);
+            wire.rewrite(&mut record, lines)?
         } else {
             lines.extend_from_slice(bytes);
-        }
-        Ok(())
+            return Ok(());
+        };
+        self.nulled.0 += u64::from(rewritten.nulled);
+        if rewritten.bad_key { Err(WalkError::Callback(bad_key())) } else { Ok(()) }
     }
 
     /// What ends the lines of this page.
@@ -266,6 +289,14 @@ fn missing_key(key: &str) -> Fault {
     )
 }
 
+/// A record whose key its column does not take.
+fn bad_key() -> Fault {
+    let fault = Fault::data("a record's key is of another type than its column, which was announced before");
+    fault
+        .of_rule(Rule::KeyTypeChanged.id())
+        .hint("see the manifest's schema: it must say of which types the fields of `primary_key` are")
+}
+
 impl RecordSink for RecordWriter<'_> {
     fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, WalkError<Fault>> {
         let plan = self.plan;
@@ -285,18 +316,20 @@ impl RecordSink for RecordWriter<'_> {
         if let Some(cursor) = feed {
             self.cursor.compare(record.get(&cursor.field).and_then(|v| cursor.read(v)));
         }
-        let inside = |record: &Json| match (&plan.cursor, &self.cursor.filter.before) {
-            (Some(c), Some(before)) => {
-                let value = record.get(&c.field).and_then(|v| c.read(v));
-                value.is_none_or(|v| before.keeps(c, v))
-            }
+        let value = |cursor: &CursorPlan, record: &Json| record.get(&cursor.field).and_then(|v| cursor.read(v));
+        let tracker = &self.cursor;
+        let inside = |record: &Json| match (&plan.cursor, &tracker.filter.before) {
+            (Some(c), Some(before)) => value(c, record).is_none_or(|v| tracker.keeps(before, v)),
             _ => true,
         };
-        if feed.is_some() {
-            old = !inside(&record);
-            self.cursor.past_the_end = false;
+        if let (Some(cursor), Some(before)) = (feed, &tracker.filter.before) {
+            // A record from after the window says nothing of those that follow.
+            old = value(cursor, &record).is_some_and(|v| before.is_before(cursor, v));
         }
         let kept = plan.shape.apply(&mut record, vars, inside).map_err(WalkError::Callback)?;
+        if feed.is_some() {
+            self.cursor.past_the_end = false;
+        }
         self.cursor.past_the_end |= old;
         if !kept {
             return Ok(false);
@@ -320,8 +353,8 @@ impl RecordSink for RecordWriter<'_> {
     fn put(&mut self, record: Json) -> Result<bool> {
         if let (Some(cursor), Some(before)) = (&self.plan.cursor, &self.cursor.filter.before) {
             let value = record.get(&cursor.field).and_then(|v| cursor.read(v));
-            if value.is_some_and(|value| !before.keeps(cursor, value)) {
-                self.cursor.past_the_end |= cursor.data_feed;
+            if let Some(value) = value.filter(|value| !self.cursor.keeps(before, *value)) {
+                self.cursor.past_the_end |= cursor.data_feed && before.is_before(cursor, value);
                 return Ok(false);
             }
         }
@@ -340,7 +373,8 @@ impl RecordSink for RecordWriter<'_> {
             self.page_failed();
             return Err(fault);
         }
-        self.version = self.out.version(self.plan);
+        let version = self.out.version(self.plan);
+        self.follow(version);
         self.drift.follow();
         self.drift.page_done();
         self.cursor.page_done();
@@ -357,12 +391,18 @@ impl RecordSink for RecordWriter<'_> {
         self.nulled.0 = 0;
     }
 
+    fn answered_at(&mut self, at: Option<OffsetDateTime>) {
+        if let Some(ceiling) = &mut self.cursor.ceiling {
+            ceiling.answered(at);
+        }
+    }
+
     fn last_record(&self) -> Option<Json> {
         answer::parsed(self.last.as_ref()?).ok()
     }
 
     fn newest(&self) -> Option<OffsetDateTime> {
-        self.cursor.totals().0
+        self.cursor.newest()
     }
 
     fn observer(&mut self) -> Option<&mut dyn PageObserver> {

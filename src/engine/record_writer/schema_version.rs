@@ -28,6 +28,32 @@ impl SchemaVersion {
     pub(in crate::engine) fn is_later(&self, other: &SchemaVersion) -> bool {
         self.generation > other.generation
     }
+
+    /// Is a key a text now that was none in another version?
+    pub(in crate::engine) fn retypes_keys(&self, other: &SchemaVersion) -> bool {
+        self.generation != other.generation && !self.wire.text_keys().is_subset(&other.wire.text_keys())
+    }
+
+    /// Lines of Singer's records that were written by an earlier version, with their keys as they are announced now.
+    pub(in crate::engine) fn with_its_keys(&self, lines: &[u8]) -> Vec<u8> {
+        let keys = self.wire.text_keys();
+        let mut out = Vec::with_capacity(lines.len() + lines.len() / 8);
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let Ok(mut message) = serde_json::from_slice::<Json>(line) else {
+                out.extend_from_slice(line);
+                continue;
+            };
+            for key in &keys {
+                let value = message.get_mut("record").and_then(|record| record.get_mut(*key));
+                if let Some(value) = value.filter(|value| !value.is_string()) {
+                    *value = Json::String(value.to_string());
+                }
+            }
+            out.extend_from_slice(message.to_string().as_bytes());
+            out.push(b'\n');
+        }
+        out
+    }
 }
 
 /// What all slices of a stream share.
@@ -48,7 +74,7 @@ impl StreamOut {
     ) -> Self {
         StreamOut {
             protocol,
-            prefix: protocol.before_record(&plan.name),
+            prefix: protocol.before_record(plan.sent_name(protocol)),
             fields: fields.clone(),
             watched: watched.cloned(),
             current: Mutex::new(Arc::new(version(plan, fields, watched, protocol))),
@@ -81,7 +107,8 @@ fn version(
         None => wire,
     };
     let cursor = plan.cursor.as_ref().map(|c| c.field.as_str());
-    SchemaVersion { schema: schema_line(&plan.name, &wire.schema, &plan.keys(), cursor), wire, generation }
+    let schema = schema_line(plan.sent_name(protocol), &wire.schema, &plan.keys(), cursor);
+    SchemaVersion { schema, wire, generation }
 }
 
 impl StreamPlan {

@@ -49,7 +49,8 @@ impl CursorState {
             return Ok(CursorState::Backfill(Box::new(backfill)));
         }
         if plan.router.is_some() {
-            let partitions = Partitions::begin(cursor, state, plan.router.tells_parents())?;
+            let mut partitions = Partitions::begin(cursor, state, plan.router.tells_parents())?;
+            partitions.migrates = plan.legacy_partition.is_some();
             return Ok(CursorState::PerPartition(partitions));
         }
         Ok(CursorState::Single(cursor.begin(state, 0)?))

@@ -8,6 +8,8 @@ use super::stream_run::StreamRun;
 use super::worker::Worker;
 use crate::base::fault::Result;
 use crate::engine::async_job::AsyncJobs;
+use crate::engine::build::StreamPlan;
+use crate::engine::cursor::{CursorPlan, granularity};
 use crate::engine::parents::ParentReader;
 use crate::engine::slice::Partition;
 use crate::engine::stream_slice::StreamSlice;
@@ -17,6 +19,7 @@ impl Worker<'_> {
     /// Lists the slices of a stream.
     pub(super) fn list(&self, stream: &StreamRun) {
         let plan = &stream.job.plan;
+        self.warn(plan);
         let mut parents = ParentReader::new(self.engine, plan, stream.job.state.as_ref());
         if stream.progress.lock().cursor_state.is_backfill() {
             parents = parents.without_pages();
@@ -41,6 +44,15 @@ impl Worker<'_> {
             progress.cursor_state.parents_read(state);
         }
         self.settle(stream, progress);
+    }
+
+    /// Says what of the manifest keeps a stream, or one of its parents, from going on from where it was.
+    fn warn(&self, plan: &StreamPlan) {
+        let stuck = plan.cursor.as_ref().and_then(CursorPlan::stuck_windows);
+        let lost = plan.cursor.is_none() && plan.router.depends_incrementally();
+        let lost = lost.then(|| format!("{}; {}", granularity::WITHOUT_CURSOR, granularity::WITH_CURSOR));
+        stuck.into_iter().chain(lost).for_each(|message| self.engine.notice_once(&plan.name, &message));
+        plan.parents.iter().for_each(|parent| self.warn(parent));
     }
 
     /// Queues the stream's slices: all at once, or each when its job is done.
@@ -76,7 +88,9 @@ impl Worker<'_> {
         if let (true, Some(fault)) = (progress.over, &progress.outcome.fault) {
             return Err(fault.clone());
         }
-        progress.cursor_state.open(&stream.job.plan, partition, self.engine.cx.moment())
+        let slices = progress.cursor_state.open(&stream.job.plan, partition, self.engine.cx.moment())?;
+        progress.has_neighbours |= slices.len() > 1;
+        Ok(slices)
     }
 
     /// Queues slices, and reads some of them while too many wait.

@@ -35,7 +35,13 @@ impl MessageSender<'_> {
         }
         self.schema(&mut progress, version);
         progress.outcome.records += count;
+        // Another thread may have announced a later schema, by which these keys are texts.
+        let announced = progress.schema.clone().filter(|announced| announced.retypes_keys(version));
         drop(progress);
+        let lines = match announced {
+            Some(announced) => announced.with_its_keys(&lines),
+            None => lines,
+        };
         if !lines.is_empty() {
             self.send(Message::Records { stream: stream.job.plan.name.clone(), lines, count });
         }

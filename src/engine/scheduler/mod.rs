@@ -54,9 +54,10 @@ impl Scheduler {
         protocol: Protocol,
         concurrency: Concurrency,
     ) -> Result<Self> {
+        let now = engine.cx.now;
         Ok(Scheduler {
             engine,
-            streams: jobs.into_iter().map(|job| StreamRun::new(job, protocol)).collect::<Result<_>>()?,
+            streams: jobs.into_iter().map(|job| StreamRun::new(job, protocol, now)).collect::<Result<_>>()?,
             busy: Mutex::default(),
             turn: Mutex::new(0),
             changed: Condvar::new(),

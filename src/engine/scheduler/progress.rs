@@ -11,6 +11,7 @@ use super::cursor_state::CursorState;
 use crate::base::fault::{Fault, Kind};
 use crate::engine::async_job::CompletedJob;
 use crate::engine::cursor::backfill::BackfillProgress;
+use crate::engine::cursor::ceiling::Beyond;
 use crate::engine::record_writer::{SchemaVersion, SliceTotals};
 use crate::engine::stream_slice::StreamSlice;
 
@@ -31,6 +32,8 @@ pub struct StreamOutcome {
     pub nulled: u64,
     /// Records whose cursor value is missing or cannot be read.
     pub without_cursor: u64,
+    /// Records beyond what the bookmark may take.
+    pub beyond: Beyond,
     /// Why it is not complete.
     pub fault: Option<Fault>,
     /// Has its reading begun?
@@ -67,6 +70,10 @@ pub(super) struct Progress {
     /// The schema that was sent.
     pub(super) schema: Option<Arc<SchemaVersion>>,
     last_state: Option<Instant>,
+    /// Does a partition of it have several windows?
+    pub(super) has_neighbours: bool,
+    /// Do values of its cursor lie between two windows, as far apart as these are?
+    is_finer: bool,
     /// Did the cursor move?
     pub(super) moved: bool,
     /// Is nothing more of it to be read?
@@ -82,6 +89,7 @@ impl Progress {
             records: 0,
             nulled: 0,
             without_cursor: 0,
+            beyond: Beyond::default(),
             fault: None,
             begun: false,
             ended: false,
@@ -95,6 +103,8 @@ impl Progress {
             open: 0,
             schema: None,
             last_state: None,
+            has_neighbours: false,
+            is_finer: false,
             moved: false,
             over: false,
             outcome,
@@ -130,6 +140,13 @@ impl Progress {
         self.open -= 1;
         self.outcome.nulled += totals.nulled;
         self.outcome.without_cursor += totals.without_cursor;
+        self.outcome.beyond.add(totals.beyond);
+        self.is_finer |= totals.is_finer;
+    }
+
+    /// Did it read windows between which records may lie?
+    pub(super) fn may_have_gaps(&self) -> bool {
+        self.has_neighbours && self.is_finer
     }
 
     /// Is nothing left to list or to read?

@@ -19,6 +19,7 @@ use crate::engine::context::EngineContext;
 use crate::engine::cursor::Window;
 use crate::engine::cursor::backfill::Backfill;
 use crate::engine::cursor::partitions::from_legacy;
+use crate::engine::parents;
 use crate::engine::record_writer::{Bounds, StreamOut};
 use crate::engine::reread_record;
 use crate::protocol::Protocol;
@@ -55,16 +56,17 @@ pub(super) struct StreamRun {
 
 impl StreamRun {
     /// Prepares a stream; a state that cannot be read is refused.
-    pub(super) fn new(mut job: StreamJob, protocol: Protocol) -> Result<StreamRun> {
+    pub(super) fn new(mut job: StreamJob, protocol: Protocol, now: OffsetDateTime) -> Result<StreamRun> {
         let name = job.plan.name.clone();
-        if let (Some(field), Some(cursor), Some(state)) = (&job.plan.legacy_partition, &job.plan.cursor, &job.state)
-            && let Some(state) = from_legacy(state, field, &cursor.field)
+        if let (Some(legacy), Some(cursor), Some(state)) = (&job.plan.legacy_partition, &job.plan.cursor, &job.state)
+            && let Some(state) = from_legacy(state, legacy, &cursor.field)
         {
             job.state = Some(state);
         }
         let backfill = job.backfill.take();
         let cursor_state =
             CursorState::begin(&job.plan, job.state.as_ref(), backfill).map_err(|fault| fault.of_stream(&name))?;
+        parents::check_states(&job.plan, job.state.as_ref(), now)?;
         Ok(StreamRun {
             out: StreamOut::new(&job.plan, &job.fields, job.watched.as_ref(), protocol),
             left: AtomicU64::new(job.limit.unwrap_or(u64::MAX)),

@@ -18,6 +18,7 @@ use crate::base::fault::{Fault, Kind};
 use crate::drift::monitor::DriftMonitor;
 use crate::engine::async_job;
 use crate::engine::context::EngineContext;
+use crate::engine::cursor::granularity;
 use crate::engine::record_sink::SliceOutcome;
 use crate::engine::record_writer::{RecordWriter, SchemaVersion};
 use crate::protocol::Message;
@@ -60,6 +61,7 @@ impl Worker<'_> {
         let (plan, slice) = (&stream.job.plan, &task.slice);
         let mut filter = stream.progress.lock().cursor_state.filter(plan, slice);
         filter.window = stream.bounds(slice.window.as_ref());
+        filter.slice = slice.window;
         let sent = Cell::new(0);
         let mut send = |lines: Vec<u8>, count, version: &Arc<SchemaVersion>| {
             sent.set(sent.get() + count);
@@ -148,6 +150,9 @@ impl Worker<'_> {
         }
         progress.outcome.ended = true;
         let plan = &stream.job.plan;
+        if progress.may_have_gaps() {
+            self.engine.notice_once(&plan.name, granularity::BETWEEN_WINDOWS);
+        }
         self.scheduler.release(plan.group.as_slice());
         let stopped = self.engine.stop.asked().is_some();
         let complete = progress.outcome.fault.is_none() && !stopped;

@@ -4,11 +4,14 @@
 //! Called by `run` for streams that ask for it; others never build the JSON of a record. The rules are those of
 //! airbyte-cdk's `RecordSelector`, `AddFields` and `RemoveFields`.
 
+use std::sync::{Arc, OnceLock};
+
 use serde_json::Value as Json;
 
 use super::keys::{self, Lift};
 use super::normalize::normalize;
 use crate::base::fault::{Fault, Result};
+use crate::base::json::schema::Reader;
 use crate::manifest::dpath;
 use crate::manifest::model::{self, Filter, RecordSelector};
 use crate::manifest::node::{Place, Text};
@@ -22,6 +25,8 @@ pub struct Pipeline {
     transform_first: bool,
     /// The schema that values are cast to.
     normalize: Option<Json>,
+    /// The first field that was left out of a record, because its template looks into what is not there.
+    left_out: Arc<OnceLock<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -47,6 +52,10 @@ struct Added {
     path: Vec<Template>,
     value: Template,
     types: Types,
+    /// Where it goes, as far as no record decides that.
+    place: Option<Vec<String>>,
+    /// Are values there texts?
+    is_text: bool,
 }
 
 /// Compiles a stream's selector and transformations.
@@ -68,7 +77,10 @@ pub fn build(
         }
     };
     let transform_first = selector.transform_before_filtering.unwrap_or(client_side);
-    Ok(Pipeline { transform_first, normalize, ..plain(selector.record_filter.as_ref(), transformations, cx)? })
+    let plain = plain(selector.record_filter.as_ref(), transformations, cx)?;
+    let mut pipeline = Pipeline { transform_first, normalize, ..plain };
+    pipeline.follow_schema(schema);
+    Ok(pipeline)
 }
 
 /// Compiles a filter and transformations.
@@ -91,7 +103,7 @@ fn op(def: &model::Transformation, cx: &EvalContext) -> Result<Op> {
     };
     match def {
         model::Transformation::AddFields(def) => {
-            let fields = def.fields.iter().map(added).collect::<Result<_>>()?;
+            let fields = def.fields.iter().map(|def| added(def, cx)).collect::<Result<_>>()?;
             let mut names = template::RECORD.to_vec();
             names.extend(["value", "path"]);
             Ok(Op::Add { condition: condition(&def.condition, &names)?, fields })
@@ -130,13 +142,16 @@ fn op(def: &model::Transformation, cx: &EvalContext) -> Result<Op> {
     }
 }
 
-fn added(def: &model::AddedFieldDefinition) -> Result<Added> {
+fn added(def: &model::AddedFieldDefinition, cx: &EvalContext) -> Result<Added> {
     let types = types_of(def.value_type.as_deref(), &def.at)?;
     let path = def.path.iter().map(|t| Template::compile(t, template::RECORD)).collect::<Result<Vec<_>>>()?;
     if path.is_empty() {
         return Err(def.at.fault("`path` of an added field is empty"));
     }
-    Ok(Added { path, value: Template::compile(&def.value, template::RECORD)?, types })
+    let is_fixed = path.iter().all(|step| !template::RECORD.iter().any(|name| step.uses(name)));
+    let place = path.iter().map(|step| step.text(&Vars::new(cx)).ok()).collect::<Option<_>>().filter(|_| is_fixed);
+    let value = Template::compile(&def.value, template::RECORD)?;
+    Ok(Added { path, value, types, place, is_text: false })
 }
 
 /// The literals that a `value_type` takes.
@@ -160,11 +175,22 @@ impl Pipeline {
         self.filter.is_none() && !self.changes()
     }
 
-    /// Values are cast to this schema, where they are cast.
-    pub fn normalize_to(&mut self, schema: &Json) {
+    /// Values are cast to this schema, where they are cast, and it tells which added fields are texts.
+    pub fn follow_schema(&mut self, schema: &Json) {
         if let Some(to) = &mut self.normalize {
             *to = schema.clone();
         }
+        for op in &mut self.ops {
+            let Op::Add { fields, .. } = op else { continue };
+            for field in fields {
+                field.is_text = field.place.as_ref().is_some_and(|place| Reader::new(schema).is_text(place));
+            }
+        }
+    }
+
+    /// The first added field that a record lacks, because its template looks into what is not there.
+    pub fn left_out(&self) -> Option<&str> {
+        self.left_out.get().map(String::as_str)
     }
 
     /// Does it change records?
@@ -203,13 +229,20 @@ impl Pipeline {
                 Op::Add { condition, fields } => {
                     for field in fields {
                         let vars = Vars { record: Some(record), ..*vars };
-                        let value = field.value.value(&vars, field.types)?;
+                        let types = if field.is_text && field.types == Types::Any { Types::Text } else { field.types };
+                        let value = defined(&field.value, &vars, types)?;
                         if let Some(condition) = condition
                             && !condition.truth(&vars)?
                         {
                             continue;
                         }
-                        let path = field.path.iter().map(|t| t.text(&vars)).collect::<Result<Vec<_>>>()?;
+                        let path = field.path.iter().map(|t| defined(t, &vars, Types::Any));
+                        let path = path.collect::<Result<Option<Vec<_>>>>()?;
+                        let Some((value, path)) = value.zip(path) else {
+                            self.left_out.get_or_init(|| field.value.at().location.path.to_string());
+                            continue;
+                        };
+                        let path: Vec<String> = path.iter().map(template::text_of).collect();
                         dpath::put(record, &path, value).map_err(|depth| {
                             let way = path[..depth].join(".");
                             Fault::data(format!(
@@ -231,6 +264,14 @@ impl Pipeline {
         }
         Ok(())
     }
+}
+
+/// The value of a template; nothing where it looks into what is not there, as `items[0].name` of an empty list does.
+fn defined(template: &Template, vars: &Vars<'_>, types: Types) -> Result<Option<Json>> {
+    template.value(vars, types).map(Some).or_else(|fault| match template.value_if_any(vars, types) {
+        Ok(None) => Ok(None),
+        _ => Err(fault),
+    })
 }
 
 /// What changes keys; only objects have some.

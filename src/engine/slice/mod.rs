@@ -12,7 +12,7 @@ use crate::base::fault::{Fault, Result};
 use crate::manifest::dpath;
 use crate::manifest::jinja::Value;
 use crate::manifest::model::{self, ParentStreamConfig};
-use crate::manifest::node::Text;
+use crate::manifest::node::{Place, Text};
 use crate::manifest::template::{EvalContext, Injection, RequestOptions, Template, Types, Vars, text_of};
 
 /// One part of a stream that is read by itself.
@@ -82,6 +82,7 @@ pub struct ParentPlan {
     inject: Option<Injection>,
     extra: Vec<Vec<String>>,
     embedded: Option<Vec<String>>,
+    at: Place,
 }
 
 /// Reads parent streams for their children.
@@ -93,13 +94,14 @@ pub trait Parents {
     fn embed(&self) -> bool;
 }
 
-/// Compiles a stream's routers. Parents get numbers in the order in which they stand.
-pub fn build(defs: &[model::PartitionRouter], cx: &EvalContext) -> Result<Router> {
+/// Compiles a stream's routers. Parents get numbers in the order in which they stand. A list of one is a product of one,
+/// as in the reference: it keeps no state of parents.
+pub fn build(defs: &[model::PartitionRouter], is_list: bool, cx: &EvalContext) -> Result<Router> {
     let mut parents = 0;
     let mut routers = defs.iter().map(|def| router(def, &mut parents, cx)).collect::<Result<Vec<_>>>()?;
     Ok(match routers.len() {
         0 => Router::One,
-        1 => routers.remove(0),
+        1 if !is_list || routers[0].is_grouped() => routers.remove(0),
         _ => Router::Product(routers),
     })
 }
@@ -185,6 +187,7 @@ fn parent(def: &ParentStreamConfig, number: usize, cx: &EvalContext) -> Result<P
         inject: def.request_option.as_ref().map(|o| Injection::build(o, cx)).transpose()?,
         extra: def.extra_fields.clone().unwrap_or_default(),
         embedded: def.lazy_read_pointer.as_deref().map(embedded).transpose()?,
+        at: def.parent_key.at.clone(),
     })
 }
 
@@ -210,6 +213,16 @@ impl Router {
             Router::Parents(_) | Router::Union(..) => true,
             Router::Group { of, .. } => of.tells_parents(),
             Router::One | Router::List { .. } | Router::Product(_) => false,
+        }
+    }
+
+    /// Does it ask for parents that changed alone? Without a cursor of the stream nothing keeps what changed.
+    pub fn depends_incrementally(&self) -> bool {
+        match self {
+            Router::Parents(plans) => plans.iter().any(|plan| plan.incremental),
+            Router::Product(routers) | Router::Union(routers, _) => routers.iter().any(Router::depends_incrementally),
+            Router::Group { of, .. } => of.depends_incrementally(),
+            Router::One | Router::List { .. } => false,
         }
     }
 
@@ -274,12 +287,26 @@ impl Router {
             }
             Router::Parents(plans) => {
                 for plan in plans {
+                    let (mut came, mut without) = (0_u64, 0_u64);
                     parents.read(plan.parent, &mut |record, slice| {
-                        plan.partition(record, slice, parents.embed()).map_or(Ok(()), &mut *emit)
+                        came += 1;
+                        match plan.key(record) {
+                            ParentKey::Value(Json::Array(_)) => Err(plan.leads_to_a_list()),
+                            ParentKey::Value(value) => emit(plan.partition(value, record, slice, parents.embed())),
+                            ParentKey::Null => Ok(()),
+                            ParentKey::Absent => {
+                                without += 1;
+                                Ok(())
+                            }
+                        }
                     })?;
+                    if came > 0 && came == without {
+                        return Err(plan.leads_nowhere(came));
+                    }
                 }
                 Ok(())
             }
+            Router::Product(routers) if routers.len() == 1 => routers[0].each(parents, vars, emit),
             Router::Product(routers) => {
                 let mut lists = Vec::with_capacity(routers.len());
                 for router in routers {
@@ -401,9 +428,51 @@ impl Values {
     }
 }
 
+/// What stands at a parent's key in one of its records.
+enum ParentKey<'j> {
+    Value(&'j Json),
+    /// It, or an object on the way to it, is null.
+    Null,
+    Absent,
+}
+
 impl ParentPlan {
-    fn partition(&self, record: &Json, slice: &Map<String, Json>, embed: bool) -> Option<Partition> {
-        let value = dpath::get(record, &self.path).filter(|v| !v.is_null())?.clone();
+    fn key<'j>(&self, record: &'j Json) -> ParentKey<'j> {
+        let mut at = record;
+        for step in &self.path {
+            match dpath::get(at, std::slice::from_ref(step)) {
+                Some(below) => at = below,
+                None if at.is_null() => return ParentKey::Null,
+                None => return ParentKey::Absent,
+            }
+        }
+        if at.is_null() { ParentKey::Null } else { ParentKey::Value(at) }
+    }
+
+    /// The parent key, as it was written.
+    fn shown(&self) -> String {
+        format!("`parent_key: {}`", self.path.join("/"))
+    }
+
+    fn leads_nowhere(&self, came: u64) -> Fault {
+        let records =
+            if came == 1 { "the one parent record".to_owned() } else { format!("any of {came} parent records") };
+        Fault::data(format!("{} is not in {records}: no partition can be made of them", self.shown()))
+            .at(&self.at.location)
+            .hint(
+                "name a field that the parent's records have; parents that rightly lack it can be left out with a \
+                 `record_filter`",
+            )
+    }
+
+    fn leads_to_a_list(&self) -> Fault {
+        Fault::data(format!("{} leads to a list, which is no partition's value", self.shown()))
+            .at(&self.at.location)
+            .hint("name a field with one value; a parent stream over the list's items has one for each")
+    }
+
+    fn partition(&self, value: &Json, record: &Json, slice: &Map<String, Json>, embed: bool) -> Partition {
+        let value = value.clone();
         let mut options = RequestOptions::default();
         if let Some(inject) = &self.inject
             && is_truthy(&value)
@@ -420,7 +489,7 @@ impl ParentPlan {
             // Nothing there is an empty page.
             dpath::get(record, path).filter(|page| !page.is_null()).cloned().unwrap_or_else(|| json!([]))
         });
-        Some(Partition { key, extra: extra.collect(), options, first_page, ..Partition::default() })
+        Partition { key, extra: extra.collect(), options, first_page, ..Partition::default() }
     }
 }
 

@@ -79,3 +79,15 @@ pub(super) enum Expr {
     Or(Box<Expr>, Box<Expr>),
     If(Box<Expr>, Box<Expr>, Option<Box<Expr>>),
 }
+
+impl Expr {
+    /// Does it give what stands somewhere, as it stands there?
+    pub(super) fn looks_up(&self) -> bool {
+        match self {
+            Expr::Name(_) | Expr::Attr(..) | Expr::Item(..) => true,
+            Expr::Call(of, _) => matches!(&**of, Expr::Attr(_, method) if method == "get"),
+            Expr::Filter(_, name, _) => matches!(name.as_str(), "first" | "last"),
+            _ => false,
+        }
+    }
+}

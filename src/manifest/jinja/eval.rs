@@ -31,6 +31,34 @@ impl<'a> Frame<'a> {
         Ok(out)
     }
 
+    /// The value of an expression, and whether the part of it that gave the value only looks a text up.
+    pub(super) fn looked_up(&mut self, expr: &'a Expr) -> Eval<(Value<'a>, bool)> {
+        match expr {
+            Expr::And(a, b) | Expr::Or(a, b) => {
+                let first = self.looked_up(a)?;
+                let decides = first.0.truthy() == matches!(expr, Expr::Or(..));
+                if decides { Ok(first) } else { self.looked_up(b) }
+            }
+            Expr::If(condition, then, otherwise) => match (self.eval(condition)?.truthy(), otherwise) {
+                (true, _) => self.looked_up(then),
+                (false, Some(otherwise)) => self.looked_up(otherwise),
+                (false, None) => Ok((self.eval(expr)?, false)),
+            },
+            // What leaves a text as it is, or as good as.
+            Expr::Filter(of, name, args) if matches!(name.as_str(), "default" | "d" | "string" | "trim") => {
+                let (of, looked_up) = self.looked_up(of)?;
+                let is_text = matches!(of, Value::Str(_));
+                let args = self.args(args)?;
+                Ok((filter::apply(name, of, &args)?, looked_up && is_text))
+            }
+            other => {
+                let value = self.eval(other)?;
+                let is_text = matches!(value, Value::Str(_));
+                Ok((value, is_text && other.looks_up()))
+            }
+        }
+    }
+
     fn step(&mut self) -> Eval<()> {
         self.steps += 1;
         if self.steps > MAX_STEPS { Err(Error::other("the template takes too many steps")) } else { Ok(()) }

@@ -24,6 +24,21 @@ pub fn literal<'a>(text: &str) -> Option<Value<'a>> {
     (rest.is_empty() || rest.starts_with('#')).then_some(value)
 }
 
+/// Is the list or object that `text` spells written with the same characters, blanks and quotes aside? So its meaning
+/// is the same for whoever reads either.
+pub fn spells(value: &Value<'_>, text: &str) -> bool {
+    if !(value.is_dict() || value.type_name() == "list") {
+        return false;
+    }
+    if serde_json::from_str::<serde_json::Value>(text).is_ok_and(|json| json == value.to_json()) {
+        return true;
+    }
+    let bare = |text: &str| -> String {
+        text.chars().filter(|c| !c.is_whitespace()).map(|c| if c == '"' { '\'' } else { c }).collect()
+    };
+    bare(&value.text()) == bare(text)
+}
+
 struct Reader<'t, 'a> {
     text: &'t str,
     at: usize,
@@ -188,7 +203,8 @@ impl<'a> Reader<'_, 'a> {
             if clean.is_empty() {
                 return None;
             }
-            Value::Float(text.replace('_', "").parse().ok()?)
+            // One that is too large is none: JSON has no infinity.
+            Value::Float(text.replace('_', "").parse().ok().filter(|number: &f64| number.is_finite())?)
         } else {
             let digits = ungroup(text)?;
             if digits.len() > 1 && digits.starts_with('0') && digits.bytes().any(|b| b != b'0') {

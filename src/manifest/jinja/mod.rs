@@ -29,7 +29,7 @@ use std::rc::Rc;
 
 use time::OffsetDateTime;
 
-pub use literal::literal;
+pub use literal::{literal, spells};
 pub use value::Value;
 
 /// Why a template gave no text.
@@ -76,6 +76,15 @@ pub trait Scope {
     fn now(&self) -> OffsetDateTime;
 }
 
+/// What a template gave.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The text.
+    pub text: String,
+    /// Is it a text that stood somewhere, and that the template only looks up?
+    pub looked_up: bool,
+}
+
 /// A parsed template.
 #[derive(Debug, Clone)]
 pub struct JinjaTemplate {
@@ -113,8 +122,13 @@ impl JinjaTemplate {
     }
 
     /// Renders to text.
-    pub fn render(&self, scope: &dyn Scope) -> Result<String, Error> {
-        eval::Frame::new(scope).render(&self.body)
+    pub fn render(&self, scope: &dyn Scope) -> Result<Rendered, Error> {
+        let mut frame = eval::Frame::new(scope);
+        if let [ast::Stmt::Output(expr)] = &*self.body {
+            let (value, looked_up) = frame.looked_up(expr)?;
+            return Ok(Rendered { text: value.text().into_owned(), looked_up });
+        }
+        Ok(Rendered { text: frame.render(&self.body)?, looked_up: false })
     }
 
     /// Is it one look-up, and does that find nothing? A null that is found is something.

@@ -6,7 +6,7 @@ use super::{
     Decoder, DpathExtractor, Extractor, Paginator, PartitionRouter, RecordSelector, Requester, Retriever,
     SimpleRetriever,
 };
-use crate::manifest::node::{OneOrMany, Text, component};
+use crate::manifest::node::{OneOrMany, Spelling, Text, component};
 
 component! {
     /// A job is made, asked for until it is done, and its results are read.
@@ -97,12 +97,20 @@ impl Retriever {
         }
     }
 
+    fn router_definition(&self) -> Option<&OneOrMany<PartitionRouter>> {
+        match self {
+            Retriever::SimpleRetriever(def) => def.partition_router.as_ref(),
+            Retriever::AsyncRetriever(def) => def.partition_router.as_ref(),
+        }
+    }
+
     /// Which slices there are.
     pub fn routers(&self) -> &[PartitionRouter] {
-        let routers = match self {
-            Retriever::SimpleRetriever(def) => &def.partition_router,
-            Retriever::AsyncRetriever(def) => &def.partition_router,
-        };
-        routers.as_ref().map_or(&[], |routers| &routers.0)
+        self.router_definition().map_or(&[], |routers| &routers.0)
+    }
+
+    /// Are the routers written as a list, be it of one?
+    pub fn lists_routers(&self) -> bool {
+        self.router_definition().is_some_and(|routers| routers.1 == Spelling::List)
     }
 }

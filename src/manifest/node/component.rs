@@ -1,8 +1,9 @@
 //! The macros that declare components and choices between them, and what their reading needs.
 //!
 //! Comes in: the mapping of a component. Goes out: its fields, or a fault that names what is unknown, not built yet or
-//! custom. Used by `model`.
+//! custom; where warnings are wanted, one for each key that no field has. Used by `model`.
 
+use super::faults::{warn, warnings_wanted};
 use super::read::{read_child, wrong};
 use super::{Fields, Node, Place, Read};
 use crate::base::fault::{Fault, Result, did_you_mean};
@@ -30,6 +31,52 @@ pub fn refuse_later(map: &Fields, name: &str, at: &Place) -> Result<()> {
     }
 }
 
+/// Keys that stand in every component, or that authors write for readers.
+const COMMON_KEYS: [&str; 6] = ["type", "class_name", "description", "title", "comment", "notes"];
+/// Keys of older versions, by their names of today.
+const RENAMED: [(&str, &str); 2] = [("$options", "$parameters"), ("stream_slicer", "partition_router")];
+/// Keys of the root that mean nothing to any engine.
+const ROOT_KEYS: [&str; 3] = ["version", "definitions", "schemas"];
+
+/// Warns of the keys that a component does not have, where warnings are wanted. Engines leave them alone, so a typo in
+/// an optional key changes what is read without an error.
+pub fn warn_of_unknown_keys(map: &Fields, fields: &[&'static str], at: &Place) {
+    if !warnings_wanted() {
+        return;
+    }
+    let root = at.location.path.is_empty();
+    // Parameters are handed down as fields of every component.
+    let inherited = map.get("$parameters").and_then(Node::as_map);
+    for (key, value) in map {
+        let known = fields.contains(&key.as_str())
+            || COMMON_KEYS.contains(&key.as_str())
+            || key == "$parameters"
+            || key == "$comment"
+            || key.starts_with(['_', '.'])
+            || key.starts_with("x-")
+            || root && ROOT_KEYS.contains(&key.as_str())
+            || inherited.is_some_and(|parameters| parameters.contains_key(key));
+        if known {
+            continue;
+        }
+        let renamed = RENAMED.iter().find(|(old, _)| old == key).map(|(_, new)| *new);
+        // A field that stands there is not what was meant.
+        let absent = fields.iter().copied().filter(|field| !map.contains_key(*field));
+        let near = renamed.or_else(|| did_you_mean(key, absent));
+        // Beside its fields the root holds whatever its author refers to.
+        if root && near.is_none() {
+            continue;
+        }
+        let name = map.get("type").and_then(Node::as_str).map_or_else(String::new, |name| format!(" of {name}"));
+        let fault = at.field(key, Some(value)).fault(format!("unknown key `{key}`{name}: it is ignored"));
+        warn(match near {
+            Some(near) => fault.hint(format!("did you mean `{near}`?")),
+            None if fields.is_empty() => fault,
+            None => fault.hint(format!("known are {}", fields.join(", "))),
+        });
+    }
+}
+
 /// Declares a component: its Rust type and how it is read, from one list of fields.
 macro_rules! component {
     (
@@ -49,8 +96,12 @@ macro_rules! component {
                 node: &$crate::manifest::node::Node,
                 at: &$crate::manifest::node::Place,
             ) -> $crate::base::fault::Result<Self> {
-                #[allow(unused_variables)]
                 let map = $crate::manifest::node::mapping(node, at)?;
+                $crate::manifest::node::warn_of_unknown_keys(
+                    map,
+                    &[$(stringify!($field),)* $($(stringify!($later),)*)?],
+                    at,
+                );
                 $($(let $later = $crate::manifest::node::refuse_later(map, stringify!($later), at);)*)?
                 $(let $field: $crate::base::fault::Result<$ty> =
                     $crate::manifest::node::field(map, stringify!($field), at);)*

@@ -12,10 +12,10 @@ use indexmap::IndexMap;
 use serde_json::Value as Json;
 
 pub(super) use component::{choice, component, held};
-pub use component::{field, mapping, refuse_later, refused};
-pub use faults::{every_fault, last_of};
+pub use component::{field, mapping, refuse_later, refused, warn_of_unknown_keys};
+pub use faults::{Reading, examine, last_of};
 pub use place::Place;
-pub use read::{OneOrMany, Raw, Read, Text};
+pub use read::{OneOrMany, Raw, Read, Spelling, Text};
 
 /// One node of a manifest, with the line it was written on.
 #[derive(Debug, Clone, PartialEq)]

@@ -182,13 +182,22 @@ impl Read for Raw {
 
 /// One component, or a list of them.
 #[derive(Debug, Clone)]
-pub struct OneOrMany<T>(pub Vec<T>);
+pub struct OneOrMany<T>(pub Vec<T>, pub Spelling);
+
+/// How one component or several are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spelling {
+    /// By itself.
+    One,
+    /// In a list, which may hold a single one.
+    List,
+}
 
 impl<T: Read> Read for OneOrMany<T> {
     fn read(node: &Node, at: &Place) -> Result<Self> {
         match node.kind {
-            NodeKind::Seq(_) => Vec::read(node, at).map(OneOrMany),
-            _ => Ok(OneOrMany(vec![T::read(node, at)?])),
+            NodeKind::Seq(_) => Vec::read(node, at).map(|all| OneOrMany(all, Spelling::List)),
+            _ => Ok(OneOrMany(vec![T::read(node, at)?], Spelling::One)),
         }
     }
 }

@@ -10,10 +10,12 @@ use serde_json::Value as Json;
 
 use super::variables::{Vars, WithParameters};
 use crate::base::fault::{Fault, Kind, Result};
-use crate::manifest::jinja::{self, Error, Value};
+use crate::manifest::jinja::{self, Error, Rendered, Value};
 use crate::manifest::node::{Place, Text};
 
-/// Which literals are taken as values; others stay text (the reference's `valid_types`).
+/// Which literals are taken as values; others stay text (the reference's `valid_types`). Where a text is wanted, one
+/// that was looked up stays as it is, and so does one that spells a number with other characters than it is written
+/// with: `1e5`, `007`, `1_000`, `3.10`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Types {
     /// Every literal.
@@ -22,6 +24,13 @@ pub enum Types {
     StrOrList,
     /// Texts.
     Str,
+    /// Every literal, where a text is wanted: headers, addresses, fields that are texts.
+    Text,
+    /// Objects; else as a text. Where fields are wanted, or the text of a body.
+    Fields,
+    /// Values of a JSON body and page tokens: a text that was looked up becomes the number, list or object that it
+    /// spells where the same characters are written.
+    Json,
     /// Integers (and bools, as in Python).
     Int,
     /// Floats.
@@ -114,18 +123,19 @@ impl Template {
         &self.at
     }
 
-    fn render(&self, vars: &Vars<'_>) -> std::result::Result<String, Error> {
+    fn render(&self, vars: &Vars<'_>) -> std::result::Result<Rendered, Error> {
         let source = self.value.as_str().unwrap_or_default();
+        let written = |text: &str| Ok(Rendered { text: text.into(), looked_up: false });
         if let Some(fault) = &self.unknown {
             return Err(Error::Other(fault.message.clone()));
         }
-        let Some(code) = &self.code else { return Ok(source.into()) };
+        let Some(code) = &self.code else { return written(source) };
         if let Some(plain) = code.plain() {
-            return Ok(plain.into());
+            return written(plain);
         }
         match code.render(&WithParameters { vars, parameters: &self.at.parameters }) {
             // Python's TypeError: the reference takes the source itself.
-            Err(Error::Type(_)) => Ok(source.into()),
+            Err(Error::Type(_)) => written(source),
             other => other,
         }
     }
@@ -148,7 +158,7 @@ impl Template {
             return Ok(self.value.clone());
         }
         match self.render(vars) {
-            Ok(text) => Ok(typed(text, types)),
+            Ok(rendered) => Ok(typed(rendered, types)),
             Err(e) => Err(self.failed(&e)),
         }
     }
@@ -159,16 +169,16 @@ impl Template {
             return Ok(Some(self.value.clone()).filter(|v| !v.is_null()));
         }
         match self.render(vars) {
-            Ok(text) if text.is_empty() => Ok(None),
-            Ok(text) => Ok(Some(typed(text, types)).filter(|v| !v.is_null())),
+            Ok(rendered) if rendered.text.is_empty() => Ok(None),
+            Ok(rendered) => Ok(Some(typed(rendered, types)).filter(|v| !v.is_null())),
             Err(Error::Undefined(_)) => Ok(None),
             Err(e) => Err(self.failed(&e)),
         }
     }
 
-    /// Python's `str()` of the value.
+    /// Python's `str()` of the value; a text that was looked up as it is.
     pub fn text(&self, vars: &Vars<'_>) -> Result<String> {
-        Ok(text_of(&self.value(vars, Types::Any)?))
+        Ok(text_of(&self.value(vars, Types::Text)?))
     }
 
     /// The rendered text, without reading it as a literal: for secrets, which are sent as written.
@@ -176,7 +186,7 @@ impl Template {
         if !self.value.is_string() {
             return Ok(text_of(&self.value));
         }
-        self.render(vars).map_err(|e| self.failed(&e))
+        self.render(vars).map(|rendered| rendered.text).map_err(|e| self.failed(&e))
     }
 
     /// The truth of a condition, as the reference's `InterpolatedBoolean` tells it.
@@ -188,7 +198,7 @@ impl Template {
             return Ok(Value::from_json(&self.value).truthy());
         }
         let text = match self.render(vars) {
-            Ok(text) => text,
+            Ok(rendered) => rendered.text,
             Err(Error::Undefined(_)) => return Ok(false),
             Err(e) => return Err(self.failed(&e)),
         };
@@ -221,13 +231,20 @@ pub fn text_of(value: &Json) -> String {
     Value::from_json(value).text().into_owned()
 }
 
-/// The literal that a text spells, when its type is among `types`; else the text.
-fn typed(text: String, types: Types) -> Json {
+/// What a template gives for `rendered`: the literal that it spells, when that is wanted; else the text.
+fn typed(rendered: Rendered, types: Types) -> Json {
+    let Rendered { text, looked_up } = rendered;
     let Some(value) = jinja::literal(&text) else { return Json::String(text) };
+    let is_number = matches!(value, Value::Int(_) | Value::Float(_));
+    let as_written = || value.text() == if looked_up { &text } else { text.trim() };
     let fits = match types {
         Types::Any => true,
-        Types::StrOrList => value.type_name() == "str" || value.type_name() == "list",
-        Types::Str => value.type_name() == "str",
+        Types::StrOrList => !looked_up && (value.type_name() == "str" || value.type_name() == "list"),
+        Types::Str => !looked_up && value.type_name() == "str",
+        Types::Fields if value.is_dict() => true,
+        Types::Text | Types::Fields => !looked_up && (!is_number || as_written()),
+        Types::Json if is_number => as_written(),
+        Types::Json => !looked_up || jinja::spells(&value, &text),
         Types::Int => value.as_int().is_some(),
         Types::Float => matches!(value, Value::Float(_)),
         Types::Bool => matches!(value, Value::Bool(_)),

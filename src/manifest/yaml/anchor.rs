@@ -6,9 +6,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::tree::{Builder, Origin};
+use super::tree::{Builder, Document, Origin};
 use super::{Mark, Part, YamlError};
-use crate::manifest::node::Node;
 
 const MAX_ANCHORS: usize = 10_000;
 const MAX_ALIASES: usize = 50_000;
@@ -36,7 +35,9 @@ pub(super) struct Anchors<'t> {
     open: Vec<Open>,
     /// Where on the tape each anchored node is.
     nodes: HashMap<usize, Range<usize>>,
-    anchors: usize,
+    /// Anchors so far.
+    defined: usize,
+    /// Aliases so far.
     aliases: usize,
 }
 
@@ -44,8 +45,8 @@ impl<'t> Anchors<'t> {
     /// The next part of the text. Anchor 0 is none.
     pub(super) fn part(&mut self, part: Part<'t>, anchor: usize, mark: Mark) -> Result<(), YamlError> {
         if anchor != 0 {
-            self.anchors += 1;
-            if self.anchors > MAX_ANCHORS {
+            self.defined += 1;
+            if self.defined > MAX_ANCHORS {
                 return Err(mark.error(format!("it has more than {MAX_ANCHORS} anchors")));
             }
             self.open.push(Open { anchor, start: self.tape.len(), depth: self.builder.depth() });
@@ -70,9 +71,9 @@ impl<'t> Anchors<'t> {
     }
 
     /// The tree, with the place where the text ends.
-    pub(super) fn finish(self, end: Mark) -> Result<Node, YamlError> {
-        if self.aliases >= FREE_ALIASES && self.aliases > ALIASES_PER_ANCHOR * self.anchors {
-            return Err(end.error(format!("{} aliases are too many for {} anchors", self.aliases, self.anchors)));
+    pub(super) fn finish(self, end: Mark) -> Result<Document, YamlError> {
+        if self.aliases >= FREE_ALIASES && self.aliases > ALIASES_PER_ANCHOR * self.defined {
+            return Err(end.error(format!("{} aliases are too many for {} anchors", self.aliases, self.defined)));
         }
         Ok(self.builder.finish(end))
     }

@@ -20,6 +20,7 @@ use crate::base::fault::{Fault, Location, Result};
 use anchor::Anchors;
 use scalar::Scalar;
 use tag::{Shape, Tag};
+use tree::Document;
 
 /// A place in the text, both from 1 on.
 #[derive(Debug, Clone, Copy)]
@@ -62,13 +63,23 @@ enum Part<'t> {
 
 /// Reads YAML into a tree. Aliases are expanded within a bound, so that a bomb is an error.
 pub fn parse_yaml(text: &str, file: &str) -> Result<Node> {
-    tree(text).map_err(|YamlError { mark: Mark { line, column }, message }| {
-        let message = format!("the manifest is not valid YAML: line {line} column {column}: {message}");
-        Fault::config(message).at(&Location { file: file.into(), line, path: "".into() })
-    })
+    parse_with_warnings(text, file).map(|(root, _)| root)
 }
 
-fn tree(text: &str) -> std::result::Result<Node, YamlError> {
+/// Reads YAML into a tree, with a warning for each key that stands twice in its mapping.
+pub fn parse_with_warnings(text: &str, file: &str) -> Result<(Node, Vec<Fault>)> {
+    let at = |line| Location { file: file.into(), line, path: "".into() };
+    let Document { root, duplicates } = tree(text).map_err(|YamlError { mark: Mark { line, column }, message }| {
+        let message = format!("the manifest is not valid YAML: line {line} column {column}: {message}");
+        Fault::config(message).at(&at(line))
+    })?;
+    let twice = |(key, line): (String, u32)| {
+        Fault::config(format!("the key `{key}` stands twice in its mapping, and the last one counts")).at(&at(line))
+    };
+    Ok((root, duplicates.into_iter().map(twice).collect()))
+}
+
+fn tree(text: &str) -> std::result::Result<Document, YamlError> {
     let mut options = Options::default();
     options.set_emit_comments(false);
     let mut anchors = Anchors::default();

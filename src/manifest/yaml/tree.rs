@@ -55,6 +55,13 @@ struct Mapping {
     next: Next,
 }
 
+/// A document that was read.
+pub(super) struct Document {
+    pub(super) root: Node,
+    /// Keys that stand twice in their mapping, each with the line of the later one.
+    pub(super) duplicates: Vec<(String, u32)>,
+}
+
 /// What comes next in a mapping.
 enum Next {
     Key,
@@ -73,6 +80,8 @@ pub(super) struct Builder {
     merge: Option<(usize, u32)>,
     nodes: usize,
     text: usize,
+    /// Keys that stand twice in their mapping, each with the line of the later one.
+    duplicates: Vec<(String, u32)>,
 }
 
 impl Builder {
@@ -96,13 +105,17 @@ impl Builder {
         match part {
             Part::Scalar(scalar) => self.scalar(scalar, origin),
             Part::Start(shape) => self.start(shape, origin),
-            Part::End => self.end(),
+            Part::End => {
+                self.end();
+                Ok(())
+            }
         }
     }
 
     /// The tree, with the place where the text ends. A text without documents is null.
-    pub(super) fn finish(self, end: Mark) -> Node {
-        self.root.unwrap_or(Node { line: end.line, kind: NodeKind::Scalar(Json::Null) })
+    pub(super) fn finish(self, end: Mark) -> Document {
+        let root = self.root.unwrap_or(Node { line: end.line, kind: NodeKind::Scalar(Json::Null) });
+        Document { root, duplicates: self.duplicates }
     }
 
     fn line(&self, origin: Origin) -> u32 {
@@ -130,7 +143,8 @@ impl Builder {
             }
             _ => {
                 let value = scalar.value().map_err(|message| mark.error(message))?;
-                self.put(Node { line: self.line(origin), kind: NodeKind::Scalar(value) })
+                self.put(Node { line: self.line(origin), kind: NodeKind::Scalar(value) });
+                Ok(())
             }
         }
     }
@@ -163,21 +177,18 @@ impl Builder {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), YamlError> {
-        let Some(ended) = self.open.pop() else { return Ok(()) };
+    fn end(&mut self) {
+        let Some(ended) = self.open.pop() else { return };
         self.merge = self.merge.filter(|(depth, _)| *depth < self.open.len());
         match ended {
             Open::Seq(line, items) => self.put(Node { line, kind: NodeKind::Seq(items) }),
             Open::Map(mapping) => self.put(mapping.whole()),
-            Open::Merge(fields) => {
-                self.put_merged(fields);
-                Ok(())
-            }
+            Open::Merge(fields) => self.put_merged(fields),
         }
     }
 
     /// Puts a node where one is awaited.
-    fn put(&mut self, node: Node) -> Result<(), YamlError> {
+    fn put(&mut self, node: Node) {
         match self.open.last_mut() {
             Some(Open::Seq(_, items)) => items.push(node),
             Some(Open::Map(Mapping { next: Next::Merge, .. }) | Open::Merge(_)) => {
@@ -185,10 +196,9 @@ impl Builder {
                     self.put_merged(fields);
                 }
             }
-            Some(Open::Map(mapping)) => return mapping.value(node),
+            Some(Open::Map(mapping)) => self.duplicates.extend(mapping.value(node)),
             None => self.root = Some(node),
         }
-        Ok(())
     }
 
     fn put_merged(&mut self, fields: impl IntoIterator<Item = (String, Node)>) {
@@ -215,19 +225,19 @@ impl Mapping {
             return Ok(());
         }
         let (key, integer) = scalar.key().map_err(|message| mark.error(message))?;
-        if integer.is_some_and(|integer| !self.integers.insert(integer)) {
-            return Err(twice(&key, mark));
+        let is_new = integer.is_none_or(|integer| self.integers.insert(integer));
+        if !is_new && !self.fields.contains_key(&key) {
+            return Err(mark.error(format!("the key `{key}` stands twice")));
         }
         self.next = Next::Value(key, mark);
         Ok(())
     }
 
-    fn value(&mut self, node: Node) -> Result<(), YamlError> {
-        let Next::Value(key, mark) = std::mem::replace(&mut self.next, Next::Key) else { return Ok(()) };
-        match self.fields.insert_full(key, node) {
-            (_, None) => Ok(()),
-            (index, Some(_)) => Err(twice(self.fields.get_index(index).map_or("", |(key, _)| key), mark)),
-        }
+    /// Takes a value. Of two under one key the last counts, as for PyYAML; that key is given, with its line.
+    fn value(&mut self, node: Node) -> Option<(String, u32)> {
+        let Next::Value(key, mark) = std::mem::replace(&mut self.next, Next::Key) else { return None };
+        let (index, replaced) = self.fields.insert_full(key, node);
+        replaced.and_then(|_| Some((self.fields.get_index(index)?.0.clone(), mark.line)))
     }
 
     fn whole(mut self) -> Node {
@@ -236,8 +246,4 @@ impl Mapping {
         }
         Node { line: self.line, kind: NodeKind::Map(self.fields) }
     }
-}
-
-fn twice(key: &str, mark: Mark) -> YamlError {
-    mark.error(format!("the key `{key}` stands twice"))
 }

@@ -32,6 +32,10 @@ pub struct StateDoc {
     /// What the document held beside.
     rest: Map<String, Json>,
     empty: bool,
+    /// The tenant, where the config names one.
+    tenant: Option<String>,
+    /// The target that it is kept for.
+    target: Option<String>,
     /// Is it of backfills? Their bookmarks say what of the past was read, and mean nothing to other runs.
     of_backfills: bool,
 }
@@ -46,6 +50,24 @@ impl StateDoc {
     #[must_use]
     pub fn of_backfills(self) -> Self {
         StateDoc { of_backfills: true, ..self }
+    }
+
+    /// The same for live runs.
+    #[must_use]
+    pub fn of_live_runs(self) -> Self {
+        StateDoc { of_backfills: false, ..self }
+    }
+
+    /// The same for a tenant that the config names.
+    #[must_use]
+    pub fn of_tenant(self, tenant: Option<&str>) -> Self {
+        StateDoc { tenant: tenant.map(str::to_owned), ..self }
+    }
+
+    /// The same for a target.
+    #[must_use]
+    pub fn of_target(self, target: &str) -> Self {
+        StateDoc { target: Some(target.to_owned()), ..self }
     }
 
     /// A document that knows of these streams alone how they are filtered: of others it takes what it is told.
@@ -99,6 +121,9 @@ impl StateDoc {
         if map.get("type") == Some(&json!("STATE")) {
             return Err(Fault::config("the state is a whole STATE message").hint("give its `value` alone"));
         }
+        if !map.contains_key("bookmarks") {
+            map = of_meltano(map);
+        }
         let mut of_backfills = false;
         if let Some(mark) = map.shift_remove("dripfeed") {
             if mark["v"].as_u64().is_some_and(|v| v > VERSION) {
@@ -113,6 +138,24 @@ impl StateDoc {
                 ))
                 .hint("give each source its own state"));
             }
+            let other = mark["tenant"].as_str();
+            if let (Some(other), Some(tenant)) = (other, &doc.tenant)
+                && other != tenant
+            {
+                return Err(Fault::config(format!(
+                    "the state belongs to the tenant `{other}`, and the config names the tenant `{tenant}`"
+                ))
+                .hint(format!("to take it over, write `{tenant}` for `tenant` in the state's `dripfeed` object")));
+            }
+            doc.tenant = doc.tenant.or_else(|| other.map(str::to_owned));
+            let other = mark["target"].as_str();
+            if let (Some(other), Some(target)) = (other, &doc.target)
+                && other != target
+            {
+                return Err(Fault::config(format!("the state belongs to the target `{other}` by now"))
+                    .hint("run again: this target then has one of its own"));
+            }
+            doc.target = doc.target.or_else(|| other.map(str::to_owned));
             of_backfills = mark["backfill"] == Json::Bool(true);
             for (stream, shape) in mark["shape"].as_object().into_iter().flatten() {
                 let now = doc.shapes.get(stream);
@@ -215,10 +258,48 @@ impl StateDoc {
         }
         let shapes: BTreeMap<_, _> = self.shapes.iter().filter(|(s, _)| self.bookmarks.contains_key(*s)).collect();
         let mut mark = json!({"v": VERSION, "source": self.source, "shape": shapes});
+        for (name, owner) in [("tenant", &self.tenant), ("target", &self.target)] {
+            if let Some(owner) = owner {
+                mark[name] = json!(owner);
+            }
+        }
         if self.of_backfills {
             mark["backfill"] = json!(true);
         }
         map.insert("dripfeed".into(), mark);
         Json::Object(map)
     }
+}
+
+/// The state in what Meltano stores and prints: `{"singer_state": …}`, also under `completed`, over which `partial` ones
+/// count. Anything else stays as it is.
+fn of_meltano(mut map: Map<String, Json>) -> Map<String, Json> {
+    let mut state = |name: &str| match map.shift_remove(name) {
+        Some(Json::Object(mut stored)) => Some(match stored.shift_remove("singer_state") {
+            Some(Json::Object(inner)) => inner,
+            Some(_) => Map::new(),
+            None => stored,
+        }),
+        Some(Json::Null) => Some(Map::new()),
+        Some(other) => {
+            map.insert(name.to_owned(), other);
+            None
+        }
+        None => None,
+    };
+    if let Some(inner) = state("singer_state") {
+        return inner;
+    }
+    let (completed, partial) = (state("completed"), state("partial"));
+    if completed.is_none() && partial.is_none() {
+        return map;
+    }
+    let (mut completed, partial) = (completed.unwrap_or_default(), partial.unwrap_or_default());
+    for (name, value) in partial {
+        match (completed.get_mut(&name), value) {
+            (Some(Json::Object(before)), Json::Object(after)) => before.extend(after),
+            (_, value) => drop(completed.insert(name, value)),
+        }
+    }
+    completed
 }

@@ -17,8 +17,8 @@ use crate::run::context::Context;
 pub(crate) fn manifest(context: &Context, config: Option<&Config>) -> Result<Manifest> {
     let of_config = config.and_then(|c| c.ours.source.as_deref());
     let injected = config.and_then(|c| c.source.get("__injected_declarative_manifest"));
-    let said = context.options.source.as_deref().or(of_config).or(context.environment.as_deref());
-    let name = match (said, injected, context.named.as_deref()) {
+    let named = context.options.source.as_deref().or(of_config).or(context.environment.as_deref());
+    let name = match (named, injected, context.named.as_deref()) {
         (Some(name), _, _) => name,
         (None, Some(injected), _) => return Manifest::from_json(injected),
         (None, None, Some(name)) => name,

@@ -31,7 +31,7 @@ pub(crate) struct ReadMode {
 
 impl LoadedSource {
     /// A stream with all that its tenant's runs learned of it; nothing when drift is off.
-    pub(crate) fn watched(
+    pub(crate) fn monitor(
         &self,
         stream: &StreamPlan,
         reading: ReadMode,
@@ -42,7 +42,7 @@ impl LoadedSource {
             return Ok(None);
         }
         let ReadMode { sweep, whole, may_grow, verbatim } = reading;
-        let given = MonitorConfig {
+        let config_of_monitor = MonitorConfig {
             names: RunNames {
                 source: self.identity.source.clone(),
                 tenant: self.identity.tenant.clone(),
@@ -62,12 +62,12 @@ impl LoadedSource {
             may_grow,
             asked: stream.asked(&self.cx),
         };
-        let (watched, trouble) = DriftMonitor::begin(given)?;
+        let (monitor, trouble) = DriftMonitor::begin(config_of_monitor)?;
         if let Some(fault) = trouble {
-            let said = format!("{}: what is learned and put aside cannot be kept: {}", stream.name, fault.message);
-            context.log.event(Level::Warning, &said, "drift_trouble", &json!({"stream": *stream.name}));
+            let message = format!("{}: what is learned and put aside cannot be kept: {}", stream.name, fault.message);
+            context.log.event(Level::Warning, &message, "drift_trouble", &json!({"stream": *stream.name}));
         }
-        Ok(Some(Arc::new(watched)))
+        Ok(Some(Arc::new(monitor)))
     }
 
     /// The stream with the schema that its tenant's data has by now.
@@ -76,8 +76,8 @@ impl LoadedSource {
             return Ok(stream.clone());
         }
         let reading = ReadMode { sweep: false, whole: false, may_grow: true, verbatim: true };
-        let Some(watched) = self.watched(stream, reading, context)? else { return Ok(stream.clone()) };
-        let schema = watched.schema();
+        let Some(monitor) = self.monitor(stream, reading, context)? else { return Ok(stream.clone()) };
+        let schema = monitor.schema();
         if *schema == stream.schema {
             return Ok(stream.clone());
         }

@@ -106,7 +106,7 @@ fn reason(why: WaitReason) -> &'static str {
 }
 
 /// Whose request it is, for people: `tasks {"project":"12"}`.
-fn whose(ask: &SendRequest<'_>) -> String {
+fn label(ask: &SendRequest<'_>) -> String {
     let partition = shown(ask.partition);
     if partition.as_object().is_some_and(Map::is_empty) {
         ask.stream.into()
@@ -220,7 +220,7 @@ impl Reporter {
             ),
             drifted: Box::new({
                 let reporter = self.clone();
-                move |told| reporter.drifted(told)
+                move |report| reporter.drifted(report)
             }),
             noticed: Box::new({
                 let reporter = self.clone();
@@ -240,8 +240,8 @@ impl Reporter {
     }
 
     /// Something of a stream's data changed: people and schedulers learn of it once.
-    fn drifted(&self, told: &MonitorReport) {
-        let MonitorReport { finding, repeat, silent } = told;
+    fn drifted(&self, report: &MonitorReport) {
+        let MonitorReport { finding, repeat, silent } = report;
         self.found.lock().push(finding.clone());
         let known = *repeat || finding.severity == Severity::Info;
         let level = if *silent {
@@ -251,7 +251,7 @@ impl Reporter {
         } else {
             Level::Warning
         };
-        let said = format!(
+        let message = format!(
             "stream `{}`: {} ({} of {} records, {}; `dripfeed drift show` tells more)",
             finding.stream,
             finding.line(),
@@ -259,7 +259,7 @@ impl Reporter {
             finding.of,
             finding.policy.name()
         );
-        self.log.event(level, &said, "schema_drift", &finding.event(*repeat));
+        self.log.event(level, &message, "schema_drift", &finding.event(*repeat));
     }
 
     fn on_event(&self, ask: &SendRequest<'_>, event: &Event<'_>) {
@@ -272,7 +272,7 @@ impl Reporter {
                 }
                 if *wait >= LONG {
                     let (seconds, why) = (wait.as_secs(), reason(*why));
-                    self.log.line(Level::Info, &format!("{}: waits {seconds} s ({why})", whose(ask)));
+                    self.log.line(Level::Info, &format!("{}: waits {seconds} s ({why})", label(ask)));
                 }
             }
             Event::Sent => add(&self.counts.sent, 1u64),
@@ -285,7 +285,7 @@ impl Reporter {
                     let took = took.as_millis();
                     self.log.line(
                         Level::Debug,
-                        &format!("{}: {request}: HTTP {status}, {bytes} bytes, {took} ms", whose(ask)),
+                        &format!("{}: {request}: HTTP {status}, {bytes} bytes, {took} ms", label(ask)),
                     );
                 }
             }
@@ -293,16 +293,16 @@ impl Reporter {
                 add(&self.counts.retried, 1u64);
                 add(&self.counts.backed_off, wait.as_millis());
                 let seconds = wait.as_secs_f64();
-                let said = format!("{}: {reason} ({request}, try {tries})", whose(ask));
+                let message = format!("{}: {reason} ({request}, try {tries})", label(ask));
                 if *limited {
                     add(&self.counts.limited, 1u64);
                     self.waits(*wait, "rate limit");
                     *self.used_up.lock() = Some(Instant::now() + *wait);
-                    let said = format!("{said}; the vendor limits its rate: again in {seconds:.2} s");
-                    self.rate_limited(Level::Warning, ask, *wait, &said);
+                    let message = format!("{message}; the vendor limits its rate: again in {seconds:.2} s");
+                    self.rate_limited(Level::Warning, ask, *wait, &message);
                 } else {
                     self.waits(*wait, "retry");
-                    self.log.line(Level::Warning, &format!("{said}; it may pass: again in {seconds:.2} s"));
+                    self.log.line(Level::Warning, &format!("{message}; it may pass: again in {seconds:.2} s"));
                 }
             }
             Event::Ignored { status, reason } => {
@@ -310,9 +310,9 @@ impl Reporter {
                 let fields = json!({
                     "stream": ask.stream, "partition": shown(ask.partition), "status": status, "reason": reason,
                 });
-                let said =
-                    format!("{}: skipped, as the manifest says: {reason} (HTTP {status}, {request})", whose(ask));
-                self.log.event(Level::Warning, &said, "slice_skipped", &fields);
+                let message =
+                    format!("{}: skipped, as the manifest says: {reason} (HTTP {status}, {request})", label(ask));
+                self.log.event(Level::Warning, &message, "slice_skipped", &fields);
             }
             Event::Otherwise { status, remedy, reason } => {
                 let how = match remedy {
@@ -320,17 +320,17 @@ impl Reporter {
                     Remedy::SmallerPages => "in smaller pages",
                     Remedy::ShorterWindows => "in shorter windows",
                 };
-                let said = format!("{}: {how}: {reason} (HTTP {status}, {request})", whose(ask));
-                self.log.line(Level::Info, &said);
+                let message = format!("{}: {how}: {reason} (HTTP {status}, {request})", label(ask));
+                self.log.line(Level::Info, &message);
             }
         }
     }
 
     /// A stream waits for the vendor's limit: people, schedulers and the platform learn of it.
-    fn rate_limited(&self, level: Level, ask: &SendRequest<'_>, wait: Duration, said: &str) {
+    fn rate_limited(&self, level: Level, ask: &SendRequest<'_>, wait: Duration, message: &str) {
         let seconds = wait.as_secs_f64();
         let fields = json!({"stream": ask.stream, "partition": shown(ask.partition), "wait_seconds": seconds});
-        self.log.event(level, said, "rate_limited", &fields);
+        self.log.event(level, message, "rate_limited", &fields);
         if let Some((out, _)) = &self.announces {
             // A broken stdout is the writer's to notice.
             drop(airbyte::say(out, &airbyte::rate_limited(ask.stream, OffsetDateTime::now_utc() + wait)));
@@ -341,7 +341,7 @@ impl Reporter {
     fn used_up(&self, ask: &SendRequest<'_>, wait: Duration, why: WaitReason) {
         let until = Instant::now() + wait;
         let mut used_up = self.used_up.lock();
-        if wait < SHORT || used_up.is_some_and(|said| until < said + SHORT) {
+        if wait < SHORT || used_up.is_some_and(|message| until < message + SHORT) {
             return;
         }
         *used_up = Some(until);
@@ -351,8 +351,8 @@ impl Reporter {
             WaitReason::Held => "another run of the account was limited",
             _ => "the vendor says that no call is left",
         };
-        let said = format!("{}: {what}: again in {seconds:.1} s", whose(ask));
-        self.rate_limited(Level::Info, ask, wait, &said);
+        let message = format!("{}: {what}: again in {seconds:.1} s", label(ask));
+        self.rate_limited(Level::Info, ask, wait, &message);
     }
 
     /// The changes that were found in this run.

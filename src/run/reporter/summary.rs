@@ -12,6 +12,7 @@ use super::{Reporter, get};
 use crate::base::fault::{Fault, Kind};
 use crate::base::stop::Stop;
 use crate::drift::rules::Rule;
+use crate::engine::cursor::ceiling::Beyond;
 use crate::engine::scheduler::StreamOutcome;
 use crate::run::log::Level;
 use crate::run::outcome::{Figures, RunOutcome};
@@ -60,8 +61,8 @@ impl Reporter {
         }
         if gravest == Some(Kind::Unfinished) {
             let again = wait.map_or_else(String::new, |wait| format!(" in {wait:.0} s"));
-            let said = format!("the run has no more time; it can go on{again}, from the state that it saved");
-            self.log.event(Level::Warning, &said, "budget_exhausted", &json!({"resume_after_seconds": wait}));
+            let message = format!("the run has no more time; it can go on{again}, from the state that it saved");
+            self.log.event(Level::Warning, &message, "budget_exhausted", &json!({"resume_after_seconds": wait}));
         }
         let mut fields = json!({
             "records": records, "streams": outcomes.len(), "complete": complete, "calls": get(&counts.calls),
@@ -91,7 +92,7 @@ impl Reporter {
         ended_by: Option<&Fault>,
     ) -> (Option<Kind>, Option<Fault>) {
         // The deadline is that of reading: when all is read it does not matter.
-        let read = outcomes.iter().all(|account| account.complete);
+        let read = outcomes.iter().all(|outcome| outcome.complete);
         let mut gravest: Option<Kind> = stop.asked().filter(|why| !(read && *why == Kind::Unfinished));
         let mut fault = ended_by.cloned();
         if let Some(kind) = ended_by.map(|fault| fault.kind)
@@ -100,27 +101,27 @@ impl Reporter {
             gravest = Some(kind);
         }
         // Credentials with which others were read are fine: a stream alone may have lost its permission.
-        let some_were_read = outcomes.iter().any(|account| account.complete || account.records > 0);
-        for account in outcomes {
+        let some_were_read = outcomes.iter().any(|outcome| outcome.complete || outcome.records > 0);
+        for outcome in outcomes {
             if let Some(fault) =
-                account.fault.as_mut().filter(|f| some_were_read && f.rule == Some(Rule::ScopeLost.id()))
+                outcome.fault.as_mut().filter(|f| some_were_read && f.rule == Some(Rule::ScopeLost.id()))
             {
                 fault.kind = Kind::Data;
             }
-            let graver = self.account(account);
+            let graver = self.end_of_stream(outcome);
             if graver.is_some_and(|kind| gravest.is_none_or(|g| kind.severity_rank() > g.severity_rank())) {
                 gravest = graver;
             }
-            if account.fault.as_ref().is_some_and(|own| {
+            if outcome.fault.as_ref().is_some_and(|own| {
                 fault.as_ref().is_none_or(|other| own.kind.severity_rank() > other.kind.severity_rank())
             }) {
-                fault.clone_from(&account.fault);
+                fault.clone_from(&outcome.fault);
             }
         }
         if gravest == Some(Kind::Unfinished) && get(&self.counts.sent) > 0 && get(&self.counts.calls) == 0 {
             // It is not time that it lacks.
-            let said = "the vendor has not answered a single request before the run's deadline";
-            let down = Fault::new(Kind::Unavailable, said)
+            let message = "the vendor has not answered a single request before the run's deadline";
+            let down = Fault::new(Kind::Unavailable, message)
                 .hint("see whether it is down, and whether it can be reached from here; the next run tries again");
             self.log.line(Level::Error, &down.to_string());
             (gravest, fault) = (Some(Kind::Unavailable), Some(down));
@@ -162,25 +163,37 @@ impl Reporter {
     }
 
     /// Says what came of one stream; gives what it failed by.
-    fn account(&self, account: &StreamOutcome) -> Option<Kind> {
-        let stream = &*account.stream;
+    fn end_of_stream(&self, outcome: &StreamOutcome) -> Option<Kind> {
+        let stream = &*outcome.stream;
         let tags = json!({"stream": stream});
-        self.log.metric("counter", "record_count", &json!(account.records), &tags);
-        if account.nulled > 0 {
-            let said =
-                format!("stream `{stream}`: {} values did not fit their schema and were sent as null", account.nulled);
-            self.log.line(Level::Warning, &said);
+        self.log.metric("counter", "record_count", &json!(outcome.records), &tags);
+        if outcome.nulled > 0 {
+            let message =
+                format!("stream `{stream}`: {} values did not fit their schema and were sent as null", outcome.nulled);
+            self.log.line(Level::Warning, &message);
         }
-        if account.without_cursor > 0 {
-            let said = format!(
+        if outcome.without_cursor > 0 {
+            let message = format!(
                 "stream `{stream}`: {} records have no readable cursor value; they were sent, and do not move the \
                 bookmark",
-                account.without_cursor
+                outcome.without_cursor
             );
-            self.log.line(Level::Warning, &said);
+            self.log.line(Level::Warning, &message);
+        }
+        if outcome.beyond.is_any() {
+            let Beyond { ahead, outside, far } = outcome.beyond;
+            // Vendors round, and dates have time zones.
+            let level = if far > 0 { Level::Warning } else { Level::Info };
+            let fields = json!({"stream": stream, "ahead": ahead, "outside": outside});
+            self.log.event(
+                level,
+                &format!("stream `{stream}`: {}", outcome.beyond.message()),
+                "cursor_beyond",
+                &fields,
+            );
         }
         // What ended the whole run is said of the run.
-        let fault = account.fault.as_ref().filter(|f| !matches!(f.kind, Kind::Signal(_) | Kind::Downstream));
+        let fault = outcome.fault.as_ref().filter(|f| !matches!(f.kind, Kind::Signal(_) | Kind::Downstream));
         if let Some(fault) = fault {
             if fault.kind == Kind::Unfinished {
                 // Those that only ended with the run have nothing to say.
@@ -193,13 +206,13 @@ impl Reporter {
                 self.log.line(Level::Error, &fault.to_string());
             }
         }
-        let state = if account.complete { "" } else { ", not complete" };
-        let mut fields = json!({"stream": stream, "records": account.records, "complete": account.complete});
+        let state = if outcome.complete { "" } else { ", not complete" };
+        let mut fields = json!({"stream": stream, "records": outcome.records, "complete": outcome.complete});
         if let Some(fault) = fault {
             fields["fault"] = json!(fault.message);
         }
-        let said = format!("{stream}: {} records{state}", HumanCount(account.records));
-        self.log.event(Level::Info, &said, "stream_done", &fields);
+        let message = format!("{stream}: {} records{state}", HumanCount(outcome.records));
+        self.log.event(Level::Info, &message, "stream_done", &fields);
         fault.map(|f| f.kind)
     }
 }

@@ -16,7 +16,7 @@ use crate::base::stop::Stop;
 use crate::protocol::state::{self, StateDoc};
 use crate::run::context::Context;
 use crate::run::log::Level;
-use crate::run::read::{PreparedRun, fresh};
+use crate::run::read::PreparedRun;
 use crate::run::sync::state_acks::{AckTracker, TargetLine};
 use crate::tenant::bookmarks::{self, Bookmarks, StateFile};
 
@@ -41,19 +41,18 @@ pub(crate) struct BookmarkWriter {
 }
 
 impl BookmarkWriter {
-    /// Of a run that goes on from `doc`.
+    /// Of a run that goes on from `doc`; `fresh_doc` is one without bookmarks.
     pub(crate) fn new(
         context: &Context,
         ready: &PreparedRun,
-        store: Arc<StateFile>,
+        (store, fresh_doc): (Arc<StateFile>, StateDoc),
         doc: &StateDoc,
     ) -> Arc<BookmarkWriter> {
         let names = ready.names();
-        let plan = &ready.loaded.plan;
         Arc::new(BookmarkWriter {
             context: context.clone(),
             store,
-            fresh_doc: fresh(context, plan),
+            fresh_doc,
             echoes: Mutex::new(AckTracker::new(names.iter().map(|name| (name.as_str(), doc.bookmark(name))))),
             fresh: Mutex::default(),
             shown: Mutex::new(ready.bookmarks(doc).into_iter().collect()),

@@ -6,6 +6,7 @@
 
 mod bookmark_writer;
 pub mod state_acks;
+mod target_bookmarks;
 mod target_process;
 
 use parking_lot::Mutex;
@@ -15,21 +16,20 @@ use std::time::{Duration, Instant};
 use serde_json::Value as Json;
 
 use super::active_run::{self, ActiveRun};
-use super::identity::RunIdentity;
 use super::log::Level;
 use super::outcome::RunOutcome;
-use super::read::{PreparedRun, ReadResult, States, broke_off, fresh, ready};
+use super::read::{PreparedRun, ReadResult, States, broke_off, ready};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
 use crate::base::timefmt::{parse_iso, rfc3339};
 use crate::protocol::singer::Outgoing;
 use crate::protocol::{Out, Protocol, Sink};
 use crate::run::context::Context;
-use crate::tenant::bookmarks::{self, StateFile};
 use crate::tenant::locks::{Locks, of_backfill};
 use crate::tenant::reread_marks::{self, Mark, RereadMarks};
 use crate::tenant::target_command::TargetCommand;
 use bookmark_writer::BookmarkWriter;
+use target_bookmarks::TargetBookmarks;
 use target_process::{End, Gauge, Stopping, TargetProcess};
 
 /// A target that takes and says nothing for so long while it owes something is ended, when nothing is said.
@@ -44,6 +44,8 @@ pub struct SyncOptions {
     pub target: Option<String>,
     /// A target that makes no progress for this long is ended.
     pub target_timeout: Option<Duration>,
+    /// Another target, whose bookmarks are taken over.
+    pub adopt: Option<String>,
 }
 
 /// Reads into the target; gives the exit code.
@@ -59,8 +61,7 @@ pub(crate) fn run(context: &Context, asked: &SyncOptions) -> Result<u8> {
 
 fn into_target(context: &Context, asked: &SyncOptions, active: &mut ActiveRun<'_>) -> Result<RunOutcome> {
     let mut ready = ready(context, active)?;
-    let (config, plan) = (&ready.loaded.config, &ready.loaded.plan);
-    let command = asked.target.as_deref().or(config.ours.target.as_deref());
+    let command = asked.target.as_deref().or(ready.loaded.config.ours.target.as_deref());
     let command = command.ok_or_else(|| {
         Fault::new(Kind::Usage, "no target is named")
             .hint("--target 'target-postgres --config pg.json', or dripfeed.target in the config")
@@ -68,21 +69,24 @@ fn into_target(context: &Context, asked: &SyncOptions, active: &mut ActiveRun<'_
     let command = TargetCommand::parse(command)?;
     active.begins(&ready.loaded, &ready.names());
     let identity = ready.loaded.identity.clone();
-    let store = Arc::new(store(context, &identity, context.options.backfill.is_some())?);
+    let stores = TargetBookmarks::of(context, &identity, target_bookmarks::id(&ready, &command))?;
     if let Some(other) = context.options.reset.iter().find(|stream| !ready.names().contains(stream)) {
         return Err(Fault::config(format!("--reset names `{other}`, which this run does not read"))
             .hint("its bookmark stays; add it to --streams, or leave --reset away"));
     }
     let reset = if context.options.full_refresh { ready.names() } else { context.options.reset.clone() };
-    let doc = bookmarks::load(&*store, fresh(context, plan), &reset)?;
-    bookmarks::prepare(&*store, &context.stop)?;
-    let marks = reread_marks(context, &ready);
+    if let Some(other) = asked.adopt.as_ref().filter(|_| context.options.limit.is_none()) {
+        stores.adopt(context, &ready, other)?;
+    }
+    let (store, doc) = stores.open(context, &ready, &reset)?;
+    let marks = reread_marks(context, &ready, &stores);
     ready.again = marks.iter().filter_map(|(stream, mark)| Some((stream.clone(), parse_iso(&mark.since)?))).collect();
     if context.options.backfill.is_some() && context.options.limit.is_none() {
         let mark = Mark { since: rfc3339(ready.loaded.cx.now), run: identity.run_id.clone() };
-        reread_marks::begins(&*store, &fresh(context, plan), &ready.names(), &mark, &context.stop)?;
+        reread_marks::begins(&store, &stores.fresh(context, &ready), &ready.names(), &mark, &context.stop)?;
     }
-    let bookmarks = BookmarkWriter::new(context, &ready, store, &doc);
+    let kept = (Arc::new(store), stores.fresh(context, &ready));
+    let bookmarks = BookmarkWriter::new(context, &ready, kept, &doc);
     let (mut target, feed) = match &ready.locks {
         Some(locks) => locks.inherited(|| TargetProcess::start(&command)),
         None => TargetProcess::start(&command),
@@ -130,7 +134,7 @@ fn into_target(context: &Context, asked: &SyncOptions, active: &mut ActiveRun<'_
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-    let ended = Ended { bookmarks: &bookmarks, marks, target: &name, end, read: read? };
+    let ended = Ended { bookmarks: &bookmarks, stores: &stores, marks, target: &name, end, read: read? };
     Ok(finish(context, &ready, ended))
 }
 
@@ -154,6 +158,7 @@ impl Outgoing for Fed<'_> {
 /// A run that has ended, and its target.
 struct Ended<'r> {
     bookmarks: &'r BookmarkWriter,
+    stores: &'r TargetBookmarks,
     /// What it was to make up for.
     marks: RereadMarks,
     /// The target's name.
@@ -164,16 +169,19 @@ struct Ended<'r> {
 
 /// The run and its target have ended: what came of both.
 fn finish(context: &Context, ready: &PreparedRun, ended: Ended<'_>) -> RunOutcome {
-    let Ended { bookmarks, mut marks, target: name, end, read: ReadResult { outcomes, written } } = ended;
+    let Ended { bookmarks, stores, mut marks, target: name, end, read: ReadResult { outcomes, written } } = ended;
     if end.is_good() {
         bookmarks.loaded(outcomes.iter().filter(|a| a.complete).map(|a| &*a.stream));
     }
     bookmarks.keep(true);
+    if let Some(fault) = end.is_good().then(|| stores.claim(context)).and_then(Result::err) {
+        context.log.line(Level::Warning, &format!("the bookmarks cannot be marked as those of `{name}`: {fault}"));
+    }
     if end.is_good() && bookmarks.trouble().is_none() {
         let whole: Vec<&str> = outcomes.iter().filter(|a| a.complete).map(|a| &*a.stream).collect();
         marks.retain(|stream, _| whole.contains(&stream.as_str()));
         let done = || {
-            let store = store(context, &ready.loaded.identity, true)?;
+            let store = stores.file(true)?;
             reread_marks::made_up(&store, &bookmarks.fresh().clone().of_backfills(), &marks, &Stop::default())
         };
         if let Some(fault) = (!marks.is_empty()).then(done).and_then(Result::err) {
@@ -209,14 +217,14 @@ fn finish(context: &Context, ready: &PreparedRun, ended: Ended<'_>) -> RunOutcom
 }
 
 /// The streams of which a live run reads again what changed, after backfills of them that are over, target and all.
-fn reread_marks(context: &Context, ready: &PreparedRun) -> RereadMarks {
+fn reread_marks(context: &Context, ready: &PreparedRun, stores: &TargetBookmarks) -> RereadMarks {
     let identity = &ready.loaded.identity;
     // A preview makes up for nothing.
     if context.options.backfill.is_some() || context.options.limit.is_some() {
         return RereadMarks::new();
     }
     // What cannot be read is for the next backfill to refuse.
-    let read = store(context, identity, true).and_then(|store| reread_marks::read(&store));
+    let read = stores.file(true).and_then(|store| reread_marks::read(&store));
     let mut marks = read.unwrap_or_else(|fault| {
         context.log.line(Level::Warning, &format!("what backfills may have overtaken is not known: {fault}"));
         RereadMarks::new()
@@ -232,16 +240,4 @@ fn reread_marks(context: &Context, ready: &PreparedRun) -> RereadMarks {
         context.log.line(Level::Info, &said);
     }
     marks
-}
-
-/// The store of bookmarks, those of backfills or the others: `--state FILE`, else the state directory.
-fn store(context: &Context, identity: &RunIdentity, backfill: bool) -> Result<StateFile> {
-    if let Some(path) = &context.options.state {
-        return StateFile::at(path, backfill);
-    }
-    let root = identity.root.as_ref().ok_or_else(|| {
-        Fault::config("there is no folder to keep bookmarks in")
-            .hint("name it in the config: dripfeed.state_dir; or give a file with --state")
-    })?;
-    Ok(StateFile::in_folder(root, &identity.source, &identity.tenant, backfill))
 }

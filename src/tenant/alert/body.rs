@@ -106,7 +106,7 @@ impl AlertBody {
             exit_code: outcome.exit_code,
             since: causes.iter().map(|(cause, _)| cause.since.clone()).min().unwrap_or_default(),
             count: causes.iter().map(|(_, count)| *count).max().unwrap_or(1),
-            commands: commands(event, causes, &streams, &outcome.whose),
+            commands: commands(event, causes, &streams, &outcome.arguments),
             changes: causes.iter().filter_map(|(cause, _)| change(cause)).take(CHANGES).collect(),
             run_id: outcome.run_id.clone(),
             fingerprint: match causes {
@@ -150,11 +150,11 @@ fn what(event: AlertEvent, causes: &[(Cause, u64)], streams: &[String]) -> Strin
         ([(cause, _)], _) => names(streams) + &short(&cause.what),
         (several, _) => {
             let kind = if event == AlertEvent::SchemaDrift { "changes" } else { "streams" };
-            let told = several.iter().take(TOLD).map(|(cause, _)| names(&cause.streams) + &short(&cause.what));
-            let told = told.collect::<Vec<_>>().join("; ");
+            let parts = several.iter().take(TOLD).map(|(cause, _)| names(&cause.streams) + &short(&cause.what));
+            let parts = parts.collect::<Vec<_>>().join("; ");
             let more = several.len().saturating_sub(TOLD);
             let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-            format!("{} {kind}: {told}{more}", several.len())
+            format!("{} {kind}: {parts}{more}", several.len())
         }
     }
 }
@@ -173,8 +173,8 @@ fn severity(event: AlertEvent, causes: &[(Cause, u64)]) -> &'static str {
 }
 
 /// What to type.
-fn commands(event: AlertEvent, causes: &[(Cause, u64)], streams: &[String], whose: &str) -> Vec<String> {
-    let line = |words: &str| format!("dripfeed {words} {whose}").trim_end().to_owned();
+fn commands(event: AlertEvent, causes: &[(Cause, u64)], streams: &[String], arguments: &str) -> Vec<String> {
+    let line = |words: &str| format!("dripfeed {words} {arguments}").trim_end().to_owned();
     match event {
         AlertEvent::CredentialsRefused | AlertEvent::ConfigRefused | AlertEvent::VendorDown => vec![line("check")],
         AlertEvent::SchemaDrift => {

@@ -181,7 +181,7 @@ impl RunEnd {
         if is_void(self.exit_code) {
             return causes;
         }
-        let told = |stream: &str, rule: Option<&str>| {
+        let is_reported = |stream: &str, rule: Option<&str>| {
             let drift = self.drift.iter().flatten();
             // What somebody rejected fails without an alert.
             drift
@@ -191,7 +191,7 @@ impl RunEnd {
         let whole = self.fault.iter().map(|fault| (fault.stream.as_deref().unwrap_or_default(), fault));
         for (stream, fault) in whole.chain(self.faults.iter().map(|(stream, fault)| (&**stream, fault))) {
             let Some(event) = AlertEvent::of(fault.kind) else { continue };
-            if fault.rule.is_none() || !told(stream, fault.rule) {
+            if fault.rule.is_none() || !is_reported(stream, fault.rule) {
                 self.add(&mut causes, event, stream, fault);
             }
         }

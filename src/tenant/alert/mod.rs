@@ -57,7 +57,7 @@ pub struct RunEnd {
     /// Did a wait for the account's limit end it?
     pub limited: bool,
     /// What a command needs to mean the same tenant: `--source asana --config acme.json`.
-    pub whose: String,
+    pub arguments: String,
 }
 
 /// What became of a run's alerts.
@@ -66,7 +66,7 @@ pub struct Delivery {
     /// So many were not taken by the webhook, as far as is known.
     pub left: usize,
     /// Are they kept for the next run?
-    pub kept: bool,
+    pub stored: bool,
     /// Why, in words that tell no secret.
     pub why: Option<String>,
 }
@@ -110,26 +110,26 @@ impl AlertSender {
         let AlertSender { file, shared, bodies, over } = self;
         let until = Instant::now() + PATIENCE;
         *shared.until.lock() = Some(until);
-        let told = match &file {
-            Some(file) => file.update(|memory| memory.heard(outcome)),
-            None => Ok(Outbox::default().heard(outcome)),
+        let due = match &file {
+            Some(file) => file.update(|memory| memory.record(outcome)),
+            None => Ok(Outbox::default().record(outcome)),
         };
-        let kept = file.is_some() && told.is_ok();
-        let told = told.unwrap_or_else(|fault| {
+        let stored = file.is_some() && due.is_ok();
+        let due = due.unwrap_or_else(|fault| {
             // Better twice than not at all.
             let mut delivery = shared.delivery.lock();
             delivery.why = Some(format!("what was told before is not known: {}", fault.message));
-            Outbox::default().heard(outcome)
+            Outbox::default().record(outcome)
         });
-        shared.delivery.lock().left += told.len();
-        for body in told {
+        shared.delivery.lock().left += due.len();
+        for body in due {
             drop(bodies.send(body));
         }
         drop(bodies);
         let _ = over.recv_timeout(until.saturating_duration_since(Instant::now()));
         let delivery = shared.delivery.lock();
         let why = delivery.why.clone().or_else(|| (delivery.left > 0).then(|| "it did not answer in time".to_owned()));
-        Delivery { kept, why, ..delivery.clone() }
+        Delivery { stored, why, ..delivery.clone() }
     }
 }
 

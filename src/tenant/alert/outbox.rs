@@ -77,7 +77,7 @@ pub struct Waiting {
 
 impl Outbox {
     /// Hears of a run's end; gives the alerts that are new.
-    pub fn heard(&mut self, outcome: &RunEnd) -> Vec<AlertBody> {
+    pub fn record(&mut self, outcome: &RunEnd) -> Vec<AlertBody> {
         let slot = &outcome.slot;
         if outcome.exit_code == Kind::Unfinished.exit_code() {
             *self.unfinished.entry(slot.clone()).or_default() += 1;

@@ -62,7 +62,7 @@ impl Webhook {
                         break;
                     }
                 }
-                Err(error) => why = format!("{} {}", self.host(), told(&error)),
+                Err(error) => why = format!("{} {}", self.host(), reason(&error)),
             }
             if number + 1 < TRIES {
                 std::thread::sleep((PAUSE * 2u32.pow(number)).min(left()));
@@ -108,7 +108,7 @@ fn sign(secret: &str, seconds: i64, body: &str) -> Option<String> {
 }
 
 /// What went wrong, without the address.
-fn told(error: &ureq::Error) -> String {
+fn reason(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(_) => "does not answer in time".to_owned(),
         ureq::Error::HostNotFound => "is not known by that name".to_owned(),

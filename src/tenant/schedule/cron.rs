@@ -16,7 +16,8 @@ const BACKFILLS: &str = include_str!("templates/cron/backfills.txt.tmpl");
 
 /// What starts a run. cron hands it to the shell by name: a line of a crontab can hold no more.
 const RUN: &str = concat!(
-    r#"RUN='cd "$HERE" && mkdir -p "$LOGS" || exit; log="$LOGS/$0.log"; set -a; [ ! -r "$1" ] || . "$1"; set +a; shift; "#,
+    r#"RUN='cd "$HERE" && mkdir -p "$LOGS" || exit; log="$LOGS/$0.log"; "#,
+    r#"set -a; [ ! -r "$1" ] || . "$1"; set +a; shift; "#,
     r#"for wait in 60 600 0; do "$@" >> "$log" 2>&1; code=$?; "#,
     r#"case $code-$wait in 0-*|75-*|76-*) exit 0;; 69-[1-9]*|60-60) sleep $wait;; *) break;; esac; done; "#,
     r#"echo "$0: exit code $code; the end of $LOGS/$0.log:"; tail -n 30 "$log"; exit $code'"#,

@@ -84,8 +84,11 @@ impl Times {
         let step = |field: &Field| field.every.is_some_and(|every| every > 1);
         let any = |field: &Field| field.every == Some(1);
         if step(days) && !any(weekdays) || step(weekdays) && !any(days) {
-            return Err(Fault::config("schedulers do not agree what a day of the month and a day of the week mean together when one has a step")
-                .hint("write the days out, as in `1,11,21`, or leave one of the two fields `*`"));
+            let message = "schedulers do not agree what a day of the month and a day of the week mean together when \
+                           one has a step";
+            return Err(
+                Fault::config(message).hint("write the days out, as in `1,11,21`, or leave one of the two fields `*`")
+            );
         }
         let there =
             |month: &u32| DAYS.get(*month as usize - 1).is_some_and(|last| days.values.iter().any(|day| day <= last));

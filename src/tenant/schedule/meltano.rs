@@ -61,8 +61,8 @@ fn extractor(tenant: &Tenant, run: &Run, name: &str, tap: &str) -> Result<String
         env.push(("DRIPFEED_UNFINISHED_OK", "true"));
     }
     if let Some((_, value)) = env.iter().find(|(_, value)| value.contains('$')) {
-        let said = format!("{}: Meltano would put a variable in the place of `$` in `{value}`", tenant.config);
-        return Err(Fault::config(said).hint("write it without `$`"));
+        let message = format!("{}: Meltano would put a variable in the place of `$` in `{value}`", tenant.config);
+        return Err(Fault::config(message).hint("write it without `$`"));
     }
     let env: String = env.iter().map(|(name, value)| format!("{name}: {}\n", quote::string(value))).collect();
     let name = quote::yaml(&format!("tap-{name}"));

@@ -52,8 +52,8 @@ impl Rule {
 
     fn marked(&self, name: &str, parts: &[&str]) -> String {
         let mark = mark(parts);
-        let kept = name.get(..self.longest - mark.len() - 1).unwrap_or(name);
-        let kept = kept.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-        if kept.is_empty() { format!("x{mark}") } else { format!("{kept}{}{mark}", self.joint) }
+        let stem = name.get(..self.longest - mark.len() - 1).unwrap_or(name);
+        let stem = stem.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        if stem.is_empty() { format!("x{mark}") } else { format!("{stem}{}{mark}", self.joint) }
     }
 }

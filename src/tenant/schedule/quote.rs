@@ -50,6 +50,6 @@ pub fn yaml(text: &str) -> String {
 
 /// Is this a character that people do not see, or that would end a line? It has no place in a definition.
 pub fn unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    let is_format = matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    c.is_control() || is_format || matches!(c, '\u{2028}'..='\u{202e}')
 }

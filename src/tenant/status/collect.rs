@@ -154,8 +154,8 @@ pub(super) fn gap(subject: &Subject, name: &str, tier: &Tier) -> Option<u64> {
 
 fn drift(root: &Path, source: &str, tenant: &str, now: OffsetDateTime) -> Result<Drift> {
     let mut out = Drift::default();
-    let kept = across_tenants::read(root, source, tenant)?;
-    let mut findings: Vec<_> = kept.streams.into_values().flat_map(|(_, pending)| pending.findings).collect();
+    let stored = across_tenants::read(root, source, tenant)?;
+    let mut findings: Vec<_> = stored.streams.into_values().flat_map(|(_, pending)| pending.findings).collect();
     let all = findings.len();
     // Who rejected a change knows of it.
     findings.retain(|finding| finding.silenced_until.as_deref().and_then(parse_iso).is_none_or(|until| until <= now));

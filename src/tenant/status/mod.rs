@@ -42,7 +42,7 @@ pub struct Subject {
     /// The config's tiers.
     pub tiers: BTreeMap<String, Tier>,
     /// What a command needs to mean the same tenant.
-    pub whose: String,
+    pub arguments: String,
     /// Why its config cannot be used.
     pub fault: Option<Fault>,
 }
@@ -271,7 +271,7 @@ impl Subject {
         }
         if self.fault.is_none() && other.fault.is_some() {
             // Commands are to mean the config that is to be mended.
-            (self.fault, self.whose) = (other.fault.clone(), other.whose.clone());
+            (self.fault, self.arguments) = (other.fault.clone(), other.arguments.clone());
         }
     }
 
@@ -315,11 +315,11 @@ impl StatusReport {
     /// `1 needs a person, 2 failing, 19 ok`.
     fn counts(&self) -> String {
         let counts = TenantVerdict::ALL.into_iter().map(|verdict| (self.count(verdict), verdict));
-        let said = counts.filter(|(count, _)| *count > 0).map(|(count, verdict)| match (count, verdict) {
+        let parts = counts.filter(|(count, _)| *count > 0).map(|(count, verdict)| match (count, verdict) {
             (2.., TenantVerdict::NeedsPerson) => format!("{count} need a person"),
             _ => format!("{count} {}", verdict.words()),
         });
-        said.collect::<Vec<_>>().join(", ")
+        parts.collect::<Vec<_>>().join(", ")
     }
 
     /// Are they of one source?

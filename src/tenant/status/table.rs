@@ -170,18 +170,18 @@ fn notes(row: &Row, look: Look) -> String {
 
 fn stream_line(group: &[&StreamRow]) -> String {
     let Some(stream) = group.first() else { return String::new() };
-    let mut said = vec![match (stream.age_seconds, stream.due_every_seconds) {
+    let mut parts = vec![match (stream.age_seconds, stream.due_every_seconds) {
         (None, _) => "never read to its end".to_owned(),
         (Some(age), None) => format!("{} old", compact(age)),
         (Some(age), Some(due)) => format!("{} old, due every {}", compact(age), compact(due)),
     }];
     if stream.late {
-        said.push("LATE".to_owned());
+        parts.push("LATE".to_owned());
     }
-    said.extend(stream.bookmark.as_deref().map(|bookmark| format!("bookmark {}", short(&plain(bookmark), 40))));
-    said.extend(stream.fault.as_deref().map(|fault| short(&plain(fault), 200)));
+    parts.extend(stream.bookmark.as_deref().map(|bookmark| format!("bookmark {}", short(&plain(bookmark), 40))));
+    parts.extend(stream.fault.as_deref().map(|fault| short(&plain(fault), 200)));
     let names: Vec<String> = group.iter().map(|stream| short(&plain(&stream.stream), 40)).collect();
-    format!("{}: {}", names.join(", "), said.join("; "))
+    format!("{}: {}", names.join(", "), parts.join("; "))
 }
 
 /// How far a stream's backfill is.

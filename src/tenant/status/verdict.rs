@@ -51,16 +51,16 @@ pub(super) fn judge(subject: &Subject, row: &mut Row, unreadable: bool, now: Off
             commands: Vec::new(),
         });
     }
-    let mut told: Vec<String> = Vec::new();
+    let mut reported: Vec<String> = Vec::new();
     for runs in alike(row) {
         if let Some(reason) = of_runs(subject, row, &runs) {
-            told.extend(runs.iter().map(|run| run.tier.clone()));
+            reported.extend(runs.iter().map(|run| run.tier.clone()));
             reasons.push(reason);
         }
     }
     reasons.extend(of_drift(subject, row));
     // Why it is late is said already where its run went wrong.
-    reasons.extend(of_age(subject, row, &told, now));
+    reasons.extend(of_age(subject, row, &reported, now));
     if !unreadable {
         missing(subject, row, now, &mut reasons);
     }
@@ -69,8 +69,8 @@ pub(super) fn judge(subject: &Subject, row: &mut Row, unreadable: bool, now: Off
     row.verdict = reasons.first().map_or(TenantVerdict::Ok, |reason| reason.verdict);
     row.reasons = reasons;
     if row.alerts_undelivered > 0 {
-        let said = format!("{} undelivered: see to its webhook", number(count(row.alerts_undelivered), "alert"));
-        row.notes.push(said);
+        let note = format!("{} undelivered: see to its webhook", number(count(row.alerts_undelivered), "alert"));
+        row.notes.push(note);
     }
     if let Some(resume) = row.runs.iter().filter_map(|run| run.run.resume_at.as_deref()).max()
         && parse_iso(resume) > Some(now)
@@ -84,7 +84,7 @@ fn count(n: u64) -> usize {
 }
 
 fn command(subject: &Subject, words: &str) -> String {
-    format!("dripfeed {words} {}", subject.whose).trim_end().to_owned()
+    format!("dripfeed {words} {}", subject.arguments).trim_end().to_owned()
 }
 
 /// `tiers daily, hourly`, for people.
@@ -135,11 +135,11 @@ fn of_twins(subject: &Subject) -> Option<Reason> {
 /// What is wrong by runs that ended alike.
 fn of_runs(subject: &Subject, row: &Row, runs: &[&RunRow]) -> Option<Reason> {
     let run = runs.first()?;
-    let whose = tiers(runs);
+    let names = tiers(runs);
     if run.state == State::Killed {
         return Some(Reason {
             verdict: TenantVerdict::Failing,
-            what: format!("{whose}: killed, it began and said nothing of its end"),
+            what: format!("{names}: killed, it began and said nothing of its end"),
             detail: None,
             since: runs.iter().map(|run| run.run.began.clone()).min(),
             what_to_do:
@@ -163,12 +163,12 @@ fn of_runs(subject: &Subject, row: &Row, runs: &[&RunRow]) -> Option<Reason> {
     };
     let times = number(count(run.run.unfinished_in_a_row), "run");
     let what = match (event, &run.run.target) {
-        (AlertEvent::Unfinished, _) => format!("{whose}: {times} in a row had not enough time to finish"),
+        (AlertEvent::Unfinished, _) => format!("{names}: {times} in a row had not enough time to finish"),
         (AlertEvent::LimitReached, _) => {
-            format!("{whose}: the account's limit is used up, {times} in a row did not finish")
+            format!("{names}: the account's limit is used up, {times} in a row did not finish")
         }
-        (_, Some(target)) => format!("{whose}: the target failed, {target} (exit {code})"),
-        _ => format!("{whose}: {} (exit {code})", run.means.unwrap_or_default()),
+        (_, Some(target)) => format!("{names}: the target failed, {target} (exit {code})"),
+        _ => format!("{names}: {} (exit {code})", run.means.unwrap_or_default()),
     };
     let commands = match event {
         AlertEvent::ConfigRefused | AlertEvent::CredentialsRefused | AlertEvent::VendorDown => {
@@ -203,9 +203,9 @@ fn of_drift(subject: &Subject, row: &Row) -> Option<Reason> {
 }
 
 /// Data that is older than it may be, for all streams of a tier at once.
-fn of_age(subject: &Subject, row: &Row, told: &[String], now: OffsetDateTime) -> Vec<Reason> {
+fn of_age(subject: &Subject, row: &Row, reported: &[String], now: OffsetDateTime) -> Vec<Reason> {
     let mut tiers: Vec<&str> = row.streams.iter().filter(|s| s.late).filter_map(|s| s.tier.as_deref()).collect();
-    tiers.retain(|tier| !told.iter().any(|told| told == tier));
+    tiers.retain(|tier| !reported.iter().any(|reported| reported == tier));
     tiers.sort_unstable();
     tiers.dedup();
     let of = |name: &str| {

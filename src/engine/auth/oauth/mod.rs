@@ -17,7 +17,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::jwt::Jwt;
-use super::{Builder, TokenTransport};
+use super::{Builder, LiveToken, TokenTransport};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::python;
 use crate::base::timefmt::{Format, parse_iso};
@@ -171,22 +171,21 @@ impl OAuth {
         self.tokens.lock()
     }
 
-    /// Can a token be fetched at all?
-    pub(super) fn renews(&self) -> bool {
-        self.endpoint.is_some()
-    }
-
     /// A token that lives, as far as is known.
-    pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<String> {
+    pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<LiveToken> {
         self.current(vars, exchange, None)
     }
 
-    /// The vendor refused `token`: fetches another, unless another thread has done so.
-    pub(super) fn renew(&self, token: &str, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<()> {
-        self.current(vars, exchange, Some(token)).map(drop)
+    /// The vendor refused `token`: fetches another, unless another thread has done so; false where none can be
+    /// fetched.
+    pub(super) fn renew(&self, token: &str, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<bool> {
+        if self.endpoint.is_none() {
+            return Ok(false);
+        }
+        self.current(vars, exchange, Some(token)).map(|_| true)
     }
 
-    fn current(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport, refused: Option<&str>) -> Result<String> {
+    fn current(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport, refused: Option<&str>) -> Result<LiveToken> {
         let mut known = self.lock();
         let mut tokens = match known.take() {
             Some(tokens) => tokens,
@@ -200,8 +199,10 @@ impl OAuth {
             Some(token) => Ok(token),
             None => self.replace(&mut tokens, &serves, vars, exchange),
         };
+        // One that came expired serves once; one that cannot be fetched anew serves for ever.
+        let until = tokens.expires.filter(|at| self.endpoint.is_some() && vars.cx.moment() <= *at);
         *known = Some(tokens);
-        result
+        result.map(|text| LiveToken { text, until })
     }
 
     /// What the config gives to begin with.

@@ -59,7 +59,7 @@ impl OAuth {
         }
         for (name, value) in &self.body {
             let name = name.text(vars)?;
-            if let Some(value) = value.value_if_any(vars, Types::Any)?
+            if let Some(value) = value.value_if_any(vars, Types::Text)?
                 && !fields.contains_key(&name)
             {
                 fields.insert(name, value);
@@ -72,7 +72,7 @@ impl OAuth {
     pub(super) fn headers(&self, vars: &Vars<'_>) -> Result<Vec<(String, String)>> {
         let mut headers = Vec::new();
         for (name, value) in &self.headers {
-            if let Some(value) = value.value_if_any(vars, Types::Any)? {
+            if let Some(value) = value.value_if_any(vars, Types::Text)? {
                 headers.push((name.text(vars)?, text_of(&value)));
             }
         }
@@ -87,24 +87,26 @@ impl OAuth {
         exchange: &dyn TokenTransport,
     ) -> Result<(Tokens, Option<Fault>)> {
         let endpoint = self.endpoint.as_ref().ok_or_else(|| self.no_token())?;
-        let mut url = endpoint.text(vars)?;
+        let url = endpoint.text(vars)?;
         if url.is_empty() {
             return Err(endpoint.at().fault("`token_refresh_endpoint` is empty"));
         }
         if let Some(secret) = &tokens.refresh {
             exchange.token_listener().learned(secret);
         }
-        let form = form(&self.fields(tokens, vars)?);
-        let headers = self.headers(vars)?;
-        let body = if self.in_query {
-            url = format!("{url}{}{form}", if url.contains('?') { '&' } else { '?' });
-            None
-        } else {
-            Some(("application/x-www-form-urlencoded", form.into_bytes()))
-        };
         let now = vars.cx.moment();
-        let (status, answer) =
-            exchange.send(TokenRequest { method: "POST", url, headers, body, ..TokenRequest::default() })?;
+        // Each try of it has an assertion of its own.
+        let (status, answer) = exchange.send(&|| {
+            let form = form(&self.fields(tokens, vars)?);
+            let (mut url, headers) = (url.clone(), self.headers(vars)?);
+            let body = if self.in_query {
+                url = format!("{url}{}{form}", if url.contains('?') { '&' } else { '?' });
+                None
+            } else {
+                Some(("application/x-www-form-urlencoded", form.into_bytes()))
+            };
+            Ok(TokenRequest { method: "POST", url, headers, body, ..TokenRequest::default() })
+        })?;
         let answer: Json = scan::json(&answer).unwrap_or_default();
         if status >= 400 {
             return Err(self.refusals.fault(status, &answer).at(&self.at.location));

@@ -190,6 +190,15 @@ impl Rotation {
         }
     }
 
+    /// The vendor refused the token of this turn: another one goes next; false where there is none.
+    pub fn refused(&self, turn: Turn) -> bool {
+        let mut state = self.state.lock();
+        if state.active == turn.token {
+            state.active = (turn.token + 1) % self.tokens.len();
+        }
+        self.tokens.len() > 1
+    }
+
     /// Is the token of this turn used up, while another one has calls left?
     pub fn another(&self, turn: Turn) -> bool {
         let state = self.state.lock();
@@ -311,7 +320,7 @@ impl Rotation {
             body: None,
             settled: source.silent.clone(),
         };
-        let (status, body) = exchange.send(request)?;
+        let (status, body) = exchange.send(&|| Ok(request.clone()))?;
         if source.silent.contains(&status) {
             let none = Remaining { left: 0, resets: cx.moment(), limit: 0, counted: false };
             return Ok(vec![none; self.pools.len()]);

@@ -12,7 +12,7 @@ use std::io::Read as _;
 
 use serde_json::Value as Json;
 
-use super::{RecordPath, Segment, WalkError, walk};
+use super::{RecordPath, Segment, WalkError, not_json, walk};
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::{JsonKind, Scanner};
 use crate::manifest::model;
@@ -47,6 +47,9 @@ enum Form {
         keep_na: bool,
     },
 }
+
+/// How a gzip file begins.
+const GZIP: &[u8] = b"\x1f\x8b";
 
 /// How bytes are text, by Python's names.
 #[derive(Debug, Clone, Copy)]
@@ -184,6 +187,16 @@ impl Decoder {
         matches!(self.form, Form::Json)
     }
 
+    /// Does a body of this form show where it ends, so that one that was cut off cannot be read?
+    pub fn ends_by_itself(&self, body: &[u8]) -> bool {
+        self.form.ends_by_itself(body)
+    }
+
+    /// Does a body show by its last row that it was cut off?
+    pub fn is_torn(&self, body: &[u8]) -> bool {
+        self.form.is_torn(body)
+    }
+
     /// The JSON of a body. `content_type` is the header's value; more than `limit` bytes are refused.
     pub fn decode<'b>(&self, body: &'b [u8], content_type: Option<&str>, limit: u64) -> Result<Cow<'b, [u8]>> {
         match &self.form {
@@ -203,6 +216,24 @@ impl Decoder {
 }
 
 impl Form {
+    fn ends_by_itself(&self, body: &[u8]) -> bool {
+        match self {
+            Form::Json | Form::Items(..) | Form::Xml | Form::Zip(_) => true,
+            Form::Lines | Form::Csv { .. } | Form::Texts => false,
+            Form::Gzip(inner) => body.starts_with(GZIP) || inner.ends_by_itself(body),
+            Form::Table { .. } => table::is_packed(body),
+        }
+    }
+
+    fn is_torn(&self, body: &[u8]) -> bool {
+        match self {
+            Form::Csv { delimiter, .. } => table::is_torn(body, *delimiter),
+            Form::Gzip(inner) => !body.starts_with(GZIP) && inner.is_torn(body),
+            Form::Table { .. } => !table::is_packed(body) && table::is_torn(body, b','),
+            Form::Json | Form::Lines | Form::Items(..) | Form::Xml | Form::Texts | Form::Zip(_) => false,
+        }
+    }
+
     fn bodies(&self, body: &[u8], out: &mut Bodies) -> Result<()> {
         match self {
             Form::Json => elements(body, out),
@@ -215,7 +246,7 @@ impl Form {
                     out.add(scanner.slice(start..scanner.at())).map_err(WalkError::Callback)
                 };
                 walk(text.as_bytes(), path, &[], &mut each).map(drop).map_err(|stop| match stop {
-                    WalkError::Json(error) => Fault::data(format!("the answer is not valid JSON: {error}")),
+                    WalkError::Json(error) => not_json(text.as_bytes(), &error),
                     WalkError::Callback(fault) => fault,
                 })
             }
@@ -229,7 +260,7 @@ impl Form {
                 lines.into_iter().try_for_each(|line| out.add_value(&serde_json::json!({"record": line})))
             }
             Form::Gzip(inner) => {
-                if !body.starts_with(b"\x1f\x8b") {
+                if !body.starts_with(GZIP) {
                     return inner.bodies(body, out);
                 }
                 let mut unpacked = Vec::new();
@@ -237,11 +268,12 @@ impl Form {
                 reader
                     .take(out.limit + 1)
                     .read_to_end(&mut unpacked)
-                    .map_err(|e| Fault::data(format!("the answer cannot be unpacked: {e}")))?;
+                    .map_err(|e| Fault::broken_body(format!("the answer cannot be unpacked: {e}")))?;
                 if unpacked.len() as u64 > out.limit { Err(too_large(out.limit)) } else { inner.bodies(&unpacked, out) }
             }
             Form::Zip(inner) => {
-                let bad = |e: &dyn std::fmt::Display| Fault::data(format!("the answer is not a valid zip file: {e}"));
+                let bad =
+                    |e: &dyn std::fmt::Display| Fault::broken_body(format!("the answer is not a valid zip file: {e}"));
                 let mut archive = zip::ZipArchive::new(std::io::Cursor::new(body)).map_err(|e| bad(&e))?;
                 for index in 0..archive.len() {
                     let file = archive.by_index(index).map_err(|e| bad(&e))?;
@@ -263,7 +295,7 @@ impl Form {
 
 /// The elements of a list, or the one value that it is.
 fn elements(body: &[u8], out: &mut Bodies) -> Result<()> {
-    let broken = |error| Fault::data(format!("the answer is not valid JSON: {error}"));
+    let broken = |error| not_json(body, &error);
     let mut scanner = Scanner::new(body);
     let mut one = |scanner: &mut Scanner<'_>| -> Result<()> {
         scanner.peek().map_err(broken)?;
@@ -284,6 +316,7 @@ fn elements(body: &[u8], out: &mut Bodies) -> Result<()> {
 }
 
 fn lines(body: &[u8], out: &mut Bodies) -> Result<()> {
+    let last = memchr::memchr_iter(b'\n', body.trim_ascii_end()).count();
     for (number, line) in body.split(|b| *b == b'\n').enumerate() {
         let line = line.trim_ascii();
         if line.is_empty() {
@@ -291,7 +324,11 @@ fn lines(body: &[u8], out: &mut Bodies) -> Result<()> {
         }
         let mut scanner = Scanner::new(line);
         let read = scanner.peek().and_then(|_| scanner.skip()).and_then(|()| scanner.end());
-        read.map_err(|e| Fault::data(format!("line {} of the answer is not valid JSON: {e}", number + 1)))?;
+        read.map_err(|e| {
+            let text = format!("line {} of the answer is not valid JSON: {e}", number + 1);
+            // The last one may be cut off.
+            if number == last && e.is_of_its_end(line) { Fault::broken_body(text) } else { Fault::data(text) }
+        })?;
         out.add(line)?;
     }
     Ok(())

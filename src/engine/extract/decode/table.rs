@@ -42,6 +42,32 @@ pub(super) fn csv(text: &str, delimiter: u8, nulls: &[String], out: &mut Bodies)
     Ok(())
 }
 
+/// Was a table cut off inside its last row? That one has fewer cells than the first, or a quote that does not end, and
+/// no line break after it.
+pub(super) fn is_torn(body: &[u8], delimiter: u8) -> bool {
+    if body.ends_with(b"\n") || body.ends_with(b"\r") {
+        return false;
+    }
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(body);
+    let (mut first, mut cells) = (None, 0);
+    let mut row = csv::ByteRecord::new();
+    while reader.read_byte_record(&mut row).unwrap_or(false) {
+        cells = row.len();
+        first.get_or_insert(cells);
+    }
+    let quotes = memchr::memchr_iter(b'"', body).count();
+    quotes % 2 == 1 || first.is_some_and(|first| cells < first)
+}
+
+/// Is a table in a file compressed?
+pub(super) fn is_packed(body: &[u8]) -> bool {
+    match body {
+        [0x1f, 0x8b, ..] => true,
+        [0x78, second, ..] => (0x7800 + u16::from(*second)) % 31 == 0,
+        _ => false,
+    }
+}
+
 /// What pandas takes for a missing value.
 const MISSING: &[&str] = &[
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
@@ -52,7 +78,7 @@ const MISSING: &[&str] = &[
 /// is too long is a fault.
 pub(super) fn table(body: &[u8], keep_na: bool, out: &mut Bodies) -> Result<()> {
     let mut unpacked = Vec::new();
-    let bad = |e: std::io::Error| Fault::data(format!("the answer cannot be unpacked: {e}"));
+    let bad = |e: std::io::Error| Fault::broken_body(format!("the answer cannot be unpacked: {e}"));
     match body {
         [0x1f, 0x8b, ..] => flate2::read::GzDecoder::new(body).take(out.limit + 1).read_to_end(&mut unpacked),
         [0x78, second, ..] if (0x7800 + u16::from(*second)) % 31 == 0 => {

@@ -58,6 +58,12 @@ impl Element {
     }
 }
 
+/// A web page leaves elements open.
+fn is_html(text: &str) -> bool {
+    let head = text.trim_start().chars().take(14).collect::<String>().to_ascii_lowercase();
+    head.starts_with("<!doctype html") || head.starts_with("<html")
+}
+
 /// XML as `xmltodict` reads it: attributes under `@name`, text beside others under `#text`, what repeats as a list.
 pub(super) fn json(text: &str) -> Result<Json> {
     let bad = |why: &dyn std::fmt::Display| Fault::data(format!("the answer is not valid XML: {why}"));
@@ -94,6 +100,9 @@ pub(super) fn json(text: &str) -> Result<Json> {
                     None => return Err(bad(&"it names an entity of its own")),
                 },
             },
+            Event::Eof if open.len() > 1 && !is_html(text) => {
+                return Err(Fault::broken_body("the answer is not valid XML: an element does not end"));
+            }
             Event::Eof if open.len() > 1 => return Err(bad(&"an element does not end")),
             Event::Eof => {
                 let outside = open.pop().unwrap_or_default();

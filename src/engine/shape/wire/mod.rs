@@ -10,6 +10,8 @@
 mod relax;
 mod rewrite;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value as Json, json};
 
 use crate::base::json::observe::{NOWHERE, Observer, Places, ROOT};
@@ -98,6 +100,15 @@ pub struct RecordScan<'a> {
     keys: u32,
 }
 
+/// What became of a record that was rewritten.
+#[derive(Debug, Clone, Copy)]
+pub struct Rewritten {
+    /// Values that were sent as null.
+    pub nulled: u32,
+    /// Was a key among them? No target stores such a record.
+    pub bad_key: bool,
+}
+
 /// A cursor's value in a record.
 #[derive(Debug, Clone)]
 pub enum CursorText<'a> {
@@ -130,11 +141,13 @@ impl RecordSchema {
                 sent.insert(key.clone(), json!({"type": ["string", "integer"]}));
                 object.props.push(Prop::plain(key, Shape::Mixed));
             }
+            // A text is what the user makes of any value.
+            let overridden = selection.overrides.at(std::slice::from_ref(key)).is_some();
             for prop in object.props.iter_mut().filter(|p| p.name == *key) {
                 prop.key = u32::try_from(index).ok();
                 prop.selected = true;
-                prop.node.key = true;
-                let mixed = matches!(prop.node.shape, Shape::Mixed);
+                prop.node.key = !overridden;
+                let mixed = matches!(prop.node.shape, Shape::Mixed) && !overridden;
                 let name = prop.sent_as.as_ref().unwrap_or(&prop.name);
                 if let Some(types) = sent.get_mut(name).and_then(|s| s.get_mut("type"))
                     && let Json::Array(list) = types
@@ -204,15 +217,23 @@ impl RecordSchema {
         keys.find(|(i, _)| seen.keys & (1 << i) == 0).map(|(_, k)| k.as_str())
     }
 
-    /// Appends the record that comes next, changed to fit; gives how many values were sent as null.
-    pub fn rewrite(&self, scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Scan<u32> {
-        let mut writer = Writer { out, nulled: 0 };
+    /// Appends the record that comes next, changed to fit.
+    pub fn rewrite(&self, scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Scan<Rewritten> {
+        let mut writer = Writer::new(out);
         if self.verbatim {
             writer.any(scanner)?;
         } else {
             writer.value(&self.root, scanner)?;
         }
-        Ok(writer.nulled)
+        Ok(Rewritten { nulled: writer.nulled, bad_key: writer.bad_key })
+    }
+
+    /// The keys that are announced as texts.
+    pub fn text_keys(&self) -> BTreeSet<&str> {
+        let Shape::Object(object) = &self.root.shape else { return BTreeSet::new() };
+        let is_text = |shape: &Shape| matches!(shape, Shape::String | Shape::DateTime | Shape::Date);
+        let keys = object.props.iter().filter(|prop| !self.verbatim && prop.key.is_some() && is_text(&prop.node.shape));
+        keys.map(|prop| prop.name.as_str()).collect()
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{COLUMN, Node, Object, Other, Prop, Selection, Shape};
 use crate::base::json::schema::{MAX_DEPTH, Reader};
+use crate::protocol::singer_catalog::SchemaOverrides;
 
 /// The longest column name that every warehouse takes, in bytes.
 const MAX_NAME: usize = 63;
@@ -30,7 +31,10 @@ impl<'s> Relax<'s> {
     ) -> (Node, Map<String, Json>) {
         let mut props: Vec<Prop> = Vec::new();
         let mut sent = Map::new();
-        let declared = self.schema.properties(schema);
+        let mut declared = self.schema.properties(schema);
+        let selection = self.selection;
+        let known: HashSet<&String> = declared.iter().map(|(name, _)| *name).collect();
+        declared.extend(selection.overrides.under(path).into_iter().filter(|(name, _)| !known.contains(*name)));
         // A column beside another must not take the name of a field.
         let names: HashSet<String> = declared.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
         let mut open = true;
@@ -102,6 +106,11 @@ impl<'s> Relax<'s> {
     }
 
     fn value(&mut self, schema: &'s Json, path: &mut Vec<String>, depth: usize) -> (Node, Json) {
+        if let Some(written) = self.selection.overrides.at(path) {
+            let mut own = Relax { schema: Reader::new(written), selection: Selection::ALL, fixed: &[] };
+            let (node, sent) = own.value(written, &mut Vec::new(), depth);
+            return (node, SchemaOverrides::announced(sent, written));
+        }
         let types: Vec<&str> = self.schema.types(schema).into_iter().filter(|t| *t != "null").collect();
         let plain = |shape, name: &str| (Node::of(shape), json!({"type": ["null", name]}));
         match types.as_slice() {

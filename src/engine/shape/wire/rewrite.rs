@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::{Node, Object, Other, Prop, Shape, clean};
 use crate::base::json::scan::{JsonKind, JsonText, Scan, Scanner, Whole, is_int64, whole};
+use crate::base::json::spelling::{Spelling, Wanted, spelled};
 use crate::base::timefmt::{self, is_date, is_utc};
 
 /// Writes a record anew.
@@ -14,12 +15,57 @@ pub(super) struct Writer<'o> {
     pub(super) out: &'o mut Vec<u8>,
     /// Values that did not fit.
     pub(super) nulled: u32,
+    /// Did a key not fit? It must not be null.
+    pub(super) bad_key: bool,
 }
 
-impl Writer<'_> {
-    fn null(&mut self) {
+impl<'o> Writer<'o> {
+    pub(super) fn new(out: &'o mut Vec<u8>) -> Self {
+        Writer { out, nulled: 0, bad_key: false }
+    }
+
+    /// Null in place of a value that does not fit `node`.
+    fn null(&mut self, node: &Node) {
         self.out.extend_from_slice(b"null");
         self.nulled += 1;
+        self.bad_key |= node.key;
+    }
+
+    /// A value that is not of its node's kind: what it says all the same, if anything.
+    fn other_kind(&mut self, node: &Node, scanner: &mut Scanner<'_>) -> Scan<()> {
+        let wanted = Wanted {
+            structure: matches!(node.shape, Shape::Object(_) | Shape::Array(_)),
+            boolean: matches!(node.shape, Shape::Bool),
+        };
+        match spelled(&mut scanner.clone(), wanted)?.filter(|_| !node.key) {
+            Some(Spelling::Nothing) => self.out.extend_from_slice(b"null"),
+            Some(Spelling::True) => self.out.extend_from_slice(b"true"),
+            Some(Spelling::False) => self.out.extend_from_slice(b"false"),
+            None => self.null(node),
+        }
+        scanner.skip()
+    }
+
+    /// A text that is no date or time: an empty one says nothing.
+    fn no_time(&mut self, node: &Node, text: &JsonText<'_>) {
+        match (node.key, text.raw.is_empty()) {
+            (true, _) => self.text(text),
+            (false, true) => self.out.extend_from_slice(b"null"),
+            (false, false) => self.null(node),
+        }
+    }
+
+    /// A number in quotes is that number.
+    fn quoted_number(&mut self, node: &Node, scanner: &mut Scanner<'_>) -> Scan<()> {
+        let text = scanner.clone().string()?.value().into_owned();
+        let mut inner = Scanner::new(text.as_bytes());
+        let number = inner.peek().ok().filter(|k| *k == JsonKind::Number).and_then(|_| inner.number().ok());
+        let fits = |whole: bool| matches!(node.shape, Shape::Number) || whole;
+        match number.filter(|n| inner.end().is_ok() && fits(is_int64(n))) {
+            Some(number) => self.out.extend_from_slice(number.raw),
+            None => return self.other_kind(node, scanner),
+        }
+        scanner.skip()
     }
 
     pub(super) fn value(&mut self, node: &Node, scanner: &mut Scanner<'_>) -> Scan<()> {
@@ -35,8 +81,7 @@ impl Writer<'_> {
                 match if is_utc(text.raw) { None } else { Some(timefmt::parse_iso(&text.value())) } {
                     None => self.text(&text),
                     Some(Some(t)) => self.string(&timefmt::rfc3339(t)),
-                    Some(None) if node.key => self.text(&text),
-                    Some(None) => self.null(),
+                    Some(None) => self.no_time(node, &text),
                 }
             }
             (Shape::Date, JsonKind::String) => {
@@ -45,8 +90,7 @@ impl Writer<'_> {
                 match (is_date(text.raw), whole) {
                     (true, _) => self.text(&text),
                     (false, Some(date)) => self.string(&date.to_string()),
-                    (false, None) if node.key => self.text(&text),
-                    (false, None) => self.null(),
+                    (false, None) => self.no_time(node, &text),
                 }
             }
             (Shape::String | Shape::Mixed, JsonKind::String) => {
@@ -57,40 +101,28 @@ impl Writer<'_> {
                 let number = scanner.number()?;
                 match whole(&number) {
                     Whole::Fits(i) => self.out.extend_from_slice(i.to_string().as_bytes()),
-                    _ if node.key => self.out.extend_from_slice(number.raw),
-                    _ => self.null(),
+                    // Beyond 64 bits it is a whole number all the same.
+                    Whole::Large if node.key => self.out.extend_from_slice(number.raw),
+                    _ => self.null(node),
                 }
             }
-            (Shape::Integer | Shape::Number, JsonKind::String) => {
-                // A number in quotes is that number.
-                let text = scanner.string()?.value().into_owned();
-                let mut inner = Scanner::new(text.as_bytes());
-                let number = inner.peek().ok().filter(|k| *k == JsonKind::Number).and_then(|_| inner.number().ok());
-                match (number, &node.shape) {
-                    (Some(n), Shape::Number) if inner.end().is_ok() => self.out.extend_from_slice(n.raw),
-                    (Some(n), _) if inner.end().is_ok() && is_int64(&n) => self.out.extend_from_slice(n.raw),
-                    _ => self.null(),
-                }
-            }
+            (Shape::Integer | Shape::Number, JsonKind::String) => self.quoted_number(node, scanner)?,
             (Shape::Number, JsonKind::Number) => self.out.extend_from_slice(scanner.number()?.raw),
             (Shape::Bool, JsonKind::Bool) => {
                 let text: &[u8] = if scanner.boolean()? { b"true" } else { b"false" };
                 self.out.extend_from_slice(text);
             }
             (Shape::String | Shape::Mixed, _) => {
-                // Announced as text: what is no text is sent as its JSON.
-                if node.key {
+                // Announced as text: what is no text is sent as its JSON. Keys without a schema may be numbers too.
+                if node.key && matches!(node.shape, Shape::Mixed) && is_whole(scanner)? {
                     return self.any(scanner);
                 }
                 let mut inner = Vec::new();
-                Writer { out: &mut inner, nulled: 0 }.any(scanner)?;
+                Writer::new(&mut inner).any(scanner)?;
                 self.string(&String::from_utf8_lossy(&inner));
             }
             (Shape::Any, _) => self.any(scanner)?,
-            _ => {
-                scanner.skip()?;
-                self.null();
-            }
+            _ => self.other_kind(node, scanner)?,
         }
         Ok(())
     }
@@ -130,7 +162,7 @@ impl Writer<'_> {
         for (other, node) in nodes {
             let mut again = scanner.clone();
             let mut inner = Vec::new();
-            let mut writer = Writer { out: &mut inner, nulled: 0 };
+            let mut writer = Writer::new(&mut inner);
             let kind = again.peek()?;
             let wanted = match other {
                 Some(Other { kind: "object", .. }) => kind == JsonKind::Object,
@@ -158,7 +190,7 @@ impl Writer<'_> {
             }
         }
         scanner.skip()?;
-        self.null();
+        self.null(&prop.node);
         Ok(())
     }
 
@@ -214,4 +246,10 @@ impl Writer<'_> {
         // Writing to a Vec cannot fail.
         let _ = serde_json::to_writer(&mut *self.out, text);
     }
+}
+
+/// Is the value that comes next a whole number?
+fn is_whole(scanner: &Scanner<'_>) -> Scan<bool> {
+    let mut ahead = scanner.clone();
+    Ok(ahead.peek()? == JsonKind::Number && whole(&ahead.number()?) != Whole::Not)
 }

@@ -1,8 +1,11 @@
 //! What vendors say of their limits, in all the ways they say it: one line a rule.
+#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 
-use dripfeed::pace::feedback::{Cost, Feedback, Names, cost, forbidden_is_limit, may_be_throttled, read, throttled};
+use super::{
+    Cost, Feedback, Names, cost, forbidden_is_limit, may_be_throttled, read, throttled, wait_in_body, words_of_limit,
+};
 use serde_json::json;
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -145,4 +148,43 @@ fn what_a_graphql_request_cost() {
     let linear = headers(&[("X-Complexity", "12"), ("X-RateLimit-Complexity-Remaining", "249988")]);
     assert_eq!(cost(&json!({"data": {}}), &linear), Cost { cost: Some(12.0), left: Some(249_988.0) });
     assert_eq!(cost(&json!([1]), &headers(&[])), Cost::default());
+}
+
+#[test]
+fn a_refusal_names_its_wait_in_the_body() {
+    for (body, seconds) in [
+        // monday
+        (
+            json!({"errors": [{"message": "…", "extensions": {"code": "COMPLEXITY_BUDGET", "retry_in_seconds": 4}}]}),
+            Some(4.0),
+        ),
+        // Todoist
+        (json!({"error": "Too many requests", "error_extra": {"retry_after": 3, "event_id": "a"}}), Some(3.0)),
+        // Discord
+        (json!({"message": "You are being rate limited.", "retry_after": 64.57, "global": false}), Some(64.57)),
+        // Telegram
+        (json!({"ok": false, "error_code": 429, "parameters": {"retry_after": 35}}), Some(35.0)),
+        (json!({"error": {"message": "slow down", "retryAfter": "12"}}), Some(12.0)),
+        (json!({"retry_after": -1}), None),
+        (json!({"retry_after": "soon"}), None),
+        (json!({"items": [{"retry_after": 9}]}), None),
+        (json!([]), None),
+    ] {
+        assert_eq!(wait_in_body(&body).map(|wait| wait.as_secs_f64()), seconds, "{body}");
+    }
+}
+
+#[test]
+fn words_tell_a_limit_from_a_missing_permission() {
+    for (text, limit) in [
+        ("You have exceeded a secondary rate limit. Please wait a few minutes before you try again.", true),
+        ("You have triggered an abuse detection mechanism.", true),
+        ("Too Many Requests", true),
+        ("Quota exceeded for quota metric 'Queries'", true),
+        ("Resource not accessible by personal access token", false),
+        ("Your plan is limited to one workspace", false),
+        ("Must have admin rights", false),
+    ] {
+        assert_eq!(words_of_limit(text), limit, "{text}");
+    }
 }

@@ -1,0 +1,233 @@
+//! Whether a cursor's windows fit together: its `step` and `cursor_granularity`, and what its format can tell.
+//!
+//! Comes in: a cursor's definition, or the compiled cursor and the values of records. Goes out: a warning. Called by
+//! `validate`, and by the scheduler when a stream begins and when it ends.
+//!
+//! A window ends a granule before the next one begins. With a granule that is shorter than what the format can tell,
+//! windows never touch; with a longer one, what lies in between is asked for by none of them.
+
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+use super::{CursorPlan, Window};
+use crate::base::fault::Fault;
+use crate::base::timefmt::{Format, Period};
+use crate::manifest::model::{
+    DatetimeBasedCursor, DeclarativeSource, DeclarativeStream, IncrementalSync, PartitionRouter,
+};
+use crate::manifest::node::Text;
+
+/// What a format may tell at its finest.
+const UNITS: [&str; 8] = ["PT0.000001S", "PT0.001S", "PT1S", "PT1M", "PT1H", "P1D", "P1M", "P1Y"];
+/// Some time.
+const SAMPLE: OffsetDateTime = datetime!(2024-05-15 10:30:30.5 UTC);
+
+/// What is wrong with windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Misfit {
+    /// The step is shorter than the granule.
+    EmptyWindows,
+    /// The step is shorter than what the format tells.
+    SameWindows,
+    /// The granule is shorter than what the format tells.
+    NeverTouch,
+    /// The granule is longer than what the format tells.
+    Gaps,
+}
+
+/// The shortest time that a format can tell, as it is written and as it is; nothing for a format without times.
+fn resolution(format: &Format) -> Option<(&'static str, Period)> {
+    let exact = |time| format.parse(&format.format(time));
+    let known = exact(SAMPLE)?;
+    let mut units = UNITS.iter().filter_map(|unit| Some((*unit, Period::parse(unit).ok()?)));
+    units.find(|(_, unit)| unit.after(SAMPLE).and_then(exact).is_some_and(|next| next > known))
+}
+
+/// Does a format tell no time of the day?
+pub(super) fn tells_days(format: &Format) -> bool {
+    let day = std::time::Duration::from_secs(86_400);
+    resolution(format).is_some_and(|(_, unit)| unit.length() >= day)
+}
+
+fn misfit(resolution: Period, step: Period, granularity: Period) -> Option<Misfit> {
+    let (resolution, step, granularity) = (resolution.length(), step.length(), granularity.length());
+    Some(if step < granularity {
+        Misfit::EmptyWindows
+    } else if step < resolution {
+        Misfit::SameWindows
+    } else if granularity < resolution {
+        Misfit::NeverTouch
+    } else if granularity > resolution {
+        Misfit::Gaps
+    } else {
+        return None;
+    })
+}
+
+impl Misfit {
+    /// In words; `unit` is what the format tells.
+    fn message(self, format: &Format, unit: &str) -> String {
+        let tells = format!("`datetime_format: {}` can tell, {unit}", format.source());
+        match self {
+            Misfit::EmptyWindows => {
+                "`step` is shorter than `cursor_granularity`: windows end before they begin, and cannot advance"
+                    .to_owned()
+            }
+            Misfit::SameWindows => {
+                format!("`step` is shorter than what {tells}: the same windows are asked for again, and cannot advance")
+            }
+            Misfit::NeverTouch => {
+                format!("`cursor_granularity` is shorter than what {tells}: windows never touch, and cannot advance")
+            }
+            Misfit::Gaps => format!(
+                "`cursor_granularity` is longer than what {tells}: what changed between the end of a window and the \
+                begin of the next is never asked for"
+            ),
+        }
+    }
+
+    /// The field to change.
+    fn field(self) -> &'static str {
+        if matches!(self, Misfit::EmptyWindows | Misfit::SameWindows) { "step" } else { "cursor_granularity" }
+    }
+}
+
+/// What is wrong with the windows and parents of a manifest's streams, as far as it tells without a config.
+pub fn warnings(source: &DeclarativeSource) -> Vec<Fault> {
+    let mut out = Vec::new();
+    for stream in source.streams.iter().flatten() {
+        of_streams(&stream.all(), &mut out);
+    }
+    // A definition is one wherever it is used.
+    let mut known = Vec::new();
+    out.retain(|fault: &Fault| {
+        let key = (fault.location.as_ref().map(|location| location.line), fault.message.clone());
+        let new = !known.contains(&key);
+        known.push(key);
+        new
+    });
+    out
+}
+
+fn of_streams(streams: &[&DeclarativeStream], out: &mut Vec<Fault>) {
+    for stream in streams {
+        match &stream.incremental_sync {
+            Some(IncrementalSync::DatetimeBasedCursor(def)) => out.extend(of_windows(def)),
+            Some(IncrementalSync::IncrementingCountCursor(_)) => {}
+            None => out.extend(of_dependency(stream)),
+        }
+        let parents = stream.retriever.routers().iter().flat_map(PartitionRouter::parents);
+        parents.for_each(|config| of_streams(&config.stream.all(), out));
+    }
+}
+
+/// What is wrong with a cursor's windows.
+fn of_windows(def: &DatetimeBasedCursor) -> Option<Fault> {
+    let written = |text: &Option<Text>| {
+        // What a template gives is known in a run.
+        let text = text.as_ref()?.value.as_str().filter(|text| !text.contains("{{"))?;
+        Period::parse(text).ok().filter(|period| !period.is_zero())
+    };
+    let format = Format::compile(&def.datetime_format).ok()?;
+    let (unit, resolution) = resolution(&format)?;
+    let misfit = misfit(resolution, written(&def.step)?, written(&def.cursor_granularity)?)?;
+    if misfit == Misfit::Gaps && def.clamping.is_some() {
+        // Whole periods are asked for.
+        return None;
+    }
+    let text = if misfit.field() == "step" { &def.step } else { &def.cursor_granularity };
+    let at = text.as_ref().map_or(&def.at, |text| &text.at);
+    let fault = at.fault(misfit.message(&format, unit));
+    Some(if misfit.field() == "step" { fault } else { fault.hint(format!("set it to {unit}")) })
+}
+
+/// A dependency on a parent's changes that nothing keeps.
+fn of_dependency(def: &DeclarativeStream) -> Option<Fault> {
+    let mut parents = def.retriever.routers().iter().flat_map(PartitionRouter::parents);
+    let config = parents.find(|config| config.incremental_dependency == Some(true))?;
+    Some(config.at.field("incremental_dependency", None).fault(WITHOUT_CURSOR).hint(WITH_CURSOR))
+}
+
+/// Of a stream whose dependency on a parent's changes does nothing.
+pub const WITHOUT_CURSOR: &str = "`incremental_dependency: true` has no effect on a stream that does not define \
+                                  `incremental_sync`: all parent records are read again in every run";
+/// What to do about it.
+pub const WITH_CURSOR: &str = "define `incremental_sync` on this stream, or remove `incremental_dependency`";
+
+impl CursorPlan {
+    /// Why its windows cannot advance, if they cannot.
+    pub fn stuck_windows(&self) -> Option<String> {
+        let (unit, resolution) = resolution(&self.format)?;
+        let misfit = misfit(resolution, self.step?, self.granularity?)?;
+        (misfit != Misfit::Gaps).then(|| misfit.message(&self.format, unit))
+    }
+
+    /// Does a value lie between two windows as far apart as those of this cursor, one of which is `window`?
+    pub fn is_between_windows(&self, window: &Window, time: OffsetDateTime) -> bool {
+        let Some(granule) = self.granularity.filter(|_| self.asks_end && self.step.is_some()) else { return false };
+        let granule = if granule.months == 0 { granule.exact.whole_nanoseconds() } else { 0 };
+        granule > 0 && (time - window.start).whole_nanoseconds().rem_euclid(granule) != 0
+    }
+}
+
+/// What a run says where values lie between windows.
+pub const BETWEEN_WINDOWS: &str = "values of the cursor are finer than `cursor_granularity`: what changed between \
+                                   the end of a window and the begin of the next is not asked for, unless the vendor \
+                                   takes the end for a whole unit; set `cursor_granularity`, and `datetime_format` \
+                                   with it, to what the vendor's times tell";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a cursor over that format.
+    fn said(format: &str, step: &str, granularity: &str) -> Option<Misfit> {
+        let [step, granularity] = [step, granularity].map(|text| Period::parse(text).unwrap());
+        misfit(resolution(&Format::compile(format).unwrap()).unwrap().1, step, granularity)
+    }
+
+    #[test]
+    fn each_format_has_a_resolution() {
+        for (format, unit) in [
+            ("%Y-%m-%dT%H:%M:%S.%fZ", "PT0.000001S"),
+            ("%Y-%m-%dT%H:%M:%S.%f%z", "PT0.000001S"),
+            ("%Y-%m-%dT%H:%M:%S.%_msZ", "PT0.001S"),
+            ("%Y-%m-%dT%H:%M:%SZ", "PT1S"),
+            ("%d/%b/%Y %I:%M:%S %p", "PT1S"),
+            ("%Y-%m-%d %H:%M", "PT1M"),
+            ("%Y-%m-%dT%H", "PT1H"),
+            ("%Y-%m-%d", "P1D"),
+            ("%Y%j", "P1D"),
+            ("%Y-%m", "P1M"),
+            ("%Y", "P1Y"),
+            ("%s", "PT1S"),
+            ("%s_as_float", "PT0.000001S"),
+            ("%ms", "PT0.001S"),
+            ("%epoch_microseconds", "PT0.000001S"),
+        ] {
+            assert_eq!(resolution(&Format::compile(format).unwrap()).unwrap().0, unit, "{format}");
+            // Its own granularity is right, whatever the step.
+            assert_eq!(said(format, "P10Y", unit), None, "{format}");
+            assert_eq!(said(format, unit, unit), None, "{format}");
+        }
+    }
+
+    /// airbytehq/airbyte#80282
+    #[test]
+    fn another_granularity_does_not_fit() {
+        for (format, step, granularity, misfit) in [
+            ("%Y-%m-%dT%H:%M:%SZ", "P1D", "PT0.000001S", Misfit::NeverTouch),
+            ("%Y-%m-%dT%H:%M:%SZ", "P1D", "PT1M", Misfit::Gaps),
+            ("%Y-%m-%dT%H:%M:%SZ", "P1D", "P1D", Misfit::Gaps),
+            ("%Y-%m-%dT%H:%M:%S.%fZ", "P1D", "PT1S", Misfit::Gaps),
+            ("%ms", "P1D", "PT1S", Misfit::Gaps),
+            ("%s", "P1D", "PT0.001S", Misfit::NeverTouch),
+            ("%Y-%m-%d", "P1M", "PT1S", Misfit::NeverTouch),
+            ("%Y-%m-%d", "PT1H", "PT1S", Misfit::SameWindows),
+            ("%Y-%m-%d", "P1D", "P1M", Misfit::EmptyWindows),
+            ("%Y-%m", "P1Y", "P1D", Misfit::NeverTouch),
+        ] {
+            assert_eq!(said(format, step, granularity), Some(misfit), "{format} {step} {granularity}");
+        }
+    }
+}

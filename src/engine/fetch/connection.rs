@@ -1,0 +1,72 @@
+//! Connections that tell how they ended, and the proxy on their way.
+//!
+//! Comes in: ureq's own connector. Goes out: a connector whose connections note when they broke off, which ureq takes
+//! for the end of a body without a length. Called by [`super::transport`].
+
+use std::cell::Cell;
+use std::io::ErrorKind;
+
+use ureq::http::Uri;
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
+
+thread_local! {
+    /// Did a connection break off under this thread, which reads its answers itself?
+    static BROKE_OFF: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Did a connection break off under this thread since this was last asked?
+pub(super) fn broke_off() -> bool {
+    BROKE_OFF.replace(false)
+}
+
+/// Wraps the connections of the connector before it.
+#[derive(Debug)]
+pub(super) struct WatchedConnector;
+
+/// A connection that notes when it breaks off.
+#[derive(Debug)]
+pub(super) struct Watched<T>(T);
+
+impl<In: Transport> Connector<In> for WatchedConnector {
+    type Out = Watched<In>;
+
+    fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<Watched<In>>, ureq::Error> {
+        Ok(chained.map(Watched))
+    }
+}
+
+impl<T: Transport> Transport for Watched<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.0.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.0.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.0.await_input(timeout).inspect_err(|error| {
+            // TLS without `close_notify` is an end that came too early.
+            let ends = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionAborted, ErrorKind::ConnectionReset];
+            if matches!(error, ureq::Error::Io(error) if ends.contains(&error.kind())) {
+                BROKE_OFF.set(true);
+            }
+        })
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.0.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.0.is_tls()
+    }
+}
+
+/// The proxy by way of which an address is asked, without its user and password.
+pub(super) fn proxy_of(agent: &ureq::Agent, url: &str) -> Option<String> {
+    let uri: Uri = url.parse().ok()?;
+    let proxy = agent.config().proxy().filter(|proxy| !proxy.is_no_proxy(&uri))?;
+    let scheme = proxy.uri().scheme_str().unwrap_or("http");
+    Some(format!("{scheme}://{}:{}", proxy.host(), proxy.port()))
+}

@@ -1,0 +1,157 @@
+//! Everything that is wrong with a manifest, at once.
+//!
+//! Comes in: its text. Goes out: a fault for each thing that loading would refuse, a warning for what it passes over,
+//! and the texts in which templates may stand. Called by `cli` for `validate`; loading itself stops at the first fault.
+
+mod config_keys;
+pub mod sample;
+mod streams;
+mod text_fields;
+
+use std::collections::BTreeSet;
+
+use serde_json::Value as Json;
+
+use super::node::{self, Node, NodeKind, Place, Raw};
+use super::yaml;
+use super::{fits, model, rooted};
+use crate::base::fault::{Fault, Result};
+
+/// What holds no templates.
+const PLAIN: [&str; 8] =
+    ["schema", "description", "title", "spec", "metadata", "definitions", "schemas", "$parameters"];
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Examined {
+    /// What loading refuses.
+    pub faults: Vec<Fault>,
+    /// What loading passes over.
+    pub warnings: Vec<Fault>,
+    /// Texts with templates, each with its place.
+    pub templates: Vec<(String, Place)>,
+    /// Names that parents give to templates of their children.
+    pub extra: BTreeSet<String>,
+    /// The manifest, which counts only without a fault.
+    pub source: Option<model::DeclarativeSource>,
+    root: Option<Node>,
+}
+
+/// Examines a manifest.
+///
+/// # Errors
+/// The text cannot be read at all: it is too large or no YAML, or its references lead nowhere.
+pub fn examine(text: &str, file: &str) -> Result<Examined> {
+    fits(text, file)?;
+    let top = Place::top(file);
+    let (written, duplicates) = yaml::parse_with_warnings(text, file)?;
+    let root = rooted(written, file)?;
+    let mut out = Examined::default();
+    texts(&root, &top, &mut out);
+    let node::Reading { read, faults, warnings } = node::examine::<model::DeclarativeSource>(&root, &top);
+    (out.source, out.faults, out.warnings) = (read, faults, warnings);
+    out.warnings.extend(duplicates);
+    // A template of streams is read once its values are in it. Without them it may lack what they bring.
+    for streams in out.source.iter().flat_map(|source| source.dynamic_streams.iter().flatten()) {
+        let Raw { node, at } = &streams.stream_template;
+        out.warnings.extend(node::examine::<model::Stream>(node, at).warnings);
+    }
+    if let Some(source) = out.source.as_ref().filter(|_| out.faults.is_empty()) {
+        out.warnings.extend(streams::warnings(source, &top));
+        out.warnings.extend(text_fields::untyped(source));
+        if let Some(spec) = &source.spec {
+            out.warnings.extend(config_keys::undeclared(&root, &out.templates, &spec.connection_specification));
+        }
+    }
+    once(&mut out.faults);
+    once(&mut out.warnings);
+    out.root = Some(root);
+    Ok(out)
+}
+
+impl Examined {
+    /// Does a fault at a path hold whatever the config says? `again` tells whether it was met with another config too.
+    pub fn holds_for_every_config(&self, path: &str, again: bool) -> bool {
+        let Some(node) = self.root.as_ref().map(|root| nearest(root, path)) else { return false };
+        match &node.kind {
+            // Of a component its own fields count, and not those of the components in it.
+            NodeKind::Map(map) => again || !map.values().filter(|value| !holds_components(value)).any(names_config),
+            _ => !names_config(node),
+        }
+    }
+}
+
+/// The node at a path, or the last one on the way to it that is there.
+fn nearest<'n>(node: &'n Node, path: &str) -> &'n Node {
+    let after = |step: &str| {
+        let rest = path.strip_prefix('.').unwrap_or(path).strip_prefix(step)?;
+        (rest.is_empty() || rest.starts_with(['.', '['])).then_some(rest)
+    };
+    match &node.kind {
+        NodeKind::Map(map) => {
+            let mut steps = map.iter().filter_map(|(key, value)| Some((value, after(key)?)));
+            steps.next().map_or(node, |(value, rest)| nearest(value, rest))
+        }
+        NodeKind::Seq(items) => {
+            let mut steps =
+                items.iter().enumerate().filter_map(|(index, item)| Some((item, after(&format!("[{index}]"))?)));
+            steps.next().map_or(node, |(item, rest)| nearest(item, rest))
+        }
+        NodeKind::Scalar(_) => node,
+    }
+}
+
+fn holds_components(node: &Node) -> bool {
+    match &node.kind {
+        NodeKind::Map(_) => true,
+        NodeKind::Seq(items) => items.iter().any(Node::is_map),
+        NodeKind::Scalar(_) => false,
+    }
+}
+
+fn names_config(node: &Node) -> bool {
+    match &node.kind {
+        NodeKind::Scalar(Json::String(text)) => text.contains("config"),
+        NodeKind::Scalar(_) => false,
+        NodeKind::Seq(items) => items.iter().any(names_config),
+        NodeKind::Map(map) => map.values().any(names_config),
+    }
+}
+
+/// A fault of a definition shows wherever that is used, and is one all the same.
+fn once(faults: &mut Vec<Fault>) {
+    let mut seen = BTreeSet::new();
+    faults.retain(|fault| {
+        let place = fault.location.as_ref();
+        // Without lines the path tells places apart.
+        let path = place.filter(|place| place.line == 0).map(|place| place.path.to_string());
+        seen.insert((place.map(|place| place.line), path, fault.message.clone()))
+    });
+}
+
+fn texts(node: &Node, place: &Place, out: &mut Examined) {
+    match &node.kind {
+        NodeKind::Scalar(Json::String(text)) if text.contains("{{") || text.contains("{%") => {
+            out.templates.push((text.clone(), place.clone()));
+        }
+        NodeKind::Seq(items) => {
+            items.iter().enumerate().for_each(|(index, item)| texts(item, &place.element(index, item), out));
+        }
+        NodeKind::Map(map) => {
+            for (key, value) in map.iter().filter(|(key, _)| !PLAIN.contains(&key.as_str())) {
+                if key == "extra_fields" {
+                    let paths = value.to_json();
+                    let names = paths.as_array().into_iter().flatten().filter_map(Json::as_array);
+                    out.extra
+                        .extend(names.map(|path| path.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(".")));
+                }
+                // Most of a manifest is plain text: it needs no place.
+                if !matches!(&value.kind, NodeKind::Scalar(_)) || value.as_str().is_some_and(|text| text.contains('{'))
+                {
+                    texts(value, &place.field(key, Some(value)), out);
+                }
+            }
+        }
+        NodeKind::Scalar(_) => {}
+    }
+}

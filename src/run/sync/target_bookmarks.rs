@@ -1,0 +1,175 @@
+//! The bookmarks of one target, among those of a tenant's other targets.
+//!
+//! Comes in: the run's target, and what the state directory holds. Goes out: the document that the run goes on from. A
+//! target that has none begins at the start, unless it adopts another's. Called by `sync` before anything is read.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::base::fault::{Fault, Result};
+use crate::base::stop::Stop;
+use crate::protocol::state::StateDoc;
+use crate::run::context::Context;
+use crate::run::identity::RunIdentity;
+use crate::run::log::Level;
+use crate::run::read::{PreparedRun, fresh};
+use crate::tenant::bookmarks::{self, Bookmarks, StateFile, TargetFiles};
+use crate::tenant::reread_marks;
+use crate::tenant::target_command::TargetCommand;
+
+/// Where a run's bookmarks are kept.
+pub(super) enum TargetBookmarks {
+    /// In a file of the user's own, whatever the target is.
+    File(PathBuf),
+    /// In the state directory, for each target.
+    Target {
+        /// The files of the tenant's targets.
+        files: TargetFiles,
+        /// What tells the target from others.
+        id: String,
+    },
+}
+
+impl TargetBookmarks {
+    /// Those of a target: `--state FILE`, else the state directory.
+    pub(super) fn of(context: &Context, identity: &RunIdentity, id: String) -> Result<TargetBookmarks> {
+        if let Some(path) = &context.options.state {
+            return Ok(TargetBookmarks::File(path.clone()));
+        }
+        let root = identity.root.as_ref().ok_or_else(|| {
+            Fault::config("there is no folder to keep bookmarks in")
+                .hint("name it in the config: dripfeed.state_dir; or give a file with --state")
+        })?;
+        Ok(TargetBookmarks::Target { files: TargetFiles::new(root, &identity.source, &identity.tenant), id })
+    }
+
+    /// The store of live runs, or that of backfills.
+    pub(super) fn file(&self, backfill: bool) -> Result<StateFile> {
+        match self {
+            TargetBookmarks::File(path) => StateFile::at(path, backfill),
+            TargetBookmarks::Target { files, id } => files.of(id, backfill),
+        }
+    }
+
+    /// A document without bookmarks, as it is kept.
+    pub(super) fn fresh(&self, context: &Context, ready: &PreparedRun) -> StateDoc {
+        let doc = fresh(context, &ready.loaded);
+        match self {
+            TargetBookmarks::File(_) => doc,
+            TargetBookmarks::Target { id, .. } => doc.of_target(id),
+        }
+    }
+
+    /// The store and the document that the run goes on from; `reset` names streams that start anew.
+    pub(super) fn open(
+        &self,
+        context: &Context,
+        ready: &PreparedRun,
+        reset: &[String],
+    ) -> Result<(StateFile, StateDoc)> {
+        let store = self.file(context.options.backfill.is_some())?;
+        let doc = bookmarks::load(&store, fresh(context, &ready.loaded), reset)?;
+        bookmarks::prepare(&store, &context.stop)?;
+        if let TargetBookmarks::Target { files, id } = self {
+            announce(context, ready, (files, id), &doc)?;
+        }
+        Ok((store, doc))
+    }
+
+    /// The target has loaded all that it was sent: bookmarks that were kept for no target are its own from now on.
+    pub(super) fn claim(&self, context: &Context) -> Result<()> {
+        match self {
+            TargetBookmarks::Target { files, id } if context.options.limit.is_none() => {
+                bookmarks::claim(&files.of(id, false)?, id, &Stop::default())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes over the bookmarks that another target has of the run's streams; that one then begins at the start.
+    pub(super) fn adopt(&self, context: &Context, ready: &PreparedRun, other: &str) -> Result<()> {
+        let TargetBookmarks::Target { files, id } = self else {
+            return Err(Fault::config("--adopt takes over what the state directory holds, and --state names a file")
+                .hint("give the file that the other target's runs used"));
+        };
+        let named = TargetCommand::parse(other).map(|command| command.id(|text| hidden(ready, text)));
+        let all = files.targets()?;
+        let owner = named.ok().into_iter().chain([other.to_owned()]).find(|owner| all.contains(owner) && owner != id);
+        let refused = |what: &str| {
+            let known: Vec<String> =
+                all.iter().filter(|known| *known != id).map(|known| format!("`{known}`")).collect();
+            let fault = Fault::config(format!("--adopt {other}: {what}"));
+            fault.hint(if known.is_empty() {
+                "no other target of this tenant has any".to_owned()
+            } else {
+                format!("there are those of {}; once adopted, leave --adopt away", known.join(", "))
+            })
+        };
+        let Some(owner) = owner else {
+            // Those of versions that knew no targets are the first target's, whichever that is.
+            return if files.is_unclaimed()? { Ok(()) } else { Err(refused("no bookmarks are kept for that target")) };
+        };
+        let mut adopted = 0;
+        for backfill in [false, true] {
+            let (from, to) = (files.of(&owner, backfill)?, files.of(id, backfill)?);
+            let doc = if backfill { live_doc(context, ready).of_backfills() } else { live_doc(context, ready) };
+            let stored = bookmarks::load(&from, doc.clone(), &[])?;
+            let streams = ready.names();
+            let taken = streams.iter().filter_map(|name| Some((name.clone(), Some(stored.bookmark(name)?.clone()))));
+            let taken: Bookmarks = taken.collect();
+            if !taken.is_empty() {
+                adopted += taken.len();
+                // In this order: what is killed in between has them twice.
+                bookmarks::keep(&to, &doc.clone().of_target(id), &taken, &context.stop)?;
+                let gone: Bookmarks = taken.into_keys().map(|name| (name, None)).collect();
+                bookmarks::keep(&from, &doc.clone().of_target(&owner), &gone, &context.stop)?;
+            }
+            if backfill {
+                for (stream, mark) in reread_marks::read(&from)?.iter().filter(|(name, _)| streams.contains(name)) {
+                    reread_marks::begins(&to, &doc, std::slice::from_ref(stream), mark, &context.stop)?;
+                }
+            }
+        }
+        if adopted == 0 {
+            return Err(refused("it has no bookmarks of these streams"));
+        }
+        let message = format!("the bookmarks of the target `{owner}` are taken over by `{id}`");
+        context.log.event(Level::Info, &message, "bookmarks_adopted", &json!({"from": owner, "to": id}));
+        Ok(())
+    }
+}
+
+/// A document of live runs, for any target.
+fn live_doc(context: &Context, ready: &PreparedRun) -> StateDoc {
+    fresh(context, &ready.loaded).of_live_runs()
+}
+
+/// A text without what the config keeps secret.
+fn hidden(ready: &PreparedRun, text: &str) -> String {
+    ready.loaded.config.secrets.hide(text)
+}
+
+/// What tells the run's target from others: as the config names it, else its command, secrets aside.
+pub(super) fn id(ready: &PreparedRun, command: &TargetCommand) -> String {
+    let named = ready.loaded.config.ours.target_id.clone();
+    named.unwrap_or_else(|| command.id(|text| hidden(ready, text)))
+}
+
+/// Tells that a target begins at the start where another has bookmarks.
+fn announce(context: &Context, ready: &PreparedRun, (files, id): (&TargetFiles, &str), doc: &StateDoc) -> Result<()> {
+    let names = ready.names();
+    let begins = names.iter().all(|name| doc.bookmark(name).is_none());
+    if !begins || context.options.full_refresh || context.options.limit.is_some() {
+        return Ok(());
+    }
+    let others: Vec<String> = files.targets()?.into_iter().filter(|other| other != id).collect();
+    if let Some(other) = others.first() {
+        let message = format!(
+            "the target `{id}` has no bookmarks of these streams yet and begins at the start; --adopt '{other}' takes \
+             over those of another"
+        );
+        context.log.event(Level::Warning, &message, "new_target", &json!({"target": id, "others": others}));
+    }
+    Ok(())
+}
