@@ -257,7 +257,9 @@ impl<'r> SliceReader<'r> {
                 Some(page) => Outcome::Page(Reply::embedded(page)),
                 None => match self.request(pager, token, names.as_deref()) {
                     // Only a number spoke of the page: that it cannot be had shows that the number is of more.
-                    Err(fault) if fault.kind == Kind::Data && pager.is_counted() => Outcome::Ignored(ENDS_PAGES[0]),
+                    Err(fault) if fault.kind == Kind::Data && !fault.broken_body && pager.is_counted() => {
+                        Outcome::Ignored(ENDS_PAGES[0])
+                    }
                     outcome => outcome?,
                 },
             };

@@ -68,7 +68,10 @@ fn a_short_page_is_not_the_last_where_the_body_promises_more() {
         |after: bool| json!({"_links": {"self": {"href": "/"}, "next": {"href": if after { "/2" } else { "" }}}}),
         |after: bool| json!({"links": if after { json!([{"rel": "next", "href": "/2"}]) } else { json!([]) }}),
     ] {
-        for strategy in strategies() {
+        // A link stands in every answer of some vendors: it says nothing against a stop condition.
+        let is_link = |promise: &Json| ["next", "links", "_links"].iter().any(|name| promise[name] != Json::Null);
+        let kinds = if is_link(&promise(more)) { 2 } else { 4 };
+        for strategy in strategies().into_iter().take(kinds) {
             let (ran, asked) = run(&strategy, &json!("id"), move |page, _| {
                 let (ids, after) = match page {
                     0 => (0..4, more),
@@ -115,11 +118,10 @@ fn a_promise_that_brought_nothing_is_not_believed_again() {
 
 #[test]
 fn what_stands_in_a_record_promises_nothing() {
-    let (ran, asked) = run(
-        &json!({"type": "PageIncrement", "page_size": 4}),
-        &json!("id"),
-        |_, _| json!({"data": [{"id": 1, "total": 9, "has_more": true, "next": "x"}], "usage": {"count": 70}, "size": 20}),
-    );
+    let (ran, asked) = run(&json!({"type": "PageIncrement", "page_size": 4}), &json!("id"), |_, _| {
+        let record = json!({"id": 1, "total": 9, "has_more": true, "next": "x"});
+        json!({"data": [record], "usage": {"count": 70}, "size": 20})
+    });
     ran.expect(0, &[]);
     assert_eq!(asked, 1);
 }

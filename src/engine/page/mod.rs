@@ -344,7 +344,8 @@ impl Pager<'_> {
         self.repeats.check()?;
         if let Some(promise) = &self.promise {
             next.warning = Some(format!(
-                "an answer has fewer records than it was asked for, but says that there are more (`{}`): paging goes on",
+                "an answer has fewer records than it was asked for, but says that there are more (`{}`): \
+                 paging goes on",
                 promise.field
             ));
         }
@@ -390,7 +391,8 @@ impl Pager<'_> {
             if !stop.uses("last_page_size") || PAGE_FACTS.iter().any(|name| stop.uses(name)) {
                 return Ok(None);
             }
-            self.promise = self.promised(page);
+            // Its token may stand in every answer: it promises nothing.
+            self.promise = self.promised(page).filter(|promise| promise.plain);
             if self.promise.is_none() {
                 return Ok(None);
             }
@@ -415,8 +417,8 @@ impl Pager<'_> {
         (page.more)().promise(self.records, self.pages, page.trusted)
     }
 
-    /// A page has no token for the next one: is it the last, or does the manifest look for the token in the wrong place?
-    /// What a person should know of it.
+    /// A page has no token for the next one: is it the last, or does the manifest look for the token in the wrong
+    /// place? What a person should know of it.
     fn lost_token(&self, value: &Template, page: Facts<'_>) -> Result<Option<String>> {
         if page.extracted == 0 || !value.finds_nothing(&page.vars) {
             return Ok(None);
@@ -430,15 +432,15 @@ impl Pager<'_> {
         let template = template::text_of(value.written());
         match promise {
             Some(Promise { field, plain: true, .. }) => Err(Fault::data(format!(
-                "`cursor_value` ({template}) finds nothing on a full page, but the answer says that there are more records \
-                 (`{field}`)"
+                "`cursor_value` ({template}) finds nothing on a full page, but the answer says that there are \
+                 more records (`{field}`)"
             ))
             .at(&value.at().location)
             .hint("check the field's name in `cursor_value` against an answer of the vendor")),
             promise => Ok((promise.is_some() || self.token.is_none()).then(|| {
                 format!(
-                    "`cursor_value` ({template}) finds nothing on a full page: that is taken for the last one; check the \
-                     field's name against an answer of the vendor"
+                    "`cursor_value` ({template}) finds nothing on a full page: that is taken for the last one; check \
+                     the field's name against an answer of the vendor"
                 )
             })),
         }

@@ -2,8 +2,8 @@
 //!
 //! Comes in: each record of a page, as bytes. Goes out: whether the page brought anything, and the fault of paging that
 //! would go on for ever. Called by [`super::Pager`]. What stands around the records does not count: a vendor may write
-//! another request id into each answer. A record costs one hash of its bytes; its key is looked for only where the first
-//! record of the page has a key that a page of this slice began with before.
+//! another request id into each answer. A record costs one hash of its bytes; its key is looked for only where the
+//! first record of the page has a key that a page of this slice began with before.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher as _;
