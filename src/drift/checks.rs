@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use crate::base::json::observe::{NOWHERE, Places, ROOT};
 use crate::base::json::scan::{JsonKind, JsonText, Scan, Scanner};
 use crate::base::json::schema::{MAX_DEPTH, Reader};
-use crate::base::json::spelling::{Wanted, spelled};
+use crate::base::json::spelling::{Expected, spelled};
 
 /// Numbers with a fraction, beside the kinds that JSON tells apart.
 pub(super) const FRACTION: usize = 6;
@@ -323,7 +323,7 @@ impl Place {
 
     /// Is the value that comes next, of a kind that is not expected, such a spelling?
     pub(super) fn spells(&self, scanner: &Scanner<'_>) -> Scan<bool> {
-        let wanted = Wanted { structure: self.holds_structure(), boolean: self.holds_flags() };
+        let wanted = Expected { structure: self.holds_structure(), boolean: self.holds_flags() };
         Ok(self.is_spelled() && spelled(&mut scanner.clone(), wanted)?.is_some())
     }
 

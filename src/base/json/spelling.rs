@@ -8,7 +8,7 @@ use super::scan::{JsonKind, Scan, Scanner};
 
 /// What a value says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spelling {
+pub enum Spelled {
     /// Nothing, as null does.
     Nothing,
     /// True.
@@ -19,7 +19,7 @@ pub enum Spelling {
 
 /// What stands at a place otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
+pub struct Expected {
     /// Objects or lists.
     pub structure: bool,
     /// Booleans.
@@ -27,8 +27,8 @@ pub struct Wanted {
 }
 
 /// What the value that comes next says where texts are not wanted. The scanner is a copy: it may stop within the value.
-pub fn spelled(scanner: &mut Scanner<'_>, wanted: Wanted) -> Scan<Option<Spelling>> {
-    let empty = wanted.structure.then_some(Spelling::Nothing);
+pub fn spelled(scanner: &mut Scanner<'_>, wanted: Expected) -> Scan<Option<Spelled>> {
+    let empty = wanted.structure.then_some(Spelled::Nothing);
     Ok(match scanner.peek()? {
         JsonKind::String => spelled_by(scanner.string()?.raw, wanted.boolean),
         JsonKind::Number => flag(scanner.number()?.raw).filter(|_| wanted.boolean),
@@ -43,26 +43,26 @@ pub fn spelled(scanner: &mut Scanner<'_>, wanted: Wanted) -> Scan<Option<Spellin
             let is_empty = scanner.key(&mut true)?.is_none();
             empty.filter(|_| is_empty)
         }
-        JsonKind::Null => Some(Spelling::Nothing),
+        JsonKind::Null => Some(Spelled::Nothing),
     })
 }
 
 /// What a text says where none is wanted.
-pub fn spelled_by(text: &[u8], boolean: bool) -> Option<Spelling> {
+pub fn spelled_by(text: &[u8], boolean: bool) -> Option<Spelled> {
     match text {
-        b"" => Some(Spelling::Nothing),
+        b"" => Some(Spelled::Nothing),
         _ if !boolean => None,
-        text if text.eq_ignore_ascii_case(b"true") => Some(Spelling::True),
-        text if text.eq_ignore_ascii_case(b"false") => Some(Spelling::False),
+        text if text.eq_ignore_ascii_case(b"true") => Some(Spelled::True),
+        text if text.eq_ignore_ascii_case(b"false") => Some(Spelled::False),
         text => flag(text),
     }
 }
 
 /// The boolean that a number says.
-pub fn flag(number: &[u8]) -> Option<Spelling> {
+pub fn flag(number: &[u8]) -> Option<Spelled> {
     match number {
-        b"1" => Some(Spelling::True),
-        b"0" => Some(Spelling::False),
+        b"1" => Some(Spelled::True),
+        b"0" => Some(Spelled::False),
         _ => None,
     }
 }

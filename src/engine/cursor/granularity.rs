@@ -177,6 +177,7 @@ pub const BETWEEN_WINDOWS: &str = "values of the cursor are finer than `cursor_g
                                    with it, to what the vendor's times tell";
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -94,8 +94,8 @@ pub trait Parents {
     fn embed(&self) -> bool;
 }
 
-/// Compiles a stream's routers. Parents get numbers in the order in which they stand. A list of one is a product of one,
-/// as in the reference: it keeps no state of parents.
+/// Compiles a stream's routers. Parents get numbers in the order in which they stand. A list of one is a product of
+/// one, as in the reference: it keeps no state of parents.
 pub fn build(defs: &[model::PartitionRouter], is_list: bool, cx: &EvalContext) -> Result<Router> {
     let mut parents = 0;
     let mut routers = defs.iter().map(|def| router(def, &mut parents, cx)).collect::<Result<Vec<_>>>()?;

@@ -271,8 +271,8 @@ impl StateDoc {
     }
 }
 
-/// The state in what Meltano stores and prints: `{"singer_state": …}`, also under `completed`, over which `partial` ones
-/// count. Anything else stays as it is.
+/// The state in what Meltano stores and prints: `{"singer_state": …}`, also under `completed`, over which `partial`
+/// ones count. Anything else stays as it is.
 fn of_meltano(mut map: Map<String, Json>) -> Map<String, Json> {
     let mut state = |name: &str| match map.shift_remove(name) {
         Some(Json::Object(mut stored)) => Some(match stored.shift_remove("singer_state") {

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::{Node, Object, Other, Prop, Shape, clean};
 use crate::base::json::scan::{JsonKind, JsonText, Scan, Scanner, Whole, is_int64, whole};
-use crate::base::json::spelling::{Spelling, Wanted, spelled};
+use crate::base::json::spelling::{Expected, Spelled, spelled};
 use crate::base::timefmt::{self, is_date, is_utc};
 
 /// Writes a record anew.
@@ -33,14 +33,14 @@ impl<'o> Writer<'o> {
 
     /// A value that is not of its node's kind: what it says all the same, if anything.
     fn other_kind(&mut self, node: &Node, scanner: &mut Scanner<'_>) -> Scan<()> {
-        let wanted = Wanted {
+        let wanted = Expected {
             structure: matches!(node.shape, Shape::Object(_) | Shape::Array(_)),
             boolean: matches!(node.shape, Shape::Bool),
         };
         match spelled(&mut scanner.clone(), wanted)?.filter(|_| !node.key) {
-            Some(Spelling::Nothing) => self.out.extend_from_slice(b"null"),
-            Some(Spelling::True) => self.out.extend_from_slice(b"true"),
-            Some(Spelling::False) => self.out.extend_from_slice(b"false"),
+            Some(Spelled::Nothing) => self.out.extend_from_slice(b"null"),
+            Some(Spelled::True) => self.out.extend_from_slice(b"true"),
+            Some(Spelled::False) => self.out.extend_from_slice(b"false"),
             None => self.null(node),
         }
         scanner.skip()
