@@ -159,6 +159,7 @@ const DIFFERS: &[&str] = &[
     "router_group_with_grandparent_refused",
     "router_group_with_parent_refused",
     "router_grouping_cursor_state_without_flag",
+    "router_grouping_unhashable",
     "router_union_extra_fields",
     "router_union_grouped",
     "router_union_incremental_parents",

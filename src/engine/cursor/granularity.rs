@@ -150,7 +150,7 @@ fn of_dependency(def: &DeclarativeStream) -> Option<Fault> {
 
 /// Of a stream whose dependency on a parent's changes does nothing.
 pub const WITHOUT_CURSOR: &str = "`incremental_dependency: true` has no effect on a stream that does not define \
-                                  `incremental_sync`: all parent records are read again in every run";
+                                  `incremental_sync`: every run reads all parent records anew";
 /// What to do about it.
 pub const WITH_CURSOR: &str = "define `incremental_sync` on this stream, or remove `incremental_dependency`";
 
