@@ -256,9 +256,11 @@ impl<'r> SliceReader<'r> {
             let outcome = match self.embedded.take() {
                 Some(page) => Outcome::Page(Reply::embedded(page)),
                 None => match self.request(pager, token, names.as_deref()) {
-                    // Only a number spoke of the page: that it cannot be had shows that the number is of more.
-                    Err(fault) if fault.kind == Kind::Data && !fault.broken_body && pager.is_counted() => {
-                        Outcome::Ignored(ENDS_PAGES[0])
+                    // Only a number spoke of the page: that there is no such page shows that the number is of more.
+                    Err(Fault { kind: Kind::Data, status: Some(status), .. })
+                        if ENDS_PAGES.contains(&status) && pager.is_counted() =>
+                    {
+                        Outcome::Ignored(status)
                     }
                     outcome => outcome?,
                 },

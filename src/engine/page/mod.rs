@@ -46,6 +46,9 @@ enum Strategy {
 /// What of an answer tells its own end of pages.
 const PAGE_FACTS: [&str; 3] = ["response", "headers", "last_record"];
 
+/// More records than a page has.
+const FULL: u64 = 1 << 40;
+
 /// Which of an answer's fields paging wants to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
@@ -185,6 +188,7 @@ impl PagePlan {
             records: 0,
             pages: 0,
             promise: None,
+            announced: false,
             hasher: RandomState::new(),
         })
     }
@@ -218,6 +222,8 @@ pub struct Pager<'p> {
     pages: u64,
     /// The vendor's word on which alone the page is asked for.
     promise: Option<Promise>,
+    /// Does the answer before it say that there is the page, though it would be asked for without?
+    announced: bool,
     hasher: RandomState,
 }
 
@@ -293,7 +299,7 @@ impl Pager<'_> {
     /// Did the vendor's last answer promise the page that is asked for now?
     pub fn is_promised(&self) -> bool {
         let by_word = self.promise.as_ref().is_some_and(|promise| !promise.counted);
-        self.token.is_some() && (self.plan.is_told() || by_word)
+        self.token.is_some() && (self.plan.is_told() || self.announced || by_word)
     }
 
     /// Is the page asked for only because a number in the answer before it is higher than the records so far?
@@ -320,7 +326,7 @@ impl Pager<'_> {
 
     /// May an error be the way in which the vendor's pages end? So it is where nothing else tells the last page.
     pub fn ends_by_error(&self) -> bool {
-        self.page_size().is_none() && !self.plan.is_told()
+        self.page_size().is_none() && !self.plan.is_told() && !self.announced
     }
 
     /// Goes to the next page, if there is one.
@@ -349,6 +355,7 @@ impl Pager<'_> {
                 promise.field
             ));
         }
+        self.announced = !plan.is_told() && (page.more)().announces(page.trusted);
         self.token = Some(token);
         next.follows = true;
         Ok(next)
@@ -387,8 +394,11 @@ impl Pager<'_> {
         if let Some(stop) = stop
             && stop.truth(&page.vars)?
         {
-            // Only a stop because of a short page is a guess.
-            if !stop.uses("last_page_size") || PAGE_FACTS.iter().any(|name| stop.uses(name)) {
+            // Only a stop because of a short page is a guess: one that would not be, were the page a full one.
+            let full = Vars { last_page_size: Some(self.page_size().unwrap_or(FULL)), ..page.vars };
+            let is_mixed = PAGE_FACTS.iter().any(|name| stop.uses(name));
+            let guesses = stop.uses("last_page_size") && !(is_mixed && (page.extracted == 0 || stop.truth(&full)?));
+            if !guesses {
                 return Ok(None);
             }
             // Its token may stand in every answer: it promises nothing.
