@@ -414,6 +414,12 @@ impl Pager<'_> {
             }
             return Ok(None);
         }
+        // A text that spells a list or an object is one in a JSON body only.
+        let token = match &self.plan.token {
+            Some(Token::Option(inject)) if inject.is_json() => token,
+            _ if token.is_array() || token.is_object() => value.value(&page.vars, Types::Text)?,
+            _ => token,
+        };
         if !self.seen.insert(self.hasher.hash_one(crate::base::json::python::canonical(&token))) {
             return Err(Fault::data("the page token repeats: the vendor would be asked for the same pages for ever")
                 .at(&value.at().location)
