@@ -34,8 +34,8 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
         if !context.options.selects(&loaded.config.ours.tiers, &stream.name)? {
             continue;
         }
-        let reading =
-            ReadMode { sweep: false, whole: false, may_grow: true, verbatim: context.protocol == Protocol::Airbyte };
+        let verbatim = context.protocol == Protocol::Airbyte;
+        let reading = ReadMode { sweep: false, whole: false, may_grow: true, verbatim, goes_on: true };
         let Some(watched) = loaded.monitor(stream, reading, context)? else { continue };
         let Some(path) = watched.quarantine() else { continue };
         quarantine::replay(path, |entries| {

@@ -11,8 +11,8 @@ use super::{Cursor, CursorPlan, Window};
 /// A vendor's clock and that of its database differ by so much.
 const CLOCKS: Duration = Duration::minutes(1);
 
-/// A vendor whose clock is further behind has none.
-const MOST_BEHIND: Duration = Duration::days(1);
+/// A vendor whose clock is further off has none: what lies beyond it no later run would go on from.
+const MOST_OFF: Duration = Duration::days(1);
 
 /// Vendors round the end of a window, to days at most.
 const ROUNDING: Duration = Duration::days(1);
@@ -105,7 +105,7 @@ impl<'p> Ceiling<'p> {
     /// An answer came, at that time by the vendor's clock where it tells one.
     pub fn answered(&mut self, at: Option<OffsetDateTime>) {
         let here = self.plan.clock();
-        self.now = at.filter(|at| here - *at <= MOST_BEHIND).unwrap_or(here);
+        self.now = at.filter(|at| (here - *at).abs() <= MOST_OFF).unwrap_or(here);
     }
 
     /// Is a time ahead of the vendor's clock?

@@ -1,7 +1,7 @@
 //! Keys of the config that templates read and that the spec does not declare.
 //!
-//! Comes in: the manifest's tree, its templates and its connection specification. Goes out: a warning for each such
-//! key, with the place that reads it. Called by [`super::examine`].
+//! Comes in: the manifest's tree, its templates, the paths that select authenticators, and its connection specification.
+//! Goes out: a warning for each such key, with the place that reads it. Called by [`super::examine`].
 
 use std::collections::BTreeSet;
 
@@ -18,27 +18,35 @@ const TOKENS: [&str; 3] = ["access_token", "refresh_token", "token_expiry_date"]
 /// A path of keys into the config.
 type KeyPath = Vec<String>;
 
-/// A warning for each key that a template reads and that the specification does not declare.
-pub(super) fn undeclared(root: &Node, templates: &[(String, Place)], specification: &Json) -> Vec<Fault> {
+/// A warning for each key that a template reads, or that selects an authenticator, and that the specification does not
+/// declare.
+pub(super) fn undeclared(
+    root: &Node,
+    templates: &[(String, Place)],
+    selections: &[(KeyPath, Place)],
+    specification: &Json,
+) -> Vec<Fault> {
     let mut written = Vec::new();
     written_paths(root, &mut written);
+    let read = templates
+        .iter()
+        .flat_map(|(template, at)| paths_of(template).into_iter().map(move |path| (path, at, "the template reads")));
+    let selected = selections.iter().filter(|(path, _)| !path.is_empty());
+    let selected = selected.map(|(path, at)| (path.clone(), at, "the authenticator is selected by"));
     let mut out = Vec::new();
-    for (template, at) in templates {
-        for path in paths_of(template) {
-            // The platform's own keys stand in no specification.
-            if path[0].starts_with("__")
-                || written.iter().any(|known| known.starts_with(&path) || path.starts_with(known))
-            {
-                continue;
-            }
-            let Some((depth, known)) = missing(specification, &path) else { continue };
-            let shown = path[..=depth].join("']['");
-            let fault = at.fault(format!("the template reads `config['{shown}']`, which the spec does not declare"));
-            out.push(match did_you_mean(&path[depth], known.iter().map(String::as_str)) {
-                Some(near) => fault.hint(format!("did you mean `{near}`?")),
-                None => fault.hint("add it to `spec.connection_specification`, or mend the name"),
-            });
+    for (path, at, what) in read.chain(selected) {
+        // The platform's own keys stand in no specification.
+        if path[0].starts_with("__") || written.iter().any(|known| known.starts_with(&path) || path.starts_with(known))
+        {
+            continue;
         }
+        let Some((depth, known)) = missing(specification, &path) else { continue };
+        let shown = path[..=depth].join("']['");
+        let fault = at.fault(format!("{what} `config['{shown}']`, which the spec does not declare"));
+        out.push(match did_you_mean(&path[depth], known.iter().map(String::as_str)) {
+            Some(near) => fault.hint(format!("did you mean `{near}`?")),
+            None => fault.hint("add it to `spec.connection_specification`, or mend the name"),
+        });
     }
     out
 }

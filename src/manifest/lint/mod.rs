@@ -21,6 +21,9 @@ use crate::base::fault::{Fault, Result};
 const PLAIN: [&str; 8] =
     ["schema", "description", "title", "spec", "metadata", "definitions", "schemas", "$parameters"];
 
+/// The path into the config that selects an authenticator.
+const SELECTION: &str = "authenticator_selection_path";
+
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Examined {
@@ -32,6 +35,8 @@ pub struct Examined {
     pub templates: Vec<(String, Place)>,
     /// Names that parents give to templates of their children.
     pub extra: BTreeSet<String>,
+    /// Paths into the config that select an authenticator, each with its place.
+    selections: Vec<(Vec<String>, Place)>,
     /// The manifest, which counts only without a fault.
     pub source: Option<model::DeclarativeSource>,
     root: Option<Node>,
@@ -60,7 +65,9 @@ pub fn examine(text: &str, file: &str) -> Result<Examined> {
         out.warnings.extend(streams::warnings(source, &top));
         out.warnings.extend(text_fields::untyped(source));
         if let Some(spec) = &source.spec {
-            out.warnings.extend(config_keys::undeclared(&root, &out.templates, &spec.connection_specification));
+            let (read, selected) = (&out.templates, &out.selections);
+            let found = config_keys::undeclared(&root, read, selected, &spec.connection_specification);
+            out.warnings.extend(found);
         }
     }
     once(&mut out.faults);
@@ -72,12 +79,42 @@ pub fn examine(text: &str, file: &str) -> Result<Examined> {
 impl Examined {
     /// Does a fault at a path hold whatever the config says? `again` tells whether it was met with another config too.
     pub fn holds_for_every_config(&self, path: &str, again: bool) -> bool {
-        let Some(node) = self.root.as_ref().map(|root| nearest(root, path)) else { return false };
+        // What is selected is the config's matter.
+        if path.ends_with(SELECTION) {
+            return false;
+        }
+        let Some(root) = &self.root else { return false };
+        let node = nearest(root, path);
+        // A parameter may be what the config says.
+        let by_parameters = parameters_name_config(root);
+        let names_config = |node: &Node| names(node, "config") || by_parameters && names(node, "parameters");
         match &node.kind {
             // Of a component its own fields count, and not those of the components in it.
             NodeKind::Map(map) => again || !map.values().filter(|value| !holds_components(value)).any(names_config),
             _ => !names_config(node),
         }
+    }
+}
+
+/// Does a text in a node hold that word?
+fn names(node: &Node, word: &str) -> bool {
+    match &node.kind {
+        NodeKind::Scalar(Json::String(text)) => text.contains(word),
+        NodeKind::Scalar(_) => false,
+        NodeKind::Seq(items) => items.iter().any(|item| names(item, word)),
+        NodeKind::Map(map) => map.values().any(|value| names(value, word)),
+    }
+}
+
+/// Are there parameters of components that the config decides on?
+fn parameters_name_config(node: &Node) -> bool {
+    match &node.kind {
+        NodeKind::Scalar(_) => false,
+        NodeKind::Seq(items) => items.iter().any(parameters_name_config),
+        NodeKind::Map(map) => map.iter().any(|(key, value)| {
+            let named = key == "$parameters" && names(value, "config");
+            named || parameters_name_config(value)
+        }),
     }
 }
 
@@ -109,15 +146,6 @@ fn holds_components(node: &Node) -> bool {
     }
 }
 
-fn names_config(node: &Node) -> bool {
-    match &node.kind {
-        NodeKind::Scalar(Json::String(text)) => text.contains("config"),
-        NodeKind::Scalar(_) => false,
-        NodeKind::Seq(items) => items.iter().any(names_config),
-        NodeKind::Map(map) => map.values().any(names_config),
-    }
-}
-
 /// A fault of a definition shows wherever that is used, and is one all the same.
 fn once(faults: &mut Vec<Fault>) {
     let mut seen = BTreeSet::new();
@@ -144,6 +172,11 @@ fn texts(node: &Node, place: &Place, out: &mut Examined) {
                     let names = paths.as_array().into_iter().flatten().filter_map(Json::as_array);
                     out.extra
                         .extend(names.map(|path| path.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(".")));
+                }
+                if key == SELECTION {
+                    let path = value.to_json();
+                    let steps = path.as_array().into_iter().flatten().filter_map(Json::as_str).map(str::to_owned);
+                    out.selections.push((steps.collect(), place.field(key, Some(value))));
                 }
                 // Most of a manifest is plain text: it needs no place.
                 if !matches!(&value.kind, NodeKind::Scalar(_)) || value.as_str().is_some_and(|text| text.contains('{'))

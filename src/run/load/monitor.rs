@@ -27,6 +27,8 @@ pub(crate) struct ReadMode {
     pub(crate) may_grow: bool,
     /// Are values sent as they are written?
     pub(crate) verbatim: bool,
+    /// Does a bookmark say where the next run begins?
+    pub(crate) goes_on: bool,
 }
 
 impl LoadedSource {
@@ -41,7 +43,7 @@ impl LoadedSource {
         if config.off {
             return Ok(None);
         }
-        let ReadMode { sweep, whole, may_grow, verbatim } = reading;
+        let ReadMode { sweep, whole, may_grow, verbatim, goes_on } = reading;
         let config_of_monitor = MonitorConfig {
             names: RunNames {
                 source: self.identity.source.clone(),
@@ -52,7 +54,7 @@ impl LoadedSource {
             schema: &stream.schema,
             reviewed: stream.reviewed,
             keys: &stream.key_paths,
-            cursor: stream.cursor.as_ref().map(|c| c.field.as_str()),
+            cursor: stream.cursor.as_ref().filter(|_| goes_on).map(|c| c.field.as_str()),
             policies: self.policies.clone(),
             config,
             root: self.identity.root.clone(),
@@ -75,7 +77,7 @@ impl LoadedSource {
         if self.identity.root.is_none() {
             return Ok(stream.clone());
         }
-        let reading = ReadMode { sweep: false, whole: false, may_grow: true, verbatim: true };
+        let reading = ReadMode { sweep: false, whole: false, may_grow: true, verbatim: true, goes_on: true };
         let Some(monitor) = self.monitor(stream, reading, context)? else { return Ok(stream.clone()) };
         let schema = monitor.schema();
         if *schema == stream.schema {
