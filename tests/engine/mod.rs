@@ -9,6 +9,7 @@ mod credentials;
 mod files;
 mod jobs;
 mod live_credentials;
+mod lossless_walk;
 mod oracle;
 mod paging;
 mod rotation;
