@@ -10,6 +10,7 @@ mod files;
 mod jobs;
 mod live_credentials;
 mod oracle;
+mod overlap;
 mod paging;
 mod rotation;
 mod safety;
