@@ -31,6 +31,8 @@ use crate::manifest::template::{RequestOptions, Vars};
 
 /// The statuses by which a vendor may say that a page is beyond its last one.
 const ENDS_PAGES: [u16; 4] = [400, 404, 416, 422];
+/// So often a slice is read again because rows were skipped between its pages.
+const MAX_REREADS: u32 = 2;
 
 /// Reads a slice to its end.
 pub(super) fn read(
@@ -67,6 +69,8 @@ struct SliceReader<'r> {
     /// How often the window was split.
     depth: u32,
     recovery: RecoveryState,
+    /// How often it was read again because rows were skipped.
+    rereads: u32,
     cache: CacheMode,
     /// A first page that stands in the parent's record.
     embedded: Option<&'r Json>,
@@ -126,6 +130,8 @@ enum Step {
     End,
     /// From its first page again; why.
     Restart(String),
+    /// From its first page again, as rows were skipped.
+    ReadAgain,
 }
 
 impl<'r> Slice<'r> {
@@ -196,6 +202,7 @@ impl<'r> SliceReader<'r> {
             asked: AskedWindow::new(slice.stream, slice.partition, window),
             depth,
             recovery: RecoveryState::default(),
+            rereads: 0,
             cache: if slice.stream.keep_answers { CacheMode::Yes } else { CacheMode::No },
             embedded: slice.partition.first_page.as_ref(),
             broken: None,
@@ -213,6 +220,10 @@ impl<'r> SliceReader<'r> {
 
     fn read(mut self, sink: &mut dyn RecordSink) -> Result<SliceOutcome> {
         let mut pager = self.pager()?;
+        if self.embedded.is_some() {
+            // A page that stands in the parent's record cannot be asked for again.
+            pager.stop_overlap();
+        }
         loop {
             self.slice.engine.stop.check()?;
             let token = pager.variable();
@@ -229,7 +240,11 @@ impl<'r> SliceReader<'r> {
             };
             self.broken = None;
             let step = match fetched {
-                Fetched::Page(page) => self.advance(page, &mut pager, token.as_ref(), sink)?,
+                Fetched::Page(page) if pager.looks_back() => self.page_read_again(page, &mut pager, sink)?,
+                Fetched::Page(page) => {
+                    let step = self.advance(page, &mut pager, token.as_ref(), sink)?;
+                    self.look_back(step, &mut pager)
+                }
                 Fetched::Recover(Remedy::Reset, why) => Step::Restart(why),
                 Fetched::Recover(Remedy::SmallerPages, _) => {
                     let wait = self.slice.stream.adaptation.reduce(&mut self.recovery, &mut pager)?;
@@ -242,6 +257,7 @@ impl<'r> SliceReader<'r> {
                 Step::Next => {}
                 Step::End => return Ok(self.outcome),
                 Step::Restart(why) => pager = self.restart(&why, sink)?,
+                Step::ReadAgain => pager = self.read_again(pager)?,
             }
         }
     }
@@ -313,7 +329,8 @@ impl<'r> SliceReader<'r> {
             shared: self.slice.engine,
             stream,
             partition,
-            keep: self.cache,
+            // An answer that was kept does not tell what moved since.
+            keep: if pager.looks_back() && self.cache == CacheMode::Yes { CacheMode::Anew } else { self.cache },
             into: None,
             holds: looks.then_some(&holds),
             json: false,
@@ -350,9 +367,17 @@ impl<'r> SliceReader<'r> {
         if let Some(error) = &reply.error {
             self.partial_errors(error, sink);
         }
+        // Parts of a record are put together of equal and other ones; where old records end the pages, each is looked at.
+        let is_feed = slice.stream.cursor.as_ref().is_some_and(|cursor| cursor.data_feed);
+        let skips_sent = pager.overlaps() && slice.stream.properties.is_none() && !is_feed;
         let wanted: &[String] = if let Wanted::Fields(fields) = &self.slice.wanted { fields } else { &[] };
         let found = answer::records(self.slice.engine, self.slice.stream, (&reply, body), wanted, &mut |scanner| {
             let start = scanner.at();
+            if skips_sent && let Some(after) = after_sent(scanner, pager)? {
+                *scanner = after;
+                pager.add(&mut page.records, scanner.slice(start..scanner.at()));
+                return Ok(());
+            }
             page.kept += u64::from(match &self.slice.stream.properties {
                 Some(properties) if properties.merges() => {
                     take_part(self.slice.stream, properties, scanner, (&vars, &mut page.parts), sink)?
@@ -392,10 +417,10 @@ impl<'r> SliceReader<'r> {
             sink.page_failed();
         }
         let more = sink.page_done()?;
-        let Some(answer) = last else {
-            self.page_ignored(ignored, pager);
-            return Ok(Step::End);
-        };
+        let Some(answer) = last else { return Ok(self.page_ignored(ignored, pager)) };
+        if let Some(step) = self.rows_skipped(pager) {
+            return Ok(step);
+        }
         if !more {
             self.outcome.enough = true;
             return Ok(Step::End);
@@ -440,15 +465,15 @@ impl<'r> SliceReader<'r> {
 
     /// The manifest ignores an answer. That a slice has no first page is the manifest's word, as in the reference;
     /// where a later one is missing, the records after it are missing too.
-    fn page_ignored(&mut self, status: Option<u16>, pager: &mut Pager<'_>) {
+    fn page_ignored(&mut self, status: Option<u16>, pager: &mut Pager<'_>) -> Step {
         if pager.is_counted() {
             let field = pager.break_promise().map(|promise| promise.field).unwrap_or_default();
             self.slice.engine.distrust(&self.slice.stream.name, &field);
-            return;
+            return Step::End;
         }
         let ends = pager.ends_by_error() && status.is_some_and(|status| ENDS_PAGES.contains(&status));
         if self.outcome.began.is_none() || ends {
-            return;
+            return self.rows_skipped(pager).unwrap_or(Step::End);
         }
         self.outcome.incomplete = true;
         let stream = self.slice.stream;
@@ -457,6 +482,46 @@ impl<'r> SliceReader<'r> {
                            bookmark stays, and the next run reads it again";
             (self.slice.engine.noticed)(&stream.name, message);
         }
+        Step::End
+    }
+
+    /// A page was read: the one before it is read again first, where a page number cannot ask for its last row alone.
+    fn look_back(&self, step: Step, pager: &mut Pager<'_>) -> Step {
+        let looks = match &step {
+            _ if self.outcome.incomplete => false,
+            Step::Next => pager.look_back(true),
+            Step::End => pager.look_back(false),
+            Step::Restart(_) | Step::ReadAgain => false,
+        };
+        if looks { Step::Next } else { step }
+    }
+
+    /// The page before the latest one was read again.
+    fn page_read_again(&mut self, page: Page, pager: &mut Pager<'_>, sink: &mut dyn RecordSink) -> Result<Step> {
+        for record in page.parts.into_values() {
+            sink.put(record)?;
+        }
+        sink.page_done()?;
+        let step = if pager.looked_back(&page.records) { Step::Next } else { Step::End };
+        Ok(self.rows_skipped(pager).unwrap_or(step))
+    }
+
+    /// Were rows skipped before the page? Then the slice is read again, but not for ever.
+    fn rows_skipped(&mut self, pager: &mut Pager<'_>) -> Option<Step> {
+        if !pager.has_skipped() {
+            return None;
+        }
+        if self.rereads < MAX_REREADS {
+            self.rereads += 1;
+            return Some(Step::ReadAgain);
+        }
+        pager.stop_overlap();
+        self.outcome.incomplete = true;
+        let message = format!(
+            "rows moved between two pages, though the slice was read again {MAX_REREADS} times: rows may be missing;              what came is sent, and its bookmark stays"
+        );
+        (self.slice.engine.noticed)(&self.slice.stream.name, &message);
+        None
     }
 
     /// An answer reports errors beside its records: they are sent, but others may be missing.
@@ -508,6 +573,16 @@ impl<'r> SliceReader<'r> {
         Ok(self.outcome)
     }
 
+    /// The slice is read again as it was, without the records that were sent already.
+    fn read_again(&mut self, before: Pager<'r>) -> Result<Pager<'r>> {
+        self.outcome.enough = false;
+        self.recovery.read_again();
+        self.cache = if self.slice.stream.keep_answers { CacheMode::Anew } else { CacheMode::No };
+        let mut pager = self.pager()?;
+        pager.continue_from(before);
+        Ok(pager)
+    }
+
     /// The slice begins again: paging from the first page of what is left of it.
     fn restart(&mut self, why: &str, sink: &dyn RecordSink) -> Result<Pager<'r>> {
         let window = self.cursor_window();
@@ -539,6 +614,16 @@ fn naming(variable: &Json, names: &[String]) -> (Json, Json) {
     let mut variable = variable.clone();
     variable["extra_fields"] = extra.clone();
     (variable, extra)
+}
+
+/// Behind the record at which the scanner stands, if it was sent already.
+fn after_sent<'a>(
+    scanner: &Scanner<'a>,
+    pager: &Pager<'_>,
+) -> std::result::Result<Option<Scanner<'a>>, WalkError<Fault>> {
+    let mut after = scanner.clone();
+    after.skip()?;
+    Ok(pager.has_sent(scanner.slice(scanner.at()..after.at())).then_some(after))
 }
 
 /// Takes a part of a record, to be put together with its other parts; true when it stands alone and was taken.

@@ -11,6 +11,7 @@ mod jobs;
 mod live_credentials;
 mod lossless_walk;
 mod oracle;
+mod overlap;
 mod paging;
 mod rotation;
 mod safety;

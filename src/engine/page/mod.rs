@@ -3,9 +3,11 @@
 //! Comes in: a paginator's definition; then what each page held. Goes out: the options or path of the next
 //! request, or the end. Called by `run`, one [`Pager`] a slice. The rules are those of airbyte-cdk's
 //! `DefaultPaginator`, but for what would lose records or never end: a short page is not the last one where the body
-//! itself says that there is more ([`more`]), and pages that repeat are a fault ([`repeats`]).
+//! itself says that there is more ([`more`]), and pages that repeat are a fault ([`repeats`]). With `safety.overlap`, rows
+//! that are skipped between two pages are found ([`overlap`]).
 
 pub mod more;
+mod overlap;
 pub mod repeats;
 
 use std::collections::HashSet;
@@ -14,6 +16,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use serde_json::{Value as Json, json};
 
 use self::more::{MoreRecords, Promise};
+use self::overlap::Overlap;
 use self::repeats::{PageRecords, Repeat, Repeats};
 use crate::base::fault::{Fault, Result};
 use crate::base::json::python::is_falsy;
@@ -28,6 +31,8 @@ pub struct PagePlan {
     token: Option<Token>,
     size: Option<Injection>,
     page_size: Option<Template>,
+    /// Are rows of the page before asked for again?
+    overlaps: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -95,10 +100,16 @@ pub fn build(def: Option<&model::Paginator>, cx: &EvalContext) -> Result<PagePla
     {
         return Err(size.at().fault("`page_size_option` and `page_token_option` name the same field"));
     }
-    Ok(PagePlan { strategy: Some(strategy), token, size, page_size })
+    Ok(PagePlan { strategy: Some(strategy), token, size, page_size, overlaps: false })
 }
 
 impl PagePlan {
+    /// Asks for the last row of the page before again, where `on` and where pages have numbers or offsets.
+    pub fn overlapping(self, on: bool) -> Self {
+        let is_counted = matches!(self.strategy, Some(Strategy::Page { .. } | Strategy::Offset { .. }));
+        PagePlan { overlaps: on && is_counted && self.token.is_some(), ..self }
+    }
+
     fn templates(&self) -> Vec<&Template> {
         let mut out: Vec<&Template> = self.page_size.iter().collect();
         if let Some(Strategy::Cursor { value, stop }) = &self.strategy {
@@ -177,8 +188,11 @@ impl PagePlan {
             Some(Strategy::Offset { inject_first: true }) => Some(json!(0)),
             _ => None,
         };
+        let overlaps = self.overlaps && !key_paths.is_empty();
         Ok(Pager {
             plan: self,
+            overlap: overlaps.then(|| Overlap::new(matches!(self.strategy, Some(Strategy::Page { .. })))),
+            resumption: None,
             token,
             page_size,
             reduced: None,
@@ -224,7 +238,20 @@ pub struct Pager<'p> {
     promise: Option<Promise>,
     /// Does the answer before it say that there is the page, though it would be asked for without?
     announced: bool,
+    /// The rows of the last pages, where they are compared.
+    overlap: Option<Overlap>,
+    /// Where paging goes on after a page that is read again.
+    resumption: Option<Resumption>,
     hasher: RandomState,
+}
+
+/// Where paging goes on after a page that is read again.
+#[derive(Debug)]
+struct Resumption {
+    token: Option<Json>,
+    promise: Option<Promise>,
+    /// Is there another page?
+    follows: bool,
 }
 
 /// What a page held.
@@ -317,11 +344,71 @@ impl Pager<'_> {
         if self.plan.strategy.is_some() {
             self.repeats.add(page, record);
         }
+        if self.overlap.is_some() {
+            page.add_row(self.repeats.row(record));
+        }
     }
 
     /// The page was read: what did it bring?
     pub fn page_read(&mut self, page: &PageRecords) -> Repeat {
+        if let Some(overlap) = &mut self.overlap {
+            overlap.page_read(page, self.token.as_ref());
+        }
         self.repeats.page_read(page)
+    }
+
+    /// Are rows asked for again?
+    pub fn overlaps(&self) -> bool {
+        self.overlap.is_some()
+    }
+
+    /// Was the record sent already in this slice, as the last version of its key?
+    pub fn has_sent(&self, record: &[u8]) -> bool {
+        let row = || self.repeats.row(record);
+        self.overlap.as_ref().is_some_and(|overlap| row().is_some_and(|row| overlap.has_sent(row)))
+    }
+
+    /// Were rows skipped between the last pages?
+    pub fn has_skipped(&self) -> bool {
+        self.overlap.as_ref().is_some_and(Overlap::has_skipped)
+    }
+
+    /// Asks for no row again from now on.
+    pub fn stop_overlap(&mut self) {
+        if let Some(overlap) = &mut self.overlap {
+            overlap.stop();
+        }
+    }
+
+    /// The slice is read again: what `before` knows as sent is not sent again.
+    pub fn continue_from(&mut self, before: Self) {
+        if let (Some(overlap), Some(before)) = (&mut self.overlap, before.overlap) {
+            overlap.continue_from(before);
+        }
+    }
+
+    /// Goes back to the page before the one that was read, if that is to be read again; whether another one follows is
+    /// remembered until then.
+    pub fn look_back(&mut self, follows: bool) -> bool {
+        let Some(token) = self.overlap.as_ref().and_then(Overlap::page_before) else { return false };
+        let token = std::mem::replace(&mut self.token, token);
+        self.resumption = Some(Resumption { token, promise: self.promise.take(), follows });
+        true
+    }
+
+    /// Is a page read again?
+    pub fn looks_back(&self) -> bool {
+        self.resumption.is_some()
+    }
+
+    /// The page was read again: does another one follow?
+    pub fn looked_back(&mut self, page: &PageRecords) -> bool {
+        if let Some(overlap) = &mut self.overlap {
+            overlap.page_read_again(page);
+        }
+        let Some(Resumption { token, promise, follows }) = self.resumption.take() else { return false };
+        (self.token, self.promise) = (token, promise);
+        follows
     }
 
     /// May an error be the way in which the vendor's pages end? So it is where nothing else tells the last page.
@@ -333,17 +420,18 @@ impl Pager<'_> {
     pub fn advance(&mut self, page: Facts<'_>) -> Result<NextPage> {
         let plan = self.plan;
         let Some(strategy) = &plan.strategy else { return Ok(NextPage::default()) };
-        self.records += page.extracted;
+        let fresh = page.extracted.saturating_sub(self.overlap.as_ref().map_or(0, Overlap::again));
+        self.records += fresh;
         self.pages += 1;
         let promise = self.promise.take();
-        if promise.is_some() && (page.extracted == 0 || page.repeat != Repeat::No) {
+        if promise.is_some() && (fresh == 0 || page.repeat != Repeat::No) {
             return Ok(NextPage { broken_promise: promise, ..NextPage::default() });
         }
         let vars = Vars { page_size: self.page_size(), last_page_size: Some(page.kept), ..page.vars };
         let page = Facts { vars, ..page };
         let mut next = NextPage::default();
         let token = match strategy {
-            Strategy::Page { .. } | Strategy::Offset { .. } => self.next_number(strategy, page)?,
+            Strategy::Page { .. } | Strategy::Offset { .. } => self.next_number(strategy, page, fresh)?,
             Strategy::Cursor { value, stop } => self.next_token(value, stop.as_ref(), page, &mut next)?,
         };
         let Some(token) = token else { return Ok(next) };
@@ -361,13 +449,14 @@ impl Pager<'_> {
         Ok(next)
     }
 
-    /// The number of the next page or of its first record; nothing at the end.
-    fn next_number(&mut self, strategy: &Strategy, page: Facts<'_>) -> Result<Option<Json>> {
+    /// The number of the next page or of its first record; nothing at the end. Of its records, `fresh` were not asked for
+    /// again.
+    fn next_number(&mut self, strategy: &Strategy, page: Facts<'_>, fresh: u64) -> Result<Option<Json>> {
         let size = match (self.reduced, &self.plan.page_size) {
             (None, Some(t)) => Some(size(t, &page.vars)?),
             (reduced, _) => reduced,
         };
-        if page.extracted == 0 || size.is_some_and(|s| page.extracted < s) {
+        if page.extracted == 0 || size.map_or(fresh == 0, |s| page.extracted < s) {
             self.promise = self.promised(page);
             if self.promise.is_none() {
                 return Ok(None);
@@ -377,7 +466,10 @@ impl Pager<'_> {
             Strategy::Page { start, .. } => self.number.unwrap_or(*start) + 1,
             // Behind an empty page stands the next one that is asked for, not the empty one again.
             _ if page.extracted == 0 => self.number.unwrap_or(0) + size.unwrap_or(1),
-            _ => self.number.unwrap_or(0) + page.extracted,
+            _ => {
+                let back = self.overlap.as_mut().map_or(0, |overlap| overlap.step_back(page.extracted, size));
+                self.number.unwrap_or(0) + page.extracted - back
+            }
         };
         self.number = Some(next);
         Ok(Some(json!(next)))

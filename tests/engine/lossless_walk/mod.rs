@@ -93,7 +93,8 @@ fn walk(seed: u64, quiet: bool) -> Result<(), String> {
             for _ in 0..edits {
                 vendor.edit();
             }
-            vendor.history.push(format!("run {number}{}", if vendor.odd { "" } else { ", calm" }));
+            let calm = if vendor.odd { "" } else { ", calm" };
+            vendor.history.push(format!("run {number}{calm}"));
         }
         let (ended, messages) = run(dir.path(), quiet);
         code = ended;
