@@ -1,8 +1,8 @@
-//! Whether rows were skipped between two pages that are asked for by number, as rows before them were deleted meanwhile.
+//! Whether rows were skipped between two pages that are asked for by number, since rows before them were deleted.
 //!
 //! Comes in: the rows of each page. Goes out: whether a page joins the one before it, and which records were sent
-//! already. Called by [`super::Pager`] where `safety.overlap` is on and records have a key. A page by offset begins with
-//! the last row of the page before. A page number cannot ask for that row alone: the page before is asked for again
+//! already. Called by [`super::Pager`] where `safety.overlap` is on and records have a key. A page by offset begins
+//! with the last row of the page before. A page number cannot ask for that row alone: the page before is asked for again
 //! after the one that follows it.
 
 use std::collections::{HashMap, HashSet};
@@ -99,8 +99,8 @@ impl Overlap {
         self.earlier = std::mem::replace(&mut self.latest, read);
     }
 
-    /// Does a page go on where the latest one ended? Where a row was inserted before, it begins with other rows of that.
-    /// Only rows that nobody edited prove that: an edit may move a row to any place.
+    /// Does a page go on where the latest one ended? Where a row was inserted before, it begins with other rows of
+    /// that. Only rows that nobody edited prove that: an edit may move a row to any place.
     fn joins(&self, rows: &[Row]) -> bool {
         let (Some(first), Some(last)) = (rows.first(), self.latest.rows.last()) else { return false };
         let latest: HashSet<&Row> = self.latest.rows.iter().collect();
@@ -128,8 +128,8 @@ impl Overlap {
         looks.then(|| self.earlier.token.clone())
     }
 
-    /// The page before the latest one was read again. Rows behind those that it had are rows that moved there: each must
-    /// have come with the latest page.
+    /// The page before the latest one was read again. Rows behind those that it had are rows that moved there: each
+    /// must have come with the latest page.
     pub(super) fn page_read_again(&mut self, page: &PageRecords) {
         let rows = page.rows();
         let earlier: HashSet<u64> = self.earlier.keys().collect();

@@ -3,6 +3,9 @@
 //! Comes in: a stream, a partition and a window. Goes out: each record to a [`RecordSink`], page by page. Called by the
 //! scheduler for streams, and for their parents. This is where the stages meet: request, answer, records, next page.
 
+mod gaps;
+mod slice;
+
 use std::rc::Rc;
 
 use indexmap::IndexMap;
@@ -10,6 +13,7 @@ use indexmap::map::Entry;
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
+use self::slice::{AskedWindow, Slice, naming};
 use super::answer;
 use super::build::StreamPlan;
 use super::context::EngineContext;
@@ -29,11 +33,6 @@ use crate::engine::page::{Facts, NextPage, Pager, Wanted};
 use crate::engine::slice::Partition;
 use crate::manifest::template::{RequestOptions, Vars};
 
-/// The statuses by which a vendor may say that a page is beyond its last one.
-const ENDS_PAGES: [u16; 4] = [400, 404, 416, 422];
-/// So often a slice is read again because rows were skipped between its pages.
-const MAX_REREADS: u32 = 2;
-
 /// Reads a slice to its end.
 pub(super) fn read(
     engine: &EngineContext,
@@ -44,21 +43,6 @@ pub(super) fn read(
 ) -> Result<SliceOutcome> {
     let slice = Rc::new(Slice::new(engine, stream, partition, window)?);
     SliceReader::new(slice, window.copied(), 0).read(sink)
-}
-
-/// A slice, however its window is split.
-struct Slice<'r> {
-    engine: &'r EngineContext,
-    stream: &'r StreamPlan,
-    partition: &'r Partition,
-    /// The slice as templates about records see it: with its whole window, also where a part of that is asked for.
-    variable: Json,
-    /// The extra variables of its partition.
-    extra: Json,
-    /// The fields that each request of a page names; one request that names none, mostly.
-    chunks: Vec<Option<Vec<String>>>,
-    /// What paging reads of an answer.
-    wanted: Wanted,
 }
 
 /// Reads a slice, or the part of one whose window was split.
@@ -77,15 +61,6 @@ struct SliceReader<'r> {
     /// The page came with a body that was no whole one.
     broken: Option<BrokenBody>,
     outcome: SliceOutcome,
-}
-
-/// A window that requests ask for, and how it shows in them.
-struct AskedWindow {
-    window: Option<Window>,
-    /// The slice in templates of requests.
-    variable: Json,
-    /// The slice in request options.
-    options: RequestOptions,
 }
 
 /// The answers of one page.
@@ -132,67 +107,6 @@ enum Step {
     Restart(String),
     /// From its first page again, as rows were skipped.
     ReadAgain,
-}
-
-impl<'r> Slice<'r> {
-    fn new(
-        engine: &'r EngineContext,
-        stream: &'r StreamPlan,
-        partition: &'r Partition,
-        window: Option<&Window>,
-    ) -> Result<Self> {
-        let chunks = stream.properties.as_ref().map(|properties| properties.chunks(engine)).transpose()?;
-        Ok(Slice {
-            engine,
-            stream,
-            partition,
-            variable: stream.slice_variable(partition, window),
-            extra: Json::Object(partition.extra.clone()),
-            chunks: chunks.map_or_else(|| vec![None], |chunks| chunks.into_iter().map(Some).collect()),
-            wanted: stream.pages.wanted(),
-        })
-    }
-
-    /// An answer without a body: a page without records, unless the vendor promised that there are some.
-    fn check_empty(&self, reply: &Reply, pager: &Pager<'_>) -> Result<()> {
-        if pager.is_promised() {
-            return Err(Fault::data(format!(
-                "the answer (HTTP {}) is empty, though the one before it said that there is another page",
-                reply.status
-            ))
-            .hint("run again later; if it stays so, report it to the vendor"));
-        }
-        if reply.status != 204 {
-            let message = format!("an answer (HTTP {}) is empty: it is taken for a page without records", reply.status);
-            self.engine.notice_once(&self.stream.name, &message);
-        }
-        Ok(())
-    }
-
-    /// What an answer says of records after its own.
-    fn more_records(&self, answer: &Answer) -> MoreRecords {
-        let records = &self.stream.records;
-        let body = answer.body();
-        // Where the body itself is a record, its fields say nothing of others.
-        let json = match &answer.found.list_at {
-            _ if records.are_the_body() => Json::Null,
-            Some(list) => {
-                let around = [&body[..list.start], b"[]", &body[list.end..]].concat();
-                answer::parsed(&around).unwrap_or_default()
-            }
-            None => answer::parsed(body).unwrap_or_default(),
-        };
-        let mut out = MoreRecords::of(&json, &records.names());
-        if let Some(link) = answer.reply.header("link") {
-            out.link(link);
-        }
-        out
-    }
-
-    /// The variables of templates about records.
-    fn record_vars(&self) -> Vars<'_> {
-        Vars { slice: Some(&self.variable), extra: Some(&self.extra), ..Vars::new(&self.engine.cx) }
-    }
 }
 
 impl<'r> SliceReader<'r> {
@@ -367,7 +281,7 @@ impl<'r> SliceReader<'r> {
         if let Some(error) = &reply.error {
             self.partial_errors(error, sink);
         }
-        // Parts of a record are put together of equal and other ones; where old records end the pages, each is looked at.
+        // Parts of a record are put together of equal and other ones; where old records end the pages, all are seen.
         let is_feed = slice.stream.cursor.as_ref().is_some_and(|cursor| cursor.data_feed);
         let skips_sent = pager.overlaps() && slice.stream.properties.is_none() && !is_feed;
         let wanted: &[String] = if let Wanted::Fields(fields) = &self.slice.wanted { fields } else { &[] };
@@ -463,88 +377,6 @@ impl<'r> SliceReader<'r> {
         Ok(Step::Next)
     }
 
-    /// The manifest ignores an answer. That a slice has no first page is the manifest's word, as in the reference;
-    /// where a later one is missing, the records after it are missing too.
-    fn page_ignored(&mut self, status: Option<u16>, pager: &mut Pager<'_>) -> Step {
-        if pager.is_counted() {
-            let field = pager.break_promise().map(|promise| promise.field).unwrap_or_default();
-            self.slice.engine.distrust(&self.slice.stream.name, &field);
-            return Step::End;
-        }
-        let ends = pager.ends_by_error() && status.is_some_and(|status| ENDS_PAGES.contains(&status));
-        if self.outcome.began.is_none() || ends {
-            return self.rows_skipped(pager).unwrap_or(Step::End);
-        }
-        self.outcome.incomplete = true;
-        let stream = self.slice.stream;
-        if stream.cursor.is_some() {
-            let message = "a later page of a slice was ignored, as the manifest says: its records so far are sent, its \
-                           bookmark stays, and the next run reads it again";
-            (self.slice.engine.noticed)(&stream.name, message);
-        }
-        Step::End
-    }
-
-    /// A page was read: the one before it is read again first, where a page number cannot ask for its last row alone.
-    fn look_back(&self, step: Step, pager: &mut Pager<'_>) -> Step {
-        let looks = match &step {
-            _ if self.outcome.incomplete => false,
-            Step::Next => pager.look_back(true),
-            Step::End => pager.look_back(false),
-            Step::Restart(_) | Step::ReadAgain => false,
-        };
-        if looks { Step::Next } else { step }
-    }
-
-    /// The page before the latest one was read again.
-    fn page_read_again(&mut self, page: Page, pager: &mut Pager<'_>, sink: &mut dyn RecordSink) -> Result<Step> {
-        for record in page.parts.into_values() {
-            sink.put(record)?;
-        }
-        sink.page_done()?;
-        let step = if pager.looked_back(&page.records) { Step::Next } else { Step::End };
-        Ok(self.rows_skipped(pager).unwrap_or(step))
-    }
-
-    /// Were rows skipped before the page? Then the slice is read again, but not for ever.
-    fn rows_skipped(&mut self, pager: &mut Pager<'_>) -> Option<Step> {
-        if !pager.has_skipped() {
-            return None;
-        }
-        if self.rereads < MAX_REREADS {
-            self.rereads += 1;
-            return Some(Step::ReadAgain);
-        }
-        pager.stop_overlap();
-        self.outcome.incomplete = true;
-        let message = format!(
-            "rows moved between two pages, though the slice was read again {MAX_REREADS} times: rows may be missing;              what came is sent, and its bookmark stays"
-        );
-        (self.slice.engine.noticed)(&self.slice.stream.name, &message);
-        None
-    }
-
-    /// An answer reports errors beside its records: they are sent, but others may be missing.
-    fn partial_errors(&mut self, error: &str, sink: &mut dyn RecordSink) {
-        let stream = self.slice.stream;
-        let message = format!("an answer reports errors beside its records; the vendor says: {error}");
-        self.slice.engine.notice_once(&stream.name, &message);
-        if stream.errors_accepted {
-            if let Some(observer) = sink.observer() {
-                observer.partial_errors();
-            }
-            return;
-        }
-        self.outcome.incomplete = true;
-        self.outcome.fault.get_or_insert_with(|| {
-            Fault::data(message).of_rule("partial_errors").hint(
-                "what came is sent, and the bookmark stays; if the vendor always reports them, accept them: an error \
-                 filter with `action: SUCCESS` in the manifest, or in dripfeed.drift.rules \
-                 {\"rule\": \"partial_errors\", \"policy\": \"record\"}",
-            )
-        });
-    }
-
     /// What templates of paging see of an answer.
     fn response(&self, answer: &Answer) -> Result<Json> {
         match &self.slice.wanted {
@@ -573,16 +405,6 @@ impl<'r> SliceReader<'r> {
         Ok(self.outcome)
     }
 
-    /// The slice is read again as it was, without the records that were sent already.
-    fn read_again(&mut self, before: Pager<'r>) -> Result<Pager<'r>> {
-        self.outcome.enough = false;
-        self.recovery.read_again();
-        self.cache = if self.slice.stream.keep_answers { CacheMode::Anew } else { CacheMode::No };
-        let mut pager = self.pager()?;
-        pager.continue_from(before);
-        Ok(pager)
-    }
-
     /// The slice begins again: paging from the first page of what is left of it.
     fn restart(&mut self, why: &str, sink: &dyn RecordSink) -> Result<Pager<'r>> {
         let window = self.cursor_window();
@@ -592,28 +414,6 @@ impl<'r> SliceReader<'r> {
         self.cache = if self.slice.stream.keep_answers { CacheMode::Anew } else { CacheMode::No };
         self.pager()
     }
-}
-
-impl AskedWindow {
-    fn new(stream: &StreamPlan, partition: &Partition, window: Option<Window>) -> Self {
-        // Requests about jobs name the slice in templates alone.
-        let mut options = RequestOptions::default();
-        if stream.jobs.is_none() {
-            options = partition.options.clone();
-            if let (Some(cursor), Some(window)) = (&stream.cursor, &window) {
-                cursor.options(window, &mut options);
-            }
-        }
-        AskedWindow { window, variable: stream.slice_variable(partition, window.as_ref()), options }
-    }
-}
-
-/// The slice and the extra variables of a request that names fields: their names take the place of other extra fields.
-fn naming(variable: &Json, names: &[String]) -> (Json, Json) {
-    let extra = json!({VARIABLE: names});
-    let mut variable = variable.clone();
-    variable["extra_fields"] = extra.clone();
-    (variable, extra)
 }
 
 /// Behind the record at which the scanner stands, if it was sent already.
