@@ -173,7 +173,9 @@ impl Examination<'_> {
             return;
         }
         if !allowed {
-            self.other_kind(place, JsonKind::Number, if fraction { "number" } else { "integer" }, sample);
+            // As where a field is new: no column of 64 bits is announced for what it cannot hold.
+            let name = if fraction || whole == Whole::Large { "number" } else { "integer" };
+            self.other_kind(place, JsonKind::Number, name, sample);
         } else if fraction && place.allowed & bit(FRACTION) == 0 {
             let rule = if is_key { Rule::KeyTypeChanged } else { Rule::FieldTypeWidened };
             let tolerate = "number".to_owned();
