@@ -274,12 +274,15 @@ fn widened(rule: Rule, place: &Place, to: &str) -> Option<Json> {
     Some(schema)
 }
 
-/// Do values of several kinds stand in one column at a place?
+/// Do values of several kinds stand at a place, in one column or beside one of texts, which takes them all?
 fn is_mixed(place: &Place) -> bool {
     let declared = Reader::new(&Json::Null).types(&place.schema);
     let kinds = declared.iter().filter(|name| !matches!(**name, "null" | "integer")).count();
     let whole = declared.contains("integer") && !declared.contains("number");
-    kinds + usize::from(whole) > 1 && place.key.is_none() && place.schema.get(COLUMN).is_none()
+    let column = place.schema.get(COLUMN);
+    let is_text = |column| Reader::new(&Json::Null).types(column).contains("string");
+    let takes_all = column.is_none_or(|column| is_text(column) && column["format"].is_null());
+    kinds + usize::from(whole) > 1 && place.key.is_none() && takes_all
 }
 
 /// Takes keywords out of a schema, and out of its choices.
