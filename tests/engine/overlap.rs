@@ -16,7 +16,7 @@ fn row(id: usize) -> Json {
 }
 
 /// A vendor that edits its rows after each answer, the first being 1; it may call a page behind the last one missing.
-fn vendor(rows: Vec<Json>, is_missing: bool, edit: fn(usize, &mut Vec<Json>)) -> Vendor {
+fn vendor(rows: Vec<Json>, is_missing: bool, edit: Edit) -> Vendor {
     let rows = Mutex::new((0, rows));
     Vendor::answering(move |asked| {
         let mut guard = rows.lock().unwrap();
@@ -74,15 +74,15 @@ fn pages(vendor: &Vendor, by: &str) -> Vec<Option<String>> {
     vendor.asked().iter().map(|asked| asked.param(by)).collect()
 }
 
-/// An edit that removes rows which were read.
-type Deletion = fn(usize, &mut Vec<Json>);
+/// What happens to the rows after an answer.
+type Edit = fn(usize, &mut Vec<Json>);
 
 #[test]
 fn a_deleted_row_costs_no_other() {
-    let deletions: [Deletion; 3] = [
-        |answers, rows| drop(rows.drain(..usize::from(answers == 1))),
-        |answers, rows| drop(rows.drain(..3 * usize::from(answers == 1))),
-        |answers, rows| drop(rows.drain(2..2 + usize::from(answers == 2))),
+    let deletions: [Edit; 3] = [
+        |answers, rows| rows.retain(|row| answers != 1 || row["id"] != 0),
+        |answers, rows| rows.retain(|row| answers != 1 || row["id"].as_u64() > Some(2)),
+        |answers, rows| rows.retain(|row| answers != 2 || row["id"] != 2),
     ];
     for by in ["offset", "page"] {
         for (size, is_missing) in [(Some(SIZE), false), (None, false), (None, true)] {
@@ -117,7 +117,7 @@ fn a_newest_first_stream_loses_no_row_either() {
         });
         let ran = read(&manifest.to_string(), &vendor, "PT1M");
         ran.expect(0, &[]);
-        assert_eq!(ids(&ran).into_iter().collect::<BTreeSet<_>>(), (3..13).collect(), "{by}");
+        assert!((3..13).all(|id| ids(&ran).contains(&id)), "{by}: {:?}", ids(&ran));
         assert_eq!(bookmark(&ran), row(12)["at"]);
     }
 }
@@ -142,13 +142,13 @@ fn a_vendor_that_deletes_for_ever_keeps_the_bookmark() {
 
 #[test]
 fn new_rows_and_edits_are_no_reason_to_read_again() {
-    let insertion: Deletion = |answers, rows| {
+    let insertion: Edit = |answers, rows| {
         if answers < 4 {
             rows.insert(0, row(20 + answers));
         }
     };
     // The last row of the first page is there, though in a newer version.
-    let edit: Deletion = |answers, rows| {
+    let edit: Edit = |answers, rows| {
         if answers == 1 {
             rows[3]["at"] = json!("2024-02-02T00:00:00Z");
         }

@@ -18,10 +18,10 @@ use serde_json::{Value as Json, json};
 
 use self::overlap::Overlap;
 use self::repeats::Repeats;
-use crate::base::fault::{Fault, Result};
+use crate::base::fault::Result;
 use crate::manifest::model::{self, PageToken, PaginationStrategy};
 use crate::manifest::node::Place;
-use crate::manifest::template::{self, EvalContext, Injection, RequestOptions, Template, Types, Vars};
+use crate::manifest::template::{self, EvalContext, Injection, Template, Types, Vars};
 
 pub use self::pager::{Facts, NextPage, Pager};
 

@@ -1,9 +1,9 @@
-//! Whether rows were skipped between two pages that are asked for by number, since rows before them were deleted.
+//! Whether rows were skipped between two pages by offset or number, as rows before them were deleted meanwhile.
 //!
 //! Comes in: the rows of each page. Goes out: whether a page joins the one before it, and which records were sent
 //! already. Called by [`super::Pager`] where `safety.overlap` is on and records have a key. A page by offset begins
-//! with the last row of the page before. A page number cannot ask for that row alone: the page before is asked for again
-//! after the one that follows it.
+//! with the last row of the page before. A page number cannot ask for that row alone: the page before is asked for
+//! again after the one that follows it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -99,8 +99,8 @@ impl Overlap {
         self.earlier = std::mem::replace(&mut self.latest, read);
     }
 
-    /// Does a page go on where the latest one ended? Where a row was inserted before, it begins with other rows of
-    /// that. Only rows that nobody edited prove that: an edit may move a row to any place.
+    /// Does a page go on where the latest one ended? Where rows were inserted before, it begins with others of its
+    /// rows. Behind the first, only a row that nobody edited proves it: an edit may move a row to any place.
     fn joins(&self, rows: &[Row]) -> bool {
         let (Some(first), Some(last)) = (rows.first(), self.latest.rows.last()) else { return false };
         let latest: HashSet<&Row> = self.latest.rows.iter().collect();

@@ -6,11 +6,12 @@
 
 use super::{Page, SliceReader, Step};
 use crate::base::fault::{Fault, Result};
+use crate::engine::fetch::CacheMode;
 use crate::engine::page::Pager;
 use crate::engine::record_sink::RecordSink;
 
 /// The statuses by which a vendor may say that a page is beyond its last one.
-const ENDS_PAGES: [u16; 4] = [400, 404, 416, 422];
+pub(super) const ENDS_PAGES: [u16; 4] = [400, 404, 416, 422];
 /// So often a slice is read again because rows were skipped between its pages.
 const MAX_REREADS: u32 = 2;
 

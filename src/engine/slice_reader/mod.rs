@@ -10,14 +10,15 @@ use std::rc::Rc;
 
 use indexmap::IndexMap;
 use indexmap::map::Entry;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
+use self::gaps::ENDS_PAGES;
 use self::slice::{AskedWindow, Slice, naming};
 use super::answer;
 use super::build::StreamPlan;
 use super::context::EngineContext;
-use super::query_properties::{self, Properties, VARIABLE};
+use super::query_properties::{self, Properties};
 use super::record_sink::{PageObserver, RecordSink, SliceOutcome};
 use super::requester::{InjectedOptions, RequestContext};
 use super::slice_recovery::{CursorWindow, RecoveryState};
@@ -27,7 +28,6 @@ use crate::engine::cursor::Window;
 use crate::engine::extract::{Found, Records, WalkError};
 use crate::engine::fetch::retry::Remedy;
 use crate::engine::fetch::{BrokenBody, CacheMode, Outcome, Reply};
-use crate::engine::page::more::MoreRecords;
 use crate::engine::page::repeats::{PageRecords, Repeat};
 use crate::engine::page::{Facts, NextPage, Pager, Wanted};
 use crate::engine::slice::Partition;

@@ -3,7 +3,7 @@
 //! Comes in: a stream, a partition and a window. Goes out: the variables of templates and the options of requests; what
 //! an answer says of records after its own. Called by [`super::SliceReader`].
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use super::Answer;
 use crate::base::fault::{Fault, Result};
