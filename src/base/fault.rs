@@ -139,6 +139,8 @@ pub struct Fault {
     pub stream: Option<Arc<str>>,
     /// The kind of drift that it is, by name.
     pub rule: Option<&'static str>,
+    /// The HTTP status of the answer that it is about, where that refuses the request.
+    pub status: Option<u16>,
     /// Is it a body that is no whole one, so that it may be asked for again?
     pub broken_body: bool,
     /// The text of Airbyte's trace message where it is not `message`, and its failure type.
@@ -158,6 +160,7 @@ impl Fault {
             location: None,
             stream: None,
             rule: None,
+            status: None,
             broken_body: false,
             airbyte: None,
         }
@@ -207,6 +210,13 @@ impl Fault {
     /// What and where, in a line, without what to do.
     pub fn line(&self) -> String {
         Fault { hint: None, ..self.clone() }.to_string()
+    }
+
+    /// Adds the status of the answer.
+    #[must_use]
+    pub fn of_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
     }
 
     /// Says what kind of drift it is.

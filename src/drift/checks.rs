@@ -313,12 +313,13 @@ impl Place {
 
     /// Do booleans stand there, and no numbers?
     pub(super) fn holds_flags(&self) -> bool {
-        self.allowed & bit(4) != 0 && self.allowed & (bit(2) | bit(3)) == 0
+        self.allowed & bit(4) != 0 && self.allowed & bit(3) == 0
     }
 
-    /// May what stands there be written as another kind without a loss? Not a key, nor where texts may stand.
+    /// May what stands there be written as another kind without a loss? A key may not. Where texts may stand as well,
+    /// it is written as one.
     pub(super) fn is_spelled(&self) -> bool {
-        self.allowed & bit(2) == 0 && self.key.is_none() && !self.cursor
+        self.key.is_none() && !self.cursor
     }
 
     /// Is the value that comes next, of a kind that is not expected, such a spelling?

@@ -173,7 +173,9 @@ impl Examination<'_> {
             return;
         }
         if !allowed {
-            self.other_kind(place, JsonKind::Number, if fraction { "number" } else { "integer" }, sample);
+            // As where a field is new: no column of 64 bits is announced for what it cannot hold.
+            let name = if fraction || whole == Whole::Large { "number" } else { "integer" };
+            self.other_kind(place, JsonKind::Number, name, sample);
         } else if fraction && place.allowed & bit(FRACTION) == 0 {
             let rule = if is_key { Rule::KeyTypeChanged } else { Rule::FieldTypeWidened };
             let tolerate = "number".to_owned();
@@ -272,12 +274,15 @@ fn widened(rule: Rule, place: &Place, to: &str) -> Option<Json> {
     Some(schema)
 }
 
-/// Do values of several kinds stand in one column at a place?
+/// Do values of several kinds stand at a place, in one column or beside one of texts, which takes them all?
 fn is_mixed(place: &Place) -> bool {
     let declared = Reader::new(&Json::Null).types(&place.schema);
     let kinds = declared.iter().filter(|name| !matches!(**name, "null" | "integer")).count();
     let whole = declared.contains("integer") && !declared.contains("number");
-    kinds + usize::from(whole) > 1 && place.key.is_none() && place.schema.get(COLUMN).is_none()
+    let column = place.schema.get(COLUMN);
+    let is_text = |column| Reader::new(&Json::Null).types(column).contains("string");
+    let takes_all = column.is_none_or(|column| is_text(column) && column["format"].is_null());
+    kinds + usize::from(whole) > 1 && place.key.is_none() && takes_all
 }
 
 /// Takes keywords out of a schema, and out of its choices.

@@ -140,7 +140,7 @@ impl RecordListener {
                     (place.cursor, CURSOR),
                     (!place.wide, NARROW),
                     (place.undeclared, UNDECLARED),
-                    (place.is_spelled(), SPELLED),
+                    (place.is_spelled() && place.allowed & bit(2) == 0, SPELLED),
                     (place.is_spelled() && place.holds_flags(), FLAG),
                     (place.is_spelled() && place.holds_structure() && place.allowed & bit(4) == 0, NO_STRUCTURE),
                 ];

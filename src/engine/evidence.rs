@@ -10,6 +10,7 @@ use super::build::StreamPlan;
 use super::context::EngineContext;
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan;
+use crate::engine::page::more::MoreRecords;
 
 /// A list is looked for in objects and lists so deep.
 const MAX_DEPTH: usize = 8;
@@ -17,26 +18,15 @@ const MAX_DEPTH: usize = 8;
 /// So many items of a list are looked at.
 const MAX_ITEMS: usize = 5;
 
-/// What vendors call the number of records beside a list.
-const COUNTS: [&str; 10] = [
-    "count",
-    "total",
-    "total_count",
-    "totalCount",
-    "total_records",
-    "totalRecords",
-    "total_results",
-    "totalResults",
-    "size",
-    "length",
-];
+/// What vendors call the number of records beside a list, that is no number of all records elsewhere.
+const SIZES: [&str; 2] = ["size", "length"];
 
 /// A list in a body.
 struct List<'j> {
     path: String,
     items: &'j [Json],
-    /// What stands beside it.
-    beside: &'j Map<String, Json>,
+    /// What stands beside it; nothing where it is the body.
+    beside: Option<&'j Map<String, Json>>,
 }
 
 /// Is it a page without records? A fault where it shows records of the stream in another place.
@@ -44,12 +34,14 @@ pub(super) fn of_an_empty_page(shared: &EngineContext, stream: &StreamPlan, body
     let body: Json = scan::json(body).unwrap_or(Json::Null);
     let mut lists = Vec::new();
     collect(&body, String::new(), 0, &mut lists);
-    let records = lists.iter().find(|list| !list.counts_nothing() && list.holds_records_of(stream));
+    let none_at_all = MoreRecords::of(&body, &stream.records.names()).counts_nothing();
+    let is_full = |list: &&List<'_>| !none_at_all && !list.counts_nothing() && list.holds_records_of(stream);
+    let records = lists.iter().find(is_full);
     let path = stream.records.shown();
     match (records, lists.first()) {
         (Some(list), _) if !stream.envelope_optional => Err(Fault::data(format!(
-            "the answer has nothing at `{path}`, where its records should be, but a list that looks like them at `{}`",
-            list.path
+            "the answer has nothing at `{path}`, where its records should be, but a list that looks like them {}",
+            list.shown()
         ))
         .of_rule("envelope_changed")
         .hint(
@@ -59,8 +51,8 @@ pub(super) fn of_an_empty_page(shared: &EngineContext, stream: &StreamPlan, body
         )),
         (None, Some(list)) => {
             let message = format!(
-                "an answer has nothing at `{path}`, and at `{}` another list: it is taken for an empty page",
-                list.path
+                "an answer has nothing at `{path}`, and {} another list: it is taken for an empty page",
+                list.shown()
             );
             shared.notice_once(&stream.name, &message);
             Ok(())
@@ -74,12 +66,19 @@ fn collect<'j>(at: &'j Json, path: String, depth: usize, lists: &mut Vec<List<'j
     if depth > MAX_DEPTH {
         return;
     }
-    let Json::Object(map) = at else { return };
+    let map = match at {
+        Json::Object(map) => map,
+        Json::Array(items) if depth == 0 => {
+            lists.push(List { path, items, beside: None });
+            return;
+        }
+        _ => return,
+    };
     for (name, value) in map {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         match value {
             Json::Array(items) if items.iter().any(Json::is_object) => {
-                lists.push(List { path, items, beside: map });
+                lists.push(List { path, items, beside: Some(map) });
             }
             Json::Object(_) => collect(value, path, depth + 1, lists),
             _ => {}
@@ -90,7 +89,15 @@ fn collect<'j>(at: &'j Json, path: String, depth: usize, lists: &mut Vec<List<'j
 impl List<'_> {
     /// Does the vendor say that there are no records?
     fn counts_nothing(&self) -> bool {
-        COUNTS.iter().any(|name| self.beside.get(*name).is_some_and(|count| count.as_u64() == Some(0)))
+        self.beside.is_some_and(|beside| {
+            SIZES.iter().any(|name| beside.get(*name).and_then(Json::as_u64) == Some(0))
+                || MoreRecords::beside(beside).counts_nothing()
+        })
+    }
+
+    /// Where it stands.
+    fn shown(&self) -> String {
+        if self.beside.is_none() { "as the whole of it".to_owned() } else { format!("at `{}`", self.path) }
     }
 
     /// Do its objects, or the `node` in each (GraphQL's connections), have the stream's key? Without a key: at least

@@ -185,6 +185,13 @@ pub struct RecoveryState {
     reduced: bool,
 }
 
+impl RecoveryState {
+    /// The slice is read again for another reason than a vendor's refusal.
+    pub fn read_again(&mut self) {
+        self.records = 0;
+    }
+}
+
 impl RecoveryPolicy {
     /// A page was read: pages may be larger again. True when the slice is to begin again.
     pub fn page_read(&self, history: &mut RecoveryState, pager: &mut Pager<'_>, records: u64) -> bool {

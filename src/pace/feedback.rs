@@ -190,29 +190,38 @@ pub fn read(status: u16, headers: &HeaderMap, names: &Names, now: OffsetDateTime
     Feedback { wait, left: left.or_else(none_left) }
 }
 
-/// Is an answer that is no 429 a throttle all the same? A 403 says so when nothing is left or it names a time to come
-/// back (GitHub's limits).
+/// Is an answer that is no 429 a throttle all the same? A 403 says so when nothing is left, be it without a time until
+/// there is more, or it names a time to come back (GitHub's limits).
 pub fn forbidden_is_limit(headers: &HeaderMap, feedback: &Feedback) -> bool {
-    headers.contains_key("retry-after") && feedback.wait.is_some() || feedback.left.is_some_and(|(left, _)| left == 0)
+    let is_nothing = |name: &str| one(headers, name).and_then(count) == Some(0);
+    let used_up = |name: &str| is_nothing(name) && !is_nothing(&name.replace("remaining", "limit"));
+    headers.contains_key("retry-after") && feedback.wait.is_some()
+        || feedback.left.is_some_and(|(left, _)| left == 0)
+        || PAIRS.iter().any(|(remaining, _)| used_up(remaining))
 }
 
-/// Codes by which GraphQL APIs say that a request was too much, in an answer that is else a 200 or 400.
+/// Codes by which APIs say that a request was too much, in an answer that is else a 200 or 400: letters and digits, in
+/// lower case.
 const CODES: [&str; 5] =
-    ["THROTTLED", "RATELIMITED", "RATE_LIMITED", "COMPLEXITY_BUDGET_EXHAUSTED", "API_TEMPORARILY_BLOCKED"];
+    ["throttled", "toomanyrequests", "complexitybudgetexhausted", "apitemporarilyblocked", "maxconcurrencyexceeded"];
 
-/// May the body say that the request was throttled? A look that costs next to nothing.
-pub fn may_be_throttled(body: &[u8]) -> bool {
-    memchr::memmem::find(body, b"\"errors\"").is_some()
-        && CODES.iter().any(|code| memchr::memmem::find(body, code.as_bytes()).is_some())
-}
+/// A part of many others.
+const CODE_PART: &str = "ratelimit";
 
-/// Does a GraphQL answer say that the request was throttled?
+/// Do the `errors` or the `error` of an answer have the code of a limit?
 pub fn throttled(body: &Json) -> bool {
-    let code = |error: &Json| {
-        let code = error["extensions"]["code"].as_str().or_else(|| error["type"].as_str())?;
-        CODES.contains(&code).then_some(())
+    let is_limit = |code: &str| {
+        let code: String = code.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+        CODES.contains(&&*code) || code.contains(CODE_PART)
     };
-    body["errors"].as_array().is_some_and(|errors| errors.iter().any(|e| code(e).is_some()))
+    let codes = |error: &Json| {
+        let codes = [&error["extensions"]["code"], &error["code"], &error["type"]];
+        codes.into_iter().filter_map(Json::as_str).any(is_limit)
+    };
+    [&body["errors"], &body["error"]].into_iter().any(|errors| match errors {
+        Json::Array(errors) => errors.iter().any(codes),
+        error => codes(error),
+    })
 }
 
 /// Words by which an error says that it is a limit, in lower case (GitHub's secondary limits have no others).

@@ -131,7 +131,12 @@ fn at_once(policy: &str) -> (Ran, usize) {
     let good: Json = serde_json::from_str(GOOD).unwrap();
     let mut tenant = Tenant::new(&two());
     let read = |tenant: &mut Tenant, items: &str, pause: u64| {
-        let mut pages = replies(&vec![vec![good.clone()]; 30]);
+        let numbered = |number| {
+            let mut record = good.clone();
+            record["id"] = json!(format!("r{number}"));
+            vec![record]
+        };
+        let mut pages = replies(&(0..30).map(numbered).collect::<Vec<_>>());
         for page in &mut pages {
             page["pause_ms"] = json!(pause);
         }

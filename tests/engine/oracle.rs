@@ -67,6 +67,7 @@ const DIFFERS: &[&str] = &[
     "cursor_incrementing_state_ranges_gap",
     "cursor_incrementing_state_text",
     "cursor_incrementing_texts",
+    "cursor_record_beyond_end",
     "cursor_split_window_depth",
     "cursor_split_window_minimum",
     "cursor_split_window_smallest",
@@ -112,6 +113,7 @@ const DIFFERS: &[&str] = &[
     "differs_no_spec",
     "differs_null_keys",
     "differs_secret_number",
+    "dynamic_config_several",
     "dynamic_http_two_definitions",
     "dynamic_mapping_condition_http",
     "dynamic_mapping_condition_parametrized",
@@ -189,6 +191,9 @@ const IDLE: &[(&str, &str)] = &[
     // A refused token is replaced without REFRESH_TOKEN_THEN_RETRY too.
     ("auth_oauth_", "error_handler"),
     ("error_refresh_token_", "error_handler"),
+    // Neither is tried again, whatever the manifest says of tries.
+    ("error_no_retries_422: ", "error_handler"),
+    ("page_size_reduction_config_at_minimum: ", "error_handler"),
     // A matcher without a pattern fits every request.
     ("error_budget_weight: ", "url_path_pattern"),
     // A table without rows has no records, however they are found.

@@ -83,7 +83,8 @@ fn each_target_has_bookmarks_of_its_own() {
     // A backfill belongs to its target too.
     let backfill = ["--backfill", "2024-01-05..2024-01-06"];
     for target in [&one, &two] {
-        assert_eq!(tenant.since(target, &backfill).0, "2024-01-05T00:00:00Z", "{target}");
+        // Rows of the second in which the part begins may have been written after it was read.
+        assert_eq!(tenant.since(target, &backfill).0, "2024-01-04T23:59:59Z", "{target}");
     }
 }
 

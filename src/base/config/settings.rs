@@ -229,7 +229,8 @@ pub struct Safety {
     /// How long a bookmark stays before the moment at which the reading of its slice began, by the vendor's clock: the
     /// next run reads what changes meanwhile or becomes visible late. For cursors that tell when a record changed.
     pub settle: Option<IsoDuration>,
-    /// How far before the bookmark a run begins to read, as an ISO-8601 duration such as PT10M.
+    /// How far before the bookmark a run begins to read, as an ISO-8601 duration such as PT10M. Pages by offset or
+    /// number overlap too: a slice is read again where rows were deleted between two of its pages.
     pub overlap: Option<IsoDuration>,
     /// Where the reading of a partition starts that no run has read before.
     pub new_partitions: Option<NewPartitions>,
@@ -267,6 +268,11 @@ impl Safety {
                 .hint("remove `two_sweeps`")),
             None => Ok(()),
         }
+    }
+
+    /// Do pages overlap?
+    pub fn overlaps(&self) -> bool {
+        self.overlap.is_some_and(|overlap| overlap.0 != Period::default())
     }
 
     /// These settings, with `others` where they say nothing.

@@ -232,7 +232,7 @@ fn timeline_entry(change: &Change, axis: &Axis, report: &Report) -> Markup {
                 span.what { (place(change)) " " span.arrow { (arrow(change)) } }
                 span.since { (ago(&finding.first_seen, &report.at).unwrap_or_else(|| minute(&finding.first_seen))) }
                 span.seen { (change.seen_line()) }
-                span.arguments { (tenants(change, report)) }
+                span.whose { (tenants(change, report)) }
             }
             svg viewBox="0 0 1000 8" preserveAspectRatio="none" role="img" aria-label=(seen) {
                 title { (seen) }

@@ -69,7 +69,8 @@ impl Build<'_> {
             let at = def.at.field("file_uploader", None);
             return Err(at.fault("pages and windows cannot become smaller where each record has a file"));
         }
-        let pages = page::build(retriever.paginator.as_ref(), cx)?;
+        let overlaps = self.safety.overlaps() && jobs.is_none();
+        let pages = page::build(retriever.paginator.as_ref(), cx)?.overlapping(overlaps);
         let filters = cursor.as_ref().is_some_and(|c| c.filters);
         let schema = self.schema(def, name)?;
         let transformations = def.transformations.as_deref().unwrap_or_default();

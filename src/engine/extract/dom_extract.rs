@@ -219,7 +219,7 @@ impl DomExtractor {
         let mut out = Gathered::default();
         match body {
             Json::Array(bodies) => {
-                out.reached = true;
+                out.reached = bodies.is_empty();
                 bodies.iter().try_for_each(|body| take(&self.rule, body, lists, &mut out))?;
             }
             body => take(&self.rule, body, lists, &mut out)?,
@@ -229,7 +229,10 @@ impl DomExtractor {
 
     /// See [`Records::are_in`](super::Records::are_in).
     pub(super) fn is_in(&self, body: &Json) -> bool {
-        body.is_array() || self.rule.is_in(body)
+        match body {
+            Json::Array(bodies) => bodies.is_empty() || bodies.iter().any(|body| self.rule.is_in(body)),
+            body => self.rule.is_in(body),
+        }
     }
 }
 

@@ -65,10 +65,10 @@ impl Records {
         }
     }
 
-    /// The path by names; empty where it has a wildcard.
+    /// The path by names, as far as it has no wildcard.
     pub fn names(&self) -> Vec<&str> {
-        let Records::Walk(RecordPath { segments, wild: false }) = self else { return Vec::new() };
-        segments.iter().filter_map(|s| if let Segment::Key(key) = s { Some(&**key) } else { None }).collect()
+        let Records::Walk(RecordPath { segments, .. }) = self else { return Vec::new() };
+        segments.iter().map_while(|s| if let Segment::Key(key) = s { Some(&**key) } else { None }).collect()
     }
 
     /// The path as people write it.
@@ -140,11 +140,13 @@ pub fn walk<'a, E>(
         scanner.enter()?;
         let mut first = true;
         let mut index = 0;
-        (walk.found.reached, walk.found.list) = (true, true);
+        walk.found.list = true;
         while scanner.element(&mut first)? {
             walk.body(&mut scanner, index == 0)?;
             index += 1;
         }
+        // No bodies have no records; bodies without the path show nothing.
+        walk.found.reached |= index == 0;
     } else {
         walk.body(&mut scanner, true)?;
     }

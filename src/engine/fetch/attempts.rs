@@ -150,7 +150,7 @@ impl Fetcher {
             self.breaker.worked();
             return Ok(Attempt::Renewed);
         }
-        let verdict = self.judge(ask.errors, &reply, &ask.request.url)?;
+        let verdict = self.judge(ask, &reply)?;
         if let (Action::Success, true, Some(holds)) = (verdict.action, verdict.by_default, ask.holds) {
             let error = body_error::of(&reply.body);
             reply.error = error.as_ref().map(|error| error.text.clone());
@@ -222,32 +222,40 @@ impl Fetcher {
         }
     }
 
-    /// Judges an answer. Beyond the reference: where the manifest says nothing of it or ignores it, a 429, a 403 with
-    /// evidence of a limit and a GraphQL answer that was throttled are limits, and tried again.
-    fn judge(&self, plan: &ErrorPlan, reply: &Reply, url: &str) -> Result<Verdict> {
-        let verdict = plan.judge(reply, url, &self.cx)?;
-        if !verdict.by_default && verdict.action != Action::Ignore {
+    /// Judges an answer. Beyond the reference: where the manifest says nothing of it or ignores it, an answer with
+    /// evidence of a limit is one, and tried again.
+    fn judge(&self, ask: &SendRequest<'_>, reply: &Reply) -> Result<Verdict> {
+        let verdict = ask.errors.judge(reply, &ask.request.url, &self.cx)?;
+        if !verdict.by_default && verdict.action != Action::Ignore || !self.is_limit(ask, reply) {
             return Ok(verdict);
         }
-        let limit = match reply.status {
-            429 => true,
-            403 => {
-                feedback::forbidden_is_limit(&reply.headers, &self.feedback(reply))
-                    || retry::vendor_error(reply).is_some_and(|text| feedback::words_of_limit(&text))
-            }
-            200 | 400 => {
-                feedback::may_be_throttled(&reply.body)
-                    && scan::json(&reply.body).is_ok_and(|body| feedback::throttled(&body))
-            }
-            _ => false,
-        };
-        let message = || format!("HTTP Status Code: {}. Error: the vendor limits its rate.", reply.status);
-        Ok(if limit {
-            let (action, failure) = (Action::RateLimited, Failure::Transient);
-            Verdict { action, message: message(), failure, by_default: true, retries: None }
-        } else {
-            verdict
+        Ok(Verdict {
+            action: Action::RateLimited,
+            message: format!("HTTP Status Code: {}. Error: the vendor limits its rate.", reply.status),
+            failure: Failure::Transient,
+            by_default: true,
+            retries: None,
         })
+    }
+
+    /// Is it a 429, a 403 or 400 whose headers, codes or words speak of a limit, or a 200 whose errors do? Beside
+    /// records, only a code says so.
+    fn is_limit(&self, ask: &SendRequest<'_>, reply: &Reply) -> bool {
+        let words = || feedback::words_of_limit(&retry::refusal_text(reply));
+        match reply.status {
+            429 => true,
+            403 => feedback::forbidden_is_limit(&reply.headers, &self.feedback(reply)) || words(),
+            400 => body_error::errors(&reply.body).is_some_and(|errors| feedback::throttled(&errors)) || words(),
+            200 => body_error::errors(&reply.body).is_some_and(|errors| {
+                let stand_alone = || ask.holds.is_some_and(|holds| !holds(&reply.body));
+                let speak = || {
+                    feedback::wait_in_body(&errors).is_some()
+                        || feedback::words_of_limit(&retry::error_text(&errors, b""))
+                };
+                feedback::throttled(&errors) || stand_alone() && speak()
+            }),
+            _ => false,
+        }
     }
 
     /// What an answer says of the vendor's limits.
@@ -352,7 +360,7 @@ impl Fetcher {
                 .hint("the credentials work elsewhere: check that they may read this stream"),
             status => Fault::data(text).of_rule(rule_of(status)),
         };
-        fault.airbyte_message(verdict.message.clone(), verdict.failure)
+        fault.of_status(reply.status).airbyte_message(verdict.message.clone(), verdict.failure)
     }
 
     /// One try.
@@ -426,9 +434,11 @@ impl FailedAttempt {
         let FailedAttempt { reply, message, failure, transient, limited, .. } = self;
         let reply = reply.as_ref();
         let kind = if transient || limited { Kind::Unavailable } else { Kind::Data };
-        let said = reply.and_then(retry::vendor_error).map(|t| format!(" (the vendor says: {t})")).unwrap_or_default();
+        let text = reply.and_then(|reply| reply.error.clone().or_else(|| retry::vendor_error(reply)));
+        let said = text.map(|t| format!(" (the vendor says: {t})")).unwrap_or_default();
         let fault = Fault::new(kind, format!("{message}{said}, after {tries} tries of {}", shown(request)))
             .of_rule(reply.map_or("", |reply| rule_of(reply.status)));
+        let fault = Fault { status: reply.map(|reply| reply.status), ..fault };
         let fault = if reply.is_some_and(|reply| reply.status == 429) {
             fault.airbyte_message("API rate limit exceeded.", Failure::Transient)
         } else {

@@ -31,19 +31,60 @@ const SCHEMA_WORDS: &str = "Cannot query field";
 
 /// The error; nothing when the body reports none.
 pub(super) fn of(body: &[u8]) -> Option<BodyError> {
-    // Nearly every body ends here.
-    memchr::memmem::find(body, b"\"error")?;
-    let mut found = fields(body).ok()?;
-    found.sort_by_key(|(name, _)| FIELDS.iter().position(|field| field == name));
-    let (name, error) = found.into_iter().find(|(_, error)| !is_falsy(error))?;
-    let text = retry::error_text(&Json::from_iter([(name, error.clone())]), b"");
+    let (name, error) = reported(body).into_iter().next()?;
     let is_of_schema = error.as_array().into_iter().flatten().any(|error| {
         let code = error["extensions"]["code"].as_str();
         let message = error["message"].as_str().unwrap_or_default();
         code.is_some_and(|code| SCHEMA_CODES.contains(&code)) || message.starts_with(SCHEMA_WORDS)
     });
-    let text = retry::shorten(&if text.is_empty() { error.to_string() } else { text });
+    let json = error.to_string();
+    let text = retry::error_text(&Json::from_iter([(name, error)]), b"");
+    let text = retry::shorten(if text.is_empty() { &json } else { &text });
     Some(BodyError { text, is_of_schema })
+}
+
+/// What the body reports as errors, as an object; nothing when it reports none.
+pub(super) fn errors(body: &[u8]) -> Option<Json> {
+    let errors = reported(body);
+    (!errors.is_empty()).then(|| Json::from_iter(errors))
+}
+
+/// The error fields of a body that say something, GraphQL's first.
+fn reported(body: &[u8]) -> Vec<(&'static str, Json)> {
+    // Nearly every body ends here.
+    if memchr::memmem::find(body, b"\"error").is_none() {
+        return Vec::new();
+    }
+    let mut found = fields(body).unwrap_or_default();
+    found.retain(|(_, error)| !is_none(error));
+    found.sort_by_key(|(name, _)| FIELDS.iter().position(|field| field == name));
+    found
+}
+
+/// Words by which vendors say in the place of an error that there is none, in lower case.
+const NONE: [&str; 8] = ["0", "false", "no", "no error", "none", "null", "ok", "success"];
+
+/// Where an object has the code of an error, and where its text.
+const CODES: [&str; 3] = ["code", "error_code", "errcode"];
+const TEXTS: [&str; 4] = ["message", "msg", "description", "detail"];
+
+/// Does it say that there is no error? Some vendors write into each answer that it is well (TikTok's `code: ok`).
+fn is_none(error: &Json) -> bool {
+    match error {
+        Json::String(text) => text.is_empty() || is_no_error(text),
+        Json::Array(errors) => errors.iter().all(is_none),
+        Json::Object(error) => {
+            let says_nothing = |name: &&str| error.get(*name).is_none_or(is_none);
+            let code = CODES.iter().find_map(|name| error.get(*name));
+            code.is_some_and(|code| !code.is_null() && is_none(code)) && TEXTS.iter().all(says_nothing)
+                || error.values().all(is_none)
+        }
+        other => is_falsy(other),
+    }
+}
+
+fn is_no_error(text: &str) -> bool {
+    NONE.iter().any(|none| text.trim().eq_ignore_ascii_case(none))
 }
 
 /// What is wrong with a body that begins as JSON and is none: it was cut off, or something follows.
@@ -91,6 +132,10 @@ mod tests {
             (r#"{"errors": [], "error": null}"#, None),
             (r#"{"error": "", "items": [{"error": "of a record"}]}"#, None),
             (r#"{"error": false}"#, None),
+            (r#"{"error": {"code": "ok", "message": "", "log_id": "2022"}}"#, None),
+            (r#"{"error": {"code": 0, "message": "success"}, "errors": [null, {}]}"#, None),
+            (r#"{"error": {"code": 0, "message": "no scope"}}"#, Some("no scope")),
+            (r#"{"error": "none", "errors": {"id": "no such id"}}"#, Some(r#"{"id":"no such id"}"#)),
             (r#"[{"error": "of a record"}]"#, None),
             (r#"{"error": "of a line"}{"error": "of a line"}"#, None),
             (r#"{"error": "cut"#, None),

@@ -485,6 +485,12 @@ fn allowed(seconds: Option<f64>, longest: Option<&Template>, vars: &Vars<'_>) ->
     Ok(seconds)
 }
 
+/// The text of a refusal; the beginning of its body where that is no JSON.
+pub(super) fn refusal_text(reply: &Reply) -> String {
+    let start = &reply.body[..reply.body.len().min(1000)];
+    vendor_error(reply).unwrap_or_else(|| String::from_utf8_lossy(start).into_owned())
+}
+
 /// The text of a vendor's error for people, as far as it can be told.
 pub fn vendor_error(reply: &Reply) -> Option<String> {
     let json: Json = scan::json(&reply.body).ok()?;

@@ -3,23 +3,27 @@
 //! Comes in: a paginator's definition; then what each page held. Goes out: the options or path of the next
 //! request, or the end. Called by `run`, one [`Pager`] a slice. The rules are those of airbyte-cdk's
 //! `DefaultPaginator`, but for what would lose records or never end: a short page is not the last one where the body
-//! itself says that there is more ([`more`]), and pages that repeat are a fault ([`repeats`]).
+//! itself says that there is more ([`more`]), and pages that repeat are a fault ([`repeats`]). With `safety.overlap`,
+//! rows that are skipped between two pages are found ([`overlap`]).
 
 pub mod more;
+mod overlap;
+mod pager;
 pub mod repeats;
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::RandomState;
 
 use serde_json::{Value as Json, json};
 
-use self::more::{MoreRecords, Promise};
-use self::repeats::{PageRecords, Repeat, Repeats};
+use self::overlap::Overlap;
+use self::repeats::Repeats;
 use crate::base::fault::{Fault, Result};
-use crate::base::json::python::is_falsy;
 use crate::manifest::model::{self, PageToken, PaginationStrategy};
 use crate::manifest::node::Place;
 use crate::manifest::template::{self, EvalContext, Injection, RequestOptions, Template, Types, Vars};
+
+pub use self::pager::{Facts, NextPage, Pager};
 
 /// A paginator, compiled.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +32,8 @@ pub struct PagePlan {
     token: Option<Token>,
     size: Option<Injection>,
     page_size: Option<Template>,
+    /// Are rows of the page before asked for again?
+    overlaps: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -45,6 +51,9 @@ enum Strategy {
 
 /// What of an answer tells its own end of pages.
 const PAGE_FACTS: [&str; 3] = ["response", "headers", "last_record"];
+
+/// More records than a page has.
+const FULL: u64 = 1 << 40;
 
 /// Which of an answer's fields paging wants to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,10 +101,16 @@ pub fn build(def: Option<&model::Paginator>, cx: &EvalContext) -> Result<PagePla
     {
         return Err(size.at().fault("`page_size_option` and `page_token_option` name the same field"));
     }
-    Ok(PagePlan { strategy: Some(strategy), token, size, page_size })
+    Ok(PagePlan { strategy: Some(strategy), token, size, page_size, overlaps: false })
 }
 
 impl PagePlan {
+    /// Asks for the last row of the page before again, where `on` and where pages have numbers or offsets.
+    pub fn overlapping(self, on: bool) -> Self {
+        let is_counted = matches!(self.strategy, Some(Strategy::Page { .. } | Strategy::Offset { .. }));
+        PagePlan { overlaps: on && is_counted && self.token.is_some(), ..self }
+    }
+
     fn templates(&self) -> Vec<&Template> {
         let mut out: Vec<&Template> = self.page_size.iter().collect();
         if let Some(Strategy::Cursor { value, stop }) = &self.strategy {
@@ -174,8 +189,11 @@ impl PagePlan {
             Some(Strategy::Offset { inject_first: true }) => Some(json!(0)),
             _ => None,
         };
+        let overlaps = self.overlaps && !key_paths.is_empty();
         Ok(Pager {
             plan: self,
+            overlap: overlaps.then(|| Overlap::new(matches!(self.strategy, Some(Strategy::Page { .. })))),
+            resumption: None,
             token,
             page_size,
             reduced: None,
@@ -185,6 +203,7 @@ impl PagePlan {
             records: 0,
             pages: 0,
             promise: None,
+            announced: false,
             hasher: RandomState::new(),
         })
     }
@@ -198,251 +217,4 @@ fn size(template: &Template, vars: &Vars<'_>) -> Result<u64> {
         _ => None,
     };
     number.ok_or_else(|| template.at().fault("`page_size` must be a whole number"))
-}
-
-/// The pages of one slice.
-#[derive(Debug)]
-pub struct Pager<'p> {
-    plan: &'p PagePlan,
-    token: Option<Json>,
-    page_size: Option<u64>,
-    /// The page size that is asked for instead.
-    reduced: Option<u64>,
-    /// Page number or offset so far.
-    number: Option<u64>,
-    /// Hashes of the tokens of this slice: one that comes again would go round for ever.
-    seen: HashSet<u64>,
-    /// What pages held so far.
-    repeats: Repeats<'p>,
-    records: u64,
-    pages: u64,
-    /// The vendor's word on which alone the page is asked for.
-    promise: Option<Promise>,
-    hasher: RandomState,
-}
-
-/// What a page held.
-#[derive(Clone, Copy)]
-pub struct Facts<'a> {
-    /// Records that the extractor found, before any filter.
-    pub extracted: u64,
-    /// Records after filters.
-    pub kept: u64,
-    /// What the page brought.
-    pub repeat: Repeat,
-    /// What its last answer says of records after its own.
-    pub more: &'a dyn Fn() -> MoreRecords,
-    /// Is a field believed that says that there is more?
-    pub trusted: &'a dyn Fn(&str) -> bool,
-    /// `response`, `headers`, `last_record` and slice.
-    pub vars: Vars<'a>,
-}
-
-/// Whether there is another page.
-#[derive(Debug, Default)]
-pub struct NextPage {
-    /// Is there one?
-    pub follows: bool,
-    /// What a person should know of it.
-    pub warning: Option<String>,
-    /// The field that promised more than there was.
-    pub broken_promise: Option<Promise>,
-}
-
-impl Pager<'_> {
-    /// Records that a page is asked for.
-    pub fn page_size(&self) -> Option<u64> {
-        self.reduced.or(self.page_size)
-    }
-
-    /// Asks for pages of another size than the manifest's from now on, or of that again.
-    pub fn ask_for(&mut self, size: Option<u64>) {
-        self.reduced = size;
-    }
-
-    /// The `next_page_token` variable of the next request.
-    pub fn variable(&self) -> Option<Json> {
-        self.token.as_ref().map(|t| json!({"next_page_token": t}))
-    }
-
-    /// The options of the next request.
-    pub fn options(&self) -> RequestOptions {
-        let mut options = RequestOptions::default();
-        if let (Some(Token::Option(inject)), Some(token)) = (&self.plan.token, &self.token) {
-            inject.put(token.clone(), &mut options);
-        }
-        if let (Some(inject), Some(size)) = (&self.plan.size, self.page_size()) {
-            inject.put(json!(size), &mut options);
-        }
-        options
-    }
-
-    /// The path of the next request, if the token is one.
-    pub fn path(&self) -> Option<String> {
-        match (&self.plan.token, &self.token) {
-            (Some(Token::Path), Some(token)) => Some(template::text_of(token)),
-            _ => None,
-        }
-    }
-
-    /// Is this the first page?
-    pub fn has_token(&self) -> bool {
-        self.token.is_some()
-    }
-
-    /// Did the vendor's last answer promise the page that is asked for now?
-    pub fn is_promised(&self) -> bool {
-        let by_word = self.promise.as_ref().is_some_and(|promise| !promise.counted);
-        self.token.is_some() && (self.plan.is_told() || by_word)
-    }
-
-    /// Is the page asked for only because a number in the answer before it is higher than the records so far?
-    pub fn is_counted(&self) -> bool {
-        self.promise.as_ref().is_some_and(|promise| promise.counted)
-    }
-
-    /// The page that was asked for on the vendor's word alone cannot be had.
-    pub fn break_promise(&mut self) -> Option<Promise> {
-        self.promise.take()
-    }
-
-    /// Takes a record of the page that is read, as bytes.
-    pub fn add(&self, page: &mut PageRecords, record: &[u8]) {
-        if self.plan.strategy.is_some() {
-            self.repeats.add(page, record);
-        }
-    }
-
-    /// The page was read: what did it bring?
-    pub fn page_read(&mut self, page: &PageRecords) -> Repeat {
-        self.repeats.page_read(page)
-    }
-
-    /// May an error be the way in which the vendor's pages end? So it is where nothing else tells the last page.
-    pub fn ends_by_error(&self) -> bool {
-        self.page_size().is_none() && !self.plan.is_told()
-    }
-
-    /// Goes to the next page, if there is one.
-    pub fn advance(&mut self, page: Facts<'_>) -> Result<NextPage> {
-        let plan = self.plan;
-        let Some(strategy) = &plan.strategy else { return Ok(NextPage::default()) };
-        self.records += page.extracted;
-        self.pages += 1;
-        let promise = self.promise.take();
-        if promise.is_some() && (page.extracted == 0 || page.repeat != Repeat::No) {
-            return Ok(NextPage { broken_promise: promise, ..NextPage::default() });
-        }
-        let vars = Vars { page_size: self.page_size(), last_page_size: Some(page.kept), ..page.vars };
-        let page = Facts { vars, ..page };
-        let mut next = NextPage::default();
-        let token = match strategy {
-            Strategy::Page { .. } | Strategy::Offset { .. } => self.next_number(strategy, page)?,
-            Strategy::Cursor { value, stop } => self.next_token(value, stop.as_ref(), page, &mut next)?,
-        };
-        let Some(token) = token else { return Ok(next) };
-        self.repeats.check()?;
-        if let Some(promise) = &self.promise {
-            next.warning = Some(format!(
-                "an answer has fewer records than it was asked for, but says that there are more (`{}`): \
-                 paging goes on",
-                promise.field
-            ));
-        }
-        self.token = Some(token);
-        next.follows = true;
-        Ok(next)
-    }
-
-    /// The number of the next page or of its first record; nothing at the end.
-    fn next_number(&mut self, strategy: &Strategy, page: Facts<'_>) -> Result<Option<Json>> {
-        let size = match (self.reduced, &self.plan.page_size) {
-            (None, Some(t)) => Some(size(t, &page.vars)?),
-            (reduced, _) => reduced,
-        };
-        if page.extracted == 0 || size.is_some_and(|s| page.extracted < s) {
-            self.promise = self.promised(page);
-            if self.promise.is_none() {
-                return Ok(None);
-            }
-        }
-        let next = match strategy {
-            Strategy::Page { start, .. } => self.number.unwrap_or(*start) + 1,
-            // Behind an empty page stands the next one that is asked for, not the empty one again.
-            _ if page.extracted == 0 => self.number.unwrap_or(0) + size.unwrap_or(1),
-            _ => self.number.unwrap_or(0) + page.extracted,
-        };
-        self.number = Some(next);
-        Ok(Some(json!(next)))
-    }
-
-    /// The token of the next page; nothing at the end.
-    fn next_token(
-        &mut self,
-        value: &Template,
-        stop: Option<&Template>,
-        page: Facts<'_>,
-        next: &mut NextPage,
-    ) -> Result<Option<Json>> {
-        if let Some(stop) = stop
-            && stop.truth(&page.vars)?
-        {
-            // Only a stop because of a short page is a guess.
-            if !stop.uses("last_page_size") || PAGE_FACTS.iter().any(|name| stop.uses(name)) {
-                return Ok(None);
-            }
-            // Its token may stand in every answer: it promises nothing.
-            self.promise = self.promised(page).filter(|promise| promise.plain);
-            if self.promise.is_none() {
-                return Ok(None);
-            }
-        }
-        let token = value.value(&page.vars, Types::Json)?;
-        if is_falsy(&token) {
-            if self.promise.take().is_none() {
-                next.warning = self.lost_token(value, page)?;
-            }
-            return Ok(None);
-        }
-        if !self.seen.insert(self.hasher.hash_one(crate::base::json::python::canonical(&token))) {
-            return Err(Fault::data("the page token repeats: the vendor would be asked for the same pages for ever")
-                .at(&value.at().location)
-                .hint("check `cursor_value` and `stop_condition`, or report it to the vendor"));
-        }
-        Ok(Some(token))
-    }
-
-    /// The vendor's word that there is more.
-    fn promised(&self, page: Facts<'_>) -> Option<Promise> {
-        (page.more)().promise(self.records, self.pages, page.trusted)
-    }
-
-    /// A page has no token for the next one: is it the last, or does the manifest look for the token in the wrong
-    /// place? What a person should know of it.
-    fn lost_token(&self, value: &Template, page: Facts<'_>) -> Result<Option<String>> {
-        if page.extracted == 0 || !value.finds_nothing(&page.vars) {
-            return Ok(None);
-        }
-        let more = (page.more)();
-        let promise = more.promise(self.records, self.pages, page.trusted);
-        let full = self.page_size().map_or(promise.is_some(), |size| page.extracted >= size);
-        if more.ends() || !full {
-            return Ok(None);
-        }
-        let template = template::text_of(value.written());
-        match promise {
-            Some(Promise { field, plain: true, .. }) => Err(Fault::data(format!(
-                "`cursor_value` ({template}) finds nothing on a full page, but the answer says that there are \
-                 more records (`{field}`)"
-            ))
-            .at(&value.at().location)
-            .hint("check the field's name in `cursor_value` against an answer of the vendor")),
-            promise => Ok((promise.is_some() || self.token.is_none()).then(|| {
-                format!(
-                    "`cursor_value` ({template}) finds nothing on a full page: that is taken for the last one; check \
-                     the field's name against an answer of the vendor"
-                )
-            })),
-        }
-    }
 }

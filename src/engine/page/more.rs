@@ -163,6 +163,18 @@ impl MoreRecords {
         out
     }
 
+    /// Reads an object beside a list of records.
+    pub fn beside(object: &Map<String, Json>) -> MoreRecords {
+        let mut out = MoreRecords::default();
+        out.object(object, "", "", 0);
+        out
+    }
+
+    /// Does it count no records at all?
+    pub fn counts_nothing(&self) -> bool {
+        self.totals.iter().any(|(_, number)| *number == 0)
+    }
+
     /// A `Link` header names a next page, or does not.
     pub fn link(&mut self, header: &str) {
         let is_next = |link: &str| {
@@ -215,6 +227,12 @@ impl MoreRecords {
             Some((_, more)) => !more,
             None => says_no(&self.next) || self.next.is_none() && says_no(&self.token),
         }
+    }
+
+    /// Does it say by a word or link of its own that there is more? A number of all records may be of more than what is
+    /// asked for, and tokens may mean other pages.
+    pub fn announces(&self, trusted: &dyn Fn(&str) -> bool) -> bool {
+        self.more.as_ref().or(self.next.as_ref()).is_some_and(|(field, truth)| *truth && trusted(field))
     }
 
     /// Does it say that there are more than the `records` of `pages` that were read? A field that `trusted` does not

@@ -27,14 +27,37 @@ const MAX_EMPTY: u32 = 50;
 /// So many pages in a row may be equal where records have no key to tell them apart.
 const MAX_EQUAL: u32 = 1000;
 
+/// A record that has a key, as hashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Row {
+    /// Of its key.
+    pub(super) key: u64,
+    /// Of all its bytes.
+    pub(super) content: u64,
+}
+
 /// The records of one page, as hashes.
 #[derive(Debug, Default)]
 pub struct PageRecords {
     records: Vec<u64>,
+    /// Those that have a key, where pages are compared with each other.
+    rows: Vec<Row>,
     /// The keys of all records, where those of the page are looked at.
     keys: Option<Vec<u64>>,
     /// The key of the first record.
     first_key: Option<u64>,
+}
+
+impl PageRecords {
+    /// Takes a record for the comparison of pages.
+    pub(super) fn add_row(&mut self, row: Option<Row>) {
+        self.rows.extend(row);
+    }
+
+    /// Its records in their order, if each has a key.
+    pub(super) fn rows(&self) -> &[Row] {
+        if self.rows.len() == self.records.len() { &self.rows } else { &[] }
+    }
 }
 
 /// What a page brought.
@@ -101,13 +124,19 @@ impl<'p> Repeats<'p> {
     }
 
     /// The hash of a record's key, if it has one.
-    pub(super) fn key(&self, record: &[u8]) -> Option<u64> {
+    fn key(&self, record: &[u8]) -> Option<u64> {
         let mut key = None;
         for path in self.key_paths {
             let value = value_at(record, path)?;
             key = Some(self.hasher.hash_one((key, value)));
         }
         key
+    }
+
+    /// A record as pages are compared by it, if it has a key.
+    pub(super) fn row(&self, record: &[u8]) -> Option<Row> {
+        let record = record.trim_ascii();
+        Some(Row { key: self.key(record)?, content: self.hasher.hash_one(record) })
     }
 
     /// The page was read: what did it bring?

@@ -76,6 +76,11 @@ impl Injection {
         &self.at
     }
 
+    /// Does the value go into a JSON body, which has more types than text?
+    pub fn is_json(&self) -> bool {
+        self.channel == Channel::Json
+    }
+
     /// Puts a value there.
     pub fn put(&self, value: Json, options: &mut RequestOptions) {
         let mut map = match self.channel {

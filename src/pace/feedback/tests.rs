@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Cost, Feedback, Names, cost, forbidden_is_limit, may_be_throttled, read, throttled, wait_in_body, words_of_limit,
-};
+use super::{Cost, Feedback, Names, cost, forbidden_is_limit, read, throttled, wait_in_body, words_of_limit};
 use serde_json::json;
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -127,13 +125,21 @@ fn throttles_that_are_no_429() {
     };
     assert!(evident(&[("Retry-After", "60")]));
     assert!(evident(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1772366340")]));
+    assert!(evident(&[("X-RateLimit-Limit", "60"), ("X-RateLimit-Remaining", "0")]));
+    assert!(!evident(&[("X-RateLimit-Limit", "0"), ("X-RateLimit-Remaining", "0")]));
     assert!(!evident(&[("x-ratelimit-remaining", "4999"), ("x-ratelimit-reset", "1772366340")]));
     assert!(!evident(&[("Retry-After", "soon")]) && !evident(&[]));
     for code in ["THROTTLED", "RATELIMITED", "COMPLEXITY_BUDGET_EXHAUSTED", "API_TEMPORARILY_BLOCKED"] {
         let body = json!({"errors": [{"message": "x", "extensions": {"code": code}}]});
-        assert!(may_be_throttled(body.to_string().as_bytes()) && throttled(&body), "{code}");
+        assert!(throttled(&body), "{code}");
     }
-    assert!(throttled(&json!({"errors": [{"type": "RATE_LIMITED"}]})));
+    for body in [
+        json!({"errors": [{"type": "RATE_LIMITED"}]}),
+        json!({"errors": [{"code": "rateLimitExceeded"}]}),
+        json!({"error": {"code": "too_many_requests"}}),
+    ] {
+        assert!(throttled(&body), "{body}");
+    }
     assert!(!throttled(&json!({"errors": [{"extensions": {"code": "NOT_FOUND"}}]})));
     assert!(!throttled(&json!({"data": "THROTTLED", "errors": "THROTTLED"})));
 }

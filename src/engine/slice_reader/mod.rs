@@ -3,6 +3,9 @@
 //! Comes in: a stream, a partition and a window. Goes out: each record to a [`RecordSink`], page by page. Called by the
 //! scheduler for streams, and for their parents. This is where the stages meet: request, answer, records, next page.
 
+mod gaps;
+mod slice;
+
 use std::rc::Rc;
 
 use indexmap::IndexMap;
@@ -10,6 +13,7 @@ use indexmap::map::Entry;
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
+use self::slice::{AskedWindow, Slice, naming};
 use super::answer;
 use super::build::StreamPlan;
 use super::context::EngineContext;
@@ -29,9 +33,6 @@ use crate::engine::page::{Facts, NextPage, Pager, Wanted};
 use crate::engine::slice::Partition;
 use crate::manifest::template::{RequestOptions, Vars};
 
-/// The statuses by which a vendor may say that a page is beyond its last one.
-const ENDS_PAGES: [u16; 4] = [400, 404, 416, 422];
-
 /// Reads a slice to its end.
 pub(super) fn read(
     engine: &EngineContext,
@@ -44,21 +45,6 @@ pub(super) fn read(
     SliceReader::new(slice, window.copied(), 0).read(sink)
 }
 
-/// A slice, however its window is split.
-struct Slice<'r> {
-    engine: &'r EngineContext,
-    stream: &'r StreamPlan,
-    partition: &'r Partition,
-    /// The slice as templates about records see it: with its whole window, also where a part of that is asked for.
-    variable: Json,
-    /// The extra variables of its partition.
-    extra: Json,
-    /// The fields that each request of a page names; one request that names none, mostly.
-    chunks: Vec<Option<Vec<String>>>,
-    /// What paging reads of an answer.
-    wanted: Wanted,
-}
-
 /// Reads a slice, or the part of one whose window was split.
 struct SliceReader<'r> {
     slice: Rc<Slice<'r>>,
@@ -67,21 +53,14 @@ struct SliceReader<'r> {
     /// How often the window was split.
     depth: u32,
     recovery: RecoveryState,
+    /// How often it was read again because rows were skipped.
+    rereads: u32,
     cache: CacheMode,
     /// A first page that stands in the parent's record.
     embedded: Option<&'r Json>,
     /// The page came with a body that was no whole one.
     broken: Option<BrokenBody>,
     outcome: SliceOutcome,
-}
-
-/// A window that requests ask for, and how it shows in them.
-struct AskedWindow {
-    window: Option<Window>,
-    /// The slice in templates of requests.
-    variable: Json,
-    /// The slice in request options.
-    options: RequestOptions,
 }
 
 /// The answers of one page.
@@ -126,67 +105,8 @@ enum Step {
     End,
     /// From its first page again; why.
     Restart(String),
-}
-
-impl<'r> Slice<'r> {
-    fn new(
-        engine: &'r EngineContext,
-        stream: &'r StreamPlan,
-        partition: &'r Partition,
-        window: Option<&Window>,
-    ) -> Result<Self> {
-        let chunks = stream.properties.as_ref().map(|properties| properties.chunks(engine)).transpose()?;
-        Ok(Slice {
-            engine,
-            stream,
-            partition,
-            variable: stream.slice_variable(partition, window),
-            extra: Json::Object(partition.extra.clone()),
-            chunks: chunks.map_or_else(|| vec![None], |chunks| chunks.into_iter().map(Some).collect()),
-            wanted: stream.pages.wanted(),
-        })
-    }
-
-    /// An answer without a body: a page without records, unless the vendor promised that there are some.
-    fn check_empty(&self, reply: &Reply, pager: &Pager<'_>) -> Result<()> {
-        if pager.is_promised() {
-            return Err(Fault::data(format!(
-                "the answer (HTTP {}) is empty, though the one before it said that there is another page",
-                reply.status
-            ))
-            .hint("run again later; if it stays so, report it to the vendor"));
-        }
-        if reply.status != 204 {
-            let message = format!("an answer (HTTP {}) is empty: it is taken for a page without records", reply.status);
-            self.engine.notice_once(&self.stream.name, &message);
-        }
-        Ok(())
-    }
-
-    /// What an answer says of records after its own.
-    fn more_records(&self, answer: &Answer) -> MoreRecords {
-        let records = &self.stream.records;
-        let body = answer.body();
-        // Where the body itself is a record, its fields say nothing of others.
-        let json = match &answer.found.list_at {
-            _ if records.are_the_body() => Json::Null,
-            Some(list) => {
-                let around = [&body[..list.start], b"[]", &body[list.end..]].concat();
-                answer::parsed(&around).unwrap_or_default()
-            }
-            None => answer::parsed(body).unwrap_or_default(),
-        };
-        let mut out = MoreRecords::of(&json, &records.names());
-        if let Some(link) = answer.reply.header("link") {
-            out.link(link);
-        }
-        out
-    }
-
-    /// The variables of templates about records.
-    fn record_vars(&self) -> Vars<'_> {
-        Vars { slice: Some(&self.variable), extra: Some(&self.extra), ..Vars::new(&self.engine.cx) }
-    }
+    /// From its first page again, as rows were skipped.
+    ReadAgain,
 }
 
 impl<'r> SliceReader<'r> {
@@ -196,6 +116,7 @@ impl<'r> SliceReader<'r> {
             asked: AskedWindow::new(slice.stream, slice.partition, window),
             depth,
             recovery: RecoveryState::default(),
+            rereads: 0,
             cache: if slice.stream.keep_answers { CacheMode::Yes } else { CacheMode::No },
             embedded: slice.partition.first_page.as_ref(),
             broken: None,
@@ -213,6 +134,10 @@ impl<'r> SliceReader<'r> {
 
     fn read(mut self, sink: &mut dyn RecordSink) -> Result<SliceOutcome> {
         let mut pager = self.pager()?;
+        if self.embedded.is_some() {
+            // A page that stands in the parent's record cannot be asked for again.
+            pager.stop_overlap();
+        }
         loop {
             self.slice.engine.stop.check()?;
             let token = pager.variable();
@@ -229,7 +154,11 @@ impl<'r> SliceReader<'r> {
             };
             self.broken = None;
             let step = match fetched {
-                Fetched::Page(page) => self.advance(page, &mut pager, token.as_ref(), sink)?,
+                Fetched::Page(page) if pager.looks_back() => self.page_read_again(page, &mut pager, sink)?,
+                Fetched::Page(page) => {
+                    let step = self.advance(page, &mut pager, token.as_ref(), sink)?;
+                    self.look_back(step, &mut pager)
+                }
                 Fetched::Recover(Remedy::Reset, why) => Step::Restart(why),
                 Fetched::Recover(Remedy::SmallerPages, _) => {
                     let wait = self.slice.stream.adaptation.reduce(&mut self.recovery, &mut pager)?;
@@ -242,6 +171,7 @@ impl<'r> SliceReader<'r> {
                 Step::Next => {}
                 Step::End => return Ok(self.outcome),
                 Step::Restart(why) => pager = self.restart(&why, sink)?,
+                Step::ReadAgain => pager = self.read_again(pager)?,
             }
         }
     }
@@ -256,9 +186,11 @@ impl<'r> SliceReader<'r> {
             let outcome = match self.embedded.take() {
                 Some(page) => Outcome::Page(Reply::embedded(page)),
                 None => match self.request(pager, token, names.as_deref()) {
-                    // Only a number spoke of the page: that it cannot be had shows that the number is of more.
-                    Err(fault) if fault.kind == Kind::Data && !fault.broken_body && pager.is_counted() => {
-                        Outcome::Ignored(ENDS_PAGES[0])
+                    // Only a number spoke of the page: that there is no such page shows that the number is of more.
+                    Err(Fault { kind: Kind::Data, status: Some(status), .. })
+                        if ENDS_PAGES.contains(&status) && pager.is_counted() =>
+                    {
+                        Outcome::Ignored(status)
                     }
                     outcome => outcome?,
                 },
@@ -311,7 +243,8 @@ impl<'r> SliceReader<'r> {
             shared: self.slice.engine,
             stream,
             partition,
-            keep: self.cache,
+            // An answer that was kept does not tell what moved since.
+            keep: if pager.looks_back() && self.cache == CacheMode::Yes { CacheMode::Anew } else { self.cache },
             into: None,
             holds: looks.then_some(&holds),
             json: false,
@@ -348,9 +281,17 @@ impl<'r> SliceReader<'r> {
         if let Some(error) = &reply.error {
             self.partial_errors(error, sink);
         }
+        // Parts of a record are put together of equal and other ones; where old records end the pages, all are seen.
+        let is_feed = slice.stream.cursor.as_ref().is_some_and(|cursor| cursor.data_feed);
+        let skips_sent = pager.overlaps() && slice.stream.properties.is_none() && !is_feed;
         let wanted: &[String] = if let Wanted::Fields(fields) = &self.slice.wanted { fields } else { &[] };
         let found = answer::records(self.slice.engine, self.slice.stream, (&reply, body), wanted, &mut |scanner| {
             let start = scanner.at();
+            if skips_sent && let Some(after) = after_sent(scanner, pager)? {
+                *scanner = after;
+                pager.add(&mut page.records, scanner.slice(start..scanner.at()));
+                return Ok(());
+            }
             page.kept += u64::from(match &self.slice.stream.properties {
                 Some(properties) if properties.merges() => {
                     take_part(self.slice.stream, properties, scanner, (&vars, &mut page.parts), sink)?
@@ -390,10 +331,10 @@ impl<'r> SliceReader<'r> {
             sink.page_failed();
         }
         let more = sink.page_done()?;
-        let Some(answer) = last else {
-            self.page_ignored(ignored, pager);
-            return Ok(Step::End);
-        };
+        let Some(answer) = last else { return Ok(self.page_ignored(ignored, pager)) };
+        if let Some(step) = self.rows_skipped(pager) {
+            return Ok(step);
+        }
         if !more {
             self.outcome.enough = true;
             return Ok(Step::End);
@@ -436,48 +377,6 @@ impl<'r> SliceReader<'r> {
         Ok(Step::Next)
     }
 
-    /// The manifest ignores an answer. That a slice has no first page is the manifest's word, as in the reference;
-    /// where a later one is missing, the records after it are missing too.
-    fn page_ignored(&mut self, status: Option<u16>, pager: &mut Pager<'_>) {
-        if pager.is_counted() {
-            let field = pager.break_promise().map(|promise| promise.field).unwrap_or_default();
-            self.slice.engine.distrust(&self.slice.stream.name, &field);
-            return;
-        }
-        let ends = pager.ends_by_error() && status.is_some_and(|status| ENDS_PAGES.contains(&status));
-        if self.outcome.began.is_none() || ends {
-            return;
-        }
-        self.outcome.incomplete = true;
-        let stream = self.slice.stream;
-        if stream.cursor.is_some() {
-            let message = "a later page of a slice was ignored, as the manifest says: its records so far are sent, its \
-                           bookmark stays, and the next run reads it again";
-            (self.slice.engine.noticed)(&stream.name, message);
-        }
-    }
-
-    /// An answer reports errors beside its records: they are sent, but others may be missing.
-    fn partial_errors(&mut self, error: &str, sink: &mut dyn RecordSink) {
-        let stream = self.slice.stream;
-        let message = format!("an answer reports errors beside its records; the vendor says: {error}");
-        self.slice.engine.notice_once(&stream.name, &message);
-        if stream.errors_accepted {
-            if let Some(observer) = sink.observer() {
-                observer.partial_errors();
-            }
-            return;
-        }
-        self.outcome.incomplete = true;
-        self.outcome.fault.get_or_insert_with(|| {
-            Fault::data(message).of_rule("partial_errors").hint(
-                "what came is sent, and the bookmark stays; if the vendor always reports them, accept them: an error \
-                 filter with `action: SUCCESS` in the manifest, or in dripfeed.drift.rules \
-                 {\"rule\": \"partial_errors\", \"policy\": \"record\"}",
-            )
-        });
-    }
-
     /// What templates of paging see of an answer.
     fn response(&self, answer: &Answer) -> Result<Json> {
         match &self.slice.wanted {
@@ -517,26 +416,14 @@ impl<'r> SliceReader<'r> {
     }
 }
 
-impl AskedWindow {
-    fn new(stream: &StreamPlan, partition: &Partition, window: Option<Window>) -> Self {
-        // Requests about jobs name the slice in templates alone.
-        let mut options = RequestOptions::default();
-        if stream.jobs.is_none() {
-            options = partition.options.clone();
-            if let (Some(cursor), Some(window)) = (&stream.cursor, &window) {
-                cursor.options(window, &mut options);
-            }
-        }
-        AskedWindow { window, variable: stream.slice_variable(partition, window.as_ref()), options }
-    }
-}
-
-/// The slice and the extra variables of a request that names fields: their names take the place of other extra fields.
-fn naming(variable: &Json, names: &[String]) -> (Json, Json) {
-    let extra = json!({VARIABLE: names});
-    let mut variable = variable.clone();
-    variable["extra_fields"] = extra.clone();
-    (variable, extra)
+/// Behind the record at which the scanner stands, if it was sent already.
+fn after_sent<'a>(
+    scanner: &Scanner<'a>,
+    pager: &Pager<'_>,
+) -> std::result::Result<Option<Scanner<'a>>, WalkError<Fault>> {
+    let mut after = scanner.clone();
+    after.skip()?;
+    Ok(pager.has_sent(scanner.slice(scanner.at()..after.at())).then_some(after))
 }
 
 /// Takes a part of a record, to be put together with its other parts; true when it stands alone and was taken.

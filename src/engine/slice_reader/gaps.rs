@@ -1,0 +1,115 @@
+//! Where a slice may lack records: later pages that the manifest ignores, rows that were skipped between two pages,
+//! errors beside records.
+//!
+//! Comes in: what came of a page. Goes out: how the slice goes on, and whether its bookmark stays. Called by
+//! [`SliceReader`].
+
+use super::{Page, SliceReader, Step};
+use crate::base::fault::{Fault, Result};
+use crate::engine::page::Pager;
+use crate::engine::record_sink::RecordSink;
+
+/// The statuses by which a vendor may say that a page is beyond its last one.
+const ENDS_PAGES: [u16; 4] = [400, 404, 416, 422];
+/// So often a slice is read again because rows were skipped between its pages.
+const MAX_REREADS: u32 = 2;
+
+impl<'r> SliceReader<'r> {
+    /// The manifest ignores an answer. That a slice has no first page is the manifest's word, as in the reference;
+    /// where a later one is missing, the records after it are missing too.
+    pub(super) fn page_ignored(&mut self, status: Option<u16>, pager: &mut Pager<'_>) -> Step {
+        if pager.is_counted() {
+            let field = pager.break_promise().map(|promise| promise.field).unwrap_or_default();
+            self.slice.engine.distrust(&self.slice.stream.name, &field);
+            return Step::End;
+        }
+        let ends = pager.ends_by_error() && status.is_some_and(|status| ENDS_PAGES.contains(&status));
+        if self.outcome.began.is_none() || ends {
+            return self.rows_skipped(pager).unwrap_or(Step::End);
+        }
+        self.outcome.incomplete = true;
+        let stream = self.slice.stream;
+        if stream.cursor.is_some() {
+            let message = "a later page of a slice was ignored, as the manifest says: its records so far are sent, its \
+                           bookmark stays, and the next run reads it again";
+            (self.slice.engine.noticed)(&stream.name, message);
+        }
+        Step::End
+    }
+
+    /// A page was read: the one before it is read again first, where a page number cannot ask for its last row alone.
+    pub(super) fn look_back(&self, step: Step, pager: &mut Pager<'_>) -> Step {
+        let looks = match &step {
+            _ if self.outcome.incomplete => false,
+            Step::Next => pager.look_back(true),
+            Step::End => pager.look_back(false),
+            Step::Restart(_) | Step::ReadAgain => false,
+        };
+        if looks { Step::Next } else { step }
+    }
+
+    /// The page before the latest one was read again.
+    pub(super) fn page_read_again(
+        &mut self,
+        page: Page,
+        pager: &mut Pager<'_>,
+        sink: &mut dyn RecordSink,
+    ) -> Result<Step> {
+        for record in page.parts.into_values() {
+            sink.put(record)?;
+        }
+        sink.page_done()?;
+        let step = if pager.looked_back(&page.records) { Step::Next } else { Step::End };
+        Ok(self.rows_skipped(pager).unwrap_or(step))
+    }
+
+    /// Were rows skipped before the page? Then the slice is read again, but not for ever.
+    pub(super) fn rows_skipped(&mut self, pager: &mut Pager<'_>) -> Option<Step> {
+        if !pager.has_skipped() {
+            return None;
+        }
+        if self.rereads < MAX_REREADS {
+            self.rereads += 1;
+            return Some(Step::ReadAgain);
+        }
+        pager.stop_overlap();
+        self.outcome.incomplete = true;
+        let message = format!(
+            "rows moved between two pages, though the slice was read again {MAX_REREADS} times: rows may be missing; \
+             what came is sent, and its bookmark stays"
+        );
+        (self.slice.engine.noticed)(&self.slice.stream.name, &message);
+        None
+    }
+
+    /// An answer reports errors beside its records: they are sent, but others may be missing.
+    pub(super) fn partial_errors(&mut self, error: &str, sink: &mut dyn RecordSink) {
+        let stream = self.slice.stream;
+        let message = format!("an answer reports errors beside its records; the vendor says: {error}");
+        self.slice.engine.notice_once(&stream.name, &message);
+        if stream.errors_accepted {
+            if let Some(observer) = sink.observer() {
+                observer.partial_errors();
+            }
+            return;
+        }
+        self.outcome.incomplete = true;
+        self.outcome.fault.get_or_insert_with(|| {
+            Fault::data(message).of_rule("partial_errors").hint(
+                "what came is sent, and the bookmark stays; if the vendor always reports them, accept them: an error \
+                 filter with `action: SUCCESS` in the manifest, or in dripfeed.drift.rules \
+                 {\"rule\": \"partial_errors\", \"policy\": \"record\"}",
+            )
+        });
+    }
+
+    /// The slice is read again as it was, without the records that were sent already.
+    pub(super) fn read_again(&mut self, before: Pager<'r>) -> Result<Pager<'r>> {
+        self.outcome.enough = false;
+        self.recovery.read_again();
+        self.cache = if self.slice.stream.keep_answers { CacheMode::Anew } else { CacheMode::No };
+        let mut pager = self.pager()?;
+        pager.continue_from(before);
+        Ok(pager)
+    }
+}
