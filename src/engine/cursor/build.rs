@@ -4,7 +4,7 @@
 //! a definition that cannot work. Called by [`crate::engine::build`].
 
 use serde_json::Value as Json;
-use time::{OffsetDateTime, PrimitiveDateTime};
+use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
 
 use super::{CursorPlan, clamp, granularity};
 use crate::base::config::Safety;
@@ -165,7 +165,10 @@ fn not_a_time(template: &Template, value: &str, format: &Format, vars: &Vars<'_>
         (None, Some(key)) => format!("the time that config `{key}` gives does not match the format `{form}`"),
         (None, None) => format!("the time does not match the format `{form}`"),
     };
-    let example = format.format(parse_iso(value).unwrap_or(vars.cx.now));
+    let time = parse_iso(value).unwrap_or(vars.cx.now);
+    // A format that tells no offset is read as UTC.
+    let time = if format.tells_offset() { time } else { time.checked_to_offset(UtcOffset::UTC).unwrap_or(time) };
+    let example = format.format(time);
     let fault = template.at().fault(message);
     if keys.is_empty() {
         fault.hint(format!("write it as `{example}`, or change `datetime_format`"))
