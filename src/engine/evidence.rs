@@ -1,8 +1,9 @@
 //! What an answer without records shows: that there are none, or that they stand elsewhere.
 //!
 //! Comes in: a JSON body in which the path of a stream's records leads to nothing. Goes out: the fault that the
-//! envelope changed, where a list elsewhere looks like the stream's records; else nothing: many healthy vendors leave a
-//! list out when it is empty. Called by [`super::answer`]. The reference takes every such body for an empty page.
+//! envelope changed, where a list elsewhere looks like the stream's records, or that a body which had to be decoded
+//! reports an error; else nothing: many healthy vendors leave a list out when it is empty. Called by [`super::answer`].
+//! The reference takes every such body for an empty page.
 
 use serde_json::{Map, Value as Json};
 
@@ -10,6 +11,7 @@ use super::build::StreamPlan;
 use super::context::EngineContext;
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan;
+use crate::engine::fetch;
 use crate::engine::page::more::MoreRecords;
 
 /// A list is looked for in objects and lists so deep.
@@ -33,7 +35,19 @@ struct List<'j> {
 pub(super) fn of_an_empty_page(shared: &EngineContext, stream: &StreamPlan, body: &[u8]) -> Result<()> {
     let body: Json = scan::json(body).unwrap_or(Json::Null);
     let mut lists = Vec::new();
-    collect(&body, String::new(), 0, &mut lists);
+    if let (false, Json::Array(bodies)) = (stream.decoder.is_json(), &body) {
+        // A decoder made a list of its bodies.
+        for body in bodies {
+            if let Some(error) = fetch::reported_error(body) {
+                return Err(Fault::data(format!(
+                    "the answer reports an error instead of its records; the vendor says: {error}"
+                )));
+            }
+            collect(body, String::new(), 0, &mut lists);
+        }
+    } else {
+        collect(&body, String::new(), 0, &mut lists);
+    }
     let none_at_all = MoreRecords::of(&body, &stream.records.names()).counts_nothing();
     let is_full = |list: &&List<'_>| !none_at_all && !list.counts_nothing() && list.holds_records_of(stream);
     let records = lists.iter().find(is_full);

@@ -306,6 +306,11 @@ impl Fetcher {
     }
 }
 
+/// The error that a body reports, as far as it reports one.
+pub fn reported_error(body: &Json) -> Option<String> {
+    body_error::of(body.to_string().as_bytes()).map(|error| error.text)
+}
+
 /// A request for people: method and address without its query, where secrets may stand.
 pub fn shown(request: &PreparedRequest) -> String {
     let address = request.url.split(['?', '#']).next().unwrap_or(&request.url);
