@@ -170,7 +170,7 @@ fn requests_overlap_only_where_asked_for() {
         let vendor = vendor((0..9).map(row).collect(), false, |_, _| {});
         read(&manifest(by, Some(SIZE), more), &vendor, overlap).expect(0, &[]);
         let pages = pages(&vendor, by);
-        pages.into_iter().map(|page| page.unwrap_or_default()).collect::<Vec<_>>().join(",")
+        pages.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>().join(",")
     };
     assert_eq!(asked("offset", &json!({}), "PT1M"), ",3,6");
     assert_eq!(asked("page", &json!({}), "PT1M"), ",1,,2,1");

@@ -346,7 +346,7 @@ impl OddVendor {
             Oddity::NoBody => json!({"status": 200, "text": ""}),
             Oddity::NoContent => json!({"status": 204}),
             Oddity::Moved => json!({"status": 200, "json": {"result": {"items": good["json"]["data"]}}}),
-            Oddity::Truncated => with_text(&text[..1 + self.dice.below(text.len() as u64 - 1) as usize]),
+            Oddity::Truncated => with_text(&text[..=self.dice.below(text.len() as u64 - 1) as usize]),
             Oddity::Trailing => with_text(&format!("{text}}}")),
             Oddity::Cut => {
                 let mut reply = good.clone();
