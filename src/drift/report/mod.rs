@@ -95,7 +95,7 @@ pub struct Question<'q> {
     pub baseline: &'q BTreeMap<String, Json>,
     /// Now.
     pub now: OffsetDateTime,
-    /// See [`Report::whose`].
+    /// See [`Report::arguments`].
     pub arguments: String,
 }
 

@@ -1,4 +1,4 @@
-//! Every fault that compiling a manifest meets, where [`super::plan`] stops at the first.
+//! Every fault that compiling a manifest meets, where [`super::plan()`] stops at the first.
 //!
 //! Comes in: a manifest with a config, which may be made up. Goes out: the fault of each stream and of what joins them.
 //! Called by `cli` for `validate`; nothing is requested.

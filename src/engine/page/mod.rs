@@ -4,7 +4,7 @@
 //! request, or the end. Called by `run`, one [`Pager`] a slice. The rules are those of airbyte-cdk's
 //! `DefaultPaginator`, but for what would lose records or never end: a short page is not the last one where the body
 //! itself says that there is more ([`more`]), and pages that repeat are a fault ([`repeats`]). With `safety.overlap`,
-//! rows that are skipped between two pages are found ([`overlap`]).
+//! rows that are skipped between two pages are found (`overlap`).
 
 pub mod more;
 mod overlap;

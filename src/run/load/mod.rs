@@ -2,7 +2,7 @@
 //!
 //! Comes in: the options. Goes out: manifest, config and plan, or the fault that says what to mend. Called by the
 //! verbs. Nothing is requested here, but for streams that the manifest leaves to the vendor to name. Start at
-//! [`ConfiguredSource`], go on at [`ConfiguredSource::load`].
+//! `ConfiguredSource`, go on at its `load`.
 
 mod configured;
 mod manifest;
