@@ -1,7 +1,7 @@
 //! Airbyte's configured catalogs: which streams a read is asked for.
 //!
-//! Comes in: the file of `--catalog`. Goes out: names of streams, each with the fields that its schema names. Called by
-//! `cli`. Destinations act on sync modes and generations; a source only refuses what the protocol does not know.
+//! Comes in: the file of `--catalog`. Goes out: the streams, each with the fields that its schema names. Called by
+//! `run`. Destinations act on sync modes and generations; a source only refuses what the protocol does not know.
 
 use std::path::Path;
 
@@ -9,15 +9,26 @@ use serde_json::Value as Json;
 
 use crate::base::fault::{Fault, Result};
 
-/// Reads the names of the streams that are asked for, and of the fields that the schema of each names.
-pub fn read(path: &Path) -> Result<Vec<(String, Vec<String>)>> {
+/// A stream that is asked for.
+#[derive(Debug, Clone)]
+pub struct ConfiguredStream {
+    /// Its name.
+    pub name: String,
+    /// The fields that its schema names.
+    pub fields: Vec<String>,
+    /// Does the next run go on where this one ends? (`sync_mode`)
+    pub incremental: bool,
+}
+
+/// Reads the streams that are asked for.
+pub fn read(path: &Path) -> Result<Vec<ConfiguredStream>> {
     let shown = path.display();
     let bad = |what: &str| Fault::config(format!("the catalog {shown} {what}"));
     let text = std::fs::read_to_string(path).map_err(|e| bad(&format!("cannot be read: {e}")))?;
     let json: Json = serde_json::from_str(&text)
         .map_err(|e| bad(&format!("is not valid JSON at line {}, column {}", e.line(), e.column())))?;
     let streams = json["streams"].as_array().ok_or_else(|| bad("has no list `streams`"))?;
-    let mut chosen: Vec<(String, Vec<String>)> = Vec::new();
+    let mut chosen: Vec<ConfiguredStream> = Vec::new();
     for (number, stream) in streams.iter().enumerate() {
         let name = stream["stream"]["name"].as_str().ok_or_else(|| {
             bad(&format!("has no name at `streams[{number}].stream`")).hint(
@@ -34,9 +45,13 @@ pub fn read(path: &Path) -> Result<Vec<(String, Vec<String>)>> {
                     .hint(format!("it can be {}", known.join(", "))));
             }
         }
-        if !chosen.iter().any(|(other, _)| other == name) {
+        if !chosen.iter().any(|other| other.name == name) {
             let properties = stream["stream"]["json_schema"]["properties"].as_object();
-            chosen.push((name.to_owned(), properties.into_iter().flat_map(|p| p.keys().cloned()).collect()));
+            chosen.push(ConfiguredStream {
+                name: name.to_owned(),
+                fields: properties.into_iter().flat_map(|p| p.keys().cloned()).collect(),
+                incremental: stream["sync_mode"] == "incremental",
+            });
         }
     }
     Ok(chosen)

@@ -13,9 +13,10 @@ use crate::base::fault::{Fault, Result, did_you_mean};
 use crate::base::json::schema::Reader;
 use crate::drift::monitor::DriftMonitor;
 use crate::engine::build::{SourcePlan, StreamPlan};
+use crate::protocol::Protocol;
+use crate::protocol::configured_catalog::{self, ConfiguredStream};
 use crate::protocol::singer_catalog::{self, Chosen, KnownStream, SchemaOverrides, Selection};
 use crate::protocol::table_names::TableNames;
-use crate::protocol::{Protocol, configured_catalog};
 use crate::run::context::Context;
 
 /// Which streams are read, with which fields; and those that were asked for and do not exist.
@@ -35,9 +36,14 @@ pub(super) fn chosen(context: &Context, loaded: &LoadedSource) -> Result<(Vec<Ch
             chosen = singer_catalog::read(path, &known)?;
         }
         (Some(path), Protocol::Airbyte) => {
-            for (name, named) in configured_catalog::read(path)? {
+            for ConfiguredStream { name, fields, incremental } in configured_catalog::read(path)? {
                 match plan.stream(&name) {
-                    Ok(_) => chosen.push(Chosen { stream: name, named: Some(named), ..Chosen::default() }),
+                    Ok(_) => chosen.push(Chosen {
+                        stream: name,
+                        named: Some(fields),
+                        full_refresh: !incremental,
+                        ..Chosen::default()
+                    }),
                     Err(fault) => {
                         context.log.line(Level::Error, &fault.to_string());
                         missing.push(name);

@@ -287,7 +287,7 @@ impl PreparedRun {
             whole: past.is_none() && options.limit.is_none(),
             may_grow: choice.fields.dropped.is_empty(),
             verbatim: context.protocol == Protocol::Airbyte,
-            goes_on: !choice.full_table,
+            goes_on: !choice.full_table && !choice.full_refresh,
         };
         // What earlier runs learned of one stream may be damaged: that costs no other.
         let (watched, refused) = match loaded.monitor(&stream, reading, context) {

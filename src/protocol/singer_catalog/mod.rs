@@ -39,6 +39,8 @@ pub struct Chosen {
     pub named: Option<Vec<String>>,
     /// Read wholly, whatever the state says.
     pub full_table: bool,
+    /// Does no later run go on from its bookmark, though a state that is given counts? (Airbyte's `full_refresh`)
+    pub full_refresh: bool,
     /// The key fields, where the catalog names others than the source.
     pub keys: Option<Vec<String>>,
     /// The schema that stands in the catalog.

@@ -122,6 +122,7 @@ impl StreamRequest<'_> {
             fields: Selection { dropped, overrides: SchemaOverrides::NONE },
             named: None,
             full_table,
+            full_refresh: false,
             keys,
             schema: self.stream.get("schema").filter(|schema| schema.is_object()).cloned(),
         }))
