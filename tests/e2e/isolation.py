@@ -140,7 +140,7 @@ class Tenant:
         """Starts a run at a vendor."""
         self.config.write_text(json.dumps({
             "url": url, "token": token or self.token, "start_date": SINCE, "concurrency": 1,
-            "dripfeed": {"tenant": self.name, "state_dir": str(self.states), "deadline": "PT1M",
+            "dripfeed": {"tenant": self.name, "target_id": "warehouse", "state_dir": str(self.states), "deadline": "PT1M",
                          "alert": {"webhook": self.trial.duty.url, "secret": SECRET}, **self.ours}}))
         self.events.unlink(missing_ok=True)
         with open(self.log, "wb") as log:
