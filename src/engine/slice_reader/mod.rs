@@ -365,7 +365,8 @@ impl<'r> SliceReader<'r> {
         if let Some(warning) = warning {
             self.slice.engine.notice_once(&stream.name, &warning);
         }
-        if let Some(promise) = broken_promise {
+        // What an answer with errors lacks says nothing of the count before it.
+        if let Some(promise) = broken_promise.filter(|_| answer.reply.error.is_none()) {
             self.slice.engine.distrust(&stream.name, &promise.field);
         }
         if !follows {
