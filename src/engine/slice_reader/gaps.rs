@@ -85,6 +85,7 @@ impl<'r> SliceReader<'r> {
 
     /// An answer reports errors beside its records: they are sent, but others may be missing.
     pub(super) fn partial_errors(&mut self, error: &str, sink: &mut dyn RecordSink) {
+        self.has_errors = true;
         let stream = self.slice.stream;
         let message = format!("an answer reports errors beside its records; the vendor says: {error}");
         self.slice.engine.notice_once(&stream.name, &message);

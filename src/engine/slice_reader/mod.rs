@@ -60,6 +60,8 @@ struct SliceReader<'r> {
     embedded: Option<&'r Json>,
     /// The page came with a body that was no whole one.
     broken: Option<BrokenBody>,
+    /// Did an answer report errors beside its records? Then what came says nothing of what was promised.
+    has_errors: bool,
     outcome: SliceOutcome,
 }
 
@@ -120,6 +122,7 @@ impl<'r> SliceReader<'r> {
             cache: if slice.stream.keep_answers { CacheMode::Yes } else { CacheMode::No },
             embedded: slice.partition.first_page.as_ref(),
             broken: None,
+            has_errors: false,
             outcome: SliceOutcome::default(),
             slice,
         }
@@ -365,8 +368,7 @@ impl<'r> SliceReader<'r> {
         if let Some(warning) = warning {
             self.slice.engine.notice_once(&stream.name, &warning);
         }
-        // What an answer with errors lacks says nothing of the count before it.
-        if let Some(promise) = broken_promise.filter(|_| answer.reply.error.is_none()) {
+        if let Some(promise) = broken_promise.filter(|_| !self.has_errors) {
             self.slice.engine.distrust(&stream.name, &promise.field);
         }
         if !follows {
