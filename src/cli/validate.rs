@@ -32,45 +32,45 @@ pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> 
     let text =
         std::fs::read_to_string(path).map_err(|e| Fault::config(format!("cannot read the manifest {shown}: {e}")))?;
     let mut examined = lint::examine(&text, &shown)?;
-    let mut said: Vec<(Level, Fault)> =
+    let mut findings: Vec<(Level, Fault)> =
         std::mem::take(&mut examined.faults).into_iter().map(|fault| (Level::Error, fault)).collect();
-    said.extend(std::mem::take(&mut examined.warnings).into_iter().map(|fault| (Level::Warning, fault)));
+    findings.extend(std::mem::take(&mut examined.warnings).into_iter().map(|fault| (Level::Warning, fault)));
     let known: Vec<&str> = template::NAMES.iter().copied().chain(examined.extra.iter().map(String::as_str)).collect();
     for (text, at) in &examined.templates {
         match Template::of(&json!(text), at, &known) {
-            Err(fault) => said.push((Level::Error, fault)),
+            Err(fault) => findings.push((Level::Error, fault)),
             // It costs its stream, and that only when it is needed. Which names there are depends on the place: a list
             // of all would say nothing.
-            Ok(template) => said.extend(template.known().err().map(|fault| {
+            Ok(template) => findings.extend(template.known().err().map(|fault| {
                 let hint = fault.hint.filter(|hint| !hint.starts_with("here"));
                 (Level::Warning, Fault { hint, ..fault })
             })),
         }
     }
-    let refused = said.iter().any(|(level, _)| *level == Level::Error);
+    let refused = findings.iter().any(|(level, _)| *level == Level::Error);
     let source = examined.source.take().filter(|_| !refused);
     let manifest = source.map(|source| Manifest::of_source(source, path)).transpose()?;
     if let Some(manifest) = &manifest {
         let schema = load::specification(manifest);
-        said.extend(jsonschema::meta::validate(&schema).err().map(|e| {
+        findings.extend(jsonschema::meta::validate(&schema).err().map(|e| {
             let fault = format!("{shown}: the connection specification is not a valid JSON schema: {}", e.masked());
             (Level::Error, Fault::config(fault))
         }));
-        said.extend(cursor::warnings(&manifest.source).into_iter().map(|fault| (Level::Warning, fault)));
-        said.extend(refused_at_start(manifest, &examined, &schema).into_iter().map(|fault| (Level::Error, fault)));
-        said.extend(unknown_checks(manifest).into_iter().map(|name| {
+        findings.extend(cursor::warnings(&manifest.source).into_iter().map(|fault| (Level::Warning, fault)));
+        findings.extend(refused_at_start(manifest, &examined, &schema).into_iter().map(|fault| (Level::Error, fault)));
+        findings.extend(unknown_checks(manifest).into_iter().map(|name| {
             let fault = format!("{shown}: `check` names the stream `{name}`, which does not exist: it will fail");
             (Level::Warning, Fault::config(fault))
         }));
     }
-    said.extend(
+    findings.extend(
         manifest.iter().flat_map(|manifest| in_one_table(manifest, &shown)).map(|fault| (Level::Warning, fault)),
     );
-    said.sort_by_key(|(_, fault)| fault.location.as_ref().map_or(0, |location| location.line));
-    for (level, fault) in &said {
+    findings.sort_by_key(|(_, fault)| fault.location.as_ref().map_or(0, |location| location.line));
+    for (level, fault) in &findings {
         context.log.line(*level, &fault.to_string());
     }
-    match (said.iter().filter(|(level, _)| *level == Level::Error).count(), manifest) {
+    match (findings.iter().filter(|(level, _)| *level == Level::Error).count(), manifest) {
         (0, Some(manifest)) => {
             let (count, lines) = super::sources::describe_all(&manifest);
             context.text(&format!("{shown}: {count} streams\n{lines}"))
@@ -87,8 +87,7 @@ fn in_one_table(manifest: &Manifest, shown: &str) -> Vec<Fault> {
     // A template's result depends on the config.
     let names = TableNames::of(names.filter(|name| !name.contains("{{")));
     let meetings = names.meetings().map(|streams| {
-        let safe = streams.iter().filter_map(|stream| Some(format!("`{stream}` as `{}`", names.renamed(stream)?)));
-        let safe = safe.collect::<Vec<_>>().join(", ");
+        let safe = names.sent_as(streams);
         Fault::config(format!("{shown}: {}", catalog::one_table(streams)))
             .hint(format!("Singer targets get {safe}; Airbyte's the names as they are"))
     });

@@ -38,8 +38,8 @@ pub struct EngineContext {
     pub drifted: Box<dyn Fn(&MonitorReport) + Send + Sync>,
     /// Hears what a person should know of a stream.
     pub noticed: Box<dyn Fn(&str, &str) + Send + Sync>,
-    /// What was told once of a stream, and is not told again.
-    pub told_once: Mutex<HashSet<String>>,
+    /// Notices of streams that are not repeated in this run.
+    pub notices: Mutex<HashSet<String>>,
     /// Fields of a stream's answers that promised more records than there were.
     pub broken_promises: Mutex<HashSet<(String, String)>>,
 }
@@ -47,7 +47,7 @@ pub struct EngineContext {
 impl EngineContext {
     /// Tells what a person should know of a stream, if that was not told in this run.
     pub(super) fn notice_once(&self, stream: &str, message: &str) {
-        if self.told_once.lock().insert(format!("{stream}: {message}")) {
+        if self.notices.lock().insert(format!("{stream}: {message}")) {
             (self.noticed)(stream, message);
         }
     }
@@ -61,8 +61,8 @@ impl EngineContext {
     pub(super) fn distrust(&self, stream: &str, field: &str) {
         if self.broken_promises.lock().insert((stream.to_owned(), field.to_owned())) {
             let message = format!(
-                "`{field}` said that there are more records, but the next page brought none: it is not \
-                                   believed again in this run"
+                "`{field}` said that there are more records, but the next page brought none: it is not believed again \
+                 in this run"
             );
             (self.noticed)(stream, &message);
         }

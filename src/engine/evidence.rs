@@ -117,21 +117,18 @@ impl List<'_> {
     /// Do its objects, or the `node` in each (GraphQL's connections), have the stream's key? Without a key: at least
     /// half of its fields.
     fn holds_records_of(&self, stream: &StreamPlan) -> bool {
-        let objects = self.items.iter().filter_map(Json::as_object).take(MAX_ITEMS);
-        objects.map(|object| object.get("node").and_then(Json::as_object).unwrap_or(object)).any(|object| {
+        let objects = self.items.iter().filter(|item| item.is_object()).take(MAX_ITEMS);
+        objects.map(|object| object.get("node").filter(|node| node.is_object()).unwrap_or(object)).any(|object| {
             if stream.key_paths.is_empty() {
                 let fields = stream.schema["properties"].as_object();
                 return fields.is_some_and(|fields| {
-                    let there = fields.keys().filter(|field| object.contains_key(*field)).count();
+                    let there = fields.keys().filter(|field| object.get(*field).is_some()).count();
                     there > 0 && there * 2 >= fields.len()
                 });
             }
             stream.key_paths.iter().all(|path| {
-                let mut at = path.iter();
-                let first = at.next().and_then(|name| object.get(name));
-                at.try_fold(first, |value, name| value.map(|value| value.get(name)))
-                    .flatten()
-                    .is_some_and(|v| !v.is_null())
+                let key = path.iter().try_fold(object, |at, name| at.get(name));
+                key.is_some_and(|key| !key.is_null())
             })
         })
     }

@@ -18,7 +18,7 @@ use super::context::EngineContext;
 use super::requester::{self, InjectedOptions, RequestContext, RequesterPlan};
 use crate::base::fault::{Fault, Result};
 use crate::engine::extract::{self, Records};
-use crate::engine::fetch::{CacheMode, Outcome, Reply};
+use crate::engine::fetch::{Outcome, Reply};
 use crate::engine::slice::{self, Partition};
 use crate::manifest::model::{DeclarativeStream, FileUploader, Requester};
 use crate::manifest::template::{Template, Types, Vars};
@@ -75,16 +75,9 @@ impl FilePlan {
         let mut draft = tempfile::Builder::new();
         draft.prefix(".dripfeed-").permissions(Permissions::from_mode(0o666));
         let draft = draft.tempfile_in(folder).map_err(|e| failed(&e))?;
-        let context = RequestContext {
-            shared,
-            stream,
-            partition: &Map::new(),
-            keep: CacheMode::No,
-            into: Some(draft.as_file()),
-            holds: None,
-            json: false,
-            broken: None,
-        };
+        let partition = Map::new();
+        let of_stream = RequestContext::new(shared, stream, &partition);
+        let context = RequestContext { into: Some(draft.as_file()), ..of_stream };
         let reply = match self.requester.ask(context, &vars, &InjectedOptions::default())? {
             Outcome::Page(reply) => reply,
             Outcome::Ignored(_) => return Ok(None),

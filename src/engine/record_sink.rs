@@ -85,12 +85,3 @@ impl SliceOutcome {
         self.enough
     }
 }
-
-/// The highest of two times.
-pub fn later(a: Option<OffsetDateTime>, b: Option<OffsetDateTime>) -> Option<OffsetDateTime> {
-    match (a, b) {
-        (Some(x), Some(y)) if y > x => Some(y),
-        (None, b) => b,
-        (a, _) => a,
-    }
-}

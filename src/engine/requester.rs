@@ -52,6 +52,22 @@ pub(super) struct RequestContext<'a> {
     pub(super) broken: Option<&'a BrokenBody>,
 }
 
+impl<'a> RequestContext<'a> {
+    /// A request whose answer is not kept, and of whose body nothing is known.
+    pub(super) fn new(shared: &'a EngineContext, stream: &'a str, partition: &'a Map<String, Json>) -> Self {
+        RequestContext {
+            shared,
+            stream,
+            partition,
+            keep: CacheMode::No,
+            into: None,
+            holds: None,
+            json: false,
+            broken: None,
+        }
+    }
+}
+
 /// What goes into a request beside what its requester says.
 #[derive(Debug, Clone, Default)]
 pub(super) struct InjectedOptions {
@@ -187,15 +203,9 @@ impl TokenTransport for Access<'_> {
 
     fn login(&self, paced: bool) -> Result<Json> {
         let login = self.login.ok_or_else(|| Fault::bug("a session without a login"))?;
-        let context = RequestContext {
-            partition: &Map::new(),
-            keep: CacheMode::No,
-            into: None,
-            holds: None,
-            json: true,
-            broken: None,
-            ..self.context
-        };
+        let partition = Map::new();
+        let of_stream = RequestContext::new(self.context.shared, self.context.stream, &partition);
+        let context = RequestContext { json: true, ..of_stream };
         match login.send(context, &Vars::new(&self.context.shared.cx), &InjectedOptions::default(), paced)? {
             Outcome::Page(reply) => scan::json(&reply.body)
                 .map_err(|e| Fault::new(Kind::Auth, format!("the answer to the login is not valid JSON: {e}"))),

@@ -13,7 +13,7 @@ use crate::base::json::scan::{self, Scanner};
 use crate::base::percent;
 use crate::drift::monitor::DriftMonitor;
 use crate::engine::extract::{self, Records};
-use crate::engine::fetch::{CacheMode, Outcome};
+use crate::engine::fetch::Outcome;
 use crate::manifest::template::Vars;
 
 /// Reads the record of that key.
@@ -25,18 +25,11 @@ pub(super) fn read(
 ) -> Result<Option<Json>> {
     let Some(path) = watched.witness_path() else { return Ok(None) };
     let path = path.replace("{id}", &percent::segment(key)).trim_start_matches('/').to_owned();
-    let whose = RequestContext {
-        shared,
-        stream: &plan.name,
-        partition: &Map::new(),
-        keep: CacheMode::No,
-        into: None,
-        holds: None,
-        json: plan.decoder.is_json(),
-        broken: None,
-    };
+    let partition = Map::new();
+    let of_stream = RequestContext::new(shared, &plan.name, &partition);
+    let context = RequestContext { json: plan.decoder.is_json(), ..of_stream };
     let added = InjectedOptions { path: Some(path), ..InjectedOptions::default() };
-    let Outcome::Page(reply) = plan.requester.ask(whose, &Vars::new(&shared.cx), &added)? else { return Ok(None) };
+    let Outcome::Page(reply) = plan.requester.ask(context, &Vars::new(&shared.cx), &added)? else { return Ok(None) };
     let mut record = None;
     // Where a list of records stands, one may stand alone.
     if let Records::Walk(path) = &plan.records {

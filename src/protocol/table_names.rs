@@ -53,6 +53,12 @@ impl TableNames {
         self.renamed.get(stream).map(String::as_str)
     }
 
+    /// The safe names of streams that would meet, for people.
+    pub fn sent_as(&self, streams: &[String]) -> String {
+        let sent = streams.iter().filter_map(|stream| Some(format!("`{stream}` as `{}`", self.renamed(stream)?)));
+        sent.collect::<Vec<_>>().join(", ")
+    }
+
     /// The streams that would meet in one table, by table.
     pub fn meetings(&self) -> impl Iterator<Item = &[String]> {
         self.meetings.iter().map(Vec::as_slice)

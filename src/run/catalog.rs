@@ -117,8 +117,7 @@ pub(crate) fn warn_of_tables(context: &Context, plan: &SourcePlan, wanted: impl 
     for streams in names.meetings().filter(|streams| streams.iter().any(|stream| wanted(stream))) {
         let mut message = one_table(streams);
         if context.protocol == Protocol::Singer {
-            let sent = streams.iter().filter_map(|stream| Some(format!("`{stream}` as `{}`", names.renamed(stream)?)));
-            message += &format!(": dripfeed sends {}", sent.collect::<Vec<_>>().join(", "));
+            message += &format!(": dripfeed sends {}", names.sent_as(streams));
         } else {
             message += "; in Airbyte's protocol names stay: sync them in connections with prefixes of their own";
         }

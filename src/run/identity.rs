@@ -43,24 +43,22 @@ impl RunIdentity {
         let source = context.source_or(partial.source.as_deref()).and_then(stem);
         let certain = source.is_some() && partial.tenant.is_some();
         let tenant = partial.tenant.clone().or_else(|| stem(context.options.config.last()?));
-        let own = || own_state_dir().ok().filter(|_| certain && context.keeps);
         RunIdentity {
             source: source.unwrap_or_else(|| UNKNOWN.into()),
             tenant: tenant.unwrap_or_else(|| UNKNOWN.into()),
             certain,
-            root: partial.state_dir.clone().or_else(state_dir_of_environment).or_else(own),
+            root: root(partial.state_dir.as_ref(), certain && context.keeps),
             run_id: run_id(),
         }
     }
 
     /// From a config that is whole.
     pub(crate) fn of_account(context: &Context, config: &Config, account: &Account<'_>) -> RunIdentity {
-        let own = || own_state_dir().ok().filter(|_| context.keeps);
         RunIdentity {
             source: account.manifest.name.to_string(),
             tenant: account.tenant(config),
             certain: true,
-            root: config.ours.state_dir.clone().or_else(state_dir_of_environment).or_else(own),
+            root: root(config.ours.state_dir.as_ref(), context.keeps),
             run_id: run_id(),
         }
     }
@@ -103,6 +101,13 @@ fn run_id() -> String {
     let date = format!("{:04}{:02}{:02}", date.year(), u8::from(date.month()), date.day());
     let time = format!("{:02}{:02}{:02}", time.hour(), time.minute(), time.second());
     format!("{date}T{time}Z-{:x}{:05x}", std::process::id(), now.microsecond())
+}
+
+/// The state directory: the one that a config names, else that of the environment, else, where it may be, the user's
+/// own.
+fn root(named: Option<&PathBuf>, may_be_own: bool) -> Option<PathBuf> {
+    let unnamed = || if may_be_own { own_state_dir().ok() } else { state_dir_of_environment() };
+    named.cloned().or_else(unnamed)
 }
 
 /// The state directory that the environment names.

@@ -15,7 +15,7 @@ use crate::base::fault::{Fault, Result};
 use crate::engine::answer;
 use crate::engine::build::StreamPlan;
 use crate::engine::context::EngineContext;
-use crate::engine::fetch::{CacheMode, Outcome, Reply};
+use crate::engine::fetch::{Outcome, Reply};
 use crate::engine::job_plan::{JobPlan, JobStatus};
 use crate::engine::requester::{InjectedOptions, RequestContext, RequesterPlan};
 use crate::engine::slice::Partition;
@@ -98,16 +98,8 @@ impl JobRequests<'_> {
         let variable = self.stream.slice_variable(&partition, slice.window.as_ref());
         let extra = Json::Object(partition.extra);
         let vars = Vars { slice: Some(&variable), extra: Some(&extra), ..Vars::new(&self.engine.cx) };
-        let context = RequestContext {
-            shared: self.engine,
-            stream: &self.stream.name,
-            partition: &slice.partition.key,
-            keep: CacheMode::No,
-            into: None,
-            holds: None,
-            json: self.plan.decoder.is_json(),
-            broken: None,
-        };
+        let of_slice = RequestContext::new(self.engine, &self.stream.name, &slice.partition.key);
+        let context = RequestContext { json: self.plan.decoder.is_json(), ..of_slice };
         match requester.ask(context, &vars, &InjectedOptions::default())? {
             Outcome::Page(reply) => Ok(reply),
             _ => Err(Fault::data("the request about a job was refused, and the manifest ignores it")),

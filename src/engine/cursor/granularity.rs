@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     /// What is said of a cursor over that format.
-    fn said(format: &str, step: &str, granularity: &str) -> Option<Misfit> {
+    fn misfit_of(format: &str, step: &str, granularity: &str) -> Option<Misfit> {
         let [step, granularity] = [step, granularity].map(|text| Period::parse(text).unwrap());
         misfit(resolution(&Format::compile(format).unwrap()).unwrap().1, step, granularity)
     }
@@ -208,8 +208,8 @@ mod tests {
         ] {
             assert_eq!(resolution(&Format::compile(format).unwrap()).unwrap().0, unit, "{format}");
             // Its own granularity is right, whatever the step.
-            assert_eq!(said(format, "P10Y", unit), None, "{format}");
-            assert_eq!(said(format, unit, unit), None, "{format}");
+            assert_eq!(misfit_of(format, "P10Y", unit), None, "{format}");
+            assert_eq!(misfit_of(format, unit, unit), None, "{format}");
         }
     }
 
@@ -228,7 +228,7 @@ mod tests {
             ("%Y-%m-%d", "P1D", "P1M", Misfit::EmptyWindows),
             ("%Y-%m", "P1Y", "P1D", Misfit::NeverTouch),
         ] {
-            assert_eq!(said(format, step, granularity), Some(misfit), "{format} {step} {granularity}");
+            assert_eq!(misfit_of(format, step, granularity), Some(misfit), "{format} {step} {granularity}");
         }
     }
 }

@@ -7,10 +7,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::body_error::{self, BodyError};
 use super::request::PreparedRequest;
 use super::retry::{self, Action, ErrorPlan, Verdict};
 use super::transport::Trouble;
-use super::{Event, Fetcher, LiveCredentials, Outcome, Reply, SendRequest, body_error, random, shown};
+use super::{Event, Fetcher, LiveCredentials, Outcome, Reply, SendRequest, random, shown};
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::base::json::scan;
 use crate::pace::feedback::{self, Feedback};
@@ -150,9 +151,8 @@ impl Fetcher {
             self.breaker.worked();
             return Ok(Attempt::Renewed);
         }
-        let verdict = self.judge(ask, &reply)?;
+        let (verdict, error) = self.judge(ask, &reply)?;
         if let (Action::Success, true, Some(holds)) = (verdict.action, verdict.by_default, ask.holds) {
-            let error = body_error::of(&reply.body);
             reply.error = error.as_ref().map(|error| error.text.clone());
             if let Some(error) = error.filter(|_| !holds(&reply.body)) {
                 if error.is_of_schema {
@@ -222,37 +222,43 @@ impl Fetcher {
         }
     }
 
-    /// Judges an answer. Beyond the reference: where the manifest says nothing of it or ignores it, an answer with
-    /// evidence of a limit is one, and tried again.
-    fn judge(&self, ask: &SendRequest<'_>, reply: &Reply) -> Result<Verdict> {
+    /// Judges an answer, and gives the error that its body reports. Beyond the reference: where the manifest says
+    /// nothing of it or ignores it, an answer with evidence of a limit is one, and tried again.
+    fn judge(&self, ask: &SendRequest<'_>, reply: &Reply) -> Result<(Verdict, Option<BodyError>)> {
         let verdict = ask.errors.judge(reply, &ask.request.url, &self.cx)?;
-        if !verdict.by_default && verdict.action != Action::Ignore || !self.is_limit(ask, reply) {
-            return Ok(verdict);
+        if !verdict.by_default && verdict.action != Action::Ignore {
+            return Ok((verdict, None));
         }
-        Ok(Verdict {
+        let error = body_error::of(&reply.body);
+        if !self.is_limit(ask, reply, error.as_ref()) {
+            return Ok((verdict, error));
+        }
+        let limit = Verdict {
             action: Action::RateLimited,
             message: format!("HTTP Status Code: {}. Error: the vendor limits its rate.", reply.status),
             failure: Failure::Transient,
             by_default: true,
             retries: None,
-        })
+        };
+        Ok((limit, error))
     }
 
     /// Is it a 429, a 403 or 400 whose headers, codes or words speak of a limit, or a 200 whose errors do? Beside
     /// records, only a code says so.
-    fn is_limit(&self, ask: &SendRequest<'_>, reply: &Reply) -> bool {
+    fn is_limit(&self, ask: &SendRequest<'_>, reply: &Reply, error: Option<&BodyError>) -> bool {
+        let throttled = || error.is_some_and(|error| feedback::throttled(&error.fields));
         let words = || feedback::words_of_limit(&retry::refusal_text(reply));
         match reply.status {
             429 => true,
             403 => feedback::forbidden_is_limit(&reply.headers, &self.feedback(reply)) || words(),
-            400 => body_error::errors(&reply.body).is_some_and(|errors| feedback::throttled(&errors)) || words(),
-            200 => body_error::errors(&reply.body).is_some_and(|errors| {
-                let stand_alone = || ask.holds.is_some_and(|holds| !holds(&reply.body));
-                let speak = || {
-                    feedback::wait_in_body(&errors).is_some()
-                        || feedback::words_of_limit(&retry::error_text(&errors, b""))
+            400 => throttled() || words(),
+            200 => error.is_some_and(|error| {
+                let stands_alone = || ask.holds.is_some_and(|holds| !holds(&reply.body));
+                let speaks = || {
+                    feedback::wait_in_body(&error.fields).is_some()
+                        || feedback::words_of_limit(&retry::error_text(&error.fields, b""))
                 };
-                feedback::throttled(&errors) || stand_alone() && speak()
+                throttled() || stands_alone() && speaks()
             }),
             _ => false,
         }

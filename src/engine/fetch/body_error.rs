@@ -18,6 +18,8 @@ const FIELDS: [&str; 2] = ["errors", "error"];
 pub(super) struct BodyError {
     /// Its text, shortened.
     pub(super) text: String,
+    /// All that the body reports, as an object.
+    pub(super) fields: Json,
     /// Does a GraphQL query name what the vendor's schema does not have? No further try changes that.
     pub(super) is_of_schema: bool,
 }
@@ -29,36 +31,33 @@ const SCHEMA_CODES: [&str; 4] =
 /// How GraphQL's reference implementation begins such a message.
 const SCHEMA_WORDS: &str = "Cannot query field";
 
-/// The error; nothing when the body reports none.
+/// The error that a body reports; nothing when it reports none.
 pub(super) fn of(body: &[u8]) -> Option<BodyError> {
-    let (name, error) = reported(body).into_iter().next()?;
-    let is_of_schema = error.as_array().into_iter().flatten().any(|error| {
-        let code = error["extensions"]["code"].as_str();
-        let message = error["message"].as_str().unwrap_or_default();
-        code.is_some_and(|code| SCHEMA_CODES.contains(&code)) || message.starts_with(SCHEMA_WORDS)
-    });
-    let json = error.to_string();
-    let text = retry::error_text(&Json::from_iter([(name, error)]), b"");
-    let text = retry::shorten(if text.is_empty() { &json } else { &text });
-    Some(BodyError { text, is_of_schema })
-}
-
-/// What the body reports as errors, as an object; nothing when it reports none.
-pub(super) fn errors(body: &[u8]) -> Option<Json> {
-    let errors = reported(body);
-    (!errors.is_empty()).then(|| Json::from_iter(errors))
-}
-
-/// The error fields of a body that say something, GraphQL's first.
-fn reported(body: &[u8]) -> Vec<(&'static str, Json)> {
     // Nearly every body ends here.
-    if memchr::memmem::find(body, b"\"error").is_none() {
-        return Vec::new();
+    memchr::memmem::find(body, b"\"error")?;
+    BodyError::among(fields(body).ok()?)
+}
+
+/// The error that a body reports which was read already.
+pub(super) fn of_json(body: &Json) -> Option<BodyError> {
+    BodyError::among(FIELDS.into_iter().filter_map(|name| Some((name, body.get(name)?.clone()))).collect())
+}
+
+impl BodyError {
+    /// What error fields say, GraphQL's first.
+    fn among(mut found: Vec<(&'static str, Json)>) -> Option<BodyError> {
+        found.retain(|(_, error)| !is_none(error));
+        found.sort_by_key(|(name, _)| FIELDS.iter().position(|field| field == name));
+        let (name, error) = found.first()?;
+        let is_of_schema = error.as_array().into_iter().flatten().any(|error| {
+            let code = error["extensions"]["code"].as_str();
+            let message = error["message"].as_str().unwrap_or_default();
+            code.is_some_and(|code| SCHEMA_CODES.contains(&code)) || message.starts_with(SCHEMA_WORDS)
+        });
+        let text = retry::error_text(&Json::from_iter([(*name, error.clone())]), b"");
+        let text = if text.is_empty() { retry::shorten(&error.to_string()) } else { retry::shorten(&text) };
+        Some(BodyError { text, is_of_schema, fields: Json::from_iter(found) })
     }
-    let mut found = fields(body).unwrap_or_default();
-    found.retain(|(_, error)| !is_none(error));
-    found.sort_by_key(|(name, _)| FIELDS.iter().position(|field| field == name));
-    found
 }
 
 /// Words by which vendors say in the place of an error that there is none, in lower case.

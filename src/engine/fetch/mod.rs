@@ -308,7 +308,7 @@ impl Fetcher {
 
 /// The error that a body reports, as far as it reports one.
 pub fn reported_error(body: &Json) -> Option<String> {
-    body_error::of(body.to_string().as_bytes()).map(|error| error.text)
+    body_error::of_json(body).map(|error| error.text)
 }
 
 /// A request for people: method and address without its query, where secrets may stand.

@@ -61,8 +61,8 @@ pub struct Facts<'a> {
     pub kept: u64,
     /// What the page brought.
     pub repeat: Repeat,
-    /// What its last answer says of records after its own.
-    pub more: &'a dyn Fn() -> MoreRecords,
+    /// What its last answer says of records after its own, which is looked for when it is first asked for.
+    pub more: &'a dyn Fn() -> &'a MoreRecords,
     /// Is a field believed that says that there is more?
     pub trusted: &'a dyn Fn(&str) -> bool,
     /// `response`, `headers`, `last_record` and slice.

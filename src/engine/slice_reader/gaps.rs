@@ -6,7 +6,6 @@
 
 use super::{Page, SliceReader, Step};
 use crate::base::fault::{Fault, Result};
-use crate::engine::fetch::CacheMode;
 use crate::engine::page::Pager;
 use crate::engine::record_sink::RecordSink;
 
@@ -109,7 +108,7 @@ impl<'r> SliceReader<'r> {
     pub(super) fn read_again(&mut self, before: Pager<'r>) -> Result<Pager<'r>> {
         self.outcome.enough = false;
         self.recovery.read_again();
-        self.cache = if self.slice.stream.keep_answers { CacheMode::Anew } else { CacheMode::No };
+        self.ask_vendor();
         let mut pager = self.pager()?;
         pager.continue_from(before);
         Ok(pager)

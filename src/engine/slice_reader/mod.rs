@@ -6,6 +6,7 @@
 mod gaps;
 mod slice;
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use indexmap::IndexMap;
@@ -217,6 +218,11 @@ impl<'r> SliceReader<'r> {
     fn ask_again(&mut self, fault: Fault) {
         let tries = self.broken.as_ref().map_or(0, |broken| broken.tries) + 1;
         self.broken = Some(BrokenBody { reason: fault.message, tries });
+        self.ask_vendor();
+    }
+
+    /// From now on no answer that was kept serves.
+    fn ask_vendor(&mut self) {
         if self.cache == CacheMode::Yes {
             self.cache = CacheMode::Anew;
         }
@@ -243,15 +249,11 @@ impl<'r> SliceReader<'r> {
         let holds = |body: &[u8]| records.are_in(body);
         let looks = self.slice.stream.decoder.is_json() && !records.are_the_body();
         let context = RequestContext {
-            shared: self.slice.engine,
-            stream,
-            partition,
             // An answer that was kept does not tell what moved since.
             keep: if pager.looks_back() && self.cache == CacheMode::Yes { CacheMode::Anew } else { self.cache },
-            into: None,
             holds: looks.then_some(&holds),
-            json: false,
             broken: self.broken.as_ref().filter(|_| names == self.slice.chunks[0].as_deref()),
+            ..RequestContext::new(self.slice.engine, stream, partition)
         };
         self.slice.stream.requester.ask(context, &vars, &injected)
     }
@@ -359,8 +361,9 @@ impl<'r> SliceReader<'r> {
         let records = answer.found.records;
         let stream = self.slice.stream;
         let trusted = |field: &str| self.slice.engine.trusts(&stream.name, field);
-        let of_more = || self.slice.more_records(&answer);
-        let next = pager.advance(Facts { extracted: records, kept, repeat, more: &of_more, trusted: &trusted, vars });
+        let more = OnceCell::new();
+        let more = || more.get_or_init(|| self.slice.more_records(&answer));
+        let next = pager.advance(Facts { extracted: records, kept, repeat, more: &more, trusted: &trusted, vars });
         if self.slice.stream.adaptation.page_read(&mut self.recovery, pager, kept) {
             return Ok(Step::Restart("it holds more records than are read in one go".to_owned()));
         }
@@ -414,7 +417,7 @@ impl<'r> SliceReader<'r> {
         let rest = self.slice.stream.adaptation.reset(&mut self.recovery, window, sink.newest(), why)?;
         self.asked = AskedWindow::new(self.slice.stream, self.slice.partition, rest);
         // Answers that were kept hold the token that failed.
-        self.cache = if self.slice.stream.keep_answers { CacheMode::Anew } else { CacheMode::No };
+        self.ask_vendor();
         self.pager()
     }
 }

@@ -226,7 +226,7 @@ impl Reporter {
                 let reporter = self.clone();
                 move |stream, message| reporter.log.line(Level::Warning, &format!("{stream}: {message}"))
             }),
-            told_once: Mutex::default(),
+            notices: Mutex::default(),
             broken_promises: Mutex::default(),
         })
     }
