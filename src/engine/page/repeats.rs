@@ -17,7 +17,7 @@ use crate::base::json::scan::{JsonKind, Scanner};
 type Hashes = HashSet<u64, foldhash::fast::RandomState>;
 
 /// So many records of a slice are remembered one by one; whole pages all are.
-const MAX_RECORDS: usize = 1 << 17;
+const MAX_RECORDS: usize = 1 << 14;
 /// So many pages in a row may bring records that the slice had already, key and content.
 const MAX_REPEATED: u32 = 3;
 /// So many pages in a row may bring keys that the slice had already, with other content.
