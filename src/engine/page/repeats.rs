@@ -16,8 +16,9 @@ use crate::base::json::scan::{JsonKind, Scanner};
 /// Hashes, of records or pages or keys.
 type Hashes = HashSet<u64, foldhash::fast::RandomState>;
 
-/// So many records of a slice are remembered one by one; whole pages all are.
-const MAX_RECORDS: usize = 1 << 14;
+/// At least so many of a slice's last records are remembered one by one, and at most twice as many and a page; whole
+/// pages all are.
+const MAX_RECORDS: usize = 1 << 12;
 /// So many pages in a row may bring records that the slice had already, key and content.
 const MAX_REPEATED: u32 = 3;
 /// So many pages in a row may bring keys that the slice had already, with other content.
@@ -77,7 +78,10 @@ pub(super) struct Repeats<'p> {
     /// The paths of a record's key; none where records have no key.
     key_paths: &'p [Vec<String>],
     hasher: FixedState,
+    /// The last records.
     records: Hashes,
+    /// Those that came before them.
+    earlier_records: Hashes,
     /// Every page, as one hash.
     pages: Hashes,
     last_page: Option<u64>,
@@ -98,6 +102,7 @@ impl<'p> Repeats<'p> {
             key_paths,
             hasher: FixedState::default(),
             records: Hashes::default(),
+            earlier_records: Hashes::default(),
             pages: Hashes::default(),
             last_page: None,
             first_keys: Hashes::default(),
@@ -156,10 +161,13 @@ impl<'p> Repeats<'p> {
             return Repeat::No;
         }
         let known_page = !self.pages.insert(hash);
-        if self.records.len() + page.records.len() > MAX_RECORDS {
-            self.records.clear();
+        if self.records.len() >= MAX_RECORDS {
+            self.earlier_records.clear();
+            std::mem::swap(&mut self.records, &mut self.earlier_records);
         }
-        let known = page.records.iter().filter(|record| !self.records.insert(**record)).count() == page.records.len();
+        let (latest, earlier) = (&mut self.records, &self.earlier_records);
+        let known = page.records.iter().filter(|record| !latest.insert(**record) || earlier.contains(record)).count();
+        let known = known == page.records.len();
         let repeats = known_page || known;
         self.repeated = if repeats { self.repeated + 1 } else { 0 };
         self.same_keys = if self.only_known_keys(page) { self.same_keys + 1 } else { 0 };
