@@ -6,7 +6,6 @@
 pub mod args;
 mod discover;
 pub mod drift;
-pub mod format;
 pub mod schedule;
 mod sources;
 mod spec;
@@ -33,10 +32,12 @@ pub use args::{Cli, Named, Verb, parse};
 
 /// Runs a command; gives its exit code. `pipe` tells whether `out` is a pipe.
 pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Write + Send>, pipe: bool) -> u8 {
-    let unfinished_ok = cli.options.unfinished_ok;
+    let mut options = cli.run_options();
     // Schedulers that write the arguments themselves name the tenant in a variable.
-    let options = cli.options.run_options(std::env::var("DRIPFEED_CONFIG").ok().filter(|path| !path.is_empty()));
-    let protocol = cli.options.protocol.or(named.map(|n| n.protocol)).map_or(Protocol::Singer, Protocol::from);
+    let tenant = std::env::var("DRIPFEED_CONFIG").ok().filter(|path| !path.is_empty());
+    options.config.splice(0..0, tenant);
+    let unfinished_ok = cli.unfinished_ok();
+    let protocol = cli.protocol().or(named.map(|n| n.protocol)).map_or(Protocol::Singer, Protocol::from);
     let out: Out = Arc::new(Mutex::new(Sink::new(out, pipe)));
     let to = (protocol == Protocol::Airbyte).then(|| out.clone());
     let log = match Log::new(&options.log, to) {
@@ -83,26 +84,27 @@ pub(super) fn look() -> Look {
 }
 
 fn verb(cli: &Cli, context: &Context) -> Result<u8> {
-    let options = &cli.options;
+    let singer = &cli.singer;
     let done = |()| 0;
-    if options.version {
+    if singer.version {
         return context.text(concat!("dripfeed ", env!("CARGO_PKG_VERSION"), "\n")).map(done);
     }
-    if options.about {
-        return spec::about(context, options.format).map(done);
+    if singer.about {
+        return spec::about(context, singer.format.unwrap_or_default()).map(done);
     }
     match &cli.verb {
-        Some(Verb::Spec) => spec::spec(context).map(done),
-        Some(Verb::Check) => check::check(context).map(done),
-        Some(Verb::Discover) => discover::discover(context).map(done),
-        Some(Verb::Read) => read(context),
-        Some(Verb::Sync(asked)) => sync::run(context, asked),
-        Some(Verb::Status(asked)) => status::run(context, asked, options.format),
-        Some(Verb::Schedule(asked)) => schedule::run(context, asked, options.format).map(done),
-        Some(Verb::Drift(asked)) => drift::run(context, asked, options.format),
-        Some(Verb::Sources) => sources::sources(context).map(done),
-        Some(Verb::Validate { manifest }) => validate::validate(context, manifest).map(done),
-        Some(Verb::Sandbox(settings)) => {
+        Some(Verb::Spec(_)) => spec::spec(context).map(done),
+        Some(Verb::Check(_)) => check::check(context).map(done),
+        Some(Verb::Discover(_)) => discover::discover(context).map(done),
+        Some(Verb::Read(_)) => read(context),
+        Some(Verb::Sync(asked)) => sync::run(context, &asked.target),
+        Some(Verb::Status(asked)) => status::run(context, asked),
+        Some(Verb::Schedule(asked)) => schedule::run(context, asked).map(done),
+        Some(Verb::Drift(asked)) => drift::run(context, asked),
+        Some(Verb::Sources(asked)) => sources::sources(context, asked).map(done),
+        Some(Verb::Validate(asked)) => validate::validate(context, asked).map(done),
+        Some(Verb::Sandbox(asked)) => {
+            let settings = &asked.settings;
             let sandbox = Sandbox::start(settings)?;
             context.text(&format!("{}\n", sandbox.url()))?;
             context.out.lock().flush()?;
@@ -124,12 +126,14 @@ fn verb(cli: &Cli, context: &Context) -> Result<u8> {
             context.out.lock().lines(&text).map(done)
         }
         // The Singer flag form. Discovery and test win over a sync, whatever else is passed.
-        None if options.discover => discover::discover(context).map(done),
-        None if options.test.is_some() => check::check(context).map(done),
-        None if options.config.is_empty() && context.named_source().is_none() => {
-            let help = Cli::command().render_help().to_string();
-            context.log.line(Level::Error, &format!("say what to do\n\n{help}"));
-            Ok(Kind::Usage.exit_code())
+        None if singer.discover => discover::discover(context).map(done),
+        None if singer.test.is_some() => check::check(context).map(done),
+        None if context.options.config.is_empty() && context.named_source().is_none() => {
+            if cli.is_bare {
+                return context.text(&args::overview()).map(done);
+            }
+            let fault = Fault::new(Kind::Usage, "no verb, and no source or config for the Singer flags");
+            Err(fault.hint("name a verb, as in `dripfeed read --source sandbox`, or give --config; `dripfeed -h` lists the verbs"))
         }
         None => read(context),
     }

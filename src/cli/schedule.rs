@@ -5,13 +5,14 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::Value as Json;
 
-use super::format::ReportFormat;
+use super::args::groups::LogArgs;
 use crate::base::config::secret::{Reference, reference, references};
 use crate::base::config::{self, Config};
-use crate::base::fault::{Fault, Kind, Location, Result};
+use crate::base::fault::{Fault, Location, Result};
+use crate::engine::cursor::ranges::Span;
 use crate::manifest::builtin;
 use crate::pace::limiter::Priority;
 use crate::run::backfill;
@@ -24,45 +25,77 @@ use crate::tenant::schedule::jenkins_hash::Hash;
 use crate::tenant::schedule::{Run, SchedulePlan, Tenant, airflow, cron, dagster, kubernetes, meltano, quote};
 use crate::tenant::target_command::TargetCommand;
 
-/// Whose runs.
+/// The arguments of `schedule`.
 #[derive(Debug, Clone, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct ScheduleArgs {
     /// The tenants: the configs (*.json) in this folder
-    #[arg(long, value_name = "DIR", conflicts_with = "config", help_heading = "Input")]
+    #[arg(long, value_name = "DIR", help_heading = "Input")]
     pub tenants: PathBuf,
-    /// The target that each run feeds [else dripfeed.target in each config]
+    /// A built-in source, or the path of a manifest, where the configs name none
+    #[arg(long, short = 's', alias = "manifest-path", value_name = "NAME|FILE", help_heading = "Input")]
+    source: Option<String>,
+    /// The target that each run loads [else dripfeed.target in each config]
     #[arg(long, value_name = "CMD", help_heading = "Output")]
     pub target: Option<String>,
+    /// The scheduler
+    #[arg(long, value_enum, default_value = "cron", help_heading = "Output")]
+    format: ScheduleFormat,
+    /// Only the runs of this tier
+    #[arg(long, value_name = "TIER", help_heading = "Selection")]
+    tier: Option<String>,
+    /// One run of each tenant over this part of the past, instead of those of its tiers
+    #[arg(long, value_name = "FROM..TO", value_parser = backfill::span, help_heading = "Selection")]
+    backfill: Option<Span>,
+    /// With --backfill: only these streams
+    #[arg(long, value_name = "A,B", value_delimiter = ',', requires = "backfill", help_heading = "Selection")]
+    streams: Vec<String>,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  dripfeed schedule --tenants tenants --target target-jsonl | crontab -
+  dripfeed schedule --tenants tenants --format airflow --target 'target-postgres --config pg.json'
+  dripfeed schedule --tenants tenants --backfill 2022-01-01..2025-01-01 --target target-jsonl";
+
+impl ScheduleArgs {
+    pub(super) fn fill(&self, asked: &mut RunOptions) {
+        asked.source.clone_from(&self.source);
+        asked.tier.clone_from(&self.tier);
+        asked.backfill = self.backfill;
+        asked.streams.clone_from(&self.streams);
+        self.log.fill(asked);
+    }
+}
+
+/// A scheduler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum ScheduleFormat {
+    Cron,
+    Airflow,
+    Dagster,
+    Kubernetes,
+    Meltano,
 }
 
 /// Writes the definitions.
-pub(super) fn run(context: &Context, asked: &ScheduleArgs, format: Option<ReportFormat>) -> Result<()> {
-    let formats = [
-        ReportFormat::Cron,
-        ReportFormat::Airflow,
-        ReportFormat::Dagster,
-        ReportFormat::Kubernetes,
-        ReportFormat::Meltano,
-    ];
-    let chosen = ReportFormat::among(format, &formats)?;
-    let options = &context.options;
-    if options.backfill.is_none() && !options.streams.is_empty() {
-        return Err(Fault::new(Kind::Usage, "the streams of a run are those of its tier")
-            .hint("--streams goes with --backfill; name tiers and their streams in the configs: dripfeed.tiers"));
-    }
-    let plan = plan(context, asked, format)?;
-    let text = match chosen {
-        ReportFormat::Airflow => airflow::write(&plan),
-        ReportFormat::Dagster => dagster::write(&plan),
-        ReportFormat::Kubernetes => kubernetes::write(&plan)?,
-        ReportFormat::Meltano => meltano::write(&plan)?,
-        _ => cron::write(&plan)?,
+pub(super) fn run(context: &Context, asked: &ScheduleArgs) -> Result<()> {
+    let plan = plan(context, asked)?;
+    let text = match asked.format {
+        ScheduleFormat::Cron => cron::write(&plan)?,
+        ScheduleFormat::Airflow => airflow::write(&plan),
+        ScheduleFormat::Dagster => dagster::write(&plan),
+        ScheduleFormat::Kubernetes => kubernetes::write(&plan)?,
+        ScheduleFormat::Meltano => meltano::write(&plan)?,
     };
     context.text(&text)
 }
 
 /// All tenants or none: one that is missing would not be missed.
-fn plan(context: &Context, asked: &ScheduleArgs, format: Option<ReportFormat>) -> Result<SchedulePlan> {
+fn plan(context: &Context, asked: &ScheduleArgs) -> Result<SchedulePlan> {
     let options = &context.options;
     let shown = asked.tenants.display();
     let paths = load::configs_in(&asked.tenants)?;
@@ -95,12 +128,12 @@ fn plan(context: &Context, asked: &ScheduleArgs, format: Option<ReportFormat>) -
         }
     }
     let here = std::env::current_dir().map_err(|e| Fault::local("cannot tell the current folder", &e))?;
-    SchedulePlan::new(made_by(options, asked, format), text_of(&here)?, options.backfill.is_some(), tenants)
+    SchedulePlan::new(made_by(options, asked), text_of(&here)?, options.backfill.is_some(), tenants)
 }
 
 /// The command that was given.
-fn made_by(options: &RunOptions, asked: &ScheduleArgs, format: Option<ReportFormat>) -> String {
-    let format = format.and_then(|format| clap::ValueEnum::to_possible_value(&format));
+fn made_by(options: &RunOptions, asked: &ScheduleArgs) -> String {
+    let format = asked.format.to_possible_value().filter(|_| asked.format != ScheduleFormat::Cron);
     let streams = Some(options.streams.join(",")).filter(|streams| !streams.is_empty());
     let options = [
         ("--source", options.source.clone()),

@@ -1,14 +1,36 @@
-//! The verb `sources`: the built-in sources, or the streams of one.
+//! The verb `sources`: the built-in sources, the streams of one, or its manifest.
 //!
-//! Comes in: the options. Goes out: a line for each. Called by [`super::run`]; `validate` shows streams the same way.
+//! Comes in: the options. Goes out: a line for each, or the manifest as it is. Called by [`super::run`]; `validate` shows streams the same way.
 
+use clap::Args;
 use serde_json::Value as Json;
 
-use crate::base::fault::Result;
-use crate::manifest::Manifest;
+use super::args::groups::{LogArgs, SourceArgs};
+use crate::base::fault::{Fault, Kind, Result, did_you_mean};
+use crate::manifest::{Manifest, builtin};
 use crate::manifest::model::{DeclarativeStream, PartitionRouter, Stream};
 use crate::run::context::Context;
 use crate::run::load::{self};
+use crate::run::options::RunOptions;
+
+/// The arguments of `sources`.
+#[derive(Debug, Clone, Args)]
+pub struct SourcesArgs {
+    /// Print the manifest of this built-in source: a source of your own can begin with it
+    #[arg(long, value_name = "NAME", conflicts_with = "source", help_heading = "Selection")]
+    show: Option<String>,
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl SourcesArgs {
+    pub(super) fn fill(&self, asked: &mut RunOptions) {
+        self.source.fill(asked);
+        self.log.fill(asked);
+    }
+}
 
 /// The streams of a manifest: their number and a line for each; those of a template are known only with a config.
 pub(super) fn describe_all(manifest: &Manifest) -> (usize, String) {
@@ -32,14 +54,27 @@ fn describe(stream: &Stream) -> String {
     lines.map(|(number, stream)| format!("{}{}\n", describe_one(stream), when[number.min(1)])).collect()
 }
 
-pub(super) fn sources(context: &Context) -> Result<()> {
+pub(super) fn sources(context: &Context, asked: &SourcesArgs) -> Result<()> {
     let options = &context.options;
+    if let Some(name) = &asked.show {
+        let text = builtin::manifest(name).ok_or_else(|| unknown(name))?;
+        return context.text(text);
+    }
     if context.named_source().is_none() && options.config.is_empty() {
-        let text: String = crate::manifest::builtin::names().iter().map(|n| format!("{n}\n")).collect();
+        let text: String = builtin::names().iter().map(|n| format!("{n}\n")).collect();
         return context.text(&text);
     }
     let manifest = load::manifest_of(context)?;
     context.text(&format!("{}\n{}", manifest.name, describe_all(&manifest).1))
+}
+
+/// No built-in source has that name.
+fn unknown(name: &str) -> Fault {
+    let fault = Fault::new(Kind::Usage, format!("there is no built-in source `{name}`"));
+    match did_you_mean(name, builtin::names()) {
+        Some(near) => fault.hint(format!("did you mean `{near}`?")),
+        None => fault.hint(format!("the built-in sources are {}", builtin::names().join(", "))),
+    }
 }
 
 fn describe_one(stream: &DeclarativeStream) -> String {

@@ -2,15 +2,48 @@
 //!
 //! Comes in: the options. Goes out: a JSON Schema, or a text about the tap. Called by [`super::run`].
 
+use clap::{Args, ValueEnum};
 use serde_json::{Value as Json, json};
 
-use super::format::ReportFormat;
+use super::args::groups::{LogArgs, OutputArgs, SourceArgs};
 use crate::base::config;
 use crate::base::fault::Result;
 use crate::manifest::Manifest;
 use crate::protocol::{Protocol, airbyte};
 use crate::run::context::Context;
 use crate::run::load::{self};
+use crate::run::options::RunOptions;
+
+/// The arguments of `spec`.
+#[derive(Debug, Clone, Args)]
+pub struct SpecArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// How the schema is wrapped.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl SpecArgs {
+    pub(super) fn fill(&self, asked: &mut RunOptions) {
+        self.source.fill(asked);
+        self.log.fill(asked);
+    }
+}
+
+/// How `--about` is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum AboutFormat {
+    /// For people
+    #[default]
+    Text,
+    /// As singer-sdk writes it
+    Json,
+    /// For documentation
+    Markdown,
+}
 
 /// The schema of the whole config: the source's part and ours.
 pub(super) fn config_schema(manifest: &Manifest) -> Json {
@@ -39,18 +72,18 @@ pub(super) fn spec(context: &Context) -> Result<()> {
     context.message(&airbyte::spec(&schema, documentation, spec.and_then(|s| s.advanced_auth.as_ref())))
 }
 
-pub(super) fn about(context: &Context, format: Option<ReportFormat>) -> Result<()> {
+pub(super) fn about(context: &Context, format: AboutFormat) -> Result<()> {
     let manifest = load::manifest_of(context).ok();
     let name = manifest.as_ref().map_or_else(|| "dripfeed".to_owned(), |m| format!("tap-{}", m.name));
     let settings = manifest.as_ref().map(config_schema);
     let capabilities = ["about", "catalog", "discover", "properties", "state", "structured-logging", "test"];
-    match ReportFormat::among(format, &[ReportFormat::Text, ReportFormat::Json, ReportFormat::Markdown])? {
-        ReportFormat::Json => context.pretty(&json!({
+    match format {
+        AboutFormat::Json => context.pretty(&json!({
             "name": name, "description": env!("CARGO_PKG_DESCRIPTION"), "version": env!("CARGO_PKG_VERSION"),
             "capabilities": capabilities, "settings": settings,
         })),
         format => {
-            let markdown = format == ReportFormat::Markdown;
+            let markdown = format == AboutFormat::Markdown;
             let mut text =
                 if markdown { format!("# `{name}`\n\n") } else { format!("{name} {}\n", env!("CARGO_PKG_VERSION")) };
             text += &format!(

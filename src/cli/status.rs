@@ -9,46 +9,71 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 
-use super::format::ReportFormat;
+use super::args::groups::{LogArgs, SourceArgs, StateDirArgs};
 use super::look;
 use crate::base::config::{self, Config};
 use crate::base::fault::{Fault, Result};
 use crate::run::context::Context;
-use crate::run::identity::{own_state_dir, state_dir_or_own};
+use crate::run::identity::state_dir_or_own;
 use crate::run::load::{self, ConfiguredSource};
 use crate::run::options::RunOptions;
 use crate::tenant::run_record::{self, RunRecords};
 use crate::tenant::status::{StatusReport, Subject, html, openmetrics, table};
 
-/// Whose status.
+/// The arguments of `status`.
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
-    /// Of all tenants whose configs (*.json) are in this folder [else of --config; else of all that the state directory
-    /// knows]
+    /// All tenants whose configs (*.json) are in this folder [else that of --config; else all in the state directory]
     #[arg(long, value_name = "DIR", conflicts_with = "config", help_heading = "Input")]
     pub tenants: Option<PathBuf>,
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    state_dir: StateDirArgs,
+    /// How the status is written
+    #[arg(long, value_enum, default_value = "table", help_heading = "Output")]
+    format: StatusFormat,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
-/// Says how they stand; gives the exit code.
-pub(super) fn run(context: &Context, asked: &StatusArgs, format: Option<ReportFormat>) -> Result<u8> {
-    let format = ReportFormat::among(
-        format,
-        &[ReportFormat::Table, ReportFormat::Json, ReportFormat::Html, ReportFormat::Openmetrics],
-    )?;
+impl StatusArgs {
+    pub(super) fn fill(&self, asked: &mut RunOptions) {
+        self.source.fill(asked);
+        self.state_dir.fill(asked);
+        self.log.fill(asked);
+    }
+}
+
+/// How the status is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StatusFormat {
+    /// For a terminal
+    Table,
+    /// For scripts
+    Json,
+    /// A page
+    Html,
+    /// For Prometheus
+    Openmetrics,
+}
+
+/// Writes the status; gives the exit code.
+pub(super) fn run(context: &Context, asked: &StatusArgs) -> Result<u8> {
     let subjects = match &asked.tenants {
         Some(folder) => of_folder(context, folder)?,
         None if context.options.config.is_empty() => of_root(context)?,
         None => vec![of_config(context)?],
     };
     let report = StatusReport::of(&subjects, load::now()?.0);
-    match format {
-        ReportFormat::Json => context.pretty(&report),
-        ReportFormat::Html => context.text(&html::write(&report)),
-        ReportFormat::Openmetrics => context.text(&openmetrics::write(&report)),
-        _ => context.text(&table::write(&report, look())),
+    match asked.format {
+        StatusFormat::Json => context.pretty(&report),
+        StatusFormat::Html => context.text(&html::write(&report)),
+        StatusFormat::Openmetrics => context.text(&openmetrics::write(&report)),
+        StatusFormat::Table => context.text(&table::write(&report, look())),
     }
     .map(|()| 0)
 }
@@ -92,7 +117,7 @@ fn of_path(context: &Context, path: &Path) -> Result<Option<Subject>> {
     Ok(Some(Subject {
         tenant: partial.tenant.or_else(unnamed).unwrap_or_else(|| stem(path)),
         source,
-        root: partial.state_dir.map_or_else(own_state_dir, Ok)?,
+        root: state_dir_or_own(context, partial.state_dir.as_ref())?,
         config: Some(shown),
         twins: Vec::new(),
         since: changed(path),
@@ -108,7 +133,7 @@ fn of_config(context: &Context) -> Result<Subject> {
     Ok(Subject {
         source: identity.source,
         tenant: identity.tenant,
-        root: state_dir_or_own(&config)?,
+        root: state_dir_or_own(context, config.ours.state_dir.as_ref())?,
         config: Some(context.options.config.join(", ")),
         twins: Vec::new(),
         since: context.options.config.last().and_then(|path| changed(Path::new(path))),
@@ -121,15 +146,14 @@ fn of_config(context: &Context) -> Result<Subject> {
 /// All tenants that have a record in the state directory; their configs are where their last runs found them, if they
 /// still are.
 fn of_root(context: &Context) -> Result<Vec<Subject>> {
-    let root = own_state_dir()?;
+    let root = state_dir_or_own(context, None)?;
     let all = run_record::all(&root)?;
     let named = context.options.source.as_deref();
     let all: BTreeSet<(String, String)> =
         all.into_iter().filter(|(source, _)| named.is_none_or(|named| named == source)).collect();
     if all.is_empty() {
         return Err(Fault::config(format!("no run is recorded in {}", root.display())).hint(
-            "--tenants DIR or --config FILE says whose status; or name the state directory of the runs: \
-            DRIPFEED_STATE_DIR",
+            "name the tenants with --tenants DIR or --config FILE, or the state directory of the runs with --state-dir DIR",
         ));
     }
     Ok(all.into_iter().map(|(source, tenant)| of_record(context, &root, source, tenant)).collect())

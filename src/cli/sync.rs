@@ -10,13 +10,13 @@ use crate::base::timefmt::Period;
 use crate::run::context::Context;
 use crate::run::sync::{self, SyncOptions};
 
-/// What `sync` feeds.
+/// The target, and how long it may be silent.
 #[derive(Debug, Clone, Args)]
-pub struct SyncArgs {
+pub struct TargetArgs {
     /// The target, with its arguments: split as a shell does, run without one [else dripfeed.target in the config]
     #[arg(long, value_name = "CMD", help_heading = "Output")]
     pub target: Option<String>,
-    /// End a target that takes and says nothing for so long [default: PT1H]
+    /// End a target that neither reads nor writes for this long [default: PT1H]
     #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Output")]
     pub target_timeout: Option<IsoDuration>,
     /// Take over the bookmarks of another target: its command line, or the name under which they are kept
@@ -29,7 +29,7 @@ fn duration(text: &str) -> std::result::Result<IsoDuration, String> {
 }
 
 /// Reads into the target; gives the exit code.
-pub(super) fn run(context: &Context, args: &SyncArgs) -> Result<u8> {
+pub(super) fn run(context: &Context, args: &TargetArgs) -> Result<u8> {
     let target_timeout = args.target_timeout.map(|time| time.0.length());
     sync::run(context, &SyncOptions { target: args.target.clone(), target_timeout, adopt: args.adopt.clone() })
 }

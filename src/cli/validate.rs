@@ -1,16 +1,19 @@
 //! The verb `validate`: everything that is wrong with a manifest.
 //!
-//! Comes in: the manifest's path. Goes out: its faults and warnings as log lines, its streams on stdout. Called by
-//! [`super::run`].
+//! Comes in: the manifest's path, or a built-in source's name. Goes out: its faults and warnings as log lines or JSON,
+//! its streams on stdout. Called by [`super::run`].
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
+use std::path::Path;
 
+use clap::{Args, ValueEnum};
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 
+use super::args::groups::LogArgs;
 use crate::base::config::{Pace, Safety};
-use crate::base::fault::{Fault, Result};
+use crate::base::fault::{Fault, Result, did_you_mean};
 use crate::engine::auth;
 use crate::engine::build::{self, Build};
 use crate::engine::cursor;
@@ -18,7 +21,7 @@ use crate::manifest::lint::Examined;
 use crate::manifest::lint::sample::{self, Sample};
 use crate::manifest::model::{Check, Stream};
 use crate::manifest::template::{self, EvalContext, Template};
-use crate::manifest::{Manifest, lint};
+use crate::manifest::{Manifest, builtin, lint};
 use crate::pace::budget;
 use crate::protocol::table_names::TableNames;
 use crate::run::catalog;
@@ -26,12 +29,112 @@ use crate::run::context::Context;
 use crate::run::load;
 use crate::run::log::Level;
 
-/// Says everything that is wrong with a manifest; then what it has.
-pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> {
-    let shown = path.display().to_string();
-    let text =
-        std::fs::read_to_string(path).map_err(|e| Fault::config(format!("cannot read the manifest {shown}: {e}")))?;
-    let mut examined = lint::examine(&text, &shown)?;
+/// The arguments of `validate`.
+#[derive(Debug, Clone, Args)]
+pub struct ValidateArgs {
+    /// A manifest's path, or a built-in source
+    #[arg(value_name = "FILE|NAME")]
+    manifest: String,
+    /// How the findings are written
+    #[arg(long, value_enum, default_value = "text", help_heading = "Output")]
+    format: FindingFormat,
+    /// How much is logged.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// How findings are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FindingFormat {
+    /// For people: log lines, and the streams on stdout
+    Text,
+    /// For editors: a list on stdout
+    Json,
+}
+
+/// A manifest's text, and what it is called in messages.
+struct Written<'a> {
+    shown: String,
+    text: std::borrow::Cow<'a, str>,
+}
+
+impl Written<'_> {
+    /// The manifest at a path, or that of a built-in source.
+    fn read(asked: &str) -> Result<Self> {
+        if let Some(text) = builtin::manifest(asked) {
+            return Ok(Written { shown: format!("catalog/{asked}.yaml"), text: text.into() });
+        }
+        let text = std::fs::read_to_string(asked).map_err(|e| {
+            let fault = Fault::config(format!("cannot read the manifest {asked}: {e}"));
+            let is_name = !asked.contains(['/', '.']);
+            match did_you_mean(asked, builtin::names()).filter(|_| is_name) {
+                Some(near) => fault.hint(format!("did you mean the built-in source `{near}`?")),
+                None => fault,
+            }
+        })?;
+        Ok(Written { shown: asked.to_owned(), text: text.into() })
+    }
+
+    /// A finding for a program: where, how grave, what, and what to do.
+    fn json(&self, level: Level, fault: &Fault) -> Json {
+        let place = fault.location.as_deref();
+        let line = place.map(|place| place.line).filter(|line| *line > 0);
+        json!({
+            "file": place.map_or(&*self.shown, |place| &*place.file),
+            "line": line,
+            "column": line.zip(place).and_then(|(line, place)| self.column(line, &place.path)),
+            "path": place.map(|place| &*place.path).filter(|path| !path.is_empty()),
+            "severity": if level == Level::Error { "error" } else { "warning" },
+            "code": fault.rule.unwrap_or(if level == Level::Error { "refused" } else { "suspicious" }),
+            "message": fault.message,
+            "hint": fault.hint,
+        })
+    }
+
+    /// The column, counted from 1, at which the last step of a path stands on a line; else where the line's text begins.
+    fn column(&self, line: u32, path: &str) -> Option<usize> {
+        let text = self.text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
+        let key = path.rsplit('.').next()?.split('[').next().unwrap_or_default();
+        let by_key = if key.is_empty() { None } else { text.find(key) };
+        let byte = by_key.or_else(|| text.find(|c: char| !c.is_whitespace()))?;
+        Some(text.get(..byte)?.chars().count() + 1)
+    }
+}
+
+/// Reports everything that is wrong with a manifest; then what it has.
+pub(super) fn validate(context: &Context, asked: &ValidateArgs) -> Result<()> {
+    let written = Written::read(&asked.manifest)?;
+    let found = findings(&written);
+    let (findings, manifest) = match found {
+        Ok(found) => found,
+        // The text cannot be read at all.
+        Err(fault) if asked.format == FindingFormat::Json => (vec![(Level::Error, fault)], None),
+        Err(fault) => return Err(fault),
+    };
+    let shown = &written.shown;
+    if asked.format == FindingFormat::Json {
+        context.pretty(&findings.iter().map(|(level, fault)| written.json(*level, fault)).collect::<Vec<_>>())?;
+    } else {
+        for (level, fault) in &findings {
+            context.log.line(*level, &fault.to_string());
+        }
+    }
+    match (findings.iter().filter(|(level, _)| *level == Level::Error).count(), manifest) {
+        (0, Some(_)) if asked.format == FindingFormat::Json => Ok(()),
+        (0, Some(manifest)) => {
+            let (count, lines) = super::sources::describe_all(&manifest);
+            let streams = if count == 1 { "stream" } else { "streams" };
+            context.text(&format!("{shown}: {count} {streams}\n{lines}"))
+        }
+        (1, _) => Err(Fault::config(format!("{shown} cannot be used"))),
+        (faults, _) => Err(Fault::config(format!("{shown} cannot be used: {faults} faults"))),
+    }
+}
+
+/// What is wrong with a manifest, in the order of its lines, and the manifest where it can be used.
+fn findings(written: &Written<'_>) -> Result<(Vec<(Level, Fault)>, Option<Manifest>)> {
+    let Written { shown, text } = written;
+    let mut examined = lint::examine(text, shown)?;
     let mut findings: Vec<(Level, Fault)> =
         std::mem::take(&mut examined.faults).into_iter().map(|fault| (Level::Error, fault)).collect();
     findings.extend(std::mem::take(&mut examined.warnings).into_iter().map(|fault| (Level::Warning, fault)));
@@ -49,7 +152,7 @@ pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> 
     }
     let refused = findings.iter().any(|(level, _)| *level == Level::Error);
     let source = examined.source.take().filter(|_| !refused);
-    let manifest = source.map(|source| Manifest::of_source(source, path)).transpose()?;
+    let manifest = source.map(|source| Manifest::of_source(source, Path::new(shown))).transpose()?;
     if let Some(manifest) = &manifest {
         let schema = load::specification(manifest);
         findings.extend(jsonschema::meta::validate(&schema).err().map(|e| {
@@ -64,20 +167,11 @@ pub(super) fn validate(context: &Context, path: &std::path::Path) -> Result<()> 
         }));
     }
     findings.extend(
-        manifest.iter().flat_map(|manifest| in_one_table(manifest, &shown)).map(|fault| (Level::Warning, fault)),
+        manifest.iter().flat_map(|manifest| in_one_table(manifest, shown)).map(|fault| (Level::Warning, fault)),
     );
     findings.sort_by_key(|(_, fault)| fault.location.as_ref().map_or(0, |location| location.line));
-    for (level, fault) in &findings {
-        context.log.line(*level, &fault.to_string());
-    }
-    match (findings.iter().filter(|(level, _)| *level == Level::Error).count(), manifest) {
-        (0, Some(manifest)) => {
-            let (count, lines) = super::sources::describe_all(&manifest);
-            context.text(&format!("{shown}: {count} streams\n{lines}"))
-        }
-        (1, _) => Err(Fault::config(format!("{shown} cannot be used"))),
-        (faults, _) => Err(Fault::config(format!("{shown} cannot be used: {faults} faults"))),
-    }
+    let manifest = manifest.filter(|_| findings.iter().all(|(level, _)| *level != Level::Error));
+    Ok((findings, manifest))
 }
 
 /// Streams that a Singer target would put into one table, and the names that keep them apart.

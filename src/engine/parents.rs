@@ -51,12 +51,12 @@ impl<'r> ParentReader<'r> {
     pub(super) fn before(&self) -> Option<Json> {
         let mut out = Map::new();
         for number in 0..self.child.parents.len() {
-            let (parent, given) = self.parent(number);
+            let (parent, state) = self.parent(number);
             let Some(plan) = parent.cursor.as_ref().filter(|_| self.is_incremental(number)) else { continue };
             let state = if parent.router.is_some() {
-                Partitions::begin(plan, given, parent.router.tells_parents()).ok()?.state(plan)
+                Partitions::begin(plan, state, parent.router.tells_parents()).ok()?.state(plan)
             } else {
-                Json::Object(plan.begin(given, 0).ok()?.state(plan))
+                Json::Object(plan.begin(state, 0).ok()?.state(plan))
             };
             out.insert(parent.name.to_string(), state);
         }
@@ -72,8 +72,8 @@ impl<'r> ParentReader<'r> {
     /// A parent, and the state that it goes on from.
     fn parent(&self, number: usize) -> (&Arc<StreamPlan>, Option<&Map<String, Json>>) {
         let parent = &self.child.parents[number];
-        let given = self.before.get(&*parent.name).and_then(Json::as_object).filter(|_| self.is_incremental(number));
-        parent.with_state(given, self.shared.cx.now)
+        let state = self.before.get(&*parent.name).and_then(Json::as_object).filter(|_| self.is_incremental(number));
+        parent.with_state(state, self.shared.cx.now)
     }
 
     fn is_incremental(&self, parent: usize) -> bool {
@@ -256,11 +256,11 @@ impl RecordSink for Feeding<'_, '_> {
             }
             _ => true,
         };
-        let kept = stream.shape.apply(&mut record, vars, inside).map_err(WalkError::Callback)?;
-        if kept {
+        let is_selected = stream.shape.apply(&mut record, vars, inside).map_err(WalkError::Callback)?;
+        if is_selected {
             self.inner.add(record);
         }
-        Ok(kept)
+        Ok(is_selected)
     }
 
     fn answered_at(&mut self, at: Option<OffsetDateTime>) {

@@ -96,8 +96,8 @@ fn replaced(text: &str) -> String {
 
 /// Without what loaders leave out.
 fn without(text: &str) -> String {
-    let kept = text.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' '));
-    replaced(&kept.collect::<String>())
+    let allowed = text.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' '));
+    replaced(&allowed.collect::<String>())
 }
 
 /// `openIssues` as `open_issues`.

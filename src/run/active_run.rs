@@ -102,7 +102,7 @@ impl<'w> ActiveRun<'w> {
             Ok(outcome) => {
                 self.record(&outcome);
                 self.alerts.rings(&self.identity, &self.began, &outcome);
-                outcome.unsaid.map_or(Ok(outcome.exit_code), Err)
+                outcome.unreported.map_or(Ok(outcome.exit_code), Err)
             }
             // What another run does is its own to record; what makes no sense was no run.
             Err(fault) if matches!(fault.kind, Kind::Busy | Kind::Usage) => Err(fault),

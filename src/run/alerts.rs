@@ -71,14 +71,14 @@ impl<'w> RunAlerts<'w> {
             outcome_of_run.outcomes.iter().filter_map(|a| Some((a.stream.to_string(), hidden(a.fault.as_ref()?))));
         let faults: Vec<(String, Fault)> = faults.collect();
         // The gravest may be a stream's own.
-        let whole = outcome_of_run.unsaid.as_ref().or(outcome_of_run.fault.as_ref()).map(hidden);
+        let whole = outcome_of_run.unreported.as_ref().or(outcome_of_run.fault.as_ref()).map(hidden);
         let whole = whole.filter(|whole| faults.iter().all(|(_, fault)| fault.message != whole.message));
         let outcome = RunEnd {
             slot: slot(&context.options).to_owned(),
             run_id: identity.run_id.clone(),
             began: began.to_owned(),
             ended: rfc3339(OffsetDateTime::now_utc()),
-            exit_code: outcome_of_run.unsaid.as_ref().map_or(outcome_of_run.exit_code, |fault| fault.kind.exit_code()),
+            exit_code: outcome_of_run.unreported.as_ref().map_or(outcome_of_run.exit_code, |fault| fault.kind.exit_code()),
             fault: whole,
             faults,
             complete: outcome_of_run.outcomes.iter().filter(|a| a.complete).map(|a| a.stream.to_string()).collect(),

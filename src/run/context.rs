@@ -87,6 +87,8 @@ impl Context {
     pub(crate) fn tenant_arguments(&self) -> String {
         let mut arguments = self.source_arguments();
         arguments.extend(self.options.config.iter().map(|path| format!("--config {}", quoted(path))));
+        let state_dir = self.options.state_dir.as_ref().map(|path| path.display().to_string());
+        arguments.extend(state_dir.map(|path| format!("--state-dir {}", quoted(&path))));
         arguments.join(" ")
     }
 }

@@ -47,7 +47,7 @@ impl RunIdentity {
             source: source.unwrap_or_else(|| UNKNOWN.into()),
             tenant: tenant.unwrap_or_else(|| UNKNOWN.into()),
             certain,
-            root: root(partial.state_dir.as_ref(), certain && context.keeps),
+            root: root(context, partial.state_dir.as_ref(), certain && context.keeps),
             run_id: run_id(),
         }
     }
@@ -58,7 +58,7 @@ impl RunIdentity {
             source: account.manifest.name.to_string(),
             tenant: account.tenant(config),
             certain: true,
-            root: root(config.ours.state_dir.as_ref(), context.keeps),
+            root: root(context, config.ours.state_dir.as_ref(), context.keeps),
             run_id: run_id(),
         }
     }
@@ -103,11 +103,11 @@ fn run_id() -> String {
     format!("{date}T{time}Z-{:x}{:05x}", std::process::id(), now.microsecond())
 }
 
-/// The state directory: the one that a config names, else that of the environment, else, where it may be, the user's
-/// own.
-fn root(named: Option<&PathBuf>, may_be_own: bool) -> Option<PathBuf> {
+/// The state directory: that of the options, else that of the config, else that of the environment, else, where it may
+/// be, the user's own.
+fn root(context: &Context, of_config: Option<&PathBuf>, may_be_own: bool) -> Option<PathBuf> {
     let unnamed = || if may_be_own { own_state_dir().ok() } else { state_dir_of_environment() };
-    named.cloned().or_else(unnamed)
+    context.options.state_dir.as_ref().or(of_config).cloned().or_else(unnamed)
 }
 
 /// The state directory that the environment names.
@@ -116,15 +116,15 @@ fn state_dir_of_environment() -> Option<PathBuf> {
 }
 
 /// The state directory for verbs that are of no use without one: where nothing is named, it is the user's own.
-pub(crate) fn state_dir_or_own(config: &Config) -> Result<PathBuf> {
-    config.ours.state_dir.clone().map_or_else(own_state_dir, Ok)
+pub(crate) fn state_dir_or_own(context: &Context, of_config: Option<&PathBuf>) -> Result<PathBuf> {
+    context.options.state_dir.as_ref().or(of_config).cloned().map_or_else(own_state_dir, Ok)
 }
 
 /// The state directory of the environment, or the user's own.
-pub(crate) fn own_state_dir() -> Result<PathBuf> {
+fn own_state_dir() -> Result<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     state_dir_of_environment()
         .or_else(|| Some(absolute("XDG_STATE_HOME")?.join("dripfeed")))
         .or_else(|| Some(absolute("HOME")?.join(".local/state/dripfeed")))
-        .ok_or_else(|| Fault::config("there is no state directory").hint("name it in the config: dripfeed.state_dir"))
+        .ok_or_else(|| Fault::config("there is no state directory").hint("name one: --state-dir DIR"))
 }

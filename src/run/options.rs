@@ -22,6 +22,8 @@ pub struct RunOptions {
     pub catalog: Option<PathBuf>,
     /// The state of an earlier run.
     pub state: Option<PathBuf>,
+    /// The state directory, which goes before that of the config.
+    pub state_dir: Option<PathBuf>,
     /// Only these streams; empty means all.
     pub streams: Vec<String>,
     /// Only the streams of this tier.

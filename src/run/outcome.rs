@@ -37,7 +37,7 @@ pub(crate) struct RunOutcome {
     /// Streams whose last bookmark the target did not echo.
     pub(crate) silent: Vec<String>,
     /// What ended it and was not told yet.
-    pub(crate) unsaid: Option<Fault>,
+    pub(crate) unreported: Option<Fault>,
 }
 
 /// The name of what a run is: no two of one name run at a time.

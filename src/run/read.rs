@@ -136,8 +136,8 @@ fn locks(context: &Context, identity: &RunIdentity, chosen: &[Chosen]) -> Result
     match Locks::take(root, &identity.source, &identity.tenant, streams, &holder) {
         // Without its folder a run does what it can.
         Err(fault) if fault.kind == Kind::Local => {
-            let said = format!("other runs cannot be kept from reading the same meanwhile: {fault}");
-            context.log.event(Level::Warning, &said, "lock_trouble", &json!({}));
+            let message = format!("other runs cannot be kept from reading the same meanwhile: {fault}");
+            context.log.event(Level::Warning, &message, "lock_trouble", &json!({}));
             Ok(None)
         }
         taken => taken.map(Some),
@@ -156,12 +156,12 @@ fn to_stdout(context: &Context, active: &mut ActiveRun<'_>) -> Result<RunOutcome
     active.begins(&ready.loaded, &ready.names());
     let mut states = States::read(context, &ready.loaded, &ready.chosen)?;
     let ReadResult { outcomes, written } = ready.read(context, &context.out, &mut states, &mut ())?;
-    let unsaid = written.err();
-    let mut outcome = ready.loaded.reporter.summary(outcomes, &context.stop, unsaid.as_ref(), None);
+    let unreported = written.err();
+    let mut outcome = ready.loaded.reporter.summary(outcomes, &context.stop, unreported.as_ref(), None);
     if let States::Singer(doc) = &states {
         outcome.bookmarks = ready.bookmarks(doc);
     }
-    outcome.unsaid = unsaid.or_else(|| broke_off(context));
+    outcome.unreported = unreported.or_else(|| broke_off(context));
     Ok(outcome)
 }
 
@@ -208,8 +208,8 @@ impl PreparedRun {
         let with_files = jobs.iter().filter(|job| job.plan.files.is_some() && !context.protocol.carries_files());
         let with_files: Vec<&str> = with_files.map(|job| &*job.plan.name).collect();
         if !with_files.is_empty() {
-            let said = format!("records of {} are sent without their files", with_files.join(", "));
-            context.log.line(Level::Warning, &format!("{said}: only Airbyte's protocol carries files"));
+            let message = format!("records of {} are sent without their files", with_files.join(", "));
+            context.log.line(Level::Warning, &format!("{message}: only Airbyte's protocol carries files"));
         }
         backfill::announce(&context.log, loaded, &jobs);
         let (reporter, shared) = (&loaded.reporter, &loaded.shared);

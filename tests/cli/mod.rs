@@ -1,3 +1,5 @@
 //! The command line as a person meets it.
 
 mod command_line;
+mod help;
+mod validate;

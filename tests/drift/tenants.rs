@@ -98,7 +98,7 @@ fn a_change_that_three_tenants_meet_is_shown_once() {
         tenant.items(&records(&json!(1))).expect(0, &[]);
         let ran = tenant.items(&records(&json!("many")));
         prints.push(ran.expect(40, &[]).events("schema_drift")[0]["fingerprint"].clone());
-        let all = first.run(&format!("drift show --state-root {} --format json", root.display()));
+        let all = first.run(&format!("drift show --state-dir {} --format json", root.display()));
         let all: Json = serde_json::from_str(&all.expect(0, &[]).out).unwrap();
         let findings = all["findings"].as_array().unwrap();
         assert_eq!(findings.len(), 1, "{all}");
@@ -107,5 +107,5 @@ fn a_change_that_three_tenants_meet_is_shown_once() {
     }
     assert_eq!(shown, ["tenant", "tenant", "vendor"]);
     assert!(prints.iter().all(|print| *print == prints[0]), "{prints:?}");
-    first.run(&format!("drift check --state-root {}", root.display())).expect(30, &[]);
+    first.run(&format!("drift check --state-dir {}", root.display())).expect(30, &[]);
 }

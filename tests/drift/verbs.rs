@@ -352,7 +352,7 @@ fn a_change_of_three_tenants_is_the_vendors() {
     let of = |tenant: &str, first: &str| Finding { tenant: tenant.into(), first_seen: first.into(), ..changed() };
     place.keep("acme", &[of("acme", "2026-11-22T03:00:00Z")], |_| {});
     place.keep("globex", &[of("globex", "2026-11-22T09:00:00Z")], |_| {});
-    let shown = || place.json("show --state-root state")["findings"][0].clone();
+    let shown = || place.json("show --state-dir state")["findings"][0].clone();
     assert_eq!((&shown()["scope"], &shown()["tenants"]), (&json!("tenant"), &json!(["acme", "globex"])));
     place.keep("initech", &[of("initech", "2026-11-24T03:00:00Z")], |_| {});
     assert_eq!(shown()["scope"], "tenant", "the third has it a day later");
@@ -367,10 +367,10 @@ fn a_change_of_three_tenants_is_the_vendors() {
     assert_eq!(own["tenants"], json!(["acme"]));
     let some = place.json("show --tenants tenants --source sandbox --tenant acme,globex");
     assert_eq!(some["tenants"], json!(["acme", "globex"]));
-    let accepted = place.all(&format!("accept {} --state-root state --tenant acme,globex", changed().fingerprint));
+    let accepted = place.all(&format!("accept {} --state-dir state --tenant acme,globex", changed().fingerprint));
     assert_eq!(accepted.expect(0, &[]).out.lines().count(), 2);
     assert_eq!(shown()["tenants"], json!(["initech", "umbrella"]));
-    place.all("show --state-root state --tenant acmee").expect(10, &["did you mean `acme`?"]);
+    place.all("show --state-dir state --tenant acmee").expect(10, &["did you mean `acme`?"]);
 }
 
 #[test]
@@ -384,7 +384,7 @@ fn a_fifth_of_many_tenants_is_the_vendor_too() {
             place.keep(&tenant, &[of(changed())], |_| {});
         }
     }
-    let shown = place.json("show --state-root state");
+    let shown = place.json("show --state-dir state");
     let findings = shown["findings"].as_array().unwrap();
     assert_eq!(findings.len(), 11);
     for finding in findings {
@@ -401,41 +401,37 @@ fn a_check_says_in_a_line_how_it_stands() {
     assert_eq!(calm.expect(0, &[]).out, "sandbox, tenant acme: 1 open change (1 info), none grave\n");
     place.keep("globex", &[Finding { tenant: "globex".into(), severity: Severity::Extraction, ..changed() }], |_| {});
     place.run("check").expect(0, &[]);
-    let both = place.all("check --state-root state");
+    let both = place.all("check --state-dir state");
     assert_eq!(both.expect(30, &[]).out, "sandbox, 2 tenants: 2 open changes (1 extraction, 1 info)\n");
     assert_eq!(place.all("check --tenants tenants --source sandbox").out, both.out);
-    let open = place.all("check --state-root state --format json");
+    let open = place.all("check --state-dir state --format json");
     assert_eq!(
         serde_json::from_str::<Json>(&open.out).unwrap()["open"],
         json!({"extraction": 1, "break": 0, "warn": 0, "info": 1})
     );
-    let airbyte = place.all("check --state-root state --protocol airbyte");
-    assert_eq!((airbyte.code, &airbyte.out), (1, &both.out), "the platform knows 0 and 1 only");
-    place.all("check --state-root nowhere").expect(10, &["there is no state directory nowhere"]);
+    place.all("check --state-dir nowhere").expect(10, &["there is no state directory nowhere"]);
     std::fs::write(place.path("tenants/broken.json"), "{").unwrap();
     let ran = place.all("check --tenants tenants --source sandbox");
     assert_eq!(ran.expect(10, &["broken.json"]).out, both.out, "the others are looked at");
 }
 
 #[test]
-fn flags_of_drift_may_stand_anywhere() {
+fn a_report_is_found_by_config_or_by_state_directory() {
     let place = Place::new();
     place.keep("acme", &[changed()], |_| {});
     for args in [
         "show --source sandbox --config tenants/acme.json --format json",
-        "--source sandbox show --format json --config tenants/acme.json",
-        "--format json --config tenants/acme.json --source sandbox show",
-        "--state-root state --format json show",
-        "show --format json --state-root state",
+        "show --format json --config tenants/acme.json --source sandbox",
+        "show --format json --state-dir state",
     ] {
         let ran = place.all(args);
         let shown: Json = serde_json::from_str(&ran.expect(0, &[]).out).unwrap();
         assert_eq!(shown["findings"][0]["rule"], "field_type_changed", "{args}");
     }
-    Tap::new("--about --format html").run().expect(2, &["this is not written as html"]);
-    Tap::new("drift check --source sandbox --format html --state-root /tmp")
-        .run()
-        .expect(2, &["this is not written as html", "--format takes text, json, markdown"]);
+    Tap::new("--about --format html").run().expect(2, &["[possible values: text, json, markdown]"]);
+    let check = Tap::new("drift check --source sandbox --format html --state-dir /tmp");
+    check.run().expect(2, &["[possible values: text, json]"]);
+    place.all("show --state-root state").expect(2, &["--state-root is named --state-dir"]);
     let next = place.json("show --source sandbox --config tenants/acme.json")["findings"][0]["accept"].clone();
     let next = next.as_str().unwrap().strip_prefix("dripfeed drift ").unwrap().to_owned();
     place.all(&next).expect(0, &[]);

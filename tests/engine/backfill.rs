@@ -374,7 +374,7 @@ fn a_backfill_goes_last_unless_it_is_told_otherwise() {
     let priority = |args: &[&str]| {
         let args: Vec<_> =
             ["dripfeed", "read", "--backfill", "2024-01-01..2024-02-01"].iter().chain(args).map(Into::into).collect();
-        dripfeed::cli::parse(&args).unwrap().options.run_options(None).priority(&BTreeMap::new()).unwrap()
+        dripfeed::cli::parse(&args).unwrap().run_options().priority(&BTreeMap::new()).unwrap()
     };
     assert_eq!(priority(&[]), dripfeed::pace::limiter::Priority::Backfill);
     assert_eq!(priority(&["--priority", "hourly"]), dripfeed::pace::limiter::Priority::Hourly);

@@ -143,8 +143,8 @@ fn a_faulty_config_is_named_and_nothing_is_written() {
 #[test]
 fn what_makes_no_sense_is_refused() {
     let dir = tenants(&[("a.json", config("H * * * *"))]);
-    schedule(dir.path(), "html", &[]).expect(2, &["--format takes cron, airflow, dagster, kubernetes, meltano"]);
-    schedule(dir.path(), "cron", &["--streams", "tasks"]).expect(2, &["--streams goes with --backfill"]);
+    schedule(dir.path(), "html", &[]).expect(2, &["[possible values: cron, airflow, dagster, kubernetes, meltano]"]);
+    schedule(dir.path(), "cron", &["--streams", "tasks"]).expect(2, &["--backfill <FROM..TO>"]);
     schedule(dir.path(), "cron", &["--tier", "weekly"])
         .expect(10, &["no config in tenants has a schedule for a tier `weekly`"]);
     schedule(dir.path(), "cron", &["--target", &"x".repeat(1000)]).expect(10, &["too long for a line of a crontab"]);

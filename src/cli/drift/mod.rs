@@ -11,15 +11,16 @@ mod scope;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
-use super::format::ReportFormat;
+use super::args::groups::{LogArgs, OutputArgs, ProtocolArg, SourceArgs, StateDirArgs};
 use super::look;
 use crate::base::fault::{Kind, Result};
 use crate::drift::report::{self, Question, Report};
 use crate::drift::rules::Severity;
 use crate::run::context::Context;
 use crate::run::load::{self, Purpose};
+use crate::run::options::RunOptions;
 use scope::DriftScope;
 
 /// A verb of `drift`.
@@ -28,48 +29,160 @@ pub struct DriftArgs {
     /// Which.
     #[command(subcommand)]
     pub verb: DriftVerb,
-    /// Of all tenants whose configs (*.json) are in this folder
-    #[arg(
-        long,
-        value_name = "DIR",
-        global = true,
-        conflicts_with_all = ["state_root", "config"],
-        help_heading = "Input"
-    )]
+}
+
+/// Which source, tenants and streams are meant.
+#[derive(Debug, Clone, Args)]
+pub struct ScopeArgs {
+    /// All tenants whose configs (*.json) are in this folder [else that of --config; else all in the state directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "config", help_heading = "Input")]
     pub tenants: Option<PathBuf>,
-    /// Of all tenants in this state directory
-    #[arg(long, value_name = "DIR", global = true, help_heading = "Input")]
-    pub state_root: Option<PathBuf>,
-    /// Of these tenants among them
-    #[arg(long, value_name = "A,B", global = true, value_delimiter = ',', help_heading = "Selection")]
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    state_dir: StateDirArgs,
+    /// The older name of --state-dir.
+    #[arg(long, hide = true, value_parser = moved)]
+    state_root: Option<PathBuf>,
+    /// Only these tenants
+    #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = "Selection")]
     pub tenant: Vec<String>,
+    /// Only these streams
+    #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = "Selection")]
+    streams: Vec<String>,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// An option that has another name by now.
+fn moved(_: &str) -> std::result::Result<PathBuf, &'static str> {
+    Err("--state-root is named --state-dir, as everywhere")
+}
+
+impl DriftArgs {
+    pub(super) fn fill(&self, asked: &mut RunOptions) {
+        let scope = match self.verb.scope() {
+            Ok(scope) => scope,
+            Err(replay) => return replay.fill(asked),
+        };
+        scope.source.fill(asked);
+        scope.state_dir.fill(asked);
+        scope.log.fill(asked);
+        asked.streams.clone_from(&scope.streams);
+    }
+
+    /// How messages are written, where the arguments say so.
+    pub(super) fn protocol(&self) -> Option<ProtocolArg> {
+        self.verb.scope().err().and_then(|replay| replay.output.protocol)
+    }
 }
 
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]
 pub enum DriftVerb {
-    /// Show every change that nobody has accepted
-    Show,
-    /// Say in a line how it stands; ends with 30 when a change breaks data or extraction
-    Check,
-    /// Accept changes: they are how the source is from now on
+    /// Show each change that nobody has accepted
+    Show(Show),
+    /// Print the verdict in one line; ends with 30 when a change breaks data or extraction
+    Check(Check),
+    /// Accept changes: from now on the source is expected to be so
     Accept(Accept),
-    /// Reject changes: they go on failing, without an alert for some days
+    /// Reject changes: they keep failing, without an alert for some days
     Reject(Reject),
     /// Write what a tenant has beyond the baseline into the baseline's files, for review
     Promote(Promote),
-    /// Accept everything and begin to learn anew
+    /// Accept everything and start learning again
     Learn(Learn),
-    /// Print the records that were put aside and fit by now, for a target; those that do not stay
+    /// Print the quarantined records that fit now, for a target; the others stay
     Replay(Replay),
+}
+
+impl DriftVerb {
+    /// What the verb is about; `replay` has arguments of its own.
+    fn scope(&self) -> std::result::Result<&ScopeArgs, &Replay> {
+        match self {
+            DriftVerb::Show(show) => Ok(&show.scope),
+            DriftVerb::Check(check) => Ok(&check.scope),
+            DriftVerb::Accept(accept) => Ok(&accept.scope),
+            DriftVerb::Reject(reject) => Ok(&reject.scope),
+            DriftVerb::Promote(promote) => Ok(&promote.scope),
+            DriftVerb::Learn(learn) => Ok(&learn.scope),
+            DriftVerb::Replay(replay) => Err(replay),
+        }
+    }
+}
+
+/// Which changes are shown, and how.
+#[derive(Debug, Clone, Args)]
+pub struct Show {
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// How the report is written
+    #[arg(long, value_enum, default_value = "text", help_heading = "Output")]
+    format: ReportFormat,
+}
+
+/// How the report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For a terminal
+    Text,
+    /// For scripts
+    Json,
+    /// For a ticket
+    Markdown,
+    /// A page
+    Html,
+}
+
+/// Which changes are counted, and how that is written.
+#[derive(Debug, Clone, Args)]
+pub struct Check {
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// How the verdict is written
+    #[arg(long, value_enum, default_value = "text", help_heading = "Output")]
+    format: VerdictFormat,
+}
+
+/// How the verdict is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum VerdictFormat {
+    /// One line
+    Text,
+    /// For scripts
+    Json,
 }
 
 /// Which records are replayed.
 #[derive(Debug, Clone, Args)]
 pub struct Replay {
-    /// Also those that a later run may have sent in a newer version
-    #[arg(long)]
+    #[command(flatten)]
+    source: SourceArgs,
+    /// The state that is printed last, so that the target keeps it
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    state: Option<PathBuf>,
+    #[command(flatten)]
+    state_dir: StateDirArgs,
+    /// Only these streams
+    #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = "Selection")]
+    streams: Vec<String>,
+    /// Also records of which a later run may have sent a newer version
+    #[arg(long, help_heading = "Selection")]
     pub force: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl Replay {
+    fn fill(&self, asked: &mut RunOptions) {
+        self.source.fill(asked);
+        self.state_dir.fill(asked);
+        self.log.fill(asked);
+        asked.state.clone_from(&self.state);
+        asked.streams.clone_from(&self.streams);
+    }
 }
 
 /// Who judges, and why.
@@ -86,13 +199,13 @@ pub struct ReasonArgs {
 /// Which changes are accepted.
 #[derive(Debug, Clone, Args)]
 pub struct Accept {
-    /// Their fingerprints, or as much of each as tells it apart
+    /// Their fingerprints; the first characters of each are enough
     #[arg(value_name = "FINGERPRINT", required_unless_present = "all", conflicts_with = "all")]
     pub fingerprints: Vec<String>,
-    /// All of them
+    /// All changes
     #[arg(long)]
     pub all: bool,
-    /// With --all: those of at most this severity
+    /// With --all: only changes of at most this severity
     #[arg(long, requires = "all", value_parser = severity(), value_name = "SEVERITY")]
     pub severity: Option<Severity>,
     /// Who, and why.
@@ -101,20 +214,24 @@ pub struct Accept {
     /// Also where CI is set
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    scope: ScopeArgs,
 }
 
 /// Which changes are rejected.
 #[derive(Debug, Clone, Args)]
 pub struct Reject {
-    /// Their fingerprints, or as much of each as tells it apart
+    /// Their fingerprints; the first characters of each are enough
     #[arg(value_name = "FINGERPRINT", required = true)]
     pub fingerprints: Vec<String>,
-    /// How long they are not told again
+    /// Days without an alert
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=3660))]
     pub days: u32,
     /// Who, and why.
     #[command(flatten)]
     pub reason: ReasonArgs,
+    #[command(flatten)]
+    scope: ScopeArgs,
 }
 
 /// Where the baseline's files are.
@@ -126,6 +243,8 @@ pub struct Promote {
     /// Who, and why.
     #[command(flatten)]
     pub reason: ReasonArgs,
+    #[command(flatten)]
+    scope: ScopeArgs,
 }
 
 /// How everything is accepted.
@@ -137,6 +256,8 @@ pub struct Learn {
     /// Also where CI is set
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    scope: ScopeArgs,
 }
 
 fn severity() -> impl clap::builder::TypedValueParser<Value = Severity> {
@@ -146,14 +267,14 @@ fn severity() -> impl clap::builder::TypedValueParser<Value = Severity> {
 }
 
 /// Does what is asked; gives the exit code.
-pub(super) fn run(context: &Context, asked: &DriftArgs, format: Option<ReportFormat>) -> Result<u8> {
-    if let DriftVerb::Replay(replay) = &asked.verb {
-        return replay::run(context, replay).map(|()| 0);
-    }
-    let scope = scope::scope(context, asked)?;
+pub(super) fn run(context: &Context, asked: &DriftArgs) -> Result<u8> {
+    let scope = match asked.verb.scope() {
+        Ok(asked) => scope::scope(context, asked)?,
+        Err(asked) => return replay::run(context, asked).map(|()| 0),
+    };
     let done = match &asked.verb {
-        DriftVerb::Show => show(context, &scope, format).map(|()| 0),
-        DriftVerb::Check => check(context, &scope, format),
+        DriftVerb::Show(asked) => show(context, &scope, asked.format).map(|()| 0),
+        DriftVerb::Check(asked) => check(context, &scope, asked.format),
         DriftVerb::Accept(accept) => decide::accept(context, &scope, accept).map(|()| 0),
         DriftVerb::Reject(reject) => decide::reject(context, &scope, reject).map(|()| 0),
         DriftVerb::Promote(promote) => promote::run(context, &scope, promote).map(|()| 0),
@@ -191,24 +312,21 @@ fn baseline(context: &Context, scope: &DriftScope) -> Option<BTreeMap<String, se
     Some(loaded.plan.streams.iter().map(|stream| (stream.name.to_string(), stream.schema.clone())).collect())
 }
 
-fn show(context: &Context, scope: &DriftScope, format: Option<ReportFormat>) -> Result<()> {
+fn show(context: &Context, scope: &DriftScope, format: ReportFormat) -> Result<()> {
     let report = report(context, scope)?;
-    match ReportFormat::among(
-        format,
-        &[ReportFormat::Text, ReportFormat::Json, ReportFormat::Markdown, ReportFormat::Html],
-    )? {
+    match format {
         ReportFormat::Json => context.pretty(&report::json::value(&report)?),
         ReportFormat::Markdown => context.text(&report::markdown::write(&report)),
         ReportFormat::Html => context.text(&report::html::write(&report)),
-        _ => context.text(&report::text::write(&report, look())),
+        ReportFormat::Text => context.text(&report::text::write(&report, look())),
     }
 }
 
-fn check(context: &Context, scope: &DriftScope, format: Option<ReportFormat>) -> Result<u8> {
+fn check(context: &Context, scope: &DriftScope, format: VerdictFormat) -> Result<u8> {
     let report = report(context, scope)?;
-    match ReportFormat::among(format, &[ReportFormat::Text, ReportFormat::Json, ReportFormat::Markdown])? {
-        ReportFormat::Json => context.pretty(&report::json::summary(&report))?,
-        _ => context.text(&format!("{}\n", report.line()))?,
+    match format {
+        VerdictFormat::Json => context.pretty(&report::json::summary(&report))?,
+        VerdictFormat::Text => context.text(&format!("{}\n", report.line()))?,
     }
     Ok(if report.grave() > 0 { Kind::Drift.exit_code() } else { 0 })
 }

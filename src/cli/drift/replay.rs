@@ -27,7 +27,7 @@ use crate::run::log::Level;
 pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
     let mut loaded = context.load(Purpose::Read)?;
     if loaded.identity.root.is_none() {
-        loaded.identity.root = Some(state_dir_or_own(&loaded.config)?);
+        loaded.identity.root = Some(state_dir_or_own(context, loaded.config.ours.state_dir.as_ref())?);
     }
     let (mut sent, mut remaining) = (0, 0);
     for stream in &loaded.plan.streams {

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::DriftArgs;
+use super::ScopeArgs;
 use crate::base::config;
 use crate::base::fault::{Fault, Kind, Result, did_you_mean};
 use crate::drift::across_tenants::{self, TenantDrift};
@@ -39,11 +39,14 @@ struct Placed {
 }
 
 /// Finds out who is meant.
-pub(super) fn scope(context: &Context, asked: &DriftArgs) -> Result<DriftScope> {
-    let mut scope = match (&asked.tenants, &asked.state_root) {
-        (Some(folder), _) => of_configs(context, folder)?,
-        (None, Some(root)) => of_root(context, root)?,
-        (None, None) => of_config(context)?,
+pub(super) fn scope(context: &Context, asked: &ScopeArgs) -> Result<DriftScope> {
+    let options = &context.options;
+    // A source without a config is that of the sandbox's one tenant, unless a state directory is named.
+    let is_one = !options.config.is_empty() || options.source.is_some() && options.state_dir.is_none();
+    let mut scope = match &asked.tenants {
+        Some(folder) => of_configs(context, folder)?,
+        None if is_one => of_config(context)?,
+        None => of_root(context, &state_dir_or_own(context, None)?)?,
     };
     if !asked.tenant.is_empty() {
         for name in &asked.tenant {
@@ -116,6 +119,8 @@ fn of_configs(context: &Context, folder: &Path) -> Result<DriftScope> {
     };
     let mut arguments = context.source_arguments();
     arguments.push(format!("--tenants {}", quoted(&folder.display().to_string())));
+    let state_dir = context.options.state_dir.as_ref().map(|path| path.display().to_string());
+    arguments.extend(state_dir.map(|path| format!("--state-dir {}", quoted(&path))));
     let names = all.iter().map(|(_, tenant)| tenant.clone()).collect();
     Ok(DriftScope { source, all, shown: names, config, arguments: arguments.join(" "), trouble })
 }
@@ -125,17 +130,15 @@ fn of_root(context: &Context, root: &Path) -> Result<DriftScope> {
     if !root.is_dir() {
         return Err(Fault::config(format!("there is no state directory {}", root.display())));
     }
-    let named = context.named_source().is_some() || !context.options.config.is_empty();
-    let source = if named {
-        let config = config::load(&context.options.config, &serde_json::Map::new())?;
-        load::manifest(context, Some(&config))?.name.to_string()
+    let source = if context.named_source().is_some() {
+        load::manifest(context, None)?.name.to_string()
     } else {
         let mut sources = across_tenants::sources(root)?;
         match (sources.len(), sources.pop()) {
             (1, Some(only)) => only,
             (_, None) => {
                 return Err(Fault::config(format!("no drift is kept in {}", root.display()))
-                    .hint("runs keep it in the state directory that dripfeed.state_dir or DRIPFEED_STATE_DIR names"));
+                    .hint("name the state directory of the runs: --state-dir DIR, or DRIPFEED_STATE_DIR"));
             }
             (_, Some(last)) => {
                 sources.push(last);
@@ -146,14 +149,13 @@ fn of_root(context: &Context, root: &Path) -> Result<DriftScope> {
     };
     let all = all_of(root, &source)?;
     let mut arguments = context.source_arguments();
-    arguments.extend(context.options.config.iter().map(|path| format!("--config {}", quoted(path))));
-    arguments.push(format!("--state-root {}", quoted(&root.display().to_string())));
+    arguments.push(format!("--state-dir {}", quoted(&root.display().to_string())));
     let shown = all.iter().map(|(_, tenant)| tenant.clone()).collect();
     Ok(DriftScope {
         source,
         all,
         shown,
-        config: context.options.config.clone(),
+        config: Vec::new(),
         arguments: arguments.join(" "),
         trouble: None,
     })
@@ -162,7 +164,7 @@ fn of_root(context: &Context, root: &Path) -> Result<DriftScope> {
 /// Where the tenant of the config is.
 fn placed(context: &Context) -> Result<Placed> {
     let ConfiguredSource { identity, config, .. } = context.configured()?;
-    Ok(Placed { source: identity.source, tenant: identity.tenant, root: state_dir_or_own(&config)? })
+    Ok(Placed { source: identity.source, tenant: identity.tenant, root: state_dir_or_own(context, config.ours.state_dir.as_ref())? })
 }
 
 fn all_of(root: &Path, source: &str) -> Result<Vec<(PathBuf, String)>> {

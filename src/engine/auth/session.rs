@@ -70,9 +70,9 @@ impl Session {
 
     /// A token that lives, as far as is known.
     pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<LiveToken> {
-        let mut kept = self.token.lock();
+        let mut cached = self.token.lock();
         let now = vars.cx.moment();
-        if let Some((token, until)) = &*kept
+        if let Some((token, until)) = &*cached
             && now <= *until
         {
             return Ok(LiveToken { text: token.clone(), until: Some(*until) });
@@ -89,15 +89,15 @@ impl Session {
         })?;
         exchange.token_listener().learned(&token);
         // Without a duration every request logs in, as in the reference.
-        *kept = self.lives.and_then(|lives| Some((token.clone(), lives.after(now)?)));
-        let until = kept.as_ref().map(|(_, until)| *until).filter(|until| vars.cx.moment() <= *until);
+        *cached = self.lives.and_then(|lives| Some((token.clone(), lives.after(now)?)));
+        let until = cached.as_ref().map(|(_, until)| *until).filter(|until| vars.cx.moment() <= *until);
         Ok(LiveToken { text: token, until })
     }
 
     pub(super) fn renew(&self, refused: &str) {
-        let mut kept = self.token.lock();
-        if kept.as_ref().is_some_and(|(token, _)| token == refused) {
-            *kept = None;
+        let mut cached = self.token.lock();
+        if cached.as_ref().is_some_and(|(token, _)| token == refused) {
+            *cached = None;
         }
     }
 
@@ -168,9 +168,9 @@ impl Legacy {
         if let Some(token) = &found.token {
             return Ok((header, token.clone()));
         }
-        let given = |t: &Option<Template>| t.as_ref().map_or(Ok(String::new()), |t| t.raw_text(vars));
+        let text = |t: &Option<Template>| t.as_ref().map_or(Ok(String::new()), |t| t.raw_text(vars));
         let base = self.base.text(vars)?;
-        let own = given(&self.session_token)?;
+        let own = text(&self.session_token)?;
         if !own.is_empty() && !found.refused {
             let url = format!("{base}{}", self.validate.text(vars)?);
             let headers = vec![(header.clone(), own.clone())];
@@ -187,7 +187,7 @@ impl Legacy {
                 }
             }
         }
-        let (user, password) = (given(&self.username)?, given(&self.password)?);
+        let (user, password) = (text(&self.username)?, text(&self.password)?);
         if user.is_empty() || password.is_empty() {
             return Err(Fault::new(Kind::Auth, "the session token is not valid, and there are no user and password")
                 .hint("give a new session token in the config, or user and password"));

@@ -77,7 +77,7 @@ pub struct Backfill {
     /// How much the vendor's clock is behind this machine's.
     behind: Duration,
     /// Was that kept by an earlier run, or said by this one?
-    said: bool,
+    is_reported: bool,
     /// Did an earlier run send something of it?
     resumed: bool,
     /// What was read of every partition.
@@ -108,7 +108,7 @@ impl Backfill {
             asked,
             since: now,
             behind: Duration::ZERO,
-            said: false,
+            is_reported: false,
             resumed: false,
             read: Spans::default(),
             parts: IndexMap::new(),
@@ -123,7 +123,7 @@ impl Backfill {
         out.known = state.get("partitions").and_then(Json::as_u64);
         let Some(open) = state.get("open").filter(|open| !open.is_null()) else { return Ok(out) };
         // What changed since a time that has not come is what changed since now.
-        (out.since, out.said, out.resumed) = (moment(&open["since"])?.min(now), true, true);
+        (out.since, out.is_reported, out.resumed) = (moment(&open["since"])?.min(now), true, true);
         for begun in list(&open["begun"])? {
             let partition = begun["partition"].as_object().ok_or_else(unreadable)?;
             let part = Part { read: spans(&begun["read"])?, ..Part::default() };
@@ -240,7 +240,7 @@ impl Backfill {
     /// Must the state be said before the first record, so that it is known since when some may be older than the live
     /// ones?
     pub fn begins(&mut self) -> bool {
-        !std::mem::replace(&mut self.said, true)
+        !std::mem::replace(&mut self.is_reported, true)
     }
 
     /// A window was read wholly. What is to be read of the partition after it: what changed until `now`, once all else

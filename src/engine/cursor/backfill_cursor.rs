@@ -174,8 +174,8 @@ impl CursorPlan {
             MONTH,
             Period { months: 12, exact: Duration::ZERO },
         ];
-        let told = |step: &Period| step.after(time).is_some_and(|next| self.written(next) > self.written(time));
-        steps.into_iter().find(told).unwrap_or_default()
+        let is_visible = |step: &Period| step.after(time).is_some_and(|next| self.written(next) > self.written(time));
+        steps.into_iter().find(is_visible).unwrap_or_default()
     }
 
     /// The first time that requests can write which is not before this one.
@@ -224,11 +224,11 @@ impl CursorPlan {
         let inner = windows.iter().skip(1).map(|window| window.start.max(span.start).min(span.end));
         let bounds: Vec<OffsetDateTime> = iter::once(span.start).chain(inner).chain([span.end]).collect();
         // Nobody said there whether the vendor counts what lies on a bound: it is in what is read before, or in this.
-        let unsaid = matches!(reach, Reach::Months | Reach::Reader);
-        let from = unsaid.then(|| self.written(span.start));
+        let is_implicit = matches!(reach, Reach::Months | Reach::Reader);
+        let from = is_implicit.then(|| self.written(span.start));
         let piece = |(number, mut window): (usize, Window)| {
             let part = Span { start: bounds[number], end: bounds[number + 1] };
-            if unsaid {
+            if is_implicit {
                 window.start = self.written_before(window.start);
             }
             let asked = matches!(reach, Reach::Months | Reach::Windows).then_some(window);

@@ -171,16 +171,16 @@ impl CursorPlan {
             _ => Ranges::of(vec![Range { start: self.start, end: self.start, newest: Some(self.start) }]),
         };
         // Only the state's own date-range keys are ours; others are kept as they came.
-        let mut kept = state.cloned().unwrap_or_default();
+        let mut foreign = state.cloned().unwrap_or_default();
         for ours in ["state_type", "slices", "legacy", "replication_key", "replication_key_value"] {
-            kept.shift_remove(ours);
+            foreign.shift_remove(ours);
         }
         Ok(Cursor {
             previous: ranges.list.first().map(|r| r.newest.unwrap_or(r.start)),
             ranges,
             reads_now: ahead,
             open: Vec::new(),
-            kept,
+            foreign,
         })
     }
 
@@ -341,7 +341,7 @@ pub struct Cursor {
     reads_now: bool,
     /// Windows that are not read yet.
     open: Vec<Window>,
-    kept: Map<String, Json>,
+    foreign: Map<String, Json>,
 }
 
 impl Cursor {
@@ -408,7 +408,7 @@ impl Cursor {
 
     /// The state to save.
     pub fn state(&self, plan: &CursorPlan) -> Map<String, Json> {
-        let mut state = self.kept.clone();
+        let mut state = self.foreign.clone();
         if let Some(position) = self.position() {
             state.insert(plan.field.clone(), plan.json(position));
         }

@@ -354,8 +354,8 @@ impl Fetcher {
 
     /// The fault for an answer that ends the stream.
     fn refused(&self, reply: &Reply, request: &PreparedRequest, verdict: &Verdict) -> Fault {
-        let said = retry::vendor_error(reply).map(|t| format!(" The vendor says: {t}")).unwrap_or_default();
-        let text = format!("{}{said} ({})", verdict.message, shown(request));
+        let quoted = retry::vendor_error(reply).map(|t| format!(" The vendor says: {t}")).unwrap_or_default();
+        let text = format!("{}{quoted} ({})", verdict.message, shown(request));
         let fault = match reply.status {
             401 => Fault::new(Kind::Auth, text).hint("check the credentials in the config"),
             403 if !self.reached.load(Ordering::Relaxed) => Fault::new(Kind::Auth, text)
@@ -441,8 +441,8 @@ impl FailedAttempt {
         let reply = reply.as_ref();
         let kind = if transient || limited { Kind::Unavailable } else { Kind::Data };
         let text = reply.and_then(|reply| reply.error.clone().or_else(|| retry::vendor_error(reply)));
-        let said = text.map(|t| format!(" (the vendor says: {t})")).unwrap_or_default();
-        let fault = Fault::new(kind, format!("{message}{said}, after {tries} tries of {}", shown(request)))
+        let quoted = text.map(|t| format!(" (the vendor says: {t})")).unwrap_or_default();
+        let fault = Fault::new(kind, format!("{message}{quoted}, after {tries} tries of {}", shown(request)))
             .of_rule(reply.map_or("", |reply| rule_of(reply.status)));
         let fault = Fault { status: reply.map(|reply| reply.status), ..fault };
         let fault = if reply.is_some_and(|reply| reply.status == 429) {

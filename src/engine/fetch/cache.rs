@@ -25,7 +25,7 @@ pub(super) type Key = [u8; 32];
 /// Kept answers.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    kept: Mutex<Kept>,
+    stored: Mutex<Kept>,
     /// A request is not under way any more.
     landed: Condvar,
 }
@@ -86,22 +86,22 @@ pub(super) fn key(request: &PreparedRequest, owner: Option<usize>) -> Key {
 
 impl Cache {
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock()
+        self.stored.lock()
     }
 
     /// The answer to the same request, if it was kept, or as soon as another thread has it; else a claim. With `anew`
     /// what was kept does not serve.
     pub(super) fn get(&self, key: Key, url: &str, anew: bool, stop: &Stop) -> Result<Found<'_>> {
-        let mut kept = self.lock();
+        let mut stored = self.lock();
         loop {
-            if !anew && let Some(entry) = kept.index.get(&key).cloned() {
-                return kept.read(entry, url).map(Found::Reply);
+            if !anew && let Some(entry) = stored.index.get(&key).cloned() {
+                return stored.read(entry, url).map(Found::Reply);
             }
-            if kept.under_way.insert(key) {
+            if stored.under_way.insert(key) {
                 return Ok(Found::Nothing(Claim { cache: self, key }));
             }
             stop.check()?;
-            self.landed.wait_for(&mut kept, Duration::from_millis(100));
+            self.landed.wait_for(&mut stored, Duration::from_millis(100));
         }
     }
 }
@@ -125,18 +125,18 @@ impl Claim<'_> {
             return Ok(());
         }
         let failed = |e: &std::io::Error| Fault::local("cannot keep an answer in the temporary folder", e);
-        let mut kept = self.cache.lock();
-        let at = kept.end;
-        if kept.file.is_none() {
-            kept.file = Some(tempfile::tempfile().map_err(|e| failed(&e))?);
+        let mut stored = self.cache.lock();
+        let at = stored.end;
+        if stored.file.is_none() {
+            stored.file = Some(tempfile::tempfile().map_err(|e| failed(&e))?);
         }
-        if let Some(file) = &mut kept.file {
+        if let Some(file) = &mut stored.file {
             file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(&reply.body)).map_err(|e| failed(&e))?;
         }
         let (headers, len) = (reply.headers.clone(), reply.body.len());
         let entry = Entry { status: reply.status, headers, took: reply.took, at, len, end: reply.end };
-        kept.end += reply.body.len() as u64;
-        kept.index.insert(self.key, entry);
+        stored.end += reply.body.len() as u64;
+        stored.index.insert(self.key, entry);
         Ok(())
     }
 }

@@ -360,10 +360,10 @@ fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
         504 => say(Action::Retry, "Gateway timeout."),
         other => {
             let text = error_text(json, b"");
-            let told = if text.is_empty() { String::new() } else { format!(": {}", shorten(&text)) };
+            let quoted = if text.is_empty() { String::new() } else { format!(": {}", shorten(&text)) };
             Verdict {
                 action: Action::Retry,
-                message: format!("the vendor answered HTTP {other}{told}"),
+                message: format!("the vendor answered HTTP {other}{quoted}"),
                 failure,
                 by_default: true,
                 retries: None,
@@ -447,8 +447,8 @@ impl Wait {
             }
             Wait::Response { seconds, longest } => {
                 // What cannot be evaluated says nothing.
-                let said = seconds.text(vars).ok().and_then(|text| text.trim().parse::<f64>().ok());
-                allowed(said.filter(|s| s.is_finite() && *s > 0.0), longest.as_ref(), vars)?
+                let named = seconds.text(vars).ok().and_then(|text| text.trim().parse::<f64>().ok());
+                allowed(named.filter(|s| s.is_finite() && *s > 0.0), longest.as_ref(), vars)?
             }
             Wait::UntilHeader { name, regex, shortest, longest } => {
                 let shortest = shortest.as_ref().map(|s| s.number(vars)).transpose()?;

@@ -134,7 +134,7 @@ impl PagePlan {
 
     /// Does the vendor itself say that there is a page, by a token, a link or a word? A number that only goes up is a
     /// guess.
-    fn is_told(&self) -> bool {
+    fn is_stated(&self) -> bool {
         matches!(self.strategy, Some(Strategy::Cursor { .. })) && (self.uses("response") || self.uses("headers"))
     }
 

@@ -58,7 +58,7 @@ pub struct Facts<'a> {
     /// Records that the extractor found, before any filter.
     pub extracted: u64,
     /// Records after filters.
-    pub kept: u64,
+    pub selected: u64,
     /// What the page brought.
     pub repeat: Repeat,
     /// What its last answer says of records after its own, which is looked for when it is first asked for.
@@ -124,7 +124,7 @@ impl Pager<'_> {
     /// Did the vendor's last answer promise the page that is asked for now?
     pub fn is_promised(&self) -> bool {
         let by_word = self.promise.as_ref().is_some_and(|promise| !promise.counted);
-        self.token.is_some() && (self.plan.is_told() || self.announced || by_word)
+        self.token.is_some() && (self.plan.is_stated() || self.announced || by_word)
     }
 
     /// Is the page asked for only because a number in the answer before it is higher than the records so far?
@@ -211,7 +211,7 @@ impl Pager<'_> {
 
     /// May an error be the way in which the vendor's pages end? So it is where nothing else tells the last page.
     pub fn ends_by_error(&self) -> bool {
-        self.page_size().is_none() && !self.plan.is_told() && !self.announced
+        self.page_size().is_none() && !self.plan.is_stated() && !self.announced
     }
 
     /// Goes to the next page, if there is one.
@@ -225,7 +225,7 @@ impl Pager<'_> {
         if promise.is_some() && (fresh == 0 || page.repeat != Repeat::No) {
             return Ok(NextPage { broken_promise: promise, ..NextPage::default() });
         }
-        let vars = Vars { page_size: self.page_size(), last_page_size: Some(page.kept), ..page.vars };
+        let vars = Vars { page_size: self.page_size(), last_page_size: Some(page.selected), ..page.vars };
         let page = Facts { vars, ..page };
         let mut next = NextPage::default();
         let token = match strategy {
@@ -241,7 +241,7 @@ impl Pager<'_> {
                 promise.field
             ));
         }
-        self.announced = !plan.is_told() && (page.more)().announces(page.trusted);
+        self.announced = !plan.is_stated() && (page.more)().announces(page.trusted);
         self.token = Some(token);
         next.follows = true;
         Ok(next)

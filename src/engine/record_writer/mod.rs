@@ -326,12 +326,12 @@ impl RecordSink for RecordWriter<'_> {
             // A record from after the window says nothing of those that follow.
             old = value(cursor, &record).is_some_and(|v| before.is_before(cursor, v));
         }
-        let kept = plan.shape.apply(&mut record, vars, inside).map_err(WalkError::Callback)?;
+        let is_selected = plan.shape.apply(&mut record, vars, inside).map_err(WalkError::Callback)?;
         if feed.is_some() {
             self.cursor.past_the_end = false;
         }
         self.cursor.past_the_end |= old;
-        if !kept {
+        if !is_selected {
             return Ok(false);
         }
         if !record.is_object() {

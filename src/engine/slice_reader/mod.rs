@@ -70,7 +70,7 @@ struct SliceReader<'r> {
 #[derive(Default)]
 struct Page {
     /// Records that the manifest keeps.
-    kept: u64,
+    selected: u64,
     /// All its records, as hashes.
     records: PageRecords,
     /// Parts of records by their key, to be put together.
@@ -297,7 +297,7 @@ impl<'r> SliceReader<'r> {
                 pager.add(&mut page.records, scanner.slice(start..scanner.at()));
                 return Ok(());
             }
-            page.kept += u64::from(match &self.slice.stream.properties {
+            page.selected += u64::from(match &self.slice.stream.properties {
                 Some(properties) if properties.merges() => {
                     take_part(self.slice.stream, properties, scanner, (&vars, &mut page.parts), sink)?
                 }
@@ -322,9 +322,9 @@ impl<'r> SliceReader<'r> {
         token: Option<&Json>,
         sink: &mut dyn RecordSink,
     ) -> Result<Step> {
-        let Page { mut kept, records, parts, last, ignored } = page;
+        let Page { mut selected, records, parts, last, ignored } = page;
         for record in parts.into_values() {
-            kept += u64::from(sink.put(record)?);
+            selected += u64::from(sink.put(record)?);
         }
         if let (Some(Answer { decoded, found, .. }), Some(observer)) = (&last, sink.observer()) {
             // Only JSON tells a list of one from one that stands alone.
@@ -346,7 +346,7 @@ impl<'r> SliceReader<'r> {
         }
         let response = self.response(&answer)?;
         let headers = self.slice.stream.pages.uses("headers").then(|| answer.reply.headers_json(true));
-        let uses_last = kept > 0 && self.slice.stream.pages.uses("last_record");
+        let uses_last = selected > 0 && self.slice.stream.pages.uses("last_record");
         let last_record = if uses_last { sink.last_record() } else { None };
         let vars = Vars {
             slice: Some(&self.asked.variable),
@@ -363,8 +363,8 @@ impl<'r> SliceReader<'r> {
         let trusted = |field: &str| self.slice.engine.trusts(&stream.name, field);
         let more = OnceCell::new();
         let more = || more.get_or_init(|| self.slice.more_records(&answer));
-        let next = pager.advance(Facts { extracted: records, kept, repeat, more: &more, trusted: &trusted, vars });
-        if self.slice.stream.adaptation.page_read(&mut self.recovery, pager, kept) {
+        let next = pager.advance(Facts { extracted: records, selected, repeat, more: &more, trusted: &trusted, vars });
+        if self.slice.stream.adaptation.page_read(&mut self.recovery, pager, selected) {
             return Ok(Step::Restart("it holds more records than are read in one go".to_owned()));
         }
         let NextPage { follows, warning, broken_promise } = next?;

@@ -77,8 +77,8 @@ impl Template {
         if let Some(name) =
             template.names.iter().find(|n| !ALWAYS.contains(&n.as_str()) && !allowed.contains(&n.as_str()))
         {
-            let said = format!("the template names `{name}`, which does not exist here");
-            let fault = Fault::data(said).at(&at.location);
+            let message = format!("the template names `{name}`, which does not exist here");
+            let fault = Fault::data(message).at(&at.location);
             let known = ALWAYS.iter().chain(allowed).copied();
             template.unknown = Some(Box::new(match crate::base::fault::did_you_mean(name, known.clone()) {
                 Some(near) => fault.hint(format!("did you mean `{near}`?")),

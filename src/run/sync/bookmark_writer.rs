@@ -75,20 +75,20 @@ impl BookmarkWriter {
 
     /// The target printed a line, or one that is too long to be a state.
     pub(crate) fn on_line(&self, line: Option<&[u8]>) {
-        let said = line.map_or(TargetLine::Nonsense, |line| self.echoes.lock().take(line));
-        match said {
+        let line = line.map_or(TargetLine::Nonsense, |line| self.echoes.lock().take(line));
+        match line {
             TargetLine::Nonsense => {
                 if self.nonsense.fetch_add(1, Ordering::Relaxed) == 0 {
-                    let said = "the target prints lines that are no states; they are ignored";
-                    self.context.log.line(Level::Warning, said);
+                    let line = "the target prints lines that are no states; they are ignored";
+                    self.context.log.line(Level::Warning, line);
                 }
             }
             TargetLine::State { echoed, strange } => {
                 self.fresh.lock().extend(echoed);
                 if !strange.is_empty() && self.strange.fetch_add(1, Ordering::Relaxed) == 0 {
                     let streams = strange.join(", ");
-                    let said = format!("the target echoes a state of {streams} that it was not sent; it is not kept");
-                    self.context.log.line(Level::Warning, &said);
+                    let line = format!("the target echoes a state of {streams} that it was not sent; it is not kept");
+                    self.context.log.line(Level::Warning, &line);
                 }
             }
         }

@@ -85,8 +85,8 @@ fn into_target(context: &Context, asked: &SyncOptions, active: &mut ActiveRun<'_
         let mark = Mark { since: rfc3339(ready.loaded.cx.now), run: identity.run_id.clone() };
         reread_marks::begins(&store, &stores.fresh(context, &ready), &ready.names(), &mark, &context.stop)?;
     }
-    let kept = (Arc::new(store), stores.fresh(context, &ready));
-    let bookmarks = BookmarkWriter::new(context, &ready, kept, &doc);
+    let store_of_run = (Arc::new(store), stores.fresh(context, &ready));
+    let bookmarks = BookmarkWriter::new(context, &ready, store_of_run, &doc);
     let (mut target, feed) = match &ready.locks {
         Some(locks) => locks.inherited(|| TargetProcess::start(&command)),
         None => TargetProcess::start(&command),
@@ -202,17 +202,17 @@ fn finish(context: &Context, ready: &PreparedRun, ended: Ended<'_>) -> RunOutcom
         context.log.line(Level::Error, &fault.to_string());
     } else if !silent.is_empty() && context.options.limit.is_none() {
         let streams = silent.join(", ");
-        let said = format!(
+        let message = format!(
             "the target `{name}` did not echo the last state of {streams}: the next run goes on from the one before, \
              and sends the rest again"
         );
-        context.log.event(Level::Warning, &said, "state_not_echoed", &serde_json::json!({"streams": silent}));
+        context.log.event(Level::Warning, &message, "state_not_echoed", &serde_json::json!({"streams": silent}));
     }
     let target = (!end.is_good()).then(|| end.to_string());
     let mut outcome = ready.loaded.reporter.summary(outcomes, &context.stop, ended_by.as_ref(), target);
     outcome.bookmarks = bookmarks.shown();
     outcome.silent = silent;
-    outcome.unsaid = broke_off(context);
+    outcome.unreported = broke_off(context);
     outcome
 }
 
@@ -236,8 +236,8 @@ fn reread_marks(context: &Context, ready: &PreparedRun, stores: &TargetBookmarks
     let names = ready.names();
     marks.retain(|stream, _| names.contains(stream) && !runs(stream));
     for (stream, mark) in &marks {
-        let said = format!("{stream}: what changed since {} is read again, after a backfill", mark.since);
-        context.log.line(Level::Info, &said);
+        let message = format!("{stream}: what changed since {} is read again, after a backfill", mark.since);
+        context.log.line(Level::Info, &message);
     }
     marks
 }

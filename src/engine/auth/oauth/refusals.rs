@@ -63,8 +63,8 @@ impl Refusals {
             Some((end, _)) => format!("{}...", &detail[..end]),
             None => detail,
         };
-        let told = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
-        let text = format!("the token endpoint refused the request for a token: HTTP {status}{told}");
+        let quoted = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
+        let text = format!("the token endpoint refused the request for a token: HTTP {status}{quoted}");
         let fault = match status {
             400 | 401 | 403 => Fault::new(Kind::Auth, text)
                 .hint("check the client and the refresh token in the config, or log in again"),
@@ -75,13 +75,13 @@ impl Refusals {
         if !listed {
             return fault;
         }
-        let mut told = "Refresh token was rejected by the OAuth provider (invalid, expired, or already used). \
+        let mut quoted = "Refresh token was rejected by the OAuth provider (invalid, expired, or already used). \
                         Re-authenticate this source's credentials in its connection settings."
             .to_owned();
         if !detail.is_empty() {
-            told += &format!(" Provider error: {detail}");
+            quoted += &format!(" Provider error: {detail}");
         }
-        Fault { kind: Kind::Auth, ..fault }.airbyte_message(told, Failure::Config)
+        Fault { kind: Kind::Auth, ..fault }.airbyte_message(quoted, Failure::Config)
     }
 }
 

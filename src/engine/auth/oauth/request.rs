@@ -28,7 +28,7 @@ impl OAuth {
         }
         fields.insert(names.grant_type.text(vars)?, json!(self.grant_type.text(vars)?));
         if !self.headers(vars)?.iter().any(|(name, _)| name == "Authorization") {
-            let given = |own: &str, template: &Option<Template>| -> Result<Option<String>> {
+            let value_of = |own: &str, template: &Option<Template>| -> Result<Option<String>> {
                 // Where tokens live in the config, its own client wins over the manifest's words.
                 let own = vars.cx.config.get("credentials").and_then(|c| c.get(own)).filter(|_| self.updater.is_some());
                 match own {
@@ -36,14 +36,14 @@ impl OAuth {
                     None => template.as_ref().map(|t| t.raw_text(vars)).transpose(),
                 }
             };
-            let id = given("client_id", &self.client_id)?.filter(|id| !id.is_empty()).ok_or_else(|| {
+            let id = value_of("client_id", &self.client_id)?.filter(|id| !id.is_empty()).ok_or_else(|| {
                 Fault::config("the OAuth client's id is empty")
                     .at(&self.at.location)
                     .hint("check `client_id` in the config")
             })?;
             fields.insert(names.client_id.text(vars)?, json!(id));
             // An empty one is sent, one that is none (or Python's `None`) is not.
-            if let Some(secret) = given("client_secret", &self.client_secret)?.filter(|s| s != "None") {
+            if let Some(secret) = value_of("client_secret", &self.client_secret)?.filter(|s| s != "None") {
                 fields.insert(names.client_secret.text(vars)?, json!(secret));
             }
         }

@@ -63,7 +63,7 @@ struct State {
     /// By token, then by pool.
     counts: Vec<Vec<Remaining>>,
     /// Was it said that calls are spread?
-    said: bool,
+    is_announced: bool,
 }
 
 /// A call that was taken: by which token, of which pool.
@@ -258,7 +258,7 @@ impl Rotation {
             if count.left > 0 {
                 count.left -= 1;
                 let pause = self.pause(&state, pool, now);
-                if pause.is_some() && !std::mem::replace(&mut state.said, true) {
+                if pause.is_some() && !std::mem::replace(&mut state.is_announced, true) {
                     let name = &self.pools[pool].name;
                     exchange.say(&format!("few calls are left for `{name}`: they are spread until there are new ones"));
                 }
@@ -304,7 +304,7 @@ impl Rotation {
         }
         let mut state = self.state.lock();
         state.counts = counts;
-        state.said = false;
+        state.is_announced = false;
         Ok(())
     }
 

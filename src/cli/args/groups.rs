@@ -1,0 +1,227 @@
+//! Groups of arguments that several verbs have.
+//!
+//! Comes in: what clap parsed. Goes out: parts of [`RunOptions`]. Called by [`super::Cli`] and the verbs' own arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::engine::cursor::ranges::Span;
+use crate::pace::limiter;
+use crate::protocol;
+use crate::run::backfill;
+use crate::run::options::RunOptions;
+
+/// How messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProtocolArg {
+    /// SCHEMA, RECORD, STATE
+    Singer,
+    /// Airbyte protocol
+    Airbyte,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line, as singer-sdk writes them
+    Json,
+}
+
+/// Which run goes first where several share an account's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PriorityArg {
+    /// What a dashboard waits for
+    Hourly,
+    /// What is read once a day
+    Daily,
+    /// History: takes what is free
+    Backfill,
+}
+
+/// The source, and the tenant that it is read for.
+#[derive(Debug, Clone, Args)]
+pub struct SourceArgs {
+    /// A built-in source, or the path of a manifest [else dripfeed.source in the config, or DRIPFEED_SOURCE]
+    #[arg(long, short = 's', alias = "manifest-path", value_name = "NAME|FILE", help_heading = "Input")]
+    source: Option<String>,
+    /// The tenant's config: a JSON file, or ENV for TAP_<SOURCE>_… variables; repeatable, later ones win
+    #[arg(long, short = 'c', value_name = "FILE", help_heading = "Input")]
+    pub config: Vec<String>,
+}
+
+/// Where runs keep what they know.
+#[derive(Debug, Clone, Args)]
+pub struct StateDirArgs {
+    /// The state directory [else dripfeed.state_dir in the config, or DRIPFEED_STATE_DIR]
+    #[arg(long, value_name = "DIR", help_heading = "Input")]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// What a run reads from.
+#[derive(Debug, Clone, Args)]
+pub struct ReadInputArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// The streams and fields to read: a Singer catalog, or Airbyte's configured catalog
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    catalog: Option<PathBuf>,
+    /// The older name of --catalog
+    #[arg(long, value_name = "FILE", conflicts_with = "catalog", hide_short_help = true, help_heading = "Input")]
+    properties: Option<PathBuf>,
+    /// Where an earlier run ended: the value of its last STATE, or Airbyte's list; sync keeps it there
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    state: Option<PathBuf>,
+    #[command(flatten)]
+    state_dir: StateDirArgs,
+}
+
+/// What a run reads.
+#[derive(Debug, Clone, Args)]
+pub struct SelectionArgs {
+    /// Only these streams
+    #[arg(
+        long,
+        value_name = "A,B",
+        value_delimiter = ',',
+        env = "DRIPFEED_STREAMS",
+        hide_env = true,
+        help_heading = "Selection"
+    )]
+    streams: Vec<String>,
+    /// Only the streams of this tier of the config
+    #[arg(long, value_name = "TIER", env = "DRIPFEED_TIER", hide_env = true, help_heading = "Selection")]
+    tier: Option<String>,
+    /// This part of the past alone, with a state of its own; TO is the first moment after it
+    #[arg(
+        long,
+        value_name = "FROM..TO",
+        value_parser = backfill::span,
+        env = "DRIPFEED_BACKFILL",
+        hide_env = true,
+        conflicts_with = "full_refresh",
+        help_heading = "Selection"
+    )]
+    backfill: Option<Span>,
+    /// Ignore the state of all streams: read from the start date
+    #[arg(long, help_heading = "Selection")]
+    full_refresh: bool,
+    /// Ignore the state of this stream; repeatable
+    #[arg(long, value_name = "STREAM", help_heading = "Selection")]
+    reset: Vec<String>,
+    /// Stop after N records of each stream: a preview, which saves no state
+    #[arg(long, value_name = "N", help_heading = "Selection")]
+    limit: Option<u64>,
+    /// Which run goes first where several share an account's limits [default: the tier's, else daily]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "hourly|daily|backfill", help_heading = "Selection")]
+    priority: Option<PriorityArg>,
+    /// The share of each limit that is used, from 0.01 to 1 [else dripfeed.pace.headroom, or 0.98]
+    #[arg(long, value_name = "F", value_parser = share, hide_short_help = true, help_heading = "Selection")]
+    headroom: Option<f64>,
+}
+
+/// How messages are written.
+#[derive(Debug, Clone, Args)]
+pub struct OutputArgs {
+    /// How messages are written [default: singer]
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        value_name = "singer|airbyte",
+        env = "DRIPFEED_PROTOCOL",
+        hide_env = true,
+        help_heading = "Output"
+    )]
+    pub protocol: Option<ProtocolArg>,
+}
+
+/// How much is logged, and where.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// Append events to this file, one JSON object a line
+    #[arg(long, value_name = "FILE", help_heading = "Log")]
+    events: Option<PathBuf>,
+    /// How log lines are written [default: text, or json where Meltano asks for it]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "text|json", help_heading = "Log")]
+    log_format: Option<LogFormat>,
+    /// Log every request
+    #[arg(long, short = 'v', action = clap::ArgAction::Count, help_heading = "Log")]
+    verbose: u8,
+    /// Log warnings and errors only
+    #[arg(long, short = 'q', help_heading = "Log")]
+    quiet: bool,
+    /// Airbyte's name of --verbose
+    #[arg(long, hide = true)]
+    debug: bool,
+}
+
+/// A share of a limit.
+fn share(text: &str) -> std::result::Result<f64, String> {
+    text.parse().ok().filter(|share| (0.01..=1.0).contains(share)).ok_or_else(|| "it is a number from 0.01 to 1".into())
+}
+
+impl SourceArgs {
+    pub(in crate::cli) fn fill(&self, asked: &mut RunOptions) {
+        asked.source.clone_from(&self.source);
+        asked.config.clone_from(&self.config);
+    }
+}
+
+impl StateDirArgs {
+    pub(in crate::cli) fn fill(&self, asked: &mut RunOptions) {
+        asked.state_dir.clone_from(&self.state_dir);
+    }
+}
+
+impl ReadInputArgs {
+    pub(in crate::cli) fn fill(&self, asked: &mut RunOptions) {
+        self.source.fill(asked);
+        self.state_dir.fill(asked);
+        asked.catalog = self.catalog.clone().or_else(|| self.properties.clone());
+        asked.state.clone_from(&self.state);
+    }
+}
+
+impl SelectionArgs {
+    pub(in crate::cli) fn fill(&self, asked: &mut RunOptions) {
+        asked.streams.clone_from(&self.streams);
+        asked.tier.clone_from(&self.tier);
+        asked.priority = self.priority.map(limiter::Priority::from);
+        asked.headroom = self.headroom;
+        asked.full_refresh = self.full_refresh;
+        asked.reset.clone_from(&self.reset);
+        asked.backfill = self.backfill;
+        asked.limit = self.limit;
+    }
+}
+
+impl LogArgs {
+    pub(in crate::cli) fn fill(&self, asked: &mut RunOptions) {
+        asked.log.json = self.log_format.map(|format| format == LogFormat::Json);
+        asked.log.quiet = self.quiet;
+        asked.log.verbose = self.debug || self.verbose > 0;
+        asked.log.events.clone_from(&self.events);
+    }
+}
+
+impl From<PriorityArg> for limiter::Priority {
+    fn from(priority: PriorityArg) -> Self {
+        match priority {
+            PriorityArg::Hourly => limiter::Priority::Hourly,
+            PriorityArg::Daily => limiter::Priority::Daily,
+            PriorityArg::Backfill => limiter::Priority::Backfill,
+        }
+    }
+}
+
+impl From<ProtocolArg> for protocol::Protocol {
+    fn from(protocol: ProtocolArg) -> Self {
+        match protocol {
+            ProtocolArg::Singer => protocol::Protocol::Singer,
+            ProtocolArg::Airbyte => protocol::Protocol::Airbyte,
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! What a person types: a verb with its arguments, or the flags of a Singer tap.
+//!
+//! Comes in: arguments (`dripfeed read --source asana`, or a Singer tap's `--config C --discover`). Goes out: a [`Cli`],
+//! and from it what a run is asked to do. Called by `main` and [`super::run`]. Arguments that verbs share stand in
+//! [`groups`]; those of one verb stand beside the verb.
+
+pub mod groups;
+
+use clap::builder::Resettable;
+use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use super::{drift, schedule, sources, spec, status, sync, validate};
+use crate::run::options::RunOptions;
+use groups::{LogArgs, OutputArgs, ProtocolArg, ReadInputArgs, SelectionArgs, SourceArgs, StateDirArgs};
+
+/// Reads SaaS APIs incrementally, as a Singer tap or an Airbyte source.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dripfeed",
+    version,
+    before_help = OVERVIEW,
+    after_long_help = EXAMPLES,
+    disable_version_flag = true,
+    disable_help_subcommand = true,
+    args_override_self = true,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do; none means the flags of a Singer tap.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// The flags of a Singer tap.
+    #[command(flatten)]
+    pub singer: SingerArgs,
+    /// Was nothing typed but the program's name?
+    #[arg(skip)]
+    pub is_bare: bool,
+}
+
+/// What `dripfeed` alone prints, and what its help begins with. A test holds it to the verbs that there are.
+const OVERVIEW: &str = concat!(
+    "dripfeed ",
+    env!("CARGO_PKG_VERSION"),
+    ": reads SaaS APIs incrementally, as a Singer tap or an Airbyte source
+
+Try it now, with no account:   dripfeed read --source sandbox
+
+  Read    check, discover, read      test the credentials, list the streams, print records and state
+  Run     sync, schedule             load a target and keep its bookmarks; write definitions for a scheduler
+  Watch   status, drift              see how each tenant stands; review what the vendor changed
+  Write   sources, spec, validate    list built-in sources, print a config's schema, check a manifest
+  Tools   sandbox, completions, man  serve a vendor for trials; shell completions; the manual page
+
+`dripfeed VERB -h` explains a verb. `dripfeed --help` lists the Singer flags, examples and exit codes."
+);
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  Read the sandbox, a vendor in a box, with no account and no network:
+      dripfeed read --source sandbox
+
+  Read your own manifest with your own config, and keep the state:
+      dripfeed read --source my.yaml --config acme.json > messages.jsonl
+
+  Go on from a state, into a Singer target:
+      dripfeed read --source my.yaml --config acme.json --state state.json | target-jsonl > state.new
+
+  As a Singer tap, for Meltano and shell scripts:
+      dripfeed --source my.yaml --config acme.json --discover > catalog.json
+      dripfeed --source my.yaml --config acme.json --catalog catalog.json --state state.json
+
+  As an Airbyte source, for the platform and PyAirbyte:
+      dripfeed read --protocol airbyte --source my.yaml --config acme.json --catalog configured.json
+
+  Check credentials, then look at three records of one stream:
+      dripfeed check --source my.yaml --config acme.json
+      dripfeed read --source my.yaml --config acme.json --streams tasks --limit 3
+
+  Read three years of the past beside the live runs, which go first:
+      dripfeed read --source my.yaml --config acme.json --backfill 2022-01-01..2025-01-01
+
+  Feed a target, keep what it echoes; then three years of history beside the live runs:
+      dripfeed sync --config acme.json --tier hourly --target 'target-postgres --config pg.json'
+      dripfeed sync --config acme.json --backfill 2022-01-01..2025-01-01 --target 'target-postgres --config pg.json'
+
+  Schedule every tenant of a folder, and see how they stand:
+      dripfeed schedule --tenants tenants --format cron --target 'target-postgres --config pg.json'
+      dripfeed status --tenants tenants
+
+  See what the vendor changed, and accept it:
+      dripfeed drift show --source my.yaml --config acme.json
+      dripfeed drift accept 7c1e09ab4d52 --source my.yaml --config acme.json
+
+EXIT CODES:
+  0 done    2 usage    10 config, manifest, catalog or state refused    20 credentials refused
+  30 drift that must be judged    40 some streams failed, the others are whole
+  50 a bug    60 local files or pipes
+  69 the vendor is down    75 saved, not finished: run again    76 another run reads the same
+  130/143 stopped by a signal, state saved";
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Verb {
+    /// Test the credentials: read one record of each stream that the manifest names
+    Check(ConnectionArgs),
+    /// Print the catalog: streams, fields, keys
+    Discover(ConnectionArgs),
+    /// Read streams and print their records and state
+    #[command(after_long_help = READ_EXAMPLES)]
+    Read(Box<ReadArgs>),
+    /// Read into a target and keep the state that it echoes
+    #[command(after_long_help = SYNC_EXAMPLES)]
+    Sync(Box<SyncArgs>),
+    /// Write the tenants' runs as definitions of a scheduler
+    Schedule(schedule::ScheduleArgs),
+    /// Show how each tenant stands: freshness, last run, cap, drift, backfill
+    Status(status::StatusArgs),
+    /// Show what the vendor changed, and decide about it
+    Drift(drift::DriftArgs),
+    /// List the built-in sources, or the streams of one source
+    Sources(sources::SourcesArgs),
+    /// Print the JSON schema of a source's config
+    Spec(spec::SpecArgs),
+    /// Check a manifest without a config and without the network
+    Validate(validate::ValidateArgs),
+    /// Serve the sandbox: a vendor in a box, for trials and tests
+    Sandbox(Box<SandboxArgs>),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+const READ_EXAMPLES: &str = "\
+EXAMPLES:
+  dripfeed read --source sandbox > messages.jsonl
+  dripfeed read --source sandbox --streams tasks --limit 3
+  dripfeed read --source my.yaml --config acme.json --state state.json | target-jsonl > state.new
+  dripfeed read --source my.yaml --config acme.json --backfill 2022-01-01..2025-01-01";
+
+const SYNC_EXAMPLES: &str = "\
+EXAMPLES:
+  dripfeed sync --config acme.json --target 'target-postgres --config pg.json'
+  dripfeed sync --config acme.json --tier hourly --target 'target-postgres --config pg.json'
+  dripfeed sync --config acme.json --backfill 2022-01-01..2025-01-01 --target target-jsonl";
+
+/// The arguments of `check` and `discover`.
+#[derive(Debug, Clone, Args)]
+pub struct ConnectionArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    state_dir: StateDirArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// The arguments of `read`.
+#[derive(Debug, Clone, Args)]
+pub struct ReadArgs {
+    #[command(flatten)]
+    input: ReadInputArgs,
+    #[command(flatten)]
+    selection: SelectionArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    unfinished: UnfinishedArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// The arguments of `sync`.
+#[derive(Debug, Clone, Args)]
+pub struct SyncArgs {
+    /// The target.
+    #[command(flatten)]
+    pub target: sync::TargetArgs,
+    #[command(flatten)]
+    input: ReadInputArgs,
+    #[command(flatten)]
+    selection: SelectionArgs,
+    #[command(flatten)]
+    unfinished: UnfinishedArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// The arguments of `sandbox`.
+#[derive(Debug, Clone, Args)]
+pub struct SandboxArgs {
+    /// What is served.
+    #[command(flatten)]
+    pub settings: crate::sandbox::Settings,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// What a run that stops early means to its caller.
+#[derive(Debug, Clone, Args)]
+pub struct UnfinishedArgs {
+    /// End with 0 instead of 75 and 76: for schedulers that take every other exit code for a failure
+    #[arg(
+        long,
+        env = "DRIPFEED_UNFINISHED_OK",
+        hide_env = true,
+        value_parser = clap::builder::FalseyValueParser::new(),
+        help_heading = "Output"
+    )]
+    unfinished_ok: bool,
+}
+
+/// The flags of a Singer tap: the arguments of `read`, and what Singer asks of a tap beside reading. They are in the
+/// long help alone.
+#[derive(Debug, Clone, Args)]
+pub struct SingerArgs {
+    /// Print the catalog
+    #[arg(long, short = 'd', help_heading = "Singer flags")]
+    pub discover: bool,
+    /// Print what this tap is and which settings it has
+    #[arg(long, help_heading = "Singer flags")]
+    pub about: bool,
+    /// How --about is written [default: text]
+    #[arg(long, value_enum, requires = "about", help_heading = "Singer flags")]
+    pub format: Option<spec::AboutFormat>,
+    /// Test the credentials
+    #[arg(
+        long,
+        num_args = 0..=1,
+        default_missing_value = "all",
+        value_name = "KIND",
+        require_equals = true,
+        help_heading = "Singer flags"
+    )]
+    pub test: Option<String>,
+    /// Print the version
+    #[arg(long, short = 'V', help_heading = "Singer flags")]
+    pub version: bool,
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
+/// What the binary's own name says: `tap-asana`, `source-asana`.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// The source.
+    pub source: String,
+    /// How it writes.
+    pub protocol: ProtocolArg,
+}
+
+impl Named {
+    /// What the first argument says, if it says anything.
+    pub fn of(arg0: &str) -> Option<Named> {
+        let name = std::path::Path::new(arg0).file_stem()?.to_str()?;
+        let named = |source: &str, protocol| Named { source: source.into(), protocol };
+        let singer = name.strip_prefix("tap-").map(|source| named(source, ProtocolArg::Singer));
+        singer.or_else(|| name.strip_prefix("source-").map(|source| named(source, ProtocolArg::Airbyte)))
+    }
+}
+
+/// Parses arguments. Help comes back as an error with the text to print.
+pub fn parse(args: &[std::ffi::OsString]) -> std::result::Result<Cli, clap::Error> {
+    let mut command = command();
+    let found = command.try_get_matches_from_mut(args)?;
+    let cli = Cli::from_arg_matches(&found).map_err(|error| error.format(&mut command))?;
+    Ok(Cli { is_bare: args.len() < 2, ..cli })
+}
+
+/// The command line, for parsing and for help.
+fn command() -> Command {
+    let is_empty = |arg: &Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    // An empty variable says nothing.
+    let set = |arg: Arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg };
+    // The overview lists the verbs by group, and the flags of a Singer tap would bury it.
+    let command = Cli::command().mut_args(|arg| set(arg).hide_short_help(true));
+    command.mut_subcommands(|verb| verb.mut_args(set).hide(true)).help_template("{before-help}{all-args}{after-help}")
+}
+
+/// What `dripfeed` alone prints.
+pub(super) fn overview() -> String {
+    format!("{OVERVIEW}\n")
+}
+
+impl Cli {
+    /// What a run is asked to do.
+    pub fn run_options(&self) -> RunOptions {
+        let mut asked = RunOptions::default();
+        match &self.verb {
+            None => self.singer.read.fill(&mut asked),
+            Some(Verb::Check(args) | Verb::Discover(args)) => {
+                args.source.fill(&mut asked);
+                args.state_dir.fill(&mut asked);
+                args.log.fill(&mut asked);
+            }
+            Some(Verb::Read(args)) => args.fill(&mut asked),
+            Some(Verb::Sync(args)) => {
+                args.input.fill(&mut asked);
+                args.selection.fill(&mut asked);
+                args.log.fill(&mut asked);
+            }
+            Some(Verb::Schedule(args)) => args.fill(&mut asked),
+            Some(Verb::Status(args)) => args.fill(&mut asked),
+            Some(Verb::Drift(args)) => args.fill(&mut asked),
+            Some(Verb::Sources(args)) => args.fill(&mut asked),
+            Some(Verb::Spec(args)) => args.fill(&mut asked),
+            Some(Verb::Validate(args)) => args.log.fill(&mut asked),
+            Some(Verb::Sandbox(args)) => args.log.fill(&mut asked),
+            Some(Verb::Completions { .. } | Verb::Man) => {}
+        }
+        asked
+    }
+
+    /// How messages are written, where the arguments say so.
+    pub(super) fn protocol(&self) -> Option<ProtocolArg> {
+        let output = match &self.verb {
+            None => &self.singer.read.output,
+            Some(Verb::Check(args) | Verb::Discover(args)) => &args.output,
+            Some(Verb::Read(args)) => &args.output,
+            Some(Verb::Spec(args)) => &args.output,
+            Some(Verb::Drift(args)) => return args.protocol(),
+            Some(_) => return None,
+        };
+        output.protocol
+    }
+
+    /// Does a run that is not finished end with 0?
+    pub(super) fn unfinished_ok(&self) -> bool {
+        let unfinished = match &self.verb {
+            None => &self.singer.read.unfinished,
+            Some(Verb::Read(args)) => &args.unfinished,
+            Some(Verb::Sync(args)) => &args.unfinished,
+            Some(_) => return false,
+        };
+        unfinished.unfinished_ok
+    }
+}
+
+impl ReadArgs {
+    fn fill(&self, asked: &mut RunOptions) {
+        self.input.fill(asked);
+        self.selection.fill(asked);
+        self.log.fill(asked);
+    }
+}
