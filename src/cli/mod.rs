@@ -6,6 +6,7 @@
 pub mod args;
 mod discover;
 pub mod drift;
+pub mod groups;
 pub mod schedule;
 mod sources;
 mod spec;
@@ -133,7 +134,9 @@ fn verb(cli: &Cli, context: &Context) -> Result<u8> {
                 return context.text(&args::overview()).map(done);
             }
             let fault = Fault::new(Kind::Usage, "no verb, and no source or config for the Singer flags");
-            Err(fault.hint("name a verb, as in `dripfeed read --source sandbox`, or give --config; `dripfeed -h` lists the verbs"))
+            Err(fault.hint(
+                "name a verb, as in `dripfeed read --source sandbox`, or give --config; `dripfeed -h` lists the verbs",
+            ))
         }
         None => read(context),
     }

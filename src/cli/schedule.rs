@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::Value as Json;
 
-use super::args::groups::LogArgs;
+use super::groups::LogArgs;
 use crate::base::config::secret::{Reference, reference, references};
 use crate::base::config::{self, Config};
 use crate::base::fault::{Fault, Location, Result};
@@ -35,7 +35,9 @@ pub struct ScheduleArgs {
     /// A built-in source, or the path of a manifest, where the configs name none
     #[arg(long, short = 's', alias = "manifest-path", value_name = "NAME|FILE", help_heading = "Input")]
     source: Option<String>,
-    /// The target that each run loads [else dripfeed.target in each config]
+    /// The target that each run loads
+    ///
+    /// Without it: dripfeed.target of each config.
     #[arg(long, value_name = "CMD", help_heading = "Output")]
     pub target: Option<String>,
     /// The scheduler

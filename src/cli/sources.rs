@@ -1,14 +1,15 @@
 //! The verb `sources`: the built-in sources, the streams of one, or its manifest.
 //!
-//! Comes in: the options. Goes out: a line for each, or the manifest as it is. Called by [`super::run`]; `validate` shows streams the same way.
+//! Comes in: the options. Goes out: a line for each, or the manifest as it is. Called by [`super::run`]; `validate`
+//! shows streams the same way.
 
 use clap::Args;
 use serde_json::Value as Json;
 
-use super::args::groups::{LogArgs, SourceArgs};
+use super::groups::{LogArgs, SourceArgs};
 use crate::base::fault::{Fault, Kind, Result, did_you_mean};
-use crate::manifest::{Manifest, builtin};
 use crate::manifest::model::{DeclarativeStream, PartitionRouter, Stream};
+use crate::manifest::{Manifest, builtin};
 use crate::run::context::Context;
 use crate::run::load::{self};
 use crate::run::options::RunOptions;

@@ -5,7 +5,7 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value as Json, json};
 
-use super::args::groups::{LogArgs, OutputArgs, SourceArgs};
+use super::groups::{LogArgs, OutputArgs, SourceArgs};
 use crate::base::config;
 use crate::base::fault::Result;
 use crate::manifest::Manifest;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 
-use super::args::groups::{LogArgs, SourceArgs, StateDirArgs};
+use super::groups::{LogArgs, SourceArgs, StateDirArgs};
 use super::look;
 use crate::base::config::{self, Config};
 use crate::base::fault::{Fault, Result};
@@ -26,7 +26,9 @@ use crate::tenant::status::{StatusReport, Subject, html, openmetrics, table};
 /// The arguments of `status`.
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
-    /// All tenants whose configs (*.json) are in this folder [else that of --config; else all in the state directory]
+    /// All tenants whose configs (*.json) are in this folder
+    ///
+    /// Without it: the tenant of --config; without that, all tenants in the state directory.
     #[arg(long, value_name = "DIR", conflicts_with = "config", help_heading = "Input")]
     pub tenants: Option<PathBuf>,
     #[command(flatten)]
@@ -153,7 +155,7 @@ fn of_root(context: &Context) -> Result<Vec<Subject>> {
         all.into_iter().filter(|(source, _)| named.is_none_or(|named| named == source)).collect();
     if all.is_empty() {
         return Err(Fault::config(format!("no run is recorded in {}", root.display())).hint(
-            "name the tenants with --tenants DIR or --config FILE, or the state directory of the runs with --state-dir DIR",
+            "name tenants with --tenants DIR or --config FILE, or the runs' state directory with --state-dir DIR",
         ));
     }
     Ok(all.into_iter().map(|(source, tenant)| of_record(context, &root, source, tenant)).collect())

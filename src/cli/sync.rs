@@ -13,13 +13,17 @@ use crate::run::sync::{self, SyncOptions};
 /// The target, and how long it may be silent.
 #[derive(Debug, Clone, Args)]
 pub struct TargetArgs {
-    /// The target, with its arguments: split as a shell does, run without one [else dripfeed.target in the config]
+    /// The target with its arguments, in one text
+    ///
+    /// It is split into words as a shell does, and run without a shell. Without it: dripfeed.target of the config.
     #[arg(long, value_name = "CMD", help_heading = "Output")]
     pub target: Option<String>,
-    /// End a target that neither reads nor writes for this long [default: PT1H]
+    /// End a target that is silent for this long [default: PT1H]
     #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Output")]
     pub target_timeout: Option<IsoDuration>,
-    /// Take over the bookmarks of another target: its command line, or the name under which they are kept
+    /// Take over the bookmarks of another target
+    ///
+    /// Its command line, or the name under which its bookmarks are kept.
     #[arg(long, value_name = "TARGET", help_heading = "Input")]
     pub adopt: Option<String>,
 }

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 
-use super::args::groups::LogArgs;
+use super::groups::LogArgs;
 use crate::base::config::{Pace, Safety};
 use crate::base::fault::{Fault, Result, did_you_mean};
 use crate::engine::auth;
@@ -91,7 +91,7 @@ impl Written<'_> {
         })
     }
 
-    /// The column, counted from 1, at which the last step of a path stands on a line; else where the line's text begins.
+    /// The column, from 1, at which the last step of a path stands on a line; else where the line's text begins.
     fn column(&self, line: u32, path: &str) -> Option<usize> {
         let text = self.text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
         let key = path.rsplit('.').next()?.split('[').next().unwrap_or_default();
@@ -113,7 +113,10 @@ pub(super) fn validate(context: &Context, asked: &ValidateArgs) -> Result<()> {
     };
     let shown = &written.shown;
     if asked.format == FindingFormat::Json {
-        context.pretty(&findings.iter().map(|(level, fault)| written.json(*level, fault)).collect::<Vec<_>>())?;
+        let all: Vec<Json> = findings.iter().map(|(level, fault)| written.json(*level, fault)).collect();
+        context.pretty(&all)?;
+        // What is printed must be out before the fault that ends the verb.
+        context.out.lock().flush()?;
     } else {
         for (level, fault) in &findings {
             context.log.line(*level, &fault.to_string());

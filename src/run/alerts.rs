@@ -78,7 +78,10 @@ impl<'w> RunAlerts<'w> {
             run_id: identity.run_id.clone(),
             began: began.to_owned(),
             ended: rfc3339(OffsetDateTime::now_utc()),
-            exit_code: outcome_of_run.unreported.as_ref().map_or(outcome_of_run.exit_code, |fault| fault.kind.exit_code()),
+            exit_code: outcome_of_run
+                .unreported
+                .as_ref()
+                .map_or(outcome_of_run.exit_code, |fault| fault.kind.exit_code()),
             fault: whole,
             faults,
             complete: outcome_of_run.outcomes.iter().filter(|a| a.complete).map(|a| a.stream.to_string()).collect(),

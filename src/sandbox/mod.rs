@@ -35,7 +35,7 @@ pub struct Settings {
     #[arg(long, default_value_t = 0)]
     pub port: u16,
     /// Other numbers make other data
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, hide_short_help = true)]
     pub seed: u64,
     /// Tasks of each tenant
     #[arg(long, default_value_t = 1000)]
@@ -47,33 +47,34 @@ pub struct Settings {
     #[arg(long, default_value_t = 20)]
     pub projects: u64,
     /// How lists are paged
-    #[arg(long, value_enum, default_value = "keyset")]
+    #[arg(long, value_enum, default_value = "keyset", hide_short_help = true)]
     pub paging: Paging,
-    /// Calls a tenant may make in so many seconds; more get 429. Counted in fixed windows (and told in X-RateLimit
-    /// headers), in any window, or as a bucket that holds BURST
+    /// Calls that each tenant may make in so many seconds; more get 429
+    ///
+    /// Counted in fixed windows (with X-RateLimit headers), in any window, or as a bucket that holds BURST.
     #[arg(long, value_name = "CALLS/SECONDS[:fixed|:window|:bucket[:BURST]]", value_parser = cap::Cap::parse)]
     pub cap: Option<cap::Cap>,
     /// Milliseconds before each answer
     #[arg(long, default_value_t = 0)]
     pub latency: u64,
     /// Tasks edited at each page of tasks served, while --edits-total lasts
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, hide_short_help = true)]
     pub edits: u64,
     /// The most edits
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, hide_short_help = true)]
     pub edits_total: u64,
     /// Edits of tasks, one after the other, before it starts: the same vendor, later
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, hide_short_help = true)]
     pub edited: u64,
-    /// Break every Nth answer: reset:N, cut:N, slow:N, 5xx:N, html:N, 401:N; may be repeated
+    /// Break every Nth answer: reset, cut, slow, 5xx, html or 401; repeatable
     #[arg(long, value_name = "KIND:N", value_parser = server::Breakage::parse)]
     pub fault: Vec<server::Breakage>,
     /// Change the API as vendors do
     #[arg(long, value_name = "CHANGE[@TENANT][:every=N][:after=CALLS]", value_parser = change::StagedChange::parse,
-        long_help = change::help())]
+        hide_short_help = true, long_help = change::help())]
     pub change: Vec<change::StagedChange>,
     /// Answer without compression
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub no_gzip: bool,
 }
 

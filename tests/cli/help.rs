@@ -101,7 +101,10 @@ fn the_manual_and_the_completions_know_every_verb() {
     for (verb, _) in VERBS.iter().filter(|(verb, _)| !verb.contains(' ')) {
         assert!(manual.contains(verb), "{verb} is not in the manual page");
         for shell in ["bash", "zsh", "fish"] {
-            assert!(help(&format!("completions {shell}")).contains(verb), "{verb} is not in the completions of {shell}");
+            assert!(
+                help(&format!("completions {shell}")).contains(verb),
+                "{verb} is not in the completions of {shell}"
+            );
         }
     }
 }

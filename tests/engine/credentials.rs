@@ -416,3 +416,37 @@ fn tokens_are_signed_with_keys_of_their_kind() {
     }
     assert_eq!(vendor.asked().len(), before);
 }
+
+/// Azure DevOps answers a wrong token with 203 and a page to sign in, Linear with 400, monday with 200 and `errors`.
+/// The manifest says that the user has to act, so the run ends as one whose credentials were refused.
+#[test]
+fn a_login_is_refused_by_the_manifests_word_whatever_the_status() {
+    let filter = |codes: &[u16]| {
+        json!({"requester": {"error_handler": {"type": "DefaultErrorHandler", "response_filters": [{
+            "type": "HttpResponseFilter", "http_codes": codes, "action": "FAIL", "failure_type": "config_error",
+            "error_message": "The token was refused.",
+        }]}}})
+    };
+    for status in [200, 203, 400, 418] {
+        let vendor = Vendor::of_items(json!([{"status": status, "json": {"errors": [{"message": "no"}]}}]));
+        let manifest = items(&json!({"id": {}}), &json!({}), &filter(&[status]));
+        for verb in ["check", "read"] {
+            let ran = Tap::new(verb).source(&manifest).config(&json!({"url": vendor.url})).run();
+            assert_eq!(ran.expect(20, &["The token was refused."]).records("items").len(), 0, "{status}");
+        }
+    }
+    // Once something was read with it, the login is good: the stream fails alone.
+    let vendor = Vendor::of_items(json!([
+        {"status": 200, "json": {"data": [{"id": "a"}], "next": "b"}},
+        {"status": 418, "json": {}},
+    ]));
+    let mut retriever = filter(&[418]);
+    retriever["paginator"] = json!({
+        "type": "DefaultPaginator",
+        "pagination_strategy": {"type": "CursorPagination", "cursor_value": "{{ response['next'] }}"},
+        "page_token_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "after"},
+    });
+    let manifest = items(&json!({"id": {}}), &json!({}), &retriever);
+    let ran = Tap::new("read").source(&manifest).config(&json!({"url": vendor.url})).run();
+    assert_eq!(ran.expect(40, &["The token was refused."]).records("items").len(), 1);
+}

@@ -56,7 +56,7 @@ impl Night {
 
     fn status(&self, args: &str) -> Ran {
         let mut command = Tap::new(&format!("status {args}")).command();
-        command.current_dir(self.dir.path()).env("DRIPFEED_NOW", &self.now).env("DRIPFEED_STATE_DIR", "state");
+        command.current_dir(self.dir.path()).env("DRIPFEED_NOW", &self.now).env("--state-dir", "state");
         Ran::of(&command.output().unwrap())
     }
 
@@ -261,9 +261,11 @@ fn without_a_folder_it_is_whom_the_state_directory_knows() {
     night.status("--tenants tenants --source other").expect(0, &[]);
     night.status("--tenants nowhere").expect(10, &["cannot list the folder nowhere"]);
     night.status("--tenants state").expect(10, &["there is no config in state"]);
-    night.status("--tenants tenants --format markdown").expect(2, &["[possible values: table, json, html, openmetrics]"]);
+    night
+        .status("--tenants tenants --format markdown")
+        .expect(2, &["[possible values: table, json, html, openmetrics]"]);
     let empty = Night { dir: tempfile::tempdir().unwrap(), now: night.now };
-    empty.status("").expect(10, &["no run is recorded in state", "DRIPFEED_STATE_DIR"]);
+    empty.status("").expect(10, &["no run is recorded in state", "--state-dir"]);
 }
 
 #[test]

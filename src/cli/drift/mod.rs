@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::args::groups::{LogArgs, OutputArgs, ProtocolArg, SourceArgs, StateDirArgs};
+use super::groups::{LogArgs, OutputArgs, ProtocolArg, SourceArgs, StateDirArgs};
 use super::look;
 use crate::base::fault::{Kind, Result};
 use crate::drift::report::{self, Question, Report};
@@ -34,7 +34,9 @@ pub struct DriftArgs {
 /// Which source, tenants and streams are meant.
 #[derive(Debug, Clone, Args)]
 pub struct ScopeArgs {
-    /// All tenants whose configs (*.json) are in this folder [else that of --config; else all in the state directory]
+    /// All tenants whose configs (*.json) are in this folder
+    ///
+    /// Without it: the tenant of --config; without that, all tenants in the state directory.
     #[arg(long, value_name = "DIR", conflicts_with = "config", help_heading = "Input")]
     pub tenants: Option<PathBuf>,
     #[command(flatten)]

@@ -151,20 +151,17 @@ fn of_root(context: &Context, root: &Path) -> Result<DriftScope> {
     let mut arguments = context.source_arguments();
     arguments.push(format!("--state-dir {}", quoted(&root.display().to_string())));
     let shown = all.iter().map(|(_, tenant)| tenant.clone()).collect();
-    Ok(DriftScope {
-        source,
-        all,
-        shown,
-        config: Vec::new(),
-        arguments: arguments.join(" "),
-        trouble: None,
-    })
+    Ok(DriftScope { source, all, shown, config: Vec::new(), arguments: arguments.join(" "), trouble: None })
 }
 
 /// Where the tenant of the config is.
 fn placed(context: &Context) -> Result<Placed> {
     let ConfiguredSource { identity, config, .. } = context.configured()?;
-    Ok(Placed { source: identity.source, tenant: identity.tenant, root: state_dir_or_own(context, config.ours.state_dir.as_ref())? })
+    Ok(Placed {
+        source: identity.source,
+        tenant: identity.tenant,
+        root: state_dir_or_own(context, config.ours.state_dir.as_ref())?,
+    })
 }
 
 fn all_of(root: &Path, source: &str) -> Result<Vec<(PathBuf, String)>> {

@@ -364,6 +364,10 @@ impl Fetcher {
             403 => Fault::data(text)
                 .of_rule("scope_lost")
                 .hint("the credentials work elsewhere: check that they may read this stream"),
+            // Some vendors refuse a login with another status; then the manifest says that the user has to act.
+            _ if verdict.failure == Failure::Config && !verdict.by_default && !self.reached.load(Ordering::Relaxed) => {
+                Fault::new(Kind::Auth, text).hint("check the credentials and the other values of the config")
+            }
             status => Fault::data(text).of_rule(rule_of(status)),
         };
         fault.of_status(reply.status).airbyte_message(verdict.message.clone(), verdict.failure)

@@ -1,17 +1,15 @@
 //! What a person types: a verb with its arguments, or the flags of a Singer tap.
 //!
-//! Comes in: arguments (`dripfeed read --source asana`, or a Singer tap's `--config C --discover`). Goes out: a [`Cli`],
-//! and from it what a run is asked to do. Called by `main` and [`super::run`]. Arguments that verbs share stand in
-//! [`groups`]; those of one verb stand beside the verb.
-
-pub mod groups;
+//! Comes in: arguments (`dripfeed read --source asana`, or a Singer tap's `--config C --discover`). Goes out: a
+//! [`Cli`], and from it what a run is asked to do. Called by `main` and [`super::run`]. Arguments that verbs share
+//! stand in [`super::groups`]; those of one verb stand beside the verb.
 
 use clap::builder::Resettable;
 use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use super::groups::{LogArgs, OutputArgs, ProtocolArg, ReadInputArgs, SelectionArgs, SourceArgs, StateDirArgs};
 use super::{drift, schedule, sources, spec, status, sync, validate};
 use crate::run::options::RunOptions;
-use groups::{LogArgs, OutputArgs, ProtocolArg, ReadInputArgs, SelectionArgs, SourceArgs, StateDirArgs};
 
 /// Reads SaaS APIs incrementally, as a Singer tap or an Airbyte source.
 #[derive(Debug, Parser)]
@@ -205,7 +203,9 @@ pub struct SandboxArgs {
 /// What a run that stops early means to its caller.
 #[derive(Debug, Clone, Args)]
 pub struct UnfinishedArgs {
-    /// End with 0 instead of 75 and 76: for schedulers that take every other exit code for a failure
+    /// End with 0 instead of 75 and 76
+    ///
+    /// For schedulers that take every other exit code for a failure: the next run goes on.
     #[arg(
         long,
         env = "DRIPFEED_UNFINISHED_OK",

@@ -1,6 +1,7 @@
 //! Groups of arguments that several verbs have.
 //!
-//! Comes in: what clap parsed. Goes out: parts of [`RunOptions`]. Called by [`super::Cli`] and the verbs' own arguments.
+//! Comes in: what clap parsed. Goes out: parts of [`RunOptions`]. Called by [`super::args::Cli`] and the verbs' own
+//! arguments.
 
 use std::path::PathBuf;
 
@@ -44,10 +45,14 @@ pub enum PriorityArg {
 /// The source, and the tenant that it is read for.
 #[derive(Debug, Clone, Args)]
 pub struct SourceArgs {
-    /// A built-in source, or the path of a manifest [else dripfeed.source in the config, or DRIPFEED_SOURCE]
+    /// A built-in source, or the path of a manifest
+    ///
+    /// Without it: dripfeed.source of the config, or DRIPFEED_SOURCE.
     #[arg(long, short = 's', alias = "manifest-path", value_name = "NAME|FILE", help_heading = "Input")]
     source: Option<String>,
-    /// The tenant's config: a JSON file, or ENV for TAP_<SOURCE>_… variables; repeatable, later ones win
+    /// The tenant's config, a JSON file; repeatable, later ones win
+    ///
+    /// ENV stands for the variables TAP_<SOURCE>_…
     #[arg(long, short = 'c', value_name = "FILE", help_heading = "Input")]
     pub config: Vec<String>,
 }
@@ -55,7 +60,9 @@ pub struct SourceArgs {
 /// Where runs keep what they know.
 #[derive(Debug, Clone, Args)]
 pub struct StateDirArgs {
-    /// The state directory [else dripfeed.state_dir in the config, or DRIPFEED_STATE_DIR]
+    /// The directory in which runs keep what they know
+    ///
+    /// Without it: dripfeed.state_dir of the config, or DRIPFEED_STATE_DIR.
     #[arg(long, value_name = "DIR", help_heading = "Input")]
     pub state_dir: Option<PathBuf>,
 }
@@ -65,13 +72,17 @@ pub struct StateDirArgs {
 pub struct ReadInputArgs {
     #[command(flatten)]
     source: SourceArgs,
-    /// The streams and fields to read: a Singer catalog, or Airbyte's configured catalog
+    /// The streams and fields to read, as a catalog
+    ///
+    /// A Singer catalog, or the configured catalog of Airbyte.
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     catalog: Option<PathBuf>,
     /// The older name of --catalog
     #[arg(long, value_name = "FILE", conflicts_with = "catalog", hide_short_help = true, help_heading = "Input")]
     properties: Option<PathBuf>,
-    /// Where an earlier run ended: the value of its last STATE, or Airbyte's list; sync keeps it there
+    /// The state of an earlier run; `sync` writes the new one there
+    ///
+    /// The value of its last STATE message, or Airbyte's list of states.
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     state: Option<PathBuf>,
     #[command(flatten)]
@@ -94,7 +105,9 @@ pub struct SelectionArgs {
     /// Only the streams of this tier of the config
     #[arg(long, value_name = "TIER", env = "DRIPFEED_TIER", hide_env = true, help_heading = "Selection")]
     tier: Option<String>,
-    /// This part of the past alone, with a state of its own; TO is the first moment after it
+    /// Only this part of the past, without TO itself
+    ///
+    /// It has a state of its own and gives way to other runs of the account.
     #[arg(
         long,
         value_name = "FROM..TO",
@@ -105,17 +118,19 @@ pub struct SelectionArgs {
         help_heading = "Selection"
     )]
     backfill: Option<Span>,
-    /// Ignore the state of all streams: read from the start date
+    /// Ignore the state: read from the start date
     #[arg(long, help_heading = "Selection")]
     full_refresh: bool,
     /// Ignore the state of this stream; repeatable
     #[arg(long, value_name = "STREAM", help_heading = "Selection")]
     reset: Vec<String>,
-    /// Stop after N records of each stream: a preview, which saves no state
+    /// Preview N records of each stream; saves no state
     #[arg(long, value_name = "N", help_heading = "Selection")]
     limit: Option<u64>,
-    /// Which run goes first where several share an account's limits [default: the tier's, else daily]
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "hourly|daily|backfill", help_heading = "Selection")]
+    /// Its rank among runs that share limits: hourly, daily or backfill
+    ///
+    /// Without it: that of the tier, else daily.
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "RANK", help_heading = "Selection")]
     priority: Option<PriorityArg>,
     /// The share of each limit that is used, from 0.01 to 1 [else dripfeed.pace.headroom, or 0.98]
     #[arg(long, value_name = "F", value_parser = share, hide_short_help = true, help_heading = "Selection")]
@@ -125,12 +140,12 @@ pub struct SelectionArgs {
 /// How messages are written.
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
-    /// How messages are written [default: singer]
+    /// How messages are written: singer (the default) or airbyte
     #[arg(
         long,
         value_enum,
         hide_possible_values = true,
-        value_name = "singer|airbyte",
+        value_name = "NAME",
         env = "DRIPFEED_PROTOCOL",
         hide_env = true,
         help_heading = "Output"
@@ -144,8 +159,10 @@ pub struct LogArgs {
     /// Append events to this file, one JSON object a line
     #[arg(long, value_name = "FILE", help_heading = "Log")]
     events: Option<PathBuf>,
-    /// How log lines are written [default: text, or json where Meltano asks for it]
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "text|json", help_heading = "Log")]
+    /// How log lines are written: text or json
+    ///
+    /// Without it: text, or json where Meltano asks for it.
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "FORMAT", help_heading = "Log")]
     log_format: Option<LogFormat>,
     /// Log every request
     #[arg(long, short = 'v', action = clap::ArgAction::Count, help_heading = "Log")]
