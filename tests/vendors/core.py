@@ -2,8 +2,8 @@
 
 A vendor is a class on `Vendor`, a file each, made from the vendor's documentation alone: none shares code with the tap. It keeps
 whole objects, answers as documented, refuses what it does not know, and can be edited while it is read. tests/e2e/vendors.py
-drives them all. A vendor's file puts tests/ on sys.path before it imports this, and ends with `main(Name)`, so that it also runs
-by hand. Environment: VENDOR_SPECS names a folder with the vendors' published specifications; a vendor whose `specification` is
+drives them all. A vendor's file that is to run by hand too begins with `sys.path[0] = tests/` when it is `__main__`, and ends with
+`main(Name)`. For GraphQL there is graphql.py beside this. Environment: VENDOR_SPECS names a folder with the vendors' published specifications; a vendor whose `specification` is
 there has each answer checked against it, once `check_answers` is set.
 """
 import argparse
@@ -434,35 +434,6 @@ def unfit(name, method, template, body):
     document = specification(name)
     schema = document and answer_schema(document, method, template)
     return [f"{method} {template}: {words}" for words in conforms(schema, body, document)[:3]] if schema else []
-
-
-# ---------------------------------------------------------------- GraphQL
-
-def graphql(schema, call, root, context=None):
-    """Executes a call's query with graphql-core on a schema (SDL text or built): only what was asked comes back.
-
-    `root` is the root value: a dict, or an object whose attributes and methods (info, **arguments) are the fields.
-    Gives {"data": …, "errors": […]} as GraphQL servers do; a `Refused` from a resolver is raised as such.
-    """
-    import graphql as core
-    built = built_schema(schema) if isinstance(schema, str) else schema
-    asked = call.json or {}
-    done = core.graphql_sync(built, asked.get("query") or "", root, context_value=context, variable_values=asked.get("variables"),
-                             operation_name=asked.get("operationName"))
-    for error in done.errors or []:
-        if isinstance(error.original_error, Refused):
-            raise error.original_error
-    answer = {} if done.data is None and done.errors else {"data": done.data}
-    if done.errors:
-        answer["errors"] = [error.formatted for error in done.errors]
-    return answer
-
-
-@functools.lru_cache(maxsize=8)
-def built_schema(text):
-    """A schema from its SDL."""
-    import graphql as core
-    return core.build_schema(text)
 
 
 # ---------------------------------------------------------------- by hand
