@@ -3,8 +3,10 @@
 A vendor is a class on `Vendor`, a file each, made from the vendor's documentation alone: none shares code with the tap. It keeps
 whole objects, answers as documented, refuses what it does not know, and can be edited while it is read. tests/e2e/vendors.py
 drives them all. A vendor's file that is to run by hand too begins with `sys.path[0] = tests/` when it is `__main__`, and ends with
-`main(Name)`. For GraphQL there is graphql.py beside this. Environment: VENDOR_SPECS names a folder with the vendors' published specifications; a vendor whose `specification` is
-there has each answer checked against it, once `check_answers` is set.
+`main(Name)`. For GraphQL there is graphql.py beside this.
+
+Environment: VENDOR_SPECS names a folder with the vendors' published specifications; a vendor whose `specification` is there has
+each answer checked against it, once `check_answers` is set.
 """
 import argparse
 import collections
@@ -71,7 +73,7 @@ class Call:
     def __init__(self, method, target, headers, body, url):
         parts = urlsplit(target)
         self.method, self.path, self.headers, self.body, self.url = method, unquote(parts.path), headers, body, url
-        self.raw_query, self.params = parts.query, {}
+        self.raw_query, self.params, self.route = parts.query, {}, None
         self.many = parse_qs(parts.query, keep_blank_values=True)  # each name's values
         self.query = {name: values[-1] for name, values in self.many.items()}
         kind = headers.get("Content-Type") or ""
@@ -142,7 +144,8 @@ class Vendor:
         self.check_answers = False
         self.lock, self.random = threading.RLock(), random.Random(seed)
         self.calls, self.unknown, self.unfit, self.recent = [], [], [], []
-        self.tokens, self.token_expires, self.pages = {}, False, collections.Counter()
+        self.tokens, self.token_expires, self.pages, self.given = {}, False, collections.Counter(), collections.Counter()
+        self.clock = lambda: datetime.datetime.now(datetime.timezone.utc)
         self.last = datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
         self.rows = collections.defaultdict(dict)
         self.routes = sorted((self.compiled(method, template, name) for name, function in inspect.getmembers(type(self))
@@ -197,8 +200,7 @@ class Vendor:
     def now(self):
         """This moment; each is later than the one before."""
         with self.lock:
-            real = datetime.datetime.now(datetime.timezone.utc)
-            self.last = max(real, self.last + datetime.timedelta(milliseconds=1))
+            self.last = max(self.clock(), self.last + datetime.timedelta(milliseconds=1))
             return self.last
 
     def past(self, dice=None):
@@ -213,7 +215,8 @@ class Vendor:
 
     def give_token(self, value):
         """An opaque page token for a value; never the same twice."""
-        token = hashlib.sha256(f"{self.seed} {len(self.tokens)} {value!r}".encode()).hexdigest()[:40]
+        self.given[repr(value)] += 1  # the same for every reader who does the same
+        token = hashlib.sha256(f"{self.seed} {value!r} {self.given[repr(value)]}".encode()).hexdigest()[:40]
         self.tokens[token] = value
         return token
 
@@ -268,17 +271,18 @@ class Vendor:
     def answer(self, call):
         """One call: its reply."""
         kept = {"method": call.method, "path": call.path, "query": call.query, "many": call.many, "json": call.json,
-                "form": call.form, "headers": dict(call.headers), "status": None, "at": time.time()}
+                "form": call.form, "headers": dict(call.headers), "route": None, "status": None, "at": time.time()}
         with self.lock:
             self.calls.append(kept)
             try:
+                handler, kept["route"] = self.find(call)
+                call.route = kept["route"]
                 self.count(kept["at"])
                 self.rules(call)
-                handler, template = self.find(call)
                 reply = handler(call)
                 reply = reply if isinstance(reply, Reply) else Reply(reply)
                 if self.check_answers and self.specification and reply.status == 200:
-                    self.unfit += unfit(self.specification, call.method, template.removeprefix(self.base), reply.body)
+                    self.unfit += unfit(self.specification, call.method, kept["route"].removeprefix(self.base), reply.body)
             except Refused as refused:
                 reply = Reply(refused.body, refused.headers, refused.status)
             except Exception as failed:  # a fault of the vendor's own code must be seen
