@@ -73,6 +73,7 @@ class Case:
     def command(self, *more):
         """The tap's command line, with the last state."""
         state = self.state if self.state.exists() else None
+        more = more if "--streams" in more else ("--streams", ",".join(STREAMS), *more)
         return read_command(self.config, state, "--log-format", "json", *more, source="asana")
 
     def run(self, *more, keep=True):
