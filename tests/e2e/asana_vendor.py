@@ -530,11 +530,11 @@ class Asana:
         """Tasks of some project that can be read."""
         return {gid: task for project in self.open_projects() for gid, task in self.tasks_of[project].items()}
 
-    def in_no_project(self):
-        """Tasks that are in no project and whose assignee is in their workspace: what can be found by user."""
+    def assigned(self):
+        """Tasks whose assignee is in their workspace: what can be found by user, in a project or in none."""
         homes = {gid: {home.gid for home in user["workspaces"]} for gid, user in self.objects["users"].items()}
         return {gid: task for gid, task in self.objects["tasks"].items()
-                if not task["projects"] and task["assignee"] and task["workspace"].gid in homes[task["assignee"].gid]}
+                if task["assignee"] and task["workspace"].gid in homes[task["assignee"].gid]}
 
     def listed_subtasks(self):
         """All that are below a task in view, or below one that is found by its assignee."""
@@ -542,7 +542,7 @@ class Asana:
         for gid, task in self.objects["tasks"].items():
             if task["parent"]:
                 children.setdefault(task["parent"].gid, []).append(gid)
-        todo = [*self.in_view(), *(gid for gid, task in self.in_no_project().items() if not task["parent"])]
+        todo = [*self.in_view(), *(gid for gid, task in self.assigned().items() if not task["parent"] and not task["projects"])]
         while todo:
             below = children.get(todo.pop(), [])
             found |= {gid: self.objects["tasks"][gid] for gid in below}
@@ -551,7 +551,7 @@ class Asana:
 
     def known_tasks(self):
         """All tasks that can be found."""
-        return {**self.in_view(), **self.in_no_project(), **self.listed_subtasks()}
+        return {**self.in_view(), **self.assigned(), **self.listed_subtasks()}
 
     def change(self, task):
         """One edit."""
@@ -675,7 +675,7 @@ class Asana:
         """What a whole read must bring, by gid, with the `opt_fields` of the last request of that stream, or those given."""
         with self.lock:
             if fields is None:
-                shape = "tasks" if stream in ("subtasks", "tasks_without_project") else stream
+                shape = "tasks" if stream in ("subtasks", "assigned_tasks") else stream
                 fields = self.asked.get(stream, self.asked.get(shape, sorted(OPT_FIELDS[shape])))
             there = self.objects.get(stream, {})
             known = self.known_tasks() if stream in ("stories", "attachments", "time_tracking_entries") else {}
@@ -683,8 +683,8 @@ class Asana:
                 return {(portfolio, record["gid"]): {**record, "portfolio": portfolio} for portfolio, projects in self.items.items()
                         for record in json.loads(json.dumps(self.as_given(
                             stream, [self.objects["projects"][gid] for gid in projects], fields)))}
-            if stream in ("subtasks", "tasks_without_project"):
-                there = self.listed_subtasks() if stream == "subtasks" else self.in_no_project()
+            if stream in ("subtasks", "assigned_tasks"):
+                there = self.listed_subtasks() if stream == "subtasks" else self.assigned()
             elif stream == "attachments":
                 there = {gid: a for gid, a in there.items() if a["parent"].gid in known or a["parent"].gid in self.open_projects()}
             elif stream in ("stories", "time_tracking_entries"):
@@ -895,7 +895,7 @@ class Asana:
             if not self.known(stream, field):
                 raise Refused(400, f"opt_fields: Unrecognized field: {field}")
         # Parents may be asked for with fewer fields.
-        if fields is None or len(fields) > 3 or stream != "tasks":
+        if fields is None or len(fields) > 4 or stream != "tasks":
             self.asked[stream] = fields if fields is not None else self.asked.get(stream, [])
         things = sorted(things, key=place)
         if (after := self.after(path, query)) is not None:
