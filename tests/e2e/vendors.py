@@ -311,8 +311,7 @@ def later(checks, kind, scratch):
             counts = ", ".join(f"{stream} {len(found.get(stream, {}))} of {len(before[stream])}" for stream in cursors)
             checks.ok(f"{name}: incremental streams bring nothing old", run.code == 0 and not more, ("; ".join(more) or counts) + run.why())
             if changed:
-                missing = [(stream, key) for stream, key in changed
-                           if key in vendor.records(stream) and key not in found.get(stream, {})]
+                missing = not_come(vendor, changed, found)
                 checks.ok(f"{name}: all that changed comes", not missing, str(missing[:3]) if missing else len(changed))
             wrong = wrong_records(vendor, newest_only(vendor, case.brought))
             checks.ok(f"{name}: everything is as the vendor has it", not wrong, wrong or str(run))
@@ -321,8 +320,15 @@ def later(checks, kind, scratch):
 
 def newest_only(vendor, brought):
     """What was brought, without what the vendor has no longer (nobody tells of deletions)."""
-    return {stream: {key: record for key, record in records.items() if key in vendor.records(stream)} for stream, records in brought.items()
-            if stream in vendor.streams}
+    there = {stream: vendor.records(stream).keys() for stream in vendor.streams}
+    return {stream: {key: record for key, record in records.items() if key in there[stream]} for stream, records in brought.items()
+            if stream in there}
+
+
+def not_come(vendor, changed, found):
+    """What changed, is there, and did not come."""
+    there = {stream: vendor.records(stream).keys() for stream in {stream for stream, _ in changed}}
+    return [(stream, key) for stream, key in changed if key in there[stream] and key not in found.get(stream, {})]
 
 
 def as_key(key):
@@ -403,7 +409,7 @@ def forbidden(checks, kind, scratch):
         checks.ok("forbidden: the run ends well and an event tells what was skipped", run.code == 0 and skipped,
                   "; ".join(sorted({f"{event['stream']} {event.get('status')}: {event.get('reason')}" for event in skipped}))[:400] or str(run) + run.why())
         found = run.found()
-        missing = [(stream, key) for stream, key in changed if key in vendor.records(stream) and key not in found.get(stream, {})]
+        missing = not_come(vendor, changed, found)
         checks.ok("forbidden: what changed elsewhere comes", not missing, str(missing[:3]) if missing else len(changed))
         fresh = Case(scratch, vendor)
         run = fresh.run()

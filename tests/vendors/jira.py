@@ -230,7 +230,7 @@ class Jira(Vendor):
         number = self.id()
         self.rows["changelogs"][number] = issue["id"], {
             "id": number, "author": author, "created": jira_time(moment),
-            "items": [{"field": "summary", "fieldtype": "jira", "fieldId": "summary", "from": None, "fromString": "alt", "to": None, "toString": "neu"}]}
+            "items": [{"field": "summary", "fieldtype": "jira", "fieldId": "summary", "fromString": "alt", "toString": "neu"}]}
         return number
 
     # ------------------------------------------------------------ what others do
