@@ -7,6 +7,7 @@ error of an expired cursor, what a board that is out of reach answers), the form
 usage: python tests/vendors/monday.py [--port N]        (the token is monday-test-token)
 """
 import datetime
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -472,6 +473,12 @@ class Monday(GraphQL):
         """The account's id and a request's stand in every answer."""
         return {**reply, "account_id": 77, "extensions": {"request_id": "00000000-0000-4000-8000-000000000000"}}
 
+    def give_token(self, value):
+        """A cursor: the same for the same place, so that twins give the same."""
+        token = hashlib.sha256(f"{self.seed} {value!r}".encode()).hexdigest()[:40]
+        self.tokens[token] = value
+        return token
+
     def query_complexity(self, info):
         """What the query costs."""
         return {"before": 9_800_000 + self.points, "query": self.points, "after": 9_800_000, "reset_in_x_seconds": 45}
@@ -536,7 +543,7 @@ class Monday(GraphQL):
             if place is None:  # the text is an assumption
                 raise GraphQLError("The cursor provided for pagination has expired. Please refresh your query and obtain a new cursor",
                                    extensions={"code": "CursorExpiredError", "status_code": 200})
-            order, hierarchy_scope_config, after = place
+            _, order, hierarchy_scope_config, after = place
         elif query_params and query_params.get("order_by"):
             rule = query_params["order_by"][0]
             order = f"{rule['column_id']} {rule.get('direction') or 'asc'}"
@@ -550,7 +557,7 @@ class Monday(GraphQL):
         if after is not None:
             rows = [item for item in rows if (key(item) < tuple(after) if down else key(item) > tuple(after))]
         page = rows[:min(limit, self.at_most["items"])]
-        return {"cursor": self.give_token((order, hierarchy_scope_config, key(page[-1]))) if len(rows) > len(page) else None, "items": page}
+        return {"cursor": self.give_token((board["id"], order, hierarchy_scope_config, key(page[-1]))) if len(rows) > len(page) else None, "items": page}
 
     def Board_updates(self, board, info, limit=25, page=1, from_date=None, to_date=None, **_):
         """A board's updates and those of its items, the newest first; the dates are those of posting."""
