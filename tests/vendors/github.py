@@ -402,7 +402,7 @@ class Github(Vendor):
         """One page, and the link to the next."""
         call.only("per_page", "page", *names, status=422)
         size, number = call.number("per_page", 30, 1, 100), call.number("page", 1, 1)
-        self.paged(call, f"{call.path} {call.query.get('fields')}")
+        self.paged(call, f"{path} {call.query.get('fields')}")
         last = max(1, -(-len(rows) // size))
         link = lambda n, rel: f"<{self.api}{path}?{urlencode({**call.query, 'page': n})}>; rel=\"{rel}\""
         links = [link(number - 1, "prev")] if number > 1 else []
