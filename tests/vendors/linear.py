@@ -182,6 +182,7 @@ class Linear(GraphQL):
 
     def fill(self, random, size):
         self.access, self.refresh, self.hidden, self.base = "lin_oauth_0", "refresh_0", set(), {}
+        self.version, self.truths, self.mates, self.talk = 0, {}, {}, {}
         self.asked, self.everything, self.points, self.spent, self.numbers = {}, False, (3_000_000, 3600), [], {}
         some = lambda kind, **of: random.choice(self.all(kind, **of))["id"]
         self.make("Organization", random, name="Acme", urlKey="acme", previousUrlKeys=["acme-old"])
@@ -269,15 +270,17 @@ class Linear(GraphQL):
         """An issue of a team."""
         some = lambda kind, **of: random.choice([None, *(row["id"] for row in self.all(kind, **of))])
         project = random.choice([None, *(row["id"] for row in self.all("Project") if team in row["teams"])])
-        mates = self.all("Issue", team=team)
+        mates = self.mates.setdefault(team, [])
         bot = {"id": "bot-1", "name": "GitHub", "type": "github"}
-        return self.make(
+        row = self.make(
             "Issue", random, at, **self.number(team), team=team, state=random.choice(self.all("WorkflowState", team=team))["id"], project=project,
             projectMilestone=project and some("ProjectMilestone", project=project), cycle=some("Cycle", team=team), assignee=some("User"),
             creator=some("User"), parent=random.choice(mates)["id"] if mates and random.random() < 0.3 else None,
             labelIds=random.sample([row["id"] for row in self.all("IssueLabel") if row["team"] in (None, team)], 2), previousIdentifiers=[],
             priority=random.randrange(5), botActor=bot if random.random() < 0.1 else None,
             externalUserCreator={"id": "external-1", "name": self.name(random)} if random.random() < 0.1 else None)
+        mates.append(row)
+        return row
 
     def number(self, team):
         """The next number of a team, and the identifier of it."""
@@ -286,10 +289,12 @@ class Linear(GraphQL):
 
     def comment(self, random, issue, at):
         """A comment on an issue, or on a project."""
-        others = [row["id"] for row in self.all("Comment", issueId=issue["id"])] if issue else []
-        return self.make("Comment", random, at, issue=issue and issue["id"], issueId=issue and issue["id"], parentId=random.choice([None, *others]),
-                         projectId=None if issue else self.all("Project")[0]["id"], user=random.choice([None, *self.rows["User"]]),
-                         **dict.fromkeys(("projectUpdateId", "initiativeId", "initiativeUpdateId", "documentContentId", "resolvingCommentId")))
+        others = self.talk.setdefault(issue and issue["id"], [])
+        row = self.make("Comment", random, at, issue=issue and issue["id"], issueId=issue and issue["id"], parentId=random.choice([None, *others]),
+                        projectId=None if issue else self.all("Project")[0]["id"], user=random.choice([None, *self.rows["User"]]),
+                        **dict.fromkeys(("projectUpdateId", "initiativeId", "initiativeUpdateId", "documentContentId", "resolvingCommentId")))
+        others.append(row["id"])
+        return row
 
     def attach(self, random, issue, at):
         """An attachment of an issue."""
@@ -297,7 +302,7 @@ class Linear(GraphQL):
 
     def relate(self, random, issue, at):
         """A relation to another issue of its team."""
-        other = random.choice(self.all("Issue", team=issue["team"]))
+        other = random.choice(self.mates[issue["team"]])
         return self.make("IssueRelation", random, at, issue=issue["id"], relatedIssue=other["id"], type=random.choice(["blocks", "related"]))
 
     def report(self, project, random, at):
@@ -308,6 +313,7 @@ class Linear(GraphQL):
 
     def edit(self, random):
         """Changes, moves, adds, archives. No name that other records repeat is changed."""
+        self.version += 1
         changed, streams = set(), {kind: stream for stream, (kind, _) in TYPES.items()}
 
         def touch(kind, row, **values):
@@ -349,6 +355,7 @@ class Linear(GraphQL):
         """A team is made private: it, and all that is its own, is in no list any more."""
         before = {stream: self.truth(stream).keys() for stream in self.streams}
         self.hidden.add(self.all("Team", key="SEC")[0]["id"])
+        self.version += 1
         gone = {stream: list(keys - self.truth(stream).keys()) for stream, keys in before.items()}
         return {stream: keys for stream, keys in gone.items() if keys}
 
@@ -356,6 +363,7 @@ class Linear(GraphQL):
         """From here on `config` leaves archived things out, where it is not told otherwise."""
         row = next(row for row in self.all("Issue") if not row["archivedAt"])
         row.update(archivedAt=stamp(self.now()), updatedAt=stamp(self.now()))
+        self.version += 1
         self.base = {"include_archived": False}
         return {"include_archived": True}, "issues", row["id"]
 
@@ -372,14 +380,20 @@ class Linear(GraphQL):
         if field not in self.asked:
             return {}
         document, variables = self.asked[field]
-        self.everything = True
-        try:
-            answer = graphql.execute(self.schema(), document, self, None, {**variables, "after": None}, field_resolver=self.resolve)
-        finally:
-            self.everything = False
-        assert not answer.errors, answer.errors
-        found = answer.data[field]
-        return {(row["id"],): row for row in (found["nodes"] if "nodes" in found else [found])}
+        known = document, variables.get("includeArchived"), self.version
+        if self.truths.get(stream, (None,))[0] != known:
+            self.everything = True
+            try:
+                answer = graphql.execute(self.schema(), document, self, None, {**variables, "after": None}, field_resolver=self.resolve)
+            finally:
+                self.everything = False
+            assert not answer.errors, answer.errors
+            found = answer.data[field]
+            rows = {(row["id"],): row for row in (found["nodes"] if "nodes" in found else [found])}
+            for row in rows.values() if stream in ("attachments", "issue_relations") else ():
+                row["issue"].pop("team", None)  # it is asked for to choose by, and left out
+            self.truths[stream] = known, rows
+        return self.truths[stream][1]
 
     # ------------------------------------------------------------ what the API gives
 
