@@ -48,6 +48,7 @@ class AzureDevops(Vendor):
 
     def fill(self, random, size):
         self.forbidden, self.seq, self.ids = set(), 0, 0
+        self.access, self.refresh = set(), "refresh-0"  # Microsoft Entra
         self.revisions, self.links = [], []  # (watermark, project, row)
         for number in range(130):  # two pages of the Graph API
             self.user(number)
@@ -299,8 +300,24 @@ class AzureDevops(Vendor):
 
     # ------------------------------------------------------------ answers
 
+    @route("POST", "/entra/oauth2/v2.0/token")
+    def token(self, call):
+        """Microsoft Entra: a refresh token serves once here."""
+        form = call.form
+        if "499b84ac-1321-427f-aa17-267ca6975798/.default" not in form.get("scope", "").split():
+            raise Refused(400, {"error": "invalid_scope", "error_description": "AADSTS70011: The scope is not valid."})
+        if form.get("client_secret") != "secret" or form.get("grant_type") == "refresh_token" and form.get("refresh_token") != self.refresh:
+            raise Refused(400, {"error": "invalid_grant", "error_description": "AADSTS70000: The provided grant is not valid."})
+        self.access.add(access := self.give_token("access"))
+        answer = {"token_type": "Bearer", "expires_in": 3599, "access_token": access}
+        if form["grant_type"] == "refresh_token":
+            self.refresh = self.give_token("refresh")
+            answer["refresh_token"] = self.refresh
+        return answer
+
     def authorized(self, call, *parameters, version="7.1"):
-        if call.headers.get("Authorization") != "Basic " + base64.b64encode(f":{TOKEN}".encode()).decode():
+        given = call.headers.get("Authorization") or ""
+        if given != "Basic " + base64.b64encode(f":{TOKEN}".encode()).decode() and given.removeprefix("Bearer ") not in self.access:
             raise Refused(203, SIGN_IN, {"Content-Type": "text/html; charset=utf-8"})
         call.only("api-version", *parameters, body={"$id": "1", "message": "A query parameter is not known.", "typeKey": "VssPropertyValidationException"})
         if call.query.get("api-version") != version:
