@@ -144,7 +144,7 @@ class Vendor:
         self.check_answers = False
         self.lock, self.random = threading.RLock(), random.Random(seed)
         self.calls, self.unknown, self.unfit, self.recent = [], [], [], []
-        self.tokens, self.token_expires, self.pages, self.given = {}, False, collections.Counter(), collections.Counter()
+        self.tokens, self.token_expires, self.pages = {}, False, collections.Counter()
         self.clock = lambda: datetime.datetime.now(datetime.timezone.utc)
         self.last = datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
         self.rows = collections.defaultdict(dict)
@@ -214,9 +214,8 @@ class Vendor:
         return dice.choice(ODD) if dice.random() < 0.06 else f"{dice.choice(ADJECTIVES)} {dice.choice(NOUNS)} {dice.randrange(1000)}"
 
     def give_token(self, value):
-        """An opaque page token for a value; never the same twice."""
-        self.given[repr(value)] += 1  # the same for every reader who does the same
-        token = hashlib.sha256(f"{self.seed} {value!r} {self.given[repr(value)]}".encode()).hexdigest()[:40]
+        """An opaque page token for a value: the same for every reader who does the same."""
+        token = hashlib.sha256(f"{self.seed} {value!r}".encode()).hexdigest()[:40]
         self.tokens[token] = value
         return token
 
