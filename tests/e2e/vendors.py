@@ -82,11 +82,22 @@ def different(have, want):
     return ""
 
 
+def as_key(key):
+    """A key as a tuple; a time in it as seconds, since the tap and the database write it in ways of their own."""
+    parts = tuple(key) if isinstance(key, (tuple, list)) else (key,)
+    return tuple(moment_of(part) if isinstance(part, str) and re.match(r"\d{4}-\d\d-\d\dT", part) else part for part in parts)
+
+
+def truth_of(vendor, stream):
+    """What the vendor has of a stream, by key."""
+    return {as_key(key): record for key, record in vendor.records(stream).items()}
+
+
 def wrong_records(vendor, found, streams=None):
     """What of the streams is not as the vendor has it, in words; empty when all is well."""
     words = []
     for stream in streams or vendor.streams:
-        want, have = vendor.records(stream), found.get(stream, {})
+        want, have = truth_of(vendor, stream), found.get(stream, {})
         lost, extra = want.keys() - have.keys(), have.keys() - want.keys()
         stale = [key for key in want.keys() & have.keys() if not same(have[key], want[key])]
         words += [f"{stream}: {len(keys)} of {len(want)} {kind}, as {sorted(keys, key=str)[:2]}"
@@ -117,7 +128,7 @@ class Run:
         for stream, records in self.records.items():
             key = self.vendor.streams[stream].key if stream in self.vendor.streams else []
             for record in records:
-                found.setdefault(stream, {})[tuple(record.get(name) for name in key)] = record
+                found.setdefault(stream, {})[as_key([record.get(name) for name in key])] = record
         return found
 
     def event(self, name):
@@ -299,7 +310,7 @@ def later(checks, kind, scratch):
         case.run()
         cursors = [stream for stream, how in vendor.streams.items() if how.cursor]
         for name in ("nothing changed", "after edits"):
-            before = {stream: vendor.records(stream) for stream in vendor.streams}
+            before = {stream: truth_of(vendor, stream) for stream in vendor.streams}
             changed = set() if name == "nothing changed" else {(stream, as_key(key)) for stream, key in vendor.edit(vendor.random)}
             run = case.run()
             found = run.found()
@@ -320,20 +331,15 @@ def later(checks, kind, scratch):
 
 def newest_only(vendor, brought):
     """What was brought, without what the vendor has no longer (nobody tells of deletions)."""
-    there = {stream: vendor.records(stream).keys() for stream in vendor.streams}
+    there = {stream: truth_of(vendor, stream).keys() for stream in vendor.streams}
     return {stream: {key: record for key, record in records.items() if key in there[stream]} for stream, records in brought.items()
             if stream in there}
 
 
 def not_come(vendor, changed, found):
     """What changed, is there, and did not come."""
-    there = {stream: vendor.records(stream).keys() for stream in {stream for stream, _ in changed}}
+    there = {stream: truth_of(vendor, stream).keys() for stream in {stream for stream, _ in changed}}
     return [(stream, key) for stream, key in changed if key in there[stream] and key not in found.get(stream, {})]
-
-
-def as_key(key):
-    """A key as a tuple."""
-    return tuple(key) if isinstance(key, (tuple, list)) else (key,)
 
 
 def paging(checks, kind, scratch):
@@ -493,7 +499,7 @@ def backfill(checks, kind, scratch):
         words, counts, found = [], [], run.found()
         for stream in sorted(there):
             how, have = vendor.streams[stream], found.get(stream, {})
-            want = {key: record for key, record in vendor.records(stream).items()
+            want = {key: record for key, record in truth_of(vendor, stream).items()
                     if (at := moment_of(record.get(how.cursor))) is not None and moment_of(start) <= at < moment_of(end)}
             lost = [key for key in want if key not in have or not same(have[key], want[key])]
             extra = [] if how.loose else [key for key in have if key not in want]
@@ -677,11 +683,11 @@ def wrong_tables(vendor, server, schema, deletions):
     the vendor has no longer may be there: nobody tells of deletions."""
     words, counts, tables = [], [], server.tables(schema)
     for stream, how in vendor.streams.items():
-        table, want = tables.get(stream.replace("-", "_")), vendor.records(stream)
+        table, want = tables.get(stream.replace("-", "_")), truth_of(vendor, stream)
         if table is None:
             words += [f"{stream}: no table"] if want else []
             continue
-        have = {tuple(row.get(key) for key in how.key): {k: v for k, v in row.items() if not k.startswith("_sdc_")} for row in table.rows}
+        have = {as_key([row.get(key) for key in how.key]): {k: v for k, v in row.items() if not k.startswith("_sdc_")} for row in table.rows}
         extra, lost = have.keys() - want.keys(), want.keys() - have.keys()
         stale = [key for key in want.keys() & have.keys() if not same(have[key], want[key])]
         if table.count - (len(extra) if deletions else 0) != len(want) or lost:
