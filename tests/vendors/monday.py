@@ -171,6 +171,8 @@ class Monday(GraphQL):
     def fill(self, random, size):
         """The account. Most objects are the same for any size; there are `size` items and subitems."""
         self.next_id, self.unreachable, self.mute, self.throttled, self.points = 1_000_000_000 + self.seed * 10**6, set(), set(), 0, 0
+        if size > 1000:  # a large account has the page sizes that are asked for
+            self.at_most = dict.fromkeys(self.at_most, 1000)
         rows = self.rows
         for n in range(7):
             made = self.new_id()
