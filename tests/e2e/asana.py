@@ -16,6 +16,7 @@ import functools
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -24,8 +25,8 @@ import time
 from collections import Counter
 from urllib.parse import quote
 
-from asana_vendor import EXPIRED, Asana, stamp
-from support import ROOT, Checks, differences, ends, folder, messages, read_command, start_tap
+from asana_vendor import EXPIRED, Asana, moment_of, stamp
+from support import ROOT, Checks, differences, ends, folder, messages, read_command, start_tap, sync_command
 
 STREAMS = ("workspaces", "teams", "users", "projects", "sections", "tags", "tasks")
 MORE = ("assigned_tasks", "subtasks", "stories", "attachments", "time_tracking_entries", "custom_fields", "project_memberships",
@@ -832,6 +833,58 @@ def parity_of_all(checks, scratch):
                 asana.edit(5)
 
 
+def equal(have, want):
+    """Are a row's value and a record's the same? The database has times without a zone, and null where the vendor says nothing."""
+    if isinstance(want, dict) and isinstance(have, dict):
+        return all(equal(have.get(key), want.get(key)) for key in {*have, *want})
+    if isinstance(want, list) and isinstance(have, list):
+        return len(have) == len(want) and all(map(equal, have, want))
+    if isinstance(want, str) and isinstance(have, str) and re.match(r"\d{4}-\d\d-\d\dT", want):
+        return moment_of(have) == moment_of(want)
+    return have == want
+
+
+def warehouse(checks, scratch):
+    """PostgreSQL."""
+    if "TARGET_POSTGRES_MELTANO" not in os.environ:
+        checks.fact("TARGET_POSTGRES_MELTANO does not name target-postgres: the database is not checked")
+        return
+    import warehouse as databases
+    with Asana(tasks=150, odd=()) as asana, databases.Postgres() as server:
+        target = databases.Meltano(server, scratch)
+        settings, config = scratch / "target.json", asana.config(scratch / "config.json", dripfeed=UNPACED)
+        settings.write_text(json.dumps(target.config("asana", 0)))
+        for name in ("first load", "after changes"):
+            done = subprocess.run(sync_command(config, [target.executable, "--config", settings], "--state", scratch / "kept.json",
+                                               source="asana"),
+                                  stdin=subprocess.DEVNULL, capture_output=True, timeout=2 * LONGEST)
+            wrong, tables = [], target.tables("asana")
+            for stream in ALL:
+                want, table = asana.truth(stream), tables[stream]
+                have = {key_of(stream, row): row for row in table.rows}
+                fields = {field for record in want.values() for field in record}
+                stale = [key for key in want.keys() & have.keys()
+                         if not all(equal(have[key].get(field), want[key].get(field)) for field in fields)]
+                if table.count != len(want) or have.keys() != want.keys() or stale:
+                    wrong.append(f"{stream}: {table.count} rows of {len(want)}, {len(stale)} stale")
+            checks.ok(f"PostgreSQL, {name}: counts and contents of all tables are the vendor's", done.returncode == 0 and not wrong,
+                      wrong or ", ".join(f"{stream} {tables[stream].count}" for stream in ALL))
+            if name == "first load":
+                asana.edit(9)
+                asana.add(3)
+                for n, gid in enumerate(sorted(asana.known_tasks())[::9]):
+                    asana.touch(gid, ("comment", "time", "attachment")[n % 3])
+        # The view of docs/src/sources/asana.md.
+        text = (ROOT / "docs" / "src" / "sources" / "asana.md").read_text()
+        view, pivot = (part.split("```")[0] for part in text.split("```sql\n")[1:3])
+        server.query("SET search_path TO asana; " + view)
+        count = int(server.query("SELECT count(*) FROM asana.all_tasks")[0])
+        checks.ok("the view of the docs has every task once", count == len(asana.known_tasks()), count)
+        rows = server.query("SET search_path TO asana; " + pivot.replace("'Priority'", "'Priorität'"))
+        checks.ok("the query of the docs pivots custom fields", len(rows) == len(asana.in_view()) and any("Hoch" in row for row in rows),
+                  len(rows))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="run the parts whose name has one of these words")
@@ -842,7 +895,7 @@ def main():
         "later strict": functools.partial(later, strict=True), "limited": limited, "paced": paced, "expired": expired,
         "refused": refused, "paid_only": paid_only, "come_and_go": come_and_go, "new_projects": new_projects, "faults": faults,
         "edited": edited, "killed": killed, "parity": parity,
-        "parity_of_all": parity_of_all,
+        "parity_of_all": parity_of_all, "warehouse": warehouse,
     }
     with folder() as scratch:
         for name, part in parts.items():
