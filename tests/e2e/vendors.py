@@ -249,6 +249,11 @@ def check(checks, kind, scratch):
                                   capture_output=True, text=True, timeout=LONGEST)
             checks.ok(f"check with {name}: {code}", done.returncode == code,
                       f"{done.returncode}, {time.monotonic() - began:.1f} s: {done.stderr.strip()[-300:]}")
+        case = Case(scratch, vendor)
+        case.configure(vendor.bad_config())
+        run = case.run()
+        checks.ok("a read with a wrong token ends with 20 or 40 and brings nothing", run.code in (20, 40) and not run.state
+                  and not any(run.records.values()), str(run))
 
 
 def whole(checks, kind, scratch):

@@ -330,7 +330,7 @@ class Jira(Vendor):
         good = base64.b64encode(f"{self.email}:{self.token}".encode()).decode()
         if (kind, what) == ("Basic", good) or kind == "Bearer" and self.access and what == self.access:
             return
-        if empty is not None:
+        if empty is not None and kind == "Basic":
             raise Refused(200, empty, {"X-Seraph-LoginReason": "AUTHENTICATED_FAILED"})
         raise words("Client must be authenticated to access this resource.", status=401)
 
