@@ -255,7 +255,8 @@ def whole(checks, prism, scratch, vendor):
     second = Tap(prism, scratch, first.state)
     calls = one_run(checks, prism, second, vendor, "second run")
     since = ["modified_since" in names for path, names in calls if path == "/tasks"]
-    checks.ok("second run: tasks are asked for since a time", since and all(since), f"{len(since)} calls")
+    # Which tasks have subtasks is asked without one, of one project and of one user.
+    checks.ok("second run: tasks are asked for since a time", since.count(True) > since.count(False) == 2, f"{len(since)} calls")
 
     theirs = json_schema({"components": {"schemas": vendor["components"]["schemas"]}})
     for stream, (_, name) in LISTS.items():
