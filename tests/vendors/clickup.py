@@ -67,7 +67,7 @@ class Clickup(Vendor):
     # ------------------------------------------------------------ the account
 
     def fill(self, random, size):
-        rows, self.ids, self.forbidden, some = self.rows, 90_000_000, set(), random.choice
+        rows, self.ids, self.forbidden, some, self.of_task = self.rows, 90_000_000, set(), random.choice, {}
         for n in range(7):
             rows["users"][700 + n] = {"id": 700 + n, "username": self.name(), "email": f"user{n}@example.com", "color": some(COLORS),
                                       "profilePicture": None, "initials": "AB"}
@@ -215,6 +215,7 @@ class Clickup(Vendor):
         made = {"id": key, "comment": [{"text": text}, {"text": "\n"}], "comment_text": f"{text}\n", "user": person, "resolved": False,
                 "assignee": None, "assigned_by": None, "reactions": [], "date": ms(at), "reply_count": "0"}
         self.rows["comments"][key] = (task["id"], made)
+        self.of_task.setdefault(task["id"], []).append(made)
         return made
 
     def entry(self, team, at):
@@ -414,7 +415,7 @@ class Clickup(Vendor):
         self.authorized(call, "custom_task_ids", "team_id", "start", "start_id")
         task = self.one("tasks", call.params["task"])
         self.one("lists", task["list"]["id"])
-        found = sorted((row for key, row in self.rows["comments"].values() if key == task["id"]), key=lambda row: (row["date"], row["id"]), reverse=True)
+        found = sorted(self.of_task.get(task["id"], []), key=lambda row: (row["date"], row["id"]), reverse=True)
         if ("start" in call.query) != ("start_id" in call.query):
             raise Refused(400, {"err": "start and start_id belong together", "ECODE": "COMM_001"})
         if "start" in call.query:

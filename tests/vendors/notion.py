@@ -56,7 +56,7 @@ class Notion(Vendor):
     # ------------------------------------------------------------ the account
 
     def fill(self, random, size):
-        rows, self.hidden = self.rows, set()
+        rows, self.hidden, self.below = self.rows, set(), {}
         for n in range(5):
             key = self.uuid()
             rows["users"][key] = {"object": "user", "id": key, "name": self.name(), "avatar_url": None} | (
@@ -146,6 +146,7 @@ class Notion(Vendor):
         self.rows["blocks"][key] = (page["id"], {
             "object": "block", "id": key, "parent": {"type": "page_id", "page_id": page["id"]}, "created_time": at, "last_edited_time": at, "created_by": self.who(),
             "last_edited_by": self.who(), "has_children": False, "in_trash": False, "archived": False, "type": kind, kind: content})
+        self.below.setdefault(("blocks", page["id"]), []).append(self.rows["blocks"][key][1])
         return key
 
     def comment(self, page, at):
@@ -153,6 +154,7 @@ class Notion(Vendor):
         self.rows["comments"][key] = (page["id"], {
             "object": "comment", "id": key, "parent": {"type": "page_id", "page_id": page["id"]}, "discussion_id": self.uuid(), "created_time": minute(at),
             "last_edited_time": minute(at), "created_by": self.who(), "rich_text": rich(self.name()), "display_name": {"type": "user", "resolved_name": "Ü"}})
+        self.below.setdefault(("comments", page["id"]), []).append(self.rows["comments"][key][1])
         return key
 
     # ------------------------------------------------------------ for the driver
@@ -327,13 +329,13 @@ class Notion(Vendor):
     def blocks(self, call):
         self.authorized(call, ("start_cursor", "page_size"))
         self.shared(call.params["page"])
-        return self.paged_list(call, "block", [row for page, row in self.rows["blocks"].values() if page == call.params["page"]])
+        return self.paged_list(call, "block", self.below.get(("blocks", call.params["page"]), []))
 
     @route("GET", API + "/comments")
     def comments(self, call):
         self.authorized(call, ("block_id", "start_cursor", "page_size"))
         self.shared(call.query.get("block_id"))
-        return self.paged_list(call, "comment", [row for page, row in self.rows["comments"].values() if page == call.query["block_id"]], name=f"comments {call.query['block_id']}")
+        return self.paged_list(call, "comment", self.below.get(("comments", call.query["block_id"]), []), name=f"comments {call.query['block_id']}")
 
     @route("POST", API + "/oauth/token")
     def token(self, call):
