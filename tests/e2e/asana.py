@@ -3,8 +3,10 @@
 
 Against the Asana-shaped vendor of asana_vendor.py: all streams whole; later runs bring what changed and the tasks at each
 project's bookmark, nothing else; rate limits, pages whose token expired, refused tokens, plans and projects, projects that come
-and go, faults, edits while pages are read, and SIGKILL lose nothing. Where the reference is at hand, it sends the same requests
-and gives the same records and state.
+and go, faults, edits while pages are read, and SIGKILL lose nothing. What belongs to tasks (subtasks down to the fifth level,
+stories, attachments, time entries) is whole as well, and later runs ask for it only of tasks that changed. Choosing workspaces
+and projects, archived ones, and the OAuth login do what they say. Where the reference is at hand, it sends the same requests
+and gives the same records and states, of all streams. Where target-postgres is, its tables hold what the API gives.
 
 usage: asana.py [--only WORD...]      (see support.py for the environment; AIRBYTE_CDK names source-declarative-manifest of
                                     airbyte-cdk 7.39.1, or the Python that it is installed for; without it parity is not checked)
@@ -14,6 +16,7 @@ import functools
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -22,10 +25,16 @@ import time
 from collections import Counter
 from urllib.parse import quote
 
-from asana_vendor import EXPIRED, Asana, stamp
-from support import ROOT, Checks, differences, ends, folder, messages, read_command, records_of, start_tap
+from asana_vendor import EXPIRED, Asana, moment_of, stamp
+from support import ROOT, Checks, differences, ends, folder, messages, read_command, start_tap, sync_command
 
 STREAMS = ("workspaces", "teams", "users", "projects", "sections", "tags", "tasks")
+MORE = ("assigned_tasks", "subtasks", "stories", "attachments", "time_tracking_entries", "custom_fields", "project_memberships",
+        "team_memberships", "workspace_memberships", "status_updates", "portfolios", "portfolio_items", "goals")
+ALL = STREAMS + MORE
+OF_TASKS = ("stories", "attachments", "time_tracking_entries")
+# Against a vendor on the same machine that counts nothing.
+UNPACED = {"pace": {"limits": [{"calls": 1_000_000, "per": "PT1M"}]}}
 START = "2008-01-01T00:00:00.000Z"
 SETTLE = 60
 A_MINUTE = 150  # calls, on the free plan
@@ -57,22 +66,33 @@ class Run:
         return {state["partition"]["project"]: state["cursor"]["modified_at"] for state in states}
 
     def found(self, into=None):
-        """The last record of each gid, by stream; adds to `into`."""
-        return records_of(self.said, into, STREAMS, "gid")
+        """The last record of each key, by stream; adds to `into`."""
+        found = into if into is not None else {stream: {} for stream in ALL}
+        for message in self.said:
+            if message["type"] == "RECORD":
+                record = message["record"]
+                found[message["stream"]][key_of(message["stream"], record)] = record
+        return found
+
+
+def key_of(stream, record):
+    """A record's key."""
+    return (record["portfolio"], record["gid"]) if stream == "portfolio_items" else record["gid"]
 
 
 class Case:
     """A vendor, a tenant's config and state, and what runs have brought so far."""
 
-    def __init__(self, scratch, asana, **config):
-        self.asana, self.state = asana, scratch / "state.json"
+    def __init__(self, scratch, asana, streams=STREAMS, **config):
+        self.asana, self.state, self.streams = asana, scratch / "state.json", streams
         self.state.unlink(missing_ok=True)
         self.config = asana.config(scratch / "config.json", **{"plan": "paid", **config})
-        self.brought = {stream: {} for stream in STREAMS}
+        self.brought = {stream: {} for stream in ALL}
 
     def command(self, *more):
         """The tap's command line, with the last state."""
         state = self.state if self.state.exists() else None
+        more = more if "--streams" in more else ("--streams", ",".join(self.streams), *more)
         return read_command(self.config, state, "--log-format", "json", *more, source="asana")
 
     def run(self, *more, keep=True):
@@ -112,6 +132,11 @@ class Case:
         """The last change in each project: where its bookmark is to be."""
         return {project: max((task["modified_at"] for task in tasks.values()), default=None)
                 for project, tasks in self.asana.tasks_of.items()}
+
+    def asked(self, what):
+        """How often each task was asked for its stories, or whatever else its path names."""
+        paths = [call["path"].strip("/").split("/") for call in self.asana.calls]
+        return Counter(path[1] for path in paths if path[0] == "tasks" and path[2:] == [what])
 
     def calls_of(self, project):
         """Calls for the tasks of a project."""
@@ -167,6 +192,184 @@ def whole(checks, scratch):
         checks.ok("no page is asked for twice", not twice, twice)
         checks.ok("each project's bookmark is its last change", {k: v for k, v in case.latest().items() if v} ==
                   {k: v for k, v in run.bookmarks().items() if v > START}, len(run.bookmarks()))
+
+
+def twice(asana):
+    """Pages that were asked for twice."""
+    calls = Counter((call["path"], *sorted(call["query"].items())) for call in asana.calls)
+    return [(key[0], n) for key, n in calls.items() if n > 1][:4]
+
+
+def everything(checks, scratch):
+    """All streams, and what a later run asks for."""
+    with Asana(tasks=300) as asana:
+        case, tasks = Case(scratch, asana, ALL, dripfeed=UNPACED), asana.objects["tasks"]
+        run = case.run()
+        wrong = case.wrong(ALL)
+        checks.ok("all twenty streams are what the API gives", run.code == 0 and not wrong, wrong or said(run))
+        checks.fact(", ".join(f"{stream} {len(records)}" for stream, records in case.brought.items() if stream in MORE))
+
+        def depth(gid):
+            return 1 + depth(tasks[gid]["parent"].gid) if tasks[gid]["parent"] else 0
+
+        depths = Counter(map(depth, case.brought["subtasks"]))
+        checks.ok("subtasks come from all five levels", set(depths) == {1, 2, 3, 4, 5}, dict(depths))
+        found = {gid for stream in ("tasks", "assigned_tasks", "subtasks") for gid in case.brought[stream]}
+        left = [tasks[gid] for gid in tasks if gid not in found]
+        lost = [task for task in left if task["projects"] or task["parent"] and task["parent"].gid in found]
+        checks.ok("no task is left out but those that the API lists nowhere", left and not lost,
+                  f"{len(left)} of {len(tasks)} have no project, and no assignee in their workspace")
+        statuses = Counter(call["status"] for call in asana.calls)
+        checks.ok("every call is answered with 200", set(statuses) == {200}, dict(statuses))
+        checks.ok("no page is asked for twice", not twice(asana), twice(asana))
+        asked = case.asked("subtasks")
+        parents = {task["parent"].gid for task in tasks.values() if task["parent"]}
+        checks.ok("only tasks with subtasks are asked for them", set(asked) <= parents, len(asked))
+        asked = case.asked("stories")
+        checks.ok("each task is asked for its stories, once", set(asked) == found and set(asked.values()) == {1}, len(asked))
+        asked = case.asked("time_tracking_entries")
+        tracked = {gid for gid in found if tasks[gid]["actual_time_minutes"]}
+        checks.ok("only tasks with time on them are asked for time entries", set(asked) == tracked, len(asked))
+        checks.fact(f"first run: {len(asana.calls)} calls")
+        checks.ok("no value was changed to fit its schema", "did not fit" not in run.log and "no readable cursor" not in run.log)
+
+        run = case.run()
+        again = case.asked("stories")
+        checks.ok("nothing changed: hardly a task is asked for its stories", run.code == 0 and len(again) < len(found) / 3,
+                  f"{len(again)} of {len(found)}, {len(asana.calls)} calls")
+        subtasks, listed = sorted(case.brought["subtasks"]), sorted(asana.in_view())
+        deep = [gid for gid in subtasks if depth(gid) == 5]
+        alone = sorted(gid for gid, task in asana.assigned().items() if not task["projects"] and not task["parent"])
+        touched = [(listed[0], "comment"), (listed[1], "time"), (listed[2], "subtask"), (subtasks[0], "comment"),
+                   (subtasks[1], "subtask"), (deep[0], "time"), (deep[-1], "attachment"), (alone[0], "attachment"),
+                   (alone[1], "time"), (alone[2], "comment"), (alone[3], "subtask")]
+        for gid, kind in touched:
+            asana.touch(gid, kind)
+        run = case.run()
+        # A new subtask does not stamp its parent, whose `num_subtasks` lags until it changes.
+        lagging = [gid for gid, kind in touched if kind == "subtask" and gid not in subtasks]
+        wrong = case.wrong(ALL, but=lagging)
+        checks.ok("comments, time, attachments and subtasks are added to tasks of all kinds: all of it comes",
+                  run.code == 0 and not wrong, wrong or said(run))
+        asked = case.asked("stories")
+        missed = [gid for gid, kind in touched if kind != "subtask" and gid not in asked]
+        checks.ok("each task that changed is asked for its stories, and few others", not missed and len(asked) < len(found) / 3,
+                  missed or f"{len(asked)}, {len(asana.calls)} calls")
+        asana.edit(9)
+        asana.add(4)
+        run = case.run()
+        wrong = case.wrong(ALL, but=lagging)
+        checks.ok("tasks are edited and added: everything is as the API gives it", run.code == 0 and not wrong, wrong or said(run))
+
+        quiet = sorted(tracked & set(listed))[5]
+        asana.time_entry(tasks[quiet], None, "2024-05-05")
+        case.run()
+        checks.ok("a time entry that stamps no task does not come", case.wrong(["time_tracking_entries"]))
+        asana.config(case.config, plan="paid", dripfeed=UNPACED, recheck_time_tracking=True)
+        run = case.run()
+        wrong = case.wrong(ALL, but=lagging)
+        checks.ok("… but with recheck_time_tracking", run.code == 0 and not wrong, wrong or said(run))
+
+
+def missing(checks, scratch):
+    """What not every plan and token has, and tasks that go while they are read."""
+    with Asana(tasks=120) as asana:
+        gone = sorted(asana.in_view())[3]
+        asana.fail = [{"match": "^/goals", "status": 402}, {"match": "^/portfolios[?]", "status": 403},
+                      {"match": "^/workspaces/[0-9]+/custom_fields", "status": 403},
+                      {"match": f"^/tasks/{gone}/", "status": 404}, {"match": f"^/attachments.*parent={gone}", "status": 404}]
+        case = Case(scratch, asana, ALL, dripfeed=UNPACED)
+        run = case.run()
+        without = {"goals", "portfolios", "portfolio_items", "custom_fields", "status_updates"}
+        lost = {thing["gid"] for kind in OF_TASKS for thing in asana.those(kind, gone)} | {
+            task["gid"] for task in asana.objects["tasks"].values() if task["parent"] and task["parent"].gid == gone}
+        wrong = case.wrong([stream for stream in ALL if stream not in without], but=lost)
+        checks.ok("402, 403 and a task that is gone: everything else is whole, with 0", run.code == 0 and not wrong, wrong or said(run))
+        updates = {gid for gid, update in asana.objects["status_updates"].items() if update["parent"].stream == "projects"}
+        checks.ok("no goals and portfolios: the projects' status updates come", set(case.brought["status_updates"]) == updates,
+                  len(updates))
+        told = {name: set(run.skipped(name, status)) for name, status in
+                (("goals", 402), ("portfolios", 403), ("custom_fields", 403), ("stories", 404), ("attachments", 404))}
+        checks.ok("events tell what was skipped", list(map(len, told.values())) == [2, 2, 2, 1, 1], list(map(len, told.values())))
+        asana.fail = [{"match": "^/tasks/[0-9]+/stories", "skip": 30, "status": 500, "headers": {"Retry-After": "1"}, "times": 40}]
+        case = Case(scratch, asana, ALL, dripfeed=UNPACED)
+        first = case.run()
+        before = case.wrong(["stories"])
+        asana.fail = []
+        run = case.run()
+        wrong = case.wrong(ALL)
+        checks.ok("500 on stories: the next run brings the rest", first.code in (40, 69) and before and run.code == 0 and not wrong,
+                  wrong or f"{first.code}, then {run.code}")
+
+
+def chosen(checks, scratch):
+    """Workspaces and projects that are named, or left out."""
+    with Asana(tasks=200) as asana:
+        homes, projects = sorted(asana.objects["workspaces"]), sorted(asana.objects["projects"])
+        archived = {gid for gid, project in asana.objects["projects"].items() if project["archived"]}
+
+        def of(home):
+            return {gid for gid, project in asana.objects["projects"].items() if project["workspace"].gid == home}
+
+        for name, config, want in (
+                ("workspaces", {"workspaces": homes[:1]}, of(homes[0])),
+                ("exclude_workspaces", {"exclude_workspaces": homes[:1]}, of(homes[1])),
+                ("projects", {"projects": projects[2:5]}, set(projects[2:5])),
+                ("exclude_projects", {"exclude_projects": projects[2:5]}, set(projects) - set(projects[2:5])),
+                ("projects and exclude_projects", {"projects": projects[2:5], "exclude_projects": projects[4:]}, set(projects[2:4])),
+                ("include_archived false", {"include_archived": False}, set(projects) - archived)):
+            case = Case(scratch, asana, ALL, dripfeed=UNPACED, **config)
+            run = case.run()
+            have = set(case.brought["projects"])
+            checks.ok(f"{name}: these projects come", run.code == 0 and have == want != set(projects), f"{len(have)} of {len(projects)}")
+            tasks, brought = {gid for project in want for gid in asana.tasks_of[project]}, case.brought
+            strange = [gid for gid, task in {**brought["assigned_tasks"], **brought["subtasks"]}.items()
+                       if (task["workspace"]["gid"] not in {asana.objects["projects"][gid]["workspace"].gid for gid in want}
+                           if "workspaces" in config or "exclude_workspaces" in config else task["projects"] and gid not in tasks)]
+            checks.ok(f"{name}: their tasks come, and no others", set(brought["tasks"]) == tasks and not strange,
+                      f"{len(tasks)} tasks, {len(strange)} strangers")
+            below = {record["parent"]["gid"] for record in brought["project_memberships"].values()} | {
+                record["project"]["gid"] for record in brought["sections"].values()}
+            asked = set(case.asked("stories")) - tasks - set(brought["subtasks"]) - set(brought["assigned_tasks"])
+            checks.ok(f"{name}: what belongs to them comes, and nothing else", below == want and not asked, len(below))
+
+
+def login(checks, scratch):
+    """OAuth."""
+    with Asana(tasks=120) as asana:
+        def case(**credentials):
+            made = Case(scratch, asana, ("workspaces", "users", "tasks"), dripfeed=UNPACED,
+                        credentials={"auth_type": "oauth", **asana.app, **credentials})
+            config = json.loads(made.config.read_text())
+            del config["access_token"]
+            made.config.write_text(json.dumps(config))
+            return made
+
+        def logins():
+            return [call for call in asana.calls if call["path"] == "/-/oauth_token"]
+
+        one = case()
+        run = one.run()
+        wrong = one.wrong(one.streams)
+        checks.ok("OAuth: everything comes, by one access token", run.code == 0 and not wrong and len(logins()) == 1, wrong or said(run))
+        checks.ok("OAuth: the form is as documented", [call["query"] for call in logins()] == [{"grant_type": "refresh_token", **asana.app}])
+        asana.fail = [{"match": "^/tasks", "skip": 3, "times": 1, "do": asana.expire_access_tokens}]
+        asana.app["redirect_uri"] = "https://example.com/callback"
+        one = case()
+        run = one.run()
+        wrong, statuses = one.wrong(one.streams), [call["status"] for call in logins()]
+        checks.ok("an access token runs out in the middle: another is fetched, nothing is lost, and the redirect URI is sent",
+                  run.code == 0 and not wrong and statuses == [200, 200], wrong or statuses)
+        one = case(refresh_token="2/revoked-token")
+        run = one.run("-v")
+        text = run.log + run.out.decode()
+        checks.ok("a revoked refresh token: exit code 20, no secret is shown",
+                  run.code == 20 and "revoked-token" not in text and asana.app["client_secret"] not in text, said(run))
+        one = Case(scratch, asana, ("workspaces",), credentials={"auth_type": "token"})
+        checks.ok("credentials that name the access token: it counts", one.run().code == 0)
+        one.config.write_text(json.dumps({"api_url": asana.url}))
+        run = one.run()
+        checks.ok("neither token nor credentials: exit code 10, nothing is asked", run.code == 10 and not asana.calls, said(run))
 
 
 def many(checks, scratch):
@@ -486,7 +689,7 @@ def killed(checks, scratch):
             tap.stdout.close()
             out = [line for line in out if line.endswith(b"\n")]
             first = messages(out)
-            records_of(first, case.brought, STREAMS, "gid")
+            Run(None, b"".join(out), b"", 0).found(case.brought)
             missing = case.wrong()
             states = [m["value"] for m in first if m["type"] == "STATE"]
             if states:
@@ -512,32 +715,34 @@ def reference():
 class Reference:
     """Runs the same manifest in airbyte-cdk."""
 
-    def __init__(self, scratch, asana, command):
-        self.asana, self.command, self.state = asana, command, None
+    def __init__(self, scratch, asana, command, streams=STREAMS):
+        self.asana, self.command, self.streams, self.state = asana, command, streams, {}
         self.config, self.catalog, self.states = (scratch / f"reference-{name}.json" for name in ("config", "catalog", "state"))
         asana.config(self.config, plan="paid")
         self.catalog.write_text(json.dumps({"streams": [
             {"stream": {"name": stream, "json_schema": {}, "supported_sync_modes": ["full_refresh", "incremental"]},
-             "sync_mode": "incremental", "destination_sync_mode": "append"} for stream in STREAMS]}))
+             "sync_mode": "incremental", "destination_sync_mode": "append"} for stream in streams]}))
 
     def run(self):
         """One run: exit code, records by stream."""
         self.asana.reset_calls()
         more = []
         if self.state:
-            stream = {"stream_descriptor": {"name": "tasks"}, "stream_state": self.state}
-            self.states.write_text(json.dumps([{"type": "STREAM", "stream": stream}]))
+            streams = [{"stream_descriptor": {"name": name}, "stream_state": state} for name, state in self.state.items()]
+            self.states.write_text(json.dumps([{"type": "STREAM", "stream": stream} for stream in streams]))
             more = ["--state", str(self.states)]
         done = subprocess.run([*self.command, "read", "--config", str(self.config), "--catalog", str(self.catalog), *more,
                                "--manifest-path", str(ROOT / "catalog" / "asana.yaml")],
                               stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
-        records = {stream: Counter() for stream in STREAMS}
+        records = {stream: Counter() for stream in self.streams}
         for line in done.stdout.splitlines():
             message = json.loads(line)
             if message["type"] == "RECORD":
                 records[message["record"]["stream"]][as_text(message["record"]["data"])] += 1
-            elif message["type"] == "STATE" and message["state"]["stream"]["stream_descriptor"]["name"] == "tasks":
-                self.state = message["state"]["stream"]["stream_state"]
+            elif message["type"] == "STATE":
+                stream = message["state"]["stream"]
+                if "__ab_no_cursor_state_message" not in stream["stream_state"]:
+                    self.state[stream["stream_descriptor"]["name"]] = stream["stream_state"]
         return done.returncode, records
 
 
@@ -546,10 +751,12 @@ def as_text(record):
     return json.dumps({k: v for k, v in record.items() if v is not None}, sort_keys=True)
 
 
-def state_of_tasks(state):
+def state_of(state):
     """A state to compare: without the run's duration and Singer's own keys, projects in order."""
     kept = {k: v for k, v in state.items() if k not in ("lookback_window", "replication_key", "replication_key_value")}
-    return {**kept, "states": sorted(kept.get("states", []), key=json.dumps)}
+    if kept.get("parent_state"):
+        kept["parent_state"] = {name: state_of(parent) for name, parent in kept["parent_state"].items()}
+    return {**kept, "states": sorted(kept.get("states", []), key=lambda one: json.dumps(one, sort_keys=True))}
 
 
 def requests(asana):
@@ -586,7 +793,7 @@ def parity(checks, scratch):
                 wrong = difference(records[stream], have)
                 checks.ok(f"parity, {name}: the same records of {stream}", not wrong,
                           wrong[:300] or f"{sum(have.values())} of them")
-            have, want = state_of_tasks(run.state["bookmarks"]["tasks"]), state_of_tasks(other.state)
+            have, want = state_of(run.state["bookmarks"]["tasks"]), state_of(other.state["tasks"])
             checks.ok(f"parity, {name}: the same state of tasks", have == want,
                       "" if have == want else f"{have} instead of {want}"[:600])
             for asana in (ours, theirs):  # what changes does so well in the past
@@ -596,16 +803,99 @@ def parity(checks, scratch):
                 asana.hide_project(hidden)
 
 
+def parity_of_all(checks, scratch):
+    """The same as airbyte-cdk 7.39.1, all streams."""
+    command = reference()
+    if not command:
+        checks.fact("AIRBYTE_CDK does not name the reference: parity is not checked")
+        return
+    switches = {"tasks": 60, "projects": 5, "users": 6, "tags": 3, "teams": 2}
+    with Asana(**switches) as ours, Asana(**switches) as theirs:
+        case, other = Case(scratch, ours, ALL, dripfeed=UNPACED), Reference(scratch, theirs, command, ALL)
+        for name in ("first run", "second run"):
+            run, (code, records) = case.run(), other.run()
+            checks.ok(f"parity of all, {name}: both end with 0", (run.code, code) == (0, 0), f"{run.code} and {code}")
+            mine, its = (Counter((call["path"], *sorted(call["query"].items())) for call in asana.calls) for asana in (ours, theirs))
+            checks.ok(f"parity of all, {name}: the same requests, none more often", set(mine) == set(its) and not mine - its,
+                      f"{difference(Counter(set(its)), Counter(set(mine)))[:600]} {sum(mine.values())} and {sum(its.values())}")
+            wrong = []
+            for stream in ALL:
+                have = Counter(as_text(m["record"]) for m in run.said if m["type"] == "RECORD" and m["stream"] == stream)
+                wrong += [f"{stream}: {difference(records[stream], have)[:200]}"] if records[stream] != have else []
+            checks.ok(f"parity of all, {name}: the same records", not wrong, wrong or sum(sum(n.values()) for n in records.values()))
+            states = {stream: (state_of(run.state["bookmarks"][stream]), state_of(state)) for stream, state in other.state.items()}
+            wrong = [f"{stream}: {have} instead of {want}"[:900] for stream, (have, want) in states.items() if have != want]
+            checks.ok(f"parity of all, {name}: the same states", len(states) == 5 and not wrong, wrong or len(states))
+            for asana in (ours, theirs):
+                asana.clock = lambda moments=iter(range(10**6)): 1_740_000_000.123 + next(moments)
+                for n, gid in enumerate(sorted(asana.known_tasks())[::7]):
+                    asana.touch(gid, ("comment", "time", "attachment", "subtask")[n % 4])
+                asana.edit(5)
+
+
+def equal(have, want):
+    """Are a row's value and a record's the same? The database has times without a zone, and null where the vendor says nothing."""
+    if isinstance(want, dict) and isinstance(have, dict):
+        return all(equal(have.get(key), want.get(key)) for key in {*have, *want})
+    if isinstance(want, list) and isinstance(have, list):
+        return len(have) == len(want) and all(map(equal, have, want))
+    if isinstance(want, str) and isinstance(have, str) and re.match(r"\d{4}-\d\d-\d\dT", want):
+        return moment_of(have) == moment_of(want)
+    return have == want
+
+
+def warehouse(checks, scratch):
+    """PostgreSQL."""
+    if "TARGET_POSTGRES_MELTANO" not in os.environ:
+        checks.fact("TARGET_POSTGRES_MELTANO does not name target-postgres: the database is not checked")
+        return
+    import warehouse as databases
+    with Asana(tasks=150, odd=()) as asana, databases.Postgres() as server:
+        target = databases.Meltano(server, scratch)
+        settings, config = scratch / "target.json", asana.config(scratch / "config.json", dripfeed=UNPACED)
+        settings.write_text(json.dumps(target.config("asana", 0)))
+        for name in ("first load", "after changes"):
+            done = subprocess.run(sync_command(config, [target.executable, "--config", settings], "--state", scratch / "kept.json",
+                                               source="asana"),
+                                  stdin=subprocess.DEVNULL, capture_output=True, timeout=2 * LONGEST)
+            wrong, tables = [], target.tables("asana")
+            for stream in ALL:
+                want, table = asana.truth(stream), tables[stream]
+                have = {key_of(stream, row): row for row in table.rows}
+                fields = {field for record in want.values() for field in record}
+                stale = [key for key in want.keys() & have.keys()
+                         if not all(equal(have[key].get(field), want[key].get(field)) for field in fields)]
+                if table.count != len(want) or have.keys() != want.keys() or stale:
+                    wrong.append(f"{stream}: {table.count} rows of {len(want)}, {len(stale)} stale")
+            checks.ok(f"PostgreSQL, {name}: counts and contents of all tables are the vendor's", done.returncode == 0 and not wrong,
+                      wrong or ", ".join(f"{stream} {tables[stream].count}" for stream in ALL))
+            if name == "first load":
+                asana.edit(9)
+                asana.add(3)
+                for n, gid in enumerate(sorted(asana.known_tasks())[::9]):
+                    asana.touch(gid, ("comment", "time", "attachment")[n % 3])
+        # The view of docs/src/sources/asana.md.
+        text = (ROOT / "docs" / "src" / "sources" / "asana.md").read_text()
+        view, pivot = (part.split("```")[0] for part in text.split("```sql\n")[1:3])
+        server.query("SET search_path TO asana; " + view)
+        count = int(server.query("SELECT count(*) FROM asana.all_tasks")[0])
+        checks.ok("the view of the docs has every task once", count == len(asana.known_tasks()), count)
+        rows = server.query("SET search_path TO asana; " + pivot.replace("'Priority'", "'Priorität'"))
+        checks.ok("the query of the docs pivots custom fields", len(rows) == len(asana.in_view()) and any("Hoch" in row for row in rows),
+                  len(rows))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="run the parts whose name has one of these words")
     options = parser.parse_args()
     checks = Checks()
     parts = {
-        "whole": whole, "many": many, "later": functools.partial(later, strict=False),
+        "whole": whole, "everything": everything, "missing": missing, "chosen": chosen, "login": login, "many": many, "later": functools.partial(later, strict=False),
         "later strict": functools.partial(later, strict=True), "limited": limited, "paced": paced, "expired": expired,
         "refused": refused, "paid_only": paid_only, "come_and_go": come_and_go, "new_projects": new_projects, "faults": faults,
         "edited": edited, "killed": killed, "parity": parity,
+        "parity_of_all": parity_of_all, "warehouse": warehouse,
     }
     with folder() as scratch:
         for name, part in parts.items():

@@ -4,6 +4,9 @@
 It keeps whole objects and renders them by `opt_fields`, pages by opaque tokens that expire, filters by `modified_since`, and
 gives lists in an order that says nothing. It can be edited, limit its rate and fail by rule, and it remembers every call.
 
+Subtasks, tasks in no project, stories, attachments, time entries, memberships, custom fields, status updates, portfolios and
+goals are there as well, and an OAuth app whose access tokens run out.
+
 usage: asana_vendor.py [--port N] [--tasks N]      (prints its base URL; the token is asana-test-token)
 """
 import argparse
@@ -78,18 +81,62 @@ OPT_FIELDS = {
         memberships memberships.project+ memberships.section+ modified_at name notes num_hearts num_likes num_subtasks parent+
         parent.created_by parent.resource_subtype permalink_url projects+ resource_subtype start_at start_on tags+ workspace+
         """ + below("custom_fields", IN_CUSTOM_FIELD + MORE_IN_CUSTOM_FIELD),
+    "stories": """
+        assignee+ created_at created_by+ dependency+ dependency.created_by dependency.resource_subtype duplicate_of+
+        duplicate_of.created_by duplicate_of.resource_subtype duplicated_from+ duplicated_from.created_by
+        duplicated_from.resource_subtype follower+ html_text is_editable is_edited is_pinned liked likes likes.user+
+        new_approval_status new_date_value new_dates new_dates.due_at new_dates.due_on new_dates.start_on new_enum_value+
+        new_enum_value.color new_enum_value.enabled new_multi_enum_values+ new_multi_enum_values.color
+        new_multi_enum_values.enabled new_name new_number_value new_people_value+ new_resource_subtype new_section+
+        new_text_value num_likes old_approval_status old_date_value old_dates old_dates.due_at old_dates.due_on
+        old_dates.start_on old_enum_value+ old_enum_value.color old_enum_value.enabled old_multi_enum_values+
+        old_multi_enum_values.color old_multi_enum_values.enabled old_name old_number_value old_people_value+
+        old_resource_subtype old_section+ old_text_value project+ resource_subtype source sticker_name story
+        story.created_at story.created_by+ story.resource_subtype story.text tag+ target+ target.created_by
+        target.resource_subtype task+ task.created_by task.resource_subtype text type""" + below("custom_field", IN_CUSTOM_FIELD),
+    "attachments": """
+        connected_to_app created_at download_url host name parent+ parent.created_by parent.resource_subtype permanent_url
+        resource_subtype size view_url""",
+    "time_tracking_entries": "attributable_to+ categories+ categories.color created_by+ duration_minutes entered_on",
+    "custom_fields": IN_CUSTOM_FIELD + MORE_IN_CUSTOM_FIELD,
+    "project_memberships": "access_level member+ parent+",
+    "team_memberships": "is_admin is_guest is_limited_access team+ user+",
+    "workspace_memberships": """
+        created_at is_active is_admin is_guest is_view_only user+ user_task_list+ user_task_list.owner user_task_list.workspace
+        vacation_dates vacation_dates.end_on vacation_dates.start_on workspace+""",
+    "status_updates": """
+        author+ created_at created_by+ hearted hearts hearts.user+ html_text liked likes likes.user+ modified_at num_hearts
+        num_likes parent+ resource_subtype status_type text title""",
+    "portfolios": """
+        archived color created_at created_by+ current_status_update current_status_update.resource_subtype
+        current_status_update.title default_access_level due_on members+ name owner+ permalink_url privacy_setting
+        project_templates+ public start_on workspace+""" + SETTINGS + below("custom_fields", IN_CUSTOM_FIELD),
+    "goals": """
+        current_status_update current_status_update.resource_subtype current_status_update.title default_access_level due_on
+        followers+ html_notes is_workspace_level liked likes likes.user+ metric metric.can_manage metric.currency_code
+        metric.current_display_value metric.current_number_value metric.initial_number_value metric.is_custom_weight
+        metric.precision metric.progress_source metric.resource_subtype metric.target_number_value metric.unit name notes
+        num_likes owner+ privacy_setting start_on status team+ time_period time_period.display_name time_period.end_on
+        time_period.period time_period.start_on workspace+""" + SETTINGS + below("custom_fields", IN_CUSTOM_FIELD),
 }
+OPT_FIELDS["portfolio_items"] = OPT_FIELDS["projects"]
 OPT_FIELDS = {stream: {*re.sub(r"(\S+)\+", r"\1 \1.name", text).split(), "offset", "path", "uri"}
               for stream, text in OPT_FIELDS.items()}
 COMPACT = {"tasks": ["name", "resource_type", "resource_subtype"]}  # without opt_fields; else name and resource_type
 
+# Lists whose path names what they belong to.
+BELOW = {("tasks", "subtasks"), ("tasks", "stories"), ("tasks", "time_tracking_entries"), ("workspaces", "custom_fields"),
+         ("workspaces", "workspace_memberships"), ("projects", "project_memberships"), ("portfolios", "items")}
 ADJECTIVES = "quarterly open shared final urgent small second public internal late".split()
 NOUNS = "budget launch review audit survey newsletter invoice backlog kitchen roadmap".split()
 ODD = ["Überprüfung der Verträge", "報告書を書く", "запуск 🚀", 'say "hello"\tto\nthe team', "naïve café — œuvre", "🧑‍🚀🧑🏽‍🚒",
        "\u2028 between", "back\\slash"]
 COLORS = ["dark-pink", "light-green", "dark-teal", None]
 KINDS = {"workspaces": "workspace", "teams": "team", "users": "user", "projects": "project", "sections": "section", "tags": "tag",
-         "tasks": "task"}
+         "tasks": "task", "stories": "story", "attachments": "attachment", "time_tracking_entries": "time_tracking_entry",
+         "custom_fields": "custom_field", "project_memberships": "project_membership", "team_memberships": "team_membership",
+         "workspace_memberships": "workspace_membership", "status_updates": "status_update", "portfolios": "portfolio",
+         "goals": "goal"}
 
 
 def stamp(moment):
@@ -142,7 +189,7 @@ class Asana:
 
     def __init__(self, seed=1, workspaces=2, projects=12, tasks=600, users=15, tags=8, teams=3, token="asana-test-token",
                  port=0, strict=False, offset_life=None, offset_unit="s", limit_per_minute=None, limit_window=60,
-                 edits_while_paging=0, latency=0, fail=(), odd=ODD, shared=True):
+                 edits_while_paging=0, latency=0, fail=(), odd=ODD, shared=True, subtasks=5):
         self.token, self.strict, self.latency = token, strict, latency
         self.offset_life, self.offset_unit = offset_life, offset_unit
         self.limit_per_minute, self.limit_window = limit_per_minute, limit_window
@@ -157,9 +204,13 @@ class Asana:
         self.places = {}  # (project, task) -> its place in the project's order
         self.objects = {stream: {} for stream in KINDS}
         self.tasks_of, self.sections_of = {}, {}
+        self.of = {}  # (stream, what they belong to) -> gids
+        self.items = {}  # portfolio -> projects
+        self.app = {"client_id": "1208000000000042", "client_secret": "app-secret", "refresh_token": "2/refresh-me"}
+        self.access_tokens, self.logins = {token}, 0
         self.unlisted, self.hidden, self.gone = set(), set(), set()
         self.next_gid = 1_200_000_000_000_000 + seed * 10**9
-        self.populate(workspaces, projects, tasks, users, tags, teams)
+        self.populate(workspaces, projects, tasks, users, tags, teams, subtasks)
         self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler, bind_and_activate=False)
         self.server.daemon_threads, self.server.request_queue_size, self.server.vendor = True, 128, self
         self.server.server_bind()
@@ -198,7 +249,7 @@ class Asana:
         """A moment in 2023 or 2024."""
         return stamp(1_672_531_200 + self.random.randrange(730 * 86400 * 1000) / 1000)
 
-    def populate(self, workspaces, projects, tasks, users, tags, teams):
+    def populate(self, workspaces, projects, tasks, users, tags, teams, subtasks):
         """All there is at the start: the same for the same seed."""
         dice = self.random
         # The second workspace is not an organization.
@@ -230,9 +281,117 @@ class Asana:
         for n in range(tasks if gids else 0):
             size = dice.choices((1, 2, 3), (85, 12, 3))[0] if self.shared else 1
             self.task(n, dict.fromkeys(dice.choices(gids, sizes, k=size)), dice.choice(shared) if n % 4 == 0 else self.past())
-        for n in range(tasks // 20):  # subtasks, in no project: nobody lists them
-            parent = self.objects["tasks"][dice.choice(list(self.objects["tasks"]))]
-            self.task(tasks + n, (), self.past(), parent)
+        # Subtasks, in no project, as deep as they go; then tasks in no project: some with subtasks, some that nobody lists.
+        level = list(self.objects["tasks"])
+        for depth in range(subtasks):
+            level = [self.task(tasks + n, (), self.past(), self.objects["tasks"][dice.choice(level)])["gid"]
+                     for n in range(depth * 3, depth * 3 + max(tasks // (20 << depth), 2))] if level else []
+        for n in range(tasks // 20):
+            self.task(n, (), self.past(), home=Ref("workspaces", homes[n % len(homes)]["gid"]))
+            if n % 4 == 0 and subtasks:
+                self.task(n + 1, (), self.past(), self.objects["tasks"][max(self.objects["tasks"])])
+        self.enrich(homes, everyone)
+
+    def enrich(self, homes, everyone):
+        """What belongs to tasks, projects, teams and workspaces."""
+        dice = self.random
+        users = [Ref("users", user["gid"]) for user in everyone] or [None]
+        for n, task in enumerate(list(self.objects["tasks"].values())):
+            self.story(task, users[n % len(users)], task["created_at"], "assigned", type="system",
+                       **({"assignee": task["assignee"]} if task["assignee"] else {}))
+            if n % 4 == 0:
+                self.story(task, users[n % len(users)], task["modified_at"], "comment_added", type="comment", is_pinned=n % 3 == 0)
+            if n % 9 == 2:
+                self.story(task, users[n % len(users)], task["modified_at"], "due_date_changed", type="system", new_dates={
+                    "start_on": None, "due_on": task["due_on"], "due_at": None}, old_dates=None)
+            if n % 7 == 0:
+                self.attachment(Ref("tasks", task["gid"]), task["modified_at"])
+            if task["actual_time_minutes"]:
+                self.time_entry(task, users[n % len(users)], task["modified_at"][:10])
+        for n, home in enumerate(homes):
+            here = Ref("workspaces", home["gid"])
+            for field in self.custom_fields(5):
+                self.add_of("custom_fields", home["gid"], self.new("custom_fields", field["name"], **{
+                    **{k: v for k, v in field.items() if k not in ("gid", "resource_type", "name")}, "description": "", "format": "none",
+                    "currency_code": None, "custom_label": None, "custom_label_position": None, "is_global_to_workspace": True,
+                    "is_value_read_only": False, "has_notifications_enabled": n == 0, "privacy_setting": "public",
+                    "default_access_level": "user", "created_by": users[0]}))
+            for user in everyone:
+                if home["gid"] in {place.gid for place in user["workspaces"]}:
+                    self.add_of("workspace_memberships", home["gid"], self.new(
+                        "workspace_memberships", "", user=Ref("users", user["gid"]), workspace=here, is_active=True, is_admin=False,
+                        is_guest=False, is_view_only=False, created_at=self.past(), user_task_list=None, vacation_dates=None))
+            for k in range(2):
+                portfolio = self.new(
+                    "portfolios", f"{self.name()} {k}", archived=False, color=dice.choice(COLORS), start_on=None, due_on="2025-03-31",
+                    default_access_level="viewer", privacy_setting="members_only", public=False, created_at=self.past(),
+                    created_by=users[0], owner=users[0], members=users[:2] if everyone else [], workspace=here,
+                    current_status_update=None, custom_field_settings=[], custom_fields=self.custom_fields(k + 2),
+                    project_templates=[], permalink_url="https://app.asana.com/0/portfolio/1/list")
+                self.add_of("portfolios", home["gid"], portfolio)
+                self.items[portfolio["gid"]] = [gid for gid, project in self.objects["projects"].items()
+                                                if project["workspace"].gid == home["gid"]][k::2]
+                self.status_update("portfolio", Ref("portfolios", portfolio["gid"]))
+                goal = self.new(
+                    "goals", f"{self.name()} {k}", notes="Mehr", html_notes="<body>Mehr</body>", start_on="2025-01-01", due_on="2025-12-31",
+                    status="green" if k else None, is_workspace_level=k == 0, privacy_setting="public_to_workspace",
+                    default_access_level="editor", owner=users[0], team=None, workspace=here, followers=users[:1] if everyone else [],
+                    num_likes=0, liked=False, likes=[], current_status_update=None, custom_fields=[], custom_field_settings=[],
+                    time_period={"gid": "77", "resource_type": "time_period", "display_name": "FY25", "period": "FY",
+                                 "start_on": "2025-01-01", "end_on": "2025-12-31"},
+                    metric={"gid": f"88{k}", "resource_type": "goal_metric", "resource_subtype": "number", "unit": "percentage",
+                            "precision": 2, "currency_code": None, "initial_number_value": 0.5, "target_number_value": 1,
+                            "current_number_value": 0.75, "current_display_value": "75 %", "progress_source": "manual",
+                            "is_custom_weight": False, "can_manage": True} if k else None)
+                self.add_of("goals", home["gid"], goal)
+                self.status_update("goal", Ref("goals", goal["gid"]))
+        for gid, project in self.objects["projects"].items():
+            for member in project["members"]:
+                self.add_of("project_memberships", gid, self.new("project_memberships", "", access_level="editor", member=member,
+                                                                 parent=Ref("projects", gid)))
+            if project["current_status_update"]:
+                self.status_update("project", Ref("projects", gid))
+                self.attachment(Ref("projects", gid), project["modified_at"])
+        for gid in self.objects["teams"]:
+            for user in users[:4] if everyone else []:
+                self.add_of("team_memberships", gid, self.new("team_memberships", "", user=user, team=Ref("teams", gid), is_admin=False,
+                                                              is_guest=False, is_limited_access=False))
+
+    def add_of(self, stream, parent, thing):
+        """Notes what an object belongs to."""
+        self.of.setdefault((stream, parent), []).append(thing["gid"])
+        return thing
+
+    def story(self, task, user, at, kind, **more):
+        """Adds a story. It changes its task, but here nobody's stamp."""
+        text = self.name()
+        return self.add_of("stories", task["gid"], self.new("stories", "", **{
+            "created_at": at, "created_by": user, "resource_subtype": kind, "text": text, "html_text": f"<body>{text}</body>",
+            "is_pinned": False, "is_edited": False, "is_editable": False, "source": "web", "num_likes": 0, "liked": False, "likes": [],
+            "target": Ref("tasks", task["gid"]), **more}))
+
+    def attachment(self, parent, at):
+        """Adds an attachment."""
+        name = f"{self.name()}.pdf"
+        made = self.new("attachments", name, resource_subtype="asana", host="asana", size=self.random.randrange(10**6),
+                        created_at=at, connected_to_app=False, parent=parent)
+        made["permanent_url"] = f"https://app.asana.com/app/asana/-/get_asset?asset_id={made['gid']}"
+        return self.add_of("attachments", parent.gid, made)
+
+    def time_entry(self, task, user, day):
+        """Adds time to a task."""
+        home = next((project["project"] for project in task["memberships"]), None)
+        return self.add_of("time_tracking_entries", task["gid"], self.new(
+            "time_tracking_entries", "", duration_minutes=self.random.randrange(1, 500), entered_on=day, created_by=user,
+            attributable_to=home, categories=[], task=Ref("tasks", task["gid"])))
+
+    def status_update(self, kind, parent):
+        """Adds a status update."""
+        text = self.name()
+        return self.add_of("status_updates", parent.gid, self.new(
+            "status_updates", "", title=text, text=text, html_text=f"<body>{text}</body>", resource_subtype=f"{kind}_status_update",
+            status_type="on_track", author=None, created_at=self.past(), created_by=None, modified_at=self.past(), num_likes=0,
+            num_hearts=0, liked=False, likes=[], hearted=False, hearts=[], parent=parent))
 
     def team(self, n, organization):
         """Adds a team."""
@@ -302,14 +461,18 @@ class Asana:
             fields.append(field(6, "who", "people", people_value=people, display_value="someone"))
         return fields[:n % 6 + 1] if n % 6 else []
 
-    def task(self, n, projects, modified, parent=None):
+    def task(self, n, projects, modified, parent=None, home=None):
         """Adds a task."""
         users = [Ref("users", gid) for gid in self.objects["users"]]
         people = self.random.sample(users, min(2, len(users)))
         one, other = (people[0], people[-1]) if people else (None, None)
         of_parent = [m["project"].gid for m in parent["memberships"]] if parent else []
         first = next(iter(projects), None) or next(iter(of_parent), None)
-        home = self.objects["projects"][first]["workspace"] if first else Ref("workspaces", min(self.objects["workspaces"]))
+        if first:
+            home = self.objects["projects"][first]["workspace"]
+        elif parent:
+            home = parent["workspace"]
+        home = home or Ref("workspaces", min(self.objects["workspaces"]))
         tags = [Ref("tags", gid) for gid, tag in self.objects["tags"].items() if tag["workspace"].gid == home.gid]
         needs = [Ref("tasks", min(self.objects["tasks"]))] if n % 11 == 5 else []
         done, likes = n % 3 == 0, [{"gid": str(7_000_000 + n), "user": one}] if n % 9 == 0 and people else []
@@ -367,6 +530,29 @@ class Asana:
         """Tasks of some project that can be read."""
         return {gid: task for project in self.open_projects() for gid, task in self.tasks_of[project].items()}
 
+    def assigned(self):
+        """Tasks whose assignee is in their workspace: what can be found by user, in a project or in none."""
+        homes = {gid: {home.gid for home in user["workspaces"]} for gid, user in self.objects["users"].items()}
+        return {gid: task for gid, task in self.objects["tasks"].items()
+                if task["assignee"] and task["workspace"].gid in homes[task["assignee"].gid]}
+
+    def listed_subtasks(self):
+        """All that are below a task in view, or below one that is found by its assignee."""
+        children, found = {}, {}
+        for gid, task in self.objects["tasks"].items():
+            if task["parent"]:
+                children.setdefault(task["parent"].gid, []).append(gid)
+        todo = [*self.in_view(), *(gid for gid, task in self.assigned().items() if not task["parent"] and not task["projects"])]
+        while todo:
+            below = children.get(todo.pop(), [])
+            found |= {gid: self.objects["tasks"][gid] for gid in below}
+            todo += below
+        return found
+
+    def known_tasks(self):
+        """All tasks that can be found."""
+        return {**self.in_view(), **self.assigned(), **self.listed_subtasks()}
+
     def change(self, task):
         """One edit."""
         self.edits += 1
@@ -386,6 +572,29 @@ class Asana:
         with self.lock:
             homes = [project] if project else self.open_projects()
             return [self.task(len(self.objects["tasks"]), [self.random.choice(homes)], self.now())["gid"] for _ in range(count)]
+
+    def touch(self, gid, kind):
+        """Adds a story, an attachment or time to a task, or a subtask below it, as users do; the task changes where Asana says so."""
+        with self.lock:
+            task, now = self.objects["tasks"][gid], self.now()
+            user = next((Ref("users", user) for user in self.objects["users"]), None)
+            if kind == "subtask":  # a change of a subtask is none of its parent
+                return self.task(len(self.objects["tasks"]), (), now, task)["gid"]
+            if kind == "time":
+                task["actual_time_minutes"] = (task["actual_time_minutes"] or 0) + 15
+                made = self.time_entry(task, user, now[:10])
+            elif kind == "attachment":
+                made = self.attachment(Ref("tasks", gid), now)
+                self.story(task, user, now, "attachment_added", type="system")
+            else:
+                made = self.story(task, user, now, "comment_added", type="comment")
+            task["modified_at"] = now
+            return made["gid"]
+
+    def expire_access_tokens(self):
+        """Access tokens that the OAuth app was given run out."""
+        with self.lock:
+            self.access_tokens = {self.token}
 
     def delete_project(self, gid, listed=False):
         """Deletes a project: 404 from now on. With `listed` the list of projects does not know yet."""
@@ -466,16 +675,36 @@ class Asana:
         """What a whole read must bring, by gid, with the `opt_fields` of the last request of that stream, or those given."""
         with self.lock:
             if fields is None:
-                fields = self.asked.get(stream, sorted(OPT_FIELDS[stream]))
-            there = self.objects[stream]
-            if stream == "projects":
+                shape = "tasks" if stream in ("subtasks", "assigned_tasks") else stream
+                fields = self.asked.get(stream, self.asked.get(shape, sorted(OPT_FIELDS[shape])))
+            there = self.objects.get(stream, {})
+            known = self.known_tasks() if stream in ("stories", "attachments", "time_tracking_entries") else {}
+            if stream == "portfolio_items":
+                return {(portfolio, record["gid"]): {**record, "portfolio": portfolio} for portfolio, projects in self.items.items()
+                        for record in json.loads(json.dumps(self.as_given(
+                            stream, [self.objects["projects"][gid] for gid in projects], fields)))}
+            if stream in ("subtasks", "assigned_tasks"):
+                there = self.listed_subtasks() if stream == "subtasks" else self.assigned()
+            elif stream == "attachments":
+                there = {gid: a for gid, a in there.items() if a["parent"].gid in known or a["parent"].gid in self.open_projects()}
+            elif stream in ("stories", "time_tracking_entries"):
+                there = {gid: thing for gid, thing in there.items() if thing["target" if stream == "stories" else "task"].gid in known}
+            elif stream == "project_memberships":
+                there = {gid: thing for gid, thing in there.items() if thing["parent"].gid in self.open_projects()}
+            elif stream == "status_updates":
+                there = {gid: thing for gid, thing in there.items()
+                         if thing["parent"].stream != "projects" or thing["parent"].gid in self.open_projects()}
+            elif stream == "projects":
                 there = self.listed()
             elif stream == "sections":
                 there = {gid: there[gid] for project in self.open_projects() for gid in self.sections_of[project]}
             elif stream == "tasks":
                 there = self.in_view()
             # By way of JSON: nothing shared with the objects that are edited later.
-            return {record["gid"]: record for record in json.loads(json.dumps(self.as_given(stream, there.values(), fields)))}
+            found = {record["gid"]: record for record in json.loads(json.dumps(self.as_given(stream, there.values(), fields)))}
+            if stream == "time_tracking_entries":  # the list does not tell it; the tap knows where it asked
+                found = {gid: {**record, "task": {"gid": there[gid]["task"].gid}} for gid, record in found.items()}
+            return found
 
     def reset_calls(self):
         """Forgets the calls."""
@@ -495,7 +724,7 @@ class Asana:
                     raise Refused(404, "No matching route for request")
                 self.limit(call["time"])
                 self.rules(path, query)
-                if headers.get("Authorization") != f"Bearer {self.token}":
+                if headers.get("Authorization", "").removeprefix("Bearer ") not in self.access_tokens:
                     raise Refused(401)
                 status, more, body = 200, {}, self.route(path, query)
                 call["count"] = len(body["data"])
@@ -542,7 +771,15 @@ class Asana:
             return page("teams", [t for t in self.objects["teams"].values() if t["organization"].gid == parts[1]])
         if len(parts) == 3 and parts[0] == "projects" and parts[2] == "sections":
             return page("sections", [self.objects["sections"][gid] for gid in self.sections_of[self.readable(parts[1])]])
-        if parts in (["users"], ["projects"], ["tags"]) and home not in self.objects["workspaces"]:
+        if len(parts) == 3 and (parts[0], parts[2]) in BELOW:
+            return self.below(page, *parts)
+        if parts in (["attachments"], ["status_updates"]):
+            return self.below_parent(page, parts[0], query)
+        if parts == ["team_memberships"]:
+            if query.get("team") not in self.objects["teams"]:
+                raise Refused(400, "team: Not a recognized ID")
+            return page("team_memberships", self.those("team_memberships", query["team"]))
+        if parts in (["users"], ["projects"], ["tags"], ["portfolios"], ["goals"]) and home not in self.objects["workspaces"]:
             raise Refused(400, f"workspace: {'Not a recognized ID: ' + home if home else 'Missing input'}")
         if parts == ["users"]:
             return page("users", [u for u in self.objects["users"].values() if home in {w.gid for w in u["workspaces"]}])
@@ -551,11 +788,61 @@ class Asana:
             return page("projects", [p for p in self.listed().values() if p["workspace"].gid == home and p["archived"] in wanted])
         if parts == ["tags"]:
             return page("tags", [t for t in self.objects["tags"].values() if t["workspace"].gid == home])
+        if parts in (["portfolios"], ["goals"]):
+            return page(parts[0], self.those(parts[0], home))
+        if parts == ["tasks"] and {"assignee", "workspace"} <= query.keys() and "project" not in query:
+            if query["assignee"] not in self.objects["users"] or home not in self.objects["workspaces"]:
+                raise Refused(404, f"assignee: Unknown object: {query['assignee']}")
+            mine = [task for task in self.objects["tasks"].values() if task["assignee"] and task["workspace"].gid == home
+                    and task["assignee"].gid == query["assignee"]]
+            return page("tasks", self.since(mine, query))
         if parts == ["tasks"]:
             if "project" not in query:
                 raise Refused(400, "You should specify one of project, tag, section, user_task_list, or assignee + workspace")
             return self.project_tasks(page, self.readable(query["project"]), query)
         raise Refused(404, "No matching route for request")
+
+    def those(self, stream, parent):
+        """What belongs to an object."""
+        return [self.objects[stream][gid] for gid in self.of.get((stream, parent), [])]
+
+    def below(self, page, kind, gid, what):
+        """A list whose path names what it belongs to."""
+        stream = "portfolio_items" if what == "items" else what
+        if gid not in self.objects[kind]:
+            raise Refused(404, f"{kind}: Unknown object: {gid}")
+        if kind == "projects":
+            self.readable(gid)
+        if what == "items":
+            return page(stream, [self.objects["projects"][project] for project in self.items[gid]])
+        if what == "subtasks":
+            return page("tasks", [task for task in self.objects["tasks"].values() if task["parent"] and task["parent"].gid == gid])
+        return page(stream, self.those(stream, gid))
+
+    def below_parent(self, page, stream, query):
+        """A list whose `parent` names what it belongs to."""
+        parent = query.get("parent")
+        kinds = ("tasks", "projects") if stream == "attachments" else ("projects", "portfolios", "goals")
+        kind = next((kind for kind in kinds if parent in self.objects[kind]), None)
+        if kind is None:
+            raise Refused(404 if parent else 400, f"parent: {'Unknown object: ' + parent if parent else 'Missing input'}")
+        if kind == "projects":
+            self.readable(parent)
+        return page(stream, self.those(stream, parent))
+
+    def login(self, form):
+        """The OAuth app asks for an access token."""
+        with self.lock:
+            self.calls.append({"path": "/-/oauth_token", "query": form, "time": time.time(), "answered": time.time(), "status": None,
+                               "count": 0})
+            if form.get("grant_type") != "refresh_token" or any(form.get(key) != value for key, value in self.app.items()):
+                self.calls[-1]["status"] = 400
+                return 400, {"error": "invalid_grant", "error_description": "The refresh token is invalid."}
+            self.logins += 1
+            token = f"1/{self.seed}/{self.logins}-access"
+            self.access_tokens.add(token)
+            self.calls[-1]["status"] = 200
+            return 200, {"access_token": token, "token_type": "bearer", "expires_in": 3600, "data": {"gid": "1", "name": "App"}}
 
     def readable(self, gid):
         """A project that may be read."""
@@ -570,13 +857,17 @@ class Asana:
         after = self.after("/tasks", query)
         if self.edits_while_paging and after is not None:
             self.meddle(project, after)
+        tasks = self.since(self.tasks_of[project].values(), query)
+        return page("tasks", tasks, lambda task: self.place(project, task["gid"]))
+
+    def since(self, tasks, query):
+        """Those that changed since the time that a query names, if it does."""
         since = query.get("modified_since")
         if since is not None and (since := moment_of(since)) is None:
             raise Refused(400, f"modified_since: Value is not a valid timestamp: {query['modified_since']}")
-        tasks = self.tasks_of[project].values()
-        if since is not None:
-            tasks = [t for t in tasks if t["modified_at"] > since or (t["modified_at"] == since and not self.strict)]
-        return page("tasks", tasks, lambda task: self.place(project, task["gid"]))
+        if since is None:
+            return tasks
+        return [t for t in tasks if t["modified_at"] > since or (t["modified_at"] == since and not self.strict)]
 
     def after(self, path, query):
         """The place after which the page of an offset begins."""
@@ -603,7 +894,9 @@ class Asana:
         for field in fields or []:
             if not self.known(stream, field):
                 raise Refused(400, f"opt_fields: Unrecognized field: {field}")
-        self.asked[stream] = fields if fields is not None else self.asked.get(stream, [])
+        # Parents may be asked for with fewer fields.
+        if fields is None or len(fields) > 4 or stream != "tasks":
+            self.asked[stream] = fields if fields is not None else self.asked.get(stream, [])
         things = sorted(things, key=place)
         if (after := self.after(path, query)) is not None:
             things = [thing for thing in things if place(thing) > after]
@@ -636,6 +929,18 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = 1 << 16
+
+    def do_POST(self):
+        """A login: the only call that is none of the API's lists."""
+        form = dict(parse_qsl(self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()))
+        status, body = self.server.vendor.login(form) if self.path == "/-/oauth_token" else (404, {"errors": [{"message": "Not found"}]})
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+        self.wfile.flush()
 
     def do_GET(self):
         """One call."""

@@ -49,7 +49,22 @@ LISTS = {
     "sections": ("/projects/{project_gid}/sections", "SectionResponse"),
     "tags": ("/tags", "TagResponse"),
     "tasks": ("/tasks", "TaskResponse"),
+    "assigned_tasks": ("/tasks", "TaskResponse"),
+    "subtasks": ("/tasks/{task_gid}/subtasks", "TaskResponse"),
+    "stories": ("/tasks/{task_gid}/stories", "StoryResponse"),
+    "attachments": ("/attachments", "AttachmentResponse"),
+    "time_tracking_entries": ("/tasks/{task_gid}/time_tracking_entries", "TimeTrackingEntryBase"),
+    "custom_fields": ("/workspaces/{workspace_gid}/custom_fields", "CustomFieldResponse"),
+    "project_memberships": ("/projects/{project_gid}/project_memberships", "ProjectMembershipNormalResponse"),
+    "team_memberships": ("/team_memberships", "TeamMembershipResponse"),
+    "workspace_memberships": ("/workspaces/{workspace_gid}/workspace_memberships", "WorkspaceMembershipResponse"),
+    "status_updates": ("/status_updates", "StatusUpdateResponse"),
+    "portfolios": ("/portfolios", "PortfolioResponse"),
+    "portfolio_items": ("/portfolios/{portfolio_gid}/items", "ProjectResponse"),
+    "goals": ("/goals", "GoalResponse"),
 }
+# Fields that the manifest adds.
+ADDED = {"portfolio_items": {"portfolio"}}
 
 
 class Prism:
@@ -240,7 +255,8 @@ def whole(checks, prism, scratch, vendor):
     second = Tap(prism, scratch, first.state)
     calls = one_run(checks, prism, second, vendor, "second run")
     since = ["modified_since" in names for path, names in calls if path == "/tasks"]
-    checks.ok("second run: tasks are asked for since a time", since and all(since), f"{len(since)} calls")
+    # Which tasks have subtasks is asked without one, of one project and of one user.
+    checks.ok("second run: tasks are asked for since a time", since.count(True) > since.count(False) == 2, f"{len(since)} calls")
 
     theirs = json_schema({"components": {"schemas": vendor["components"]["schemas"]}})
     for stream, (_, name) in LISTS.items():
@@ -250,6 +266,7 @@ def whole(checks, prism, scratch, vendor):
         checks.ok(f"{stream}: records are valid by the vendor's {name}", records and not wrong, wrong[:2] or f"{len(records)}")
         wrong = errors(ours, records)
         checks.ok(f"{stream}: records are valid by our schema", records and not wrong, wrong[:2] or "")
+        ours["properties"] = {k: v for k, v in ours["properties"].items() if k not in ADDED.get(stream, ())}
         wrong = strangers(vendor, ours, {"$ref": f"#/components/schemas/{name}"}, stream)
         checks.ok(f"{stream}: our schema's fields are the vendor's", not wrong, wrong[:4] or "")
 
