@@ -4,7 +4,10 @@
 //! [`Cli`], and from it what a run is asked to do. Called by `main` and [`super::run`]. Arguments that verbs share
 //! stand in [`super::groups`]; those of one verb stand beside the verb.
 
+use std::ffi::OsString;
+
 use clap::builder::Resettable;
+use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::groups::{LogArgs, OutputArgs, ProtocolArg, ReadInputArgs, SelectionArgs, SourceArgs, StateDirArgs};
@@ -44,13 +47,13 @@ const OVERVIEW: &str = concat!(
 
 Try it now, with no account:   dripfeed read --source sandbox
 
-  Read    check, discover, read      test the credentials, list the streams, print records and state
-  Run     sync, schedule             load a target and keep its bookmarks; write definitions for a scheduler
+  Read    check, discover, read      test credentials, list streams, print records and state
+  Run     sync, schedule             load a target and keep its bookmarks; write scheduler files
   Watch   status, drift              see how each tenant stands; review what the vendor changed
-  Write   sources, spec, validate    list built-in sources, print a config's schema, check a manifest
-  Tools   sandbox, completions, man  serve a vendor for trials; shell completions; the manual page
+  Write   sources, spec, validate    list sources, print a config's schema, check a manifest
+  Tools   sandbox, completions, man  serve a vendor for trials; shell completions; manual page
 
-`dripfeed VERB -h` explains a verb. `dripfeed --help` lists the Singer flags, examples and exit codes."
+`dripfeed VERB -h` explains a verb; `dripfeed --help` has the Singer flags and the exit codes."
 );
 
 const EXAMPLES: &str = "\
@@ -266,11 +269,34 @@ impl Named {
 }
 
 /// Parses arguments. Help comes back as an error with the text to print.
-pub fn parse(args: &[std::ffi::OsString]) -> std::result::Result<Cli, clap::Error> {
+pub fn parse(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
     let mut command = command();
-    let found = command.try_get_matches_from_mut(args)?;
+    let found = match command.try_get_matches_from_mut(args) {
+        Err(error) if error.kind() == ErrorKind::ArgumentConflict => match verb_first(&command, args) {
+            Some(args) => command.try_get_matches_from_mut(args)?,
+            None => return Err(error),
+        },
+        found => found?,
+    };
     let cli = Cli::from_arg_matches(&found).map_err(|error| error.format(&mut command))?;
     Ok(Cli { is_bare: args.len() < 2, ..cli })
+}
+
+/// The arguments with the verb before its options, where options stand before it: `--source s read` means
+/// `read --source s`.
+fn verb_first(command: &Command, args: &[OsString]) -> Option<Vec<OsString>> {
+    let is_verb = |arg: &OsString| command.get_subcommands().any(|verb| *arg == *verb.get_name());
+    // A word after an option may be the option's value.
+    let is_value = |at: usize| args[at - 1].to_string_lossy().starts_with("--") && !is_switch(command, &args[at - 1]);
+    let at = (1..args.len()).find(|at| is_verb(&args[*at]) && !is_value(*at))?;
+    Some([&args[..1], &args[at..], &args[1..at]].concat())
+}
+
+/// Is it an option without a value?
+fn is_switch(command: &Command, arg: &OsString) -> bool {
+    let name = arg.to_string_lossy();
+    let option = command.get_arguments().find(|option| option.get_long() == name.strip_prefix("--"));
+    option.is_some_and(|option| !option.get_action().takes_values() || name.contains('='))
 }
 
 /// The command line, for parsing and for help.

@@ -56,13 +56,17 @@ fn the_readmes_commands_work_as_written() {
 
 #[test]
 fn a_run_is_asked_for_by_a_verb_or_by_the_flags_of_a_singer_tap() {
-    for args in ["read --source sandbox -q --streams users", "-q --streams users --source sandbox"] {
+    for args in [
+        "read --source sandbox -q --streams users",
+        "--source sandbox read -q --streams users",
+        "-q --streams users --source sandbox",
+    ] {
         let ran = Tap::new(args).run();
         assert_eq!(ran.expect(0, &[]).counts()["RECORD users"], 50, "{args}");
         assert_eq!(ran.counts().len(), 3, "{args}");
     }
-    // An option before the verb would be one of the Singer flags.
-    Tap::new("--source sandbox read").run().expect(2, &["'read' cannot be used with '--source <NAME|FILE>'"]);
+    // The verb decides which options mean something, wherever they stand.
+    Tap::new("--limit 3 check").run().expect(2, &["'--limit'", "Usage: dripfeed check"]);
     Tap::new("-q").run().expect(2, &["no verb, and no source or config for the Singer flags"]);
 }
 
