@@ -146,7 +146,7 @@ impl StoredFile {
         let (path, Some(bytes)) = (self.path(), self.bytes()?) else { return Ok(None) };
         let json: Json = serde_json::from_slice(&bytes).map_err(|e| {
             Fault::config(format!("{} is damaged at line {}, column {}", path.display(), e.line(), e.column()))
-                .hint("take it away; what it held must be given anew")
+                .hint("move it away: the next run begins without what it held")
         })?;
         match json["v"].as_u64() {
             Some(1) => Ok(Some(json)),

@@ -356,6 +356,15 @@ impl Cli {
         output.protocol
     }
 
+    /// Does it print records, of which each must arrive?
+    pub(super) fn reads(&self) -> bool {
+        match &self.verb {
+            None => !(self.singer.discover || self.singer.about || self.singer.version),
+            Some(Verb::Drift(args)) => args.is_replay(),
+            Some(verb) => matches!(verb, Verb::Read(_) | Verb::Sync(_) | Verb::Check(_)),
+        }
+    }
+
     /// Does a run that is not finished end with 0?
     pub(super) fn unfinished_ok(&self) -> bool {
         let unfinished = match &self.verb {

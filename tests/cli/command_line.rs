@@ -366,3 +366,25 @@ fn a_check_may_have_a_config_of_its_own() {
     let ran = Tap::new("check").source(&manifest.to_string()).config(&config).run();
     ran.expect(10, &["`check.config_overrides`", "the platform's own"]);
 }
+
+#[test]
+fn a_list_that_nobody_reads_to_its_end_ends_quietly() {
+    for args in [
+        "spec --source sandbox",
+        "discover --source sandbox",
+        "sources",
+        "validate sandbox",
+        "man",
+        "completions bash",
+        "--source sandbox --discover",
+        "--source sandbox --about",
+    ] {
+        let tap = Tap::new(args);
+        let mut child = tap.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        // A short list may have been in the pipe before its reader left; then too it is well.
+        assert_eq!(output.status.code(), Some(0), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("stdout"), "{args}");
+    }
+}

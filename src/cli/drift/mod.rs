@@ -73,6 +73,11 @@ impl DriftArgs {
         asked.streams.clone_from(&scope.streams);
     }
 
+    /// Does it print records?
+    pub(super) fn is_replay(&self) -> bool {
+        self.verb.scope().is_err()
+    }
+
     /// How messages are written, where the arguments say so.
     pub(super) fn protocol(&self) -> Option<ProtocolArg> {
         self.verb.scope().err().and_then(|replay| replay.output.protocol)
