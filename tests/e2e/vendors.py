@@ -9,14 +9,16 @@ later      a second read brings only what stands at the bookmarks, a third one w
 paging     edits while pages are read are lost by no run after that
 limited    the vendor's throttle answer is waited for; a wait of hours ends the run with 75
 expired    a page token that expired
-forbidden  a project, board or the like that is forbidden: skipped with an event, all else whole
+forbidden  a project, board or the like that is forbidden: skipped with an event (none where the vendor's lists just leave it
+           out), all else whole
 removed    a removed endpoint (410) is loud, whichever it is
 archived   what the vendor hides comes by the switch
 kill       SIGKILL at random places; the next runs bring the rest
 backfill   the past alone
-parity     airbyte-cdk runs the same manifest: the same requests, records and state
+parity     airbyte-cdk runs the same manifest: the same requests, records and state (of ours without `safety.overlap` where that
+           asks for more)
 conform    the conformance suites of both protocols
-warehouse  the rows in PostgreSQL, counted there, are the vendor's
+warehouse  the rows in PostgreSQL, counted there, are the vendor's; the SQL of the source's docs page runs there
 cap        (only when named) 10,000 tasks, 200 ms away, by the manifest's own limits: the share of the cap
 
 usage: vendors.py NAME... [--only WORD...] [--seed N]
@@ -417,8 +419,11 @@ def forbidden(checks, kind, scratch):
         changed = {(stream, as_key(key)) for stream, key in vendor.edit(vendor.random)}
         run = case.run()
         skipped = run.event("slice_skipped")
-        checks.ok("forbidden: the run ends well and an event tells what was skipped", run.code == 0 and skipped,
+        checks.ok(f"forbidden: the run ends well and {'no event tells' if kind.vanishes else 'an event tells what was skipped'}",
+                  run.code == 0 and bool(skipped) != bool(kind.vanishes),
                   "; ".join(sorted({f"{event['stream']} {event.get('status')}: {event.get('reason')}" for event in skipped}))[:400] or str(run) + run.why())
+        if kind.vanishes:
+            checks.fact(f"no event: {kind.vanishes}")
         found = run.found()
         missing = not_come(vendor, changed, found)
         checks.ok("forbidden: what changed elsewhere comes", not missing, str(missing[:3]) if missing else len(changed))
@@ -612,8 +617,12 @@ def parity(checks, kind, scratch):
     streams = [stream for stream in kind.streams if stream not in kind.parity_skips]
     for stream, reason in kind.parity_skips.items():
         checks.fact(f"parity leaves out {stream}: {reason}")
+    settings = FREE
+    if kind.overlap_asks_more:
+        settings = {**FREE, "safety": {"overlap": "PT0S"}}
+        checks.fact(f"parity is without safety.overlap: {kind.overlap_asks_more}")
     with kind() as ours, kind() as theirs:
-        tap = Source("tap", scratch, ours, streams, [dripfeed(), "--protocol", "airbyte", "--source", kind.source, "read"], dripfeed=FREE)
+        tap = Source("tap", scratch, ours, streams, [dripfeed(), "--protocol", "airbyte", "--source", kind.source, "read"], dripfeed=settings)
         other = Source("reference", scratch, theirs, streams, [*command, "read", "--manifest-path", str(without_budget(scratch, kind.source))])
         for name in ("first run", "second run, after edits"):
             code, records, errors = tap.run()
@@ -724,6 +733,13 @@ def warehouse(checks, kind, scratch):
             checks.ok(f"PostgreSQL, {name}: counts and contents are the vendor's", done.returncode == 0 and not wrong,
                       (wrong or counts) + ("" if done.returncode == 0 else f"; exit code {done.returncode}: {done.stderr[-500:]}"))
             vendor.edit(vendor.random)
+    text, bad, rows = (ROOT / "docs" / "src" / "sources" / f"{kind.source}.md").read_text(), [], []
+    for block in text.split("```sql\n")[1:]:
+        try:
+            rows.append(len(target.server.query(f"SET search_path TO {schema}; {block.split('```')[0]}")))
+        except subprocess.CalledProcessError as failed:
+            bad.append(f"{failed.stderr or failed}")
+    checks.ok("PostgreSQL: the queries of the docs page run", rows and not bad, "; ".join(bad)[:600] or f"{rows} rows")
 
 
 def cap(checks, kind, scratch):
