@@ -21,7 +21,7 @@ conform    the conformance suites of both protocols
 warehouse  the rows in PostgreSQL, counted there, are the vendor's; the SQL of the source's docs page runs there
 cap        (only when named) 10,000 tasks, 200 ms away, by the manifest's own limits: the share of the cap
 
-usage: vendors.py NAME... [--only WORD...] [--seed N]
+usage: vendors.py [NAME...] [--only WORD...]      (without a name all sources but asana, which has asana.py)
 
 Environment: see support.py and warehouse.py; AIRBYTE_CDK names source-declarative-manifest of airbyte-cdk 7.39.1 (its Python is
 beside it), PYTHON_JSONSCHEMA a Python with singer-sdk, VENDOR_SPECS see tests/vendors/core.py. What is missing is left out, and
@@ -48,6 +48,7 @@ from support import ROOT, Checks, dripfeed, folder, messages, read_command, star
 sys.path.insert(0, str(ROOT / "tests"))
 from vendors.core import Refused, Vendor, moment_of  # noqa: E402
 
+SOURCES = "jira clickup linear monday notion github gitlab trello todoist shortcut azure-devops".split()
 LONGEST = 60
 FREE = {"pace": {"limits": [{"calls": 100_000, "per": "PT1S"}]}}  # what is not about pace does not wait for it
 TWIN_EPOCH = datetime.datetime(2025, 3, 1, tzinfo=datetime.timezone.utc)
@@ -760,7 +761,7 @@ PARTS = {part.__name__: part for part in (spec, check, whole, later, paging, lim
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", metavar="NAME")
+    parser.add_argument("names", nargs="*", default=SOURCES, metavar="NAME")
     parser.add_argument("--only", nargs="+", metavar="WORD", choices=[*PARTS, "cap"], help="only these parts")
     options = parser.parse_args()
     checks = Checks()
