@@ -9,8 +9,8 @@ later      a second read brings only what stands at the bookmarks, a third one w
 paging     edits while pages are read are lost by no run after that
 limited    the vendor's throttle answer is waited for; a wait of hours ends the run with 75
 expired    a page token that expired
-forbidden  a project, board or the like that is forbidden: skipped with an event (none where the vendor's lists just leave it
-           out), all else whole
+forbidden  a project, board or the like that is forbidden: skipped with an event (without one where the vendor only leaves it
+           out of its lists), all else whole
 removed    a removed endpoint (410) is loud, whichever it is
 archived   what the vendor hides comes by the switch
 kill       SIGKILL at random places; the next runs bring the rest
