@@ -1,7 +1,7 @@
 //! What every wing stands on, and what knows none of them: faults, the wish to stop, the config of a tenant, files of
 //! the state directory, JSON at the level of bytes, times, text for people.
 //!
-//! Comes in: nothing of this program. Goes out: types that all other wings share. Start reading at [`fault`], which
+//! Input: nothing of this program. Output: types that all other wings share. Start reading at [`fault`], which
 //! decides retry, skip, stop and exit code, and [`json`], the scanner that every record passes.
 
 pub mod config;

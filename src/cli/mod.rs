@@ -1,6 +1,6 @@
 //! The command line.
 //!
-//! Comes in: arguments ([`args`]). Goes out: what a verb prints, and an exit code. Called by `main`. A file for each
+//! Input: arguments ([`args`]). Output: what a verb prints, and an exit code. Called by `main`. A file for each
 //! verb; the work is done by `run` and by the wings that own it. Start reading at [`run`].
 
 pub mod args;

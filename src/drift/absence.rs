@@ -1,6 +1,6 @@
 //! What is not there any more, or is not what it was: told from counts, and only when chance cannot explain it.
 //!
-//! Comes in: what earlier runs saw of each place, and what this one counted. Goes out: surprises, each with what proves
+//! Input: what earlier runs saw of each place, and what this one counted. Output: surprises, each with what proves
 //! it or why it is only suspected; then the counts become what is known. Called by [`super::monitor`] when a stream
 //! ends.
 

@@ -1,6 +1,6 @@
 //! What the tenants of one source have in common: a change of the vendor, or of one tenant.
 //!
-//! Comes in: a state directory. Goes out: the findings of all tenants, one for each change, and whether it is the
+//! Input: a state directory. Output: the findings of all tenants, one for each change, and whether it is the
 //! vendor's. Called by the reports of `drift`. Nothing is changed here: a run sees its own tenant only, so this is the
 //! one place where a change can be told from a tenant's own.
 

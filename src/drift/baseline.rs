@@ -1,6 +1,6 @@
 //! A stream's schema, with what a tenant's overlay has besides or instead.
 //!
-//! Comes in: the baseline as JSON schema, and additions by pointer. Goes out: one JSON schema. Called by runs,
+//! Input: the baseline as JSON schema, and additions by pointer. Output: one JSON schema. Called by runs,
 //! `discover` and `drift promote`.
 
 use std::collections::{BTreeMap, BTreeSet};

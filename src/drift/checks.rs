@@ -1,6 +1,6 @@
 //! The baseline, compiled: a numbered place for each value that a record may have, and what is expected there.
 //!
-//! Comes in: a stream's schema with what the tenant's overlay adds, its keys and its cursor. Goes out: [`Checks`], by
+//! Input: a stream's schema with what the tenant's overlay adds, its keys and its cursor. Output: [`Checks`], by
 //! which the walk over a record tells at once that nothing is new. Called by [`super::monitor`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

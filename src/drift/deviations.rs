@@ -1,6 +1,6 @@
 //! Looks closely at a record in which something is not as expected.
 //!
-//! Comes in: the record's bytes and the [`Checks`]. Goes out: each deviation: where, what was expected, what stands
+//! Input: the record's bytes and the [`Checks`]. Output: each deviation: where, what was expected, what stands
 //! there in words of types, and what the schema becomes if that is accepted. Called by [`super::monitor`], for odd
 //! records only.
 

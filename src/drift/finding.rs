@@ -1,6 +1,6 @@
 //! One change that was found, as it is kept, told and shown.
 //!
-//! Comes in: what the walk and the statistics saw. Goes out: a [`Finding`]. Written by `drift`, read by reports and by
+//! Input: what the walk and the statistics saw. Output: a [`Finding`]. Written by `drift`, read by reports and by
 //! the verbs of `drift`. It never holds a value of a record.
 
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! Drift: what the vendor changed, and what is done about it.
 //!
-//! Comes in: a stream's baseline, the tenant's overlay, and every value as the one walk over a record passes it. Goes
-//! out: findings, by policy a wider schema, records and values put aside, or a stream that stops. Called by `run`;
+//! Input: a stream's baseline, the tenant's overlay, and every value as the one walk over a record passes it.
+//! Output: findings, by policy a wider schema, records and values put aside, or a stream that stops. Called by `run`;
 //! reports and the verbs of `drift` read what it keeps.
 
 mod absence;

@@ -1,6 +1,6 @@
 //! What a tenant's runs learn of a stream and keep: its overlay, and the changes that nobody has judged yet.
 //!
-//! Comes in: the state directory, and the names of source, tenant and stream. Goes out: [`Overlay`] and [`Pending`],
+//! Input: the state directory, and the names of source, tenant and stream. Output: [`Overlay`] and [`Pending`],
 //! read and replaced as a whole under a lock. Called by runs (which add) and by the verbs of `drift` (which judge).
 
 use std::collections::{BTreeMap, BTreeSet};

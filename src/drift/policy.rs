@@ -1,6 +1,6 @@
 //! What is done about a change: the rule's default, unless the config says otherwise.
 //!
-//! Comes in: `dripfeed.drift` of the config. Goes out: for a rule at a place of a stream, one policy. Called by
+//! Input: `dripfeed.drift` of the config. Output: for a rule at a place of a stream, one policy. Called by
 //! [`super::monitor`], and by `cli`, which refuses what must not be said before anything is requested.
 
 use super::rules::Rule;

@@ -1,6 +1,6 @@
 //! What is taken out of a stream is kept: a file of records, a line each, on disk before any bookmark passes them.
 //!
-//! Comes in: records as the vendor wrote them, with the findings that they are kept for. Goes out: a JSONL file for its
+//! Input: records as the vendor wrote them, with the findings that they are kept for. Output: a JSONL file for its
 //! owner alone. Written by [`super::monitor`], read by `drift replay`.
 
 use std::fs::{DirBuilder, File, OpenOptions};

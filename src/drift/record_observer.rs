@@ -1,6 +1,6 @@
 //! Listens to the walk over records: counts what stands where, and notes when something is not as expected.
 //!
-//! Comes in: every value of a record, as [`Observer`]. Goes out: counts, and whether the record must be examined.
+//! Input: every value of a record, as [`Observer`]. Output: counts, and whether the record must be examined.
 //! Nothing is allocated for a record in which nothing is new. Held by each thread for the slice that it reads; called
 //! by `run` through [`super::monitor`].
 

@@ -1,6 +1,6 @@
 //! What chance may explain, and what it may not.
 //!
-//! Comes in: counts. Goes out: bounds of a share, and whether a count is a surprise. Pure; called by
+//! Input: counts. Output: bounds of a share, and whether a count is a surprise. Pure; called by
 //! [`super::monitor`]. The bound of 1e-6 and the score of 3.09 are those under which rare fields raise nothing
 //! (README).
 

@@ -1,6 +1,6 @@
 //! Reading: from a manifest's streams to records, and to states that never come before them.
 //!
-//! Comes in: a manifest, a tenant's config and earlier states. Goes out: [`Message`](crate::protocol::Message)s, then
+//! Input: a manifest, a tenant's config and earlier states. Output: [`Message`](crate::protocol::Message)s, then
 //! an account of every stream. Called by `run`. [`build`] compiles a manifest to stream plans; [`scheduler`] gives
 //! slices to threads; `slice_reader` reads the pages of one slice; `record_writer` turns records into lines. Start
 //! reading there.

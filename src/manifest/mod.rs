@@ -1,6 +1,6 @@
 //! Loads a manifest: text to typed components.
 //!
-//! Comes in: YAML text with the name of its file, or the JSON of a manifest inside a config. Goes out: a
+//! Input: YAML text with the name of its file, or the JSON of a manifest inside a config. Output: a
 //! [`Manifest`]; a fault names file, line and path. Called by `cli`; nothing is requested here.
 
 pub mod builtin;

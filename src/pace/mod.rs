@@ -1,7 +1,7 @@
 //! Pace: when the next call may go out.
 //!
-//! Comes in: the manifest's `api_budget` or the config's `dripfeed.pace`; then each call before it is sent, and what
-//! the vendor says about its rate. Goes out: a [`Permit`], once all limits have room. Called by `fetch`.
+//! Input: the manifest's `api_budget` or the config's `dripfeed.pace`; then each call before it is sent, and what
+//! the vendor says about its rate. Output: a [`Permit`], once all limits have room. Called by `fetch`.
 //!
 //! The limits are the account's, not the process's: with a state directory all processes that call for one account
 //! share a ledger there ([`store`]). What is decided is decided by the [`limiter`]; here threads wait.

@@ -1,6 +1,6 @@
 //! Everything that is written to stdout.
 //!
-//! Comes in: [`Message`]s from the threads that read, over one bounded channel. Goes out: whole lines. The
+//! Input: [`Message`]s from the threads that read, over one bounded channel. Output: whole lines. The
 //! only code that may write to stdout. Called by `run` (sends) and `cli` (drains).
 
 pub mod airbyte;

@@ -1,6 +1,6 @@
 //! What a run of `read` or `sync` tells beyond its messages: its record, for `status`, and its alerts.
 //!
-//! Comes in: who runs, its beginning and what came of it. Goes out: the tenant's record in the state directory,
+//! Input: who runs, its beginning and what came of it. Output: the tenant's record in the state directory,
 //! and its alerts (`RunAlerts`). Called by `read` and `sync`. Records are facts about runs: no run depends on one,
 //! and none fails for it.
 

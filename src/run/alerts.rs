@@ -1,6 +1,6 @@
 //! The alerts of a run: who is told how it ended.
 //!
-//! Comes in: a run from before its config is read to what came of it. Goes out: calls of the webhook that the config
+//! Input: a run from before its config is read to what came of it. Output: calls of the webhook that the config
 //! names, by `tenant::alert`. Called by `runs`. What becomes of an alert never changes how a run ends.
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! `--backfill FROM..TO`: a part of the past is read beside the live runs.
 //!
-//! Comes in: the option, the streams that were chosen and the state of an earlier run. Goes out: what of each stream is
+//! Input: the option, the streams that were chosen and the state of an earlier run. Output: what of each stream is
 //! left to read, what that costs at least, and how far it is. Called by `read`, for `sync` too.
 
 use std::sync::{Arc, Weak};

@@ -1,6 +1,6 @@
 //! Which streams are read, and what the user's catalog says of each.
 //!
-//! Comes in: the options, the catalog and the source's plan. Goes out: the chosen streams; then for each its key and
+//! Input: the options, the catalog and the source's plan. Output: the chosen streams; then for each its key and
 //! the schemas of its fields, or the fault that names what cannot be done. Called by `read` before the first request.
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The verb `check`: can the streams be read that the manifest names?
 //!
-//! Comes in: the context. Goes out: a log line or Airbyte's CONNECTION_STATUS; the fault that keeps a stream from being
+//! Input: the context. Output: a log line or Airbyte's CONNECTION_STATUS; the fault that keeps a stream from being
 //! read. Called by `cli`. Each stream is read to its first record.
 
 use serde_json::Value as Json;

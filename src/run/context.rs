@@ -1,6 +1,6 @@
 //! What every verb works with: what was asked, the two outputs, the wish to stop.
 //!
-//! Comes in: the options, stdout. Goes out: texts and JSON on stdout, the source with a tenant's config. Made by `cli`,
+//! Input: the options, stdout. Output: texts and JSON on stdout, the source with a tenant's config. Made by `cli`,
 //! and handed on through `run`.
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Who runs: the source, the tenant, and where what outlives the run is stored.
 //!
-//! Comes in: the options, then the config and its manifest. Goes out: a [`RunIdentity`], which is known before anything
+//! Input: the options, then the config and its manifest. Output: a [`RunIdentity`], which is known before anything
 //! else: as far as a config can be read at first, and for certain once it is whole. Called by `active_run`, `load`, and
 //! the verbs that look at what runs left behind.
 

@@ -1,6 +1,6 @@
 //! Everything that stderr shows: log lines, as text or in the form that Meltano parses, and events.
 //!
-//! Comes in: messages with a level, and events. Goes out: lines on stderr and in the file of `--events`, without
+//! Input: messages with a level, and events. Output: lines on stderr and in the file of `--events`, without
 //! secrets. Called by `cli`. Singer's stdout carries messages only, so nothing else may write there.
 
 use parking_lot::Mutex;

@@ -1,6 +1,6 @@
 //! One run of one tenant, from its config to its exit code.
 //!
-//! Comes in: what a person asked for ([`options`]). Goes out: messages on stdout or into a target, events, the run's
+//! Input: what a person asked for ([`options`]). Output: messages on stdout or into a target, events, the run's
 //! record, an exit code. Called by `cli`. [`load`] makes a plan of config and manifest, [`read`] reads it to stdout,
 //! [`sync`] into a target; [`reporter`] hears of what happens meanwhile; [`outcome`] is what came of it. Start reading
 //! at [`read`].

@@ -1,6 +1,6 @@
 //! What a run is asked to do, whichever form it was asked in.
 //!
-//! Comes in: parsed arguments (from `cli`). Goes out: sources, configs, selections, and what follows from them: the
+//! Input: parsed arguments (from `cli`). Output: sources, configs, selections, and what follows from them: the
 //! run's streams and its place in the queue. Called by every part of `run`.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! What came of a run: its exit code and what led to it.
 //!
-//! Comes in: the outcome of every stream, counts of requests. Goes out: one value that the record, the alerts and the
+//! Input: the outcome of every stream, counts of requests. Output: one value that the record, the alerts and the
 //! exit code are made of. Made by `reporter::summary`.
 
 use crate::base::fault::Fault;

@@ -1,6 +1,6 @@
 //! The verb `read`: streams into messages, and an account of what came of it.
 //!
-//! Comes in: the options. Goes out: messages on stdout, and the exit code. Called by `commands`; `sync` reads with the
+//! Input: the options. Output: messages on stdout, and the exit code. Called by `commands`; `sync` reads with the
 //! same `PreparedRun` into a target.
 
 use std::collections::BTreeMap;

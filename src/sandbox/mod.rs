@@ -1,6 +1,6 @@
 //! A vendor in a box: an HTTP API with tasks, users and projects of made-up tenants.
 //!
-//! Comes in: [`Settings`]. Goes out: a server on loopback that pages, filters, limits, breaks, edits and changes as
+//! Input: [`Settings`]. Output: a server on loopback that pages, filters, limits, breaks, edits and changes as
 //! real vendors do, the same way every time. Called by `cli`: for `read --source sandbox`, for `dripfeed sandbox`, and
 //! so by tests and benchmarks. Small on purpose; it stands apart from everything else.
 

@@ -1,6 +1,6 @@
 //! Where a tenant's bookmarks are kept between the runs of `sync`.
 //!
-//! Comes in: bookmarks that a target has echoed. Goes out: a Singer state document, in the state directory or in a file
+//! Input: bookmarks that a target has echoed. Output: a Singer state document, in the state directory or in a file
 //! of the user's own; another kind of store implements [`StateStore`]. Called by `cli`. What is kept is merged stream
 //! by stream under a lock: runs of other tiers keep what they have.
 

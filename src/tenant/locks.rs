@@ -1,6 +1,6 @@
 //! One run of a stream at a time.
 //!
-//! Comes in: the streams that a run chose. Goes out: their locks, all or none. Called by `cli` before the first
+//! Input: the streams that a run chose. Output: their locks, all or none. Called by `cli` before the first
 //! request. They are locks of the kernel on files (`flock`): they end with the processes that hold them, however those
 //! end.
 

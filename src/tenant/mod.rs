@@ -1,6 +1,6 @@
 //! One tenant among many: what its runs leave behind, and what others make of it.
 //!
-//! Comes in: the accounts of runs. Goes out: the record of each tenant, its bookmarks, its alerts, its place in a
+//! Input: the accounts of runs. Output: the record of each tenant, its bookmarks, its alerts, its place in a
 //! schedule. Called by `cli`. Tenants share nothing here: each has files and locks of its own.
 
 pub mod alert;

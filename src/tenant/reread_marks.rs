@@ -1,6 +1,6 @@
 //! What a backfill may have overtaken on its way into the warehouse.
 //!
-//! Comes in: the begin of each backfill, and the live runs that read again. Goes out: marks beside the bookmarks of
+//! Input: the begin of each backfill, and the live runs that read again. Output: marks beside the bookmarks of
 //! backfills, by stream. Called by `cli`. A backfill reads a record, the record changes, a live run loads its new
 //! version, and only then the backfill's target loads the old one: no live run would read it again. So once a backfill
 //! and its target are gone, the next live run reads again what changed since the first of them began. The mark is made

@@ -1,6 +1,6 @@
 //! What a tenant's runs came to: facts for `status` and for alerts, which no run depends on.
 //!
-//! Comes in: the beginning and the end of each run. Goes out: `runs/<source>/<tenant>.json` of the state directory,
+//! Input: the beginning and the end of each run. Output: `runs/<source>/<tenant>.json` of the state directory,
 //! replaced as a whole under its lock. Called by `cli`: `read` and `sync` write it, `status` reads it.
 
 use std::collections::BTreeMap;

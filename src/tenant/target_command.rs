@@ -1,6 +1,6 @@
 //! The command line of a target.
 //!
-//! Comes in: a text, as `--target` or a config gives it. Goes out: its words, and what tells it from other targets.
+//! Input: a text, as `--target` or a config gives it. Output: its words, and what tells it from other targets.
 //! Called by `run::sync`, which starts the target, and by `cli::schedule`.
 
 use sha2::{Digest as _, Sha256};

@@ -1,6 +1,6 @@
 //! What reports share: words and numbers for people, a terminal's lines, a page's parts.
 //!
-//! Comes in: texts, counts and times. Goes out: the same as people read them. Called by the reports of `drift` and by
+//! Input: texts, counts and times. Output: the same as people read them. Called by the reports of `drift` and by
 //! `status`. Names come from vendors and users, so that each form escapes what its reader would act on.
 
 pub mod page;

@@ -1,6 +1,6 @@
 //! Times as manifests write them: strptime formats, ISO-8601 texts and durations.
 //!
-//! Comes in: a format such as `%Y-%m-%dT%H:%M:%S.%f%z`, compiled once, or an ISO text. Goes out:
+//! Input: a format such as `%Y-%m-%dT%H:%M:%S.%f%z`, compiled once, or an ISO text. Output:
 //! an [`OffsetDateTime`] in whole microseconds, or text. Called by templates and cursors. The rules are
 //! Python's `strptime`/`strftime` plus the codes airbyte-cdk adds: `%s`, `%s_as_float`, `%ms`,
 //! `%epoch_microseconds` (each only as the whole format) and `%_ms` inside one.

@@ -1,6 +1,6 @@
 //! The verbs of `drift`: what changed, and what a person decides about it.
 //!
-//! Comes in: the options and what runs kept in the state directory. Goes out: reports, and judgements in that
+//! Input: the options and what runs kept in the state directory. Output: reports, and judgements in that
 //! directory. Called by `commands`. The vendor is asked nothing.
 
 mod decide;

@@ -1,6 +1,6 @@
 //! What becomes of a record in which something is not as expected.
 //!
-//! Comes in: the record's bytes. Goes out: it is sent, sent without some values, or kept; by policy the schema grows,
+//! Input: the record's bytes. Output: it is sent, sent without some values, or kept; by policy the schema grows,
 //! or the stream stops. Every change is noted. Called by `run` through [`DriftMonitor`], for odd records only.
 
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! The end of a stream: what only counts can tell, what is learned, and what is kept.
 //!
-//! Comes in: all that the run counted and found. Goes out: findings to tell, the fault that they are by policy, and the
+//! Input: all that the run counted and found. Output: findings to tell, the fault that they are by policy, and the
 //! files of the state directory. Called by `run` through [`DriftMonitor`], once.
 
 use std::collections::{BTreeMap, BTreeSet};

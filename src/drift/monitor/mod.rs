@@ -1,6 +1,6 @@
 //! A stream that is watched for drift while it is read.
 //!
-//! Comes in: its baseline and the tenant's overlay; odd records, pages and answers as they are read. Goes out: for each
+//! Input: its baseline and the tenant's overlay; odd records, pages and answers as they are read. Output: for each
 //! odd record what becomes of it; a schema that grows; findings, kept and told; the fault that stops the stream. Called
 //! by `run`, by every thread that reads a slice of the stream.
 

@@ -1,6 +1,6 @@
 //! What pages and answers tell beside the values of records.
 //!
-//! Comes in: a page that was read wholly, the headers of an answer, the fault of a slice. Goes out: what was put aside
+//! Input: a page that was read wholly, the headers of an answer, the fault of a slice. Output: what was put aside
 //! is on disk; a fault when the budget is used up or the stream cannot be trusted. Called by `run` through
 //! [`DriftMonitor`].
 

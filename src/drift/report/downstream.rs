@@ -1,6 +1,6 @@
 //! What targets and models do with each kind of change, in a sentence.
 //!
-//! Goes out: a text for reports. The sentences tell what was measured with target-jsonl, both Postgres targets, an SDK
+//! Output: a text for reports. The sentences tell what was measured with target-jsonl, both Postgres targets, an SDK
 //! SQL target and target-duckdb, and what the Airbyte protocol says.
 
 use super::super::rules::Rule;

@@ -1,6 +1,6 @@
 //! The report as one web page that needs nothing else: no script, no request, no font.
 //!
-//! Comes in: a [`Report`]. Goes out: HTML. Called by `cli::drift`. Whoever is called at night sees first what changed,
+//! Input: a [`Report`]. Output: HTML. Called by `cli::drift`. Whoever is called at night sees first what changed,
 //! since when, how often, for which tenants and what to type; the rest stands below. `maud` escapes every text. A text
 //! that is not this file's goes through `plain` as well.
 

@@ -1,6 +1,6 @@
 //! The report for programs.
 //!
-//! Comes in: a [`Report`]. Goes out: one JSON object. Its `v` is 1 as long as no key changes its meaning.
+//! Input: a [`Report`]. Output: one JSON object. Its `v` is 1 as long as no key changes its meaning.
 
 use serde_json::{Value as Json, json};
 

@@ -1,6 +1,6 @@
 //! The report for a pull request or a chat.
 //!
-//! Comes in: a [`Report`]. Goes out: Markdown: a table of all changes, and a section for each that is grave. A name of
+//! Input: a [`Report`]. Output: Markdown: a table of all changes, and a section for each that is grave. A name of
 //! the vendor's never becomes markup, a mention or another cell.
 
 use super::{Change, Report, words};

@@ -1,7 +1,7 @@
 //! What is shown of drift: every change that nobody has accepted, who judged what, what tenants have beyond the
 //! baseline.
 //!
-//! Comes in: what is kept of one tenant or of all, and the baseline's schemas. Goes out: a [`Report`], as text for a
+//! Input: what is kept of one tenant or of all, and the baseline's schemas. Output: a [`Report`], as text for a
 //! terminal, JSON, Markdown or a web page. Called by the verbs of `drift`. It shows types, counts and shortened keys,
 //! never a value; names are the vendor's, so each form escapes them.
 

@@ -1,6 +1,6 @@
 //! The report for a terminal, or for a log that people read.
 //!
-//! Comes in: a [`Report`], and how wide and colourful the terminal is. Goes out: text, a block for each change. Without
+//! Input: a [`Report`], and how wide and colourful the terminal is. Output: text, a block for each change. Without
 //! a terminal nothing is wrapped or coloured, so that a line can be searched for.
 
 use super::{Change, Report, words};

@@ -1,6 +1,6 @@
 //! Records that the vendor prepares in a job: it is created, polled until it is done, and then its results are read.
 //!
-//! Comes in: the slices of a stream, and its `JobPlan`. Goes out: each slice with its job
+//! Input: the slices of a stream, and its `JobPlan`. Output: each slice with its job
 //! done, to be read like any other; or the fault that is left when a job failed too often. Called by
 //! [`super::scheduler`] while slices are listed, and by `parents` and `check` for one slice at a time.
 //!

@@ -1,6 +1,6 @@
 //! Who asks: credentials into requests.
 //!
-//! Comes in: an authenticator's definition; then, for each request, the variables. Goes out: options with the
+//! Input: an authenticator's definition; then, for each request, the variables. Output: options with the
 //! credentials, fetched first where they live only for a while. Called by `run`. Credentials are sent as written: the
 //! reference reads one that looks like a number as a number (`1e5` becomes `100000.0`), which no vendor accepts.
 

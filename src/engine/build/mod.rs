@@ -1,6 +1,6 @@
 //! From a manifest to what can be run: every template compiled, every component checked.
 //!
-//! Comes in: a typed manifest, the config and "now". Goes out: a [`SourcePlan`]. Called by `cli` before any request.
+//! Input: a typed manifest, the config and "now". Output: a [`SourcePlan`]. Called by `cli` before any request.
 //! Each stage compiles its own part; this joins them.
 
 mod backfill;

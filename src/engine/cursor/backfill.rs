@@ -1,7 +1,7 @@
 //! A part of the past that is read beside the live runs: its windows, and a state of its own.
 //!
-//! Comes in: what was asked for and the state of earlier backfills; then partitions as they are found, and windows as
-//! they are read. Goes out: windows to read, which of their records are wanted, and a state that says of no moment that
+//! Input: what was asked for and the state of earlier backfills; then partitions as they are found, and windows as
+//! they are read. Output: windows to read, which of their records are wanted, and a state that says of no moment that
 //! it was read before that is so for every partition. Called by `run`, under one lock a stream.
 //!
 //! What was read is kept as spans of time that do not depend on what was asked for: what is missing is what was asked

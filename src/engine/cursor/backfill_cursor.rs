@@ -1,6 +1,6 @@
 //! A cursor as a part of the past is read by it: which windows that makes, and which of their records are wanted.
 //!
-//! Comes in: a compiled cursor, and spans of time. Goes out: windows, each with the span that it covers. Called by
+//! Input: a compiled cursor, and spans of time. Output: windows, each with the span that it covers. Called by
 //! [`super::backfill`]; `run` compares records with [`PastFilter`].
 //!
 //! Windows are those of live runs wherever the manifest knows such: it is the manifest's word what a request with these

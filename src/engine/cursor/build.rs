@@ -1,6 +1,6 @@
 //! From a cursor's definition to a [`CursorPlan`].
 //!
-//! Comes in: a definition, the safety margins of the config, and "now". Goes out: the compiled cursor, or the fault of
+//! Input: a definition, the safety margins of the config, and "now". Output: the compiled cursor, or the fault of
 //! a definition that cannot work. Called by [`crate::engine::build`].
 
 use serde_json::Value as Json;

@@ -1,6 +1,6 @@
 //! How far a bookmark may go: no further than what was asked for, nor than the vendor's clock.
 //!
-//! Comes in: a window, the time of each answer, the cursor value of each record. Goes out: the highest value that the
+//! Input: a window, the time of each answer, the cursor value of each record. Output: the highest value that the
 //! bookmark may take, and how many records lie beyond. Called by whatever takes records: the writer, and the reader of
 //! parents. A record beyond is sent like any other; it only does not count.
 

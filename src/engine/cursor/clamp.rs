@@ -1,6 +1,6 @@
 //! Clamping: windows that begin and end with whole days, weeks or months.
 //!
-//! Comes in: the definition; then the bounds of what is to be read. Goes out: windows. Called by [`SliceRange`]. For
+//! Input: the definition; then the bounds of what is to be read. Output: windows. Called by [`SliceRange`]. For
 //! APIs that give whole periods only, so that none is read twice or in part. The rules, rounding included, are those of
 //! airbyte-cdk's `ClampingStrategy` and `ConcurrentCursor`.
 

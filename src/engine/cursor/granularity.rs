@@ -1,6 +1,6 @@
 //! Whether a cursor's windows fit together: its `step` and `cursor_granularity`, and what its format can tell.
 //!
-//! Comes in: a cursor's definition, or the compiled cursor and the values of records. Goes out: a warning. Called by
+//! Input: a cursor's definition, or the compiled cursor and the values of records. Output: a warning. Called by
 //! `validate`, and by the scheduler when a stream begins and when it ends.
 //!
 //! A window ends a granule before the next one begins. With a granule that is shorter than what the format can tell,

@@ -1,6 +1,6 @@
 //! How later runs bring only what changed: cursors over time, or over a number that grows (which is carried as a time).
 //!
-//! Comes in: a cursor's definition, and the stream's state of an earlier run. Goes out: windows to read, and a
+//! Input: a cursor's definition, and the stream's state of an earlier run. Output: windows to read, and a
 //! state that never runs ahead of what was read. Called by `run`, under one lock a stream. Windows, merging and the
 //! shape of the state are those of airbyte-cdk's `ConcurrentCursor`.
 

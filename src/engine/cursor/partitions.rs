@@ -1,6 +1,6 @@
 //! A cursor for each partition, or one for all of them.
 //!
-//! Comes in: a stream's state, then its partitions as they are found and finished. Goes out: each partition's
+//! Input: a stream's state, then its partitions as they are found and finished. Output: each partition's
 //! windows, and the state in the shape of airbyte-cdk's `ConcurrentPerPartitionCursor`. Called by `run`.
 
 use std::collections::HashSet;

@@ -1,6 +1,6 @@
 //! The parts of time that were read.
 //!
-//! Comes in: finished windows, in any order. Goes out: merged, sorted ranges, of which the first tells how
+//! Input: finished windows, in any order. Output: merged, sorted ranges, of which the first tells how
 //! far a state may go; for backfills, what is left of a part of time. Called by [`super::Cursor`] and
 //! [`super::backfill`].
 

@@ -1,6 +1,6 @@
 //! Cuts a part of time into the windows that are read one by one.
 //!
-//! Comes in: a [`SliceRange`] and a compiled cursor. Goes out: windows, oldest first. Called by [`super::Cursor`] and
+//! Input: a [`SliceRange`] and a compiled cursor. Output: windows, oldest first. Called by [`super::Cursor`] and
 //! [`super::backfill_cursor`]. Where windows begin and end with whole days, weeks or months, [`super::clamp`] cuts.
 
 use time::OffsetDateTime;

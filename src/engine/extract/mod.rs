@@ -1,6 +1,6 @@
 //! Finds the records in a page.
 //!
-//! Comes in: a whole body and the path of its records. Goes out: the scanner, handed to the caller at
+//! Input: a whole body and the path of its records. Output: the scanner, handed to the caller at
 //! each record in turn, and where the other fields stand that paging wants to see. One pass over the bytes.
 //! Called by `run`. The rules are those of airbyte-cdk's `JsonDecoder` and `DpathExtractor`.
 

@@ -1,6 +1,6 @@
 //! Addresses: which origin one has, what base and path make, how a query is added.
 //!
-//! Comes in: addresses and parameters as the manifest or the vendor writes them. Goes out: addresses as they are sent.
+//! Input: addresses and parameters as the manifest or the vendor writes them. Output: addresses as they are sent.
 //! Called by [`super::request`], by the fetcher and by `build`. Joining and encoding are those of Python's `urllib` and
 //! `requests`.
 

@@ -1,6 +1,6 @@
 //! The tries of one request: what is tried again, after which wait, and what is given up.
 //!
-//! Comes in: a [`SendRequest`]. Goes out: an [`Outcome`], or the fault of the last try. Called by [`Fetcher::send`] for
+//! Input: a [`SendRequest`]. Output: an [`Outcome`], or the fault of the last try. Called by [`Fetcher::send`] for
 //! the vendor's API, and by the requester for token endpoints. Each try waits for the account's pace and for the
 //! breaker.
 

@@ -1,6 +1,6 @@
 //! The error that an answer with a good status reports in its body.
 //!
-//! Comes in: the bytes of a body. Goes out: what the vendor says is wrong, if it says so at the top of a JSON object:
+//! Input: the bytes of a body. Output: what the vendor says is wrong, if it says so at the top of a JSON object:
 //! GraphQL's `errors` (GraphQL specification, section 7.1), or the `error` of many REST APIs. Called by `attempts` for
 //! answers of which the manifest's error handler says nothing.
 

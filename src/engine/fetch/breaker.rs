@@ -1,7 +1,7 @@
 //! The breaker: a vendor that is down is asked by one thread at a time, tries are counted, and a run against a dead
 //! vendor ends.
 //!
-//! Comes in: whether exchanges worked. Goes out: leave for the next, or the fault that ends the run. Called by
+//! Input: whether exchanges worked. Output: leave for the next, or the fault that ends the run. Called by
 //! [`super::Fetcher`]. A 429 is the word of a vendor that works: it never counts as a failure here.
 
 use parking_lot::{Condvar, Mutex, MutexGuard};

@@ -1,6 +1,6 @@
 //! Answers that other streams will ask for again: a parent's pages are fetched once a run.
 //!
-//! Comes in: a request and its answer. Goes out: the answer to the same request. Called by [`super::Fetcher`] for
+//! Input: a request and its answer. Output: the answer to the same request. Called by [`super::Fetcher`] for
 //! streams that are some stream's parent, as the reference's `use_cache` does; of several threads that want the same,
 //! one asks and the others wait. Bodies are kept in a file without a name, so
 //! that memory does not grow and nothing stays behind, however the process ends.

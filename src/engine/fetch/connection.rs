@@ -1,6 +1,6 @@
 //! Connections that tell how they ended, and the proxy on their way.
 //!
-//! Comes in: ureq's own connector. Goes out: a connector whose connections note when they broke off, which ureq takes
+//! Input: ureq's own connector. Output: a connector whose connections note when they broke off, which ureq takes
 //! for the end of a body without a length. Called by [`super::transport`].
 
 use std::cell::Cell;

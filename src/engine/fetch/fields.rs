@@ -1,6 +1,6 @@
 //! The channels of a request that hold fields: parameters, headers, form and JSON body.
 //!
-//! Comes in: a mapping of templates from the manifest, compiled once; then the variables of a slice and page. Goes out:
+//! Input: a mapping of templates from the manifest, compiled once; then the variables of a slice and page. Output:
 //! the values. Called by [`super::request`].
 
 use serde_json::{Map, Value as Json};

@@ -1,6 +1,6 @@
 //! Headers of an answer, as templates see them.
 //!
-//! Comes in: a [`HeaderMap`]. Goes out: a JSON object. Called by [`super::Reply::headers_json`].
+//! Input: a [`HeaderMap`]. Output: a JSON object. Called by [`super::Reply::headers_json`].
 
 use serde_json::{Map, Value as Json};
 use ureq::http::HeaderMap;

@@ -1,6 +1,6 @@
 //! Sends requests and gets answers, with tries, waits and limits.
 //!
-//! Comes in: a [`request::PreparedRequest`] and an [`retry::ErrorPlan`]. Goes out: an [`Outcome`]: a page to read, or
+//! Input: a [`request::PreparedRequest`] and an [`retry::ErrorPlan`]. Output: an [`Outcome`]: a page to read, or
 //! none because the manifest ignores the error; else a fault. Called by `run`, from several threads. Credentials leave
 //! for the manifest's own origin only.
 

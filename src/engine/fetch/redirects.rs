@@ -1,6 +1,6 @@
 //! Redirects, and the hosts to which a request may go.
 //!
-//! Comes in: a request to send. Goes out: the answer at the end of its redirects. Called by [`super::attempts`].
+//! Input: a request to send. Output: the answer at the end of its redirects. Called by [`super::attempts`].
 //! Credentials leave for the manifest's own origin and for the hosts that the config allows, and for no other.
 
 use super::address::{flaw, join, origin_of};

@@ -1,7 +1,7 @@
 //! What one request is: from a manifest's templates to method, address, headers and body.
 //!
-//! Comes in: a requester's definition, compiled once; then the variables of a slice and page, and what
-//! authenticator, paginator and slicer add. Goes out: a [`PreparedRequest`]. Called by the requester for each page.
+//! Input: a requester's definition, compiled once; then the variables of a slice and page, and what
+//! authenticator, paginator and slicer add. Output: a [`PreparedRequest`]. Called by the requester for each page.
 //! Order of keys, dropped values, collisions and encodings are those of airbyte-cdk's `HttpRequester` and of
 //! `requests`.
 

@@ -1,7 +1,7 @@
 //! What is done about an answer: take it, try again, give up.
 //!
-//! Comes in: an error handler's definition; then a status with headers and body, or a transport error. Goes
-//! out: a [`Verdict`], and how long to wait. Called by [`super::Fetcher`]. The default table, the order of filters and
+//! Input: an error handler's definition; then a status with headers and body, or a transport error.
+//! Output: a [`Verdict`], and how long to wait. Called by [`super::Fetcher`]. The default table, the order of filters and
 //! handlers, and the fields that an error text is looked for in are those of airbyte-cdk.
 
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! One exchange with the vendor: a request goes out, its answer is read whole.
 //!
-//! Comes in: a [`PreparedRequest`], and the file that takes a large body. Goes out: a [`Reply`], or a [`Trouble`] that
+//! Input: a [`PreparedRequest`], and the file that takes a large body. Output: a [`Reply`], or a [`Trouble`] that
 //! says whether another try may work. Called by [`super::attempts`]. Redirects are not followed here.
 
 use std::fs::File;

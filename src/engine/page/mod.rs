@@ -1,6 +1,6 @@
 //! How the next page is asked for.
 //!
-//! Comes in: a paginator's definition; then what each page held. Goes out: the options or path of the next
+//! Input: a paginator's definition; then what each page held. Output: the options or path of the next
 //! request, or the end. Called by `run`, one [`Pager`] a slice. The rules are those of airbyte-cdk's
 //! `DefaultPaginator`, but for what would lose records or never end: a short page is not the last one where the body
 //! itself says that there is more ([`more`]), and pages that repeat are a fault ([`repeats`]). With `safety.overlap`,

@@ -1,6 +1,6 @@
 //! What the body of an answer says of records after its own: `has_more`, `total`, `next`.
 //!
-//! Comes in: a JSON body and the path of its records. Goes out: the promise of more, if it makes one. Called where
+//! Input: a JSON body and the path of its records. Output: the promise of more, if it makes one. Called where
 //! paging would end at a short page; the reference ends there whatever the body says.
 
 use serde_json::{Map, Value as Json};

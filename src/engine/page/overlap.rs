@@ -1,6 +1,6 @@
 //! Whether rows were skipped between two pages by offset or number, as rows before them were deleted meanwhile.
 //!
-//! Comes in: the rows of each page. Goes out: whether a page joins the one before it, and which records were sent
+//! Input: the rows of each page. Output: whether a page joins the one before it, and which records were sent
 //! already. Called by [`super::Pager`] where `safety.overlap` is on and records have a key. A page by offset begins
 //! with the last row of the page before. A page number cannot ask for that row alone: the page before is asked for
 //! again after the one that follows it.

@@ -1,6 +1,6 @@
 //! The pages of one slice: which is asked for next, and when there is none.
 //!
-//! Comes in: what each page held. Goes out: the options or path of the next request, or the end. Made by
+//! Input: what each page held. Output: the options or path of the next request, or the end. Made by
 //! [`PagePlan::start`], called by `slice_reader`.
 
 use std::collections::HashSet;

@@ -1,6 +1,6 @@
 //! Whether the pages of a slice repeat, found by their records.
 //!
-//! Comes in: each record of a page, as bytes. Goes out: whether the page brought anything, and the fault of paging that
+//! Input: each record of a page, as bytes. Output: whether the page brought anything, and the fault of paging that
 //! would go on for ever. Called by [`super::Pager`]. What stands around the records does not count: a vendor may write
 //! another request id into each answer. A record costs one hash of its bytes; its key is looked for only where the
 //! first record of the page has a key that a page of this slice began with before.

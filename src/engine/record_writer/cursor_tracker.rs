@@ -1,6 +1,6 @@
 //! The cursor values of a slice's records: the highest, those outside of what was asked for, their order.
 //!
-//! Comes in: each record as it was scanned. Goes out: what a page's and a slice's records add up to; whether a record
+//! Input: each record as it was scanned. Output: what a page's and a slice's records add up to; whether a record
 //! is of the part of time that is read. Called by the writer of records.
 
 use time::OffsetDateTime;

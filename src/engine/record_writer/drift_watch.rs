@@ -1,6 +1,6 @@
 //! What the watch for drift sees of a slice, and what it decides about odd records.
 //!
-//! Comes in: each record as it is scanned, and the page around it. Goes out: how a record is sent, or that it is put
+//! Input: each record as it is scanned, and the page around it. Output: how a record is sent, or that it is put
 //! aside. Called by the writer of records. Without a monitor nothing is watched.
 
 use std::collections::HashSet;

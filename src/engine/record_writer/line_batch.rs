@@ -1,6 +1,6 @@
 //! Finished lines on their way to stdout: a page at a time, small pages together.
 //!
-//! Comes in: bytes of lines, the end of each page. Goes out: lines of pages that were read wholly. Called by the writer
+//! Input: bytes of lines, the end of each page. Output: lines of pages that were read wholly. Called by the writer
 //! of records.
 
 use std::sync::Arc;

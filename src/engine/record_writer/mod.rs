@@ -1,6 +1,6 @@
 //! Takes the records of a stream's slice and makes lines of them.
 //!
-//! Comes in: the scanner at each record. Goes out: finished RECORD lines, a page at a time. Called by
+//! Input: the scanner at each record. Output: finished RECORD lines, a page at a time. Called by
 //! [`super::slice_reader`]. A record that nothing asks to change is copied as the vendor wrote it.
 //!
 //! Four objects do the work: [`CursorTracker`] follows the bookmark, [`DriftWatch`] decides about odd records,

@@ -1,6 +1,6 @@
 //! How a stream's records look on the wire by now: its schema grows while it is read.
 //!
-//! Comes in: the stream's plan, the fields that are wanted, what drift learned. Goes out: the SCHEMA line and the
+//! Input: the stream's plan, the fields that are wanted, what drift learned. Output: the SCHEMA line and the
 //! schema that records are scanned and rewritten by. Called by the writer, and by the scheduler that announces it.
 
 use std::sync::Arc;

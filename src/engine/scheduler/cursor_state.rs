@@ -1,6 +1,6 @@
 //! What a stream's state is made of: no cursor, one, one for each partition, or a backfill.
 //!
-//! Comes in: the partitions of a stream as they are listed, and its slices as they are read or fail. Goes out: the
+//! Input: the partitions of a stream as they are listed, and its slices as they are read or fail. Output: the
 //! slices of a partition, which of their records are wanted, and the state to save. Called by the worker threads, under
 //! the lock of the stream's [`Progress`](super::progress::Progress).
 

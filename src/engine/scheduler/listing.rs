@@ -1,6 +1,6 @@
 //! Lists the slices of a stream: its partitions, which may come from its parents, and their windows.
 //!
-//! Comes in: a stream that begins. Goes out: its slices, queued for the worker threads: all at once, or each when its
+//! Input: a stream that begins. Output: its slices, queued for the worker threads: all at once, or each when its
 //! job is done. Called by [`Worker::step`].
 
 use super::progress::{Listing, SliceTask};

@@ -1,6 +1,6 @@
 //! What a worker thread sends to the writer: records, schemas, states.
 //!
-//! Comes in: a stream and its progress. Goes out: [`Message`]s, over a channel. Called by [`super::worker`], under the
+//! Input: a stream and its progress. Output: [`Message`]s, over a channel. Called by [`super::worker`], under the
 //! lock of the stream's progress wherever the order of messages matters.
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Reads streams: a few threads, their slices, and one writer.
 //!
-//! Comes in: the chosen streams of a [`SourcePlan`](super::build::SourcePlan), with their states. Goes out:
+//! Input: the chosen streams of a [`SourcePlan`](super::build::SourcePlan), with their states. Output:
 //! [`Message`]s in an order in which a state never comes before its records; then an account of each stream. Called by
 //! `run`.
 //!

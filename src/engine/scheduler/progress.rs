@@ -1,6 +1,6 @@
 //! How far a stream is: its slices that wait or are open, its cursor, its faults.
 //!
-//! Comes in: slices as they are listed, and faults. Goes out: the next slice to read, and the stream's
+//! Input: slices as they are listed, and faults. Output: the next slice to read, and the stream's
 //! [`StreamOutcome`]. Called by the worker threads, each under the stream's lock.
 
 use std::collections::VecDeque;

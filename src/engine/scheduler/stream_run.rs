@@ -1,6 +1,6 @@
 //! A stream while it is read: what was asked for, and how far it is.
 //!
-//! Comes in: a [`StreamJob`], as `run` plans it. Goes out: what the worker threads share of it. Made by
+//! Input: a [`StreamJob`], as `run` plans it. Output: what the worker threads share of it. Made by
 //! [`Scheduler`](super::Scheduler).
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! One thread of a run: it reads slices, and ends streams of which nothing is left.
 //!
-//! Comes in: the streams of the run. Goes out: their messages. Called by [`Scheduler::work`]. How a stream's slices are
+//! Input: the streams of the run. Output: their messages. Called by [`Scheduler::work`]. How a stream's slices are
 //! listed stands in [`super::listing`].
 
 use std::cell::Cell;

@@ -1,7 +1,7 @@
 //! Which requests a stream needs beside its pages: its partitions.
 //!
-//! Comes in: partition routers' definitions; then, for routers over other streams, those streams' records.
-//! Goes out: [`Partition`]s, one by one. Called by `run`. The rules are those of airbyte-cdk's partition routers and of
+//! Input: partition routers' definitions; then, for routers over other streams, those streams' records.
+//! Output: [`Partition`]s, one by one. Called by `run`. The rules are those of airbyte-cdk's partition routers and of
 //! its `CartesianProductStreamSlicer`.
 
 use std::collections::HashSet;

@@ -1,7 +1,7 @@
 //! Where a slice may lack records: later pages that the manifest ignores, rows that were skipped between two pages,
 //! errors beside records.
 //!
-//! Comes in: what came of a page. Goes out: how the slice goes on, and whether its bookmark stays. Called by
+//! Input: what came of a page. Output: how the slice goes on, and whether its bookmark stays. Called by
 //! [`SliceReader`].
 
 use super::{Page, SliceReader, Step};

@@ -1,6 +1,6 @@
 //! Reads one slice of a stream: its pages, and the records in them.
 //!
-//! Comes in: a stream, a partition and a window. Goes out: each record to a [`RecordSink`], page by page. Called by the
+//! Input: a stream, a partition and a window. Output: each record to a [`RecordSink`], page by page. Called by the
 //! scheduler for streams, and for their parents. This is where the stages meet: request, answer, records, next page.
 
 mod gaps;

@@ -1,6 +1,6 @@
 //! A slice as it is asked for: what is the same for all its pages.
 //!
-//! Comes in: a stream, a partition and a window. Goes out: the variables of templates and the options of requests; what
+//! Input: a stream, a partition and a window. Output: the variables of templates and the options of requests; what
 //! an answer says of records after its own. Called by [`super::SliceReader`].
 
 use serde_json::{Value as Json, json};

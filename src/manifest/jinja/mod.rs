@@ -1,6 +1,6 @@
 //! Jinja as declarative manifests use it, with Python's values and text.
 //!
-//! Comes in: the text of a template, parsed once, and the run's JSON as variables. Goes out: rendered
+//! Input: the text of a template, parsed once, and the run's JSON as variables. Output: rendered
 //! text. Called by `template`, which adds the reference's literal typing. Jinja2's grammar;
 //! the functions, filters and result texts are those of airbyte-cdk 7.39.1 (`jinja.py`, `macros.py`, `filters.py`).
 //!

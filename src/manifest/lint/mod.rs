@@ -1,6 +1,6 @@
 //! Everything that is wrong with a manifest, at once.
 //!
-//! Comes in: its text. Goes out: a fault for each thing that loading would refuse, a warning for what it passes over,
+//! Input: its text. Output: a fault for each thing that loading would refuse, a warning for what it passes over,
 //! and the texts in which templates may stand. Called by `cli` for `validate`; loading itself stops at the first fault.
 
 mod config_keys;

@@ -1,6 +1,6 @@
 //! A manifest as a tree that remembers lines, and the reading of typed components out of it.
 //!
-//! Comes in: the tree of `yaml`, or JSON. Goes out: a [`Node`] tree; then, through [`Read`] and the `component!`
+//! Input: the tree of `yaml`, or JSON. Output: a [`Node`] tree; then, through [`Read`] and the `component!`
 //! macro, the typed components of `model`. Every fault names file, line and path. Called by `manifest::load`.
 
 mod component;

@@ -1,6 +1,6 @@
 //! The toolkit with which stages compile their definitions.
 //!
-//! Comes in: texts of the manifest. Goes out: templates and variables. Called by each stage's `build`, and
+//! Input: texts of the manifest. Output: templates and variables. Called by each stage's `build`, and
 //! while running. Nothing here knows a stage.
 
 pub mod compiled;

@@ -1,6 +1,6 @@
 //! YAML or JSON text to a tree of nodes.
 //!
-//! Comes in: a text. Goes out: its tree, with the line of each node, or a fault with the line. Called by `manifest`,
+//! Input: a text. Output: its tree, with the line of each node, or a fault with the line. Called by `manifest`,
 //! `lint` and `engine::build::dynamic`. The parser's events go through `anchor`, which repeats what an alias refers to,
 //! into `tree`; `scalar` says what a scalar means, `tag` which tags there are.
 

@@ -1,6 +1,6 @@
 //! Singer catalogs: what `discover` prints, and what a user selects in one.
 //!
-//! Comes in: a stream's wire schema with its keys. Goes out: the catalog, and the types of what a user's catalog asks
+//! Input: a stream's wire schema with its keys. Output: the catalog, and the types of what a user's catalog asks
 //! for, which `request` reads. Called by `cli` and `run`.
 
 mod request;

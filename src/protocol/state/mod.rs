@@ -1,6 +1,6 @@
 //! The state document of a Singer run.
 //!
-//! Comes in: a state file, then each stream's state as it moves. Goes out: the whole document, every time, so
+//! Input: a state file, then each stream's state as it moves. Output: the whole document, every time, so
 //! that any one of them is a place to resume. Called by `emit` (writes it) and `cli` (reads it).
 
 pub mod per_stream;

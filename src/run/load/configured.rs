@@ -1,6 +1,6 @@
 //! A source with a tenant's config, before anything is compiled.
 //!
-//! Comes in: the options. Goes out: a [`ConfiguredSource`]: who runs, the config as the manifest's rules made it, the
+//! Input: the options. Output: a [`ConfiguredSource`]: who runs, the config as the manifest's rules made it, the
 //! manifest. Called by `read` and `sync`, which note who runs before more can fail, and through `Context::load` by all
 //! others.
 

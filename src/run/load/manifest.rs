@@ -1,6 +1,6 @@
 //! Which source: the manifest that options, config or environment name.
 //!
-//! Comes in: the context and, where there is one, the config. Goes out: the manifest, and the schema of its config.
+//! Input: the context and, where there is one, the config. Output: the manifest, and the schema of its config.
 //! Called by `configured`, and by the verbs that need no tenant.
 
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! From options to a plan, in stages: who runs, the config, the manifest, the plan.
 //!
-//! Comes in: the options. Goes out: manifest, config and plan, or the fault that says what to mend. Called by the
+//! Input: the options. Output: manifest, config and plan, or the fault that says what to mend. Called by the
 //! verbs. Nothing is requested here, but for streams that the manifest leaves to the vendor to name. Start at
 //! `ConfiguredSource`, go on at its `load`.
 

@@ -1,6 +1,6 @@
 //! A stream with all that its tenant's earlier runs learned of it.
 //!
-//! Comes in: a loaded source, a stream, and how it is read. Goes out: its drift monitor, or its evolved schema. Called
+//! Input: a loaded source, a stream, and how it is read. Output: its drift monitor, or its evolved schema. Called
 //! by `read`, `discover` and `drift`.
 
 use std::sync::Arc;

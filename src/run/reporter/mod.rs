@@ -1,6 +1,6 @@
 //! What people and schedulers learn of a run while it lasts: log lines, events, a progress line on a terminal.
 //!
-//! Comes in: what happens to requests. Goes out: calls of `Log`; counts, of which `summary` makes what came of it
+//! Input: what happens to requests. Output: calls of `Log`; counts, of which `summary` makes what came of it
 //! all. Called by `commands`, `read` and `sync`.
 
 mod summary;

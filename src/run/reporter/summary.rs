@@ -1,6 +1,6 @@
 //! What came of a run, for people, schedulers and its record.
 //!
-//! Comes in: the accounts of streams, and what ended the run. Goes out: log lines, events, and [`RunOutcome`] with the
+//! Input: the accounts of streams, and what ended the run. Output: log lines, events, and [`RunOutcome`] with the
 //! exit code that all of it adds up to. Called by `read` and `sync` when a run has ended.
 
 use std::sync::atomic::AtomicU64;

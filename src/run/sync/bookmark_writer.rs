@@ -1,6 +1,6 @@
 //! What of a run is kept: bookmarks on their way from the target to the store.
 //!
-//! Comes in: bookmarks before they are sent, and the lines that the target prints. Goes out: the bookmarks that were
+//! Input: bookmarks before they are sent, and the lines that the target prints. Output: the bookmarks that were
 //! echoed, in the store. Called by `sync`, from the threads that feed, hear and watch the target.
 
 use parking_lot::Mutex;

@@ -1,6 +1,6 @@
 //! The verb `sync`: reads into a target, and keeps the bookmarks that the target echoes.
 //!
-//! Comes in: the options. Goes out: messages into the target, its bookmarks into the state store, an exit code that
+//! Input: the options. Output: messages into the target, its bookmarks into the state store, an exit code that
 //! tells of both. Called by `commands`. The reading is that of `read`; only where messages go and where states come
 //! from differs.
 

@@ -1,6 +1,6 @@
 //! Which bookmarks a target was sent, and which of them it has echoed.
 //!
-//! Comes in: every bookmark before it is sent, and every line that the target prints. Goes out: the bookmarks that may
+//! Input: every bookmark before it is sent, and every line that the target prints. Output: the bookmarks that may
 //! be kept, for all that they cover is in the target's hands. Called by `cli` while it feeds a target.
 //!
 //! A target is believed only what it was told: a bookmark counts when it was sent to it in this run, and never one

@@ -1,6 +1,6 @@
 //! The bookmarks of one target, among those of a tenant's other targets.
 //!
-//! Comes in: the run's target, and what the state directory holds. Goes out: the document that the run goes on from. A
+//! Input: the run's target, and what the state directory holds. Output: the document that the run goes on from. A
 //! target that has none begins at the start, unless it adopts another's. Called by `sync` before anything is read.
 
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! A target while it is fed: another process, which may die, hang or talk nonsense.
 //!
-//! Comes in: a command line, and the bytes for its input. Goes out: the lines that it prints, and how it ended. Called
+//! Input: a command line, and the bytes for its input. Output: the lines that it prints, and how it ended. Called
 //! by `sync`. The target has a process group of its own: a signal to the run ends its input first, so that it can load
 //! what it has; only a target that does not end by itself is signalled, and then killed.
 

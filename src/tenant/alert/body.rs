@@ -1,6 +1,6 @@
 //! What a webhook is sent.
 //!
-//! Comes in: the causes of one kind that are new, and the run. Goes out: a [`AlertBody`], which says what happened,
+//! Input: the causes of one kind that are new, and the run. Output: a [`AlertBody`], which says what happened,
 //! since when and what to do. Called by [`super::outbox`], which keeps what is not delivered. It holds no secret and no
 //! value of a record.
 

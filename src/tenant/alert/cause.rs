@@ -1,6 +1,6 @@
 //! What of a run is worth an alert.
 //!
-//! Comes in: an [`RunEnd`]. Goes out: its causes, each with the fingerprint by which it is the same one in the next
+//! Input: an [`RunEnd`]. Output: its causes, each with the fingerprint by which it is the same one in the next
 //! run; and what the run proves to be well again. Called by [`super::outbox`]. Nothing here waits, reads or sends.
 
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! Alerts: what a run came to, told to a webhook once for each cause.
 //!
-//! Comes in: the [`RunEnd`] of each run. Goes out: one signed call of the tenant's webhook for each kind of cause that
+//! Input: the [`RunEnd`] of each run. Output: one signed call of the tenant's webhook for each kind of cause that
 //! is new, and `alerts/<source>/<tenant>.json` of the state directory, which knows what was told. Called by `cli`,
 //! which begins an [`AlertSender`] with the run and ends it once the run's state is written: what it ends with is no
 //! longer the alarm's to change.

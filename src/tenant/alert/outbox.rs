@@ -1,6 +1,6 @@
 //! What was told of a tenant, so that it is told once; and what could not be delivered.
 //!
-//! Comes in: the outcome of each run, and what became of deliveries. Goes out: the alerts that are new; and
+//! Input: the outcome of each run, and what became of deliveries. Output: the alerts that are new; and
 //! `alerts/<source>/<tenant>.json` of the state directory, replaced as a whole under its lock. Called by
 //! [`super::AlertSender`], read by `status`. Tenants never see each other's: each has a file of its own.
 

@@ -1,6 +1,6 @@
 //! Calls a webhook: signed, tried again, never for long.
 //!
-//! Comes in: a [`AlertBody`], and how much time is left. Goes out: a POST with a signature over its time and body.
+//! Input: a [`AlertBody`], and how much time is left. Output: a POST with a signature over its time and body.
 //! Called by [`super::AlertSender`], in a thread of its own. What goes wrong is told without the address, which may be
 //! a secret itself.
 

@@ -1,6 +1,6 @@
 //! DAGs for Airflow 3: one for each run.
 //!
-//! Comes in: a plan. Goes out: a Python file. Called by `cli::schedule`.
+//! Input: a plan. Output: a Python file. Called by `cli::schedule`.
 //!
 //! A DAG that maps over tenants would start all of them in one minute, and with one run at a time the slowest tenant
 //! would hold up the next hour of all others. With a DAG for each, a tenant has its own minute, its own history and its

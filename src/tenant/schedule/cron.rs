@@ -1,6 +1,6 @@
 //! A crontab, for one machine.
 //!
-//! Comes in: a plan. Goes out: a line for each run, or for backfills the commands as comments. Called by
+//! Input: a plan. Output: a line for each run, or for backfills the commands as comments. Called by
 //! `cli::schedule`.
 
 use super::name::Rule;

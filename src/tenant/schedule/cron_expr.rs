@@ -1,6 +1,6 @@
 //! Five cron fields, and what they come to for one tenant and tier.
 //!
-//! Comes in: `H/15 2 * * mon-fri`. Goes out: plain numbers that every scheduler reads alike (`7,22,37,52 2 * * 1-5`),
+//! Input: `H/15 2 * * mon-fri`. Output: plain numbers that every scheduler reads alike (`7,22,37,52 2 * * 1-5`),
 //! or the fault that says what is wrong. Called by `cli::schedule`.
 //!
 //! `H` is as in Jenkins: `H`, `H/15`, `H(0-29)`, `H(0-29)/10`. Schedulers differ in the rest: Sunday is 0 for all of

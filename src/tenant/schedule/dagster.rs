@@ -1,6 +1,6 @@
 //! Definitions for Dagster: an asset for each source and tier, a partition for each tenant.
 //!
-//! Comes in: a plan. Goes out: a Python file. Called by `cli::schedule`.
+//! Input: a plan. Output: a Python file. Called by `cli::schedule`.
 
 use super::name::Rule;
 use super::template::fill;

@@ -1,6 +1,6 @@
 //! `H` in a schedule: a value of the tenant's own, so that tenants spread out by themselves.
 //!
-//! Comes in: tenant, tier and field. Goes out: a number, the same every time and on every machine. Called by `times`.
+//! Input: tenant, tier and field. Output: a number, the same every time and on every machine. Called by `times`.
 
 use sha2::{Digest as _, Sha256};
 

@@ -1,6 +1,6 @@
 //! Kubernetes objects: a CronJob for each run, or a Job for each backfill.
 //!
-//! Comes in: a plan. Goes out: YAML. Called by `cli::schedule`.
+//! Input: a plan. Output: YAML. Called by `cli::schedule`.
 
 use std::path::Path;
 

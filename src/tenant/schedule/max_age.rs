@@ -1,6 +1,6 @@
 //! How long data may grow old by its schedule.
 //!
-//! Comes in: the times of a tier. Goes out: the longest time from one of its runs to the next. Called by `status`,
+//! Input: the times of a tier. Output: the longest time from one of its runs to the next. Called by `status`,
 //! which tells data that is late from data that is not due yet.
 
 use std::time::Duration;

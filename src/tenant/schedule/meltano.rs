@@ -1,6 +1,6 @@
 //! A part of a Meltano project: a tap, a job and a schedule for each run.
 //!
-//! Comes in: a plan. Goes out: YAML that a project's `include_paths` names. Called by `cli::schedule`.
+//! Input: a plan. Output: YAML that a project's `include_paths` names. Called by `cli::schedule`.
 //!
 //! Meltano runs tap and target itself and keeps the state that the target echoes, so that the tap is `read` in its flag
 //! form. What a run is, it learns from the environment: Meltano writes the arguments.

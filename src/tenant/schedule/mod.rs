@@ -1,6 +1,6 @@
 //! The tenants' runs as a scheduler's definitions: one run for each tenant and tier, or for each tenant's backfill.
 //!
-//! Comes in: a [`SchedulePlan`], made of the tenants' configs. Goes out: the text of a crontab, of a Python file for
+//! Input: a [`SchedulePlan`], made of the tenants' configs. Output: the text of a crontab, of a Python file for
 //! Airflow or Dagster, of Kubernetes objects, of a part of a Meltano project. Called by `cli::schedule`. Pure: the same
 //! plan gives the same text.
 //!

@@ -1,6 +1,6 @@
 //! Names as a scheduler takes them.
 //!
-//! Comes in: what a thing is called: source, tenant, tier. Goes out: a name of allowed characters and length, never
+//! Input: what a thing is called: source, tenant, tier. Output: a name of allowed characters and length, never
 //! another's. Called by the writers of schedules.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Text as others read it: a shell, cron, Python, YAML.
 //!
-//! Comes in: any text. Goes out: the same text, quoted where it must be. Called by the writers of schedules, and by
+//! Input: any text. Output: the same text, quoted where it must be. Called by the writers of schedules, and by
 //! `cli` for commands that a person is to type.
 
 /// A word as a shell takes it.

@@ -1,6 +1,6 @@
 //! Fixed text of definitions with named places.
 //!
-//! Comes in: a template and a value for each place, `{{name}}`. Goes out: the text. Called by the writers of schedules,
+//! Input: a template and a value for each place, `{{name}}`. Output: the text. Called by the writers of schedules,
 //! which quote the values: nothing is quoted here, and a value is never searched for places.
 
 use super::indented;

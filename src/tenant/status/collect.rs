@@ -1,6 +1,6 @@
 //! The facts of a tenant, from the files that its runs left.
 //!
-//! Comes in: a [`Subject`]. Goes out: its [`Row`], judged. Called by [`super`]. Files are read as they are, and no lock
+//! Input: a [`Subject`]. Output: its [`Row`], judged. Called by [`super`]. Files are read as they are, and no lock
 //! is waited for.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! How tenants stand, as one web page that needs nothing else.
 //!
-//! Comes in: a [`StatusReport`]. Goes out: HTML. Called by `cli::status`. Whoever is called at night sees on a phone
+//! Input: a [`StatusReport`]. Output: HTML. Called by `cli::status`. Whoever is called at night sees on a phone
 //! how many are sick, and of each why, since when, what to do and what to type; those that are well stand below in a
 //! dense table. `maud` escapes every text. A text that is not this file's goes through `plain` as well.
 

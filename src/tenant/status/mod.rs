@@ -1,6 +1,6 @@
 //! How tenants stand: the facts of each, and a verdict.
 //!
-//! Comes in: tenants by their configs, and what their runs left in the state directory. Goes out: a [`StatusReport`],
+//! Input: tenants by their configs, and what their runs left in the state directory. Output: a [`StatusReport`],
 //! the worst tenant first, as a table, JSON, a page or metrics. Called by `cli`. Nothing is changed here, and the
 //! vendor is asked nothing; what cannot be read of one tenant never hides another.
 

@@ -1,6 +1,6 @@
 //! How tenants stand, as metrics: the four golden signals of each.
 //!
-//! Comes in: a [`StatusReport`]. Goes out: OpenMetrics text, which node_exporter's textfile collector reads too.
+//! Input: a [`StatusReport`]. Output: OpenMetrics text, which node_exporter's textfile collector reads too.
 //! Latency is how long runs take and how old data is against what its schedule promises; traffic is calls, records and
 //! bytes; errors are exit codes and refusals; saturation is the share of the cap, and waiting for it.
 

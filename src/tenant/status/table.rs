@@ -1,6 +1,6 @@
 //! How tenants stand, for a terminal: a line for each, the worst first, and below it why and what to do.
 //!
-//! Comes in: a [`StatusReport`], and how the terminal is. Goes out: text. It fits 80 columns, and uses more where there
+//! Input: a [`StatusReport`], and how the terminal is. Output: text. It fits 80 columns, and uses more where there
 //! are more.
 
 use super::{Row, State, StatusReport, StreamRow, TenantVerdict, since};

@@ -1,6 +1,6 @@
 //! What is wrong with a tenant, and what to do about it.
 //!
-//! Comes in: the facts of a tenant. Goes out: its verdict with reasons, the gravest first. Called by [`super`]. What an
+//! Input: the facts of a tenant. Output: its verdict with reasons, the gravest first. Called by [`super`]. What an
 //! exit code asks for is said as alerts say it.
 
 use time::OffsetDateTime;

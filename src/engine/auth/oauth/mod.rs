@@ -1,6 +1,6 @@
 //! OAuth 2.0: access tokens that are fetched, run out and are fetched again.
 //!
-//! Comes in: the definition; then the variables of a request. Goes out: an access token that lives. Called by
+//! Input: the definition; then the variables of a request. Output: an access token that lives. Called by
 //! [`super::Auth`]. The request for a token, its fields and what is looked for in the answer are those of airbyte-cdk's
 //! `DeclarativeOauth2Authenticator`, and of its single-use variant where the manifest has a `refresh_token_updater`.
 //!

@@ -1,6 +1,6 @@
 //! Several tokens that take turns, each with so many calls left.
 //!
-//! Comes in: the definition; then each call before it is sent, and its answer. Goes out: the token that has a call left
+//! Input: the definition; then each call before it is sent, and its answer. Output: the token that has a call left
 //! for it, after a wait where none has. Called by [`super::Auth`] and `run`, from several threads. What counts, and how
 //! long is waited, is airbyte-cdk's `RateLimitedMultipleTokenAuthenticator`.
 

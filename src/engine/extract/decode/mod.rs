@@ -1,6 +1,6 @@
 //! Bodies that are no plain JSON, made into it: lines, tables, XML, and archives of them.
 //!
-//! Comes in: a decoder's definition; then each body. Goes out: a JSON document, a list of many bodies where the form
+//! Input: a decoder's definition; then each body. Output: a JSON document, a list of many bodies where the form
 //! has many. Called by `run`, so that whatever follows knows JSON alone. The forms are those of airbyte-cdk's decoders,
 //! but what cannot be read is a fault: the reference skips a bad line, and takes bad XML for nothing.
 

@@ -1,7 +1,7 @@
 //! The schema that Singer targets get, and the few changes that make a record fit it.
 //!
-//! Comes in: a stream's JSON schema, its keys and the user's selection; then the bytes of each record. Goes
-//! out: a relaxed schema, and for each record whether a change is needed (then the changed bytes). Called by `run`.
+//! Input: a stream's JSON schema, its keys and the user's selection; then the bytes of each record.
+//! Output: a relaxed schema, and for each record whether a change is needed (then the changed bytes). Called by `run`.
 //!
 //! The rules, and the targets that made each of them necessary, are measured: every property nullable but the
 //! keys, one plain type each; date-times in UTC with `Z`; no `5.0` for an integer; no NUL, no lone surrogate; no

@@ -1,6 +1,6 @@
 //! Jinja's filters, with the reference's own over them.
 //!
-//! Comes in: a name, the value before the `|`, arguments. Goes out: a value. Called by `eval`. A filter is one
+//! Input: a name, the value before the `|`, arguments. Output: a value. Called by `eval`. A filter is one
 //! function: of a text (`text`), of what has items (`items`), of a number (`number`), or into another spelling
 //! (`encode`).
 

@@ -1,6 +1,6 @@
 //! The attributes and methods of Python's types.
 //!
-//! Comes in: a value, the name of an attribute or method, arguments. Goes out: a value. Called by `eval`.
+//! Input: a value, the name of an attribute or method, arguments. Output: a value. Called by `eval`.
 
 // The tables hold them all, so that all have one signature.
 #![allow(clippy::unnecessary_wraps)]
