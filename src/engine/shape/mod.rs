@@ -1,4 +1,4 @@
-//! The shape of records: what the manifest does to them, and what the wire asks of them.
+//! Shapes records: applies the manifest's transformations and the requirements of the wire format.
 //!
 //! Input: records, as bytes or JSON. Output: records. Called by `run`.
 
