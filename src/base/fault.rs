@@ -1,6 +1,6 @@
 //! One typed error for the whole program.
 //!
-//! Comes in: what went wrong, in the words of the stage that saw it. Goes out: a [`Fault`] whose
+//! Input: what went wrong, in the words of the stage that saw it. Output: a [`Fault`] whose
 //! [`Kind`] alone decides what happens next (does the stream stop, do the others go on, which
 //! exit code). Called by every folder; names none of them.
 //!

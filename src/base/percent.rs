@@ -1,6 +1,6 @@
 //! Percent-encoding, as Python's `urllib` and `requests` do it.
 //!
-//! Comes in: text. Goes out: text that a URL or form can hold, or the text in one. Called by `jinja` (filters),
+//! Input: text. Output: text that a URL or form can hold, or the text in one. Called by `jinja` (filters),
 //! `fetch::request` (addresses and forms), `config` (secrets are hidden in these forms too) and `sandbox`.
 
 use std::fmt::Write as _;

@@ -1,6 +1,6 @@
 //! The wish to stop: set by a signal or a deadline, heard by every wait.
 //!
-//! Comes in: the signal's number. Goes out: a fault from the next [`Stop::check`] or [`Stop::sleep`]. Called by
+//! Input: the signal's number. Output: a fault from the next [`Stop::check`] or [`Stop::sleep`]. Called by
 //! `cli` (sets it), `fetch` and `run` (hear it).
 
 use parking_lot::{Condvar, Mutex};

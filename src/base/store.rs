@@ -1,6 +1,6 @@
 //! The state directory: what outlives a run.
 //!
-//! Comes in: a folder. Goes out: small JSON files in it, each behind a lock of its own, replaced as a whole or not at
+//! Input: a folder. Output: small JSON files in it, each behind a lock of its own, replaced as a whole or not at
 //! all. Called by `auth` (tokens that change with every use), `drift` and `tenant`. Files are for their owner alone;
 //! each says the version of its form under `v`.
 

@@ -1,6 +1,6 @@
 //! What a person types: a verb with its arguments, or the flags of a Singer tap.
 //!
-//! Comes in: arguments (`dripfeed read --source asana`, or a Singer tap's `--config C --discover`). Goes out: a
+//! Input: arguments (`dripfeed read --source asana`, or a Singer tap's `--config C --discover`). Output: a
 //! [`Cli`], and from it what a run is asked to do. Called by `main` and [`super::run`]. Arguments that verbs share
 //! stand in [`super::groups`]; those of one verb stand beside the verb.
 

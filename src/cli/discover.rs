@@ -1,6 +1,6 @@
 //! The verb `discover`: the catalog of a source.
 //!
-//! Comes in: the options. Goes out: the catalog in the run's protocol. Called by [`super::run`].
+//! Input: the options. Output: the catalog in the run's protocol. Called by [`super::run`].
 
 use std::sync::Arc;
 

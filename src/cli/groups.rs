@@ -1,6 +1,6 @@
 //! Groups of arguments that several verbs have.
 //!
-//! Comes in: what clap parsed. Goes out: parts of [`RunOptions`]. Called by [`super::args::Cli`] and the verbs' own
+//! Input: what clap parsed. Output: parts of [`RunOptions`]. Called by [`super::args::Cli`] and the verbs' own
 //! arguments.
 
 use std::path::PathBuf;

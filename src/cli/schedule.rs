@@ -1,6 +1,6 @@
 //! The verb `schedule`: the tenants' runs as definitions of a scheduler.
 //!
-//! Comes in: a folder of configs. Goes out: definitions on stdout. Called by `commands`. The vendor is asked nothing,
+//! Input: a folder of configs. Output: definitions on stdout. Called by `commands`. The vendor is asked nothing,
 //! and references to secrets stay references: the machine that makes the definitions need not have them.
 
 use std::path::{Path, PathBuf};

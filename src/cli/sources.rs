@@ -1,6 +1,6 @@
 //! The verb `sources`: the built-in sources, the streams of one, or its manifest.
 //!
-//! Comes in: the options. Goes out: a line for each, or the manifest as it is. Called by [`super::run`]; `validate`
+//! Input: the options. Output: a line for each, or the manifest as it is. Called by [`super::run`]; `validate`
 //! shows streams the same way.
 
 use clap::Args;

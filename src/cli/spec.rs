@@ -1,6 +1,6 @@
 //! The verb `spec` and Singer's `--about`: what a source is, and what its config holds.
 //!
-//! Comes in: the options. Goes out: a JSON Schema, or a text about the tap. Called by [`super::run`].
+//! Input: the options. Output: a JSON Schema, or a text about the tap. Called by [`super::run`].
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value as Json, json};

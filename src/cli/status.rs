@@ -1,6 +1,6 @@
 //! The verb `status`: how every tenant stands.
 //!
-//! Comes in: the options, configs, and what runs kept in the state directory. Goes out: a table, JSON, a page or
+//! Input: the options, configs, and what runs kept in the state directory. Output: a table, JSON, a page or
 //! OpenMetrics text. Called by `commands`. The vendor is asked nothing, and secrets that a config refers to need not be
 //! there.
 //!

@@ -1,6 +1,6 @@
 //! The verb `sync`: what it takes from the command line.
 //!
-//! Comes in: its arguments. Goes out: the exit code of the run. Called by [`super::run`]; the work is `run::sync`'s.
+//! Input: its arguments. Output: the exit code of the run. Called by [`super::run`]; the work is `run::sync`'s.
 
 use clap::Args;
 

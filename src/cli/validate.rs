@@ -1,6 +1,6 @@
 //! The verb `validate`: everything that is wrong with a manifest.
 //!
-//! Comes in: the manifest's path, or a built-in source's name. Goes out: its faults and warnings as log lines or JSON,
+//! Input: the manifest's path, or a built-in source's name. Output: its faults and warnings as log lines or JSON,
 //! its streams on stdout. Called by [`super::run`].
 
 use std::cell::OnceCell;

@@ -1,6 +1,6 @@
 //! The body of an answer: decoded, walked for its records, looked into for paging.
 //!
-//! Comes in: an answer and how its stream finds records. Goes out: the scanner at each record; the fields that paging
+//! Input: an answer and how its stream finds records. Output: the scanner at each record; the fields that paging
 //! reads; the fault that says what is wrong with a body that has no records to give. Called by [`super::slice_reader`].
 
 use std::borrow::Cow;

@@ -1,6 +1,6 @@
 //! `config_normalization_rules`: what a manifest does to the config of its older versions, and what it asks of it.
 //!
-//! Comes in: a spec with rules, and the config. Goes out: the config changed in place, or the fault of one that breaks
+//! Input: a spec with rules, and the config. Output: the config changed in place, or the fault of one that breaks
 //! a rule. Called by `cli` before anything is built. Order and reading are those of airbyte-cdk's `Spec`.
 
 use serde_json::{Map, Value as Json, json};

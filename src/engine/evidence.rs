@@ -1,6 +1,6 @@
 //! What an answer without records shows: that there are none, or that they stand elsewhere.
 //!
-//! Comes in: a JSON body in which the path of a stream's records leads to nothing. Goes out: the fault that the
+//! Input: a JSON body in which the path of a stream's records leads to nothing. Output: the fault that the
 //! envelope changed, where a list elsewhere looks like the stream's records, or that a body which had to be decoded
 //! reports an error; else nothing: many healthy vendors leave a list out when it is empty. Called by [`super::answer`].
 //! The reference takes every such body for an empty page.

@@ -1,6 +1,6 @@
 //! Files that belong to records: each is fetched, and put where a platform takes it from.
 //!
-//! Comes in: a record as it goes out. Goes out: the file's place, for the record's message. Called by `record_writer`
+//! Input: a record as it goes out. Output: the file's place, for the record's message. Called by `record_writer`
 //! for each record, in Airbyte's protocol alone: Singer's has no word for files. A file appears under its name only
 //! when it is whole.
 

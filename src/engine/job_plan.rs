@@ -1,6 +1,6 @@
 //! How a stream's records are prepared in jobs: a manifest's `AsyncRetriever`, compiled.
 //!
-//! Comes in: the definition. Goes out: a [`JobPlan`]. Called by [`super::build`]; read by [`super::async_job`], which
+//! Input: the definition. Output: a [`JobPlan`]. Called by [`super::build`]; read by [`super::async_job`], which
 //! creates the jobs. It stands outside of that folder because `build` names it, and that folder names `build`.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Reads parent streams for the partitions of their children.
 //!
-//! Comes in: a child stream and its state. Goes out: the parents' records, in order, and the state of those that
+//! Input: a child stream and its state. Output: the parents' records, in order, and the state of those that
 //! the child depends on incrementally. Called while a stream's slices are listed; parents of parents are read the
 //! same way.
 

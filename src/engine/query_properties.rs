@@ -1,6 +1,6 @@
 //! Fields that must be named in each request, and records that come in parts.
 //!
-//! Comes in: `QueryProperties` of a requester. Goes out: the names of each request, and the key by which the parts of a
+//! Input: `QueryProperties` of a requester. Output: the names of each request, and the key by which the parts of a
 //! record are one. Called by [`super::build`] and [`super::slice_reader`]. How names are counted is that of
 //! airbyte-cdk's `PropertyChunking`.
 

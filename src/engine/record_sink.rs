@@ -1,6 +1,6 @@
 //! Whatever takes the records of a slice.
 //!
-//! Comes in: each record as the reader meets it, and the end of each page. Goes out: whether more is wanted. Called by
+//! Input: each record as the reader meets it, and the end of each page. Output: whether more is wanted. Called by
 //! `slice_reader`; implemented by the writer of lines, by the reader of parents and by `check`.
 
 use serde_json::Value as Json;

@@ -1,6 +1,6 @@
 //! A requester with its credentials, and what those need from the engine.
 //!
-//! Comes in: the requester's definition; then variables and options. Goes out: the request's outcome; each try of it
+//! Input: the requester's definition; then variables and options. Output: the request's outcome; each try of it
 //! carries credentials that live. Called by `slice_reader` for pages, by `async_job` for the jobs before them, and by
 //! `files`.
 

@@ -1,6 +1,6 @@
 //! Reads one record again, to see whether a field is gone from it.
 //!
-//! Comes in: a stream, and a record's key. Goes out: the record, or nothing when it is no more. Called when a stream
+//! Input: a stream, and a record's key. Output: the record, or nothing when it is no more. Called when a stream
 //! ends with a field that is suspected to be gone; the config names the path (`dripfeed.drift.witness`).
 
 use serde_json::{Map, Value as Json};

@@ -1,7 +1,7 @@
 //! What a slice does when the vendor cannot give it as it was asked for: begins again, takes smaller pages or shorter
 //! windows.
 //!
-//! Comes in: a retriever's definition; then each such answer. Goes out: how to go on, or the fault that ends the slice.
+//! Input: a retriever's definition; then each such answer. Output: how to go on, or the fault that ends the slice.
 //! Called by [`super::slice_reader`]. Rules and limits are those of airbyte-cdk's `SimpleRetriever`.
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! How many threads read: more while the cap is not used and the vendor is quick, fewer when it throttles.
 //!
-//! Comes in: what the pace counted since the last look. Goes out: how many threads may work. Called by
+//! Input: what the pace counted since the last look. Output: how many threads may work. Called by
 //! [`super::scheduler::Scheduler`] (each thread asks before its next step) and by `cli`, whose supervisor looks a few
 //! times a second.
 //!

@@ -1,6 +1,6 @@
 //! The sources that come with the binary.
 //!
-//! Comes in: a source's name. Goes out: its manifest and its baselines, as they stand in `catalog/` and `schemas/`.
+//! Input: a source's name. Output: its manifest and its baselines, as they stand in `catalog/` and `schemas/`.
 //! Called by `cli`. Adding a vendor means adding files there: nothing here names one.
 
 use include_dir::{Dir, include_dir};

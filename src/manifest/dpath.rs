@@ -1,6 +1,6 @@
 //! Paths into JSON, read as the reference's `dpath` reads them: globs, indexes, and what is made on the way.
 //!
-//! Comes in: a value and a path of evaluated segments. Goes out: what stands there, or the value changed in place.
+//! Input: a value and a path of evaluated segments. Output: what stands there, or the value changed in place.
 //! Called by `extract`, `shape` and `run`. A segment is a name, a shell-like glob, or `**` for any number of levels; in
 //! a list it is an index, also from the end.
 

@@ -1,6 +1,6 @@
 //! What a manifest's text means before its components are read: references, types, parameters.
 //!
-//! Comes in: the tree as written. Goes out: the same tree with `$ref`s replaced, omitted `type`s
+//! Input: the tree as written. Output: the same tree with `$ref`s replaced, omitted `type`s
 //! filled in and `$parameters` handed down. Called by `manifest::load`. The rules, odd ones included, are those
 //! of airbyte-cdk's `ManifestReferenceResolver` and `ManifestComponentTransformer`.
 

@@ -1,6 +1,6 @@
 //! Whose ledger it is.
 //!
-//! Comes in: the source, and the tenant's config with its schema. Goes out: a name for the ledger's file that tells
+//! Input: the source, and the tenant's config with its schema. Output: a name for the ledger's file that tells
 //! nothing of either. Called by `cli`. Two configs with one credential share a ledger: the vendor counts by account.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};

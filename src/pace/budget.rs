@@ -1,6 +1,6 @@
 //! Which limits hold for which calls.
 //!
-//! Comes in: the manifest's `HTTPAPIBudget`, and the config's `dripfeed.pace`, whose limits override it. Goes out: a
+//! Input: the manifest's `HTTPAPIBudget`, and the config's `dripfeed.pace`, whose limits override it. Output: a
 //! [`Budget`]. Called by `cli`. The first policy that matches a call governs it, and a matcher compares as
 //! airbyte-cdk's `HttpRequestRegexMatcher` does; its weight counts under the config's limits too.
 

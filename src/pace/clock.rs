@@ -1,6 +1,6 @@
 //! The clock of the ledger: one that all processes of a machine share, and that no one sets.
 //!
-//! Goes out: nanoseconds since the machine started, suspension included (CLOCK_BOOTTIME), which start it was, and the
+//! Output: nanoseconds since the machine started, suspension included (CLOCK_BOOTTIME), which start it was, and the
 //! wall clock for what must outlive a restart. Called by [`super::limiter`] and [`super::store`].
 
 use std::time::{SystemTime, UNIX_EPOCH};

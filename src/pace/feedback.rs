@@ -1,6 +1,6 @@
 //! What an answer says of the vendor's limits.
 //!
-//! Comes in: an answer's headers and, where a GraphQL API tells its cost there, its body. Goes out: a [`Feedback`].
+//! Input: an answer's headers and, where a GraphQL API tells its cost there, its body. Output: a [`Feedback`].
 //! Called by `fetch`. Every rule here can only slow calls down; what cannot be read says nothing.
 //!
 //! Sources: RFC 9110 §10.2.3 (Retry-After), draft-ietf-httpapi-ratelimit-headers (`RateLimit`, and `RateLimit-Reset` of

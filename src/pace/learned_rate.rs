@@ -1,6 +1,6 @@
 //! The rate that a vendor bears, found by trial: a 429 cuts it, calls that go well let it grow.
 //!
-//! Comes in: the ledger of an account, and what happened to a call of a policy. Goes out: the ledger with the rate set
+//! Input: the ledger of an account, and what happened to a call of a policy. Output: the ledger with the rate set
 //! right. Called by [`super::limiter`]. Plain arithmetic: nothing here waits or looks at a clock.
 
 use super::ledger::{Learned, Ledger, Meter};

@@ -1,6 +1,6 @@
 //! The ledger: what all processes of an account know of its limits.
 //!
-//! Comes in: the bytes of a ledger file. Goes out: a [`Ledger`], and its bytes again. Called by [`super::store`], which
+//! Input: the bytes of a ledger file. Output: a [`Ledger`], and its bytes again. Called by [`super::store`], which
 //! keeps it, and [`super::limiter`], which decides by it. Plain data: nothing here waits or decides.
 
 use std::collections::BTreeMap;

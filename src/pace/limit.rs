@@ -1,6 +1,6 @@
 //! One limit: so many calls, or points, in a time, spread evenly, with a burst.
 //!
-//! Comes in: what a call costs, and the time at which the limit would be wholly free again. Goes out: when the call may
+//! Input: what a call costs, and the time at which the limit would be wholly free again. Output: when the call may
 //! go, and that time afterwards. Called by [`super::limiter`]. The algorithm is GCRA (ITU-T I.371): one number is all
 //! that a limit remembers, so that a ledger holds it and processes share it.
 

@@ -1,6 +1,6 @@
 //! The limiter: decides which call goes next, and when.
 //!
-//! Comes in: [`Rules`], a clock and a store; then tickets of callers, and what the vendor says. Goes out: an
+//! Input: [`Rules`], a clock and a store; then tickets of callers, and what the vendor says. Output: an
 //! [`Admission`]. Called by [`super::Pace`], by the simulation and by tests, which run the same code: nothing here
 //! sleeps.
 //!

@@ -1,6 +1,6 @@
 //! Where a ledger is kept: in the process, or in a file that the processes of a machine share.
 //!
-//! Comes in: a change to make. Goes out: what the change gives, once the ledger holds it. Called by [`super::limiter`].
+//! Input: a change to make. Output: what the change gives, once the ledger holds it. Called by [`super::limiter`].
 //!
 //! The file is locked (`flock`) for a read, the change and a write in place, some microseconds, and never while anyone
 //! sleeps or sends: a process that dies gives the lock back by dying. A file that cannot be used makes the ledger one

@@ -1,6 +1,6 @@
 //! Airbyte's protocol: SPEC, CONNECTION_STATUS, CATALOG, and the RECORDs, STATEs and TRACEs of a read.
 //!
-//! Comes in: [`Message`]s, or what a verb found. Goes out: one JSON object a line. Called by `cli`. Shapes, order and
+//! Input: [`Message`]s, or what a verb found. Output: one JSON object a line. Called by `cli`. Shapes, order and
 //! types are those that airbyte-cdk 7.39.1 prints: STARTED, RUNNING before the first record, COMPLETE or INCOMPLETE,
 //! and after that the stream's last STATE.
 

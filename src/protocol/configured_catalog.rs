@@ -1,6 +1,6 @@
 //! Airbyte's configured catalogs: which streams a read is asked for.
 //!
-//! Comes in: the file of `--catalog`. Goes out: the streams, each with the fields that its schema names. Called by
+//! Input: the file of `--catalog`. Output: the streams, each with the fields that its schema names. Called by
 //! `run`. Destinations act on sync modes and generations; a source only refuses what the protocol does not know.
 
 use std::path::Path;

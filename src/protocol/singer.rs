@@ -1,6 +1,6 @@
 //! The Singer protocol: SCHEMA, RECORD, STATE.
 //!
-//! Comes in: [`Message`]s. Goes out: lines on stdout, the last of them a STATE. Called by `cli`. A STATE is written
+//! Input: [`Message`]s. Output: lines on stdout, the last of them a STATE. Called by `cli`. A STATE is written
 //! and flushed only after the records that it covers, and holds the whole state every time.
 
 use std::sync::mpsc::Receiver;

@@ -1,6 +1,6 @@
 //! The tables that loaders make of streams, so that two streams never meet in one.
 //!
-//! Comes in: the names of all streams of a source. Goes out: which of them a loader would fold into one table, and safe
+//! Input: the names of all streams of a source. Output: which of them a loader would fold into one table, and safe
 //! names for those; the same for the same streams, whatever of them is selected. Called by `engine::build` (names of
 //! SCHEMA and RECORD), `run` and `cli validate` (warnings).
 //!

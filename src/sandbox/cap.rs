@@ -1,6 +1,6 @@
 //! The sandbox's caps: how a vendor counts calls.
 //!
-//! Comes in: the calls of a tenant, as they come. Goes out: whether one is served, and what the headers say. Called by
+//! Input: the calls of a tenant, as they come. Output: whether one is served, and what the headers say. Called by
 //! [`super::server`].
 
 use std::collections::VecDeque;

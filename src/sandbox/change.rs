@@ -1,6 +1,6 @@
 //! What the vendor changes: the kinds of drift, D1 to D34, as an API shows them.
 //!
-//! Comes in: `--change` as written; a task, or the list of tasks, that is about to be served. Goes out: the same as the
+//! Input: `--change` as written; a task, or the list of tasks, that is about to be served. Output: the same as the
 //! changed vendor serves it. Called by [`super::server`]. What each must come to is in `fixtures/drift/expected.md`.
 
 use std::fmt::Write as _;

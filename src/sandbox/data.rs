@@ -1,6 +1,6 @@
 //! The sandbox's data: every record is made from its number, so that millions cost no memory.
 //!
-//! Comes in: seed, tenant, numbers. Goes out: JSON text. Called by `server`.
+//! Input: seed, tenant, numbers. Output: JSON text. Called by `server`.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

@@ -1,6 +1,6 @@
 //! The sandbox's HTTP side: connections, routes, limits and deliberate faults.
 //!
-//! Comes in: sockets. Goes out: answers. Called by [`super::Sandbox`]. HTTP/1.1 with keep-alive, enough for one client
+//! Input: sockets. Output: answers. Called by [`super::Sandbox`]. HTTP/1.1 with keep-alive, enough for one client
 //! library at a time.
 
 use parking_lot::Mutex;

@@ -388,3 +388,15 @@ fn a_list_that_nobody_reads_to_its_end_ends_quietly() {
         assert!(!String::from_utf8_lossy(&output.stderr).contains("stdout"), "{args}");
     }
 }
+
+/// A form with two ways to sign in: whoever fills in neither learns which keys there are.
+#[test]
+fn a_config_that_lacks_each_alternative_is_told_their_keys() {
+    let mut manifest: Json = serde_json::from_str(&items(&json!({"id": {}}), &json!({}), &json!({}))).unwrap();
+    for keyword in ["anyOf", "oneOf"] {
+        manifest["spec"] = json!({"type": "Spec", "connection_specification": {"type": "object", "properties": {},
+            keyword: [{"required": ["access_token"]}, {"required": ["credentials"]}]}});
+        let ran = Tap::new("check").source(&manifest.to_string()).config(&json!({})).run();
+        ran.expect(10, &["config needs one of `access_token`, `credentials`"]);
+    }
+}

@@ -1,6 +1,6 @@
 //! A web page that needs nothing else: no script, no request, no font.
 //!
-//! Comes in: a title, styles and a body. Goes out: the page, and parts that pages share. Called by the reports of
+//! Input: a title, styles and a body. Output: the page, and parts that pages share. Called by the reports of
 //! `drift` and by `status`. `maud` escapes every text. A text that is not a page's own goes through [`plain`] as well.
 
 use maud::{DOCTYPE, Markup, PreEscaped, Render, html};

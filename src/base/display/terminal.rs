@@ -1,6 +1,6 @@
 //! Text for a terminal: colours, wrapped lines, labels.
 //!
-//! Comes in: words, and how the terminal is. Goes out: text. Without a terminal nothing is wrapped or coloured, so that
+//! Input: words, and how the terminal is. Output: text. Without a terminal nothing is wrapped or coloured, so that
 //! a line can be searched for.
 
 /// Labels of a block are as wide as the longest, `downstream`, with two spaces before and after.

@@ -1,6 +1,6 @@
 //! What is told of each value that the walk over a record passes.
 //!
-//! Comes in: values as they stand in the bytes, each with the number of its place in the schema. Nothing goes out but
+//! Input: values as they stand in the bytes, each with the number of its place in the schema. Nothing goes out but
 //! what an [`Observer`] keeps. `shape` walks and calls; `drift` listens; neither names the other.
 
 use crate::base::json::scan::{JsonKind, JsonText, Number};

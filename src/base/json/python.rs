@@ -1,6 +1,6 @@
 //! JSON as Python writes it and judges it.
 //!
-//! Comes in: a JSON value. Goes out: the text of `json.dumps`, which the reference puts into request
+//! Input: a JSON value. Output: the text of `json.dumps`, which the reference puts into request
 //! bodies and partition keys. Called by `jinja`, `fetch` and `state`.
 
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! A pull scanner over JSON bytes: the one parse of a page.
 //!
-//! Comes in: a whole body. Goes out: its structure, step by step, as places in those bytes; nothing is
+//! Input: a whole body. Output: its structure, step by step, as places in those bytes; nothing is
 //! copied or allocated. Called by `extract` (where are the records?) and `shape` (what is in one?), which share one
 //! pass by handing the scanner on. Strict as RFC 8259: what this accepts, `serde_json` accepts.
 

@@ -1,6 +1,6 @@
 //! What a JSON schema says of a place, also behind references and choices.
 //!
-//! Comes in: a schema. Goes out: types, format, fields and listed values, each the union over `$ref`, `allOf`, `anyOf`
+//! Input: a schema. Output: types, format, fields and listed values, each the union over `$ref`, `allOf`, `anyOf`
 //! and `oneOf`. Called by `shape` (what is announced) and `drift` (what is expected), which so see the same places.
 
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! Values that are written as another kind than is wanted, and lose nothing by it: PHP's `[]` for an object, an empty
 //! text for no number, `"true"` and `1` for a boolean.
 //!
-//! Comes in: the scanner at a value of a kind that is not wanted. Goes out: what it says, if it is such a spelling.
+//! Input: the scanner at a value of a kind that is not wanted. Output: what it says, if it is such a spelling.
 //! Called by `engine::shape` (what is written) and `drift` (what is no change), which so see the same.
 
 use super::scan::{JsonKind, Scan, Scanner};

@@ -1,6 +1,6 @@
 //! ISO-8601 times as texts, without a format.
 //!
-//! Comes in: an ISO text, or a time. Goes out: a time, or its text. Called by templates and by the wire rules.
+//! Input: an ISO text, or a time. Output: a time, or its text. Called by templates and by the wire rules.
 
 use std::fmt::Write as _;
 

@@ -1,6 +1,6 @@
 //! ISO-8601 durations, months apart from exact time.
 //!
-//! Comes in: `P1M`, `PT0.000001S`. Goes out: a [`Period`] that is added to times by the calendar, as isodate does.
+//! Input: `P1M`, `PT0.000001S`. Output: a [`Period`] that is added to times by the calendar, as isodate does.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! Accepting, rejecting, learning anew: what a person decides, and what follows for later runs.
 //!
-//! Comes in: fingerprints and reasons. Goes out: a wider overlay, fewer open changes, and a decision that stays in the
+//! Input: fingerprints and reasons. Output: a wider overlay, fewer open changes, and a decision that stays in the
 //! overlay. Called by the verbs of `drift`. Each stream's files change together or not at all.
 
 use std::path::Path;

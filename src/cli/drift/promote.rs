@@ -1,6 +1,6 @@
 //! From what a tenant learned to the baseline that everybody shares: a file to review and commit.
 //!
-//! Comes in: a tenant's overlay and the stream's schema. Goes out: `<folder>/<stream>.json`, as it was but for what is
+//! Input: a tenant's overlay and the stream's schema. Output: `<folder>/<stream>.json`, as it was but for what is
 //! new. Called by the verbs of `drift`.
 
 use std::collections::BTreeMap;

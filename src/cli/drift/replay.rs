@@ -1,6 +1,6 @@
 //! `drift replay`: records that were put aside are sent, once they fit.
 //!
-//! Comes in: quarantine files of a tenant's streams. Goes out: SCHEMA and RECORD of those that fit the schema of now,
+//! Input: quarantine files of a tenant's streams. Output: SCHEMA and RECORD of those that fit the schema of now,
 //! for a target as `read` writes them; the file keeps the others. Called by the verb. The vendor is asked nothing.
 
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! Whose drift it is: one tenant's, by its config, or that of all tenants of a folder or of a state directory.
 //!
-//! Comes in: the options. Goes out: a [`DriftScope`]: the source, its tenants and where their files are. Called by the
+//! Input: the options. Output: a [`DriftScope`]: the source, its tenants and where their files are. Called by the
 //! verbs of `drift`.
 
 use std::path::{Path, PathBuf};

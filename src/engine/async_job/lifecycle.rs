@@ -1,7 +1,7 @@
 //! The life of a stream's jobs: each is created as soon as another may run, polled until it ends, aborted when it takes
 //! too long, and created anew when it failed.
 //!
-//! Comes in: slices. Goes out: each with its job done. Called by the scheduler, and by [`super::read`] for one slice.
+//! Input: slices. Output: each with its job done. Called by the scheduler, and by [`super::read`] for one slice.
 //! The order of these steps is that of airbyte-cdk's `AsyncJobOrchestrator`.
 
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! The requests about a stream's jobs, and what their answers say.
 //!
-//! Comes in: a slice, with what is known of its job. Goes out: the job's status, or the addresses of its results.
+//! Input: a slice, with what is known of its job. Output: the job's status, or the addresses of its results.
 //! Called by [`super::lifecycle`] and [`super::results`].
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Reads the results of a job that is done, and removes it.
 //!
-//! Comes in: a slice and its [`CompletedJob`]. Goes out: the records of all its results, to a [`RecordSink`]. Called by
+//! Input: a slice and its [`CompletedJob`]. Output: the records of all its results, to a [`RecordSink`]. Called by
 //! the scheduler, and by [`super::read`] for one slice.
 
 use super::CompletedJob;

@@ -1,6 +1,6 @@
 //! Single values in an answer: a job's status, the addresses of its results.
 //!
-//! Comes in: an extractor and a body. Goes out: what it finds. Called by [`super::requests`]; by `files` for the
+//! Input: an extractor and a body. Output: what it finds. Called by [`super::requests`]; by `files` for the
 //! address of a record's file.
 
 use serde_json::Value as Json;

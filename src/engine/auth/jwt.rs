@@ -1,6 +1,6 @@
 //! JSON Web Tokens, signed here (RFC 7519, RFC 7515).
 //!
-//! Comes in: the definition; then the variables of a request. Goes out: a signed token. Called by [`super::Auth`] for
+//! Input: the definition; then the variables of a request. Output: a signed token. Called by [`super::Auth`] for
 //! each try of a request, and by `oauth` as an assertion. Header, claims and their order are those of airbyte-cdk over
 //! PyJWT.
 

@@ -1,6 +1,6 @@
 //! Tokens from a login: a session's, in the newer and the older form.
 //!
-//! Comes in: the definitions; then the variables of a request. Goes out: a token, from a login when there is none that
+//! Input: the definitions; then the variables of a request. Output: a token, from a login when there is none that
 //! still lives. Called by [`super::Auth`]. One login serves all streams of a run, and a token that the vendor refuses
 //! is replaced once; the reference logs in for each stream, and fails.
 

@@ -1,6 +1,6 @@
 //! A stream as its past is read.
 //!
-//! Comes in: a stream, and the part of time. Goes out: the stream with a cursor that asks for that part alone, and with
+//! Input: a stream, and the part of time. Output: the stream with a cursor that asks for that part alone, and with
 //! parents that name every partition that there was. Called by `cli`, before anything is requested.
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Streams that are made from a template: one for each set of values of the config, of the manifest or of the vendor.
 //!
-//! Comes in: the definition of dynamic streams. Goes out: stream definitions like those of the manifest itself. Called
+//! Input: the definition of dynamic streams. Output: stream definitions like those of the manifest itself. Called
 //! by [`super`]. Which values there are, how each is put into the template and how parameters are handed down again
 //! is that of airbyte-cdk's component resolvers.
 

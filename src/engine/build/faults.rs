@@ -1,6 +1,6 @@
 //! Every fault that compiling a manifest meets, where [`super::plan()`] stops at the first.
 //!
-//! Comes in: a manifest with a config, which may be made up. Goes out: the fault of each stream and of what joins them.
+//! Input: a manifest with a config, which may be made up. Output: the fault of each stream and of what joins them.
 //! Called by `cli` for `validate`; nothing is requested.
 
 use super::{Build, StreamList, StreamPlan, dynamic};

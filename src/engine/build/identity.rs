@@ -1,6 +1,6 @@
 //! What tells a stream's records and bookmarks apart.
 //!
-//! Comes in: a stream's definition. Goes out: the paths of its key, a hash of what decides which records a bookmark
+//! Input: a stream's definition. Output: the paths of its key, a hash of what decides which records a bookmark
 //! covers, and the partition in older states. Called by [`super::stream`].
 
 use serde_json::{Value as Json, json};

@@ -1,6 +1,6 @@
 //! What a run reads: a source and its streams, compiled.
 //!
-//! Comes in: nothing of its own, `build` fills it in. Goes out: a [`SourcePlan`] with a [`StreamPlan`] for each stream.
+//! Input: nothing of its own, `build` fills it in. Output: a [`SourcePlan`] with a [`StreamPlan`] for each stream.
 //! Read by the engine, by `run` and by `cli`.
 
 use std::collections::BTreeMap;

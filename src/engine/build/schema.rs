@@ -1,6 +1,6 @@
 //! Schemas that the vendor tells: a `DynamicSchemaLoader`.
 //!
-//! Comes in: the definition; then the vendor's description of its fields. Goes out: a JSON schema. Called by `build`,
+//! Input: the definition; then the vendor's description of its fields. Output: a JSON schema. Called by `build`,
 //! and by `cli` when a schema is needed. Which types there are and how they are looked up is airbyte-cdk's.
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! References within schema files.
 //!
-//! Comes in: a schema file's content. Goes out: the same with what its references name in their place. Called by
+//! Input: a schema file's content. Output: the same with what its references name in their place. Called by
 //! [`super`]. A reference leads into the file itself, or to one in `schemas/shared`, as airbyte-cdk's
 //! `ResourceSchemaLoader` has it.
 

@@ -1,6 +1,6 @@
 //! From one stream's definition to what can be run.
 //!
-//! Comes in: a [`DeclarativeStream`] of the manifest. Goes out: a [`StreamPlan`], or the fault of a combination that
+//! Input: a [`DeclarativeStream`] of the manifest. Output: a [`StreamPlan`], or the fault of a combination that
 //! cannot work. Called by [`super`]. Each part of a stream is compiled by the module that runs it; this joins them.
 
 use std::collections::HashSet;

@@ -1,6 +1,6 @@
 //! The schema of a stream as it stands in the manifest, in files beside it, or in a baseline.
 //!
-//! Comes in: a stream's definition. Goes out: a JSON schema with all that it refers to; or where the vendor tells it, a
+//! Input: a stream's definition. Output: a JSON schema with all that it refers to; or where the vendor tells it, a
 //! [`SchemaSource`]. Called by [`super::stream`].
 
 use std::cell::Cell;

@@ -1,6 +1,6 @@
 //! Extractors that need more than one walk: paths of globs, several paths together, and lists within records.
 //!
-//! Comes in: a body as JSON. Goes out: its records, in order, and how many count for paging. Called by `run`, which
+//! Input: a body as JSON. Output: its records, in order, and how many count for paging. Called by `run`, which
 //! also reads the lists that a record holds only in part. The rules are those of airbyte-cdk's `DpathExtractor`,
 //! `RecordExpander` and `CombinedExtractor`.
 

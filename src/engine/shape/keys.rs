@@ -1,6 +1,6 @@
 //! A record's keys: their case, texts in them, objects flattened into their parents.
 //!
-//! Comes in: a record as a JSON object. Goes out: the same, changed in place. Called by [`super::ops`]. The rules are
+//! Input: a record as a JSON object. Output: the same, changed in place. Called by [`super::ops`]. The rules are
 //! those of airbyte-cdk's `KeysToLower`, `KeysToSnakeCase`, `KeysReplace`, `FlattenFields` and `DpathFlattenFields`,
 //! where two keys that become one leave the later value.
 

@@ -1,6 +1,6 @@
 //! `schema_normalization: Default`: values become the types that the stream's schema names.
 //!
-//! Comes in: a record and the schema. Goes out: the record, changed in place. Called by [`super::ops`], last of all
+//! Input: a record and the schema. Output: the record, changed in place. Called by [`super::ops`], last of all
 //! that is done to a record. The rules are those of airbyte-cdk's `TypeTransformer`: only `properties` and `items` are
 //! walked, a value that cannot be cast stays as it is, and casts are Python's.
 

@@ -1,6 +1,6 @@
 //! What a manifest does to each record: conditions, added and removed fields, changed keys.
 //!
-//! Comes in: a record as JSON with its slice. Goes out: whether it stays, and the record changed in place.
+//! Input: a record as JSON with its slice. Output: whether it stays, and the record changed in place.
 //! Called by `run` for streams that ask for it; others never build the JSON of a record. The rules are those of
 //! airbyte-cdk's `RecordSelector`, `AddFields` and `RemoveFields`.
 

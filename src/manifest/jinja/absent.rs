@@ -1,6 +1,6 @@
 //! Whether a template looks up something that is not there.
 //!
-//! Comes in: a parsed template and its variables. Goes out: true where its value is a look-up, and that finds nothing;
+//! Input: a parsed template and its variables. Output: true where its value is a look-up, and that finds nothing;
 //! a null that is found is something. Called where an author's typo would look like a vendor's end of pages.
 
 use super::ast::{Expr, Stmt};

@@ -1,6 +1,6 @@
 //! The arguments of a call, evaluated.
 //!
-//! Comes in: the values that a template wrote between the brackets. Goes out: one argument by position or name, of the
+//! Input: the values that a template wrote between the brackets. Output: one argument by position or name, of the
 //! type that the callee wants. Called by every function, method, filter and test.
 
 use std::borrow::Cow;

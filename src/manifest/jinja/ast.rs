@@ -1,6 +1,6 @@
 //! The tree of a parsed template.
 //!
-//! Comes in: nothing; these are types. Goes out: statements and expressions. Made by `parse`, walked by `eval` and
+//! Input: nothing; these are types. Output: statements and expressions. Made by `parse`, walked by `eval` and
 //! `names`.
 
 /// A piece of a template.

@@ -1,6 +1,6 @@
 //! Walks a parsed template and renders it.
 //!
-//! Comes in: the tree of `parse` and a scope. Goes out: text. Python decides what operators do;
+//! Input: the tree of `parse` and a scope. Output: text. Python decides what operators do;
 //! Jinja decides what is undefined: one missing step is falsy and empty, a step inside it is an error.
 
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! Python's two ways to fill values into a text: `format % values` and `format.format(…)`.
 //!
-//! Comes in: a text with places, and values. Goes out: the filled text. Called by the `%` operator, the `format` filter
+//! Input: a text with places, and values. Output: the filled text. Called by the `%` operator, the `format` filter
 //! and the method `format`.
 
 use std::fmt::Write as _;

@@ -1,6 +1,6 @@
 //! The functions that templates call: the reference's macros.
 //!
-//! Comes in: a name, arguments, the run's "now". Goes out: a value. Called by `eval`.
+//! Input: a name, arguments, the run's "now". Output: a value. Called by `eval`.
 
 // One table holds them all, so that all have one signature.
 #![allow(clippy::unnecessary_wraps)]

@@ -1,6 +1,6 @@
 //! Jinja's tags: text to pieces and tokens.
 //!
-//! Comes in: the text of a template. Goes out: its pieces, the tags among them as tokens. Called by [`super::parse`].
+//! Input: the text of a template. Output: its pieces, the tags among them as tokens. Called by [`super::parse`].
 
 use super::parse::{Parsed, syntax};
 

@@ -1,6 +1,6 @@
 //! Python's `ast.literal_eval`, for the texts that templates give.
 //!
-//! Comes in: rendered text. Goes out: the value that Python would read in it, or nothing when it is
+//! Input: rendered text. Output: the value that Python would read in it, or nothing when it is
 //! no literal and stays text. This decides types on the wire: `"12"` is a number, `"012"` is not.
 
 use super::Value;

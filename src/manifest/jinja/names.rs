@@ -1,6 +1,6 @@
 //! Which names a template reads.
 //!
-//! Comes in: a parsed template. Goes out: its free names, or which entries of one variable it reads, so that only
+//! Input: a parsed template. Output: its free names, or which entries of one variable it reads, so that only
 //! those need to be made. Called when a template is compiled.
 
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! What Python's operators do with values: arithmetic, comparison, attributes, items, slices.
 //!
-//! Comes in: evaluated values. Goes out: a value, or Python's complaint. Called by `eval`, and by the filters and tests
+//! Input: evaluated values. Output: a value, or Python's complaint. Called by `eval`, and by the filters and tests
 //! that compare or look inside.
 
 use time::Duration;

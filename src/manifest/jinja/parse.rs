@@ -1,6 +1,6 @@
 //! Jinja's grammar: text to a tree.
 //!
-//! Comes in: the text of a template. Goes out: its statements and expressions, or what is wrong
+//! Input: the text of a template. Output: its statements and expressions, or what is wrong
 //! with them. Called once a template, by [`super::JinjaTemplate::parse`]. The grammar and its precedences are
 //! those of Jinja2's parser; `range`, imports, macros and blocks do not exist here.
 

@@ -1,6 +1,6 @@
 //! Jinja's tests: what stands behind `is`.
 //!
-//! Comes in: a name, a value, arguments. Goes out: true or false. Called by `eval` and by the filters that select.
+//! Input: a name, a value, arguments. Output: true or false. Called by `eval` and by the filters that select.
 
 use super::args::CallArgs;
 use super::ast::Cmp;

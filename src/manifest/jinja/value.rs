@@ -1,6 +1,6 @@
 //! Python's values, as far as templates can see them.
 //!
-//! Comes in: JSON (borrowed, converted only where an expression looks) and literals. Goes out:
+//! Input: JSON (borrowed, converted only where an expression looks) and literals. Output:
 //! text as Python's `str()` and `repr()` print it, and JSON again. Called by the evaluator.
 
 use std::borrow::Cow;

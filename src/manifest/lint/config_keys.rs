@@ -1,7 +1,7 @@
 //! Keys of the config that templates read and that the spec does not declare.
 //!
-//! Comes in: the manifest's tree, its templates, the paths that select authenticators, and its connection
-//! specification. Goes out: a warning for each such key, with the place that reads it. Called by [`super::examine`].
+//! Input: the manifest's tree, its templates, the paths that select authenticators, and its connection
+//! specification. Output: a warning for each such key, with the place that reads it. Called by [`super::examine`].
 
 use std::collections::BTreeSet;
 

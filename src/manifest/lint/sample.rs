@@ -1,6 +1,6 @@
 //! A config that fits a specification, made up.
 //!
-//! Comes in: the schema of a source's config. Goes out: a config with a value for each key that it declares. Called by
+//! Input: the schema of a source's config. Output: a config with a value for each key that it declares. Called by
 //! `cli` for `validate`, which compiles a manifest without anybody's config.
 
 use serde_json::{Map, Value as Json, json};

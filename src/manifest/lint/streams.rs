@@ -1,6 +1,6 @@
 //! What a manifest may leave out or write twice, and should not.
 //!
-//! Comes in: a manifest, typed. Goes out: a warning for a missing spec, a missing primary key, and for each option of a
+//! Input: a manifest, typed. Output: a warning for a missing spec, a missing primary key, and for each option of a
 //! request that two components set. Called by [`super::examine`].
 
 use serde_json::Value as Json;

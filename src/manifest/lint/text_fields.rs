@@ -1,6 +1,6 @@
 //! Added fields that are texts, and whose templates do not say so.
 //!
-//! Comes in: a manifest's source. Goes out: a warning for each such field. Called by [`super::examine`].
+//! Input: a manifest's source. Output: a warning for each such field. Called by [`super::examine`].
 
 use serde_json::Value as Json;
 

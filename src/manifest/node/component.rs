@@ -1,6 +1,6 @@
 //! The macros that declare components and choices between them, and what their reading needs.
 //!
-//! Comes in: the mapping of a component. Goes out: its fields, or a fault that names what is unknown, not built yet or
+//! Input: the mapping of a component. Output: its fields, or a fault that names what is unknown, not built yet or
 //! custom; where warnings are wanted, one for each key that no field has. Used by `model`.
 
 use super::faults::{warn, warnings_wanted};

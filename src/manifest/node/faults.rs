@@ -1,6 +1,6 @@
 //! One fault, or every fault and warning of a manifest.
 //!
-//! Comes in: faults and warnings, as reading meets them. Goes out: the first fault as an error, or all of both where
+//! Input: faults and warnings, as reading meets them. Output: the first fault as an error, or all of both where
 //! [`examine`] reads. Called by the reading of nodes; `examine` by `lint`.
 
 use std::cell::RefCell;

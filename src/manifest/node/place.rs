@@ -1,6 +1,6 @@
 //! Where a component stands, for faults and templates.
 //!
-//! Comes in: a place and a step down to a child. Goes out: the child's place. Called by whatever reads nodes.
+//! Input: a place and a step down to a child. Output: the child's place. Called by whatever reads nodes.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

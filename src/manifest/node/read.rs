@@ -1,6 +1,6 @@
 //! Typed values out of nodes: the trait, and the types that every component is made of.
 //!
-//! Comes in: a node and its place. Goes out: a value, or a fault that says what was expected and what was found. Called
+//! Input: a node and its place. Output: a value, or a fault that says what was expected and what was found. Called
 //! by `component!`.
 
 use indexmap::IndexMap;

@@ -1,6 +1,6 @@
 //! Templates of a manifest, compiled once, and their typed results.
 //!
-//! Comes in: a [`Text`] of the manifest and the names that may stand in it. Goes out: a [`Template`] whose
+//! Input: a [`Text`] of the manifest and the names that may stand in it. Output: a [`Template`] whose
 //! evaluation gives JSON with the types that the reference gives: the rendered text is read as a Python literal
 //! where it is one. Called by every stage's `build`, then while running.
 

@@ -1,6 +1,6 @@
 //! Where in a request a value goes.
 //!
-//! Comes in: a `RequestOption` of the manifest. Goes out: an [`Injection`] that puts values into [`RequestOptions`].
+//! Input: a `RequestOption` of the manifest. Output: an [`Injection`] that puts values into [`RequestOptions`].
 //! Called by authenticator, paginator and slicer; `fetch::request` merges what they give.
 
 use serde_json::{Map, Value as Json};

@@ -1,6 +1,6 @@
 //! The variables of templates.
 //!
-//! Comes in: what a stage knows at the moment: config, slice, page token, answer, record. Goes out:
+//! Input: what a stage knows at the moment: config, slice, page token, answer, record. Output:
 //! Python values, looked up by the names that the reference gives them. Called by `plan::template`.
 
 use std::sync::LazyLock;

@@ -1,6 +1,6 @@
 //! Anchors and aliases.
 //!
-//! Comes in: the parts of a document, and aliases. Goes out: the same parts to `tree`, each alias as the parts of what
+//! Input: the parts of a document, and aliases. Output: the same parts to `tree`, each alias as the parts of what
 //! it refers to. Called by `yaml`.
 
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! serde-saphyr as the judge of `parse_yaml`: both read the same, and refuse the same.
 //!
-//! Comes in: every manifest of the repository, a table of odd documents, and documents made of odd pieces. Where the
+//! Input: every manifest of the repository, a table of odd documents, and documents made of odd pieces. Where the
 //! two differ on purpose, a table says so.
 #![allow(clippy::unwrap_used)]
 

@@ -1,6 +1,6 @@
 //! What a scalar means.
 //!
-//! Comes in: a scalar's text, style and tag. Goes out: its JSON, or the key that it is. Called by `tree`.
+//! Input: a scalar's text, style and tag. Output: its JSON, or the key that it is. Called by `tree`.
 
 use std::borrow::Cow;
 

@@ -1,6 +1,6 @@
 //! The tags of YAML that count.
 //!
-//! Comes in: a tag as it is written. Goes out: what it asks for. Called by `yaml` and `scalar`.
+//! Input: a tag as it is written. Output: what it asks for. Called by `yaml` and `scalar`.
 
 use granit_parser::Tag as Written;
 

@@ -1,6 +1,6 @@
 //! Parts of a document to a tree of nodes.
 //!
-//! Comes in: scalars, and where collections start and end. Goes out: the tree, with merges (`<<`) made. Called by
+//! Input: scalars, and where collections start and end. Output: the tree, with merges (`<<`) made. Called by
 //! `anchor`.
 
 use std::collections::HashSet;

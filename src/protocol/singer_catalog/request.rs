@@ -1,6 +1,6 @@
 //! What a user asks for in a Singer catalog.
 //!
-//! Comes in: a catalog file, and what the source says of its streams. Goes out: the streams that are wanted, each with
+//! Input: a catalog file, and what the source says of its streams. Output: the streams that are wanted, each with
 //! its fields, key and schema. Called by `run`. The catalog is the user's word: what it says is done, or refused by
 //! name before anything is requested. Automatic fields always win: a target cannot do without keys.
 

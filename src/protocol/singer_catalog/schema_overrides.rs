@@ -1,6 +1,6 @@
 //! The schemas of fields that a user changed in a catalog.
 //!
-//! Comes in: the schema of a stream in a catalog file, and those that the source prints. Goes out: the fields that
+//! Input: the schema of a stream in a catalog file, and those that the source prints. Output: the fields that
 //! differ, by path; a type that the source's values cannot be converted to is refused. Called by `run` (finds them) and
 //! `engine` (announces them). A field that the catalog lacks is no override: an old catalog hides no new field.
 

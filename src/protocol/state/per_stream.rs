@@ -1,6 +1,6 @@
 //! Airbyte's states: one a stream, in the forms that platforms, PyAirbyte and older connectors give.
 //!
-//! Comes in: the file of `--state`. Goes out: each stream's state. Called by `cli`. What is written goes out a stream
+//! Input: the file of `--state`. Output: each stream's state. Called by `cli`. What is written goes out a stream
 //! at a time, in `emit::airbyte`.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Which answers of a token endpoint mean that the refresh token itself is worth nothing, and what is said of them.
 //!
-//! Comes in: the definition; then an answer with its status. Goes out: a fault. Called by [`super::request`].
+//! Input: the definition; then an answer with its status. Output: a fault. Called by [`super::request`].
 
 use serde_json::Value as Json;
 

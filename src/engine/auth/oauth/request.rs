@@ -1,6 +1,6 @@
 //! The request for an access token, and what its answer gives.
 //!
-//! Comes in: what is known of the tokens, and the variables of a request. Goes out: the tokens of the answer. Called by
+//! Input: what is known of the tokens, and the variables of a request. Output: the tokens of the answer. Called by
 //! [`super`] and [`super::single_use`].
 
 use serde_json::{Map, Value as Json, json};

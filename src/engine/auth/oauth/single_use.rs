@@ -1,6 +1,6 @@
 //! Tokens that change with every use: fetched by one process at a time, and saved before they are used.
 //!
-//! Comes in: the tokens as this process knows them. Goes out: an access token that lives, after the refresh token
+//! Input: the tokens as this process knows them. Output: an access token that lives, after the refresh token
 //! beside it is in the state directory and with whoever reads the messages. Called by [`super::OAuth`].
 
 use serde_json::{Value as Json, json};

@@ -1,6 +1,6 @@
 //! What a token has left of the calls of one kind.
 //!
-//! Comes in: the definition of a quota; then the vendor's account of a token, and the numbers of each answer. Goes out:
+//! Input: the definition of a quota; then the vendor's account of a token, and the numbers of each answer. Output:
 //! how many calls are left, and until when. Called by [`super::Rotation`].
 
 use serde_json::{Value as Json, json};

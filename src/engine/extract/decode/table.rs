@@ -1,6 +1,6 @@
 //! Tables: CSV as Python's `csv` reads it, and files as pandas reads them.
 //!
-//! Comes in: text or bytes of a body. Goes out: a JSON object for each row. Called by [`super::Decoder`].
+//! Input: text or bytes of a body. Output: a JSON object for each row. Called by [`super::Decoder`].
 
 use std::io::Read as _;
 

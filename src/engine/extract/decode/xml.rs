@@ -1,6 +1,6 @@
 //! XML bodies, as Python's `xmltodict` reads them.
 //!
-//! Comes in: the bytes of a body. Goes out: JSON. Called by [`super::Decoder`].
+//! Input: the bytes of a body. Output: JSON. Called by [`super::Decoder`].
 
 use std::borrow::Cow;
 

@@ -1,6 +1,6 @@
 //! From a stream's own schema to the one that targets get.
 //!
-//! Comes in: a JSON schema with references, choices and bounds, and the user's selection. Goes out: the relaxed schema,
+//! Input: a JSON schema with references, choices and bounds, and the user's selection. Output: the relaxed schema,
 //! and beside it the tree with which records are looked at. Called by [`super::RecordSchema::build`].
 
 use std::collections::HashSet;

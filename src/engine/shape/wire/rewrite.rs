@@ -1,6 +1,6 @@
 //! Writes a record anew where the wire rules ask for it.
 //!
-//! Comes in: the scanner at a record, and its schema's tree. Goes out: the record's bytes, changed as little as
+//! Input: the scanner at a record, and its schema's tree. Output: the record's bytes, changed as little as
 //! possible. Called by [`super::RecordSchema::rewrite`].
 
 use time::OffsetDateTime;

@@ -1,6 +1,6 @@
 //! Filters that spell a value in another way: JSON, URLs, HTML, base64, digests.
 //!
-//! Comes in: a value. Goes out: a text. Called through the table of `filter`.
+//! Input: a value. Output: a text. Called through the table of `filter`.
 
 use std::fmt::Write as _;
 

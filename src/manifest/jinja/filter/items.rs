@@ -1,6 +1,6 @@
 //! Filters of what has items: lists, dicts, texts.
 //!
-//! Comes in: a value to iterate over. Goes out: items of it, or one value made of all. Called through the table of
+//! Input: a value to iterate over. Output: items of it, or one value made of all. Called through the table of
 //! `filter`.
 
 use std::cmp::Ordering;

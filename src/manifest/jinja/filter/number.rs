@@ -1,6 +1,6 @@
 //! Filters that give numbers.
 //!
-//! Comes in: a number, or a text of one. Goes out: a number. Called through the table of `filter`.
+//! Input: a number, or a text of one. Output: a number. Called through the table of `filter`.
 
 use super::{CallArgs, Error, Eval, Value};
 

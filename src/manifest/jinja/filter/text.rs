@@ -1,6 +1,6 @@
 //! Filters of texts.
 //!
-//! Comes in: a value, of which the text counts. Goes out: a text, mostly. Called through the table of `filter`.
+//! Input: a value, of which the text counts. Output: a text, mostly. Called through the table of `filter`.
 
 use std::collections::BTreeMap;
 

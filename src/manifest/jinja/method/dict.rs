@@ -1,6 +1,6 @@
 //! Methods of `dict`.
 //!
-//! Comes in: a dict and arguments. Goes out: a value. Called through the table of `method`. Only dicts that the
+//! Input: a dict and arguments. Output: a value. Called through the table of `method`. Only dicts that the
 //! template made can be changed: the others are the run's own JSON.
 
 use std::cell::RefCell;

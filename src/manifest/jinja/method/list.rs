@@ -1,6 +1,6 @@
 //! Methods of `list` and `tuple`.
 //!
-//! Comes in: a sequence and arguments. Goes out: a value. Called through the table of `method`. Only lists that the
+//! Input: a sequence and arguments. Output: a value. Called through the table of `method`. Only lists that the
 //! template made can be changed: the others are the run's own JSON.
 
 use std::cell::RefMut;

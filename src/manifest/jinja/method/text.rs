@@ -1,6 +1,6 @@
 //! Methods of `str`.
 //!
-//! Comes in: a text and arguments. Goes out: a value. Called through the table of `method`.
+//! Input: a text and arguments. Output: a value. Called through the table of `method`.
 
 use super::{CallArgs, Error, Eval, Method, Value};
 use crate::manifest::jinja::format::brace_format;

@@ -1,6 +1,6 @@
 //! The grammar of one tag's inside: tokens to an expression.
 //!
-//! Comes in: tokens. Goes out: an [`Expr`], or what is wrong. Called by the parser of statements. Each method is a
+//! Input: tokens. Output: an [`Expr`], or what is wrong. Called by the parser of statements. Each method is a
 //! level of precedence, the loosest first.
 
 use super::{MAX_DEPTH, Parsed, syntax};
