@@ -200,13 +200,13 @@ impl StagedChange {
         Ok(change)
     }
 
-    /// Is it there for a tenant's call?
+    /// Does the change apply to a tenant's call?
     pub(super) fn holds(&self, tenant: &str, calls: u64) -> bool {
         calls > self.after && self.tenant.as_deref().is_none_or(|only| tenant.strip_prefix('-') == Some(only))
     }
 }
 
-/// What `--help` says.
+/// The text of `--help`.
 pub(super) fn help() -> String {
     let mut out =
         "Change the API as vendors do: for all tenants or the one whose token is sandbox-token-TENANT, for all tasks \
@@ -230,7 +230,7 @@ pub(super) fn list(changes: &[&StagedChange]) -> List {
     list
 }
 
-/// A task after some changes: its bytes, and how often it comes.
+/// A task after some changes: its bytes, and how many times it is served.
 pub(super) fn task(changes: &[&StagedChange], n: u64, text: String) -> (Vec<u8>, usize) {
     let mut bytes = text.into_bytes();
     let mut times = 1;
