@@ -174,7 +174,7 @@ impl RequesterPlan {
     }
 }
 
-/// A requester's access to token endpoints.
+/// Sends the token and login requests of a requester's credentials.
 struct Access<'r> {
     context: RequestContext<'r>,
     login: Option<&'r RequesterPlan>,

@@ -5,10 +5,10 @@
 //! sleeps.
 //!
 //! How the runs of an account share its limits:
-//! - runs of the highest waiting priority reserve: the next call gets the next free time, in order of arrival. A
+//! - runs of the highest active priority reserve: the next call gets the next free time, in order of arrival. A
 //!   process reserves one call at a time, so that many threads get no more than few;
-//! - lower runs yield: they take free capacity while no higher run waits; otherwise all yielding runs together get
-//!   the floor, a share of the limits;
+//! - all lower runs yield: they take free capacity while no higher run waits; otherwise they share the floor, a part
+//!   of the limits;
 //! - lower priorities leave a part of each burst free, so that a higher run that arrives later finds room;
 //! - a 429 holds all runs, and cuts the rate, which grows back with successful calls.
 

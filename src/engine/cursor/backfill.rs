@@ -183,7 +183,7 @@ impl Backfill {
         read.missing(self.asked).is_empty()
     }
 
-    /// Adds a partition that was found; returns its windows to read. `None` for a known partition.
+    /// Adds a partition that was found; returns its windows to read. Empty for a known partition.
     pub fn open(&mut self, plan: &CursorPlan, key: &Map<String, Json>, now: OffsetDateTime) -> Vec<Window> {
         let id = identity(key);
         let name = name(&id);

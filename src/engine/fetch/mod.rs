@@ -67,7 +67,7 @@ pub enum BodyEnd {
     Known,
     /// Only the end of the connection.
     Connection,
-    /// Nothing, and the connection broke off: TLS without close_notify, or a reset.
+    /// Nothing, and the connection broke off: TLS without `close_notify`, or a reset.
     BrokenOff,
 }
 
@@ -221,14 +221,14 @@ pub enum Event<'a> {
     },
     /// An error is ignored, as the manifest defines: the slice has no more records.
     Ignored {
-        /// The answer's status.
+        /// The HTTP status.
         status: u16,
         /// The explanation from the manifest or the reference.
         reason: &'a str,
     },
     /// The slice is requested in another way, as the manifest defines.
     Otherwise {
-        /// The answer's status.
+        /// The HTTP status.
         status: u16,
         /// The other way.
         remedy: Remedy,

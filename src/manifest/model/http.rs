@@ -240,7 +240,7 @@ component! {
     ConstantBackoffStrategy {
         /// Seconds.
         backoff_time_in_seconds: Text,
-        /// The maximum of additional random seconds.
+        /// Adds a random wait of up to twice this many seconds.
         jitter_range_in_seconds: Option<Text>,
     }
 }
@@ -250,7 +250,7 @@ component! {
     ExponentialBackoffStrategy {
         /// Half the seconds of the first wait.
         factor: Option<Text>,
-        /// Half the maximum of additional random seconds.
+        /// Adds a random wait of up to twice this many seconds.
         jitter_range_in_seconds: Option<Text>,
     }
 }
