@@ -1,7 +1,8 @@
 //! The verb `schedule`: writes the tenants' runs as scheduler definitions.
 //!
-//! Input: a folder of configs. Output: definitions on stdout. Called by `commands`. No request goes to the vendor,
-//! and references to secrets stay references: the machine that writes the definitions need not have the secrets.
+//! Input: a folder of configs. Output: definitions on stdout. Called by [`super::run`]. No request goes to the
+//! vendor, and references to secrets stay references: the machine that writes the definitions need not have the
+//! secrets.
 
 use std::path::{Path, PathBuf};
 

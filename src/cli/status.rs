@@ -1,7 +1,7 @@
 //! The verb `status`: shows the status of every tenant.
 //!
 //! Input: the options, configs, and the data of earlier runs in the state directory. Output: a table, JSON, a page or
-//! OpenMetrics text. Called by `commands`. No request goes to the vendor, and the secrets that a config refers to
+//! OpenMetrics text. Called by [`super::run`]. No request goes to the vendor, and the secrets that a config refers to
 //! need not exist.
 //!
 //! It exits with 0 whatever the verdicts are. `--format json` has the verdicts for scripts.

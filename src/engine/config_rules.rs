@@ -1,7 +1,7 @@
 //! `config_normalization_rules`: a manifest's migrations, transformations and validations of the config.
 //!
 //! Input: a spec with rules, and the config. Output: the config changed in place, or the fault for a violated rule.
-//! Called by `cli` before anything is built. Order and interpretation are those of airbyte-cdk's `Spec`.
+//! Called by `run` before anything is built. Order and interpretation are those of airbyte-cdk's `Spec`.
 
 use serde_json::{Map, Value as Json, json};
 

@@ -1,7 +1,7 @@
 //! The number of reading threads: more while the cap is not used and the vendor is fast, fewer when it throttles.
 //!
 //! Input: the pace statistics since the last check. Output: how many threads may work. Called by
-//! [`super::scheduler::Scheduler`] (each thread asks before its next step) and by `cli`, whose supervisor checks a
+//! [`super::scheduler::Scheduler`] (each thread asks before its next step) and by `run`, whose supervisor checks a
 //! few times per second.
 //!
 //! By Little's law a cap of c calls per second and a latency of l seconds need c times l threads; neither is known in

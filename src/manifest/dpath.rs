@@ -1,8 +1,8 @@
 //! Paths into JSON, interpreted as the reference's `dpath` does: globs, indexes, and creation of missing parents.
 //!
 //! Input: a value and a path of evaluated segments. Output: the values at the path, or the value changed in place.
-//! Called by `extract`, `shape` and `run`. A segment is a name, a shell-like glob, or `**` for any number of levels;
-//! in a list it is an index, possibly negative.
+//! Called by many parts of `engine`. A segment is a name, a shell-like glob, or `**` for any number of levels; in a
+//! list it is an index, possibly negative.
 
 use serde_json::{Map, Value as Json};
 

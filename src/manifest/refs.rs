@@ -1,7 +1,7 @@
 //! Resolves references, types and parameters before components are read.
 //!
 //! Input: the tree as written. Output: the same tree with `$ref`s replaced, omitted `type`s filled in and
-//! `$parameters` propagated. Called by `manifest::load`. The rules, including odd ones, are those of airbyte-cdk's
+//! `$parameters` propagated. Called by `manifest`. The rules, including odd ones, are those of airbyte-cdk's
 //! `ManifestReferenceResolver` and `ManifestComponentTransformer`.
 
 use std::collections::HashSet;

@@ -1,7 +1,7 @@
 //! The identity of the account that owns a ledger.
 //!
 //! Input: the source, and the tenant's config with its schema. Output: a name for the ledger's file that reveals
-//! nothing of them. Called by `cli`. Two configs with the same credential share a ledger: the vendor counts per
+//! nothing of them. Called by `run`. Two configs with the same credential share a ledger: the vendor counts per
 //! account.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};

@@ -1,7 +1,7 @@
 //! The rate limits of an account, and the calls that each applies to.
 //!
 //! Input: the manifest's `HTTPAPIBudget`, and the config's `dripfeed.pace`, whose limits override it. Output: a
-//! [`Budget`]. Called by `cli`. The first policy that matches a call applies, and a matcher compares like
+//! [`Budget`]. Called by `run`. The first policy that matches a call applies, and a matcher compares like
 //! airbyte-cdk's `HttpRequestRegexMatcher`; its weight also applies to the config's limits.
 
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Airbyte's protocol: SPEC, CONNECTION_STATUS, CATALOG, and the RECORDs, STATEs and TRACEs of a read.
 //!
-//! Input: [`Message`]s, or the result of a verb. Output: one JSON object per line. Called by `cli`. Formats, order
-//! and types are those of airbyte-cdk 7.39.1: STARTED, RUNNING before the first record, COMPLETE or INCOMPLETE, and
-//! after that the stream's last STATE.
+//! Input: [`Message`]s, or the result of a verb. Output: one JSON object per line. Called by `run` and `cli`.
+//! Formats, order and types are those of airbyte-cdk 7.39.1: STARTED, RUNNING before the first record, COMPLETE or
+//! INCOMPLETE, and after that the stream's last STATE.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The Singer protocol: SCHEMA, RECORD, STATE.
 //!
-//! Input: [`Message`]s. Output: lines on stdout, ending with a STATE. Called by `cli`. A STATE is written and flushed
+//! Input: [`Message`]s. Output: lines on stdout, ending with a STATE. Called by `run`. A STATE is written and flushed
 //! only after the records that it covers, and always contains the whole state.
 
 use std::sync::mpsc::Receiver;

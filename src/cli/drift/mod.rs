@@ -1,7 +1,7 @@
 //! The verbs of `drift`: show what changed, and record a person's decisions about it.
 //!
 //! Input: the options, and what earlier runs saved in the state directory. Output: reports, and decisions saved in
-//! that directory. Called by `commands`. No request goes to the vendor.
+//! that directory. Called by [`super::run`]. No request goes to the vendor.
 
 mod decide;
 mod promote;

@@ -1,7 +1,7 @@
 //! A stream compiled for a backfill.
 //!
 //! Input: a stream and a time span. Output: the stream with a cursor for this span only, and with parents that yield
-//! every partition that existed. Called by `cli`, before any request.
+//! every partition that existed. Called by `run`, before any request.
 
 use std::sync::Arc;
 

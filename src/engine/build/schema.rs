@@ -1,7 +1,7 @@
 //! Schemas from the vendor: a `DynamicSchemaLoader`.
 //!
 //! Input: the definition; then the vendor's description of its fields. Output: a JSON schema. Called by `build`, and
-//! by `cli` when a schema is needed. The types and their lookup are those of airbyte-cdk.
+//! by `run` when a schema is needed. The types and their lookup are those of airbyte-cdk.
 
 use std::sync::Arc;
 

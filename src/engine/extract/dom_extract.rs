@@ -1,7 +1,7 @@
 //! Extractors that need a parsed document: paths with globs, several paths combined, and lists within records.
 //!
-//! Input: a body as JSON. Output: its records, in order, and how many count for paging. Called by `run`, which also
-//! reads complete lists if a record contains only a part. The rules are those of airbyte-cdk's `DpathExtractor`,
+//! Input: a body as JSON. Output: its records, in order, and how many count for paging. Called by `answer`, which
+//! also reads complete lists if a record contains only a part. The rules are those of airbyte-cdk's `DpathExtractor`,
 //! `RecordExpander` and `CombinedExtractor`.
 
 use std::sync::Arc;

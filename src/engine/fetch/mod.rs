@@ -1,8 +1,8 @@
 //! Sends requests and returns responses, with retries, waits and limits.
 //!
 //! Input: a [`request::PreparedRequest`] and an [`retry::ErrorPlan`]. Output: an [`Outcome`]: a page to read, or none
-//! because the manifest ignores the error; otherwise a fault. Called by `run`, from several threads. Credentials are
-//! sent only to the manifest's own origin.
+//! because the manifest ignores the error; otherwise a fault. Called by `requester`, from several threads.
+//! Credentials are sent only to the manifest's own origin.
 
 pub mod address;
 mod attempts;

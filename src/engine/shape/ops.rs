@@ -1,8 +1,8 @@
 //! A manifest's record filter and transformations: conditions, added and removed fields, changed keys.
 //!
 //! Input: a record as JSON with its slice. Output: whether it is kept, and the record changed in place. Called by
-//! `run` for streams that need it; other streams never build the JSON of a record. The rules are those of
-//! airbyte-cdk's `RecordSelector`, `AddFields` and `RemoveFields`.
+//! `record_writer`, `slice_reader` and `parents` for streams that need it; other streams never build the JSON of a
+//! record. The rules are those of airbyte-cdk's `RecordSelector`, `AddFields` and `RemoveFields`.
 
 use std::sync::{Arc, OnceLock};
 

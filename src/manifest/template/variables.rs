@@ -1,7 +1,7 @@
 //! The variables of templates.
 //!
 //! Input: the current data of a stage: config, slice, page token, response, record. Output: Python values under the
-//! reference's variable names. Called by `plan::template`.
+//! reference's variable names. Called by the stages of `engine`.
 
 use std::sync::LazyLock;
 use std::time::Instant;

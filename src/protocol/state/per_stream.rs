@@ -1,7 +1,7 @@
 //! Airbyte's states: one per stream, in the formats of platforms, PyAirbyte and older connectors.
 //!
-//! Input: the file of `--state`. Output: each stream's state. Called by `cli`. States are written one stream at a
-//! time, in `emit::airbyte`.
+//! Input: the file of `--state`. Output: each stream's state. Called by `run`. States are written one stream at a
+//! time, in `protocol::airbyte`.
 
 use std::collections::BTreeMap;
 use std::path::Path;

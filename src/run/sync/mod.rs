@@ -1,8 +1,8 @@
 //! The verb `sync`: reads into a target, and saves the bookmarks that the target echoes.
 //!
 //! Input: the options. Output: messages into the target, its bookmarks into the state store, an exit code that
-//! reflects both. Called by `commands`. It reads exactly like `read`; only the destination of messages and the origin
-//! of states differ.
+//! reflects both. Called by `cli`. It reads exactly like `read`; only the destination of messages and the origin of
+//! states differ.
 
 mod bookmark_writer;
 pub mod state_acks;
