@@ -32,7 +32,7 @@ use bookmark_writer::BookmarkWriter;
 use target_bookmarks::TargetBookmarks;
 use target_process::{End, Gauge, Stopping, TargetProcess};
 
-/// The default time without progress after which a target with pending states is killed.
+/// The default time without progress after which a target with pending work is killed.
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// How long to wait for a target's remaining output after it exits; a process that it left behind may keep the output
 /// open.
