@@ -11,6 +11,8 @@
 //! all records that the state covers.
 //!
 //! `tenant` holds everything that outlives a run: bookmarks, locks, run records, alerts.
+//!
+//! Comments call airbyte-cdk, the Python engine for the same manifests, the reference.
 
 pub mod base;
 pub mod cli;

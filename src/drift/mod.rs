@@ -1,8 +1,8 @@
 //! Drift: what the vendor changed, and how dripfeed reacts.
 //!
 //! Input: a stream's baseline, the tenant's overlay, and every value as the record scan passes it. Output: findings
-//! and, by policy, a wider schema, quarantined records and values, or a stopped stream. Called by `run`; reports and
-//! the verbs of `drift` read the findings that it saves.
+//! and, by policy, a wider schema, quarantined records and values, or a stopped stream. Called by `engine`; reports
+//! and the verbs of `drift` read the findings that it saves.
 
 mod absence;
 pub mod across_tenants;

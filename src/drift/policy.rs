@@ -1,7 +1,7 @@
 //! The policy for a change: the rule's default, unless the config overrides it.
 //!
 //! Input: `dripfeed.drift` of the config. Output: one policy for a rule at a place of a stream. Called by
-//! [`super::monitor`], and by `cli`, which refuses invalid policies before any request.
+//! [`super::monitor`], and by `run`, which refuses invalid policies before any request.
 
 use super::rules::Rule;
 use crate::base::config::{Drift, DriftPolicy as Policy, DriftRule};

@@ -2,7 +2,7 @@
 //!
 //! Input: every value of a record, through [`Observer`]. Output: counts, and whether the record must be examined. No
 //! allocation is made for a record without deviations. Each thread has one for the slice that it reads; called by
-//! `run` through [`super::monitor`].
+//! `engine` through [`super::monitor`].
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Loads a manifest: from text to typed components.
 //!
 //! Input: YAML text with its file name, or the JSON of a manifest inside a config. Output: a [`Manifest`]; a fault
-//! has file, line and path. Called by `cli`; no request is sent here.
+//! has file, line and path. Called by `run` and `cli`; no request is sent here.
 
 pub mod builtin;
 pub mod dpath;

@@ -1,7 +1,7 @@
 //! The message protocol: everything that is written to stdout.
 //!
 //! Input: [`Message`]s from the reading threads, over one bounded channel. Output: whole lines. Only this module
-//! writes to stdout. Called by `run` (sends) and `cli` (drains).
+//! writes to stdout. Called by `engine` (sends) and `run` (drains).
 
 pub mod airbyte;
 pub mod configured_catalog;

@@ -1,7 +1,7 @@
 //! The alerts of a run.
 //!
 //! Input: a run, from before its config is read to its result. Output: calls of the configured webhook, through
-//! `tenant::alert`. Called by `runs`. Alert delivery never changes the result of a run.
+//! `tenant::alert`. Called by `active_run`. Alert delivery never changes the result of a run.
 
 use std::sync::Arc;
 

@@ -58,8 +58,8 @@ pub struct LogOptions {
 }
 
 impl RunOptions {
-    /// The run's priority: as given, else the lowest for a backfill, else by its tier's name or schedule, else
-    /// normal.
+    /// The run's priority: as given, else the lowest for a backfill, else by its tier's name or schedule, else that
+    /// of a daily read.
     pub fn priority(&self, tiers: &BTreeMap<String, Tier>) -> Result<Priority> {
         let of_tier = self.tier.as_deref().map(|name| tier(tiers, name)).transpose()?;
         let by_name = |name: &str| match name {

@@ -1,7 +1,7 @@
 //! The verb `read`: reads streams into messages, and reports the result.
 //!
-//! Input: the options. Output: messages on stdout, and the exit code. Called by `commands`; `sync` reads with the
-//! same `PreparedRun` into a target.
+//! Input: the options. Output: messages on stdout, and the exit code. Called by `cli`; `sync` reads with the same
+//! `PreparedRun` into a target.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

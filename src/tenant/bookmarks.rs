@@ -1,8 +1,8 @@
 //! Stores a tenant's bookmarks between the runs of `sync`.
 //!
 //! Input: bookmarks that a target has echoed. Output: a Singer state document, in the state directory or in a file
-//! that the user chose; other kinds of stores can implement [`StateStore`]. Called by `cli`. Bookmarks are merged
-//! stream by stream under a lock: runs of other tiers keep theirs.
+//! that the user chose; other kinds of stores can implement [`StateStore`]. Called by `run::sync`. Bookmarks are
+//! merged stream by stream under a lock: runs of other tiers keep theirs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

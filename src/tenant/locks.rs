@@ -1,6 +1,6 @@
 //! Stream locks: only one run reads a stream at a time.
 //!
-//! Input: the selected streams of a run. Output: their locks, all or none. Called by `cli` before the first request.
+//! Input: the selected streams of a run. Output: their locks, all or none. Called by `run` before the first request.
 //! They are kernel locks on files (`flock`): they are released when the processes that hold them end, in whatever
 //! way.
 

@@ -1,7 +1,7 @@
 //! Tenants: what their runs leave behind, and the tools that use it.
 //!
-//! Input: the results of runs. Output: each tenant's run record, bookmarks, alerts and schedule. Called by `cli`.
-//! Tenants share nothing here: each has its own files and locks.
+//! Input: the results of runs. Output: each tenant's run record, bookmarks, alerts and schedule. Called by `run` and
+//! `cli`. Tenants share nothing here: each has its own files and locks.
 
 pub mod alert;
 pub mod bookmarks;

@@ -1,8 +1,8 @@
 //! Marks records that a backfill may have overwritten with older versions in the warehouse.
 //!
 //! Input: the start of each backfill, and the live runs that read again. Output: marks next to the bookmarks of
-//! backfills, by stream. Called by `cli`. The problem: a backfill reads a record, the record changes, a live run
-//! loads its new version, and only then the backfill's target loads the old one. No live run would read it again.
+//! backfills, by stream. Called by `run::sync`. The problem: a backfill reads a record, the record changes, a live
+//! run loads its new version, and only then the backfill's target loads the old one. No live run would read it again.
 //! Therefore, once a backfill and its target have ended, the next live run reads everything again that changed since
 //! the first of them began. The mark is saved before anything is sent, and needs no echo: it does not claim that
 //! anything was read.

@@ -1,7 +1,7 @@
 //! The record of a tenant's runs: facts for `status` and alerts, on which no run depends.
 //!
 //! Input: the start and the end of each run. Output: `runs/<source>/<tenant>.json` in the state directory, replaced
-//! as a whole under its lock. Called by `cli`: `read` and `sync` write it, `status` reads it.
+//! as a whole under its lock. `read` and `sync` write it, `status` reads it.
 
 use std::collections::BTreeMap;
 use std::path::Path;

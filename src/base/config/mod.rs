@@ -1,6 +1,6 @@
 //! The config of one tenant: the source's own part, and the `dripfeed` object.
 //!
-//! Input: JSON files (later ones win) or environment variables. Output: a [`Config`], validated.
+//! Comes in: JSON files (later ones win) or environment variables. Goes out: a [`Config`], validated.
 //! The types of `settings` define the `dripfeed` object. Called by `run` and `cli`.
 
 pub mod secret;

@@ -1,6 +1,6 @@
 //! Secrets: where they come from and how they are kept out of what people read.
 //!
-//! Input: a config as written, with `env:NAME` and `file:PATH` references. Output: the config with
+//! Comes in: a config as written, with `env:NAME` and `file:PATH` references. Goes out: the config with
 //! their values, and the list of texts that no log line may show. Called by `config::load`.
 
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! The `dripfeed` object of a config: the types that define it.
 //!
-//! Input: checked JSON. Output: a [`Dripfeed`], and the JSON Schema of it, into which the comments of the fields
+//! Comes in: checked JSON. Goes out: a [`Dripfeed`], and the JSON Schema of it, into which the comments of the fields
 //! go as descriptions. Called by `config`; a manifest's `metadata.dripfeed.safety` is read here too.
 
 use std::collections::BTreeMap;

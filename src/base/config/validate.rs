@@ -1,6 +1,6 @@
 //! Checks JSON against a JSON schema, and says what is wrong in the words of a config.
 //!
-//! Input: a config or a part of it, and a schema. Output: nothing, or a fault that names the place and what is
+//! Comes in: a config or a part of it, and a schema. Goes out: nothing, or a fault that names the place and what is
 //! allowed there, and never a value. Called when a config is loaded and when its source is known.
 
 use jsonschema::ValidationError;

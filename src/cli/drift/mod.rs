@@ -1,7 +1,7 @@
 //! The verbs of `drift`: show what changed, and record a person's decisions about it.
 //!
 //! Input: the options, and what earlier runs saved in the state directory. Output: reports, and decisions saved in
-//! that directory. Called by `commands`. No request goes to the vendor.
+//! that directory. Called by [`super::run`]. No request goes to the vendor.
 
 mod decide;
 mod promote;
@@ -26,7 +26,7 @@ use scope::DriftScope;
 /// A verb of `drift`.
 #[derive(Debug, Clone, Args)]
 pub struct DriftArgs {
-    /// The verb.
+    /// Which.
     #[command(subcommand)]
     pub verb: DriftVerb,
 }
@@ -43,7 +43,7 @@ pub struct ScopeArgs {
     source: SourceArgs,
     #[command(flatten)]
     state_dir: StateDirArgs,
-    /// The former name of --state-dir.
+    /// The older name of --state-dir.
     #[arg(long, hide = true, value_parser = moved)]
     state_root: Option<PathBuf>,
     /// Only these tenants
@@ -215,7 +215,7 @@ pub struct Accept {
     /// With --all: only changes of at most this severity
     #[arg(long, requires = "all", value_parser = severity(), value_name = "SEVERITY")]
     pub severity: Option<Severity>,
-    /// Who decided, and why.
+    /// Who, and why.
     #[command(flatten)]
     pub reason: ReasonArgs,
     /// Also where CI is set
@@ -234,7 +234,7 @@ pub struct Reject {
     /// Days without an alert
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=3660))]
     pub days: u32,
-    /// Who decided, and why.
+    /// Who, and why.
     #[command(flatten)]
     pub reason: ReasonArgs,
     #[command(flatten)]
@@ -247,7 +247,7 @@ pub struct Promote {
     /// The folder of the baseline's files [default: schemas/<source>]
     #[arg(long, value_name = "DIR")]
     pub into: Option<PathBuf>,
-    /// Who decided, and why.
+    /// Who, and why.
     #[command(flatten)]
     pub reason: ReasonArgs,
     #[command(flatten)]
@@ -257,7 +257,7 @@ pub struct Promote {
 /// Arguments of `drift learn`.
 #[derive(Debug, Clone, Args)]
 pub struct Learn {
-    /// Who decided, and why.
+    /// Who, and why.
     #[command(flatten)]
     pub reason: ReasonArgs,
     /// Also where CI is set

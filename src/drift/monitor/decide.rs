@@ -1,7 +1,7 @@
 //! Decides what happens to a deviating record.
 //!
 //! Input: the record's bytes. Output: the record is sent, sent without some values, or quarantined; by policy the
-//! schema grows, or the stream stops. Every change is recorded. Called by `run` through [`DriftMonitor`], only for
+//! schema grows, or the stream stops. Every change is recorded. Called by `engine` through [`DriftMonitor`], only for
 //! deviating records.
 
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! The end of a stream: evaluates the statistics, learns, and saves.
 //!
 //! Input: all counts and findings of the run. Output: findings to report, the fault that they cause by policy, and
-//! the files of the state directory. Called by `run` through [`DriftMonitor`], once.
+//! the files of the state directory. Called by `engine` through [`DriftMonitor`], once.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,7 +2,7 @@
 //!
 //! Input: the stream's baseline and the tenant's overlay; deviating records, pages and responses as they are read.
 //! Output: a decision for each deviating record; a growing schema; findings, saved and reported; the fault that stops
-//! the stream. Called by `run`, from every thread that reads a slice of the stream.
+//! the stream. Called by `engine`, from every thread that reads a slice of the stream.
 
 mod decide;
 mod end;

@@ -1,7 +1,7 @@
 //! Checks on pages and responses, beyond the values of records.
 //!
 //! Input: a complete page, the headers of a response, the fault of a slice. Output: quarantined records are on disk;
-//! a fault if the quarantine budget is exhausted or the stream cannot be trusted. Called by `run` through
+//! a fault if the quarantine budget is exhausted or the stream cannot be trusted. Called by `engine` through
 //! [`DriftMonitor`].
 
 use serde_json::{Value as Json, json};

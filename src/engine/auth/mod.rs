@@ -1,8 +1,8 @@
 //! Authentication: adds credentials to requests.
 //!
 //! Input: an authenticator's definition; then, for each request, the variables. Output: request options with the
-//! credentials; credentials that expire are fetched first. Called by `run`. Credentials are sent as written: the
-//! reference parses one that looks like a number (`1e5` becomes `100000.0`), which no vendor accepts.
+//! credentials; credentials that expire are fetched first. Called by `requester`. Credentials are sent as written:
+//! the reference parses one that looks like a number (`1e5` becomes `100000.0`), which no vendor accepts.
 
 mod jwt;
 mod oauth;

@@ -1,6 +1,6 @@
 //! Compiles a manifest into an executable plan: compiles every template and checks every component.
 //!
-//! Input: a typed manifest, the config and "now". Output: a [`SourcePlan`]. Called by `cli` before any request. Each
+//! Input: a typed manifest, the config and "now". Output: a [`SourcePlan`]. Called by `run` before any request. Each
 //! stage compiles its own part; this module joins them.
 
 mod backfill;

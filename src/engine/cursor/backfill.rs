@@ -2,7 +2,7 @@
 //!
 //! Input: the requested span and the state of earlier backfills; then partitions as they are found, and windows as
 //! they are read. Output: windows to read, a filter for their records, and a state. The state never claims a time as
-//! read before every partition has been read for it. Called by `run`, under one lock per stream.
+//! read before every partition has been read for it. Called by `scheduler`, under one lock per stream.
 //!
 //! The state stores what was read as time spans, independent of the requested span: what is missing is the requested
 //! span minus the stored ones. A partition is done only after everything that changed meanwhile is read again: a live
@@ -183,7 +183,7 @@ impl Backfill {
         read.missing(self.asked).is_empty()
     }
 
-    /// Adds a partition that was found; returns its windows to read. `None` for a known partition.
+    /// Adds a partition that was found; returns its windows to read. Empty for a known partition.
     pub fn open(&mut self, plan: &CursorPlan, key: &Map<String, Json>, now: OffsetDateTime) -> Vec<Window> {
         let id = identity(key);
         let name = name(&id);

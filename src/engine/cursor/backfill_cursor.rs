@@ -1,7 +1,7 @@
 //! The windows of a backfill, and the filter for their records.
 //!
 //! Input: a compiled cursor, and time spans. Output: windows, each with the span that it covers. Called by
-//! [`super::backfill`]; `run` compares records with [`PastFilter`].
+//! [`super::backfill`]; `record_writer` compares records with [`PastFilter`].
 //!
 //! Windows are those of live runs if the manifest defines windows: the manifest knows what a request with these
 //! bounds returns. Records are compared with the requested span only if no bound enforces its end.

@@ -1,4 +1,4 @@
-//! The ceiling of a bookmark: neither the requested window nor the vendor's clock.
+//! How far a bookmark may move: no further than the end of the requested window, nor than the vendor's clock.
 //!
 //! Input: a window, the time of each response, the cursor value of each record. Output: the highest value that the
 //! bookmark may reach, and the number of records past it. Called by the record writer and the parent reader. A record

@@ -1,8 +1,8 @@
 //! Incremental reads: cursors over time, or over a growing number (stored as a time).
 //!
 //! Input: a cursor's definition, and the stream's state from an earlier run. Output: windows to read, and a state
-//! that never runs ahead of the records read. Called by `run`, under one lock per stream. Windows, merging and the
-//! format of the state are those of airbyte-cdk's `ConcurrentCursor`.
+//! that never runs ahead of the records read. Called by `scheduler`, under one lock per stream. Windows, merging and
+//! the format of the state are those of airbyte-cdk's `ConcurrentCursor`.
 
 pub mod backfill;
 pub mod backfill_cursor;

@@ -1,7 +1,7 @@
 //! A cursor for each partition, or one for all of them.
 //!
 //! Input: a stream's state, then its partitions as they are found and finished. Output: each partition's windows, and
-//! the state in the format of airbyte-cdk's `ConcurrentPerPartitionCursor`. Called by `run`.
+//! the state in the format of airbyte-cdk's `ConcurrentPerPartitionCursor`. Called by `scheduler` and `parents`.
 
 use std::collections::HashSet;
 use std::time::Instant;

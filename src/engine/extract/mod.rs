@@ -1,8 +1,8 @@
 //! Finds the records in a page.
 //!
 //! Input: a whole body and the path of its records. Output: the scanner, passed to the caller at each record, and the
-//! positions of the other fields that paging needs. One pass over the bytes. Called by `run`. The rules are those of
-//! airbyte-cdk's `JsonDecoder` and `DpathExtractor`.
+//! positions of the other fields that paging needs. One pass over the bytes. Called by `answer`. The rules are those
+//! of airbyte-cdk's `JsonDecoder` and `DpathExtractor`.
 
 pub mod decode;
 pub mod dom_extract;

@@ -1,8 +1,8 @@
 //! Sends requests and returns responses, with retries, waits and limits.
 //!
 //! Input: a [`request::PreparedRequest`] and an [`retry::ErrorPlan`]. Output: an [`Outcome`]: a page to read, or none
-//! because the manifest ignores the error; otherwise a fault. Called by `run`, from several threads. Credentials are
-//! sent only to the manifest's own origin.
+//! because the manifest ignores the error; otherwise a fault. Called by `requester`, from several threads.
+//! Credentials are sent only to the manifest's own origin.
 
 pub mod address;
 mod attempts;
@@ -67,7 +67,7 @@ pub enum BodyEnd {
     Known,
     /// Only the end of the connection.
     Connection,
-    /// Nothing, and the connection broke off: TLS without close_notify, or a reset.
+    /// Nothing, and the connection broke off: TLS without `close_notify`, or a reset.
     BrokenOff,
 }
 
@@ -221,14 +221,14 @@ pub enum Event<'a> {
     },
     /// An error is ignored, as the manifest defines: the slice has no more records.
     Ignored {
-        /// The answer's status.
+        /// The HTTP status.
         status: u16,
         /// The explanation from the manifest or the reference.
         reason: &'a str,
     },
     /// The slice is requested in another way, as the manifest defines.
     Otherwise {
-        /// The answer's status.
+        /// The HTTP status.
         status: u16,
         /// The other way.
         remedy: Remedy,

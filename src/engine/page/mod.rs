@@ -1,10 +1,10 @@
 //! Paging: how the next page is requested.
 //!
 //! Input: a paginator's definition; then the contents of each page. Output: the options or path of the next request,
-//! or the end. Called by `run`, one [`Pager`] per slice. The rules are those of airbyte-cdk's `DefaultPaginator`,
-//! except where they would lose records or never end: a short page is not the last one if the body itself announces
-//! more ([`more`]), and repeated pages are a fault ([`repeats`]). With `safety.overlap`, rows skipped between two
-//! pages are detected (`overlap`).
+//! or the end. Called by `slice_reader`, one [`Pager`] per slice. The rules are those of airbyte-cdk's
+//! `DefaultPaginator`, except where they would lose records or never end: a short page is not the last one if the
+//! body itself announces more ([`more`]), and repeated pages are a fault ([`repeats`]). With `safety.overlap`, rows
+//! skipped between two pages are detected (`overlap`).
 
 pub mod more;
 mod overlap;

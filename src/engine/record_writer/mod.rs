@@ -3,7 +3,7 @@
 //! Input: the scanner at each record. Output: finished RECORD lines, one page at a time. Called by
 //! [`super::slice_reader`]. A record that needs no change is copied byte for byte.
 //!
-//! Four objects do the work: [`CursorTracker`] follows the bookmark, [`DriftWatch`] decides about odd records,
+//! Four objects do the work: [`CursorTracker`] follows the bookmark, [`DriftWatch`] decides about deviating records,
 //! [`SchemaVersion`] defines the wire form of a record, [`LineBatch`] sends lines.
 
 mod cursor_tracker;

@@ -1,8 +1,8 @@
 //! Partitions: which sets of requests a stream needs, apart from paging.
 //!
-//! Input: partition routers' definitions; then, for routers over other streams, those streams' records.
-//! Output: [`Partition`]s, one by one. Called by `run`. The rules are those of airbyte-cdk's partition routers and of
-//! its `CartesianProductStreamSlicer`.
+//! Input: partition routers' definitions; then, for routers over other streams, those streams' records. Output:
+//! [`Partition`]s, one by one. Called by `scheduler` and `parents`. The rules are those of airbyte-cdk's partition
+//! routers and of its `CartesianProductStreamSlicer`.
 
 use std::collections::HashSet;
 

@@ -1,7 +1,7 @@
 //! A manifest as a tree with line numbers, and the reading of typed components from it.
 //!
 //! Input: the tree of `yaml`, or JSON. Output: a [`Node`] tree; then, through [`Read`] and the `component!` macro,
-//! the typed components of `model`. Every fault has file, line and path. Called by `manifest::load`.
+//! the typed components of `model`. Every fault has file, line and path. Called by `manifest`.
 
 mod component;
 mod faults;

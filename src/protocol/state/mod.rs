@@ -1,7 +1,7 @@
 //! The state document of a Singer run.
 //!
 //! Input: a state file, then each stream's state as it advances. Output: always the whole document, so that a run can
-//! resume from any one. Called by `emit` (writes it) and `cli` (reads it).
+//! resume from any one. Called by `singer` (writes it) and `run` (reads it).
 
 pub mod per_stream;
 

@@ -1,7 +1,7 @@
 //! Reports a run while it lasts, to people and schedulers: log lines, events, a progress line on a terminal.
 //!
 //! Input: what happens to requests. Output: calls of `Log`; counts, which `summary` turns into the final summary.
-//! Called by `commands`, `read` and `sync`.
+//! Called by the verbs of `run`.
 
 mod summary;
 

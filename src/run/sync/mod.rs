@@ -1,8 +1,8 @@
 //! The verb `sync`: reads into a target, and saves the bookmarks that the target echoes.
 //!
 //! Input: the options. Output: messages into the target, its bookmarks into the state store, an exit code that
-//! reflects both. Called by `commands`. It reads exactly like `read`; only the destination of messages and the origin
-//! of states differ.
+//! reflects both. Called by `cli`. It reads exactly like `read`; only the destination of messages and the origin of
+//! states differ.
 
 mod bookmark_writer;
 pub mod state_acks;
@@ -32,7 +32,7 @@ use bookmark_writer::BookmarkWriter;
 use target_bookmarks::TargetBookmarks;
 use target_process::{End, Gauge, Stopping, TargetProcess};
 
-/// The default time without progress after which a target with pending states is killed.
+/// The default time without progress after which a target with pending work is killed.
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// How long to wait for a target's remaining output after it exits; a process that it left behind may keep the output
 /// open.

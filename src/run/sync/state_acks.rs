@@ -1,7 +1,7 @@
 //! Tracks the bookmarks that were sent to a target, and which of them it has echoed.
 //!
 //! Input: every bookmark before it is sent, and every line that the target prints. Output: the bookmarks that may be
-//! saved, because the target has everything they cover. Called by `cli` while it feeds a target.
+//! saved, because the target has everything they cover. Called by `sync` while it feeds a target.
 //!
 //! An echo counts only if it matches: the bookmark was sent to the target in this run, and is not older than the last
 //! echo. Targets echo the last state, or assemble one stream by stream from several; therefore each stream is checked

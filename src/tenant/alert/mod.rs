@@ -1,7 +1,7 @@
 //! Alerts: report the result of a run to a webhook, once per cause.
 //!
 //! Input: the [`RunEnd`] of each run. Output: one signed call of the tenant's webhook for each new cause, and
-//! `alerts/<source>/<tenant>.json` in the state directory, which stores what was already reported. Called by `cli`,
+//! `alerts/<source>/<tenant>.json` in the state directory, which stores what was already reported. Called by `run`,
 //! which creates an [`AlertSender`] when the run starts and ends it after the run's state is saved: alerts never
 //! change the exit code.
 

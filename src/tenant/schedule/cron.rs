@@ -13,7 +13,7 @@ const LONGEST: usize = 990;
 const HEADER: &str = include_str!("templates/cron/header.txt.tmpl");
 const BACKFILLS: &str = include_str!("templates/cron/backfills.txt.tmpl");
 
-/// The shell function that starts a run. cron calls it by name, because a crontab line is limited in length.
+/// The shell script that starts a run, as a crontab variable: the length of a crontab line is limited.
 const RUN: &str = concat!(
     r#"RUN='cd "$HERE" && mkdir -p "$LOGS" || exit; log="$LOGS/$0.log"; "#,
     r#"set -a; [ ! -r "$1" ] || . "$1"; set +a; shift; "#,

@@ -1,6 +1,6 @@
 //! `H` in a schedule: a value derived from the tenant's name, so that tenants spread out automatically.
 //!
-//! Input: tenant, tier and field. Output: a number, always the same, on every machine. Called by `times`.
+//! Input: tenant, tier and field. Output: a number, always the same, on every machine. Called by `cron_expr`.
 
 use sha2::{Digest as _, Sha256};
 

@@ -1,7 +1,7 @@
 //! Several tokens in rotation, each with a quota of remaining calls.
 //!
 //! Input: the definition; then each call before it is sent, and its response. Output: a token with quota left for the
-//! call, after a wait if none has any. Called by [`super::Auth`] and `run`, from several threads. Counting and
+//! call, after a wait if none has any. Called by [`super::Auth`] and `requester`, from several threads. Counting and
 //! waiting follow airbyte-cdk's `RateLimitedMultipleTokenAuthenticator`.
 
 mod quota;

@@ -1,8 +1,9 @@
 //! Converts bodies that are not plain JSON into JSON: lines, tables, XML, and archives of them.
 //!
 //! Input: a decoder's definition; then each body. Output: a JSON document, or a list of bodies for formats with
-//! several. Called by `run`, so that later stages handle only JSON. The formats are those of airbyte-cdk's decoders,
-//! but unreadable data is a fault: the reference skips a bad line, and treats bad XML as empty.
+//! several. Called by `answer` and `async_job`, so that later stages handle only JSON. The formats are those of
+//! airbyte-cdk's decoders, but unreadable data is a fault: the reference skips a bad line, and treats bad XML as
+//! empty.
 
 mod table;
 mod xml;

@@ -1,7 +1,7 @@
 //! The schema for Singer targets, and the minimal changes that make a record fit it.
 //!
 //! Input: a stream's JSON schema, its keys and the user's selection; then the bytes of each record. Output: a relaxed
-//! schema, and for each record whether it needs a change (then the changed bytes). Called by `run`.
+//! schema, and for each record whether it needs a change (then the changed bytes). Called by `record_writer`.
 //!
 //! The rules come from measurements of real targets: every property except the keys is nullable and has one plain
 //! type; date-times are in UTC with `Z`; no `5.0` for an integer; no NUL, no lone surrogate; no line break inside a
