@@ -1,7 +1,7 @@
 //! The kinds of drift: names, severities, and what is done about each by default.
 //!
 //! Goes out: [`Rule`] and its table. Named by everything in `drift`, by reports and by config checks. The numbers D1 to
-//! D34 are those of the taxonomy in README.
+//! D34 are those of docs/src/reference/drift-rules.md.
 
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,7 @@
 //!
 //! Comes in: counts. Goes out: bounds of a share, and whether a count is a surprise. Pure; called by
 //! [`super::monitor`]. The bound of 1e-6 and the score of 3.09 are those under which rare fields raise nothing
-//! (README).
+//! (docs/src/drift.md).
 
 /// The score of a share's bounds: one in a thousand lies outside on each side.
 const Z: f64 = 3.09;

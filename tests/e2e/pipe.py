@@ -22,7 +22,7 @@ from support import (STREAMS, Checks, Sandbox, differences, dripfeed, ends, fold
                      target_config, target_jsonl, wait_until)
 
 TASKS = 6000
-# As in the README, for cron.
+# As in docs/src/running/pipe.md, for cron.
 PIPE = """
 set -o pipefail
 "$DRIPFEED" read --source sandbox --config config.json $([ -s state.json ] && echo --state state.json) 2> tap.log |

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Proves: status speaks OpenMetrics that the reference parsers read, and alerts are signed as README tells a receiver to check.
+"""Proves: status speaks OpenMetrics that the reference parsers read, and alerts are signed as the docs tell a receiver to check.
 
 (a) Two tenants of a sandbox, one of them with a token that is refused, run by tiers; the metrics are read by prometheus_client,
 as OpenMetrics and as the older text format (which node_exporter's textfile collector reads), and say what happened. (b) The page
-needs nothing from elsewhere. (c) A webhook checks what it gets with the code that stands in README.md: it takes what dripfeed
+needs nothing from elsewhere. (c) A webhook checks what it gets with the code that stands in docs/src/alerts.md: it takes what dripfeed
 sent, and refuses it with another body, another secret, or late.
 
 usage: status.py      (see support.py for the environment; PYTHON_PROMETHEUS is a Python that has prometheus_client)
@@ -68,9 +68,9 @@ def metrics(text, form):
 
 
 def receiver():
-    """The check of signatures that README.md gives."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    code = next(block for block in re.findall(r"```python\n(.*?)```", readme, re.S) if "Dripfeed-Signature" in block)
+    """The check of signatures that docs/src/alerts.md gives."""
+    page = (Path(__file__).parents[2] / "docs/src/alerts.md").read_text()
+    code = next(block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "Dripfeed-Signature" in block)
     names = {}
     exec(code, names)  # pylint: disable=exec-used
     return names["is_from_dripfeed"]
@@ -126,7 +126,7 @@ def main():
                   (alert["tenant"], alert["event"], alert["exit_code"]) == ("globex", "credentials_refused", 20) and alert["what_to_do"])
         genuine = receiver()
         now = time.time()
-        checks.ok("README's receiver takes it", genuine(SECRET, {"Dripfeed-Signature": signature}, body, now))
+        checks.ok("the documented receiver takes it", genuine(SECRET, {"Dripfeed-Signature": signature}, body, now))
         forged = [(SECRET, signature, body + b" ", now), ("another", signature, body, now), (SECRET, signature, body, now + 3600),
                   (SECRET, signature.replace("v1=", "v1=0"), body, now), (SECRET, "", body, now)]
         checks.ok("and nothing forged", not any(genuine(secret, {"Dripfeed-Signature": sign}, text, at) for secret, sign, text, at in forged))

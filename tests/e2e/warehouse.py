@@ -36,7 +36,7 @@ from typing import NamedTuple
 from asana_vendor import Asana
 from support import STREAMS, Checks, Sandbox, executable, dripfeed, folder, wait_until
 
-# As in the README, for cron. What passes is kept beside it, as are the tap's process id and all exit codes.
+# As in docs/src/running/pipe.md, for cron. What passes is kept beside it, as are the tap's process id and all exit codes.
 PIPE = """
 set -o pipefail
 { echo $BASHPID > tap.pid; exec "$DRIPFEED" read --source "$SOURCE" --config config.json \

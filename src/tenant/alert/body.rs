@@ -21,7 +21,7 @@ const CHANGES: usize = 20;
 /// Longer words are cut.
 const LONGEST: usize = 500;
 
-/// An alert. README says what each field means.
+/// An alert. docs/src/alerts.md describes each field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AlertBody {
     /// The version of the form.
