@@ -32,6 +32,13 @@ fn described(schema: &Json) -> (String, String) {
     }
 }
 
+/// The constants that a value may be; of an optional value they stand one level deeper.
+fn constants(schema: &Json) -> Vec<&Json> {
+    let optional = schema["anyOf"].as_array().into_iter().flatten();
+    let each = optional.chain([schema]).flat_map(|form| form["oneOf"].as_array().into_iter().flatten());
+    each.filter(|one| one["const"].is_string()).collect()
+}
+
 /// A type in words.
 fn kind(schema: &Json) -> String {
     let names: Vec<&str> = match &schema["type"] {
@@ -39,11 +46,12 @@ fn kind(schema: &Json) -> String {
         name => vec![text(name)],
     };
     let name = names.join(" or ");
-    let choice = schema["oneOf"].as_array().or_else(|| schema["anyOf"].as_array());
-    if let Some(choice) = choice {
-        let constants: Vec<String> =
-            choice.iter().filter(|one| !one["const"].is_null()).map(|one| code(text(&one["const"]))).collect();
-        return if constants.is_empty() { "object".to_owned() } else { constants.join(", ") };
+    let constants: Vec<String> = constants(schema).iter().map(|one| code(text(&one["const"]))).collect();
+    if !constants.is_empty() {
+        return constants.join(", ");
+    }
+    if schema["anyOf"].is_array() {
+        return "object".to_owned();
     }
     match name.as_str() {
         "array" => format!("list of {}s", kind(&schema["items"])),
@@ -98,8 +106,7 @@ fn tables(part: &Part, out: &mut String) {
     }
     *out += &table(&["key", "type", "default", "what it is"], rows);
     for (name, schema) in part.schema["properties"].as_object().into_iter().flatten() {
-        let constants: Vec<&Json> =
-            schema["oneOf"].as_array().into_iter().flatten().filter(|one| one["const"].is_string()).collect();
+        let constants = constants(schema);
         if !constants.is_empty() {
             let row = |one: &&Json| vec![code(text(&one["const"])), text(&one["description"]).replace('\n', " ")];
             *out += &format!("\n{}\n", table(&[&code(name), "what it does"], constants.iter().map(row)).trim_end());

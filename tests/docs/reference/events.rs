@@ -112,8 +112,8 @@ fn each_event_and_field_of_the_code_stands_on_the_page() {
 fn what_a_run_writes_stands_on_the_page() {
     let tap = Tap::new("read --source sandbox -q");
     let file = tap.dir.path().join("events.jsonl");
-    let ran = tap.args(&["--events", file.to_str().unwrap()]).run();
-    ran.expect(0, &[]);
+    let tap = tap.args(&["--events", file.to_str().unwrap()]);
+    tap.run().expect(0, &[]);
     let rows = rows();
     let written = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(written.lines().count() > 3, "{written}");
