@@ -27,7 +27,7 @@ fn the_environment_is_what_the_code_reads() {
     let row = |v: &dripfeed::base::environment::Variable| {
         vec![code(v.name), code(v.stands_for.unwrap_or_default()), v.what.to_owned()]
     };
-    let text = table(&["variable", "stands for", "what it does"], VARIABLES.iter().map(row));
+    let text = table(&["variable", "option", "what it does"], VARIABLES.iter().map(row));
     assert_part("docs/src/reference/environment.md", "variables", &text);
 }
 
