@@ -1,6 +1,6 @@
-//! Who asks: authenticators.
+//! Authenticators.
 //!
-//! Read and used as [`super`] says.
+//! See [`super`] for how definitions are read and used.
 
 use indexmap::IndexMap;
 
@@ -8,7 +8,7 @@ use super::{Decoder, HttpRequestRegexMatcher, RequestOption, Requester};
 use crate::manifest::node::{Text, choice, component};
 
 choice! {
-    /// Who asks.
+    /// An authenticator.
     Authenticator {
         ApiKeyAuthenticator, BearerAuthenticator, BasicHttpAuthenticator, NoAuth, OAuthAuthenticator,
         SelectiveAuthenticator, SessionTokenAuthenticator, LegacySessionTokenAuthenticator, JwtAuthenticator,
@@ -17,37 +17,37 @@ choice! {
 }
 
 component! {
-    /// Several tokens that take turns, each with so many calls.
+    /// Several tokens in rotation, each with a call quota.
     RateLimitedMultipleTokenAuthenticator {
-        /// A list of them, or one text.
+        /// A list of tokens, or one text.
         tokens: Text,
-        /// What stands between them in a text; a comma when not said.
+        /// The separator of tokens in a text; a comma by default.
         token_delimiter: Option<String>,
-        /// Stands before the token; `Bearer` when not said.
+        /// The prefix of the token; `Bearer` by default.
         auth_method: Option<String>,
-        /// The header; `Authorization` when not said.
+        /// The header; `Authorization` by default.
         header: Option<String>,
-        /// Tells what a token has left.
+        /// Reports the remaining quota of a token.
         quota_status_source: QuotaStatusSource,
-        /// The kinds of calls that are counted apart.
+        /// The kinds of calls with separate quotas.
         quotas: Vec<TokenQuota>,
-        /// Waits no longer for new calls; two hours when not said.
+        /// The longest wait for new quota; two hours by default.
         max_wait_time: Option<Text>,
-        /// Calls are spread once every token has no more than this share left; a tenth when not said.
+        /// Calls are spread out when every token's remaining share is at most this; a tenth by default.
         budget_reserve_fraction: Option<f64>,
-        /// And no more than so many; 50 when not said.
+        /// And when it has at most this many calls left; 50 by default.
         budget_min_reserve: Option<u64>,
     }
 }
 
 component! {
-    /// Where the vendor tells what a token has left.
+    /// The endpoint that reports the remaining quota of a token.
     QuotaStatusSource {
-        /// The address.
+        /// The URL.
         url: Text,
-        /// GET when not said.
+        /// The HTTP method; GET by default.
         http_method: Option<String>,
-        /// More headers.
+        /// Additional headers.
         request_headers: Option<Text>,
         /// Statuses that mean that calls are not counted.
         unavailable_status_codes: Option<Vec<u64>>,
@@ -55,35 +55,35 @@ component! {
 }
 
 component! {
-    /// Calls of a kind.
+    /// The quota for one kind of calls.
     TokenQuota {
-        /// What they are called.
+        /// The name of the quota.
         name: String,
-        /// Where it stands how many are left.
+        /// The path of the number of remaining calls.
         remaining_path: Vec<String>,
-        /// And when there are new ones.
+        /// The path of the reset time.
         reset_path: Vec<String>,
-        /// And how many there are in all.
+        /// The path of the total number of calls.
         limit_path: Option<Vec<String>>,
-        /// Which calls; all others when empty.
+        /// The calls that it applies to; all other calls if empty.
         matchers: Option<Vec<HttpRequestRegexMatcher>>,
-        /// The header of answers that tells how many are left.
+        /// The response header with the number of remaining calls.
         remaining_header: Option<String>,
-        /// And when there are new ones.
+        /// The response header with the reset time.
         reset_header: Option<String>,
-        /// And how many there are in all.
+        /// The response header with the total number of calls.
         limit_header: Option<String>,
-        /// Statuses of answers that mean that none is left.
+        /// Response statuses that mean that no call is left.
         exhaustion_status_codes: Option<Vec<u64>>,
     }
 }
 
 component! {
-    /// The config decides who asks.
+    /// An authenticator that the config selects.
     SelectiveAuthenticator {
-        /// Where the config names one.
+        /// The config path that contains the selected name.
         authenticator_selection_path: Vec<String>,
-        /// Them.
+        /// The authenticators by name.
         authenticators: IndexMap<String, Authenticator>,
     }
 }
@@ -91,51 +91,51 @@ component! {
 component! {
     /// OAuth 2.0: an access token from a refresh token or client credentials.
     OAuthAuthenticator {
-        /// The client.
+        /// The client id.
         client_id: Option<Text>,
-        /// Its secret.
+        /// The client secret.
         client_secret: Option<Text>,
         /// The refresh token.
         refresh_token: Option<Text>,
-        /// Where tokens are given; without it `access_token_value` is all there is.
+        /// The token endpoint; without it only `access_token_value` is used.
         token_refresh_endpoint: Option<Text>,
-        /// An access token to begin with.
+        /// The initial access token.
         access_token_value: Option<Text>,
-        /// When that one expires.
+        /// When the initial access token expires.
         token_expiry_date: Option<Text>,
-        /// Says that the answer tells a time, not a number of seconds.
+        /// The format of the expiry time, if the response has a time instead of a number of seconds.
         token_expiry_date_format: Option<String>,
         /// `refresh_token`, `client_credentials`, …
         grant_type: Option<Text>,
-        /// Asked for as `scopes`.
+        /// Sent as `scopes`.
         scopes: Option<Vec<String>>,
-        /// More fields of the request.
+        /// Additional fields of the request.
         refresh_request_body: Option<Text>,
         /// Headers of the request.
         refresh_request_headers: Option<Text>,
-        /// Sends the fields in the query, and no body.
+        /// Sends the fields as query parameters, without a body.
         send_refresh_request_as_query_params: Option<bool>,
-        /// The field of the answer with the token.
+        /// The response field with the token.
         access_token_name: Option<Text>,
-        /// The field of the answer that tells how long it lives.
+        /// The response field with its lifetime.
         expires_in_name: Option<Text>,
-        /// The field of the request for the client.
+        /// The request field for the client id.
         client_id_name: Option<Text>,
-        /// The field of the request for its secret.
+        /// The request field for the client secret.
         client_secret_name: Option<Text>,
-        /// The field of the request for the refresh token.
+        /// The request field for the refresh token.
         refresh_token_name: Option<Text>,
-        /// The field of the request for the grant type.
+        /// The request field for the grant type.
         grant_type_name: Option<Text>,
-        /// Where in the config tokens stand that change with every use.
+        /// The config paths of single-use tokens.
         refresh_token_updater: Option<RefreshTokenUpdater>,
-        /// Signs what is sent instead of client and refresh token.
+        /// Signs an assertion that replaces client and refresh token.
         profile_assertion: Option<JwtAuthenticator>,
-        /// Uses it.
+        /// Enables the assertion.
         use_profile_assertion: Option<Text>,
-        /// Statuses that may mean that the refresh token was refused …
+        /// Statuses that may mean that the refresh token was rejected …
         refresh_token_error_status_codes: Option<Vec<u64>>,
-        /// … where this field of the answer …
+        /// … if this response field …
         refresh_token_error_key: Option<String>,
         /// … has one of these values.
         refresh_token_error_values: Option<Vec<String>>,
@@ -143,17 +143,17 @@ component! {
 }
 
 component! {
-    /// Where in the config tokens stand that change with every use.
+    /// The config paths of single-use tokens.
     RefreshTokenUpdater {
-        /// The field of the answer with the next refresh token.
+        /// The response field with the next refresh token.
         refresh_token_name: Option<String>,
-        /// The access token's place.
+        /// The config path of the access token.
         access_token_config_path: Option<Vec<String>>,
-        /// The refresh token's place.
+        /// The config path of the refresh token.
         refresh_token_config_path: Option<Vec<String>>,
-        /// The place of its expiry.
+        /// The config path of the expiry time.
         token_expiry_date_config_path: Option<Vec<String>>,
-        /// As in the authenticator, where older manifests say it.
+        /// As in the authenticator, for older manifests.
         refresh_token_error_status_codes: Option<Vec<u64>>,
         /// As in the authenticator.
         refresh_token_error_key: Option<String>,
@@ -165,119 +165,119 @@ component! {
 component! {
     /// A token from a login.
     SessionTokenAuthenticator {
-        /// The login.
+        /// The login request.
         login_requester: Box<Requester>,
-        /// Where in its answer the token stands.
+        /// The path of the token in the login response.
         session_token_path: Vec<String>,
-        /// How long it lives; without it every request logs in.
+        /// The lifetime of the token; without it every request logs in.
         expiration_duration: Option<Text>,
-        /// How requests carry it.
+        /// How requests send the token.
         request_authentication: SessionTokenUse,
-        /// What the body of the login's answer is.
+        /// The format of the login response.
         decoder: Option<Decoder>,
     }
 }
 
 choice! {
-    /// How requests carry a session token.
+    /// How requests send a session token.
     SessionTokenUse { Bearer, ApiKey } later {}
 }
 
 component! {
-    /// As `Authorization: Bearer`.
+    /// Sends the token as `Authorization: Bearer`.
     Bearer {}
 }
 
 component! {
-    /// Under a name.
+    /// Sends the token under a name.
     ApiKey {
-        /// Where it goes.
+        /// Where the token is injected.
         inject_into: RequestOption,
-        /// What of it is sent.
+        /// The text to send.
         api_token: Option<Text>,
     }
 }
 
 component! {
-    /// A session token, checked, or made from a user's name and password.
+    /// A session token that is validated, or created with user name and password.
     LegacySessionTokenAuthenticator {
-        /// The header that carries it.
+        /// The header for the token.
         header: Text,
-        /// The path of the login.
+        /// The path of the login endpoint.
         login_url: Text,
-        /// A token to begin with.
+        /// The initial token.
         session_token: Option<Text>,
-        /// The field of the login's answer.
+        /// The response field with the token.
         session_token_response_key: Text,
-        /// The user.
+        /// The user name.
         username: Option<Text>,
-        /// Their password.
+        /// The password.
         password: Option<Text>,
-        /// The path at which a token is checked.
+        /// The path of the endpoint that validates a token.
         validate_session_url: Text,
     }
 }
 
 component! {
-    /// A JSON Web Token, signed here.
+    /// A JSON Web Token that dripfeed signs.
     JwtAuthenticator {
-        /// The key.
+        /// The signing key.
         secret_key: Text,
-        /// Encodes the key first.
+        /// Encodes the key in base64 first.
         base64_encode_secret_key: Option<Text>,
-        /// How it is signed.
+        /// The signature algorithm.
         algorithm: String,
-        /// How long a token lives, in seconds; 1200 when not said.
+        /// The lifetime of a token in seconds; 1200 by default.
         token_duration: Option<u64>,
-        /// Stands before the token.
+        /// The prefix of the token.
         header_prefix: Option<Text>,
-        /// `kid`, `typ` and `cty`.
+        /// The headers `kid`, `typ` and `cty`.
         jwt_headers: Option<JwtHeaders>,
-        /// More headers.
+        /// Additional token headers.
         additional_jwt_headers: Option<Text>,
-        /// `iss`, `sub` and `aud`.
+        /// The claims `iss`, `sub` and `aud`.
         jwt_payload: Option<JwtPayload>,
-        /// More claims.
+        /// Additional claims.
         additional_jwt_payload: Option<Text>,
-        /// Opens an encrypted key.
+        /// The passphrase of an encrypted key.
         passphrase: Option<Text>,
-        /// Where it goes; the `Authorization` header when not said.
+        /// Where the token is injected; the `Authorization` header by default.
         request_option: Option<RequestOption>,
     }
 }
 
 component! {
-    /// Headers of a token.
+    /// The headers of a token.
     JwtHeaders {
-        /// Which key.
+        /// The key id.
         kid: Option<Text>,
-        /// `JWT` when not said.
+        /// The token type; `JWT` by default.
         typ: Option<Text>,
-        /// What it holds.
+        /// The content type.
         cty: Option<Text>,
     }
 }
 
 component! {
-    /// Claims of a token.
+    /// The claims of a token.
     JwtPayload {
-        /// Who issued it.
+        /// The issuer.
         iss: Option<Text>,
-        /// About whom.
+        /// The subject.
         sub: Option<Text>,
-        /// For whom.
+        /// The audience.
         aud: Option<Text>,
     }
 }
 
 component! {
-    /// A key in a header, parameter or body.
+    /// An API key in a header, parameter or body.
     ApiKeyAuthenticator {
-        /// The key.
+        /// The API key.
         api_token: Option<Text>,
-        /// The header (the older way to say where).
+        /// The header (older alternative to `inject_into`).
         header: Option<Text>,
-        /// Where it goes.
+        /// Where the key is injected.
         inject_into: Option<RequestOption>,
     }
 }
@@ -293,14 +293,14 @@ component! {
 component! {
     /// `Authorization: Basic`.
     BasicHttpAuthenticator {
-        /// The user.
+        /// The user name.
         username: Text,
-        /// Their password.
+        /// The password.
         password: Option<Text>,
     }
 }
 
 component! {
-    /// Nobody asks.
+    /// No authentication.
     NoAuth {}
 }

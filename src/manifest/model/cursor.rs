@@ -1,6 +1,6 @@
-//! Cursors: how later runs bring only what changed.
+//! Cursors for incremental reads.
 //!
-//! Read and used as [`super`] says.
+//! See [`super`] for how definitions are read and used.
 
 use serde_json::Value as Json;
 
@@ -8,12 +8,12 @@ use super::RequestOption;
 use crate::manifest::node::{Node, Place, Read, Text, choice, component};
 
 choice! {
-    /// How later runs bring only what changed.
+    /// The cursor of an incremental stream.
     IncrementalSync { DatetimeBasedCursor, IncrementingCountCursor } later {}
 }
 
 impl IncrementalSync {
-    /// The field of each record that tells.
+    /// The cursor field of each record.
     pub fn cursor_field(&self) -> &Text {
         match self {
             IncrementalSync::DatetimeBasedCursor(cursor) => &cursor.cursor_field,
@@ -23,77 +23,77 @@ impl IncrementalSync {
 }
 
 component! {
-    /// By a number in each record that only grows.
+    /// A cursor over a number that only grows.
     IncrementingCountCursor {
-        /// Where that number stands.
+        /// The field with the number.
         cursor_field: Text,
-        /// Where the first run starts.
+        /// The start value of the first run.
         start_value: Option<Text>,
-        /// Where the number goes from which a run reads.
+        /// Where the start value is injected.
         start_value_option: Option<RequestOption>,
-        /// The platform may name another field (whoever reads here names none).
+        /// Allows the platform to set another cursor field (dripfeed never does).
         allow_catalog_defined_cursor_field: Option<bool>,
     }
 }
 
 component! {
-    /// Windows of whole periods.
+    /// Clamps windows to whole periods.
     Clamping {
-        /// DAY, WEEK or MONTH.
+        /// The unit: DAY, WEEK or MONTH.
         target: Text,
-        /// Of weeks the `weekday` that they begin with.
+        /// For WEEK: the `weekday` on which weeks begin.
         target_details: Option<Json>,
     }
 }
 
 component! {
-    /// By a time in each record.
+    /// A cursor over a time field.
     DatetimeBasedCursor {
-        /// Where that time stands.
+        /// The field with the time.
         cursor_field: Text,
-        /// How requests and state write it.
+        /// The time format in requests and state.
         datetime_format: String,
-        /// How records write it.
+        /// The time formats in records.
         cursor_datetime_formats: Option<Vec<String>>,
-        /// Where the first run starts.
+        /// The start of the first run.
         start_datetime: Bound,
-        /// Where runs end: now.
+        /// The end of each run; now by default.
         end_datetime: Option<Bound>,
-        /// How long a slice is.
+        /// The length of a slice.
         step: Option<Text>,
-        /// The smallest step of the API's times.
+        /// The smallest time step of the API.
         cursor_granularity: Option<Text>,
-        /// How far back a run looks again.
+        /// How far before the bookmark a run starts.
         lookback_window: Option<Text>,
-        /// Where a slice's start goes.
+        /// Where the start of a slice is injected.
         start_time_option: Option<RequestOption>,
-        /// Where a slice's end goes.
+        /// Where the end of a slice is injected.
         end_time_option: Option<RequestOption>,
-        /// Its name in `stream_interval`.
+        /// The name of the start in `stream_interval`.
         partition_field_start: Option<Text>,
-        /// Its name in `stream_interval`.
+        /// The name of the end in `stream_interval`.
         partition_field_end: Option<Text>,
-        /// Newest records come first.
+        /// Records are sorted newest first.
         is_data_feed: Option<bool>,
-        /// Records outside the slice are dropped here.
+        /// Records outside the slice are dropped by the client.
         is_client_side_incremental: Option<bool>,
-        /// A slice of one point is none.
+        /// A slice with equal start and end is skipped.
         is_compare_strictly: Option<bool>,
-        /// One cursor for all partitions.
+        /// Uses one cursor for all partitions.
         global_substream_cursor: Option<bool>,
-        /// Windows of whole periods.
+        /// Clamps windows to whole periods.
         clamping: Option<Clamping>,
-        /// The platform may name another field (whoever reads here names none).
+        /// Allows the platform to set another cursor field (dripfeed never does).
         allow_catalog_defined_cursor_field: Option<bool>,
     }
 }
 
-/// A bound of time: a template, or a template with bounds of its own.
+/// A time bound: a template, or a template with limits.
 #[derive(Debug, Clone)]
 pub enum Bound {
-    /// Just a template.
+    /// A template.
     Text(Text),
-    /// With bounds.
+    /// A template with limits.
     MinMax(Box<MinMaxDatetime>),
 }
 
@@ -108,15 +108,15 @@ impl Read for Bound {
 }
 
 component! {
-    /// A time between two others.
+    /// A time limited to a range.
     MinMaxDatetime {
         /// The time.
         datetime: Text,
-        /// How it is written; as the cursor when not said.
+        /// The format of the time; that of the cursor by default.
         datetime_format: Option<String>,
-        /// Not before.
+        /// The earliest time.
         min_datetime: Option<Text>,
-        /// Not after.
+        /// The latest time.
         max_datetime: Option<Text>,
     }
 }

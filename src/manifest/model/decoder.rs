@@ -1,11 +1,11 @@
-//! Decoders: how bytes become records' JSON.
+//! Decoders: convert response bodies to JSON.
 //!
-//! Read and used as [`super`] says.
+//! See [`super`] for how definitions are read and used.
 
 use crate::manifest::node::{choice, component};
 
 choice! {
-    /// What the body of an answer is.
+    /// The format of a response body.
     Decoder {
         JsonDecoder, JsonlDecoder, JsonItemsDecoder, CsvDecoder, XmlDecoder, IterableDecoder, GzipDecoder,
         ZipfileDecoder,
@@ -13,26 +13,26 @@ choice! {
 }
 
 component! {
-    /// A JSON value a line.
+    /// JSON Lines: one JSON value per line.
     JsonlDecoder {}
 }
 
 component! {
     /// The elements of one list in a large JSON document.
     JsonItemsDecoder {
-        /// Where it stands, with dots between.
+        /// The path of the list, with dots.
         items_path: String,
-        /// How bytes are text.
+        /// The text encoding.
         encoding: Option<String>,
     }
 }
 
 component! {
-    /// A table with names in its first row.
+    /// CSV: a table with names in its first row.
     CsvDecoder {
-        /// How bytes are text.
+        /// The text encoding.
         encoding: Option<String>,
-        /// What stands between values.
+        /// The separator of values.
         delimiter: Option<String>,
         /// Values that mean null.
         set_values_to_none: Option<Vec<String>>,
@@ -40,32 +40,32 @@ component! {
 }
 
 component! {
-    /// A body of XML.
+    /// XML.
     XmlDecoder {}
 }
 
 component! {
-    /// A text a line.
+    /// One text per line.
     IterableDecoder {}
 }
 
 component! {
-    /// Compressed or not.
+    /// Gzip, compressed or not.
     GzipDecoder {
-        /// What is inside.
+        /// The format of the content.
         decoder: Box<Decoder>,
     }
 }
 
 component! {
-    /// An archive of files.
+    /// A ZIP archive of files.
     ZipfileDecoder {
-        /// What each of them is.
+        /// The format of each file.
         decoder: Box<Decoder>,
     }
 }
 
 component! {
-    /// A body of JSON.
+    /// JSON.
     JsonDecoder {}
 }

@@ -1,6 +1,6 @@
-//! Streams that are made from a template, and schemas that the vendor tells.
+//! Dynamic streams, generated from a template, and schemas that the vendor provides.
 //!
-//! Read and used as [`super`] says.
+//! See [`super`] for how definitions are read and used.
 
 use serde_json::Value as Json;
 
@@ -8,52 +8,52 @@ use super::{Filter, Retriever, Transformation};
 use crate::manifest::node::{OneOrMany, Raw, Text, choice, component};
 
 component! {
-    /// Streams from a template.
+    /// Streams generated from a template.
     DynamicDeclarativeStream {
-        /// What checks know them by.
+        /// The name for the connection check.
         name: Option<String>,
-        /// The template: a stream.
+        /// The template of a stream.
         stream_template: Raw,
-        /// What is put into it.
+        /// Provides the values for the template.
         components_resolver: ComponentsResolver,
-        /// Does a parameter of an outer component win over an inner one's? It does when not said.
+        /// Do parameters of outer components override inner ones? True by default.
         use_parent_parameters: Option<bool>,
     }
 }
 
 choice! {
-    /// Where the values for a template come from.
+    /// Provides the values for a stream template.
     ComponentsResolver {
         HttpComponentsResolver, ConfigComponentsResolver, ParametrizedComponentsResolver,
     } later {}
 }
 
 component! {
-    /// From the vendor: each record is one stream's values.
+    /// Values from the vendor: one stream per record.
     HttpComponentsResolver {
-        /// How they are fetched.
+        /// How the records are fetched.
         retriever: Retriever,
-        /// Where they go.
+        /// Where the values are inserted.
         components_mapping: Vec<ComponentMappingDefinition>,
     }
 }
 
 component! {
-    /// From the config.
+    /// Values from the config.
     ConfigComponentsResolver {
-        /// Where they stand there.
+        /// The lists in the config.
         stream_config: OneOrMany<StreamConfig>,
-        /// Where they go.
+        /// Where the values are inserted.
         components_mapping: Vec<ComponentMappingDefinition>,
     }
 }
 
 component! {
-    /// From the manifest.
+    /// Values from the manifest.
     ParametrizedComponentsResolver {
-        /// Them.
+        /// The values.
         stream_parameters: StreamParametersDefinition,
-        /// Where they go.
+        /// Where the values are inserted.
         components_mapping: Vec<ComponentMappingDefinition>,
     }
 }
@@ -61,9 +61,9 @@ component! {
 component! {
     /// A list in the config.
     StreamConfig {
-        /// Where it stands.
+        /// The path of the list.
         configs_pointer: Vec<Text>,
-        /// More of them.
+        /// Additional values.
         default_values: Option<Vec<Json>>,
     }
 }
@@ -71,63 +71,63 @@ component! {
 component! {
     /// A list in the manifest.
     StreamParametersDefinition {
-        /// It.
+        /// The values of each stream.
         list_of_parameters_for_stream: Vec<Json>,
     }
 }
 
 component! {
-    /// A value and its place in the template.
+    /// A value and where it is inserted in the template.
     ComponentMappingDefinition {
-        /// The place; segments may hold globs.
+        /// The path; segments may contain globs.
         field_path: Vec<Text>,
         /// The value.
         value: Text,
-        /// As which type.
+        /// The type of the value.
         value_type: Option<String>,
-        /// Makes the place when it is not there.
+        /// Creates the path if it does not exist.
         create_or_update: Option<bool>,
-        /// Only when this holds.
+        /// Inserts the value only if this condition holds.
         condition: Option<Text>,
     }
 }
 
 component! {
-    /// A schema that the vendor tells.
+    /// A schema that the vendor provides.
     DynamicSchemaLoader {
-        /// How its description of the fields is fetched.
+        /// How the description of the fields is fetched.
         retriever: Retriever,
-        /// How that is read.
+        /// How the description is read.
         schema_type_identifier: SchemaTypeIdentifier,
-        /// Which fields count; `record` is one of them.
+        /// Filters the fields; the field is `record`.
         schema_filter: Option<Filter>,
-        /// What is done to the properties.
+        /// Transforms the properties.
         schema_transformations: Option<Vec<Transformation>>,
     }
 }
 
 component! {
-    /// Where names and types of fields stand.
+    /// The paths of field names and types.
     SchemaTypeIdentifier {
-        /// The fields; the whole record when not said.
+        /// The path of the fields; the whole record by default.
         schema_pointer: Option<Vec<Text>>,
-        /// The name of one.
+        /// The path of a field's name.
         key_pointer: Vec<Text>,
-        /// Its type; all are texts when not said.
+        /// The path of a field's type; without it all fields are strings.
         type_pointer: Option<Vec<Text>>,
-        /// What the vendor's types are.
+        /// Maps the vendor's types.
         types_mapping: Option<Vec<TypesMap>>,
     }
 }
 
 component! {
-    /// A type of the vendor's.
+    /// Maps one of the vendor's types.
     TypesMap {
-        /// What it is: a type, two of them, or a list of one.
+        /// The JSON schema type: one type, two types, or a list of one.
         target_type: Json,
-        /// What the vendor calls it.
+        /// The vendor's type.
         current_type: Json,
-        /// Only when this holds; `raw_schema` is the field.
+        /// Applies only if this condition holds; the field is `raw_schema`.
         condition: Option<Text>,
     }
 }

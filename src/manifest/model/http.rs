@@ -1,6 +1,6 @@
-//! What is requested, how often, and what is done about errors.
+//! Requests, rate limits and error handling.
 //!
-//! Read and used as [`super`] says.
+//! See [`super`] for how definitions are read and used.
 
 use serde_json::Value as Json;
 
@@ -8,141 +8,142 @@ use super::{Authenticator, PropertiesFromEndpoint, QueryProperties};
 use crate::manifest::node::{Text, choice, component};
 
 choice! {
-    /// How often the vendor may be called.
+    /// The rate limits of the vendor.
     ApiBudget { HTTPAPIBudget } later {}
 }
 
 component! {
-    /// Policies over requests; the first that matches one governs it.
+    /// Rate limit policies for requests; the first matching policy applies.
     HTTPAPIBudget {
-        /// Them.
+        /// The policies.
         policies: Vec<CallRatePolicy>,
-        /// The header of an answer that says how many calls are left; `ratelimit-remaining` when not said.
+        /// The response header with the number of remaining calls; `ratelimit-remaining` by default.
         ratelimit_remaining_header: Option<String>,
-        /// The header that says when there are more; `ratelimit-reset` when not said.
+        /// The response header with the reset time; `ratelimit-reset` by default.
         ratelimit_reset_header: Option<String>,
-        /// Statuses that say that none is left; 429 when not said.
+        /// Statuses that mean that no call is left; 429 by default.
         status_codes_for_ratelimit_hit: Option<Vec<u64>>,
     }
 }
 
 choice! {
-    /// How often requests of a kind may be sent.
+    /// The rate limit for a kind of requests.
     CallRatePolicy { FixedWindowCallRatePolicy, MovingWindowCallRatePolicy, UnlimitedCallRatePolicy } later {}
 }
 
 component! {
-    /// So many calls in each period.
+    /// A fixed number of calls per period.
     FixedWindowCallRatePolicy {
-        /// Its length, an ISO-8601 duration.
+        /// The length of the period, an ISO-8601 duration.
         period: Text,
-        /// Calls.
+        /// The number of calls.
         call_limit: Text,
-        /// Which requests; all when empty.
+        /// The requests that it applies to; all if empty.
         matchers: Vec<HttpRequestRegexMatcher>,
     }
 }
 
 component! {
-    /// So many calls in any window of a length; several rates hold at once.
+    /// A maximum number of calls in any window of a given length; several rates apply together.
     MovingWindowCallRatePolicy {
-        /// Them.
+        /// The rates.
         rates: Vec<Rate>,
-        /// Which requests; all when empty.
+        /// The requests that it applies to; all if empty.
         matchers: Vec<HttpRequestRegexMatcher>,
     }
 }
 
 component! {
-    /// As often as one likes.
+    /// No rate limit.
     UnlimitedCallRatePolicy {
-        /// Which requests; all when empty.
+        /// The requests that it applies to; all if empty.
         matchers: Vec<HttpRequestRegexMatcher>,
     }
 }
 
 component! {
-    /// Calls in a time.
+    /// A number of calls per time.
     Rate {
-        /// Calls.
+        /// The number of calls.
         limit: Text,
-        /// The time, an ISO-8601 duration.
+        /// The length of the window, an ISO-8601 duration.
         interval: Text,
     }
 }
 
 component! {
-    /// Requests of a kind: everything that is given must hold.
+    /// Matches requests: all given conditions must hold.
     HttpRequestRegexMatcher {
-        /// The method.
+        /// The HTTP method.
         method: Option<String>,
         /// Scheme and host.
         url_base: Option<String>,
-        /// A pattern found anywhere in the path.
+        /// A pattern that occurs in the path.
         url_path_pattern: Option<String>,
         /// Query parameters with their values.
         params: Option<Json>,
         /// Headers with their values.
         headers: Option<Json>,
-        /// How many calls one counts for.
+        /// The number of calls that a matching request counts as.
         weight: Option<Text>,
     }
 }
 
 choice! {
-    /// What is requested.
+    /// A request.
     Requester { HttpRequester } later {}
 }
 
 component! {
     /// An HTTP request.
     HttpRequester {
-        /// The whole address (newer manifests).
+        /// The full URL (newer manifests).
         url: Option<Text>,
-        /// The address up to the path.
+        /// The base URL.
         url_base: Option<Text>,
         /// The path.
         path: Option<Text>,
-        /// GET when not said.
+        /// The HTTP method; GET by default.
         http_method: Option<String>,
-        /// Who asks.
+        /// The authenticator.
         authenticator: Option<Box<Authenticator>>,
         /// Query parameters.
         request_parameters: Option<Text>,
         /// Headers.
         request_headers: Option<Text>,
-        /// A form, or a text.
+        /// The body: form fields, or a text.
         request_body_data: Option<Text>,
         /// A JSON body.
         request_body_json: Option<Text>,
-        /// A body of a kind (newer manifests).
+        /// A typed body (newer manifests).
         request_body: Option<RequestBody>,
-        /// What is done about errors.
+        /// How errors are handled.
         error_handler: Option<ErrorHandler>,
-        /// Keeps answers for streams that read the same pages (a hint: parents are read once a run here).
+        /// Caches responses for streams that request the same pages (a hint: dripfeed reads each parent once per
+        /// run).
         use_cache: Option<bool>,
-        /// A connection is given up after that.
+        /// The connect timeout.
         connect_timeout_in_seconds: Option<Text>,
-        /// So is an answer that does not begin.
+        /// The timeout for the start of a response.
         read_timeout_in_seconds: Option<Text>,
-        /// Connections are kept alive in any case.
+        /// Ignored: connections are always kept alive.
         use_tcp_keepalive: Option<Text>,
-        /// Fields that requests name in templates.
+        /// Fields that requests name through templates.
         query_properties: Option<Box<QueryProperties>>,
-        /// Fields that requests name in templates, all of them (older manifests).
+        /// Fields that requests name through templates, all at once (older manifests).
         fetch_properties_from_endpoint: Option<Box<PropertiesFromEndpoint>>,
     }
 }
 
 choice! {
-    /// What a request carries.
+    /// The body of a request.
     RequestBody { RequestBodyPlainText, RequestBodyUrlEncodedForm, RequestBodyJsonObject, RequestBodyGraphQL } later {}
 }
 
 component! {
     /// A text.
     RequestBodyPlainText {
-        /// It.
+        /// The text.
         value: Text,
     }
 }
@@ -150,7 +151,7 @@ component! {
 component! {
     /// A form.
     RequestBodyUrlEncodedForm {
-        /// Its fields.
+        /// The form fields.
         value: Text,
     }
 }
@@ -158,7 +159,7 @@ component! {
 component! {
     /// A JSON object.
     RequestBodyJsonObject {
-        /// It.
+        /// The object.
         value: Text,
     }
 }
@@ -166,36 +167,36 @@ component! {
 component! {
     /// A GraphQL query.
     RequestBodyGraphQL {
-        /// An object with `query`, and more if need be.
+        /// An object with `query`, and optional further keys.
         value: Text,
     }
 }
 
 component! {
-    /// Where in a request a value goes.
+    /// Where a value is injected into a request.
     RequestOption {
         /// `request_parameter`, `header`, `body_data` or `body_json`.
         inject_into: String,
-        /// Under which name.
+        /// The field name.
         field_name: Option<Text>,
-        /// At which path of a JSON body.
+        /// The path in a JSON body.
         field_path: Option<Vec<Text>>,
     }
 }
 
 choice! {
-    /// What is done about errors.
+    /// How errors are handled.
     ErrorHandler { DefaultErrorHandler, CompositeErrorHandler } later {}
 }
 
 component! {
-    /// Filters over answers, then the reference's default table.
+    /// Response filters, followed by the reference's default table.
     DefaultErrorHandler {
-        /// Asked in order; the first that matches decides.
+        /// Filters in order; the first match decides.
         response_filters: Option<Vec<HttpResponseFilter>>,
-        /// Asked in order for how long to wait.
+        /// Backoff strategies in order; the first with a wait applies.
         backoff_strategies: Option<Vec<Backoff>>,
-        /// Tries after the first.
+        /// Retries after the first attempt.
         max_retries: Option<Text>,
     }
 }
@@ -203,21 +204,21 @@ component! {
 component! {
     /// Several handlers.
     CompositeErrorHandler {
-        /// Asked in order.
+        /// The handlers in order.
         error_handlers: Vec<ErrorHandler>,
     }
 }
 
 component! {
-    /// What certain answers mean.
+    /// Defines the meaning of matching responses.
     HttpResponseFilter {
-        /// What to do.
+        /// The action.
         action: Option<String>,
-        /// Whose fault it is.
+        /// The failure type.
         failure_type: Option<String>,
-        /// What to say.
+        /// The message for the user.
         error_message: Option<Text>,
-        /// A text in the error.
+        /// A text that the error contains.
         error_message_contains: Option<String>,
         /// Status codes.
         http_codes: Option<Vec<u64>>,
@@ -227,7 +228,7 @@ component! {
 }
 
 choice! {
-    /// How long to wait before the next try.
+    /// The wait before the next attempt.
     Backoff {
         ConstantBackoffStrategy, ExponentialBackoffStrategy, WaitTimeFromHeader, WaitUntilTimeFromHeader,
         WaitTimeFromResponse,
@@ -235,57 +236,57 @@ choice! {
 }
 
 component! {
-    /// Always the same.
+    /// A constant wait.
     ConstantBackoffStrategy {
         /// Seconds.
         backoff_time_in_seconds: Text,
-        /// Up to so many seconds more.
+        /// Adds a random wait of up to twice this many seconds.
         jitter_range_in_seconds: Option<Text>,
     }
 }
 
 component! {
-    /// Twice as long each time.
+    /// A wait that doubles each time.
     ExponentialBackoffStrategy {
-        /// Seconds of the first, halved.
+        /// Half the seconds of the first wait.
         factor: Option<Text>,
-        /// Up to twice so many seconds more.
+        /// Adds a random wait of up to twice this many seconds.
         jitter_range_in_seconds: Option<Text>,
     }
 }
 
 component! {
-    /// As long as a header says.
+    /// A wait given by a response header.
     WaitTimeFromHeader {
         /// The header.
         header: Text,
-        /// What of it is the number.
+        /// A pattern that extracts the number.
         regex: Option<String>,
-        /// Longer than this is an error.
+        /// A longer wait is an error.
         max_waiting_time_in_seconds: Option<Text>,
     }
 }
 
 component! {
-    /// Until the time that a header says.
+    /// A wait until the time in a response header.
     WaitUntilTimeFromHeader {
         /// The header: epoch seconds.
         header: Text,
-        /// At least so many seconds.
+        /// The minimum wait in seconds.
         min_wait: Option<Text>,
-        /// What of it is the number.
+        /// A pattern that extracts the number.
         regex: Option<String>,
-        /// Longer than this is an error.
+        /// A longer wait is an error.
         max_waiting_time_in_seconds: Option<Text>,
     }
 }
 
 component! {
-    /// As long as the body of the answer says.
+    /// A wait given by the response body.
     WaitTimeFromResponse {
-        /// A template over `response` and `headers` that gives seconds.
+        /// A template over `response` and `headers` that evaluates to seconds.
         wait_time_in_seconds: Text,
-        /// Longer than this is an error.
+        /// A longer wait is an error.
         max_waiting_time_in_seconds: Option<Text>,
     }
 }

@@ -1,6 +1,6 @@
-//! Records that the vendor prepares in a job.
+//! Asynchronous jobs: records that the vendor exports.
 //!
-//! Read and used as [`super`] says.
+//! See [`super`] for how definitions are read and used.
 
 use super::{
     Decoder, DpathExtractor, Extractor, Paginator, PartitionRouter, RecordSelector, Requester, Retriever,
@@ -9,57 +9,57 @@ use super::{
 use crate::manifest::node::{OneOrMany, Spelling, Text, component};
 
 component! {
-    /// A job is made, asked for until it is done, and its results are read.
+    /// Creates a job, polls it until it is complete, and reads its results.
     AsyncRetriever {
-        /// What is done to the records.
+        /// Selects, filters and transforms the records.
         record_selector: RecordSelector,
-        /// The vendor's words for how a job stands.
+        /// Maps the vendor's job statuses.
         status_mapping: AsyncJobStatusMap,
-        /// Where such a word stands.
+        /// The path of the job status.
         status_extractor: Extractor,
-        /// Where the results' names stand.
+        /// The path of the result URLs.
         download_target_extractor: Option<Extractor>,
-        /// Where the records of a result stand.
+        /// The path of the records in a result.
         download_extractor: Option<Extractor>,
-        /// Makes the job.
+        /// Creates the job.
         creation_requester: Requester,
-        /// Asks how it stands.
+        /// Polls the status.
         polling_requester: Requester,
-        /// Minutes until it counts as lost.
+        /// Minutes until the job counts as timed out.
         polling_job_timeout: Option<Text>,
-        /// Seconds until a job that failed is made anew.
+        /// Seconds until a failed job is created again.
         failed_retry_wait_time_in_seconds: Option<Text>,
-        /// Asks for the results' names.
+        /// Requests the result URLs.
         download_target_requester: Option<Requester>,
-        /// Fetches a result.
+        /// Downloads a result.
         download_requester: Requester,
-        /// Its pages.
+        /// The paging of results.
         download_paginator: Option<Paginator>,
-        /// Ends a job that is not wanted any more.
+        /// Aborts a job that is no longer needed.
         abort_requester: Option<Requester>,
-        /// Removes a job that was read.
+        /// Deletes a job whose results were read.
         delete_requester: Option<Requester>,
-        /// Which jobs there are.
+        /// The slices; one job each.
         partition_router: Option<OneOrMany<PartitionRouter>>,
-        /// What the answers about jobs are.
+        /// The format of responses about jobs.
         decoder: Option<Decoder>,
-        /// What a result is.
+        /// The format of results.
         download_decoder: Option<Decoder>,
     }
 }
 
 component! {
-    /// The vendor's words.
+    /// The vendor's job statuses.
     AsyncJobStatusMap {
-        /// It runs.
+        /// Statuses of a running job.
         running: Vec<String>,
-        /// It is done.
+        /// Statuses of a completed job.
         completed: Vec<String>,
-        /// It failed.
+        /// Statuses of a failed job.
         failed: Vec<String>,
-        /// It took too long.
+        /// Statuses of a timed out job.
         timeout: Vec<String>,
-        /// There is nothing to read.
+        /// Statuses of a job without results.
         skipped: Option<Vec<String>>,
     }
 }
@@ -67,13 +67,13 @@ component! {
 component! {
     /// The records of a table in a file.
     ResponseToFileExtractor {
-        /// Is a text such as `NA` a text, and no missing value?
+        /// Is a text such as `NA` kept, rather than read as a missing value?
         preserve_na_values: Option<bool>,
     }
 }
 
 impl Retriever {
-    /// How results are read: those of a job are read like pages.
+    /// A retriever for the results, which are read like pages.
     pub fn reading(&self) -> SimpleRetriever {
         let def = match self {
             Retriever::SimpleRetriever(def) => return def.clone(),
@@ -104,12 +104,12 @@ impl Retriever {
         }
     }
 
-    /// Which slices there are.
+    /// The partition routers.
     pub fn routers(&self) -> &[PartitionRouter] {
         self.router_definition().map_or(&[], |routers| &routers.0)
     }
 
-    /// Are the routers written as a list, be it of one?
+    /// Are the routers written as a list, even with a single one?
     pub fn lists_routers(&self) -> bool {
         self.router_definition().is_some_and(|routers| routers.1 == Spelling::List)
     }

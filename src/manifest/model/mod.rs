@@ -1,8 +1,8 @@
-//! The components of a declarative manifest that dripfeed runs: one definition each.
+//! The components of a declarative manifest that dripfeed supports, one definition each.
 //!
-//! Comes in: nodes, through [`super::node::Read`]. Goes out: typed definitions, which each stage's `build`
-//! compiles. The names and fields are those of airbyte-cdk's `declarative_component_schema.yaml`;
-//! fields under `later` and components under `later` exist there and are refused here, by name.
+//! Input: nodes, through [`super::node::Read`]. Output: typed definitions, which each stage's `build` compiles. Names
+//! and fields are those of airbyte-cdk's `declarative_component_schema.yaml`; fields and components under `later`
+//! exist there, and are refused here by name.
 
 mod auth;
 mod cursor;

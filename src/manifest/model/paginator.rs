@@ -1,77 +1,77 @@
 //! Paginators and their strategies.
 //!
-//! Read and used as [`super`] says.
+//! See [`super`] for how definitions are read and used.
 
 use super::RequestOption;
 use crate::manifest::node::{Text, choice, component};
 
 choice! {
-    /// How the next page is asked for.
+    /// How the next page is requested.
     Paginator { DefaultPaginator, NoPagination } later {}
 }
 
 component! {
-    /// One page is all.
+    /// No paging: a single page.
     NoPagination {}
 }
 
 component! {
-    /// Pages, by a token.
+    /// Paging by a token, number or offset.
     DefaultPaginator {
-        /// What the token is.
+        /// Determines the token.
         pagination_strategy: PaginationStrategy,
-        /// Where the page size goes.
+        /// Where the page size is injected.
         page_size_option: Option<RequestOption>,
-        /// Where the token goes.
+        /// Where the token is injected.
         page_token_option: Option<PageToken>,
     }
 }
 
 choice! {
-    /// Where the token goes.
+    /// Where the token is injected.
     PageToken { RequestOption, RequestPath } later {}
 }
 
 component! {
-    /// The token is the path of the next request.
+    /// Uses the token as the path of the next request.
     RequestPath {}
 }
 
 choice! {
-    /// What the token is.
+    /// Determines the token.
     PaginationStrategy { PageIncrement, OffsetIncrement, CursorPagination } later {}
 }
 
 component! {
-    /// Page 0, 1, 2.
+    /// Page numbers: 0, 1, 2.
     PageIncrement {
-        /// Records a page.
+        /// Records per page.
         page_size: Option<Text>,
-        /// The first page's number.
+        /// The number of the first page.
         start_from_page: Option<u64>,
-        /// Says it on the first request too.
+        /// Also sends the number with the first request.
         inject_on_first_request: Option<bool>,
     }
 }
 
 component! {
-    /// How many records were seen.
+    /// Offsets: the number of records so far.
     OffsetIncrement {
-        /// Records a page.
+        /// Records per page.
         page_size: Option<Text>,
-        /// Says it on the first request too.
+        /// Also sends the offset with the first request.
         inject_on_first_request: Option<bool>,
     }
 }
 
 component! {
-    /// What the answer says.
+    /// A token from the response.
     CursorPagination {
         /// The token.
         cursor_value: Text,
-        /// Ends the pages.
+        /// The condition that ends paging.
         stop_condition: Option<Text>,
-        /// Records a page.
+        /// Records per page.
         page_size: Option<Text>,
     }
 }

@@ -1,19 +1,19 @@
 //! Partition routers.
 //!
-//! Read and used as [`super`] says.
+//! See [`super`] for how definitions are read and used.
 
 use super::{RequestOption, Stream};
 use crate::manifest::node::{Text, choice, component};
 
 choice! {
-    /// Which requests there are.
+    /// Splits a stream into partitions.
     PartitionRouter {
         ListPartitionRouter, SubstreamPartitionRouter, GroupingPartitionRouter, UnionPartitionRouter,
     } later {}
 }
 
 impl PartitionRouter {
-    /// May a partition hold something of the config?
+    /// Can a partition contain values of the config?
     pub fn reads_config(&self) -> bool {
         match self {
             PartitionRouter::ListPartitionRouter(def) => def.values.reads_config() || def.cursor_field.reads_config(),
@@ -25,7 +25,7 @@ impl PartitionRouter {
         }
     }
 
-    /// The streams that it reads, in order.
+    /// The parent streams, in order.
     pub fn parents(&self) -> Vec<&ParentStreamConfig> {
         match self {
             PartitionRouter::ListPartitionRouter(_) => Vec::new(),
@@ -39,63 +39,63 @@ impl PartitionRouter {
 }
 
 component! {
-    /// One for so many partitions of another router.
+    /// Groups partitions of another router.
     GroupingPartitionRouter {
-        /// How many.
+        /// The number of partitions per group.
         group_size: u64,
-        /// The other.
+        /// The other router.
         underlying_partition_router: Box<PartitionRouter>,
-        /// Leaves out a value that came before; it does when not said.
+        /// Drops duplicate values; true by default.
         deduplicate: Option<bool>,
     }
 }
 
 component! {
-    /// The partitions of several routers, each value once.
+    /// The partitions of several routers, without duplicate values.
     UnionPartitionRouter {
-        /// The name that all of them give their value.
+        /// The common name of the partition field.
         partition_field: Text,
-        /// Them.
+        /// The routers.
         partition_routers: Vec<PartitionRouter>,
     }
 }
 
 component! {
-    /// One for each value.
+    /// One partition per value.
     ListPartitionRouter {
-        /// The values, or a template that gives them.
+        /// The values, or a template that evaluates to them.
         values: Text,
-        /// Their name in `stream_partition`.
+        /// The field name in `stream_partition`.
         cursor_field: Text,
-        /// Where one goes.
+        /// Where the value is injected.
         request_option: Option<RequestOption>,
     }
 }
 
 component! {
-    /// One for each record of other streams.
+    /// One partition per record of parent streams.
     SubstreamPartitionRouter {
-        /// Those streams.
+        /// The parent streams.
         parent_stream_configs: Vec<ParentStreamConfig>,
     }
 }
 
 component! {
-    /// A stream whose records are partitions.
+    /// A parent stream, whose records are partitions.
     ParentStreamConfig {
         /// The stream.
         stream: Stream,
-        /// Which field of its records.
+        /// The field of the parent record.
         parent_key: Text,
-        /// Its name in `stream_partition`.
+        /// The field name in `stream_partition`.
         partition_field: Text,
-        /// Where it goes.
+        /// Where the value is injected.
         request_option: Option<RequestOption>,
-        /// Other fields of it.
+        /// Additional fields of the parent record.
         extra_fields: Option<Vec<Vec<String>>>,
-        /// Reads only parents that changed.
+        /// Reads only parent records that changed.
         incremental_dependency: Option<bool>,
-        /// Where the child's first page stands in a record, when no state is given.
+        /// The path of the child's first page in a parent record, used without a state.
         lazy_read_pointer: Option<Vec<Text>>,
     }
 }

@@ -1,30 +1,30 @@
-//! The fields that an API gives only when they are named, a few in each request.
+//! Query properties: fields that an API returns only if requests name them, a few per request.
 //!
-//! Read and used as [`super`] says.
+//! See [`super`] for how definitions are read and used.
 
 use super::{Retriever, Transformation};
 use crate::manifest::node::{Node, OneOrMany, Place, Read, Text, component};
 
 component! {
-    /// The fields to ask for.
+    /// The fields to request.
     QueryProperties {
-        /// Their names.
+        /// The names of the fields.
         property_list: PropertyList,
-        /// Asked for in every request.
+        /// Fields in every request.
         always_include_properties: Option<Vec<String>>,
-        /// How many go into one request.
+        /// The number of fields per request.
         property_chunking: Option<PropertyChunking>,
-        /// Which of them a run wants.
+        /// Selects the fields that a run needs.
         property_selector: Option<JsonSchemaPropertySelector>,
     }
 }
 
-/// Names of fields.
+/// The names of fields.
 #[derive(Debug, Clone)]
 pub enum PropertyList {
-    /// In the manifest.
+    /// A list in the manifest.
     Given(Vec<String>),
-    /// At the vendor's.
+    /// From an endpoint of the vendor.
     Endpoint(PropertiesFromEndpoint),
 }
 
@@ -39,9 +39,9 @@ impl Read for PropertyList {
 }
 
 component! {
-    /// Names that the vendor tells.
+    /// Field names from an endpoint of the vendor.
     PropertiesFromEndpoint {
-        /// Where the name stands in a record.
+        /// The path of the name in a record.
         property_field_path: Vec<Text>,
         /// How the records are fetched.
         retriever: Retriever,
@@ -49,21 +49,21 @@ component! {
 }
 
 component! {
-    /// How many names go into one request.
+    /// The number of names per request.
     PropertyChunking {
-        /// What is counted: `characters` or `property_count`.
+        /// The unit of the limit: `characters` or `property_count`.
         property_limit_type: String,
-        /// So many.
+        /// The limit.
         property_limit: Option<u64>,
-        /// Which records of several answers are one.
+        /// How records of several responses are merged.
         record_merge_strategy: Option<GroupByKeyMergeStrategy>,
     }
 }
 
 component! {
-    /// Those with the same key.
+    /// Merges records with the same key.
     GroupByKeyMergeStrategy {
-        /// Its fields.
+        /// The fields of the key.
         key: OneOrMany<String>,
     }
 }
@@ -71,7 +71,7 @@ component! {
 component! {
     /// The fields that the catalog selects.
     JsonSchemaPropertySelector {
-        /// What is done to their names first.
+        /// Transforms the names first.
         transformations: Option<Vec<Transformation>>,
     }
 }

@@ -1,6 +1,6 @@
-//! Retrievers, and how they go on after a slice that cannot be read as asked.
+//! Retrievers, and how they recover if a slice cannot be read as requested.
 //!
-//! Read and used as [`super`] says.
+//! See [`super`] for how definitions are read and used.
 
 use super::{AsyncRetriever, Decoder, Paginator, PartitionRouter, RecordSelector, Requester};
 use crate::manifest::node::{OneOrMany, choice, component};
@@ -11,43 +11,43 @@ choice! {
 }
 
 component! {
-    /// Requests, page by page, and the records in them.
+    /// Requests pages and selects the records in them.
     SimpleRetriever {
-        /// What is requested.
+        /// The request.
         requester: Requester,
-        /// Where the records stand in an answer.
+        /// Selects the records in a response.
         record_selector: RecordSelector,
-        /// How the next page is asked for.
+        /// How the next page is requested.
         paginator: Option<Paginator>,
-        /// Which requests beside the first there are.
+        /// Splits the stream into partitions.
         partition_router: Option<OneOrMany<PartitionRouter>>,
-        /// Sends the router's options with the first page only.
+        /// Sends the router's options only with the first page.
         ignore_stream_slicer_parameters_on_paginated_requests: Option<bool>,
-        /// What the body of an answer is.
+        /// The format of a response body.
         decoder: Option<Decoder>,
-        /// Begins a slice again.
+        /// Starts a slice over.
         pagination_reset: Option<PaginationReset>,
-        /// Asks for smaller pages.
+        /// Requests smaller pages.
         page_size_reduction: Option<PageSizeReduction>,
-        /// Asks for shorter windows.
+        /// Requests shorter windows.
         request_window_splitting: Option<RequestWindowSplitting>,
     }
 }
 
 component! {
-    /// How a slice begins again.
+    /// How a slice is started over.
     PaginationReset {
-        /// As it was (`RESET`), or from the newest record seen (`SPLIT_USING_CURSOR`).
+        /// Unchanged (`RESET`), or from the newest record (`SPLIT_USING_CURSOR`).
         action: String,
-        /// When it does so without an error.
+        /// When a slice is started over without an error.
         limits: Option<PaginationResetLimits>,
     }
 }
 
 component! {
-    /// What ends a run of pages.
+    /// The limits of one sequence of pages.
     PaginationResetLimits {
-        /// As many records.
+        /// The maximum number of records.
         number_of_records: Option<u64>,
     }
 }
@@ -55,19 +55,19 @@ component! {
 component! {
     /// How pages become smaller on REDUCE_PAGE_SIZE.
     PageSizeReduction {
-        /// What the size is divided by.
+        /// The divisor of the page size.
         reduction_factor: Option<f64>,
-        /// No smaller than that.
+        /// The minimum page size.
         minimum_page_size: Option<u64>,
-        /// So often without a page between.
+        /// The maximum number of reductions without a successful page.
         max_attempts: Option<u64>,
-        /// Waits so long after the first, twice after the second.
+        /// The wait after the first reduction; it doubles after each.
         backoff_seconds: Option<f64>,
-        /// So often is the smallest page asked for again.
+        /// The number of retries at the minimum page size.
         retries_at_minimum_page_size: Option<u64>,
-        /// Said when nothing helps.
+        /// The error message if nothing helps.
         failure_message: Option<String>,
-        /// `NEVER`, or `AFTER_SUCCESSFUL_PAGE`: when pages are as large as before.
+        /// When the original page size is restored: `NEVER` or `AFTER_SUCCESSFUL_PAGE`.
         reset_policy: Option<String>,
     }
 }
@@ -75,9 +75,9 @@ component! {
 component! {
     /// How windows become shorter on SPLIT_REQUEST_WINDOW.
     RequestWindowSplitting {
-        /// Said when nothing helps.
+        /// The error message if nothing helps.
         failure_message: Option<String>,
-        /// No window of this length or less is split.
+        /// Windows of this length or less are not split.
         min_split_window: Option<String>,
     }
 }

@@ -1,6 +1,6 @@
-//! What a manifest does to the config, and asks of it.
+//! Rules that a manifest applies to the config.
 //!
-//! Read and used as [`super`] says.
+//! See [`super`] for how definitions are read and used.
 
 use serde_json::Value as Json;
 
@@ -10,36 +10,36 @@ use crate::manifest::node::{Text, choice, component};
 component! {
     /// Rules for the config.
     ConfigNormalizationRules {
-        /// Bring older configs to today's form; who keeps the config is told.
+        /// Migrate older configs to the current format; the owner of the config is notified.
         config_migrations: Option<Vec<ConfigMigration>>,
-        /// Change it for the run alone.
+        /// Transform the config for this run only.
         transformations: Option<Vec<ConfigTransformation>>,
-        /// What must hold.
+        /// Validate the config.
         validations: Option<Vec<ConfigValidator>>,
     }
 }
 
 component! {
-    /// One step from an older form.
+    /// A migration from an older format.
     ConfigMigration {
-        /// What for.
+        /// The purpose.
         description: Option<String>,
-        /// What it does.
+        /// The transformations.
         transformations: Vec<ConfigTransformation>,
     }
 }
 
 choice! {
-    /// A change of the config.
+    /// A transformation of the config.
     ConfigTransformation { ConfigAddFields, ConfigRemoveFields, ConfigRemapField } later {}
 }
 
 component! {
     /// Sets fields.
     ConfigAddFields {
-        /// Each of them.
+        /// The fields.
         fields: Vec<AddedFieldDefinition>,
-        /// Only when this holds.
+        /// Applies only if this condition holds.
         condition: Option<Text>,
     }
 }
@@ -47,50 +47,50 @@ component! {
 component! {
     /// Drops fields.
     ConfigRemoveFields {
-        /// Their paths; segments may hold globs.
+        /// The paths; segments may contain globs.
         field_pointers: Vec<Vec<String>>,
-        /// Only when this holds.
+        /// Applies only if this condition holds.
         condition: Option<Text>,
     }
 }
 
 component! {
-    /// Replaces a value by another.
+    /// Replaces a value through a map.
     ConfigRemapField {
-        /// Values and what they become.
+        /// Old values and their replacements.
         map: Json,
-        /// Where the value stands.
+        /// The path of the value.
         field_path: Vec<Text>,
     }
 }
 
 choice! {
-    /// Something that must hold.
+    /// A validation of the config.
     ConfigValidator { DpathValidator, PredicateValidator } later {}
 }
 
 component! {
-    /// Of everything that a path leads to.
+    /// Validates all values at a path.
     DpathValidator {
-        /// The path; `*` is any key.
+        /// The path; `*` matches any key.
         field_path: Vec<Text>,
-        /// What must hold.
+        /// The requirement.
         validation_strategy: ValidateAdheresToSchema,
     }
 }
 
 component! {
-    /// Of a value.
+    /// Validates a value.
     PredicateValidator {
         /// The value.
         value: Text,
-        /// What must hold.
+        /// The requirement.
         validation_strategy: ValidateAdheresToSchema,
     }
 }
 
 component! {
-    /// It fits a schema.
+    /// The value must match a schema.
     ValidateAdheresToSchema {
         /// The schema.
         base_schema: Json,

@@ -1,16 +1,16 @@
 //! Record selectors: extractors and filters.
 //!
-//! Read and used as [`super`] says.
+//! See [`super`] for how definitions are read and used.
 
 use super::{ResponseToFileExtractor, Retriever};
 use crate::manifest::node::{Text, choice, component};
 
 component! {
-    /// The records of an answer.
+    /// Selects the records of a response.
     RecordSelector {
-        /// Where they stand.
+        /// The path of the records.
         extractor: Extractor,
-        /// Which of them count.
+        /// Filters the records.
         record_filter: Option<Filter>,
         /// Transforms before it filters.
         transform_before_filtering: Option<bool>,
@@ -20,56 +20,56 @@ component! {
 }
 
 choice! {
-    /// Where records stand.
+    /// Finds the records.
     Extractor { DpathExtractor, CombinedExtractor, ResponseToFileExtractor } later { KeyValueExtractor }
 }
 
 component! {
-    /// At a path.
+    /// Records at a path.
     DpathExtractor {
-        /// Its segments; `*` is any.
+        /// The segments; `*` matches any key.
         field_path: Vec<Text>,
-        /// Takes the items of a list in each record instead.
+        /// Uses the items of a list in each record instead.
         record_expander: Option<Box<RecordExpander>>,
     }
 }
 
 component! {
-    /// The items of a list in a record, as records.
+    /// Uses the items of a list in a record as records.
     RecordExpander {
-        /// Where the list stands; segments may hold globs.
+        /// The path of the list; segments may contain globs.
         expand_records_from_field: Vec<Text>,
-        /// Puts the record into each item, as `original_record`.
+        /// Adds the record to each item, as `original_record`.
         remain_original_record: Option<bool>,
-        /// Values of the record that each item gets.
+        /// Values of the record that are copied to each item.
         parent_fields: Option<Vec<ParentFieldPath>>,
-        /// Puts the record's own fields under each item's.
+        /// Merges the record's own fields into each item; the item's fields win.
         merge_parent: Option<bool>,
-        /// A record without items: `skip`, or `emit_parent`.
+        /// For a record without items: `skip`, or `emit_parent`.
         on_no_records: Option<String>,
-        /// Where a record says that its list is not whole.
+        /// The path of the flag that the list is truncated.
         truncation_indicator_path: Option<Vec<Text>>,
-        /// Reads the whole list.
+        /// Reads the complete list.
         truncated_list_retriever: Option<Retriever>,
     }
 }
 
 component! {
-    /// A value of a record, for the items of its list.
+    /// A value of a record that is copied to its list items.
     ParentFieldPath {
-        /// Where it stands.
+        /// The path in the record.
         parent_path: Vec<Text>,
-        /// Where it goes.
+        /// The path in the item.
         record_path: Vec<Text>,
     }
 }
 
 component! {
-    /// Several extractors over one answer.
+    /// Applies several extractors to one response.
     CombinedExtractor {
-        /// They.
+        /// The extractors.
         extractors: Vec<Extractor>,
-        /// All of them (`union`), or the first that finds records (`first_match`).
+        /// Uses all of them (`union`), or the first that finds records (`first_match`).
         mode: Option<String>,
         /// Drops records that are empty.
         skip_empty_records: Option<bool>,
@@ -77,12 +77,12 @@ component! {
 }
 
 choice! {
-    /// Which records count.
+    /// Filters records.
     Filter { RecordFilter } later {}
 }
 
 component! {
-    /// Those for which a condition holds.
+    /// Keeps records that satisfy a condition.
     RecordFilter {
         /// The condition.
         condition: Option<Text>,

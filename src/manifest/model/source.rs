@@ -1,6 +1,6 @@
-//! The root of a manifest, and what it says of the whole source.
+//! The root of a manifest: settings for the whole source.
 //!
-//! Read and used as [`super`] says.
+//! See [`super`] for how definitions are read and used.
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
@@ -11,38 +11,38 @@ use crate::manifest::node::{Text, choice, component};
 component! {
     /// The root of a manifest.
     DeclarativeSource {
-        /// Which streams prove that a connection works.
+        /// The streams of the connection check.
         check: Check,
         /// The streams.
         streams: Option<Vec<Stream>>,
-        /// Streams that are made from templates.
+        /// Streams generated from templates.
         dynamic_streams: Option<Vec<DynamicDeclarativeStream>>,
-        /// What the config must look like.
+        /// The specification of the config.
         spec: Option<Spec>,
-        /// How many slices are read at a time.
+        /// The number of slices read in parallel.
         concurrency_level: Option<ConcurrencyLevel>,
-        /// How often the vendor may be called.
+        /// The rate limits of the vendor.
         api_budget: Option<ApiBudget>,
-        /// What other tools keep here; of it only `dripfeed` is read.
+        /// Data of other tools; only `dripfeed` in it is read.
         metadata: Option<Json>,
-        /// How many jobs run at the vendor's at a time.
+        /// The maximum number of concurrent jobs at the vendor.
         max_concurrent_async_job_count: Option<Text>,
-        /// Streams that are not read at the same time.
+        /// Streams that must not be read at the same time.
         stream_groups: Option<IndexMap<String, StreamGroup>>,
     }
     later { advanced_auth }
 }
 
 choice! {
-    /// The streams that prove a connection.
+    /// The connection check.
     Check { CheckStream, CheckDynamicStream } later {}
 }
 
 impl Check {
-    /// What the config says instead while it is checked.
+    /// Config values for the check only.
     ///
     /// # Errors
-    /// They name what is the platform's.
+    /// An override of a key that belongs to the platform.
     pub fn overrides(&self) -> crate::base::fault::Result<Option<&Map<String, Json>>> {
         let (at, overrides) = match self {
             Check::CheckStream(check) => (&check.at, &check.config_overrides),
@@ -58,79 +58,79 @@ impl Check {
 }
 
 component! {
-    /// Streams by name.
+    /// Checks streams by name.
     CheckStream {
-        /// Their names.
+        /// The names of the streams.
         stream_names: Option<Vec<String>>,
-        /// And some of those that a template gives.
+        /// Also checks generated streams.
         dynamic_streams_check_configs: Option<Vec<DynamicStreamCheckConfig>>,
-        /// What the config says instead while it is checked.
+        /// Config values for the check only.
         config_overrides: Option<Json>,
     }
 }
 
 component! {
-    /// The first streams of a template.
+    /// The first streams of a dynamic stream.
     DynamicStreamCheckConfig {
-        /// The template's name.
+        /// The name of the dynamic stream.
         dynamic_stream_name: String,
-        /// How many; all when not said.
+        /// The number of streams; all by default.
         stream_count: Option<u64>,
     }
 }
 
 component! {
-    /// The first streams.
+    /// Checks the first generated streams.
     CheckDynamicStream {
-        /// How many.
+        /// The number of streams.
         stream_count: u64,
-        /// Asks for a record of each; else it is enough that there are streams.
+        /// Reads a record of each; otherwise it is enough that streams exist.
         use_check_availability: Option<bool>,
-        /// What the config says instead while it is checked.
+        /// Config values for the check only.
         config_overrides: Option<Json>,
     }
 }
 
 component! {
-    /// How many slices are read at a time.
+    /// The number of slices read in parallel.
     ConcurrencyLevel {
-        /// A number, or a template over config.
+        /// A number, or a template over the config.
         default_concurrency: Text,
-        /// The most that a template may give.
+        /// The upper limit for a template.
         max_concurrency: Option<u64>,
     }
 }
 
 component! {
-    /// What the config must look like.
+    /// The specification of the config.
     Spec {
         /// A JSON schema.
         connection_specification: Json,
-        /// Where its documentation stands.
+        /// The URL of the documentation.
         documentation_url: Option<String>,
-        /// How a form may log in (carried, not acted upon).
+        /// OAuth settings for forms (passed on, not used).
         advanced_auth: Option<Json>,
-        /// What is done to the config before it is used.
+        /// Rules that are applied to the config before use.
         config_normalization_rules: Option<ConfigNormalizationRules>,
     }
 }
 
 component! {
-    /// Streams that are not read at the same time.
+    /// Streams that must not be read at the same time.
     StreamGroup {
-        /// Them.
+        /// The streams.
         streams: Vec<Stream>,
-        /// What is done about them.
+        /// The action for the group.
         action: GroupAction,
     }
 }
 
 choice! {
-    /// What is done about a group of streams.
+    /// The action for a group of streams.
     GroupAction { BlockSimultaneousSyncsAction } later {}
 }
 
 component! {
-    /// One after the other.
+    /// Reads the streams one after another.
     BlockSimultaneousSyncsAction {}
 }

@@ -1,6 +1,6 @@
-//! Streams, and how they are chosen: by state, by config.
+//! Streams, and how they are selected by state or config.
 //!
-//! Read and used as [`super`] says.
+//! See [`super`] for how definitions are read and used.
 
 use serde_json::Value as Json;
 
@@ -14,28 +14,28 @@ component! {
         name: Option<Text>,
         /// How its records are fetched.
         retriever: Retriever,
-        /// Which fields identify a record.
+        /// The fields that identify a record.
         primary_key: Option<Json>,
-        /// What a record looks like.
+        /// The schema of a record.
         schema_loader: Option<OneOrMany<SchemaLoader>>,
-        /// What is done to each record.
+        /// Transformations of each record.
         transformations: Option<Vec<Transformation>>,
-        /// How later runs bring only what changed.
+        /// The cursor of an incremental stream.
         incremental_sync: Option<IncrementalSync>,
-        /// How states of older forms are taken over.
+        /// Migrations of states in older formats.
         state_migrations: Option<Vec<StateMigration>>,
-        /// How the file of each record is fetched.
+        /// How the file of each record is downloaded.
         file_uploader: Option<Box<FileUploader>>,
     }
 }
 
 choice! {
-    /// How a state of an older form is taken over.
+    /// A migration of a state in an older format.
     StateMigration { LegacyToPerPartitionStateMigration } later {}
 }
 
 component! {
-    /// From cursors by a parent's id to cursors by partition.
+    /// From cursors by parent id to cursors by partition.
     LegacyToPerPartitionStateMigration {}
 }
 
@@ -45,7 +45,7 @@ choice! {
 }
 
 impl Stream {
-    /// Where it stands.
+    /// Its location in the manifest.
     pub fn at(&self) -> &Place {
         match self {
             Stream::DeclarativeStream(stream) => &stream.at,
@@ -54,7 +54,7 @@ impl Stream {
         }
     }
 
-    /// The streams that it may stand for.
+    /// The streams that it may resolve to.
     pub fn all(&self) -> Vec<&DeclarativeStream> {
         match self {
             Stream::DeclarativeStream(stream) => vec![stream],
@@ -65,46 +65,46 @@ impl Stream {
 }
 
 component! {
-    /// One stream without a state, another one with it.
+    /// Two streams: one without a state, another with a state.
     StateDelegatingStream {
-        /// The name of all three.
+        /// The common name.
         name: Text,
-        /// Without a state.
+        /// The stream without a state.
         full_refresh_stream: Box<DeclarativeStream>,
-        /// With one.
+        /// The stream with a state.
         incremental_stream: Box<DeclarativeStream>,
-        /// How long the API remembers changes: a state that is older is none.
+        /// How long the API keeps changes: an older state is ignored.
         api_retention_period: Option<Text>,
     }
 }
 
 component! {
-    /// Streams that are there only when a condition over the config holds.
+    /// Streams that exist only if a condition on the config holds.
     ConditionalStreams {
-        /// It.
+        /// The condition.
         condition: Text,
-        /// Them.
+        /// The streams.
         streams: Vec<DeclarativeStream>,
     }
 }
 
 choice! {
-    /// What a record looks like.
+    /// The schema of a record.
     SchemaLoader { InlineSchemaLoader, JsonFileSchemaLoader, DynamicSchemaLoader } later {}
 }
 
 component! {
     /// A schema in the manifest.
     InlineSchemaLoader {
-        /// It.
+        /// The schema.
         schema: Option<Json>,
     }
 }
 
 component! {
-    /// A schema in a file beside the manifest.
+    /// A schema in a file next to the manifest.
     JsonFileSchemaLoader {
-        /// Its path.
+        /// The path of the file.
         file_path: Option<Text>,
     }
 }

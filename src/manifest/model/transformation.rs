@@ -1,64 +1,64 @@
 //! Transformations of records.
 //!
-//! Read and used as [`super`] says.
+//! See [`super`] for how definitions are read and used.
 
 use crate::manifest::node::{Text, choice, component};
 
 choice! {
-    /// What is done to a record.
+    /// A transformation of a record.
     Transformation {
         AddFields, RemoveFields, KeysToLower, KeysToSnakeCase, KeysReplace, FlattenFields, DpathFlattenFields,
     } later {}
 }
 
 component! {
-    /// Keys at the top in lower case.
+    /// Converts top-level keys to lower case.
     KeysToLower {}
 }
 
 component! {
-    /// Keys in snake case.
+    /// Converts keys to snake case.
     KeysToSnakeCase {}
 }
 
 component! {
-    /// A text in keys becomes another.
+    /// Replaces a text in keys.
     KeysReplace {
-        /// The text.
+        /// The text to replace.
         old: Text,
-        /// The other.
+        /// The replacement.
         new: Text,
     }
 }
 
 component! {
-    /// Every leaf at the top.
+    /// Flattens nested objects into top-level fields.
     FlattenFields {
-        /// Lists too; they are when not said.
+        /// Also flattens lists; true by default.
         flatten_lists: Option<bool>,
     }
 }
 
 component! {
-    /// The keys of an object beside those at the top.
+    /// Copies the keys of an object to the top level.
     DpathFlattenFields {
-        /// Where it stands.
+        /// The path of the object.
         field_path: Vec<Text>,
-        /// Removes it from there.
+        /// Removes the object from its original place.
         delete_origin_value: Option<bool>,
-        /// It becomes the record.
+        /// Replaces the record with the object.
         replace_record: Option<bool>,
-        /// What its keys become.
+        /// Transforms the keys.
         key_transformation: Option<KeyTransformation>,
     }
 }
 
 component! {
-    /// Texts around a key.
+    /// Adds texts to a key.
     KeyTransformation {
-        /// Before it.
+        /// The prefix.
         prefix: Option<Text>,
-        /// After it.
+        /// The suffix.
         suffix: Option<Text>,
     }
 }
@@ -66,9 +66,9 @@ component! {
 component! {
     /// Sets fields.
     AddFields {
-        /// Each of them.
+        /// The fields.
         fields: Vec<AddedFieldDefinition>,
-        /// Only when this holds.
+        /// Applies only if this condition holds.
         condition: Option<Text>,
     }
 }
@@ -76,11 +76,11 @@ component! {
 component! {
     /// A field to set.
     AddedFieldDefinition {
-        /// Where.
+        /// The path.
         path: Vec<Text>,
-        /// To what.
+        /// The value.
         value: Text,
-        /// As which type.
+        /// The type of the value.
         value_type: Option<String>,
     }
 }
@@ -88,9 +88,9 @@ component! {
 component! {
     /// Drops fields.
     RemoveFields {
-        /// Their paths; segments may hold globs.
+        /// The paths; segments may contain globs.
         field_pointers: Vec<Vec<String>>,
-        /// Only those for which this holds.
+        /// Removes only fields for which this condition holds.
         condition: Option<Text>,
     }
 }
