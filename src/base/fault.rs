@@ -40,6 +40,51 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All kinds, by exit code. The signal is SIGTERM, for one.
+    pub const ALL: &[Kind] = &[
+        Kind::Usage,
+        Kind::Config,
+        Kind::Auth,
+        Kind::Drift,
+        Kind::Data,
+        Kind::Bug,
+        Kind::Local,
+        Kind::Downstream,
+        Kind::Unavailable,
+        Kind::Unfinished,
+        Kind::Busy,
+        Kind::Signal(15),
+    ];
+
+    /// What the exit code means, as the docs list it.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Kind::Usage => "The command line is wrong.",
+            Kind::Config => "The config, manifest, catalog or state was refused. Nothing was requested.",
+            Kind::Auth => "The vendor refused the credentials.",
+            Kind::Drift => "The vendor changed its data, and a policy of `fail-run` or `drift check` reports it.",
+            Kind::Data => "Some streams failed. The others are complete.",
+            Kind::Bug => "A bug in dripfeed.",
+            Kind::Local => "A local file or a pipe failed, or the target of `sync` failed.",
+            Kind::Downstream => "The reader of stdout went away.",
+            Kind::Unavailable => "The vendor stays down or unreachable after all tries.",
+            Kind::Unfinished => "The run reached its deadline, or the vendor asks for a long wait. The state is saved.",
+            Kind::Busy => "Another run of the tenant reads one of the streams. Nothing was requested.",
+            Kind::Signal(_) => "A signal stopped the run. The state is saved.",
+        }
+    }
+
+    /// Does a later run succeed although nobody does anything?
+    pub fn heals_itself(self) -> &'static str {
+        match self {
+            Kind::Unavailable | Kind::Unfinished | Kind::Busy | Kind::Signal(_) => "yes",
+            Kind::Local | Kind::Downstream => "often",
+            Kind::Data => "sometimes",
+            Kind::Bug => "rarely",
+            Kind::Usage | Kind::Config | Kind::Auth | Kind::Drift => "no",
+        }
+    }
+
     /// The exit code of a run that ends with this kind.
     pub fn exit_code(self) -> u8 {
         match self {

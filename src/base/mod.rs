@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod display;
+pub mod environment;
 pub mod fault;
 pub mod json;
 pub mod percent;

@@ -206,9 +206,9 @@ pub struct SandboxArgs {
 /// What a run that stops early means to its caller.
 #[derive(Debug, Clone, Args)]
 pub struct UnfinishedArgs {
-    /// End with 0 instead of 75 and 76
+    /// Exit with 0 instead of 75 and 76
     ///
-    /// For schedulers that take every other exit code for a failure: the next run goes on.
+    /// For schedulers that treat every other exit code as a failure.
     #[arg(
         long,
         env = "DRIPFEED_UNFINISHED_OK",
@@ -225,10 +225,10 @@ pub struct SingerArgs {
     /// Print the catalog
     #[arg(long, short = 'd', help_heading = "Singer flags")]
     pub discover: bool,
-    /// Print what this tap is and which settings it has
+    /// Print the tap's name, version and settings
     #[arg(long, help_heading = "Singer flags")]
     pub about: bool,
-    /// How --about is written [default: text]
+    /// The form of --about [default: text]
     #[arg(long, value_enum, requires = "about", help_heading = "Singer flags")]
     pub format: Option<spec::AboutFormat>,
     /// Test the credentials

@@ -50,9 +50,9 @@ pub struct SourceArgs {
     /// Without it: dripfeed.source of the config, or DRIPFEED_SOURCE.
     #[arg(long, short = 's', alias = "manifest-path", value_name = "NAME|FILE", help_heading = "Input")]
     source: Option<String>,
-    /// The tenant's config, a JSON file; repeatable, later ones win
+    /// The tenant's config, a JSON file; repeatable, later files override
     ///
-    /// ENV stands for the variables TAP_<SOURCE>_…
+    /// ENV reads the variables TAP_<SOURCE>_<SETTING> instead of a file.
     #[arg(long, short = 'c', value_name = "FILE", help_heading = "Input")]
     pub config: Vec<String>,
 }
@@ -60,7 +60,7 @@ pub struct SourceArgs {
 /// The argument for the state directory.
 #[derive(Debug, Clone, Args)]
 pub struct StateDirArgs {
-    /// The directory in which runs keep what they know
+    /// The state directory: bookmarks, pace, locks, drift
     ///
     /// Without it: dripfeed.state_dir of the config, or DRIPFEED_STATE_DIR.
     #[arg(long, value_name = "DIR", help_heading = "Input")]
@@ -105,9 +105,9 @@ pub struct SelectionArgs {
     /// Only the streams of this tier of the config
     #[arg(long, value_name = "TIER", env = "DRIPFEED_TIER", hide_env = true, help_heading = "Selection")]
     tier: Option<String>,
-    /// Only this part of the past, without TO itself
+    /// Only this part of the past; TO is exclusive
     ///
-    /// It has a state of its own and gives way to other runs of the account.
+    /// A backfill has its own state and goes after the other runs of the account.
     #[arg(
         long,
         value_name = "FROM..TO",
@@ -127,7 +127,7 @@ pub struct SelectionArgs {
     /// Preview N records of each stream; saves no state
     #[arg(long, value_name = "N", help_heading = "Selection")]
     limit: Option<u64>,
-    /// Its rank among runs that share limits: hourly, daily or backfill
+    /// The priority among runs that share limits: hourly, daily or backfill
     ///
     /// Without it: that of the tier, else daily.
     #[arg(long, value_enum, hide_possible_values = true, value_name = "RANK", help_heading = "Selection")]

@@ -17,7 +17,7 @@ use crate::run::options::RunOptions;
 /// The arguments of `sources`.
 #[derive(Debug, Clone, Args)]
 pub struct SourcesArgs {
-    /// Print the manifest of this built-in source: a source of your own can begin with it
+    /// Print the manifest of a built-in source, as a start for your own
     #[arg(long, value_name = "NAME", conflicts_with = "source", help_heading = "Selection")]
     show: Option<String>,
     #[command(flatten)]

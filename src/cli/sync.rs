@@ -13,12 +13,12 @@ use crate::run::sync::{self, SyncOptions};
 /// The target, and how long it may be silent.
 #[derive(Debug, Clone, Args)]
 pub struct TargetArgs {
-    /// The target with its arguments, in one text
+    /// The target: a command with its arguments
     ///
-    /// It is split into words as a shell does, and run without a shell. Without it: dripfeed.target of the config.
+    /// Split into words as a shell does, and run without a shell. Without it: dripfeed.target of the config.
     #[arg(long, value_name = "CMD", help_heading = "Output")]
     pub target: Option<String>,
-    /// End a target that is silent for this long [default: PT1H]
+    /// Kill the target after this long without progress [default: PT1H]
     #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Output")]
     pub target_timeout: Option<IsoDuration>,
     /// Take over the bookmarks of another target

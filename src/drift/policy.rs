@@ -27,7 +27,7 @@ impl Policies {
                     let fault = Fault::config(format!("{at}: there is no rule `{id}`"));
                     match did_you_mean(id, Rule::ALL.iter().map(|rule| rule.id())) {
                         Some(near) => fault.hint(format!("did you mean `{near}`?")),
-                        None => fault.hint("README lists them under Drift"),
+                        None => fault.hint("docs/src/reference/drift-rules.md lists all rules"),
                     }
                 })
             });

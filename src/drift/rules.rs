@@ -1,7 +1,7 @@
 //! The drift rules: names, severities, and default policies.
 //!
 //! Output: [`Rule`] and its table. Used by everything in `drift`, by reports and by config checks. The numbers D1 to
-//! D34 are those of the taxonomy in README.
+//! D34 are those of docs/src/reference/drift-rules.md.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! Statistics: what chance can explain, and what it cannot.
 //!
 //! Input: counts. Output: bounds of a share, and whether a count is a surprise. Pure; called by [`super::monitor`].
-//! With the bound of 1e-6 and the score of 3.09, rare fields cause no false findings (README).
+//! With the bound of 1e-6 and the score of 3.09, rare fields cause no false findings (docs/src/drift.md).
 
 /// The z-score of a share's bounds: one in a thousand is outside on each side.
 const Z: f64 = 3.09;

@@ -22,9 +22,9 @@ pub const TOKEN: &str = "sandbox-token";
 /// How lists are paged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Paging {
-    /// Tokens that stand for a place in the order
+    /// Tokens that name a position in the order
     Keyset,
-    /// Numbers of rows, which shift when rows are edited
+    /// Row numbers, which shift when rows are edited
     Offset,
 }
 
@@ -34,7 +34,7 @@ pub struct Settings {
     /// The port; 0 takes a free one
     #[arg(long, default_value_t = 0)]
     pub port: u16,
-    /// Other numbers make other data
+    /// The seed of the data
     #[arg(long, default_value_t = 1, hide_short_help = true)]
     pub seed: u64,
     /// Tasks of each tenant
@@ -60,10 +60,10 @@ pub struct Settings {
     /// Tasks edited at each page of tasks served, while --edits-total lasts
     #[arg(long, default_value_t = 0, hide_short_help = true)]
     pub edits: u64,
-    /// The most edits
+    /// The most edits in all
     #[arg(long, default_value_t = 0, hide_short_help = true)]
     pub edits_total: u64,
-    /// Edits of tasks, one after the other, before it starts: the same vendor, later
+    /// Edits of tasks before the sandbox starts: the same vendor at a later time
     #[arg(long, default_value_t = 0, hide_short_help = true)]
     pub edited: u64,
     /// Break every Nth answer: reset, cut, slow, 5xx, html or 401; repeatable

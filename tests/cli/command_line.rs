@@ -1,7 +1,6 @@
-//! The command line as a person uses it: help, README, signals, pipes, logs.
+//! The command line as a person uses it: verbs, options, config, signals, pipes, logs.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,50 +8,6 @@ use serde_json::{Value as Json, json};
 
 use crate::support::tap::{Ran, Tap, binary, items};
 use crate::support::vendor::Vendor;
-
-/// The shell blocks of the README, in order.
-fn blocks() -> Vec<String> {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
-}
-
-#[test]
-fn the_readmes_commands_work_as_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let bin = dir.path().join("bin");
-    std::fs::create_dir(&bin).unwrap();
-    std::os::unix::fs::symlink(binary(), bin.join("dripfeed")).unwrap();
-    // A target that echoes the states it gets, as Singer targets do.
-    let target = "#!/bin/sh\nsed -n 's/^{\"type\":\"STATE\",\"value\":\\(.*\\)}$/\\1/p'\n";
-    let path = bin.join("target-jsonl");
-    std::fs::write(&path, target).unwrap();
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let blocks = blocks();
-    assert_eq!(blocks[0], "cargo run --release -- read --source sandbox\n", "the first command of the README");
-    assert_eq!(blocks[1], "cargo test\n", "the second: it is what runs this");
-    // All blocks in one shell, since later ones use what earlier ones made; cargo is what built this binary.
-    let mut script = format!("set -e\ncd '{}'\n", dir.path().display());
-    script += "trap 'kill $(jobs -p) 2>/dev/null' EXIT\n";
-    script += &blocks[0].replace("cargo run --release --", "dripfeed");
-    for block in &blocks[2..] {
-        script += block;
-    }
-    script += "echo reached the end\n";
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let mut shell = Command::new("bash");
-    shell.arg("-c").arg(&script).env("PATH", path).env("XDG_STATE_HOME", dir.path().join("xdg")).stdin(Stdio::null());
-    let output = shell.output().unwrap();
-    let ran = Ran::of(&output);
-    ran.expect(0, &[]);
-    assert!(ran.out.ends_with("reached the end\n"), "{}\n{}", ran.out, ran.err);
-    let json = |name: &str| -> Json { serde_json::from_slice(&std::fs::read(dir.path().join(name)).unwrap()).unwrap() };
-    for state in ["state.json", "sync.json"] {
-        assert!(json(state)["bookmarks"]["tasks"]["modified_at"].is_string(), "{state}");
-    }
-    let past = &json("sync.backfill.json")["bookmarks"]["tasks"]["backfilled"];
-    assert_eq!(*past, json!([{"start": "2024-01-01T00:00:00Z", "end": "2024-03-01T00:00:00Z"}]));
-    assert!(dir.path().join("about.json").metadata().unwrap().len() > 1000);
-}
 
 #[test]
 fn a_run_is_asked_for_by_a_verb_or_by_the_flags_of_a_singer_tap() {

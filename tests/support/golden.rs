@@ -50,3 +50,23 @@ pub fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+/// Fails unless the part of a page that code describes is as `text`. The page (from the repository's root) holds it
+/// between `<!-- generated: NAME -->` and `<!-- end -->`; `INSTA_UPDATE=always` writes it again, as for snapshots.
+pub fn assert_part(page: &str, name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let now = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{page}: {error}"));
+    let start = format!("<!-- generated: {name} -->\n");
+    let (before, rest) = now.split_once(&start).unwrap_or_else(|| panic!("{page} has no line {start}"));
+    let (_, after) = rest.split_once("<!-- end -->").unwrap_or_else(|| panic!("{page}: {name} has no end"));
+    let then = format!("{before}{start}\n{}\n\n<!-- end -->{after}", text.trim());
+    if now == then {
+        return;
+    }
+    if std::env::var("INSTA_UPDATE").is_ok_and(|how| how == "always") {
+        std::fs::write(&path, then).unwrap();
+        return;
+    }
+    let changed: Vec<&str> = then.lines().filter(|line| !now.lines().any(|other| other == *line)).take(20).collect();
+    panic!("{page} is out of date; `INSTA_UPDATE=always cargo test docs::` writes it. New:\n{}", changed.join("\n"));
+}

@@ -23,33 +23,33 @@ pub struct Dripfeed {
     pub source: Option<String>,
     /// The name of this account in logs, events and the state directory.
     pub tenant: Option<String>,
-    /// The folder for what outlives a run: ledger, locks, drift.
+    /// The folder that runs share: ledger, locks, bookmarks, drift.
     pub state_dir: Option<PathBuf>,
     /// How fast this account may be called.
     pub pace: Pace,
     /// Named sets of streams, each with a cadence.
     pub tiers: BTreeMap<String, Tier>,
-    /// What to do when the vendor changes its schema.
+    /// What dripfeed does when the vendor changes its schema.
     pub drift: Drift,
     /// How to close the gaps that an API's own paging leaves.
     pub safety: Safety,
     /// The target that `sync` feeds when it has no `--target`: a command with its arguments, split as a shell splits
     /// them but run without one.
     pub target: Option<String>,
-    /// A name for the target, under which `sync` keeps its bookmarks; its program and arguments when not said.
+    /// The name under which `sync` keeps the bookmarks of the target. Default: its program and arguments.
     #[schemars(length(min = 1, max = 64))]
     pub target_id: Option<String>,
-    /// The longest that a run may take, as an ISO-8601 duration such as PT50M.
+    /// The longest time that a run may take, as an ISO-8601 duration such as PT50M.
     pub deadline: Option<IsoDuration>,
     /// The webhook that alerts go to.
     pub alert: Option<Alert>,
-    /// The largest page that is accepted, in bytes after decompression; 33554432 (32 MiB) when not said.
+    /// The largest page that is accepted, in bytes after decompression. Default: 33554432 (32 MiB).
     #[schemars(range(min = 1024))]
     pub max_page_bytes: Option<u64>,
-    /// Seconds between two polls of a job that prepares records at the vendor's; 5 when not said.
+    /// Seconds between two polls of a job in which the vendor prepares records. Default: 5.
     #[schemars(range(min = 0.001, max = 3600.0))]
     pub poll_seconds: Option<f64>,
-    /// Hosts beside the manifest's own that a next link or redirect may lead to, credentials included.
+    /// Hosts that next links and redirects may lead to, with credentials, beside the manifest's own.
     pub allowed_hosts: Vec<String>,
 }
 
@@ -57,12 +57,12 @@ pub struct Dripfeed {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pace {
-    /// The vendor's limits; all of them hold at the same time.
+    /// The vendor's limits. All of them hold at the same time.
     pub limits: Vec<Limit>,
-    /// The share of each limit that is used; 0.98 when not said.
+    /// The share of each limit that is used. Default: 0.98.
     #[schemars(range(min = 0.01, max = 1.0))]
     pub headroom: Option<f64>,
-    /// The share of the limits that a backfill gets even while live runs wait; 0.1 when not said.
+    /// The share of the limits that a backfill gets even while live runs wait. Default: 0.1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub backfill_floor: Option<f64>,
     /// A name for the account, for configs that share one.
@@ -125,22 +125,23 @@ pub enum LimitKind {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tier {
-    /// The names of the tier's streams; `*` stands for every stream that no other tier names.
+    /// The names of the tier's streams. `*` stands for every stream that no other tier names.
     pub streams: Vec<String>,
-    /// When the tier's streams are read: five cron fields, `H` for a value of the tenant's own.
+    /// When the tier's streams are read, as five cron fields. `H` stands for a value that is derived from the tenant.
     #[schemars(regex(pattern = r"^\S+ \S+ \S+ \S+ \S+$"))]
     pub schedule: Option<String>,
 }
 
-/// What to do when the vendor changes its schema.
+/// What dripfeed does when the vendor changes its schema.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Drift {
-    /// Exceptions from the default policies; the most specific one counts: by rule before by pointer before by stream.
+    /// Exceptions from the default policies. The most specific one counts: one that names a rule, then one that names a
+    /// pointer, then one that names a stream.
     pub rules: Vec<DriftRule>,
     /// How many records of a stream may go to the quarantine file before the stream stops.
     pub quarantine: Quarantine,
-    /// The largest record that is sent, in bytes; 16777216 (16 MiB) when not said.
+    /// The largest record that is sent, in bytes. Default: 16777216 (16 MiB).
     #[schemars(range(min = 1024))]
     pub max_record_bytes: Option<u64>,
     /// By stream, the URL path of one record, where `{id}` stands for its key: dripfeed reads a record again there to
@@ -154,14 +155,14 @@ pub struct Drift {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Quarantine {
-    /// The most records; 100 when not said.
+    /// The most records. Default: 100.
     pub max_records: Option<u64>,
-    /// The largest share of the records that were read, from 0 to 1; 0.001 when not said.
+    /// The largest share of the records that were read, from 0 to 1. Default: 0.001.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_share: Option<f64>,
-    /// The number of records that may be quarantined however few were read; 10 when not said.
+    /// The number of records that may be quarantined however few were read. Default: 10.
     pub always: Option<u64>,
-    /// The largest size of the quarantine file, in bytes; 268435456 (256 MiB) when not said.
+    /// The largest size of the quarantine file, in bytes. Default: 268435456 (256 MiB).
     pub max_bytes: Option<u64>,
 }
 
@@ -169,12 +170,12 @@ pub struct Quarantine {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DriftRule {
-    /// The stream that the exception is for; every stream when not said.
+    /// The stream that the exception is for. Default: every stream.
     pub stream: Option<String>,
     /// The fields that the exception is for, as a JSON pointer in which `*` stands for one segment and `**` for any
     /// number.
     pub pointer: Option<String>,
-    /// The kind of change that the exception is for, such as `field_type_changed`; every kind when not said.
+    /// The kind of change that the exception is for, such as `field_type_changed`. Default: every kind.
     pub rule: Option<String>,
     /// The policy that is applied instead of the default.
     pub policy: DriftPolicy,
@@ -183,7 +184,7 @@ pub struct DriftRule {
     pub allow_unsafe: bool,
 }
 
-/// What is done about a change; the later, the more is done.
+/// What dripfeed does about a change, from the mildest to the strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DriftPolicy {
@@ -226,13 +227,13 @@ impl DriftPolicy {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Safety {
-    /// How long a bookmark stays before the moment at which the reading of its slice began, by the vendor's clock: the
-    /// next run reads what changes meanwhile or becomes visible late. For cursors that tell when a record changed.
+    /// How far a bookmark stays behind the time at which the reading of its slice started, by the vendor's clock. The
+    /// next run then reads what changed meanwhile or became visible late. For cursors over the time of a change.
     pub settle: Option<IsoDuration>,
     /// How far before the bookmark a run begins to read, as an ISO-8601 duration such as PT10M. Pages by offset or
     /// number overlap too: a slice is read again where rows were deleted between two of its pages.
     pub overlap: Option<IsoDuration>,
-    /// Where the reading of a partition starts that no run has read before.
+    /// Where the first read of a new partition starts.
     pub new_partitions: Option<NewPartitions>,
 }
 

@@ -89,9 +89,9 @@ impl DriftArgs {
 pub enum DriftVerb {
     /// Show each change that nobody has accepted
     Show(Show),
-    /// Print the verdict in one line; ends with 30 when a change breaks data or extraction
+    /// Print the verdict in one line; exit with 30 when a change breaks data or extraction
     Check(Check),
-    /// Accept changes: from now on the source is expected to be so
+    /// Accept changes as the new baseline
     Accept(Accept),
     /// Reject changes: they keep failing, without an alert for some days
     Reject(Reject),
@@ -173,7 +173,7 @@ pub struct Replay {
     /// Only these streams
     #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = "Selection")]
     streams: Vec<String>,
-    /// Also records of which a later run may have sent a newer version
+    /// Replay records even where a later run may have sent a newer version
     #[arg(long, help_heading = "Selection")]
     pub force: bool,
     #[command(flatten)]
@@ -195,7 +195,7 @@ impl Replay {
 /// Who decided, and why.
 #[derive(Debug, Clone, Args)]
 pub struct ReasonArgs {
-    /// Why: it stands in reports
+    /// The reason, for reports
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub why: String,
     /// Who decides [default: $USER]
@@ -206,7 +206,7 @@ pub struct ReasonArgs {
 /// Arguments of `drift accept`: which changes are accepted.
 #[derive(Debug, Clone, Args)]
 pub struct Accept {
-    /// Their fingerprints; the first characters of each are enough
+    /// The changes' fingerprints; a unique prefix of each is enough
     #[arg(value_name = "FINGERPRINT", required_unless_present = "all", conflicts_with = "all")]
     pub fingerprints: Vec<String>,
     /// All changes
@@ -218,7 +218,7 @@ pub struct Accept {
     /// Who, and why.
     #[command(flatten)]
     pub reason: ReasonArgs,
-    /// Also where CI is set
+    /// Decide even where CI is set
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
@@ -228,7 +228,7 @@ pub struct Accept {
 /// Arguments of `drift reject`: which changes are rejected.
 #[derive(Debug, Clone, Args)]
 pub struct Reject {
-    /// Their fingerprints; the first characters of each are enough
+    /// The changes' fingerprints; a unique prefix of each is enough
     #[arg(value_name = "FINGERPRINT", required = true)]
     pub fingerprints: Vec<String>,
     /// Days without an alert
@@ -260,7 +260,7 @@ pub struct Learn {
     /// Who, and why.
     #[command(flatten)]
     pub reason: ReasonArgs,
-    /// Also where CI is set
+    /// Decide even where CI is set
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]

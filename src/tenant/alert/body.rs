@@ -21,7 +21,7 @@ const CHANGES: usize = 20;
 /// Longer texts are truncated.
 const LONGEST: usize = 500;
 
-/// An alert. README explains each field.
+/// An alert. docs/src/alerts.md describes each field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AlertBody {
     /// The format version.

@@ -34,6 +34,13 @@ pub fn write(report: &StatusReport) -> String {
     out + "# EOF\n"
 }
 
+/// Name, type and help of each metric, for the docs.
+pub fn names() -> Vec<(String, &'static str, &'static str)> {
+    let empty = StatusReport { v: 1, at: String::new(), tenants: Vec::new() };
+    let total = |kind| if kind == "counter" { "_total" } else { "" };
+    families(&empty).iter().map(|f| (format!("{}{}", f.name, total(f.kind)), f.kind, f.help)).collect()
+}
+
 fn families(report: &StatusReport) -> Vec<Family> {
     let rows = &report.tenants;
     let now = vec![(String::new(), seconds(Some(&report.at)).unwrap_or(0.0))];
