@@ -2,9 +2,10 @@
 """Proves: PyAirbyte runs the binary as it runs any source, and its cache then holds what the vendor has.
 
 With `local_executable`, for `sandbox` and `asana`: the config is validated by the spec, the connection is checked, streams are
-discovered and read into DuckDB twice. Row counts and values are the vendor's; the second time only what changed is transferred,
-by PyAirbyte's own count and by the vendor's. Refused credentials are an error that says why, nothing of such a run counts, and
-the next run brings what it did not. One PyAirbyte process does it all: to import it takes longer than all the rest.
+discovered and read into DuckDB twice (of Asana's the seven that cost no call for each task). Row counts and values are the
+vendor's; the second time only what changed is transferred, by PyAirbyte's own count and by the vendor's. Refused credentials are
+an error that says why, nothing of such a run counts, and the next run brings what it did not. One PyAirbyte process does it all:
+to import it takes longer than all the rest.
 
 usage: pyairbyte.py      (PYAIRBYTE_PYTHON names a Python that has `airbyte`; see support.py for the environment)
 """
