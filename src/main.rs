@@ -1,4 +1,4 @@
-//! The binary: arguments in, exit code out. Signals become a wish to stop; a second one ends the process at once.
+//! The binary: arguments in, exit code out. The first signal requests a stop; a second one ends the process at once.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     let cli = match cli::parse(&args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help goes to stdout and ends well; usage errors go to stderr with 2.
+            // Help goes to stdout and exits 0; usage errors go to stderr and exit 2.
             let code = error.exit_code();
             return if error.print().is_ok() {
                 ExitCode::from(u8::try_from(code).unwrap_or(2))

@@ -1,39 +1,39 @@
 //! One typed error for the whole program.
 //!
-//! Comes in: what went wrong, in the words of the stage that saw it. Goes out: a [`Fault`] whose
-//! [`Kind`] alone decides what happens next (does the stream stop, do the others go on, which
-//! exit code). Called by every folder; names none of them.
+//! Input: an error, described by the stage that detected it. Output: a [`Fault`] whose [`Kind`] alone decides what
+//! happens next (whether the stream stops, whether others continue, the exit code). Called by every folder; depends
+//! on none of them.
 //!
-//! A message says what, where and what to do. It never holds a secret or a record's value.
+//! A message states what happened, where, and what to do. It never contains a secret or a record's value.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// What a fault is about; decides how far it reaches and the exit code.
+/// The kind of a fault; decides what it affects, and the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The command line does not make sense. Exit 2.
+    /// The command line is invalid. Exit 2.
     Usage,
-    /// Config, manifest, catalog or state were refused. Exit 10, nothing was requested.
+    /// Config, manifest, catalog or state were refused. Exit 10, no request was sent.
     Config,
-    /// The vendor refused the credentials (401, or 403 before anything worked). Exit 20.
+    /// The vendor rejected the credentials (401, or 403 before any success). Exit 20.
     Auth,
-    /// The vendor's data changed so that the config says to end the run. Exit 30.
+    /// The vendor's data changed, and the config requires the run to end. Exit 30.
     Drift,
-    /// The vendor answered something that cannot be trusted; costs the stream. Exit 40.
+    /// The vendor's response cannot be trusted; ends the stream. Exit 40.
     Data,
-    /// The vendor stays down or unreachable after all retries; costs the stream. Exit 69.
+    /// The vendor is still down or unreachable after all retries; ends the stream. Exit 69.
     Unavailable,
-    /// Time is up, or the vendor asks for a longer wait than is worth it: what was finished is saved, and the next run
-    /// goes on. Exit 75.
+    /// The deadline passed, or the vendor requested too long a wait: finished work is saved, and the next run
+    /// continues. Exit 75.
     Unfinished,
-    /// This machine's files or pipes failed. Exit 60.
+    /// Files or pipes of this machine failed. Exit 60.
     Local,
-    /// The reader of stdout is gone. Exit 60, and nothing more can be said there.
+    /// The reader of stdout is gone. Exit 60; no more output is possible.
     Downstream,
-    /// Another run of the tenant reads these streams. Exit 76, nothing was requested.
+    /// Another run of the tenant reads these streams. Exit 76, no request was sent.
     Busy,
-    /// A signal asked to stop; what was finished is saved. Exit 128 + signal.
+    /// A signal requested a stop; finished work is saved. Exit 128 + signal.
     Signal(i32),
     /// An error in dripfeed itself. Exit 50.
     Bug,
@@ -102,7 +102,7 @@ impl Kind {
         }
     }
 
-    /// Rank among the faults of one run: the run ends with the exit code of the highest.
+    /// The rank among the faults of a run: the highest determines the exit code.
     pub fn severity_rank(self) -> u8 {
         match self {
             Kind::Signal(_) => 9,
@@ -118,24 +118,24 @@ impl Kind {
     }
 }
 
-/// Airbyte's failure type: who has to act.
+/// Airbyte's failure type: who must act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The user has to: config and credentials.
+    /// The user must act: config and credentials.
     Config,
-    /// Nobody has to: it may work later.
+    /// Nobody must act: a later run may succeed.
     Transient,
-    /// The connector's authors or the vendor have to.
+    /// The connector's authors or the vendor must act.
     System,
 }
 
 impl Failure {
-    /// Reads Airbyte's name for it.
+    /// Parses Airbyte's name of the type.
     pub fn of(name: &str) -> Option<Failure> {
         [Failure::Config, Failure::Transient, Failure::System].into_iter().find(|f| f.name() == name)
     }
 
-    /// Airbyte's name for it.
+    /// Airbyte's name of the type.
     pub fn name(self) -> &'static str {
         match self {
             Failure::Config => "config_error",
@@ -145,14 +145,14 @@ impl Failure {
     }
 }
 
-/// A place in a text the user wrote: file, line and the path inside it.
+/// A location in a text that the user wrote: file, line and path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
-    /// Name of the file as the user gave it.
+    /// The file name as the user gave it.
     pub file: Arc<str>,
-    /// 1-based line, 0 when unknown (a manifest inside a config).
+    /// The line, starting at 1; 0 if unknown (a manifest inside a config).
     pub line: u32,
-    /// `streams[2].retriever.paginator.page_size`; empty for the file itself.
+    /// The path, such as `streams[2].retriever.paginator.page_size`; empty for the whole file.
     pub path: Arc<str>,
 }
 
@@ -169,26 +169,26 @@ impl fmt::Display for Location {
     }
 }
 
-/// An error, with all that its reader needs to act on it.
+/// An error with everything that its reader needs to act.
 #[derive(Debug, Clone)]
 pub struct Fault {
     /// Decides what happens next.
     pub kind: Kind,
-    /// What happened, in the user's words: lower-case start, no final period.
+    /// What happened, in the user's terms: lower-case start, no final period.
     pub message: String,
-    /// What to do about it.
+    /// What to do.
     pub hint: Option<String>,
-    /// Where in the user's files.
+    /// The location in the user's files.
     pub location: Option<Box<Location>>,
-    /// The stream that it costs.
+    /// The affected stream.
     pub stream: Option<Arc<str>>,
-    /// The kind of drift that it is, by name.
+    /// The name of the drift rule, if it is drift.
     pub rule: Option<&'static str>,
-    /// The HTTP status of the answer that it is about, where that refuses the request.
+    /// The HTTP status of a response that rejects the request.
     pub status: Option<u16>,
-    /// Is it a body that is no whole one, so that it may be asked for again?
+    /// Is the cause an incomplete body, so that the request may be repeated?
     pub broken_body: bool,
-    /// The text of Airbyte's trace message where it is not `message`, and its failure type.
+    /// The text and failure type of Airbyte's trace message, if the text is not `message`.
     pub airbyte: Option<Box<(String, Failure)>>,
 }
 
@@ -196,7 +196,7 @@ pub struct Fault {
 pub type Result<T> = std::result::Result<T, Fault>;
 
 impl Fault {
-    /// A fault of `kind` saying `message`.
+    /// A fault of `kind` with a message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Fault {
             kind,
@@ -216,62 +216,63 @@ impl Fault {
         Self::new(Kind::Config, message)
     }
 
-    /// The vendor's answer cannot be used (exit 40).
+    /// The vendor's response cannot be used (exit 40).
     pub fn data(message: impl Into<String>) -> Self {
         Self::new(Kind::Data, message)
     }
 
-    /// A body of the vendor's is no whole one: it is asked for again, and counts as down when it stays so (exit 69).
+    /// A response body is incomplete: the request is repeated, and the vendor counts as down if this persists (exit
+    /// 69).
     pub fn broken_body(message: impl Into<String>) -> Self {
         Fault { broken_body: true, ..Self::new(Kind::Unavailable, message) }
     }
 
-    /// An error of ours (exit 50).
+    /// An error in dripfeed (exit 50).
     pub fn bug(message: impl Into<String>) -> Self {
         Self::new(Kind::Bug, message)
     }
 
-    /// Adds what to do.
+    /// Adds a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Adds where, unless a nearer place is known already.
+    /// Adds the location, unless a more precise one is set.
     #[must_use]
     pub fn at(mut self, location: &Location) -> Self {
         self.location.get_or_insert_with(|| Box::new(location.clone()));
         self
     }
 
-    /// Adds the stream, unless one is named already.
+    /// Adds the stream, unless one is set.
     #[must_use]
     pub fn of_stream(mut self, stream: &Arc<str>) -> Self {
         self.stream.get_or_insert_with(|| stream.clone());
         self
     }
 
-    /// What and where, in a line, without what to do.
+    /// Message and location in one line, without the hint.
     pub fn line(&self) -> String {
         Fault { hint: None, ..self.clone() }.to_string()
     }
 
-    /// Adds the status of the answer.
+    /// Adds the status of the response.
     #[must_use]
     pub fn of_status(mut self, status: u16) -> Self {
         self.status = Some(status);
         self
     }
 
-    /// Says what kind of drift it is.
+    /// Adds the drift rule.
     #[must_use]
     pub fn of_rule(mut self, rule: &'static str) -> Self {
         self.rule = Some(rule).filter(|rule| !rule.is_empty());
         self
     }
 
-    /// Sets the text and failure type of Airbyte's trace message, as the reference words them.
+    /// Sets the text and failure type of Airbyte's trace message, in the reference's words.
     #[must_use]
     pub fn airbyte_message(mut self, message: impl Into<String>, failure: Failure) -> Self {
         self.airbyte = Some(Box::new((message.into(), failure)));
@@ -293,7 +294,7 @@ impl Fault {
         }
     }
 
-    /// Reading or writing `what` failed on this machine.
+    /// A fault for a failed read or write of `what` on this machine.
     pub fn local(what: impl fmt::Display, error: &std::io::Error) -> Self {
         Self::new(Kind::Local, format!("{what}: {error}"))
     }
@@ -317,7 +318,7 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// The name among `known` that `written` was probably meant to be.
+/// The name in `known` that was probably meant by `written`.
 pub fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()

@@ -1,8 +1,8 @@
-//! What every wing stands on, and what knows none of them: faults, the wish to stop, the config of a tenant, files of
-//! the state directory, JSON at the level of bytes, times, text for people.
+//! The foundation of all wings, which depends on none of them: faults, the stop request, the tenant config, files of
+//! the state directory, byte-level JSON, times, text for people.
 //!
-//! Comes in: nothing of this program. Goes out: types that all other wings share. Start reading at [`fault`], which
-//! decides retry, skip, stop and exit code, and [`json`], the scanner that every record passes.
+//! Input: nothing from other wings. Output: types that all wings share. Start reading at [`fault`], which decides
+//! retry, skip, stop and exit code, and [`json`], the scanner that every record passes.
 
 pub mod config;
 pub mod display;

@@ -1,21 +1,22 @@
-//! Percent-encoding, as Python's `urllib` and `requests` do it.
+//! Percent-encoding, as in Python's `urllib` and `requests`.
 //!
-//! Comes in: text. Goes out: text that a URL or form can hold, or the text in one. Called by `jinja` (filters),
-//! `fetch::request` (addresses and forms), `config` (secrets are hidden in these forms too) and `sandbox`.
+//! Input: text. Output: text encoded for a URL or form, or decoded from one. Called by `jinja` (filters),
+//! `fetch::request` (URLs and forms), `config` (secrets are also redacted in encoded form) and `sandbox`.
 
 use std::fmt::Write as _;
 
-/// Encodes all but letters, digits, `_.-~` and `/`: Python's `quote`.
+/// Encodes everything except letters, digits, `_.-~` and `/`: Python's `quote`.
 pub fn quote(text: &str) -> String {
     encode(text, "/")
 }
 
-/// Encodes all but letters, digits and `_.-~`, a blank as `+`: Python's `quote_plus`, for forms and queries.
+/// Encodes everything except letters, digits and `_.-~`, and a blank as `+`: Python's `quote_plus`, for forms and
+/// queries.
 pub fn quote_plus(text: &str) -> String {
     encode(text, " ").replace(' ', "+")
 }
 
-/// Encodes all but letters, digits and `_.-~`: for one segment of a path.
+/// Encodes everything except letters, digits and `_.-~`: for one segment of a path.
 pub fn segment(text: &str) -> String {
     encode(text, "")
 }
@@ -32,7 +33,7 @@ fn encode(text: &str, keep: &str) -> String {
     out
 }
 
-/// Encodes what may not stand in an address; delimiters and what is encoded already stay: `requote_uri` of `requests`.
+/// Encodes what is invalid in a URL; delimiters and encoded characters stay: `requote_uri` of `requests`.
 pub fn requote(url: &str) -> String {
     let mut out = String::with_capacity(url.len());
     let bytes = url.as_bytes();
@@ -47,7 +48,7 @@ pub fn requote(url: &str) -> String {
     out
 }
 
-/// Resolves `%41` and `+`.
+/// Decodes `%41` and `+`.
 pub fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());

@@ -1,7 +1,7 @@
-//! The wish to stop: set by a signal or a deadline, heard by every wait.
+//! The stop request: set by a signal or a deadline, checked by every wait.
 //!
-//! Comes in: the signal's number. Goes out: a fault from the next [`Stop::check`] or [`Stop::sleep`]. Called by
-//! `cli` (sets it), `fetch` and `run` (hear it).
+//! Input: the signal's number. Output: a fault from the next [`Stop::check`] or [`Stop::sleep`]. Called by `cli`
+//! (sets it), `fetch` and `run` (check it).
 
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::fault::{Fault, Kind, Result};
 
-/// Nobody sleeps longer: a year is for ever.
+/// The longest sleep; a year counts as forever.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
 /// Shared by all threads of a run.
@@ -27,7 +27,7 @@ impl std::fmt::Debug for Stop {
     }
 }
 
-/// Something that must not be cut off is under way until this is dropped.
+/// Marks work that must not be interrupted, until this is dropped.
 #[derive(Debug)]
 pub struct Critical<'s>(&'s Stop);
 
@@ -38,7 +38,7 @@ impl Drop for Critical<'_> {
 }
 
 impl Stop {
-    /// Asks everything to stop; the first reason stays, but for a signal.
+    /// Requests a stop; the first reason stays, unless a signal follows.
     pub fn ask(&self, why: Kind) {
         let mut asked = self.why.lock();
         if asked.is_none() || matches!(why, Kind::Signal(_)) {
@@ -48,17 +48,17 @@ impl Stop {
         self.changed.notify_all();
     }
 
-    /// Why it was asked to stop, if it was.
+    /// The reason of the stop request, if there is one.
     pub fn asked(&self) -> Option<Kind> {
         *self.why.lock()
     }
 
-    /// What must be done also when the process ends without more ado.
+    /// Sets an action that must also run when the process ends immediately.
     pub fn at_last(&self, act: impl FnOnce() + Send + 'static) {
         *self.at_last.lock() = Some(Box::new(act));
     }
 
-    /// The process ends at once: does what must be done then.
+    /// Called when the process ends immediately: runs that action.
     pub fn leaves(&self) {
         let act = self.at_last.lock().take();
         if let Some(act) = act {
@@ -66,18 +66,18 @@ impl Stop {
         }
     }
 
-    /// What follows must come to its end, such as a request whose answer can be had only once.
+    /// Starts work that must complete, for example a request whose response is available only once.
     pub fn critical(&self) -> Critical<'_> {
         self.critical.fetch_add(1, Ordering::SeqCst);
         Critical(self)
     }
 
-    /// Is something under way that must not be cut off? (A second signal ends it all the same.)
+    /// Is uninterruptible work in progress? (A second signal interrupts it anyway.)
     pub fn waits_for_critical(&self) -> bool {
         self.critical.load(Ordering::SeqCst) > 0
     }
 
-    /// A fault once it was asked to stop.
+    /// A fault if a stop was requested.
     pub fn check(&self) -> Result<()> {
         let Some(why) = self.asked() else { return Ok(()) };
         let text = match why {
@@ -88,7 +88,7 @@ impl Stop {
         Err(Fault::new(why, text))
     }
 
-    /// Sleeps, unless it is asked to stop.
+    /// Sleeps until the time is over or a stop is requested.
     pub fn sleep(&self, time: Duration) -> Result<()> {
         let until = Instant::now() + time.min(LONGEST);
         let mut why = self.why.lock();

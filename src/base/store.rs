@@ -1,8 +1,8 @@
-//! The state directory: what outlives a run.
+//! The state directory: data that outlives a run.
 //!
-//! Comes in: a folder. Goes out: small JSON files in it, each behind a lock of its own, replaced as a whole or not at
-//! all. Called by `auth` (tokens that change with every use), `drift` and `tenant`. Files are for their owner alone;
-//! each says the version of its form under `v`.
+//! Input: a folder. Output: small JSON files in it, each with its own lock, replaced atomically. Called by `auth`
+//! (single-use tokens), `drift` and `tenant`. Only the owner can read the files; each has its format version under
+//! `v`.
 
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -25,11 +25,11 @@ pub struct Store(PathBuf);
 pub struct StoredFile {
     folder: PathBuf,
     name: String,
-    /// The name of the file that is locked in its place: it is replaced itself.
+    /// The name of the lock file: the file itself is replaced, so it cannot be locked.
     lock: String,
 }
 
-/// What will replace a file, once it is written.
+/// The new content of a file before it replaces the old one.
 #[derive(Debug)]
 pub struct Draft {
     file: tempfile::NamedTempFile,
@@ -37,15 +37,15 @@ pub struct Draft {
     path: PathBuf,
 }
 
-/// A file whose lock is held; other processes wait until this is dropped.
+/// A file with its lock held; other processes wait until this is dropped.
 #[derive(Debug)]
 pub struct Locked<'k> {
     file: &'k StoredFile,
     _lock: File,
 }
 
-/// A name as a plain file name, the same every time and never another's: what is no letter, digit, `-` or `_` is
-/// written as `%` and its bytes.
+/// Encodes a name as a unique plain file name: everything except letters, digits, `-` and `_` is written as `%` and
+/// its bytes.
 pub fn file_name(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for byte in name.bytes() {
@@ -57,7 +57,7 @@ pub fn file_name(name: &str) -> String {
     out
 }
 
-/// The names that a folder's entries stand for, sorted; a folder that is not there has none.
+/// The decoded names in a folder, sorted; empty if there is no folder.
 pub fn names(folder: &Path, of: impl Fn(&str) -> Option<String>) -> Result<Vec<String>> {
     let failed = |e: &std::io::Error| Fault::local(format!("cannot list {}", folder.display()), e);
     let entries = match std::fs::read_dir(folder) {
@@ -73,7 +73,7 @@ pub fn names(folder: &Path, of: impl Fn(&str) -> Option<String>) -> Result<Vec<S
     Ok(found.into_iter().collect())
 }
 
-/// What [`file_name`] was made of; nothing for what it does not make.
+/// Decodes [`file_name`]; `None` for other file names.
 fn name_of(file: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(file.len());
     let mut rest = file;
@@ -88,7 +88,7 @@ fn name_of(file: &str) -> Option<String> {
 }
 
 impl Store {
-    /// The state directory at `path`; it is made when something is first kept.
+    /// The state directory at `path`; it is created when something is first saved.
     pub fn new(path: &Path) -> Store {
         Store(path.to_owned())
     }
@@ -100,7 +100,7 @@ impl Store {
 }
 
 impl StoredFile {
-    /// A file of the user's own, wherever it is. Its lock stands beside it.
+    /// A file outside the state directory. Its lock file is next to it.
     pub fn at(path: &Path) -> Result<StoredFile> {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
             return Err(Fault::config(format!("{} is no name of a file", path.display())));
@@ -109,7 +109,7 @@ impl StoredFile {
         Ok(StoredFile { folder: folder.to_owned(), name: name.to_owned(), lock: format!("{name}.lock") })
     }
 
-    /// Waits for the file's lock, unless the run is asked to stop.
+    /// Waits for the file's lock, unless a stop is requested.
     pub fn lock(&self, stop: &Stop) -> Result<Locked<'_>> {
         let folder = self.folder.display();
         DirBuilder::new()
@@ -131,7 +131,7 @@ impl StoredFile {
         }
     }
 
-    /// The file's bytes; nothing when there is none. Files are replaced as a whole, so that this needs no lock.
+    /// The file's bytes; `None` if there is no file. Needs no lock, because files are replaced atomically.
     pub fn bytes(&self) -> Result<Option<Vec<u8>>> {
         let path = self.path();
         match std::fs::read(&path) {
@@ -141,12 +141,12 @@ impl StoredFile {
         }
     }
 
-    /// The value that the file holds, which says the version of its form.
+    /// The JSON value in the file; it contains the format version.
     pub fn read(&self) -> Result<Option<Json>> {
         let (path, Some(bytes)) = (self.path(), self.bytes()?) else { return Ok(None) };
         let json: Json = serde_json::from_slice(&bytes).map_err(|e| {
             Fault::config(format!("{} is damaged at line {}, column {}", path.display(), e.line(), e.column()))
-                .hint("take it away; what it held must be given anew")
+                .hint("move it away: the next run begins without what it held")
         })?;
         match json["v"].as_u64() {
             Some(1) => Ok(Some(json)),
@@ -155,19 +155,19 @@ impl StoredFile {
         }
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> PathBuf {
         self.folder.join(&self.name)
     }
 }
 
 impl Locked<'_> {
-    /// What the file holds; nothing when there is none.
+    /// The JSON value in the file; `None` if there is no file.
     pub fn read(&self) -> Result<Option<Json>> {
         self.file.read()
     }
 
-    /// Begins to replace the file: fails where nothing can be written, before something is asked for that must be kept.
+    /// Starts to replace the file: fails if nothing can be written, before data is requested that must be saved.
     pub fn draft(&self) -> Result<Draft> {
         let (folder, path) = (self.file.folder.clone(), self.file.path());
         let file = tempfile::NamedTempFile::new_in(&folder)
@@ -177,17 +177,17 @@ impl Locked<'_> {
 }
 
 impl Draft {
-    /// Replaces the file. When this returns, the new one survives a crash of the machine.
+    /// Replaces the file. After this returns, the new content survives a crash of the machine.
     pub fn put(self, value: &Json) -> Result<()> {
         self.put_text(&value.to_string())
     }
 
-    /// The same, for files that people read and compare: a line for each value.
+    /// The same with indentation, for files that people read and compare.
     pub fn put_pretty(self, value: &Json) -> Result<()> {
         self.put_text(&format!("{value:#}\n"))
     }
 
-    /// The same for a file that is not ours alone.
+    /// The same for text, for a file that others can read.
     pub fn put_text(mut self, text: &str) -> Result<()> {
         let failed = |e: &std::io::Error| Fault::local(format!("cannot write {}", self.path.display()), e);
         self.file.write_all(text.as_bytes()).and_then(|()| self.file.as_file().sync_all()).map_err(|e| failed(&e))?;

@@ -1,8 +1,8 @@
-//! What a person types: a verb with its arguments, or the flags of a Singer tap.
+//! The command line: a verb with its arguments, or the flags of a Singer tap.
 //!
-//! Comes in: arguments (`dripfeed read --source asana`, or a Singer tap's `--config C --discover`). Goes out: a
-//! [`Cli`], and from it what a run is asked to do. Called by `main` and [`super::run`]. Arguments that verbs share
-//! stand in [`super::groups`]; those of one verb stand beside the verb.
+//! Input: arguments (`dripfeed read --source asana`, or a Singer tap's `--config C --discover`). Output: a [`Cli`],
+//! and from it the options of a run. Called by `main` and [`super::run`]. Arguments that verbs share are in
+//! [`super::groups`]; those of one verb are next to the verb.
 
 use std::ffi::OsString;
 
@@ -39,7 +39,7 @@ pub struct Cli {
     pub is_bare: bool,
 }
 
-/// What `dripfeed` alone prints, and what its help begins with. A test holds it to the verbs that there are.
+/// The output of `dripfeed` alone, and the start of its help. A test compares it with the existing verbs.
 const OVERVIEW: &str = concat!(
     "dripfeed ",
     env!("CARGO_PKG_VERSION"),
@@ -219,8 +219,7 @@ pub struct UnfinishedArgs {
     unfinished_ok: bool,
 }
 
-/// The flags of a Singer tap: the arguments of `read`, and what Singer asks of a tap beside reading. They are in the
-/// long help alone.
+/// The flags of a Singer tap: the arguments of `read`, and Singer's other modes. Only the long help shows them.
 #[derive(Debug, Clone, Args)]
 pub struct SingerArgs {
     /// Print the catalog
@@ -249,17 +248,17 @@ pub struct SingerArgs {
     read: ReadArgs,
 }
 
-/// What the binary's own name says: `tap-asana`, `source-asana`.
+/// The source and protocol in the binary's own name: `tap-asana`, `source-asana`.
 #[derive(Debug, Clone)]
 pub struct Named {
     /// The source.
     pub source: String,
-    /// How it writes.
+    /// The message protocol.
     pub protocol: ProtocolArg,
 }
 
 impl Named {
-    /// What the first argument says, if it says anything.
+    /// Parses the first argument (the binary's name), if it has such a name.
     pub fn of(arg0: &str) -> Option<Named> {
         let name = std::path::Path::new(arg0).file_stem()?.to_str()?;
         let named = |source: &str, protocol| Named { source: source.into(), protocol };
@@ -282,11 +281,10 @@ pub fn parse(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
     Ok(Cli { is_bare: args.len() < 2, ..cli })
 }
 
-/// The arguments with the verb before its options, where options stand before it: `--source s read` means
-/// `read --source s`.
+/// Moves the verb before its options: `--source s read` becomes `read --source s`.
 fn verb_first(command: &Command, args: &[OsString]) -> Option<Vec<OsString>> {
     let is_verb = |arg: &OsString| command.get_subcommands().any(|verb| *arg == *verb.get_name());
-    // A word after an option may be the option's value.
+    // A word after an option may be its value.
     let is_value = |at: usize| args[at - 1].to_string_lossy().starts_with("--") && !is_switch(command, &args[at - 1]);
     let at = (1..args.len()).find(|at| is_verb(&args[*at]) && !is_value(*at))?;
     Some([&args[..1], &args[at..], &args[1..at]].concat())
@@ -302,20 +300,20 @@ fn is_switch(command: &Command, arg: &OsString) -> bool {
 /// The command line, for parsing and for help.
 fn command() -> Command {
     let is_empty = |arg: &Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
-    // An empty variable says nothing.
+    // An empty variable counts as unset.
     let set = |arg: Arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg };
-    // The overview lists the verbs by group, and the flags of a Singer tap would bury it.
+    // The overview lists the verbs by group; the flags of a Singer tap would hide it.
     let command = Cli::command().mut_args(|arg| set(arg).hide_short_help(true));
     command.mut_subcommands(|verb| verb.mut_args(set).hide(true)).help_template("{before-help}{all-args}{after-help}")
 }
 
-/// What `dripfeed` alone prints.
+/// The output of `dripfeed` alone.
 pub(super) fn overview() -> String {
     format!("{OVERVIEW}\n")
 }
 
 impl Cli {
-    /// What a run is asked to do.
+    /// The options of a run.
     pub fn run_options(&self) -> RunOptions {
         let mut asked = RunOptions::default();
         match &self.verb {
@@ -343,7 +341,7 @@ impl Cli {
         asked
     }
 
-    /// How messages are written, where the arguments say so.
+    /// The message protocol, if the arguments select one.
     pub(super) fn protocol(&self) -> Option<ProtocolArg> {
         let output = match &self.verb {
             None => &self.singer.read.output,
@@ -356,7 +354,16 @@ impl Cli {
         output.protocol
     }
 
-    /// Does a run that is not finished end with 0?
+    /// Does it print records, of which each must arrive?
+    pub(super) fn reads(&self) -> bool {
+        match &self.verb {
+            None => !(self.singer.discover || self.singer.about || self.singer.version),
+            Some(Verb::Drift(args)) => args.is_replay(),
+            Some(verb) => matches!(verb, Verb::Read(_) | Verb::Sync(_) | Verb::Check(_)),
+        }
+    }
+
+    /// Does an unfinished run exit with 0?
     pub(super) fn unfinished_ok(&self) -> bool {
         let unfinished = match &self.verb {
             None => &self.singer.read.unfinished,

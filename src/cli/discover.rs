@@ -1,6 +1,6 @@
 //! The verb `discover`: the catalog of a source.
 //!
-//! Comes in: the options. Goes out: the catalog in the run's protocol. Called by [`super::run`].
+//! Input: the options. Output: the catalog in the run's protocol. Called by [`super::run`].
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub(super) fn discover(context: &Context) -> Result<()> {
             context.message(&airbyte::catalog(streams.iter().map(entry).collect()))?;
         }
     }
-    // The process ends here: a thousand streams need not be taken apart first.
+    // The process ends here, so a thousand streams need not be freed first.
     std::mem::forget((streams, loaded.plan));
     Ok(())
 }

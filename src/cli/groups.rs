@@ -1,7 +1,7 @@
-//! Groups of arguments that several verbs have.
+//! Argument groups that several verbs share.
 //!
-//! Comes in: what clap parsed. Goes out: parts of [`RunOptions`]. Called by [`super::args::Cli`] and the verbs' own
-//! arguments.
+//! Input: the arguments that clap parsed. Output: parts of [`RunOptions`]. Called by [`super::args::Cli`] and the
+//! verbs' own arguments.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::protocol;
 use crate::run::backfill;
 use crate::run::options::RunOptions;
 
-/// How messages are written.
+/// The message protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProtocolArg {
     /// SCHEMA, RECORD, STATE
@@ -22,7 +22,7 @@ pub enum ProtocolArg {
     Airbyte,
 }
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people
@@ -31,7 +31,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Which run goes first where several share an account's limits.
+/// The priority of a run among those that share an account's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PriorityArg {
     /// What a dashboard waits for
@@ -42,7 +42,7 @@ pub enum PriorityArg {
     Backfill,
 }
 
-/// The source, and the tenant that it is read for.
+/// Arguments for the source and the tenant.
 #[derive(Debug, Clone, Args)]
 pub struct SourceArgs {
     /// A built-in source, or the path of a manifest
@@ -57,7 +57,7 @@ pub struct SourceArgs {
     pub config: Vec<String>,
 }
 
-/// Where runs keep what they know.
+/// The argument for the state directory.
 #[derive(Debug, Clone, Args)]
 pub struct StateDirArgs {
     /// The state directory: bookmarks, pace, locks, drift
@@ -67,7 +67,7 @@ pub struct StateDirArgs {
     pub state_dir: Option<PathBuf>,
 }
 
-/// What a run reads from.
+/// Arguments for the input of a run.
 #[derive(Debug, Clone, Args)]
 pub struct ReadInputArgs {
     #[command(flatten)]
@@ -89,7 +89,7 @@ pub struct ReadInputArgs {
     state_dir: StateDirArgs,
 }
 
-/// What a run reads.
+/// Arguments for the selection of a run.
 #[derive(Debug, Clone, Args)]
 pub struct SelectionArgs {
     /// Only these streams
@@ -137,7 +137,7 @@ pub struct SelectionArgs {
     headroom: Option<f64>,
 }
 
-/// How messages are written.
+/// Arguments for the output of a run.
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
     /// How messages are written: singer (the default) or airbyte
@@ -153,7 +153,7 @@ pub struct OutputArgs {
     pub protocol: Option<ProtocolArg>,
 }
 
-/// How much is logged, and where.
+/// Arguments for logging.
 #[derive(Debug, Clone, Args)]
 pub struct LogArgs {
     /// Append events to this file, one JSON object a line
@@ -175,7 +175,7 @@ pub struct LogArgs {
     debug: bool,
 }
 
-/// A share of a limit.
+/// Parses a share of a limit.
 fn share(text: &str) -> std::result::Result<f64, String> {
     text.parse().ok().filter(|share| (0.01..=1.0).contains(share)).ok_or_else(|| "it is a number from 0.01 to 1".into())
 }

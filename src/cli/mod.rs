@@ -1,7 +1,7 @@
 //! The command line.
 //!
-//! Comes in: arguments ([`args`]). Goes out: what a verb prints, and an exit code. Called by `main`. A file for each
-//! verb; the work is done by `run` and by the wings that own it. Start reading at [`run`].
+//! Input: arguments ([`args`]). Output: what a verb prints, and an exit code. Called by `main`. Each verb has a file;
+//! `run` and the other wings do the work. Start reading at [`run`].
 
 pub mod args;
 mod discover;
@@ -31,10 +31,10 @@ use crate::run::read::read;
 use crate::sandbox::Sandbox;
 pub use args::{Cli, Named, Verb, parse};
 
-/// Runs a command; gives its exit code. `pipe` tells whether `out` is a pipe.
+/// Runs a command; returns its exit code. `pipe` states whether `out` is a pipe.
 pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Write + Send>, pipe: bool) -> u8 {
     let mut options = cli.run_options();
-    // Schedulers that write the arguments themselves name the tenant in a variable.
+    // Schedulers that generate the arguments themselves pass the tenant's config in a variable.
     let tenant = std::env::var("DRIPFEED_CONFIG").ok().filter(|path| !path.is_empty());
     options.config.splice(0..0, tenant);
     let unfinished_ok = cli.unfinished_ok();
@@ -58,8 +58,10 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
         Ok(0) => return 0,
         Ok(code) if unfinished_ok && goes_on.iter().any(|kind| kind.exit_code() == code) => return 0,
         Ok(code) if protocol == Protocol::Singer || code == Kind::Usage.exit_code() || code > 128 => return code,
-        // The platform knows only well and not well.
+        // The platform distinguishes only success and failure.
         Ok(_) => return 1,
+        // As `head` leaves: who looks at a list has seen enough of it.
+        Err(fault) if fault.kind == Kind::Downstream && !cli.reads() => return 0,
         Err(fault) => {
             context.failed(&fault);
             fault.kind
@@ -72,7 +74,7 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
     }
 }
 
-/// How stdout is: colours and width only where a person looks at it.
+/// The look of stdout: colours and width apply only on a terminal.
 pub(super) fn look() -> Look {
     let out = std::io::stdout();
     if !out.is_terminal() {
@@ -126,7 +128,7 @@ fn verb(cli: &Cli, context: &Context) -> Result<u8> {
                 .map_err(|e| Fault::local("cannot write the manual page", &e))?;
             context.out.lock().lines(&text).map(done)
         }
-        // The Singer flag form. Discovery and test win over a sync, whatever else is passed.
+        // The Singer flag form. Discovery and test take precedence over a sync, whatever else is passed.
         None if singer.discover => discover::discover(context).map(done),
         None if singer.test.is_some() => check::check(context).map(done),
         None if context.options.config.is_empty() && context.named_source().is_none() => {

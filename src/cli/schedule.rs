@@ -1,7 +1,8 @@
-//! The verb `schedule`: the tenants' runs as definitions of a scheduler.
+//! The verb `schedule`: writes the tenants' runs as scheduler definitions.
 //!
-//! Comes in: a folder of configs. Goes out: definitions on stdout. Called by `commands`. The vendor is asked nothing,
-//! and references to secrets stay references: the machine that makes the definitions need not have them.
+//! Input: a folder of configs. Output: definitions on stdout. Called by [`super::run`]. No request goes to the
+//! vendor, and references to secrets stay references: the machine that writes the definitions need not have the
+//! secrets.
 
 use std::path::{Path, PathBuf};
 
@@ -96,7 +97,7 @@ pub(super) fn run(context: &Context, asked: &ScheduleArgs) -> Result<()> {
     context.text(&text)
 }
 
-/// All tenants or none: one that is missing would not be missed.
+/// The plan for all tenants; one invalid config refuses it, because a missing tenant would go unnoticed.
 fn plan(context: &Context, asked: &ScheduleArgs) -> Result<SchedulePlan> {
     let options = &context.options;
     let shown = asked.tenants.display();
@@ -133,7 +134,7 @@ fn plan(context: &Context, asked: &ScheduleArgs) -> Result<SchedulePlan> {
     SchedulePlan::new(made_by(options, asked), text_of(&here)?, options.backfill.is_some(), tenants)
 }
 
-/// The command that was given.
+/// The command that was run.
 fn made_by(options: &RunOptions, asked: &ScheduleArgs) -> String {
     let format = asked.format.to_possible_value().filter(|_| asked.format != ScheduleFormat::Cron);
     let streams = Some(options.streams.join(",")).filter(|streams| !streams.is_empty());
@@ -150,7 +151,7 @@ fn made_by(options: &RunOptions, asked: &ScheduleArgs) -> String {
     format!("dripfeed schedule{}", options.collect::<String>())
 }
 
-/// The tenant of a config; nothing where another source than its own is asked for.
+/// The tenant of a config; `None` if it belongs to another source than the requested one.
 fn tenant(context: &Context, asked: &ScheduleArgs, path: &Path) -> Result<Option<Tenant>> {
     let shown = text_of(path)?;
     let config = config::written(&shown)?;
@@ -195,7 +196,7 @@ fn tenant(context: &Context, asked: &ScheduleArgs, path: &Path) -> Result<Option
     }))
 }
 
-/// A run for each tier that has a schedule, and the tiers that have none.
+/// One run for each tier with a schedule, and the tiers without one.
 fn runs(options: &RunOptions, config: &Config, tenant: &str, file: &str) -> Result<(Vec<Run>, Vec<String>)> {
     let (mut runs, mut unscheduled) = (Vec::new(), Vec::new());
     for (name, tier) in &config.ours.tiers {
@@ -210,7 +211,7 @@ fn runs(options: &RunOptions, config: &Config, tenant: &str, file: &str) -> Resu
         let priority = of_tier.priority(&config.ours.tiers)?;
         runs.push(Run { tier: Some(name.clone()), times: Some(times), priority, options: Vec::new() });
     }
-    // What goes first stands first.
+    // Higher priorities come first.
     runs.sort_by_key(|run| std::cmp::Reverse(run.priority));
     if runs.is_empty() {
         return Err(Fault::config("no tier of the config has a schedule, so that nothing would be read")
@@ -219,7 +220,7 @@ fn runs(options: &RunOptions, config: &Config, tenant: &str, file: &str) -> Resu
     Ok((runs, unscheduled))
 }
 
-/// The run that reads history.
+/// The backfill run.
 fn backfill(options: &RunOptions, range: &str) -> Result<Run> {
     let priority = RunOptions { priority: Some(Priority::Backfill), tier: None, ..options.clone() };
     let priority = priority.priority(&std::collections::BTreeMap::new())?;
@@ -231,7 +232,7 @@ fn backfill(options: &RunOptions, range: &str) -> Result<Run> {
     Ok(Run { tier: None, times: None, priority, options: more })
 }
 
-/// The variables and files that a config refers to.
+/// The variables and files that a config uses.
 fn referred(written: &Json) -> Result<(Vec<String>, Vec<String>)> {
     let (mut variables, mut files) = (Vec::new(), Vec::new());
     for reference in references(written) {

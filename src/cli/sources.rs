@@ -1,7 +1,7 @@
-//! The verb `sources`: the built-in sources, the streams of one, or its manifest.
+//! The verb `sources`: lists the built-in sources, the streams of one, or its manifest.
 //!
-//! Comes in: the options. Goes out: a line for each, or the manifest as it is. Called by [`super::run`]; `validate`
-//! shows streams the same way.
+//! Input: the options. Output: one line each, or the manifest unchanged. Called by [`super::run`]; `validate` lists
+//! streams the same way.
 
 use clap::Args;
 use serde_json::Value as Json;
@@ -33,7 +33,7 @@ impl SourcesArgs {
     }
 }
 
-/// The streams of a manifest: their number and a line for each; those of a template are known only with a config.
+/// The streams of a manifest: their number, and one line each; dynamic streams are known only with a config.
 pub(super) fn describe_all(manifest: &Manifest) -> (usize, String) {
     let streams: Vec<&Stream> = manifest.source.streams.iter().flatten().collect();
     let mut lines: String = streams.iter().map(|stream| describe(stream)).collect();
@@ -44,7 +44,7 @@ pub(super) fn describe_all(manifest: &Manifest) -> (usize, String) {
     (streams.len(), lines)
 }
 
-/// A stream in a line: name, keys, cursor, parents; one that depends on state or config in several.
+/// A stream in one line: name, keys, cursor, parents; several lines if it depends on state or config.
 fn describe(stream: &Stream) -> String {
     let when = match stream {
         Stream::DeclarativeStream(_) => [""; 2],
@@ -69,7 +69,7 @@ pub(super) fn sources(context: &Context, asked: &SourcesArgs) -> Result<()> {
     context.text(&format!("{}\n{}", manifest.name, describe_all(&manifest).1))
 }
 
-/// No built-in source has that name.
+/// The fault for an unknown built-in source.
 fn unknown(name: &str) -> Fault {
     let fault = Fault::new(Kind::Usage, format!("there is no built-in source `{name}`"));
     match did_you_mean(name, builtin::names()) {

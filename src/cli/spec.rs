@@ -1,6 +1,6 @@
-//! The verb `spec` and Singer's `--about`: what a source is, and what its config holds.
+//! The verb `spec` and Singer's `--about`: describe a source and its config.
 //!
-//! Comes in: the options. Goes out: a JSON Schema, or a text about the tap. Called by [`super::run`].
+//! Input: the options. Output: a JSON Schema, or a description of the tap. Called by [`super::run`].
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value as Json, json};
@@ -45,7 +45,7 @@ pub enum AboutFormat {
     Markdown,
 }
 
-/// The schema of the whole config: the source's part and ours.
+/// The schema of the whole config: the source's part and the `dripfeed` object.
 pub(super) fn config_schema(manifest: &Manifest) -> Json {
     let mut schema = load::specification(manifest);
     if !schema["properties"].is_object() {
@@ -59,7 +59,7 @@ pub(super) fn config_schema(manifest: &Manifest) -> Json {
 
 pub(super) fn spec(context: &Context) -> Result<()> {
     if context.protocol == Protocol::Airbyte && context.named_source().is_none() && context.options.config.is_empty() {
-        // The manifest comes in the config, as the Connector Builder injects it.
+        // The config contains the manifest, as injected by the Connector Builder.
         return context.message(&airbyte::spec(&config::injected(), None, None));
     }
     let manifest = load::manifest_of(context)?;

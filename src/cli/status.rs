@@ -1,10 +1,10 @@
-//! The verb `status`: how every tenant stands.
+//! The verb `status`: shows the status of every tenant.
 //!
-//! Comes in: the options, configs, and what runs kept in the state directory. Goes out: a table, JSON, a page or
-//! OpenMetrics text. Called by `commands`. The vendor is asked nothing, and secrets that a config refers to need not be
-//! there.
+//! Input: the options, configs, and the data of earlier runs in the state directory. Output: a table, JSON, a page or
+//! OpenMetrics text. Called by [`super::run`]. No request goes to the vendor, and the secrets that a config refers to
+//! need not exist.
 //!
-//! It ends with 0 however the tenants stand: it is there to say so. `--format json` has the verdicts for scripts.
+//! It exits with 0 whatever the verdicts are. `--format json` has the verdicts for scripts.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ pub enum StatusFormat {
     Openmetrics,
 }
 
-/// Writes the status; gives the exit code.
+/// Writes the status; returns the exit code.
 pub(super) fn run(context: &Context, asked: &StatusArgs) -> Result<u8> {
     let subjects = match &asked.tenants {
         Some(folder) => of_folder(context, folder)?,
@@ -80,7 +80,7 @@ pub(super) fn run(context: &Context, asked: &StatusArgs) -> Result<u8> {
     .map(|()| 0)
 }
 
-/// The tenants of a folder's configs; one that cannot be used is there too.
+/// The tenants of a folder's configs, including invalid ones.
 fn of_folder(context: &Context, folder: &Path) -> Result<Vec<Subject>> {
     let paths = load::configs_in(folder)?;
     if paths.is_empty() {
@@ -91,7 +91,7 @@ fn of_folder(context: &Context, folder: &Path) -> Result<Vec<Subject>> {
     Ok(subjects.into_iter().flatten().collect())
 }
 
-/// The tenant of a config; nothing where another source than its own is asked about.
+/// The tenant of a config; `None` if it belongs to another source than the requested one.
 fn of_path(context: &Context, path: &Path) -> Result<Option<Subject>> {
     let shown = path.display().to_string();
     let mut own = context.clone();
@@ -113,7 +113,7 @@ fn of_path(context: &Context, path: &Path) -> Result<Option<Subject>> {
         Ok((source, config)) => (source, Some(config), None),
         Err(fault) => (named.map_or_else(|| "unknown".to_owned(), |name| stem(Path::new(name))), None, Some(fault)),
     };
-    // One without a name has that of its account, which only its credentials tell.
+    // A tenant without a name is named after its account, which only its credentials identify.
     let unnamed =
         || (fault.is_none()).then(|| own.configured().ok()).flatten().map(|configured| configured.identity.tenant);
     Ok(Some(Subject {
@@ -145,8 +145,7 @@ fn of_config(context: &Context) -> Result<Subject> {
     })
 }
 
-/// All tenants that have a record in the state directory; their configs are where their last runs found them, if they
-/// still are.
+/// All tenants with a record in the state directory; their configs are those of their last runs, if they still exist.
 fn of_root(context: &Context) -> Result<Vec<Subject>> {
     let root = state_dir_or_own(context, None)?;
     let all = run_record::all(&root)?;
@@ -188,7 +187,7 @@ fn words(context: &Context) -> String {
     context.tenant_arguments()
 }
 
-/// When a file was last changed.
+/// When a file was last modified.
 fn changed(path: &Path) -> Option<OffsetDateTime> {
     std::fs::metadata(path).and_then(|of| of.modified()).ok().map(OffsetDateTime::from)
 }

@@ -1,6 +1,6 @@
-//! The verb `sync`: what it takes from the command line.
+//! The verb `sync`: its command-line arguments.
 //!
-//! Comes in: its arguments. Goes out: the exit code of the run. Called by [`super::run`]; the work is `run::sync`'s.
+//! Input: the arguments. Output: the exit code of the run. Called by [`super::run`]; `run::sync` does the work.
 
 use clap::Args;
 
@@ -32,7 +32,7 @@ fn duration(text: &str) -> std::result::Result<IsoDuration, String> {
     Period::parse(text).map(IsoDuration)
 }
 
-/// Reads into the target; gives the exit code.
+/// Reads into the target; returns the exit code.
 pub(super) fn run(context: &Context, args: &TargetArgs) -> Result<u8> {
     let target_timeout = args.target_timeout.map(|time| time.0.length());
     sync::run(context, &SyncOptions { target: args.target.clone(), target_timeout, adopt: args.adopt.clone() })

@@ -1,6 +1,6 @@
-//! The verb `validate`: everything that is wrong with a manifest.
+//! The verb `validate`: reports everything that is wrong with a manifest.
 //!
-//! Comes in: the manifest's path, or a built-in source's name. Goes out: its faults and warnings as log lines or JSON,
+//! Input: a manifest's path, or the name of a built-in source. Output: its faults and warnings as log lines or JSON,
 //! its streams on stdout. Called by [`super::run`].
 
 use std::cell::OnceCell;
@@ -52,7 +52,7 @@ pub(super) enum FindingFormat {
     Json,
 }
 
-/// A manifest's text, and what it is called in messages.
+/// A manifest's text, and its name in messages.
 struct Written<'a> {
     shown: String,
     text: std::borrow::Cow<'a, str>,
@@ -75,7 +75,7 @@ impl Written<'_> {
         Ok(Written { shown: asked.to_owned(), text: text.into() })
     }
 
-    /// A finding for a program: where, how grave, what, and what to do.
+    /// A finding for programs: location, severity, message, and hint.
     fn json(&self, level: Level, fault: &Fault) -> Json {
         let place = fault.location.as_deref();
         let line = place.map(|place| place.line).filter(|line| *line > 0);
@@ -91,7 +91,7 @@ impl Written<'_> {
         })
     }
 
-    /// The column, from 1, at which the last step of a path stands on a line; else where the line's text begins.
+    /// The column (from 1) of the last step of a path in a line; otherwise the start of the line's text.
     fn column(&self, line: u32, path: &str) -> Option<usize> {
         let text = self.text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
         let key = path.rsplit('.').next()?.split('[').next().unwrap_or_default();
@@ -101,7 +101,7 @@ impl Written<'_> {
     }
 }
 
-/// Reports everything that is wrong with a manifest; then what it has.
+/// Reports everything that is wrong with a manifest, then its contents.
 pub(super) fn validate(context: &Context, asked: &ValidateArgs) -> Result<()> {
     let written = Written::read(&asked.manifest)?;
     let found = findings(&written);
@@ -115,7 +115,7 @@ pub(super) fn validate(context: &Context, asked: &ValidateArgs) -> Result<()> {
     if asked.format == FindingFormat::Json {
         let all: Vec<Json> = findings.iter().map(|(level, fault)| written.json(*level, fault)).collect();
         context.pretty(&all)?;
-        // What is printed must be out before the fault that ends the verb.
+        // The output must be written before the fault that ends the verb.
         context.out.lock().flush()?;
     } else {
         for (level, fault) in &findings {
@@ -134,7 +134,7 @@ pub(super) fn validate(context: &Context, asked: &ValidateArgs) -> Result<()> {
     }
 }
 
-/// What is wrong with a manifest, in the order of its lines, and the manifest where it can be used.
+/// The findings of a manifest, sorted by line, and the manifest if it is usable.
 fn findings(written: &Written<'_>) -> Result<(Vec<(Level, Fault)>, Option<Manifest>)> {
     let Written { shown, text } = written;
     let mut examined = lint::examine(text, shown)?;
@@ -145,8 +145,8 @@ fn findings(written: &Written<'_>) -> Result<(Vec<(Level, Fault)>, Option<Manife
     for (text, at) in &examined.templates {
         match Template::of(&json!(text), at, &known) {
             Err(fault) => findings.push((Level::Error, fault)),
-            // It costs its stream, and that only when it is needed. Which names there are depends on the place: a list
-            // of all would say nothing.
+            // It only fails its own stream, when the template is used. The valid names depend on the place, so a list
+            // of all names would not help.
             Ok(template) => findings.extend(template.known().err().map(|fault| {
                 let hint = fault.hint.filter(|hint| !hint.starts_with("here"));
                 (Level::Warning, Fault { hint, ..fault })
@@ -177,7 +177,7 @@ fn findings(written: &Written<'_>) -> Result<(Vec<(Level, Fault)>, Option<Manife
     Ok((findings, manifest))
 }
 
-/// Streams that a Singer target would put into one table, and the names that keep them apart.
+/// Streams that a Singer target would put into one table, and the names that keep them separate.
 fn in_one_table(manifest: &Manifest, shown: &str) -> Vec<Fault> {
     let streams = manifest.source.streams.iter().flatten().flat_map(Stream::all);
     let names = streams.filter_map(|stream| stream.name.as_ref()?.value.as_str());
@@ -191,13 +191,13 @@ fn in_one_table(manifest: &Manifest, shown: &str) -> Vec<Fault> {
     meetings.collect()
 }
 
-/// What a run refuses when it starts, whatever its config holds.
+/// Faults that a run's start would report with any config.
 fn refused_at_start(manifest: &Manifest, examined: &Examined, specification: &Json) -> Vec<Fault> {
     let source = &manifest.source;
     let place = |fault: &Fault| fault.location.as_ref().map(|place| (place.path.clone(), fault.message.clone()));
     let mut out = faults_with(manifest, sample::config(specification, Sample::One));
     let again = faults_with(manifest, sample::config(specification, Sample::Other));
-    // The config is made up: what depends on it may hold for another.
+    // The config is generated: a fault that depends on it may not occur with another.
     let again: HashSet<_> = again.iter().filter_map(place).collect();
     out.retain(|fault| {
         place(fault).is_some_and(|place| examined.holds_for_every_config(&place.0, again.contains(&place)))
@@ -207,7 +207,7 @@ fn refused_at_start(manifest: &Manifest, examined: &Examined, specification: &Js
     out
 }
 
-/// The faults that compiling the manifest meets with a config.
+/// The faults of compiling the manifest with a config.
 fn faults_with(manifest: &Manifest, config: Json) -> Vec<Fault> {
     let now = load::now().map_or_else(|_| OffsetDateTime::now_utc(), |(now, _)| now);
     let cx = EvalContext { config, now, began: None };
@@ -226,7 +226,7 @@ fn faults_with(manifest: &Manifest, config: Json) -> Vec<Fault> {
     out
 }
 
-/// The streams that a check names and that are not there, as far as a manifest without a config tells.
+/// The streams in the connection check that do not exist, as far as this is known without a config.
 fn unknown_checks(manifest: &Manifest) -> Vec<&String> {
     let source = &manifest.source;
     let Check::CheckStream(check) = &source.check else { return Vec::new() };

@@ -1,8 +1,7 @@
-//! What is not there any more, or is not what it was: told from counts, and only when chance cannot explain it.
+//! Detects what is missing or changed by its statistics, if chance cannot explain it.
 //!
-//! Comes in: what earlier runs saw of each place, and what this one counted. Goes out: surprises, each with what proves
-//! it or why it is only suspected; then the counts become what is known. Called by [`super::monitor`] when a stream
-//! ends.
+//! Input: what earlier runs saw at each place, and the counts of this run. Output: surprises, each with its proof or
+//! the reason for a mere suspicion; then the counts are learned. Called by [`super::monitor`] when a stream ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,33 +16,33 @@ use super::statistics::{bounds, is_gone, is_odd, is_surprise};
 use crate::base::config::DriftPolicy as Policy;
 use crate::base::fault::Result;
 
-/// A place is not missed before so many chances to be seen.
+/// The minimum number of chances to be seen before a place counts as missing.
 const LEAST: u64 = 20;
-/// Counts below this tell nothing of magnitudes.
+/// The minimum number of values for statistics of magnitudes.
 const LEAST_NUMBERS: u64 = 100;
-/// Three magnitudes are a power of ten.
+/// The number of magnitudes per power of ten.
 const TENFOLD: i64 = 3;
-/// Numbers that went up so often from run to run grow.
+/// Numbers that increased in this many consecutive runs count as growing.
 const STEPS: u32 = 2;
-/// A field that is there so often is always there.
+/// A field with this share counts as always present.
 const ALWAYS: f64 = 0.999;
-/// It takes so many records to say that.
+/// The minimum number of records for that.
 const LEAST_ALWAYS: u64 = 50;
-/// Two fields are present alike when their shares differ by no more.
+/// The largest difference of shares for two fields to count as equally frequent.
 const ALIKE: f64 = 0.25;
-/// Keys that are kept of records that have a field.
+/// The number of witness keys stored per field.
 const WITNESSES: usize = 5;
 
-/// What a run read.
+/// The range of a run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reach {
-    /// From the beginning: the same records as any such run before.
+    /// Did it read from the start, so that it had the same records as earlier full reads?
     pub(super) from_start: bool,
-    /// All of them.
+    /// Did it read all records?
     pub(super) whole: bool,
 }
 
-/// A change that only counts can tell.
+/// A change that is visible only in counts.
 #[derive(Debug)]
 pub(super) struct Surprise {
     pub(super) rule: Rule,
@@ -56,7 +55,7 @@ pub(super) struct Surprise {
     pub(super) count: u64,
 }
 
-/// What this run saw of a place: values, nulls among them, and chances.
+/// The counts of this run at a place: values, nulls among them, and chances.
 fn of_run(inner: &Inner, at: usize, place: &Place) -> (u64, u64, u64) {
     let none = [0; KINDS];
     let kinds = inner.totals.kinds.get(at).unwrap_or(&none);
@@ -68,15 +67,14 @@ fn of_run(inner: &Inner, at: usize, place: &Place) -> (u64, u64, u64) {
     (values, u64::from(kinds[5]), chances)
 }
 
-/// Places that had values in this run.
+/// Places with values in this run.
 pub(super) fn present(inner: &Inner) -> Vec<String> {
     let places = inner.checks.places.iter().enumerate().skip(2).filter(|(_, place)| counts(place));
     let seen = places.filter(|(at, place)| of_run(inner, *at, place).0 > 0);
     seen.map(|(_, place)| place.pointer.clone()).collect()
 }
 
-/// Values and chances that tell how often a place has a value. Runs that read the same records say no more than one of
-/// them.
+/// Values and chances from which the share of a place is known. Runs that read the same records count once.
 fn known(inner: &Inner, seen: &Seen, reach: Reach) -> (u64, u64) {
     match seen.sweep {
         _ if !reach.from_start => (seen.seen, seen.of),
@@ -88,20 +86,20 @@ fn known(inner: &Inner, seen: &Seen, reach: Reach) -> (u64, u64) {
     }
 }
 
-/// How often a place had a chance since it was last seen, each record counted once.
+/// The number of chances since the place was last seen; each record counts once.
 fn absences(seen: &Seen, chances: u64, reach: Reach) -> u64 {
     if reach.from_start { chances } else { seen.absent + chances }
 }
 
-/// Is it a place whose absence means something: a field, not an item of a list?
+/// Is the absence of this place meaningful: a field, not an item of a list?
 fn counts(place: &Place) -> bool {
     !place.pointer.is_empty() && !place.pointer.ends_with("/*")
 }
 
-/// Reads the record with such a key again, to look for a field.
+/// Reads the record with a key again, to look for a field.
 type Again<'a> = &'a dyn Fn(&str) -> Result<Option<Json>>;
 
-/// What is not as it was.
+/// All surprises of this run.
 pub(super) fn surprises(inner: &mut Inner, reach: Reach, asked: &[String], again: Again<'_>) -> Vec<Surprise> {
     let mut out = Vec::new();
     let checks = inner.checks.clone();
@@ -110,7 +108,7 @@ pub(super) fn surprises(inner: &mut Inner, reach: Reach, asked: &[String], again
         let Some(seen) = inner.overlay.seen.get(&place.pointer).cloned() else { continue };
         let (values, nulls, chances) = of_run(inner, at, place);
         if values > 0 {
-            // A window is no sample: what one brings is doubted, and told when the next one brings it too.
+            // A window is not a random sample: its finding is only reported if the next window confirms it.
             let is_reported = reach.whole || seen.doubted_nulls > 0;
             out.extend(nullable(place, &seen, nulls, values).filter(|_| is_reported));
             out.extend(narrowed(inner, at, place, &seen));
@@ -119,7 +117,7 @@ pub(super) fn surprises(inner: &mut Inner, reach: Reach, asked: &[String], again
         }
         let absent = absences(&seen, chances, reach);
         let (hits, of) = known(inner, &seen, reach);
-        // A field within one that is gone goes with it.
+        // If the parent is missing, its fields are not reported separately.
         let parent_gone = gone.iter().any(|(other, _)| place.parent as usize == *other);
         if chances == 0 || parent_gone || absent < LEAST || !is_gone(hits, of, absent) {
             continue;
@@ -143,8 +141,8 @@ pub(super) fn surprises(inner: &mut Inner, reach: Reach, asked: &[String], again
                 Witnessed::Nothing => None,
             }
         };
-        // Records that came are no sample of all: a field that only some have needs a second look, which must tell
-        // something.
+        // Received records are not a random sample: a field that only some records have must be confirmed by reading
+        // a record again.
         let always = seen.of >= LEAST_ALWAYS && share_of(&seen) >= ALWAYS;
         let others = absent.saturating_sub(seen.absent_most.max(chances));
         if proof.is_some() || always || is_odd(hits, of, others) {
@@ -191,14 +189,14 @@ pub(super) fn surprises(inner: &mut Inner, reach: Reach, asked: &[String], again
     out
 }
 
-/// In which share of the records a place has a value.
+/// The share of records in which a place has a value.
 fn share_of(seen: &Seen) -> f64 {
     #[allow(clippy::cast_precision_loss)]
     let share = seen.seen as f64 / seen.of.max(1) as f64;
     share
 }
 
-/// Null in a field that never was.
+/// Null in a field that never had one.
 fn nullable(place: &Place, seen: &Seen, nulls: u64, values: u64) -> Option<Surprise> {
     let never = seen.nulls == 0 && seen.seen > 0;
     let surprise = never && is_surprise(nulls, values, bounds(0, seen.seen).1);
@@ -214,7 +212,7 @@ fn nullable(place: &Place, seen: &Seen, nulls: u64, values: u64) -> Option<Surpr
     })
 }
 
-/// Whole numbers only where there were fractions.
+/// Only integers where there were fractions.
 fn narrowed(inner: &Inner, at: usize, place: &Place, seen: &Seen) -> Option<Surprise> {
     let kinds = inner.totals.kinds.get(at)?;
     let (before, fractions) = (seen.kinds.get(NAMES[3])?, seen.kinds.get(NAMES[FRACTION])?);
@@ -232,7 +230,7 @@ fn narrowed(inner: &Inner, at: usize, place: &Place, seen: &Seen) -> Option<Surp
     })
 }
 
-/// Numbers of another magnitude: the middle and both quarters of them are ten times what they were, or a tenth.
+/// Numbers of another magnitude: the median and both quartiles grew or shrank tenfold.
 fn scaled(inner: &Inner, at: usize, place: &Place, seen: &Seen, reach: Reach) -> Option<Surprise> {
     let now = magnitudes_of(inner, at);
     let (way, before, after) = shift(seen, &now)?;
@@ -250,14 +248,14 @@ fn scaled(inner: &Inner, at: usize, place: &Place, seen: &Seen, reach: Reach) ->
     })
 }
 
-/// How many numbers of each magnitude this run saw.
+/// The number of values of each magnitude in this run.
 fn magnitudes_of(inner: &Inner, at: usize) -> BTreeMap<u8, u64> {
     let counted = inner.totals.magnitudes.get(at).map_or(&[][..], Vec::as_slice);
     (0_u8..).zip(counted).filter(|(_, n)| **n > 0).map(|(m, n)| (m, u64::from(*n))).collect()
 }
 
-/// Which way the numbers went since they were known: 1 is up, -1 down, 0 neither; with the medians. Nothing when there
-/// are too few of them.
+/// The direction in which the numbers moved since they were learned: 1 is up, -1 down, 0 neither; with both medians.
+/// `None` if there are too few values.
 fn shift(seen: &Seen, now: &BTreeMap<u8, u64>) -> Option<(i8, u8, u8)> {
     let (before, after) = (quartiles(&seen.magnitudes)?, quartiles(now)?);
     let shifts: Vec<i64> = before.iter().zip(&after).map(|(a, b)| i64::from(*b) - i64::from(*a)).collect();
@@ -266,20 +264,20 @@ fn shift(seen: &Seen, now: &BTreeMap<u8, u64>) -> Option<(i8, u8, u8)> {
     Some((i8::from(up) - i8::from(down), before[1], after[1]))
 }
 
-/// Do the numbers of a place grow with time, as running numbers do? Then larger ones are no change. They did so before,
-/// or what was doubted goes on: of what comes now, hardly anything is below the largest of the last run.
+/// Do the numbers of a place grow over time, like serial numbers? Larger values are no change then. They grew before,
+/// or the doubted shift continues: hardly any value is now below the largest of the last run.
 fn is_growth(seen: &Seen, now: &BTreeMap<u8, u64>, way: i8) -> bool {
     let goes_on = seen.doubted_scale == way && seen.last_magnitudes.is_some_and(|(_, last)| is_above(now, last));
     way > 0 && (seen.steps >= STEPS || goes_on)
 }
 
-/// Is hardly any number smaller than that magnitude?
+/// Are hardly any numbers below that magnitude?
 fn is_above(now: &BTreeMap<u8, u64>, magnitude: u8) -> bool {
     let below: u64 = now.range(1..magnitude.max(1)).map(|(_, n)| n).sum();
     below * 20 <= now.values().sum()
 }
 
-/// Learns the nulls of a run, unless they are doubted.
+/// Learns the nulls of a run, unless they are doubtful.
 fn learn_nulls(place: &Place, seen: &mut Seen, nulls: u64, values: u64, reach: Reach) {
     let surprise = nullable(place, seen, nulls, values).is_some();
     if !reach.whole && nulls > 0 && surprise == (seen.doubted_nulls == 0) && (surprise || seen.doubted_nulls > 0) {
@@ -289,7 +287,7 @@ fn learn_nulls(place: &Place, seen: &mut Seen, nulls: u64, values: u64, reach: R
     }
 }
 
-/// Learns the numbers of a run, unless they are doubted.
+/// Learns the magnitudes of a run, unless they are doubtful.
 fn learn_numbers(seen: &mut Seen, now: BTreeMap<u8, u64>, reach: Reach) {
     let mut doubted = false;
     if let Some((way, ..)) = shift(seen, &now) {
@@ -317,7 +315,7 @@ fn learn_numbers(seen: &mut Seen, now: BTreeMap<u8, u64>, reach: Reach) {
     }
 }
 
-/// The magnitudes below which a quarter, half and three quarters of the numbers are, zeros aside.
+/// The quartiles of the magnitudes, without zeros.
 fn quartiles(magnitudes: &BTreeMap<u8, u64>) -> Option<[u8; 3]> {
     let total: u64 = magnitudes.iter().filter(|(m, _)| **m > 0).map(|(_, n)| n).sum();
     if total < LEAST_NUMBERS {
@@ -333,7 +331,7 @@ fn quartiles(magnitudes: &BTreeMap<u8, u64>) -> Option<[u8; 3]> {
     Some([*below(1)?.0, *below(2)?.0, *below(3)?.0])
 }
 
-/// The field that took the place of one that is gone: it came since, is of the same type and as often there.
+/// The field that replaced a missing one: it is newer, has the same type and is equally frequent.
 fn successor(
     inner: &Inner,
     place: &Place,
@@ -374,11 +372,11 @@ fn successor(
 }
 
 enum Witnessed {
-    /// A record has it still.
+    /// A record still has the field.
     Back,
-    /// None of so many has it any more.
+    /// None of this many records has it.
     Gone(usize),
-    /// No record can be read again.
+    /// No record could be read again.
     Nothing,
 }
 
@@ -389,14 +387,14 @@ fn witnessed(seen: &Seen, pointer: &str, again: Again<'_>) -> Witnessed {
         match again(key) {
             Ok(Some(record)) if has(&record, pointer) => return Witnessed::Back,
             Ok(Some(_)) => read += 1,
-            // Gone itself, or not to be had: it says nothing.
+            // The record itself is gone or unreadable: this proves nothing.
             Ok(None) | Err(_) => {}
         }
     }
     if read == 0 { Witnessed::Nothing } else { Witnessed::Gone(read) }
 }
 
-/// Does a record have a value at a pointer, in whichever item of lists?
+/// Does a record have a value at a pointer, in any item of its lists?
 fn has(record: &Json, pointer: &str) -> bool {
     fn within(at: &Json, path: &[&str]) -> bool {
         match path {
@@ -408,7 +406,7 @@ fn has(record: &Json, pointer: &str) -> bool {
     within(record, &pointer.split('/').skip(1).collect::<Vec<_>>())
 }
 
-/// What this run counted becomes what is known; places with a finding that counts alone told stay as they were.
+/// Learns the counts of this run; places with a statistical finding stay unchanged.
 pub(super) fn learn(inner: &mut Inner, reach: Reach, now: &str) {
     let odd: BTreeSet<String> = { inner.found.values() }
         .filter(|f| matches!(f.rule, Rule::ScaleChanged | Rule::FieldTypeNarrowed))
@@ -424,7 +422,7 @@ pub(super) fn learn(inner: &mut Inner, reach: Reach, now: &str) {
         let kinds = *inner.totals.kinds.get(at).unwrap_or(&none);
         let magnitudes = magnitudes_of(inner, at);
         if values == 0 && !inner.overlay.seen.contains_key(&place.pointer) {
-            // Never seen by anyone: nothing to miss.
+            // The place was never seen by any run.
             continue;
         }
         let seen = inner.overlay.seen.entry(place.pointer.clone()).or_default();
@@ -434,7 +432,7 @@ pub(super) fn learn(inner: &mut Inner, reach: Reach, now: &str) {
             seen.absent_most = seen.absent_most.max(chances);
             continue;
         }
-        // What was not seen for a while counts once it is seen again.
+        // Chances without a value count once the place is seen again.
         seen.of += chances + std::mem::take(&mut seen.absent);
         (seen.absent_runs, seen.absent_most) = (0, 0);
         if reach.from_start {
@@ -456,7 +454,7 @@ pub(super) fn learn(inner: &mut Inner, reach: Reach, now: &str) {
     }
 }
 
-/// A record is a witness of the fields that it has.
+/// Stores a record as a witness of its fields.
 pub(super) fn witness(inner: &mut Inner, key: &str, record: &Json) {
     let checks = inner.checks.clone();
     for place in checks.places.iter().skip(2).filter(|place| counts(place) && has(record, &place.pointer)) {

@@ -1,8 +1,8 @@
-//! What the tenants of one source have in common: a change of the vendor, or of one tenant.
+//! Compares the tenants of one source: is a change the vendor's or one tenant's?
 //!
-//! Comes in: a state directory. Goes out: the findings of all tenants, one for each change, and whether it is the
-//! vendor's. Called by the reports of `drift`. Nothing is changed here: a run sees its own tenant only, so this is the
-//! one place where a change can be told from a tenant's own.
+//! Input: a state directory. Output: the findings of all tenants, merged per change, and whether the vendor is the
+//! cause. Called by the reports of `drift`. This module only reads: a run sees only its own tenant, so the
+//! distinction is only possible here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,63 +16,63 @@ use crate::base::fault::Result;
 use crate::base::store::{file_name, names};
 use crate::base::timefmt::parse_iso;
 
-/// A change that so many tenants meet within [`TOGETHER`] is the vendor's.
+/// A change that this many tenants have within [`TOGETHER`] is the vendor's.
 const MANY: usize = 3;
-/// So is one that this share of them meets, one of so many …
+/// So is one that at least one in this many tenants has …
 const SHARE: usize = 5;
-/// … where two at least have it: one tenant proves nothing of another.
+/// … if at least two have it: a single tenant proves nothing about others.
 const FEW: usize = 2;
-/// A vendor rolls a change out to its customers within this time.
+/// The time within which a vendor rolls out a change to its customers.
 const TOGETHER: Duration = Duration::hours(24);
 
-/// What is kept of a tenant.
+/// The saved drift of a tenant.
 #[derive(Debug, Clone, Default)]
 pub struct TenantDrift {
     /// Its name.
     pub name: String,
-    /// Overlay and findings of each stream that something is kept of.
+    /// Overlay and findings of each stream with saved drift.
     pub streams: BTreeMap<String, (Overlay, Pending)>,
 }
 
-/// Whose change it is.
+/// The scope of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeScope {
-    /// The API changed, for everybody sooner or later.
+    /// The API changed; sooner or later every tenant is affected.
     Vendor,
-    /// Something of this tenant: its plan, its own fields, its data.
+    /// Specific to this tenant: its plan, its custom fields, its data.
     Tenant,
 }
 
 /// A change, and the tenants that have it.
 #[derive(Debug, Clone)]
 pub struct Rolled {
-    /// Of one tenant as it is kept; of several, counts together, from the first sighting to the last.
+    /// The finding of a single tenant as saved; for several, with summed counts, from the first to the last sighting.
     pub finding: Finding,
-    /// Whose it is.
+    /// The scope.
     pub scope: ChangeScope,
-    /// As each tenant has it, by name.
+    /// The finding of each tenant, by name.
     pub by_tenant: Vec<Finding>,
 }
 
 impl Rolled {
-    /// The tenants that have it.
+    /// The tenants that have the change.
     pub fn tenants(&self) -> Vec<&str> {
         self.by_tenant.iter().map(|finding| &*finding.tenant).collect()
     }
 }
 
-/// The sources that something is kept of.
+/// The sources with saved drift.
 pub fn sources(root: &Path) -> Result<Vec<String>> {
     names(&root.join("drift"), |name| Some(name.to_owned()))
 }
 
-/// The tenants of a source that something is kept of.
+/// The tenants of a source with saved drift.
 pub fn tenants(root: &Path, source: &str) -> Result<Vec<String>> {
     names(&root.join("drift").join(file_name(source)), |name| Some(name.to_owned()))
 }
 
-/// What is kept of a tenant.
+/// Reads the saved drift of a tenant.
 pub fn read(root: &Path, source: &str, tenant: &str) -> Result<TenantDrift> {
     let folder = root.join("drift").join(file_name(source)).join(file_name(tenant));
     let stream_of = |name: &str| {
@@ -83,7 +83,7 @@ pub fn read(root: &Path, source: &str, tenant: &str) -> Result<TenantDrift> {
     for stream in names(&folder, stream_of)? {
         let (overlay, mut pending) = OverlayFiles::new(root, source, tenant, &stream).read()?;
         for finding in &mut pending.findings {
-            // Where it is kept says whose it is, also in a folder that was renamed.
+            // The path determines tenant and stream, even if a folder was renamed.
             (finding.tenant, finding.stream) = (tenant.to_owned(), stream.clone());
         }
         streams.insert(stream, (overlay, pending));
@@ -91,7 +91,7 @@ pub fn read(root: &Path, source: &str, tenant: &str) -> Result<TenantDrift> {
     Ok(TenantDrift { name: tenant.to_owned(), streams })
 }
 
-/// One for each change, in the order of all findings.
+/// Merges the findings per change, in the usual order.
 pub fn roll_up(tenants: &[TenantDrift]) -> Vec<Rolled> {
     let mut changes: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
     for tenant in tenants {
@@ -111,7 +111,7 @@ pub fn roll_up(tenants: &[TenantDrift]) -> Vec<Rolled> {
     findings.into_iter().map(rolled).collect()
 }
 
-/// Whose change it is that these tenants have, of so many.
+/// The scope of a change that these tenants have, out of `of`.
 fn scope(by_tenant: &[Finding], of: usize) -> ChangeScope {
     let mut first: Vec<OffsetDateTime> = by_tenant.iter().filter_map(|f| parse_iso(&f.first_seen)).collect();
     first.sort_unstable();
@@ -121,7 +121,7 @@ fn scope(by_tenant: &[Finding], of: usize) -> ChangeScope {
     if most >= MANY || share { ChangeScope::Vendor } else { ChangeScope::Tenant }
 }
 
-/// The findings of one change as one.
+/// Merges the findings of one change.
 fn together(findings: &[&Finding]) -> Option<Finding> {
     let first = findings.iter().min_by(|a, b| (&a.first_seen, &a.tenant).cmp(&(&b.first_seen, &b.tenant)))?;
     let last = findings.iter().max_by(|a, b| a.last_seen.cmp(&b.last_seen))?;
@@ -137,7 +137,7 @@ fn together(findings: &[&Finding]) -> Option<Finding> {
         last_seen: last.last_seen.clone(),
         run_id: last.run_id.clone(),
         keys: keys.into_iter().take(5).cloned().collect(),
-        // Silent for everybody, or not at all.
+        // Silenced only if it is silenced for all tenants.
         silenced_until: findings.iter().map(|f| f.silenced_until.clone()).min().flatten(),
         ..(*first).clone()
     })

@@ -1,6 +1,6 @@
-//! A stream's schema, with what a tenant's overlay has besides or instead.
+//! A stream's schema: the baseline merged with a tenant's overlay.
 //!
-//! Comes in: the baseline as JSON schema, and additions by pointer. Goes out: one JSON schema. Called by runs,
+//! Input: the baseline as JSON schema, and additions by pointer. Output: one JSON schema. Called by runs,
 //! `discover` and `drift promote`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,13 +12,13 @@ use super::checks::plain;
 use super::overlay::Addition;
 use crate::base::json::schema::Reader;
 
-/// Under this key a place's schema holds the one that its column was announced with: columns do not change their type.
+/// The schema key for the type with which a column was announced: columns never change their type.
 pub const COLUMN: &str = "x-dripfeed-column";
 
-/// The schema with every addition in its place. Places behind a reference are written out where they are used.
+/// Merges every addition into the schema. A `$ref` is expanded if there are additions behind it.
 pub fn merged(base: &Json, additions: &BTreeMap<String, Addition>) -> Json {
     let mut schema = base.clone();
-    // In the order in which they came, so that a column keeps its name and place.
+    // In chronological order, so that each column keeps its name and place.
     let mut additions: Vec<_> = additions.iter().collect();
     additions.sort_by(|a, b| (&a.1.since, a.0).cmp(&(&b.1.since, b.0)));
     for (pointer, addition) in additions {
@@ -47,7 +47,7 @@ fn put(schema: &mut Json, root: &Json, pointer: &str, value: &Json) {
         at = within(here, &name);
     }
     let before = std::mem::replace(at, value.clone());
-    // What came into it since stays in it.
+    // Fields that were added later are kept.
     let fields = at.get_mut("properties").and_then(Json::as_object_mut);
     if let (Some(fields), Json::Object(before)) = (fields, &before["properties"]) {
         for (name, schema) in before {
@@ -56,7 +56,7 @@ fn put(schema: &mut Json, root: &Json, pointer: &str, value: &Json) {
     }
 }
 
-/// The schema of a field, which may stand in one of several choices.
+/// The schema of a field, which may be in one of several alternatives.
 fn within<'s>(object: &'s mut Map<String, Json>, name: &str) -> &'s mut Json {
     let declared = |schema: &Json| schema["properties"].get(name).is_some();
     let choice = ["allOf", "anyOf", "oneOf"].into_iter().find_map(|choice| {
@@ -74,7 +74,7 @@ fn within<'s>(object: &'s mut Map<String, Json>, name: &str) -> &'s mut Json {
     &mut properties[name]
 }
 
-/// What a schema says at a pointer, if it declares that.
+/// The schema at a pointer, if it is declared.
 pub(super) fn at<'s>(schema: &'s Json, pointer: &str) -> Option<&'s Json> {
     let reader = Reader::new(schema);
     let step = |at: &'s Json, segment: &str| match segment {
@@ -84,8 +84,8 @@ pub(super) fn at<'s>(schema: &'s Json, pointer: &str) -> Option<&'s Json> {
     pointer.split('/').skip(1).try_fold(schema, step).map(|found| reader.follow(found))
 }
 
-/// The schema of a place that takes what either takes: never less than `old` did, and its column stays as it was
-/// announced. `announces`: is it a column that does not take all of `new`?
+/// A schema that accepts what either accepts; the announced column stays the same. `announces`: does the column not
+/// accept all of `new`?
 pub fn joined(old: &Json, new: &Json, announces: bool) -> Json {
     let mut joined = wider(old, new);
     let reader = Reader::new(&Json::Null);
@@ -99,7 +99,7 @@ pub fn joined(old: &Json, new: &Json, announces: bool) -> Json {
     joined
 }
 
-/// The schema of a place that takes what either takes, both being widened from the same column.
+/// A schema that accepts what either accepts, if both were widened from the same column.
 pub(super) fn with_both(old: &Json, new: &Json) -> Json {
     let mut both = wider(old, new);
     if let (None, Some(column)) = (old.get(COLUMN), new.get(COLUMN)) {
@@ -142,7 +142,7 @@ fn wider(old: &Json, new: &Json) -> Json {
                     there.insert(name.clone(), joined);
                 }
             }
-            // One that says nothing of what is in it takes everything.
+            // A type without further constraints accepts everything.
             _ if before.contains(kind) => {}
             _ => drop(fields.insert(key.into(), inner.clone())),
         }
@@ -150,7 +150,7 @@ fn wider(old: &Json, new: &Json) -> Json {
     out
 }
 
-/// The schema without marks of ours: as the vendor's data are.
+/// The schema without our markers: as in the vendor's data.
 pub fn unmarked(mut schema: Json) -> Json {
     fn clean(at: &mut Json) {
         match at {

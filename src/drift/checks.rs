@@ -1,7 +1,7 @@
-//! The baseline, compiled: a numbered place for each value that a record may have, and what is expected there.
+//! The compiled baseline: a numbered place for each value that a record may have, with the expectations for it.
 //!
-//! Comes in: a stream's schema with what the tenant's overlay adds, its keys and its cursor. Goes out: [`Checks`], by
-//! which the walk over a record tells at once that nothing is new. Called by [`super::monitor`].
+//! Input: a stream's schema with the tenant's overlay, its keys and its cursor. Output: [`Checks`], with which the
+//! record scan detects immediately that nothing is new. Called by [`super::monitor`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -12,9 +12,9 @@ use crate::base::json::scan::{JsonKind, JsonText, Scan, Scanner};
 use crate::base::json::schema::{MAX_DEPTH, Reader};
 use crate::base::json::spelling::{Expected, spelled};
 
-/// Numbers with a fraction, beside the kinds that JSON tells apart.
+/// Numbers with a fraction, in addition to the kinds of JSON.
 pub(super) const FRACTION: usize = 6;
-/// How many kinds are counted.
+/// The number of kinds.
 pub(super) const KINDS: usize = 7;
 /// The names of kinds, as in schemas.
 pub(super) const NAMES: [&str; KINDS] = ["object", "array", "string", "integer", "boolean", "null", "number"];
@@ -39,7 +39,7 @@ pub(super) const fn bit(kind: usize) -> u8 {
     1 << kind
 }
 
-/// How a text must be written.
+/// The expected format of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     /// A date and a time.
@@ -48,46 +48,46 @@ pub(super) enum Format {
     Date,
 }
 
-/// What is expected at a place.
+/// The expectations at a place.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    /// Where it is: `/a/b`, `*` for any item of a list.
+    /// The pointer: `/a/b`, with `*` for any item of a list.
     pub(super) pointer: String,
-    /// The object or list that it is in.
+    /// The object or list that contains it.
     pub(super) parent: u32,
-    /// Kinds of values, a bit each.
+    /// Allowed kinds of values, as a bit mask.
     pub(super) allowed: u8,
-    /// How texts are written.
+    /// The format of texts.
     pub(super) format: Option<Format>,
-    /// The texts that are listed, raw; empty when any may be.
+    /// The allowed texts (enum), raw; empty if any text is allowed.
     pub(super) listed: Vec<Box<[u8]>>,
-    /// Which key it is, if it is one.
+    /// The index of the key, if it is one.
     pub(super) key: Option<u8>,
-    /// Is it the cursor?
+    /// Is it the cursor field?
     pub(super) cursor: bool,
-    /// Are whole numbers beyond 64 bits let pass? (No column of 64 bits is announced.)
+    /// Are integers beyond 64 bits accepted? (Then no 64-bit column is announced.)
     pub(super) wide: bool,
     /// The fields of the object, by name.
     pub(super) fields: HashMap<String, u32>,
-    /// The items of the list.
+    /// The place of the list's items.
     pub(super) item: u32,
-    /// Do its fields count? An object for which none is declared holds data in its names.
+    /// Are its fields checked? An object without declared fields uses names as data.
     pub(super) closed: bool,
-    /// Does the schema forget it, though it is the cursor?
+    /// Is it the cursor, but missing from the schema?
     pub(super) undeclared: bool,
-    /// Fields that it does not declare and that were told of.
+    /// Undeclared fields that were already reported.
     pub(super) passed: HashSet<String>,
-    /// Its schema, as it stands.
+    /// Its schema, unchanged.
     pub(super) schema: Json,
 }
 
 /// The compiled baseline.
 #[derive(Debug)]
 pub(super) struct Checks {
-    /// By number; the first is nowhere, the second the record.
+    /// Places by number; the first is none, the second the record.
     pub(super) places: Vec<Place>,
     by_pointer: HashMap<String, u32>,
-    /// How many keys there are.
+    /// The number of keys.
     pub(super) keys: u8,
 }
 
@@ -101,19 +101,19 @@ impl Places for Checks {
     }
 }
 
-/// What is let pass at a place though the schema does not say so: kinds, or one of the marks below.
+/// Deviations that are accepted at a place: kinds, or one of the markers below.
 pub(super) type Tolerated = BTreeMap<String, BTreeSet<String>>;
 
-/// Stands in [`Tolerated`] for a text of another format.
+/// Marker in [`Tolerated`]: a text of another format.
 pub(super) const FORMAT: &str = "format";
-/// Stands in [`Tolerated`] for any text beyond those listed.
+/// Marker in [`Tolerated`]: any text beyond the enum.
 pub(super) const LISTED: &str = "listed";
-/// Stands in [`Tolerated`] for whole numbers beyond 64 bits.
+/// Marker in [`Tolerated`]: integers beyond 64 bits.
 pub(super) const WIDE: &str = "wide";
 
-/// Stands in [`Tolerated`] for every field that an object does not declare.
+/// Marker in [`Tolerated`]: every undeclared field of an object.
 pub(super) const OPEN: &str = "open";
-/// Stands in [`Tolerated`] for a field that is not declared.
+/// Marker in [`Tolerated`]: an undeclared field.
 pub(super) const FIELD: &str = "field";
 
 /// A pointer's segment as a name.
@@ -121,7 +121,7 @@ pub(super) fn plain(segment: &str) -> String {
     segment.replace("~2", "*").replace("~1", "/").replace("~0", "~")
 }
 
-/// A pointer's segment, escaped as RFC 6901 says; a lone `*`, which means any item, as `~2`.
+/// A pointer segment, escaped as in RFC 6901; a literal `*`, which would mean any item, becomes `~2`.
 pub(super) fn segment(name: &str) -> String {
     if name == "*" {
         return "~2".into();
@@ -130,7 +130,7 @@ pub(super) fn segment(name: &str) -> String {
 }
 
 impl Checks {
-    /// Compiles a schema. Places that `before` had keep their numbers.
+    /// Compiles a schema. Places in `before` keep their numbers.
     pub(super) fn compile(
         schema: &Json,
         keys: &[Vec<String>],
@@ -150,7 +150,7 @@ impl Checks {
         let mut compiler = Compiler { checks, reader: Reader::new(schema), tolerated };
         compiler.add(schema, String::new(), NOWHERE, 0);
         let mut checks = compiler.checks;
-        // The record is an object whatever its schema says.
+        // The record is an object, whatever its schema declares.
         checks.places[1].closed = true;
         for (pointer, _) in tolerated.iter().filter(|(_, what)| what.contains(OPEN)) {
             if let Some(at) = checks.at(pointer) {
@@ -179,7 +179,7 @@ impl Checks {
         checks
     }
 
-    /// The number of the place at a pointer, new when there is none.
+    /// The number of the place at a pointer; creates one if there is none.
     fn reserve(&mut self, pointer: &str, parent: u32) -> usize {
         if let Some(at) = self.by_pointer.get(pointer) {
             return *at as usize;
@@ -190,7 +190,7 @@ impl Checks {
         at
     }
 
-    /// The place at a pointer, made if the schema does not declare it.
+    /// The place at a pointer; created if the schema does not declare it.
     fn ensure(&mut self, pointer: &str) -> usize {
         let (above, name) = pointer.rsplit_once('/').unwrap_or(("", pointer));
         let parent = if above.is_empty() { ROOT as usize } else { self.ensure(above) };
@@ -199,7 +199,7 @@ impl Checks {
         at
     }
 
-    /// The place of that number.
+    /// The place with a number.
     pub(super) fn place(&self, number: u32) -> &Place {
         self.places.get(number as usize).unwrap_or(&self.places[0])
     }
@@ -210,7 +210,7 @@ impl Checks {
     }
 }
 
-/// Makes places out of a schema.
+/// Creates places from a schema.
 struct Compiler<'s> {
     checks: Checks,
     reader: Reader<'s>,
@@ -218,7 +218,7 @@ struct Compiler<'s> {
 }
 
 impl<'s> Compiler<'s> {
-    /// Adds the place of a schema and those below it; gives its number.
+    /// Adds the place of a schema and those below it; returns its number.
     fn add(&mut self, schema: &'s Json, pointer: String, parent: u32, depth: usize) -> u32 {
         let (reader, tolerated) = (self.reader, self.tolerated);
         let at = self.checks.reserve(&pointer, parent);
@@ -258,7 +258,7 @@ impl<'s> Compiler<'s> {
         let plain: Vec<&str> = types.iter().copied().filter(|t| *t != "null").collect();
         self.checks.places[at] = place;
         match plain.as_slice() {
-            // A record is an object, whatever its schema says.
+            // A record is an object, whatever its schema declares.
             _ if at == 1 => self.add_fields(schema, &pointer, number, depth),
             ["object"] if depth < MAX_DEPTH => self.add_fields(schema, &pointer, number, depth),
             ["array"] if depth < MAX_DEPTH => {
@@ -306,40 +306,40 @@ impl Place {
         }
     }
 
-    /// May objects or lists stand there?
+    /// May the value be an object or a list?
     pub(super) fn holds_structure(&self) -> bool {
         self.allowed & (bit(0) | bit(1)) != 0
     }
 
-    /// Do booleans stand there, and no numbers?
+    /// May the value be a boolean, but not a number?
     pub(super) fn holds_flags(&self) -> bool {
         self.allowed & bit(4) != 0 && self.allowed & bit(3) == 0
     }
 
-    /// May what stands there be written as another kind without a loss? A key may not. Where texts may stand as well,
-    /// it is written as one.
+    /// May a value be written as another kind without loss? Not for keys. If texts are allowed too, it is written as
+    /// a text.
     pub(super) fn is_spelled(&self) -> bool {
         self.key.is_none() && !self.cursor
     }
 
-    /// Is the value that comes next, of a kind that is not expected, such a spelling?
+    /// Is the next value, of an unexpected kind, such a spelling?
     pub(super) fn spells(&self, scanner: &Scanner<'_>) -> Scan<bool> {
         let wanted = Expected { structure: self.holds_structure(), boolean: self.holds_flags() };
         Ok(self.is_spelled() && spelled(&mut scanner.clone(), wanted)?.is_some())
     }
 
-    /// Is a text among those that are listed?
+    /// Is a text in the enum?
     pub(super) fn lists(&self, text: &JsonText<'_>) -> bool {
         let among = |raw: &[u8]| self.listed.iter().any(|listed| **listed == *raw);
         if !text.escaped {
             return among(text.raw);
         }
-        // The same text may be escaped in many ways.
+        // The same text can be escaped in several ways.
         let quoted = Json::String(text.value().into_owned()).to_string();
         among(&quoted.as_bytes()[1..quoted.len() - 1])
     }
 
-    /// What is expected, in words of types: `string(date)`.
+    /// The expected type in words: `string(date)`.
     pub(super) fn words(&self) -> String {
         if self.allowed == ANY {
             return "any".into();
@@ -349,7 +349,7 @@ impl Place {
             Some(Format::Date) => "(date)",
             None => "",
         };
-        // `number` says `integer` too.
+        // `number` includes `integer`.
         let whole = self.allowed & bit(FRACTION) != 0;
         let names = (0..KINDS).filter(|kind| self.allowed & bit(*kind) != 0 && *kind != 5 && !(whole && *kind == 3));
         names

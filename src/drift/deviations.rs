@@ -1,8 +1,7 @@
-//! Looks closely at a record in which something is not as expected.
+//! Examines a record that does not match expectations.
 //!
-//! Comes in: the record's bytes and the [`Checks`]. Goes out: each deviation: where, what was expected, what stands
-//! there in words of types, and what the schema becomes if that is accepted. Called by [`super::monitor`], for odd
-//! records only.
+//! Input: the record's bytes and the [`Checks`]. Output: each deviation: its place, the expected and the actual type
+//! in words, and the schema after acceptance. Called by [`super::monitor`], only for deviating records.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -15,7 +14,7 @@ use crate::base::json::scan::{JsonKind, JsonText, Number, Scan, Scanner, Whole, 
 use crate::base::json::schema::Reader;
 use crate::base::json::spelling::flag;
 
-/// A step from a value into one in it.
+/// A step into a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// A field.
@@ -24,36 +23,36 @@ pub(super) enum Step {
     Item(usize),
 }
 
-/// Something in a record that is not as expected.
+/// A deviation of a record from the expectations.
 #[derive(Debug, Clone)]
 pub(super) struct Deviation {
     pub(super) rule: Rule,
     pub(super) severity: Severity,
-    /// Where in the schema.
+    /// The pointer in the schema.
     pub(super) pointer: String,
-    /// Where in this record.
+    /// The path in this record.
     pub(super) path: Vec<Step>,
     pub(super) from: String,
     pub(super) to: String,
-    /// What the value looks like.
+    /// A description of the value.
     pub(super) sample: Option<String>,
-    /// The schema of the place, widened.
+    /// The widened schema of the place.
     pub(super) schema: Option<Json>,
-    /// What is let pass at the pointer when the change is.
+    /// The marker that tolerates the change at the pointer.
     pub(super) tolerate: String,
-    /// Does the column take it, which holds values of several kinds as JSON already?
+    /// Does the column accept it, because it stores several kinds as JSON?
     pub(super) fits_column: bool,
 }
 
 impl Deviation {
-    /// One that is in no record: pages, headers or counts tell it.
+    /// A deviation outside of records: in pages, headers or counts.
     pub(super) fn plain(rule: Rule, pointer: String, from: String, to: String) -> Deviation {
         let (severity, path, tolerate) = (rule.severity(), Vec::new(), String::new());
         let (sample, schema, fits_column) = (None, None, false);
         Deviation { rule, severity, pointer, path, from, to, sample, schema, tolerate, fits_column }
     }
 
-    /// One at a place of the baseline, with the schema that it becomes when the change is accepted.
+    /// A deviation at a place of the baseline, with the schema after acceptance.
     fn at(place: &Place, rule: Rule, to: &str) -> Deviation {
         let schema = widened(rule, place, to);
         let plain = Deviation::plain(rule, place.pointer.clone(), place.words(), to.to_owned());
@@ -61,12 +60,12 @@ impl Deviation {
     }
 }
 
-/// Deepest objects of which a schema is made.
+/// The maximum depth of an inferred schema.
 const DEEPEST: usize = 4;
-/// Objects with more names than this hold data in them.
+/// An object with more names than this uses names as data.
 pub(super) const MOST_NAMES: usize = 200;
 
-/// Finds what is not as expected in the record that comes next.
+/// Finds the deviations in the next record.
 pub(super) fn examine(checks: &Checks, scanner: &mut Scanner<'_>) -> Scan<Vec<Deviation>> {
     let mut found = Examination { checks, out: Vec::new(), path: Vec::new() };
     let mut keys = 0_u8;
@@ -89,7 +88,7 @@ struct Examination<'c> {
 }
 
 impl Examination<'_> {
-    /// Adds a deviation, found where the walk is.
+    /// Adds a deviation at the current position.
     fn add(&mut self, deviation: Deviation) {
         self.out.push(Deviation { path: self.path.clone(), ..deviation });
     }
@@ -146,18 +145,18 @@ impl Examination<'_> {
         Ok(())
     }
 
-    /// A value of a kind that is not expected.
+    /// Handles a value of an unexpected kind.
     fn other_kind(&mut self, place: &Place, kind: JsonKind, name: &str, sample: String) {
         let rule = match kind {
             JsonKind::Null if place.key.is_some() => Rule::KeyMissing,
-            // That a record has no cursor value is counted.
+            // Records without a cursor value are counted instead.
             JsonKind::Null if place.cursor => return,
             _ if place.key.is_some() => Rule::KeyTypeChanged,
             JsonKind::Null => Rule::FieldBecameNullable,
             _ if place.pointer.ends_with("/*") => Rule::ItemTypeChanged,
             JsonKind::Object | JsonKind::Array => Rule::FieldStructureChanged,
             _ if place.holds_structure() => Rule::FieldStructureChanged,
-            // A text can say it without loss.
+            // A text can represent it without loss.
             _ if place.allowed & bit(2) != 0 && place.format.is_none() => Rule::FieldTypeNarrowed,
             _ => Rule::FieldTypeChanged,
         };
@@ -173,7 +172,7 @@ impl Examination<'_> {
             return;
         }
         if !allowed {
-            // As where a field is new: no column of 64 bits is announced for what it cannot hold.
+            // As for new fields: no 64-bit column is announced for values that exceed it.
             let name = if fraction || whole == Whole::Large { "number" } else { "integer" };
             self.other_kind(place, JsonKind::Number, name, sample);
         } else if fraction && place.allowed & bit(FRACTION) == 0 {
@@ -191,7 +190,7 @@ impl Examination<'_> {
         if let Some(format) = place.format {
             if !written_well(text, format) {
                 let sample = Some(length(text));
-                // A key is sent as it is: null would be none.
+                // A key is sent unchanged: null would not be a key.
                 let rule = if place.key.is_some() { Rule::KeyTypeChanged } else { Rule::FormatChanged };
                 self.add(Deviation { sample, tolerate: FORMAT.into(), ..Deviation::at(place, rule, "string") });
             }
@@ -236,7 +235,7 @@ impl Examination<'_> {
     }
 }
 
-/// The schema of a place once a change is accepted; nothing where a schema does not say such things.
+/// The schema of a place after acceptance; `None` if a schema cannot express the change.
 fn widened(rule: Rule, place: &Place, to: &str) -> Option<Json> {
     let mut schema = if place.schema.is_object() { place.schema.clone() } else { json!({}) };
     let fields = schema.as_object_mut()?;
@@ -267,14 +266,14 @@ fn widened(rule: Rule, place: &Place, to: &str) -> Option<Json> {
     types.dedup();
     fields.insert("type".into(), json!(types));
     if changes_column(rule) && place.key.is_none() && place.pointer.matches('/').count() == 1 {
-        // A column that was announced keeps its type: what does not fit it goes to another one beside it.
+        // An announced column keeps its type: other values go to an additional column.
         let was = place.schema.get(COLUMN).unwrap_or(&place.schema);
         schema[COLUMN] = was.clone();
     }
     Some(schema)
 }
 
-/// Do values of several kinds stand at a place, in one column or beside one of texts, which takes them all?
+/// Does a place have values of several kinds, in one column or with a text column for all of them?
 fn is_mixed(place: &Place) -> bool {
     let declared = Reader::new(&Json::Null).types(&place.schema);
     let kinds = declared.iter().filter(|name| !matches!(**name, "null" | "integer")).count();
@@ -285,7 +284,7 @@ fn is_mixed(place: &Place) -> bool {
     kinds + usize::from(whole) > 1 && place.key.is_none() && takes_all
 }
 
-/// Takes keywords out of a schema, and out of its choices.
+/// Removes keywords from a schema and its alternatives.
 fn forget(fields: &mut Map<String, Json>, keywords: &[&str]) {
     for keyword in keywords {
         fields.shift_remove(*keyword);
@@ -296,7 +295,7 @@ fn forget(fields: &mut Map<String, Json>, keywords: &[&str]) {
     }
 }
 
-/// Does a column of the old type not take such values?
+/// Does a column of the old type not accept such values?
 fn changes_column(rule: Rule) -> bool {
     matches!(
         rule,
@@ -308,7 +307,7 @@ fn changes_column(rule: Rule) -> bool {
     )
 }
 
-/// A schema in words of types.
+/// A schema in words: its types.
 pub(super) fn words(schema: &Json) -> String {
     match &schema["type"] {
         Json::String(one) => one.clone(),
@@ -317,7 +316,7 @@ pub(super) fn words(schema: &Json) -> String {
     }
 }
 
-/// The schema of the value that comes next, as far as one value tells: nullable, no formats, lists without items.
+/// The schema of the next value, as far as one value determines it: nullable, no formats, lists without items.
 fn infer(scanner: &mut Scanner<'_>, depth: usize) -> Scan<Json> {
     Ok(match scanner.peek()? {
         JsonKind::Object => {
@@ -339,7 +338,7 @@ fn infer(scanner: &mut Scanner<'_>, depth: usize) -> Scan<Json> {
         }
         JsonKind::Number => {
             let read = scanner.number()?;
-            // `1.0` is how a number is written that may have fractions.
+            // `1.0` is a spelling of numbers that may have fractions.
             let kind = if read.integer && whole(&read) != Whole::Large { "integer" } else { "number" };
             json!({"type": ["null", kind]})
         }
@@ -350,7 +349,7 @@ fn infer(scanner: &mut Scanner<'_>, depth: usize) -> Scan<Json> {
     })
 }
 
-/// What the value that comes next looks like, without it.
+/// A description of the next value without its content.
 fn look_of(scanner: &mut Scanner<'_>) -> Scan<String> {
     Ok(match scanner.peek()? {
         JsonKind::String => length(&scanner.string()?),

@@ -1,7 +1,7 @@
-//! One change that was found, as it is kept, told and shown.
+//! A finding: one detected change, as it is saved, reported and shown.
 //!
-//! Comes in: what the walk and the statistics saw. Goes out: a [`Finding`]. Written by `drift`, read by reports and by
-//! the verbs of `drift`. It never holds a value of a record.
+//! Input: observations of the record scan and the statistics. Output: a [`Finding`]. Written by `drift`, read by
+//! reports and by the verbs of `drift`. It never contains a value of a record.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -13,31 +13,31 @@ use crate::base::config::DriftPolicy as Policy;
 /// One change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// The same change has the same one over runs and tenants.
+    /// The identity of the change across runs and tenants.
     pub fingerprint: String,
-    /// What kind of change.
+    /// The kind of change.
     pub rule: Rule,
-    /// How grave.
+    /// The severity.
     pub severity: Severity,
-    /// Whose source.
+    /// The source.
     pub source: String,
-    /// Whose account.
+    /// The tenant.
     pub tenant: String,
-    /// In which stream.
+    /// The stream.
     pub stream: String,
-    /// Where in a record, as a JSON pointer in which `*` stands for any place in a list; empty for the whole of it.
+    /// The JSON pointer in a record, with `*` for any item of a list; empty for the whole record.
     pub pointer: String,
-    /// How it was, in words of types: `string(date)`.
+    /// The earlier type in words: `string(date)`.
     pub from: String,
-    /// How it is.
+    /// The current type.
     pub to: String,
-    /// What is done about it.
+    /// The policy that applies.
     pub policy: Policy,
-    /// Records in which it was seen, in all runs.
+    /// Records with the change, over all runs.
     pub count: u64,
-    /// Of so many records that were looked at meanwhile.
+    /// Records examined in the same runs.
     pub of: u64,
-    /// Of them, those kept in the quarantine file.
+    /// Of these, records in the quarantine file.
     #[serde(default)]
     pub quarantined: u64,
     /// When it was first seen, RFC 3339.
@@ -46,39 +46,39 @@ pub struct Finding {
     pub last_seen: String,
     /// Runs that saw it.
     pub runs: u64,
-    /// The run that saw it last.
+    /// The last run that saw it.
     pub run_id: String,
-    /// What a value looked like, never the value: `<integer, 13 digits>`.
+    /// A description of a value, never the value itself: `<integer, 13 digits>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<String>,
-    /// Some keys of records that have it, shortened.
+    /// Some shortened keys of affected records.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
-    /// What proves it, or why it is only suspected.
+    /// The proof, or why it is only suspected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
-    /// Told no more before this time: somebody rejected it.
+    /// No reports before this time, because a person rejected the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silenced_until: Option<String>,
-    /// What the schema becomes at this place when the change is accepted.
+    /// The schema of this place after acceptance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Json>,
 }
 
-/// What makes a change the same one over runs and tenants.
+/// What identifies a change across runs and tenants.
 #[derive(Debug, Clone, Copy)]
 pub struct ChangeIdentity<'a> {
     /// The source's name.
     pub source: &'a str,
     /// The stream's name.
     pub stream: &'a str,
-    /// What kind of change.
+    /// The kind of change.
     pub rule: Rule,
-    /// Where in a record.
+    /// The JSON pointer in a record.
     pub pointer: &'a str,
-    /// How it was.
+    /// The earlier type.
     pub from: &'a str,
-    /// How it is.
+    /// The current type.
     pub to: &'a str,
 }
 
@@ -92,7 +92,7 @@ impl ChangeIdentity<'_> {
 }
 
 impl Finding {
-    /// The fields of its `schema_drift` event; `repeat` when an earlier run told it.
+    /// The fields of its `schema_drift` event; `repeat` if an earlier run reported it.
     pub fn event(&self, repeat: bool) -> Json {
         let mut event = json!({
             "severity": self.severity, "rule": self.rule, "tenant": self.tenant, "stream": self.stream,
@@ -106,7 +106,7 @@ impl Finding {
         event
     }
 
-    /// What stands in an overlay once the change was accepted.
+    /// The waiver that an overlay contains after the change is accepted.
     pub fn waiver(&self) -> String {
         format!("{} {} {}", self.rule.id(), self.pointer, self.to)
     }

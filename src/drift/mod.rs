@@ -1,8 +1,8 @@
-//! Drift: what the vendor changed, and what is done about it.
+//! Drift: what the vendor changed, and how dripfeed reacts.
 //!
-//! Comes in: a stream's baseline, the tenant's overlay, and every value as the one walk over a record passes it. Goes
-//! out: findings, by policy a wider schema, records and values put aside, or a stream that stops. Called by `run`;
-//! reports and the verbs of `drift` read what it keeps.
+//! Input: a stream's baseline, the tenant's overlay, and every value as the record scan passes it. Output: findings
+//! and, by policy, a wider schema, quarantined records and values, or a stopped stream. Called by `engine`; reports
+//! and the verbs of `drift` read the findings that it saves.
 
 mod absence;
 pub mod across_tenants;

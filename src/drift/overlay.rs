@@ -1,7 +1,7 @@
-//! What a tenant's runs learn of a stream and keep: its overlay, and the changes that nobody has judged yet.
+//! The overlay: what a tenant's runs learn about a stream and save, and the changes without a decision.
 //!
-//! Comes in: the state directory, and the names of source, tenant and stream. Goes out: [`Overlay`] and [`Pending`],
-//! read and replaced as a whole under a lock. Called by runs (which add) and by the verbs of `drift` (which judge).
+//! Input: the state directory, and the names of source, tenant and stream. Output: [`Overlay`] and [`Pending`], read
+//! and replaced as a whole under a lock. Called by runs (which add) and by the verbs of `drift` (which decide).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -15,51 +15,51 @@ use crate::base::fault::{Fault, Result};
 use crate::base::stop::Stop;
 use crate::base::store::{Store, StoredFile, file_name};
 
-/// The version of both files' form.
+/// The format version of both files.
 const VERSION: u64 = 1;
 
 /// What a tenant's data adds to a stream's baseline.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Overlay {
-    /// The version of the form.
+    /// The format version.
     pub v: u64,
-    /// The baseline's hash under which it was learned.
+    /// The hash of the baseline that was current.
     pub baseline: String,
-    /// Runs that were learned from: they had records, and came to their end.
+    /// Complete runs with records that were learned from.
     pub runs: u64,
     /// Records that were learned from.
     pub records: u64,
-    /// When it was first learned from, RFC 3339.
+    /// When learning began, RFC 3339.
     pub since: String,
-    /// When it was last.
+    /// When it was last updated.
     pub last: String,
-    /// What the schema has besides the baseline, or instead of it, by pointer.
+    /// Schema additions to the baseline, or replacements, by pointer.
     pub schema: BTreeMap<String, Addition>,
-    /// Findings that were accepted and are no change any more: `rule pointer to`.
+    /// Accepted findings that are no longer a change: `rule pointer to`.
     pub waived: BTreeSet<String>,
-    /// What is let pass by pointer though the schema does not say so, since the first contact had it.
+    /// Deviations tolerated since the first contact, by pointer.
     pub tolerated: BTreeMap<String, BTreeSet<String>>,
-    /// What was seen of each place, by pointer.
+    /// Statistics of each place, by pointer.
     pub seen: BTreeMap<String, Seen>,
-    /// What was seen of answers: page sizes, headers, how often a filter held.
+    /// Statistics of responses: page sizes, headers, how often a filter held.
     pub facts: BTreeMap<String, Json>,
-    /// Who judged what, oldest first.
+    /// All decisions, oldest first.
     pub decisions: Vec<Decision>,
 }
 
-/// A place of the schema that is not as the baseline has it.
+/// A place of the schema that differs from the baseline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Addition {
     /// The JSON schema of the place.
     pub schema: Json,
-    /// Since when, RFC 3339.
+    /// When it was added, RFC 3339.
     pub since: String,
-    /// Learned in calm, evolved by policy, or accepted by a person.
+    /// Learned on first contact, evolved by policy, or accepted by a person.
     pub how: How,
 }
 
-/// How something came to be in an overlay.
+/// How an addition entered the overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)]
@@ -69,48 +69,48 @@ pub enum How {
     Accepted,
 }
 
-/// What was seen of a place.
+/// Statistics of a place.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Seen {
-    /// How often a value stood there.
+    /// The number of values.
     pub seen: u64,
-    /// Of these, how many were null.
+    /// The number of nulls among them.
     pub nulls: u64,
-    /// How often the object around it did.
+    /// The number of parent objects.
     pub of: u64,
-    /// How often the object around it did since a value was last seen.
+    /// The number of parent objects since a value was last seen.
     pub absent: u64,
     /// Runs since a value was last seen.
     pub absent_runs: u64,
-    /// How often the object around it stood in that of those runs which had most.
+    /// The highest number of parent objects in one of those runs.
     #[serde(skip_serializing_if = "is_zero")]
     pub absent_most: u64,
-    /// Values and chances of the last run that read from the beginning and saw any.
+    /// Values and chances of the last run that read from the start and saw any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sweep: Option<(u64, u64)>,
     /// When a value was first seen, RFC 3339.
     pub first: String,
     /// When a value was last seen.
     pub last: String,
-    /// How often each kind of value was, by name.
+    /// The number of values of each kind, by name.
     pub kinds: BTreeMap<String, u64>,
-    /// Of numbers: how many of each magnitude, three to a power of ten.
+    /// The number of numeric values per magnitude; three magnitudes per power of ten.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub magnitudes: BTreeMap<u8, u64>,
-    /// The smallest and the largest magnitude of the last run that had many numbers.
+    /// The smallest and the largest magnitude of the last run with many numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_magnitudes: Option<(u8, u8)>,
-    /// How often those went up from run to run, since they last went down.
+    /// The number of consecutive increases from run to run.
     #[serde(skip_serializing_if = "is_none_yet")]
     pub steps: u32,
-    /// Nulls that the last window had where none were: not learned before the next one tells more.
+    /// Nulls in the last window of a field without earlier ones: not learned until the next window confirms them.
     #[serde(skip_serializing_if = "is_zero")]
     pub doubted_nulls: u64,
-    /// The way that the numbers of the last window went, so far that they are not learned: 1 is up, -1 down.
+    /// The direction of a shift in the last window that is too large to be learned unconfirmed: 1 is up, -1 down.
     #[serde(skip_serializing_if = "is_neither")]
     pub doubted_scale: i8,
-    /// Keys of records that had it: witnesses.
+    /// Keys of records with the field: witnesses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
 }
@@ -130,39 +130,39 @@ fn is_neither(way: &i8) -> bool {
     *way == 0
 }
 
-/// A person's judgement.
+/// A person's decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
-    /// Of which change.
+    /// The fingerprint of the change.
     pub fingerprint: String,
     /// The change in a line.
     pub change: String,
     /// `accept`, `reject`, `promote` or `learn`.
     pub decision: String,
-    /// By whom.
+    /// The person.
     pub who: String,
     /// When, RFC 3339.
     pub when: String,
-    /// Why.
+    /// The reason.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
-    /// SHA-256 of the overlay's schema before it, 12 hex digits.
+    /// SHA-256 of the overlay's schema before the decision, 12 hex digits.
     pub before: String,
 }
 
-/// The changes that nobody has judged yet.
+/// The changes without a decision.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pending {
-    /// The version of the form.
+    /// The format version.
     pub v: u64,
-    /// They, in the order of [`sort`].
+    /// The findings, in the order of [`sort`].
     pub findings: Vec<Finding>,
 }
 
 impl Overlay {
-    /// This one, which others may have changed since it was `before`, with what made `before` to `mine`. Counts add up;
-    /// of what both changed, a person's judgement stays.
+    /// Three-way merge: applies the difference from `before` to `mine` to this overlay, which others may have
+    /// changed. Counts are added; in a conflict, a person's decision wins.
     pub fn with(&self, before: &Overlay, mine: &Overlay) -> Result<Overlay> {
         let [theirs_json, before_json, mine_json] = [self, before, mine].map(encoded);
         let mut out: Overlay = decoded(Some(both(&theirs_json?, &before_json?, &mine_json?)))?;
@@ -177,7 +177,7 @@ impl Overlay {
     }
 }
 
-/// `theirs`, with what made `before` to `mine`.
+/// Applies the difference from `before` to `mine` to `theirs`.
 fn both(theirs: &Json, before: &Json, mine: &Json) -> Json {
     if mine == before {
         return theirs.clone();
@@ -205,16 +205,16 @@ fn both(theirs: &Json, before: &Json, mine: &Json) -> Json {
     }
 }
 
-/// Where the files of a tenant's stream are.
+/// The files of a tenant's stream.
 #[derive(Debug, Clone)]
 pub struct OverlayFiles {
     overlay: StoredFile,
     pending: StoredFile,
-    /// The file of records that were taken out.
+    /// The file of quarantined records.
     pub quarantine: PathBuf,
 }
 
-/// The most urgent first, then by place: the same order every time.
+/// Sorts findings: most urgent first, then by place, always in the same order.
 pub fn sort(findings: &mut [Finding]) {
     findings.sort_by(|a, b| {
         let key = |f: &Finding| {
@@ -237,17 +237,17 @@ impl OverlayFiles {
         }
     }
 
-    /// Sees that something can be kept, before anything is to be.
+    /// Checks that the files can be written, before anything must be saved.
     pub fn prepare(&self) -> Result<()> {
         self.overlay.lock(&Stop::default()).map(drop)
     }
 
-    /// Reads both; what is not there is empty.
+    /// Reads both files; a missing file is empty.
     pub fn read(&self) -> Result<(Overlay, Pending)> {
         Ok((decoded(self.overlay.read()?)?, decoded(self.pending.read()?)?))
     }
 
-    /// Changes both under their locks: all of it is kept, or none when `change` fails.
+    /// Changes both under their locks: saves everything, or nothing if `change` fails.
     pub fn update<T>(&self, stop: &Stop, change: impl FnOnce(&mut Overlay, &mut Pending) -> Result<T>) -> Result<T> {
         let overlay_file = self.overlay.lock(stop)?;
         let pending_file = self.pending.lock(stop)?;
@@ -257,7 +257,7 @@ impl OverlayFiles {
         let out = change(&mut overlay, &mut pending)?;
         (overlay.v, pending.v) = (VERSION, VERSION);
         sort(&mut pending.findings);
-        // What is accepted must be in the overlay before it is out of the pending ones.
+        // An accepted change must be in the overlay before it is removed from the pending ones.
         if overlay != old_overlay {
             overlay_file.draft()?.put_pretty(&encoded(&overlay)?)?;
         }

@@ -1,23 +1,23 @@
-//! What is done about a change: the rule's default, unless the config says otherwise.
+//! The policy for a change: the rule's default, unless the config overrides it.
 //!
-//! Comes in: `dripfeed.drift` of the config. Goes out: for a rule at a place of a stream, one policy. Called by
-//! [`super::monitor`], and by `cli`, which refuses what must not be said before anything is requested.
+//! Input: `dripfeed.drift` of the config. Output: one policy for a rule at a place of a stream. Called by
+//! [`super::monitor`], and by `run`, which refuses invalid policies before any request.
 
 use super::rules::Rule;
 use crate::base::config::{Drift, DriftPolicy as Policy, DriftRule};
 use crate::base::fault::{Fault, Result, did_you_mean};
 
-/// The config's exceptions from the defaults.
+/// The config's overrides of the defaults.
 #[derive(Debug, Clone, Default)]
 pub struct Policies {
     rules: Vec<(Option<Rule>, DriftRule)>,
 }
 
 impl Policies {
-    /// Compiles them.
+    /// Compiles the overrides.
     ///
     /// # Errors
-    /// A rule that does not exist, or one that lets pass what cannot be trusted without saying so.
+    /// The rule does not exist, or the policy tolerates untrustworthy data without `allow_unsafe`.
     pub fn new(config: &Drift) -> Result<Policies> {
         let mut rules = Vec::with_capacity(config.rules.len());
         for (number, entry) in config.rules.iter().enumerate() {
@@ -59,8 +59,8 @@ impl Policies {
         Ok(Policies { rules })
     }
 
-    /// What is done about a change. Of what the config says, the most specific counts: what names the rule before what
-    /// names a place, before what names a stream; of equals the later one.
+    /// The policy for a change. The most specific override wins: a rule before a place, a place before a stream;
+    /// among equals the last one.
     pub fn of(&self, rule: Rule, stream: &str, pointer: &str, default: Policy) -> Policy {
         let fits = |(id, entry): &&(Option<Rule>, DriftRule)| {
             id.is_none_or(|id| id == rule)
@@ -71,13 +71,13 @@ impl Policies {
             |(id, entry): &&(Option<Rule>, DriftRule)| (id.is_some(), entry.pointer.is_some(), entry.stream.is_some());
         let Some((id, entry)) = self.rules.iter().filter(fits).max_by_key(weight) else { return default };
         let policy = applicable(rule, entry.policy);
-        // A rule for everything does not reach what cannot be trusted.
+        // An override for all rules does not apply to untrustworthy data.
         let unsafe_ = rule.must_stop() && policy < default && !entry.allow_unsafe;
         if unsafe_ && id.is_none() { default } else { policy }
     }
 }
 
-/// What a policy comes to for a rule: nothing can be taken out of a record where the change is not in one.
+/// The applicable form of a policy: nothing can be removed from a record if the change is not in one.
 fn applicable(rule: Rule, policy: Policy) -> Policy {
     let (grows, has_value, has_record) = match rule {
         Rule::FieldTypeWidened
@@ -106,7 +106,7 @@ fn applicable(rule: Rule, policy: Policy) -> Policy {
     }
 }
 
-/// Does a glob fit a pointer? `*` stands for one segment, `**` for any number of them.
+/// Does a glob match a pointer? `*` matches one segment, `**` any number of them.
 fn matches(glob: &str, pointer: &str) -> bool {
     fn fits(glob: &[&str], path: &[&str]) -> bool {
         match glob {

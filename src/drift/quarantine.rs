@@ -1,7 +1,7 @@
-//! What is taken out of a stream is kept: a file of records, a line each, on disk before any bookmark passes them.
+//! The quarantine: a file of records removed from a stream, one per line, on disk before any bookmark passes them.
 //!
-//! Comes in: records as the vendor wrote them, with the findings that they are kept for. Goes out: a JSONL file for its
-//! owner alone. Written by [`super::monitor`], read by `drift replay`.
+//! Input: records as the vendor wrote them, with the findings that caused it. Output: a JSONL file that only its
+//! owner can read. Written by [`super::monitor`], read by `drift replay`.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
@@ -18,42 +18,42 @@ use super::rules::Rule;
 use crate::base::fault::{Fault, Result};
 use crate::base::timefmt::rfc3339;
 
-/// The largest file when the config says nothing, in bytes.
+/// The default for the largest file, in bytes.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// A record that is kept, as a line of the file.
+/// A quarantined record, as a line of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantined(Vec<u8>);
 
 /// A line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Entry {
-    /// The version of the form.
+    /// The format version.
     pub v: u64,
-    /// When it was kept, RFC 3339.
+    /// When the record was quarantined, RFC 3339.
     pub at: String,
-    /// By which run.
+    /// The run that quarantined it.
     pub run_id: String,
-    /// `record` when it was not sent, `values` when it was sent with nulls.
+    /// `record` if it was not sent, `values` if it was sent with nulls.
     pub what: String,
-    /// Why.
+    /// The causes.
     pub causes: Vec<Cause>,
-    /// The record as the vendor wrote it; nothing when that is no JSON.
+    /// The record as the vendor wrote it; `None` if it is not JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Box<RawValue>>,
-    /// Its bytes in base64, when they are no JSON.
+    /// Its bytes in base64, if they are not JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<String>,
 }
 
-/// Why a record is kept.
+/// Why a record is quarantined.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// The finding.
     pub fingerprint: String,
     /// Its rule.
     pub rule: Rule,
-    /// Where in the record.
+    /// The JSON pointer in the record.
     pub pointer: String,
 }
 
@@ -64,7 +64,7 @@ impl Quarantined {
             rule: *rule,
             pointer: pointer.clone(),
         });
-        // A record of one line, so that the file has a line for each.
+        // Line breaks are removed, so that the file has one record per line.
         let text = std::str::from_utf8(record).ok().map(|text| text.replace(['\n', '\r'], " "));
         let json = text.and_then(|text| RawValue::from_string(text).ok());
         let entry = Entry {
@@ -82,7 +82,7 @@ impl Quarantined {
     }
 }
 
-/// Appends records to the file. When this returns they survive a crash of the machine.
+/// Appends records to the file. After this returns, they survive a crash of the machine.
 ///
 /// # Errors
 /// The file is full, or cannot be written.
@@ -99,7 +99,7 @@ pub(super) fn keep(path: &Path, records: &[Quarantined], most: Option<u64>) -> R
     if size + lines.len() as u64 > most {
         return Err(Fault::data(format!("the quarantine file {shown} is full: {size} bytes, {most} may be")));
     }
-    // What a run that was killed began to write is ended, so that it spoils no other line.
+    // Ends a line that a killed run left incomplete, so that it corrupts no other line.
     let mut torn = [b'\n'];
     if size > 0 {
         file.read_exact_at(&mut torn, size - 1).map_err(|e| failed(&e))?;
@@ -109,7 +109,7 @@ pub(super) fn keep(path: &Path, records: &[Quarantined], most: Option<u64>) -> R
     }
     file.write_all(&lines).and_then(|()| file.sync_data()).map_err(|e| failed(&e))?;
     if is_new {
-        // The folders of tenant, source and all quarantine may be new as well, and so be an entry of the one above.
+        // The folders may be new too; each must be synced in its parent.
         for folder in folder.ancestors().take(4) {
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))?;
         }
@@ -117,7 +117,7 @@ pub(super) fn keep(path: &Path, records: &[Quarantined], most: Option<u64>) -> R
     Ok(())
 }
 
-/// The file, opened to append, with its lock: whoever replays it replaces it meanwhile.
+/// Opens the file for appending, with its lock: a replay may replace it meanwhile.
 fn locked(path: &Path) -> std::io::Result<File> {
     loop {
         let file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
@@ -129,11 +129,11 @@ fn locked(path: &Path) -> std::io::Result<File> {
     }
 }
 
-/// Hands the file's lines to `send`, which tells of each whether it stays; the others move to a file beside it
+/// Passes the lines to `send`, which returns for each whether it stays; the others move to a file next to it
 /// (`.replayed.jsonl`). Nothing is appended meanwhile.
 ///
 /// # Errors
-/// Those of `send`, and of the files; then all lines stay.
+/// Errors of `send` and of the files; all lines stay then.
 pub fn replay(path: &Path, send: impl FnOnce(&[Entry]) -> Result<Vec<bool>>) -> Result<()> {
     if !path.exists() {
         return Ok(());
@@ -163,7 +163,7 @@ pub fn replay(path: &Path, send: impl FnOnce(&[Entry]) -> Result<Vec<bool>>) -> 
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))
 }
 
-/// Does the file hold records of this finding? One that cannot be read may.
+/// Does the file contain records of this finding? True if it cannot be read.
 pub(super) fn holds(path: &Path, fingerprint: &str) -> bool {
     let mut file = match File::open(path) {
         Ok(file) => BufReader::new(file),
@@ -182,7 +182,8 @@ pub(super) fn holds(path: &Path, fingerprint: &str) -> bool {
     }
 }
 
-/// The lines of a file; what is no line of one, such as the torn end of a killed run, as it is.
+/// Parses the lines of a file; invalid ones, such as the incomplete last line of a killed run, are returned
+/// unchanged.
 fn parsed(path: &Path, text: &[u8]) -> Result<(Vec<Entry>, Vec<u8>)> {
     let (mut entries, mut broken) = (Vec::new(), Vec::new());
     for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {

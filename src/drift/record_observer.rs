@@ -1,8 +1,8 @@
-//! Listens to the walk over records: counts what stands where, and notes when something is not as expected.
+//! Observes the record scan: counts values per place, and detects deviations.
 //!
-//! Comes in: every value of a record, as [`Observer`]. Goes out: counts, and whether the record must be examined.
-//! Nothing is allocated for a record in which nothing is new. Held by each thread for the slice that it reads; called
-//! by `run` through [`super::monitor`].
+//! Input: every value of a record, through [`Observer`]. Output: counts, and whether the record must be examined. No
+//! allocation is made for a record without deviations. Each thread has one for the slice that it reads; called by
+//! `engine` through [`super::monitor`].
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use crate::base::json::scan::{JsonKind, JsonText, Number, Whole, whole};
 use crate::base::json::spelling::{flag, spelled_by};
 use crate::base::timefmt::{is_date, is_utc, parse_iso};
 
-/// Magnitudes of numbers that are told apart: three to a power of ten.
+/// The number of magnitudes: three per power of ten.
 pub(super) const MAGNITUDES: usize = 64;
 
-/// What was counted at the places of a schema.
+/// The counts at the places of a schema.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counts {
     /// Records.
     pub(super) records: u64,
-    /// By place and kind. Numbers with a fraction are counted among the numbers too.
+    /// Counts by place and kind. Numbers with a fraction are also counted as numbers.
     pub(super) kinds: Vec<[u32; KINDS]>,
-    /// By place: numbers of each magnitude; empty where none were seen.
+    /// Counts of magnitudes by place; empty if none were seen.
     pub(super) magnitudes: Vec<Vec<u32>>,
 }
 
 impl Counts {
-    /// Adds others, of the same places or of more.
+    /// Adds other counts, for the same places or more.
     pub(super) fn add(&mut self, other: &Counts) {
         self.records += other.records;
         if self.kinds.len() < other.kinds.len() {
@@ -55,10 +55,10 @@ impl Counts {
     }
 }
 
-/// What is looked for at a place, in few bytes.
+/// The checks of a place in compact form.
 #[derive(Debug, Clone, Copy)]
 struct Cell {
-    /// The object in which a value stood here last.
+    /// The object in which a value was last seen here.
     last: u32,
     allowed: u8,
     looks: u16,
@@ -71,33 +71,33 @@ const KEY: u16 = 8;
 const CURSOR: u16 = 16;
 const NARROW: u16 = 32;
 const UNDECLARED: u16 = 64;
-/// Of the texts, only those that say nothing, or a boolean.
+/// Texts are accepted only if they are empty or spell a boolean.
 const SPELLED: u16 = 128;
-/// Of the numbers, only those that say a boolean.
+/// Numbers are accepted only if they spell a boolean.
 const FLAG: u16 = 256;
-/// Of the booleans, only a false, which says that there is no object or list.
+/// Booleans are accepted only if false, which means that there is no object or list.
 const NO_STRUCTURE: u16 = 512;
 
-/// Listens on behalf of one slice.
+/// Observes the records of one slice.
 #[derive(Debug)]
 pub struct RecordListener {
     checks: Arc<Checks>,
     cells: Vec<Cell>,
-    /// Of this page.
+    /// The counts of this page.
     page: Counts,
     objects: u32,
-    /// Is something not as expected in this record?
+    /// Does this record deviate?
     odd: bool,
     keys: u8,
     all_keys: u8,
-    /// Keys that are in the identity.
+    /// Keys that are included in the identity.
     hashed: u8,
-    /// Has a record more keys than are told apart?
+    /// Does a record have more keys than can be distinguished?
     many_keys: bool,
     /// A hash of this record's keys and cursor.
     identity: u64,
     hasher: FixedState,
-    /// Places from this number on are new since the record was passed.
+    /// Places from this number on were added after the record was scanned.
     news: usize,
 }
 
@@ -121,8 +121,7 @@ impl RecordListener {
         listener
     }
 
-    /// Listens by other checks (nothing to do when they are the same), which number the places that there were as
-    /// before.
+    /// Switches to other checks (no-op if they are the same); existing places keep their numbers.
     pub(super) fn follow(&mut self, checks: &Arc<Checks>) {
         if Arc::ptr_eq(&self.checks, checks) && !self.cells.is_empty() {
             return;
@@ -145,7 +144,7 @@ impl RecordListener {
                     (place.is_spelled() && place.holds_structure() && place.allowed & bit(4) == 0, NO_STRUCTURE),
                 ];
                 let looks = looks.into_iter().filter(|(yes, _)| *yes).fold(0, |all, (_, bit)| all | bit);
-                // These kinds may stand there by what they say: looked at where their values are passed.
+                // These kinds may be accepted by value: checked where their values are scanned.
                 let by_value = [(SPELLED, 2), (FLAG, 3), (NO_STRUCTURE, 4)];
                 let more = by_value.into_iter().filter(|(look, _)| looks & look != 0);
                 Cell { last: 0, allowed: more.fold(place.allowed, |all, (_, kind)| all | bit(kind)), looks }
@@ -157,7 +156,7 @@ impl RecordListener {
         self.many_keys = checks.keys >= 8;
     }
 
-    /// A record comes next.
+    /// Starts a record.
     #[inline]
     pub fn begin(&mut self) {
         (self.odd, self.keys, self.hashed, self.identity) = (false, 0, 0, 0);
@@ -165,39 +164,39 @@ impl RecordListener {
         self.page.records += 1;
     }
 
-    /// Must the record that was passed be examined?
+    /// Must the scanned record be examined?
     #[inline]
     pub fn is_odd(&self) -> bool {
         self.odd || self.keys != self.all_keys
     }
 
-    /// A hash of the record's keys and cursor; nothing when one of its keys is missing, or none that is hashed.
+    /// A hash of the record's keys and cursor; `None` if a key is missing or cannot be hashed.
     pub fn identity(&self) -> Option<u64> {
         (self.all_keys != 0 && self.hashed == self.all_keys && !self.many_keys).then_some(self.identity)
     }
 
-    /// What the page counted, which begins anew.
+    /// Moves the counts of the page into `into`, and resets them.
     pub(super) fn take(&mut self, into: &mut Counts) {
         into.add(&self.page);
         self.page.clear();
     }
 
-    /// What the page has counted.
+    /// The counts of the page.
     pub(super) fn page(&self) -> &Counts {
         &self.page
     }
 
-    /// Forgets the page.
+    /// Discards the page.
     pub fn forget(&mut self) {
         self.page.clear();
     }
 
-    /// Counts the record once more, at places that are new.
+    /// Counts the record again, only at new places.
     pub fn newcomers(&mut self) -> Newcomers<'_> {
         Newcomers(self)
     }
 
-    /// Takes a value of this kind into the identity.
+    /// Adds a value of this kind to the identity.
     fn hash(&mut self, place: u32, kind: JsonKind, raw: &[u8]) {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u64(self.identity);
@@ -211,7 +210,7 @@ impl RecordListener {
     }
 }
 
-/// Counts at places that were not known when the record was passed first.
+/// Counts at places that were unknown when the record was scanned first.
 #[derive(Debug)]
 pub struct Newcomers<'l>(&'l mut RecordListener);
 
@@ -246,7 +245,7 @@ impl Observer for RecordListener {
             self.keys |= 1 << self.checks.places[at].key.unwrap_or(0);
         }
         if object != 0 && place != NOWHERE {
-            // Twice in one object.
+            // Twice in the same object.
             self.odd |= cell.last == object;
             cell.last = object;
         }
@@ -315,7 +314,7 @@ impl Observer for RecordListener {
     }
 
     fn unknown(&mut self, place: u32, key: &JsonText<'_>, kind: JsonKind) {
-        // A null says nothing of what the field is.
+        // A null does not determine the type of the field.
         if kind != JsonKind::Null {
             let place = &self.checks.places[place as usize];
             let known = |key: &str| place.passed.contains(key) || place.fields.contains_key(key);
@@ -324,7 +323,7 @@ impl Observer for RecordListener {
     }
 }
 
-/// Is a text written as its format says? An empty one says nothing, as null does.
+/// Does a text match its format? An empty text carries no information, like null.
 #[inline]
 pub(super) fn written_well(text: &JsonText<'_>, format: Format) -> bool {
     match format {
@@ -334,7 +333,7 @@ pub(super) fn written_well(text: &JsonText<'_>, format: Format) -> bool {
     }
 }
 
-/// The magnitude of a number: three to a power of ten, from its digits; 0 for zero, and 1 below one.
+/// The magnitude of a number: three per power of ten, from its digits; 0 for zero, and 1 for values below one.
 fn magnitude(raw: &[u8]) -> usize {
     let digits = raw.strip_prefix(b"-").unwrap_or(raw);
     let whole = digits.iter().take_while(|b| b.is_ascii_digit()).count();

@@ -1,28 +1,28 @@
-//! The kinds of drift: names, severities, and what is done about each by default.
+//! The drift rules: names, severities, and default policies.
 //!
-//! Goes out: [`Rule`] and its table. Named by everything in `drift`, by reports and by config checks. The numbers D1 to
+//! Output: [`Rule`] and its table. Used by everything in `drift`, by reports and by config checks. The numbers D1 to
 //! D34 are those of docs/src/reference/drift-rules.md.
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::config::DriftPolicy as Policy;
 
-/// How grave a change is for whoever reads the data.
+/// The severity of a change for the users of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// Good to know.
+    /// For information only.
     Info,
-    /// Somebody should look.
+    /// A person should look at it.
     Warn,
     /// Values are wrong, or a load fails.
     Break,
-    /// What is extracted cannot be trusted.
+    /// The extracted data cannot be trusted.
     Extraction,
 }
 
 impl Severity {
-    /// Its name.
+    /// The name of the severity.
     pub fn name(self) -> &'static str {
         match self {
             Severity::Info => "info",
@@ -32,7 +32,7 @@ impl Severity {
         }
     }
 
-    /// The one of that name.
+    /// The severity with a name.
     pub fn of(name: &str) -> Option<Severity> {
         [Severity::Info, Severity::Warn, Severity::Break, Severity::Extraction].into_iter().find(|s| s.name() == name)
     }
@@ -47,30 +47,30 @@ macro_rules! rules {
         }
 
         impl Rule {
-            /// All of them, in the order of the taxonomy.
+            /// All rules, in the order of the taxonomy.
             pub const ALL: &[Rule] = &[$(Rule::$name),*];
 
-            /// Its name in configs, events and reports.
+            /// The name in configs, events and reports.
             pub fn id(self) -> &'static str {
                 match self { $(Rule::$name => $id),* }
             }
 
-            /// Its number in the taxonomy.
+            /// The number in the taxonomy.
             pub fn number(self) -> &'static str {
                 match self { $(Rule::$name => $number),* }
             }
 
-            /// How grave it is, unless the finding says otherwise.
+            /// The default severity.
             pub fn severity(self) -> Severity {
                 match self { $(Rule::$name => Severity::$severity),* }
             }
 
-            /// What is done about it, unless the config says otherwise.
+            /// The default policy.
             pub fn policy(self) -> Policy {
                 match self { $(Rule::$name => Policy::$policy),* }
             }
 
-            /// What it means, in a few words.
+            /// A short description.
             pub fn what(self) -> &'static str {
                 match self { $(Rule::$name => $what),* }
             }
@@ -123,13 +123,13 @@ rules! {
 }
 
 impl Rule {
-    /// The rule of that name.
+    /// The rule with a name.
     pub fn of(id: &str) -> Option<Rule> {
         Rule::ALL.iter().copied().find(|rule| rule.id() == id)
     }
 
-    /// What to do about a change of which acceptance changes nothing, for what it touches is no schema; nothing when it
-    /// can be accepted.
+    /// The action for a change that cannot be accepted, because it does not concern a schema; `None` if it can be
+    /// accepted.
     pub fn remedy(self) -> Option<&'static str> {
         Some(match self {
             Rule::EnvelopeChanged => "mend the manifest: its record selector says where the records are",
@@ -158,7 +158,7 @@ impl Rule {
         })
     }
 
-    /// What is extracted cannot be trusted when these are let pass: a config says so twice (`allow_unsafe`).
+    /// Does the change make extracted data untrustworthy? Then a config needs `allow_unsafe` to tolerate it.
     pub fn must_stop(self) -> bool {
         matches!(
             self,

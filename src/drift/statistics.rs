@@ -1,17 +1,16 @@
-//! What chance may explain, and what it may not.
+//! Statistics: what chance can explain, and what it cannot.
 //!
-//! Comes in: counts. Goes out: bounds of a share, and whether a count is a surprise. Pure; called by
-//! [`super::monitor`]. The bound of 1e-6 and the score of 3.09 are those under which rare fields raise nothing
-//! (docs/src/drift.md).
+//! Input: counts. Output: bounds of a share, and whether a count is a surprise. Pure; called by [`super::monitor`].
+//! With the bound of 1e-6 and the score of 3.09, rare fields cause no false findings (docs/src/drift.md).
 
-/// The score of a share's bounds: one in a thousand lies outside on each side.
+/// The z-score of a share's bounds: one in a thousand is outside on each side.
 const Z: f64 = 3.09;
-/// What is less likely than this is no chance.
+/// A less likely event is not chance.
 const SURPRISE: f64 = 1e-6;
-/// What is less likely than this bears out what was a surprise before.
+/// A less likely event confirms an earlier surprise.
 const ODD: f64 = 1e-3;
 
-/// Wilson's bounds of the share of which `hits` of `n` is a sample.
+/// The Wilson bounds of a share, from `hits` in a sample of `n`.
 #[allow(clippy::cast_precision_loss)]
 pub fn bounds(hits: u64, n: u64) -> (f64, f64) {
     if n == 0 {
@@ -25,12 +24,12 @@ pub fn bounds(hits: u64, n: u64) -> (f64, f64) {
     (((middle - spread) / whole).clamp(0.0, 1.0), ((middle + spread) / whole).clamp(0.0, 1.0))
 }
 
-/// Is it no chance that something seen `hits` times of `n` is not seen in `absent` more?
+/// Something was seen `hits` times in `n` and is missing in `absent` more: is that beyond chance?
 pub fn is_gone(hits: u64, n: u64, absent: u64) -> bool {
     is_missing(hits, n, absent, SURPRISE)
 }
 
-/// Would it be odd at least, once in a thousand times?
+/// Is its absence at least unusual, as in one of a thousand cases?
 pub fn is_odd(hits: u64, n: u64, absent: u64) -> bool {
     is_missing(hits, n, absent, ODD)
 }
@@ -42,7 +41,8 @@ fn is_missing(hits: u64, n: u64, absent: u64, likely: f64) -> bool {
     low > 0.0 && log <= likely.ln()
 }
 
-/// Is it no chance that something whose share is at most `share` is seen `hits` times of `n`? By Chernoff's bound.
+/// Is it beyond chance that something with a share of at most `share` is seen `hits` times in `n`? Uses the Chernoff
+/// bound.
 pub fn is_surprise(hits: u64, n: u64, share: f64) -> bool {
     if hits == 0 || n == 0 {
         return false;

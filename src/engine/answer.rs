@@ -1,7 +1,7 @@
-//! The body of an answer: decoded, walked for its records, looked into for paging.
+//! Response bodies: decodes them, scans them for records, and reads the fields for paging.
 //!
-//! Comes in: an answer and how its stream finds records. Goes out: the scanner at each record; the fields that paging
-//! reads; the fault that says what is wrong with a body that has no records to give. Called by [`super::slice_reader`].
+//! Input: a response, and how its stream finds records. Output: the scanner at each record; the fields for paging;
+//! the fault for a body without readable records. Called by [`super::slice_reader`].
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ use crate::engine::extract::{self, Found, Records, WalkError};
 use crate::engine::fetch::{BodyEnd, Reply};
 use crate::engine::slice::Partition;
 
-/// The JSON of an answer's body, where the body itself is none.
+/// The response body as JSON, if it is in another format.
 pub(super) fn decoded(shared: &EngineContext, stream: &StreamPlan, reply: &Reply) -> Result<Option<Vec<u8>>> {
     if reply.status == 204 {
         return Ok(Some(Vec::new()));
@@ -31,7 +31,7 @@ pub(super) fn decoded(shared: &EngineContext, stream: &StreamPlan, reply: &Reply
     })
 }
 
-/// Refuses a body of which nothing tells that it is whole, where its own form shows that it is not.
+/// Refuses a body of unknown completeness if its own format shows that it is incomplete.
 pub(super) fn check_end(decoder: &Decoder, reply: &Reply) -> Result<()> {
     let broken = match reply.end {
         BodyEnd::Known => None,
@@ -44,7 +44,7 @@ pub(super) fn check_end(decoder: &Decoder, reply: &Reply) -> Result<()> {
     broken.map_or(Ok(()), |why| Err(Fault::broken_body(format!("the answer is cut off: {why}"))))
 }
 
-/// What is wrong with a body that is no UTF-8: it may be cut off inside a character.
+/// The fault for a body that is not UTF-8: it may be truncated inside a character.
 pub(super) fn not_text(body: &[u8]) -> Fault {
     match std::str::from_utf8(body) {
         Err(error) if error.error_len().is_none() => Fault::broken_body("the answer is cut off inside a character"),
@@ -52,7 +52,7 @@ pub(super) fn not_text(body: &[u8]) -> Fault {
     }
 }
 
-/// Walks the records of an answer; says what is wrong with one that has none to give.
+/// Scans the records of a response; returns a fault if it has none to read.
 pub(super) fn records(
     shared: &EngineContext,
     stream: &StreamPlan,
@@ -79,26 +79,26 @@ pub(super) fn records(
             }
         }
     })?;
-    // A page within a parent's record comes with what is there.
+    // An embedded page contains whatever is there.
     if !found.reached && !reply.embedded {
         evidence::of_an_empty_page(shared, stream, body)?;
     }
     Ok(found)
 }
 
-/// Is there no body to find records in?
+/// Is there no body?
 pub(super) fn is_empty(reply: &Reply, body: &[u8]) -> bool {
     reply.status == 204 || body.trim_ascii().is_empty()
 }
 
-/// Hands out the records that an extractor gathers from a whole body.
+/// Passes on the records that an extractor finds in a whole body.
 fn gathered(
     gather: &DomExtractor,
     body: &[u8],
     lists: &dyn Lists,
     each: &mut dyn FnMut(&mut Scanner<'_>) -> std::result::Result<(), WalkError<Fault>>,
 ) -> std::result::Result<Found, WalkError<Fault>> {
-    // The scanner tells where a body breaks.
+    // The scanner shows where a body is invalid.
     let mut scanner = Scanner::new(body);
     scanner.peek()?;
     scanner.skip()?;
@@ -110,7 +110,7 @@ fn gathered(
     Ok(Found { records: page.counted, reached: page.reached, ..Found::default() })
 }
 
-/// Asks for the lists that records of a stream hold only in part.
+/// Requests complete lists for records that contain only a part.
 struct ListsOf<'r> {
     shared: &'r EngineContext,
     stream: &'r StreamPlan,
@@ -133,7 +133,7 @@ impl Lists for ListsOf<'_> {
     }
 }
 
-/// The wanted fields of the first body, as an object.
+/// The requested fields of the first body, as an object.
 pub(super) fn fields(body: &[u8], found: &Found) -> Result<Json> {
     let pairs = found.fields.iter().map(|(name, range)| Ok((name.clone(), parsed(&body[range.clone()])?)));
     Ok(Json::Object(pairs.collect::<Result<Map<_, _>>>()?))
@@ -147,7 +147,7 @@ pub(super) fn first_body(body: &[u8]) -> Result<Json> {
     })
 }
 
-/// The JSON of bytes that were walked already.
+/// Parses bytes that were already scanned.
 pub(super) fn parsed(bytes: &[u8]) -> Result<Json> {
     if bytes.is_empty() {
         return Ok(Json::Object(Map::new()));
@@ -155,7 +155,7 @@ pub(super) fn parsed(bytes: &[u8]) -> Result<Json> {
     scan::json(bytes).map_err(|e| Fault::data(format!("the answer is not valid JSON: {e}")))
 }
 
-/// The JSON of the record at which the scanner stands, which it passes.
+/// The next record as JSON; moves past it.
 pub(super) fn record_json(scanner: &mut Scanner<'_>) -> std::result::Result<Json, WalkError<Fault>> {
     scanner.peek()?;
     let start = scanner.at();
@@ -164,7 +164,7 @@ pub(super) fn record_json(scanner: &mut Scanner<'_>) -> std::result::Result<Json
     parsed(bytes).map_err(WalkError::Callback)
 }
 
-/// Where the record starts; a fault when it is no object.
+/// The start of the record; a fault if it is not an object.
 pub(super) fn start_of_record(scanner: &mut Scanner<'_>) -> std::result::Result<usize, WalkError<Fault>> {
     if scanner.peek()? != JsonKind::Object {
         return Err(WalkError::Callback(not_an_object()));
@@ -172,7 +172,7 @@ pub(super) fn start_of_record(scanner: &mut Scanner<'_>) -> std::result::Result<
     Ok(scanner.at())
 }
 
-/// A record that no target can store.
+/// The fault for a record that no target can store.
 pub(super) fn not_an_object() -> Fault {
     Fault::data("a record of the answer is not an object").hint("check the `field_path` of the stream's extractor")
 }

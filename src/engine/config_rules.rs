@@ -1,7 +1,7 @@
-//! `config_normalization_rules`: what a manifest does to the config of its older versions, and what it asks of it.
+//! `config_normalization_rules`: a manifest's migrations, transformations and validations of the config.
 //!
-//! Comes in: a spec with rules, and the config. Goes out: the config changed in place, or the fault of one that breaks
-//! a rule. Called by `cli` before anything is built. Order and reading are those of airbyte-cdk's `Spec`.
+//! Input: a spec with rules, and the config. Output: the config changed in place, or the fault for a violated rule.
+//! Called by `run` before anything is built. Order and interpretation are those of airbyte-cdk's `Spec`.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -19,8 +19,7 @@ fn rules(spec: Option<&Spec>) -> Option<&ConfigNormalizationRules> {
     spec?.config_normalization_rules.as_ref()
 }
 
-/// Brings a config of an older version to today's; true when it changed, so that whoever keeps it must keep the new
-/// one.
+/// Migrates a config of an older version; returns true if it changed, so that its owner must save the new one.
 pub fn migrate(spec: Option<&Spec>, cx: &mut EvalContext) -> Result<bool> {
     let before = cx.config.clone();
     for migration in rules(spec).into_iter().flat_map(|r| r.config_migrations.iter().flatten()) {
@@ -29,19 +28,19 @@ pub fn migrate(spec: Option<&Spec>, cx: &mut EvalContext) -> Result<bool> {
     Ok(cx.config != before)
 }
 
-/// Changes the config for this run alone.
+/// Transforms the config for this run only.
 pub fn transform(spec: Option<&Spec>, cx: &mut EvalContext) -> Result<()> {
     let changes = rules(spec).and_then(|r| r.transformations.as_deref());
     changed(changes.unwrap_or_default(), cx)
 }
 
-/// A template that fails over a config is that config's fault, before anything is asked.
+/// A template that fails on a config is a fault of that config, reported before any request.
 fn changed(changes: &[ConfigTransformation], cx: &mut EvalContext) -> Result<()> {
     let of_config = |fault: Fault| Fault { kind: Kind::Config, ..fault };
     changes.iter().try_for_each(|change| apply(change, cx)).map_err(of_config)
 }
 
-/// Refuses a config that breaks one of the manifest's rules.
+/// Refuses a config that violates one of the manifest's rules.
 pub fn validate(spec: Option<&Spec>, cx: &EvalContext) -> Result<()> {
     for rule in rules(spec).into_iter().flat_map(|r| r.validations.iter().flatten()) {
         match rule {
@@ -70,7 +69,7 @@ pub fn validate(spec: Option<&Spec>, cx: &EvalContext) -> Result<()> {
     Ok(())
 }
 
-/// A value must fit the schema; a text is the JSON that it spells.
+/// A value must fit the schema; a text is parsed as JSON first.
 fn adheres(value: &Json, strategy: &ValidateAdheresToSchema, path: &str) -> Result<()> {
     let spelled = match value {
         Json::String(text) => serde_json::from_str(text).map_err(|_| {

@@ -1,6 +1,6 @@
-//! What every thread of a run shares.
+//! The context that all threads of a run share.
 //!
-//! Made by `run`, handed by reference through the engine.
+//! Created by `run`, passed by reference through the engine.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -16,48 +16,48 @@ use crate::engine::auth::TokenListener;
 use crate::engine::fetch::Fetcher;
 use crate::manifest::template::EvalContext;
 
-/// What every thread of a run shares.
+/// The context that all threads of a run share.
 pub struct EngineContext {
     /// Sends requests.
     pub fetcher: Fetcher,
     /// Config and now.
     pub cx: Arc<EvalContext>,
-    /// The wish to stop.
+    /// The stop request.
     pub stop: Arc<Stop>,
-    /// Hears of new tokens.
+    /// Receives new tokens.
     pub token_listener: Arc<dyn TokenListener>,
-    /// Hears of a stream that begins, before anything is asked for it.
+    /// Called when a stream begins, before any request for it.
     pub started: Box<dyn Fn(&str) + Send + Sync>,
-    /// Between two questions how a job stands.
+    /// The time between two polls of a job.
     pub poll: Duration,
-    /// Jobs that run at the vendor's.
+    /// The number of jobs running at the vendor.
     pub jobs: AtomicUsize,
-    /// Where files of records go.
+    /// The folder for files of records.
     pub files: PathBuf,
-    /// Hears what changed in a stream's data.
+    /// Receives drift findings of streams.
     pub drifted: Box<dyn Fn(&MonitorReport) + Send + Sync>,
-    /// Hears what a person should know of a stream.
+    /// Receives notices about a stream for the user.
     pub noticed: Box<dyn Fn(&str, &str) + Send + Sync>,
-    /// Notices of streams that are not repeated in this run.
+    /// Notices that are not repeated in this run.
     pub notices: Mutex<HashSet<String>>,
-    /// Fields of a stream's answers that promised more records than there were.
+    /// Response fields that promised more records than there were, by stream.
     pub broken_promises: Mutex<HashSet<(String, String)>>,
 }
 
 impl EngineContext {
-    /// Tells what a person should know of a stream, if that was not told in this run.
+    /// Sends a notice about a stream, once per run.
     pub(super) fn notice_once(&self, stream: &str, message: &str) {
         if self.notices.lock().insert(format!("{stream}: {message}")) {
             (self.noticed)(stream, message);
         }
     }
 
-    /// Is a field of a stream's answers believed that says that there are more records?
+    /// Is a response field of a stream trusted that promises more records?
     pub(super) fn trusts(&self, stream: &str, field: &str) -> bool {
         !self.broken_promises.lock().contains(&(stream.to_owned(), field.to_owned()))
     }
 
-    /// A field of a stream's answers promised more records than there were: in this run it is not believed again.
+    /// Stops trusting a response field that promised more records than there were, for this run.
     pub(super) fn distrust(&self, stream: &str, field: &str) {
         if self.broken_promises.lock().insert((stream.to_owned(), field.to_owned())) {
             let message = format!(

@@ -1,9 +1,9 @@
-//! What an answer without records shows: that there are none, or that they stand elsewhere.
+//! Evaluates a response without records: is it empty, or are the records elsewhere?
 //!
-//! Comes in: a JSON body in which the path of a stream's records leads to nothing. Goes out: the fault that the
-//! envelope changed, where a list elsewhere looks like the stream's records, or that a body which had to be decoded
-//! reports an error; else nothing: many healthy vendors leave a list out when it is empty. Called by [`super::answer`].
-//! The reference takes every such body for an empty page.
+//! Input: a JSON body without a value at the path of a stream's records. Output: a fault if the envelope changed (a
+//! list elsewhere looks like the stream's records), or if a decoded body reports an error. Otherwise the page is
+//! empty: many vendors omit an empty list. Called by [`super::answer`]. The reference treats every such body as an
+//! empty page.
 
 use serde_json::{Map, Value as Json};
 
@@ -14,29 +14,29 @@ use crate::base::json::scan;
 use crate::engine::fetch;
 use crate::engine::page::more::MoreRecords;
 
-/// A list is looked for in objects and lists so deep.
+/// The maximum depth at which a list is searched.
 const MAX_DEPTH: usize = 8;
 
-/// So many items of a list are looked at.
+/// The number of list items that are examined.
 const MAX_ITEMS: usize = 5;
 
-/// What vendors call the number of records beside a list, that is no number of all records elsewhere.
+/// Fields with the number of records in a list, which are not totals elsewhere.
 const SIZES: [&str; 2] = ["size", "length"];
 
 /// A list in a body.
 struct List<'j> {
     path: String,
     items: &'j [Json],
-    /// What stands beside it; nothing where it is the body.
+    /// The fields next to it; `None` if the list is the whole body.
     beside: Option<&'j Map<String, Json>>,
 }
 
-/// Is it a page without records? A fault where it shows records of the stream in another place.
+/// Is it a page without records? Returns a fault if it contains records of the stream elsewhere.
 pub(super) fn of_an_empty_page(shared: &EngineContext, stream: &StreamPlan, body: &[u8]) -> Result<()> {
     let body: Json = scan::json(body).unwrap_or(Json::Null);
     let mut lists = Vec::new();
     if let (false, Json::Array(bodies)) = (stream.decoder.is_json(), &body) {
-        // A decoder made a list of its bodies.
+        // A decoder created a list of bodies.
         for body in bodies {
             if let Some(error) = fetch::reported_error(body) {
                 return Err(Fault::data(format!(
@@ -101,7 +101,7 @@ fn collect<'j>(at: &'j Json, path: String, depth: usize, lists: &mut Vec<List<'j
 }
 
 impl List<'_> {
-    /// Does the vendor say that there are no records?
+    /// Does the vendor report zero records?
     fn counts_nothing(&self) -> bool {
         self.beside.is_some_and(|beside| {
             SIZES.iter().any(|name| beside.get(*name).and_then(Json::as_u64) == Some(0))
@@ -109,12 +109,12 @@ impl List<'_> {
         })
     }
 
-    /// Where it stands.
+    /// The path of the list.
     fn shown(&self) -> String {
         if self.beside.is_none() { "as the whole of it".to_owned() } else { format!("at `{}`", self.path) }
     }
 
-    /// Do its objects, or the `node` in each (GraphQL's connections), have the stream's key? Without a key: at least
+    /// Do its objects, or the `node` in each (GraphQL connections), have the stream's key? Without a key: at least
     /// half of its fields.
     fn holds_records_of(&self, stream: &StreamPlan) -> bool {
         let objects = self.items.iter().filter(|item| item.is_object()).take(MAX_ITEMS);

@@ -1,8 +1,8 @@
-//! Files that belong to records: each is fetched, and put where a platform takes it from.
+//! Files that belong to records: downloads each file to where a platform picks it up.
 //!
-//! Comes in: a record as it goes out. Goes out: the file's place, for the record's message. Called by `record_writer`
-//! for each record, in Airbyte's protocol alone: Singer's has no word for files. A file appears under its name only
-//! when it is whole.
+//! Input: a record before it is sent. Output: the path of the file, for the record's message. Called by
+//! `record_writer` for each record, only in Airbyte's protocol: Singer does not support files. A file appears under
+//! its name only when it is complete.
 
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Write as _};
@@ -23,10 +23,10 @@ use crate::engine::slice::{self, Partition};
 use crate::manifest::model::{DeclarativeStream, FileUploader, Requester};
 use crate::manifest::template::{Template, Types, Vars};
 
-/// The name under which a request finds the address of its file.
+/// The template name of the file's URL.
 const TARGET: &str = "download_target";
 
-/// How the file of a record is fetched, compiled.
+/// A compiled file download.
 #[derive(Debug, Clone)]
 pub struct FilePlan {
     requester: RequesterPlan,
@@ -34,7 +34,7 @@ pub struct FilePlan {
     name: Option<Template>,
 }
 
-/// Compiles it for a stream whose own requests `home` asks.
+/// Compiles the download for a stream with the requester `home`.
 pub(super) fn build(
     build: &Build<'_>,
     def: &FileUploader,
@@ -42,7 +42,7 @@ pub(super) fn build(
     home: &RequesterPlan,
 ) -> Result<FilePlan> {
     let Requester::HttpRequester(definition) = &def.requester;
-    // Records that hold something of the config must not take it to another host.
+    // Records with config values must not carry them to another host.
     let free = !stream.mixes_own_values_in();
     let requester = requester::build(build, definition, &[TARGET.to_owned()], free)?.beside(home);
     if requester.errors.changes_requests() {
@@ -56,8 +56,8 @@ pub(super) fn build(
 }
 
 impl FilePlan {
-    /// Fetches the file of a record; gives its description for the record's message. Nothing when the manifest ignores
-    /// that the file cannot be had.
+    /// Downloads the file of a record; returns its description for the record's message. `None` if the manifest
+    /// ignores that the file is unavailable.
     pub(super) fn fetch(&self, shared: &EngineContext, stream: &str, record: &Json) -> Result<Option<Json>> {
         let name = match &self.name {
             Some(name) => own_name(name, &Vars { record: Some(record), ..Vars::new(&shared.cx) })?,
@@ -71,7 +71,7 @@ impl FilePlan {
         let folder = &shared.files;
         let failed = |e: &std::io::Error| Fault::local(format!("cannot write a file below {}", folder.display()), e);
         fs::create_dir_all(folder).map_err(|e| failed(&e))?;
-        // The platform reads it as another user: what is not for all, the umask says.
+        // The platform reads it as another user: the umask decides about permissions.
         let mut draft = tempfile::Builder::new();
         draft.prefix(".dripfeed-").permissions(Permissions::from_mode(0o666));
         let draft = draft.tempfile_in(folder).map_err(|e| failed(&e))?;
@@ -92,7 +92,7 @@ impl FilePlan {
         })))
     }
 
-    /// The address of a record's file.
+    /// The URL of a record's file.
     fn target(&self, record: &Json) -> Result<Json> {
         let hint = "check `download_target_extractor`, or filter such records out with a `record_filter`";
         match async_job::extract_values(&self.target, record.to_string().as_bytes())?.into_iter().next() {
@@ -103,7 +103,7 @@ impl FilePlan {
     }
 }
 
-/// Puts the answer into the file, unless it stands there already; gives its size.
+/// Writes the response to the file, unless it is already there; returns the size.
 fn written(reply: &Reply, mut file: &File) -> std::io::Result<u64> {
     if let Some(size) = reply.filed {
         return Ok(size);
@@ -112,7 +112,7 @@ fn written(reply: &Reply, mut file: &File) -> std::io::Result<u64> {
     Ok(reply.body.len() as u64)
 }
 
-/// The name that the manifest gives a file: a text as the reference reads it, anything else as it is written.
+/// The file name from the manifest: a text as in the reference, other values as written.
 fn own_name(name: &Template, vars: &Vars<'_>) -> Result<String> {
     match name.value(vars, Types::Str)? {
         Json::String(name) => Ok(name),
@@ -120,18 +120,18 @@ fn own_name(name: &Template, vars: &Vars<'_>) -> Result<String> {
     }
 }
 
-/// A name that no other file has.
+/// A unique name.
 fn random_name() -> Result<String> {
     let mut bytes = [0; 16];
     ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| Fault::bug("there are no random numbers"))?;
-    // A UUID of version 4, by RFC 9562.
+    // A version 4 UUID, by RFC 9562.
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
 }
 
-/// Where a file goes, below the staging directory: under its stream's name.
+/// The path of a file in the staging directory: below its stream's name.
 fn place(stream: &str, name: &str) -> Result<String> {
     let parts = |path: &'static str, text: &str| -> Result<Vec<String>> {
         let parts: Vec<String> =
@@ -147,7 +147,7 @@ fn place(stream: &str, name: &str) -> Result<String> {
     Ok([stream, parts("the name of a record's file", name)?].concat().join("/"))
 }
 
-/// The vendor's names may be such that no file can have them: that costs the stream alone.
+/// The vendor's name may be invalid as a file name: this fails only the stream.
 fn unfit(error: &std::io::Error) -> Option<Fault> {
     let unfit = matches!(
         error.kind(),
@@ -159,7 +159,7 @@ fn unfit(error: &std::io::Error) -> Option<Fault> {
     })
 }
 
-/// The staging directory: the one that the platform names, where it is there, else one in its usual place.
+/// The staging directory: the one that the platform sets, if it exists, else one in its usual location.
 pub fn staging(named: Option<&Path>) -> std::path::PathBuf {
     let named = named.unwrap_or(Path::new("/staging/files"));
     if named.exists() { named.to_owned() } else { "/tmp/airbyte-file-transfer".into() }

@@ -1,7 +1,7 @@
-//! How a stream's records are prepared in jobs: a manifest's `AsyncRetriever`, compiled.
+//! A compiled `AsyncRetriever`: how a stream's records are exported in jobs.
 //!
-//! Comes in: the definition. Goes out: a [`JobPlan`]. Called by [`super::build`]; read by [`super::async_job`], which
-//! creates the jobs. It stands outside of that folder because `build` names it, and that folder names `build`.
+//! Input: the definition. Output: a [`JobPlan`]. Called by [`super::build`]; read by [`super::async_job`], which
+//! creates the jobs. It is outside of that folder because `build` depends on it, and that folder depends on `build`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,37 +16,37 @@ use crate::manifest::model::{AsyncRetriever, PaginationStrategy, Paginator, Part
 use crate::manifest::node::Text;
 use crate::manifest::template::{Template, Vars};
 
-/// A job that failed is made anew after that at the latest.
+/// The longest wait before a failed job is created again.
 const MAX_RETRY_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Names that templates of requests about jobs may use.
+/// Names in templates of job requests.
 pub(super) const VARIABLES: [&str; 3] = ["creation_response", "polling_response", "download_target"];
 
-/// How records are prepared, compiled.
+/// A compiled job definition.
 #[derive(Debug, Clone)]
 pub struct JobPlan {
     pub(super) create: RequesterPlan,
     pub(super) poll: RequesterPlan,
     pub(super) abort: Option<RequesterPlan>,
     pub(super) delete: Option<RequesterPlan>,
-    /// Asks where the results are; without it the answers to `poll` tell that.
+    /// Requests the result URLs; without it they come from the responses to `poll`.
     pub(super) target: Option<RequesterPlan>,
-    /// Finds them in the answer.
+    /// Finds the URLs in the response.
     pub(super) targets: Option<Records>,
     pub(super) decoder: Decoder,
-    /// Finds a job's status in the answers to `poll`.
+    /// Finds a job's status in the responses to `poll`.
     pub(super) status: Records,
-    /// What each of the vendor's words for it means.
+    /// The meaning of each of the vendor's statuses.
     pub(super) statuses: BTreeMap<String, JobStatus>,
     /// A job that runs longer is aborted.
     pub(super) timeout: Duration,
-    /// A job that failed is made anew after this.
+    /// The wait before a failed job is created again.
     pub(super) retry_wait: Duration,
-    /// So many run at a time, of all streams.
+    /// The maximum number of running jobs, over all streams.
     pub(super) max_jobs: usize,
 }
 
-/// How a job stands.
+/// The status of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum JobStatus {
     Running,
@@ -56,7 +56,7 @@ pub(super) enum JobStatus {
     Skipped,
 }
 
-/// Compiles the jobs of a stream; `names` are further names that templates may use.
+/// Compiles the jobs of a stream; `names` are additional template names.
 pub(super) fn build(build: &Build<'_>, def: &AsyncRetriever, names: &[String]) -> Result<JobPlan> {
     let cx = build.cx;
     if def.download_target_requester.is_some() && def.download_target_extractor.is_none() {
@@ -125,14 +125,14 @@ pub(super) fn build(build: &Build<'_>, def: &AsyncRetriever, names: &[String]) -
 }
 
 impl JobPlan {
-    /// May the requests that make its jobs carry that entry of their slice?
+    /// Can the job creation requests depend on that entry of their slice?
     pub(super) fn reads_of_slice(&self, entry: &str) -> bool {
         self.create.reads_of_slice(entry)
     }
 }
 
-/// May the results of its jobs stand at any host? They may when nothing of the config is sent there, which paging and
-/// partitions could.
+/// May the results of its jobs be on any host? Yes if no config value is sent there, for example through paging or
+/// partitions.
 pub(super) fn may_roam(def: &Retriever) -> bool {
     matches!(def, Retriever::AsyncRetriever(def) if roams(def))
 }

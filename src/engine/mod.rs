@@ -1,12 +1,12 @@
-//! Reading: from a manifest's streams to records, and to states that never come before them.
+//! The engine: reads a manifest's streams and produces records, and states that never precede them.
 //!
-//! Comes in: a manifest, a tenant's config and earlier states. Goes out: [`Message`](crate::protocol::Message)s, then
-//! an account of every stream. Called by `run`. [`build`] compiles a manifest to stream plans; [`scheduler`] gives
+//! Input: a manifest, a tenant's config and earlier states. Output: [`Message`](crate::protocol::Message)s, then the
+//! outcome of every stream. Called by `run`. [`build`] compiles a manifest to stream plans; [`scheduler`] gives
 //! slices to threads; `slice_reader` reads the pages of one slice; `record_writer` turns records into lines. Start
 //! reading there.
 //!
-//! The stages ([`auth`], [`fetch`], [`page`], [`mod@slice`], [`cursor`], [`extract`], [`shape`]) never name each other:
-//! only the files beside them join what they do.
+//! The stages ([`auth`], [`fetch`], [`page`], [`mod@slice`], [`cursor`], [`extract`], [`shape`]) never depend on each
+//! other: only the files next to them combine the stages.
 
 mod answer;
 pub mod async_job;

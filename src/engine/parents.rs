@@ -1,8 +1,7 @@
 //! Reads parent streams for the partitions of their children.
 //!
-//! Comes in: a child stream and its state. Goes out: the parents' records, in order, and the state of those that
-//! the child depends on incrementally. Called while a stream's slices are listed; parents of parents are read the
-//! same way.
+//! Input: a child stream and its state. Output: the parents' records, in order, and the state of incremental parents.
+//! Called while a stream's slices are listed; parents of parents are read the same way.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -24,7 +23,7 @@ use crate::engine::extract::WalkError;
 use crate::engine::slice::{Parents, Partition};
 use crate::manifest::template::Vars;
 
-/// Gives a child the records of its parents.
+/// Reads the parents' records for a child.
 pub struct ParentReader<'r> {
     shared: &'r EngineContext,
     child: &'r StreamPlan,
@@ -35,19 +34,19 @@ pub struct ParentReader<'r> {
 }
 
 impl<'r> ParentReader<'r> {
-    /// For `child`, whose state may hold the parents'.
+    /// A reader for `child`, whose state may contain the parents' states.
     pub fn new(shared: &'r EngineContext, child: &'r StreamPlan, state: Option<&Map<String, Json>>) -> Self {
         let before = state.and_then(|s| s.get("parent_state")).and_then(Json::as_object).cloned().unwrap_or_default();
         let embed = state.is_none_or(Map::is_empty);
         ParentReader { shared, child, before, after: RefCell::default(), embed }
     }
 
-    /// First pages within the parents' records are left alone: they are of no window.
+    /// Ignores first pages in parent records: they do not belong to a window.
     pub(super) fn without_pages(self) -> Self {
         ParentReader { embed: false, ..self }
     }
 
-    /// The state of the parents that the child depends on incrementally, before they are read.
+    /// The state of the incremental parents before they are read.
     pub(super) fn before(&self) -> Option<Json> {
         let mut out = Map::new();
         for number in 0..self.child.parents.len() {
@@ -63,13 +62,13 @@ impl<'r> ParentReader<'r> {
         (!out.is_empty()).then_some(Json::Object(out))
     }
 
-    /// The state of the parents, once they were read.
+    /// The state of the parents after they are read.
     pub(super) fn state(&self) -> Option<Json> {
         let after = self.after.borrow();
         (!after.is_empty()).then(|| Json::Object(after.clone()))
     }
 
-    /// A parent, and the state that it goes on from.
+    /// A parent, and the state that it resumes from.
     fn parent(&self, number: usize) -> (&Arc<StreamPlan>, Option<&Map<String, Json>>) {
         let parent = &self.child.parents[number];
         let state = self.before.get(&*parent.name).and_then(Json::as_object).filter(|_| self.is_incremental(number));
@@ -81,7 +80,7 @@ impl<'r> ParentReader<'r> {
     }
 }
 
-/// Refuses a stream's state of which that of a parent cannot be read, before anything is requested.
+/// Refuses a stream's state if a parent's state in it is unreadable, before any request.
 pub(super) fn check_states(child: &StreamPlan, state: Option<&Map<String, Json>>, now: OffsetDateTime) -> Result<()> {
     let Some(states) = state.and_then(|s| s.get("parent_state")).and_then(Json::as_object) else { return Ok(()) };
     for parent in child.router.parents().into_iter().filter(|parent| parent.incremental) {
@@ -99,7 +98,7 @@ pub(super) fn check_states(child: &StreamPlan, state: Option<&Map<String, Json>>
     Ok(())
 }
 
-/// Reads all of a stream that has no cursor; `each` gets its records, each with its slice, until it wants no more.
+/// Reads a whole stream without a cursor; `each` receives its records with their slices, until it needs no more.
 pub fn read_all(
     shared: &EngineContext,
     stream: &StreamPlan,
@@ -118,7 +117,7 @@ pub fn read_all(
     })
 }
 
-/// Reads one slice of such a stream; `each` gets its records, until it wants no more.
+/// Reads one slice of such a stream; `each` receives its records, until it needs no more.
 pub fn read_slice(
     shared: &EngineContext,
     stream: &StreamPlan,
@@ -155,7 +154,7 @@ impl Parents for ParentReader<'_> {
                 self.shared.notice_once(&parent.name, &taker.highest.beyond.message());
             }
             let newest = parent.cursor.as_ref().and_then(|c| c.settled(taker.highest.newest, reading.began));
-            // Of a slice that was not read to its end nothing is known that a bookmark could take.
+            // A slice that was not read to its end has no value for a bookmark.
             Ok::<_, Fault>((!reading.incomplete).then_some(newest))
         };
         let Some(plan) = &parent.cursor else {
@@ -223,7 +222,7 @@ impl<'r> Collecting<'r> {
         }
     }
 
-    /// Takes a record that is wanted.
+    /// Adds a wanted record.
     fn add(&mut self, record: Json) {
         if let (Some(plan), Some(ceiling)) = (&self.stream.cursor, &self.ceiling)
             && let Some(time) = value(plan, &record)
@@ -239,7 +238,7 @@ fn value(plan: &CursorPlan, record: &Json) -> Option<OffsetDateTime> {
     plan.read(record.get(&plan.field)?)
 }
 
-/// Hands a page's records on once it was read wholly, until no more are wanted.
+/// Passes on the records of each complete page, until no more are wanted.
 struct Feeding<'f, 'r> {
     inner: &'f mut Collecting<'r>,
     key: &'f Map<String, Json>,

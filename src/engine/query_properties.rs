@@ -1,8 +1,8 @@
-//! Fields that must be named in each request, and records that come in parts.
+//! Query properties: fields that each request must name, and records that arrive in parts.
 //!
-//! Comes in: `QueryProperties` of a requester. Goes out: the names of each request, and the key by which the parts of a
-//! record are one. Called by [`super::build`] and [`super::slice_reader`]. How names are counted is that of
-//! airbyte-cdk's `PropertyChunking`.
+//! Input: `QueryProperties` of a requester. Output: the names in each request, and the key by which the parts of a
+//! record are merged. Called by [`super::build`] and [`super::slice_reader`]. Names are counted as in airbyte-cdk's
+//! `PropertyChunking`.
 
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -21,21 +21,21 @@ use crate::manifest::model::{HttpRequester, PropertiesFromEndpoint, PropertyList
 use crate::manifest::node::{Node, Read as _};
 use crate::manifest::template::{EvalContext, Template, Vars, text_of};
 
-/// The name under which templates see the names of a request.
+/// The template variable with the names of a request.
 pub(super) const VARIABLE: &str = "query_properties";
 
-/// The fields that a stream asks for, compiled.
+/// The compiled fields that a stream requests.
 #[derive(Debug, Clone)]
 pub struct Properties {
     list: List,
     always: Vec<String>,
     limit: Option<Limit>,
-    /// The fields of which records are one, where they come in parts.
+    /// The fields that identify a record, if records arrive in parts.
     key: Option<Vec<String>>,
-    /// What is done to the names that the catalog selects.
+    /// Transforms the names before the catalog selects them.
     selector: Option<Pipeline>,
     selected: Option<BTreeSet<String>>,
-    /// The request parameter that holds the names.
+    /// The request parameter with the names.
     parameter: Option<String>,
 }
 
@@ -59,7 +59,7 @@ pub(super) fn are_named(def: &HttpRequester) -> bool {
         || among.into_iter().any(|(_, value)| value["type"] == "QueryProperties")
 }
 
-/// Compiles what a requester says of fields.
+/// Compiles the fields of a requester.
 pub(super) fn build(build: &Build<'_>, def: &HttpRequester, name: &str) -> Result<Option<Properties>> {
     let mut among = Vec::new();
     if let Some(text) = &def.request_parameters {
@@ -141,7 +141,7 @@ fn list(build: &Build<'_>, def: &PropertiesFromEndpoint, name: &str) -> Result<L
 }
 
 impl Properties {
-    /// The stream that tells the names.
+    /// The stream that provides the names.
     pub(super) fn source(&self) -> Option<&Arc<StreamPlan>> {
         match &self.list {
             List::Given(_) => None,
@@ -149,7 +149,7 @@ impl Properties {
         }
     }
 
-    /// The names that the manifest gives.
+    /// The names from the manifest.
     pub(super) fn named(&self) -> Vec<String> {
         match &self.list {
             List::Given(names) => names.clone(),
@@ -157,22 +157,22 @@ impl Properties {
         }
     }
 
-    /// Do records come in parts?
+    /// Do records arrive in parts?
     pub(super) fn merges(&self) -> bool {
         self.key.is_some()
     }
 
-    /// The names of each request for one page.
+    /// The names for each request of one page.
     pub(super) fn chunks(&self, shared: &EngineContext) -> Result<Vec<Vec<String>>> {
         let names = match &self.list {
             List::Given(names) => names.clone(),
             List::Endpoint { source, path, found } => {
-                // Whoever comes while it is asked for waits for the answer.
+                // Other threads wait for the response.
                 let mut found = found.lock();
                 if found.is_none() {
                     let mut names = Vec::new();
                     parents::read_all(shared, source, &mut |record, _| {
-                        // What has no name is an empty list in the reference, as text.
+                        // A record without a name is an empty list as text in the reference.
                         names.push(dpath::get(record, path).map_or_else(|| "[]".to_owned(), text_of));
                         Ok(true)
                     })?;
@@ -196,7 +196,7 @@ impl Properties {
         for name in names.into_iter().filter(wanted) {
             let (adds, most) = match limit {
                 Limit::Names(most) => (1, most),
-                // Names stand with an escaped comma between.
+                // Names are separated by an escaped comma.
                 Limit::Characters(most) => (name.chars().count() + 3, most),
             };
             if size + adds > most {
@@ -210,18 +210,18 @@ impl Properties {
         Ok(chunks)
     }
 
-    /// The request parameter that holds these names.
+    /// The request parameter with these names.
     pub(super) fn parameter(&self, names: &[String]) -> Option<(String, Json)> {
         self.parameter.as_ref().map(|parameter| (parameter.clone(), json!(names.join(","))))
     }
 
-    /// By what a record is one with its other parts; nothing when it stands alone.
+    /// The key by which a record is merged with its other parts; `None` if it is complete by itself.
     pub(super) fn key(&self, record: &Json) -> Option<String> {
         let values = self.key.as_ref()?.iter().map(|field| record.get(field).filter(|value| !is_falsy(value)));
         Some(values.map(|value| value.map(text_of)).collect::<Option<Vec<_>>>()?.join(","))
     }
 
-    /// Names only the fields that the catalog selects.
+    /// Restricts the names to the fields that the catalog selects.
     fn select(&mut self, names: &[String], cx: &EvalContext) -> Result<()> {
         let Some(selector) = &self.selector else { return Ok(()) };
         let mut as_record = Json::Object(names.iter().map(|name| (name.clone(), json!({}))).collect());
@@ -231,7 +231,7 @@ impl Properties {
     }
 }
 
-/// Puts another part into a record: what comes later wins.
+/// Merges another part into a record: later values win.
 pub(super) fn merge(into: &mut Json, part: Json) {
     match (into, part) {
         (Json::Object(into), Json::Object(part)) => {
@@ -247,7 +247,7 @@ pub(super) fn merge(into: &mut Json, part: Json) {
 }
 
 impl StreamPlan {
-    /// The stream, with requests that name no other fields than these, where the manifest leaves it to the catalog.
+    /// The stream with requests for only these fields, if the manifest leaves the selection to the catalog.
     pub fn with_selected(self: Arc<Self>, names: &[String], cx: &EvalContext) -> Result<Arc<StreamPlan>> {
         let mut properties = match &self.properties {
             Some(properties) if properties.selector.is_some() => properties.clone(),

@@ -1,7 +1,7 @@
-//! Whatever takes the records of a slice.
+//! The trait for consumers of a slice's records.
 //!
-//! Comes in: each record as the reader meets it, and the end of each page. Goes out: whether more is wanted. Called by
-//! `slice_reader`; implemented by the writer of lines, by the reader of parents and by `check`.
+//! Input: each record as it is read, and the end of each page. Output: whether more records are wanted. Called by
+//! `slice_reader`; implemented by the record writer, the parent reader and `check`.
 
 use serde_json::Value as Json;
 use time::OffsetDateTime;
@@ -12,25 +12,24 @@ use crate::engine::extract::WalkError;
 use crate::engine::fetch::Reply;
 use crate::manifest::template::Vars;
 
-/// Takes the records of a slice.
+/// Consumes the records of a slice.
 pub trait RecordSink {
-    /// Takes the record at which the scanner stands, and passes it; false when the manifest drops it. `vars` hold
-    /// the slice.
+    /// Consumes the next record and moves past it; returns false if the manifest drops it. `vars` contain the slice.
     fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, WalkError<Fault>>;
 
-    /// An answer came whose records come next; the vendor's clock when it was given, if it tells one.
+    /// Called before the records of a response, with the vendor's clock at that time, if known.
     fn answered_at(&mut self, _at: Option<OffsetDateTime>) {}
 
-    /// Takes a record that was put together and shaped already; false when an old one was dropped.
+    /// Consumes a merged and transformed record; returns false if an old one was dropped.
     fn put(&mut self, record: Json) -> Result<bool>;
 
-    /// The page was read wholly: its records count now. False when no further page is wanted.
+    /// Completes a page: its records count now. Returns false if no further page is wanted.
     fn page_done(&mut self) -> Result<bool>;
 
-    /// The page broke off: none of its records count.
+    /// Discards an incomplete page: none of its records count.
     fn page_failed(&mut self);
 
-    /// The last record taken, for paging; asked only when a template reads it.
+    /// The last record, for paging; called only if a template uses it.
     fn last_record(&self) -> Option<Json>;
 
     /// The highest cursor value of the records that count.
@@ -38,45 +37,45 @@ pub trait RecordSink {
         None
     }
 
-    /// What looks at answers and pages as a whole, if anything does.
+    /// The observer of responses and pages, if there is one.
     fn observer(&mut self) -> Option<&mut dyn PageObserver> {
         None
     }
 }
 
-/// Looks at answers and pages beside their records.
+/// Observes responses and pages, in addition to their records.
 pub trait PageObserver {
-    /// An answer came.
+    /// Called for each response.
     fn answered(&mut self, reply: &Reply);
 
-    /// May the coming page hold bytes that are not UTF-8? Then the sink looks at each record.
+    /// May the next page contain bytes that are not UTF-8? Then the sink checks each record.
     fn takes_broken_text(&mut self) -> bool;
 
-    /// The page's records stood in a list, or one stood where a list may be.
+    /// Were the page's records in a list, or was a single record in place of a list?
     fn page_shape(&mut self, list: bool, alone: bool);
 
-    /// The answer reports errors beside its records, which the config accepts.
+    /// The response reports errors alongside its records, and the config accepts this.
     fn partial_errors(&mut self);
 
-    /// The page, of so many records, was not the last one; `asked` is the page size that was asked for.
+    /// A page with this many records was not the last one; `asked` is the requested page size.
     fn page_followed(&mut self, records: u64, asked: Option<u64>);
 }
 
-/// How a slice was read.
+/// The result of reading a slice.
 #[derive(Debug, Clone, Default)]
 pub struct SliceOutcome {
-    /// The vendor's time when it began, if anything was answered.
+    /// The vendor's time at the first response, if there was one.
     pub began: Option<OffsetDateTime>,
-    /// May records of it be missing? Then its bookmark stays.
+    /// May records be missing? Then the bookmark stays.
     pub incomplete: bool,
-    /// Why it is a fault that they may be; nothing where the manifest ignores a later page's error.
+    /// The fault for missing records; `None` if the manifest ignores a later page's error.
     pub fault: Option<Fault>,
     /// Is no further record wanted?
     pub enough: bool,
 }
 
 impl SliceOutcome {
-    /// Another part of the slice was read; true when no more is wanted.
+    /// Adds the result of another part of the slice; returns true if no more is wanted.
     pub(super) fn ends_with(&mut self, part: SliceOutcome) -> bool {
         self.began = self.began.or(part.began);
         self.incomplete |= part.incomplete;

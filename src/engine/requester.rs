@@ -1,7 +1,7 @@
-//! A requester with its credentials, and what those need from the engine.
+//! A requester with its credentials, and the services that these need from the engine.
 //!
-//! Comes in: the requester's definition; then variables and options. Goes out: the request's outcome; each try of it
-//! carries credentials that live. Called by `slice_reader` for pages, by `async_job` for the jobs before them, and by
+//! Input: the requester's definition; then variables and options. Output: the outcome of the request; each attempt
+//! has valid credentials. Called by `slice_reader` for pages, by `async_job` for the jobs before them, and by
 //! `files`.
 
 use std::cell::RefCell;
@@ -24,25 +24,25 @@ use crate::engine::fetch::{BrokenBody, CacheMode, LiveCredentials, Outcome, Repl
 use crate::manifest::model::{self, HttpRequester};
 use crate::manifest::template::{RequestOptions, Vars};
 
-/// A requester, compiled.
+/// A compiled requester.
 #[derive(Debug, Clone)]
 pub struct RequesterPlan {
     request: RequestPlan,
     auth: Auth,
-    /// What is done about errors.
+    /// How errors are handled.
     pub errors: ErrorPlan,
-    /// The login that the credentials need.
+    /// The login request of the credentials.
     login: Option<Box<RequesterPlan>>,
 }
 
-/// For whom a request is made.
+/// The context of a request.
 #[derive(Clone, Copy)]
 pub(super) struct RequestContext<'a> {
     pub(super) shared: &'a EngineContext,
     pub(super) stream: &'a str,
     pub(super) partition: &'a Map<String, Json>,
     pub(super) keep: CacheMode,
-    /// A file takes the answer, where it is large.
+    /// The file for a large response.
     pub(super) into: Option<&'a File>,
     /// See [`SendRequest::holds`].
     pub(super) holds: Option<&'a dyn Fn(&[u8]) -> bool>,
@@ -53,7 +53,7 @@ pub(super) struct RequestContext<'a> {
 }
 
 impl<'a> RequestContext<'a> {
-    /// A request whose answer is not kept, and of whose body nothing is known.
+    /// The context of a request without caching, and without assumptions about its body.
     pub(super) fn new(shared: &'a EngineContext, stream: &'a str, partition: &'a Map<String, Json>) -> Self {
         RequestContext {
             shared,
@@ -68,21 +68,21 @@ impl<'a> RequestContext<'a> {
     }
 }
 
-/// What goes into a request beside what its requester says.
+/// Options that are added to those of the requester.
 #[derive(Debug, Clone, Default)]
 pub(super) struct InjectedOptions {
-    /// The fields to give.
+    /// The fields to request.
     pub(super) names: Option<(String, Json)>,
-    /// The page.
+    /// The options of the page.
     pub(super) page: RequestOptions,
-    /// The slice.
+    /// The options of the slice.
     pub(super) slice: RequestOptions,
-    /// The path that the page's token is.
+    /// The path from the page token.
     pub(super) path: Option<String>,
 }
 
-/// Compiles a requester; `names` are further names that its templates may use; one that is `free` may go where the
-/// vendor says.
+/// Compiles a requester; `names` are additional template names; a `free` requester may follow the vendor's URLs to
+/// other hosts.
 pub(super) fn build(build: &Build<'_>, def: &HttpRequester, names: &[String], free: bool) -> Result<RequesterPlan> {
     let login = auth::login(def.authenticator.as_deref(), build.cx)?;
     let login = login.map(|login| {
@@ -101,28 +101,28 @@ pub(super) fn build(build: &Build<'_>, def: &HttpRequester, names: &[String], fr
 }
 
 impl RequesterPlan {
-    /// The names in its parameters that are lists of them.
+    /// The names in its list parameters.
     pub(super) fn lists(&self, vars: &Vars<'_>) -> Vec<String> {
         self.request.lists(vars)
     }
 
-    /// May its requests carry that entry of their slice?
+    /// Can its requests depend on that entry of their slice?
     pub(super) fn reads_of_slice(&self, entry: &str) -> bool {
         self.request.reads_of_slice(entry)
     }
 
-    /// With the other's address counting as the manifest's own, where its own is left to the vendor.
+    /// Uses the other requester's URL as the manifest's own, if the vendor determines this one's.
     pub(super) fn beside(mut self, other: &RequesterPlan) -> RequesterPlan {
         self.request = self.request.beside(&other.request);
         self
     }
 
-    /// Asks; credentials that do not last are taken for each try.
+    /// Sends a request; expiring credentials are obtained for each attempt.
     pub(super) fn ask(&self, context: RequestContext<'_>, vars: &Vars<'_>, added: &InjectedOptions) -> Result<Outcome> {
         self.send(context, vars, added, true)
     }
 
-    /// Asks; only what is `paced` waits for the account's pace.
+    /// Sends a request; it waits for the account's pace only if `paced`.
     fn send(
         &self,
         context: RequestContext<'_>,
@@ -174,7 +174,7 @@ impl RequesterPlan {
     }
 }
 
-/// The way of one requester's credentials to the vendor.
+/// Sends the token and login requests of a requester's credentials.
 struct Access<'r> {
     context: RequestContext<'r>,
     login: Option<&'r RequesterPlan>,
@@ -226,7 +226,7 @@ impl TokenTransport for Access<'_> {
     }
 }
 
-/// A request for a token, as it goes out.
+/// Converts a token request.
 fn prepared(request: TokenRequest) -> Result<PreparedRequest> {
     let origin = origin_of(&request.url).ok_or_else(|| {
         Fault::config(format!("the address of the token endpoint is not a URL: {}", flaw(&request.url)))
@@ -243,7 +243,7 @@ fn prepared(request: TokenRequest) -> Result<PreparedRequest> {
     })
 }
 
-/// The tries of one request, each signed with credentials that live at that time.
+/// The attempts of one request, each signed with valid credentials.
 struct Signing<'r> {
     plan: &'r RequesterPlan,
     access: &'r Access<'r>,
@@ -253,18 +253,18 @@ struct Signing<'r> {
     taken: RefCell<Taken>,
 }
 
-/// The credentials of the last try.
+/// The credentials of the last attempt.
 #[derive(Default)]
 struct Taken {
     token: Option<String>,
     until: Option<OffsetDateTime>,
     turn: Option<Turn>,
-    /// Method and address of the request that carried them.
+    /// Method and URL of the request that used them.
     call: (String, String),
 }
 
 impl Signing<'_> {
-    /// The request, signed by the token whose turn it is.
+    /// The request, signed by the next token in rotation.
     fn signed_in_turn(&self, rotation: &Rotation) -> Result<PreparedRequest> {
         let mut signed = self.plan.prepare(RequestOptions::default(), self.vars, self.added)?;
         let turn = rotation.take(&signed.call(), self.vars.cx, self.access)?;
@@ -314,7 +314,7 @@ impl LiveCredentials for Signing<'_> {
         if (&request.method, &request.url) == (&call.0, &call.1) {
             return Ok(Some(signed));
         }
-        // A redirect decides on address and method, and whether there is a body.
+        // A redirect determines the URL and method, and whether there is a body.
         let body = request.body.as_ref().and(signed.body);
         Ok(Some(PreparedRequest { headers: signed.headers, body, ..request.clone() }))
     }

@@ -1,7 +1,7 @@
-//! Reads one record again, to see whether a field is gone from it.
+//! Reads a single record again, to check whether a field is missing from it.
 //!
-//! Comes in: a stream, and a record's key. Goes out: the record, or nothing when it is no more. Called when a stream
-//! ends with a field that is suspected to be gone; the config names the path (`dripfeed.drift.witness`).
+//! Input: a stream, and a record's key. Output: the record, or `None` if it no longer exists. Called when a stream
+//! ends with a field that is suspected to be missing; the config sets the path (`dripfeed.drift.witness`).
 
 use serde_json::{Map, Value as Json};
 
@@ -16,7 +16,7 @@ use crate::engine::extract::{self, Records};
 use crate::engine::fetch::Outcome;
 use crate::manifest::template::Vars;
 
-/// Reads the record of that key.
+/// Reads the record with a key.
 pub(super) fn read(
     shared: &EngineContext,
     plan: &StreamPlan,
@@ -31,7 +31,7 @@ pub(super) fn read(
     let added = InjectedOptions { path: Some(path), ..InjectedOptions::default() };
     let Outcome::Page(reply) = plan.requester.ask(context, &Vars::new(&shared.cx), &added)? else { return Ok(None) };
     let mut record = None;
-    // Where a list of records stands, one may stand alone.
+    // A single record may be in place of a list.
     if let Records::Walk(path) = &plan.records {
         let first = &mut |scanner: &mut Scanner<'_>| {
             let start = scanner.at();

@@ -1,8 +1,8 @@
-//! What a slice does when the vendor cannot give it as it was asked for: begins again, takes smaller pages or shorter
+//! Recovery of a slice that the vendor cannot serve as requested: start over, request smaller pages or shorter
 //! windows.
 //!
-//! Comes in: a retriever's definition; then each such answer. Goes out: how to go on, or the fault that ends the slice.
-//! Called by [`super::slice_reader`]. Rules and limits are those of airbyte-cdk's `SimpleRetriever`.
+//! Input: a retriever's definition; then each such response. Output: how to continue, or the fault that ends the
+//! slice. Called by [`super::slice_reader`]. Rules and limits are those of airbyte-cdk's `SimpleRetriever`.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ use crate::engine::page::{PagePlan, Pager};
 use crate::manifest::model::{self, SimpleRetriever};
 use crate::manifest::template::EvalContext;
 
-/// Windows are split so often, one within the other.
+/// The maximum nesting of window splits.
 const MAX_DEPTH: u32 = 10;
 
-/// What a retriever allows, compiled.
+/// The compiled recovery options of a retriever.
 #[derive(Debug, Clone, Default)]
 pub struct RecoveryPolicy {
-    /// Begins again from the newest record instead of as it was.
+    /// Starts over from the newest record instead of from the beginning.
     from_newest: bool,
-    /// Begins again after as many records.
+    /// The number of records after which the slice starts over.
     records: Option<u64>,
     reduction: Option<Reduction>,
     splitting: Option<Splitting>,
@@ -38,7 +38,7 @@ struct Reduction {
     backoff: f64,
     retries: u64,
     message: String,
-    /// Is a page as large as before once one was read?
+    /// Is the page size restored after a successful page?
     restores: bool,
 }
 
@@ -48,7 +48,7 @@ struct Splitting {
     shortest: Option<time::Duration>,
 }
 
-/// Compiles what a retriever allows, beside its other parts.
+/// Compiles the recovery options of a retriever, together with its other parts.
 pub(super) fn build(
     def: &SimpleRetriever,
     errors: &ErrorPlan,
@@ -135,7 +135,7 @@ fn shortest(def: &model::RequestWindowSplitting) -> Result<Option<time::Duration
     Ok(Some(period.exact))
 }
 
-/// A sentence of the manifest, after one of ours.
+/// The manifest's message, appended to ours.
 fn extra(message: Option<&str>) -> String {
     match message.map(str::trim) {
         None | Some("") => String::new(),
@@ -144,7 +144,7 @@ fn extra(message: Option<&str>) -> String {
 }
 
 impl Reduction {
-    /// Longer after each time.
+    /// The wait, which grows each time.
     fn wait(&self, times: u64) -> Duration {
         #[allow(clippy::cast_precision_loss)]
         let seconds = self.backoff * times as f64;
@@ -152,7 +152,7 @@ impl Reduction {
     }
 }
 
-/// A window, and the cursor that cut it.
+/// A window with its cursor.
 #[derive(Debug, Clone, Copy)]
 pub struct CursorWindow<'c> {
     /// The cursor.
@@ -162,23 +162,23 @@ pub struct CursorWindow<'c> {
 }
 
 impl CursorWindow<'_> {
-    /// What is left of it after records up to `newest` were read.
+    /// The rest of the window after records up to `newest` were read.
     fn rest(&self, newest: Option<OffsetDateTime>) -> Window {
         self.cursor.rest(&self.window, newest)
     }
 
-    /// It as two, unless it is of the shortest length already.
+    /// Splits the window in two, unless it already has the shortest length.
     fn halves(&self, shortest: Option<time::Duration>) -> Option<[Window; 2]> {
         self.cursor.halves(&self.window, shortest)
     }
 }
 
-/// What a slice has been through.
+/// The recovery history of a slice.
 #[derive(Debug, Default)]
 pub struct RecoveryState {
-    /// Times that it began again in vain.
+    /// The number of restarts without progress.
     resets: u32,
-    /// Records since it began.
+    /// Records since the last start.
     records: u64,
     reductions: u64,
     retries: u64,
@@ -186,14 +186,14 @@ pub struct RecoveryState {
 }
 
 impl RecoveryState {
-    /// The slice is read again for another reason than a vendor's refusal.
+    /// Called when the slice is read again for a reason other than a vendor's rejection.
     pub fn read_again(&mut self) {
         self.records = 0;
     }
 }
 
 impl RecoveryPolicy {
-    /// A page was read: pages may be larger again. True when the slice is to begin again.
+    /// A page was read: the page size may be restored. Returns true if the slice must start over.
     pub fn page_read(&self, history: &mut RecoveryState, pager: &mut Pager<'_>, records: u64) -> bool {
         history.records += records;
         (history.reductions, history.retries) = (0, 0);
@@ -203,10 +203,10 @@ impl RecoveryPolicy {
         self.records.is_some_and(|limit| history.records >= limit)
     }
 
-    /// The slice begins again: the window that is left of it.
+    /// Starts the slice over; returns the rest of its window.
     ///
     /// # Errors
-    /// It began so often that it will not end.
+    /// It started over too many times.
     pub fn reset(
         &self,
         history: &mut RecoveryState,
@@ -231,10 +231,10 @@ impl RecoveryPolicy {
         Ok(rest)
     }
 
-    /// Smaller pages, after a wait.
+    /// Reduces the page size; returns the wait.
     ///
     /// # Errors
-    /// They are as small as they may be.
+    /// Pages already have the minimum size.
     pub fn reduce(&self, history: &mut RecoveryState, pager: &mut Pager<'_>) -> Result<Duration> {
         let (Some(plan), Some(size)) = (&self.reduction, pager.page_size()) else {
             return Err(Fault::bug("smaller pages without `page_size_reduction`"));
@@ -267,10 +267,10 @@ impl RecoveryPolicy {
         Ok(plan.wait(history.reductions))
     }
 
-    /// Two windows instead of one that was split `depth` times.
+    /// Splits a window, which was split `depth` times before, into two.
     ///
     /// # Errors
-    /// It is as short as it may be.
+    /// The window already has the minimum length.
     pub fn split(&self, window: Option<CursorWindow<'_>>, depth: u32) -> Result<[Window; 2]> {
         let (Some(plan), Some(window)) = (&self.splitting, window) else {
             return Err(Fault::bug("shorter windows without `request_window_splitting`"));

@@ -1,6 +1,6 @@
-//! What of a stream is read at once: a partition, and a window of it.
+//! The unit of reading: a partition and a window.
 //!
-//! Made by the scheduler from each partition that is listed, or by whoever reads a single slice; read by
+//! Created by the scheduler from each listed partition, or by code that reads a single slice; read by
 //! [`super::async_job`] and the scheduler.
 
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use crate::engine::cursor::Window;
 use crate::engine::cursor::partitions::identity;
 use crate::engine::slice::Partition;
 
-/// A partition of a stream, and the window of it that is read.
+/// A partition of a stream, and the window to read.
 #[derive(Debug, Clone)]
 pub(super) struct StreamSlice {
     pub(super) partition: Arc<Partition>,
-    /// Nothing where the stream has no cursor.
+    /// `None` if the stream has no cursor.
     pub(super) window: Option<Window>,
 }
 

@@ -1,11 +1,11 @@
-//! How many threads read: more while the cap is not used and the vendor is quick, fewer when it throttles.
+//! The number of reading threads: more while the cap is not used and the vendor is fast, fewer when it throttles.
 //!
-//! Comes in: what the pace counted since the last look. Goes out: how many threads may work. Called by
-//! [`super::scheduler::Scheduler`] (each thread asks before its next step) and by `cli`, whose supervisor looks a few
-//! times a second.
+//! Input: the pace statistics since the last check. Output: how many threads may work. Called by
+//! [`super::scheduler::Scheduler`] (each thread asks before its next step) and by `run`, whose supervisor checks a
+//! few times per second.
 //!
-//! By Little's law a cap of c calls a second and a latency of l seconds needs c times l threads; neither is known
-//! beforehand. Without a known cap nothing grows: it would be a guess at the vendor's expense.
+//! By Little's law a cap of c calls per second and a latency of l seconds need c times l threads; neither is known in
+//! advance. Without a known cap the number never grows: that would be a guess at the vendor's expense.
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,25 +13,25 @@ use std::time::Duration;
 
 use crate::pace::Counts;
 
-/// Time between two looks.
+/// The time between two checks.
 pub const LOOK: Duration = Duration::from_millis(250);
-/// A thread that is not wanted looks up this often.
+/// How often a parked thread wakes up.
 const PARKED: Duration = Duration::from_millis(200);
-/// It is decided after so many answers, or after so long.
+/// A decision needs this many responses, or this much time.
 const ENOUGH: u64 = 5;
 const LONG_ENOUGH: Duration = Duration::from_secs(4);
-/// From this share of the rate on it is used.
+/// The cap counts as used from this share of the rate.
 const USED: f64 = 0.98;
-/// Threads are enough when a call waits for this part of the time between two.
+/// There are enough threads if a call waits for this part of the interval between two calls.
 const ENOUGH_WAIT: f64 = 0.5;
-/// An answer that takes so many times as long as the quickest did is no longer quick.
+/// A response that takes this many times as long as the fastest one counts as slow.
 const SLOW: f64 = 2.0;
 
 /// The threads of a run.
 #[derive(Debug)]
 pub struct Concurrency {
     size: AtomicUsize,
-    /// Threads that found nothing to do.
+    /// Threads without work.
     idle: AtomicUsize,
     most: usize,
     last: Mutex<Last>,
@@ -44,12 +44,12 @@ pub struct Concurrency {
 struct Last {
     counts: Counts,
     at: Duration,
-    /// The quickest answer so far, as a mean over a look, in seconds.
+    /// The fastest response so far, as a mean over one check, in seconds.
     quickest: Option<f64>,
 }
 
 impl Concurrency {
-    /// A crew that begins with so many threads, and grows to at most so many.
+    /// A pool that starts with `size` threads, and grows to at most `most`.
     pub fn new(size: usize, most: usize) -> Concurrency {
         Concurrency {
             size: AtomicUsize::new(size),
@@ -65,7 +65,7 @@ impl Concurrency {
         self.ended.lock()
     }
 
-    /// Waits while thread number `number` is not wanted, for a moment at most: the run may be asked to stop.
+    /// Waits while thread `number` is not wanted, but only for a moment: a stop may be requested.
     pub(super) fn wanted(&self, number: usize) -> bool {
         let mut ended = self.ended();
         if number < self.size() || *ended {
@@ -76,7 +76,7 @@ impl Concurrency {
         number < self.size()
     }
 
-    /// The run has ended: nobody waits any more.
+    /// The run has ended: wakes all waiting threads.
     pub(super) fn end(&self) {
         *self.ended() = true;
         self.changed.notify_all();
@@ -87,17 +87,17 @@ impl Concurrency {
         self.changed.notify_all();
     }
 
-    /// The most threads that it may have.
+    /// The maximum number of threads.
     pub fn most(&self) -> usize {
         self.most
     }
 
-    /// Threads that may work now.
+    /// The number of threads that may work now.
     pub fn size(&self) -> usize {
         self.size.load(Ordering::Relaxed)
     }
 
-    /// A thread found nothing to do, or found something again.
+    /// A thread has no work, or has work again.
     pub(super) fn idles(&self, idle: bool) {
         if idle {
             self.idle.fetch_add(1, Ordering::Relaxed);
@@ -106,13 +106,13 @@ impl Concurrency {
         }
     }
 
-    /// Looks at what happened since it was last decided; `rate` is what the account allows, in calls a second, and
-    /// `now` the time since the run began.
+    /// Evaluates the statistics since the last decision; `rate` is the allowed rate in calls per second, and `now`
+    /// the time since the start of the run.
     pub fn look(&self, counts: Counts, rate: Option<f64>, now: Duration) {
         let mut last = self.last.lock();
         let since = counts.since(&last.counts);
         let time = now.saturating_sub(last.at);
-        // From a few answers there is nothing to be told.
+        // A few responses are not enough to decide.
         if since.limited == 0 && since.answered < ENOUGH && time < LONG_ENOUGH {
             return;
         }
@@ -129,7 +129,7 @@ impl Concurrency {
         last.quickest = Some(quickest);
         let used = answered / time.as_secs_f64() >= rate * USED;
         let all_busy = self.idle.load(Ordering::Relaxed) == 0;
-        // With a thread too many each call waits for as long as one takes its turn.
+        // With one thread too many, each call waits for the time of one call.
         let crowded = since.waited.as_secs_f64() / answered >= ENOUGH_WAIT / rate;
         if !crowded && !used && all_busy && took <= quickest * SLOW {
             self.resize(size + (size / 4).max(1));
@@ -151,11 +151,11 @@ mod tests {
         let at = |n: u64| Duration::from_millis(250 * n);
         concurrency.look(counts(5, 0, 0, 200), Some(100.0), at(1));
         assert_eq!(concurrency.size(), 5);
-        // The cap is used, or calls wait for it: five of them 50 ms, where one may go each 10.
+        // The cap is used, or calls wait for it: five calls wait 50 ms, at one call per 10 ms.
         concurrency.look(counts(30, 0, 0, 200), Some(100.0), at(2));
         concurrency.look(counts(35, 50, 0, 200), Some(100.0), at(3));
         assert_eq!(concurrency.size(), 5);
-        // That they meet now and then says nothing.
+        // Occasional collisions prove nothing.
         for n in 8..40 {
             concurrency.look(counts(n * 5, 50 + n, 0, 200), Some(100.0), at(n));
         }
@@ -181,7 +181,7 @@ mod tests {
     fn it_grows_under_a_cap_of_a_few_calls_a_second() {
         let concurrency = Concurrency::new(2, 16);
         for n in 1..100 {
-            // Each thread makes a call in two seconds.
+            // Each thread makes a call every two seconds.
             let answered = (n * concurrency.size() as u64) / 8;
             concurrency.look(counts(answered.max(1), 0, 0, 2000), Some(4.0), Duration::from_millis(250 * n));
         }

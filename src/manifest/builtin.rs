@@ -1,7 +1,7 @@
-//! The sources that come with the binary.
+//! The sources that are built into the binary.
 //!
-//! Comes in: a source's name. Goes out: its manifest and its baselines, as they stand in `catalog/` and `schemas/`.
-//! Called by `cli`. Adding a vendor means adding files there: nothing here names one.
+//! Input: a source's name. Output: its manifest and its baselines, from `catalog/` and `schemas/`. Called by `run`
+//! and `cli`. To add a vendor, add files there: nothing here names one.
 
 use include_dir::{Dir, include_dir};
 use serde_json::Value as Json;

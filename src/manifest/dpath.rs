@@ -1,12 +1,12 @@
-//! Paths into JSON, read as the reference's `dpath` reads them: globs, indexes, and what is made on the way.
+//! Paths into JSON, interpreted as the reference's `dpath` does: globs, indexes, and creation of missing parents.
 //!
-//! Comes in: a value and a path of evaluated segments. Goes out: what stands there, or the value changed in place.
-//! Called by `extract`, `shape` and `run`. A segment is a name, a shell-like glob, or `**` for any number of levels; in
-//! a list it is an index, also from the end.
+//! Input: a value and a path of evaluated segments. Output: the values at the path, or the value changed in place.
+//! Called by many parts of `engine`. A segment is a name, a shell-like glob, or `**` for any number of levels; in a
+//! list it is an index, possibly negative.
 
 use serde_json::{Map, Value as Json};
 
-/// Lists grow to no index beyond this.
+/// The largest index to which a list may grow.
 const LONGEST: usize = 100_000;
 
 /// The value at a path of plain names and indexes.
@@ -21,10 +21,10 @@ pub fn get<'j>(json: &'j Json, path: &[String]) -> Option<&'j Json> {
     })
 }
 
-/// The one value that a path of globs matches, if any.
+/// The only value that a path of globs matches, if any.
 ///
 /// # Errors
-/// How many there are, when they are several.
+/// The number of matches, if there are several.
 pub fn one<'j>(json: &'j Json, path: &[String]) -> Result<Option<&'j Json>, usize> {
     if !path.iter().any(|segment| is_glob(segment)) {
         return Ok(get(json, path));
@@ -54,14 +54,14 @@ impl std::fmt::Display for Step<'_> {
     }
 }
 
-/// The values that a path of globs matches: a node's children before what is below them.
+/// The values that a path of globs matches: a node's children before its deeper descendants.
 pub fn values<'j>(at: &'j Json, path: &[String]) -> Vec<&'j Json> {
     let mut found = Vec::new();
     walk(at, path, &mut |_, value| found.push(value));
     found
 }
 
-/// The same, each with its way there.
+/// The same values, each with its path.
 pub fn ways<'j>(at: &'j Json, path: &[String]) -> Vec<(Vec<Step<'j>>, &'j Json)> {
     let mut found = Vec::new();
     walk(at, path, &mut |way, value| found.push((way.to_vec(), value)));
@@ -87,7 +87,7 @@ fn along<'j>(at: &'j Json, path: &[String], way: &mut Vec<Step<'j>>, each: Each<
     }
 }
 
-/// `**`: what begins and ends as the path does.
+/// Handles `**`: the rest of the path may match at any depth.
 fn everywhere<'j>(at: &'j Json, path: (&[String], &[String]), way: &mut Vec<Step<'j>>, each: Each<'_, 'j>) {
     let (head, tail) = path;
     let all = |path: &[String], steps: &[Step<'j>]| path.iter().zip(steps).all(|(segment, step)| names(segment, *step));
@@ -124,7 +124,7 @@ fn children(at: &Json) -> Box<dyn Iterator<Item = (Step<'_>, &Json)> + '_> {
     }
 }
 
-/// Sets every place that a path of globs matches; false when there is none.
+/// Sets every place that a path of globs matches; false if there is none.
 pub fn set(at: &mut Json, path: &[String], value: &Json) -> bool {
     let Some((first, rest)) = path.split_first() else {
         *at = value.clone();
@@ -152,10 +152,10 @@ pub fn set(at: &mut Json, path: &[String], value: &Json) -> bool {
     found
 }
 
-/// Sets one place and makes what leads to it: a list where an index follows, else an object.
+/// Sets one place and creates missing parents: a list if an index follows, else an object.
 ///
 /// # Errors
-/// How many segments lead to a value that can hold no more; nothing is set then.
+/// The number of segments up to a value that cannot contain others; nothing is set then.
 pub fn put(at: &mut Json, path: &[String], value: Json) -> Result<(), usize> {
     let Some((first, rest)) = path.split_first() else {
         *at = value;
@@ -180,8 +180,8 @@ pub fn put(at: &mut Json, path: &[String], value: Json) -> Result<(), usize> {
     put(child, rest, value).map_err(|depth| depth + 1)
 }
 
-/// Removes what a path of globs matches. In a list, the last item goes; another leaves a null, and all keep their
-/// place.
+/// Removes the matches of a path of globs. In a list, the last item is removed; any other item becomes null, so that
+/// all keep their index.
 pub fn remove(at: &mut Json, path: &[String]) {
     let Some((first, rest)) = path.split_first() else { return };
     let deep = first == "**";
@@ -213,7 +213,7 @@ pub fn remove(at: &mut Json, path: &[String]) {
     }
 }
 
-/// Takes an item out of a list without moving the others.
+/// Removes an item of a list without moving the others.
 pub fn drop_item(items: &mut Vec<Json>, index: usize) {
     if index + 1 == items.len() {
         items.pop();
@@ -222,7 +222,7 @@ pub fn drop_item(items: &mut Vec<Json>, index: usize) {
     }
 }
 
-/// Does a segment name this index of a list of that length?
+/// Does a segment refer to this index of a list of that length?
 fn is_index(pattern: &str, index: usize, length: usize) -> bool {
     match pattern.parse::<isize>() {
         Ok(n) => usize::try_from(n).map_or_else(|_| length.checked_sub(n.unsigned_abs()), Some) == Some(index),
@@ -230,13 +230,13 @@ fn is_index(pattern: &str, index: usize, length: usize) -> bool {
     }
 }
 
-/// Is there more to the segment than a name?
+/// Is the segment more than a plain name?
 pub fn is_glob(segment: &str) -> bool {
     segment.contains(['*', '?', '['])
 }
 
-/// Shell-like matching of one segment, as Python's `fnmatchcase`: `*` any run, `?` one character, `[a-z]` and `[!a-z]`
-/// one of some.
+/// Shell-like matching of one segment, as in Python's `fnmatchcase`: `*` matches any text, `?` one character, `[a-z]`
+/// and `[!a-z]` one character of a set.
 pub fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t, mut star) = (0, 0, None);
@@ -258,14 +258,14 @@ pub fn glob(pattern: &str, text: &str) -> bool {
     pattern[p..].iter().all(|c| *c == '*')
 }
 
-/// The length of the pattern's first element, if it is one that the character fits.
+/// The length of the pattern's first element, if the character matches it.
 fn fits(pattern: &[char], c: char) -> Option<usize> {
     match pattern.first()? {
         '?' => Some(1),
         '[' => {
             let negated = pattern.get(1) == Some(&'!');
             let from = if negated { 2 } else { 1 };
-            // A bracket that stands first is one of the set; without an end the bracket is a letter.
+            // A leading bracket belongs to the set; an unclosed bracket is a literal character.
             let Some(end) = (from + 1..pattern.len()).find(|i| pattern[*i] == ']') else {
                 return (c == '[').then_some(1);
             };
@@ -291,7 +291,7 @@ mod tests {
         text.split('.').map(str::to_owned).collect()
     }
 
-    /// Each line is what Python's `fnmatch.fnmatchcase` says.
+    /// Each line is a result of Python's `fnmatch.fnmatchcase`.
     #[test]
     fn globs_match_as_in_python() {
         for (pattern, text, matches) in [
@@ -315,7 +315,7 @@ mod tests {
         }
     }
 
-    /// What dpath 2.2.0 leaves behind.
+    /// The result of dpath 2.2.0.
     #[test]
     fn removal_keeps_the_places_of_a_list() {
         for (at, given, left) in [

@@ -1,7 +1,7 @@
-//! Loads a manifest: text to typed components.
+//! Loads a manifest: from text to typed components.
 //!
-//! Comes in: YAML text with the name of its file, or the JSON of a manifest inside a config. Goes out: a
-//! [`Manifest`]; a fault names file, line and path. Called by `cli`; nothing is requested here.
+//! Input: YAML text with its file name, or the JSON of a manifest inside a config. Output: a [`Manifest`]; a fault
+//! has file, line and path. Called by `run` and `cli`; no request is sent here.
 
 pub mod builtin;
 pub mod dpath;
@@ -22,19 +22,19 @@ use node::{Node, NodeKind, Place, Read};
 /// Largest manifest text, in bytes: ten times the largest known.
 const MAX_BYTES: usize = 16 << 20;
 
-/// A manifest, typed.
+/// A typed manifest.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     /// Its components.
     pub source: model::DeclarativeSource,
-    /// The name of its source: the file's stem, or a built-in's name.
+    /// The name of the source: the file's stem, or a built-in name.
     pub name: Arc<str>,
-    /// Where its schema files stand, if it came from a file.
+    /// The folder of its schema files, if it came from a file.
     pub folder: Option<PathBuf>,
 }
 
 impl Manifest {
-    /// Reads a file.
+    /// Loads a manifest from a file.
     pub fn from_file(path: &Path) -> Result<Manifest> {
         let shown = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|e| {
@@ -45,19 +45,19 @@ impl Manifest {
         Self::from_yaml(&text, &shown, &stem, folder)
     }
 
-    /// What was read of a file.
+    /// A manifest from components that were read from a file.
     pub fn of_source(source: model::DeclarativeSource, path: &Path) -> Result<Manifest> {
         let (stem, folder) = named(path);
         Self::from_source(source, &path.display().to_string(), &stem, folder)
     }
 
-    /// Reads a text.
+    /// Loads a manifest from text.
     pub fn from_yaml(text: &str, file: &str, name: &str, folder: Option<PathBuf>) -> Result<Manifest> {
         fits(text, file)?;
         Self::from_node(yaml::parse_yaml(text, file)?, file, name, folder)
     }
 
-    /// Reads the JSON of a manifest, as `__injected_declarative_manifest` holds it.
+    /// Loads a manifest from JSON, as in `__injected_declarative_manifest`.
     pub fn from_json(json: &serde_json::Value) -> Result<Manifest> {
         Self::from_node(Node::from_json(json), "__injected_declarative_manifest", "manifest", None)
     }
@@ -78,7 +78,7 @@ impl Manifest {
         if source.streams.is_none() && source.dynamic_streams.is_none() {
             return Err(Place::top(file).fault("the manifest has neither `streams` nor `dynamic_streams`"));
         }
-        // Pydantic's default; the reference asks for no more of a spec than an object.
+        // Pydantic's default; the reference only requires that a spec is an object.
         if let Some(spec) = &mut source.spec
             && spec.connection_specification.is_null()
         {
@@ -88,7 +88,7 @@ impl Manifest {
     }
 }
 
-/// The name of a source in a file, and the folder of its schemas.
+/// The source name of a file, and the folder of its schemas.
 fn named(path: &Path) -> (String, Option<PathBuf>) {
     let stem = path.file_stem().map_or_else(|| "manifest".into(), |s| s.to_string_lossy().into_owned());
     let folder = path.parent().map(|p| if p.as_os_str().is_empty() { PathBuf::from(".") } else { p.to_path_buf() });
@@ -103,7 +103,7 @@ fn fits(text: &str, file: &str) -> Result<()> {
     Ok(())
 }
 
-/// A manifest's tree with its references resolved, and parameters and types handed down.
+/// The manifest's tree with references resolved, and parameters and types propagated.
 fn rooted(written: Node, file: &str) -> Result<Node> {
     let top = Place::top(file);
     if written.as_map().is_none() {

@@ -1,8 +1,8 @@
-//! What a manifest's text means before its components are read: references, types, parameters.
+//! Resolves references, types and parameters before components are read.
 //!
-//! Comes in: the tree as written. Goes out: the same tree with `$ref`s replaced, omitted `type`s
-//! filled in and `$parameters` handed down. Called by `manifest::load`. The rules, odd ones included, are those
-//! of airbyte-cdk's `ManifestReferenceResolver` and `ManifestComponentTransformer`.
+//! Input: the tree as written. Output: the same tree with `$ref`s replaced, omitted `type`s filled in and
+//! `$parameters` propagated. Called by `manifest`. The rules, including odd ones, are those of airbyte-cdk's
+//! `ManifestReferenceResolver` and `ManifestComponentTransformer`.
 
 use std::collections::HashSet;
 
@@ -11,16 +11,16 @@ use serde_json::Value as Json;
 use super::node::{Fields, Node, NodeKind, Place};
 use crate::base::fault::{Fault, Result};
 
-/// Nodes that references may expand to: a bomb ends here.
+/// The maximum number of nodes from expanded references, against reference bombs.
 const MAX_NODES: usize = 1_000_000;
-/// Deepest nesting of a resolved manifest.
+/// The maximum nesting of a resolved manifest.
 const MAX_DEPTH: usize = 250;
 
 /// Replaces every reference in the manifest.
 pub fn resolve(mut root: Node, file: &str) -> Result<Node> {
     let mut heads = HashSet::new();
     heads_of(&root, &mut heads);
-    // What is referred to is copied to where it is used. The rest, most of a manifest, changes where it stands.
+    // Referenced nodes are copied to where they are used. The rest, most of a manifest, is changed in place.
     let mut named = Node { line: root.line, kind: NodeKind::Map(Fields::default()) };
     if let (NodeKind::Map(all), NodeKind::Map(named)) = (&root.kind, &mut named.kind) {
         let heads = all.iter().filter(|(key, _)| heads.contains(*key));
@@ -31,7 +31,7 @@ pub fn resolve(mut root: Node, file: &str) -> Result<Node> {
     Ok(root)
 }
 
-/// The keys of the root that references may go through.
+/// The root keys that references may use.
 fn heads_of(node: &Node, heads: &mut HashSet<String>) {
     match &node.kind {
         NodeKind::Scalar(Json::String(text)) => {
@@ -46,8 +46,7 @@ fn heads_of(node: &Node, heads: &mut HashSet<String>) {
     }
 }
 
-/// A fault whose place is still being found: it is made of the steps back to the root, so that the many nodes where
-/// nothing is wrong need none.
+/// A fault whose location is collected on the way back to the root, so that nodes without faults need none.
 struct Lost {
     message: String,
     hint: Option<&'static str>,
@@ -64,7 +63,7 @@ impl Lost {
         Lost { message: message.into(), hint: None, way: Vec::new() }
     }
 
-    /// It is below this step.
+    /// Adds a step to the location.
     fn below(mut self, step: Step, line: u32) -> Lost {
         self.way.push((step, line));
         self
@@ -89,7 +88,7 @@ impl Lost {
 type Resolved<T> = std::result::Result<T, Lost>;
 
 struct Resolver<'r> {
-    /// What references may go through.
+    /// The tree that references point into.
     root: &'r Node,
     open: Vec<String>,
     nodes: usize,
@@ -97,7 +96,7 @@ struct Resolver<'r> {
 }
 
 impl Resolver<'_> {
-    /// Goes into a node; there is a bound to that.
+    /// Enters a node; the depth is limited.
     fn enter(&mut self) -> Resolved<()> {
         self.nodes += 1;
         if self.nodes > MAX_NODES || self.depth > MAX_DEPTH {
@@ -107,7 +106,7 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// Resolves a node where it stands.
+    /// Resolves a node in place.
     fn change(&mut self, node: &mut Node) -> Resolved<()> {
         let refers = match &node.kind {
             NodeKind::Scalar(_) => node.as_str().is_some_and(|text| text.starts_with("#/")),
@@ -164,7 +163,7 @@ impl Resolver<'_> {
             let target = self.target(reference).map_err(|lost| lost.below(Step::Field("$ref".into()), node.line))?;
             match target.kind {
                 NodeKind::Map(target) => out = target,
-                // A reference to something that is no mapping replaces its node wholly.
+                // A reference to a node that is not a mapping replaces its node entirely.
                 _ => return Ok(target),
             }
         }
@@ -201,12 +200,12 @@ impl Resolver<'_> {
     }
 }
 
-/// The reference that a mapping is, with the node that holds it.
+/// The reference in a mapping, with its node.
 fn reference_of(map: &Fields) -> Option<(&Node, &str)> {
     map.get("$ref").and_then(|node| Some((node, node.as_str()?)))
 }
 
-/// Follows a path: the whole rest as one key first, else its first segment.
+/// Follows a path: first tries the whole rest as one key, then its first segment.
 fn look_up<'n>(node: &'n Node, path: &str) -> Option<&'n Node> {
     if let Some(found) = node.get(path) {
         return Some(found);
@@ -220,7 +219,7 @@ fn look_up<'n>(node: &'n Node, path: &str) -> Option<&'n Node> {
     rest.map_or(Some(next), |rest| look_up(next, rest))
 }
 
-/// The type of a component that does not say it, by its parent's type and field.
+/// The default type of a component, by its parent's type and field.
 #[rustfmt::skip]
 const DEFAULT_TYPES: &[(&str, &str, &str)] = &[
     ("CompositeErrorHandler", "error_handlers", "DefaultErrorHandler"),
@@ -256,8 +255,8 @@ const DEFAULT_TYPES: &[(&str, &str, &str)] = &[
     ("ConfigComponentsResolver", "components_mapping", "ComponentMappingDefinition"),
 ];
 
-/// Fills in types and hands `$parameters` down, from the root. Of two with one name the inner one wins, or the outer
-/// one.
+/// Fills in types and propagates `$parameters` from the root. If two have the same name, the inner one wins, or the
+/// outer one with `outer_wins`.
 pub fn propagate(root: Node, outer_wins: bool) -> Node {
     component(root, None, &Fields::default(), outer_wins)
 }
@@ -288,7 +287,7 @@ fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Fields, outer
         }
         _ => inherited,
     };
-    // A JSON schema has a `type` too, but it is none of ours.
+    // A JSON schema also has a `type`, but it is not a component type.
     let kind = match map.get("type").map(|t| (&t.kind, t.as_str())) {
         Some((_, Some("object")) | (NodeKind::Seq(_) | NodeKind::Map(_), _)) => None,
         Some((_, Some(name))) => Some(name.to_owned()),

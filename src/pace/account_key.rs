@@ -1,7 +1,8 @@
-//! Whose ledger it is.
+//! The identity of the account that owns a ledger.
 //!
-//! Comes in: the source, and the tenant's config with its schema. Goes out: a name for the ledger's file that tells
-//! nothing of either. Called by `cli`. Two configs with one credential share a ledger: the vendor counts by account.
+//! Input: the source, and the tenant's config with its schema. Output: a name for the ledger's file that reveals
+//! nothing of them. Called by `run`. Two configs with the same credential share a ledger: the vendor counts per
+//! account.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value as Json;
@@ -9,8 +10,8 @@ use sha2::Sha256;
 
 use crate::base::config::secret::marked;
 
-/// What tells the account apart: its name in the config, else the OAuth client with its refresh token as the config has
-/// it (what is fetched by them changes), else every secret; where the schema marks none, the whole config.
+/// The account's identity: its name in the config, else the OAuth client with the refresh token from the config
+/// (fetched tokens change), else every secret; if the schema marks none, the whole config.
 pub fn identity(named: Option<&str>, config: &Json, schema: &Json) -> String {
     if let Some(name) = named {
         return format!("named {name}");
@@ -28,7 +29,7 @@ pub fn identity(named: Option<&str>, config: &Json, schema: &Json) -> String {
     if parts.is_empty() { config.to_string() } else { parts.join("\n") }
 }
 
-/// The name of the file: an HMAC, so that a credential cannot be read from it.
+/// The file name: an HMAC, so that it does not reveal a credential.
 pub fn key(source: &str, identity: &str) -> String {
     let Ok(mut hmac) = Hmac::<Sha256>::new_from_slice(identity.as_bytes()) else { return String::new() };
     hmac.update(b"dripfeed ledger\0");

@@ -1,8 +1,8 @@
-//! Which limits hold for which calls.
+//! The rate limits of an account, and the calls that each applies to.
 //!
-//! Comes in: the manifest's `HTTPAPIBudget`, and the config's `dripfeed.pace`, whose limits override it. Goes out: a
-//! [`Budget`]. Called by `cli`. The first policy that matches a call governs it, and a matcher compares as
-//! airbyte-cdk's `HttpRequestRegexMatcher` does; its weight counts under the config's limits too.
+//! Input: the manifest's `HTTPAPIBudget`, and the config's `dripfeed.pace`, whose limits override it. Output: a
+//! [`Budget`]. Called by `run`. The first policy that matches a call applies, and a matcher compares like
+//! airbyte-cdk's `HttpRequestRegexMatcher`; its weight also applies to the config's limits.
 
 use std::time::Duration;
 
@@ -22,40 +22,40 @@ use crate::manifest::model::{ApiBudget, CallRatePolicy, HttpRequestRegexMatcher}
 use crate::manifest::node::{Place, Text};
 use crate::manifest::template::{EvalContext, Template, Vars, text_of};
 
-/// The share of a limit that is used when the config does not say.
+/// The default share of a limit that is used.
 const HEADROOM: f64 = 0.98;
-/// The share of the limits of those who yield, when the config does not say.
+/// The default share of the limits for yielding runs.
 const FLOOR: f64 = 0.1;
 
-/// Which limits hold for which calls.
+/// The rate limits of an account, and the calls that each applies to.
 #[derive(Debug, Default)]
 pub struct Budget {
-    /// The limits, as the limiter takes them: one policy for each of ours.
+    /// The limits in the form for the limiter: one policy for each of ours.
     pub rules: Rules,
-    /// What the manifest says of the vendor's answers.
+    /// The manifest's header names and statuses for rate limits.
     pub names: Names,
-    /// Which calls the manifest's policies govern, and what they cost.
+    /// The calls of each manifest policy, with their weights.
     policies: Vec<Vec<Matcher>>,
-    /// For each policy of the rules, the window that allows the fewest calls, if there is one.
+    /// For each policy of the rules, the window with the fewest calls, if there is one.
     narrowest: Vec<Option<Window>>,
-    /// The config's limits govern every call, instead.
+    /// Do the config's limits apply to every call instead?
     overridden: bool,
-    /// Does a limit count points?
+    /// Does any limit count points?
     pub points: bool,
-    /// The caps on calls that are declared: calls a second, before any headroom, and the time that they are counted in.
+    /// The declared caps on calls: calls per second, before headroom, and the length of the window.
     pub caps: Vec<(f64, Duration)>,
-    /// Is what headers say is left to be ignored?
+    /// Are the remaining calls in response headers ignored?
     pub deaf: bool,
 }
 
-/// A cap on calls in any time of that length, before any headroom.
+/// A cap on calls in any window of this length, before headroom.
 #[derive(Debug, Clone, Copy)]
 struct Window {
     calls: u64,
     per: Duration,
 }
 
-/// Calls of a kind.
+/// Matches a kind of calls.
 #[derive(Debug)]
 pub struct Matcher {
     method: Option<String>,
@@ -115,19 +115,19 @@ pub fn build(def: Option<&ApiBudget>, ours: &config::Pace, cx: &EvalContext) -> 
     Ok(budget)
 }
 
-/// A limit as it is declared.
+/// A declared limit.
 struct Declared {
-    /// What it is called in the ledger. Without its numbers: runs that were told others still share it.
+    /// The name in the ledger. It excludes the numbers, so that runs with different numbers share it.
     name: String,
     limit: Limit,
-    /// Units a second, before any headroom.
+    /// Units per second, before headroom.
     rate: f64,
     per: Duration,
-    /// It, where it caps calls in a window.
+    /// The window, if the limit caps calls in one.
     window: Option<Window>,
 }
 
-/// How a limit is declared.
+/// The terms of a limit.
 struct Terms {
     unit: Unit,
     count: u64,
@@ -137,7 +137,7 @@ struct Terms {
 }
 
 impl Declared {
-    /// The limit of those terms, of which `headroom` is used, for calls of which none weighs more than `heaviest`.
+    /// The limit for these terms with `headroom`, for calls with a weight of at most `heaviest`.
     fn new(terms: &Terms, headroom: f64, heaviest: u32) -> Declared {
         let Terms { unit, count, per, kind, burst } = *terms;
         let (how, limit) = match kind {
@@ -152,7 +152,7 @@ impl Declared {
     }
 }
 
-/// The matchers of a policy, and its limits.
+/// The matchers and limits of a policy.
 fn policy(def: &CallRatePolicy, headroom: f64, cx: &EvalContext) -> Result<(Vec<Matcher>, Vec<Declared>)> {
     let matchers = match def {
         CallRatePolicy::UnlimitedCallRatePolicy(def) => &def.matchers,
@@ -181,12 +181,12 @@ fn policy(def: &CallRatePolicy, headroom: f64, cx: &EvalContext) -> Result<(Vec<
     Ok((matchers, limits))
 }
 
-/// The most that a call weighs.
+/// The largest weight of a call.
 fn heaviest(matchers: &[Matcher]) -> u32 {
     matchers.iter().map(|m| m.weight).max().unwrap_or(1)
 }
 
-/// The time that a limit counts in: more than nothing, at most a year.
+/// The window of a limit: more than zero, at most a year.
 fn time_of(period: &Period) -> std::result::Result<Duration, String> {
     let time = period.length();
     if time.is_zero() || time > Duration::from_secs(366 * 86_400) {
@@ -195,7 +195,7 @@ fn time_of(period: &Period) -> std::result::Result<Duration, String> {
     Ok(time)
 }
 
-/// A whole number from 1.
+/// A positive integer.
 fn whole(text: &Text, cx: &EvalContext) -> Result<u64> {
     let number = Template::compile(text, &[])?.number(&Vars::new(cx))?;
     if number < 1.0 {
@@ -206,7 +206,7 @@ fn whole(text: &Text, cx: &EvalContext) -> Result<u64> {
 }
 
 impl Budget {
-    /// One more policy, with these limits.
+    /// Adds a policy with these limits.
     fn govern(&mut self, limits: impl IntoIterator<Item = Declared>) {
         let from = self.rules.limits.len();
         let mut narrowest: Option<Window> = None;
@@ -215,7 +215,7 @@ impl Budget {
             if declared.limit.unit == Unit::Calls {
                 self.caps.push((declared.rate, declared.per));
             }
-            // Two of one kind in one budget are two.
+            // Two limits of one kind in one budget are separate.
             let twins = self.rules.limits.iter().filter(|(name, _)| name.starts_with(&declared.name)).count();
             let name = if twins == 0 { declared.name } else { format!("{} ({twins})", declared.name) };
             self.rules.limits.push((name, declared.limit));
@@ -224,8 +224,8 @@ impl Budget {
         self.narrowest.push(narrowest);
     }
 
-    /// The policy that governs a call, if one does, and what the call weighs; a fault where it weighs more than a whole
-    /// window of its policy holds: no wait would be long enough.
+    /// The policy for a call, if any, and the call's weight; a fault if the weight exceeds a whole window of its
+    /// policy: no wait would be long enough.
     pub(super) fn admit(&self, call: &Call<'_>) -> Result<(Option<usize>, u32)> {
         let (policy, weight) = self.place(call);
         let narrowest = policy.and_then(|policy| self.narrowest.get(policy).copied().flatten());
@@ -239,8 +239,7 @@ impl Budget {
         Err(Fault::data(text.clone()).hint(hint).airbyte_message(text, Failure::System))
     }
 
-    /// The policy that governs a call, if one does, and what the call weighs: the first that matches, as in the
-    /// reference.
+    /// The policy for a call, if any, and the call's weight: the first match, as in the reference.
     pub(super) fn place(&self, call: &Call<'_>) -> (Option<usize>, u32) {
         let cost = |matchers: &Vec<Matcher>| {
             let all = matchers.is_empty().then_some(1);
@@ -256,7 +255,7 @@ impl Budget {
 }
 
 impl Matcher {
-    /// Compiles one.
+    /// Compiles a matcher.
     pub fn build(def: &HttpRequestRegexMatcher, cx: &EvalContext) -> Result<Matcher> {
         let path = match def.url_path_pattern.as_deref().filter(|p| !p.is_empty()) {
             Some(pattern) => Some(regex::RegexBuilder::new(pattern).size_limit(1 << 20).build().map_err(|e| {
@@ -278,7 +277,7 @@ impl Matcher {
         })
     }
 
-    /// Is the call of this kind?
+    /// Does the call match?
     pub fn matches(&self, call: &Call<'_>) -> bool {
         let (address, query) = call.url.split_once('?').unwrap_or((call.url, ""));
         let host = address.find("://").map_or(0, |at| at + 3);
@@ -313,7 +312,7 @@ fn object(value: Option<&Json>, at: &Place) -> Result<Map<String, Json>> {
 mod tests {
     use super::*;
 
-    /// The budget of one policy with a window of so many calls, of which a call to `/heavy` takes `weight`.
+    /// A budget with one policy: a window of `calls`, in which a call to `/heavy` takes `weight`.
     fn budget(calls: u64, weight: u32) -> Budget {
         let matcher = |pattern: &str, weight| Matcher {
             method: None,
@@ -341,7 +340,7 @@ mod tests {
         let fault = budget(2, 3).admit(&heavy).expect_err("it can never go");
         assert!(fault.message.contains("weighs 3 calls") && fault.message.contains("2 calls in 3600 s"), "{fault}");
         assert_eq!(budget(2, 3).admit(&light).expect("a light one goes"), (Some(0), 1));
-        // The headroom is ours, not the vendor's: what fills the whole window goes.
+        // The headroom is ours, not the vendor's: a call that fills the whole window is allowed.
         assert_eq!(budget(3, 3).admit(&heavy).expect("it fills the window"), (Some(0), 3));
     }
 }

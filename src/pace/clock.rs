@@ -1,15 +1,15 @@
-//! The clock of the ledger: one that all processes of a machine share, and that no one sets.
+//! The clock of the ledger: shared by all processes of a machine, and never adjusted.
 //!
-//! Goes out: nanoseconds since the machine started, suspension included (CLOCK_BOOTTIME), which start it was, and the
-//! wall clock for what must outlive a restart. Called by [`super::limiter`] and [`super::store`].
+//! Output: nanoseconds since boot, including suspension (CLOCK_BOOTTIME), the boot id, and the wall clock for data
+//! that outlives a reboot. Called by [`super::limiter`] and [`super::store`].
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::limit::Nanos;
 
-/// Tells the time. The simulation and the tests bring their own.
+/// A clock. The simulation and the tests have their own.
 pub trait Clock: Send + Sync {
-    /// Nanoseconds since some moment that is the same for all who share a ledger.
+    /// Nanoseconds since an instant that is the same for all processes that share a ledger.
     fn now(&self) -> Nanos;
 }
 
@@ -29,13 +29,13 @@ impl Clock for BootTime {
     }
 }
 
-/// Which start of which machine it is; empty where the system does not tell.
+/// The boot id of the machine; empty if the system has none.
 pub fn boot() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
     id.map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
-/// Nanoseconds since 1970 by the wall clock.
+/// Nanoseconds since 1970 of the wall clock.
 pub fn wall() -> Nanos {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -1,7 +1,7 @@
-//! What an answer says of the vendor's limits.
+//! Reads the vendor's rate-limit information from a response.
 //!
-//! Comes in: an answer's headers and, where a GraphQL API tells its cost there, its body. Goes out: a [`Feedback`].
-//! Called by `fetch`. Every rule here can only slow calls down; what cannot be read says nothing.
+//! Input: a response's headers and, for GraphQL APIs that report cost there, its body. Output: a [`Feedback`]. Called
+//! by `fetch`. Every rule here can only slow calls down; unreadable information is ignored.
 //!
 //! Sources: RFC 9110 §10.2.3 (Retry-After), draft-ietf-httpapi-ratelimit-headers (`RateLimit`, and `RateLimit-Reset` of
 //! its older versions), and the dialects of `X-RateLimit-*` that vendors document.
@@ -14,7 +14,7 @@ use ureq::http::HeaderMap;
 
 use crate::base::timefmt;
 
-/// A wait is no longer than this: more is no time that anyone meant.
+/// The longest wait: a longer one is not a plausible time.
 const LONGEST: f64 = 366.0 * 86_400.0;
 /// A reset below this is a number of seconds from now.
 const MOST_DELTA: f64 = 1e7;
@@ -23,7 +23,7 @@ const EPOCH_SECONDS: std::ops::RangeInclusive<f64> = 1e9..=2e10;
 /// A reset from this on is a time in milliseconds since 1970.
 const EPOCH_MILLIS: std::ops::RangeInclusive<f64> = 1e12..=2e13;
 
-/// What vendors call what is left, and when there is more: the draft's older names first, then the dialects.
+/// The vendors' names for the remaining calls and the reset: first the draft's older names, then the dialects.
 const PAIRS: [(&str, &str); 7] = [
     ("ratelimit-remaining", "ratelimit-reset"),
     ("x-ratelimit-remaining", "x-ratelimit-reset"),
@@ -34,47 +34,47 @@ const PAIRS: [(&str, &str); 7] = [
     ("x-rate-limit-api-token-remaining", "x-rate-limit-api-token-interval-ms"),
 ];
 
-/// What a manifest's budget says of the answers.
+/// The header names and statuses of a manifest's budget.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
-    /// The header of what is left.
+    /// The header with the remaining calls.
     pub remaining: Option<String>,
-    /// The header of when there is more.
+    /// The header with the reset.
     pub reset: Option<String>,
-    /// Statuses that say that nothing is left.
+    /// Statuses that mean that no call is left.
     pub used_up: Vec<u64>,
 }
 
-/// What an answer says.
+/// The rate-limit information of a response.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Feedback {
-    /// Wait for so long, where it names a time.
+    /// The requested wait, if there is one.
     pub wait: Option<Duration>,
-    /// Calls that are left, and the time until there are more.
+    /// The number of remaining calls, and the time until the reset.
     pub left: Option<(u64, Duration)>,
 }
 
-/// What an answer says that a request cost in points.
+/// The cost of a request in points, from its response.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Cost {
-    /// Points that it cost.
+    /// The cost in points.
     pub cost: Option<f64>,
-    /// Points that are left.
+    /// The remaining points.
     pub left: Option<f64>,
 }
 
-/// The text of a header that stands there once.
+/// The value of a header that occurs once.
 fn one<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let mut all = headers.get_all(name).iter();
     let first = all.next()?;
-    // Said twice in two ways, it says nothing that can be relied on.
+    // Two contradicting values are unreliable.
     if all.any(|other| other != first) {
         return None;
     }
     first.to_str().ok().map(str::trim).filter(|t| !t.is_empty())
 }
 
-/// A number that is one: digits with perhaps a fraction, not negative, not a list, not in quotes.
+/// A plain number: digits with an optional fraction; not negative, not a list, not quoted.
 fn number(text: &str) -> Option<f64> {
     let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     text.parse::<f64>().ok().filter(|n| plain && n.is_finite())
@@ -84,23 +84,23 @@ fn seconds(n: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(n.max(0.0)).ok().filter(|_| n <= LONGEST)
 }
 
-/// The vendor's clock at the answer; ours where it tells none.
+/// The vendor's clock at the time of the response; ours if it is unknown.
 fn server_time(headers: &HeaderMap, now: OffsetDateTime) -> OffsetDateTime {
     one(headers, "date").and_then(|d| httpdate::parse_http_date(d).ok()).map_or(now, OffsetDateTime::from)
 }
 
-/// Time until a moment on the vendor's clock.
+/// The time until an instant on the vendor's clock.
 fn until(then: OffsetDateTime, headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     seconds((then - server_time(headers, now)).as_seconds_f64())
 }
 
-/// Seconds until an HTTP date, by the vendor's clock where it tells one; none are left until one that is past.
+/// Seconds until an HTTP date, by the vendor's clock if known; zero if the date is past.
 pub fn until_date(text: &str, headers: &HeaderMap, now: OffsetDateTime) -> Option<f64> {
     let then = OffsetDateTime::from(httpdate::parse_http_date(text.trim()).ok()?);
     Some((then - server_time(headers, now)).as_seconds_f64().max(0.0))
 }
 
-/// `Retry-After`: seconds, or a date against the answer's `Date`.
+/// `Retry-After`: seconds, or a date relative to the response's `Date`.
 pub fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     let text = one(headers, "retry-after")?;
     match number(text) {
@@ -109,7 +109,7 @@ pub fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration>
     }
 }
 
-/// A reset: what it is shows in its size, unless it is a time in text.
+/// A reset: the size of the number determines its kind, unless it is a time in text.
 fn reset(text: &str, headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     #[allow(clippy::cast_possible_truncation)]
     let moment = |n: f64| OffsetDateTime::from_unix_timestamp_nanos((n * 1e9) as i128).ok();
@@ -127,8 +127,8 @@ fn count(text: &str) -> Option<u64> {
     number(text).filter(|n| *n < 1e15).map(|n| n as u64)
 }
 
-/// What the draft's own header says, of each of its limits: what is left, and the time until more. A list of items (RFC
-/// 8941), `"default";r=50;t=30`, or in older versions one limit in all, `limit=100, remaining=50, reset=5`.
+/// The limits in the draft's own header: the remaining calls and the time until the reset. A list of items (RFC
+/// 8941), `"default";r=50;t=30`, or in older versions a single limit, `limit=100, remaining=50, reset=5`.
 fn draft(headers: &HeaderMap) -> Vec<(u64, Duration)> {
     let text = one(headers, "ratelimit").unwrap_or_default();
     let read = |item: &str| {
@@ -145,12 +145,12 @@ fn draft(headers: &HeaderMap) -> Vec<(u64, Duration)> {
     if items.is_empty() { read(text).into_iter().collect() } else { items }
 }
 
-/// What an older version of the draft calls it, all in one header: `limit=100, remaining=50, reset=5`.
+/// The key in older versions of the draft, all in one header: `limit=100, remaining=50, reset=5`.
 fn alias(key: &str) -> &'static str {
     if key == "r" { "remaining" } else { "reset" }
 }
 
-/// Every pair of names that may stand in an answer, the manifest's first; of those it may pin one and leave the other.
+/// Every possible pair of header names, the manifest's first; the manifest may set one and leave the other.
 fn pairs(names: &Names) -> impl Iterator<Item = (&str, &str)> {
     let pinned = names.remaining.is_some() || names.reset.is_some();
     let own = pinned
@@ -158,18 +158,18 @@ fn pairs(names: &Names) -> impl Iterator<Item = (&str, &str)> {
     own.into_iter().chain(PAIRS)
 }
 
-/// The time that a pair of headers names until there is more.
+/// The time until the reset in a pair of headers.
 fn pair_reset(name: &str, headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     let text = one(headers, name)?;
     if name.ends_with("-ms") { number(text).and_then(|ms| seconds(ms / 1000.0)) } else { reset(text, headers, now) }
 }
 
-/// What an answer's status and headers say.
+/// Reads the status and headers of a response.
 pub fn read(status: u16, headers: &HeaderMap, names: &Names, now: OffsetDateTime) -> Feedback {
     let mut announced = draft(headers);
     let mut resets = Vec::new();
     for (remaining, reset) in pairs(names) {
-        // A limit of nothing is none.
+        // A limit of zero means no limit.
         let limit = remaining.replace("remaining", "limit");
         if limit != remaining && one(headers, &limit).and_then(count) == Some(0) {
             continue;
@@ -177,12 +177,12 @@ pub fn read(status: u16, headers: &HeaderMap, names: &Names, now: OffsetDateTime
         let (left, time) = (one(headers, remaining).and_then(count), pair_reset(reset, headers, now));
         match (left, time) {
             (Some(left), Some(time)) => announced.push((left, time)),
-            // It may be this one that is used up.
+            // This may be the limit that is used up.
             (None, Some(time)) => resets.push(time),
             _ => {}
         }
     }
-    // Of several limits the tightest holds; of two that are used up, the one that takes longest.
+    // Of several limits the tightest applies; of two that are used up, the one with the longest wait.
     let left = announced.iter().copied().min_by_key(|(left, time)| (*left, std::cmp::Reverse(*time)));
     let used_up = || left.filter(|(left, _)| *left == 0).map(|(_, time)| time);
     let wait = retry_after(headers, now).or_else(used_up).or_else(|| resets.first().copied());
@@ -190,8 +190,8 @@ pub fn read(status: u16, headers: &HeaderMap, names: &Names, now: OffsetDateTime
     Feedback { wait, left: left.or_else(none_left) }
 }
 
-/// Is an answer that is no 429 a throttle all the same? A 403 says so when nothing is left, be it without a time until
-/// there is more, or it names a time to come back (GitHub's limits).
+/// Is a response other than 429 still a rate limit? A 403 is one if no call is left, even without a reset time, or if
+/// it has a time to retry (GitHub's limits).
 pub fn forbidden_is_limit(headers: &HeaderMap, feedback: &Feedback) -> bool {
     let is_nothing = |name: &str| one(headers, name).and_then(count) == Some(0);
     let used_up = |name: &str| is_nothing(name) && !is_nothing(&name.replace("remaining", "limit"));
@@ -200,15 +200,14 @@ pub fn forbidden_is_limit(headers: &HeaderMap, feedback: &Feedback) -> bool {
         || PAIRS.iter().any(|(remaining, _)| used_up(remaining))
 }
 
-/// Codes by which APIs say that a request was too much, in an answer that is else a 200 or 400: letters and digits, in
-/// lower case.
+/// Error codes for rate limits in responses with status 200 or 400: letters and digits, in lower case.
 const CODES: [&str; 5] =
     ["throttled", "toomanyrequests", "complexitybudgetexhausted", "apitemporarilyblocked", "maxconcurrencyexceeded"];
 
-/// A part of many others.
+/// A part of many other codes.
 const CODE_PART: &str = "ratelimit";
 
-/// Do the `errors` or the `error` of an answer have the code of a limit?
+/// Do the `errors` or the `error` of a response have a rate-limit code?
 pub fn throttled(body: &Json) -> bool {
     let is_limit = |code: &str| {
         let code: String = code.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
@@ -224,23 +223,24 @@ pub fn throttled(body: &Json) -> bool {
     })
 }
 
-/// Words by which an error says that it is a limit, in lower case (GitHub's secondary limits have no others).
+/// Words in an error that indicate a rate limit, in lower case (GitHub's secondary limits have only these).
 const WORDS: [&str; 7] =
     ["rate limit", "ratelimit", "rate-limit", "too many requests", "abuse detection", "throttled", "quota exceeded"];
 
-/// Does the text of an error say that it is a limit?
+/// Does the text of an error indicate a rate limit?
 pub fn words_of_limit(text: &str) -> bool {
     let text = text.to_lowercase();
     WORDS.iter().any(|words| text.contains(words))
 }
 
-/// What vendors call the seconds to wait in the body of a refusal: monday and many, then Discord's and Todoist's.
+/// The fields with the seconds to wait in the body of a rejection: those of monday and many others, then Discord's
+/// and Todoist's.
 const WAITS: [&str; 5] = ["retry_in_seconds", "retry_after", "retryAfter", "retry_after_seconds", "retryAfterSeconds"];
 
-/// The objects in which these stand: the body's own, or one below.
+/// The objects that contain these fields: the body itself, or one below.
 const HOLDERS: [&str; 6] = ["error_extra", "extensions", "error", "error_data", "parameters", "errors"];
 
-/// The wait that the body of a refusal names.
+/// The wait in the body of a rejection.
 pub fn wait_in_body(body: &Json) -> Option<Duration> {
     fn find(at: &Json, depth: usize) -> Option<f64> {
         if let Json::Array(items) = at {
@@ -255,7 +255,7 @@ pub fn wait_in_body(body: &Json) -> Option<Duration> {
     find(body, 0).and_then(seconds)
 }
 
-/// What a GraphQL answer says of its cost: Shopify's `extensions.cost`, monday's `data.complexity`, Linear's headers.
+/// The cost in a GraphQL response: Shopify's `extensions.cost`, monday's `data.complexity`, Linear's headers.
 pub fn cost(body: &Json, headers: &HeaderMap) -> Cost {
     let shopify = &body["extensions"]["cost"];
     let monday = &body["data"]["complexity"];

@@ -1,29 +1,29 @@
-//! The rate that a vendor bears, found by trial: a 429 cuts it, calls that go well let it grow.
+//! Learns the rate that a vendor accepts: a 429 cuts it, successful calls let it grow.
 //!
-//! Comes in: the ledger of an account, and what happened to a call of a policy. Goes out: the ledger with the rate set
-//! right. Called by [`super::limiter`]. Plain arithmetic: nothing here waits or looks at a clock.
+//! Input: the ledger of an account, and the result of a call under a policy. Output: the ledger with the adjusted
+//! rate. Called by [`super::limiter`]. Pure arithmetic: no waits, no clock.
 
 use super::ledger::{Learned, Ledger, Meter};
 use super::limit::Nanos;
 
-/// A rate is cut at most once in this time: several 429s of one moment are one event.
+/// The shortest time between two cuts: several 429s of one moment are one event.
 const BETWEEN_CUTS: Nanos = 5_000_000_000;
-/// What a 429 leaves of the rate; more of it when so many calls went well before, since it then was nearly right.
+/// The factor of a cut; milder after many successful calls, since the rate was nearly right then.
 const CUT: f64 = 0.7;
 const SMALL_CUTS: [(u64, f64); 2] = [(500, 0.92), (100, 0.85)];
-/// Calls that must go well before the rate grows.
+/// The number of successful calls before the rate grows.
 const GOOD: u64 = 20;
-/// How much it grows, and how much where it broke before.
+/// The growth, and the slower growth near the rate that failed before.
 const GROWTH: f64 = 0.02;
 const CAREFUL_GROWTH: f64 = 0.002;
-/// From which part of the rate that broke it grows with care, and up to which.
+/// The range around the rate that failed before in which growth is slow, as parts of that rate.
 const NEAR: f64 = 0.93;
 const BEYOND: f64 = 1.05;
-/// A rate is cut no further, in calls a second, or as a part of the rate that is allowed.
+/// The minimum rate, in calls per second, or as a part of the allowed rate.
 const SLOWEST: f64 = 1.0 / 30.0;
 const MIN_PART: f64 = 0.02;
-/// Cuts the rate of a policy. Where none is known it is the one at which calls went since the account was last held,
-/// the wait included: that is what the vendor bears. After a few calls there is nothing to be told from them.
+/// Cuts the rate of a policy. Without a known rate, it starts from the measured rate since the account was last held,
+/// including the wait: that is what the vendor accepts. A few calls are not enough to measure it.
 pub(super) fn cut(ledger: &mut Ledger, policy: usize, allowed: Option<f64>, now: Nanos, wait: Nanos) {
     let known = ledger.learned.get(&policy);
     if known.is_some_and(|l| now.saturating_sub(l.cut_at) < BETWEEN_CUTS) {
@@ -46,14 +46,14 @@ pub(super) fn cut(ledger: &mut Ledger, policy: usize, allowed: Option<f64>, now:
     ledger.learned.insert(policy, Learned { rate, broke_at, allowed, free_at: ledger.hold, cut_at: now, good: 0 });
 }
 
-/// A call of a policy went well.
+/// Registers a successful call of a policy.
 pub(super) fn grow(ledger: &mut Ledger, policy: usize) {
     let Some(learned) = ledger.learned.get_mut(&policy) else { return };
     learned.good += 1;
     if !learned.good.is_multiple_of(GOOD) {
         return;
     }
-    // With care only around the rate that broke: beyond it, it was not the rate.
+    // Slow growth applies only near the rate that failed: beyond it, the rate was not the cause.
     let near = learned.rate > learned.broke_at * NEAR && learned.rate < learned.broke_at * BEYOND;
     learned.rate *= 1.0 + if near { CAREFUL_GROWTH } else { GROWTH };
     if learned.allowed.is_some_and(|allowed| learned.rate >= allowed) {

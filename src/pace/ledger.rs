@@ -1,7 +1,7 @@
-//! The ledger: what all processes of an account know of its limits.
+//! The ledger: the shared knowledge of all processes of an account about its limits.
 //!
-//! Comes in: the bytes of a ledger file. Goes out: a [`Ledger`], and its bytes again. Called by [`super::store`], which
-//! keeps it, and [`super::limiter`], which decides by it. Plain data: nothing here waits or decides.
+//! Input: the bytes of a ledger file. Output: a [`Ledger`], and its bytes. Called by [`super::store`], which stores
+//! it, and [`super::limiter`], which decides by it. Plain data: nothing here waits or decides.
 
 use std::collections::BTreeMap;
 
@@ -10,128 +10,128 @@ use serde::{Deserialize, Serialize};
 use super::limit::Nanos;
 use super::limiter::Priority;
 
-/// A member is forgotten when it has not been heard of for so long.
+/// A member without a sign of life for this long is removed.
 pub const LEASE: Nanos = 5_000_000_000;
 
-/// The version of the file's form.
+/// The format version of the file.
 const VERSION: &str = "dripfeed-ledger 1";
-/// The file's size is a multiple of this, so that a disk that fills up does not stop it from being written again.
+/// The file's size is a multiple of this, so that it can still be rewritten when the disk is full.
 const BLOCK: usize = 4096;
-/// Limits that are kept, whoever uses them.
+/// The maximum number of stored limits.
 const MAX_LIMITS: usize = 64;
-/// A rate that was found without a declared one is forgotten when it was not cut for so long.
+/// A learned rate without a declared one expires after this time without a cut.
 const FORGET: Nanos = 900_000_000_000;
 
-/// What is known of an account. Times are those of the shared clock.
+/// The state of an account's limits. Times are those of the shared clock.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ledger {
-    /// When each limit, by name, is wholly free again.
+    /// The time at which each limit is completely free, by name.
     pub limits: BTreeMap<String, Nanos>,
-    /// What a limit without an entry was is not known: nothing of it was left then.
+    /// The time at which unknown limits are assumed to have been used up.
     pub lost_at: Option<Nanos>,
-    /// Nothing goes out before this.
+    /// No call is sent before this time.
     pub hold: Nanos,
-    /// When those who yield may go once although others wait.
+    /// The next time at which a yielding run may send one call although others wait.
     pub floor: Nanos,
-    /// For each policy, the rate that the vendor was found to bear.
+    /// The learned rate of each policy.
     pub learned: BTreeMap<usize, Learned>,
-    /// What the vendor says is left.
+    /// The remaining calls reported by the vendor.
     pub quota: Option<Quota>,
-    /// The processes that call.
+    /// The active processes.
     pub members: Vec<Member>,
     /// Calls since the account was last held or idle.
     pub meter: Meter,
-    /// What a request cost lately, in points.
+    /// The recent cost of a request, in points.
     pub points: Option<f64>,
-    /// The share of the limits that may be used: less than one where the ledger cannot be shared.
+    /// The usable share of the limits: less than one if the ledger cannot be shared.
     #[serde(skip)]
     pub share: Option<f64>,
 }
 
-/// A rate that was found by trial.
+/// A learned rate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Learned {
-    /// Calls a second.
+    /// Calls per second.
     pub rate: f64,
-    /// The rate that was too much the last time.
+    /// The rate at the last cut.
     pub broke_at: f64,
-    /// The rate that is allowed: when it is reached again, nothing is to be learned any more.
+    /// The allowed rate: when it is reached again, learning ends.
     pub allowed: Option<f64>,
-    /// When it is wholly free again.
+    /// When the limit is completely free.
     pub free_at: Nanos,
-    /// When it was last cut.
+    /// The time of the last cut.
     pub cut_at: Nanos,
-    /// Calls that went well since it was last cut.
+    /// Successful calls since the last cut.
     pub good: u64,
 }
 
-/// What the vendor says is left of a limit of calls.
+/// The remaining calls of a limit, reported by the vendor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Quota {
-    /// Calls.
+    /// The number of remaining calls.
     pub left: u64,
-    /// When it said so.
+    /// When it was reported.
     pub read_at: Nanos,
-    /// When there is more.
+    /// When the limit resets.
     pub until: Nanos,
-    /// When one call may try whether that is still so: a header can be wrong.
+    /// When one call may probe whether the quota is still used up: a header can be wrong.
     pub probe_at: Nanos,
 }
 
-/// A process that calls.
+/// An active process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Member {
-    /// A number of its own.
+    /// Its unique number.
     pub id: u64,
-    /// Its place in the queue.
+    /// Its priority.
     pub priority: Priority,
-    /// When it was last heard of.
+    /// Its last sign of life.
     pub seen: Nanos,
-    /// The policies under which it waits.
+    /// The policies for which it waits.
     pub waits: Vec<usize>,
-    /// Calls that it has under way.
+    /// The number of its calls in flight.
     pub flying: u64,
 }
 
-/// Calls over a time.
+/// Counts calls over a time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Meter {
-    /// Since then.
+    /// The start of the count.
     pub since: Nanos,
-    /// The last of them.
+    /// The last call.
     pub last: Nanos,
-    /// How many.
+    /// The number of calls.
     pub calls: u64,
 }
 
-/// What stands in the file beside the ledger.
+/// The header of the ledger file.
 #[derive(Serialize, Deserialize)]
 struct Page<L> {
-    /// The machine's start that the times belong to.
+    /// The boot id that the times belong to.
     boot: String,
-    /// The shared clock when it was written.
+    /// The shared clock at the time of writing.
     at: Nanos,
-    /// The wall clock then.
+    /// The wall clock at the time of writing.
     wall: Nanos,
     ledger: L,
 }
 
-/// Why bytes are no ledger.
+/// Why bytes cannot be read as a ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreadable {
-    /// There is none yet.
+    /// The file is empty.
     Empty,
-    /// It is torn or was changed.
+    /// The content is incomplete or was changed.
     Damaged,
-    /// Another version wrote it.
+    /// It was written by another version.
     Foreign,
 }
 
-/// Where and when a ledger is read or written.
+/// The context for reading or writing a ledger.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment<'b> {
-    /// The machine's start.
+    /// The boot id of the machine.
     pub boot: &'b str,
     /// The shared clock.
     pub now: Nanos,
@@ -140,8 +140,8 @@ pub struct Moment<'b> {
 }
 
 impl Ledger {
-    /// Reads a ledger; gives it with the time that it is. One of an earlier start of the machine is moved to today's
-    /// clock: as much time passed as the wall clock says, or none where that was set back.
+    /// Reads a ledger; returns it with the current time. Times from before a reboot are converted to the current
+    /// clock: the elapsed time is that of the wall clock, or zero if the wall clock was set back.
     pub fn decode(bytes: &[u8], moment: Moment<'_>) -> Result<(Ledger, Nanos), Unreadable> {
         if bytes.iter().all(|b| matches!(b, 0 | b' ' | b'\n')) {
             return Err(Unreadable::Empty);
@@ -164,7 +164,7 @@ impl Ledger {
         let mut ledger = page.ledger;
         let same_start = page.boot == moment.boot && !page.boot.is_empty();
         if same_start || page.boot == moment.boot && page.at <= moment.now {
-            // Time does not go back.
+            // The clock must not go back.
             return Ok((ledger, moment.now.max(page.at)));
         }
         let passed = moment.wall.saturating_sub(page.wall);
@@ -176,7 +176,7 @@ impl Ledger {
     /// The bytes of a ledger.
     pub fn encode(&self, moment: Moment<'_>) -> Vec<u8> {
         let page = Page { boot: moment.boot.to_owned(), at: moment.now, wall: moment.wall, ledger: self };
-        // Numbers and names only: there is nothing in it that cannot be written.
+        // The content is only numbers and names, which can always be serialized.
         let body = serde_json::to_vec(&page).unwrap_or_default();
         let mut bytes = format!("{VERSION} {} {:08x}\n", body.len(), crc32fast::hash(&body)).into_bytes();
         bytes.extend_from_slice(&body);
@@ -185,7 +185,7 @@ impl Ledger {
         bytes
     }
 
-    /// Moves every time to another clock.
+    /// Converts every time to another clock.
     fn shift(&mut self, to: &dyn Fn(Nanos) -> Nanos) {
         self.limits.values_mut().for_each(|t| *t = to(*t));
         (self.hold, self.floor) = (to(self.hold), to(self.floor));
@@ -200,7 +200,7 @@ impl Ledger {
         self.meter = Meter::default();
     }
 
-    /// Forgets who was not heard of for a while, and limits that are free and of no use any more.
+    /// Removes silent members, and free limits that are no longer used.
     pub fn prune(&mut self, now: Nanos) {
         self.members.retain(|m| m.seen.saturating_add(LEASE) > now);
         if self.limits.len() > MAX_LIMITS {
@@ -212,7 +212,7 @@ impl Ledger {
         }
     }
 
-    /// The member with this number, which is heard of now.
+    /// The member with this number; updates its sign of life.
     pub fn member(&mut self, id: u64, priority: Priority, now: Nanos) -> &mut Member {
         let found = self.members.iter().position(|m| m.id == id);
         let at = found.unwrap_or_else(|| {
@@ -224,7 +224,7 @@ impl Ledger {
         member
     }
 
-    /// Takes over what was taken elsewhere of the same limits.
+    /// Merges usage of the same limits from another ledger.
     pub fn merge(&mut self, other: Ledger) {
         for (name, free_at) in other.limits {
             let ours = self.limits.entry(name).or_default();
@@ -234,7 +234,7 @@ impl Ledger {
         self.quota = self.quota.take().or(other.quota);
     }
 
-    /// Calls under way, of all processes.
+    /// The number of calls in flight, over all processes.
     pub fn flying(&self) -> u64 {
         self.members.iter().map(|m| m.flying).sum()
     }

@@ -1,16 +1,16 @@
-//! The limiter: decides which call goes next, and when.
+//! The limiter: decides which call is sent next, and when.
 //!
-//! Comes in: [`Rules`], a clock and a store; then tickets of callers, and what the vendor says. Goes out: an
-//! [`Admission`]. Called by [`super::Pace`], by the simulation and by tests, which run the same code: nothing here
+//! Input: [`Rules`], a clock and a store; then tickets of callers, and the vendor's rate-limit information. Output:
+//! an [`Admission`]. Called by [`super::Pace`], by the simulation and by tests, which run the same code: nothing here
 //! sleeps.
 //!
-//! The runs of an account share its limits so:
-//! - whoever has nobody above reserves: the next call gets the next free moment, in the order of asking. A process
-//!   reserves one call at a time, so that many threads are worth no more than few;
-//! - whoever has somebody above yields: it takes what is free while they do not wait; while they wait it gets the
-//!   floor, a share of the limits that those who yield have among them;
-//! - of a burst the lower priorities spare a part, so that who comes later and goes first finds it;
-//! - a 429 holds everyone, and cuts the rate, which grows back as calls go well.
+//! How the runs of an account share its limits:
+//! - runs of the highest active priority reserve: the next call gets the next free time, in order of arrival. A
+//!   process reserves one call at a time, so that many threads get no more than few;
+//! - all lower runs yield: they take free capacity while no higher run waits; otherwise they share the floor, a part
+//!   of the limits;
+//! - lower priorities leave a part of each burst free, so that a higher run that arrives later finds room;
+//! - a 429 holds all runs, and cuts the rate, which grows back with successful calls.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
@@ -26,31 +26,31 @@ use super::ledger::{Ledger, Meter, Quota};
 use super::limit::{Limit, Nanos, Unit};
 use super::store::LedgerStore;
 
-/// How often it is looked again for what has no time of its own: a call that comes back, a run that stops to wait.
+/// How often a wait without a known end is checked: a call that returns, a run that stops waiting.
 const POLL: Nanos = 20_000_000;
-/// Nothing is held longer: whoever names a longer time is asked again after it.
+/// The longest hold: after it, the vendor is asked again.
 const MAX_HOLD: Nanos = 86_400_000_000_000;
-/// While headers say that nothing is left, one call in this time tries whether that is so.
+/// While headers report that no call is left, one call per this time probes it.
 const PROBE: Nanos = 600_000_000_000;
-/// A pause after which calls are counted anew.
+/// After this pause the measurement of calls restarts.
 const IDLE: Nanos = 60_000_000_000;
-/// Weight of the newest cost in what a request is expected to cost.
+/// The weight of the latest cost in the estimate of a request's cost.
 const NEWEST: f64 = 0.3;
 
-/// Who goes first; the later the more.
+/// The priority of a run, from lowest to highest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// History, which yields to all else.
+    /// Backfills, which yield to all others.
     Backfill,
-    /// What is read once a day.
+    /// Daily reads.
     Daily,
-    /// What a dashboard waits for.
+    /// Hourly reads, for dashboards.
     Hourly,
 }
 
 impl Priority {
-    /// The part of a burst that is left for who goes first.
+    /// The part of a burst that is left for higher priorities.
     fn spare(self) -> f64 {
         match self {
             Priority::Backfill => 0.5,
@@ -63,24 +63,24 @@ impl Priority {
 /// The limits of an account.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
-    /// Every limit, under the name that it has in the ledger.
+    /// Every limit, with its name in the ledger.
     pub limits: Vec<(String, Limit)>,
-    /// For each policy, which of the limits hold.
+    /// The limits of each policy.
     pub policies: Vec<Vec<usize>>,
-    /// The most calls under way, if there is a most.
+    /// The maximum number of calls in flight, if limited.
     pub in_flight: Option<u64>,
-    /// The share of the limits of those who yield while others wait.
+    /// The share of the limits for yielding runs while others wait.
     pub floor: f64,
 }
 
-/// What the limiter decides about a call.
+/// The decision about a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// The call may go now, and counts as under way.
+    /// The call may be sent now, and counts as in flight.
     Go,
-    /// Not before that time, when it is to ask again; why.
+    /// Ask again at this time, with the reason.
     Wait(Nanos, WaitReason),
-    /// Others of the same process come first: ask again when one of them has gone.
+    /// Calls of the same process come first: ask again after one of them was sent.
     Behind,
 }
 
@@ -91,26 +91,26 @@ pub enum WaitReason {
     Pace,
     /// Runs of a higher priority.
     Yield,
-    /// The vendor asked for it.
+    /// The vendor requested a wait.
     Held,
-    /// The vendor says that nothing is left.
+    /// The vendor reports that no call is left.
     Quota,
-    /// Too many calls are under way.
+    /// Too many calls are in flight.
     InFlight,
 }
 
-/// A caller's place in the row. It must be given back with [`Limiter::leave`] when it does not go.
+/// A caller's place in the queue. If the call is not sent, return it with [`Limiter::leave`].
 #[derive(Debug)]
 pub struct Ticket {
     policy: usize,
     cost: f64,
     number: u64,
     reserved: Option<Reserved>,
-    /// What it was charged in points.
+    /// The points charged for the call.
     pub charged: f64,
 }
 
-/// A time that is reserved, and from when on its limits had room.
+/// A reserved time, and since when its limits had room.
 #[derive(Debug)]
 struct Reserved {
     at: Nanos,
@@ -124,10 +124,10 @@ struct Row {
     waiting: VecDeque<u64>,
 }
 
-/// Decides for one process.
+/// The limiter of one process.
 #[derive(Debug)]
 pub struct Limiter<C, S> {
-    /// Tells the time.
+    /// The clock.
     pub clock: C,
     store: S,
     rules: Rules,
@@ -135,13 +135,13 @@ pub struct Limiter<C, S> {
     priority: Priority,
     rows: Mutex<Vec<Row>>,
     flying: AtomicU64,
-    /// Did this process ask for a call? Until then no one needs to know of it.
+    /// Has this process requested any call? Until then it is not registered.
     asked: AtomicBool,
 }
 
-/// One of the limits that hold for a call.
+/// A limit that applies to a call.
 struct Claim<'l> {
-    /// Its number, and its name in the ledger; none for the rate that was learned.
+    /// Its index, and its name in the ledger; `None` for the learned rate.
     named: Option<(usize, &'l str)>,
     limit: Limit,
     cost: f64,
@@ -149,7 +149,7 @@ struct Claim<'l> {
 }
 
 impl<C: Clock, S: LedgerStore> Limiter<C, S> {
-    /// A limiter for the process `id`. A policy that no call names is the one without limits.
+    /// A limiter for the process `id`. The last policy is for calls without limits.
     pub fn new(clock: C, store: S, rules: Rules, id: u64, priority: Priority) -> Limiter<C, S> {
         let rows = (0..=rules.policies.len()).map(|_| Row::default()).collect();
         Limiter {
@@ -168,7 +168,7 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
         self.rows.lock()
     }
 
-    /// A place in the row of `policy`, for a call of that weight.
+    /// A place in the queue of `policy`, for a call with this weight.
     pub fn ticket(&self, policy: Option<usize>, weight: u32) -> Ticket {
         let policy = policy.unwrap_or(self.rules.policies.len());
         let mut rows = self.rows();
@@ -179,7 +179,7 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
         Ticket { policy, cost: f64::from(weight), number, reserved: None, charged: 0.0 }
     }
 
-    /// May the call go?
+    /// May the call be sent?
     pub fn ask(&self, ticket: &mut Ticket) -> Admission {
         let others = {
             let rows = self.rows();
@@ -196,7 +196,7 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
         answer
     }
 
-    /// The caller went away before its call could go.
+    /// Called when a caller gives up before its call was sent.
     pub fn leave(&self, ticket: &Ticket) {
         let empty = {
             let mut rows = self.rows();
@@ -210,12 +210,12 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
         }
     }
 
-    /// The account is still in use by this process.
+    /// Renews the lease of this process.
     pub fn renew(&self) {
         self.store.update(&self.clock, |ledger, now| self.here(ledger, now));
     }
 
-    /// This process calls no more.
+    /// Removes this process from the ledger.
     pub fn end(&self) {
         if self.asked.load(Ordering::Relaxed) {
             self.store.update(&self.clock, |ledger, _| ledger.members.retain(|m| m.id != self.id));
@@ -227,7 +227,7 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
         ledger.member(self.id, self.priority, now).flying = self.flying.load(Ordering::Relaxed);
     }
 
-    /// Calls that this process has under way.
+    /// The number of calls in flight of this process.
     pub fn flying(&self) -> u64 {
         self.flying.load(Ordering::Relaxed)
     }
@@ -244,7 +244,7 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
             }
             (meter.last, meter.calls) = (now, meter.calls + 1);
             if let Some(quota) = ledger.quota.as_mut().filter(|q| q.probe_at <= now) {
-                // This one tries; the next in a while.
+                // This call probes; the next probe follows later.
                 quota.probe_at = now.saturating_add(PROBE);
             }
         }
@@ -259,7 +259,7 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
 
     fn answer(&self, ledger: &mut Ledger, ticket: &mut Ticket, now: Nanos) -> Admission {
         if ledger.hold > now {
-            // What was reserved was reserved of a rate that is no more.
+            // The reservation used a rate that is no longer valid.
             ticket.reserved = None;
             return Admission::Wait(ledger.hold, WaitReason::Held);
         }
@@ -276,7 +276,7 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
             && flying as f64 + ticket.cost > quota.left as f64
         {
             if flying > 0 {
-                // Calls that are under way may have been counted already, or not: their answers tell.
+                // Calls in flight may already be counted or not: their responses show it.
                 return Admission::Wait(quota.until.min(now + POLL), WaitReason::Quota);
             }
             if quota.probe_at > now {
@@ -299,7 +299,7 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
         let spare = self.priority.spare();
         let earliest = |spare| claims.iter().map(|c| c.limit.earliest(c.free_at, c.cost, spare, now)).max();
         let Some(mut at) = earliest(spare) else {
-            // No rate limits it: one call at a time while others of the account wait for what they have in common.
+            // Without a limit: one call at a time while higher runs wait for what they share.
             let yields = above_waits && self.flying() > 0;
             return if yields { Admission::Wait(now + POLL, WaitReason::Yield) } else { Admission::Go };
         };
@@ -312,7 +312,7 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
                     let floor = if self.rules.floor > 0.0 { ledger.floor } else { Nanos::MAX };
                     return Admission::Wait(look.min(floor), WaitReason::Yield);
                 }
-                // The floor's turn: as one of those who do not yield, once.
+                // The floor applies: this call is treated once like one of the highest priority.
                 let slowest = claims.iter().map(|c| c.limit.refill(c.cost)).max().unwrap_or(0);
                 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
                 let pause = (slowest as f64 / self.rules.floor) as Nanos;
@@ -339,7 +339,7 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
         Admission::Wait(at, WaitReason::Pace)
     }
 
-    /// A call goes out that waited for no limit: the next ones wait for it.
+    /// Registers a call that did not wait for a limit: later calls wait for it.
     pub fn charge(&self, policy: Option<usize>, weight: u32) {
         let policy = self.row(policy);
         self.store.update(&self.clock, |ledger, now| {
@@ -350,7 +350,7 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
         });
     }
 
-    /// The limits that hold for a call.
+    /// The limits that apply to a call.
     fn claims(&self, ledger: &Ledger, ticket: &Ticket) -> Vec<Claim<'_>> {
         let mut claims: Vec<Claim<'_>> = Vec::new();
         for (number, name, limit) in self.limits(ticket.policy) {
@@ -374,13 +374,13 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
         of_policy.filter_map(|at| self.rules.limits.get(*at).map(|(name, limit)| (*at, name.as_str(), limit)))
     }
 
-    /// The rate of calls that the config or the manifest allows under a policy, in calls a second.
+    /// The allowed rate of a policy from config or manifest, in calls per second.
     fn rate(&self, policy: usize) -> Option<f64> {
         let limits = self.limits(policy);
         limits.filter(|(_, _, l)| l.unit == Unit::Calls).map(|(_, _, l)| l.rate()).min_by(f64::total_cmp)
     }
 
-    /// A call came back; `good` when the vendor served it. `left` calls are to be had until `until`, if it says so.
+    /// A call returned; `good` if the vendor served it. `left` calls remain until `until`, if reported.
     pub fn answered(&self, policy: Option<usize>, sent_at: Nanos, good: bool, left: Option<(u64, Duration)>) {
         let policy = self.row(policy);
         self.flying.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| Some(n.saturating_sub(1))).ok();
@@ -391,16 +391,16 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
             }
             let Some((left, time)) = left else { return };
             let until = now.saturating_add(nanos(time));
-            // More than before is believed of a request that was sent after the last word: what is said of an earlier
-            // one is older, in whatever order they come.
+            // A higher number is accepted only from a request sent after the last report: responses to earlier
+            // requests are outdated, whatever their order.
             if ledger.quota.as_ref().is_none_or(|q| left <= q.left || sent_at >= q.read_at) {
                 ledger.quota = Some(Quota { left, read_at: now, until, probe_at: now.saturating_add(PROBE) });
             }
         });
     }
 
-    /// The vendor says that it is too much: nothing of the account goes out for so long, and what it was about goes
-    /// slower afterwards.
+    /// The vendor rate-limited a call: no call of the account is sent for `wait`, and afterwards its policy is
+    /// slower.
     pub fn limited(&self, policy: Option<usize>, wait: Duration) {
         let policy = self.row(policy);
         let wait = nanos(wait).min(MAX_HOLD);
@@ -411,7 +411,7 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
             if until > ledger.hold {
                 ledger.hold = until;
                 for (_, name, limit) in self.limits(policy) {
-                    // When it goes on, it goes on evenly.
+                    // After the hold, calls continue evenly.
                     let drained = limit.drained(free_at(ledger, name, limit), 1.0, until);
                     ledger.limits.insert(name.to_owned(), drained);
                 }
@@ -420,8 +420,8 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
         });
     }
 
-    /// What a request cost in points that was `charged` so many, and how many the vendor has left for us: the estimate
-    /// is set right.
+    /// Corrects the estimate after a request: its real cost compared with `charged`, and the remaining points
+    /// reported by the vendor.
     pub fn cost(&self, policy: Option<usize>, weight: u32, charged: f64, Cost { cost, left }: Cost) {
         let policy = self.row(policy);
         self.store.update(&self.clock, |ledger, now| {
@@ -443,12 +443,12 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
         });
     }
 
-    /// The row of a policy; the last is for calls that none governs.
+    /// The queue of a policy; the last is for calls without a policy.
     fn row(&self, policy: Option<usize>) -> usize {
         policy.unwrap_or(self.rules.policies.len())
     }
 
-    /// The highest rate that a policy allows now, in calls a second, where one is known.
+    /// The highest rate that a policy currently allows, in calls per second, if known.
     pub fn current_rate(&self) -> Option<f64> {
         let learned = self.store.update(&self.clock, |ledger, _| ledger.learned.clone());
         let rates = (0..=self.rules.policies.len()).filter_map(|policy| {
@@ -463,13 +463,13 @@ fn nanos(time: Duration) -> Nanos {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// When a limit is wholly free again.
+/// When a limit is completely free.
 fn free_at(ledger: &Ledger, name: &str, limit: &Limit) -> Nanos {
     let lost = || ledger.lost_at.map_or(0, |at| limit.drained(0, 0.0, at));
     ledger.limits.get(name).copied().unwrap_or_else(lost)
 }
 
-/// A share of a number, but at least one.
+/// A share of a number, at least one.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn part(most: u64, share: f64) -> u64 {
     ((most as f64 * share) as u64).max(1)

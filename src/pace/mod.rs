@@ -1,10 +1,10 @@
-//! Pace: when the next call may go out.
+//! Pace: decides when the next call may be sent.
 //!
-//! Comes in: the manifest's `api_budget` or the config's `dripfeed.pace`; then each call before it is sent, and what
-//! the vendor says about its rate. Goes out: a [`Permit`], once all limits have room. Called by `fetch`.
+//! Input: the manifest's `api_budget` or the config's `dripfeed.pace`; then each call before it is sent, and the
+//! vendor's rate-limit information. Output: a [`Permit`], once all limits have room. Called by `fetch`.
 //!
-//! The limits are the account's, not the process's: with a state directory all processes that call for one account
-//! share a ledger there ([`store`]). What is decided is decided by the [`limiter`]; here threads wait.
+//! Limits apply to the account, not the process: with a state directory, all processes that call for one account
+//! share a ledger there ([`store`]). The [`limiter`] makes all decisions; this module makes threads wait.
 
 pub mod account_key;
 pub mod budget;
@@ -33,32 +33,32 @@ use limit::Nanos;
 use limiter::{Admission, Limiter, Priority, Ticket, WaitReason};
 use store::{LedgerStore, MemoryLedger};
 
-/// Without a deadline, a wait that the vendor asks for is slept through up to so long.
+/// Without a deadline, the longest wait requested by the vendor that a run sits out.
 pub const PATIENCE: Duration = Duration::from_secs(600);
-/// Two threads that ask at once need some time, which is no wait.
+/// The delay between two simultaneous threads, which does not count as a wait.
 const SCARCELY: Duration = Duration::from_millis(5);
-/// A thread that waits looks up this often: its process is still there.
+/// How often a waiting thread wakes up to show that its process is alive.
 const AWAKE: Duration = Duration::from_secs(1);
-/// How often calls that take long are made known to the other processes.
+/// How often long-running calls are reported to the other processes.
 const HEARTBEAT: Duration = Duration::from_millis(1500);
 
-/// A call that is about to be sent, as budgets see it.
+/// A call that is about to be sent, as budgets match it.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
-    /// Its method, in capitals.
+    /// The HTTP method, in upper case.
     pub method: &'a str,
-    /// Its whole address.
+    /// The full URL.
     pub url: &'a str,
-    /// Its headers.
+    /// The request headers.
     pub headers: &'a [(String, String)],
 }
 
-/// Where the account's ledger is.
+/// The storage of the account's ledger.
 #[derive(Debug)]
 pub enum LedgerBackend {
-    /// In this process.
+    /// In memory of this process.
     Own(MemoryLedger),
-    /// In a file.
+    /// In a shared file.
     Shared(store::SharedLedger),
 }
 
@@ -71,21 +71,21 @@ impl LedgerStore for LedgerBackend {
     }
 }
 
-/// What happened to the calls of this process so far.
+/// Statistics of this process's calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Calls that came back.
+    /// Completed calls.
     pub answered: u64,
-    /// How long they took, together.
+    /// Total duration of the calls.
     pub took: Duration,
-    /// How long they waited before they could go, together.
+    /// Total time that calls waited for their permit.
     pub waited: Duration,
-    /// Times that the vendor said that it is too much.
+    /// Rate-limited responses (HTTP 429 and its equivalents).
     pub limited: u64,
 }
 
 impl Counts {
-    /// What happened since then.
+    /// The difference to earlier statistics.
     pub fn since(&self, then: &Counts) -> Counts {
         Counts {
             answered: self.answered - then.answered,
@@ -96,46 +96,46 @@ impl Counts {
     }
 }
 
-/// What a call waits for.
+/// The reason for a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waits {
-    /// The vendor said how long.
+    /// The vendor requested the wait.
     ForVendor,
     /// The account's limits.
     ForPace,
-    /// Another try, after one that failed: the limits have nothing to do with it.
+    /// A retry after a failed attempt, independent of the limits.
     ToTryAgain,
 }
 
-/// The pace of one account.
+/// The pace of one account: issues permits for calls.
 #[derive(Debug)]
 pub struct Pace {
     budget: Budget,
     limiter: Limiter<BootTime, LedgerBackend>,
     deadline: Option<Instant>,
     counts: Mutex<Counts>,
-    /// When a call could have gone that ended the run.
+    /// The earliest time of the call that ended the run.
     resume_at: Mutex<Option<Instant>>,
-    /// Counts what may let a thread of this process go on.
+    /// A counter that increases when a waiting thread of this process may continue.
     moved: Mutex<u64>,
     changed: Condvar,
 }
 
-/// Leave to send one call; given back when the answer is there.
+/// Permission to send one call; released when the response arrives.
 #[derive(Debug)]
 pub struct Permit<'p> {
     pace: &'p Pace,
     sent_at: Nanos,
     policy: Option<usize>,
     weight: u32,
-    /// What it was charged in points.
+    /// The points charged for the call.
     charged: f64,
     outcome: Option<(bool, Feedback)>,
     /// How long the call waited.
     pub waited: Duration,
 }
 
-/// A place in the row, left when its thread goes away.
+/// A place in the queue, released when its thread ends.
 struct Place<'p> {
     pace: &'p Pace,
     ticket: Ticket,
@@ -152,7 +152,7 @@ impl Drop for Place<'_> {
 }
 
 impl Pace {
-    /// The pace of an account, kept in that ledger. A call that could go only after the deadline ends the run.
+    /// The pace of an account with its ledger. A call that must wait past the deadline ends the run.
     pub fn new(budget: Budget, ledger: LedgerBackend, priority: Priority, deadline: Option<Instant>) -> Arc<Pace> {
         let id = RandomState::new().hash_one(std::process::id());
         let shares = matches!(ledger, LedgerBackend::Shared(_));
@@ -167,7 +167,7 @@ impl Pace {
             changed: Condvar::new(),
         });
         if shares {
-            // A call that takes longer than a lease must not be forgotten.
+            // A call that outlasts its lease must stay registered.
             let watched = Arc::downgrade(&pace);
             std::thread::spawn(move || {
                 loop {
@@ -190,7 +190,7 @@ impl Pace {
         self.counts.lock()
     }
 
-    /// What happened to the calls of this process so far.
+    /// Statistics of this process's calls so far.
     pub fn counted(&self) -> Counts {
         *self.counts()
     }
@@ -200,7 +200,7 @@ impl Pace {
         self.changed.notify_all();
     }
 
-    /// Waits until something of this process moved since `seen`, for so long at most.
+    /// Waits for a change in this process since `seen`, at most `time`.
     fn rest(&self, seen: u64, time: Duration) {
         let mut guard = self.moved();
         if *guard == seen {
@@ -208,8 +208,8 @@ impl Pace {
         }
     }
 
-    /// Waits until every limit has room for the call; `waits` hears for how long it will be at least, and why. A call
-    /// that could never go is a fault at once.
+    /// Waits until every limit has room for the call; `waits` receives the minimum wait and its reason. A call that
+    /// can never fit is a fault at once.
     pub fn acquire(&self, call: &Call<'_>, stop: &Stop, waits: impl Fn(Duration, WaitReason)) -> Result<Permit<'_>> {
         let (policy, weight) = self.budget.admit(call)?;
         let began = Instant::now();
@@ -231,7 +231,7 @@ impl Pace {
                         waits(wait, why);
                     }
                     match why {
-                        // A call of this process that comes back may be what is waited for.
+                        // The wait may end when another call of this process completes.
                         WaitReason::InFlight | WaitReason::Quota => self.rest(seen, wait.min(AWAKE)),
                         WaitReason::Pace | WaitReason::Yield | WaitReason::Held => stop.sleep(wait.min(AWAKE))?,
                     }
@@ -240,22 +240,22 @@ impl Pace {
         }
         place.gone = true;
         let sent_at = self.limiter.clock.now();
-        // Who was behind another thread of this process waited for what that one waited for, if for anything.
+        // A thread queued behind another one of this process waited for the same reason.
         let waited = began.elapsed();
         let waited = if reason.is_some() || behind && waited > SCARCELY { waited } else { Duration::ZERO };
         self.counts().waited += waited;
         Ok(Permit { pace: self, sent_at, policy, weight, charged: place.ticket.charged, outcome: None, waited })
     }
 
-    /// A call that is part of another one, which has leave to be sent: it counts, and the next ones wait for it.
+    /// Registers a call that is part of another call with a permit: it counts, and later calls wait for it.
     pub fn charge(&self, call: &Call<'_>) -> Result<()> {
         let (policy, weight) = self.budget.admit(call)?;
         self.limiter.charge(policy, weight);
         Ok(())
     }
 
-    /// Ends the stream where a wait is not worth it: it would end after the deadline, or the vendor asks for too long.
-    /// What all calls of the account wait for ends the run.
+    /// Ends the stream if a wait is too long: past the deadline, or longer than the vendor may request. A wait that
+    /// applies to all calls of the account ends the run.
     fn bear(&self, wait: Duration, why: WaitReason, stop: &Stop) -> Result<()> {
         let by_vendor = matches!(why, WaitReason::Held | WaitReason::Quota);
         self.bears(wait, if by_vendor { Waits::ForVendor } else { Waits::ForPace }).inspect_err(|fault| {
@@ -265,7 +265,7 @@ impl Pace {
         })
     }
 
-    /// Is so long a wait worth it? Else it goes on another time.
+    /// Is a wait acceptable? If not, a later run continues.
     pub fn bears(&self, wait: Duration, what: Waits) -> Result<()> {
         let by_vendor = what == Waits::ForVendor;
         let subject = if by_vendor { "the vendor asks to wait" } else { "it would wait" };
@@ -285,25 +285,25 @@ impl Pace {
         }
     }
 
-    /// The vendor said that a call was too much: nothing of the account goes out for so long.
+    /// The vendor rate-limited a call: no call of the account is sent for `wait`.
     pub fn limited(&self, call: &Call<'_>, wait: Duration) {
         self.limiter.limited(self.budget.place(call).0, wait);
         self.counts().limited += 1;
         self.wake();
     }
 
-    /// What an answer says of the vendor's limits.
+    /// The rate-limit information in a response.
     pub fn feedback(&self, status: u16, headers: &ureq::http::HeaderMap, now: time::OffsetDateTime) -> Feedback {
         let read = feedback::read(status, headers, &self.budget.names, now);
         Feedback { left: read.left.filter(|_| !self.budget.deaf), ..read }
     }
 
-    /// Do points count, so that it matters what a request cost?
+    /// Do limits count points, so that the cost of a request matters?
     pub fn counts_points(&self) -> bool {
         self.budget.points
     }
 
-    /// Calls a second that the account allows now, as far as it is known; the most, where there are several policies.
+    /// The currently allowed calls per second, if known; the highest of several policies.
     pub fn rate(&self) -> Option<f64> {
         self.limiter.current_rate()
     }
@@ -313,8 +313,8 @@ impl Pace {
         !self.budget.caps.is_empty()
     }
 
-    /// The share of the cap that so many calls in a time are: where one cap on calls holds for all of them, and the
-    /// time is as long as its own.
+    /// The share of the cap that `calls` use in `time`; known only if a single cap applies to all calls and `time` is
+    /// at least its window.
     pub fn share(&self, calls: u64, time: Duration) -> Option<f64> {
         let (rate, per) = match &self.budget.caps[..] {
             [cap] if self.budget.rules.policies.len() == 1 => cap,
@@ -324,13 +324,13 @@ impl Pace {
         (time >= *per).then(|| calls as f64 / time.as_secs_f64() / rate)
     }
 
-    /// How long from now a run has to wait that ended because the account's limit asked for too long a wait.
+    /// How long a run must wait that ended because of a too long rate-limit wait.
     pub fn resume_after(&self) -> Option<Duration> {
         let at = *self.resume_at.lock();
         at.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// This process calls no more: others need not wait for it.
+    /// This process sends no more calls: others need not wait for it.
     pub fn end(&self) {
         self.limiter.end();
     }
@@ -343,12 +343,12 @@ impl Drop for Pace {
 }
 
 impl Permit<'_> {
-    /// The answer came; `good` when the vendor served it.
+    /// The response arrived; `good` if the vendor served it.
     pub fn answered(mut self, good: bool, feedback: Feedback) {
         self.outcome = Some((good, feedback));
     }
 
-    /// What the vendor says that it cost.
+    /// Sets the cost that the vendor reports.
     pub fn cost(&self, cost: Cost) {
         if cost != Cost::default() {
             self.pace.limiter.cost(self.policy, self.weight, self.charged, cost);

@@ -1,10 +1,10 @@
-//! Where a ledger is kept: in the process, or in a file that the processes of a machine share.
+//! Stores a ledger: in the process, or in a file that the processes of a machine share.
 //!
-//! Comes in: a change to make. Goes out: what the change gives, once the ledger holds it. Called by [`super::limiter`].
+//! Input: a change. Output: the result of the change, once the ledger contains it. Called by [`super::limiter`].
 //!
-//! The file is locked (`flock`) for a read, the change and a write in place, some microseconds, and never while anyone
-//! sleeps or sends: a process that dies gives the lock back by dying. A file that cannot be used makes the ledger one
-//! of the process, at a share of the limits, and says so once.
+//! The file is locked (`flock`) only for a read, the change and a write in place, some microseconds, and never during
+//! a sleep or a request; the lock of a dead process is released by the kernel. If the file is unusable, the process
+//! uses a ledger of its own with a share of the limits, and reports this once.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -17,14 +17,14 @@ use super::clock::{self, Clock};
 use super::ledger::{Ledger, Moment, Unreadable};
 use super::limit::Nanos;
 
-/// Keeps a ledger.
+/// Stores a ledger.
 pub trait LedgerStore: Send + Sync {
-    /// Changes the ledger, and tells the time to the change; no other change comes between. The clock is looked at when
-    /// the ledger is ours: who waited for it must not come with an older time than the one before.
+    /// Changes the ledger, and passes the time to the change; no other change happens in between. The clock is read
+    /// after the lock is taken: otherwise a waiting process could write an older time than the previous one.
     fn update<T>(&self, clock: &dyn Clock, change: impl FnOnce(&mut Ledger, Nanos) -> T) -> T;
 }
 
-/// A ledger of this process, or of a simulation.
+/// A ledger in memory, of this process or of a simulation.
 #[derive(Debug, Default)]
 pub struct MemoryLedger(Mutex<Ledger>);
 
@@ -47,16 +47,16 @@ impl<S: LedgerStore> LedgerStore for std::sync::Arc<S> {
     }
 }
 
-/// A lock is waited for so long: its holders need microseconds, if they are not stopped.
+/// The longest wait for the lock: its holders need microseconds, unless they are stopped.
 const LOCK_WITHIN: Duration = Duration::from_secs(2);
-/// After a failure the file is tried again when so long has passed.
+/// After a failure, the time until the file is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// No ledger is larger, in bytes.
+/// The maximum size of a ledger, in bytes.
 const MAX_BYTES: u64 = 1 << 16;
-/// The share of the limits that a process takes when it cannot see the others: three kinds of runs may be under way.
+/// The share of the limits for a process that cannot see the others: three kinds of runs may be active.
 const SHARE: f64 = 1.0 / 3.0;
 
-/// Hears why a ledger cannot be shared.
+/// Receives the reason why a ledger cannot be shared.
 pub type Notice = Box<dyn Fn(&str) + Send + Sync>;
 
 /// A ledger in a file.
@@ -70,7 +70,7 @@ pub struct SharedLedger {
 #[derive(Default)]
 struct Inner {
     file: Option<File>,
-    /// What is used while the file cannot be.
+    /// The fallback while the file is unusable.
     own: Ledger,
     failed: Option<Instant>,
     noticed: bool,
@@ -83,7 +83,7 @@ impl std::fmt::Debug for SharedLedger {
 }
 
 impl SharedLedger {
-    /// The ledger in the file at `path`, which is made when it is first needed.
+    /// The ledger in the file at `path`, which is created on first use.
     pub fn new(path: &Path, notice: Notice) -> SharedLedger {
         SharedLedger { path: path.to_owned(), boot: clock::boot(), notice, inner: Mutex::default() }
     }
@@ -99,7 +99,7 @@ impl SharedLedger {
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.path)
     }
 
-    /// The file, locked. One that was taken away meanwhile is made again.
+    /// Opens and locks the file. A file that was removed meanwhile is created again.
     fn locked<'i>(&self, slot: &'i mut Option<File>) -> io::Result<&'i File> {
         let until = Instant::now() + LOCK_WITHIN;
         while Instant::now() < until {
@@ -117,7 +117,7 @@ impl SharedLedger {
         Err(io::Error::new(io::ErrorKind::TimedOut, "another process holds its lock"))
     }
 
-    /// The ledger in the file, which must be locked.
+    /// Reads the ledger from the file, which must be locked.
     fn read(&self, file: &File, now: Nanos) -> io::Result<(Ledger, Nanos)> {
         let size = file.metadata()?.len().min(MAX_BYTES);
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
@@ -140,7 +140,7 @@ impl SharedLedger {
         Moment { boot: &self.boot, now, wall: clock::wall() }
     }
 
-    /// The file cannot be used: the ledger is this process's own for a while.
+    /// The file is unusable: the process uses its own ledger for a while.
     fn failed(&self, inner: &mut Inner, error: &io::Error, own: Ledger) {
         inner.own = Ledger { share: Some(SHARE), members: Vec::new(), ..own };
         inner.failed = Some(Instant::now());
@@ -166,7 +166,7 @@ impl LedgerStore for SharedLedger {
             Ok(read) => read,
             Err(error) => {
                 let now = clock.now();
-                // What others took is not known. What was taken since the last failure is.
+                // Usage by other processes is unknown; usage since the last failure is known.
                 let own = match inner.failed {
                     Some(_) => std::mem::take(&mut inner.own),
                     None => Ledger { lost_at: Some(now), ..Ledger::default() },
@@ -183,7 +183,7 @@ impl LedgerStore for SharedLedger {
         let written = slot.as_ref().map_or(Err(io::ErrorKind::NotFound.into()), |file| file.write_all_at(&bytes, 0));
         match written {
             Ok(()) => {
-                // Closing would give the lock back too: an error here cannot leave it held.
+                // Closing the file releases the lock too: an error here cannot leave it held.
                 slot.as_ref().map(File::unlock);
                 (inner.file, inner.failed) = (slot, None);
             }

@@ -1,8 +1,8 @@
 //! Airbyte's protocol: SPEC, CONNECTION_STATUS, CATALOG, and the RECORDs, STATEs and TRACEs of a read.
 //!
-//! Comes in: [`Message`]s, or what a verb found. Goes out: one JSON object a line. Called by `cli`. Shapes, order and
-//! types are those that airbyte-cdk 7.39.1 prints: STARTED, RUNNING before the first record, COMPLETE or INCOMPLETE,
-//! and after that the stream's last STATE.
+//! Input: [`Message`]s, or the result of a verb. Output: one JSON object per line. Called by `run` and `cli`.
+//! Formats, order and types are those of airbyte-cdk 7.39.1: STARTED, RUNNING before the first record, COMPLETE or
+//! INCOMPLETE, and after that the stream's last STATE.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use super::{Message, Out, each};
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::base::stop::Stop;
 
-/// The state of a stream that keeps none.
+/// The state of a stream without one.
 const NO_CURSOR: &str = "__ab_no_cursor_state_message";
 
-/// What a catalog entry says of a stream.
+/// The data for a catalog entry.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamEntry<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its schema, as the manifest has it.
+    /// The schema, from the manifest.
     pub schema: &'a Json,
     /// Its key fields.
     pub keys: &'a [Vec<String>],
@@ -72,7 +72,7 @@ pub fn spec(connection: &Json, documentation: Option<&str>, advanced_auth: Optio
     json!({"type": "SPEC", "spec": spec})
 }
 
-/// The CONNECTION_STATUS message; a message when it failed.
+/// The CONNECTION_STATUS message, with an error message if the check failed.
 pub fn connection_status(failed: Option<&str>) -> Json {
     let status = match failed {
         None => json!({"status": "SUCCEEDED"}),
@@ -81,7 +81,7 @@ pub fn connection_status(failed: Option<&str>) -> Json {
     json!({"type": "CONNECTION_STATUS", "connectionStatus": status})
 }
 
-/// What a check that failed says, as the reference does: of a stream in Python's quotes.
+/// The message of a failed check, as in the reference: with the stream in Python's quotes.
 pub fn check_message(fault: &Fault) -> String {
     let told = fault.airbyte_text();
     match &fault.stream {
@@ -100,14 +100,14 @@ pub fn log(level: &str, message: &str) -> Json {
     json!({"type": "LOG", "log": {"level": level, "message": message}})
 }
 
-/// The CONTROL message that asks to keep a changed config.
+/// The CONTROL message that asks the platform to save a changed config.
 pub fn config(config: &Json) -> Json {
     json!({"type": "CONTROL", "control": {
         "type": "CONNECTOR_CONFIG", "emitted_at": now(), "connectorConfig": {"config": config},
     }})
 }
 
-/// The TRACE that tells what went wrong; of a stream, or of the run.
+/// The TRACE message for an error of a stream or of the run.
 pub fn error(fault: &Fault) -> Json {
     let message = fault.airbyte_text();
     let mut error =
@@ -118,7 +118,7 @@ pub fn error(fault: &Fault) -> Json {
     json!({"type": "TRACE", "trace": {"type": "ERROR", "emitted_at": now(), "error": error}})
 }
 
-/// The TRACE that says how far a stream is.
+/// The TRACE message for the status of a stream.
 fn status(stream: &str, status: &str, reasons: Option<Json>) -> Json {
     let mut trace = json!({"stream_descriptor": {"name": stream}, "status": status});
     if let Some(reasons) = reasons {
@@ -127,23 +127,23 @@ fn status(stream: &str, status: &str, reasons: Option<Json>) -> Json {
     json!({"type": "TRACE", "trace": {"type": "STREAM_STATUS", "emitted_at": now(), "stream_status": trace}})
 }
 
-/// The TRACE for a stream that begins; said before its first [`Message`].
+/// The TRACE message for a stream that begins, sent before its first [`Message`].
 pub fn started(stream: &str) -> Json {
     status(stream, "STARTED", None)
 }
 
-/// The TRACE for a stream that was asked for and does not exist.
+/// The TRACE message for a requested stream that does not exist.
 pub fn missing(stream: &str) -> Json {
     status(stream, "INCOMPLETE", None)
 }
 
-/// The TRACE for a stream that waits because the vendor limits its rate, until `reset`.
+/// The TRACE message for a stream that waits for the vendor's rate limit until `reset`.
 pub fn rate_limited(stream: &str, reset: OffsetDateTime) -> Json {
     let reset = i64::try_from(reset.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX);
     status(stream, "RUNNING", Some(json!([{"type": "RATE_LIMITED", "rate_limited": {"quota_reset": reset}}])))
 }
 
-/// Now, in whole milliseconds since 1970.
+/// The current time in whole milliseconds since 1970.
 fn now() -> i64 {
     i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }
@@ -152,13 +152,12 @@ fn now() -> i64 {
 #[derive(Debug, Default)]
 struct Progress {
     running: bool,
-    /// Records since its last STATE.
+    /// Records since the last STATE.
     count: u64,
     ended: bool,
 }
 
-/// Writes until every sender is done, or the run was asked to stop. `hidden` takes
-/// secrets out of a fault.
+/// Writes until all senders are gone or the run is stopped. `hidden` redacts secrets in a fault.
 pub fn drain(messages: &Receiver<Message>, out: &Out, hidden: &dyn Fn(&Fault) -> Fault, stop: &Stop) -> Result<()> {
     let mut streams: BTreeMap<Arc<str>, Progress> = BTreeMap::new();
     let mut failed: Vec<String> = Vec::new();
@@ -203,13 +202,13 @@ pub fn drain(messages: &Receiver<Message>, out: &Out, hidden: &dyn Fn(&Fault) ->
     if !failed.is_empty() {
         let message =
             format!("During the sync, the following streams did not sync successfully: {}", failed.join("; "));
-        // The reference says `config_error` whatever the cause; each stream's own error tells more.
+        // The reference reports `config_error` whatever the cause; each stream's own error has the details.
         sink.json(&error(&Fault::data(message.clone()).airbyte_message(message, Failure::Config)))?;
     }
     sink.flush()
 }
 
-/// A stream's STATE, with the number of its records since the one before.
+/// A stream's STATE message, with the number of records since the previous one.
 fn stream_state(stream: &str, state: Option<Json>, count: u64) -> Json {
     let state = state.unwrap_or_else(|| Json::Object(Map::from_iter([(NO_CURSOR.to_owned(), json!(true))])));
     #[allow(clippy::cast_precision_loss)]
@@ -220,7 +219,7 @@ fn stream_state(stream: &str, state: Option<Json>, count: u64) -> Json {
     }})
 }
 
-/// Writes one message at once, between those of the run.
+/// Writes one message immediately, between those of the run.
 pub fn say(out: &Out, message: &Json) -> Result<()> {
     let mut sink = out.lock();
     sink.json(message)?;

@@ -1,7 +1,7 @@
-//! Airbyte's configured catalogs: which streams a read is asked for.
+//! Airbyte's configured catalogs: the streams that a read requests.
 //!
-//! Comes in: the file of `--catalog`. Goes out: the streams, each with the fields that its schema names. Called by
-//! `run`. Destinations act on sync modes and generations; a source only refuses what the protocol does not know.
+//! Input: the file of `--catalog`. Output: the streams, each with the fields in its schema. Called by `run`.
+//! Destinations handle sync modes and generations; a source only refuses what the protocol does not define.
 
 use std::path::Path;
 
@@ -9,18 +9,18 @@ use serde_json::Value as Json;
 
 use crate::base::fault::{Fault, Result};
 
-/// A stream that is asked for.
+/// A requested stream.
 #[derive(Debug, Clone)]
 pub struct ConfiguredStream {
     /// Its name.
     pub name: String,
-    /// The fields that its schema names.
+    /// The fields in its schema.
     pub fields: Vec<String>,
-    /// Does the next run go on where this one ends? (`sync_mode`)
+    /// Does the next run resume where this one ends? (`sync_mode`)
     pub incremental: bool,
 }
 
-/// Reads the streams that are asked for.
+/// Reads the requested streams.
 pub fn read(path: &Path) -> Result<Vec<ConfiguredStream>> {
     let shown = path.display();
     let bad = |what: &str| Fault::config(format!("the catalog {shown} {what}"));

@@ -1,7 +1,7 @@
-//! Everything that is written to stdout.
+//! The message protocol: everything that is written to stdout.
 //!
-//! Comes in: [`Message`]s from the threads that read, over one bounded channel. Goes out: whole lines. The
-//! only code that may write to stdout. Called by `run` (sends) and `cli` (drains).
+//! Input: [`Message`]s from the reading threads, over one bounded channel. Output: whole lines. Only this module
+//! writes to stdout. Called by `engine` (sends) and `run` (drains).
 
 pub mod airbyte;
 pub mod configured_catalog;
@@ -24,37 +24,37 @@ use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
 use crate::base::timefmt::rfc3339;
 
-/// What the threads that read have to say.
+/// A message of a reading thread.
 #[derive(Debug)]
 pub enum Message {
     /// A stream begins.
     Begin(Arc<str>),
-    /// What its records look like: before the first of them.
+    /// The schema of a stream, sent before its first record.
     Schema {
         /// The line, newline included.
         line: Vec<u8>,
     },
-    /// Records as finished lines.
+    /// Records as complete lines.
     Records {
         /// The stream.
         stream: Arc<str>,
         /// The lines, newlines included.
         lines: Vec<u8>,
-        /// How many.
+        /// The number of records.
         count: u64,
     },
-    /// A stream's state, which covers every record of it that was sent before.
+    /// A stream's state, which covers all records of it that were sent before.
     State {
         /// The stream.
         stream: Arc<str>,
-        /// Its state; none for a stream that keeps none.
+        /// The state; `None` for a stream without one.
         state: Option<Json>,
-        /// Its cursor field and value, for people.
+        /// The cursor field and its value, for people.
         replication: Option<(String, Json)>,
-        /// Is it worth resuming from: was something finished?
+        /// Is the state worth resuming from: was something completed?
         checkpoint: bool,
     },
-    /// Something of a stream failed.
+    /// Part of a stream failed.
     Failed(Fault),
     /// A stream ended; its last state follows.
     End {
@@ -65,17 +65,17 @@ pub enum Message {
     },
 }
 
-/// How messages are written.
+/// The message protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// SCHEMA, RECORD, STATE.
     Singer,
-    /// RECORD, STATE, TRACE and more, by Airbyte's protocol.
+    /// RECORD, STATE, TRACE and more, as defined by the Airbyte protocol.
     Airbyte,
 }
 
 impl Protocol {
-    /// What stands before each record of a stream.
+    /// The text before each record of a stream.
     pub fn before_record(self, stream: &str) -> Vec<u8> {
         let name = Json::String(stream.into());
         match self {
@@ -85,7 +85,7 @@ impl Protocol {
         .into_bytes()
     }
 
-    /// What stands after a record that was taken at `time`.
+    /// The text after a record that was extracted at `time`.
     pub fn after_record(self, time: OffsetDateTime) -> Vec<u8> {
         match self {
             Protocol::Singer => format!(",\"time_extracted\":\"{}\"}}\n", rfc3339(time)),
@@ -97,12 +97,12 @@ impl Protocol {
 }
 
 impl Protocol {
-    /// Can a record be told to have a file?
+    /// Can a record refer to a file?
     pub fn carries_files(self) -> bool {
         self == Protocol::Airbyte
     }
 
-    /// What stands after a record some of whose fields were taken out; `suffix` without them.
+    /// The text after a record with removed fields; `suffix` is the usual text.
     pub fn with_nulled(self, suffix: &[u8], fields: &BTreeSet<&str>) -> Vec<u8> {
         let end: &[u8] = b"}}\n";
         let Some(start) = suffix.strip_suffix(end).filter(|_| self == Protocol::Airbyte) else {
@@ -113,7 +113,7 @@ impl Protocol {
         [start, format!(",\"meta\":{}", json!({"changes": changes})).as_bytes(), end].concat()
     }
 
-    /// What stands after a record that has a file; `suffix` without it.
+    /// The text after a record with a file; `suffix` is the text without it.
     pub fn with_file(self, suffix: &[u8], file: &Json) -> Vec<u8> {
         let end: &[u8] = b"}}\n";
         let Some(start) = suffix.strip_suffix(end).filter(|_| self.carries_files()) else { return suffix.to_vec() };
@@ -121,15 +121,15 @@ impl Protocol {
     }
 }
 
-/// Stdout of a run: the messages of one thread, and what others have to say in between.
+/// Stdout of a run, shared by the writer thread and occasional messages of others.
 pub type Out = Arc<Mutex<Sink<Box<dyn Write + Send>>>>;
 
-/// What was written waits no longer than this for more; nor does a signal wait to be seen.
+/// The longest time that output waits for more, or that a signal waits to be noticed.
 const IDLE: Duration = Duration::from_millis(250);
-/// After a signal, the threads that read get so long to end by themselves.
+/// The time that reading threads have to end by themselves after a signal.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Hands each message on with stdout, until every sender is done or the run was asked to stop.
+/// Passes each message and stdout to `each`, until all senders are gone or the run is stopped.
 fn each(
     messages: &Receiver<Message>,
     out: &Out,
@@ -151,32 +151,32 @@ fn each(
     }
 }
 
-/// Stdout, written in whole lines.
+/// Writes stdout in whole lines.
 #[derive(Debug)]
 pub struct Sink<W: Write> {
     out: W,
     buffer: Vec<u8>,
-    /// Most bytes of one write.
+    /// The largest single write, in bytes.
     piece: usize,
     /// Why nothing more can be written.
     broken: Option<Fault>,
 }
 
-/// What the kernel writes to a pipe as a whole or not at all (Linux's `PIPE_BUF`): so many bytes of whole lines are
-/// never torn, not even when the process is killed. Targets refuse a torn line, and lose the state before it.
+/// Linux's `PIPE_BUF`: the kernel writes up to this many bytes to a pipe atomically. Whole lines of this size are
+/// never torn, even if the process is killed. Targets refuse a torn line, and lose the state before it.
 const ATOMIC: usize = 4096;
 
-/// Written at once when more than this waits.
+/// The buffer is written when it exceeds this size.
 const BUFFER: usize = 256 << 10;
 
 impl<W: Write> Sink<W> {
-    /// A sink over `out`; `pipe` tells whether it is one.
+    /// A sink over `out`; `pipe` states whether it is a pipe.
     pub fn new(out: W, pipe: bool) -> Self {
         let piece = if pipe { ATOMIC } else { usize::MAX };
         Sink { out, buffer: Vec::with_capacity(BUFFER + (64 << 10)), piece, broken: None }
     }
 
-    /// Takes whole lines.
+    /// Writes whole lines.
     pub fn lines(&mut self, lines: &[u8]) -> Result<()> {
         if self.buffer.len() + lines.len() > BUFFER {
             self.drain()?;
@@ -188,7 +188,7 @@ impl<W: Write> Sink<W> {
         Ok(())
     }
 
-    /// Takes a JSON value as one line.
+    /// Writes a JSON value as one line.
     pub fn json(&mut self, value: &Json) -> Result<()> {
         let mut line = serde_json::to_vec(value).map_err(|e| Fault::bug(e.to_string()))?;
         line.push(b'\n');
@@ -203,7 +203,7 @@ impl<W: Write> Sink<W> {
         written
     }
 
-    /// Writes lines. After a failure nothing more is written: nobody knows what of it went out.
+    /// Writes lines. After a failure nothing more is written, because it is unknown which bytes were delivered.
     fn write(&mut self, lines: &[u8]) -> Result<()> {
         if let Some(fault) = &self.broken {
             return Err(fault.clone());
@@ -213,7 +213,7 @@ impl<W: Write> Sink<W> {
         written
     }
 
-    /// Writes out everything taken so far.
+    /// Writes all buffered output.
     pub fn flush(&mut self) -> Result<()> {
         self.drain()?;
         self.out.flush().map_err(|e| closed(&e))

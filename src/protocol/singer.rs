@@ -1,7 +1,7 @@
 //! The Singer protocol: SCHEMA, RECORD, STATE.
 //!
-//! Comes in: [`Message`]s. Goes out: lines on stdout, the last of them a STATE. Called by `cli`. A STATE is written
-//! and flushed only after the records that it covers, and holds the whole state every time.
+//! Input: [`Message`]s. Output: lines on stdout, ending with a STATE. Called by `run`. A STATE is written and flushed
+//! only after the records that it covers, and always contains the whole state.
 
 use std::sync::mpsc::Receiver;
 
@@ -12,16 +12,16 @@ use crate::base::fault::{Fault, Result};
 use crate::base::stop::Stop;
 use crate::protocol::state::StateDoc;
 
-/// Hears of what goes out, before it is written.
+/// Receives output before it is written.
 pub trait Outgoing {
     /// Records of a stream.
     fn records(&mut self, stream: &str);
 
-    /// A stream's bookmark, on a line of so many bytes.
+    /// The bookmark of a stream, on a line of `length` bytes.
     fn bookmark(&mut self, stream: &str, bookmark: Option<&Json>, length: usize);
 }
 
-/// Nobody listens.
+/// No receiver.
 impl Outgoing for () {
     fn records(&mut self, _: &str) {}
 
@@ -39,7 +39,7 @@ pub fn schema_line(stream: &str, schema: &Json, keys: &[String], cursor: Option<
     line
 }
 
-/// Writes until every sender is done, or the run was asked to stop.
+/// Writes until all senders are gone or the run is stopped.
 pub fn drain(
     messages: &Receiver<Message>,
     out: &Out,
@@ -47,7 +47,7 @@ pub fn drain(
     stop: &Stop,
     outgoing: &mut dyn Outgoing,
 ) -> Result<()> {
-    // Is there a state that was not written, or a record after the last one?
+    // Is there an unwritten state, or a record after the last one?
     let mut stale = true;
     each(messages, out, stop, &mut |message, sink| {
         match message {
@@ -78,7 +78,7 @@ pub fn drain(
         Ok(())
     })?;
     let mut sink = out.lock();
-    // The last line before any exit is a STATE, unless there is nothing to say.
+    // The last line before any exit is a STATE, unless it would be empty.
     if stale && !doc.is_empty() {
         sink.lines(&state_line(doc)?)?;
     }

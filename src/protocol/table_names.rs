@@ -1,20 +1,20 @@
-//! The tables that loaders make of streams, so that two streams never meet in one.
+//! Table names: prevents loaders from merging two streams into one table.
 //!
-//! Comes in: the names of all streams of a source. Goes out: which of them a loader would fold into one table, and safe
-//! names for those; the same for the same streams, whatever of them is selected. Called by `engine::build` (names of
-//! SCHEMA and RECORD), `run` and `cli validate` (warnings).
+//! Input: the names of all streams of a source. Output: the streams that a loader would put into one table, and safe
+//! names for them; the result depends only on the set of all streams, not on the selection. Called by `engine::build`
+//! (names in SCHEMA and RECORD), `run` and `cli validate` (warnings).
 //!
-//! Loaders fold case, cut names at 63 bytes, take what stands before a hyphen for a database schema, and write `_` for
-//! other signs or leave them out. A name of small letters, digits and `_` is nobody else's and stays.
+//! Loaders fold case, cut names at 63 bytes, treat text before a hyphen as a database schema, and replace other
+//! characters with `_` or drop them. A name of lower-case letters, digits and `_` is always safe and unchanged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
-/// The longest table name that every warehouse takes, in bytes.
+/// The longest table name that every warehouse accepts, in bytes.
 const MAX_NAME: usize = 63;
 
-/// The streams of a source as loaders see them.
+/// The streams of a source with their possible table names.
 #[derive(Debug, Clone, Default)]
 pub struct TableNames {
     renamed: BTreeMap<String, String>,
@@ -22,7 +22,7 @@ pub struct TableNames {
 }
 
 impl TableNames {
-    /// Of all streams of a source.
+    /// The table names of all streams of a source.
     pub fn of<'n>(streams: impl IntoIterator<Item = &'n str>) -> TableNames {
         let streams: BTreeSet<&str> = streams.into_iter().collect();
         let mut by_table: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
@@ -48,29 +48,29 @@ impl TableNames {
         names
     }
 
-    /// The safe name of a stream that would meet another.
+    /// The safe name of a stream that would collide with another.
     pub fn renamed(&self, stream: &str) -> Option<&str> {
         self.renamed.get(stream).map(String::as_str)
     }
 
-    /// The safe names of streams that would meet, for people.
+    /// The safe names of colliding streams, in readable form.
     pub fn sent_as(&self, streams: &[String]) -> String {
         let sent = streams.iter().filter_map(|stream| Some(format!("`{stream}` as `{}`", self.renamed(stream)?)));
         sent.collect::<Vec<_>>().join(", ")
     }
 
-    /// The streams that would meet in one table, by table.
+    /// The colliding streams, by table.
     pub fn meetings(&self) -> impl Iterator<Item = &[String]> {
         self.meetings.iter().map(Vec::as_slice)
     }
 }
 
-/// Is it a name that every loader leaves as it is?
+/// Does every loader keep this name unchanged?
 fn is_plain(name: &str) -> bool {
     name.len() <= MAX_NAME && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
-/// The tables that one loader or another makes of a stream.
+/// The tables that loaders may create for a stream.
 fn tables(stream: &str) -> BTreeSet<String> {
     if is_plain(stream) {
         return BTreeSet::from([stream.to_owned()]);
@@ -89,12 +89,12 @@ fn tables(stream: &str) -> BTreeSet<String> {
     tables
 }
 
-/// `_` for what is no letter or digit.
+/// Replaces everything but letters and digits with `_`.
 fn replaced(text: &str) -> String {
     text.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect()
 }
 
-/// Without what loaders leave out.
+/// Removes the characters that loaders drop.
 fn without(text: &str) -> String {
     let allowed = text.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' '));
     replaced(&allowed.collect::<String>())
@@ -114,19 +114,19 @@ fn snake(text: &str) -> String {
     out
 }
 
-/// A name that every loader leaves as it is, which may be another's too.
+/// A name that every loader keeps unchanged; it may not be unique.
 fn simplified(stream: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
     snake(stream).chars().map(plain).collect()
 }
 
-/// The same with a hash of the whole name: nobody else's.
+/// The same with a hash of the full name, which makes it unique.
 fn with_hash(name: &str, stream: &str) -> String {
     let hash: String = Sha256::digest(stream.as_bytes()).iter().take(4).map(|b| format!("{b:02x}")).collect();
     format!("{}_{hash}", cut(name, MAX_NAME - 9))
 }
 
-/// The beginning of a text, at most so many bytes.
+/// The start of a text, with at most `most` bytes.
 fn cut(text: &str, most: usize) -> &str {
     let mut end = text.len().min(most);
     while !text.is_char_boundary(end) {

@@ -1,8 +1,8 @@
-//! What a run of `read` or `sync` tells beyond its messages: its record, for `status`, and its alerts.
+//! What a run of `read` or `sync` leaves behind besides messages: the run record for `status`, and alerts.
 //!
-//! Comes in: who runs, its beginning and what came of it. Goes out: the tenant's record in the state directory,
-//! and its alerts (`RunAlerts`). Called by `read` and `sync`. Records are facts about runs: no run depends on one,
-//! and none fails for it.
+//! Input: the run's identity, its start and its result. Output: the tenant's record in the state directory, and its
+//! alerts (`RunAlerts`). Called by `read` and `sync`. Records only document runs: no run depends on one, and none
+//! fails because of it.
 
 use time::OffsetDateTime;
 
@@ -20,14 +20,14 @@ use crate::run::context::Context;
 use crate::tenant::locks::Holder;
 use crate::tenant::run_record::{BackfillRecord, Record, RunEntry, RunRecords, Stream};
 
-/// Who holds this run's locks.
+/// The holder of this run's locks.
 pub(crate) fn holder(context: &Context, identity: &RunIdentity, target: Option<u32>) -> Holder {
     let (run_id, slot) = (identity.run_id.clone(), slot(&context.options).to_owned());
     Holder { run_id, slot, pid: std::process::id(), target, since: now() }
 }
 
-/// Changes the record of the tenant's runs; one that cannot be stored is logged. Previews have none: they say
-/// nothing of the tenant.
+/// Updates the record of the tenant's runs; a failure to store it is logged. Previews are not recorded: they say
+/// nothing about the tenant.
 fn update(context: &Context, identity: &RunIdentity, change: impl FnOnce(&mut Record)) {
     let stored = context.options.limit.is_none() && identity.certain;
     let Some(root) = identity.root.as_ref().filter(|_| stored) else { return };
@@ -36,13 +36,13 @@ fn update(context: &Context, identity: &RunIdentity, change: impl FnOnce(&mut Re
         (record.source, record.tenant) = (identity.source.clone(), identity.tenant.clone());
         change(record);
     };
-    // A run that was stopped is recorded too.
+    // A stopped run is recorded too.
     if let Err(fault) = records.update(&crate::base::stop::Stop::default(), named) {
         context.log.line(Level::Warning, &format!("what came of this run cannot be recorded for `status`: {fault}"));
     }
 }
 
-/// The moment, as records have it.
+/// The current time, in the format of run records.
 fn now() -> String {
     rfc3339(OffsetDateTime::now_utc())
 }
@@ -52,25 +52,25 @@ pub(crate) struct ActiveRun<'w> {
     context: &'w Context,
     verb: &'static str,
     began: String,
-    /// As far as the config could be read.
+    /// The identity, as far as the config could be read.
     identity: RunIdentity,
     alerts: RunAlerts<'w>,
 }
 
 impl<'w> ActiveRun<'w> {
-    /// The verb begins.
+    /// Called when the verb starts.
     pub(crate) fn new(context: &'w Context, verb: &'static str) -> ActiveRun<'w> {
         let partial = config::partial(&context.options.config);
         let identity = RunIdentity::of_partial(context, &partial);
         ActiveRun { context, verb, began: now(), identity, alerts: RunAlerts::new(context, partial.alert) }
     }
 
-    /// Its config is whole: who runs is certain.
+    /// Called when the config is valid and the identity is certain.
     pub(crate) fn identified(&mut self, identity: &RunIdentity) {
         self.identity.clone_from(identity);
     }
 
-    /// The run of its slot, as it begins; what its predecessors came to stays.
+    /// The entry of the run's slot at its start; results of earlier runs are kept.
     fn begun(&self, record: &mut Record, streams: &[String]) -> RunEntry {
         let before = record.runs.remove(slot(&self.context.options)).unwrap_or_default();
         RunEntry {
@@ -87,7 +87,7 @@ impl<'w> ActiveRun<'w> {
         }
     }
 
-    /// It holds its locks: from now on others see it.
+    /// Called when the run holds its locks; from now on others can see it.
     pub(crate) fn begins(&mut self, loaded: &LoadedSource, streams: &[String]) {
         self.alerts.loaded(loaded);
         update(self.context, &self.identity, |record| {
@@ -96,7 +96,7 @@ impl<'w> ActiveRun<'w> {
         });
     }
 
-    /// It has ended: gives the exit code, once all is told.
+    /// Called when the run has ended: records it, sends alerts, and returns the exit code.
     pub(crate) fn ends(mut self, done: Result<RunOutcome>) -> Result<u8> {
         match done {
             Ok(outcome) => {
@@ -104,7 +104,7 @@ impl<'w> ActiveRun<'w> {
                 self.alerts.rings(&self.identity, &self.began, &outcome);
                 outcome.unreported.map_or(Ok(outcome.exit_code), Err)
             }
-            // What another run does is its own to record; what makes no sense was no run.
+            // The other run records its own result; a usage error is not a run.
             Err(fault) if matches!(fault.kind, Kind::Busy | Kind::Usage) => Err(fault),
             Err(fault) => {
                 let exit_code = fault.kind.exit_code();
@@ -143,7 +143,7 @@ impl<'w> ActiveRun<'w> {
             }
             run.unfinished_in_a_row = match *exit_code {
                 75 => run.unfinished_in_a_row + 1,
-                // Who was stopped might have been done in time.
+                // A run that was stopped might have finished in time.
                 129.. => run.unfinished_in_a_row,
                 _ => 0,
             };
@@ -163,10 +163,10 @@ impl<'w> ActiveRun<'w> {
         });
     }
 
-    /// A stream of the run.
+    /// Updates the record of one stream.
     fn stream(&self, stream: &mut Stream, read: &StreamOutcome, outcome: &RunOutcome) {
         if let Some(standing) = &read.backfill {
-            // How the live runs stand is theirs to say.
+            // Live runs record the status of live reads.
             stream.backfill = Some(progress(standing));
             return;
         }
@@ -176,14 +176,14 @@ impl<'w> ActiveRun<'w> {
             stream.incremental = true;
             stream.bookmark.clone_from(bookmark);
         }
-        // What a target did not take is not in the warehouse, nor what it does not own to.
+        // Records that the target did not load, or whose states it did not echo, are not in the warehouse.
         let loaded = outcome.target.is_none() && !outcome.silent.iter().any(|silent| **silent == *read.stream);
         if read.complete && loaded {
             (stream.fresh, stream.fault, stream.failing_since) = (Some(self.began.clone()), None, None);
             return;
         }
         if read.fault.is_none() && (passing(outcome.exit_code) || read.complete && outcome.exit_code == 0) {
-            // It had no time: that is told of the run.
+            // The stream ran out of time: the run's entry says this.
             return;
         }
         let of_target = || outcome.fault.clone().filter(|_| outcome.target.is_some());
@@ -193,19 +193,19 @@ impl<'w> ActiveRun<'w> {
     }
 }
 
-/// Is an end no failure: the next run goes on?
+/// Is this exit code not a failure, because the next run continues?
 fn passing(exit_code: u8) -> bool {
     matches!(exit_code, 75 | 76 | 129..)
 }
 
-/// How far a stream's backfill is.
+/// The progress of a stream's backfill.
 fn progress(standing: &BackfillProgress) -> BackfillRecord {
     let BackfillProgress { asked, done, of, listed, calls, ended, .. } = standing.clone();
     let (from, to) = (rfc3339(asked.start), rfc3339(asked.end));
     BackfillRecord { from, to, done, of, listed, calls, ended: ended.then(now) }
 }
 
-/// Backfills go on: what `status` shows of them meanwhile.
+/// Records the progress of backfills while they run, for `status`.
 pub(crate) fn go_on<'a>(context: &Context, identity: &RunIdentity, outcomes: impl Iterator<Item = &'a StreamOutcome>) {
     let standings: Vec<_> = outcomes.filter_map(|a| Some((&a.stream, progress(a.backfill.as_ref()?)))).collect();
     update(context, identity, |record| {

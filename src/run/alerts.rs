@@ -1,7 +1,7 @@
-//! The alerts of a run: who is told how it ended.
+//! The alerts of a run.
 //!
-//! Comes in: a run from before its config is read to what came of it. Goes out: calls of the webhook that the config
-//! names, by `tenant::alert`. Called by `runs`. What becomes of an alert never changes how a run ends.
+//! Input: a run, from before its config is read to its result. Output: calls of the configured webhook, through
+//! `tenant::alert`. Called by `active_run`. Alert delivery never changes the result of a run.
 
 use std::sync::Arc;
 
@@ -20,28 +20,28 @@ use crate::drift::finding::Finding;
 use crate::run::context::Context;
 use crate::tenant::alert::{AlertSender, Delivery, RunEnd};
 
-/// The alarm of a run.
+/// The alerts of one run.
 pub(crate) struct RunAlerts<'w> {
     context: &'w Context,
-    /// Who is to be alerted, as far as the config could be read; for a preview nobody.
+    /// The webhook, as far as the config could be read; `None` for a preview.
     alert: Option<Alert>,
     armed: Option<ArmedAlert>,
 }
 
-/// The run has begun, and its config is whole.
+/// The state after the run has begun with a valid config.
 struct ArmedAlert {
     reporter: Arc<Reporter>,
     alert_sender: AlertSender,
 }
 
 impl<'w> RunAlerts<'w> {
-    /// A run begins.
+    /// Called when a run starts.
     pub(crate) fn new(context: &'w Context, alert: Option<Alert>) -> RunAlerts<'w> {
-        // Who looks at a few records sees by himself what is wrong.
+        // The user of a preview sees errors directly.
         RunAlerts { context, alert: alert.filter(|_| context.options.limit.is_none()), armed: None }
     }
 
-    /// Its config is read, and its locks are held: alerts that earlier runs could not deliver are tried again.
+    /// Called when the config is read and the locks are held: retries alerts that earlier runs could not deliver.
     pub(crate) fn loaded(&mut self, loaded: &LoadedSource) {
         self.alert = loaded.config.ours.alert.clone().filter(|_| self.context.options.limit.is_none());
         self.armed = self.alert.as_ref().map(|alert| {
@@ -50,7 +50,7 @@ impl<'w> RunAlerts<'w> {
         });
     }
 
-    /// It ended so: returns when that is told, or cannot be for now.
+    /// Called when the run has ended: returns when the alerts are delivered, or cannot be delivered now.
     pub(crate) fn rings(&mut self, identity: &RunIdentity, began: &str, outcome_of_run: &RunOutcome) {
         let context = self.context;
         let Some(alert) = &self.alert else { return };
@@ -64,13 +64,13 @@ impl<'w> RunAlerts<'w> {
                 (None, sender(alert, identity))
             }
         };
-        // Whoever reads stdout need not wait for it.
+        // Flushes stdout first, so that its reader need not wait for alerts.
         drop(context.out.lock().flush());
         let hidden = |fault: &Fault| context.log.hidden(fault);
         let faults =
             outcome_of_run.outcomes.iter().filter_map(|a| Some((a.stream.to_string(), hidden(a.fault.as_ref()?))));
         let faults: Vec<(String, Fault)> = faults.collect();
-        // The gravest may be a stream's own.
+        // The most severe fault may belong to a single stream.
         let whole = outcome_of_run.unreported.as_ref().or(outcome_of_run.fault.as_ref()).map(hidden);
         let whole = whole.filter(|whole| faults.iter().all(|(_, fault)| fault.message != whole.message));
         let outcome = RunEnd {
@@ -108,7 +108,7 @@ fn sender(alert: &Alert, identity: &RunIdentity) -> AlertSender {
     AlertSender::begin(alert, identity.root.as_deref(), &identity.source, &identity.tenant)
 }
 
-/// Every change of the tenant's data that nobody has judged: what is kept, and what this run found and does not keep.
+/// Every drift change of the tenant without a decision: saved ones, and those that this run found but does not save.
 fn open_drift(identity: &RunIdentity, reporter: Option<&Reporter>) -> Option<Vec<Finding>> {
     let stored = identity
         .root

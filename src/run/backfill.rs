@@ -1,7 +1,7 @@
-//! `--backfill FROM..TO`: a part of the past is read beside the live runs.
+//! `--backfill FROM..TO`: reads a part of the past, independently of live runs.
 //!
-//! Comes in: the option, the streams that were chosen and the state of an earlier run. Goes out: what of each stream is
-//! left to read, what that costs at least, and how far it is. Called by `read`, for `sync` too.
+//! Input: the option, the selected streams and the state of an earlier run. Output: what is left to read of each
+//! stream, its minimum cost, and its progress. Called by `read`, for `sync` too.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -25,10 +25,10 @@ use crate::manifest::template::Vars;
 use crate::protocol::Protocol;
 use crate::run::context::Context;
 
-/// How often it is said how far a backfill is.
+/// How often the progress of a backfill is logged.
 const BETWEEN: Duration = Duration::from_secs(30);
 
-/// What the option says.
+/// Parses the option.
 pub(crate) fn span(text: &str) -> Result<Span, String> {
     let (from, to) = text.split_once("..").ok_or("write it as FROM..TO, such as 2022-01-01..2025-01-01")?;
     let (start, end) = (moment(from)?, moment(to)?);
@@ -38,7 +38,7 @@ pub(crate) fn span(text: &str) -> Result<Span, String> {
     Ok(Span { start, end })
 }
 
-/// A date, which begins at midnight in UTC, or a time with its offset.
+/// Parses a date, which begins at midnight UTC, or a time with an offset.
 fn moment(text: &str) -> Result<OffsetDateTime, String> {
     let bad = || format!("`{text}` is neither a date such as 2022-01-01 nor a time such as 2022-01-01T06:00:00Z");
     let whole = text.get(..10).is_some_and(|date| is_date(date.as_bytes()));
@@ -49,7 +49,7 @@ fn moment(text: &str) -> Result<OffsetDateTime, String> {
     parse_iso(text).map(|time| time.to_offset(UtcOffset::UTC)).ok_or_else(bad)
 }
 
-/// What the option would say: dates where they are enough.
+/// A span in the option's syntax: dates if they are sufficient.
 pub(crate) fn written(span: Span) -> String {
     let moment = |time: OffsetDateTime| {
         let text = rfc3339(time);
@@ -58,7 +58,7 @@ pub(crate) fn written(span: Span) -> String {
     format!("{}..{}", moment(span.start), moment(span.end))
 }
 
-/// Refuses a backfill that cannot be, before anything is asked.
+/// Refuses an impossible backfill before any request.
 pub(crate) fn check(context: &Context, now: OffsetDateTime) -> Outcome<()> {
     let Some(span) = context.options.backfill else { return Ok(()) };
     let refused = |what: &str, hint: &str| Err(Fault::new(Kind::Usage, what).hint(hint));
@@ -74,7 +74,7 @@ pub(crate) fn check(context: &Context, now: OffsetDateTime) -> Outcome<()> {
     Ok(())
 }
 
-/// A stream as its past is read, and how far that is; nothing when there is nothing to read of it.
+/// A stream's backfill and its progress; `None` if nothing is left to read.
 pub(crate) fn begin(
     context: &Context,
     loaded: &LoadedSource,
@@ -106,12 +106,12 @@ pub(crate) fn begin(
     Ok(Some((plan, backfill)))
 }
 
-/// A part of time, for people.
+/// A time range in readable form.
 fn shown(span: Span) -> String {
     format!("{}..{}", rfc3339(span.start), rfc3339(span.end))
 }
 
-/// A time that something takes, for people.
+/// A duration in readable form.
 fn takes(seconds: f64) -> String {
     match seconds {
         s if s < 90.0 => format!("{:.0} s", s.ceil()),
@@ -121,7 +121,7 @@ fn takes(seconds: f64) -> String {
     }
 }
 
-/// Says what a backfill costs at least, before the first request.
+/// Logs the minimum cost of a backfill, before the first request.
 pub(crate) fn announce(log: &Log, loaded: &LoadedSource, jobs: &[StreamJob]) {
     let rate = loaded.shared.fetcher.pace().rate().filter(|rate| *rate > 0.0);
     for job in jobs {
@@ -161,7 +161,7 @@ pub(crate) fn announce(log: &Log, loaded: &LoadedSource, jobs: &[StreamJob]) {
     }
 }
 
-/// Says every now and then how far the backfills of a run are, for as long as it lasts.
+/// Logs the progress of a run's backfills at intervals until the run ends.
 pub(crate) fn follow(context: &Context, identity: &RunIdentity, run: &Arc<Scheduler>) {
     let outcomes = run.outcomes();
     if outcomes.iter().all(|outcome| outcome.backfill.is_none()) {
@@ -184,7 +184,7 @@ pub(crate) fn follow(context: &Context, identity: &RunIdentity, run: &Arc<Schedu
     });
 }
 
-/// Says how far the backfills of these streams are.
+/// Logs the progress of these streams' backfills.
 pub(crate) fn tell<'a>(log: &Log, outcomes: impl Iterator<Item = &'a StreamOutcome>, took: Duration) {
     for outcome in outcomes {
         let Some(standing) = &outcome.backfill else { continue };
@@ -203,7 +203,7 @@ pub(crate) fn tell<'a>(log: &Log, outcomes: impl Iterator<Item = &'a StreamOutco
     }
 }
 
-/// Seconds that are left, if what is left is like what this run read; nothing before all is known.
+/// The estimated seconds that are left, at the speed of this run so far; `None` until the amount is known.
 fn left(standing: &BackfillProgress, took: Duration) -> Option<f64> {
     let done = standing.done.checked_sub(standing.earlier).filter(|done| *done > 0 && standing.listed)?;
     let left = standing.of.saturating_sub(standing.done);

@@ -1,7 +1,7 @@
-//! Which streams are read, and what the user's catalog says of each.
+//! The selection of streams, and each stream's settings from the user's catalog.
 //!
-//! Comes in: the options, the catalog and the source's plan. Goes out: the chosen streams; then for each its key and
-//! the schemas of its fields, or the fault that names what cannot be done. Called by `read` before the first request.
+//! Input: the options, the catalog and the source's plan. Output: the selected streams; then for each its key and the
+//! schemas of its fields, or a fault that explains what is impossible. Called by `read` before the first request.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::protocol::singer_catalog::{self, Chosen, KnownStream, SchemaOverrides
 use crate::protocol::table_names::TableNames;
 use crate::run::context::Context;
 
-/// Which streams are read, with which fields; and those that were asked for and do not exist.
+/// The selected streams with their fields, and the names of requested streams that do not exist.
 pub(super) fn chosen(context: &Context, loaded: &LoadedSource) -> Result<(Vec<Chosen>, Vec<String>)> {
     let (plan, options) = (&loaded.plan, &context.options);
     let all = || plan.streams.iter().map(|s| Chosen { stream: s.name.to_string(), ..Chosen::default() }).collect();
@@ -64,10 +64,10 @@ pub(super) fn chosen(context: &Context, loaded: &LoadedSource) -> Result<(Vec<Ch
     Ok((wanted, missing))
 }
 
-/// The stream with the key that the catalog gives it; each field of it must be one of the stream's.
+/// The stream with the key from the catalog; each key field must be a field of the stream.
 pub(super) fn with_keys(stream: &Arc<StreamPlan>, choice: &Chosen) -> Result<Arc<StreamPlan>> {
     let Some(keys) = &choice.keys else { return Ok(stream.clone()) };
-    // A catalog has also the fields that earlier runs found.
+    // A catalog also has the fields that earlier runs discovered.
     let written = choice.schema.clone().unwrap_or_default();
     let schemas = [Reader::new(&stream.schema), Reader::new(&written)];
     let fields = [schemas[0].properties(&stream.schema), schemas[1].properties(&written)];
@@ -94,7 +94,7 @@ pub(super) fn with_keys(stream: &Arc<StreamPlan>, choice: &Chosen) -> Result<Arc
     Ok(stream.with_keys(keys))
 }
 
-/// The fields that are wanted, with the schemas that the catalog gives them.
+/// The selected fields, with the schemas from the catalog.
 pub(super) fn selection(
     stream: &StreamPlan,
     choice: &Chosen,
@@ -111,7 +111,7 @@ pub(super) fn selection(
     Ok(selection)
 }
 
-/// Warns of streams that loaders would put into one table, where one of them is wanted.
+/// Warns of streams that loaders would put into the same table, if one of them is selected.
 pub(crate) fn warn_of_tables(context: &Context, plan: &SourcePlan, wanted: impl Fn(&str) -> bool) {
     let names = TableNames::of(plan.streams.iter().map(|stream| &*stream.name));
     for streams in names.meetings().filter(|streams| streams.iter().any(|stream| wanted(stream))) {
@@ -125,7 +125,7 @@ pub(crate) fn warn_of_tables(context: &Context, plan: &SourcePlan, wanted: impl 
     }
 }
 
-/// What loaders do with these streams.
+/// Explains what loaders do with these streams.
 pub(crate) fn one_table(streams: &[String]) -> String {
     let named: Vec<String> = streams.iter().map(|stream| format!("`{stream}`")).collect();
     format!("many loaders put the streams {} into one table", named.join(" and "))

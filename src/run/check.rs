@@ -1,7 +1,7 @@
-//! The verb `check`: can the streams be read that the manifest names?
+//! The verb `check`: tests whether the streams named by the manifest can be read.
 //!
-//! Comes in: the context. Goes out: a log line or Airbyte's CONNECTION_STATUS; the fault that keeps a stream from being
-//! read. Called by `cli`. Each stream is read to its first record.
+//! Input: the context. Output: a log line or Airbyte's CONNECTION_STATUS; the fault that makes a stream unreadable.
+//! Called by `cli`. Each stream is read up to its first record.
 
 use serde_json::Value as Json;
 
@@ -31,7 +31,7 @@ impl RecordSink for FirstRecord<'_> {
         let start = scanner.at();
         scanner.skip()?;
         let shape = &self.stream.shape;
-        // A template that fails over each record fails the check, and not the first read.
+        // A template that fails on every record must fail the check, not only the first read.
         let is_kept = shape.is_empty() || {
             let unreadable =
                 |e: serde_json::Error| WalkError::Callback(Fault::data(format!("a record is not valid JSON: {e}")));
@@ -58,7 +58,7 @@ impl RecordSink for FirstRecord<'_> {
     }
 }
 
-/// Checks on a thread of its own, so that a signal ends it though the vendor hangs.
+/// Checks on a separate thread, so that a signal ends the check even if the vendor hangs.
 pub(crate) fn check(context: &Context) -> Result<()> {
     let (sender, answer) = std::sync::mpsc::channel();
     let there = context.clone();
@@ -77,7 +77,7 @@ pub(crate) fn check(context: &Context) -> Result<()> {
         (Protocol::Singer, checked) => checked,
         (Protocol::Airbyte, Ok(())) => context.message(&airbyte::connection_status(None)),
         (Protocol::Airbyte, Err(fault)) if matches!(fault.kind, Kind::Signal(_) | Kind::Downstream) => Err(fault),
-        // A check that failed has done what it is for.
+        // A failed check has still done its job.
         (Protocol::Airbyte, Err(fault)) => {
             context.log.line(Level::Error, &fault.to_string());
             context.message(&airbyte::connection_status(Some(&airbyte::check_message(&context.log.hidden(&fault)))))
@@ -85,7 +85,7 @@ pub(crate) fn check(context: &Context) -> Result<()> {
     }
 }
 
-/// Reads the first slice of a stream until its first record.
+/// Reads the first slice of a stream up to its first record.
 fn check_stream(shared: &EngineContext, stream: &StreamPlan) -> Result<()> {
     let parents = crate::engine::parents::ParentReader::new(shared, stream, None);
     let mut first: Option<Partition> = None;

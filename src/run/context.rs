@@ -1,7 +1,7 @@
-//! What every verb works with: what was asked, the two outputs, the wish to stop.
+//! What every verb works with: the options, the two outputs, the stop request.
 //!
-//! Comes in: the options, stdout. Goes out: texts and JSON on stdout, the source with a tenant's config. Made by `cli`,
-//! and handed on through `run`.
+//! Input: the options, stdout. Output: text and JSON on stdout, the source with a tenant's config. Created by `cli`,
+//! and passed on through `run`.
 
 use std::sync::Arc;
 
@@ -18,43 +18,43 @@ use crate::tenant::schedule::quote::shell as quoted;
 /// What every verb works with.
 #[derive(Clone)]
 pub struct Context {
-    /// What was asked.
+    /// The options.
     pub options: RunOptions,
-    /// The source that the environment names.
+    /// The source from the environment.
     pub environment: Option<String>,
-    /// The source in the binary's own name.
+    /// The source from the binary's own name.
     pub named: Option<String>,
-    /// How messages are written.
+    /// The message protocol.
     pub protocol: Protocol,
-    /// The wish to stop.
+    /// The stop request.
     pub stop: Arc<Stop>,
-    /// Stderr, and the file of events.
+    /// Stderr, and the event file.
     pub log: Arc<Log>,
-    /// Is the user's own folder the state directory where none is named?
+    /// Does the user's own folder serve as the state directory if none is given?
     pub keeps: bool,
     /// Stdout.
     pub out: Out,
 }
 
 impl Context {
-    /// Reports what ended a verb.
+    /// Reports the fault that ended a verb.
     pub(crate) fn failed(&self, fault: &Fault) {
         if matches!(fault.kind, Kind::Signal(_)) {
             return;
         }
         self.log.line(Level::Error, &fault.to_string());
         if self.protocol == Protocol::Airbyte && fault.kind != Kind::Downstream {
-            // If stdout is broken too, the exit code is all that is left.
+            // If stdout is broken too, only the exit code remains.
             let _ = airbyte::say(&self.out, &airbyte::error(&self.log.hidden(fault)));
         }
     }
 
-    /// The source that is named, the config aside.
+    /// The source from options or environment, ignoring the config.
     pub(crate) fn named_source(&self) -> Option<&str> {
         self.source_or(None)
     }
 
-    /// The source that is named, where the config names `of_config`: the options go before it, all else comes after it.
+    /// The source, if the config has `of_config`: options override it, and it overrides everything else.
     pub(crate) fn source_or<'a>(&'a self, of_config: Option<&'a str>) -> Option<&'a str> {
         let options = self.options.source.as_deref();
         options.or(of_config).or(self.environment.as_deref()).or(self.named.as_deref())
@@ -65,7 +65,7 @@ impl Context {
         self.out.lock().lines(text.as_bytes())
     }
 
-    /// Writes a JSON value for people and Singer's consumers.
+    /// Writes an indented JSON value for people and Singer's consumers.
     pub(crate) fn pretty(&self, value: &impl Serialize) -> Result<()> {
         let mut text = serde_json::to_vec_pretty(value).map_err(|e| Fault::bug(e.to_string()))?;
         text.push(b'\n');
@@ -77,13 +77,13 @@ impl Context {
         self.out.lock().json(message)
     }
 
-    /// The arguments that name the source, for a command that means the same.
+    /// Command-line arguments that select the same source.
     pub(crate) fn source_arguments(&self) -> Vec<String> {
         let source = self.options.source.as_deref().or(self.environment.as_deref());
         source.map(|source| format!("--source {}", quoted(source))).into_iter().collect()
     }
 
-    /// The arguments that name the source and the tenant, for a command that means the same.
+    /// Command-line arguments that select the same source and tenant.
     pub(crate) fn tenant_arguments(&self) -> String {
         let mut arguments = self.source_arguments();
         arguments.extend(self.options.config.iter().map(|path| format!("--config {}", quoted(path))));

@@ -1,8 +1,8 @@
-//! Who runs: the source, the tenant, and where what outlives the run is stored.
+//! The identity of a run: the source, the tenant, and where persistent data is stored.
 //!
-//! Comes in: the options, then the config and its manifest. Goes out: a [`RunIdentity`], which is known before anything
-//! else: as far as a config can be read at first, and for certain once it is whole. Called by `active_run`, `load`, and
-//! the verbs that look at what runs left behind.
+//! Input: the options, then the config and its manifest. Output: a [`RunIdentity`]. It is known first: provisionally
+//! from whatever can be read of the config, and for certain once the config is valid. Called by `active_run`, `load`,
+//! and the verbs that inspect the data of earlier runs.
 
 use std::path::{Path, PathBuf};
 
@@ -17,27 +17,27 @@ use crate::manifest::template::EvalContext;
 use crate::pace::account_key;
 use crate::run::context::Context;
 
-/// Stands for a name that nothing tells.
+/// The placeholder for an unknown name.
 const UNKNOWN: &str = "unknown";
 
-/// Who runs.
+/// The identity of a run.
 #[derive(Debug, Clone)]
 pub struct RunIdentity {
     /// The source.
     pub(crate) source: String,
     /// The tenant.
     pub(crate) tenant: String,
-    /// Are both names those that the whole config gives? Nothing is recorded under a name that is a guess.
+    /// Do both names come from a valid config? Nothing is recorded under a guessed name.
     pub(crate) certain: bool,
     /// The state directory, if there is one.
     pub(crate) root: Option<PathBuf>,
-    /// The run's name in events, drift and records.
+    /// The run ID in events, drift and records.
     pub(crate) run_id: String,
 }
 
 impl RunIdentity {
-    /// From what can be read of a config, before it is known to be whole. A source has the name of its manifest's file,
-    /// and a tenant without a name that of its config's.
+    /// A provisional identity from a partially read config. The source defaults to the stem of its manifest file, the
+    /// tenant to that of its config file.
     pub(crate) fn of_partial(context: &Context, partial: &PartialConfig) -> RunIdentity {
         let stem = |path: &str| Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let source = context.source_or(partial.source.as_deref()).and_then(stem);
@@ -52,7 +52,7 @@ impl RunIdentity {
         }
     }
 
-    /// From a config that is whole.
+    /// The identity from a valid config.
     pub(crate) fn of_account(context: &Context, config: &Config, account: &Account<'_>) -> RunIdentity {
         RunIdentity {
             source: account.manifest.name.to_string(),
@@ -64,18 +64,18 @@ impl RunIdentity {
     }
 }
 
-/// What tells one account of a vendor from another.
+/// What distinguishes one account of a vendor from another.
 pub(crate) struct Account<'c> {
     /// The source.
     pub(crate) manifest: &'c Manifest,
     /// The schema of its config.
     pub(crate) specification: &'c Json,
-    /// The config as the manifest's rules made it, and now.
+    /// The config after the manifest's rules, and now.
     pub(crate) cx: &'c EvalContext,
 }
 
 impl Account<'_> {
-    /// The name of the account's files; it tells nothing of the credentials.
+    /// The name of the account's files; it reveals nothing about the credentials.
     pub(crate) fn key(&self, config: &Config) -> String {
         let source = match self.manifest.folder {
             None => self.manifest.name.to_string(),
@@ -85,7 +85,7 @@ impl Account<'_> {
         account_key::key(&source, &identity)
     }
 
-    /// The tenant's name: as the config says, else one that follows from its account.
+    /// The tenant's name: from the config, or derived from the account.
     fn tenant(&self, config: &Config) -> String {
         config.ours.tenant.clone().unwrap_or_else(|| {
             let key = self.key(config);
@@ -94,7 +94,7 @@ impl Account<'_> {
     }
 }
 
-/// A name for this run.
+/// Creates a run ID.
 fn run_id() -> String {
     let now = OffsetDateTime::now_utc();
     let (date, time) = (now.date(), now.time());
@@ -103,19 +103,18 @@ fn run_id() -> String {
     format!("{date}T{time}Z-{:x}{:05x}", std::process::id(), now.microsecond())
 }
 
-/// The state directory: that of the options, else that of the config, else that of the environment, else, where it may
-/// be, the user's own.
+/// The state directory: from the options, else the config, else the environment, else, if allowed, the user's own.
 fn root(context: &Context, of_config: Option<&PathBuf>, may_be_own: bool) -> Option<PathBuf> {
     let unnamed = || if may_be_own { own_state_dir().ok() } else { state_dir_of_environment() };
     context.options.state_dir.as_ref().or(of_config).cloned().or_else(unnamed)
 }
 
-/// The state directory that the environment names.
+/// The state directory from the environment.
 fn state_dir_of_environment() -> Option<PathBuf> {
     std::env::var_os("DRIPFEED_STATE_DIR").filter(|v| !v.is_empty()).map(PathBuf::from)
 }
 
-/// The state directory for verbs that are of no use without one: where nothing is named, it is the user's own.
+/// The state directory for verbs that need one: defaults to the user's own.
 pub(crate) fn state_dir_or_own(context: &Context, of_config: Option<&PathBuf>) -> Result<PathBuf> {
     context.options.state_dir.as_ref().or(of_config).cloned().map_or_else(own_state_dir, Ok)
 }

@@ -1,7 +1,7 @@
-//! Everything that stderr shows: log lines, as text or in the form that Meltano parses, and events.
+//! Everything on stderr: log lines, as text or in the format that Meltano parses, and events.
 //!
-//! Comes in: messages with a level, and events. Goes out: lines on stderr and in the file of `--events`, without
-//! secrets. Called by `cli`. Singer's stdout carries messages only, so nothing else may write there.
+//! Input: messages with a level, and events. Output: lines on stderr and in the `--events` file, without secrets.
+//! Called by `cli`. In Singer, stdout carries only messages, so logs never go there.
 
 use parking_lot::Mutex;
 use std::fs::File;
@@ -20,7 +20,7 @@ use crate::base::timefmt::rfc3339;
 use crate::protocol::{Out, airbyte};
 use crate::run::options::LogOptions;
 
-/// How grave a line is.
+/// The severity of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Level {
@@ -52,21 +52,21 @@ impl Level {
 
 /// Writes log lines.
 pub struct Log {
-    /// Stdout, in Airbyte's protocol.
+    /// Stdout, for Airbyte's LOG messages.
     messages: Option<Out>,
     json: bool,
     least: Level,
     secrets: Mutex<Secrets>,
     out: Mutex<Box<dyn Write + Send>>,
-    /// The file of `--events`.
+    /// The `--events` file.
     events: Option<Mutex<File>>,
-    /// What every event says: the source, the tenant.
+    /// Fields of every event: the source, the tenant.
     names: Mutex<Map<String, Json>>,
-    /// A progress line that log lines go around.
+    /// The progress line, which log lines must not overwrite.
     bar: OnceLock<ProgressBar>,
 }
 
-/// What `SINGER_SDK_LOG_CONFIG` asks for: structured lines, and from which level on.
+/// The settings of `SINGER_SDK_LOG_CONFIG`: structured lines, and the minimum level.
 fn asked_by_meltano() -> (bool, Option<Level>) {
     let read = |path| serde_json::from_str::<Json>(&std::fs::read_to_string(path).ok()?).ok();
     let Some(config) = std::env::var_os("SINGER_SDK_LOG_CONFIG").and_then(read) else { return (false, None) };
@@ -84,7 +84,7 @@ fn asked_by_meltano() -> (bool, Option<Level>) {
 }
 
 impl Log {
-    /// A log on stderr, as the options or Meltano ask, or of LOG messages among the others.
+    /// A log on stderr, configured by the options or Meltano, or of LOG messages on stdout.
     pub fn new(options: &LogOptions, messages: Option<Out>) -> Result<Self> {
         let (structured, level) = asked_by_meltano();
         let least = match (options.quiet, options.verbose) {
@@ -112,7 +112,7 @@ impl Log {
         })
     }
 
-    /// Does a person look at it, on a terminal of its own?
+    /// Is stderr a terminal that a person watches?
     pub fn for_people(&self) -> bool {
         self.messages.is_none()
             && !self.json
@@ -121,29 +121,29 @@ impl Log {
             && !std::io::stdout().is_terminal()
     }
 
-    /// Log lines go around this progress line from now on.
+    /// From now on log lines are printed above this progress line.
     pub fn draw_around(&self, bar: ProgressBar) {
         drop(self.bar.set(bar));
     }
 
-    /// Events name this source and tenant from now on.
+    /// From now on events contain this source and tenant.
     pub fn names(&self, source: &str, tenant: Option<&str>) {
         let mut names = self.names.lock();
         names.insert("source".into(), json!(source));
         names.extend(tenant.map(|t| ("tenant".into(), json!(t))));
     }
 
-    /// These texts must not be shown from now on.
+    /// From now on these texts are redacted.
     pub fn hide(&self, secrets: &Secrets) {
         *self.secrets.lock() = secrets.clone();
     }
 
-    /// This text must not be shown either.
+    /// Redacts one more text.
     pub fn hide_too(&self, secret: &str) {
         self.secrets.lock().learn(secret);
     }
 
-    /// A fault without secrets in its texts.
+    /// A fault with secrets redacted.
     pub fn hidden(&self, fault: &Fault) -> Fault {
         let secrets = self.secrets.lock();
         let mut fault = fault.clone();
@@ -153,7 +153,7 @@ impl Log {
         fault
     }
 
-    /// Does a line of this level come out?
+    /// Is this level printed?
     pub fn shows(&self, level: Level) -> bool {
         level >= self.least
     }
@@ -163,7 +163,7 @@ impl Log {
         self.write(level, message, &json!({}));
     }
 
-    /// Writes a metric, as singer-sdk writes them: `record_count`, `sync_duration`, `http_request_duration`.
+    /// Writes a metric in singer-sdk's format: `record_count`, `sync_duration`, `http_request_duration`.
     pub fn metric(&self, kind: &str, metric: &str, value: &Json, tags: &Json) {
         if self.json {
             let info = json!({"metric_info": {"type": kind, "metric": metric, "value": value, "tags": tags}});
@@ -173,8 +173,8 @@ impl Log {
         }
     }
 
-    /// Writes an event: a JSON object of its own in the file of `--events`, and a log line, which in the structured
-    /// form holds the same object under `dripfeed`. The name stands under `event`, the version of its form under `v`.
+    /// Writes an event: a JSON object in the `--events` file, and a log line, which in structured form contains the
+    /// same object under `dripfeed`. `event` holds the name, `v` the version of its format.
     pub fn event(&self, level: Level, message: &str, name: &str, fields: &Json) {
         let mut event = Map::from_iter([("v".into(), json!(1)), ("event".into(), json!(name))]);
         event.extend(self.names.lock().clone());
@@ -184,10 +184,10 @@ impl Log {
             line.extend(event.clone());
             line.insert("message".into(), json!(message));
             let line = format!("{}\n", hidden(Json::Object(line), &self.secrets.lock()));
-            // Events tell of the run; they do not stop it.
+            // Events describe the run; they do not stop it.
             let _ = file.lock().write_all(line.as_bytes());
         }
-        // Under a key of its own: Meltano takes the names of a line's keys for its own, and breaks on `event`.
+        // Under a separate key: Meltano interprets the keys of a line, and breaks on `event`.
         self.write(level, message, &json!({"dripfeed": event}));
     }
 
@@ -197,7 +197,7 @@ impl Log {
         }
         let message = self.secrets.lock().hide(message);
         if let Some(out) = &self.messages {
-            // A broken stdout is the writer's to notice.
+            // The writer handles a broken stdout.
             drop(airbyte::say(out, &airbyte::log(level.airbyte(), &message)));
             return;
         }
@@ -219,7 +219,7 @@ impl Log {
             }
             text
         };
-        // A closed stderr is no reason to stop reading.
+        // Reading continues if stderr is closed.
         let write = || {
             let mut out = self.out.lock();
             let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -231,7 +231,7 @@ impl Log {
     }
 }
 
-/// The value with every secret in its texts replaced.
+/// The value with every secret in its texts redacted.
 fn hidden(value: Json, secrets: &Secrets) -> Json {
     match value {
         Json::String(text) => Json::String(secrets.hide(&text)),

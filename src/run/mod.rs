@@ -1,8 +1,8 @@
 //! One run of one tenant, from its config to its exit code.
 //!
-//! Comes in: what a person asked for ([`options`]). Goes out: messages on stdout or into a target, events, the run's
-//! record, an exit code. Called by `cli`. [`load`] makes a plan of config and manifest, [`read`] reads it to stdout,
-//! [`sync`] into a target; [`reporter`] hears of what happens meanwhile; [`outcome`] is what came of it. Start reading
+//! Input: the options of a command ([`options`]). Output: messages on stdout or into a target, events, the run
+//! record, an exit code. Called by `cli`. [`load`] builds a plan from config and manifest, [`read`] runs it to
+//! stdout, [`sync`] into a target; [`reporter`] receives events meanwhile; [`outcome`] is the result. Start reading
 //! at [`read`].
 
 pub mod active_run;

@@ -1,7 +1,7 @@
-//! What a run is asked to do, whichever form it was asked in.
+//! The options of a run, independent of the command-line form.
 //!
-//! Comes in: parsed arguments (from `cli`). Goes out: sources, configs, selections, and what follows from them: the
-//! run's streams and its place in the queue. Called by every part of `run`.
+//! Input: parsed arguments (from `cli`). Output: sources, configs, selections, and values derived from them: the
+//! run's streams and its priority. Called by every part of `run`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::base::fault::{Fault, Result, did_you_mean};
 use crate::engine::cursor::ranges::Span;
 use crate::pace::limiter::Priority;
 
-/// What a run is asked to do.
+/// The options of a run.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
     /// The source: a built-in name or the path of a manifest.
@@ -22,44 +22,44 @@ pub struct RunOptions {
     pub catalog: Option<PathBuf>,
     /// The state of an earlier run.
     pub state: Option<PathBuf>,
-    /// The state directory, which goes before that of the config.
+    /// The state directory; overrides that of the config.
     pub state_dir: Option<PathBuf>,
     /// Only these streams; empty means all.
     pub streams: Vec<String>,
     /// Only the streams of this tier.
     pub tier: Option<String>,
-    /// The run's place in the queue of its account.
+    /// The run's priority among the runs of its account.
     pub priority: Option<Priority>,
-    /// The share of each limit that is used, from 0.01 to 1.
+    /// The fraction of each limit to use, from 0.01 to 1.
     pub headroom: Option<f64>,
     /// Is the state of all streams ignored?
     pub full_refresh: bool,
-    /// Streams of which the state is ignored.
+    /// Streams whose state is ignored.
     pub reset: Vec<String>,
-    /// The part of the past that is read.
+    /// The time range to backfill.
     pub backfill: Option<Span>,
     /// A preview: this many records of each stream.
     pub limit: Option<u64>,
-    /// How much is logged, and where.
+    /// Log level and destination.
     pub log: LogOptions,
 }
 
-/// How much a run logs, and where.
+/// Log level, format and destination of a run.
 #[derive(Debug, Clone, Default)]
 pub struct LogOptions {
-    /// JSON lines instead of text; nothing said leaves it to Meltano's variable.
+    /// JSON lines instead of text; `None` leaves the choice to Meltano's variable.
     pub json: Option<bool>,
     /// Warnings and errors only.
     pub quiet: bool,
-    /// Every request too.
+    /// Also log every request.
     pub verbose: bool,
     /// Events are appended to this file.
     pub events: Option<PathBuf>,
 }
 
 impl RunOptions {
-    /// The run's place in the queue: as asked, else the last for a backfill, else by its tier's name or schedule, else
-    /// between the others.
+    /// The run's priority: as given, else the lowest for a backfill, else by its tier's name or schedule, else that
+    /// of a daily read.
     pub fn priority(&self, tiers: &BTreeMap<String, Tier>) -> Result<Priority> {
         let of_tier = self.tier.as_deref().map(|name| tier(tiers, name)).transpose()?;
         let by_name = |name: &str| match name {
@@ -76,8 +76,8 @@ impl RunOptions {
         Ok(found.unwrap_or(Priority::Daily))
     }
 
-    /// Is a stream among those to read, as far as `--streams` and `--tier` select? `*` of a tier is every stream that
-    /// no other names.
+    /// Is a stream selected by `--streams` and `--tier`? The `*` of a tier selects every stream that no other tier
+    /// has.
     pub fn selects(&self, tiers: &BTreeMap<String, Tier>, stream: &str) -> Result<bool> {
         if !self.streams.is_empty() && !self.streams.iter().any(|s| s == stream) {
             return Ok(false);

@@ -1,7 +1,7 @@
-//! The verb `read`: streams into messages, and an account of what came of it.
+//! The verb `read`: reads streams into messages, and reports the result.
 //!
-//! Comes in: the options. Goes out: messages on stdout, and the exit code. Called by `commands`; `sync` reads with the
-//! same `PreparedRun` into a target.
+//! Input: the options. Output: messages on stdout, and the exit code. Called by `cli`; `sync` reads with the same
+//! `PreparedRun` into a target.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,12 +31,12 @@ use crate::protocol::{Message, Out, Protocol, airbyte, singer};
 use crate::run::context::Context;
 use crate::tenant::locks::{Locks, of_backfill};
 
-/// Stack of a thread that reads, in bytes: enough for the longest template (only what is used takes memory).
+/// The stack size of a reading thread, in bytes: enough for the longest template (only the used part takes memory).
 const STACK: usize = 64 << 20;
-/// Pages that may wait for stdout.
+/// The number of pages that may wait for stdout.
 const PAGES_AHEAD: usize = 8;
 
-/// A document without bookmarks, for what is asked for.
+/// A document without bookmarks, for the selected streams.
 pub(crate) fn fresh(context: &Context, loaded: &LoadedSource) -> StateDoc {
     let plan = &loaded.plan;
     let doc = StateDoc::new(&plan.source, plan.filters()).of_tenant(loaded.config.ours.tenant.as_deref());
@@ -50,7 +50,7 @@ pub(crate) enum States {
 }
 
 impl States {
-    /// Reads them. Streams that are not read keep their bookmarks, also when those that are start anew.
+    /// Loads the states. Streams that are not read keep their bookmarks, even if the selected ones start over.
     fn read(context: &Context, loaded: &LoadedSource, chosen: &[Chosen]) -> Result<States> {
         let options = &context.options;
         let reset: Vec<String> = if options.full_refresh {
@@ -78,7 +78,7 @@ impl States {
     }
 }
 
-/// Lets the threads of a run be as many as its account's cap is worth, while it lasts.
+/// Adjusts the number of threads to the account's cap while the run lasts.
 fn supervise(run: &Arc<Scheduler>, shared: &Arc<EngineContext>, stop: &Arc<Stop>) {
     if run.concurrency.most() == run.concurrency.size() {
         return;
@@ -94,25 +94,25 @@ fn supervise(run: &Arc<Scheduler>, shared: &Arc<EngineContext>, stop: &Arc<Stop>
     });
 }
 
-/// A run that is ready: its config and catalog make sense, its locks are held, and nothing was requested yet.
+/// A prepared run: config and catalog are valid, its locks are held, and no request was sent yet.
 pub(crate) struct PreparedRun {
     pub(crate) loaded: LoadedSource,
     pub(crate) chosen: Vec<Chosen>,
     missing: Vec<String>,
-    /// Streams of which is read again what changed since then.
+    /// Streams whose changes since this time are read again.
     pub(crate) again: BTreeMap<String, OffsetDateTime>,
-    /// No other run reads these streams meanwhile.
+    /// The locks that keep other runs from reading these streams.
     pub(crate) locks: Option<Locks>,
 }
 
-/// What a run read.
+/// The result of reading.
 pub(crate) struct ReadResult {
     pub(crate) outcomes: Vec<StreamOutcome>,
-    /// Could all of it be written?
+    /// Was all output written?
     pub(crate) written: Result<()>,
 }
 
-/// Gets a run ready.
+/// Prepares a run.
 pub(crate) fn ready(context: &Context, active: &mut ActiveRun<'_>) -> Result<PreparedRun> {
     let configured = ConfiguredSource::read(context)?;
     active.identified(&configured.identity);
@@ -127,14 +127,14 @@ pub(crate) fn ready(context: &Context, active: &mut ActiveRun<'_>) -> Result<Pre
     Ok(PreparedRun { loaded, chosen, missing, again: BTreeMap::new(), locks })
 }
 
-/// Takes the locks of the chosen streams. A preview moves nothing and needs none.
+/// Takes the locks of the selected streams. A preview saves nothing and needs none.
 fn locks(context: &Context, identity: &RunIdentity, chosen: &[Chosen]) -> Result<Option<Locks>> {
     let Some(root) = identity.root.as_ref().filter(|_| context.options.limit.is_none()) else { return Ok(None) };
     let holder = active_run::holder(context, identity, None);
     let backfill = context.options.backfill.is_some();
     let streams = chosen.iter().map(|c| if backfill { of_backfill(&c.stream) } else { c.stream.clone() });
     match Locks::take(root, &identity.source, &identity.tenant, streams, &holder) {
-        // Without its folder a run does what it can.
+        // Without a writable folder the run continues without locks.
         Err(fault) if fault.kind == Kind::Local => {
             let message = format!("other runs cannot be kept from reading the same meanwhile: {fault}");
             context.log.event(Level::Warning, &message, "lock_trouble", &json!({}));
@@ -144,7 +144,7 @@ fn locks(context: &Context, identity: &RunIdentity, chosen: &[Chosen]) -> Result
     }
 }
 
-/// Reads the chosen streams to stdout; gives the exit code.
+/// Reads the selected streams to stdout; returns the exit code.
 pub(crate) fn read(context: &Context) -> Result<u8> {
     let mut active = ActiveRun::new(context, "read");
     let ended = to_stdout(context, &mut active);
@@ -165,7 +165,7 @@ fn to_stdout(context: &Context, active: &mut ActiveRun<'_>) -> Result<RunOutcome
     Ok(outcome)
 }
 
-/// The fault of a thread that broke off.
+/// The fault for a worker thread that panicked.
 pub(crate) fn broke_off(context: &Context) -> Option<Fault> {
     (context.stop.asked() == Some(Kind::Bug)).then(|| {
         Fault::bug("a thread broke off; what was finished is saved").hint("please report it, with what stderr says")
@@ -173,19 +173,19 @@ pub(crate) fn broke_off(context: &Context) -> Option<Fault> {
 }
 
 impl PreparedRun {
-    /// The streams, by name.
+    /// The names of the streams.
     pub(crate) fn names(&self) -> Vec<String> {
         self.chosen.iter().map(|c| c.stream.clone()).collect()
     }
 
-    /// How far the streams are that keep a bookmark.
+    /// The bookmarks of the streams that have one.
     pub(crate) fn bookmarks(&self, doc: &StateDoc) -> Vec<(String, Option<String>)> {
         let streams = self.chosen.iter().filter_map(|c| self.loaded.plan.stream(&c.stream).ok());
         let incremental = streams.filter(|stream| stream.cursor.is_some());
         incremental.map(|stream| (stream.name.to_string(), doc.shown(&stream.name))).collect()
     }
 
-    /// Reads the chosen streams into `out`, and moves `states`.
+    /// Reads the selected streams into `out`, and advances `states`.
     pub(crate) fn read(
         &self,
         context: &Context,
@@ -214,7 +214,7 @@ impl PreparedRun {
         backfill::announce(&context.log, loaded, &jobs);
         let (reporter, shared) = (&loaded.reporter, &loaded.shared);
         let (sender, messages) = sync_channel(PAGES_AHEAD);
-        // Without a known cap there is nothing to fill.
+        // Without a known cap, more threads have no use.
         let most = if shared.fetcher.pace().is_capped() { plan.max_concurrency } else { plan.concurrency };
         let concurrency = Concurrency::new(plan.concurrency, most);
         let run = Arc::new(Scheduler::new(shared.clone(), jobs, context.protocol, concurrency)?);
@@ -252,7 +252,7 @@ impl PreparedRun {
         Ok(ReadResult { outcomes, written })
     }
 
-    /// A chosen stream with its state, ready to be read; nothing where a backfill has nothing of it left.
+    /// A selected stream with its state, ready to read; `None` if its backfill is complete.
     fn job(&self, context: &Context, states: &States, choice: &Chosen) -> Result<Option<StreamJob>> {
         let (loaded, options) = (&self.loaded, &context.options);
         let plan = &loaded.plan;
@@ -270,7 +270,7 @@ impl PreparedRun {
                 (again.unwrap_or_else(|| stream.clone()), state, None)
             }
         };
-        // A stream whose schema cannot be had fails by itself.
+        // A stream without an available schema fails by itself.
         let (stream, refused) = match stream.with_schema(&loaded.shared) {
             Ok(stream) => {
                 let stream = match choice.named(&stream.schema) {
@@ -282,14 +282,14 @@ impl PreparedRun {
             Err(fault) => (stream.clone(), Some(fault)),
         };
         let reading = ReadMode {
-            // What a part of the past lacks is no news.
+            // Records missing from a part of the past are not a finding.
             sweep: past.is_none() && state.is_none_or(Map::is_empty),
             whole: past.is_none() && options.limit.is_none(),
             may_grow: choice.fields.dropped.is_empty(),
             verbatim: context.protocol == Protocol::Airbyte,
             goes_on: !choice.full_table && !choice.full_refresh,
         };
-        // What earlier runs learned of one stream may be damaged: that costs no other.
+        // Damaged drift data of one stream must not affect others.
         let (watched, refused) = match loaded.monitor(&stream, reading, context) {
             Ok(watched) => (watched, refused),
             Err(fault) => (None, refused.or(Some(fault))),
@@ -307,20 +307,20 @@ impl PreparedRun {
     }
 }
 
-/// Starts the threads that read.
+/// Starts the reading threads.
 fn spawn(run: &Arc<Scheduler>, stop: &Arc<Stop>, sender: &SyncSender<Message>) -> Result<Vec<JoinHandle<()>>> {
     let mut workers = Vec::with_capacity(run.concurrency.most());
     for number in 0..run.concurrency.most() {
         let (run, stop, sender) = (run.clone(), stop.clone(), sender.clone());
         let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
-            // A bug in one thread must not hang the others: they stop, and the run says so.
+            // A panic in one thread must not hang the others: they stop, and the run reports it.
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.work(number, sender))).is_err() {
                 stop.ask(Kind::Bug);
             }
         });
         match thread {
             Ok(thread) => workers.push(thread),
-            // Those that started can do the work.
+            // The threads that did start can do the work.
             Err(_) if !workers.is_empty() => break,
             Err(e) => return Err(Fault::local("cannot start a thread", &e)),
         }

@@ -1,6 +1,6 @@
-//! The sandbox's caps: how a vendor counts calls.
+//! The sandbox's rate limits: how a vendor counts calls.
 //!
-//! Comes in: the calls of a tenant, as they come. Goes out: whether one is served, and what the headers say. Called by
+//! Input: the calls of a tenant. Output: whether a call is served, and the response headers. Called by
 //! [`super::server`].
 
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-/// A cap on each tenant's calls.
+/// A limit on each tenant's calls.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cap {
     calls: u64,
@@ -19,15 +19,15 @@ pub struct Cap {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
-    /// Windows that begin with the first call after the last one ended.
+    /// Fixed windows: each starts with the first call after the previous one.
     Fixed,
-    /// Any window.
+    /// A sliding window.
     Window,
-    /// A bucket that holds so many.
+    /// A bucket with this capacity.
     Bucket(f64),
 }
 
-/// What a tenant used of its cap.
+/// A tenant's usage of its limit.
 #[derive(Debug, Default)]
 pub(super) struct Used {
     recent: VecDeque<Instant>,
@@ -36,7 +36,7 @@ pub(super) struct Used {
 }
 
 impl Cap {
-    /// Reads `25/1:bucket:10`.
+    /// Parses `25/1:bucket:10`.
     pub fn parse(text: &str) -> anyhow::Result<Cap> {
         let mut parts = text.split(':');
         let rate = parts.next().and_then(|rate| rate.split_once('/')).context("write it as CALLS/SECONDS")?;
@@ -56,7 +56,7 @@ impl Cap {
         Ok(Cap { calls, per, kind })
     }
 
-    /// Counts a call: the headers of its answer, or those of its refusal.
+    /// Counts a call: returns the headers of its response, or of its rejection.
     pub(super) fn count(&self, used: &mut Used) -> Result<String, String> {
         let now = Instant::now();
         let retry = |wait: Duration| Err(format!("Retry-After: {}\r\n", wait.as_secs_f64().ceil().max(1.0)));

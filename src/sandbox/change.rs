@@ -1,7 +1,7 @@
-//! What the vendor changes: the kinds of drift, D1 to D34, as an API shows them.
+//! Simulated vendor changes: the kinds of drift, D1 to D34, in an API.
 //!
-//! Comes in: `--change` as written; a task, or the list of tasks, that is about to be served. Goes out: the same as the
-//! changed vendor serves it. Called by [`super::server`]. What each must come to is in `fixtures/drift/expected.md`.
+//! Input: `--change` as written; a task, or the list of tasks, before it is served. Output: the same, as the changed
+//! vendor serves it. Called by [`super::server`]. The expected result of each is in `fixtures/drift/expected.md`.
 
 use std::fmt::Write as _;
 
@@ -10,27 +10,27 @@ use serde_json::{Map, Value as Json, json};
 
 type Task = Map<String, Json>;
 
-/// One change: what, and for whom.
+/// One change, and whom it affects.
 #[derive(Debug, Clone)]
 pub struct StagedChange {
     effect: Effect,
-    /// Only for the tenant whose token ends so.
+    /// Only for the tenant with this token suffix.
     tenant: Option<String>,
-    /// Only for tasks whose number this divides.
+    /// Only for tasks whose number is a multiple of this.
     every: u64,
-    /// Only once the tenant has made so many calls.
+    /// Only after the tenant has made this many calls.
     after: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Effect {
-    /// On a task, which has a number.
+    /// Changes a task with a number.
     Task(fn(&mut Task, u64)),
-    /// On the bytes of a task: what no JSON value can be.
+    /// Changes the bytes of a task: for invalid JSON.
     Bytes(fn(&mut Vec<u8>)),
-    /// On the list of tasks.
+    /// Changes the list of tasks.
     List(fn(&mut List)),
-    /// The task comes twice.
+    /// Serves the task twice.
     Twice,
 }
 use Effect::{Bytes, List as Whole, Task as Each, Twice};
@@ -40,25 +40,25 @@ use Effect::{Bytes, List as Whole, Task as Each, Twice};
 pub(super) struct List {
     /// The field that holds it.
     pub(super) name: &'static str,
-    /// Tasks on a page, at most.
+    /// The maximum number of tasks on a page.
     pub(super) most: u64,
-    /// Is `modified_since` heeded?
+    /// Is `modified_since` respected?
     pub(super) filtered: bool,
-    /// Is `sort` heeded?
+    /// Is `sort` respected?
     pub(super) sorted: bool,
-    /// Does it hold anything?
+    /// Does it contain tasks?
     pub(super) full: bool,
-    /// Headers of its answers.
+    /// Response headers.
     pub(super) headers: &'static str,
-    /// Served in its place: status, content type, body.
+    /// A replacement response: status, content type, body.
     pub(super) instead: Option<(&'static str, &'static str, &'static str)>,
 }
 
-/// The version of the API, as each answer names it.
+/// The API version in each response.
 pub(super) const VERSION: &str = "Api-Version: 2024-06\r\n";
 
-/// Every change. The fields are chosen so that each is what the taxonomy means and nothing else: `milestone` is
-/// optional, `parent_id` rare, `completed` never null, all others always there.
+/// All changes. The fields are chosen so that each change is exactly one kind of the taxonomy: `milestone` is
+/// optional, `parent_id` rare, `completed` never null, all others always present.
 #[rustfmt::skip]
 const CHANGES: &[(&str, &str, Effect)] = &[
     ("D1", "`blocked` is new", Each(|task, n| add(task, "blocked", json!(n.is_multiple_of(7))))),
@@ -132,7 +132,7 @@ fn rename(task: &mut Task, old: &str, new: &str) {
     }
 }
 
-/// Another value in place of one.
+/// Replaces a value.
 fn instead(task: &mut Task, name: &str, old: Json, new: &str) {
     if task.get(name) == Some(&old) {
         add(task, name, json!(new));
@@ -146,7 +146,7 @@ fn each(task: &mut Task, name: &str, change: impl Fn(&Json) -> Json) {
     }
 }
 
-/// Changes the assignee, if there is one, and perhaps the task with it.
+/// Changes the assignee, if there is one, and optionally the task.
 fn inside(task: &mut Task, change: impl Fn(&mut Task, &mut Task)) {
     if let Some(Json::Object(mut assignee)) = task.get("assignee").cloned() {
         change(&mut assignee, task);
@@ -154,12 +154,12 @@ fn inside(task: &mut Task, change: impl Fn(&mut Task, &mut Task)) {
     }
 }
 
-/// A number with just these digits.
+/// A number with exactly these digits.
 fn number(digits: &str) -> Json {
     serde_json::from_str(digits).unwrap_or_default()
 }
 
-/// Other hours.
+/// Changes the hours.
 fn hours(value: &Json, change: fn(f64) -> f64) -> Json {
     number(&change(value.as_f64().unwrap_or_default()).to_string())
 }
@@ -173,7 +173,7 @@ fn american(time: &Json) -> Json {
     }
 }
 
-/// Puts a byte that no UTF-8 has after the place.
+/// Inserts a byte that is invalid in UTF-8 after the given text.
 fn spoil(task: &mut Vec<u8>, after: &[u8]) {
     if let Some(at) = task.windows(after.len()).position(|bytes| bytes == after) {
         task.insert(at + after.len(), 0xff);
@@ -181,7 +181,7 @@ fn spoil(task: &mut Vec<u8>, after: &[u8]) {
 }
 
 impl StagedChange {
-    /// Reads `D6@acme:every=50:after=20`.
+    /// Parses `D6@acme:every=50:after=20`.
     pub fn parse(text: &str) -> anyhow::Result<StagedChange> {
         let (first, rest) = text.split_once(':').unwrap_or((text, ""));
         let (name, tenant) =
@@ -200,13 +200,13 @@ impl StagedChange {
         Ok(change)
     }
 
-    /// Is it there for a tenant's call?
+    /// Does the change apply to a tenant's call?
     pub(super) fn holds(&self, tenant: &str, calls: u64) -> bool {
         calls > self.after && self.tenant.as_deref().is_none_or(|only| tenant.strip_prefix('-') == Some(only))
     }
 }
 
-/// What `--help` says.
+/// The text of `--help`.
 pub(super) fn help() -> String {
     let mut out =
         "Change the API as vendors do: for all tenants or the one whose token is sandbox-token-TENANT, for all tasks \
@@ -230,7 +230,7 @@ pub(super) fn list(changes: &[&StagedChange]) -> List {
     list
 }
 
-/// A task after some changes: its bytes, and how often it comes.
+/// A task after some changes: its bytes, and how many times it is served.
 pub(super) fn task(changes: &[&StagedChange], n: u64, text: String) -> (Vec<u8>, usize) {
     let mut bytes = text.into_bytes();
     let mut times = 1;

@@ -1,6 +1,6 @@
-//! The sandbox's data: every record is made from its number, so that millions cost no memory.
+//! The sandbox's data: every record is generated from its number, so that millions use no memory.
 //!
-//! Comes in: seed, tenant, numbers. Goes out: JSON text. Called by `server`.
+//! Input: seed, tenant, numbers. Output: JSON text. Called by `server`.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -41,38 +41,38 @@ const WORDS: [&str; 24] = [
     "ship",
 ];
 
-/// A task as it stands at one place of the order.
+/// A task at one place of the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Task {
     pub(super) number: u64,
-    /// How often it was edited.
+    /// How many times it was edited.
     pub(super) version: u32,
-    /// Where it stands in the order of the last change.
+    /// Its place in the order of last changes.
     pub(super) place: u64,
 }
 
-/// One tenant's tasks in the order of their last change, with the edits made to them.
+/// One tenant's tasks in the order of their last change, with their edits.
 #[derive(Debug, Default)]
 pub(super) struct Edits {
-    /// The task that each edit touched, in order.
+    /// The task of each edit, in order.
     log: Vec<u64>,
-    /// How many of them were made before the start.
+    /// The number of edits before the start.
     before: usize,
-    /// The last place of each task that was edited, and how often it was.
+    /// The last place of each edited task, and its number of edits.
     latest: HashMap<u64, (u64, u32)>,
 }
 
 impl Edits {
-    /// Those that were made before the start.
+    /// The edits before the start.
     pub(super) fn before(settings: &Settings) -> Edits {
         let mut edits = Edits::default();
-        // One after the other; more edits than tasks begin again with the first.
+        // In sequence; after the last task, edits continue with the first.
         (0..settings.edited).filter_map(|n| n.checked_rem(settings.tasks)).for_each(|task| edits.edit(settings, task));
         edits.before = edits.log.len();
         edits
     }
 
-    /// How many were made since.
+    /// The number of edits since the start.
     pub(super) fn made(&self) -> usize {
         self.log.len() - self.before
     }
@@ -85,18 +85,18 @@ impl Edits {
         *entry = (place, entry.1 + 1);
     }
 
-    /// Places in the order, of tasks that have moved on included.
+    /// The number of places in the order, including those of tasks that moved.
     pub(super) fn places(&self, settings: &Settings) -> u64 {
         settings.tasks + self.log.len() as u64
     }
 
-    /// The task of that number.
+    /// The task with a number.
     pub(super) fn of(&self, number: u64) -> Task {
         let (place, version) = self.latest.get(&number).copied().unwrap_or((number, 0));
         Task { number, version, place }
     }
 
-    /// The task at a place; nothing when it has moved on.
+    /// The task at a place; `None` if it moved.
     pub(super) fn at(&self, settings: &Settings, place: u64) -> Option<Task> {
         let number = match usize::try_from(place.checked_sub(settings.tasks).unwrap_or(u64::MAX)) {
             Ok(edit) if place >= settings.tasks => *self.log.get(edit)?,
@@ -107,7 +107,7 @@ impl Edits {
     }
 }
 
-/// When the task at a place was changed last.
+/// When the task at a place was last changed.
 pub(super) fn changed_at(settings: &Settings, place: u64) -> OffsetDateTime {
     if place < settings.tasks {
         let seconds = i128::from(SPAN) * i128::from(place) / i128::from(settings.tasks.max(1));
@@ -117,7 +117,7 @@ pub(super) fn changed_at(settings: &Settings, place: u64) -> OffsetDateTime {
     }
 }
 
-/// A number made from others: splitmix64.
+/// Mixes two numbers: splitmix64.
 pub(super) fn mix(a: u64, b: u64) -> u64 {
     let mut z = a ^ b.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -200,7 +200,7 @@ pub(super) fn task(seed: u64, task: Task, settings: &Settings, out: &mut String)
     );
     let _ = write!(out, r#""estimate_hours":{}.125,"#, (h >> 44) % 80);
     let _ = write!(out, r#""comment_count":{},"version":{version},"#, (h >> 50) % 30);
-    // What not every task has, and what hardly any has.
+    // Fields that only some tasks have, and fields that hardly any has.
     if (h >> 46) & 3 == 0 {
         let _ = write!(out, r#""milestone":"{}","#, word(h >> 48));
     }

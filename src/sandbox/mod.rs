@@ -1,8 +1,8 @@
-//! A vendor in a box: an HTTP API with tasks, users and projects of made-up tenants.
+//! A simulated vendor: an HTTP API with tasks, users and projects of fictional tenants.
 //!
-//! Comes in: [`Settings`]. Goes out: a server on loopback that pages, filters, limits, breaks, edits and changes as
-//! real vendors do, the same way every time. Called by `cli`: for `read --source sandbox`, for `dripfeed sandbox`, and
-//! so by tests and benchmarks. Small on purpose; it stands apart from everything else.
+//! Input: [`Settings`]. Output: a server on loopback that pages, filters, rate-limits, fails, edits and changes like
+//! real vendors, deterministically. Called by `cli`: for `read --source sandbox`, for `dripfeed sandbox`, and so by
+//! tests and benchmarks. It is small on purpose, and independent of the other wings.
 
 mod cap;
 mod change;
@@ -99,14 +99,14 @@ impl Default for Settings {
     }
 }
 
-/// A sandbox that serves.
+/// A running sandbox.
 #[derive(Debug)]
 pub struct Sandbox {
     port: u16,
 }
 
 impl Sandbox {
-    /// Starts to serve; it does until the process ends.
+    /// Starts the server; it runs until the process ends.
     pub fn start(settings: &Settings) -> Result<Sandbox> {
         let listen = |e: &std::io::Error| Fault::local("the sandbox cannot listen", e);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, settings.port)).map_err(|e| listen(&e))?;
@@ -116,7 +116,7 @@ impl Sandbox {
         Ok(Sandbox { port })
     }
 
-    /// Its address.
+    /// The base URL.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }

@@ -1,6 +1,6 @@
 //! The sandbox's HTTP side: connections, routes, limits and deliberate faults.
 //!
-//! Comes in: sockets. Goes out: answers. Called by [`super::Sandbox`]. HTTP/1.1 with keep-alive, enough for one client
+//! Input: sockets. Output: responses. Called by [`super::Sandbox`]. HTTP/1.1 with keep-alive, enough for one client
 //! library at a time.
 
 use parking_lot::Mutex;
@@ -23,7 +23,7 @@ use super::{Paging, Settings, TOKEN};
 use crate::base::percent;
 use crate::base::timefmt;
 
-/// Breaks every Nth answer in one way.
+/// Breaks every Nth response in one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Breakage {
     kind: &'static str,
@@ -31,7 +31,7 @@ pub struct Breakage {
 }
 
 impl Breakage {
-    /// Reads `5xx:7`.
+    /// Parses `5xx:7`.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         const KINDS: [&str; 6] = ["reset", "cut", "slow", "5xx", "html", "401"];
         let (kind, every) = text.split_once(':').context("write it as KIND:N")?;
@@ -42,13 +42,13 @@ impl Breakage {
     }
 }
 
-/// The vendor behind all connections.
+/// The vendor, shared by all connections.
 #[derive(Debug)]
 pub(super) struct Vendor {
     settings: Settings,
     inner: Mutex<Inner>,
     began: Instant,
-    /// A line for each call that a tenant made: milliseconds, its token, the status as far as its cap goes, the path.
+    /// A line per call of a tenant: milliseconds, token, status from its rate limit, path.
     log: Mutex<String>,
 }
 
@@ -66,7 +66,7 @@ struct Tenant {
     calls: u64,
 }
 
-/// What a call may know of: whose it is, and what the vendor has changed for them.
+/// The context of a call: its tenant, and the changes that apply.
 struct Call<'a> {
     settings: &'a Settings,
     request: &'a Request,
@@ -97,7 +97,7 @@ pub(super) fn serve(listener: &TcpListener, vendor: &Arc<Vendor>) {
     for stream in listener.incoming().flatten() {
         let vendor = vendor.clone();
         std::thread::spawn(move || {
-            // A client that goes away is no matter of the vendor's.
+            // A client that disconnects does not matter to the vendor.
             let _ = vendor.connection(&stream);
         });
     }
@@ -234,7 +234,7 @@ impl Vendor {
 }
 
 impl Call<'_> {
-    /// A list by numbers.
+    /// A list paged by numbers.
     fn numbered(&self, count: u64, one: impl Fn(u64, &mut String)) -> Answer {
         let from: u64 = self.request.query.get("after").and_then(|a| a.parse().ok()).unwrap_or(0);
         let to = count.min(from.saturating_add(self.limit));
@@ -247,7 +247,7 @@ impl Call<'_> {
         page("data", &records, (to < count).then_some(to), change::VERSION)
     }
 
-    /// One task, as it is now.
+    /// One task in its current version.
     fn one(&self, tenant: &Tenant, n: u64) -> Answer {
         let mut body = br#"{"data":"#.to_vec();
         body.extend(self.task(tenant.edits.of(n)).0);
@@ -255,14 +255,14 @@ impl Call<'_> {
         Answer { status: "200 OK", headers: format!("Content-Type: application/json\r\n{}", change::VERSION), body }
     }
 
-    /// The bytes of a task, and how often it comes.
+    /// The bytes of a task, and how many times it is served.
     fn task(&self, task: Task) -> (Vec<u8>, usize) {
         let mut out = String::new();
         data::task(self.seed, task, self.settings, &mut out);
         change::task(self.changes, task.number, out)
     }
 
-    /// Tasks in the order of their last change (`sort=-modified_at` turns it), within `modified_since` and
+    /// Tasks in the order of their last change (`sort=-modified_at` reverses it), within `modified_since` and
     /// `modified_before`.
     fn tasks(&self, tenant: &mut Tenant) -> Answer {
         let (settings, list) = (self.settings, change::list(self.changes));
@@ -278,7 +278,7 @@ impl Call<'_> {
             return bad("modified_since or modified_before");
         };
         let places = if list.full { tenant.edits.places(settings) } else { 0 };
-        // The places are in the order of time, so one is found by halving.
+        // Places are ordered by time, so a place is found by binary search.
         let until = |holds: &dyn Fn(OffsetDateTime) -> bool| {
             let (mut low, mut high) = (0, places);
             while low < high {
@@ -299,7 +299,7 @@ impl Call<'_> {
         };
         let limit = self.limit.min(list.most);
         let there = range.filter_map(|place| tenant.edits.at(settings, place));
-        // One more than there is room for tells whether a page follows.
+        // One more row than fits shows whether a page follows.
         let [skip, take] = [skipped, limit + 1].map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
         let mut rows: Vec<_> =
             if newest { there.rev().skip(skip).take(take).collect() } else { there.skip(skip).take(take).collect() };

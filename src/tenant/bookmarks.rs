@@ -1,8 +1,8 @@
-//! Where a tenant's bookmarks are kept between the runs of `sync`.
+//! Stores a tenant's bookmarks between the runs of `sync`.
 //!
-//! Comes in: bookmarks that a target has echoed. Goes out: a Singer state document, in the state directory or in a file
-//! of the user's own; another kind of store implements [`StateStore`]. Called by `cli`. What is kept is merged stream
-//! by stream under a lock: runs of other tiers keep what they have.
+//! Input: bookmarks that a target has echoed. Output: a Singer state document, in the state directory or in a file
+//! that the user chose; other kinds of stores can implement [`StateStore`]. Called by `run::sync`. Bookmarks are
+//! merged stream by stream under a lock: runs of other tiers keep theirs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,28 +14,28 @@ use crate::base::stop::Stop;
 use crate::base::store::{self, Store, StoredFile, file_name};
 use crate::protocol::state::StateDoc;
 
-/// Bookmarks by stream; none for a stream that was read and keeps none.
+/// Bookmarks by stream; `None` for a stream that was read and has none.
 pub type Bookmarks = BTreeMap<String, Option<Json>>;
 
-/// Keeps one document.
+/// Stores one document.
 pub trait StateStore: Send + Sync {
-    /// Its name for people.
+    /// The name in messages.
     fn shown(&self) -> String;
 
-    /// The document; nothing before the first run. A fault where it cannot be had: that is not the same.
+    /// The document; `None` before the first run. An unreadable document is a fault, not `None`.
     fn read(&self) -> Result<Option<Vec<u8>>>;
 
-    /// Replaces the document as a whole or not at all, by what `change` makes of it, while nobody else does. When this
-    /// returns, the new one survives a crash of the machine.
+    /// Replaces the document atomically with the result of `change`, under a lock. After this returns, the new
+    /// document survives a crash of the machine.
     fn update(&self, stop: &Stop, change: &mut dyn FnMut(Option<Vec<u8>>) -> Result<String>) -> Result<()>;
 }
 
-/// A store that is a file.
+/// A store in a file.
 #[derive(Debug)]
 pub struct StateFile(StoredFile);
 
-/// The files of a tenant's bookmarks in the state directory. The first target that ran has `TENANT.json`, which bears
-/// its mark; so files of versions that knew no targets go on. Each other has `TENANT.target-ID.json`.
+/// The files of a tenant's bookmarks in the state directory. The first target has `TENANT.json`, which contains its
+/// id; so files from versions without targets stay valid. Each other target has `TENANT.target-ID.json`.
 #[derive(Debug, Clone)]
 pub struct TargetFiles {
     root: PathBuf,
@@ -49,14 +49,14 @@ impl TargetFiles {
         TargetFiles { root: root.to_owned(), source: source.to_owned(), tenant: tenant.to_owned() }
     }
 
-    /// The file of a target; backfills have one of their own.
+    /// The file of a target; backfills have a separate one.
     pub fn of(&self, target: &str, backfill: bool) -> Result<StateFile> {
         let own = self.file(Some(target), false).read()?.is_some();
         let first = !own && self.first()?.is_none_or(|owner| owner == target);
         Ok(self.file(Some(target).filter(|_| !first), backfill))
     }
 
-    /// The targets that have bookmarks.
+    /// The targets with bookmarks.
     pub fn targets(&self) -> Result<Vec<String>> {
         let prefix = format!("{}.target-", file_name(&self.tenant));
         let of = |name: &str| {
@@ -70,12 +70,12 @@ impl TargetFiles {
         Ok(targets)
     }
 
-    /// Are there bookmarks that belong to no target yet?
+    /// Are there bookmarks that do not belong to a target yet?
     pub fn is_unclaimed(&self) -> Result<bool> {
         Ok(self.first()?.is_none() && self.file(None, false).has_bookmarks())
     }
 
-    /// The target that the file without a target's name belongs to.
+    /// The target that owns the file without a target's name.
     fn first(&self) -> Result<Option<String>> {
         for backfill in [false, true] {
             if let Some(owner) = self.file(None, backfill).read()?.and_then(|bytes| owner(&bytes)) {
@@ -101,7 +101,7 @@ impl TargetFiles {
     }
 }
 
-/// The target that a document belongs to, where it names one.
+/// The target in a document, if it has one.
 fn owner(bytes: &[u8]) -> Option<String> {
     let doc: Json = serde_json::from_slice(bytes).ok()?;
     doc["dripfeed"]["target"].as_str().map(str::to_owned)
@@ -113,7 +113,7 @@ impl StateFile {
         doc.is_some_and(|doc| doc["bookmarks"].as_object().is_some_and(|bookmarks| !bookmarks.is_empty()))
     }
 
-    /// A file of the user's own; that of a backfill stands beside it.
+    /// A file that the user chose; the file for a backfill is next to it.
     pub fn at(path: &Path, backfill: bool) -> Result<StateFile> {
         if !backfill {
             return StoredFile::at(path).map(StateFile);
@@ -139,7 +139,7 @@ impl StateStore for StateFile {
     }
 }
 
-/// The document that a run goes on from: `fresh` with what is kept; `reset` names streams that start anew.
+/// The document that a run resumes from: `fresh` with the stored bookmarks; `reset` names streams that start over.
 pub fn load(store: &dyn StateStore, fresh: StateDoc, reset: &[String]) -> Result<StateDoc> {
     match store.read()? {
         None => Ok(fresh),
@@ -147,10 +147,10 @@ pub fn load(store: &dyn StateStore, fresh: StateDoc, reset: &[String]) -> Result
     }
 }
 
-/// Sees that bookmarks can be kept, before any is worth it.
+/// Checks that bookmarks can be saved, before any is produced.
 pub fn prepare(store: &dyn StateStore, stop: &Stop) -> Result<()> {
     let unusable = |fault: Fault| Fault { kind: Kind::Config, ..fault };
-    // As it is: what cannot be read was refused before.
+    // Unchanged: an unreadable document was refused before.
     let mut same =
         |bytes: Option<Vec<u8>>| Ok(bytes.map_or_else(|| "{}\n".into(), |b| String::from_utf8_lossy(&b).into()));
     store
@@ -158,7 +158,7 @@ pub fn prepare(store: &dyn StateStore, stop: &Stop) -> Result<()> {
         .map_err(|fault| unusable(fault).hint("bookmarks must be kept there: mend it, or name another"))
 }
 
-/// Marks a document that is no target's as this one's.
+/// Assigns a document without a target to this target.
 pub fn claim(store: &dyn StateStore, target: &str, stop: &Stop) -> Result<()> {
     if store.read()?.is_some_and(|bytes| owner(&bytes).is_some()) {
         return Ok(());
@@ -177,7 +177,7 @@ pub fn claim(store: &dyn StateStore, target: &str, stop: &Stop) -> Result<()> {
     })
 }
 
-/// Keeps these streams' bookmarks; those of others stay as they are. `fresh` is a document without any.
+/// Saves the bookmarks of these streams; those of others stay unchanged. `fresh` is a document without bookmarks.
 pub fn keep(store: &dyn StateStore, fresh: &StateDoc, bookmarks: &Bookmarks, stop: &Stop) -> Result<()> {
     let streams: Vec<String> = bookmarks.keys().cloned().collect();
     let fresh = fresh.clone().about(&streams);

@@ -1,8 +1,8 @@
-//! One run of a stream at a time.
+//! Stream locks: only one run reads a stream at a time.
 //!
-//! Comes in: the streams that a run chose. Goes out: their locks, all or none. Called by `cli` before the first
-//! request. They are locks of the kernel on files (`flock`): they end with the processes that hold them, however those
-//! end.
+//! Input: the selected streams of a run. Output: their locks, all or none. Called by `run` before the first request.
+//! They are kernel locks on files (`flock`): they are released when the processes that hold them end, in whatever
+//! way.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -18,28 +18,28 @@ use serde::{Deserialize, Serialize};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::store::file_name;
 
-/// Locks that are held until this is dropped, and until every process is gone that inherited them.
+/// Locks that are held until this is dropped, and until every process that inherited them is gone.
 #[derive(Debug)]
 pub struct Locks(Vec<File>);
 
-/// Who holds locks.
+/// The holder of locks.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Holder {
-    /// The run's name in events.
+    /// The run ID.
     pub run_id: String,
-    /// Which of the tenant's runs it is.
+    /// The slot of the run.
     pub slot: String,
-    /// Its process.
+    /// The process ID.
     pub pid: u32,
-    /// The process of its target.
+    /// The process ID of its target.
     pub target: Option<u32>,
-    /// Since when, RFC 3339.
+    /// When it took the locks, RFC 3339.
     pub since: String,
 }
 
 impl Holder {
-    /// Who holds a lock; it may not have said so yet.
+    /// The holder of a lock; `None` if it has not written its identity yet.
     fn read(file: &mut File) -> Option<Holder> {
         let mut text = String::new();
         file.take(4096).read_to_string(&mut text).ok()?;
@@ -47,7 +47,7 @@ impl Holder {
     }
 }
 
-/// The fault of a run that another one keeps away.
+/// The fault of a run that is blocked by another one.
 fn busy(message: &str, holder: Option<Holder>) -> Fault {
     let waits = "nothing was read; what changed meanwhile is read by the next run";
     let Some(Holder { slot, pid, target, since, .. }) = holder else {
@@ -65,13 +65,13 @@ fn busy(message: &str, holder: Option<Holder>) -> Fault {
     }
 }
 
-/// Is there still a process of the group that this one led?
+/// Does a process of this leader's group still exist?
 fn has_processes(leader: u32) -> bool {
     let pid = i32::try_from(leader).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| test_kill_process_group(pid).is_ok())
 }
 
-/// Locks a file. Who only looks whether it is locked holds it for a moment.
+/// Locks a file. A process that only tests the lock holds it for a moment.
 fn locked(file: &File) -> std::result::Result<(), std::fs::TryLockError> {
     for _ in 0..5 {
         match file.try_lock() {
@@ -82,13 +82,13 @@ fn locked(file: &File) -> std::result::Result<(), std::fs::TryLockError> {
     file.try_lock()
 }
 
-/// The name of the lock that a backfill of a stream holds: it keeps live runs from nothing.
+/// The lock name of a stream's backfill: it does not block live runs.
 pub fn of_backfill(stream: &str) -> String {
     format!("{stream}.backfill")
 }
 
 impl Drop for Locks {
-    /// A process that the target left behind may hold them still: it is no run.
+    /// A process that the target left behind may still hold them: it is not a run.
     fn drop(&mut self) {
         for file in &self.0 {
             let _ = file.set_len(0);
@@ -97,8 +97,8 @@ impl Drop for Locks {
 }
 
 impl Locks {
-    /// Takes the locks of a tenant's streams in the state directory at `root`; `holder` is who has them from now on. A
-    /// fault of [`Kind::Busy`] where another run has one of them, which is told at once.
+    /// Takes the locks of a tenant's streams in the state directory at `root`; `holder` is their new holder. Returns
+    /// a fault of [`Kind::Busy`] at once if another run has one of them.
     pub fn take(
         root: &Path,
         source: &str,
@@ -131,7 +131,7 @@ impl Locks {
         Ok(locks)
     }
 
-    /// Tells others who has them: for people alone.
+    /// Writes the holder into the lock files, for information only.
     pub fn tell(&mut self, holder: &Holder) {
         let text = serde_json::to_string(holder).unwrap_or_default();
         for file in &mut self.0 {
@@ -139,9 +139,8 @@ impl Locks {
         }
     }
 
-    /// Runs `start` so that a process which it starts holds the locks too: a target that still loads what a run gave it
-    /// keeps the next one away, also when the run itself was killed. Otherwise an older version of a record could
-    /// overtake a newer.
+    /// Runs `start` so that a process that it starts inherits the locks: a target that is still loading blocks the
+    /// next run, even if its own run was killed. Otherwise an older version of a record could overwrite a newer one.
     pub fn inherited<T>(&self, start: impl FnOnce() -> T) -> T {
         self.pass_on(true);
         let started = start();
@@ -151,18 +150,18 @@ impl Locks {
 
     fn pass_on(&self, on: bool) {
         for file in &self.0 {
-            // A file that is open has flags; without them the target alone is not waited for.
+            // An open file has flags; if they cannot be read, the lock does not cover the target.
             let Ok(flags) = fcntl_getfd(file.as_fd()) else { continue };
             let flags = if on { flags - FdFlags::CLOEXEC } else { flags | FdFlags::CLOEXEC };
             let _ = fcntl_setfd(file.as_fd(), flags);
         }
     }
 
-    /// Does a run hold the stream's lock now? For reports: it may have changed when this returns.
+    /// Does a run hold the stream's lock now? For reports: the answer may be outdated when this returns.
     pub fn is_held(root: &Path, source: &str, tenant: &str, stream: &str) -> bool {
         let folder = root.join("locks").join(file_name(source)).join(file_name(tenant));
         let file = OpenOptions::new().read(true).open(folder.join(format!("{}.lock", file_name(stream))));
-        // Shared, so that two that look do not take each other for a run.
+        // A shared lock, so that two readers do not mistake each other for a run.
         file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
     }
 }

@@ -1,7 +1,7 @@
-//! One tenant among many: what its runs leave behind, and what others make of it.
+//! Tenants: what their runs leave behind, and the tools that use it.
 //!
-//! Comes in: the accounts of runs. Goes out: the record of each tenant, its bookmarks, its alerts, its place in a
-//! schedule. Called by `cli`. Tenants share nothing here: each has files and locks of its own.
+//! Input: the results of runs. Output: each tenant's run record, bookmarks, alerts and schedule. Called by `run` and
+//! `cli`. Tenants share nothing here: each has its own files and locks.
 
 pub mod alert;
 pub mod bookmarks;

@@ -1,10 +1,11 @@
-//! What a backfill may have overtaken on its way into the warehouse.
+//! Marks records that a backfill may have overwritten with older versions in the warehouse.
 //!
-//! Comes in: the begin of each backfill, and the live runs that read again. Goes out: marks beside the bookmarks of
-//! backfills, by stream. Called by `cli`. A backfill reads a record, the record changes, a live run loads its new
-//! version, and only then the backfill's target loads the old one: no live run would read it again. So once a backfill
-//! and its target are gone, the next live run reads again what changed since the first of them began. The mark is made
-//! before anything is sent, and needs no echo: it says of nothing that it was read.
+//! Input: the start of each backfill, and the live runs that read again. Output: marks next to the bookmarks of
+//! backfills, by stream. Called by `run::sync`. The problem: a backfill reads a record, the record changes, a live
+//! run loads its new version, and only then the backfill's target loads the old one. No live run would read it again.
+//! Therefore, once a backfill and its target have ended, the next live run reads everything again that changed since
+//! the first of them began. The mark is saved before anything is sent, and needs no echo: it does not claim that
+//! anything was read.
 
 use std::collections::BTreeMap;
 
@@ -22,18 +23,18 @@ const KEY: &str = "overtaken";
 /// Marks by stream.
 pub type RereadMarks = BTreeMap<String, Mark>;
 
-/// Since when versions of a stream's records may be in the warehouse that are not the newest.
+/// The time since when the warehouse may contain outdated versions of a stream's records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// When the first of the backfills began, RFC 3339.
     pub since: String,
-    /// The last of them: who makes up for them must know whether there was another meanwhile.
+    /// The last of the backfills: a live run must detect whether another one started meanwhile.
     pub run: String,
 }
 
 /// The marks in the store of backfills' bookmarks.
 pub fn read(store: &dyn StateStore) -> Result<RereadMarks> {
-    // What cannot be read is for the next backfill to refuse.
+    // The next backfill reports an unreadable document.
     Ok(store
         .read()?
         .and_then(|bytes| serde_json::from_slice::<Json>(&bytes).ok())
@@ -41,7 +42,8 @@ pub fn read(store: &dyn StateStore) -> Result<RereadMarks> {
         .unwrap_or_default())
 }
 
-/// A backfill of these streams begins, before anything of it is sent. `fresh` is a document without bookmarks.
+/// Called when a backfill of these streams begins, before any record is sent. `fresh` is a document without
+/// bookmarks.
 pub fn begins(store: &dyn StateStore, fresh: &StateDoc, streams: &[String], mark: &Mark, stop: &Stop) -> Result<()> {
     change(store, fresh, stop, |all| {
         for stream in streams {
@@ -51,7 +53,7 @@ pub fn begins(store: &dyn StateStore, fresh: &StateDoc, streams: &[String], mark
     })
 }
 
-/// A live run that began after these backfills had ended has read again what changed since, and all of it is loaded.
+/// Called when a live run that began after these backfills has read the changes again, and all of it is loaded.
 pub fn made_up(store: &dyn StateStore, fresh: &StateDoc, done: &RereadMarks, stop: &Stop) -> Result<()> {
     change(store, fresh, stop, |all| all.retain(|stream, mark| done.get(stream) != Some(mark)))
 }

@@ -1,7 +1,7 @@
-//! What a tenant's runs came to: facts for `status` and for alerts, which no run depends on.
+//! The record of a tenant's runs: facts for `status` and alerts, on which no run depends.
 //!
-//! Comes in: the beginning and the end of each run. Goes out: `runs/<source>/<tenant>.json` of the state directory,
-//! replaced as a whole under its lock. Called by `cli`: `read` and `sync` write it, `status` reads it.
+//! Input: the start and the end of each run. Output: `runs/<source>/<tenant>.json` in the state directory, replaced
+//! as a whole under its lock. `read` and `sync` write it, `status` reads it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,18 +12,18 @@ use crate::base::fault::{Fault, Result};
 use crate::base::stop::Stop;
 use crate::base::store::{Store, StoredFile, file_name, names};
 
-/// The version of the file's form.
+/// The format version of the file.
 const VERSION: u64 = 1;
-/// The slot of runs that name no tier.
+/// The slot of runs without a tier.
 pub const ALL: &str = "all";
 /// The slot of backfills.
 pub const BACKFILL: &str = "backfill";
 
-/// All that is known of a tenant's runs.
+/// Everything that is known about a tenant's runs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
-    /// The version of the form.
+    /// The format version.
     pub v: u64,
     /// The source.
     pub source: String,
@@ -33,7 +33,7 @@ pub struct Record {
     pub runs: BTreeMap<String, RunEntry>,
     /// Each stream that was ever read.
     pub streams: BTreeMap<String, Stream>,
-    /// Sums over all runs that ended.
+    /// Totals over all runs that ended.
     pub totals: Totals,
 }
 
@@ -41,52 +41,52 @@ pub struct Record {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunEntry {
-    /// Its name in events and drift.
+    /// The run ID.
     pub run_id: String,
     /// `read` or `sync`.
     pub verb: String,
-    /// Its process.
+    /// The process ID.
     pub pid: u32,
-    /// The configs it was given, as they were named.
+    /// The paths of its configs.
     pub config: Vec<String>,
     /// When it began.
     pub began: String,
-    /// When it ended; nothing while it runs, and for one that was killed.
+    /// When it ended; `None` while it runs, or if it was killed.
     pub ended: Option<String>,
-    /// How it ended.
+    /// The exit code.
     pub exit_code: Option<u8>,
-    /// Why it did not end with 0: the gravest fault, without secrets.
+    /// The most severe fault if the exit code is not 0, without secrets.
     pub why: Option<String>,
-    /// What to do about it.
+    /// The hint for it.
     pub hint: Option<String>,
-    /// What became of the target, in words: `exit code 1`, `killed by signal 9`; nothing when it ended well or there
-    /// was none.
+    /// The failure of the target, in words: `exit code 1`, `killed by signal 9`; `None` if it succeeded or there was
+    /// no target.
     pub target: Option<String>,
-    /// The streams it was to read.
+    /// The streams to read.
     pub streams: Vec<String>,
-    /// How many of them it read to their end.
+    /// The number of streams that were read to their end.
     pub complete: u64,
-    /// Records it sent.
+    /// Records sent.
     pub records: u64,
-    /// Calls it made.
+    /// Requests sent.
     pub calls: u64,
-    /// Of these, how many were tried again.
+    /// Retried requests.
     pub retried: u64,
-    /// How often the vendor said that it was too much.
+    /// Rate-limited responses (HTTP 429 and its equivalents).
     pub rate_limited: u64,
-    /// Bytes of answers.
+    /// Bytes of responses.
     pub bytes: u64,
-    /// The share of the account's cap that it used, where that is known.
+    /// The used share of the account's cap, if known.
     pub cap_use: Option<f64>,
-    /// Seconds its calls waited for the pace, all threads together.
+    /// Seconds that requests waited for the pace, summed over all threads.
     pub paced_seconds: f64,
-    /// When it can go on, where a wait was too long for it.
+    /// When the run can continue, if a wait was too long.
     pub resume_at: Option<String>,
-    /// The last of the slot's runs that ended with 0: when it began.
+    /// When the last run of the slot with exit code 0 began.
     pub last_good: Option<String>,
-    /// Since when the slot's runs do not end with 0 (75, 76 and signals aside): when the first of them began.
+    /// When the first run of the current series of failures began (75, 76 and signals do not count as failures).
     pub failing_since: Option<String>,
-    /// How many of the slot's runs in a row ended with 75.
+    /// The number of consecutive runs of the slot with exit 75.
     pub unfinished_in_a_row: u64,
 }
 
@@ -96,29 +96,29 @@ pub struct RunEntry {
 pub struct Stream {
     /// The slot of the last live run that read it.
     pub slot: String,
-    /// Does it keep a bookmark?
+    /// Does it have a bookmark?
     pub incremental: bool,
-    /// How far it is: the newest cursor value that is kept, as the vendor writes it.
+    /// The bookmark: the newest saved cursor value, as the vendor writes it.
     pub bookmark: Option<String>,
-    /// When the last live run began that read it to its end: so fresh its data is.
+    /// Data is complete up to this time: the start of the last live run that read the stream to its end.
     pub fresh: Option<String>,
     /// Records of the last run that read it.
     pub records: u64,
     /// Why the last run did not read it to its end.
     pub fault: Option<String>,
-    /// Since when it is not: when the first of these runs began.
+    /// When the first of the runs with this failure began.
     pub failing_since: Option<String>,
-    /// How far its backfills are.
+    /// The progress of its backfills.
     pub backfill: Option<BackfillRecord>,
 }
 
-/// How far a stream's backfill is.
+/// The progress of a stream's backfill.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BackfillRecord {
-    /// From when.
+    /// The start of the requested span.
     pub from: String,
-    /// Until when.
+    /// The end of the requested span.
     pub to: String,
     /// Slices that were read.
     pub done: u64,
@@ -126,26 +126,26 @@ pub struct BackfillRecord {
     pub of: u64,
     /// Are all slices known?
     pub listed: bool,
-    /// Calls of its last run so far.
+    /// Requests of its last run so far.
     pub calls: u64,
-    /// When it was read to its end.
+    /// When the whole span was read.
     pub ended: Option<String>,
 }
 
-/// Sums over all runs of a tenant that ended.
+/// Totals over all runs of a tenant that ended.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct Totals {
     pub runs: u64,
-    /// Of these, by exit code, as text.
+    /// The number of runs by exit code (as text).
     pub by_exit: BTreeMap<String, u64>,
     pub records: u64,
     pub calls: u64,
     pub retried: u64,
     pub rate_limited: u64,
     pub bytes: u64,
-    /// Seconds that runs took, all together.
+    /// The total duration of the runs, in seconds.
     pub seconds: f64,
 }
 
@@ -154,12 +154,12 @@ pub struct Totals {
 pub struct RunRecords(StoredFile);
 
 impl RunRecords {
-    /// In the state directory at `root`.
+    /// The file in the state directory at `root`.
     pub fn new(root: &Path, source: &str, tenant: &str) -> RunRecords {
         RunRecords(Store::new(root).file(&format!("runs/{}", file_name(source)), &file_name(tenant)))
     }
 
-    /// What is there; nothing before the first run.
+    /// Reads the record; `None` before the first run.
     pub fn read(&self) -> Result<Option<Record>> {
         self.0.read()?.map(decoded).transpose()
     }

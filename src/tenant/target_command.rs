@@ -1,7 +1,7 @@
 //! The command line of a target.
 //!
-//! Comes in: a text, as `--target` or a config gives it. Goes out: its words, and what tells it from other targets.
-//! Called by `run::sync`, which starts the target, and by `cli::schedule`.
+//! Input: a text from `--target` or a config. Output: its words, and an id that distinguishes targets. Called by
+//! `run::sync`, which starts the target, and by `cli::schedule`.
 
 use sha2::{Digest as _, Sha256};
 
@@ -34,13 +34,13 @@ impl TargetCommand {
         &self.program
     }
 
-    /// What follows the executable. It may hold secrets.
+    /// The arguments. They may contain secrets.
     pub fn args(&self) -> &[String] {
         &self.args
     }
 
-    /// What tells it from other targets, the same every time: its program's file name, and a hash of its arguments,
-    /// passwords and what `hidden` hides aside.
+    /// A stable id that distinguishes targets: the file name of the program, and a hash of its arguments without
+    /// passwords and without what `hidden` redacts.
     pub fn id(&self, hidden: impl Fn(&str) -> String) -> String {
         let mut args = Vec::with_capacity(self.args.len());
         let mut is_value = false;
@@ -53,13 +53,13 @@ impl TargetCommand {
         format!("{}-{hash}", self.name())
     }
 
-    /// Its name for people: the executable's, without its folder and arguments.
+    /// The name in messages: the executable's, without folder and arguments.
     pub fn name(&self) -> &str {
         self.program.rsplit('/').next().unwrap_or_default()
     }
 }
 
-/// Is that the name of a password, a token or a key?
+/// Is this the name of a password, a token or a key?
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('_', "-");
     ["password", "passwd", "pwd", "passphrase", "secret", "token", "apikey", "api-key", "access-key", "private-key"]
@@ -67,7 +67,7 @@ fn is_secret(name: &str) -> bool {
         .any(|word| name.ends_with(word))
 }
 
-/// A word of a command line without passwords: values of `name=value`, also within an address, and its user's.
+/// A command-line word without passwords: neither values of `name=value`, also inside a URL, nor a URL's user info.
 fn without_secrets(word: &str) -> String {
     let pieces = word.split_inclusive(['?', '&', ';', ' ']).map(|piece| match piece.split_once('=') {
         Some((name, _)) if is_secret(name) => format!("{name}="),

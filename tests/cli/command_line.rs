@@ -321,3 +321,37 @@ fn a_check_may_have_a_config_of_its_own() {
     let ran = Tap::new("check").source(&manifest.to_string()).config(&config).run();
     ran.expect(10, &["`check.config_overrides`", "the platform's own"]);
 }
+
+#[test]
+fn a_list_that_nobody_reads_to_its_end_ends_quietly() {
+    for args in [
+        "spec --source sandbox",
+        "discover --source sandbox",
+        "sources",
+        "validate sandbox",
+        "man",
+        "completions bash",
+        "--source sandbox --discover",
+        "--source sandbox --about",
+    ] {
+        let tap = Tap::new(args);
+        let mut child = tap.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        // A short list may have been in the pipe before its reader left; then too it is well.
+        assert_eq!(output.status.code(), Some(0), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("stdout"), "{args}");
+    }
+}
+
+/// A form with two ways to sign in: whoever fills in neither learns which keys there are.
+#[test]
+fn a_config_that_lacks_each_alternative_is_told_their_keys() {
+    let mut manifest: Json = serde_json::from_str(&items(&json!({"id": {}}), &json!({}), &json!({}))).unwrap();
+    for keyword in ["anyOf", "oneOf"] {
+        manifest["spec"] = json!({"type": "Spec", "connection_specification": {"type": "object", "properties": {},
+            keyword: [{"required": ["access_token"]}, {"required": ["credentials"]}]}});
+        let ran = Tap::new("check").source(&manifest.to_string()).config(&json!({})).run();
+        ran.expect(10, &["config needs one of `access_token`, `credentials`"]);
+    }
+}

@@ -3,8 +3,8 @@
 
 (a) Two tenants of a sandbox, one of them with a token that is refused, run by tiers; the metrics are read by prometheus_client,
 as OpenMetrics and as the older text format (which node_exporter's textfile collector reads), and say what happened. (b) The page
-needs nothing from elsewhere. (c) A webhook checks what it gets with the code that stands in docs/src/alerts.md: it takes what dripfeed
-sent, and refuses it with another body, another secret, or late.
+needs nothing from elsewhere. (c) A webhook checks what it gets with the code that stands in docs/src/alerts.md: it takes what
+dripfeed sent, and refuses it with another body, another secret, or late.
 
 usage: status.py      (see support.py for the environment; PYTHON_PROMETHEUS is a Python that has prometheus_client)
 """
@@ -16,9 +16,8 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
-from support import TOKEN, Checks, Sandbox, dripfeed, folder
+from support import ROOT, TOKEN, Checks, Sandbox, dripfeed, folder
 
 SECRET = "whsec-of-this-test"
 # Both parsers' view of the metrics: [[name, labels, value], ...].
@@ -69,7 +68,7 @@ def metrics(text, form):
 
 def receiver():
     """The check of signatures that docs/src/alerts.md gives."""
-    page = (Path(__file__).parents[2] / "docs/src/alerts.md").read_text()
+    page = (ROOT / "docs" / "src" / "alerts.md").read_text()
     code = next(block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "Dripfeed-Signature" in block)
     names = {}
     exec(code, names)  # pylint: disable=exec-used
@@ -126,7 +125,7 @@ def main():
                   (alert["tenant"], alert["event"], alert["exit_code"]) == ("globex", "credentials_refused", 20) and alert["what_to_do"])
         genuine = receiver()
         now = time.time()
-        checks.ok("the documented receiver takes it", genuine(SECRET, {"Dripfeed-Signature": signature}, body, now))
+        checks.ok("the docs' receiver takes it", genuine(SECRET, {"Dripfeed-Signature": signature}, body, now))
         forged = [(SECRET, signature, body + b" ", now), ("another", signature, body, now), (SECRET, signature, body, now + 3600),
                   (SECRET, signature.replace("v1=", "v1=0"), body, now), (SECRET, "", body, now)]
         checks.ok("and nothing forged", not any(genuine(secret, {"Dripfeed-Signature": sign}, text, at) for secret, sign, text, at in forged))

@@ -566,12 +566,13 @@ def stores(checks, scratch, sandbox, truth):
                ("an empty target", [*plain, "--target", ""], (2, 10)),
                ("a target that is not there", [*plain, "--target", f"/no/such/target --password {SECRET}"], (10, 60)),
                ("a target that is no program", [*plain, "--target", f"{tenant.config} --password {SECRET}"], (10, 60)),
-               ("Airbyte's protocol", [*plain, "--target", "cat", "--protocol", "airbyte"], (1, 2)))
+               ("Airbyte's protocol", [*plain, "--target", "cat", "--protocol", "airbyte"], (2,)))
     before = sandbox.stats()["requests"]
     for name, command, codes in refused:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LONGEST)
         checks.ok(f"{name}: {' or '.join(map(str, codes))}, with a hint, before any request",
-                  done.returncode in codes and "hint" in done.stderr + done.stdout and SECRET not in done.stderr + done.stdout,
+                  done.returncode in codes and re.search("hint|try '--help'", done.stderr) and
+                  SECRET not in done.stderr + done.stdout,
                   f"{done.returncode}: {done.stderr.strip()[-200:]}")
     checks.ok("none of these asked the vendor for anything", sandbox.stats()["requests"] == before + 1,
               sandbox.stats()["requests"] - before - 1)

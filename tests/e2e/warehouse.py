@@ -60,6 +60,7 @@ class Box:
 
     source, key, incremental, cursor = "sandbox", "id", "tasks", "modified_at"
     streams = STREAMS
+    chosen = ""  # all that there are
     name = "sandbox"
 
     def __init__(self, lively=0):
@@ -108,6 +109,7 @@ class Office:
 
     source, key, incremental, cursor = "asana", "gid", "tasks", "modified_at"
     streams = ("workspaces", "teams", "users", "projects", "sections", "tags", "tasks")
+    chosen = ",".join(streams)  # the others cost a call for each task; asana.py loads all of them
     name = "asana"
 
     def __init__(self, lively=0):
@@ -347,7 +349,7 @@ class Pipe:
         (self.work / "target.json").write_text(json.dumps(target.config(self.schema, batch)))
         # Targets start three times as fast with compiled modules, which uv does not make.
         self.environment = {**os.environ, "DRIPFEED": dripfeed(), "TARGET": target.executable, "SOURCE": vendor.source,
-                            "PYTHONDONTWRITEBYTECODE": ""}
+                            "DRIPFEED_STREAMS": vendor.chosen, "PYTHONDONTWRITEBYTECODE": ""}
 
     def run(self, kill=None):
         """One run."""

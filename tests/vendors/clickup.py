@@ -63,6 +63,7 @@ class Clickup(Vendor):
     }
 
     conformance_skips = {"users": "someone who is in two workspaces comes once for each of them"}
+    overlap_asks_more = "each numbered page of tasks is compared with the one before, which is asked for again"
 
     # ------------------------------------------------------------ the account
 

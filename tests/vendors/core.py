@@ -135,6 +135,8 @@ class Vendor:
     """
     source, streams, parity_skips, conformance_skips = "", {}, {}, {}
     specification, base = None, ""  # the file in VENDOR_SPECS, and what stands before its paths
+    vanishes = ""  # why a forbidden parent is skipped without an event
+    overlap_asks_more = ""  # what the manifest's `safety.overlap` asks for beyond the reference
     # What a vendor may have.
     expire_page_token = archive = expected_calls = None
 

@@ -177,6 +177,7 @@ class Linear(GraphQL):
     source = "linear"
     sdl = sdl()
     streams = {name: Stream(key=["id"], cursor=None if name in WHOLE else "updatedAt") for name in TYPES}
+    vanishes = "Linear lists only the teams that the key may see; a team that turned private is missing without an error"
 
     # ------------------------------------------------------------ the workspace
 

@@ -3,6 +3,8 @@
 //! Comes in: a config or a part of it, and a schema. Goes out: nothing, or a fault that names the place and what is
 //! allowed there, and never a value. Called when a config is loaded and when its source is known.
 
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::Value as Json;
 
 use super::{Config, secret};
@@ -25,8 +27,7 @@ pub fn validate(json: &Json, schema: &Json, prefix: &str) -> Result<()> {
         Fault::config(format!("the connection specification is not a valid JSON schema: {}", e.masked()))
     })?;
     // What a reference stands for is judged where it is known.
-    let known =
-        |error: &jsonschema::ValidationError<'_>| error.instance().as_str().and_then(secret::reference).is_none();
+    let known = |error: &ValidationError<'_>| error.instance().as_str().and_then(secret::reference).is_none();
     let Some(error) = validator.iter_errors(json).find(known) else { return Ok(()) };
     let pointer = error.instance_path().to_string();
     let mut path = prefix.to_owned();
@@ -39,7 +40,7 @@ pub fn validate(json: &Json, schema: &Json, prefix: &str) -> Result<()> {
         }
     }
     let place = if path.is_empty() { "config".to_owned() } else { format!("config `{path}`") };
-    if let jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
+    if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
         let unknown = unexpected.first().map_or("", String::as_str);
         let known = allowed_keys(schema, &pointer);
         let detail = format!("Additional properties are not allowed ('{unknown}' was unexpected)");
@@ -50,15 +51,36 @@ pub fn validate(json: &Json, schema: &Json, prefix: &str) -> Result<()> {
             None => fault.hint(format!("it can hold {}", known.join(", "))),
         });
     }
+    if let Some(keys) = alternatives(&error) {
+        let fault = Fault::config(format!("{place} needs one of {}", keys.join(", ")));
+        let message = format!("Config validation error: {}", fault.message);
+        return Err(fault.airbyte_message(message, Failure::Config));
+    }
     let fault = Fault::config(format!("{place}: {}", error.masked_with("the value")));
     // As the reference words it; other faults it words with the value, which is nobody's business.
     let detail = match error.kind() {
-        jsonschema::error::ValidationErrorKind::Required { property } => {
+        ValidationErrorKind::Required { property } => {
             format!("'{}' is a required property", property.as_str().unwrap_or_default())
         }
         _ => fault.message.clone(),
     };
     Err(fault.airbyte_message(format!("Config validation error: {detail}"), Failure::Config))
+}
+
+/// The keys of which one is needed, where each alternative of an `anyOf` or `oneOf` lacks a key.
+fn alternatives(error: &ValidationError<'_>) -> Option<Vec<String>> {
+    let (ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context }) = error.kind() else {
+        return None;
+    };
+    let lacks = |branch: &Vec<ValidationError<'_>>| {
+        branch.iter().find_map(|inner| match inner.kind() {
+            ValidationErrorKind::Required { property } if inner.instance_path() == error.instance_path() => {
+                Some(format!("`{}`", property.as_str()?))
+            }
+            _ => None,
+        })
+    };
+    context.iter().map(lacks).collect()
 }
 
 /// The property names that `schema` declares at a pointer into an instance.

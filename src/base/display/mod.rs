@@ -1,14 +1,14 @@
-//! What reports share: words and numbers for people, a terminal's lines, a page's parts.
+//! Formatting that reports share: words and numbers for people, terminal lines, parts of HTML pages.
 //!
-//! Comes in: texts, counts and times. Goes out: the same as people read them. Called by the reports of `drift` and by
-//! `status`. Names come from vendors and users, so that each form escapes what its reader would act on.
+//! Input: texts, counts and times. Output: the same, formatted for people. Called by the reports of `drift` and by
+//! `status`. Names come from vendors and users, so each format escapes what its reader would interpret.
 
 pub mod page;
 pub mod terminal;
 
 use crate::base::timefmt::{parse_iso, rfc3339};
 
-/// A text without what a terminal or a browser would act on: names come from the vendor.
+/// Removes what a terminal or a browser would interpret: names come from the vendor.
 pub fn plain(text: &str) -> String {
     let odd = |c: char| {
         c.is_control()
@@ -21,7 +21,7 @@ pub fn plain(text: &str) -> String {
     out
 }
 
-/// A text of so many characters at most, its middle left out.
+/// Shortens a text to at most `most` characters by cutting out its middle.
 pub fn short(text: &str, most: usize) -> String {
     let length = text.chars().count();
     if length <= most {
@@ -51,12 +51,12 @@ pub fn number_of(n: u64, what: &str) -> String {
     format!("{} {what}{}", thousands(n), if n == 1 { "" } else { "s" })
 }
 
-/// The same of what was counted in memory.
+/// The same as [`number_of`], for a `usize` count.
 pub fn number(n: usize, what: &str) -> String {
     number_of(n as u64, what)
 }
 
-/// How long ago that was, in the largest unit that fits: `2 days ago`.
+/// How long ago a time was, in the largest unit that fits: `2 days ago`.
 pub fn ago(then: &str, now: &str) -> Option<String> {
     let (then, now) = (parse_iso(then)?, parse_iso(now)?);
     let seconds = u64::try_from((now - then).whole_seconds()).ok()?;
@@ -65,7 +65,7 @@ pub fn ago(then: &str, now: &str) -> Option<String> {
     Some(format!("{} ago", number_of(seconds / size, name)))
 }
 
-/// A time as it is kept, without parts of a second.
+/// A stored time, cut to whole seconds.
 pub fn second(time: &str) -> String {
     let whole = parse_iso(time).and_then(|t| t.replace_nanosecond(0).ok());
     whole.map_or_else(|| plain(time), rfc3339)
@@ -78,13 +78,13 @@ pub fn minute(time: &str) -> String {
     format!("{}-{:02}-{:02} {:02}:{:02} UTC", t.year(), u8::from(t.month()), t.day(), t.hour(), t.minute())
 }
 
-/// The text with its first letter large.
+/// The text with its first letter in upper case.
 pub fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// A span of time in its two largest units: `2 h 5 min`, `3 d`.
+/// A duration in its two largest units: `2 h 5 min`, `3 d`.
 pub fn span(seconds: u64) -> String {
     let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
     let Some(at) = units.iter().position(|(size, _)| seconds >= *size) else { return "0 s".to_owned() };

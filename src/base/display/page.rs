@@ -1,16 +1,16 @@
-//! A web page that needs nothing else: no script, no request, no font.
+//! The frame of a self-contained web page: no script, no request, no font.
 //!
-//! Comes in: a title, styles and a body. Goes out: the page, and parts that pages share. Called by the reports of
-//! `drift` and by `status`. `maud` escapes every text. A text that is not a page's own goes through [`plain`] as well.
+//! Input: a title, styles and a body. Output: the page, and parts that pages share. Called by the reports of `drift`
+//! and by `status`. `maud` escapes every text. A text from outside the page code also passes through [`plain`].
 
 use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 
 use super::{minute, plain};
 
-/// Colours have a contrast of at least 4.5 to what they stand on, in the light and in the dark.
+/// Colours have a contrast of at least 4.5 to their background, in light and dark mode.
 const BASE: &str = include_str!("base.css");
 
-/// The page, with a line for each block: two versions of it can be compared.
+/// The page, with each block on its own line, so that two versions can be compared.
 pub fn document(title: &str, style: &str, body: &Markup) -> String {
     let page = html! {
         (DOCTYPE) "\n"
@@ -36,7 +36,7 @@ pub fn document(title: &str, style: &str, body: &Markup) -> String {
     page.into_string()
 }
 
-/// The parts, with the separator between each two.
+/// The parts, joined by a separator.
 pub fn joined(parts: impl IntoIterator<Item = impl Render>, separator: impl Render) -> Markup {
     html! {
         @for (index, part) in parts.into_iter().enumerate() {
@@ -46,7 +46,7 @@ pub fn joined(parts: impl IntoIterator<Item = impl Render>, separator: impl Rend
     }
 }
 
-/// A command to copy, which is wrapped between its words only.
+/// A command to copy, which wraps only between words.
 pub fn command(line: &str) -> Markup {
     let words = line.trim_end().split(' ').map(|word| html! { span { (plain(word)) } });
     html! { code.command { (joined(words, " ")) } }

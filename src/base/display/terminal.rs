@@ -1,34 +1,34 @@
 //! Text for a terminal: colours, wrapped lines, labels.
 //!
-//! Comes in: words, and how the terminal is. Goes out: text. Without a terminal nothing is wrapped or coloured, so that
-//! a line can be searched for.
+//! Input: words, and the properties of the terminal. Output: text. Without a terminal nothing is wrapped or coloured,
+//! so that lines can be searched.
 
-/// Labels of a block are as wide as the longest, `downstream`, with two spaces before and after.
+/// The label width of a block: that of the longest label, `downstream`, plus two spaces before and after.
 const HANG: usize = 14;
 
-/// How the terminal is.
+/// The properties of the terminal.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Look {
     /// Does it show colours?
     pub colour: bool,
-    /// So many characters go into a line; none when it is no terminal.
+    /// The line width in characters; `None` without a terminal.
     pub width: Option<usize>,
 }
 
 /// Colours by meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// As the rest.
+    /// Unstyled.
     Plain,
     /// Bold.
     Strong,
-    /// What is looked up, not read.
+    /// Reference information.
     Faint,
     /// Nothing is wrong.
     Calm,
-    /// Good to know.
+    /// For information.
     Notice,
-    /// Somebody should look.
+    /// A person should look at it.
     Warning,
     /// Something is wrong.
     Bad,
@@ -52,7 +52,8 @@ impl Look {
         if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
-    /// Words with `gap` between them, further lines begun under `hang`; the first line has `used` characters already.
+    /// Words separated by `gap` spaces, with further lines indented by `hang`; the first line already has `used`
+    /// characters.
     pub fn flow(self, words: &[(Style, String)], gap: usize, used: usize, hang: usize) -> String {
         let (mut out, mut column) = (String::new(), used);
         for (i, (style, word)) in words.iter().enumerate() {
@@ -78,7 +79,7 @@ impl Look {
         self.paint(Style::Faint, &head) + &self.flow(&words, 1, HANG, HANG)
     }
 
-    /// A label and a command, which is never wrapped: it is there to be copied.
+    /// A label and a command, which is never wrapped so that it can be copied.
     pub fn command(self, label: &str, command: &str) -> String {
         let head = format!("  {label:<width$}", width = HANG - 2);
         format!("{}{}\n", self.paint(Style::Faint, &head), self.paint(Style::Strong, command))

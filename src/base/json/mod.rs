@@ -1,8 +1,8 @@
-//! JSON as bytes and as text: a scanner without a tree, observers of its walk, schemas, harmless spellings,
-//! and Python's way of writing.
+//! JSON as bytes and text: a scanner that builds no tree, observers of its scan, schemas, harmless spellings, and
+//! Python's serialization.
 //!
-//! Comes in: bytes of an answer, or values. Goes out: positions, kinds and numbers as they were written. Called by the
-//! engine, by drift, and by whatever has to write JSON as the reference does.
+//! Input: the bytes of a response, or values. Output: positions, kinds, and numbers as written. Called by the engine,
+//! by drift, and by all code that must write JSON exactly as the reference does.
 
 pub mod observe;
 pub mod python;

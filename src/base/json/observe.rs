@@ -1,21 +1,21 @@
-//! What is told of each value that the walk over a record passes.
+//! Observers of the record scan: they receive each value.
 //!
-//! Comes in: values as they stand in the bytes, each with the number of its place in the schema. Nothing goes out but
-//! what an [`Observer`] keeps. `shape` walks and calls; `drift` listens; neither names the other.
+//! Input: values as they are in the bytes, each with the number of its place in the schema. There is no output except
+//! what an [`Observer`] stores. `shape` scans and calls; `drift` observes; neither depends on the other.
 
 use crate::base::json::scan::{JsonKind, JsonText, Number};
 
-/// The place of values that nobody asks about.
+/// The place of values that nobody observes.
 pub const NOWHERE: u32 = 0;
 /// The record itself.
 pub const ROOT: u32 = 1;
 
-/// Hears of the values of a record, in their order.
+/// Receives the values of a record, in order.
 pub trait Observer {
-    /// A value stands at `place`, in the object that [`Observer::object`] numbered so; 0 in a list.
+    /// A value at `place`, in the object with the number from [`Observer::object`]; 0 in a list.
     fn value(&mut self, place: u32, kind: JsonKind, object: u32);
 
-    /// An object is entered: its number, which is no other's of the record.
+    /// An object starts: returns a number that is unique in the record.
     fn object(&mut self) -> u32;
 
     /// The value is this text.
@@ -24,14 +24,14 @@ pub trait Observer {
     /// The value is this number.
     fn number(&mut self, place: u32, number: &Number<'_>);
 
-    /// The value is this flag.
+    /// The value is this boolean.
     fn boolean(&mut self, place: u32, value: bool);
 
-    /// The object at `place` has a field that its schema does not declare.
+    /// The object at `place` has an undeclared field.
     fn unknown(&mut self, place: u32, key: &JsonText<'_>, kind: JsonKind);
 }
 
-/// Nobody listens.
+/// No observer.
 impl Observer for () {
     fn value(&mut self, _: u32, _: JsonKind, _: u32) {}
 
@@ -50,9 +50,9 @@ impl Observer for () {
 
 /// The numbers of a schema's places.
 pub trait Places {
-    /// The field of that name in the object at `place`.
+    /// The place of the field `name` in the object at `place`.
     fn child(&self, place: u32, name: &str) -> u32;
 
-    /// The items of the list at `place`.
+    /// The place of the items of the list at `place`.
     fn item(&self, place: u32) -> u32;
 }

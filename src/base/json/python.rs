@@ -1,11 +1,11 @@
-//! JSON as Python writes it and judges it.
+//! Python's JSON serialization and truth values.
 //!
-//! Comes in: a JSON value. Goes out: the text of `json.dumps`, which the reference puts into request
-//! bodies and partition keys. Called by `jinja`, `fetch` and `state`.
+//! Input: a JSON value. Output: the text of `json.dumps`, which the reference uses in request bodies and partition
+//! keys. Called by `jinja`, `fetch` and `state`.
 
 use serde_json::Value;
 
-/// `json.dumps(value)`: `", "` and `": "` between, everything outside ASCII escaped.
+/// `json.dumps(value)`: separators `", "` and `": "`, non-ASCII characters escaped.
 pub fn dumps(value: &Value) -> String {
     let mut out = String::new();
     write(value, (", ", ": "), false, &mut out);
@@ -19,14 +19,14 @@ pub fn compact(value: &Value) -> String {
     out
 }
 
-/// `json.dumps(value, separators=(",", ":"), sort_keys=True)`: one text for one value.
+/// `json.dumps(value, separators=(",", ":"), sort_keys=True)`: equal values have equal texts.
 pub fn canonical(value: &Value) -> String {
     let mut out = String::new();
     write(value, (",", ":"), true, &mut out);
     out
 }
 
-/// Is the value one that counts as false in Python: null, false, 0, `""`, `[]`, `{}`?
+/// Is the value falsy in Python: null, false, 0, `""`, `[]`, `{}`?
 pub fn is_falsy(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -97,7 +97,7 @@ fn text(s: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Python's `repr` of a float: the shortest digits that give it back, exponent from 1e16 and below 1e-4.
+/// Python's `repr` of a float: the shortest digits that round-trip, with an exponent from 1e16 and below 1e-4.
 pub fn float_repr(f: f64) -> String {
     if f.is_nan() {
         return "nan".into();

@@ -1,30 +1,30 @@
-//! A pull scanner over JSON bytes: the one parse of a page.
+//! A pull scanner over JSON bytes: the only parse of a page.
 //!
-//! Comes in: a whole body. Goes out: its structure, step by step, as places in those bytes; nothing is
-//! copied or allocated. Called by `extract` (where are the records?) and `shape` (what is in one?), which share one
-//! pass by handing the scanner on. Strict as RFC 8259: what this accepts, `serde_json` accepts.
+//! Input: a whole body. Output: its structure, step by step, as positions in those bytes; nothing is copied or
+//! allocated. Called by `extract` (finds the records) and `shape` (reads a record), which share one pass by passing
+//! the scanner on. Strict as RFC 8259: `serde_json` accepts whatever this accepts.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-/// Deepest nesting that is read; `serde_json` has the same bound.
+/// The maximum nesting, the same as in `serde_json`.
 const MAX_DEPTH: u8 = 127;
 
-/// Why bytes are no JSON, and where.
+/// Why bytes are not valid JSON, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanError {
-    /// Offset in the body.
+    /// The offset in the body.
     pub at: usize,
     /// What was expected.
     pub what: &'static str,
 }
 
-/// What is said of bytes after the JSON.
+/// The message for bytes after the JSON.
 const MORE_FOLLOWS: &str = "something follows the JSON value";
 
 impl ScanError {
-    /// Is it a body that was cut off, or that goes on after its JSON, rather than one that never was JSON?
+    /// Was the body truncated, or is there data after its JSON, as opposed to a body that never was JSON?
     pub fn is_of_its_end(&self, body: &[u8]) -> bool {
         let rest = body.get(self.at..).unwrap_or_default().trim_ascii_end();
         let cut_word = [&b"true"[..], b"false", b"null"].iter().any(|word| word.starts_with(rest));
@@ -43,7 +43,7 @@ impl fmt::Display for ScanError {
 /// Result with a [`ScanError`].
 pub type Scan<T> = Result<T, ScanError>;
 
-/// What comes next.
+/// The kind of the next value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum JsonKind {
@@ -55,29 +55,29 @@ pub enum JsonKind {
     Null,
 }
 
-/// A text as it stands between its quotes.
+/// The raw text between the quotes.
 #[derive(Debug, Clone, Copy)]
 pub struct JsonText<'a> {
-    /// The bytes, escapes unresolved.
+    /// The bytes, with unresolved escapes.
     pub raw: &'a [u8],
-    /// Is there a backslash in it?
+    /// Does it contain a backslash?
     pub escaped: bool,
 }
 
 impl<'a> JsonText<'a> {
-    /// The text, escapes resolved; a lone surrogate becomes U+FFFD.
+    /// The text with escapes resolved; a lone surrogate becomes U+FFFD.
     pub fn value(&self) -> Cow<'a, str> {
         let raw = std::str::from_utf8(self.raw).unwrap_or_default();
         if self.escaped { Cow::Owned(unescape(raw)) } else { Cow::Borrowed(raw) }
     }
 
-    /// Is it this text?
+    /// Is it equal to `text`?
     pub fn is(&self, text: &str) -> bool {
         if self.escaped { self.value() == text } else { self.raw == text.as_bytes() }
     }
 }
 
-/// A number's digits as written.
+/// A number as written.
 #[derive(Debug, Clone, Copy)]
 pub struct Number<'a> {
     /// The bytes.
@@ -86,23 +86,23 @@ pub struct Number<'a> {
     pub integer: bool,
 }
 
-/// An integer that a 64-bit column holds.
+/// Is it an integer that fits a 64-bit column?
 pub fn is_int64(number: &Number<'_>) -> bool {
     number.integer && (number.raw.len() < 19 || std::str::from_utf8(number.raw).is_ok_and(|t| t.parse::<i64>().is_ok()))
 }
 
-/// What a number is, exactly.
+/// The exact class of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whole {
-    /// A whole number of 64 bits, however it is written: `5`, `5.0`, `5e2`.
+    /// An integer that fits 64 bits, in any notation: `5`, `5.0`, `5e2`.
     Fits(i64),
-    /// A larger whole number.
+    /// A larger integer.
     Large,
-    /// It has a fraction.
+    /// Not an integer.
     Not,
 }
 
-/// Is a number whole?
+/// Classifies a number.
 pub fn whole(number: &Number<'_>) -> Whole {
     let text = std::str::from_utf8(number.raw).unwrap_or_default();
     if number.integer {
@@ -117,7 +117,7 @@ pub fn whole(number: &Number<'_>) -> Whole {
     if digits.is_empty() {
         return Whole::Fits(0);
     }
-    // Zeros that stand behind the last digit, those that the exponent adds included.
+    // Trailing zeros, including those from the exponent.
     let zeros = exponent - i64::try_from(after.len()).unwrap_or(0)
         + i64::try_from(all.len() - all.trim_end_matches('0').len()).unwrap_or(0);
     match usize::try_from(zeros) {
@@ -127,7 +127,7 @@ pub fn whole(number: &Number<'_>) -> Whole {
     }
 }
 
-/// Where the scanner stands in a body.
+/// A position in a body.
 #[derive(Debug, Clone)]
 pub struct Scanner<'a> {
     bytes: &'a [u8],
@@ -136,7 +136,7 @@ pub struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// At the start of a body, which must be UTF-8.
+    /// Starts at the beginning of a body, which must be UTF-8.
     pub fn new(bytes: &'a [u8]) -> Self {
         Scanner { bytes, at: 0, depth: 0 }
     }
@@ -162,7 +162,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// What comes next; blanks before it are passed.
+    /// The kind of the next value; skips blanks before it.
     #[inline]
     pub fn peek(&mut self) -> Scan<JsonKind> {
         self.blanks();
@@ -178,7 +178,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Nothing but blanks may follow.
+    /// Fails if anything but blanks follows.
     pub fn end(&mut self) -> Scan<()> {
         self.blanks();
         if self.at == self.bytes.len() { Ok(()) } else { self.fail(MORE_FOLLOWS) }
@@ -191,13 +191,13 @@ impl<'a> Scanner<'a> {
         if self.depth > MAX_DEPTH { self.fail("the JSON is nested too deeply") } else { Ok(()) }
     }
 
-    /// Enters an object; then [`Scanner::key`] until it gives nothing.
+    /// Enters an object; then call [`Scanner::key`] until it returns `None`.
     #[inline]
     pub fn enter(&mut self) -> Scan<()> {
         self.open()
     }
 
-    /// The next key of the object entered, its value being next; nothing at its end.
+    /// The next key of the entered object, positioned before its value; `None` at the end.
     #[inline]
     pub fn key(&mut self, first: &mut bool) -> Scan<Option<JsonText<'a>>> {
         if !self.more(b'}', first)? {
@@ -215,7 +215,8 @@ impl<'a> Scanner<'a> {
         Ok(Some(key))
     }
 
-    /// Passes the next key at once when it is `quoted` (`"name":`, no blanks): most records keep one order of keys.
+    /// Skips the next key if it equals `quoted` (`"name":`, without blanks): most records have the same order of
+    /// keys.
     #[inline]
     pub fn take_key(&mut self, first: &mut bool, quoted: &[u8]) -> bool {
         let at = self.at + usize::from(!*first);
@@ -228,7 +229,7 @@ impl<'a> Scanner<'a> {
         false
     }
 
-    /// Is there another element in the array entered?
+    /// Does the entered array have another element?
     #[inline]
     pub fn element(&mut self, first: &mut bool) -> Scan<bool> {
         self.more(b']', first)
@@ -258,7 +259,7 @@ impl<'a> Scanner<'a> {
         Ok(true)
     }
 
-    /// The text that comes next.
+    /// Reads a text.
     #[inline]
     pub fn string(&mut self) -> Scan<JsonText<'a>> {
         let start = self.at + 1;
@@ -298,7 +299,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The number that comes next.
+    /// Reads a number.
     #[inline]
     pub fn number(&mut self) -> Scan<Number<'a>> {
         let start = self.at;
@@ -341,19 +342,19 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The `true` or `false` that comes next.
+    /// Reads `true` or `false`.
     pub fn boolean(&mut self) -> Scan<bool> {
         let value = self.bytes.get(self.at) == Some(&b't');
         self.word(if value { b"true" } else { b"false" })?;
         Ok(value)
     }
 
-    /// The `null` that comes next.
+    /// Reads `null`.
     pub fn null(&mut self) -> Scan<()> {
         self.word(b"null")
     }
 
-    /// Passes any value.
+    /// Skips any value.
     pub fn skip(&mut self) -> Scan<()> {
         match self.peek()? {
             JsonKind::String => self.string().map(drop),
@@ -380,7 +381,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The end of the run of bytes that are no quote, backslash or control character, eight at a time.
+/// The end of the run of bytes without quote, backslash or control character, checked eight at a time.
 #[inline]
 fn plain_run(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -439,7 +440,7 @@ fn unescape(raw: &str) -> String {
     out
 }
 
-/// The JSON of bytes that the scanner accepts; a lone surrogate, which `serde_json` refuses, becomes U+FFFD.
+/// Parses bytes that the scanner accepts; a lone surrogate, which `serde_json` refuses, becomes U+FFFD.
 pub fn json(bytes: &[u8]) -> serde_json::Result<serde_json::Value> {
     serde_json::from_slice(bytes).or_else(|error| match without_lone_surrogates(bytes) {
         Some(mended) => serde_json::from_slice(&mended),
@@ -447,7 +448,7 @@ pub fn json(bytes: &[u8]) -> serde_json::Result<serde_json::Value> {
     })
 }
 
-/// The bytes with every lone surrogate replaced; nothing when there is none.
+/// The bytes with every lone surrogate replaced; `None` if there is none.
 fn without_lone_surrogates(bytes: &[u8]) -> Option<Vec<u8>> {
     let unit = |at: usize| {
         let hex = bytes.get(at..at + 6).filter(|e| e.starts_with(b"\\u"))?;

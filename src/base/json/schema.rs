@@ -1,13 +1,13 @@
-//! What a JSON schema says of a place, also behind references and choices.
+//! Reads a JSON schema, including references and alternatives.
 //!
-//! Comes in: a schema. Goes out: types, format, fields and listed values, each the union over `$ref`, `allOf`, `anyOf`
-//! and `oneOf`. Called by `shape` (what is announced) and `drift` (what is expected), which so see the same places.
+//! Input: a schema. Output: types, format, fields and enum values, each the union over `$ref`, `allOf`, `anyOf` and
+//! `oneOf`. Called by `shape` (announced types) and `drift` (expected types), so that both see the same places.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 
-/// Deepest schema that is followed.
+/// The maximum nesting that is followed.
 pub const MAX_DEPTH: usize = 32;
 
 /// Reads a schema.
@@ -17,12 +17,12 @@ pub struct Reader<'s> {
 }
 
 impl<'s> Reader<'s> {
-    /// A reader of the schema `root`, at which references start.
+    /// A reader of the schema `root`, in which references are resolved.
     pub fn new(root: &'s Json) -> Self {
         Reader { root }
     }
 
-    /// The schema that a reference leads to.
+    /// The target schema of a reference.
     pub fn follow(self, mut schema: &'s Json) -> &'s Json {
         for _ in 0..MAX_DEPTH {
             let Some(reference) = schema["$ref"].as_str().and_then(|r| r.strip_prefix('#')) else { break };
@@ -59,7 +59,7 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// The types that a schema allows, null among them.
+    /// The types that a schema allows, including null.
     pub fn types(self, schema: &'s Json) -> BTreeSet<&'s str> {
         let mut out = BTreeSet::new();
         self.add_types(schema, &mut out, 0);
@@ -96,7 +96,7 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// Does the schema call the field at a path a text?
+    /// Does the schema declare the field at a path as text?
     pub fn is_text(self, path: &[String]) -> bool {
         let field = |at, name: &String| self.properties(at).into_iter().find(|(known, _)| *known == name);
         let place = path.iter().try_fold(self.root, |at, name| field(at, name).map(|(_, schema)| schema));
@@ -112,7 +112,7 @@ impl<'s> Reader<'s> {
         })
     }
 
-    /// The schema of a list's items, if it says anything of them.
+    /// The schema of a list's items, if declared.
     pub fn items(self, schema: &'s Json) -> Option<&'s Json> {
         Some(&self.follow(schema)["items"]).filter(|items| items.as_object().is_some_and(|items| !items.is_empty()))
     }

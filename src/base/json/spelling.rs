@@ -1,15 +1,15 @@
-//! Values that are written as another kind than is wanted, and lose nothing by it: PHP's `[]` for an object, an empty
-//! text for no number, `"true"` and `1` for a boolean.
+//! Values of an unexpected kind that convert without loss: PHP's `[]` for an object, an empty text for no number,
+//! `"true"` and `1` for a boolean.
 //!
-//! Comes in: the scanner at a value of a kind that is not wanted. Goes out: what it says, if it is such a spelling.
-//! Called by `engine::shape` (what is written) and `drift` (what is no change), which so see the same.
+//! Input: the scanner at a value of an unexpected kind. Output: its meaning, if it is such a spelling. Called by
+//! `engine::shape` (writes it) and `drift` (does not report it), so that both agree.
 
 use super::scan::{JsonKind, Scan, Scanner};
 
-/// What a value says.
+/// The meaning of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spelled {
-    /// Nothing, as null does.
+    /// No value, like null.
     Nothing,
     /// True.
     True,
@@ -17,7 +17,7 @@ pub enum Spelled {
     False,
 }
 
-/// What stands at a place otherwise.
+/// The expected kinds at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
     /// Objects or lists.
@@ -26,7 +26,7 @@ pub struct Expected {
     pub boolean: bool,
 }
 
-/// What the value that comes next says where texts are not wanted. The scanner is a copy: it may stop within the value.
+/// The meaning of the next value if texts are not expected. The scanner is a copy: it may stop inside the value.
 pub fn spelled(scanner: &mut Scanner<'_>, wanted: Expected) -> Scan<Option<Spelled>> {
     let empty = wanted.structure.then_some(Spelled::Nothing);
     Ok(match scanner.peek()? {
@@ -47,7 +47,7 @@ pub fn spelled(scanner: &mut Scanner<'_>, wanted: Expected) -> Scan<Option<Spell
     })
 }
 
-/// What a text says where none is wanted.
+/// The meaning of a text if none is expected.
 pub fn spelled_by(text: &[u8], boolean: bool) -> Option<Spelled> {
     match text {
         b"" => Some(Spelled::Nothing),
@@ -58,7 +58,7 @@ pub fn spelled_by(text: &[u8], boolean: bool) -> Option<Spelled> {
     }
 }
 
-/// The boolean that a number says.
+/// The boolean that a number stands for.
 pub fn flag(number: &[u8]) -> Option<Spelled> {
     match number {
         b"1" => Some(Spelled::True),

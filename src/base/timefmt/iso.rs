@@ -1,6 +1,6 @@
 //! ISO-8601 times as texts, without a format.
 //!
-//! Comes in: an ISO text, or a time. Goes out: a time, or its text. Called by templates and by the wire rules.
+//! Input: an ISO text, or a time. Output: a time, or its text. Called by templates and by the wire rules.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use time::{Date, Month, OffsetDateTime, UtcOffset};
 
 use super::{offset, offset_text};
 
-/// Python's `isoformat(sep)`: microseconds only when there are some, the offset with a colon.
+/// Python's `isoformat(sep)`: microseconds only if not zero, the offset with a colon.
 pub fn isoformat(t: OffsetDateTime, separator: char) -> String {
     let mut out = format!(
         "{:04}-{:02}-{:02}{separator}{:02}:{:02}:{:02}",
@@ -25,13 +25,13 @@ pub fn isoformat(t: OffsetDateTime, separator: char) -> String {
     out + &offset_text(t.offset(), ":")
 }
 
-/// RFC 3339 in UTC with `Z`, the form that every warehouse reads alike.
+/// RFC 3339 in UTC with `Z`, the form that every warehouse reads the same way.
 pub fn rfc3339(t: OffsetDateTime) -> String {
     let text = isoformat(t.checked_to_offset(UtcOffset::UTC).unwrap_or(t), 'T');
     text.strip_suffix("+00:00").map_or(text.clone(), |t| format!("{t}Z"))
 }
 
-/// Reads an ISO-8601 date or date-time leniently, as the reference's `str_to_datetime` does.
+/// Parses an ISO-8601 date or date-time leniently, as the reference's `str_to_datetime` does.
 pub fn parse_iso(text: &str) -> Option<OffsetDateTime> {
     let text = text.trim();
     let bytes = text.as_bytes();
@@ -70,7 +70,7 @@ pub fn parse_iso(text: &str) -> Option<OffsetDateTime> {
     if used >= bytes.len() {
         return Some(date.midnight().assume_utc());
     }
-    // Any one character may part date and time.
+    // Any single character may separate date and time.
     let separator = text[used..].chars().next()?;
     let clock = &text[used + separator.len_utf8()..];
     let zone = clock.find(['Z', 'z', '+', '-']).unwrap_or(clock.len());
@@ -101,7 +101,7 @@ pub fn parse_iso(text: &str) -> Option<OffsetDateTime> {
     Some(date.with_hms_micro(hour, minute, second, micros).ok()?.assume_offset(offset))
 }
 
-/// `2024-01-02T03:04:05Z`, with a fraction of up to six digits or none, and fields in range.
+/// Is it `2024-01-02T03:04:05Z`, with an optional fraction of up to six digits, and valid fields?
 pub fn is_utc(raw: &[u8]) -> bool {
     if raw.len() < 20
         || raw[10] != b'T'
@@ -125,7 +125,7 @@ pub fn is_utc(raw: &[u8]) -> bool {
             || fraction[0] == b'.' && (2..=7).contains(&fraction.len()) && fraction[1..].iter().all(u8::is_ascii_digit))
 }
 
-/// `2024-02-29`, a day that exists.
+/// Is it `2024-02-29`, an existing date?
 pub fn is_date(raw: &[u8]) -> bool {
     if raw.len() != 10 || raw[4] != b'-' || raw[7] != b'-' {
         return false;

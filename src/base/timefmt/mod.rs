@@ -1,6 +1,6 @@
 //! Times as manifests write them: strptime formats, ISO-8601 texts and durations.
 //!
-//! Comes in: a format such as `%Y-%m-%dT%H:%M:%S.%f%z`, compiled once, or an ISO text. Goes out:
+//! Input: a format such as `%Y-%m-%dT%H:%M:%S.%f%z`, compiled once, or an ISO text. Output:
 //! an [`OffsetDateTime`] in whole microseconds, or text. Called by templates and cursors. The rules are
 //! Python's `strptime`/`strftime` plus the codes airbyte-cdk adds: `%s`, `%s_as_float`, `%ms`,
 //! `%epoch_microseconds` (each only as the whole format) and `%_ms` inside one.
@@ -44,7 +44,7 @@ enum Kind {
     SecondsFloat,
     Millis,
     Micros,
-    /// No time at all: a whole number, carried as so many nanoseconds since 1970.
+    /// Not a time: a whole number, stored as that many nanoseconds since 1970.
     Count,
     Parts(Vec<Part>),
 }
@@ -77,7 +77,7 @@ struct Fields {
 }
 
 impl Format {
-    /// Compiles a format; what Python does not know is an error that names it.
+    /// Compiles a format. A code that Python does not know is an error that names the code.
     pub fn compile(source: &str) -> Result<Self, String> {
         let kind = match source {
             "%s" => Kind::Seconds,
@@ -89,12 +89,12 @@ impl Format {
         Ok(Format { source: source.into(), kind })
     }
 
-    /// Whole numbers instead of times: what only grows can be compared in the same way.
+    /// A format for whole numbers instead of times: values that only grow are compared the same way.
     pub fn count() -> Self {
         Format { source: "a whole number".into(), kind: Kind::Count }
     }
 
-    /// Is it a number, and no time?
+    /// Is this a plain number rather than a time?
     pub fn is_count(&self) -> bool {
         self.kind == Kind::Count
     }
@@ -109,7 +109,7 @@ impl Format {
         &self.source
     }
 
-    /// Does a formatted time say its offset from UTC (or is it an epoch)?
+    /// Does the formatted time include its UTC offset (or is it an epoch)?
     pub fn tells_offset(&self) -> bool {
         match &self.kind {
             Kind::Parts(parts) => parts.contains(&Part::Code('z')),
@@ -117,7 +117,7 @@ impl Format {
         }
     }
 
-    /// Reads a text as `strptime` does: the whole of it must match; without an offset it is UTC.
+    /// Parses a text as `strptime` does: the whole text must match; without an offset, UTC is assumed.
     pub fn parse(&self, text: &str) -> Option<OffsetDateTime> {
         let parts = match &self.kind {
             Kind::Seconds => return from_micros(i128::from(python_int(text)?) * 1_000_000),
@@ -139,7 +139,7 @@ impl Format {
 
     /// Writes a time as `strftime` does, in the time's own offset.
     pub fn format(&self, t: OffsetDateTime) -> String {
-        // Python's `timestamp()` is a float, and its rounding is the reference's.
+        // Python's `timestamp()` is a float; we reproduce its rounding.
         #[allow(clippy::cast_precision_loss)]
         let seconds = t.unix_timestamp_nanos().div_euclid(1000) as f64 / 1e6;
         let parts = match &self.kind {
@@ -166,11 +166,12 @@ impl Format {
 fn python_int(text: &str) -> Option<i64> {
     let text = text.trim();
     let digits = text.strip_prefix('+').unwrap_or(text);
-    // A JSON number with a fraction is cut, as `int()` cuts floats; a text with one is refused there too.
+    // A JSON number with a fraction is truncated, as `int()` truncates floats; the reference too refuses a text with
+    // one.
     digits.parse().ok().or_else(|| digits.replace('_', "").parse().ok())
 }
 
-/// The instant so many microseconds after 1970, if it is in years 1 to 9999.
+/// The instant `micros` microseconds after 1970, if it lies in the years 1 to 9999.
 pub fn from_micros(micros: i128) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(micros.checked_mul(1000)?).ok().filter(|t| (1..=9999).contains(&t.year()))
 }
@@ -210,8 +211,8 @@ fn parts(source: &str) -> Result<Vec<Part>, String> {
     Ok(out)
 }
 
-/// The usual case of [`scan`] without going back: numbers of full width, one after the other. What it finds, `scan`
-/// would find first.
+/// The common case of [`scan`] without backtracking: full-width numbers, one after the other. A match found here is
+/// the one that `scan` would find first.
 fn quick(parts: &[Part], text: &str) -> Option<Fields> {
     let mut fields = Fields::default();
     let mut rest = text;
@@ -257,7 +258,7 @@ fn quick(parts: &[Part], text: &str) -> Option<Fields> {
     rest.is_empty().then_some(fields)
 }
 
-/// Matches `parts` against all of `text`, trying longer numbers first as Python's patterns do.
+/// Matches `parts` against all of `text`, and tries longer numbers first as Python's patterns do.
 fn scan(parts: &[Part], text: &str, fields: Fields) -> Option<Fields> {
     let Some((part, later)) = parts.split_first() else {
         return text.is_empty().then_some(fields);
@@ -336,7 +337,7 @@ fn scan(parts: &[Part], text: &str, fields: Fields) -> Option<Fields> {
     }
 }
 
-/// Reads `Z`, `+hh:mm`, `+hhmm`, with seconds at will; gives seconds east of UTC and the rest.
+/// Parses `Z`, `+hh:mm`, `+hhmm`, optionally with seconds; returns seconds east of UTC and the rest of the text.
 fn offset(text: &str, need_minutes: bool) -> Option<(i32, &str)> {
     if let Some(rest) = text.strip_prefix('Z') {
         return Some((0, rest));

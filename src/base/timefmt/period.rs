@@ -1,12 +1,12 @@
-//! ISO-8601 durations, months apart from exact time.
+//! ISO-8601 durations, with months separate from exact time.
 //!
-//! Comes in: `P1M`, `PT0.000001S`. Goes out: a [`Period`] that is added to times by the calendar, as isodate does.
+//! Input: `P1M`, `PT0.000001S`. Output: a [`Period`] that is added to times by the calendar, as in isodate.
 
 use std::fmt;
 
 use time::{Date, Duration, Month, OffsetDateTime};
 
-/// An ISO-8601 duration: calendar months apart from exact time, as isodate keeps them.
+/// An ISO-8601 duration: calendar months separate from exact time, as in isodate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Period {
     /// Years and months, in months.
@@ -16,7 +16,7 @@ pub struct Period {
 }
 
 impl Period {
-    /// Reads `P1M`, `P1DT12H`, `PT0.000001S`.
+    /// Parses `P1M`, `P1DT12H`, `PT0.000001S`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let bad = || format!("`{text}` is not an ISO-8601 duration such as `P1D` or `PT1H`");
         let (negative, body) = match text.strip_prefix('-') {
@@ -29,7 +29,7 @@ impl Period {
             .filter(|r| !r.is_empty())
             .ok_or_else(bad)?;
         let (mut months, mut micros, mut in_time) = (0i32, 0i128, false);
-        // Units stand in falling order.
+        // Units must be in descending order.
         let mut last_unit = 0;
         while !rest.is_empty() {
             if let Some(after) = rest.strip_prefix('T').filter(|_| !in_time) {
@@ -82,23 +82,23 @@ impl Period {
         Ok(Period { months: months * sign, exact })
     }
 
-    /// Is it no time at all? (Python's falsy `timedelta(0)`: the reference treats it as "not set".)
+    /// Is it zero? (Python's falsy `timedelta(0)`: the reference treats it as "not set".)
     pub fn is_zero(&self) -> bool {
         self.months == 0 && self.exact.is_zero()
     }
 
-    /// Its length, a month counting thirty days; nothing for a negative one.
+    /// Its length, with months of thirty days; zero if it is negative.
     pub fn length(&self) -> std::time::Duration {
         let months = Duration::days(30) * self.months;
         (months + self.exact).try_into().unwrap_or_default()
     }
 
-    /// `t` later by this period; a day past the end of its month becomes that month's last day.
+    /// `t` plus this period; a day past the end of its month becomes that month's last day.
     pub fn after(&self, t: OffsetDateTime) -> Option<OffsetDateTime> {
         shift_months(t, self.months)?.checked_add(self.exact).filter(|t| (1..=9999).contains(&t.year()))
     }
 
-    /// `t` earlier by this period.
+    /// `t` minus this period.
     pub fn before(&self, t: OffsetDateTime) -> Option<OffsetDateTime> {
         Period { months: -self.months, exact: -self.exact }.after(t)
     }

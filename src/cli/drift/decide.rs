@@ -1,6 +1,6 @@
-//! Accepting, rejecting, learning anew: what a person decides, and what follows for later runs.
+//! Decisions about changes: accept, reject, learn again, and their effect on later runs.
 //!
-//! Comes in: fingerprints and reasons. Goes out: a wider overlay, fewer open changes, and a decision that stays in the
+//! Input: fingerprints and reasons. Output: a wider overlay, fewer open changes, and a decision stored in the
 //! overlay. Called by the verbs of `drift`. Each stream's files change together or not at all.
 
 use std::path::Path;
@@ -20,14 +20,14 @@ use crate::drift::rules::Rule;
 use crate::run::context::Context;
 use crate::run::load;
 
-/// Who judges, when and why, and on which overlay.
+/// The person, time and reason of a decision, and the overlay's hash.
 pub(super) struct Reviewer {
     who: String,
     pub(super) now: OffsetDateTime,
     why: String,
 }
 
-/// An open change, and whose it is.
+/// An open change and its tenant.
 struct Open<'t> {
     root: &'t Path,
     tenant: &'t str,
@@ -58,11 +58,11 @@ impl Reviewer {
         }
     }
 
-    /// The change is how the source is from now on.
+    /// Accepts a change as the new baseline.
     fn accept(&self, name: &str, finding: &Finding, overlay: &mut Overlay) {
         let decision = self.decision(name, &finding.fingerprint, finding.line(), overlay);
         if let Some(schema) = &finding.schema {
-            // A finding knows the schema of the time at which it was noted: what came since stays.
+            // A finding contains the schema of the time when it was recorded: later additions stay.
             let announces = finding.pointer.matches('/').count() == 1
                 && (finding.rule == Rule::FieldAdded || schema.get(COLUMN).is_some());
             let since = || rfc3339(self.now);
@@ -76,7 +76,7 @@ impl Reviewer {
                 .or_insert_with(|| Addition { schema: schema.clone(), since: since(), how: How::Accepted });
         }
         overlay.waived.insert(finding.waiver());
-        // What is gone is expected no more: it may come back as something new.
+        // A missing field is no longer expected: it may reappear as a new one.
         if matches!(
             finding.rule,
             Rule::FieldRemoved | Rule::FieldAbsent | Rule::FieldRenamed | Rule::FieldMoved | Rule::FieldCaseChanged
@@ -87,7 +87,7 @@ impl Reviewer {
     }
 }
 
-/// A change is accepted by a person who looked at it, so not by a pipeline on its own.
+/// A person must accept a change after looking at it, so a pipeline must not.
 fn refused_in_ci(force: bool, what: &str) -> Result<()> {
     let in_ci = std::env::var("CI").is_ok_and(|value| !matches!(&*value, "" | "0" | "false"));
     if force || !in_ci {
@@ -128,7 +128,7 @@ pub(super) fn accept(context: &Context, scope: &DriftScope, asked: &Accept) -> R
     if left.is_empty() { Ok(()) } else { print_lines(context, "left open", &left) }
 }
 
-/// What is said of a change of which acceptance changes nothing.
+/// The message for a change that accepting would not resolve.
 fn left_open(tenant: &str, finding: &Finding) -> String {
     let Finding { stream, fingerprint, rule, .. } = finding;
     format!("{tenant} {fingerprint} {stream} {}; {}", finding.line(), rule.remedy().unwrap_or_default())
@@ -177,7 +177,7 @@ pub(super) fn learn(context: &Context, scope: &DriftScope, asked: &Learn) -> Res
     if left.is_empty() { Ok(()) } else { print_lines(context, "left open", &left) }
 }
 
-/// The open changes of the tenants and streams that are asked about.
+/// The open changes of the selected tenants and streams.
 fn open<'t>(context: &Context, tenants: &'t [(&'t Path, TenantDrift)]) -> Vec<Open<'t>> {
     let mut open = Vec::new();
     for (root, tenant) in tenants {
@@ -188,7 +188,7 @@ fn open<'t>(context: &Context, tenants: &'t [(&'t Path, TenantDrift)]) -> Vec<Op
     open
 }
 
-/// The changes whose fingerprints begin so. Of several tenants, all that have the change.
+/// The changes whose fingerprints start with a prefix, for all tenants that have the change.
 fn named<'o, 't>(
     open: &'o [Open<'t>],
     tenants: &[(&Path, TenantDrift)],
@@ -218,7 +218,7 @@ fn named<'o, 't>(
     Ok(chosen)
 }
 
-/// What to say of a fingerprint that no open change has.
+/// The fault for a fingerprint without an open change.
 fn unknown(prefix: &str, open: &[Open<'_>], tenants: &[(&Path, TenantDrift)]) -> Fault {
     let fault = Fault::new(Kind::Usage, format!("no open change has the fingerprint `{prefix}`"));
     let mut decided = tenants.iter().flat_map(|(_, tenant)| tenant.streams.values().flat_map(|(o, _)| &o.decisions));
@@ -234,7 +234,7 @@ fn unknown(prefix: &str, open: &[Open<'_>], tenants: &[(&Path, TenantDrift)]) ->
     }
 }
 
-/// Does it to each that is still open when its files are locked; tells which those were.
+/// Applies a decision to each change that is still open once its files are locked; returns those.
 fn each(
     context: &Context,
     scope: &DriftScope,
@@ -246,7 +246,7 @@ fn each(
         let (stream, fingerprint) = (&open.finding.stream, &open.finding.fingerprint);
         let overlay_files = scope.overlay_files(open.root, open.tenant, stream);
         let done = overlay_files.update(&context.stop, |overlay, pending| {
-            // As it is now: a run may have seen it again, or somebody else judged it.
+            // The current version: a run may have seen it again, or another person decided it.
             let Some(finding) = pending.findings.iter().find(|f| f.fingerprint == *fingerprint).cloned() else {
                 return Ok(false);
             };
@@ -259,7 +259,7 @@ fn each(
     Ok(lines)
 }
 
-/// Says what was done, a line for each.
+/// Prints the results, one line each.
 fn print_lines(context: &Context, done: &str, lines: &[String]) -> Result<()> {
     if lines.is_empty() {
         return context.text("no change is open\n");

@@ -1,7 +1,7 @@
-//! The verbs of `drift`: what changed, and what a person decides about it.
+//! The verbs of `drift`: show what changed, and record a person's decisions about it.
 //!
-//! Comes in: the options and what runs kept in the state directory. Goes out: reports, and judgements in that
-//! directory. Called by `commands`. The vendor is asked nothing.
+//! Input: the options, and what earlier runs saved in the state directory. Output: reports, and decisions saved in
+//! that directory. Called by [`super::run`]. No request goes to the vendor.
 
 mod decide;
 mod promote;
@@ -31,7 +31,7 @@ pub struct DriftArgs {
     pub verb: DriftVerb,
 }
 
-/// Which source, tenants and streams are meant.
+/// Selects the source, tenants and streams.
 #[derive(Debug, Clone, Args)]
 pub struct ScopeArgs {
     /// All tenants whose configs (*.json) are in this folder
@@ -56,7 +56,7 @@ pub struct ScopeArgs {
     log: LogArgs,
 }
 
-/// An option that has another name by now.
+/// Rejects an option that was renamed.
 fn moved(_: &str) -> std::result::Result<PathBuf, &'static str> {
     Err("--state-root is named --state-dir, as everywhere")
 }
@@ -73,13 +73,18 @@ impl DriftArgs {
         asked.streams.clone_from(&scope.streams);
     }
 
+    /// Does it print records?
+    pub(super) fn is_replay(&self) -> bool {
+        self.verb.scope().is_err()
+    }
+
     /// How messages are written, where the arguments say so.
     pub(super) fn protocol(&self) -> Option<ProtocolArg> {
         self.verb.scope().err().and_then(|replay| replay.output.protocol)
     }
 }
 
-/// What to do.
+/// The verbs of `dripfeed drift`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum DriftVerb {
     /// Show each change that nobody has accepted
@@ -99,7 +104,7 @@ pub enum DriftVerb {
 }
 
 impl DriftVerb {
-    /// What the verb is about; `replay` has arguments of its own.
+    /// The scope of the verb; `replay` has its own arguments.
     fn scope(&self) -> std::result::Result<&ScopeArgs, &Replay> {
         match self {
             DriftVerb::Show(show) => Ok(&show.scope),
@@ -113,7 +118,7 @@ impl DriftVerb {
     }
 }
 
-/// Which changes are shown, and how.
+/// Arguments of `drift show`: which changes are shown, and in which format.
 #[derive(Debug, Clone, Args)]
 pub struct Show {
     #[command(flatten)]
@@ -123,7 +128,7 @@ pub struct Show {
     format: ReportFormat,
 }
 
-/// How the report is written.
+/// The format of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ReportFormat {
     /// For a terminal
@@ -136,7 +141,7 @@ pub enum ReportFormat {
     Html,
 }
 
-/// Which changes are counted, and how that is written.
+/// Arguments of `drift check`: which changes are counted, and in which format.
 #[derive(Debug, Clone, Args)]
 pub struct Check {
     #[command(flatten)]
@@ -146,7 +151,7 @@ pub struct Check {
     format: VerdictFormat,
 }
 
-/// How the verdict is written.
+/// The format of the verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum VerdictFormat {
     /// One line
@@ -155,7 +160,7 @@ pub enum VerdictFormat {
     Json,
 }
 
-/// Which records are replayed.
+/// Arguments of `drift replay`: which records are replayed.
 #[derive(Debug, Clone, Args)]
 pub struct Replay {
     #[command(flatten)]
@@ -187,7 +192,7 @@ impl Replay {
     }
 }
 
-/// Who judges, and why.
+/// Who decided, and why.
 #[derive(Debug, Clone, Args)]
 pub struct ReasonArgs {
     /// The reason, for reports
@@ -198,7 +203,7 @@ pub struct ReasonArgs {
     pub by: Option<String>,
 }
 
-/// Which changes are accepted.
+/// Arguments of `drift accept`: which changes are accepted.
 #[derive(Debug, Clone, Args)]
 pub struct Accept {
     /// The changes' fingerprints; a unique prefix of each is enough
@@ -220,7 +225,7 @@ pub struct Accept {
     scope: ScopeArgs,
 }
 
-/// Which changes are rejected.
+/// Arguments of `drift reject`: which changes are rejected.
 #[derive(Debug, Clone, Args)]
 pub struct Reject {
     /// The changes' fingerprints; a unique prefix of each is enough
@@ -236,7 +241,7 @@ pub struct Reject {
     scope: ScopeArgs,
 }
 
-/// Where the baseline's files are.
+/// Arguments of `drift promote`: where the baseline files are.
 #[derive(Debug, Clone, Args)]
 pub struct Promote {
     /// The folder of the baseline's files [default: schemas/<source>]
@@ -249,7 +254,7 @@ pub struct Promote {
     scope: ScopeArgs,
 }
 
-/// How everything is accepted.
+/// Arguments of `drift learn`.
 #[derive(Debug, Clone, Args)]
 pub struct Learn {
     /// Who, and why.
@@ -268,7 +273,7 @@ fn severity() -> impl clap::builder::TypedValueParser<Value = Severity> {
         .try_map(|name| Severity::of(&name).ok_or("it is no severity"))
 }
 
-/// Does what is asked; gives the exit code.
+/// Runs the requested verb; returns the exit code.
 pub(super) fn run(context: &Context, asked: &DriftArgs) -> Result<u8> {
     let scope = match asked.verb.scope() {
         Ok(asked) => scope::scope(context, asked)?,
@@ -283,11 +288,11 @@ pub(super) fn run(context: &Context, asked: &DriftArgs) -> Result<u8> {
         DriftVerb::Learn(learn) => decide::learn(context, &scope, learn).map(|()| 0),
         DriftVerb::Replay(_) => Ok(0),
     };
-    // A tenant that could not be looked at is worse than one that has drift.
+    // A tenant that could not be read outranks one that has drift.
     done.map(|code| scope.trouble.map_or(code, Kind::exit_code))
 }
 
-/// The report on the scene.
+/// The report for the selected source, tenants and streams.
 fn report(context: &Context, scope: &DriftScope) -> Result<Report> {
     let baseline = baseline(context, scope).unwrap_or_default();
     let question = Question {
@@ -301,11 +306,11 @@ fn report(context: &Context, scope: &DriftScope) -> Result<Report> {
     Ok(Report::of(&scope.read_all()?, question))
 }
 
-/// The baseline's schemas, by stream, as far as they can be told without asking the vendor; without them the report
-/// only lacks how a place was before.
+/// The baseline schemas by stream, as far as they are known without a request to the vendor. Without them the report
+/// only lacks the earlier schema of each change.
 fn baseline(context: &Context, scope: &DriftScope) -> Option<BTreeMap<String, serde_json::Value>> {
     let mut context = context.clone();
-    // Nothing is told of the load: it is the report's alone.
+    // Loading prints no messages: stdout belongs to the report.
     context.protocol = crate::protocol::Protocol::Singer;
     context.options.config.clone_from(&scope.config);
     context.options.source = context.options.source.or_else(|| Some(scope.source.clone()));

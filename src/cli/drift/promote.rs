@@ -1,7 +1,7 @@
-//! From what a tenant learned to the baseline that everybody shares: a file to review and commit.
+//! Promotes a tenant's additions to the shared baseline: writes a file to review and commit.
 //!
-//! Comes in: a tenant's overlay and the stream's schema. Goes out: `<folder>/<stream>.json`, as it was but for what is
-//! new. Called by the verbs of `drift`.
+//! Input: a tenant's overlay and the stream's schema. Output: `<folder>/<stream>.json`, unchanged except for the
+//! additions. Called by the verbs of `drift`.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
@@ -67,7 +67,7 @@ pub(super) fn run(context: &Context, scope: &DriftScope, asked: &Promote) -> Res
     context.text(&output.chars().map(printable).collect::<String>())
 }
 
-/// What differs from the baseline, a line for each place.
+/// The differences from the baseline, one line per place.
 fn changes(base: &Json, additions: &BTreeMap<String, Addition>) -> Vec<String> {
     let mut changes = Vec::new();
     for (pointer, addition) in additions {
@@ -82,8 +82,8 @@ fn changes(base: &Json, additions: &BTreeMap<String, Addition>) -> Vec<String> {
     changes
 }
 
-/// The same schema with its keys where a reader of the difference looks for them: those of the base in the base's
-/// order, new properties by name among the sorted ones at the end.
+/// The schema with keys ordered for a readable diff: those of the base in its order, new properties sorted into the
+/// sorted part at the end.
 fn ordered(schema: Json, base: &Json) -> Json {
     let Json::Object(mut map) = schema else { return schema };
     let mut out = Map::new();
@@ -106,7 +106,7 @@ fn properties(schemas: Json, base: &Json) -> Json {
     let mut names: Vec<String> = base.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
     names.retain(|name| map.contains_key(name));
     let new = map.keys().filter(|name| !names.contains(name)).cloned().collect::<std::collections::BTreeSet<_>>();
-    // What a person wrote may begin with what matters most; what is sorted begins after that.
+    // A person may have put important properties first; the sorted part begins after them.
     let mut sorted_from = names.len().saturating_sub(1);
     while sorted_from > 0 && names[sorted_from - 1] < names[sorted_from] {
         sorted_from -= 1;
@@ -139,7 +139,7 @@ fn read(path: &Path) -> Result<Option<Json>> {
     }
 }
 
-/// Replaces the file as a whole.
+/// Replaces the file atomically.
 fn write(folder: &Path, path: &Path, schema: &Json) -> Result<()> {
     let failed = |e: &std::io::Error| Fault::local(format!("cannot write {}", path.display()), e);
     std::fs::create_dir_all(folder).map_err(|e| failed(&e))?;

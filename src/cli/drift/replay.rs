@@ -1,7 +1,7 @@
-//! `drift replay`: records that were put aside are sent, once they fit.
+//! `drift replay`: sends quarantined records that now fit the schema.
 //!
-//! Comes in: quarantine files of a tenant's streams. Goes out: SCHEMA and RECORD of those that fit the schema of now,
-//! for a target as `read` writes them; the file keeps the others. Called by the verb. The vendor is asked nothing.
+//! Input: quarantine files of a tenant's streams. Output: SCHEMA and RECORD of records that fit the current schema,
+//! for a target as `read` writes them; the file keeps the others. Called by the verb. No request goes to the vendor.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ use crate::run::identity::state_dir_or_own;
 use crate::run::load::{Purpose, ReadMode};
 use crate::run::log::Level;
 
-/// Replays the streams that are wanted.
+/// Replays the selected streams.
 pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
     let mut loaded = context.load(Purpose::Read)?;
     if loaded.identity.root.is_none() {
@@ -58,7 +58,7 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
             remaining += left.iter().filter(|stays| **stays).count();
             let mut out = context.out.lock();
             out.lines(&lines)?;
-            // They leave the file once they are written.
+            // Records leave the file only after they are written.
             out.flush()?;
             Ok(left)
         })?;
@@ -71,13 +71,13 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
     Ok(())
 }
 
-/// What comes of a stream's entries.
+/// The result for a stream's entries.
 struct Fitting {
-    /// The lines of the records that fit, the last version of each.
+    /// The lines of the records that fit, in the last version of each.
     lines: Vec<u8>,
-    /// Of each entry, whether it stays.
+    /// For each entry, whether it stays.
     left: Vec<bool>,
-    /// How many stay only since there may be newer versions of them.
+    /// The number of entries that stay only because newer versions may exist.
     old: usize,
 }
 
@@ -106,11 +106,11 @@ fn fitting(
         if !is_last || record.len() as u64 > watched.max_record() {
             continue;
         }
-        // What stops a stream leaves a record where it is.
+        // A record whose change stops a stream stays in the file.
         if !matches!(watched.judge(&mut listener, record.as_bytes()), Ok(Judged::Sent)) {
             continue;
         }
-        // A record without a key replaces none.
+        // A record without a key replaces no other.
         if key.is_some() && may_be_old(&entries[at]) {
             old += 1;
         } else {
@@ -128,11 +128,11 @@ fn fitting(
     for (entry, record) in entries.iter().zip(&fit).filter_map(|(entry, record)| Some((entry, record.as_ref()?))) {
         lines.extend_from_slice(&prefix);
         wire.rewrite(&mut Scanner::new(record), &mut lines).map_err(|e| Fault::bug(e.to_string()))?;
-        // It was extracted when it was put aside.
+        // The extraction time is the time of the quarantine.
         let time = parse_iso(&entry.at).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         lines.extend_from_slice(&context.protocol.after_record(time));
     }
-    // An older version of a record that was sent is of no more use.
+    // An older version of a sent record is no longer needed.
     let gone = |at: usize| {
         let newer = records[at].and_then(key).and_then(|key| last.get(&key).copied());
         fit[at].is_some() || newer.is_some_and(|newer| newer != at && fit[newer].is_some())
@@ -141,7 +141,7 @@ fn fitting(
     Ok(Fitting { lines, left, old })
 }
 
-/// The state that was given comes last: a target hands on what it reads, and keeps what it had.
+/// The given state comes last: a target passes on the last state, and so keeps the one it had.
 fn state(context: &Context) -> Result<()> {
     let Some(path) = context.options.state.as_ref().filter(|_| context.protocol == Protocol::Singer) else {
         return Ok(());

@@ -1,7 +1,7 @@
-//! Whose drift it is: one tenant's, by its config, or that of all tenants of a folder or of a state directory.
+//! The scope of `drift` verbs: one tenant by its config, or all tenants of a config folder or state directory.
 //!
-//! Comes in: the options. Goes out: a [`DriftScope`]: the source, its tenants and where their files are. Called by the
-//! verbs of `drift`.
+//! Input: the options. Output: a [`DriftScope`]: the source, its tenants and the locations of their files. Called by
+//! the verbs of `drift`.
 
 use std::path::{Path, PathBuf};
 
@@ -16,32 +16,32 @@ use crate::run::load::{self, ConfiguredSource};
 use crate::run::log::Level;
 use crate::tenant::schedule::quote::shell as quoted;
 
-/// A source, its tenants, and which of them are meant.
+/// A source, its tenants, and the selected ones.
 pub(super) struct DriftScope {
     pub(super) source: String,
-    /// Every tenant that is looked at, and its state directory.
+    /// Every tenant that is examined, with its state directory.
     all: Vec<(PathBuf, String)>,
-    /// Those that are asked about.
+    /// The selected tenants.
     pub(super) shown: Vec<String>,
-    /// The configs that the source is loaded with; none where only a state directory is named.
+    /// The configs with which the source is loaded; empty if only a state directory is given.
     pub(super) config: Vec<String>,
-    /// What a command needs to mean the same.
+    /// Command-line arguments that select the same scope.
     pub(super) arguments: String,
-    /// The gravest of what kept a tenant from being looked at.
+    /// The most severe fault that made a tenant unreadable.
     pub(super) trouble: Option<Kind>,
 }
 
-/// Where a tenant is, by its config.
+/// The location of a config's tenant.
 struct Placed {
     source: String,
     tenant: String,
     root: PathBuf,
 }
 
-/// Finds out who is meant.
+/// Determines the scope.
 pub(super) fn scope(context: &Context, asked: &ScopeArgs) -> Result<DriftScope> {
     let options = &context.options;
-    // A source without a config is that of the sandbox's one tenant, unless a state directory is named.
+    // A source without a config means the sandbox's single tenant, unless a state directory is given.
     let is_one = !options.config.is_empty() || options.source.is_some() && options.state_dir.is_none();
     let mut scope = match &asked.tenants {
         Some(folder) => of_configs(context, folder)?,
@@ -65,7 +65,7 @@ pub(super) fn scope(context: &Context, asked: &ScopeArgs) -> Result<DriftScope> 
     Ok(scope)
 }
 
-/// The tenant of the config; its neighbours in the state directory tell whether a change is the vendor's.
+/// The tenant of the config; other tenants in the state directory show whether a change is the vendor's.
 fn of_config(context: &Context) -> Result<DriftScope> {
     let placed = placed(context)?;
     let mut all = all_of(&placed.root, &placed.source)?;
@@ -82,7 +82,7 @@ fn of_config(context: &Context) -> Result<DriftScope> {
     })
 }
 
-/// All tenants whose configs are in the folder.
+/// All tenants with configs in the folder.
 fn of_configs(context: &Context, folder: &Path) -> Result<DriftScope> {
     let (shown, paths) = (folder.display(), load::configs_in(folder)?);
     let (mut all, mut source, mut config, mut trouble) = (Vec::new(), None, Vec::new(), None::<Kind>);
@@ -90,7 +90,7 @@ fn of_configs(context: &Context, folder: &Path) -> Result<DriftScope> {
         let path = path.display().to_string();
         let mut own = context.clone();
         own.options.config = vec![path.clone()];
-        // Of a folder with tenants of several sources, those of the named one are meant.
+        // If the folder has tenants of several sources, those of the given source are selected.
         let own_source = config::load(&own.options.config, &serde_json::Map::new()).ok().and_then(|c| c.ours.source);
         if let (Some(named), Some(own_source)) = (&context.options.source, own_source)
             && *named != own_source
@@ -125,7 +125,7 @@ fn of_configs(context: &Context, folder: &Path) -> Result<DriftScope> {
     Ok(DriftScope { source, all, shown: names, config, arguments: arguments.join(" "), trouble })
 }
 
-/// All tenants that something is kept of.
+/// All tenants with saved drift.
 fn of_root(context: &Context, root: &Path) -> Result<DriftScope> {
     if !root.is_dir() {
         return Err(Fault::config(format!("there is no state directory {}", root.display())));
@@ -154,7 +154,7 @@ fn of_root(context: &Context, root: &Path) -> Result<DriftScope> {
     Ok(DriftScope { source, all, shown, config: Vec::new(), arguments: arguments.join(" "), trouble: None })
 }
 
-/// Where the tenant of the config is.
+/// The location of the config's tenant.
 fn placed(context: &Context) -> Result<Placed> {
     let ConfiguredSource { identity, config, .. } = context.configured()?;
     Ok(Placed {
@@ -169,12 +169,12 @@ fn all_of(root: &Path, source: &str) -> Result<Vec<(PathBuf, String)>> {
 }
 
 impl DriftScope {
-    /// What is kept of every tenant that is looked at.
+    /// The saved drift of every examined tenant.
     pub(super) fn read_all(&self) -> Result<Vec<TenantDrift>> {
         self.all.iter().map(|(root, tenant)| across_tenants::read(root, &self.source, tenant)).collect()
     }
 
-    /// What is kept of those that are asked about, each with its state directory.
+    /// The saved drift of the selected tenants, with their state directories.
     pub(super) fn read_shown(&self) -> Result<Vec<(&Path, TenantDrift)>> {
         let shown = self.all.iter().filter(|(_, tenant)| self.shown.contains(tenant));
         shown.map(|(root, tenant)| Ok((&**root, across_tenants::read(root, &self.source, tenant)?))).collect()
@@ -186,7 +186,7 @@ impl DriftScope {
     }
 }
 
-/// Is this stream asked about?
+/// Is this stream selected?
 pub(super) fn wants(context: &Context, stream: &str) -> bool {
     context.options.streams.is_empty() || context.options.streams.iter().any(|name| name == stream)
 }

@@ -1,7 +1,8 @@
-//! What becomes of a record in which something is not as expected.
+//! Decides what happens to a deviating record.
 //!
-//! Comes in: the record's bytes. Goes out: it is sent, sent without some values, or kept; by policy the schema grows,
-//! or the stream stops. Every change is noted. Called by `run` through [`DriftMonitor`], for odd records only.
+//! Input: the record's bytes. Output: the record is sent, sent without some values, or quarantined; by policy the
+//! schema grows, or the stream stops. Every change is recorded. Called by `engine` through [`DriftMonitor`], only for
+//! deviating records.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,33 +24,33 @@ use crate::drift::quarantine::Quarantined;
 use crate::drift::record_observer::RecordListener;
 use crate::drift::rules::Rule;
 
-/// Columns that may be announced beside those of the baseline: databases end at 1,600.
+/// The maximum number of columns beyond the baseline: databases allow about 1,600.
 const MOST_COLUMNS: usize = 1000;
-/// Keys of records that a finding names.
+/// The maximum number of record keys in a finding.
 const MOST_KEYS: usize = 3;
 
-/// What becomes of a record.
+/// The decision about a record.
 #[derive(Debug, PartialEq)]
 pub enum Judged {
-    /// It is sent as it is; the schema may have grown.
+    /// Sent unchanged; the schema may have grown.
     Sent,
-    /// It is sent with these values null; it is kept as it was.
+    /// Sent with these values set to null; the original is quarantined.
     Without(Without),
-    /// It is kept instead of being sent.
+    /// Quarantined instead of being sent.
     Quarantined(Quarantined),
 }
 
-/// Values that are taken out of a record.
+/// Values that are removed from a record.
 #[derive(Debug, PartialEq)]
 pub struct Without {
-    /// Where they are.
+    /// The paths of the values.
     paths: Vec<Vec<Step>>,
-    /// The record as it was.
+    /// The original record.
     pub aside: Quarantined,
 }
 
 impl Without {
-    /// The record with null in their place.
+    /// Replaces the values with null.
     pub fn apply(&self, record: &mut Json) {
         for path in &self.paths {
             let value = path.iter().try_fold(&mut *record, |at, step| match step {
@@ -62,7 +63,7 @@ impl Without {
         }
     }
 
-    /// The top-level fields that they are in.
+    /// The top-level fields that contain the values.
     pub fn fields(&self) -> BTreeSet<&str> {
         self.paths
             .iter()
@@ -75,7 +76,7 @@ impl Without {
 }
 
 impl DriftMonitor {
-    /// What becomes of a record in which something is not as expected.
+    /// Decides about a deviating record.
     ///
     /// # Errors
     /// The stream must stop.
@@ -88,7 +89,7 @@ impl DriftMonitor {
             let learns = self.learns(&inner) || inner.overlay.waived.contains(&waiver(&deviation));
             let policy = match deviation.rule {
                 Rule::KeyMissing if !(learns && self.verbatim) => self.policy(&deviation),
-                // What the user left out now may be wanted in another run.
+                // A field that is deselected now may be selected in another run.
                 Rule::FieldAdded if learns && !self.may_grow => {
                     eased |= tolerate(&mut inner.tolerated, &deviation);
                     continue;
@@ -120,11 +121,11 @@ impl DriftMonitor {
                 }
             }
             match policy {
-                // Who does not want to stop for it wants the value all the same: it gets a column of its own.
+                // The user does not want to stop, so the value is kept in a column of its own.
                 Policy::Ignore | Policy::Record | Policy::Warn if self.needs_column(&deviation) => {
                     grown |= self.grow(&mut inner, &deviation, How::Evolved);
                 }
-                // No counter tells these apart: each is looked at, so that it is told how many there are.
+                // No counter separates these: each one is examined, so that their number is known.
                 Policy::Record | Policy::Warn if is_counted_here(deviation.rule) => {}
                 Policy::Ignore | Policy::Record | Policy::Warn => eased |= self.pass(&mut inner, &deviation),
                 Policy::Evolve if deviation.rule == Rule::FieldAdded && !self.may_grow => {
@@ -133,7 +134,7 @@ impl DriftMonitor {
                 Policy::Evolve => grown |= self.grow(&mut inner, &deviation, How::Evolved),
                 Policy::NullValue => paths.push(deviation.path),
                 Policy::Quarantine => whole = true,
-                // Its line cannot be made, which is the fault.
+                // Without a key no line can be written: that is the fault.
                 Policy::FailStream if deviation.rule == Rule::KeyMissing && self.overlay_files.is_none() => {}
                 Policy::FailStream | Policy::FailRun => return Err(self.fault(policy, &deviation)),
             }
@@ -153,7 +154,7 @@ impl DriftMonitor {
         })
     }
 
-    /// What becomes of a record that is no record: too large, no text, or no object.
+    /// Quarantines what is not a valid record: too large, not text, or not an object.
     pub fn poison(&self, rule: Rule, record: &[u8], sample: String) -> Result<Quarantined> {
         let deviation = Deviation::plain(rule, String::new(), String::new(), sample);
         let policy = self.policy(&deviation).max(Policy::Quarantine);
@@ -166,30 +167,30 @@ impl DriftMonitor {
         Ok(Quarantined::new("record", &self.names.run_id, &[(fingerprint, rule, String::new())], record))
     }
 
-    /// What is done about a deviation, as far as it can be.
+    /// The policy for a deviation, as far as it can be applied.
     pub(super) fn policy(&self, deviation: &Deviation) -> Policy {
         let rule = deviation.rule;
-        // A column of JSON takes values of every kind.
+        // A JSON column accepts values of every kind.
         let default = if deviation.fits_column { Policy::Evolve } else { rule.policy() };
         let policy = self.policies.of(rule, &self.stream, &deviation.pointer, default);
         match policy {
             Policy::NullValue | Policy::Quarantine if self.overlay_files.is_none() => {
-                // Whoever reads Airbyte's messages judges values, and tells of those that do not fit.
+                // Readers of Airbyte messages validate values themselves, and report those that do not fit.
                 if self.verbatim && !is_poison(rule) { Policy::Warn } else { Policy::FailStream }
             }
             policy => policy,
         }
     }
 
-    /// Can a column not take such a value?
+    /// Does the existing column not accept such a value?
     pub(super) fn needs_column(&self, deviation: &Deviation) -> bool {
         let fits = matches!(deviation.rule, Rule::FieldTypeNarrowed | Rule::FieldBecameNullable | Rule::EnumValueAdded);
         !self.verbatim && !fits && deviation.rule != Rule::FieldAdded && deviation.schema.is_some()
     }
 
-    /// Does what the first contact brings get a place in the schema? A value that a declared column cannot take gets
-    /// one of its own only where it is kept what there is: else every run would be the first, and announce another
-    /// schema.
+    /// Does a deviation of the first contact get a place in the schema? A value that a declared column does not
+    /// accept gets its own column only if drift data can be saved: otherwise every run would be the first, and
+    /// announce another schema.
     pub(super) fn has_place(&self, inner: &Inner, deviation: &Deviation) -> bool {
         let learned = inner.overlay.schema.contains_key(&deviation.pointer)
             || baseline::at(&inner.base, &deviation.pointer).is_none();
@@ -201,14 +202,14 @@ impl DriftMonitor {
         }
     }
 
-    /// The same for the same change in every run and tenant.
+    /// The fingerprint of a change, equal in every run and tenant.
     fn fingerprint(&self, deviation: &Deviation) -> String {
         let Deviation { rule, pointer, from, to, .. } = deviation;
         let (source, stream) = (&self.names.source, &self.stream);
         ChangeIdentity { source, stream, rule: *rule, pointer, from, to }.fingerprint()
     }
 
-    /// Notes a change.
+    /// Records a change.
     pub(super) fn note<'i>(
         &self,
         inner: &'i mut Inner,
@@ -250,7 +251,7 @@ impl DriftMonitor {
         finding
     }
 
-    /// Lets the schema grow by a change; false when it has it by now.
+    /// Extends the schema by a change; false if the schema already has it.
     pub(super) fn grow(&self, inner: &mut Inner, deviation: &Deviation, how: How) -> bool {
         let Some(schema) = &deviation.schema else { return tolerate(&mut inner.tolerated, deviation) };
         let pointer = &deviation.pointer;
@@ -264,14 +265,14 @@ impl DriftMonitor {
         }
         let known = inner.overlay.schema.get(pointer);
         let since = known.map_or_else(now, |known| known.since.clone());
-        // One record may bring values of several kinds to a place, such as the items of its list.
+        // One record may have values of several kinds at a place, for example in the items of a list.
         let schema = known.map_or_else(|| schema.clone(), |known| baseline::with_both(&known.schema, schema));
         inner.overlay.schema.insert(pointer.clone(), Addition { schema, since, how });
         true
     }
 
-    /// A key of another type, on first contact: its column takes all that is a key of either type. True when it is
-    /// another column by that.
+    /// A key of another type on first contact: its column accepts keys of both types. Returns true if this changes
+    /// the column.
     fn key_takes(inner: &mut Inner, deviation: &Deviation) -> bool {
         let at = inner.checks.at(&deviation.pointer).unwrap_or(NOWHERE);
         let place = inner.checks.place(at);
@@ -297,7 +298,8 @@ impl DriftMonitor {
         true
     }
 
-    /// Lets a change pass from now on; many names in one object are data, and not told one by one.
+    /// Tolerates a change from now on. If an object has many new names, the names are data and are not reported one
+    /// by one.
     pub(super) fn pass(&self, inner: &mut Inner, deviation: &Deviation) -> bool {
         if deviation.rule == Rule::FieldAdded {
             let (above, _) = deviation.pointer.rsplit_once('/').unwrap_or_default();
@@ -310,7 +312,7 @@ impl DriftMonitor {
         tolerate(&mut inner.tolerated, deviation)
     }
 
-    /// Notes that an object's names are data, instead of each of them.
+    /// Reports once that an object's names are data.
     pub(super) fn note_map(&self, inner: &mut Inner, pointer: &str, most: usize) {
         let policy = self.policies.of(Rule::MapDetected, &self.stream, pointer, Rule::MapDetected.policy());
         if policy == Policy::Ignore {
@@ -329,7 +331,7 @@ impl DriftMonitor {
             self.note_map(inner, pointer, most);
         }
         if pointer.is_empty() {
-            // A record's own fields are columns: those that were announced stay, no more are.
+            // A record's own fields are columns: announced ones stay, and no more are added.
             return inner.tolerated.entry(String::new()).or_default().insert(OPEN.into());
         }
         let below = format!("{pointer}/");
@@ -360,7 +362,7 @@ impl DriftMonitor {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// The fault by which a change stops the stream, or the run.
+    /// The fault with which a change stops the stream or the run.
     pub(super) fn fault(&self, policy: Policy, deviation: &Deviation) -> Fault {
         let Deviation { rule, pointer, from, to, .. } = deviation;
         let print = self.fingerprint(deviation);
@@ -394,7 +396,7 @@ impl DriftMonitor {
         fault.hint(way_on(*rule, &print))
     }
 
-    /// Notes a change of which the policy may be to stop; stops if it is.
+    /// Records a change whose policy may be to stop, and stops if so.
     pub(super) fn stopping(&self, inner: &mut Inner, deviation: &Deviation, count: u64) -> Result<()> {
         if inner.overlay.waived.contains(&waiver(deviation)) {
             return Ok(());
@@ -408,7 +410,7 @@ impl DriftMonitor {
     }
 }
 
-/// Are values with such a change of a kind that is expected, so that counts by kind say nothing of them?
+/// Do values with such a change have an expected kind, so that counts by kind do not include them?
 fn is_counted_here(rule: Rule) -> bool {
     matches!(rule, Rule::FormatChanged | Rule::EnumValueAdded | Rule::NumberOutOfRange)
 }
@@ -417,7 +419,7 @@ pub(super) fn is_poison(rule: Rule) -> bool {
     matches!(rule, Rule::RecordTooLarge | Rule::RecordNotUtf8 | Rule::RecordNotObject)
 }
 
-/// What to do about a change that stops a stream.
+/// The hint for a change that stops a stream.
 pub(super) fn way_on(rule: Rule, print: &str) -> String {
     let look = "look at it with `dripfeed drift show`";
     match rule.remedy() {
@@ -434,13 +436,13 @@ pub(super) fn waiver(deviation: &Deviation) -> String {
     format!("{} {} {}", deviation.rule.id(), deviation.pointer, deviation.to)
 }
 
-/// Lets a deviation pass from now on; false when it is known already, or cannot be told apart.
+/// Tolerates a deviation from now on; false if it is already tolerated or has no marker.
 pub(super) fn tolerate(tolerated: &mut Tolerated, deviation: &Deviation) -> bool {
     !deviation.tolerate.is_empty()
         && tolerated.entry(deviation.pointer.clone()).or_default().insert(deviation.tolerate.clone())
 }
 
-/// A key may tell who somebody is: its start is enough to find it.
+/// A key may identify a person: its start is enough to find it.
 pub(super) fn shortened(key: &str) -> String {
     let start: String = key.chars().take(4).collect();
     if start.len() < key.len() { format!("{start}…") } else { start }

@@ -1,7 +1,7 @@
-//! The end of a stream: what only counts can tell, what is learned, and what is kept.
+//! The end of a stream: evaluates the statistics, learns, and saves.
 //!
-//! Comes in: all that the run counted and found. Goes out: findings to tell, the fault that they are by policy, and the
-//! files of the state directory. Called by `run` through [`DriftMonitor`], once.
+//! Input: all counts and findings of the run. Output: findings to report, the fault that they cause by policy, and
+//! the files of the state directory. Called by `engine` through [`DriftMonitor`], once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,23 +21,23 @@ use crate::drift::finding::Finding;
 use crate::drift::quarantine;
 use crate::drift::rules::Rule;
 
-/// Runs with rows after which an empty one is a surprise.
+/// The number of runs with rows after which an empty run is a surprise.
 const RUNS_WITH_ROWS: u64 = 7;
 
-/// A finding that is told when its stream ends.
+/// A finding that is reported when its stream ends.
 #[derive(Debug, Clone)]
 pub struct MonitorReport {
-    /// It.
+    /// The finding.
     pub finding: Finding,
-    /// Did an earlier run tell it?
+    /// Did an earlier run report it?
     pub repeat: bool,
-    /// Was it rejected a short while ago? Then it is told no one.
+    /// Was it rejected recently? Then it is not reported.
     pub silent: bool,
 }
 
 impl DriftMonitor {
-    /// The stream ends: what came of it is kept and told. `again` reads the record with such a key once more: nothing
-    /// when it is no more.
+    /// Ends the stream: saves and reports its findings. `again` reads the record with a key again; `None` if the
+    /// record no longer exists.
     pub fn end(
         &self,
         complete: bool,
@@ -97,7 +97,7 @@ impl DriftMonitor {
         }
         let records = inner.totals.records;
         for finding in inner.found.values_mut() {
-            // Once the schema has it, it is counted and no more judged.
+            // Once the schema has it, it is counted, and no longer decided on.
             if finding.policy <= Policy::Warn
                 && !matches!(finding.rule, Rule::FormatChanged | Rule::EnumValueAdded)
                 && let Some(at) = inner.checks.at(&finding.pointer)
@@ -126,15 +126,15 @@ impl DriftMonitor {
         (reports, saved.err().filter(|_| self.whole).or(fault))
     }
 
-    /// The page size of earlier runs and of this one, when it is smaller.
+    /// The page sizes of earlier runs and of this one, if this one's is smaller.
     pub(super) fn smaller_pages(inner: &mut Inner) -> Option<(u64, u64)> {
         let (size, asked, often) =
             inner.pages.iter().next_back().map(|((size, asked), often)| (*size, *asked, *often))?;
         let facts = &mut inner.overlay.facts;
-        // What was learned when another size was asked for says nothing of this one.
+        // Sizes learned with another requested page size do not apply.
         let same = facts.get("page_size_asked").and_then(Json::as_u64) == asked;
         let before = facts.get("page_size").and_then(Json::as_u64).filter(|_| same).unwrap_or(0);
-        // One size again and again is the vendor's; pages that differ are what there was.
+        // A constant size is the vendor's; varying sizes are the available data.
         let steady = often >= 2 && inner.pages.len() == 1;
         if steady || size > before {
             facts.insert("page_size".into(), json!(size));
@@ -146,10 +146,10 @@ impl DriftMonitor {
         (steady && often >= 3 && size < before).then_some((before, size))
     }
 
-    /// What the run saw becomes what is normal, but for places with a finding.
+    /// Learns what this run saw as normal, except for places with a finding.
     pub(super) fn learn(&self, inner: &mut Inner, reach: Reach, complete: bool) {
         let Inner { overlay, totals, .. } = inner;
-        // What had no records taught nothing.
+        // A run without records teaches nothing.
         overlay.runs += u64::from(complete && totals.records > 0);
         overlay.records += totals.records;
         if overlay.since.is_empty() {
@@ -183,39 +183,39 @@ impl DriftMonitor {
         absence::learn(inner, reach, &now());
     }
 
-    /// Keeps what was learned and found, beside what other runs did meanwhile.
+    /// Saves what was learned and found, merged with what other runs saved meanwhile.
     pub(super) fn keep(&self, inner: &mut Inner, complete: bool, stop: &Stop) -> Result<()> {
         let Some(overlay_files) = &self.overlay_files else { return Ok(()) };
         let (before, mine, found) = (inner.before.clone(), inner.overlay.clone(), inner.found.clone());
         let known = std::mem::take(&mut inner.known);
         let present = absence::present(inner);
-        // What is learned is kept also when the run is asked to stop.
+        // Saved even if the run is being stopped.
         let patient = Stop::default();
         let stop = if stop.asked().is_some() { &patient } else { stop };
         overlay_files.update(stop, |overlay, pending| {
             let judged: BTreeSet<String> = overlay.waived.difference(&mine.waived).cloned().collect();
             let began = [&*overlay, &mine].map(|of| of.facts.get(BEGAN).cloned());
             *overlay = overlay.with(&before, &mine)?;
-            // Of two runs at once, the one that began later.
+            // Of two simultaneous runs, the later start counts.
             let time = |began: &Json| began.as_str().and_then(parse_iso);
             if let Some(last) = began.into_iter().flatten().max_by_key(time) {
                 overlay.facts.insert(BEGAN.into(), last);
             }
-            // What was accepted as gone is news again once it came back.
+            // A field accepted as gone is news again once it reappears.
             if overlay.waived.iter().any(|waiver| is_of_gone(waiver)) {
                 let back: Vec<String> = present.iter().flat_map(|pointer| of_gone(pointer)).collect();
                 overlay
                     .waived
                     .retain(|waiver| !is_of_gone(waiver) || !back.iter().any(|start| waiver.starts_with(start)));
             }
-            // What is seen again is no more missing.
+            // What is seen again is no longer missing.
             let back = |finding: &Finding| {
                 matches!(finding.rule, Rule::FieldRemoved | Rule::FieldAbsent)
                     && overlay.seen.get(&finding.pointer).is_some_and(|seen| seen.absent == 0 && seen.seen > 0)
             };
-            // What stopped the stream is over once it was read to its end.
+            // A cause that stopped the stream is over once the stream is read to its end.
             let over = |finding: &Finding| complete && Self::is_over_when_read(finding.rule);
-            // What nobody can accept is over once a run has none of it, and nothing of it lies in the file.
+            // A finding that cannot be accepted is over once a run has none of it, and no quarantined record has it.
             let dealt_with = |finding: &Finding| {
                 complete
                     && finding.rule.remedy().is_some()
@@ -237,12 +237,12 @@ impl DriftMonitor {
                         old.quarantined += quarantined;
                         old.silenced_until = silenced;
                     }
-                    // Known when the run began, and judged since.
+                    // Known at the start of the run, and decided since.
                     None if known.contains_key(&print) => {}
                     None => pending.findings.push(finding),
                 }
             }
-            // A suspect that was proved is no suspect any more.
+            // A proved suspicion is no longer a suspicion.
             let proved: BTreeSet<String> =
                 pending.findings.iter().filter(|f| f.rule != Rule::FieldAbsent).map(|f| f.pointer.clone()).collect();
             pending.findings.retain(|f| f.rule != Rule::FieldAbsent || !proved.contains(&f.pointer));
@@ -251,7 +251,7 @@ impl DriftMonitor {
     }
 }
 
-/// The rules by which a field is gone, and how what it became begins in their waivers.
+/// The rules for a missing field, and the start of their waivers' target.
 const GONE: [(Rule, &str); 5] = [
     (Rule::FieldRemoved, "removed"),
     (Rule::FieldAbsent, "absent"),
@@ -264,7 +264,7 @@ fn is_of_gone(waiver: &str) -> bool {
     GONE.iter().any(|(rule, _)| waiver.split(' ').next() == Some(rule.id()))
 }
 
-/// How waivers begin that say that the field is gone.
+/// The prefixes of waivers for a missing field.
 fn of_gone(pointer: &str) -> impl Iterator<Item = String> {
     GONE.iter().map(move |(rule, to)| format!("{} {pointer} {to}", rule.id()))
 }

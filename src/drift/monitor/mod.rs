@@ -1,8 +1,8 @@
-//! A stream that is watched for drift while it is read.
+//! Watches a stream for drift while it is read.
 //!
-//! Comes in: its baseline and the tenant's overlay; odd records, pages and answers as they are read. Goes out: for each
-//! odd record what becomes of it; a schema that grows; findings, kept and told; the fault that stops the stream. Called
-//! by `run`, by every thread that reads a slice of the stream.
+//! Input: the stream's baseline and the tenant's overlay; deviating records, pages and responses as they are read.
+//! Output: a decision for each deviating record; a growing schema; findings, saved and reported; the fault that stops
+//! the stream. Called by `engine`, from every thread that reads a slice of the stream.
 
 mod decide;
 mod end;
@@ -32,59 +32,59 @@ pub use decide::{Judged, Without};
 pub use end::MonitorReport;
 pub use page::Page;
 
-/// Largest record that is sent, in bytes, when the config says nothing.
+/// The default for the largest record that is sent, in bytes.
 const MAX_RECORD: u64 = 16 << 20;
-/// So many records teach what is normal, even when no read came to its end.
+/// After this many records a stream has learned what is normal, even if no read was complete.
 const TAUGHT: u64 = 1000;
 
-/// The fact under which an overlay keeps when the last run began that had records.
+/// The overlay fact that stores the start of the last run that had records.
 const BEGAN: &str = "began";
 
-/// Whose data it is.
+/// The source, tenant and run that the data belongs to.
 #[derive(Debug, Clone)]
 pub struct RunNames {
     /// The source.
     pub source: String,
     /// The account.
     pub tenant: String,
-    /// The run.
+    /// The run ID.
     pub run_id: String,
 }
 
-/// What is watched, and how.
+/// The stream to monitor, and how.
 #[derive(Debug)]
 pub struct MonitorConfig<'g> {
-    /// Whose it is.
+    /// The source, tenant and run.
     pub names: RunNames,
     /// The stream.
     pub stream: &'g str,
-    /// Its schema.
+    /// The stream's schema.
     pub schema: &'g Json,
-    /// Was that reviewed for drift? Otherwise the first runs teach.
+    /// Was the schema reviewed for drift? If not, the first runs learn what is normal.
     pub reviewed: bool,
-    /// The paths of its keys.
+    /// The paths of the key properties.
     pub keys: &'g [Vec<String>],
-    /// Its cursor field.
+    /// The cursor field.
     pub cursor: Option<&'g str>,
-    /// What is done about changes.
+    /// The policies for each kind of change.
     pub policies: Arc<Policies>,
-    /// The config's part about drift.
+    /// The drift section of the config.
     pub config: &'g Config,
     /// The state directory.
     pub root: Option<PathBuf>,
-    /// Are values sent as they are written (Airbyte)? Otherwise each has a column of one type.
+    /// Are values sent verbatim (Airbyte)? If not, each has a column of one type.
     pub verbatim: bool,
-    /// Is everything read, whatever was read before?
+    /// Does this run read everything, regardless of earlier runs?
     pub sweep: bool,
-    /// Is it read to its end? (Not a preview.)
+    /// Is the stream read to its end? (False for a preview.)
     pub whole: bool,
-    /// May new fields be sent? (The user has not left some out.)
+    /// May new fields be sent? (True unless the user deselected fields.)
     pub may_grow: bool,
-    /// Fields that its requests ask for by name.
+    /// Fields that the stream's requests name.
     pub asked: Vec<String>,
 }
 
-/// A stream that is watched.
+/// Monitors one stream for drift.
 #[derive(Debug)]
 pub struct DriftMonitor {
     names: RunNames,
@@ -108,13 +108,13 @@ pub struct DriftMonitor {
 #[derive(Debug)]
 pub(super) struct Inner {
     base: Json,
-    /// As it was read; then as it will be kept.
+    /// The overlay as loaded, updated until it is saved.
     pub(super) overlay: Overlay,
-    /// As it was read.
+    /// The overlay as loaded.
     before: Overlay,
-    /// What earlier runs found.
+    /// Findings of earlier runs.
     known: BTreeMap<String, Finding>,
-    /// What this run found, by fingerprint.
+    /// Findings of this run, by fingerprint.
     pub(super) found: BTreeMap<String, Finding>,
     tolerated: Tolerated,
     pub(super) checks: Arc<Checks>,
@@ -128,7 +128,7 @@ pub(super) struct Inner {
     again: u64,
     pairs: u64,
     newer: u64,
-    /// Sizes of pages that were followed by another, with those that were asked for, and how often.
+    /// How often each pair of page size and requested page size occurred, among pages that were followed by another.
     pages: BTreeMap<(u64, Option<u64>), u64>,
     ended: bool,
 }
@@ -138,7 +138,7 @@ fn now() -> String {
 }
 
 impl DriftMonitor {
-    /// Begins to watch: reads what earlier runs learned. Beside it, why nothing can be kept, if so.
+    /// Starts monitoring: loads what earlier runs learned. Also returns the fault if nothing can be saved.
     pub fn begin(setup: MonitorConfig<'_>) -> Result<(DriftMonitor, Option<Fault>)> {
         let MonitorConfig { names, stream, schema, .. } = setup;
         let overlay_files =
@@ -147,16 +147,17 @@ impl DriftMonitor {
             Some(overlay_files) => overlay_files.read()?,
             None => Default::default(),
         };
-        // What was learned counts also where nothing can be added to it.
+        // What was learned applies even if nothing can be added to it.
         let trouble =
             overlay_files.as_ref().filter(|_| setup.whole).and_then(|overlay_files| overlay_files.prepare().err());
         let overlay_files = overlay_files.filter(|_| trouble.is_none());
         let before = overlay.clone();
         let baseline = baseline::hash(schema);
         if overlay.baseline != baseline {
-            // Another baseline was reviewed, or the manifest was edited: what stands in it needs no addition.
+            // If the baseline was reviewed again or the manifest was edited, additions that it now contains are
+            // dropped.
             overlay.schema.retain(|pointer, addition| match addition.schema.get(COLUMN) {
-                // It is beside a column that must be as it was.
+                // This addition stands beside a column that must be unchanged.
                 Some(column) => baseline::at(schema, pointer) == Some(column),
                 None => baseline::at(schema, pointer).is_none(),
             });
@@ -210,33 +211,33 @@ impl DriftMonitor {
         self.inner.lock()
     }
 
-    /// The stream's schema by now.
+    /// The current schema of the stream.
     pub fn schema(&self) -> Arc<Json> {
         self.lock().schema.clone()
     }
 
-    /// Changes whenever the schema does.
+    /// A number that changes whenever the schema does.
     pub fn generation(&self) -> u32 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The places of the schema by now.
+    /// The current places of the schema.
     pub fn places(&self) -> Arc<dyn crate::base::json::observe::Places + Send + Sync> {
         self.lock().checks.clone()
     }
 
-    /// Listens to a slice's records.
+    /// Creates an observer for the records of a slice.
     pub fn listener(&self) -> RecordListener {
         RecordListener::new(&self.lock().checks)
     }
 
-    /// Lets a listener go by the checks of now.
+    /// Switches an observer to the current checks.
     pub fn follow(&self, listener: &mut RecordListener) {
         listener.follow(&self.lock().checks);
     }
 
-    /// Does the first contact teach what is normal? It does until a read had records and came to its end, or earlier
-    /// ones that did not had many.
+    /// Is the stream still learning what is normal? It learns until one read with records is complete, or until
+    /// incomplete reads add up to many records.
     fn learns(&self, inner: &Inner) -> bool {
         !self.reviewed && inner.overlay.runs == 0 && inner.overlay.records < TAUGHT
     }
@@ -246,28 +247,29 @@ impl DriftMonitor {
         self.config.max_record_bytes.unwrap_or(MAX_RECORD)
     }
 
-    /// Is there a file for what cannot be sent?
+    /// Is there a quarantine file?
     pub fn can_put_aside(&self) -> bool {
         self.overlay_files.is_some()
     }
 
-    /// Is what was there before known, so that something else is a change, and not how the source is?
+    /// Is enough known about earlier data to tell a change from the source's normal state?
     pub fn knows(&self) -> bool {
         !self.learns(&self.lock())
     }
 
-    /// Notes keys of a record as witnesses of the fields that it has.
+    /// Stores the keys of a record as witnesses of the fields that it has.
     pub fn witness(&self, record: &Json) {
         let Some(key) = key_in(&self.keys, record) else { return };
         absence::witness(&mut self.lock(), &key, record);
     }
 
-    /// The file of what was put aside.
+    /// The quarantine file.
     pub fn quarantine(&self) -> Option<&Path> {
         self.overlay_files.as_ref().map(|overlay_files| &*overlay_files.quarantine)
     }
 
-    /// When the last run began that sent records: what was put aside before may have come again in a newer version.
+    /// When the last run began that sent records: a record quarantined before then may have arrived since in a newer
+    /// version.
     pub fn passed(&self) -> Option<OffsetDateTime> {
         let inner = self.lock();
         let began = inner.overlay.facts.get(BEGAN).and_then(Json::as_str).unwrap_or(&inner.overlay.last);
@@ -279,12 +281,12 @@ impl DriftMonitor {
         key_of(&self.keys, record)
     }
 
-    /// The path of one record at the vendor's, if the config names it.
+    /// The path of a single record in the vendor's API, if the config names it.
     pub fn witness_path(&self) -> Option<&str> {
         self.config.witness.get(&self.stream).map(String::as_str)
     }
 
-    /// Is there a way to read one record again?
+    /// Can a single record be read again?
     pub fn wants_witnesses(&self) -> bool {
         self.overlay_files.is_some() && self.config.witness.contains_key(&self.stream)
     }

@@ -1,7 +1,7 @@
-//! What pages and answers tell beside the values of records.
+//! Checks on pages and responses, beyond the values of records.
 //!
-//! Comes in: a page that was read wholly, the headers of an answer, the fault of a slice. Goes out: what was put aside
-//! is on disk; a fault when the budget is used up or the stream cannot be trusted. Called by `run` through
+//! Input: a complete page, the headers of a response, the fault of a slice. Output: quarantined records are on disk;
+//! a fault if the quarantine budget is exhausted or the stream cannot be trusted. Called by `engine` through
 //! [`DriftMonitor`].
 
 use serde_json::{Value as Json, json};
@@ -19,45 +19,45 @@ use crate::drift::quarantine::{self, Quarantined};
 use crate::drift::record_observer::RecordListener;
 use crate::drift::rules::Rule;
 use crate::drift::statistics::{bounds, is_surprise};
-/// So many records must have kept to a filter before others are said not to.
+/// The number of records that must match a filter before a violation is reported.
 const MIN_CONFORMING: u64 = 20;
 
-/// The fact of how many records were looked at for their cursor.
+/// The fact that stores the number of records examined for a cursor.
 pub(super) const CURSORS: &str = "cursors";
-/// The fact of how many of them had none that can be read.
+/// The fact that stores how many of them had no readable cursor.
 pub(super) const CURSORS_UNREAD: &str = "cursors_unread";
 
-/// The fact of how many runs in a row had records, and none of them the cursor.
+/// The fact that stores the number of consecutive runs with records, but without any cursor.
 const CURSOR_ABSENT: &str = "cursor_absent_runs";
-/// After so many of these the stream fails.
+/// The stream fails after this many such runs.
 const MOST_ABSENT: u64 = 2;
 
-/// What a page held beside its values.
+/// The properties of a page beyond its values.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Page {
-    /// Records whose cursor cannot be read.
+    /// Records without a readable cursor.
     pub without_cursor: u64,
-    /// Records that lie outside the window that was asked for, of a window whose bounds mean something.
+    /// Records outside the requested window, if its bounds are meaningful.
     pub outside: u64,
     /// Records that were compared with such a window.
     pub compared: u64,
-    /// Records that came again, just as before.
+    /// Repeated records without a change.
     pub again: u64,
-    /// Of a stream whose newest records should come first: records that had one before them,
+    /// Of a stream with newest records first: records that follow another one,
     pub pairs: u64,
-    /// and of them, those that are newer than it.
+    /// and of them, those that are newer than their predecessor.
     pub newer: u64,
-    /// Did its records stand in a list?
+    /// Were its records in a list?
     pub list: bool,
-    /// Did one stand where a list may be?
+    /// Was a single record in place of a list?
     pub alone: bool,
 }
 
 impl DriftMonitor {
-    /// A page was read wholly: its counts are added, and what was put aside is on disk when this returns.
+    /// Adds the counts of a complete page; quarantined records are on disk when this returns.
     ///
     /// # Errors
-    /// Too much was put aside, it cannot be kept, or what the page tells of its stream cannot be trusted.
+    /// Too much was quarantined, it cannot be saved, or the page shows that the stream cannot be trusted.
     pub fn page(&self, listener: &mut RecordListener, page: Page, aside: &[Quarantined]) -> Result<()> {
         let mut inner = self.lock();
         listener.follow(&inner.checks);
@@ -79,13 +79,13 @@ impl DriftMonitor {
         Ok(())
     }
 
-    /// Is what stands where lists of records were something else, such as an object around the list?
+    /// Did the container of the records change, for example to an object around the list?
     fn check_envelope(&self, inner: &mut Inner, page: Page, aside: &[Quarantined]) -> Result<()> {
         let known = inner.before.facts.contains_key("list");
         if page.list && !known {
             inner.overlay.facts.insert("list".into(), json!(true));
         }
-        // One record may stand alone: this one lacks the key of a record.
+        // A single record is valid: this one has no record key.
         let no_record = !aside.is_empty() && inner.found.values().any(|f| f.rule == Rule::KeyMissing);
         let rule = Rule::EnvelopeChanged;
         let policy = self.policies.of(rule, &self.stream, "", rule.policy());
@@ -93,7 +93,7 @@ impl DriftMonitor {
             return Ok(());
         }
         if inner.totals.records == 0 {
-            // What was noted of it is no record's.
+            // Findings about it do not concern records.
             inner.found.clear();
             let started = self.started.clone();
             inner.overlay.schema.retain(|_, addition| addition.how != How::Evolved || addition.since < started);
@@ -125,12 +125,12 @@ impl DriftMonitor {
             }))
     }
 
-    /// Where the cursor stands in a record; empty when there is none.
+    /// The pointer of the cursor in a record; empty if there is none.
     fn cursor_pointer(&self) -> String {
         self.cursor.as_deref().map(|cursor| format!("/{}", segment(cursor))).unwrap_or_default()
     }
 
-    /// Has the cursor gone from records that always had it?
+    /// Is the cursor missing from records that always had it?
     pub(super) fn check_cursor(&self, inner: &mut Inner, page: Page, records: u64) -> Result<()> {
         inner.without_cursor += page.without_cursor;
         if self.cursor.is_none() || page.without_cursor == 0 {
@@ -156,22 +156,22 @@ impl DriftMonitor {
             place.map(Place::words).unwrap_or_default(),
             "missing, null or not to be read".into(),
         );
-        // How the values are that cannot be read is no change of its own.
+        // The format of unreadable values is not a separate change.
         inner.found.retain(|_, finding| finding.pointer != deviation.pointer || finding.rule == Rule::CursorMissing);
         self.stopping(inner, &deviation, page.without_cursor)
     }
 
-    /// How many runs in a row had records, with this one, and none of them the cursor.
+    /// The number of consecutive runs, including this one, that had records but no cursor.
     fn runs_without_cursor(&self, inner: &Inner) -> u64 {
         let place = inner.checks.at(&self.cursor_pointer()).filter(|_| self.cursor.is_some());
         let Some(counts) = place.and_then(|at| inner.totals.kinds.get(at as usize)) else { return 0 };
         let before = inner.before.facts.get(CURSOR_ABSENT).and_then(Json::as_u64).unwrap_or(0);
-        // Null says that there is such a field. Fractions are counted among the numbers.
+        // Null shows that the field exists. Fractions are counted among the numbers.
         let present = counts[..FRACTION].iter().any(|count| *count > 0);
         if present { 0 } else { (before + u64::from(inner.totals.records > 0)).min(MOST_ABSENT) }
     }
 
-    /// Notes whether this run's records had the cursor.
+    /// Stores whether this run's records had the cursor.
     pub(super) fn learn_cursor(&self, inner: &mut Inner) {
         match self.runs_without_cursor(inner) {
             0 => drop(inner.overlay.facts.remove(CURSOR_ABSENT)),
@@ -179,14 +179,15 @@ impl DriftMonitor {
         }
     }
 
-    /// The change by which no record of two runs in a row has the cursor: every run reads all, and none goes on.
+    /// The change if no record of two consecutive runs has the cursor: every run then reads everything, and none
+    /// resumes.
     pub(super) fn cursor_nowhere(&self, inner: &Inner) -> Option<Deviation> {
         let gone = self.whole && inner.totals.records > 0 && self.runs_without_cursor(inner) >= MOST_ABSENT;
         let to = format!("absent from every record of {MOST_ABSENT} runs");
         gone.then(|| Deviation::plain(Rule::CursorMissing, self.cursor_pointer(), String::new(), to))
     }
 
-    /// Does the vendor still do what a window asks for?
+    /// Does the vendor still respect the window bounds?
     pub(super) fn check_filter(&self, inner: &mut Inner, page: Page) -> Result<()> {
         inner.outside += page.outside;
         inner.compared += page.compared;
@@ -204,7 +205,7 @@ impl DriftMonitor {
         self.stopping(inner, &deviation, page.outside)
     }
 
-    /// Do the newest records still come first, where that is how the stream is read?
+    /// Are records still sorted newest first, if the stream depends on it?
     pub(super) fn check_order(&self, inner: &mut Inner, page: Page) -> Result<()> {
         inner.pairs += page.pairs;
         inner.newer += page.newer;
@@ -217,12 +218,12 @@ impl DriftMonitor {
         self.stopping(inner, &Deviation::plain(Rule::OrderChanged, pointer, from, to), page.newer)
     }
 
-    /// A page of so many records was followed by another; `asked` is the page size that was asked for, if one was.
+    /// A page with this many records was followed by another; `asked` is the requested page size, if any.
     pub fn page_followed(&self, records: u64, asked: Option<u64>) {
         *self.lock().pages.entry((records, asked)).or_insert(0) += 1;
     }
 
-    /// What the headers of an answer say of the API.
+    /// Evaluates the API information in response headers.
     pub fn answered<'h>(&self, header: impl Fn(&str) -> Option<&'h str>) {
         for (name, rule) in [
             ("deprecation", Rule::Deprecation),
@@ -238,7 +239,7 @@ impl DriftMonitor {
                 continue;
             }
             inner.overlay.facts.insert(key, json!(value));
-            // A version is news once there was another.
+            // A version is news only if there was another one before.
             if rule == Rule::ApiVersionChanged && before.is_none() {
                 continue;
             }
@@ -248,18 +249,18 @@ impl DriftMonitor {
         }
     }
 
-    /// An answer reported errors beside its records, which the config accepts.
+    /// A response reported errors alongside its records, and the config accepts this.
     pub fn partial_errors(&self) {
         let deviation =
             Deviation::plain(Rule::PartialErrors, String::new(), String::new(), Rule::PartialErrors.what().into());
         drop(self.stopping(&mut self.lock(), &deviation, 1));
     }
 
-    /// A fault of the stream that is drift: it is noted. Gives the fault, which may now end the run.
+    /// Records a fault of the stream that is drift. Returns the fault, which may now end the run.
     pub fn failed(&self, mut fault: Fault) -> Fault {
         let Some(rule) = fault.rule.and_then(Rule::of) else { return fault };
         let mut inner = self.lock();
-        // A stream that never could be read has not changed.
+        // A stream that was never readable has not changed.
         let before = inner.overlay.runs > 0 || inner.overlay.facts.contains_key("empty_runs");
         let deviation = Deviation::plain(
             rule,
@@ -278,18 +279,18 @@ impl DriftMonitor {
         fault
     }
 
-    /// Does a fault end its stream, whatever slices are left? It does not where one slice alone may be concerned.
+    /// Does a fault end its stream, whatever slices are left? Not if it may affect a single slice.
     pub fn ends_stream(fault: &Fault) -> bool {
         fault.rule.and_then(Rule::of).is_some_and(|rule| !Self::is_reported_by_fault(rule))
     }
 
-    /// Can a stream that has such a change not be read to its end?
+    /// Is the change over once the stream is read to its end?
     pub(super) fn is_over_when_read(rule: Rule) -> bool {
         Self::is_reported_by_fault(rule)
             || matches!(rule, Rule::CursorMissing | Rule::FilterIgnored | Rule::OrderChanged)
     }
 
-    /// Is a fault all that there is of such a change? Others were noted where they were seen.
+    /// Is the fault the only sign of the change? Others were recorded where they were seen.
     pub(super) fn is_reported_by_fault(rule: Rule) -> bool {
         matches!(
             rule,

@@ -1,11 +1,11 @@
-//! What targets and models do with each kind of change, in a sentence.
+//! How targets and models handle each kind of change, in one sentence.
 //!
-//! Goes out: a text for reports. The sentences tell what was measured with target-jsonl, both Postgres targets, an SDK
-//! SQL target and target-duckdb, and what the Airbyte protocol says.
+//! Output: a text for reports. The sentences reflect measurements with target-jsonl, both Postgres targets, an SDK
+//! SQL target and target-duckdb, and the Airbyte protocol.
 
 use super::super::rules::Rule;
 
-/// What happens to the data after us.
+/// What happens to the data downstream.
 pub(super) fn of(rule: Rule) -> &'static str {
     match rule {
         Rule::FieldAdded => {

@@ -1,8 +1,8 @@
-//! The report as one web page that needs nothing else: no script, no request, no font.
+//! The report as a self-contained web page: no script, no request, no font.
 //!
-//! Comes in: a [`Report`]. Goes out: HTML. Called by `cli::drift`. Whoever is called at night sees first what changed,
-//! since when, how often, for which tenants and what to type; the rest stands below. `maud` escapes every text. A text
-//! that is not this file's goes through `plain` as well.
+//! Input: a [`Report`]. Output: HTML. Called by `cli::drift`. For a person on call, the top shows what changed, since
+//! when, how often, for which tenants, and what to type; the rest is below. `maud` escapes every text. A text from
+//! outside this file also passes through `plain`.
 
 use maud::{Markup, Render, html};
 use serde_json::Value as Json;
@@ -16,12 +16,12 @@ use crate::drift::overlay::How;
 use crate::drift::rules::Severity;
 
 const STYLE: &str = include_str!("page.css");
-/// So many lines of a schema are shown.
+/// The maximum number of schema lines shown.
 const LINES: usize = 24;
 
 /// The report as a page.
 pub fn write(report: &Report) -> String {
-    // In the order of the gravest change of each.
+    // Sorted by the most severe change of each stream.
     let mut streams: Vec<(&str, Vec<&Change>)> = Vec::new();
     for change in &report.changes {
         let stream = &*change.finding.stream;
@@ -57,13 +57,13 @@ pub fn write(report: &Report) -> String {
     document(&format!("Schema drift: {}", report.subject()), STYLE, &body)
 }
 
-/// The severities of these changes, as classes that the filter hides by.
+/// The severities of these changes, as CSS classes for the filter.
 fn levels(changes: &[&Change]) -> String {
     let has = |severity: &Severity| changes.iter().any(|change| change.finding.severity == *severity);
     SEVERITIES.into_iter().filter(has).map(|severity| format!("has-{}", severity.name())).collect::<Vec<_>>().join(" ")
 }
 
-/// What it is about, how bad it is, and what to type.
+/// The subject, the severity, and what to type.
 fn header(report: &Report) -> Markup {
     let (class, verdict) = match (report.changes.len(), report.grave()) {
         (0, _) if report.runs == 0 => ("calm", "Nothing to compare with yet: no run kept anything here".to_owned()),
@@ -101,7 +101,7 @@ fn switch(severity: Severity, count: usize) -> Markup {
     }
 }
 
-/// What to type about the gravest change.
+/// What to type for the most severe change.
 fn todo(worst: &Change, report: &Report) -> Markup {
     let fingerprint = plain(&worst.finding.fingerprint);
     html! {
@@ -129,7 +129,7 @@ fn badge(severity: Severity) -> Markup {
     html! { span.badge.(name) { (name) } }
 }
 
-/// The stream and the place, with a chance to wrap before each part.
+/// The stream and the place, with a possible line break before each part.
 fn place(change: &Change) -> Markup {
     let pointer = change.place();
     html! {
@@ -163,7 +163,7 @@ fn seconds(text: &str) -> Option<i64> {
     parse_iso(text).map(time::OffsetDateTime::unix_timestamp)
 }
 
-/// What the bars of the timeline are drawn against, in seconds since 1970.
+/// The time axis of the timeline, in seconds since 1970.
 struct Axis {
     start: i64,
     end: i64,
@@ -176,27 +176,27 @@ impl Axis {
         Axis { start: begins.min().unwrap_or(0), end: lasts.chain(seconds(&report.at)).max().unwrap_or(0) }
     }
 
-    /// Where a time is, in thousandths, so that no float is needed.
+    /// The position of a time, in thousandths, as an integer.
     fn place(&self, t: i64) -> i64 {
         let span = (self.end - self.start).max(1);
         (t - self.start).clamp(0, span) * 1000 / span
     }
 
-    /// Where the bar of a change begins, and how wide it is.
+    /// The start and width of a change's bar.
     fn bar(&self, change: &Change) -> (i64, i64) {
         let first = self.place(seconds(&change.finding.first_seen).unwrap_or(self.start));
         let last = self.place(seconds(&change.finding.last_seen).unwrap_or(self.end));
         (first.min(988), (last - first).max(12))
     }
 
-    /// A time of its own, for people.
+    /// A time in readable form.
     fn label(t: i64) -> String {
         let time = time::OffsetDateTime::from_unix_timestamp(t);
         time.map(|time| minute(&crate::base::timefmt::rfc3339(time))).unwrap_or_default()
     }
 }
 
-/// A line for each change: what, since when, how often, whose; and a bar from its first sighting to its last.
+/// One line per change: what, since when, how often, in which tenants; and a bar from the first to the last sighting.
 fn timeline(report: &Report) -> Markup {
     if report.changes.is_empty() {
         return Markup::default();
@@ -243,7 +243,7 @@ fn timeline_entry(change: &Change, axis: &Axis, report: &Report) -> Markup {
     }
 }
 
-/// Whose a change is, in a few words.
+/// The tenants of a change, in short form.
 fn tenants(change: &Change, report: &Report) -> Markup {
     let names = change.tenants();
     let of = number(report.of, "tenant");
@@ -282,7 +282,7 @@ fn card(change: &Change, report: &Report) -> Markup {
     }
 }
 
-/// What is known of a change, each with its label.
+/// The facts about a change, each with a label.
 fn facts(change: &Change, report: &Report) -> Markup {
     let finding = &change.finding;
     let keys = finding.keys.iter().map(|key| html! { code { (plain(&short(key, 40))) } });
@@ -311,7 +311,7 @@ fn fact(label: &str, value: impl Render) -> Markup {
     html! { div class=[long.then_some("long")] { dt { (label) } dd { (value) } } "\n" }
 }
 
-/// The schema of the place before and after, next to each other.
+/// The schema of the place before and after, side by side.
 fn sides(change: &Change) -> Markup {
     let finding = &change.finding;
     if change.before.is_none() && finding.schema.is_none() {
@@ -334,7 +334,7 @@ fn sides(change: &Change) -> Markup {
     }
 }
 
-/// The lines of a schema. Those that the other one has not bear a class and a mark.
+/// The lines of a schema. Lines that the other schema lacks have a class and a mark.
 fn schema(own: &[String], other: &[String], (class, mark): (&str, &str)) -> Markup {
     let is_same = |a: &str, b: &str| a.trim_end_matches(',') == b.trim_end_matches(',');
     html! {
@@ -352,7 +352,7 @@ fn schema(own: &[String], other: &[String], (class, mark): (&str, &str)) -> Mark
     }
 }
 
-/// A schema as people write it: a list of plain values stands in one line.
+/// A schema in readable form: a list of plain values is on one line.
 fn written(schema: &Json, depth: usize) -> String {
     let indent = "  ".repeat(depth + 1);
     let nested = |json: &Json| json.is_object() || json.is_array();
@@ -404,7 +404,7 @@ fn by_tenant(change: &Change) -> Markup {
     }
 }
 
-/// A table below the changes, which a click opens and closes.
+/// A collapsible table below the changes.
 fn part(title: &str, count: &str, open: bool, table: &Markup) -> Markup {
     html! {
         details.part open[open] { summary { h2 { (title) " " small { (count) } } } "\n" (table) } "\n"

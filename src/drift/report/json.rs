@@ -1,6 +1,6 @@
 //! The report for programs.
 //!
-//! Comes in: a [`Report`]. Goes out: one JSON object. Its `v` is 1 as long as no key changes its meaning.
+//! Input: a [`Report`]. Output: one JSON object. `v` stays 1 as long as the meaning of no key changes.
 
 use serde_json::{Value as Json, json};
 
@@ -29,7 +29,7 @@ pub fn value(report: &Report) -> Result<Json> {
     Ok(whole)
 }
 
-/// Its head alone: how many there are of each severity.
+/// Only the summary: the number of changes of each severity.
 pub fn summary(report: &Report) -> Json {
     let counts = SEVERITIES.map(|severity| (severity.name().to_owned(), json!(report.count(severity))));
     json!({

@@ -1,17 +1,17 @@
 //! The report for a pull request or a chat.
 //!
-//! Comes in: a [`Report`]. Goes out: Markdown: a table of all changes, and a section for each that is grave. A name of
-//! the vendor's never becomes markup, a mention or another cell.
+//! Input: a [`Report`]. Output: Markdown: a table of all changes, and a section for each severe one. A name from the
+//! vendor never becomes markup, a mention or another cell.
 
 use super::{Change, Report, words};
 use crate::base::display::{ago, minute, plain, short};
 use crate::drift::overlay::How;
 use crate::drift::rules::Severity;
 
-/// So many tenants are named in a cell.
+/// The maximum number of tenants in a cell.
 const TENANTS: usize = 3;
 
-/// So many judgements are shown, the newest.
+/// The number of most recent decisions shown.
 const JUDGED: usize = 10;
 
 /// The report as Markdown.
@@ -139,7 +139,7 @@ fn since(change: &Change, report: &Report) -> String {
     format!("{}{}", minute(first), ago(first, &report.at).map(|ago| format!(", {ago}")).unwrap_or_default())
 }
 
-/// Lines of a shell, with a fence that none of them can end.
+/// Shell lines, with a fence that they cannot close.
 fn fenced(commands: &[String]) -> String {
     let lines: String = commands.iter().map(|command| plain(command) + "\n").collect();
     let mut fence = "```".to_owned();
@@ -149,7 +149,7 @@ fn fenced(commands: &[String]) -> String {
     format!("{fence}sh\n{lines}{fence}\n")
 }
 
-/// A name as code. Backticks do for most; one that would end them, a cell or a tag is written as HTML with entities.
+/// A name as code, usually in backticks; one that would break them, a cell or a tag is written as HTML with entities.
 fn code(text: &str) -> String {
     let text = plain(text);
     if text.is_empty() {
@@ -161,7 +161,7 @@ fn code(text: &str) -> String {
     }
 }
 
-/// A text in which nothing is markup, a mention or the end of a cell.
+/// A text escaped so that nothing is markup, a mention or the end of a cell.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in plain(text).chars() {

@@ -1,9 +1,8 @@
-//! What is shown of drift: every change that nobody has accepted, who judged what, what tenants have beyond the
-//! baseline.
+//! The drift report: every change that nobody has accepted, all decisions, and what tenants have beyond the baseline.
 //!
-//! Comes in: what is kept of one tenant or of all, and the baseline's schemas. Goes out: a [`Report`], as text for a
+//! Input: the saved drift of one tenant or all, and the baseline schemas. Output: a [`Report`], as text for a
 //! terminal, JSON, Markdown or a web page. Called by the verbs of `drift`. It shows types, counts and shortened keys,
-//! never a value; names are the vendor's, so each form escapes them.
+//! never a value; names come from the vendor, so each format escapes them.
 
 mod downstream;
 pub mod html;
@@ -23,75 +22,75 @@ use super::rules::Severity;
 use crate::base::display::{number, number_of, plain, short, thousands};
 use crate::base::store::file_name;
 
-/// What is shown.
+/// A drift report.
 #[derive(Debug)]
 pub struct Report {
     /// The source.
     pub source: String,
-    /// The tenants that were asked about.
+    /// The tenants in the report.
     pub tenants: Vec<String>,
-    /// All that were looked at: a change is the vendor's when many of these have it.
+    /// The number of tenants examined: a change that many of them have is the vendor's.
     pub of: usize,
-    /// When it was made, RFC 3339.
+    /// When the report was made, RFC 3339.
     pub at: String,
-    /// Runs that these tenants learned from.
+    /// The runs of these tenants that the monitor learned from.
     pub runs: u64,
     /// The changes, most urgent first.
     pub changes: Vec<Change>,
-    /// Who judged what, newest first.
+    /// Decisions, newest first.
     pub judged: Vec<Decided>,
-    /// What tenants have beyond the baseline.
+    /// Additions of tenants beyond the baseline.
     pub added: Vec<Added>,
-    /// What a command needs to mean the same source and tenants: `--source asana --config acme.json`.
+    /// Command-line arguments that select the same source and tenants: `--source asana --config acme.json`.
     pub arguments: String,
 }
 
-/// A change as it is shown.
+/// A change as the report shows it.
 #[derive(Debug)]
 pub struct Change {
-    /// It.
+    /// The finding.
     pub finding: Finding,
-    /// Whose it is.
+    /// Whether the change is the vendor's or a tenant's.
     pub scope: ChangeScope,
-    /// As each tenant has it.
+    /// The finding of each tenant.
     pub by_tenant: Vec<Finding>,
-    /// The schema at its place as it was before.
+    /// The earlier schema at this place.
     pub before: Option<Json>,
 }
 
-/// A person's judgement, and where it counts.
+/// A person's decision, and what it applies to.
 #[derive(Debug)]
 pub struct Decided {
-    /// For this tenant.
+    /// The tenant that it applies to.
     pub tenant: String,
-    /// Of this stream.
+    /// The stream that it applies to.
     pub stream: String,
-    /// It.
+    /// The decision.
     pub decision: Decision,
 }
 
-/// A place that is not as the baseline has it.
+/// A place where tenants differ from the baseline.
 #[derive(Debug)]
 pub struct Added {
     /// The stream.
     pub stream: String,
-    /// The place in it.
+    /// The JSON pointer in the stream.
     pub pointer: String,
-    /// What it is now.
+    /// What the place has now.
     pub addition: Addition,
-    /// The tenants that have it so.
+    /// The tenants that have this addition.
     pub tenants: Vec<String>,
 }
 
-/// What a report is asked for.
+/// What the report should cover.
 pub struct Question<'q> {
     /// The source.
     pub source: &'q str,
-    /// Show these tenants, of those that were read.
+    /// The tenants to show, of those that were read.
     pub tenants: &'q [String],
     /// Show this stream?
     pub wants: &'q dyn Fn(&str) -> bool,
-    /// The baseline's schemas, by stream; one that is not known is left out.
+    /// The baseline schemas by stream; streams without a known baseline are absent.
     pub baseline: &'q BTreeMap<String, Json>,
     /// Now.
     pub now: OffsetDateTime,
@@ -100,7 +99,7 @@ pub struct Question<'q> {
 }
 
 impl Report {
-    /// The report on some of these tenants.
+    /// Builds the report for some of these tenants.
     pub fn of(all: &[TenantDrift], question: Question<'_>) -> Report {
         let shown: Vec<&TenantDrift> = all.iter().filter(|t| question.tenants.contains(&t.name)).collect();
         let streams = || {
@@ -147,17 +146,17 @@ impl Report {
         }
     }
 
-    /// How many changes there are of a severity.
+    /// The number of changes of one severity.
     pub fn count(&self, severity: Severity) -> usize {
         self.changes.iter().filter(|change| change.finding.severity == severity).count()
     }
 
-    /// How many changes a person must judge: what is read cannot be trusted, or loads fail.
+    /// The number of changes that a person must decide on: data cannot be trusted, or loads fail.
     pub fn grave(&self) -> usize {
         self.count(Severity::Break) + self.count(Severity::Extraction)
     }
 
-    /// All of it in a line.
+    /// A one-line summary.
     pub fn line(&self) -> String {
         let subject = self.subject();
         match (self.changes.len(), self.runs, self.grave()) {
@@ -168,7 +167,7 @@ impl Report {
         }
     }
 
-    /// The source, and the tenant or how many there are.
+    /// The source, and the tenant or the number of tenants.
     fn subject(&self) -> String {
         match &self.tenants[..] {
             [tenant] => format!("{}, tenant {}", plain(&self.source), plain(tenant)),
@@ -176,7 +175,7 @@ impl Report {
         }
     }
 
-    /// `1 extraction, 2 break, 1 info`, the gravest first.
+    /// `1 extraction, 2 break, 1 info`, most severe first.
     fn counts(&self) -> String {
         let count = |severity: Severity| match self.count(severity) {
             0 => None,
@@ -186,11 +185,11 @@ impl Report {
     }
 }
 
-/// The gravest first.
+/// Severities, most severe first.
 const SEVERITIES: [Severity; 4] = [Severity::Extraction, Severity::Break, Severity::Warn, Severity::Info];
 
-/// The change, when one of the shown tenants has it. Of a single tenant its own counts are shown, though others have it
-/// too.
+/// The change, if one of the shown tenants has it. For a single tenant its own counts are shown, even if other
+/// tenants have the change too.
 fn change(rolled: Rolled, shown: &[&TenantDrift], baseline: &BTreeMap<String, Json>) -> Option<Change> {
     let is_shown = |finding: &&Finding| shown.iter().any(|tenant| tenant.name == finding.tenant);
     let own = rolled.by_tenant.iter().find(is_shown)?;
@@ -202,7 +201,7 @@ fn change(rolled: Rolled, shown: &[&TenantDrift], baseline: &BTreeMap<String, Js
     Some(Change { before: learned.or_else(base), scope: rolled.scope, by_tenant: rolled.by_tenant, finding })
 }
 
-/// The schema of a place: `/a/*/b` is the property `b` of the items of `a`.
+/// The schema at a pointer: `/a/*/b` is the property `b` of the items of `a`.
 pub fn at<'s>(schema: &'s Json, pointer: &str) -> Option<&'s Json> {
     if pointer.is_empty() {
         return None;
@@ -214,23 +213,23 @@ pub fn at<'s>(schema: &'s Json, pointer: &str) -> Option<&'s Json> {
 }
 
 impl Change {
-    /// The command that accepts it; what to do instead when that would change nothing.
+    /// The command that accepts the change, or what to do instead if accepting would have no effect.
     pub fn next(&self, arguments: &str) -> Result<String, &'static str> {
         let accept = || format!("dripfeed drift accept {} {arguments}", self.finding.fingerprint).trim_end().to_owned();
         self.finding.rule.remedy().map_or_else(|| Ok(accept()), Err)
     }
 
-    /// What targets do with it.
+    /// How targets handle the change.
     pub fn downstream(&self) -> &'static str {
         downstream::of(self.finding.rule)
     }
 
-    /// The tenants that have it, by name.
+    /// The names of the tenants that have the change.
     pub fn tenants(&self) -> Vec<&str> {
         self.by_tenant.iter().map(|finding| &*finding.tenant).collect()
     }
 
-    /// `acme, globex, initech (3 of 5): vendor change`, with so many names at most.
+    /// `acme, globex, initech (3 of 5): vendor change`, with at most `most` names.
     fn tenants_line(&self, of: usize, most: usize) -> String {
         let names = self.tenants();
         let mut listed: Vec<String> = names.iter().take(most).map(|name| plain(name)).collect();
@@ -256,7 +255,7 @@ impl Change {
         }
     }
 
-    /// The policy, and where records went by it.
+    /// The policy, and what it did with the records.
     fn policy_line(&self, source: &str) -> String {
         let finding = &self.finding;
         let mut line = finding.policy.name().to_owned();
@@ -275,14 +274,14 @@ impl Change {
         line
     }
 
-    /// How it was and how it is; what is missing is said in words.
+    /// The schema before and after; a missing one is described in words.
     fn both_ways(&self) -> (String, String) {
         let shown =
             |text: &str, nothing: &str| if text.is_empty() { nothing.to_owned() } else { short(&plain(text), 120) };
         (shown(&self.finding.from, "nothing"), shown(&self.finding.to, "nothing"))
     }
 
-    /// `string(date) -> integer`, or as much of it as there is.
+    /// `string(date) -> integer`, or the side that is known.
     fn arrow(&self, arrow: &str) -> String {
         let (from, to) = self.both_ways();
         match (self.finding.from.is_empty(), self.finding.to.is_empty()) {
@@ -293,14 +292,14 @@ impl Change {
         }
     }
 
-    /// The place in the stream; nothing for the whole of it.
+    /// The place in the stream; empty for the stream as a whole.
     fn place(&self) -> String {
         short(&plain(&self.finding.pointer), 120)
     }
 }
 
 impl How {
-    /// Its name.
+    /// The name of the severity.
     fn name(self) -> &'static str {
         match self {
             How::Learned => "learned",
@@ -322,7 +321,7 @@ pub fn words(schema: &Json) -> String {
         Some(format) if name == "string" => format!("string({})", plain(format)),
         _ => plain(name),
     };
-    // What can be null says so last.
+    // `null` comes last.
     let (null, others): (Vec<&str>, Vec<&str>) = types.into_iter().partition(|name| *name == "null");
     others.into_iter().chain(null).map(word).collect::<Vec<_>>().join("|")
 }

@@ -1,7 +1,7 @@
 //! The report for a terminal, or for a log that people read.
 //!
-//! Comes in: a [`Report`], and how wide and colourful the terminal is. Goes out: text, a block for each change. Without
-//! a terminal nothing is wrapped or coloured, so that a line can be searched for.
+//! Input: a [`Report`], and the width and colours of the terminal. Output: text, one block per change. Without a
+//! terminal nothing is wrapped or coloured, so that lines can be searched.
 
 use super::{Change, Report, words};
 use crate::base::display::terminal::{Look, Style};
@@ -9,10 +9,10 @@ use crate::base::display::{ago, minute, number, number_of, plain, second, short,
 use crate::drift::overlay::How;
 use crate::drift::rules::Severity;
 
-/// So many tenants are named; HTML and JSON have them all.
+/// The maximum number of tenants named; HTML and JSON have all of them.
 const TENANTS: usize = 6;
 
-/// So many judgements are shown, the newest.
+/// The number of most recent decisions shown.
 const JUDGED: usize = 5;
 
 /// The report as text.
@@ -107,7 +107,7 @@ fn judged(report: &Report, look: Look) -> String {
     out
 }
 
-/// What was let in is listed; what was learned is only counted, for a source without schemas learns everything.
+/// Accepted additions are listed; learned ones are only counted, because a source without schemas learns everything.
 fn added(report: &Report, look: Look) -> String {
     if report.added.is_empty() {
         return String::new();

@@ -1,7 +1,7 @@
-//! The life of a stream's jobs: each is created as soon as another may run, polled until it ends, aborted when it takes
-//! too long, and created anew when it failed.
+//! The lifecycle of a stream's jobs: each is created as soon as another may run, polled until it ends, aborted when
+//! it takes too long, and created again if it failed.
 //!
-//! Comes in: slices. Goes out: each with its job done. Called by the scheduler, and by [`super::read`] for one slice.
+//! Input: slices. Output: each with its completed job. Called by the scheduler, and by [`super::read`] for one slice.
 //! The order of these steps is that of airbyte-cdk's `AsyncJobOrchestrator`.
 
 use std::collections::VecDeque;
@@ -18,10 +18,10 @@ use crate::engine::context::EngineContext;
 use crate::engine::job_plan::{JobPlan, JobStatus};
 use crate::engine::stream_slice::StreamSlice;
 
-/// A job is created so often.
+/// The number of times that a job is created.
 const MAX_ATTEMPTS: u32 = 3;
 
-/// A job on its way.
+/// A job that is not complete.
 struct AsyncJob {
     slice: StreamSlice,
     attempts: u32,
@@ -29,9 +29,9 @@ struct AsyncJob {
 }
 
 enum JobState {
-    /// It is to be created, not before.
+    /// To be created, not before this time.
     Due(Instant),
-    /// It was created, with this answer.
+    /// Created, with the response to the creation request.
     Running(Json, JobStart),
     Ended(JobStatus, Option<CompletedJob>),
 }
@@ -42,11 +42,11 @@ pub(in crate::engine) struct AsyncJobs<'r> {
     plan: &'r JobPlan,
     requests: JobRequests<'r>,
     running: VecDeque<AsyncJob>,
-    /// What went wrong though the others go on.
+    /// A fault although other jobs continue.
     fault: Option<Fault>,
 }
 
-/// Takes a slice whose job is done.
+/// Receives a slice with its completed job.
 type Deliver<'d> = &'d mut dyn FnMut(StreamSlice, CompletedJob) -> Result<()>;
 
 impl Drop for AsyncJobs<'_> {
@@ -72,7 +72,7 @@ impl<'r> AsyncJobs<'r> {
                 return self.create_due();
             }
             if self.running.is_empty() {
-                // Other streams hold all places.
+                // Other streams use all places.
                 self.engine.stop.sleep(self.engine.poll)?;
             }
             self.round(deliver)?;
@@ -82,7 +82,7 @@ impl<'r> AsyncJobs<'r> {
     /// Waits for all jobs.
     ///
     /// # Errors
-    /// The first that says why a slice could not be read.
+    /// The first fault that made a slice unreadable.
     pub(in crate::engine) fn finish(&mut self, deliver: Deliver<'_>) -> Result<()> {
         while !self.running.is_empty() {
             self.engine.stop.check()?;
@@ -125,7 +125,7 @@ impl<'r> AsyncJobs<'r> {
         self.engine.stop.sleep(self.engine.poll)
     }
 
-    /// Polls each job that runs.
+    /// Polls each running job.
     fn poll_running(&mut self) -> Result<()> {
         for number in 0..self.running.len() {
             let job = &self.running[number];
@@ -155,7 +155,7 @@ impl<'r> AsyncJobs<'r> {
         Ok(())
     }
 
-    /// Takes the jobs that ended: gives those that are done, and queues anew those that may be tried again.
+    /// Removes the jobs that ended: returns the completed ones, and queues failed ones that may be created again.
     fn take_ended(&mut self) -> Vec<(StreamSlice, CompletedJob)> {
         let (mut again, mut ready) = (VecDeque::new(), Vec::new());
         for job in std::mem::take(&mut self.running) {
@@ -181,13 +181,13 @@ impl<'r> AsyncJobs<'r> {
                 _ => self.running.push_back(job),
             }
         }
-        // Those that are created anew come first.
+        // Jobs to be created again come first.
         again.append(&mut self.running);
         self.running = again;
         ready
     }
 
-    /// A fault that every job would have ends the stream, and its jobs.
+    /// A fault that applies to every job ends the stream and its jobs.
     fn check_fatal(&self, fault: &Fault) -> Result<()> {
         let all = matches!(fault.kind, Kind::Signal(_) | Kind::Downstream | Kind::Bug | Kind::Auth);
         if !all && fault.failure() != Failure::Config {
@@ -202,7 +202,7 @@ impl<'r> AsyncJobs<'r> {
     }
 }
 
-/// Takes one of so many places, if one is free.
+/// Takes one of `places`, if one is free.
 fn take_place(taken: &AtomicUsize, places: usize) -> bool {
     taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < places).then_some(n + 1)).is_ok()
 }

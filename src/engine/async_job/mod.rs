@@ -1,11 +1,11 @@
-//! Records that the vendor prepares in a job: it is created, polled until it is done, and then its results are read.
+//! Streams that the vendor exports in a job: create the job, poll it until it is complete, then read its results.
 //!
-//! Comes in: the slices of a stream, and its `JobPlan`. Goes out: each slice with its job
-//! done, to be read like any other; or the fault that is left when a job failed too often. Called by
-//! [`super::scheduler`] while slices are listed, and by `parents` and `check` for one slice at a time.
+//! Input: the slices of a stream, and its `JobPlan`. Output: each slice with its completed job, which is then read
+//! like any other; or the fault of a job that failed too often. Called by [`super::scheduler`] while slices are
+//! listed, and by `parents` and `check` for one slice at a time.
 //!
-//! `lifecycle` decides when a job is created, polled, aborted and retried; `requests` sends what that takes; `results`
-//! reads the results of a job that is done; `values` finds single values in answers.
+//! `lifecycle` decides when a job is created, polled, aborted and retried; `requests` sends the requests for this;
+//! `results` reads the results of a completed job; `values` finds single values in responses.
 
 mod lifecycle;
 mod requests;
@@ -31,26 +31,27 @@ pub(super) use lifecycle::AsyncJobs;
 pub(super) use results::download;
 pub(super) use values::extract_values;
 
-/// A job that is done.
+/// A completed job.
 #[derive(Debug, Clone)]
 pub(super) struct CompletedJob {
-    /// The answer to its creation.
+    /// The response to the creation request.
     creation: Json,
-    /// The last answer to a poll.
+    /// The last response to a poll.
     polling: Json,
-    /// The body of that, in which the extractor of the results' names looks.
+    /// The body of that response, in which the extractor of result URLs looks.
     body: Arc<Vec<u8>>,
     started: JobStart,
 }
 
-/// When a job was created: by this machine's clock, and by the vendor's, which tells what its results can hold.
+/// When a job was created, by the local clock and by the vendor's clock. The vendor's time limits what the results
+/// can contain.
 #[derive(Debug, Clone, Copy)]
 struct JobStart {
     here: Instant,
     there: OffsetDateTime,
 }
 
-/// Reads a slice, by a job of its own where the stream has such.
+/// Reads a slice, through a job of its own if the stream uses jobs.
 pub fn read(
     engine: &EngineContext,
     stream: &StreamPlan,
@@ -72,7 +73,7 @@ pub fn read(
 }
 
 impl StreamPlan {
-    /// Are its records, or those of its parents, prepared in jobs?
+    /// Does the stream, or one of its parents, use jobs?
     pub(super) fn needs_jobs(&self) -> bool {
         let inner = self.with_state.iter().map(|with| &with.stream).chain(&self.lists).chain(&self.parents);
         let names = self.properties.as_ref().and_then(Properties::source);

@@ -1,7 +1,7 @@
-//! The requests about a stream's jobs, and what their answers say.
+//! The requests about a stream's jobs, and the evaluation of their responses.
 //!
-//! Comes in: a slice, with what is known of its job. Goes out: the job's status, or the addresses of its results.
-//! Called by [`super::lifecycle`] and [`super::results`].
+//! Input: a slice, and the known data of its job. Output: the job's status, or the URLs of its results. Called by
+//! [`super::lifecycle`] and [`super::results`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,7 +22,7 @@ use crate::engine::slice::Partition;
 use crate::engine::stream_slice::StreamSlice;
 use crate::manifest::template::{Vars, text_of};
 
-/// Further variables of templates, by their names.
+/// Additional template variables by name.
 pub(super) type Variables = Map<String, Json>;
 
 /// The requests about a stream's jobs.
@@ -41,7 +41,7 @@ impl JobRequests<'_> {
         Ok((answer_variable(&reply, &self.decoded(&reply)?)?, JobStart { here, there }))
     }
 
-    /// Asks for a job's status; `creation` is the answer to its creation.
+    /// Requests a job's status; `creation` is the response to its creation request.
     pub(super) fn poll(
         &self,
         slice: &StreamSlice,
@@ -53,7 +53,7 @@ impl JobRequests<'_> {
         let word = extract_values(&self.plan.status, &body)?.into_iter().next();
         let word = word.map_or_else(|| "None".to_owned(), |word| text_of(&word));
         let Some(status) = self.plan.statuses.get(&word) else {
-            // A word of the vendor's, and nothing longer.
+            // Only a short word from the vendor.
             let word: String = word.chars().filter(|c| c.is_alphanumeric() || "_- ".contains(*c)).take(40).collect();
             let fault = Fault::data(format!("the vendor says `{word}` of a job, which `status_mapping` does not know"));
             return Err(fault.hint("add the vendor's word to it"));
@@ -62,7 +62,7 @@ impl JobRequests<'_> {
         Ok((*status, CompletedJob { creation: creation.clone(), polling, body, started }))
     }
 
-    /// Aborts a job that is not wanted any more; that this fails matters to nobody.
+    /// Aborts a job that is no longer needed; a failure is ignored.
     pub(super) fn abort(&self, slice: &StreamSlice, creation: &Json) {
         let Some(abort) = &self.plan.abort else { return };
         if let Err(fault) = self.send(abort, slice, &of_creation(creation)) {
@@ -70,7 +70,7 @@ impl JobRequests<'_> {
         }
     }
 
-    /// The addresses of a job's results.
+    /// The URLs of a job's results.
     pub(super) fn targets(&self, slice: &StreamSlice, job: &CompletedJob) -> Result<Vec<Json>> {
         match (&self.plan.targets, &self.plan.target) {
             (None, _) => Ok(vec![json!("")]),
@@ -82,7 +82,7 @@ impl JobRequests<'_> {
         }
     }
 
-    /// Removes a job whose results were read.
+    /// Deletes a job whose results were read.
     pub(super) fn delete(&self, slice: &StreamSlice, job: &CompletedJob) -> Result<()> {
         let Some(delete) = &self.plan.delete else { return Ok(()) };
         self.send(delete, slice, &of_creation(&job.creation)).map(drop)
@@ -114,7 +114,7 @@ impl JobRequests<'_> {
 }
 
 impl CompletedJob {
-    /// What templates of later requests may use of it.
+    /// The variables for templates of later requests.
     pub(super) fn variables(&self) -> Variables {
         let mut variables = of_creation(&self.creation);
         variables.insert("polling_response".to_owned(), self.polling.clone());
@@ -126,14 +126,14 @@ fn of_creation(creation: &Json) -> Variables {
     Map::from_iter([("creation_response".to_owned(), creation.clone())])
 }
 
-/// The partition with further extra fields.
+/// The partition with additional extra fields.
 pub(super) fn with_variables(partition: &Partition, more: &Variables) -> Partition {
     let mut partition = partition.clone();
     partition.extra.extend(more.clone());
     partition
 }
 
-/// An answer as templates see it: its fields, with its headers and the address that was asked.
+/// A response as a template variable: its fields, headers and URL.
 fn answer_variable(reply: &Reply, body: &[u8]) -> Result<Json> {
     let Json::Object(mut object) = answer::parsed(body)? else {
         return Err(Fault::data("the answer about a job is no object").hint("check the path of the request"));

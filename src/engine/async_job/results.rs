@@ -1,6 +1,6 @@
-//! Reads the results of a job that is done, and removes it.
+//! Reads the results of a completed job, and deletes the job.
 //!
-//! Comes in: a slice and its [`CompletedJob`]. Goes out: the records of all its results, to a [`RecordSink`]. Called by
+//! Input: a slice and its [`CompletedJob`]. Output: the records of all results, passed to a [`RecordSink`]. Called by
 //! the scheduler, and by [`super::read`] for one slice.
 
 use super::CompletedJob;
@@ -12,7 +12,7 @@ use crate::engine::record_sink::{RecordSink, SliceOutcome};
 use crate::engine::slice_reader;
 use crate::engine::stream_slice::StreamSlice;
 
-/// Reads the results of a job that is done, and removes it.
+/// Reads the results of a completed job, and deletes the job.
 pub(in crate::engine) fn download(
     engine: &EngineContext,
     stream: &StreamPlan,
@@ -22,7 +22,7 @@ pub(in crate::engine) fn download(
 ) -> Result<SliceOutcome> {
     let plan = stream.jobs.as_ref().ok_or_else(|| Fault::bug("a job without its plan"))?;
     let requests = JobRequests { engine, stream, plan };
-    // What changed since the job was created is not in its results.
+    // The results do not contain changes since the job was created.
     let mut outcome = SliceOutcome { began: Some(job.started.there), ..SliceOutcome::default() };
     for target in requests.targets(slice, job)? {
         let mut variables = job.variables();

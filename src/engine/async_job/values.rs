@@ -1,7 +1,7 @@
-//! Single values in an answer: a job's status, the addresses of its results.
+//! Single values in a response: a job's status, the URLs of its results.
 //!
-//! Comes in: an extractor and a body. Goes out: what it finds. Called by [`super::requests`]; by `files` for the
-//! address of a record's file.
+//! Input: an extractor and a body. Output: the values found. Called by [`super::requests`]; by `files` for the URL of
+//! a record's file.
 
 use serde_json::Value as Json;
 
@@ -10,7 +10,7 @@ use crate::engine::answer;
 use crate::engine::extract::dom_extract::Lists;
 use crate::engine::extract::{self, Records};
 
-/// What an extractor finds in an answer.
+/// The values that an extractor finds in a response.
 pub(in crate::engine) fn extract_values(records: &Records, body: &[u8]) -> Result<Vec<Json>> {
     let invalid = |error| Fault::data(format!("the answer about a job is not valid JSON: {error}"));
     match records {
@@ -30,7 +30,7 @@ pub(in crate::engine) fn extract_values(records: &Records, body: &[u8]) -> Resul
     }
 }
 
-/// Answers about jobs hold their lists wholly.
+/// Responses about jobs always contain complete lists.
 struct WholeLists;
 
 impl Lists for WholeLists {

@@ -1,7 +1,7 @@
-//! JSON Web Tokens, signed here (RFC 7519, RFC 7515).
+//! JSON Web Tokens that dripfeed signs (RFC 7519, RFC 7515).
 //!
-//! Comes in: the definition; then the variables of a request. Goes out: a signed token. Called by [`super::Auth`] for
-//! each try of a request, and by `oauth` as an assertion. Header, claims and their order are those of airbyte-cdk over
+//! Input: the definition; then the variables of a request. Output: a signed token. Called by [`super::Auth`] for each
+//! attempt of a request, and by `oauth` as an assertion. Header, claims and their order are those of airbyte-cdk with
 //! PyJWT.
 
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::manifest::model::JwtAuthenticator;
 use crate::manifest::node::{Place, Text};
 use crate::manifest::template::{EvalContext, Injection, RequestOptions, Template, Types, Vars};
 
-/// Seconds that a token lives when the manifest does not say.
+/// The default lifetime of a token in seconds.
 const LIVES: u64 = 1200;
 
 /// A token signed for each request.
@@ -46,15 +46,15 @@ pub struct Jwt {
 /// Headers or claims.
 #[derive(Debug)]
 struct Parts {
-    /// Those that the manifest adds; names are templates too.
+    /// The manifest's additional entries; their names are templates too.
     more: Vec<(Template, Template)>,
-    /// Those with a meaning.
+    /// The standard entries.
     own: Vec<(&'static str, Template)>,
-    /// Names that may not be added.
+    /// Names that must not be added.
     reserved: &'static [&'static str],
 }
 
-/// How a token is signed.
+/// A signature algorithm.
 #[derive(Debug, Clone, Copy)]
 struct Algorithm {
     name: &'static str,
@@ -142,7 +142,7 @@ impl Jwt {
         })
     }
 
-    /// Two that sign the same are one.
+    /// Two authenticators that sign the same are one.
     pub(super) fn identity(&self, cx: &EvalContext) -> Option<String> {
         let vars = Vars::new(cx);
         let secret = self.secret.raw_text(&vars).ok()?;
@@ -160,12 +160,12 @@ impl Jwt {
         Ok(token)
     }
 
-    /// Until when a token that is signed now need not be signed anew before it is sent: whoever waits signs again.
+    /// How long a token signed now can be sent without being signed again: after a wait it is signed again.
     pub(super) fn fresh_until(&self, vars: &Vars<'_>) -> OffsetDateTime {
         vars.cx.moment() + Duration::from_millis(500) * u32::try_from(self.lives.min(2)).unwrap_or(2)
     }
 
-    /// A token that is valid from this moment on.
+    /// A token that is valid from now on.
     pub(super) fn token(&self, vars: &Vars<'_>) -> Result<String> {
         let mut header = self.headers.eval(vars)?;
         if *header.entry("typ").or_insert_with(|| json!("JWT")) == json!("") {
@@ -177,7 +177,7 @@ impl Jwt {
         claims.insert("iat".into(), json!(now));
         claims.insert("exp".into(), json!(now.saturating_add(i64::try_from(self.lives).unwrap_or(i64::MAX))));
         claims.insert("nbf".into(), json!(now));
-        // PyJWT sorts the header and leaves the claims in order.
+        // PyJWT sorts the header and keeps the order of the claims.
         let encode = |text: String| URL_SAFE_NO_PAD.encode(text);
         let message = format!(
             "{}.{}",
@@ -232,7 +232,7 @@ impl Jwt {
 
     /// The bytes of a key in PEM form.
     fn key(&self, pem: &str, passphrase: Option<&str>) -> Result<Vec<u8>> {
-        // Forms often turn the line breaks of a key into `\n`.
+        // Forms often replace the line breaks of a key with `\n`.
         let pem = pem.replace("\\n", "\n");
         if let Some(passphrase) = passphrase {
             let (_, key) =
@@ -252,17 +252,17 @@ impl Jwt {
     }
 }
 
-/// Is a token's time over?
+/// Has a token expired?
 pub(super) fn ran_out(token: &str, now: OffsetDateTime) -> bool {
     let claims = token.split('.').nth(1).and_then(|claims| URL_SAFE_NO_PAD.decode(claims).ok());
     let claims: Option<Json> = claims.and_then(|claims| serde_json::from_slice(&claims).ok());
     claims.and_then(|claims| claims["exp"].as_i64()).is_some_and(|end| now.unix_timestamp() >= end)
 }
 
-/// What to do about a key in another form.
+/// The hint for a key in another format.
 const FORMS: &str = "it must be a private key in PEM form; `openssl pkcs8 -topk8 -nocrypt -in KEY` writes it so";
 
-/// Not set, for Python.
+/// Is it unset in Python's terms?
 fn is_empty(value: &Json) -> bool {
     value.is_null() || value.as_str() == Some("") || value.as_bool() == Some(false)
 }
@@ -299,7 +299,7 @@ impl Parts {
             }
         }
         for (name, value) in &self.own {
-            // Names are sent as written, though they look like numbers; the others may be lists.
+            // Names are sent as written even if they look like numbers; the others may be lists.
             let value = match *name {
                 "kid" | "iss" => json!(value.raw_text(vars)?),
                 _ => value.value(vars, Types::Any)?,

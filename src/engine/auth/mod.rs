@@ -1,8 +1,8 @@
-//! Who asks: credentials into requests.
+//! Authentication: adds credentials to requests.
 //!
-//! Comes in: an authenticator's definition; then, for each request, the variables. Goes out: options with the
-//! credentials, fetched first where they live only for a while. Called by `run`. Credentials are sent as written: the
-//! reference reads one that looks like a number as a number (`1e5` becomes `100000.0`), which no vendor accepts.
+//! Input: an authenticator's definition; then, for each request, the variables. Output: request options with the
+//! credentials; credentials that expire are fetched first. Called by `requester`. Credentials are sent as written:
+//! the reference parses one that looks like a number (`1e5` becomes `100000.0`), which no vendor accepts.
 
 mod jwt;
 mod oauth;
@@ -30,12 +30,12 @@ use oauth::OAuth;
 pub use rotation::{Rotation, Turn};
 use session::{Legacy, Session};
 
-/// An authenticator, compiled. Clones share the tokens that they fetched.
+/// A compiled authenticator. Clones share the tokens that they fetched.
 #[derive(Debug, Clone)]
 pub enum Auth {
-    /// Nobody.
+    /// No authentication.
     None,
-    /// A key under a name.
+    /// An API key under a name.
     Key(Template, KeyPlace),
     /// A bearer token.
     Bearer(Template),
@@ -47,9 +47,9 @@ pub enum Auth {
     OAuth(Arc<OAuth>),
     /// A token from a login.
     Session(Arc<Session>),
-    /// A session token, or one from user and password.
+    /// A session token, or one obtained with user and password.
     Legacy(Arc<Legacy>),
-    /// Several tokens that take turns: each try of a request takes the next.
+    /// Several tokens in rotation: each attempt of a request takes the next.
     Rotation(Arc<Rotation>),
 }
 
@@ -62,18 +62,18 @@ pub enum KeyPlace {
     Option(Injection),
 }
 
-/// What a request needs so that the vendor knows who asks.
+/// What a request needs to authenticate.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
-    /// The options that carry it.
+    /// The request options with the credentials.
     pub options: RequestOptions,
-    /// The token among them, where there may be another when the vendor refuses it.
+    /// The token among them, if another one can be fetched when the vendor rejects it.
     pub token: Option<String>,
-    /// After this time they are taken anew before they are sent; nothing where they do not run out, or came expired.
+    /// After this time they are renewed before use; `None` if they do not expire or were expired when fetched.
     pub until: Option<OffsetDateTime>,
 }
 
-/// A token that lives for a while.
+/// A token that expires.
 #[derive(Debug)]
 struct LiveToken {
     text: String,
@@ -90,42 +90,42 @@ pub struct TokenRequest {
     pub url: String,
     /// Headers in order.
     pub headers: Vec<(String, String)>,
-    /// A body with its `Content-Type`.
+    /// A body and its `Content-Type`.
     pub body: Option<(&'static str, Vec<u8>)>,
-    /// Statuses that are an answer, though they look as if the server were busy.
+    /// Statuses that are a final response, though they look like a busy server.
     pub settled: Vec<u16>,
 }
 
-/// What credentials that live need from the rest of the engine.
+/// What expiring credentials need from the rest of the engine.
 pub trait TokenTransport {
-    /// Sends a request for a token, made anew for each try, with waits while the server is busy; gives status and
+    /// Sends a token request, built again for each attempt, and waits while the server is busy; returns status and
     /// body.
     fn send(&self, request: &dyn Fn() -> Result<TokenRequest>) -> Result<(u16, Vec<u8>)>;
 
-    /// Sends the login of a session; gives the body of its answer. Only one that is `paced` waits for the account's
-    /// pace: for the others a call waits that has leave to be sent.
+    /// Sends the login request of a session; returns the body of the response. Only a `paced` login waits for the
+    /// account's pace: otherwise a call that already has its permit is waiting for it.
     fn login(&self, paced: bool) -> Result<Json>;
 
-    /// Hears of new tokens.
+    /// The listener for new tokens.
     fn token_listener(&self) -> &dyn TokenListener;
 
-    /// Tells people of it.
+    /// Shows a message to the user.
     fn say(&self, text: &str);
 
-    /// The wish to stop.
+    /// The stop request.
     fn stop(&self) -> &Stop;
 }
 
-/// Hears of tokens as they come.
+/// Receives new tokens.
 pub trait TokenListener: Send + Sync {
-    /// No log may show this secret from now on.
+    /// From now on no log may show this secret.
     fn learned(&self, secret: &str);
 
-    /// The vendor replaced these values of the config, by their paths: they are to be kept before they are used.
+    /// The vendor replaced these config values, given by path: they must be saved before use.
     fn rotated(&self, changes: &[(&[String], String)]) -> Result<()>;
 }
 
-/// Builds authenticators: equal ones share their tokens, so that a run of many streams logs in once.
+/// Builds authenticators. Equal definitions share their tokens, so a run of many streams logs in once.
 #[derive(Debug, Default)]
 pub struct Builder {
     store: Option<Store>,
@@ -138,16 +138,16 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A builder. Tokens that change with every use are kept in `store`, or by whoever reads the messages when they are
-    /// `announced` (Airbyte's platform does).
+    /// Creates a builder. Single-use tokens are saved in `store`, or by the reader of the messages if they are
+    /// `announced` (Airbyte's platform saves them).
     pub fn new(store: Option<Store>, announced: bool) -> Builder {
         Builder { store, announced, ..Builder::default() }
     }
 
-    /// Compiles an authenticator; `base` is the address of the requester that it belongs to.
+    /// Compiles an authenticator; `base` is the base URL of its requester.
     pub fn build(&self, def: Option<&Authenticator>, base: Option<&Text>, cx: &EvalContext) -> Result<Auth> {
         if let Some(Authenticator::SelectiveAuthenticator(def)) = def {
-            // A fault in one that is not selected is a fault of the manifest all the same.
+            // A fault in an option that is not selected is still a fault of the manifest.
             for other in def.authenticators.values() {
                 self.build(Some(other), base, cx)?;
             }
@@ -195,14 +195,14 @@ impl Builder {
     }
 }
 
-/// The one that has that identity already, or this one. Without an identity it stands alone.
+/// Returns the existing authenticator with this identity, or this one. Without an identity nothing is shared.
 fn shared<T>(known: &Mutex<HashMap<String, Arc<T>>>, identity: Option<String>, new: T) -> Arc<T> {
     let Some(identity) = identity else { return Arc::new(new) };
     let mut known = known.lock();
     known.entry(identity).or_insert_with(|| Arc::new(new)).clone()
 }
 
-/// The authenticator that the config selects, where it does.
+/// The authenticator that the config selects, if the definition selects by config.
 fn selected<'d>(def: Option<&'d Authenticator>, cx: &EvalContext) -> Result<Option<&'d Authenticator>> {
     let Some(Authenticator::SelectiveAuthenticator(def)) = def else { return Ok(def) };
     let path = def.authenticator_selection_path.join(".");
@@ -226,7 +226,7 @@ fn selected<'d>(def: Option<&'d Authenticator>, cx: &EvalContext) -> Result<Opti
     }
 }
 
-/// The login of an authenticator that needs one.
+/// The login request of an authenticator that needs one.
 pub fn login<'d>(def: Option<&'d Authenticator>, cx: &EvalContext) -> Result<Option<&'d Requester>> {
     Ok(match selected(def, cx)? {
         Some(Authenticator::SessionTokenAuthenticator(def)) => Some(&*def.login_requester),
@@ -235,7 +235,7 @@ pub fn login<'d>(def: Option<&'d Authenticator>, cx: &EvalContext) -> Result<Opt
 }
 
 impl Auth {
-    /// Whose credentials they are, where they are taken anew for each try of a request: they run out, or take turns.
+    /// An identity of the credentials, if they are renewed for each attempt of a request: they expire or rotate.
     pub fn owner(&self) -> Option<usize> {
         Some(match self {
             Auth::None | Auth::Key(..) | Auth::Bearer(_) | Auth::Basic(..) => return None,
@@ -247,7 +247,7 @@ impl Auth {
         })
     }
 
-    /// The tokens that take turns, where they do: not the request, but each of its tries is signed by one.
+    /// The token rotation, if there is one: then each attempt is signed separately, not the request.
     pub fn rotation(&self) -> Option<&Rotation> {
         match self {
             Auth::Rotation(rotation) => Some(rotation),
@@ -255,7 +255,7 @@ impl Auth {
         }
     }
 
-    /// What a request needs that is sent now; a token that has run out is fetched anew first.
+    /// The credentials for a request that is sent now; an expired token is renewed first.
     pub fn credentials(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<Credentials> {
         let mut out = Credentials::default();
         let mut authorization = |value: String| {
@@ -294,14 +294,14 @@ impl Auth {
         Ok(out)
     }
 
-    /// The vendor refused `token`: the next try gets another one; false where there is none. Several that were refused
-    /// together fetch one.
+    /// The vendor rejected `token`: fetches another one for the next attempt; false if there is none. If several
+    /// requests are rejected together, only one of them fetches a token.
     pub fn renew(&self, token: &str, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<bool> {
         match self {
             Auth::OAuth(oauth) => return oauth.renew(token, vars, exchange),
             Auth::Session(session) => session.renew(token),
             Auth::Legacy(legacy) => legacy.renew(token),
-            // One that is signed is refused again, unless it ran out on its way.
+            // A signed token would be rejected again, unless it expired on the way.
             Auth::Jwt(_) => return Ok(jwt::ran_out(token, vars.cx.moment())),
             Auth::None | Auth::Key(..) | Auth::Bearer(_) | Auth::Basic(..) | Auth::Rotation(_) => return Ok(false),
         }

@@ -1,8 +1,8 @@
-//! Tokens from a login: a session's, in the newer and the older form.
+//! Session tokens from a login, in the newer and the older form.
 //!
-//! Comes in: the definitions; then the variables of a request. Goes out: a token, from a login when there is none that
-//! still lives. Called by [`super::Auth`]. One login serves all streams of a run, and a token that the vendor refuses
-//! is replaced once; the reference logs in for each stream, and fails.
+//! Input: the definitions; then the variables of a request. Output: a token, from a new login if there is no valid
+//! one. Called by [`super::Auth`]. One login serves all streams of a run, and a rejected token is replaced once; the
+//! reference logs in for each stream, and fails.
 
 use parking_lot::Mutex;
 
@@ -22,9 +22,9 @@ use crate::manifest::template::{EvalContext, Injection, RequestOptions, Template
 pub struct Session {
     path: Vec<String>,
     lives: Option<Period>,
-    /// Nothing for `Authorization: Bearer`.
+    /// How the token is sent; `None` for `Authorization: Bearer`.
     carried: Option<(Template, KeyPlace)>,
-    /// What it was made of, for telling equal ones; nothing where the login has credentials of its own.
+    /// The definition, to recognize equal sessions; `None` if the login has its own credentials.
     written: Option<Json>,
     token: Mutex<Option<(String, OffsetDateTime)>>,
 }
@@ -63,12 +63,12 @@ impl Session {
         Ok(Session { path: def.session_token_path.clone(), lives, carried, written, token: Mutex::default() })
     }
 
-    /// Two that log in the same way are one.
+    /// Two sessions with the same login are one.
     pub(super) fn identity(&self) -> Option<String> {
         self.written.as_ref().map(python::canonical)
     }
 
-    /// A token that lives, as far as is known.
+    /// A token that is valid as far as is known.
     pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<LiveToken> {
         let mut cached = self.token.lock();
         let now = vars.cx.moment();
@@ -77,7 +77,7 @@ impl Session {
         {
             return Ok(LiveToken { text: token.clone(), until: Some(*until) });
         }
-        // Calls that have leave to be sent may wait for a token that serves many: its login waits for nobody.
+        // Calls with a permit may be waiting for a shared token: its login must not wait for the pace.
         let body = exchange.login(self.lives.is_none())?;
         let found = self.path.iter().try_fold(&body, |value, key| match value {
             Json::Array(items) => items.get(key.parse::<usize>().ok()?),
@@ -88,7 +88,7 @@ impl Session {
                 .hint("check `session_token_path`, and the credentials in the config")
         })?;
         exchange.token_listener().learned(&token);
-        // Without a duration every request logs in, as in the reference.
+        // Without a lifetime every request logs in, as in the reference.
         *cached = self.lives.and_then(|lives| Some((token.clone(), lives.after(now)?)));
         let until = cached.as_ref().map(|(_, until)| *until).filter(|until| vars.cx.moment() <= *until);
         Ok(LiveToken { text: token, until })
@@ -126,11 +126,11 @@ pub struct Legacy {
     token: Mutex<Found>,
 }
 
-/// What is known of a legacy session.
+/// The state of a legacy session.
 #[derive(Debug, Default)]
 struct Found {
     token: Option<String>,
-    /// The token of the config was refused.
+    /// Was the token from the config rejected?
     refused: bool,
 }
 
@@ -152,7 +152,7 @@ impl Legacy {
         })
     }
 
-    /// Two that log in the same way are one.
+    /// Two sessions with the same login are one.
     pub(super) fn identity(&self, cx: &EvalContext) -> Option<String> {
         let vars = Vars::new(cx);
         let parts = [&self.base, &self.header, &self.login, &self.validate, &self.key].map(|t| t.raw_text(&vars).ok());
@@ -161,7 +161,7 @@ impl Legacy {
         parts.iter().all(Option::is_some).then(|| python::canonical(&json!([parts, own])))
     }
 
-    /// The header's name and the token.
+    /// The name of the header, and the token.
     pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<(String, String)> {
         let header = self.header.text(vars)?;
         let mut found = self.token.lock();

@@ -1,7 +1,7 @@
-//! A stream as its past is read.
+//! A stream compiled for a backfill.
 //!
-//! Comes in: a stream, and the part of time. Goes out: the stream with a cursor that asks for that part alone, and with
-//! parents that name every partition that there was. Called by `cli`, before anything is requested.
+//! Input: a stream and a time span. Output: the stream with a cursor for this span only, and with parents that yield
+//! every partition that existed. Called by `run`, before any request.
 
 use std::sync::Arc;
 
@@ -11,27 +11,27 @@ use super::StreamPlan;
 use crate::engine::cursor::ranges::Span;
 
 impl StreamPlan {
-    /// The stream as its past is read at `now`; nothing when it has no cursor over time.
+    /// The stream for a backfill at `now`; `None` if it has no cursor over time.
     pub fn of_history(&self, span: Span, now: OffsetDateTime) -> Option<Arc<StreamPlan>> {
         let cursor = self.cursor.as_ref().filter(|cursor| !cursor.counts())?;
         Some(Arc::new(StreamPlan {
             cursor: Some(cursor.of_history(now)),
             parents: self.parents.iter().map(|parent| parent.beginning_by(span.start)).collect(),
-            // What is read again in the end must not be what was read before.
+            // Data that is read again at the end must not come from the cache.
             keep_answers: false,
             ..self.clone()
         }))
     }
 
-    /// The stream with what changed since `since` read again, by the clock here, whatever its bookmark says.
+    /// The stream that reads changes since `since` (local clock) again, whatever its bookmark is.
     pub fn reading_again(&self, since: OffsetDateTime) -> Arc<StreamPlan> {
         let cursor = self.cursor.as_ref().map(|cursor| cursor.reading_again(since));
-        // What of it changed may be the child of a parent that did not change since.
+        // A changed record may have a parent that did not change since.
         let parents = self.parents.iter().map(|parent| parent.reading_again(since)).collect();
         Arc::new(StreamPlan { parents, cursor, ..self.clone() })
     }
 
-    /// The same as a parent, and its own parents: with all that a run finds whose start date is no later than `from`.
+    /// The stream as a parent, with its own parents: as a run with a start date no later than `from` would read it.
     fn beginning_by(&self, from: OffsetDateTime) -> Arc<StreamPlan> {
         Arc::new(StreamPlan {
             cursor: self.cursor.as_ref().map(|cursor| cursor.beginning_by(from)),

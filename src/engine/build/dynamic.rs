@@ -1,8 +1,8 @@
-//! Streams that are made from a template: one for each set of values of the config, of the manifest or of the vendor.
+//! Dynamic streams: one for each set of values from the config, the manifest or the vendor.
 //!
-//! Comes in: the definition of dynamic streams. Goes out: stream definitions like those of the manifest itself. Called
-//! by [`super`]. Which values there are, how each is put into the template and how parameters are handed down again
-//! is that of airbyte-cdk's component resolvers.
+//! Input: the definition of dynamic streams. Output: stream definitions like those in the manifest itself. Called by
+//! [`super`]. The sets of values, their insertion into the template and the propagation of parameters follow
+//! airbyte-cdk's component resolvers.
 
 use std::sync::Arc;
 
@@ -21,26 +21,26 @@ use crate::manifest::refs;
 use crate::manifest::template::{Template, Types, Vars};
 use crate::manifest::yaml;
 
-/// Streams that one definition may give.
+/// The maximum number of streams per definition.
 const MOST_STREAMS: usize = 10_000;
 
-/// Names in the templates of a mapping.
+/// Names in mapping templates.
 const NAMES: &[&str] =
     &["components_values", "stream_template_config", "stream_slice", "stream_partition", "stream_interval"];
 
-/// A mapping, compiled.
+/// A compiled mapping.
 struct Mapping {
     condition: Option<Template>,
     path: Vec<Template>,
     value: Template,
     types: Types,
-    /// Is a text read as YAML?
+    /// Is a text parsed as YAML?
     yaml: bool,
-    /// May it make places that are not there?
+    /// May it create missing paths?
     makes: bool,
 }
 
-/// Whose mapping it is: they differ a little in the reference.
+/// The resolver of a mapping: they differ slightly in the reference.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Http,
@@ -100,7 +100,7 @@ pub(super) fn streams(build: &Build<'_>, def: &DynamicDeclarativeStream) -> Resu
     Ok(out)
 }
 
-/// Every combination of what the config holds at the pointers; the last pointer varies fastest.
+/// Every combination of the config values at the pointers; the last pointer varies fastest.
 fn of_config(build: &Build<'_>, resolver: &ConfigComponentsResolver) -> Result<Vec<Json>> {
     let vars = Vars::new(build.cx);
     let mut combined = vec![Map::new()];
@@ -149,7 +149,7 @@ impl Mapping {
         })
     }
 
-    /// Puts the value into the template, wherever the path leads.
+    /// Inserts the value into the template, at every match of the path.
     fn apply(&self, template: &mut Json, vars: &Vars<'_>) -> Result<()> {
         if let Some(condition) = &self.condition
             && !condition.truth(vars)?
@@ -162,13 +162,13 @@ impl Mapping {
             value = match yaml::parse_yaml(text, "a value") {
                 _ if text.trim().is_empty() => Json::Null,
                 Ok(node) => node.to_json(),
-                // What is no YAML stays a text.
+                // Invalid YAML stays a text.
                 Err(_) => value,
             };
         }
         let found = dpath::set(template, &path, &value);
         if !found && self.makes && !Node::from_json(&value).is_falsy() {
-            // A value on the way is left as it is.
+            // A scalar on the path is left unchanged.
             let _ = dpath::put(template, &path, value);
         }
         Ok(())

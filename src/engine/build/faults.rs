@@ -1,14 +1,14 @@
-//! Every fault that compiling a manifest meets, where [`super::plan()`] stops at the first.
+//! Collects every fault of compiling a manifest; [`super::plan()`] stops at the first.
 //!
-//! Comes in: a manifest with a config, which may be made up. Goes out: the fault of each stream and of what joins them.
-//! Called by `cli` for `validate`; nothing is requested.
+//! Input: a manifest with a config, which may be generated. Output: the faults of each stream and of their
+//! combination. Called by `cli` for `validate`; no request is sent.
 
 use super::{Build, StreamList, StreamPlan, dynamic};
 use crate::base::fault::{Fault, Result};
 use crate::manifest::model::{ComponentsResolver, Stream};
 use crate::manifest::node::Place;
 
-/// The faults of a manifest that a run's start meets.
+/// The faults that the start of a run with this manifest would report.
 pub fn faults(build: &Build<'_>) -> Vec<Fault> {
     let source = &build.manifest.source;
     let (mut list, mut out) = (StreamList::default(), Vec::new());
@@ -29,7 +29,7 @@ pub fn faults(build: &Build<'_>) -> Vec<Fault> {
             }
         }
     }
-    // Any of the conditions may hold, and alternatives may share a name.
+    // Any condition may hold, and alternatives may share a name.
     for def in source.streams.iter().flatten() {
         if let Stream::ConditionalStreams(def) = def {
             out.extend(def.streams.iter().filter_map(|def| build.declarative(def, 0).err()));

@@ -1,7 +1,7 @@
-//! What tells a stream's records and bookmarks apart.
+//! The identity of a stream's records and bookmarks.
 //!
-//! Comes in: a stream's definition. Goes out: the paths of its key, a hash of what decides which records a bookmark
-//! covers, and the partition in older states. Called by [`super::stream`].
+//! Input: a stream's definition. Output: the paths of its key, a hash of everything that determines which records a
+//! bookmark covers, and the partition in older states. Called by [`super::stream`].
 
 use serde_json::{Value as Json, json};
 use sha2::Digest as _;
@@ -32,7 +32,7 @@ pub(super) fn keys(def: &DeclarativeStream) -> Result<Vec<Vec<String>>> {
     })
 }
 
-/// A hash of what decides which records a bookmark covers.
+/// A hash of everything that determines which records a bookmark covers.
 pub(super) fn filters_hash(def: &DeclarativeStream, retriever: &SimpleRetriever, requester: &HttpRequester) -> String {
     let cursor = def.incremental_sync.as_ref().map(|c| &c.cursor_field().value);
     let filter = match &retriever.record_selector.record_filter {
@@ -44,7 +44,7 @@ pub(super) fn filters_hash(def: &DeclarativeStream, retriever: &SimpleRetriever,
     hash.iter().take(6).map(|b| format!("{b:02x}")).collect()
 }
 
-/// The partition in states of the older form, where the manifest takes them over.
+/// The partition in states of an older format, if the manifest migrates them.
 pub(super) fn legacy_partition(
     def: &DeclarativeStream,
     routers: &[PartitionRouter],
@@ -61,7 +61,7 @@ pub(super) fn legacy_partition(
     let (field, has_parent_slice) = match routers {
         [PartitionRouter::SubstreamPartitionRouter(router)] => match &router.parent_stream_configs[..] {
             [parent] => (&parent.partition_field, true),
-            // With several parents there is no telling whose ids they are: such states are left alone.
+            // With several parents it is unknown whose ids a state contains: such states are left unchanged.
             _ => return Ok(None),
         },
         [PartitionRouter::UnionPartitionRouter(router)] => (&router.partition_field, false),

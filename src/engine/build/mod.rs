@@ -1,7 +1,7 @@
-//! From a manifest to what can be run: every template compiled, every component checked.
+//! Compiles a manifest into an executable plan: compiles every template and checks every component.
 //!
-//! Comes in: a typed manifest, the config and "now". Goes out: a [`SourcePlan`]. Called by `cli` before any request.
-//! Each stage compiles its own part; this joins them.
+//! Input: a typed manifest, the config and "now". Output: a [`SourcePlan`]. Called by `run` before any request. Each
+//! stage compiles its own part; this module joins them.
 
 mod backfill;
 mod dynamic;
@@ -36,12 +36,12 @@ use crate::protocol::table_names::TableNames;
 pub use faults::faults;
 pub use plan::{SourcePlan, StreamPlan, WithState};
 
-/// Slices read at a time when the manifest says nothing; latency is hidden, no call is wasted.
+/// The default number of slices read in parallel: enough to hide latency, without wasted calls.
 const CONCURRENCY: usize = 4;
-/// The most that a manifest may ask for.
+/// The highest concurrency that a manifest may set.
 const MAX_CONCURRENCY: usize = 64;
 
-/// What building needs beside the manifest.
+/// What the build needs in addition to the manifest.
 pub struct Build<'a> {
     /// The manifest.
     pub manifest: &'a Manifest,
@@ -51,13 +51,13 @@ pub struct Build<'a> {
     pub baseline: &'a dyn Fn(&str) -> Option<Json>,
     /// Builds authenticators.
     pub auth: &'a auth::Builder,
-    /// How the gaps of the vendor's paging are closed.
+    /// Settings that close gaps in the vendor's paging.
     pub safety: &'a Safety,
-    /// Is such a change of a stream's answers no fault? (`dripfeed.drift`)
+    /// Does the policy accept such a change in a stream's responses? (`dripfeed.drift`)
     pub accepts: &'a dyn Fn(&str, Rule) -> bool,
-    /// What asks the vendor, where streams or schemas are known to it alone.
+    /// What sends requests to the vendor, if only the vendor knows the streams or schemas.
     pub shared: Option<&'a EngineContext>,
-    /// The names of streams that are another's parent, once they were looked for.
+    /// The names of parent streams, once computed.
     pub parents: OnceCell<HashSet<&'a str>>,
 }
 
@@ -87,17 +87,17 @@ pub fn plan(build: &Build<'_>) -> Result<SourcePlan> {
     let mut streams = streams.streams;
     build.group(&mut streams)?;
     name_tables(&mut streams);
-    // The platform may name others in the config.
+    // The platform may override the list in the config.
     let named = build.cx.config.get("__airbyte_check_stream_names").and_then(Json::as_array);
     let named = named.map(|names| names.iter().filter_map(Json::as_str).map(str::to_owned).collect());
     let of_manifest = build.check_names(&streams, &generated)?;
-    // One that does not exist is the check's to tell: the others can be read all the same.
+    // The check reports a stream that does not exist: the others can still be read.
     let check: Vec<String> = named.unwrap_or(of_manifest);
     let (concurrency, max_concurrency) = build.concurrency()?;
     Ok(SourcePlan { source: build.manifest.name.clone(), streams, check, concurrency, max_concurrency })
 }
 
-/// Gives streams that would meet in one table names of their own.
+/// Gives streams distinct names if their tables would collide.
 fn name_tables(streams: &mut [Arc<StreamPlan>]) {
     let names = TableNames::of(streams.iter().map(|stream| &*stream.name));
     for stream in streams {
@@ -110,7 +110,7 @@ fn name_tables(streams: &mut [Arc<StreamPlan>]) {
     }
 }
 
-/// The streams so far, no two of one name.
+/// The streams so far; names are unique.
 #[derive(Default)]
 struct StreamList {
     streams: Vec<Arc<StreamPlan>>,
@@ -128,7 +128,7 @@ impl StreamList {
 }
 
 impl Build<'_> {
-    /// A stream that is there in any case: as it is read without a state.
+    /// A static stream, compiled as for a read without state.
     fn stream(&self, def: &Stream, depth: usize) -> Result<StreamPlan> {
         match def {
             Stream::DeclarativeStream(def) => self.declarative(def, depth),
@@ -163,7 +163,7 @@ impl Build<'_> {
         Ok(stream)
     }
 
-    /// What gives records for other ends than a stream's: the retriever, as a stream without schema and cursor.
+    /// Compiles a retriever that serves another purpose than a stream: a stream without schema and cursor.
     pub(super) fn source_of_records(&self, retriever: &Retriever, name: &str) -> Result<StreamPlan> {
         let at = match retriever {
             Retriever::SimpleRetriever(def) => &def.at,
@@ -185,8 +185,8 @@ impl Build<'_> {
         )
     }
 
-    /// The streams by which the manifest proves a connection; `generated` are the names of those that each dynamic
-    /// stream gave.
+    /// The streams that the manifest uses for the connection check; `generated` has the names that each dynamic
+    /// stream produced.
     fn check_names(&self, streams: &[Arc<StreamPlan>], generated: &[(&str, Vec<String>)]) -> Result<Vec<String>> {
         let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         Ok(match &self.manifest.source.check {
@@ -209,7 +209,7 @@ impl Build<'_> {
         })
     }
 
-    /// Slices read at a time, and the most of them when that fills the cap.
+    /// The number of slices read in parallel, and its maximum while the rate limit is not reached.
     fn concurrency(&self) -> Result<(usize, usize)> {
         let Some(level) = &self.manifest.source.concurrency_level else { return Ok((CONCURRENCY, MAX_CONCURRENCY)) };
         let number = Template::compile(&level.default_concurrency, &[])?.number(&Vars::new(self.cx))?;
@@ -217,11 +217,11 @@ impl Build<'_> {
         let number = number.max(1.0) as usize;
         let max = level.max_concurrency.and_then(|max| usize::try_from(max).ok());
         let number = number.min(max.unwrap_or(MAX_CONCURRENCY)).clamp(1, MAX_CONCURRENCY);
-        // One at a time is meant so, and so is a number without a most.
+        // An explicit 1 stays 1; a number without a maximum stays as it is.
         Ok((number, if number == 1 { 1 } else { max.unwrap_or(number).min(MAX_CONCURRENCY) }))
     }
 
-    /// Notes which streams must not be read at the same time.
+    /// Marks streams that must not be read at the same time.
     fn group(&self, streams: &mut [Arc<StreamPlan>]) -> Result<()> {
         for (group, def) in self.manifest.source.stream_groups.iter().flatten() {
             let named = |text: &Text| Template::compile(text, &[])?.text(&Vars::new(self.cx));
@@ -240,7 +240,7 @@ impl Build<'_> {
     }
 }
 
-/// The host that a manifest's first stream asks, if it can be told from the config.
+/// The host of the manifest's first stream, if the config determines it.
 pub fn host(manifest: &Manifest, cx: &EvalContext) -> Option<String> {
     let def = manifest.source.streams.iter().flatten().find_map(|stream| match stream {
         model::Stream::DeclarativeStream(def) => Some(def),
@@ -252,7 +252,7 @@ pub fn host(manifest: &Manifest, cx: &EvalContext) -> Option<String> {
     origin_of(&requote(&base))
 }
 
-/// The address that a requester's own paths stand under.
+/// The base URL of a requester.
 pub(super) fn base_of(requester: &model::HttpRequester) -> Option<&Text> {
     requester.url_base.as_ref().or(requester.url.as_ref())
 }

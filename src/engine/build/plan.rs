@@ -1,7 +1,7 @@
-//! What a run reads: a source and its streams, compiled.
+//! The compiled plan of a run: a source and its streams.
 //!
-//! Comes in: nothing of its own, `build` fills it in. Goes out: a [`SourcePlan`] with a [`StreamPlan`] for each stream.
-//! Read by the engine, by `run` and by `cli`.
+//! Input: none; `build` creates it. Output: a [`SourcePlan`] with a [`StreamPlan`] for each stream. Read by the
+//! engine, by `run` and by `cli`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,13 +32,13 @@ use crate::protocol::Protocol;
 pub struct SourcePlan {
     /// Its name.
     pub source: Arc<str>,
-    /// Its streams in the order of the manifest.
+    /// The streams in manifest order.
     pub streams: Vec<Arc<StreamPlan>>,
-    /// Names of the streams that prove a connection.
+    /// The streams of the connection check.
     pub check: Vec<String>,
-    /// Slices read at a time.
+    /// The number of slices read in parallel.
     pub concurrency: usize,
-    /// The most slices at a time, when that fills the cap.
+    /// The maximum number of parallel slices while the cap is not reached.
     pub max_concurrency: usize,
 }
 
@@ -47,68 +47,68 @@ pub struct SourcePlan {
 pub struct StreamPlan {
     /// Its name.
     pub name: Arc<str>,
-    /// Its name for Singer targets, where they would put its own into another stream's table.
+    /// The name for Singer targets, if its own would collide with another stream's table.
     pub table_name: Option<Arc<str>>,
     /// The paths of its key fields.
     pub key_paths: Vec<Vec<String>>,
-    /// What a record looks like, as far as the manifest says.
+    /// The schema of a record, as far as the manifest defines it.
     pub schema: Json,
-    /// Is that a baseline which was reviewed for drift?
+    /// Is the schema a baseline that was reviewed for drift?
     pub reviewed: bool,
-    /// What the vendor must be asked for it, see [`StreamPlan::with_schema`].
+    /// How to request the schema from the vendor, see [`StreamPlan::with_schema`].
     pub schema_source: Option<SchemaSource>,
-    /// A hash of what is read: a bookmark means nothing under another.
+    /// A hash of the filters: a bookmark is invalid under another hash.
     pub filters: String,
-    /// What is requested, and who asks.
+    /// The request and its credentials.
     pub requester: RequesterPlan,
-    /// How the next page is asked for.
+    /// The paging.
     pub pages: PagePlan,
-    /// What a body is.
+    /// The format of a body.
     pub decoder: Decoder,
-    /// What is done when the vendor cannot give a slice as it was asked for.
+    /// How a slice recovers if the vendor cannot serve it as requested.
     pub adaptation: RecoveryPolicy,
-    /// How its records are found.
+    /// How records are found.
     pub records: Records,
-    /// Reads the lists that a record holds only in part.
+    /// Reads complete lists if a record contains only a part.
     pub lists: Option<Arc<StreamPlan>>,
-    /// The jobs that prepare its records.
+    /// The jobs that export its records.
     pub jobs: Option<JobPlan>,
-    /// The fields that requests name.
+    /// The fields named in requests.
     pub properties: Option<Properties>,
-    /// What is done to each.
+    /// The filter and transformations of records.
     pub shape: Pipeline,
-    /// How the file of each is fetched.
+    /// How the file of each record is downloaded.
     pub files: Option<FilePlan>,
     /// Its partitions.
     pub router: Router,
-    /// The streams that they come from.
+    /// The parent streams of the partitions.
     pub parents: Vec<Arc<StreamPlan>>,
-    /// How later runs bring only what changed.
+    /// The cursor of an incremental stream.
     pub cursor: Option<CursorPlan>,
-    /// The partition in a state of the older form, which is taken over.
+    /// The partition in a state of an older format, which is migrated.
     pub legacy_partition: Option<LegacyPartition>,
-    /// Sends the slice's options with the first page only.
+    /// Are the slice's options sent only with the first page?
     pub slice_options_once: bool,
-    /// May the answer's envelope be missing?
+    /// May the records' envelope be missing from a response?
     pub envelope_optional: bool,
-    /// May its answers report errors beside its records?
+    /// May responses report errors alongside records?
     pub errors_accepted: bool,
-    /// Are its answers kept, because another stream reads it too?
+    /// Are responses cached, because another stream reads this one too?
     pub keep_answers: bool,
-    /// The streams of one group are not read at the same time.
+    /// Streams of one group are not read at the same time.
     pub group: Option<Arc<str>>,
-    /// Groups of the streams that its partitions come from.
+    /// The groups of its parents.
     pub parents_groups: Vec<Arc<str>>,
-    /// What is read in its place once there is a state.
+    /// The stream to read instead if there is a state.
     pub with_state: Option<WithState>,
 }
 
-/// What is read in a stream's place once there is a state.
+/// The stream to read instead if there is a state.
 #[derive(Debug, Clone)]
 pub struct WithState {
-    /// It.
+    /// The stream.
     pub stream: Arc<StreamPlan>,
-    /// A state that is older than this is none.
+    /// A state older than this is ignored.
     pub retention: Option<Period>,
 }
 
@@ -125,21 +125,20 @@ impl SourcePlan {
         })
     }
 
-    /// The filters of all streams, for the state's mark.
+    /// The filter hashes of all streams, for the state's marker.
     pub fn filters(&self) -> BTreeMap<String, String> {
         self.streams.iter().map(|s| (s.name.to_string(), s.filters.clone())).collect()
     }
 }
 
 impl StreamPlan {
-    /// A slice as templates see it: the partition, and the bounds of the window under their names.
+    /// The slice variable of templates: the partition, and the window bounds under their names.
     pub(in crate::engine) fn slice_variable(&self, partition: &Partition, window: Option<&Window>) -> Json {
         let bounds = self.cursor.as_ref().zip(window).map(|(cursor, window)| cursor.names(window));
         slice::variable(partition, bounds.as_ref().map_or(&[], |bounds| &bounds[..]))
     }
 
-    /// What is read with that state, and the state that is left: one that the API's memory does not reach back to is
-    /// none.
+    /// The stream to read for a state, and the remaining state: a state older than the API's retention is dropped.
     pub fn with_state<'s>(
         self: &Arc<Self>,
         state: Option<&'s Map<String, Json>>,
@@ -158,23 +157,23 @@ impl StreamPlan {
         if reached { (&with.stream, Some(state)) } else { (self, None) }
     }
 
-    /// The time up to which a state says that it was read.
+    /// The time up to which a state was read.
     fn stands_at(&self, state: &Map<String, Json>, now: OffsetDateTime) -> Option<OffsetDateTime> {
         let Some(cursor) = &self.cursor else {
             return state.get("__ab_no_cursor_state_message").filter(|v| **v == Json::Bool(true)).map(|_| now);
         };
         let state = if self.router.is_some() { state.get("state")?.as_object()? } else { state };
-        // Whoever goes on from it refuses it.
+        // Resuming from it is refused.
         let ahead = cursor.is_ahead(state).then_some(now);
         ahead.or_else(|| cursor.begin(Some(state), 0).ok().filter(|_| !state.is_empty())?.position())
     }
 
-    /// The same with another schema.
+    /// The stream with another schema.
     pub fn with_evolved(&self, schema: Json) -> Arc<StreamPlan> {
         Arc::new(StreamPlan { schema, ..self.clone() })
     }
 
-    /// Its name in messages.
+    /// The stream's name in messages.
     pub fn sent_name(&self, protocol: Protocol) -> &str {
         match protocol {
             Protocol::Singer => self.table_name.as_deref().unwrap_or(&self.name),
@@ -182,29 +181,29 @@ impl StreamPlan {
         }
     }
 
-    /// The same with other key fields.
+    /// The stream with other key fields.
     pub fn with_keys(&self, keys: &[String]) -> Arc<StreamPlan> {
         Arc::new(StreamPlan { key_paths: keys.iter().map(|key| vec![key.clone()]).collect(), ..self.clone() })
     }
 
-    /// The fields that its requests ask for by name, as far as the config and the manifest alone say.
+    /// The fields named in its requests, as far as config and manifest determine them.
     pub fn asked(&self, cx: &EvalContext) -> Vec<String> {
         let named = self.properties.as_ref().map(Properties::named).unwrap_or_default();
         named.into_iter().chain(self.requester.lists(&Vars::new(cx))).collect()
     }
 
-    /// The names of its parents, and of theirs.
+    /// The names of all its ancestors.
     pub fn ancestors(&self) -> Vec<&Arc<str>> {
         self.parents.iter().flat_map(|p| std::iter::once(&p.name).chain(p.ancestors())).collect()
     }
 
-    /// Its key fields at the top of a record: targets know no others.
+    /// Its top-level key fields: targets support no others.
     pub fn keys(&self) -> Vec<String> {
         self.key_paths.iter().filter_map(|path| if let [one] = &path[..] { Some(one.clone()) } else { None }).collect()
     }
 }
 
-/// Does a state hold a cursor? One that a run left which failed before its first slice was read holds none.
+/// Does a state contain a cursor? A run that failed before its first slice leaves a state without one.
 fn has_cursor(state: &Map<String, Json>) -> bool {
     let is_partitioned = state.contains_key("use_global_cursor");
     let held = |key: &str| match state.get(key) {

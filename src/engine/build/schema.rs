@@ -1,7 +1,7 @@
-//! Schemas that the vendor tells: a `DynamicSchemaLoader`.
+//! Schemas from the vendor: a `DynamicSchemaLoader`.
 //!
-//! Comes in: the definition; then the vendor's description of its fields. Goes out: a JSON schema. Called by `build`,
-//! and by `cli` when a schema is needed. Which types there are and how they are looked up is airbyte-cdk's.
+//! Input: the definition; then the vendor's description of its fields. Output: a JSON schema. Called by `build`, and
+//! by `run` when a schema is needed. The types and their lookup are those of airbyte-cdk.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::manifest::model::{DynamicSchemaLoader, Retriever, TypesMap};
 use crate::manifest::node::{Place, Text};
 use crate::manifest::template::{Template, Vars};
 
-/// Where a schema comes from.
+/// The source of a schema.
 #[derive(Debug, Clone)]
 pub struct SchemaSource {
     records: Arc<StreamPlan>,
@@ -54,7 +54,7 @@ impl SchemaSource {
         })
     }
 
-    /// Asks the vendor, and makes a schema of its first answer.
+    /// Sends the request, and builds a schema from the first response.
     fn ask(&self, shared: &EngineContext) -> Result<Json> {
         let mut first = None;
         parents::read_all(shared, &self.records, &mut |record, _| {
@@ -92,7 +92,7 @@ impl SchemaSource {
         }))
     }
 
-    /// The schema of a field that the vendor says is of a kind.
+    /// The schema of a field with a given type of the vendor.
     fn kind_of(&self, field: &Json, kind: &Json, shared: &EngineContext) -> Result<Json> {
         let extra = Json::Object(Map::from_iter([("raw_schema".to_owned(), field.clone())]));
         let vars = Vars { extra: Some(&extra), ..Vars::new(&shared.cx) };
@@ -105,7 +105,7 @@ impl SchemaSource {
         self.named(kind)
     }
 
-    /// The schema of one of Airbyte's types, of one of two, or of a list.
+    /// The schema of one of Airbyte's types, of a union of two, or of a list.
     fn named(&self, kind: &Json) -> Result<Json> {
         let nullable = |kind: &str| json!({"type": ["null", kind]});
         let with = |format: &str, more: Option<&str>| {
@@ -142,7 +142,7 @@ impl SchemaSource {
     }
 }
 
-/// The retriever without its partitions: the fields are described once.
+/// The retriever without partitions: the fields are described only once.
 fn undivided(retriever: &Retriever) -> Retriever {
     let mut retriever = retriever.clone();
     match &mut retriever {
@@ -162,11 +162,11 @@ fn complex_is_a_list(kind: &Json, at: &Place) -> Result<()> {
 }
 
 impl StreamPlan {
-    /// The stream with its schema, for which the vendor is asked where the manifest leaves it to it.
+    /// The stream with its schema, which is requested from the vendor if the manifest defines that.
     pub fn with_schema(self: &Arc<Self>, shared: &EngineContext) -> Result<Arc<StreamPlan>> {
         let Some(source) = &self.schema_source else { return Ok(self.clone()) };
         let mut schema = source.ask(shared).map_err(|fault| fault.of_stream(&self.name))?;
-        // Beside other loaders it adds what they do not have.
+        // In combination with other loaders it adds missing properties.
         if let Some(own) = self.schema["properties"].as_object().filter(|own| !own.is_empty()) {
             let mut properties = schema["properties"].take();
             if let Some(all) = properties.as_object_mut() {

@@ -1,8 +1,8 @@
-//! References within schema files.
+//! Resolves references in schema files.
 //!
-//! Comes in: a schema file's content. Goes out: the same with what its references name in their place. Called by
-//! [`super`]. A reference leads into the file itself, or to one in `schemas/shared`, as airbyte-cdk's
-//! `ResourceSchemaLoader` has it.
+//! Input: the content of a schema file. Output: the same with references replaced by their targets. Called by
+//! [`super`]. A reference points into the file itself, or to a file in `schemas/shared`, as in airbyte-cdk's
+//! `ResourceSchemaLoader`.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -13,22 +13,22 @@ use super::stream_schema::read_schema;
 use crate::base::fault::Result;
 use crate::manifest::node::Place;
 
-/// References within references.
+/// The maximum nesting of references.
 const MAX_DEPTH: usize = 50;
-/// Values that a schema has in all: references can double at each step.
+/// The maximum number of values in a schema: references can double at each step.
 const MAX_NODES: usize = 200_000;
 
-/// Files of a manifest, and the place that names them.
+/// Files of a manifest, and the location for faults.
 pub(super) struct SchemaRefs<'r> {
-    /// Nothing outside is read.
+    /// The folder; files outside are not read.
     pub(super) folder: &'r Path,
-    /// Where shared schemas stand.
+    /// The folder of shared schemas.
     pub(super) shared: &'r Path,
     pub(super) at: &'r Place,
     pub(super) nodes: Cell<usize>,
 }
 
-/// A document, and where among the shared ones it stands.
+/// A document, and its folder among the shared ones.
 #[derive(Clone, Copy)]
 struct Document<'d> {
     root: &'d Json,
@@ -36,7 +36,7 @@ struct Document<'d> {
 }
 
 impl SchemaRefs<'_> {
-    /// The schema with its references resolved; what is referred to loses its own definitions, as in the reference.
+    /// The schema with references resolved; referenced schemas lose their own definitions, as in the reference.
     pub(super) fn resolved(&self, root: &Json) -> Result<Json> {
         self.within(root, Document { root, folder: "" }, 0)
     }
@@ -63,7 +63,7 @@ impl SchemaRefs<'_> {
             return Err(self.at.fault(format!("the schema's reference `{reference}` leads to itself")));
         }
         let (file, pointer) = reference.split_once('#').unwrap_or((reference, ""));
-        // Files refer to each other as if they stood beside the schemas, not below.
+        // Files refer to each other as if they were next to the schemas, not below.
         let path = beside(document.folder, file);
         let other = match file {
             "" => None,
@@ -83,7 +83,7 @@ impl SchemaRefs<'_> {
     }
 }
 
-/// A path beside another one, without leaving the place where they all stand.
+/// A path relative to another one; it must not leave the common folder.
 fn beside(folder: &str, file: &str) -> String {
     let mut out: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
     for part in file.split('/') {

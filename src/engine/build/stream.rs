@@ -1,7 +1,7 @@
-//! From one stream's definition to what can be run.
+//! Compiles one stream.
 //!
-//! Comes in: a [`DeclarativeStream`] of the manifest. Goes out: a [`StreamPlan`], or the fault of a combination that
-//! cannot work. Called by [`super`]. Each part of a stream is compiled by the module that runs it; this joins them.
+//! Input: a [`DeclarativeStream`] of the manifest. Output: a [`StreamPlan`], or the fault of an invalid combination.
+//! Called by [`super`]. Each part of a stream is compiled by the module that runs it; this module joins them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use crate::manifest::model::{
 };
 use crate::manifest::template::{Template, Vars};
 
-/// Streams inside streams: parents of parents of …
+/// The maximum nesting of parents.
 const MAX_PARENTS: usize = 10;
 
 impl Build<'_> {
-    /// A stream; `depth` tells how many streams it is a parent of, one inside the other.
+    /// Compiles a stream; `depth` is its nesting as a parent.
     pub(super) fn declarative(&self, def: &DeclarativeStream, depth: usize) -> Result<StreamPlan> {
         if depth > MAX_PARENTS {
             return Err(def.at.fault("parent streams are nested too deeply"));
@@ -106,7 +106,7 @@ impl Build<'_> {
         })
     }
 
-    /// The cursor of a stream, beside its partitions.
+    /// The cursor of a stream, in addition to its partitions.
     fn cursor(&self, def: &DeclarativeStream, router: &Router) -> Result<Option<CursorPlan>> {
         let Some(sync) = &def.incremental_sync else { return Ok(None) };
         let mut cursor = cursor::build(sync, self.safety, self.cx)?;
@@ -117,7 +117,7 @@ impl Build<'_> {
         Ok(Some(cursor))
     }
 
-    /// Is a stream of that name another's parent?
+    /// Is the stream a parent of another one?
     fn is_parent(&self, name: &str) -> bool {
         fn among<'a>(streams: &[&'a DeclarativeStream], out: &mut HashSet<&'a str>) {
             for config in streams.iter().flat_map(|s| parents(s.retriever.routers())) {
@@ -135,17 +135,17 @@ impl Build<'_> {
     }
 }
 
-/// The streams from which a stream's partitions come.
+/// The parents of a stream's partitions.
 fn parents(routers: &[PartitionRouter]) -> impl Iterator<Item = &ParentStreamConfig> {
     routers.iter().flat_map(PartitionRouter::parents)
 }
 
-/// May the stream ask for smaller pages or shorter windows?
+/// Can the stream request smaller pages or shorter windows?
 fn becomes_smaller(retriever: &SimpleRetriever) -> bool {
     retriever.page_size_reduction.is_some() || retriever.request_window_splitting.is_some()
 }
 
-/// Refuses pages by offset where the records of a page do not tell how many the API gave.
+/// Refuses paging by offset if the extracted records do not show how many the API returned.
 fn check_page_length(retriever: &SimpleRetriever) -> Result<()> {
     if let Some(Paginator::DefaultPaginator(paginator)) = &retriever.paginator
         && matches!(paginator.pagination_strategy, PaginationStrategy::OffsetIncrement(_))
@@ -157,7 +157,7 @@ fn check_page_length(retriever: &SimpleRetriever) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what cannot work where first pages stand in the parent's records.
+/// Refuses combinations that do not work if parent records contain the first pages.
 fn check_first_pages(
     routers: &[PartitionRouter],
     retriever: &SimpleRetriever,

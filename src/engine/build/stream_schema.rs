@@ -1,7 +1,7 @@
-//! The schema of a stream as it stands in the manifest, in files beside it, or in a baseline.
+//! The schema of a stream from the manifest, from files next to it, or from a baseline.
 //!
-//! Comes in: a stream's definition. Goes out: a JSON schema with all that it refers to; or where the vendor tells it, a
-//! [`SchemaSource`]. Called by [`super::stream`].
+//! Input: a stream's definition. Output: a JSON schema with references resolved; or a [`SchemaSource`] if the vendor
+//! provides it. Called by [`super::stream`].
 
 use std::cell::Cell;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::manifest::node::Place;
 use crate::manifest::template::{Template, Vars};
 
 impl Build<'_> {
-    /// What a record looks like, as far as the manifest, the files beside it or a baseline say.
+    /// The schema of a record, as far as the manifest, its files or a baseline define it.
     pub(super) fn schema(&self, def: &DeclarativeStream, name: &str) -> Result<Json> {
         let Some(loaders) = &def.schema_loader else {
             return match (self.baseline)(name) {
@@ -36,7 +36,7 @@ impl Build<'_> {
         if schemas.len() == 1 && loaders.0.len() == 1 {
             return Ok(schemas.remove(0));
         }
-        // Several loaders: earlier ones win.
+        // With several loaders, earlier ones take precedence.
         let mut properties = Map::new();
         for schema in &schemas {
             for (key, value) in schema["properties"].as_object().into_iter().flatten() {
@@ -50,7 +50,7 @@ impl Build<'_> {
         }))
     }
 
-    /// What the vendor must be asked for the schema, if it must.
+    /// How to request the schema from the vendor, if necessary.
     pub(super) fn schema_source(&self, def: &DeclarativeStream, name: &str) -> Result<Option<SchemaSource>> {
         let loaders = def.schema_loader.as_ref().map_or(&[][..], |l| &l.0);
         let dynamic = loaders.iter().find_map(|loader| match loader {
@@ -67,13 +67,13 @@ impl Build<'_> {
         let Some(folder) = self.manifest.folder.as_deref() else {
             return Err(at.fault("this manifest has no folder to read schema files from"));
         };
-        // In a Python package the path starts at its root, one level above the manifest: `./source_x/schemas/…`.
+        // In a Python package the path is relative to its root, one level above the manifest: `./source_x/schemas/…`.
         let below = written.trim_start_matches("./").split_once('/').filter(|(first, _)| first.starts_with("source_"));
         let below = below.map(|(_, rest)| folder.join(rest)).filter(|path| path.exists());
         schema_of(folder, &below.unwrap_or_else(|| folder.join(&written)), &written, at)
     }
 
-    /// The schema of a stream that names none: `schemas/<stream>.json` beside the manifest, or none at all.
+    /// The schema of a stream without a loader: `schemas/<stream>.json` next to the manifest, or an empty one.
     fn schema_beside(&self, name: &str, at: &Place) -> Result<Json> {
         let path =
             self.manifest.folder.as_ref().map(|folder| (folder, folder.join("schemas").join(format!("{name}.json"))));
@@ -84,14 +84,14 @@ impl Build<'_> {
     }
 }
 
-/// Reads a schema and what it refers to.
+/// Reads a schema and resolves its references.
 fn schema_of(folder: &Path, path: &Path, written: &str, at: &Place) -> Result<Json> {
     let schema = read_schema(folder, path, written, at)?;
     let shared = path.parent().unwrap_or(folder).join("shared");
     SchemaRefs { folder, shared: &shared, at, nodes: Cell::new(0) }.resolved(&schema)
 }
 
-/// Reads a schema, which must stand inside the manifest's folder.
+/// Reads a schema, which must be inside the manifest's folder.
 pub(super) fn read_schema(folder: &Path, path: &Path, written: &str, at: &Place) -> Result<Json> {
     let unreadable = |e: std::io::Error| at.fault(format!("cannot read the schema {written}: {e}"));
     let path = path.canonicalize().map_err(unreadable)?;

@@ -1,13 +1,13 @@
-//! A part of the past that is read beside the live runs: its windows, and a state of its own.
+//! A backfill: a part of the past that is read independently of live runs, with its own windows and state.
 //!
-//! Comes in: what was asked for and the state of earlier backfills; then partitions as they are found, and windows as
-//! they are read. Goes out: windows to read, which of their records are wanted, and a state that says of no moment that
-//! it was read before that is so for every partition. Called by `run`, under one lock a stream.
+//! Input: the requested span and the state of earlier backfills; then partitions as they are found, and windows as
+//! they are read. Output: windows to read, a filter for their records, and a state. The state never claims a time as
+//! read before every partition has been read for it. Called by `scheduler`, under one lock per stream.
 //!
-//! What was read is kept as spans of time that do not depend on what was asked for: what is missing is what was asked
-//! for without them. A partition is done once what changed meanwhile was read again too: a live run may have brought a
-//! newer version of a record before ours, which is older, reached the warehouse; so the newer one follows it on the
-//! same way.
+//! The state stores what was read as time spans, independent of the requested span: what is missing is the requested
+//! span minus the stored ones. A partition is done only after everything that changed meanwhile is read again: a live
+//! run may have delivered a newer version of a record before the backfill's older one reached the warehouse, so the
+//! backfill must send the newer version after it.
 
 use std::collections::HashSet;
 
@@ -26,45 +26,45 @@ use super::{CursorPlan, Window};
 use crate::base::fault::{Fault, Result};
 use crate::base::timefmt::{parse_iso, rfc3339};
 
-/// How far a stream's backfill is.
+/// The progress of a stream's backfill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackfillProgress {
-    /// What was asked for.
+    /// The requested span.
     pub asked: Span,
-    /// Slices that were read, by this run and by those before.
+    /// Slices that were read, by this run and earlier ones.
     pub done: u64,
-    /// Of these, those of earlier runs.
+    /// How many of these were read by earlier runs.
     pub earlier: u64,
-    /// Slices that are known.
+    /// Slices known so far.
     pub of: u64,
-    /// Are all known?
+    /// Are all slices known?
     pub listed: bool,
-    /// Requests for its own records that were answered in this run.
+    /// Requests for the stream's own records that were answered in this run.
     pub calls: u64,
-    /// Was all that was asked for read?
+    /// Was the whole requested span read?
     pub ended: bool,
 }
 
-/// The name of a partition in few bytes.
+/// The short hash of a partition.
 type Name = [u8; 12];
 
-/// A vendor whose clock is further behind has none.
+/// A clock that is further behind is considered broken.
 const MOST_BEHIND: Duration = Duration::days(1);
 
 /// A partition that is being read.
 #[derive(Debug, Default)]
 struct Part {
-    /// What of it was read.
+    /// The spans that were read.
     read: Spans,
-    /// What is to be read still, the oldest last; no two have the same window.
+    /// The pieces still to be read, oldest last; their windows are distinct.
     left: Vec<Piece>,
-    /// Records that went out.
+    /// Records sent.
     sent: u64,
-    /// Has what changed meanwhile been asked for?
+    /// Were the changes made meanwhile requested?
     caught_up: bool,
-    /// It stays for the next run.
+    /// Reading failed: the partition is left to the next run.
     failed: bool,
-    /// All that was asked for is done; more of it was read for something that was asked for earlier.
+    /// The requested span is done; the partition has further spans from an earlier, larger request.
     done: bool,
 }
 
@@ -72,23 +72,23 @@ struct Part {
 #[derive(Debug)]
 pub struct Backfill {
     asked: Span,
-    /// When the reading began of which something is open.
+    /// The start of the earliest read that is not finished.
     since: OffsetDateTime,
-    /// How much the vendor's clock is behind this machine's.
+    /// How far the vendor's clock is behind the local one.
     behind: Duration,
-    /// Was that kept by an earlier run, or said by this one?
+    /// Was `since` saved by an earlier run, or sent in a state by this one?
     is_reported: bool,
-    /// Did an earlier run send something of it?
+    /// Did an earlier run send records of it?
     resumed: bool,
-    /// What was read of every partition.
+    /// The spans that were read for every partition.
     read: Spans,
-    /// Partitions with a part of that done.
+    /// Partitions that are partly done.
     parts: IndexMap<String, Part>,
-    /// Those that are done, by what of them is.
+    /// Partitions that are done, grouped by their spans.
     done: Vec<(Span, IndexSet<Name>)>,
-    /// Those that were found.
+    /// Partitions found in this run.
     seen: HashSet<Name>,
-    /// How many an earlier run found.
+    /// How many partitions an earlier run found.
     known: Option<u64>,
     counts: BackfillProgress,
 }
@@ -101,7 +101,7 @@ fn name(id: &str) -> Name {
 }
 
 impl Backfill {
-    /// Begins, or goes on from the stream's state. `now` is when this run began.
+    /// Starts a backfill, or resumes one from the stream's state. `now` is the start of this run.
     pub fn begin(asked: Span, state: Option<&Map<String, Json>>, now: OffsetDateTime) -> Result<Backfill> {
         let counts = BackfillProgress { asked, done: 0, earlier: 0, of: 0, listed: false, calls: 0, ended: false };
         let mut out = Backfill {
@@ -122,7 +122,7 @@ impl Backfill {
         not_ahead(&out.read, now)?;
         out.known = state.get("partitions").and_then(Json::as_u64);
         let Some(open) = state.get("open").filter(|open| !open.is_null()) else { return Ok(out) };
-        // What changed since a time that has not come is what changed since now.
+        // A `since` in the future is treated as now.
         (out.since, out.is_reported, out.resumed) = (moment(&open["since"])?.min(now), true, true);
         for begun in list(&open["begun"])? {
             let partition = begun["partition"].as_object().ok_or_else(unreadable)?;
@@ -140,32 +140,32 @@ impl Backfill {
         Ok(out)
     }
 
-    /// What was asked for.
+    /// The requested span.
     pub fn asked(&self) -> Span {
         self.asked
     }
 
-    /// Was all that was asked for read before?
+    /// Was the whole requested span already read?
     pub fn is_read(&self) -> bool {
         self.read.missing(self.asked).is_empty()
     }
 
-    /// Into how many windows is cut what is missing of each partition?
+    /// The number of windows for the missing part of each partition.
     pub fn windows(&self, plan: &CursorPlan) -> u64 {
         plan.pieces(&self.read.missing(self.asked)).len() as u64
     }
 
-    /// How many partitions an earlier backfill found, if one found all.
+    /// How many partitions an earlier backfill found, if it found all.
     pub fn known(&self) -> Option<u64> {
         self.known
     }
 
-    /// How many partitions are done.
+    /// The number of partitions that are done.
     pub fn partitions_done(&self) -> u64 {
         self.done.iter().filter(|(span, _)| self.covers(*span)).map(|(_, names)| names.len() as u64).sum()
     }
 
-    /// How many slices of so many partitions are left.
+    /// The number of slices left for this many partitions.
     pub fn slices_left(&self, plan: &CursorPlan, partitions: u64) -> u64 {
         let left = |part: &Part| {
             let mut read = self.read.clone();
@@ -176,14 +176,14 @@ impl Backfill {
         others * self.windows(plan) + self.parts.values().map(left).sum::<u64>()
     }
 
-    /// Is nothing missing of a partition of which that was read?
+    /// Does this span cover everything that is missing of a partition?
     fn covers(&self, span: Span) -> bool {
         let mut read = self.read.clone();
         read.add(span);
         read.missing(self.asked).is_empty()
     }
 
-    /// A partition was found: what of it is to be read. Nothing for one that was found before.
+    /// Adds a partition that was found; returns its windows to read. Empty for a known partition.
     pub fn open(&mut self, plan: &CursorPlan, key: &Map<String, Json>, now: OffsetDateTime) -> Vec<Window> {
         let id = identity(key);
         let name = name(&id);
@@ -203,7 +203,7 @@ impl Backfill {
         self.counts.of += all.max(left);
         self.counts.earlier += all.saturating_sub(left);
         self.counts.done += all.saturating_sub(left);
-        // More of it may have been read, for something that was asked for earlier.
+        // The partition may have more spans from an earlier, larger request.
         part.done = done && !part.read.is_empty();
         if part.done || !done {
             self.parts.insert(id.clone(), part);
@@ -218,13 +218,13 @@ impl Backfill {
         self.parts.get(id).map_or_else(Vec::new, |part| part.left.iter().rev().map(|piece| piece.window).collect())
     }
 
-    /// Which records of a window are wanted.
+    /// A filter for the records of a window.
     pub fn keep(&self, id: &str, window: &Window) -> PastFilter {
         let piece = self.parts.get(id).and_then(|part| part.left.iter().rfind(|piece| piece.window == *window));
         piece.map(|piece| piece.keep).unwrap_or_default()
     }
 
-    /// Records of a partition went out, and requests for them were answered.
+    /// Counts records sent for a partition, and responses to its requests.
     pub fn sent(&mut self, id: &str, records: u64, calls: u64) {
         self.counts.calls += calls;
         if let Some(part) = self.parts.get_mut(id) {
@@ -232,19 +232,19 @@ impl Backfill {
         }
     }
 
-    /// A slice's reading began then by this machine's clock, and then by the vendor's.
+    /// Records when the reading of a slice began: `here` by the local clock, `there` by the vendor's.
     pub fn began(&mut self, here: OffsetDateTime, there: OffsetDateTime) {
         self.behind = (here - there).min(MOST_BEHIND).max(self.behind);
     }
 
-    /// Must the state be said before the first record, so that it is known since when some may be older than the live
-    /// ones?
+    /// Must the state be sent before the first record? It stores the time since when records may be older than live
+    /// ones.
     pub fn begins(&mut self) -> bool {
         !std::mem::replace(&mut self.is_reported, true)
     }
 
-    /// A window was read wholly. What is to be read of the partition after it: what changed until `now`, once all else
-    /// was. Without that time nothing (a preview).
+    /// Marks a window as read. Returns the partition's next windows: once everything else is read, those for changes
+    /// until `now`. `now` is `None` for a preview, which repeats nothing.
     pub fn close(&mut self, plan: &CursorPlan, id: &str, window: &Window, now: Option<OffsetDateTime>) -> Vec<Window> {
         let Some(piece) = self.take(id, window) else { return Vec::new() };
         self.counts.done += 1;
@@ -261,7 +261,8 @@ impl Backfill {
         Some(left.remove(at))
     }
 
-    /// All of a partition was read, but for what changed since; if that was read too, or nothing went out, it is done.
+    /// Called when a partition is read except for changes made meanwhile. If those were read too, or no record was
+    /// sent, it is done.
     fn catch_up(&mut self, plan: &CursorPlan, id: &str, now: Option<OffsetDateTime>) -> Vec<Window> {
         let (since, resumed) = (self.since - self.behind, self.resumed);
         let Some(part) = self.parts.get_mut(id) else { return Vec::new() };
@@ -286,27 +287,27 @@ impl Backfill {
         Vec::new()
     }
 
-    /// A window could not be read: its partition stays for the next run.
+    /// A window failed: its partition is left to the next run.
     pub fn fail(&mut self, id: &str, window: &Window) {
         self.take(id, window);
         self.leave(id);
     }
 
-    /// A partition is not read to its end by this run.
+    /// This run does not read the partition to its end.
     pub fn leave(&mut self, id: &str) {
         if let Some(part) = self.parts.get_mut(id) {
             part.failed = true;
         }
     }
 
-    /// All partitions are known.
+    /// Called when all partitions are known.
     pub fn listed(&mut self) {
         self.counts.listed = true;
-        // A stream that is not divided has one, without a name.
+        // A stream without partitions has a single one with an empty key.
         self.known = Some(self.seen.len() as u64).filter(|_| !self.seen.contains(&name("{}")));
     }
 
-    /// The stream was read without a fault: what was asked for is closed, unless a window of it is still open.
+    /// The stream was read without a fault: closes the requested span, unless one of its windows is still open.
     pub fn finish(&mut self) {
         let seen = &self.seen;
         if !self.counts.listed || self.parts.iter().any(|(id, part)| !part.done && seen.contains(&name(id))) {
@@ -314,19 +315,19 @@ impl Backfill {
         }
         self.read.add(self.asked);
         self.counts.ended = true;
-        // What an earlier run read beyond what was asked for now goes on to count.
+        // Spans that an earlier run read beyond the requested span stay valid.
         let read = &self.read;
         let beyond = |span: &Span| !read.missing(*span).is_empty();
         self.done.retain(|(span, _)| beyond(span));
         self.parts.retain(|_, part| part.read.list().iter().any(beyond));
     }
 
-    /// How far it is.
+    /// The progress.
     pub fn standing(&self) -> BackfillProgress {
         self.counts.clone()
     }
 
-    /// What was asked for; once that is closed, what an earlier run asked for beyond it.
+    /// The requested span; once it is closed, the rest of a larger request by an earlier run.
     fn still_open(&self) -> Span {
         let of_parts = self.parts.values().flat_map(|part| part.read.list().iter().copied());
         let all = self.done.iter().map(|(span, _)| *span).chain(of_parts).filter(|_| self.counts.ended);
@@ -374,7 +375,7 @@ fn unreadable() -> Fault {
         .hint("give the last state of a backfill of this source, or begin anew with --reset")
 }
 
-/// Refuses a state by which something was read that has not come.
+/// Refuses a state that claims to have read the future.
 fn not_ahead(read: &Spans, now: OffsetDateTime) -> Result<()> {
     match read.list().last().filter(|span| span.end > now.saturating_add(ZONES)) {
         None => Ok(()),

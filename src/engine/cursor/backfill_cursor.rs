@@ -1,10 +1,10 @@
-//! A cursor as a part of the past is read by it: which windows that makes, and which of their records are wanted.
+//! The windows of a backfill, and the filter for their records.
 //!
-//! Comes in: a compiled cursor, and spans of time. Goes out: windows, each with the span that it covers. Called by
-//! [`super::backfill`]; `run` compares records with [`PastFilter`].
+//! Input: a compiled cursor, and time spans. Output: windows, each with the span that it covers. Called by
+//! [`super::backfill`]; `record_writer` compares records with [`PastFilter`].
 //!
-//! Windows are those of live runs wherever the manifest knows such: it is the manifest's word what a request with these
-//! bounds gives. Only where nothing keeps to the end of the past, records are compared with it here.
+//! Windows are those of live runs if the manifest defines windows: the manifest knows what a request with these
+//! bounds returns. Records are compared with the requested span only if no bound enforces its end.
 
 use std::iter;
 
@@ -19,36 +19,36 @@ use crate::base::timefmt::Period;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BackfillCursor {
     reach: Reach,
-    /// How long before now the manifest's end is.
+    /// The distance from the manifest's end to now.
     lag: Duration,
 }
 
-/// Who keeps to the bounds of a window.
+/// What enforces the bounds of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
-    /// The vendor, by requests that carry both; the manifest says how long windows are.
+    /// The vendor: requests contain both bounds; the manifest defines the length of windows.
     Windows,
-    /// The vendor; the manifest knows no windows, they are of a month.
+    /// The vendor; the manifest defines no windows, so each is one month.
     Months,
-    /// Whoever wrote the manifest: it cuts time into steps, of which requests name the begin alone.
+    /// The manifest's author: it cuts time into steps, and requests contain only their start.
     Steps,
-    /// Nobody but who reads: one window for all, and what lies outside is left out.
+    /// The client: one window covers everything, and records outside the span are dropped.
     Reader,
 }
 
-/// Which of a window's records are wanted, as their cursor tells.
+/// A filter for the records of a window, by cursor value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PastFilter {
-    /// From here.
+    /// The start, inclusive.
     from: Option<OffsetDateTime>,
-    /// To here, which is outside.
+    /// The end, exclusive.
     to: Option<OffsetDateTime>,
-    /// What was asked for, where that is more: the vendor takes whole days, or leaves a bound out. What comes from
-    /// beyond is no mistake of the bounds: requests may be about another time than the cursor.
+    /// The requested window, if it is larger: the vendor takes whole days, or omits a bound. Records outside the
+    /// filter are not an error of the bounds: requests may refer to another time field than the cursor.
     asked: Option<Window>,
 }
 
-/// A window, and the part of time that it covers; none when it only brings what changed meanwhile.
+/// A window and the span that it covers; `None` if it only fetches changes made meanwhile.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Piece {
     pub(super) span: Option<Span>,
@@ -57,10 +57,10 @@ pub(super) struct Piece {
 }
 
 const MONTH: Period = Period { months: 1, exact: Duration::ZERO };
-/// Looked back before the begin, for clocks that differ and records that show late, when nothing else is said.
+/// The default lookback before the start, for clock differences and records that appear late.
 const MARGIN: Duration = Duration::minutes(1);
 
-/// The same for what is read again after a backfill, which happens once.
+/// The same for the single pass that reads changes again after a backfill.
 const AGAIN: Duration = Duration::hours(1);
 
 impl PastFilter {
@@ -70,14 +70,14 @@ impl PastFilter {
         within || self.asked.is_some_and(|asked| time < asked.start || time > asked.end)
     }
 
-    /// Is it from before all that is wanted?
+    /// Is the value older than everything that is wanted?
     pub fn is_before(&self, time: OffsetDateTime) -> bool {
         self.from.is_some_and(|from| time < from)
     }
 }
 
 impl Piece {
-    /// Makes one of two, of which this one is the earlier.
+    /// Joins this piece with a later one.
     fn join(&mut self, later: Piece) {
         self.window.end = self.window.end.max(later.window.end);
         if let (Some(span), Some(later)) = (&mut self.span, later.span) {
@@ -88,8 +88,8 @@ impl Piece {
     }
 }
 
-/// Makes one of those that begin with the same as requests write it: no two have the same window then, which tells one
-/// from another while they are read.
+/// Joins pieces with equal starts in request format, so that windows are distinct: a window identifies a piece while
+/// it is read.
 fn joined(pieces: impl IntoIterator<Item = Piece>) -> Vec<Piece> {
     let mut out: Vec<Piece> = Vec::new();
     for piece in pieces {
@@ -102,7 +102,7 @@ fn joined(pieces: impl IntoIterator<Item = Piece>) -> Vec<Piece> {
 }
 
 impl CursorPlan {
-    /// The same for the past, as it is at `now`.
+    /// The cursor for a backfill at `now`.
     pub fn of_history(&self, now: OffsetDateTime) -> CursorPlan {
         let reach = match (self.filters, self.asks_end, self.step) {
             (true, ..) | (_, false, None) => Reach::Reader,
@@ -110,11 +110,11 @@ impl CursorPlan {
             (_, true, Some(_)) => Reach::Windows,
             (_, false, Some(_)) => Reach::Steps,
         };
-        // Clamping is a matter of its own.
+        // Clamping is handled separately.
         let lag = if self.clamp.is_some() { Duration::ZERO } else { (now - self.end).max(Duration::ZERO) };
         CursorPlan {
             global: false,
-            // Where records are compared with a window, they are compared with `PastFilter`.
+            // Records are compared with `PastFilter` instead.
             filters: false,
             start: PrimitiveDateTime::MIN.assume_utc(),
             step: if reach == Reach::Months { Some(MONTH) } else { self.step },
@@ -123,26 +123,26 @@ impl CursorPlan {
         }
     }
 
-    /// The same, beginning no later than `from`: for parents, whose records tell what there is to read.
+    /// The cursor with a start no later than `from`: for parents, whose records determine the partitions.
     pub fn beginning_by(&self, from: OffsetDateTime) -> CursorPlan {
         let start = if self.counts() { self.start } else { self.start.min(from) };
         CursorPlan { start, ..self.clone() }
     }
 
-    /// The same, reading again what changed since `since` by the clock here, whatever the bookmark says. A number knows
+    /// The cursor that reads changes since `since` (local clock) again, whatever the bookmark is. A number cursor has
     /// no time.
     pub fn reading_again(&self, since: OffsetDateTime) -> CursorPlan {
         let again = (!self.counts()).then(|| since - AGAIN);
         CursorPlan { again, ..self.clone() }
     }
 
-    /// The name by which templates know the end of a window.
+    /// The template name of a window's end.
     pub fn end_name(&self) -> &str {
         &self.end_name
     }
 
-    /// What of a part of time there is to read at `now`: no more than the manifest ever asks for, in whole periods
-    /// where it reads such.
+    /// The part of a span that can be read at `now`: no more than the manifest ever requests, in whole periods if the
+    /// cursor is clamped.
     pub fn there_is(&self, span: Span, now: OffsetDateTime) -> Option<Span> {
         let Some(clamp) = self.clamp else {
             // The manifest's end is inclusive.
@@ -156,12 +156,12 @@ impl CursorPlan {
         (start < end).then_some(Span { start, end })
     }
 
-    /// A time as exact as requests write it.
+    /// A time rounded to the format of requests.
     pub(super) fn written(&self, time: OffsetDateTime) -> OffsetDateTime {
         self.format.parse(&self.write(time)).unwrap_or(time)
     }
 
-    /// The smallest step that requests can tell at that time.
+    /// The smallest step at a time that requests can express.
     pub(super) fn granule(&self, time: OffsetDateTime) -> Period {
         let exact = |exact| Period { months: 0, exact };
         let steps = [
@@ -178,7 +178,7 @@ impl CursorPlan {
         steps.into_iter().find(is_visible).unwrap_or_default()
     }
 
-    /// The first time that requests can write which is not before this one.
+    /// The first time not before this one that requests can express.
     fn written_after(&self, time: OffsetDateTime) -> OffsetDateTime {
         let written = self.written(time);
         if written >= time {
@@ -187,7 +187,7 @@ impl CursorPlan {
         self.granule(time).after(time).map_or(time, |next| self.written(next))
     }
 
-    /// The last time that requests can write which is before this one, itself such a time.
+    /// The last time before this one that requests can express.
     fn written_before(&self, time: OffsetDateTime) -> OffsetDateTime {
         self.granule(time).before(time).map_or(time, |earlier| self.written(earlier))
     }
@@ -196,8 +196,8 @@ impl CursorPlan {
         self.history.map_or(Reach::Reader, |history| history.reach)
     }
 
-    /// Cuts parts of time, oldest first, into what is read at once. Where requests cannot tell two of them apart, what
-    /// was read between them is read again.
+    /// Cuts time spans, oldest first, into pieces that are read at once. If requests cannot distinguish two of them,
+    /// the time between them is read again.
     pub(super) fn pieces(&self, spans: &[Span]) -> Vec<Piece> {
         joined(spans.iter().flat_map(|span| self.cut(*span)))
     }
@@ -214,16 +214,16 @@ impl CursorPlan {
             windows.push(Window { start: whole.start, end });
         }
         if let (Some(_), false, None, Some(last)) = (self.granularity, self.strict, self.clamp, windows.last_mut()) {
-            // The manifest's ends are inclusive: up to the last moment that can be written.
+            // The manifest's ends are inclusive: they reach the last time that can be expressed.
             last.end = last.end.max(self.written(span.end - Duration::microseconds(1)));
         }
         for window in &mut windows {
             *window = Window { start: self.written(window.start), end: self.written(window.end) };
         }
-        // What lies on both sides of a bound that requests round belongs to the later window, which has all of it.
+        // If requests round a bound, the time around it belongs to the later window, which contains all of it.
         let inner = windows.iter().skip(1).map(|window| window.start.max(span.start).min(span.end));
         let bounds: Vec<OffsetDateTime> = iter::once(span.start).chain(inner).chain([span.end]).collect();
-        // Nobody said there whether the vendor counts what lies on a bound: it is in what is read before, or in this.
+        // It is unknown whether the vendor includes the bound: it may be in the previous window or in this one.
         let is_implicit = matches!(reach, Reach::Months | Reach::Reader);
         let from = is_implicit.then(|| self.written(span.start));
         let piece = |(number, mut window): (usize, Window)| {
@@ -238,7 +238,7 @@ impl CursorPlan {
         windows.into_iter().enumerate().map(piece).collect()
     }
 
-    /// What is read again, once all else was: what changed since then.
+    /// The pieces that are read again at the end: everything that changed since `since`.
     pub(super) fn changed(&self, since: OffsetDateTime, now: OffsetDateTime) -> Vec<Piece> {
         let settle = self.safety.settle.map_or(Period { months: 0, exact: MARGIN }, |settle| settle.0);
         let overlap = self.safety.overlap.map_or_else(Period::default, |overlap| overlap.0);

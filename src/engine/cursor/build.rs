@@ -1,7 +1,7 @@
-//! From a cursor's definition to a [`CursorPlan`].
+//! Compiles a cursor's definition into a [`CursorPlan`].
 //!
-//! Comes in: a definition, the safety margins of the config, and "now". Goes out: the compiled cursor, or the fault of
-//! a definition that cannot work. Called by [`crate::engine::build`].
+//! Input: a definition, the safety margins of the config, and "now". Output: the compiled cursor, or the fault of an
+//! invalid definition. Called by [`crate::engine::build`].
 
 use serde_json::Value as Json;
 use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
@@ -46,7 +46,7 @@ fn by_count(def: &IncrementingCountCursor, safety: &Safety, cx: &EvalContext) ->
         step: None,
         granularity: None,
         lookback: Period::default(),
-        // Times to settle and to overlap mean nothing to a number.
+        // Settle and overlap times do not apply to numbers.
         safety: Safety { new_partitions: safety.new_partitions, ..Safety::default() },
         strict: false,
         clamp: None,
@@ -89,7 +89,7 @@ fn by_time(def: &DatetimeBasedCursor, safety: &Safety, cx: &EvalContext) -> Resu
         Some(bound) => moment(bound, &format, &vars)?,
         None => cx.now,
     };
-    // A zero granularity is falsy in the reference: as if there were none.
+    // A zero granularity is falsy in the reference: the same as none.
     let granularity = granularity.filter(|g| !g.is_zero());
     let clamp = def.clamping.as_ref().map(|c| clamp::build(c, cx)).transpose()?;
     let end = clamp.map_or(end, |clamp| clamp.end(end, granularity));
@@ -127,7 +127,7 @@ fn by_time(def: &DatetimeBasedCursor, safety: &Safety, cx: &EvalContext) -> Resu
     })
 }
 
-/// The time that a bound of the manifest gives.
+/// The time of a bound in the manifest.
 fn moment(bound: &Bound, format: &Format, vars: &Vars<'_>) -> Result<OffsetDateTime> {
     let read = |text: &Text, format: &Format| -> Result<OffsetDateTime> {
         let template = Template::compile(text, &[])?;
@@ -154,7 +154,7 @@ fn moment(bound: &Bound, format: &Format, vars: &Vars<'_>) -> Result<OffsetDateT
     }
 }
 
-/// The fault of a bound that is no time: it names the keys of the config that the bound reads, and an example.
+/// The fault for a bound that is not a time: it names the config keys that the bound reads, and an example.
 fn not_a_time(template: &Template, value: &str, format: &Format, vars: &Vars<'_>) -> Fault {
     let keys = template.entries_of("config").unwrap_or_default();
     let empty = |value: &Json| value.is_null() || value.as_str() == Some("");
@@ -166,7 +166,7 @@ fn not_a_time(template: &Template, value: &str, format: &Format, vars: &Vars<'_>
         (None, None) => format!("the time does not match the format `{form}`"),
     };
     let time = parse_iso(value).unwrap_or(vars.cx.now);
-    // A format that tells no offset is read as UTC.
+    // A format without an offset is read as UTC.
     let time = if format.tells_offset() { time } else { time.checked_to_offset(UtcOffset::UTC).unwrap_or(time) };
     let example = format.format(time);
     let fault = template.at().fault(message);

@@ -1,69 +1,69 @@
-//! How far a bookmark may go: no further than what was asked for, nor than the vendor's clock.
+//! How far a bookmark may move: no further than the end of the requested window, nor than the vendor's clock.
 //!
-//! Comes in: a window, the time of each answer, the cursor value of each record. Goes out: the highest value that the
-//! bookmark may take, and how many records lie beyond. Called by whatever takes records: the writer, and the reader of
-//! parents. A record beyond is sent like any other; it only does not count.
+//! Input: a window, the time of each response, the cursor value of each record. Output: the highest value that the
+//! bookmark may reach, and the number of records past it. Called by the record writer and the parent reader. A record
+//! past the ceiling is sent like any other; it only does not move the bookmark.
 
 use time::{Duration, OffsetDateTime};
 
 use super::{Cursor, CursorPlan, Window};
 
-/// A vendor's clock and that of its database differ by so much.
+/// The allowed difference between the vendor's clock and that of its database.
 const CLOCKS: Duration = Duration::minutes(1);
 
-/// A vendor whose clock is further off has none: what lies beyond it no later run would go on from.
+/// A clock that is further off is considered broken: no later run would resume from a value past it.
 const MOST_OFF: Duration = Duration::days(1);
 
-/// Vendors round the end of a window, to days at most.
+/// Vendors round the end of a window, at most to days.
 const ROUNDING: Duration = Duration::days(1);
 
-/// A date in another time zone is ahead by so much, and a little more.
+/// The most that a date in another time zone is ahead, plus a margin.
 pub(super) const ZONES: Duration = Duration::hours(26);
 
-/// How far the bookmark may go for one slice.
+/// The limit of the bookmark for one slice.
 #[derive(Debug, Clone)]
 pub struct Ceiling<'p> {
     plan: &'p CursorPlan,
-    /// The last moment that was asked for; nothing where that is now.
+    /// The end of the requested window; `None` if that is now.
     end: Option<OffsetDateTime>,
-    /// The vendor's time when it gave the records that come.
+    /// The vendor's time when it returned the current records.
     now: OffsetDateTime,
 }
 
-/// The highest cursor value that the bookmark may take, and the records beyond it.
+/// The highest value that the bookmark may reach, and the records past it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Highest {
-    /// It.
+    /// The highest cursor value.
     pub newest: Option<OffsetDateTime>,
-    /// The others.
+    /// The records past the limit.
     pub beyond: Beyond,
 }
 
-/// Records beyond what a bookmark may take.
+/// Counts of records past the limit of the bookmark.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Beyond {
-    /// Later than the vendor's clock.
+    /// Records later than the vendor's clock.
     pub ahead: u64,
-    /// Later than the window that was asked for.
+    /// Records later than the requested window.
     pub outside: u64,
-    /// Of both, those that no rounding and no time zone explains.
+    /// Records of both kinds that neither rounding nor time zones explain.
     pub far: u64,
 }
 
 impl Beyond {
-    /// Are there any?
+    /// Are there any such records?
     pub fn is_any(self) -> bool {
         self.ahead + self.outside > 0
     }
 
-    /// Adds others.
+    /// Adds other counts.
     pub fn add(&mut self, other: Beyond) {
         self.ahead += other.ahead;
         self.outside += other.outside;
         self.far += other.far;
     }
 
-    /// What is wrong, for people.
+    /// The problem in readable form.
     pub fn message(self) -> String {
         let Beyond { ahead, outside, .. } = self;
         let what = match (ahead, outside) {
@@ -78,13 +78,13 @@ impl Beyond {
 }
 
 impl Highest {
-    /// Others that count as well.
+    /// Merges another value and its counts.
     pub fn add(&mut self, other: Highest) {
         other.newest.into_iter().for_each(|time| self.see(time));
         self.beyond.add(other.beyond);
     }
 
-    /// Of two that are the same moment, the first stays as it is written.
+    /// Takes a higher value. If both are the same moment, the first one keeps its spelling.
     fn see(&mut self, time: OffsetDateTime) {
         if self.newest.is_none_or(|newest| time > newest) {
             self.newest = Some(time);
@@ -93,16 +93,16 @@ impl Highest {
 }
 
 impl<'p> Ceiling<'p> {
-    /// That of a slice with this window.
+    /// The ceiling for a slice with this window.
     pub fn new(plan: &'p CursorPlan, window: Option<&Window>) -> Self {
-        // A backfill has no bookmark, and compares by itself.
+        // A backfill has no bookmark, and compares separately.
         let end = window.filter(|_| plan.history.is_none()).map(|window| window.end);
-        // What ends by now was not cut short, unless the vendor is told so.
+        // A window that ends now is not limited, unless requests contain the end.
         let end = end.filter(|end| plan.asks_end || *end < plan.written(plan.now));
         Ceiling { plan, end, now: plan.clock() }
     }
 
-    /// An answer came, at that time by the vendor's clock where it tells one.
+    /// Called for each response, with the vendor's clock if known.
     pub fn answered(&mut self, at: Option<OffsetDateTime>) {
         let here = self.plan.clock();
         self.now = at.filter(|at| (here - *at).abs() <= MOST_OFF).unwrap_or(here);
@@ -113,13 +113,13 @@ impl<'p> Ceiling<'p> {
         !self.plan.counts() && time > self.now.saturating_add(CLOCKS)
     }
 
-    /// Does a client-side filter keep a record with this value? One that is ahead of the vendor's clock would not come
-    /// until then, and is kept.
+    /// Does a client-side filter keep a record with this value? Values ahead of the vendor's clock are kept, as they
+    /// would otherwise be missing until then.
     pub fn keeps(&self, before: &Cursor, time: OffsetDateTime) -> bool {
         before.keeps(self.plan, time) || self.plan.reads_up_to_now() && self.is_ahead(time)
     }
 
-    /// Takes a record's cursor value.
+    /// Adds a record's cursor value.
     pub fn take(&self, time: OffsetDateTime, into: &mut Highest) {
         if self.is_ahead(time) {
             into.beyond.ahead += 1;
@@ -132,7 +132,7 @@ impl<'p> Ceiling<'p> {
             return;
         };
         into.see(end);
-        // Whoever cuts time into steps and names their begin alone gets what comes after them with each.
+        // A cursor with steps whose requests contain only the start receives later records with each step.
         if self.plan.asks_end || !self.plan.has_steps() {
             into.beyond.outside += 1;
             into.beyond.far += u64::from(time > end.saturating_add(ROUNDING));

@@ -1,7 +1,7 @@
-//! Clamping: windows that begin and end with whole days, weeks or months.
+//! Clamping: windows that start and end with whole days, weeks or months.
 //!
-//! Comes in: the definition; then the bounds of what is to be read. Goes out: windows. Called by [`SliceRange`]. For
-//! APIs that give whole periods only, so that none is read twice or in part. The rules, rounding included, are those of
+//! Input: the definition; then the bounds to read. Output: windows. Called by [`SliceRange`]. For APIs that return
+//! only whole periods, so that none is read twice or in part. The rules, including rounding, are those of
 //! airbyte-cdk's `ClampingStrategy` and `ConcurrentCursor`.
 
 use time::{Date, Duration, OffsetDateTime, Time, Weekday};
@@ -14,7 +14,7 @@ use crate::base::timefmt::Period;
 use crate::manifest::model;
 use crate::manifest::template::{EvalContext, Template, Vars};
 
-/// What windows begin and end with.
+/// The unit to which windows are clamped.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Clamp {
     Day,
@@ -51,7 +51,7 @@ pub(super) fn build(def: &model::Clamping, cx: &EvalContext) -> Result<Clamp> {
 }
 
 impl Clamp {
-    /// The begin of the period that holds `t`.
+    /// The start of the period that contains `t`.
     pub(super) fn floor(self, t: OffsetDateTime) -> OffsetDateTime {
         let date = match self {
             Clamp::Day => t.date(),
@@ -64,8 +64,8 @@ impl Clamp {
         t.replace_date(date).replace_time(Time::MIDNIGHT)
     }
 
-    /// The begin of the first period that begins at `t` or later; but the time of the day on which a week or a month
-    /// begins does not count, as in the reference.
+    /// The start of the first period at or after `t`; for weeks and months the time of day is ignored, as in the
+    /// reference.
     fn ceil(self, t: OffsetDateTime) -> OffsetDateTime {
         let floor = self.floor(t);
         let begins = match self {
@@ -78,7 +78,7 @@ impl Clamp {
         self.next(floor)
     }
 
-    /// The begin of the period after the one that begins at `floor`.
+    /// The start of the period after the one that starts at `floor`.
     pub(super) fn next(self, floor: OffsetDateTime) -> OffsetDateTime {
         let later = match self {
             Clamp::Day => Duration::days(1),
@@ -88,13 +88,13 @@ impl Clamp {
         self.floor(floor.saturating_add(later))
     }
 
-    /// The whole periods that hold a part of time.
+    /// The whole periods that contain a span.
     pub(super) fn whole(self, span: Span) -> Span {
         let end = self.floor(span.end);
         Span { start: self.floor(span.start), end: if end < span.end { self.next(end) } else { end } }
     }
 
-    /// The last moment of whole periods before `end`: a granule before the next one begins.
+    /// The last moment of the whole periods before `end`: one granule before the next period starts.
     pub(super) fn end(self, end: OffsetDateTime, granularity: Option<Period>) -> OffsetDateTime {
         let granule = granularity.unwrap_or(Period {
             months: 0,
@@ -104,7 +104,7 @@ impl Clamp {
         granule.before(floor).unwrap_or(floor)
     }
 
-    /// Cuts a part of time into windows.
+    /// Cuts a time range into windows.
     pub(super) fn windows(self, plan: &CursorPlan, range: SliceRange) -> Vec<Window> {
         let SliceRange { lower, upper, is_end } = range;
         let mut out = Vec::new();

@@ -1,10 +1,10 @@
-//! Whether a cursor's windows fit together: its `step` and `cursor_granularity`, and what its format can tell.
+//! Checks that a cursor's windows fit together: its `step`, its `cursor_granularity` and the precision of its format.
 //!
-//! Comes in: a cursor's definition, or the compiled cursor and the values of records. Goes out: a warning. Called by
+//! Input: a cursor's definition, or the compiled cursor and the values of records. Output: a warning. Called by
 //! `validate`, and by the scheduler when a stream begins and when it ends.
 //!
-//! A window ends a granule before the next one begins. With a granule that is shorter than what the format can tell,
-//! windows never touch; with a longer one, what lies in between is asked for by none of them.
+//! A window ends one granule before the next one starts. With a granule shorter than the format's precision, windows
+//! never touch; with a longer one, no window covers the time in between.
 
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -17,25 +17,25 @@ use crate::manifest::model::{
 };
 use crate::manifest::node::Text;
 
-/// What a format may tell at its finest.
+/// The possible precisions of a format.
 const UNITS: [&str; 8] = ["PT0.000001S", "PT0.001S", "PT1S", "PT1M", "PT1H", "P1D", "P1M", "P1Y"];
-/// Some time.
+/// An arbitrary time.
 const SAMPLE: OffsetDateTime = datetime!(2024-05-15 10:30:30.5 UTC);
 
-/// What is wrong with windows.
+/// A mismatch of windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Misfit {
     /// The step is shorter than the granule.
     EmptyWindows,
-    /// The step is shorter than what the format tells.
+    /// The step is shorter than the format's precision.
     SameWindows,
-    /// The granule is shorter than what the format tells.
+    /// The granule is shorter than the format's precision.
     NeverTouch,
-    /// The granule is longer than what the format tells.
+    /// The granule is longer than the format's precision.
     Gaps,
 }
 
-/// The shortest time that a format can tell, as it is written and as it is; nothing for a format without times.
+/// The precision of a format, as written and as a period; `None` for a format without times.
 fn resolution(format: &Format) -> Option<(&'static str, Period)> {
     let exact = |time| format.parse(&format.format(time));
     let known = exact(SAMPLE)?;
@@ -43,7 +43,7 @@ fn resolution(format: &Format) -> Option<(&'static str, Period)> {
     units.find(|(_, unit)| unit.after(SAMPLE).and_then(exact).is_some_and(|next| next > known))
 }
 
-/// Does a format tell no time of the day?
+/// Does a format lack a time of day?
 pub(super) fn tells_days(format: &Format) -> bool {
     let day = std::time::Duration::from_secs(86_400);
     resolution(format).is_some_and(|(_, unit)| unit.length() >= day)
@@ -65,7 +65,7 @@ fn misfit(resolution: Period, step: Period, granularity: Period) -> Option<Misfi
 }
 
 impl Misfit {
-    /// In words; `unit` is what the format tells.
+    /// The problem in readable form; `unit` is the format's precision.
     fn message(self, format: &Format, unit: &str) -> String {
         let tells = format!("`datetime_format: {}` can tell, {unit}", format.source());
         match self {
@@ -92,13 +92,13 @@ impl Misfit {
     }
 }
 
-/// What is wrong with the windows and parents of a manifest's streams, as far as it tells without a config.
+/// Problems of the windows and parents of a manifest's streams, as far as they are visible without a config.
 pub fn warnings(source: &DeclarativeSource) -> Vec<Fault> {
     let mut out = Vec::new();
     for stream in source.streams.iter().flatten() {
         of_streams(&stream.all(), &mut out);
     }
-    // A definition is one wherever it is used.
+    // A definition counts once, wherever it is referenced.
     let mut known = Vec::new();
     out.retain(|fault: &Fault| {
         let key = (fault.location.as_ref().map(|location| location.line), fault.message.clone());
@@ -121,10 +121,10 @@ fn of_streams(streams: &[&DeclarativeStream], out: &mut Vec<Fault>) {
     }
 }
 
-/// What is wrong with a cursor's windows.
+/// The problem of a cursor's windows.
 fn of_windows(def: &DatetimeBasedCursor) -> Option<Fault> {
     let written = |text: &Option<Text>| {
-        // What a template gives is known in a run.
+        // The value of a template is known only in a run.
         let text = text.as_ref()?.value.as_str().filter(|text| !text.contains("{{"))?;
         Period::parse(text).ok().filter(|period| !period.is_zero())
     };
@@ -132,7 +132,7 @@ fn of_windows(def: &DatetimeBasedCursor) -> Option<Fault> {
     let (unit, resolution) = resolution(&format)?;
     let misfit = misfit(resolution, written(&def.step)?, written(&def.cursor_granularity)?)?;
     if misfit == Misfit::Gaps && def.clamping.is_some() {
-        // Whole periods are asked for.
+        // The stream requests whole periods.
         return None;
     }
     let text = if misfit.field() == "step" { &def.step } else { &def.cursor_granularity };
@@ -141,28 +141,28 @@ fn of_windows(def: &DatetimeBasedCursor) -> Option<Fault> {
     Some(if misfit.field() == "step" { fault } else { fault.hint(format!("set it to {unit}")) })
 }
 
-/// A dependency on a parent's changes that nothing keeps.
+/// The problem of a dependency on a parent's changes that no state stores.
 fn of_dependency(def: &DeclarativeStream) -> Option<Fault> {
     let mut parents = def.retriever.routers().iter().flat_map(PartitionRouter::parents);
     let config = parents.find(|config| config.incremental_dependency == Some(true))?;
     Some(config.at.field("incremental_dependency", None).fault(WITHOUT_CURSOR).hint(WITH_CURSOR))
 }
 
-/// Of a stream whose dependency on a parent's changes does nothing.
+/// The warning for a stream whose `incremental_dependency` has no effect.
 pub const WITHOUT_CURSOR: &str = "`incremental_dependency: true` has no effect on a stream that does not define \
                                   `incremental_sync`: every run reads all parent records anew";
-/// What to do about it.
+/// The hint for it.
 pub const WITH_CURSOR: &str = "define `incremental_sync` on this stream, or remove `incremental_dependency`";
 
 impl CursorPlan {
-    /// Why its windows cannot advance, if they cannot.
+    /// Why its windows cannot advance, if so.
     pub fn stuck_windows(&self) -> Option<String> {
         let (unit, resolution) = resolution(&self.format)?;
         let misfit = misfit(resolution, self.step?, self.granularity?)?;
         (misfit != Misfit::Gaps).then(|| misfit.message(&self.format, unit))
     }
 
-    /// Does a value lie between two windows as far apart as those of this cursor, one of which is `window`?
+    /// Does a value fall between two windows of this cursor, one of which is `window`?
     pub fn is_between_windows(&self, window: &Window, time: OffsetDateTime) -> bool {
         let Some(granule) = self.granularity.filter(|_| self.asks_end && self.step.is_some()) else { return false };
         let granule = if granule.months == 0 { granule.exact.whole_nanoseconds() } else { 0 };
@@ -170,7 +170,7 @@ impl CursorPlan {
     }
 }
 
-/// What a run says where values lie between windows.
+/// The warning of a run if values fall between windows.
 pub const BETWEEN_WINDOWS: &str = "values of the cursor are finer than `cursor_granularity`: what changed between \
                                    the end of a window and the begin of the next is not asked for, unless the vendor \
                                    takes the end for a whole unit; set `cursor_granularity`, and `datetime_format` \
@@ -181,7 +181,7 @@ pub const BETWEEN_WINDOWS: &str = "values of the cursor are finer than `cursor_g
 mod tests {
     use super::*;
 
-    /// What is said of a cursor over that format.
+    /// The mismatch for a cursor with this format.
     fn misfit_of(format: &str, step: &str, granularity: &str) -> Option<Misfit> {
         let [step, granularity] = [step, granularity].map(|text| Period::parse(text).unwrap());
         misfit(resolution(&Format::compile(format).unwrap()).unwrap().1, step, granularity)
@@ -207,7 +207,7 @@ mod tests {
             ("%epoch_microseconds", "PT0.000001S"),
         ] {
             assert_eq!(resolution(&Format::compile(format).unwrap()).unwrap().0, unit, "{format}");
-            // Its own granularity is right, whatever the step.
+            // The format's own precision is right, whatever the step.
             assert_eq!(misfit_of(format, "P10Y", unit), None, "{format}");
             assert_eq!(misfit_of(format, unit, unit), None, "{format}");
         }

@@ -1,8 +1,8 @@
-//! How later runs bring only what changed: cursors over time, or over a number that grows (which is carried as a time).
+//! Incremental reads: cursors over time, or over a growing number (stored as a time).
 //!
-//! Comes in: a cursor's definition, and the stream's state of an earlier run. Goes out: windows to read, and a
-//! state that never runs ahead of what was read. Called by `run`, under one lock a stream. Windows, merging and the
-//! shape of the state are those of airbyte-cdk's `ConcurrentCursor`.
+//! Input: a cursor's definition, and the stream's state from an earlier run. Output: windows to read, and a state
+//! that never runs ahead of the records read. Called by `scheduler`, under one lock per stream. Windows, merging and
+//! the format of the state are those of airbyte-cdk's `ConcurrentCursor`.
 
 pub mod backfill;
 pub mod backfill_cursor;
@@ -30,28 +30,28 @@ use crate::manifest::template::{Injection, RequestOptions, text_of};
 use ranges::{Range, Ranges};
 use slice_range::SliceRange;
 
-/// A cursor, compiled.
+/// A compiled cursor.
 #[derive(Debug, Clone)]
 pub struct CursorPlan {
     /// The field of each record.
     pub field: String,
     /// One cursor for all partitions?
     pub global: bool,
-    /// Are records outside the bounds dropped here?
+    /// Are records outside the bounds dropped by the client?
     pub filters: bool,
-    /// Do newest records come first, so that an old one ends the pages?
+    /// Are records sorted newest first, so that an old record ends paging?
     pub data_feed: bool,
     format: Format,
     formats: Vec<Format>,
-    /// Do none of these tell a time of the day?
+    /// Do all formats lack a time of day?
     tells_days: bool,
     start: OffsetDateTime,
     end: OffsetDateTime,
     /// The run's "now".
     now: OffsetDateTime,
-    /// Is that fixed, so that no clock goes on?
+    /// Is "now" fixed rather than a running clock?
     now_is_fixed: bool,
-    /// Do requests carry the end of a window?
+    /// Do requests contain the end of a window?
     asks_end: bool,
     step: Option<Period>,
     granularity: Option<Period>,
@@ -63,24 +63,24 @@ pub struct CursorPlan {
     end_name: String,
     start_into: Option<Injection>,
     end_into: Option<Injection>,
-    /// Is a part of the past read, and how?
+    /// The backfill of a part of the past, if one is read.
     history: Option<backfill_cursor::BackfillCursor>,
-    /// From where is read again in any case.
+    /// The start of the range that is always read again.
     again: Option<OffsetDateTime>,
     at: Place,
 }
 
-/// A part of time to read: bounds as they are sent.
+/// A time range to read, with bounds as they are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// From here, inclusive.
+    /// The start, inclusive.
     pub start: OffsetDateTime,
-    /// To here, inclusive as far as the API's own bounds are.
+    /// The end, inclusive if the API's own bounds are.
     pub end: OffsetDateTime,
 }
 
 impl CursorPlan {
-    /// Reads a record's cursor value.
+    /// Parses a record's cursor value.
     pub fn read(&self, value: &Json) -> Option<OffsetDateTime> {
         match value {
             Json::Number(number) => self.parse_number(&number.to_string()),
@@ -88,64 +88,64 @@ impl CursorPlan {
         }
     }
 
-    /// Reads a cursor value that is a text.
+    /// Parses a cursor value that is a text.
     pub fn parse(&self, text: &str) -> Option<OffsetDateTime> {
         self.formats.iter().find_map(|f| f.parse(text))
     }
 
-    /// Reads one that is a number: of seconds and smaller units, what is left of the point counts.
+    /// Parses a cursor value that is a number; seconds and smaller units drop the fraction.
     pub fn parse_number(&self, text: &str) -> Option<OffsetDateTime> {
         let whole = text.split('.').next().filter(|_| !text.contains(['e', 'E'])).unwrap_or(text);
         self.formats.iter().find_map(|f| f.parse(if f.is_epoch() { whole } else { text }))
     }
 
-    /// Is it a number that is compared, and no time?
+    /// Is the cursor a plain number rather than a time?
     pub fn counts(&self) -> bool {
         self.format.is_count()
     }
 
-    /// Does it read its time in several windows?
+    /// Does the cursor read in several windows?
     pub fn has_steps(&self) -> bool {
         self.step.is_some()
     }
 
-    /// Writes a time as requests and state do. A format that cannot tell an offset gets UTC: the reference
-    /// writes the record's local time there, which the next run then takes for UTC.
+    /// Formats a time for requests and state. A format without an offset gets UTC: the reference writes the record's
+    /// local time, which the next run then takes for UTC.
     pub fn write(&self, time: OffsetDateTime) -> String {
-        // The last hours of the year 9999 have no time in UTC.
+        // The last hours of the year 9999 cannot be expressed in UTC.
         let in_utc = || time.checked_to_offset(time::UtcOffset::UTC).unwrap_or(time);
         self.format.format(if self.format.tells_offset() { time } else { in_utc() })
     }
 
-    /// The time by the clock here.
+    /// The current time of the local clock.
     fn clock(&self) -> OffsetDateTime {
         let now = OffsetDateTime::now_utc();
         if self.now_is_fixed { now.max(self.now) } else { now }
     }
 
-    /// Tells whether requests carry the end of a window in some other way than by an option.
+    /// Sets whether requests contain the end of a window other than by a request option.
     pub fn set_asks_end(&mut self, by_template: bool) {
         self.asks_end = by_template || self.end_into.is_some();
     }
 
-    /// Does it read up to now, or beyond?
+    /// Does the cursor read up to now or beyond?
     pub fn reads_up_to_now(&self) -> bool {
         self.end >= self.written(self.now)
     }
 
-    /// The same as JSON: times are texts, counts are numbers.
+    /// The time as JSON: times are texts, plain numbers are numbers.
     fn json(&self, time: OffsetDateTime) -> Json {
         let written = self.write(time);
         match self.counts() {
-            // Python's infinity, as far as anybody sees it.
+            // Shown as Python's infinity.
             true if time == self.end => json!("inf"),
             true => serde_json::from_str(&written).unwrap_or_default(),
             false => json!(written),
         }
     }
 
-    /// A fresh cursor, or one that goes on from a state; `earlier` seconds before it, for a partition that has none
-    /// of its own and starts from the stream's.
+    /// A new cursor, or one resumed from a state, minus `earlier` seconds: for a partition that has no state of its
+    /// own and starts from the stream's.
     pub fn begin(&self, state: Option<&Map<String, Json>>, earlier: u64) -> Result<Cursor> {
         let mut ahead = false;
         let ranges = match state {
@@ -170,7 +170,7 @@ impl CursorPlan {
             }
             _ => Ranges::of(vec![Range { start: self.start, end: self.start, newest: Some(self.start) }]),
         };
-        // Only the state's own date-range keys are ours; others are kept as they came.
+        // We own only the date-range keys of the state; all others are kept unchanged.
         let mut foreign = state.cloned().unwrap_or_default();
         for ours in ["state_type", "slices", "legacy", "replication_key", "replication_key_value"] {
             foreign.shift_remove(ours);
@@ -184,12 +184,12 @@ impl CursorPlan {
         })
     }
 
-    /// A time of a state: one that is ahead by less than what time zones explain is now.
+    /// A time from a state. A time ahead of now by less than the time zones explain is treated as now.
     fn not_ahead(&self, at: OffsetDateTime) -> Result<OffsetDateTime> {
         if self.counts() || at <= self.now {
             return Ok(at);
         }
-        // What a manifest asks for of the future may be in a state of the reference.
+        // A state of the reference may contain a future time that the manifest requested.
         if at <= self.now.max(self.end).saturating_add(ceiling::ZONES) {
             return Ok(self.now);
         }
@@ -199,7 +199,7 @@ impl CursorPlan {
             .hint("set it back to the last time that was surely read, or read the stream anew with --reset"))
     }
 
-    /// Is a state refused because it is ahead of now?
+    /// Is a state rejected because it is ahead of now?
     pub fn is_ahead(&self, state: &Map<String, Json>) -> bool {
         let at = state.get(&self.field).and_then(|value| self.parse(&text_of(value)));
         at.is_some_and(|at| self.not_ahead(at).is_err())
@@ -232,7 +232,7 @@ impl CursorPlan {
         Ok(list)
     }
 
-    /// Can its windows be split? A fault says why not.
+    /// Can windows be split? The fault explains why not.
     pub fn check_splittable(&self, at: &Place) -> Result<()> {
         let refused = |what: &str| Err(at.fault(format!("windows cannot become shorter: {what}")));
         let Some(granularity) = self.granularity else {
@@ -250,7 +250,7 @@ impl CursorPlan {
         Ok(())
     }
 
-    /// A window as two, none of them empty, unless it is of the shortest length already.
+    /// Splits a window into two non-empty windows, unless it already has the shortest length.
     pub fn halves(&self, window: &Window, shortest: Option<time::Duration>) -> Option<[Window; 2]> {
         let Window { start, end } = self.as_sent(window);
         let granule = self.granularity?.exact;
@@ -268,24 +268,24 @@ impl CursorPlan {
         Some([Window { start, end: first }, Window { start: first + granule, end }])
     }
 
-    /// What is left of a window after records up to `newest` were read.
+    /// The rest of a window after records up to `newest` were read.
     pub fn rest(&self, window: &Window, newest: Option<OffsetDateTime>) -> Window {
         self.as_sent(&Window { start: newest.map_or(window.start, |t| t.max(window.start)), end: window.end })
     }
 
-    /// A window with bounds as exact as they are written.
+    /// A window with bounds rounded to the format's precision.
     fn as_sent(&self, window: &Window) -> Window {
         let exact = |time: OffsetDateTime| self.format.parse(&self.write(time)).unwrap_or(time);
         Window { start: exact(window.start), end: if self.counts() { window.end } else { exact(window.end) } }
     }
 
-    /// The variables of a window: its bounds under their names.
+    /// The template variables of a window: its bounds under their names.
     pub fn names(&self, window: &Window) -> [(String, Json); 2] {
         [(self.start_name.clone(), self.json(window.start)), (self.end_name.clone(), self.json(window.end))]
     }
 
-    /// How far the bookmark may go for a slice whose reading began at `began` and whose newest record is `newest`: with
-    /// `settle`, what changed while it was read, or shows late, is left for the next run.
+    /// How far the bookmark may move for a slice whose reading began at `began` and whose newest record is `newest`.
+    /// With `settle`, records that changed during the read or appear late are left to the next run.
     pub fn settled(&self, newest: Option<OffsetDateTime>, began: Option<OffsetDateTime>) -> Option<OffsetDateTime> {
         match (self.safety.settle, began, newest) {
             (Some(settle), Some(began), Some(newest)) => Some(newest.min(settle.0.before(began).unwrap_or(newest))),
@@ -293,17 +293,17 @@ impl CursorPlan {
         }
     }
 
-    /// Does a partition that no run has read begin at the start date?
+    /// Does a partition without any state begin at the start date?
     fn new_partitions_whole(&self) -> bool {
         self.safety.new_partitions == Some(NewPartitions::Whole)
     }
 
-    /// The bounds of a window that requests carry as options: those that a vendor must keep to.
+    /// The window bounds that requests contain as options: the vendor must respect them.
     pub fn asked(&self, window: &Window) -> (Option<OffsetDateTime>, Option<OffsetDateTime>) {
         (self.start_into.as_ref().map(|_| window.start), self.end_into.as_ref().map(|_| window.end))
     }
 
-    /// What a window adds to requests.
+    /// Adds the bounds of a window to request options.
     pub fn options(&self, window: &Window, options: &mut RequestOptions) {
         for (inject, time) in [(&self.start_into, window.start), (&self.end_into, window.end)] {
             if let Some(inject) = inject {
@@ -312,14 +312,14 @@ impl CursorPlan {
         }
     }
 
-    /// The field under which people know the cursor, with its value, for Singer's bookmarks.
+    /// The cursor field and its value for Singer's bookmarks.
     pub fn shown(&self, state: &Json) -> Option<Json> {
         let find = |object: &Json| object.get(&self.field).filter(|v| !v.is_null()).cloned();
         find(state).or_else(|| find(&state["state"]))
     }
 
-    /// From where is read again what was read up to `time`: the manifest's `lookback_window` and the config's overlap
-    /// before.
+    /// Where the next read starts after a read up to `time`: earlier by the manifest's `lookback_window` and the
+    /// config's overlap.
     fn looked_back(&self, time: OffsetDateTime) -> OffsetDateTime {
         let overlap = self.safety.overlap.map_or_else(Period::default, |o| o.0);
         let from = self.lookback.before(time).and_then(|t| overlap.before(t));
@@ -332,20 +332,20 @@ impl CursorPlan {
     }
 }
 
-/// A cursor at work: one stream's, or one partition's.
+/// The running cursor of a stream or a partition.
 #[derive(Debug, Clone)]
 pub struct Cursor {
     ranges: Ranges,
     previous: Option<OffsetDateTime>,
-    /// Was the state ahead of now, so that it is read from now?
+    /// Was the state ahead of now, so that reading starts now?
     reads_now: bool,
-    /// Windows that are not read yet.
+    /// Windows that have not been read yet.
     open: Vec<Window>,
     foreign: Map<String, Json>,
 }
 
 impl Cursor {
-    /// What is still to be read, oldest first.
+    /// The windows still to be read, oldest first.
     pub fn windows(&mut self, plan: &CursorPlan) -> Vec<Window> {
         let mut out = Vec::new();
         let list = &self.ranges.list;
@@ -364,7 +364,7 @@ impl Cursor {
             out.push(Window { start: plan.now, end: plan.end });
         }
         out.extend(last_windows);
-        // Bounds are what is sent: no finer than the format.
+        // Bounds are rounded as they are sent: no finer than the format.
         for window in &mut out {
             window.start = plan.format.parse(&plan.write(window.start)).unwrap_or(window.start);
             window.end = plan.format.parse(&plan.write(window.end)).unwrap_or(window.end);
@@ -373,17 +373,17 @@ impl Cursor {
         out
     }
 
-    /// Does a client-side filter keep a record with this cursor value?
+    /// Does the client-side filter keep a record with this cursor value?
     pub fn keeps(&self, plan: &CursorPlan, value: OffsetDateTime) -> bool {
         !self.is_before(plan, value) && value <= plan.end
     }
 
-    /// Is it a value from before all that a client-side filter keeps?
+    /// Is the value older than everything that the client-side filter keeps?
     pub fn is_before(&self, plan: &CursorPlan, value: OffsetDateTime) -> bool {
         value < self.previous.map_or(plan.start, |p| plan.looked_back(p))
     }
 
-    /// A window was read wholly; `newest` is the highest cursor value seen in it.
+    /// Marks a window as completely read; `newest` is its highest cursor value.
     pub fn close(&mut self, plan: &CursorPlan, window: &Window, newest: Option<OffsetDateTime>) {
         if let Some(at) = self.open.iter().position(|open| open == window) {
             self.open.remove(at);
@@ -391,14 +391,13 @@ impl Cursor {
         self.ranges.add(Range { start: window.start, end: window.end, newest }, plan.merge_gap());
     }
 
-    /// Is no window open any more?
+    /// Are all windows read?
     pub fn is_read(&self) -> bool {
         self.open.is_empty()
     }
 
-    /// The point up to which everything was read: never past the start of a window that is still open or failed, also
-    /// where the granularity makes ranges touch that are none (a step of one granule). The reference loses such a
-    /// window.
+    /// The point up to which everything was read. It never passes the start of a window that is open or failed, even
+    /// if the granularity makes separate ranges adjacent (a step of one granule). The reference loses such a window.
     pub fn position(&self) -> Option<OffsetDateTime> {
         let first = self.ranges.list.first()?;
         let now = first.newest.unwrap_or(first.start);

@@ -1,7 +1,7 @@
 //! A cursor for each partition, or one for all of them.
 //!
-//! Comes in: a stream's state, then its partitions as they are found and finished. Goes out: each partition's
-//! windows, and the state in the shape of airbyte-cdk's `ConcurrentPerPartitionCursor`. Called by `run`.
+//! Input: a stream's state, then its partitions as they are found and finished. Output: each partition's windows, and
+//! the state in the format of airbyte-cdk's `ConcurrentPerPartitionCursor`. Called by `scheduler` and `parents`.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -14,48 +14,47 @@ use super::{Cursor, CursorPlan, Window};
 use crate::base::fault::{Fault, Result};
 use crate::base::json::python;
 
-/// Beyond so many partitions one cursor serves all, as in the reference.
+/// With more partitions than this, one cursor covers all, as in the reference.
 const MOST_PARTITIONS: usize = 10_000;
 
 /// The cursors of a partitioned stream.
 #[derive(Debug)]
 pub struct Partitions {
     global: bool,
-    /// The cursor that partitions without one of their own start from.
+    /// The initial cursor of partitions without one of their own.
     common: Option<Map<String, Json>>,
-    /// Seconds to look back beyond `common`.
+    /// The additional lookback from `common`, in seconds.
     lookback: u64,
-    /// Did a record tell its time?
+    /// Did any record have a cursor value?
     synced: bool,
     each: IndexMap<String, Cursor>,
     seen: HashSet<String>,
     open: usize,
-    /// All partitions are known.
+    /// Are all partitions known?
     listed: bool,
     failed: bool,
     highest: Option<OffsetDateTime>,
     began: Instant,
     parent_state: Option<Json>,
-    /// What is said of the parents while children are read: nothing before the first of these is done, as in the
-    /// reference.
+    /// The state of the parents while children are read: `None` until the first of them is done, as in the reference.
     parents_before: Option<Json>,
     first: Option<String>,
-    /// What becomes the parents' state once all children are read.
+    /// The state of the parents once all children are read.
     parents_after: Option<Json>,
-    /// May the state be one that [`from_legacy`] made?
+    /// May the state come from [`from_legacy`]?
     pub migrates: bool,
 }
 
-/// How partitions stand in a state of the older form: by their value alone.
+/// The partition keys of an older state format: only their values.
 #[derive(Debug, Clone)]
 pub struct LegacyPartition {
-    /// The partition's name today.
+    /// The current name of the partition field.
     pub field: String,
-    /// Does a partition name its parent's too?
+    /// Does a partition also contain its parent's partition?
     pub has_parent_slice: bool,
 }
 
-/// A state of the older form, with a cursor for each id of the parent, in today's; nothing for any other.
+/// Converts an older state, with a cursor per parent id, to the current format; `None` for any other state.
 pub fn from_legacy(
     state: &Map<String, Json>,
     partition: &LegacyPartition,
@@ -75,7 +74,7 @@ pub fn from_legacy(
     Some(Map::from_iter([("states".to_owned(), states.collect())]))
 }
 
-/// The identity of a partition in a state that [`from_legacy`] made: ids are texts there, and parents unknown.
+/// The identity of a partition in a state from [`from_legacy`]: ids are texts there, and parents are unknown.
 fn legacy_identity(key: &Map<String, Json>) -> String {
     let of_legacy = key.iter().map(|(name, value)| {
         let value = match value {
@@ -94,7 +93,7 @@ pub fn identity(key: &Map<String, Json>) -> String {
 }
 
 impl Partitions {
-    /// Begins from a stream's state. `parents` tells whether partitions come from other streams.
+    /// Starts from a stream's state. `parents` states whether partitions come from other streams.
     pub fn begin(plan: &CursorPlan, state: Option<&Map<String, Json>>, parents: bool) -> Result<Self> {
         let mut out = Partitions {
             global: plan.global,
@@ -142,7 +141,7 @@ impl Partitions {
         Ok(out)
     }
 
-    /// A partition was found: what of it is to be read. Nothing for one that was found before.
+    /// Adds a partition that was found; returns its windows to read. Empty for a known partition.
     pub fn open(&mut self, plan: &CursorPlan, key: &Map<String, Json>) -> Result<Vec<Window>> {
         let id = identity(key);
         if !self.seen.insert(id.clone()) {
@@ -159,7 +158,7 @@ impl Partitions {
             self.each.insert(id.clone(), cursor);
         }
         if !self.each.contains_key(&id) {
-            // One cursor for all is all there is to go by, once there are too many for one each.
+            // With too many partitions for separate cursors, the common cursor is the only source.
             let whole = plan.new_partitions_whole() && !self.global;
             let common = self.common.as_ref().filter(|_| !whole);
             let lookback = if common.is_some() { self.lookback } else { 0 };
@@ -177,7 +176,7 @@ impl Partitions {
         self.each.get(id)
     }
 
-    /// A window of a partition was read wholly.
+    /// Marks a window of a partition as read.
     pub fn close(&mut self, plan: &CursorPlan, id: &str, window: &Window, newest: Option<OffsetDateTime>) {
         self.open = self.open.saturating_sub(1);
         self.synced |= newest.is_some();
@@ -191,37 +190,37 @@ impl Partitions {
             self.parent_state = self.parents_before.clone();
         }
         if self.global {
-            // One cursor for all: the partition's own is not needed any more.
+            // With one common cursor, the partition's own is no longer needed.
             self.each.swap_remove(id);
         }
     }
 
-    /// A window failed: the stream's common cursor stays where it was.
+    /// A window failed: the stream's common cursor does not move.
     pub fn fail(&mut self) {
         self.failed = true;
     }
 
-    /// All partitions are known.
+    /// Called when all partitions are known.
     pub fn listed(&mut self) {
         self.listed = true;
     }
 
-    /// Where the parents stand before they are read.
+    /// Sets the state of the parents before they are read.
     pub fn parents_begin(&mut self, state: Json) {
         self.parents_before = Some(state);
     }
 
-    /// Is there one cursor for all? Its state says nothing new before the stream is done.
+    /// Is there one cursor for all partitions? Then the state does not change until the stream is done.
     pub fn is_global(&self) -> bool {
         self.global
     }
 
-    /// The parents were read up to here.
+    /// Sets the state of the parents after they are read.
     pub fn parents_read(&mut self, state: Json) {
         self.parents_after = Some(state);
     }
 
-    /// The stream is done; when all of it was read, the common cursor and the parents' state move.
+    /// Called when the stream is done; if all of it was read, the common cursor and the parents' state move.
     pub fn finish(&mut self, plan: &CursorPlan) {
         if self.open == 0 && self.parent_state.is_none() {
             self.parent_state = self.parents_before.clone();
@@ -229,7 +228,7 @@ impl Partitions {
         if self.failed || !self.listed || self.open > 0 {
             return;
         }
-        // Where no record told a time there is nothing to go by.
+        // Without any cursor value the cursor cannot move.
         if let Some(highest) = self.highest.filter(|_| self.synced) {
             self.common = Some(Map::from_iter([(plan.field.clone(), plan.json(highest))]));
             self.lookback = self.began.elapsed().as_secs() + 1;
@@ -239,7 +238,7 @@ impl Partitions {
         }
     }
 
-    /// The parents' state that this run began with.
+    /// The state of the parents at the start of this run.
     pub fn parent_state(&self) -> Option<&Json> {
         self.parent_state.as_ref()
     }

@@ -1,39 +1,38 @@
-//! The parts of time that were read.
+//! Time ranges that were read.
 //!
-//! Comes in: finished windows, in any order. Goes out: merged, sorted ranges, of which the first tells how
-//! far a state may go; for backfills, what is left of a part of time. Called by [`super::Cursor`] and
-//! [`super::backfill`].
+//! Input: finished windows, in any order. Output: merged, sorted ranges; the end of the first one limits the state.
+//! For backfills: the rest of a time span. Called by [`super::Cursor`] and [`super::backfill`].
 
 use time::OffsetDateTime;
 
 use crate::base::timefmt::Period;
 
-/// A part of time that was read.
+/// A time range that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
-    /// From here.
+    /// The start.
     pub start: OffsetDateTime,
-    /// To here.
+    /// The end.
     pub end: OffsetDateTime,
-    /// The highest cursor value seen in it.
+    /// The highest cursor value in the range.
     pub newest: Option<OffsetDateTime>,
 }
 
-/// Ranges, sorted, none touching another.
+/// Sorted ranges that do not touch each other.
 #[derive(Debug, Clone, Default)]
 pub struct Ranges {
-    /// Them.
+    /// The ranges.
     pub list: Vec<Range>,
 }
 
 impl Ranges {
-    /// Ranges as they came in a state.
+    /// Ranges from a state.
     pub fn of(mut list: Vec<Range>) -> Self {
         list.sort_by_key(|r| (r.start, r.end));
         Ranges { list }
     }
 
-    /// Adds one; ranges no further apart than `gap` become one.
+    /// Adds a range; ranges no further apart than `gap` are merged.
     pub fn add(&mut self, range: Range, gap: Period) {
         self.list.push(range);
         self.list.sort_by_key(|r| (r.start, r.end));
@@ -51,31 +50,31 @@ impl Ranges {
     }
 }
 
-/// A part of time, of which its end is no part.
+/// A time span with an exclusive end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// From here.
+    /// The start, inclusive.
     pub start: OffsetDateTime,
-    /// To here, which is outside.
+    /// The end, exclusive.
     pub end: OffsetDateTime,
 }
 
-/// Parts of time: sorted, none of them empty, none touching another.
+/// Sorted, non-empty time spans that do not touch each other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spans(Vec<Span>);
 
 impl Spans {
-    /// Them, oldest first.
+    /// The spans, oldest first.
     pub fn list(&self) -> &[Span] {
         &self.0
     }
 
-    /// Is there nothing?
+    /// Is there no span?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Adds one; it becomes one with those that it touches.
+    /// Adds a span; it is merged with those that it touches.
     pub fn add(&mut self, span: Span) {
         if span.start >= span.end {
             return;
@@ -92,7 +91,7 @@ impl Spans {
         self.0.insert(at, one);
     }
 
-    /// What of `span` is not among them.
+    /// The parts of `span` that are not covered.
     pub fn missing(&self, span: Span) -> Vec<Span> {
         let (mut out, mut from) = (Vec::new(), span.start);
         for known in &self.0 {

@@ -1,23 +1,23 @@
-//! Cuts a part of time into the windows that are read one by one.
+//! Cuts a time range into windows that are read one by one.
 //!
-//! Comes in: a [`SliceRange`] and a compiled cursor. Goes out: windows, oldest first. Called by [`super::Cursor`] and
-//! [`super::backfill_cursor`]. Where windows begin and end with whole days, weeks or months, [`super::clamp`] cuts.
+//! Input: a [`SliceRange`] and a compiled cursor. Output: windows, oldest first. Called by [`super::Cursor`] and
+//! [`super::backfill_cursor`]. If windows consist of whole days, weeks or months, [`super::clamp`] cuts them.
 
 use time::OffsetDateTime;
 
 use super::{CursorPlan, Window};
 
-/// A part of time that is to be read.
+/// A time range to read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SliceRange {
     pub(super) lower: OffsetDateTime,
     pub(super) upper: OffsetDateTime,
-    /// Does the reading end there? Else what lies from `upper` on was read.
+    /// Is this the end of all ranges? If not, the time from `upper` on was already read.
     pub(super) is_end: bool,
 }
 
 impl SliceRange {
-    /// Cuts it into steps.
+    /// Cuts the range into steps.
     pub(super) fn windows(self, plan: &CursorPlan) -> Vec<Window> {
         if let Some(clamp) = plan.clamp {
             return clamp.windows(plan, self);

@@ -1,7 +1,7 @@
-//! Extractors that need more than one walk: paths of globs, several paths together, and lists within records.
+//! Extractors that need a parsed document: paths with globs, several paths combined, and lists within records.
 //!
-//! Comes in: a body as JSON. Goes out: its records, in order, and how many count for paging. Called by `run`, which
-//! also reads the lists that a record holds only in part. The rules are those of airbyte-cdk's `DpathExtractor`,
+//! Input: a body as JSON. Output: its records, in order, and how many count for paging. Called by `answer`, which
+//! also reads complete lists if a record contains only a part. The rules are those of airbyte-cdk's `DpathExtractor`,
 //! `RecordExpander` and `CombinedExtractor`.
 
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::manifest::model::{self, CombinedExtractor, Extractor, RecordExpander}
 use crate::manifest::node::{Place, Text};
 use crate::manifest::template::{EvalContext, Template, Vars};
 
-/// What the items of one record may come to, each with the record that held it.
+/// The maximum total size of one record's expanded items, each with a copy of the record.
 const MOST_BYTES: usize = 1 << 30;
 
-/// An extractor, compiled.
+/// A compiled extractor.
 #[derive(Debug, Clone)]
 pub struct DomExtractor {
     rule: Rule,
@@ -33,58 +33,58 @@ enum Rule {
     },
     Combined {
         of: Vec<Rule>,
-        /// The first that finds records, or all.
+        /// Uses the first extractor that finds records, instead of all.
         first: bool,
         skip_empty: bool,
     },
 }
 
-/// What becomes of each record: the items of a list in it.
+/// Expands each record into the items of a list in it.
 #[derive(Debug, Clone)]
 struct Expand {
     path: Vec<String>,
     original: bool,
     merge: bool,
-    /// Where a parent's value stands, and where it goes.
+    /// The path of each copied value in the parent, and in the item.
     fields: Vec<(Vec<String>, Vec<String>)>,
     or_parent: bool,
-    /// Where a record says that its list is not whole.
+    /// The path of the flag that the list is truncated.
     truncated: Vec<String>,
-    /// Can the whole list be asked for?
+    /// Can the complete list be requested?
     whole: bool,
     warned: Arc<AtomicBool>,
 }
 
-/// What the reader of a page gives to an extractor.
+/// Services that the page reader provides to an extractor.
 pub trait Lists {
-    /// The whole list of a record that holds a part of it.
+    /// The complete list of a record that contains only a part.
     fn whole(&self, record: &Json) -> Result<Vec<Json>>;
-    /// Records are missing, and nothing can be done about it.
+    /// Reports missing records that cannot be fetched.
     fn incomplete(&self, message: &str);
 }
 
 /// The records of a page.
 #[derive(Debug, Default)]
 pub struct Gathered {
-    /// Each, in order.
+    /// The records, in order.
     pub records: Vec<Json>,
-    /// As many count for paging.
+    /// The number of records that count for paging.
     pub counted: u64,
     /// See [`Found::reached`](super::Found::reached).
     pub reached: bool,
 }
 
-/// What became of a definition.
+/// The result of compiling a definition.
 pub(super) enum Compiled {
-    /// A path that one walk over the bytes can follow.
+    /// A plain path that a single scan can follow.
     Plain(Vec<String>),
-    /// More than that.
+    /// Anything else.
     DomExtractor(DomExtractor),
 }
 
 /// Compiles an extractor.
 pub(super) fn build(def: &Extractor, cx: &EvalContext) -> Result<Compiled> {
-    // The decoder made records of it already.
+    // The decoder already produced records.
     if matches!(def, Extractor::ResponseToFileExtractor(_)) {
         return Ok(Compiled::Plain(Vec::new()));
     }
@@ -100,7 +100,7 @@ pub(super) fn build(def: &Extractor, cx: &EvalContext) -> Result<Compiled> {
     Ok(Compiled::DomExtractor(DomExtractor { rule: rule(def, cx)? }))
 }
 
-/// The retriever of whole lists that an extractor names.
+/// The retriever of complete lists in an extractor.
 pub fn list_retriever(def: &Extractor) -> Option<&model::Retriever> {
     match def {
         Extractor::DpathExtractor(def) => def.record_expander.as_ref()?.truncated_list_retriever.as_ref(),
@@ -109,7 +109,7 @@ pub fn list_retriever(def: &Extractor) -> Option<&model::Retriever> {
     }
 }
 
-/// Does it give more records than a page of the API has?
+/// Can it return more records than a page of the API has?
 pub fn is_union(def: &Extractor) -> bool {
     match def {
         Extractor::DpathExtractor(_) | Extractor::ResponseToFileExtractor(_) => false,
@@ -203,7 +203,7 @@ fn expand(def: &RecordExpander, cx: &EvalContext) -> Result<Expand> {
 }
 
 impl DomExtractor {
-    /// The path as people write it.
+    /// The path in readable form.
     pub fn shown(&self) -> String {
         fn first(rule: &Rule) -> String {
             match rule {
@@ -214,7 +214,7 @@ impl DomExtractor {
         first(&self.rule)
     }
 
-    /// The records of one body; those of a list are of as many bodies.
+    /// The records of one body; a list counts as several bodies.
     pub fn page(&self, body: &Json, lists: &dyn Lists) -> Result<Gathered> {
         let mut out = Gathered::default();
         match body {
@@ -237,7 +237,7 @@ impl DomExtractor {
 }
 
 impl Rule {
-    /// Does a body hold what one of the paths leads to?
+    /// Does a body contain a value at one of the paths?
     fn is_in(&self, body: &Json) -> bool {
         match self {
             Rule::Path { path, .. } => is_in(path, body),
@@ -281,15 +281,15 @@ fn take(rule: &Rule, body: &Json, lists: &dyn Lists, out: &mut Gathered) -> Resu
     Ok(())
 }
 
-/// Does a body hold what a path leads to: a list, be it empty, or anything that is not falsy?
+/// Does a body contain a value at a path: a list, even empty, or anything that is not falsy?
 fn is_in(path: &[String], body: &Json) -> bool {
     let wild = path.iter().position(|segment| segment.contains('*'));
-    // Of many places it is the field that holds them which counts.
+    // With wildcards, the parent field counts.
     let places = dpath::values(body, &path[..wild.unwrap_or(path.len())]);
     places.iter().any(|place| if wild.is_some() { !place.is_null() } else { place.is_array() || !is_falsy(place) })
 }
 
-/// What stands at the path, a list as its items.
+/// The values at the path; a list as its items.
 fn found<'j>(path: &[String], body: &'j Json) -> Result<Vec<&'j Json>> {
     if path.iter().any(|segment| segment == "*") {
         return Ok(dpath::values(body, path));
@@ -346,7 +346,7 @@ impl Expand {
         Ok(())
     }
 
-    /// How long the whole list is, where the record says it.
+    /// The length of the complete list, if the record has it.
     fn total(&self, record: &Json) -> Option<u64> {
         let (_, before) = self.truncated.split_last()?;
         dpath::get(record, before)?.get("total_count")?.as_u64()
@@ -367,7 +367,7 @@ impl Expand {
         }
     }
 
-    /// One item, with what it takes over from the record that held it.
+    /// One item, with the values copied from its record.
     fn item(&self, parent: &Map<String, Json>, base: &Map<String, Json>, item: &Json) -> Result<Json> {
         let carries = self.original || self.merge || !self.fields.is_empty();
         let own = match item {
@@ -396,7 +396,7 @@ impl Expand {
 /// A record without the lists at these places.
 fn without<'w>(record: &Json, ways: impl DoubleEndedIterator<Item = &'w Vec<Step<'w>>>) -> Map<String, Json> {
     let mut left = record.clone();
-    // From the end, so that what is still to go keeps its index.
+    // In reverse order, so that indexes stay valid.
     for way in ways.rev() {
         let Some((last, before)) = way.split_last() else { continue };
         let holder = before.iter().try_fold(&mut left, |at, step| match (at, step) {

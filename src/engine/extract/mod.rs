@@ -1,8 +1,8 @@
 //! Finds the records in a page.
 //!
-//! Comes in: a whole body and the path of its records. Goes out: the scanner, handed to the caller at
-//! each record in turn, and where the other fields stand that paging wants to see. One pass over the bytes.
-//! Called by `run`. The rules are those of airbyte-cdk's `JsonDecoder` and `DpathExtractor`.
+//! Input: a whole body and the path of its records. Output: the scanner, passed to the caller at each record, and the
+//! positions of the other fields that paging needs. One pass over the bytes. Called by `answer`. The rules are those
+//! of airbyte-cdk's `JsonDecoder` and `DpathExtractor`.
 
 pub mod decode;
 pub mod dom_extract;
@@ -15,16 +15,16 @@ use crate::base::json::scan::{self, JsonKind, Scan, ScanError, Scanner};
 use crate::manifest::model::Extractor;
 use crate::manifest::template::EvalContext;
 
-/// How the records of a body are found.
+/// How records are found in a body.
 #[derive(Debug, Clone)]
 pub enum Records {
-    /// In one walk over the bytes.
+    /// By one scan over the bytes.
     Walk(RecordPath),
-    /// In the whole of it.
+    /// In the parsed document.
     DomExtractor(DomExtractor),
 }
 
-/// Where records stand in a body.
+/// The path of the records in a body.
 #[derive(Debug, Clone)]
 pub struct RecordPath {
     segments: Vec<Segment>,
@@ -51,12 +51,12 @@ pub fn build(def: &Extractor, cx: &EvalContext) -> Result<Records> {
 }
 
 impl Records {
-    /// Is the whole body a record, or a list of them?
+    /// Is the whole body the record or the list of records?
     pub fn are_the_body(&self) -> bool {
         matches!(self, Records::Walk(path) if path.segments.is_empty())
     }
 
-    /// Does a JSON body hold what the path leads to, be it an empty list?
+    /// Does a JSON body contain the target of the path, even an empty list?
     pub fn are_in(&self, body: &[u8]) -> bool {
         match self {
             Records::Walk(path) => walk(body, path, &[], &mut |scanner| Ok::<_, WalkError<()>>(scanner.skip()?))
@@ -65,13 +65,13 @@ impl Records {
         }
     }
 
-    /// The path by names, as far as it has no wildcard.
+    /// The path's names up to its first wildcard.
     pub fn names(&self) -> Vec<&str> {
         let Records::Walk(RecordPath { segments, .. }) = self else { return Vec::new() };
         segments.iter().map_while(|s| if let Segment::Key(key) = s { Some(&**key) } else { None }).collect()
     }
 
-    /// The path as people write it.
+    /// The path in readable form.
     pub fn shown(&self) -> String {
         match self {
             Records::Walk(path) => path.shown(),
@@ -87,29 +87,29 @@ impl RecordPath {
     }
 }
 
-/// What a page held beside its records.
+/// What a page contains in addition to its records.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Records handed to the caller.
+    /// Records passed to the caller.
     pub records: u64,
-    /// Was there what the path leads to: a list, be it empty, or a record? Null is nothing.
+    /// Does the target of the path exist: a list, even empty, or a record? Null does not count.
     pub reached: bool,
-    /// Did records stand in a list?
+    /// Were records in a list?
     pub list: bool,
-    /// Did a record stand where a list of them may be?
+    /// Was there a single record in place of a list?
     pub alone: bool,
-    /// Where their list stands, if there is one list.
+    /// The byte range of their list, if there is exactly one.
     pub list_at: Option<Range<usize>>,
-    /// Where the wanted top-level fields of the first body stand.
+    /// The byte ranges of the requested top-level fields of the first body.
     pub fields: Vec<(String, Range<usize>)>,
 }
 
-/// An error of the walk: the bytes are no JSON, or the caller stopped.
+/// An error of the scan: the bytes are not JSON, or the caller stopped.
 #[derive(Debug)]
 pub enum WalkError<E> {
-    /// No JSON.
+    /// Not JSON.
     Json(ScanError),
-    /// The caller's.
+    /// The caller's error.
     Callback(E),
 }
 
@@ -119,14 +119,14 @@ impl<E> From<ScanError> for WalkError<E> {
     }
 }
 
-/// The fault of a body that is no JSON: one that begins as such may be whole the next time.
+/// The fault for a body that is not JSON; if it starts as JSON, a retry may bring it complete.
 pub fn not_json(body: &[u8], error: &ScanError) -> Fault {
     let text = format!("the answer is not valid JSON: {error}");
     let begins = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
     if begins && error.is_of_its_end(body) { Fault::broken_body(text) } else { Fault::data(text) }
 }
 
-/// Walks a body once. `each` is called with the scanner at a record and must pass it.
+/// Scans a body once. `each` is called with the scanner at a record and must move past it.
 pub fn walk<'a, E>(
     body: &'a [u8],
     path: &RecordPath,
@@ -136,7 +136,7 @@ pub fn walk<'a, E>(
     let mut walk = Walk { path, wanted, found: Found::default(), each };
     let mut scanner = Scanner::new(body);
     if scanner.peek()? == JsonKind::Array {
-        // A top-level list is many bodies; paging looks at the first.
+        // A top-level list counts as many bodies; paging reads the first.
         scanner.enter()?;
         let mut first = true;
         let mut index = 0;
@@ -145,7 +145,7 @@ pub fn walk<'a, E>(
             walk.body(&mut scanner, index == 0)?;
             index += 1;
         }
-        // No bodies have no records; bodies without the path show nothing.
+        // An empty list of bodies has no records; bodies without the path prove nothing.
         walk.found.reached |= index == 0;
     } else {
         walk.body(&mut scanner, true)?;
@@ -175,7 +175,7 @@ impl<'a, E> Walk<'_, 'a, E> {
         let look = look && !self.wanted.is_empty();
         let Some(segment) = self.path.segments.get(level) else {
             if look && level == 0 {
-                // The body is the record: its fields are looked at beside it.
+                // The body is the record: its fields are read with a second scanner.
                 let mut aside = scanner.clone();
                 self.fields(&mut aside)?;
             }
@@ -277,7 +277,7 @@ impl<'a, E> Walk<'_, 'a, E> {
     }
 }
 
-/// Is the value that comes next falsy in Python: null, false, 0, "", {}?
+/// Is the next value falsy in Python: null, false, 0, "", {}?
 fn is_falsy(scanner: &mut Scanner<'_>) -> Scan<bool> {
     let mut aside = scanner.clone();
     Ok(match aside.peek()? {

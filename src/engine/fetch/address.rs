@@ -1,8 +1,7 @@
-//! Addresses: which origin one has, what base and path make, how a query is added.
+//! URLs: their origin, the joining of base and path, and adding a query.
 //!
-//! Comes in: addresses and parameters as the manifest or the vendor writes them. Goes out: addresses as they are sent.
-//! Called by [`super::request`], by the fetcher and by `build`. Joining and encoding are those of Python's `urllib` and
-//! `requests`.
+//! Input: URLs and parameters as the manifest or the vendor writes them. Output: URLs as they are sent. Called by
+//! [`super::request`], by the fetcher and by `build`. Joining and encoding follow Python's `urllib` and `requests`.
 
 use serde_json::{Map, Value as Json};
 use ureq::http::Uri;
@@ -28,7 +27,7 @@ pub(super) fn encode(fields: &Map<String, Json>) -> String {
     out
 }
 
-/// Adds query parameters; one that the address holds already with the same value is left out.
+/// Adds query parameters; a parameter that the URL already has with the same value is not repeated.
 pub(super) fn with_query(url: &str, params: &Map<String, Json>) -> String {
     let (address, fragment) = url.split_once('#').map_or((url, ""), |(a, _)| (a, ""));
     debug_assert!(fragment.is_empty());
@@ -44,7 +43,7 @@ pub(super) fn with_query(url: &str, params: &Map<String, Json>) -> String {
     let mut params = params.clone();
     params.retain(|key, value| !seen.iter().any(|(k, v)| k == key && *v == text_of(value)));
     let address = address.strip_suffix('?').unwrap_or(address);
-    // Brackets may stand in a host (IPv6), and nowhere else.
+    // Brackets are valid only in a host (IPv6).
     let start = address.find("://").map_or(0, |i| i + 3);
     let host = address[start..].find(['/', '?']).map_or(address.len(), |i| start + i);
     let mut out = requote(&address[..host]);
@@ -57,9 +56,9 @@ pub(super) fn with_query(url: &str, params: &Map<String, Json>) -> String {
     out
 }
 
-/// The origin of an address, `scheme://host:port` in lower case, without the scheme's own port; none of what is no
-/// `http` or `https` address, or whose authority is malformed. The parser is the one by which the connection is made,
-/// so that both agree on the host. User info is no part of an origin.
+/// The origin of a URL: `scheme://host:port` in lower case, without the default port. `None` if the URL is not `http`
+/// or `https`, or its authority is malformed. It uses the same parser as the connection, so that both agree on the
+/// host. User info is not part of an origin.
 pub fn origin_of(url: &str) -> Option<String> {
     let uri: Uri = url.parse().ok()?;
     let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
@@ -67,7 +66,7 @@ pub fn origin_of(url: &str) -> Option<String> {
     let host = authority.host();
     let port = match authority.as_str().rsplit('@').next()?.strip_prefix(host)? {
         "" | ":" => None,
-        // A port that is no port would be taken for the scheme's own.
+        // An invalid port would be taken for the default one.
         _ => Some(authority.port_u16()?),
     };
     let own = if scheme == "http" { 80 } else { 443 };
@@ -75,7 +74,7 @@ pub fn origin_of(url: &str) -> Option<String> {
     (!host.is_empty()).then(|| format!("{scheme}://{}{port}", host.to_ascii_lowercase()))
 }
 
-/// What is wrong with an address that has no origin, in words. User info may be a secret, and is not shown.
+/// What is wrong with a URL without an origin. User info may be a secret, and is not shown.
 pub fn flaw(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return "it must start with https:// or http://".to_owned();
@@ -85,7 +84,7 @@ pub fn flaw(url: &str) -> String {
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let authority = authority.rsplit('@').next().unwrap_or_default();
-    // The colons of an IPv6 address stand in brackets.
+    // The colons of an IPv6 address are inside brackets.
     let after_host = authority.rfind(']').map_or(0, |end| end + 1);
     let (host, port) = match authority[after_host..].rsplit_once(':') {
         Some((host, port)) => (&authority[..after_host + host.len()], Some(port)),
@@ -100,7 +99,7 @@ pub fn flaw(url: &str) -> String {
     }
 }
 
-/// Joins base and path as the reference does: a base gets its `/`, then RFC 3986 resolution.
+/// Joins base and path as the reference does: a base gets a trailing `/`, then RFC 3986 resolution applies.
 pub(super) fn join(base: &str, path: &str) -> String {
     if path.is_empty() {
         return base.to_owned();
@@ -117,7 +116,7 @@ pub(super) fn join(base: &str, path: &str) -> String {
         return format!("{}//{rest}", &head[..start.saturating_sub(2)]);
     }
     let (path, tail) = path.find(['?', '#']).map_or((path, ""), |i| path.split_at(i));
-    // A query without anything is none.
+    // An empty query is dropped.
     let tail = tail.strip_prefix('?').filter(|rest| rest.is_empty() || rest.starts_with('#')).unwrap_or(tail);
     if path.is_empty() {
         return format!("{head}{tail}");
@@ -137,7 +136,7 @@ fn has_scheme(path: &str) -> bool {
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
 }
 
-/// Resolves `.` and `..` in a path, and drops empty segments within it, as Python's `urljoin` does.
+/// Resolves `.` and `..` in a path, and drops empty inner segments, as Python's `urljoin` does.
 fn resolved(path: &str) -> String {
     let mut out: Vec<&str> = Vec::new();
     let segments: Vec<&str> = path.split('/').collect();

@@ -1,8 +1,8 @@
-//! The tries of one request: what is tried again, after which wait, and what is given up.
+//! The attempts of one request: what is retried, after how long, and when it is given up.
 //!
-//! Comes in: a [`SendRequest`]. Goes out: an [`Outcome`], or the fault of the last try. Called by [`Fetcher::send`] for
-//! the vendor's API, and by the requester for token endpoints. Each try waits for the account's pace and for the
-//! breaker.
+//! Input: a [`SendRequest`]. Output: an [`Outcome`], or the fault of the last attempt. Called by [`Fetcher::send`]
+//! for the vendor's API, and by the requester for token endpoints. Each attempt waits for the account's pace and for
+//! the circuit breaker.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,56 +17,56 @@ use crate::base::json::scan;
 use crate::pace::feedback::{self, Feedback};
 use crate::pace::{self, Waits};
 
-/// The reference gives up on a request after so long, in seconds.
+/// The time after which the reference gives up on a request, in seconds.
 const MAX_SECONDS: f64 = pace::PATIENCE.as_secs_f64();
-/// The shortest wait that a server names, in seconds.
+/// The shortest wait requested by a server, in seconds.
 const MIN_NAMED: f64 = 1.0;
-/// The longest wait before a try that nobody named, in seconds.
+/// The longest wait before a retry without a requested wait, in seconds.
 const MAX_UNNAMED: f64 = 60.0;
-/// The wait for a limit that is told by a 403 without a time (GitHub: "wait for at least one minute").
+/// The wait for a rate limit sent as a 403 without a time (GitHub: "wait for at least one minute").
 const UNNAMED_403: Duration = Duration::from_secs(60);
-/// A wait that the manifest's own strategy names is slept through up to so long, in seconds.
+/// The longest wait from the manifest's own strategy, in seconds.
 const MAX_PLANNED_SECONDS: f64 = 3600.0;
-/// Waits for a token endpoint that is busy end after so long, in seconds.
+/// The longest total wait for a busy token endpoint, in seconds.
 const TOKEN_SECONDS: f64 = 300.0;
-/// A try with other credentials comes so much later, in seconds.
+/// The delay before an attempt with other credentials, in seconds.
 const OTHERS_AFTER: f64 = 0.1;
 
-/// What one try gave.
+/// The result of one attempt.
 enum Attempt {
-    /// The end of the request.
+    /// The request is done.
     Done(Outcome),
-    /// The vendor refused the credentials, and there are others: it is tried again at once, which is no new try.
+    /// The vendor rejected the credentials, and there are others: retry at once; this does not count as an attempt.
     Renewed,
-    /// Nothing yet: it may be tried again.
+    /// The attempt failed and may be retried.
     Failed(FailedAttempt),
 }
 
-/// A try that failed, and may be followed by another.
+/// A failed attempt that may be retried.
 struct FailedAttempt {
-    /// The answer, where one came.
+    /// The response, if one arrived.
     reply: Option<Reply>,
-    /// What to say.
+    /// The message for the user.
     message: String,
-    /// Whose fault it is, in Airbyte's words.
+    /// The failure type, in Airbyte's terms.
     failure: Failure,
-    /// Is it a failure that passes, so that a later run may work?
+    /// Is the failure transient, so that a later run may succeed?
     transient: bool,
-    /// Does the vendor say that it is too much?
+    /// Was it rate-limited?
     limited: bool,
     /// See [`Verdict::retries`].
     retries: Option<u32>,
 }
 
 impl FailedAttempt {
-    /// Nothing that can be used came; a later run may have more luck.
+    /// A transient failure without a usable response; a later run may succeed.
     fn passing(message: String, reply: Option<Reply>) -> FailedAttempt {
         FailedAttempt { reply, message, failure: Failure::System, transient: true, limited: false, retries: None }
     }
 }
 
 impl Fetcher {
-    /// Sends a request until its handler is content; no stored answer serves.
+    /// Sends a request until its error handler accepts the result, without cached responses.
     pub(super) fn send_anew(&self, ask: &SendRequest<'_>) -> Result<Outcome> {
         let SendRequest { request, errors: plan, .. } = *ask;
         self.check_host(&request.url, &request.origin)?;
@@ -90,11 +90,11 @@ impl Fetcher {
                     Attempt::Failed(failed) => failed,
                 }
             };
-            // A vendor that judged the request has taken the token: it may end again.
+            // A vendor that processed the request has accepted the token: the token may expire again.
             renewed &= failed.reply.as_ref().is_none_or(|reply| reply.status == 401 || reply.status >= 500);
             rarely += u32::from(failed.retries.is_some());
             let limited = failed.limited;
-            // Who has credentials with calls left need not wait for those of the others.
+            // If other credentials have quota left, there is no need to wait for these.
             let others = limited && ask.credentials.is_some_and(LiveCredentials::others);
             let (seconds, most) = if others {
                 (OTHERS_AFTER, MAX_SECONDS)
@@ -102,7 +102,7 @@ impl Fetcher {
                 let wait = self.wait(plan, failed.reply.as_ref(), tries, limited);
                 wait.inspect_err(|_| self.limited(request, limited, 1.0))?
             };
-            // The account learns of it, whatever becomes of this request.
+            // The account's pace is informed, whatever happens to this request.
             let tell = || self.limited(request, limited && !others, seconds);
             let enough = tries > plan.max_retries || failed.retries.is_some_and(|most| rarely > most);
             if enough || waited > MAX_SECONDS || !self.breaker.may_retry(limited) {
@@ -111,7 +111,7 @@ impl Fetcher {
             }
             let wait = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
             if limited {
-                // All calls of the account wait for it.
+                // The wait applies to all calls of the account.
                 let what = if seconds > most { Waits::ForVendor } else { Waits::ForPace };
                 self.pace.bears(wait, what).inspect_err(|fault| {
                     tell();
@@ -130,7 +130,7 @@ impl Fetcher {
         }
     }
 
-    /// One try, judged; with credentials that were `renewed` for it, or not.
+    /// Makes one attempt and evaluates it; `renewed` states whether credentials were renewed for it.
     fn attempt(&self, ask: &SendRequest<'_>, renewed: bool) -> Result<Attempt> {
         match self.once(ask) {
             Ok(reply) => self.judged(ask, reply, renewed),
@@ -142,11 +142,11 @@ impl Fetcher {
         }
     }
 
-    /// What an answer means for its request.
+    /// Evaluates a response.
     fn judged(&self, ask: &SendRequest<'_>, reply: Reply, renewed: bool) -> Result<Attempt> {
         let mut reply = reply;
         let renew = || ask.credentials.filter(|_| !renewed).map_or(Ok(false), LiveCredentials::renew);
-        // A token may end early: that is no word on what was asked for, whatever the manifest says of a 401.
+        // A token may expire early: this says nothing about the request, whatever the manifest defines for a 401.
         if reply.status == 401 && renew()? {
             self.breaker.worked();
             return Ok(Attempt::Renewed);
@@ -183,7 +183,7 @@ impl Fetcher {
         self.healthy(ask, &reply, verdict.action)?;
         let status = reply.status;
         Ok(Attempt::Done(match verdict.action {
-            // Taken for a success, an error has no records all the same.
+            // Even if treated as success, an error has no records.
             Action::Success if status >= 400 => Outcome::Ignored(status),
             Action::Success => {
                 self.reached.store(true, Ordering::Relaxed);
@@ -191,7 +191,7 @@ impl Fetcher {
             }
             Action::Ignore => {
                 (self.listener)(ask, &Event::Ignored { status, reason: &verdict.message });
-                // An ignored answer that is fine in itself is read and paged as usual.
+                // An ignored response with a good status is read and paged as usual.
                 if status < 400 { Outcome::Page(reply) } else { Outcome::Ignored(status) }
             }
             Action::Instead(remedy) => {
@@ -206,7 +206,7 @@ impl Fetcher {
                     message: verdict.message,
                     failure: verdict.failure,
                     transient: status == 408 || status == 429 || status >= 500,
-                    // A manifest that says RETRY of a 429 means the same.
+                    // A manifest with RETRY for a 429 means the same.
                     limited: action == Action::RateLimited || status == 429,
                     retries: verdict.retries,
                     reply: Some(reply),
@@ -215,15 +215,15 @@ impl Fetcher {
         }))
     }
 
-    /// Tells the account's pace of a limit, if it was one.
+    /// Informs the account's pace of a rate limit, if there was one.
     fn limited(&self, request: &PreparedRequest, limited: bool, seconds: f64) {
         if limited {
             self.pace.limited(&request.call(), Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
         }
     }
 
-    /// Judges an answer, and gives the error that its body reports. Beyond the reference: where the manifest says
-    /// nothing of it or ignores it, an answer with evidence of a limit is one, and tried again.
+    /// Evaluates a response, and returns the error in its body. Beyond the reference: if the manifest ignores the
+    /// response or has no rule for it, a response with evidence of a rate limit is treated as one, and retried.
     fn judge(&self, ask: &SendRequest<'_>, reply: &Reply) -> Result<(Verdict, Option<BodyError>)> {
         let verdict = ask.errors.judge(reply, &ask.request.url, &self.cx)?;
         if !verdict.by_default && verdict.action != Action::Ignore {
@@ -243,8 +243,8 @@ impl Fetcher {
         Ok((limit, error))
     }
 
-    /// Is it a 429, a 403 or 400 whose headers, codes or words speak of a limit, or a 200 whose errors do? Beside
-    /// records, only a code says so.
+    /// Is it a 429, a 403 or 400 whose headers, codes or words indicate a rate limit, or a 200 whose errors do? If
+    /// there are records too, only a code counts.
     fn is_limit(&self, ask: &SendRequest<'_>, reply: &Reply, error: Option<&BodyError>) -> bool {
         let throttled = || error.is_some_and(|error| feedback::throttled(&error.fields));
         let words = || feedback::words_of_limit(&retry::refusal_text(reply));
@@ -264,12 +264,12 @@ impl Fetcher {
         }
     }
 
-    /// What an answer says of the vendor's limits.
+    /// The rate-limit information in a response.
     fn feedback(&self, reply: &Reply) -> Feedback {
         self.pace.feedback(reply.status, &reply.headers, self.cx.moment())
     }
 
-    /// An answer came: does the vendor work? What the manifest expects is no failure.
+    /// Updates the breaker from a response. Statuses that the manifest expects are not failures.
     fn healthy(&self, ask: &SendRequest<'_>, reply: &Reply, action: Action) -> Result<()> {
         let expected = matches!(action, Action::Success | Action::Ignore | Action::Instead(_));
         if reply.status < 500 || expected {
@@ -279,13 +279,13 @@ impl Fetcher {
         self.dead(self.breaker.failed(ask.stream, true))
     }
 
-    /// A dead vendor ends the run.
+    /// A vendor that is down ends the run.
     fn dead(&self, alive: Result<()>) -> Result<()> {
         alive.inspect_err(|fault| self.stop.ask(fault.kind))
     }
 
-    /// Seconds before the next try, and how long is still worth it. What manifest or server name is a floor with a
-    /// tenth of jitter on top; else exponential from one second, with jitter.
+    /// Seconds before the next attempt, and the longest acceptable wait. A wait requested by manifest or server is a
+    /// minimum, plus up to a tenth as jitter; otherwise the wait is exponential from one second, with jitter.
     fn wait(&self, plan: &ErrorPlan, reply: Option<&Reply>, tries: u32, limited: bool) -> Result<(f64, f64)> {
         let answer = reply.filter(|r| limited || r.status == 503);
         let retry_after = answer.and_then(|r| feedback::retry_after(&r.headers, self.cx.moment()));
@@ -297,23 +297,24 @@ impl Fetcher {
         });
         let by_manifest = plan.wait(reply, tries, &self.cx)?.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
         let named = match (by_manifest, retry_after) {
-            // Never earlier than the server said.
+            // Never earlier than the server requested.
             (Some(seconds), Some(least)) if least.as_secs_f64() > seconds => Some((least.as_secs_f64(), MAX_SECONDS)),
             (Some(seconds), _) => Some((seconds, MAX_PLANNED_SECONDS)),
-            // At once is not meant: all tries would be gone in a moment.
+            // A wait of zero is not taken literally: all attempts would be used up at once.
             (None, _) => by_server.map(|wait| (wait.as_secs_f64().max(MIN_NAMED), MAX_SECONDS)),
         };
         if let Some((seconds, most)) = named {
             return Ok((seconds * (1.0 + 0.1 * random()), most * 1.1));
         }
-        // A limit is somebody's who counts: coming back soon is not worth the try.
+        // Rate limits are counted by the vendor: an early retry has no chance.
         let least = if limited { 0.5 } else { 0.1 };
         let times = i32::try_from(tries - 1).unwrap_or(10).min(10);
         Ok((2f64.powi(times).min(MAX_UNNAMED) * (least + (1.0 - least) * random()), MAX_SECONDS))
     }
 
-    /// Sends a request for a token. While the server is busy it is made `anew` and tried again, for five minutes at
-    /// most; the account's pace is for the API's own calls. What is `settled` is an answer.
+    /// Sends a token request. While the server is busy, the request is built again by `anew` and retried, for at most
+    /// five minutes. It does not wait for the account's pace, which covers only the API's own calls. A `settled`
+    /// status is a final response.
     pub fn token(
         &self,
         ask: &SendRequest<'_>,
@@ -352,7 +353,7 @@ impl Fetcher {
         }
     }
 
-    /// The fault for an answer that ends the stream.
+    /// The fault for a response that ends the stream.
     fn refused(&self, reply: &Reply, request: &PreparedRequest, verdict: &Verdict) -> Fault {
         let quoted = retry::vendor_error(reply).map(|t| format!(" The vendor says: {t}")).unwrap_or_default();
         let text = format!("{}{quoted} ({})", verdict.message, shown(request));
@@ -364,7 +365,7 @@ impl Fetcher {
             403 => Fault::data(text)
                 .of_rule("scope_lost")
                 .hint("the credentials work elsewhere: check that they may read this stream"),
-            // Some vendors refuse a login with another status; then the manifest says that the user has to act.
+            // Some vendors reject a login with another status; then the manifest states that the user must act.
             _ if verdict.failure == Failure::Config && !verdict.by_default && !self.reached.load(Ordering::Relaxed) => {
                 Fault::new(Kind::Auth, text).hint("check the credentials and the other values of the config")
             }
@@ -373,7 +374,7 @@ impl Fetcher {
         fault.of_status(reply.status).airbyte_message(verdict.message.clone(), verdict.failure)
     }
 
-    /// One try.
+    /// One attempt.
     fn once(&self, ask: &SendRequest<'_>) -> std::result::Result<Reply, Trouble> {
         let Some(credentials) = ask.credentials else { return self.followed(ask) };
         let signed = credentials.sign().map_err(Trouble::Final)?;
@@ -382,8 +383,8 @@ impl Fetcher {
         Ok(reply)
     }
 
-    /// A request that the ask was redirected to, or its own, and its answer, when the account's pace has room for it.
-    /// Credentials that ran out while it waited are taken anew.
+    /// Sends the request, or the one that it was redirected to, when the account's pace has room; returns the
+    /// response. Credentials that expired during the wait are renewed.
     pub(super) fn paced(
         &self,
         ask: &SendRequest<'_>,
@@ -403,12 +404,12 @@ impl Fetcher {
             if !permit.waited.is_zero() {
                 (self.listener)(&waiting, &Event::Waited(permit.waited));
             }
-            // While it waited the vendor may have gone down: leave to send is not kept for later.
+            // The vendor may have gone down during the wait: a pass expires then.
             if pass.holds() {
                 break (pass, permit);
             }
         };
-        // One that may go to any host carries none.
+        // A request that may go to any host carries no credentials.
         if let Some(credentials) = ask.credentials.filter(|_| !request.free)
             && let Some(signed) = credentials.sign_again(request).map_err(Trouble::Final)?
         {
@@ -422,14 +423,14 @@ impl Fetcher {
         {
             permit.cost(feedback::cost(&body, &reply.headers));
         }
-        // What is left is said of the token that was sent: others of the account may have more.
+        // The remaining quota refers to this token: other tokens of the account may have more.
         let turns = ask.credentials.is_some_and(LiveCredentials::take_turns);
         let feedback = if turns { Feedback::default() } else { self.feedback(&reply) };
         permit.answered(reply.status < 400, feedback);
         Ok(reply)
     }
 
-    /// One request and its answer, as the listener hears of it.
+    /// Sends one request, and informs the listener.
     fn exchange(&self, ask: &SendRequest<'_>) -> std::result::Result<Reply, Trouble> {
         let reply = self.transport.exchange(ask.request, ask.into)?;
         let bytes = reply.filed.and_then(|size| usize::try_from(size).ok()).unwrap_or(reply.body.len());
@@ -439,7 +440,7 @@ impl Fetcher {
 }
 
 impl FailedAttempt {
-    /// The fault of a request that is not tried again after so many tries.
+    /// The fault of a request after its last attempt.
     fn exhausted(self, tries: u32, request: &PreparedRequest) -> Fault {
         let FailedAttempt { reply, message, failure, transient, limited, .. } = self;
         let reply = reply.as_ref();
@@ -463,7 +464,7 @@ impl FailedAttempt {
     }
 }
 
-/// The kind of drift that a status may be.
+/// The drift rule that a status may indicate.
 fn rule_of(status: u16) -> &'static str {
     match status {
         301 | 308 | 404 | 410 => "endpoint_gone",

@@ -1,8 +1,8 @@
-//! The error that an answer with a good status reports in its body.
+//! The error in the body of a response with a success status.
 //!
-//! Comes in: the bytes of a body. Goes out: what the vendor says is wrong, if it says so at the top of a JSON object:
-//! GraphQL's `errors` (GraphQL specification, section 7.1), or the `error` of many REST APIs. Called by `attempts` for
-//! answers of which the manifest's error handler says nothing.
+//! Input: the bytes of a body. Output: the vendor's error, if a top-level field of a JSON object reports it:
+//! GraphQL's `errors` (GraphQL specification, section 7.1), or the `error` of many REST APIs. Called by `attempts`
+//! for responses without a rule in the manifest's error handler.
 
 use serde_json::Value as Json;
 
@@ -10,41 +10,41 @@ use super::retry;
 use crate::base::json::python::is_falsy;
 use crate::base::json::scan::{self, Scan, Scanner};
 
-/// The names under which vendors report an error beside a good status. GraphQL's comes first.
+/// The fields in which vendors report an error despite a success status. GraphQL's comes first.
 const FIELDS: [&str; 2] = ["errors", "error"];
 
-/// What a vendor says is wrong.
+/// An error reported by a vendor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BodyError {
     /// Its text, shortened.
     pub(super) text: String,
-    /// All that the body reports, as an object.
+    /// All error fields of the body, as an object.
     pub(super) fields: Json,
-    /// Does a GraphQL query name what the vendor's schema does not have? No further try changes that.
+    /// Does a GraphQL query refer to something that the vendor's schema lacks? Retries are pointless then.
     pub(super) is_of_schema: bool,
 }
 
-/// Codes of GraphQL servers for a query that their schema does not allow: Apollo's, then Shopify's.
+/// GraphQL error codes for a query that violates the schema: Apollo's, then Shopify's.
 const SCHEMA_CODES: [&str; 4] =
     ["GRAPHQL_VALIDATION_FAILED", "GRAPHQL_PARSE_FAILED", "undefinedField", "argumentNotAccepted"];
 
-/// How GraphQL's reference implementation begins such a message.
+/// The beginning of such a message in GraphQL's reference implementation.
 const SCHEMA_WORDS: &str = "Cannot query field";
 
-/// The error that a body reports; nothing when it reports none.
+/// The error in a body; `None` if it reports none.
 pub(super) fn of(body: &[u8]) -> Option<BodyError> {
-    // Nearly every body ends here.
+    // Fast path for nearly all bodies.
     memchr::memmem::find(body, b"\"error")?;
     BodyError::among(fields(body).ok()?)
 }
 
-/// The error that a body reports which was read already.
+/// The error in an already parsed body.
 pub(super) fn of_json(body: &Json) -> Option<BodyError> {
     BodyError::among(FIELDS.into_iter().filter_map(|name| Some((name, body.get(name)?.clone()))).collect())
 }
 
 impl BodyError {
-    /// What error fields say, GraphQL's first.
+    /// Evaluates error fields, GraphQL's first.
     fn among(mut found: Vec<(&'static str, Json)>) -> Option<BodyError> {
         found.retain(|(_, error)| !is_none(error));
         found.sort_by_key(|(name, _)| FIELDS.iter().position(|field| field == name));
@@ -60,14 +60,14 @@ impl BodyError {
     }
 }
 
-/// Words by which vendors say in the place of an error that there is none, in lower case.
+/// Words in an error field that mean "no error", in lower case.
 const NONE: [&str; 8] = ["0", "false", "no", "no error", "none", "null", "ok", "success"];
 
-/// Where an object has the code of an error, and where its text.
+/// The keys for the code and the text of an error object.
 const CODES: [&str; 3] = ["code", "error_code", "errcode"];
 const TEXTS: [&str; 4] = ["message", "msg", "description", "detail"];
 
-/// Does it say that there is no error? Some vendors write into each answer that it is well (TikTok's `code: ok`).
+/// Does the field mean "no error"? Some vendors report success in each response (TikTok's `code: ok`).
 fn is_none(error: &Json) -> bool {
     match error {
         Json::String(text) => text.is_empty() || is_no_error(text),
@@ -86,7 +86,7 @@ fn is_no_error(text: &str) -> bool {
     NONE.iter().any(|none| text.trim().eq_ignore_ascii_case(none))
 }
 
-/// What is wrong with a body that begins as JSON and is none: it was cut off, or something follows.
+/// What is wrong with a body that starts as JSON but is invalid: it is truncated, or data follows.
 pub(super) fn broken_json(body: &[u8]) -> Option<String> {
     if !matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) {
         return None;
@@ -96,7 +96,7 @@ pub(super) fn broken_json(body: &[u8]) -> Option<String> {
     read.err().filter(|error| error.is_of_its_end(body)).map(|error| format!("the answer is not valid JSON: {error}"))
 }
 
-/// The error fields of a body that is one JSON object.
+/// The error fields of a body that is a single JSON object.
 fn fields(body: &[u8]) -> Scan<Vec<(&'static str, Json)>> {
     let mut found = Vec::new();
     let mut scanner = Scanner::new(body);

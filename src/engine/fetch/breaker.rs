@@ -1,8 +1,8 @@
-//! The breaker: a vendor that is down is asked by one thread at a time, tries are counted, and a run against a dead
-//! vendor ends.
+//! The circuit breaker: while a vendor is down, only one thread sends requests; retries have a budget; a run against
+//! a dead vendor ends.
 //!
-//! Comes in: whether exchanges worked. Goes out: leave for the next, or the fault that ends the run. Called by
-//! [`super::Fetcher`]. A 429 is the word of a vendor that works: it never counts as a failure here.
+//! Input: whether exchanges worked. Output: a pass for the next exchange, or the fault that ends the run. Called by
+//! [`super::Fetcher`]. A 429 comes from a working vendor: it never counts as a failure here.
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
 
-/// It opens after so many failures in a row …
+/// The breaker opens after this many failures in a row …
 const IN_A_ROW: u32 = 5;
-/// … or when half of the last so many failed.
+/// … or when half of this many recent exchanges failed.
 const LATELY: usize = 20;
-/// A vendor that is down for so long is dead for this run.
+/// After this time without success, the vendor counts as dead for this run.
 const DEAD_AFTER: Duration = Duration::from_secs(60);
-/// What tries cost of the budget, and what a success gives back (the scheme of the AWS SDKs): a vendor that
-/// fails everything is not asked five times for each thing.
+/// The retry budget: what a retry costs, and what a success returns (the scheme of the AWS SDKs). It avoids five
+/// attempts per request to a vendor that fails everything.
 const BUDGET: u32 = 500;
 const TRANSIENT: u32 = 14;
 const THROTTLE: u32 = 5;
 
-/// What the threads of a run know of the vendor's health.
+/// The vendor's health, as observed by the threads of a run.
 #[derive(Debug)]
 pub(super) struct Breaker {
     dead_after: Duration,
@@ -36,16 +36,16 @@ struct Health {
     /// Failures since the last success, and when the first of them was.
     failures: u32,
     since: Option<Instant>,
-    /// Did none of them reach the vendor at all?
+    /// Did no attempt reach the vendor?
     unreached: bool,
-    /// Which streams failed.
+    /// The streams that failed.
     streams: Vec<String>,
     lately: VecDeque<bool>,
     probing: bool,
     budget: u32,
 }
 
-/// Leave for one exchange.
+/// Permission for one exchange.
 #[derive(Debug)]
 pub(super) struct Pass<'b> {
     breaker: &'b Breaker,
@@ -82,7 +82,7 @@ impl Breaker {
         self.health.lock()
     }
 
-    /// Waits while another thread tries whether the vendor is back.
+    /// Waits while another thread probes whether the vendor is back.
     pub(super) fn enter(&self, stop: &Stop) -> Result<Pass<'_>> {
         let mut health = self.health();
         while health.is_open() && health.probing {
@@ -94,8 +94,8 @@ impl Breaker {
         Ok(Pass { breaker: self, probe })
     }
 
-    /// An exchange failed: the vendor was not `reached`, or it answered that it cannot. A fault when it is dead for
-    /// this run: nothing worked for a minute, and it is not one stream alone that does not.
+    /// Records a failed exchange: the vendor was not `reached`, or it answered with a server error. Returns a fault
+    /// when the vendor is dead for this run: nothing worked for a minute, and more than one stream is affected.
     pub(super) fn failed(&self, stream: &str, reached: bool) -> Result<()> {
         let mut health = self.health();
         health.failures += 1;
@@ -117,7 +117,7 @@ impl Breaker {
         Ok(())
     }
 
-    /// An exchange worked.
+    /// Records a successful exchange.
     pub(super) fn worked(&self) {
         let mut health = self.health();
         let open = health.is_open();
@@ -130,7 +130,7 @@ impl Breaker {
         health.budget = (health.budget + 1).min(BUDGET);
     }
 
-    /// May something be tried again? It costs.
+    /// May a request be retried? This takes from the budget.
     pub(super) fn may_retry(&self, throttled: bool) -> bool {
         let mut health = self.health();
         let cost = if throttled { THROTTLE } else { TRANSIENT };
@@ -152,7 +152,7 @@ impl Health {
 }
 
 impl Pass<'_> {
-    /// May it still be used? Not when the breaker opened since, and another thread tries.
+    /// Is the pass still valid? Not if the breaker opened in the meantime, and another thread probes.
     pub(super) fn holds(&self) -> bool {
         self.probe || !self.breaker.health().is_open()
     }
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(breaker.failed("a", false).map_err(|f| f.kind), Err(Kind::Unavailable));
         breaker.worked();
         assert!(breaker.failed("a", false).is_ok());
-        // A while has to pass.
+        // Some time has to pass.
         let patient = Breaker::default();
         assert!((0..100).all(|_| patient.failed("a", false).is_ok()));
     }

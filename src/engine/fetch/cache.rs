@@ -1,9 +1,9 @@
-//! Answers that other streams will ask for again: a parent's pages are fetched once a run.
+//! Caches responses that several streams request: a parent's pages are fetched once per run.
 //!
-//! Comes in: a request and its answer. Goes out: the answer to the same request. Called by [`super::Fetcher`] for
-//! streams that are some stream's parent, as the reference's `use_cache` does; of several threads that want the same,
-//! one asks and the others wait. Bodies are kept in a file without a name, so
-//! that memory does not grow and nothing stays behind, however the process ends.
+//! Input: a request and its response. Output: the response to the same request. Called by [`super::Fetcher`] for
+//! parent streams, as the reference's `use_cache` does. If several threads need the same response, one requests it
+//! and the others wait. Bodies are stored in an unnamed file: memory does not grow, and nothing is left behind,
+//! however the process ends.
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{HashMap, HashSet};
@@ -19,39 +19,39 @@ use super::{BodyEnd, Reply};
 use crate::base::fault::{Fault, Result};
 use crate::base::stop::Stop;
 
-/// A request, as far as its answer depends on it.
+/// The hash of everything in a request that its response depends on.
 pub(super) type Key = [u8; 32];
 
-/// Kept answers.
+/// Cached responses.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     stored: Mutex<Kept>,
-    /// A request is not under way any more.
+    /// Signals that a request is no longer in flight.
     landed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// The bodies, one after the other.
+    /// The bodies, concatenated.
     file: Option<File>,
     end: u64,
     index: HashMap<Key, Entry>,
     under_way: HashSet<Key>,
 }
 
-/// The right to ask the vendor for what is not kept yet; the others who want the same wait until it is given back.
+/// The right to request what is not cached yet; other threads that need the same wait until it is released.
 #[derive(Debug)]
 pub(super) struct Claim<'c> {
     cache: &'c Cache,
     key: Key,
 }
 
-/// What is known about a request.
+/// The result of a cache lookup.
 #[derive(Debug)]
 pub(super) enum Found<'c> {
-    /// Its answer.
+    /// The cached response.
     Reply(Reply),
-    /// Nothing: who asked first is to fetch it.
+    /// A miss: the caller must fetch the response.
     Nothing(Claim<'c>),
 }
 
@@ -65,8 +65,8 @@ struct Entry {
     end: BodyEnd,
 }
 
-/// Method, address, headers and body, and the owner of the credentials that are taken later: what makes two requests
-/// the same.
+/// Hashes method, URL, headers and body, and the owner of the credentials that are added later: these make two
+/// requests equal.
 pub(super) fn key(request: &PreparedRequest, owner: Option<usize>) -> Key {
     let mut hash = Sha256::new();
     hash.update(owner.unwrap_or_default().to_le_bytes());
@@ -89,8 +89,8 @@ impl Cache {
         self.stored.lock()
     }
 
-    /// The answer to the same request, if it was kept, or as soon as another thread has it; else a claim. With `anew`
-    /// what was kept does not serve.
+    /// The cached response to an equal request, after a wait if another thread is fetching it; otherwise a claim.
+    /// With `anew`, cached responses are ignored.
     pub(super) fn get(&self, key: Key, url: &str, anew: bool, stop: &Stop) -> Result<Found<'_>> {
         let mut stored = self.lock();
         loop {
@@ -119,7 +119,7 @@ impl Kept {
 }
 
 impl Claim<'_> {
-    /// Keeps the answer to the claimed request.
+    /// Stores the response to the claimed request.
     pub(super) fn keep(self, request: &PreparedRequest, reply: &Reply) -> Result<()> {
         if reply.status != 200 || request.method != "GET" {
             return Ok(());

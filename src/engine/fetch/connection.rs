@@ -1,7 +1,7 @@
-//! Connections that tell how they ended, and the proxy on their way.
+//! Connections that record how they ended, and the proxy that they use.
 //!
-//! Comes in: ureq's own connector. Goes out: a connector whose connections note when they broke off, which ureq takes
-//! for the end of a body without a length. Called by [`super::transport`].
+//! Input: ureq's own connector. Output: a connector whose connections record that they broke off; ureq treats this as
+//! the end of a body without a length. Called by [`super::transport`].
 
 use std::cell::Cell;
 use std::io::ErrorKind;
@@ -10,11 +10,11 @@ use ureq::http::Uri;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 
 thread_local! {
-    /// Did a connection break off under this thread, which reads its answers itself?
+    /// Did a connection break off on this thread? Each thread reads its own responses.
     static BROKE_OFF: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Did a connection break off under this thread since this was last asked?
+/// Returns whether a connection broke off on this thread, and resets the flag.
 pub(super) fn broke_off() -> bool {
     BROKE_OFF.replace(false)
 }
@@ -23,7 +23,7 @@ pub(super) fn broke_off() -> bool {
 #[derive(Debug)]
 pub(super) struct WatchedConnector;
 
-/// A connection that notes when it breaks off.
+/// A connection that records when it breaks off.
 #[derive(Debug)]
 pub(super) struct Watched<T>(T);
 
@@ -46,7 +46,7 @@ impl<T: Transport> Transport for Watched<T> {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         self.0.await_input(timeout).inspect_err(|error| {
-            // TLS without `close_notify` is an end that came too early.
+            // TLS without `close_notify` ended too early.
             let ends = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionAborted, ErrorKind::ConnectionReset];
             if matches!(error, ureq::Error::Io(error) if ends.contains(&error.kind())) {
                 BROKE_OFF.set(true);
@@ -63,7 +63,7 @@ impl<T: Transport> Transport for Watched<T> {
     }
 }
 
-/// The proxy by way of which an address is asked, without its user and password.
+/// The proxy for a URL, without user and password.
 pub(super) fn proxy_of(agent: &ureq::Agent, url: &str) -> Option<String> {
     let uri: Uri = url.parse().ok()?;
     let proxy = agent.config().proxy().filter(|proxy| !proxy.is_no_proxy(&uri))?;

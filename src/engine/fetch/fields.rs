@@ -1,6 +1,6 @@
-//! The channels of a request that hold fields: parameters, headers, form and JSON body.
+//! The parts of a request with fields: parameters, headers, form and JSON body.
 //!
-//! Comes in: a mapping of templates from the manifest, compiled once; then the variables of a slice and page. Goes out:
+//! Input: a mapping of templates from the manifest, compiled once; then the variables of a slice and page. Output:
 //! the values. Called by [`super::request`].
 
 use serde_json::{Map, Value as Json};
@@ -9,13 +9,13 @@ use crate::base::fault::Result;
 use crate::manifest::node::{Place, Text};
 use crate::manifest::template::{Template, Types, Vars, text_of};
 
-/// A mapping of templates, or one template that gives it.
+/// A mapping of templates, or one template that evaluates to a mapping.
 #[derive(Debug, Clone)]
 pub(super) enum Fields {
     None,
     Map(Vec<(Template, Template)>),
     Text(Template),
-    /// Nested, for JSON bodies.
+    /// A nested value, for JSON bodies.
     Deep(Deep),
 }
 
@@ -27,21 +27,21 @@ pub(super) enum Deep {
     List(Vec<Deep>),
 }
 
-/// The values of one channel of a request: fields, or one raw text.
+/// The values of one part of a request: fields, or a raw text.
 pub(super) enum Evaluated {
     Fields(Map<String, Json>),
     Text(String),
 }
 
 impl Fields {
-    /// Compiles a mapping whose values are texts, or a template that gives one; `names` are those that templates may
-    /// use.
+    /// Compiles a mapping with text values, or a template that evaluates to one; `names` are the names that templates
+    /// may use.
     pub(super) fn flat(text: Option<&Text>, names: &[&str]) -> Result<Fields> {
         let Some(text) = text else { return Ok(Fields::None) };
         match &text.value {
             Json::Null => Ok(Fields::None),
             Json::Object(map) => {
-                // QueryProperties are no value: the requester adds the names.
+                // QueryProperties is not a value: the requester adds the names.
                 let is_value =
                     |(key, value): &(&String, &Json)| *key != "$parameters" && value["type"] != "QueryProperties";
                 let pairs = map.iter().filter(is_value).map(|(key, value)| {
@@ -55,7 +55,7 @@ impl Fields {
         }
     }
 
-    /// Compiles a JSON body: a mapping at every depth, or a template that gives one.
+    /// Compiles a JSON body: a nested mapping, or a template that evaluates to one.
     pub(super) fn nested(text: Option<&Text>, names: &[&str]) -> Result<Fields> {
         Ok(match text.map(|t| (&t.value, &t.at)) {
             None => Fields::None,
@@ -64,7 +64,7 @@ impl Fields {
         })
     }
 
-    /// May a value carry that entry of the slice?
+    /// Can a value depend on that entry of the slice?
     pub(super) fn reads_of_slice(&self, entry: &str) -> bool {
         match self {
             Fields::None => false,
@@ -74,7 +74,7 @@ impl Fields {
         }
     }
 
-    /// Gives them for a page; what is null or empty is dropped as in the reference.
+    /// Evaluates the fields for a page; null and empty values are dropped as in the reference.
     pub(super) fn eval(&self, vars: &Vars<'_>, types: Types) -> Result<Evaluated> {
         Ok(Evaluated::Fields(match self {
             Fields::None => Map::new(),

@@ -1,12 +1,11 @@
-//! Headers of an answer, as templates see them.
+//! Response headers, as templates see them.
 //!
-//! Comes in: a [`HeaderMap`]. Goes out: a JSON object. Called by [`super::Reply::headers_json`].
+//! Input: a [`HeaderMap`]. Output: a JSON object. Called by [`super::Reply::headers_json`].
 
 use serde_json::{Map, Value as Json};
 use ureq::http::HeaderMap;
 
-/// The headers as an object, under lower-case names and in the usual spelling, with `link` taken apart where
-/// `with_links` asks for it.
+/// The headers as an object, under lower-case names and in the usual spelling; with `with_links`, `link` is parsed.
 pub(super) fn json(headers: &HeaderMap, with_links: bool) -> Json {
     let mut map = Map::new();
     for (name, value) in headers {
@@ -15,14 +14,14 @@ pub(super) fn json(headers: &HeaderMap, with_links: bool) -> Json {
         map.insert(usual_case(name.as_str()), value);
     }
     if with_links {
-        // As in the reference it is there without such a header too, and then empty.
+        // As in the reference, the key exists even without such a header, with an empty value.
         let link = headers.get("link").and_then(|v| v.to_str().ok());
         map.insert("link".into(), link.map_or_else(|| Json::Object(Map::new()), links));
     }
     Json::Object(map)
 }
 
-/// `content-type` as `Content-Type`: the spelling that servers use, which HTTP/1 libraries do not keep.
+/// `content-type` as `Content-Type`: the usual spelling of servers, which HTTP/1 libraries do not preserve.
 fn usual_case(name: &str) -> String {
     let parts = name.split('-').map(|part| {
         let mut chars = part.chars();

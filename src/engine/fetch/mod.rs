@@ -1,8 +1,8 @@
-//! Sends requests and gets answers, with tries, waits and limits.
+//! Sends requests and returns responses, with retries, waits and limits.
 //!
-//! Comes in: a [`request::PreparedRequest`] and an [`retry::ErrorPlan`]. Goes out: an [`Outcome`]: a page to read, or
-//! none because the manifest ignores the error; else a fault. Called by `run`, from several threads. Credentials leave
-//! for the manifest's own origin only.
+//! Input: a [`request::PreparedRequest`] and an [`retry::ErrorPlan`]. Output: an [`Outcome`]: a page to read, or none
+//! because the manifest ignores the error; otherwise a fault. Called by `requester`, from several threads.
+//! Credentials are sent only to the manifest's own origin.
 
 pub mod address;
 mod attempts;
@@ -37,51 +37,51 @@ use request::PreparedRequest;
 use retry::{ErrorPlan, Remedy};
 use transport::Transport;
 
-/// An answer, read whole.
+/// A complete response.
 #[derive(Debug)]
 pub struct Reply {
-    /// Its status.
+    /// The HTTP status.
     pub status: u16,
-    /// Its headers.
+    /// The response headers.
     pub headers: HeaderMap,
-    /// Its body, decompressed.
+    /// The decompressed body.
     pub body: Vec<u8>,
-    /// From the request to the end of the answer.
+    /// The time from the request to the end of the response.
     pub took: Duration,
-    /// The address that was asked.
+    /// The requested URL.
     pub url: String,
-    /// Was it at hand, and not asked for?
+    /// Was the page already available, without a request?
     pub embedded: bool,
-    /// Bytes of the body that stand in the file of [`SendRequest::into`], and not here.
+    /// Bytes of the body in the file of [`SendRequest::into`] instead of here.
     pub filed: Option<u64>,
-    /// The error that the body reports beside what the stream reads, unless the manifest takes it for a success.
+    /// The error that the body reports alongside the data, unless the manifest treats it as success.
     pub error: Option<String>,
-    /// What tells that the body is whole.
+    /// What shows that the body is complete.
     pub end: BodyEnd,
 }
 
-/// What tells that a body is whole.
+/// What shows that a body is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyEnd {
-    /// Its length, its chunks or its packing.
+    /// Content length, chunked encoding or compression.
     Known,
-    /// Nothing but the end of the connection.
+    /// Only the end of the connection.
     Connection,
-    /// Nothing, and the connection broke off: TLS that was not closed, a reset.
+    /// Nothing, and the connection broke off: TLS without `close_notify`, or a reset.
     BrokenOff,
 }
 
-/// An answer whose body was no whole one: it is asked for again.
+/// A response with an incomplete body: it is requested again.
 #[derive(Debug, Clone)]
 pub struct BrokenBody {
-    /// What was wrong with it.
+    /// What was wrong with the body.
     pub reason: String,
-    /// How often it came so.
+    /// How many times the body was broken.
     pub tries: u32,
 }
 
 impl Reply {
-    /// A page that is at hand already, as an answer.
+    /// A page that is already available, as a response.
     pub fn embedded(page: &Json) -> Reply {
         let body = page.to_string().into_bytes();
         let (headers, took, url) = (HeaderMap::new(), Duration::ZERO, String::new());
@@ -94,148 +94,150 @@ impl Reply {
         self.headers.get(name).and_then(|v| v.to_str().ok())
     }
 
-    /// The vendor's clock when it was asked, if it tells one: what changed before may be in the answer, what changed
-    /// later is not.
+    /// The vendor's clock at the time of the request, if it is known. Earlier changes may be in the response, later
+    /// ones are not.
     pub fn asked_at(&self) -> Option<OffsetDateTime> {
         let answered = OffsetDateTime::from(httpdate::parse_http_date(self.header("date")?).ok()?);
         answered.checked_sub(self.took.try_into().ok()?)
     }
 
-    /// The vendor's clock when it answered, if it tells one; what a cache kept of it has an age.
+    /// The vendor's clock at the time of the response, if it is known; a cached response has an age.
     pub fn answered_at(&self) -> Option<OffsetDateTime> {
         let written = OffsetDateTime::from(httpdate::parse_http_date(self.header("date")?).ok()?);
         let age = self.header("age").and_then(|age| age.trim().parse::<u32>().ok()).unwrap_or(0);
         written.checked_add(time::Duration::seconds(age.into()))
     }
 
-    /// The headers as an object, under lower-case names and in the usual spelling, with `link` taken apart
-    /// where paging asks for it.
+    /// The headers as an object, under lower-case names and in the usual spelling; `link` is parsed if paging uses
+    /// it.
     pub fn headers_json(&self, with_links: bool) -> Json {
         headers::json(&self.headers, with_links)
     }
 }
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Debug)]
 pub enum Outcome {
     /// A page to read.
     Page(Reply),
-    /// An error of this status, which the manifest ignores: no records, no more pages.
+    /// An error status that the manifest ignores: no records, no more pages.
     Ignored(u16),
-    /// The slice is to be asked for otherwise; why.
+    /// The slice must be requested in another way, with the reason.
     Recover(Remedy, String),
 }
 
-/// Is an answer kept for streams that will ask the same?
+/// Is a response cached for streams that send the same request?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheMode {
-    /// No.
+    /// Not cached.
     No,
-    /// Yes, and one that was kept serves.
+    /// Cached, and an earlier response is used.
     Yes,
-    /// Yes, but the vendor is asked anew.
+    /// Cached, but the vendor is asked again.
     Anew,
 }
 
-/// Credentials that are taken anew for each try of a request: tokens that run out, or that take turns.
+/// Credentials that are obtained for each attempt of a request: tokens that expire or rotate.
 pub trait LiveCredentials: std::fmt::Debug {
-    /// Whose they are: an answer that was kept for one does not serve another.
+    /// The identity of the credentials: a response cached for one does not serve another.
     fn owner(&self) -> usize;
 
-    /// Do tokens take turns, so that what is said of one is not said of the account?
+    /// Do tokens rotate, so that limits of one token are not limits of the account?
     fn take_turns(&self) -> bool;
 
-    /// The next try of the request, signed; may fetch a token, or wait until one can be had.
+    /// The signed request for the next attempt; may fetch a token, or wait for one.
     fn sign(&self) -> Result<PreparedRequest>;
 
-    /// The signed request, or where it was redirected to, signed anew; nothing while its credentials live.
+    /// Signs the request again, or the target of its redirect; `None` while its credentials are valid.
     fn sign_again(&self, request: &PreparedRequest) -> Result<Option<PreparedRequest>>;
 
-    /// An answer came to it.
+    /// Called for each response.
     fn answered(&self, reply: &Reply);
 
-    /// Can others be had at once, while those of the last try are used up?
+    /// Are other credentials available now, while those of the last attempt are used up?
     fn others(&self) -> bool;
 
-    /// The vendor refused those of the last try: are there others for the next?
+    /// The vendor rejected the credentials of the last attempt: are there others?
     fn renew(&self) -> Result<bool>;
 }
 
-/// A request, with what is done about errors and for whom it is.
+/// A request, how its errors are handled, and its stream.
 #[derive(Clone, Copy)]
 pub struct SendRequest<'a> {
-    /// What is sent; without its credentials, where those are taken for each try.
+    /// The request; without credentials if they are obtained for each attempt.
     pub request: &'a PreparedRequest,
-    /// What is done about errors.
+    /// How errors are handled.
     pub errors: &'a ErrorPlan,
-    /// Is the answer kept?
+    /// Is the response cached?
     pub keep: CacheMode,
-    /// The stream that it is for.
+    /// The stream of the request.
     pub stream: &'a str,
     /// The partition of that stream.
     pub partition: &'a Map<String, Json>,
-    /// A file takes the body of a good answer that is large: it is as long as it is.
+    /// The file for a large body of a successful response; its size is not limited.
     pub into: Option<&'a File>,
-    /// Does a JSON body hold what is read of it, be it empty? One that does not, and reports an error, is tried again.
+    /// Does a JSON body contain the data to read, even if empty? A body that does not, and reports an error, is
+    /// retried.
     pub holds: Option<&'a dyn Fn(&[u8]) -> bool>,
-    /// Is the body JSON that nobody walks later? One that is broken is tried again.
+    /// Is the body JSON that no later stage scans? A broken one is retried.
     pub json: bool,
-    /// What came before was broken: it is waited, and counted, as after a try that failed.
+    /// The earlier response was broken: wait and count as after a failed attempt.
     pub broken: Option<&'a BrokenBody>,
-    /// Signs each try, where credentials do not last.
+    /// Signs each attempt, if credentials expire.
     pub credentials: Option<&'a dyn LiveCredentials>,
-    /// Does it wait for the account's pace? Only what is part of another call, which has leave to be sent, does not.
+    /// Does the request wait for the account's pace? False only for a part of another call that already has its
+    /// permit.
     pub paced: bool,
 }
 
 /// What happens to a request, for logs and metrics.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// It waits for the account's pace: for so long at least, and why.
+    /// The request waits for the account's pace: the minimum wait, and the reason.
     Waits(Duration, WaitReason),
-    /// It waited for the account's pace.
+    /// The request waited for the account's pace.
     Waited(Duration),
-    /// It goes out.
+    /// The request is sent.
     Sent,
-    /// An answer came.
+    /// A response arrived.
     Answered {
-        /// Its status.
+        /// The HTTP status.
         status: u16,
         /// How long it took.
         took: Duration,
-        /// Bytes of its body.
+        /// The size of the body in bytes.
         bytes: usize,
     },
-    /// It is tried again.
+    /// The request is retried.
     Retrying {
-        /// Why.
+        /// The reason.
         reason: &'a str,
-        /// Tries so far.
+        /// Attempts so far.
         tries: u32,
-        /// Time until then.
+        /// Time until the next attempt.
         wait: Duration,
-        /// Did the vendor say that it is too much?
+        /// Was the response a rate limit?
         limited: bool,
     },
-    /// An error is ignored, as the manifest says: the slice has no more records.
+    /// An error is ignored, as the manifest defines: the slice has no more records.
     Ignored {
-        /// The answer's status.
+        /// The HTTP status.
         status: u16,
-        /// What the manifest or the reference says about it.
+        /// The explanation from the manifest or the reference.
         reason: &'a str,
     },
-    /// The slice is asked for otherwise, as the manifest says.
+    /// The slice is requested in another way, as the manifest defines.
     Otherwise {
-        /// The answer's status.
+        /// The HTTP status.
         status: u16,
-        /// How.
+        /// The other way.
         remedy: Remedy,
-        /// What the manifest or the reference says about it.
+        /// The explanation from the manifest or the reference.
         reason: &'a str,
     },
 }
 
-/// Hears of events.
+/// Receives events.
 pub type Listener = Arc<dyn Fn(&SendRequest<'_>, &Event<'_>) + Send + Sync>;
 
 /// Limits of a run.
@@ -243,11 +245,11 @@ pub type Listener = Arc<dyn Fn(&SendRequest<'_>, &Event<'_>) + Send + Sync>;
 pub struct Limits {
     /// Largest body after decompression, in bytes.
     pub max_page_bytes: u64,
-    /// Hosts beside the manifest's own that may be asked.
+    /// Hosts that may receive requests, in addition to the manifest's own.
     pub allowed_hosts: Vec<String>,
 }
 
-/// Sends requests. Shared by all threads of a run.
+/// Sends requests; shared by all threads of a run.
 pub struct Fetcher {
     transport: Transport,
     limits: Limits,
@@ -286,7 +288,7 @@ impl Fetcher {
         self.limits.max_page_bytes
     }
 
-    /// Sends a request until its handler is content.
+    /// Sends a request until its error handler accepts the result.
     pub fn send(&self, ask: &SendRequest<'_>) -> Result<Outcome> {
         if ask.keep == CacheMode::No {
             return self.send_anew(ask);
@@ -306,12 +308,12 @@ impl Fetcher {
     }
 }
 
-/// The error that a body reports, as far as it reports one.
+/// The error that a body reports, if any.
 pub fn reported_error(body: &Json) -> Option<String> {
     body_error::of_json(body).map(|error| error.text)
 }
 
-/// A request for people: method and address without its query, where secrets may stand.
+/// A request in readable form: method and URL without the query, which may contain secrets.
 pub fn shown(request: &PreparedRequest) -> String {
     let address = request.url.split(['?', '#']).next().unwrap_or(&request.url);
     let address = match (address.split_once("://"), address.split_once('@')) {
@@ -321,7 +323,7 @@ pub fn shown(request: &PreparedRequest) -> String {
     format!("{} {address}", request.method)
 }
 
-/// A request for those who asked for more: also the names of its query parameters, never their values.
+/// A request in verbose form: adds the names of its query parameters, never their values.
 pub fn shown_with_query(request: &PreparedRequest) -> String {
     let query = request.url.split_once('?').map_or("", |(_, q)| q);
     let names: Vec<&str> =

@@ -1,7 +1,7 @@
-//! Redirects, and the hosts to which a request may go.
+//! Redirects, and the hosts that a request may reach.
 //!
-//! Comes in: a request to send. Goes out: the answer at the end of its redirects. Called by [`super::attempts`].
-//! Credentials leave for the manifest's own origin and for the hosts that the config allows, and for no other.
+//! Input: a request. Output: the response at the end of its redirects. Called by [`super::attempts`]. Credentials are
+//! sent to the manifest's own origin and to hosts that the config allows, and to no other.
 
 use super::address::{flaw, join, origin_of};
 use super::request::PreparedRequest;
@@ -9,11 +9,11 @@ use super::transport::Trouble;
 use super::{Fetcher, Reply, SendRequest, shown};
 use crate::base::fault::{Fault, Result};
 
-/// Redirects that are followed in a row.
+/// The maximum number of redirects in a row.
 const MAX_REDIRECTS: usize = 10;
 
 impl Fetcher {
-    /// One exchange, redirects included.
+    /// One exchange, including redirects.
     pub(super) fn followed(&self, ask: &SendRequest<'_>) -> std::result::Result<Reply, Trouble> {
         let mut next = ask.request.clone();
         for _ in 0..=MAX_REDIRECTS {
@@ -25,7 +25,7 @@ impl Fetcher {
                 continue;
             }
             let Err(fault) = self.check_host(&next.url, &next.origin) else { continue };
-            // A file may stand at another host, which gets nothing but the vendor's own words.
+            // A file may be on another host; that host receives only what the vendor's URL contains.
             if ask.into.is_some() && next.method == "GET" && origin_of(&next.url).is_some() {
                 next.headers.clear();
                 next.body = None;
@@ -39,7 +39,7 @@ impl Fetcher {
         Err(Trouble::Final(Fault::data(text)))
     }
 
-    /// Refuses an address at which the credentials have no business.
+    /// Refuses a URL that must not receive the credentials.
     pub(super) fn check_host(&self, url: &str, origin: &str) -> Result<()> {
         let Some(target) = origin_of(url) else {
             return Err(Fault::data(format!("the address of the next request is not a URL: {}", flaw(url))));
@@ -55,17 +55,17 @@ impl Fetcher {
     }
 }
 
-/// Turns a request into the one that a redirect asks for.
+/// Changes a request to the one that a redirect asks for.
 fn redirect(request: &mut PreparedRequest, status: u16, location: &str) {
     request.url = redirected(&request.url, location);
-    // As browsers and `requests` do: what was a POST goes on as a GET without a body.
+    // As in browsers and `requests`: a POST continues as a GET without a body.
     if status == 303 || matches!(status, 301 | 302) && request.method == "POST" {
         request.method = "GET".into();
         request.body = None;
     }
 }
 
-/// Where a redirect from `url` leads: relative to its folder, or from the root of its host.
+/// The target of a redirect from `url`: relative to its folder, or to the root of its host.
 fn redirected(url: &str, location: &str) -> String {
     let head = url.split(['?', '#']).next().unwrap_or(url);
     let start = head.find("://").map_or(0, |i| i + 3);

@@ -1,9 +1,8 @@
-//! What one request is: from a manifest's templates to method, address, headers and body.
+//! Builds a request: from a manifest's templates to method, URL, headers and body.
 //!
-//! Comes in: a requester's definition, compiled once; then the variables of a slice and page, and what
-//! authenticator, paginator and slicer add. Goes out: a [`PreparedRequest`]. Called by the requester for each page.
-//! Order of keys, dropped values, collisions and encodings are those of airbyte-cdk's `HttpRequester` and of
-//! `requests`.
+//! Input: a requester's definition, compiled once; then the variables of a slice and page, and the options of
+//! authenticator, paginator and slicer. Output: a [`PreparedRequest`]. Called by the requester for each page. Order
+//! of keys, dropped values, collisions and encodings are those of airbyte-cdk's `HttpRequester` and of `requests`.
 
 use std::time::Duration;
 
@@ -19,15 +18,15 @@ use crate::manifest::node::{Place, Text};
 use crate::manifest::template::{self, RequestOptions, Template, Types, Vars, text_of};
 use crate::pace::Call;
 
-/// A requester, compiled.
+/// A compiled requester.
 #[derive(Debug, Clone)]
 pub struct RequestPlan {
     base: Template,
-    /// Do config and parameters alone decide the base?
+    /// Does the base depend only on config and parameters?
     base_is_own: bool,
-    /// The manifest's own address, where the base is left to the vendor.
+    /// The manifest's own URL, if the vendor determines the base.
     home: Option<Template>,
-    /// Is nothing of the config sent, so that any host may be asked?
+    /// Is nothing of the config sent, so that any host is allowed?
     free: bool,
     path: Option<Template>,
     method: String,
@@ -40,7 +39,7 @@ pub struct RequestPlan {
     at: Place,
 }
 
-/// A body as it goes out.
+/// The body of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Body {
     /// Its bytes.
@@ -49,36 +48,36 @@ pub struct Body {
     pub content_type: Option<&'static str>,
 }
 
-/// A request, ready to be sent.
+/// A request that is ready to be sent.
 #[derive(Debug, Clone)]
 pub struct PreparedRequest {
     /// GET, POST, …
     pub method: String,
-    /// The whole address.
+    /// The full URL.
     pub url: String,
-    /// The origin (scheme, host, port) that the manifest named: credentials go nowhere else.
+    /// The origin (scheme, host, port) from the manifest: credentials are sent only there.
     pub origin: String,
-    /// May it be sent on to any host?
+    /// May it be redirected to any host?
     pub free: bool,
     /// Headers in order.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Option<Body>,
-    /// A connection takes no longer; none is dripfeed's own time.
+    /// The connect timeout; `None` uses the default.
     pub connect_within: Option<Duration>,
-    /// Nor does the beginning of the answer.
+    /// The timeout for the start of the response; `None` uses the default.
     pub answer_within: Option<Duration>,
 }
 
 impl PreparedRequest {
-    /// It as budgets see it.
+    /// The request in the form that budgets match.
     pub fn call(&self) -> Call<'_> {
         Call { method: &self.method, url: &self.url, headers: &self.headers }
     }
 }
 
-/// Compiles a requester; `extra` are further names that its templates may use. One that is `free` and sends nothing of
-/// the config may ask any host that the vendor names: the results of jobs stand at such.
+/// Compiles a requester; `extra` are further names that its templates may use. A `free` requester that sends nothing
+/// of the config may reach any host that the vendor names: job results are often on other hosts.
 pub fn build(def: &HttpRequester, extra: &[String], free: bool) -> Result<RequestPlan> {
     let names: Vec<&str> = template::REQUEST.iter().copied().chain(extra.iter().map(String::as_str)).collect();
     let (base, path) = match (&def.url, &def.url_base) {
@@ -132,7 +131,7 @@ fn timeout(text: Option<&Text>) -> Result<Option<Template>> {
     Template::compile(text, &[]).map(Some)
 }
 
-/// What goes as form or text, and what as JSON; at most one of them.
+/// The form or text body, and the JSON body; at most one of them is defined.
 fn bodies(def: &HttpRequester) -> Result<(Option<&Text>, Option<&Text>)> {
     let (data, json) = match &def.request_body {
         Some(RequestBody::RequestBodyPlainText(body)) => (Some(&body.value), None),
@@ -156,7 +155,7 @@ fn bodies(def: &HttpRequester) -> Result<(Option<&Text>, Option<&Text>)> {
 }
 
 impl RequestPlan {
-    /// The names in parameters that are lists of them (`opt_fields=name,notes,assignee.name`), by their first part.
+    /// The names in list parameters (`opt_fields=name,notes,assignee.name`), cut to their first part.
     pub fn lists(&self, vars: &Vars<'_>) -> Vec<String> {
         let Ok(Evaluated::Fields(params)) = self.params.eval(vars, Types::Any) else { return Vec::new() };
         let lists = params.values().filter_map(Json::as_str).filter(|text| text.contains(','));
@@ -164,7 +163,7 @@ impl RequestPlan {
         names.map(str::to_owned).collect()
     }
 
-    /// May a request carry that entry of its slice, as the manifest's templates say?
+    /// Can a request depend on that entry of its slice, according to the manifest's templates?
     pub fn reads_of_slice(&self, entry: &str) -> bool {
         let addresses = self.path.iter().chain([&self.base]);
         let fields = [&self.params, &self.headers, &self.data, &self.json];
@@ -172,15 +171,15 @@ impl RequestPlan {
             || fields.into_iter().any(|fields| fields.reads_of_slice(entry))
     }
 
-    /// With the other's address as the manifest's own, where its own is left to the vendor.
+    /// Uses the other requester's URL as the manifest's own, if the vendor determines this one's.
     #[must_use]
     pub fn beside(mut self, other: &RequestPlan) -> RequestPlan {
         self.home = Some(other.base.clone());
         self
     }
 
-    /// Prepares a request. `added` are the options of authenticator, paginator and slicer, in that order;
-    /// `token_path` replaces the path when the page token is one.
+    /// Prepares a request. `added` are the options of authenticator, paginator and slicer, in this order;
+    /// `token_path` replaces the path if the page token is a path.
     pub fn prepare(
         &self,
         vars: &Vars<'_>,
@@ -207,10 +206,9 @@ impl RequestPlan {
         })
     }
 
-    /// The address without the added parameters, the origin that gets the credentials, and whether any host may be
-    /// asked.
+    /// The URL without added parameters, the origin that receives the credentials, and whether any host is allowed.
     fn address(&self, vars: &Vars<'_>, token_path: Option<&str>) -> Result<(String, String, bool)> {
-        // The origin is that of the address as it is sent.
+        // The origin of the URL as it is sent.
         let origin = |url: &str| origin_of(&requote(url));
         let base = self.base.text(vars)?;
         let path = match (token_path, &self.path) {
@@ -219,7 +217,8 @@ impl RequestPlan {
             (None, None) => None,
         };
         let url = path.map_or_else(|| base.clone(), |path| join(&base, &path));
-        // What the vendor said (in a token, a slice, a parent's record) does not decide which host gets credentials.
+        // Values from the vendor (in a token, a slice, a parent record) must not determine which host receives
+        // credentials.
         let own = Vars { slice: None, extra: None, next_page_token: None, ..*vars };
         let mut named = if self.base_is_own { base.clone() } else { self.base.text(&own).unwrap_or_default() };
         if let Some(home) = self.home.as_ref().filter(|_| origin(&named).is_none()) {
@@ -227,7 +226,7 @@ impl RequestPlan {
         }
         let Some(origin_of_base) = origin(&base) else {
             let fault = self.base.at().fault(format!("the address of the request is not a URL: {}", flaw(&base)));
-            // What the vendor gave is no fault of the manifest.
+            // A value from the vendor is not a fault of the manifest.
             let kind = if self.base_is_own { fault.kind } else { Kind::Data };
             return Err(Fault { kind, ..fault });
         };
@@ -236,7 +235,7 @@ impl RequestPlan {
         Ok((url, origin, free))
     }
 
-    /// The body, with the options that are added to it; a DELETE has none.
+    /// The body with its added options; a DELETE has none.
     fn body(&self, vars: &Vars<'_>, added: &[RequestOptions; 3]) -> Result<Option<Body>> {
         if self.method == "DELETE" {
             return Ok(None);
@@ -309,7 +308,7 @@ impl RequestPlan {
     }
 }
 
-/// The time that a template gives in seconds.
+/// A template's value in seconds, as a duration.
 fn within(timeout: Option<&Template>, vars: &Vars<'_>) -> Result<Option<Duration>> {
     let Some(timeout) = timeout else { return Ok(None) };
     let seconds = Duration::try_from_secs_f64(timeout.number(vars)?).ok().filter(|time| !time.is_zero());

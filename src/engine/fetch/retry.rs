@@ -1,8 +1,8 @@
-//! What is done about an answer: take it, try again, give up.
+//! The error handler: decides whether a response is accepted, retried or given up.
 //!
-//! Comes in: an error handler's definition; then a status with headers and body, or a transport error. Goes
-//! out: a [`Verdict`], and how long to wait. Called by [`super::Fetcher`]. The default table, the order of filters and
-//! handlers, and the fields that an error text is looked for in are those of airbyte-cdk.
+//! Input: an error handler's definition; then a status with headers and body, or a transport error. Output: a
+//! [`Verdict`], and how long to wait. Called by [`super::Fetcher`]. The default table, the order of filters and
+//! handlers, and the error text fields are those of airbyte-cdk.
 
 use std::collections::BTreeSet;
 
@@ -17,57 +17,57 @@ use crate::manifest::node::Text;
 use crate::manifest::template::{self, EvalContext, Template, Vars};
 use crate::pace::feedback::until_date;
 
-/// How a slice is asked for otherwise, when the vendor cannot give it as it was asked for.
+/// How to request a slice differently if the vendor cannot serve it as requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
-    /// From its first page again: its page token is worth nothing any more.
+    /// Start over from the first page: the page token is no longer valid.
     Reset,
-    /// In smaller pages.
+    /// Request smaller pages.
     SmallerPages,
-    /// In shorter windows.
+    /// Request shorter windows.
     ShorterWindows,
 }
 
-/// What to do with an answer.
+/// The action for a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Use it.
+    /// Use the response.
     Success,
-    /// Leave it: no records, no more pages.
+    /// Ignore the response: no records, no more pages.
     Ignore,
-    /// The stream fails.
+    /// Fail the stream.
     Fail,
-    /// Try again.
+    /// Retry.
     Retry,
-    /// Try again; the vendor says it is too much.
+    /// Retry after a rate limit.
     RateLimited,
-    /// Ask otherwise.
+    /// Request the slice differently.
     Instead(Remedy),
-    /// Fetch another token and try again; a plain retry where none can be fetched.
+    /// Fetch another token and retry; a plain retry if none can be fetched.
     RefreshToken,
 }
 
-/// An answer, judged.
+/// The evaluation of a response.
 #[derive(Debug, Clone)]
 pub struct Verdict {
-    /// What to do.
+    /// The action.
     pub action: Action,
-    /// What to say.
+    /// The message for the user.
     pub message: String,
-    /// Whose fault it is, in Airbyte's words.
+    /// The failure type, in Airbyte's terms.
     pub failure: Failure,
-    /// Did no filter of the manifest speak of it?
+    /// Did no filter of the manifest match?
     pub by_default: bool,
-    /// So many tries after it are enough, whatever the handler allows.
+    /// The maximum number of retries for this case, whatever the handler allows.
     pub retries: Option<u32>,
 }
 
-/// An error handler, compiled.
+/// A compiled error handler.
 #[derive(Debug, Clone, Default)]
 pub struct ErrorPlan {
     handlers: Vec<Handler>,
     backoffs: Vec<Wait>,
-    /// Tries after the first.
+    /// Retries after the first attempt.
     pub max_retries: u32,
 }
 
@@ -180,7 +180,7 @@ fn filter(def: &HttpResponseFilter) -> Result<Filter> {
 fn wait(def: &Backoff, cx: &EvalContext) -> Result<Wait> {
     let template = |t: &Text| Template::compile(t, &["response", "headers", "last_page_size"]);
     let optional = |t: &Option<Text>| t.as_ref().filter(|t| !t.value.is_null()).map(template).transpose();
-    // These are known before anything is asked.
+    // These values must be known before any request.
     let most = |t: &Option<Text>| -> Result<Option<Template>> {
         let longest = optional(t)?;
         longest.as_ref().map(|t| t.number(&Vars::new(cx))).transpose()?;
@@ -193,7 +193,7 @@ fn wait(def: &Backoff, cx: &EvalContext) -> Result<Wait> {
         _ => optional(t),
     };
     let pattern = |p: &Option<String>, at: &crate::manifest::node::Place| {
-        // Python's `match`: at the start of the text.
+        // Python's `match`: anchored at the start of the text.
         let compile = |p: &String| regex::RegexBuilder::new(&format!("^(?:{p})")).size_limit(1 << 20).build();
         p.as_ref()
             .filter(|p| !p.is_empty())
@@ -228,23 +228,23 @@ fn wait(def: &Backoff, cx: &EvalContext) -> Result<Wait> {
 }
 
 impl ErrorPlan {
-    /// May it ask for smaller pages or windows?
+    /// Can it request smaller pages or windows?
     pub fn changes_requests(&self) -> bool {
         self.names(Remedy::SmallerPages) || self.names(Remedy::ShorterWindows)
     }
 
-    /// May it ask for this?
+    /// Can it use this remedy?
     pub fn names(&self, remedy: Remedy) -> bool {
         let mut filters = self.handlers.iter().flat_map(|handler| &handler.filters);
         filters.any(|filter| filter.action == Some(Action::Instead(remedy)))
     }
 
-    /// Does judging need the decoded body even when the status is fine?
+    /// Does the evaluation need the decoded body even if the status is a success?
     fn looks_inside(&self) -> bool {
         self.handlers.iter().flat_map(|h| &h.filters).any(|f| f.predicate.is_some() || f.contains.is_some())
     }
 
-    /// Judges an answer.
+    /// Evaluates a response.
     pub fn judge(&self, reply: &Reply, url: &str, cx: &EvalContext) -> Result<Verdict> {
         let fine = reply.status < 400;
         let asked = self.handlers.iter().flat_map(|h| &h.filters).any(|f| f.codes.contains(&reply.status.into()));
@@ -264,7 +264,7 @@ impl ErrorPlan {
         let mut last = None;
         for handler in &self.handlers {
             let verdict = handler.judge(reply, &json, &vars)?;
-            // A composite goes on only after these, and where nobody but dripfeed spoke.
+            // A composite continues only after these actions, and only if the verdict is dripfeed's default.
             let open = matches!(verdict.action, Action::Fail | Action::RateLimited | Action::RefreshToken);
             if !open && verdict.retries.is_none() {
                 return Ok(verdict);
@@ -274,8 +274,7 @@ impl ErrorPlan {
         last.ok_or_else(|| Fault::bug("an error plan without handlers"))
     }
 
-    /// How long the manifest's strategies say to wait before try number `tries` + 1; nothing when they
-    /// say nothing.
+    /// The wait before attempt `tries` + 1 from the manifest's strategies; `None` if they define none.
     pub fn wait(&self, reply: Option<&Reply>, tries: u32, cx: &EvalContext) -> Result<Option<f64>> {
         let json: Json = reply.and_then(|r| scan::json(&r.body).ok()).unwrap_or_else(|| json!({}));
         let headers = reply.map_or_else(|| json!({}), |r| r.headers_json(false));
@@ -304,7 +303,7 @@ impl Handler {
                 None => String::new(),
             };
             let message = if message.is_empty() { default.message } else { message };
-            // A filter's own word counts only for FAIL, as in the reference.
+            // A filter's failure type applies only to FAIL, as in the reference.
             let failure = filter.failure.filter(|_| action == Action::Fail).unwrap_or(default.failure);
             return Ok(Verdict { action, message, failure, by_default: false, retries: None });
         }
@@ -326,8 +325,8 @@ impl Filter {
     }
 }
 
-/// What the reference does with a status that no filter speaks of. Beyond it: what does not get better by itself is not
-/// tried five times.
+/// The reference's action for a status that no filter matches. Beyond the reference: errors that do not resolve by
+/// themselves are not retried five times.
 fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
     let failure = match reply.status {
         401 | 403 => Failure::Config,
@@ -346,7 +345,7 @@ fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
         404 => say(Action::Fail, "Not found. The requested resource was not found on the server."),
         405 => say(Action::Fail, "Method not allowed. Please check your request method."),
         408 => say(Action::Retry, "Request timeout."),
-        // It may have met another request.
+        // It may have collided with another request.
         409 => Verdict { retries: Some(1), ..say(Action::Retry, "Conflict.") },
         410 => say(Action::Fail, "Gone. The requested resource is not there any more."),
         413 => say(Action::Fail, "Content too large. Please ask for less at once."),
@@ -378,7 +377,7 @@ pub(super) fn shorten(text: &str) -> String {
     if cut.len() < text.len() { cut + "…" } else { cut }
 }
 
-/// The error text of a body: the first of the usual fields that says something, else the body if it is no JSON.
+/// The error text of a body: the first non-empty one of the usual fields, else the body if it is not JSON.
 pub(super) fn error_text(json: &Json, body: &[u8]) -> String {
     const FIELDS: [&str; 12] = [
         "message",
@@ -446,7 +445,7 @@ impl Wait {
                 allowed(seconds, longest.as_ref(), vars)?
             }
             Wait::Response { seconds, longest } => {
-                // What cannot be evaluated says nothing.
+                // A template that cannot be evaluated gives no wait.
                 let named = seconds.text(vars).ok().and_then(|text| text.trim().parse::<f64>().ok());
                 allowed(named.filter(|s| s.is_finite() && *s > 0.0), longest.as_ref(), vars)?
             }
@@ -466,12 +465,12 @@ impl Wait {
     }
 }
 
-/// Up to twice the jitter of a strategy, in seconds.
+/// A random time up to twice the jitter of a strategy, in seconds.
 fn random_up_to(jitter: Option<&Template>, vars: &Vars<'_>) -> Result<f64> {
     Ok(jitter.map_or(Ok(0.0), |j| j.number(vars))? * 2.0 * super::random())
 }
 
-/// Refuses a wait that the manifest does not allow.
+/// Refuses a wait that exceeds the manifest's limit.
 fn allowed(seconds: Option<f64>, longest: Option<&Template>, vars: &Vars<'_>) -> Result<Option<f64>> {
     if let (Some(seconds), Some(longest)) = (seconds, longest)
         && seconds >= longest.number(vars)?
@@ -485,13 +484,13 @@ fn allowed(seconds: Option<f64>, longest: Option<&Template>, vars: &Vars<'_>) ->
     Ok(seconds)
 }
 
-/// The text of a refusal; the beginning of its body where that is no JSON.
+/// The error text of a rejection; the start of its body if that is not JSON.
 pub(super) fn refusal_text(reply: &Reply) -> String {
     let start = &reply.body[..reply.body.len().min(1000)];
     vendor_error(reply).unwrap_or_else(|| String::from_utf8_lossy(start).into_owned())
 }
 
-/// The text of a vendor's error for people, as far as it can be told.
+/// The readable text of a vendor's error, if there is one.
 pub fn vendor_error(reply: &Reply) -> Option<String> {
     let json: Json = scan::json(&reply.body).ok()?;
     Some(shorten(&error_text(&json, b""))).filter(|t| !t.is_empty())

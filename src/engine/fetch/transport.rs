@@ -1,7 +1,7 @@
-//! One exchange with the vendor: a request goes out, its answer is read whole.
+//! One exchange with the vendor: sends a request and reads the whole response.
 //!
-//! Comes in: a [`PreparedRequest`], and the file that takes a large body. Goes out: a [`Reply`], or a [`Trouble`] that
-//! says whether another try may work. Called by [`super::attempts`]. Redirects are not followed here.
+//! Input: a [`PreparedRequest`], and the file for a large body. Output: a [`Reply`], or a [`Trouble`] that states
+//! whether a retry may work. Called by [`super::attempts`]. Redirects are not followed here.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek as _, Write as _};
@@ -20,19 +20,19 @@ use super::{BodyEnd, Reply, shown};
 use crate::base::fault::{Fault, Kind};
 use crate::base::stop::Stop;
 
-/// A connection takes no longer, unless the manifest says otherwise.
+/// The default connect timeout.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// Nor does the beginning of an answer.
+/// The default timeout for the start of a response.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
-/// The body of a page takes no longer.
+/// The timeout for the body of a page.
 const PAGE_WITHIN: Duration = Duration::from_secs(300);
-/// Nor does that of a file.
+/// The timeout for the body of a file.
 const FILE_WITHIN: Duration = Duration::from_secs(6 * 60 * 60);
-/// Connections that stay open while nobody uses them: one for each thread that may read.
+/// The number of idle connections kept open: one for each thread that may read.
 const CONNECTIONS: usize = 64;
-/// Memory that is reserved on the word of a `Content-Length`, in bytes.
+/// The most memory reserved because of a `Content-Length`, in bytes.
 const MAX_RESERVED: u64 = 4 << 20;
-/// So much of a file is held in memory at a time, in bytes.
+/// The part of a file that is held in memory, in bytes.
 const PIECE: usize = 256 << 10;
 
 /// The HTTP client of a run.
@@ -43,7 +43,7 @@ pub(super) struct Transport {
     stop: Arc<Stop>,
 }
 
-/// How long the parts of one exchange may take.
+/// The timeouts of one exchange.
 struct Timeouts {
     connect: Option<Duration>,
     answer: Option<Duration>,
@@ -73,7 +73,7 @@ impl Transport {
         }
     }
 
-    /// One request and its answer; the body of a good answer that is large goes into `file`, where there is one.
+    /// Sends a request and reads the response; the large body of a successful response goes into `file`, if given.
     pub(super) fn exchange(&self, request: &PreparedRequest, file: Option<&File>) -> Result<Reply, Trouble> {
         let started = Instant::now();
         connection::broke_off();
@@ -82,10 +82,10 @@ impl Transport {
         if response.status() == 407 {
             return Err(Trouble::Final(refused_by_proxy(connection::proxy_of(&self.agent, &request.url), request)));
         }
-        // What is small, or an error, is looked at like any page.
+        // Small bodies and errors are evaluated like any page.
         let into = file.filter(|_| response.status().is_success());
         let (mut body, filed) = self.read(&mut response, into, request)?;
-        // A byte order mark is no part of the JSON.
+        // A byte order mark is not part of the JSON.
         if file.is_none() && body.starts_with(b"\xef\xbb\xbf") {
             body.drain(..3);
         }
@@ -106,7 +106,7 @@ impl Transport {
         Ok(Reply { status, headers, body, took, url, embedded: false, filed, error: None, end })
     }
 
-    /// Sends a request; gives the answer with its body still to be read.
+    /// Sends a request; returns the response with an unread body.
     fn send(&self, request: &PreparedRequest, body_within: Duration) -> Result<Response<Body>, Trouble> {
         let times = Timeouts {
             connect: Some(request.connect_within.unwrap_or(CONNECT_WITHIN)),
@@ -119,7 +119,7 @@ impl Transport {
         };
         let sent = match &request.body {
             Some(body) if request.method == "GET" => {
-                // A GET may carry a body (search APIs), which ureq sends only when told to.
+                // A GET may have a body (search APIs); ureq sends it only on demand.
                 let built = builder.body(()).map_err(bad)?;
                 let mut get = self.agent.get(&request.url);
                 if let Some(headers) = get.headers_mut() {
@@ -129,7 +129,7 @@ impl Transport {
                 config.timeout_recv_body(times.body).build().force_send_body().send(body.bytes.as_slice())
             }
             Some(body) => self.run(builder.body(body.bytes.as_slice()).map_err(bad)?, &times),
-            // All but these tell that they carry nothing.
+            // All other methods declare an empty body.
             None if !matches!(&*request.method, "GET" | "HEAD") => {
                 self.run(builder.body(&[][..]).map_err(bad)?, &times)
             }
@@ -143,7 +143,7 @@ impl Transport {
         self.agent.run(config.timeout_recv_response(times.answer).timeout_recv_body(times.body).build())
     }
 
-    /// Reads a body: the bytes of it that are in memory, or the size of what went into the file.
+    /// Reads a body: returns its bytes, or the size of what was written to the file.
     fn read(
         &self,
         response: &mut Response<Body>,
@@ -153,7 +153,7 @@ impl Transport {
         let limit = if file.is_some() { self.max_page_bytes.min(MAX_RESERVED) } else { self.max_page_bytes };
         let length = response.headers().get("content-length").and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
         let compressed = response.headers().contains_key("content-encoding");
-        // One byte more than is expected, so that the end is seen without growing.
+        // One byte more than expected, so that the end is detected without reallocation.
         let expected = length.filter(|_| !compressed).map_or(0, |l| l.min(limit).min(MAX_RESERVED) + 1);
         let mut body = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
         let mut reader = response.body_mut().with_config().limit(u64::MAX).reader();
@@ -170,7 +170,7 @@ impl Transport {
         ))
     }
 
-    /// Writes what was read and the rest of an answer into a file, from its start; gives its size.
+    /// Writes the bytes read so far and the rest of a response into a file, from its start; returns the size.
     fn file_away(&self, read: Vec<u8>, rest: &mut impl Read, mut file: &File) -> Result<u64, Trouble> {
         let failed = |e: std::io::Error| Trouble::Final(Fault::local("cannot write a file of a record", &e));
         file.rewind().and_then(|()| file.set_len(0)).map_err(failed)?;
@@ -193,7 +193,7 @@ impl Transport {
     }
 }
 
-/// Method, address and headers of a request, as the HTTP library takes them.
+/// Method, URL and headers of a request, for the HTTP library.
 fn with_headers(request: &PreparedRequest) -> Result<Builder, Trouble> {
     let mut builder = Request::builder().method(request.method.as_str()).uri(&request.url);
     for (name, value) in &request.headers {
@@ -212,16 +212,16 @@ fn with_headers(request: &PreparedRequest) -> Result<Builder, Trouble> {
     Ok(builder)
 }
 
-/// Why an exchange gave no answer.
+/// Why an exchange produced no response.
 pub(super) enum Trouble {
-    /// It may work next time; if it never does, the vendor counts as down.
+    /// Transient; if it persists, the vendor counts as down.
     Passing {
         /// What happened.
         message: String,
-        /// Did the vendor answer at all?
+        /// Did the vendor respond at all?
         reached: bool,
     },
-    /// It will not.
+    /// Permanent.
     Final(Fault),
 }
 
@@ -248,8 +248,8 @@ fn trouble(error: &ureq::Error, request: &PreparedRequest, proxy: Option<String>
     }
 }
 
-/// Is it an error of TLS that is the same the next time? A certificate is not another one then, nor are the versions
-/// that a server speaks; an alert in the middle of a connection may pass.
+/// Is this a TLS error that will recur? A bad certificate or protocol version will not change; an alert in the middle
+/// of a connection may not recur.
 fn fails_again(error: &std::io::Error) -> bool {
     const STAYS: [&str; 14] = [
         "certificate",
@@ -268,7 +268,7 @@ fn fails_again(error: &std::io::Error) -> bool {
         "UnknownCA",
     ];
     let text = error.to_string();
-    // The TLS library's errors come so.
+    // Errors of the TLS library have these kinds.
     let of_tls = matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::Other) || text.contains("certificate");
     of_tls && STAYS.iter().any(|stays| text.contains(stays))
 }
@@ -283,7 +283,7 @@ fn tls_failed(error: &dyn std::fmt::Display, request: &PreparedRequest) -> Fault
     })
 }
 
-/// A proxy does not let anything through without its own credentials.
+/// The fault for a proxy that requires credentials.
 fn refused_by_proxy(proxy: Option<String>, request: &PreparedRequest) -> Fault {
     let proxy = proxy.map_or_else(|| "a proxy on the way".to_owned(), |proxy| format!("the proxy {proxy}"));
     Fault::new(Kind::Auth, format!("{proxy} asks for a user and a password: HTTP 407 ({})", shown(request)))

@@ -1,10 +1,10 @@
-//! How the next page is asked for.
+//! Paging: how the next page is requested.
 //!
-//! Comes in: a paginator's definition; then what each page held. Goes out: the options or path of the next
-//! request, or the end. Called by `run`, one [`Pager`] a slice. The rules are those of airbyte-cdk's
-//! `DefaultPaginator`, but for what would lose records or never end: a short page is not the last one where the body
-//! itself says that there is more ([`more`]), and pages that repeat are a fault ([`repeats`]). With `safety.overlap`,
-//! rows that are skipped between two pages are found (`overlap`).
+//! Input: a paginator's definition; then the contents of each page. Output: the options or path of the next request,
+//! or the end. Called by `slice_reader`, one [`Pager`] per slice. The rules are those of airbyte-cdk's
+//! `DefaultPaginator`, except where they would lose records or never end: a short page is not the last one if the
+//! body itself announces more ([`more`]), and repeated pages are a fault ([`repeats`]). With `safety.overlap`, rows
+//! skipped between two pages are detected (`overlap`).
 
 pub mod more;
 mod overlap;
@@ -25,14 +25,14 @@ use crate::manifest::template::{self, EvalContext, Injection, Template, Types, V
 
 pub use self::pager::{Facts, NextPage, Pager};
 
-/// A paginator, compiled.
+/// A compiled paginator.
 #[derive(Debug, Clone, Default)]
 pub struct PagePlan {
     strategy: Option<Strategy>,
     token: Option<Token>,
     size: Option<Injection>,
     page_size: Option<Template>,
-    /// Are rows of the page before asked for again?
+    /// Are rows of the previous page requested again?
     overlaps: bool,
 }
 
@@ -49,13 +49,13 @@ enum Strategy {
     Cursor { value: Template, stop: Option<Template> },
 }
 
-/// What of an answer tells its own end of pages.
+/// The variables through which a response can end paging.
 const PAGE_FACTS: [&str; 3] = ["response", "headers", "last_record"];
 
-/// More records than a page has.
+/// More records than any page has.
 const FULL: u64 = 1 << 40;
 
-/// Which of an answer's fields paging wants to see.
+/// Which fields of a response paging needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// These top-level fields.
@@ -105,7 +105,7 @@ pub fn build(def: Option<&model::Paginator>, cx: &EvalContext) -> Result<PagePla
 }
 
 impl PagePlan {
-    /// Asks for the last row of the page before again, where `on` and where pages have numbers or offsets.
+    /// Requests the last row of the previous page again, if `on` and if pages have numbers or offsets.
     pub fn overlapping(self, on: bool) -> Self {
         let is_counted = matches!(self.strategy, Some(Strategy::Page { .. } | Strategy::Offset { .. }));
         PagePlan { overlaps: on && is_counted && self.token.is_some(), ..self }
@@ -120,7 +120,7 @@ impl PagePlan {
         out
     }
 
-    /// What of an answer the templates read.
+    /// What templates read from a response.
     pub fn wanted(&self) -> Wanted {
         let mut fields = Vec::new();
         for template in self.templates().into_iter().filter(|t| t.uses("response")) {
@@ -132,18 +132,18 @@ impl PagePlan {
         Wanted::Fields(fields)
     }
 
-    /// Does the vendor itself say that there is a page, by a token, a link or a word? A number that only goes up is a
-    /// guess.
+    /// Does the vendor itself announce the next page, by a token, a link or a flag? A counter that only increases is
+    /// a guess.
     fn is_stated(&self) -> bool {
         matches!(self.strategy, Some(Strategy::Cursor { .. })) && (self.uses("response") || self.uses("headers"))
     }
 
-    /// Is the variable `name` read?
+    /// Does a template use the variable `name`?
     pub fn uses(&self, name: &str) -> bool {
         self.templates().iter().any(|t| t.uses(name))
     }
 
-    /// Refuses a paginator that cannot ask for smaller pages, or would take one for the last.
+    /// Refuses a paginator that cannot request smaller pages, or would take one for the last page.
     pub fn check_reducible(&self, minimum: u64, at: &Place, cx: &EvalContext) -> Result<()> {
         let refused = |what: &str, hint: &str| Err(at.fault(format!("pages cannot become smaller: {what}")).hint(hint));
         let (Some(strategy), Some(_), Some(page_size)) = (&self.strategy, &self.size, &self.page_size) else {
@@ -164,7 +164,7 @@ impl PagePlan {
                 refused("page numbers count pages of one size", "page by OffsetIncrement or CursorPagination")
             }
             Strategy::Cursor { stop: Some(stop), .. } => {
-                // A page that is full, though small, must not look like the last one.
+                // A small page that is full must not look like the last one.
                 let ends = |size: u64| {
                     let vars = Vars { page_size: Some(size), last_page_size: Some(size), ..Vars::new(cx) };
                     stop.truth(&vars).unwrap_or(false)
@@ -178,7 +178,7 @@ impl PagePlan {
         }
     }
 
-    /// A pager for one slice; `key_paths` lead to the key of a record.
+    /// A pager for one slice; `key_paths` are the paths of a record's key.
     pub fn start<'p>(&'p self, vars: &Vars<'_>, key_paths: &'p [Vec<String>]) -> Result<Pager<'p>> {
         let page_size = match &self.page_size {
             Some(t) if !t.uses("response") => Some(size(t, vars)?),

@@ -1,13 +1,13 @@
-//! What the body of an answer says of records after its own: `has_more`, `total`, `next`.
+//! Reads from a response body whether more records follow: `has_more`, `total`, `next`.
 //!
-//! Comes in: a JSON body and the path of its records. Goes out: the promise of more, if it makes one. Called where
-//! paging would end at a short page; the reference ends there whatever the body says.
+//! Input: a JSON body and the path of its records. Output: the promise of more records, if there is one. Called when
+//! paging would end at a short page; the reference ends there whatever the body contains.
 
 use serde_json::{Map, Value as Json};
 
 use crate::base::json::python::is_falsy;
 
-/// Says that there is more where true. All names are compared without case, `_` and the like.
+/// More records follow if true. All names are compared ignoring case, `_` and similar characters.
 const MORE: &[&str] = &[
     "hasmore",
     "hasmoredata",
@@ -28,10 +28,10 @@ const MORE: &[&str] = &[
     "truncated",
 ];
 
-/// Says that there is more where false.
+/// More records follow if false.
 const LAST: &[&str] = &["last", "islast", "islastpage", "lastpage", "lastbatch", "endofrecords"];
 
-/// Says that there is more where something stands there, and that there is none where null does.
+/// More records follow if there is a value, and none if it is null.
 const NEXT: &[&str] = &[
     "next",
     "nexthref",
@@ -48,11 +48,11 @@ const NEXT: &[&str] = &[
     "odatanextlink",
 ];
 
-/// Tokens: says that there is more where something stands there. Null may mean that pages are not asked for by token.
+/// Tokens: more records follow if there is a value. Null may mean that paging does not use tokens.
 const TOKENS: &[&str] =
     &["nextcursor", "nextmarker", "nextpagecursor", "nextpageid", "nextpagetoken", "nexttoken", "continuationtoken"];
 
-/// The number of all records. The `size` or `length` of a page is none: often it is the page size.
+/// The total number of records. `size` or `length` do not count: often they are the page size.
 const TOTALS: &[&str] = &[
     "count",
     "itemcount",
@@ -80,7 +80,7 @@ const TOTALS: &[&str] = &[
     "totalsize",
 ];
 
-/// The number of all pages.
+/// The total number of pages.
 const PAGES: &[&str] = &[
     "lastpage",
     "lastpagenumber",
@@ -94,7 +94,7 @@ const PAGES: &[&str] = &[
     "totalpages",
 ];
 
-/// Objects in which vendors write of paging, beside the list of records or around it.
+/// Objects with paging information, beside the list of records or around it.
 const PARTS: &[&str] = &[
     "cursor",
     "cursors",
@@ -121,30 +121,30 @@ const PARTS: &[&str] = &[
 /// Parts within parts: `meta.pagination.links`.
 const MAX_PARTS: usize = 3;
 
-/// What an answer says of records after its own.
+/// Paging information in a response.
 #[derive(Debug, Default)]
 pub struct MoreRecords {
     more: Option<(String, bool)>,
     next: Option<(String, bool)>,
     token: Option<(String, bool)>,
-    /// Numbers of all records, and of all pages.
+    /// Total numbers of records and of pages.
     totals: Vec<(String, u64)>,
     pages: Vec<(String, u64)>,
 }
 
-/// An answer's word that there are more records.
+/// A statement in a response that more records follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Promise {
-    /// The field that says it.
+    /// The field with the statement.
     pub field: String,
-    /// Is it a number of records or pages? Such a number may be of more than what was asked for.
+    /// Is it a number of records or pages? Such a number may cover more than what was requested.
     pub counted: bool,
-    /// Is it the vendor's plain word, not a link or token that may always stand there?
+    /// Is it an explicit flag, rather than a link or token that may always be present?
     pub plain: bool,
 }
 
 impl MoreRecords {
-    /// Reads a body; `path` leads to its records.
+    /// Reads a body; `path` is the path of its records.
     pub fn of(body: &Json, path: &[&str]) -> MoreRecords {
         let mut out = MoreRecords::default();
         let mut at = body;
@@ -163,19 +163,19 @@ impl MoreRecords {
         out
     }
 
-    /// Reads an object beside a list of records.
+    /// Reads an object next to a list of records.
     pub fn beside(object: &Map<String, Json>) -> MoreRecords {
         let mut out = MoreRecords::default();
         out.object(object, "", "", 0);
         out
     }
 
-    /// Does it count no records at all?
+    /// Is the total zero?
     pub fn counts_nothing(&self) -> bool {
         self.totals.iter().any(|(_, number)| *number == 0)
     }
 
-    /// A `Link` header names a next page, or does not.
+    /// Evaluates a `Link` header.
     pub fn link(&mut self, header: &str) {
         let is_next = |link: &str| {
             link.split(';').skip(1).any(|part| {
@@ -188,7 +188,7 @@ impl MoreRecords {
         }
     }
 
-    /// Reads an object around the records, which stand under `records` in it.
+    /// Reads an object around the records, which are under `records` in it.
     fn object(&mut self, object: &Map<String, Json>, path: &str, records: &str, depth: usize) {
         for (name, value) in object.iter().filter(|(name, _)| *name != records) {
             let shown = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
@@ -220,7 +220,7 @@ impl MoreRecords {
         }
     }
 
-    /// Does it say that there is none?
+    /// Does it state that no records follow?
     pub fn ends(&self) -> bool {
         let says_no = |word: &Option<(String, bool)>| word.as_ref().is_some_and(|(_, truth)| !truth);
         match &self.more {
@@ -229,14 +229,14 @@ impl MoreRecords {
         }
     }
 
-    /// Does it say by a word or link of its own that there is more? A number of all records may be of more than what is
-    /// asked for, and tokens may mean other pages.
+    /// Does it state by a flag or link that more records follow? A total may cover more than what was requested, and
+    /// tokens may refer to other pages.
     pub fn announces(&self, trusted: &dyn Fn(&str) -> bool) -> bool {
         self.more.as_ref().or(self.next.as_ref()).is_some_and(|(field, truth)| *truth && trusted(field))
     }
 
-    /// Does it say that there are more than the `records` of `pages` that were read? A field that `trusted` does not
-    /// believe says nothing.
+    /// Does it state that there are more than the `records` in `pages` read so far? Fields that are not `trusted` are
+    /// ignored.
     pub fn promise(&self, records: u64, pages: u64, trusted: &dyn Fn(&str) -> bool) -> Option<Promise> {
         let word = |word: &Option<(String, bool)>, plain: bool| {
             let (field, truth) = word.as_ref()?;
@@ -259,19 +259,19 @@ impl MoreRecords {
     }
 }
 
-/// A name without case and anything but letters and digits.
+/// A name in lower case, reduced to letters and digits.
 fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// Where several fields say something, one that says that there is more counts.
+/// If several fields disagree, one that announces more records wins.
 fn strongest(word: &mut Option<(String, bool)>, field: String, truth: bool) {
     if word.as_ref().is_none_or(|(_, known)| !known && truth) {
         *word = Some((field, truth));
     }
 }
 
-/// A boolean, also as text.
+/// A boolean, or its text.
 fn truth(value: &Json) -> Option<bool> {
     match value {
         Json::Bool(truth) => Some(*truth),
@@ -281,7 +281,7 @@ fn truth(value: &Json) -> Option<bool> {
     }
 }
 
-/// A link, a token or a number stands there; or an object with one.
+/// Is the value a link, a token or a number, or an object with one?
 fn is_something(value: &Json) -> bool {
     match value {
         Json::Object(object) => object.values().any(|value| !is_falsy(value)),
@@ -289,7 +289,7 @@ fn is_something(value: &Json) -> bool {
     }
 }
 
-/// A number, also as text or as the `value` of an object.
+/// A number, its text, or the `value` of an object.
 fn number(value: &Json) -> Option<u64> {
     match value {
         Json::Number(number) => number.as_u64(),

@@ -1,9 +1,9 @@
-//! Whether rows were skipped between two pages by offset or number, as rows before them were deleted meanwhile.
+//! Detects rows that were skipped between two pages by offset or number, because earlier rows were deleted meanwhile.
 //!
-//! Comes in: the rows of each page. Goes out: whether a page joins the one before it, and which records were sent
-//! already. Called by [`super::Pager`] where `safety.overlap` is on and records have a key. A page by offset begins
-//! with the last row of the page before. A page number cannot ask for that row alone: the page before is asked for
-//! again after the one that follows it.
+//! Input: the rows of each page. Output: whether a page joins the previous one, and which records were already sent.
+//! Called by [`super::Pager`] if `safety.overlap` is on and records have a key. A page by offset starts with the last
+//! row of the previous page. A page number cannot request that row alone: the previous page is requested again after
+//! the next one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,31 +11,31 @@ use serde_json::Value as Json;
 
 use super::repeats::{PageRecords, Row};
 
-/// So many records of a slice are remembered, so that they are not sent again.
+/// The number of records of a slice that are remembered, so that they are not sent again.
 const MAX_SENT: usize = 1 << 17;
 
 /// The rows of the last pages of a slice.
 #[derive(Debug)]
 pub(super) struct Overlap {
     by_number: bool,
-    /// Are pages compared still?
+    /// Are pages still compared?
     compares: bool,
-    /// The content that was sent last of each key.
+    /// The last content sent for each key.
     sent: HashMap<u64, u64>,
     earlier: ReadPage,
     latest: ReadPage,
-    /// Does the page that is asked for begin with the last row of the latest one?
+    /// Should the requested page start with the last row of the latest one?
     expected: bool,
-    /// Rows of the page that was read last which were asked for again.
+    /// The number of repeated rows in the last page.
     again: u64,
     skipped: bool,
 }
 
-/// A page that was read: its rows, and what asked for it.
+/// A page that was read: its rows and its token.
 #[derive(Debug, Default)]
 struct ReadPage {
     token: Option<Json>,
-    /// Nothing where a record has no key.
+    /// Empty if a record has no key.
     rows: Vec<Row>,
 }
 
@@ -60,17 +60,17 @@ impl Overlap {
         }
     }
 
-    /// Was the record sent already, as the last version of its key?
+    /// Was the record already sent, as the last version of its key?
     pub(super) fn has_sent(&self, row: Row) -> bool {
         self.sent.get(&row.key) == Some(&row.content)
     }
 
-    /// The slice is read again: what `before` knows as sent is not sent again.
+    /// Called when the slice is read again: records that `before` knows as sent are not sent again.
     pub(super) fn continue_from(&mut self, before: Overlap) {
         self.sent = before.sent;
     }
 
-    /// Pages are compared no more.
+    /// Stops comparing pages.
     pub(super) fn stop(&mut self) {
         self.compares = false;
         self.expected = false;
@@ -82,12 +82,12 @@ impl Overlap {
         self.skipped
     }
 
-    /// So many rows of the page that was read last had come with the page before.
+    /// The number of rows in the last page that were already in the previous one.
     pub(super) fn again(&self) -> u64 {
         self.again
     }
 
-    /// The page was read that `token` asked for.
+    /// Adds a page that was requested with `token`.
     pub(super) fn page_read(&mut self, page: &PageRecords, token: Option<&Json>) {
         let rows = page.rows();
         let expected = std::mem::take(&mut self.expected);
@@ -99,8 +99,8 @@ impl Overlap {
         self.earlier = std::mem::replace(&mut self.latest, read);
     }
 
-    /// Does a page go on where the latest one ended? Where rows were inserted before, it begins with others of its
-    /// rows. Behind the first, only a row that nobody edited proves it: an edit may move a row to any place.
+    /// Does a page continue where the latest one ended? If rows were inserted earlier, it starts with other rows of
+    /// that page. After the first row, only an unedited row proves this: an edit may move a row anywhere.
     fn joins(&self, rows: &[Row]) -> bool {
         let (Some(first), Some(last)) = (rows.first(), self.latest.rows.last()) else { return false };
         let latest: HashSet<&Row> = self.latest.rows.iter().collect();
@@ -114,22 +114,22 @@ impl Overlap {
         self.sent.extend(rows.iter().map(|row| (row.key, row.content)));
     }
 
-    /// By how many rows the next page by offset begins earlier, after a page of `extracted` rows; `size` are asked for.
-    /// A page of one row would not get on.
+    /// The number of rows by which the next page by offset starts earlier, after a page of `extracted` rows; `size`
+    /// is the requested size. Pages of one row would make no progress.
     pub(super) fn step_back(&mut self, extracted: u64, size: Option<u64>) -> u64 {
         let has_room = extracted > 1 && size.is_none_or(|size| size > 1);
         self.expected = self.compares && !self.by_number && has_room && !self.latest.rows.is_empty();
         u64::from(self.expected)
     }
 
-    /// What asks for the page before the latest one, where that is to be read again.
+    /// The token of the page before the latest one, if it must be read again.
     pub(super) fn page_before(&self) -> Option<Option<Json>> {
         let looks = self.compares && self.by_number && !self.earlier.rows.is_empty();
         looks.then(|| self.earlier.token.clone())
     }
 
-    /// The page before the latest one was read again. Rows behind those that it had are rows that moved there: each
-    /// must have come with the latest page.
+    /// Adds the repeated page before the latest one. Rows after its original ones moved there: each must be in the
+    /// latest page.
     pub(super) fn page_read_again(&mut self, page: &PageRecords) {
         let rows = page.rows();
         let earlier: HashSet<u64> = self.earlier.keys().collect();

@@ -1,6 +1,6 @@
-//! The pages of one slice: which is asked for next, and when there is none.
+//! The pages of one slice: selects the next page, and detects the end.
 //!
-//! Comes in: what each page held. Goes out: the options or path of the next request, or the end. Made by
+//! Input: the contents of each page. Output: the options or path of the next request, or the end. Created by
 //! [`PagePlan::start`], called by `slice_reader`.
 
 use std::collections::HashSet;
@@ -22,28 +22,28 @@ pub struct Pager<'p> {
     pub(super) plan: &'p PagePlan,
     pub(super) token: Option<Json>,
     pub(super) page_size: Option<u64>,
-    /// The page size that is asked for instead.
+    /// The page size that replaces the manifest's.
     pub(super) reduced: Option<u64>,
     /// Page number or offset so far.
     pub(super) number: Option<u64>,
-    /// Hashes of the tokens of this slice: one that comes again would go round for ever.
+    /// Hashes of the slice's tokens: a repeated token would cause an endless loop.
     pub(super) seen: HashSet<u64>,
-    /// What pages held so far.
+    /// Detects repeated pages.
     pub(super) repeats: Repeats<'p>,
     pub(super) records: u64,
     pub(super) pages: u64,
-    /// The vendor's word on which alone the page is asked for.
+    /// The vendor's promise that is the only reason to request the page.
     pub(super) promise: Option<Promise>,
-    /// Does the answer before it say that there is the page, though it would be asked for without?
+    /// Did the previous response announce the page, although it would be requested anyway?
     pub(super) announced: bool,
-    /// The rows of the last pages, where they are compared.
+    /// The rows of the last pages, if pages are compared.
     pub(super) overlap: Option<Overlap>,
-    /// Where paging goes on after a page that is read again.
+    /// Where paging continues after a repeated page.
     pub(super) resumption: Option<Resumption>,
     pub(super) hasher: RandomState,
 }
 
-/// Where paging goes on after a page that is read again.
+/// Where paging continues after a repeated page.
 #[derive(Debug)]
 pub(super) struct Resumption {
     token: Option<Json>,
@@ -52,18 +52,18 @@ pub(super) struct Resumption {
     follows: bool,
 }
 
-/// What a page held.
+/// Facts about a page.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// Records that the extractor found, before any filter.
     pub extracted: u64,
     /// Records after filters.
     pub selected: u64,
-    /// What the page brought.
+    /// Whether the page repeats earlier ones.
     pub repeat: Repeat,
-    /// What its last answer says of records after its own, which is looked for when it is first asked for.
+    /// The paging information of its last response, read on demand.
     pub more: &'a dyn Fn() -> &'a MoreRecords,
-    /// Is a field believed that says that there is more?
+    /// Is a field that announces more records trusted?
     pub trusted: &'a dyn Fn(&str) -> bool,
     /// `response`, `headers`, `last_record` and slice.
     pub vars: Vars<'a>,
@@ -74,19 +74,19 @@ pub struct Facts<'a> {
 pub struct NextPage {
     /// Is there one?
     pub follows: bool,
-    /// What a person should know of it.
+    /// A warning for the user.
     pub warning: Option<String>,
-    /// The field that promised more than there was.
+    /// The field that announced more records than there were.
     pub broken_promise: Option<Promise>,
 }
 
 impl Pager<'_> {
-    /// Records that a page is asked for.
+    /// The requested page size.
     pub fn page_size(&self) -> Option<u64> {
         self.reduced.or(self.page_size)
     }
 
-    /// Asks for pages of another size than the manifest's from now on, or of that again.
+    /// Changes the page size for later requests; `None` restores the manifest's.
     pub fn ask_for(&mut self, size: Option<u64>) {
         self.reduced = size;
     }
@@ -108,7 +108,7 @@ impl Pager<'_> {
         options
     }
 
-    /// The path of the next request, if the token is one.
+    /// The path of the next request, if the token is a path.
     pub fn path(&self) -> Option<String> {
         match (&self.plan.token, &self.token) {
             (Some(Token::Path), Some(token)) => Some(template::text_of(token)),
@@ -121,23 +121,23 @@ impl Pager<'_> {
         self.token.is_some()
     }
 
-    /// Did the vendor's last answer promise the page that is asked for now?
+    /// Did the vendor's last response promise the requested page?
     pub fn is_promised(&self) -> bool {
         let by_word = self.promise.as_ref().is_some_and(|promise| !promise.counted);
         self.token.is_some() && (self.plan.is_stated() || self.announced || by_word)
     }
 
-    /// Is the page asked for only because a number in the answer before it is higher than the records so far?
+    /// Is the page requested only because a total in the previous response exceeds the records so far?
     pub fn is_counted(&self) -> bool {
         self.promise.as_ref().is_some_and(|promise| promise.counted)
     }
 
-    /// The page that was asked for on the vendor's word alone cannot be had.
+    /// The page that was requested only because of a promise does not exist.
     pub fn break_promise(&mut self) -> Option<Promise> {
         self.promise.take()
     }
 
-    /// Takes a record of the page that is read, as bytes.
+    /// Adds a record of the current page, as bytes.
     pub fn add(&self, page: &mut PageRecords, record: &[u8]) {
         if self.plan.strategy.is_some() {
             self.repeats.add(page, record);
@@ -147,7 +147,7 @@ impl Pager<'_> {
         }
     }
 
-    /// The page was read: what did it bring?
+    /// Completes a page: does it repeat earlier ones?
     pub fn page_read(&mut self, page: &PageRecords) -> Repeat {
         if let Some(overlap) = &mut self.overlap {
             overlap.page_read(page, self.token.as_ref());
@@ -155,12 +155,12 @@ impl Pager<'_> {
         self.repeats.page_read(page)
     }
 
-    /// Are rows asked for again?
+    /// Are rows requested again?
     pub fn overlaps(&self) -> bool {
         self.overlap.is_some()
     }
 
-    /// Was the record sent already in this slice, as the last version of its key?
+    /// Was the record already sent in this slice, as the last version of its key?
     pub fn has_sent(&self, record: &[u8]) -> bool {
         let row = || self.repeats.row(record);
         self.overlap.as_ref().is_some_and(|overlap| row().is_some_and(|row| overlap.has_sent(row)))
@@ -171,22 +171,21 @@ impl Pager<'_> {
         self.overlap.as_ref().is_some_and(Overlap::has_skipped)
     }
 
-    /// Asks for no row again from now on.
+    /// Stops requesting rows again.
     pub fn stop_overlap(&mut self) {
         if let Some(overlap) = &mut self.overlap {
             overlap.stop();
         }
     }
 
-    /// The slice is read again: what `before` knows as sent is not sent again.
+    /// Called when the slice is read again: records that `before` knows as sent are not sent again.
     pub fn continue_from(&mut self, before: Self) {
         if let (Some(overlap), Some(before)) = (&mut self.overlap, before.overlap) {
             overlap.continue_from(before);
         }
     }
 
-    /// Goes back to the page before the one that was read, if that is to be read again; whether another one follows is
-    /// remembered until then.
+    /// Goes back to the page before the last one, if it must be read again; `follows` is remembered until then.
     pub fn look_back(&mut self, follows: bool) -> bool {
         let Some(token) = self.overlap.as_ref().and_then(Overlap::page_before) else { return false };
         let token = std::mem::replace(&mut self.token, token);
@@ -194,12 +193,12 @@ impl Pager<'_> {
         true
     }
 
-    /// Is a page read again?
+    /// Is a page being read again?
     pub fn looks_back(&self) -> bool {
         self.resumption.is_some()
     }
 
-    /// The page was read again: does another one follow?
+    /// Completes a repeated page: does another one follow?
     pub fn looked_back(&mut self, page: &PageRecords) -> bool {
         if let Some(overlap) = &mut self.overlap {
             overlap.page_read_again(page);
@@ -209,7 +208,7 @@ impl Pager<'_> {
         follows
     }
 
-    /// May an error be the way in which the vendor's pages end? So it is where nothing else tells the last page.
+    /// May an error mark the end of the vendor's pages? It may if nothing else marks the last page.
     pub fn ends_by_error(&self) -> bool {
         self.page_size().is_none() && !self.plan.is_stated() && !self.announced
     }
@@ -247,8 +246,8 @@ impl Pager<'_> {
         Ok(next)
     }
 
-    /// The number of the next page or of its first record; nothing at the end. Of its records, `fresh` were not
-    /// asked for again.
+    /// The number of the next page or of its first record; `None` at the end. `fresh` is the number of its records
+    /// that were not requested again.
     fn next_number(&mut self, strategy: &Strategy, page: Facts<'_>, fresh: u64) -> Result<Option<Json>> {
         let size = match (self.reduced, &self.plan.page_size) {
             (None, Some(t)) => Some(size(t, &page.vars)?),
@@ -262,7 +261,7 @@ impl Pager<'_> {
         }
         let next = match strategy {
             Strategy::Page { start, .. } => self.number.unwrap_or(*start) + 1,
-            // Behind an empty page stands the next one that is asked for, not the empty one again.
+            // After an empty page the next one is requested, not the empty one again.
             _ if page.extracted == 0 => self.number.unwrap_or(0) + size.unwrap_or(1),
             _ => {
                 let back = self.overlap.as_mut().map_or(0, |overlap| overlap.step_back(page.extracted, size));
@@ -273,7 +272,7 @@ impl Pager<'_> {
         Ok(Some(json!(next)))
     }
 
-    /// The token of the next page; nothing at the end.
+    /// The token of the next page; `None` at the end.
     fn next_token(
         &mut self,
         value: &Template,
@@ -284,14 +283,14 @@ impl Pager<'_> {
         if let Some(stop) = stop
             && stop.truth(&page.vars)?
         {
-            // Only a stop because of a short page is a guess: one that would not be, were the page a full one.
+            // A stop is a guess only if it depends on the page being short: test with a full page.
             let full = Vars { last_page_size: Some(self.page_size().unwrap_or(FULL)), ..page.vars };
             let is_mixed = PAGE_FACTS.iter().any(|name| stop.uses(name));
             let guesses = stop.uses("last_page_size") && !(is_mixed && (page.extracted == 0 || stop.truth(&full)?));
             if !guesses {
                 return Ok(None);
             }
-            // Its token may stand in every answer: it promises nothing.
+            // A token may be in every response: it promises nothing.
             self.promise = self.promised(page).filter(|promise| promise.plain);
             if self.promise.is_none() {
                 return Ok(None);
@@ -304,7 +303,7 @@ impl Pager<'_> {
             }
             return Ok(None);
         }
-        // A text that spells a list or an object is one in a JSON body only.
+        // A text that looks like a list or an object becomes one only in a JSON body.
         let token = match &self.plan.token {
             Some(Token::Option(inject)) if inject.is_json() => token,
             _ if token.is_array() || token.is_object() => value.value(&page.vars, Types::Text)?,
@@ -318,13 +317,13 @@ impl Pager<'_> {
         Ok(Some(token))
     }
 
-    /// The vendor's word that there is more.
+    /// The vendor's promise of more records.
     fn promised(&self, page: Facts<'_>) -> Option<Promise> {
         (page.more)().promise(self.records, self.pages, page.trusted)
     }
 
     /// A page has no token for the next one: is it the last, or does the manifest look for the token in the wrong
-    /// place? What a person should know of it.
+    /// place? Returns a warning for the user.
     fn lost_token(&self, value: &Template, page: Facts<'_>) -> Result<Option<String>> {
         if page.extracted == 0 || !value.finds_nothing(&page.vars) {
             return Ok(None);

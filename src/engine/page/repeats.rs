@@ -1,9 +1,9 @@
-//! Whether the pages of a slice repeat, found by their records.
+//! Detects repeated pages of a slice by their records.
 //!
-//! Comes in: each record of a page, as bytes. Goes out: whether the page brought anything, and the fault of paging that
-//! would go on for ever. Called by [`super::Pager`]. What stands around the records does not count: a vendor may write
-//! another request id into each answer. A record costs one hash of its bytes; its key is looked for only where the
-//! first record of the page has a key that a page of this slice began with before.
+//! Input: each record of a page, as bytes. Output: whether the page contained anything new, and the fault for endless
+//! paging. Called by [`super::Pager`]. Data around the records does not count: a vendor may put another request id
+//! into each response. A record costs one hash of its bytes; its key is parsed only if the page's first key also
+//! started an earlier page of this slice.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher as _;
@@ -16,80 +16,80 @@ use crate::base::json::scan::{JsonKind, Scanner};
 /// Hashes, of records or pages or keys.
 type Hashes = HashSet<u64, foldhash::fast::RandomState>;
 
-/// At least so many of a slice's last records are remembered one by one, and at most twice as many and a page; whole
-/// pages all are.
+/// The minimum number of recent records that are remembered individually, at most twice as many plus a page; whole
+/// pages are all remembered.
 const MAX_RECORDS: usize = 1 << 12;
-/// So many pages in a row may bring records that the slice had already, key and content.
+/// The maximum number of consecutive pages with known records only, by key and content.
 const MAX_REPEATED: u32 = 3;
-/// So many pages in a row may bring keys that the slice had already, with other content.
+/// The maximum number of consecutive pages with known keys but different content.
 const MAX_SAME_KEYS: u32 = 50;
-/// So many pages in a row may be empty.
+/// The maximum number of consecutive empty pages.
 const MAX_EMPTY: u32 = 50;
-/// So many pages in a row may be equal where records have no key to tell them apart.
+/// The maximum number of consecutive equal pages if records have no key.
 const MAX_EQUAL: u32 = 1000;
 
-/// A record that has a key, as hashes.
+/// The hashes of a record with a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Row {
-    /// Of its key.
+    /// The hash of its key.
     pub(super) key: u64,
-    /// Of all its bytes.
+    /// The hash of all its bytes.
     pub(super) content: u64,
 }
 
-/// The records of one page, as hashes.
+/// The hashes of one page's records.
 #[derive(Debug, Default)]
 pub struct PageRecords {
     records: Vec<u64>,
-    /// Those that have a key, where pages are compared with each other.
+    /// Records with a key, if pages are compared with each other.
     rows: Vec<Row>,
-    /// The keys of all records, where those of the page are looked at.
+    /// The keys of all records, if they are needed.
     keys: Option<Vec<u64>>,
     /// The key of the first record.
     first_key: Option<u64>,
 }
 
 impl PageRecords {
-    /// Takes a record for the comparison of pages.
+    /// Adds a record for the comparison of pages.
     pub(super) fn add_row(&mut self, row: Option<Row>) {
         self.rows.extend(row);
     }
 
-    /// Its records in their order, if each has a key.
+    /// The records in their order, if each has a key.
     pub(super) fn rows(&self) -> &[Row] {
         if self.rows.len() == self.records.len() { &self.rows } else { &[] }
     }
 }
 
-/// What a page brought.
+/// What a page repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
-    /// Something new, or nothing at all.
+    /// The page has something new, or nothing at all.
     No,
-    /// Only records that the slice had already, key and content.
+    /// The page has only records that the slice already had, by key and content.
     Known,
-    /// The page before it once more.
+    /// The page equals the previous one.
     Last,
 }
 
 /// The pages of one slice so far.
 #[derive(Debug)]
 pub(super) struct Repeats<'p> {
-    /// The paths of a record's key; none where records have no key.
+    /// The paths of a record's key; empty if records have no key.
     key_paths: &'p [Vec<String>],
     hasher: FixedState,
-    /// The last records.
+    /// The most recent records.
     records: Hashes,
-    /// Those that came before them.
+    /// The records before them.
     earlier_records: Hashes,
-    /// Every page, as one hash.
+    /// The hash of every page.
     pages: Hashes,
     last_page: Option<u64>,
-    /// The key that each page began with.
+    /// The first key of each page.
     first_keys: Hashes,
-    /// Keys since pages seem to bring the same ones.
+    /// Keys since pages appear to repeat keys.
     keys: Hashes,
-    /// Pages in a row.
+    /// Consecutive pages of each kind.
     repeated: u32,
     same_keys: u32,
     equal: u32,
@@ -114,7 +114,7 @@ impl<'p> Repeats<'p> {
         }
     }
 
-    /// Takes a record of the page that is read.
+    /// Adds a record of the current page.
     pub(super) fn add(&self, page: &mut PageRecords, record: &[u8]) {
         if page.records.is_empty() {
             page.first_key = self.key(record);
@@ -123,7 +123,7 @@ impl<'p> Repeats<'p> {
         }
         page.records.push(self.hasher.hash_one(record));
         if let Some(keys) = &mut page.keys {
-            // A record without a key is another each time.
+            // A record without a key always counts as a different one.
             keys.push(self.key(record).unwrap_or_else(|| page.records[page.records.len() - 1]));
         }
     }
@@ -138,13 +138,13 @@ impl<'p> Repeats<'p> {
         key
     }
 
-    /// A record as pages are compared by it, if it has a key.
+    /// The hashes of a record, if it has a key.
     pub(super) fn row(&self, record: &[u8]) -> Option<Row> {
         let record = record.trim_ascii();
         Some(Row { key: self.key(record)?, content: self.hasher.hash_one(record) })
     }
 
-    /// The page was read: what did it bring?
+    /// Completes a page: does it repeat earlier ones?
     pub(super) fn page_read(&mut self, page: &PageRecords) -> Repeat {
         if page.records.is_empty() {
             self.empty += 1;
@@ -152,7 +152,7 @@ impl<'p> Repeats<'p> {
         }
         self.empty = 0;
         let hash = page.records.iter().fold(0, |sum: u64, record| {
-            // The order of records counts.
+            // The order of records matters.
             (sum.rotate_left(5) ^ record).wrapping_mul(0x9e37_79b9_7f4a_7c15)
         });
         let equal = self.last_page.replace(hash) == Some(hash);
@@ -178,7 +178,7 @@ impl<'p> Repeats<'p> {
         }
     }
 
-    /// Did the page bring only keys that pages before it had?
+    /// Did the page contain only keys of earlier pages?
     fn only_known_keys(&mut self, page: &PageRecords) -> bool {
         if let Some(key) = page.first_key {
             self.first_keys.insert(key);
@@ -187,13 +187,13 @@ impl<'p> Repeats<'p> {
             self.keys.clear();
             return false;
         };
-        // The first page whose keys are looked at is what later ones are compared with.
+        // Later pages are compared with the first page whose keys are known.
         let begins = self.keys.is_empty();
         let known = keys.iter().filter(|key| !self.keys.insert(**key)).count() == keys.len();
         begins || known
     }
 
-    /// Is there an end to it? Called where paging would go on.
+    /// Checks for endless paging; called when paging would continue.
     pub(super) fn check(&self) -> Result<()> {
         let message = if self.repeated >= MAX_REPEATED {
             format!("{MAX_REPEATED} pages in a row brought only records that came before")

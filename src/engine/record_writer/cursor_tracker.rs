@@ -1,7 +1,7 @@
-//! The cursor values of a slice's records: the highest, those outside of what was asked for, their order.
+//! Tracks the cursor values of a slice's records: the highest one, those outside the requested window, their order.
 //!
-//! Comes in: each record as it was scanned. Goes out: what a page's and a slice's records add up to; whether a record
-//! is of the part of time that is read. Called by the writer of records.
+//! Input: each scanned record. Output: totals per page and slice; whether a record belongs to the requested part of
+//! the past. Called by the record writer.
 
 use time::OffsetDateTime;
 
@@ -10,40 +10,41 @@ use crate::engine::cursor::ceiling::{Beyond, Ceiling, Highest};
 use crate::engine::cursor::{Cursor, CursorPlan};
 use crate::engine::shape::wire::{CursorText, RecordScan};
 
-/// Vendors round the bounds of windows, to days at most.
+/// Vendors round the bounds of windows, at most to days.
 const TOLERANCE: time::Duration = time::Duration::days(1);
 
-/// Follows the cursor of a slice's records.
+/// Tracks the cursor of a slice's records.
 pub(super) struct CursorTracker<'s> {
     pub(super) plan: Option<&'s CursorPlan>,
     pub(super) filter: RecordFilter,
-    /// How far the bookmark may go.
+    /// The limit of the bookmark.
     pub(super) ceiling: Option<Ceiling<'s>>,
-    /// When the record before was changed, of a stream whose newest records come first.
+    /// The cursor value of the previous record, if newest records come first.
     before_it: Option<OffsetDateTime>,
-    /// The cursor text parsed last: many records share one.
+    /// The last parsed cursor text: many records share one.
     parsed_text: Vec<u8>,
     parsed_time: Option<OffsetDateTime>,
     pub(super) page: CursorCounts,
-    /// Highest value and records without one, of pages that were read wholly.
+    /// The highest value, and records without one, over complete pages.
     highest: Highest,
     without_cursor: u64,
-    /// Is a value that is no whole number of granules away from its window's begin among them?
+    /// Does the page have a value that is not a whole number of granules from its window's start?
     page_is_finer: bool,
     is_finer: bool,
-    /// Is everything read that is wanted: a record older than the cursor came (newest first), or no more may be taken?
+    /// Is everything wanted already read? True after a record older than the cursor (newest first), or at the record
+    /// limit.
     pub(super) past_the_end: bool,
 }
 
-/// What the cursor values of a page add up to.
+/// Cursor statistics of a page.
 #[derive(Clone, Copy, Default)]
 pub(super) struct CursorCounts {
     highest: Highest,
     pub(super) without_cursor: u64,
-    /// Records outside of the window that was asked for, of those compared with it.
+    /// Records outside the requested window, among those compared with it.
     pub(super) outside: u64,
     pub(super) compared: u64,
-    /// Neighbours of which the second is newer, of those compared.
+    /// Neighbours in which the second is newer, among those compared.
     pub(super) newer: u64,
     pub(super) pairs: u64,
 }
@@ -66,12 +67,12 @@ impl<'s> CursorTracker<'s> {
         }
     }
 
-    /// The highest value that the bookmark may take, of pages that were read wholly.
+    /// The highest value that the bookmark may reach, over complete pages.
     pub(super) fn newest(&self) -> Option<OffsetDateTime> {
         self.highest.newest
     }
 
-    /// Records of these pages that lie beyond it.
+    /// Records of these pages past the limit.
     pub(super) fn beyond(&self) -> Beyond {
         self.highest.beyond
     }
@@ -81,7 +82,7 @@ impl<'s> CursorTracker<'s> {
         self.without_cursor
     }
 
-    /// Do values of these pages lie between two windows, as far apart as these are?
+    /// Do values of these pages fall into the gap between two windows?
     pub(super) fn is_finer(&self) -> bool {
         self.is_finer
     }
@@ -91,8 +92,8 @@ impl<'s> CursorTracker<'s> {
         self.ceiling.as_ref().is_none_or(|ceiling| ceiling.keeps(before, time))
     }
 
-    /// Is a record of the part of the past that is read, if one is? Whether a page ends with one from before it is
-    /// noted where newest records come first.
+    /// Does a record belong to the requested part of the past, if there is one? If newest records come first, this
+    /// also notes whether the page ends before that part.
     pub(super) fn is_of_the_past(&mut self, scan: &RecordScan<'_>) -> bool {
         let Some(past) = self.filter.past else { return true };
         let Some(time) = self.time(scan) else { return true };
@@ -103,7 +104,7 @@ impl<'s> CursorTracker<'s> {
         past.keeps(time)
     }
 
-    /// Reading stops at the first old record: that holds only while newer ones come first.
+    /// Checks the order: reading stops at the first old record, which is valid only while newer ones come first.
     pub(super) fn compare(&mut self, time: Option<OffsetDateTime>) {
         if let (Some(before), Some(time)) = (self.before_it, time) {
             self.page.pairs += 1;
@@ -129,7 +130,7 @@ impl<'s> CursorTracker<'s> {
         })
     }
 
-    /// A record counts for the bookmark.
+    /// Includes a record in the bookmark.
     pub(super) fn observe(&mut self, scan: &RecordScan<'_>) {
         if self.plan.is_none() {
             return;
@@ -153,7 +154,7 @@ impl<'s> CursorTracker<'s> {
         }
     }
 
-    /// The page was read wholly: its values count.
+    /// Completes a page: its values count.
     pub(super) fn page_done(&mut self) {
         let page = std::mem::take(&mut self.page);
         self.highest.add(page.highest);
@@ -161,7 +162,7 @@ impl<'s> CursorTracker<'s> {
         self.is_finer |= std::mem::take(&mut self.page_is_finer);
     }
 
-    /// The page broke off: its values do not count.
+    /// Discards the values of an incomplete page.
     pub(super) fn page_failed(&mut self) {
         self.page = CursorCounts::default();
         self.page_is_finer = false;

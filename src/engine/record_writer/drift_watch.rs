@@ -1,7 +1,7 @@
-//! What the watch for drift sees of a slice, and what it decides about odd records.
+//! Connects a slice's records to the drift monitor, and decides about deviating records.
 //!
-//! Comes in: each record as it is scanned, and the page around it. Goes out: how a record is sent, or that it is put
-//! aside. Called by the writer of records. Without a monitor nothing is watched.
+//! Input: each record as it is scanned, and its page. Output: how a record is sent, or that it is quarantined. Called
+//! by the record writer. Without a monitor, nothing is observed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,35 +19,35 @@ use crate::engine::extract::WalkError;
 use crate::engine::fetch::Reply;
 use crate::engine::shape::wire::RecordScan;
 
-/// So many ids of a slice's records are remembered, to see whether one comes again: some pages of them.
+/// The number of record ids that are remembered to detect repeats within a slice: a few pages of them.
 const MAX_IDS: usize = 1 << 13;
-/// Every so many records one is a witness of the fields that it has, where witnesses are wanted.
+/// One record in this many becomes a witness of its fields, if witnesses are wanted.
 const WITNESS_EVERY: u64 = 20;
 
 /// Watches the records of a slice for drift.
 pub(super) struct DriftWatch<'s> {
     monitor: Option<&'s Arc<DriftMonitor>>,
     listener: Option<RecordListener>,
-    /// Records of this page that are put aside, or sent without some values.
+    /// Records of this page that are quarantined, or sent without some values.
     quarantined: Vec<Quarantined>,
     ids: HashSet<u64, foldhash::fast::RandomState>,
-    /// Records scanned, of which some become witnesses.
+    /// Records scanned, from which witnesses are sampled.
     scanned: u64,
-    /// Is the page's text broken somewhere?
+    /// Is the text of the page invalid somewhere?
     broken_text: bool,
-    /// Records of this page whose id came before in the slice.
+    /// Records of this page whose id already occurred in the slice.
     again: u64,
-    /// The page's records stood in a list; one stood where a list may be.
+    /// Whether the page's records were in a list; whether a single record was in place of a list.
     shape: (bool, bool),
 }
 
-/// What becomes of a record.
+/// The decision about a record.
 pub(super) enum Fate {
     /// Nothing in it is new.
     Regular,
-    /// It is sent, without some values perhaps; the schema may have grown for it.
+    /// It is sent, possibly without some values; the schema may have grown for it.
     Odd(Option<Without>),
-    /// It is on disk, and not sent.
+    /// It is quarantined, and not sent.
     PutAside,
 }
 
@@ -67,7 +67,7 @@ impl<'s> DriftWatch<'s> {
         }
     }
 
-    /// Scans the record at which the scanner stands, which it passes.
+    /// Scans the next record and moves past it.
     pub(super) fn scan<'a>(&mut self, version: &SchemaVersion, scanner: &mut Scanner<'a>) -> Walked<RecordScan<'a>> {
         Ok(match &mut self.listener {
             Some(listener) => {
@@ -87,12 +87,13 @@ impl<'s> DriftWatch<'s> {
         let (Some(monitor), Some(listener)) = (self.monitor, &mut self.listener) else {
             return Ok(version.wire.scan(&mut record, true, &mut ())?);
         };
-        // Others may have let it grow since: a listener knows no fewer places than the schema that it listens to.
+        // Another slice may have extended the schema: an observer must know all places of the schema that it
+        // observes.
         monitor.follow(listener);
         Ok(version.wire.scan(&mut record, true, &mut listener.newcomers())?)
     }
 
-    /// Decides about the record that was scanned.
+    /// Decides about the scanned record.
     pub(super) fn decide(&mut self, bytes: &[u8]) -> Walked<Fate> {
         let (Some(monitor), Some(listener)) = (self.monitor, &mut self.listener) else { return Ok(Fate::Regular) };
         if bytes.len() as u64 > monitor.max_record() && monitor.can_put_aside() {
@@ -123,13 +124,13 @@ impl<'s> DriftWatch<'s> {
         })
     }
 
-    /// A record was sent without some of its values, which are kept.
+    /// Quarantines the values that were removed from a record.
     pub(super) fn put_aside(&mut self, values: Quarantined) {
         self.quarantined.push(values);
     }
 
-    /// Puts aside what is no record, and passes it: bytes that are no text, a value that is no object. False for a
-    /// record.
+    /// Quarantines data that is not a record, and moves past it: bytes that are not text, a value that is not an
+    /// object. Returns false for a record.
     pub(super) fn takes_no_record(&mut self, scanner: &mut Scanner<'_>) -> Walked<bool> {
         let Some(monitor) = self.monitor.filter(|monitor| monitor.can_put_aside()) else { return Ok(false) };
         let kind = scanner.peek()?;
@@ -152,7 +153,7 @@ impl<'s> DriftWatch<'s> {
         Ok(true)
     }
 
-    /// The page was read wholly: what was put aside is on disk when this returns.
+    /// Completes a page: quarantined records are on disk when this returns.
     pub(super) fn page_read(&mut self, cursor: CursorCounts) -> Result<()> {
         let (Some(monitor), Some(listener)) = (self.monitor, &mut self.listener) else { return Ok(()) };
         let CursorCounts { without_cursor, outside, compared, newer, pairs, .. } = cursor;
@@ -161,20 +162,20 @@ impl<'s> DriftWatch<'s> {
         monitor.page(listener, page, &std::mem::take(&mut self.quarantined))
     }
 
-    /// The listener knows the places of the schema of now.
+    /// Updates the observer to the places of the current schema.
     pub(super) fn follow(&mut self) {
         if let (Some(monitor), Some(listener)) = (self.monitor, &mut self.listener) {
             monitor.follow(listener);
         }
     }
 
-    /// The next page begins.
+    /// Starts the next page.
     pub(super) fn page_done(&mut self) {
         self.broken_text = false;
         (self.again, self.shape) = (0, (false, false));
     }
 
-    /// The page broke off: none of it was seen.
+    /// Discards the observations of an incomplete page.
     pub(super) fn page_failed(&mut self) {
         if let Some(listener) = &mut self.listener {
             listener.forget();
@@ -183,33 +184,33 @@ impl<'s> DriftWatch<'s> {
         (self.again, self.shape) = (0, (false, false));
     }
 
-    /// An answer came.
+    /// Called for each response.
     pub(super) fn answered(&self, reply: &Reply) {
         if let Some(monitor) = self.monitor {
             monitor.answered(|name| reply.header(name));
         }
     }
 
-    /// The answer reports errors, which the config accepts.
+    /// The response reports errors that the config accepts.
     pub(super) fn partial_errors(&self) {
         if let Some(monitor) = self.monitor {
             monitor.partial_errors();
         }
     }
 
-    /// The page was not the last one.
+    /// Called when another page followed.
     pub(super) fn page_followed(&self, records: u64, asked: Option<u64>) {
         if let Some(monitor) = self.monitor {
             monitor.page_followed(records, asked);
         }
     }
 
-    /// Where the page's records stood.
+    /// Records where the page's records were.
     pub(super) fn page_shape(&mut self, list: bool, alone: bool) {
         self.shape = (list, alone);
     }
 
-    /// May records hold bytes that are no text? They are put aside then.
+    /// May records contain bytes that are not text? If so, they are quarantined.
     pub(super) fn takes_broken_text(&mut self) -> bool {
         self.broken_text = self.monitor.is_some_and(|monitor| monitor.can_put_aside());
         self.broken_text

@@ -1,29 +1,28 @@
-//! Finished lines on their way to stdout: a page at a time, small pages together.
+//! Buffers finished lines for stdout: one page at a time, small pages together.
 //!
-//! Comes in: bytes of lines, the end of each page. Goes out: lines of pages that were read wholly. Called by the writer
-//! of records.
+//! Input: bytes of lines, the end of each page. Output: lines of complete pages. Called by the record writer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::schema_version::SchemaVersion;
 
-/// Pages that follow each other faster than this may wait for one another.
+/// Pages that follow each other faster than this are sent together.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(20);
-/// Bytes that are sent together.
+/// The size at which lines are sent, in bytes.
 const FLUSH_BYTES: usize = 192 << 10;
 
-/// Sends lines with their number, and the schema that they are in.
+/// Sends lines with their number and schema version.
 pub(in crate::engine) type Send<'s> = &'s mut dyn FnMut(Vec<u8>, u64, &Arc<SchemaVersion>);
 
-/// Lines that wait to be sent.
+/// Lines waiting to be sent.
 pub(super) struct LineBatch<'s> {
     send: Send<'s>,
-    /// Lines of pages that were read wholly, then those of this page.
+    /// Lines of complete pages, then those of this page.
     pub(super) lines: Vec<u8>,
     /// Records of this page.
     count: u64,
-    /// Bytes and records of pages that were read wholly.
+    /// Bytes and records of complete pages.
     whole: (usize, u64),
     last_page: Option<Instant>,
 }
@@ -33,12 +32,12 @@ impl<'s> LineBatch<'s> {
         LineBatch { send, lines: Vec::new(), count: 0, whole: (0, 0), last_page: None }
     }
 
-    /// The line of a record is finished.
+    /// Counts a finished line.
     pub(super) fn record_done(&mut self) {
         self.count += 1;
     }
 
-    /// Changes all lines that wait.
+    /// Changes all waiting lines.
     pub(super) fn rewrite(&mut self, change: impl Fn(&[u8]) -> Vec<u8>) {
         let page = change(&self.lines[self.whole.0..]);
         self.lines = change(&self.lines[..self.whole.0]);
@@ -46,29 +45,29 @@ impl<'s> LineBatch<'s> {
         self.lines.extend_from_slice(&page);
     }
 
-    /// Do pages wait to be sent?
+    /// Are pages waiting to be sent?
     pub(super) fn has_pages(&self) -> bool {
         self.whole.0 > 0
     }
 
-    /// The page was read wholly; it is sent now, or with the next one.
+    /// Completes a page; its lines are sent now, or with the next page.
     pub(super) fn page_done(&mut self, version: &Arc<SchemaVersion>) {
         self.whole = (self.lines.len(), self.whole.1 + self.count);
         self.count = 0;
-        // Pages that come fast are sent together: each sending wakes the writer.
+        // Fast pages are sent together, because each send wakes the writer.
         let fast = self.last_page.replace(Instant::now()).is_some_and(|at| at.elapsed() < FLUSH_INTERVAL);
         if !fast || self.whole.0 >= FLUSH_BYTES {
             self.flush(version);
         }
     }
 
-    /// The page broke off: the number of its records that are dropped.
+    /// Drops the lines of an incomplete page; returns their number.
     pub(super) fn page_failed(&mut self) -> u64 {
         self.lines.truncate(self.whole.0);
         std::mem::take(&mut self.count)
     }
 
-    /// Sends the pages that wait.
+    /// Sends the waiting pages.
     pub(super) fn flush(&mut self, version: &Arc<SchemaVersion>) {
         let capacity = self.lines.capacity();
         let lines = std::mem::replace(&mut self.lines, Vec::with_capacity(capacity.min(2 * FLUSH_BYTES)));

@@ -1,10 +1,10 @@
-//! Takes the records of a stream's slice and makes lines of them.
+//! Converts the records of a slice into output lines.
 //!
-//! Comes in: the scanner at each record. Goes out: finished RECORD lines, a page at a time. Called by
-//! [`super::slice_reader`]. A record that nothing asks to change is copied as the vendor wrote it.
+//! Input: the scanner at each record. Output: finished RECORD lines, one page at a time. Called by
+//! [`super::slice_reader`]. A record that needs no change is copied byte for byte.
 //!
-//! Four objects do the work: [`CursorTracker`] follows the bookmark, [`DriftWatch`] decides about odd records,
-//! [`SchemaVersion`] says how a record looks on the wire, [`LineBatch`] sends lines.
+//! Four objects do the work: [`CursorTracker`] follows the bookmark, [`DriftWatch`] decides about deviating records,
+//! [`SchemaVersion`] defines the wire form of a record, [`LineBatch`] sends lines.
 
 mod cursor_tracker;
 mod drift_watch;
@@ -40,23 +40,23 @@ use line_batch::LineBatch;
 pub(super) use line_batch::Send;
 pub(super) use schema_version::{SchemaVersion, StreamOut};
 
-/// The first and the last time that a request asks for, where it does.
+/// The first and the last time that a request asks for, if it has bounds.
 pub(super) type Bounds = (Option<OffsetDateTime>, Option<OffsetDateTime>);
 
-/// Of a slice's records, which are wanted, and what is known of them.
+/// Decides which records of a slice are wanted.
 #[derive(Default)]
 pub(super) struct RecordFilter {
     /// The window of the slice.
     pub(super) slice: Option<Window>,
-    /// The cursor before the slice, where records are compared with it.
+    /// The cursor before the slice, if records are compared with it.
     pub(super) before: Option<Cursor>,
-    /// The bounds that requests carry, where they mean something.
+    /// The bounds in requests, if they are meaningful.
     pub(super) window: Option<Bounds>,
-    /// Which are of the part of the past that is read.
+    /// The filter for the part of the past that a backfill reads.
     pub(super) past: Option<PastFilter>,
 }
 
-/// Makes lines of one slice's records.
+/// Writes the lines of one slice's records.
 pub(super) struct RecordWriter<'s> {
     plan: &'s StreamPlan,
     out: &'s StreamOut,
@@ -65,20 +65,20 @@ pub(super) struct RecordWriter<'s> {
     drift: DriftWatch<'s>,
     batch: LineBatch<'s>,
     quota: Quota<'s>,
-    /// How the file of each record is fetched.
+    /// How the file of each record is downloaded.
     files: Option<(&'s FilePlan, &'s EngineContext)>,
-    /// What ends each line of this page.
+    /// The end of each line of this page.
     suffix: Vec<u8>,
-    /// Answers that came.
+    /// Responses received.
     answers: u64,
-    /// Values that did not fit and were sent as null: of this page, of pages that were read wholly.
+    /// Values that did not fit and were sent as null: in this page, and in complete pages.
     nulled: (u64, u64),
     keeps_last: bool,
     last: Option<Vec<u8>>,
     transformed: Vec<u8>,
 }
 
-/// What the records of a slice add up to.
+/// Totals over the records of a slice.
 pub(super) struct SliceTotals {
     /// The highest cursor value.
     pub(super) newest: Option<OffsetDateTime>,
@@ -86,24 +86,24 @@ pub(super) struct SliceTotals {
     pub(super) nulled: u64,
     /// Records without a cursor value.
     pub(super) without_cursor: u64,
-    /// Records beyond what the bookmark may take.
+    /// Records past the limit of the bookmark.
     pub(super) beyond: Beyond,
-    /// Do cursor values lie between two windows, as far apart as these are?
+    /// Do cursor values fall into the gap between two windows?
     pub(super) is_finer: bool,
-    /// Answers that came.
+    /// Responses received.
     pub(super) answers: u64,
 }
 
-/// Records that the stream may still take, of all its slices.
+/// The number of records that the stream may still send, over all slices.
 struct Quota<'s>(&'s AtomicU64);
 
 impl Quota<'_> {
-    /// Takes one; false when there are none left.
+    /// Takes one record from the quota; false if it is used up.
     fn take(&self) -> bool {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
-    /// So many records do not count after all.
+    /// Returns records to the quota.
     fn give_back(&self, count: u64) {
         if self.0.load(Ordering::Relaxed) < u64::MAX {
             self.0.fetch_add(count, Ordering::Relaxed);
@@ -114,7 +114,7 @@ impl Quota<'_> {
 type Walked<T> = std::result::Result<T, WalkError<Fault>>;
 
 impl<'s> RecordWriter<'s> {
-    /// A writer for one slice; `left` are the records that the stream may still take.
+    /// A writer for one slice; `left` is the number of records that the stream may still send.
     pub(super) fn new(
         engine: &'s EngineContext,
         (plan, out): (&'s StreamPlan, &'s StreamOut),
@@ -140,17 +140,17 @@ impl<'s> RecordWriter<'s> {
         }
     }
 
-    /// Do pages wait to be sent?
+    /// Are pages waiting to be sent?
     pub(super) fn has_pages(&self) -> bool {
         self.batch.has_pages()
     }
 
-    /// Sends the pages that wait.
+    /// Sends the waiting pages.
     pub(super) fn finish(&mut self) {
         self.batch.flush(&self.version);
     }
 
-    /// What the records of pages that were read wholly add up to.
+    /// The totals over the records of complete pages.
     pub(super) fn totals(&self) -> SliceTotals {
         SliceTotals {
             newest: self.cursor.newest(),
@@ -182,7 +182,7 @@ impl<'s> RecordWriter<'s> {
             Fate::Regular => (scan, None),
             Fate::Odd(without) => (self.grown(scan, &again)?, without),
             Fate::PutAside => {
-                // The bookmark may pass it: it is on disk before that.
+                // The bookmark may move past this record: it is written to disk first.
                 self.cursor.observe(&scan);
                 return Ok(());
             }
@@ -205,7 +205,7 @@ impl<'s> RecordWriter<'s> {
         Ok(())
     }
 
-    /// The record as it is scanned by the schema of now, which may have grown for it.
+    /// Scans the record again with the current schema, which may have grown because of it.
     fn grown<'a>(&mut self, scan: RecordScan<'a>, record: &Scanner<'a>) -> Walked<RecordScan<'a>> {
         let version = self.out.version(self.plan);
         if version.generation == self.version.generation {
@@ -215,7 +215,7 @@ impl<'s> RecordWriter<'s> {
         self.drift.scan_grown(&self.version, record.clone())
     }
 
-    /// Goes on by the schema of now: the lines that wait were written by an older one.
+    /// Switches to a newer schema; waiting lines were written with the older one.
     fn follow(&mut self, version: Arc<SchemaVersion>) {
         if version.retypes_keys(&self.version) {
             self.batch.rewrite(|lines| version.with_its_keys(lines));
@@ -223,7 +223,7 @@ impl<'s> RecordWriter<'s> {
         self.version = version;
     }
 
-    /// Writes the record's part of its line: as it came, unless the wire or drift asks for a change.
+    /// Writes the record's part of its line: verbatim, unless the wire or drift requires a change.
     fn write(
         &mut self,
         scan: &RecordScan<'_>,
@@ -247,7 +247,7 @@ impl<'s> RecordWriter<'s> {
         if rewritten.bad_key { Err(WalkError::Callback(bad_key())) } else { Ok(()) }
     }
 
-    /// What ends the lines of this page.
+    /// The end of the lines of this page.
     fn suffix(&mut self) -> &[u8] {
         if self.suffix.is_empty() {
             self.suffix = self.out.protocol.after_record(OffsetDateTime::now_utc());
@@ -255,7 +255,7 @@ impl<'s> RecordWriter<'s> {
         &self.suffix
     }
 
-    /// Ends the line; `own` is an end of its own.
+    /// Ends the line; `own` replaces the usual end.
     fn end_line(&mut self, own: Option<Vec<u8>>, without: Option<Without>) {
         let mut own = own;
         if let Some(values) = without {
@@ -271,7 +271,7 @@ impl<'s> RecordWriter<'s> {
         self.batch.record_done();
     }
 
-    /// Keeps a record for paging, where that asks for the last one.
+    /// Keeps a record for paging, if paging uses the last one.
     fn keep_last(&mut self, bytes: &[u8]) {
         if self.keeps_last {
             let last = self.last.get_or_insert_default();
@@ -281,7 +281,7 @@ impl<'s> RecordWriter<'s> {
     }
 }
 
-/// A record that no target can store.
+/// The fault for a record without a key: no target can store it.
 fn missing_key(key: &str) -> Fault {
     Fault::data(format!("a record has no value for its key `{key}`")).of_rule(Rule::KeyMissing.id()).hint(
         "no target can store it; with dripfeed.state_dir it is kept there and the others go on; else check \
@@ -289,7 +289,7 @@ fn missing_key(key: &str) -> Fault {
     )
 }
 
-/// A record whose key its column does not take.
+/// The fault for a record whose key does not fit its column.
 fn bad_key() -> Fault {
     let fault = Fault::data("a record's key is of another type than its column, which was announced before");
     fault
@@ -323,7 +323,7 @@ impl RecordSink for RecordWriter<'_> {
             _ => true,
         };
         if let (Some(cursor), Some(before)) = (feed, &tracker.filter.before) {
-            // A record from after the window says nothing of those that follow.
+            // A record after the window allows no conclusion about those that follow.
             old = value(cursor, &record).is_some_and(|v| before.is_before(cursor, v));
         }
         let is_selected = plan.shape.apply(&mut record, vars, inside).map_err(WalkError::Callback)?;

@@ -1,7 +1,8 @@
-//! How a stream's records look on the wire by now: its schema grows while it is read.
+//! The current wire schema of a stream: it may grow while the stream is read.
 //!
-//! Comes in: the stream's plan, the fields that are wanted, what drift learned. Goes out: the SCHEMA line and the
-//! schema that records are scanned and rewritten by. Called by the writer, and by the scheduler that announces it.
+//! Input: the stream's plan, the selected fields, the evolved schema from drift. Output: the SCHEMA line, and the
+//! schema by which records are scanned and rewritten. Called by the writer, and by the scheduler, which sends the
+//! SCHEMA line.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::protocol::Protocol;
 use crate::protocol::singer::schema_line;
 use crate::protocol::singer_catalog::Selection;
 
-/// What a stream's records look like on the wire by now.
+/// One version of a stream's wire schema.
 pub(in crate::engine) struct SchemaVersion {
     /// The SCHEMA line.
     pub(in crate::engine) schema: Vec<u8>,
@@ -24,17 +25,17 @@ pub(in crate::engine) struct SchemaVersion {
 }
 
 impl SchemaVersion {
-    /// Does it know more than another?
+    /// Is this version newer than another?
     pub(in crate::engine) fn is_later(&self, other: &SchemaVersion) -> bool {
         self.generation > other.generation
     }
 
-    /// Is a key a text now that was none in another version?
+    /// Is a key text in this version that was not in another one?
     pub(in crate::engine) fn retypes_keys(&self, other: &SchemaVersion) -> bool {
         self.generation != other.generation && !self.wire.text_keys().is_subset(&other.wire.text_keys())
     }
 
-    /// Lines of Singer's records that were written by an earlier version, with their keys as they are announced now.
+    /// Rewrites Singer RECORD lines of an earlier version, with keys in their current type.
     pub(in crate::engine) fn with_its_keys(&self, lines: &[u8]) -> Vec<u8> {
         let keys = self.wire.text_keys();
         let mut out = Vec::with_capacity(lines.len() + lines.len() / 8);
@@ -81,7 +82,7 @@ impl StreamOut {
         }
     }
 
-    /// The version of now.
+    /// The current version.
     pub(in crate::engine) fn version(&self, plan: &StreamPlan) -> Arc<SchemaVersion> {
         let mut current = self.current.lock();
         if self.watched.as_ref().is_some_and(|watched| watched.generation() != current.generation) {
@@ -91,14 +92,14 @@ impl StreamOut {
     }
 }
 
-/// The version of a stream whose schema is as it is watched to be.
+/// The version for the monitor's current schema.
 fn version(
     plan: &StreamPlan,
     fields: &Selection,
     watched: Option<&Arc<DriftMonitor>>,
     protocol: Protocol,
 ) -> SchemaVersion {
-    // Read before the schema: what changes in between is seen once more.
+    // Read before the schema: a change in between causes one more update.
     let generation = watched.map_or(0, |watched| watched.generation());
     let grown = watched.map(|watched| watched.schema());
     let wire = plan.wire(grown.as_deref().unwrap_or(&plan.schema), fields, protocol);
@@ -112,7 +113,7 @@ fn version(
 }
 
 impl StreamPlan {
-    /// The stream's form on the wire, by the schema of now. Airbyte's is the vendor's own.
+    /// The stream's wire schema, from its current schema. Airbyte's is the vendor's own.
     pub fn wire(&self, schema: &Json, fields: &Selection, protocol: Protocol) -> RecordSchema {
         let cursor = self.cursor.as_ref().map(|c| c.field.as_str());
         match protocol {

@@ -1,8 +1,8 @@
-//! What a stream's state is made of: no cursor, one, one for each partition, or a backfill.
+//! The parts of a stream's state: no cursor, one cursor, one per partition, or a backfill.
 //!
-//! Comes in: the partitions of a stream as they are listed, and its slices as they are read or fail. Goes out: the
-//! slices of a partition, which of their records are wanted, and the state to save. Called by the worker threads, under
-//! the lock of the stream's [`Progress`](super::progress::Progress).
+//! Input: the partitions of a stream as they are listed, and its slices as they are read or fail. Output: the slices
+//! of a partition, a filter for their records, and the state to save. Called by the worker threads, under the lock of
+//! the stream's [`Progress`](super::progress::Progress).
 
 use std::sync::Arc;
 
@@ -18,27 +18,27 @@ use crate::engine::record_writer::RecordFilter;
 use crate::engine::slice::Partition;
 use crate::engine::stream_slice::StreamSlice;
 
-/// What a stream's state is made of.
+/// The parts of a stream's state.
 pub(super) enum CursorState {
     /// The stream has no cursor: it is read as a whole, and has no state.
     FullRefresh,
     /// One cursor for the stream.
     Single(Cursor),
-    /// One for each partition.
+    /// One cursor per partition.
     PerPartition(Partitions),
-    /// What was read of a part of the past.
+    /// The ranges of the past that a backfill has read.
     Backfill(Box<Backfill>),
 }
 
-/// A slice that was read, and what its records say of the cursor.
+/// A slice that was read, and the cursor values of its records.
 pub(super) struct ReadSlice<'s> {
     pub(super) slice: &'s StreamSlice,
-    /// The highest cursor value that the bookmark may take.
+    /// The highest cursor value that the bookmark may reach.
     pub(super) newest: Option<OffsetDateTime>,
 }
 
 impl CursorState {
-    /// Begins a backfill, or goes on from an earlier run's state.
+    /// Starts a backfill, or resumes one from an earlier run's state.
     pub(super) fn begin(
         plan: &StreamPlan,
         state: Option<&Map<String, Json>>,
@@ -56,31 +56,31 @@ impl CursorState {
         Ok(CursorState::Single(cursor.begin(state, 0)?))
     }
 
-    /// Is a part of the past read?
+    /// Is this a backfill?
     pub(super) fn is_backfill(&self) -> bool {
         matches!(self, CursorState::Backfill(_))
     }
 
-    /// Is the state the same until the stream ends?
+    /// Does the state stay the same until the stream ends?
     pub(super) fn moves_at_end(&self) -> bool {
         matches!(self, CursorState::PerPartition(partitions) if partitions.is_global())
     }
 
-    /// The parents' state before they are read.
+    /// Sets the parents' state before they are read.
     pub(super) fn parents_begin(&mut self, state: Json) {
         if let CursorState::PerPartition(partitions) = self {
             partitions.parents_begin(state);
         }
     }
 
-    /// The parents' state once they were read.
+    /// Sets the parents' state after they were read.
     pub(super) fn parents_read(&mut self, state: Json) {
         if let CursorState::PerPartition(partitions) = self {
             partitions.parents_read(state);
         }
     }
 
-    /// A partition was listed: the slices of it that are to be read.
+    /// Adds a listed partition; returns its slices to read.
     pub(super) fn open(
         &mut self,
         plan: &StreamPlan,
@@ -100,7 +100,7 @@ impl CursorState {
         Ok(windows.into_iter().map(slice).collect())
     }
 
-    /// All partitions were listed.
+    /// Called when all partitions are listed.
     pub(super) fn listed(&mut self) {
         match self {
             CursorState::FullRefresh | CursorState::Single(_) => {}
@@ -109,7 +109,7 @@ impl CursorState {
         }
     }
 
-    /// Which records of a slice are wanted, as far as the cursor tells.
+    /// A filter for the records of a slice, as far as the cursor decides.
     pub(super) fn filter(&self, plan: &StreamPlan, slice: &StreamSlice) -> RecordFilter {
         let mut filter = RecordFilter::default();
         let compares = plan.cursor.as_ref().is_some_and(|cursor| cursor.filters);
@@ -126,7 +126,7 @@ impl CursorState {
         filter
     }
 
-    /// Must the state be saved before the records that are about to be sent? True for the first ones of a backfill.
+    /// Must the state be saved before the next records are sent? True before the first records of a backfill.
     pub(super) fn saves_before_records(&mut self) -> bool {
         match self {
             CursorState::Backfill(backfill) => backfill.begins(),
@@ -134,22 +134,22 @@ impl CursorState {
         }
     }
 
-    /// Records of a slice were sent, and so many requests for them were answered.
+    /// Counts records sent for a slice, and responses to its requests.
     pub(super) fn sent(&mut self, slice: &StreamSlice, records: u64, answers: u64) {
         if let CursorState::Backfill(backfill) = self {
             backfill.sent(&slice.partition_id(), records, answers);
         }
     }
 
-    /// A slice's reading began at `here` by this machine's clock, at `there` by the vendor's.
+    /// Records when the reading of a slice began: `here` by the local clock, `there` by the vendor's.
     pub(super) fn began(&mut self, here: OffsetDateTime, there: OffsetDateTime) {
         if let CursorState::Backfill(backfill) = self {
             backfill.began(here, there);
         }
     }
 
-    /// A slice was read: the cursor moves. Gives the slices that are to be read after it: what a backfill reads again,
-    /// because it changed until `now`.
+    /// A slice was read: advances the cursor. Returns slices to read next: those that a backfill reads again because
+    /// they changed until `now`.
     pub(super) fn close(
         &mut self,
         plan: &CursorPlan,
@@ -175,31 +175,31 @@ impl CursorState {
         }
     }
 
-    /// This run does not read the slice's partition to its end.
+    /// Marks the slice's partition as not fully read by this run.
     pub(super) fn leave(&mut self, slice: &StreamSlice) {
         if let CursorState::Backfill(backfill) = self {
             backfill.leave(&slice.partition_id());
         }
     }
 
-    /// A slice was not read to its end: its bookmark stays, and the next run reads it again.
+    /// A slice was not read to its end: its bookmark stays, and the next run reads the slice again.
     pub(super) fn slice_failed(&mut self, slice: &StreamSlice) {
         match (self, &slice.window) {
             (CursorState::Backfill(backfill), Some(window)) => backfill.fail(&slice.partition_id(), window),
-            // A bookmark of all partitions together would pass it.
+            // A common bookmark of all partitions would move past the slice.
             (CursorState::PerPartition(partitions), _) => partitions.fail(),
             _ => {}
         }
     }
 
-    /// The stream has a fault.
+    /// Marks the stream as failed.
     pub(super) fn failed(&mut self) {
         if let CursorState::PerPartition(partitions) = self {
             partitions.fail();
         }
     }
 
-    /// Nothing of the stream is left to read; `complete` tells whether all of it was read, and not as a preview.
+    /// Nothing of the stream is left to read; `complete` states whether all of it was read, and not as a preview.
     pub(super) fn finish(&mut self, plan: &StreamPlan, complete: bool) {
         match (self, &plan.cursor) {
             (CursorState::PerPartition(partitions), Some(plan)) => partitions.finish(plan),
@@ -218,7 +218,7 @@ impl CursorState {
         }
     }
 
-    /// How far the backfill is, if the stream has one.
+    /// The progress of the backfill, if there is one.
     pub(super) fn backfill_progress(&self) -> Option<BackfillProgress> {
         match self {
             CursorState::Backfill(backfill) => Some(backfill.standing()),

@@ -1,7 +1,7 @@
 //! Lists the slices of a stream: its partitions, which may come from its parents, and their windows.
 //!
-//! Comes in: a stream that begins. Goes out: its slices, queued for the worker threads: all at once, or each when its
-//! job is done. Called by [`Worker::step`].
+//! Input: a stream that begins. Output: its slices, queued for the worker threads: all at once, or each when its job
+//! is complete. Called by [`Worker::step`].
 
 use super::progress::{Listing, SliceTask};
 use super::stream_run::StreamRun;
@@ -36,7 +36,7 @@ impl Worker<'_> {
         progress.listing = Listing::Done;
         match listed {
             Ok(()) => progress.cursor_state.listed(),
-            // The fault that ended the listing was sent when it happened.
+            // The fault that ended the listing was already sent.
             Err(_) if progress.over => {}
             Err(fault) => self.fail(stream, &mut progress, fault),
         }
@@ -46,7 +46,7 @@ impl Worker<'_> {
         self.settle(stream, progress);
     }
 
-    /// Says what of the manifest keeps a stream, or one of its parents, from going on from where it was.
+    /// Warns of manifest features that keep a stream, or one of its parents, from resuming.
     fn warn(&self, plan: &StreamPlan) {
         let stuck = plan.cursor.as_ref().and_then(CursorPlan::stuck_windows);
         let lost = plan.cursor.is_none() && plan.router.depends_incrementally();
@@ -55,7 +55,7 @@ impl Worker<'_> {
         plan.parents.iter().for_each(|parent| self.warn(parent));
     }
 
-    /// Queues the stream's slices: all at once, or each when its job is done.
+    /// Queues the stream's slices: all at once, or each when its job is complete.
     fn queue_slices(&self, stream: &StreamRun, parents: &ParentReader<'_>) -> Result<()> {
         let plan = &stream.job.plan;
         let vars = Vars::new(&self.engine.cx);
@@ -67,7 +67,7 @@ impl Worker<'_> {
             });
         };
         let mut jobs = AsyncJobs::new(self.engine, plan, jobs);
-        // Parents that need jobs too must not wait for those of their children.
+        // Parents that also need jobs must not wait for the jobs of their children.
         let mut later = plan.parents.iter().any(|parent| parent.needs_jobs()).then(Vec::new);
         plan.router.each(parents, &vars, &mut |partition| {
             let slices = self.open(stream, partition)?;
@@ -81,7 +81,7 @@ impl Worker<'_> {
         jobs.finish(&mut &queue)
     }
 
-    /// A partition was listed: its slices.
+    /// Registers a listed partition; returns its slices.
     fn open(&self, stream: &StreamRun, partition: Partition) -> Result<Vec<StreamSlice>> {
         self.engine.stop.check()?;
         let mut progress = stream.progress.lock();
@@ -93,7 +93,7 @@ impl Worker<'_> {
         Ok(slices)
     }
 
-    /// Queues slices, and reads some of them while too many wait.
+    /// Queues slices, and reads some of them while too many are waiting.
     fn queue(&self, stream: &StreamRun, tasks: impl IntoIterator<Item = SliceTask>) -> Result<()> {
         stream.progress.lock().queue(tasks);
         self.scheduler.wake();

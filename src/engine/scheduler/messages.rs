@@ -1,7 +1,7 @@
-//! What a worker thread sends to the writer: records, schemas, states.
+//! Messages from a worker thread to the writer: records, schemas, states.
 //!
-//! Comes in: a stream and its progress. Goes out: [`Message`]s, over a channel. Called by [`super::worker`], under the
-//! lock of the stream's progress wherever the order of messages matters.
+//! Input: a stream and its progress. Output: [`Message`]s, over a channel. Called by [`super::worker`], under the
+//! lock of the stream's progress if the order of messages matters.
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -13,7 +13,7 @@ use crate::engine::context::EngineContext;
 use crate::engine::record_writer::SchemaVersion;
 use crate::protocol::Message;
 
-/// The way to the writer.
+/// The channel to the writer.
 pub(super) struct MessageSender<'r> {
     pub(super) engine: &'r EngineContext,
     pub(super) channel: SyncSender<Message>,
@@ -21,13 +21,13 @@ pub(super) struct MessageSender<'r> {
 
 impl MessageSender<'_> {
     pub(super) fn send(&self, message: Message) {
-        // The writer is gone when stdout is: then a stop is on its way.
+        // The writer ends only when stdout is broken: then a stop request follows.
         if self.channel.send(message).is_err() {
             self.engine.stop.ask(Kind::Downstream);
         }
     }
 
-    /// Sends lines of records after their schema, and after the state that must stand before them.
+    /// Sends record lines, preceded by their schema and by a state that must come first.
     pub(super) fn records(&self, stream: &StreamRun, lines: Vec<u8>, count: u64, version: &Arc<SchemaVersion>) {
         let mut progress = stream.progress.lock();
         if count > 0 && progress.cursor_state.saves_before_records() {
@@ -35,7 +35,7 @@ impl MessageSender<'_> {
         }
         self.schema(&mut progress, version);
         progress.outcome.records += count;
-        // Another thread may have announced a later schema, by which these keys are texts.
+        // Another thread may have sent a newer schema that declares these keys as texts.
         let announced = progress.schema.clone().filter(|announced| announced.retypes_keys(version));
         drop(progress);
         let lines = match announced {
@@ -47,7 +47,7 @@ impl MessageSender<'_> {
         }
     }
 
-    /// Sends the schema of records, unless it or a later one was sent.
+    /// Sends the schema of records, unless it or a newer one was already sent.
     pub(super) fn schema(&self, progress: &mut Progress, version: &Arc<SchemaVersion>) {
         let sent = progress.schema.as_ref();
         if sent.is_none_or(|sent| version.is_later(sent)) {
@@ -58,7 +58,7 @@ impl MessageSender<'_> {
         }
     }
 
-    /// Sends the stream's state. Under its lock, so that an older one never follows a newer one.
+    /// Sends the stream's state, under the stream's lock: an older state never follows a newer one.
     pub(super) fn state(&self, stream: &StreamRun, progress: &mut Progress, checkpoint: bool) {
         if stream.job.limit.is_some() {
             return;

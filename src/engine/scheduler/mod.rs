@@ -1,14 +1,14 @@
-//! Reads streams: a few threads, their slices, and one writer.
+//! Reads streams with a few threads, which share their slices and one writer.
 //!
-//! Comes in: the chosen streams of a [`SourcePlan`](super::build::SourcePlan), with their states. Goes out:
-//! [`Message`]s in an order in which a state never comes before its records; then an account of each stream. Called by
+//! Input: the selected streams of a [`SourcePlan`](super::build::SourcePlan), with their states. Output:
+//! [`Message`]s, ordered so that a state never precedes its records; then the outcome of each stream. Called by
 //! `run`.
 //!
-//! Threads take work from a board: first the earliest stream that has a slice to read, else the listing of a
-//! stream's slices (which reads its parents). Pages of one slice are sequential.
+//! Threads choose work in this order: a slice of the earliest stream that has one to read, else the listing of a
+//! stream's slices (which reads its parents). Pages of one slice are read in sequence.
 //!
-//! `stream_run` is a stream while it is read, `progress` how far it is, `cursor_state` what its state is made of;
-//! `worker` is a thread, which lists slices (`listing`), reads them, and sends `messages`.
+//! `stream_run` is a stream while it is read, `progress` is how far it is, `cursor_state` holds the parts of its
+//! state. `worker` is a thread: it lists slices (`listing`), reads them, and sends `messages`.
 
 mod cursor_state;
 mod listing;
@@ -34,20 +34,20 @@ pub use stream_run::StreamJob;
 use stream_run::StreamRun;
 use worker::Worker;
 
-/// The run: what all threads see.
+/// A run, shared by all its threads.
 pub struct Scheduler {
     engine: Arc<EngineContext>,
     streams: Vec<StreamRun>,
-    /// Groups of which a stream is being read.
+    /// Groups that have a stream in progress.
     busy: Mutex<HashSet<Arc<str>>>,
     turn: Mutex<u64>,
     changed: Condvar,
-    /// How many threads may work.
+    /// The number of threads that may work.
     pub concurrency: Concurrency,
 }
 
 impl Scheduler {
-    /// Prepares a run; states that cannot be read are refused here, before any request.
+    /// Prepares a run; unreadable states are refused here, before any request.
     pub fn new(
         engine: Arc<EngineContext>,
         jobs: Vec<StreamJob>,
@@ -65,19 +65,19 @@ impl Scheduler {
         })
     }
 
-    /// What is known of every stream so far.
+    /// The outcome of every stream so far.
     pub fn outcomes(&self) -> Vec<StreamOutcome> {
         self.streams.iter().map(|stream| stream.progress.lock().outcome()).collect()
     }
 
-    /// The run was asked to stop: the drift of streams that have not ended is saved and reported.
+    /// Called when the run is stopped early: saves and reports the drift of unfinished streams.
     pub fn stopped(&self) {
         for stream in self.streams.iter().filter(|stream| stream.progress.lock().outcome.begun) {
             stream.end_watch(&self.engine, false);
         }
     }
 
-    /// The work of thread number `number`: until nothing is left to do.
+    /// The loop of thread `number`: works until no work is left.
     pub fn work(&self, number: usize, messages: SyncSender<Message>) {
         let messages = MessageSender { engine: &self.engine, channel: messages };
         let worker = Worker { scheduler: self, engine: &self.engine, messages };
@@ -98,7 +98,7 @@ impl Scheduler {
                 self.concurrency.end();
                 return;
             }
-            // Others are at work that may bring more.
+            // Other threads are working and may add more work.
             self.concurrency.idles(true);
             let mut guard = self.turn.lock();
             if *guard == turn {
@@ -109,7 +109,7 @@ impl Scheduler {
         }
     }
 
-    /// May a stream begin, as far as its group and those of the streams that it reads go? Then they are taken.
+    /// May a stream begin, given its group and the groups of its parents? If so, the groups are marked busy.
     fn may_begin(&self, stream: &StreamRun) -> bool {
         let mut busy = self.busy.lock();
         let groups = || stream.job.plan.group.iter().chain(&stream.job.plan.parents_groups);
@@ -120,12 +120,12 @@ impl Scheduler {
         free
     }
 
-    /// Streams of these groups may begin.
+    /// Releases groups, so that their next streams may begin.
     fn release(&self, groups: &[Arc<str>]) {
         self.busy.lock().retain(|group| !groups.contains(group));
     }
 
-    /// Something changed: threads that wait look again.
+    /// Wakes waiting threads after a change.
     fn wake(&self) {
         *self.turn.lock() += 1;
         self.changed.notify_all();

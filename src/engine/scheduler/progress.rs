@@ -1,6 +1,6 @@
-//! How far a stream is: its slices that wait or are open, its cursor, its faults.
+//! The progress of a stream: its waiting and open slices, its cursor, its faults.
 //!
-//! Comes in: slices as they are listed, and faults. Goes out: the next slice to read, and the stream's
+//! Input: slices as they are listed, and faults. Output: the next slice to read, and the stream's
 //! [`StreamOutcome`]. Called by the worker threads, each under the stream's lock.
 
 use std::collections::VecDeque;
@@ -15,13 +15,13 @@ use crate::engine::cursor::ceiling::Beyond;
 use crate::engine::record_writer::{SchemaVersion, SliceTotals};
 use crate::engine::stream_slice::StreamSlice;
 
-/// Slices that may wait before a listing helps to read them.
+/// When more slices than this are waiting, a listing helps to read them.
 const MAX_PENDING: usize = 1000;
 
-/// Partitioned streams write a state at most this often, since it names every partition.
+/// The shortest time between two states of a partitioned stream: each state contains every partition.
 const STATE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What is known of a stream's reading so far; at the run's end, its result.
+/// The result of reading a stream so far; final when the run ends.
 #[derive(Debug, Clone)]
 pub struct StreamOutcome {
     /// The stream.
@@ -32,24 +32,24 @@ pub struct StreamOutcome {
     pub nulled: u64,
     /// Records whose cursor value is missing or cannot be read.
     pub without_cursor: u64,
-    /// Records beyond what the bookmark may take.
+    /// Records past the limit of the bookmark.
     pub beyond: Beyond,
-    /// Why it is not complete.
+    /// Why the stream is not complete.
     pub fault: Option<Fault>,
-    /// Has its reading begun?
+    /// Has reading begun?
     pub begun: bool,
-    /// Is nothing of it left to do?
+    /// Is no work left?
     pub ended: bool,
-    /// Was it read to its end?
+    /// Was the stream read to its end?
     pub complete: bool,
-    /// How far its backfill is, where it is one.
+    /// The progress of its backfill, if it is one.
     pub backfill: Option<BackfillProgress>,
 }
 
 /// A slice to read.
 pub(super) struct SliceTask {
     pub(super) slice: StreamSlice,
-    /// The job that prepared its records.
+    /// The job that prepared its records, if any.
     pub(super) job: Option<CompletedJob>,
 }
 
@@ -60,29 +60,29 @@ pub(super) enum Listing {
     Done,
 }
 
-/// How far a stream is.
+/// The progress of a stream.
 pub(super) struct Progress {
     pub(super) cursor_state: CursorState,
     pub(super) listing: Listing,
     pending: VecDeque<SliceTask>,
-    /// Slices that are being read.
+    /// The number of slices being read.
     open: usize,
-    /// The schema that was sent.
+    /// The last schema that was sent.
     pub(super) schema: Option<Arc<SchemaVersion>>,
     last_state: Option<Instant>,
-    /// Does a partition of it have several windows?
+    /// Does any partition have several windows?
     pub(super) has_neighbours: bool,
-    /// Do values of its cursor lie between two windows, as far apart as these are?
+    /// Do cursor values fall into the gap between two windows?
     is_finer: bool,
-    /// Did the cursor move?
+    /// Has the cursor moved?
     pub(super) moved: bool,
-    /// Is nothing more of it to be read?
+    /// Is nothing left to read?
     pub(super) over: bool,
     pub(super) outcome: StreamOutcome,
 }
 
 impl Progress {
-    /// That of a stream that has not begun.
+    /// The progress of a stream that has not begun.
     pub(super) fn new(stream: Arc<str>, cursor_state: CursorState) -> Progress {
         let outcome = StreamOutcome {
             stream,
@@ -111,31 +111,31 @@ impl Progress {
         }
     }
 
-    /// Slices were listed.
+    /// Queues listed slices.
     pub(super) fn queue(&mut self, tasks: impl IntoIterator<Item = SliceTask>) {
         self.pending.extend(tasks);
     }
 
-    /// Slices that come before all that wait, in their order.
+    /// Queues slices before all waiting ones, in their order.
     pub(super) fn queue_first(&mut self, slices: Vec<StreamSlice>) {
         for slice in slices.into_iter().rev() {
             self.pending.push_front(SliceTask { slice, job: None });
         }
     }
 
-    /// Do so many slices wait that whoever lists more should read one?
+    /// Are so many slices waiting that a listing thread should read one?
     pub(super) fn has_backlog(&self) -> bool {
         self.pending.len() > MAX_PENDING
     }
 
-    /// The next slice to read, which counts as open from now on.
+    /// Takes the next slice to read; it counts as open from now on.
     pub(super) fn next_task(&mut self) -> Option<SliceTask> {
         let task = self.pending.pop_front()?;
         self.open += 1;
         Some(task)
     }
 
-    /// An open slice is no longer read: what its records add up to.
+    /// Closes an open slice, and adds the totals of its records.
     pub(super) fn task_done(&mut self, totals: &SliceTotals) {
         self.open -= 1;
         self.outcome.nulled += totals.nulled;
@@ -144,7 +144,7 @@ impl Progress {
         self.is_finer |= totals.is_finer;
     }
 
-    /// Did it read windows between which records may lie?
+    /// Were windows read whose gaps may contain records?
     pub(super) fn may_have_gaps(&self) -> bool {
         self.has_neighbours && self.is_finer
     }
@@ -154,28 +154,28 @@ impl Progress {
         self.listing == Listing::Done && self.open == 0 && self.pending.is_empty()
     }
 
-    /// A state is saved now.
+    /// Records that a state is saved now.
     pub(super) fn state_saved(&mut self) {
         self.last_state = Some(Instant::now());
     }
 
-    /// Was a state saved so lately that a large one should wait?
+    /// Was a state saved so recently that a large one should wait?
     pub(super) fn saved_lately(&self) -> bool {
         self.last_state.is_some_and(|at| at.elapsed() < STATE_INTERVAL)
     }
 
-    /// What is known of the stream so far.
+    /// The result of the stream so far.
     pub(super) fn outcome(&self) -> StreamOutcome {
         StreamOutcome { backfill: self.cursor_state.backfill_progress(), ..self.outcome.clone() }
     }
 
-    /// Nothing more of the stream is read.
+    /// Stops reading the stream.
     pub(super) fn end_early(&mut self) {
         self.pending.clear();
         self.over = true;
     }
 
-    /// Notes a fault; the gravest stays. Nothing more of the stream is read once the vendor refuses or is down.
+    /// Stores a fault; the most severe one is kept. The stream stops when the vendor refuses or is down.
     pub(super) fn fail(&mut self, fault: Fault) {
         if matches!(
             fault.kind,

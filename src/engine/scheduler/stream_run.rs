@@ -1,6 +1,6 @@
-//! A stream while it is read: what was asked for, and how far it is.
+//! A stream while it is read: its job and its progress.
 //!
-//! Comes in: a [`StreamJob`], as `run` plans it. Goes out: what the worker threads share of it. Made by
+//! Input: a [`StreamJob`], planned by `run`. Output: the state that worker threads share for it. Created by
 //! [`Scheduler`](super::Scheduler).
 
 use std::sync::Arc;
@@ -27,19 +27,19 @@ use crate::protocol::singer_catalog::Selection;
 
 /// A stream to read.
 pub struct StreamJob {
-    /// Its plan.
+    /// The compiled stream.
     pub plan: Arc<StreamPlan>,
-    /// The fields that are wanted.
+    /// The selected fields.
     pub fields: Selection,
-    /// Watches it for drift.
+    /// Monitors the stream for drift.
     pub watched: Option<Arc<DriftMonitor>>,
-    /// Its state of an earlier run.
+    /// The state from an earlier run.
     pub state: Option<Map<String, Json>>,
-    /// A part of its past that is read instead of what is new.
+    /// A backfill that is read instead of new data.
     pub backfill: Option<Backfill>,
-    /// Stop after so many records: a preview, which saves no state.
+    /// The number of records after which a preview stops; a preview saves no state.
     pub limit: Option<u64>,
-    /// Why nothing of it can be read.
+    /// Why nothing of the stream can be read.
     pub refused: Option<Fault>,
 }
 
@@ -48,14 +48,14 @@ pub(super) struct StreamRun {
     pub(super) job: StreamJob,
     pub(super) out: StreamOut,
     pub(super) progress: Mutex<Progress>,
-    /// Records that may still be taken.
+    /// The number of records that may still be sent.
     pub(super) left: AtomicU64,
-    /// Where its first window starts.
+    /// The start of its first window.
     first: Mutex<Option<OffsetDateTime>>,
 }
 
 impl StreamRun {
-    /// Prepares a stream; a state that cannot be read is refused.
+    /// Prepares a stream; an unreadable state is refused.
     pub(super) fn new(mut job: StreamJob, protocol: Protocol, now: OffsetDateTime) -> Result<StreamRun> {
         let name = job.plan.name.clone();
         if let (Some(legacy), Some(cursor), Some(state)) = (&job.plan.legacy_partition, &job.plan.cursor, &job.state)
@@ -76,9 +76,9 @@ impl StreamRun {
         })
     }
 
-    /// The bounds that requests for a window carry, where a record outside them tells that they were ignored.
+    /// The bounds in requests for a window, if a record outside them shows that the vendor ignored them.
     pub(super) fn bounds(&self, window: Option<&Window>) -> Option<Bounds> {
-        // The vendor was never asked about what lies before the first window.
+        // No request covered the time before the first window.
         let window = window.filter(|window| {
             let first = *self.first.lock().get_or_insert(window.start);
             self.job.state.is_some() || window.start > first
@@ -87,7 +87,7 @@ impl StreamRun {
         window.zip(cursor).map(|(window, cursor)| cursor.asked(window))
     }
 
-    /// Ends the watch for drift, and reports what it found. Gives a fault when that is one.
+    /// Ends the drift monitor and reports its findings. Returns a fault if they amount to one.
     pub(super) fn end_watch(&self, engine: &EngineContext, complete: bool) -> Option<Fault> {
         let monitor = self.job.watched.as_ref()?;
         let reread = |key: &str| reread_record::read(engine, &self.job.plan, monitor, key);

@@ -1,7 +1,7 @@
-//! One thread of a run: it reads slices, and ends streams of which nothing is left.
+//! A thread of a run: reads slices, and ends streams that have no work left.
 //!
-//! Comes in: the streams of the run. Goes out: their messages. Called by [`Scheduler::work`]. How a stream's slices are
-//! listed stands in [`super::listing`].
+//! Input: the streams of the run. Output: their messages. Called by [`Scheduler::work`]. [`super::listing`] lists a
+//! stream's slices.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(super) struct Worker<'r> {
 }
 
 impl Worker<'_> {
-    /// Does one thing, if there is one to do.
+    /// Does one piece of work, if there is any.
     pub(super) fn step(&self) -> bool {
         for stream in &self.scheduler.streams {
             let mut progress = stream.progress.lock();
@@ -111,7 +111,7 @@ impl Worker<'_> {
         if progress.over {
             progress.cursor_state.leave(read.slice);
         }
-        // A preview reads nothing again.
+        // A preview repeats nothing.
         let now = stream.job.limit.is_none().then(|| self.engine.cx.moment());
         let again = progress.cursor_state.close(cursor, read, now);
         progress.queue_first(again);
@@ -121,7 +121,7 @@ impl Worker<'_> {
         self.messages.state(stream, progress, true);
     }
 
-    /// Notes a fault of a stream, and sends it.
+    /// Stores a fault of a stream, and sends it.
     pub(super) fn fail(&self, stream: &StreamRun, progress: &mut Progress, fault: Fault) {
         let monitor = stream.job.watched.as_ref();
         let fault = match monitor {
@@ -134,7 +134,7 @@ impl Worker<'_> {
         let fault = fault.of_stream(&progress.outcome.stream);
         if monitor.is_some() && DriftMonitor::ends_stream(&fault) {
             if progress.over && progress.outcome.fault.is_some() {
-                // It was sent for a slice that was read at the same time.
+                // Another slice, read at the same time, already sent it.
                 return;
             }
             progress.end_early();
@@ -143,7 +143,7 @@ impl Worker<'_> {
         progress.fail(fault);
     }
 
-    /// Ends the stream when nothing of it is left.
+    /// Ends the stream if it has no work left.
     pub(super) fn settle(&self, stream: &StreamRun, mut progress: MutexGuard<'_, Progress>) {
         if progress.outcome.ended || !progress.is_drained() {
             return;

@@ -1,17 +1,17 @@
-//! A record's keys: their case, texts in them, objects flattened into their parents.
+//! Transforms a record's keys: changes case, replaces texts, flattens nested objects.
 //!
-//! Comes in: a record as a JSON object. Goes out: the same, changed in place. Called by [`super::ops`]. The rules are
-//! those of airbyte-cdk's `KeysToLower`, `KeysToSnakeCase`, `KeysReplace`, `FlattenFields` and `DpathFlattenFields`,
-//! where two keys that become one leave the later value.
+//! Input: a record as a JSON object. Output: the same, changed in place. Called by [`super::ops`]. The rules are
+//! those of airbyte-cdk's `KeysToLower`, `KeysToSnakeCase`, `KeysReplace`, `FlattenFields` and `DpathFlattenFields`:
+//! if two keys become equal, the later value wins.
 
 use serde_json::{Map, Value as Json};
 
-/// Every key at the top in lower case. The reference leaves their order to chance; here it stays.
+/// Converts top-level keys to lower case. The reference randomizes their order; here it stays.
 pub(super) fn to_lower(record: &mut Map<String, Json>) {
     *record = std::mem::take(record).into_iter().map(|(key, value)| (key.to_lowercase(), value)).collect();
 }
 
-/// Every key of every object inside objects (not of those in lists) as `rename` gives it.
+/// Renames every key of nested objects (but not inside lists) with `rename`.
 pub(super) fn rename(record: &mut Map<String, Json>, rename: &dyn Fn(&str) -> String) {
     let renamed = std::mem::take(record).into_iter().map(|(key, mut value)| {
         if let Json::Object(inner) = &mut value {
@@ -22,8 +22,8 @@ pub(super) fn rename(record: &mut Map<String, Json>, rename: &dyn Fn(&str) -> St
     *record = renamed.collect();
 }
 
-/// `createdAt 2` as `created_at_2`: ASCII words and numbers in lower case with `_` between; what stands between them
-/// counts only at the ends.
+/// Converts `createdAt 2` to `created_at_2`: ASCII words and numbers in lower case, separated by `_`; other
+/// characters matter only at the ends.
 pub(super) fn snake_case(key: &str) -> String {
     let ascii = any_ascii::any_ascii(key);
     let mut tokens: Vec<&str> = Vec::new();
@@ -57,8 +57,8 @@ pub(super) fn snake_case(key: &str) -> String {
     tokens.join("_").to_lowercase()
 }
 
-/// Every leaf at the top, under its own key; under `parent.key` where that is taken, and once a list was met. The
-/// reference works through a stack, so that the order of keys is turned round, and empty objects are gone.
+/// Moves every leaf to the top level, under its own key; under `parent.key` if that is taken, and after a list. The
+/// reference uses a stack, which reverses the order of keys and drops empty objects.
 pub(super) fn flatten(record: &mut Map<String, Json>, lists: bool) {
     let mut stack = vec![("_".to_owned(), Json::Object(std::mem::take(record)))];
     let mut with_parent = false;
@@ -81,21 +81,21 @@ pub(super) fn flatten(record: &mut Map<String, Json>, lists: bool) {
     }
 }
 
-/// What is done with the object at a path.
+/// Options for lifting the object at a path.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lift {
-    /// Removes it from where it stood.
+    /// Removes the object from its original place.
     pub(super) delete_origin: bool,
-    /// It becomes the record.
+    /// Replaces the record with the object.
     pub(super) replace_record: bool,
-    /// Stands before each of its keys.
+    /// The prefix of its keys.
     pub(super) prefix: String,
-    /// Stands after each of its keys.
+    /// The suffix of its keys.
     pub(super) suffix: String,
 }
 
-/// Puts the keys of the object at `path` beside those at the top, unless one of them is taken. A `*` stands for any
-/// key: the first that matches counts.
+/// Copies the keys of the object at `path` to the top level, unless one of them is taken. `*` matches any key; the
+/// first match counts.
 pub(super) fn lift(record: &mut Map<String, Json>, path: &[String], lift: &Lift) {
     let Some(found) = find(record, path) else { return };
     let named = found.iter().map(|(key, value)| (format!("{}{key}{}", lift.prefix, lift.suffix), value.clone()));

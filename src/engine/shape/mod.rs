@@ -1,6 +1,6 @@
-//! The shape of records: what the manifest does to them, and what the wire asks of them.
+//! Shapes records: applies the manifest's transformations and the requirements of the wire format.
 //!
-//! Comes in: records, as bytes or JSON. Goes out: records. Called by `run`.
+//! Input: records, as bytes or JSON. Output: records. Called by `record_writer`, `slice_reader` and `parents`.
 
 mod keys;
 mod normalize;

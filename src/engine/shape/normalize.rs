@@ -1,8 +1,8 @@
-//! `schema_normalization: Default`: values become the types that the stream's schema names.
+//! `schema_normalization: Default`: casts values to the types of the stream's schema.
 //!
-//! Comes in: a record and the schema. Goes out: the record, changed in place. Called by [`super::ops`], last of all
-//! that is done to a record. The rules are those of airbyte-cdk's `TypeTransformer`: only `properties` and `items` are
-//! walked, a value that cannot be cast stays as it is, and casts are Python's.
+//! Input: a record and the schema. Output: the record, changed in place. Called by [`super::ops`] as the last
+//! transformation. The rules are those of airbyte-cdk's `TypeTransformer`: only `properties` and `items` are
+//! followed, a value that cannot be cast stays unchanged, and casts are Python's.
 
 use serde_json::Value as Json;
 
@@ -10,10 +10,10 @@ use crate::base::json::python::float_repr;
 use crate::manifest::jinja::Value;
 use crate::manifest::template::text_of;
 
-/// References inside a schema may lead round in circles.
+/// References inside a schema may be circular.
 const MAX_DEPTH: u8 = 64;
 
-/// Casts the values of `instance` to what `schema` says of its parts.
+/// Casts the values of `instance` to the types in `schema`.
 pub(super) fn normalize(instance: &mut Json, schema: &Json, root: &Json) {
     visit(instance, schema, root, 0);
 }
@@ -44,7 +44,7 @@ fn visit(instance: &mut Json, schema: &Json, root: &Json, depth: u8) {
     }
 }
 
-/// Casts one value to the one type that the schema names beside null.
+/// Casts one value to the only type in the schema other than null.
 fn convert(value: &mut Json, schema: &Json) {
     let kind = match &schema["type"] {
         Json::String(kind) => kind,
@@ -75,8 +75,8 @@ fn convert(value: &mut Json, schema: &Json) {
     }
 }
 
-/// Does a list of such items take in a value that is none? Python makes a set of the `type`, and a text becomes its
-/// letters: so only without a type, or with a list of simple ones.
+/// Does a list of such items wrap a value that is not a list? Python makes a set of the `type`, and a text becomes
+/// its letters: so only without a type, or with a list of simple types.
 fn wraps(items: &Json) -> bool {
     match &items["type"] {
         Json::Null => true,
@@ -87,7 +87,7 @@ fn wraps(items: &Json) -> bool {
     }
 }
 
-/// The digits of a number as Python reads them: blanks around, single underscores between.
+/// The digits of a number in Python's syntax: surrounding blanks and single underscores are allowed.
 fn digits(text: &str) -> Option<String> {
     let text = text.trim();
     let between = |at: usize| {
@@ -97,7 +97,7 @@ fn digits(text: &str) -> Option<String> {
     text.match_indices('_').all(|(at, _)| between(at)).then(|| text.replace('_', ""))
 }
 
-/// Python's `float()`; null where JSON has no such number.
+/// Python's `float()`; null if JSON cannot represent the number.
 fn number(value: &Json) -> Option<Json> {
     let number = match value {
         Json::Bool(one) => f64::from(u8::from(*one)),
@@ -134,7 +134,7 @@ fn integer(value: &Json) -> Option<Json> {
     }
 }
 
-/// The words of `distutils`' `strtobool`; of other values Python's truth.
+/// The words of `distutils`' `strtobool`; for other values Python's truth value.
 fn boolean(value: &Json) -> Option<bool> {
     match value {
         Json::String(text) => match &*text.to_lowercase().trim().to_owned() {

@@ -1,8 +1,8 @@
-//! What a manifest does to each record: conditions, added and removed fields, changed keys.
+//! A manifest's record filter and transformations: conditions, added and removed fields, changed keys.
 //!
-//! Comes in: a record as JSON with its slice. Goes out: whether it stays, and the record changed in place.
-//! Called by `run` for streams that ask for it; others never build the JSON of a record. The rules are those of
-//! airbyte-cdk's `RecordSelector`, `AddFields` and `RemoveFields`.
+//! Input: a record as JSON with its slice. Output: whether it is kept, and the record changed in place. Called by
+//! `record_writer`, `slice_reader` and `parents` for streams that need it; other streams never build the JSON of a
+//! record. The rules are those of airbyte-cdk's `RecordSelector`, `AddFields` and `RemoveFields`.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,7 +17,7 @@ use crate::manifest::model::{self, Filter, RecordSelector};
 use crate::manifest::node::{Place, Text};
 use crate::manifest::template::{self, EvalContext, Template, Types, Vars};
 
-/// Everything done to a record, in order.
+/// All operations on a record, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Pipeline {
     filter: Option<Template>,
@@ -25,7 +25,7 @@ pub struct Pipeline {
     transform_first: bool,
     /// The schema that values are cast to.
     normalize: Option<Json>,
-    /// The first field that was left out of a record, because its template looks into what is not there.
+    /// The first field that was omitted from a record, because its template looks up something undefined.
     left_out: Arc<OnceLock<String>>,
 }
 
@@ -43,7 +43,7 @@ enum Op {
         lists: bool,
     },
     Lift(Vec<Template>, Lift),
-    /// The reference's reading of a `condition`: every leaf for which it holds goes, wherever it stands.
+    /// The reference's meaning of a `condition`: removes every leaf for which it holds, at any depth.
     RemoveWhere(Template),
 }
 
@@ -52,9 +52,9 @@ struct Added {
     path: Vec<Template>,
     value: Template,
     types: Types,
-    /// Where it goes, as far as no record decides that.
+    /// The path, unless it depends on the record.
     place: Option<Vec<String>>,
-    /// Are values there texts?
+    /// Are values at the path texts?
     is_text: bool,
 }
 
@@ -154,7 +154,7 @@ fn added(def: &model::AddedFieldDefinition, cx: &EvalContext) -> Result<Added> {
     Ok(Added { path, value, types, place, is_text: false })
 }
 
-/// The literals that a `value_type` takes.
+/// The literals that a `value_type` accepts.
 pub fn types_of(given: Option<&str>, at: &Place) -> Result<Types> {
     Ok(match given {
         None => Types::Any,
@@ -170,12 +170,12 @@ pub fn types_of(given: Option<&str>, at: &Place) -> Result<Types> {
 }
 
 impl Pipeline {
-    /// Is there nothing to do? Then the record's bytes pass as they are.
+    /// Is there nothing to do? Then the record's bytes are copied unchanged.
     pub fn is_empty(&self) -> bool {
         self.filter.is_none() && !self.changes()
     }
 
-    /// Values are cast to this schema, where they are cast, and it tells which added fields are texts.
+    /// Sets the schema for casts, and for the text type of added fields.
     pub fn follow_schema(&mut self, schema: &Json) {
         if let Some(to) = &mut self.normalize {
             *to = schema.clone();
@@ -188,7 +188,7 @@ impl Pipeline {
         }
     }
 
-    /// The first added field that a record lacks, because its template looks into what is not there.
+    /// The first added field that a record lacks, because its template looks up something undefined.
     pub fn left_out(&self) -> Option<&str> {
         self.left_out.get().map(String::as_str)
     }
@@ -198,8 +198,8 @@ impl Pipeline {
         !self.ops.is_empty() || self.normalize.is_some()
     }
 
-    /// Filters and transforms a record; false when it is dropped. `inside` tells whether the cursor keeps it,
-    /// for streams that compare with the cursor here.
+    /// Filters and transforms a record; returns false if it is dropped. `inside` states whether the cursor keeps it,
+    /// for streams with a client-side cursor filter.
     pub fn apply(&self, record: &mut Json, vars: &Vars<'_>, inside: impl Fn(&Json) -> bool) -> Result<bool> {
         if self.transform_first {
             self.transform(record, vars)?;
@@ -266,7 +266,7 @@ impl Pipeline {
     }
 }
 
-/// The value of a template; nothing where it looks into what is not there, as `items[0].name` of an empty list does.
+/// The value of a template; `None` if it looks up something undefined, such as `items[0].name` of an empty list.
 fn defined(template: &Template, vars: &Vars<'_>, types: Types) -> Result<Option<Json>> {
     template.value(vars, types).map(Some).or_else(|fault| match template.value_if_any(vars, types) {
         Ok(None) => Ok(None),
@@ -274,7 +274,7 @@ fn defined(template: &Template, vars: &Vars<'_>, types: Types) -> Result<Option<
     })
 }
 
-/// What changes keys; only objects have some.
+/// Transformations of keys, which only objects have.
 fn keys(op: &Op, record: &mut Json, vars: &Vars<'_>) -> Result<()> {
     let (old, new) = match op {
         Op::Replace(old, new) => {
@@ -298,7 +298,7 @@ fn keys(op: &Op, record: &mut Json, vars: &Vars<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Removes every field that holds no object or list and for which the condition is true.
+/// Removes every field that is neither an object nor a list and satisfies the condition.
 fn remove_where(at: &mut Json, condition: &Template, vars: &Vars<'_>) -> Result<()> {
     match at {
         Json::Object(map) => {

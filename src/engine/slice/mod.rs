@@ -1,8 +1,8 @@
-//! Which requests a stream needs beside its pages: its partitions.
+//! Partitions: which sets of requests a stream needs, apart from paging.
 //!
-//! Comes in: partition routers' definitions; then, for routers over other streams, those streams' records.
-//! Goes out: [`Partition`]s, one by one. Called by `run`. The rules are those of airbyte-cdk's partition routers and of
-//! its `CartesianProductStreamSlicer`.
+//! Input: partition routers' definitions; then, for routers over other streams, those streams' records. Output:
+//! [`Partition`]s, one by one. Called by `scheduler` and `parents`. The rules are those of airbyte-cdk's partition
+//! routers and of its `CartesianProductStreamSlicer`.
 
 use std::collections::HashSet;
 
@@ -15,67 +15,67 @@ use crate::manifest::model::{self, ParentStreamConfig};
 use crate::manifest::node::{Place, Text};
 use crate::manifest::template::{EvalContext, Injection, RequestOptions, Template, Types, Vars, text_of};
 
-/// One part of a stream that is read by itself.
+/// A part of a stream that is read separately.
 #[derive(Debug, Clone, Default)]
 pub struct Partition {
-    /// Its identity: what the state knows it by.
+    /// Its identity, under which the state stores it.
     pub key: Map<String, Json>,
-    /// What templates see of it besides; neither kept nor shown.
+    /// Additional values for templates; neither stored nor shown.
     pub context: Map<String, Json>,
     /// Extra fields of the parent record, by name.
     pub extra: Map<String, Json>,
-    /// What it adds to requests.
+    /// Its request options.
     pub options: RequestOptions,
-    /// Its first page, where the parent's record holds it.
+    /// Its first page, if the parent record contains it.
     pub first_page: Option<Json>,
 }
 
-/// A partition router, compiled.
+/// A compiled partition router.
 #[derive(Debug, Clone)]
 pub enum Router {
-    /// No router: one partition without identity.
+    /// No router: a single partition without identity.
     One,
-    /// One partition a value.
+    /// One partition per value.
     List {
         /// The values.
         values: Values,
-        /// Their name.
+        /// The name of the partition field.
         field: String,
-        /// Where one goes.
+        /// Where the value is injected into the request.
         inject: Option<Injection>,
     },
-    /// One partition a record of other streams.
+    /// One partition per record of the parent streams.
     Parents(Vec<ParentPlan>),
-    /// All combinations; the first varies slowest.
+    /// All combinations; the first router varies slowest.
     Product(Vec<Router>),
-    /// One partition for so many of another router.
+    /// Groups partitions of another router, a fixed number at a time.
     Group {
-        /// The other.
+        /// The other router.
         of: Box<Router>,
-        /// How many.
+        /// The size of a group.
         size: usize,
-        /// Is a value that came before left out?
+        /// Are duplicate values dropped?
         once: bool,
     },
-    /// The partitions of several, each value once, under one name.
+    /// The partitions of several routers without duplicate values, under one field name.
     Union(Vec<Router>, String),
 }
 
 /// The values of a list router.
 #[derive(Debug, Clone)]
 pub enum Values {
-    /// As written.
+    /// A literal list.
     Given(Vec<Json>),
-    /// Of a template.
+    /// A template.
     Template(Template),
 }
 
-/// A parent of a substream, compiled.
+/// A compiled parent of a substream.
 #[derive(Debug, Clone)]
 pub struct ParentPlan {
-    /// Number of the parent among the stream's parents, in the order of the manifest.
+    /// The index of the parent among the stream's parents, in manifest order.
     pub parent: usize,
-    /// Does the stream's state carry the parent's?
+    /// Does the stream's state include the parent's state?
     pub incremental: bool,
     path: Vec<String>,
     field: String,
@@ -87,15 +87,15 @@ pub struct ParentPlan {
 
 /// Reads parent streams for their children.
 pub trait Parents {
-    /// Reads parent number `parent`; `each` gets its records, each with the partition it came from.
+    /// Reads the parent with index `parent`; `each` receives its records, each with its partition.
     fn read(&self, parent: usize, each: &mut dyn FnMut(&Json, &Map<String, Json>) -> Result<()>) -> Result<()>;
 
-    /// Is a first page taken from a parent's record that holds it?
+    /// Is the first page taken from a parent record that contains it?
     fn embed(&self) -> bool;
 }
 
-/// Compiles a stream's routers. Parents get numbers in the order in which they stand. A list of one is a product of
-/// one, as in the reference: it keeps no state of parents.
+/// Compiles a stream's routers. Parents are numbered in manifest order. A list with one router is a product of one,
+/// as in the reference: it stores no state of parents.
 pub fn build(defs: &[model::PartitionRouter], is_list: bool, cx: &EvalContext) -> Result<Router> {
     let mut parents = 0;
     let mut routers = defs.iter().map(|def| router(def, &mut parents, cx)).collect::<Result<Vec<_>>>()?;
@@ -192,12 +192,12 @@ fn parent(def: &ParentStreamConfig, number: usize, cx: &EvalContext) -> Result<P
 }
 
 impl Router {
-    /// Is there a router at all?
+    /// Is there a router?
     pub fn is_some(&self) -> bool {
         !matches!(self, Router::One)
     }
 
-    /// The parents that partitions come from. Of a product none: the reference keeps no state of them.
+    /// The parents of the partitions. Empty for a product: the reference stores no state of parents there.
     pub fn parents(&self) -> Vec<&ParentPlan> {
         match self {
             Router::Parents(plans) => plans.iter().collect(),
@@ -207,7 +207,7 @@ impl Router {
         }
     }
 
-    /// Does the stream's state tell of parents?
+    /// Does the stream's state include state of parents?
     pub fn tells_parents(&self) -> bool {
         match self {
             Router::Parents(_) | Router::Union(..) => true,
@@ -216,7 +216,7 @@ impl Router {
         }
     }
 
-    /// Does it ask for parents that changed alone? Without a cursor of the stream nothing keeps what changed.
+    /// Are only changed parents read? Without a cursor the stream has no place to store what changed.
     pub fn depends_incrementally(&self) -> bool {
         match self {
             Router::Parents(plans) => plans.iter().any(|plan| plan.incremental),
@@ -226,12 +226,12 @@ impl Router {
         }
     }
 
-    /// Does one cursor serve all partitions? Groups are others from run to run.
+    /// Does one cursor cover all partitions? Groups differ from run to run.
     pub fn is_grouped(&self) -> bool {
         matches!(self, Router::Group { .. })
     }
 
-    /// Does it put values into requests by itself?
+    /// Does the router inject values into requests by itself?
     fn injects(&self) -> bool {
         match self {
             Router::List { inject, .. } => inject.is_some(),
@@ -242,7 +242,7 @@ impl Router {
         }
     }
 
-    /// How many partitions there are, where that can be told without asking.
+    /// The number of partitions, if it is known without a request.
     pub fn count(&self, vars: &Vars<'_>) -> Option<usize> {
         match self {
             Router::One => Some(1),
@@ -253,7 +253,7 @@ impl Router {
         }
     }
 
-    /// The names that it gives its values.
+    /// The names of the partition fields.
     fn fields(&self) -> Vec<&String> {
         match self {
             Router::List { field, .. } | Router::Union(_, field) => vec![field],
@@ -264,7 +264,7 @@ impl Router {
         }
     }
 
-    /// Gives every partition to `emit`.
+    /// Passes every partition to `emit`.
     pub fn each(
         &self,
         parents: &dyn Parents,
@@ -349,7 +349,7 @@ impl Router {
     }
 }
 
-/// What two partitions of one value have in common: Python's equality, by which `1`, `1.0` and `True` are one.
+/// The identity of a partition's value: by Python's equality `1`, `1.0` and `True` are one value.
 fn only_value(partition: &Partition) -> Result<String> {
     let value = partition.key.iter().find(|(name, _)| *name != "parent_slice").map_or(&Json::Null, |(_, value)| value);
     match value {
@@ -363,7 +363,7 @@ fn only_value(partition: &Partition) -> Result<String> {
     }
 }
 
-/// One partition of a group: under each name the list of its values.
+/// A group as one partition: each name holds the list of its values.
 fn grouped(group: &[Partition]) -> Partition {
     let column = |of: &dyn Fn(&Partition) -> &Map<String, Json>, name: &String| {
         Json::Array(group.iter().map(|p| of(p).get(name).cloned().unwrap_or_default()).collect())
@@ -378,7 +378,7 @@ fn grouped(group: &[Partition]) -> Partition {
     all
 }
 
-/// Every choice of one partition from each list.
+/// Every combination with one partition from each list.
 fn combine<'p>(
     lists: &'p [Vec<Partition>],
     chosen: &mut Vec<&'p Partition>,
@@ -393,8 +393,8 @@ fn combine<'p>(
     Ok(())
 }
 
-/// One partition of several. Later routers' options come first, and where two use one name the earlier wins: the
-/// reference looks through a chain of maps.
+/// Merges several partitions. Options of later routers come first; if two use the same name, the earlier router wins:
+/// the reference reads a chain of maps.
 fn together(chosen: &[&Partition]) -> Partition {
     let mut all = Partition::default();
     for one in chosen.iter().rev() {
@@ -418,7 +418,7 @@ impl Values {
             Values::Given(items) => Ok(items.clone()),
             Values::Template(template) => Ok(match template.value(vars, Types::Any)? {
                 Json::Array(items) => items,
-                // Python iterates a text by its characters; so does the reference.
+                // Python iterates a text by characters; so does the reference.
                 Json::String(text) => text.chars().map(|c| json!(c.to_string())).collect(),
                 other => {
                     return Err(template.at().fault(format!("`values` must give a list, not {}", text_of(&other))));
@@ -428,10 +428,10 @@ impl Values {
     }
 }
 
-/// What stands at a parent's key in one of its records.
+/// The value at the parent key of a record.
 enum ParentKey<'j> {
     Value(&'j Json),
-    /// It, or an object on the way to it, is null.
+    /// The key, or an object on the path to it, is null.
     Null,
     Absent,
 }
@@ -449,7 +449,7 @@ impl ParentPlan {
         if at.is_null() { ParentKey::Null } else { ParentKey::Value(at) }
     }
 
-    /// The parent key, as it was written.
+    /// The parent key as the manifest has it.
     fn shown(&self) -> String {
         format!("`parent_key: {}`", self.path.join("/"))
     }
@@ -486,7 +486,7 @@ impl ParentPlan {
         let key =
             Map::from_iter([(self.field.clone(), value), ("parent_slice".to_owned(), Json::Object(slice.clone()))]);
         let first_page = self.embedded.as_ref().filter(|_| embed).map(|path| {
-            // Nothing there is an empty page.
+            // A missing page is an empty page.
             dpath::get(record, path).filter(|page| !page.is_null()).cloned().unwrap_or_else(|| json!([]))
         });
         Partition { key, extra: extra.collect(), options, first_page, ..Partition::default() }
@@ -497,13 +497,13 @@ fn is_truthy(value: &Json) -> bool {
     Value::from_json(value).truthy()
 }
 
-/// Names that the extra fields of parents add to request templates.
+/// Template names for the extra fields of parent records.
 pub fn extra_names(defs: &[model::PartitionRouter]) -> Vec<String> {
     let parents = defs.iter().flat_map(model::PartitionRouter::parents);
     parents.flat_map(|p| p.extra_fields.iter().flatten().map(|path| path.join("."))).collect()
 }
 
-/// The `stream_slice` variable: the partition, and the bounds of the window under their names.
+/// The `stream_slice` variable: the partition, and the window bounds under their names.
 pub fn variable(partition: &Partition, window: &[(String, Json)]) -> Json {
     let mut map = partition.key.clone();
     map.extend(partition.context.clone());

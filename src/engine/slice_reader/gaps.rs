@@ -1,7 +1,6 @@
-//! Where a slice may lack records: later pages that the manifest ignores, rows that were skipped between two pages,
-//! errors beside records.
+//! Gaps in a slice: later pages that the manifest ignores, rows skipped between two pages, errors alongside records.
 //!
-//! Comes in: what came of a page. Goes out: how the slice goes on, and whether its bookmark stays. Called by
+//! Input: the result of a page. Output: how the slice continues, and whether its bookmark stays. Called by
 //! [`SliceReader`].
 
 use super::{Page, SliceReader, Step};
@@ -9,14 +8,14 @@ use crate::base::fault::{Fault, Result};
 use crate::engine::page::Pager;
 use crate::engine::record_sink::RecordSink;
 
-/// The statuses by which a vendor may say that a page is beyond its last one.
+/// Statuses with which a vendor may report that a page is past the last one.
 pub(super) const ENDS_PAGES: [u16; 4] = [400, 404, 416, 422];
-/// So often a slice is read again because rows were skipped between its pages.
+/// How many times a slice is read again because rows were skipped between its pages.
 const MAX_REREADS: u32 = 2;
 
 impl<'r> SliceReader<'r> {
-    /// The manifest ignores an answer. That a slice has no first page is the manifest's word, as in the reference;
-    /// where a later one is missing, the records after it are missing too.
+    /// Handles an ignored response. On the first page this means an empty slice, as in the reference; on a later
+    /// page, records after it are missing.
     pub(super) fn page_ignored(&mut self, status: Option<u16>, pager: &mut Pager<'_>) -> Step {
         if pager.is_counted() {
             let field = pager.break_promise().map(|promise| promise.field).unwrap_or_default();
@@ -37,7 +36,7 @@ impl<'r> SliceReader<'r> {
         Step::End
     }
 
-    /// A page was read: the one before it is read again first, where a page number cannot ask for its last row alone.
+    /// If a page number cannot request the last row alone, the previous page is read again first.
     pub(super) fn look_back(&self, step: Step, pager: &mut Pager<'_>) -> Step {
         let looks = match &step {
             _ if self.outcome.incomplete => false,
@@ -48,7 +47,7 @@ impl<'r> SliceReader<'r> {
         if looks { Step::Next } else { step }
     }
 
-    /// The page before the latest one was read again.
+    /// Completes the repeated previous page.
     pub(super) fn page_read_again(
         &mut self,
         page: Page,
@@ -63,7 +62,7 @@ impl<'r> SliceReader<'r> {
         Ok(self.rows_skipped(pager).unwrap_or(step))
     }
 
-    /// Were rows skipped before the page? Then the slice is read again, but not for ever.
+    /// Were rows skipped before the page? Then the slice is read again, a limited number of times.
     pub(super) fn rows_skipped(&mut self, pager: &mut Pager<'_>) -> Option<Step> {
         if !pager.has_skipped() {
             return None;
@@ -82,7 +81,7 @@ impl<'r> SliceReader<'r> {
         None
     }
 
-    /// An answer reports errors beside its records: they are sent, but others may be missing.
+    /// Handles a response with errors alongside its records: the records are sent, but others may be missing.
     pub(super) fn partial_errors(&mut self, error: &str, sink: &mut dyn RecordSink) {
         self.has_errors = true;
         let stream = self.slice.stream;
@@ -104,7 +103,7 @@ impl<'r> SliceReader<'r> {
         });
     }
 
-    /// The slice is read again as it was, without the records that were sent already.
+    /// Reads the slice again unchanged, without the records that were already sent.
     pub(super) fn read_again(&mut self, before: Pager<'r>) -> Result<Pager<'r>> {
         self.outcome.enough = false;
         self.recovery.read_again();

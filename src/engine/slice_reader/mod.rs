@@ -1,7 +1,7 @@
 //! Reads one slice of a stream: its pages, and the records in them.
 //!
-//! Comes in: a stream, a partition and a window. Goes out: each record to a [`RecordSink`], page by page. Called by the
-//! scheduler for streams, and for their parents. This is where the stages meet: request, answer, records, next page.
+//! Input: a stream, a partition and a window. Output: each record, passed to a [`RecordSink`] page by page. Called by
+//! the scheduler for streams and their parents. This module joins the stages: request, response, records, next page.
 
 mod gaps;
 mod slice;
@@ -46,45 +46,45 @@ pub(super) fn read(
     SliceReader::new(slice, window.copied(), 0).read(sink)
 }
 
-/// Reads a slice, or the part of one whose window was split.
+/// Reads a slice, or one part of a slice whose window was split.
 struct SliceReader<'r> {
     slice: Rc<Slice<'r>>,
-    /// What is asked for by now.
+    /// The window that is currently requested.
     asked: AskedWindow,
     /// How often the window was split.
     depth: u32,
     recovery: RecoveryState,
-    /// How often it was read again because rows were skipped.
+    /// How many times the slice was read again because rows were skipped.
     rereads: u32,
     cache: CacheMode,
-    /// A first page that stands in the parent's record.
+    /// The first page, if the parent record contains it.
     embedded: Option<&'r Json>,
-    /// The page came with a body that was no whole one.
+    /// The last response for this page had an incomplete body.
     broken: Option<BrokenBody>,
-    /// Did an answer report errors beside its records? Then what came says nothing of what was promised.
+    /// Did a response report errors next to its records? Then counts and totals in it prove nothing.
     has_errors: bool,
     outcome: SliceOutcome,
 }
 
-/// The answers of one page.
+/// The responses for one page.
 #[derive(Default)]
 struct Page {
-    /// Records that the manifest keeps.
+    /// Records that pass the manifest's filter.
     selected: u64,
-    /// All its records, as hashes.
+    /// The hashes of all its records.
     records: PageRecords,
-    /// Parts of records by their key, to be put together.
+    /// Parts of records by key, to be merged.
     parts: IndexMap<String, Json>,
-    /// The last answer; nothing when the manifest ignores it.
+    /// The last response; `None` if the manifest ignores it.
     last: Option<Answer>,
-    /// The status of an answer that the manifest ignores.
+    /// The status of a response that the manifest ignores.
     ignored: Option<u16>,
 }
 
-/// An answer whose records were taken.
+/// A response whose records were written.
 struct Answer {
     reply: Reply,
-    /// The JSON of its body, where the body itself is none.
+    /// The body as JSON, if the body itself is in another format.
     decoded: Option<Vec<u8>>,
     found: Found,
 }
@@ -95,25 +95,25 @@ impl Answer {
     }
 }
 
-/// What came of the requests for a page.
+/// The result of the requests for a page.
 enum Fetched {
     Page(Page),
-    /// The slice is to be asked for otherwise; why.
+    /// The slice must be requested in another way, with the reason.
     Recover(Remedy, String),
 }
 
-/// How the slice goes on after a page.
+/// The next step after a page.
 enum Step {
     Next,
     End,
-    /// From its first page again; why.
+    /// Start over from the first page, with the reason.
     Restart(String),
-    /// From its first page again, as rows were skipped.
+    /// Start over from the first page because rows were skipped.
     ReadAgain,
 }
 
 impl<'r> SliceReader<'r> {
-    /// Reads `window` of the slice, which was split `depth` times for it.
+    /// A reader for `window` of the slice, after `depth` splits.
     fn new(slice: Rc<Slice<'r>>, window: Option<Window>, depth: u32) -> Self {
         SliceReader {
             asked: AskedWindow::new(slice.stream, slice.partition, window),
@@ -129,7 +129,7 @@ impl<'r> SliceReader<'r> {
         }
     }
 
-    /// Paging from the first page.
+    /// A pager at the first page.
     fn pager(&self) -> Result<Pager<'r>> {
         let stream = self.slice.stream;
         let vars = Vars { slice: Some(&self.asked.variable), ..self.slice.record_vars() };
@@ -139,7 +139,7 @@ impl<'r> SliceReader<'r> {
     fn read(mut self, sink: &mut dyn RecordSink) -> Result<SliceOutcome> {
         let mut pager = self.pager()?;
         if self.embedded.is_some() {
-            // A page that stands in the parent's record cannot be asked for again.
+            // An embedded page cannot be requested again.
             pager.stop_overlap();
         }
         loop {
@@ -180,17 +180,18 @@ impl<'r> SliceReader<'r> {
         }
     }
 
-    /// Sends the requests for a page, and takes the records of each answer.
+    /// Sends the requests for a page, and writes the records of each response.
     fn fetch_page(&mut self, pager: &Pager<'_>, token: Option<&Json>, sink: &mut dyn RecordSink) -> Result<Fetched> {
         let mut page = Page::default();
         let slice = self.slice.clone();
         for names in &slice.chunks {
-            // A page that is at hand is as old as its parent's, of which no more is known than that the run had begun.
+            // An embedded page is as old as its parent record; of that we only know that the run had begun.
             let asked = if self.embedded.is_some() { self.slice.engine.cx.start() } else { OffsetDateTime::now_utc() };
             let outcome = match self.embedded.take() {
                 Some(page) => Outcome::Page(Reply::embedded(page)),
                 None => match self.request(pager, token, names.as_deref()) {
-                    // Only a number spoke of the page: that there is no such page shows that the number is of more.
+                    // Only a page number pointed to this page: a missing page shows that the number counts something
+                    // else.
                     Err(Fault { kind: Kind::Data, status: Some(status), .. })
                         if ENDS_PAGES.contains(&status) && pager.is_counted() =>
                     {
@@ -214,21 +215,21 @@ impl<'r> SliceReader<'r> {
         Ok(Fetched::Page(page))
     }
 
-    /// A body was no whole one: the page is asked for anew, after a wait like that after a body that was cut.
+    /// The body was incomplete: requests the page again, after the same wait as after a truncated body.
     fn ask_again(&mut self, fault: Fault) {
         let tries = self.broken.as_ref().map_or(0, |broken| broken.tries) + 1;
         self.broken = Some(BrokenBody { reason: fault.message, tries });
         self.ask_vendor();
     }
 
-    /// From now on no answer that was kept serves.
+    /// Stops using cached responses.
     fn ask_vendor(&mut self) {
         if self.cache == CacheMode::Yes {
             self.cache = CacheMode::Anew;
         }
     }
 
-    /// Sends one request; `names` are the fields that it names.
+    /// Sends one request; `names` are the fields that it requests.
     fn request(&self, pager: &Pager<'_>, token: Option<&Json>, names: Option<&[String]>) -> Result<Outcome> {
         let of_records = Vars { next_page_token: token, ..self.slice.record_vars() };
         let naming = names.map(|names| naming(&self.asked.variable, names));
@@ -249,7 +250,7 @@ impl<'r> SliceReader<'r> {
         let holds = |body: &[u8]| records.are_in(body);
         let looks = self.slice.stream.decoder.is_json() && !records.are_the_body();
         let context = RequestContext {
-            // An answer that was kept does not tell what moved since.
+            // A cached response does not show what moved since.
             keep: if pager.looks_back() && self.cache == CacheMode::Yes { CacheMode::Anew } else { self.cache },
             holds: looks.then_some(&holds),
             broken: self.broken.as_ref().filter(|_| names == self.slice.chunks[0].as_deref()),
@@ -258,7 +259,7 @@ impl<'r> SliceReader<'r> {
         self.slice.stream.requester.ask(context, &vars, &injected)
     }
 
-    /// Hands the records of an answer to the sink, or puts their parts aside.
+    /// Passes the records of a response to the sink, or stores their parts.
     fn take_records(
         &mut self,
         reply: Reply,
@@ -286,7 +287,7 @@ impl<'r> SliceReader<'r> {
         if let Some(error) = &reply.error {
             self.partial_errors(error, sink);
         }
-        // Parts of a record are put together of equal and other ones; where old records end the pages, all are seen.
+        // Parts of a record are merged regardless of the filter; if old records end paging, all records are needed.
         let is_feed = slice.stream.cursor.as_ref().is_some_and(|cursor| cursor.data_feed);
         let skips_sent = pager.overlaps() && slice.stream.properties.is_none() && !is_feed;
         let wanted: &[String] = if let Wanted::Fields(fields) = &self.slice.wanted { fields } else { &[] };
@@ -314,7 +315,7 @@ impl<'r> SliceReader<'r> {
         Ok(Answer { reply, decoded, found })
     }
 
-    /// The page was read: its records count, and paging goes on from its answer.
+    /// Completes a page: its records count, and its response decides how paging continues.
     fn advance(
         &mut self,
         page: Page,
@@ -327,12 +328,12 @@ impl<'r> SliceReader<'r> {
             selected += u64::from(sink.put(record)?);
         }
         if let (Some(Answer { decoded, found, .. }), Some(observer)) = (&last, sink.observer()) {
-            // Only JSON tells a list of one from one that stands alone.
+            // Only JSON distinguishes a list with one record from a single record.
             observer.page_shape(found.list, found.alone && !found.list && decoded.is_none());
         }
         let repeat = pager.page_read(&records);
         if repeat == Repeat::Last && !self.slice.stream.pages.uses("last_record") {
-            // Its records were sent a moment ago, and nothing else since.
+            // The records of this page were the last ones sent.
             sink.page_failed();
         }
         let more = sink.page_done()?;
@@ -356,7 +357,7 @@ impl<'r> SliceReader<'r> {
             next_page_token: token,
             ..self.slice.record_vars()
         };
-        // Paging looks at the size that was asked for.
+        // Paging compares with the page size that was requested.
         let asked = pager.page_size();
         let records = answer.found.records;
         let stream = self.slice.stream;
@@ -383,7 +384,7 @@ impl<'r> SliceReader<'r> {
         Ok(Step::Next)
     }
 
-    /// What templates of paging see of an answer.
+    /// The `response` variable of paging templates.
     fn response(&self, answer: &Answer) -> Result<Json> {
         match &self.slice.wanted {
             _ if self.slice.stream.decoder.streams() => Ok(Json::Object(Map::new())),
@@ -394,13 +395,13 @@ impl<'r> SliceReader<'r> {
         }
     }
 
-    /// The window that is asked for by now, with its cursor.
+    /// The currently requested window, with its cursor.
     fn cursor_window(&self) -> Option<CursorWindow<'r>> {
         let cursor = self.slice.stream.cursor.as_ref()?;
         self.asked.window.map(|window| CursorWindow { cursor, window })
     }
 
-    /// Reads two windows instead of one.
+    /// Reads two half windows in place of one.
     fn read_halves(mut self, sink: &mut dyn RecordSink) -> Result<SliceOutcome> {
         for half in self.slice.stream.adaptation.split(self.cursor_window(), self.depth)? {
             let of_half = SliceReader::new(self.slice.clone(), Some(half), self.depth + 1).read(sink)?;
@@ -411,18 +412,18 @@ impl<'r> SliceReader<'r> {
         Ok(self.outcome)
     }
 
-    /// The slice begins again: paging from the first page of what is left of it.
+    /// Starts the slice over, at the first page of the rest of its window.
     fn restart(&mut self, why: &str, sink: &dyn RecordSink) -> Result<Pager<'r>> {
         let window = self.cursor_window();
         let rest = self.slice.stream.adaptation.reset(&mut self.recovery, window, sink.newest(), why)?;
         self.asked = AskedWindow::new(self.slice.stream, self.slice.partition, rest);
-        // Answers that were kept hold the token that failed.
+        // Cached responses contain the failed token.
         self.ask_vendor();
         self.pager()
     }
 }
 
-/// Behind the record at which the scanner stands, if it was sent already.
+/// Positions after a record that was already sent.
 fn after_sent<'a>(
     scanner: &Scanner<'a>,
     pager: &Pager<'_>,
@@ -432,7 +433,7 @@ fn after_sent<'a>(
     Ok(pager.has_sent(scanner.slice(scanner.at()..after.at())).then_some(after))
 }
 
-/// Takes a part of a record, to be put together with its other parts; true when it stands alone and was taken.
+/// Stores a part of a record, to be merged with the others; true if the record is complete by itself and was written.
 fn take_part(
     stream: &StreamPlan,
     properties: &Properties,

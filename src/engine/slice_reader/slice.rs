@@ -1,7 +1,7 @@
-//! A slice as it is asked for: what is the same for all its pages.
+//! A requested slice: everything that is the same for all its pages.
 //!
-//! Comes in: a stream, a partition and a window. Goes out: the variables of templates and the options of requests; what
-//! an answer says of records after its own. Called by [`super::SliceReader`].
+//! Input: a stream, a partition and a window. Output: template variables and request options; the paging information
+//! in a response. Called by [`super::SliceReader`].
 
 use serde_json::{Value as Json, json};
 
@@ -18,27 +18,27 @@ use crate::engine::query_properties::VARIABLE;
 use crate::engine::slice::Partition;
 use crate::manifest::template::{RequestOptions, Vars};
 
-/// A slice, however its window is split.
+/// A slice, independent of how its window is split.
 pub(super) struct Slice<'r> {
     pub(super) engine: &'r EngineContext,
     pub(super) stream: &'r StreamPlan,
     pub(super) partition: &'r Partition,
-    /// The slice as templates about records see it: with its whole window, also where a part of that is asked for.
+    /// The slice variable of record templates: it has the whole window, even if only a part of that is requested.
     pub(super) variable: Json,
     /// The extra variables of its partition.
     pub(super) extra: Json,
-    /// The fields that each request of a page names; one request that names none, mostly.
+    /// The fields that each request of a page names; usually a single request that names none.
     pub(super) chunks: Vec<Option<Vec<String>>>,
-    /// What paging reads of an answer.
+    /// What paging reads from a response.
     pub(super) wanted: Wanted,
 }
 
-/// A window that requests ask for, and how it shows in them.
+/// A requested window, and its form in requests.
 pub(super) struct AskedWindow {
     pub(super) window: Option<Window>,
-    /// The slice in templates of requests.
+    /// The slice variable of request templates.
     pub(super) variable: Json,
-    /// The slice in request options.
+    /// The request options of the slice.
     pub(super) options: RequestOptions,
 }
 
@@ -61,7 +61,7 @@ impl<'r> Slice<'r> {
         })
     }
 
-    /// An answer without a body: a page without records, unless the vendor promised that there are some.
+    /// Handles a response without a body: a page without records, unless the vendor promised records.
     pub(super) fn check_empty(&self, reply: &Reply, pager: &Pager<'_>) -> Result<()> {
         if pager.is_promised() {
             return Err(Fault::data(format!(
@@ -77,11 +77,11 @@ impl<'r> Slice<'r> {
         Ok(())
     }
 
-    /// What an answer says of records after its own.
+    /// The paging information in a response.
     pub(super) fn more_records(&self, answer: &Answer) -> MoreRecords {
         let records = &self.stream.records;
         let body = answer.body();
-        // Where the body itself is a record, its fields say nothing of others.
+        // If the body itself is a record, its fields are not paging information.
         let json = match &answer.found.list_at {
             _ if records.are_the_body() => Json::Null,
             Some(list) => {
@@ -97,7 +97,7 @@ impl<'r> Slice<'r> {
         out
     }
 
-    /// The variables of templates about records.
+    /// The variables of record templates.
     pub(super) fn record_vars(&self) -> Vars<'_> {
         Vars { slice: Some(&self.variable), extra: Some(&self.extra), ..Vars::new(&self.engine.cx) }
     }
@@ -105,7 +105,7 @@ impl<'r> Slice<'r> {
 
 impl AskedWindow {
     pub(super) fn new(stream: &StreamPlan, partition: &Partition, window: Option<Window>) -> Self {
-        // Requests about jobs name the slice in templates alone.
+        // Job requests use the slice only in templates.
         let mut options = RequestOptions::default();
         if stream.jobs.is_none() {
             options = partition.options.clone();
@@ -117,7 +117,7 @@ impl AskedWindow {
     }
 }
 
-/// The slice and the extra variables of a request that names fields: their names take the place of other extra fields.
+/// The slice and extra variables of a request that names fields: the names replace other extra fields.
 pub(super) fn naming(variable: &Json, names: &[String]) -> (Json, Json) {
     let extra = json!({VARIABLE: names});
     let mut variable = variable.clone();

@@ -1,13 +1,13 @@
-//! Whether a template looks up something that is not there.
+//! Detects a template that looks up something that does not exist.
 //!
-//! Comes in: a parsed template and its variables. Goes out: true where its value is a look-up, and that finds nothing;
-//! a null that is found is something. Called where an author's typo would look like a vendor's end of pages.
+//! Input: a parsed template and its variables. Output: true if its value is a lookup that finds nothing; a null value
+//! counts as found. Called where an author's typo would look like the end of a vendor's pages.
 
 use super::ast::{Expr, Stmt};
 use super::eval::Frame;
 use super::{Error, Scope, Value};
 
-/// Is the template one look-up, and does it find nothing?
+/// Is the template a single lookup that finds nothing?
 pub(super) fn finds_nothing(body: &[Stmt], scope: &dyn Scope) -> bool {
     let mut parts = body.iter().filter(|stmt| !matches!(stmt, Stmt::Text(text) if text.trim().is_empty()));
     match (parts.next(), parts.next()) {

@@ -1,7 +1,7 @@
-//! The arguments of a call, evaluated.
+//! The evaluated arguments of a call.
 //!
-//! Comes in: the values that a template wrote between the brackets. Goes out: one argument by position or name, of the
-//! type that the callee wants. Called by every function, method, filter and test.
+//! Input: the values in the call's parentheses. Output: one argument by position or name, in the type that the callee
+//! needs. Called by every function, method, filter and test.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ impl<'a> CallArgs<'a> {
         CallArgs { plain, named }
     }
 
-    /// The arguments by position from `start` on, without those by name.
+    /// The positional arguments from `start` on, without named ones.
     pub(super) fn plain_from(&self, start: usize) -> Self {
         CallArgs { plain: self.plain.get(start..).unwrap_or_default().to_vec(), named: Vec::new() }
     }
@@ -28,7 +28,7 @@ impl<'a> CallArgs<'a> {
         self.plain.get(index).or_else(|| self.keyword(name))
     }
 
-    /// The argument called `name`, wherever the positional ones stand.
+    /// The argument called `name`, independent of positional ones.
     pub(super) fn keyword(&self, name: &str) -> Option<&Value<'a>> {
         self.named.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
     }
@@ -79,12 +79,12 @@ impl<'a> CallArgs<'a> {
         }
     }
 
-    /// A count; nothing where it is missing or negative.
+    /// A count; `None` if it is missing or negative.
     pub(super) fn count(&self, index: usize, name: &str) -> Eval<Option<usize>> {
         Ok(self.int(index, name)?.and_then(|n| usize::try_from(n).ok()))
     }
 
-    /// The width of a text in characters, held within `0..=max`.
+    /// The width of a text in characters, clamped to `0..=max`.
     pub(super) fn width(&self, index: usize, default: i128, max: i128) -> Eval<usize> {
         let width = self.int(index, "width")?.unwrap_or(default).clamp(0, max);
         Ok(usize::try_from(width).unwrap_or(0))

@@ -1,6 +1,6 @@
 //! The tree of a parsed template.
 //!
-//! Comes in: nothing; these are types. Goes out: statements and expressions. Made by `parse`, walked by `eval` and
+//! Input: none; these are types. Output: statements and expressions. Created by `parse`, evaluated by `eval` and
 //! `names`.
 
 /// A piece of a template.
@@ -81,7 +81,7 @@ pub(super) enum Expr {
 }
 
 impl Expr {
-    /// Does it give what stands somewhere, as it stands there?
+    /// Does it return an existing value unchanged?
     pub(super) fn looks_up(&self) -> bool {
         match self {
             Expr::Name(_) | Expr::Attr(..) | Expr::Item(..) => true,

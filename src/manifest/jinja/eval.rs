@@ -1,7 +1,7 @@
-//! Walks a parsed template and renders it.
+//! Renders a parsed template.
 //!
-//! Comes in: the tree of `parse` and a scope. Goes out: text. Python decides what operators do;
-//! Jinja decides what is undefined: one missing step is falsy and empty, a step inside it is an error.
+//! Input: the tree of `parse` and a scope. Output: text. Operators follow Python; undefined values follow Jinja: one
+//! missing step is falsy and empty, a step into it is an error.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use super::operator::{attribute, binary, compare, item, negative, positive, slic
 use super::value::MAX_BUILT;
 use super::{Error, Eval, Scope, Value, filter, functions, method, missing, test};
 
-/// Steps that one template may take: far more than any real one needs.
+/// The maximum number of steps of one template: far more than any real one needs.
 const MAX_STEPS: u32 = 1_000_000;
 
 pub(super) struct Frame<'a> {
@@ -31,7 +31,7 @@ impl<'a> Frame<'a> {
         Ok(out)
     }
 
-    /// The value of an expression, and whether the part of it that gave the value only looks a text up.
+    /// The value of an expression, and whether the part that produced it only looks up a text.
     pub(super) fn looked_up(&mut self, expr: &'a Expr) -> Eval<(Value<'a>, bool)> {
         match expr {
             Expr::And(a, b) | Expr::Or(a, b) => {
@@ -44,7 +44,7 @@ impl<'a> Frame<'a> {
                 (false, Some(otherwise)) => self.looked_up(otherwise),
                 (false, None) => Ok((self.eval(expr)?, false)),
             },
-            // What leaves a text as it is, or as good as.
+            // Filters that leave a text (nearly) unchanged.
             Expr::Filter(of, name, args) if matches!(name.as_str(), "default" | "d" | "string" | "trim") => {
                 let (of, looked_up) = self.looked_up(of)?;
                 let is_text = matches!(of, Value::Str(_));
@@ -108,7 +108,7 @@ impl<'a> Frame<'a> {
         Ok(())
     }
 
-    /// The items that the loop's own `if` lets through.
+    /// The items that pass the loop's own `if`.
     fn loop_items(&mut self, each: &'a ForLoop) -> Eval<Vec<Value<'a>>> {
         let mut items = self.eval(&each.over)?.items()?;
         if let Some(only) = &each.only {
@@ -203,7 +203,7 @@ impl<'a> Frame<'a> {
         })
     }
 
-    /// `a < b <= c`: ends at the first pair that does not hold.
+    /// `a < b <= c`: stops at the first pair that does not hold.
     fn compare_chain(&mut self, first: &'a Expr, rest: &'a [(Cmp, Expr)]) -> Eval<bool> {
         let mut left = self.eval(first)?;
         for (op, right) in rest {
@@ -264,7 +264,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// The variable `loop` of the loop's pass `i`.
+/// The variable `loop` in iteration `i`.
 fn loop_state<'a>(i: usize, items: &[Value<'a>]) -> Value<'a> {
     let len = items.len();
     let int = |n: usize| Value::Int(n as i128);

@@ -1,7 +1,7 @@
-//! Python's two ways to fill values into a text: `format % values` and `format.format(…)`.
+//! Python's two ways to format values: `format % values` and `format.format(…)`.
 //!
-//! Comes in: a text with places, and values. Goes out: the filled text. Called by the `%` operator, the `format` filter
-//! and the method `format`.
+//! Input: a text with placeholders, and values. Output: the formatted text. Called by the `%` operator, the `format`
+//! filter and the method `format`.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use super::args::CallArgs;
 use super::filter::to_int;
 use super::{Error, Eval, Value};
 
-/// The widest field that a format code may ask for.
+/// The maximum width of a format code.
 const MAX_WIDTH: usize = 1 << 16;
 
 /// Python's `format % values`.
@@ -45,7 +45,7 @@ pub(super) fn percent_format(format: &str, values: &Value<'_>) -> Eval<String> {
     Ok(out)
 }
 
-/// Appends one value as the code `kind` with its width and precision prints it.
+/// Appends one value, formatted by the code `kind` with its width and precision.
 fn percent_field(value: &Value<'_>, spec: &str, kind: u8, out: &mut String) -> Eval<()> {
     let (width, precision) = spec.split_once('.').unwrap_or((spec, ""));
     let text = match kind {
@@ -71,7 +71,7 @@ fn percent_field(value: &Value<'_>, spec: &str, kind: u8, out: &mut String) -> E
     Ok(())
 }
 
-/// `'{} {0} {name} {0[key]} {:>5}'.format(…)`: positions, names and the commonest format codes.
+/// `'{} {0} {name} {0[key]} {:>5}'.format(…)`: positions, names and the most common format codes.
 pub(super) fn brace_format(pattern: &str, args: &CallArgs<'_>) -> Eval<String> {
     let mut out = String::new();
     let mut rest = pattern;

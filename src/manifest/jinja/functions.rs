@@ -1,8 +1,8 @@
 //! The functions that templates call: the reference's macros.
 //!
-//! Comes in: a name, arguments, the run's "now". Goes out: a value. Called by `eval`.
+//! Input: a name, arguments, the run's "now". Output: a value. Called by `eval`.
 
-// One table holds them all, so that all have one signature.
+// One table holds all functions, so all have the same signature.
 #![allow(clippy::unnecessary_wraps)]
 
 use std::cmp::Ordering;
@@ -14,7 +14,7 @@ use super::{Error, Eval, Scope, Value};
 use crate::base::percent;
 use crate::base::timefmt::{self, Format, Period};
 
-/// A function: its arguments, and what `now_utc()` gives.
+/// A function: its arguments, and the result of `now_utc()`.
 type Function = for<'a> fn(&CallArgs<'a>, OffsetDateTime) -> Eval<Value<'a>>;
 
 fn find(name: &str) -> Option<Function> {
@@ -68,7 +68,7 @@ fn str_to_datetime<'a>(args: &CallArgs<'a>, _: OffsetDateTime) -> Eval<Value<'a>
     Ok(Value::Time(moment(args.need(0, "s")?)?.to_offset(UtcOffset::UTC)))
 }
 
-/// The largest or smallest of the arguments, or of the items of the only one.
+/// The largest or smallest argument, or item of a single argument.
 fn extreme<'a>(args: &CallArgs<'a>, name: &str, better: Ordering) -> Eval<Value<'a>> {
     let items = match args.plain() {
         [one] => one.items()?,
@@ -147,7 +147,7 @@ pub(super) fn time_format(text: &str) -> Eval<Format> {
     Format::compile(text).map_err(Error::other)
 }
 
-/// A point in time out of a value: a datetime, an ISO text or epoch seconds.
+/// A point in time from a value: a datetime, an ISO text or epoch seconds.
 fn moment(value: &Value<'_>) -> Eval<OffsetDateTime> {
     match value {
         Value::Time(t) => Some(*t),
@@ -159,7 +159,7 @@ fn moment(value: &Value<'_>) -> Eval<OffsetDateTime> {
     .ok_or_else(|| Error::other(format!("a value of type '{}' is no ISO-8601 time", value.type_name())))
 }
 
-/// Seconds since 1970, to the microsecond.
+/// Seconds since 1970, with microseconds.
 #[allow(clippy::cast_precision_loss)]
 pub(super) fn epoch_seconds(t: OffsetDateTime) -> f64 {
     t.unix_timestamp_nanos().div_euclid(1000) as f64 / 1e6

@@ -1,6 +1,6 @@
-//! Jinja's tags: text to pieces and tokens.
+//! The lexer: splits a template into pieces and tokens.
 //!
-//! Comes in: the text of a template. Goes out: its pieces, the tags among them as tokens. Called by [`super::parse`].
+//! Input: the text of a template. Output: its pieces, with tags as tokens. Called by [`super::parse`].
 
 use super::parse::{Parsed, syntax};
 
@@ -72,7 +72,7 @@ pub(super) fn split(mut rest: &str) -> Parsed<Vec<Piece>> {
     }
 }
 
-/// The text up to `{% endraw %}` and what follows it.
+/// The text up to `{% endraw %}`, and the rest after it.
 fn raw_end(rest: &str) -> Parsed<(&str, &str)> {
     let mut from = 0;
     while let Some(at) = rest[from..].find("{%") {
@@ -93,7 +93,7 @@ const SYMBOLS: [&str; 25] = [
     "=", "<", ">",
 ];
 
-/// Tokens up to `close`; also how many bytes they took and whether the tag ends in `-`.
+/// Tokens up to `close`; also their length in bytes, and whether the tag ends in `-`.
 fn lex(source: &str, close: &str) -> Parsed<(Vec<Token>, usize, bool)> {
     let mut tokens = Vec::new();
     let mut open_brackets = 0usize;

@@ -1,16 +1,16 @@
-//! Python's `ast.literal_eval`, for the texts that templates give.
+//! Python's `ast.literal_eval`, for the output of templates.
 //!
-//! Comes in: rendered text. Goes out: the value that Python would read in it, or nothing when it is
-//! no literal and stays text. This decides types on the wire: `"12"` is a number, `"012"` is not.
+//! Input: rendered text. Output: its value as a Python literal, or `None` if it is not a literal and stays text. This
+//! determines types on the wire: `"12"` is a number, `"012"` is not.
 
 use super::Value;
 
-/// Deepest nesting of a literal.
+/// The maximum nesting of a literal.
 const MAX_DEPTH: usize = 90;
 
-/// The literal that `text` spells, if the whole of it is one.
+/// The literal in `text`, if the whole text is one.
 pub fn literal<'a>(text: &str) -> Option<Value<'a>> {
-    // Cheap refusals first: almost every text is no literal.
+    // Fast rejections first: nearly no text is a literal.
     let body = text.trim_start_matches([' ', '\t']);
     let first = body.bytes().next()?;
     if !(first.is_ascii_digit() || b"'\"([{+-.".contains(&first) || b"NTFbBrRuU".contains(&first)) {
@@ -24,8 +24,8 @@ pub fn literal<'a>(text: &str) -> Option<Value<'a>> {
     (rest.is_empty() || rest.starts_with('#')).then_some(value)
 }
 
-/// Is the list or object that `text` spells written with the same characters, blanks and quotes aside? So its meaning
-/// is the same for whoever reads either.
+/// Is `text` a list or object with the same characters as the JSON of `value`, except blanks and quotes? Then both
+/// have the same meaning for every reader.
 pub fn spells(value: &Value<'_>, text: &str) -> bool {
     if !(value.is_dict() || value.type_name() == "list") {
         return false;
@@ -43,7 +43,7 @@ struct Reader<'t, 'a> {
     text: &'t str,
     at: usize,
     depth: usize,
-    /// Open brackets: inside them line breaks are blanks.
+    /// The number of open brackets: line breaks inside them are blanks.
     nested: usize,
     made: std::marker::PhantomData<Value<'a>>,
 }
@@ -111,7 +111,7 @@ impl<'a> Reader<'_, 'a> {
                     }
                     Value::dict(pairs.into_iter().filter_map(|(k, v)| Some((k, v?))).collect())
                 } else if pairs.iter().all(|(_, v)| v.is_none()) {
-                    // A set has no JSON; a list keeps what is in it.
+                    // JSON has no set; a list keeps the items.
                     Value::list(pairs.into_iter().map(|(k, _)| k).collect())
                 } else {
                     return None;
@@ -192,7 +192,7 @@ impl<'a> Reader<'_, 'a> {
             float = true;
             end = run(end + 1 + sign);
         }
-        // `1a` and `1j` are no numbers of ours.
+        // `1a` and `1j` are not supported as numbers.
         if rest[end..].starts_with(|c: char| c.is_alphanumeric() || c == '_') {
             return None;
         }
@@ -203,7 +203,7 @@ impl<'a> Reader<'_, 'a> {
             if clean.is_empty() {
                 return None;
             }
-            // One that is too large is none: JSON has no infinity.
+            // A number that is too large is not a literal: JSON has no infinity.
             Value::Float(text.replace('_', "").parse().ok().filter(|number: &f64| number.is_finite())?)
         } else {
             let digits = ungroup(text)?;
@@ -219,7 +219,7 @@ impl<'a> Reader<'_, 'a> {
         Some(value)
     }
 
-    /// `None`, `True`, `False` or texts, which join when they follow each other.
+    /// `None`, `True`, `False` or texts; adjacent texts are concatenated.
     fn word(&mut self) -> Option<Value<'a>> {
         for (word, value) in [("None", Value::None), ("True", Value::Bool(true)), ("False", Value::Bool(false))] {
             if let Some(after) = self.rest().strip_prefix(word)
@@ -313,7 +313,7 @@ impl<'a> Reader<'_, 'a> {
     }
 }
 
-/// Digits without their `_`, which may only stand between two of them.
+/// Digits without `_`, which is valid only between two digits.
 fn ungroup(text: &str) -> Option<String> {
     let fine = !text.is_empty() && !text.starts_with('_') && !text.ends_with('_') && !text.contains("__");
     fine.then(|| text.replace('_', ""))

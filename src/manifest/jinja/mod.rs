@@ -1,12 +1,12 @@
 //! Jinja as declarative manifests use it, with Python's values and text.
 //!
-//! Comes in: the text of a template, parsed once, and the run's JSON as variables. Goes out: rendered
-//! text. Called by `template`, which adds the reference's literal typing. Jinja2's grammar;
-//! the functions, filters and result texts are those of airbyte-cdk 7.39.1 (`jinja.py`, `macros.py`, `filters.py`).
+//! Input: the text of a template, parsed once, and the run's JSON as variables. Output: rendered text. Called by
+//! `template`, which adds the reference's literal typing. The grammar is that of Jinja2; the functions, filters and
+//! output texts are those of airbyte-cdk 7.39.1 (`jinja.py`, `macros.py`, `filters.py`).
 //!
-//! Why not a library: manifests calculate with datetimes (`now_utc() - duration('P1D')`), chain comparisons,
-//! and see Python's `str()` of everything on the wire; the engines at hand have no operators on custom
-//! objects. The work of one template is bounded: steps, size of what it builds, depth.
+//! Why not a library: manifests calculate with datetimes (`now_utc() - duration('P1D')`), chain comparisons, and send
+//! Python's `str()` of any value; existing engines have no operators on custom objects. The work of a template is
+//! bounded: number of steps, output size, depth.
 
 mod absent;
 mod args;
@@ -32,16 +32,16 @@ use time::OffsetDateTime;
 pub use literal::{literal, spells};
 pub use value::Value;
 
-/// Why a template gave no text.
+/// Why a template produced no text.
 #[derive(Debug, Clone)]
 pub enum Error {
-    /// Jinja's `UndefinedError`: something was looked up inside what does not exist.
+    /// Jinja's `UndefinedError`: a lookup inside something undefined.
     Undefined(String),
-    /// Python's `TypeError`: the reference then takes the template's own source as its text.
+    /// Python's `TypeError`: the reference then uses the template's source as its text.
     Type(String),
     /// Any other failure while rendering.
     Other(String),
-    /// The text is no template.
+    /// The text is not a valid template.
     Syntax(String),
 }
 
@@ -68,20 +68,20 @@ impl Error {
 
 type Eval<T> = Result<T, Error>;
 
-/// The variables of one place in a manifest.
+/// The variables available at one place of a manifest.
 pub trait Scope {
-    /// The value of a variable, `None` when there is none of that name.
+    /// The value of a variable; `None` if it does not exist.
     fn get(&self, name: &str) -> Option<Value<'_>>;
-    /// The run's "now": what `now_utc()` gives.
+    /// The run's "now": the result of `now_utc()`.
     fn now(&self) -> OffsetDateTime;
 }
 
-/// What a template gave.
+/// The result of a template.
 #[derive(Debug)]
 pub struct Rendered {
     /// The text.
     pub text: String,
-    /// Is it a text that stood somewhere, and that the template only looks up?
+    /// Was the text only looked up by the template, rather than composed?
     pub looked_up: bool,
 }
 
@@ -97,7 +97,7 @@ impl JinjaTemplate {
         Ok(JinjaTemplate { body: parse::parse(source)?.into() })
     }
 
-    /// The text itself, when it holds nothing to evaluate.
+    /// The text itself, if it has nothing to evaluate.
     pub fn plain(&self) -> Option<&str> {
         match &*self.body {
             [] => Some(""),
@@ -106,7 +106,7 @@ impl JinjaTemplate {
         }
     }
 
-    /// Every name that the template does not bind itself and that is no function.
+    /// All names that are neither bound by the template nor functions.
     pub fn free_names(&self) -> BTreeSet<String> {
         let mut names = names::FreeNames::default();
         names.body(&self.body);
@@ -114,7 +114,7 @@ impl JinjaTemplate {
         names.free
     }
 
-    /// Which entries of the variable `name` are read, when that can be told; `None` when all of it may be.
+    /// The entries of the variable `name` that the template reads; `None` if it may read all of it.
     pub fn entries_of(&self, name: &str) -> Option<BTreeSet<String>> {
         let mut names = names::FreeNames::watching(name);
         names.body(&self.body);
@@ -131,13 +131,13 @@ impl JinjaTemplate {
         Ok(Rendered { text: frame.render(&self.body)?, looked_up: false })
     }
 
-    /// Is it one look-up, and does that find nothing? A null that is found is something.
+    /// Is the template a single lookup of an undefined value? A null value is defined.
     pub fn finds_nothing(&self, scope: &dyn Scope) -> bool {
         absent::finds_nothing(&self.body, scope)
     }
 }
 
-/// A text shared by undefined values.
+/// A text that undefined values share.
 fn missing<'a>(name: &str) -> Value<'a> {
     Value::Undefined(Rc::from(name))
 }

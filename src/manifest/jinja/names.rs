@@ -1,7 +1,7 @@
-//! Which names a template reads.
+//! The names that a template reads.
 //!
-//! Comes in: a parsed template. Goes out: its free names, or which entries of one variable it reads, so that only
-//! those need to be made. Called when a template is compiled.
+//! Input: a parsed template. Output: its free names, or the entries of one variable that it reads, so that only those
+//! must be built. Called when a template is compiled.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ pub(super) struct FreeNames {
     watched: String,
     /// Entries of the watched name that are read.
     pub(super) entries: BTreeSet<String>,
-    /// Is the watched name used in another way too?
+    /// Is the watched name also used in another way?
     pub(super) whole: bool,
 }
 
@@ -24,7 +24,7 @@ impl FreeNames {
         FreeNames { watched: name.into(), ..FreeNames::default() }
     }
 
-    /// Notes an expression that reads one entry of the watched name.
+    /// Records an expression that reads one entry of the watched name.
     fn entry(&mut self, expr: &Expr) -> bool {
         let watched = |of: &Expr| matches!(of, Expr::Name(n) if *n == self.watched);
         let key = match expr {

@@ -1,7 +1,7 @@
-//! What Python's operators do with values: arithmetic, comparison, attributes, items, slices.
+//! Python's operators: arithmetic, comparison, attributes, items, slices.
 //!
-//! Comes in: evaluated values. Goes out: a value, or Python's complaint. Called by `eval`, and by the filters and tests
-//! that compare or look inside.
+//! Input: evaluated values. Output: a value, or Python's error. Called by `eval`, and by the filters and tests that
+//! compare or access parts of values.
 
 use time::Duration;
 
@@ -192,7 +192,7 @@ fn with_floats(op: Op, x: f64, y: f64) -> Eval<f64> {
     })
 }
 
-/// A text or sequence so many times over; nothing for what cannot be repeated.
+/// A text or sequence, repeated; `None` if it cannot be repeated.
 fn repeated<'a>(of: &Value<'a>, times: i128) -> Eval<Option<Value<'a>>> {
     let times = usize::try_from(times.max(0)).map_err(|_| overflow())?;
     if of.length().unwrap_or(0).saturating_mul(times) > MAX_BUILT {
@@ -208,7 +208,7 @@ fn repeated<'a>(of: &Value<'a>, times: i128) -> Eval<Option<Value<'a>>> {
     })
 }
 
-/// Arithmetic with times; `None` when neither side is one, `Some(None)` when out of range.
+/// Arithmetic with times; `None` if neither side is one, `Some(None)` if out of range.
 fn with_times<'a>(op: Op, a: &Value<'a>, b: &Value<'a>) -> Option<Option<Value<'a>>> {
     Some(match (op, a, b) {
         (Op::Add, Value::Time(t), Value::Delta(d)) | (Op::Add, Value::Delta(d), Value::Time(t)) => {

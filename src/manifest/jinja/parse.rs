@@ -1,8 +1,8 @@
-//! Jinja's grammar: text to a tree.
+//! The parser: Jinja's grammar, from text to a tree.
 //!
-//! Comes in: the text of a template. Goes out: its statements and expressions, or what is wrong
-//! with them. Called once a template, by [`super::JinjaTemplate::parse`]. The grammar and its precedences are
-//! those of Jinja2's parser; `range`, imports, macros and blocks do not exist here.
+//! Input: the text of a template. Output: its statements and expressions, or a syntax error. Called once per
+//! template, by [`super::JinjaTemplate::parse`]. The grammar and precedences are those of Jinja2's parser; `range`,
+//! imports, macros and blocks are not supported.
 
 mod expression;
 
@@ -17,7 +17,7 @@ pub(super) fn syntax(message: impl Into<String>) -> Error {
     Error::Syntax(message.into())
 }
 
-/// Deepest nesting of expressions and blocks.
+/// The maximum nesting of expressions and blocks.
 const MAX_DEPTH: usize = 100;
 
 /// Splits a template into text and tags, then parses the tags.

@@ -1,13 +1,13 @@
-//! Jinja's tests: what stands behind `is`.
+//! Jinja's tests: the right side of `is`.
 //!
-//! Comes in: a name, a value, arguments. Goes out: true or false. Called by `eval` and by the filters that select.
+//! Input: a name, a value, arguments. Output: true or false. Called by `eval` and by the filters that select.
 
 use super::args::CallArgs;
 use super::ast::Cmp;
 use super::operator::compare;
 use super::{Error, Eval, Value};
 
-/// Does the test hold? A name that is not known is an error of the manifest, not of a run.
+/// Does the test hold? An unknown name is an error of the manifest, not of a run.
 pub(super) fn holds<'a>(name: &str, of: &Value<'a>, args: &CallArgs<'a>) -> Eval<bool> {
     let by = |op: Cmp| compare(op, of, args.need(0, "value")?);
     let int = || of.as_int().ok_or_else(|| Error::other(format!("test '{name}' needs an integer")));

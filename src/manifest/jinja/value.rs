@@ -1,7 +1,7 @@
-//! Python's values, as far as templates can see them.
+//! Python's values, as far as templates use them.
 //!
-//! Comes in: JSON (borrowed, converted only where an expression looks) and literals. Goes out:
-//! text as Python's `str()` and `repr()` print it, and JSON again. Called by the evaluator.
+//! Input: JSON (borrowed, converted only when an expression accesses it) and literals. Output: text as Python's
+//! `str()` and `repr()` print it, and JSON. Called by the evaluator.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -16,16 +16,16 @@ use super::{Error, Eval};
 use crate::base::json::python::float_repr;
 use crate::base::timefmt::{self, Period};
 
-/// Largest text or list that a template may build.
+/// The largest text or list that a template may build.
 pub(super) const MAX_BUILT: usize = 16 << 20;
 
-/// Deepest nesting that a template may build step by step.
+/// The maximum nesting that a template may build step by step.
 const MAX_NESTED: usize = 50;
 
 /// A value inside an expression. JSON arrays and objects stay borrowed until something needs them.
 #[derive(Debug, Clone)]
 pub enum Value<'a> {
-    /// Jinja's undefined; holds what was looked for.
+    /// Jinja's undefined; contains the name that was looked up.
     Undefined(Rc<str>),
     /// Python's `None`.
     None,
@@ -94,8 +94,8 @@ impl<'a> Value<'a> {
         Value::Dict(Rc::new(RefCell::new(out)))
     }
 
-    /// May this value be put into `container`? Not when it holds it already or is nested deeply: printing such a
-    /// value would never end.
+    /// May this value be inserted into `container`? Not if it already contains the container or is deeply nested:
+    /// printing it would never end.
     pub(super) fn may_enter(&self, container: &Value<'a>) -> Eval<()> {
         fn holds(value: &Value<'_>, target: *const (), depth: usize) -> bool {
             let (at, items) = match value {
@@ -146,7 +146,7 @@ impl<'a> Value<'a> {
         matches!(self, Value::List(_) | Value::Tuple(_) | Value::Json(Json::Array(_)))
     }
 
-    /// Python's truth of the value.
+    /// Python's truth value.
     pub fn truthy(&self) -> bool {
         match self {
             Value::Undefined(_) | Value::None => false,
@@ -160,7 +160,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// `len()`, where Python has one.
+    /// `len()`, if Python defines it.
     pub fn length(&self) -> Option<usize> {
         Some(match self {
             Value::Undefined(_) => 0,
@@ -174,7 +174,7 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// The items that iterating gives: elements, keys of a dict, characters of text.
+    /// The items of an iteration: elements, keys of a dict, characters of text.
     pub fn items(&self) -> Eval<Vec<Value<'a>>> {
         Ok(match self {
             Value::Undefined(_) => Vec::new(),
@@ -187,7 +187,7 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// Key and value of each entry of a dict; nothing for other types.
+    /// Key and value of each entry of a dict; empty for other types.
     pub fn pairs(&self) -> Vec<(Value<'a>, Value<'a>)> {
         match self {
             Value::Json(Json::Object(o)) => {
@@ -223,7 +223,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The number as a float, bools being 0 and 1.
+    /// The number as a float; bools are 0 and 1.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
             Value::Bool(b) => Some(f64::from(u8::from(*b))),
@@ -234,7 +234,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The integer, bools being 0 and 1.
+    /// The integer; bools are 0 and 1.
     pub fn as_int(&self) -> Option<i128> {
         match self {
             Value::Bool(b) => Some(i128::from(*b)),
@@ -270,7 +270,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Python's ordering, where it has one.
+    /// Python's ordering, if defined.
     pub fn order(&self, other: &Value<'a>) -> Eval<Ordering> {
         let unordered = || {
             Error::wrong_type(format!(
@@ -320,7 +320,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Python's `str()`; undefined prints as nothing.
+    /// Python's `str()`; undefined is empty.
     pub fn text(&self) -> Cow<'a, str> {
         match self {
             Value::Str(s) => s.clone(),
@@ -399,7 +399,7 @@ impl<'a> Value<'a> {
         out.push(close);
     }
 
-    /// The JSON of a value; times become their text, as the reference's encoder writes them.
+    /// The value as JSON; times become text, as in the reference's encoder.
     pub fn to_json(&self) -> Json {
         match self {
             Value::Undefined(_) | Value::None => Json::Null,
@@ -420,12 +420,12 @@ impl<'a> Value<'a> {
     }
 }
 
-/// A JSON number from its digits; null where JSON has no such number (infinity).
+/// A JSON number from its digits; null if JSON cannot represent it (infinity).
 fn json_number(digits: &str) -> Json {
     serde_json::from_str(digits).unwrap_or(Json::Null)
 }
 
-/// The Python number of a JSON number's text.
+/// The Python number for the text of a JSON number.
 fn number<'a>(text: &str) -> Value<'a> {
     match text.parse::<i128>() {
         Ok(i) => Value::Int(i),
@@ -433,7 +433,7 @@ fn number<'a>(text: &str) -> Value<'a> {
     }
 }
 
-/// Appends Python's `repr` of a text: single quotes unless only they occur inside.
+/// Appends Python's `repr` of a text: in single quotes, unless it contains only single ones.
 pub(super) fn str_repr(text: &str, out: &mut String) {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     out.push(quote);

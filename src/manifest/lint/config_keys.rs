@@ -1,7 +1,7 @@
-//! Keys of the config that templates read and that the spec does not declare.
+//! Warns of config keys that templates read but the spec does not declare.
 //!
-//! Comes in: the manifest's tree, its templates, the paths that select authenticators, and its connection
-//! specification. Goes out: a warning for each such key, with the place that reads it. Called by [`super::examine`].
+//! Input: the manifest's tree, its templates, the paths that select authenticators, and its connection specification.
+//! Output: a warning for each such key, with the location that reads it. Called by [`super::examine`].
 
 use std::collections::BTreeSet;
 
@@ -10,16 +10,15 @@ use serde_json::Value as Json;
 use super::super::node::{Node, NodeKind, Place};
 use crate::base::fault::{Fault, did_you_mean};
 
-/// Deepest nesting of a specification that is looked into.
+/// The maximum nesting of a specification that is checked.
 const MAX_DEPTH: usize = 20;
-/// Where a login keeps its tokens when a manifest does not say it.
+/// The default config keys for a login's tokens.
 const TOKENS: [&str; 3] = ["access_token", "refresh_token", "token_expiry_date"];
 
 /// A path of keys into the config.
 type KeyPath = Vec<String>;
 
-/// A warning for each key that a template reads, or that selects an authenticator, and that the specification does not
-/// declare.
+/// A warning for each undeclared key that a template reads or that selects an authenticator.
 pub(super) fn undeclared(
     root: &Node,
     templates: &[(String, Place)],
@@ -35,7 +34,7 @@ pub(super) fn undeclared(
     let selected = selected.map(|(path, at)| (path.clone(), at, "the authenticator is selected by"));
     let mut out = Vec::new();
     for (path, at, what) in read.chain(selected) {
-        // The platform's own keys stand in no specification.
+        // A specification does not declare the platform's own keys.
         if path[0].starts_with("__") || written.iter().any(|known| known.starts_with(&path) || path.starts_with(known))
         {
             continue;
@@ -51,7 +50,7 @@ pub(super) fn undeclared(
     out
 }
 
-/// The paths that the manifest itself, or the login that it describes, writes into the config.
+/// The paths that the manifest, or its login, writes into the config.
 fn written_paths(node: &Node, out: &mut Vec<KeyPath>) {
     let texts = |node: &Node| -> KeyPath {
         let NodeKind::Seq(items) = &node.kind else { return Vec::new() };
@@ -80,8 +79,8 @@ fn written_paths(node: &Node, out: &mut Vec<KeyPath>) {
     out.retain(|path| !path.is_empty());
 }
 
-/// The place in a path where the specification ends, with the keys that it declares there; none where all of the path
-/// is declared.
+/// The depth at which a path leaves the specification, with the keys declared there; `None` if the whole path is
+/// declared.
 fn missing(specification: &Json, path: &[String]) -> Option<(usize, BTreeSet<String>)> {
     let mut level = Vec::new();
     alternatives(specification, specification, 0, &mut level);
@@ -93,7 +92,7 @@ fn missing(specification: &Json, path: &[String]) -> Option<(usize, BTreeSet<Str
             .collect();
         let open =
             |schema: &&Json| schema["patternProperties"].is_object() || schema["additionalProperties"].is_object();
-        // An object without any declared key may hold each.
+        // An object without declared keys may contain any.
         if level.iter().any(open) || depth > 0 && known.is_empty() {
             return None;
         }
@@ -109,7 +108,7 @@ fn missing(specification: &Json, path: &[String]) -> Option<(usize, BTreeSet<Str
     None
 }
 
-/// A schema with all that may hold in its place or beside it.
+/// A schema with all its alternatives and extensions.
 fn alternatives<'s>(root: &'s Json, schema: &'s Json, depth: usize, out: &mut Vec<&'s Json>) {
     if depth > MAX_DEPTH {
         return;
@@ -124,7 +123,7 @@ fn alternatives<'s>(root: &'s Json, schema: &'s Json, depth: usize, out: &mut Ve
     }
 }
 
-/// The keys that a template takes out of the config, each with the way to it: of `config['a'].b` that is `a`, `b`.
+/// The config keys that a template reads, each as a path: `config['a'].b` is `a`, `b`.
 fn paths_of(template: &str) -> Vec<KeyPath> {
     let mut out = Vec::new();
     for code in template.split("{{").flat_map(|part| part.split("{%")).skip(1) {
@@ -140,7 +139,7 @@ fn paths_of(template: &str) -> Vec<KeyPath> {
     out
 }
 
-/// The look-ups by fixed keys that a text begins with.
+/// The lookups by constant keys at the start of a text.
 fn keys_of(mut rest: &str) -> KeyPath {
     let mut path = Vec::new();
     loop {
@@ -151,7 +150,7 @@ fn keys_of(mut rest: &str) -> KeyPath {
             (key, after)
         } else if let Some(inner) = rest.strip_prefix(".get(") {
             let Some((key, after)) = quoted(inner) else { return path };
-            // What stands in its place is not looked into.
+            // The default value is not checked.
             (key, after.strip_prefix(')').unwrap_or_default())
         } else if let Some(inner) = rest.strip_prefix('.') {
             let end = inner.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(inner.len());
@@ -168,7 +167,7 @@ fn keys_of(mut rest: &str) -> KeyPath {
     }
 }
 
-/// A text in quotes, and what follows it.
+/// A quoted text, and the rest after it.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_start();
     let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;

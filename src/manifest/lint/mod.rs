@@ -1,7 +1,8 @@
-//! Everything that is wrong with a manifest, at once.
+//! Lints a manifest: finds all problems at once.
 //!
-//! Comes in: its text. Goes out: a fault for each thing that loading would refuse, a warning for what it passes over,
-//! and the texts in which templates may stand. Called by `cli` for `validate`; loading itself stops at the first fault.
+//! Input: the manifest's text. Output: a fault for each problem that loading would refuse, a warning for each that it
+//! tolerates, and the texts that may contain templates. Called by `cli` for `validate`; loading itself stops at the
+//! first fault.
 
 mod config_keys;
 pub mod sample;
@@ -17,35 +18,35 @@ use super::yaml;
 use super::{fits, model, rooted};
 use crate::base::fault::{Fault, Result};
 
-/// What holds no templates.
+/// Fields that hold no templates.
 const PLAIN: [&str; 8] =
     ["schema", "description", "title", "spec", "metadata", "definitions", "schemas", "$parameters"];
 
-/// The path into the config that selects an authenticator.
+/// The config path that selects an authenticator.
 const SELECTION: &str = "authenticator_selection_path";
 
-/// What was found.
+/// The result of the lint.
 #[derive(Debug, Default)]
 pub struct Examined {
-    /// What loading refuses.
+    /// Problems that loading refuses.
     pub faults: Vec<Fault>,
-    /// What loading passes over.
+    /// Problems that loading tolerates.
     pub warnings: Vec<Fault>,
-    /// Texts with templates, each with its place.
+    /// Texts with templates, each with its location.
     pub templates: Vec<(String, Place)>,
-    /// Names that parents give to templates of their children.
+    /// Names that parents add to the templates of their children.
     pub extra: BTreeSet<String>,
-    /// Paths into the config that select an authenticator, each with its place.
+    /// Config paths that select an authenticator, each with its location.
     selections: Vec<(Vec<String>, Place)>,
-    /// The manifest, which counts only without a fault.
+    /// The manifest; valid only without faults.
     pub source: Option<model::DeclarativeSource>,
     root: Option<Node>,
 }
 
-/// Examines a manifest.
+/// Lints a manifest.
 ///
 /// # Errors
-/// The text cannot be read at all: it is too large or no YAML, or its references lead nowhere.
+/// The text cannot be read at all: it is too large, is not YAML, or has unresolved references.
 pub fn examine(text: &str, file: &str) -> Result<Examined> {
     fits(text, file)?;
     let top = Place::top(file);
@@ -56,7 +57,7 @@ pub fn examine(text: &str, file: &str) -> Result<Examined> {
     let node::Reading { read, faults, warnings } = node::examine::<model::DeclarativeSource>(&root, &top);
     (out.source, out.faults, out.warnings) = (read, faults, warnings);
     out.warnings.extend(duplicates);
-    // A template of streams is read once its values are in it. Without them it may lack what they bring.
+    // A dynamic stream template is read after its values are filled in. Without them it may be incomplete.
     for streams in out.source.iter().flat_map(|source| source.dynamic_streams.iter().flatten()) {
         let Raw { node, at } = &streams.stream_template;
         out.warnings.extend(node::examine::<model::Stream>(node, at).warnings);
@@ -77,26 +78,26 @@ pub fn examine(text: &str, file: &str) -> Result<Examined> {
 }
 
 impl Examined {
-    /// Does a fault at a path hold whatever the config says? `again` tells whether it was met with another config too.
+    /// Does a fault at a path occur with every config? `again` states whether it also occurred with another config.
     pub fn holds_for_every_config(&self, path: &str, again: bool) -> bool {
-        // What is selected is the config's matter.
+        // The config decides what is selected.
         if path.ends_with(SELECTION) {
             return false;
         }
         let Some(root) = &self.root else { return false };
         let node = nearest(root, path);
-        // A parameter may be what the config says.
+        // A parameter may come from the config.
         let by_parameters = parameters_name_config(root);
         let names_config = |node: &Node| names(node, "config") || by_parameters && names(node, "parameters");
         match &node.kind {
-            // Of a component its own fields count, and not those of the components in it.
+            // Only the component's own fields count, not those of nested components.
             NodeKind::Map(map) => again || !map.values().filter(|value| !holds_components(value)).any(names_config),
             _ => !names_config(node),
         }
     }
 }
 
-/// Does a text in a node hold that word?
+/// Does a text in a node contain the word?
 fn names(node: &Node, word: &str) -> bool {
     match &node.kind {
         NodeKind::Scalar(Json::String(text)) => text.contains(word),
@@ -106,7 +107,7 @@ fn names(node: &Node, word: &str) -> bool {
     }
 }
 
-/// Are there parameters of components that the config decides on?
+/// Are there component parameters that depend on the config?
 fn parameters_name_config(node: &Node) -> bool {
     match &node.kind {
         NodeKind::Scalar(_) => false,
@@ -118,7 +119,7 @@ fn parameters_name_config(node: &Node) -> bool {
     }
 }
 
-/// The node at a path, or the last one on the way to it that is there.
+/// The node at a path, or its nearest existing ancestor.
 fn nearest<'n>(node: &'n Node, path: &str) -> &'n Node {
     let after = |step: &str| {
         let rest = path.strip_prefix('.').unwrap_or(path).strip_prefix(step)?;
@@ -146,12 +147,12 @@ fn holds_components(node: &Node) -> bool {
     }
 }
 
-/// A fault of a definition shows wherever that is used, and is one all the same.
+/// Removes duplicates: a fault in a definition appears wherever it is referenced.
 fn once(faults: &mut Vec<Fault>) {
     let mut seen = BTreeSet::new();
     faults.retain(|fault| {
         let place = fault.location.as_ref();
-        // Without lines the path tells places apart.
+        // Without line numbers, the path distinguishes places.
         let path = place.filter(|place| place.line == 0).map(|place| place.path.to_string());
         seen.insert((place.map(|place| place.line), path, fault.message.clone()))
     });
@@ -178,7 +179,7 @@ fn texts(node: &Node, place: &Place, out: &mut Examined) {
                     let steps = path.as_array().into_iter().flatten().filter_map(Json::as_str).map(str::to_owned);
                     out.selections.push((steps.collect(), place.field(key, Some(value))));
                 }
-                // Most of a manifest is plain text: it needs no place.
+                // Most of a manifest is plain text and needs no location.
                 if !matches!(&value.kind, NodeKind::Scalar(_)) || value.as_str().is_some_and(|text| text.contains('{'))
                 {
                     texts(value, &place.field(key, Some(value)), out);

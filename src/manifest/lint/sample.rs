@@ -1,23 +1,23 @@
-//! A config that fits a specification, made up.
+//! Generates a sample config that fits a specification.
 //!
-//! Comes in: the schema of a source's config. Goes out: a config with a value for each key that it declares. Called by
-//! `cli` for `validate`, which compiles a manifest without anybody's config.
+//! Input: the schema of a source's config. Output: a config with a value for each declared key. Called by `cli` for
+//! `validate`, which compiles a manifest without a real config.
 
 use serde_json::{Map, Value as Json, json};
 
-/// Deepest nesting of a specification that is followed.
+/// The maximum nesting of a specification that is followed.
 const MAX_DEPTH: usize = 20;
 
-/// Which of two configs that differ wherever the specification leaves a choice.
+/// Selects one of two configs that differ wherever the specification leaves a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sample {
-    /// The one.
+    /// The first config.
     One,
-    /// The other.
+    /// The second config.
     Other,
 }
 
-/// A config that fits a specification, as far as types, formats and examples tell.
+/// A config that fits a specification, by its types, formats and examples.
 pub fn config(specification: &Json, sample: Sample) -> Json {
     match value(specification, "", sample, 0) {
         config @ Json::Object(_) => config,
@@ -64,7 +64,7 @@ fn value(schema: &Json, key: &str, sample: Sample, depth: usize) -> Json {
     }
 }
 
-/// A text of the format that the schema names, or that its pattern or the name of its key looks like.
+/// A text that fits the schema's format, its pattern, or the name of its key.
 fn text(schema: &Json, key: &str, sample: Sample) -> &'static str {
     let pattern = schema["pattern"].as_str().unwrap_or_default();
     let one_or = |one, other| if sample == Sample::One { one } else { other };

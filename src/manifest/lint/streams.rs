@@ -1,7 +1,7 @@
-//! What a manifest may leave out or write twice, and should not.
+//! Warns of omissions and duplicates in streams.
 //!
-//! Comes in: a manifest, typed. Goes out: a warning for a missing spec, a missing primary key, and for each option of a
-//! request that two components set. Called by [`super::examine`].
+//! Input: a typed manifest. Output: a warning for a missing spec, a missing primary key, and for each request option
+//! that two components set. Called by [`super::examine`].
 
 use serde_json::Value as Json;
 
@@ -12,7 +12,7 @@ use super::super::model::{
 use super::super::node::{Place, Text};
 use crate::base::fault::Fault;
 
-/// Deepest nesting of parents that is looked into.
+/// The maximum nesting of parents that is checked.
 const MAX_PARENTS: usize = 10;
 
 /// The warnings of a manifest.
@@ -29,7 +29,7 @@ pub(super) fn warnings(source: &DeclarativeSource, top: &Place) -> Vec<Fault> {
     out
 }
 
-/// The warning for a stream that targets find no key of.
+/// The warning for a stream without a key for targets.
 fn keyless(stream: &DeclarativeStream) -> Option<Fault> {
     let at = stream.at.field("primary_key", None);
     let fields = match stream.primary_key.as_ref().unwrap_or(&Json::Null) {
@@ -47,7 +47,7 @@ fn keyless(stream: &DeclarativeStream) -> Option<Fault> {
     nested.then(|| at.fault("every field of `primary_key` is nested, and Singer's targets know no nested keys"))
 }
 
-/// A place in a request, and the component that sets it.
+/// A request option, and the component that sets it.
 struct SetOption<'d> {
     owner: &'static str,
     channel: &'d str,
@@ -62,7 +62,7 @@ fn options_set_twice(stream: &DeclarativeStream, depth: usize, out: &mut Vec<Fau
     let mut options = Vec::new();
     authenticator_option(requester.authenticator.as_deref(), &mut options);
     paginator_options(&retriever, &mut options);
-    // The slices of a job go into the request that creates it.
+    // The slices of a job are sent with its creation request.
     if matches!(stream.retriever, Retriever::SimpleRetriever(_)) {
         cursor_options(stream.incremental_sync.as_ref(), &mut options);
         stream.retriever.routers().iter().for_each(|router| router_options(router, &mut options));
@@ -91,7 +91,7 @@ impl SetOption<'_> {
 fn add<'d>(owner: &'static str, option: Option<&'d RequestOption>, out: &mut Vec<SetOption<'d>>) {
     let Some(option) = option else { return };
     let names = option.field_name.iter().chain(option.field_path.iter().flatten());
-    // A name that is made by a template is known when it runs.
+    // A name from a template is known only at run time.
     let path = names.map(|name| name.value.as_str().filter(|name| !name.contains("{{"))).collect::<Option<Vec<_>>>();
     if let Some(path) = path.filter(|path| !path.is_empty()) {
         out.push(SetOption { owner, channel: &option.inject_into, path, at: &option.at });
@@ -125,7 +125,7 @@ fn cursor_options<'d>(cursor: Option<&'d IncrementalSync>, out: &mut Vec<SetOpti
     }
 }
 
-/// Of a union one router sets an option at a time, and so does one parent of several.
+/// Only one router of a union sets an option at a time; the same applies to several parents.
 fn router_options<'d>(router: &'d PartitionRouter, out: &mut Vec<SetOption<'d>>) {
     match router {
         PartitionRouter::ListPartitionRouter(list) => add("partition router", list.request_option.as_ref(), out),
@@ -163,6 +163,6 @@ fn is_written(requester: &HttpRequester, option: &SetOption<'_>) -> bool {
         let Some(next) = at.get(step) else { return false };
         at = next;
     }
-    // What is null or empty is not sent.
+    // Null and empty values are not sent.
     !at.is_null() && at.as_str() != Some("")
 }

@@ -1,6 +1,6 @@
-//! Added fields that are texts, and whose templates do not say so.
+//! Warns of added text fields whose templates have no `value_type`.
 //!
-//! Comes in: a manifest's source. Goes out: a warning for each such field. Called by [`super::examine`].
+//! Input: a manifest's source. Output: a warning for each such field. Called by [`super::examine`].
 
 use serde_json::Value as Json;
 
@@ -8,8 +8,8 @@ use crate::base::fault::Fault;
 use crate::base::json::schema::Reader;
 use crate::manifest::model;
 
-/// Added fields that are texts or keys by their stream's schema, and whose templates do not say so: what looks like a
-/// number there may become one.
+/// Added fields that are texts or keys in their stream's schema, but whose templates do not declare this: values that
+/// look like numbers may become numbers.
 pub(super) fn untyped(source: &model::DeclarativeSource) -> Vec<Fault> {
     let streams = source.streams.iter().flatten().flat_map(model::Stream::all);
     streams.flat_map(untyped_texts_of).collect()

@@ -1,7 +1,7 @@
-//! The macros that declare components and choices between them, and what their reading needs.
+//! Macros that declare components and choices between them, with the helpers for reading them.
 //!
-//! Comes in: the mapping of a component. Goes out: its fields, or a fault that names what is unknown, not built yet or
-//! custom; where warnings are wanted, one for each key that no field has. Used by `model`.
+//! Input: the mapping of a component. Output: its fields, or a fault that names what is unknown, unsupported or
+//! custom; if warnings are wanted, one for each unknown key. Used by `model`.
 
 use super::faults::{warn, warnings_wanted};
 use super::read::{read_child, wrong};
@@ -16,12 +16,12 @@ pub fn field<T: Read>(map: &Fields, name: &str, at: &Place) -> Result<T> {
     }
 }
 
-/// The mapping of a component; a fault for anything else.
+/// The mapping of a component; a fault for any other node.
 pub fn mapping<'n>(node: &'n Node, at: &Place) -> Result<&'n Fields> {
     node.as_map().map_or_else(|| wrong("a component", node, at), Ok)
 }
 
-/// Refuses a field of the vocabulary that is not built yet, if it is set.
+/// Refuses an unsupported field of the vocabulary if it is set.
 pub fn refuse_later(map: &Fields, name: &str, at: &Place) -> Result<()> {
     match map.get(name) {
         Some(node) if !node.is_null() => {
@@ -31,21 +31,21 @@ pub fn refuse_later(map: &Fields, name: &str, at: &Place) -> Result<()> {
     }
 }
 
-/// Keys that stand in every component, or that authors write for readers.
+/// Keys that are valid in every component, or that authors use for comments.
 const COMMON_KEYS: [&str; 6] = ["type", "class_name", "description", "title", "comment", "notes"];
-/// Keys of older versions, by their names of today.
+/// Keys of older versions, with their current names.
 const RENAMED: [(&str, &str); 2] = [("$options", "$parameters"), ("stream_slicer", "partition_router")];
-/// Keys of the root that mean nothing to any engine.
+/// Root keys without meaning for any engine.
 const ROOT_KEYS: [&str; 3] = ["version", "definitions", "schemas"];
 
-/// Warns of the keys that a component does not have, where warnings are wanted. Engines leave them alone, so a typo in
-/// an optional key changes what is read without an error.
+/// Warns of unknown keys of a component, if warnings are wanted. Engines ignore them, so a typo in an optional key
+/// silently changes what is read.
 pub fn warn_of_unknown_keys(map: &Fields, fields: &[&'static str], at: &Place) {
     if !warnings_wanted() {
         return;
     }
     let root = at.location.path.is_empty();
-    // Parameters are handed down as fields of every component.
+    // Parameters are inherited as fields by every component.
     let inherited = map.get("$parameters").and_then(Node::as_map);
     for (key, value) in map {
         let known = fields.contains(&key.as_str())
@@ -60,10 +60,10 @@ pub fn warn_of_unknown_keys(map: &Fields, fields: &[&'static str], at: &Place) {
             continue;
         }
         let renamed = RENAMED.iter().find(|(old, _)| old == key).map(|(_, new)| *new);
-        // A field that stands there is not what was meant.
+        // A field that is present was not misspelled.
         let absent = fields.iter().copied().filter(|field| !map.contains_key(*field));
         let near = renamed.or_else(|| did_you_mean(key, absent));
-        // Beside its fields the root holds whatever its author refers to.
+        // In addition to its fields, the root contains whatever its author refers to.
         if root && near.is_none() {
             continue;
         }
@@ -77,7 +77,7 @@ pub fn warn_of_unknown_keys(map: &Fields, fields: &[&'static str], at: &Place) {
     }
 }
 
-/// Declares a component: its Rust type and how it is read, from one list of fields.
+/// Declares a component from one list of fields: its Rust type, and how it is read.
 macro_rules! component {
     (
         $(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident : $ty:ty),* $(,)? }
@@ -86,7 +86,7 @@ macro_rules! component {
         $(#[$doc])*
         #[derive(Debug, Clone)]
         pub struct $name {
-            /// Where it stands.
+            /// Its location in the manifest.
             pub at: $crate::manifest::node::Place,
             $($(#[$fdoc])* pub $field: $ty,)*
         }
@@ -118,7 +118,7 @@ macro_rules! component {
 }
 
 /// Declares a choice between components by their `type`; those under `later` are refused by name. A variant that is
-/// much larger than the others stands in a `Box`.
+/// much larger than the others is in a `Box`.
 macro_rules! choice {
     (
         $(#[$doc:meta])* $name:ident { $($variant:ident $(: $box:ident)?),* $(,)? }
@@ -151,7 +151,7 @@ macro_rules! choice {
     };
 }
 
-/// A variant's type.
+/// The type of a variant.
 macro_rules! held {
     ($variant:ident) => { $variant };
     ($variant:ident Box) => { Box<$variant> };
@@ -159,7 +159,7 @@ macro_rules! held {
 
 pub(in crate::manifest) use {choice, component, held};
 
-/// The fault for a component that cannot be run, by name and place.
+/// The fault for an unsupported component, with name and location.
 pub fn refused(found: Option<&str>, known: &[&str], later: &[&str], at: &Place) -> Fault {
     let Some(found) = found else {
         return at.fault("the component has no `type`").hint(format!("it can be one of {}", known.join(", ")));

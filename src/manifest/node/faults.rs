@@ -1,14 +1,14 @@
-//! One fault, or every fault and warning of a manifest.
+//! Collects the first fault, or all faults and warnings of a manifest.
 //!
-//! Comes in: faults and warnings, as reading meets them. Goes out: the first fault as an error, or all of both where
-//! [`examine`] reads. Called by the reading of nodes; `examine` by `lint`.
+//! Input: faults and warnings during reading. Output: the first fault as an error, or all of both if [`examine`]
+//! reads. Called while nodes are read; `examine` by `lint`.
 
 use std::cell::RefCell;
 
 use super::{Node, Place, Read};
 use crate::base::fault::{Fault, Result};
 
-/// What reading met.
+/// The findings of reading.
 #[derive(Debug, Default)]
 struct Findings {
     faults: Vec<Fault>,
@@ -16,22 +16,22 @@ struct Findings {
 }
 
 thread_local! {
-    /// The findings so far, where all are wanted.
+    /// The findings so far, if all are wanted.
     static FINDINGS: RefCell<Option<Findings>> = const { RefCell::new(None) };
 }
 
-/// A node with all that is wrong with it.
+/// A node with all its faults and warnings.
 #[derive(Debug)]
 pub struct Reading<T> {
-    /// What was read; it counts only without a fault.
+    /// The value; valid only without faults.
     pub read: Option<T>,
-    /// What loading refuses.
+    /// Problems that loading refuses.
     pub faults: Vec<Fault>,
-    /// What loading passes over.
+    /// Problems that loading tolerates.
     pub warnings: Vec<Fault>,
 }
 
-/// Reads a node and gives every fault, where `T::read` stops at the first.
+/// Reads a node and collects every fault; `T::read` stops at the first.
 pub fn examine<T: Read>(node: &Node, at: &Place) -> Reading<T> {
     FINDINGS.set(Some(Findings::default()));
     let (read, last) = match T::read(node, at) {
@@ -43,7 +43,7 @@ pub fn examine<T: Read>(node: &Node, at: &Place) -> Reading<T> {
     Reading { read, faults, warnings }
 }
 
-/// Goes on after a fault where all are wanted; else it is the end.
+/// Stores a fault if all are wanted; otherwise returns it as an error.
 pub(super) fn note(fault: Fault) -> Result<()> {
     FINDINGS.with_borrow_mut(|findings| match findings {
         Some(findings) => {
@@ -54,17 +54,17 @@ pub(super) fn note(fault: Fault) -> Result<()> {
     })
 }
 
-/// Are warnings wanted? Their texts cost time that loading does not spend.
+/// Are warnings wanted? Loading skips the cost of their texts.
 pub(super) fn warnings_wanted() -> bool {
     FINDINGS.with_borrow(Option::is_some)
 }
 
-/// Notes a warning where all are wanted.
+/// Stores a warning if all are wanted.
 pub(super) fn warn(warning: Fault) {
     FINDINGS.with_borrow_mut(|findings| findings.iter_mut().for_each(|all| all.warnings.push(warning.clone())));
 }
 
-/// Ends with the last of a component's faults; those before it are noted.
+/// Returns the last fault of a component; earlier ones are stored.
 pub fn last_of<const N: usize>(faults: [Option<Fault>; N]) -> Result<()> {
     let mut faults = faults.into_iter().flatten().peekable();
     while let Some(fault) = faults.next() {

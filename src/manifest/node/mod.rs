@@ -1,7 +1,7 @@
-//! A manifest as a tree that remembers lines, and the reading of typed components out of it.
+//! A manifest as a tree with line numbers, and the reading of typed components from it.
 //!
-//! Comes in: the tree of `yaml`, or JSON. Goes out: a [`Node`] tree; then, through [`Read`] and the `component!`
-//! macro, the typed components of `model`. Every fault names file, line and path. Called by `manifest::load`.
+//! Input: the tree of `yaml`, or JSON. Output: a [`Node`] tree; then, through [`Read`] and the `component!` macro,
+//! the typed components of `model`. Every fault has file, line and path. Called by `manifest`.
 
 mod component;
 mod faults;
@@ -22,12 +22,12 @@ pub use read::{OneOrMany, Raw, Read, Spelling, Text};
 pub struct Node {
     /// 1-based, 0 when unknown.
     pub line: u32,
-    /// What it holds.
+    /// The content.
     pub kind: NodeKind,
 }
 
-/// A mapping in written order. A manifest is looked into far more often than somebody could want to make its keys
-/// collide.
+/// A mapping in written order. Lookups are frequent, and nobody gains from hash collisions in their own manifest:
+/// hence the fast hasher.
 pub type Fields = IndexMap<String, Node, foldhash::fast::RandomState>;
 
 /// What a node holds.
@@ -61,7 +61,7 @@ impl Node {
         }
     }
 
-    /// Is this its JSON, to the order of keys?
+    /// Is the node equal to this JSON, including the order of keys?
     pub(super) fn spells(&self, json: &Json) -> bool {
         match (&self.kind, json) {
             (NodeKind::Scalar(own), json) => own == json,
@@ -112,7 +112,7 @@ impl Node {
         self.as_map()?.get(key)
     }
 
-    /// Python's falsity: null, false, 0, "", [], {}.
+    /// Is it falsy in Python: null, false, 0, "", [], {}?
     pub fn is_falsy(&self) -> bool {
         match &self.kind {
             NodeKind::Scalar(Json::Null | Json::Bool(false)) => true,

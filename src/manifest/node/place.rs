@@ -1,6 +1,6 @@
-//! Where a component stands, for faults and templates.
+//! The location of a component, for faults and templates.
 //!
-//! Comes in: a place and a step down to a child. Goes out: the child's place. Called by whatever reads nodes.
+//! Input: a location and a step to a child. Output: the child's location. Called by all code that reads nodes.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use serde_json::Value as Json;
 use super::Node;
 use crate::base::fault::{Fault, Location};
 
-/// Where a component stands, and the `$parameters` that hold there.
+/// The location of a component, and the `$parameters` that apply there.
 #[derive(Debug, Clone)]
 pub struct Place {
     /// File, line and path, for faults.
     pub location: Location,
-    /// The `parameters` of templates.
+    /// The `parameters` variable of templates.
     pub parameters: Arc<Json>,
 }
 
@@ -45,14 +45,14 @@ impl Place {
         let line = node.map_or(0, |n| n.line);
         let line = if line == 0 { self.location.line } else { line };
         let parameters = match node.and_then(|n| n.get("$parameters")) {
-            // Most components hand down what they got.
+            // Most components pass on their parameters unchanged.
             Some(p) if !p.spells(&self.parameters) => Arc::new(p.to_json()),
             _ => self.parameters.clone(),
         };
         Place { location: Location { file: self.location.file.clone(), line, path: path.into() }, parameters }
     }
 
-    /// A fault of the manifest, here.
+    /// A fault of the manifest at this location.
     pub fn fault(&self, message: impl Into<String>) -> Fault {
         Fault::config(message).at(&self.location)
     }

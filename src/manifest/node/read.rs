@@ -1,7 +1,7 @@
-//! Typed values out of nodes: the trait, and the types that every component is made of.
+//! Reads typed values from nodes: the trait, and the basic types of components.
 //!
-//! Comes in: a node and its place. Goes out: a value, or a fault that says what was expected and what was found. Called
-//! by `component!`.
+//! Input: a node and its location. Output: a value, or a fault with the expected and the actual type. Called by
+//! `component!`.
 
 use indexmap::IndexMap;
 use serde_json::Value as Json;
@@ -10,15 +10,15 @@ use super::faults::note;
 use super::{Node, NodeKind, Place, mapping};
 use crate::base::fault::Result;
 
-/// What can be read from a node.
+/// A type that can be read from a node.
 pub trait Read: Sized {
-    /// Is a place needed for nothing but the fault? Most values are such, and have none.
+    /// Is the location needed only for faults? True for most values, which therefore store none.
     const PLACELESS: bool = false;
 
-    /// Reads it.
+    /// Reads the value.
     fn read(node: &Node, at: &Place) -> Result<Self>;
 
-    /// What its absence means; a fault unless the type is optional.
+    /// The value of an absent field; a fault unless the type is optional.
     fn absent(at: impl FnOnce() -> Place) -> Result<Self> {
         let at = at();
         let name = at.location.path.rsplit('.').next().unwrap_or_default();
@@ -26,7 +26,7 @@ pub trait Read: Sized {
     }
 }
 
-/// Reads a child of what stands at `parent`.
+/// Reads a child of the node at `parent`.
 pub(super) fn read_child<T: Read>(node: &Node, parent: &Place, at: impl FnOnce() -> Place) -> Result<T> {
     if T::PLACELESS
         && let Ok(read) = T::read(node, parent)
@@ -143,17 +143,17 @@ impl<T: Read> Read for IndexMap<String, T> {
     }
 }
 
-/// A value that may hold templates: whatever was written, and where.
+/// A value that may contain templates: as written, with its location.
 #[derive(Debug, Clone)]
 pub struct Text {
-    /// As written.
+    /// The value as written.
     pub value: Json,
-    /// Where.
+    /// The location.
     pub at: Place,
 }
 
 impl Text {
-    /// May it hold something of the config?
+    /// Can it contain values of the config?
     pub fn reads_config(&self) -> bool {
         self.value.to_string().contains("config")
     }
@@ -165,12 +165,12 @@ impl Read for Text {
     }
 }
 
-/// A node as it was written, for what is made of it later.
+/// A node as written, for later processing.
 #[derive(Debug, Clone)]
 pub struct Raw {
-    /// It.
+    /// The node.
     pub node: Node,
-    /// Where.
+    /// The location.
     pub at: Place,
 }
 
@@ -184,12 +184,12 @@ impl Read for Raw {
 #[derive(Debug, Clone)]
 pub struct OneOrMany<T>(pub Vec<T>, pub Spelling);
 
-/// How one component or several are written.
+/// How one or several components are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spelling {
-    /// By itself.
+    /// As a single component.
     One,
-    /// In a list, which may hold a single one.
+    /// As a list, possibly with a single item.
     List,
 }
 

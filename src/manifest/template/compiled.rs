@@ -1,8 +1,8 @@
 //! Templates of a manifest, compiled once, and their typed results.
 //!
-//! Comes in: a [`Text`] of the manifest and the names that may stand in it. Goes out: a [`Template`] whose
-//! evaluation gives JSON with the types that the reference gives: the rendered text is read as a Python literal
-//! where it is one. Called by every stage's `build`, then while running.
+//! Input: a [`Text`] of the manifest and the names that it may use. Output: a [`Template`] that evaluates to JSON
+//! with the types of the reference: the rendered text is read as a Python literal if it is one. Called by every
+//! stage's `build`, then during the run.
 
 use std::collections::BTreeSet;
 
@@ -13,9 +13,9 @@ use crate::base::fault::{Fault, Kind, Result};
 use crate::manifest::jinja::{self, Error, Rendered, Value};
 use crate::manifest::node::{Place, Text};
 
-/// Which literals are taken as values; others stay text (the reference's `valid_types`). Where a text is wanted, one
-/// that was looked up stays as it is, and so does one that spells a number with other characters than it is written
-/// with: `1e5`, `007`, `1_000`, `3.10`.
+/// The literals that become values; all others stay text (the reference's `valid_types`). If a text is wanted, a text
+/// that was looked up stays unchanged, and so does one whose number would be written differently: `1e5`, `007`,
+/// `1_000`, `3.10`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Types {
     /// Every literal.
@@ -24,12 +24,12 @@ pub enum Types {
     StrOrList,
     /// Texts.
     Str,
-    /// Every literal, where a text is wanted: headers, addresses, fields that are texts.
+    /// Every literal, if a text is wanted: headers, URLs, text fields.
     Text,
-    /// Objects; else as a text. Where fields are wanted, or the text of a body.
+    /// Objects; otherwise like text. For fields, or the text of a body.
     Fields,
-    /// Values of a JSON body and page tokens: a text that was looked up becomes the number, list or object that it
-    /// spells where the same characters are written.
+    /// Values of a JSON body and page tokens: a text that was looked up becomes a number, list or object only if that
+    /// is written with the same characters.
     Json,
     /// Integers (and bools, as in Python).
     Int,
@@ -45,22 +45,22 @@ pub struct Template {
     value: Json,
     code: Option<jinja::JinjaTemplate>,
     names: BTreeSet<String>,
-    /// It reads what is not there: whoever needs its value fails, as in the reference.
+    /// It uses an unknown name: evaluating it fails, as in the reference.
     unknown: Option<Box<Fault>>,
     at: Place,
 }
 
-/// Names that stand in every template.
+/// Names that every template may use.
 const ALWAYS: [&str; 2] = ["config", "parameters"];
 
 impl Template {
-    /// Compiles `text`; besides `config` and `parameters` the names in `allowed` may stand in it. With others it has no
-    /// value.
+    /// Compiles `text`; in addition to `config` and `parameters` it may use the names in `allowed`. With other names
+    /// it has no value.
     pub fn compile(text: &Text, allowed: &[&str]) -> Result<Template> {
         Self::of(&text.value, &text.at, allowed)
     }
 
-    /// Compiles a value that stands at `at`.
+    /// Compiles a value at the location `at`.
     pub fn of(value: &Json, at: &Place, allowed: &[&str]) -> Result<Template> {
         let mut template =
             Template { value: value.clone(), code: None, names: BTreeSet::new(), unknown: None, at: at.clone() };
@@ -89,23 +89,23 @@ impl Template {
         Ok(template)
     }
 
-    /// Is `name` read?
+    /// Does it use the variable `name`?
     pub fn uses(&self, name: &str) -> bool {
         self.names.contains(name)
     }
 
-    /// Which entries of the variable `name` are read; `None` when all of it may be.
+    /// The entries of the variable `name` that it reads; `None` if it may read all of it.
     pub fn entries_of(&self, name: &str) -> Option<BTreeSet<String>> {
         self.code.as_ref().map_or(Some(BTreeSet::new()), |c| c.entries_of(name))
     }
 
-    /// May it read that entry of the slice?
+    /// Can it read that entry of the slice?
     pub fn reads_of_slice(&self, entry: &str) -> bool {
         let mut names = super::SLICE.iter().filter(|name| self.uses(name));
         names.any(|name| self.entries_of(name).is_none_or(|entries| entries.contains(entry)))
     }
 
-    /// Refuses a template that reads what is not there, before anything is asked.
+    /// Refuses a template that uses an unknown name, before any request.
     pub fn known(self) -> Result<Template> {
         match self.unknown {
             Some(fault) => Err(Fault { kind: Kind::Config, ..*fault }),
@@ -118,7 +118,7 @@ impl Template {
         &self.value
     }
 
-    /// Where it stands.
+    /// The location.
     pub fn at(&self) -> &Place {
         &self.at
     }
@@ -134,13 +134,13 @@ impl Template {
             return written(plain);
         }
         match code.render(&WithParameters { vars, parameters: &self.at.parameters }) {
-            // Python's TypeError: the reference takes the source itself.
+            // Python's TypeError: the reference then uses the template's source.
             Err(Error::Type(_)) => written(source),
             other => other,
         }
     }
 
-    /// Is it one look-up, and does that find nothing? A null that is found is something.
+    /// Is the template a single lookup of an undefined value? A null value is defined.
     pub fn finds_nothing(&self, vars: &Vars<'_>) -> bool {
         let scope = WithParameters { vars, parameters: &self.at.parameters };
         self.code.as_ref().is_some_and(|code| code.finds_nothing(&scope))
@@ -151,8 +151,8 @@ impl Template {
         self.unknown.as_deref().cloned().unwrap_or_else(failed)
     }
 
-    /// The value as the reference's `InterpolatedString` gives it: an empty text stays empty,
-    /// something undefined is an error.
+    /// The value as in the reference's `InterpolatedString`: an empty text stays empty, an undefined value is an
+    /// error.
     pub fn value(&self, vars: &Vars<'_>, types: Types) -> Result<Json> {
         if !self.value.is_string() {
             return Ok(self.value.clone());
@@ -163,7 +163,7 @@ impl Template {
         }
     }
 
-    /// The value as the reference's `InterpolatedMapping` gives it: what is empty or undefined is left out.
+    /// The value as in the reference's `InterpolatedMapping`: empty or undefined values are omitted.
     pub fn value_if_any(&self, vars: &Vars<'_>, types: Types) -> Result<Option<Json>> {
         if !self.value.is_string() {
             return Ok(Some(self.value.clone()).filter(|v| !v.is_null()));
@@ -176,12 +176,12 @@ impl Template {
         }
     }
 
-    /// Python's `str()` of the value; a text that was looked up as it is.
+    /// Python's `str()` of the value; a text that was looked up stays unchanged.
     pub fn text(&self, vars: &Vars<'_>) -> Result<String> {
         Ok(text_of(&self.value(vars, Types::Text)?))
     }
 
-    /// The rendered text, without reading it as a literal: for secrets, which are sent as written.
+    /// The rendered text without literal evaluation: for secrets, which are sent as written.
     pub fn raw_text(&self, vars: &Vars<'_>) -> Result<String> {
         if !self.value.is_string() {
             return Ok(text_of(&self.value));
@@ -189,7 +189,7 @@ impl Template {
         self.render(vars).map(|rendered| rendered.text).map_err(|e| self.failed(&e))
     }
 
-    /// The truth of a condition, as the reference's `InterpolatedBoolean` tells it.
+    /// The truth value of a condition, as in the reference's `InterpolatedBoolean`.
     pub fn truth(&self, vars: &Vars<'_>) -> Result<bool> {
         if let Json::Bool(b) = self.value {
             return Ok(b);
@@ -209,7 +209,7 @@ impl Template {
         })
     }
 
-    /// A number of seconds, records or tries.
+    /// A number of seconds, records or attempts.
     pub fn number(&self, vars: &Vars<'_>) -> Result<f64> {
         let value = self.value(vars, Types::Any)?;
         let number = match &value {
@@ -231,7 +231,7 @@ pub fn text_of(value: &Json) -> String {
     Value::from_json(value).text().into_owned()
 }
 
-/// What a template gives for `rendered`: the literal that it spells, when that is wanted; else the text.
+/// The value for `rendered`: its literal if that type is wanted, else the text.
 fn typed(rendered: Rendered, types: Types) -> Json {
     let Rendered { text, looked_up } = rendered;
     let Some(value) = jinja::literal(&text) else { return Json::String(text) };

@@ -1,7 +1,7 @@
-//! The toolkit with which stages compile their definitions.
+//! Tools with which the stages compile their definitions.
 //!
-//! Comes in: texts of the manifest. Goes out: templates and variables. Called by each stage's `build`, and
-//! while running. Nothing here knows a stage.
+//! Input: texts of the manifest. Output: templates and variables. Called by each stage's `build`, and during the run.
+//! This module depends on no stage.
 
 pub mod compiled;
 pub mod request_options;
@@ -11,13 +11,13 @@ pub use compiled::{Template, Types, text_of};
 pub use request_options::{Injection, RequestOptions};
 pub use variables::{EvalContext, Vars};
 
-/// Names in templates of requests.
+/// Names in request templates.
 pub const REQUEST: &[&str] = &["stream_slice", "stream_partition", "stream_interval", "next_page_token"];
-/// The names of a slice in templates: one and the same object.
+/// The names of a slice in templates: all refer to the same object.
 pub const SLICE: &[&str] = &["stream_slice", "stream_partition", "stream_interval"];
-/// Names in templates about records.
+/// Names in record templates.
 pub const RECORD: &[&str] = &["record", "stream_slice", "stream_partition", "stream_interval", "next_page_token"];
-/// Names in templates about an answer's paging.
+/// Names in paging templates.
 pub const PAGE: &[&str] = &[
     "response",
     "headers",
@@ -28,7 +28,7 @@ pub const PAGE: &[&str] = &[
     "stream_partition",
     "stream_interval",
 ];
-/// All names that a template may use somewhere, beside those that a manifest makes.
+/// All names that a template may use somewhere, apart from those that a manifest defines.
 pub const NAMES: &[&str] = &[
     "stream_slice",
     "stream_partition",
@@ -56,5 +56,5 @@ pub const NAMES: &[&str] = &[
     "login_response",
     "parent_slice",
 ];
-/// Names in templates about an answer that may be an error.
+/// Names in templates about a response that may be an error.
 pub const ANSWER: &[&str] = &["response", "headers", "request_url"];

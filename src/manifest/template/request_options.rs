@@ -1,7 +1,7 @@
-//! Where in a request a value goes.
+//! Where values are injected into a request.
 //!
-//! Comes in: a `RequestOption` of the manifest. Goes out: an [`Injection`] that puts values into [`RequestOptions`].
-//! Called by authenticator, paginator and slicer; `fetch::request` merges what they give.
+//! Input: a `RequestOption` of the manifest. Output: an [`Injection`] that adds values to [`RequestOptions`]. Called
+//! by authenticator, paginator and slicer; `fetch::request` merges their options.
 
 use serde_json::{Map, Value as Json};
 
@@ -10,7 +10,7 @@ use crate::base::fault::Result;
 use crate::manifest::model::RequestOption;
 use crate::manifest::node::{Place, Text};
 
-/// The four places of a request that values go to.
+/// The four parts of a request that receive values.
 #[derive(Debug, Clone, Default)]
 pub struct RequestOptions {
     /// Query parameters.
@@ -23,7 +23,7 @@ pub struct RequestOptions {
     pub json: Map<String, Json>,
 }
 
-/// Where a value of ours goes.
+/// Where a value is injected.
 #[derive(Debug, Clone)]
 pub struct Injection {
     channel: Channel,
@@ -71,17 +71,17 @@ impl Injection {
         self.channel == other.channel && (self.path.starts_with(&other.path) || other.path.starts_with(&self.path))
     }
 
-    /// Where it stands.
+    /// The location.
     pub fn at(&self) -> &Place {
         &self.at
     }
 
-    /// Does the value go into a JSON body, which has more types than text?
+    /// Does the value go into a JSON body, which has other types than text?
     pub fn is_json(&self) -> bool {
         self.channel == Channel::Json
     }
 
-    /// Puts a value there.
+    /// Adds a value.
     pub fn put(&self, value: Json, options: &mut RequestOptions) {
         let mut map = match self.channel {
             Channel::Params => &mut options.params,

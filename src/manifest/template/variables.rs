@@ -1,7 +1,7 @@
 //! The variables of templates.
 //!
-//! Comes in: what a stage knows at the moment: config, slice, page token, answer, record. Goes out:
-//! Python values, looked up by the names that the reference gives them. Called by `plan::template`.
+//! Input: the current data of a stage: config, slice, page token, response, record. Output: Python values under the
+//! reference's variable names. Called by the stages of `engine`.
 
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -14,36 +14,36 @@ use crate::manifest::jinja::{Scope, Value};
 static EMPTY: LazyLock<Json> = LazyLock::new(|| Json::Object(serde_json::Map::new()));
 static NULL: Json = Json::Null;
 
-/// What holds for a whole run.
+/// The context of a whole run.
 #[derive(Debug, Clone)]
 pub struct EvalContext {
     /// The tenant's config, without the `dripfeed` object.
     pub config: Json,
     /// The run's "now".
     pub now: OffsetDateTime,
-    /// When that was; nothing when the clock is fixed.
+    /// When "now" was taken; `None` if the clock is fixed.
     pub began: Option<Instant>,
 }
 
 impl EvalContext {
-    /// When the run began, by this machine's clock.
+    /// The start of the run by the local clock.
     pub fn start(&self) -> OffsetDateTime {
         let now = OffsetDateTime::now_utc();
         self.began.map_or(now, |began| now - began.elapsed())
     }
 
-    /// The time at this moment: the run's "now", and as much as has passed since.
+    /// The current time: the run's "now" plus the elapsed time.
     pub fn moment(&self) -> OffsetDateTime {
         self.began.map_or(self.now, |began| self.now + began.elapsed())
     }
 }
 
-/// The variables at one place. Those that are not there are `None`.
+/// The variables at one place; absent ones are `None`.
 #[derive(Debug, Clone, Copy)]
 pub struct Vars<'a> {
-    /// What holds for the whole run.
+    /// The context of the run.
     pub cx: &'a EvalContext,
-    /// `stream_slice`, `stream_partition`, `stream_interval`: one and the same object.
+    /// `stream_slice`, `stream_partition`, `stream_interval`: all refer to the same object.
     pub slice: Option<&'a Json>,
     /// Extra fields of a parent record, by name.
     pub extra: Option<&'a Json>,
@@ -51,13 +51,13 @@ pub struct Vars<'a> {
     pub next_page_token: Option<&'a Json>,
     /// `response`: the decoded body.
     pub response: Option<&'a Json>,
-    /// `headers` of the answer.
+    /// `headers` of the response.
     pub headers: Option<&'a Json>,
-    /// `request_url` of the answer.
+    /// `request_url` of the response.
     pub request_url: Option<&'a Json>,
     /// `record`.
     pub record: Option<&'a Json>,
-    /// `property` of a record, where fields are removed.
+    /// `property` of a record, when fields are removed.
     pub property: Option<&'a Json>,
     /// `last_record` of the page.
     pub last_record: Option<&'a Json>,
@@ -90,7 +90,7 @@ impl<'a> Vars<'a> {
     }
 }
 
-/// Variables with the `parameters` of the component that a template stands in.
+/// Variables with the `parameters` of the template's component.
 pub(super) struct WithParameters<'a> {
     pub(super) vars: &'a Vars<'a>,
     pub(super) parameters: &'a Json,

@@ -1,7 +1,7 @@
 //! Anchors and aliases.
 //!
-//! Comes in: the parts of a document, and aliases. Goes out: the same parts to `tree`, each alias as the parts of what
-//! it refers to. Called by `yaml`.
+//! Input: the parts of a document, and aliases. Output: the same parts for `tree`, with each alias expanded. Called
+//! by `yaml`.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,28 +12,28 @@ use super::{Mark, Part, YamlError};
 const MAX_ANCHORS: usize = 10_000;
 const MAX_ALIASES: usize = 50_000;
 
-/// So many aliases are fine, however few the anchors are.
+/// The number of aliases that is always allowed.
 const FREE_ALIASES: usize = 100;
 
-/// Beyond these, so many for each anchor. A bomb has few anchors that are referred to again and again.
+/// Beyond that, the allowed number per anchor. A YAML bomb has few anchors with many aliases.
 const ALIASES_PER_ANCHOR: usize = 10;
 
-/// An anchored node whose end was not read yet.
+/// An anchored node that is not complete yet.
 struct Open {
     anchor: usize,
-    /// Its first part on the tape.
+    /// Its first part in the recording.
     start: usize,
-    /// How many collections stand around it.
+    /// The number of collections around it.
     depth: usize,
 }
 
-/// The parts of every anchored node, and the tree that is built.
+/// The parts of all anchored nodes, and the tree under construction.
 #[derive(Default)]
 pub(super) struct Anchors<'t> {
     builder: Builder,
     tape: Vec<Part<'t>>,
     open: Vec<Open>,
-    /// Where on the tape each anchored node is.
+    /// The range of each anchored node in the recording.
     nodes: HashMap<usize, Range<usize>>,
     /// Anchors so far.
     defined: usize,
@@ -42,7 +42,7 @@ pub(super) struct Anchors<'t> {
 }
 
 impl<'t> Anchors<'t> {
-    /// The next part of the text. Anchor 0 is none.
+    /// Adds the next part of the text. Anchor 0 means none.
     pub(super) fn part(&mut self, part: Part<'t>, anchor: usize, mark: Mark) -> Result<(), YamlError> {
         if anchor != 0 {
             self.defined += 1;
@@ -54,13 +54,13 @@ impl<'t> Anchors<'t> {
         self.build(part, Origin::Written(mark))
     }
 
-    /// What the alias refers to, once more.
+    /// Repeats the node that the alias refers to.
     pub(super) fn alias(&mut self, anchor: usize, mark: Mark) -> Result<(), YamlError> {
         self.aliases += 1;
         if self.aliases > MAX_ALIASES {
             return Err(mark.error(format!("it has more than {MAX_ALIASES} aliases")));
         }
-        // The parser knows every anchor that it gives an alias of: what is not complete is still open.
+        // The parser knows all its anchors: one that is not complete is still open.
         let Some(parts) = self.nodes.get(&anchor).cloned() else {
             return Err(mark.error("the alias stands inside what it refers to"));
         };
@@ -70,7 +70,7 @@ impl<'t> Anchors<'t> {
         Ok(())
     }
 
-    /// The tree, with the place where the text ends.
+    /// The tree, with the position of the end of the text.
     pub(super) fn finish(self, end: Mark) -> Result<Document, YamlError> {
         if self.aliases >= FREE_ALIASES && self.aliases > ALIASES_PER_ANCHOR * self.defined {
             return Err(end.error(format!("{} aliases are too many for {} anchors", self.aliases, self.defined)));

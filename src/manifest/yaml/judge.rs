@@ -1,7 +1,7 @@
-//! serde-saphyr as the judge of `parse_yaml`: both read the same, and refuse the same.
+//! Compares `parse_yaml` with serde-saphyr: both accept, read and refuse the same.
 //!
-//! Comes in: every manifest of the repository, a table of odd documents, and documents made of odd pieces. Where the
-//! two differ on purpose, a table says so.
+//! Input: every manifest of the repository, a table of odd documents, and documents assembled from odd pieces.
+//! Intended differences are in a table.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -15,7 +15,7 @@ use super::parse_yaml;
 use super::scalar::bool_word;
 use crate::manifest::node::{Node, NodeKind};
 
-/// A YAML value whose children know their lines.
+/// A YAML value with lines for its children.
 enum Tree {
     Scalar(Json),
     Seq(Vec<Spanned<Tree>>),
@@ -75,7 +75,7 @@ fn node(spanned: Spanned<Tree>, lines: &[&str]) -> Node {
     Node { line, kind }
 }
 
-/// Does the scalar at this place (1-based) start with a quote, or stand in a block?
+/// Is the scalar at this position (1-based) quoted or in a block?
 fn is_quoted(lines: &[&str], line: u64, column: u64) -> bool {
     let at = |n: u64| usize::try_from(n).ok().and_then(|n| n.checked_sub(1));
     let first = at(line).and_then(|l| lines.get(l)).zip(at(column)).and_then(|(l, c)| l.chars().nth(c));
@@ -107,13 +107,13 @@ fn parsed(text: &str) -> Verdict {
     parse_yaml(text, "manifest.yaml").map_err(|fault| (fault.location.unwrap().line, fault.message))
 }
 
-/// How the two differ, if they do: in what they read, or in the line of the fault. In what an alias repeats, the judge
-/// sees the fault where it is written, and we where it is repeated.
+/// The difference between both parsers, if any: in the result, or in the line of the fault. For aliases, serde-saphyr
+/// reports the line of the anchor, and we report that of the alias.
 fn difference(text: &str) -> Option<String> {
     let (parsed, judged) = (parsed(text), judged(text));
     let is_same = match (&parsed, &judged) {
         (Ok(a), Ok(b)) => a == b,
-        // The judge refuses a key that stands twice; we take the last one.
+        // serde-saphyr refuses a duplicate key; we use the last one.
         (_, Err((_, message))) if message.contains("duplicate") => true,
         (Err((a, _)), Err((b, _))) => a == b || text.contains('*'),
         _ => false,
@@ -269,12 +269,12 @@ fn odd_documents_read_the_same() {
 #[test]
 fn what_differs_on_purpose() {
     for (text, value) in [
-        // What is said to be text is text.
+        // A value tagged as text is text.
         ("a: !!str yes\nb: ! no\n", Some(json!({"a": "yes", "b": "no"}))),
         ("a: &x 1\nb: |-\n  yes\n", Some(json!({"a": 1, "b": "yes"}))),
-        // What is merged meets the keys by their text.
+        // Merged keys are compared with the others by their text.
         ("<<: {1: a}\n0x1: b\n", Some(json!({"0x1": "b", "1": "a"}))),
-        // A fault is one though another key hides it.
+        // A fault counts even if another key hides it.
         ("<<: {a: .inf}\na: 1\n", None),
     ] {
         assert!(difference(text).is_some(), "{text}");
@@ -335,7 +335,7 @@ enum Piece {
 }
 
 impl Piece {
-    /// What follows a key's colon or a sequence's dash.
+    /// The text after a key's colon or a sequence's dash.
     fn write(&self, text: &mut String, indent: usize, in_flow: bool) {
         let (is_flow, properties, children) = match self {
             Piece::Leaf(leaf) => {
@@ -422,7 +422,7 @@ proptest! {
             piece.write(&mut text, 2, false);
             text += "\n";
         }
-        // Nothing but a fault that another key hides, see `what_differs_on_purpose`.
+        // Only faults that another key hides, see `what_differs_on_purpose`.
         if !(text.contains("<<") && parsed(&text).is_err() && judged(&text).is_ok()) {
             prop_assert_eq!(difference(&text), None);
         }

@@ -1,8 +1,8 @@
-//! YAML or JSON text to a tree of nodes.
+//! Parses YAML or JSON text into a tree of nodes.
 //!
-//! Comes in: a text. Goes out: its tree, with the line of each node, or a fault with the line. Called by `manifest`,
-//! `lint` and `engine::build::dynamic`. The parser's events go through `anchor`, which repeats what an alias refers to,
-//! into `tree`; `scalar` says what a scalar means, `tag` which tags there are.
+//! Input: a text. Output: its tree, with the line of each node, or a fault with the line. Called by `manifest`,
+//! `lint` and `engine::build::dynamic`. The parser's events pass through `anchor`, which expands aliases, into
+//! `tree`; `scalar` types scalars, `tag` defines the accepted tags.
 
 mod anchor;
 #[cfg(test)]
@@ -22,7 +22,7 @@ use scalar::Scalar;
 use tag::{Shape, Tag};
 use tree::Document;
 
-/// A place in the text, both from 1 on.
+/// A position in the text; line and column start at 1.
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     line: u32,
@@ -40,7 +40,7 @@ impl Mark {
     }
 }
 
-/// Why a text cannot be read, and where.
+/// A YAML error with its position.
 #[derive(Debug)]
 struct YamlError {
     mark: Mark,
@@ -53,7 +53,7 @@ impl From<ScanError> for YamlError {
     }
 }
 
-/// What a document consists of.
+/// The parts of a document.
 #[derive(Debug, Clone)]
 enum Part<'t> {
     Scalar(Scalar<'t>),
@@ -61,12 +61,12 @@ enum Part<'t> {
     End,
 }
 
-/// Reads YAML into a tree. Aliases are expanded within a bound, so that a bomb is an error.
+/// Parses YAML into a tree. Alias expansion is limited, so that a YAML bomb is an error.
 pub fn parse_yaml(text: &str, file: &str) -> Result<Node> {
     parse_with_warnings(text, file).map(|(root, _)| root)
 }
 
-/// Reads YAML into a tree, with a warning for each key that stands twice in its mapping.
+/// Parses YAML into a tree, with a warning for each duplicate key.
 pub fn parse_with_warnings(text: &str, file: &str) -> Result<(Node, Vec<Fault>)> {
     let at = |line| Location { file: file.into(), line, path: "".into() };
     let Document { root, duplicates } = tree(text).map_err(|YamlError { mark: Mark { line, column }, message }| {
@@ -109,7 +109,7 @@ fn tree(text: &str) -> std::result::Result<Document, YamlError> {
     anchors.finish(end)
 }
 
-/// The tag of a collection of this shape, or of a scalar.
+/// The tag of a collection or scalar, if it fits the shape.
 fn fitting(tag: Option<Cow<'_, Written>>, shape: Option<Shape>, mark: Mark) -> std::result::Result<Tag, YamlError> {
     let Some(written) = tag else { return Ok(Tag::None) };
     let tag = Tag::of(&written);

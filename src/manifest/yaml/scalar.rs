@@ -1,6 +1,6 @@
-//! What a scalar means.
+//! Interprets scalars.
 //!
-//! Comes in: a scalar's text, style and tag. Goes out: its JSON, or the key that it is. Called by `tree`.
+//! Input: a scalar's text, style and tag. Output: its JSON, or its key. Called by `tree`.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use serde_json::{Number, Value as Json};
 
 use super::tag::Tag;
 
-/// A scalar, as it is written.
+/// A scalar as written.
 #[derive(Debug, Clone)]
 pub(super) struct Scalar<'t> {
     text: Cow<'t, str>,
@@ -20,7 +20,7 @@ pub(super) struct Scalar<'t> {
     tag: Tag,
 }
 
-/// An integer of any spelling: is it negative, and its digits.
+/// An integer in any notation: its sign and its digits.
 pub(super) type Integer = (bool, u128);
 
 impl<'t> Scalar<'t> {
@@ -28,17 +28,17 @@ impl<'t> Scalar<'t> {
         Scalar { text, is_plain: style == ScalarStyle::Plain, tag }
     }
 
-    /// The bytes of its text.
+    /// The length of its text in bytes.
     pub(super) fn len(&self) -> usize {
         self.text.len()
     }
 
-    /// Is it the key of a merge?
+    /// Is it a merge key?
     pub(super) fn is_merge(&self) -> bool {
         self.text == "<<" && (self.tag == Tag::Merge || self.tag == Tag::None && self.is_plain)
     }
 
-    /// Is it null where a tag does not make it something else?
+    /// Is it null, unless a tag changes its type?
     pub(super) fn is_null(&self) -> bool {
         match self.tag {
             Tag::Null => true,
@@ -47,7 +47,7 @@ impl<'t> Scalar<'t> {
         }
     }
 
-    /// The key that it is: its text, whatever it would mean as a value. An integer's other spellings are the same key.
+    /// As a key: its text, whatever its value would be. Different notations of an integer are the same key.
     pub(super) fn key(self) -> Result<(String, Option<Integer>), String> {
         let is_null = self.is_plain && !self.tag.is_text() && is_null(&self.text);
         match self.tag {
@@ -63,7 +63,7 @@ impl<'t> Scalar<'t> {
         Ok((self.text.into_owned(), integer))
     }
 
-    /// The value that it is.
+    /// As a value.
     pub(super) fn value(self) -> Result<Json, String> {
         let trimmed = self.text.trim_matches([' ', '\t', '\r', '\n']);
         let no = |what: &str| format!("`{trimmed}` is no {what}");
@@ -80,7 +80,7 @@ impl<'t> Scalar<'t> {
     }
 }
 
-/// What a plain scalar means that has no tag.
+/// The value of an untagged plain scalar.
 fn plain(text: Cow<'_, str>) -> Result<Json, String> {
     if is_null(&text) {
         return Ok(Json::Null);
@@ -108,7 +108,7 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// The words that PyYAML takes for bools beside `true` and `false`; unlike YAML 1.1 it leaves `y` and `n` alone.
+/// The words that PyYAML accepts as bools in addition to `true` and `false`; unlike YAML 1.1, `y` and `n` stay texts.
 pub(super) fn bool_word(text: &str) -> Option<bool> {
     match text {
         "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
@@ -117,12 +117,12 @@ pub(super) fn bool_word(text: &str) -> Option<bool> {
     }
 }
 
-/// Begins it as numbers do?
+/// Does it start like a number?
 fn may_be_number(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c))
 }
 
-/// A number without a tag, if it is one.
+/// An untagged number, if it is one.
 fn number(text: &str) -> Result<Option<Json>, String> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let is_upper_radix = matches!(unsigned.as_bytes(), [b'0', b'X' | b'O' | b'B', ..]);
@@ -136,7 +136,7 @@ fn number(text: &str) -> Result<Option<Json>, String> {
     }
 }
 
-/// An integer of 64 bits, with a sign or without.
+/// A signed or unsigned 64-bit integer.
 fn whole(text: &str) -> Option<Json> {
     if text.len() < 19 && text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0')) {
         return text.parse::<u64>().ok().map(Json::from);
@@ -148,7 +148,7 @@ fn whole(text: &str) -> Option<Json> {
     u64::try_from(digits).ok().map(Json::from)
 }
 
-/// A decimal number, or one of `0x`, `0o` and `0b`. Digits may be parted by single underscores.
+/// A decimal, `0x`, `0o` or `0b` number. Digits may be separated by single underscores.
 fn integer(text: &str) -> Option<Integer> {
     let (is_negative, unsigned) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
@@ -174,7 +174,7 @@ fn integer(text: &str) -> Option<Integer> {
     Some((is_negative && number != 0, number))
 }
 
-/// A number with a point or an exponent. JSON has none that is not finite.
+/// A number with a point or an exponent. JSON has no infinite numbers.
 fn float(text: &str) -> Result<Option<Json>, String> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let is_infinite = matches!(unsigned, ".inf" | ".Inf" | ".INF");
@@ -186,7 +186,7 @@ fn float(text: &str) -> Result<Option<Json>, String> {
         Ok(number) if number.is_infinite() && unsigned.starts_with(|c: char| c.is_ascii_digit()) => {
             Err(format!("`{text}` is too large"))
         }
-        // Rust takes `inf` and `nan` for numbers, YAML for texts.
+        // Rust parses `inf` and `nan` as numbers; in YAML they are texts.
         _ => Ok(None),
     }
 }
@@ -195,7 +195,7 @@ fn is_nan(unsigned: &str) -> bool {
     matches!(unsigned, ".nan" | ".NaN" | ".NAN")
 }
 
-/// The text in a scalar of base64.
+/// The text in a base64 scalar.
 fn binary(text: &str) -> Result<String, String> {
     let encoded: String = text.split_ascii_whitespace().collect();
     let bytes = STANDARD.decode(encoded).map_err(|_| "it is no base64".to_owned())?;

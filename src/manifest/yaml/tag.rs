@@ -1,13 +1,13 @@
-//! The tags of YAML that count.
+//! The supported YAML tags.
 //!
-//! Comes in: a tag as it is written. Goes out: what it asks for. Called by `yaml` and `scalar`.
+//! Input: a tag as written. Output: its meaning. Called by `yaml` and `scalar`.
 
 use granit_parser::Tag as Written;
 
-/// What a tag asks for.
+/// The meaning of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tag {
-    /// There is none.
+    /// No tag.
     None,
     /// `!`: a scalar is text.
     NonSpecific,
@@ -22,11 +22,11 @@ pub(super) enum Tag {
     Binary,
     /// A merge key.
     Merge,
-    /// Stands on scalars only, and changes nothing.
+    /// Valid only on scalars; changes nothing.
     Scalar,
-    /// A scalar that JSON cannot hold.
+    /// A scalar that JSON cannot represent.
     Unread,
-    /// Some other one. It changes nothing.
+    /// Any other tag; changes nothing.
     Other,
 }
 
@@ -38,7 +38,7 @@ pub(super) enum Shape {
 }
 
 impl Tag {
-    /// `!int` is `!!int`, as other readers have it.
+    /// `!int` is `!!int`, as in other parsers.
     pub(super) fn of(tag: &Written) -> Self {
         let global = tag.suffix_in_namespace("tag:yaml.org,2002:");
         let Some(name) = global.clone().or_else(|| tag.suffix_in_namespace("!")) else {
@@ -62,7 +62,7 @@ impl Tag {
         }
     }
 
-    /// May it stand on a collection of this shape, or on a scalar?
+    /// Is it valid on a collection of this shape, or on a scalar?
     pub(super) fn fits(self, shape: Option<Shape>) -> bool {
         match self {
             Tag::None | Tag::NonSpecific | Tag::Other => true,

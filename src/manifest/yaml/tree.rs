@@ -1,6 +1,6 @@
-//! Parts of a document to a tree of nodes.
+//! Builds a tree of nodes from the parts of a document.
 //!
-//! Comes in: scalars, and where collections start and end. Goes out: the tree, with merges (`<<`) made. Called by
+//! Input: scalars, and the starts and ends of collections. Output: the tree, with merges (`<<`) applied. Called by
 //! `anchor`.
 
 use std::collections::HashSet;
@@ -12,20 +12,20 @@ use super::tag::Shape;
 use super::{Mark, Part, YamlError};
 use crate::manifest::node::{Fields, Node, NodeKind};
 
-/// The most nodes of a manifest, keys and what aliases repeat among them.
+/// The maximum number of nodes, including keys and expanded aliases.
 const MAX_NODES: usize = 400_000;
 
-/// The deepest nesting.
+/// The maximum nesting.
 const MAX_DEPTH: usize = 200;
 
-/// The most text in all scalars, in bytes.
+/// The maximum total length of all scalars, in bytes.
 const MAX_TEXT: usize = 64 << 20;
 
-/// Where a part stands.
+/// The origin of a part.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Origin {
     Written(Mark),
-    /// An alias repeats it.
+    /// Repeated by an alias.
     Alias(Mark),
 }
 
@@ -37,7 +37,7 @@ impl Origin {
     }
 }
 
-/// A collection whose end was not read yet.
+/// A collection that is not complete yet.
 enum Open {
     Seq(u32, Vec<Node>),
     Map(Mapping),
@@ -48,9 +48,9 @@ enum Open {
 struct Mapping {
     line: u32,
     fields: Fields,
-    /// The keys that are integers, which may be written in several ways.
+    /// Integer keys, which can be written in several notations.
     integers: HashSet<Integer>,
-    /// What is merged: counts where the mapping itself has no such key.
+    /// Merged fields: used if the mapping itself does not have the key.
     merged: Vec<(String, Node)>,
     next: Next,
 }
@@ -58,29 +58,29 @@ struct Mapping {
 /// A document that was read.
 pub(super) struct Document {
     pub(super) root: Node,
-    /// Keys that stand twice in their mapping, each with the line of the later one.
+    /// Duplicate keys, each with the line of the later one.
     pub(super) duplicates: Vec<(String, u32)>,
 }
 
-/// What comes next in a mapping.
+/// What is expected next in a mapping.
 enum Next {
     Key,
     /// The value of this key.
     Value(String, Mark),
-    /// What is to be merged.
+    /// The value to merge.
     Merge,
 }
 
-/// A tree as far as it is read.
+/// A tree under construction.
 #[derive(Default)]
 pub(super) struct Builder {
     open: Vec<Open>,
     root: Option<Node>,
-    /// The outermost merge: the collections around it, and its line. Each node of it has that line.
+    /// The outermost merge: its nesting depth and its line. All its nodes get that line.
     merge: Option<(usize, u32)>,
     nodes: usize,
     text: usize,
-    /// Keys that stand twice in their mapping, each with the line of the later one.
+    /// Duplicate keys, each with the line of the later one.
     duplicates: Vec<(String, u32)>,
 }
 
@@ -90,7 +90,7 @@ impl Builder {
         self.open.len()
     }
 
-    /// Reads the next part.
+    /// Adds the next part.
     pub(super) fn part(&mut self, part: Part<'_>, origin: Origin) -> Result<(), YamlError> {
         let mark = origin.mark();
         if !matches!(part, Part::End) {
@@ -112,7 +112,7 @@ impl Builder {
         }
     }
 
-    /// The tree, with the place where the text ends. A text without documents is null.
+    /// The tree, with the position of the end of the text. A text without documents is null.
     pub(super) fn finish(self, end: Mark) -> Document {
         let root = self.root.unwrap_or(Node { line: end.line, kind: NodeKind::Scalar(Json::Null) });
         Document { root, duplicates: self.duplicates }
@@ -187,7 +187,7 @@ impl Builder {
         }
     }
 
-    /// Puts a node where one is awaited.
+    /// Inserts a node at the current position.
     fn put(&mut self, node: Node) {
         match self.open.last_mut() {
             Some(Open::Seq(_, items)) => items.push(node),
@@ -233,7 +233,7 @@ impl Mapping {
         Ok(())
     }
 
-    /// Takes a value. Of two under one key the last counts, as for PyYAML; that key is given, with its line.
+    /// Sets a value. For a duplicate key the last value wins, as in PyYAML; returns that key with its line.
     fn value(&mut self, node: Node) -> Option<(String, u32)> {
         let Next::Value(key, mark) = std::mem::replace(&mut self.next, Next::Key) else { return None };
         let (index, replaced) = self.fields.insert_full(key, node);

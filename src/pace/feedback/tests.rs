@@ -1,4 +1,4 @@
-//! What vendors say of their limits, in all the ways they say it: one line a rule.
+//! The vendors' ways to report rate limits: one line per rule.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -34,14 +34,14 @@ fn wait(pairs: &[(&str, &str)]) -> Option<f64> {
 fn retry_after() {
     assert_eq!(wait(&[("Retry-After", "30")]), Some(30.0));
     assert_eq!(wait(&[("Retry-After", "0")]), Some(0.0));
-    // A date is meant on the vendor's clock; on ours where it tells none; one that is past is now.
+    // A date refers to the vendor's clock, or ours if unknown; a past date means now.
     assert_eq!(wait(&[("Retry-After", "Sun, 01 Mar 2026 11:59:00 GMT"), ("Date", DATE)]), Some(60.0));
     assert_eq!(wait(&[("Retry-After", "Sun, 01 Mar 2026 12:01:00 GMT")]), Some(60.0));
     assert_eq!(wait(&[("Retry-After", "Sun, 01 Mar 2026 11:00:00 GMT")]), Some(0.0));
     for odd in ["-1", "NaN", "inf", "1e30", "1000000000000000000000000000000", "1, 2", "", "\"30\"", "soon", "+5"] {
         assert_eq!(wait(&[("Retry-After", odd)]), None, "{odd}");
     }
-    // Said twice in two ways, it says nothing; the next source counts.
+    // Contradicting values are ignored; the next source counts.
     assert_eq!(wait(&[("Retry-After", "9"), ("Retry-After", "9")]), Some(9.0));
     assert_eq!(wait(&[("Retry-After", "1"), ("Retry-After", "2")]), None);
     assert_eq!(wait(&[("Retry-After", "x"), ("RateLimit-Reset", "7")]), Some(7.0));
@@ -74,7 +74,7 @@ fn what_a_reset_is_shows_in_its_size() {
     ] {
         assert_eq!(wait(&[("X-RateLimit-Reset", text), ("Date", DATE)]), Some(seconds), "{text}");
     }
-    // Neither a span nor a time.
+    // Neither a duration nor a time.
     for odd in ["99999999", "100000000000", "1e99", "-5", "tomorrow", "5;w=1"] {
         assert_eq!(wait(&[("X-RateLimit-Reset", odd), ("Date", DATE)]), None, "{odd}");
     }
@@ -94,15 +94,15 @@ fn what_is_left_and_until_when() {
     ] {
         assert_eq!(told(pairs).1, Some((5, 10.0)), "{pairs:?}");
     }
-    // A limit of nothing is none.
+    // A limit of zero means no limit.
     assert_eq!(
         told(&[("X-RateLimit-Limit", "0"), ("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "10")]),
         (None, None)
     );
-    // The reset of a limit that is not used up is not what a refusal waits for.
+    // A rejection does not wait for the reset of a limit with calls left.
     assert_eq!(wait(&[("X-RateLimit-Remaining", "4800"), ("X-RateLimit-Reset", "3000")]), None);
     assert_eq!(wait(&[("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "3000")]), Some(3000.0));
-    // What is left without a time until there is more says nothing that could be acted upon.
+    // Remaining calls without a reset time cannot be used.
     assert_eq!(told(&[("X-RateLimit-Remaining", "0")]).1, None);
     assert_eq!(told(&[("X-RateLimit-Remaining", "-1"), ("X-RateLimit-Reset", "10")]).1, None);
     assert_eq!(told(&[("X-RateLimit-Remaining", "5, 3"), ("X-RateLimit-Reset", "10")]).1, None);

@@ -1,7 +1,7 @@
-//! Singer catalogs: what `discover` prints, and what a user selects in one.
+//! Singer catalogs: the output of `discover`, and the user's selection.
 //!
-//! Comes in: a stream's wire schema with its keys. Goes out: the catalog, and the types of what a user's catalog asks
-//! for, which `request` reads. Called by `cli` and `run`.
+//! Input: a stream's wire schema with its keys. Output: the catalog, and the types for the user's selection, which
+//! `request` parses. Called by `cli` and `run`.
 
 mod request;
 mod schema_overrides;
@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 pub use request::{KnownStream, read};
 pub use schema_overrides::SchemaOverrides;
 
-/// Which fields the user wants: those not listed as deselected, with the schemas that the user gave them.
+/// The fields that the user selected: all but the deselected ones, with the user's schemas.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
     /// Paths of property names that were deselected.
@@ -24,31 +24,31 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Every field, as the source has it.
+    /// Selects every field, with the source's schemas.
     pub const ALL: &'static Selection = &Selection { dropped: BTreeSet::new(), overrides: SchemaOverrides::NONE };
 }
 
-/// What a catalog says of a stream.
+/// A stream's selection in a catalog.
 #[derive(Debug, Clone, Default)]
 pub struct Chosen {
     /// The stream.
     pub stream: String,
-    /// The fields that are not wanted.
+    /// The deselected fields.
     pub fields: Selection,
-    /// The fields that an Airbyte catalog names in its schema.
+    /// The fields in the schema of an Airbyte catalog.
     pub named: Option<Vec<String>>,
-    /// Read wholly, whatever the state says.
+    /// Read the whole stream, whatever the state contains.
     pub full_table: bool,
-    /// Does no later run go on from its bookmark, though a state that is given counts? (Airbyte's `full_refresh`)
+    /// Is the bookmark unused by later runs, though a given state is still applied? (Airbyte's `full_refresh`)
     pub full_refresh: bool,
-    /// The key fields, where the catalog names others than the source.
+    /// The key fields, if the catalog overrides those of the source.
     pub keys: Option<Vec<String>>,
-    /// The schema that stands in the catalog.
+    /// The schema in the catalog.
     pub schema: Option<Json>,
 }
 
 impl Chosen {
-    /// The fields to ask a vendor for that wants them named; nothing when the catalog leaves none out.
+    /// The fields to request from a vendor that requires names; `None` if the catalog deselects nothing.
     pub fn named(&self, schema: &Json) -> Option<Vec<String>> {
         if self.fields.dropped.is_empty() {
             return self.named.clone();
@@ -58,7 +58,7 @@ impl Chosen {
     }
 }
 
-/// A catalog, as it is printed.
+/// A catalog for output.
 #[derive(Debug, Serialize)]
 pub struct Catalog {
     /// Its streams.
@@ -97,7 +97,7 @@ enum About {
     },
 }
 
-/// The catalog entry of a stream, by its name and the name that targets get.
+/// The catalog entry of a stream, from its name and its name in targets.
 pub fn entry((id, sent): (&str, &str), schema: Json, keys: &[String], cursor: Option<&str>) -> CatalogEntry {
     let method = if cursor.is_some() { "INCREMENTAL" } else { "FULL_TABLE" };
     let replication_keys: Vec<&str> = cursor.into_iter().collect();
@@ -129,7 +129,7 @@ pub fn entry((id, sent): (&str, &str), schema: Json, keys: &[String], cursor: Op
     }
 }
 
-/// Gives the breadcrumb of every property, nested ones included.
+/// Passes the breadcrumb of every property, including nested ones.
 fn fields(schema: &Json, path: &mut Vec<String>, each: &mut dyn FnMut(&[String])) {
     for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
         path.extend(["properties".to_owned(), name.clone()]);

@@ -1,8 +1,8 @@
-//! What a user asks for in a Singer catalog.
+//! The user's selection in a Singer catalog.
 //!
-//! Comes in: a catalog file, and what the source says of its streams. Goes out: the streams that are wanted, each with
-//! its fields, key and schema. Called by `run`. The catalog is the user's word: what it says is done, or refused by
-//! name before anything is requested. Automatic fields always win: a target cannot do without keys.
+//! Input: a catalog file, and the source's description of its streams. Output: the selected streams, each with its
+//! fields, key and schema. Called by `run`. Every request in the catalog is honoured, or refused by name before
+//! anything is requested. Automatic fields are always included, because a target needs the keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::{Chosen, SchemaOverrides, Selection};
 use crate::base::fault::{Fault, Result, did_you_mean};
 use crate::base::json::schema::MAX_DEPTH;
 
-/// What a source says of a stream, as far as a catalog may say otherwise.
+/// The source's description of a stream, as far as a catalog can override it.
 #[derive(Debug, Clone)]
 pub struct KnownStream {
     /// Its name.
@@ -69,7 +69,7 @@ pub fn read(path: &Path, known: &[KnownStream]) -> Result<Vec<Chosen>> {
     Ok(chosen)
 }
 
-/// What a catalog says of a field, in its metadata or, in the older form, in its schema.
+/// The request for a field, in the catalog's metadata or, in the older form, in its schema.
 #[derive(Debug, Default)]
 struct FieldRequest {
     selected: Option<bool>,
@@ -87,14 +87,14 @@ impl FieldRequest {
     }
 }
 
-/// A stream's entry in a catalog, beside what the source says of it.
+/// A stream's entry in a catalog, with the source's description.
 struct StreamRequest<'c> {
     known: &'c KnownStream,
     stream: &'c Json,
 }
 
 impl StreamRequest<'_> {
-    /// What is wanted of the stream; nothing when it is not selected.
+    /// The selection of the stream; `None` if it is not selected.
     fn choose(&self) -> Result<Option<Chosen>> {
         let mut fields = self.fields()?;
         let root = fields.remove(&Vec::<String>::new()).unwrap_or_default();
@@ -128,7 +128,7 @@ impl StreamRequest<'_> {
         }))
     }
 
-    /// What is said of each field, by path; of the stream itself under the empty one.
+    /// The requests for each field, by path; the empty path is the stream itself.
     fn fields(&self) -> Result<BTreeMap<Vec<String>, FieldRequest>> {
         let mut fields: BTreeMap<Vec<String>, FieldRequest> = BTreeMap::new();
         let metadata = &self.stream["metadata"];
@@ -137,7 +137,7 @@ impl StreamRequest<'_> {
         }
         for entry in metadata.as_array().into_iter().flatten() {
             let path = entry["breadcrumb"].as_array().into_iter().flatten().filter_map(Json::as_str);
-            // `["properties", "a", "properties", "b"]` is a, b; `items` steps into lists.
+            // `["properties", "a", "properties", "b"]` is a, b; `items` enters lists.
             let path = path.enumerate().filter(|(i, p)| i % 2 == 1 || *p != "properties").map(|(_, p)| p.to_owned());
             let path: Vec<String> = path.filter(|p| p != "items").collect();
             self.add(fields.entry(path.clone()).or_default(), &entry["metadata"], &path)?;
@@ -146,7 +146,7 @@ impl StreamRequest<'_> {
         Ok(fields)
     }
 
-    /// Adds what a catalog of the older form says in the schema of each property.
+    /// Adds the requests of an older catalog, from the schema of each property.
     fn add_older(
         &self,
         schema: &Json,
@@ -167,7 +167,7 @@ impl StreamRequest<'_> {
         Ok(())
     }
 
-    /// Adds what one place says; what was said before stays.
+    /// Adds the requests of one place; earlier ones take precedence.
     fn add(&self, field: &mut FieldRequest, entry: &Json, path: &[String]) -> Result<()> {
         let of = |word: &str| match path {
             [] => format!("`{word}`"),
@@ -181,7 +181,7 @@ impl StreamRequest<'_> {
         Ok(())
     }
 
-    /// A truth, as JSON or as text.
+    /// A boolean, as JSON or text.
     fn flag(&self, value: &Json, place: &str) -> Result<Option<bool>> {
         match value {
             Json::Null => Ok(None),
@@ -192,7 +192,7 @@ impl StreamRequest<'_> {
         }
     }
 
-    /// The key fields, where the catalog names others than the source.
+    /// The key fields, if the catalog overrides those of the source.
     fn keys(&self) -> Result<Option<Vec<String>>> {
         // Some tools leave the older list empty.
         let older = &self.stream["key_properties"];
@@ -213,7 +213,7 @@ impl StreamRequest<'_> {
         Ok(Some(names).filter(|names| *names != self.known.keys))
     }
 
-    /// Is the stream read whole?
+    /// Is the whole stream read?
     fn is_full_table(&self) -> Result<bool> {
         let root = self.root();
         let places = [
@@ -237,7 +237,7 @@ impl StreamRequest<'_> {
         }
     }
 
-    /// Refuses another replication key than the stream's: its requests and bookmarks are by that field.
+    /// Refuses a replication key other than the stream's: requests and bookmarks depend on that field.
     fn check_replication_key(&self) -> Result<()> {
         let root = self.root();
         let places =
@@ -266,8 +266,8 @@ impl StreamRequest<'_> {
         entries.into_iter().flatten().find(of_stream).map_or(&Json::Null, |entry| &entry["metadata"])
     }
 
-    /// Of the places where a catalog may say a thing, the one where it says something else than the source; two that
-    /// contradict each other are refused.
+    /// Of the places where a catalog can state a value, the one that differs from the source; two contradicting ones
+    /// are refused.
     fn changed<'p>(&self, places: &[(&'p str, &'p Json)], own: &Json) -> Result<Option<(&'p str, &'p Json)>> {
         let says = |value: &Json| !value.is_null() && value.as_str() != Some("") && value != own;
         let mut changed = places.iter().filter(|(_, value)| says(value));
@@ -286,7 +286,7 @@ impl StreamRequest<'_> {
     }
 }
 
-/// The fields that are not wanted; `automatic` are keys and cursor.
+/// The deselected fields; `automatic` are keys and cursor.
 fn dropped(fields: &BTreeMap<Vec<String>, FieldRequest>, automatic: &[&String]) -> BTreeSet<Vec<String>> {
     let is_automatic = |path: &[String], field: &FieldRequest| {
         field.is("automatic") || matches!(path, [name] if automatic.contains(&name))

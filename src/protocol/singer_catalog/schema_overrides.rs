@@ -1,8 +1,8 @@
-//! The schemas of fields that a user changed in a catalog.
+//! Schemas of fields that a user changed in a catalog.
 //!
-//! Comes in: the schema of a stream in a catalog file, and those that the source prints. Goes out: the fields that
-//! differ, by path; a type that the source's values cannot be converted to is refused. Called by `run` (finds them) and
-//! `engine` (announces them). A field that the catalog lacks is no override: an old catalog hides no new field.
+//! Input: the schema of a stream in a catalog file, and those that the source prints. Output: the fields that differ,
+//! by path; a type to which the source's values cannot be converted is refused. Called by `run` (finds them) and
+//! `engine` (announces them). A field missing from the catalog is not an override: an old catalog hides no new field.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json};
 use crate::base::fault::{Fault, Result};
 use crate::base::json::schema::{MAX_DEPTH, Reader};
 
-/// Keywords that the relaxed schema writes itself, or that say who is selected.
+/// Keywords that the relaxed schema sets itself, or that describe selection.
 const STRUCTURE: [&str; 18] = [
     "$ref",
     "$schema",
@@ -38,10 +38,10 @@ const STRUCTURE: [&str; 18] = [
 pub struct SchemaOverrides(BTreeMap<Vec<String>, Json>);
 
 impl SchemaOverrides {
-    /// No field was changed.
+    /// No overrides.
     pub const NONE: SchemaOverrides = SchemaOverrides(BTreeMap::new());
 
-    /// The fields of a stream whose schema in the catalog, `written`, is none of those that the source printed.
+    /// The fields of a stream whose schema `written` in the catalog differs from all schemas that the source printed.
     pub fn find(stream: &str, written: &Json, discovered: &[&Json]) -> Result<SchemaOverrides> {
         let mut overrides = SchemaOverrides::default();
         let schema = Reader::new(written);
@@ -56,7 +56,7 @@ impl SchemaOverrides {
         Ok(overrides)
     }
 
-    /// The schema of the field at a path, where the user changed it.
+    /// The schema of the field at a path, if the user changed it.
     pub fn at(&self, path: &[String]) -> Option<&Json> {
         self.0.get(path)
     }
@@ -90,7 +90,7 @@ impl SchemaOverrides {
                 && known.iter().all(|(reader, known)| is_same_kind((schema, field), (*reader, known)))
                 && (holds_fields(schema, field) || known.iter().any(|(reader, known)| holds_fields(*reader, known)))
             {
-                // Objects, and lists of them: field by field.
+                // Objects and lists of objects: field by field.
                 let inner = item_of(schema, field);
                 let known: Vec<(Reader<'_>, &Json)> =
                     known.iter().map(|(reader, known)| (*reader, item_of(*reader, known))).collect();
@@ -107,7 +107,7 @@ impl SchemaOverrides {
     }
 }
 
-/// What the user says of a field beyond its type: lengths, bounds, descriptions, formats.
+/// The user's schema keywords beyond the type: lengths, bounds, descriptions, formats.
 fn annotations(schema: &Json) -> Map<String, Json> {
     let all = schema.as_object().into_iter().flatten();
     all.filter(|(name, _)| !STRUCTURE.contains(&name.as_str()))
@@ -116,7 +116,7 @@ fn annotations(schema: &Json) -> Map<String, Json> {
 }
 
 impl SchemaOverrides {
-    /// The announced schema of a changed field: the relaxed one, with what the user says beyond its type.
+    /// The announced schema of a changed field: the relaxed schema with the user's keywords beyond the type.
     pub fn announced(relaxed: Json, written: &Json) -> Json {
         let Json::Object(mut announced) = relaxed else { return relaxed };
         announced.extend(annotations(written));
@@ -134,7 +134,7 @@ fn is_text(schema: &Map<String, Json>) -> bool {
         .is_some_and(|types| *types == text || types.as_array().is_some_and(|types| types.contains(&text)))
 }
 
-/// The schema of a list's items, through lists of lists; of what is no list, itself.
+/// The schema of a list's items, through nested lists; other schemas are returned unchanged.
 fn item_of<'s>(reader: Reader<'s>, mut schema: &'s Json) -> &'s Json {
     for _ in 0..MAX_DEPTH {
         match reader.items(schema) {
@@ -149,7 +149,7 @@ fn fields_of<'s>(reader: Reader<'s>, schema: &'s Json) -> Vec<(&'s String, &'s J
     reader.properties(item_of(reader, schema))
 }
 
-/// The types of a field, null aside.
+/// The types of a field, without null.
 fn types<'s>(reader: Reader<'s>, schema: &'s Json) -> BTreeSet<&'s str> {
     reader.types(schema).into_iter().filter(|name| *name != "null").collect()
 }
@@ -160,7 +160,7 @@ fn is_same_kind((written, field): (Reader<'_>, &Json), (reader, known): (Reader<
     wanted == has && (wanted.contains("object") || wanted.contains("array"))
 }
 
-/// Says the catalog of a field what the source says?
+/// Does the catalog describe a field exactly as the source does?
 fn is_same((written, field): (Reader<'_>, &Json), (reader, known): (Reader<'_>, &Json)) -> bool {
     let items = match (written.items(field), reader.items(known)) {
         (Some(items), Some(known)) => is_same((written, items), (reader, known)),
@@ -173,7 +173,7 @@ fn is_same((written, field): (Reader<'_>, &Json), (reader, known): (Reader<'_>, 
         && extra.iter().all(|(name, value)| reader.follow(known).get(name) == Some(value))
 }
 
-/// Can every value of the source be sent under the schema that the user wants? Else what cannot be.
+/// Can every value of the source be sent under the user's schema? If not, returns what cannot.
 fn convertible(
     (written, field): (Reader<'_>, &Json),
     (reader, known): (Reader<'_>, &Json),
@@ -193,7 +193,7 @@ fn convertible(
     Err(format!("`{}`{format}, and the source has it as `{}`", named(&wanted), named(&has)))
 }
 
-/// A schema of its own: what it refers to stands in it.
+/// A self-contained schema with references inlined.
 fn inlined(reader: Reader<'_>, schema: &Json) -> Json {
     fn inline(reader: Reader<'_>, schema: &Json, depth: usize) -> Json {
         match reader.follow(schema) {

@@ -1,7 +1,7 @@
 //! The state document of a Singer run.
 //!
-//! Comes in: a state file, then each stream's state as it moves. Goes out: the whole document, every time, so
-//! that any one of them is a place to resume. Called by `emit` (writes it) and `cli` (reads it).
+//! Input: a state file, then each stream's state as it advances. Output: always the whole document, so that a run can
+//! resume from any one. Called by `singer` (writes it) and `run` (reads it).
 
 pub mod per_stream;
 
@@ -12,31 +12,32 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::base::fault::{Fault, Result};
 
-/// Version of our mark in the document.
+/// The version of our marker in the document.
 const VERSION: u64 = 1;
 
-/// The value of a bookmark's cursor field that people look for.
+/// The value of a bookmark's cursor field, in readable form.
 pub fn shown(bookmark: &Json) -> Option<String> {
     let value = bookmark.get("replication_key_value").filter(|v| !v.is_null())?;
     Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }
 
-/// A Singer state: every stream's bookmark, also of streams that this run does not read.
+/// A Singer state: the bookmarks of all streams, including those that this run does not read.
 #[derive(Debug, Clone, Default)]
 pub struct StateDoc {
     source: String,
-    /// A hash of each stream's filters: a bookmark means nothing under others.
+    /// A hash of each stream's filters: a bookmark is invalid under other filters.
     shapes: BTreeMap<String, String>,
     bookmarks: Map<String, Json>,
     currently_syncing: Option<String>,
-    /// What the document held beside.
+    /// Other content of the document.
     rest: Map<String, Json>,
     empty: bool,
-    /// The tenant, where the config names one.
+    /// The tenant, if the config has one.
     tenant: Option<String>,
-    /// The target that it is kept for.
+    /// The target that the state belongs to.
     target: Option<String>,
-    /// Is it of backfills? Their bookmarks say what of the past was read, and mean nothing to other runs.
+    /// Does it belong to backfills? Their bookmarks describe the past ranges that were read, and are invalid for
+    /// other runs.
     of_backfills: bool,
 }
 
@@ -46,45 +47,45 @@ impl StateDoc {
         StateDoc { source: source.into(), shapes, empty: true, ..StateDoc::default() }
     }
 
-    /// The same for backfills.
+    /// Marks the document as belonging to backfills.
     #[must_use]
     pub fn of_backfills(self) -> Self {
         StateDoc { of_backfills: true, ..self }
     }
 
-    /// The same for live runs.
+    /// Marks the document as belonging to live runs.
     #[must_use]
     pub fn of_live_runs(self) -> Self {
         StateDoc { of_backfills: false, ..self }
     }
 
-    /// The same for a tenant that the config names.
+    /// Sets the tenant from the config.
     #[must_use]
     pub fn of_tenant(self, tenant: Option<&str>) -> Self {
         StateDoc { tenant: tenant.map(str::to_owned), ..self }
     }
 
-    /// The same for a target.
+    /// Sets the target.
     #[must_use]
     pub fn of_target(self, target: &str) -> Self {
         StateDoc { target: Some(target.to_owned()), ..self }
     }
 
-    /// A document that knows of these streams alone how they are filtered: of others it takes what it is told.
+    /// A document that knows only the filters of these streams; for others it accepts any bookmark.
     #[must_use]
     pub fn about(mut self, streams: &[String]) -> Self {
         self.shapes.retain(|stream, _| streams.contains(stream));
         self
     }
 
-    /// This document with what a file holds. `reset` names streams whose bookmarks are left out.
+    /// Adds the content of a file. `reset` names streams whose bookmarks are dropped.
     pub fn with_file(self, path: &Path, reset: &[String]) -> Result<Self> {
         let shown = path.display();
         let bytes = std::fs::read(path).map_err(|e| Fault::config(format!("cannot read the state {shown}: {e}")))?;
         self.with_bytes(&bytes, &shown.to_string(), reset)
     }
 
-    /// The same with the bytes of a document whose name is `shown`.
+    /// Adds the content of a document given as bytes; `shown` is its name in messages.
     pub fn with_bytes(self, bytes: &[u8], shown: &str, reset: &[String]) -> Result<Self> {
         let text =
             std::str::from_utf8(bytes).map_err(|_| Fault::config(format!("the state {shown} is not UTF-8 text")))?;
@@ -101,12 +102,12 @@ impl StateDoc {
         self.with(json, reset).map_err(named)
     }
 
-    /// Takes a document's JSON.
+    /// Parses a document from JSON.
     pub fn parse(json: Json, source: &str, shapes: BTreeMap<String, String>, reset: &[String]) -> Result<Self> {
         Self::new(source, shapes).with(json, reset)
     }
 
-    /// A document with what another one says.
+    /// Adds the content of another document.
     pub fn with(self, json: Json, reset: &[String]) -> Result<Self> {
         let mut doc = self;
         let mut map = match json {
@@ -194,7 +195,7 @@ impl StateDoc {
         Ok(doc)
     }
 
-    /// The state that a stream had in the input, without Singer's own keys.
+    /// The input state of a stream, without Singer's own keys.
     pub fn of(&self, stream: &str) -> Option<Map<String, Json>> {
         let mut bookmark = self.bookmarks.get(stream)?.as_object()?.clone();
         for own in ["replication_key", "replication_key_value"] {
@@ -203,7 +204,7 @@ impl StateDoc {
         (!bookmark.is_empty()).then_some(bookmark)
     }
 
-    /// Takes a stream's new state; `replication` is its cursor field with the value that people look for.
+    /// Sets a stream's state; `replication` is its cursor field with the readable value.
     pub fn set(&mut self, stream: &str, state: &Json, replication: Option<(&str, Json)>) {
         let mut bookmark = state.as_object().cloned().unwrap_or_default();
         if let Some((field, value)) = replication {
@@ -214,18 +215,19 @@ impl StateDoc {
         self.empty = false;
     }
 
-    /// A stream was read wholly that keeps no bookmark; one of an earlier definition means nothing any more.
+    /// Removes the bookmark of a stream that was read completely and stores none; one of an earlier definition is
+    /// invalid.
     pub fn clear(&mut self, stream: &str) {
         self.bookmarks.shift_remove(stream);
         self.empty = false;
     }
 
-    /// A stream's bookmark as it stands in the document.
+    /// A stream's raw bookmark.
     pub fn bookmark(&self, stream: &str) -> Option<&Json> {
         self.bookmarks.get(stream)
     }
 
-    /// Takes a stream's bookmark as it stood in another document, or that it has none.
+    /// Sets or removes a stream's raw bookmark.
     pub fn put(&mut self, stream: &str, bookmark: Option<Json>) {
         match bookmark {
             Some(bookmark) => drop(self.bookmarks.insert(stream.into(), bookmark)),
@@ -234,22 +236,22 @@ impl StateDoc {
         self.empty = false;
     }
 
-    /// The value of a stream's cursor field that people look for.
+    /// The readable value of a stream's cursor field.
     pub fn shown(&self, stream: &str) -> Option<String> {
         self.bookmarks.get(stream).and_then(shown)
     }
 
-    /// Says which stream is being read.
+    /// Sets the stream that is currently read.
     pub fn syncing(&mut self, stream: Option<&str>) {
         self.currently_syncing = stream.map(str::to_owned);
     }
 
-    /// Is there nothing to say: no input state, and nothing finished yet?
+    /// Is the document empty: no input state, and nothing finished yet?
     pub fn is_empty(&self) -> bool {
         self.empty
     }
 
-    /// The document.
+    /// The document as JSON.
     pub fn json(&self) -> Json {
         let mut map = self.rest.clone();
         map.insert("bookmarks".into(), Json::Object(self.bookmarks.clone()));
@@ -271,8 +273,8 @@ impl StateDoc {
     }
 }
 
-/// The state in what Meltano stores and prints: `{"singer_state": …}`, also under `completed`, over which `partial`
-/// ones count. Anything else stays as it is.
+/// Extracts the state from Meltano's stored and printed form: `{"singer_state": …}`, also under `completed`, which
+/// `partial` ones override. Other documents are returned unchanged.
 fn of_meltano(mut map: Map<String, Json>) -> Map<String, Json> {
     let mut state = |name: &str| match map.shift_remove(name) {
         Some(Json::Object(mut stored)) => Some(match stored.shift_remove("singer_state") {

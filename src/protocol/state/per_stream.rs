@@ -1,7 +1,7 @@
-//! Airbyte's states: one a stream, in the forms that platforms, PyAirbyte and older connectors give.
+//! Airbyte's states: one per stream, in the formats of platforms, PyAirbyte and older connectors.
 //!
-//! Comes in: the file of `--state`. Goes out: each stream's state. Called by `cli`. What is written goes out a stream
-//! at a time, in `emit::airbyte`.
+//! Input: the file of `--state`. Output: each stream's state. Called by `run`. States are written one stream at a
+//! time, in `protocol::airbyte`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::base::fault::{Fault, Result};
 /// States by stream.
 pub type States = BTreeMap<String, Map<String, Json>>;
 
-/// Reads a file: a list of STREAM, GLOBAL or LEGACY messages, or the older form with one object a stream.
+/// Reads a file: a list of STREAM, GLOBAL or LEGACY messages, or the older format with one object per stream.
 pub fn read(path: &Path) -> Result<States> {
     let shown = path.display();
     let text =
@@ -29,7 +29,7 @@ pub fn read(path: &Path) -> Result<States> {
     parse(&json).map_err(|f| Fault { message: format!("the state {shown} {}", f.message), ..f })
 }
 
-/// Takes a state's JSON.
+/// Parses a state from JSON.
 pub fn parse(json: &Json) -> Result<States> {
     let mut states = States::new();
     match json {
@@ -50,12 +50,12 @@ pub fn parse(json: &Json) -> Result<States> {
 }
 
 fn message(message: &Json, states: &mut States) -> Result<()> {
-    // A whole message, as it went out, is taken too.
+    // A whole STATE message, as printed, is accepted too.
     let message = message.get("state").filter(|s| s.is_object() && message["type"] == "STATE").unwrap_or(message);
     match message["type"].as_str() {
         Some("STREAM") => stream(&message["stream"], states),
         Some("GLOBAL") => {
-            // PyAirbyte's models call it `global_`.
+            // PyAirbyte's models name it `global_`.
             let global = message.get("global").or(message.get("global_")).unwrap_or(&Json::Null);
             if global["shared_state"].as_object().is_some_and(|shared| !shared.is_empty()) {
                 return Err(Fault::config("has a `shared_state`, which no stream of this source keeps"));
@@ -66,7 +66,7 @@ fn message(message: &Json, states: &mut States) -> Result<()> {
             Ok(())
         }
         Some("LEGACY") => legacy(&message["data"], states),
-        // Before there were types.
+        // The format without types.
         None if message["data"].is_object() => legacy(&message["data"], states),
         None if message["stream"].is_object() => stream(&message["stream"], states),
         _ => {
@@ -81,7 +81,7 @@ fn stream(stream: &Json, states: &mut States) -> Result<()> {
         .as_str()
         .ok_or_else(|| Fault::config("has a stream without `stream_descriptor.name`"))?;
     match &stream["stream_state"] {
-        // One with a namespace is another stream's: a source's streams have none.
+        // A state with a namespace belongs to another stream: a source's streams have none.
         _ if stream["stream_descriptor"]["namespace"].as_str().is_some_and(|n| !n.is_empty()) => Ok(()),
         Json::Null => Ok(()),
         Json::Object(state) => {

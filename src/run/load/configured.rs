@@ -1,8 +1,8 @@
 //! A source with a tenant's config, before anything is compiled.
 //!
-//! Comes in: the options. Goes out: a [`ConfiguredSource`]: who runs, the config as the manifest's rules made it, the
-//! manifest. Called by `read` and `sync`, which note who runs before more can fail, and through `Context::load` by all
-//! others.
+//! Input: the options. Output: a [`ConfiguredSource`]: the identity, the config after the manifest's rules, the
+//! manifest. Called by `read` and `sync`, which record the identity before more can fail, and through `Context::load`
+//! by all other verbs.
 
 use std::time::Instant;
 
@@ -24,13 +24,13 @@ use crate::sandbox::Sandbox;
 
 /// A source with a tenant's config, before anything is compiled.
 pub(crate) struct ConfiguredSource {
-    /// Who runs.
+    /// The identity of the run.
     pub(crate) identity: RunIdentity,
     /// The source.
     pub(crate) manifest: Manifest,
     /// The schema of its config.
     pub(crate) specification: serde_json::Value,
-    /// The config, as the manifest's rules made it.
+    /// The config after the manifest's rules.
     pub(crate) config: Config,
     /// Config and now.
     pub(crate) cx: EvalContext,
@@ -40,7 +40,7 @@ pub(crate) struct ConfiguredSource {
     pub(super) migrated: bool,
 }
 
-/// The run's now, and when that was: `DRIPFEED_NOW` for runs that must be the same every time, else the clock.
+/// The run's "now", and when it was taken: `DRIPFEED_NOW` for reproducible runs, else the clock.
 pub(crate) fn now() -> Result<(OffsetDateTime, Option<Instant>)> {
     match std::env::var("DRIPFEED_NOW") {
         Ok(text) => match timefmt::parse_iso(&text) {
@@ -56,11 +56,11 @@ pub(crate) fn now() -> Result<(OffsetDateTime, Option<Instant>)> {
 }
 
 impl ConfiguredSource {
-    /// Reads the config, and makes of it what the manifest asks for. Without `--config` it is empty; the sandbox then
+    /// Reads the config, and applies the manifest's rules to it. Without `--config` it is empty; the sandbox then
     /// runs in this process.
     pub(crate) fn read(context: &Context) -> Result<ConfiguredSource> {
         let (options, log) = (&context.options, &context.log);
-        // The config may name the source, and ENV needs the source's specification.
+        // The config may have the source, and ENV needs the source's specification.
         let mut config = config::load(&options.config, &Map::new())?;
         log.hide(&config.secrets);
         let manifest = manifest(context, Some(&config))?;
@@ -76,7 +76,7 @@ impl ConfiguredSource {
         let mut cx = EvalContext { config: config.source.clone(), now, began };
         let spec = manifest.source.spec.as_ref();
         let mut written = EvalContext { config: config.written.clone(), ..cx.clone() };
-        // What is stored is migrated as it is written: references to secrets stay references.
+        // The stored config is migrated in its raw form: references to secrets stay references.
         let migrated = config_rules::migrate(spec, &mut cx)? && config_rules::migrate(spec, &mut written)?;
         config.written = written.config;
         config_rules::transform(spec, &mut cx)?;
@@ -88,7 +88,7 @@ impl ConfiguredSource {
         Ok(ConfiguredSource { identity, manifest, specification, config, cx, sandbox, migrated })
     }
 
-    /// Refuses a config that the source's specification or rules refuse.
+    /// Refuses a config that violates the source's specification or rules.
     pub(crate) fn validate(&self, context: &Context, purpose: Purpose) -> Result<()> {
         let without = context.options.config.is_empty();
         if purpose != Purpose::Discover || !without {
@@ -103,13 +103,13 @@ impl ConfiguredSource {
         config_rules::validate(self.manifest.source.spec.as_ref(), &self.cx)
     }
 
-    /// What tells the account from others.
+    /// The account that the run belongs to.
     pub(super) fn account(&self) -> Account<'_> {
         Account { manifest: &self.manifest, specification: &self.specification, cx: &self.cx }
     }
 }
 
-/// The vendor within this process, where the config names no other; the config then leads there.
+/// Starts the in-process sandbox if the config has no other address, and points the config to it.
 fn sandbox(manifest: &Manifest, config: &mut Config) -> Result<Option<Sandbox>> {
     let is_sandbox = &*manifest.name == "sandbox" && builtin::manifest("sandbox").is_some();
     if !is_sandbox || config.source.get("url").is_some() {

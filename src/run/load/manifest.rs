@@ -1,7 +1,7 @@
-//! Which source: the manifest that options, config or environment name.
+//! Selects the source: the manifest from options, config or environment.
 //!
-//! Comes in: the context and, where there is one, the config. Goes out: the manifest, and the schema of its config.
-//! Called by `configured`, and by the verbs that need no tenant.
+//! Input: the context and the config, if there is one. Output: the manifest, and the schema of its config. Called by
+//! `configured`, and by the verbs that need no tenant.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::manifest::Manifest;
 use crate::manifest::builtin;
 use crate::run::context::Context;
 
-/// The manifest that options, config or environment name.
+/// The manifest from options, config or environment.
 pub(crate) fn manifest(context: &Context, config: Option<&Config>) -> Result<Manifest> {
     let of_config = config.and_then(|c| c.ours.source.as_deref());
     let injected = config.and_then(|c| c.source.get("__injected_declarative_manifest"));
@@ -41,14 +41,14 @@ pub(crate) fn manifest(context: &Context, config: Option<&Config>) -> Result<Man
     Manifest::from_file(path)
 }
 
-/// The manifest for verbs that need no config where a source is named.
+/// The manifest for verbs that need no config if a source is given.
 pub(crate) fn manifest_of(context: &Context) -> Result<Manifest> {
     let options = &context.options;
     let config = config::load(
         &options.config.iter().filter(|c| *c != "ENV").cloned().collect::<Vec<_>>(),
         &serde_json::Map::new(),
     );
-    // A source given by name needs no config, good or bad.
+    // A source given by name works without a config, even if the config is invalid.
     let config = if context.named_source().is_some() { config.ok() } else { Some(config?) };
     manifest(context, config.as_ref())
 }

@@ -1,8 +1,8 @@
-//! From options to a plan, in stages: who runs, the config, the manifest, the plan.
+//! From options to a plan, in stages: identity, config, manifest, plan.
 //!
-//! Comes in: the options. Goes out: manifest, config and plan, or the fault that says what to mend. Called by the
-//! verbs. Nothing is requested here, but for streams that the manifest leaves to the vendor to name. Start at
-//! `ConfiguredSource`, go on at its `load`.
+//! Input: the options. Output: manifest, config and plan, or a fault that explains what to fix. Called by the verbs.
+//! No request is sent here, except for streams that only the vendor can list. Start at `ConfiguredSource`, then read
+//! its `load`.
 
 mod configured;
 mod manifest;
@@ -44,28 +44,28 @@ pub struct LoadedSource {
     pub config: Config,
     /// The sandbox, when it runs in this process.
     pub sandbox: Option<Sandbox>,
-    /// Hears of what happens.
+    /// Receives the events of the run.
     pub(crate) reporter: Arc<Reporter>,
-    /// What threads share.
+    /// Shared by all threads.
     pub shared: Arc<EngineContext>,
-    /// What is done about drift.
+    /// The drift policies.
     policies: Arc<Policies>,
-    /// Who runs.
+    /// The identity of the run.
     pub(crate) identity: RunIdentity,
 }
 
-/// What a source is loaded for.
+/// Why a source is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To say what it has, which may need no config.
+    /// To list its streams; may work without a config.
     Discover,
-    /// To see whether the connection works.
+    /// To check the connection.
     Check,
-    /// To read.
+    /// To read records.
     Read,
 }
 
-/// The configs in a folder, one for each tenant: the files *.json directly in it, by name.
+/// The tenant configs in a folder: its *.json files, sorted by name.
 pub(crate) fn configs_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let shown = folder.display();
     let entries =
@@ -85,7 +85,7 @@ impl Context {
         ConfiguredSource::read(self)?.load(self, purpose)
     }
 
-    /// The source with the tenant's config, valid but not compiled.
+    /// The source with the tenant's config, validated but not compiled.
     pub(crate) fn configured(&self) -> Result<ConfiguredSource> {
         let configured = ConfiguredSource::read(self)?;
         configured.validate(self, Purpose::Read).map(|()| configured)
@@ -93,13 +93,13 @@ impl Context {
 }
 
 impl ConfiguredSource {
-    /// Compiles the source for the tenant, once its config is found to be valid.
+    /// Compiles the source for the tenant, after its config is validated.
     pub(crate) fn load(self, context: &Context, purpose: Purpose) -> Result<LoadedSource> {
         let loaded = self.compile(context, purpose);
         if context.protocol == Protocol::Singer {
             return loaded;
         }
-        // No stream was begun that such a trace could be about.
+        // No stream has begun that such a trace message could refer to.
         loaded.map_err(|fault| match &fault.stream {
             Some(stream) => Fault { message: format!("stream `{stream}`: {}", fault.message), stream: None, ..fault },
             None => fault,
@@ -108,7 +108,7 @@ impl ConfiguredSource {
 
     fn compile(mut self, context: &Context, purpose: Purpose) -> Result<LoadedSource> {
         self.validate(context, purpose)?;
-        // The rules are for the config as it was given.
+        // Config rules apply to the config as it was given.
         if let (Purpose::Check, Some(overrides), Some(config)) =
             (purpose, self.manifest.source.check.overrides()?, self.cx.config.as_object_mut())
         {
@@ -138,8 +138,8 @@ impl ConfiguredSource {
         Ok(LoadedSource { plan, cx, config, sandbox, reporter, shared, policies, identity })
     }
 
-    /// The account's pace. Its ledger is shared where there is a state directory; a sandbox in this process is nobody
-    /// else's.
+    /// The account's pace. The ledger is shared if there is a state directory; an in-process sandbox shares with
+    /// nobody.
     fn pace(&self, context: &Context, reporter: &Arc<Reporter>) -> Result<Arc<Pace>> {
         let ours = &self.config.ours;
         let headroom = context.options.headroom.or(ours.pace.headroom);
@@ -158,7 +158,7 @@ impl ConfiguredSource {
     }
 }
 
-/// Refuses a tier that names a stream which does not exist.
+/// Refuses a tier with an unknown stream.
 fn check_tiers(config: &Config, plan: &SourcePlan) -> Result<()> {
     for (tier, streams) in config.ours.tiers.iter().map(|(name, tier)| (name, &tier.streams)) {
         for stream in streams.iter().filter(|stream| *stream != "*") {

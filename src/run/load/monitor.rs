@@ -1,7 +1,7 @@
-//! A stream with all that its tenant's earlier runs learned of it.
+//! A stream with everything that its tenant's earlier runs learned about it.
 //!
-//! Comes in: a loaded source, a stream, and how it is read. Goes out: its drift monitor, or its evolved schema. Called
-//! by `read`, `discover` and `drift`.
+//! Input: a loaded source, a stream, and its read mode. Output: its drift monitor, or its evolved schema. Called by
+//! `read`, `discover` and `drift`.
 
 use std::sync::Arc;
 
@@ -19,20 +19,20 @@ use crate::run::log::Level;
 /// How a stream is read, as far as drift depends on it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReadMode {
-    /// Whatever was read before?
+    /// Does the run ignore what was read before?
     pub(crate) sweep: bool,
-    /// To its end?
+    /// Is the stream read to its end?
     pub(crate) whole: bool,
     /// May new fields be sent?
     pub(crate) may_grow: bool,
-    /// Are values sent as they are written?
+    /// Are values sent verbatim?
     pub(crate) verbatim: bool,
-    /// Does a bookmark say where the next run begins?
+    /// Does a bookmark decide where the next run begins?
     pub(crate) goes_on: bool,
 }
 
 impl LoadedSource {
-    /// A stream with all that its tenant's runs learned of it; nothing when drift is off.
+    /// The drift monitor of a stream, with everything that its tenant's runs learned; `None` if drift is off.
     pub(crate) fn monitor(
         &self,
         stream: &StreamPlan,
@@ -72,7 +72,7 @@ impl LoadedSource {
         Ok(Some(Arc::new(monitor)))
     }
 
-    /// The stream with the schema that its tenant's data has by now.
+    /// The stream with the current schema of its tenant's data.
     pub(crate) fn evolved(&self, stream: &Arc<StreamPlan>, context: &Context) -> Result<Arc<StreamPlan>> {
         if self.identity.root.is_none() {
             return Ok(stream.clone());
@@ -84,7 +84,7 @@ impl LoadedSource {
             return Ok(stream.clone());
         }
         let schema = schema.as_ref().clone();
-        // Whoever reads Airbyte's messages has one column for a field.
+        // Readers of Airbyte messages have one column per field.
         Ok(stream.with_evolved(if context.protocol == Protocol::Airbyte { unmarked(schema) } else { schema }))
     }
 }

@@ -1,7 +1,7 @@
-//! What people and schedulers learn of a run while it lasts: log lines, events, a progress line on a terminal.
+//! Reports a run while it lasts, to people and schedulers: log lines, events, a progress line on a terminal.
 //!
-//! Comes in: what happens to requests. Goes out: calls of `Log`; counts, of which `summary` makes what came of it
-//! all. Called by `commands`, `read` and `sync`.
+//! Input: what happens to requests. Output: calls of `Log`; counts, which `summary` turns into the final summary.
+//! Called by the verbs of `run`.
 
 mod summary;
 
@@ -34,20 +34,20 @@ use crate::protocol::{Out, Protocol, airbyte};
 use crate::run::context::Context;
 use crate::run::log::{Level, Log};
 
-/// Seconds between two questions how a job stands, when the config says nothing; as in the reference.
+/// The default seconds between two polls of a job, as in the reference.
 const POLL: f64 = 5.0;
-/// Largest page when the config says nothing, in bytes after decompression.
+/// The default for the largest page, in bytes after decompression.
 const MAX_PAGE: u64 = 32 << 20;
 /// How often the progress line is drawn.
 const TICK: Duration = Duration::from_millis(200);
-/// Calls are counted over so many ticks for the rate that the line shows.
+/// The number of ticks over which the displayed call rate is averaged.
 const RATE_TICKS: usize = 25;
-/// Waits shorter than this are not worth showing.
+/// Shorter waits are not shown.
 const SHORT: Duration = Duration::from_secs(1);
-/// Waits for the account's pace that are longer than this are worth a line.
+/// Waits for the account's pace beyond this are logged.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Watches one run.
+/// Observes and reports one run.
 pub(crate) struct Reporter {
     log: Arc<Log>,
     announces: Option<(Out, Mutex<Json>)>,
@@ -55,26 +55,26 @@ pub(crate) struct Reporter {
     waiting: Mutex<Option<(Instant, &'static str)>>,
     bar: OnceLock<ProgressBar>,
     began: Instant,
-    /// When the run must have ended.
+    /// The deadline of the run.
     deadline: Option<Instant>,
     pace: OnceLock<Arc<Pace>>,
-    /// Until when it was said that the vendor's limit holds.
+    /// Until when the vendor's limit was reported to hold.
     used_up: Mutex<Option<Instant>>,
-    /// The changes that were found in this run.
+    /// The drift findings of this run.
     found: Mutex<Vec<Finding>>,
 }
 
-/// What happened to requests so far.
+/// Request counts so far.
 #[derive(Debug, Default)]
 struct Counts {
-    /// Requests that went out, answered or not.
+    /// Requests sent, with or without a response.
     sent: AtomicU64,
     calls: AtomicU64,
     bytes: AtomicU64,
     retried: AtomicU64,
     limited: AtomicU64,
     skipped: AtomicU64,
-    /// Milliseconds that requests waited, all threads together: for the account's pace, and before tries.
+    /// Milliseconds that requests waited, summed over all threads: for the account's pace, and before retries.
     paced: AtomicU64,
     backed_off: AtomicU64,
 }
@@ -87,14 +87,14 @@ fn get(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-/// A partition for people: its own keys, without those of its parents.
+/// A partition in readable form: its own keys, without those of its parents.
 fn shown(partition: &Map<String, Json>) -> Json {
     Json::Object(
         partition.iter().filter(|(key, _)| *key != "parent_slice").map(|(k, v)| (k.clone(), v.clone())).collect(),
     )
 }
 
-/// Why a call waits, for people.
+/// The reason of a wait, in readable form.
 fn reason(why: WaitReason) -> &'static str {
     match why {
         WaitReason::Pace => "pace",
@@ -105,7 +105,7 @@ fn reason(why: WaitReason) -> &'static str {
     }
 }
 
-/// Whose request it is, for people: `tasks {"project":"12"}`.
+/// A request's stream and partition, in readable form: `tasks {"project":"12"}`.
 fn label(ask: &SendRequest<'_>) -> String {
     let partition = shown(ask.partition);
     if partition.as_object().is_some_and(Map::is_empty) {
@@ -122,7 +122,7 @@ impl TokenListener for Reporter {
 
     fn rotated(&self, changes: &[(&[String], String)]) -> Result<()> {
         let Some((out, config)) = &self.announces else { return Ok(()) };
-        // Under one lock, so that of several credentials none is told without the others' changes.
+        // One lock for both, so that no message with new credentials misses the others' changes.
         let mut config = config.lock();
         for (path, value) in changes {
             set(&mut config, path, value);
@@ -131,7 +131,7 @@ impl TokenListener for Reporter {
     }
 }
 
-/// Sets a value of the config, making the objects on its way.
+/// Sets a value of the config, and creates the objects on its path.
 fn set(config: &mut Json, path: &[String], value: &str) {
     let mut at = config;
     for key in path {
@@ -144,13 +144,13 @@ fn set(config: &mut Json, path: &[String], value: &str) {
 }
 
 impl Reporter {
-    /// A watch over a run of that source.
+    /// A reporter for a run of a source.
     pub(crate) fn new(context: &Context, source: &str, config: &Config) -> Arc<Reporter> {
         let log = context.log.clone();
         log.names(source, config.ours.tenant.as_deref());
         Arc::new(Reporter {
             log,
-            // Whoever reads Airbyte's messages is told of waits and of a changed config.
+            // The reader of Airbyte messages is informed of waits and of a changed config.
             announces: (context.protocol == Protocol::Airbyte)
                 .then(|| (context.out.clone(), Mutex::new(config.written.clone()))),
             counts: Counts::default(),
@@ -164,17 +164,17 @@ impl Reporter {
         })
     }
 
-    /// When the run must have ended.
+    /// The deadline of the run.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// Something about the account's ledger that people should know.
+    /// Reports a notice about the account's ledger.
     pub(crate) fn ledger(&self, notice: &str) {
         self.log.event(Level::Warning, notice, "ledger_trouble", &json!({}));
     }
 
-    /// The config is another one than was given: who keeps it is told.
+    /// The config changed: informs the reader of the messages, which stores it.
     pub(crate) fn config_changed(&self) -> Result<()> {
         match &self.announces {
             Some((out, config)) => airbyte::say(out, &airbyte::config(&config.lock())),
@@ -188,7 +188,7 @@ impl Reporter {
         }
     }
 
-    /// What the threads of a run share, with this watch as the listener.
+    /// The context that all threads of a run share, with this reporter as the listener.
     pub(crate) fn shared(
         self: &Arc<Self>,
         config: &Config,
@@ -231,15 +231,15 @@ impl Reporter {
         })
     }
 
-    /// A stream begins: said at once, so that nothing about it comes before.
+    /// A stream begins: reported at once, so that no other message about it comes first.
     fn starts(&self, stream: &str) {
         if let Some((out, _)) = &self.announces {
-            // A broken stdout is the writer's to notice.
+            // The writer handles a broken stdout.
             drop(airbyte::say(out, &airbyte::started(stream)));
         }
     }
 
-    /// Something of a stream's data changed: people and schedulers learn of it once.
+    /// Reports a drift change of a stream, once.
     fn drifted(&self, report: &MonitorReport) {
         let MonitorReport { finding, repeat, silent } = report;
         self.found.lock().push(finding.clone());
@@ -326,18 +326,19 @@ impl Reporter {
         }
     }
 
-    /// A stream waits for the vendor's limit: people, schedulers and the platform learn of it.
+    /// A stream waits for the vendor's rate limit: reports it to people, schedulers and the platform.
     fn rate_limited(&self, level: Level, ask: &SendRequest<'_>, wait: Duration, message: &str) {
         let seconds = wait.as_secs_f64();
         let fields = json!({"stream": ask.stream, "partition": shown(ask.partition), "wait_seconds": seconds});
         self.log.event(level, message, "rate_limited", &fields);
         if let Some((out, _)) = &self.announces {
-            // A broken stdout is the writer's to notice.
+            // The writer handles a broken stdout.
             drop(airbyte::say(out, &airbyte::rate_limited(ask.stream, OffsetDateTime::now_utc() + wait)));
         }
     }
 
-    /// The vendor says that no call is left for a while, or holds all runs of the account: said once for all who wait.
+    /// The vendor reports that no quota is left, or blocks all runs of the account: reported once for all waiting
+    /// threads.
     fn used_up(&self, ask: &SendRequest<'_>, wait: Duration, why: WaitReason) {
         let until = Instant::now() + wait;
         let mut used_up = self.used_up.lock();
@@ -355,12 +356,12 @@ impl Reporter {
         self.rate_limited(Level::Info, ask, wait, &message);
     }
 
-    /// The changes that were found in this run.
+    /// The drift findings of this run.
     pub(crate) fn found(&self) -> Vec<Finding> {
         self.found.lock().clone()
     }
 
-    /// The share of the vendor's cap that so many calls in a time are, if it can be told.
+    /// The share of the vendor's cap that `calls` use in `time`, if known.
     fn share(&self, calls: u64, time: Duration) -> Option<f64> {
         self.pace.get()?.share(calls, time)
     }
@@ -376,8 +377,7 @@ impl Reporter {
         }
     }
 
-    /// The run begins: it is announced, and drawn until it is gone, for a person who looks at stderr while stdout goes
-    /// elsewhere.
+    /// Announces the run, and draws its progress until it ends if stderr is a terminal and stdout is not.
     pub(crate) fn begins(self: &Arc<Self>, run: &Arc<Scheduler>) {
         let streams: Vec<_> = run.outcomes().into_iter().map(|a| a.stream.to_string()).collect();
         self.log.event(
@@ -411,7 +411,7 @@ impl Reporter {
         });
     }
 
-    /// The progress line: records, calls and their rate, what is waited for, then the streams that are under way.
+    /// The progress line: records, calls and their rate, current waits, then the streams in progress.
     fn progress(&self, outcomes: &[StreamOutcome], calls: &std::collections::VecDeque<(Instant, u64)>) -> String {
         let total: u64 = outcomes.iter().map(|a| a.records).sum();
         let mut line = format!("{} records · {} calls", HumanCount(total), HumanCount(get(&self.counts.calls)));
@@ -450,7 +450,7 @@ impl Reporter {
     }
 }
 
-/// What of a backfill was read, for people.
+/// The windows of a backfill that were read, in readable form.
 pub(crate) fn windows_read(standing: &BackfillProgress) -> String {
     let BackfillProgress { done, of, listed, .. } = standing;
     let more = if *listed { "" } else { " known so far, and the listing goes on" };

@@ -1,7 +1,7 @@
-//! What came of a run, for people, schedulers and its record.
+//! The summary of a run, for people, schedulers and its record.
 //!
-//! Comes in: the accounts of streams, and what ended the run. Goes out: log lines, events, and [`RunOutcome`] with the
-//! exit code that all of it adds up to. Called by `read` and `sync` when a run has ended.
+//! Input: the outcomes of streams, and the cause that ended the run. Output: log lines, events, and a [`RunOutcome`]
+//! with the resulting exit code. Called by `read` and `sync` when a run has ended.
 
 use std::sync::atomic::AtomicU64;
 
@@ -18,8 +18,8 @@ use crate::run::log::Level;
 use crate::run::outcome::{Figures, RunOutcome};
 
 impl Reporter {
-    /// Says what came of the run. `ended_by` is what ended it from outside of its streams, `target` how its target
-    /// ended, if that was not well.
+    /// Reports the result of the run. `ended_by` is the cause that ended it from outside of its streams, `target` the
+    /// failure of its target, if any.
     pub(in crate::run) fn summary(
         &self,
         mut outcomes: Vec<StreamOutcome>,
@@ -74,7 +74,7 @@ impl Reporter {
             fields["target"] = json!(target);
         }
         self.log.event(if gravest.is_none() { Level::Info } else { Level::Warning }, &message, "run_done", &fields);
-        // What ended the run counts, not what it had met before that.
+        // The cause that ended the run outranks earlier faults.
         let fault = match gravest {
             None => None,
             Some(kind) if fault.as_ref().is_some_and(|f| f.kind.severity_rank() >= kind.severity_rank()) => fault,
@@ -83,15 +83,15 @@ impl Reporter {
         RunOutcome { exit_code, fault, outcomes, figures, target, ..RunOutcome::default() }
     }
 
-    /// The gravest of what ended the run, and its fault. A stream that alone lost its permission is no matter of
-    /// credentials.
+    /// The most severe cause that ended the run, and its fault. If only one stream lost its permission, the
+    /// credentials are not to blame.
     fn gravest(
         &self,
         outcomes: &mut [StreamOutcome],
         stop: &Stop,
         ended_by: Option<&Fault>,
     ) -> (Option<Kind>, Option<Fault>) {
-        // The deadline is that of reading: when all is read it does not matter.
+        // The deadline limits reading: it is irrelevant once everything is read.
         let read = outcomes.iter().all(|outcome| outcome.complete);
         let mut gravest: Option<Kind> = stop.asked().filter(|why| !(read && *why == Kind::Unfinished));
         let mut fault = ended_by.cloned();
@@ -100,7 +100,7 @@ impl Reporter {
         {
             gravest = Some(kind);
         }
-        // Credentials with which others were read are fine: a stream alone may have lost its permission.
+        // Credentials that worked for other streams are valid: a single stream may have lost its permission.
         let some_were_read = outcomes.iter().any(|outcome| outcome.complete || outcome.records > 0);
         for outcome in outcomes {
             if let Some(fault) =
@@ -119,7 +119,7 @@ impl Reporter {
             }
         }
         if gravest == Some(Kind::Unfinished) && get(&self.counts.sent) > 0 && get(&self.counts.calls) == 0 {
-            // It is not time that it lacks.
+            // More time would not help.
             let message = "the vendor has not answered a single request before the run's deadline";
             let down = Fault::new(Kind::Unavailable, message)
                 .hint("see whether it is down, and whether it can be reached from here; the next run tries again");
@@ -129,7 +129,7 @@ impl Reporter {
         (gravest, fault)
     }
 
-    /// The run in a line, for people.
+    /// A one-line summary of the run.
     fn line(&self, outcomes: &[StreamOutcome], figures: &Figures, backed_off: f64, gravest: Option<Kind>) -> String {
         let records: u64 = outcomes.iter().map(|a| a.records).sum();
         let complete = outcomes.iter().filter(|a| a.complete).count();
@@ -148,7 +148,7 @@ impl Reporter {
         if let Some(share) = figures.cap_use {
             message += &format!(", {:.0} % of the cap", share * 100.0);
         }
-        // Threads wait side by side, so that this may be more than the run took.
+        // Threads wait in parallel, so the sum may exceed the duration of the run.
         for (time, why) in [(figures.paced_seconds, "the pace"), (backed_off, "tries")] {
             if time >= 0.1 {
                 message += &format!(", {time:.1} s of waiting for {why} (all threads)");
@@ -162,7 +162,7 @@ impl Reporter {
         message
     }
 
-    /// Says what came of one stream; gives what it failed by.
+    /// Reports the result of one stream; returns the kind of its failure.
     fn end_of_stream(&self, outcome: &StreamOutcome) -> Option<Kind> {
         let stream = &*outcome.stream;
         let tags = json!({"stream": stream});
@@ -192,11 +192,11 @@ impl Reporter {
                 &fields,
             );
         }
-        // What ended the whole run is said of the run.
+        // The cause that ended the whole run is reported for the run.
         let fault = outcome.fault.as_ref().filter(|f| !matches!(f.kind, Kind::Signal(_) | Kind::Downstream));
         if let Some(fault) = fault {
             if fault.kind == Kind::Unfinished {
-                // Those that only ended with the run have nothing to say.
+                // Streams that ended only because the run did have no hint.
                 if fault.hint.is_some() {
                     self.log.line(Level::Warning, &fault.to_string());
                 }

@@ -1,7 +1,7 @@
-//! What of a run is kept: bookmarks on their way from the target to the store.
+//! Saves bookmarks that the target echoed.
 //!
-//! Comes in: bookmarks before they are sent, and the lines that the target prints. Goes out: the bookmarks that were
-//! echoed, in the store. Called by `sync`, from the threads that feed, hear and watch the target.
+//! Input: bookmarks before they are sent, and the lines that the target prints. Output: the echoed bookmarks, in the
+//! store. Called by `sync`, from the threads that feed, read and watch the target.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::run::read::PreparedRun;
 use crate::run::sync::state_acks::{AckTracker, TargetLine};
 use crate::tenant::bookmarks::{self, Bookmarks, StateFile};
 
-/// Bookmarks are kept at most this often while the run goes on: what is lost with a crash is read again.
+/// The shortest time between two saves during a run: what a crash loses is read again.
 const BETWEEN: Duration = Duration::from_secs(1);
 
 /// The bookmarks of a run that feeds a target.
@@ -30,9 +30,9 @@ pub(crate) struct BookmarkWriter {
     /// A document without bookmarks.
     fresh_doc: StateDoc,
     echoes: Mutex<AckTracker>,
-    /// Echoed, and not in the store yet.
+    /// Echoed, but not in the store yet.
     fresh: Mutex<Bookmarks>,
-    /// The last of each stream in the store, for people.
+    /// The last saved bookmark of each stream, in readable form.
     shown: Mutex<BTreeMap<String, Option<String>>>,
     last: Mutex<Option<Instant>>,
     trouble: Mutex<Option<Fault>>,
@@ -41,7 +41,7 @@ pub(crate) struct BookmarkWriter {
 }
 
 impl BookmarkWriter {
-    /// Of a run that goes on from `doc`; `fresh_doc` is one without bookmarks.
+    /// A writer for a run that resumes from `doc`; `fresh_doc` is a document without bookmarks.
     pub(crate) fn new(
         context: &Context,
         ready: &PreparedRun,
@@ -63,17 +63,17 @@ impl BookmarkWriter {
         })
     }
 
-    /// Records of a stream are about to be sent.
+    /// Called before records of a stream are sent.
     pub(crate) fn records(&self, stream: &str) {
         self.echoes.lock().records(stream);
     }
 
-    /// A bookmark is about to be sent.
+    /// Called before a bookmark is sent.
     pub(crate) fn sends(&self, stream: &str, bookmark: Option<&Json>) {
         self.echoes.lock().sent(stream, bookmark);
     }
 
-    /// The target printed a line, or one that is too long to be a state.
+    /// Called when the target printed a line; `None` for one that is too long to be a state.
     pub(crate) fn on_line(&self, line: Option<&[u8]>) {
         let line = line.map_or(TargetLine::Nonsense, |line| self.echoes.lock().take(line));
         match line {
@@ -94,8 +94,8 @@ impl BookmarkWriter {
         }
     }
 
-    /// The target has loaded all that it was sent. Of `whole`, the streams that were read to their end, those that keep
-    /// no bookmark need none of an earlier definition either.
+    /// Called when the target has loaded everything. `whole` are the streams that were read to their end: if one of
+    /// them has no bookmark, a bookmark of an earlier definition is removed.
     pub(crate) fn loaded<'s>(&self, whole: impl Iterator<Item = &'s str>) {
         self.fresh.lock().extend(self.echoes.lock().settled());
         let shown = self.shown.lock();
@@ -103,7 +103,7 @@ impl BookmarkWriter {
         self.fresh.lock().extend(whole.map(|stream| (stream.to_owned(), None)));
     }
 
-    /// Keeps what was echoed: at once, or when it is time.
+    /// Saves echoed bookmarks: at once, or when the interval has passed.
     pub(crate) fn keep(&self, at_once: bool) {
         let mut last = self.last.lock();
         if !at_once && last.is_some_and(|at| at.elapsed() < BETWEEN) || self.trouble.lock().is_some() {
@@ -114,7 +114,7 @@ impl BookmarkWriter {
             return;
         }
         *last = Some(Instant::now());
-        // A run that is being stopped keeps what it has, too.
+        // A run that is being stopped saves its bookmarks too.
         match bookmarks::keep(&*self.store, &self.fresh_doc, &bookmarks, &Stop::default()) {
             Ok(()) => {
                 let mut shown = self.shown.lock();
@@ -125,7 +125,7 @@ impl BookmarkWriter {
                 }
             }
             Err(fault) => {
-                // What cannot be remembered is not worth reading on.
+                // Without saved bookmarks there is no point in reading on.
                 self.context.stop.ask(fault.kind);
                 *self.trouble.lock() = Some(fault);
             }
@@ -137,7 +137,7 @@ impl BookmarkWriter {
         &self.fresh_doc
     }
 
-    /// Why bookmarks cannot be kept, if so.
+    /// Why bookmarks cannot be saved, if so.
     pub(crate) fn trouble(&self) -> Option<Fault> {
         self.trouble.lock().clone()
     }
@@ -147,7 +147,7 @@ impl BookmarkWriter {
         self.echoes.lock().silent()
     }
 
-    /// How far each stream is that keeps a bookmark, as it stands in the store.
+    /// The saved bookmark of each stream that has one.
     pub(crate) fn shown(&self) -> Vec<(String, Option<String>)> {
         self.shown.lock().clone().into_iter().collect()
     }

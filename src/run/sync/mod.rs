@@ -1,8 +1,8 @@
-//! The verb `sync`: reads into a target, and keeps the bookmarks that the target echoes.
+//! The verb `sync`: reads into a target, and saves the bookmarks that the target echoes.
 //!
-//! Comes in: the options. Goes out: messages into the target, its bookmarks into the state store, an exit code that
-//! tells of both. Called by `commands`. The reading is that of `read`; only where messages go and where states come
-//! from differs.
+//! Input: the options. Output: messages into the target, its bookmarks into the state store, an exit code that
+//! reflects both. Called by `cli`. It reads exactly like `read`; only the destination of messages and the origin of
+//! states differ.
 
 mod bookmark_writer;
 pub mod state_acks;
@@ -32,23 +32,24 @@ use bookmark_writer::BookmarkWriter;
 use target_bookmarks::TargetBookmarks;
 use target_process::{End, Gauge, Stopping, TargetProcess};
 
-/// A target that takes and says nothing for so long while it owes something is ended, when nothing is said.
+/// The default time without progress after which a target with pending work is killed.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// What a target printed before it ended is waited for so long; a process that it left behind may hold its output open.
+/// How long to wait for a target's remaining output after it exits; a process that it left behind may keep the output
+/// open.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What `sync` feeds.
+/// The options of `sync`.
 #[derive(Debug, Clone, Default)]
 pub struct SyncOptions {
-    /// The target, with its arguments; nothing means the config's.
+    /// The target with its arguments; `None` uses the config's.
     pub target: Option<String>,
-    /// A target that makes no progress for this long is ended.
+    /// A target without progress for this long is killed.
     pub target_timeout: Option<Duration>,
-    /// Another target, whose bookmarks are taken over.
+    /// Another target, whose bookmarks are adopted.
     pub adopt: Option<String>,
 }
 
-/// Reads into the target; gives the exit code.
+/// Reads into the target; returns the exit code.
 pub(crate) fn run(context: &Context, asked: &SyncOptions) -> Result<u8> {
     if context.protocol == Protocol::Airbyte {
         return Err(Fault::new(Kind::Usage, "sync feeds Singer targets, and speaks no other protocol")
@@ -108,24 +109,24 @@ fn into_target(context: &Context, asked: &SyncOptions, active: &mut ActiveRun<'_
             let asked = || {
                 let why = stop.asked()?;
                 let since = *since.get_or_insert_with(Instant::now);
-                // Nobody waits for a run that stops by itself.
+                // A run that stops by itself has no user waiting.
                 Some(Stopping { since, patient: !matches!(why, Kind::Signal(_)) })
             };
             let end = target.watch(patience, asked, || bookmarks.keep(false));
-            // It is no more: its number may be another's soon.
+            // The process is gone: its PID may be reused.
             stop.at_last(|| {});
             if !end.was_fed() {
-                // Nobody takes what is read.
+                // Nobody receives the records any more.
                 stop.ask(Kind::Downstream);
             }
             end
         }
     });
-    // What a target takes is a pipe.
+    // The target's stdin is a pipe.
     let out: Out = Arc::new(Mutex::new(Sink::new(Box::new(feed), true)));
     let mut states = States::Singer(doc);
     let read = ready.read(context, &out, &mut states, &mut Fed { bookmarks: &bookmarks, gauge: &gauge });
-    // The end of its input: now it loads what it still has.
+    // Closes its input: the target now loads what it still has.
     drop(out);
     let end = watching.join().map_err(|_| Fault::bug("the target was not watched to its end"))?;
     if let Some(listening) = listening {
@@ -138,7 +139,7 @@ fn into_target(context: &Context, asked: &SyncOptions, active: &mut ActiveRun<'_
     Ok(finish(context, &ready, ended))
 }
 
-/// What goes to a target is known before it can come back.
+/// Registers what is sent to the target before the target can echo it.
 struct Fed<'r> {
     bookmarks: &'r BookmarkWriter,
     gauge: &'r Gauge,
@@ -159,7 +160,7 @@ impl Outgoing for Fed<'_> {
 struct Ended<'r> {
     bookmarks: &'r BookmarkWriter,
     stores: &'r TargetBookmarks,
-    /// What it was to make up for.
+    /// The reads that it had to repeat.
     marks: RereadMarks,
     /// The target's name.
     target: &'r str,
@@ -167,7 +168,7 @@ struct Ended<'r> {
     read: ReadResult,
 }
 
-/// The run and its target have ended: what came of both.
+/// Combines the results of the run and of its target after both ended.
 fn finish(context: &Context, ready: &PreparedRun, ended: Ended<'_>) -> RunOutcome {
     let Ended { bookmarks, stores, mut marks, target: name, end, read: ReadResult { outcomes, written } } = ended;
     if end.is_good() {
@@ -188,11 +189,11 @@ fn finish(context: &Context, ready: &PreparedRun, ended: Ended<'_>) -> RunOutcom
             context.log.line(Level::Warning, &format!("the next run reads again what this one has: {fault}"));
         }
     }
-    // What ended the run matters, not that its target was ended with it.
+    // The cause that ended the run matters, not that its target was ended with it.
     let of_target = end.fault(name).filter(|_| !end.was_stopped());
     let of_pipe = written.err().and_then(|fault| match fault.kind {
         Kind::Downstream if end.is_good() => Some(target_process::closed(name)),
-        // A pipe that broke is the target's end, of which more is known.
+        // A broken pipe means that the target ended; its own fault says more.
         Kind::Downstream => None,
         _ => Some(fault),
     });
@@ -216,14 +217,15 @@ fn finish(context: &Context, ready: &PreparedRun, ended: Ended<'_>) -> RunOutcom
     outcome
 }
 
-/// The streams of which a live run reads again what changed, after backfills of them that are over, target and all.
+/// The streams for which a live run must read changes again, because a backfill of them has ended, including its
+/// target.
 fn reread_marks(context: &Context, ready: &PreparedRun, stores: &TargetBookmarks) -> RereadMarks {
     let identity = &ready.loaded.identity;
-    // A preview makes up for nothing.
+    // A preview repeats nothing.
     if context.options.backfill.is_some() || context.options.limit.is_some() {
         return RereadMarks::new();
     }
-    // What cannot be read is for the next backfill to refuse.
+    // The next backfill reports an unreadable file.
     let read = stores.file(true).and_then(|store| reread_marks::read(&store));
     let mut marks = read.unwrap_or_else(|fault| {
         context.log.line(Level::Warning, &format!("what backfills may have overtaken is not known: {fault}"));

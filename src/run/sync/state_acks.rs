@@ -1,11 +1,11 @@
-//! Which bookmarks a target was sent, and which of them it has echoed.
+//! Tracks the bookmarks that were sent to a target, and which of them it has echoed.
 //!
-//! Comes in: every bookmark before it is sent, and every line that the target prints. Goes out: the bookmarks that may
-//! be kept, for all that they cover is in the target's hands. Called by `cli` while it feeds a target.
+//! Input: every bookmark before it is sent, and every line that the target prints. Output: the bookmarks that may be
+//! saved, because the target has everything they cover. Called by `sync` while it feeds a target.
 //!
-//! A target is believed only what it was told: a bookmark counts when it was sent to it in this run, and never one
-//! older than what it has echoed before. Targets echo the last state, or put one together stream by stream from
-//! several; so it is judged by stream.
+//! An echo counts only if it matches: the bookmark was sent to the target in this run, and is not older than the last
+//! echo. Targets echo the last state, or assemble one stream by stream from several; therefore each stream is checked
+//! separately.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,32 +15,32 @@ use sha2::{Digest as _, Sha256};
 use crate::base::json::python;
 use crate::tenant::bookmarks::Bookmarks;
 
-/// What a bookmark is known by.
+/// The hash that identifies a bookmark.
 type Mark = [u8; 32];
 
-/// What a line of a target says.
+/// The meaning of a target's output line.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TargetLine {
     /// A state.
     State {
-        /// Bookmarks that may be kept now, by stream; none where they were said before.
+        /// Bookmarks that may be saved now, by stream; empty if they were echoed before.
         echoed: Bookmarks,
-        /// Streams with a bookmark that was never sent to it, or is older than what it has echoed.
+        /// Streams with a bookmark that was never sent, or is older than the last echo.
         strange: Vec<String>,
     },
-    /// No state at all.
+    /// Not a state.
     Nonsense,
 }
 
-/// The bookmarks of a run's streams on their way.
+/// The sent bookmarks of a run's streams.
 #[derive(Debug, Default)]
 pub struct AckTracker(BTreeMap<String, SentStates>);
 
-/// A stream's bookmarks: the first is the last that was echoed, those behind it were sent after it.
+/// The bookmarks of a stream: the first is the last one echoed, the others were sent after it.
 #[derive(Debug)]
 struct SentStates {
     sent: VecDeque<Sent>,
-    /// Did records go out since the last of them?
+    /// Were records sent after the last bookmark?
     records: bool,
 }
 
@@ -48,14 +48,14 @@ struct SentStates {
 #[derive(Debug)]
 struct Sent {
     mark: Mark,
-    /// Did records go out between the one before and this one?
+    /// Were records sent between the previous bookmark and this one?
     covers: bool,
-    /// Itself, where it covers nothing and is the last of those.
+    /// The bookmark itself, if it covers no records and is the last such one.
     value: Option<Json>,
 }
 
 impl AckTracker {
-    /// Streams with the bookmarks that the run goes on from, which need no echo.
+    /// A tracker for streams with their initial bookmarks, which need no echo.
     pub fn new<'s>(streams: impl IntoIterator<Item = (&'s str, Option<&'s Json>)>) -> AckTracker {
         let trail = |bookmark| SentStates {
             sent: VecDeque::from([Sent { mark: mark(bookmark), covers: false, value: None }]),
@@ -64,14 +64,14 @@ impl AckTracker {
         AckTracker(streams.into_iter().map(|(stream, bookmark)| (stream.to_owned(), trail(bookmark))).collect())
     }
 
-    /// Records of a stream are about to be sent.
+    /// Called before records of a stream are sent.
     pub fn records(&mut self, stream: &str) {
         if let Some(trail) = self.0.get_mut(stream) {
             trail.records = true;
         }
     }
 
-    /// This bookmark is about to be sent.
+    /// Called before a bookmark is sent.
     pub fn sent(&mut self, stream: &str, bookmark: Option<&Json>) {
         let Some(trail) = self.0.get_mut(stream) else { return };
         let mark = mark(bookmark);
@@ -85,8 +85,8 @@ impl AckTracker {
         trail.sent.push_back(Sent { mark, covers, value: bookmark.filter(|_| !covers).cloned() });
     }
 
-    /// The target has taken everything and ended well: bookmarks that cover no record beyond what was echoed need no
-    /// echo. Some targets echo only when they have loaded something.
+    /// The target has consumed everything and exited with success: bookmarks without new records since the last echo
+    /// need no echo. Some targets echo only after they have loaded records.
     pub fn settled(&mut self) -> Bookmarks {
         let mut settled = Bookmarks::new();
         for (stream, trail) in &mut self.0 {
@@ -99,23 +99,23 @@ impl AckTracker {
         settled
     }
 
-    /// The streams whose last bookmark is not echoed.
+    /// The streams whose last bookmark was not echoed.
     pub fn silent(&self) -> Vec<String> {
         let silent = self.0.iter().filter(|(_, trail)| trail.sent.len() > 1);
         silent.map(|(stream, _)| stream.clone()).collect()
     }
 
-    /// The target printed a line.
+    /// Evaluates a line that the target printed.
     pub fn take(&mut self, line: &[u8]) -> TargetLine {
         let Ok(mut json) = serde_json::from_slice::<Json>(line) else { return TargetLine::Nonsense };
-        // The message as a whole is taken too.
+        // A whole STATE message is accepted too.
         if json["type"] == "STATE" && json["value"].is_object() {
             json = json["value"].take();
         }
         let Some(bookmarks) = json.get("bookmarks").and_then(Json::as_object) else { return TargetLine::Nonsense };
         let (mut echoed, mut strange) = (Bookmarks::new(), Vec::new());
         for (stream, trail) in &mut self.0 {
-            // A stream that is not there may be one that the target has not come to yet.
+            // The target may not have processed a missing stream yet.
             let Some(bookmark) = bookmarks.get(stream) else { continue };
             let mark = mark(Some(bookmark));
             match trail.sent.iter().rposition(|sent| sent.mark == mark) {
@@ -131,7 +131,7 @@ impl AckTracker {
     }
 }
 
-/// The same for the same value, however its keys are ordered: targets write it anew.
+/// A hash that does not depend on the order of keys: targets serialize the value again.
 fn mark(bookmark: Option<&Json>) -> Mark {
     Sha256::digest(bookmark.map_or_else(String::new, python::canonical)).into()
 }

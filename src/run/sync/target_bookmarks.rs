@@ -1,7 +1,8 @@
-//! The bookmarks of one target, among those of a tenant's other targets.
+//! The bookmarks of one target, separate from those of the tenant's other targets.
 //!
-//! Comes in: the run's target, and what the state directory holds. Goes out: the document that the run goes on from. A
-//! target that has none begins at the start, unless it adopts another's. Called by `sync` before anything is read.
+//! Input: the run's target, and the contents of the state directory. Output: the document that the run resumes from.
+//! A target without one starts from the beginning, unless it adopts another target's bookmarks. Called by `sync`
+//! before anything is read.
 
 use std::path::PathBuf;
 
@@ -18,21 +19,21 @@ use crate::tenant::bookmarks::{self, Bookmarks, StateFile, TargetFiles};
 use crate::tenant::reread_marks;
 use crate::tenant::target_command::TargetCommand;
 
-/// Where a run's bookmarks are kept.
+/// Where a run's bookmarks are stored.
 pub(super) enum TargetBookmarks {
-    /// In a file of the user's own, whatever the target is.
+    /// In a file that the user chose, for any target.
     File(PathBuf),
-    /// In the state directory, for each target.
+    /// In the state directory, separately for each target.
     Target {
         /// The files of the tenant's targets.
         files: TargetFiles,
-        /// What tells the target from others.
+        /// The identity of the target.
         id: String,
     },
 }
 
 impl TargetBookmarks {
-    /// Those of a target: `--state FILE`, else the state directory.
+    /// The store of a target: `--state FILE`, else the state directory.
     pub(super) fn of(context: &Context, identity: &RunIdentity, id: String) -> Result<TargetBookmarks> {
         if let Some(path) = &context.options.state {
             return Ok(TargetBookmarks::File(path.clone()));
@@ -44,7 +45,7 @@ impl TargetBookmarks {
         Ok(TargetBookmarks::Target { files: TargetFiles::new(root, &identity.source, &identity.tenant), id })
     }
 
-    /// The store of live runs, or that of backfills.
+    /// The store of live runs, or of backfills.
     pub(super) fn file(&self, backfill: bool) -> Result<StateFile> {
         match self {
             TargetBookmarks::File(path) => StateFile::at(path, backfill),
@@ -52,7 +53,7 @@ impl TargetBookmarks {
         }
     }
 
-    /// A document without bookmarks, as it is kept.
+    /// A document without bookmarks, in the stored form.
     pub(super) fn fresh(&self, context: &Context, ready: &PreparedRun) -> StateDoc {
         let doc = fresh(context, &ready.loaded);
         match self {
@@ -61,7 +62,7 @@ impl TargetBookmarks {
         }
     }
 
-    /// The store and the document that the run goes on from; `reset` names streams that start anew.
+    /// The store, and the document that the run resumes from; `reset` names streams that start over.
     pub(super) fn open(
         &self,
         context: &Context,
@@ -77,7 +78,7 @@ impl TargetBookmarks {
         Ok((store, doc))
     }
 
-    /// The target has loaded all that it was sent: bookmarks that were kept for no target are its own from now on.
+    /// The target has loaded everything: bookmarks that were stored without a target now belong to it.
     pub(super) fn claim(&self, context: &Context) -> Result<()> {
         match self {
             TargetBookmarks::Target { files, id } if context.options.limit.is_none() => {
@@ -87,7 +88,7 @@ impl TargetBookmarks {
         }
     }
 
-    /// Takes over the bookmarks that another target has of the run's streams; that one then begins at the start.
+    /// Moves the bookmarks of the run's streams from another target to this one; the other target then starts over.
     pub(super) fn adopt(&self, context: &Context, ready: &PreparedRun, other: &str) -> Result<()> {
         let TargetBookmarks::Target { files, id } = self else {
             return Err(Fault::config("--adopt takes over what the state directory holds, and --state names a file")
@@ -107,7 +108,7 @@ impl TargetBookmarks {
             })
         };
         let Some(owner) = owner else {
-            // Those of versions that knew no targets are the first target's, whichever that is.
+            // Bookmarks from versions without targets belong to the first target that claims them.
             return if files.is_unclaimed()? { Ok(()) } else { Err(refused("no bookmarks are kept for that target")) };
         };
         let mut adopted = 0;
@@ -120,7 +121,7 @@ impl TargetBookmarks {
             let taken: Bookmarks = taken.collect();
             if !taken.is_empty() {
                 adopted += taken.len();
-                // In this order: what is killed in between has them twice.
+                // In this order: a process killed in between leaves the bookmarks with both targets.
                 bookmarks::keep(&to, &doc.clone().of_target(id), &taken, &context.stop)?;
                 let gone: Bookmarks = taken.into_keys().map(|name| (name, None)).collect();
                 bookmarks::keep(&from, &doc.clone().of_target(&owner), &gone, &context.stop)?;
@@ -140,23 +141,23 @@ impl TargetBookmarks {
     }
 }
 
-/// A document of live runs, for any target.
+/// A document of live runs, without a target.
 fn live_doc(context: &Context, ready: &PreparedRun) -> StateDoc {
     fresh(context, &ready.loaded).of_live_runs()
 }
 
-/// A text without what the config keeps secret.
+/// A text with the config's secrets redacted.
 fn hidden(ready: &PreparedRun, text: &str) -> String {
     ready.loaded.config.secrets.hide(text)
 }
 
-/// What tells the run's target from others: as the config names it, else its command, secrets aside.
+/// The identity of the run's target: its name in the config, else its command without secrets.
 pub(super) fn id(ready: &PreparedRun, command: &TargetCommand) -> String {
     let named = ready.loaded.config.ours.target_id.clone();
     named.unwrap_or_else(|| command.id(|text| hidden(ready, text)))
 }
 
-/// Tells that a target begins at the start where another has bookmarks.
+/// Logs that a target starts from the beginning although another target has bookmarks.
 fn announce(context: &Context, ready: &PreparedRun, (files, id): (&TargetFiles, &str), doc: &StateDoc) -> Result<()> {
     let names = ready.names();
     let begins = names.iter().all(|name| doc.bookmark(name).is_none());

@@ -1,8 +1,8 @@
-//! A target while it is fed: another process, which may die, hang or talk nonsense.
+//! The target process while it is fed: it may die, hang or print nonsense.
 //!
-//! Comes in: a command line, and the bytes for its input. Goes out: the lines that it prints, and how it ended. Called
-//! by `sync`. The target has a process group of its own: a signal to the run ends its input first, so that it can load
-//! what it has; only a target that does not end by itself is signalled, and then killed.
+//! Input: a command line, and the bytes for the target's stdin. Output: the lines that it prints, and how it ended.
+//! Called by `sync`. The target has its own process group: a signal to the run first closes the target's input, so
+//! that it can load what it has; only a target that does not exit by itself is signalled, and then killed.
 
 use parking_lot::Mutex;
 use std::fmt;
@@ -17,22 +17,22 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::tenant::target_command::TargetCommand;
 
-/// A target may take so long for what it was given after a signal, before it is signalled itself.
+/// After a signal, the time that a target has for its remaining input before it is signalled itself.
 const AFTER_SIGNAL: Duration = Duration::from_secs(10);
-/// The same after a run that stopped by itself, such as by its deadline.
+/// The same after a run that stopped by itself, for example at its deadline.
 const AFTER_RUN: Duration = Duration::from_secs(300);
-/// A signalled target is killed after so long.
+/// The time between the signal and the kill.
 const AFTER_TERM: Duration = Duration::from_secs(5);
-/// What to do about a target that failed.
+/// The hint for a failed target.
 const HINT: &str = "its own messages above say why; bookmarks that it had echoed are kept, the rest is read again";
-/// How often a target is looked at.
+/// How often the target's status is polled.
 const LOOK: Duration = Duration::from_millis(20);
-/// A line of a target is never longer than this and so many times the longest state that it was sent, in bytes: JSON
-/// writes a letter in as many as six.
+/// A line of a target is never longer than this plus a multiple of the longest state that it was sent, in bytes: JSON
+/// may escape a character in six bytes.
 const LONGEST_LINE: usize = 1 << 20;
 const LONGER: usize = 6;
 
-/// A target that runs.
+/// A running target.
 #[derive(Debug)]
 pub(crate) struct TargetProcess {
     child: Child,
@@ -41,24 +41,24 @@ pub(crate) struct TargetProcess {
     stdout: Option<ChildStdout>,
 }
 
-/// The target's input; it ends when this is dropped.
+/// The target's input; dropping it closes the input.
 #[derive(Debug)]
 pub(crate) struct TargetInput {
     stdin: ChildStdin,
     gauge: Arc<Gauge>,
 }
 
-/// What a target is doing, as far as can be seen from outside.
+/// The target's activity, as far as it is visible from outside.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge(Mutex<Seen>);
 
 #[derive(Debug, Clone, Default)]
 struct Seen {
-    /// Since when something is written that it does not take.
+    /// Since when the target has not read pending bytes.
     offered: Option<Instant>,
-    /// When its input ended.
+    /// When its input was closed.
     closed: Option<Instant>,
-    /// When it last took or said something.
+    /// When it last read or printed something.
     active: Option<Instant>,
     /// The longest state that it was sent, in bytes.
     longest: usize,
@@ -68,22 +68,22 @@ struct Seen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct End {
     status: ExitStatus,
-    /// Had its input ended before?
+    /// Was its input closed before it ended?
     fed: bool,
-    /// Why it was ended, if it did not end by itself.
+    /// Why it was killed, if it did not exit by itself.
     reason: Option<EndReason>,
 }
 
-/// Why a target is ended.
+/// Why a target was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndReason {
-    /// It took and said nothing for so long.
+    /// It read and printed nothing for this long.
     Idle(Duration),
-    /// The run was stopped, by a signal or otherwise, and it did not end in time.
+    /// The run was stopped, by a signal or otherwise, and the target did not exit in time.
     Stopped,
 }
 
-/// What is done with a target next.
+/// The next action for a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Wait,
@@ -114,15 +114,15 @@ impl Drop for TargetInput {
 }
 
 impl Gauge {
-    /// A state of so many bytes is sent: it may come back.
+    /// Records that a state of this size is sent: the target may echo it.
     pub(crate) fn sends(&self, bytes: usize) {
         let mut seen = self.0.lock();
         seen.longest = seen.longest.max(bytes);
     }
 }
 
-/// Hands on each line that a target prints, until it prints no more. Of a line that no state can be as long as, nothing
-/// is handed on but that there was one.
+/// Passes on each line that a target prints, until its output ends. A line longer than any state is reported without
+/// its content.
 fn listen(stdout: impl Read, gauge: &Gauge, on_line: &mut dyn FnMut(Option<&[u8]>)) {
     let mut stdout = BufReader::new(stdout);
     let mut line = Vec::new();
@@ -137,7 +137,7 @@ fn listen(stdout: impl Read, gauge: &Gauge, on_line: &mut dyn FnMut(Option<&[u8]
         gauge.0.lock().active = Some(Instant::now());
         if line.len() >= most && !line.ends_with(b"\n") {
             on_line(None);
-            // What is left of it goes by.
+            // The rest of the line is discarded.
             loop {
                 let passed = match stdout.fill_buf() {
                     Ok([]) | Err(_) => return,
@@ -158,44 +158,44 @@ fn listen(stdout: impl Read, gauge: &Gauge, on_line: &mut dyn FnMut(Option<&[u8]
     }
 }
 
-/// The fault of a target that ended well, and took no more before it did.
+/// The fault for a target that exited with success before it consumed everything.
 pub(crate) fn closed(name: &str) -> Fault {
     Fault::new(Kind::Local, format!("the target `{name}` closed its input before it had taken everything")).hint(HINT)
 }
 
-/// How a run is being stopped, as far as its target is concerned.
+/// How a run is being stopped, from the target's point of view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stopping {
-    /// Since when.
+    /// When the stop began.
     pub(crate) since: Instant,
-    /// Is there time, since nobody waits for the process to end?
+    /// Is there time, because nobody waits for the process to end?
     pub(crate) patient: bool,
 }
 
-/// Signals all processes of a target's group. They may have ended just now.
+/// Signals all processes of a target's group; they may already have ended.
 fn send(leader: u32, signal: Signal) {
     let pid = i32::try_from(leader).ok().and_then(Pid::from_raw);
     let _ = pid.map(|pid| kill_process_group(pid, signal));
 }
 
-/// Ends the processes of a target's group at once.
+/// Kills the processes of a target's group.
 pub(crate) fn kill(leader: u32) {
     send(leader, Signal::KILL);
 }
 
 impl Seen {
-    /// What is done with the target at `now`; `signalled` is when it was.
+    /// The next action for the target at `now`; `signalled` is when it was signalled.
     fn next(&self, now: Instant, patience: Duration, stopping: Option<Stopping>, signalled: Option<Instant>) -> Next {
         let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
         if let Some(time) = since(signalled) {
             return if time >= AFTER_TERM { Next::Kill } else { Next::Wait };
         }
-        // It owes something while it is offered bytes, and once it has all of them.
+        // It owes progress while bytes are pending, and after it has all of them.
         let owes = self.offered.or(self.closed.map(|closed| self.active.map_or(closed, |active| active.max(closed))));
         if since(owes).is_some_and(|time| time >= patience) {
             return Next::Signal(EndReason::Idle(patience));
         }
-        // Whatever it says meanwhile: of a run that is being stopped it gets so long and no longer.
+        // In a stopping run the grace period is fixed, whatever the target prints.
         let grace = |stopping: Stopping| if stopping.patient { AFTER_RUN } else { AFTER_SIGNAL };
         let owes = self.offered.or(self.closed);
         if let Some(stopping) = stopping
@@ -208,11 +208,11 @@ impl Seen {
 }
 
 impl TargetProcess {
-    /// Starts it. Its stderr is the run's own.
+    /// Starts the target. It shares the run's stderr.
     pub(crate) fn start(command: &TargetCommand) -> Result<(TargetProcess, TargetInput)> {
         let mut process = Command::new(command.program());
         process.args(command.args()).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
-        // Its arguments may hold what nobody should see.
+        // Its arguments may contain secrets.
         let name = command.name().to_owned();
         let mut child = process.spawn().map_err(|e| {
             Fault::config(format!("cannot start the target `{name}`: {e}"))
@@ -224,17 +224,17 @@ impl TargetProcess {
         Ok((TargetProcess { child, name, gauge: gauge.clone(), stdout }, TargetInput { stdin, gauge }))
     }
 
-    /// What it is doing.
+    /// Its activity gauge.
     pub(crate) fn gauge(&self) -> Arc<Gauge> {
         self.gauge.clone()
     }
 
-    /// Its name for people: the program's, without arguments.
+    /// Its name in messages: the program's, without arguments.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Hands on what it prints, on a thread of its own, until it prints no more.
+    /// Passes on its output lines, on a separate thread, until its output ends.
     pub(crate) fn listen(
         &mut self,
         mut on_line: impl FnMut(Option<&[u8]>) + Send + 'static,
@@ -243,8 +243,8 @@ impl TargetProcess {
         Some(std::thread::spawn(move || listen(stdout, &gauge, &mut on_line)))
     }
 
-    /// Waits until it ends, and sees that it does: `patience` is how long it may take and say nothing while it owes
-    /// something, `stopping` tells how the run is being stopped, `meanwhile` is called all the time.
+    /// Waits until the target ends, and enforces it: `patience` is the longest time without progress while it owes
+    /// some, `stopping` states how the run is being stopped, `meanwhile` is called in every iteration.
     pub(crate) fn watch(
         &mut self,
         patience: Duration,
@@ -253,7 +253,7 @@ impl TargetProcess {
     ) -> End {
         let (mut signalled, mut end_reason) = (None, None);
         loop {
-            // Who cannot be waited for is not there.
+            // A process that cannot be waited for no longer exists.
             let status = self.child.try_wait().unwrap_or_else(|_| Some(ExitStatus::from_raw(0)));
             let seen = self.gauge.0.lock().clone();
             if let Some(status) = status {
@@ -272,7 +272,7 @@ impl TargetProcess {
         }
     }
 
-    /// Its process, which leads its group.
+    /// Its process ID; the process leads its group.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -283,22 +283,22 @@ impl TargetProcess {
 }
 
 impl End {
-    /// Did it take everything and end well?
+    /// Did it consume everything and exit with success?
     pub(crate) fn is_good(&self) -> bool {
         self.fed && self.status.success()
     }
 
-    /// Had it everything before it ended?
+    /// Was its input complete before it ended?
     pub(crate) fn was_fed(&self) -> bool {
         self.fed
     }
 
-    /// Was it ended because the run was?
+    /// Was it killed because the run was stopped?
     pub(crate) fn was_stopped(&self) -> bool {
         self.reason == Some(EndReason::Stopped)
     }
 
-    /// The fault that its end is; `name` is the target's.
+    /// The fault for its end; `name` is the target's.
     pub(crate) fn fault(&self, name: &str) -> Option<Fault> {
         if self.is_good() {
             return None;

@@ -1,8 +1,8 @@
-//! What a webhook is sent.
+//! The body of a webhook call.
 //!
-//! Comes in: the causes of one kind that are new, and the run. Goes out: a [`AlertBody`], which says what happened,
-//! since when and what to do. Called by [`super::outbox`], which keeps what is not delivered. It holds no secret and no
-//! value of a record.
+//! Input: the new causes of one kind, and the run. Output: an [`AlertBody`] that states what happened, since when and
+//! what to do. Called by [`super::outbox`], which stores undelivered alerts. It contains no secret and no value of a
+//! record.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,78 +12,78 @@ use crate::drift::rules::Severity;
 use crate::tenant::run_record::ALL;
 use crate::tenant::schedule::quote::shell;
 
-/// The version of the form.
+/// The format version.
 const VERSION: u64 = 1;
-/// Of so many causes each is told in words; the rest are counted.
+/// The number of causes described in words; the rest are counted.
 const TOLD: usize = 5;
-/// So many changes are listed.
+/// The maximum number of changes listed.
 const CHANGES: usize = 20;
-/// Longer words are cut.
+/// Longer texts are truncated.
 const LONGEST: usize = 500;
 
 /// An alert. docs/src/alerts.md describes each field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AlertBody {
-    /// The version of the form.
+    /// The format version.
     pub v: u64,
-    /// What kind of cause.
+    /// The kind of cause.
     pub event: AlertEvent,
     /// `critical`, `error` or `warning`.
     pub severity: String,
-    /// All of it in a line, as chats show it.
+    /// A one-line summary, as chats show it.
     pub text: String,
-    /// Whose source.
+    /// The source.
     pub source: String,
-    /// Whose account.
+    /// The tenant.
     pub tenant: String,
-    /// Which of its runs: a tier's name, `all` or `backfill`.
+    /// The slot of the run: a tier's name, `all` or `backfill`.
     pub tier: String,
-    /// The streams that it costs.
+    /// The affected streams.
     pub streams: Vec<String>,
-    /// How the run ended.
+    /// The exit code of the run.
     pub exit_code: u8,
     /// What happened.
     pub what: String,
-    /// Since when, RFC 3339.
+    /// When it began, RFC 3339.
     pub since: String,
-    /// Runs that met it.
+    /// The number of runs with this cause.
     pub count: u64,
-    /// What to do.
+    /// The action to take.
     pub what_to_do: String,
-    /// What to type for it.
+    /// The commands for it.
     pub commands: Vec<String>,
-    /// The changes, where it is drift.
+    /// The drift changes, if that is the cause.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<AlertChange>,
-    /// The run.
+    /// The run ID.
     pub run_id: String,
-    /// The same cause of the same tenant has the same one.
+    /// The identity of the cause; equal for the same cause of the same tenant.
     pub fingerprint: String,
 }
 
 /// A change of the vendor's data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AlertChange {
-    /// The finding's own, as the verbs of `drift` take it.
+    /// The fingerprint of the finding, for the verbs of `drift`.
     pub fingerprint: String,
     /// Its rule.
     pub rule: String,
-    /// How grave.
+    /// The severity.
     pub severity: String,
     /// The stream.
     pub stream: String,
-    /// Where in a record.
+    /// The JSON pointer in a record.
     pub pointer: String,
-    /// How it was, in types.
+    /// The earlier type.
     pub from: String,
-    /// How it is.
+    /// The current type.
     pub to: String,
-    /// What is done about it.
+    /// The policy that applies.
     pub policy: String,
 }
 
 impl AlertBody {
-    /// One alert for causes of one kind, each with the runs that met it.
+    /// Builds an alert for causes of one kind; each cause has its number of runs.
     pub(super) fn of(event: AlertEvent, causes: &[(Cause, u64)], outcome: &RunEnd) -> AlertBody {
         let mut streams: Vec<String> = Vec::new();
         for stream in causes.iter().flat_map(|(cause, _)| &cause.streams) {
@@ -122,7 +122,7 @@ impl AlertBody {
         }
     }
 
-    /// What a webhook tells one that comes twice by.
+    /// The key by which a webhook recognizes duplicates.
     pub fn key(&self) -> String {
         format!("{}-{}", self.fingerprint, self.since)
     }
@@ -142,7 +142,7 @@ fn what(event: AlertEvent, causes: &[(Cause, u64)], streams: &[String]) -> Strin
         several => format!("{} streams: ", several.len()),
     };
     match (causes, event) {
-        // What is refused as a whole is not said of a stream.
+        // A fault of the whole run is not attributed to a stream.
         (
             [(cause, _)],
             AlertEvent::CredentialsRefused | AlertEvent::VendorDown | AlertEvent::LimitReached | AlertEvent::Unfinished,
@@ -172,7 +172,7 @@ fn severity(event: AlertEvent, causes: &[(Cause, u64)]) -> &'static str {
     }
 }
 
-/// What to type.
+/// The commands to type.
 fn commands(event: AlertEvent, causes: &[(Cause, u64)], streams: &[String], arguments: &str) -> Vec<String> {
     let line = |words: &str| format!("dripfeed {words} {arguments}").trim_end().to_owned();
     match event {

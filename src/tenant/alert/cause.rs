@@ -1,7 +1,7 @@
-//! What of a run is worth an alert.
+//! The causes for alerts in a run.
 //!
-//! Comes in: an [`RunEnd`]. Goes out: its causes, each with the fingerprint by which it is the same one in the next
-//! run; and what the run proves to be well again. Called by [`super::outbox`]. Nothing here waits, reads or sends.
+//! Input: a [`RunEnd`]. Output: its causes, each with a fingerprint that stays the same in later runs; and the causes
+//! that the run shows to be resolved. Called by [`super::outbox`]. Pure: nothing here waits, reads or sends.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -13,7 +13,7 @@ use crate::drift::finding::Finding;
 use crate::drift::rules::Severity;
 use crate::tenant::run_record::BACKFILL;
 
-/// Runs in a row of a slot that end unfinished before it is told.
+/// The number of consecutive unfinished runs of a slot before an alert.
 const UNFINISHED: u64 = 3;
 
 /// A kind of cause.
@@ -28,20 +28,20 @@ pub enum AlertEvent {
     ConfigRefused,
     /// The vendor refused the credentials: exit 20.
     CredentialsRefused,
-    /// The vendor changed its data so that it breaks: whatever the exit code.
+    /// The vendor made a breaking change to its data: any exit code.
     SchemaDrift,
     /// The vendor is down: exit 69.
     VendorDown,
-    /// The account's limit is used up: exit 75.
+    /// The account's rate limit is used up: exit 75.
     LimitReached,
     /// Several runs in a row did not finish: exit 75.
     Unfinished,
-    /// Streams failed, the others are whole: exit 40.
+    /// Some streams failed, the others are complete: exit 40.
     StreamFailed,
 }
 
 impl AlertEvent {
-    /// Its name.
+    /// The name of the event.
     pub fn name(self) -> &'static str {
         match self {
             AlertEvent::Bug => "bug",
@@ -56,7 +56,7 @@ impl AlertEvent {
         }
     }
 
-    /// The one that an exit code tells of.
+    /// The event for an exit code.
     pub(in crate::tenant) fn of_exit(code: u8) -> Option<AlertEvent> {
         Some(match code {
             10 => AlertEvent::ConfigRefused,
@@ -71,7 +71,7 @@ impl AlertEvent {
         })
     }
 
-    /// What to do; the fault's own hint goes first.
+    /// The action to take; the fault's own hint takes precedence.
     pub(in crate::tenant) fn to_do(self, hint: Option<&str>) -> String {
         let general = match self {
             AlertEvent::ConfigRefused => "mend what is named; no run of this tenant begins before",
@@ -109,7 +109,7 @@ impl AlertEvent {
         }
     }
 
-    /// The one that a kind of fault is.
+    /// The event for a kind of fault.
     fn of(kind: Kind) -> Option<AlertEvent> {
         Some(match kind {
             Kind::Config => AlertEvent::ConfigRefused,
@@ -123,29 +123,29 @@ impl AlertEvent {
         })
     }
 
-    /// Is it a stream's own, or the tenant's as a whole?
+    /// Does it concern a single stream rather than the whole tenant?
     fn is_of_stream(self) -> bool {
         matches!(self, AlertEvent::StreamFailed | AlertEvent::SchemaDrift)
     }
 }
 
-/// Something that an alert may tell.
+/// A cause for an alert.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Cause {
-    /// The same cause of the same tenant has the same one in every run.
+    /// Equal for the same cause of the same tenant in every run.
     pub(super) fingerprint: String,
     pub(super) event: AlertEvent,
-    /// The streams that it costs.
+    /// The affected streams.
     pub(super) streams: Vec<String>,
     pub(super) what: String,
-    /// What its fault says to do.
+    /// The hint of its fault.
     pub(super) hint: Option<String>,
     pub(super) since: String,
-    /// The change, where it is one.
+    /// The drift change, if it is one.
     pub(super) change: Option<Finding>,
 }
 
-/// What an exit code means, in a few words.
+/// The meaning of an exit code, in a few words.
 pub(in crate::tenant) fn exit_words(code: u8) -> &'static str {
     match code {
         0 => "done",
@@ -163,19 +163,20 @@ pub(in crate::tenant) fn exit_words(code: u8) -> &'static str {
     }
 }
 
-/// SHA-256 of the parts, 12 hex digits, as drift has them.
+/// SHA-256 of the parts, 12 hex digits, as for drift findings.
 pub(super) fn fingerprint(parts: &[&str]) -> String {
     let hash = Sha256::digest(parts.join("\0").as_bytes());
     hash.iter().take(6).map(|b| format!("{b:02x}")).collect()
 }
 
-/// Did the run end so that it says nothing of the tenant: by a signal, or beside another run?
+/// Does the end say nothing about the tenant: a signal, or a conflict with another run?
 pub(super) fn is_void(exit_code: u8) -> bool {
     exit_code == Kind::Busy.exit_code() || exit_code > 128
 }
 
 impl RunEnd {
-    /// What is worth an alert; `unfinished` runs of the slot ended with 75 in a row, this one included.
+    /// The causes for alerts; `unfinished` is the number of consecutive runs of the slot with exit 75, including this
+    /// one.
     pub(super) fn causes(&self, unfinished: u64) -> Vec<Cause> {
         let mut causes: Vec<Cause> = self.changes().map(|finding| self.change(finding)).collect();
         if is_void(self.exit_code) {
@@ -183,7 +184,7 @@ impl RunEnd {
         }
         let is_reported = |stream: &str, rule: Option<&str>| {
             let drift = self.drift.iter().flatten();
-            // What somebody rejected fails without an alert.
+            // A rejected change fails without an alert.
             drift
                 .into_iter()
                 .any(|f| f.stream == stream && Some(f.rule.id()) == rule && (self.is_silent(f) || is_grave(f)))
@@ -203,7 +204,7 @@ impl RunEnd {
         causes
     }
 
-    /// What is well again, once it is not among the causes of this run.
+    /// Does this run show that an earlier cause, not among its own, is resolved?
     pub(super) fn disproves(&self, event: AlertEvent, stream: &str) -> bool {
         let code = self.exit_code;
         let moved = code == 0 || !self.complete.is_empty();
@@ -219,7 +220,7 @@ impl RunEnd {
             }
     }
 
-    /// The changes that break something, and that nobody rejected.
+    /// Breaking changes that nobody rejected.
     fn changes(&self) -> impl Iterator<Item = &Finding> {
         self.drift.iter().flatten().filter(|finding| is_grave(finding) && !self.is_silent(finding))
     }
@@ -243,7 +244,7 @@ impl RunEnd {
         }
     }
 
-    /// Adds a fault to the causes; what is the tenant's as a whole is one of them, whatever streams it costs.
+    /// Adds a fault to the causes; a fault of the whole tenant is a single cause, whatever streams it affects.
     fn add(&self, causes: &mut Vec<Cause>, event: AlertEvent, stream: &str, fault: &Fault) {
         let cause = self.cause(event, stream, fault);
         match causes.iter_mut().find(|known| known.fingerprint == cause.fingerprint) {
@@ -252,7 +253,7 @@ impl RunEnd {
                 known
                     .streams
                     .extend(cause.streams.into_iter().filter(|s| !known.streams.contains(s)).collect::<Vec<_>>());
-                // Those that only ended with the run have nothing to say.
+                // Streams that ended only because the run did have no hint.
                 if known.hint.is_none() && cause.hint.is_some() {
                     (known.what, known.hint) = (cause.what, cause.hint);
                 }
@@ -260,7 +261,7 @@ impl RunEnd {
         }
     }
 
-    /// A fault as a cause; `stream` is empty when it is the tenant's as a whole.
+    /// A fault as a cause; `stream` is empty if it concerns the whole tenant.
     fn cause(&self, event: AlertEvent, stream: &str, fault: &Fault) -> Cause {
         let scope = if event.is_of_stream() { stream } else { "" };
         let rule = fault.rule.filter(|_| event == AlertEvent::SchemaDrift).unwrap_or_default();
@@ -276,7 +277,7 @@ impl RunEnd {
         }
     }
 
-    /// What only the exit code tells.
+    /// The cause that only the exit code shows.
     fn by_code(&self, unfinished: u64) -> Option<Cause> {
         let code = self.exit_code;
         let waited = self

@@ -1,9 +1,9 @@
-//! Alerts: what a run came to, told to a webhook once for each cause.
+//! Alerts: report the result of a run to a webhook, once per cause.
 //!
-//! Comes in: the [`RunEnd`] of each run. Goes out: one signed call of the tenant's webhook for each kind of cause that
-//! is new, and `alerts/<source>/<tenant>.json` of the state directory, which knows what was told. Called by `cli`,
-//! which begins an [`AlertSender`] with the run and ends it once the run's state is written: what it ends with is no
-//! longer the alarm's to change.
+//! Input: the [`RunEnd`] of each run. Output: one signed call of the tenant's webhook for each new cause, and
+//! `alerts/<source>/<tenant>.json` in the state directory, which stores what was already reported. Called by `run`,
+//! which creates an [`AlertSender`] when the run starts and ends it after the run's state is saved: alerts never
+//! change the exit code.
 
 mod body;
 mod cause;
@@ -26,10 +26,10 @@ use crate::base::config::Alert;
 use crate::base::fault::Fault;
 use crate::drift::finding::Finding;
 
-/// So long at most the end of a run waits for its alerts.
+/// The longest time that the end of a run waits for its alerts.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a run came to, as far as alerts depend on it. Nothing in it may hold a secret.
+/// The result of a run, as far as alerts depend on it. It must not contain a secret.
 #[derive(Debug, Clone, Default)]
 pub struct RunEnd {
     /// The source.
@@ -38,48 +38,48 @@ pub struct RunEnd {
     pub tenant: String,
     /// What the run was: a tier's name, [`super::run_record::ALL`] or [`super::run_record::BACKFILL`].
     pub slot: String,
-    /// Its name.
+    /// The run ID.
     pub run_id: String,
     /// When it began, RFC 3339.
     pub began: String,
     /// When it ended, RFC 3339.
     pub ended: String,
-    /// How it ended.
+    /// The exit code.
     pub exit_code: u8,
-    /// What ended the run as a whole, if something did.
+    /// The fault that ended the run as a whole, if any.
     pub fault: Option<Fault>,
-    /// What kept streams from being read to their end.
+    /// The faults of streams that were not read to their end.
     pub faults: Vec<(String, Fault)>,
     /// Streams that were read to their end.
     pub complete: Vec<String>,
-    /// Every change of the tenant's data that nobody has judged; nothing where that could not be read.
+    /// Every drift change of the tenant without a decision; `None` if they could not be read.
     pub drift: Option<Vec<Finding>>,
-    /// Did a wait for the account's limit end it?
+    /// Did a rate-limit wait end the run?
     pub limited: bool,
-    /// What a command needs to mean the same tenant: `--source asana --config acme.json`.
+    /// Command-line arguments that select the same tenant: `--source asana --config acme.json`.
     pub arguments: String,
 }
 
-/// What became of a run's alerts.
+/// The result of delivering a run's alerts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delivery {
-    /// So many were not taken by the webhook, as far as is known.
+    /// The number of alerts that the webhook did not accept, as far as is known.
     pub left: usize,
-    /// Are they kept for the next run?
+    /// Are they saved for the next run?
     pub stored: bool,
-    /// Why, in words that tell no secret.
+    /// The reason, without secrets.
     pub why: Option<String>,
 }
 
-/// What the thread that calls the webhook and the run share.
+/// State shared by the run and the thread that calls the webhook.
 #[derive(Debug, Default)]
 struct Shared {
     delivery: Mutex<Delivery>,
-    /// When the run's end waits no longer.
+    /// The deadline for the run's end.
     until: Mutex<Option<Instant>>,
 }
 
-/// The alarm of one run.
+/// The alert sender of one run.
 #[derive(Debug)]
 pub struct AlertSender {
     file: Option<File>,
@@ -89,8 +89,8 @@ pub struct AlertSender {
 }
 
 impl AlertSender {
-    /// Begins with the run: what earlier runs could not deliver is tried again in the background. Without a state
-    /// directory nothing is remembered.
+    /// Called when the run starts: retries undelivered alerts of earlier runs in the background. Without a state
+    /// directory nothing is stored.
     pub fn begin(config: &Alert, root: Option<&Path>, source: &str, tenant: &str) -> AlertSender {
         let file = root.map(|root| File::new(root, source, tenant));
         let shared = Arc::new(Shared::default());
@@ -99,13 +99,13 @@ impl AlertSender {
         let worker = Worker { webhook: Webhook::new(config), file: file.clone(), shared: shared.clone() };
         std::thread::spawn(move || {
             worker.work(&queue);
-            // Nobody may wait any more.
+            // The receiver may be gone.
             let _ = ended.send(());
         });
         AlertSender { file, shared, bodies, over }
     }
 
-    /// The run ended so: what is new of it is kept and sent. Returns within [`PATIENCE`].
+    /// Called when the run has ended: saves and sends its new alerts. Returns within [`PATIENCE`].
     pub fn end(self, outcome: &RunEnd) -> Delivery {
         let AlertSender { file, shared, bodies, over } = self;
         let until = Instant::now() + PATIENCE;
@@ -116,7 +116,7 @@ impl AlertSender {
         };
         let stored = file.is_some() && due.is_ok();
         let due = due.unwrap_or_else(|fault| {
-            // Better twice than not at all.
+            // A duplicate is better than a lost alert.
             let mut delivery = shared.delivery.lock();
             delivery.why = Some(format!("what was told before is not known: {}", fault.message));
             Outbox::default().record(outcome)
@@ -133,7 +133,7 @@ impl AlertSender {
     }
 }
 
-/// Calls the webhook, one alert after the other.
+/// Calls the webhook, one alert after another.
 struct Worker {
     webhook: Webhook,
     file: Option<File>,
@@ -142,7 +142,7 @@ struct Worker {
 
 impl Worker {
     fn work(&self, queue: &Receiver<AlertBody>) {
-        // What cannot be read now is there for the next run.
+        // An unreadable outbox is left to the next run.
         let old = self.file.as_ref().and_then(|file| file.update(Outbox::claim).ok()).unwrap_or_default();
         self.shared.delivery.lock().left += old.len();
         for body in old {
@@ -166,7 +166,7 @@ impl Worker {
         }
         drop(delivery);
         if let Some(file) = &self.file {
-            // One that stays claimed is tried again a little later, and the webhook can tell it by its key.
+            // An alert that stays claimed is retried later; the webhook can recognize it by its key.
             drop(file.update(|memory| memory.sent(&body.key(), sent.is_ok())));
         }
     }

@@ -1,8 +1,8 @@
-//! What was told of a tenant, so that it is told once; and what could not be delivered.
+//! The alert outbox: causes that were already reported, and undelivered alerts.
 //!
-//! Comes in: the outcome of each run, and what became of deliveries. Goes out: the alerts that are new; and
-//! `alerts/<source>/<tenant>.json` of the state directory, replaced as a whole under its lock. Called by
-//! [`super::AlertSender`], read by `status`. Tenants never see each other's: each has a file of its own.
+//! Input: the result of each run and of each delivery. Output: the new alerts; and `alerts/<source>/<tenant>.json` in
+//! the state directory, replaced as a whole under its lock. Called by [`super::AlertSender`], read by `status`.
+//! Tenants are separate: each has its own file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,63 +20,63 @@ use crate::base::stop::Stop;
 use crate::base::store::{Store, StoredFile, file_name};
 use crate::base::timefmt::{parse_iso, rfc3339};
 
-/// The version of the file's form.
+/// The format version of the file.
 const VERSION: u64 = 1;
-/// A lock of this file is waited for so long at most: it is held for milliseconds.
+/// The longest wait for the lock of this file, which is held only for milliseconds.
 const LOCKED: Duration = Duration::from_secs(2);
-/// Who delivers an alert has it for itself so long.
+/// How long a claimed alert is reserved for its sender.
 const CLAIM: time::Duration = time::Duration::seconds(20);
-/// Alerts that wait for a webhook that is away; of more, the oldest are dropped.
+/// The maximum number of alerts waiting for an unavailable webhook; beyond it, the oldest are dropped.
 const WAITING: usize = 50;
 
-/// All that was told of a tenant and still is so.
+/// Everything that was reported for a tenant and still applies.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Outbox {
-    /// The version of the form.
+    /// The format version.
     pub v: u64,
-    /// The causes that were told, by fingerprint.
+    /// Reported causes, by fingerprint.
     pub open: BTreeMap<String, Open>,
-    /// Runs in a row that ended with 75, by slot.
+    /// The number of consecutive runs with exit 75, by slot.
     pub unfinished: BTreeMap<String, u64>,
-    /// What no webhook has taken yet, oldest first.
+    /// Undelivered alerts, oldest first.
     pub outbox: Vec<Waiting>,
 }
 
-/// A cause that was told.
+/// A reported cause.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Open {
-    /// Its kind.
+    /// The kind of cause.
     pub event: AlertEvent,
-    /// The stream, of one that is a stream's own.
+    /// The stream, if the cause concerns a single one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stream: String,
-    /// Since when it is so, RFC 3339.
+    /// When it began, RFC 3339.
     pub since: String,
-    /// The last run that met it: when it began.
+    /// The start of the last run with this cause.
     pub last: String,
-    /// Runs that met it.
+    /// The number of runs with this cause.
     pub count: u64,
-    /// The slots that met it, and whether it still is so there.
+    /// The slots that had this cause, and whether it still applies there.
     #[serde(default)]
     pub slots: BTreeMap<String, bool>,
 }
 
-/// An alert that is not delivered.
+/// An undelivered alert.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Waiting {
-    /// It.
+    /// The alert.
     pub body: AlertBody,
-    /// Who is about to deliver it has it for itself until then, RFC 3339.
+    /// Until when a sender has reserved it, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_until: Option<String>,
-    /// Runs that tried in vain.
+    /// Runs that failed to deliver it.
     #[serde(default)]
     pub tries: u64,
 }
 
 impl Outbox {
-    /// Hears of a run's end; gives the alerts that are new.
+    /// Adds the result of a run; returns the new alerts.
     pub fn record(&mut self, outcome: &RunEnd) -> Vec<AlertBody> {
         let slot = &outcome.slot;
         if outcome.exit_code == Kind::Unfinished.exit_code() {
@@ -92,7 +92,7 @@ impl Outbox {
             {
                 return true;
             }
-            // Drift is of the tenant's data, whichever run meets it.
+            // Drift concerns the tenant's data, whichever run detects it.
             if open.event != AlertEvent::SchemaDrift {
                 open.slots.entry(slot.clone()).and_modify(|so| *so = false);
             }
@@ -116,7 +116,7 @@ impl Outbox {
         bodies
     }
 
-    /// A run met a cause: is it to be told, and how many runs met it?
+    /// Registers a cause of a run; returns the number of runs with this cause if an alert is due.
     fn met(&mut self, cause: &Cause, outcome: &RunEnd, unfinished: u64) -> Option<u64> {
         let first = match (&cause.change, cause.event) {
             (Some(change), _) => change.runs.max(1),
@@ -133,7 +133,7 @@ impl Outbox {
             count: 0,
             slots: BTreeMap::new(),
         });
-        // Another slot that meets the same is no news; one that was well again is.
+        // The same cause in another slot is not news; a cause that was resolved and recurs is.
         let again = open.slots.insert(outcome.slot.clone(), true) == Some(false);
         if again {
             (open.since, open.count) = (cause.since.clone(), 0);
@@ -143,7 +143,7 @@ impl Outbox {
         (!known || again).then_some(open.count)
     }
 
-    /// The alerts that nobody else is about to deliver: they are the caller's for some seconds.
+    /// Claims the alerts that no other sender has reserved; they belong to the caller for some seconds.
     pub fn claim(&mut self) -> Vec<AlertBody> {
         let now = OffsetDateTime::now_utc();
         let free = |waiting: &&mut Waiting| {
@@ -157,7 +157,7 @@ impl Outbox {
         claimed.collect()
     }
 
-    /// A delivery went well, or not.
+    /// Registers the result of a delivery.
     pub fn sent(&mut self, key: &str, well: bool) {
         if well {
             self.outbox.retain(|waiting| waiting.body.key() != key);
@@ -173,17 +173,17 @@ impl Outbox {
 pub struct File(StoredFile);
 
 impl File {
-    /// In the state directory at `root`.
+    /// The file in the state directory at `root`.
     pub fn new(root: &Path, source: &str, tenant: &str) -> File {
         File(Store::new(root).file(&format!("alerts/{}", file_name(source)), &file_name(tenant)))
     }
 
-    /// What is there.
+    /// Reads the outbox.
     pub fn read(&self) -> Result<Outbox> {
         self.0.read()?.map_or_else(|| Ok(Outbox::default()), decoded)
     }
 
-    /// Changes it under its lock, which is not waited for for long.
+    /// Changes it under its lock, with a short wait for the lock.
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut Outbox) -> T) -> Result<T> {
         let stop = Arc::new(Stop::default());
         let timer = stop.clone();

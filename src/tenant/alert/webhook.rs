@@ -1,8 +1,7 @@
-//! Calls a webhook: signed, tried again, never for long.
+//! Calls a webhook: signed, retried, with a short time limit.
 //!
-//! Comes in: a [`AlertBody`], and how much time is left. Goes out: a POST with a signature over its time and body.
-//! Called by [`super::AlertSender`], in a thread of its own. What goes wrong is told without the address, which may be
-//! a secret itself.
+//! Input: an [`AlertBody`], and the time that is left. Output: a POST with a signature over its time and body. Called
+//! by [`super::AlertSender`], on a separate thread. Error messages omit the URL, which may itself be a secret.
 
 use std::time::Duration;
 
@@ -15,13 +14,13 @@ use super::body::AlertBody;
 use crate::base::config::Alert;
 use crate::base::timefmt::rfc3339;
 
-/// So often it is tried in a run.
+/// The maximum number of attempts in a run.
 const TRIES: u32 = 3;
-/// One try takes no longer.
+/// The timeout of one attempt.
 const TRY_WITHIN: Duration = Duration::from_secs(3);
-/// Nor does a connection.
+/// The timeout of connecting.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
-/// The pause after the first try; it doubles.
+/// The pause after the first attempt; it doubles.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// A tenant's webhook.
@@ -45,7 +44,7 @@ impl Webhook {
         Webhook { agent, url: config.webhook.clone(), secret: config.secret.clone() }
     }
 
-    /// Sends it, with a few tries while there is time; what went wrong, in words.
+    /// Sends the alert, with a few attempts while time is left; returns the error as text.
     pub(super) fn send(&self, body: &AlertBody, left: &dyn Fn() -> Duration) -> Result<(), String> {
         let mut why = "there was no time for it".to_owned();
         for number in 0..TRIES {
@@ -57,7 +56,7 @@ impl Webhook {
                 Ok(200..=299) => return Ok(()),
                 Ok(status) => {
                     why = format!("{} answers with HTTP {status}", self.host());
-                    // It would say the same again.
+                    // A retry would get the same answer.
                     if (300..500).contains(&status) && ![408, 429].contains(&status) {
                         break;
                     }
@@ -85,7 +84,7 @@ impl Webhook {
         request.send(text.as_bytes()).map(|answer| answer.status().as_u16())
     }
 
-    /// The host only: of some webhooks the address is the secret.
+    /// Only the host: for some webhooks the URL is the secret.
     fn host(&self) -> String {
         let uri: Option<Uri> = self.url.parse().ok();
         let host = uri.as_ref().and_then(|uri| uri.host()).unwrap_or_default();
@@ -107,7 +106,7 @@ fn sign(secret: &str, seconds: i64, body: &str) -> Option<String> {
     Some(format!("t={seconds},v1={hex}"))
 }
 
-/// What went wrong, without the address.
+/// The error without the URL.
 fn reason(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(_) => "does not answer in time".to_owned(),

@@ -1,10 +1,10 @@
-//! DAGs for Airflow 3: one for each run.
+//! DAGs for Airflow 3, one per run.
 //!
-//! Comes in: a plan. Goes out: a Python file. Called by `cli::schedule`.
+//! Input: a plan. Output: a Python file. Called by `cli::schedule`.
 //!
-//! A DAG that maps over tenants would start all of them in one minute, and with one run at a time the slowest tenant
-//! would hold up the next hour of all others. With a DAG for each, a tenant has its own minute, its own history and its
-//! own alert.
+//! A single DAG mapped over tenants would start all of them in the same minute, and with one active run the slowest
+//! tenant would delay the next hour of all others. With separate DAGs, each tenant has its own minute, history and
+//! alert.
 
 use super::name::Rule;
 use super::template::fill;
@@ -15,7 +15,7 @@ const HEADER: &str = include_str!("templates/airflow/header.txt.tmpl");
 const CODE: &str = include_str!("templates/airflow/dags.py.tmpl");
 const RUN: &str = include_str!("templates/airflow/run.py.tmpl");
 
-/// Writes it.
+/// Writes the definitions.
 pub fn write(plan: &SchedulePlan) -> String {
     let (pool, slots, description) = if plan.backfill {
         ("dripfeed_backfill", "2", "backfills at once")

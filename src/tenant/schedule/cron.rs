@@ -1,20 +1,19 @@
 //! A crontab, for one machine.
 //!
-//! Comes in: a plan. Goes out: a line for each run, or for backfills the commands as comments. Called by
-//! `cli::schedule`.
+//! Input: a plan. Output: one line per run, or the commands as comments for backfills. Called by `cli::schedule`.
 
 use super::name::Rule;
 use super::{Run, SchedulePlan, Tenant, quote};
 use crate::base::fault::{Fault, Result};
 
-/// Names of logs.
+/// The naming rule for log files.
 const NAMES: Rule = Rule { joint: '-', more: "-_.", upper: true, longest: 100 };
-/// A line that is longer is refused by Debian's cron.
+/// Debian's cron refuses longer lines.
 const LONGEST: usize = 990;
 const HEADER: &str = include_str!("templates/cron/header.txt.tmpl");
 const BACKFILLS: &str = include_str!("templates/cron/backfills.txt.tmpl");
 
-/// What starts a run. cron hands it to the shell by name: a line of a crontab can hold no more.
+/// The shell script that starts a run, as a crontab variable: the length of a crontab line is limited.
 const RUN: &str = concat!(
     r#"RUN='cd "$HERE" && mkdir -p "$LOGS" || exit; log="$LOGS/$0.log"; "#,
     r#"set -a; [ ! -r "$1" ] || . "$1"; set +a; shift; "#,
@@ -23,7 +22,7 @@ const RUN: &str = concat!(
     r#"echo "$0: exit code $code; the end of $LOGS/$0.log:"; tail -n 30 "$log"; exit $code'"#,
 );
 
-/// Writes it.
+/// Writes the definitions.
 pub fn write(plan: &SchedulePlan) -> Result<String> {
     if plan.backfill { Ok(backfills(plan)) } else { crontab(plan) }
 }
@@ -59,7 +58,7 @@ fn line(tenant: &Tenant, run: &Run, name: &str) -> Result<String> {
     Ok(line)
 }
 
-/// The file that sets a tenant's variables.
+/// The file with a tenant's environment variables.
 fn environment(tenant: &Tenant) -> String {
     let stem = tenant.config.strip_suffix(".json").unwrap_or(&tenant.config);
     format!("{stem}.env")

@@ -1,11 +1,11 @@
-//! Five cron fields, and what they come to for one tenant and tier.
+//! Five cron fields, evaluated for one tenant and tier.
 //!
-//! Comes in: `H/15 2 * * mon-fri`. Goes out: plain numbers that every scheduler reads alike (`7,22,37,52 2 * * 1-5`),
-//! or the fault that says what is wrong. Called by `cli::schedule`.
+//! Input: `H/15 2 * * mon-fri`. Output: plain numbers that every scheduler interprets alike (`7,22,37,52 2 * * 1-5`),
+//! or a fault that explains the error. Called by `cli::schedule`.
 //!
-//! `H` is as in Jenkins: `H`, `H/15`, `H(0-29)`, `H(0-29)/10`. Schedulers differ in the rest: Sunday is 0 for all of
-//! them and 7 for some, a range with a step is refused by Meltano, names are known to few. So lists of numbers are
-//! written.
+//! `H` works as in Jenkins: `H`, `H/15`, `H(0-29)`, `H(0-29)/10`. Schedulers differ in the rest: Sunday is 0 in all
+//! of them and 7 in some, Meltano refuses a range with a step, few accept names. Therefore the output is lists of
+//! numbers.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,24 +13,24 @@ use std::fmt;
 use super::jenkins_hash::Hash;
 use crate::base::fault::{Fault, Result};
 
-/// When a tier is read.
+/// The schedule of a tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Times(pub(super) [Field; 5]);
 
 /// The values of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Field {
-    /// Written as `*` (1) or `*/n`.
+    /// Set if written as `*` (1) or `*/n`.
     pub(super) every: Option<u32>,
     pub(super) values: BTreeSet<u32>,
 }
 
-/// What a field can hold.
+/// The possible values of a field.
 struct Kind {
     name: &'static str,
     first: u32,
     last: u32,
-    /// Where `H` ends: every month has 28 days, and Sunday is not to come twice.
+    /// The largest value of `H`: every month has 28 days, and Sunday must not occur twice.
     last_hashed: u32,
     /// The names of the values, from `first` on.
     names: &'static [&'static str],
@@ -56,11 +56,11 @@ const KINDS: [Kind; 5] = [
     },
 ];
 
-/// The most days that each month has.
+/// The maximum number of days of each month.
 pub(super) const DAYS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 impl Times {
-    /// Reads five fields, for a tenant and tier.
+    /// Parses five fields, for a tenant and tier.
     pub fn parse(text: &str, hash: &Hash<'_>) -> Result<Times> {
         let words: Vec<&str> = text.split_whitespace().collect();
         let Ok(words) = <[&str; 5]>::try_from(words) else {
@@ -78,7 +78,7 @@ impl Times {
         Ok(times)
     }
 
-    /// Is there such a day, and do all schedulers agree which?
+    /// Does such a date exist, and do all schedulers agree on it?
     fn comes(&self) -> Result<()> {
         let [_, _, days, months, weekdays] = &self.0;
         let step = |field: &Field| field.every.is_some_and(|every| every > 1);
@@ -120,7 +120,7 @@ impl Kind {
                 Some(Ok(step)) if (1..=size).contains(&step) => Some(step),
                 Some(_) => return Err(self.wrong(item, &format!("a step is a number from 1 to {size} here"))),
             };
-            // One value of the range, or the first of some within the first step.
+            // One value of the range, or the first one within the first step.
             let first = if hashed { from + hash.below(self.name, step.unwrap_or(size)) } else { from };
             let step_by = step.unwrap_or(if hashed { size } else { 1 });
             values.extend((first..=to).step_by(step_by as usize));
@@ -128,14 +128,14 @@ impl Kind {
                 every = step.or(Some(1));
             }
         }
-        // Sunday has two numbers.
+        // Sunday is both 0 and 7.
         if self.last == 7 && values.remove(&7) {
             values.insert(0);
         }
         Ok(Field { every, values })
     }
 
-    /// The first and the last value of a range, or a value twice.
+    /// The first and the last value of a range; for a single value, twice that value.
     fn range(&self, range: &str, item: &str) -> Result<(u32, u32)> {
         let ends = match range {
             "*" => return Ok((self.first, if self.last == 7 { 6 } else { self.last })),

@@ -1,19 +1,19 @@
-//! Definitions for Dagster: an asset for each source and tier, a partition for each tenant.
+//! Definitions for Dagster: one asset per source and tier, one partition per tenant.
 //!
-//! Comes in: a plan. Goes out: a Python file. Called by `cli::schedule`.
+//! Input: a plan. Output: a Python file. Called by `cli::schedule`.
 
 use super::name::Rule;
 use super::template::fill;
 use super::{Run, SchedulePlan, Tenant, quote, weight};
 
 const NAMES: Rule = Rule { joint: '_', more: "_", upper: true, longest: 200 };
-/// Keys of partitions.
+/// The naming rule for partition keys.
 const PARTITIONS: Rule = Rule { joint: '-', more: "-_.", upper: true, longest: 200 };
 const HEADER: &str = include_str!("templates/dagster/header.txt.tmpl");
 const CODE: &str = include_str!("templates/dagster/definitions.py.tmpl");
 const RUN: &str = include_str!("templates/dagster/run.py.tmpl");
 
-/// Writes it.
+/// Writes the definitions.
 pub fn write(plan: &SchedulePlan) -> String {
     let how = if plan.backfill {
         "Nothing here has a schedule: launch each partition once. Live runs go first."
@@ -22,7 +22,7 @@ pub fn write(plan: &SchedulePlan) -> String {
     };
     let header = plan.header(HEADER, &[("how", how)]);
     let parts = plan.runs().map(|(tenant, run)| vec![&*tenant.source, run.slot()]).collect::<Vec<_>>();
-    // A name for each source and tier, not for each run: those that are the same stay the same.
+    // One name per source and tier, not per run; duplicates are equal.
     let mut kinds = parts.clone();
     kinds.sort_unstable();
     kinds.dedup();

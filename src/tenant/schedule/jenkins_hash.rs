@@ -1,15 +1,15 @@
-//! `H` in a schedule: a value of the tenant's own, so that tenants spread out by themselves.
+//! `H` in a schedule: a value derived from the tenant's name, so that tenants spread out automatically.
 //!
-//! Comes in: tenant, tier and field. Goes out: a number, the same every time and on every machine. Called by `times`.
+//! Input: tenant, tier and field. Output: a number, always the same, on every machine. Called by `cron_expr`.
 
 use sha2::{Digest as _, Sha256};
 
-/// Whose `H` it is.
+/// The tenant and tier of an `H`.
 #[derive(Debug, Clone, Copy)]
 pub struct Hash<'a> {
     /// The tenant.
     pub tenant: &'a str,
-    /// The tier: an hourly and a daily run of one tenant do not begin together either.
+    /// The tier: so an hourly and a daily run of one tenant do not start together.
     pub tier: &'a str,
 }
 
@@ -22,12 +22,12 @@ impl Hash<'_> {
     }
 }
 
-/// Six digits that tell names apart which would read alike.
+/// Six digits that distinguish names which would otherwise collide.
 pub fn mark(parts: &[&str]) -> String {
     digest(parts).iter().take(3).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Each part with its length before it: `a`, `bc` are others than `ab`, `c`.
+/// Hashes each part with its length first: `a`, `bc` differ from `ab`, `c`.
 fn digest(parts: &[&str]) -> [u8; 32] {
     let mut sha = Sha256::new();
     for part in parts {

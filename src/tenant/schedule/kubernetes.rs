@@ -1,6 +1,6 @@
-//! Kubernetes objects: a CronJob for each run, or a Job for each backfill.
+//! Kubernetes objects: one CronJob per run, or one Job per backfill.
 //!
-//! Comes in: a plan. Goes out: YAML. Called by `cli::schedule`.
+//! Input: a plan. Output: YAML. Called by `cli::schedule`.
 
 use std::path::Path;
 
@@ -10,15 +10,15 @@ use super::{Run, SchedulePlan, Tenant, quote, weight};
 use crate::base::fault::{Fault, Result};
 use crate::pace::limiter::Priority;
 
-/// A CronJob's Jobs are called by its name and eleven characters more, which makes 63.
+/// A CronJob's Jobs have its name plus eleven characters, at most 63 in total.
 const NAMES: Rule = Rule { joint: '-', more: "-", upper: false, longest: 52 };
-/// The values of labels.
+/// The rule for label values.
 const LABELS: Rule = Rule { joint: '-', more: "-_.", upper: true, longest: 63 };
-/// Keys of a Secret.
+/// The rule for Secret keys.
 const KEYS: Rule = Rule { joint: '-', more: "-_.", upper: true, longest: 200 };
-/// Where a tenant's config and manifest are in its pod.
+/// The folder of a tenant's config and manifest in its pod.
 const CONFIGS: &str = "/config";
-/// Where its state is, unless the config says so.
+/// The default state directory in the pod.
 const STATES: &str = "/var/lib/dripfeed";
 
 const HEADER: &str = include_str!("templates/kubernetes/header.txt.tmpl");
@@ -31,7 +31,7 @@ const JOB: &str = include_str!("templates/kubernetes/job.yaml.tmpl");
 const LABELS_OF_RUN: &str = include_str!("templates/kubernetes/labels.yaml.tmpl");
 const POD: &str = include_str!("templates/kubernetes/pod.yaml.tmpl");
 
-/// Writes it.
+/// Writes the definitions.
 pub fn write(plan: &SchedulePlan) -> Result<String> {
     let mut out = plan.header(HEADER, &[("how", if plan.backfill { BACKFILLS } else { RUNS })]);
     if !plan.backfill {
@@ -57,7 +57,7 @@ pub fn write(plan: &SchedulePlan) -> Result<String> {
     Ok(out)
 }
 
-/// What goes first when the cluster is full.
+/// The priority classes for a full cluster.
 fn classes() -> String {
     let class =
         |priority| fill(PRIORITY_CLASS, &[("name", class_of(priority)), ("value", &weight(priority).to_string())]);
@@ -72,12 +72,12 @@ fn class_of(priority: Priority) -> &'static str {
     }
 }
 
-/// A name by one of the rules.
+/// A name that follows a rule.
 fn named(rule: &Rule, parts: &[&str]) -> String {
     rule.names(vec![parts.to_vec()]).pop().unwrap_or_default()
 }
 
-/// The last part of a path, as a key of a Secret and a name in a folder.
+/// The last part of a path, as a Secret key and as a file name.
 fn file(path: &str) -> String {
     let last = Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path);
     named(&KEYS, &[last])
@@ -86,12 +86,12 @@ fn file(path: &str) -> String {
 /// A tenant's runs, each in a pod.
 struct Pod<'p> {
     tenant: &'p Tenant,
-    /// The tenant's name here.
+    /// The tenant's name in these objects.
     instance: &'p str,
 }
 
 impl Pod<'_> {
-    /// A pod has no folder in which paths could begin.
+    /// A pod has no working folder for relative paths.
     fn check(&self) -> Result<()> {
         let tenant = self.tenant;
         match tenant.files.iter().chain(&tenant.state_dir).find(|path| !Path::new(path).is_absolute()) {
@@ -101,12 +101,12 @@ impl Pod<'_> {
         }
     }
 
-    /// The keys of the files that the config refers to.
+    /// The Secret keys of the files that the config uses.
     fn keys(&self) -> impl Iterator<Item = (String, &String)> {
         self.tenant.files.iter().map(|path| (named(&KEYS, &["file", path.trim_start_matches('/')]), path))
     }
 
-    /// The command that makes its Secret.
+    /// The command that creates the Secret.
     fn secret(&self) -> String {
         let tenant = self.tenant;
         let mut parts = vec![format!("{}={}", file(&tenant.config), tenant.config)];
@@ -118,7 +118,7 @@ impl Pod<'_> {
         format!("kubectl create secret generic {}{all}", self.instance)
     }
 
-    /// Its disk.
+    /// The persistent volume claim.
     fn claim(&self) -> String {
         fill(VOLUME_CLAIM, &[("instance", &quote::yaml(self.instance))])
     }
@@ -128,7 +128,7 @@ impl Pod<'_> {
         fill(LABELS_OF_RUN, &[("instance", &quote::yaml(self.instance)), ("slot", &slot)])
     }
 
-    /// The CronJob, or the Job of a backfill. A backfill has no deadline: it goes on in a new pod until it is done.
+    /// The CronJob, or the Job of a backfill. A backfill has no deadline: it continues in a new pod until it is done.
     fn definition(&self, run: &Run, name: &str) -> String {
         let (name, tenant) = (quote::yaml(name), quote::yaml(&self.tenant.name));
         let (labels, pod) = (self.labels(run), self.pod(run));
@@ -162,12 +162,12 @@ impl Pod<'_> {
         if run.times.is_some() {
             words.insert(2, "--unfinished-ok".into());
         }
-        // Kubernetes would put a variable in the place of `$(NAME)`.
+        // Kubernetes would expand `$(NAME)` as a variable.
         let words = words.iter().map(|word| quote::yaml(&word.replace("$(", "$$(")));
         words.map(|word| format!("- {word}\n")).collect()
     }
 
-    /// The container's `env`; nothing where it needs none.
+    /// The container's `env`; empty if it needs none.
     fn env(&self, states: &str) -> String {
         let mut env = String::new();
         if self.tenant.state_dir.is_none() {

@@ -1,7 +1,7 @@
-//! How long data may grow old by its schedule.
+//! The maximum age of data under a schedule.
 //!
-//! Comes in: the times of a tier. Goes out: the longest time from one of its runs to the next. Called by `status`,
-//! which tells data that is late from data that is not due yet.
+//! Input: the schedule of a tier. Output: the longest time between two of its runs. Called by `status`, which
+//! distinguishes late data from data that is not due yet.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use time::{Date, Month};
 
 use super::cron_expr::Times;
 
-/// The year from which days are looked at: it begins with a Monday, and a leap year is among those that follow.
+/// The first year examined: it starts with a Monday, and leap years follow.
 const FROM: i32 = 2018;
-/// So many years: every day of the week meets every day of the month, a 29th of February too.
+/// After this many years every weekday has met every date, including 29 February.
 const YEARS: i32 = 28;
 
 impl Times {
@@ -34,7 +34,7 @@ impl Times {
         Duration::from_secs(u64::from(within.max(days * 24 * 60 + first - last)) * 60)
     }
 
-    /// Is it a day on which it runs? Where both kinds of days are limited either is enough, as cron has it.
+    /// Does it run on this date? If both kinds of days are restricted, either is enough, as in cron.
     fn is_on(&self, date: Date) -> bool {
         let [_, _, days, months, weekdays] = &self.0;
         let day = days.values.contains(&u32::from(date.day()));

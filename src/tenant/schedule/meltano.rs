@@ -1,9 +1,9 @@
-//! A part of a Meltano project: a tap, a job and a schedule for each run.
+//! A part of a Meltano project: one tap, job and schedule per run.
 //!
-//! Comes in: a plan. Goes out: YAML that a project's `include_paths` names. Called by `cli::schedule`.
+//! Input: a plan. Output: YAML for a project's `include_paths`. Called by `cli::schedule`.
 //!
-//! Meltano runs tap and target itself and keeps the state that the target echoes, so that the tap is `read` in its flag
-//! form. What a run is, it learns from the environment: Meltano writes the arguments.
+//! Meltano runs tap and target itself and saves the state that the target echoes, so the tap is `read` in its flag
+//! form. A run gets its options from environment variables, because Meltano writes the arguments.
 
 use super::name::Rule;
 use super::template::fill;
@@ -17,13 +17,13 @@ const BACKFILLS: &str = include_str!("templates/meltano/backfills.txt.tmpl");
 const PROJECT: &str = include_str!("templates/meltano/project.yml.tmpl");
 const EXTRACTOR: &str = include_str!("templates/meltano/extractor.yml.tmpl");
 
-/// Writes it.
+/// Writes the definitions.
 pub fn write(plan: &SchedulePlan) -> Result<String> {
     let names = plan.names(&NAMES);
     let example = names.first().map_or("", String::as_str);
     let how = fill(if plan.backfill { BACKFILLS } else { RUNS }, &[("example", example)]);
     let header = plan.header(HEADER, &[("how", &how)]);
-    // Both kinds may stand in one project.
+    // One project may contain both kinds.
     let tap = if plan.backfill { "tap-dripfeed-backfill" } else { "tap-dripfeed" };
     let (mut extractors, mut jobs, mut schedules) = (String::new(), String::new(), String::new());
     for ((tenant, run), name) in plan.runs().zip(&names) {
@@ -69,7 +69,7 @@ fn extractor(tenant: &Tenant, run: &Run, name: &str, tap: &str) -> Result<String
     Ok(fill(EXTRACTOR, &[("title", &tenant.title()), ("name", &name), ("tap", tap), ("env", &env)]))
 }
 
-/// The target as Meltano calls it: by its executable's name. Its settings are the project's.
+/// The target as Meltano calls it: by the name of its executable. Its settings belong to the project.
 fn loader(tenant: &Tenant) -> Result<&str> {
     let name = tenant.target.rsplit('/').next().unwrap_or_default();
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {

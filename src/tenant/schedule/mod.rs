@@ -1,11 +1,11 @@
-//! The tenants' runs as a scheduler's definitions: one run for each tenant and tier, or for each tenant's backfill.
+//! Scheduler definitions for the tenants' runs: one run for each tenant and tier, or for each tenant's backfill.
 //!
-//! Comes in: a [`SchedulePlan`], made of the tenants' configs. Goes out: the text of a crontab, of a Python file for
-//! Airflow or Dagster, of Kubernetes objects, of a part of a Meltano project. Called by `cli::schedule`. Pure: the same
-//! plan gives the same text.
+//! Input: a [`SchedulePlan`], built from the tenants' configs. Output: the text of a crontab, of a Python file for
+//! Airflow or Dagster, of Kubernetes objects, or of a part of a Meltano project. Called by `cli::schedule`.
+//! Deterministic: the same plan gives the same text.
 //!
-//! Nothing here has seen a secret: definitions name the config's file, and the variables that it refers to. Their fixed
-//! text is in `templates`, with a place for each value.
+//! Definitions contain no secrets: they refer to the config file, and to the variables that it uses. Their fixed text
+//! is in `templates`, with a placeholder for each value.
 
 pub mod airflow;
 pub mod cron;
@@ -25,21 +25,21 @@ use crate::base::fault::{Fault, Result};
 use crate::pace::limiter::Priority;
 use cron_expr::Times;
 
-/// How long a run may go on after its deadline, for the target to load what it has.
+/// How long after its deadline a run may continue, so that the target can load what it has.
 const GRACE: Duration = Duration::from_secs(10 * 60);
-/// The name of what belongs to backfills.
+/// The name part for backfills.
 const BACKFILL: &str = "backfill";
 
-/// All that is to be defined.
+/// Everything to define.
 #[derive(Debug, Clone)]
 pub struct SchedulePlan {
-    /// The command that made it.
+    /// The command that generated it.
     pub made_by: String,
-    /// The folder in which it was made, and in which runs start: paths mean the same there.
+    /// The folder in which it was generated and in which runs start: relative paths refer to it.
     pub folder: String,
-    /// Is it of backfills? Then it holds nothing else.
+    /// Is it for backfills? Then it contains nothing else.
     pub backfill: bool,
-    /// The tenants, in the order of their names.
+    /// The tenants, sorted by name.
     pub tenants: Vec<Tenant>,
 }
 
@@ -48,54 +48,54 @@ pub struct SchedulePlan {
 pub struct Tenant {
     /// The source's name.
     pub source: String,
-    /// Its own name.
+    /// The tenant's name.
     pub name: String,
     /// The path of its config.
     pub config: String,
-    /// What `--source` says in its commands, where the config does not name the source.
+    /// The value of `--source` in its commands, if the config does not have the source.
     pub source_option: Option<String>,
-    /// Its manifest, where the source is none that is built in.
+    /// The manifest, if the source is not built in.
     pub manifest: Option<String>,
-    /// What `--target` says in its commands, where the config does not name the target.
+    /// The value of `--target` in its commands, if the config does not have the target.
     pub target_option: Option<String>,
     /// The target's executable.
     pub target: String,
-    /// The environment variables that its config refers to.
+    /// The environment variables that its config uses.
     pub variables: Vec<String>,
-    /// The files that its config refers to.
+    /// The files that its config uses.
     pub files: Vec<String>,
-    /// The state directory that its config names.
+    /// The state directory in its config.
     pub state_dir: Option<String>,
-    /// How long a run reads at most.
+    /// The longest time that a run reads.
     pub deadline: Option<Duration>,
-    /// What is run.
+    /// The scheduled runs.
     pub runs: Vec<Run>,
-    /// The tiers that have no schedule.
+    /// Tiers without a schedule.
     pub unscheduled: Vec<String>,
 }
 
-/// What is run.
+/// One scheduled run.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// A tier's name; nothing for a backfill.
+    /// The name of the tier; `None` for a backfill.
     pub tier: Option<String>,
-    /// When; nothing for a backfill.
+    /// The schedule; `None` for a backfill.
     pub times: Option<Times>,
-    /// What goes first.
+    /// The priority.
     pub priority: Priority,
-    /// What else its command says: each option with its value.
+    /// Further command-line options with their values.
     pub options: Vec<(&'static str, String)>,
 }
 
 impl Run {
-    /// The word of it for names.
+    /// The part of the run's name: tier or backfill.
     fn slot(&self) -> &str {
         self.tier.as_deref().unwrap_or(BACKFILL)
     }
 }
 
 impl Tenant {
-    /// The command of a run, with the config and the source where it finds them.
+    /// The command of a run, with the given config path and source.
     fn command(&self, run: &Run, config: &str, source: Option<&str>) -> Vec<String> {
         let options = source.map(|source| ("--source", source)).into_iter();
         let options = options.chain([("--config", config)]);
@@ -103,18 +103,18 @@ impl Tenant {
         let options = options.chain(run.options.iter().map(|(name, value)| (*name, &**value)));
         let options = options.chain(self.target_option.as_deref().map(|target| ("--target", target)));
         let words = options.flat_map(|(name, value)| {
-            // A value that begins with `-` would be taken for an option.
+            // A value that begins with `-` would be parsed as an option.
             if value.starts_with('-') { vec![format!("{name}={value}")] } else { vec![name.into(), value.into()] }
         });
         ["dripfeed".to_owned(), "sync".into()].into_iter().chain(words).collect()
     }
 
-    /// The command of a run on a machine that has the configs where they are now.
+    /// The command of a run on a machine with the configs at their current paths.
     fn words(&self, run: &Run) -> Vec<String> {
         self.command(run, &self.config, self.source_option.as_deref())
     }
 
-    /// Refuses what would end a line, or hide in it.
+    /// Refuses values that would end a line or be invisible in it.
     fn seen(&self) -> Result<()> {
         let own = [&self.source, &self.name, &self.config, &self.target].into_iter();
         let options = [&self.source_option, &self.manifest, &self.target_option, &self.state_dir].into_iter().flatten();
@@ -130,12 +130,12 @@ impl Tenant {
         }
     }
 
-    /// When a scheduler should end a run that did not end by itself.
+    /// When a scheduler should kill a run that does not end by itself.
     fn limit(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline + GRACE)
     }
 
-    /// The tenant in a comment.
+    /// The tenant's name in a comment.
     fn title(&self) -> String {
         let left: String = self.unscheduled.iter().map(|tier| format!(" (not scheduled: {tier})")).collect();
         format!("{} of {}{left}", self.name, self.source)
@@ -143,7 +143,7 @@ impl Tenant {
 }
 
 impl SchedulePlan {
-    /// Puts tenants into order; refuses what no definition can hold, and a tenant that comes twice.
+    /// Sorts the tenants; refuses values that no definition can contain, and duplicate tenants.
     pub fn new(made_by: String, folder: String, backfill: bool, mut tenants: Vec<Tenant>) -> Result<SchedulePlan> {
         tenants.iter().try_for_each(Tenant::seen)?;
         if folder.contains(quote::unseen) {
@@ -169,7 +169,7 @@ impl SchedulePlan {
         self.tenants.iter().flat_map(|tenant| tenant.runs.iter().map(move |run| (tenant, run)))
     }
 
-    /// A name for each run, as a scheduler takes it: source, tenant and slot.
+    /// A name for each run in the scheduler's syntax: source, tenant and slot.
     fn names(&self, rule: &name::Rule) -> Vec<String> {
         let parts = self.runs().map(|(tenant, run)| vec![&*tenant.source, &*tenant.name, run.slot()]);
         rule.names(parts.collect())
@@ -180,7 +180,7 @@ impl SchedulePlan {
         rule.names(self.tenants.iter().map(|tenant| vec![&*tenant.source, &*tenant.name]).collect())
     }
 
-    /// The comment that a definition begins with; every scheduler's says what is defined, of whom and by which command.
+    /// The comment at the top of a definition: its content, its tenants, and the command that generated it.
     fn header(&self, template: &str, values: &[(&str, &str)]) -> String {
         let what = if self.backfill { "backfills" } else { "runs" };
         let count = self.count();
@@ -197,7 +197,7 @@ impl SchedulePlan {
     }
 }
 
-/// Which of two runs goes first, as a number.
+/// The priority of a run as a number.
 fn weight(priority: Priority) -> u32 {
     match priority {
         Priority::Hourly => 100,
@@ -206,12 +206,12 @@ fn weight(priority: Priority) -> u32 {
     }
 }
 
-/// Each line with this before it; lines that are empty stay empty.
+/// Indents each line by `by`; empty lines stay empty.
 fn indented(text: &str, by: &str) -> String {
     text.lines().map(|line| if line.is_empty() { "\n".into() } else { format!("{by}{line}\n") }).collect()
 }
 
-/// A text as comment lines: paragraphs filled, lines that are indented as they are.
+/// A text as comment lines: paragraphs are wrapped, indented lines stay as they are.
 fn comment(text: &str) -> String {
     const WIDTH: usize = 100;
     let (mut lines, mut filling) = (Vec::<String>::new(), false);

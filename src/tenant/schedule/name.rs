@@ -1,28 +1,28 @@
-//! Names as a scheduler takes them.
+//! Valid and unique names for a scheduler.
 //!
-//! Comes in: what a thing is called: source, tenant, tier. Goes out: a name of allowed characters and length, never
-//! another's. Called by the writers of schedules.
+//! Input: the parts of a name: source, tenant, tier. Output: a unique name with allowed characters and length. Called
+//! by the schedule writers.
 
 use std::collections::BTreeMap;
 
 use super::jenkins_hash::mark;
 
-/// What a scheduler allows.
+/// A scheduler's naming rule.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
-    /// Stands between the parts, and for what is not allowed.
+    /// The separator of parts, and the replacement of other characters.
     pub joint: char,
-    /// Allowed beside letters and digits.
+    /// Allowed characters besides letters and digits.
     pub more: &'static str,
     /// Are upper-case letters allowed?
     pub upper: bool,
-    /// The most characters.
+    /// The maximum length.
     pub longest: usize,
 }
 
 impl Rule {
-    /// A name for each thing. One that had to be changed, or that reads like another's, ends with a mark of its own, so
-    /// that it stays what it is whatever comes beside it.
+    /// A name for each thing. A name that was changed, or that is too similar to another, ends with a hash, so that
+    /// it stays the same when others are added.
     pub fn names(&self, things: Vec<Vec<&str>>) -> Vec<String> {
         let plain: Vec<String> = things.iter().map(|parts| self.name(parts)).collect();
         let mut count = BTreeMap::new();

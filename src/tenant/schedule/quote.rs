@@ -1,9 +1,9 @@
-//! Text as others read it: a shell, cron, Python, YAML.
+//! Quotes text for its reader: a shell, cron, Python, YAML.
 //!
-//! Comes in: any text. Goes out: the same text, quoted where it must be. Called by the writers of schedules, and by
-//! `cli` for commands that a person is to type.
+//! Input: any text. Output: the same text, quoted if necessary. Called by the schedule writers, and by `cli` for
+//! commands that a person types.
 
-/// A word as a shell takes it.
+/// A word quoted for a shell.
 pub fn shell(word: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || "-_./,:@%+=".contains(c);
     if !word.is_empty() && word.chars().all(safe) {
@@ -13,12 +13,13 @@ pub fn shell(word: &str) -> String {
     }
 }
 
-/// Words as a shell takes them.
+/// Words quoted for a shell.
 pub fn command(words: &[String]) -> String {
     words.iter().map(|word| shell(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// The same in a crontab, where `%` ends the command. Some crons also take `\\` for `\`: two never stand together.
+/// The same for a crontab, where `%` ends the command. Some crons also interpret `\\` as `\`, so two are never
+/// adjacent.
 pub fn cron(words: &[String]) -> String {
     let one = |word: &String| {
         if word.contains('\\') {
@@ -30,7 +31,7 @@ pub fn cron(words: &[String]) -> String {
     words.iter().map(one).collect::<Vec<_>>().join(" ").replace('%', r"\%")
 }
 
-/// A text as Python, JSON and YAML take it.
+/// A text quoted for Python, JSON and YAML.
 pub fn string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -40,7 +41,7 @@ pub fn list(texts: &[String]) -> String {
     format!("[{}]", texts.iter().map(|text| string(text)).collect::<Vec<_>>().join(", "))
 }
 
-/// A text as YAML takes it, plain where no reader can take it for something else.
+/// A text quoted for YAML; plain if no parser can misread it.
 pub fn yaml(text: &str) -> String {
     const MEANT: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     let begins = text.trim_start_matches("--").starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
@@ -48,7 +49,7 @@ pub fn yaml(text: &str) -> String {
     if begins && plain && !MEANT.contains(&text.to_ascii_lowercase().as_str()) { text.to_owned() } else { string(text) }
 }
 
-/// Is this a character that people do not see, or that would end a line? It has no place in a definition.
+/// Is this character invisible, or would it end a line? Such characters are refused in definitions.
 pub fn unseen(c: char) -> bool {
     let is_format = matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     c.is_control() || is_format || matches!(c, '\u{2028}'..='\u{202e}')

@@ -1,12 +1,12 @@
-//! Fixed text of definitions with named places.
+//! Templates of definitions with named placeholders.
 //!
-//! Comes in: a template and a value for each place, `{{name}}`. Goes out: the text. Called by the writers of schedules,
-//! which quote the values: nothing is quoted here, and a value is never searched for places.
+//! Input: a template and a value for each placeholder, `{{name}}`. Output: the text. Called by the schedule writers,
+//! which quote the values: nothing is quoted here, and placeholders in values are not expanded.
 
 use super::indented;
 
-/// The template with its values. A place that has a line of its own takes all lines of its value, each as far indented
-/// as the place; of a value without lines the line is left out.
+/// Fills the template. A placeholder on its own line receives all lines of its value, each with the indentation of
+/// the placeholder; if the value is empty, the line is omitted.
 pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let value = |name: &str| values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     let mut out = String::new();
@@ -21,7 +21,7 @@ pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
         while let Some((before, place)) = rest.split_once("{{") {
             let (name, after) = place.split_once("}}").unwrap_or((place, ""));
             out += before;
-            // A place without a value stays as it is, so that no test that reads the text can miss it.
+            // A placeholder without a value stays, so that tests notice it.
             out +=
                 &value(name).map_or_else(|| format!("{{{{{name}}}}}"), |value| value.trim_end_matches('\n').to_owned());
             rest = after;

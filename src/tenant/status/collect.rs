@@ -1,7 +1,7 @@
-//! The facts of a tenant, from the files that its runs left.
+//! Collects the facts about a tenant from the files that its runs left.
 //!
-//! Comes in: a [`Subject`]. Goes out: its [`Row`], judged. Called by [`super`]. Files are read as they are, and no lock
-//! is waited for.
+//! Input: a [`Subject`]. Output: its [`Row`] with a verdict. Called by [`super`]. Files are read as they are, without
+//! waiting for a lock.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::tenant::run_record::{self, BACKFILL, Record, RunRecords};
 use crate::tenant::schedule::cron_expr::Times;
 use crate::tenant::schedule::jenkins_hash::Hash;
 
-/// What cannot be read of one thing is said, and hides nothing else.
+/// Adds a note for an unreadable file; everything else is still shown.
 fn readable<T: Default>(what: &str, read: Result<T>, notes: &mut Vec<String>) -> T {
     read.unwrap_or_else(|fault| {
         notes.push(format!("{what} cannot be read: {}", fault.message));
@@ -82,14 +82,14 @@ fn runs(subject: &Subject, record: &Record, now: OffsetDateTime) -> Vec<RunRow> 
     record.runs.iter().map(of).collect()
 }
 
-/// Does a run of this tier hold its locks? A target that still loads what a run gave it holds them too.
+/// Does a run of this tier hold its locks? A target that is still loading holds them too.
 fn is_held(subject: &Subject, tier: &str, run: &run_record::RunEntry) -> bool {
     let Subject { root, source, tenant, .. } = subject;
     let name = |stream: &String| if tier == BACKFILL { of_backfill(stream) } else { stream.clone() };
     run.streams.iter().any(|stream| Locks::is_held(root, source, tenant, &name(stream)))
 }
 
-/// Is what a run failed by over, though no run of its tier said so?
+/// Is the cause of a run's failure over, although no run of its tier recorded this?
 fn is_superseded(subject: &Subject, tier: &str, run: &run_record::RunEntry, record: &Record) -> bool {
     let fresh = |stream: &String| record.streams.get(stream).and_then(|s| s.fresh.as_ref());
     let read_since = |stream: &String| fresh(stream).and_then(|t| parse_iso(t)) > parse_iso(&run.began);
@@ -99,7 +99,7 @@ fn is_superseded(subject: &Subject, tier: &str, run: &run_record::RunEntry, reco
             record.runs.iter().filter(|(other, _)| *other != tier).filter_map(|(_, run)| run.last_good.as_deref());
         good.filter_map(parse_iso).max() > parse_iso(&run.began)
     };
-    // Somebody's run by hand, or a tier that was taken out.
+    // A manual run, or a tier that was removed.
     let by_hand = tier != BACKFILL && !subject.tiers.is_empty() && !subject.tiers.contains_key(tier);
     since || by_hand && later_good()
 }
@@ -135,7 +135,7 @@ fn streams(subject: &Subject, record: &Record, now: OffsetDateTime) -> Vec<Strea
     rows
 }
 
-/// The tier that reads a stream: of those that name it the most frequent, else the one that takes the rest.
+/// The tier that reads a stream: the most frequent one that names it, else the one with `*`.
 fn tier_of<'t>(subject: &'t Subject, stream: &str, gaps: &BTreeMap<&str, u64>) -> Option<&'t str> {
     let has = |name: &str| -> Vec<&'t String> {
         let with = subject.tiers.iter().filter(|(_, tier)| tier.streams.iter().any(|stream| stream == name));
@@ -157,7 +157,7 @@ fn drift(root: &Path, source: &str, tenant: &str, now: OffsetDateTime) -> Result
     let stored = across_tenants::read(root, source, tenant)?;
     let mut findings: Vec<_> = stored.streams.into_values().flat_map(|(_, pending)| pending.findings).collect();
     let all = findings.len();
-    // Who rejected a change knows of it.
+    // The user who rejected a change knows about it.
     findings.retain(|finding| finding.silenced_until.as_deref().and_then(parse_iso).is_none_or(|until| until <= now));
     out.rejected = (all - findings.len()) as u64;
     crate::drift::overlay::sort(&mut findings);
@@ -175,7 +175,7 @@ fn drift(root: &Path, source: &str, tenant: &str, now: OffsetDateTime) -> Result
     Ok(out)
 }
 
-/// Bytes of the tenant's records that were put aside and not replayed yet.
+/// Bytes of the tenant's quarantined records that were not replayed yet.
 fn quarantined(root: &Path, source: &str, tenant: &str) -> u64 {
     let folder = root.join("quarantine").join(file_name(source)).join(file_name(tenant));
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

@@ -1,8 +1,8 @@
-//! How tenants stand, as one web page that needs nothing else.
+//! The status of tenants as a self-contained web page.
 //!
-//! Comes in: a [`StatusReport`]. Goes out: HTML. Called by `cli::status`. Whoever is called at night sees on a phone
-//! how many are sick, and of each why, since when, what to do and what to type; those that are well stand below in a
-//! dense table. `maud` escapes every text. A text that is not this file's goes through `plain` as well.
+//! Input: a [`StatusReport`]. Output: HTML. Called by `cli::status`. For a person on call with a phone, the top shows
+//! how many tenants have problems, and for each why, since when, what to do and what to type; healthy tenants are
+//! below in a compact table. `maud` escapes every text. A text from outside this file also passes through `plain`.
 
 use maud::{Markup, html};
 
@@ -13,7 +13,7 @@ use crate::base::display::{ago, bytes, capital, minute, number, number_of, plain
 use crate::base::timefmt::parse_iso;
 
 const STYLE: &str = include_str!("page.css");
-/// So many sick tenants are listed in lines before their cards.
+/// The number of tenants with problems from which an index precedes the cards.
 const INDEXED: usize = 3;
 
 /// The report as a page.
@@ -49,7 +49,7 @@ fn class(verdict: TenantVerdict) -> &'static str {
     }
 }
 
-/// How bad it is, in a line and in numbers.
+/// The overall severity, in a line and in numbers.
 fn header(report: &StatusReport) -> Markup {
     let all = report.tenants.len();
     let of = |verdict| report.count(verdict);
@@ -91,7 +91,7 @@ fn name(row: &Row, report: &StatusReport) -> Markup {
     }
 }
 
-/// Who is sick, of what, since when: a line each, that leads to the card.
+/// The tenants with problems, one line each: name, problem, since when; with a link to the card.
 fn index(sick: &[&Row], report: &StatusReport) -> Markup {
     let reason = |row: &Row| row.reasons.first().map(|reason| plain(&short(&reason.what, 120))).unwrap_or_default();
     let age = |row: &Row| {
@@ -115,7 +115,7 @@ fn index(sick: &[&Row], report: &StatusReport) -> Markup {
     }
 }
 
-/// A tenant that is not well.
+/// The card of a tenant with problems.
 fn card(number: usize, row: &Row, report: &StatusReport) -> Markup {
     let class = class(row.verdict);
     html! {
@@ -151,7 +151,7 @@ fn ago_or_now(then: &str, report: &StatusReport) -> String {
     ago(then, &report.at).unwrap_or_else(|| "just now".to_owned())
 }
 
-/// The last runs of a tenant, each in a line.
+/// The last runs of a tenant, one line each.
 fn runs(row: &Row, report: &StatusReport) -> Markup {
     if row.runs.is_empty() {
         return Markup::default();
@@ -191,7 +191,7 @@ fn run_line(run: &RunRow, report: &StatusReport) -> Markup {
     }
 }
 
-/// The streams of a sick tenant: those that are not well, then the others behind a click.
+/// The streams of a tenant with problems: first those with problems, then the others, collapsed.
 fn streams(row: &Row, report: &StatusReport) -> Markup {
     let table = |groups: &[Vec<&StreamRow>]| {
         html! {
@@ -229,7 +229,7 @@ fn stream_line(group: &[&StreamRow], report: &StatusReport) -> Markup {
     }
 }
 
-/// What is wrong with a stream, and how far it is.
+/// The problem of a stream, and its progress.
 fn details(stream: &StreamRow, report: &StatusReport) -> Vec<Markup> {
     let mut details = Vec::new();
     if let Some(fault) = &stream.fault {
@@ -246,7 +246,7 @@ fn details(stream: &StreamRow, report: &StatusReport) -> Vec<Markup> {
     details
 }
 
-/// How old data is, against how old it may be.
+/// The age of data, relative to the maximum age.
 fn age(stream: &StreamRow) -> Markup {
     let mark = if stream.late { "bad" } else { "fresh" };
     html! {
@@ -258,11 +258,11 @@ fn age(stream: &StreamRow) -> Markup {
     }
 }
 
-/// How far a backfill is.
+/// The progress bar of a backfill.
 fn bar(stream: &StreamRow) -> Option<Markup> {
     let text = plain(&backfill(stream)?);
     let of = stream.backfill.as_ref()?;
-    // What is known so far says little of the whole.
+    // While not all slices are known, the progress is unknown.
     let is_known = of.ended.is_none() && of.listed;
     let done = of.done.saturating_mul(1000).checked_div(of.of).unwrap_or(0).min(1000);
     Some(html! {
@@ -276,7 +276,7 @@ fn bar(stream: &StreamRow) -> Option<Markup> {
     })
 }
 
-/// Those that are well, a line each.
+/// Healthy tenants, one line each.
 fn healthy(report: &StatusReport) -> Markup {
     let rows: Vec<&Row> = report.tenants.iter().filter(|row| row.verdict == TenantVerdict::Ok).collect();
     if rows.is_empty() {

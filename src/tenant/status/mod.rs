@@ -1,8 +1,8 @@
-//! How tenants stand: the facts of each, and a verdict.
+//! The status of tenants: facts about each, and a verdict.
 //!
-//! Comes in: tenants by their configs, and what their runs left in the state directory. Goes out: a [`StatusReport`],
-//! the worst tenant first, as a table, JSON, a page or metrics. Called by `cli`. Nothing is changed here, and the
-//! vendor is asked nothing; what cannot be read of one tenant never hides another.
+//! Input: tenants by their configs, and what their runs left in the state directory. Output: a [`StatusReport`],
+//! worst tenant first, as a table, JSON, a page or metrics. Called by `cli`. It changes nothing, and sends no request
+//! to the vendor; an unreadable file of one tenant never hides another tenant.
 
 mod collect;
 pub mod html;
@@ -21,52 +21,52 @@ use crate::base::config::Tier;
 use crate::base::fault::Fault;
 use crate::base::timefmt::{parse_iso, rfc3339};
 
-/// The version of the JSON.
+/// The version of the JSON format.
 const VERSION: u64 = 1;
 
-/// A tenant that is asked about.
+/// A tenant to report on.
 #[derive(Debug, Clone, Default)]
 pub struct Subject {
     /// The source.
     pub source: String,
-    /// Its name.
+    /// The tenant's name.
     pub tenant: String,
     /// Its state directory.
     pub root: PathBuf,
-    /// Its config, as it was named.
+    /// The path of its config.
     pub config: Option<String>,
-    /// Other configs that are of the same tenant too.
+    /// Other configs of the same tenant.
     pub twins: Vec<String>,
-    /// Since when the config is as it is.
+    /// When the config was last modified.
     pub since: Option<OffsetDateTime>,
     /// The config's tiers.
     pub tiers: BTreeMap<String, Tier>,
-    /// What a command needs to mean the same tenant.
+    /// Command-line arguments that select the same tenant.
     pub arguments: String,
-    /// Why its config cannot be used.
+    /// Why its config is invalid.
     pub fault: Option<Fault>,
 }
 
-/// How a tenant stands; the later, the worse.
+/// The verdict on a tenant, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TenantVerdict {
-    /// Nothing is to be done.
+    /// No action is needed.
     Ok,
-    /// Data is older than its schedule promises.
+    /// Data is older than its schedule allows.
     Late,
-    /// The last run went wrong by what may pass by itself.
+    /// The last run failed with a cause that may resolve by itself.
     Failing,
-    /// No run mends it: a person must.
+    /// A person must act: no further run fixes it.
     NeedsPerson,
 }
 
 impl TenantVerdict {
-    /// The worst first.
+    /// All verdicts, worst first.
     pub const ALL: [TenantVerdict; 4] =
         [TenantVerdict::NeedsPerson, TenantVerdict::Failing, TenantVerdict::Late, TenantVerdict::Ok];
 
-    /// For people.
+    /// The verdict in readable form.
     pub fn words(self) -> &'static str {
         match self {
             TenantVerdict::Ok => "ok",
@@ -77,44 +77,44 @@ impl TenantVerdict {
     }
 }
 
-/// How all of them stand.
+/// The status of all tenants.
 #[derive(Debug, Clone, Serialize)]
 pub struct StatusReport {
-    /// The version of the form.
+    /// The version of the format.
     pub v: u64,
-    /// When it was made, RFC 3339.
+    /// When the report was made, RFC 3339.
     pub at: String,
-    /// The tenants, the worst first.
+    /// The tenants, worst first.
     pub tenants: Vec<Row>,
 }
 
-/// How a tenant stands. Times are RFC 3339.
+/// The status of a tenant. Times are RFC 3339.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
     /// The source.
     pub source: String,
-    /// Its name.
+    /// The tenant's name.
     pub tenant: String,
-    /// Its config, or all that are of it.
+    /// Its config, or all of its configs.
     pub config: Option<String>,
-    /// Its state directory, where a tenant of another one has the same name.
+    /// Its state directory, if another directory has a tenant of the same name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_dir: Option<String>,
-    /// The worst of the reasons.
+    /// The worst verdict among the reasons.
     pub verdict: TenantVerdict,
-    /// Why it is not ok, the gravest first.
+    /// Why the tenant is not ok, most severe first.
     pub reasons: Vec<Reason>,
-    /// What is good to know and changes no verdict.
+    /// Useful facts that do not affect the verdict.
     pub notes: Vec<String>,
     /// The last run of each tier.
     pub runs: Vec<RunRow>,
-    /// Its streams, the worst first.
+    /// Its streams, worst first.
     pub streams: Vec<StreamRow>,
-    /// Changes that nobody has judged.
+    /// Drift changes without a decision.
     pub drift: Drift,
-    /// Bytes of records that were put aside.
+    /// Bytes of quarantined records.
     pub quarantine_bytes: u64,
-    /// Alerts that no webhook has taken yet.
+    /// Alerts that no webhook has accepted yet.
     pub alerts_undelivered: u64,
     /// Sums over all its runs.
     pub totals: Totals,
@@ -123,46 +123,46 @@ pub struct Row {
 /// Why a tenant is not ok.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// How bad.
+    /// The severity.
     pub verdict: TenantVerdict,
-    /// What is wrong.
+    /// The problem.
     pub what: String,
-    /// What the run said of it.
+    /// The message of the run.
     pub detail: Option<String>,
-    /// Since when.
+    /// When it began.
     pub since: Option<String>,
-    /// What to do.
+    /// The action to take.
     pub what_to_do: String,
-    /// What to type for it.
+    /// The commands for it.
     pub commands: Vec<String>,
 }
 
-/// Is a run under way?
+/// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// It holds its locks.
+    /// The run holds its locks.
     Running,
-    /// It said how it ended.
+    /// The run recorded its end.
     Ended,
-    /// It said nothing and is gone.
+    /// The run is gone and recorded no end.
     Killed,
 }
 
 /// The last run of a tier.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunRow {
-    /// The tier; `all` without one, or `backfill`.
+    /// The tier; `all` without tiers, or `backfill`.
     pub tier: String,
-    /// Is it under way?
+    /// Whether the run is in progress.
     pub state: State,
-    /// What its exit code means.
+    /// The meaning of its exit code.
     pub means: Option<&'static str>,
-    /// How long it took, or has taken so far.
+    /// Its duration so far, in seconds.
     pub seconds: Option<f64>,
-    /// Was what it failed by read since, or is there no such tier any more?
+    /// Have its failed streams been read since, or does its tier no longer exist?
     pub superseded: bool,
-    /// What it left.
+    /// The entry in the run record.
     #[serde(flatten)]
     pub run: run_record::RunEntry,
 }
@@ -170,31 +170,31 @@ pub struct RunRow {
 /// A stream of a tenant.
 #[derive(Debug, Clone, Serialize)]
 pub struct StreamRow {
-    /// Its name.
+    /// The stream's name.
     pub stream: String,
     /// The tier that reads it.
     pub tier: Option<String>,
-    /// How far it is.
+    /// Its bookmark.
     pub bookmark: Option<String>,
-    /// So fresh its data is: when the last run began that read it to its end.
+    /// Data is complete up to this time: the start of the last run that read the stream to its end.
     pub fresh: Option<String>,
-    /// That long ago.
+    /// The age of the data in seconds.
     pub age_seconds: Option<u64>,
     /// The longest time between two runs of its tier.
     pub due_every_seconds: Option<u64>,
-    /// Is its data older than that, and a little more?
+    /// Is its data older than that, plus a tolerance?
     pub late: bool,
-    /// Why the last run did not read it to its end.
+    /// Why the last run did not read the stream to its end.
     pub fault: Option<String>,
-    /// Since when.
+    /// When the failure began.
     pub failing_since: Option<String>,
     /// Records of the last run.
     pub records: u64,
-    /// How far its backfill is.
+    /// The progress of its backfill.
     pub backfill: Option<BackfillRecord>,
 }
 
-/// Changes that nobody has judged.
+/// Drift changes without a decision.
 #[derive(Debug, Clone, Default, Serialize)]
 #[allow(missing_docs)]
 pub struct Drift {
@@ -203,16 +203,16 @@ pub struct Drift {
     pub breaking: u64,
     pub warn: u64,
     pub info: u64,
-    /// Those that somebody rejected: nobody is told of them for a while.
+    /// Rejected changes: no alerts for some time.
     pub rejected: u64,
-    /// The gravest, in a line.
+    /// The most severe change, in one line.
     pub gravest: Option<String>,
-    /// When the first grave one was seen.
+    /// When the first severe change was seen.
     pub since: Option<String>,
 }
 
 impl Drift {
-    /// How many a person must judge.
+    /// The number of changes that a person must decide on.
     pub fn grave(&self) -> u64 {
         self.extraction + self.breaking
     }
@@ -224,14 +224,14 @@ impl StreamRow {
         self.late || self.fault.is_some()
     }
 
-    /// Is its backfill under way?
+    /// Is a backfill in progress?
     fn fills_back(&self) -> bool {
         self.backfill.as_ref().is_some_and(|of| of.ended.is_none())
     }
 }
 
 impl Row {
-    /// Those streams that are not well, those of which the same is to be said together.
+    /// Streams with problems, grouped by identical problem.
     fn sick_streams(&self) -> Vec<Vec<&StreamRow>> {
         let mut groups: Vec<Vec<&StreamRow>> = Vec::new();
         for stream in self.streams.iter().filter(|stream| stream.is_sick()) {
@@ -245,7 +245,7 @@ impl Row {
         groups
     }
 
-    /// The run that tells most of the tenant: of the tier whose data is the oldest for its schedule, else the last.
+    /// The most significant run of the tenant: of the tier with the most overdue data, else the last run.
     fn main_run(&self) -> Option<&RunRow> {
         let tier = table::oldest(self).and_then(|stream| stream.tier.as_deref());
         let of_tier = self.runs.iter().find(|run| Some(&*run.tier) == tier);
@@ -253,24 +253,24 @@ impl Row {
     }
 }
 
-/// Source, name and state directory: what makes a tenant.
+/// Source, name and state directory: the identity of a tenant.
 type Key = (String, String, PathBuf);
 
 impl Subject {
-    /// Who it is, however the state directory is written.
+    /// The identity, with a normalized path of the state directory.
     fn key(&self) -> Key {
         let root = self.root.canonicalize().or_else(|_| std::path::absolute(&self.root));
         (self.source.clone(), self.tenant.clone(), root.unwrap_or_else(|_| self.root.clone()))
     }
 
-    /// Takes in another config of the same tenant.
+    /// Merges another config of the same tenant.
     fn join(&mut self, other: &Subject) {
         self.twins.extend(other.config.clone());
         for (name, tier) in &other.tiers {
             self.tiers.entry(name.clone()).or_insert_with(|| tier.clone());
         }
         if self.fault.is_none() && other.fault.is_some() {
-            // Commands are to mean the config that is to be mended.
+            // Commands refer to the config that needs fixing.
             (self.fault, self.arguments) = (other.fault.clone(), other.arguments.clone());
         }
     }
@@ -282,7 +282,7 @@ impl Subject {
 }
 
 impl StatusReport {
-    /// How these tenants stand now.
+    /// The current status of these tenants.
     pub fn of(subjects: &[Subject], now: OffsetDateTime) -> StatusReport {
         let mut own: BTreeMap<Key, Subject> = BTreeMap::new();
         for subject in subjects {
@@ -307,7 +307,7 @@ impl StatusReport {
         StatusReport { v: VERSION, at: rfc3339(now), tenants }
     }
 
-    /// How many stand so.
+    /// The number of tenants with a verdict.
     pub fn count(&self, verdict: TenantVerdict) -> usize {
         self.tenants.iter().filter(|row| row.verdict == verdict).count()
     }
@@ -322,13 +322,13 @@ impl StatusReport {
         parts.collect::<Vec<_>>().join(", ")
     }
 
-    /// Are they of one source?
+    /// Do all tenants have the same source?
     fn is_of_one_source(&self) -> bool {
         self.tenants.windows(2).all(|pair| pair[0].source == pair[1].source)
     }
 }
 
-/// Seconds from then to now; none before.
+/// Seconds from `then` to `now`; `None` if `then` is later.
 fn since(then: &str, now: OffsetDateTime) -> Option<u64> {
     Some(u64::try_from((now - parse_iso(then)?).whole_seconds()).unwrap_or(0))
 }

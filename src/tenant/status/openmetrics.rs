@@ -1,8 +1,8 @@
-//! How tenants stand, as metrics: the four golden signals of each.
+//! The status of tenants as metrics: the four golden signals of each.
 //!
-//! Comes in: a [`StatusReport`]. Goes out: OpenMetrics text, which node_exporter's textfile collector reads too.
-//! Latency is how long runs take and how old data is against what its schedule promises; traffic is calls, records and
-//! bytes; errors are exit codes and refusals; saturation is the share of the cap, and waiting for it.
+//! Input: a [`StatusReport`]. Output: OpenMetrics text, which node_exporter's textfile collector reads too. Latency
+//! is the duration of runs and the age of data relative to its schedule; traffic is requests, records and bytes;
+//! errors are exit codes and refusals; saturation is the share of the cap, and the time waited for it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -25,7 +25,7 @@ pub fn write(report: &StatusReport) -> String {
         let Family { name, kind, help, .. } = family;
         let _ = writeln!(out, "# TYPE {name} {kind}\n# HELP {name} {help}");
         let total = if *kind == "counter" { "_total" } else { "" };
-        // Texts that are written alike would make one series of two, and a second one makes the whole text void.
+        // Label sets that are equal after escaping would duplicate a series, which makes the whole text invalid.
         let mut written = BTreeSet::new();
         for (labels, value) in family.values.iter().filter(|(labels, _)| written.insert(labels)) {
             let _ = writeln!(out, "{name}{total}{labels} {value}");

@@ -1,16 +1,16 @@
-//! How tenants stand, for a terminal: a line for each, the worst first, and below it why and what to do.
+//! The status of tenants for a terminal: one line each, worst first, followed by the reasons and what to do.
 //!
-//! Comes in: a [`StatusReport`], and how the terminal is. Goes out: text. It fits 80 columns, and uses more where there
-//! are more.
+//! Input: a [`StatusReport`], and the properties of the terminal. Output: text. It fits 80 columns, and uses more if
+//! available.
 
 use super::{Row, State, StatusReport, StreamRow, TenantVerdict, since};
 use crate::base::display::terminal::{Look, Style};
 use crate::base::display::{ago, minute, number, plain, short};
 use crate::base::timefmt::parse_iso;
 
-/// What the columns beside the tenant's name take.
+/// The width of the columns other than the tenant's name.
 const REST: usize = 59;
-/// So many streams of a tenant are listed.
+/// The maximum number of streams listed per tenant.
 const STREAMS: usize = 10;
 
 /// The report as a table.
@@ -32,7 +32,7 @@ pub fn write(report: &StatusReport, look: Look) -> String {
         cells[0] = short(name, width);
         let text = line(&cells, width);
         let style = style(row.verdict);
-        // The status alone is coloured.
+        // Only the status is coloured.
         let at = text.char_indices().nth(width + 2).map_or(text.len(), |(at, _)| at);
         let end = at + cells[1].len();
         out += &format!("{}{}{}\n", &text[..at], look.paint(style, &cells[1]), text.get(end..).unwrap_or_default());
@@ -67,13 +67,13 @@ fn line(cells: &[String; 9], width: usize) -> String {
     line.trim_end().to_owned()
 }
 
-/// What stands in a tenant's line.
+/// The cells of a tenant's line.
 fn cells(row: &Row, report: &StatusReport) -> [String; 9] {
     let status = match row.verdict {
         TenantVerdict::NeedsPerson => "person",
         other => other.words(),
     };
-    // The stream that is the nearest to late, or the furthest beyond.
+    // The stream that is closest to being late, or the latest one.
     let oldest = oldest(row);
     let last = row.main_run();
     let ran = last.and_then(|run| since(&run.run.began, parse_iso(&report.at)?)).map(compact);
@@ -103,7 +103,7 @@ fn cells(row: &Row, report: &StatusReport) -> [String; 9] {
     ]
 }
 
-/// The stream whose age is the largest part of what it may be.
+/// The stream with the highest age relative to its maximum.
 pub(super) fn oldest(row: &Row) -> Option<&StreamRow> {
     let due = |stream: &&StreamRow| stream.due_every_seconds.is_some() && stream.age_seconds.is_some();
     #[allow(clippy::cast_precision_loss)]
@@ -114,7 +114,7 @@ pub(super) fn oldest(row: &Row) -> Option<&StreamRow> {
     by_part.or_else(|| row.streams.iter().filter(|stream| stream.age_seconds.is_some()).max_by_key(|s| s.age_seconds))
 }
 
-/// A span of time in few characters: `3h14m`, `2d`.
+/// A duration in few characters: `3h14m`, `2d`.
 pub(super) fn compact(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
@@ -160,7 +160,7 @@ fn block(row: &Row, report: &StatusReport, look: Look) -> String {
     out + "\n"
 }
 
-/// What is good to know, and how far backfills are.
+/// Notes, and the progress of backfills.
 fn notes(row: &Row, look: Look) -> String {
     let notes = row.notes.iter().map(|note| plain(note));
     let filling = row.streams.iter().filter(|stream| stream.fills_back());
@@ -184,7 +184,7 @@ fn stream_line(group: &[&StreamRow]) -> String {
     format!("{}: {}", names.join(", "), parts.join("; "))
 }
 
-/// How far a stream's backfill is.
+/// The progress of a stream's backfill.
 pub(super) fn backfill(stream: &StreamRow) -> Option<String> {
     let of = stream.backfill.as_ref()?;
     let (from, to) = (day(&of.from), day(&of.to));

@@ -1,7 +1,7 @@
-//! What is wrong with a tenant, and what to do about it.
+//! The verdict on a tenant: its problems, and what to do.
 //!
-//! Comes in: the facts of a tenant. Goes out: its verdict with reasons, the gravest first. Called by [`super`]. What an
-//! exit code asks for is said as alerts say it.
+//! Input: the facts about a tenant. Output: its verdict with reasons, most severe first. Called by [`super`]. Exit
+//! codes have the same recommended actions as in alerts.
 
 use time::OffsetDateTime;
 
@@ -13,13 +13,12 @@ use crate::tenant::alert::AlertEvent;
 use crate::tenant::run_record::{ALL, BACKFILL};
 use crate::tenant::schedule::quote::shell;
 
-/// Runs in a row that end unfinished before it is a reason.
+/// The number of consecutive unfinished runs that counts as a problem.
 const UNFINISHED: u64 = 3;
-/// So many streams are named; the rest are counted.
+/// The maximum number of streams named; the rest are counted.
 const NAMED: usize = 3;
 
-/// How much later than its schedule says data may be, in seconds: for the run itself, and for one that failed and is
-/// tried again.
+/// The tolerance for late data, in seconds: the duration of a run, and of a retry after a failed one.
 pub(super) fn grace(due: u64) -> u64 {
     (due / 2).clamp(5 * 60, 3 * 60 * 60)
 }
@@ -59,12 +58,12 @@ pub(super) fn judge(subject: &Subject, row: &mut Row, unreadable: bool, now: Off
         }
     }
     reasons.extend(of_drift(subject, row));
-    // Why it is late is said already where its run went wrong.
+    // The problem of the run already explains why its data is late.
     reasons.extend(of_age(subject, row, &reported, now));
     if !unreadable {
         missing(subject, row, now, &mut reasons);
     }
-    // Of equals the one that is first here.
+    // Equal verdicts keep this order.
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.verdict));
     row.verdict = reasons.first().map_or(TenantVerdict::Ok, |reason| reason.verdict);
     row.reasons = reasons;
@@ -87,7 +86,7 @@ fn command(subject: &Subject, words: &str) -> String {
     format!("dripfeed {words} {}", subject.arguments).trim_end().to_owned()
 }
 
-/// `tiers daily, hourly`, for people.
+/// `tiers daily, hourly`, in readable form.
 fn tiers(runs: &[&RunRow]) -> String {
     let names: Vec<&str> = runs.iter().map(|run| &*run.tier).collect();
     match &names[..] {
@@ -98,7 +97,7 @@ fn tiers(runs: &[&RunRow]) -> String {
     }
 }
 
-/// The runs that count, those together that ended alike; the last one first.
+/// The relevant runs, grouped by equal results, last one first.
 fn alike(row: &Row) -> Vec<Vec<&RunRow>> {
     let mut runs: Vec<&RunRow> = row.runs.iter().filter(|run| !run.superseded).collect();
     runs.sort_by_key(|run| std::cmp::Reverse(parse_iso(&run.run.began)));
@@ -115,7 +114,7 @@ fn alike(row: &Row) -> Vec<Vec<&RunRow>> {
     groups
 }
 
-/// Two configs that share the state of one tenant: each goes on where the other was.
+/// Two configs share the state of one tenant: each resumes where the other stopped.
 fn of_twins(subject: &Subject) -> Option<Reason> {
     let (configs, both) = match &subject.configs()[..] {
         [] | [_] => return None,
@@ -132,7 +131,7 @@ fn of_twins(subject: &Subject) -> Option<Reason> {
     })
 }
 
-/// What is wrong by runs that ended alike.
+/// The problem of runs with equal results.
 fn of_runs(subject: &Subject, row: &Row, runs: &[&RunRow]) -> Option<Reason> {
     let run = runs.first()?;
     let names = tiers(runs);
@@ -202,7 +201,7 @@ fn of_drift(subject: &Subject, row: &Row) -> Option<Reason> {
     })
 }
 
-/// Data that is older than it may be, for all streams of a tier at once.
+/// Data that is too old, for all streams of a tier together.
 fn of_age(subject: &Subject, row: &Row, reported: &[String], now: OffsetDateTime) -> Vec<Reason> {
     let mut tiers: Vec<&str> = row.streams.iter().filter(|s| s.late).filter_map(|s| s.tier.as_deref()).collect();
     tiers.retain(|tier| !reported.iter().any(|reported| reported == tier));
@@ -243,7 +242,7 @@ fn of_age(subject: &Subject, row: &Row, reported: &[String], now: OffsetDateTime
     tiers.into_iter().filter_map(of).collect()
 }
 
-/// Tiers that never ran: late, once their config is there for longer than it should take.
+/// Tiers that never ran: late if their config has existed longer than a run should take.
 fn missing(subject: &Subject, row: &mut Row, now: OffsetDateTime, reasons: &mut Vec<Reason>) {
     let ran = |name: &str| row.runs.iter().any(|run| run.tier == name);
     let read =

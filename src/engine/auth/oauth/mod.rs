@@ -1,12 +1,12 @@
-//! OAuth 2.0: access tokens that are fetched, run out and are fetched again.
+//! OAuth 2.0: fetches access tokens, and fetches them again when they expire.
 //!
-//! Comes in: the definition; then the variables of a request. Goes out: an access token that lives. Called by
-//! [`super::Auth`]. The request for a token, its fields and what is looked for in the answer are those of airbyte-cdk's
-//! `DeclarativeOauth2Authenticator`, and of its single-use variant where the manifest has a `refresh_token_updater`.
+//! Input: the definition; then the variables of a request. Output: a valid access token. Called by [`super::Auth`].
+//! The token request, its fields and the fields read from the response are those of airbyte-cdk's
+//! `DeclarativeOauth2Authenticator`, or of its single-use variant if the manifest has a `refresh_token_updater`.
 //!
-//! A refresh token that changes with every use is saved before the access token that came with it is used: in the state
-//! directory, under a lock that other processes of the account wait for, and in a CONTROL message where whoever reads
-//! the messages keeps it. Without either the first refresh is refused, for it would be the last.
+//! A single-use refresh token is saved before the access token that came with it is used: in the state directory,
+//! under a lock that serializes the processes of the account, and in a CONTROL message if the reader of the messages
+//! saves it. If neither is available, the first refresh is refused, because no second one could succeed.
 
 mod refusals;
 mod request;
@@ -37,11 +37,11 @@ pub struct OAuth {
     grant_type: Template,
     names: Names,
     scopes: Vec<String>,
-    /// More fields; names are templates too.
+    /// Additional body fields; their names are templates too.
     body: Vec<(Template, Template)>,
     headers: Vec<(Template, Template)>,
     in_query: bool,
-    /// How the answer tells a time, where it tells no number of seconds.
+    /// The format of the expiry time, if the response has a time instead of a number of seconds.
     tells_time: Option<Format>,
     first: Option<Template>,
     first_expiry: Option<Template>,
@@ -52,7 +52,7 @@ pub struct OAuth {
     at: Place,
 }
 
-/// The names of fields, in the request and in the answer.
+/// The field names in the request and in the response.
 #[derive(Debug)]
 struct Names {
     access_token: Template,
@@ -63,14 +63,14 @@ struct Names {
     grant_type: Template,
 }
 
-/// What is known.
+/// The current tokens.
 #[derive(Debug, Clone, Default)]
 struct Tokens {
     access: Option<String>,
     refresh: Option<String>,
-    /// Nothing: it has run out.
+    /// `None`: expired.
     expires: Option<OffsetDateTime>,
-    /// Must these be kept before they are used, and are not yet?
+    /// Must these tokens still be saved before they are used?
     unsaved: bool,
 }
 
@@ -150,7 +150,7 @@ impl OAuth {
         })
     }
 
-    /// Two that send the same request for a token are one.
+    /// Two authenticators with the same token request share one identity.
     pub(super) fn identity(&self, cx: &EvalContext) -> Option<String> {
         let vars = Vars::new(cx);
         let tokens = self.begin(&vars).ok()?;
@@ -171,13 +171,12 @@ impl OAuth {
         self.tokens.lock()
     }
 
-    /// A token that lives, as far as is known.
+    /// A token that is valid as far as is known.
     pub(super) fn token(&self, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<LiveToken> {
         self.current(vars, exchange, None)
     }
 
-    /// The vendor refused `token`: fetches another, unless another thread has done so; false where none can be
-    /// fetched.
+    /// The vendor rejected `token`: fetches another, unless another thread has done so; false if none can be fetched.
     pub(super) fn renew(&self, token: &str, vars: &Vars<'_>, exchange: &dyn TokenTransport) -> Result<bool> {
         if self.endpoint.is_none() {
             return Ok(false);
@@ -199,13 +198,13 @@ impl OAuth {
             Some(token) => Ok(token),
             None => self.replace(&mut tokens, &serves, vars, exchange),
         };
-        // One that came expired serves once; one that cannot be fetched anew serves for ever.
+        // A token that was expired when fetched serves once; one that cannot be renewed serves forever.
         let until = tokens.expires.filter(|at| self.endpoint.is_some() && vars.cx.moment() <= *at);
         *known = Some(tokens);
         result.map(|text| LiveToken { text, until })
     }
 
-    /// What the config gives to begin with.
+    /// The initial tokens from the config.
     fn begin(&self, vars: &Vars<'_>) -> Result<Tokens> {
         if let Some(updater) = &self.updater {
             let at = |path: &[String]| {
@@ -242,7 +241,7 @@ impl OAuth {
     }
 }
 
-/// A time as tokens have it: seconds since 1970, a date, or ISO 8601; UTC where it does not say.
+/// An expiry time: seconds since 1970, a date, or ISO 8601; UTC if it has no offset.
 pub(super) fn time_of(text: &str) -> Option<OffsetDateTime> {
     let text = text.trim();
     if !text.is_empty() && text.len() <= 10 && text.bytes().all(|b| b.is_ascii_digit()) {

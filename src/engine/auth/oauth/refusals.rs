@@ -1,16 +1,16 @@
-//! Which answers of a token endpoint mean that the refresh token itself is worth nothing, and what is said of them.
+//! Responses of a token endpoint that reject the refresh token itself, and their messages.
 //!
-//! Comes in: the definition; then an answer with its status. Goes out: a fault. Called by [`super::request`].
+//! Input: the definition; then a response with its status. Output: a fault. Called by [`super::request`].
 
 use serde_json::Value as Json;
 
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::manifest::model::OAuthAuthenticator;
 
-/// Most characters of what a provider says about an error that are told.
+/// The maximum number of characters of a provider's error text that are shown.
 const MAX_DETAIL: usize = 64;
 
-/// Which answers mean that the refresh token itself is worth nothing.
+/// The responses that reject the refresh token itself.
 #[derive(Debug)]
 pub(super) struct Refusals {
     pub(super) statuses: Vec<u64>,
@@ -53,8 +53,8 @@ impl Refusals {
         (!parts.statuses.is_empty() || !parts.key.is_empty() || !parts.values.is_empty()).then_some(parts)
     }
 
-    /// The fault for an error of the token endpoint. Of the answer only the code of RFC 6749 §5.2 is told, and the code
-    /// that its description begins with: prose may quote what was sent.
+    /// The fault for an error of the token endpoint. It contains only the code of RFC 6749 §5.2, and the code at the
+    /// start of its description: prose may quote what was sent.
     pub(super) fn fault(&self, status: u16, answer: &Json) -> Fault {
         let code = answer["error"].as_str().map(str::trim).filter(|c| !c.is_empty());
         let leading = answer["error_description"].as_str().and_then(leading_code);
@@ -85,8 +85,8 @@ impl Refusals {
     }
 }
 
-/// The code that a provider's description begins with, such as `AADSTS50173`: three letters or more, then four digits
-/// or more.
+/// The code at the start of a provider's description, such as `AADSTS50173`: at least three letters, then at least
+/// four digits.
 fn leading_code(text: &str) -> Option<&str> {
     let text = text.trim();
     let letters = text.bytes().take_while(u8::is_ascii_alphabetic).count();

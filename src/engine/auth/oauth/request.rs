@@ -1,7 +1,7 @@
-//! The request for an access token, and what its answer gives.
+//! The request for an access token, and the tokens in its response.
 //!
-//! Comes in: what is known of the tokens, and the variables of a request. Goes out: the tokens of the answer. Called by
-//! [`super`] and [`super::single_use`].
+//! Input: the current tokens, and the variables of a request. Output: the tokens in the response. Called by [`super`]
+//! and [`super::single_use`].
 
 use serde_json::{Map, Value as Json, json};
 use time::{Duration, OffsetDateTime};
@@ -13,11 +13,11 @@ use crate::base::percent;
 use crate::engine::auth::{TokenRequest, TokenTransport};
 use crate::manifest::template::{Template, Types, Vars, text_of};
 
-/// How deep the fields of an answer are looked for.
+/// The maximum depth at which response fields are searched.
 const MAX_DEPTH: u8 = 5;
 
 impl OAuth {
-    /// The fields of the request for a token.
+    /// The fields of the token request.
     pub(super) fn fields(&self, tokens: &Tokens, vars: &Vars<'_>) -> Result<Map<String, Json>> {
         let names = &self.names;
         let mut fields = Map::new();
@@ -29,7 +29,7 @@ impl OAuth {
         fields.insert(names.grant_type.text(vars)?, json!(self.grant_type.text(vars)?));
         if !self.headers(vars)?.iter().any(|(name, _)| name == "Authorization") {
             let value_of = |own: &str, template: &Option<Template>| -> Result<Option<String>> {
-                // Where tokens live in the config, its own client wins over the manifest's words.
+                // If tokens are stored in the config, its client overrides the manifest's.
                 let own = vars.cx.config.get("credentials").and_then(|c| c.get(own)).filter(|_| self.updater.is_some());
                 match own {
                     Some(value) => Ok(Some(text_of(value))),
@@ -42,7 +42,7 @@ impl OAuth {
                     .hint("check `client_id` in the config")
             })?;
             fields.insert(names.client_id.text(vars)?, json!(id));
-            // An empty one is sent, one that is none (or Python's `None`) is not.
+            // An empty secret is sent; a missing one (or Python's `None`) is not.
             if let Some(secret) = value_of("client_secret", &self.client_secret)?.filter(|s| s != "None") {
                 fields.insert(names.client_secret.text(vars)?, json!(secret));
             }
@@ -68,7 +68,7 @@ impl OAuth {
         Ok(fields)
     }
 
-    /// The headers of the request for a token.
+    /// The headers of the token request.
     pub(super) fn headers(&self, vars: &Vars<'_>) -> Result<Vec<(String, String)>> {
         let mut headers = Vec::new();
         for (name, value) in &self.headers {
@@ -79,7 +79,7 @@ impl OAuth {
         Ok(headers)
     }
 
-    /// Fetches a token. The second part is what is wrong with an answer whose tokens must be kept all the same.
+    /// Fetches a token. The second part is a fault of a response whose tokens must be saved nonetheless.
     pub(super) fn fetch(
         &self,
         tokens: &Tokens,
@@ -95,7 +95,7 @@ impl OAuth {
             exchange.token_listener().learned(secret);
         }
         let now = vars.cx.moment();
-        // Each try of it has an assertion of its own.
+        // Each attempt has its own assertion.
         let (status, answer) = exchange.send(&|| {
             let form = form(&self.fields(tokens, vars)?);
             let (mut url, headers) = (url.clone(), self.headers(vars)?);
@@ -131,9 +131,9 @@ impl OAuth {
         Ok((Tokens { access: Some(access), refresh, expires, unsaved: false }, late))
     }
 
-    /// When a token runs out, from what the answer says.
+    /// When a token expires, from the response.
     fn expiry(&self, text: &str, now: OffsetDateTime) -> Result<OffsetDateTime> {
-        // The reference reads any date and ignores the format.
+        // The reference parses any date and ignores the format.
         let at = if let Some(format) = &self.tells_time {
             time_of(text).or_else(|| format.parse(text))
         } else {
@@ -149,7 +149,7 @@ impl OAuth {
     }
 }
 
-/// A form as `requests` writes it: a list gives its name for each value.
+/// A form as `requests` encodes it: a list repeats its name for each value.
 fn form(fields: &Map<String, Json>) -> String {
     let mut parts = Vec::new();
     for (name, value) in fields {
@@ -158,7 +158,7 @@ fn form(fields: &Map<String, Json>) -> String {
             Json::Array(items) => {
                 parts.extend(items.iter().map(|i| format!("{name}={}", percent::quote_plus(&text_of(i)))));
             }
-            // Of an object Python's iteration gives the keys.
+            // Iterating an object in Python yields its keys.
             Json::Object(map) => parts.extend(map.keys().map(|key| format!("{name}={}", percent::quote_plus(key)))),
             value => parts.push(format!("{name}={}", percent::quote_plus(&text_of(value)))),
         }
@@ -166,7 +166,7 @@ fn form(fields: &Map<String, Json>) -> String {
     parts.join("&")
 }
 
-/// The first value of that name, depth first.
+/// The first value with that name, depth first.
 fn find<'a>(json: &'a Json, name: &str, depth: u8) -> Option<&'a Json> {
     if depth > MAX_DEPTH {
         return None;

@@ -1,7 +1,7 @@
-//! Tokens that change with every use: fetched by one process at a time, and saved before they are used.
+//! Single-use tokens: fetched by one process at a time, and saved before use.
 //!
-//! Comes in: the tokens as this process knows them. Goes out: an access token that lives, after the refresh token
-//! beside it is in the state directory and with whoever reads the messages. Called by [`super::OAuth`].
+//! Input: the tokens known to this process. Output: a valid access token, after its refresh token is saved in the
+//! state directory and announced to the reader of the messages. Called by [`super::OAuth`].
 
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
@@ -15,7 +15,7 @@ use crate::engine::auth::{Builder, TokenTransport};
 use crate::manifest::model::RefreshTokenUpdater;
 use crate::manifest::template::Vars;
 
-/// Where in the config tokens stand that change with every use.
+/// The config paths of single-use tokens.
 #[derive(Debug)]
 pub(super) struct Updater {
     pub(super) answer_field: String,
@@ -27,7 +27,7 @@ pub(super) struct Updater {
 }
 
 impl OAuth {
-    /// Fetches a token. Tokens that change with every use are fetched by one process at a time, and saved first.
+    /// Fetches a token. Single-use tokens are fetched by one process at a time, and saved first.
     pub(super) fn replace(
         &self,
         tokens: &mut Tokens,
@@ -42,7 +42,7 @@ impl OAuth {
         };
         let from = self.begin(vars)?;
         let file = self.file(updater, &from, vars)?;
-        // Where there is no refresh token, none can be used up.
+        // Without a refresh token, none can be used up.
         let single_use = from.refresh.is_some_and(|token| !token.is_empty());
         if file.is_none() && single_use && !updater.announced {
             return Err(Fault::config(
@@ -52,7 +52,7 @@ impl OAuth {
             .hint("name a folder in dripfeed.state_dir, or in the environment variable DRIPFEED_STATE_DIR"));
         }
         let locked = file.as_ref().map(|f| f.lock(exchange.stop())).transpose()?;
-        // What could not be stored is newer than what was.
+        // Tokens that could not be saved are newer than the saved ones.
         if !tokens.unsaved
             && let Some(stored) = locked.as_ref().map(Locked::read).transpose()?.flatten()
         {
@@ -66,7 +66,7 @@ impl OAuth {
         }
         let draft = locked.as_ref().map(Locked::draft).transpose()?;
         let mut late = None;
-        // From the request on, the old refresh token may be worth nothing.
+        // Once the request is sent, the old refresh token may be invalid.
         let critical = exchange.stop().critical();
         if !tokens.unsaved {
             (*tokens, late) = self.fetch(tokens, vars, exchange)?;
@@ -86,7 +86,7 @@ impl OAuth {
         late.map_or(Ok(access), Err)
     }
 
-    /// Where tokens are kept that descend from the config's refresh token: another login gets another file.
+    /// The file for tokens that descend from the config's refresh token: another login has another file.
     fn file(&self, updater: &Updater, from: &Tokens, vars: &Vars<'_>) -> Result<Option<StoredFile>> {
         let (Some(store), Some(refresh)) = (&updater.store, from.refresh.as_ref().filter(|t| !t.is_empty())) else {
             return Ok(None);
@@ -117,7 +117,7 @@ impl Updater {
 }
 
 impl Tokens {
-    /// The tokens of a file in the state directory.
+    /// The tokens from a file in the state directory.
     fn stored(file: &Json) -> Tokens {
         let text = |key: &str| file[key].as_str().filter(|t| !t.is_empty()).map(str::to_owned);
         Tokens {

@@ -1,8 +1,8 @@
-//! Several tokens that take turns, each with so many calls left.
+//! Several tokens in rotation, each with a quota of remaining calls.
 //!
-//! Comes in: the definition; then each call before it is sent, and its answer. Goes out: the token that has a call left
-//! for it, after a wait where none has. Called by [`super::Auth`] and `run`, from several threads. What counts, and how
-//! long is waited, is airbyte-cdk's `RateLimitedMultipleTokenAuthenticator`.
+//! Input: the definition; then each call before it is sent, and its response. Output: a token with quota left for the
+//! call, after a wait if none has any. Called by [`super::Auth`] and `requester`, from several threads. Counting and
+//! waiting follow airbyte-cdk's `RateLimitedMultipleTokenAuthenticator`.
 
 mod quota;
 
@@ -25,13 +25,13 @@ use crate::manifest::template::{EvalContext, Template, Vars};
 use crate::pace::Call;
 use quota::{Pool, Remaining, written};
 
-/// A wait for new calls is no shorter, so that times that are past do not make one ask again and again.
+/// The shortest wait for new quota, so that reset times in the past do not cause a busy loop.
 const MIN_WAIT: Duration = Duration::from_secs(5);
-/// Between two calls near the end of what is left one waits no longer, in seconds.
+/// The longest pause between two calls near the end of the quota, in seconds.
 const MAX_SPREAD: f64 = 10.0;
-/// Nor is a shorter pause worth it.
+/// Shorter pauses are skipped.
 const MIN_SPREAD: f64 = 0.1;
-/// The tokens, and how many calls each has left.
+/// The tokens and their remaining quota.
 pub struct Rotation {
     tokens: Vec<String>,
     pools: Vec<Pool>,
@@ -41,19 +41,19 @@ pub struct Rotation {
     longest: Duration,
     share: f64,
     least: f64,
-    /// What it was made of, for telling equal ones.
+    /// The definition, to recognize equal rotations.
     written: Json,
-    /// Was the vendor asked how many calls there are? Held while it is.
+    /// Was the vendor asked for the quotas? Locked while the request runs.
     begun: Mutex<bool>,
     state: Mutex<State>,
 }
 
-/// Where the vendor tells how many calls are left.
+/// The endpoint that reports the remaining quota.
 struct Source {
     method: &'static str,
     url: String,
     headers: Vec<(String, String)>,
-    /// Statuses that mean that it does not tell.
+    /// Statuses that mean that the endpoint reports nothing.
     silent: Vec<u16>,
 }
 
@@ -62,25 +62,25 @@ struct State {
     active: usize,
     /// By token, then by pool.
     counts: Vec<Vec<Remaining>>,
-    /// Was it said that calls are spread?
+    /// Was it logged that calls are spread out?
     is_announced: bool,
 }
 
-/// A call that was taken: by which token, of which pool.
+/// A call that was taken: its token and its pool.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn {
     token: usize,
     pool: usize,
 }
 
-/// How it goes on.
+/// The next step for a call.
 enum Step {
     Take(Turn, Option<Duration>),
     Wait(Duration),
 }
 
 impl fmt::Debug for Rotation {
-    /// Without the tokens.
+    /// Omits the tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rotation").finish_non_exhaustive()
     }
@@ -141,12 +141,12 @@ impl Rotation {
         })
     }
 
-    /// Two that are written alike are one: their streams share the counts.
+    /// Two rotations with equal definitions are one: their streams share the quotas.
     pub(super) fn identity(&self) -> String {
         python::canonical(&self.written)
     }
 
-    /// Takes a call from a token that has one left, after a wait where none has.
+    /// Takes a call from a token with quota left, after a wait if none has any.
     pub fn take(&self, call: &Call<'_>, cx: &EvalContext, exchange: &dyn TokenTransport) -> Result<Turn> {
         self.begin(cx, exchange)?;
         let pool = self.pool_of(call);
@@ -171,17 +171,17 @@ impl Rotation {
         }
     }
 
-    /// The header that carries the token of a turn.
+    /// The header with the token of a turn.
     pub fn header(&self, turn: Turn) -> (&str, String) {
         (&self.header, self.carried(&self.tokens[turn.token]))
     }
 
-    /// An answer came: what it tells of the calls that are left.
+    /// Updates the quota from a response.
     pub fn answered<'h>(&self, turn: Turn, status: u16, header: &dyn Fn(&str) -> Option<&'h str>) {
         let pool = &self.pools[turn.pool];
         let number = |name: &Option<String>| header(name.as_deref()?)?.trim().parse::<i64>().ok();
         let spent = pool.spent_statuses.contains(&status.into());
-        // Refused without a number means none.
+        // A rejection without a number means that no quota is left.
         let left = number(&pool.left_header).or(spent.then_some(0));
         let resets = pool.resets_header.as_deref().and_then(header).and_then(time_of);
         let mut state = self.state.lock();
@@ -190,7 +190,7 @@ impl Rotation {
         }
     }
 
-    /// The vendor refused the token of this turn: another one goes next; false where there is none.
+    /// The vendor rejected the token of this turn: the next call uses another one; false if there is none.
     pub fn refused(&self, turn: Turn) -> bool {
         let mut state = self.state.lock();
         if state.active == turn.token {
@@ -199,7 +199,7 @@ impl Rotation {
         self.tokens.len() > 1
     }
 
-    /// Is the token of this turn used up, while another one has calls left?
+    /// Is the token of this turn used up, while another one has quota left?
     pub fn another(&self, turn: Turn) -> bool {
         let state = self.state.lock();
         let of = |token: usize| &state.counts[token][turn.pool];
@@ -211,7 +211,7 @@ impl Rotation {
         format!("{} {token}", self.scheme).trim().to_owned()
     }
 
-    /// The first pool that a matcher of it puts the call in, else the first without matchers, else the first.
+    /// The first pool with a matcher for the call, else the first without matchers, else the first.
     fn pool_of(&self, call: &Call<'_>) -> usize {
         let matched = self.pools.iter().position(|pool| pool.matchers.iter().any(|matcher| matcher.matches(call)));
         matched.or_else(|| self.pools.iter().position(|pool| pool.matchers.is_empty())).unwrap_or(0)
@@ -221,7 +221,7 @@ impl Rotation {
         state.counts.iter().all(|pools| pools[pool].counted && pools[pool].left <= 0)
     }
 
-    /// Takes a call, or tells how long to wait for one; `until` is when this has lasted too long.
+    /// Takes a call, or returns how long to wait for one; `until` is the limit of the whole wait.
     fn step(
         &self,
         pool: usize,
@@ -251,7 +251,7 @@ impl Rotation {
             let count = &mut state.counts[token][pool];
             let turn = Turn { token, pool };
             if !count.counted {
-                // Nothing tells the tokens apart: they share the load.
+                // All tokens are equal: they share the load.
                 state.active = next;
                 return Ok(Step::Take(turn, None));
             }
@@ -268,7 +268,7 @@ impl Rotation {
         }
     }
 
-    /// How long to wait before a call, so that what is left lasts: nothing while any token has more than its reserve.
+    /// The pause before a call that makes the quota last: `None` while any token has more than its reserve.
     fn pause(&self, state: &State, pool: usize, now: OffsetDateTime) -> Option<Duration> {
         let counts = || state.counts.iter().map(|pools| &pools[pool]);
         #[allow(clippy::cast_precision_loss)]
@@ -284,7 +284,7 @@ impl Rotation {
         (spread >= MIN_SPREAD).then(|| Duration::from_secs_f64(spread))
     }
 
-    /// Asks the vendor how many calls there are, the first time.
+    /// Asks the vendor for the quotas, the first time.
     fn begin(&self, cx: &EvalContext, exchange: &dyn TokenTransport) -> Result<()> {
         let mut begun = self.begun.lock();
         if !*begun {
@@ -295,7 +295,7 @@ impl Rotation {
         Ok(())
     }
 
-    /// Asks for each token how many calls it has.
+    /// Asks for the quota of each token.
     fn ask(&self, cx: &EvalContext, exchange: &dyn TokenTransport) -> Result<()> {
         let counts: Vec<Vec<Remaining>> =
             self.tokens.iter().map(|token| self.ask_for(token, cx, exchange)).collect::<Result<_>>()?;
@@ -336,7 +336,7 @@ impl Rotation {
     }
 }
 
-/// The tokens, each once.
+/// The tokens without duplicates.
 fn tokens(def: &RateLimitedMultipleTokenAuthenticator, vars: &Vars<'_>) -> Result<Vec<String>> {
     let text = &def.tokens;
     let written: Vec<String> = match &text.value {
@@ -362,7 +362,7 @@ fn tokens(def: &RateLimitedMultipleTokenAuthenticator, vars: &Vars<'_>) -> Resul
     Ok(tokens)
 }
 
-/// How long one waits for new calls.
+/// The longest wait for new quota.
 fn longest(text: Option<&Text>, vars: &Vars<'_>) -> Result<Duration> {
     let Some(text) = text.filter(|t| !t.value.is_null()) else { return Ok(Duration::from_secs(2 * 60 * 60)) };
     let written = Template::compile(text, &[])?.text(vars)?;

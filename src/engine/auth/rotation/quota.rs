@@ -1,7 +1,7 @@
-//! What a token has left of the calls of one kind.
+//! The remaining quota of a token for one kind of calls.
 //!
-//! Comes in: the definition of a quota; then the vendor's account of a token, and the numbers of each answer. Goes out:
-//! how many calls are left, and until when. Called by [`super::Rotation`].
+//! Input: the definition of a quota; then the vendor's report for a token, and the numbers in each response. Output:
+//! how many calls remain, and until when. Called by [`super::Rotation`].
 
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
@@ -12,10 +12,10 @@ use crate::manifest::model::TokenQuota;
 use crate::manifest::template::{EvalContext, text_of};
 use crate::pace::Matcher;
 
-/// An answer may tell an end of the window that is so much earlier, and still mean this one.
+/// How much earlier a response's reset time may be and still refer to this window.
 const SKEW: time::Duration = time::Duration::seconds(60);
 
-/// Calls of one kind.
+/// A pool: one kind of calls.
 pub(super) struct Pool {
     pub(super) name: String,
     pub(super) matchers: Vec<Matcher>,
@@ -28,13 +28,13 @@ pub(super) struct Pool {
     pub(super) spent_statuses: Vec<u64>,
 }
 
-/// What a token has left of a pool.
+/// The remaining quota of a token in a pool.
 #[derive(Clone)]
 pub(super) struct Remaining {
     pub(super) left: i64,
     pub(super) resets: OffsetDateTime,
     pub(super) limit: i64,
-    /// Does the vendor count at all?
+    /// Does the vendor count these calls?
     pub(super) counted: bool,
 }
 
@@ -54,7 +54,7 @@ impl Pool {
         })
     }
 
-    /// What the vendor says that a token has left.
+    /// The remaining quota of a token in the vendor's report.
     pub(super) fn count(&self, answer: &Json) -> Result<Remaining> {
         let bad = |what: &str, how: &str| {
             let text = format!(
@@ -87,8 +87,8 @@ impl Pool {
 }
 
 impl Remaining {
-    /// Takes what an answer tells. Answers come in any order, and what they tell may be old: within a window the count
-    /// only falls, and a window that is over tells nothing, unless the call was refused for it (`spent`).
+    /// Updates the quota from a response. Responses arrive in any order and may be outdated: within a window the
+    /// count only decreases, and a past window is ignored, unless the call was rejected because of it (`spent`).
     pub(super) fn learn(&mut self, left: Option<i64>, resets: Option<OffsetDateTime>, limit: Option<i64>, spent: bool) {
         if !self.counted {
             return;
@@ -112,7 +112,7 @@ impl Remaining {
     }
 }
 
-/// A pool as it is written.
+/// The definition of a pool as JSON.
 pub(super) fn written(def: &TokenQuota) -> Json {
     let matchers = def.matchers.iter().flatten().map(|m| {
         json!([m.method, m.url_base, m.url_path_pattern, m.params, m.headers, m.weight.as_ref().map(|w| &w.value)])

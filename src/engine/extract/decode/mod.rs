@@ -1,8 +1,9 @@
-//! Bodies that are no plain JSON, made into it: lines, tables, XML, and archives of them.
+//! Converts bodies that are not plain JSON into JSON: lines, tables, XML, and archives of them.
 //!
-//! Comes in: a decoder's definition; then each body. Goes out: a JSON document, a list of many bodies where the form
-//! has many. Called by `run`, so that whatever follows knows JSON alone. The forms are those of airbyte-cdk's decoders,
-//! but what cannot be read is a fault: the reference skips a bad line, and takes bad XML for nothing.
+//! Input: a decoder's definition; then each body. Output: a JSON document, or a list of bodies for formats with
+//! several. Called by `answer` and `async_job`, so that later stages handle only JSON. The formats are those of
+//! airbyte-cdk's decoders, but unreadable data is a fault: the reference skips a bad line, and treats bad XML as
+//! empty.
 
 mod table;
 mod xml;
@@ -18,7 +19,7 @@ use crate::base::json::scan::{JsonKind, Scanner};
 use crate::manifest::model;
 use crate::manifest::node::Place;
 
-/// A decoder, compiled.
+/// A compiled decoder.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     form: Form,
@@ -28,7 +29,7 @@ pub struct Decoder {
 #[derive(Debug, Clone)]
 enum Form {
     Json,
-    /// A value a line.
+    /// One JSON value per line.
     Lines,
     /// The elements of one list.
     Items(RecordPath, Charset),
@@ -38,32 +39,32 @@ enum Form {
         nulls: Vec<String>,
     },
     Xml,
-    /// A text a line, under `record`.
+    /// One text per line, under `record`.
     Texts,
     Gzip(Box<Form>),
     Zip(Box<Form>),
-    /// A table in a file, compressed or not, as pandas reads it.
+    /// A table in a file, compressed or not, parsed as pandas does.
     Table {
         keep_na: bool,
     },
 }
 
-/// How a gzip file begins.
+/// The magic bytes of gzip.
 const GZIP: &[u8] = b"\x1f\x8b";
 
-/// How bytes are text, by Python's names.
+/// A text encoding, by Python's names.
 #[derive(Debug, Clone, Copy)]
 enum Charset {
     Utf8,
-    /// Every byte is the character of its number.
+    /// Every byte is the character with its number.
     Latin1,
     Other(&'static encoding_rs::Encoding),
 }
 
-/// Compiles a decoder; none is JSON.
+/// Compiles a decoder; without a definition it is JSON.
 pub fn build(def: Option<&model::Decoder>, extractor: Option<&model::Extractor>, at: &Place) -> Result<Decoder> {
     let form = match (extractor, def) {
-        // That one reads the body itself.
+        // That extractor reads the body itself.
         (Some(model::Extractor::ResponseToFileExtractor(def)), _) => {
             Form::Table { keep_na: def.preserve_na_values.unwrap_or(false) }
         }
@@ -82,7 +83,7 @@ fn form(def: &model::Decoder, inner: bool) -> Result<Form> {
             if def.items_path.is_empty() {
                 return Err(def.at.field("items_path", None).fault("`items_path` is empty"));
             }
-            // In this notation a list's elements are named `item`.
+            // In this notation the elements of a list are named `item`.
             let name = |part: &str| if part == "item" { Segment::Any } else { Segment::Key(part.to_owned()) };
             let segments = def.items_path.split('.').map(name).chain([Segment::Any]).collect();
             Form::Items(RecordPath { segments, wild: true }, charset(def.encoding.as_deref(), &def.at)?)
@@ -115,7 +116,7 @@ fn charset(name: Option<&str>, at: &Place) -> Result<Charset> {
     })
 }
 
-/// A delimiter of one byte; one that begins with a backslash is written as in a Python text.
+/// A delimiter of one byte; a leading backslash starts an escape as in Python.
 fn delimiter(written: &str, at: &Place) -> Result<u8> {
     let read = match written.strip_prefix('\\') {
         Some("t") => "\t".to_owned(),
@@ -152,14 +153,14 @@ impl Charset {
     }
 }
 
-/// Bodies found in another, as the elements of a JSON list.
+/// Bodies found inside another body, as the elements of a JSON list.
 struct Bodies {
     list: Vec<u8>,
     limit: u64,
 }
 
 impl Bodies {
-    /// Adds the text of a JSON value.
+    /// Appends the text of a JSON value.
     fn add(&mut self, json: &[u8]) -> Result<()> {
         self.list.push(if self.list.is_empty() { b'[' } else { b',' });
         self.list.extend_from_slice(json);
@@ -177,27 +178,27 @@ fn too_large(limit: u64) -> Fault {
 }
 
 impl Decoder {
-    /// Is an answer read as it comes in the reference? Then paging sees an empty `response`.
+    /// Does the reference stream this format? Then paging sees an empty `response`.
     pub fn streams(&self) -> bool {
         !matches!(self.form, Form::Json | Form::Xml | Form::Zip(_))
     }
 
-    /// Are its bodies JSON as they come?
+    /// Are bodies plain JSON?
     pub fn is_json(&self) -> bool {
         matches!(self.form, Form::Json)
     }
 
-    /// Does a body of this form show where it ends, so that one that was cut off cannot be read?
+    /// Does this format mark its end, so that a truncated body cannot be parsed?
     pub fn ends_by_itself(&self, body: &[u8]) -> bool {
         self.form.ends_by_itself(body)
     }
 
-    /// Does a body show by its last row that it was cut off?
+    /// Does the last row show that the body was truncated?
     pub fn is_torn(&self, body: &[u8]) -> bool {
         self.form.is_torn(body)
     }
 
-    /// The JSON of a body. `content_type` is the header's value; more than `limit` bytes are refused.
+    /// Converts a body to JSON. `content_type` is the header's value; more than `limit` bytes are refused.
     pub fn decode<'b>(&self, body: &'b [u8], content_type: Option<&str>, limit: u64) -> Result<Cow<'b, [u8]>> {
         match &self.form {
             Form::Json => return Ok(Cow::Borrowed(body)),
@@ -293,7 +294,7 @@ impl Form {
     }
 }
 
-/// The elements of a list, or the one value that it is.
+/// The elements of a list, or the single value.
 fn elements(body: &[u8], out: &mut Bodies) -> Result<()> {
     let broken = |error| not_json(body, &error);
     let mut scanner = Scanner::new(body);
@@ -326,7 +327,7 @@ fn lines(body: &[u8], out: &mut Bodies) -> Result<()> {
         let read = scanner.peek().and_then(|_| scanner.skip()).and_then(|()| scanner.end());
         read.map_err(|e| {
             let text = format!("line {} of the answer is not valid JSON: {e}", number + 1);
-            // The last one may be cut off.
+            // The last line may be truncated.
             if number == last && e.is_of_its_end(line) { Fault::broken_body(text) } else { Fault::data(text) }
         })?;
         out.add(line)?;

@@ -1,6 +1,6 @@
-//! Tables: CSV as Python's `csv` reads it, and files as pandas reads them.
+//! Tables: CSV as in Python's `csv`, and files as in pandas.
 //!
-//! Comes in: text or bytes of a body. Goes out: a JSON object for each row. Called by [`super::Decoder`].
+//! Input: text or bytes of a body. Output: a JSON object per row. Called by [`super::Decoder`].
 
 use std::io::Read as _;
 
@@ -9,8 +9,8 @@ use serde_json::{Map, Value as Json};
 use super::{Bodies, Charset, too_large};
 use crate::base::fault::{Fault, Result};
 
-/// A table with its names in the first row, as Python's `csv.DictReader` reads it: what a row has too little is null,
-/// what it has too much is a list under `null`.
+/// Parses a table with names in the first row, like Python's `csv.DictReader`: missing cells are null, excess cells
+/// are a list under `null`.
 pub(super) fn csv(text: &str, delimiter: u8, nulls: &[String], out: &mut Bodies) -> Result<()> {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut reader =
@@ -42,8 +42,8 @@ pub(super) fn csv(text: &str, delimiter: u8, nulls: &[String], out: &mut Bodies)
     Ok(())
 }
 
-/// Was a table cut off inside its last row? That one has fewer cells than the first, or a quote that does not end, and
-/// no line break after it.
+/// Was a table truncated in its last row? Then that row has fewer cells than the first, or an open quote, and no line
+/// break at its end.
 pub(super) fn is_torn(body: &[u8], delimiter: u8) -> bool {
     if body.ends_with(b"\n") || body.ends_with(b"\r") {
         return false;
@@ -68,14 +68,14 @@ pub(super) fn is_packed(body: &[u8]) -> bool {
     }
 }
 
-/// What pandas takes for a missing value.
+/// The texts that pandas treats as missing values.
 const MISSING: &[&str] = &[
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
 ];
 
-/// A table in a file, as pandas' `read_csv` reads it for the reference: names that come twice are numbered, a row that
-/// is too long is a fault.
+/// Parses a table in a file like pandas' `read_csv` in the reference: duplicate names are numbered, a row that is too
+/// long is a fault.
 pub(super) fn table(body: &[u8], keep_na: bool, out: &mut Bodies) -> Result<()> {
     let mut unpacked = Vec::new();
     let bad = |e: std::io::Error| Fault::broken_body(format!("the answer cannot be unpacked: {e}"));

@@ -1,6 +1,6 @@
-//! XML bodies, as Python's `xmltodict` reads them.
+//! XML bodies, parsed as in Python's `xmltodict`.
 //!
-//! Comes in: the bytes of a body. Goes out: JSON. Called by [`super::Decoder`].
+//! Input: the bytes of a body. Output: JSON. Called by [`super::Decoder`].
 
 use std::borrow::Cow;
 
@@ -10,10 +10,10 @@ use serde_json::{Map, Value as Json};
 use super::Charset;
 use crate::base::fault::{Fault, Result};
 
-/// XML deeper than this is refused.
+/// The maximum nesting of XML.
 const MAX_DEPTH: usize = 200;
 
-/// The text of an XML body: UTF-8 if it is, else as the header or the declaration says.
+/// The text of an XML body: UTF-8 if valid, else as declared by the header or the XML declaration.
 pub(super) fn text<'b>(body: &'b [u8], content_type: Option<&str>) -> Result<Cow<'b, str>> {
     if let Ok(text) = Charset::Utf8.text(body) {
         return Ok(text);
@@ -26,7 +26,7 @@ pub(super) fn text<'b>(body: &'b [u8], content_type: Option<&str>) -> Result<Cow
     charset.map_or(Charset::Latin1, Charset::Other).text(body)
 }
 
-/// An element that is being read.
+/// An element being parsed.
 #[derive(Default)]
 struct Element {
     name: String,
@@ -44,7 +44,7 @@ impl Element {
         }
     }
 
-    /// What stands under the element's name: its fields, its text, both, or nothing.
+    /// The value under the element's name: its fields, its text, both, or null.
     fn value(mut self) -> Json {
         let text = self.text.trim();
         if self.fields.is_none() {
@@ -58,13 +58,14 @@ impl Element {
     }
 }
 
-/// A web page leaves elements open.
+/// HTML has unclosed elements.
 fn is_html(text: &str) -> bool {
     let head = text.trim_start().chars().take(14).collect::<String>().to_ascii_lowercase();
     head.starts_with("<!doctype html") || head.starts_with("<html")
 }
 
-/// XML as `xmltodict` reads it: attributes under `@name`, text beside others under `#text`, what repeats as a list.
+/// Converts XML like `xmltodict`: attributes under `@name`, text next to elements under `#text`, repeated elements as
+/// a list.
 pub(super) fn json(text: &str) -> Result<Json> {
     let bad = |why: &dyn std::fmt::Display| Fault::data(format!("the answer is not valid XML: {why}"));
     let mut reader = quick_xml::Reader::from_str(text);

@@ -1,11 +1,11 @@
-//! The schema that Singer targets get, and the few changes that make a record fit it.
+//! The schema for Singer targets, and the minimal changes that make a record fit it.
 //!
-//! Comes in: a stream's JSON schema, its keys and the user's selection; then the bytes of each record. Goes
-//! out: a relaxed schema, and for each record whether a change is needed (then the changed bytes). Called by `run`.
+//! Input: a stream's JSON schema, its keys and the user's selection; then the bytes of each record. Output: a relaxed
+//! schema, and for each record whether it needs a change (then the changed bytes). Called by `record_writer`.
 //!
-//! The rules, and the targets that made each of them necessary, are measured: every property nullable but the
-//! keys, one plain type each; date-times in UTC with `Z`; no `5.0` for an integer; no NUL, no lone surrogate; no
-//! line break inside a message; a value of another type than its schema says is sent as null, and counted.
+//! The rules come from measurements of real targets: every property except the keys is nullable and has one plain
+//! type; date-times are in UTC with `Z`; no `5.0` for an integer; no NUL, no lone surrogate; no line break inside a
+//! message; a value of another type than its schema declares is sent as null, and counted.
 
 mod relax;
 mod rewrite;
@@ -29,7 +29,7 @@ pub struct RecordSchema {
     pub schema: Json,
     root: Node,
     keys: Vec<String>,
-    /// Nothing is changed but texts that no reader takes.
+    /// Only texts that no reader accepts are changed.
     verbatim: bool,
 }
 
@@ -37,7 +37,7 @@ pub struct RecordSchema {
 struct Node {
     shape: Shape,
     key: bool,
-    /// Its number among the schema's places.
+    /// The number of its place in the schema.
     place: u32,
 }
 
@@ -51,35 +51,35 @@ enum Shape {
     Integer,
     Number,
     Bool,
-    /// No one type: sent as text, anything but a text as JSON.
+    /// Several types: sent as text; a value that is not a text is sent as its JSON.
     Mixed,
-    /// Nothing is announced: sent as it is.
+    /// No declared type: sent unchanged.
     Any,
 }
 
 #[derive(Debug, Clone)]
 struct Object {
     props: Vec<Prop>,
-    /// Properties that the schema does not declare pass too.
+    /// Properties that the schema does not declare are sent too.
     open: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Prop {
     name: String,
-    /// The key as it mostly stands in records: `"name":`.
+    /// The key in its usual spelling in records: `"name":`.
     quoted: Vec<u8>,
-    /// Another name on the wire, for twins and overlong names.
+    /// The name on the wire, if twins or an overlong name require another one.
     sent_as: Option<String>,
     selected: bool,
     key: Option<u32>,
     cursor: bool,
     node: Node,
-    /// Where values go that do not fit.
+    /// Columns for values that do not fit.
     others: Vec<Other>,
 }
 
-/// A column beside another, for values that do not fit that one.
+/// An additional column for values that do not fit the original one.
 #[derive(Debug, Clone)]
 struct Other {
     name: String,
@@ -87,10 +87,10 @@ struct Other {
     node: Node,
 }
 
-/// Under this key a field's schema holds the narrower one that its column was announced with.
+/// Under this key a field's schema holds the narrower schema that its column was announced with.
 const COLUMN: &str = "x-dripfeed-column";
 
-/// What a look at a record found.
+/// The result of scanning a record.
 #[derive(Debug, Clone, Default)]
 pub struct RecordScan<'a> {
     /// Must the record be rewritten?
@@ -100,12 +100,12 @@ pub struct RecordScan<'a> {
     keys: u32,
 }
 
-/// What became of a record that was rewritten.
+/// The result of rewriting a record.
 #[derive(Debug, Clone, Copy)]
 pub struct Rewritten {
-    /// Values that were sent as null.
+    /// The number of values that were sent as null.
     pub nulled: u32,
-    /// Was a key among them? No target stores such a record.
+    /// Was a key among them? No target can store such a record.
     pub bad_key: bool,
 }
 
@@ -137,11 +137,11 @@ impl RecordSchema {
         let Shape::Object(object) = &mut node.shape else { unreachable!("`object` makes an object") };
         for (index, key) in keys.iter().enumerate() {
             if !object.props.iter().any(|p| p.name == *key) {
-                // A key that the schema forgot: both types that keys have.
+                // A key that the schema does not declare: it gets both types that keys have.
                 sent.insert(key.clone(), json!({"type": ["string", "integer"]}));
                 object.props.push(Prop::plain(key, Shape::Mixed));
             }
-            // A text is what the user makes of any value.
+            // A user override to text accepts any value.
             let overridden = selection.overrides.at(std::slice::from_ref(key)).is_some();
             for prop in object.props.iter_mut().filter(|p| p.name == *key) {
                 prop.key = u32::try_from(index).ok();
@@ -164,7 +164,7 @@ impl RecordSchema {
         }
         if let Some(cursor) = cursor {
             if !object.props.iter().any(|p| p.name == cursor) {
-                // Watched, though nothing is announced about it.
+                // Observed, though the schema does not announce it.
                 object.props.push(Prop::plain(cursor, Shape::Any));
             }
             for prop in object.props.iter_mut().filter(|p| p.name == cursor) {
@@ -172,28 +172,28 @@ impl RecordSchema {
                 prop.selected = true;
             }
         }
-        // `json!` would copy them.
+        // `json!` would copy the properties.
         let mut schema = json!({"type": "object", "properties": null});
         schema["properties"] = Json::Object(sent);
         RecordSchema { schema, root: node, keys: keys.to_vec(), verbatim: false }
     }
 
-    /// The same form with every value as the vendor wrote it: nothing is announced, nothing is null that was not.
+    /// The same schema for verbatim output: nothing is announced, and no value becomes null.
     #[must_use]
     pub fn verbatim(mut self) -> RecordSchema {
         self.verbatim = true;
         self
     }
 
-    /// Numbers the places of the schema, so that an observer can tell them apart.
+    /// Numbers the places of the schema, so that an observer can distinguish them.
     #[must_use]
     pub fn numbered(mut self, places: &dyn Places) -> RecordSchema {
         self.root.number(places, ROOT);
         self
     }
 
-    /// Looks at the record that comes next and passes it, telling `observer` of every value. With `lines`, a line break
-    /// between its tokens is a change.
+    /// Scans the next record, moves past it, and reports every value to `observer`. With `lines`, a line break
+    /// between tokens counts as a change.
     #[inline]
     pub fn scan<'a>(
         &self,
@@ -211,13 +211,13 @@ impl RecordSchema {
         Ok(seen)
     }
 
-    /// The key that the record lacks, if it lacks one.
+    /// The key that is missing from the record, if any.
     pub fn missing_key(&self, seen: &RecordScan<'_>) -> Option<&str> {
         let mut keys = self.keys.iter().enumerate().filter(|_| !self.verbatim);
         keys.find(|(i, _)| seen.keys & (1 << i) == 0).map(|(_, k)| k.as_str())
     }
 
-    /// Appends the record that comes next, changed to fit.
+    /// Appends the next record, changed to fit.
     pub fn rewrite(&self, scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Scan<Rewritten> {
         let mut writer = Writer::new(out);
         if self.verbatim {
@@ -252,7 +252,7 @@ impl Prop {
     }
 }
 
-/// A look at one record.
+/// The scan of one record.
 struct Look<'o, 'a, O> {
     seen: RecordScan<'a>,
     verbatim: bool,
@@ -260,7 +260,7 @@ struct Look<'o, 'a, O> {
 }
 
 impl<'a, O: Observer> Look<'_, 'a, O> {
-    /// Passes a value; `object` is the number of the object that it is in.
+    /// Scans a value; `object` is the number of its parent object.
     fn value(&mut self, node: &Node, scanner: &mut Scanner<'a>, object: u32) -> Scan<()> {
         let kind = scanner.peek()?;
         self.observer.value(node.place, kind, object);
@@ -357,7 +357,7 @@ impl<'a, O: Observer> Look<'_, 'a, O> {
         self.value(&prop.node, scanner, object)
     }
 
-    /// Passes a value that no schema describes; its texts must be clean all the same.
+    /// Scans a value without a schema; its texts are still checked.
     fn any(&mut self, scanner: &mut Scanner<'_>) -> Scan<()> {
         match scanner.peek()? {
             JsonKind::String => {
@@ -403,7 +403,7 @@ impl Node {
 }
 
 impl Object {
-    /// The property of that name; records mostly keep the order of keys, so the next one is tried first.
+    /// The property with this name; records mostly keep the order of keys, so the next property is tried first.
     #[inline]
     fn find(&self, key: &JsonText<'_>, hint: &mut usize) -> Option<&Prop> {
         if let Some(prop) = self.props.get(*hint)
@@ -418,7 +418,7 @@ impl Object {
     }
 }
 
-/// Has a text with escapes neither a NUL nor a lone surrogate?
+/// Is a text with escapes free of NUL and lone surrogates?
 fn clean(text: &JsonText<'_>) -> bool {
     let mut rest = text.raw;
     while let Some(at) = memchr::memchr(b'\\', rest) {

@@ -1,7 +1,7 @@
-//! From a stream's own schema to the one that targets get.
+//! Converts a stream's own schema to the schema for targets.
 //!
-//! Comes in: a JSON schema with references, choices and bounds, and the user's selection. Goes out: the relaxed schema,
-//! and beside it the tree with which records are looked at. Called by [`super::RecordSchema::build`].
+//! Input: a JSON schema with references, alternatives and bounds, and the user's selection. Output: the relaxed
+//! schema, and the tree for scanning records. Called by [`super::RecordSchema::build`].
 
 use std::collections::HashSet;
 
@@ -11,14 +11,14 @@ use super::{COLUMN, Node, Object, Other, Prop, Selection, Shape};
 use crate::base::json::schema::{MAX_DEPTH, Reader};
 use crate::protocol::singer_catalog::SchemaOverrides;
 
-/// The longest column name that every warehouse takes, in bytes.
+/// The longest column name that every warehouse accepts, in bytes.
 const MAX_NAME: usize = 63;
 
-/// Makes the wire schema and the tree beside it.
+/// Builds the wire schema and its tree.
 pub(super) struct Relax<'s> {
     pub(super) schema: Reader<'s>,
     pub(super) selection: &'s Selection,
-    /// Keys and cursor: they keep their names.
+    /// Key and cursor fields: they keep their names.
     pub(super) fixed: &'s [&'s str],
 }
 
@@ -35,10 +35,10 @@ impl<'s> Relax<'s> {
         let selection = self.selection;
         let known: HashSet<&String> = declared.iter().map(|(name, _)| *name).collect();
         declared.extend(selection.overrides.under(path).into_iter().filter(|(name, _)| !known.contains(*name)));
-        // A column beside another must not take the name of a field.
+        // An additional column must not have the name of a field.
         let names: HashSet<String> = declared.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
         let mut open = true;
-        // Warehouses tell no large letters from small ones.
+        // Warehouses ignore the case of names.
         let mut taken: HashSet<String> = self.fixed.iter().map(|name| name.to_ascii_lowercase()).collect();
         for (name, inner) in declared {
             path.push(name.clone());
@@ -79,7 +79,7 @@ impl<'s> Relax<'s> {
         (Node::of(Shape::Object(Object { props, open })), sent)
     }
 
-    /// The columns beside one that was announced with a narrower schema, for values that do not fit it.
+    /// Additional columns for values that do not fit a column that was announced with a narrower schema.
     fn others(&self, name: &str, column: &'s Json, schema: &'s Json, names: &HashSet<String>) -> Vec<Other> {
         let before = self.schema.types(column);
         let mut kinds: Vec<&str> = self.schema.types(schema).difference(&before).copied().collect();
@@ -152,7 +152,7 @@ pub(super) fn quoted(name: &str) -> Vec<u8> {
     format!("{}:", Json::String(name.into())).into_bytes()
 }
 
-/// A name that fits, the same every time: its start and a hash of all of it.
+/// A deterministic short name: the start of the name and a hash of all of it.
 fn short_name(name: &str) -> String {
     use sha2::Digest as _;
     let hash = sha2::Sha256::digest(name.as_bytes());

@@ -1,7 +1,7 @@
-//! Writes a record anew where the wire rules ask for it.
+//! Rewrites a record if the wire rules require it.
 //!
-//! Comes in: the scanner at a record, and its schema's tree. Goes out: the record's bytes, changed as little as
-//! possible. Called by [`super::RecordSchema::rewrite`].
+//! Input: the scanner at a record, and its schema's tree. Output: the record's bytes with minimal changes. Called by
+//! [`super::RecordSchema::rewrite`].
 
 use time::OffsetDateTime;
 
@@ -10,12 +10,12 @@ use crate::base::json::scan::{JsonKind, JsonText, Scan, Scanner, Whole, is_int64
 use crate::base::json::spelling::{Expected, Spelled, spelled};
 use crate::base::timefmt::{self, is_date, is_utc};
 
-/// Writes a record anew.
+/// Rewrites a record.
 pub(super) struct Writer<'o> {
     pub(super) out: &'o mut Vec<u8>,
     /// Values that did not fit.
     pub(super) nulled: u32,
-    /// Did a key not fit? It must not be null.
+    /// Did a key not fit? A key must not be null.
     pub(super) bad_key: bool,
 }
 
@@ -24,14 +24,14 @@ impl<'o> Writer<'o> {
         Writer { out, nulled: 0, bad_key: false }
     }
 
-    /// Null in place of a value that does not fit `node`.
+    /// Writes null for a value that does not fit `node`.
     fn null(&mut self, node: &Node) {
         self.out.extend_from_slice(b"null");
         self.nulled += 1;
         self.bad_key |= node.key;
     }
 
-    /// A value that is not of its node's kind: what it says all the same, if anything.
+    /// Writes a value of another kind than its node: its meaning, if it is a known spelling.
     fn other_kind(&mut self, node: &Node, scanner: &mut Scanner<'_>) -> Scan<()> {
         let wanted = Expected {
             structure: matches!(node.shape, Shape::Object(_) | Shape::Array(_)),
@@ -46,7 +46,7 @@ impl<'o> Writer<'o> {
         scanner.skip()
     }
 
-    /// A text that is no date or time: an empty one says nothing.
+    /// Writes a text that is not a date or time: an empty one means null.
     fn no_time(&mut self, node: &Node, text: &JsonText<'_>) {
         match (node.key, text.raw.is_empty()) {
             (true, _) => self.text(text),
@@ -55,7 +55,7 @@ impl<'o> Writer<'o> {
         }
     }
 
-    /// A number in quotes is that number.
+    /// Writes a quoted number as a number.
     fn quoted_number(&mut self, node: &Node, scanner: &mut Scanner<'_>) -> Scan<()> {
         let text = scanner.clone().string()?.value().into_owned();
         let mut inner = Scanner::new(text.as_bytes());
@@ -101,7 +101,7 @@ impl<'o> Writer<'o> {
                 let number = scanner.number()?;
                 match whole(&number) {
                     Whole::Fits(i) => self.out.extend_from_slice(i.to_string().as_bytes()),
-                    // Beyond 64 bits it is a whole number all the same.
+                    // An integer beyond 64 bits is still valid in a key.
                     Whole::Large if node.key => self.out.extend_from_slice(number.raw),
                     _ => self.null(node),
                 }
@@ -113,7 +113,7 @@ impl<'o> Writer<'o> {
                 self.out.extend_from_slice(text);
             }
             (Shape::String | Shape::Mixed, _) => {
-                // Announced as text: what is no text is sent as its JSON. Keys without a schema may be numbers too.
+                // Announced as text: other values are sent as JSON. Keys without a schema may also be numbers.
                 if node.key && matches!(node.shape, Shape::Mixed) && is_whole(scanner)? {
                     return self.any(scanner);
                 }
@@ -156,7 +156,7 @@ impl<'o> Writer<'o> {
         Ok(())
     }
 
-    /// A value in the column that it fits; null in those before it.
+    /// Writes a value into the first column that it fits; null in those before it.
     fn first_that_fits(&mut self, prop: &Prop, scanner: &mut Scanner<'_>) -> Scan<()> {
         let nodes = std::iter::once((None, &prop.node)).chain(prop.others.iter().map(|o| (Some(o), &o.node)));
         for (other, node) in nodes {
@@ -167,12 +167,12 @@ impl<'o> Writer<'o> {
             let wanted = match other {
                 Some(Other { kind: "object", .. }) => kind == JsonKind::Object,
                 Some(Other { kind: "array", .. }) => kind == JsonKind::Array,
-                // A text column takes any plain value as its text.
+                // A text column accepts any plain value as its text.
                 _ => true,
             };
             writer.value(node, &mut again)?;
             let nulled = writer.nulled;
-            // What does not fit inside of an object or a list is no reason to leave all of it out.
+            // One unfitting value inside an object or list is no reason to drop the whole.
             let inside = matches!(
                 (&node.shape, kind),
                 (Shape::Object(_), JsonKind::Object) | (Shape::Array(_), JsonKind::Array)
@@ -194,7 +194,7 @@ impl<'o> Writer<'o> {
         Ok(())
     }
 
-    /// A list, whose elements are looked at as `item` if the schema describes them.
+    /// Writes a list; elements are checked against `item` if the schema describes them.
     fn array(&mut self, item: Option<&Node>, scanner: &mut Scanner<'_>) -> Scan<()> {
         scanner.enter()?;
         self.out.push(b'[');
@@ -230,7 +230,7 @@ impl<'o> Writer<'o> {
         Ok(())
     }
 
-    /// A text as it was, or without what targets choke on.
+    /// Writes a text, without characters that targets cannot handle.
     fn text(&mut self, text: &JsonText<'_>) {
         if text.escaped && !clean(text) {
             let value = text.value().replace('\0', "");
@@ -248,7 +248,7 @@ impl<'o> Writer<'o> {
     }
 }
 
-/// Is the value that comes next a whole number?
+/// Is the next value an integer?
 fn is_whole(scanner: &Scanner<'_>) -> Scan<bool> {
     let mut ahead = scanner.clone();
     Ok(ahead.peek()? == JsonKind::Number && whole(&ahead.number()?) != Whole::Not)

@@ -1,6 +1,6 @@
-//! Filters that spell a value in another way: JSON, URLs, HTML, base64, digests.
+//! Filters that encode a value: JSON, URLs, HTML, base64, digests.
 //!
-//! Comes in: a value. Goes out: a text. Called through the table of `filter`.
+//! Input: a value. Output: a text. Called through the table of `filter`.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use super::{CallArgs, Error, Eval, Value};
 use crate::base::json::python;
 use crate::base::percent;
 
-/// The reference's own: JSON inside triple quotes, so that literal evaluation gives the JSON text back.
+/// The reference's own filter: JSON inside triple quotes, so that literal evaluation returns the JSON text.
 pub(super) fn string<'a>(of: Value<'a>, _: &CallArgs<'a>) -> Eval<Value<'a>> {
     Ok(match of {
         Value::Str(_) => of,

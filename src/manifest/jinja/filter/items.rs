@@ -1,7 +1,7 @@
-//! Filters of what has items: lists, dicts, texts.
+//! Filters on containers: lists, dicts, texts.
 //!
-//! Comes in: a value to iterate over. Goes out: items of it, or one value made of all. Called through the table of
-//! `filter`.
+//! Input: a value to iterate over. Output: some of its items, or one value built from all. Called through the table
+//! of `filter`.
 
 use std::cmp::Ordering;
 
@@ -9,7 +9,7 @@ use super::{CallArgs, Error, Eval, Value, apply, deep, deep_or_self, missing};
 use crate::manifest::jinja::test;
 use crate::manifest::jinja::value::MAX_BUILT;
 
-/// The most rows of `batch` and `slice`.
+/// The maximum number of rows of `batch` and `slice`.
 const MAX_ROWS: usize = 100_000;
 
 pub(super) fn length<'a>(of: Value<'a>, _: &CallArgs<'a>) -> Eval<Value<'a>> {
@@ -66,11 +66,11 @@ pub(super) fn map<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
     mapped.map(Value::list)
 }
 
-/// Which items `select` and its kin keep.
+/// Configures `select` and related filters.
 pub(super) struct Pick {
-    /// Is an attribute of the item tested, and not the item?
+    /// Is an attribute tested instead of the item?
     pub(super) by_attribute: bool,
-    /// Are the items kept that pass, or those that do not?
+    /// Are matching items kept, or those that do not match?
     pub(super) keep_hits: bool,
 }
 
@@ -125,7 +125,7 @@ pub(super) fn unique<'a>(of: Value<'a>, _: &CallArgs<'a>) -> Eval<Value<'a>> {
     Ok(Value::list(out))
 }
 
-/// The item that stands on the `better` side of all others.
+/// The smallest or largest item, in the order `better`.
 pub(super) fn extreme<'a>(of: &Value<'a>, better: Ordering) -> Eval<Value<'a>> {
     let mut best: Option<Value<'a>> = None;
     for value in of.items()? {
@@ -182,7 +182,7 @@ fn tuples<'a>(pairs: Vec<(Value<'a>, Value<'a>)>) -> Value<'a> {
     Value::list(pairs.into_iter().map(|(k, v)| Value::tuple(vec![k, v])).collect())
 }
 
-/// Rows of so many items.
+/// Rows with a given number of items.
 pub(super) fn batch<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
     let size = size(args, "batch")?;
     let mut rows: Vec<Vec<Value<'a>>> = of.items()?.chunks(size).map(<[_]>::to_vec).collect();
@@ -192,7 +192,7 @@ pub(super) fn batch<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
     Ok(Value::list(rows.into_iter().map(Value::list).collect()))
 }
 
-/// So many rows, as equal in length as can be.
+/// A given number of rows, of nearly equal length.
 pub(super) fn slice<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
     let size = size(args, "slice")?;
     let items = of.items()?;
@@ -211,7 +211,7 @@ fn size(args: &CallArgs<'_>, name: &str) -> Eval<usize> {
     size.ok_or_else(|| Error::other(format!("{name} needs a size that makes sense")))
 }
 
-/// Texts compare without case.
+/// Texts are compared without case.
 fn lowered(value: Value<'_>) -> Value<'_> {
     match value {
         Value::Str(s) => Value::str(s.to_lowercase()),

@@ -1,10 +1,9 @@
-//! Jinja's filters, with the reference's own over them.
+//! Jinja's filters, including those that the reference overrides.
 //!
-//! Comes in: a name, the value before the `|`, arguments. Goes out: a value. Called by `eval`. A filter is one
-//! function: of a text (`text`), of what has items (`items`), of a number (`number`), or into another spelling
-//! (`encode`).
+//! Input: a name, the value before the `|`, arguments. Output: a value. Called by `eval`. Each filter is one
+//! function: on text (`text`), on containers (`items`), on numbers (`number`), or an encoding (`encode`).
 
-// One table holds them all, so that all have one signature.
+// One table holds all filters, so all have the same signature.
 #![allow(clippy::unnecessary_wraps)]
 
 mod encode;
@@ -70,7 +69,7 @@ fn find(name: &str) -> Option<Filter> {
         "escape" | "e" | "forceescape" => encode::escape,
         "hash" => encode::hash,
         "hmac" => encode::hmac,
-        // The reference's name says decode; what it does is encode.
+        // The reference names it decode, but it encodes.
         "base64encode" | "base64binascii_decode" => encode::base64encode,
         "base64decode" => encode::base64decode,
         _ => return None,
@@ -96,7 +95,7 @@ fn attribute_of<'a>(of: &Value<'a>, name: &str) -> Value<'a> {
     of.entry(&Value::str(name.to_string())).unwrap_or_else(|| missing(name))
 }
 
-/// `a.b.0` inside a value, as `map(attribute=…)` looks.
+/// Looks up `a.b.0` inside a value, as `map(attribute=…)` does.
 fn deep<'a>(of: &Value<'a>, path: &Value<'a>) -> Eval<Value<'a>> {
     let Value::Str(path) = path else { return item(of, path) };
     let mut value = of.clone();

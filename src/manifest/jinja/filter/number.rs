@@ -1,6 +1,6 @@
-//! Filters that give numbers.
+//! Filters that return numbers.
 //!
-//! Comes in: a number, or a text of one. Goes out: a number. Called through the table of `filter`.
+//! Input: a number, or its text. Output: a number. Called through the table of `filter`.
 
 use super::{CallArgs, Error, Eval, Value};
 
@@ -48,7 +48,7 @@ pub(super) fn round<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
     }))
 }
 
-/// Python's `int()` of a value, in the given base; nothing where it has none.
+/// Python's `int()` of a value, in the given base; `None` if it is invalid.
 pub(in super::super) fn to_int(of: &Value<'_>, base: u32) -> Option<i128> {
     match of {
         #[allow(clippy::cast_possible_truncation)]

@@ -1,6 +1,6 @@
-//! Filters of texts.
+//! Filters on texts.
 //!
-//! Comes in: a value, of which the text counts. Goes out: a text, mostly. Called through the table of `filter`.
+//! Input: a value, converted to text. Output: usually a text. Called through the table of `filter`.
 
 use std::collections::BTreeMap;
 
@@ -106,8 +106,8 @@ pub(super) fn regex_replace<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Valu
     Ok(Value::str(found.replace_all(&of.text(), with.as_str()).into_owned()))
 }
 
-/// A compiled pattern. The first 256 of the process stay compiled: a template that runs per record spells one pattern,
-/// or takes it from the record, so that it cannot be compiled with the template.
+/// A compiled pattern. The first 256 patterns of the process are cached. A template that runs per record usually has
+/// a fixed pattern, but it may come from the record, so it cannot be compiled with the template.
 fn pattern(text: &str) -> Eval<Regex> {
     static COMPILED: Mutex<BTreeMap<String, Regex>> = Mutex::new(BTreeMap::new());
     let mut cache = COMPILED.lock();

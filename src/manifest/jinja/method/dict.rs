@@ -1,7 +1,7 @@
 //! Methods of `dict`.
 //!
-//! Comes in: a dict and arguments. Goes out: a value. Called through the table of `method`. Only dicts that the
-//! template made can be changed: the others are the run's own JSON.
+//! Input: a dict and arguments. Output: a value. Called through the table of `method`. Only dicts that the template
+//! created can be changed: others are JSON of the run.
 
 use std::cell::RefCell;
 
@@ -29,7 +29,7 @@ fn get<'a>(of: &Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
     Ok(of.entry(args.need(0, "key")?).unwrap_or(default))
 }
 
-/// The pairs of a dict that may be changed, and may take the arguments in.
+/// The pairs of a dict that may be changed, and into which the arguments may be inserted.
 fn changeable<'v, 'a>(of: &'v Value<'a>, args: &CallArgs<'a>) -> Eval<&'v Pairs<'a>> {
     let Value::Dict(pairs) = of else { return Err(not_own()) };
     for value in args.values() {

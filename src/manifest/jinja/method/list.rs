@@ -1,7 +1,7 @@
 //! Methods of `list` and `tuple`.
 //!
-//! Comes in: a sequence and arguments. Goes out: a value. Called through the table of `method`. Only lists that the
-//! template made can be changed: the others are the run's own JSON.
+//! Input: a sequence and arguments. Output: a value. Called through the table of `method`. Only lists that the
+//! template created can be changed: others are JSON of the run.
 
 use std::cell::RefMut;
 
@@ -31,7 +31,7 @@ fn position<'a>(items: &[Value<'a>], wanted: &Value<'a>) -> Eval<usize> {
     items.iter().position(|i| i.equals(wanted)).ok_or_else(|| Error::other("the value is not in list"))
 }
 
-/// The items of a list that may be changed, and may take the arguments in.
+/// The items of a list that may be changed, and into which the arguments may be inserted.
 fn changeable<'v, 'a>(of: &'v Value<'a>, args: &CallArgs<'a>) -> Eval<RefMut<'v, Vec<Value<'a>>>> {
     let Value::List(list) = of else { return Err(not_own()) };
     for value in args.values() {

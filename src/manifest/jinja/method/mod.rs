@@ -1,8 +1,8 @@
 //! The attributes and methods of Python's types.
 //!
-//! Comes in: a value, the name of an attribute or method, arguments. Goes out: a value. Called by `eval`.
+//! Input: a value, the name of an attribute or method, arguments. Output: a value. Called by `eval`.
 
-// The tables hold them all, so that all have one signature.
+// The tables hold all methods, so all have the same signature.
 #![allow(clippy::unnecessary_wraps)]
 
 mod dict;
@@ -18,10 +18,10 @@ use super::{Error, Eval, Value};
 /// A method of `T`: the value, and the arguments.
 type Method<T> = for<'a> fn(&T, &CallArgs<'a>) -> Eval<Value<'a>>;
 
-/// A method of a list or dict, which may change it.
+/// A method of a list or dict; it may change the value.
 type ContainerMethod = for<'a> fn(&Value<'a>, &CallArgs<'a>) -> Eval<Value<'a>>;
 
-/// Attributes that are no methods.
+/// Attributes that are not methods.
 pub(super) fn field<'a>(of: &Value<'a>, name: &str) -> Option<Value<'a>> {
     let int = |n: i128| Some(Value::Int(n));
     match (of, name) {

@@ -1,11 +1,11 @@
 //! Methods of `str`.
 //!
-//! Comes in: a text and arguments. Goes out: a value. Called through the table of `method`.
+//! Input: a text and arguments. Output: a value. Called through the table of `method`.
 
 use super::{CallArgs, Error, Eval, Method, Value};
 use crate::manifest::jinja::format::brace_format;
 
-/// The widest text that padding makes.
+/// The maximum width of padding.
 const MAX_WIDTH: i128 = 1 << 20;
 
 pub(super) fn find(name: &str) -> Option<Method<str>> {
@@ -49,7 +49,7 @@ pub(super) fn find(name: &str) -> Option<Method<str>> {
     })
 }
 
-/// The ends of a text that a method works on.
+/// The ends of a text that a method applies to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sides {
     Left,
@@ -137,7 +137,7 @@ fn split<'a>(s: &str, args: &CallArgs<'a>, from_right: bool) -> Eval<Value<'a>> 
     }))
 }
 
-/// The words of a text; beyond `limit` cuts the unsplit rest keeps its blanks.
+/// The words of a text; after `limit` splits the rest stays as it is.
 fn split_at_blanks(s: &str, limit: Option<usize>, from_right: bool) -> Vec<&str> {
     let mut parts: Vec<&str> = s.split_whitespace().collect();
     let Some(n) = limit.filter(|n| parts.len() > n + 1) else { return parts };
@@ -192,7 +192,7 @@ fn replace<'a>(s: &str, args: &CallArgs<'a>) -> Eval<Value<'a>> {
     }))
 }
 
-/// The place of a byte, in characters; -1 for none.
+/// The index of a byte, in characters; -1 for `None`.
 fn index_of<'a>(s: &str, byte: Option<usize>) -> Value<'a> {
     Value::Int(byte.map_or(-1, |b| s[..b].chars().count() as i128))
 }
@@ -208,7 +208,7 @@ fn zfill<'a>(s: &str, args: &CallArgs<'a>) -> Eval<Value<'a>> {
     Ok(Value::str(format!("{sign}{}{digits}", "0".repeat(width.saturating_sub(s.chars().count())))))
 }
 
-/// Fills a text up to a width, on the given side.
+/// Pads a text to a width, on the given side.
 fn pad<'a>(s: &str, args: &CallArgs<'a>, side: Sides) -> Eval<Value<'a>> {
     let width = args.width(0, 0, MAX_WIDTH)?;
     let fill = args.text(1, "fillchar")?.and_then(|t| t.chars().next()).unwrap_or(' ');

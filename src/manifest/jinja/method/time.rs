@@ -1,6 +1,6 @@
 //! Methods of `datetime`, `date` and `timedelta`.
 //!
-//! Comes in: a time and arguments. Goes out: a value. Called through the tables of `method`.
+//! Input: a time and arguments. Output: a value. Called through the tables of `method`.
 
 use time::{Date, Duration, Month, OffsetDateTime, UtcOffset};
 

@@ -1,21 +1,21 @@
-//! The grammar of one tag's inside: tokens to an expression.
+//! The grammar inside a tag: from tokens to an expression.
 //!
-//! Comes in: tokens. Goes out: an [`Expr`], or what is wrong. Called by the parser of statements. Each method is a
-//! level of precedence, the loosest first.
+//! Input: tokens. Output: an [`Expr`], or a syntax error. Called by the parser of statements. Each method is a level
+//! of precedence, loosest first.
 
 use super::{MAX_DEPTH, Parsed, syntax};
 use crate::manifest::jinja::ast::{Args, Cmp, Expr, Op};
 use crate::manifest::jinja::lex::Token;
 
-/// Most operators, filters and steps of one expression: far more than any real one has.
+/// The maximum number of operators, filters and steps in one expression: far more than any real one has.
 const MAX_LINKS: usize = 500;
 
-/// The tokens of one tag, read once from the left.
+/// The tokens of one tag, consumed from the left.
 pub(super) struct Tokens {
     list: Vec<Token>,
     at: usize,
     depth: usize,
-    /// Operators, filters and steps so far: each makes the tree one deeper.
+    /// Operators, filters and steps so far: each adds a level to the tree.
     links: usize,
 }
 
@@ -98,7 +98,7 @@ impl Tokens {
         Ok(names)
     }
 
-    /// An expression, or several with commas between: a tuple.
+    /// An expression, or several separated by commas: a tuple.
     pub(super) fn tuple(&mut self) -> Parsed<Expr> {
         let first = self.expr()?;
         if !self.is(",") {
@@ -291,7 +291,7 @@ impl Tokens {
         })
     }
 
-    /// Items with commas between, up to `close`.
+    /// Items separated by commas, up to `close`.
     fn separated<T>(&mut self, close: &str, item: impl Fn(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
         let mut items = Vec::new();
         while !self.take(close) {
@@ -341,7 +341,7 @@ impl Tokens {
                 while part == 0 && self.take(",") {
                     items.push(self.expr()?);
                 }
-                // A key may be a tuple, which no JSON has.
+                // A key may be a tuple, which JSON does not have.
                 let key = if items.len() == 1 { items.remove(0) } else { Expr::Tuple(items) };
                 parts[part] = Some(Box::new(key));
                 if !self.is("]") && !self.is(":") {
@@ -380,7 +380,7 @@ impl Tokens {
         Ok((plain, named))
     }
 
-    /// May the next token be the argument of a test that has no brackets?
+    /// Can the next token be the argument of a test without parentheses?
     fn starts_operand(&self) -> bool {
         match self.peek() {
             Some(Token::Name(n)) => !["else", "or", "and", "is", "if", "in", "not"].contains(&n.as_str()),
