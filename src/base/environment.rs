@@ -1,14 +1,14 @@
 //! The environment variables that dripfeed reads, in one list: the reference pages come from it.
 //!
-//! Comes in: nothing. Goes out: [`VARIABLES`]. Each variable is read where it is used; `tests/docs/reference` holds that
-//! each one stands here.
+//! Output: [`VARIABLES`]. Each variable is read where it is used; `tests/docs/reference` checks that each one is
+//! listed here.
 
 /// An environment variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variable {
     /// Its name.
     pub name: &'static str,
-    /// The option or config key that it stands for, if there is one.
+    /// The option that it belongs to, if there is one.
     pub stands_for: Option<&'static str>,
     /// What it does.
     pub what: &'static str,

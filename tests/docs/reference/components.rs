@@ -45,11 +45,11 @@ fn declared(part: &str) -> Declared {
     for line in part.lines() {
         let line = line.trim();
         if let Some(text) = line.strip_prefix("///") {
-            doc = format!("{doc} {}", text.trim()).trim().to_owned();
+            format!("{doc} {}", text.trim()).trim().clone_into(&mut doc);
         } else if line.starts_with("later {") || line.starts_with('}') && !name.is_empty() {
             break;
         } else if name.is_empty() && line.contains('{') {
-            name = line.split(' ').next().unwrap().to_owned();
+            line.split(' ').next().unwrap().clone_into(&mut name);
             fields.push((String::new(), String::new(), std::mem::take(&mut doc)));
             if line.ends_with("{}") {
                 break;

@@ -113,7 +113,9 @@ fn tables(part: &Part, out: &mut String) {
         }
     }
     *out += "\n";
-    parts.iter().for_each(|part| tables(part, out));
+    for part in &parts {
+        tables(part, out);
+    }
 }
 
 #[test]
