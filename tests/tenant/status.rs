@@ -56,7 +56,7 @@ impl Night {
 
     fn status(&self, args: &str) -> Ran {
         let mut command = Tap::new(&format!("status {args}")).command();
-        command.current_dir(self.dir.path()).env("DRIPFEED_NOW", &self.now).env("--state-dir", "state");
+        command.current_dir(self.dir.path()).env("DRIPFEED_NOW", &self.now).env("DRIPFEED_STATE_DIR", "state");
         Ran::of(&command.output().unwrap())
     }
 
