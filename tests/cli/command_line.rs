@@ -348,10 +348,13 @@ fn a_list_that_nobody_reads_to_its_end_ends_quietly() {
 #[test]
 fn a_config_that_lacks_each_alternative_is_told_their_keys() {
     let mut manifest: Json = serde_json::from_str(&items(&json!({"id": {}}), &json!({}), &json!({}))).unwrap();
+    let credentials = json!({"properties": {"credentials": {"required": ["client_id"]}}, "required": ["credentials"]});
     for keyword in ["anyOf", "oneOf"] {
         manifest["spec"] = json!({"type": "Spec", "connection_specification": {"type": "object", "properties": {},
-            keyword: [{"required": ["access_token"]}, {"required": ["credentials"]}]}});
-        let ran = Tap::new("check").source(&manifest.to_string()).config(&json!({})).run();
-        ran.expect(10, &["config needs one of `access_token`, `credentials`"]);
+            keyword: [{"required": ["access_token"]}, credentials]}});
+        let check = |config: Json| Tap::new("check").source(&manifest.to_string()).config(&config).run();
+        check(json!({})).expect(10, &["config needs one of `access_token`, `credentials`"]);
+        let half = check(json!({"credentials": {"auth_type": "oauth"}}));
+        half.expect(10, &["config needs one of `access_token`, `credentials.client_id`"]);
     }
 }

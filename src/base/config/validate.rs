@@ -72,10 +72,13 @@ fn alternatives(error: &ValidationError<'_>) -> Option<Vec<String>> {
     let (ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context }) = error.kind() else {
         return None;
     };
+    let outer = error.instance_path().to_string();
     let lacks = |branch: &Vec<ValidationError<'_>>| {
         branch.iter().find_map(|inner| match inner.kind() {
-            ValidationErrorKind::Required { property } if inner.instance_path() == error.instance_path() => {
-                Some(format!("`{}`", property.as_str()?))
+            ValidationErrorKind::Required { property } => {
+                let inner = inner.instance_path().to_string();
+                let steps = inner.strip_prefix(&outer)?.split('/').skip(1).chain([property.as_str()?]);
+                Some(format!("`{}`", steps.collect::<Vec<_>>().join(".")))
             }
             _ => None,
         })
