@@ -52,7 +52,7 @@ pub struct SourceArgs {
     source: Option<String>,
     /// The tenant's config, a JSON file; repeatable, later files override
     ///
-    /// ENV reads the variables TAP_<SOURCE>_<SETTING> instead of a file.
+    /// ENV reads the variables `TAP_<SOURCE>_<SETTING>` instead of a file.
     #[arg(long, short = 'c', value_name = "FILE", help_heading = "Input")]
     pub config: Vec<String>,
 }
