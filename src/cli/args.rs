@@ -284,17 +284,14 @@ pub fn parse(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
 /// Moves the verb before its options: `--source s read` becomes `read --source s`.
 fn verb_first(command: &Command, args: &[OsString]) -> Option<Vec<OsString>> {
     let is_verb = |arg: &OsString| command.get_subcommands().any(|verb| *arg == *verb.get_name());
-    // A word after an option may be its value.
-    let is_value = |at: usize| args[at - 1].to_string_lossy().starts_with("--") && !is_switch(command, &args[at - 1]);
-    let at = (1..args.len()).find(|at| is_verb(&args[*at]) && !is_value(*at))?;
+    // The word after an option that takes one is its value; `--option=value` has it already.
+    let takes_next = |arg: &OsString| {
+        let long = arg.to_str().and_then(|arg| arg.strip_prefix("--"));
+        let named = |option: &&Arg| long.is_some() && option.get_long() == long;
+        command.get_arguments().find(named).is_some_and(|option| option.get_action().takes_values())
+    };
+    let at = (1..args.len()).find(|at| is_verb(&args[*at]) && !takes_next(&args[at - 1]))?;
     Some([&args[..1], &args[at..], &args[1..at]].concat())
-}
-
-/// Is it an option without a value?
-fn is_switch(command: &Command, arg: &OsString) -> bool {
-    let name = arg.to_string_lossy();
-    let option = command.get_arguments().find(|option| option.get_long() == name.strip_prefix("--"));
-    option.is_some_and(|option| !option.get_action().takes_values() || name.contains('='))
 }
 
 /// The command line, for parsing and for help.
@@ -354,12 +351,14 @@ impl Cli {
         output.protocol
     }
 
-    /// Does it print records, of which each must arrive?
-    pub(super) fn reads(&self) -> bool {
+    /// Does it only print a list or a text? Then a reader that leaves early has seen enough, and nothing is lost.
+    pub(super) fn only_prints(&self) -> bool {
         match &self.verb {
-            None => !(self.singer.discover || self.singer.about || self.singer.version),
-            Some(Verb::Drift(args)) => args.is_replay(),
-            Some(verb) => matches!(verb, Verb::Read(_) | Verb::Sync(_) | Verb::Check(_)),
+            None => self.singer.discover || self.singer.about || self.singer.version,
+            Some(Verb::Drift(args)) => args.only_prints(),
+            Some(Verb::Discover(_) | Verb::Sources(_) | Verb::Spec(_) | Verb::Status(_) | Verb::Man) => true,
+            Some(Verb::Validate(_) | Verb::Completions { .. }) => true,
+            Some(_) => false,
         }
     }
 

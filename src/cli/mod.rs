@@ -60,8 +60,7 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
         Ok(code) if protocol == Protocol::Singer || code == Kind::Usage.exit_code() || code > 128 => return code,
         // The platform distinguishes only success and failure.
         Ok(_) => return 1,
-        // As `head` leaves: who looks at a list has seen enough of it.
-        Err(fault) if fault.kind == Kind::Downstream && !cli.reads() => return 0,
+        Err(fault) if fault.kind == Kind::Downstream && cli.only_prints() => return 0,
         Err(fault) => {
             context.failed(&fault);
             fault.kind

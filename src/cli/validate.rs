@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use super::groups::LogArgs;
 use crate::base::config::{Pace, Safety};
-use crate::base::fault::{Fault, Result, did_you_mean};
+use crate::base::fault::{Fault, Kind, Result, did_you_mean};
 use crate::engine::auth;
 use crate::engine::build::{self, Build};
 use crate::engine::cursor;
@@ -114,14 +114,14 @@ pub(super) fn validate(context: &Context, asked: &ValidateArgs) -> Result<()> {
     let shown = &written.shown;
     if asked.format == FindingFormat::Json {
         let all: Vec<Json> = findings.iter().map(|(level, fault)| written.json(*level, fault)).collect();
-        context.pretty(&all)?;
-        // The output must be written before the fault that ends the verb.
-        context.out.lock().flush()?;
+        read_or_left(context.pretty(&all))?;
     } else {
         for (level, fault) in &findings {
             context.log.line(*level, &fault.to_string());
         }
     }
+    // The output is written before the fault that ends the verb.
+    read_or_left(context.out.lock().flush())?;
     match (findings.iter().filter(|(level, _)| *level == Level::Error).count(), manifest) {
         (0, Some(_)) if asked.format == FindingFormat::Json => Ok(()),
         (0, Some(manifest)) => {
@@ -132,6 +132,11 @@ pub(super) fn validate(context: &Context, asked: &ValidateArgs) -> Result<()> {
         (1, _) => Err(Fault::config(format!("{shown} cannot be used"))),
         (faults, _) => Err(Fault::config(format!("{shown} cannot be used: {faults} faults"))),
     }
+}
+
+/// Output that its reader did not wait for is no fault: the exit code is the verdict.
+fn read_or_left(written: Result<()>) -> Result<()> {
+    written.or_else(|fault| if fault.kind == Kind::Downstream { Ok(()) } else { Err(fault) })
 }
 
 /// The findings of a manifest, sorted by line, and the manifest if it is usable.

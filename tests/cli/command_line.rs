@@ -14,6 +14,7 @@ fn a_run_is_asked_for_by_a_verb_or_by_the_flags_of_a_singer_tap() {
     for args in [
         "read --source sandbox -q --streams users",
         "--source sandbox read -q --streams users",
+        "--source=sandbox --streams=users read -q",
         "-q --streams users --source sandbox",
     ] {
         let ran = Tap::new(args).run();

@@ -24,7 +24,7 @@ const VERBS: [(&str, usize); 20] = [
     ("sources", 30),
     ("spec", 30),
     ("validate", 30),
-    ("sandbox", 40),
+    ("sandbox", 30),
     ("completions", 30),
     ("man", 30),
 ];

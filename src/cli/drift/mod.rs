@@ -73,9 +73,9 @@ impl DriftArgs {
         asked.streams.clone_from(&scope.streams);
     }
 
-    /// Does it print records?
-    pub(super) fn is_replay(&self) -> bool {
-        self.verb.scope().is_err()
+    /// Does it only print a report?
+    pub(super) fn only_prints(&self) -> bool {
+        matches!(self.verb, DriftVerb::Show(_))
     }
 
     /// How messages are written, where the arguments say so.
