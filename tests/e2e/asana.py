@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Proves: the source `asana` brings every record of an account, whatever the vendor does meanwhile, and asks for no more.
 
-Against the Asana-shaped vendor of asana_vendor.py: all streams whole; later runs bring what changed and the tasks at each
+Against the Asana-shaped vendor of asana_vendor.py, whose calls and objects are as Asana's OpenAPI file has them: all streams whole; later runs bring what changed and the tasks at each
 project's bookmark, nothing else; rate limits, pages whose token expired, refused tokens, plans and projects, projects that come
 and go, faults, edits while pages are read, and SIGKILL lose nothing. What belongs to tasks (subtasks down to the fifth level,
 stories, attachments, time entries) is whole as well, and later runs ask for it only of tasks that changed. Choosing workspaces
 and projects, archived ones, and the OAuth login do what they say. Where the reference is at hand, it sends the same requests
 and gives the same records and states, of all streams. Where target-postgres is, its tables hold what the API gives.
 
-usage: asana.py [--only WORD...]      (see support.py for the environment; AIRBYTE_CDK names source-declarative-manifest of
+usage: asana.py [--only WORD...]      (see support.py and prism.py for the environment; AIRBYTE_CDK names source-declarative-manifest of
                                     airbyte-cdk 7.39.1, or the Python that it is installed for; without it parity is not checked)
 """
 import argparse
@@ -25,8 +25,12 @@ import time
 from collections import Counter
 from urllib.parse import quote
 
+from prism import LISTS  # before all else: it looks for a Python that has jsonschema
 from asana_vendor import EXPIRED, Asana, moment_of, stamp
 from support import ROOT, Checks, differences, ends, folder, messages, read_command, start_tap, sync_command
+
+sys.path.insert(0, str(ROOT / "tests"))
+from vendors.specification import specification  # noqa: E402
 
 STREAMS = ("workspaces", "teams", "users", "projects", "sections", "tags", "tasks")
 MORE = ("assigned_tasks", "subtasks", "stories", "attachments", "time_tracking_entries", "custom_fields", "project_memberships",
@@ -192,6 +196,28 @@ def whole(checks, scratch):
         checks.ok("no page is asked for twice", not twice, twice)
         checks.ok("each project's bookmark is its last change", {k: v for k, v in case.latest().items() if v} ==
                   {k: v for k, v in run.bookmarks().items() if v > START}, len(run.bookmarks()))
+
+
+def published(checks, scratch):
+    """All streams: each call is as Asana's OpenAPI file has it, and so is each object of the vendor here."""
+    with Asana(tasks=60) as asana:
+        run = Case(scratch, asana, ALL, dripfeed=UNPACED).run()
+        file = specification("asana")
+        wrong = [words for call in asana.calls for words in file.wrong_call(
+            "GET", call["path"], {name: [value] for name, value in call["query"].items()}, None, {})]
+        checks.ok("every call is as Asana's OpenAPI file has it", run.code == 0 and asana.calls and not wrong, wrong[:3] or len(asana.calls))
+        for stream, (_, name) in LISTS.items():
+            records = [set_only(record) for record in asana.truth(stream).values()]
+            schema = {"$ref": f"#/components/schemas/{name}"}
+            wrong = [words for record in records for words in file.unfit(stream, schema, record)]
+            checks.ok(f"{stream}: every object is as Asana's OpenAPI file has it", records and not wrong, wrong[:3] or len(records))
+
+
+def set_only(value):
+    """A value without what is null: the file hardly tells which fields may be."""
+    if isinstance(value, list):
+        return [set_only(item) for item in value]
+    return {name: set_only(item) for name, item in value.items() if item is not None} if isinstance(value, dict) else value
 
 
 def twice(asana):
@@ -891,7 +917,7 @@ def main():
     options = parser.parse_args()
     checks = Checks()
     parts = {
-        "whole": whole, "everything": everything, "missing": missing, "chosen": chosen, "login": login, "many": many, "later": functools.partial(later, strict=False),
+        "whole": whole, "published": published, "everything": everything, "missing": missing, "chosen": chosen, "login": login, "many": many, "later": functools.partial(later, strict=False),
         "later strict": functools.partial(later, strict=True), "limited": limited, "paced": paced, "expired": expired,
         "refused": refused, "paid_only": paid_only, "come_and_go": come_and_go, "new_projects": new_projects, "faults": faults,
         "edited": edited, "killed": killed, "parity": parity,

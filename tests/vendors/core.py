@@ -5,27 +5,24 @@ whole objects, answers as documented, refuses what it does not know, and can be 
 drives them all. A vendor's file that is to run by hand too begins with `sys.path[0] = tests/` when it is `__main__`, and ends with
 `main(Name)`. For GraphQL there is graphql.py beside this.
 
-Environment: VENDOR_SPECS names a folder with the vendors' published specifications; a vendor whose `specification` is there has
-each answer checked against it, once `check_answers` is set.
+Where the vendor publishes its specification under a licence that allows it, a part of it is in tests/specs. Such a vendor is
+`specified`: each call and each good answer is checked against it, once `check_answers` is set.
 """
 import argparse
 import collections
 import contextlib
 import dataclasses
 import datetime
-import functools
 import gzip
 import hashlib
 import inspect
 import json
-import os
 import random
 import re
 import signal
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Callable, Optional
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
@@ -134,7 +131,8 @@ class Vendor:
     before each of the next n pages that are not the first; `before_page`: a function, called before each such page.
     """
     source, streams, parity_skips, conformance_skips = "", {}, {}, {}
-    specification, base = None, ""  # the file in VENDOR_SPECS, and what stands before its paths
+    specified, base = False, ""  # is there a file in tests/specs, and what stands before its paths
+    mistaken = r"(?!)"  # what of a complaint tells that the specification is wrong
     vanishes = ""  # why a forbidden parent is skipped without an event
     overlap_asks_more = ""  # what the manifest's `safety.overlap` asks for beyond the reference
     # What a vendor may have.
@@ -143,7 +141,7 @@ class Vendor:
     def __init__(self, seed=1, size=200, latency=0, port=0):
         self.seed, self.size, self.latency = seed, size, latency
         self.limit, self.fail, self.edits_while_paging, self.before_page = None, [], 0, None
-        self.check_answers = False
+        self.check_answers, self.compared = False, 0
         self.lock, self.random = threading.RLock(), random.Random(seed)
         self.calls, self.unknown, self.unfit, self.recent = [], [], [], []
         self.tokens, self.token_expires, self.pages = {}, False, collections.Counter()
@@ -282,8 +280,8 @@ class Vendor:
                 self.rules(call)
                 reply = handler(call)
                 reply = reply if isinstance(reply, Reply) else Reply(reply)
-                if self.check_answers and self.specification and reply.status == 200:
-                    self.unfit += unfit(self.specification, call.method, kept["route"].removeprefix(self.base), reply.body)
+                if self.check_answers:
+                    self.compare(call, reply)
             except Refused as refused:
                 reply = Reply(refused.body, refused.headers, refused.status)
             except Exception as failed:  # a fault of the vendor's own code must be seen
@@ -291,6 +289,21 @@ class Vendor:
                 reply = Reply({"message": repr(failed)}, status=500)
             kept["status"] = reply.status
         return reply
+
+    def path_of(self, route):
+        """The path that a route has in the specification; None where it is in none."""
+        return route.removeprefix(self.base) if self.specified else None
+
+    def compare(self, call, reply):
+        """Notes what of a call or its answer is not as the specification has it."""
+        path = self.path_of(call.route)
+        if path is not None:
+            from vendors.specification import specification  # needs jsonschema, which serving does not
+            published = specification(self.source)
+            wrong = published.wrong_call(call.method, path, call.many, call.json, call.headers)
+            wrong += published.wrong_answer(call.method, path, reply.status, reply.body)
+            self.unfit += [words for words in wrong if not re.search(self.mistaken, words)]
+            self.compared += 1
 
     def count(self, now):
         """The limit."""
@@ -363,82 +376,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         """Says nothing."""
-
-
-# ---------------------------------------------------------------- specifications
-
-@functools.lru_cache(maxsize=None)
-def specification(name):
-    """A published specification (OpenAPI or Swagger), its nullable values as JSON Schema has them; None where it is not there."""
-    path = Path(os.environ.get("VENDOR_SPECS") or "") / name
-    if not os.environ.get("VENDOR_SPECS") or not path.exists():
-        return None
-    if path.suffix == ".json":
-        document = json.loads(path.read_text())
-    else:
-        import yaml
-        document = yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    return as_json_schema(document)
-
-
-def as_json_schema(node):
-    """OpenAPI's `nullable` and `x-nullable` as a type of null."""
-    if isinstance(node, list):
-        return [as_json_schema(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    node = {key: as_json_schema(value) for key, value in node.items()}
-    if node.get("nullable") is True or node.get("x-nullable") is True:
-        node.pop("nullable", None)
-        node.pop("x-nullable", None)
-        if "enum" in node and isinstance(node["enum"], list):
-            node["enum"] = [*node["enum"], None]
-        if isinstance(node.get("type"), str):
-            node["type"] = [node["type"], "null"]
-        elif "type" not in node:
-            return {"anyOf": [node, {"type": "null"}]}
-    return node
-
-
-def answer_schema(document, method, template):
-    """The schema of the 200 that a path answers with; None where there is none. Parameters' names do not matter."""
-    plain = lambda path: re.sub(r"\{[^}]*\}", "{}", path).rstrip("/")
-    for path, item in document.get("paths", {}).items():
-        if plain(path) == plain(template) and method.lower() in item:
-            answers = item[method.lower()].get("responses", {})
-            found = answers.get("200") or answers.get("201") or {}
-            if "$ref" in found:
-                found = resolved(document, found["$ref"])
-            content = found.get("content", {})
-            return found.get("schema") or next((body.get("schema") for kind, body in content.items() if "json" in kind), None)
-    return None
-
-
-def resolved(document, reference):
-    """What a local `$ref` points to."""
-    for part in reference.removeprefix("#/").split("/"):
-        document = document[part.replace("~1", "/").replace("~0", "~")]
-    return document
-
-
-def conforms(schema, value, document=None):
-    """What of a value does not fit a schema, in words; empty when it fits, or where jsonschema is not installed."""
-    try:
-        import jsonschema
-    except ImportError:
-        return []
-    whole = {**schema, **{key: (document or {})[key] for key in ("components", "definitions") if key in (document or {})}}
-    if "$ref" in whole and document:
-        whole = {"allOf": [schema], **{key: whole[key] for key in ("components", "definitions") if key in whole}}
-    errors = jsonschema.Draft7Validator(whole).iter_errors(value)
-    return [f"{'/'.join(map(str, error.absolute_path))}: {error.message[:200]}" for error in errors]
-
-
-def unfit(name, method, template, body):
-    """What of an answer does not fit the vendor's specification, in words."""
-    document = specification(name)
-    schema = document and answer_schema(document, method, template)
-    return [f"{method} {template}: {words}" for words in conforms(schema, body, document)[:3]] if schema else []
 
 
 # ---------------------------------------------------------------- by hand

@@ -2,8 +2,7 @@
 """A GitHub-shaped vendor, made from its OpenAPI file and its documentation of paging, limits and errors.
 
 Its base is that of GitHub Enterprise Server (`/api/v3`), so that a base with a path is covered. Lists have numbered pages, and
-links that name repositories by their id. Every answer is checked against GitHub's OpenAPI file where VENDOR_SPECS has it as
-github.json. What the file leaves open is marked [open].
+links that name repositories by their id. Every answer is checked against GitHub's OpenAPI file. What the file leaves open is marked [open].
 """
 import sys
 import time
@@ -38,7 +37,7 @@ def refusal(status, message, headers=None):
 class Github(Vendor):
     """GitHub: one user, two organizations, repositories of all of them."""
 
-    source, specification, base = "github", "github.json", BASE
+    source, specified, base = "github", True, BASE
     streams = {
         "repositories": Stream(key=["id"]),
         "organizations": Stream(key=["id"]),
@@ -390,6 +389,11 @@ class Github(Vendor):
         return {stream: sorted(keys - set(self.truth(stream))) for stream, keys in before.items()}
 
     # ------------------------------------------------------------ answers
+
+    def path_of(self, route):
+        """The links between pages name repositories by their ids."""
+        path = route.removeprefix(BASE).replace("/repositories/{id}", "/repos/{owner}/{repo}")
+        return path if route.startswith(BASE) else None
 
     def authorized(self, call):
         """Refuses a call without a good token, or without a version that there is."""

@@ -53,6 +53,9 @@ class GraphQL(Vendor):
         reply["data"] = answer.data
         return Reply(self.finished(reply, points), headers=headers)
 
+    def path_of(self, route):
+        """Queries have no paths."""
+
     # ------------------------------------------------------------ what a vendor may have in its own way
 
     def cost(self, document, variables):

@@ -58,7 +58,7 @@ def rich(text):
 
 
 class Jira(Vendor):
-    source, specification = "jira", "jira_platform_v3.json"
+    source, specified = "jira", True
     # Each project has a bookmark. What belongs to an issue comes again with it.
     streams = {
         "issues": Stream(["id"], "updated", per=lambda record: record["project"]["id"], overlap=180),
@@ -323,6 +323,10 @@ class Jira(Vendor):
         return {"id": issue["id"], "key": issue["key"], "self": issue["self"], **fields, "custom_fields": custom}
 
     # ------------------------------------------------------------ answers
+
+    def path_of(self, route):
+        """Boards and sprints are in another file."""
+        return route if route.startswith(API) else None
 
     def authorized(self, call, empty=None):
         """Refuses a wrong token. Some lists answer as to an anonymous visitor (`empty`), and a header tells."""

@@ -1,7 +1,7 @@
 """A Linear-shaped vendor in a box, made from Linear's GraphQL schema and its developer pages.
 
-The SDL below is the part of Linear's schema that is served here, with Linear's names, types and nullability. Where VENDOR_SPECS
-has Linear's whole schema, each query must be allowed by that too. Not in the pages, and so assumed: the body and status of a
+The SDL below is the part of Linear's schema that is served here, with Linear's names, types and nullability. Each
+query must be allowed by Linear's own schema (tests/specs) too, and what answers it must be a part of that. Not in the pages, and so assumed: the body and status of a
 refused key, what a query that is too complex is answered with, that a cursor is the id of a node and stands where that node
 stands now, that a private team is in no list and no error tells of it.
 """
@@ -12,7 +12,6 @@ if __name__ == "__main__":
 import datetime
 import functools
 import math
-import os
 import time
 import uuid
 from pathlib import Path
@@ -129,7 +128,7 @@ enum TeamVisibility { private public restricted }
 input StringComparator { eq: String, neq: String, in: [String!], nin: [String!] }
 input DateComparator { eq: DateTimeOrDuration, gt: DateTimeOrDuration, gte: DateTimeOrDuration, lt: DateTimeOrDuration,
   lte: DateTimeOrDuration }
-input TeamCollectionFilter { some: TeamFilter, every: TeamFilter }
+input TeamCollectionFilter { some: TeamFilter }
 """
 FILTERS = {  # what may be asked of a type, beside `updatedAt`, `and` and `or`
     "Team": "key: StringComparator, name: StringComparator", "Issue": "team: TeamFilter, project: NullableProjectFilter",
@@ -146,12 +145,12 @@ def sdl():
         if kind == "Organization":
             query.append("organization: Organization!")
             continue
-        text.append(f"type {kind}Edge {{ node: {kind}!, cursor: String! }}")
-        text.append(f"type {kind}Connection {{ nodes: [{kind}!]!, edges: [{kind}Edge!]!, pageInfo: PageInfo! }}")
+        text.append(f"type {kind}Connection {{ nodes: [{kind}!]!, pageInfo: PageInfo! }}")
         words = "after: String, before: String, first: Int, last: Int, includeArchived: Boolean, orderBy: PaginationOrderBy"
         if kind not in UNFILTERED:
             words += f", filter: {kind}Filter"
-            for name, more in ((f"{kind}Filter", ""), (f"Nullable{kind}Filter", ", null: Boolean")):
+            nullable = [(f"Nullable{kind}Filter", ", null: Boolean")] if kind in ("Issue", "Project", "Team") else []
+            for name, more in [(f"{kind}Filter", ""), *nullable]:
                 asked = ", ".join(filter(None, [FILTERS.get(kind), "updatedAt: DateComparator", f"and: [{name}!], or: [{name}!]"]))
                 text.append(f"input {name} {{ {asked}{more} }}")
         query.append(f"{field}({words}{', includeDisabled: Boolean' if kind == 'User' else ''}): {kind}Connection!")
@@ -160,21 +159,36 @@ def sdl():
 
 @functools.lru_cache(maxsize=1)
 def published():
-    """Linear's own schema, where VENDOR_SPECS has it."""
-    path = Path(os.environ.get("VENDOR_SPECS") or "/nowhere") / "linear_schema.graphql"
-    return graphql.build_schema(path.read_text(), assume_valid=True) if path.exists() else None
+    """Linear's own schema, as far as the source asks for it."""
+    path = Path(__file__).resolve().parents[1] / "specs" / "linear.graphql"
+    return graphql.build_schema(path.read_text(encoding="utf-8"))
 
 
 @functools.lru_cache(maxsize=100)
 def not_published(query):
     """What of a query Linear's own schema does not allow."""
-    return [error.message for error in graphql.validate(published(), graphql.parse(query))] if published() else []
+    return [error.message for error in graphql.validate(published(), graphql.parse(query))]
+
+
+@functools.lru_cache(maxsize=1)
+def strangers():
+    """What of the SDL above is not as Linear's own schema has it: types, fields with their types and arguments, values."""
+    def parts(kind):
+        if graphql.is_enum_type(kind):
+            return set(kind.values)
+        fields = getattr(kind, "fields", {})
+        return {(name, str(field.type), argument and f"{argument}: {field.args[argument].type}")
+                for name, field in fields.items() for argument in (None, *getattr(field, "args", ()))}
+
+    known = published().type_map
+    return [f"{name} of the vendor: {part} is not Linear's" for name, kind in Linear.schema().type_map.items() if not name.startswith("__")
+            for part in sorted(map(str, parts(kind) - parts(known[name]) if name in known else ["it"]))]
 
 
 class Linear(GraphQL):
     """A workspace of Linear, as one member of it sees it."""
 
-    source = "linear"
+    source, specified = "linear", True
     sdl = sdl()
     streams = {name: Stream(key=["id"], cursor=None if name in WHOLE else "updatedAt") for name in TYPES}
     vanishes = "Linear lists only the teams that the key may see; a team that turned private is missing without an error"
@@ -470,7 +484,8 @@ class Linear(GraphQL):
     def checked(self, document, variables, name):
         """Keeps what is asked for, to know the truth by it."""
         super().checked(document, variables, name)
-        self.unfit += not_published(graphql.print_ast(document))
+        self.unfit += not_published(graphql.print_ast(document)) + strangers()
+        self.compared += 1
         self.asked[self.operation(document).selection_set.selections[0].name.value] = document, variables
 
     # ------------------------------------------------------------ the graph

@@ -1,6 +1,6 @@
 """A Notion-shaped vendor in a box (version 2025-09-03), made from Notion's OpenAPI file and the response types of its SDK.
 
-The OpenAPI file describes requests only: answers are not checked against it. Times are in whole minutes; a query gives `most`
+The OpenAPI file describes requests alone: calls are checked against it, answers are not. Times are in whole minutes; a query gives `most`
 rows at most. Assumed, as no source says it: a comment leaves its page's `last_edited_time` as it is, search finds everything.
 """
 import datetime
@@ -41,7 +41,8 @@ def rich(words):
 class Notion(Vendor):
     """Notion: one workspace with data sources, pages in and outside of them, blocks and comments."""
 
-    source = "notion"
+    source, specified = "notion", True
+    mistaken = "sorts/0: 'property' is a required property"  # a timestamp will do, as Notion's page about sorting has it
     most = 10_000
     streams = {
         "users": Stream(key=["id"]), "data_sources": Stream(key=["id"]), "databases": Stream(key=["id"]),
@@ -261,6 +262,10 @@ class Notion(Vendor):
         return {"include_trash": True}, "pages", page["id"]
 
     # ------------------------------------------------------------ answers
+
+    def path_of(self, route):
+        """OAuth is in no file."""
+        return None if "/oauth/" in route else route
 
     def authorized(self, call, query=(), body=()):
         if call.headers.get("Authorization") not in (f"Bearer {TOKEN}", "Bearer renewed"):
