@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Proves: the source `asana` brings every record of an account, whatever the vendor does meanwhile, and asks for no more.
 
-Against the Asana-shaped vendor of asana_vendor.py, whose calls and objects are as Asana's OpenAPI file has them: all streams whole; later runs bring what changed and the tasks at each
-project's bookmark, nothing else; rate limits, pages whose token expired, refused tokens, plans and projects, projects that come
-and go, faults, edits while pages are read, and SIGKILL lose nothing. What belongs to tasks (subtasks down to the fifth level,
-stories, attachments, time entries) is whole as well, and later runs ask for it only of tasks that changed. Choosing workspaces
-and projects, archived ones, and the OAuth login do what they say. Where the reference is at hand, it sends the same requests
-and gives the same records and states, of all streams. Where target-postgres is, its tables hold what the API gives.
+Against the Asana-shaped vendor of asana_vendor.py, whose calls and objects are as Asana's OpenAPI file has them: all streams
+whole; later runs bring what changed and the tasks at each project's bookmark, nothing else; rate limits, pages whose token
+expired, refused tokens, plans and projects, projects that come and go, faults, edits while pages are read, and SIGKILL lose
+nothing. What belongs to tasks (subtasks down to the fifth level, stories, attachments, time entries) is whole as well, and
+later runs ask for it only of tasks that changed. Choosing workspaces and projects, archived ones, and the OAuth login do what
+they say. Where the reference is at hand, it sends the same requests and gives the same records and states, of all streams.
+Where target-postgres is, its tables hold what the API gives.
 
 usage: asana.py [--only WORD...]      (see support.py and prism.py for the environment; AIRBYTE_CDK names source-declarative-manifest of
                                     airbyte-cdk 7.39.1, or the Python that it is installed for; without it parity is not checked)

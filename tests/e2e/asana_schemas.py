@@ -220,6 +220,9 @@ def main():
     names = [stream["$ref"].rpartition("/")[2] for stream in manifest["streams"]]
     files = {path.stem: path for path in (ROOT / "schemas" / "asana").glob("*.json")}
     checks.ok("each stream has a baseline, and none is left over", set(names) == set(files), ", ".join(set(names) ^ set(files)))
+    cursors = sum("incremental_sync" in resolved(manifest, manifest["definitions"][name]) for name in names)
+    checks.ok("the docs' comparison has the counts of streams and incremental ones", f"(asana.md) | {len(names)} ({cursors}) |"
+              in (ROOT / "docs" / "src" / "sources" / "README.md").read_text(), f"{len(names)} ({cursors})")
     for name in names:
         if name in files:
             stream = resolved(manifest, manifest["definitions"][name])

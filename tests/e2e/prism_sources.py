@@ -169,7 +169,7 @@ def item_schema(published, path, keys):
     """The vendor's schema of the records of a call, or of several."""
     if " " in path:
         return {"anyOf": [item_schema(published, one, keys) for one in path.split()]}
-    call = published.find("GET", path) or published.find("POST", path)
+    call = published.operations.get(("GET", path)) or published.operations["POST", path]
     answer = next(iter(call["responses"].values()))
     node = answer.get("schema") or answer["content"]["application/json"]["schema"]
     for key in keys.split():

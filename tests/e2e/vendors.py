@@ -228,6 +228,9 @@ def spec(checks, kind, scratch):
     keys = [name for name, one in streams.items() if not one.get("key_properties")
             or name in kind.streams and set(one["key_properties"]) != set(kind.streams[name].key)]
     checks.ok("discover: each stream has its key", streams and not keys, ", ".join(keys))
+    incremental = sum(one["replication_method"] == "INCREMENTAL" for one in streams.values())
+    checks.ok("the docs' comparison has the counts of streams and incremental ones", f"({kind.source}.md) | {len(streams)} ({incremental}) |"
+              in (ROOT / "docs" / "src" / "sources" / "README.md").read_text(), f"{len(streams)} ({incremental})")
     done = tell("sources", "--source", kind.source)
     checks.ok("sources --source shows the streams", done.returncode == 0 and all(name in done.stdout for name in streams), done.stderr[-200:])
     done = tell("validate", str(ROOT / "catalog" / f"{kind.source}.yaml"))
