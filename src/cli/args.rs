@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::groups::{LogArgs, OutputArgs, ProtocolArg, ReadInputArgs, SelectionArgs, SourceArgs, StateDirArgs};
-use super::{drift, schedule, sources, spec, status, sync, validate};
+use super::{discover, drift, schedule, sources, spec, status, sync, test, validate};
 use crate::run::options::RunOptions;
 
 /// Reads SaaS APIs incrementally, as a Singer tap or an Airbyte source.
@@ -50,7 +50,8 @@ Try it now, with no account:   dripfeed read --source sandbox
   Read    check, discover, read      test credentials, list streams, print records and state
   Run     sync, schedule             load a target and keep its bookmarks; write scheduler files
   Watch   status, drift              see how each tenant stands; review what the vendor changed
-  Write   sources, spec, validate    list sources, print a config's schema, check a manifest
+  Write   sources, spec              list sources, print the schema of a config
+          validate, test             check a manifest; look at a few of its pages
   Tools   sandbox, completions, man  serve a vendor for trials; shell completions; manual page
 
 `dripfeed VERB -h` explains a verb; `dripfeed --help` has the Singer flags and the exit codes."
@@ -106,7 +107,7 @@ pub enum Verb {
     /// Test the credentials: read one record of each stream that the manifest names
     Check(ConnectionArgs),
     /// Print the catalog: streams, fields, keys
-    Discover(ConnectionArgs),
+    Discover(discover::DiscoverArgs),
     /// Read streams and print their records and state
     #[command(after_long_help = READ_EXAMPLES)]
     Read(Box<ReadArgs>),
@@ -123,6 +124,8 @@ pub enum Verb {
     Sources(sources::SourcesArgs),
     /// Print the JSON schema of a source's config
     Spec(spec::SpecArgs),
+    /// Read a few pages of a stream and show requests, answers, records, cursor, schema
+    Test(test::TestArgs),
     /// Check a manifest without a config and without the network
     Validate(validate::ValidateArgs),
     /// Serve the sandbox: a vendor in a box, for trials and tests
@@ -149,7 +152,7 @@ EXAMPLES:
   dripfeed sync --config acme.json --tier hourly --target 'target-postgres --config pg.json'
   dripfeed sync --config acme.json --backfill 2022-01-01..2025-01-01 --target target-jsonl";
 
-/// The arguments of `check` and `discover`.
+/// The arguments of `check`; `discover` has them too.
 #[derive(Debug, Clone, Args)]
 pub struct ConnectionArgs {
     #[command(flatten)]
@@ -315,11 +318,8 @@ impl Cli {
         let mut asked = RunOptions::default();
         match &self.verb {
             None => self.singer.read.fill(&mut asked),
-            Some(Verb::Check(args) | Verb::Discover(args)) => {
-                args.source.fill(&mut asked);
-                args.state_dir.fill(&mut asked);
-                args.log.fill(&mut asked);
-            }
+            Some(Verb::Check(args)) => args.fill(&mut asked),
+            Some(Verb::Discover(args)) => args.fill(&mut asked),
             Some(Verb::Read(args)) => args.fill(&mut asked),
             Some(Verb::Sync(args)) => {
                 args.input.fill(&mut asked);
@@ -331,6 +331,7 @@ impl Cli {
             Some(Verb::Drift(args)) => args.fill(&mut asked),
             Some(Verb::Sources(args)) => args.fill(&mut asked),
             Some(Verb::Spec(args)) => args.fill(&mut asked),
+            Some(Verb::Test(args)) => args.fill(&mut asked),
             Some(Verb::Validate(args)) => args.log.fill(&mut asked),
             Some(Verb::Sandbox(args)) => args.log.fill(&mut asked),
             Some(Verb::Completions { .. } | Verb::Man) => {}
@@ -342,7 +343,8 @@ impl Cli {
     pub(super) fn protocol(&self) -> Option<ProtocolArg> {
         let output = match &self.verb {
             None => &self.singer.read.output,
-            Some(Verb::Check(args) | Verb::Discover(args)) => &args.output,
+            Some(Verb::Check(args)) => &args.output,
+            Some(Verb::Discover(args)) => &args.connection.output,
             Some(Verb::Read(args)) => &args.output,
             Some(Verb::Spec(args)) => &args.output,
             Some(Verb::Drift(args)) => return args.protocol(),
@@ -357,7 +359,7 @@ impl Cli {
             None => self.singer.discover || self.singer.about || self.singer.version,
             Some(Verb::Drift(args)) => args.only_prints(),
             Some(Verb::Discover(_) | Verb::Sources(_) | Verb::Spec(_) | Verb::Status(_) | Verb::Man) => true,
-            Some(Verb::Validate(_) | Verb::Completions { .. }) => true,
+            Some(Verb::Validate(_) | Verb::Test(_) | Verb::Completions { .. }) => true,
             Some(_) => false,
         }
     }
@@ -371,6 +373,14 @@ impl Cli {
             Some(_) => return false,
         };
         unfinished.unfinished_ok
+    }
+}
+
+impl ConnectionArgs {
+    pub(super) fn fill(&self, asked: &mut RunOptions) {
+        self.source.fill(asked);
+        self.state_dir.fill(asked);
+        self.log.fill(asked);
     }
 }
 

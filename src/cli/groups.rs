@@ -164,7 +164,7 @@ pub struct LogArgs {
     /// Without it: text, or json where Meltano asks for it.
     #[arg(long, value_enum, hide_possible_values = true, value_name = "FORMAT", help_heading = "Log")]
     log_format: Option<LogFormat>,
-    /// Log every request
+    /// Log every request; -vv with parameters and answers
     #[arg(long, short = 'v', action = clap::ArgAction::Count, help_heading = "Log")]
     verbose: u8,
     /// Log warnings and errors only
@@ -219,7 +219,7 @@ impl LogArgs {
     pub(in crate::cli) fn fill(&self, asked: &mut RunOptions) {
         asked.log.json = self.log_format.map(|format| format == LogFormat::Json);
         asked.log.quiet = self.quiet;
-        asked.log.verbose = self.debug || self.verbose > 0;
+        asked.log.verbose = self.verbose.max(u8::from(self.debug));
         asked.log.events.clone_from(&self.events);
     }
 }

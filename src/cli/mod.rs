@@ -12,6 +12,7 @@ mod sources;
 mod spec;
 pub mod status;
 mod sync;
+mod test;
 mod validate;
 
 use parking_lot::Mutex;
@@ -97,13 +98,14 @@ fn verb(cli: &Cli, context: &Context) -> Result<u8> {
     match &cli.verb {
         Some(Verb::Spec(_)) => spec::spec(context).map(done),
         Some(Verb::Check(_)) => check::check(context).map(done),
-        Some(Verb::Discover(_)) => discover::discover(context).map(done),
+        Some(Verb::Discover(asked)) => discover::discover(context, asked.inferring()).map(done),
         Some(Verb::Read(_)) => read(context),
         Some(Verb::Sync(asked)) => sync::run(context, &asked.target),
         Some(Verb::Status(asked)) => status::run(context, asked),
         Some(Verb::Schedule(asked)) => schedule::run(context, asked).map(done),
         Some(Verb::Drift(asked)) => drift::run(context, asked),
         Some(Verb::Sources(asked)) => sources::sources(context, asked).map(done),
+        Some(Verb::Test(asked)) => test::test(context, asked),
         Some(Verb::Validate(asked)) => validate::validate(context, asked).map(done),
         Some(Verb::Sandbox(asked)) => {
             let settings = &asked.settings;
@@ -128,7 +130,7 @@ fn verb(cli: &Cli, context: &Context) -> Result<u8> {
             context.out.lock().lines(&text).map(done)
         }
         // The Singer flag form. Discovery and test take precedence over a sync, whatever else is passed.
-        None if singer.discover => discover::discover(context).map(done),
+        None if singer.discover => discover::discover(context, None).map(done),
         None if singer.test.is_some() => check::check(context).map(done),
         None if context.options.config.is_empty() && context.named_source().is_none() => {
             if cli.is_bare {

@@ -9,16 +9,15 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
-use super::answer;
 use super::async_job;
 use super::build::StreamPlan;
+use super::collector::RecordCollector;
 use super::context::EngineContext;
 use super::record_sink::RecordSink;
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::Scanner;
-use crate::engine::cursor::ceiling::{Ceiling, Highest};
 use crate::engine::cursor::partitions::{Partitions, identity};
-use crate::engine::cursor::{Cursor, CursorPlan, Window};
+use crate::engine::cursor::{Cursor, Window};
 use crate::engine::extract::WalkError;
 use crate::engine::slice::{Parents, Partition};
 use crate::manifest::template::Vars;
@@ -124,7 +123,7 @@ pub fn read_slice(
     partition: &Partition,
     each: &mut dyn FnMut(&Json, &Json) -> Result<bool>,
 ) -> Result<()> {
-    let mut taker = Collecting::new(stream, None, None);
+    let mut taker = RecordCollector::new(stream, None, None);
     let slice = stream.slice_variable(partition, None);
     let mut each = |record: &Json, _: &Map<String, Json>| each(record, &slice);
     let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
@@ -143,17 +142,17 @@ impl Parents for ParentReader<'_> {
         let grandparents = ParentReader::new(self.shared, parent, state);
         let vars = Vars::new(&self.shared.cx);
         let mut read = |partition: &Partition, window: Option<&Window>, cursor: Option<&Cursor>| {
-            let mut taker = Collecting::new(parent, cursor, window);
+            let mut taker = RecordCollector::new(parent, cursor, window);
             let mut each = |record: &Json, key: &Map<String, Json>| each(record, key).map(|()| true);
             let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
             let reading = async_job::read(self.shared, parent, partition, window, &mut sink)?;
             if let Some(fault) = reading.fault {
                 return Err(fault);
             }
-            if taker.highest.beyond.far > 0 {
-                self.shared.notice_once(&parent.name, &taker.highest.beyond.message());
+            if taker.highest().beyond.far > 0 {
+                self.shared.notice_once(&parent.name, &taker.highest().beyond.message());
             }
-            let newest = parent.cursor.as_ref().and_then(|c| c.settled(taker.highest.newest, reading.began));
+            let newest = parent.cursor.as_ref().and_then(|c| c.settled(taker.highest().newest, reading.began));
             // A slice that was not read to its end has no value for a bookmark.
             Ok::<_, Fault>((!reading.incomplete).then_some(newest))
         };
@@ -198,74 +197,20 @@ impl Parents for ParentReader<'_> {
     }
 }
 
-/// Collects the records of a page.
-struct Collecting<'r> {
-    stream: &'r StreamPlan,
-    cursor: Option<&'r Cursor>,
-    records: Vec<Json>,
-    last: Option<Json>,
-    ceiling: Option<Ceiling<'r>>,
-    highest: Highest,
-    highest_of_page: Highest,
-}
-
-impl<'r> Collecting<'r> {
-    fn new(stream: &'r StreamPlan, cursor: Option<&'r Cursor>, window: Option<&Window>) -> Self {
-        Collecting {
-            stream,
-            cursor,
-            records: Vec::new(),
-            last: None,
-            ceiling: stream.cursor.as_ref().map(|plan| Ceiling::new(plan, window)),
-            highest: Highest::default(),
-            highest_of_page: Highest::default(),
-        }
-    }
-
-    /// Adds a wanted record.
-    fn add(&mut self, record: Json) {
-        if let (Some(plan), Some(ceiling)) = (&self.stream.cursor, &self.ceiling)
-            && let Some(time) = value(plan, &record)
-        {
-            ceiling.take(time, &mut self.highest_of_page);
-        }
-        self.records.push(record);
-    }
-}
-
-/// A record's cursor value.
-fn value(plan: &CursorPlan, record: &Json) -> Option<OffsetDateTime> {
-    plan.read(record.get(&plan.field)?)
-}
-
 /// Passes on the records of each complete page, until no more are wanted.
 struct Feeding<'f, 'r> {
-    inner: &'f mut Collecting<'r>,
+    inner: &'f mut RecordCollector<'r>,
     key: &'f Map<String, Json>,
     each: &'f mut dyn FnMut(&Json, &Map<String, Json>) -> Result<bool>,
 }
 
 impl RecordSink for Feeding<'_, '_> {
     fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, WalkError<Fault>> {
-        let mut record = answer::record_json(scanner)?;
-        let Collecting { stream, cursor, ceiling, .. } = &*self.inner;
-        let inside = |record: &Json| match (&stream.cursor, cursor, ceiling) {
-            (Some(plan), Some(cursor), Some(ceiling)) if plan.filters => {
-                value(plan, record).is_none_or(|v| ceiling.keeps(cursor, v))
-            }
-            _ => true,
-        };
-        let is_selected = stream.shape.apply(&mut record, vars, inside).map_err(WalkError::Callback)?;
-        if is_selected {
-            self.inner.add(record);
-        }
-        Ok(is_selected)
+        self.inner.take(scanner, vars)
     }
 
     fn answered_at(&mut self, at: Option<OffsetDateTime>) {
-        if let Some(ceiling) = &mut self.inner.ceiling {
-            ceiling.answered(at);
-        }
+        self.inner.answered_at(at);
     }
 
     fn put(&mut self, record: Json) -> Result<bool> {
@@ -274,9 +219,7 @@ impl RecordSink for Feeding<'_, '_> {
     }
 
     fn page_done(&mut self) -> Result<bool> {
-        self.inner.highest.add(std::mem::take(&mut self.inner.highest_of_page));
-        self.inner.last = self.inner.records.last().cloned();
-        for record in self.inner.records.drain(..) {
+        for record in self.inner.finish_page() {
             if !(self.each)(&record, self.key)? {
                 return Ok(false);
             }
@@ -285,15 +228,14 @@ impl RecordSink for Feeding<'_, '_> {
     }
 
     fn page_failed(&mut self) {
-        self.inner.highest_of_page = Highest::default();
-        self.inner.records.clear();
+        self.inner.page_failed();
     }
 
     fn newest(&self) -> Option<OffsetDateTime> {
-        self.inner.highest.newest
+        self.inner.highest().newest
     }
 
     fn last_record(&self) -> Option<Json> {
-        self.inner.last.clone()
+        self.inner.last_record()
     }
 }

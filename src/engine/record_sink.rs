@@ -29,6 +29,11 @@ pub trait RecordSink {
     /// Discards an incomplete page: none of its records count.
     fn page_failed(&mut self);
 
+    /// Called when it is known how paging continues after a complete page. Returns false if no further page is wanted.
+    fn page_ended(&mut self, _end: &PageEnd) -> bool {
+        true
+    }
+
     /// The last record, for paging; called only if a template uses it.
     fn last_record(&self) -> Option<Json>;
 
@@ -41,6 +46,15 @@ pub trait RecordSink {
     fn observer(&mut self) -> Option<&mut dyn PageObserver> {
         None
     }
+}
+
+/// How paging continues after a page.
+#[derive(Debug, Clone)]
+pub struct PageEnd {
+    /// The records that the extractor found, before any filter.
+    pub extracted: u64,
+    /// The token of the next page; `None` after the last page.
+    pub next: Option<Json>,
 }
 
 /// Observes responses and pages, in addition to their records.

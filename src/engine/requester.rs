@@ -101,6 +101,11 @@ pub(super) fn build(build: &Build<'_>, def: &HttpRequester, names: &[String], fr
 }
 
 impl RequesterPlan {
+    /// The query parameters that the manifest names, each with its template.
+    pub fn declared_parameters(&self) -> Vec<(String, String)> {
+        self.request.declared_parameters()
+    }
+
     /// The names in its list parameters.
     pub(super) fn lists(&self, vars: &Vars<'_>) -> Vec<String> {
         self.request.lists(vars)
@@ -140,7 +145,7 @@ impl RequesterPlan {
             taken: RefCell::default(),
         });
         let fixed = match live {
-            None => self.auth.credentials(vars, &access)?.options,
+            None => learned(&access, self.auth.credentials(vars, &access)?.options),
             Some(_) => RequestOptions::default(),
         };
         let ask = SendRequest {
@@ -172,6 +177,14 @@ impl RequesterPlan {
         }
         self.request.prepare(vars, [credentials, added.page.clone(), added.slice.clone()], added.path.as_deref())
     }
+}
+
+/// The options of credentials. Whatever they write into a request is a secret: no output shows it.
+fn learned(access: &Access<'_>, options: RequestOptions) -> RequestOptions {
+    let RequestOptions { params, headers, data, json } = &options;
+    let values = [params, headers, data, json].into_iter().flat_map(Map::values);
+    values.filter_map(Json::as_str).for_each(|secret| access.token_listener().learned(secret));
+    options
 }
 
 /// Sends the token and login requests of a requester's credentials.
@@ -296,7 +309,7 @@ impl LiveCredentials for Signing<'_> {
             return self.signed_in_turn(rotation);
         }
         let Credentials { options, token, until } = self.plan.auth.credentials(self.vars, self.access)?;
-        let signed = self.plan.prepare(options, self.vars, self.added)?;
+        let signed = self.plan.prepare(learned(self.access, options), self.vars, self.added)?;
         let call = (signed.method.clone(), signed.url.clone());
         *self.taken.borrow_mut() = Taken { token, until, turn: None, call };
         Ok(signed)

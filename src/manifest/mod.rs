@@ -5,6 +5,7 @@
 
 pub mod builtin;
 pub mod dpath;
+pub mod edit;
 pub mod jinja;
 pub mod lint;
 pub mod model;

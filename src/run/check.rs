@@ -12,7 +12,7 @@ use crate::engine::build::StreamPlan;
 use crate::engine::context::EngineContext;
 use crate::engine::extract::WalkError;
 use crate::engine::record_sink::RecordSink;
-use crate::engine::slice::Partition;
+use crate::engine::sample;
 use crate::manifest::template::Vars;
 use crate::protocol::{Protocol, airbyte};
 use crate::run::context::Context;
@@ -60,19 +60,7 @@ impl RecordSink for FirstRecord<'_> {
 
 /// Checks on a separate thread, so that a signal ends the check even if the vendor hangs.
 pub(crate) fn check(context: &Context) -> Result<()> {
-    let (sender, answer) = std::sync::mpsc::channel();
-    let there = context.clone();
-    std::thread::spawn(move || drop(sender.send(check_streams(&there))));
-    let checked = loop {
-        match answer.recv_timeout(std::time::Duration::from_millis(100)) {
-            Ok(result) => break result,
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
-                return Err(Fault::bug("the check ended without a result"));
-            }
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) if context.stop.waits_for_critical() => {}
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => context.stop.check()?,
-        }
-    };
+    let checked = context.interruptible(|context| Ok(check_streams(context)))?;
     match (context.protocol, checked) {
         (Protocol::Singer, checked) => checked,
         (Protocol::Airbyte, Ok(())) => context.message(&airbyte::connection_status(None)),
@@ -87,29 +75,12 @@ pub(crate) fn check(context: &Context) -> Result<()> {
 
 /// Reads the first slice of a stream up to its first record.
 fn check_stream(shared: &EngineContext, stream: &StreamPlan) -> Result<()> {
-    let parents = crate::engine::parents::ParentReader::new(shared, stream, None);
-    let mut first: Option<Partition> = None;
-    let enough = Fault::bug("enough");
-    let listed = stream.router.each(&parents, &Vars::new(&shared.cx), &mut |partition| {
-        first = Some(partition);
-        Err(enough.clone())
-    });
-    if let (Err(fault), None) = (&listed, &first) {
-        return Err(fault.clone());
-    }
-    let Some(partition) = first else {
+    let Some((partition, window)) = sample::first_slice(shared, stream)? else {
         let (message, failure) = ("Cannot attempt to connect to stream", Failure::System);
         let message = format!("{message} {} - no stream slices were found", stream.name);
         return Err(Fault::data("there is nothing to read it by: its parent streams have no records")
             .airbyte_message(message, failure));
     };
-    let window = match &stream.cursor {
-        Some(plan) => plan.begin(None, 0)?.windows(plan).into_iter().next(),
-        None => None,
-    };
-    if stream.cursor.is_some() && window.is_none() {
-        return Err(Fault::config("there is no time between the start date and now"));
-    }
     let mut sink = FirstRecord { stream, is_found: false };
     async_job::read(shared, stream, &partition, window.as_ref(), &mut sink).map(drop)
 }

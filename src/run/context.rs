@@ -4,6 +4,7 @@
 //! and passed on through `run`.
 
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -58,6 +59,24 @@ impl Context {
     pub(crate) fn source_or<'a>(&'a self, of_config: Option<&'a str>) -> Option<&'a str> {
         let options = self.options.source.as_deref();
         options.or(of_config).or(self.environment.as_deref()).or(self.named.as_deref())
+    }
+
+    /// Does work on a thread of its own, so that a signal ends it even if the vendor hangs.
+    pub(crate) fn interruptible<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Context) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (sender, answer) = std::sync::mpsc::channel();
+        let there = self.clone();
+        std::thread::spawn(move || drop(sender.send(work(&there))));
+        loop {
+            match answer.recv_timeout(std::time::Duration::from_millis(100)) {
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Disconnected) => return Err(Fault::bug("the work ended without a result")),
+                Err(RecvTimeoutError::Timeout) if self.stop.waits_for_critical() => {}
+                Err(RecvTimeoutError::Timeout) => self.stop.check()?,
+            }
+        }
     }
 
     /// Writes text.

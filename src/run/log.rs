@@ -56,6 +56,7 @@ pub struct Log {
     messages: Option<Out>,
     json: bool,
     least: Level,
+    exchanges: bool,
     secrets: Mutex<Secrets>,
     out: Mutex<Box<dyn Write + Send>>,
     /// The `--events` file.
@@ -87,7 +88,7 @@ impl Log {
     /// A log on stderr, configured by the options or Meltano, or of LOG messages on stdout.
     pub fn new(options: &LogOptions, messages: Option<Out>) -> Result<Self> {
         let (structured, level) = asked_by_meltano();
-        let least = match (options.quiet, options.verbose) {
+        let least = match (options.quiet, options.verbose > 0) {
             (true, _) => Level::Warning,
             (_, true) => Level::Debug,
             _ => level.unwrap_or(Level::Info),
@@ -104,6 +105,7 @@ impl Log {
             messages,
             json: options.json.unwrap_or(structured),
             least,
+            exchanges: options.verbose > 1,
             secrets: Mutex::default(),
             out: Mutex::new(Box::new(std::io::stderr())),
             events: options.events.as_ref().map(open).transpose()?,
@@ -151,6 +153,21 @@ impl Log {
         fault.hint = fault.hint.map(|hint| secrets.hide(&hint));
         fault.airbyte = fault.airbyte.map(|text| Box::new((secrets.hide(&text.0), text.1)));
         fault
+    }
+
+    /// A text with secrets redacted.
+    pub fn masked(&self, text: &str) -> String {
+        self.secrets.lock().hide(text)
+    }
+
+    /// A value with secrets redacted in its texts.
+    pub fn masked_json(&self, value: Json) -> Json {
+        hidden(value, &self.secrets.lock())
+    }
+
+    /// Are requests and responses printed whole?
+    pub fn shows_exchanges(&self) -> bool {
+        self.exchanges
     }
 
     /// Is this level printed?

@@ -51,8 +51,8 @@ pub struct LogOptions {
     pub json: Option<bool>,
     /// Warnings and errors only.
     pub quiet: bool,
-    /// Also log every request.
-    pub verbose: bool,
+    /// 1: also log a line for every request; 2: also its parameters, headers and body, and the response.
+    pub verbose: u8,
     /// Events are appended to this file.
     pub events: Option<PathBuf>,
 }

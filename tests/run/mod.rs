@@ -1,4 +1,5 @@
-//! One run and what stands beside it: a target that reads what the run writes.
+//! One run and what stands beside it: a target that reads what the run writes, a test read that shows it.
 
 mod sync;
 mod targets;
+mod test_read;

@@ -74,12 +74,41 @@ impl Secrets {
         out
     }
 
+    /// Adds every text of the config with the name of a credential: a manifest without a specification marks none.
+    pub fn add_named(&mut self, config: &Json) {
+        match config {
+            Json::Object(map) => {
+                for (name, value) in map {
+                    match value {
+                        Json::String(text) if names_credential(name) => self.add(text),
+                        value => self.add_named(value),
+                    }
+                }
+            }
+            Json::Array(items) => items.iter().for_each(|item| self.add_named(item)),
+            _ => {}
+        }
+    }
+
     /// Adds every value that `schema` marks `airbyte_secret`.
     pub fn add_marked(&mut self, config: &Json, schema: &Json) {
         for (_, secret) in marked(config, schema) {
             self.add(&secret);
         }
     }
+}
+
+/// Words in the names of fields with credentials, in lower case.
+const CREDENTIALS: [&str; 9] =
+    ["token", "secret", "password", "passwd", "api_key", "apikey", "api-key", "signature", "authorization"];
+/// Words in the names of fields for paging, which are no credentials although they have such a word.
+const PAGING: [&str; 5] = ["page", "next", "cursor", "continu", "sync"];
+
+/// Is a field with this name likely to hold a credential?
+pub fn names_credential(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
+    (has(&CREDENTIALS) || ["key", "auth", "sig"].contains(&name.as_str())) && !has(&PAGING)
 }
 
 /// Every value that `schema` marks `airbyte_secret`, with its path.
@@ -178,4 +207,19 @@ pub fn resolve(value: &mut Json, path: &str, secrets: &mut Secrets) -> Result<()
         _ => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_credential;
+
+    #[test]
+    fn credentials_are_known_by_name_and_page_tokens_are_none() {
+        for name in ["api_key", "access_token", "X-Api-Key", "client_secret", "key"] {
+            assert!(names_credential(name), "{name}");
+        }
+        for name in ["page_token", "nextPageToken", "next_token", "sync_token", "sort_key", "limit"] {
+            assert!(!names_credential(name), "{name}");
+        }
+    }
 }

@@ -99,6 +99,14 @@ impl CursorPlan {
         self.formats.iter().find_map(|f| f.parse(if f.is_epoch() { whole } else { text }))
     }
 
+    /// The format that a record's cursor value has, as the manifest writes it; `None` if it has none of them.
+    pub fn format_of(&self, value: &Json) -> Option<&str> {
+        let text = text_of(value);
+        let whole = text.split('.').next().filter(|_| value.is_number()).unwrap_or(&text);
+        let is = |format: &&Format| format.parse(if format.is_epoch() { whole } else { &text }).is_some();
+        self.formats.iter().find(is).map(Format::source)
+    }
+
     /// Is the cursor a plain number rather than a time?
     pub fn counts(&self) -> bool {
         self.format.is_count()

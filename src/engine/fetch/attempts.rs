@@ -11,7 +11,9 @@ use super::body_error::{self, BodyError};
 use super::request::PreparedRequest;
 use super::retry::{self, Action, ErrorPlan, Verdict};
 use super::transport::Trouble;
-use super::{Event, Fetcher, LiveCredentials, Outcome, Reply, SendRequest, random, shown};
+use super::{
+    Event, Fetcher, LiveCredentials, Outcome, Reply, SendRequest, random, shown, shown_with_query, vendor_error,
+};
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::base::json::scan;
 use crate::pace::feedback::{self, Feedback};
@@ -355,8 +357,8 @@ impl Fetcher {
 
     /// The fault for a response that ends the stream.
     fn refused(&self, reply: &Reply, request: &PreparedRequest, verdict: &Verdict) -> Fault {
-        let quoted = retry::vendor_error(reply).map(|t| format!(" The vendor says: {t}")).unwrap_or_default();
-        let text = format!("{}{quoted} ({})", verdict.message, shown(request));
+        let quoted = vendor_error::of(reply).map(|t| format!(" The vendor says: {t}")).unwrap_or_default();
+        let text = format!("{}{quoted} ({})", verdict.message, shown_with_query(request));
         let fault = match reply.status {
             401 => Fault::new(Kind::Auth, text).hint("check the credentials in the config"),
             403 if !self.reached.load(Ordering::Relaxed) => Fault::new(Kind::Auth, text)
@@ -434,7 +436,7 @@ impl Fetcher {
     fn exchange(&self, ask: &SendRequest<'_>) -> std::result::Result<Reply, Trouble> {
         let reply = self.transport.exchange(ask.request, ask.into)?;
         let bytes = reply.filed.and_then(|size| usize::try_from(size).ok()).unwrap_or(reply.body.len());
-        (self.listener)(ask, &Event::Answered { status: reply.status, took: reply.took, bytes });
+        (self.listener)(ask, &Event::Answered { reply: &reply, bytes });
         Ok(reply)
     }
 }
@@ -445,9 +447,9 @@ impl FailedAttempt {
         let FailedAttempt { reply, message, failure, transient, limited, .. } = self;
         let reply = reply.as_ref();
         let kind = if transient || limited { Kind::Unavailable } else { Kind::Data };
-        let text = reply.and_then(|reply| reply.error.clone().or_else(|| retry::vendor_error(reply)));
+        let text = reply.and_then(|reply| reply.error.clone().or_else(|| vendor_error::of(reply)));
         let quoted = text.map(|t| format!(" (the vendor says: {t})")).unwrap_or_default();
-        let fault = Fault::new(kind, format!("{message}{quoted}, after {tries} tries of {}", shown(request)))
+        let fault = Fault::new(kind, format!("{message}{quoted}, after {tries} tries of {}", shown_with_query(request)))
             .of_rule(reply.map_or("", |reply| rule_of(reply.status)));
         let fault = Fault { status: reply.map(|reply| reply.status), ..fault };
         let fault = if reply.is_some_and(|reply| reply.status == 429) {

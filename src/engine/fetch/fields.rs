@@ -64,6 +64,12 @@ impl Fields {
         })
     }
 
+    /// The fields as written, if they are a mapping.
+    pub(super) fn written(&self) -> Vec<(String, String)> {
+        let Fields::Map(pairs) = self else { return Vec::new() };
+        pairs.iter().map(|(key, value)| (text_of(key.written()), text_of(value.written()))).collect()
+    }
+
     /// Can a value depend on that entry of the slice?
     pub(super) fn reads_of_slice(&self, entry: &str) -> bool {
         match self {

@@ -15,7 +15,9 @@ mod headers;
 mod redirects;
 pub mod request;
 pub mod retry;
+mod shown;
 mod transport;
+mod vendor_error;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -35,6 +37,7 @@ use breaker::Breaker;
 use cache::Found;
 use request::PreparedRequest;
 use retry::{ErrorPlan, Remedy};
+pub use shown::{parameters, shown, shown_with_query};
 use transport::Transport;
 
 /// A complete response.
@@ -199,13 +202,11 @@ pub enum Event<'a> {
     Waited(Duration),
     /// The request is sent.
     Sent,
-    /// A response arrived.
+    /// A response arrived, whatever its status.
     Answered {
-        /// The HTTP status.
-        status: u16,
-        /// How long it took.
-        took: Duration,
-        /// The size of the body in bytes.
+        /// The response.
+        reply: &'a Reply,
+        /// The size of the body in bytes; the body itself may be in a file.
         bytes: usize,
     },
     /// The request is retried.
@@ -311,24 +312,6 @@ impl Fetcher {
 /// The error that a body reports, if any.
 pub fn reported_error(body: &Json) -> Option<String> {
     body_error::of_json(body).map(|error| error.text)
-}
-
-/// A request in readable form: method and URL without the query, which may contain secrets.
-pub fn shown(request: &PreparedRequest) -> String {
-    let address = request.url.split(['?', '#']).next().unwrap_or(&request.url);
-    let address = match (address.split_once("://"), address.split_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) if !rest.is_empty() => format!("{scheme}://{rest}"),
-        _ => address.to_owned(),
-    };
-    format!("{} {address}", request.method)
-}
-
-/// A request in verbose form: adds the names of its query parameters, never their values.
-pub fn shown_with_query(request: &PreparedRequest) -> String {
-    let query = request.url.split_once('?').map_or("", |(_, q)| q);
-    let names: Vec<&str> =
-        query.split('&').filter(|p| !p.is_empty()).map(|p| p.split('=').next().unwrap_or(p)).collect();
-    if names.is_empty() { shown(request) } else { format!("{}?{}", shown(request), names.join("=…&") + "=…") }
 }
 
 /// A number from 0 to 1, for jitter.

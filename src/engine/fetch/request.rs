@@ -76,6 +76,13 @@ impl PreparedRequest {
     }
 }
 
+impl RequestPlan {
+    /// The query parameters that the manifest names, each with its template.
+    pub fn declared_parameters(&self) -> Vec<(String, String)> {
+        self.params.written()
+    }
+}
+
 /// Compiles a requester; `extra` are further names that its templates may use. A `free` requester that sends nothing
 /// of the config may reach any host that the vendor names: job results are often on other hosts.
 pub fn build(def: &HttpRequester, extra: &[String], free: bool) -> Result<RequestPlan> {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use regex::Regex;
 use serde_json::{Value as Json, json};
 
-use super::Reply;
+use super::{Reply, vendor_error};
 use crate::base::fault::{Failure, Fault, Result};
 use crate::base::json::scan;
 use crate::manifest::model::{self, Backoff, HttpResponseFilter};
@@ -487,11 +487,5 @@ fn allowed(seconds: Option<f64>, longest: Option<&Template>, vars: &Vars<'_>) ->
 /// The error text of a rejection; the start of its body if that is not JSON.
 pub(super) fn refusal_text(reply: &Reply) -> String {
     let start = &reply.body[..reply.body.len().min(1000)];
-    vendor_error(reply).unwrap_or_else(|| String::from_utf8_lossy(start).into_owned())
-}
-
-/// The readable text of a vendor's error, if there is one.
-pub fn vendor_error(reply: &Reply) -> Option<String> {
-    let json: Json = scan::json(&reply.body).ok()?;
-    Some(shorten(&error_text(&json, b""))).filter(|t| !t.is_empty())
+    vendor_error::of(reply).unwrap_or_else(|| String::from_utf8_lossy(start).into_owned())
 }

@@ -132,6 +132,21 @@ impl PagePlan {
         Wanted::Fields(fields)
     }
 
+    /// Where the token of the next page comes from, and where it goes; `None` without paging.
+    pub fn described(&self) -> Option<(String, String)> {
+        let from = match self.strategy.as_ref()? {
+            Strategy::Page { .. } => "page number".to_owned(),
+            Strategy::Offset { .. } => "number of records so far".to_owned(),
+            Strategy::Cursor { value, .. } => template::text_of(value.written()),
+        };
+        let into = match &self.token {
+            Some(Token::Option(inject)) => inject.described(),
+            Some(Token::Path) => "the path of the next request".to_owned(),
+            None => "templates only (`next_page_token`)".to_owned(),
+        };
+        Some((from, into))
+    }
+
     /// Does the vendor itself announce the next page, by a token, a link or a flag? A counter that only increases is
     /// a guess.
     fn is_stated(&self) -> bool {

@@ -91,6 +91,11 @@ impl Pager<'_> {
         self.reduced = size;
     }
 
+    /// The token of the next request.
+    pub fn token(&self) -> Option<&Json> {
+        self.token.as_ref()
+    }
+
     /// The `next_page_token` variable of the next request.
     pub fn variable(&self) -> Option<Json> {
         self.token.as_ref().map(|t| json!({"next_page_token": t}))

@@ -20,7 +20,7 @@ use super::answer;
 use super::build::StreamPlan;
 use super::context::EngineContext;
 use super::query_properties::{self, Properties};
-use super::record_sink::{PageObserver, RecordSink, SliceOutcome};
+use super::record_sink::{PageEnd, PageObserver, RecordSink, SliceOutcome};
 use super::requester::{InjectedOptions, RequestContext};
 use super::slice_recovery::{CursorWindow, RecoveryState};
 use crate::base::fault::{Fault, Kind, Result};
@@ -374,6 +374,11 @@ impl<'r> SliceReader<'r> {
         }
         if let Some(promise) = broken_promise.filter(|_| !self.has_errors) {
             self.slice.engine.distrust(&stream.name, &promise.field);
+        }
+        let end = PageEnd { extracted: records, next: if follows { pager.token().cloned() } else { None } };
+        if !sink.page_ended(&end) {
+            self.outcome.enough = follows;
+            return Ok(Step::End);
         }
         if !follows {
             return Ok(Step::End);

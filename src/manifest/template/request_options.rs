@@ -76,6 +76,17 @@ impl Injection {
         &self.at
     }
 
+    /// The place in readable form: `request_parameter page_token`.
+    pub fn described(&self) -> String {
+        let into = match self.channel {
+            Channel::Params => "request_parameter",
+            Channel::Headers => "header",
+            Channel::Data => "body_data",
+            Channel::Json => "body_json",
+        };
+        format!("{into} `{}`", self.path.join("."))
+    }
+
     /// Does the value go into a JSON body, which has other types than text?
     pub fn is_json(&self) -> bool {
         self.channel == Channel::Json

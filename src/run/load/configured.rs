@@ -71,6 +71,7 @@ impl ConfiguredSource {
         }
         let sandbox = sandbox(&manifest, &mut config)?;
         config.secrets.add_marked(&config.source, &specification);
+        config.secrets.add_named(&config.source);
         log.hide(&config.secrets);
         let (now, began) = now()?;
         let mut cx = EvalContext { config: config.source.clone(), now, began };

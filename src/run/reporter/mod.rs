@@ -25,7 +25,7 @@ use crate::engine::auth::TokenListener;
 use crate::engine::context::EngineContext;
 use crate::engine::cursor::backfill::BackfillProgress;
 use crate::engine::fetch::retry::Remedy;
-use crate::engine::fetch::{self, Event, Fetcher, Limits, SendRequest};
+use crate::engine::fetch::{self, Event, Fetcher, Limits, Reply, SendRequest};
 use crate::engine::scheduler::{Scheduler, StreamOutcome};
 use crate::manifest::template::EvalContext;
 use crate::pace::Pace;
@@ -33,6 +33,7 @@ use crate::pace::limiter::WaitReason;
 use crate::protocol::{Out, Protocol, airbyte};
 use crate::run::context::Context;
 use crate::run::log::{Level, Log};
+use crate::run::test_read::exchange::{Exchange, ExchangeLog};
 
 /// The default seconds between two polls of a job, as in the reference.
 const POLL: f64 = 5.0;
@@ -44,6 +45,8 @@ const TICK: Duration = Duration::from_millis(200);
 const RATE_TICKS: usize = 25;
 /// Shorter waits are not shown.
 const SHORT: Duration = Duration::from_secs(1);
+/// The longest line of a logged exchange, in characters.
+const EXCHANGE_WIDTH: usize = 110;
 /// Waits for the account's pace beyond this are logged.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -62,6 +65,8 @@ pub(crate) struct Reporter {
     used_up: Mutex<Option<Instant>>,
     /// The drift findings of this run.
     found: Mutex<Vec<Finding>>,
+    /// Collects exchanges, if somebody looks at them.
+    exchanges: OnceLock<Arc<ExchangeLog>>,
 }
 
 /// Request counts so far.
@@ -161,6 +166,7 @@ impl Reporter {
             pace: OnceLock::new(),
             used_up: Mutex::default(),
             found: Mutex::default(),
+            exchanges: OnceLock::new(),
         })
     }
 
@@ -224,7 +230,10 @@ impl Reporter {
             }),
             noticed: Box::new({
                 let reporter = self.clone();
-                move |stream, message| reporter.log.line(Level::Warning, &format!("{stream}: {message}"))
+                move |stream, message| match reporter.exchanges.get() {
+                    Some(exchanges) => exchanges.notice(&format!("{stream}: {message}")),
+                    None => reporter.log.line(Level::Warning, &format!("{stream}: {message}")),
+                }
             }),
             notices: Mutex::default(),
             broken_promises: Mutex::default(),
@@ -277,17 +286,10 @@ impl Reporter {
             }
             Event::Sent => add(&self.counts.sent, 1u64),
             Event::Waited(time) => add(&self.counts.paced, time.as_millis()),
-            Event::Answered { status, took, bytes } => {
+            Event::Answered { reply, bytes } => {
                 add(&self.counts.calls, 1u64);
                 add(&self.counts.bytes, *bytes);
-                if self.log.shows(Level::Debug) {
-                    let request = fetch::shown_with_query(ask.request);
-                    let took = took.as_millis();
-                    self.log.line(
-                        Level::Debug,
-                        &format!("{}: {request}: HTTP {status}, {bytes} bytes, {took} ms", label(ask)),
-                    );
-                }
+                self.answered(ask, reply, *bytes);
             }
             Event::Retrying { reason, tries, wait, limited } => {
                 add(&self.counts.retried, 1u64);
@@ -324,6 +326,28 @@ impl Reporter {
                 self.log.line(Level::Info, &message);
             }
         }
+    }
+
+    /// Logs a response if everything is logged, and collects it for whoever looks at exchanges.
+    fn answered(&self, ask: &SendRequest<'_>, reply: &Reply, bytes: usize) {
+        let shows = self.log.shows(Level::Debug);
+        if shows && self.log.shows_exchanges() {
+            let lines = Exchange::of(ask, reply).lines(EXCHANGE_WIDTH);
+            self.log.line(Level::Debug, &format!("{}: {}", label(ask), lines.join("\n")));
+        } else if shows {
+            let request = fetch::shown_with_query(ask.request);
+            let (status, took) = (reply.status, reply.took.as_millis());
+            let line = format!("{}: {request}: HTTP {status}, {bytes} bytes, {took} ms", label(ask));
+            self.log.line(Level::Debug, &line);
+        }
+        if let Some(exchanges) = self.exchanges.get() {
+            exchanges.add(Exchange::of(ask, reply));
+        }
+    }
+
+    /// From now on exchanges and notices are collected here.
+    pub(crate) fn collect(&self, exchanges: Arc<ExchangeLog>) {
+        drop(self.exchanges.set(exchanges));
     }
 
     /// A stream waits for the vendor's rate limit: reports it to people, schedulers and the platform.
