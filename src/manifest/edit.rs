@@ -30,7 +30,8 @@ pub fn replace(text: &str, line: u32, key: &str, value: &Json) -> Option<String>
 /// A value as block YAML behind its key, with its line end.
 fn block(value: &Json, indent: usize) -> String {
     let Some(map) = value.as_object().filter(|map| !map.is_empty()) else { return format!(" {value}\n") };
-    let entries = map.iter().map(|(key, value)| format!("{}{}:{}", " ".repeat(indent), name(key), block(value, indent + 2)));
+    let entries =
+        map.iter().map(|(key, value)| format!("{}{}:{}", " ".repeat(indent), name(key), block(value, indent + 2)));
     format!("\n{}", entries.collect::<String>())
 }
 

@@ -159,8 +159,9 @@ fn inline(path: &Path, stream: &str, line: u32, schema: &Json) -> Result<()> {
     });
     match edited {
         Some(edited) => store(path, &edited),
-        None => Err(Fault::config(format!("the inline schema of `{stream}` cannot be replaced in place"))
-            .hint("write its `schema:` as a block of lines of its own, or remove the schema_loader: then it goes to a file")),
+        None => Err(Fault::config(format!("the inline schema of `{stream}` cannot be replaced in place")).hint(
+            "write its `schema:` as a block of lines of its own, or remove the schema_loader: then it goes to a file",
+        )),
     }
 }
 

@@ -1,5 +1,6 @@
 //! One run and what stands beside it: a target that reads what the run writes, a test read that shows it.
 
+mod infer;
 mod sync;
 mod targets;
 mod test_read;

@@ -143,11 +143,17 @@ fn what_does_not_fit_is_suspicious() {
         ("undeclared_fields", "the schema lacks 1 field: new"),
     ];
     for (code, part) in wanted {
-        assert!(found.iter().any(|(c, message)| c == code && message.contains(part)), "{code}: {part} not in {found:?}");
+        assert!(
+            found.iter().any(|(c, message)| c == code && message.contains(part)),
+            "{code}: {part} not in {found:?}"
+        );
     }
     let elsewhere = json!({"items": [], "result": {"rows": [{"id": 1}, {"id": 2}]}});
     let found = codes(&answer(elsewhere), "items", CURSOR, good.clone());
-    assert!(found.iter().any(|(c, m)| c == "nothing_found" && m.contains("`result.rows` is a list of 2 objects")), "{found:?}");
+    assert!(
+        found.iter().any(|(c, m)| c == "nothing_found" && m.contains("`result.rows` is a list of 2 objects")),
+        "{found:?}"
+    );
     let found = codes(&answer(json!({"items": [{"a": 1}]})), "items", "", good);
     let kinds: Vec<&str> = found.iter().map(|(code, _)| code.as_str()).collect();
     assert_eq!(kinds, ["no_key", "no_schema"]);
@@ -159,11 +165,13 @@ fn a_refused_request_is_shown_with_the_vendors_words_and_what_was_sent() {
     let vendor = Vendor::answering(move |_| json!({"status": 400, "json": body}));
     let ran = tested(&vendor, &manifest(&vendor.url, "items", ""), &[]);
     assert_eq!(ran.code, 40);
-    let parts = ["FAILED\n  GET @url@/items\n    per_page = 2\n", "  HTTP 400, ", "0 records on 0 pages; nothing was stored"];
+    let parts =
+        ["FAILED\n  GET @url@/items\n    per_page = 2\n", "  HTTP 400, ", "0 records on 0 pages; nothing was stored"];
     parts.iter().for_each(|part| assert!(ran.out.contains(part), "{part}: {}", ran.out));
     let said = "The vendor says: per_page: must be 1 (GET @url@/items?per_page=2&team=t1)";
     assert!(ran.err.contains(said), "{}", ran.err);
-    let read = Tap::new("read -vv").source(&manifest(&vendor.url, "items", "")).config(&json!({"token": "tok-123456789"}));
+    let read =
+        Tap::new("read -vv").source(&manifest(&vendor.url, "items", "")).config(&json!({"token": "tok-123456789"}));
     let ran = read.run();
     assert!(ran.err.contains("per_page = 2") && ran.err.contains("\"errorMessages\": []"), "{}", ran.err);
     assert!(!ran.err.contains("tok-123456789"), "{}", ran.err);

@@ -78,7 +78,8 @@ impl SchemaSample {
             return;
         }
         let is_date = is_date(text.as_bytes());
-        let is_time = !is_date && text.len() > 10 && text.as_bytes()[4..].starts_with(b"-") && parse_iso(text).is_some();
+        let is_time =
+            !is_date && text.len() > 10 && text.as_bytes()[4..].starts_with(b"-") && parse_iso(text).is_some();
         self.dates = is_date && (self.dates || !self.has_text);
         self.times = is_time && (self.times || !self.has_text);
         self.has_text = true;

@@ -112,17 +112,32 @@ mod tests {
     fn the_text_is_found_wherever_vendors_put_it() {
         let cases: [(Json, &str); 13] = [
             (json!({"message": "Not Found"}), "Not Found"),
-            (json!({"errors": [{"message": "project: Not a recognized ID: 1", "help": "see docs"}]}), "project: Not a recognized ID: 1"),
-            (json!({"errorMessages": ["The value 'X' does not exist."], "errors": {}}), "The value 'X' does not exist."),
+            (
+                json!({"errors": [{"message": "project: Not a recognized ID: 1", "help": "see docs"}]}),
+                "project: Not a recognized ID: 1",
+            ),
+            (
+                json!({"errorMessages": ["The value 'X' does not exist."], "errors": {}}),
+                "The value 'X' does not exist.",
+            ),
             (json!({"errorMessages": [], "errors": {"jql": "no such field"}}), "jql: no such field"),
-            (json!({"error": "invalid_grant", "error_description": "The token expired."}), "invalid_grant: The token expired."),
-            (json!({"type": "about:blank", "title": "Bad Request", "detail": "limit is too large"}), "Bad Request: limit is too large"),
+            (
+                json!({"error": "invalid_grant", "error_description": "The token expired."}),
+                "invalid_grant: The token expired.",
+            ),
+            (
+                json!({"type": "about:blank", "title": "Bad Request", "detail": "limit is too large"}),
+                "Bad Request: limit is too large",
+            ),
             (json!({"err": "Team not authorized", "ECODE": "OAUTH_027"}), "Team not authorized"),
             (json!({"error": {"code": 403, "message": "Rate Limit Exceeded"}}), "Rate Limit Exceeded"),
             (json!({"fault": {"faultstring": "Invalid ApiKey"}}), "Invalid ApiKey"),
             (json!({"mess": "go away"}), "go away"),
             (json!({"errors": {"name": ["is too long", "is odd"]}}), "name: is too long, is odd"),
-            (json!({"object": "error", "status": 400, "code": "validation_error", "message": "path failed"}), "validation_error: path failed"),
+            (
+                json!({"object": "error", "status": 400, "code": "validation_error", "message": "path failed"}),
+                "validation_error: path failed",
+            ),
             (json!({"meta": {"error": {"description": "no access"}}}), "no access"),
         ];
         for (body, wanted) in cases {

@@ -136,9 +136,7 @@ pub(crate) fn test_read(context: &Context, asked: &TestOptions) -> Result<TestRe
         let checked = || loaded.plan.check.first().map(String::as_str);
         let stream = match asked.stream.as_deref().or_else(checked) {
             Some(name) => loaded.plan.stream(name)?,
-            None => {
-                loaded.plan.streams.first().ok_or_else(|| Fault::config("the manifest has no stream to read"))?
-            }
+            None => loaded.plan.streams.first().ok_or_else(|| Fault::config("the manifest has no stream to read"))?,
         };
         let stream = stream.with_schema(&loaded.shared)?;
         let exchanges = Arc::new(ExchangeLog::default());
@@ -190,9 +188,8 @@ impl Reading<'_> {
             let fault = self.context.log.hidden(&fault);
             TestError { message: fault.message.clone(), hint: fault.hint.clone(), fault }
         });
-        let (failed_requests, more): (Vec<_>, Vec<_>) = exchanges
-            .map(|(_, exchange)| exchange)
-            .partition(|exchange| self.is_own(exchange));
+        let (failed_requests, more): (Vec<_>, Vec<_>) =
+            exchanges.map(|(_, exchange)| exchange).partition(|exchange| self.is_own(exchange));
         auxiliary_requests.extend(more);
         TestReport {
             source: self.source.to_owned(),

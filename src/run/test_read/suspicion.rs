@@ -207,7 +207,8 @@ fn types(stream: &StreamPlan, sample: &SchemaSample) -> Vec<Suspicion> {
 
 /// Do the types seen fit the declared ones?
 fn fits(field: &FieldTypes) -> bool {
-    let types = |text: &str| text.split(' ').next().unwrap_or_default().split('|').map(str::to_owned).collect::<Vec<_>>();
+    let types =
+        |text: &str| text.split(' ').next().unwrap_or_default().split('|').map(str::to_owned).collect::<Vec<_>>();
     let declared = types(&field.declared);
     let takes = |seen: &String| declared.contains(seen) || seen == "integer" && declared.iter().any(|d| d == "number");
     let format = |text: &str| text.split_once(' ').map(|(_, format)| format.to_owned());
