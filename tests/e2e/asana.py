@@ -9,10 +9,13 @@ later runs ask for it only of tasks that changed. Choosing workspaces and projec
 they say. Where the reference is at hand, it sends the same requests and gives the same records and states, of all streams.
 Where target-postgres is, its tables hold what the API gives.
 
+The part `cap` (only when named) measures which share of a plan's limit full reads use.
+
 usage: asana.py [--only WORD...]      (see support.py and prism.py for the environment; AIRBYTE_CDK names source-declarative-manifest of
                                     airbyte-cdk 7.39.1, or the Python that it is installed for; without it parity is not checked)
 """
 import argparse
+import bisect
 import functools
 import json
 import os
@@ -100,12 +103,12 @@ class Case:
         more = more if "--streams" in more else ("--streams", ",".join(self.streams), *more)
         return read_command(self.config, state, "--log-format", "json", *more, source="asana")
 
-    def run(self, *more, keep=True):
+    def run(self, *more, keep=True, longest=LONGEST):
         """One run, its records added to those that were brought; the last STATE is the next run's, as under cron."""
         self.asana.reset_calls()
         began = time.monotonic()
         try:
-            done = subprocess.run(self.command(*more), stdin=subprocess.DEVNULL, capture_output=True, timeout=LONGEST)
+            done = subprocess.run(self.command(*more), stdin=subprocess.DEVNULL, capture_output=True, timeout=longest)
             code, out, err = done.returncode, done.stdout, done.stderr
         except subprocess.TimeoutExpired as hung:
             code, out, err = "none, it hangs", hung.stdout or b"", hung.stderr or b""
@@ -492,6 +495,26 @@ def paced(checks, scratch):
                   most[:1] or f"{len(times)} calls in {PACED_FOR} s")
         checks.ok("SIGTERM while it waits for its pace: 143 within 5 s, the last line a STATE",
                   code == 143 and took < 5 and messages(out)[-1]["type"] == "STATE", f"{code} after {took:.2f} s")
+
+
+def cap(checks, scratch):
+    """The plan's own limit, at a vendor that is 200 ms away and counts: 10,000 tasks, and the stories of some, a call for each."""
+    for plan, a_minute, stream, tasks in (("free", A_MINUTE, "tasks", 10_000), ("paid", 1500, "tasks", 10_000), ("paid", 1500, "stories", 3000)):
+        with Asana(tasks=tasks, subtasks=0, latency=0.2, limit_per_minute=a_minute) as asana:
+            case = Case(scratch, asana, streams=(stream,), plan=plan)
+            run = case.run(longest=600)
+            wrong = case.wrong((stream,))
+            checks.ok(f"{tasks:,} tasks, 200 ms away, {plan}: {stream} are as the API gives them", run.code == 0 and not wrong, wrong or said(run))
+            times = sorted(call["time"] for call in asana.calls)
+            busiest = max(bisect.bisect_left(times, at + 60) - nth for nth, at in enumerate(times))
+            refused = sum(call["status"] == 429 for call in asana.calls)
+            checks.ok(f"{tasks:,} tasks, 200 ms away, {plan}: no call too many", not refused and busiest <= a_minute, f"{refused} refused")
+            answers, span = [call["answered"] - call["time"] for call in asana.calls], max(call["answered"] for call in asana.calls) - times[0]
+            done = next((event for event in run.events if event["event"] == "run_done"), {})
+            checks.fact(f"asana, {plan}: an answer takes {sum(answers) / len(times):.2f} s; {sum(answers) / span:.1f} are awaited at a time; threads waited "
+                        f"{done.get('paced_seconds', 0):.0f} s for the pace; {len(times) / span / a_minute * 60:.0%} of the cap's rate")
+            checks.fact(f"| asana, {plan} | {a_minute} in 60 s | {len(case.brought[stream])} {stream} | {len(times)} | {run.took:.1f} s | "
+                        f"{busiest / a_minute:.0%} | {refused} |")
 
 
 def expired(checks, scratch):
@@ -922,11 +945,11 @@ def main():
         "later strict": functools.partial(later, strict=True), "limited": limited, "paced": paced, "expired": expired,
         "refused": refused, "paid_only": paid_only, "come_and_go": come_and_go, "new_projects": new_projects, "faults": faults,
         "edited": edited, "killed": killed, "parity": parity,
-        "parity_of_all": parity_of_all, "warehouse": warehouse,
+        "parity_of_all": parity_of_all, "warehouse": warehouse, "cap": cap,
     }
     with folder() as scratch:
         for name, part in parts.items():
-            if any(word in name for word in options.only):
+            if (any(word in name for word in options.only) if name != "cap" else "cap" in options.only):  # a benchmark
                 began = time.monotonic()
                 part(checks, scratch)
                 checks.fact(f"{name}: {time.monotonic() - began:.1f} s")

@@ -124,7 +124,7 @@ def moment_of(value):
 class Vendor:
     """A vendor. `with Github() as vendor:` serves it in threads of this process until the block ends.
 
-    Switches, at any time: `latency` (seconds), `limit` = (calls, seconds), counted strictly, refused ones too, or None; `fail`, a
+    Switches, at any time: `latency` (seconds that an answer takes at least), `limit` = (calls, seconds), counted strictly, refused ones too, or None; `fail`, a
     list of rules of which the first that fits a call and is not spent decides: {"match": regex for `path?query body`, or a
     function of the call, "skip": calls let through first, "times": calls it is for (else all), "do": function to call,
     "status", "body", "headers"}; without `status` the call is answered as usual. `edits_while_paging` = n: `edit` is called
@@ -270,7 +270,8 @@ class Vendor:
     def answer(self, call):
         """One call: its reply."""
         kept = {"method": call.method, "path": call.path, "query": call.query, "many": call.many, "json": call.json,
-                "form": call.form, "headers": dict(call.headers), "route": None, "status": None, "at": time.time()}
+                "form": call.form, "headers": dict(call.headers), "route": None, "status": None, "at": time.time(), "until": None}
+        call.kept = kept
         with self.lock:
             self.calls.append(kept)
             try:
@@ -346,14 +347,16 @@ class Handler(BaseHTTPRequestHandler):
         """One call."""
         vendor = self.server.vendor
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        reply = vendor.answer(Call(self.command, self.path, self.headers, body, vendor.url))
-        if vendor.latency:
-            time.sleep(vendor.latency)
+        began, call = time.monotonic(), Call(self.command, self.path, self.headers, body, vendor.url)
+        reply = vendor.answer(call)
         text = reply.body if isinstance(reply.body, str) else "" if reply.body is None else json.dumps(reply.body, ensure_ascii=False)
         content = text.encode()
         headers = {"Content-Type": "application/json; charset=utf-8", **reply.headers}
         if "gzip" in self.headers.get("Accept-Encoding", "") and content:
             headers["Content-Encoding"], content = "gzip", gzip.compress(content, 1)
+        # What this machine needs for an answer is part of the way to a vendor that is far off.
+        time.sleep(max(0, vendor.latency - (time.monotonic() - began)))
+        call.kept["until"] = time.time()
         self.send_response(reply.status)  # with Date
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, str(value))
