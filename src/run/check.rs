@@ -100,15 +100,16 @@ fn check_stream(shared: &EngineContext, stream: &StreamPlan) -> Result<()> {
     let Some(partition) = first else {
         let (message, failure) = ("Cannot attempt to connect to stream", Failure::System);
         let message = format!("{message} {} - no stream slices were found", stream.name);
-        return Err(Fault::data("there is nothing to read it by: its parent streams have no records")
-            .airbyte_message(message, failure));
+        return Err(
+            Fault::data("it has no partitions: its parent streams have no records").airbyte_message(message, failure)
+        );
     };
     let window = match &stream.cursor {
         Some(plan) => plan.begin(None, 0)?.windows(plan).into_iter().next(),
         None => None,
     };
     if stream.cursor.is_some() && window.is_none() {
-        return Err(Fault::config("there is no time between the start date and now"));
+        return Err(Fault::config("there is nothing to read: the start date is not in the past"));
     }
     let mut sink = FirstRecord { stream, is_found: false };
     async_job::read(shared, stream, &partition, window.as_ref(), &mut sink).map(drop)
