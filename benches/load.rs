@@ -133,7 +133,7 @@ fn ticks() -> Result<u64> {
     Ok(fields[13].parse::<u64>()? + fields[14].parse::<u64>()?)
 }
 
-/// The sandbox's manifest, whose tasks get so many more fields.
+/// The sandbox's manifest with additional fields of tasks.
 fn sandbox(added: u64) -> Result<String> {
     let text = include_str!("../catalog/sandbox.yaml");
     let mut fields = String::new();

@@ -6,7 +6,7 @@
 /// An environment variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variable {
-    /// Its name.
+    /// The name of the variable.
     pub name: &'static str,
     /// The option that it belongs to, if there is one.
     pub stands_for: Option<&'static str>,
@@ -22,30 +22,26 @@ const fn variable(name: &'static str, stands_for: &'static str, what: &'static s
 pub const VARIABLES: &[Variable] = &[
     variable("DRIPFEED_CONFIG", "--config", "The tenant's config. Configs of the command line override it key by key."),
     variable("DRIPFEED_SOURCE", "--source", "A built-in source, or the path of a manifest."),
-    variable("DRIPFEED_STATE_DIR", "--state-dir", "The state directory, where neither option nor config names one."),
+    variable("DRIPFEED_STATE_DIR", "--state-dir", "The state directory, if neither an option nor the config sets one."),
     variable("DRIPFEED_STREAMS", "--streams", "The streams to read, separated by commas."),
-    variable("DRIPFEED_TIER", "--tier", "The tier of the config whose streams are read."),
+    variable("DRIPFEED_TIER", "--tier", "The tier of the config to read."),
     variable("DRIPFEED_BACKFILL", "--backfill", "The part of the past to read, as FROM..TO."),
-    variable("DRIPFEED_PROTOCOL", "--protocol", "The form of the messages: `singer` or `airbyte`."),
-    variable("DRIPFEED_UNFINISHED_OK", "--unfinished-ok", "`true` exits with 0 instead of 75 and 76."),
+    variable("DRIPFEED_PROTOCOL", "--protocol", "The format of the messages: `singer` or `airbyte`."),
+    variable("DRIPFEED_UNFINISHED_OK", "--unfinished-ok", "`true` makes runs exit with 0 instead of 75 and 76."),
     variable("DRIPFEED_NOW", "", "The time that templates and cursors see, RFC 3339, for repeatable runs."),
-    variable("TAP_<SOURCE>_<SETTING>", "", "A setting of the config, where `--config ENV` is given."),
-    variable(
-        "SINGER_SDK_LOG_CONFIG",
-        "--log-format",
-        "Meltano's log config. Log lines are JSON where it asks for that.",
-    ),
+    variable("TAP_<SOURCE>_<SETTING>", "", "A setting of the config, with `--config ENV`."),
+    variable("SINGER_SDK_LOG_CONFIG", "--log-format", "Meltano's log config. Log lines are JSON if it requests JSON."),
     variable("AIRBYTE_STAGING_DIRECTORY", "", "The folder for files that a stream downloads."),
     variable(
         "XDG_STATE_HOME",
         "",
-        "`sync`, `status` and `drift` use `$XDG_STATE_HOME/dripfeed` where no state directory is named.",
+        "`sync`, `status` and `drift` use `$XDG_STATE_HOME/dripfeed` if no state directory is set.",
     ),
-    variable("HOME", "", "`~/.local/state/dripfeed` is the default where `XDG_STATE_HOME` is not set."),
+    variable("HOME", "", "`~/.local/state/dripfeed` is the default if `XDG_STATE_HOME` is not set."),
     variable("USER", "--by", "The name under which `drift` records a decision."),
-    variable("LOGNAME", "--by", "The same, where `USER` is not set."),
-    variable("CI", "--force", "`drift accept` and `drift learn` need `--force` where it is set."),
-    variable("NO_COLOR", "", "Turns colours off where it is set and not empty."),
+    variable("LOGNAME", "--by", "The name under which `drift` records a decision, if `USER` is not set."),
+    variable("CI", "--force", "`drift accept` and `drift learn` need `--force` if it is set."),
+    variable("NO_COLOR", "", "Turns colours off if it is set and not empty."),
     variable(
         "HTTPS_PROXY",
         "",

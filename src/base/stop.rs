@@ -81,7 +81,7 @@ impl Stop {
     pub fn check(&self) -> Result<()> {
         let Some(why) = self.asked() else { return Ok(()) };
         let text = match why {
-            Kind::Unfinished => "not read to its end: the run has no more time",
+            Kind::Unfinished => "not read to its end: the run reached its deadline",
             Kind::Unavailable => "not read to its end: the vendor is down",
             _ => "stopped on request",
         };

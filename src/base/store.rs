@@ -103,7 +103,7 @@ impl StoredFile {
     /// A file outside the state directory. Its lock file is next to it.
     pub fn at(path: &Path) -> Result<StoredFile> {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            return Err(Fault::config(format!("{} is no name of a file", path.display())));
+            return Err(Fault::config(format!("{} is not a file name", path.display())));
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok(StoredFile { folder: folder.to_owned(), name: name.to_owned(), lock: format!("{name}.lock") })
@@ -116,7 +116,7 @@ impl StoredFile {
             .recursive(true)
             .mode(0o700)
             .create(&self.folder)
-            .map_err(|e| Fault::local(format!("cannot make the folder {folder} in the state directory"), &e))?;
+            .map_err(|e| Fault::local(format!("cannot create the folder {folder} in the state directory"), &e))?;
         let path = self.folder.join(&self.lock);
         let mut options = OpenOptions::new();
         let lock = options.create(true).truncate(false).write(true).mode(0o600).open(&path);
@@ -146,12 +146,12 @@ impl StoredFile {
         let (path, Some(bytes)) = (self.path(), self.bytes()?) else { return Ok(None) };
         let json: Json = serde_json::from_slice(&bytes).map_err(|e| {
             Fault::config(format!("{} is damaged at line {}, column {}", path.display(), e.line(), e.column()))
-                .hint("move it away: the next run begins without what it held")
+                .hint("move it away: the next run starts without its content")
         })?;
         match json["v"].as_u64() {
             Some(1) => Ok(Some(json)),
             _ => Err(Fault::config(format!("{} was written by another version of dripfeed", path.display()))
-                .hint("use that version, or take the file away")),
+                .hint("use that version, or move the file away")),
         }
     }
 
@@ -182,12 +182,12 @@ impl Draft {
         self.put_text(&value.to_string())
     }
 
-    /// The same with indentation, for files that people read and compare.
+    /// Writes JSON with indentation, for files that people read and compare.
     pub fn put_pretty(self, value: &Json) -> Result<()> {
         self.put_text(&format!("{value:#}\n"))
     }
 
-    /// The same for text, for a file that others can read.
+    /// Writes text, for a file that others can read.
     pub fn put_text(mut self, text: &str) -> Result<()> {
         let failed = |e: &std::io::Error| Fault::local(format!("cannot write {}", self.path.display()), e);
         self.file.write_all(text.as_bytes()).and_then(|()| self.file.as_file().sync_all()).map_err(|e| failed(&e))?;

@@ -49,7 +49,7 @@ Try it now, with no account:   dripfeed read --source sandbox
 
   Read    check, discover, read      test credentials, list streams, print records and state
   Run     sync, schedule             load a target and keep its bookmarks; write scheduler files
-  Watch   status, drift              see how each tenant stands; review what the vendor changed
+  Watch   status, drift              show the status of each tenant; review the vendor's changes
   Write   sources, spec              list sources, print the schema of a config
           validate, test             check a manifest; look at a few of its pages
   Tools   sandbox, completions, man  serve a vendor for trials; shell completions; manual page
@@ -65,7 +65,7 @@ EXAMPLES:
   Read your own manifest with your own config, and keep the state:
       dripfeed read --source my.yaml --config acme.json > messages.jsonl
 
-  Go on from a state, into a Singer target:
+  Continue from a state, into a Singer target:
       dripfeed read --source my.yaml --config acme.json --state state.json | target-jsonl > state.new
 
   As a Singer tap, for Meltano and shell scripts:
@@ -79,26 +79,26 @@ EXAMPLES:
       dripfeed check --source my.yaml --config acme.json
       dripfeed read --source my.yaml --config acme.json --streams tasks --limit 3
 
-  Read three years of the past beside the live runs, which go first:
+  Read three years of history beside the live runs, which have priority:
       dripfeed read --source my.yaml --config acme.json --backfill 2022-01-01..2025-01-01
 
-  Feed a target, keep what it echoes; then three years of history beside the live runs:
+  Load a target and save its bookmarks; then load three years of history beside the live runs:
       dripfeed sync --config acme.json --tier hourly --target 'target-postgres --config pg.json'
       dripfeed sync --config acme.json --backfill 2022-01-01..2025-01-01 --target 'target-postgres --config pg.json'
 
-  Schedule every tenant of a folder, and see how they stand:
+  Schedule every tenant of a folder, and show their status:
       dripfeed schedule --tenants tenants --format cron --target 'target-postgres --config pg.json'
       dripfeed status --tenants tenants
 
-  See what the vendor changed, and accept it:
+  Show what the vendor changed, and accept it:
       dripfeed drift show --source my.yaml --config acme.json
       dripfeed drift accept 7c1e09ab4d52 --source my.yaml --config acme.json
 
 EXIT CODES:
   0 done    2 usage    10 config, manifest, catalog or state refused    20 credentials refused
-  30 drift that must be judged    40 some streams failed, the others are whole
-  50 a bug    60 local files or pipes
-  69 the vendor is down    75 saved, not finished: run again    76 another run reads the same
+  30 drift that needs a decision    40 some streams failed; the others are complete
+  50 a bug    60 a local file, a pipe or the target failed
+  69 the vendor is down    75 not finished, state saved    76 another run reads these streams
   130/143 stopped by a signal, state saved";
 
 /// What to do.
@@ -231,7 +231,7 @@ pub struct SingerArgs {
     /// Print the tap's name, version and settings
     #[arg(long, help_heading = "Singer flags")]
     pub about: bool,
-    /// The form of --about [default: text]
+    /// The format of --about [default: text]
     #[arg(long, value_enum, requires = "about", help_heading = "Singer flags")]
     pub format: Option<spec::AboutFormat>,
     /// Test the credentials

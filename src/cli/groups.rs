@@ -129,10 +129,10 @@ pub struct SelectionArgs {
     limit: Option<u64>,
     /// The priority among runs that share limits: hourly, daily or backfill
     ///
-    /// Without it: that of the tier, else daily.
+    /// Without it: the priority of the tier, or daily.
     #[arg(long, value_enum, hide_possible_values = true, value_name = "RANK", help_heading = "Selection")]
     priority: Option<PriorityArg>,
-    /// The share of each limit that is used, from 0.01 to 1 [else dripfeed.pace.headroom, or 0.98]
+    /// The share of each limit that is used, from 0.01 to 1 [default: dripfeed.pace.headroom, or 0.98]
     #[arg(long, value_name = "F", value_parser = share, hide_short_help = true, help_heading = "Selection")]
     headroom: Option<f64>,
 }
@@ -161,7 +161,7 @@ pub struct LogArgs {
     events: Option<PathBuf>,
     /// How log lines are written: text or json
     ///
-    /// Without it: text, or json where Meltano asks for it.
+    /// Without it: text, or json if Meltano requests it.
     #[arg(long, value_enum, hide_possible_values = true, value_name = "FORMAT", help_heading = "Log")]
     log_format: Option<LogFormat>,
     /// Log every request; -vv with parameters and answers
@@ -177,7 +177,10 @@ pub struct LogArgs {
 
 /// Parses a share of a limit.
 fn share(text: &str) -> std::result::Result<f64, String> {
-    text.parse().ok().filter(|share| (0.01..=1.0).contains(share)).ok_or_else(|| "it is a number from 0.01 to 1".into())
+    text.parse()
+        .ok()
+        .filter(|share| (0.01..=1.0).contains(share))
+        .ok_or_else(|| "it must be a number from 0.01 to 1".into())
 }
 
 impl SourceArgs {

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use clap::CommandFactory as _;
 
+use crate::base::display::number_of;
 use crate::base::display::terminal::Look;
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
@@ -113,7 +114,9 @@ fn verb(cli: &Cli, context: &Context) -> Result<u8> {
             context.text(&format!("{}\n", sandbox.url()))?;
             context.out.lock().flush()?;
             let (tasks, url, token) = (settings.tasks, sandbox.url(), crate::sandbox::TOKEN);
-            context.log.line(Level::Info, &format!("the sandbox serves {tasks} tasks at {url}, token {token}"));
+            context
+                .log
+                .line(Level::Info, &format!("the sandbox serves {} at {url}, token {token}", number_of(tasks, "task")));
             context.stop.sleep(std::time::Duration::from_secs(u64::from(u32::MAX)))?;
             Ok(0)
         }
@@ -136,10 +139,8 @@ fn verb(cli: &Cli, context: &Context) -> Result<u8> {
             if cli.is_bare {
                 return context.text(&args::overview()).map(done);
             }
-            let fault = Fault::new(Kind::Usage, "no verb, and no source or config for the Singer flags");
-            Err(fault.hint(
-                "name a verb, as in `dripfeed read --source sandbox`, or give --config; `dripfeed -h` lists the verbs",
-            ))
+            let fault = Fault::new(Kind::Usage, "no verb is given, and the Singer flags need a source or a config");
+            Err(fault.hint("try `dripfeed read --source sandbox`, or pass --config; `dripfeed -h` lists the verbs"))
         }
         None => read(context),
     }

@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 use super::groups::LogArgs;
 use crate::base::config::secret::{Reference, reference, references};
 use crate::base::config::{self, Config};
+use crate::base::display::number;
 use crate::base::fault::{Fault, Location, Result};
 use crate::engine::cursor::ranges::Span;
 use crate::manifest::builtin;
@@ -114,12 +115,12 @@ fn plan(context: &Context, asked: &ScheduleArgs) -> Result<SchedulePlan> {
         }
     }
     if faulty > 0 {
-        let of = paths.len();
-        return Err(Fault::config(format!("{faulty} of {of} configs in {shown} cannot be used: nothing is written")));
+        let of = number(paths.len(), "config");
+        return Err(Fault::config(format!("{faulty} of {of} in {shown} cannot be used; nothing was written")));
     }
     if tenants.is_empty() {
-        return Err(Fault::config(format!("there is nothing to schedule in {shown}"))
-            .hint("each file *.json there is the config of a tenant"));
+        return Err(Fault::config(format!("{shown} has nothing to schedule"))
+            .hint("put one config per tenant there, as *.json"));
     }
     if let (Some(tier), None) = (&options.tier, &options.backfill) {
         for tenant in &mut tenants {
@@ -130,7 +131,7 @@ fn plan(context: &Context, asked: &ScheduleArgs) -> Result<SchedulePlan> {
             return Err(Fault::config(format!("no config in {shown} has a schedule for a tier `{tier}`")));
         }
     }
-    let here = std::env::current_dir().map_err(|e| Fault::local("cannot tell the current folder", &e))?;
+    let here = std::env::current_dir().map_err(|e| Fault::local("cannot determine the current folder", &e))?;
     SchedulePlan::new(made_by(options, asked), text_of(&here)?, options.backfill.is_some(), tenants)
 }
 
@@ -170,8 +171,8 @@ fn tenant(context: &Context, asked: &ScheduleArgs, path: &Path) -> Result<Option
     let by_file = || path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
     let name = ours.tenant.clone().filter(|name| reference(name).is_none()).unwrap_or_else(by_file);
     let target = asked.target.as_ref().or(ours.target.as_ref()).ok_or_else(|| {
-        Fault::config("no target is named")
-            .hint("give one for all with --target, or name it in the config: dripfeed.target")
+        Fault::config("no target is set")
+            .hint("set one for all tenants with --target, or set dripfeed.target in the config")
     })?;
     let (variables, files) = referred(&config.written)?;
     let (runs, unscheduled) = if let Some(span) = context.options.backfill {
@@ -214,8 +215,8 @@ fn runs(options: &RunOptions, config: &Config, tenant: &str, file: &str) -> Resu
     // Higher priorities come first.
     runs.sort_by_key(|run| std::cmp::Reverse(run.priority));
     if runs.is_empty() {
-        return Err(Fault::config("no tier of the config has a schedule, so that nothing would be read")
-            .hint(r#"say when: "dripfeed": {"tiers": {"hourly": {"streams": ["*"], "schedule": "H * * * *"}}}"#));
+        return Err(Fault::config("no tier of the config has a schedule, so nothing would be read")
+            .hint(r#"add one: "dripfeed": {"tiers": {"hourly": {"streams": ["*"], "schedule": "H * * * *"}}}"#));
     }
     Ok((runs, unscheduled))
 }
@@ -241,8 +242,8 @@ fn referred(written: &Json) -> Result<(Vec<String>, Vec<String>)> {
             Reference::Variable(name) => {
                 let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
                 if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-                    return Err(Fault::config(format!("`env:{name}` is no name of an environment variable"))
-                        .hint("schedulers and shells take letters, digits and `_`"));
+                    return Err(Fault::config(format!("`env:{name}` is not the name of an environment variable"))
+                        .hint("schedulers and shells accept letters, digits and `_`"));
                 }
                 variables.push(name.to_owned());
             }
@@ -257,6 +258,7 @@ fn referred(written: &Json) -> Result<(Vec<String>, Vec<String>)> {
 
 fn text_of(path: &Path) -> Result<String> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
-        Fault::config(format!("the path {} is not UTF-8", path.display())).hint("no definition can hold it: rename it")
+        Fault::config(format!("the path {} is not UTF-8", path.display()))
+            .hint("no definition can contain it: rename it")
     })
 }

@@ -39,7 +39,7 @@ pub(super) fn describe_all(manifest: &Manifest) -> (usize, String) {
     let mut lines: String = streams.iter().map(|stream| describe(stream)).collect();
     for dynamic in manifest.source.dynamic_streams.iter().flatten() {
         let name = dynamic.name.as_deref().unwrap_or("without a name");
-        lines += &format!("  streams of the template {name}: `discover` says which there are\n");
+        lines += &format!("  streams of the template {name}: `discover` lists them\n");
     }
     (streams.len(), lines)
 }

@@ -52,7 +52,7 @@ pub(super) fn config_schema(manifest: &Manifest) -> Json {
         schema["properties"] = json!({});
     }
     let mut ours = config::schema();
-    ours["description"] = json!("How this tenant is read: the part of the config that is dripfeed's own.");
+    ours["description"] = json!("How dripfeed reads this tenant.");
     schema["properties"]["dripfeed"] = ours;
     schema
 }

@@ -84,8 +84,8 @@ pub(super) fn run(context: &Context, asked: &StatusArgs) -> Result<u8> {
 fn of_folder(context: &Context, folder: &Path) -> Result<Vec<Subject>> {
     let paths = load::configs_in(folder)?;
     if paths.is_empty() {
-        return Err(Fault::config(format!("there is no config in {}", folder.display()))
-            .hint("each file *.json there is the config of a tenant"));
+        return Err(Fault::config(format!("{} has no config", folder.display()))
+            .hint("put one config per tenant there, as *.json"));
     }
     let subjects = paths.iter().map(|path| of_path(context, path)).collect::<Result<Vec<Option<Subject>>>>()?;
     Ok(subjects.into_iter().flatten().collect())
@@ -153,8 +153,8 @@ fn of_root(context: &Context) -> Result<Vec<Subject>> {
     let all: BTreeSet<(String, String)> =
         all.into_iter().filter(|(source, _)| named.is_none_or(|named| named == source)).collect();
     if all.is_empty() {
-        return Err(Fault::config(format!("no run is recorded in {}", root.display())).hint(
-            "name tenants with --tenants DIR or --config FILE, or the runs' state directory with --state-dir DIR",
+        return Err(Fault::config(format!("{} has no record of a run", root.display())).hint(
+            "choose tenants with --tenants DIR or --config FILE, or the runs' state directory with --state-dir DIR",
         ));
     }
     Ok(all.into_iter().map(|(source, tenant)| of_record(context, &root, source, tenant)).collect())

@@ -23,7 +23,7 @@ pub struct TargetArgs {
     pub target_timeout: Option<IsoDuration>,
     /// Take over the bookmarks of another target
     ///
-    /// Its command line, or the name under which its bookmarks are kept.
+    /// The other target's command line, or the name under which its bookmarks are saved.
     #[arg(long, value_name = "TARGET", help_heading = "Input")]
     pub adopt: Option<String>,
 }

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 
 use super::groups::LogArgs;
 use crate::base::config::{Pace, Safety};
+use crate::base::display::number;
 use crate::base::fault::{Fault, Kind, Result, did_you_mean};
 use crate::engine::auth;
 use crate::engine::build::{self, Build};
@@ -126,11 +127,10 @@ pub(super) fn validate(context: &Context, asked: &ValidateArgs) -> Result<()> {
         (0, Some(_)) if asked.format == FindingFormat::Json => Ok(()),
         (0, Some(manifest)) => {
             let (count, lines) = super::sources::describe_all(&manifest);
-            let streams = if count == 1 { "stream" } else { "streams" };
-            context.text(&format!("{shown}: {count} {streams}\n{lines}"))
+            context.text(&format!("{shown}: {}\n{lines}", number(count, "stream")))
         }
         (1, _) => Err(Fault::config(format!("{shown} cannot be used"))),
-        (faults, _) => Err(Fault::config(format!("{shown} cannot be used: {faults} faults"))),
+        (faults, _) => Err(Fault::config(format!("{shown} cannot be used: {}", number(faults, "fault")))),
     }
 }
 
@@ -153,7 +153,7 @@ fn findings(written: &Written<'_>) -> Result<(Vec<(Level, Fault)>, Option<Manife
             // It only fails its own stream, when the template is used. The valid names depend on the place, so a list
             // of all names would not help.
             Ok(template) => findings.extend(template.known().err().map(|fault| {
-                let hint = fault.hint.filter(|hint| !hint.starts_with("here"));
+                let hint = fault.hint.filter(|hint| !hint.starts_with("defined here"));
                 (Level::Warning, Fault { hint, ..fault })
             })),
         }
@@ -191,7 +191,7 @@ fn in_one_table(manifest: &Manifest, shown: &str) -> Vec<Fault> {
     let meetings = names.meetings().map(|streams| {
         let safe = names.sent_as(streams);
         Fault::config(format!("{shown}: {}", catalog::one_table(streams)))
-            .hint(format!("Singer targets get {safe}; Airbyte's the names as they are"))
+            .hint(format!("Singer targets get {safe}; Airbyte destinations get the names unchanged"))
     });
     meetings.collect()
 }

@@ -14,6 +14,7 @@ use super::overlay::Seen;
 use super::rules::{Rule, Severity};
 use super::statistics::{bounds, is_gone, is_odd, is_surprise};
 use crate::base::config::DriftPolicy as Policy;
+use crate::base::display::{number, number_of};
 use crate::base::fault::Result;
 
 /// The minimum number of chances to be seen before a place counts as missing.
@@ -124,9 +125,9 @@ pub(super) fn surprises(inner: &mut Inner, reach: Reach, asked: &[String], again
         }
         let first = place.pointer.split('/').nth(1).map(plain).unwrap_or_default();
         let proof = if reach.whole {
-            Some(format!("every record was read, {absent} of them, and none has it"))
+            Some(format!("a full read of {} found it in none", number_of(absent, "record")))
         } else if asked.contains(&first) {
-            Some(format!("requests ask for it by name, and none of {absent} records has it"))
+            Some(format!("requests name it, and none of {} has it", number_of(absent, "record")))
         } else {
             match witnessed(&seen, &place.pointer, again) {
                 Witnessed::Back => {
@@ -137,7 +138,9 @@ pub(super) fn surprises(inner: &mut Inner, reach: Reach, asked: &[String], again
                         .and_modify(|seen| (seen.absent, seen.absent_most) = (0, 0));
                     continue;
                 }
-                Witnessed::Gone(of) => Some(format!("{of} records that had it were read again, and have it no more")),
+                Witnessed::Gone(of) => {
+                    Some(format!("a second read of {} that had it no longer shows it", number(of, "record")))
+                }
                 Witnessed::Nothing => None,
             }
         };
@@ -158,10 +161,11 @@ pub(super) fn surprises(inner: &mut Inner, reach: Reach, asked: &[String], again
         let (severity, policy) =
             if always { (Severity::Break, Policy::FailStream) } else { (Severity::Warn, Policy::Warn) };
         let absent = absences(seen, of_run(inner, at, place).2, reach);
-        let of = format!("{} in {:.1} % of {} records", place.words(), share * 100.0, seen.of);
+        let of = format!("{} in {:.1} % of {}", place.words(), share * 100.0, number_of(seen.of, "record"));
         if let Some((rule, to)) = successor(inner, place, seen, share, &taken) {
             taken.insert(to.clone());
-            let evidence = Some(format!("it came when {} went, of the same type and as often", place.pointer));
+            let evidence =
+                Some(format!("it appeared when {} disappeared, with the same type and as often", place.pointer));
             let (from, pointer) = (place.words(), place.pointer.clone());
             out.push(Surprise { rule, severity, policy, pointer, from, to, evidence, count: absent });
         } else if proof.is_some() {
@@ -171,8 +175,8 @@ pub(super) fn surprises(inner: &mut Inner, reach: Reach, asked: &[String], again
             out.push(Surprise { rule, severity, policy, pointer, from, to, evidence: proof, count: absent });
         } else {
             let evidence = Some(format!(
-                "a suspect: it was {of}, and is in none of {absent} now; a full sweep or dripfeed.drift.witness can \
-                prove it"
+                "a suspect: it was {of}, and is now in none of {}; a full read or dripfeed.drift.witness can prove it",
+                number_of(absent, "record")
             ));
             out.push(Surprise {
                 rule: Rule::FieldAbsent,
@@ -207,7 +211,7 @@ fn nullable(place: &Place, seen: &Seen, nulls: u64, values: u64) -> Option<Surpr
         pointer: place.pointer.clone(),
         from: place.words(),
         to: "null".into(),
-        evidence: Some(format!("never null in {} values, null in {nulls} of {values}", seen.seen)),
+        evidence: Some(format!("never null in {}, null in {nulls} of {values}", number_of(seen.seen, "value"))),
         count: nulls,
     })
 }

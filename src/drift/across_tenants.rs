@@ -16,9 +16,9 @@ use crate::base::fault::Result;
 use crate::base::store::{file_name, names};
 use crate::base::timefmt::parse_iso;
 
-/// A change that this many tenants have within [`TOGETHER`] is the vendor's.
+/// The number of tenants from which a change within [`TOGETHER`] is the vendor's.
 const MANY: usize = 3;
-/// So is one that at least one in this many tenants has …
+/// A change that at least one in this many tenants has is the vendor's too …
 const SHARE: usize = 5;
 /// … if at least two have it: a single tenant proves nothing about others.
 const FEW: usize = 2;
@@ -28,7 +28,7 @@ const TOGETHER: Duration = Duration::hours(24);
 /// The saved drift of a tenant.
 #[derive(Debug, Clone, Default)]
 pub struct TenantDrift {
-    /// Its name.
+    /// The name of the tenant.
     pub name: String,
     /// Overlay and findings of each stream with saved drift.
     pub streams: BTreeMap<String, (Overlay, Pending)>,

@@ -77,7 +77,7 @@ pub(super) struct Place {
     pub(super) undeclared: bool,
     /// Undeclared fields that were already reported.
     pub(super) passed: HashSet<String>,
-    /// Its schema, unchanged.
+    /// The schema of the place, unchanged.
     pub(super) schema: Json,
 }
 

@@ -9,6 +9,7 @@ use super::baseline::COLUMN;
 use super::checks::{Checks, FIELD, FORMAT, FRACTION, LISTED, NAMES, Place, WIDE, bit, number, segment};
 use super::record_observer::written_well;
 use super::rules::{Rule, Severity};
+use crate::base::display;
 use crate::base::json::observe::{NOWHERE, ROOT};
 use crate::base::json::scan::{JsonKind, JsonText, Number, Scan, Scanner, Whole, whole};
 use crate::base::json::schema::Reader;
@@ -195,7 +196,7 @@ impl Examination<'_> {
                 self.add(Deviation { sample, tolerate: FORMAT.into(), ..Deviation::at(place, rule, "string") });
             }
         } else if !place.listed.is_empty() && !place.lists(text) {
-            let deviation = Deviation::at(place, Rule::EnumValueAdded, "a text that is not listed");
+            let deviation = Deviation::at(place, Rule::EnumValueAdded, "an unlisted string");
             self.add(Deviation { sample: Some(length(text)), tolerate: LISTED.into(), ..deviation });
         }
     }
@@ -364,13 +365,12 @@ fn look_of(scanner: &mut Scanner<'_>) -> Scan<String> {
 fn length(text: &JsonText<'_>) -> String {
     let count = text.value().chars().count();
     match count {
-        0..=32 => format!("<string, {count} characters>"),
+        0..=32 => format!("<string, {}>", display::number(count, "character")),
         _ => format!("<string, up to {} characters>", count.next_power_of_two()),
     }
 }
 
 fn digits(read: &Number<'_>) -> String {
     let count = read.raw.iter().filter(|b| b.is_ascii_digit()).count();
-    let digits = if count == 1 { "digit" } else { "digits" };
-    format!("<{}, {count} {digits}>", if read.integer { "integer" } else { "number" })
+    format!("<{}, {}>", if read.integer { "integer" } else { "number" }, display::number(count, "digit"))
 }

@@ -271,8 +271,8 @@ impl OverlayFiles {
 fn decoded<T: DeserializeOwned + Default>(json: Option<Json>) -> Result<T> {
     let Some(json) = json else { return Ok(T::default()) };
     serde_json::from_value(json).map_err(|e| {
-        Fault::config(format!("a drift file of the state directory cannot be read: {e}"))
-            .hint("it is of another version, or was edited: take it away, and the next run learns anew")
+        Fault::config(format!("cannot read a drift file of the state directory: {e}"))
+            .hint("another version wrote it, or it was edited; delete it: the next run learns again")
     })
 }
 

@@ -24,7 +24,7 @@ impl Policies {
             let at = format!("config `dripfeed.drift.rules[{number}]`");
             let rule = entry.rule.as_deref().map(|id| {
                 Rule::of(id).ok_or_else(|| {
-                    let fault = Fault::config(format!("{at}: there is no rule `{id}`"));
+                    let fault = Fault::config(format!("{at}: no rule is named `{id}`"));
                     match did_you_mean(id, Rule::ALL.iter().map(|rule| rule.id())) {
                         Some(near) => fault.hint(format!("did you mean `{near}`?")),
                         None => fault.hint("docs/src/reference/drift-rules.md lists all rules"),
@@ -35,20 +35,20 @@ impl Policies {
             if let Some(rule) = rule {
                 if rule.must_stop() && entry.policy < rule.policy() && !entry.allow_unsafe {
                     return Err(Fault::config(format!(
-                        "{at}: `{}` cannot be `{}`: what is extracted then cannot be trusted",
+                        "{at}: `{}` cannot be `{}`: the extracted data could not be trusted",
                         rule.id(),
                         entry.policy.name()
                     ))
-                    .hint("if it must be, say \"allow_unsafe\": true beside it"));
+                    .hint("to use it all the same, add \"allow_unsafe\": true to the entry"));
                 }
                 if applicable(rule, entry.policy) != entry.policy {
                     return Err(Fault::config(format!(
                         "{at}: `{}` cannot be `{}`: there is nothing to {}",
                         rule.id(),
                         entry.policy.name(),
-                        if entry.policy == Policy::Evolve { "add to the schema" } else { "put aside" },
+                        if entry.policy == Policy::Evolve { "add to the schema" } else { "quarantine" },
                     ))
-                    .hint("say record, warn, fail-stream or fail-run"));
+                    .hint("use record, warn, fail-stream or fail-run"));
                 }
             }
             if let Some(pointer) = entry.pointer.as_deref().filter(|p| !p.is_empty() && !p.starts_with('/')) {

@@ -41,7 +41,7 @@ pub struct Entry {
     /// The record as the vendor wrote it; `None` if it is not JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Box<RawValue>>,
-    /// Its bytes in base64, if they are not JSON.
+    /// The record's bytes in base64, if they are not JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<String>,
 }
@@ -51,7 +51,7 @@ pub struct Entry {
 pub struct Cause {
     /// The finding.
     pub fingerprint: String,
-    /// Its rule.
+    /// The rule of the change.
     pub rule: Rule,
     /// The JSON pointer in the record.
     pub pointer: String,
@@ -88,7 +88,7 @@ impl Quarantined {
 /// The file is full, or cannot be written.
 pub(super) fn keep(path: &Path, records: &[Quarantined], most: Option<u64>) -> Result<()> {
     let shown = path.display();
-    let failed = |e: &std::io::Error| Fault::local(format!("cannot keep records in {shown}"), e);
+    let failed = |e: &std::io::Error| Fault::local(format!("cannot write records to {shown}"), e);
     let folder = path.parent().unwrap_or(path);
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| failed(&e))?;
     let is_new = !path.exists();
@@ -97,7 +97,7 @@ pub(super) fn keep(path: &Path, records: &[Quarantined], most: Option<u64>) -> R
     let lines: Vec<u8> = records.iter().flat_map(|record| record.0.iter().copied()).collect();
     let most = most.unwrap_or(MAX_BYTES);
     if size + lines.len() as u64 > most {
-        return Err(Fault::data(format!("the quarantine file {shown} is full: {size} bytes, {most} may be")));
+        return Err(Fault::data(format!("the quarantine file {shown} is full: it has {size} of at most {most} bytes")));
     }
     // Ends a line that a killed run left incomplete, so that it corrupts no other line.
     let mut torn = [b'\n'];

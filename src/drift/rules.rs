@@ -79,46 +79,46 @@ macro_rules! rules {
 }
 
 rules! {
-    FieldAdded "field_added" "D1" Info Evolve "a field that was not there";
-    FieldRemoved "field_removed" "D2/D3" Break FailStream "a field is gone, which is proved";
-    FieldAbsent "field_absent" "D2/D3" Warn Warn "a field is not seen any more, which is not proved: a suspect";
-    FieldRenamed "field_renamed" "D4" Break FailStream "a field is gone, and another of its kind came";
+    FieldAdded "field_added" "D1" Info Evolve "a new field";
+    FieldRemoved "field_removed" "D2/D3" Break FailStream "a field was removed; this is proved";
+    FieldAbsent "field_absent" "D2/D3" Warn Warn "a field no longer appears; its removal is not proved";
+    FieldRenamed "field_renamed" "D4" Break FailStream "a field was removed, and a new one of its type appeared";
     FieldTypeWidened "field_type_widened" "D5" Warn Evolve "fractions in a field of whole numbers";
     FieldTypeChanged "field_type_changed" "D6" Break Quarantine "values of another type";
     FieldTypeNarrowed "field_type_narrowed" "D7" Info Record "values of a narrower type only";
     FieldStructureChanged "field_structure_changed" "D8" Break FailStream
-        "an object, list or plain value became another of these";
-    FieldBecameNullable "field_became_nullable" "D9" Warn Evolve "null in a field that never was null";
-    FieldBecameRequired "field_became_required" "D10" Info Ignore "a field that is never null any more";
+        "an object, a list or a plain value became another of the three";
+    FieldBecameNullable "field_became_nullable" "D9" Warn Evolve "null in a field that was never null";
+    FieldBecameRequired "field_became_required" "D10" Info Ignore "a field that is no longer ever null";
     KeyMissing "key_missing" "D11" Extraction Quarantine "a record without its key";
-    CursorMissing "cursor_missing" "D12" Extraction FailStream "records without a cursor value that can be read";
-    EnumValueAdded "enum_value_added" "D13" Info Record "a value beyond those that were listed";
-    EnumValueUnseen "enum_value_unseen" "D14" Info Ignore "a listed value that does not come any more";
-    FormatChanged "format_changed" "D15" Break NullValue "a date or time that is written in another way";
+    CursorMissing "cursor_missing" "D12" Extraction FailStream "records without a readable cursor value";
+    EnumValueAdded "enum_value_added" "D13" Info Record "a value that is not among the listed ones";
+    EnumValueUnseen "enum_value_unseen" "D14" Info Ignore "a listed value that no longer appears";
+    FormatChanged "format_changed" "D15" Break NullValue "a date or time in another format";
     ScaleChanged "scale_changed" "D16" Extraction Warn "numbers of another magnitude";
-    FieldMoved "field_moved" "D18" Break FailStream "a field is in another place";
+    FieldMoved "field_moved" "D18" Break FailStream "a field moved to another place";
     ItemTypeChanged "item_type_changed" "D19" Break Quarantine "items of a list are of another type";
     MapDetected "map_detected" "D20" Warn Warn "an object whose field names are data";
     KeyTypeChanged "key_type_changed" "D21" Extraction FailStream "keys of another type";
     NumberOutOfRange "number_out_of_range" "D22" Break NullValue "a whole number that a 64-bit column cannot hold";
-    DuplicateIds "duplicate_ids" "D23" Warn Warn "records that come twice in one slice";
-    EnvelopeChanged "envelope_changed" "D24" Extraction FailStream "the list of records is not where it was";
-    PartialErrors "partial_errors" "answer" Extraction FailStream "an answer reports errors beside its records";
-    PageSizeChanged "page_size_changed" "D25" Warn Warn "pages are smaller than they were";
-    FilterIgnored "filter_ignored" "D26" Extraction FailStream "records outside the window that was asked for";
-    OrderChanged "order_changed" "D26" Extraction FailStream "records in another order than they were";
-    EndpointGone "endpoint_gone" "D27" Extraction FailStream "the address of a stream is gone";
-    StreamEmptied "stream_emptied" "D28" Extraction Warn "a stream that had records has none";
-    ScopeLost "scope_lost" "D28" Extraction FailStream "a stream that could be read is refused";
-    Deprecation "deprecation" "D31" Info Record "the vendor announces that this endpoint is deprecated";
-    Sunset "sunset" "D31" Info Record "the vendor says when this endpoint ends";
-    ApiVersionChanged "api_version_changed" "D31" Info Record "another version of the API answers";
+    DuplicateIds "duplicate_ids" "D23" Warn Warn "records that appear twice in one slice";
+    EnvelopeChanged "envelope_changed" "D24" Extraction FailStream "the list of records moved in the response";
+    PartialErrors "partial_errors" "answer" Extraction FailStream "a response reports errors beside its records";
+    PageSizeChanged "page_size_changed" "D25" Warn Warn "pages are smaller than before";
+    FilterIgnored "filter_ignored" "D26" Extraction FailStream "records outside the requested window";
+    OrderChanged "order_changed" "D26" Extraction FailStream "records in another order than before";
+    EndpointGone "endpoint_gone" "D27" Extraction FailStream "the endpoint of a stream no longer exists";
+    StreamEmptied "stream_emptied" "D28" Extraction Warn "a stream that had records is empty";
+    ScopeLost "scope_lost" "D28" Extraction FailStream "access to a readable stream is refused";
+    Deprecation "deprecation" "D31" Info Record "the vendor announces that the endpoint is deprecated";
+    Sunset "sunset" "D31" Info Record "the vendor announces the end of the endpoint";
+    ApiVersionChanged "api_version_changed" "D31" Info Record "another version of the API responds";
     UpstreamFormat "upstream_format" "D32" Extraction FailStream
-        "answers are not what they should be, such as a web page";
-    FieldCaseChanged "field_case_changed" "D33" Break FailStream "a field is written with other letters";
-    DuplicateJsonKeys "duplicate_json_keys" "D34" Warn Warn "an object that names a field twice";
-    RecordTooLarge "record_too_large" "poison" Break Quarantine "a record that no target takes";
-    RecordNotUtf8 "record_not_utf8" "poison" Break Quarantine "a record that is not text";
+        "responses of another kind, such as a web page";
+    FieldCaseChanged "field_case_changed" "D33" Break FailStream "a field name with another case or spelling";
+    DuplicateJsonKeys "duplicate_json_keys" "D34" Warn Warn "an object with a duplicate field";
+    RecordTooLarge "record_too_large" "poison" Break Quarantine "a record that is too large for targets";
+    RecordNotUtf8 "record_not_utf8" "poison" Break Quarantine "a record that is not UTF-8";
     RecordNotObject "record_not_object" "poison" Break Quarantine "a record that is not an object";
 }
 
@@ -132,27 +132,25 @@ impl Rule {
     /// accepted.
     pub fn remedy(self) -> Option<&'static str> {
         Some(match self {
-            Rule::EnvelopeChanged => "mend the manifest: its record selector says where the records are",
+            Rule::EnvelopeChanged => "correct the record selector in the manifest: it locates the records",
             Rule::PartialErrors => {
-                "ask the vendor what the errors mean; if they are always there, accept them: partial_errors, with the \
-                 policy record"
+                "ask the vendor about the errors; if they are permanent, give the rule partial_errors the policy record"
             }
             Rule::UpstreamFormat => {
-                "see what the vendor answers with, and mend the address or the login in manifest and config"
+                "look at the vendor's response, and correct the URL or the login in the manifest and the config"
             }
-            Rule::EndpointGone => "mend the manifest: give the stream its new address, or take the stream out",
-            Rule::ScopeLost => "ask the vendor for the permission, or leave the stream out",
+            Rule::EndpointGone => "give the stream its new URL in the manifest, or remove the stream",
+            Rule::ScopeLost => "ask the vendor for the permission, or deselect the stream",
             Rule::KeyMissing => {
-                "mend the key in the manifest, filter such records out there, or let more be put aside: \
-                dripfeed.drift.quarantine"
+                "correct the key in the manifest, filter such records there, or allow more quarantined records \
+                (dripfeed.drift.quarantine)"
             }
             Rule::RecordTooLarge => {
-                "raise dripfeed.drift.max_record_bytes, filter such records out in the manifest, or let more be put \
-                aside: \
-                 dripfeed.drift.quarantine"
+                "raise dripfeed.drift.max_record_bytes, filter such records in the manifest, or allow more \
+                quarantined records (dripfeed.drift.quarantine)"
             }
             Rule::RecordNotUtf8 | Rule::RecordNotObject => {
-                "filter such records out in the manifest, or let more be put aside: dripfeed.drift.quarantine"
+                "filter such records in the manifest, or allow more quarantined records (dripfeed.drift.quarantine)"
             }
             _ => return None,
         })

@@ -37,18 +37,18 @@ pub(super) fn check_end(decoder: &Decoder, reply: &Reply) -> Result<()> {
         BodyEnd::Known => None,
         BodyEnd::BrokenOff => {
             let open = !decoder.ends_by_itself(&reply.body);
-            open.then_some("the connection broke off, and nothing tells whether it was the end")
+            open.then_some("the connection closed without a sign that the body was complete")
         }
-        BodyEnd::Connection => decoder.is_torn(&reply.body).then_some("its last row is no whole one"),
+        BodyEnd::Connection => decoder.is_torn(&reply.body).then_some("its last row is incomplete"),
     };
-    broken.map_or(Ok(()), |why| Err(Fault::broken_body(format!("the answer is cut off: {why}"))))
+    broken.map_or(Ok(()), |why| Err(Fault::broken_body(format!("the response is cut off: {why}"))))
 }
 
 /// The fault for a body that is not UTF-8: it may be truncated inside a character.
 pub(super) fn not_text(body: &[u8]) -> Fault {
     match std::str::from_utf8(body) {
-        Err(error) if error.error_len().is_none() => Fault::broken_body("the answer is cut off inside a character"),
-        _ => Fault::data("the answer is not valid UTF-8"),
+        Err(error) if error.error_len().is_none() => Fault::broken_body("the response is cut off inside a character"),
+        _ => Fault::data("the response is not valid UTF-8"),
     }
 }
 
@@ -71,9 +71,9 @@ pub(super) fn records(
         WalkError::Callback(fault) => fault,
         WalkError::Json(error) => {
             if body.trim_ascii_start().starts_with(b"<") {
-                Fault::data(format!("the answer (HTTP {}) is HTML or XML, not JSON", reply.status))
+                Fault::data(format!("the response (HTTP {}) is HTML or XML, not JSON", reply.status))
                     .of_rule("upstream_format")
-                    .hint("the vendor may be down, or the address may be that of a web page")
+                    .hint("the vendor may be down, or the URL may be that of a web page")
             } else {
                 extract::not_json(body, &error)
             }
@@ -152,7 +152,7 @@ pub(super) fn parsed(bytes: &[u8]) -> Result<Json> {
     if bytes.is_empty() {
         return Ok(Json::Object(Map::new()));
     }
-    scan::json(bytes).map_err(|e| Fault::data(format!("the answer is not valid JSON: {e}")))
+    scan::json(bytes).map_err(|e| Fault::data(format!("the response is not valid JSON: {e}")))
 }
 
 /// The next record as JSON; moves past it.
@@ -174,5 +174,5 @@ pub(super) fn start_of_record(scanner: &mut Scanner<'_>) -> std::result::Result<
 
 /// The fault for a record that no target can store.
 pub(super) fn not_an_object() -> Fault {
-    Fault::data("a record of the answer is not an object").hint("check the `field_path` of the stream's extractor")
+    Fault::data("a record in the response is not an object").hint("check the `field_path` of the stream's extractor")
 }

@@ -53,7 +53,9 @@ pub fn validate(spec: Option<&Spec>, cx: &EvalContext) -> Result<()> {
                 let found = dpath::ways(&cx.config, &path);
                 if found.len() > 1 && !path.iter().any(|segment| segment == "*") {
                     let at = rule.at.field("field_path", None);
-                    return Err(at.fault("`field_path` matches several values").hint("only `*` stands for many"));
+                    return Err(at
+                        .fault("`field_path` matches several values")
+                        .hint("only `*` may match several values"));
                 }
                 for (path, value) in found {
                     let shown: Vec<String> = path.iter().map(ToString::to_string).collect();
@@ -73,7 +75,10 @@ pub fn validate(spec: Option<&Spec>, cx: &EvalContext) -> Result<()> {
 fn adheres(value: &Json, strategy: &ValidateAdheresToSchema, path: &str) -> Result<()> {
     let spelled = match value {
         Json::String(text) => serde_json::from_str(text).map_err(|_| {
-            strategy.at.fault(format!("config `{path}` must hold JSON")).hint("quote a text within the text")
+            strategy
+                .at
+                .fault(format!("config `{path}` must hold JSON"))
+                .hint("a string needs its own quotes inside the string")
         })?,
         other => other.clone(),
     };
@@ -101,7 +106,10 @@ fn apply(change: &ConfigTransformation, cx: &mut EvalContext) -> Result<()> {
                 let vars = Vars { extra: Some(&extra), ..Vars::new(cx) };
                 if holds(change.condition.as_ref(), &["value", "path"], &vars)? {
                     dpath::put(&mut cx.config, &path, value).map_err(|depth| {
-                        at.fault(format!("config `{}` is a value, and can hold no fields", path[..depth].join(".")))
+                        at.fault(format!(
+                            "config `{}` is a plain value and cannot have fields",
+                            path[..depth].join(".")
+                        ))
                     })?;
                 }
             }

@@ -61,8 +61,7 @@ impl EngineContext {
     pub(super) fn distrust(&self, stream: &str, field: &str) {
         if self.broken_promises.lock().insert((stream.to_owned(), field.to_owned())) {
             let message = format!(
-                "`{field}` said that there are more records, but the next page brought none: it is not believed again \
-                 in this run"
+                "`{field}` announced more records, but the next page had none: this run no longer relies on `{field}`"
             );
             (self.noticed)(stream, &message);
         }

@@ -40,7 +40,7 @@ pub(super) fn of_an_empty_page(shared: &EngineContext, stream: &StreamPlan, body
         for body in bodies {
             if let Some(error) = fetch::reported_error(body) {
                 return Err(Fault::data(format!(
-                    "the answer reports an error instead of its records; the vendor says: {error}"
+                    "the response reports an error instead of records; the vendor says: {error}"
                 )));
             }
             collect(body, String::new(), 0, &mut lists);
@@ -54,18 +54,18 @@ pub(super) fn of_an_empty_page(shared: &EngineContext, stream: &StreamPlan, body
     let path = stream.records.shown();
     match (records, lists.first()) {
         (Some(list), _) if !stream.envelope_optional => Err(Fault::data(format!(
-            "the answer has nothing at `{path}`, where its records should be, but a list that looks like them {}",
+            "the response has nothing at `{path}`, where its records should be, but a list that looks like records {}",
             list.shown()
         ))
         .of_rule("envelope_changed")
         .hint(
-            "the vendor may have changed its answers: mend the `field_path` of the stream's extractor; if these are \
-             other records, add {\"rule\": \"envelope_changed\", \"policy\": \"ignore\", \"allow_unsafe\": true} to \
+            "the vendor may have changed its responses: correct the `field_path` of the stream's extractor; if these \
+            are other records, add {\"rule\": \"envelope_changed\", \"policy\": \"ignore\", \"allow_unsafe\": true} to \
              dripfeed.drift.rules",
         )),
         (None, Some(list)) => {
             let message = format!(
-                "an answer has nothing at `{path}`, and {} another list: it is taken for an empty page",
+                "a response has nothing at `{path}`, and another list {}: it counts as an empty page",
                 list.shown()
             );
             shared.notice_once(&stream.name, &message);
@@ -111,7 +111,7 @@ impl List<'_> {
 
     /// The path of the list.
     fn shown(&self) -> String {
-        if self.beside.is_none() { "as the whole of it".to_owned() } else { format!("at `{}`", self.path) }
+        if self.beside.is_none() { "as its root".to_owned() } else { format!("at `{}`", self.path) }
     }
 
     /// Do its objects, or the `node` in each (GraphQL connections), have the stream's key? Without a key: at least

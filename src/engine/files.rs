@@ -46,7 +46,7 @@ pub(super) fn build(
     let free = !stream.mixes_own_values_in();
     let requester = requester::build(build, definition, &[TARGET.to_owned()], free)?.beside(home);
     if requester.errors.changes_requests() {
-        return Err(definition.at.fault("pages and windows of a file cannot become smaller"));
+        return Err(definition.at.fault("recovery with smaller pages or windows does not work for files"));
     }
     Ok(FilePlan {
         requester,
@@ -81,7 +81,9 @@ impl FilePlan {
         let reply = match self.requester.ask(context, &vars, &InjectedOptions::default())? {
             Outcome::Page(reply) => reply,
             Outcome::Ignored(_) => return Ok(None),
-            Outcome::Recover(_, why) => return Err(Fault::data(format!("the file of a record cannot be had: {why}"))),
+            Outcome::Recover(_, why) => {
+                return Err(Fault::data(format!("cannot download the file of a record: {why}")));
+            }
         };
         let size = written(&reply, draft.as_file()).map_err(|e| failed(&e))?;
         let path = folder.join(&place);
@@ -97,8 +99,8 @@ impl FilePlan {
         let hint = "check `download_target_extractor`, or filter such records out with a `record_filter`";
         match async_job::extract_values(&self.target, record.to_string().as_bytes())?.into_iter().next() {
             Some(target @ Json::String(_)) => Ok(target),
-            Some(_) => Err(Fault::data("the address of a record's file is no text").hint(hint)),
-            None => Err(Fault::data("a record has no address of a file").hint(hint)),
+            Some(_) => Err(Fault::data("the URL of a record's file is not a string").hint(hint)),
+            None => Err(Fault::data("a record has no URL of its file").hint(hint)),
         }
     }
 }
@@ -123,7 +125,7 @@ fn own_name(name: &Template, vars: &Vars<'_>) -> Result<String> {
 /// A unique name.
 fn random_name() -> Result<String> {
     let mut bytes = [0; 16];
-    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| Fault::bug("there are no random numbers"))?;
+    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| Fault::bug("cannot get random numbers"))?;
     // A version 4 UUID, by RFC 9562.
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
@@ -138,8 +140,8 @@ fn place(stream: &str, name: &str) -> Result<String> {
             text.split('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect();
         let leaves = parts.iter().any(|part| part == ".." || part.contains('\0'));
         if leaves || parts.is_empty() {
-            let fault = Fault::data(format!("{path} is no place below the staging directory"));
-            return Err(fault.hint("a name is not empty, and has no `..`: check `filename_extractor`"));
+            let fault = Fault::data(format!("{path} is not inside the staging directory"));
+            return Err(fault.hint("a name must not be empty or contain `..`: check `filename_extractor`"));
         }
         Ok(parts)
     };
@@ -154,7 +156,7 @@ fn unfit(error: &std::io::Error) -> Option<Fault> {
         ErrorKind::InvalidFilename | ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::AlreadyExists
     );
     unfit.then(|| {
-        Fault::data(format!("no file can have the name of a record's file: {}", error.kind()))
+        Fault::data(format!("the name of a record's file is not a valid file name: {}", error.kind()))
             .hint("check `filename_extractor`")
     })
 }

@@ -61,17 +61,17 @@ pub(super) fn build(build: &Build<'_>, def: &AsyncRetriever, names: &[String]) -
     let cx = build.cx;
     if def.download_target_requester.is_some() && def.download_target_extractor.is_none() {
         let at = def.at.field("download_target_requester", None);
-        return Err(at.fault("`download_target_extractor` is missing, which finds the results' names in the answer"));
+        return Err(at.fault("`download_target_extractor` is missing; it finds the results' names in the response"));
     }
     let roams = roams(def);
     let requester = |def: &Requester, free| {
         let Requester::HttpRequester(def) = def;
         if query_properties::are_named(def) {
-            return Err(def.at.fault("requests about jobs cannot name fields: QueryProperties are for the results"));
+            return Err(def.at.fault("requests about jobs cannot use QueryProperties: only requests for results can"));
         }
         let requester = requester::build(build, def, names, free)?;
         if requester.errors.changes_requests() {
-            return Err(def.at.fault("pages and windows of a job cannot become smaller"));
+            return Err(def.at.fault("recovery with smaller pages or windows does not work for jobs"));
         }
         Ok(requester)
     };
@@ -88,14 +88,14 @@ pub(super) fn build(build: &Build<'_>, def: &AsyncRetriever, names: &[String]) -
     ] {
         for word in words {
             if statuses.insert(word.clone(), status).is_some() {
-                return Err(mapping.at.fault(format!("the status `{word}` stands twice")));
+                return Err(mapping.at.fault(format!("the status `{word}` is listed twice")));
             }
         }
     }
     let number = |text: &Option<Text>| -> Result<Option<Duration>> {
         let Some(text) = text.as_ref().filter(|t| !t.value.is_null()) else { return Ok(None) };
         let number = Template::compile(text, &[])?.number(&Vars::new(cx))?;
-        let time = Duration::try_from_secs_f64(number).map_err(|_| text.at.fault("expected a time from 0"))?;
+        let time = Duration::try_from_secs_f64(number).map_err(|_| text.at.fault("expected a time of 0 or more"))?;
         Ok(Some(time))
     };
     let retry_wait = match number(&def.failed_retry_wait_time_in_seconds)? {

@@ -76,7 +76,7 @@ pub(super) fn build(build: &Build<'_>, def: &HttpRequester, name: &str) -> Resul
     let endpoint = def.fetch_properties_from_endpoint.as_ref();
     if !among.is_empty() && endpoint.is_some() {
         let at = def.at.field("fetch_properties_from_endpoint", None);
-        return Err(at.fault("fields are named twice: here, and among `request_parameters`"));
+        return Err(at.fault("fields are set twice: here and in `request_parameters`"));
     }
     Ok(match (among.pop(), endpoint, &def.query_properties) {
         (Some((key, def)), ..) => Some(of(build, &def, Some(key), name)?),

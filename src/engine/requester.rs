@@ -221,8 +221,8 @@ impl TokenTransport for Access<'_> {
         let context = RequestContext { json: true, ..of_stream };
         match login.send(context, &Vars::new(&self.context.shared.cx), &InjectedOptions::default(), paced)? {
             Outcome::Page(reply) => scan::json(&reply.body)
-                .map_err(|e| Fault::new(Kind::Auth, format!("the answer to the login is not valid JSON: {e}"))),
-            _ => Err(Fault::new(Kind::Auth, "the login was refused, and the manifest ignores it")),
+                .map_err(|e| Fault::new(Kind::Auth, format!("the login response is not valid JSON: {e}"))),
+            _ => Err(Fault::new(Kind::Auth, "the login was refused, and the manifest ignores the error")),
         }
     }
 
@@ -241,9 +241,8 @@ impl TokenTransport for Access<'_> {
 
 /// Converts a token request.
 fn prepared(request: TokenRequest) -> Result<PreparedRequest> {
-    let origin = origin_of(&request.url).ok_or_else(|| {
-        Fault::config(format!("the address of the token endpoint is not a URL: {}", flaw(&request.url)))
-    })?;
+    let origin = origin_of(&request.url)
+        .ok_or_else(|| Fault::config(format!("the token endpoint is not a URL: {}", flaw(&request.url))))?;
     Ok(PreparedRequest {
         method: request.method.to_owned(),
         url: request.url,

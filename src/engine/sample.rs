@@ -86,7 +86,7 @@ pub fn first_slice(engine: &EngineContext, stream: &StreamPlan) -> Result<Option
         None => None,
     };
     if stream.cursor.is_some() && window.is_none() {
-        return Err(Fault::config("there is no time between the start date and now"));
+        return Err(Fault::config("there is nothing to read: the start date is not in the past"));
     }
     Ok(Some((partition, window)))
 }

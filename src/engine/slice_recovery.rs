@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use crate::base::display::number_of;
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::base::timefmt::Period;
 use crate::engine::cursor::{CursorPlan, Window};
@@ -68,7 +69,7 @@ pub(super) fn build(
         };
         out.records = reset.limits.as_ref().and_then(|limits| limits.number_of_records);
         if reset.limits.is_some() && def.record_selector.record_filter.is_some() {
-            return Err(reset.at.fault("`limits` cannot stand beside a `record_filter`, which changes the count"));
+            return Err(reset.at.fault("`limits` cannot be combined with a `record_filter`, which changes the count"));
         }
     }
     for (remedy, action, block, exists) in [
@@ -81,7 +82,7 @@ pub(super) fn build(
         ),
     ] {
         if errors.names(remedy) && !exists {
-            let fault = def.at.fault(format!("a response filter says {action}, but `{block}` is missing"));
+            let fault = def.at.fault(format!("a response filter uses {action}, but `{block}` is missing"));
             return Err(fault.hint(format!("add `{block}` to the retriever")));
         }
     }
@@ -90,7 +91,7 @@ pub(super) fn build(
     }
     if let Some(splitting) = &def.request_window_splitting {
         let Some(cursor) = cursor.filter(|cursor| !cursor.counts()) else {
-            return Err(splitting.at.fault("windows cannot become shorter: there is no DatetimeBasedCursor"));
+            return Err(splitting.at.fault("recovery with shorter windows needs a DatetimeBasedCursor"));
         };
         cursor.check_splittable(&splitting.at)?;
         out.splitting =
@@ -130,7 +131,7 @@ fn shortest(def: &model::RequestWindowSplitting) -> Result<Option<time::Duration
     let at = || def.at.field("min_split_window", None);
     let period = Period::parse(written).map_err(|e| at().fault(e))?;
     if period.months != 0 || !period.exact.is_positive() {
-        return Err(at().fault("`min_split_window` must be a time of one length, in days at most"));
+        return Err(at().fault("`min_split_window` must be a duration of fixed length, without months or years"));
     }
     Ok(Some(period.exact))
 }
@@ -206,7 +207,7 @@ impl RecoveryPolicy {
     /// Starts the slice over; returns the rest of its window.
     ///
     /// # Errors
-    /// It started over too many times.
+    /// The slice started over too many times.
     pub fn reset(
         &self,
         history: &mut RecoveryState,
@@ -225,8 +226,8 @@ impl RecoveryPolicy {
         history.resets += 1;
         let max_resets = if shrinking.is_some() { 1 } else { 2 };
         if history.resets >= max_resets {
-            return Err(Fault::data(format!("the slice would begin again for ever: {reason}"))
-                .hint("the vendor may not give so much in one go: read it in smaller slices (`step`)"));
+            return Err(Fault::data(format!("the slice would start over forever: {reason}"))
+                .hint("the vendor may limit how many records one query returns: read smaller slices (`step`)"));
         }
         Ok(rest)
     }
@@ -241,7 +242,7 @@ impl RecoveryPolicy {
         };
         let fault = |message: String| {
             let fault = Fault::new(Kind::Unavailable, format!("{message}{}", plan.message));
-            fault.hint("lower `minimum_page_size`, or ask for fewer fields")
+            fault.hint("lower `minimum_page_size`, or request fewer fields")
         };
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let smaller = ((size as f64 / plan.factor) as u64).max(plan.minimum);
@@ -251,16 +252,19 @@ impl RecoveryPolicy {
                 return Ok(plan.wait(history.retries));
             }
             if !history.reduced && plan.minimum > 1 {
-                let message = format!("the page size, {size}, is not above `minimum_page_size`, {}", plan.minimum);
+                let message = format!("the page size {size} is not above `minimum_page_size` ({})", plan.minimum);
                 return Err(Fault::data(message.clone())
                     .hint("raise the page size in the config")
                     .airbyte_message(message, Failure::Config));
             }
-            return Err(fault(format!("the vendor refuses the smallest pages too, of {size} records")));
+            return Err(fault(format!("the vendor refuses even the smallest pages, of {}", number_of(size, "record"))));
         }
         history.reductions += 1;
         if history.reductions > plan.attempts {
-            return Err(fault(format!("the vendor refuses smaller pages again and again, down to {size} records")));
+            return Err(fault(format!(
+                "the vendor keeps refusing smaller pages, down to {}",
+                number_of(size, "record")
+            )));
         }
         history.reduced = true;
         pager.ask_for(Some(smaller));
@@ -277,9 +281,9 @@ impl RecoveryPolicy {
         };
         let fault = |message: String| Fault::new(Kind::Unavailable, format!("{message}{}", plan.message));
         if depth >= MAX_DEPTH {
-            return Err(fault(format!("the vendor refuses the window, though it was split {MAX_DEPTH} times")));
+            return Err(fault(format!("the vendor refuses the window even after it was split {MAX_DEPTH} times")));
         }
         let halves = window.halves(plan.shortest);
-        halves.ok_or_else(|| fault("the vendor refuses the window, which can be no shorter".to_owned()))
+        halves.ok_or_else(|| fault("the vendor refuses the window, which cannot be shorter".to_owned()))
     }
 }

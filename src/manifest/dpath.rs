@@ -61,7 +61,7 @@ pub fn values<'j>(at: &'j Json, path: &[String]) -> Vec<&'j Json> {
     found
 }
 
-/// The same values, each with its path.
+/// The values at a path, each with its own path.
 pub fn ways<'j>(at: &'j Json, path: &[String]) -> Vec<(Vec<Step<'j>>, &'j Json)> {
     let mut found = Vec::new();
     walk(at, path, &mut |way, value| found.push((way.to_vec(), value)));

@@ -26,7 +26,7 @@ const MAX_BYTES: usize = 16 << 20;
 /// A typed manifest.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    /// Its components.
+    /// The components of the manifest.
     pub source: model::DeclarativeSource,
     /// The name of the source: the file's stem, or a built-in name.
     pub name: Arc<str>,
@@ -116,7 +116,7 @@ fn rooted(written: Node, file: &str) -> Result<Node> {
     }
     let root = refs::propagate(root, false);
     if root.get("type").and_then(Node::as_str) != Some("DeclarativeSource") {
-        return Err(top.fault("the root of a manifest has type `DeclarativeSource`"));
+        return Err(top.fault("the `type` at the root of a manifest must be `DeclarativeSource`"));
     }
     Ok(root)
 }

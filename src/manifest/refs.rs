@@ -100,7 +100,7 @@ impl Resolver<'_> {
     fn enter(&mut self) -> Resolved<()> {
         self.nodes += 1;
         if self.nodes > MAX_NODES || self.depth > MAX_DEPTH {
-            return Err(Lost::new("the manifest's references expand without bound"));
+            return Err(Lost::new("the manifest's references expand to too many values"));
         }
         self.depth += 1;
         Ok(())
@@ -184,14 +184,14 @@ impl Resolver<'_> {
     fn target(&mut self, reference: &str) -> Resolved<Node> {
         let path = reference.strip_prefix("#/").ok_or_else(|| {
             let mut lost = Lost::new(format!("the reference `{reference}` does not start with `#/`"));
-            lost.hint = Some("only references inside the manifest are followed");
+            lost.hint = Some("a reference must point inside the manifest");
             lost
         })?;
         if self.open.iter().any(|open| open == reference) {
-            return Err(Lost::new(format!("the reference `{reference}` leads back to itself")));
+            return Err(Lost::new(format!("the reference `{reference}` refers to itself")));
         }
         let Some(target) = look_up(self.root, path) else {
-            return Err(Lost::new(format!("the reference `{reference}` leads nowhere")));
+            return Err(Lost::new(format!("the reference `{reference}` points to nothing")));
         };
         self.open.push(reference.to_owned());
         let resolved = self.node(target)?;

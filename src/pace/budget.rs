@@ -15,6 +15,7 @@ use super::limit::{Limit, Unit};
 use super::limiter::Rules;
 use crate::base::config;
 use crate::base::config::LimitKind;
+use crate::base::display::number_of;
 use crate::base::fault::{Failure, Fault, Result};
 use crate::base::percent;
 use crate::base::timefmt::Period;
@@ -190,7 +191,7 @@ fn heaviest(matchers: &[Matcher]) -> u32 {
 fn time_of(period: &Period) -> std::result::Result<Duration, String> {
     let time = period.length();
     if time.is_zero() || time > Duration::from_secs(366 * 86_400) {
-        return Err("the time must be longer than nothing, and no longer than a year".into());
+        return Err("the period must be longer than 0, and no longer than a year".into());
     }
     Ok(time)
 }
@@ -199,7 +200,7 @@ fn time_of(period: &Period) -> std::result::Result<Duration, String> {
 fn whole(text: &Text, cx: &EvalContext) -> Result<u64> {
     let number = Template::compile(text, &[])?.number(&Vars::new(cx))?;
     if number < 1.0 {
-        return Err(text.at.fault("expected a whole number from 1"));
+        return Err(text.at.fault("expected an integer of 1 or more"));
     }
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     Ok(number as u64)
@@ -233,8 +234,11 @@ impl Budget {
             return Ok((policy, weight));
         };
         let Window { calls, per } = window;
-        let limit = format!("{calls} calls in {} s", per.as_secs_f64());
-        let text = format!("a request weighs {weight} calls, more than its whole limit ({limit}): it can never go");
+        let limit = format!("{} in {} s", number_of(calls, "call"), per.as_secs_f64());
+        let text = format!(
+            "a request weighs {}, more than its whole limit ({limit}): it can never be sent",
+            number_of(weight.into(), "call")
+        );
         let hint = "lower the `weight` of its matcher in the manifest's `api_budget`, or raise the limit";
         Err(Fault::data(text.clone()).hint(hint).airbyte_message(text, Failure::System))
     }
@@ -337,7 +341,7 @@ mod tests {
     #[test]
     fn a_call_heavier_than_a_whole_window_is_refused_at_once() {
         let (heavy, light) = (get("https://api.test/heavy"), get("https://api.test/light"));
-        let fault = budget(2, 3).admit(&heavy).expect_err("it can never go");
+        let fault = budget(2, 3).admit(&heavy).expect_err("it can never be sent");
         assert!(fault.message.contains("weighs 3 calls") && fault.message.contains("2 calls in 3600 s"), "{fault}");
         assert_eq!(budget(2, 3).admit(&light).expect("a light one goes"), (Some(0), 1));
         // The headroom is ours, not the vendor's: a call that fills the whole window is allowed.

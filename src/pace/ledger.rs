@@ -82,11 +82,11 @@ pub struct Quota {
 /// An active process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Member {
-    /// Its unique number.
+    /// The unique number of the member.
     pub id: u64,
-    /// Its priority.
+    /// The priority of the member.
     pub priority: Priority,
-    /// Its last sign of life.
+    /// The time of the member's last sign of life.
     pub seen: Nanos,
     /// The policies for which it waits.
     pub waits: Vec<usize>,
@@ -124,7 +124,7 @@ pub enum Unreadable {
     Empty,
     /// The content is incomplete or was changed.
     Damaged,
-    /// It was written by another version.
+    /// Another version wrote the ledger.
     Foreign,
 }
 

@@ -141,7 +141,7 @@ pub struct Limiter<C, S> {
 
 /// A limit that applies to a call.
 struct Claim<'l> {
-    /// Its index, and its name in the ledger; `None` for the learned rate.
+    /// The limit's index, and its name in the ledger; `None` for the learned rate.
     named: Option<(usize, &'l str)>,
     limit: Limit,
     cost: f64,

@@ -268,17 +268,21 @@ impl Pace {
     /// Is a wait acceptable? If not, a later run continues.
     pub fn bears(&self, wait: Duration, what: Waits) -> Result<()> {
         let by_vendor = what == Waits::ForVendor;
-        let subject = if by_vendor { "the vendor asks to wait" } else { "it would wait" };
+        let subject = match what {
+            Waits::ForVendor => "the vendor requests a wait of",
+            Waits::ForPace => "the rate limit requires a wait of",
+            Waits::ToTryAgain => "a retry requires a wait of",
+        };
         let late = |why: &str| {
             if what != Waits::ToTryAgain {
                 *self.resume_at.lock() = Instant::now().checked_add(wait);
             }
             let text = format!("{why}{subject} {:.0} s before the next request", wait.as_secs_f64().ceil());
-            Err(Fault::new(Kind::Unfinished, text).hint("run again later; what was finished is saved"))
+            Err(Fault::new(Kind::Unfinished, text).hint("run again later; finished work is saved"))
         };
         match self.deadline {
             Some(deadline) if deadline.checked_duration_since(Instant::now()).is_none_or(|left| wait > left) => {
-                late("the run's deadline comes first: ")
+                late("the run's deadline is too close: ")
             }
             None if by_vendor && wait > PATIENCE => late(""),
             _ => Ok(()),

@@ -127,9 +127,7 @@ impl SharedLedger {
             Err(Unreadable::Empty) => Ok((Ledger::default(), now)),
             Err(Unreadable::Damaged) => {
                 let path = self.path.display();
-                (self.notice)(&format!(
-                    "the ledger {path} is damaged: it begins anew, as if nothing were left of any limit"
-                ));
+                (self.notice)(&format!("the ledger {path} is damaged: it is reset, and all limits count as used up"));
                 Ok((Ledger { lost_at: Some(now), ..Ledger::default() }, now))
             }
             Err(Unreadable::Foreign) => Err(io::Error::other("another version of dripfeed wrote it")),
@@ -148,7 +146,7 @@ impl SharedLedger {
         if !std::mem::replace(&mut inner.noticed, true) {
             let path = self.path.display();
             (self.notice)(&format!(
-                "the ledger {path} cannot be shared ({error}): this run keeps to a third of the account's limits"
+                "the ledger {path} cannot be shared ({error}): this run uses a third of the account's limits"
             ));
         }
     }

@@ -21,13 +21,13 @@ const NO_CURSOR: &str = "__ab_no_cursor_state_message";
 /// The data for a catalog entry.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamEntry<'a> {
-    /// Its name.
+    /// The name of the stream.
     pub name: &'a str,
     /// The schema, from the manifest.
     pub schema: &'a Json,
-    /// Its key fields.
+    /// The key fields of the stream.
     pub keys: &'a [Vec<String>],
-    /// Its cursor field.
+    /// The cursor field of the stream.
     pub cursor: Option<&'a str>,
     /// Do its records have files?
     pub files: bool,

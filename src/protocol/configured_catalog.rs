@@ -12,7 +12,7 @@ use crate::base::fault::{Fault, Result};
 /// A requested stream.
 #[derive(Debug, Clone)]
 pub struct ConfiguredStream {
-    /// Its name.
+    /// The name of the stream.
     pub name: String,
     /// The fields in its schema.
     pub fields: Vec<String>,
@@ -27,13 +27,12 @@ pub fn read(path: &Path) -> Result<Vec<ConfiguredStream>> {
     let text = std::fs::read_to_string(path).map_err(|e| bad(&format!("cannot be read: {e}")))?;
     let json: Json = serde_json::from_str(&text)
         .map_err(|e| bad(&format!("is not valid JSON at line {}, column {}", e.line(), e.column())))?;
-    let streams = json["streams"].as_array().ok_or_else(|| bad("has no list `streams`"))?;
+    let streams = json["streams"].as_array().ok_or_else(|| bad("has no `streams` list"))?;
     let mut chosen: Vec<ConfiguredStream> = Vec::new();
     for (number, stream) in streams.iter().enumerate() {
         let name = stream["stream"]["name"].as_str().ok_or_else(|| {
-            bad(&format!("has no name at `streams[{number}].stream`")).hint(
-                "an Airbyte run takes a configured catalog: each stream stands under `stream`, beside its `sync_mode`",
-            )
+            bad(&format!("has a stream without a name at `streams[{number}].stream`"))
+                .hint("an Airbyte run takes a configured catalog: each entry has a `stream` and its `sync_mode`")
         })?;
         for (field, known) in [
             ("sync_mode", &["full_refresh", "incremental"][..]),

@@ -237,8 +237,8 @@ fn write_all(out: &mut impl Write, mut lines: &[u8], piece: usize) -> Result<()>
 
 fn closed(error: &io::Error) -> Fault {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        Fault::new(Kind::Downstream, "the reader of stdout is gone")
-            .hint("see the target's own log; its last state is where to go on")
+        Fault::new(Kind::Downstream, "the reader of stdout has closed it")
+            .hint("check the target's own log; the next run continues from its last state")
     } else {
         Fault::local("cannot write to stdout", error)
     }

@@ -120,7 +120,7 @@ fn simplified(stream: &str) -> String {
     snake(stream).chars().map(plain).collect()
 }
 
-/// The same with a hash of the full name, which makes it unique.
+/// The simplified name with a hash of the full name, which makes it unique.
 fn with_hash(name: &str, stream: &str) -> String {
     let hash: String = Sha256::digest(stream.as_bytes()).iter().take(4).map(|b| format!("{b:02x}")).collect();
     format!("{}_{hash}", cut(name, MAX_NAME - 9))

@@ -38,7 +38,7 @@ fn update(context: &Context, identity: &RunIdentity, change: impl FnOnce(&mut Re
     };
     // A stopped run is recorded too.
     if let Err(fault) = records.update(&crate::base::stop::Stop::default(), named) {
-        context.log.line(Level::Warning, &format!("what came of this run cannot be recorded for `status`: {fault}"));
+        context.log.line(Level::Warning, &format!("cannot record the result of this run for `status`: {fault}"));
     }
 }
 

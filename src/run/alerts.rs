@@ -96,7 +96,7 @@ impl<'w> RunAlerts<'w> {
             let then = match (left, stored) {
                 (0, _) => "",
                 (_, true) => "; the tenant's next run tries again",
-                (_, false) => "; it is lost, for there is no state directory to keep it in",
+                (_, false) => "; it is lost because there is no state directory to save it",
             };
             context.log.line(Level::Warning, &format!("alert: {why}{then}"));
         }

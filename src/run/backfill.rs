@@ -6,7 +6,6 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use indicatif::HumanCount;
 use serde_json::{Map, Value as Json, json};
 use time::{OffsetDateTime, UtcOffset};
 
@@ -15,6 +14,7 @@ use super::identity::RunIdentity;
 use super::load::LoadedSource;
 use super::log::{Level, Log};
 use super::reporter::windows_read;
+use crate::base::display::number_of;
 use crate::base::fault::{Fault, Kind, Result as Outcome};
 use crate::base::timefmt::{is_date, parse_iso, rfc3339};
 use crate::engine::build::StreamPlan;
@@ -69,7 +69,7 @@ pub(crate) fn check(context: &Context, now: OffsetDateTime) -> Outcome<()> {
         );
     }
     if span.end > now {
-        return refused("--backfill ends in the future", "it reads the past; what comes is for the live runs");
+        return refused("--backfill ends in the future", "a backfill reads the past; live runs read new changes");
     }
     Ok(())
 }
@@ -88,20 +88,20 @@ pub(crate) fn begin(
         Ok(None)
     };
     let Some(plan) = stream.of_history(span, now) else {
-        let why = "it has no cursor over time, so that no part of its past can be asked for";
+        let why = "it has no cursor over time, so a part of its past cannot be requested";
         if context.options.streams.iter().any(|named| **named == **name) {
             let fault = Fault::config(why).of_stream(name);
-            return Err(fault.hint("read it whole: without --backfill, with --full-refresh"));
+            return Err(fault.hint("read the whole stream with --full-refresh instead of --backfill"));
         }
         return skipped(&format!("not read: {why}"));
     };
     let asked = plan.cursor.as_ref().and_then(|cursor| cursor.there_is(span, now));
     let Some(asked) = asked else {
-        return skipped("not read: the manifest asks for none of that yet");
+        return skipped("not read: the manifest has no part of this range yet");
     };
     let backfill = Backfill::begin(asked, state, now).map_err(|fault| fault.of_stream(name))?;
     if backfill.is_read() {
-        return skipped(&format!("{} was read by an earlier backfill", shown(asked)));
+        return skipped(&format!("an earlier backfill read {}", shown(asked)));
     }
     Ok(Some((plan, backfill)))
 }
@@ -132,26 +132,22 @@ pub(crate) fn announce(log: &Log, loaded: &LoadedSource, jobs: &[StreamJob]) {
         let calls = partitions.map(|partitions| backfill.slices_left(cursor, partitions));
         #[allow(clippy::cast_precision_loss)]
         let seconds = calls.zip(rate).map(|(calls, rate)| calls as f64 / rate);
-        let mut message = format!(
-            "{}: backfill of {}: {windows} window{}",
-            job.plan.name,
-            shown(backfill.asked()),
-            if windows == 1 { "" } else { "s" }
-        );
+        let mut message =
+            format!("{}: backfill of {}: {}", job.plan.name, shown(backfill.asked()), number_of(windows, "window"));
         match (partitions, calls) {
             (Some(partitions), Some(calls)) => {
                 if job.plan.router.is_some() {
-                    message += &format!(" for each of {partitions} partitions");
+                    message += &format!(" for each of {}", number_of(partitions, "partition"));
                     message += &if done > 0 { format!(", {done} of them done") } else { String::new() };
                 }
-                message += &format!(": at least {} calls", HumanCount(calls));
+                message += &format!(": at least {}", number_of(calls, "call"));
             }
-            _ => message += " for each partition; these are listed first",
+            _ => message += " for each partition; the partitions are listed first",
         }
         if let (Some(seconds), Some(rate)) = (seconds, rate) {
             message += &format!(", {} at {rate:.1} calls/s", takes(seconds));
         }
-        message += "; each further page is one more";
+        message += "; each further page is one more call";
         let fields = json!({
             "stream": *job.plan.name, "from": rfc3339(backfill.asked().start), "to": rfc3339(backfill.asked().end),
             "windows": windows, "partitions": partitions, "partitions_done": done, "calls_at_least": calls,
@@ -190,9 +186,9 @@ pub(crate) fn tell<'a>(log: &Log, outcomes: impl Iterator<Item = &'a StreamOutco
         let Some(standing) = &outcome.backfill else { continue };
         let left = left(standing, took);
         let mut message = format!("{}: {}", outcome.stream, windows_read(standing));
-        message += &format!(", {} records, {} calls", HumanCount(outcome.records), HumanCount(standing.calls));
+        message += &format!(", {}, {}", number_of(outcome.records, "record"), number_of(standing.calls, "call"));
         if let Some(left) = left {
-            message += &format!(", about {} left, by what was read so far", takes(left));
+            message += &format!(", about {} left at this rate", takes(left));
         }
         let fields = json!({
             "stream": *outcome.stream, "from": rfc3339(standing.asked.start), "to": rfc3339(standing.asked.end),

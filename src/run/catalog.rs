@@ -82,7 +82,7 @@ pub(super) fn with_keys(stream: &Arc<StreamPlan>, choice: &Chosen) -> Result<Arc
             }
             None if fields.iter().any(|fields| !fields.is_empty()) => {
                 let names = fields.iter().flatten().map(|(name, _)| name.as_str());
-                let fault = Fault::config(format!("{place}, which is none of its fields"));
+                let fault = Fault::config(format!("{place}, which is not one of its fields"));
                 return Err(match did_you_mean(key, names) {
                     Some(near) => fault.hint(format!("did you mean `{near}`?")),
                     None => fault.hint("`dripfeed discover` prints the fields"),
@@ -119,7 +119,8 @@ pub(crate) fn warn_of_tables(context: &Context, plan: &SourcePlan, wanted: impl 
         if context.protocol == Protocol::Singer {
             message += &format!(": dripfeed sends {}", names.sent_as(streams));
         } else {
-            message += "; in Airbyte's protocol names stay: sync them in connections with prefixes of their own";
+            message += "; with Airbyte's protocol names stay unchanged: sync these streams in connections with \
+                different prefixes";
         }
         context.log.line(Level::Warning, &message);
     }

@@ -78,8 +78,9 @@ fn check_stream(shared: &EngineContext, stream: &StreamPlan) -> Result<()> {
     let Some((partition, window)) = sample::first_slice(shared, stream)? else {
         let (message, failure) = ("Cannot attempt to connect to stream", Failure::System);
         let message = format!("{message} {} - no stream slices were found", stream.name);
-        return Err(Fault::data("there is nothing to read it by: its parent streams have no records")
-            .airbyte_message(message, failure));
+        return Err(
+            Fault::data("it has no partitions: its parent streams have no records").airbyte_message(message, failure)
+        );
     };
     let mut sink = FirstRecord { stream, is_found: false };
     async_job::read(shared, stream, &partition, window.as_ref(), &mut sink).map(drop)

@@ -125,5 +125,5 @@ fn own_state_dir() -> Result<PathBuf> {
     state_dir_of_environment()
         .or_else(|| Some(absolute("XDG_STATE_HOME")?.join("dripfeed")))
         .or_else(|| Some(absolute("HOME")?.join(".local/state/dripfeed")))
-        .ok_or_else(|| Fault::config("there is no state directory").hint("name one: --state-dir DIR"))
+        .ok_or_else(|| Fault::config("there is no state directory").hint("set one with --state-dir DIR"))
 }

@@ -97,8 +97,8 @@ fn tier<'t>(tiers: &'t BTreeMap<String, Tier>, name: &str) -> Result<&'t Tier> {
         let fault = Fault::config(format!("the config has no tier `{name}`"));
         match did_you_mean(name, known()) {
             Some(near) => fault.hint(format!("did you mean `{near}`?")),
-            None if tiers.is_empty() => fault.hint("name its streams under dripfeed.tiers in the config"),
-            None => fault.hint(format!("it has {}", known().collect::<Vec<_>>().join(", "))),
+            None if tiers.is_empty() => fault.hint("define it under dripfeed.tiers in the config"),
+            None => fault.hint(format!("its tiers: {}", known().collect::<Vec<_>>().join(", "))),
         }
     })
 }

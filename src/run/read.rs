@@ -136,7 +136,7 @@ fn locks(context: &Context, identity: &RunIdentity, chosen: &[Chosen]) -> Result
     match Locks::take(root, &identity.source, &identity.tenant, streams, &holder) {
         // Without a writable folder the run continues without locks.
         Err(fault) if fault.kind == Kind::Local => {
-            let message = format!("other runs cannot be kept from reading the same meanwhile: {fault}");
+            let message = format!("cannot lock the streams, so another run may read them at the same time: {fault}");
             context.log.event(Level::Warning, &message, "lock_trouble", &json!({}));
             Ok(None)
         }
@@ -168,7 +168,7 @@ fn to_stdout(context: &Context, active: &mut ActiveRun<'_>) -> Result<RunOutcome
 /// The fault for a worker thread that panicked.
 pub(crate) fn broke_off(context: &Context) -> Option<Fault> {
     (context.stop.asked() == Some(Kind::Bug)).then(|| {
-        Fault::bug("a thread broke off; what was finished is saved").hint("please report it, with what stderr says")
+        Fault::bug("a worker thread panicked; finished work is saved").hint("report it with the output on stderr")
     })
 }
 
@@ -199,7 +199,7 @@ impl PreparedRun {
             airbyte::say(out, &airbyte::missing(stream))?;
         }
         if chosen.is_empty() {
-            context.log.line(Level::Warning, "no stream is selected: nothing to read");
+            context.log.line(Level::Warning, "no stream is selected: there is nothing to read");
         }
         let mut jobs = Vec::with_capacity(chosen.len());
         for choice in chosen {
@@ -209,7 +209,7 @@ impl PreparedRun {
         let with_files: Vec<&str> = with_files.map(|job| &*job.plan.name).collect();
         if !with_files.is_empty() {
             let message = format!("records of {} are sent without their files", with_files.join(", "));
-            context.log.line(Level::Warning, &format!("{message}: only Airbyte's protocol carries files"));
+            context.log.line(Level::Warning, &format!("{message}: only Airbyte's protocol transfers files"));
         }
         backfill::announce(&context.log, loaded, &jobs);
         let (reporter, shared) = (&loaded.reporter, &loaded.shared);

@@ -40,7 +40,7 @@ impl Cap {
     pub fn parse(text: &str) -> anyhow::Result<Cap> {
         let mut parts = text.split(':');
         let rate = parts.next().and_then(|rate| rate.split_once('/')).context("write it as CALLS/SECONDS")?;
-        let calls = rate.0.parse().ok().filter(|n| *n > 0).context("CALLS must be a number from 1")?;
+        let calls = rate.0.parse().ok().filter(|n| *n > 0).context("CALLS must be an integer of 1 or more")?;
         let per = rate.1.parse().ok().filter(|n| *n > 0.0 && *n < 1e6).map(Duration::from_secs_f64);
         let per = per.context("SECONDS must be a number above 0")?;
         let kind = match (parts.next(), parts.next()) {
@@ -49,9 +49,9 @@ impl Cap {
             #[allow(clippy::cast_precision_loss)]
             (Some("bucket"), None) => Kind::Bucket(calls as f64),
             (Some("bucket"), Some(burst)) => {
-                Kind::Bucket(burst.parse().ok().filter(|n| *n >= 1.0).context("BURST must be a number from 1")?)
+                Kind::Bucket(burst.parse().ok().filter(|n| *n >= 1.0).context("BURST must be an integer of 1 or more")?)
             }
-            _ => bail!("the kinds are fixed, window and bucket"),
+            _ => bail!("the kind must be fixed, window or bucket"),
         };
         Ok(Cap { calls, per, kind })
     }

@@ -66,11 +66,11 @@ const CHANGES: &[(&str, &str, Effect)] = &[
     ("D3", "`comment_count`, which all had, is gone", Each(|task, _| remove(task, "comment_count"))),
     ("D4", "`completed` is now called `done`", Each(|task, _| rename(task, "completed", "done"))),
     ("D5", "`version` has fractions", Each(|task, _| each(task, "version", |v| number(&format!("{v}.5"))))),
-    ("D6", "`comment_count` is a text", Each(|task, _| {
+    ("D6", "`comment_count` is a string", Each(|task, _| {
         each(task, "comment_count", |v| json!(format!("{v} comments")));
     })),
     ("D7", "`estimate_hours` is whole", Each(|task, _| each(task, "estimate_hours", |v| hours(v, f64::floor)))),
-    ("D8", "`assignee` is the user's id alone", Each(|task, _| each(task, "assignee", |v| v["id"].clone()))),
+    ("D8", "`assignee` is only the user's id", Each(|task, _| each(task, "assignee", |v| v["id"].clone()))),
     ("D9", "`completed` is null", Each(|task, _| add(task, "completed", Json::Null))),
     ("D10", "`due_on` is never null", Each(|task, _| instead(task, "due_on", Json::Null, "2026-02-01"))),
     ("D11", "`id`, the key, is null", Each(|task, _| add(task, "id", Json::Null))),
@@ -81,39 +81,39 @@ const CHANGES: &[(&str, &str, Effect)] = &[
     ("D16", "`estimate_hours` is hundredths", Each(|task, _| {
         each(task, "estimate_hours", |v| hours(v, |h| h * 100.0));
     })),
-    ("D17", "`assignee` has a `name`, too", Each(|task, _| inside(task, |user, _| add(user, "name", json!("Ada"))))),
+    ("D17", "`assignee` also has a `name`", Each(|task, _| inside(task, |user, _| add(user, "name", json!("Ada"))))),
     ("D18", "`assignee.email` is now `email`", Each(|task, _| inside(task, |user, task| {
         task.extend(user.shift_remove_entry("email"));
     }))),
     ("D19", "items of `tags` are objects", Each(|task, _| each(task, "tags", |tags| {
         tags.as_array().into_iter().flatten().map(|tag| json!({"name": tag})).collect()
     }))),
-    ("D20", "`labels` is new, with the labels' ids as its fields", Each(|task, n| {
+    ("D20", "`labels` is new; its field names are the labels' ids", Each(|task, n| {
         add(task, "labels", json!({format!("l{n}"): true, format!("m{n}"): false}));
     })),
     ("D21", "`id`, the key, is a number", Each(|task, n| add(task, "id", json!(n)))),
     ("D22", "`comment_count` is 2^70", Each(|task, _| add(task, "comment_count", json!(2_u128.pow(70))))),
-    ("D23", "tasks come twice", Twice),
-    ("D24", "the list stands under `items` instead of `data`", Whole(|list| list.name = "items")),
-    ("D25", "pages hold 50 at most", Whole(|list| list.most = 50)),
+    ("D23", "tasks appear twice", Twice),
+    ("D24", "the list is under `items` instead of `data`", Whole(|list| list.name = "items")),
+    ("D25", "pages have at most 50 tasks", Whole(|list| list.most = 50)),
     ("D26", "`modified_since` does nothing", Whole(|list| list.filtered = false)),
     ("D26o", "`sort` does nothing", Whole(|list| list.sorted = false)),
     ("D27", "the list is gone", Whole(|list| list.instead = Some(("404 Not Found", JSON, r#"{"error":"gone"}"#)))),
     ("D28", "the list is forbidden", Whole(|list| list.instead = Some(("403 Forbidden", JSON, r#"{"error":"no"}"#)))),
     ("D28e", "the list is empty", Whole(|list| list.full = false)),
-    ("D29", "`region` is new: for one TENANT, whose plan has it", Each(|task, _| add(task, "region", json!("eu")))),
-    ("D30", "`parent_id`, which hardly any task had, is not seen", Each(|task, _| remove(task, "parent_id"))),
-    ("D31", "headers tell of a deprecation, a sunset and another version", Whole(|list| {
+    ("D29", "`region` is new, for one TENANT", Each(|task, _| add(task, "region", json!("eu")))),
+    ("D30", "`parent_id`, which few tasks had, is gone", Each(|task, _| remove(task, "parent_id"))),
+    ("D31", "headers announce a deprecation, a sunset and another version", Whole(|list| {
         list.headers = "Api-Version: 2026-06\r\nDeprecation: @1767225600\r\nSunset: Fri, 01 Jan 2027 00:00:00 GMT\r\n";
     })),
     ("D32", "a web page instead of the list", Whole(|list| {
         list.instead = Some(("200 OK", "text/html", "<!doctype html><title>We have moved</title>"));
     })),
     ("D33", "`created_at` is written `createdAt`", Each(|task, _| rename(task, "created_at", "createdAt"))),
-    ("D34", "`notes` stands twice", Bytes(|task| drop(task.splice(1..1, *br#""notes":"","#)))),
+    ("D34", "`notes` appears twice in a task", Bytes(|task| drop(task.splice(1..1, *br#""notes":"","#)))),
     ("huge", "a task of 20 MB", Each(|task, _| add(task, "notes", json!("x".repeat(20_000_000))))),
-    ("utf8", "a name that is no UTF-8", Bytes(|task| spoil(task, br#""name":""#))),
-    ("text", "a text instead of a task", Bytes(|task| *task = br#""t""#.to_vec())),
+    ("utf8", "a name that is not UTF-8", Bytes(|task| spoil(task, br#""name":""#))),
+    ("text", "a string instead of a task", Bytes(|task| *task = br#""t""#.to_vec())),
 ];
 
 const JSON: &str = "application/json";
@@ -187,14 +187,14 @@ impl StagedChange {
         let (name, tenant) =
             first.split_once('@').map_or((first, None), |(name, tenant)| (name, Some(tenant.to_owned())));
         let known = CHANGES.iter().find(|(id, ..)| *id == name);
-        let effect = known.with_context(|| format!("there is no change {name:?}; --help lists them"))?.2;
+        let effect = known.with_context(|| format!("unknown change {name:?}; --help lists the changes"))?.2;
         let mut change = StagedChange { effect, tenant, every: 1, after: 0 };
         for part in rest.split(':').filter(|part| !part.is_empty()) {
             let of = |name: &str| part.strip_prefix(name).and_then(|number| number.parse::<u64>().ok());
             match (of("every=").filter(|n| *n > 0), of("after=")) {
                 (Some(every), _) => change.every = every,
                 (_, Some(after)) => change.after = after,
-                _ => bail!("{part:?} is neither every=N, from 1, nor after=CALLS"),
+                _ => bail!("{part:?} is neither every=N (N at least 1) nor after=CALLS"),
             }
         }
         Ok(change)
@@ -209,8 +209,8 @@ impl StagedChange {
 /// The text of `--help`.
 pub(super) fn help() -> String {
     let mut out =
-        "Change the API as vendors do: for all tenants or the one whose token is sandbox-token-TENANT, for all tasks \
-                   or each Nth, from the start or once the tenant has made so many CALLS; may be repeated:"
+        "Change the API as vendors do, for all tenants or for the tenant with the token sandbox-token-TENANT, for all \
+         tasks or every Nth, from the start or after CALLS calls of the tenant; repeatable:"
             .to_owned();
     for (name, what, _) in CHANGES {
         let _ = write!(out, "\n  {name:<5} {what}");

@@ -47,7 +47,7 @@ pub(super) struct Task {
     pub(super) number: u64,
     /// How many times it was edited.
     pub(super) version: u32,
-    /// Its place in the order of last changes.
+    /// The task's place in the order of last changes.
     pub(super) place: u64,
 }
 

@@ -31,7 +31,7 @@ pub enum Paging {
 /// What the sandbox serves.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
-    /// The port; 0 takes a free one
+    /// The port; 0 picks a free one
     #[arg(long, default_value_t = 0)]
     pub port: u16,
     /// The seed of the data
@@ -49,31 +49,31 @@ pub struct Settings {
     /// How lists are paged
     #[arg(long, value_enum, default_value = "keyset", hide_short_help = true)]
     pub paging: Paging,
-    /// Calls that each tenant may make in so many seconds; more get 429
+    /// Calls that each tenant may make per period; more get 429
     ///
     /// Counted in fixed windows (with X-RateLimit headers), in any window, or as a bucket that holds BURST.
     #[arg(long, value_name = "CALLS/SECONDS[:fixed|:window|:bucket[:BURST]]", value_parser = cap::Cap::parse)]
     pub cap: Option<cap::Cap>,
-    /// Milliseconds before each answer
+    /// Milliseconds before each response
     #[arg(long, default_value_t = 0)]
     pub latency: u64,
-    /// Tasks edited at each page of tasks served, while --edits-total lasts
+    /// Tasks to edit with each served page of tasks, up to --edits-total
     #[arg(long, default_value_t = 0, hide_short_help = true)]
     pub edits: u64,
-    /// The most edits in all
+    /// The maximum number of edits
     #[arg(long, default_value_t = 0, hide_short_help = true)]
     pub edits_total: u64,
     /// Edits of tasks before the sandbox starts: the same vendor at a later time
     #[arg(long, default_value_t = 0, hide_short_help = true)]
     pub edited: u64,
-    /// Break every Nth answer: reset, cut, slow, 5xx, html or 401; repeatable
+    /// Break every Nth response: reset, cut, slow, 5xx, html or 401; repeatable
     #[arg(long, value_name = "KIND:N", value_parser = server::Breakage::parse)]
     pub fault: Vec<server::Breakage>,
     /// Change the API as vendors do
     #[arg(long, value_name = "CHANGE[@TENANT][:every=N][:after=CALLS]", value_parser = change::StagedChange::parse,
         hide_short_help = true, long_help = change::help())]
     pub change: Vec<change::StagedChange>,
-    /// Answer without compression
+    /// Respond without compression
     #[arg(long, hide_short_help = true)]
     pub no_gzip: bool,
 }

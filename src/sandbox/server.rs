@@ -37,7 +37,7 @@ impl Breakage {
         let (kind, every) = text.split_once(':').context("write it as KIND:N")?;
         let kind =
             KINDS.into_iter().find(|k| *k == kind).with_context(|| format!("the kinds are {}", KINDS.join(", ")))?;
-        let every = every.parse().ok().filter(|n| *n > 0).context("N must be a number from 1")?;
+        let every = every.parse().ok().filter(|n| *n > 0).context("N must be an integer of 1 or more")?;
         Ok(Breakage { kind, every })
     }
 }

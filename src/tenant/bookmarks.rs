@@ -153,9 +153,9 @@ pub fn prepare(store: &dyn StateStore, stop: &Stop) -> Result<()> {
     // Unchanged: an unreadable document was refused before.
     let mut same =
         |bytes: Option<Vec<u8>>| Ok(bytes.map_or_else(|| "{}\n".into(), |b| String::from_utf8_lossy(&b).into()));
-    store
-        .update(stop, &mut same)
-        .map_err(|fault| unusable(fault).hint("bookmarks must be kept there: mend it, or name another"))
+    store.update(stop, &mut same).map_err(|fault| {
+        unusable(fault).hint("bookmarks are saved there: make it usable, or choose another state directory")
+    })
 }
 
 /// Assigns a document without a target to this target.

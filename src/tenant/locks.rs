@@ -49,17 +49,20 @@ impl Holder {
 
 /// The fault of a run that is blocked by another one.
 fn busy(message: &str, holder: Option<Holder>) -> Fault {
-    let waits = "nothing was read; what changed meanwhile is read by the next run";
+    let waits = "this run read nothing; the next run reads the changes";
     let Some(Holder { slot, pid, target, since, .. }) = holder else {
-        return Fault::new(Kind::Busy, format!("{message}, or a process that its target left behind has it still"))
-            .hint(waits);
+        return Fault::new(
+            Kind::Busy,
+            format!("{message}, or a process that its target left behind still holds the lock"),
+        )
+        .hint(waits);
     };
     let fault = Fault::new(Kind::Busy, format!("{message} ({slot}, process {pid}) since {since}"));
     let is_gone = || !Path::new("/proc").join(pid.to_string()).exists();
     match target.filter(|target| is_gone() && has_processes(*target)) {
         Some(target) => fault.hint(format!(
-            "that run was killed, and its target (process group {target}) still loads what it was given; if it hangs, \
-            end it: kill -- -{target}"
+            "that run was killed, and its target (process group {target}) is still loading; if the target hangs, end \
+            it: kill -- -{target}"
         )),
         None => fault.hint(waits),
     }
@@ -119,7 +122,7 @@ impl Locks {
             match locked(&file) {
                 Ok(()) => {}
                 Err(std::fs::TryLockError::WouldBlock) => {
-                    let message = format!("another run of tenant `{tenant}` reads the stream `{stream}`");
+                    let message = format!("another run of tenant `{tenant}` is reading the stream `{stream}`");
                     return Err(busy(&message, Holder::read(&mut file)));
                 }
                 Err(std::fs::TryLockError::Error(e)) => return Err(failed(&e)),

@@ -71,7 +71,7 @@ fn change(store: &dyn StateStore, fresh: &StateDoc, stop: &Stop, change: impl Fn
         let mut all = marks(&doc);
         change(&mut all);
         let map = doc.as_object_mut();
-        let map = map.ok_or_else(|| Fault::config(format!("the state {} is no JSON object", store.shown())))?;
+        let map = map.ok_or_else(|| Fault::config(format!("the state {} is not a JSON object", store.shown())))?;
         if all.is_empty() {
             map.shift_remove(KEY);
         } else {

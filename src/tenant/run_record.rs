@@ -188,7 +188,7 @@ pub fn all(root: &Path) -> Result<Vec<(String, String)>> {
 
 fn decoded(json: serde_json::Value) -> Result<Record> {
     serde_json::from_value(json).map_err(|e| {
-        Fault::config(format!("the record of a tenant's runs cannot be read: {e}"))
-            .hint("it is of another version, or was edited: take it away, it tells of runs only")
+        Fault::config(format!("cannot read the record of a tenant's runs: {e}"))
+            .hint("another version wrote it, or it was edited; delete it: it holds only the history of runs")
     })
 }

@@ -18,18 +18,17 @@ impl TargetCommand {
     /// Splits a command line as a shell does.
     pub fn parse(text: &str) -> Result<TargetCommand> {
         let words = shlex::split(text).ok_or_else(|| {
-            Fault::config("the target's command line has a quote without its end")
-                .hint("see --target or dripfeed.target")
+            Fault::config("the target's command line has an unclosed quote").hint("check --target or dripfeed.target")
         })?;
         let mut words = words.into_iter();
         let program = words.next().filter(|program| !program.is_empty());
         let program = program.ok_or_else(|| {
-            Fault::config("the target's command line is empty").hint("see --target or dripfeed.target")
+            Fault::config("the target's command line is empty").hint("check --target or dripfeed.target")
         })?;
         Ok(TargetCommand { program, args: words.collect() })
     }
 
-    /// Its executable.
+    /// The target's executable.
     pub fn program(&self) -> &str {
         &self.program
     }

@@ -1,6 +1,6 @@
 //! Cases as data: every folder here is a run of the binary, or several, against a vendor on a real socket that answers
 //! as `vendor.json` says; what came out is compared with `expect.json`. A folder more is a case more: `README.md` has
-//! the form. `CASE=graphql cargo test cases` runs those whose name holds the word.
+//! the form. `CASE=graphql cargo test cases` runs the cases with the word in their name.
 
 mod answers;
 mod expect;

@@ -115,7 +115,7 @@ fn logs_are_structured_when_meltano_asks() {
     assert_eq!(metric("record_count"), 3);
     assert_eq!(metric("sync_duration"), 1);
     let plain = Tap::new("read --source sandbox").run();
-    assert!(plain.err.contains("\ninfo    1,070 records of 3 of 3 streams, "), "{}", plain.err);
+    assert!(plain.err.contains("\ninfo    1,070 records, 3 of 3 streams complete, "), "{}", plain.err);
 }
 
 /// A sandbox in a process of its own, ended when dropped.
@@ -192,7 +192,7 @@ fn a_reader_that_goes_away_ends_the_run() {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(60));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("the reader of stdout is gone"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the reader of stdout has closed it"));
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn the_sandbox_breaks_and_the_tap_gets_everything_all_the_same() {
     let served = Served::start(&["--tasks", "700", "--fault", "5xx:9", "--fault", "cut:11", "--fault", "reset:13"]);
     let manifest = Tap::new("read --source sandbox").config(&json!({"url": served.url, "token": "sandbox-token-b"}));
     let ran = manifest.run();
-    ran.expect(0, &["again in"]);
+    ran.expect(0, &["retrying in"]);
     assert_eq!(ran.counts()["RECORD tasks"], 700);
     let wrong = Tap::new("read --source sandbox").config(&json!({"url": served.url, "token": "wrong"})).run();
     wrong.expect(20, &["this token is not known here"]);

@@ -76,9 +76,9 @@ fn two_types_that_are_accepted_at_one_place_both_have_a_column() {
 fn beyond_acceptance() -> Vec<(&'static str, &'static str, i32, &'static str)> {
     let huge = "{\"data\": [{\"id\": 1, \"a\": 1, \"note\": \"HUGE\"}]}";
     vec![
-        ("envelope_changed", "{\"items\": [{\"id\": 1}]}", 40, "mend the manifest"),
-        ("upstream_format", "<html>sorry</html>", 40, "see what the vendor answers with"),
-        ("key_missing", "{\"data\": [{\"id\": null, \"a\": 1}]}", 0, "mend the key in the manifest"),
+        ("envelope_changed", "{\"items\": [{\"id\": 1}]}", 40, "correct the record selector"),
+        ("upstream_format", "<html>sorry</html>", 40, "look at the vendor's response"),
+        ("key_missing", "{\"data\": [{\"id\": null, \"a\": 1}]}", 0, "correct the key in the manifest"),
         ("record_too_large", huge, 0, "raise dripfeed.drift.max_record_bytes"),
         ("record_not_object", "{\"data\": [17]}", 0, "filter such records out"),
     ]
@@ -123,7 +123,7 @@ fn a_budget_that_is_used_up_by_what_cannot_be_accepted_says_what_helps() {
     tenant.items(&calm()).expect(0, &[]);
     let keyless: Vec<Json> = (0..30).map(|n| json!({"id": null, "a": n})).collect();
     let ran = tenant.items(&keyless);
-    ran.expect(40, &["would be put aside", "mend the key in the manifest", "dripfeed.drift.quarantine"]);
+    ran.expect(40, &["would be quarantined", "correct the key in the manifest", "dripfeed.drift.quarantine"]);
     assert!(!ran.err.contains("drift accept"), "{}", ran.err);
 }
 
@@ -136,7 +136,7 @@ fn a_replay_replaces_nothing_newer() {
     tenant.items(&[json!({"id": 1, "a": "new", "v": "NEW"})]).expect(0, &[]);
     let before = tenant.aside("items");
     let ran = tenant.run("drift replay");
-    ran.expect(0, &["items: 1 records were put aside before the run of", "--force"]);
+    ran.expect(0, &["items: 1 record left in quarantine: the later run of", "--force"]);
     assert_eq!((ran.out.as_str(), tenant.aside("items")), ("", before.clone()));
     let ran = tenant.run("drift replay --force");
     assert_eq!(ran.expect(0, &[]).records("items")[0]["v"], "OLD");

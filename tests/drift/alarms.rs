@@ -165,7 +165,7 @@ fn a_field_that_leaves_a_table_is_found_by_one_read_of_it() {
     assert_eq!(tenant.open(), [""; 0]);
 }
 
-/// So many records of a window, each as it is made from its number.
+/// `count` records of a window, each made from its number.
 fn window(first: u64, count: u64, made: impl Fn(u64) -> Json) -> Vec<Json> {
     let record = |id: u64| {
         let mut record = made(id);

@@ -433,7 +433,7 @@ fn a_few_records_without_a_cursor_are_sent() {
     };
     assert_eq!(read(0, 6).expect(0, &[]).records("items").len(), 600);
     let again = read(600, 6);
-    assert_eq!(again.expect(0, &["6 records have no readable cursor value"]).records("items").len(), 600);
+    assert_eq!(again.expect(0, &["sent 6 records without a readable cursor value"]).records("items").len(), 600);
     assert_eq!(told(&again), [""; 0]);
 }
 

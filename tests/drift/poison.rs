@@ -163,7 +163,7 @@ fn too_much_stops_the_stream_and_nothing_is_lost() {
         let ran = tenant.pages(&pages(allowed + 1));
         ran.expect(
             40,
-            &[&format!("{} of 400 records", allowed + 1), "would be put aside", "field_type_changed /points"],
+            &[&format!("{} of 400 records", allowed + 1), "would be quarantined", "field_type_changed /points"],
         );
         assert_eq!(bookmark(&tenant), before, "{drift}");
         let print = tenant.findings()[0]["fingerprint"].as_str().unwrap().to_owned();

@@ -96,9 +96,9 @@ fn what_must_not_be_said_is_refused() {
     }
     refused(
         json!({"rule": "feild_added", "policy": "warn"}),
-        &["there is no rule `feild_added`", "did you mean `field_added`?"],
+        &["no rule is named `feild_added`", "did you mean `field_added`?"],
     );
-    refused(json!({"rule": "sometimes", "policy": "warn"}), &["there is no rule `sometimes`"]);
+    refused(json!({"rule": "sometimes", "policy": "warn"}), &["no rule is named `sometimes`"]);
     refused(json!({"rule": "field_removed", "policy": "evolve"}), &["`field_removed` cannot be `evolve`"]);
     refused(json!({"rule": "stream_emptied", "policy": "quarantine"}), &["`stream_emptied` cannot be `quarantine`"]);
     refused(json!({"pointer": "points", "policy": "warn"}), &["does not start with `/`"]);

@@ -317,7 +317,7 @@ fn a_promoted_baseline_differs_where_it_is_new() {
     let (overlay, pending) = place.kept("acme", "tasks");
     assert_eq!(pending.findings, [changed()], "what was added is in the baseline now");
     assert_eq!((&*overlay.decisions[0].decision, &*overlay.decisions[0].why), ("promote", "reviewed"));
-    assert!(place.run("promote").expect(0, &[]).out.contains("has it all already"));
+    assert!(place.run("promote").expect(0, &[]).out.contains("already up to date"));
     for file in ["users.json", "projects.json"] {
         let same = |folder: &Path| std::fs::read(folder.join(file)).unwrap();
         assert_eq!(same(&schemas), same(&place.path("schemas/sandbox")), "{file}");
@@ -361,7 +361,7 @@ fn a_change_of_three_tenants_is_the_vendors() {
     assert_eq!(vendor["scope"], "vendor");
     assert_eq!((&vendor["count"], &vendor["of"], &vendor["of_tenants"]), (&json!(48), &json!(400), &json!(4)));
     assert_eq!(vendor["first_seen"], "2026-11-22T03:00:00Z");
-    // A tenant's own report has its own counts, and is told whose change it is.
+    // A tenant's own report has its own counts, and shows whether the change is the vendor's.
     let own = place.json("show --config tenants/acme.json --source sandbox");
     assert_eq!((&own["findings"][0]["scope"], &own["findings"][0]["count"]), (&json!("vendor"), &json!(12)));
     assert_eq!(own["tenants"], json!(["acme"]));
@@ -409,7 +409,7 @@ fn a_check_says_in_a_line_how_it_stands() {
         serde_json::from_str::<Json>(&open.out).unwrap()["open"],
         json!({"extraction": 1, "break": 0, "warn": 0, "info": 1})
     );
-    place.all("check --state-dir nowhere").expect(10, &["there is no state directory nowhere"]);
+    place.all("check --state-dir nowhere").expect(10, &["the state directory nowhere does not exist"]);
     std::fs::write(place.path("tenants/broken.json"), "{").unwrap();
     let ran = place.all("check --tenants tenants --source sandbox");
     assert_eq!(ran.expect(10, &["broken.json"]).out, both.out, "the others are looked at");
@@ -431,7 +431,7 @@ fn a_report_is_found_by_config_or_by_state_directory() {
     Tap::new("--about --format html").run().expect(2, &["[possible values: text, json, markdown]"]);
     let check = Tap::new("drift check --source sandbox --format html --state-dir /tmp");
     check.run().expect(2, &["[possible values: text, json]"]);
-    place.all("show --state-root state").expect(2, &["--state-root is named --state-dir"]);
+    place.all("show --state-root state").expect(2, &["--state-root is now --state-dir"]);
     let next = place.json("show --source sandbox --config tenants/acme.json")["findings"][0]["accept"].clone();
     let next = next.as_str().unwrap().strip_prefix("dripfeed drift ").unwrap().to_owned();
     place.all(&next).expect(0, &[]);

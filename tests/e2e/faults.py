@@ -38,7 +38,7 @@ def passing(checks, scratch, truth, switches):
     with Sandbox("--tasks", TASKS, *switches) as sandbox:
         code, said, log, took = run(sandbox.config(scratch / "config.json"))
     wrong = differences(truth, records_of(said))
-    checks.ok(f"{' '.join(switches)}: the run is whole, with 0", code == 0 and not wrong, wrong or f"exit code {code}, {log.count('again in')} retries, {took:.1f} s")
+    checks.ok(f"{' '.join(switches)}: the run is whole, with 0", code == 0 and not wrong, wrong or f"exit code {code}, {log.count('retrying in')} retries, {took:.1f} s")
     records = sum(m["type"] == "RECORD" for m in said)
     whole = sum(map(len, truth.values()))
     checks.ok(f"{' '.join(switches)}: no record comes twice", records == whole, f"{records} records of {whole}")

@@ -55,13 +55,13 @@ def main():
             moved = [int(re.search(r"([\d,]+) records", line)[1].replace(",", "")) for line in drawn]
             checks.ok("a terminal: records only grow", moved == sorted(moved) and moved[-1] > moved[0], moved[:3] + moved[-1:])
             checks.ok("a terminal: the summary is what remains",
-                      re.search(r"3,070 records of 3 of 3 streams, [\d,]+ calls, .* s of waiting for the pace \(all threads\)$", lines[-2] or lines[-1]),
+                      re.search(r"3,070 records, 3 of 3 streams complete, [\d,]+ calls, .* s waiting for the pace \(all threads\)$", lines[-2] or lines[-1]),
                       lines[-2:])
             # A wait of more than a second is worth a word.
             pace["limits"] = [{"calls": 1, "per": "PT3S"}]
             config.write_text(json.dumps({"url": sandbox.url, "token": TOKEN, "dripfeed": {"pace": pace}}))
             code, shown = at_terminal(read_command(config, None, "--streams", "projects,users", "--limit", 1), out)
-            checks.ok("a terminal: it says what is waited for", re.search(r"waits \d s \(pace\)", shown), "" if code == 0 else shown[-300:])
+            checks.ok("a terminal: it says what is waited for", re.search(r"waiting \d s \(pace\)", shown), "" if code == 0 else shown[-300:])
             pace["limits"] = [{"calls": 10_000, "per": "PT1S"}]
             config.write_text(json.dumps({"url": sandbox.url, "token": TOKEN, "dripfeed": {"pace": pace}}))
             for name, more in (("--quiet", ["--quiet"]), ("--log-format json", ["--log-format", "json"])):
@@ -75,7 +75,7 @@ def main():
         asked = re.findall(r"tasks: GET \S+/tasks\?\S+: HTTP 200, \d+ bytes, \d+ ms", piped.stderr)
         checks.ok("-v says what was asked and answered", len(asked) >= 30, asked[:1])
         checks.ok("-v says no secret", TOKEN not in piped.stderr and TOKEN not in piped.stdout)
-        checks.ok("the last line is the summary", piped.stderr.splitlines()[-1].startswith("info    3,070 records of 3 of 3 streams"))
+        checks.ok("the last line is the summary", piped.stderr.splitlines()[-1].startswith("info    3,070 records, 3 of 3 streams complete"))
     return checks.finish()
 
 

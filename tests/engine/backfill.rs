@@ -33,7 +33,7 @@ fn what_was_read_is_not_read_again() {
     assert_eq!(backfilled(&ran), ["2024-01-01..2024-04-01"]);
     let third = vendor(&around(), quiet);
     let ran = read(&manifest, &third, "2024-01-15..2024-03-15", &ran.state());
-    ran.expect(0, &["was read by an earlier backfill"]);
+    ran.expect(0, &["an earlier backfill read"]);
     assert!(third.asked().is_empty());
     assert_eq!(backfilled(&ran), ["2024-01-01..2024-04-01"], "the state is said all the same");
     // Unless that is asked for.
@@ -255,7 +255,7 @@ fn parents_are_read_from_where_the_past_begins() {
     let old = [("x", "2024-01-02T00:00:00Z"), ("y", "2024-11-01T00:00:00Z")];
     let vendor = vendor(&rows, move |asked, _| of_boxes(asked, &old));
     let ran = tap(&within_boxes(), &vendor, "2024-01-01..2024-04-01", &Json::Null).args(&["--streams", "items"]).run();
-    ran.expect(0, &["these are listed first"]);
+    ran.expect(0, &["the partitions are listed first"]);
     assert_eq!(ran.records("items").len(), rows.lock().unwrap().len());
     assert_eq!(ran.state()["bookmarks"].as_object().unwrap().len(), 1);
     assert_eq!(ran.events("backfill_planned")[0]["calls_at_least"], Json::Null);
@@ -311,9 +311,9 @@ fn states_of_live_runs_and_of_backfills_are_not_confused() {
     of_live.expect(0, &[]);
     let of_past = read(&manifest, &vendor, "2024-01-01..2024-03-01", &Json::Null);
     let asked = vendor.asked().len();
-    live(&of_past.state()).expect(10, &["is of a backfill, and this run is none"]);
+    live(&of_past.state()).expect(10, &["belongs to a backfill, but this run is a live run"]);
     let again = read(&manifest, &vendor, "2024-01-01..2024-03-01", &of_live.state());
-    again.expect(10, &["is of live runs, and this run is a backfill"]);
+    again.expect(10, &["belongs to live runs, but this run is a backfill"]);
     assert_eq!(vendor.asked().len(), asked, "nothing was asked");
     // What cannot be read is said, and nothing is read twice in silence.
     let empty = json!({"bookmarks": {"items": {"at": "2024-02-01T00:00:00Z"}}, "dripfeed": {"v": 1, "backfill": true}});
@@ -326,12 +326,12 @@ fn states_of_live_runs_and_of_backfills_are_not_confused() {
         with(empty).expect(0, &[]);
     }
     for torn in [json!({"open": {}}), json!({"open": "x"}), json!({"backfilled": 1}), json!({"backfilled": [1]})] {
-        with(torn).expect(10, &["stream `items`: the state of its backfill cannot be read"]);
+        with(torn).expect(10, &["stream `items`: cannot read the state of its backfill"]);
     }
     let mut torn = of_past.state();
     torn["bookmarks"]["items"]["backfilled"] = json!([{"start": "once"}]);
     read(&manifest, &vendor, "2024-01-01..2024-03-01", &torn)
-        .expect(10, &["stream `items`: the state of its backfill cannot be read"]);
+        .expect(10, &["stream `items`: cannot read the state of its backfill"]);
 }
 
 #[test]

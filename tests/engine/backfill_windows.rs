@@ -280,7 +280,7 @@ fn nothing_is_closed_that_the_manifest_does_not_ask_for_yet() {
     assert_eq!(ids(&ran), ["g"]);
     assert_eq!(backfilled(&ran), ["2024-11-01..2024-11-30T00:00:01Z"]);
     let ran = read(&manifest, &vendor, "2024-11-30T12:00:00Z..2024-12-01", &Json::Null);
-    ran.expect(0, &["not read: the manifest asks for none of that yet"]);
+    ran.expect(0, &["not read: the manifest has no part of this range yet"]);
 }
 
 #[test]

@@ -115,7 +115,7 @@ fn a_state_ahead_of_now() {
     for at in ["2999-01-01T00:00:00Z", tomorrow.as_str()] {
         for (state, retriever) in forms(at) {
             let vendor = vendor(&json!([]));
-            read(&manifest(&json!({}), &retriever), &vendor, &state).expect(10, &["ahead of now", "--reset"]);
+            read(&manifest(&json!({}), &retriever), &vendor, &state).expect(10, &["in the future", "--reset"]);
             assert!(vendor.asked().is_empty(), "{state}");
         }
     }

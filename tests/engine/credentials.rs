@@ -218,11 +218,11 @@ fn a_token_that_lives_is_not_replaced() {
 fn a_refresh_token_that_could_not_be_kept_is_not_used() {
     let vendor = Vendor::start(&json!({"routes": [tokens(json!([token("access-one", "refresh-one")]))]}));
     let ran = read(&manifest(&single_use(), 0), &config(&vendor, None));
-    ran.expect(10, &["there is nowhere to keep the next one", "dripfeed.state_dir"]);
+    ran.expect(10, &["there is no state directory to save the next one", "dripfeed.state_dir"]);
     assert!(vendor.asked().is_empty());
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("tokens"), "a file where a folder should be").unwrap();
-    read(&manifest(&single_use(), 0), &config(&vendor, Some(dir.path()))).expect(60, &["cannot make the folder"]);
+    read(&manifest(&single_use(), 0), &config(&vendor, Some(dir.path()))).expect(60, &["cannot create the folder"]);
     assert!(vendor.asked().is_empty());
 }
 
@@ -404,9 +404,9 @@ fn tokens_are_signed_with_keys_of_their_kind() {
     }
     let before = vendor.asked().len();
     for (algorithm, key, words) in [
-        ("RS256", pem.as_str(), "the key is no RSA key that can sign"),
-        ("ES384", pem.as_str(), "the key is no key of that curve"),
-        ("ES256", "not a key", "the key is no PEM"),
+        ("RS256", pem.as_str(), "the key is not an RSA key that can sign"),
+        ("ES384", pem.as_str(), "the key is not a key of that curve"),
+        ("ES256", "not a key", "the key is not in PEM form"),
         ("ES512", pem.as_str(), "`algorithm: ES512` is not supported"),
         ("XS1", pem.as_str(), "`algorithm: XS1` does not exist"),
     ] {

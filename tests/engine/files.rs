@@ -29,7 +29,7 @@ fn with_token() -> Json {
     })
 }
 
-/// A vendor with one record, whose file stands at `file`, and a file of its own at `/file`.
+/// A vendor with one record, which has its file at `file`, and a file at `/file`.
 fn vendor(name: &str, file: &str, reply: &Json) -> Vendor {
     let record = json!({"id": 1, "name": name, "file": file});
     Vendor::start(&json!({"routes": [

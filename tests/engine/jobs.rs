@@ -11,7 +11,7 @@ fn requester(address: &str, more: &Json) -> Json {
     out
 }
 
-/// A stream whose records are prepared in a job; `more` stands in its retriever.
+/// A stream with records from a job; `more` is added to its retriever.
 fn stream(name: &str, more: &Json) -> Json {
     let own = |path: &str| format!("{{{{ config['url'] }}}}/{name}/{path}");
     let mut retriever = json!({

@@ -50,7 +50,7 @@ fn authenticators() -> Vec<(&'static str, Json)> {
     ]
 }
 
-/// Those that hold a token until it is refused.
+/// The authenticators that hold a token until it is refused.
 fn lasting() -> Vec<(&'static str, Json)> {
     let mut all = authenticators();
     all.retain(|(name, _)| *name != "jwt");
@@ -128,7 +128,7 @@ fn gives(asked: &Asked, token: &str, lives: u64) -> Option<Json> {
     })
 }
 
-/// A vendor whose tokens live for a while, and who makes the third call for data wait as `busy` says.
+/// A vendor with short-lived tokens that delays the third data request by `busy`.
 fn short_lived(busy: Option<Json>) -> Vendor {
     let given: Mutex<HashMap<String, Instant>> = Mutex::default();
     let calls = Mutex::new(0);

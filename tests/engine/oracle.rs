@@ -573,7 +573,7 @@ fn differences(case: &Path, outcome: &Outcome) -> Vec<String> {
     // The cases name waits far below those that are taken without a strategy.
     let written = std::fs::read_to_string(case.join("manifest.yaml")).unwrap();
     let waits =
-        outcome.ran.err.split("again in ").skip(1).map(|w| w.split(' ').next().unwrap().parse::<f64>().unwrap());
+        outcome.ran.err.split("retrying in ").skip(1).map(|w| w.split(' ').next().unwrap().parse::<f64>().unwrap());
     for wait in waits.filter(|w| written.contains("backoff_strategies") && *w > 0.09) {
         out.push(format!("waits {wait} s, which no strategy says"));
     }
@@ -702,7 +702,7 @@ fn cases_are_as_recorded() {
         let found = differences(case, &outcome);
         let text = if LATER.contains(&id) {
             let refused =
-                outcome.ran.code == 10 && outcome.ran.err.contains("not built yet") && outcome.requests.is_empty();
+                outcome.ran.code == 10 && outcome.ran.err.contains("does not support") && outcome.requests.is_empty();
             if refused { String::new() } else { format!("is to be refused by name: {found:?} {}", outcome.ran.err) }
         } else if DIFFERS.contains(&id) {
             if found.is_empty() { "does not differ any more: take it off the list".into() } else { String::new() }

@@ -31,7 +31,7 @@ fn vendor(rows: Vec<Json>, is_missing: bool, edit: Edit) -> Vendor {
     })
 }
 
-/// An incremental stream in pages by `offset` or `page`, whose size it may tell.
+/// An incremental stream in pages by `offset` or `page`; requests may contain the page size.
 fn manifest(by: &str, size: Option<usize>, more: &Json) -> String {
     let kind = if by == "page" { "PageIncrement" } else { "OffsetIncrement" };
     let filter = json!({"type": "HttpResponseFilter", "http_codes": [404], "action": "IGNORE"});
@@ -131,7 +131,7 @@ fn a_vendor_that_deletes_for_ever_keeps_the_bookmark() {
             }
         });
         let ran = read(&manifest(by, Some(SIZE), &json!({})), &vendor, "PT1M");
-        ran.expect(0, &["rows moved between two pages, though the slice was read again 2 times"]);
+        ran.expect(0, &["rows moved between two pages, even after 2 more reads of the slice"]);
         assert_eq!(pages(&vendor, by).iter().filter(|page| page.is_none()).count(), if by == "page" { 6 } else { 3 });
         assert_ne!(bookmark(&ran), row(39)["at"], "{by}");
         let sent = ids(&ran);

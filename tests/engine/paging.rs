@@ -84,7 +84,7 @@ fn a_short_page_is_not_the_last_where_the_body_promises_more() {
                 body["token"] = json!(page + 1);
                 body
             });
-            ran.expect(0, &["fewer records than it was asked for"]);
+            ran.expect(0, &["fewer records than requested"]);
             assert_eq!((ran.records("items").len(), asked), (9, 3), "{strategy} {}", promise(more));
         }
     }
@@ -111,7 +111,7 @@ fn a_promise_that_brought_nothing_is_not_believed_again() {
             serde_json::from_str(&items(&json!({"id": {"type": "integer"}}), &json!({}), &retriever)).unwrap();
         manifest["concurrency_level"] = json!({"type": "ConcurrencyLevel", "default_concurrency": 1});
         let ran = read(&manifest.to_string(), &vendor);
-        ran.expect(0, &["not believed again"]);
+        ran.expect(0, &["no longer relies on"]);
         assert_eq!((ran.records("items").len(), vendor.asked().len()), (6, 4));
     }
 }
@@ -140,14 +140,14 @@ fn pages_that_bring_nothing_new_end_in_a_fault() {
             data.rotate_left(page % 4);
             json!({"request_id": page, "data": data, "token": page + 1})
         });
-        ran.expect(40, &["only records that came before"]);
+        ran.expect(40, &["only records of earlier pages"]);
         assert!(asked <= 5, "{strategy}: {asked} requests");
         // The same keys with other content may be another version of each.
         let (ran, asked) = run(&strategy, &json!("id"), |page, _| {
             let data: Vec<Json> = (0..4).map(|id| json!({"n": page, "id": id})).collect();
             json!({"data": data, "token": page + 1})
         });
-        ran.expect(40, &["keys came before"]);
+        ran.expect(40, &["keys of earlier pages"]);
         assert!((50..55).contains(&asked), "{strategy}: {asked} requests");
     }
 }

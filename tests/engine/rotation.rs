@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use crate::support::tap::{Tap, items};
 use crate::support::vendor::Vendor;
 
-/// A stream of so many slices, whose tokens take turns; `more` stands in the authenticator.
+/// A stream of several slices with tokens that take turns; `more` is added to the authenticator.
 fn manifest(slices: usize, more: &Json) -> String {
     let mut authenticator = json!({
         "type": "RateLimitedMultipleTokenAuthenticator", "tokens": "{{ config['tokens'] }}",
@@ -24,7 +24,7 @@ fn manifest(slices: usize, more: &Json) -> String {
     )
 }
 
-/// A vendor whose tokens have so many calls each, and new ones after so many seconds.
+/// A vendor that gives each token a number of calls, and new ones after some seconds.
 fn vendor(left: &[(&str, u64)], seconds: u64, reply: &Json) -> Vendor {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let quota = |(token, left): &(&str, u64)| {

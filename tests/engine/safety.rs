@@ -55,7 +55,7 @@ fn a_settled_bookmark_stays_before_the_reading() {
         assert_eq!(ran.records("items").len(), 2);
         assert_eq!(ran.state()["bookmarks"]["items"]["at"], bookmark, "{metadata} {safety}");
     }
-    // A vendor whose clock is behind holds the bookmark back, and never before where it was.
+    // A vendor with a slow clock holds the bookmark back, but never moves it back.
     let vendor = Vendor::of_items(answer("Mon, 01 Jan 2024 00:00:00 GMT"));
     let state = json!({"bookmarks": {"items": {"at": "2024-02-01T00:00:00Z"}}});
     let ran = read(&incremental(&json!({}), &json!({})), &vendor, &json!({"settle": "PT1M"}), &state);
@@ -162,14 +162,14 @@ fn a_slice_begins_again_once_when_its_token_expires() {
     let manifest = incremental(&paged(), &json!({}));
     let vendor = Vendor::of_items(json!([page("1", json!("t1")), gone, page("1", json!("t2")), page("2", Json::Null)]));
     let ran = read(&manifest, &vendor, &json!({}), &json!({}));
-    ran.expect(0, &["from the first page again"]);
+    ran.expect(0, &["reading from the first page again"]);
     let ids: Vec<Json> = ran.records("items").into_iter().map(|r| r["id"].clone()).collect();
     assert_eq!(ids, ["1", "1", "2"], "what was sent before is sent again");
     assert_eq!(ran.state()["bookmarks"]["items"]["at"], "2024-02-01T00:00:00Z");
     // It does not go round for ever, and the bookmark stays.
     let vendor = Vendor::of_items(json!([page("1", json!("t1")), gone, page("1", json!("t2")), gone]));
     let ran = read(&manifest, &vendor, &json!({}), &json!({}));
-    ran.expect(40, &["the slice would begin again for ever: token expired"]);
+    ran.expect(40, &["the slice would start over forever: token expired"]);
     assert_eq!(vendor.asked().len(), 4);
     assert!(ran.state()["bookmarks"]["items"]["at"] != "2024-02-01T00:00:00Z");
 }
@@ -211,7 +211,7 @@ fn a_list_that_is_cut_is_said_once() {
     let selector = json!({"extractor": {"record_expander": expander}});
     let manifest = items(&json!({"id": {"type": "integer"}}), &json!({}), &json!({"record_selector": selector}));
     let ran = Tap::new("read").source(&manifest).config(&json!({"url": vendor.url})).run();
-    ran.expect(0, &["`list` holds a part of its list and only 1 items of it were read"]);
+    ran.expect(0, &["`list` contains only a part of its list, and dripfeed read 1 item of it"]);
     assert_eq!(ran.records("items").len(), 2);
     assert_eq!(ran.err.matches("holds a part of its list").count(), 1);
 }

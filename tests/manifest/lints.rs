@@ -197,7 +197,7 @@ fn an_added_field_that_meets_an_undefined_is_left_out() {
             json!({"url": vendor.url, "start": "2024-01-01T00:00:00Z", "credentials": {"token": "t0ken-t0ken"}});
         let ran = Tap::new("read").source(&manifest.to_string()).config(&config).run();
         let records =
-            ran.expect(0, &["AddFields left a field out", "transformations[0].fields[0].value"]).records("items");
+            ran.expect(0, &["AddFields added no field", "transformations[0].fields[0].value"]).records("items");
         assert_eq!(records.len(), 2, "{value}");
         assert!(records.iter().all(|record| record["first"].is_null() && !record["second"].is_null()), "{value}");
         assert_eq!(ran.err.matches("AddFields left").count(), 1, "once a stream: {}", ran.err);

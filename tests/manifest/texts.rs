@@ -53,7 +53,7 @@ fn rows() -> Vec<Row> {
         "[1e5]",
         "{'a': 1_000}",
         "[1",
-        "a text",
+        "a string",
         "2024-01-01",
         "1 # one",
         "1.",
@@ -165,8 +165,8 @@ fn validate_warns_of_added_texts_without_a_type() {
         Tap::new("validate").args(&[file.to_str().unwrap()]).run()
     };
     let ran = validated(fields(""));
-    let hint = "say `value_type: string`";
-    ran.expect(0, &["the added field `t` is a text, and has no `value_type`", "the added field `id` is a key", hint]);
+    let hint = "set `value_type: string`";
+    ran.expect(0, &["the added field `t` is a text but has no `value_type`", "the added field `id` is a key", hint]);
     assert_eq!(ran.err.matches(hint).count(), 2, "{}", ran.err);
     assert!(!validated(fields("string")).expect(0, &[]).err.contains("value_type"));
 }

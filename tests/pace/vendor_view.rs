@@ -151,9 +151,9 @@ fn a_wait_of_hours_ends_the_run() {
         let handler = json!({"type": "DefaultErrorHandler", "max_retries": retries, "backoff_strategies": [backoff]});
         items(&json!({}), &json!({}), &json!({"requester": {"error_handler": handler}}))
     };
-    read(&by("X-Again", 5), &vendor, &json!({})).expect(75, &["the vendor asks to wait 9"]);
+    read(&by("X-Again", 5), &vendor, &json!({})).expect(75, &["the vendor requests a wait of 9"]);
     // What is no time is none.
-    read(&by("X-Odd", 1), &vendor, &json!({})).expect(69, &["after 2 tries"]);
+    read(&by("X-Odd", 1), &vendor, &json!({})).expect(69, &["after 2 attempts"]);
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn a_403_is_a_limit_only_with_evidence() {
     ran.expect(0, &["rate_limited"]);
     assert_eq!(ran.records("items").len(), 1);
     let vendor = Vendor::of_items(json!([refused(json!({}))]));
-    read(&manifest, &vendor, &json!({})).expect(0, &["skipped, as the manifest says"]);
+    read(&manifest, &vendor, &json!({})).expect(0, &["skipped by a rule of the manifest"]);
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn a_run_that_has_no_more_time_ends_with_its_state_and_75() {
         Tap::new("read --log-format json").source(&manifest.to_string()).config(&config)
     };
     let ran = tap(json!({"deadline": "PT1.5S", "pace": {"limits": [{"calls": 3, "per": "PT1S"}]}})).run();
-    ran.expect(75, &["budget_exhausted", "the run has no more time"]);
+    ran.expect(75, &["budget_exhausted", "the run reached its deadline"]);
     let first = vendor.asked();
     assert!((3..=6).contains(&first.len()), "{}", first.len());
     assert!(ran.out.lines().last().is_some_and(|line| line.contains("\"STATE\"")), "{}", ran.out);
@@ -331,7 +331,7 @@ fn a_wait_that_ends_after_the_deadline_is_not_begun() {
     let config = json!({"url": vendor.url, "dripfeed": {"deadline": "PT20S"}});
     let tap = Tap::new("read --log-format json").source(&many(30, &Json::Null)).config(&config);
     let ran = tap.run_within(Duration::from_secs(10)).expect("it waits for what it cannot use");
-    ran.expect(75, &["the run has no more time; it can go on in"]);
+    ran.expect(75, &["the run reached its deadline; the next run can continue in"]);
     let said = &ran.events("budget_exhausted")[0]["resume_after_seconds"];
     assert!((100.0..140.0).contains(&said.as_f64().unwrap()), "{said}");
     // As Airbyte's platform is told: a transient error, and streams that are not complete.
@@ -424,8 +424,8 @@ fn a_long_wait_is_known_to_the_next_run() {
     let states = tempfile::tempdir().unwrap();
     let config = json!({"url": vendor.url, "dripfeed": {"state_dir": states.path()}});
     let run = || Tap::new("read").source(&many(1, &Json::Null)).config(&config).run();
-    run().expect(75, &["the vendor asks to wait"]);
-    run().expect(75, &["the vendor asks to wait"]);
+    run().expect(75, &["the vendor requests a wait of"]);
+    run().expect(75, &["the vendor requests a wait of"]);
     assert_eq!(vendor.asked().len(), 1, "nobody asks again before the vendor said so");
 }
 

@@ -192,7 +192,10 @@ fn bad_input_is_said_as_the_protocol_wants() {
     for (file, words) in [
         (wrong.to_string(), "unknown `sync_mode` at `streams[0]`"),
         ("{".to_owned(), "is not valid JSON"),
-        (json!({"streams": [{"tap_stream_id": "items"}]}).to_string(), "has no name at `streams[0].stream`"),
+        (
+            json!({"streams": [{"tap_stream_id": "items"}]}).to_string(),
+            "has a stream without a name at `streams[0].stream`",
+        ),
     ] {
         let ran = airbyte("read").source(&manifest).config(&good).file("--catalog", "catalog.json", &file).run();
         ran.expect(1, &[]);
@@ -202,7 +205,7 @@ fn bad_input_is_said_as_the_protocol_wants() {
         ("", "is empty"),
         (r#"{"bookmarks": {}}"#, "is a Singer state"),
         (r#"[{"type": "STREAM", "stream": {"stream_state": {}}}]"#, "without `stream_descriptor.name` at [0]"),
-        (r#"[{"type": "OTHER"}]"#, "holds something that is no state at [0]"),
+        (r#"[{"type": "OTHER"}]"#, "has an entry that is not a state at [0]"),
         ("7", "is neither a list nor an object"),
     ] {
         let ran = airbyte("read").source(&manifest).config(&good).file("--state", "state.json", file).run();

@@ -167,8 +167,8 @@ fn what_is_not_echoed_is_not_kept() {
     for (script, words) in [
         ("cat > /dev/null", "did not echo the last state"),
         ("cat > /dev/null; echo loaded all rows; printf '\\377\\000\\n'", "no states"),
-        (&format!("cat > /dev/null; echo '{later}'"), "it was not sent"),
-        (&format!("cat > /dev/null; echo '{{\"type\":\"STATE\",\"value\":{later}}}'"), "it was not sent"),
+        (&format!("cat > /dev/null; echo '{later}'"), "this run did not send"),
+        (&format!("cat > /dev/null; echo '{{\"type\":\"STATE\",\"value\":{later}}}'"), "this run did not send"),
         ("cat > /dev/null; echo '[]'; echo '{}'; echo 7; echo '{\"bookmarks\":[]}'", "no states"),
         ("cat > /dev/null; head -c 30000000 /dev/zero", "no states"),
     ] {
@@ -235,12 +235,12 @@ fn both_exit_codes_count() {
 #[test]
 fn a_target_that_is_none_costs_no_request() {
     let vendor = vendor(0);
-    tenant("sync", &vendor).run().expect(2, &["no target is named", "dripfeed.target"]);
+    tenant("sync", &vendor).run().expect(2, &["no target is set", "dripfeed.target"]);
     tenant("sync", &vendor)
         .args(&["--target", "no-such-target --token s3cret"])
         .run()
         .expect(10, &["`no-such-target`"]);
-    tenant("sync", &vendor).args(&["--target", "a 'b"]).run().expect(10, &["a quote without its end"]);
+    tenant("sync", &vendor).args(&["--target", "a 'b"]).run().expect(10, &["an unclosed quote"]);
     tenant("sync", &vendor).args(&["--target", " "]).run().expect(10, &["is empty"]);
     tenant("sync", &vendor).args(&["--target", "cat", "--protocol", "airbyte"]).run().expect(2, &[]);
     tenant("sync", &vendor).args(&["--target", "cat", "--target-timeout", "1h"]).run().expect(2, &["--target-timeout"]);
@@ -253,7 +253,8 @@ fn a_target_that_goes_away_ends_the_run() {
     for script in ["exit 0", "kill -9 $$"] {
         let vendor = vendor(10_000);
         let tap = sync(&vendor, script);
-        let ran = tap.run_within(Duration::from_secs(9)).expect("it waits for a vendor whose answer nobody takes");
+        let ran =
+            tap.run_within(Duration::from_secs(9)).expect("it does not wait for an unused response of the vendor");
         ran.expect(60, &["the target `sh`"]);
     }
 }
@@ -266,7 +267,7 @@ fn a_target_that_hangs_is_ended() {
     {
         let tap = sync(&vendor, script);
         let ran = tap.args(&["--target-timeout", "PT1S"]).run_within(Duration::from_secs(30)).expect("it hangs too");
-        ran.expect(60, &["took and said nothing for 1 s, and was ended"]);
+        ran.expect(60, &["read and printed nothing for 1 s and was ended"]);
     }
 }
 
@@ -284,7 +285,7 @@ fn a_state_that_cannot_be_read_costs_no_request_and_stays() {
     let vendor = vendor(0);
     let tap = sync(&vendor, ECHO).file("", "taken", "");
     let file = tap.dir.path().join("taken/state.json").display().to_string();
-    tap.run_in(&["--state", &file]).expect(10, &["bookmarks must be kept there"]);
+    tap.run_in(&["--state", &file]).expect(10, &["bookmarks are saved there"]);
     assert_eq!(vendor.asked().len(), 0);
 }
 
@@ -315,7 +316,7 @@ fn a_stream_is_read_by_one_run_at_a_time() {
             let asked = vendor.asked().len();
             let began = Instant::now();
             other(verb, &["--tier", "hourly"])
-                .expect(76, &["another run of tenant `acme` reads the stream `items`", "hourly"]);
+                .expect(76, &["another run of tenant `acme` is reading the stream `items`", "hourly"]);
             assert!(began.elapsed() < Duration::from_secs(2), "it is told at once");
             let of_other = vendor.asked().len() - asked;
             assert!(of_other <= 3, "only the first run asks");
@@ -386,7 +387,7 @@ fn a_vendor_that_never_answers_is_down_and_not_merely_slow() {
     let more = tap.dir.path().join("more.json");
     std::fs::write(&more, json!({"dripfeed": {"deadline": "PT1S"}}).to_string()).unwrap();
     let ran = tap.args(&["--config", &more.display().to_string()]).run_within(Duration::from_secs(20));
-    ran.expect("it ends with its deadline").expect(69, &["has not answered a single request"]);
+    ran.expect("it ends with its deadline").expect(69, &["did not respond to any request"]);
 }
 
 /// A state with these bookmarks.
@@ -487,7 +488,7 @@ fn what_a_backfill_may_have_overtaken_is_read_again_once() {
     assert_eq!(read(&backfills)["overtaken"]["items"]["since"], since_then);
     let asked = since(&vendor, "/items").len();
     let ran = tap.run_in(&["--tier", "hourly"]);
-    ran.expect(0, &["is read again, after a backfill"]);
+    ran.expect(0, &["again, after a backfill"]);
     // With an hour for clocks that differ.
     assert_eq!(since(&vendor, "/items")[asked..][0], "2024-02-19T23:00:00Z");
     assert_eq!(read(&backfills).get("overtaken"), None);

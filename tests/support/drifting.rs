@@ -117,7 +117,7 @@ impl Tenant {
         self.root().join("quarantine").join(source).join(tenant).join(format!("{stream}.jsonl"))
     }
 
-    /// Its lines.
+    /// The lines of a stream's quarantine file.
     pub fn aside(&self, stream: &str) -> Vec<Json> {
         lines(&self.quarantine(stream))
     }

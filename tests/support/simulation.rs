@@ -31,14 +31,14 @@ impl Clock for Virtual {
 pub enum Cap {
     /// A bucket: calls a second, and how many it holds.
     Bucket(f64, f64),
-    /// So many calls in any window of so many seconds.
+    /// A number of calls in any window of a number of seconds.
     Window(u64, u64),
 }
 
 /// How the runs pace themselves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Design {
-    /// They only wait when told to.
+    /// Runs wait only when the vendor asks for it.
     Free,
     /// Each has the cap for itself.
     Apart,
@@ -149,11 +149,11 @@ impl Vendor {
 enum Event {
     /// A worker looks for its next call.
     Work,
-    /// It asks whether it may go.
+    /// The run asks for a permit.
     Ask,
-    /// Its call comes to the vendor.
+    /// The run's call reaches the vendor.
     Arrive,
-    /// Its answer comes back.
+    /// The response reaches the run.
     Back(bool, u64),
 }
 

@@ -392,7 +392,7 @@ fn without_a_state_directory_each_run_alerts_and_a_broken_memory_silences_nothin
     tenant.good();
     std::fs::create_dir_all(tenant.memory().parent().unwrap()).unwrap();
     std::fs::write(tenant.memory(), "{").unwrap();
-    tenant.read(&refused).expect(20, &["what was told before is not known"]);
+    tenant.read(&refused).expect(20, &["cannot read which alerts were sent before"]);
     assert_eq!(events(&hook), ["credentials_refused"]);
 }
 

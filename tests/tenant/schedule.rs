@@ -120,11 +120,11 @@ fn a_faulty_config_is_named_and_nothing_is_written() {
         ),
         (bad_tier, &["tenants/bad.json: config `dripfeed` has an unknown key `tires`", "did you mean `tiers`?"]),
         (no_tier, &["tenants/bad.json: no tier of the config has a schedule", "hint: say when"]),
-        (no_target, &["tenants/bad.json: no target is named", "dripfeed.target"]),
+        (no_target, &["tenants/bad.json: no target is set", "dripfeed.target"]),
         (no_token, &["tenants/bad.json", "access_token"]),
-        (named(ALL), &["tenants/bad.json: config `dripfeed.tiers`", "that is what runs without a tier are called"]),
-        (named(BACKFILL), &["tenants/bad.json: config `dripfeed.tiers`", "that is what backfills are called"]),
-        (evil, &["a character that is not seen, or a line's end"]),
+        (named(ALL), &["tenants/bad.json: config `dripfeed.tiers`", "that name is reserved for runs without a tier"]),
+        (named(BACKFILL), &["tenants/bad.json: config `dripfeed.tiers`", "that name is reserved for backfills"]),
+        (evil, &["an invisible character or a line break"]),
     ] {
         let dir = tenants(&[("good.json", config("H * * * *")), ("bad.json", faulty)]);
         for (format, _) in FORMATS {
@@ -136,7 +136,7 @@ fn a_faulty_config_is_named_and_nothing_is_written() {
     let dir = tenants(&[("a.json", config("H * * * *")), ("torn.json", json!(1))]);
     std::fs::write(dir.path().join("tenants/torn.json"), "{\"access_token\": \"s3cr3t").unwrap();
     let ran = schedule(dir.path(), "cron", &[]);
-    ran.expect(10, &["torn.json", "not valid JSON", "1 of 2 configs in tenants cannot be used: nothing is written"]);
+    ran.expect(10, &["torn.json", "not valid JSON", "1 of 2 configs in tenants cannot be used; nothing was written"]);
     assert!(!ran.err.contains("s3cr3t"));
 }
 
@@ -147,9 +147,9 @@ fn what_makes_no_sense_is_refused() {
     schedule(dir.path(), "cron", &["--streams", "tasks"]).expect(2, &["--backfill <FROM..TO>"]);
     schedule(dir.path(), "cron", &["--tier", "weekly"])
         .expect(10, &["no config in tenants has a schedule for a tier `weekly`"]);
-    schedule(dir.path(), "cron", &["--target", &"x".repeat(1000)]).expect(10, &["too long for a line of a crontab"]);
-    schedule(dir.path(), "meltano", &["--target", "'a target' -c x"]).expect(10, &["no name of a loader"]);
-    schedule(dir.path(), "cron", &["--target", "'a"]).expect(10, &["a quote without its end"]);
+    schedule(dir.path(), "cron", &["--target", &"x".repeat(1000)]).expect(10, &["too long for a crontab line"]);
+    schedule(dir.path(), "meltano", &["--target", "'a target' -c x"]).expect(10, &["not the name of a loader"]);
+    schedule(dir.path(), "cron", &["--target", "'a"]).expect(10, &["an unclosed quote"]);
     Tap::new("schedule --tenants nowhere").run().expect(10, &["cannot list the folder nowhere"]);
     let twice = tenants(&[
         ("a.json", config("H * * * *")),
@@ -159,13 +159,13 @@ fn what_makes_no_sense_is_refused() {
             config
         }),
     ]);
-    schedule(twice.path(), "cron", &[]).expect(10, &["are both of the tenant `a` of asana", "dripfeed.tenant"]);
+    schedule(twice.path(), "cron", &[]).expect(10, &["both describe the tenant `a` of asana", "dripfeed.tenant"]);
     let relative = tenants(&[("a.json", {
         let mut config = config("H * * * *");
         config["dripfeed"]["state_dir"] = json!("state");
         config
     })]);
-    schedule(relative.path(), "kubernetes", &[]).expect(10, &["the path state does not begin with /"]);
+    schedule(relative.path(), "kubernetes", &[]).expect(10, &["the path state is not absolute"]);
     schedule(relative.path(), "cron", &[]).expect(0, &[]);
 }
 
@@ -228,30 +228,30 @@ fn schedules_are_written_so_that_all_schedulers_read_them_alike() {
         assert_eq!(times(given, "t", "t").as_deref(), Ok(want), "{given}");
     }
     for (given, words) in [
-        ("* * * *", "it has five fields"),
-        ("* * * * * *", "it has five fields"),
-        ("@hourly", "it has five fields"),
+        ("* * * *", "a schedule has five fields"),
+        ("* * * * * *", "a schedule has five fields"),
+        ("@hourly", "a schedule has five fields"),
         ("60 * * * *", "`60` is no minute"),
         ("* 24 * * *", "`24` is no hour"),
         ("* * 0 * *", "`0` is no day of the month"),
         ("* * * 13 *", "`13` is no month"),
         ("* * * foo *", "jan, feb"),
         ("* * * * 8", "`8` is no day of the week"),
-        ("5/15 * * * *", "a step needs a range: `5-59/…`"),
-        ("*/0 * * * *", "a step is a number from 1 to 60"),
-        ("*/61 * * * *", "a step is a number"),
-        ("9-5 * * * *", "begins with the smaller value"),
-        ("h * * * *", "`H` for a value of the tenant's own"),
+        ("5/15 * * * *", "a step needs a range, as in `5-59/…`"),
+        ("*/0 * * * *", "the step must be a number from 1 to 60"),
+        ("*/61 * * * *", "the step must be a number"),
+        ("9-5 * * * *", "must begin with the smaller value"),
+        ("h * * * *", "`H` for a value that differs by tenant"),
         ("H(5) * * * *", "as in `H(0-29)`"),
         ("H(0-99) * * * *", "is no minute"),
-        ("H(0-9)/20 * * * *", "a step is a number from 1 to 10"),
+        ("H(0-9)/20 * * * *", "the step must be a number from 1 to 10"),
         ("1,,2 * * * *", "`` is no minute"),
         ("+5 * * * *", "is no minute"),
         ("-1 * * * *", "is no minute"),
         ("0 0 31 4,6 *", "never comes"),
         ("0 0 30 feb *", "never comes"),
-        ("0 0 */2 * 1", "schedulers do not agree"),
-        ("0 0 1 * */2", "schedulers do not agree"),
+        ("0 0 */2 * 1", "schedulers disagree"),
+        ("0 0 1 * */2", "schedulers disagree"),
     ] {
         let fault = times(given, "t", "t").unwrap_err();
         assert!(fault.contains(words), "{given}: {fault}");

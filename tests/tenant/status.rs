@@ -173,8 +173,7 @@ fn what_cannot_be_read_of_one_hides_no_other() {
     let verdict = |name| tenant(&report, name)["verdict"].as_str().unwrap().to_owned();
     let all = ["broken", "odd", "other", "bluth", "stark", "aperture"].map(verdict);
     assert_eq!(all, ["needs_person", "needs_person", "needs_person", "failing", "ok", "ok"]);
-    for (name, what) in [("stark", "the memory of its alerts cannot be read"), ("aperture", "its drift cannot be read")]
-    {
+    for (name, what) in [("stark", "cannot read the record of its alerts"), ("aperture", "cannot read its drift")] {
         assert!(tenant(&report, name)["notes"].to_string().contains(what), "{report}");
     }
     for (format, _) in FORMATS {
@@ -213,7 +212,7 @@ fn two_configs_of_one_tenant_are_one_tenant_that_needs_a_person() {
     assert_eq!((&row["verdict"], &row["runs"]), (&json!("needs_person"), &tenant(&before, "bluth")["runs"]));
     assert_eq!(
         row["reasons"][0]["what"],
-        "tenants/bluth-old.json and tenants/bluth.json are both of this tenant: they share its state"
+        "tenants/bluth-old.json and tenants/bluth.json both describe this tenant: they share its state"
     );
     assert_eq!(series(&metrics()), series(&text));
     for format in ["table", "html"] {
@@ -227,7 +226,7 @@ fn two_configs_of_one_tenant_are_one_tenant_that_needs_a_person() {
     assert_eq!(reasons[1]["what"], "its config cannot be used");
     assert_eq!(reasons[1]["commands"][0], "dripfeed check --config tenants/bluth.json");
     copy("bluth.json", Path::new("state"));
-    // One whose state is elsewhere is another tenant: they share nothing but the name.
+    // A config with another state directory is another tenant: they share only the name.
     copy("bluth-old.json", &night.dir.path().join("elsewhere"));
     let rows = night.json("--tenants tenants")["tenants"].as_array().unwrap().clone();
     let told: BTreeSet<String> =
@@ -260,12 +259,12 @@ fn without_a_folder_it_is_whom_the_state_directory_knows() {
     one.expect(10, &["TYRELL_TOKEN"]);
     night.status("--tenants tenants --source other").expect(0, &[]);
     night.status("--tenants nowhere").expect(10, &["cannot list the folder nowhere"]);
-    night.status("--tenants state").expect(10, &["there is no config in state"]);
+    night.status("--tenants state").expect(10, &["state has no config"]);
     night
         .status("--tenants tenants --format markdown")
         .expect(2, &["[possible values: table, json, html, openmetrics]"]);
     let empty = Night { dir: tempfile::tempdir().unwrap(), now: night.now };
-    empty.status("").expect(10, &["no run is recorded in state", "--state-dir"]);
+    empty.status("").expect(10, &["state has no record of a run", "--state-dir"]);
 }
 
 #[test]
@@ -291,7 +290,7 @@ fn a_tenant_is_followed_from_its_first_run_on() {
     };
     let vendor = Vendor::of_items(good);
     let row = status(&vendor);
-    assert_eq!((&row["verdict"], &row["notes"][0]), (&json!("ok"), &json!("no run yet of tier hourly")));
+    assert_eq!((&row["verdict"], &row["notes"][0]), (&json!("ok"), &json!("no run of tier hourly yet")));
     run("read --tier hourly", &vendor).expect(0, &[]);
     let row = status(&vendor);
     assert_eq!(

@@ -151,7 +151,7 @@ fn read_ours(ours: Json, secrets: &mut Secrets) -> Result<Dripfeed> {
     let ours: Dripfeed = serde_json::from_value(ours).map_err(|e| Fault::config(format!("config `dripfeed`: {e}")))?;
     match RESERVED_TIERS.iter().find(|(name, _)| ours.tiers.contains_key(*name)) {
         Some((name, runs)) => Err(Fault::config(format!(
-            "config `dripfeed.tiers`: a tier cannot be called `{name}`, for that is what {runs} are called"
+            "config `dripfeed.tiers`: a tier cannot be named `{name}`: that name is reserved for {runs}"
         ))
         .hint("give the tier another name")),
         None => Ok(ours),

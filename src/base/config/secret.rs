@@ -15,7 +15,7 @@ use crate::base::percent;
 pub struct Secrets {
     /// The longest first, so that a secret inside another leaves no rest.
     texts: Vec<String>,
-    /// Those that came during the run, the oldest first.
+    /// Secrets that came during the run, the oldest first.
     learned: VecDeque<String>,
 }
 
@@ -25,7 +25,7 @@ impl std::fmt::Debug for Secrets {
     }
 }
 
-/// So many tokens that came during the run are known: older ones are no longer in use.
+/// The maximum number of tokens of this run that are redacted: older ones are no longer in use.
 const LEARNED: usize = 32;
 
 /// The beginning of a secret is hidden from so many characters on, where a text was cut short inside of it.

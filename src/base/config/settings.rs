@@ -207,7 +207,7 @@ pub enum DriftPolicy {
 }
 
 impl DriftPolicy {
-    /// Its name.
+    /// The name of the policy.
     pub fn name(self) -> &'static str {
         match self {
             DriftPolicy::Ignore => "ignore",
@@ -276,7 +276,7 @@ impl Safety {
         self.overlap.is_some_and(|overlap| overlap.0 != Period::default())
     }
 
-    /// These settings, with `others` where they say nothing.
+    /// Combines the settings: `others` fill in what is not set.
     pub fn or(self, others: Safety) -> Safety {
         Safety {
             settle: self.settle.or(others.settle),

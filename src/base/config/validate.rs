@@ -48,7 +48,7 @@ pub fn validate(json: &Json, schema: &Json, prefix: &str) -> Result<()> {
             .airbyte_message(format!("Config validation error: {detail}"), Failure::Config);
         return Err(match did_you_mean(unknown, known.iter().map(String::as_str)) {
             Some(name) => fault.hint(format!("did you mean `{name}`?")),
-            None => fault.hint(format!("it can hold {}", known.join(", "))),
+            None => fault.hint(format!("known keys: {}", known.join(", "))),
         });
     }
     if let Some(keys) = alternatives(&error) {

@@ -51,7 +51,7 @@ pub fn number_of(n: u64, what: &str) -> String {
     format!("{} {what}{}", thousands(n), if n == 1 { "" } else { "s" })
 }
 
-/// The same as [`number_of`], for a `usize` count.
+/// [`number_of`] for a `usize` count.
 pub fn number(n: usize, what: &str) -> String {
     number_of(n as u64, what)
 }

@@ -191,7 +191,7 @@ fn parts(source: &str) -> Result<Vec<Part>, String> {
             out.push(Part::MillisDigits);
             rest = after;
         } else {
-            let code = rest.chars().next().ok_or("a format ends in a lone `%`")?;
+            let code = rest.chars().next().ok_or("a format ends with a single `%`")?;
             rest = &rest[code.len_utf8()..];
             match code {
                 '%' => out.push(Part::Literal('%')),

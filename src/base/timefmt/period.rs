@@ -87,7 +87,7 @@ impl Period {
         self.months == 0 && self.exact.is_zero()
     }
 
-    /// Its length, with months of thirty days; zero if it is negative.
+    /// The length of the period, with months of thirty days; zero if it is negative.
     pub fn length(&self) -> std::time::Duration {
         let months = Duration::days(30) * self.months;
         (months + self.exact).try_into().unwrap_or_default()

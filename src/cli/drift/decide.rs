@@ -10,6 +10,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::scope::{DriftScope, wants};
 use super::{Accept, Learn, ReasonArgs, Reject};
+use crate::base::display::number;
 use crate::base::fault::{Fault, Kind, Result, did_you_mean};
 use crate::base::timefmt::rfc3339;
 use crate::drift::across_tenants::TenantDrift;
@@ -93,11 +94,8 @@ fn refused_in_ci(force: bool, what: &str) -> Result<()> {
     if force || !in_ci {
         return Ok(());
     }
-    let fault = Fault::config(format!("`drift {what}` is refused, for the environment variable CI is set"));
-    Err(fault.hint(
-        "a change that a pipeline accepts by itself was seen by nobody: accept it where a person decides, \
-        or say --force",
-    ))
+    let fault = Fault::config(format!("`drift {what}` is refused because the environment variable CI is set"));
+    Err(fault.hint("a person should review a change before it is accepted: accept it outside CI, or pass --force"))
 }
 
 pub(super) fn accept(context: &Context, scope: &DriftScope, asked: &Accept) -> Result<()> {
@@ -111,7 +109,7 @@ pub(super) fn accept(context: &Context, scope: &DriftScope, asked: &Accept) -> R
         let chosen = named(&open, &tenants, &asked.fingerprints)?;
         let in_vain = chosen.iter().find_map(|open| Some((open.finding, open.finding.rule.remedy()?)));
         if let Some((finding, remedy)) = in_vain {
-            let message = format!("to accept {} ({}) would change nothing", finding.fingerprint, finding.line());
+            let message = format!("accepting {} ({}) would change nothing", finding.fingerprint, finding.line());
             return Err(Fault::new(Kind::Usage, message).hint(remedy));
         }
         chosen
@@ -145,7 +143,7 @@ pub(super) fn reject(context: &Context, scope: &DriftScope, asked: &Reject) -> R
         }
         overlay.decisions.push(reviewer.decision("reject", &finding.fingerprint, finding.line(), overlay));
     })?;
-    print_lines(context, &format!("rejected, no alert before {}:", rfc3339(until)), &lines)
+    print_lines(context, &format!("rejected; no alert before {}:", rfc3339(until)), &lines)
 }
 
 pub(super) fn learn(context: &Context, scope: &DriftScope, asked: &Learn) -> Result<()> {
@@ -156,8 +154,7 @@ pub(super) fn learn(context: &Context, scope: &DriftScope, asked: &Learn) -> Res
         for stream in tenant.streams.keys().filter(|stream| wants(context, stream)) {
             let overlay_files = scope.overlay_files(root, &tenant.name, stream);
             let accepted = overlay_files.update(&context.stop, |overlay, pending| {
-                let begun =
-                    reviewer.decision("learn", "", "everything accepted, what was seen forgotten".into(), overlay);
+                let begun = reviewer.decision("learn", "", "everything accepted, statistics reset".into(), overlay);
                 let all = std::mem::take(&mut pending.findings);
                 let findings: Vec<Finding>;
                 (pending.findings, findings) = all.into_iter().partition(|finding| finding.rule.remedy().is_some());
@@ -169,11 +166,10 @@ pub(super) fn learn(context: &Context, scope: &DriftScope, asked: &Learn) -> Res
                 left.extend(pending.findings.iter().map(|finding| left_open(&tenant.name, finding)));
                 Ok(findings.len())
             })?;
-            let changes = if accepted == 1 { "change" } else { "changes" };
-            lines.push(format!("{} {stream}: {accepted} {changes} accepted", tenant.name));
+            lines.push(format!("{} {stream}: {} accepted", tenant.name, number(accepted, "change")));
         }
     }
-    print_lines(context, "learns anew:", &lines)?;
+    print_lines(context, "learns again:", &lines)?;
     if left.is_empty() { Ok(()) } else { print_lines(context, "left open", &left) }
 }
 
@@ -205,11 +201,8 @@ fn named<'o, 't>(
         several.sort();
         several.dedup();
         if found.iter().any(|open| open.finding.fingerprint != first.finding.fingerprint) {
-            return Err(Fault::new(
-                Kind::Usage,
-                format!("several changes have a fingerprint that begins with `{prefix}`"),
-            )
-            .hint(format!("say more of it: {}", several.join(", "))));
+            return Err(Fault::new(Kind::Usage, format!("several fingerprints begin with `{prefix}`"))
+                .hint(format!("give a longer prefix: {}", several.join(", "))));
         }
         let again = |open: &&Open<'_>| chosen.iter().any(|have| std::ptr::eq(*have, *open));
         let new: Vec<&Open<'_>> = found.into_iter().filter(|open| !again(open)).collect();
@@ -253,7 +246,7 @@ fn each(
             what(&finding, overlay, pending);
             Ok(true)
         })?;
-        let meanwhile = if done { "" } else { ": somebody judged it meanwhile, nothing is done" };
+        let meanwhile = if done { "" } else { ": somebody decided on it meanwhile; nothing was done" };
         lines.push(format!("{} {} {stream} {}{meanwhile}", open.tenant, fingerprint, open.finding.line()));
     }
     Ok(lines)

@@ -58,7 +58,7 @@ pub struct ScopeArgs {
 
 /// Rejects an option that was renamed.
 fn moved(_: &str) -> std::result::Result<PathBuf, &'static str> {
-    Err("--state-root is named --state-dir, as everywhere")
+    Err("--state-root is now --state-dir, as in every verb")
 }
 
 impl DriftArgs {
@@ -270,7 +270,7 @@ pub struct Learn {
 fn severity() -> impl clap::builder::TypedValueParser<Value = Severity> {
     use clap::builder::TypedValueParser as _;
     clap::builder::PossibleValuesParser::new(["info", "warn", "break", "extraction"])
-        .try_map(|name| Severity::of(&name).ok_or("it is no severity"))
+        .try_map(|name| Severity::of(&name).ok_or("it is not a severity"))
 }
 
 /// Runs the requested verb; returns the exit code.

@@ -25,12 +25,12 @@ pub(super) fn run(context: &Context, scope: &DriftScope, asked: &Promote) -> Res
     let reviewer = Reviewer::new(&asked.reason)?;
     let tenants = scope.read_shown()?;
     let [(root, tenant)] = &tenants[..] else {
-        return Err(Fault::new(Kind::Usage, "a baseline takes over what one tenant has")
-            .hint("name it: --config FILE, or --tenant NAME"));
+        return Err(Fault::new(Kind::Usage, "a baseline takes its additions from one tenant")
+            .hint("choose the tenant with --config FILE or --tenant NAME"));
     };
     let Some(schemas) = baseline(context, scope) else {
         return Err(Fault::config(format!("the source {} cannot be loaded", scope.source))
-            .hint("name it with --source, and its config with --config"));
+            .hint("set it with --source, and its config with --config"));
     };
     let folder = asked.into.clone().unwrap_or_else(|| Path::new("schemas").join(&scope.source));
     let mut output = String::new();
@@ -39,7 +39,7 @@ pub(super) fn run(context: &Context, scope: &DriftScope, asked: &Promote) -> Res
             continue;
         }
         let Some(schema) = schemas.get(stream) else {
-            output += &format!("{stream}: the source has no such stream any more, nothing is written\n");
+            output += &format!("{stream}: the source no longer has this stream; nothing was written\n");
             continue;
         };
         let path = path_of(&folder, stream)?;
@@ -50,7 +50,7 @@ pub(super) fn run(context: &Context, scope: &DriftScope, asked: &Promote) -> Res
             let merged = ordered(merged(&base, &overlay.schema), &base);
             let changes = changes(&base, &overlay.schema);
             if merged == base && path.exists() {
-                return Ok(format!("{}: has it all already\n", path.display()));
+                return Ok(format!("{}: already up to date\n", path.display()));
             }
             write(&folder, &path, &merged)?;
             pending.findings.retain(|f| f.rule != Rule::FieldAdded || !overlay.schema.contains_key(&f.pointer));
@@ -74,7 +74,7 @@ fn changes(base: &Json, additions: &BTreeMap<String, Addition>) -> Vec<String> {
         let now = words(&addition.schema);
         match at(base, pointer) {
             Some(before) if *before == addition.schema => {}
-            Some(before) if words(before) == now => changes.push(format!("{pointer}: {now}, in other words")),
+            Some(before) if words(before) == now => changes.push(format!("{pointer}: {now}, another description")),
             Some(before) => changes.push(format!("{pointer}: {} -> {now}", words(before))),
             None => changes.push(format!("{pointer}: {now}, new")),
         }
@@ -124,16 +124,16 @@ fn properties(schemas: Json, base: &Json) -> Json {
 
 fn path_of(folder: &Path, stream: &str) -> Result<PathBuf> {
     if stream.contains(['/', '\\', '\0']) || stream.starts_with('.') {
-        return Err(Fault::config(format!("the stream `{stream}` has a name that no file can have")));
+        return Err(Fault::config(format!("the name of the stream `{stream}` is not a valid file name")));
     }
     Ok(folder.join(format!("{stream}.json")))
 }
 
 fn read(path: &Path) -> Result<Option<Json>> {
     match std::fs::read_to_string(path) {
-        Ok(text) => serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|e| Fault::config(format!("{} is no JSON: {e}", path.display())).hint("mend it first")),
+        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|e| {
+            Fault::config(format!("{} is not valid JSON: {e}", path.display())).hint("fix the file first")
+        }),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Fault::local(format!("cannot read {}", path.display()), &e)),
     }

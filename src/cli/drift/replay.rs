@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 
 use super::Replay;
+use crate::base::display::number;
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::Scanner;
 use crate::base::timefmt::{parse_iso, rfc3339};
@@ -47,9 +48,10 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
                 context.log.line(
                     Level::Warning,
                     &format!(
-                        "{}: {old} records were put aside before the run of {} and stay: it may have sent newer \
-                         versions of them; --force sends them all the same",
+                        "{}: {} left in quarantine: the later run of {} may have sent newer versions; --force sends \
+                         the quarantined versions",
                         stream.name,
+                        number(old, "record"),
                         rfc3339(passed)
                     ),
                 );
@@ -66,7 +68,7 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
     state(context)?;
     context.log.line(
         Level::Info,
-        &format!("{sent} records that were put aside are sent or have newer ones, {remaining} stay"),
+        &format!("{} sent or replaced by a newer version; {remaining} left in quarantine", number(sent, "record")),
     );
     Ok(())
 }

@@ -52,10 +52,10 @@ pub(super) fn scope(context: &Context, asked: &ScopeArgs) -> Result<DriftScope> 
         for name in &asked.tenant {
             let known = || scope.shown.iter().map(String::as_str);
             if !known().any(|known| known == name) {
-                let fault = Fault::config(format!("nothing is known of a tenant `{name}` of {}", scope.source));
+                let fault = Fault::config(format!("no tenant `{name}` of {} is known", scope.source));
                 return Err(match did_you_mean(name, known()) {
                     Some(near) => fault.hint(format!("did you mean `{near}`?")),
-                    None => fault.hint(format!("there are {}", known().collect::<Vec<_>>().join(", "))),
+                    None => fault.hint(format!("known tenants: {}", known().collect::<Vec<_>>().join(", "))),
                 });
             }
         }
@@ -101,8 +101,8 @@ fn of_configs(context: &Context, folder: &Path) -> Result<DriftScope> {
             Ok(placed) => {
                 let source = source.get_or_insert_with(|| placed.source.clone());
                 if *source != placed.source {
-                    return Err(Fault::config(format!("the configs in {shown} are of several sources"))
-                        .hint(format!("name one: --source {source}, or --source {}", placed.source)));
+                    return Err(Fault::config(format!("the configs in {shown} belong to several sources"))
+                        .hint(format!("choose one: --source {source}, or --source {}", placed.source)));
                 }
                 all.push((placed.root, placed.tenant));
                 config = vec![path];
@@ -114,8 +114,9 @@ fn of_configs(context: &Context, folder: &Path) -> Result<DriftScope> {
         }
     }
     let Some(source) = source else {
-        return Err(Fault::config(format!("there is no config in {shown} that can be used"))
-            .hint("each file *.json there is the config of a tenant"));
+        return Err(
+            Fault::config(format!("{shown} has no usable config")).hint("put one config per tenant there, as *.json")
+        );
     };
     let mut arguments = context.source_arguments();
     arguments.push(format!("--tenants {}", quoted(&folder.display().to_string())));
@@ -128,7 +129,7 @@ fn of_configs(context: &Context, folder: &Path) -> Result<DriftScope> {
 /// All tenants with saved drift.
 fn of_root(context: &Context, root: &Path) -> Result<DriftScope> {
     if !root.is_dir() {
-        return Err(Fault::config(format!("there is no state directory {}", root.display())));
+        return Err(Fault::config(format!("the state directory {} does not exist", root.display())));
     }
     let source = if context.named_source().is_some() {
         load::manifest(context, None)?.name.to_string()
@@ -137,13 +138,13 @@ fn of_root(context: &Context, root: &Path) -> Result<DriftScope> {
         match (sources.len(), sources.pop()) {
             (1, Some(only)) => only,
             (_, None) => {
-                return Err(Fault::config(format!("no drift is kept in {}", root.display()))
-                    .hint("name the state directory of the runs: --state-dir DIR, or DRIPFEED_STATE_DIR"));
+                return Err(Fault::config(format!("{} has no drift data", root.display()))
+                    .hint("set the state directory of the runs: --state-dir DIR, or DRIPFEED_STATE_DIR"));
             }
             (_, Some(last)) => {
                 sources.push(last);
-                return Err(Fault::config(format!("{} keeps drift of several sources", root.display()))
-                    .hint(format!("name one with --source: {}", sources.join(", "))));
+                return Err(Fault::config(format!("{} has drift data of several sources", root.display()))
+                    .hint(format!("choose one with --source: {}", sources.join(", "))));
             }
         }
     };

@@ -83,7 +83,7 @@ impl DriftMonitor {
     pub fn judge(&self, listener: &mut RecordListener, record: &[u8]) -> Result<Judged> {
         let mut inner = self.lock();
         let deviations = examine(&inner.checks, &mut Scanner::new(record))
-            .map_err(|e| Fault::bug(format!("a record that was read cannot be read again: {e}")))?;
+            .map_err(|e| Fault::bug(format!("cannot parse a record a second time: {e}")))?;
         let (mut paths, mut causes, mut whole, mut grown, mut eased) = (Vec::new(), Vec::new(), false, false, false);
         for deviation in deviations {
             let learns = self.learns(&inner) || inner.overlay.waived.contains(&waiver(&deviation));
@@ -379,7 +379,7 @@ impl DriftMonitor {
             Fault::new(if policy == Policy::FailRun { Kind::Drift } else { Kind::Data }, message).of_rule(rule.id());
         if self.overlay_files.is_none() && matches!(wanted, Policy::NullValue | Policy::Quarantine) {
             return fault.hint(format!(
-                "set dripfeed.state_dir: then what does not fit is kept there ({}) and the rest goes on",
+                "set dripfeed.state_dir: deviating values are then quarantined there ({}), and the run continues",
                 wanted.name()
             ));
         }
@@ -387,8 +387,7 @@ impl DriftMonitor {
             return fault.hint(match rule.remedy() {
                 Some(remedy) => remedy.to_owned(),
                 None => format!(
-                    "set dripfeed.state_dir to look at it and accept it, or say what to do about {} in \
-                    dripfeed.drift.rules",
+                    "set dripfeed.state_dir to review and accept it, or set a policy for {} in dripfeed.drift.rules",
                     rule.id()
                 ),
             });
@@ -396,7 +395,7 @@ impl DriftMonitor {
         fault.hint(way_on(*rule, &print))
     }
 
-    /// Records a change whose policy may be to stop, and stops if so.
+    /// Records a change, and stops if its policy requires it.
     pub(super) fn stopping(&self, inner: &mut Inner, deviation: &Deviation, count: u64) -> Result<()> {
         if inner.overlay.waived.contains(&waiver(deviation)) {
             return Ok(());
@@ -421,14 +420,14 @@ pub(super) fn is_poison(rule: Rule) -> bool {
 
 /// The hint for a change that stops a stream.
 pub(super) fn way_on(rule: Rule, print: &str) -> String {
-    let look = "look at it with `dripfeed drift show`";
+    let look = "review it with `dripfeed drift show`";
     match rule.remedy() {
         Some(remedy) => format!("{look}; {remedy}"),
         None if rule == Rule::CursorMissing => format!(
-            "{look}; check `cursor_field` and the formats in the manifest; to go on with it: `dripfeed drift accept \
+            "{look}; check `cursor_field` and the formats in the manifest; to accept it: `dripfeed drift accept \
             {print}`"
         ),
-        None => format!("{look}; to go on with it: `dripfeed drift accept {print}`"),
+        None => format!("{look}; to accept it: `dripfeed drift accept {print}`"),
     }
 }
 

@@ -11,6 +11,7 @@ use super::decide::waiver;
 use super::page::{CURSORS, CURSORS_UNREAD};
 use super::{BEGAN, DriftMonitor, Inner, now};
 use crate::base::config::DriftPolicy as Policy;
+use crate::base::display::number_of;
 use crate::base::fault::{Fault, Result};
 use crate::base::stop::Stop;
 use crate::base::timefmt::parse_iso;
@@ -75,7 +76,7 @@ impl DriftMonitor {
         }
         let rows = inner.overlay.facts.get("runs_with_rows").and_then(Json::as_u64).unwrap_or(0);
         if sweep && inner.totals.records == 0 && rows >= RUNS_WITH_ROWS {
-            let deviation = of_stream(Rule::StreamEmptied, format!("rows in {rows} runs"), "none at all".into());
+            let deviation = of_stream(Rule::StreamEmptied, format!("rows in {rows} runs"), "no rows".into());
             stopping(inner, deviation, Rule::StreamEmptied.policy(), None, 1);
         }
         if let Some(deviation) = self.cursor_nowhere(inner) {
@@ -85,8 +86,8 @@ impl DriftMonitor {
         if let Some((before, size)) = Self::smaller_pages(inner) {
             let deviation = of_stream(
                 Rule::PageSizeChanged,
-                format!("pages of {before} records"),
-                format!("pages of {size} records"),
+                format!("pages of {}", number_of(before, "record")),
+                format!("pages of {}", number_of(size, "record")),
             );
             stopping(inner, deviation, Rule::PageSizeChanged.policy(), None, 1);
         }

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use super::decide::way_on;
 use super::{DriftMonitor, Inner};
 use crate::base::config::DriftPolicy as Policy;
+use crate::base::display::number_of;
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::json::scan::JsonKind as Value;
 use crate::drift::checks::{FRACTION, Place, bit, number, segment};
@@ -71,7 +72,7 @@ impl DriftMonitor {
             inner.aside += aside.len() as u64;
             if let Some(overlay_files) = &self.overlay_files {
                 quarantine::keep(&overlay_files.quarantine, aside, self.config.quarantine.max_bytes)
-                    .map_err(|fault| fault.hint("make room, or take it away once its records are dealt with"))?;
+                    .map_err(|fault| fault.hint("free some space, or delete the file once its records are handled"))?;
             }
         }
         inner.again += page.again;
@@ -98,9 +99,12 @@ impl DriftMonitor {
             let started = self.started.clone();
             inner.overlay.schema.retain(|_, addition| addition.how != How::Evolved || addition.since < started);
         }
-        Err(Fault::data("where lists of records were, the answer has one object that is no record")
+        Err(Fault::data("the response has one object that is not a record where it had a list of records")
             .of_rule(rule.id())
-            .hint("the vendor may have put the list into it: look where its records are now, and change the extractor"))
+            .hint(
+                "the vendor may have moved the list into that object: find the records in a response, and correct \
+                the extractor",
+            ))
     }
 
     pub(super) fn within_budget(&self, inner: &Inner, more: u64, records: u64) -> Result<()> {
@@ -116,7 +120,8 @@ impl DriftMonitor {
         let worst = inner.found.values().filter(|f| f.quarantined > 0).max_by_key(|f| f.quarantined);
         let line = worst.map(Finding::line).unwrap_or_default();
         let rule = worst.map_or("", |f| f.rule.id());
-        Err(Fault::data(format!("{count} of {records} records would be put aside, {allowed} may be: {line}"))
+        let records = number_of(records, "record");
+        Err(Fault::data(format!("{count} of {records} would be quarantined, but only {allowed} may be: {line}"))
             .of_rule(rule)
             .hint(match worst {
                 Some(f) if f.rule.remedy().is_some() => way_on(f.rule, &f.fingerprint),
@@ -154,7 +159,7 @@ impl DriftMonitor {
             Rule::CursorMissing,
             pointer,
             place.map(Place::words).unwrap_or_default(),
-            "missing, null or not to be read".into(),
+            "missing, null or unreadable".into(),
         );
         // The format of unreadable values is not a separate change.
         inner.found.retain(|_, finding| finding.pointer != deviation.pointer || finding.rule == Rule::CursorMissing);
@@ -199,8 +204,8 @@ impl DriftMonitor {
         let deviation = Deviation::plain(
             Rule::FilterIgnored,
             self.cursor_pointer(),
-            "records within the window that was asked for".into(),
-            "records outside of it".into(),
+            "records within the requested window".into(),
+            "records outside the requested window".into(),
         );
         self.stopping(inner, &deviation, page.outside)
     }

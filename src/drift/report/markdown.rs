@@ -102,7 +102,7 @@ fn judged(report: &Report) -> String {
     if report.judged.is_empty() {
         return String::new();
     }
-    let mut out = "\n### Judged\n\n| when | who | what | tenant | why |\n|---|---|---|---|---|\n".to_owned();
+    let mut out = "\n### Decisions\n\n| when | who | what | tenant | why |\n|---|---|---|---|---|\n".to_owned();
     for judged in report.judged.iter().take(JUDGED) {
         let decision = &judged.decision;
         out += &format!(

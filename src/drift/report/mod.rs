@@ -160,7 +160,7 @@ impl Report {
     pub fn line(&self) -> String {
         let subject = self.subject();
         match (self.changes.len(), self.runs, self.grave()) {
-            (0, 0, _) => format!("{subject}: no drift; no run kept anything here yet"),
+            (0, 0, _) => format!("{subject}: no drift; no run has saved drift data here yet"),
             (0, ..) => format!("{subject}: no drift"),
             (all, _, 0) => format!("{subject}: {} ({}), none grave", number(all, "open change"), self.counts()),
             (all, ..) => format!("{subject}: {} ({})", number(all, "open change"), self.counts()),
@@ -250,7 +250,7 @@ impl Change {
         match (finding.count, finding.of) {
             (0, 0) => "the whole stream".to_owned(),
             (0, of) => format!("not in {}", number_of(of, "record")),
-            (count, 0) => format!("{} times", thousands(count)),
+            (count, 0) => number_of(count, "time"),
             (count, of) => format!("{} of {}", thousands(count), number_of(of, "record")),
         }
     }

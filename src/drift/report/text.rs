@@ -57,7 +57,7 @@ fn block(change: &Change, report: &Report, look: Look) -> String {
     out += &look.item("seen", &change.seen_line());
     out += &look.item("policy", &change.policy_line(&report.source));
     if let Some(until) = &finding.silenced_until {
-        out += &look.item("silenced", &format!("until {}: rejected, it fails without an alert", minute(until)));
+        out += &look.item("silenced", &format!("until {}: rejected; it fails without an alert", minute(until)));
     }
     if let Some(sample) = &finding.sample {
         out += &look.item("sample", &plain(sample));
@@ -81,7 +81,7 @@ fn judged(report: &Report, look: Look) -> String {
     if report.judged.is_empty() {
         return String::new();
     }
-    let mut out = format!("\n{}\n", look.paint(Style::Strong, "judged"));
+    let mut out = format!("\n{}\n", look.paint(Style::Strong, "decisions"));
     for judged in report.judged.iter().take(JUDGED) {
         let decision = &judged.decision;
         let why = if decision.why.is_empty() { String::new() } else { format!(": {}", plain(&decision.why)) };
@@ -102,7 +102,7 @@ fn judged(report: &Report, look: Look) -> String {
     }
     let more = report.judged.len().saturating_sub(JUDGED);
     if more > 0 {
-        out += &format!("  and {} before\n", thousands(more as u64));
+        out += &format!("  and {} earlier\n", thousands(more as u64));
     }
     out
 }

@@ -163,8 +163,8 @@ impl<'r> AsyncJobs<'r> {
                 JobState::Ended(JobStatus::Failed | JobStatus::TimedOut, _) if job.attempts >= MAX_ATTEMPTS => {
                     self.engine.jobs.fetch_sub(1, Ordering::Relaxed);
                     let message = "One or more async jobs failed after exhausting all retry attempts.";
-                    let fault = Fault::data(format!("a job of the vendor's failed {MAX_ATTEMPTS} times"));
-                    let fault = fault.hint("see what the vendor says of it").airbyte_message(message, Failure::System);
+                    let fault = Fault::data(format!("the vendor's job failed {MAX_ATTEMPTS} times"));
+                    let fault = fault.hint("check the job at the vendor").airbyte_message(message, Failure::System);
                     self.fault.get_or_insert(fault);
                 }
                 JobState::Ended(status @ (JobStatus::Failed | JobStatus::TimedOut), ref done) => {

@@ -55,8 +55,8 @@ impl JobRequests<'_> {
         let Some(status) = self.plan.statuses.get(&word) else {
             // Only a short word from the vendor.
             let word: String = word.chars().filter(|c| c.is_alphanumeric() || "_- ".contains(*c)).take(40).collect();
-            let fault = Fault::data(format!("the vendor says `{word}` of a job, which `status_mapping` does not know"));
-            return Err(fault.hint("add the vendor's word to it"));
+            let fault = Fault::data(format!("a job has the status `{word}`, which `status_mapping` does not list"));
+            return Err(fault.hint("add the status to `status_mapping`"));
         };
         let polling = answer_variable(&reply, &body)?;
         Ok((*status, CompletedJob { creation: creation.clone(), polling, body, started }))
@@ -102,7 +102,7 @@ impl JobRequests<'_> {
         let context = RequestContext { json: self.plan.decoder.is_json(), ..of_slice };
         match requester.ask(context, &vars, &InjectedOptions::default())? {
             Outcome::Page(reply) => Ok(reply),
-            _ => Err(Fault::data("the request about a job was refused, and the manifest ignores it")),
+            _ => Err(Fault::data("the request about a job was refused, and the manifest ignores the error")),
         }
     }
 
@@ -136,7 +136,7 @@ pub(super) fn with_variables(partition: &Partition, more: &Variables) -> Partiti
 /// A response as a template variable: its fields, headers and URL.
 fn answer_variable(reply: &Reply, body: &[u8]) -> Result<Json> {
     let Json::Object(mut object) = answer::parsed(body)? else {
-        return Err(Fault::data("the answer about a job is no object").hint("check the path of the request"));
+        return Err(Fault::data("the response about a job is not an object").hint("check the path of the request"));
     };
     object.entry("headers").or_insert_with(|| reply.headers_json(false));
     object.entry("request").or_insert_with(|| json!({"url": reply.url}));

@@ -12,7 +12,7 @@ use crate::engine::extract::{self, Records};
 
 /// The values that an extractor finds in a response.
 pub(in crate::engine) fn extract_values(records: &Records, body: &[u8]) -> Result<Vec<Json>> {
-    let invalid = |error| Fault::data(format!("the answer about a job is not valid JSON: {error}"));
+    let invalid = |error| Fault::data(format!("the response about a job is not valid JSON: {error}"));
     match records {
         Records::Walk(path) => {
             let mut all = Vec::new();

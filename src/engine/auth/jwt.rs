@@ -212,19 +212,20 @@ impl Jwt {
             Family::Rsa(encoding) => {
                 let der = der()?;
                 let pair = RsaKeyPair::from_pkcs8(&der).or_else(|_| RsaKeyPair::from_der(&der));
-                let pair = pair.map_err(|e| self.bad(&format!("the key is no RSA key that can sign: {e}"), FORMS))?;
+                let pair =
+                    pair.map_err(|e| self.bad(&format!("the key is not an RSA key that can sign: {e}"), FORMS))?;
                 let mut signature = vec![0; pair.public().modulus_len()];
                 pair.sign(encoding, &random, message, &mut signature).map_err(failed)?;
                 signature
             }
             Family::Ecdsa(algorithm) => {
                 let pair = EcdsaKeyPair::from_pkcs8(algorithm, &der()?, &random);
-                let pair = pair.map_err(|e| self.bad(&format!("the key is no key of that curve: {e}"), FORMS))?;
+                let pair = pair.map_err(|e| self.bad(&format!("the key is not a key of that curve: {e}"), FORMS))?;
                 pair.sign(&random, message).map_err(failed)?.as_ref().to_vec()
             }
             Family::EdDsa => {
                 let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der()?);
-                let pair = pair.map_err(|e| self.bad(&format!("the key is no Ed25519 key: {e}"), FORMS))?;
+                let pair = pair.map_err(|e| self.bad(&format!("the key is not an Ed25519 key: {e}"), FORMS))?;
                 pair.sign(message).as_ref().to_vec()
             }
         })
@@ -235,14 +236,15 @@ impl Jwt {
         // Forms often replace the line breaks of a key with `\n`.
         let pem = pem.replace("\\n", "\n");
         if let Some(passphrase) = passphrase {
-            let (_, key) =
-                pkcs8::SecretDocument::from_pem(pem.trim()).map_err(|_| self.bad("the key is no PEM", FORMS))?;
+            let (_, key) = pkcs8::SecretDocument::from_pem(pem.trim())
+                .map_err(|_| self.bad("the key is not in PEM form", FORMS))?;
             let key = pkcs8::EncryptedPrivateKeyInfoRef::try_from(key.as_bytes())
                 .map_err(|_| self.bad("the key is not encrypted in PKCS #8 form", FORMS))?;
             let opened = key.decrypt(passphrase).map_err(|_| self.bad("the passphrase does not open the key", ""))?;
             return Ok(opened.as_bytes().to_vec());
         }
-        let (_, key) = pkcs8::SecretDocument::from_pem(pem.trim()).map_err(|_| self.bad("the key is no PEM", FORMS))?;
+        let (_, key) =
+            pkcs8::SecretDocument::from_pem(pem.trim()).map_err(|_| self.bad("the key is not in PEM form", FORMS))?;
         Ok(key.as_bytes().to_vec())
     }
 
@@ -260,7 +262,7 @@ pub(super) fn ran_out(token: &str, now: OffsetDateTime) -> bool {
 }
 
 /// The hint for a key in another format.
-const FORMS: &str = "it must be a private key in PEM form; `openssl pkcs8 -topk8 -nocrypt -in KEY` writes it so";
+const FORMS: &str = "it must be a private key in PEM form; `openssl pkcs8 -topk8 -nocrypt -in KEY` converts it";
 
 /// Is it unset in Python's terms?
 fn is_empty(value: &Json) -> bool {
@@ -292,7 +294,7 @@ impl Parts {
         for (key, value) in &self.more {
             let name = key.text(vars)?;
             if self.reserved.contains(&name.as_str()) {
-                return Err(key.at().fault(format!("`{name}` is set by the authenticator itself")));
+                return Err(key.at().fault(format!("the authenticator itself sets `{name}`")));
             }
             if let Some(value) = value.value_if_any(vars, Types::Json)? {
                 out.insert(name, value);

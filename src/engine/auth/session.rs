@@ -84,7 +84,7 @@ impl Session {
             other => other.get(key.as_str()),
         });
         let token = found.filter(|v| !v.is_null()).map(text_of).ok_or_else(|| {
-            Fault::new(Kind::Auth, format!("the answer to the login has no `{}`", self.path.join(".")))
+            Fault::new(Kind::Auth, format!("the login response has no `{}`", self.path.join(".")))
                 .hint("check `session_token_path`, and the credentials in the config")
         })?;
         exchange.token_listener().learned(&token);
@@ -136,7 +136,7 @@ struct Found {
 
 impl Legacy {
     pub(super) fn build(def: &LegacySessionTokenAuthenticator, base: Option<&Text>) -> Result<Legacy> {
-        let base = base.ok_or_else(|| def.at.fault("the requester has no `url_base`, which the login needs"))?;
+        let base = base.ok_or_else(|| def.at.fault("the login needs a `url_base`, which the requester lacks"))?;
         let compile = |text: &Text| Template::compile(text, &[]);
         let optional = |text: &Option<Text>| text.as_ref().filter(|t| !t.value.is_null()).map(compile).transpose();
         Ok(Legacy {
@@ -183,14 +183,17 @@ impl Legacy {
                 }
                 401 => {}
                 other => {
-                    return Err(Fault::data(format!("the session token could not be checked: HTTP {other}")));
+                    return Err(Fault::data(format!("cannot check the session token: HTTP {other}")));
                 }
             }
         }
         let (user, password) = (text(&self.username)?, text(&self.password)?);
         if user.is_empty() || password.is_empty() {
-            return Err(Fault::new(Kind::Auth, "the session token is not valid, and there are no user and password")
-                .hint("give a new session token in the config, or user and password"));
+            return Err(Fault::new(
+                Kind::Auth,
+                "the session token is not valid, and the config has no user and password",
+            )
+            .hint("set a new session token, or user and password, in the config"));
         }
         let body = python::dumps(&json!({"username": user, "password": password})).into_bytes();
         let request = TokenRequest {
@@ -207,7 +210,7 @@ impl Legacy {
         let key = self.key.text(vars)?;
         let answer: Json = serde_json::from_slice(&answer).unwrap_or_default();
         let token = answer.get(&key).filter(|v| !v.is_null()).map(text_of).ok_or_else(|| {
-            Fault::new(Kind::Auth, format!("the answer to the login has no `{key}`"))
+            Fault::new(Kind::Auth, format!("the login response has no `{key}`"))
                 .hint("check `session_token_response_key`")
         })?;
         exchange.token_listener().learned(&token);

@@ -60,7 +60,7 @@ pub(super) fn streams(build: &Build<'_>, def: &DynamicDeclarativeStream) -> Resu
     let mut out = Vec::new();
     let mut add = |values: &Json, slice: &Json| -> Result<()> {
         if out.len() >= MOST_STREAMS {
-            return Err(def.at.fault(format!("the definition gives more than {MOST_STREAMS} streams")));
+            return Err(def.at.fault(format!("the definition creates more than {MOST_STREAMS} streams")));
         }
         let mut made = template.clone();
         let extra = json!({"components_values": values, "stream_template_config": template});
@@ -83,7 +83,7 @@ pub(super) fn streams(build: &Build<'_>, def: &DynamicDeclarativeStream) -> Resu
             let source = build.source_of_records(&resolver.retriever, name)?;
             let shared = build
                 .shared
-                .ok_or_else(|| resolver.at.fault("these streams are known only once the vendor was asked for them"))?;
+                .ok_or_else(|| resolver.at.fault("these streams are known only from a response of the vendor"))?;
             parents::read_all(shared, &source, &mut |values, slice| add(values, slice).map(|()| true))?;
         }
         ComponentsResolver::ConfigComponentsResolver(resolver) => {
@@ -128,7 +128,7 @@ fn of_config(build: &Build<'_>, resolver: &ConfigComponentsResolver) -> Result<V
             }
         }
         if next.len() > MOST_STREAMS {
-            return Err(config.at.fault(format!("the config gives more than {MOST_STREAMS} streams")));
+            return Err(config.at.fault(format!("the config creates more than {MOST_STREAMS} streams")));
         }
         combined = next;
     }

@@ -133,7 +133,9 @@ impl Build<'_> {
         match def {
             Stream::DeclarativeStream(def) => self.declarative(def, depth),
             Stream::StateDelegatingStream(def) => self.delegating(def, depth),
-            Stream::ConditionalStreams(def) => Err(def.at.fault("`ConditionalStreams` can stand under `streams` only")),
+            Stream::ConditionalStreams(def) => {
+                Err(def.at.fault("`ConditionalStreams` is allowed only under `streams`"))
+            }
         }
     }
 
@@ -157,7 +159,7 @@ impl Build<'_> {
         if retention.is_some()
             && [&stream, &incremental].iter().any(|s| s.cursor.as_ref().is_some_and(CursorPlan::counts))
         {
-            return Err(at().fault("an IncrementingCountCursor does not tell how old a state is"));
+            return Err(at().fault("an IncrementingCountCursor does not show the age of a state"));
         }
         stream.with_state = Some(WithState { stream: Arc::new(incremental), retention });
         Ok(stream)

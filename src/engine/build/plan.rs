@@ -30,7 +30,7 @@ use crate::protocol::Protocol;
 /// A source, ready to run.
 #[derive(Debug)]
 pub struct SourcePlan {
-    /// Its name.
+    /// The name of the source.
     pub source: Arc<str>,
     /// The streams in manifest order.
     pub streams: Vec<Arc<StreamPlan>>,
@@ -45,7 +45,7 @@ pub struct SourcePlan {
 /// A stream, ready to run.
 #[derive(Debug, Clone)]
 pub struct StreamPlan {
-    /// Its name.
+    /// The name of the stream.
     pub name: Arc<str>,
     /// The name for Singer targets, if its own would collide with another stream's table.
     pub table_name: Option<Arc<str>>,
@@ -79,7 +79,7 @@ pub struct StreamPlan {
     pub shape: Pipeline,
     /// How the file of each record is downloaded.
     pub files: Option<FilePlan>,
-    /// Its partitions.
+    /// The partitions of the stream.
     pub router: Router,
     /// The parent streams of the partitions.
     pub parents: Vec<Arc<StreamPlan>>,
@@ -197,7 +197,7 @@ impl StreamPlan {
         self.parents.iter().flat_map(|p| std::iter::once(&p.name).chain(p.ancestors())).collect()
     }
 
-    /// Its top-level key fields: targets support no others.
+    /// The stream's top-level key fields: targets support no others.
     pub fn keys(&self) -> Vec<String> {
         self.key_paths.iter().filter_map(|path| if let [one] = &path[..] { Some(one.clone()) } else { None }).collect()
     }

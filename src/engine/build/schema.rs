@@ -72,8 +72,9 @@ impl SchemaSource {
                 _ => return Err(bad("is not where `schema_pointer` says")),
             };
             for field in &fields {
-                let key =
-                    dpath::get(field, &self.key).and_then(Json::as_str).ok_or_else(|| bad("names one by no text"))?;
+                let key = dpath::get(field, &self.key)
+                    .and_then(Json::as_str)
+                    .ok_or_else(|| bad("has a name that is not a string"))?;
                 let kind = if self.kind.is_empty() { None } else { dpath::get(field, &self.kind) };
                 let kind = self.kind_of(field, kind.unwrap_or(&json!("string")), shared)?;
                 let vars = Vars::new(&shared.cx);
@@ -126,7 +127,7 @@ impl SchemaSource {
                 other => {
                     return Err(Fault::data(format!("the vendor describes a field of the type `{other}`"))
                         .at(&self.at.location)
-                        .hint("map it to a type of Airbyte's in `types_mapping`"));
+                        .hint("map it to an Airbyte type in `types_mapping`"));
                 }
             },
             Json::Array(two) if two.len() == 2 => json!({"oneOf": [self.named(&two[0])?, self.named(&two[1])?]}),
@@ -137,7 +138,7 @@ impl SchemaSource {
                 }
                 schema
             }
-            _ => return Err(Fault::data("the vendor describes a field by no type").at(&self.at.location)),
+            _ => return Err(Fault::data("the vendor describes a field without a type").at(&self.at.location)),
         })
     }
 }

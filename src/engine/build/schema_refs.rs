@@ -44,7 +44,7 @@ impl SchemaRefs<'_> {
     fn within(&self, node: &Json, document: Document<'_>, depth: usize) -> Result<Json> {
         self.nodes.set(self.nodes.get() + 1);
         if self.nodes.get() > MAX_NODES {
-            return Err(self.at.fault(format!("the schema's references give more than {MAX_NODES} values")));
+            return Err(self.at.fault(format!("the schema's references expand to more than {MAX_NODES} values")));
         }
         match node {
             Json::Object(map) => {
@@ -60,7 +60,7 @@ impl SchemaRefs<'_> {
 
     fn referred(&self, reference: &str, document: Document<'_>, depth: usize) -> Result<Json> {
         if depth >= MAX_DEPTH {
-            return Err(self.at.fault(format!("the schema's reference `{reference}` leads to itself")));
+            return Err(self.at.fault(format!("the schema's reference `{reference}` refers to itself")));
         }
         let (file, pointer) = reference.split_once('#').unwrap_or((reference, ""));
         // Files refer to each other as if they were next to the schemas, not below.
@@ -74,7 +74,7 @@ impl SchemaRefs<'_> {
         let target = document
             .root
             .pointer(pointer)
-            .ok_or_else(|| self.at.fault(format!("the schema has nothing at its reference `{reference}`")))?;
+            .ok_or_else(|| self.at.fault(format!("the schema's reference `{reference}` points to nothing")))?;
         let mut target = self.within(target, document, depth + 1)?;
         if let Some(map) = target.as_object_mut() {
             map.shift_remove("definitions");

@@ -67,7 +67,7 @@ impl Build<'_> {
         let files = def.file_uploader.as_ref().map(|files| files::build(self, files, def, &requester)).transpose()?;
         if files.is_some() && becomes_smaller(retriever) {
             let at = def.at.field("file_uploader", None);
-            return Err(at.fault("pages and windows cannot become smaller where each record has a file"));
+            return Err(at.fault("recovery with smaller pages or windows does not work for records with files"));
         }
         let overlaps = self.safety.overlaps() && jobs.is_none();
         let pages = page::build(retriever.paginator.as_ref(), cx)?.overlapping(overlaps);
@@ -112,7 +112,7 @@ impl Build<'_> {
         let mut cursor = cursor::build(sync, self.safety, self.cx)?;
         cursor.global |= router.is_grouped();
         if cursor.counts() && router.is_some() {
-            return Err(def.at.fault("an IncrementingCountCursor cannot stand beside a `partition_router`"));
+            return Err(def.at.fault("an IncrementingCountCursor cannot be combined with a `partition_router`"));
         }
         Ok(Some(cursor))
     }
@@ -151,8 +151,8 @@ fn check_page_length(retriever: &SimpleRetriever) -> Result<()> {
         && matches!(paginator.pagination_strategy, PaginationStrategy::OffsetIncrement(_))
         && dom_extract::is_union(&retriever.record_selector.extractor)
     {
-        let fault = retriever.at.fault("several extractors together give more records than a page of the API has");
-        return Err(fault.hint("page by number or cursor, or take `mode: first_match`"));
+        let fault = retriever.at.fault("several extractors together return more records than a page of the API");
+        return Err(fault.hint("page by number or cursor, or use `mode: first_match`"));
     }
     Ok(())
 }
@@ -169,10 +169,10 @@ fn check_first_pages(
     } else if !matches!(retriever.decoder, None | Some(Decoder::JsonDecoder(_))) {
         "the decoder must be a JsonDecoder"
     } else if becomes_smaller(retriever) {
-        "pages and windows cannot become smaller"
+        "recovery with smaller pages or windows does not work"
     } else {
         return Ok(());
     };
     let at = config.at.field("lazy_read_pointer", None);
-    Err(at.fault(format!("{reason}, where first pages stand in the parent's records")))
+    Err(at.fault(format!("{reason} if the parent's records contain the first pages")))
 }

@@ -97,7 +97,7 @@ pub(super) fn read_schema(folder: &Path, path: &Path, written: &str, at: &Place)
     let path = path.canonicalize().map_err(unreadable)?;
     if !path.starts_with(folder.canonicalize().map_err(unreadable)?) {
         let fault = at.fault(format!("the schema {written} is outside the manifest's folder"));
-        return Err(fault.hint("copy it beside the manifest"));
+        return Err(fault.hint("copy it into the manifest's folder"));
     }
     let text = std::fs::read_to_string(&path).map_err(unreadable)?;
     serde_json::from_str(&text).map_err(|e| {

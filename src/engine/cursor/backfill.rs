@@ -371,8 +371,8 @@ fn written(spans: &Spans) -> Json {
 }
 
 fn unreadable() -> Fault {
-    Fault::config("the state of its backfill cannot be read")
-        .hint("give the last state of a backfill of this source, or begin anew with --reset")
+    Fault::config("cannot read the state of its backfill")
+        .hint("pass the last state of a backfill of this source, or start over with --reset")
 }
 
 /// Refuses a state that claims to have read the future.
@@ -380,10 +380,10 @@ fn not_ahead(read: &Spans, now: OffsetDateTime) -> Result<()> {
     match read.list().last().filter(|span| span.end > now.saturating_add(ZONES)) {
         None => Ok(()),
         Some(span) => Err(Fault::config(format!(
-            "the state of its backfill says that {} was read, which is ahead of now",
+            "the state of its backfill reports {} as read, which is in the future",
             rfc3339(span.end)
         ))
-        .hint("give the last state of a backfill of this source, or begin anew with --reset")),
+        .hint("pass the last state of a backfill of this source, or start over with --reset")),
     }
 }
 

@@ -60,7 +60,7 @@ const MONTH: Period = Period { months: 1, exact: Duration::ZERO };
 /// The default lookback before the start, for clock differences and records that appear late.
 const MARGIN: Duration = Duration::minutes(1);
 
-/// The same for the single pass that reads changes again after a backfill.
+/// The length for the single pass that reads changes again after a backfill.
 const AGAIN: Duration = Duration::hours(1);
 
 impl PastFilter {

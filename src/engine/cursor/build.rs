@@ -29,7 +29,7 @@ fn by_count(def: &IncrementingCountCursor, safety: &Safety, cx: &EvalContext) ->
         Some(text) => {
             let written = Template::compile(text, &[])?.text(&vars)?;
             let whole = written.trim().split('.').next().and_then(|whole| format.parse(whole));
-            whole.ok_or_else(|| text.at.fault("`start_value` is no number"))?
+            whole.ok_or_else(|| text.at.fault("`start_value` is not a number"))?
         }
         None => OffsetDateTime::UNIX_EPOCH,
     };
@@ -83,7 +83,7 @@ fn by_time(def: &DatetimeBasedCursor, safety: &Safety, cx: &EvalContext) -> Resu
         return Err(at.fault("`step` and `cursor_granularity` must be given together, or neither"));
     }
     if step.is_some_and(|s| s.months < 0 || s.exact.is_negative() || s.is_zero()) {
-        return Err(at.field("step", None).fault("`step` must be longer than nothing"));
+        return Err(at.field("step", None).fault("`step` must be longer than 0"));
     }
     let end = match &def.end_datetime {
         Some(bound) => moment(bound, &format, &vars)?,
@@ -161,7 +161,7 @@ fn not_a_time(template: &Template, value: &str, format: &Format, vars: &Vars<'_>
     let missing = keys.iter().find(|key| vars.cx.config.get(key.as_str()).is_none_or(empty));
     let form = format.source();
     let message = match (missing, keys.first()) {
-        (Some(key), _) => format!("config `{key}` is missing, and the cursor begins or ends with it"),
+        (Some(key), _) => format!("config `{key}` is missing; the cursor starts or ends there"),
         (None, Some(key)) => format!("the time that config `{key}` gives does not match the format `{form}`"),
         (None, None) => format!("the time does not match the format `{form}`"),
     };

@@ -7,6 +7,7 @@
 use time::{Duration, OffsetDateTime};
 
 use super::{Cursor, CursorPlan, Window};
+use crate::base::display::{number_of, thousands};
 
 /// The allowed difference between the vendor's clock and that of its database.
 const CLOCKS: Duration = Duration::minutes(1);
@@ -67,13 +68,15 @@ impl Beyond {
     pub fn message(self) -> String {
         let Beyond { ahead, outside, .. } = self;
         let what = match (ahead, outside) {
-            (0, _) => format!("{outside} records lie beyond the window that was asked for"),
-            (_, 0) => format!("{ahead} records lie ahead of the vendor's clock"),
+            (0, _) => format!("{} outside the requested window", number_of(outside, "record")),
+            (_, 0) => format!("{} ahead of the vendor's clock", number_of(ahead, "record")),
             _ => format!(
-                "{ahead} records lie ahead of the vendor's clock, {outside} beyond the window that was asked for"
+                "{} ahead of the vendor's clock and {} outside the requested window",
+                number_of(ahead, "record"),
+                thousands(outside)
             ),
         };
-        format!("{what}, by their cursor; they were sent, and do not move the bookmark beyond")
+        format!("sent {what}, by cursor value; this does not move the bookmark past that point")
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn build(def: &model::Clamping, cx: &EvalContext) -> Result<Clamp> {
         "WEEK" => {
             let at = def.at.field("target_details", None);
             let named = def.target_details.as_ref().and_then(|d| d.get("weekday")?.as_str());
-            let named = named.ok_or_else(|| at.fault("weeks need a `weekday` that they begin with"))?;
+            let named = named.ok_or_else(|| at.fault("`target: WEEK` needs a `weekday`, the first day of the week"))?;
             Clamp::Week(match named {
                 "MONDAY" => Weekday::Monday,
                 "TUESDAY" => Weekday::Tuesday,
@@ -40,7 +40,11 @@ pub(super) fn build(def: &model::Clamping, cx: &EvalContext) -> Result<Clamp> {
                 "FRIDAY" => Weekday::Friday,
                 "SATURDAY" => Weekday::Saturday,
                 "SUNDAY" => Weekday::Sunday,
-                other => return Err(at.fault(format!("`weekday: {other}` does not exist")).hint("MONDAY to SUNDAY")),
+                other => {
+                    return Err(at
+                        .fault(format!("`weekday: {other}` does not exist"))
+                        .hint("it can be MONDAY to SUNDAY"));
+                }
             })
         }
         other => {

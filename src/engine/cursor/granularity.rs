@@ -67,21 +67,21 @@ fn misfit(resolution: Period, step: Period, granularity: Period) -> Option<Misfi
 impl Misfit {
     /// The problem in readable form; `unit` is the format's precision.
     fn message(self, format: &Format, unit: &str) -> String {
-        let tells = format!("`datetime_format: {}` can tell, {unit}", format.source());
+        let tells = format!("the unit of `datetime_format: {}`, {unit}", format.source());
         match self {
             Misfit::EmptyWindows => {
-                "`step` is shorter than `cursor_granularity`: windows end before they begin, and cannot advance"
+                "`step` is shorter than `cursor_granularity`: windows end before they start and cannot advance"
                     .to_owned()
             }
             Misfit::SameWindows => {
-                format!("`step` is shorter than what {tells}: the same windows are asked for again, and cannot advance")
+                format!("`step` is shorter than {tells}: windows repeat and cannot advance")
             }
             Misfit::NeverTouch => {
-                format!("`cursor_granularity` is shorter than what {tells}: windows never touch, and cannot advance")
+                format!("`cursor_granularity` is shorter than {tells}: windows never touch and cannot advance")
             }
             Misfit::Gaps => format!(
-                "`cursor_granularity` is longer than what {tells}: what changed between the end of a window and the \
-                begin of the next is never asked for"
+                "`cursor_granularity` is longer than {tells}: changes between the end of a window and the start of \
+                the next are never requested"
             ),
         }
     }
@@ -149,8 +149,8 @@ fn of_dependency(def: &DeclarativeStream) -> Option<Fault> {
 }
 
 /// The warning for a stream whose `incremental_dependency` has no effect.
-pub const WITHOUT_CURSOR: &str = "`incremental_dependency: true` has no effect on a stream that does not define \
-                                  `incremental_sync`: every run reads all parent records anew";
+pub const WITHOUT_CURSOR: &str = "`incremental_dependency: true` has no effect on a stream without \
+    `incremental_sync`: every run reads all parent records again";
 /// The hint for it.
 pub const WITH_CURSOR: &str = "define `incremental_sync` on this stream, or remove `incremental_dependency`";
 
@@ -171,10 +171,9 @@ impl CursorPlan {
 }
 
 /// The warning of a run if values fall between windows.
-pub const BETWEEN_WINDOWS: &str = "values of the cursor are finer than `cursor_granularity`: what changed between \
-                                   the end of a window and the begin of the next is not asked for, unless the vendor \
-                                   takes the end for a whole unit; set `cursor_granularity`, and `datetime_format` \
-                                   with it, to what the vendor's times tell";
+pub const BETWEEN_WINDOWS: &str = "values of the cursor are finer than `cursor_granularity`: changes between the end \
+    of a window and the start of the next are not requested, unless the vendor includes the whole last unit; set \
+    `cursor_granularity` and `datetime_format` to the precision of the vendor's times";
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -201,10 +201,10 @@ impl CursorPlan {
         if at <= self.now.max(self.end).saturating_add(ceiling::ZONES) {
             return Ok(self.now);
         }
-        let message = format!("the state's `{}` is {}, which is ahead of now", self.field, self.write(at));
-        Err(Fault::config(format!("{message}: nothing that changes until then would ever be read"))
+        let message = format!("the state's `{}` is {}, which is in the future", self.field, self.write(at));
+        Err(Fault::config(format!("{message}: changes until then would never be read"))
             .at(&self.at.location)
-            .hint("set it back to the last time that was surely read, or read the stream anew with --reset"))
+            .hint("set it to the time of the last complete read, or read the stream from the start with --reset"))
     }
 
     /// Is a state rejected because it is ahead of now?
@@ -214,9 +214,9 @@ impl CursorPlan {
     }
 
     fn unreadable(&self) -> Fault {
-        Fault::config(format!("the state's `{}` is no time in any of the stream's formats", self.field))
+        Fault::config(format!("the state's `{}` is not a time in any of the stream's formats", self.field))
             .at(&self.at.location)
-            .hint("give the state of this stream from this source, or start again without state")
+            .hint("pass the state of this stream from this source, or start without a state")
     }
 
     fn read_ranges(&self, state: &Map<String, Json>) -> Result<Vec<Range>> {
@@ -242,18 +242,18 @@ impl CursorPlan {
 
     /// Can windows be split? The fault explains why not.
     pub fn check_splittable(&self, at: &Place) -> Result<()> {
-        let refused = |what: &str| Err(at.fault(format!("windows cannot become shorter: {what}")));
+        let refused = |what: &str| Err(at.fault(format!("recovery with shorter windows does not work here: {what}")));
         let Some(granularity) = self.granularity else {
             return refused("the cursor has no `step` and `cursor_granularity`");
         };
         if self.filters {
-            return refused("the cursor asks for no windows");
+            return refused("the cursor requests no windows");
         }
         if granularity.months != 0 || !granularity.exact.is_positive() {
-            return refused("`cursor_granularity` must be a time of one length");
+            return refused("`cursor_granularity` must be a duration of fixed length");
         }
         if granularity.after(self.start).is_some_and(|next| self.write(next) == self.write(self.start)) {
-            return refused("`datetime_format` cannot tell times of `cursor_granularity` apart");
+            return refused("`datetime_format` is less precise than `cursor_granularity`");
         }
         Ok(())
     }

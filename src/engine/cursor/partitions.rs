@@ -126,7 +126,7 @@ impl Partitions {
                 let both =
                     entry.get("partition").and_then(Json::as_object).zip(entry.get("cursor").and_then(Json::as_object));
                 let (partition, cursor) = both.ok_or_else(|| {
-                    Fault::config("the state's `states` must hold objects with `partition` and `cursor`")
+                    Fault::config("the state's `states` must be objects with `partition` and `cursor`")
                 })?;
                 if !out.global {
                     out.each.insert(identity(partition), plan.begin(Some(cursor), 0)?);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::base::display::number;
 use crate::base::fault::{Fault, Result};
 use crate::base::json::python::is_falsy;
 use crate::manifest::dpath::{self, Step};
@@ -139,12 +140,12 @@ fn evaluated(path: &[Text], cx: &EvalContext) -> Result<Vec<String>> {
 fn rule(def: &Extractor, cx: &EvalContext) -> Result<Rule> {
     Ok(match def {
         Extractor::ResponseToFileExtractor(def) => {
-            return Err(def.at.fault("a ResponseToFileExtractor cannot stand among others"));
+            return Err(def.at.fault("a ResponseToFileExtractor cannot be combined with other extractors"));
         }
         Extractor::DpathExtractor(def) => {
             let path = evaluated(&def.field_path, cx)?;
             if path.iter().filter(|segment| *segment == "**").count() > 1 {
-                return Err(def.at.field("field_path", None).fault("`**` can stand once in a path"));
+                return Err(def.at.field("field_path", None).fault("`**` can occur only once in a path"));
             }
             let expand = def.record_expander.as_ref().map(|def| expand(def, cx)).transpose()?;
             Rule::Path { path, expand: expand.map(Box::new) }
@@ -182,7 +183,7 @@ fn expand(def: &RecordExpander, cx: &EvalContext) -> Result<Expand> {
     let truncated = def.truncation_indicator_path.as_deref().unwrap_or_default();
     if whole && truncated.is_empty() {
         let fault = def.at.field("truncated_list_retriever", None).fault("`truncation_indicator_path` is missing");
-        return Err(fault.hint("it names the field that says when the list must be asked for"));
+        return Err(fault.hint("set it to the field that shows that the list is incomplete"));
     }
     if let Some(retriever) = &def.truncated_list_retriever
         && !retriever.routers().is_empty()
@@ -295,8 +296,8 @@ fn found<'j>(path: &[String], body: &'j Json) -> Result<Vec<&'j Json>> {
         return Ok(dpath::values(body, path));
     }
     let one = dpath::one(body, path).map_err(|several| {
-        Fault::data(format!("the record path `{}` leads to {several} places of the answer", path.join(".")))
-            .hint("only a segment `*` stands for many")
+        Fault::data(format!("the record path `{}` matches {several} places in the response", path.join(".")))
+            .hint("only a segment `*` may match several")
     })?;
     Ok(match one {
         Some(Json::Array(items)) => items.iter().collect(),
@@ -320,8 +321,8 @@ impl Expand {
         let base = if self.merge { without(record, embedded.iter().map(|(way, _)| way)) } else { Map::new() };
         let count: usize = embedded.iter().map(|(_, items)| items.len()).sum();
         if (self.original || self.merge) && record.to_string().len().saturating_mul(count) > MOST_BYTES {
-            return Err(Fault::data("the items of a record, each with that record, come to more than 1 GiB")
-                .hint("take `parent_fields` instead of the whole record"));
+            return Err(Fault::data("the items of a record, each with a copy of that record, exceed 1 GiB")
+                .hint("use `parent_fields` instead of the whole record"));
         }
         let mark = if self.truncated.is_empty() { None } else { dpath::get(record, &self.truncated) };
         if mark.is_some_and(|mark| !is_falsy(mark)) {
@@ -355,13 +356,14 @@ impl Expand {
     fn warn(&self, got: usize, lists: &dyn Lists) {
         if !self.warned.swap(true, Ordering::Relaxed) {
             lists.incomplete(&format!(
-                "`{}` holds a part of its list and only {got} items of it were read; {}. Other records may lack items \
+                "`{}` contains only a part of its list, and dripfeed read {} of it; {}. Other records may lack items \
                 too",
                 self.path.join("."),
+                number(got, "item"),
                 if self.whole {
-                    "the `truncated_list_retriever` gave fewer than `total_count`"
+                    "the `truncated_list_retriever` returned fewer than `total_count`"
                 } else {
-                    "a `truncated_list_retriever` would ask for the rest"
+                    "a `truncated_list_retriever` would request the rest"
                 },
             ));
         }
@@ -382,8 +384,12 @@ impl Expand {
             let (first, rest) = from.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
             let value = parent.get(first).and_then(|value| dpath::get(value, rest));
             dpath::put(&mut out, to, value.cloned().unwrap_or(Json::Null)).map_err(|depth| {
-                Fault::data(format!("an item of `{}` has a value at `{}`", self.path.join("."), to[..depth].join(".")))
-                    .hint("give the parent's field another `record_path`")
+                Fault::data(format!(
+                    "an item of `{}` already has a value at `{}`",
+                    self.path.join("."),
+                    to[..depth].join(".")
+                ))
+                .hint("give the parent's field another `record_path`")
             })?;
         }
         if self.original {

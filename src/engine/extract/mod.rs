@@ -121,7 +121,7 @@ impl<E> From<ScanError> for WalkError<E> {
 
 /// The fault for a body that is not JSON; if it starts as JSON, a retry may bring it complete.
 pub fn not_json(body: &[u8], error: &ScanError) -> Fault {
-    let text = format!("the answer is not valid JSON: {error}");
+    let text = format!("the response is not valid JSON: {error}");
     let begins = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
     if begins && error.is_of_its_end(body) { Fault::broken_body(text) } else { Fault::data(text) }
 }

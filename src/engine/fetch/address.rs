@@ -93,7 +93,7 @@ pub fn flaw(url: &str) -> String {
     let port = port.filter(|port| !port.is_empty() && port.parse::<u16>().is_err());
     match port {
         _ if host.is_empty() => "it names no host".to_owned(),
-        _ if authority.contains(char::is_whitespace) => format!("`{authority}` holds a blank"),
+        _ if authority.contains(char::is_whitespace) => format!("`{authority}` contains a space"),
         Some(port) => format!("the port `{port}` of `{host}` is not a number up to 65535"),
         None => format!("the host `{host}` is malformed"),
     }
@@ -209,7 +209,7 @@ mod tests {
             ("ftp://api.test/", "not ftp://"),
             ("https:///path", "no host"),
             ("https://user:pass@:80/", "no host"),
-            ("https://api test/", "`api test` holds a blank"),
+            ("https://api test/", "`api test` contains a space"),
             ("http://127.0.0.1:80a0/", "the port `80a0`"),
             ("https://user:pass@api.test:99999?q", "the port `99999` of `api.test`"),
             ("https://[::1]:x/", "the port `x` of `[::1]`"),

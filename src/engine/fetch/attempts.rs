@@ -14,6 +14,7 @@ use super::transport::Trouble;
 use super::{
     Event, Fetcher, LiveCredentials, Outcome, Reply, SendRequest, random, shown, shown_with_query, vendor_error,
 };
+use crate::base::display::number_of;
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::base::json::scan;
 use crate::pace::feedback::{self, Feedback};
@@ -120,8 +121,8 @@ impl Fetcher {
                     self.stop.ask(fault.kind);
                 })?;
             } else if seconds > most {
-                let text = format!("the vendor asks to wait {seconds:.0} s before the next request");
-                return Err(Fault::new(Kind::Unavailable, text).hint("run again later; what was finished is saved"));
+                let text = format!("the vendor requests a wait of {seconds:.0} s before the next request");
+                return Err(Fault::new(Kind::Unavailable, text).hint("run again later; finished work is saved"));
             } else {
                 self.pace.bears(wait, Waits::ToTryAgain)?;
             }
@@ -159,15 +160,15 @@ impl Fetcher {
             if let Some(error) = error.filter(|_| !holds(&reply.body)) {
                 if error.is_of_schema {
                     return Err(Fault::data(format!(
-                        "the vendor does not know what the query asks for: {} ({})",
+                        "the vendor does not know a field of the query: {} ({})",
                         error.text,
                         shown(ask.request)
                     ))
                     .of_rule("envelope_changed")
-                    .hint("the vendor may have changed its schema: mend the query in the manifest"));
+                    .hint("the vendor may have changed its schema: correct the query in the manifest"));
                 }
                 return Ok(Attempt::Failed(FailedAttempt {
-                    message: format!("HTTP {}, but the answer reports an error instead of its records", reply.status),
+                    message: format!("HTTP {}, but the response reports an error instead of records", reply.status),
                     failure: Failure::System,
                     transient: false,
                     limited: false,
@@ -331,7 +332,7 @@ impl Fetcher {
             let ask = SendRequest { request: &request, ..*ask };
             let (reason, reply) = match self.exchange(&ask) {
                 Ok(reply) if !settled.contains(&reply.status) && (reply.status == 429 || reply.status >= 500) => {
-                    (format!("the token endpoint answered HTTP {}", reply.status), Some(reply))
+                    (format!("the token endpoint responded with HTTP {}", reply.status), Some(reply))
                 }
                 Ok(reply) => match body_error::broken_json(&reply.body).filter(|_| reply.status < 400) {
                     Some(error) => (format!("the token endpoint: {error}"), None),
@@ -345,7 +346,8 @@ impl Fetcher {
             let limited = reply.as_ref().is_some_and(|r| r.status == 429);
             let (seconds, _) = self.wait(ask.errors, reply.as_ref(), tries, limited)?;
             if waited + seconds > TOKEN_SECONDS {
-                return Err(Fault::new(Kind::Unavailable, format!("{reason} ({}, {tries} tries)", shown(&request))));
+                let attempts = number_of(tries.into(), "attempt");
+                return Err(Fault::new(Kind::Unavailable, format!("{reason} ({}, {attempts})", shown(&request))));
             }
             waited += seconds;
             let wait = Duration::from_secs_f64(seconds);
@@ -363,10 +365,10 @@ impl Fetcher {
             401 => Fault::new(Kind::Auth, text).hint("check the credentials in the config"),
             403 if !self.reached.load(Ordering::Relaxed) => Fault::new(Kind::Auth, text)
                 .of_rule("scope_lost")
-                .hint("check the credentials in the config, and what they may read"),
+                .hint("check the credentials in the config, and their permissions"),
             403 => Fault::data(text)
                 .of_rule("scope_lost")
-                .hint("the credentials work elsewhere: check that they may read this stream"),
+                .hint("the credentials work for other streams: check their permission for this stream"),
             // Some vendors reject a login with another status; then the manifest states that the user must act.
             _ if verdict.failure == Failure::Config && !verdict.by_default && !self.reached.load(Ordering::Relaxed) => {
                 Fault::new(Kind::Auth, text).hint("check the credentials and the other values of the config")
@@ -449,8 +451,9 @@ impl FailedAttempt {
         let kind = if transient || limited { Kind::Unavailable } else { Kind::Data };
         let text = reply.and_then(|reply| reply.error.clone().or_else(|| vendor_error::of(reply)));
         let quoted = text.map(|t| format!(" (the vendor says: {t})")).unwrap_or_default();
+        let attempts = number_of(tries.into(), "attempt");
         let fault =
-            Fault::new(kind, format!("{message}{quoted}, after {tries} tries of {}", shown_with_query(request)))
+            Fault::new(kind, format!("{message}{quoted}, after {attempts} of {}", shown_with_query(request)))
                 .of_rule(reply.map_or("", |reply| rule_of(reply.status)));
         let fault = Fault { status: reply.map(|reply| reply.status), ..fault };
         let fault = if reply.is_some_and(|reply| reply.status == 429) {

@@ -16,7 +16,7 @@ const FIELDS: [&str; 2] = ["errors", "error"];
 /// An error reported by a vendor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BodyError {
-    /// Its text, shortened.
+    /// The text of the error, shortened.
     pub(super) text: String,
     /// All error fields of the body, as an object.
     pub(super) fields: Json,
@@ -93,7 +93,7 @@ pub(super) fn broken_json(body: &[u8]) -> Option<String> {
     }
     let mut scanner = Scanner::new(body);
     let read = scanner.peek().and_then(|_| scanner.skip()).and_then(|()| scanner.end());
-    read.err().filter(|error| error.is_of_its_end(body)).map(|error| format!("the answer is not valid JSON: {error}"))
+    read.err().filter(|error| error.is_of_its_end(body)).map(|error| format!("the response is not valid JSON: {error}"))
 }
 
 /// The error fields of a body that is a single JSON object.

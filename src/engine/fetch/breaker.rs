@@ -110,9 +110,9 @@ impl Breaker {
             let (failures, seconds) = (health.failures, since.elapsed().as_secs());
             return Err(Fault::new(
                 Kind::Unavailable,
-                format!("the vendor is down: the last {failures} requests failed, for {seconds} s"),
+                format!("the vendor is down: the last {failures} requests failed over {seconds} s"),
             )
-            .hint("run again later; what was finished is saved"));
+            .hint("run again later; finished work is saved"));
         }
         Ok(())
     }

@@ -109,9 +109,9 @@ impl Cache {
 impl Kept {
     fn read(&mut self, entry: Entry, url: &str) -> Result<Reply> {
         let mut body = vec![0; entry.len];
-        let Some(file) = &mut self.file else { return Err(Fault::bug("a kept answer without a file")) };
+        let Some(file) = &mut self.file else { return Err(Fault::bug("a cached response has no file")) };
         let read = file.seek(SeekFrom::Start(entry.at)).and_then(|_| file.read_exact(&mut body));
-        read.map_err(|e| Fault::local("cannot read a kept answer", &e))?;
+        read.map_err(|e| Fault::local("cannot read a cached response", &e))?;
         let Entry { status, headers, took, end, .. } = entry;
         let url = url.to_owned();
         Ok(Reply { status, headers, body, took, url, embedded: false, filed: None, error: None, end })
@@ -124,7 +124,7 @@ impl Claim<'_> {
         if reply.status != 200 || request.method != "GET" {
             return Ok(());
         }
-        let failed = |e: &std::io::Error| Fault::local("cannot keep an answer in the temporary folder", e);
+        let failed = |e: &std::io::Error| Fault::local("cannot cache a response in the temporary folder", e);
         let mut stored = self.cache.lock();
         let at = stored.end;
         if stored.file.is_none() {

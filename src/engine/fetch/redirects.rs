@@ -42,14 +42,14 @@ impl Fetcher {
     /// Refuses a URL that must not receive the credentials.
     pub(super) fn check_host(&self, url: &str, origin: &str) -> Result<()> {
         let Some(target) = origin_of(url) else {
-            return Err(Fault::data(format!("the address of the next request is not a URL: {}", flaw(url))));
+            return Err(Fault::data(format!("the next request's URL is not valid: {}", flaw(url))));
         };
         let host = target.split_once("://").map_or("", |(_, host)| host);
         if target == origin || self.limits.allowed_hosts.iter().any(|h| h.eq_ignore_ascii_case(host)) {
             return Ok(());
         }
         Err(Fault::data(format!(
-            "an address at {target} is not the manifest's own ({origin}): the credentials would go to another host"
+            "a URL leads to {target}, not to the manifest's host ({origin}): the credentials would go to another host"
         ))
         .hint(format!("if this is right, add \"{host}\" to dripfeed.allowed_hosts in the config")))
     }

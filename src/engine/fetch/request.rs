@@ -42,9 +42,9 @@ pub struct RequestPlan {
 /// The body of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Body {
-    /// Its bytes.
+    /// The bytes of the body.
     pub bytes: Vec<u8>,
-    /// Its `Content-Type`, if it has one.
+    /// The `Content-Type`, if the body has one.
     pub content_type: Option<&'static str>,
 }
 
@@ -232,7 +232,7 @@ impl RequestPlan {
             named = home.text(&own).unwrap_or_default();
         }
         let Some(origin_of_base) = origin(&base) else {
-            let fault = self.base.at().fault(format!("the address of the request is not a URL: {}", flaw(&base)));
+            let fault = self.base.at().fault(format!("the request's URL is not valid: {}", flaw(&base)));
             // A value from the vendor is not a fault of the manifest.
             let kind = if self.base_is_own { fault.kind } else { Kind::Data };
             return Err(Fault { kind, ..fault });
@@ -286,10 +286,9 @@ impl RequestPlan {
     }
 
     fn collision(&self, key: &str) -> Fault {
-        self.at.fault(format!("the request option `{key}` is set twice")).hint(
-            "a parameter, header or field may come from the requester, the authenticator, the paginator or the \
-             slicer, but from one of them only",
-        )
+        self.at
+            .fault(format!("the request option `{key}` is set twice"))
+            .hint("only one of requester, authenticator, paginator and slicer may set a parameter, header or field")
     }
 
     fn merge(&self, into: &mut Map<String, Json>, from: &Map<String, Json>) -> Result<()> {

@@ -362,7 +362,7 @@ fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
             let quoted = if text.is_empty() { String::new() } else { format!(": {}", shorten(&text)) };
             Verdict {
                 action: Action::Retry,
-                message: format!("the vendor answered HTTP {other}{quoted}"),
+                message: format!("the vendor responded with HTTP {other}{quoted}"),
                 failure,
                 by_default: true,
                 retries: None,
@@ -477,7 +477,7 @@ fn allowed(seconds: Option<f64>, longest: Option<&Template>, vars: &Vars<'_>) ->
     {
         return Err(Fault::new(
             crate::base::fault::Kind::Unavailable,
-            format!("the vendor asks to wait {seconds} s, which `max_waiting_time_in_seconds` forbids"),
+            format!("the vendor requests a wait of {seconds} s, more than `max_waiting_time_in_seconds`"),
         )
         .at(&longest.at().location));
     }

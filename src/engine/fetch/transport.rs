@@ -99,7 +99,7 @@ impl Transport {
             BodyEnd::Connection
         };
         if file.is_some() && end == BodyEnd::BrokenOff {
-            let message = "the answer broke off, and nothing tells whether it was the end".to_owned();
+            let message = "the response ended without a sign that it was complete".to_owned();
             return Err(Trouble::Passing { message, reached: true });
         }
         let url = request.url.clone();
@@ -115,7 +115,7 @@ impl Transport {
         };
         let builder = with_headers(request)?;
         let bad = |e: ureq::http::Error| {
-            Trouble::Final(Fault::data(format!("the request cannot be sent: {e} ({})", shown(request))))
+            Trouble::Final(Fault::data(format!("cannot send the request: {e} ({})", shown(request))))
         };
         let sent = match &request.body {
             Some(body) if request.method == "GET" => {
@@ -166,7 +166,7 @@ impl Transport {
         }
         Err(Trouble::Final(
             Fault::data(format!("the page is larger than {limit} bytes ({})", shown(request)))
-                .hint("ask for smaller pages, or raise dripfeed.max_page_bytes"),
+                .hint("request smaller pages, or raise dripfeed.max_page_bytes"),
         ))
     }
 
@@ -198,8 +198,8 @@ fn with_headers(request: &PreparedRequest) -> Result<Builder, Trouble> {
     let mut builder = Request::builder().method(request.method.as_str()).uri(&request.url);
     for (name, value) in &request.headers {
         if !value.bytes().all(|b| (b' '..=b'~').contains(&b) || b == b'\t') {
-            let text = format!("the header `{name}` has characters that no header can hold ({})", shown(request));
-            let hint = "check the value in the config: a line break or an accent may have slipped in";
+            let text = format!("the header `{name}` has characters that no header can contain ({})", shown(request));
+            let hint = "check the value in the config for a line break or an accented letter";
             return Err(Trouble::Final(Fault::data(text).hint(hint)));
         }
         builder = builder.header(name, value);
@@ -226,13 +226,13 @@ pub(super) enum Trouble {
 }
 
 fn broke_off(error: &std::io::Error) -> Trouble {
-    Trouble::Passing { message: format!("the answer broke off: {error}"), reached: true }
+    Trouble::Passing { message: format!("the response broke off: {error}"), reached: true }
 }
 
 fn trouble(error: &ureq::Error, request: &PreparedRequest, proxy: Option<String>) -> Trouble {
     match error {
         ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
-            Trouble::Final(Fault::data(format!("the request cannot be sent: {error} ({})", shown(request))))
+            Trouble::Final(Fault::data(format!("cannot send the request: {error} ({})", shown(request))))
         }
         ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") => {
             Trouble::Final(refused_by_proxy(proxy, request))
@@ -242,7 +242,7 @@ fn trouble(error: &ureq::Error, request: &PreparedRequest, proxy: Option<String>
         }
         ureq::Error::Io(e) if fails_again(e) => Trouble::Final(tls_failed(e, request)),
         other => {
-            let way = proxy.map(|proxy| format!(" (by way of the proxy {proxy})")).unwrap_or_default();
+            let way = proxy.map(|proxy| format!(" (through the proxy {proxy})")).unwrap_or_default();
             Trouble::Passing { message: format!("{other}{way}"), reached: false }
         }
     }
@@ -277,7 +277,7 @@ fn tls_failed(error: &dyn std::fmt::Display, request: &PreparedRequest) -> Fault
     let text = error.to_string();
     let fault = Fault::new(Kind::Unavailable, format!("TLS with the vendor failed: {text} ({})", shown(request)));
     fault.hint(if text.to_lowercase().contains("certificate") || text.contains("UnknownCA") {
-        "a company's own CA can be given by SSL_CERT_FILE"
+        "set SSL_CERT_FILE to use a company's own CA"
     } else {
         "the server must speak TLS 1.2 or 1.3 at this address"
     })
@@ -286,6 +286,6 @@ fn tls_failed(error: &dyn std::fmt::Display, request: &PreparedRequest) -> Fault
 /// The fault for a proxy that requires credentials.
 fn refused_by_proxy(proxy: Option<String>, request: &PreparedRequest) -> Fault {
     let proxy = proxy.map_or_else(|| "a proxy on the way".to_owned(), |proxy| format!("the proxy {proxy}"));
-    Fault::new(Kind::Auth, format!("{proxy} asks for a user and a password: HTTP 407 ({})", shown(request)))
-        .hint("give them in HTTPS_PROXY or HTTP_PROXY, as http://USER:PASSWORD@HOST:PORT")
+    Fault::new(Kind::Auth, format!("{proxy} requires a user and a password: HTTP 407 ({})", shown(request)))
+        .hint("set them in HTTPS_PROXY or HTTP_PROXY, as http://USER:PASSWORD@HOST:PORT")
 }

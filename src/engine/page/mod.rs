@@ -58,7 +58,7 @@ const FULL: u64 = 1 << 40;
 /// Which fields of a response paging needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
-    /// These top-level fields.
+    /// Only these top-level fields.
     Fields(Vec<String>),
     /// The whole body.
     Body,
@@ -160,23 +160,28 @@ impl PagePlan {
 
     /// Refuses a paginator that cannot request smaller pages, or would take one for the last page.
     pub fn check_reducible(&self, minimum: u64, at: &Place, cx: &EvalContext) -> Result<()> {
-        let refused = |what: &str, hint: &str| Err(at.fault(format!("pages cannot become smaller: {what}")).hint(hint));
+        let refused = |what: &str, hint: &str| {
+            Err(at.fault(format!("recovery with smaller pages does not work here: {what}")).hint(hint))
+        };
         let (Some(strategy), Some(_), Some(page_size)) = (&self.strategy, &self.size, &self.page_size) else {
-            return refused("no page size is sent", "give the paginator a `page_size` and a `page_size_option`");
+            return refused(
+                "the paginator sends no page size",
+                "give the paginator a `page_size` and a `page_size_option`",
+            );
         };
         if page_size.uses("response") {
-            return refused("the page size is the vendor's to say", "give `page_size` as a number or from the config");
+            return refused("the vendor sets the page size", "set `page_size` to a number or to a value of the config");
         }
         if matches!(self.token, Some(Token::Path)) {
-            return refused("the vendor's own links hold the size", "page with a RequestOption");
+            return refused("the vendor's links contain the page size", "page with a RequestOption");
         }
         let written = page_size.written();
         if written.as_u64().or(written.as_str().and_then(|s| s.parse().ok())).is_some_and(|size| size <= minimum) {
-            return refused("`page_size` is `minimum_page_size`", "take a larger `page_size`");
+            return refused("`page_size` equals `minimum_page_size`", "use a larger `page_size`");
         }
         match strategy {
             Strategy::Page { .. } => {
-                refused("page numbers count pages of one size", "page by OffsetIncrement or CursorPagination")
+                refused("page numbers need pages of one size", "use OffsetIncrement or CursorPagination")
             }
             Strategy::Cursor { stop: Some(stop), .. } => {
                 // A small page that is full must not look like the last one.
@@ -185,7 +190,7 @@ impl PagePlan {
                     stop.truth(&vars).unwrap_or(false)
                 };
                 if stop.uses("last_page_size") && ends(minimum + 1) && !ends(1 << 40) {
-                    return refused("`stop_condition` takes a small page for the last", "compare with `page_size`");
+                    return refused("`stop_condition` ends at a small page", "compare with `page_size`");
                 }
                 Ok(())
             }

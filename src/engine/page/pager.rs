@@ -240,8 +240,7 @@ impl Pager<'_> {
         self.repeats.check()?;
         if let Some(promise) = &self.promise {
             next.warning = Some(format!(
-                "an answer has fewer records than it was asked for, but says that there are more (`{}`): \
-                 paging goes on",
+                "a response has fewer records than requested but announces more (`{}`): paging continues",
                 promise.field
             ));
         }
@@ -315,7 +314,7 @@ impl Pager<'_> {
             _ => token,
         };
         if !self.seen.insert(self.hasher.hash_one(crate::base::json::python::canonical(&token))) {
-            return Err(Fault::data("the page token repeats: the vendor would be asked for the same pages for ever")
+            return Err(Fault::data("the page token repeats: dripfeed would request the same pages forever")
                 .at(&value.at().location)
                 .hint("check `cursor_value` and `stop_condition`, or report it to the vendor"));
         }
@@ -342,15 +341,15 @@ impl Pager<'_> {
         let template = template::text_of(value.written());
         match promise {
             Some(Promise { field, plain: true, .. }) => Err(Fault::data(format!(
-                "`cursor_value` ({template}) finds nothing on a full page, but the answer says that there are \
-                 more records (`{field}`)"
+                "`cursor_value` ({template}) finds nothing on a full page, but the response announces more records \
+                (`{field}`)"
             ))
             .at(&value.at().location)
-            .hint("check the field's name in `cursor_value` against an answer of the vendor")),
+            .hint("compare the field's name in `cursor_value` with a response of the vendor")),
             promise => Ok((promise.is_some() || self.token.is_none()).then(|| {
                 format!(
-                    "`cursor_value` ({template}) finds nothing on a full page: that is taken for the last one; check \
-                     the field's name against an answer of the vendor"
+                    "`cursor_value` ({template}) finds nothing on a full page, which counts as the last page; \
+                    compare the field's name with a response of the vendor"
                 )
             })),
         }

@@ -196,17 +196,17 @@ impl<'p> Repeats<'p> {
     /// Checks for endless paging; called when paging would continue.
     pub(super) fn check(&self) -> Result<()> {
         let message = if self.repeated >= MAX_REPEATED {
-            format!("{MAX_REPEATED} pages in a row brought only records that came before")
+            format!("{MAX_REPEATED} pages in a row had only records of earlier pages")
         } else if self.same_keys >= MAX_SAME_KEYS {
-            format!("{MAX_SAME_KEYS} pages in a row brought only records whose keys came before")
+            format!("{MAX_SAME_KEYS} pages in a row had only records with keys of earlier pages")
         } else if self.empty > MAX_EMPTY {
-            format!("{} pages in a row were empty, each with a token for another one", self.empty)
+            format!("{} pages in a row were empty, each with a token for another page", self.empty)
         } else if self.key_paths.is_empty() && self.equal >= MAX_EQUAL {
-            format!("{MAX_EQUAL} pages in a row were the same")
+            format!("{MAX_EQUAL} pages in a row were identical")
         } else {
             return Ok(());
         };
-        Err(Fault::data(format!("{message}: the vendor would be asked for the same pages for ever")).hint(
+        Err(Fault::data(format!("{message}: dripfeed would request the same pages forever")).hint(
             "the vendor may ignore the page token: check `page_token_option` and `stop_condition` of the paginator",
         ))
     }

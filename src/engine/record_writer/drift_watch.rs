@@ -45,9 +45,9 @@ pub(super) struct DriftWatch<'s> {
 pub(super) enum Fate {
     /// Nothing in it is new.
     Regular,
-    /// It is sent, possibly without some values; the schema may have grown for it.
+    /// The record is sent, possibly without some values; the schema may have grown for it.
     Odd(Option<Without>),
-    /// It is quarantined, and not sent.
+    /// The record is quarantined, and not sent.
     PutAside,
 }
 

@@ -284,17 +284,17 @@ impl<'s> RecordWriter<'s> {
 /// The fault for a record without a key: no target can store it.
 fn missing_key(key: &str) -> Fault {
     Fault::data(format!("a record has no value for its key `{key}`")).of_rule(Rule::KeyMissing.id()).hint(
-        "no target can store it; with dripfeed.state_dir it is kept there and the others go on; else check \
-         `primary_key`, or filter such records out with a `record_filter`",
+        "no target can store it; set dripfeed.state_dir to quarantine it and continue; otherwise check \
+        `primary_key`, or exclude such records with a `record_filter`",
     )
 }
 
 /// The fault for a record whose key does not fit its column.
 fn bad_key() -> Fault {
-    let fault = Fault::data("a record's key is of another type than its column, which was announced before");
+    let fault = Fault::data("a record's key has another type than its column, which was announced earlier");
     fault
         .of_rule(Rule::KeyTypeChanged.id())
-        .hint("see the manifest's schema: it must say of which types the fields of `primary_key` are")
+        .hint("declare the types of the `primary_key` fields in the manifest's schema")
 }
 
 impl RecordSink for RecordWriter<'_> {

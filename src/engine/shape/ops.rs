@@ -246,10 +246,10 @@ impl Pipeline {
                         dpath::put(record, &path, value).map_err(|depth| {
                             let way = path[..depth].join(".");
                             Fault::data(format!(
-                                "`{}` cannot be added: `{way}` holds a value, which can have no fields",
+                                "`{}` cannot be added: `{way}` is a plain value and cannot have fields",
                                 path.join(".")
                             ))
-                            .hint("give AddFields a condition, or another path")
+                            .hint("give AddFields a condition or another path")
                         })?;
                     }
                 }

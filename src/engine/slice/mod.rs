@@ -18,15 +18,15 @@ use crate::manifest::template::{EvalContext, Injection, RequestOptions, Template
 /// A part of a stream that is read separately.
 #[derive(Debug, Clone, Default)]
 pub struct Partition {
-    /// Its identity, under which the state stores it.
+    /// The identity of the partition, under which the state stores it.
     pub key: Map<String, Json>,
     /// Additional values for templates; neither stored nor shown.
     pub context: Map<String, Json>,
     /// Extra fields of the parent record, by name.
     pub extra: Map<String, Json>,
-    /// Its request options.
+    /// The request options of the partition.
     pub options: RequestOptions,
-    /// Its first page, if the parent record contains it.
+    /// The first page, if the parent record contains it.
     pub first_page: Option<Json>,
 }
 
@@ -133,13 +133,15 @@ fn router(def: &model::PartitionRouter, parents: &mut usize, cx: &EvalContext) -
         model::PartitionRouter::GroupingPartitionRouter(def) => {
             let at = |field| def.at.field(field, None);
             if matches!(&*def.underlying_partition_router, model::PartitionRouter::GroupingPartitionRouter(_)) {
-                return Err(at("underlying_partition_router").fault("a group cannot be made of groups"));
+                return Err(
+                    at("underlying_partition_router").fault("a grouped router cannot group another grouped router")
+                );
             }
             let of = router(&def.underlying_partition_router, parents, cx)?;
             if of.injects() {
                 return Err(at("underlying_partition_router")
                     .fault("a grouped router cannot have a `request_option`")
-                    .hint("name the values where the request is defined: `{{ stream_partition[...] | join(',') }}`"));
+                    .hint("use the values where the request is defined: `{{ stream_partition[...] | join(',') }}`"));
             }
             let size = usize::try_from(def.group_size).unwrap_or(usize::MAX);
             if size == 0 {
@@ -175,7 +177,7 @@ fn parent(def: &ParentStreamConfig, number: usize, cx: &EvalContext) -> Result<P
     let embedded = |path: &[Text]| -> Result<Vec<String>> {
         let path = path.iter().map(name).collect::<Result<Vec<_>>>()?;
         if path.iter().any(|segment| dpath::is_glob(segment)) {
-            return Err(def.at.field("lazy_read_pointer", None).fault("`lazy_read_pointer` can hold no globs"));
+            return Err(def.at.field("lazy_read_pointer", None).fault("`lazy_read_pointer` cannot contain globs"));
         }
         Ok(path)
     };
@@ -354,7 +356,7 @@ fn only_value(partition: &Partition) -> Result<String> {
     let value = partition.key.iter().find(|(name, _)| *name != "parent_slice").map_or(&Json::Null, |(_, value)| value);
     match value {
         Json::Array(_) | Json::Object(_) => {
-            Err(Fault::data("a partition's value is a list or an object, which cannot be told apart")
+            Err(Fault::data("a partition's value is a list or an object; it must be a plain value")
                 .hint("check `parent_key` or `values` of the partition router"))
         }
         Json::Bool(one) => Ok(f64::from(u8::from(*one)).to_string()),
@@ -421,7 +423,9 @@ impl Values {
                 // Python iterates a text by characters; so does the reference.
                 Json::String(text) => text.chars().map(|c| json!(c.to_string())).collect(),
                 other => {
-                    return Err(template.at().fault(format!("`values` must give a list, not {}", text_of(&other))));
+                    return Err(template
+                        .at()
+                        .fault(format!("`values` must evaluate to a list, not {}", text_of(&other))));
                 }
             }),
         }
@@ -457,18 +461,17 @@ impl ParentPlan {
     fn leads_nowhere(&self, came: u64) -> Fault {
         let records =
             if came == 1 { "the one parent record".to_owned() } else { format!("any of {came} parent records") };
-        Fault::data(format!("{} is not in {records}: no partition can be made of them", self.shown()))
+        Fault::data(format!("{} is missing in {records}, so there is no partition to read", self.shown()))
             .at(&self.at.location)
-            .hint(
-                "name a field that the parent's records have; parents that rightly lack it can be left out with a \
-                 `record_filter`",
-            )
+            .hint("use a field that the parent's records have; exclude parents without it with a `record_filter`")
     }
 
     fn leads_to_a_list(&self) -> Fault {
-        Fault::data(format!("{} leads to a list, which is no partition's value", self.shown()))
+        Fault::data(format!("{} is a list, which cannot be a partition's value", self.shown()))
             .at(&self.at.location)
-            .hint("name a field with one value; a parent stream over the list's items has one for each")
+            .hint(
+                "use a field with one value; for the list's items, use a parent stream that has a record for each item",
+            )
     }
 
     fn partition(&self, value: &Json, record: &Json, slice: &Map<String, Json>, embed: bool) -> Partition {

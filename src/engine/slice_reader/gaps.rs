@@ -29,8 +29,8 @@ impl<'r> SliceReader<'r> {
         self.outcome.incomplete = true;
         let stream = self.slice.stream;
         if stream.cursor.is_some() {
-            let message = "a later page of a slice was ignored, as the manifest says: its records so far are sent, its \
-                           bookmark stays, and the next run reads it again";
+            let message = "the manifest ignored the error of a later page of a slice: the records before it are \
+                sent, the bookmark stays, and the next run reads the slice again";
             (self.slice.engine.noticed)(&stream.name, message);
         }
         Step::End
@@ -74,8 +74,8 @@ impl<'r> SliceReader<'r> {
         pager.stop_overlap();
         self.outcome.incomplete = true;
         let message = format!(
-            "rows moved between two pages, though the slice was read again {MAX_REREADS} times: rows may be missing; \
-             what came is sent, and its bookmark stays"
+            "rows moved between two pages, even after {MAX_REREADS} more reads of the slice: rows may be missing; \
+            the records are sent, and the bookmark stays"
         );
         (self.slice.engine.noticed)(&self.slice.stream.name, &message);
         None
@@ -85,7 +85,7 @@ impl<'r> SliceReader<'r> {
     pub(super) fn partial_errors(&mut self, error: &str, sink: &mut dyn RecordSink) {
         self.has_errors = true;
         let stream = self.slice.stream;
-        let message = format!("an answer reports errors beside its records; the vendor says: {error}");
+        let message = format!("a response reports errors beside its records; the vendor says: {error}");
         self.slice.engine.notice_once(&stream.name, &message);
         if stream.errors_accepted {
             if let Some(observer) = sink.observer() {
@@ -96,8 +96,8 @@ impl<'r> SliceReader<'r> {
         self.outcome.incomplete = true;
         self.outcome.fault.get_or_insert_with(|| {
             Fault::data(message).of_rule("partial_errors").hint(
-                "what came is sent, and the bookmark stays; if the vendor always reports them, accept them: an error \
-                 filter with `action: SUCCESS` in the manifest, or in dripfeed.drift.rules \
+                "the records are sent, and the bookmark stays; if the vendor always reports these errors, accept \
+                them: an error filter with `action: SUCCESS` in the manifest, or in dripfeed.drift.rules \
                  {\"rule\": \"partial_errors\", \"policy\": \"record\"}",
             )
         });

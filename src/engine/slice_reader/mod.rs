@@ -308,8 +308,7 @@ impl<'r> SliceReader<'r> {
             Ok(())
         })?;
         if let Some(field) = slice.stream.shape.left_out() {
-            let message =
-                format!("AddFields left a field out of some records, as `{field}` looks into what is not there");
+            let message = format!("AddFields added no field to some records, because `{field}` reads a missing value");
             slice.engine.notice_once(&slice.stream.name, &message);
         }
         Ok(Answer { reply, decoded, found })
@@ -366,7 +365,7 @@ impl<'r> SliceReader<'r> {
         let more = || more.get_or_init(|| self.slice.more_records(&answer));
         let next = pager.advance(Facts { extracted: records, selected, repeat, more: &more, trusted: &trusted, vars });
         if self.slice.stream.adaptation.page_read(&mut self.recovery, pager, selected) {
-            return Ok(Step::Restart("it holds more records than are read in one go".to_owned()));
+            return Ok(Step::Restart("it has more records than one query may return".to_owned()));
         }
         let NextPage { follows, warning, broken_promise } = next?;
         if let Some(warning) = warning {

@@ -65,13 +65,13 @@ impl<'r> Slice<'r> {
     pub(super) fn check_empty(&self, reply: &Reply, pager: &Pager<'_>) -> Result<()> {
         if pager.is_promised() {
             return Err(Fault::data(format!(
-                "the answer (HTTP {}) is empty, though the one before it said that there is another page",
+                "the response (HTTP {}) is empty, but the previous one announced another page",
                 reply.status
             ))
-            .hint("run again later; if it stays so, report it to the vendor"));
+            .hint("run again later; if it happens again, report it to the vendor"));
         }
         if reply.status != 204 {
-            let message = format!("an answer (HTTP {}) is empty: it is taken for a page without records", reply.status);
+            let message = format!("a response (HTTP {}) is empty: it counts as a page without records", reply.status);
             self.engine.notice_once(&self.stream.name, &message);
         }
         Ok(())

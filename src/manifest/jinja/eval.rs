@@ -61,7 +61,7 @@ impl<'a> Frame<'a> {
 
     fn step(&mut self) -> Eval<()> {
         self.steps += 1;
-        if self.steps > MAX_STEPS { Err(Error::other("the template takes too many steps")) } else { Ok(()) }
+        if self.steps > MAX_STEPS { Err(Error::other("the template runs too many steps")) } else { Ok(()) }
     }
 
     fn body(&mut self, body: &'a [Stmt], out: &mut String) -> Eval<()> {
@@ -87,7 +87,7 @@ impl<'a> Frame<'a> {
                 Stmt::For(each) => self.repeat(each, out)?,
             }
             if out.len() > MAX_BUILT {
-                return Err(Error::other("the template builds too long a text"));
+                return Err(Error::other("the template's output is too long"));
             }
         }
         Ok(())
@@ -268,7 +268,7 @@ impl<'a> Frame<'a> {
 fn loop_state<'a>(i: usize, items: &[Value<'a>]) -> Value<'a> {
     let len = items.len();
     let int = |n: usize| Value::Int(n as i128);
-    let around = |at: Option<&Value<'a>>| at.cloned().unwrap_or_else(|| missing("no such item of the loop"));
+    let around = |at: Option<&Value<'a>>| at.cloned().unwrap_or_else(|| missing("the loop has no such item"));
     let state = [
         ("index", int(i + 1)),
         ("index0", int(i)),

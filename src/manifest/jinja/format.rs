@@ -61,7 +61,7 @@ fn percent_field(value: &Value<'_>, spec: &str, kind: u8, out: &mut String) -> E
             format!("{f:.*}", precision.parse().unwrap_or(6).min(100))
         }
         b'x' => format!("{:x}", value.as_int().unwrap_or_default()),
-        _ => return Err(Error::other("a format code that is not known here")),
+        _ => return Err(Error::other("unsupported format code")),
     };
     let wanted = width.trim_start_matches(['-', '0', '+', ' ']).parse().unwrap_or(0);
     let pad = wanted.min(MAX_WIDTH).saturating_sub(text.chars().count());
@@ -85,7 +85,7 @@ pub(super) fn brace_format(pattern: &str, args: &CallArgs<'_>) -> Eval<String> {
             rest = &rest[1..];
             continue;
         }
-        let end = rest.find('}').filter(|_| brace == b'{').ok_or_else(|| Error::other("a lone brace in a format"))?;
+        let end = rest.find('}').filter(|_| brace == b'{').ok_or_else(|| Error::other("a single brace in a format"))?;
         let (name, spec) = rest[..end].split_once(':').unwrap_or((&rest[..end], ""));
         rest = &rest[end + 1..];
         let value = if name.is_empty() {
@@ -96,7 +96,7 @@ pub(super) fn brace_format(pattern: &str, args: &CallArgs<'_>) -> Eval<String> {
         } else {
             args.keyword(name)
         };
-        let value = value.ok_or_else(|| Error::other("format() misses an argument"))?;
+        let value = value.ok_or_else(|| Error::other("format() lacks an argument"))?;
         out.push_str(&brace_field(value, spec)?);
     }
     out.push_str(rest);
@@ -113,16 +113,13 @@ fn brace_field(value: &Value<'_>, spec: &str) -> Eval<String> {
     let kind = body.chars().last().filter(char::is_ascii_alphabetic);
     let numbers = body.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let (width, precision) = numbers.split_once('.').unwrap_or((numbers, ""));
-    let width: usize = if width.is_empty() {
-        0
-    } else {
-        width.parse().map_err(|_| Error::other("a format code that is not known here"))?
-    };
+    let width: usize =
+        if width.is_empty() { 0 } else { width.parse().map_err(|_| Error::other("unsupported format code"))? };
     let text = match (kind, value.as_f64()) {
         (Some('f'), Some(f)) => format!("{f:.*}", precision.parse().unwrap_or(6)),
         (Some('x'), _) => format!("{:x}", value.as_int().unwrap_or_default()),
         (None | Some('s' | 'd'), _) => value.text().into_owned(),
-        _ => return Err(Error::other("a format code that is not known here")),
+        _ => return Err(Error::other("unsupported format code")),
     };
     let missing = width.min(MAX_WIDTH).saturating_sub(text.chars().count());
     let fill = |n: usize| if zero { "0".repeat(n) } else { " ".repeat(n) };

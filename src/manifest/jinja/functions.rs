@@ -51,7 +51,7 @@ pub(super) fn call<'a>(name: &str, args: &CallArgs<'a>, scope: &dyn Scope) -> Ev
 fn today_with_timezone<'a>(args: &CallArgs<'a>, now: OffsetDateTime) -> Eval<Value<'a>> {
     match args.need_text(0, "timezone")?.as_ref() {
         "UTC" | "Etc/UTC" | "GMT" => Ok(Value::Date(now.date())),
-        other => Err(Error::other(format!("time zone '{other}' is not known here; only UTC is"))),
+        other => Err(Error::other(format!("time zone '{other}' is not supported; use UTC"))),
     }
 }
 
@@ -75,7 +75,7 @@ fn extreme<'a>(args: &CallArgs<'a>, name: &str, better: Ordering) -> Eval<Value<
         several => several.to_vec(),
     };
     let mut items = items.into_iter();
-    let mut best = items.next().ok_or_else(|| Error::other(format!("{name}() of nothing")))?;
+    let mut best = items.next().ok_or_else(|| Error::other(format!("{name}() of an empty sequence")))?;
     for item in items {
         if item.order(&best)? == better {
             best = item;
@@ -102,7 +102,7 @@ fn format_datetime<'a>(args: &CallArgs<'a>, _: OffsetDateTime) -> Eval<Value<'a>
     let then = match (args.need(0, "dt")?, args.text(2, "input_format")?) {
         (Value::Time(t), _) => *t,
         (Value::Date(_), _) => {
-            return Err(Error::wrong_type("format_datetime takes a datetime, a text or a number, not a date"));
+            return Err(Error::wrong_type("format_datetime takes a datetime, a string or a number, not a date"));
         }
         (value, Some(input)) => {
             let input = time_format(&input)?;
@@ -111,7 +111,7 @@ fn format_datetime<'a>(args: &CallArgs<'a>, _: OffsetDateTime) -> Eval<Value<'a>
                 .ok_or_else(|| Error::other(format!("the time does not match format '{}'", input.source())))?
         }
         (Value::Int(i), None) => {
-            timefmt::from_micros(*i * 1_000_000).ok_or_else(|| Error::other("the number is no time"))?
+            timefmt::from_micros(*i * 1_000_000).ok_or_else(|| Error::other("the number is not a valid time"))?
         }
         (value, None) => moment(value)?.to_offset(UtcOffset::UTC),
     };
@@ -154,9 +154,9 @@ fn moment(value: &Value<'_>) -> Eval<OffsetDateTime> {
         Value::Str(s) => timefmt::parse_iso(s),
         Value::Int(i) => timefmt::from_micros(i.saturating_mul(1_000_000)),
         Value::Undefined(name) => return Err(Error::undefined(name)),
-        _ => return Err(Error::wrong_type(format!("a value of type '{}' is no time", value.type_name()))),
+        _ => return Err(Error::wrong_type(format!("a value of type '{}' is not a time", value.type_name()))),
     }
-    .ok_or_else(|| Error::other(format!("a value of type '{}' is no ISO-8601 time", value.type_name())))
+    .ok_or_else(|| Error::other(format!("a value of type '{}' is not an ISO-8601 time", value.type_name())))
 }
 
 /// Seconds since 1970, with microseconds.

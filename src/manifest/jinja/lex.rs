@@ -211,5 +211,5 @@ fn lex_string(rest: &str, quote: char) -> Parsed<(String, usize)> {
             }
         }
     }
-    Err(syntax("a text is not closed"))
+    Err(syntax("a string is not closed"))
 }

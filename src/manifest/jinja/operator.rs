@@ -60,7 +60,7 @@ pub(super) fn item<'a>(of: &Value<'a>, key: &Value<'a>) -> Eval<Value<'a>> {
     Ok(match (found, key) {
         (Some(found), _) => found,
         (None, Value::Str(name)) => method::field(of, name).unwrap_or_else(|| missing(name)),
-        (None, _) => missing("an index that is not there"),
+        (None, _) => missing("the index does not exist"),
     })
 }
 

@@ -112,7 +112,7 @@ impl<'a> Value<'a> {
             _ => return Ok(()),
         };
         if holds(self, target, 0) {
-            return Err(Error::other("a value cannot be put into itself, or nested so deeply"));
+            return Err(Error::other("a value cannot contain itself, and this one is nested too deeply"));
         }
         Ok(())
     }

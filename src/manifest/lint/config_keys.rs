@@ -44,7 +44,7 @@ pub(super) fn undeclared(
         let fault = at.fault(format!("{what} `config['{shown}']`, which the spec does not declare"));
         out.push(match did_you_mean(&path[depth], known.iter().map(String::as_str)) {
             Some(near) => fault.hint(format!("did you mean `{near}`?")),
-            None => fault.hint("add it to `spec.connection_specification`, or mend the name"),
+            None => fault.hint("add it to `spec.connection_specification`, or correct the name"),
         });
     }
     out

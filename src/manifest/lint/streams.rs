@@ -19,7 +19,9 @@ const MAX_PARENTS: usize = 10;
 pub(super) fn warnings(source: &DeclarativeSource, top: &Place) -> Vec<Fault> {
     let mut out = Vec::new();
     if source.spec.is_none() {
-        let fault = top.fault("the manifest has no `spec`: configs are not checked, and no key of them is a secret");
+        let fault = top.fault(
+            "the manifest has no `spec`: configs are not checked, and none of their values is hidden as a secret",
+        );
         out.push(fault.hint("add `spec` with a `connection_specification`"));
     }
     for stream in source.streams.iter().flatten().flat_map(Stream::all) {
@@ -40,11 +42,11 @@ fn keyless(stream: &DeclarativeStream) -> Option<Fault> {
     };
     if fields.is_empty() {
         let name = stream.name.as_ref().and_then(|name| name.value.as_str()).unwrap_or_default();
-        let fault = stream.at.fault(format!("`{name}` has no primary key: a target appends each version of a record"));
-        return Some(fault.hint("name the fields that identify a record under `primary_key`"));
+        let fault = stream.at.fault(format!("`{name}` has no primary key: targets append every version of a record"));
+        return Some(fault.hint("list the fields that identify a record under `primary_key`"));
     }
     let nested = fields.iter().all(|field| field.as_array().is_some_and(|path| path.len() > 1));
-    nested.then(|| at.fault("every field of `primary_key` is nested, and Singer's targets know no nested keys"))
+    nested.then(|| at.fault("every field of `primary_key` is nested, and Singer targets do not support nested keys"))
 }
 
 /// A request option, and the component that sets it.
@@ -71,10 +73,9 @@ fn options_set_twice(stream: &DeclarativeStream, depth: usize, out: &mut Vec<Fau
         let earlier = options[..number].iter().find(|other| other.collides(option)).map(|other| other.owner);
         let Some(other) = earlier.or_else(|| is_written(requester, option).then_some("requester")) else { continue };
         let (name, owner) = (option.path.join("."), option.owner);
-        let fault = option
-            .at
-            .fault(format!("the {owner} sets `{name}`, and the {other} sets it too: a request with both is refused"));
-        out.push(fault.hint("leave it to one of them"));
+        let fault =
+            option.at.fault(format!("the {owner} and the {other} both set `{name}`: requests with both are refused"));
+        out.push(fault.hint("set it in only one of them"));
     }
     if depth < MAX_PARENTS {
         let parents = stream.retriever.routers().iter().flat_map(PartitionRouter::parents);

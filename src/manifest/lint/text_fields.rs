@@ -41,14 +41,14 @@ fn untyped_texts_of(stream: &model::DeclarativeStream) -> Vec<Fault> {
         let what = match &path[..] {
             _ if !is_template || path.len() < field.path.len() => continue,
             [one] if is_key(one) => "a key",
-            path if schemas.iter().any(|schema| Reader::new(schema).is_text(path)) => "a text",
+            path if schemas.iter().any(|schema| Reader::new(schema).is_text(path)) => "a string",
             _ => continue,
         };
-        let message = format!("stream {name}: the added field `{}` is {what}, and has no `value_type`", path.join("."));
+        let message = format!("stream {name}: the added field `{}` is {what} but has no `value_type`", path.join("."));
         found.push(
             Fault::config(message)
                 .at(&field.at.location)
-                .hint("say `value_type: string`: else a value that looks like a number may become one"),
+                .hint("set `value_type: string`; without it, a value that looks like a number may become a number"),
         );
     }
     found

@@ -51,7 +51,7 @@ impl Check {
         let overrides = overrides.as_ref().and_then(Json::as_object);
         if overrides.is_some_and(|all| all.keys().any(|key| key.starts_with("__airbyte"))) {
             let at = at.field("config_overrides", None);
-            return Err(at.fault("keys that begin with `__airbyte` are the platform's own"));
+            return Err(at.fault("keys that begin with `__airbyte` are reserved for Airbyte's platform"));
         }
         Ok(overrides)
     }

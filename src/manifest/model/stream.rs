@@ -45,7 +45,7 @@ choice! {
 }
 
 impl Stream {
-    /// Its location in the manifest.
+    /// The stream's location in the manifest.
     pub fn at(&self) -> &Place {
         match self {
             Stream::DeclarativeStream(stream) => &stream.at,

@@ -25,7 +25,7 @@ pub fn mapping<'n>(node: &'n Node, at: &Place) -> Result<&'n Fields> {
 pub fn refuse_later(map: &Fields, name: &str, at: &Place) -> Result<()> {
     match map.get(name) {
         Some(node) if !node.is_null() => {
-            Err(at.field(name, Some(node)).fault(format!("`{name}` is not built yet in this version of dripfeed")))
+            Err(at.field(name, Some(node)).fault(format!("this version of dripfeed does not support `{name}` yet")))
         }
         _ => Ok(()),
     }
@@ -68,11 +68,11 @@ pub fn warn_of_unknown_keys(map: &Fields, fields: &[&'static str], at: &Place) {
             continue;
         }
         let name = map.get("type").and_then(Node::as_str).map_or_else(String::new, |name| format!(" of {name}"));
-        let fault = at.field(key, Some(value)).fault(format!("unknown key `{key}`{name}: it is ignored"));
+        let fault = at.field(key, Some(value)).fault(format!("unknown key `{key}`{name}; it is ignored"));
         warn(match near {
             Some(near) => fault.hint(format!("did you mean `{near}`?")),
             None if fields.is_empty() => fault,
-            None => fault.hint(format!("known are {}", fields.join(", "))),
+            None => fault.hint(format!("known keys: {}", fields.join(", "))),
         });
     }
 }
@@ -86,7 +86,7 @@ macro_rules! component {
         $(#[$doc])*
         #[derive(Debug, Clone)]
         pub struct $name {
-            /// Its location in the manifest.
+            /// The location in the manifest.
             pub at: $crate::manifest::node::Place,
             $($(#[$fdoc])* pub $field: $ty,)*
         }
@@ -167,12 +167,12 @@ pub fn refused(found: Option<&str>, known: &[&str], later: &[&str], at: &Place) 
     if found.starts_with("Custom") {
         return at
             .fault(format!("`{found}` needs custom Python code, which dripfeed does not run"))
-            .hint("replace it by a declarative component, or keep this stream on Airbyte's own runtime");
+            .hint("replace it with a declarative component, or run this stream with Airbyte's own runtime");
     }
     if later.contains(&found) {
-        return at.fault(format!("component `{found}` is not built yet in this version of dripfeed"));
+        return at.fault(format!("this version of dripfeed does not support the component `{found}` yet"));
     }
-    let fault = at.fault(format!("component `{found}` cannot stand here, or does not exist"));
+    let fault = at.fault(format!("the component `{found}` does not exist, or is not allowed here"));
     match did_you_mean(found, known.iter().chain(later).copied()) {
         Some(name) => fault.hint(format!("did you mean `{name}`?")),
         None => fault.hint(format!("it can be one of {}", known.join(", "))),

@@ -129,7 +129,7 @@ impl Node {
             NodeKind::Scalar(Json::Null) => "nothing",
             NodeKind::Scalar(Json::Bool(_)) => "true or false",
             NodeKind::Scalar(Json::Number(_)) => "a number",
-            NodeKind::Scalar(_) => "a text",
+            NodeKind::Scalar(_) => "a string",
             NodeKind::Seq(_) => "a list",
             NodeKind::Map(_) => "a mapping",
         }

@@ -47,7 +47,7 @@ impl Read for String {
         match &node.kind {
             NodeKind::Scalar(Json::String(s)) => Ok(s.clone()),
             NodeKind::Scalar(s @ (Json::Number(_) | Json::Bool(_))) => Ok(s.to_string()),
-            _ => wrong("a text", node, at),
+            _ => wrong("a string", node, at),
         }
     }
 }
@@ -68,7 +68,7 @@ impl Read for u64 {
 
     fn read(node: &Node, at: &Place) -> Result<Self> {
         match &node.kind {
-            NodeKind::Scalar(Json::Number(n)) => n.as_u64().ok_or_else(|| at.fault("expected a whole number from 0")),
+            NodeKind::Scalar(Json::Number(n)) => n.as_u64().ok_or_else(|| at.fault("expected an integer of 0 or more")),
             _ => wrong("a number", node, at),
         }
     }

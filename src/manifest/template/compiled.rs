@@ -45,7 +45,7 @@ pub struct Template {
     value: Json,
     code: Option<jinja::JinjaTemplate>,
     names: BTreeSet<String>,
-    /// It uses an unknown name: evaluating it fails, as in the reference.
+    /// The fault of a template with an unknown name: evaluating it fails, as in the reference.
     unknown: Option<Box<Fault>>,
     at: Place,
 }
@@ -77,12 +77,12 @@ impl Template {
         if let Some(name) =
             template.names.iter().find(|n| !ALWAYS.contains(&n.as_str()) && !allowed.contains(&n.as_str()))
         {
-            let message = format!("the template names `{name}`, which does not exist here");
+            let message = format!("the template uses `{name}`, which is not defined here");
             let fault = Fault::data(message).at(&at.location);
             let known = ALWAYS.iter().chain(allowed).copied();
             template.unknown = Some(Box::new(match crate::base::fault::did_you_mean(name, known.clone()) {
                 Some(near) => fault.hint(format!("did you mean `{near}`?")),
-                None => fault.hint(format!("here one can use {}", known.collect::<Vec<_>>().join(", "))),
+                None => fault.hint(format!("defined here: {}", known.collect::<Vec<_>>().join(", "))),
             }));
         }
         template.code = Some(code);

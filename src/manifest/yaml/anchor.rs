@@ -21,7 +21,7 @@ const ALIASES_PER_ANCHOR: usize = 10;
 /// An anchored node that is not complete yet.
 struct Open {
     anchor: usize,
-    /// Its first part in the recording.
+    /// The index of the anchor's first part in the recording.
     start: usize,
     /// The number of collections around it.
     depth: usize,
@@ -62,7 +62,7 @@ impl<'t> Anchors<'t> {
         }
         // The parser knows all its anchors: one that is not complete is still open.
         let Some(parts) = self.nodes.get(&anchor).cloned() else {
-            return Err(mark.error("the alias stands inside what it refers to"));
+            return Err(mark.error("the alias refers to a value that contains it"));
         };
         for index in parts {
             self.build(self.tape[index].clone(), Origin::Alias(mark))?;
@@ -73,7 +73,10 @@ impl<'t> Anchors<'t> {
     /// The tree, with the position of the end of the text.
     pub(super) fn finish(self, end: Mark) -> Result<Document, YamlError> {
         if self.aliases >= FREE_ALIASES && self.aliases > ALIASES_PER_ANCHOR * self.defined {
-            return Err(end.error(format!("{} aliases are too many for {} anchors", self.aliases, self.defined)));
+            return Err(end.error(format!(
+                "it has too many aliases ({}) for its number of anchors ({})",
+                self.aliases, self.defined
+            )));
         }
         Ok(self.builder.finish(end))
     }

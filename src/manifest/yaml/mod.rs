@@ -74,7 +74,7 @@ pub fn parse_with_warnings(text: &str, file: &str) -> Result<(Node, Vec<Fault>)>
         Fault::config(message).at(&at(line))
     })?;
     let twice = |(key, line): (String, u32)| {
-        Fault::config(format!("the key `{key}` stands twice in its mapping, and the last one counts")).at(&at(line))
+        Fault::config(format!("the mapping has the key `{key}` twice; the last one is used")).at(&at(line))
     };
     Ok((root, duplicates.into_iter().map(twice).collect()))
 }

@@ -66,11 +66,11 @@ impl<'t> Scalar<'t> {
     /// As a value.
     pub(super) fn value(self) -> Result<Json, String> {
         let trimmed = self.text.trim_matches([' ', '\t', '\r', '\n']);
-        let no = |what: &str| format!("`{trimmed}` is no {what}");
+        let no = |what: &str| format!("`{trimmed}` is not a valid {what}");
         match self.tag {
             Tag::Null => Ok(Json::Null),
             Tag::Bool => truth(trimmed).map(Json::Bool).ok_or_else(|| no("bool: `true` or `false`")),
-            Tag::Int => whole(trimmed).ok_or_else(|| no("integer of 64 bits")),
+            Tag::Int => whole(trimmed).ok_or_else(|| no("64-bit integer")),
             Tag::Float => float(trimmed)?.ok_or_else(|| no("number")),
             Tag::Binary => Ok(Json::String(binary(&self.text)?)),
             Tag::Unread => Err(format!("the tag of `{}` cannot be read", self.text)),
@@ -179,7 +179,7 @@ fn float(text: &str) -> Result<Option<Json>, String> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let is_infinite = matches!(unsigned, ".inf" | ".Inf" | ".INF");
     if is_infinite || is_nan(unsigned) {
-        return Err(format!("`{text}` is no finite number"));
+        return Err(format!("`{text}` is not a finite number"));
     }
     match text.parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(Number::from_f64(number).map(Json::Number)),
@@ -198,6 +198,6 @@ fn is_nan(unsigned: &str) -> bool {
 /// The text in a base64 scalar.
 fn binary(text: &str) -> Result<String, String> {
     let encoded: String = text.split_ascii_whitespace().collect();
-    let bytes = STANDARD.decode(encoded).map_err(|_| "it is no base64".to_owned())?;
-    String::from_utf8(bytes).map_err(|_| "it is no text in base64".to_owned())
+    let bytes = STANDARD.decode(encoded).map_err(|_| "it is not base64".to_owned())?;
+    String::from_utf8(bytes).map_err(|_| "its base64 does not contain UTF-8 text".to_owned())
 }

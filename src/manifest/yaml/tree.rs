@@ -99,7 +99,7 @@ impl Builder {
                 return Err(mark.error(format!("it has more than {MAX_NODES} values")));
             }
             if self.open.is_empty() && self.root.is_some() {
-                return Err(mark.error("there is more than one document"));
+                return Err(mark.error("it has more than one document"));
             }
         }
         match part {
@@ -163,7 +163,7 @@ impl Builder {
             _ => false,
         };
         if self.open.len() == MAX_DEPTH {
-            return Err(mark.error(format!("it is nested deeper than {MAX_DEPTH}")));
+            return Err(mark.error(format!("it is nested more than {MAX_DEPTH} levels deep")));
         }
         if merges && shape == Shape::Map {
             self.merge.get_or_insert((self.open.len(), mark.line));
@@ -227,7 +227,7 @@ impl Mapping {
         let (key, integer) = scalar.key().map_err(|message| mark.error(message))?;
         let is_new = integer.is_none_or(|integer| self.integers.insert(integer));
         if !is_new && !self.fields.contains_key(&key) {
-            return Err(mark.error(format!("the key `{key}` stands twice")));
+            return Err(mark.error(format!("the key `{key}` is duplicated")));
         }
         self.next = Next::Value(key, mark);
         Ok(())

@@ -61,7 +61,7 @@ impl Chosen {
 /// A catalog for output.
 #[derive(Debug, Serialize)]
 pub struct Catalog {
-    /// Its streams.
+    /// The streams of the catalog.
     pub streams: Vec<CatalogEntry>,
 }
 

@@ -16,11 +16,11 @@ use crate::base::json::schema::MAX_DEPTH;
 /// The source's description of a stream, as far as a catalog can override it.
 #[derive(Debug, Clone)]
 pub struct KnownStream {
-    /// Its name.
+    /// The name of the stream.
     pub name: String,
-    /// Its key fields.
+    /// The key fields of the stream.
     pub keys: Vec<String>,
-    /// Its cursor field.
+    /// The cursor field of the stream.
     pub cursor: Option<String>,
 }
 
@@ -33,7 +33,7 @@ pub fn read(path: &Path, known: &[KnownStream]) -> Result<Vec<Chosen>> {
         Fault::config(format!("the catalog {shown} is not valid JSON at line {}, column {}", e.line(), e.column()))
     })?;
     let streams = json["streams"].as_array().ok_or_else(|| {
-        Fault::config(format!("the catalog {shown} has no list `streams`")).hint("make one with `dripfeed discover`")
+        Fault::config(format!("the catalog {shown} has no `streams` list")).hint("create one with `dripfeed discover`")
     })?;
     let mut chosen: Vec<Chosen> = Vec::new();
     let mut seen = BTreeSet::new();
@@ -54,10 +54,11 @@ pub fn read(path: &Path, known: &[KnownStream]) -> Result<Vec<Chosen>> {
                 "the catalog {shown} names the stream `{name}`, which this source does not have"
             ));
             return Err(match did_you_mean(name, known.iter().map(|known| known.name.as_str())) {
-                Some(near) => {
-                    fault.hint(format!("did you mean `{near}`? If the catalog is another source's, discover anew"))
-                }
-                None => fault.hint("make a catalog of this source with `dripfeed discover`"),
+                Some(near) => fault.hint(format!(
+                    "did you mean `{near}`? If the catalog belongs to another source, create a \
+                        new one with `dripfeed discover`"
+                )),
+                None => fault.hint("create a catalog of this source with `dripfeed discover`"),
             });
         };
         if !seen.insert(name.to_owned()) {
@@ -133,7 +134,7 @@ impl StreamRequest<'_> {
         let mut fields: BTreeMap<Vec<String>, FieldRequest> = BTreeMap::new();
         let metadata = &self.stream["metadata"];
         if !metadata.is_array() && !metadata.is_null() {
-            return Err(self.fault("`metadata`", "is no list"));
+            return Err(self.fault("`metadata`", "is not a list"));
         }
         for entry in metadata.as_array().into_iter().flatten() {
             let path = entry["breadcrumb"].as_array().into_iter().flatten().filter_map(Json::as_str);
@@ -209,7 +210,7 @@ impl StreamRequest<'_> {
             Json::Array(names) => names.iter().map(|name| name.as_str().map(str::to_owned)).collect(),
             _ => None,
         };
-        let names = names.ok_or_else(|| self.fault(&format!("`{place}`"), "is no list of field names"))?;
+        let names = names.ok_or_else(|| self.fault(&format!("`{place}`"), "is not a list of field names"))?;
         Ok(Some(names).filter(|names| *names != self.known.keys))
     }
 
@@ -227,11 +228,12 @@ impl StreamRequest<'_> {
             Some("FULL_TABLE") => Ok(true),
             Some("INCREMENTAL") if self.known.cursor.is_some() => Ok(false),
             Some("INCREMENTAL") => {
-                let fault = self.fault(&format!("`{place}`"), "is INCREMENTAL, and the stream has no replication key");
-                Err(fault.hint("it is read whole in every run: FULL_TABLE"))
+                let fault = self.fault(&format!("`{place}`"), "is INCREMENTAL, but the stream has no replication key");
+                Err(fault.hint("every run reads it completely: use FULL_TABLE"))
             }
             _ => {
-                let fault = self.fault(&format!("`{place}`"), &format!("is {method}, which this source cannot do"));
+                let fault =
+                    self.fault(&format!("`{place}`"), &format!("is {method}, which this source does not support"));
                 Err(fault.hint("it can be INCREMENTAL where the stream has a replication key, or FULL_TABLE"))
             }
         }
@@ -249,13 +251,13 @@ impl StreamRequest<'_> {
         let key = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
         Err(match &self.known.cursor {
             Some(cursor) => {
-                let what = format!("is `{key}`, and the source asks for what changed by `{cursor}` alone");
+                let what = format!("is `{key}`, but the source requests changes only by `{cursor}`");
                 self.fault(&format!("`{place}`"), &what)
-                    .hint(format!("name `{cursor}`, or read the stream whole: `replication-method: FULL_TABLE`"))
+                    .hint(format!("use `{cursor}`, or read the whole stream: `replication-method: FULL_TABLE`"))
             }
             None => self
-                .fault(&format!("`{place}`"), &format!("is `{key}`, and the stream has none"))
-                .hint("it is read whole in every run: `replication-method: FULL_TABLE`"),
+                .fault(&format!("`{place}`"), &format!("is `{key}`, but the stream has no replication key"))
+                .hint("every run reads it completely: use `replication-method: FULL_TABLE`"),
         })
     }
 
@@ -274,8 +276,8 @@ impl StreamRequest<'_> {
         let Some((place, value)) = changed.next() else { return Ok(None) };
         match changed.find(|(_, other)| other != value) {
             Some((other_place, other)) => {
-                let what = format!("is {value}, and its `{other_place}` is {other}");
-                Err(self.fault(&format!("`{place}`"), &what).hint("give one of them"))
+                let what = format!("is {value}, but its `{other_place}` is {other}");
+                Err(self.fault(&format!("`{place}`"), &what).hint("set only one of them"))
             }
             None => Ok(Some((*place, *value))),
         }

@@ -51,7 +51,7 @@ impl SchemaOverrides {
             Fault::config(format!(
                 "the catalog's `schema` of the stream `{stream}` makes the field `{field}` {refused}"
             ))
-            .hint("values cannot be converted to that without loss: leave the type, or make it a string")
+            .hint("values cannot be converted to that without loss: keep the type, or make it a string")
         })?;
         Ok(overrides)
     }
@@ -190,7 +190,7 @@ fn convertible(
     }
     let named = |types: &BTreeSet<&str>| types.iter().copied().collect::<Vec<_>>().join(" or ");
     let format = written.format(field).map(|format| format!(" ({format})")).unwrap_or_default();
-    Err(format!("`{}`{format}, and the source has it as `{}`", named(&wanted), named(&has)))
+    Err(format!("`{}`{format}, but the source has `{}`", named(&wanted), named(&has)))
 }
 
 /// A self-contained schema with references inlined.

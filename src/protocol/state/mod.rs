@@ -90,12 +90,12 @@ impl StateDoc {
         let text =
             std::str::from_utf8(bytes).map_err(|_| Fault::config(format!("the state {shown} is not UTF-8 text")))?;
         if text.trim().is_empty() {
-            return Err(Fault::config(format!("the state {shown} is empty, which is no valid state"))
-                .hint("a run without --state starts from the beginning; `{}` means no state too"));
+            return Err(Fault::config(format!("the state {shown} is empty, which is not a valid state"))
+                .hint("to start from the beginning, leave out --state, or pass `{}`"));
         }
         let json: Json = serde_json::from_str(text).map_err(|e| {
             Fault::config(format!("the state {shown} is not valid JSON at line {}, column {}", e.line(), e.column()))
-                .hint("if it was cut off while being written, take the one before; nothing was read")
+                .hint("if its writing was interrupted, use the state before it; this run read nothing")
         })?;
         let named =
             |f: Fault| Fault { message: f.message.replacen("the state", &format!("the state {shown}"), 1), ..f };
@@ -114,13 +114,13 @@ impl StateDoc {
             Json::Object(map) => map,
             Json::Array(items) if items.is_empty() => return Ok(doc),
             Json::Array(_) => {
-                return Err(Fault::config("the state is a list, which is Airbyte's form")
+                return Err(Fault::config("the state is a list, which is Airbyte's format")
                     .hint("a Singer run takes a Singer state: one object with `bookmarks`"));
             }
             _ => return Err(Fault::config("the state must be a JSON object")),
         };
         if map.get("type") == Some(&json!("STATE")) {
-            return Err(Fault::config("the state is a whole STATE message").hint("give its `value` alone"));
+            return Err(Fault::config("the state is a whole STATE message").hint("pass only its `value`"));
         }
         if !map.contains_key("bookmarks") {
             map = of_meltano(map);
@@ -134,7 +134,7 @@ impl StateDoc {
                 && other != doc.source
             {
                 return Err(Fault::config(format!(
-                    "the state belongs to the source `{other}`, this run reads `{}`",
+                    "the state belongs to the source `{other}`, but this run reads `{}`",
                     doc.source
                 ))
                 .hint("give each source its own state"));
@@ -144,7 +144,7 @@ impl StateDoc {
                 && other != tenant
             {
                 return Err(Fault::config(format!(
-                    "the state belongs to the tenant `{other}`, and the config names the tenant `{tenant}`"
+                    "the state belongs to the tenant `{other}`, but the config names the tenant `{tenant}`"
                 ))
                 .hint(format!("to take it over, write `{tenant}` for `tenant` in the state's `dripfeed` object")));
             }
@@ -153,8 +153,8 @@ impl StateDoc {
             if let (Some(other), Some(target)) = (other, &doc.target)
                 && other != target
             {
-                return Err(Fault::config(format!("the state belongs to the target `{other}` by now"))
-                    .hint("run again: this target then has one of its own"));
+                return Err(Fault::config(format!("the state now belongs to the target `{other}`"))
+                    .hint("run again: this target then gets its own state"));
             }
             doc.target = doc.target.or_else(|| other.map(str::to_owned));
             of_backfills = mark["backfill"] == Json::Bool(true);
@@ -162,10 +162,10 @@ impl StateDoc {
                 let now = doc.shapes.get(stream);
                 if now.is_some_and(|now| Some(now.as_str()) != shape.as_str()) && !reset.contains(stream) {
                     return Err(Fault::config(format!(
-                        "stream `{stream}` is filtered in another way than when the state was written, so its bookmark \
+                        "the filter of stream `{stream}` has changed since the state was written, so its bookmark \
                         would skip records"
                     ))
-                    .hint(format!("read it anew with `--reset {stream}`")));
+                    .hint(format!("read it from the start with `--reset {stream}`")));
                 }
                 doc.shapes.entry(stream.clone()).or_insert_with(|| shape.as_str().unwrap_or_default().to_owned());
             }
@@ -176,12 +176,12 @@ impl StateDoc {
             Some(_) => return Err(Fault::config("the state's `bookmarks` must be an object")),
         }
         if of_backfills && !doc.of_backfills {
-            return Err(Fault::config("the state is of a backfill, and this run is none")
-                .hint("a backfill keeps a state of its own: give this run the one of its last live run"));
+            return Err(Fault::config("the state belongs to a backfill, but this run is a live run")
+                .hint("a backfill has its own state: pass the state of the last live run"));
         }
         if doc.of_backfills && !of_backfills && !doc.bookmarks.is_empty() {
-            return Err(Fault::config("the state is of live runs, and this run is a backfill")
-                .hint("a backfill keeps a state of its own; the first of them begins without one"));
+            return Err(Fault::config("the state belongs to live runs, but this run is a backfill")
+                .hint("a backfill has its own state; start the first backfill without one"));
         }
         for stream in reset {
             doc.bookmarks.shift_remove(stream);

@@ -19,9 +19,8 @@ pub fn read(path: &Path) -> Result<States> {
     let text =
         std::fs::read_to_string(path).map_err(|e| Fault::config(format!("cannot read the state {shown}: {e}")))?;
     if text.trim().is_empty() {
-        return Err(
-            Fault::config(format!("the state {shown} is empty, which is no valid state")).hint("`[]` means no state")
-        );
+        return Err(Fault::config(format!("the state {shown} is empty, which is not a valid state"))
+            .hint("`[]` means no state"));
     }
     let json: Json = serde_json::from_str(&text).map_err(|e| {
         Fault::config(format!("the state {shown} is not valid JSON at line {}, column {}", e.line(), e.column()))
@@ -58,7 +57,7 @@ fn message(message: &Json, states: &mut States) -> Result<()> {
             // PyAirbyte's models name it `global_`.
             let global = message.get("global").or(message.get("global_")).unwrap_or(&Json::Null);
             if global["shared_state"].as_object().is_some_and(|shared| !shared.is_empty()) {
-                return Err(Fault::config("has a `shared_state`, which no stream of this source keeps"));
+                return Err(Fault::config("has a `shared_state`, which this source does not use"));
             }
             for one in global["stream_states"].as_array().into_iter().flatten() {
                 stream(one, states)?;
@@ -69,10 +68,8 @@ fn message(message: &Json, states: &mut States) -> Result<()> {
         // The format without types.
         None if message["data"].is_object() => legacy(&message["data"], states),
         None if message["stream"].is_object() => stream(&message["stream"], states),
-        _ => {
-            Err(Fault::config("holds something that is no state")
-                .hint("each entry has a `type`: STREAM, GLOBAL or LEGACY"))
-        }
+        _ => Err(Fault::config("has an entry that is not a state")
+            .hint("each entry needs a `type`: STREAM, GLOBAL or LEGACY")),
     }
 }
 
@@ -88,7 +85,7 @@ fn stream(stream: &Json, states: &mut States) -> Result<()> {
             states.insert(name.to_owned(), state.clone());
             Ok(())
         }
-        _ => Err(Fault::config(format!("has a `stream_state` of `{name}` that is no object"))),
+        _ => Err(Fault::config(format!("has a `stream_state` of `{name}` that is not an object"))),
     }
 }
 
@@ -97,7 +94,7 @@ fn legacy(data: &Json, states: &mut States) -> Result<()> {
         match state {
             Json::Object(state) => drop(states.insert(name.clone(), state.clone())),
             Json::Null => {}
-            _ => return Err(Fault::config(format!("has a state of `{name}` that is no object"))),
+            _ => return Err(Fault::config(format!("has a state of `{name}` that is not an object"))),
         }
     }
     Ok(())

@@ -45,7 +45,7 @@ pub(crate) fn now() -> Result<(OffsetDateTime, Option<Instant>)> {
     match std::env::var("DRIPFEED_NOW") {
         Ok(text) => match timefmt::parse_iso(&text) {
             Some(now) => Ok((now, None)),
-            None => Err(Fault::config("the environment variable DRIPFEED_NOW is no time")
+            None => Err(Fault::config("the environment variable DRIPFEED_NOW is not a time")
                 .hint("write it as 2024-03-01T00:00:00Z")),
         },
         Err(_) => {
@@ -95,7 +95,7 @@ impl ConfiguredSource {
         if purpose != Purpose::Discover || !without {
             config::validate_source(&self.config, &self.specification).map_err(|fault| {
                 if without {
-                    fault.hint("give the config with --config FILE; `dripfeed spec` says what it holds")
+                    fault.hint("pass the config with --config FILE; `dripfeed spec` prints its schema")
                 } else {
                     fault
                 }

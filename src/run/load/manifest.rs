@@ -23,7 +23,7 @@ pub(crate) fn manifest(context: &Context, config: Option<&Config>) -> Result<Man
         (None, Some(injected), _) => return Manifest::from_json(injected),
         (None, None, Some(name)) => name,
         (None, None, None) => {
-            return Err(Fault::config("no source is named")
+            return Err(Fault::config("no source is set")
                 .hint(format!("--source takes a manifest's path, or one of {}", builtin::names().join(", "))));
         }
     };
@@ -35,7 +35,7 @@ pub(crate) fn manifest(context: &Context, config: Option<&Config>) -> Result<Man
         let fault = Fault::config(format!("there is no built-in source `{name}`, and no file of that name"));
         return Err(match did_you_mean(name, builtin::names()) {
             Some(near) => fault.hint(format!("did you mean `{near}`?")),
-            None => fault.hint(format!("built in are {}", builtin::names().join(", "))),
+            None => fault.hint(format!("the built-in sources are {}", builtin::names().join(", "))),
         });
     }
     Manifest::from_file(path)

@@ -66,7 +66,7 @@ impl LoadedSource {
         };
         let (monitor, trouble) = DriftMonitor::begin(config_of_monitor)?;
         if let Some(fault) = trouble {
-            let message = format!("{}: what is learned and put aside cannot be kept: {}", stream.name, fault.message);
+            let message = format!("{}: cannot save drift data and quarantined records: {}", stream.name, fault.message);
             context.log.event(Level::Warning, &message, "drift_trouble", &json!({"stream": *stream.name}));
         }
         Ok(Some(Arc::new(monitor)))

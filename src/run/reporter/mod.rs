@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
 use crate::base::config::Config;
+use crate::base::display::{number, number_of, thousands};
 use crate::base::fault::Result;
 use crate::base::stop::Stop;
 use crate::drift::finding::Finding;
@@ -103,10 +104,10 @@ fn shown(partition: &Map<String, Json>) -> Json {
 fn reason(why: WaitReason) -> &'static str {
     match why {
         WaitReason::Pace => "pace",
-        WaitReason::Yield => "yields to a run of higher priority",
+        WaitReason::Yield => "a run of higher priority goes first",
         WaitReason::Held => "rate limit",
-        WaitReason::Quota => "the vendor says that no call is left",
-        WaitReason::InFlight => "calls under way",
+        WaitReason::Quota => "the vendor reports that no call is left",
+        WaitReason::InFlight => "too many calls in flight",
     }
 }
 
@@ -187,7 +188,7 @@ impl Reporter {
             None => {
                 self.log.line(
                     Level::Info,
-                    "the config is of an older version of the source, and was brought to today's for this run",
+                    "the config has the form of an older version of the source; this run uses a migrated copy",
                 );
                 Ok(())
             }
@@ -261,11 +262,11 @@ impl Reporter {
             Level::Warning
         };
         let message = format!(
-            "stream `{}`: {} ({} of {} records, {}; `dripfeed drift show` tells more)",
+            "stream `{}`: {} ({} of {}, {}; see `dripfeed drift show`)",
             finding.stream,
             finding.line(),
-            finding.count,
-            finding.of,
+            thousands(finding.count),
+            number_of(finding.of, "record"),
             finding.policy.name()
         );
         self.log.event(level, &message, "schema_drift", &finding.event(*repeat));
@@ -281,7 +282,7 @@ impl Reporter {
                 }
                 if *wait >= LONG {
                     let (seconds, why) = (wait.as_secs(), reason(*why));
-                    self.log.line(Level::Info, &format!("{}: waits {seconds} s ({why})", label(ask)));
+                    self.log.line(Level::Info, &format!("{}: waiting {seconds} s ({why})", label(ask)));
                 }
             }
             Event::Sent => add(&self.counts.sent, 1u64),
@@ -295,16 +296,16 @@ impl Reporter {
                 add(&self.counts.retried, 1u64);
                 add(&self.counts.backed_off, wait.as_millis());
                 let seconds = wait.as_secs_f64();
-                let message = format!("{}: {reason} ({request}, try {tries})", label(ask));
+                let message = format!("{}: {reason} ({request}, attempt {tries})", label(ask));
                 if *limited {
                     add(&self.counts.limited, 1u64);
                     self.waits(*wait, "rate limit");
                     *self.used_up.lock() = Some(Instant::now() + *wait);
-                    let message = format!("{message}; the vendor limits its rate: again in {seconds:.2} s");
+                    let message = format!("{message}; rate limited: retrying in {seconds:.2} s");
                     self.rate_limited(Level::Warning, ask, *wait, &message);
                 } else {
                     self.waits(*wait, "retry");
-                    self.log.line(Level::Warning, &format!("{message}; it may pass: again in {seconds:.2} s"));
+                    self.log.line(Level::Warning, &format!("{message}; retrying in {seconds:.2} s"));
                 }
             }
             Event::Ignored { status, reason } => {
@@ -313,14 +314,14 @@ impl Reporter {
                     "stream": ask.stream, "partition": shown(ask.partition), "status": status, "reason": reason,
                 });
                 let message =
-                    format!("{}: skipped, as the manifest says: {reason} (HTTP {status}, {request})", label(ask));
+                    format!("{}: skipped by a rule of the manifest: {reason} (HTTP {status}, {request})", label(ask));
                 self.log.event(Level::Warning, &message, "slice_skipped", &fields);
             }
             Event::Otherwise { status, remedy, reason } => {
                 let how = match remedy {
-                    Remedy::Reset => "from the first page again",
-                    Remedy::SmallerPages => "in smaller pages",
-                    Remedy::ShorterWindows => "in shorter windows",
+                    Remedy::Reset => "reading from the first page again",
+                    Remedy::SmallerPages => "reading in smaller pages",
+                    Remedy::ShorterWindows => "reading in shorter windows",
                 };
                 let message = format!("{}: {how}: {reason} (HTTP {status}, {request})", label(ask));
                 self.log.line(Level::Info, &message);
@@ -374,9 +375,9 @@ impl Reporter {
         let seconds = wait.as_secs_f64();
         let what = match why {
             WaitReason::Held => "another run of the account was limited",
-            _ => "the vendor says that no call is left",
+            _ => "the vendor reports that no call is left",
         };
-        let message = format!("{}: {what}: again in {seconds:.1} s", label(ask));
+        let message = format!("{}: {what}: continuing in {seconds:.1} s", label(ask));
         self.rate_limited(Level::Info, ask, wait, &message);
     }
 
@@ -438,7 +439,7 @@ impl Reporter {
     /// The progress line: records, calls and their rate, current waits, then the streams in progress.
     fn progress(&self, outcomes: &[StreamOutcome], calls: &std::collections::VecDeque<(Instant, u64)>) -> String {
         let total: u64 = outcomes.iter().map(|a| a.records).sum();
-        let mut line = format!("{} records · {} calls", HumanCount(total), HumanCount(get(&self.counts.calls)));
+        let mut line = format!("{} · {}", number_of(total, "record"), number_of(get(&self.counts.calls), "call"));
         if let (Some((from, first)), Some((to, last))) = (calls.front(), calls.back())
             && to > from
         {
@@ -453,7 +454,7 @@ impl Reporter {
         let mut waiting = self.waiting.lock();
         match *waiting {
             Some((until, why)) if until > Instant::now() => {
-                line += &format!(" · waits {:.0} s ({why})", (until - Instant::now()).as_secs_f64().ceil());
+                line += &format!(" · waiting {:.0} s ({why})", (until - Instant::now()).as_secs_f64().ceil());
             }
             _ => *waiting = None,
         }
@@ -462,11 +463,11 @@ impl Reporter {
             .filter(|a| a.begun && !a.ended)
             .map(|a| match &a.backfill {
                 Some(standing) => format!("{}: {}", a.stream, windows_read(standing)),
-                None => format!("{} {}", a.stream, HumanCount(a.records)),
+                None => format!("{} {}", a.stream, thousands(a.records)),
             })
             .collect();
         let ended = outcomes.iter().filter(|a| a.ended).count();
-        line += &format!(" · {ended} of {} streams done", outcomes.len());
+        line += &format!(" · {ended} of {} done", number(outcomes.len(), "stream"));
         if !under_way.is_empty() {
             line += &format!(" · {}", under_way.join(", "));
         }
@@ -477,6 +478,6 @@ impl Reporter {
 /// The windows of a backfill that were read, in readable form.
 pub(crate) fn windows_read(standing: &BackfillProgress) -> String {
     let BackfillProgress { done, of, listed, .. } = standing;
-    let more = if *listed { "" } else { " known so far, and the listing goes on" };
-    format!("{} of {} windows{more}", HumanCount(*done), HumanCount(*of))
+    let more = if *listed { "" } else { " known so far; listing continues" };
+    format!("{} of {}{more}", thousands(*done), number_of(*of, "window"))
 }

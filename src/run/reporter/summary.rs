@@ -5,10 +5,10 @@
 
 use std::sync::atomic::AtomicU64;
 
-use indicatif::HumanCount;
 use serde_json::json;
 
 use super::{Reporter, get};
+use crate::base::display::{number, number_of, thousands};
 use crate::base::fault::{Fault, Kind};
 use crate::base::stop::Stop;
 use crate::drift::rules::Rule;
@@ -61,7 +61,8 @@ impl Reporter {
         }
         if gravest == Some(Kind::Unfinished) {
             let again = wait.map_or_else(String::new, |wait| format!(" in {wait:.0} s"));
-            let message = format!("the run has no more time; it can go on{again}, from the state that it saved");
+            let message =
+                format!("the run reached its deadline; the next run can continue{again} from the saved state");
             self.log.event(Level::Warning, &message, "budget_exhausted", &json!({"resume_after_seconds": wait}));
         }
         let mut fields = json!({
@@ -120,9 +121,10 @@ impl Reporter {
         }
         if gravest == Some(Kind::Unfinished) && get(&self.counts.sent) > 0 && get(&self.counts.calls) == 0 {
             // More time would not help.
-            let message = "the vendor has not answered a single request before the run's deadline";
-            let down = Fault::new(Kind::Unavailable, message)
-                .hint("see whether it is down, and whether it can be reached from here; the next run tries again");
+            let message = "the vendor did not respond to any request before the run's deadline";
+            let down = Fault::new(Kind::Unavailable, message).hint(
+                "check whether the vendor is down, and whether this machine can reach it; the next run tries again",
+            );
             self.log.line(Level::Error, &down.to_string());
             (gravest, fault) = (Some(Kind::Unavailable), Some(down));
         }
@@ -133,15 +135,14 @@ impl Reporter {
     fn line(&self, outcomes: &[StreamOutcome], figures: &Figures, backed_off: f64, gravest: Option<Kind>) -> String {
         let records: u64 = outcomes.iter().map(|a| a.records).sum();
         let complete = outcomes.iter().filter(|a| a.complete).count();
-        let mut message = format!("{} records of {complete} of {} streams", HumanCount(records), outcomes.len());
-        message += &format!(", {} calls", HumanCount(figures.calls));
-        for (count, what) in [
-            (figures.retried, "tried again"),
-            (figures.limited, "limited by the vendor"),
-            (get(&self.counts.skipped), "skipped"),
-        ] {
+        let streams = number(outcomes.len(), "stream");
+        let mut message = format!("{}, {complete} of {streams} complete", number_of(records, "record"));
+        message += &format!(", {}", number_of(figures.calls, "call"));
+        for (count, what) in
+            [(figures.retried, "retried"), (figures.limited, "rate limited"), (get(&self.counts.skipped), "skipped")]
+        {
             if count > 0 {
-                message += &format!(", {} {what}", HumanCount(count));
+                message += &format!(", {} {what}", thousands(count));
             }
         }
         message += &format!(", {:.1} s", figures.seconds);
@@ -149,14 +150,14 @@ impl Reporter {
             message += &format!(", {:.0} % of the cap", share * 100.0);
         }
         // Threads wait in parallel, so the sum may exceed the duration of the run.
-        for (time, why) in [(figures.paced_seconds, "the pace"), (backed_off, "tries")] {
+        for (time, why) in [(figures.paced_seconds, "the pace"), (backed_off, "retries")] {
             if time >= 0.1 {
-                message += &format!(", {time:.1} s of waiting for {why} (all threads)");
+                message += &format!(", {time:.1} s waiting for {why} (all threads)");
             }
         }
         match gravest {
-            Some(Kind::Signal(_)) => message += "; stopped by a signal, the state is saved",
-            Some(Kind::Unfinished) => message += "; not finished, the state is saved: the next run goes on",
+            Some(Kind::Signal(_)) => message += "; stopped by a signal; the state is saved",
+            Some(Kind::Unfinished) => message += "; not finished; the state is saved, and the next run continues",
             _ => {}
         }
         message
@@ -169,14 +170,13 @@ impl Reporter {
         self.log.metric("counter", "record_count", &json!(outcome.records), &tags);
         if outcome.nulled > 0 {
             let message =
-                format!("stream `{stream}`: {} values did not fit their schema and were sent as null", outcome.nulled);
+                format!("stream `{stream}`: sent {} as null to fit the schema", number_of(outcome.nulled, "value"));
             self.log.line(Level::Warning, &message);
         }
         if outcome.without_cursor > 0 {
             let message = format!(
-                "stream `{stream}`: {} records have no readable cursor value; they were sent, and do not move the \
-                bookmark",
-                outcome.without_cursor
+                "stream `{stream}`: sent {} without a readable cursor value, which does not move the bookmark",
+                number_of(outcome.without_cursor, "record")
             );
             self.log.line(Level::Warning, &message);
         }
@@ -211,7 +211,7 @@ impl Reporter {
         if let Some(fault) = fault {
             fields["fault"] = json!(fault.message);
         }
-        let message = format!("{stream}: {} records{state}", HumanCount(outcome.records));
+        let message = format!("{stream}: {}{state}", number_of(outcome.records, "record"));
         self.log.event(Level::Info, &message, "stream_done", &fields);
         fault.map(|f| f.kind)
     }

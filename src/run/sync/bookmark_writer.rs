@@ -79,7 +79,7 @@ impl BookmarkWriter {
         match line {
             TargetLine::Nonsense => {
                 if self.nonsense.fetch_add(1, Ordering::Relaxed) == 0 {
-                    let line = "the target prints lines that are no states; they are ignored";
+                    let line = "the target prints lines that are not states; they are ignored";
                     self.context.log.line(Level::Warning, line);
                 }
             }
@@ -87,7 +87,8 @@ impl BookmarkWriter {
                 self.fresh.lock().extend(echoed);
                 if !strange.is_empty() && self.strange.fetch_add(1, Ordering::Relaxed) == 0 {
                     let streams = strange.join(", ");
-                    let line = format!("the target echoes a state of {streams} that it was not sent; it is not kept");
+                    let line =
+                        format!("the target echoed a state of {streams} that this run did not send; it is not saved");
                     self.context.log.line(Level::Warning, &line);
                 }
             }

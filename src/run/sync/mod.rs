@@ -52,8 +52,8 @@ pub struct SyncOptions {
 /// Reads into the target; returns the exit code.
 pub(crate) fn run(context: &Context, asked: &SyncOptions) -> Result<u8> {
     if context.protocol == Protocol::Airbyte {
-        return Err(Fault::new(Kind::Usage, "sync feeds Singer targets, and speaks no other protocol")
-            .hint("leave --protocol away; Airbyte's platform runs its destinations itself"));
+        return Err(Fault::new(Kind::Usage, "`sync` loads Singer targets only")
+            .hint("remove --protocol; Airbyte's platform runs its destinations itself"));
     }
     let mut active = ActiveRun::new(context, "sync");
     let ended = into_target(context, asked, &mut active);
@@ -64,8 +64,8 @@ fn into_target(context: &Context, asked: &SyncOptions, active: &mut ActiveRun<'_
     let mut ready = ready(context, active)?;
     let command = asked.target.as_deref().or(ready.loaded.config.ours.target.as_deref());
     let command = command.ok_or_else(|| {
-        Fault::new(Kind::Usage, "no target is named")
-            .hint("--target 'target-postgres --config pg.json', or dripfeed.target in the config")
+        Fault::new(Kind::Usage, "no target is set")
+            .hint("use --target 'target-postgres --config pg.json', or set dripfeed.target in the config")
     })?;
     let command = TargetCommand::parse(command)?;
     active.begins(&ready.loaded, &ready.names());
@@ -73,7 +73,7 @@ fn into_target(context: &Context, asked: &SyncOptions, active: &mut ActiveRun<'_
     let stores = TargetBookmarks::of(context, &identity, target_bookmarks::id(&ready, &command))?;
     if let Some(other) = context.options.reset.iter().find(|stream| !ready.names().contains(stream)) {
         return Err(Fault::config(format!("--reset names `{other}`, which this run does not read"))
-            .hint("its bookmark stays; add it to --streams, or leave --reset away"));
+            .hint("its bookmark is unchanged; add it to --streams, or remove --reset"));
     }
     let reset = if context.options.full_refresh { ready.names() } else { context.options.reset.clone() };
     if let Some(other) = asked.adopt.as_ref().filter(|_| context.options.limit.is_none()) {
@@ -128,7 +128,7 @@ fn into_target(context: &Context, asked: &SyncOptions, active: &mut ActiveRun<'_
     let read = ready.read(context, &out, &mut states, &mut Fed { bookmarks: &bookmarks, gauge: &gauge });
     // Closes its input: the target now loads what it still has.
     drop(out);
-    let end = watching.join().map_err(|_| Fault::bug("the target was not watched to its end"))?;
+    let end = watching.join().map_err(|_| Fault::bug("the end of the target was not observed"))?;
     if let Some(listening) = listening {
         let until = Instant::now() + LAST_WORDS;
         while !listening.is_finished() && Instant::now() < until {
@@ -176,7 +176,7 @@ fn finish(context: &Context, ready: &PreparedRun, ended: Ended<'_>) -> RunOutcom
     }
     bookmarks.keep(true);
     if let Some(fault) = end.is_good().then(|| stores.claim(context)).and_then(Result::err) {
-        context.log.line(Level::Warning, &format!("the bookmarks cannot be marked as those of `{name}`: {fault}"));
+        context.log.line(Level::Warning, &format!("cannot mark the bookmarks as those of `{name}`: {fault}"));
     }
     if end.is_good() && bookmarks.trouble().is_none() {
         let whole: Vec<&str> = outcomes.iter().filter(|a| a.complete).map(|a| &*a.stream).collect();
@@ -186,7 +186,7 @@ fn finish(context: &Context, ready: &PreparedRun, ended: Ended<'_>) -> RunOutcom
             reread_marks::made_up(&store, &bookmarks.fresh().clone().of_backfills(), &marks, &Stop::default())
         };
         if let Some(fault) = (!marks.is_empty()).then(done).and_then(Result::err) {
-            context.log.line(Level::Warning, &format!("the next run reads again what this one has: {fault}"));
+            context.log.line(Level::Warning, &format!("the next run reads the same records again: {fault}"));
         }
     }
     // The cause that ended the run matters, not that its target was ended with it.
@@ -204,8 +204,8 @@ fn finish(context: &Context, ready: &PreparedRun, ended: Ended<'_>) -> RunOutcom
     } else if !silent.is_empty() && context.options.limit.is_none() {
         let streams = silent.join(", ");
         let message = format!(
-            "the target `{name}` did not echo the last state of {streams}: the next run goes on from the one before, \
-             and sends the rest again"
+            "the target `{name}` did not echo the last state of {streams}: the next run continues from the state \
+            before it and sends the rest again"
         );
         context.log.event(Level::Warning, &message, "state_not_echoed", &serde_json::json!({"streams": silent}));
     }
@@ -228,7 +228,9 @@ fn reread_marks(context: &Context, ready: &PreparedRun, stores: &TargetBookmarks
     // The next backfill reports an unreadable file.
     let read = stores.file(true).and_then(|store| reread_marks::read(&store));
     let mut marks = read.unwrap_or_else(|fault| {
-        context.log.line(Level::Warning, &format!("what backfills may have overtaken is not known: {fault}"));
+        context
+            .log
+            .line(Level::Warning, &format!("cannot read which changes a backfill may have overwritten: {fault}"));
         RereadMarks::new()
     });
     let runs = |stream: &str| {
@@ -238,7 +240,7 @@ fn reread_marks(context: &Context, ready: &PreparedRun, stores: &TargetBookmarks
     let names = ready.names();
     marks.retain(|stream, _| names.contains(stream) && !runs(stream));
     for (stream, mark) in &marks {
-        let message = format!("{stream}: what changed since {} is read again, after a backfill", mark.since);
+        let message = format!("{stream}: reading the changes since {} again, after a backfill", mark.since);
         context.log.line(Level::Info, &message);
     }
     marks

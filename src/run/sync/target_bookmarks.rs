@@ -39,8 +39,8 @@ impl TargetBookmarks {
             return Ok(TargetBookmarks::File(path.clone()));
         }
         let root = identity.root.as_ref().ok_or_else(|| {
-            Fault::config("there is no folder to keep bookmarks in")
-                .hint("name it in the config: dripfeed.state_dir; or give a file with --state")
+            Fault::config("there is no folder to save bookmarks in")
+                .hint("set dripfeed.state_dir in the config, or pass a file with --state")
         })?;
         Ok(TargetBookmarks::Target { files: TargetFiles::new(root, &identity.source, &identity.tenant), id })
     }
@@ -91,8 +91,8 @@ impl TargetBookmarks {
     /// Moves the bookmarks of the run's streams from another target to this one; the other target then starts over.
     pub(super) fn adopt(&self, context: &Context, ready: &PreparedRun, other: &str) -> Result<()> {
         let TargetBookmarks::Target { files, id } = self else {
-            return Err(Fault::config("--adopt takes over what the state directory holds, and --state names a file")
-                .hint("give the file that the other target's runs used"));
+            return Err(Fault::config("--adopt works with the state directory and cannot be combined with --state")
+                .hint("pass the state file of the other target's runs"));
         };
         let named = TargetCommand::parse(other).map(|command| command.id(|text| hidden(ready, text)));
         let all = files.targets()?;
@@ -102,14 +102,14 @@ impl TargetBookmarks {
                 all.iter().filter(|known| *known != id).map(|known| format!("`{known}`")).collect();
             let fault = Fault::config(format!("--adopt {other}: {what}"));
             fault.hint(if known.is_empty() {
-                "no other target of this tenant has any".to_owned()
+                "no other target of this tenant has bookmarks".to_owned()
             } else {
-                format!("there are those of {}; once adopted, leave --adopt away", known.join(", "))
+                format!("targets with bookmarks: {}; after an adoption, remove --adopt", known.join(", "))
             })
         };
         let Some(owner) = owner else {
             // Bookmarks from versions without targets belong to the first target that claims them.
-            return if files.is_unclaimed()? { Ok(()) } else { Err(refused("no bookmarks are kept for that target")) };
+            return if files.is_unclaimed()? { Ok(()) } else { Err(refused("that target has no saved bookmarks")) };
         };
         let mut adopted = 0;
         for backfill in [false, true] {
@@ -135,7 +135,7 @@ impl TargetBookmarks {
         if adopted == 0 {
             return Err(refused("it has no bookmarks of these streams"));
         }
-        let message = format!("the bookmarks of the target `{owner}` are taken over by `{id}`");
+        let message = format!("`{id}` takes over the bookmarks of the target `{owner}`");
         context.log.event(Level::Info, &message, "bookmarks_adopted", &json!({"from": owner, "to": id}));
         Ok(())
     }
@@ -167,8 +167,8 @@ fn announce(context: &Context, ready: &PreparedRun, (files, id): (&TargetFiles, 
     let others: Vec<String> = files.targets()?.into_iter().filter(|other| other != id).collect();
     if let Some(other) = others.first() {
         let message = format!(
-            "the target `{id}` has no bookmarks of these streams yet and begins at the start; --adopt '{other}' takes \
-             over those of another"
+            "the target `{id}` has no bookmarks of these streams yet and starts from the beginning; --adopt \
+            '{other}' takes over those of another target"
         );
         context.log.event(Level::Warning, &message, "new_target", &json!({"target": id, "others": others}));
     }

@@ -19,12 +19,13 @@ use crate::tenant::target_command::TargetCommand;
 
 /// After a signal, the time that a target has for its remaining input before it is signalled itself.
 const AFTER_SIGNAL: Duration = Duration::from_secs(10);
-/// The same after a run that stopped by itself, for example at its deadline.
+/// The time to exit after a run that stopped by itself, for example at its deadline.
 const AFTER_RUN: Duration = Duration::from_secs(300);
 /// The time between the signal and the kill.
 const AFTER_TERM: Duration = Duration::from_secs(5);
 /// The hint for a failed target.
-const HINT: &str = "its own messages above say why; bookmarks that it had echoed are kept, the rest is read again";
+const HINT: &str = "the target's own messages above show why; bookmarks that it echoed are saved, and the rest is \
+    read again";
 /// How often the target's status is polled.
 const LOOK: Duration = Duration::from_millis(20);
 /// A line of a target is never longer than this plus a multiple of the longest state that it was sent, in bytes: JSON
@@ -77,7 +78,7 @@ pub(crate) struct End {
 /// Why a target was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndReason {
-    /// It read and printed nothing for this long.
+    /// The target read and printed nothing for this long.
     Idle(Duration),
     /// The run was stopped, by a signal or otherwise, and the target did not exit in time.
     Stopped,
@@ -160,7 +161,7 @@ fn listen(stdout: impl Read, gauge: &Gauge, on_line: &mut dyn FnMut(Option<&[u8]
 
 /// The fault for a target that exited with success before it consumed everything.
 pub(crate) fn closed(name: &str) -> Fault {
-    Fault::new(Kind::Local, format!("the target `{name}` closed its input before it had taken everything")).hint(HINT)
+    Fault::new(Kind::Local, format!("the target `{name}` closed its input before it read everything")).hint(HINT)
 }
 
 /// How a run is being stopped, from the target's point of view.
@@ -216,7 +217,7 @@ impl TargetProcess {
         let name = command.name().to_owned();
         let mut child = process.spawn().map_err(|e| {
             Fault::config(format!("cannot start the target `{name}`: {e}"))
-                .hint("it must be installed and on the PATH, or named with its path")
+                .hint("install it and put it on the PATH, or give its path")
         })?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let stdin = stdin.ok_or_else(|| Fault::bug("a target without input"))?;
@@ -224,12 +225,12 @@ impl TargetProcess {
         Ok((TargetProcess { child, name, gauge: gauge.clone(), stdout }, TargetInput { stdin, gauge }))
     }
 
-    /// Its activity gauge.
+    /// The target's activity gauge.
     pub(crate) fn gauge(&self) -> Arc<Gauge> {
         self.gauge.clone()
     }
 
-    /// Its name in messages: the program's, without arguments.
+    /// The target's name in messages: the program's, without arguments.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -272,7 +273,7 @@ impl TargetProcess {
         }
     }
 
-    /// Its process ID; the process leads its group.
+    /// The target's process ID; the process leads its group.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -306,11 +307,11 @@ impl End {
         let message = match self.reason {
             Some(EndReason::Idle(time)) => {
                 let time = time.as_secs();
-                format!("the target `{name}` took and said nothing for {time} s, and was ended ({self})")
+                format!("the target `{name}` read and printed nothing for {time} s and was ended ({self})")
             }
-            Some(EndReason::Stopped) => format!("the target `{name}` did not end in time, and was ended ({self})"),
+            Some(EndReason::Stopped) => format!("the target `{name}` did not exit in time and was ended ({self})"),
             None if self.status.success() => {
-                format!("the target `{name}` ended before it had taken everything ({self})")
+                format!("the target `{name}` exited before it read everything ({self})")
             }
             None => format!("the target `{name}` failed ({self})"),
         };

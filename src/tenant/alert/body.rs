@@ -66,7 +66,7 @@ pub struct AlertBody {
 pub struct AlertChange {
     /// The fingerprint of the finding, for the verbs of `drift`.
     pub fingerprint: String,
-    /// Its rule.
+    /// The drift rule.
     pub rule: String,
     /// The severity.
     pub severity: String,

@@ -74,36 +74,35 @@ impl AlertEvent {
     /// The action to take; the fault's own hint takes precedence.
     pub(in crate::tenant) fn to_do(self, hint: Option<&str>) -> String {
         let general = match self {
-            AlertEvent::ConfigRefused => "mend what is named; no run of this tenant begins before",
+            AlertEvent::ConfigRefused => "fix the error; no run of this tenant starts before that",
             AlertEvent::CredentialsRefused => {
-                "put a new token or key where the config refers to; if the vendor's permissions were changed, have \
-                them given back"
+                "give the config a new token or key; if the vendor changed permissions, have them restored"
             }
             AlertEvent::SchemaDrift => {
-                "see what changed; accept it if it is right, else reject it: it goes on failing, without an alert for \
-                a week"
+                "review the change; accept it if it is right; otherwise reject it: it keeps failing, without an \
+                alert for a week"
             }
             AlertEvent::StreamFailed => {
-                "read the run's log; the other streams are whole, and the next run tries this one again from its \
+                "read the run's log; the other streams are complete, and the next run reads this one again from its \
                 bookmark"
             }
             AlertEvent::VendorDown => {
-                "nothing, if it is over by the next run: that goes on from the bookmark; else ask the vendor"
+                "wait for the next run: it continues from the bookmark; if the vendor stays down, ask the vendor"
             }
             AlertEvent::LocalFailed => {
-                "look at this machine: disk, permissions, and the target's own log; the next run goes on from the state"
+                "check this machine: disk, permissions, and the target's own log; the next run continues from the state"
             }
             AlertEvent::LimitReached => {
-                "see who else calls for this account; give the tier fewer streams or a longer cadence, or ask the \
+                "check who else uses this account; give the tier fewer streams or a longer cadence, or ask the \
                 vendor for a higher limit"
             }
             AlertEvent::Unfinished => {
                 "give the run more time (dripfeed.deadline), its tier fewer streams, or a longer cadence"
             }
-            AlertEvent::Bug => "please report it with the run's log; what was finished is saved",
+            AlertEvent::Bug => "report it with the run's log; finished work is saved",
         };
         match hint {
-            Some(hint) if hint.ends_with('?') => format!("{hint} Else {general}"),
+            Some(hint) if hint.ends_with('?') => format!("{hint} Otherwise: {general}"),
             Some(hint) if !general.contains(hint) => format!("{hint}; {general}"),
             _ => general.to_owned(),
         }
@@ -149,17 +148,17 @@ pub(super) struct Cause {
 pub(in crate::tenant) fn exit_words(code: u8) -> &'static str {
     match code {
         0 => "done",
-        2 => "the command line made no sense",
-        10 => "config, manifest, catalog or state were refused",
+        2 => "the command line is wrong",
+        10 => "the config, manifest, catalog or state was refused",
         20 => "the vendor refused the credentials",
-        30 => "the vendor's data changed so that the run had to end",
-        40 => "some streams failed, the others are whole",
-        50 => "an error of dripfeed's own",
-        60 => "local files, pipes or the target failed",
+        30 => "a change of the vendor's data ended the run",
+        40 => "some streams failed; the others are complete",
+        50 => "a bug in dripfeed",
+        60 => "a local file, a pipe or the target failed",
         69 => "the vendor is down",
-        75 => "saved, not finished",
-        76 => "another run reads the same",
-        _ => "stopped by a signal, the state is saved",
+        75 => "not finished; the state is saved",
+        76 => "another run is reading one of the streams",
+        _ => "stopped by a signal; the state is saved",
     }
 }
 
@@ -292,11 +291,11 @@ impl RunEnd {
                 let why = waited.map_or_else(String::new, |fault| format!(": {}", fault.message));
                 (
                     AlertEvent::LimitReached,
-                    format!("the account's limit is used up, and the run could not wait for it{why}"),
+                    format!("the account's rate limit is used up, and the run had no time to wait{why}"),
                 )
             }
             AlertEvent::Unfinished if unfinished >= UNFINISHED => {
-                (event, format!("{unfinished} runs in a row had not enough time to finish"))
+                (event, format!("{unfinished} runs in a row did not have enough time to finish"))
             }
             AlertEvent::Unfinished | AlertEvent::SchemaDrift | AlertEvent::StreamFailed => return None,
             _ => (event, exit_words(code).to_owned()),

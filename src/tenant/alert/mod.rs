@@ -118,7 +118,7 @@ impl AlertSender {
         let due = due.unwrap_or_else(|fault| {
             // A duplicate is better than a lost alert.
             let mut delivery = shared.delivery.lock();
-            delivery.why = Some(format!("what was told before is not known: {}", fault.message));
+            delivery.why = Some(format!("cannot read which alerts were sent before: {}", fault.message));
             Outbox::default().record(outcome)
         });
         shared.delivery.lock().left += due.len();
@@ -128,7 +128,10 @@ impl AlertSender {
         drop(bodies);
         let _ = over.recv_timeout(until.saturating_duration_since(Instant::now()));
         let delivery = shared.delivery.lock();
-        let why = delivery.why.clone().or_else(|| (delivery.left > 0).then(|| "it did not answer in time".to_owned()));
+        let why = delivery
+            .why
+            .clone()
+            .or_else(|| (delivery.left > 0).then(|| "the webhook did not respond in time".to_owned()));
         Delivery { stored, why, ..delivery.clone() }
     }
 }

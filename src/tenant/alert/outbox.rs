@@ -206,7 +206,7 @@ impl File {
 
 fn decoded(json: serde_json::Value) -> Result<Outbox> {
     serde_json::from_value(json).map_err(|e| {
-        Fault::config(format!("the memory of a tenant's alerts cannot be read: {e}"))
-            .hint("it is of another version, or was edited: take it away, and what is wrong is told again")
+        Fault::config(format!("cannot read the record of a tenant's alerts: {e}"))
+            .hint("another version wrote it, or it was edited; delete it: open problems are then alerted again")
     })
 }

@@ -46,7 +46,7 @@ impl Webhook {
 
     /// Sends the alert, with a few attempts while time is left; returns the error as text.
     pub(super) fn send(&self, body: &AlertBody, left: &dyn Fn() -> Duration) -> Result<(), String> {
-        let mut why = "there was no time for it".to_owned();
+        let mut why = "there was no time to send it".to_owned();
         for number in 0..TRIES {
             let time = left().min(TRY_WITHIN);
             if time.is_zero() {
@@ -55,7 +55,7 @@ impl Webhook {
             match self.call(body, time) {
                 Ok(200..=299) => return Ok(()),
                 Ok(status) => {
-                    why = format!("{} answers with HTTP {status}", self.host());
+                    why = format!("{} responded with HTTP {status}", self.host());
                     // A retry would get the same answer.
                     if (300..500).contains(&status) && ![408, 429].contains(&status) {
                         break;
@@ -109,8 +109,8 @@ fn sign(secret: &str, seconds: i64, body: &str) -> Option<String> {
 /// The error without the URL.
 fn reason(error: &ureq::Error) -> String {
     match error {
-        ureq::Error::Timeout(_) => "does not answer in time".to_owned(),
-        ureq::Error::HostNotFound => "is not known by that name".to_owned(),
+        ureq::Error::Timeout(_) => "did not respond in time".to_owned(),
+        ureq::Error::HostNotFound => "has a host name that does not resolve".to_owned(),
         ureq::Error::Io(error) => format!("cannot be reached: {}", error.kind()),
         _ => "cannot be reached".to_owned(),
     }

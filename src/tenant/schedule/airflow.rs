@@ -18,12 +18,12 @@ const RUN: &str = include_str!("templates/airflow/run.py.tmpl");
 /// Writes the definitions.
 pub fn write(plan: &SchedulePlan) -> String {
     let (pool, slots, description) = if plan.backfill {
-        ("dripfeed_backfill", "2", "backfills at once")
+        ("dripfeed_backfill", "2", "parallel backfills")
     } else {
-        ("dripfeed", "32", "dripfeed's runs at once")
+        ("dripfeed", "32", "parallel dripfeed runs")
     };
     let how = if plan.backfill {
-        "These DAGs have no schedule: trigger each once. They go beside the live runs, in a pool of their own."
+        "These DAGs have no schedule: trigger each once. They run beside the live runs, in their own pool."
     } else {
         "Times are UTC."
     };

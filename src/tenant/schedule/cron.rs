@@ -52,8 +52,8 @@ fn line(tenant: &Tenant, run: &Run, name: &str) -> Result<String> {
     words.extend(tenant.words(run));
     let line = format!("{when}  sh -c \"$RUN\" {}\n", quote::cron(&words));
     if line.len() > LONGEST {
-        return Err(Fault::config(format!("{}: the command is too long for a line of a crontab", tenant.config))
-            .hint("name the target in the config, dripfeed.target, instead of with --target"));
+        return Err(Fault::config(format!("{}: the command is too long for a crontab line", tenant.config))
+            .hint("set the target in the config (dripfeed.target) instead of with --target"));
     }
     Ok(line)
 }

@@ -64,7 +64,7 @@ impl Times {
     pub fn parse(text: &str, hash: &Hash<'_>) -> Result<Times> {
         let words: Vec<&str> = text.split_whitespace().collect();
         let Ok(words) = <[&str; 5]>::try_from(words) else {
-            return Err(Fault::config(format!("`{text}` is no schedule: it has five fields")).hint(
+            return Err(Fault::config(format!("`{text}` is not a schedule: a schedule has five fields")).hint(
                 "minute, hour, day of the month, month, day of the week, as in `H * * * *` or `H 2 * * mon-fri`",
             ));
         };
@@ -72,7 +72,7 @@ impl Times {
         for (kind, word) in KINDS.iter().zip(words) {
             fields.push(kind.field(word, hash)?);
         }
-        let fields = <[Field; 5]>::try_from(fields).map_err(|_| Fault::bug("a schedule lost a field"))?;
+        let fields = <[Field; 5]>::try_from(fields).map_err(|_| Fault::bug("a parsed schedule lacks a field"))?;
         let times = Times(fields);
         times.comes()?;
         Ok(times)
@@ -84,16 +84,16 @@ impl Times {
         let step = |field: &Field| field.every.is_some_and(|every| every > 1);
         let any = |field: &Field| field.every == Some(1);
         if step(days) && !any(weekdays) || step(weekdays) && !any(days) {
-            let message = "schedulers do not agree what a day of the month and a day of the week mean together when \
-                           one has a step";
+            let message = "schedulers disagree about a day of the month and a day of the week together when one has \
+                a step";
             return Err(
-                Fault::config(message).hint("write the days out, as in `1,11,21`, or leave one of the two fields `*`")
+                Fault::config(message).hint("list the days, as in `1,11,21`, or set one of the two fields to `*`")
             );
         }
         let there =
             |month: &u32| DAYS.get(*month as usize - 1).is_some_and(|last| days.values.iter().any(|day| day <= last));
         if any(weekdays) && !months.values.iter().any(there) {
-            return Err(Fault::config(format!("`{self}` never comes: there is no such day"))
+            return Err(Fault::config(format!("`{self}` never matches: no such date exists"))
                 .hint("check the day of the month and the month"));
         }
         Ok(())
@@ -115,10 +115,10 @@ impl Kind {
             let step = match step.map(str::parse::<u32>) {
                 None => None,
                 Some(_) if one => {
-                    return Err(self.wrong(item, &format!("a step needs a range: `{from}-{}/…`", self.last)));
+                    return Err(self.wrong(item, &format!("a step needs a range, as in `{from}-{}/…`", self.last)));
                 }
                 Some(Ok(step)) if (1..=size).contains(&step) => Some(step),
-                Some(_) => return Err(self.wrong(item, &format!("a step is a number from 1 to {size} here"))),
+                Some(_) => return Err(self.wrong(item, &format!("the step must be a number from 1 to {size} here"))),
             };
             // One value of the range, or the first one within the first step.
             let first = if hashed { from + hash.below(self.name, step.unwrap_or(size)) } else { from };
@@ -153,7 +153,7 @@ impl Kind {
         };
         if from > to {
             return Err(
-                self.wrong(item, "a range begins with the smaller value; write two ranges, with a comma between")
+                self.wrong(item, "a range must begin with the smaller value; write two ranges, separated by a comma")
             );
         }
         Ok((from, to))
@@ -170,7 +170,7 @@ impl Kind {
             self.wrong(
                 item,
                 &format!(
-                    "it takes {} to {}{names}, `*`, and `H` for a value of the tenant's own",
+                    "it takes {} to {}{names}, `*`, and `H` for a value that differs by tenant",
                     self.first, self.last
                 ),
             )
@@ -178,7 +178,7 @@ impl Kind {
     }
 
     fn wrong(&self, item: &str, hint: &str) -> Fault {
-        Fault::config(format!("`{item}` is no {}", self.name)).hint(hint)
+        Fault::config(format!("`{item}` is not a valid {}", self.name)).hint(hint)
     }
 }
 

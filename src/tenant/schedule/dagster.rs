@@ -16,7 +16,7 @@ const RUN: &str = include_str!("templates/dagster/run.py.tmpl");
 /// Writes the definitions.
 pub fn write(plan: &SchedulePlan) -> String {
     let how = if plan.backfill {
-        "Nothing here has a schedule: launch each partition once. Live runs go first."
+        "Nothing here has a schedule: launch each partition once. Live runs have priority."
     } else {
         "Times are UTC."
     };

@@ -95,8 +95,8 @@ impl Pod<'_> {
     fn check(&self) -> Result<()> {
         let tenant = self.tenant;
         match tenant.files.iter().chain(&tenant.state_dir).find(|path| !Path::new(path).is_absolute()) {
-            Some(path) => Err(Fault::config(format!("{}: the path {path} does not begin with /", tenant.config))
-                .hint("in a pod it would be another: write it whole")),
+            Some(path) => Err(Fault::config(format!("{}: the path {path} is not absolute", tenant.config))
+                .hint("in a pod, a relative path leads elsewhere: write the absolute path")),
             None => Ok(()),
         }
     }

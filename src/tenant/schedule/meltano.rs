@@ -61,7 +61,7 @@ fn extractor(tenant: &Tenant, run: &Run, name: &str, tap: &str) -> Result<String
         env.push(("DRIPFEED_UNFINISHED_OK", "true"));
     }
     if let Some((_, value)) = env.iter().find(|(_, value)| value.contains('$')) {
-        let message = format!("{}: Meltano would put a variable in the place of `$` in `{value}`", tenant.config);
+        let message = format!("{}: Meltano would expand the `$` in `{value}` as a variable", tenant.config);
         return Err(Fault::config(message).hint("write it without `$`"));
     }
     let env: String = env.iter().map(|(name, value)| format!("{name}: {}\n", quote::string(value))).collect();
@@ -73,7 +73,7 @@ fn extractor(tenant: &Tenant, run: &Run, name: &str, tap: &str) -> Result<String
 fn loader(tenant: &Tenant) -> Result<&str> {
     let name = tenant.target.rsplit('/').next().unwrap_or_default();
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
-        return Err(Fault::config(format!("{}: the target's name is no name of a loader", tenant.config))
+        return Err(Fault::config(format!("{}: the target's name is not the name of a loader", tenant.config))
             .hint("name the loader of the Meltano project: --target target-postgres"));
     }
     Ok(name)

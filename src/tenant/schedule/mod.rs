@@ -121,11 +121,10 @@ impl Tenant {
         let runs = self.runs.iter().flat_map(|run| run.tier.iter().chain(run.options.iter().map(|(_, value)| value)));
         let lists = self.files.iter().chain(&self.variables).chain(&self.unscheduled);
         match own.chain(options).chain(runs).chain(lists).find(|text| text.contains(quote::unseen)) {
-            Some(text) => Err(Fault::config(format!(
-                "{}: {text:?} holds a character that is not seen, or a line's end",
-                self.config
-            ))
-            .hint("no definition can hold it: write it without")),
+            Some(text) => {
+                Err(Fault::config(format!("{}: {text:?} contains an invisible character or a line break", self.config))
+                    .hint("no definition can contain it: remove the character"))
+            }
             None => Ok(()),
         }
     }
@@ -147,18 +146,18 @@ impl SchedulePlan {
     pub fn new(made_by: String, folder: String, backfill: bool, mut tenants: Vec<Tenant>) -> Result<SchedulePlan> {
         tenants.iter().try_for_each(Tenant::seen)?;
         if folder.contains(quote::unseen) {
-            return Err(Fault::config(format!("the name of the folder {folder:?} holds a character that is not seen"))
-                .hint("runs start in the folder in which `schedule` is called: call it in another"));
+            return Err(Fault::config(format!("the name of the folder {folder:?} contains an invisible character"))
+                .hint("runs start in the folder in which `schedule` runs: run it in another folder"));
         }
         tenants.sort_by(|a, b| (&a.source, &a.name).cmp(&(&b.source, &b.name)));
         for pair in tenants.windows(2) {
             let [a, b] = pair else { continue };
             if (&a.source, &a.name) == (&b.source, &b.name) {
                 return Err(Fault::config(format!(
-                    "{} and {} are both of the tenant `{}` of {}: they would share its state",
+                    "{} and {} both describe the tenant `{}` of {}: they would share its state",
                     a.config, b.config, a.name, a.source
                 ))
-                .hint("give one of them another name: dripfeed.tenant"));
+                .hint("give one of them another name (dripfeed.tenant)"));
             }
         }
         Ok(SchedulePlan { made_by, folder, backfill, tenants })

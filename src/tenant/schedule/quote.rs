@@ -18,7 +18,7 @@ pub fn command(words: &[String]) -> String {
     words.iter().map(|word| shell(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// The same for a crontab, where `%` ends the command. Some crons also interpret `\\` as `\`, so two are never
+/// A command line for a crontab, where `%` ends the command. Some crons also interpret `\\` as `\`, so two are never
 /// adjacent.
 pub fn cron(words: &[String]) -> String {
     let one = |word: &String| {

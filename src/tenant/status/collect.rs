@@ -24,7 +24,7 @@ use crate::tenant::schedule::jenkins_hash::Hash;
 /// Adds a note for an unreadable file; everything else is still shown.
 fn readable<T: Default>(what: &str, read: Result<T>, notes: &mut Vec<String>) -> T {
     read.unwrap_or_else(|fault| {
-        notes.push(format!("{what} cannot be read: {}", fault.message));
+        notes.push(format!("cannot read {what}: {}", fault.message));
         T::default()
     })
 }
@@ -36,7 +36,7 @@ pub(super) fn row(subject: &Subject, now: OffsetDateTime) -> Row {
     let unreadable = read.is_err();
     let record: Option<Record> = readable("the record of its runs", read, &mut notes);
     let drift = readable("its drift", drift(root, source, tenant, now), &mut notes);
-    let memory = readable("the memory of its alerts", File::new(root, source, tenant).read(), &mut notes);
+    let memory = readable("the record of its alerts", File::new(root, source, tenant).read(), &mut notes);
     let record = record.unwrap_or_default();
     let mut row = Row {
         source: source.clone(),

@@ -31,7 +31,7 @@ pub struct Subject {
     pub source: String,
     /// The tenant's name.
     pub tenant: String,
-    /// Its state directory.
+    /// The tenant's state directory.
     pub root: PathBuf,
     /// The path of its config.
     pub config: Option<String>,
@@ -95,9 +95,9 @@ pub struct Row {
     pub source: String,
     /// The tenant's name.
     pub tenant: String,
-    /// Its config, or all of its configs.
+    /// The tenant's config, or all of its configs.
     pub config: Option<String>,
-    /// Its state directory, if another directory has a tenant of the same name.
+    /// The state directory, if another directory has a tenant of the same name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_dir: Option<String>,
     /// The worst verdict among the reasons.
@@ -108,7 +108,7 @@ pub struct Row {
     pub notes: Vec<String>,
     /// The last run of each tier.
     pub runs: Vec<RunRow>,
-    /// Its streams, worst first.
+    /// The tenant's streams, worst first.
     pub streams: Vec<StreamRow>,
     /// Drift changes without a decision.
     pub drift: Drift,
@@ -158,7 +158,7 @@ pub struct RunRow {
     pub state: State,
     /// The meaning of its exit code.
     pub means: Option<&'static str>,
-    /// Its duration so far, in seconds.
+    /// The duration of the run so far, in seconds.
     pub seconds: Option<f64>,
     /// Have its failed streams been read since, or does its tier no longer exist?
     pub superseded: bool,
@@ -174,7 +174,7 @@ pub struct StreamRow {
     pub stream: String,
     /// The tier that reads it.
     pub tier: Option<String>,
-    /// Its bookmark.
+    /// The stream's bookmark.
     pub bookmark: Option<String>,
     /// Data is complete up to this time: the start of the last run that read the stream to its end.
     pub fresh: Option<String>,
@@ -275,7 +275,7 @@ impl Subject {
         }
     }
 
-    /// Its configs.
+    /// The tenant's configs.
     fn configs(&self) -> Vec<&str> {
         self.config.iter().chain(&self.twins).map(String::as_str).collect()
     }

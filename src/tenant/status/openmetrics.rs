@@ -44,12 +44,8 @@ pub fn names() -> Vec<(String, &'static str, &'static str)> {
 fn families(report: &StatusReport) -> Vec<Family> {
     let rows = &report.tenants;
     let now = vec![(String::new(), seconds(Some(&report.at)).unwrap_or(0.0))];
-    let at = Family {
-        name: "dripfeed_status_timestamp_seconds",
-        kind: "gauge",
-        help: "When this was written.",
-        values: now,
-    };
+    let at =
+        Family { name: "dripfeed_status_timestamp_seconds", kind: "gauge", help: "Time of this report.", values: now };
     [of_tenants(rows), of_runs(rows), of_streams(rows)].into_iter().flatten().chain([at]).collect()
 }
 
@@ -103,33 +99,30 @@ fn of_tenants(rows: &[Row]) -> Vec<Family> {
         each(
             "dripfeed_tenant_verdict",
             "gauge",
-            "How a tenant stands: 0 ok, 1 late, 2 failing, 3 needs a person.",
+            "Verdict on the tenant: 0 ok, 1 late, 2 failing, 3 needs a person.",
             &verdict,
         ),
-        Family {
-            name: "dripfeed_runs",
-            kind: "counter",
-            help: "Runs that ended, by exit code.",
-            values: by_exit.collect(),
-        },
-        each("dripfeed_calls", "counter", "Calls of the vendor's API.", &|row| float(row.totals.calls)),
-        each("dripfeed_retried_calls", "counter", "Calls that were tried again.", &|row| float(row.totals.retried)),
-        each("dripfeed_rate_limited", "counter", "Times that the vendor said that it is too much.", &|row| {
+        Family { name: "dripfeed_runs", kind: "counter", help: "Ended runs, by exit code.", values: by_exit.collect() },
+        each("dripfeed_calls", "counter", "Calls to the vendor's API.", &|row| float(row.totals.calls)),
+        each("dripfeed_retried_calls", "counter", "Calls that were retried.", &|row| float(row.totals.retried)),
+        each("dripfeed_rate_limited", "counter", "Rate-limited responses (HTTP 429 and its equivalents).", &|row| {
             float(row.totals.rate_limited)
         }),
-        each("dripfeed_records", "counter", "Records that were sent.", &|row| float(row.totals.records)),
-        each("dripfeed_received_bytes", "counter", "Bytes of the vendor's answers.", &|row| float(row.totals.bytes)),
-        each("dripfeed_running_seconds", "counter", "Seconds that runs took, all together.", &|row| row.totals.seconds),
+        each("dripfeed_records", "counter", "Records sent.", &|row| float(row.totals.records)),
+        each("dripfeed_received_bytes", "counter", "Bytes of the vendor's responses.", &|row| float(row.totals.bytes)),
+        each("dripfeed_running_seconds", "counter", "Total duration of all runs, in seconds.", &|row| {
+            row.totals.seconds
+        }),
         Family {
             name: "dripfeed_drift_open",
             kind: "gauge",
-            help: "Changes of the vendor's data that nobody has judged.",
+            help: "Open changes of the vendor's data: neither accepted nor rejected.",
             values: drift.collect(),
         },
-        each("dripfeed_quarantine_bytes", "gauge", "Records that were put aside, in bytes.", &|row| {
+        each("dripfeed_quarantine_bytes", "gauge", "Size of the quarantine files, in bytes.", &|row| {
             float(row.quarantine_bytes)
         }),
-        each("dripfeed_alerts_undelivered", "gauge", "Alerts that no webhook has taken yet.", &|row| {
+        each("dripfeed_alerts_undelivered", "gauge", "Alerts that are not delivered yet.", &|row| {
             float(row.alerts_undelivered)
         }),
     ]
@@ -148,32 +141,34 @@ fn of_runs(rows: &[Row]) -> Vec<Family> {
     };
     let ended = |run: &RunRow| run.state == State::Ended;
     vec![
-        each("dripfeed_run_duration_seconds", "How long the last run took, or has taken so far.", &|run| run.seconds),
-        each("dripfeed_run_exit_code", "How the last run ended.", &|run| {
+        each("dripfeed_run_duration_seconds", "Duration of the last run, so far if it is running.", &|run| run.seconds),
+        each("dripfeed_run_exit_code", "Exit code of the last run.", &|run| {
             Some(f64::from(run.run.exit_code.filter(|_| ended(run))?))
         }),
-        each("dripfeed_run_running", "Is a run under way?", &|run| Some(flag(run.state == State::Running))),
-        each("dripfeed_run_killed", "Is the last run gone without a word?", &|run| {
+        each("dripfeed_run_running", "1 while a run is running.", &|run| Some(flag(run.state == State::Running))),
+        each("dripfeed_run_killed", "1 if the last run was killed before it recorded its end.", &|run| {
             Some(flag(run.state == State::Killed))
         }),
-        each("dripfeed_run_began_timestamp_seconds", "When the last run began.", &|run| seconds(Some(&run.run.began))),
-        each("dripfeed_run_last_good_timestamp_seconds", "When the last run began that ended with 0.", &|run| {
+        each("dripfeed_run_began_timestamp_seconds", "Start time of the last run.", &|run| {
+            seconds(Some(&run.run.began))
+        }),
+        each("dripfeed_run_last_good_timestamp_seconds", "Start time of the last run with exit code 0.", &|run| {
             seconds(run.run.last_good.as_deref())
         }),
-        each("dripfeed_run_calls", "Calls of the last run.", &|run| Some(float(run.run.calls))),
-        each("dripfeed_run_records", "Records of the last run.", &|run| Some(float(run.run.records))),
-        each("dripfeed_run_rate_limited", "Times in the last run that the vendor said that it is too much.", &|run| {
+        each("dripfeed_run_calls", "Calls in the last run.", &|run| Some(float(run.run.calls))),
+        each("dripfeed_run_records", "Records sent in the last run.", &|run| Some(float(run.run.records))),
+        each("dripfeed_run_rate_limited", "Rate-limited responses in the last run.", &|run| {
             Some(float(run.run.rate_limited))
         }),
-        each("dripfeed_run_cap_use_ratio", "The share of the account's cap that the last run used.", &|run| {
+        each("dripfeed_run_cap_use_ratio", "Share of the account's cap that the last run used.", &|run| {
             run.run.cap_use
         }),
         each(
             "dripfeed_run_paced_seconds",
-            "Seconds that calls of the last run waited for the pace, all threads together.",
+            "Time that calls of the last run waited for the pace, in seconds, summed over all threads.",
             &|run| Some(run.run.paced_seconds),
         ),
-        each("dripfeed_run_unfinished_in_a_row", "Runs in a row that were saved and not finished.", &|run| {
+        each("dripfeed_run_unfinished_in_a_row", "Consecutive runs that did not finish.", &|run| {
             Some(float(run.run.unfinished_in_a_row))
         }),
     ]
@@ -194,24 +189,26 @@ fn of_streams(rows: &[Row]) -> Vec<Family> {
             .collect(),
     };
     vec![
-        each("dripfeed_stream_freshness_seconds", "How old a stream's data is.", &|stream| {
+        each("dripfeed_stream_freshness_seconds", "Age of the stream's data.", &|stream| {
             Some(float(stream.age_seconds?))
         }),
         each(
             "dripfeed_stream_freshness_objective_seconds",
-            "The longest time between two runs of its tier.",
+            "Longest time between two scheduled runs of the stream's tier.",
             &|stream| Some(float(stream.due_every_seconds?)),
         ),
-        each("dripfeed_stream_late", "Is its data older than that, and a little more?", &|stream| {
-            stream.due_every_seconds.map(|_| flag(stream.late))
-        }),
-        each("dripfeed_stream_failing", "Did the last run not read it to its end?", &|stream| {
+        each(
+            "dripfeed_stream_late",
+            "1 if the stream's data is older than the objective plus a tolerance.",
+            &|stream| stream.due_every_seconds.map(|_| flag(stream.late)),
+        ),
+        each("dripfeed_stream_failing", "1 if the last run did not read the stream to its end.", &|stream| {
             Some(flag(stream.fault.is_some()))
         }),
-        each("dripfeed_backfill_slices_done", "Slices of its backfill that were read.", &|stream| {
+        each("dripfeed_backfill_slices_done", "Slices of the stream's backfill that were read.", &|stream| {
             Some(float(stream.backfill.as_ref()?.done))
         }),
-        each("dripfeed_backfill_slices_known", "Slices of its backfill that are known.", &|stream| {
+        each("dripfeed_backfill_slices_known", "Slices of the stream's backfill that are known so far.", &|stream| {
             Some(float(stream.backfill.as_ref()?.of))
         }),
     ]

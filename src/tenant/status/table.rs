@@ -5,7 +5,7 @@
 
 use super::{Row, State, StatusReport, StreamRow, TenantVerdict, since};
 use crate::base::display::terminal::{Look, Style};
-use crate::base::display::{ago, minute, number, plain, short};
+use crate::base::display::{ago, minute, number, number_of, plain, short, thousands};
 use crate::base::timefmt::parse_iso;
 
 /// The width of the columns other than the tenant's name.
@@ -16,8 +16,11 @@ const STREAMS: usize = 10;
 /// The report as a table.
 pub fn write(report: &StatusReport, look: Look) -> String {
     let all = report.tenants.len();
-    let head =
-        format!("{}: {}", number(all, "tenant"), if all == 0 { "nothing to tell".to_owned() } else { report.counts() });
+    let head = format!(
+        "{}: {}",
+        number(all, "tenant"),
+        if all == 0 { "nothing to report".to_owned() } else { report.counts() }
+    );
     let mut out = format!("{}  {}\n", look.paint(Style::Strong, &head), look.paint(Style::Faint, &minute(&report.at)));
     if all == 0 {
         return out;
@@ -171,7 +174,7 @@ fn notes(row: &Row, look: Look) -> String {
 fn stream_line(group: &[&StreamRow]) -> String {
     let Some(stream) = group.first() else { return String::new() };
     let mut parts = vec![match (stream.age_seconds, stream.due_every_seconds) {
-        (None, _) => "never read to its end".to_owned(),
+        (None, _) => "never read completely".to_owned(),
         (Some(age), None) => format!("{} old", compact(age)),
         (Some(age), Some(due)) => format!("{} old, due every {}", compact(age), compact(due)),
     }];
@@ -191,10 +194,10 @@ pub(super) fn backfill(stream: &StreamRow) -> Option<String> {
     Some(if of.ended.is_some() {
         format!("backfill {from} to {to} done")
     } else if of.of == 0 {
-        format!("backfill {from} to {to} begun")
+        format!("backfill {from} to {to} started")
     } else {
         let more = if of.listed { "" } else { ", more to come" };
-        format!("backfill {from} to {to}: {} of {} slices{more}", of.done, of.of)
+        format!("backfill {from} to {to}: {} of {}{more}", thousands(of.done), number_of(of.of, "slice"))
     })
 }
 

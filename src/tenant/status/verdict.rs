@@ -40,11 +40,11 @@ pub(super) fn judge(subject: &Subject, row: &mut Row, unreadable: bool, now: Off
     if unreadable {
         reasons.push(Reason {
             verdict: TenantVerdict::Failing,
-            what: "how its runs went cannot be told".to_owned(),
+            what: "cannot read the results of its runs".to_owned(),
             detail: None,
             since: None,
             what_to_do: format!(
-                "look at the files below runs/ in {}; a damaged one may be taken away",
+                "check the files below runs/ in {}; a damaged file may be deleted",
                 subject.root.display()
             ),
             commands: Vec::new(),
@@ -68,13 +68,13 @@ pub(super) fn judge(subject: &Subject, row: &mut Row, unreadable: bool, now: Off
     row.verdict = reasons.first().map_or(TenantVerdict::Ok, |reason| reason.verdict);
     row.reasons = reasons;
     if row.alerts_undelivered > 0 {
-        let note = format!("{} undelivered: see to its webhook", number(count(row.alerts_undelivered), "alert"));
+        let note = format!("{} undelivered: check its webhook", number(count(row.alerts_undelivered), "alert"));
         row.notes.push(note);
     }
     if let Some(resume) = row.runs.iter().filter_map(|run| run.run.resume_at.as_deref()).max()
         && parse_iso(resume) > Some(now)
     {
-        row.notes.push(format!("its account can be called again at {}", minute(resume)));
+        row.notes.push(format!("its account can send calls again at {}", minute(resume)));
     }
 }
 
@@ -123,10 +123,10 @@ fn of_twins(subject: &Subject) -> Option<Reason> {
     };
     Some(Reason {
         verdict: TenantVerdict::NeedsPerson,
-        what: format!("{configs} are {both} of this tenant: they share its state"),
+        what: format!("{configs} {both} describe this tenant: they share its state"),
         detail: None,
         since: None,
-        what_to_do: "keep one of them, or give each a tenant's name of its own: dripfeed.tenant".to_owned(),
+        what_to_do: "keep one of them, or give each its own tenant name (dripfeed.tenant)".to_owned(),
         commands: Vec::new(),
     })
 }
@@ -138,11 +138,11 @@ fn of_runs(subject: &Subject, row: &Row, runs: &[&RunRow]) -> Option<Reason> {
     if run.state == State::Killed {
         return Some(Reason {
             verdict: TenantVerdict::Failing,
-            what: format!("{names}: killed, it began and said nothing of its end"),
+            what: format!("{names}: killed; the run started but recorded no end"),
             detail: None,
             since: runs.iter().map(|run| run.run.began.clone()).min(),
             what_to_do:
-                "look at this machine: memory, a reboot, a timeout of the scheduler; the next run goes on from the \
+                "check this machine: memory, a reboot, a timeout of the scheduler; the next run continues from the \
                 bookmark"
                     .to_owned(),
             commands: Vec::new(),
@@ -162,11 +162,11 @@ fn of_runs(subject: &Subject, row: &Row, runs: &[&RunRow]) -> Option<Reason> {
     };
     let times = number(count(run.run.unfinished_in_a_row), "run");
     let what = match (event, &run.run.target) {
-        (AlertEvent::Unfinished, _) => format!("{names}: {times} in a row had not enough time to finish"),
+        (AlertEvent::Unfinished, _) => format!("{names}: {times} in a row did not have enough time to finish"),
         (AlertEvent::LimitReached, _) => {
-            format!("{names}: the account's limit is used up, {times} in a row did not finish")
+            format!("{names}: the account's rate limit is used up; {times} in a row did not finish")
         }
-        (_, Some(target)) => format!("{names}: the target failed, {target} (exit {code})"),
+        (_, Some(target)) => format!("{names}: the target failed: {target} (exit {code})"),
         _ => format!("{names}: {} (exit {code})", run.means.unwrap_or_default()),
     };
     let commands = match event {
@@ -221,13 +221,13 @@ fn of_age(subject: &Subject, row: &Row, reported: &[String], now: OffsetDateTime
         let what_to_do = match run {
             Some(run) if run.state == State::Running => {
                 let began = ago(&run.run.began, &rfc3339(now)).unwrap_or_else(|| "just now".to_owned());
-                format!("its run began {began} and goes on: wait for it, or see its log")
+                format!("its run started {began} and is still running: wait for it, or check its log")
             }
             Some(run) if since(&run.run.began, now).is_some_and(|ago| ago > due + grace(due)) => {
-                "no run began since: see that the scheduler starts it".to_owned()
+                "no run has started since: check the scheduler".to_owned()
             }
-            Some(_) => "its runs do not finish these streams: see the last one".to_owned(),
-            None => "no run of this tier is recorded: see that the scheduler starts it".to_owned(),
+            Some(_) => "its runs do not finish these streams: check the last run".to_owned(),
+            None => "no run of this tier is recorded: check the scheduler".to_owned(),
         };
         let verb = run.map_or("read", |run| if run.run.verb.is_empty() { "read" } else { &run.run.verb });
         Some(Reason {
@@ -260,11 +260,11 @@ fn missing(subject: &Subject, row: &mut Row, now: OffsetDateTime, reasons: &mut 
     if !late.is_empty() {
         reasons.push(Reason {
             verdict: TenantVerdict::Late,
-            what: format!("no run is recorded of tier {}", names(&late)),
+            what: format!("no run of tier {} is recorded", names(&late)),
             detail: None,
             since: subject.since.map(rfc3339),
             what_to_do: format!(
-                "see that the scheduler starts it, and that its runs keep their state in {}",
+                "check that the scheduler starts it, and that its runs keep their state in {}",
                 subject.root.display()
             ),
             commands: late
@@ -275,7 +275,7 @@ fn missing(subject: &Subject, row: &mut Row, now: OffsetDateTime, reasons: &mut 
         });
     }
     if !new.is_empty() {
-        row.notes.push(format!("no run yet of tier {}", names(&new)));
+        row.notes.push(format!("no run of tier {} yet", names(&new)));
     }
     if row.runs.is_empty() && subject.tiers.values().all(|tier| tier.schedule.is_none()) && subject.fault.is_none() {
         row.notes.push("no run is recorded yet".to_owned());

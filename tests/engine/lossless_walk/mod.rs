@@ -30,7 +30,7 @@ const SEEDS: u64 = 2000;
 /// Most runs wait rather than work.
 const AT_ONCE: usize = 6;
 
-/// So many losses are shown in full.
+/// The number of losses that are shown in full.
 const SHOWN: usize = 3;
 
 fn number(name: &str) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! A vendor whose records are known, and whose answers are odd as the dice have it.
+//! A vendor with known records and randomly odd responses.
 //!
 //! Comes in: requests. Goes out: replies in the form of `support::vendor`. Called by the walk. Where it keeps rows
 //! back, an attentive reader can see it: a bare `{}` looks like the end of many healthy vendors' pages, so only a page
@@ -68,7 +68,7 @@ impl Oddity {
 /// A page as it is in truth.
 struct Page {
     rows: Vec<Record>,
-    /// Its place: page number, offset or token of the next one.
+    /// The page number, offset or token of the next page.
     next: Option<String>,
     first: bool,
     total: usize,

@@ -214,7 +214,7 @@ impl OAuth {
             let expires = match at(&updater.expiry) {
                 Some(text) => Some(
                     time_of(&text)
-                        .ok_or_else(|| Fault::config(format!("config `{}` is no time", updater.expiry.join("."))))?,
+                        .ok_or_else(|| Fault::config(format!("config `{}` is not a time", updater.expiry.join("."))))?,
                 ),
                 None => None,
             };
@@ -223,19 +223,19 @@ impl OAuth {
         }
         let text = |t: &Option<Template>| t.as_ref().map(|t| t.raw_text(vars)).transpose();
         let access = text(&self.first)?.filter(|t| !t.is_empty());
-        let expires = match text(&self.first_expiry)?.filter(|t| !t.is_empty()) {
-            Some(text) => Some(
-                time_of(&text)
-                    .ok_or_else(|| self.at.field("token_expiry_date", None).fault("the token's expiry is no time"))?,
-            ),
-            None => None,
-        };
+        let expires =
+            match text(&self.first_expiry)?.filter(|t| !t.is_empty()) {
+                Some(text) => Some(time_of(&text).ok_or_else(|| {
+                    self.at.field("token_expiry_date", None).fault("the token's expiry is not a time")
+                })?),
+                None => None,
+            };
         let expires = expires.filter(|_| access.is_some());
         Ok(Tokens { expires, access, refresh: text(&self.refresh_token)?, unsaved: false })
     }
 
     fn no_token(&self) -> Fault {
-        Fault::new(Kind::Auth, "the answer of the token endpoint has no access token")
+        Fault::new(Kind::Auth, "the token endpoint's response has no access token")
             .at(&self.at.location)
             .hint("check `access_token_name`")
     }

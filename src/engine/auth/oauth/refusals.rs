@@ -33,9 +33,9 @@ impl Refusals {
             )
         });
         match (own, older) {
-            (Some(_), Some(_)) => Err(def
-                .at
-                .fault("`refresh_token_error_…` can be given here or in `refresh_token_updater`, not in both")),
+            (Some(_), Some(_)) => {
+                Err(def.at.fault("set `refresh_token_error_…` either here or in `refresh_token_updater`, not in both"))
+            }
             (own, older) => Ok(own.or(older).unwrap_or_else(|| Refusals {
                 statuses: vec![400],
                 key: "error".into(),
@@ -64,7 +64,7 @@ impl Refusals {
             None => detail,
         };
         let quoted = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
-        let text = format!("the token endpoint refused the request for a token: HTTP {status}{quoted}");
+        let text = format!("the token endpoint refused the token request: HTTP {status}{quoted}");
         let fault = match status {
             400 | 401 | 403 => Fault::new(Kind::Auth, text)
                 .hint("check the client and the refresh token in the config, or log in again"),

@@ -142,7 +142,7 @@ impl OAuth {
             seconds.map(|s| now.saturating_add(Duration::seconds(s)))
         };
         at.ok_or_else(|| {
-            Fault::data("the token's lifetime in the answer of the token endpoint cannot be read")
+            Fault::data("cannot read the token's lifetime in the token endpoint's response")
                 .at(&self.at.location)
                 .hint("check `expires_in_name` and `token_expiry_date_format`")
         })

@@ -46,10 +46,10 @@ impl OAuth {
         let single_use = from.refresh.is_some_and(|token| !token.is_empty());
         if file.is_none() && single_use && !updater.announced {
             return Err(Fault::config(
-                "the refresh token changes with every use, and there is nowhere to keep the next one",
+                "the refresh token changes with every use, and there is no state directory to save the next one",
             )
             .at(&self.at.location)
-            .hint("name a folder in dripfeed.state_dir, or in the environment variable DRIPFEED_STATE_DIR"));
+            .hint("set a folder in dripfeed.state_dir or in the environment variable DRIPFEED_STATE_DIR"));
         }
         let locked = file.as_ref().map(|f| f.lock(exchange.stop())).transpose()?;
         // Tokens that could not be saved are newer than the saved ones.

@@ -159,7 +159,7 @@ impl Rotation {
                 }
                 Step::Wait(time) => {
                     let (name, seconds) = (&self.pools[pool].name, time.as_secs_f64());
-                    exchange.say(&format!("all tokens are used up for `{name}`: waits {seconds:.0} s for new calls"));
+                    exchange.say(&format!("all tokens are used up for `{name}`: waiting {seconds:.0} s for new calls"));
                     exchange.stop().sleep(time)?;
                     let mut begun = self.begun.lock();
                     if Rotation::is_spent(&self.state.lock(), pool) {
@@ -237,7 +237,7 @@ impl Rotation {
             let first = Duration::try_from(first).unwrap_or_default();
             if most.is_zero() || first >= most {
                 let name = &self.pools[pool].name;
-                let fault = format!("all tokens are used up for `{name}`, and there are no new calls in time");
+                let fault = format!("all tokens are used up for `{name}`, and new calls come too late for this run");
                 let fault = Fault::new(Kind::Unavailable, fault).hint("run again later, or raise `max_wait_time`");
                 return Err(
                     fault.airbyte_message("Rate limit is exceeded for all provided tokens.", Failure::Transient)
@@ -260,7 +260,8 @@ impl Rotation {
                 let pause = self.pause(&state, pool, now);
                 if pause.is_some() && !std::mem::replace(&mut state.is_announced, true) {
                     let name = &self.pools[pool].name;
-                    exchange.say(&format!("few calls are left for `{name}`: they are spread until there are new ones"));
+                    exchange
+                        .say(&format!("few calls are left for `{name}`: dripfeed spreads them until new calls come"));
                 }
                 return Ok(Step::Take(turn, pause));
             }
@@ -300,7 +301,8 @@ impl Rotation {
         let counts: Vec<Vec<Remaining>> =
             self.tokens.iter().map(|token| self.ask_for(token, cx, exchange)).collect::<Result<_>>()?;
         if counts.iter().flatten().any(|count| !count.counted) && self.state.lock().counts.is_empty() {
-            exchange.say("the vendor does not count the calls of each token: tokens take turns, nothing is waited for");
+            exchange
+                .say("the vendor does not report the calls left of each token: the tokens take turns without waits");
         }
         let mut state = self.state.lock();
         state.counts = counts;
@@ -327,10 +329,11 @@ impl Rotation {
         }
         if !(200..400).contains(&status) {
             let kind = if matches!(status, 401 | 403) { Kind::Auth } else { Kind::Data };
-            let fault = Fault::new(kind, format!("the vendor does not tell what a token has left: HTTP {status}"));
+            let fault =
+                Fault::new(kind, format!("the vendor does not report the calls left of a token: HTTP {status}"));
             return Err(fault.hint("check the tokens in the config, and `quota_status_source`"));
         }
-        let broken = |e| Fault::data(format!("what the vendor tells of a token's quota is not valid JSON: {e}"));
+        let broken = |e| Fault::data(format!("the vendor's quota response is not valid JSON: {e}"));
         let answer = scan::json(&body).map_err(broken)?;
         self.pools.iter().map(|pool| pool.count(&answer)).collect()
     }
@@ -369,7 +372,7 @@ fn longest(text: Option<&Text>, vars: &Vars<'_>) -> Result<Duration> {
     let written = if written.is_empty() { "PT2H".to_owned() } else { written };
     let period = Period::parse(&written).map_err(|e| text.at.fault(e))?;
     if period.months != 0 {
-        return Err(text.at.fault("the wait cannot be told in months or years"));
+        return Err(text.at.fault("the wait cannot be in months or years"));
     }
     Ok(period.length().min(Duration::from_secs(366 * 86_400)))
 }

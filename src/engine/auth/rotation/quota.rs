@@ -61,7 +61,7 @@ impl Pool {
                 "Quota status response does not contain the configured {what} path for token quota \"{}\".",
                 self.name
             );
-            Fault::data(format!("what the vendor tells of the quota `{}` {how}: `{what}_path`", self.name))
+            Fault::data(format!("the vendor's quota response for `{}` {how}: `{what}_path`", self.name))
                 .airbyte_message(text, Failure::System)
         };
         let at = |path: &[String], what: &str| {
@@ -77,10 +77,11 @@ impl Pool {
                 Json::Bool(b) => Some(i64::from(*b)),
                 _ => None,
             };
-            number.ok_or_else(|| bad(what, "is no number"))
+            number.ok_or_else(|| bad(what, "has no number at its path"))
         };
         let left = number(&self.left, "remaining")?;
-        let resets = time_of(&text_of(at(&self.resets, "reset")?)).ok_or_else(|| bad("reset", "is no time"))?;
+        let resets =
+            time_of(&text_of(at(&self.resets, "reset")?)).ok_or_else(|| bad("reset", "has no time at its path"))?;
         let limit = self.limit.as_ref().map_or(Ok(left), |path| number(path, "limit"))?;
         Ok(Remaining { left, resets, limit, counted: true })
     }

@@ -75,7 +75,7 @@ pub fn build(def: Option<&model::Decoder>, extractor: Option<&model::Extractor>,
 }
 
 fn form(def: &model::Decoder, inner: bool) -> Result<Form> {
-    let alone = |at: &Place, name: &str| at.fault(format!("`{name}` cannot stand inside another decoder"));
+    let alone = |at: &Place, name: &str| at.fault(format!("`{name}` cannot be inside another decoder"));
     Ok(match def {
         model::Decoder::JsonDecoder(_) => Form::Json,
         model::Decoder::JsonlDecoder(_) => Form::Lines,
@@ -111,7 +111,7 @@ fn charset(name: Option<&str>, at: &Place) -> Result<Charset> {
         "latin-1" | "latin1" | "iso-8859-1" | "iso8859-1" | "l1" => Charset::Latin1,
         _ => match encoding_rs::Encoding::for_label(name.replace("cp12", "windows-12").as_bytes()) {
             Some(encoding) => Charset::Other(encoding),
-            None => return Err(at.field("encoding", None).fault(format!("`encoding: {written}` is not known"))),
+            None => return Err(at.field("encoding", None).fault(format!("`encoding: {written}` is not supported"))),
         },
     })
 }
@@ -137,7 +137,8 @@ fn delimiter(written: &str, at: &Place) -> Result<u8> {
 impl Charset {
     fn text(self, bytes: &[u8]) -> Result<Cow<'_, str>> {
         let bad = || {
-            Fault::data("the answer has bytes that are no text in its encoding").hint("check `encoding` of the decoder")
+            Fault::data("the response has bytes that are invalid in its encoding")
+                .hint("check `encoding` of the decoder")
         };
         match self {
             Charset::Utf8 => {
@@ -173,8 +174,8 @@ impl Bodies {
 }
 
 fn too_large(limit: u64) -> Fault {
-    Fault::data(format!("the answer is larger than {limit} bytes once it is unpacked"))
-        .hint("ask for smaller pages, or raise dripfeed.max_page_bytes")
+    Fault::data(format!("the response is larger than {limit} bytes after decompression"))
+        .hint("request smaller pages, or raise dripfeed.max_page_bytes")
 }
 
 impl Decoder {
@@ -269,12 +270,13 @@ impl Form {
                 reader
                     .take(out.limit + 1)
                     .read_to_end(&mut unpacked)
-                    .map_err(|e| Fault::broken_body(format!("the answer cannot be unpacked: {e}")))?;
+                    .map_err(|e| Fault::broken_body(format!("cannot decompress the response: {e}")))?;
                 if unpacked.len() as u64 > out.limit { Err(too_large(out.limit)) } else { inner.bodies(&unpacked, out) }
             }
             Form::Zip(inner) => {
-                let bad =
-                    |e: &dyn std::fmt::Display| Fault::broken_body(format!("the answer is not a valid zip file: {e}"));
+                let bad = |e: &dyn std::fmt::Display| {
+                    Fault::broken_body(format!("the response is not a valid zip file: {e}"))
+                };
                 let mut archive = zip::ZipArchive::new(std::io::Cursor::new(body)).map_err(|e| bad(&e))?;
                 for index in 0..archive.len() {
                     let file = archive.by_index(index).map_err(|e| bad(&e))?;
@@ -326,7 +328,7 @@ fn lines(body: &[u8], out: &mut Bodies) -> Result<()> {
         let mut scanner = Scanner::new(line);
         let read = scanner.peek().and_then(|_| scanner.skip()).and_then(|()| scanner.end());
         read.map_err(|e| {
-            let text = format!("line {} of the answer is not valid JSON: {e}", number + 1);
+            let text = format!("line {} of the response is not valid JSON: {e}", number + 1);
             // The last line may be truncated.
             if number == last && e.is_of_its_end(line) { Fault::broken_body(text) } else { Fault::data(text) }
         })?;

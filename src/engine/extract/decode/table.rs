@@ -18,7 +18,7 @@ pub(super) fn csv(text: &str, delimiter: u8, nulls: &[String], out: &mut Bodies)
     let mut names: Option<Vec<String>> = None;
     let mut row = csv::StringRecord::new();
     let mut line = String::new();
-    while reader.read_record(&mut row).map_err(|e| Fault::data(format!("the answer is no table: {e}")))? {
+    while reader.read_record(&mut row).map_err(|e| Fault::data(format!("the response is not a valid table: {e}")))? {
         let Some(names) = &names else {
             names = Some(row.iter().map(str::to_owned).collect());
             continue;
@@ -97,7 +97,7 @@ pub(super) fn table(body: &[u8], keep_na: bool, out: &mut Bodies) -> Result<()> 
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let mut names: Vec<String> = Vec::new();
     let mut row = csv::StringRecord::new();
-    while reader.read_record(&mut row).map_err(|e| Fault::data(format!("the answer is no table: {e}")))? {
+    while reader.read_record(&mut row).map_err(|e| Fault::data(format!("the response is not a valid table: {e}")))? {
         if names.is_empty() {
             for (index, name) in row.iter().enumerate() {
                 let name = if name.is_empty() { format!("Unnamed: {index}") } else { name.to_owned() };

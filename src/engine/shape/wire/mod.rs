@@ -178,7 +178,7 @@ impl RecordSchema {
         RecordSchema { schema, root: node, keys: keys.to_vec(), verbatim: false }
     }
 
-    /// The same schema for verbatim output: nothing is announced, and no value becomes null.
+    /// Changes the schema to verbatim output: nothing is announced, and no value becomes null.
     #[must_use]
     pub fn verbatim(mut self) -> RecordSchema {
         self.verbatim = true;

@@ -19,11 +19,11 @@ pub(super) fn length<'a>(of: Value<'a>, _: &CallArgs<'a>) -> Eval<Value<'a>> {
 }
 
 pub(super) fn first<'a>(of: Value<'a>, _: &CallArgs<'a>) -> Eval<Value<'a>> {
-    Ok(of.items()?.into_iter().next().unwrap_or_else(|| missing("the first item of nothing")))
+    Ok(of.items()?.into_iter().next().unwrap_or_else(|| missing("the first item of an empty sequence")))
 }
 
 pub(super) fn last<'a>(of: Value<'a>, _: &CallArgs<'a>) -> Eval<Value<'a>> {
-    Ok(of.items()?.into_iter().next_back().unwrap_or_else(|| missing("the last item of nothing")))
+    Ok(of.items()?.into_iter().next_back().unwrap_or_else(|| missing("the last item of an empty sequence")))
 }
 
 pub(super) fn reverse<'a>(of: Value<'a>, _: &CallArgs<'a>) -> Eval<Value<'a>> {
@@ -42,7 +42,7 @@ pub(super) fn join<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
         }
         out.push_str(&deep_or_self(&value, args.get(1, "attribute"))?.text());
         if out.len() > MAX_BUILT {
-            return Err(Error::other("the template builds too long a text"));
+            return Err(Error::other("the template's output is too long"));
         }
     }
     Ok(Value::str(out))
@@ -137,7 +137,7 @@ pub(super) fn extreme<'a>(of: &Value<'a>, better: Ordering) -> Eval<Value<'a>> {
             best = Some(value);
         }
     }
-    Ok(best.unwrap_or_else(|| missing("the extreme of nothing")))
+    Ok(best.unwrap_or_else(|| missing("the extreme of an empty sequence")))
 }
 
 pub(super) fn sum<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
@@ -208,7 +208,7 @@ pub(super) fn slice<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
 
 fn size(args: &CallArgs<'_>, name: &str) -> Eval<usize> {
     let size = args.count(0, "linecount")?.filter(|n| (1..=MAX_ROWS).contains(n));
-    size.ok_or_else(|| Error::other(format!("{name} needs a size that makes sense")))
+    size.ok_or_else(|| Error::other(format!("{name} needs a positive size")))
 }
 
 /// Texts are compared without case.

@@ -61,5 +61,5 @@ pub(super) fn call<'a>(of: &Value<'a>, name: &str, args: &CallArgs<'a>) -> Eval<
 }
 
 fn not_own() -> Error {
-    Error::other("records, config and slices cannot be changed by a template")
+    Error::other("templates cannot change records, the config or slices")
 }

@@ -105,7 +105,7 @@ fn has_affix<'a>(s: &str, args: &CallArgs<'a>, has: fn(&str, &str) -> bool) -> E
     let found = match args.need(0, "prefix")? {
         Value::Str(part) => has(s, part),
         Value::Tuple(parts) => parts.iter().any(|p| matches!(p, Value::Str(p) if has(s, p))),
-        _ => return Err(Error::wrong_type("expected a text or a tuple of texts")),
+        _ => return Err(Error::wrong_type("expected a string or a tuple of strings")),
     };
     Ok(Value::Bool(found))
 }

@@ -77,7 +77,7 @@ impl Tokens {
             Some(Token::Sym(s)) => format!(", found `{s}`"),
             Some(Token::Int(i)) => format!(", found `{i}`"),
             Some(Token::Float(f)) => format!(", found `{f}`"),
-            Some(Token::Str(_)) => ", found a text".into(),
+            Some(Token::Str(_)) => ", found a string".into(),
             None => ", found the end of the tag".into(),
         }
     }
