@@ -83,7 +83,14 @@ struct ApiArgs {
     #[arg(long, value_name = "FIELD", value_parser = field, requires = "mode", help_heading = "The API")]
     key: Option<String>,
     /// How the list is paged: page (default), offset, token, link or none
-    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true, requires = "rest", help_heading = "The API")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        hide_possible_values = true,
+        requires = "rest",
+        help_heading = "The API"
+    )]
     paging: Option<PagingArg>,
     /// The field that tells when a record changed
     #[arg(long, value_name = "FIELD", value_parser = field, requires = "mode", help_heading = "The API")]
@@ -92,7 +99,14 @@ struct ApiArgs {
     #[arg(long, value_name = "PARAMETER", requires = "rest", requires = "cursor", help_heading = "The API")]
     since: Option<String>,
     /// Authentication: bearer (default), key, basic, oauth or none
-    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true, requires = "mode", help_heading = "The API")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        hide_possible_values = true,
+        requires = "mode",
+        help_heading = "The API"
+    )]
     auth: Option<AuthArg>,
 }
 
@@ -171,7 +185,11 @@ fn address(text: &str) -> std::result::Result<String, String> {
 /// Parses a path.
 fn path(text: &str) -> std::result::Result<String, String> {
     let is_plain = !text.contains(|c: char| c.is_whitespace() || "'\"{}\\".contains(c)) && !text.contains("://");
-    if is_plain { Ok(text.to_owned()) } else { Err("a path is like /tasks; --url takes the address before it".to_owned()) }
+    if is_plain {
+        Ok(text.to_owned())
+    } else {
+        Err("a path is like /tasks; --url takes the address before it".to_owned())
+    }
 }
 
 /// Parses the name of a field.
@@ -241,7 +259,9 @@ fn scaffold(context: &Context, asked: &InitArgs) -> Result<Scaffold> {
     }
     let Some(mut questions) = Questions::on_terminal(&context.stop) else {
         let fault = Fault::new(Kind::Usage, "there is no terminal to ask on, and no flag tells what to start from");
-        return Err(fault.hint("give --from SOURCE, --rest, --graphql or --openapi FILE; `dripfeed init -h` has the others"));
+        return Err(
+            fault.hint("give --from SOURCE, --rest, --graphql or --openapi FILE; `dripfeed init -h` has the others")
+        );
     };
     match questions.start()? {
         questions::Start::Rest(api) => Ok(Scaffold::of(&rest::plan(name, &api)?)),
@@ -332,7 +352,7 @@ fn report(asked: &InitArgs, scaffold: &Scaffold, written: &[String], has_variabl
         environment = format!(" --env-file {}", in_folder(".env"));
     }
     out + &format!(
-        "\nNext:\n  dripfeed validate {manifest}\n  dripfeed test --source {manifest} --config {config}{environment}\n  \
-         dripfeed read --source {manifest} --config {config}{environment} > messages.jsonl\n"
+        "\nNext:\n  dripfeed validate {manifest}\n  dripfeed test --source {manifest} --config \
+         {config}{environment}\n dripfeed read --source {manifest} --config {config}{environment} > messages.jsonl\n"
     )
 }

@@ -211,8 +211,19 @@ mod tests {
 
     #[test]
     fn a_wrong_answer_is_asked_again() {
-        let lines = ["soap", "rest", "ftp://x", "https://api.example.com/", "/tasks", ".", "basic", "link", "updated_at",
-            "since", "gid"];
+        let lines = [
+            "soap",
+            "rest",
+            "ftp://x",
+            "https://api.example.com/",
+            "/tasks",
+            ".",
+            "basic",
+            "link",
+            "updated_at",
+            "since",
+            "gid",
+        ];
         let Start::Rest(api) = answered(&lines).start().unwrap() else { panic!("no REST") };
         assert_eq!(api.url.as_deref(), Some("https://api.example.com"));
         assert_eq!((api.auth, api.since.as_deref(), api.key.as_deref()), (AuthKind::Basic, Some("since"), Some("gid")));

@@ -78,7 +78,9 @@ impl ConfigKey {
 pub(crate) fn auth_keys(auth: &AuthPlan) -> Vec<ConfigKey> {
     match auth {
         AuthPlan::None => Vec::new(),
-        AuthPlan::Bearer => vec![ConfigKey::secret("token", "Token", "The API token, sent as `Authorization: Bearer`.")],
+        AuthPlan::Bearer => {
+            vec![ConfigKey::secret("token", "Token", "The API token, sent as `Authorization: Bearer`.")]
+        }
         AuthPlan::Key { in_header, name } => {
             let place = if *in_header { "header" } else { "parameter" };
             vec![ConfigKey::secret("api_key", "API key", &format!("The API key, sent in the {place} `{name}`."))]
@@ -176,7 +178,8 @@ impl NewConfig {
         let branch = ["oneOf", "anyOf"].iter().find_map(|key| schema[*key].get(0));
         let mut out = Map::new();
         for part in std::iter::once(schema).chain(branch) {
-            let required: Vec<&str> = part["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+            let required: Vec<&str> =
+                part["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
             // An alternative may require a key that is declared beside it.
             let declared = [&part["properties"], &schema["properties"]];
             for key in required {
@@ -217,7 +220,8 @@ impl NewConfig {
 
     /// `.env.example`: each variable with a comment.
     pub(crate) fn env_example(&self, source: &str) -> String {
-        let mut out = format!("# Copy this file to `.env` and fill it in. `{source}.json` refers to these variables.\n");
+        let mut out =
+            format!("# Copy this file to `.env` and fill it in. `{source}.json` refers to these variables.\n");
         for (name, what, example) in &self.variables {
             let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
             out += &format!("\n# {what}\n{name}={}\n", example.as_deref().unwrap_or_default());
@@ -228,6 +232,6 @@ impl NewConfig {
 
 /// The key as it is borrowed from the schema.
 fn inner_key<'s>(declared: [&'s Json; 2], key: &str) -> &'s str {
-    let keys = declared.into_iter().filter_map(Json::as_object).flat_map(|all| all.keys());
+    let keys = declared.into_iter().filter_map(Json::as_object).flat_map(Map::keys);
     keys.map(String::as_str).find(|name| *name == key).unwrap_or_default()
 }

@@ -17,8 +17,8 @@ pub(crate) fn plan(name: &str, api: &Api) -> Result<SourcePlan> {
     let mut out = SourcePlan {
         head: vec![format!("{name}: a GraphQL API. Comments with `decide:` mark what you must look at.")],
         stream_notes: vec![
-            "Another stream: copy the definition above under another name, change its query and `field_path`, and add its \
-             reference here."
+            "Another stream: copy the definition above under another name, change its query and `field_path`, and \
+             add its reference here."
                 .to_owned(),
         ],
         streams: vec![stream(api)?],
@@ -75,8 +75,8 @@ fn stream(api: &Api) -> Result<StreamOutline> {
     };
     out.cursor_notes = match &out.cursor {
         Some(cursor) => vec![format!(
-            "{DECIDE}which filter of the query takes a start of `{}`? All pages are read, and older records dropped here, \
-             until a `start_time_option` replaces `is_client_side_incremental`:\n  start_time_option: {{type: \
+            "{DECIDE}which filter of the query takes a start of `{}`? All pages are read, and older records dropped \
+             here, until a `start_time_option` replaces `is_client_side_incremental`:\n  start_time_option: {{type: \
              RequestOption, inject_into: body_json, field_path: [variables, filter, {}, gte]}}",
             cursor.field, cursor.field
         )],

@@ -38,7 +38,8 @@ pub(crate) fn manifest(plan: &SourcePlan) -> String {
     let mut definitions = YamlMap::default().notes(["What all streams share."]).set("requester", requester(plan));
     definitions = paginators.definitions(definitions);
     for stream in &plan.streams {
-        definitions = definitions.blank().notes(&stream.notes).set(&stream.name, render_stream::stream(stream, &paginators));
+        definitions =
+            definitions.blank().notes(&stream.notes).set(&stream.name, render_stream::stream(stream, &paginators));
     }
     let listed = plan.streams.iter().filter(|stream| stream.is_listed);
     let listed = listed.map(|stream| Yaml::Map(YamlMap::reference(&stream.name))).collect();
@@ -133,9 +134,12 @@ fn error_handler(is_graphql: bool) -> YamlMap {
         let filter = YamlMap::of("HttpResponseFilter")
             .set("predicate", "{{ response.get('errors') }}")
             .set("action", "FAIL")
-            .set("error_message", "The API refuses the query: {{ (response.get('errors') or [{}])[0].get('message') }}");
-        let note = "GraphQL reports errors with HTTP 200. decide: which of them mean a rate limit? They need a filter with \
-                    `action: RATE_LIMITED` before this one.";
+            .set(
+                "error_message",
+                "The API refuses the query: {{ (response.get('errors') or [{}])[0].get('message') }}",
+            );
+        let note = "GraphQL reports errors with HTTP 200. decide: which of them mean a rate limit? They need a \
+                    filter with `action: RATE_LIMITED` before this one.";
         out = out.notes([note]).set("response_filters", Yaml::List(vec![filter.into()]));
     }
     let by_header = YamlMap::of("WaitTimeFromHeader").set("header", "Retry-After");

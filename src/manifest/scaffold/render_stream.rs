@@ -57,7 +57,8 @@ pub(crate) fn stream(stream: &StreamOutline, paginators: &Paginators) -> YamlMap
         "extractor",
         YamlMap::of("DpathExtractor").notes(&stream.record_notes).set("field_path", json!(stream.records)),
     );
-    let mut retriever = YamlMap::of("SimpleRetriever").set("requester", requester(stream)).set("record_selector", selector);
+    let mut retriever =
+        YamlMap::of("SimpleRetriever").set("requester", requester(stream)).set("record_selector", selector);
     if stream.paging == PagingPlan::None {
         retriever = retriever.notes(&stream.paging_notes);
     }
@@ -109,7 +110,8 @@ fn option(slot: &Slot) -> YamlMap {
 }
 
 fn paginator(paging: &PagingPlan) -> YamlMap {
-    let with_size = |out: YamlMap, size: Option<&PageSize>| out.set_some("page_size", size.map(|size| json!(size.size)));
+    let with_size =
+        |out: YamlMap, size: Option<&PageSize>| out.set_some("page_size", size.map(|size| json!(size.size)));
     let (strategy, size, token) = match paging {
         PagingPlan::None => return YamlMap::of("NoPagination"),
         PagingPlan::Page { slot, first, size } => {

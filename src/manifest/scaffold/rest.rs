@@ -121,10 +121,7 @@ fn stream(api: &Api) -> Result<StreamOutline> {
         paging_notes,
         cursor,
         cursor_notes,
-        schema_notes: vec![
-            "Other fields are sent too, with the types that the records show. `dripfeed drift promote` writes them here."
-                .to_owned(),
-        ],
+        schema_notes: vec!["Other fields are sent too, with the types that the records show.".to_owned()],
         ..StreamOutline::default()
     };
     if api.key.is_none() {
@@ -154,8 +151,8 @@ fn records(api: &Api, paging: RestPaging) -> (Vec<String>, Vec<String>) {
 
 fn cursor(api: &Api) -> (Option<CursorPlan>, Vec<String>) {
     let Some(field) = &api.cursor else {
-        let note = "The stream is read whole each time. If records tell when they changed, an `incremental_sync` reads only \
-                    changes; see the recipes.";
+        let note = "The stream is read whole each time. If records tell when they changed, an `incremental_sync` \
+                    reads only changes; see the recipes.";
         return (None, vec![note.to_owned()]);
     };
     let plan = CursorPlan::iso(field, api.since.clone().map(Slot::Query));
@@ -178,8 +175,8 @@ fn paging_plan(kind: RestPaging) -> (PagingPlan, Vec<String>) {
         RestPaging::None => return (PagingPlan::None, vec!["One request brings the whole list.".to_owned()]),
         RestPaging::Page => (
             PagingPlan::Page { slot: query("page"), first: 1, size: size("per_page") },
-            "the names of the parameters, the number of the first page, and the largest page that the API gives. A page \
-             with fewer records than `page_size` is the last one.",
+            "the names of the parameters, the number of the first page, and the largest page that the API gives. A \
+             page with fewer records than `page_size` is the last one.",
         ),
         RestPaging::Offset => (
             PagingPlan::Offset { slot: query("offset"), size: size("limit") },

@@ -261,8 +261,33 @@ mod tests {
     #[test]
     fn each_text_comes_back() {
         for text in [
-            "plain", "true", "No", "1", "7.39.1", "a: b", "#/a", "{{ x }}", "", " a", "a ", "é", "\u{2028}", "\u{85}",
-            "a\nb", "it's", "- a", "a #b", "~", "$ref", "/a/{b}", "page[size]", "\u{1f600}", "\\\"", "<<", "=", ".inf",
+            "plain",
+            "true",
+            "No",
+            "1",
+            "7.39.1",
+            "a: b",
+            "#/a",
+            "{{ x }}",
+            "",
+            " a",
+            "a ",
+            "é",
+            "\u{2028}",
+            "\u{85}",
+            "a\nb",
+            "it's",
+            "- a",
+            "a #b",
+            "~",
+            "$ref",
+            "/a/{b}",
+            "page[size]",
+            "\u{1f600}",
+            "\\\"",
+            "<<",
+            "=",
+            ".inf",
         ] {
             let data = json!({"a": text, "list": [text], text: {"b": text}});
             let written = YamlMap::default().set("all", data.clone()).text();

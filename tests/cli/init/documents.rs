@@ -46,8 +46,12 @@ fn a_parent_and_its_children_are_read() {
     let vendor = Vendor::answering(|asked| {
         let body = match (&*asked.path, asked.param("page").as_deref()) {
             ("/projects", Some("1") | None) => serde_json::json!([{"id": 7}, {"id": 8}]),
-            ("/projects/7/tasks", Some("1") | None) => serde_json::json!([{"id": 1, "updated_at": "2024-03-01T00:00:00Z"}]),
-            ("/projects/8/tasks", Some("1") | None) => serde_json::json!([{"id": 2, "updated_at": "2024-03-01T00:00:00Z"}]),
+            ("/projects/7/tasks", Some("1") | None) => {
+                serde_json::json!([{"id": 1, "updated_at": "2024-03-01T00:00:00Z"}])
+            }
+            ("/projects/8/tasks", Some("1") | None) => {
+                serde_json::json!([{"id": 2, "updated_at": "2024-03-01T00:00:00Z"}])
+            }
             ("/projects/7/tasks/1/comments", _) => serde_json::json!([{"id": 11}]),
             ("/projects/8/tasks/2/comments", _) => serde_json::json!([{"id": 12}]),
             _ => serde_json::json!([]),
@@ -57,7 +61,8 @@ fn a_parent_and_its_children_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let document = folder().join("parents.yaml");
     let paths = "/projects/{project_id}/tasks,/projects/{project_id}/tasks/{task_id}/comments";
-    init(dir.path(), &["crm", "--openapi", document.to_str().unwrap(), "--paths", paths, "--url", &vendor.url]).expect(0, &[]);
+    init(dir.path(), &["crm", "--openapi", document.to_str().unwrap(), "--paths", paths, "--url", &vendor.url])
+        .expect(0, &[]);
     let path = |name: &str| dir.path().join(name).display().to_string();
     let tap = Tap::new("read").args(&["--source", &path("crm.yaml"), "--config", &path("crm.json")]);
     let ran = tap.env("CRM_TOKEN", "a-token").run();
@@ -77,12 +82,14 @@ fn a_parent_and_its_children_are_read() {
 fn many_lists_are_shown_and_one_must_choose() {
     let paths: serde_json::Map<String, Json> = (0..21)
         .map(|number| {
-            let items = serde_json::json!({"type": "array", "items": {"type": "object", "properties": {"id": {"type": "string"}}}});
+            let item = serde_json::json!({"type": "object", "properties": {"id": {"type": "string"}}});
+            let items = serde_json::json!({"type": "array", "items": item});
             let answer = serde_json::json!({"200": {"description": "", "schema": items}});
             (format!("/list{number}"), serde_json::json!({"get": {"responses": answer}}))
         })
         .collect();
-    let document = serde_json::json!({"swagger": "2.0", "host": "api.example.org", "info": {"title": "t"}, "paths": paths});
+    let document =
+        serde_json::json!({"swagger": "2.0", "host": "api.example.org", "info": {"title": "t"}, "paths": paths});
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("d.json"), document.to_string()).unwrap();
     let ran = init(dir.path(), &["crm", "--openapi", "d.json"]);
@@ -115,9 +122,21 @@ fn published_documents_are_understood() {
         return;
     }
     for (file, paths, words) in [
-        ("asana.json", "/projects,/tasks", &["field_path: [data]", "field_name: offset", "page_size: 100", "field_name: modified_since"][..]),
-        ("github.json", "/repos/{owner}/{repo}/issues,/user/repos", &["headers['link']", "field_name: since", "config['owner']"]),
-        ("jira.json", "/rest/api/3/project/search,/rest/api/3/search/jql", &["field_name: startAt", "field_name: nextPageToken"]),
+        (
+            "asana.json",
+            "/projects,/tasks",
+            &["field_path: [data]", "field_name: offset", "page_size: 100", "field_name: modified_since"][..],
+        ),
+        (
+            "github.json",
+            "/repos/{owner}/{repo}/issues,/user/repos",
+            &["headers['link']", "field_name: since", "config['owner']"],
+        ),
+        (
+            "jira.json",
+            "/rest/api/3/project/search,/rest/api/3/search/jql",
+            &["field_name: startAt", "field_name: nextPageToken"],
+        ),
         ("shortcut.json", "/api/v3/projects,/api/v3/epics", &["field_name: Shortcut-Token", "NoPagination"]),
     ] {
         let dir = tempfile::tempdir().unwrap();

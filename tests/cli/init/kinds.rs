@@ -10,7 +10,8 @@ use crate::support::vendor::{Asked, Vendor};
 
 const PAGING: [&str; 5] = ["page", "offset", "token", "link", "none"];
 const AUTH: [&str; 5] = ["bearer", "key", "basic", "oauth", "none"];
-const CURSOR: [&[&str]; 3] = [&[], &["--cursor", "updated_at"], &["--cursor", "updated_at", "--since", "updated_since"]];
+const CURSOR: [&[&str]; 3] =
+    [&[], &["--cursor", "updated_at"], &["--cursor", "updated_at", "--since", "updated_since"]];
 
 /// Records of a full first page.
 const FIRST: usize = 100;
@@ -44,8 +45,10 @@ fn answer(asked: &Asked, url: &str) -> Json {
         return json!({"status": 200, "json": {"access_token": "fresh-token", "expires_in": 3600}});
     }
     let number = |name: &str| asked.param(name).and_then(|text| text.parse::<usize>().ok());
-    let is_second =
-        number("page") == Some(2) || number("offset") == Some(FIRST) || asked.param("cursor").is_some() || asked.param("link").is_some();
+    let is_second = number("page") == Some(2)
+        || number("offset") == Some(FIRST)
+        || asked.param("cursor").is_some()
+        || asked.param("link").is_some();
     let is_second = is_second || asked.body.contains("\"after\"");
     let ids = if is_second { FIRST..FIRST + 3 } else { 0..FIRST };
     let records: Vec<Json> = ids.map(|id| json!({"id": id, "updated_at": "2024-06-01T00:00:00Z"})).collect();
@@ -74,7 +77,8 @@ fn read(args: &[&str], base: &str) -> (Vec<Json>, Vec<Asked>) {
     init(dir.path(), &[&["crm"], args].concat()).expect(0, &[]);
     let path = |name: &str| dir.path().join(name).display().to_string();
     let tap = Tap::new("read").args(&["--source", &path("crm.yaml"), "--config", &path("crm.json")]);
-    let tap = tap.env("CRM_URL", &format!("{}{base}", vendor.url)).env("CRM_TOKEN", "a-token").env("CRM_API_KEY", "a-key");
+    let tap =
+        tap.env("CRM_URL", &format!("{}{base}", vendor.url)).env("CRM_TOKEN", "a-token").env("CRM_API_KEY", "a-key");
     let tap = tap.env("CRM_USERNAME", "jo").env("CRM_PASSWORD", "a-password").env("CRM_CLIENT_ID", "client");
     let tap = tap.env("CRM_CLIENT_SECRET", "a-secret").env("CRM_REFRESH_TOKEN", "a-refresh");
     let tap = tap.env("CRM_TOKEN_URL", &format!("{}/oauth/token", vendor.url));

@@ -10,17 +10,57 @@ use super::names::squeezed;
 
 /// Parameters that filter by the last change, the best first.
 const SINCE_NAMES: [&str; 30] = [
-    "modifiedsince", "updatedsince", "updatedafter", "modifiedafter", "changedsince", "changedafter", "updatedatmin",
-    "updatedatgte", "updatedatgt", "updatedgte", "updatedgt", "dateupdatedgt", "updatedatafter", "updatedatstart",
-    "updatedfrom", "lastmodifiedafter", "lastmodifiedsince", "lastupdatedafter", "lastupdatedsince", "lastupdated",
-    "updatedminimum", "filterupdatedatgte", "filterupdatedatgt", "updatedmin", "modifieddate", "modifiedfrom", "since",
-    "starttime", "updatedstart", "ifmodifiedsince",
+    "modifiedsince",
+    "updatedsince",
+    "updatedafter",
+    "modifiedafter",
+    "changedsince",
+    "changedafter",
+    "updatedatmin",
+    "updatedatgte",
+    "updatedatgt",
+    "updatedgte",
+    "updatedgt",
+    "dateupdatedgt",
+    "updatedatafter",
+    "updatedatstart",
+    "updatedfrom",
+    "lastmodifiedafter",
+    "lastmodifiedsince",
+    "lastupdatedafter",
+    "lastupdatedsince",
+    "lastupdated",
+    "updatedminimum",
+    "filterupdatedatgte",
+    "filterupdatedatgt",
+    "updatedmin",
+    "modifieddate",
+    "modifiedfrom",
+    "since",
+    "starttime",
+    "updatedstart",
+    "ifmodifiedsince",
 ];
 /// Fields of a record with the time of its last change, the best first.
 const CHANGED_NAMES: [&str; 18] = [
-    "updatedat", "modifiedat", "lastmodified", "lastmodifiedat", "lastupdated", "lastupdatedat", "updated", "modified",
-    "dateupdated", "datemodified", "changedat", "lastmodifieddate", "modifieddate", "updateddate", "updatedon",
-    "modifiedon", "updatetime", "lasteditedtime",
+    "updatedat",
+    "modifiedat",
+    "lastmodified",
+    "lastmodifiedat",
+    "lastupdated",
+    "lastupdatedat",
+    "updated",
+    "modified",
+    "dateupdated",
+    "datemodified",
+    "changedat",
+    "lastmodifieddate",
+    "modifieddate",
+    "updateddate",
+    "updatedon",
+    "modifiedon",
+    "updatetime",
+    "lasteditedtime",
 ];
 /// Fields with the time of an event that never changes.
 const EVENT_NAMES: [&str; 5] = ["createdat", "timestamp", "occurredat", "eventtime", "created"];
@@ -49,7 +89,7 @@ pub(super) fn detect(operation: &Operation<'_>, properties: &Map<String, Json>) 
         }
         (None, Some((field, _))) => {
             let note = format!(
-                "`{field}` tells when a record changed, and no parameter filters by it. The stream is read whole each time."
+                "`{field}` tells when a record changed, and no parameter filters by it. Each run reads everything."
             );
             (None, vec![note])
         }
@@ -70,7 +110,10 @@ fn cursor(since: &Parameter<'_>, field: &str, schema: &Json) -> (CursorPlan, Vec
         let millis = since.description.to_ascii_lowercase().contains("milli");
         plan.format = if millis { "%ms" } else { "%s" };
         if !millis && !since.description.to_ascii_lowercase().contains("second") {
-            notes.push(format!("{DECIDE}`{}` is a number; seconds since 1970 are assumed, `%ms` are milliseconds.", since.name));
+            notes.push(format!(
+                "{DECIDE}`{}` is a number; seconds since 1970 are assumed, `%ms` are milliseconds.",
+                since.name
+            ));
         }
     } else if since.schema["format"] == "date" {
         plan.format = "%Y-%m-%d";
@@ -83,7 +126,9 @@ fn cursor(since: &Parameter<'_>, field: &str, schema: &Json) -> (CursorPlan, Vec
     if matches!(type_name(schema), Some("integer" | "number")) {
         plan.record_formats = vec![if plan.format == "%ms" { "%ms" } else { "%s" }];
         if !since.is_number() {
-            notes.push(format!("{DECIDE}`{field}` is a number; seconds since 1970 are assumed, `%ms` are milliseconds."));
+            notes.push(format!(
+                "{DECIDE}`{field}` is a number; seconds since 1970 are assumed, `%ms` are milliseconds."
+            ));
         }
     } else if schema["format"] == "date" {
         plan.record_formats = vec!["%Y-%m-%d"];

@@ -60,7 +60,8 @@ impl Description {
         let is_swagger = root["swagger"].is_string() || root["swagger"].is_number();
         let is_openapi = root["openapi"].is_string() || root["openapi"].is_number();
         if !is_swagger && !is_openapi || !root["paths"].is_object() {
-            let fault = Fault::config(format!("{file} is no OpenAPI document: it has no `openapi` or `swagger` with `paths`"));
+            let fault =
+                Fault::config(format!("{file} is no OpenAPI document: it has no `openapi` or `swagger` with `paths`"));
             return Err(fault.hint("OpenAPI 3 and Swagger 2 are read, as JSON or YAML"));
         }
         Ok(Description { root, is_swagger })
@@ -156,11 +157,12 @@ impl Description {
     }
 
     fn merge(&self, schema: &Json, out: &mut Map<String, Json>, open: &mut HashSet<String>) {
-        if let Some(reference) = schema["$ref"].as_str() {
-            if open.len() < MAX_HOPS && open.insert(reference.to_owned()) {
-                self.target(reference).into_iter().for_each(|target| self.merge(target, out, open));
-                open.remove(reference);
-            }
+        if let Some(reference) = schema["$ref"].as_str()
+            && open.len() < MAX_HOPS
+            && open.insert(reference.to_owned())
+        {
+            self.target(reference).into_iter().for_each(|target| self.merge(target, out, open));
+            open.remove(reference);
         }
         for part in schema["allOf"].as_array().into_iter().flatten() {
             self.merge(part, out, open);

@@ -3,8 +3,8 @@
 //! Input: the document, and the paths that a person chose. Output: a [`SourcePlan`] with a stream for each path; what
 //! the document leaves open is a comment in it. Called by `cli::init`.
 //!
-//! `document` reads, `records` finds lists, `schema` converts, `paging`, `cursor`, `selection` and `security` recognize,
-//! `streams` puts it together.
+//! `document` reads, `records` finds lists, `schema` converts, `paging`, `cursor`, `selection` and `security`
+//! recognize, `streams` puts it together.
 
 mod cursor;
 mod document;
@@ -41,9 +41,8 @@ pub(crate) struct Wishes {
 /// The paths whose answers are lists.
 pub(crate) fn lists(document: &Description) -> Vec<String> {
     let operations = document.operations();
-    let is_list = |operation: &&Operation<'_>| {
-        !names::is_single(operation.path) && records::find(document, operation).is_some()
-    };
+    let is_list =
+        |operation: &&Operation<'_>| !names::is_single(operation.path) && records::find(document, operation).is_some();
     operations.iter().filter(is_list).map(|operation| operation.path.to_owned()).collect()
 }
 
@@ -92,7 +91,8 @@ fn find<'d>(document: &'d Description, written: &str) -> Result<Operation<'d>> {
         return Ok(found);
     }
     let operations = document.operations();
-    let mut by_end: Vec<&Operation<'d>> = operations.iter().filter(|operation| operation.path.ends_with(&path)).collect();
+    let mut by_end: Vec<&Operation<'d>> =
+        operations.iter().filter(|operation| operation.path.ends_with(&path)).collect();
     // The shortest is the list itself, if it is the end of the others too: `/v1/tasks` and `/v1/projects/{id}/tasks`.
     by_end.sort_by_key(|operation| operation.path.matches('{').count());
     let is_only = by_end.get(1).is_none_or(|second| second.path.contains('{') && !by_end[0].path.contains('{'));

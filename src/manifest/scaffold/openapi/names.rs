@@ -47,8 +47,7 @@ pub(super) fn last_word(path: &str) -> Option<&str> {
 
 /// A name for the list at a path; `length` counts the words that it takes, from the end.
 pub(super) fn of_path(path: &str, length: usize) -> String {
-    let words: Vec<&str> =
-        bare(path).split('/').filter(|step| !step.is_empty() && !is_variable(step)).collect();
+    let words: Vec<&str> = bare(path).split('/').filter(|step| !step.is_empty() && !is_variable(step)).collect();
     let is_empty = words.last().is_some_and(|last| EMPTY_WORDS.contains(&last.to_ascii_lowercase().as_str()));
     let count = (length + usize::from(is_empty)).min(words.len());
     let name = snake(&words[words.len() - count..].join("_"));

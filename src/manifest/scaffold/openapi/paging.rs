@@ -1,7 +1,7 @@
 //! Recognizes how a list is paged, by the names of parameters and the fields of the answer.
 //!
-//! Input: an operation and the envelope of its answer. Output: a [`PagingPlan`], with comments where the document leaves
-//! something open. Called by `streams`.
+//! Input: an operation and the envelope of its answer. Output: a [`PagingPlan`], with comments where the document
+//! leaves something open. Called by `streams`.
 
 use serde_json::{Map, Value as Json};
 
@@ -12,24 +12,78 @@ use super::records::{RecordList, type_name_of};
 use super::schema::short;
 
 const SIZE_NAMES: [&str; 14] = [
-    "perpage", "pagesize", "limit", "maxresults", "pagelimit", "pagelen", "resultsperpage", "itemsperpage", "size",
-    "count", "first", "top", "take", "maxresult",
+    "perpage",
+    "pagesize",
+    "limit",
+    "maxresults",
+    "pagelimit",
+    "pagelen",
+    "resultsperpage",
+    "itemsperpage",
+    "size",
+    "count",
+    "first",
+    "top",
+    "take",
+    "maxresult",
 ];
 const PAGE_NAMES: [&str; 6] = ["page", "pagenumber", "pageno", "pagenum", "currentpage", "pageindex"];
 const OFFSET_NAMES: [&str; 7] = ["offset", "skip", "startat", "startindex", "start", "pageoffset", "from"];
 const TOKEN_NAMES: [&str; 20] = [
-    "cursor", "pagetoken", "after", "startingafter", "nextpagetoken", "nextcursor", "pagecursor", "pageafter", "nexttoken",
-    "continuationtoken", "continuation", "startcursor", "paginationtoken", "paginationcursor", "next", "nextpage", "marker",
-    "scrollid", "aftercursor", "bookmark",
+    "cursor",
+    "pagetoken",
+    "after",
+    "startingafter",
+    "nextpagetoken",
+    "nextcursor",
+    "pagecursor",
+    "pageafter",
+    "nexttoken",
+    "continuationtoken",
+    "continuation",
+    "startcursor",
+    "paginationtoken",
+    "paginationcursor",
+    "next",
+    "nextpage",
+    "marker",
+    "scrollid",
+    "aftercursor",
+    "bookmark",
 ];
 /// Fields of an answer with a token.
 const NEXT_NAMES: [&str; 17] = [
-    "nextcursor", "nextpagetoken", "nexttoken", "nextpage", "next", "cursor", "after", "endcursor", "continuationtoken",
-    "continuation", "nextmarker", "pagetoken", "nextpagecursor", "cursornext", "scrollid", "aftercursor", "bookmark",
+    "nextcursor",
+    "nextpagetoken",
+    "nexttoken",
+    "nextpage",
+    "next",
+    "cursor",
+    "after",
+    "endcursor",
+    "continuationtoken",
+    "continuation",
+    "nextmarker",
+    "pagetoken",
+    "nextpagecursor",
+    "cursornext",
+    "scrollid",
+    "aftercursor",
+    "bookmark",
 ];
 /// Objects in an answer that hold them.
 const HOLDERS: [&str; 11] = [
-    "meta", "metadata", "paging", "pagination", "pageinfo", "links", "nextpage", "next", "page", "responsemetadata", "cursors",
+    "meta",
+    "metadata",
+    "paging",
+    "pagination",
+    "pageinfo",
+    "links",
+    "nextpage",
+    "next",
+    "page",
+    "responsemetadata",
+    "cursors",
 ];
 /// Fields that announce another page.
 const MORE_NAMES: [&str; 4] = ["hasmore", "hasnextpage", "hasnext", "more"];
@@ -42,10 +96,13 @@ struct Next {
 }
 
 /// How the list of an operation is paged, and comments on it.
-pub(super) fn detect(document: &Description, operation: &Operation<'_>, list: &RecordList<'_>) -> (PagingPlan, Vec<String>) {
+pub(super) fn detect(
+    document: &Description,
+    operation: &Operation<'_>,
+    list: &RecordList<'_>,
+) -> (PagingPlan, Vec<String>) {
     let named = |names: &[&str]| {
-        let mut found = names.iter().filter_map(|name| operation.query().find(|p| squeezed(p.name) == *name));
-        found.next()
+        names.iter().find_map(|name| operation.query().find(|parameter| squeezed(parameter.name) == *name))
     };
     let mut notes = Vec::new();
     let size = named(&SIZE_NAMES).and_then(|parameter| page_size(parameter, &mut notes));
@@ -89,7 +146,9 @@ pub(super) fn detect(document: &Description, operation: &Operation<'_>, list: &R
 fn unknown(operation: &Operation<'_>, token: Option<&str>, next: Option<&Next>) -> Option<String> {
     let sized = operation.query().find(|parameter| SIZE_NAMES.contains(&squeezed(parameter.name).as_str()));
     let note = match (token, next, sized) {
-        (Some(token), ..) => format!("`{token}` looks like a page token, and no field of the answer like the next one."),
+        (Some(token), ..) => {
+            format!("`{token}` looks like a page token, and no field of the answer like the next one.")
+        }
         (None, Some(next), _) => {
             let path = next.path.join(".");
             format!("`{path}` of the answer looks like the next page, and no parameter takes it.")
@@ -146,14 +205,18 @@ fn fields(members: &Map<String, Json>) -> impl Iterator<Item = (&String, &Json)>
 /// The field with the next page, if the answer has one.
 fn next_field(document: &Description, envelope: &Map<String, Json>) -> Option<Next> {
     let named = |members: &Map<String, Json>, name: &str| {
-        fields(members).find(|(field, _)| squeezed(field) == name).map(|(field, schema)| (field.clone(), schema.clone()))
+        fields(members)
+            .find(|(field, _)| squeezed(field) == name)
+            .map(|(field, schema)| (field.clone(), schema.clone()))
     };
     let leaf = |path: Vec<String>, schema: &Json| {
         let members = document.merged(schema);
         let kind = type_name_of(&members);
         let text = members.get("description").and_then(Json::as_str).unwrap_or_default().to_ascii_lowercase();
         let format = members.get("format").and_then(Json::as_str).unwrap_or_default();
-        let says_link = ["url", "uri", "link", "href"].iter().any(|word| text.split(|c: char| !c.is_alphanumeric()).any(|w| w == *word));
+        let says_link = ["url", "uri", "link", "href"]
+            .iter()
+            .any(|word| text.split(|c: char| !c.is_alphanumeric()).any(|w| w == *word));
         let is_link = matches!(format, "uri" | "url" | "uri-reference") || says_link;
         match kind {
             Some("integer" | "number") => Some(Next { path, is_link: false, is_number: true }),
@@ -194,7 +257,8 @@ fn in_holder(
     named: Named<'_>,
 ) -> Option<Next> {
     let is_next = squeezed(holder).contains("next");
-    let own: &[&str] = if is_next { &["offset", "cursor", "token", "after", "pagetoken", "href", "uri", "url"] } else { &[] };
+    let own: &[&str] =
+        if is_next { &["offset", "cursor", "token", "after", "pagetoken", "href", "uri", "url"] } else { &[] };
     for name in own.iter().chain(&NEXT_NAMES) {
         let Some((field, schema)) = named(inner, name) else { continue };
         let members = document.merged(&schema);

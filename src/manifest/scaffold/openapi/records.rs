@@ -1,7 +1,7 @@
 //! Finds the records in an answer, and the field that identifies one.
 //!
-//! Input: the schema of an answer. Output: a [`RecordList`]: the path of the list, its envelope and its items. Called by
-//! `streams` and by the choice of paths.
+//! Input: the schema of an answer. Output: a [`RecordList`]: the path of the list, its envelope and its items. Called
+//! by `streams` and by the choice of paths.
 
 use serde_json::{Map, Value as Json};
 
@@ -10,7 +10,8 @@ use super::names;
 
 /// Names that lists of records bear, the best first.
 const LIST_NAMES: [&str; 12] = [
-    "data", "results", "items", "values", "records", "entries", "list", "rows", "objects", "content", "nodes", "elements",
+    "data", "results", "items", "values", "records", "entries", "list", "rows", "objects", "content", "nodes",
+    "elements",
 ];
 
 /// Names of lists that are no records.
@@ -82,8 +83,11 @@ fn in_object<'d>(
 ) -> Option<Found<'d>> {
     let properties = properties(document, schema);
     let is_list = |name: &str| !NO_RECORDS.contains(&names::squeezed(name).as_str());
-    let lists: Vec<(&str, &'d Json)> =
-        properties.iter().filter(|(name, _)| is_list(name)).filter_map(|(name, schema)| Some((*name, items(document, schema)?))).collect();
+    let lists: Vec<(&str, &'d Json)> = properties
+        .iter()
+        .filter(|(name, _)| is_list(name))
+        .filter_map(|(name, schema)| Some((*name, items(document, schema)?)))
+        .collect();
     let last = names::squeezed(names::last_word(operation.path).unwrap_or_default());
     let rank = |name: &str| {
         let name = names::squeezed(name);
@@ -91,14 +95,16 @@ fn in_object<'d>(
         let listed = LIST_NAMES.iter().position(|known| *known == name);
         if by_path { Some(0) } else { listed.map(|at| at + 1) }
     };
-    let best = lists.iter().filter_map(|(name, items)| Some((rank(name)?, *name, *items))).min_by_key(|(rank, ..)| *rank);
+    let best =
+        lists.iter().filter_map(|(name, items)| Some((rank(name)?, *name, *items))).min_by_key(|(rank, ..)| *rank);
     let is_record = properties.iter().any(|(name, _)| KEYS.contains(name));
     let best = best.map(|(_, name, items)| (name, items));
     let only = lists.first().copied().filter(|_| lists.len() == 1 && !is_record);
     // A record has lists of its own; an answer with a list of this name is a list all the same.
-    let chosen = best.filter(|(name, _)| !is_record || LIST_NAMES.contains(name)).or(only).or_else(|| {
-        (!is_record && lists.len() > 1).then(|| lists[0])
-    });
+    let chosen = best
+        .filter(|(name, _)| !is_record || LIST_NAMES.contains(name))
+        .or(only)
+        .or_else(|| (!is_record && lists.len() > 1).then(|| lists[0]));
     if let Some((name, items)) = chosen {
         let others = lists.iter().map(|(name, _)| (*name).to_owned()).filter(|other| other != name).collect();
         return Some((vec![name.to_owned()], others, items));
@@ -107,10 +113,12 @@ fn in_object<'d>(
         return None;
     }
     let inner = properties.iter().filter(|(_, schema)| type_name(document.resolved(schema)) == Some("object"));
-    inner.filter_map(|(name, schema)| {
-        let (path, others, items) = in_object(document, schema, operation, depth + 1)?;
-        Some(([vec![(*name).to_owned()], path].concat(), others, items))
-    }).find(|(path, ..)| path.last().is_some_and(|last| LIST_NAMES.contains(&last.as_str())))
+    inner
+        .filter_map(|(name, schema)| {
+            let (path, others, items) = in_object(document, schema, operation, depth + 1)?;
+            Some(([vec![(*name).to_owned()], path].concat(), others, items))
+        })
+        .find(|(path, ..)| path.last().is_some_and(|last| LIST_NAMES.contains(&last.as_str())))
 }
 
 /// The properties of an object, borrowed from the document.

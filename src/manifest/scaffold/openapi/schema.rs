@@ -109,7 +109,8 @@ impl<'d> Converter<'d> {
             self.object(schema, &mut out, depth);
         }
         if has("array") && schema["items"].is_object() {
-            out["items"] = if depth >= MAX_DEPTH { self.any_object() } else { self.convert(&schema["items"], depth + 1) };
+            out["items"] =
+                if depth >= MAX_DEPTH { self.any_object() } else { self.convert(&schema["items"], depth + 1) };
             single(&mut out["items"]);
         }
         if has("string") {
@@ -134,7 +135,8 @@ impl<'d> Converter<'d> {
             return;
         }
         self.properties += written.len();
-        let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+        let required: Vec<&str> =
+            schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
         let mut properties = Map::new();
         for (name, property) in written.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())) {
             let is_write_only = self.document.resolved(property)["writeOnly"] == Json::Bool(true);

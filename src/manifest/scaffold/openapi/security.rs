@@ -73,9 +73,14 @@ fn add_second(scheme: Scheme, plan: &mut SourcePlan) {
         return;
     };
     let key = snake(&name);
-    let key = if plan.keys.iter().any(|known| known.name == key) || key == "api_key" { format!("{key}_2") } else { key };
+    let key =
+        if plan.keys.iter().any(|known| known.name == key) || key == "api_key" { format!("{key}_2") } else { key };
     let value = (name.clone(), format!("{{{{ config['{key}'] }}}}"));
-    if in_header { plan.headers.push(value) } else { plan.parameters.push(value) }
+    if in_header {
+        plan.headers.push(value)
+    } else {
+        plan.parameters.push(value)
+    }
     plan.keys.push(ConfigKey::secret(&key, &name, &format!("A second credential, sent as `{name}`.")));
 }
 
@@ -126,7 +131,11 @@ fn scheme(scheme: &Json) -> Option<(AuthPlan, Vec<String>)> {
         }
         ("oauth2", _) => Some(oauth(scheme)),
         ("http" | "openIdConnect", _) => {
-            let note = format!("{DECIDE}the document wants `{}{}`; a bearer token is assumed.{said}", text("type"), text("scheme"));
+            let note = format!(
+                "{DECIDE}the document wants `{}{}`; a bearer token is assumed.{said}",
+                text("type"),
+                text("scheme")
+            );
             Some((AuthPlan::Bearer, vec![note]))
         }
         _ => None,

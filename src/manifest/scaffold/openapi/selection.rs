@@ -42,7 +42,10 @@ pub(super) fn fields(document: &Description, operation: &Operation<'_>, known: &
     });
     Some(Wanted {
         parameter: parameter.name.to_owned(),
-        note: format!("The list leaves fields out unless `{}` names them. Fields of objects need a dot: `a.b`.", parameter.name),
+        note: format!(
+            "The list leaves fields out unless `{}` names them. Fields of objects need a dot: `a.b`.",
+            parameter.name
+        ),
         properties: properties.collect(),
         value: names.join(","),
     })

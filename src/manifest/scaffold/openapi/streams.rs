@@ -61,7 +61,8 @@ impl<'d> Planner<'d> {
             parent.adds_field = !stream.properties.keys().any(has);
             if parent.adds_field {
                 let kind = if parent.is_number { "integer" } else { "string" };
-                let what = format!("The `{}` of the record in `{}` that this one belongs to.", parent.key, parent.stream);
+                let what =
+                    format!("The `{}` of the record in `{}` that this one belongs to.", parent.key, parent.stream);
                 stream.properties.insert(parent.field.clone(), json!({"type": [kind, "null"], "description": what}));
             }
             stream.notes.push(format!("Read for each record of `{}`, by `{{{parameter}}}`.", parent.stream));
@@ -105,7 +106,7 @@ impl<'d> Planner<'d> {
         let mut converter = Converter::new(self.document);
         stream.properties = converter.record(items);
         if converter.is_cut {
-            let note = "Objects with `additionalProperties` and no properties are deep, or inside themselves, in the document.";
+            let note = "An object without properties is deep, or inside itself, in the document.";
             stream.schema_notes.push(note.to_owned());
         }
         let Some((key, is_required)) = records::key(self.document, items, &stream.name) else {
@@ -177,8 +178,9 @@ impl<'d> Planner<'d> {
         let list = records::find(self.document, &operation)?;
         let merged = self.document.merged(list.items);
         let properties = merged.get("properties")?.as_object()?;
-        let key = parent_key(properties, variable)
-            .or_else(|| records::key(self.document, list.items, &names::of_path(operation.path, 1)).map(|(key, _)| key))?;
+        let key = parent_key(properties, variable).or_else(|| {
+            records::key(self.document, list.items, &names::of_path(operation.path, 1)).map(|(key, _)| key)
+        })?;
         let is_number = type_name(self.document.resolved(&properties[&key])) == Some("integer");
         self.add(&operation, false);
         let known = self.planned.iter().find(|known| known.path == operation.path)?.clone();
@@ -206,7 +208,8 @@ impl<'d> Planner<'d> {
     /// The parameters that each request needs.
     fn parameters(&mut self, operation: &Operation<'d>, stream: &mut StreamOutline) {
         let used = used_names(stream);
-        let open = operation.query().filter(|parameter| parameter.is_required && !used.contains(&parameter.name.to_owned()));
+        let open =
+            operation.query().filter(|parameter| parameter.is_required && !used.contains(&parameter.name.to_owned()));
         for parameter in open.collect::<Vec<_>>() {
             let default = &parameter.schema["default"];
             let value = match default {
@@ -240,7 +243,10 @@ impl<'d> Planner<'d> {
             .map(|parameter| format!("`{}`", parameter.name))
             .collect();
         (!filters.is_empty()).then(|| {
-            format!("{DECIDE}{} filter by another list. Does the API require one? Then a partition router can send it.", filters.join(", "))
+            format!(
+                "{DECIDE}{} filter by another list. Does the API require one? Then a partition router can send it.",
+                filters.join(", ")
+            )
         })
     }
 }
@@ -255,7 +261,9 @@ fn used_names(stream: &StreamOutline) -> Vec<String> {
     };
     let size = match &stream.paging {
         PagingPlan::None => None,
-        PagingPlan::Page { slot, size, .. } | PagingPlan::Offset { slot, size } | PagingPlan::Token { slot, size, .. } => {
+        PagingPlan::Page { slot, size, .. }
+        | PagingPlan::Offset { slot, size }
+        | PagingPlan::Token { slot, size, .. } => {
             add(Some(slot));
             size.as_ref()
         }
