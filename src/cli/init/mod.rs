@@ -351,8 +351,9 @@ fn report(asked: &InitArgs, scaffold: &Scaffold, written: &[String], has_variabl
         out += &format!("\nFill in the secrets:\n  cp {} {}\n", in_folder(".env.example"), in_folder(".env"));
         environment = format!(" --env-file {}", in_folder(".env"));
     }
+    let arguments = format!("--source {manifest} --config {config}{environment}");
     out + &format!(
-        "\nNext:\n  dripfeed validate {manifest}\n  dripfeed test --source {manifest} --config \
-         {config}{environment}\n dripfeed read --source {manifest} --config {config}{environment} > messages.jsonl\n"
+        "\nNext:\n  dripfeed validate {manifest}\n  dripfeed test {arguments}\n  \
+         dripfeed read {arguments} > messages.jsonl\n"
     )
 }
