@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::groups::{LogArgs, OutputArgs, ProtocolArg, ReadInputArgs, SelectionArgs, SourceArgs, StateDirArgs};
-use super::{discover, drift, schedule, sources, spec, status, sync, test, validate};
+use super::{discover, drift, init, schedule, sources, spec, status, sync, test, validate};
 use crate::run::options::RunOptions;
 
 /// Reads SaaS APIs incrementally, as a Singer tap or an Airbyte source.
@@ -50,8 +50,8 @@ Try it now, with no account:   dripfeed read --source sandbox
   Read    check, discover, read      test credentials, list streams, print records and state
   Run     sync, schedule             load a target and keep its bookmarks; write scheduler files
   Watch   status, drift              show the status of each tenant; review the vendor's changes
-  Write   sources, spec              list sources, print the schema of a config
-          validate, test             check a manifest; look at a few of its pages
+  Write   init, test, validate       start a source of your own, look at its pages, check its manifest
+          sources, spec              list the built-in sources, print a config's schema
   Tools   sandbox, completions, man  serve a vendor for trials; shell completions; manual page
 
 `dripfeed VERB -h` explains a verb; `dripfeed --help` has the Singer flags and the exit codes."
@@ -126,6 +126,9 @@ pub enum Verb {
     Spec(spec::SpecArgs),
     /// Read a few pages of a stream and show requests, answers, records, cursor, schema
     Test(test::TestArgs),
+    /// Start a source of your own: manifest, config and `.env.example`
+    #[command(after_long_help = INIT_EXAMPLES)]
+    Init(Box<init::InitArgs>),
     /// Check a manifest without a config and without the network
     Validate(validate::ValidateArgs),
     /// Serve the sandbox: a vendor in a box, for trials and tests
@@ -145,6 +148,14 @@ EXAMPLES:
   dripfeed read --source sandbox --streams tasks --limit 3
   dripfeed read --source my.yaml --config acme.json --state state.json | target-jsonl > state.new
   dripfeed read --source my.yaml --config acme.json --backfill 2022-01-01..2025-01-01";
+
+const INIT_EXAMPLES: &str = "\
+EXAMPLES:
+  dripfeed init crm
+  dripfeed init crm --from asana
+  dripfeed init crm --rest --url https://api.example.com/v1 --path /tasks --paging token --cursor updated_at
+  dripfeed init crm --graphql --url https://api.example.com --records data.issues.nodes
+  dripfeed init crm --openapi openapi.yaml --paths /projects,/projects/{project_id}/tasks";
 
 const SYNC_EXAMPLES: &str = "\
 EXAMPLES:
@@ -334,7 +345,7 @@ impl Cli {
             Some(Verb::Test(args)) => args.fill(&mut asked),
             Some(Verb::Validate(args)) => args.log.fill(&mut asked),
             Some(Verb::Sandbox(args)) => args.log.fill(&mut asked),
-            Some(Verb::Completions { .. } | Verb::Man) => {}
+            Some(Verb::Init(_) | Verb::Completions { .. } | Verb::Man) => {}
         }
         asked
     }

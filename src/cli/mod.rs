@@ -7,6 +7,7 @@ pub mod args;
 mod discover;
 pub mod drift;
 pub mod groups;
+mod init;
 pub mod schedule;
 mod sources;
 mod spec;
@@ -107,6 +108,7 @@ fn verb(cli: &Cli, context: &Context) -> Result<u8> {
         Some(Verb::Drift(asked)) => drift::run(context, asked),
         Some(Verb::Sources(asked)) => sources::sources(context, asked).map(done),
         Some(Verb::Test(asked)) => test::test(context, asked),
+        Some(Verb::Init(asked)) => init::init(context, asked).map(done),
         Some(Verb::Validate(asked)) => validate::validate(context, asked).map(done),
         Some(Verb::Sandbox(asked)) => {
             let settings = &asked.settings;

@@ -25,3 +25,15 @@ pub fn manifest(name: &str) -> Option<&'static str> {
 pub fn baseline(source: &str, stream: &str) -> Option<Json> {
     serde_json::from_str(SCHEMAS.get_file(format!("{source}/{stream}.json"))?.contents_utf8()?).ok()
 }
+
+/// The baselines of a built-in source: file name and text, sorted.
+pub(crate) fn schemas(source: &str) -> Vec<(String, &'static str)> {
+    let files = SCHEMAS.get_dir(source).into_iter().flat_map(include_dir::Dir::files);
+    let named = files.filter_map(|file| {
+        let name = file.path().file_name()?.to_str()?;
+        Some((name.to_owned(), file.contents_utf8()?))
+    });
+    let mut out: Vec<(String, &str)> = named.collect();
+    out.sort_unstable();
+    out
+}

@@ -11,6 +11,7 @@ pub mod lint;
 pub mod model;
 pub mod node;
 pub mod refs;
+pub(crate) mod scaffold;
 pub mod template;
 pub mod yaml;
 

@@ -6,7 +6,7 @@ use crate::support::golden;
 use crate::support::tap::Tap;
 
 /// Every verb, and the most lines its `-h` may have.
-const VERBS: [(&str, usize); 20] = [
+const VERBS: [(&str, usize); 21] = [
     ("check", 30),
     ("discover", 30),
     ("read", 40),
@@ -23,6 +23,7 @@ const VERBS: [(&str, usize); 20] = [
     ("drift replay", 40),
     ("sources", 30),
     ("spec", 30),
+    ("init", 30),
     ("validate", 30),
     ("sandbox", 30),
     ("completions", 30),

@@ -2,4 +2,5 @@
 
 mod command_line;
 mod help;
+mod init;
 mod validate;

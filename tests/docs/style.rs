@@ -34,6 +34,7 @@ pub(super) const VERBS: &[&str] = &[
     "drift replay",
     "sources",
     "spec",
+    "init",
     "validate",
     "sandbox",
     "completions",

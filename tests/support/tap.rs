@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 pub struct Tap {
     pub dir: TempDir,
-    args: Vec<String>,
+    pub args: Vec<String>,
     env: Vec<(String, String)>,
 }
 
