@@ -216,7 +216,11 @@ impl PreparedRun {
         let (sender, messages) = sync_channel(PAGES_AHEAD);
         // Without a known cap, more threads have no use.
         let most = if shared.fetcher.pace().is_capped() { plan.max_concurrency } else { plan.concurrency };
-        let concurrency = Concurrency::new(plan.concurrency, most);
+        // A preview asks for no slice that it may not need.
+        let concurrency = match context.options.limit {
+            Some(_) => Concurrency::new(1, 1),
+            None => Concurrency::new(plan.concurrency, most),
+        };
         let run = Arc::new(Scheduler::new(shared.clone(), jobs, context.protocol, concurrency)?);
         let began = Instant::now();
         supervise(&run, shared, stop);

@@ -201,3 +201,22 @@ fn a_slice_without_records_is_followed_by_the_next_and_nothing_is_stored() {
     let ran = tested(&vendor, &manifest, &["--slices", "2"]);
     assert!(ran.out.contains("SLICE 2") && !ran.out.contains("SLICE 3"), "{}", ran.out);
 }
+
+#[test]
+fn a_preview_asks_for_no_slice_beyond_its_records() {
+    let vendor = Vendor::answering(|asked| {
+        let day = asked.param("since").unwrap();
+        json!({"status": 200, "json": {"items": [{"id": day, "at": day}]}})
+    });
+    let steps = CURSOR.replace(
+        "      start_datetime: '2024-01-01'\n",
+        "      start_datetime: '2024-01-01'\n      step: P1D\n      cursor_granularity: P1D\n      \
+         start_time_option: {type: RequestOption, inject_into: request_parameter, field_name: since}\n",
+    );
+    let manifest = manifest(&vendor.url, "items", &steps);
+    let tap = Tap::new("read --limit 2").source(&manifest).config(&json!({"token": "tok-123456789", "team": "t1"}));
+    let ran = tap.env("DRIPFEED_NOW", "2024-02-01T00:00:00Z").run();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(ran.out.lines().filter(|line| line.contains("\"RECORD\"")).count(), 2);
+    assert_eq!(vendor.asked().len(), 2);
+}

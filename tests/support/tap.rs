@@ -12,7 +12,7 @@ use tempfile::TempDir;
 pub struct Tap {
     pub dir: TempDir,
     pub args: Vec<String>,
-    env: Vec<(String, String)>,
+    pub env: Vec<(String, String)>,
 }
 
 /// What a run printed.

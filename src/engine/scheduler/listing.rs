@@ -6,7 +6,7 @@
 use super::progress::{Listing, SliceTask};
 use super::stream_run::StreamRun;
 use super::worker::Worker;
-use crate::base::fault::Result;
+use crate::base::fault::{Fault, Result};
 use crate::engine::async_job::AsyncJobs;
 use crate::engine::build::StreamPlan;
 use crate::engine::cursor::{CursorPlan, granularity};
@@ -85,8 +85,9 @@ impl Worker<'_> {
     fn open(&self, stream: &StreamRun, partition: Partition) -> Result<Vec<StreamSlice>> {
         self.engine.stop.check()?;
         let mut progress = stream.progress.lock();
-        if let (true, Some(fault)) = (progress.over, &progress.outcome.fault) {
-            return Err(fault.clone());
+        if progress.over {
+            // A preview that has its records ends without a fault.
+            return Err(progress.outcome.fault.clone().unwrap_or_else(|| Fault::bug("the stream is over")));
         }
         let slices = progress.cursor_state.open(&stream.job.plan, partition, self.engine.cx.moment())?;
         progress.has_neighbours |= slices.len() > 1;

@@ -4,7 +4,7 @@
 //! [`Scheduler`](super::Scheduler).
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
@@ -74,6 +74,11 @@ impl StreamRun {
             progress: Mutex::new(Progress::new(name, cursor_state)),
             job,
         })
+    }
+
+    /// Does a preview have all its records?
+    pub(super) fn has_enough(&self) -> bool {
+        self.job.limit.is_some() && self.left.load(Ordering::Relaxed) == 0
     }
 
     /// The bounds in requests for a window, if a record outside them shows that the vendor ignored them.

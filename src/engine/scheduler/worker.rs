@@ -79,6 +79,9 @@ impl Worker<'_> {
         let totals = writer.totals();
         let mut progress = stream.progress.lock();
         progress.task_done(&totals);
+        if stream.has_enough() {
+            progress.end_early();
+        }
         progress.cursor_state.sent(slice, sent.get(), totals.answers);
         match outcome {
             Ok(SliceOutcome { incomplete: true, fault, .. }) => {

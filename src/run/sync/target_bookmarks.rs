@@ -167,10 +167,10 @@ fn announce(context: &Context, ready: &PreparedRun, (files, id): (&TargetFiles, 
     let others: Vec<String> = files.targets()?.into_iter().filter(|other| other != id).collect();
     if let Some(other) = others.first() {
         let message = format!(
-            "the target `{id}` has no bookmarks of these streams yet and starts from the beginning; --adopt \
-            '{other}' takes over those of another target"
+            "the target `{id}` is new: everything is loaded from the start date. Only if it is the same warehouse \
+             under another command, --adopt '{other}' takes over the bookmarks of that target instead"
         );
-        context.log.event(Level::Warning, &message, "new_target", &json!({"target": id, "others": others}));
+        context.log.event(Level::Info, &message, "new_target", &json!({"target": id, "others": others}));
     }
     Ok(())
 }
