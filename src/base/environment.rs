@@ -28,6 +28,11 @@ pub const VARIABLES: &[Variable] = &[
     variable("DRIPFEED_BACKFILL", "--backfill", "The part of the past to read, as FROM..TO."),
     variable("DRIPFEED_PROTOCOL", "--protocol", "The form of the messages: `singer` or `airbyte`."),
     variable("DRIPFEED_UNFINISHED_OK", "--unfinished-ok", "`true` exits with 0 instead of 75 and 76."),
+    variable(
+        "DRIPFEED_ALLOW_REFERENCES",
+        "",
+        "`1` allows `file:` and `exec:` in configs in Airbyte's protocol, where forms write them.",
+    ),
     variable("DRIPFEED_NOW", "", "The time that templates and cursors see, RFC 3339, for repeatable runs."),
     variable("TAP_<SOURCE>_<SETTING>", "", "A setting of the config, where `--config ENV` is given."),
     variable(
@@ -45,6 +50,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("USER", "--by", "The name under which `drift` records a decision."),
     variable("LOGNAME", "--by", "The same, where `USER` is not set."),
     variable("CI", "--force", "`drift accept` and `drift learn` need `--force` where it is set."),
+    variable("PATH", "--program", "`schedule` names the program by the folder of it in which it was found."),
     variable("NO_COLOR", "", "Turns colours off where it is set and not empty."),
     variable(
         "HTTPS_PROXY",
