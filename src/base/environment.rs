@@ -28,6 +28,11 @@ pub const VARIABLES: &[Variable] = &[
     variable("DRIPFEED_BACKFILL", "--backfill", "The part of the past to read, as FROM..TO."),
     variable("DRIPFEED_PROTOCOL", "--protocol", "The format of the messages: `singer` or `airbyte`."),
     variable("DRIPFEED_UNFINISHED_OK", "--unfinished-ok", "`true` makes runs exit with 0 instead of 75 and 76."),
+    variable(
+        "DRIPFEED_ALLOW_REFERENCES",
+        "",
+        "`1` allows `file:` and `exec:` in configs in Airbyte's protocol, where forms write them.",
+    ),
     variable("DRIPFEED_NOW", "", "The time that templates and cursors see, RFC 3339, for repeatable runs."),
     variable("TAP_<SOURCE>_<SETTING>", "", "A setting of the config, with `--config ENV`."),
     variable("SINGER_SDK_LOG_CONFIG", "--log-format", "Meltano's log config. Log lines are JSON if it requests JSON."),
@@ -41,6 +46,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("USER", "--by", "The name under which `drift` records a decision."),
     variable("LOGNAME", "--by", "The name under which `drift` records a decision, if `USER` is not set."),
     variable("CI", "--force", "`drift accept` and `drift learn` need `--force` if it is set."),
+    variable("PATH", "--program", "`schedule` names the program by the folder of it in which it was found."),
     variable("NO_COLOR", "", "Turns colours off if it is set and not empty."),
     variable(
         "HTTPS_PROXY",

@@ -55,6 +55,11 @@ pub struct SourceArgs {
     /// ENV reads the variables `TAP_<SOURCE>_<SETTING>` instead of a file.
     #[arg(long, short = 'c', value_name = "FILE", help_heading = "Input")]
     pub config: Vec<String>,
+    /// A file of NAME=value lines for the config's `env:NAME`; repeatable
+    ///
+    /// The environment wins over it, and it over `acme.env` beside `acme.json`, which needs no option.
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    env_file: Vec<PathBuf>,
 }
 
 /// The argument for the state directory.
@@ -187,6 +192,7 @@ impl SourceArgs {
     pub(in crate::cli) fn fill(&self, asked: &mut RunOptions) {
         asked.source.clone_from(&self.source);
         asked.config.clone_from(&self.config);
+        asked.env_files.clone_from(&self.env_file);
     }
 }
 

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use clap::CommandFactory as _;
 
+use crate::base::config::references::{Needed, References};
 use crate::base::display::number_of;
 use crate::base::display::terminal::Look;
 use crate::base::fault::{Fault, Kind, Result};
@@ -54,7 +55,14 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
     let named = named.map(|n| n.source.clone());
     let environment = std::env::var("DRIPFEED_SOURCE").ok().filter(|source| !source.is_empty());
     let keeps = matches!(cli.verb, Some(Verb::Sync(_)));
-    let context = Context { options, environment, named, protocol, stop: stop.clone(), log, keeps, out };
+    // The verbs that look at earlier runs call no vendor.
+    let looks = matches!(cli.verb, Some(Verb::Status(_) | Verb::Drift(_)));
+    let needed = if looks { Needed::Identity } else { Needed::All };
+    // In Airbyte's protocol whoever fills in a form writes the config.
+    let trusted = protocol == Protocol::Singer || std::env::var("DRIPFEED_ALLOW_REFERENCES").is_ok_and(|v| v == "1");
+    let references = Arc::new(References::new(options.env_files.clone(), trusted, stop.clone()));
+    let stop = stop.clone();
+    let context = Context { options, environment, named, protocol, stop, log, references, needed, keeps, out };
     let done = verb(cli, &context).and_then(|code| context.out.lock().flush().map(|()| code));
     let goes_on = [Kind::Unfinished, Kind::Busy];
     let kind = match done {
@@ -98,7 +106,7 @@ fn verb(cli: &Cli, context: &Context) -> Result<u8> {
         return spec::about(context, singer.format.unwrap_or_default()).map(done);
     }
     match &cli.verb {
-        Some(Verb::Spec(_)) => spec::spec(context).map(done),
+        Some(Verb::Spec(asked)) => spec::spec(context, asked).map(done),
         Some(Verb::Check(_)) => check::check(context).map(done),
         Some(Verb::Discover(asked)) => discover::discover(context, asked.inferring()).map(done),
         Some(Verb::Read(_)) => read(context),

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value as Json;
 
 use super::groups::LogArgs;
-use crate::base::config::secret::{Reference, reference, references};
+use crate::base::config::references::{Reference, reference, references};
 use crate::base::config::{self, Config};
 use crate::base::display::number;
 use crate::base::fault::{Fault, Location, Result};
@@ -42,6 +42,9 @@ pub struct ScheduleArgs {
     /// Without it: dripfeed.target of each config.
     #[arg(long, value_name = "CMD", help_heading = "Output")]
     pub target: Option<String>,
+    /// With --format cron: the program in each line [default: this one, with its full path]
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    program: Option<String>,
     /// The scheduler
     #[arg(long, value_enum, default_value = "cron", help_heading = "Output")]
     format: ScheduleFormat,
@@ -132,7 +135,9 @@ fn plan(context: &Context, asked: &ScheduleArgs) -> Result<SchedulePlan> {
         }
     }
     let here = std::env::current_dir().map_err(|e| Fault::local("cannot determine the current folder", &e))?;
-    SchedulePlan::new(made_by(options, asked), text_of(&here)?, options.backfill.is_some(), tenants)
+    let program = asked.program.clone().map_or_else(|| text_of(&own_program()?), Ok)?;
+    let plan = SchedulePlan::new(made_by(options, asked), text_of(&here)?, options.backfill.is_some(), tenants)?;
+    plan.run_by(program)
 }
 
 /// The command that was run.
@@ -147,6 +152,7 @@ fn made_by(options: &RunOptions, asked: &ScheduleArgs) -> String {
         ("--backfill", options.backfill.map(backfill::written)),
         ("--streams", streams),
         ("--target", asked.target.clone()),
+        ("--program", asked.program.clone()),
     ];
     let options = options.iter().filter_map(|(name, value)| Some(format!(" {name} {}", quote::shell(value.as_ref()?))));
     format!("dripfeed schedule{}", options.collect::<String>())
@@ -182,18 +188,18 @@ fn tenant(context: &Context, asked: &ScheduleArgs, path: &Path) -> Result<Option
     };
     Ok(Some(Tenant {
         source: manifest.name.to_string(),
-        name,
         manifest: file.cloned(),
         config: shown,
         source_option,
         target_option: asked.target.clone(),
-        target: TargetCommand::parse(target)?.program().to_owned(),
+        target: TargetCommand::parse(target)?.filled(&name, &manifest.name).program().to_owned(),
         variables,
         files,
         state_dir: ours.state_dir.as_ref().map(|path| text_of(path)).transpose()?,
         deadline: ours.deadline.map(|deadline| deadline.0.length()),
         runs,
         unscheduled,
+        name,
     }))
 }
 
@@ -239,6 +245,8 @@ fn referred(written: &Json) -> Result<(Vec<String>, Vec<String>)> {
     for reference in references(written) {
         match reference {
             Reference::File(path) => files.push(path.to_owned()),
+            // Its program must be where the run is, like the target.
+            Reference::Command(_) => {}
             Reference::Variable(name) => {
                 let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
                 if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
@@ -254,6 +262,19 @@ fn referred(written: &Json) -> Result<(Vec<String>, Vec<String>)> {
         list.dedup();
     }
     Ok((variables, files))
+}
+
+/// The path of this program. A link on the PATH to it stays a link: an upgrade moves what it leads to.
+fn own_program() -> Result<PathBuf> {
+    let own = std::env::current_exe().map_err(|e| Fault::local("cannot tell the path of this program", &e))?;
+    let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&folders).map(|folder| folder.join(&called));
+    // A program that was called by a path, as `bin/dripfeed`, was not looked up.
+    let found =
+        on_path.filter(|_| called.components().count() == 1).chain([std::path::absolute(&called).unwrap_or_default()]);
+    let mut same = found.filter(|path| path.is_absolute() && path.canonicalize().is_ok_and(|at| at == own));
+    Ok(same.next().unwrap_or(own))
 }
 
 fn text_of(path: &Path) -> Result<String> {

@@ -1,4 +1,4 @@
-//! The verb `spec` and Singer's `--about`: describe a source and its config.
+//! The verb `spec` and Singer's `--about`: describe a source and its config; `spec --manifest` describes manifests.
 //!
 //! Input: the options. Output: a JSON Schema, or a description of the tap. Called by [`super::run`].
 
@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::groups::{LogArgs, OutputArgs, SourceArgs};
 use crate::base::config;
 use crate::base::fault::Result;
-use crate::manifest::Manifest;
+use crate::manifest::{self, Manifest};
 use crate::protocol::{Protocol, airbyte};
 use crate::run::context::Context;
 use crate::run::load::{self};
@@ -19,6 +19,9 @@ use crate::run::options::RunOptions;
 pub struct SpecArgs {
     #[command(flatten)]
     source: SourceArgs,
+    /// Print the JSON schema of manifests instead, for editors
+    #[arg(long, conflicts_with_all = ["source", "config", "protocol"], help_heading = "Output")]
+    manifest: bool,
     /// How the schema is wrapped.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -57,7 +60,10 @@ pub(super) fn config_schema(manifest: &Manifest) -> Json {
     schema
 }
 
-pub(super) fn spec(context: &Context) -> Result<()> {
+pub(super) fn spec(context: &Context, asked: &SpecArgs) -> Result<()> {
+    if asked.manifest {
+        return context.pretty(&manifest::schema::schema());
+    }
     if context.protocol == Protocol::Airbyte && context.named_source().is_none() && context.options.config.is_empty() {
         // The config contains the manifest, as injected by the Connector Builder.
         return context.message(&airbyte::spec(&config::injected(), None, None));

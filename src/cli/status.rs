@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use serde_json::Map;
 use time::OffsetDateTime;
 
 use super::groups::{LogArgs, SourceArgs, StateDirArgs};
@@ -96,7 +97,7 @@ fn of_path(context: &Context, path: &Path) -> Result<Option<Subject>> {
     let shown = path.display().to_string();
     let mut own = context.clone();
     own.options.config = vec![shown.clone()];
-    let partial = config::partial(&own.options.config);
+    let partial = config::partial(&own.options.config, context.origin(&Map::new()));
     if let (Some(named), Some(says)) = (&context.options.source, &partial.source)
         && named != says
     {

@@ -15,7 +15,8 @@ use crate::run::sync::{self, SyncOptions};
 pub struct TargetArgs {
     /// The target: a command with its arguments
     ///
-    /// Split into words as a shell does, and run without a shell. Without it: dripfeed.target of the config.
+    /// Split into words as a shell does, and run without a shell. `{tenant}` and `{source}` in a word stand for their
+    /// names. Without it: dripfeed.target of the config.
     #[arg(long, value_name = "CMD", help_heading = "Output")]
     pub target: Option<String>,
     /// Kill the target after this long without progress [default: PT1H]

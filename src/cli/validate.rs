@@ -152,10 +152,13 @@ fn findings(written: &Written<'_>) -> Result<(Vec<(Level, Fault)>, Option<Manife
             Err(fault) => findings.push((Level::Error, fault)),
             // It only fails its own stream, when the template is used. The valid names depend on the place, so a list
             // of all names would not help.
-            Ok(template) => findings.extend(template.known().err().map(|fault| {
-                let hint = fault.hint.filter(|hint| !hint.starts_with("defined here"));
-                (Level::Warning, Fault { hint, ..fault })
-            })),
+            Ok(template) => {
+                findings.extend(template.unknown_filter().map(|fault| (Level::Error, fault)));
+                findings.extend(template.known().err().map(|fault| {
+                    let hint = fault.hint.filter(|hint| !hint.starts_with("defined here"));
+                    (Level::Warning, Fault { hint, ..fault })
+                }));
+            }
         }
     }
     let refused = findings.iter().any(|(level, _)| *level == Level::Error);
@@ -169,10 +172,8 @@ fn findings(written: &Written<'_>) -> Result<(Vec<(Level, Fault)>, Option<Manife
         }));
         findings.extend(cursor::warnings(&manifest.source).into_iter().map(|fault| (Level::Warning, fault)));
         findings.extend(refused_at_start(manifest, &examined, &schema).into_iter().map(|fault| (Level::Error, fault)));
-        findings.extend(unknown_checks(manifest).into_iter().map(|name| {
-            let fault = format!("{shown}: `check` names the stream `{name}`, which does not exist: it will fail");
-            (Level::Warning, Fault::config(fault))
-        }));
+        findings.extend(unknown_checks(manifest).into_iter().map(|fault| (Level::Warning, fault)));
+        findings.extend(without_schema(manifest).into_iter().map(|fault| (Level::Warning, fault)));
     }
     findings.extend(
         manifest.iter().flat_map(|manifest| in_one_table(manifest, shown)).map(|fault| (Level::Warning, fault)),
@@ -232,7 +233,7 @@ fn faults_with(manifest: &Manifest, config: Json) -> Vec<Fault> {
 }
 
 /// The streams in the connection check that do not exist, as far as this is known without a config.
-fn unknown_checks(manifest: &Manifest) -> Vec<&String> {
+fn unknown_checks(manifest: &Manifest) -> Vec<Fault> {
     let source = &manifest.source;
     let Check::CheckStream(check) = &source.check else { return Vec::new() };
     if source.dynamic_streams.is_some() {
@@ -245,5 +246,31 @@ fn unknown_checks(manifest: &Manifest) -> Vec<&String> {
         return Vec::new();
     }
     let all = check.stream_names.iter().flatten();
-    all.filter(|name| !names.iter().any(|known| **known == **name)).collect()
+    let unknown = all.filter(|name| !names.iter().any(|known| **known == **name));
+    let fault = |name: &String| {
+        let known = || names.iter().filter_map(|name| name.as_str());
+        let at = check.at.field("stream_names", None);
+        let fault = at.fault(format!("`check` names the stream `{name}`, which does not exist: it will fail"));
+        match did_you_mean(name, known()) {
+            Some(near) => fault.hint(format!("did you mean `{near}`?")),
+            None => fault.hint(format!("there are {}", known().collect::<Vec<_>>().join(", "))),
+        }
+    };
+    unknown.map(fault).collect()
+}
+
+/// Streams whose records nothing describes.
+fn without_schema(manifest: &Manifest) -> Vec<Fault> {
+    let described = |name: &str| {
+        // A file beside the manifest describes a stream too; a built-in source has baselines.
+        let file = manifest.folder.as_ref().map(|folder| folder.join("schemas").join(format!("{name}.json")));
+        file.is_some_and(|file| file.exists()) || builtin::baseline(&manifest.name, name).is_some()
+    };
+    let streams = manifest.source.streams.iter().flatten().flat_map(Stream::all);
+    let bare = streams.filter(|stream| stream.schema_loader.is_none()).filter_map(|stream| {
+        let name = stream.name.as_ref()?.value.as_str().filter(|name| !name.contains("{{") && !described(name))?;
+        let fault = stream.at.fault(format!("`{name}` has no schema: its fields are known only from its records"));
+        Some(fault.hint(format!("describe them under `schema_loader`, or in schemas/{name}.json beside the manifest")))
+    });
+    bare.collect()
 }

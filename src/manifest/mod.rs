@@ -12,6 +12,7 @@ pub mod model;
 pub mod node;
 pub mod refs;
 pub(crate) mod scaffold;
+pub mod schema;
 pub mod template;
 pub mod yaml;
 
@@ -33,6 +34,8 @@ pub struct Manifest {
     pub name: Arc<str>,
     /// The folder of its schema files, if it came from a file.
     pub folder: Option<PathBuf>,
+    /// Keys of the config that it reads and does not declare.
+    pub undeclared: Vec<lint::UndeclaredKey>,
 }
 
 impl Manifest {
@@ -56,19 +59,29 @@ impl Manifest {
     /// Loads a manifest from text.
     pub fn from_yaml(text: &str, file: &str, name: &str, folder: Option<PathBuf>) -> Result<Manifest> {
         fits(text, file)?;
-        Self::from_node(yaml::parse_yaml(text, file)?, file, name, folder)
+        Self::from_node((yaml::parse_yaml(text, file)?, Some(text)), file, name, folder)
     }
 
     /// Loads a manifest from JSON, as in `__injected_declarative_manifest`.
     pub fn from_json(json: &serde_json::Value) -> Result<Manifest> {
-        Self::from_node(Node::from_json(json), "__injected_declarative_manifest", "manifest", None)
+        Self::from_node((Node::from_json(json), None), "__injected_declarative_manifest", "manifest", None)
     }
 
-    fn from_node(root: Node, file: &str, name: &str, folder: Option<PathBuf>) -> Result<Manifest> {
+    /// From the tree, and the text that it was read from, if there is one.
+    fn from_node(
+        (root, text): (Node, Option<&str>),
+        file: &str,
+        name: &str,
+        folder: Option<PathBuf>,
+    ) -> Result<Manifest> {
         let top = Place::top(file);
         let root = rooted(root, file)?;
         let source = model::DeclarativeSource::read(&root, &top)?;
-        Self::from_source(source, file, name, folder)
+        let mut manifest = Self::from_source(source, file, name, folder)?;
+        if let Some(spec) = &manifest.source.spec {
+            manifest.undeclared = lint::undeclared_keys(&root, text, &top, &spec.connection_specification);
+        }
+        Ok(manifest)
     }
 
     fn from_source(
@@ -86,7 +99,7 @@ impl Manifest {
         {
             spec.connection_specification = serde_json::json!({"type": "object"});
         }
-        Ok(Manifest { source, name: name.into(), folder })
+        Ok(Manifest { source, name: name.into(), folder, undeclared: Vec::new() })
     }
 }
 

@@ -191,7 +191,9 @@ impl Resolver<'_> {
             return Err(Lost::new(format!("the reference `{reference}` refers to itself")));
         }
         let Some(target) = look_up(self.root, path) else {
-            return Err(Lost::new(format!("the reference `{reference}` points to nothing")));
+            let mut lost = Lost::new(format!("the reference `{reference}` points to nothing"));
+            lost.hint = Some("`#/definitions/name` is what stands under `name` in the root's `definitions`");
+            return Err(lost);
         };
         self.open.push(reference.to_owned());
         let resolved = self.node(target)?;
@@ -255,6 +257,11 @@ const DEFAULT_TYPES: &[(&str, &str, &str)] = &[
     ("ConfigComponentsResolver", "components_mapping", "ComponentMappingDefinition"),
 ];
 
+/// The type of a component that has none.
+pub fn default_type(parent: &str, field: &str) -> Option<&'static str> {
+    DEFAULT_TYPES.iter().find(|(p, f, _)| *p == parent && *f == field).map(|(_, _, name)| *name)
+}
+
 /// Fills in types and propagates `$parameters` from the root. If two have the same name, the inner one wins, or the
 /// outer one with `outer_wins`.
 pub fn propagate(root: Node, outer_wins: bool) -> Node {
@@ -267,9 +274,9 @@ fn component(node: Node, parent: Option<(&str, &str)>, inherited: &Fields, outer
     if !map.contains_key("type")
         && let Some((parent, field)) = parent
         && !map.contains_key("class_name")
-        && let Some((_, _, name)) = DEFAULT_TYPES.iter().find(|(p, f, _)| *p == parent && *f == field)
+        && let Some(name) = default_type(parent, field)
     {
-        map.insert("type".into(), Node::text(*name, line));
+        map.insert("type".into(), Node::text(name, line));
     }
     let merged;
     let parameters = match map.shift_remove("$parameters").map(|own| own.kind) {

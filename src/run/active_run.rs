@@ -60,7 +60,7 @@ pub(crate) struct ActiveRun<'w> {
 impl<'w> ActiveRun<'w> {
     /// Called when the verb starts.
     pub(crate) fn new(context: &'w Context, verb: &'static str) -> ActiveRun<'w> {
-        let partial = config::partial(&context.options.config);
+        let partial = config::partial(&context.options.config, context.origin(&serde_json::Map::new()));
         let identity = RunIdentity::of_partial(context, &partial);
         ActiveRun { context, verb, began: now(), identity, alerts: RunAlerts::new(context, partial.alert) }
     }

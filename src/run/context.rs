@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 
 use serde::Serialize;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::log::{Level, Log};
 use super::options::RunOptions;
+use crate::base::config::Origin;
+use crate::base::config::references::{Needed, References};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
 use crate::protocol::{Out, Protocol, airbyte};
@@ -31,6 +33,10 @@ pub struct Context {
     pub stop: Arc<Stop>,
     /// Stderr, and the event file.
     pub log: Arc<Log>,
+    /// Finds the values of a config's references.
+    pub references: Arc<References>,
+    /// The references of a config that must have a value.
+    pub needed: Needed,
     /// Does the user's own folder serve as the state directory if none is given?
     pub keeps: bool,
     /// Stdout.
@@ -48,6 +54,11 @@ impl Context {
             // If stdout is broken too, only the exit code remains.
             let _ = airbyte::say(&self.out, &airbyte::error(&self.log.hidden(fault)));
         }
+    }
+
+    /// Where the values of a config come from; `ENV` stands for `variables`.
+    pub(crate) fn origin<'o>(&'o self, variables: &'o Map<String, Json>) -> Origin<'o> {
+        Origin { references: &self.references, needed: self.needed, variables }
     }
 
     /// The source from options or environment, ignoring the config.
@@ -106,6 +117,8 @@ impl Context {
     pub(crate) fn tenant_arguments(&self) -> String {
         let mut arguments = self.source_arguments();
         arguments.extend(self.options.config.iter().map(|path| format!("--config {}", quoted(path))));
+        let env_files = self.options.env_files.iter().map(|path| path.display().to_string());
+        arguments.extend(env_files.map(|path| format!("--env-file {}", quoted(&path))));
         let state_dir = self.options.state_dir.as_ref().map(|path| path.display().to_string());
         arguments.extend(state_dir.map(|path| format!("--state-dir {}", quoted(&path))));
         arguments.join(" ")

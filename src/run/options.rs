@@ -18,6 +18,8 @@ pub struct RunOptions {
     pub source: Option<String>,
     /// The config's files, or `ENV`; later ones win.
     pub config: Vec<String>,
+    /// Files with the values of `env:` references; later ones win.
+    pub env_files: Vec<PathBuf>,
     /// A catalog, in the form of the run's protocol.
     pub catalog: Option<PathBuf>,
     /// The state of an earlier run.

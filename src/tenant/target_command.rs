@@ -28,7 +28,18 @@ impl TargetCommand {
         Ok(TargetCommand { program, args: words.collect() })
     }
 
-    /// The target's executable.
+    /// Replaces `{tenant}` and `{source}` in each word, so that a name with a space stays within its word.
+    #[must_use]
+    pub fn filled(self, tenant: &str, source: &str) -> TargetCommand {
+        let fill = |word: String| {
+            // Piece by piece: what a name itself holds is not replaced.
+            let pieces: Vec<String> = word.split("{tenant}").map(|piece| piece.replace("{source}", source)).collect();
+            pieces.join(tenant)
+        };
+        TargetCommand { program: fill(self.program), args: self.args.into_iter().map(fill).collect() }
+    }
+
+    /// Its executable.
     pub fn program(&self) -> &str {
         &self.program
     }

@@ -345,7 +345,8 @@ fn a_list_that_nobody_reads_to_its_end_ends_quietly() {
     }
 }
 
-/// A form with two ways to sign in: whoever fills in neither learns which keys there are.
+/// A form with two ways to sign in: whoever fills in neither learns which keys there are, and whoever fills in half of
+/// one learns what it lacks.
 #[test]
 fn a_config_that_lacks_each_alternative_is_told_their_keys() {
     let mut manifest: Json = serde_json::from_str(&items(&json!({"id": {}}), &json!({}), &json!({}))).unwrap();
@@ -356,6 +357,6 @@ fn a_config_that_lacks_each_alternative_is_told_their_keys() {
         let check = |config: Json| Tap::new("check").source(&manifest.to_string()).config(&config).run();
         check(json!({})).expect(10, &["config needs one of `access_token`, `credentials`"]);
         let half = check(json!({"credentials": {"auth_type": "oauth"}}));
-        half.expect(10, &["config needs one of `access_token`, `credentials.client_id`"]);
+        half.expect(10, &["config `credentials.client_id` is missing", "or give `access_token` instead"]);
     }
 }

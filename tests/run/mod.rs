@@ -1,6 +1,8 @@
 //! One run and what stands beside it: a target that reads what the run writes, a test read that shows it.
 
+mod config;
 mod infer;
+mod references;
 mod sync;
 mod targets;
 mod test_read;

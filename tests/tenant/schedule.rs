@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use crate::support::golden;
-use crate::support::tap::{Ran, Tap};
+use crate::support::tap::{Ran, Tap, binary};
 
 const FORMATS: [(&str, &str); 5] =
     [("cron", "crontab"), ("airflow", "py"), ("dagster", "py"), ("kubernetes", "yaml"), ("meltano", "yml")];
@@ -61,12 +61,35 @@ fn definitions_are_as_expected() {
             let refused = ran.code == 10;
             let (kind, text) = if refused { ("refused", &ran.err) } else { ("expected", &ran.expect(0, &[]).out) };
             let text = text.replace(&case.display().to_string(), "/srv/dripfeed");
+            let text = text.replace(&binary().display().to_string(), "/usr/local/bin/dripfeed");
             golden::assert_file(&case, &format!("{kind}-{format}"), extension, &text);
             for secret in ["literal-secret", "in-the-config-only"] {
                 assert!(!text.contains(secret), "{} holds a secret", case.display());
             }
         }
     }
+}
+
+#[test]
+fn a_crontab_names_the_program_by_its_path() {
+    let dir = tenants(&[("a.json", config("H * * * *"))]);
+    let line = |options: &[&str]| schedule(dir.path(), "cron", options).expect(0, &[]).out.clone();
+    let own = format!("{} sync --config", binary().display());
+    assert!(line(&[]).contains(&own), "{}", line(&[]));
+    assert!(line(&["--program", "/opt/drip feed/dripfeed"]).contains("'/opt/drip feed/dripfeed' sync --config"));
+    // A link on the PATH stays a link: an upgrade moves what it leads to.
+    let bin = dir.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(binary(), bin.join("dripfeed")).unwrap();
+    let ran = std::process::Command::new("sh")
+        .args(["-c", "exec dripfeed schedule --tenants tenants"])
+        .current_dir(dir.path())
+        .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
+        .output()
+        .unwrap();
+    let linked = format!("{} sync --config", bin.join("dripfeed").display());
+    assert!(Ran::of(&ran).out.contains(&linked), "{}", Ran::of(&ran).err);
+    schedule(dir.path(), "cron", &["--program", "a\nb"]).expect(10, &["--program"]);
 }
 
 #[test]

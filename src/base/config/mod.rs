@@ -3,7 +3,13 @@
 //! Comes in: JSON files (later ones win) or environment variables. Goes out: a [`Config`], validated.
 //! The types of `settings` define the `dripfeed` object. Called by `run` and `cli`.
 
+mod alternatives;
+mod dates;
+mod env_file;
+mod explain;
+pub mod references;
 pub mod secret;
+mod secret_command;
 mod settings;
 mod validate;
 
@@ -12,8 +18,10 @@ use std::path::PathBuf;
 use serde_json::{Map, Value as Json, json};
 
 use crate::base::fault::{Fault, Result};
+use references::{Needed, References, Resolver};
 use secret::Secrets;
 
+pub(crate) use dates::complete as complete_dates;
 pub use settings::{
     Alert, Drift, DriftPolicy, DriftRule, Dripfeed, IsoDuration, Limit, LimitKind, NewPartitions, Pace, Quarantine,
     Safety, Tier, schema,
@@ -36,6 +44,34 @@ pub fn injected() -> Json {
     })
 }
 
+/// The schema of a config whose source is not known: the `dripfeed` object, beside the source's keys. For editors,
+/// which see references where runs see their values.
+pub fn of_any_source() -> Json {
+    let mut ours = schema();
+    allow_references(&mut ours);
+    ours["description"] = json!("How this tenant is read: the part of the config that is dripfeed's own.");
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "A config of dripfeed", "type": "object", "additionalProperties": true,
+        "description": "One tenant. `dripfeed spec --source NAME` prints the keys of a source.",
+        "properties": {"dripfeed": ours},
+    })
+}
+
+/// Lets a text with a pattern be a reference too.
+fn allow_references(schema: &mut Json) {
+    match schema {
+        Json::Object(map) => {
+            if let Some(Json::String(pattern)) = map.get_mut("pattern") {
+                *pattern = format!("^(?:env|file|exec):|{pattern}");
+            }
+            map.values_mut().for_each(allow_references);
+        }
+        Json::Array(items) => items.iter_mut().for_each(allow_references),
+        _ => {}
+    }
+}
+
 /// The config of one tenant.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
@@ -49,11 +85,32 @@ pub struct Config {
     pub secrets: Secrets,
 }
 
-/// Reads and merges the files; `ENV` among them stands for `variables`.
-pub fn load(paths: &[String], variables: &Map<String, Json>) -> Result<Config> {
-    let written = read(paths, variables)?;
+/// Where the values of a config come from, beside its files.
+#[derive(Clone, Copy)]
+pub struct Origin<'o> {
+    /// Finds the values of references.
+    pub references: &'o References,
+    /// The references that must have one.
+    pub needed: Needed,
+    /// What `ENV` among the files stands for.
+    pub variables: &'o Map<String, Json>,
+}
+
+/// Reads and merges the files.
+pub fn load(paths: &[String], origin: Origin<'_>) -> Result<Config> {
+    let written = read(paths, origin.variables)?;
     let (mut json, mut secrets) = (written.clone(), Secrets::default());
-    secret::resolve(&mut json, "", &mut secrets)?;
+    let needed = origin.needed.of(&written);
+    let unnamed = needed != origin.needed;
+    Resolver::new(origin.references, needed, paths, &mut secrets)?.resolve(&mut json, "").map_err(|fault| {
+        let hint = fault.hint.clone().filter(|_| unnamed);
+        match hint {
+            Some(hint) => {
+                fault.hint(format!("{hint}; or name the tenant, dripfeed.tenant: then no secret is needed here"))
+            }
+            None => fault,
+        }
+    })?;
     parted(written, json, secrets)
 }
 
@@ -80,6 +137,7 @@ fn read(paths: &[String], variables: &Map<String, Json>) -> Result<Json> {
         // serde_json's message names line and column, never a value.
         let json: Json = serde_json::from_str(text).map_err(|e| {
             Fault::config(format!("the config {path} is not valid JSON at line {}, column {}", e.line(), e.column()))
+                .hint(json_hint(text, &e))
         })?;
         match json {
             Json::Object(map) => merge(&mut merged, map),
@@ -87,6 +145,27 @@ fn read(paths: &[String], variables: &Map<String, Json>) -> Result<Json> {
         }
     }
     Ok(Json::Object(merged))
+}
+
+/// What is probably wrong with a text that is not JSON.
+fn json_hint(text: &str, error: &serde_json::Error) -> &'static str {
+    let before = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>();
+    let start = before + error.column().saturating_sub(1);
+    let (before, at) = (text.get(..start).unwrap_or(text).trim_end(), text.get(start..).unwrap_or_default());
+    let next = at.trim_start().chars().next();
+    if error.is_eof() {
+        "the text ends too early: a `}`, a `]` or a quote is missing"
+    } else if before.ends_with(',') && matches!(next, Some('}' | ']')) {
+        "remove the comma before this place: none stands after the last entry"
+    } else if matches!(next, Some('\'')) {
+        "write texts in double quotes"
+    } else if matches!(next, Some('/' | '#')) {
+        "JSON has no comments"
+    } else if matches!(next, Some('"')) {
+        "a comma or a colon is missing before this place"
+    } else {
+        "look just before this place: a comma, a quote or a bracket is missing or too many"
+    }
 }
 
 /// The source's part and ours.
@@ -110,12 +189,15 @@ pub struct PartialConfig {
 }
 
 /// Reads of the files what can be read, part by part; a part that cannot be is left out.
-pub fn partial(paths: &[String]) -> PartialConfig {
-    fn part<T: serde::de::DeserializeOwned>(merged: &Map<String, Json>, name: &str) -> Option<T> {
+pub fn partial(paths: &[String], origin: Origin<'_>) -> PartialConfig {
+    let part = |merged: &Map<String, Json>, name: &str| {
         let mut json = merged.get("dripfeed")?.get(name)?.clone();
-        secret::resolve(&mut json, name, &mut Secrets::default()).ok()?;
-        serde_json::from_value(json).ok()
-    }
+        let mut secrets = Secrets::default();
+        let mut resolver = Resolver::new(origin.references, origin.needed, paths, &mut secrets).ok()?;
+        resolver.resolve(&mut json, &format!("dripfeed.{name}")).ok()?;
+        Some(json)
+    };
+    let text = |json: Option<Json>| json?.as_str().map(str::to_owned);
     let mut merged = Map::new();
     for path in paths {
         let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -124,10 +206,10 @@ pub fn partial(paths: &[String]) -> PartialConfig {
         }
     }
     PartialConfig {
-        source: part(&merged, "source"),
-        tenant: part(&merged, "tenant"),
-        state_dir: part(&merged, "state_dir"),
-        alert: part(&merged, "alert"),
+        source: text(part(&merged, "source")),
+        tenant: text(part(&merged, "tenant")),
+        state_dir: text(part(&merged, "state_dir")).map(PathBuf::from),
+        alert: part(&merged, "alert").and_then(|json| serde_json::from_value(json).ok()),
     }
 }
 

@@ -1,13 +1,12 @@
-//! Secrets: where they come from and how they are kept out of what people read.
+//! Secrets: how they are kept out of what people read.
 //!
-//! Comes in: a config as written, with `env:NAME` and `file:PATH` references. Goes out: the config with
-//! their values, and the list of texts that no log line may show. Called by `config::load`.
+//! Input: values of a config, and tokens that came during a run. Output: texts without them. Called by
+//! `config::load`, by `references`, which adds every value that it finds, and by the log.
 
 use std::collections::VecDeque;
 
 use serde_json::Value as Json;
 
-use crate::base::fault::{Fault, Result};
 use crate::base::percent;
 
 /// Texts that must never be shown.
@@ -145,68 +144,6 @@ fn hide_beginning(text: &mut String, secret: &str) {
         text.replace_range(found..end, "****");
         from = found + 4;
     }
-}
-
-/// What a text of a config stands for instead of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reference<'a> {
-    /// An environment variable.
-    Variable(&'a str),
-    /// A file.
-    File(&'a str),
-}
-
-/// Is the text a reference?
-pub fn reference(text: &str) -> Option<Reference<'_>> {
-    let variable = text.strip_prefix("env:").map(Reference::Variable);
-    variable.or_else(|| text.strip_prefix("file:").map(Reference::File))
-}
-
-/// Every reference of a config.
-pub fn references(config: &Json) -> Vec<Reference<'_>> {
-    match config {
-        Json::String(text) => reference(text).into_iter().collect(),
-        Json::Array(items) => items.iter().flat_map(references).collect(),
-        Json::Object(map) => map.values().flat_map(references).collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// Replaces every `env:NAME` and `file:PATH` in the config; their values are secrets.
-pub fn resolve(value: &mut Json, path: &str, secrets: &mut Secrets) -> Result<()> {
-    match value {
-        Json::String(text) => {
-            let found = match reference(text) {
-                Some(Reference::Variable(name)) => std::env::var(name).map_err(|_| {
-                    Fault::config(format!(
-                        "config `{path}` refers to the environment variable {name}, which is not set"
-                    ))
-                    .hint(format!("set {name}, or write the value itself"))
-                })?,
-                Some(Reference::File(file)) => {
-                    let read = std::fs::read_to_string(file)
-                        .map_err(|e| Fault::config(format!("config `{path}` refers to the file {file}: {e}")))?;
-                    read.trim_end_matches(['\n', '\r']).to_owned()
-                }
-                None => return Ok(()),
-            };
-            secrets.add(&found);
-            *text = found;
-        }
-        Json::Array(items) => {
-            for (i, item) in items.iter_mut().enumerate() {
-                resolve(item, &format!("{path}[{i}]"), secrets)?;
-            }
-        }
-        Json::Object(map) => {
-            for (key, item) in map {
-                let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                resolve(item, &below, secrets)?;
-            }
-        }
-        _ => {}
-    }
-    Ok(())
 }
 
 #[cfg(test)]

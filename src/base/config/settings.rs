@@ -34,7 +34,7 @@ pub struct Dripfeed {
     /// How to close the gaps that an API's own paging leaves.
     pub safety: Safety,
     /// The target that `sync` feeds when it has no `--target`: a command with its arguments, split as a shell splits
-    /// them but run without one.
+    /// them but run without one. `{tenant}` and `{source}` in a word stand for their names.
     pub target: Option<String>,
     /// The name under which `sync` keeps the bookmarks of the target. Default: its program and arguments.
     #[schemars(length(min = 1, max = 64))]

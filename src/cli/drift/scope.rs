@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Map;
+
 use super::ScopeArgs;
 use crate::base::config;
 use crate::base::fault::{Fault, Kind, Result, did_you_mean};
@@ -91,7 +93,7 @@ fn of_configs(context: &Context, folder: &Path) -> Result<DriftScope> {
         let mut own = context.clone();
         own.options.config = vec![path.clone()];
         // If the folder has tenants of several sources, those of the given source are selected.
-        let own_source = config::load(&own.options.config, &serde_json::Map::new()).ok().and_then(|c| c.ours.source);
+        let own_source = config::partial(&own.options.config, own.origin(&Map::new())).source;
         if let (Some(named), Some(own_source)) = (&context.options.source, own_source)
             && *named != own_source
         {

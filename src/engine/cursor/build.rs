@@ -131,8 +131,18 @@ fn by_time(def: &DatetimeBasedCursor, safety: &Safety, cx: &EvalContext) -> Resu
 fn moment(bound: &Bound, format: &Format, vars: &Vars<'_>) -> Result<OffsetDateTime> {
     let read = |text: &Text, format: &Format| -> Result<OffsetDateTime> {
         let template = Template::compile(text, &[])?;
-        let value = text_of(&template.value(vars, Types::Any)?);
-        format.parse(&value).ok_or_else(|| not_a_time(&template, &value, format, vars))
+        let value = match template.value(vars, Types::Any) {
+            Ok(value) => text_of(&value),
+            // The template failed because the config lacks what it reads.
+            Err(_) if missing_key(&template, vars).is_some() => String::new(),
+            Err(fault) => return Err(fault),
+        };
+        let of_config = || {
+            // A config may be more or less precise than the format. Digits alone may be anything.
+            let reads = template.entries_of("config").is_none_or(|keys| !keys.is_empty());
+            parse_iso(&value).filter(|_| reads && value.as_bytes().get(4) == Some(&b'-'))
+        };
+        format.parse(&value).or_else(of_config).ok_or_else(|| not_a_time(&template, &value, format, vars))
     };
     match bound {
         Bound::Text(text) => read(text, format),
@@ -154,11 +164,17 @@ fn moment(bound: &Bound, format: &Format, vars: &Vars<'_>) -> Result<OffsetDateT
     }
 }
 
+/// The first key of the config that a template reads and the config lacks.
+fn missing_key(template: &Template, vars: &Vars<'_>) -> Option<String> {
+    let empty = |value: &Json| value.is_null() || value.as_str() == Some("");
+    let keys = template.entries_of("config").unwrap_or_default();
+    keys.into_iter().find(|key| vars.cx.config.get(key.as_str()).is_none_or(empty))
+}
+
 /// The fault for a bound that is not a time: it names the config keys that the bound reads, and an example.
 fn not_a_time(template: &Template, value: &str, format: &Format, vars: &Vars<'_>) -> Fault {
     let keys = template.entries_of("config").unwrap_or_default();
-    let empty = |value: &Json| value.is_null() || value.as_str() == Some("");
-    let missing = keys.iter().find(|key| vars.cx.config.get(key.as_str()).is_none_or(empty));
+    let missing = missing_key(template, vars);
     let form = format.source();
     let message = match (missing, keys.first()) {
         (Some(key), _) => format!("config `{key}` is missing; the cursor starts or ends there"),

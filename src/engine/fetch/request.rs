@@ -94,7 +94,8 @@ pub fn build(def: &HttpRequester, extra: &[String], free: bool) -> Result<Reques
     };
     let method = def.http_method.as_deref().unwrap_or("GET").to_uppercase();
     if !["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str()) {
-        return Err(def.at.fault(format!("`http_method: {method}` is not supported")));
+        let fault = def.at.field("http_method", None).fault(format!("`http_method: {method}` is not supported"));
+        return Err(fault.hint("it can be GET, POST, PUT, PATCH or DELETE"));
     }
     let (data, json) = bodies(def)?;
     let base = Template::compile(base, &names)?;

@@ -114,6 +114,15 @@ impl JinjaTemplate {
         names.free
     }
 
+    /// The first filter that does not exist, with the filter that was probably meant.
+    pub fn unknown_filter(&self) -> Option<(String, Option<&'static str>)> {
+        let mut names = names::FreeNames::default();
+        names.body(&self.body);
+        let unknown = names.filters.into_iter().find(|name| !filter::exists(name))?;
+        let near = crate::base::fault::did_you_mean(&unknown, filter::NAMES.iter().copied());
+        Some((unknown, near))
+    }
+
     /// The entries of the variable `name` that the template reads; `None` if it may read all of it.
     pub fn entries_of(&self, name: &str) -> Option<BTreeSet<String>> {
         let mut names = names::FreeNames::watching(name);

@@ -15,6 +15,8 @@ pub(super) struct FreeNames {
     watched: String,
     /// Entries of the watched name that are read.
     pub(super) entries: BTreeSet<String>,
+    /// The names of the filters.
+    pub(super) filters: BTreeSet<String>,
     /// Is the watched name also used in another way?
     pub(super) whole: bool,
 }
@@ -110,6 +112,9 @@ impl FreeNames {
                 parts.iter().flatten().for_each(|e| self.expr(e));
             }
             Expr::Call(e, args) | Expr::Filter(e, _, args) | Expr::Test(e, _, args, _) => {
+                if let Expr::Filter(_, name, _) = expr {
+                    self.filters.insert(name.clone());
+                }
                 self.expr(e);
                 args.0.iter().for_each(|e| self.expr(e));
                 args.1.iter().for_each(|(_, e)| self.expr(e));

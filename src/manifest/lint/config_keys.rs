@@ -18,13 +18,27 @@ const TOKENS: [&str; 3] = ["access_token", "refresh_token", "token_expiry_date"]
 /// A path of keys into the config.
 type KeyPath = Vec<String>;
 
-/// A warning for each undeclared key that a template reads or that selects an authenticator.
+/// A key of the config that the manifest reads and its spec does not declare.
+#[derive(Debug, Clone)]
+pub struct UndeclaredKey {
+    /// The key's path in the config.
+    pub path: Vec<String>,
+    /// The warning, at the place that reads the key.
+    pub warning: Fault,
+}
+
+/// Does a text, such as a whole manifest, seem to read such a key? It costs little; what it finds is found again.
+pub(super) fn suspects(text: &str, specification: &Json) -> bool {
+    paths_of(text).iter().any(|path| !path[0].starts_with("__") && missing(specification, path).is_some())
+}
+
+/// Each undeclared key that a template reads or that selects an authenticator.
 pub(super) fn undeclared(
     root: &Node,
     templates: &[(String, Place)],
     selections: &[(KeyPath, Place)],
     specification: &Json,
-) -> Vec<Fault> {
+) -> Vec<UndeclaredKey> {
     let mut written = Vec::new();
     written_paths(root, &mut written);
     let read = templates
@@ -42,10 +56,11 @@ pub(super) fn undeclared(
         let Some((depth, known)) = missing(specification, &path) else { continue };
         let shown = path[..=depth].join("']['");
         let fault = at.fault(format!("{what} `config['{shown}']`, which the spec does not declare"));
-        out.push(match did_you_mean(&path[depth], known.iter().map(String::as_str)) {
+        let warning = match did_you_mean(&path[depth], known.iter().map(String::as_str)) {
             Some(near) => fault.hint(format!("did you mean `{near}`?")),
             None => fault.hint("add it to `spec.connection_specification`, or correct the name"),
-        });
+        };
+        out.push(UndeclaredKey { path: path[..=depth].to_vec(), warning });
     }
     out
 }

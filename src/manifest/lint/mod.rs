@@ -9,6 +9,8 @@ pub mod sample;
 mod streams;
 mod text_fields;
 
+pub use config_keys::UndeclaredKey;
+
 use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
@@ -68,13 +70,29 @@ pub fn examine(text: &str, file: &str) -> Result<Examined> {
         if let Some(spec) = &source.spec {
             let (read, selected) = (&out.templates, &out.selections);
             let found = config_keys::undeclared(&root, read, selected, &spec.connection_specification);
-            out.warnings.extend(found);
+            out.warnings.extend(found.into_iter().map(|key| key.warning));
         }
     }
     once(&mut out.faults);
     once(&mut out.warnings);
     out.root = Some(root);
     Ok(out)
+}
+
+/// The keys of the config that a manifest reads and its spec does not declare, for a run. `text` is the manifest as
+/// written, if it has a text.
+pub(super) fn undeclared_keys(
+    root: &Node,
+    text: Option<&str>,
+    top: &Place,
+    specification: &Json,
+) -> Vec<UndeclaredKey> {
+    if text.is_some_and(|text| !config_keys::suspects(text, specification)) {
+        return Vec::new();
+    }
+    let mut found = Examined::default();
+    texts(root, top, &mut found);
+    config_keys::undeclared(root, &found.templates, &found.selections, specification)
 }
 
 impl Examined {

@@ -5,7 +5,7 @@
 use serde_json::Value as Json;
 
 use super::RequestOption;
-use crate::manifest::node::{Node, Place, Read, Text, choice, component};
+use crate::manifest::node::{Definitions, Describe, Node, Place, Read, Text, choice, component};
 
 choice! {
     /// The cursor of an incremental stream.
@@ -104,6 +104,12 @@ impl Read for Bound {
         } else {
             Text::read(node, at).map(Bound::Text)
         }
+    }
+}
+
+impl Describe for Bound {
+    fn schema(all: &mut Definitions, default: Option<&str>) -> Json {
+        serde_json::json!({"anyOf": [{"type": ["string", "number"]}, MinMaxDatetime::schema(all, default)]})
     }
 }
 

@@ -3,7 +3,7 @@
 //! See [`super`] for how definitions are read and used.
 
 use super::{Retriever, Transformation};
-use crate::manifest::node::{Node, OneOrMany, Place, Read, Text, component};
+use crate::manifest::node::{Definitions, Describe, Node, OneOrMany, Place, Read, Text, component};
 
 component! {
     /// The fields to request.
@@ -35,6 +35,15 @@ impl Read for PropertyList {
         } else {
             Read::read(node, at).map(PropertyList::Given)
         }
+    }
+}
+
+impl Describe for PropertyList {
+    const INHERITABLE: bool = false;
+
+    fn schema(all: &mut Definitions, default: Option<&str>) -> serde_json::Value {
+        let given = Vec::<String>::schema(all, default);
+        serde_json::json!({"anyOf": [given, PropertiesFromEndpoint::schema(all, default)]})
     }
 }
 

@@ -32,7 +32,7 @@ pub fn refuse_later(map: &Fields, name: &str, at: &Place) -> Result<()> {
 }
 
 /// Keys that are valid in every component, or that authors use for comments.
-const COMMON_KEYS: [&str; 6] = ["type", "class_name", "description", "title", "comment", "notes"];
+pub(super) const COMMON_KEYS: [&str; 6] = ["type", "class_name", "description", "title", "comment", "notes"];
 /// Keys of older versions, with their current names.
 const RENAMED: [(&str, &str); 2] = [("$options", "$parameters"), ("stream_slicer", "partition_router")];
 /// Root keys without meaning for any engine.
@@ -77,18 +77,34 @@ pub fn warn_of_unknown_keys(map: &Fields, fields: &[&'static str], at: &Place) {
     }
 }
 
-/// Declares a component from one list of fields: its Rust type, and how it is read.
+/// Declares a component from one list of fields: its Rust type, how it is read, and its schema for editors.
 macro_rules! component {
     (
-        $(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident : $ty:ty),* $(,)? }
+        $(#[doc = $doc:literal])* $name:ident { $($(#[doc = $fdoc:literal])* $field:ident : $ty:ty),* $(,)? }
         $(later { $($later:ident),* $(,)? })?
     ) => {
-        $(#[$doc])*
+        $(#[doc = $doc])*
         #[derive(Debug, Clone)]
         pub struct $name {
             /// The location in the manifest.
             pub at: $crate::manifest::node::Place,
-            $($(#[$fdoc])* pub $field: $ty,)*
+            $($(#[doc = $fdoc])* pub $field: $ty,)*
+        }
+
+        impl $crate::manifest::node::Describe for $name {
+            const INHERITABLE: bool = false;
+
+            fn schema(all: &mut $crate::manifest::node::Definitions, _: Option<&str>) -> serde_json::Value {
+                let fields = [$($crate::manifest::node::Field {
+                    name: stringify!($field),
+                    doc: concat!($($fdoc),*),
+                    schema: <$ty as $crate::manifest::node::Describe>::schema,
+                    demanded: !<$ty as $crate::manifest::node::Describe>::OPTIONAL
+                        && !<$ty as $crate::manifest::node::Describe>::INHERITABLE,
+                }),*];
+                let later: &[&str] = &[$($(stringify!($later)),*)?];
+                all.component(stringify!($name), concat!($($doc),*), &fields, later)
+            }
         }
 
         impl $crate::manifest::node::Read for $name {
@@ -124,6 +140,17 @@ macro_rules! choice {
         $(#[$doc:meta])* $name:ident { $($variant:ident $(: $box:ident)?),* $(,)? }
         later { $($later:ident),* $(,)? }
     ) => {
+        impl $crate::manifest::node::Describe for $name {
+            const INHERITABLE: bool = false;
+
+            fn schema(all: &mut $crate::manifest::node::Definitions, default: Option<&str>) -> serde_json::Value {
+                let branches = vec![
+                    $((stringify!($variant), <$variant as $crate::manifest::node::Describe>::schema(all, None))),*
+                ];
+                all.choice(branches, default)
+            }
+        }
+
         $(#[$doc])*
         #[derive(Debug, Clone)]
         #[allow(missing_docs, clippy::large_enum_variant)]

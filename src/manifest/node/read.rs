@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::faults::note;
 use super::{Node, NodeKind, Place, mapping};
-use crate::base::fault::Result;
+use crate::base::fault::{Fault, Result};
 
 /// A type that can be read from a node.
 pub trait Read: Sized {
@@ -124,6 +124,9 @@ impl<T: Read> Read for Vec<T> {
                 }
                 Ok(out)
             }
+            NodeKind::Scalar(value) if !value.is_null() => wrong("a list", node, at).map_err(|fault: Fault| {
+                fault.hint("write it in brackets, as `[a, b]`, or its items below, each after `- `")
+            }),
             _ => wrong("a list", node, at),
         }
     }

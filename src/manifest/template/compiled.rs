@@ -72,7 +72,7 @@ impl Template {
             return Ok(template);
         }
         let code = jinja::JinjaTemplate::parse(source)
-            .map_err(|e| at.fault(format!("the template does not compile: {}", e.message())))?;
+            .map_err(|e| uncompiled(source, at.fault(format!("the template does not compile: {}", e.message()))))?;
         template.names = code.free_names();
         if let Some(name) =
             template.names.iter().find(|n| !ALWAYS.contains(&n.as_str()) && !allowed.contains(&n.as_str()))
@@ -103,6 +103,16 @@ impl Template {
     pub fn reads_of_slice(&self, entry: &str) -> bool {
         let mut names = super::SLICE.iter().filter(|name| self.uses(name));
         names.any(|name| self.entries_of(name).is_none_or(|entries| entries.contains(entry)))
+    }
+
+    /// The fault of a filter that does not exist, which evaluation would report.
+    pub fn unknown_filter(&self) -> Option<Fault> {
+        let (name, near) = self.code.as_ref()?.unknown_filter()?;
+        let fault = self.at.fault(format!("there is no filter `{name}`"));
+        Some(match near {
+            Some(near) => fault.hint(format!("did you mean `{near}`?")),
+            None => fault.hint("the filters are those of Jinja, and airbyte-cdk's own"),
+        })
     }
 
     /// Refuses a template that uses an unknown name, before any request.
@@ -218,6 +228,20 @@ impl Template {
             _ => None,
         };
         number.filter(|n| n.is_finite()).ok_or_else(|| self.at.fault("expected a number"))
+    }
+}
+
+/// Adds what is probably wrong with a template.
+fn uncompiled(source: &str, fault: Fault) -> Fault {
+    let lacks = |open: &str, close: &str| source.matches(open).count() > source.matches(close).count();
+    if lacks("{{", "}}") {
+        fault.hint("close each `{{` with `}}`")
+    } else if lacks("{%", "%}") {
+        fault.hint("close each `{%` with `%}`")
+    } else if source.matches('\'').count() % 2 == 1 || source.matches('"').count() % 2 == 1 {
+        fault.hint("a quote in it has no end")
+    } else {
+        fault
     }
 }
 

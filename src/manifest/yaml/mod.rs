@@ -61,6 +61,21 @@ enum Part<'t> {
     End,
 }
 
+/// What is probably wrong where the parser gives up.
+fn cure(message: &str) -> Option<&'static str> {
+    let cures = [
+        ("a key must be a scalar", "quote a template: \"{{ … }}\""),
+        (
+            "did not find expected key",
+            "keys of one mapping begin in one column: look at the indentation here and above",
+        ),
+        ("did not find expected '-'", "items of one list begin in one column: look at the indentation here and above"),
+        ("mapping values are not allowed", "quote a text that holds `: `, or look at the indentation here and above"),
+        ("quoted scalar", "a quote has no end"),
+    ];
+    cures.iter().find(|(part, _)| message.contains(part)).map(|(_, cure)| *cure)
+}
+
 /// Parses YAML into a tree. Alias expansion is limited, so that a YAML bomb is an error.
 pub fn parse_yaml(text: &str, file: &str) -> Result<Node> {
     parse_with_warnings(text, file).map(|(root, _)| root)
@@ -70,8 +85,15 @@ pub fn parse_yaml(text: &str, file: &str) -> Result<Node> {
 pub fn parse_with_warnings(text: &str, file: &str) -> Result<(Node, Vec<Fault>)> {
     let at = |line| Location { file: file.into(), line, path: "".into() };
     let Document { root, duplicates } = tree(text).map_err(|YamlError { mark: Mark { line, column }, message }| {
-        let message = format!("the manifest is not valid YAML: line {line} column {column}: {message}");
-        Fault::config(message).at(&at(line))
+        let message_of = message;
+        let message = format!("the manifest is not valid YAML: line {line} column {column}: {message_of}");
+        let fault = Fault::config(message).at(&at(line));
+        let tab = text.lines().zip(1..).find(|(text, _)| text.trim_start_matches(' ').starts_with('\t'));
+        match (tab, cure(&message_of)) {
+            (Some((_, tab)), _) => fault.hint(format!("indent with spaces: line {tab} begins with a tab")),
+            (None, Some(cure)) => fault.hint(cure),
+            (None, None) => fault,
+        }
     })?;
     let twice = |(key, line): (String, u32)| {
         Fault::config(format!("the mapping has the key `{key}` twice; the last one is used")).at(&at(line))

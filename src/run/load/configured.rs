@@ -4,22 +4,26 @@
 //! manifest. Called by `read` and `sync`, which record the identity before more can fail, and through `Context::load`
 //! by all other verbs.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
-use serde_json::{Map, json};
+use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
 use super::Purpose;
 use super::manifest::{manifest, specification};
+use crate::base::config::references::{Needed, references};
 use crate::base::config::{self, Config};
 use crate::base::fault::{Fault, Result};
 use crate::base::timefmt;
 use crate::engine::config_rules;
 use crate::manifest::Manifest;
 use crate::manifest::builtin;
+use crate::manifest::lint::UndeclaredKey;
 use crate::manifest::template::EvalContext;
 use crate::run::context::Context;
 use crate::run::identity::{Account, RunIdentity};
+use crate::run::log::Level;
 use crate::sandbox::Sandbox;
 
 /// A source with a tenant's config, before anything is compiled.
@@ -29,7 +33,7 @@ pub(crate) struct ConfiguredSource {
     /// The source.
     pub(crate) manifest: Manifest,
     /// The schema of its config.
-    pub(crate) specification: serde_json::Value,
+    pub(crate) specification: Json,
     /// The config after the manifest's rules.
     pub(crate) config: Config,
     /// Config and now.
@@ -61,14 +65,17 @@ impl ConfiguredSource {
     pub(crate) fn read(context: &Context) -> Result<ConfiguredSource> {
         let (options, log) = (&context.options, &context.log);
         // The config may have the source, and ENV needs the source's specification.
-        let mut config = config::load(&options.config, &Map::new())?;
+        let loaded = config::load(&options.config, context.origin(&Map::new()));
+        context.references.warnings().iter().for_each(|warning| log.line(Level::Warning, warning));
+        let mut config = loaded?;
         log.hide(&config.secrets);
         let manifest = manifest(context, Some(&config))?;
         let specification = specification(&manifest);
         if options.config.iter().any(|c| c == "ENV") {
             let variables = config::from_environment(&manifest.name, &specification, |name| std::env::var(name).ok());
-            config = config::load(&options.config, &variables)?;
+            config = config::load(&options.config, context.origin(&variables))?;
         }
+        config::complete_dates(&mut config.source, &specification);
         let sandbox = sandbox(&manifest, &mut config)?;
         config.secrets.add_marked(&config.source, &specification);
         config.secrets.add_named(&config.source);
@@ -84,6 +91,9 @@ impl ConfiguredSource {
         config.source = cx.config.clone();
         config.secrets.add_marked(&config.source, &specification);
         log.hide(&config.secrets);
+        if context.needed == Needed::All {
+            warn_of_undeclared(context, &manifest, &config.source);
+        }
         let account = Account { manifest: &manifest, specification: &specification, cx: &cx };
         let identity = RunIdentity::of_account(context, &config, &account);
         Ok(ConfiguredSource { identity, manifest, specification, config, cx, sandbox, migrated })
@@ -101,12 +111,29 @@ impl ConfiguredSource {
                 }
             })?;
         }
-        config_rules::validate(self.manifest.source.spec.as_ref(), &self.cx)
+        // Rules judge values: what has none here is judged by the runs.
+        if references(&self.config.source).is_empty() || context.needed == Needed::All {
+            return config_rules::validate(self.manifest.source.spec.as_ref(), &self.cx);
+        }
+        Ok(())
     }
 
     /// The account that the run belongs to.
     pub(super) fn account(&self) -> Account<'_> {
         Account { manifest: &self.manifest, specification: &self.specification, cx: &self.cx }
+    }
+}
+
+/// Warns once of each key that the manifest reads, that its spec does not declare and that the config does not have:
+/// its value is empty in requests.
+fn warn_of_undeclared(context: &Context, manifest: &Manifest, config: &Json) {
+    let mut told = BTreeSet::new();
+    for UndeclaredKey { path, warning } in &manifest.undeclared {
+        let given = path.iter().try_fold(config, |at, key| at.get(key)).is_some();
+        if !given && told.insert(path) {
+            let message = format!("{}, and the config does not have it", warning.message);
+            context.log.line(Level::Warning, &Fault { message, ..warning.clone() }.to_string());
+        }
     }
 }
 

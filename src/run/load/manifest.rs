@@ -5,9 +5,10 @@
 
 use std::path::Path;
 
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
-use crate::base::config::{self, Config};
+use crate::base::config::references::Needed;
+use crate::base::config::{self, Config, Origin};
 use crate::base::fault::{Fault, Result, did_you_mean};
 use crate::manifest::Manifest;
 use crate::manifest::builtin;
@@ -44,10 +45,9 @@ pub(crate) fn manifest(context: &Context, config: Option<&Config>) -> Result<Man
 /// The manifest for verbs that need no config if a source is given.
 pub(crate) fn manifest_of(context: &Context) -> Result<Manifest> {
     let options = &context.options;
-    let config = config::load(
-        &options.config.iter().filter(|c| *c != "ENV").cloned().collect::<Vec<_>>(),
-        &serde_json::Map::new(),
-    );
+    let files: Vec<String> = options.config.iter().filter(|c| *c != "ENV").cloned().collect();
+    let origin = Origin { references: &context.references, needed: Needed::Source, variables: &Map::new() };
+    let config = config::load(&files, origin);
     // A source given by name works without a config, even if the config is invalid.
     let config = if context.named_source().is_some() { config.ok() } else { Some(config?) };
     manifest(context, config.as_ref())

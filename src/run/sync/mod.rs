@@ -67,9 +67,9 @@ fn into_target(context: &Context, asked: &SyncOptions, active: &mut ActiveRun<'_
         Fault::new(Kind::Usage, "no target is set")
             .hint("use --target 'target-postgres --config pg.json', or set dripfeed.target in the config")
     })?;
-    let command = TargetCommand::parse(command)?;
-    active.begins(&ready.loaded, &ready.names());
     let identity = ready.loaded.identity.clone();
+    let command = TargetCommand::parse(command)?.filled(&identity.tenant, &identity.source);
+    active.begins(&ready.loaded, &ready.names());
     let stores = TargetBookmarks::of(context, &identity, target_bookmarks::id(&ready, &command))?;
     if let Some(other) = context.options.reset.iter().find(|stream| !ready.names().contains(stream)) {
         return Err(Fault::config(format!("--reset names `{other}`, which this run does not read"))

@@ -94,7 +94,9 @@ impl TargetBookmarks {
             return Err(Fault::config("--adopt works with the state directory and cannot be combined with --state")
                 .hint("pass the state file of the other target's runs"));
         };
-        let named = TargetCommand::parse(other).map(|command| command.id(|text| hidden(ready, text)));
+        let identity = &ready.loaded.identity;
+        let named = TargetCommand::parse(other).map(|command| command.filled(&identity.tenant, &identity.source));
+        let named = named.map(|command| command.id(|text| hidden(ready, text)));
         let all = files.targets()?;
         let owner = named.ok().into_iter().chain([other.to_owned()]).find(|owner| all.contains(owner) && owner != id);
         let refused = |what: &str| {

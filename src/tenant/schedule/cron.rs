@@ -39,17 +39,17 @@ fn crontab(plan: &SchedulePlan) -> Result<String> {
         }
         out.push('\n');
         for (run, name) in tenant.runs.iter().zip(&mut names) {
-            out += &line(tenant, run, &name)?;
+            out += &line(tenant, run, (&plan.program, &name))?;
         }
     }
     Ok(out)
 }
 
-fn line(tenant: &Tenant, run: &Run, name: &str) -> Result<String> {
+fn line(tenant: &Tenant, run: &Run, (program, name): (&str, &str)) -> Result<String> {
     let when = run.times.as_ref().map(ToString::to_string).unwrap_or_default();
     let environment = if tenant.variables.is_empty() { "/dev/null".into() } else { environment(tenant) };
     let mut words = vec![name.to_owned(), environment];
-    words.extend(tenant.words(run));
+    words.extend(tenant.words_with(program, run));
     let line = format!("{when}  sh -c \"$RUN\" {}\n", quote::cron(&words));
     if line.len() > LONGEST {
         return Err(Fault::config(format!("{}: the command is too long for a crontab line", tenant.config))
@@ -66,7 +66,7 @@ fn environment(tenant: &Tenant) -> String {
 
 fn backfills(plan: &SchedulePlan) -> String {
     let command = |(tenant, run): (&Tenant, &Run)| {
-        let (title, command) = (tenant.title(), quote::command(&tenant.words(run)));
+        let (title, command) = (tenant.title(), quote::command(&tenant.words_with(&plan.program, run)));
         format!("\n{title}\n\n    until {command}; do case $? in 75|76) sleep 60;; *) break;; esac; done\n")
     };
     let commands: String = plan.runs().map(command).collect();

@@ -37,6 +37,8 @@ pub struct SchedulePlan {
     pub made_by: String,
     /// The folder in which it was generated and in which runs start: relative paths refer to it.
     pub folder: String,
+    /// The program in commands for this machine.
+    pub program: String,
     /// Is it for backfills? Then it contains nothing else.
     pub backfill: bool,
     /// The tenants, sorted by name.
@@ -109,6 +111,13 @@ impl Tenant {
         ["dripfeed".to_owned(), "sync".into()].into_iter().chain(words).collect()
     }
 
+    /// The command of a run on a machine with this program, and the configs at their current paths.
+    fn words_with(&self, program: &str, run: &Run) -> Vec<String> {
+        let mut words = self.words(run);
+        program.clone_into(&mut words[0]);
+        words
+    }
+
     /// The command of a run on a machine with the configs at their current paths.
     fn words(&self, run: &Run) -> Vec<String> {
         self.command(run, &self.config, self.source_option.as_deref())
@@ -160,7 +169,18 @@ impl SchedulePlan {
                 .hint("give one of them another name (dripfeed.tenant)"));
             }
         }
-        Ok(SchedulePlan { made_by, folder, backfill, tenants })
+        Ok(SchedulePlan { made_by, folder, program: "dripfeed".into(), backfill, tenants })
+    }
+
+    /// Names the program in commands for this machine; refuses one that no line can contain.
+    pub fn run_by(self, program: String) -> Result<SchedulePlan> {
+        if program.is_empty() || program.contains(quote::unseen) {
+            return Err(Fault::config(format!(
+                "the program's path {program:?} is empty or holds a line's end or such"
+            ))
+            .hint("name another with --program"));
+        }
+        Ok(SchedulePlan { program, ..self })
     }
 
     /// Each run with its tenant, in order.

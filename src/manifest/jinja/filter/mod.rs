@@ -20,6 +20,69 @@ pub(super) use number::to_int;
 /// A filter: the value before the `|`, and the arguments.
 type Filter = for<'a> fn(Value<'a>, &CallArgs<'a>) -> Eval<Value<'a>>;
 
+/// Is there a filter of this name?
+pub(super) fn exists(name: &str) -> bool {
+    find(name).is_some()
+}
+
+/// The names of all filters, for hints.
+pub(super) const NAMES: &[&str] = &[
+    "abs",
+    "attr",
+    "base64binascii_decode",
+    "base64decode",
+    "base64encode",
+    "batch",
+    "capitalize",
+    "center",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "first",
+    "float",
+    "forceescape",
+    "format",
+    "hash",
+    "hmac",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "regex_replace",
+    "regex_search",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "striptags",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "urlencode",
+    "wordcount",
+];
+
 fn find(name: &str) -> Option<Filter> {
     Some(match name {
         "default" | "d" => default,
@@ -111,4 +174,14 @@ fn deep<'a>(of: &Value<'a>, path: &Value<'a>) -> Eval<Value<'a>> {
 /// The value at `path` inside `of`; `of` itself without a path.
 fn deep_or_self<'a>(of: &Value<'a>, path: Option<&Value<'a>>) -> Eval<Value<'a>> {
     path.map_or_else(|| Ok(of.clone()), |path| deep(of, path))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn each_listed_filter_exists() {
+        for name in super::NAMES {
+            assert!(super::exists(name), "{name}");
+        }
+    }
 }
