@@ -8,7 +8,8 @@ use jsonschema::error::ValidationErrorKind;
 use serde_json::Value as Json;
 
 use super::Config;
-use super::explain::{Finding, explain};
+use super::alternatives::Finding;
+use super::explain::explain;
 use super::references::{reference, references};
 use crate::base::fault::{Failure, Fault, Result};
 
