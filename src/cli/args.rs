@@ -116,7 +116,7 @@ pub enum Verb {
     Sync(Box<SyncArgs>),
     /// Write the tenants' runs as definitions of a scheduler
     Schedule(schedule::ScheduleArgs),
-    /// Show how each tenant stands: freshness, last run, cap, drift, backfill
+    /// Show the status of each tenant: freshness, last run, cap, drift, backfill
     Status(status::StatusArgs),
     /// Show what the vendor changed, and decide about it
     Drift(drift::DriftArgs),

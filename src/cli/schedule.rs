@@ -34,7 +34,7 @@ pub struct ScheduleArgs {
     /// The tenants: the configs (*.json) in this folder
     #[arg(long, value_name = "DIR", help_heading = "Input")]
     pub tenants: PathBuf,
-    /// A built-in source, or the path of a manifest, where the configs name none
+    /// A built-in source, or the path of a manifest, if the configs set none
     #[arg(long, short = 's', alias = "manifest-path", value_name = "NAME|FILE", help_heading = "Input")]
     source: Option<String>,
     /// The target that each run loads

@@ -23,7 +23,7 @@ fn a_run_is_asked_for_by_a_verb_or_by_the_flags_of_a_singer_tap() {
     }
     // The verb decides which options mean something, wherever they stand.
     Tap::new("--limit 3 check").run().expect(2, &["'--limit'", "Usage: dripfeed check"]);
-    Tap::new("-q").run().expect(2, &["no verb, and no source or config for the Singer flags"]);
+    Tap::new("-q").run().expect(2, &["no verb is given, and the Singer flags need a source or a config"]);
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn a_check_may_have_a_config_of_its_own() {
     assert_eq!(asked, ["size=1", "size=100"]);
     manifest["check"]["config_overrides"] = json!({"__airbyte_x": 1});
     let ran = Tap::new("check").source(&manifest.to_string()).config(&config).run();
-    ran.expect(10, &["`check.config_overrides`", "the platform's own"]);
+    ran.expect(10, &["`check.config_overrides`", "reserved for Airbyte's platform"]);
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn beyond_acceptance() -> Vec<(&'static str, &'static str, i32, &'static str)> {
         ("upstream_format", "<html>sorry</html>", 40, "look at the vendor's response"),
         ("key_missing", "{\"data\": [{\"id\": null, \"a\": 1}]}", 0, "correct the key in the manifest"),
         ("record_too_large", huge, 0, "raise dripfeed.drift.max_record_bytes"),
-        ("record_not_object", "{\"data\": [17]}", 0, "filter such records out"),
+        ("record_not_object", "{\"data\": [17]}", 0, "filter such records in the manifest"),
     ]
 }
 

@@ -228,7 +228,7 @@ fn a_fingerprint_that_is_not_there_is_refused() {
     place.keep("acme", &many, |_| {});
     let twice = |a: &Finding| many.iter().filter(|b| b.fingerprint[..1] == a.fingerprint[..1]).count() > 1;
     let prefix = &many.iter().find(|a| twice(a)).unwrap().fingerprint[..1];
-    place.run(&format!("accept {prefix}")).expect(2, &["several changes", "field_added"]);
+    place.run(&format!("accept {prefix}")).expect(2, &["several fingerprints", "field_added"]);
     assert_eq!(place.kept("acme", "tasks").1.findings.len(), 42, "nothing is done by halves");
 }
 

@@ -213,5 +213,5 @@ fn a_list_that_is_cut_is_said_once() {
     let ran = Tap::new("read").source(&manifest).config(&json!({"url": vendor.url})).run();
     ran.expect(0, &["`list` contains only a part of its list, and dripfeed read 1 item of it"]);
     assert_eq!(ran.records("items").len(), 2);
-    assert_eq!(ran.err.matches("holds a part of its list").count(), 1);
+    assert_eq!(ran.err.matches("contains only a part of its list").count(), 1);
 }

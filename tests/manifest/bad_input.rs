@@ -87,7 +87,7 @@ download_target_extractor: {type: KeyValueExtractor}}
         10,
         &[
             "authenticator.api_token`: `api_token` is missing",
-            "names `cnfig`",
+            "uses `cnfig`",
             "did you mean `DefaultPaginator`?",
             "`transformations[0].fields[0].value`: `value` is missing".trim_start_matches('`'),
             "does not compile",
@@ -133,7 +133,7 @@ streams:
         &["manifest.yaml:11", "`streams[0].retriever.requester.url_base`", "does not compile"],
     );
     // What a template lacks costs its stream, when it is needed.
-    with(&url("\"{{ cnfig['url'] }}\"")).expect(40, &["names `cnfig`", "did you mean `config`"]);
+    with(&url("\"{{ cnfig['url'] }}\"")).expect(40, &["uses `cnfig`", "did you mean `config`"]);
     with(&url("\"{{ stream_state['x'] }}\"")).expect(40, &["cannot read `stream_state`"]);
     refused(
         &with(&base.replace("type: HttpRequester", "type: HttpRequestor")),
@@ -163,7 +163,7 @@ streams:
         &with(&(base.replace("path: items", "path: {$ref: \"#/a\"}") + "a: {$ref: \"#/b\"}\nb: {$ref: \"#/a\"}\n")),
         &["refers to itself"],
     );
-    refused(&with(&base.replace("path: items", "path: {$ref: \"#/nowhere\"}")), &["leads nowhere"]);
+    refused(&with(&base.replace("path: items", "path: {$ref: \"#/nowhere\"}")), &["points to nothing"]);
     refused(
         &with(&base.replace(
             "name: items\n",
@@ -230,7 +230,7 @@ fn a_state_that_cannot_be_used() {
         Tap::new("read").source(&manifest).config(&json!({"url": vendor.url})).file("--state", "s.json", text).run()
     };
     refused(&with(""), &["is empty"]);
-    refused(&with("{\"bookmarks\": {\"items\""), &["not valid JSON", "cut off"]);
+    refused(&with("{\"bookmarks\": {\"items\""), &["not valid JSON", "interrupted"]);
     refused(&with("\"x\""), &["must be a JSON object"]);
     refused(&with("{\"bookmarks\": 1}"), &["`bookmarks` must be an object"]);
     refused(&with("{\"bookmarks\": {\"items\": 1}}"), &["bookmark of `items` must be an object"]);
@@ -241,7 +241,7 @@ fn a_state_that_cannot_be_used() {
     );
     refused(&with("{\"bookmarks\": {}, \"dripfeed\": {\"v\": 9}}"), &["newer dripfeed"]);
     refused(&with("{\"type\": \"STATE\", \"value\": {}}"), &["whole STATE message"]);
-    refused(&with("[{\"type\": \"STREAM\"}]"), &["Airbyte's form"]);
+    refused(&with("[{\"type\": \"STREAM\"}]"), &["Airbyte's format"]);
     refused(
         &with(
             "{\"bookmarks\": {\"items\": {\"at\": \"2024-01-02\"}}, \"dripfeed\": {\"v\": 1, \"source\": \"manifest\", \

@@ -109,10 +109,16 @@ fn what_loading_passes_over_is_a_warning() {
         (with(&at(STREAM, "primary_key"), json!([["a", "b"]])), vec!["nested"]),
         (without("/spec"), vec!["no `spec`"]),
         // Options that two components set.
-        (with(&at(REQUESTER, "request_parameters/p"), json!("1")), vec!["the paginator sets `p`", "requester"]),
-        (with(&at(REQUESTER, "request_parameters/n"), json!(5)), vec!["the paginator sets `n`", "requester"]),
-        (with(&at(REQUESTER, "request_parameters/s"), json!("x")), vec!["the cursor sets `s`", "requester"]),
-        (with("/streams/0/incremental_sync/end_time_option", option("p")), vec!["the cursor sets `p`", "paginator"]),
+        (
+            with(&at(REQUESTER, "request_parameters/p"), json!("1")),
+            vec!["the paginator and the requester both set `p`"],
+        ),
+        (with(&at(REQUESTER, "request_parameters/n"), json!(5)), vec!["the paginator and the requester both set `n`"]),
+        (with(&at(REQUESTER, "request_parameters/s"), json!("x")), vec!["the cursor and the requester both set `s`"]),
+        (
+            with("/streams/0/incremental_sync/end_time_option", option("p")),
+            vec!["the cursor and the paginator both set `p`"],
+        ),
         // A stream that is made from a template.
         (
             with(
@@ -168,7 +174,7 @@ fn of_a_key_that_stands_twice_the_last_counts() {
     let text = clean().to_string().replacen("\"primary_key\"", "\"primary_key\":\"x\",\"primary_key\"", 1);
     let tap = Tap::new("validate").file("", "m.yaml", &text);
     let path = tap.dir.path().join("m.yaml").display().to_string();
-    tap.args(&[&path]).run().expect(0, &["the key `primary_key` stands twice"]);
+    tap.args(&[&path]).run().expect(0, &["the mapping has the key `primary_key` twice"]);
 }
 
 /// A value that looks into what is not there costs the field, whatever it looks into.
@@ -200,6 +206,6 @@ fn an_added_field_that_meets_an_undefined_is_left_out() {
             ran.expect(0, &["AddFields added no field", "transformations[0].fields[0].value"]).records("items");
         assert_eq!(records.len(), 2, "{value}");
         assert!(records.iter().all(|record| record["first"].is_null() && !record["second"].is_null()), "{value}");
-        assert_eq!(ran.err.matches("AddFields left").count(), 1, "once a stream: {}", ran.err);
+        assert_eq!(ran.err.matches("AddFields added no field").count(), 1, "once a stream: {}", ran.err);
     }
 }

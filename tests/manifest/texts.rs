@@ -166,7 +166,7 @@ fn validate_warns_of_added_texts_without_a_type() {
     };
     let ran = validated(fields(""));
     let hint = "set `value_type: string`";
-    ran.expect(0, &["the added field `t` is a text but has no `value_type`", "the added field `id` is a key", hint]);
+    ran.expect(0, &["the added field `t` is a string but has no `value_type`", "the added field `id` is a key", hint]);
     assert_eq!(ran.err.matches(hint).count(), 2, "{}", ran.err);
     assert!(!validated(fields("string")).expect(0, &[]).err.contains("value_type"));
 }

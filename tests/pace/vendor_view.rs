@@ -165,7 +165,7 @@ fn the_manifests_timeout_counts() {
     let requester = json!({"read_timeout_in_seconds": "{{ 0.1 + 0.1 }}", "error_handler": handler});
     let manifest = items(&json!({"id": {"type": "integer"}}), &json!({}), &json!({"requester": requester}));
     let ran = read(&manifest, &vendor, &json!({}));
-    ran.expect(0, &["try 1"]);
+    ran.expect(0, &["attempt 1"]);
     assert_eq!(ran.records("items"), [json!({"id": 2})]);
 }
 

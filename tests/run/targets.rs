@@ -106,7 +106,7 @@ fn bookmarks_are_taken_over_once_when_asked() {
         let other = if by_name { &owner } else { &one };
         assert_eq!(tenant.since(&two, &["--adopt", other]).0, NEWEST);
         assert_eq!(tenant.since(&two, &[]).0, NEWEST);
-        tenant.sync(&two, &["--adopt", other]).expect(10, &["--adopt", "no bookmarks"]);
+        tenant.sync(&two, &["--adopt", other]).expect(10, &["--adopt", "no saved bookmarks"]);
         // The other has no more.
         assert_eq!(tenant.since(&one, &[]).0, START);
         tenant.sync(&two, &["--adopt", "nobody"]).expect(10, &["nobody", &owner]);

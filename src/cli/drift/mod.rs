@@ -218,7 +218,7 @@ pub struct Accept {
     /// Who, and why.
     #[command(flatten)]
     pub reason: ReasonArgs,
-    /// Decide even where CI is set
+    /// Decide even if CI is set
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
@@ -260,7 +260,7 @@ pub struct Learn {
     /// Who, and why.
     #[command(flatten)]
     pub reason: ReasonArgs,
-    /// Decide even where CI is set
+    /// Decide even if CI is set
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
