@@ -46,6 +46,9 @@ pub const VARIABLES: &[Variable] = &[
     variable("LOGNAME", "--by", "The same, where `USER` is not set."),
     variable("CI", "--force", "`drift accept` and `drift learn` need `--force` where it is set."),
     variable("NO_COLOR", "", "Turns colours off where it is set and not empty."),
+    variable("CLICOLOR_FORCE", "", "Turns colours on without a terminal too, where it is not empty and not `0`."),
+    variable("CLICOLOR", "", "`0` turns colours off."),
+    variable("TERM", "", "`dumb` turns colours off."),
     variable(
         "HTTPS_PROXY",
         "",

@@ -47,7 +47,7 @@ fn families(report: &StatusReport) -> Vec<Family> {
     let at = Family {
         name: "dripfeed_status_timestamp_seconds",
         kind: "gauge",
-        help: "When this was written.",
+        help: "When these metrics were written.",
         values: now,
     };
     [of_tenants(rows), of_runs(rows), of_streams(rows)].into_iter().flatten().chain([at]).collect()
@@ -103,7 +103,7 @@ fn of_tenants(rows: &[Row]) -> Vec<Family> {
         each(
             "dripfeed_tenant_verdict",
             "gauge",
-            "How a tenant stands: 0 ok, 1 late, 2 failing, 3 needs a person.",
+            "Verdict on a tenant: 0 ok, 1 late, 2 failing, 3 needs a person.",
             &verdict,
         ),
         Family {
@@ -113,23 +113,25 @@ fn of_tenants(rows: &[Row]) -> Vec<Family> {
             values: by_exit.collect(),
         },
         each("dripfeed_calls", "counter", "Calls of the vendor's API.", &|row| float(row.totals.calls)),
-        each("dripfeed_retried_calls", "counter", "Calls that were tried again.", &|row| float(row.totals.retried)),
-        each("dripfeed_rate_limited", "counter", "Times that the vendor said that it is too much.", &|row| {
+        each("dripfeed_retried_calls", "counter", "Retried calls.", &|row| float(row.totals.retried)),
+        each("dripfeed_rate_limited", "counter", "Rate-limited responses (HTTP 429 and its equivalents).", &|row| {
             float(row.totals.rate_limited)
         }),
-        each("dripfeed_records", "counter", "Records that were sent.", &|row| float(row.totals.records)),
-        each("dripfeed_received_bytes", "counter", "Bytes of the vendor's answers.", &|row| float(row.totals.bytes)),
-        each("dripfeed_running_seconds", "counter", "Seconds that runs took, all together.", &|row| row.totals.seconds),
+        each("dripfeed_records", "counter", "Records sent.", &|row| float(row.totals.records)),
+        each("dripfeed_received_bytes", "counter", "Bytes of responses.", &|row| float(row.totals.bytes)),
+        each("dripfeed_running_seconds", "counter", "Total duration of the runs, in seconds.", &|row| {
+            row.totals.seconds
+        }),
         Family {
             name: "dripfeed_drift_open",
             kind: "gauge",
-            help: "Changes of the vendor's data that nobody has judged.",
+            help: "Changes of the vendor's data without a decision.",
             values: drift.collect(),
         },
-        each("dripfeed_quarantine_bytes", "gauge", "Records that were put aside, in bytes.", &|row| {
+        each("dripfeed_quarantine_bytes", "gauge", "Quarantined records, in bytes.", &|row| {
             float(row.quarantine_bytes)
         }),
-        each("dripfeed_alerts_undelivered", "gauge", "Alerts that no webhook has taken yet.", &|row| {
+        each("dripfeed_alerts_undelivered", "gauge", "Alerts that no webhook has accepted yet.", &|row| {
             float(row.alerts_undelivered)
         }),
     ]
@@ -148,21 +150,21 @@ fn of_runs(rows: &[Row]) -> Vec<Family> {
     };
     let ended = |run: &RunRow| run.state == State::Ended;
     vec![
-        each("dripfeed_run_duration_seconds", "How long the last run took, or has taken so far.", &|run| run.seconds),
-        each("dripfeed_run_exit_code", "How the last run ended.", &|run| {
+        each("dripfeed_run_duration_seconds", "Duration of the last run, so far if it is running.", &|run| run.seconds),
+        each("dripfeed_run_exit_code", "Exit code of the last run.", &|run| {
             Some(f64::from(run.run.exit_code.filter(|_| ended(run))?))
         }),
-        each("dripfeed_run_running", "Is a run under way?", &|run| Some(flag(run.state == State::Running))),
-        each("dripfeed_run_killed", "Is the last run gone without a word?", &|run| {
+        each("dripfeed_run_running", "Is a run in progress?", &|run| Some(flag(run.state == State::Running))),
+        each("dripfeed_run_killed", "Did the last run stop without recording its end?", &|run| {
             Some(flag(run.state == State::Killed))
         }),
-        each("dripfeed_run_began_timestamp_seconds", "When the last run began.", &|run| seconds(Some(&run.run.began))),
-        each("dripfeed_run_last_good_timestamp_seconds", "When the last run began that ended with 0.", &|run| {
+        each("dripfeed_run_began_timestamp_seconds", "Start of the last run.", &|run| seconds(Some(&run.run.began))),
+        each("dripfeed_run_last_good_timestamp_seconds", "Start of the last run with exit code 0.", &|run| {
             seconds(run.run.last_good.as_deref())
         }),
         each("dripfeed_run_calls", "Calls of the last run.", &|run| Some(float(run.run.calls))),
         each("dripfeed_run_records", "Records of the last run.", &|run| Some(float(run.run.records))),
-        each("dripfeed_run_rate_limited", "Times in the last run that the vendor said that it is too much.", &|run| {
+        each("dripfeed_run_rate_limited", "Rate-limited responses in the last run.", &|run| {
             Some(float(run.run.rate_limited))
         }),
         each("dripfeed_run_cap_use_ratio", "The share of the account's cap that the last run used.", &|run| {
@@ -170,10 +172,10 @@ fn of_runs(rows: &[Row]) -> Vec<Family> {
         }),
         each(
             "dripfeed_run_paced_seconds",
-            "Seconds that calls of the last run waited for the pace, all threads together.",
+            "Seconds that calls of the last run waited for the pace, summed over all threads.",
             &|run| Some(run.run.paced_seconds),
         ),
-        each("dripfeed_run_unfinished_in_a_row", "Runs in a row that were saved and not finished.", &|run| {
+        each("dripfeed_run_unfinished_in_a_row", "Consecutive runs that did not finish (exit code 75).", &|run| {
             Some(float(run.run.unfinished_in_a_row))
         }),
     ]
@@ -194,7 +196,7 @@ fn of_streams(rows: &[Row]) -> Vec<Family> {
             .collect(),
     };
     vec![
-        each("dripfeed_stream_freshness_seconds", "How old a stream's data is.", &|stream| {
+        each("dripfeed_stream_freshness_seconds", "Age of a stream's data, in seconds.", &|stream| {
             Some(float(stream.age_seconds?))
         }),
         each(
@@ -202,10 +204,10 @@ fn of_streams(rows: &[Row]) -> Vec<Family> {
             "The longest time between two runs of its tier.",
             &|stream| Some(float(stream.due_every_seconds?)),
         ),
-        each("dripfeed_stream_late", "Is its data older than that, and a little more?", &|stream| {
+        each("dripfeed_stream_late", "Is its data older than that, plus a tolerance?", &|stream| {
             stream.due_every_seconds.map(|_| flag(stream.late))
         }),
-        each("dripfeed_stream_failing", "Did the last run not read it to its end?", &|stream| {
+        each("dripfeed_stream_failing", "Did the last run fail to read it to its end?", &|stream| {
             Some(flag(stream.fault.is_some()))
         }),
         each("dripfeed_backfill_slices_done", "Slices of its backfill that were read.", &|stream| {
