@@ -48,6 +48,9 @@ pub const VARIABLES: &[Variable] = &[
     variable("CI", "--force", "`drift accept` and `drift learn` need `--force` if it is set."),
     variable("PATH", "--program", "`schedule` names the program by the folder of it in which it was found."),
     variable("NO_COLOR", "", "Turns colours off if it is set and not empty."),
+    variable("CLICOLOR_FORCE", "", "Turns colours on without a terminal too, if it is not empty and not `0`."),
+    variable("CLICOLOR", "", "`0` turns colours off."),
+    variable("TERM", "", "`dumb` turns colours off."),
     variable(
         "HTTPS_PROXY",
         "",

@@ -17,14 +17,14 @@ mod test;
 mod validate;
 
 use parking_lot::Mutex;
-use std::io::{IsTerminal as _, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use clap::CommandFactory as _;
 
 use crate::base::config::references::{Needed, References};
 use crate::base::display::number_of;
-use crate::base::display::terminal::Look;
+use crate::base::display::terminal::{Look, Style};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::stop::Stop;
 use crate::protocol::{Out, Protocol, Sink};
@@ -48,7 +48,8 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
     let log = match Log::new(&options.log, to) {
         Ok(log) => Arc::new(log),
         Err(fault) => {
-            let _ = writeln!(std::io::stderr(), "error   {fault}");
+            let label = Look::of(&std::io::stderr()).paint(Style::Bad, "error");
+            let _ = writeln!(std::io::stderr(), "{label}   {fault}");
             return fault.kind.exit_code();
         }
     };
@@ -84,16 +85,9 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
     }
 }
 
-/// The look of stdout: colours and width apply only on a terminal.
+/// The look of stdout.
 pub(super) fn look() -> Look {
-    let out = std::io::stdout();
-    if !out.is_terminal() {
-        return Look::default();
-    }
-    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let width =
-        rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 40);
-    Look { colour, width }
+    Look::of(&std::io::stdout())
 }
 
 fn verb(cli: &Cli, context: &Context) -> Result<u8> {

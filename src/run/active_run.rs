@@ -71,13 +71,14 @@ impl<'w> ActiveRun<'w> {
     }
 
     /// The entry of the run's slot at its start; results of earlier runs are kept.
-    fn begun(&self, record: &mut Record, streams: &[String]) -> RunEntry {
-        let before = record.runs.remove(slot(&self.context.options)).unwrap_or_default();
+    fn begun(&self, record: &Record, streams: &[String]) -> RunEntry {
+        let before = record.runs.get(slot(&self.context.options)).cloned().unwrap_or_default();
         RunEntry {
             run_id: self.identity.run_id.clone(),
             verb: self.verb.to_owned(),
             pid: std::process::id(),
             config: self.context.options.config.clone(),
+            log: self.context.log.file(),
             began: self.began.clone(),
             streams: streams.to_vec(),
             last_good: before.last_good,
@@ -92,7 +93,7 @@ impl<'w> ActiveRun<'w> {
         self.alerts.loaded(loaded);
         update(self.context, &self.identity, |record| {
             let run = self.begun(record, streams);
-            record.runs.insert(slot(&self.context.options).to_owned(), run);
+            record.set_run(slot(&self.context.options), run);
         });
     }
 
@@ -156,7 +157,7 @@ impl<'w> ActiveRun<'w> {
             totals.rate_limited += run.rate_limited;
             totals.bytes += run.bytes;
             totals.seconds += figures.seconds;
-            record.runs.insert(slot.to_owned(), run);
+            record.set_run(slot, run);
             for read in outcomes {
                 self.stream(record.streams.entry(read.stream.to_string()).or_default(), read, outcome);
             }

@@ -6,6 +6,7 @@
 use parking_lot::Mutex;
 use std::fs::File;
 use std::io::{IsTerminal as _, Write};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
 use crate::base::config::secret::Secrets;
+use crate::base::display::terminal::{Look, Style};
 use crate::base::fault::{Fault, Result};
 use crate::base::timefmt::rfc3339;
 use crate::protocol::{Out, airbyte};
@@ -48,7 +50,19 @@ impl Level {
             Level::Error => "error",
         }
     }
+
+    fn style(self) -> Style {
+        match self {
+            Level::Debug => Style::Faint,
+            Level::Info => Style::Notice,
+            Level::Warning => Style::Warning,
+            Level::Error => Style::Bad,
+        }
+    }
 }
+
+/// The width of the level's column.
+const LABEL: usize = 8;
 
 /// Writes log lines.
 pub struct Log {
@@ -59,6 +73,8 @@ pub struct Log {
     exchanges: bool,
     secrets: Mutex<Secrets>,
     out: Mutex<Box<dyn Write + Send>>,
+    /// The colours of text lines.
+    look: Look,
     /// The `--events` file.
     events: Option<Mutex<File>>,
     /// Fields of every event: the source, the tenant.
@@ -108,6 +124,7 @@ impl Log {
             exchanges: options.verbose > 1,
             secrets: Mutex::default(),
             out: Mutex::new(Box::new(std::io::stderr())),
+            look: Look::of(&std::io::stderr()),
             events: options.events.as_ref().map(open).transpose()?,
             names: Mutex::default(),
             bar: OnceLock::new(),
@@ -121,6 +138,15 @@ impl Log {
             && self.shows(Level::Info)
             && std::io::stderr().is_terminal()
             && !std::io::stdout().is_terminal()
+    }
+
+    /// The file to which stderr goes, for example that of a crontab's line. `None` if stderr is no file, if log lines
+    /// go elsewhere, or if this system does not say.
+    pub fn file(&self) -> Option<String> {
+        let stderr = std::io::stderr().as_fd().try_clone_to_owned().map(File::from).ok()?;
+        let is_file = self.messages.is_none() && stderr.metadata().is_ok_and(|of| of.is_file());
+        let path = std::fs::read_link("/proc/self/fd/2").ok().filter(|path| is_file && path.is_file())?;
+        path.to_str().map(str::to_owned)
     }
 
     /// From now on log lines are printed above this progress line.
@@ -208,6 +234,22 @@ impl Log {
         self.write(level, message, &json!({"dripfeed": event}));
     }
 
+    /// The lines of a message for people: the level, then the first line; the other lines are indented below it.
+    fn text(&self, level: Level, message: &str) -> String {
+        let mut text = String::new();
+        for (i, part) in message.lines().enumerate() {
+            if i == 0 {
+                let pad = LABEL.saturating_sub(level.name().len());
+                text += &format!("{}{:pad$}{part}\n", self.look.paint(level.style(), level.name()), "");
+            } else if let Some(hint) = part.strip_prefix("  hint:") {
+                text += &format!("{:LABEL$}  {}{hint}\n", "", self.look.paint(Style::Strong, "hint:"));
+            } else {
+                text += &format!("{:LABEL$}{part}\n", "");
+            }
+        }
+        text
+    }
+
     fn write(&self, level: Level, message: &str, more: &Json) {
         if !self.shows(level) {
             return;
@@ -229,12 +271,7 @@ impl Log {
             }
             format!("{}\n", hidden(line, &self.secrets.lock()))
         } else {
-            let mut text = String::new();
-            for (i, part) in message.lines().enumerate() {
-                let head = if i == 0 { format!("{:<7} ", level.name()) } else { " ".repeat(8) };
-                text += &format!("{head}{part}\n");
-            }
-            text
+            self.text(level, &message)
         };
         // Reading continues if stderr is closed.
         let write = || {

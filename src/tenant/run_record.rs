@@ -14,6 +14,8 @@ use crate::base::store::{Store, StoredFile, file_name, names};
 
 /// The format version of the file.
 const VERSION: u64 = 1;
+/// The number of runs of a slot in the history.
+const HISTORY: usize = 20;
 /// The slot of runs without a tier.
 pub const ALL: &str = "all";
 /// The slot of backfills.
@@ -31,10 +33,28 @@ pub struct Record {
     pub tenant: String,
     /// The last run of each slot: a tier's name, [`ALL`] or [`BACKFILL`].
     pub runs: BTreeMap<String, RunEntry>,
+    /// The last runs of each slot, newest last; missing in records of older versions.
+    pub history: BTreeMap<String, Vec<PastRun>>,
     /// Each stream that was ever read.
     pub streams: BTreeMap<String, Stream>,
     /// Totals over all runs that ended.
     pub totals: Totals,
+}
+
+/// A run in the history of a slot. Times are RFC 3339.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PastRun {
+    /// `read` or `sync`.
+    pub verb: String,
+    /// When it began.
+    pub began: String,
+    /// When it ended; `None` while it runs, or if it was killed.
+    pub ended: Option<String>,
+    /// The exit code.
+    pub exit_code: Option<u8>,
+    /// Records sent.
+    pub records: u64,
 }
 
 /// The last run of a slot. Times are RFC 3339.
@@ -49,6 +69,8 @@ pub struct RunEntry {
     pub pid: u32,
     /// The paths of its configs.
     pub config: Vec<String>,
+    /// The file that got its log lines, if stderr was a file.
+    pub log: Option<String>,
     /// When it began.
     pub began: String,
     /// When it ended; `None` while it runs, or if it was killed.
@@ -147,6 +169,33 @@ pub struct Totals {
     pub bytes: u64,
     /// The total duration of the runs, in seconds.
     pub seconds: f64,
+}
+
+impl From<&RunEntry> for PastRun {
+    fn from(run: &RunEntry) -> PastRun {
+        let RunEntry { verb, began, ended, exit_code, records, .. } = run.clone();
+        PastRun { verb, began, ended, exit_code, records }
+    }
+}
+
+impl Record {
+    /// Sets the last run of a slot: adds it to the slot's history, or updates it there.
+    pub fn set_run(&mut self, slot: &str, run: RunEntry) {
+        let mut history = self.history_of(slot);
+        match history.iter_mut().find(|past| past.began == run.began) {
+            Some(same) => *same = PastRun::from(&run),
+            None => history.push(PastRun::from(&run)),
+        }
+        history.drain(..history.len().saturating_sub(HISTORY));
+        self.history.insert(slot.to_owned(), history);
+        self.runs.insert(slot.to_owned(), run);
+    }
+
+    /// The last runs of a slot, newest last. A record of an older version has only the last one.
+    pub fn history_of(&self, slot: &str) -> Vec<PastRun> {
+        let last = || self.runs.get(slot).map(PastRun::from).into_iter().collect();
+        self.history.get(slot).cloned().unwrap_or_else(last)
+    }
 }
 
 /// The file of a tenant's record.

@@ -1,5 +1,6 @@
 //! The command line as a person meets it.
 
+mod colours;
 mod command_line;
 mod help;
 mod init;

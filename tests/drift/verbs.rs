@@ -143,6 +143,16 @@ fn reports_are_as_they_were() {
     }
 }
 
+/// A report of the minute in which a change was found had its date over the count, and the same date at both ends.
+#[test]
+fn a_report_of_one_minute_says_just_now() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/drift/report/first-minute");
+    let html = report(&folder, "html").out;
+    assert!(html.contains("<span class=\"since\">just now</span>"), "{html}");
+    assert!(html.contains("<p class=\"axis\" aria-hidden=\"true\"><span>2026-11-23 09:00 UTC</span></p>"), "{html}");
+    assert!(html.contains("<rect class=\"bar\" x=\"0\" width=\"1000\""), "{html}");
+}
+
 #[test]
 fn names_of_the_vendor_become_no_markup() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/drift/report/hostile-names");

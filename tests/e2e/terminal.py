@@ -3,7 +3,9 @@
 
 (a) stderr a terminal, stdout a file: one line that is drawn over and over, with records, streams, calls, rate and what is waited
 for; log lines stand whole between; at the end the line is gone and the summary stays. (b) stderr a pipe, or --quiet, or
---log-format json, or stdout the terminal itself: no line is drawn. (c) -v says every request and answer, without the token.
+--log-format json, or stdout the terminal itself: no line is drawn. (c) -v says every request and answer, without the token. (d)
+Levels are coloured on a terminal; NO_COLOR, CLICOLOR=0 and TERM=dumb turn that off; CLICOLOR_FORCE turns it on in a pipe too, and
+never in messages.
 
 usage: terminal.py      (see support.py for the environment)
 """
@@ -20,10 +22,18 @@ from support import TOKEN, Checks, Sandbox, folder, read_command
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r(?!\n)")
 
 
-def at_terminal(command, out, stdout_too=False):
+def environment(**variables):
+    """This environment with these variables of colours, and no others."""
+    own = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE")}
+    return {**own, "TERM": "xterm", **variables}
+
+
+def at_terminal(command, out, stdout_too=False, **variables):
     """Runs a command with stderr on a terminal of its own; gives exit code and all that the terminal was sent."""
     master, slave = pty.openpty()
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=slave if stdout_too else out, stderr=slave)
+    variables = variables or {"NO_COLOR": "1"}
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=slave if stdout_too else out, stderr=slave,
+                               env=environment(**variables))
     os.close(slave)
     shown = b""
     while True:
@@ -70,6 +80,13 @@ def main():
             code, shown = at_terminal(read_command(config, None, "--limit", 3), out, stdout_too=True)
             checks.ok("stdout on the same terminal: nothing is drawn between records",
                       code == 0 and "streams done" not in shown and not CONTROL.search(shown))
+            short = read_command(config, None, "--limit", 3)
+            for variables, coloured in (({"CLICOLOR": "1"}, True), ({"CLICOLOR": "0"}, False), ({"TERM": "dumb"}, False),
+                                        ({"NO_COLOR": "1"}, False)):
+                code, shown = at_terminal(short, out, stdout_too=True, **variables)
+                checks.ok(f"colours with {variables}: {coloured}", code == 0 and ("\x1b[36minfo\x1b[0m" in shown) == coloured)
+        forced = subprocess.run(short, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env=environment(CLICOLOR_FORCE="1"))
+        checks.ok("CLICOLOR_FORCE: colours in a pipe, and none in messages", "\x1b[36minfo" in forced.stderr and "\x1b" not in forced.stdout)
         piped = subprocess.run(read_command(config, None, "-v"), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
         checks.ok("a pipe: nothing is drawn", piped.returncode == 0 and not CONTROL.search(piped.stderr) and "streams done" not in piped.stderr)
         asked = re.findall(r"tasks: GET \S+/tasks\?\S+: HTTP 200, \d+ bytes, \d+ ms", piped.stderr)

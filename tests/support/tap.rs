@@ -77,6 +77,9 @@ impl Tap {
             "DRIPFEED_STATE_DIR",
             "DRIPFEED_NOW",
             "SINGER_SDK_LOG_CONFIG",
+            "NO_COLOR",
+            "CLICOLOR_FORCE",
+            "CLICOLOR",
         ] {
             command.env_remove(name);
         }

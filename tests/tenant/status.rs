@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use dripfeed::base::display::terminal::Look;
-use dripfeed::tenant::run_record::{RunEntry, RunRecords, Stream};
+use dripfeed::tenant::run_record::{Record, RunEntry, RunRecords, Stream};
 use dripfeed::tenant::schedule::cron_expr::Times;
 use dripfeed::tenant::schedule::jenkins_hash::Hash;
 use dripfeed::tenant::status::{StatusReport, Subject, TenantVerdict, html, openmetrics, table};
@@ -310,12 +310,188 @@ fn a_tenant_is_followed_from_its_first_run_on() {
     // Somebody tries it by hand, and then all is well again.
     run("read", &refusing).expect(20, &[]);
     run("read --tier hourly", &vendor).expect(0, &[]);
-    assert_eq!(status(&vendor)["verdict"], "ok");
+    let row = status(&vendor);
+    assert_eq!(row["verdict"], "ok");
+    let hourly = row["runs"].as_array().unwrap().iter().find(|run| run["tier"] == "hourly").unwrap();
+    let codes: Vec<u64> =
+        hourly["history"].as_array().unwrap().iter().map(|past| past["exit_code"].as_u64().unwrap()).collect();
+    assert_eq!(codes, [0, 20, 0]);
+    let last = &hourly["history"][2];
+    assert_eq!((&last["verb"], &last["state"], &last["records"]), (&json!("read"), &json!("ended"), &json!(1)));
+    assert_eq!((&last["began"], &last["ended"]), (&hourly["began"], &hourly["ended"]));
+}
+
+/// A folder with the config of one tenant, whose tiers are hourly and daily, and the record of its runs.
+fn recorded(runs: &[(&str, RunEntry)], streams: &[(&str, Stream)]) -> Night {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = json!({"source": "asana", "tenant": "acme", "tiers": {
+        "hourly": {"streams": ["tasks"], "schedule": "H * * * *"},
+        "daily": {"streams": ["users", "teams"], "schedule": "H 2 * * *"}}});
+    std::fs::create_dir(dir.path().join("tenants")).unwrap();
+    let config = json!({"access_token": "env:ACME_TOKEN", "dripfeed": ours}).to_string();
+    std::fs::write(dir.path().join("tenants/acme.json"), config).unwrap();
+    let put = |record: &mut Record| {
+        runs.iter().for_each(|(slot, run)| record.set_run(slot, run.clone()));
+        record.streams.extend(streams.iter().map(|(name, stream)| ((*name).to_owned(), stream.clone())));
+    };
+    let records = RunRecords::new(&dir.path().join("state"), "asana", "acme");
+    records.update(&dripfeed::base::stop::Stop::default(), put).unwrap();
+    Night { dir, now: "2026-11-23T12:00:00Z".into() }
+}
+
+/// A run of that minute on the 23rd, over after half a minute.
+fn run_at(minute: &str, exit_code: u8, why: &str) -> RunEntry {
+    let at = |seconds: &str| format!("2026-11-23T{minute}:{seconds}Z");
+    let why = Some(why.to_owned()).filter(|why| !why.is_empty());
+    let (began, ended) = (at("00"), Some(at("30")));
+    RunEntry { verb: "sync".into(), began, ended, exit_code: Some(exit_code), why, ..RunEntry::default() }
+}
+
+fn fresh_at(minute: &str) -> Stream {
+    Stream { fresh: Some(format!("2026-11-23T{minute}:00Z")), ..Stream::default() }
+}
+
+/// An hourly tier that was near to late gave the row its EXIT and AGE, and the daily one's failure was not in it.
+#[test]
+fn a_row_has_the_exit_code_of_the_worst_tier_and_the_age_of_the_oldest_data() {
+    let row = |hourly: (&str, u8), daily: (&str, u8)| {
+        let night = recorded(
+            &[("hourly", run_at(hourly.0, hourly.1, "")), ("daily", run_at(daily.0, daily.1, ""))],
+            &[("tasks", fresh_at("10:55")), ("users", fresh_at("02:00")), ("teams", fresh_at("02:00"))],
+        );
+        let text = night.status("--tenants tenants").expect(0, &[]).out.clone();
+        let row = text.lines().find(|line| line.starts_with("acme ")).unwrap().to_owned();
+        row.split_whitespace().take(6).map(str::to_owned).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(row(("11:55", 0), ("11:00", 69)), "acme failing 10h 1d 1h 69");
+    assert_eq!(row(("11:00", 20), ("11:55", 69)), "acme person 10h 1d 1h 20", "a person comes before the vendor");
+    assert_eq!(row(("11:00", 69), ("11:55", 75)), "acme failing 10h 1d 1h 69", "a failure before what goes on");
+    assert_eq!(row(("11:55", 0), ("11:00", 0)), "acme ok 10h 1d 5m 0", "of equals it is the last run");
+    assert_eq!(row(("09:55", 0), ("11:00", 0)), "acme ok 10h 1d 1h 0");
+}
+
+#[test]
+fn a_stream_that_was_never_read_is_not_well() {
+    let partly = Stream { records: 7, ..Stream::default() };
+    let night =
+        recorded(&[("hourly", run_at("11:55", 20, "refused"))], &[("tasks", fresh_at("11:55")), ("users", partly)]);
+    let text = night.status("--tenants tenants").expect(0, &[]).out.clone();
+    for line in [
+        "  streams     teams: never read",
+        "\n              users: never read to its end\n",
+        "  1 other stream: well\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let page = night.status("--tenants tenants --format html").out;
+    let summary = "<summary>1 stream: never read, 1 stream: never read to its end, 1 other stream: well</summary>";
+    assert!(page.contains(summary), "{page}");
+}
+
+#[test]
+fn one_cause_is_said_once_on_a_card() {
+    let fault = |stream: &str| format!("HTTP Status Code: 401. The key is old (GET https://x.example/{stream})");
+    let failed = |stream: &str, fresh: &str| Stream { fault: Some(fault(stream)), ..fresh_at(fresh) };
+    let night = recorded(
+        &[("hourly", run_at("11:55", 20, &format!("stream `tasks`: {}", fault("tasks"))))],
+        &[("tasks", failed("tasks", "10:55")), ("users", failed("users", "02:00"))],
+    );
+    let count = |text: &str, what: &str| text.matches(what).count();
+    let page = night.status("--tenants tenants --format html").expect(0, &[]).out.clone();
+    assert_eq!((count(&page, "The key is old"), count(&page, "refused the credentials")), (1, 0), "{page}");
+    assert_eq!(count(&page, "<span class=\"bad\">failed</span>"), 2, "each stream is marked: {page}");
+    let table = night.status("--tenants tenants").out;
+    assert_eq!(count(&table, "The key is old"), 1, "{table}");
+    // Programs get all of it.
+    let row = night.json("--tenants tenants");
+    assert_eq!(tenant(&row, "acme")["streams"].to_string().matches("The key is old").count(), 2);
+
+    // A run that ends because the vendor changed its data, and the open change, are one cause.
+    let why = "stream `tasks`: the vendor changed its data: field_removed /notes (a field is gone): was string";
+    let night = recorded(
+        &[("hourly", run_at("11:55", 40, why))],
+        &[("tasks", Stream { fault: Some(why.to_owned()), ..fresh_at("10:55") })],
+    );
+    let finding = json!({
+        "fingerprint": "3a8a682592fd", "rule": "field_removed", "severity": "break", "source": "asana",
+        "tenant": "acme", "stream": "tasks", "pointer": "/notes", "from": "string", "to": "", "policy": "fail-stream",
+        "count": 0, "of": 100, "quarantined": 0, "first_seen": "2026-11-23T11:55:10Z",
+        "last_seen": "2026-11-23T11:55:10Z", "runs": 1, "run_id": "r",
+    });
+    let pending = night.dir.path().join("state/drift/asana/acme/tasks.pending.json");
+    std::fs::create_dir_all(pending.parent().unwrap()).unwrap();
+    std::fs::write(pending, json!({"v": 1, "findings": [finding]}).to_string()).unwrap();
+    let page = night.status("--tenants tenants --format html").expect(0, &[]).out.clone();
+    assert_eq!((count(&page, "field_removed"), count(&page, "exit 40</small>")), (1, 1), "{page}");
+}
+
+/// What stands in a box can be copied as it is: a command, and nothing beside it.
+#[test]
+fn a_command_stands_alone_in_its_box() {
+    for case in fixtures() {
+        let page = Night::of(&case).status("--tenants tenants --format html").out;
+        for line in page.lines().filter(|line| line.contains("class=\"command\"")) {
+            let text = line.replace("<span>", "").replace("</span>", "");
+            assert!(text.starts_with("<code class=\"command\">dripfeed ") && text.ends_with("</code>"), "{line}");
+            assert_eq!(text.matches('<').count(), 2, "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_record_keeps_the_last_twenty_runs_of_each_slot() {
+    let mut record = Record::default();
+    for hour in 0..24 {
+        let run = run_at(&format!("{hour:02}:10"), 0, "");
+        // It begins, and is there; it ends, and is there once.
+        record.set_run("hourly", RunEntry { ended: None, exit_code: None, ..run.clone() });
+        record.set_run("hourly", run);
+    }
+    record.set_run("daily", run_at("02:00", 69, ""));
+    let history = record.history_of("hourly");
+    assert_eq!((history.len(), record.history_of("daily").len()), (20, 1));
+    assert_eq!((&*history[0].began, &*history[19].began), ("2026-11-23T04:10:00Z", "2026-11-23T23:10:00Z"));
+    assert!(history.iter().all(|past| past.exit_code == Some(0)));
+    // A record of an older version has the last run only, and goes on from there.
+    let mut old = Record { history: std::collections::BTreeMap::new(), ..record };
+    assert_eq!(old.history_of("hourly").len(), 1);
+    old.set_run("hourly", RunEntry { began: "2026-11-24T00:10:00Z".into(), ..RunEntry::default() });
+    assert_eq!(old.history_of("hourly").len(), 2);
+}
+
+#[test]
+fn the_log_of_a_run_is_named_where_stderr_is_a_file() {
+    let vendor = Vendor::of_items(json!([{"status": 401, "json": {}}]));
+    let manifest = items(&json!({"id": {"type": "string"}}), &json!({}), &json!({}));
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({"url": vendor.url, "dripfeed": {"tenant": "acme", "state_dir": dir.path().join("state")}});
+    let tap = |verb: &str| Tap::new(verb).source(&manifest).config(&config);
+    let status = |format: &str| tap(&format!("status --format {format}")).run().expect(0, &[]).out.clone();
+    let log = || serde_json::from_str::<Json>(&status("json")).unwrap()["tenants"][0]["runs"][0]["log"].clone();
+    tap("read").run().expect(20, &[]);
+    assert_eq!(log(), Json::Null, "stderr was a pipe");
+    let path = dir.path().canonicalize().unwrap().join("acme.log");
+    let run = tap("read");
+    run.command().stderr(File::create(&path).unwrap()).status().unwrap();
+    if !Path::new("/proc/self/fd").is_dir() {
+        assert_eq!(log(), Json::Null, "this system does not tell");
+        return;
+    }
+    assert_eq!(log(), json!(path));
+    let page = status("html");
+    assert!(page.contains(&format!("log <code>{}</code>", path.display())), "{page}");
+    assert_eq!(page.matches("role=\"img\"").count(), 2, "a cell for each run: {page}");
+    let line = format!("\n  log         {}\n", path.display());
+    assert!(status("table").contains(&line), "{}", status("table"));
+    // In Airbyte's protocol log lines are messages on stdout.
+    let run = tap("read --protocol airbyte");
+    run.command().stderr(File::create(&path).unwrap()).status().unwrap();
+    assert_eq!(log(), Json::Null);
 }
 
 fn judged(run: RunEntry, stream: Stream) -> TenantVerdict {
     let dir = tempfile::tempdir().unwrap();
-    let put = |record: &mut dripfeed::tenant::run_record::Record| {
+    let put = |record: &mut Record| {
         record.runs.insert("hourly".into(), run.clone());
         record.streams.insert("tasks".into(), stream.clone());
     };

@@ -1,10 +1,17 @@
 //! Text for a terminal: colours, wrapped lines, labels.
 //!
-//! Input: words, and the properties of the terminal. Output: text. Without a terminal nothing is wrapped or coloured,
-//! so that lines can be searched.
+//! Input: words, and the properties of the terminal. Output: text. Without a terminal nothing is wrapped, and nothing
+//! is coloured unless the user forces it, so that lines can be searched. Every colour of the program comes from here,
+//! except those of `clap`, which follows the same variables.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
 
 /// The label width of a block: that of the longest label, `downstream`, plus two spaces before and after.
 const HANG: usize = 14;
+/// Narrower terminals are treated as one without a width.
+const NARROW: usize = 40;
 
 /// The properties of the terminal.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,7 +43,50 @@ pub enum Style {
     Worst,
 }
 
+/// The variables that decide about colours; an empty one counts as not set.
+#[derive(Debug, Clone, Default)]
+pub struct ColourVariables {
+    /// Turns colours off, whatever its value.
+    pub no_color: Option<OsString>,
+    /// Turns colours on without a terminal too, unless it is `0`.
+    pub clicolor_force: Option<OsString>,
+    /// `0` turns colours off.
+    pub clicolor: Option<OsString>,
+    /// `dumb` is a terminal without colours.
+    pub term: Option<OsString>,
+}
+
+impl ColourVariables {
+    /// Those of this process.
+    fn of_environment() -> ColourVariables {
+        ColourVariables {
+            no_color: std::env::var_os("NO_COLOR"),
+            clicolor_force: std::env::var_os("CLICOLOR_FORCE"),
+            clicolor: std::env::var_os("CLICOLOR"),
+            term: std::env::var_os("TERM"),
+        }
+    }
+
+    /// Does an output show colours? `NO_COLOR` outranks `CLICOLOR_FORCE`, and that outranks the others.
+    pub fn show(&self, is_terminal: bool) -> bool {
+        let is_set = |value: &Option<OsString>| value.as_ref().is_some_and(|value| !value.is_empty());
+        let is = |value: &Option<OsString>, text: &str| value.as_ref().is_some_and(|value| value == text);
+        let forced = is_set(&self.clicolor_force) && !is(&self.clicolor_force, "0");
+        let shown = is_terminal && !is(&self.clicolor, "0") && !is(&self.term, "dumb");
+        !is_set(&self.no_color) && (forced || shown)
+    }
+}
+
 impl Look {
+    /// The look of an output of this process.
+    pub fn of(out: &(impl AsFd + IsTerminal)) -> Look {
+        let size = if out.is_terminal() { rustix::termios::tcgetwinsize(out).ok() } else { None };
+        Look {
+            colour: ColourVariables::of_environment().show(out.is_terminal()),
+            width: size.map(|size| usize::from(size.ws_col)).filter(|width| *width > NARROW),
+        }
+    }
+
     /// A text in a style.
     pub fn paint(self, style: Style, text: &str) -> String {
         let code = match style {

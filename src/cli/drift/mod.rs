@@ -333,7 +333,7 @@ fn check(context: &Context, scope: &DriftScope, format: VerdictFormat) -> Result
     let report = report(context, scope)?;
     match format {
         VerdictFormat::Json => context.pretty(&report::json::summary(&report))?,
-        VerdictFormat::Text => context.text(&format!("{}\n", report.line()))?,
+        VerdictFormat::Text => context.text(&report::text::line(&report, look()))?,
     }
     Ok(if report.grave() > 0 { Kind::Drift.exit_code() } else { 0 })
 }

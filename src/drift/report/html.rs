@@ -66,7 +66,9 @@ fn levels(changes: &[&Change]) -> String {
 /// The subject, the severity, and what to type.
 fn header(report: &Report) -> Markup {
     let (class, verdict) = match (report.changes.len(), report.grave()) {
-        (0, _) if report.runs == 0 => ("calm", "Nothing to compare with yet: no run kept anything here".to_owned()),
+        (0, _) if report.runs == 0 => {
+            ("calm", "Nothing to compare with yet: no run has recorded anything here".to_owned())
+        }
         (0, _) => ("calm", "No drift".to_owned()),
         (all, 0) => ("calm", format!("{}, none grave", number(all, "open change"))),
         (_, 1) => ("grave", "1 change needs a decision".to_owned()),
@@ -107,16 +109,16 @@ fn todo(worst: &Change, report: &Report) -> Markup {
     html! {
         div.todo {
             "\n"
-            p { "The gravest: " a href={ "#fp-" (fingerprint) } { (place(worst)) } " " (arrow(worst)) } "\n"
+            p { "The most severe: " a href={ "#fp-" (fingerprint) } { (place(worst)) } " " (arrow(worst)) } "\n"
             div {
                 @match worst.next(&report.arguments) {
-                    Ok(accept) => { p { "Is it right so? Accept it:" } (command(&accept)) }
+                    Ok(accept) => { p { "If the change is right, accept it:" } (command(&accept)) }
                     Err(remedy) => p { "What helps: " (remedy) }
                 }
             }
             "\n"
             div {
-                p { "Is it wrong? It keeps failing, without an alert for a week:" }
+                p { "If it is wrong, reject it: it keeps failing, with no alert for a week:" }
                 (command(&format!("dripfeed drift reject {fingerprint} {}", report.arguments)))
             }
             "\n"
@@ -153,10 +155,12 @@ fn arrow(change: &Change) -> Markup {
 
 fn since(change: &Change, report: &Report) -> Markup {
     let first = &change.finding.first_seen;
-    match ago(first, &report.at) {
-        Some(ago) => html! { b { (ago) } " " small { (time(first)) } },
-        None => time(first),
-    }
+    html! { b { (ago_or_now(first, report)) } " " small { (time(first)) } }
+}
+
+/// How long ago it was, in words that fit a narrow column; less than a minute is `just now`.
+fn ago_or_now(then: &str, report: &Report) -> String {
+    ago(then, &report.at).unwrap_or_else(|| "just now".to_owned())
 }
 
 fn seconds(text: &str) -> Option<i64> {
@@ -182,8 +186,11 @@ impl Axis {
         (t - self.start).clamp(0, span) * 1000 / span
     }
 
-    /// The start and width of a change's bar.
+    /// The start and width of a change's bar. Of a single moment the whole axis is the bar.
     fn bar(&self, change: &Change) -> (i64, i64) {
+        if self.start >= self.end {
+            return (0, 1000);
+        }
         let first = self.place(seconds(&change.finding.first_seen).unwrap_or(self.start));
         let last = self.place(seconds(&change.finding.last_seen).unwrap_or(self.end));
         (first.min(988), (last - first).max(12))
@@ -202,13 +209,15 @@ fn timeline(report: &Report) -> Markup {
         return Markup::default();
     }
     let axis = Axis::of(report);
+    // Within a minute both ends of the axis have the same label.
+    let (start, end) = (Axis::label(axis.start), Axis::label(axis.end));
     html! {
         section aria-labelledby="when" {
             "\n"
             h2 #when { "What changed, since when" } "\n"
             p.axis aria-hidden="true" {
-                span { (Axis::label(axis.start)) }
-                span { (Axis::label(axis.end)) }
+                span { (start) }
+                @if start != end { " " span { (end) } }
             }
             "\n"
             ol.when {
@@ -230,7 +239,7 @@ fn timeline_entry(change: &Change, axis: &Axis, report: &Report) -> Markup {
             a href={ "#fp-" (plain(&finding.fingerprint)) } {
                 (badge(finding.severity))
                 span.what { (place(change)) " " span.arrow { (arrow(change)) } }
-                span.since { (ago(&finding.first_seen, &report.at).unwrap_or_else(|| minute(&finding.first_seen))) }
+                span.since { (ago_or_now(&finding.first_seen, report)) }
                 span.seen { (change.seen_line()) }
                 span.whose { (tenants(change, report)) }
             }
@@ -287,7 +296,7 @@ fn facts(change: &Change, report: &Report) -> Markup {
     let finding = &change.finding;
     let keys = finding.keys.iter().map(|key| html! { code { (plain(&short(key, 40))) } });
     let last = html! {
-        @if let Some(ago) = ago(&finding.last_seen, &report.at) { (ago) " " }
+        (ago_or_now(&finding.last_seen, report)) " "
         small { (time(&finding.last_seen)) ", " (number_of(finding.runs, "run")) }
     };
     html! {

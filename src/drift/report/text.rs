@@ -17,13 +17,23 @@ const JUDGED: usize = 5;
 
 /// The report as text.
 pub fn write(report: &Report, look: Look) -> String {
-    let words: Vec<(Style, String)> = report.line().split(' ').map(|word| (Style::Strong, word.to_owned())).collect();
-    let mut out = look.flow(&words, 1, 0, 0);
+    let mut out = line(report, look);
     for change in &report.changes {
         out += "\n";
         out += &block(change, report, look);
     }
     out + &judged(report, look) + &added(report, look)
+}
+
+/// The one-line summary, in the colour of its verdict.
+pub fn line(report: &Report, look: Look) -> String {
+    let style = match (report.grave(), report.changes.len()) {
+        (0, 0) => Style::Calm,
+        (0, _) => Style::Warning,
+        _ => Style::Bad,
+    };
+    let words: Vec<(Style, String)> = report.line().split(' ').map(|word| (style, word.to_owned())).collect();
+    look.flow(&words, 1, 0, 0)
 }
 
 fn style(severity: Severity) -> Style {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use time::OffsetDateTime;
 
-use super::{Drift, Row, RunRow, State, StreamRow, Subject, TenantVerdict, since, verdict};
+use super::{Drift, PastRunRow, Row, RunRow, State, StreamRow, Subject, TenantVerdict, since, verdict};
 use crate::base::config::Tier;
 use crate::base::fault::Result;
 use crate::base::store::file_name;
@@ -17,7 +17,7 @@ use crate::drift::across_tenants;
 use crate::drift::rules::Severity;
 use crate::tenant::alert::outbox::File;
 use crate::tenant::locks::{Locks, of_backfill};
-use crate::tenant::run_record::{self, BACKFILL, Record, RunRecords};
+use crate::tenant::run_record::{self, BACKFILL, PastRun, Record, RunRecords};
 use crate::tenant::schedule::cron_expr::Times;
 use crate::tenant::schedule::jenkins_hash::Hash;
 
@@ -72,6 +72,7 @@ fn runs(subject: &Subject, record: &Record, now: OffsetDateTime) -> Vec<RunRow> 
         let means = run.exit_code.map(crate::tenant::alert::exit_words);
         RunRow {
             superseded: is_superseded(subject, tier, run, record),
+            history: record.history_of(tier).into_iter().map(|past| past_run(past, run, state)).collect(),
             tier: tier.clone(),
             state,
             means,
@@ -80,6 +81,16 @@ fn runs(subject: &Subject, record: &Record, now: OffsetDateTime) -> Vec<RunRow> 
         }
     };
     record.runs.iter().map(of).collect()
+}
+
+/// A run of a tier's history; `last` is the tier's last run, `state` its state.
+fn past_run(past: PastRun, last: &run_record::RunEntry, state: State) -> PastRunRow {
+    let state = match past.ended {
+        Some(_) => State::Ended,
+        None if past.began == last.began => state,
+        None => State::Killed,
+    };
+    PastRunRow { state, run: past }
 }
 
 /// Does a run of this tier hold its locks? A target that is still loading holds them too.
@@ -170,8 +181,9 @@ fn drift(root: &Path, source: &str, tenant: &str, now: OffsetDateTime) -> Result
         } += 1;
     }
     out.gravest = findings.first().map(|finding| format!("{}: {}", finding.stream, finding.line()));
-    let grave = findings.iter().filter(|finding| finding.severity >= Severity::Break);
-    out.since = grave.map(|finding| finding.first_seen.clone()).min();
+    let grave = || findings.iter().filter(|finding| finding.severity >= Severity::Break);
+    out.since = grave().map(|finding| finding.first_seen.clone()).min();
+    out.grave_places = grave().map(|of| format!("{} {}", of.rule.id(), of.pointer).trim_end().to_owned()).collect();
     Ok(out)
 }
 

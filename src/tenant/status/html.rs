@@ -6,15 +6,18 @@
 
 use maud::{Markup, html};
 
-use super::table::{backfill, compact, oldest};
-use super::{Reason, Row, RunRow, State, StatusReport, StreamRow, TenantVerdict, since};
+use super::table::{backfill, compact};
+use super::{PastRunRow, Reason, Row, RunRow, State, StatusReport, StreamRow, TenantVerdict, since};
 use crate::base::display::page::{command, document, joined, time};
 use crate::base::display::{ago, bytes, capital, minute, number, number_of, plain, short, span, thousands};
 use crate::base::timefmt::parse_iso;
+use crate::tenant::run_record::ALL;
 
 const STYLE: &str = include_str!("page.css");
 /// The number of tenants with problems from which an index precedes the cards.
 const INDEXED: usize = 3;
+/// The maximum number of cells in a strip of runs.
+const CELLS: usize = 20;
 
 /// The report as a page.
 pub fn write(report: &StatusReport) -> String {
@@ -32,8 +35,10 @@ pub fn write(report: &StatusReport) -> String {
         "\n"
         footer {
             "dripfeed, " (minute(&report.at))
-            ". Age is the time since the last run began that read a stream to its end; data is late when it is older \
-             than the longest time between two runs of its tier, and a little more."
+            ". Age is the time since the last run began that read a stream to its end. Data is late when it is older \
+             than the longest time between two runs of its tier, plus a tolerance. A cell is a run, the newest at the \
+             right: low and green is done, middle and blue is saved and continues, high and red failed, a frame is \
+             running."
         }
         "\n"
     };
@@ -132,19 +137,33 @@ fn card(number: usize, row: &Row, report: &StatusReport) -> Markup {
     }
 }
 
+/// A reason: its cause once, since when and where, and what to do.
 fn reason_of(reason: &Reason, report: &StatusReport) -> Markup {
+    let (why, detail) = match &reason.detail {
+        Some(detail) if reason.detail_is_whole => (detail, None),
+        detail => (&reason.what, detail.as_ref()),
+    };
     html! {
         section.reason {
             "\n"
-            p.why { (plain(&capital(&reason.what))) } "\n"
-            @if let Some(detail) = &reason.detail { p.detail { (plain(detail)) } "\n" }
-            @if let Some(since) = &reason.since {
-                p.since { b { (ago_or_now(since, report)) } " " small { "since " (time(since)) } } "\n"
-            }
+            p.why { (plain(&capital(why))) } "\n"
+            @if let Some(detail) = detail { p.detail { (plain(&capital(detail))) } "\n" }
+            (since_where(reason, report))
             p.do { (plain(&capital(&reason.what_to_do))) } "\n"
             @for line in &reason.commands { (command(line)) "\n" }
         }
     }
+}
+
+/// Since when; in which tiers, if the text above does not name them; with which exit code.
+fn since_where(reason: &Reason, report: &StatusReport) -> Markup {
+    let since = reason.since.as_ref();
+    let since = since.map(|since| html! { b { (ago_or_now(since, report)) } " " small { "since " (time(since)) } });
+    let is_new = |tier: &&String| *tier != ALL && (reason.detail_is_whole || !reason.what.contains(&**tier));
+    let tiers = reason.tiers.iter().filter(is_new).map(|tier| html! { small { (plain(tier)) } });
+    let code = reason.exit_code.map(|code| html! { small { "exit " (code) } });
+    let parts: Vec<Markup> = since.into_iter().chain(tiers).chain(code).collect();
+    html! { @if !parts.is_empty() { p.since { (joined(parts, html! { small { " · " } })) } "\n" } }
 }
 
 fn ago_or_now(then: &str, report: &StatusReport) -> String {
@@ -159,22 +178,79 @@ fn runs(row: &Row, report: &StatusReport) -> Markup {
     let mut runs: Vec<&RunRow> = row.runs.iter().collect();
     runs.sort_by_key(|run| std::cmp::Reverse(parse_iso(&run.run.began)));
     html! {
-        ul.runs { "\n" @for run in runs { li { (run_line(run, report)) } "\n" } } "\n"
+        ul.runs {
+            "\n"
+            @for run in runs {
+                li {
+                    div { (run_line(run, report)) }
+                    (strip(&run.history.iter().map(|past| (&*run.tier, past)).collect::<Vec<_>>()))
+                }
+                "\n"
+            }
+        }
+        "\n"
+    }
+}
+
+/// The last runs as a strip of cells, the newest at the right; each with its tier.
+fn strip(runs: &[(&str, &PastRunRow)]) -> Markup {
+    let runs = &runs[runs.len().saturating_sub(CELLS)..];
+    let label = format!("The last {}, the newest at the right", number(runs.len(), "run"));
+    html! {
+        @if !runs.is_empty() {
+            span.strip role="group" aria-label=(label) {
+                @for (tier, past) in runs {
+                    @let text = cell_text(tier, past);
+                    span.(mark(past.state, past.run.exit_code)) role="img" title=(text) aria-label=(text) {}
+                }
+            }
+        }
+    }
+}
+
+/// What a cell stands for.
+fn cell_text(tier: &str, past: &PastRunRow) -> String {
+    let ended = match (past.state, past.run.exit_code) {
+        (State::Running, _) => "running".to_owned(),
+        (State::Killed, _) => "killed".to_owned(),
+        (State::Ended, Some(0)) => "done".to_owned(),
+        (State::Ended, Some(code)) => format!("exit {code}"),
+        (State::Ended, None) => "ended".to_owned(),
+    };
+    let mut text = format!("{} {}, {}: {ended}", plain(&past.run.verb), plain(tier), minute(&past.run.began));
+    if past.state == State::Ended {
+        let took = past.run.ended.as_deref().and_then(parse_iso).and_then(|ended| since(&past.run.began, ended));
+        text += &took.map(|took| format!(", took {}", span(took))).unwrap_or_default();
+        text += &format!(", {}", number_of(past.run.records, "record"));
+    }
+    text.trim_start().to_owned()
+}
+
+/// The colour of a run, as a CSS class.
+fn mark(state: State, code: Option<u8>) -> &'static str {
+    match (state, code) {
+        (State::Running, _) => "running",
+        (State::Killed, _) => "bad",
+        (State::Ended, Some(0)) => "good",
+        // Saved, and the next run continues.
+        (State::Ended, Some(75 | 76 | 129..)) => "saved",
+        (State::Ended, _) => "bad",
     }
 }
 
 fn run_line(run: &RunRow, report: &StatusReport) -> Markup {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let took = run.seconds.map(|seconds| span(seconds.max(0.0) as u64));
-    let (mark, ended) = match (run.state, run.run.exit_code) {
-        (State::Running, _) => ("runs", format!("running for {}", took.clone().unwrap_or_default())),
-        (State::Killed, _) => ("bad", "killed".to_owned()),
-        (State::Ended, Some(0)) => ("good", "done".to_owned()),
-        (State::Ended, Some(75)) => ("runs", "saved, not finished (75)".to_owned()),
-        (State::Ended, Some(code)) if run.superseded => ("good", format!("exit {code}, read since")),
-        (State::Ended, Some(code)) => ("bad", format!("exit {code}")),
-        (State::Ended, None) => ("bad", "ended".to_owned()),
+    let ended = match (run.state, run.run.exit_code) {
+        (State::Running, _) => format!("running for {}", took.clone().unwrap_or_default()),
+        (State::Killed, _) => "killed".to_owned(),
+        (State::Ended, Some(0)) => "done".to_owned(),
+        (State::Ended, Some(75)) => "saved, not finished (75)".to_owned(),
+        (State::Ended, Some(code)) if run.superseded => format!("exit {code}, read since"),
+        (State::Ended, Some(code)) => format!("exit {code}"),
+        (State::Ended, None) => "ended".to_owned(),
     };
+    let mark = if run.superseded { "good" } else { mark(run.state, run.run.exit_code) };
     let mut more = Vec::new();
     if run.state == State::Ended {
         more.extend(took.map(|took| format!("took {took}")));
@@ -188,6 +264,7 @@ fn run_line(run: &RunRow, report: &StatusReport) -> Markup {
     html! {
         b { (plain(&run.tier)) } " " (ago_or_now(&run.run.began, report)) ": " span.(mark) { (ended) }
         @if !more.is_empty() { " " small { (more.join(" · ")) } }
+        @if let Some(log) = &run.run.log { br; small { "log " code { (plain(log)) } } }
     }
 }
 
@@ -197,24 +274,34 @@ fn streams(row: &Row, report: &StatusReport) -> Markup {
         html! {
             table.streams {
                 "\n"
-                tbody { "\n" @for group in groups { (stream_line(group, report)) } } "\n"
+                tbody { "\n" @for group in groups { (stream_line(row, group, report)) } } "\n"
             }
             "\n"
         }
     };
     let sick = row.sick_streams();
-    let well: Vec<Vec<&StreamRow>> =
-        row.streams.iter().filter(|stream| !stream.is_sick()).map(|stream| vec![stream]).collect();
-    let what = if sick.is_empty() { "stream" } else { "other stream" };
+    let each = |of: fn(&StreamRow) -> bool| row.streams.iter().filter(move |stream| of(stream));
+    let well = each(StreamRow::is_well).count();
+    let mut parts: Vec<String> = row
+        .unread_streams()
+        .iter()
+        .map(|(words, names)| format!("{}: {words}", number(names.len(), "stream")))
+        .collect();
+    if well > 0 {
+        let what = if sick.is_empty() && parts.is_empty() { "stream" } else { "other stream" };
+        parts.push(format!("{}: well", number(well, what)));
+    }
+    let others: Vec<Vec<&StreamRow>> =
+        each(StreamRow::is_unread).chain(each(StreamRow::is_well)).map(|stream| vec![stream]).collect();
     html! {
         @if !sick.is_empty() { (table(&sick)) }
-        @if !well.is_empty() {
-            details { summary { (number(well.len(), what)) ": well" } "\n" (table(&well)) } "\n"
+        @if !others.is_empty() {
+            details { summary { (parts.join(", ")) } "\n" (table(&others)) } "\n"
         }
     }
 }
 
-fn stream_line(group: &[&StreamRow], report: &StatusReport) -> Markup {
+fn stream_line(row: &Row, group: &[&StreamRow], report: &StatusReport) -> Markup {
     let Some(stream) = group.first() else { return Markup::default() };
     html! {
         tr {
@@ -223,19 +310,19 @@ fn stream_line(group: &[&StreamRow], report: &StatusReport) -> Markup {
                 @if let Some(tier) = &stream.tier { " " small { (plain(tier)) } }
             }
             td { (age(stream)) }
-            td { (joined(details(stream, report), html! { br; })) }
+            td { (joined(details(row, stream, report), html! { br; })) }
         }
         "\n"
     }
 }
 
-/// The problem of a stream, and its progress.
-fn details(stream: &StreamRow, report: &StatusReport) -> Vec<Markup> {
+/// The problem of a stream, unless a reason above has it, and its progress.
+fn details(row: &Row, stream: &StreamRow, report: &StatusReport) -> Vec<Markup> {
     let mut details = Vec::new();
-    if let Some(fault) = &stream.fault {
+    if stream.fault.is_some() {
         let since = stream.failing_since.as_deref().and_then(|since| ago(since, &report.at));
         details.push(html! {
-            span.bad { (plain(&short(fault, 240))) }
+            span.bad { (plain(&short(row.own_fault(stream).unwrap_or("failed"), 240))) }
             @if let Some(since) = since { " " small { (since) } }
         });
     }
@@ -251,9 +338,9 @@ fn age(stream: &StreamRow) -> Markup {
     let mark = if stream.late { "bad" } else { "fresh" };
     html! {
         @match (stream.age_seconds, stream.due_every_seconds) {
-            (None, _) => small { "never read" }
+            (None, _) => small { (stream.unread()) }
             (Some(age), None) => span.fresh { (compact(age)) }
-            (Some(age), Some(due)) => { span.(mark) { (compact(age)) } " " small { "of " (compact(due)) } }
+            (Some(age), Some(due)) => { span.(mark) { (compact(age)) } " " small.more { "of " (compact(due)) } }
         }
     }
 }
@@ -291,6 +378,7 @@ fn healthy(report: &StatusReport) -> Markup {
                     th scope="col" { "Tenant" }
                     th scope="col" { "Age" }
                     th scope="col" { "Last run" }
+                    th scope="col" { "Runs" }
                     th.more scope="col" { "Records" }
                     th scope="col" { "Cap" }
                     th.more scope="col" { "429s" }
@@ -309,6 +397,9 @@ fn healthy_row(row: &Row, report: &StatusReport) -> Markup {
     let records: u64 = row.runs.iter().map(|run| run.run.records).sum();
     let limited: u64 = row.runs.iter().map(|run| run.run.rate_limited).sum();
     let minor = row.drift.warn + row.drift.info;
+    let runs = row.runs.iter().flat_map(|run| run.history.iter().map(|past| (&*run.tier, past)));
+    let mut all: Vec<(&str, &PastRunRow)> = runs.collect();
+    all.sort_by_key(|(_, past)| parse_iso(&past.run.began));
     let backfills = row.streams.iter().filter(|stream| stream.fills_back());
     let backfills = backfills.filter_map(|stream| Some(html! { (plain(&stream.stream)) ": " (bar(stream)?) }));
     let mut below: Vec<Markup> = row.notes.iter().map(|note| html! { (plain(note)) }).chain(backfills).collect();
@@ -318,26 +409,27 @@ fn healthy_row(row: &Row, report: &StatusReport) -> Markup {
     html! {
         tr {
             th scope="row" { (name(row, report)) }
-            td { @match oldest(row) { Some(stream) => (age(stream)), None => small { "never read" } } }
-            td { @match row.main_run() { Some(run) => (last_run(run, report)), None => small { "never" } } }
+            td { @match row.oldest() { Some(stream) => (age(stream)), None => small { "never" } } }
+            td { @match row.worst_run() { Some(run) => (last_run(run, report)), None => small { "never" } } }
+            td { (strip(&all)) }
             td.more { (thousands(records)) }
             td { @if let Some(share) = cap { (format!("{:.0} %", share * 100.0)) } }
             td.more { @if limited > 0 { (thousands(limited)) } }
             td.more { @if minor > 0 { (minor) " minor" } }
         }
         "\n"
-        @for line in below { tr.below { td colspan="7" { (line) } } "\n" }
+        @for line in below { tr.below { td colspan="8" { (line) } } "\n" }
     }
 }
 
 fn last_run(run: &RunRow, report: &StatusReport) -> Markup {
     let seconds = parse_iso(&report.at).and_then(|now| since(&run.run.began, now)).unwrap_or(0);
     html! {
-        (compact(seconds)) " " small { (plain(&run.tier)) }
+        (compact(seconds)) " " small.more { (plain(&run.tier)) }
         @match (run.state, run.run.exit_code) {
-            (State::Running, _) => { " " span.runs { "running" } }
+            (State::Running, _) => { " " span.running { "running" } }
             (_, Some(0) | None) => {}
-            (_, Some(code)) => { " " span.runs { "exit " (code) } }
+            (_, Some(code)) => { " " span.saved { "exit " (code) } }
         }
     }
 }

@@ -23,6 +23,8 @@ use crate::base::timefmt::{parse_iso, rfc3339};
 
 /// The version of the JSON format.
 const VERSION: u64 = 1;
+/// Words for a stream of which no run, or no complete run, is known.
+const UNREAD: [&str; 2] = ["never read", "never read to its end"];
 
 /// A tenant to report on.
 #[derive(Debug, Clone, Default)]
@@ -129,6 +131,13 @@ pub struct Reason {
     pub what: String,
     /// The message of the run.
     pub detail: Option<String>,
+    /// The tiers whose last runs have the problem.
+    pub tiers: Vec<String>,
+    /// Their exit code.
+    pub exit_code: Option<u8>,
+    /// Is the detail a full account of the problem, so that a page needs only one of the two?
+    #[serde(skip)]
+    pub detail_is_whole: bool,
     /// When it began.
     pub since: Option<String>,
     /// The action to take.
@@ -149,6 +158,16 @@ pub enum State {
     Killed,
 }
 
+/// A run of a tier's history.
+#[derive(Debug, Clone, Serialize)]
+pub struct PastRunRow {
+    /// Whether the run is in progress.
+    pub state: State,
+    /// The entry in the run record.
+    #[serde(flatten)]
+    pub run: run_record::PastRun,
+}
+
 /// The last run of a tier.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunRow {
@@ -165,6 +184,8 @@ pub struct RunRow {
     /// The entry in the run record.
     #[serde(flatten)]
     pub run: run_record::RunEntry,
+    /// The tier's last runs, newest last.
+    pub history: Vec<PastRunRow>,
 }
 
 /// A stream of a tenant.
@@ -209,6 +230,9 @@ pub struct Drift {
     pub gravest: Option<String>,
     /// When the first severe change was seen.
     pub since: Option<String>,
+    /// Rule and place of each severe change, as in the messages of runs that it stopped.
+    #[serde(skip)]
+    pub grave_places: Vec<String>,
 }
 
 impl Drift {
@@ -216,12 +240,64 @@ impl Drift {
     pub fn grave(&self) -> u64 {
         self.extraction + self.breaking
     }
+
+    /// Is a severe change the cause that this message of a run names?
+    fn is_cause_of(&self, message: &str) -> bool {
+        self.grave_places.iter().any(|place| message.contains(place))
+    }
+}
+
+impl Reason {
+    /// A reason of which no more is known.
+    fn new(verdict: TenantVerdict, what: String, what_to_do: String) -> Reason {
+        Reason {
+            verdict,
+            what,
+            detail: None,
+            tiers: Vec::new(),
+            exit_code: None,
+            detail_is_whole: false,
+            since: None,
+            what_to_do,
+            commands: Vec::new(),
+        }
+    }
+
+    /// Does it have this message already, of whichever stream and request?
+    fn has(&self, message: &str) -> bool {
+        self.detail.as_deref().is_some_and(|detail| bare(detail) == bare(message))
+    }
+}
+
+/// A run's message without the stream at its start and the request at its end.
+fn bare(message: &str) -> &str {
+    let message = message.strip_prefix("stream `").and_then(|rest| Some(rest.split_once("`: ")?.1)).unwrap_or(message);
+    let is_request = |last: &str| ["GET ", "POST ", "PUT ", "PATCH "].iter().any(|method| last.starts_with(method));
+    match message.rsplit_once(" (") {
+        Some((text, last)) if is_request(last) => text,
+        _ => message,
+    }
 }
 
 impl StreamRow {
     /// Is its data late, or did the last run not read it to its end?
     fn is_sick(&self) -> bool {
         self.late || self.fault.is_some()
+    }
+
+    /// Was it never read to its end, without a fault?
+    fn is_unread(&self) -> bool {
+        self.age_seconds.is_none() && !self.is_sick()
+    }
+
+    /// Is there nothing to say about it?
+    fn is_well(&self) -> bool {
+        !self.is_sick() && !self.is_unread()
+    }
+
+    /// Words for a stream without an age.
+    fn unread(&self) -> &'static str {
+        UNREAD[usize::from(self.records > 0 || self.bookmark.is_some())]
     }
 
     /// Is a backfill in progress?
@@ -235,8 +311,10 @@ impl Row {
     fn sick_streams(&self) -> Vec<Vec<&StreamRow>> {
         let mut groups: Vec<Vec<&StreamRow>> = Vec::new();
         for stream in self.streams.iter().filter(|stream| stream.is_sick()) {
-            let key =
-                |of: &StreamRow| (of.tier.clone(), of.fault.clone(), of.age_seconds, of.late, of.bookmark.clone());
+            let key = |of: &StreamRow| {
+                let fault = (of.fault.is_some(), self.own_fault(of).map(str::to_owned));
+                (of.tier.clone(), fault, of.age_seconds, of.late, of.bookmark.clone())
+            };
             match groups.iter_mut().find(|group| key(group[0]) == key(stream) && stream.backfill.is_none()) {
                 Some(group) => group.push(stream),
                 None => groups.push(vec![stream]),
@@ -245,11 +323,33 @@ impl Row {
         groups
     }
 
-    /// The most significant run of the tenant: of the tier with the most overdue data, else the last run.
-    fn main_run(&self) -> Option<&RunRow> {
-        let tier = table::oldest(self).and_then(|stream| stream.tier.as_deref());
-        let of_tier = self.runs.iter().find(|run| Some(&*run.tier) == tier);
-        of_tier.or_else(|| self.runs.iter().max_by_key(|run| parse_iso(&run.run.began)))
+    /// The last run of the tier that is worst; of equally bad ones the newest.
+    fn worst_run(&self) -> Option<&RunRow> {
+        let key = |run: &&RunRow| (verdict::of_slot(self, run), parse_iso(&run.run.began));
+        self.runs.iter().max_by_key(key)
+    }
+
+    /// The stream with the oldest data, of those that a tier reads; without any such stream, of all.
+    fn oldest(&self) -> Option<&StreamRow> {
+        let read = || self.streams.iter().filter(|stream| stream.age_seconds.is_some());
+        let due = read().filter(|stream| stream.due_every_seconds.is_some());
+        due.max_by_key(|stream| stream.age_seconds).or_else(|| read().max_by_key(|stream| stream.age_seconds))
+    }
+
+    /// Streams that were never read, grouped by the words for that.
+    fn unread_streams(&self) -> Vec<(&'static str, Vec<&str>)> {
+        let names = |words: &str| -> Vec<&str> {
+            let unread = self.streams.iter().filter(|stream| stream.is_unread() && stream.unread() == words);
+            unread.map(|stream| &*stream.stream).collect()
+        };
+        let groups = UNREAD.map(|words| (words, names(words)));
+        groups.into_iter().filter(|(_, names)| !names.is_empty()).collect()
+    }
+
+    /// The fault of a stream, unless a reason has the same message.
+    fn own_fault<'s>(&self, stream: &'s StreamRow) -> Option<&'s str> {
+        let is_known = |fault: &&str| self.drift.is_cause_of(fault) || self.reasons.iter().any(|of| of.has(fault));
+        stream.fault.as_deref().filter(|fault| !is_known(fault))
     }
 }
 

@@ -3,7 +3,9 @@
 //! Input: a [`StatusReport`], and the properties of the terminal. Output: text. It fits 80 columns, and uses more if
 //! available.
 
-use super::{Row, State, StatusReport, StreamRow, TenantVerdict, since};
+use std::collections::BTreeSet;
+
+use super::{Row, RunRow, State, StatusReport, StreamRow, TenantVerdict, since};
 use crate::base::display::terminal::{Look, Style};
 use crate::base::display::{ago, minute, number, number_of, plain, short, thousands};
 use crate::base::timefmt::parse_iso;
@@ -76,9 +78,7 @@ fn cells(row: &Row, report: &StatusReport) -> [String; 9] {
         TenantVerdict::NeedsPerson => "person",
         other => other.words(),
     };
-    // The stream that is closest to being late, or the latest one.
-    let oldest = oldest(row);
-    let last = row.main_run();
+    let (oldest, last) = (row.oldest(), row.worst_run());
     let ran = last.and_then(|run| since(&run.run.began, parse_iso(&report.at)?)).map(compact);
     let exit = last.map(|run| match (run.state, run.run.exit_code) {
         (State::Running, _) => "runs".to_owned(),
@@ -104,17 +104,6 @@ fn cells(row: &Row, report: &StatusReport) -> [String; 9] {
         limited.to_string(),
         drift,
     ]
-}
-
-/// The stream with the highest age relative to its maximum.
-pub(super) fn oldest(row: &Row) -> Option<&StreamRow> {
-    let due = |stream: &&StreamRow| stream.due_every_seconds.is_some() && stream.age_seconds.is_some();
-    #[allow(clippy::cast_precision_loss)]
-    let part = |stream: &&StreamRow| {
-        stream.age_seconds.unwrap_or(0) as f64 / stream.due_every_seconds.unwrap_or(1).max(1) as f64
-    };
-    let by_part = row.streams.iter().filter(due).max_by(|a, b| part(a).total_cmp(&part(b)));
-    by_part.or_else(|| row.streams.iter().filter(|stream| stream.age_seconds.is_some()).max_by_key(|s| s.age_seconds))
 }
 
 /// A duration in few characters: `3h14m`, `2d`.
@@ -146,21 +135,40 @@ fn block(row: &Row, report: &StatusReport, look: Look) -> String {
             out += &look.command("type", &plain(command));
         }
     }
-    out += &notes(row, look);
+    out + &logs(row, look) + &notes(row, look) + &streams(row, look) + "\n"
+}
+
+/// The log files of the runs that the reasons are about, each once.
+fn logs(row: &Row, look: Look) -> String {
+    let is_named = |run: &&RunRow| row.reasons.iter().any(|reason| reason.tiers.contains(&run.tier));
+    let logs: BTreeSet<&str> = row.runs.iter().filter(is_named).filter_map(|run| run.run.log.as_deref()).collect();
+    logs.into_iter().map(|log| look.item("log", &plain(log))).collect()
+}
+
+/// The streams: those with problems, those that were never read, and the number of the others.
+fn streams(row: &Row, look: Look) -> String {
+    let mut out = String::new();
     let groups = row.sick_streams();
     for (number, group) in groups.iter().take(STREAMS).enumerate() {
-        out += &look.item(if number == 0 { "streams" } else { "" }, &stream_line(group));
+        out += &look.item(if number == 0 { "streams" } else { "" }, &stream_line(row, group));
     }
     if groups.len() > STREAMS {
         out += &look.item("", &format!("and {} more", groups.len() - STREAMS));
     }
-    let well = row.streams.iter().filter(|stream| !stream.is_sick()).count();
-    if well > 0 && !groups.is_empty() {
-        out += &look.item("", &format!("{}: well", number(well, "other stream")));
-    } else if well > 0 {
-        out += &look.item("streams", &format!("{}: well", number(well, "stream")));
+    let mut is_first = groups.is_empty();
+    for (words, names) in row.unread_streams() {
+        let shown: Vec<String> = names.iter().take(STREAMS).map(|name| short(&plain(name), 40)).collect();
+        let more = names.len().saturating_sub(STREAMS);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        out += &look.item(if is_first { "streams" } else { "" }, &format!("{}{more}: {words}", shown.join(", ")));
+        is_first = false;
     }
-    out + "\n"
+    let well = row.streams.iter().filter(|stream| stream.is_well()).count();
+    if well > 0 {
+        let (label, what) = if is_first { ("streams", "stream") } else { ("", "other stream") };
+        out += &look.item(label, &format!("{}: well", number(well, what)));
+    }
+    out
 }
 
 /// Notes, and the progress of backfills.
@@ -171,10 +179,10 @@ fn notes(row: &Row, look: Look) -> String {
     notes.chain(filling).map(|note| look.item("also", &note)).collect()
 }
 
-fn stream_line(group: &[&StreamRow]) -> String {
+fn stream_line(row: &Row, group: &[&StreamRow]) -> String {
     let Some(stream) = group.first() else { return String::new() };
     let mut parts = vec![match (stream.age_seconds, stream.due_every_seconds) {
-        (None, _) => "never read completely".to_owned(),
+        (None, _) => stream.unread().to_owned(),
         (Some(age), None) => format!("{} old", compact(age)),
         (Some(age), Some(due)) => format!("{} old, due every {}", compact(age), compact(due)),
     }];
@@ -182,7 +190,9 @@ fn stream_line(group: &[&StreamRow]) -> String {
         parts.push("LATE".to_owned());
     }
     parts.extend(stream.bookmark.as_deref().map(|bookmark| format!("bookmark {}", short(&plain(bookmark), 40))));
-    parts.extend(stream.fault.as_deref().map(|fault| short(&plain(fault), 200)));
+    if stream.fault.is_some() {
+        parts.push(short(&plain(row.own_fault(stream).unwrap_or("failed")), 200));
+    }
     let names: Vec<String> = group.iter().map(|stream| short(&plain(&stream.stream), 40)).collect();
     format!("{}: {}", names.join(", "), parts.join("; "))
 }

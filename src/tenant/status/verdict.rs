@@ -28,36 +28,37 @@ pub(super) fn judge(subject: &Subject, row: &mut Row, unreadable: bool, now: Off
     let mut reasons = Vec::new();
     reasons.extend(of_twins(subject));
     if let Some(fault) = &subject.fault {
+        let what_to_do = AlertEvent::ConfigRefused.to_do(fault.hint.as_deref());
         reasons.push(Reason {
-            verdict: TenantVerdict::NeedsPerson,
-            what: "its config cannot be used".to_owned(),
             detail: Some(fault.line()),
-            since: None,
-            what_to_do: AlertEvent::ConfigRefused.to_do(fault.hint.as_deref()),
+            detail_is_whole: true,
             commands: vec![command(subject, "check")],
+            ..Reason::new(TenantVerdict::NeedsPerson, "its config cannot be used".to_owned(), what_to_do)
         });
     }
     if unreadable {
-        reasons.push(Reason {
-            verdict: TenantVerdict::Failing,
-            what: "cannot read the results of its runs".to_owned(),
-            detail: None,
-            since: None,
-            what_to_do: format!(
-                "check the files below runs/ in {}; a damaged file may be deleted",
-                subject.root.display()
-            ),
-            commands: Vec::new(),
-        });
+        let what_to_do = format!("look at the files below runs/ in {}; delete a damaged one", subject.root.display());
+        reasons.push(Reason::new(
+            TenantVerdict::Failing,
+            "the record of its runs cannot be read".to_owned(),
+            what_to_do,
+        ));
     }
     let mut reported: Vec<String> = Vec::new();
+    let mut drift = of_drift(subject, row);
     for runs in alike(row) {
         if let Some(reason) = of_runs(subject, row, &runs) {
             reported.extend(runs.iter().map(|run| run.tier.clone()));
-            reasons.push(reason);
+            // One cause is one reason: a change of the data, or a config that was invalid then and still is.
+            let of_drift = |_: &&mut Reason| reason.detail.as_deref().is_some_and(|why| row.drift.is_cause_of(why));
+            let is_same = |other: &&mut Reason| other.detail.is_some() && other.detail == reason.detail;
+            match drift.as_mut().filter(of_drift).or_else(|| reasons.iter_mut().find(is_same)) {
+                Some(same) => join(same, reason),
+                None => reasons.push(reason),
+            }
         }
     }
-    reasons.extend(of_drift(subject, row));
+    reasons.extend(drift);
     // The problem of the run already explains why its data is late.
     reasons.extend(of_age(subject, row, &reported, now));
     if !unreadable {
@@ -74,7 +75,7 @@ pub(super) fn judge(subject: &Subject, row: &mut Row, unreadable: bool, now: Off
     if let Some(resume) = row.runs.iter().filter_map(|run| run.run.resume_at.as_deref()).max()
         && parse_iso(resume) > Some(now)
     {
-        row.notes.push(format!("its account can send calls again at {}", minute(resume)));
+        row.notes.push(format!("its account can be called again from {}", minute(resume)));
     }
 }
 
@@ -121,48 +122,36 @@ fn of_twins(subject: &Subject) -> Option<Reason> {
         [one, other] => (format!("{one} and {other}"), "both"),
         more => (more.join(", "), "all"),
     };
-    Some(Reason {
-        verdict: TenantVerdict::NeedsPerson,
-        what: format!("{configs} {both} describe this tenant: they share its state"),
-        detail: None,
-        since: None,
-        what_to_do: "keep one of them, or give each its own tenant name (dripfeed.tenant)".to_owned(),
-        commands: Vec::new(),
-    })
+    Some(Reason::new(
+        TenantVerdict::NeedsPerson,
+        format!("{configs} are {both} of this tenant: they share its state"),
+        "keep one of them, or give each its own tenant name: dripfeed.tenant".to_owned(),
+    ))
 }
 
 /// The problem of runs with equal results.
 fn of_runs(subject: &Subject, row: &Row, runs: &[&RunRow]) -> Option<Reason> {
     let run = runs.first()?;
     let names = tiers(runs);
+    let tiers = runs.iter().map(|run| run.tier.clone()).collect();
     if run.state == State::Killed {
+        let what_to_do = "check this machine: memory, reboots, the scheduler's timeout; the next run continues from \
+                            the bookmark";
         return Some(Reason {
-            verdict: TenantVerdict::Failing,
-            what: format!("{names}: killed; the run started but recorded no end"),
-            detail: None,
+            tiers,
             since: runs.iter().map(|run| run.run.began.clone()).min(),
-            what_to_do:
-                "check this machine: memory, a reboot, a timeout of the scheduler; the next run continues from the \
-                bookmark"
-                    .to_owned(),
-            commands: Vec::new(),
+            ..Reason::new(
+                TenantVerdict::Failing,
+                format!("{names}: killed: the run started but never recorded an end"),
+                what_to_do.to_owned(),
+            )
         });
     }
-    let code = run.run.exit_code.filter(|_| run.state == State::Ended)?;
-    let event = AlertEvent::of_exit(code)?;
-    let is_late = || row.streams.iter().any(|stream| stream.late && stream.tier.as_ref() == Some(&run.tier));
-    let (event, verdict) = match event {
-        AlertEvent::Unfinished if run.tier == BACKFILL || run.run.unfinished_in_a_row < UNFINISHED && !is_late() => {
-            return None;
-        }
-        AlertEvent::Unfinished if run.run.resume_at.is_some() => (AlertEvent::LimitReached, TenantVerdict::Late),
-        AlertEvent::Unfinished => (event, TenantVerdict::Late),
-        AlertEvent::VendorDown | AlertEvent::LocalFailed => (event, TenantVerdict::Failing),
-        _ => (event, TenantVerdict::NeedsPerson),
-    };
+    let code = run.run.exit_code?;
+    let (event, verdict) = event_of(row, run)?;
     let times = number(count(run.run.unfinished_in_a_row), "run");
     let what = match (event, &run.run.target) {
-        (AlertEvent::Unfinished, _) => format!("{names}: {times} in a row did not have enough time to finish"),
+        (AlertEvent::Unfinished, _) => format!("{names}: {times} in a row ran out of time"),
         (AlertEvent::LimitReached, _) => {
             format!("{names}: the account's rate limit is used up; {times} in a row did not finish")
         }
@@ -178,13 +167,49 @@ fn of_runs(subject: &Subject, row: &Row, runs: &[&RunRow]) -> Option<Reason> {
     };
     let since = runs.iter().map(|run| run.run.failing_since.as_ref().unwrap_or(&run.run.began));
     Some(Reason {
-        verdict,
-        what,
         detail: run.run.why.clone(),
+        tiers,
+        exit_code: Some(code),
+        detail_is_whole: verdict > TenantVerdict::Late,
         since: since.min().cloned(),
-        what_to_do: event.to_do(run.run.hint.as_deref()),
         commands,
+        ..Reason::new(verdict, what, event.to_do(run.run.hint.as_deref()))
     })
+}
+
+/// The event of a run that ended, and the verdict on it; `None` if nothing is wrong.
+fn event_of(row: &Row, run: &RunRow) -> Option<(AlertEvent, TenantVerdict)> {
+    let event = AlertEvent::of_exit(run.run.exit_code.filter(|_| run.state == State::Ended)?)?;
+    let few = || run.run.unfinished_in_a_row < UNFINISHED && !is_late(row, &run.tier);
+    Some(match event {
+        AlertEvent::Unfinished if run.tier == BACKFILL || few() => return None,
+        AlertEvent::Unfinished if run.run.resume_at.is_some() => (AlertEvent::LimitReached, TenantVerdict::Late),
+        AlertEvent::Unfinished => (event, TenantVerdict::Late),
+        AlertEvent::VendorDown | AlertEvent::LocalFailed => (event, TenantVerdict::Failing),
+        _ => (event, TenantVerdict::NeedsPerson),
+    })
+}
+
+/// The verdict on a tier: that on its last run, and on the age of its data.
+pub(super) fn of_slot(row: &Row, run: &RunRow) -> TenantVerdict {
+    let of_run = match run.state {
+        _ if run.superseded => TenantVerdict::Ok,
+        State::Killed => TenantVerdict::Failing,
+        _ => event_of(row, run).map_or(TenantVerdict::Ok, |(_, verdict)| verdict),
+    };
+    if is_late(row, &run.tier) { of_run.max(TenantVerdict::Late) } else { of_run }
+}
+
+/// Is data of this tier late?
+fn is_late(row: &Row, tier: &str) -> bool {
+    row.streams.iter().any(|stream| stream.late && stream.tier.as_deref() == Some(tier))
+}
+
+/// Adds the runs of a reason to another reason with the same cause.
+fn join(same: &mut Reason, reason: Reason) {
+    same.tiers.extend(reason.tiers);
+    same.exit_code = same.exit_code.or(reason.exit_code);
+    same.since = same.since.take().into_iter().chain(reason.since).min();
 }
 
 fn of_drift(subject: &Subject, row: &Row) -> Option<Reason> {
@@ -192,12 +217,13 @@ fn of_drift(subject: &Subject, row: &Row) -> Option<Reason> {
     let gravest = row.drift.gravest.as_deref().filter(|_| grave > 0)?;
     let more = if grave > 1 { format!(", and {} more", grave - 1) } else { String::new() };
     Some(Reason {
-        verdict: TenantVerdict::NeedsPerson,
-        what: format!("the vendor changed its data: {gravest}{more}"),
-        detail: None,
         since: row.drift.since.clone(),
-        what_to_do: AlertEvent::SchemaDrift.to_do(None),
         commands: vec![command(subject, "drift show")],
+        ..Reason::new(
+            TenantVerdict::NeedsPerson,
+            format!("the vendor changed its data: {gravest}{more}"),
+            AlertEvent::SchemaDrift.to_do(None),
+        )
     })
 }
 
@@ -221,22 +247,21 @@ fn of_age(subject: &Subject, row: &Row, reported: &[String], now: OffsetDateTime
         let what_to_do = match run {
             Some(run) if run.state == State::Running => {
                 let began = ago(&run.run.began, &rfc3339(now)).unwrap_or_else(|| "just now".to_owned());
-                format!("its run started {began} and is still running: wait for it, or check its log")
+                format!("its run began {began} and still runs: wait for it, or read its log")
             }
             Some(run) if since(&run.run.began, now).is_some_and(|ago| ago > due + grace(due)) => {
-                "no run has started since: check the scheduler".to_owned()
+                "no run has begun since: check that the scheduler starts it".to_owned()
             }
-            Some(_) => "its runs do not finish these streams: check the last run".to_owned(),
-            None => "no run of this tier is recorded: check the scheduler".to_owned(),
+            Some(_) => "its runs do not finish these streams: read the log of the last one".to_owned(),
+            None => "no run of this tier is recorded: check that the scheduler starts it".to_owned(),
         };
         let verb = run.map_or("read", |run| if run.run.verb.is_empty() { "read" } else { &run.run.verb });
+        let what = format!("tier {name}: {} is {} old, due every {}", names.join(", "), span(age), span(due));
         Some(Reason {
-            verdict: TenantVerdict::Late,
-            what: format!("tier {name}: {} is {} old, due every {}", names.join(", "), span(age), span(due)),
-            detail: None,
+            tiers: vec![name.to_owned()],
             since: Some(rfc3339(at + time::Duration::seconds(i64::try_from(due).unwrap_or(i64::MAX)))),
-            what_to_do,
             commands: vec![command(subject, &format!("{verb} --tier {}", shell(name)))],
+            ..Reason::new(TenantVerdict::Late, what, what_to_do)
         })
     };
     tiers.into_iter().filter_map(of).collect()
@@ -258,20 +283,17 @@ fn missing(subject: &Subject, row: &mut Row, now: OffsetDateTime, reasons: &mut 
         never.into_iter().partition(|(_, due)| there.is_some_and(|there| there > due + grace(*due)));
     let names = |of: &[(&String, u64)]| of.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
     if !late.is_empty() {
+        let what_to_do = format!(
+            "check that the scheduler starts it, and that its runs keep their state in {}",
+            subject.root.display()
+        );
+        let first = late.iter().take(1);
+        let commands = first.map(|(name, _)| command(subject, &format!("read --tier {}", shell(name)))).collect();
         reasons.push(Reason {
-            verdict: TenantVerdict::Late,
-            what: format!("no run of tier {} is recorded", names(&late)),
-            detail: None,
+            tiers: late.iter().map(|(name, _)| (*name).clone()).collect(),
             since: subject.since.map(rfc3339),
-            what_to_do: format!(
-                "check that the scheduler starts it, and that its runs keep their state in {}",
-                subject.root.display()
-            ),
-            commands: late
-                .iter()
-                .take(1)
-                .map(|(name, _)| command(subject, &format!("read --tier {}", shell(name))))
-                .collect(),
+            commands,
+            ..Reason::new(TenantVerdict::Late, format!("tier {} never ran", names(&late)), what_to_do)
         });
     }
     if !new.is_empty() {
