@@ -47,10 +47,10 @@ fn a_parent_and_its_children_are_read() {
         let body = match (&*asked.path, asked.param("page").as_deref()) {
             ("/projects", Some("1") | None) => serde_json::json!([{"id": 7}, {"id": 8}]),
             ("/projects/7/tasks", Some("1") | None) => {
-                serde_json::json!([{"id": 1, "updated_at": "2024-03-01T00:00:00Z"}])
+                serde_json::json!([{"id": 1, "project_id": 7, "updated_at": "2024-03-01T00:00:00Z"}])
             }
             ("/projects/8/tasks", Some("1") | None) => {
-                serde_json::json!([{"id": 2, "updated_at": "2024-03-01T00:00:00Z"}])
+                serde_json::json!([{"id": 2, "project_id": 8, "updated_at": "2024-03-01T00:00:00Z"}])
             }
             ("/projects/7/tasks/1/comments", _) => serde_json::json!([{"id": 11}]),
             ("/projects/8/tasks/2/comments", _) => serde_json::json!([{"id": 12}]),

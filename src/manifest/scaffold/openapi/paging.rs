@@ -123,7 +123,7 @@ pub(super) fn detect(
         (Some(next), _, Some(page)) if next.is_number => by_token(page, next),
         _ if has_link_header(document, operation) => PagingPlan::HeaderLink { size: size.clone() },
         (_, _, Some(page)) => {
-            let first = page.schema["minimum"].as_u64().or(page.schema["default"].as_u64());
+            let first = page.schema["default"].as_u64().or(page.schema["minimum"].as_u64());
             if first.is_none() {
                 notes.push(format!("{DECIDE}the document does not give the number of the first page; 1 is assumed."));
             }
