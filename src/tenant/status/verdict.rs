@@ -256,15 +256,18 @@ fn missing(subject: &Subject, row: &mut Row, now: OffsetDateTime, reasons: &mut 
     let there = subject.since.and_then(|since| u64::try_from((now - since).whole_seconds()).ok());
     let (late, new): (Vec<_>, Vec<_>) =
         never.into_iter().partition(|(_, due)| there.is_some_and(|there| there > due + grace(*due)));
-    let names = |of: &[(&String, u64)]| of.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    let names = |of: &[(&String, u64)]| {
+        let names = of.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        format!("{} {names}", if of.len() == 1 { "tier" } else { "tiers" })
+    };
     if !late.is_empty() {
         reasons.push(Reason {
             verdict: TenantVerdict::Late,
-            what: format!("no run of tier {} is recorded", names(&late)),
+            what: format!("no run of {} is recorded", names(&late)),
             detail: None,
             since: subject.since.map(rfc3339),
             what_to_do: format!(
-                "check that the scheduler starts it, and that its runs keep their state in {}",
+                "check that the scheduler starts these runs, and that they save their state in {}",
                 subject.root.display()
             ),
             commands: late
@@ -275,7 +278,7 @@ fn missing(subject: &Subject, row: &mut Row, now: OffsetDateTime, reasons: &mut 
         });
     }
     if !new.is_empty() {
-        row.notes.push(format!("no run of tier {} yet", names(&new)));
+        row.notes.push(format!("no run of {} yet", names(&new)));
     }
     if row.runs.is_empty() && subject.tiers.values().all(|tier| tier.schedule.is_none()) && subject.fault.is_none() {
         row.notes.push("no run is recorded yet".to_owned());
