@@ -89,7 +89,7 @@ rules! {
     FieldStructureChanged "field_structure_changed" "D8" Break FailStream
         "an object, a list or a plain value became another of the three";
     FieldBecameNullable "field_became_nullable" "D9" Warn Evolve "null in a field that was never null";
-    FieldBecameRequired "field_became_required" "D10" Info Ignore "a field that is no longer ever null";
+    FieldBecameRequired "field_became_required" "D10" Info Ignore "a field that is now never null";
     KeyMissing "key_missing" "D11" Extraction Quarantine "a record without its key";
     CursorMissing "cursor_missing" "D12" Extraction FailStream "records without a readable cursor value";
     EnumValueAdded "enum_value_added" "D13" Info Record "a value that is not among the listed ones";

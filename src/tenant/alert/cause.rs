@@ -76,7 +76,7 @@ impl AlertEvent {
         let general = match self {
             AlertEvent::ConfigRefused => "fix the error; no run of this tenant starts before that",
             AlertEvent::CredentialsRefused => {
-                "give the config a new token or key; if the vendor changed permissions, have them restored"
+                "put a new token or key into the config; if the vendor changed permissions, have them restored"
             }
             AlertEvent::SchemaDrift => {
                 "review the change; accept it if it is right; otherwise reject it: it keeps failing, without an \

@@ -281,10 +281,13 @@ fn missing(subject: &Subject, row: &mut Row, now: OffsetDateTime, reasons: &mut 
     let there = subject.since.and_then(|since| u64::try_from((now - since).whole_seconds()).ok());
     let (late, new): (Vec<_>, Vec<_>) =
         never.into_iter().partition(|(_, due)| there.is_some_and(|there| there > due + grace(*due)));
-    let names = |of: &[(&String, u64)]| of.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    let names = |of: &[(&String, u64)]| {
+        let names = of.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        format!("{} {names}", if of.len() == 1 { "tier" } else { "tiers" })
+    };
     if !late.is_empty() {
         let what_to_do = format!(
-            "check that the scheduler starts it, and that its runs keep their state in {}",
+            "check that the scheduler starts these runs, and that they save their state in {}",
             subject.root.display()
         );
         let first = late.iter().take(1);
@@ -293,11 +296,11 @@ fn missing(subject: &Subject, row: &mut Row, now: OffsetDateTime, reasons: &mut 
             tiers: late.iter().map(|(name, _)| (*name).clone()).collect(),
             since: subject.since.map(rfc3339),
             commands,
-            ..Reason::new(TenantVerdict::Late, format!("tier {} never ran", names(&late)), what_to_do)
+            ..Reason::new(TenantVerdict::Late, format!("no run of {} is recorded", names(&late)), what_to_do)
         });
     }
     if !new.is_empty() {
-        row.notes.push(format!("no run of tier {} yet", names(&new)));
+        row.notes.push(format!("no run of {} yet", names(&new)));
     }
     if row.runs.is_empty() && subject.tiers.values().all(|tier| tier.schedule.is_none()) && subject.fault.is_none() {
         row.notes.push("no run is recorded yet".to_owned());
