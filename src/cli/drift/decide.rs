@@ -20,6 +20,7 @@ use crate::drift::overlay::{Addition, Decision, How, Overlay, Pending};
 use crate::drift::rules::Rule;
 use crate::run::context::Context;
 use crate::run::load;
+use crate::run::log::Level;
 
 /// The person, time and reason of a decision, and the overlay's hash.
 pub(super) struct Reviewer {
@@ -122,6 +123,11 @@ pub(super) fn accept(context: &Context, scope: &DriftScope, asked: &Accept) -> R
     })?;
     if !lines.is_empty() || left.is_empty() {
         print_lines(context, "accepted", &lines)?;
+    }
+    if chosen.iter().any(|open| open.finding.quarantined > 0) {
+        let message = "records of these changes wait in quarantine: `dripfeed drift replay`, with the tenant's \
+                       --config and into its target, sends those that fit now";
+        context.log.line(Level::Info, message);
     }
     if left.is_empty() { Ok(()) } else { print_lines(context, "left open", &left) }
 }

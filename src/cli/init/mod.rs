@@ -15,6 +15,7 @@ use crate::base::fault::{Fault, Kind, Result};
 use crate::manifest::scaffold::openapi::{self, Description, Wishes};
 use crate::manifest::scaffold::rest::{Api, AuthKind, RestPaging};
 use crate::manifest::scaffold::{Scaffold, from_builtin, graphql, rest};
+use crate::manifest::schema;
 use crate::run::context::Context;
 use crate::tenant::schedule::quote::shell as quoted;
 use questions::Questions;
@@ -204,17 +205,13 @@ pub(super) fn init(context: &Context, asked: &InitArgs) -> Result<()> {
     let folder = asked.dir.as_deref().unwrap_or(Path::new(""));
     let name = &asked.name;
     let mut files = files::NewFiles::new(folder, asked.force);
-    let (comment, schema) = manifest_schema().map_or_else(Default::default, |schema| {
-        (format!("# yaml-language-server: $schema={SCHEMA_FILE}\n"), Some(schema))
-    });
+    let comment = format!("# yaml-language-server: $schema={SCHEMA_FILE}\n");
     files.add(&format!("{name}.yaml"), &format!("{comment}{}", scaffold.manifest));
     files.add(&format!("{name}.json"), &scaffold.config);
     for (path, text) in &scaffold.schemas {
         files.add(path, text);
     }
-    if let Some(schema) = schema {
-        files.derive(SCHEMA_FILE, &schema);
-    }
+    files.derive(SCHEMA_FILE, &format!("{:#}\n", schema::schema()));
     let blocks = files::blocks(&scaffold.env_example);
     let has_variables = blocks.iter().any(|block| files::assigns(block));
     if has_variables {
@@ -227,11 +224,6 @@ pub(super) fn init(context: &Context, asked: &InitArgs) -> Result<()> {
     }
     let written = files.write()?;
     context.text(&report(asked, &scaffold, &written, has_variables))
-}
-
-/// The JSON Schema of manifests, for editors.
-fn manifest_schema() -> Option<String> {
-    None
 }
 
 /// The texts of the new source.

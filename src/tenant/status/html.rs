@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use super::table::{backfill, compact};
 use super::{PastRunRow, Reason, Row, RunRow, State, StatusReport, StreamRow, TenantVerdict, since};
 use crate::base::display::page::{command, document, joined, time};
-use crate::base::display::{ago, bytes, capital, minute, number, number_of, plain, short, span, thousands};
+use crate::base::display::{ago, capital, minute, number, number_of, plain, short, span, thousands};
 use crate::base::timefmt::parse_iso;
 use crate::tenant::run_record::ALL;
 
@@ -402,10 +402,7 @@ fn healthy_row(row: &Row, report: &StatusReport) -> Markup {
     all.sort_by_key(|(_, past)| parse_iso(&past.run.began));
     let backfills = row.streams.iter().filter(|stream| stream.fills_back());
     let backfills = backfills.filter_map(|stream| Some(html! { (plain(&stream.stream)) ": " (bar(stream)?) }));
-    let mut below: Vec<Markup> = row.notes.iter().map(|note| html! { (plain(note)) }).chain(backfills).collect();
-    if row.quarantine_bytes > 0 {
-        below.push(html! { (bytes(row.quarantine_bytes)) " in quarantine" });
-    }
+    let below: Vec<Markup> = row.notes.iter().map(|note| html! { (plain(note)) }).chain(backfills).collect();
     html! {
         tr {
             th scope="row" { (name(row, report)) }

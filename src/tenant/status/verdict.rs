@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::collect::gap;
 use super::{Reason, Row, RunRow, State, StreamRow, Subject, TenantVerdict, since};
-use crate::base::display::{ago, minute, number, span};
+use crate::base::display::{ago, bytes, minute, number, span};
 use crate::base::timefmt::{parse_iso, rfc3339};
 use crate::tenant::alert::AlertEvent;
 use crate::tenant::run_record::{ALL, BACKFILL};
@@ -71,6 +71,11 @@ pub(super) fn judge(subject: &Subject, row: &mut Row, unreadable: bool, now: Off
     if row.alerts_undelivered > 0 {
         let note = format!("{} undelivered: check its webhook", number(count(row.alerts_undelivered), "alert"));
         row.notes.push(note);
+    }
+    if row.quarantine_bytes > 0 {
+        let replay = command(subject, "drift replay");
+        let size = bytes(row.quarantine_bytes);
+        row.notes.push(format!("{size} of records wait in quarantine: `{replay} | TARGET` sends those that fit now"));
     }
     if let Some(resume) = row.runs.iter().filter_map(|run| run.run.resume_at.as_deref()).max()
         && parse_iso(resume) > Some(now)
@@ -140,6 +145,7 @@ fn of_runs(subject: &Subject, row: &Row, runs: &[&RunRow]) -> Option<Reason> {
         return Some(Reason {
             tiers,
             since: runs.iter().map(|run| run.run.began.clone()).min(),
+            commands: again(subject, runs).collect(),
             ..Reason::new(
                 TenantVerdict::Failing,
                 format!("{names}: killed: the run started but never recorded an end"),
@@ -160,9 +166,10 @@ fn of_runs(subject: &Subject, row: &Row, runs: &[&RunRow]) -> Option<Reason> {
     };
     let commands = match event {
         AlertEvent::ConfigRefused | AlertEvent::CredentialsRefused | AlertEvent::VendorDown => {
-            vec![command(subject, "check")]
+            [command(subject, "check")].into_iter().chain(again(subject, runs)).collect()
         }
         AlertEvent::SchemaDrift => vec![command(subject, "drift show")],
+        AlertEvent::LocalFailed => again(subject, runs).collect(),
         _ => Vec::new(),
     };
     let since = runs.iter().map(|run| run.run.failing_since.as_ref().unwrap_or(&run.run.began));
@@ -174,6 +181,15 @@ fn of_runs(subject: &Subject, row: &Row, runs: &[&RunRow]) -> Option<Reason> {
         since: since.min().cloned(),
         commands,
         ..Reason::new(verdict, what, event.to_do(run.run.hint.as_deref()))
+    })
+}
+
+/// The commands that repeat runs. A backfill has options of its own, which its record does not hold.
+fn again<'a>(subject: &'a Subject, runs: &'a [&RunRow]) -> impl Iterator<Item = String> + 'a {
+    runs.iter().filter(|run| run.tier != BACKFILL).map(|run| {
+        let verb = if run.run.verb.is_empty() { "read" } else { &run.run.verb };
+        let tier = if run.tier == ALL { String::new() } else { format!(" --tier {}", shell(&run.tier)) };
+        command(subject, &format!("{verb}{tier}"))
     })
 }
 

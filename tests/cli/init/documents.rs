@@ -118,14 +118,11 @@ fn a_text_that_is_no_document_is_refused() {
 #[test]
 fn published_documents_are_understood() {
     let specs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specs");
-    if !specs.is_dir() {
-        return;
-    }
     for (file, paths, words) in [
         (
             "asana.json",
             "/projects,/tasks",
-            &["field_path: [data]", "field_name: offset", "page_size: 100", "field_name: modified_since"][..],
+            &["field_path: [data]", "field_name: offset", "page_size: 100"][..],
         ),
         (
             "github.json",
