@@ -69,11 +69,11 @@ impl ColourVariables {
 
     /// Does an output show colours? `NO_COLOR` outranks `CLICOLOR_FORCE`, and that outranks the others.
     pub fn show(&self, is_terminal: bool) -> bool {
-        let is_set = |value: &Option<OsString>| value.as_ref().is_some_and(|value| !value.is_empty());
-        let is = |value: &Option<OsString>, text: &str| value.as_ref().is_some_and(|value| value == text);
-        let forced = is_set(&self.clicolor_force) && !is(&self.clicolor_force, "0");
-        let shown = is_terminal && !is(&self.clicolor, "0") && !is(&self.term, "dumb");
-        !is_set(&self.no_color) && (forced || shown)
+        let is = |value: Option<&OsString>, text: &str| value.is_some_and(|value| value == text);
+        let is_set = |value: Option<&OsString>| value.is_some_and(|value| !value.is_empty());
+        let forced = is_set(self.clicolor_force.as_ref()) && !is(self.clicolor_force.as_ref(), "0");
+        let shown = is_terminal && !is(self.clicolor.as_ref(), "0") && !is(self.term.as_ref(), "dumb");
+        !is_set(self.no_color.as_ref()) && (forced || shown)
     }
 }
 
