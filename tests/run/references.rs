@@ -139,6 +139,9 @@ fn of_several_values_of_a_variable_the_environments_wins_then_the_last_files() {
     second(first(beside("wrong"), "wrong"), "sandbox-token").run().expect(0, &[]);
     second(first(beside("wrong"), "sandbox-token"), "wrong").run().expect(20, &[]);
     second(beside("wrong"), "wrong").env("TOKEN", "sandbox-token").run().expect(0, &[]);
+    // A line that nobody filled in is no value.
+    beside("").run().expect(10, &["TOKEN, which is empty in its env file"]);
+    first(beside("sandbox-token"), "").run().expect(0, &[]);
     // The files' variables are values of references, and nothing else.
     let tap = reads("sandbox-token").file("", "config.env", "DRIPFEED_STREAMS=none\n");
     tap.run().expect(0, &[]);

@@ -221,7 +221,8 @@ impl<'r> Resolver<'r> {
             return Ok(value);
         }
         let given = self.references.given()?;
-        if let Some(value) = given.get(name) {
+        // A line of `.env.example` that nobody filled in is no value.
+        if let Some(value) = given.get(name).filter(|value| !value.is_empty()) {
             return Ok(value.clone());
         }
         let read = match self.read.get() {
@@ -231,9 +232,11 @@ impl<'r> Resolver<'r> {
                 self.read.get_or_init(|| read)
             }
         };
-        read.get(name).cloned().ok_or_else(|| {
-            let fault = format!("config `{path}` refers to the environment variable {name}, which is not set");
-            let places = match self.beside.last() {
+        read.get(name).filter(|value| !value.is_empty()).cloned().ok_or_else(|| {
+            let is_there = given.contains_key(name) || read.contains_key(name);
+            let why = if is_there { "is empty in its env file" } else { "is not set" };
+            let fault = format!("config `{path}` refers to the environment variable {name}, which {why}");
+            let places = match self.references.files.last().or(self.beside.last()) {
                 Some(file) => format!(" or write it into {}", file.display()),
                 None => String::new(),
             };

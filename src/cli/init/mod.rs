@@ -217,7 +217,7 @@ pub(super) fn init(context: &Context, asked: &InitArgs) -> Result<()> {
     if has_variables {
         files.append(".env.example", &blocks)?;
     }
-    files.append(".gitignore", &[".env".to_owned(), "state*.json".to_owned()])?;
+    files.append(".gitignore", &[".env", "state*.json", "messages.jsonl"].map(str::to_owned))?;
     // Whoever pressed Ctrl-C wants no files.
     if let Some(kind @ Kind::Signal(_)) = context.stop.asked() {
         return Err(Fault::new(kind, "stopped"));
@@ -340,8 +340,10 @@ fn report(asked: &InitArgs, scaffold: &Scaffold, written: &[String], has_variabl
     }
     let mut environment = String::new();
     if has_variables {
-        out += &format!("\nFill in the secrets:\n  cp {} {}\n", in_folder(".env.example"), in_folder(".env"));
-        environment = format!(" --env-file {}", in_folder(".env"));
+        let (example, env) = (in_folder(".env.example"), in_folder(".env"));
+        // Others on the machine must not read what is filled in.
+        out += &format!("\nFill in the values in {env}:\n  cp {example} {env} && chmod 600 {env}\n");
+        environment = format!(" --env-file {env}");
     }
     let arguments = format!("--source {manifest} --config {config}{environment}");
     out + &format!(

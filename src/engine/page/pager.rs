@@ -316,7 +316,7 @@ impl Pager<'_> {
         if !self.seen.insert(self.hasher.hash_one(crate::base::json::python::canonical(&token))) {
             return Err(Fault::data("the page token repeats: dripfeed would request the same pages forever")
                 .at(&value.at().location)
-                .hint("check `cursor_value` and `stop_condition`, or report it to the vendor"));
+                .hint("check `cursor_value`, `stop_condition` and where `page_token_option` sends the token"));
         }
         Ok(Some(token))
     }

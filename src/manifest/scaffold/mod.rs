@@ -46,7 +46,8 @@ impl Scaffold {
 
     /// How many comments ask for a decision?
     pub(crate) fn decisions(&self) -> usize {
-        let comments = self.manifest.lines().filter(|line| line.trim_start().starts_with('#'));
-        comments.filter(|line| line.contains(DECIDE.trim_end())).count()
+        // The comment at the top only says what the word means.
+        let comments = self.manifest.lines().filter_map(|line| line.trim_start().strip_prefix("# "));
+        comments.filter(|text| text.starts_with(DECIDE.trim_end())).count()
     }
 }

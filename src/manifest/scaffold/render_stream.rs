@@ -123,14 +123,15 @@ fn paginator(paging: &PagingPlan) -> YamlMap {
             (strategy.set("inject_on_first_request", json!(true)), size, option(slot))
         }
         PagingPlan::Token { slot, at, more, size } => {
-            let end = lookup(more.as_ref().unwrap_or(at));
-            (by_cursor(&lookup(at), &end, size.as_ref()), size, option(slot))
+            let more = more.as_ref().map(|flag| lookup(flag));
+            (by_cursor(&lookup(at), more.as_deref(), size.as_ref()), size, option(slot))
         }
         PagingPlan::BodyLink { at, size } => {
-            (by_cursor(&lookup(at), &lookup(at), size.as_ref()), size, YamlMap::of("RequestPath"))
+            (by_cursor(&lookup(at), None, size.as_ref()), size, YamlMap::of("RequestPath"))
         }
         PagingPlan::HeaderLink { size } => {
-            let strategy = by_cursor("headers['link']['next']['url']", "headers['link']['next']", size.as_ref());
+            let goes_on = Some("headers['link']['next']");
+            let strategy = by_cursor("headers['link']['next']['url']", goes_on, size.as_ref());
             (strategy, size, YamlMap::of("RequestPath"))
         }
     };
@@ -140,11 +141,13 @@ fn paginator(paging: &PagingPlan) -> YamlMap {
         .set("page_token_option", token)
 }
 
-fn by_cursor(value: &str, goes_on: &str, size: Option<&PageSize>) -> YamlMap {
+/// Without `goes_on` the pages end where there is no token. To write that as a condition too would hide from the engine
+/// that the token is looked for in the wrong place.
+fn by_cursor(value: &str, goes_on: Option<&str>, size: Option<&PageSize>) -> YamlMap {
     YamlMap::of("CursorPagination")
         .set_some("page_size", size.map(|size| json!(size.size)))
         .set("cursor_value", format!("{{{{ {value} }}}}").as_str())
-        .set("stop_condition", format!("{{{{ not {goes_on} }}}}").as_str())
+        .set_some("stop_condition", goes_on.map(|goes_on| json!(format!("{{{{ not {goes_on} }}}}"))))
 }
 
 fn incremental(cursor: &CursorPlan) -> YamlMap {

@@ -18,9 +18,10 @@ fn a_source_is_a_manifest_a_config_and_its_variables() {
     assert_eq!(config["token"], "env:MY_CRM_TOKEN");
     let variables = text(dir.path(), ".env.example");
     assert!(variables.contains("\n# ") && variables.contains("\nMY_CRM_TOKEN=\n"), "{variables}");
-    assert_eq!(text(dir.path(), ".gitignore"), ".env\nstate*.json\n");
+    assert_eq!(text(dir.path(), ".gitignore"), ".env\nstate*.json\nmessages.jsonl\n");
     for command in [
         "wrote my-crm.yaml, my-crm.json, .env.example, .gitignore",
+        "  cp .env.example .env && chmod 600 .env\n",
         "  dripfeed validate my-crm.yaml\n",
         "  dripfeed test --source my-crm.yaml --config my-crm.json --env-file .env\n",
         "  dripfeed read --source my-crm.yaml --config my-crm.json --env-file .env > messages.jsonl\n",
@@ -54,7 +55,7 @@ fn a_second_source_adds_its_lines_once() {
     init(dir.path(), &["a", "--rest"]).expect(0, &[]);
     init(dir.path(), &["b", "--rest", "--auth", "key"]).expect(0, &[]);
     init(dir.path(), &["b", "--rest", "--auth", "key", "--force"]).expect(0, &[]);
-    assert_eq!(text(dir.path(), ".gitignore"), "target\n.env\nstate*.json\n");
+    assert_eq!(text(dir.path(), ".gitignore"), "target\n.env\nstate*.json\nmessages.jsonl\n");
     let variables = text(dir.path(), ".env.example");
     for name in ["A_URL=", "A_TOKEN=", "B_URL=", "B_API_KEY="] {
         assert_eq!(variables.matches(name).count(), 1, "{name}: {variables}");

@@ -64,6 +64,13 @@ impl<'d> Planner<'d> {
                 let what =
                     format!("The `{}` of the record in `{}` that this one belongs to.", parent.key, parent.stream);
                 stream.properties.insert(parent.field.clone(), json!({"type": [kind, "null"], "description": what}));
+                if let Some(key) = &stream.key {
+                    let note = format!(
+                        "can several of `{}` have the same record? Then the key is [{}, {key}].",
+                        parent.stream, parent.field
+                    );
+                    stream.key_notes.push(format!("{DECIDE}{note}"));
+                }
             }
             stream.notes.push(format!("Read for each record of `{}`, by `{{{parameter}}}`.", parent.stream));
             stream.parent = Some(parent);
@@ -242,9 +249,10 @@ impl<'d> Planner<'d> {
             .filter(|parameter| is_list(parameter.name))
             .map(|parameter| format!("`{}`", parameter.name))
             .collect();
+        let (verb, one) = if filters.len() == 1 { ("filters", "it") } else { ("filter", "one") };
         (!filters.is_empty()).then(|| {
             format!(
-                "{DECIDE}{} filter by another list. Does the API require one? Then a partition router can send it.",
+                "{DECIDE}{} {verb} by another list. Does the API require {one}? Then a partition router can send it.",
                 filters.join(", ")
             )
         })
