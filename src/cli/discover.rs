@@ -34,7 +34,14 @@ pub struct DiscoverArgs {
     #[arg(long, value_name = "A,B", value_delimiter = ',', requires = "infer", help_heading = "Inference")]
     streams: Vec<String>,
     /// How many pages of each stream to read
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..), requires = "infer", help_heading = "Inference")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u16).range(1..),
+        requires = "infer",
+        help_heading = "Inference"
+    )]
     pages: u16,
     /// Also write the schemas to where the manifest keeps them: its own text, or schemas/STREAM.json beside it
     #[arg(long, requires = "infer", help_heading = "Inference")]

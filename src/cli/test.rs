@@ -23,10 +23,22 @@ pub struct TestArgs {
     #[arg(long, value_name = "NAME", help_heading = "Selection")]
     stream: Option<String>,
     /// How many pages to read
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Selection")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u16).range(1..),
+        help_heading = "Selection"
+    )]
     pages: u16,
     /// How many slices to try until one has records
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Selection")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 5,
+        value_parser = clap::value_parser!(u16).range(1..),
+        help_heading = "Selection"
+    )]
     slices: u16,
     /// How the report is written
     #[arg(long, value_enum, default_value = "text", help_heading = "Output")]

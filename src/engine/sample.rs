@@ -64,7 +64,7 @@ pub struct SampledPage {
 
 /// A sample of a stream.
 #[derive(Debug, Clone, Default)]
-pub struct Sample {
+pub struct StreamSample {
     /// The slices that were read.
     pub slices: Vec<SampledSlice>,
     /// The fault that ended it early.
@@ -97,15 +97,15 @@ pub fn sample(
     stream: &StreamPlan,
     size: SampleSize,
     exchanges: &dyn Fn() -> usize,
-) -> Result<Sample> {
-    let mut sampler = Sampler { engine, stream, size, exchanges, sample: Sample::default() };
+) -> Result<StreamSample> {
+    let mut sampler = Sampler { engine, stream, size, exchanges, sample: StreamSample::default() };
     let mut cursors = Cursors::begin(stream)?;
     let parents = ParentReader::new(engine, stream, None);
     let enough = Fault::bug("enough");
     let listed = stream.router.each(&parents, &Vars::new(&engine.cx), &mut |partition| {
         let partition = Arc::new(partition);
         for window in cursors.open(stream, &partition)? {
-            if !sampler.read(StreamSlice { partition: partition.clone(), window }, &mut cursors)? {
+            if !sampler.read(StreamSlice { partition: partition.clone(), window }, &mut cursors) {
                 return Err(enough.clone());
             }
         }
@@ -180,12 +180,12 @@ struct Sampler<'r> {
     stream: &'r StreamPlan,
     size: SampleSize,
     exchanges: &'r dyn Fn() -> usize,
-    sample: Sample,
+    sample: StreamSample,
 }
 
 impl Sampler<'_> {
     /// Reads a slice; returns false if the sample is complete.
-    fn read(&mut self, slice: StreamSlice, cursors: &mut Cursors) -> Result<bool> {
+    fn read(&mut self, slice: StreamSlice, cursors: &mut Cursors) -> bool {
         let cursor = cursors.of(&slice.partition);
         let (stream, window) = (self.stream, slice.window.as_ref());
         let mut sink = Sampling {
@@ -211,10 +211,10 @@ impl Sampler<'_> {
         });
         self.sample.slices.push(sampled);
         match outcome {
-            Ok(None) => Ok(!has_records && self.sample.slices.len() < self.size.slices),
+            Ok(None) => !has_records && self.sample.slices.len() < self.size.slices,
             Ok(Some(fault)) | Err(fault) => {
                 self.sample.fault = Some(fault);
-                Ok(false)
+                false
             }
         }
     }

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::model::{ComponentsResolver, DeclarativeSource};
-use super::node::{Definitions, Describe as _, Facts};
+use super::node::{Definitions, Describe as _, SchemaFacts};
 use super::refs;
 
 /// The title of the schema.
@@ -52,7 +52,7 @@ fn values(component: &str, field: &str) -> Option<Json> {
 
 /// The schema of a manifest.
 pub fn schema() -> Json {
-    let mut all = Definitions::new(Facts { default_type: refs::default_type, values });
+    let mut all = Definitions::new(SchemaFacts { default_type: refs::default_type, values });
     let _ = DeclarativeSource::schema(&mut all, None);
     // Stream templates are read after their values are filled in; what fills them is described all the same.
     let _ = ComponentsResolver::schema(&mut all, None);

@@ -43,7 +43,7 @@ fn a_config_that_cannot_be_used() {
     }});
     let typed = plain().replace("\"streams\"", &format!("\"spec\":{spec},\"streams\""));
     let ran = Tap::new("read").source(&typed).config(&json!({"token": 12_345_678})).run();
-    refused(&ran, &["`token`", "\"string\""]);
+    refused(&ran, &["config `token` must be a text, and is a number", "in quotes"]);
     assert!(!ran.err.contains("12345678"), "a fault never shows a value");
     refused(&Tap::new("read").source(&typed).config(&json!({})).run(), &["config `token` is missing"]);
 }
@@ -92,7 +92,7 @@ download_target_extractor: {type: KeyValueExtractor}}
             "`transformations[0].fields[0].value`: `value` is missing".trim_start_matches('`'),
             "does not compile",
             "needs custom Python code",
-            "does not support `KeyValueExtractor` yet",
+            "does not support the component `KeyValueExtractor` yet",
             "expected a list, found a string",
             "8 faults",
         ],
@@ -146,7 +146,7 @@ streams:
     refused(&with(&base.replace("type: SimpleRetriever", "type: AsyncRetriever")), &["`status_mapping` is missing"]);
     refused(
         &with(&base.replace("{type: DpathExtractor, field_path: [data]}", "{type: KeyValueExtractor}")),
-        &["does not support `KeyValueExtractor` yet"],
+        &["does not support the component `KeyValueExtractor` yet"],
     );
     for (bodies, words) in [
         (

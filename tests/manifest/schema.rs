@@ -60,6 +60,10 @@ fn what_the_reader_takes_has_no_red_line() {
     let (mut right, mut wrong) = (0, Vec::new());
     for path in paths {
         let text = std::fs::read_to_string(&path).unwrap();
+        // What is broken on purpose is held by the snapshots there.
+        if path.components().any(|part| part.as_os_str() == "broken") {
+            continue;
+        }
         // A broken manifest, or no manifest at all.
         let Ok(examined) = lint::examine(&text, "m.yaml") else { continue };
         // A key that the reader ignores has a red line: it is probably a mistake.

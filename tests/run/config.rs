@@ -7,7 +7,8 @@ use crate::support::vendor::Vendor;
 
 /// The start that the vendor is asked for, with a config's `start_date`, a format, and perhaps a pattern in the spec.
 fn asked(start_date: &str, format: &str, pattern: Option<&str>) -> String {
-    let vendor = Vendor::start(&json!({"routes": [{"path": "/items", "replies": [{"json": {"data": []}}]}]}));
+    let vendor =
+        Vendor::start(&json!({"routes": [{"path": "/items", "replies": [{"status": 200, "json": {"data": []}}]}]}));
     let cursor = json!({
         "type": "DatetimeBasedCursor", "cursor_field": "at", "datetime_format": format,
         "start_datetime": "{{ config['start_date'] }}",
@@ -47,7 +48,8 @@ fn a_start_date_may_be_more_or_less_precise_than_the_format() {
 
 #[test]
 fn a_run_says_where_a_key_is_used_that_neither_spec_nor_config_has() {
-    let vendor = Vendor::start(&json!({"routes": [{"path": "/items", "replies": [{"json": {"data": []}}]}]}));
+    let vendor =
+        Vendor::start(&json!({"routes": [{"path": "/items", "replies": [{"status": 200, "json": {"data": []}}]}]}));
     let parameters = json!({"requester": {"request_parameters": {"mail": "{{ config['emial'] }}"}}});
     let mut manifest: Json =
         serde_json::from_str(&items(&json!({"id": {"type": "string"}}), &json!({}), &parameters)).unwrap();

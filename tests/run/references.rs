@@ -41,7 +41,8 @@ fn a_command_is_run_once_a_run_however_many_keys_use_it() {
     let vault = program(&tap, "vault", &format!("echo once >> {}; echo sandbox-token", count.display()));
     let command = format!("exec:{vault} kv get");
     let config = json!({"token": command, "dripfeed": {"pace": {"account": command}, "tenant": command}});
-    tap.config(&config).run().expect(0, &[]);
+    let tap = tap.config(&config);
+    tap.run().expect(0, &[]);
     assert_eq!(std::fs::read_to_string(count).unwrap(), "once\n");
 }
 
@@ -84,7 +85,8 @@ fn a_command_that_hangs_does_not_hold_up_a_stop() {
     let tap = Tap::new("read --source sandbox");
     let begun = tap.dir.path().join("begun");
     let hang = program(&tap, "hang", &format!("echo $$ > {}; sleep 600", begun.display()));
-    let ran = tap.config(&json!({"token": format!("exec:{hang}")})).run_and_stop(|| begun.exists());
+    let tap = tap.config(&json!({"token": format!("exec:{hang}")}));
+    let ran = tap.run_and_stop(|| begun.exists());
     assert_eq!(ran.code, 143, "{}", ran.err);
     let pid = std::fs::read_to_string(begun).unwrap();
     assert!(!std::path::Path::new("/proc").join(pid.trim()).exists(), "the command is still there");
@@ -232,6 +234,7 @@ fn names_in_the_targets_command_stay_within_their_words() {
     let state = tap.dir.path().join("state");
     let config = json!({"token": "sandbox-token", "dripfeed": {"tenant": "acme {source}", "state_dir": state}});
     let target = format!("{target} --into={{tenant}}/{{source}} '{{tenant}} {{x}}' {{}}");
-    tap.config(&config).args(&["--target", &target]).run().expect(0, &[]);
+    let tap = tap.config(&config).args(&["--target", &target]);
+    tap.run().expect(0, &[]);
     assert_eq!(std::fs::read_to_string(seen).unwrap(), "--into=acme {source}/sandbox\nacme {source} {x}\n{}\n");
 }

@@ -255,8 +255,8 @@ fn without_a_folder_it_is_whom_the_state_directory_knows() {
     // The configs are where the last runs found them, and so is what they promise.
     assert_eq!(tenant(&report, "tyrell")["verdict"], "late");
     assert_eq!(tenant(&report, "tyrell")["reasons"], tenant(&with, "tyrell")["reasons"]);
-    let one = night.status("--config tenants/tyrell.json --format json");
-    one.expect(10, &["TYRELL_TOKEN"]);
+    // No secret is needed to look.
+    night.status("--config tenants/tyrell.json --format json").expect(0, &[]);
     night.status("--tenants tenants --source other").expect(0, &[]);
     night.status("--tenants nowhere").expect(10, &["cannot list the folder nowhere"]);
     night.status("--tenants state").expect(10, &["state has no config"]);

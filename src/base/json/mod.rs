@@ -4,7 +4,6 @@
 //! Input: the bytes of a response, or values. Output: positions, kinds, and numbers as written. Called by the engine,
 //! by drift, and by all code that must write JSON exactly as the reference does.
 
-pub mod infer;
 pub mod observe;
 pub mod python;
 pub mod scan;

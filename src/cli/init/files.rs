@@ -91,7 +91,9 @@ impl NewFiles {
             let is_new = !file.path.exists();
             let kept = if file.replaces { draft.persist(&file.path) } else { draft.persist_noclobber(&file.path) };
             if let Err(error) = kept {
-                done.iter().for_each(|path| drop(std::fs::remove_file(path)));
+                for path in &done {
+                    drop(std::fs::remove_file(path));
+                }
                 return Err(Fault::local(format!("cannot write {}", file.shown()), &error.error));
             }
             if is_new {

@@ -307,6 +307,7 @@ fn chosen_lists(context: &Context, document: &Description, shown: &str) -> Resul
     }
     let text: String = lists.iter().map(|path| format!("{path}\n")).collect();
     context.text(&text)?;
+    context.out.lock().flush()?;
     let fault = Fault::new(Kind::Usage, format!("{shown} has {} lists, and --paths chooses none", lists.len()));
     Err(fault.hint(format!("choose from the list on stdout: --paths {}", lists[..2].join(","))))
 }

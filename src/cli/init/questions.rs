@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn empty_answers_are_the_defaults() {
-        let Start::Rest(api) = answered(&[""; 10]).start().unwrap() else { panic!("no REST") };
+        let Start::Rest(api) = answered(&[""; 10]).start().expect("answers") else { panic!("no REST") };
         assert_eq!((api.url, api.path.as_deref(), api.records.as_deref()), (None, Some("/items"), Some("data")));
         assert_eq!((api.auth, api.paging, api.cursor), (AuthKind::Bearer, Some(RestPaging::Page), None));
     }
@@ -224,16 +224,16 @@ mod tests {
             "since",
             "gid",
         ];
-        let Start::Rest(api) = answered(&lines).start().unwrap() else { panic!("no REST") };
+        let Start::Rest(api) = answered(&lines).start().expect("answers") else { panic!("no REST") };
         assert_eq!(api.url.as_deref(), Some("https://api.example.com"));
         assert_eq!((api.auth, api.since.as_deref(), api.key.as_deref()), (AuthKind::Basic, Some("since"), Some("gid")));
     }
 
     #[test]
     fn the_end_of_the_input_ends_it() {
-        let fault = answered(&["graphql", ""]).start().unwrap_err();
+        let fault = answered(&["graphql", ""]).start().expect_err("no answer");
         assert_eq!(fault.kind, Kind::Usage);
         assert!(fault.message.contains("nothing was written"), "{fault}");
-        assert!(answered(&["x"; 10]).start().unwrap_err().message.contains("no valid answer"));
+        assert!(answered(&["x"; 10]).start().expect_err("no answer").message.contains("no valid answer"));
     }
 }

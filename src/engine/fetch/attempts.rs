@@ -452,9 +452,8 @@ impl FailedAttempt {
         let text = reply.and_then(|reply| reply.error.clone().or_else(|| vendor_error::of(reply)));
         let quoted = text.map(|t| format!(" (the vendor says: {t})")).unwrap_or_default();
         let attempts = number_of(tries.into(), "attempt");
-        let fault =
-            Fault::new(kind, format!("{message}{quoted}, after {attempts} of {}", shown_with_query(request)))
-                .of_rule(reply.map_or("", |reply| rule_of(reply.status)));
+        let fault = Fault::new(kind, format!("{message}{quoted}, after {attempts} of {}", shown_with_query(request)))
+            .of_rule(reply.map_or("", |reply| rule_of(reply.status)));
         let fault = Fault { status: reply.map(|reply| reply.status), ..fault };
         let fault = if reply.is_some_and(|reply| reply.status == 429) {
             fault.airbyte_message("API rate limit exceeded.", Failure::Transient)

@@ -34,7 +34,7 @@ pub struct Field {
 }
 
 /// What the vocabulary's types do not say.
-pub struct Facts {
+pub struct SchemaFacts {
     /// The type of a component that has none, by its parent's type and field.
     pub default_type: fn(&str, &str) -> Option<&'static str>,
     /// The values that a text can have, by component and field.
@@ -43,7 +43,7 @@ pub struct Facts {
 
 /// The schemas of all components that were described.
 pub struct Definitions {
-    facts: Facts,
+    facts: SchemaFacts,
     /// The schemas by the components' names.
     pub components: Map<String, Json>,
     demanded: IndexMap<&'static str, Vec<&'static str>>,
@@ -51,7 +51,7 @@ pub struct Definitions {
 
 impl Definitions {
     /// None yet.
-    pub fn new(facts: Facts) -> Definitions {
+    pub fn new(facts: SchemaFacts) -> Definitions {
         Definitions { facts, components: Map::new(), demanded: IndexMap::new() }
     }
 

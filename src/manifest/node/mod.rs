@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 
 pub(super) use component::{choice, component, held};
 pub use component::{field, mapping, refuse_later, refused, warn_of_unknown_keys};
-pub use describe::{Definitions, Describe, Facts, Field};
+pub use describe::{Definitions, Describe, Field, SchemaFacts};
 pub use faults::{Reading, examine, last_of};
 pub use place::Place;
 pub use read::{OneOrMany, Raw, Read, Spelling, Text};

@@ -149,7 +149,9 @@ fn field(key: &str, value: &Yaml, depth: usize, out: &mut Vec<String>) {
         Yaml::List(items) if items.is_empty() => out.push(format!("{key}: []")),
         Yaml::List(items) => {
             out.push(format!("{key}:"));
-            items.iter().for_each(|one| out.extend(indented(item(one, depth + 2))));
+            for one in items {
+                out.extend(indented(item(one, depth + 2)));
+            }
         }
     }
 }
@@ -302,7 +304,7 @@ mod tests {
         let data = json!({"a": {"b": long, "c": [1, 2]}, "d": [long, {"e": long}], "f": {}});
         let written = YamlMap::default().notes(["A note."]).set("all", data.clone()).text();
         assert!(written.lines().filter(|line| !line.contains('{')).all(|line| line.len() < 400), "{written}");
-        assert_eq!(parse_yaml(&written, "t").unwrap().to_json()["all"], data, "{written}");
+        assert_eq!(parse_yaml(&written, "t").expect("YAML").to_json()["all"], data, "{written}");
     }
 
     #[test]

@@ -33,8 +33,8 @@ use crate::pace::Pace;
 use crate::pace::limiter::WaitReason;
 use crate::protocol::{Out, Protocol, airbyte};
 use crate::run::context::Context;
+use crate::run::exchange::{Exchange, ExchangeLog};
 use crate::run::log::{Level, Log};
-use crate::run::test_read::exchange::{Exchange, ExchangeLog};
 
 /// The default seconds between two polls of a job, as in the reference.
 const POLL: f64 = 5.0;

@@ -5,8 +5,6 @@
 //! the verbs `test` and `discover --infer`. The report's keys are those of the `test_read` of Airbyte's Connector
 //! Builder, with our own beside them.
 
-pub(crate) mod exchange;
-mod preview;
 mod suspicion;
 mod text;
 
@@ -15,15 +13,15 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
-use self::exchange::{Exchange, ExchangeLog};
 pub(crate) use self::suspicion::Suspicion;
 use crate::base::fault::{Fault, Result};
-use crate::base::json::infer::SchemaSample;
 use crate::engine::build::StreamPlan;
 use crate::engine::cursor::CursorPlan;
-use crate::engine::sample::{self, Sample, SampleSize, SampledPage, SampledSlice};
+use crate::engine::sample::{self, SampleSize, SampledPage, SampledSlice, StreamSample};
 use crate::run::context::Context;
+use crate::run::exchange::{self, Exchange, ExchangeLog};
 use crate::run::load::Purpose;
+use crate::run::schema_sample::SchemaSample;
 
 /// The result of a test read. All texts are free of secrets.
 #[derive(Debug, Clone, Serialize)]
@@ -158,7 +156,7 @@ struct Reading<'r> {
 }
 
 impl Reading<'_> {
-    fn report(&self, sample: Sample, exchanges: Vec<Exchange>, notices: &[String]) -> TestReport {
+    fn report(&self, sample: StreamSample, exchanges: Vec<Exchange>, notices: &[String]) -> TestReport {
         let mut schema = SchemaSample::default();
         let pages = || sample.slices.iter().flat_map(|slice| &slice.pages);
         pages().flat_map(|page| &page.records).for_each(|record| schema.add(record));

@@ -9,14 +9,13 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::FieldTypes;
-use super::exchange::Exchange;
 use crate::base::display::number;
-use crate::base::json::infer::SchemaSample;
 use crate::base::json::python;
-use crate::base::json::scan;
 use crate::base::json::schema::Reader;
 use crate::engine::build::StreamPlan;
-use crate::engine::sample::{Sample, SampledPage};
+use crate::engine::sample::{SampledPage, StreamSample};
+use crate::run::exchange::Exchange;
+use crate::run::schema_sample::SchemaSample;
 
 /// The deepest list that is looked for in a body.
 const DEEPEST: usize = 4;
@@ -38,7 +37,7 @@ impl Suspicion {
 /// Everything suspicious about a sample.
 pub(super) fn of(
     stream: &StreamPlan,
-    sample: &Sample,
+    sample: &StreamSample,
     schema: &SchemaSample,
     exchanges: &[Exchange],
 ) -> Vec<Suspicion> {
@@ -246,12 +245,5 @@ fn described(types: &[&str], format: Option<&str>) -> String {
     match format {
         Some(format) if !types.is_empty() => format!("{types} {format}"),
         _ => types,
-    }
-}
-
-impl super::exchange::ReceivedResponse {
-    /// The body, if it is JSON.
-    pub(super) fn json(&self) -> Option<Json> {
-        scan::json(self.body().as_bytes()).ok()
     }
 }

@@ -4,11 +4,10 @@
 
 use serde_json::Value as Json;
 
-use super::exchange::Exchange;
-use super::preview;
 use super::{FieldTypes, TestPage, TestReport, TestSlice};
 use crate::base::display::terminal::{Look, Style};
 use crate::base::display::{number, plain};
+use crate::run::exchange::{Exchange, preview};
 
 /// The width without a terminal, and the largest one.
 const WIDTHS: (usize, usize) = (100, 140);

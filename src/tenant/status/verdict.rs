@@ -129,7 +129,7 @@ fn of_twins(subject: &Subject) -> Option<Reason> {
     };
     Some(Reason::new(
         TenantVerdict::NeedsPerson,
-        format!("{configs} are {both} of this tenant: they share its state"),
+        format!("{configs} {both} describe this tenant: they share its state"),
         "keep one of them, or give each its own tenant name: dripfeed.tenant".to_owned(),
     ))
 }

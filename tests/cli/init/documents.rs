@@ -119,11 +119,7 @@ fn a_text_that_is_no_document_is_refused() {
 fn published_documents_are_understood() {
     let specs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specs");
     for (file, paths, words) in [
-        (
-            "asana.json",
-            "/projects,/tasks",
-            &["field_path: [data]", "field_name: offset", "page_size: 100"][..],
-        ),
+        ("asana.json", "/projects,/tasks", &["field_path: [data]", "field_name: offset", "page_size: 100"][..]),
         (
             "github.json",
             "/repos/{owner}/{repo}/issues,/user/repos",

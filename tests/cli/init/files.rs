@@ -20,7 +20,7 @@ fn a_source_is_a_manifest_a_config_and_its_variables() {
     assert!(variables.contains("\n# ") && variables.contains("\nMY_CRM_TOKEN=\n"), "{variables}");
     assert_eq!(text(dir.path(), ".gitignore"), ".env\nstate*.json\nmessages.jsonl\n");
     for command in [
-        "wrote my-crm.yaml, my-crm.json, .env.example, .gitignore",
+        "wrote my-crm.yaml, my-crm.json, .dripfeed/manifest.schema.json, .env.example, .gitignore",
         "  cp .env.example .env && chmod 600 .env\n",
         "  dripfeed validate my-crm.yaml\n",
         "  dripfeed test --source my-crm.yaml --config my-crm.json --env-file .env\n",

@@ -72,7 +72,9 @@ pub(crate) fn plan(name: &str, document: &Description, wishes: &Wishes) -> Resul
         None => security::authenticate(document, &chosen, &mut plan),
     }
     let mut planner = Planner::new(document, plan);
-    chosen.iter().for_each(|operation| planner.add(operation, true));
+    for operation in &chosen {
+        planner.add(operation, true);
+    }
     let mut plan = planner.plan;
     // The parameters of a stream replace those of the shared requester.
     for stream in plan.streams.iter_mut().filter(|stream| !stream.parameters.is_empty()) {

@@ -168,7 +168,8 @@ fn page_size(parameter: &Parameter<'_>, notes: &mut Vec<String>) -> Option<PageS
     let (maximum, default) = (parameter.schema["maximum"].as_u64(), parameter.schema["default"].as_u64());
     let said = short(parameter.description);
     let quoted = said.map_or_else(String::new, |said| format!(" It says: {said}"));
-    let size = match (maximum.filter(|maximum| (1..=10_000).contains(maximum)), default.filter(|size| *size > 0)) {
+
+    match (maximum.filter(|maximum| (1..=10_000).contains(maximum)), default.filter(|size| *size > 0)) {
         (Some(maximum), _) => sized(maximum),
         (None, Some(default)) => {
             let note = format!(
@@ -186,8 +187,7 @@ fn page_size(parameter: &Parameter<'_>, notes: &mut Vec<String>) -> Option<PageS
             notes.push(format!("{DECIDE}{note}"));
             None
         }
-    };
-    size
+    }
 }
 
 /// Does the document promise a `Link` header?

@@ -115,7 +115,9 @@ impl<'d> Converter<'d> {
         }
         if has("string") {
             let format = schema["format"].as_str().filter(|format| matches!(*format, "date" | "date-time" | "time"));
-            format.into_iter().for_each(|format| out["format"] = json!(format));
+            if let Some(e let Some(format) = format {
+                out["format"] = json!(format);
+            }
         }
         let values = schema["enum"].as_array().filter(|values| values.len() <= MAX_VALUES && !values.is_empty());
         if let Some(values) = values.filter(|values| values.iter().all(is_plain_value)) {
@@ -239,11 +241,11 @@ fn merge(into: &mut Json, from: &Json, how: Merge) {
     let (own, other) = (as_list(typed(into)), as_list(typed(from)));
     let is_open = how == Merge::Any && (own.is_empty() || other.is_empty());
     let mut types = own;
-    other.into_iter().for_each(|name| {
+    for name in other {
         if !types.contains(&name) {
             types.push(name);
         }
-    });
+    }
     // An integer is a number.
     if types.contains(&json!("number")) {
         types.retain(|name| name != "integer");
@@ -294,11 +296,11 @@ fn merge_properties(into: &mut Json, from: &Json, how: Merge) {
 }
 
 fn union(mut a: Vec<Json>, b: Vec<Json>) -> Vec<Json> {
-    b.into_iter().for_each(|value| {
+    for value in b {
         if !a.contains(&value) {
             a.push(value);
         }
-    });
+    }
     a
 }
 

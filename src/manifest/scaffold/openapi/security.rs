@@ -77,9 +77,9 @@ fn add_second(scheme: Scheme, plan: &mut SourcePlan) {
         if plan.keys.iter().any(|known| known.name == key) || key == "api_key" { format!("{key}_2") } else { key };
     let value = (name.clone(), format!("{{{{ config['{key}'] }}}}"));
     if in_header {
-        plan.headers.push(value)
+        plan.headers.push(value);
     } else {
-        plan.parameters.push(value)
+        plan.parameters.push(value);
     }
     plan.keys.push(ConfigKey::secret(&key, &name, &format!("A second credential, sent as `{name}`.")));
 }
@@ -169,7 +169,7 @@ pub(super) fn address(document: &Description, plan: &mut SourcePlan) {
     let url = written.map(|url| url.trim_end_matches('/').to_owned()).filter(|url| url.contains("://"));
     let Some(url) = url else {
         plan.url_notes = vec![format!("{DECIDE}the document gives no whole address; the config holds it.")];
-        plan.url_base = "{{ config['url'] }}".to_owned();
+        "{{ config['url'] }}".clone_into(&mut plan.url_base);
         plan.keys.push(ConfigKey::required("url", "Address", what));
         return;
     };
@@ -179,7 +179,7 @@ pub(super) fn address(document: &Description, plan: &mut SourcePlan) {
     }
     let lower = url.to_ascii_lowercase();
     if PLACEHOLDERS.iter().any(|word| lower.contains(word)) {
-        plan.url_base = "{{ config['url'] }}".to_owned();
+        "{{ config['url'] }}".clone_into(&mut plan.url_base);
         plan.keys.push(ConfigKey::required("url", "Address", what).like(Some(&url)));
         return;
     }

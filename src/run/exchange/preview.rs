@@ -1,6 +1,6 @@
 //! JSON for people, trimmed: the first items of a list, the start of a long text.
 //!
-//! Input: a value. Output: indented lines. Called by `exchange` and `text`.
+//! Input: a value. Output: indented lines. Called by `exchange` and by the text of a test read.
 
 use serde_json::Value as Json;
 
@@ -16,14 +16,14 @@ const LONGEST: usize = 60;
 const DEEPEST: usize = 4;
 
 /// The lines of a value.
-pub(super) fn json(value: &Json) -> Vec<String> {
+pub(in crate::run) fn json(value: &Json) -> Vec<String> {
     let mut lines = vec![String::new()];
     write(value, 0, &mut lines);
     lines
 }
 
 /// A line of at most `width` characters.
-pub(super) fn cut(line: &str, width: usize) -> String {
+pub(in crate::run) fn cut(line: &str, width: usize) -> String {
     let line = plain(line);
     if line.chars().count() <= width {
         return line;

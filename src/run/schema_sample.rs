@@ -17,7 +17,7 @@ const MOST_NAMES: usize = 200;
 
 /// What was seen at a place.
 #[derive(Debug, Clone, Default)]
-pub struct SchemaSample {
+pub(crate) struct SchemaSample {
     types: BTreeSet<&'static str>,
     /// How often a value other than null was seen.
     seen: u64,
@@ -33,7 +33,7 @@ pub struct SchemaSample {
 
 impl SchemaSample {
     /// Adds a value.
-    pub fn add(&mut self, value: &Json) {
+    pub(crate) fn add(&mut self, value: &Json) {
         self.add_at(value, 0);
     }
 
@@ -54,7 +54,9 @@ impl SchemaSample {
                 self.types.insert("array");
                 if depth < DEEPEST {
                     let inner = self.items.get_or_insert_with(Box::default);
-                    items.iter().for_each(|item| inner.add_at(item, depth + 1));
+                    for item in items {
+                        inner.add_at(item, depth + 1);
+                    }
                 }
             }
             Json::Object(map) => {
@@ -86,14 +88,14 @@ impl SchemaSample {
     }
 
     /// The types other than null, as JSON Schema names them. An integer beside a number is a number.
-    pub fn types(&self) -> Vec<&'static str> {
+    pub(crate) fn types(&self) -> Vec<&'static str> {
         let is_number = self.types.contains("number");
         let named = self.types.iter().copied().filter(|name| *name != "null");
         named.filter(|name| !(is_number && *name == "integer")).collect()
     }
 
     /// The format of all texts: `date-time` or `date`.
-    pub fn format(&self) -> Option<&'static str> {
+    pub(crate) fn format(&self) -> Option<&'static str> {
         match (self.has_text, self.times, self.dates) {
             (true, true, _) => Some("date-time"),
             (true, _, true) => Some("date"),
@@ -102,17 +104,17 @@ impl SchemaSample {
     }
 
     /// The fields of the objects seen here, in the order of the records.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &SchemaSample)> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &SchemaSample)> {
         self.order.iter().filter_map(|name| Some((name.as_str(), self.fields.get(name)?)))
     }
 
     /// How many values other than null were seen here.
-    pub fn seen(&self) -> u64 {
+    pub(crate) fn seen(&self) -> u64 {
         self.seen
     }
 
     /// The schema of the values seen here. Without any value but null, every type is allowed.
-    pub fn schema(&self) -> Json {
+    pub(crate) fn schema(&self) -> Json {
         let types = self.types();
         if types.is_empty() {
             return json!({});
@@ -140,7 +142,9 @@ mod tests {
 
     fn inferred(records: &[Json]) -> Json {
         let mut sample = SchemaSample::default();
-        records.iter().for_each(|record| sample.add(record));
+        for record in records {
+            sample.add(record);
+        }
         sample.schema()
     }
 

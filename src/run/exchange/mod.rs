@@ -3,11 +3,12 @@
 //! Input: the requests and responses of a run, as the reporter hears of them. Output: [`Exchange`]s, as JSON or as
 //! text. Called by the reporter: for `test`, which collects them, and for `-vv`, which logs them.
 
+pub(super) mod preview;
+
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
-use super::preview;
 use crate::base::config::secret::names_credential;
 use crate::base::display::{number, thousands};
 use crate::base::json::scan;
@@ -128,8 +129,12 @@ impl Exchange {
         };
         let SentRequest { url, parameters, body, .. } = &mut self.request;
         *url = mask(url);
-        parameters.iter_mut().for_each(|[_, value]| *value = mask(value));
-        body.iter_mut().for_each(|body| *body = mask(body));
+        for [_, value] in parameters.iter_mut() {
+            *value = mask(value);
+        }
+        for body in body.iter_mut() {
+            *body = mask(body);
+        }
         headers(&mut self.request.headers);
         headers(&mut self.response.headers);
         self.response.body = mask(&self.response.body);
@@ -172,9 +177,9 @@ impl Exchange {
 }
 
 impl ReceivedResponse {
-    /// The start of the body.
-    pub(super) fn body(&self) -> &str {
-        &self.body
+    /// The body, if it is JSON.
+    pub(super) fn json(&self) -> Option<Json> {
+        scan::json(self.body.as_bytes()).ok()
     }
 
     /// Status, size and time in a line.
