@@ -10,7 +10,7 @@ use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use super::groups::{LogArgs, OutputArgs, ProtocolArg, ReadInputArgs, SelectionArgs, SourceArgs, StateDirArgs};
+use super::groups::{ConnectionArgs, LogArgs, OutputArgs, ProtocolArg, ReadInputArgs, SelectionArgs};
 use super::{discover, drift, init, schedule, sources, spec, status, sync, test, validate};
 use crate::run::options::RunOptions;
 
@@ -162,19 +162,6 @@ EXAMPLES:
   dripfeed sync --config acme.json --target 'target-postgres --config pg.json'
   dripfeed sync --config acme.json --tier hourly --target 'target-postgres --config pg.json'
   dripfeed sync --config acme.json --backfill 2022-01-01..2025-01-01 --target target-jsonl";
-
-/// The arguments of `check`; `discover` has them too.
-#[derive(Debug, Clone, Args)]
-pub struct ConnectionArgs {
-    #[command(flatten)]
-    source: SourceArgs,
-    #[command(flatten)]
-    state_dir: StateDirArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    log: LogArgs,
-}
 
 /// The arguments of `read`.
 #[derive(Debug, Clone, Args)]
@@ -384,14 +371,6 @@ impl Cli {
             Some(_) => return false,
         };
         unfinished.unfinished_ok
-    }
-}
-
-impl ConnectionArgs {
-    pub(super) fn fill(&self, asked: &mut RunOptions) {
-        self.source.fill(asked);
-        self.state_dir.fill(asked);
-        self.log.fill(asked);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::args::ConnectionArgs;
+use super::groups::ConnectionArgs;
 use crate::base::fault::Result;
 use crate::engine::build::StreamPlan;
 use crate::protocol::singer_catalog;

@@ -180,6 +180,19 @@ pub struct LogArgs {
     debug: bool,
 }
 
+/// The arguments of `check`; `discover` has them too.
+#[derive(Debug, Clone, Args)]
+pub struct ConnectionArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    state_dir: StateDirArgs,
+    #[command(flatten)]
+    pub(in crate::cli) output: OutputArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
 /// Parses a share of a limit.
 fn share(text: &str) -> std::result::Result<f64, String> {
     text.parse()
@@ -199,6 +212,14 @@ impl SourceArgs {
 impl StateDirArgs {
     pub(in crate::cli) fn fill(&self, asked: &mut RunOptions) {
         asked.state_dir.clone_from(&self.state_dir);
+    }
+}
+
+impl ConnectionArgs {
+    pub(in crate::cli) fn fill(&self, asked: &mut RunOptions) {
+        self.source.fill(asked);
+        self.state_dir.fill(asked);
+        self.log.fill(asked);
     }
 }
 

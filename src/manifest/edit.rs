@@ -56,7 +56,8 @@ mod tests {
     fn a_block_is_replaced_and_its_surroundings_stay() {
         let text = "a: 1 # one\nloader:\n  schema: # old\n    type: object\n    properties: {x: {}}\n\n# next\nb: 2\n";
         let value = json!({"type": ["null", "object"], "properties": {"y": {}, "id": {"type": "string"}}});
-        let wanted = "a: 1 # one\nloader:\n  schema:\n    type: [\"null\",\"object\"]\n    properties:\n      \"y\": {}\n      \
+        let wanted = "a: 1 # one\nloader:\n  schema:\n    type: [\"null\",\"object\"]\n    properties:\n      \
+                      \"y\": {}\n      \
                       id:\n        type: \"string\"\n\n# next\nb: 2\n";
         assert_eq!(replace(text, 4, "schema", &value).as_deref(), Some(wanted));
         let flow = "loader:\n  schema: {type: object}\nb: 2\n";

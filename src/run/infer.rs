@@ -155,7 +155,8 @@ fn inline(path: &Path, stream: &str, line: u32, schema: &Json) -> Result<()> {
     let edited = lines.filter_map(|line| edit::replace(&text, line, "schema", schema)).find(|edited| {
         let manifest = read(edited).ok();
         let loaders = manifest.as_ref().and_then(|m| definition(m, stream).ok()?.schema_loader.clone());
-        matches!(loaders.as_ref().map(|l| &l.0[..]), Some([SchemaLoader::InlineSchemaLoader(def)]) if def.schema.as_ref() == Some(schema))
+        let Some([SchemaLoader::InlineSchemaLoader(def)]) = loaders.as_ref().map(|l| &l.0[..]) else { return false };
+        def.schema.as_ref() == Some(schema)
     });
     match edited {
         Some(edited) => store(path, &edited),

@@ -10,7 +10,8 @@ fn vendor() -> Vendor {
         "/b" => json!({"status": 403, "json": {"message": "not for you"}}),
         "/c" => json!({"status": 200, "json": []}),
         _ => {
-            json!({"status": 200, "json": [{"id": 1, "at": "2024-01-01T00:00:00Z", "n": null}, {"id": 2, "at": null, "n": [1.5]}]})
+            let one = json!({"id": 1, "at": "2024-01-01T00:00:00Z", "n": null});
+            json!({"status": 200, "json": [one, {"id": 2, "at": null, "n": [1.5]}]})
         }
     })
 }

@@ -41,7 +41,9 @@ const CURSOR: &str = "    primary_key: id
       start_datetime: '2024-01-01'
     schema_loader:
       type: InlineSchemaLoader
-      schema: {type: object, properties: {id: {type: integer}, at: {type: [string, 'null'], format: date}, n: {type: string}}}
+      schema:
+        type: object
+        properties: {id: {type: integer}, at: {type: [string, 'null'], format: date}, n: {type: string}}
 ";
 
 /// Pages of two items each, without end.
@@ -74,7 +76,8 @@ fn the_text_shows_request_answer_records_cursor_state_schema_and_limits() {
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
     assert_eq!(vendor.asked().len(), 2);
     for part in [
-        "PAGE 1\n  GET @url@/items\n    per_page = 2\n    team     = t1\n    header   Authorization: Bearer ****\n  HTTP 200, ",
+        "PAGE 1\n  GET @url@/items\n    per_page = 2\n    team     = t1\n",
+        "    header   Authorization: Bearer ****\n  HTTP 200, ",
         "    header X-RateLimit-Remaining: 17",
         "  2 records at data.items\n  the first one:\n    {\n      \"id\": 0,",
         "  cursor at: \"2024-01-01\" .. \"2024-01-01\", format %Y-%m-%d\n",
@@ -167,7 +170,9 @@ fn a_refused_request_is_shown_with_the_vendors_words_and_what_was_sent() {
     assert_eq!(ran.code, 40);
     let parts =
         ["FAILED\n  GET @url@/items\n    per_page = 2\n", "  HTTP 400, ", "0 records on 0 pages; nothing was stored"];
-    parts.iter().for_each(|part| assert!(ran.out.contains(part), "{part}: {}", ran.out));
+    for part in parts {
+        assert!(ran.out.contains(part), "{part}: {}", ran.out);
+    }
     let said = "The vendor says: per_page: must be 1 (GET @url@/items?per_page=2&team=t1)";
     assert!(ran.err.contains(said), "{}", ran.err);
     let read =
@@ -186,7 +191,8 @@ fn a_slice_without_records_is_followed_by_the_next_and_nothing_is_stored() {
     });
     let steps = CURSOR.replace(
         "      start_datetime: '2024-01-01'\n",
-        "      start_datetime: '2024-01-01'\n      end_datetime: '2024-01-20'\n      step: P1D\n      cursor_granularity: P1D\n      \
+        "      start_datetime: '2024-01-01'\n      end_datetime: '2024-01-20'\n      step: P1D\n      \
+         cursor_granularity: P1D\n      \
          start_time_option: {type: RequestOption, inject_into: request_parameter, field_name: since}\n",
     );
     let manifest = manifest(&vendor.url, "items", &steps);

@@ -331,7 +331,9 @@ fn recorded(runs: &[(&str, RunEntry)], streams: &[(&str, Stream)]) -> Night {
     let config = json!({"access_token": "env:ACME_TOKEN", "dripfeed": ours}).to_string();
     std::fs::write(dir.path().join("tenants/acme.json"), config).unwrap();
     let put = |record: &mut Record| {
-        runs.iter().for_each(|(slot, run)| record.set_run(slot, run.clone()));
+        for (slot, run) in runs {
+            record.set_run(slot, run.clone());
+        }
         record.streams.extend(streams.iter().map(|(name, stream)| ((*name).to_owned(), stream.clone())));
     };
     let records = RunRecords::new(&dir.path().join("state"), "asana", "acme");

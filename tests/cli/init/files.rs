@@ -32,7 +32,7 @@ fn a_source_is_a_manifest_a_config_and_its_variables() {
     let mode = std::fs::metadata(dir.path().join("my-crm.yaml")).unwrap().permissions().mode();
     assert_eq!(mode & 0o600, 0o600);
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 4, "{left:?}");
+    assert_eq!(left.len(), 5, "{left:?}");
 }
 
 #[test]

@@ -115,7 +115,7 @@ impl<'d> Converter<'d> {
         }
         if has("string") {
             let format = schema["format"].as_str().filter(|format| matches!(*format, "date" | "date-time" | "time"));
-            if let Some(e let Some(format) = format {
+            if let Some(format) = format {
                 out["format"] = json!(format);
             }
         }

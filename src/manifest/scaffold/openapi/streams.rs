@@ -39,7 +39,7 @@ impl<'d> Planner<'d> {
     pub(super) fn add(&mut self, operation: &Operation<'d>, is_listed: bool) {
         if let Some(known) = self.planned.iter().find(|known| known.path == operation.path) {
             let stream = self.plan.streams.iter_mut().find(|stream| stream.name == known.name);
-            if let Some(e let Some(stream) = stream {
+            if let Some(stream) = stream {
                 stream.is_listed |= is_listed;
             }
             return;
