@@ -198,7 +198,8 @@ fn what_makes_no_sense_is_refused() {
 #[test]
 fn a_backfill_that_is_typed_goes_on_until_it_is_done() {
     let dir = tenants(&[("a.json", config("H * * * *"))]);
-    let text = schedule(dir.path(), "cron", &["--backfill", "2024-01-01..2024-02-01"]).expect(0, &[]).out.clone();
+    let asked = ["--backfill", "2024-01-01..2024-02-01", "--program", "dripfeed"];
+    let text = schedule(dir.path(), "cron", &asked).expect(0, &[]).out.clone();
     let line = text.lines().find_map(|line| line.strip_prefix("#     until ")).unwrap();
     for (codes, tries) in [("75\n76\n76\n0\n75\n", 4), ("76\n20\n0\n", 2), ("0\n0\n", 1)] {
         std::fs::write(dir.path().join("codes"), codes).unwrap();

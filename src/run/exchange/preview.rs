@@ -95,7 +95,8 @@ mod tests {
         let deep = json!({"a": {"b": {"c": {"d": 1}}}});
         let value = json!({"data": [1, 2, 3], "text": "x".repeat(61), "deep": deep, "no": []});
         let wanted = format!(
-            "{{\n  \"data\": [\n    1,\n    2,\n    … 1 more item\n  ],\n  \"text\": \"{}…,\n  \"deep\": {{\n    \"a\": \
+            "{{\n  \"data\": [\n    1,\n    2,\n    … 1 more item\n  ],\n  \"text\": \"{}…,\n  \
+             \"deep\": {{\n    \"a\": \
              {{\n      \"b\": {{\n        \"c\": {{ 1 field }}\n      }}\n    }}\n  }},\n  \"no\": []\n}}",
             "x".repeat(60)
         );

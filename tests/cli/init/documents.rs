@@ -36,8 +36,9 @@ fn manifests_are_as_expected_and_valid() {
         let ran = init(dir.path(), &["crm", "--openapi", document.to_str().unwrap()]);
         ran.expect(0, &[]);
         assert_eq!(serious(findings(dir.path(), "crm.yaml")), Vec::<Json>::new(), "{name}");
-        golden::assert_file(&folder().join("expected"), name, "yaml", &text(dir.path(), "crm.yaml"));
-        golden::assert_file(&folder().join("expected"), name, "json", &text(dir.path(), "crm.json"));
+        let expected = folder().join("expected");
+        golden::assert_file(&expected, &format!("{name}-manifest"), "yaml", &text(dir.path(), "crm.yaml"));
+        golden::assert_file(&expected, &format!("{name}-config"), "json", &text(dir.path(), "crm.json"));
     }
 }
 
