@@ -350,13 +350,18 @@ fn a_list_that_nobody_reads_to_its_end_ends_quietly() {
 #[test]
 fn a_config_that_lacks_each_alternative_is_told_their_keys() {
     let mut manifest: Json = serde_json::from_str(&items(&json!({"id": {}}), &json!({}), &json!({}))).unwrap();
-    let credentials = json!({"properties": {"credentials": {"required": ["client_id"]}}, "required": ["credentials"]});
+    let credentials = json!({
+        "properties": {"credentials": {"required": ["client_id", "client_secret"]}}, "required": ["credentials"],
+    });
     for keyword in ["anyOf", "oneOf"] {
         manifest["spec"] = json!({"type": "Spec", "connection_specification": {"type": "object", "properties": {},
             keyword: [{"required": ["access_token"]}, credentials]}});
         let check = |config: Json| Tap::new("check").source(&manifest.to_string()).config(&config).run();
         check(json!({})).expect(10, &["config needs one of `access_token`, `credentials`"]);
-        let half = check(json!({"credentials": {"auth_type": "oauth"}}));
-        half.expect(10, &["config `credentials.client_id` is missing", "or give `access_token` instead"]);
+        // What the manifest's own rules fill in chooses no alternative.
+        let neither = check(json!({"credentials": {"auth_type": "oauth"}}));
+        neither.expect(10, &["config needs one of `access_token`, `credentials.client_id`"]);
+        let half = check(json!({"credentials": {"client_id": "7"}}));
+        half.expect(10, &["config `credentials.client_secret` is missing", "or give `access_token` instead"]);
     }
 }

@@ -108,7 +108,10 @@ fn score(object: &Map<String, Json>, branch: &Json) -> f64 {
     let known: Vec<&str> = declared.map(String::as_str).chain(required).collect();
     let of = |key: &String| {
         if known.contains(&key.as_str()) {
-            return 1.0;
+            // An object without any of the keys that it needs, such as one of defaults, chooses nothing.
+            let needed = branch["properties"][key.as_str()]["required"].as_array().into_iter().flatten();
+            let mut needed = needed.filter_map(Json::as_str).peekable();
+            return f64::from(needed.peek().is_none() || needed.any(|name| object[key].get(name).is_some()));
         }
         let absent = known.iter().filter(|name| !object.contains_key(**name));
         let alike = absent.map(|name| strsim::normalized_damerau_levenshtein(key, name)).fold(0.0, f64::max);
