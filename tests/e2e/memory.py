@@ -48,9 +48,9 @@ def main():
                 code, most, took = peak(read_command(sandbox.config(scratch / "config.json")), log)
             peaks.append(most)
             log.seek(0)
-            said = [line.strip() for line in log if " records of " in line][-1:]
+            said = [line.strip() for line in log if " streams complete" in line][-1:]
             checks.fact(f"{tasks} tasks: peak {most / MB:.1f} MB, {took:.1f} s; the tap says: {' '.join(said)}")
-            checks.ok(f"{tasks} tasks are all read", code == 0 and said and f"{tasks + 70:,} records of 3 of 3" in said[0], f"exit code {code}")
+            checks.ok(f"{tasks} tasks are all read", code == 0 and said and f"{tasks + 70:,} records, 3 of 3 streams complete" in said[0], f"exit code {code}")
             checks.ok(f"{tasks} tasks take under {MOST / MB:.0f} MB", most < MOST, f"{most / MB:.1f} MB")
     checks.fact(f"an empty process counts {floor / MB:.1f} MB")
     checks.ok("the measure is the tap's own", min(peaks) > floor, f"{min(peaks) / MB:.1f} MB over {floor / MB:.1f} MB")
