@@ -13,3 +13,4 @@ pub mod percent;
 pub mod stop;
 pub mod store;
 pub mod timefmt;
+pub mod user_file;

@@ -1,23 +1,36 @@
 //! Collects the records of a page as JSON, after the stream's filter and transformations.
 //!
-//! Input: the records of a slice, as a [`RecordSink`](super::record_sink::RecordSink) receives them. Output: the
-//! records of each complete page, and the highest cursor value. Called by the parent reader and by `sample`, which
-//! need few records; the record writer takes the fast way over bytes.
+//! Input: the records of a slice, as a [`RecordSink`] receives them. Output: the records of each complete page, passed
+//! to a [`PageTaker`], and the highest cursor value. Called by the parent reader and by `sample`, which need few
+//! records; the record writer takes the fast way over bytes.
 
 use serde_json::Value as Json;
 use time::OffsetDateTime;
 
 use super::answer;
 use super::build::StreamPlan;
-use crate::base::fault::Fault;
+use super::record_sink::{PageEnd, RecordSink};
+use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::Scanner;
 use crate::engine::cursor::ceiling::{Ceiling, Highest};
 use crate::engine::cursor::{Cursor, CursorPlan, Window};
 use crate::engine::extract::WalkError;
 use crate::manifest::template::Vars;
 
+/// Takes the records of complete pages.
+pub(super) trait PageTaker {
+    /// Takes the records of a page; returns false if no further page is wanted.
+    fn take(&mut self, records: Vec<Json>) -> Result<bool>;
+
+    /// Called when it is known how paging continues; returns false if no further page is wanted.
+    fn ended(&mut self, _end: &PageEnd) -> bool {
+        true
+    }
+}
+
 /// Collects the records of a page.
 pub(super) struct RecordCollector<'r> {
+    pages: &'r mut dyn PageTaker,
     stream: &'r StreamPlan,
     cursor: Option<&'r Cursor>,
     records: Vec<Json>,
@@ -29,8 +42,14 @@ pub(super) struct RecordCollector<'r> {
 
 impl<'r> RecordCollector<'r> {
     /// A collector for a slice: with a client-side cursor filter, `cursor` decides which records are kept.
-    pub(super) fn new(stream: &'r StreamPlan, cursor: Option<&'r Cursor>, window: Option<&Window>) -> Self {
+    pub(super) fn new(
+        stream: &'r StreamPlan,
+        cursor: Option<&'r Cursor>,
+        window: Option<&Window>,
+        pages: &'r mut dyn PageTaker,
+    ) -> Self {
         RecordCollector {
+            pages,
             stream,
             cursor,
             records: Vec::new(),
@@ -41,12 +60,24 @@ impl<'r> RecordCollector<'r> {
         }
     }
 
-    /// Takes the next record; returns false if the manifest drops it.
-    pub(super) fn take(
-        &mut self,
-        scanner: &mut Scanner<'_>,
-        vars: &Vars<'_>,
-    ) -> std::result::Result<bool, WalkError<Fault>> {
+    /// Adds a wanted record.
+    fn add(&mut self, record: Json) {
+        if let (Some(plan), Some(ceiling)) = (&self.stream.cursor, &self.ceiling)
+            && let Some(time) = value(plan, &record)
+        {
+            ceiling.take(time, &mut self.highest_of_page);
+        }
+        self.records.push(record);
+    }
+
+    /// The highest cursor value that a bookmark may reach, and the records past it.
+    pub(super) fn highest(&self) -> Highest {
+        self.highest
+    }
+}
+
+impl RecordSink for RecordCollector<'_> {
+    fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, WalkError<Fault>> {
         let mut record = answer::record_json(scanner)?;
         let RecordCollector { stream, cursor, ceiling, .. } = &*self;
         let inside = |record: &Json| match (&stream.cursor, cursor, ceiling) {
@@ -62,43 +93,37 @@ impl<'r> RecordCollector<'r> {
         Ok(is_selected)
     }
 
-    /// Adds a wanted record.
-    pub(super) fn add(&mut self, record: Json) {
-        if let (Some(plan), Some(ceiling)) = (&self.stream.cursor, &self.ceiling)
-            && let Some(time) = value(plan, &record)
-        {
-            ceiling.take(time, &mut self.highest_of_page);
-        }
-        self.records.push(record);
-    }
-
-    /// Called for each response, with the vendor's clock if it is known.
-    pub(super) fn answered_at(&mut self, at: Option<OffsetDateTime>) {
+    fn answered_at(&mut self, at: Option<OffsetDateTime>) {
         if let Some(ceiling) = &mut self.ceiling {
             ceiling.answered(at);
         }
     }
 
-    /// Completes a page: its cursor values count. Returns its records.
-    pub(super) fn finish_page(&mut self) -> Vec<Json> {
-        self.highest.add(std::mem::take(&mut self.highest_of_page));
-        self.last = self.records.last().cloned();
-        std::mem::take(&mut self.records)
+    fn put(&mut self, record: Json) -> Result<bool> {
+        self.add(record);
+        Ok(true)
     }
 
-    /// Discards an incomplete page.
-    pub(super) fn page_failed(&mut self) {
+    fn page_done(&mut self) -> Result<bool> {
+        self.highest.add(std::mem::take(&mut self.highest_of_page));
+        self.last = self.records.last().cloned();
+        self.pages.take(std::mem::take(&mut self.records))
+    }
+
+    fn page_failed(&mut self) {
         self.highest_of_page = Highest::default();
         self.records.clear();
     }
 
-    /// The highest cursor value that a bookmark may reach, and the records past it.
-    pub(super) fn highest(&self) -> Highest {
-        self.highest
+    fn page_ended(&mut self, end: &PageEnd) -> bool {
+        self.pages.ended(end)
     }
 
-    /// The last record of the last complete page.
-    pub(super) fn last_record(&self) -> Option<Json> {
+    fn newest(&self) -> Option<OffsetDateTime> {
+        self.highest.newest
+    }
+
+    fn last_record(&self) -> Option<Json> {
         self.last.clone()
     }
 }

@@ -11,14 +11,11 @@ use time::OffsetDateTime;
 
 use super::async_job;
 use super::build::StreamPlan;
-use super::collector::RecordCollector;
+use super::collector::{PageTaker, RecordCollector};
 use super::context::EngineContext;
-use super::record_sink::RecordSink;
 use crate::base::fault::{Fault, Result};
-use crate::base::json::scan::Scanner;
 use crate::engine::cursor::partitions::{Partitions, identity};
 use crate::engine::cursor::{Cursor, Window};
-use crate::engine::extract::WalkError;
 use crate::engine::slice::{Parents, Partition};
 use crate::manifest::template::Vars;
 
@@ -123,10 +120,10 @@ pub fn read_slice(
     partition: &Partition,
     each: &mut dyn FnMut(&Json, &Json) -> Result<bool>,
 ) -> Result<()> {
-    let mut taker = RecordCollector::new(stream, None, None);
     let slice = stream.slice_variable(partition, None);
     let mut each = |record: &Json, _: &Map<String, Json>| each(record, &slice);
-    let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
+    let mut feeding = Feeding { key: &partition.key, each: &mut each };
+    let mut sink = RecordCollector::new(stream, None, None, &mut feeding);
     let outcome = async_job::read(shared, stream, partition, None, &mut sink)?;
     outcome.fault.map_or(Ok(()), Err)
 }
@@ -142,17 +139,17 @@ impl Parents for ParentReader<'_> {
         let grandparents = ParentReader::new(self.shared, parent, state);
         let vars = Vars::new(&self.shared.cx);
         let mut read = |partition: &Partition, window: Option<&Window>, cursor: Option<&Cursor>| {
-            let mut taker = RecordCollector::new(parent, cursor, window);
             let mut each = |record: &Json, key: &Map<String, Json>| each(record, key).map(|()| true);
-            let mut sink = Feeding { inner: &mut taker, key: &partition.key, each: &mut each };
+            let mut feeding = Feeding { key: &partition.key, each: &mut each };
+            let mut sink = RecordCollector::new(parent, cursor, window, &mut feeding);
             let reading = async_job::read(self.shared, parent, partition, window, &mut sink)?;
             if let Some(fault) = reading.fault {
                 return Err(fault);
             }
-            if taker.highest().beyond.far > 0 {
-                self.shared.notice_once(&parent.name, &taker.highest().beyond.message());
+            if sink.highest().beyond.far > 0 {
+                self.shared.notice_once(&parent.name, &sink.highest().beyond.message());
             }
-            let newest = parent.cursor.as_ref().and_then(|c| c.settled(taker.highest().newest, reading.began));
+            let newest = parent.cursor.as_ref().and_then(|c| c.settled(sink.highest().newest, reading.began));
             // A slice that was not read to its end has no value for a bookmark.
             Ok::<_, Fault>((!reading.incomplete).then_some(newest))
         };
@@ -198,44 +195,18 @@ impl Parents for ParentReader<'_> {
 }
 
 /// Passes on the records of each complete page, until no more are wanted.
-struct Feeding<'f, 'r> {
-    inner: &'f mut RecordCollector<'r>,
+struct Feeding<'f> {
     key: &'f Map<String, Json>,
     each: &'f mut dyn FnMut(&Json, &Map<String, Json>) -> Result<bool>,
 }
 
-impl RecordSink for Feeding<'_, '_> {
-    fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, WalkError<Fault>> {
-        self.inner.take(scanner, vars)
-    }
-
-    fn answered_at(&mut self, at: Option<OffsetDateTime>) {
-        self.inner.answered_at(at);
-    }
-
-    fn put(&mut self, record: Json) -> Result<bool> {
-        self.inner.add(record);
-        Ok(true)
-    }
-
-    fn page_done(&mut self) -> Result<bool> {
-        for record in self.inner.finish_page() {
+impl PageTaker for Feeding<'_> {
+    fn take(&mut self, records: Vec<Json>) -> Result<bool> {
+        for record in records {
             if !(self.each)(&record, self.key)? {
                 return Ok(false);
             }
         }
         Ok(true)
-    }
-
-    fn page_failed(&mut self) {
-        self.inner.page_failed();
-    }
-
-    fn newest(&self) -> Option<OffsetDateTime> {
-        self.inner.highest().newest
-    }
-
-    fn last_record(&self) -> Option<Json> {
-        self.inner.last_record()
     }
 }

@@ -10,16 +10,14 @@ use time::OffsetDateTime;
 
 use super::async_job;
 use super::build::StreamPlan;
-use super::collector::RecordCollector;
+use super::collector::{PageTaker, RecordCollector};
 use super::context::EngineContext;
 use super::parents::ParentReader;
-use super::record_sink::{PageEnd, RecordSink};
+use super::record_sink::PageEnd;
 use super::stream_slice::StreamSlice;
 use crate::base::fault::{Fault, Result};
-use crate::base::json::scan::Scanner;
 use crate::engine::cursor::partitions::{Partitions, identity};
 use crate::engine::cursor::{Cursor, CursorPlan, Window};
-use crate::engine::extract::WalkError;
 use crate::engine::slice::Partition;
 use crate::manifest::template::Vars;
 
@@ -101,22 +99,20 @@ pub fn sample(
     let mut sampler = Sampler { engine, stream, size, exchanges, sample: StreamSample::default() };
     let mut cursors = Cursors::begin(stream)?;
     let parents = ParentReader::new(engine, stream, None);
-    let enough = Fault::bug("enough");
+    let mut enough = false;
     let listed = stream.router.each(&parents, &Vars::new(&engine.cx), &mut |partition| {
         let partition = Arc::new(partition);
         for window in cursors.open(stream, &partition)? {
-            if !sampler.read(StreamSlice { partition: partition.clone(), window }, &mut cursors) {
-                return Err(enough.clone());
+            enough = !sampler.read(StreamSlice { partition: partition.clone(), window }, &mut cursors);
+            if enough {
+                return Err(Fault::bug("the sample is complete"));
             }
         }
         Ok(())
     });
     let Sampler { mut sample, .. } = sampler;
-    if let Err(fault) = listed
-        && fault.message != enough.message
-    {
-        sample.fault = sample.fault.or(Some(fault));
-    }
+    // The fault that ends a complete sample's listing is none.
+    sample.fault = sample.fault.or(listed.err().filter(|_| !enough));
     Ok(sample)
 }
 
@@ -188,18 +184,14 @@ impl Sampler<'_> {
     fn read(&mut self, slice: StreamSlice, cursors: &mut Cursors) -> bool {
         let cursor = cursors.of(&slice.partition);
         let (stream, window) = (self.stream, slice.window.as_ref());
-        let mut sink = Sampling {
-            inner: RecordCollector::new(stream, cursor.as_ref(), window),
-            pages: Vec::new(),
-            left: self.size.pages,
-            exchanges: self.exchanges,
-        };
+        let mut sampling = Sampling { pages: Vec::new(), most: self.size.pages, exchanges: self.exchanges };
+        let mut sink = RecordCollector::new(stream, cursor.as_ref(), window, &mut sampling);
         let outcome = async_job::read(self.engine, stream, &slice.partition, window, &mut sink);
-        let newest = sink.inner.highest().newest;
+        let newest = sink.highest().newest;
         let mut sampled = SampledSlice {
             partition: slice.partition.key.clone(),
             window: stream.cursor.as_ref().zip(window).map(|(plan, window)| plan.names(window)),
-            pages: sink.pages,
+            pages: sampling.pages,
             ..SampledSlice::default()
         };
         let has_records = sampled.pages.iter().any(|page| page.extracted > 0);
@@ -222,52 +214,25 @@ impl Sampler<'_> {
 
 /// Stores the pages of a slice.
 struct Sampling<'r> {
-    inner: RecordCollector<'r>,
     pages: Vec<SampledPage>,
-    /// The pages that are still wanted.
-    left: usize,
+    /// The pages that are wanted.
+    most: usize,
     exchanges: &'r dyn Fn() -> usize,
 }
 
-impl RecordSink for Sampling<'_> {
-    fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, WalkError<Fault>> {
-        self.inner.take(scanner, vars)
-    }
-
-    fn answered_at(&mut self, at: Option<OffsetDateTime>) {
-        self.inner.answered_at(at);
-    }
-
-    fn put(&mut self, record: Json) -> Result<bool> {
-        self.inner.add(record);
-        Ok(true)
-    }
-
-    fn page_done(&mut self) -> Result<bool> {
-        let records = self.inner.finish_page();
+impl PageTaker for Sampling<'_> {
+    fn take(&mut self, records: Vec<Json>) -> Result<bool> {
         let exchanges = (self.exchanges)();
         self.pages.push(SampledPage { extracted: 0, records, next: None, ended: false, exchanges });
         Ok(true)
     }
 
-    fn page_failed(&mut self) {
-        self.inner.page_failed();
-    }
-
-    fn page_ended(&mut self, end: &PageEnd) -> bool {
+    fn ended(&mut self, end: &PageEnd) -> bool {
         if let Some(page) = self.pages.last_mut() {
             page.extracted = end.extracted;
             page.next.clone_from(&end.next);
             page.ended = true;
         }
-        self.pages.len() < self.left
-    }
-
-    fn newest(&self) -> Option<OffsetDateTime> {
-        self.inner.highest().newest
-    }
-
-    fn last_record(&self) -> Option<Json> {
-        self.inner.last_record()
+        self.pages.len() < self.most
     }
 }

@@ -9,14 +9,18 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 use super::context::Context;
-use super::load::{self, Purpose};
+use super::load;
 use super::log::Level;
-use super::test_read::{TestOptions, test_read};
+use super::test_read::TestReader;
 use crate::base::display::number;
 use crate::base::fault::{Fault, Result};
+use crate::base::user_file;
 use crate::engine::sample::SampleSize;
 use crate::manifest::model::{DeclarativeStream, SchemaLoader, Stream};
 use crate::manifest::{Manifest, edit};
+
+/// How many slices of a stream to try until one has records.
+const SLICES: usize = 20;
 
 /// How to infer schemas.
 #[derive(Debug, Clone, Copy)]
@@ -37,39 +41,41 @@ pub(crate) struct InferredSchema {
 
 /// Infers the schemas of the selected streams; a stream that cannot be read is reported, and left out.
 pub(crate) fn infer(context: &Context, asked: Inferring) -> Result<Vec<InferredSchema>> {
-    let loaded = context.load(Purpose::Read)?;
-    let names = loaded.plan.streams.iter().map(|stream| stream.name.to_string());
+    let inferred = context.interruptible(move |context| sampled(context, asked.pages))?;
+    if asked.write {
+        write(context, &inferred)?;
+    }
+    Ok(inferred)
+}
+
+/// Samples the selected streams.
+fn sampled(context: &Context, pages: usize) -> Result<Vec<InferredSchema>> {
+    let reader = TestReader::load(context)?;
     let chosen = &context.options.streams;
-    chosen.iter().try_for_each(|name| loaded.plan.stream(name).map(drop))?;
-    let names: Vec<String> = names.filter(|name| chosen.is_empty() || chosen.contains(name)).collect();
-    drop(loaded);
+    chosen.iter().try_for_each(|name| reader.stream(Some(name)).map(drop))?;
+    let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|chosen| chosen == name);
     let mut out = Vec::new();
     let mut failed = None;
-    for name in names {
-        let size = SampleSize { pages: asked.pages, slices: 20 };
-        let report = test_read(context, &TestOptions { stream: Some(name.clone()), size })?;
+    for stream in reader.streams().iter().filter(|stream| is_chosen(&stream.name)) {
+        let report = reader.read(stream, SampleSize { pages, slices: SLICES })?;
         let pages = report.slices.iter().flat_map(|slice| &slice.pages);
         let records: usize = pages.map(|page| page.records.len()).sum();
         if let Some(error) = report.error {
-            context.log.line(Level::Error, &error.fault.clone().of_stream(&name.as_str().into()).to_string());
+            context.log.line(Level::Error, &error.fault.clone().of_stream(&stream.name).to_string());
             failed = failed.or(Some(error.fault));
         }
         if records == 0 {
-            let message = format!("stream `{name}`: no record was found, so its schema stays as it is");
+            let message = format!("stream `{}`: no record was found, so its schema stays as it is", stream.name);
             context.log.line(Level::Warning, &message);
             continue;
         }
         let schema = with_declared(report.inferred_schema, &report.declared_schema);
-        out.push(InferredSchema { stream: name, schema, records });
+        out.push(InferredSchema { stream: report.stream, schema, records });
     }
     match failed {
-        Some(fault) if out.is_empty() => return Err(fault),
-        _ => {}
+        Some(fault) if out.is_empty() => Err(fault),
+        _ => Ok(out),
     }
-    if asked.write {
-        write(context, &out)?;
-    }
-    Ok(out)
 }
 
 /// The inferred schema, with declared fields that no record had, and with the descriptions of declared ones.
@@ -115,7 +121,7 @@ fn write(context: &Context, schemas: &[InferredSchema]) -> Result<()> {
         };
         let written = match place {
             Place::File(file) => {
-                store(&file, &format!("{}\n", serde_json::to_string_pretty(schema).unwrap_or_default()))?;
+                user_file::replace(&file, &format!("{schema:#}\n"))?;
                 file
             }
             Place::Inline(line) => {
@@ -159,23 +165,9 @@ fn inline(path: &Path, stream: &str, line: u32, schema: &Json) -> Result<()> {
         def.schema.as_ref() == Some(schema)
     });
     match edited {
-        Some(edited) => store(path, &edited),
+        Some(edited) => user_file::replace(path, &edited),
         None => Err(Fault::config(format!("the inline schema of `{stream}` cannot be replaced in place")).hint(
             "write its `schema:` as a block of lines of its own, or remove the schema_loader: then it goes to a file",
         )),
     }
-}
-
-/// Replaces a file as a whole.
-fn store(path: &Path, text: &str) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let trouble = |e: std::io::Error| Fault::local(format!("cannot write {}", path.display()), &e);
-    std::fs::create_dir_all(folder).map_err(trouble)?;
-    let permissions = std::fs::metadata(path).map(|found| found.permissions()).ok();
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(trouble)?;
-    std::io::Write::write_all(&mut file, text.as_bytes()).map_err(trouble)?;
-    if let Some(permissions) = permissions {
-        file.as_file().set_permissions(permissions).map_err(trouble)?;
-    }
-    file.persist(path).map(drop).map_err(|e| trouble(e.error))
 }

@@ -121,7 +121,7 @@ impl Log {
             messages,
             json: options.json.unwrap_or(structured),
             least,
-            exchanges: options.verbose > 1,
+            exchanges: options.verbose > 1 && least == Level::Debug,
             secrets: Mutex::default(),
             out: Mutex::new(Box::new(std::io::stderr())),
             look: Look::of(&std::io::stderr()),

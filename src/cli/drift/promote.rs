@@ -4,9 +4,6 @@
 //! additions. Called by the verbs of `drift`.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Permissions};
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
@@ -15,6 +12,7 @@ use super::decide::Reviewer;
 use super::scope::{DriftScope, wants};
 use super::{Promote, baseline};
 use crate::base::fault::{Fault, Kind, Result};
+use crate::base::user_file;
 use crate::drift::baseline::merged;
 use crate::drift::overlay::Addition;
 use crate::drift::report::{at, words};
@@ -52,7 +50,7 @@ pub(super) fn run(context: &Context, scope: &DriftScope, asked: &Promote) -> Res
             if merged == base && path.exists() {
                 return Ok(format!("{}: already up to date\n", path.display()));
             }
-            write(&folder, &path, &merged)?;
+            user_file::replace(&path, &format!("{merged:#}\n"))?;
             pending.findings.retain(|f| f.rule != Rule::FieldAdded || !overlay.schema.contains_key(&f.pointer));
             let line = format!("{} in {}", changes.join(", "), path.display());
             overlay.decisions.push(reviewer.decision("promote", "", line, overlay));
@@ -137,18 +135,4 @@ fn read(path: &Path) -> Result<Option<Json>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Fault::local(format!("cannot read {}", path.display()), &e)),
     }
-}
-
-/// Replaces the file atomically.
-fn write(folder: &Path, path: &Path, schema: &Json) -> Result<()> {
-    let failed = |e: &std::io::Error| Fault::local(format!("cannot write {}", path.display()), e);
-    std::fs::create_dir_all(folder).map_err(|e| failed(&e))?;
-    // A file to commit: others may read it.
-    let permissions = path.metadata().map_or_else(|_| Permissions::from_mode(0o644), |old| old.permissions());
-    let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(folder).map_err(|e| failed(&e))?;
-    file.write_all(format!("{schema:#}\n").as_bytes())
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(|e| failed(&e))?;
-    file.persist(path).map_err(|e| failed(&e.error))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))
 }

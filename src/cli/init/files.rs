@@ -3,13 +3,10 @@
 //! Input: paths and texts. Output: files. Called by [`super`]. A file that exists is replaced only by force; lines are
 //! appended to `.gitignore` and `.env.example`.
 
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
 use crate::base::fault::{Fault, Kind, Result};
+use crate::base::user_file;
 
 /// A file to write.
 struct NewFile {
@@ -85,7 +82,8 @@ impl NewFiles {
             let fault = Fault::new(Kind::Usage, format!("{some}{more} {verb} already"));
             return Err(fault.hint(format!("--force replaces {them}; --dir takes another folder")));
         }
-        let drafts = self.files.iter().map(NewFile::draft).collect::<Result<Vec<_>>>()?;
+        let drafts =
+            self.files.iter().map(|file| user_file::draft(&file.path, &file.text)).collect::<Result<Vec<_>>>()?;
         let mut done: Vec<&Path> = Vec::new();
         for (file, draft) in self.files.iter().zip(drafts) {
             let is_new = !file.path.exists();
@@ -118,19 +116,6 @@ fn shown(files: &[NewFile]) -> Vec<String> {
 impl NewFile {
     fn shown(&self) -> String {
         self.path.display().to_string()
-    }
-
-    /// The text in a temporary file of the same folder.
-    fn draft(&self) -> Result<NamedTempFile> {
-        let failed = |e: &std::io::Error| Fault::local(format!("cannot write {}", self.shown()), e);
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(|e| failed(&e))?;
-        // As for any file: the user's umask decides.
-        let mode = std::fs::Permissions::from_mode(0o666);
-        let draft = tempfile::Builder::new().prefix(".init").permissions(mode).tempfile_in(folder);
-        let mut draft = draft.map_err(|e| failed(&e))?;
-        draft.write_all(self.text.as_bytes()).map_err(|e| failed(&e))?;
-        Ok(draft)
     }
 }
 

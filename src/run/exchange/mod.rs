@@ -141,6 +141,11 @@ impl Exchange {
         self
     }
 
+    /// Is it a request of the stream itself, and not of a login or a parent?
+    pub(super) fn is_of(&self, stream: &str) -> bool {
+        !self.auxiliary && self.stream == stream
+    }
+
     /// The query parameters, decoded.
     pub(super) fn parameters(&self) -> impl Iterator<Item = &[String; 2]> {
         self.request.parameters.iter()

@@ -332,8 +332,10 @@ impl Reporter {
     /// Logs a response if everything is logged, and collects it for whoever looks at exchanges.
     fn answered(&self, ask: &SendRequest<'_>, reply: &Reply, bytes: usize) {
         let shows = self.log.shows(Level::Debug);
-        if shows && self.log.shows_exchanges() {
-            let lines = Exchange::of(ask, reply).lines(EXCHANGE_WIDTH);
+        let collected = self.exchanges.get();
+        let exchange = (self.log.shows_exchanges() || collected.is_some()).then(|| Exchange::of(ask, reply));
+        if let Some(exchange) = exchange.as_ref().filter(|_| self.log.shows_exchanges()) {
+            let lines = exchange.lines(EXCHANGE_WIDTH);
             self.log.line(Level::Debug, &format!("{}: {}", label(ask), lines.join("\n")));
         } else if shows {
             let request = fetch::shown_with_query(ask.request);
@@ -341,8 +343,8 @@ impl Reporter {
             let line = format!("{}: {request}: HTTP {status}, {bytes} bytes, {took} ms", label(ask));
             self.log.line(Level::Debug, &line);
         }
-        if let Some(exchanges) = self.exchanges.get() {
-            exchanges.add(Exchange::of(ask, reply));
+        if let Some((exchanges, exchange)) = collected.zip(exchange) {
+            exchanges.add(exchange);
         }
     }
 

@@ -20,7 +20,7 @@ use crate::engine::cursor::CursorPlan;
 use crate::engine::sample::{self, SampleSize, SampledPage, SampledSlice, StreamSample};
 use crate::run::context::Context;
 use crate::run::exchange::{self, Exchange, ExchangeLog};
-use crate::run::load::Purpose;
+use crate::run::load::{LoadedSource, Purpose};
 use crate::run::schema_sample::SchemaSample;
 
 /// The result of a test read. All texts are free of secrets.
@@ -130,22 +130,51 @@ pub(crate) struct TestOptions {
 pub(crate) fn test_read(context: &Context, asked: &TestOptions) -> Result<TestReport> {
     let asked = asked.clone();
     context.interruptible(move |context| {
+        let reader = TestReader::load(context)?;
+        reader.read(reader.stream(asked.stream.as_deref())?, asked.size)
+    })
+}
+
+/// A loaded source that is read for people: requests and notices are collected, not logged.
+pub(crate) struct TestReader<'c> {
+    context: &'c Context,
+    loaded: LoadedSource,
+    exchanges: Arc<ExchangeLog>,
+}
+
+impl<'c> TestReader<'c> {
+    /// Loads the source.
+    pub(crate) fn load(context: &'c Context) -> Result<Self> {
         let loaded = context.load(Purpose::Read)?;
-        let checked = || loaded.plan.check.first().map(String::as_str);
-        let stream = match asked.stream.as_deref().or_else(checked) {
-            Some(name) => loaded.plan.stream(name)?,
-            None => loaded.plan.streams.first().ok_or_else(|| Fault::config("the manifest has no stream to read"))?,
-        };
-        let stream = stream.with_schema(&loaded.shared)?;
         let exchanges = Arc::new(ExchangeLog::default());
         loaded.reporter.collect(exchanges.clone());
-        let sample = sample::sample(&loaded.shared, &stream, asked.size, &|| exchanges.count())?;
-        let (exchanges, notices) = exchanges.take();
-        let masked = |exchange: Exchange| exchange.masked(&|text| context.log.masked(text));
+        Ok(TestReader { context, loaded, exchanges })
+    }
+
+    /// Every stream, in manifest order.
+    pub(crate) fn streams(&self) -> &[Arc<StreamPlan>] {
+        &self.loaded.plan.streams
+    }
+
+    /// A stream by name; without a name the first of the connection check.
+    pub(crate) fn stream(&self, name: Option<&str>) -> Result<&Arc<StreamPlan>> {
+        let plan = &self.loaded.plan;
+        match name.or_else(|| plan.check.first().map(String::as_str)) {
+            Some(name) => plan.stream(name),
+            None => plan.streams.first().ok_or_else(|| Fault::config("the manifest has no stream to read")),
+        }
+    }
+
+    /// Reads a few pages of a stream.
+    pub(crate) fn read(&self, stream: &Arc<StreamPlan>, size: SampleSize) -> Result<TestReport> {
+        let stream = stream.with_schema(&self.loaded.shared)?;
+        let sample = sample::sample(&self.loaded.shared, &stream, size, &|| self.exchanges.count())?;
+        let (exchanges, notices) = self.exchanges.take();
+        let masked = |exchange: Exchange| exchange.masked(&|text| self.context.log.masked(text));
         let exchanges = exchanges.into_iter().map(masked).collect();
-        let report = Reading { stream: &stream, source: &loaded.plan.source, context };
+        let report = Reading { stream: &stream, source: &self.loaded.plan.source, context: self.context };
         Ok(report.report(sample, exchanges, &notices))
-    })
+    }
 }
 
 /// A test read that is over.
@@ -176,7 +205,8 @@ impl Reading<'_> {
             for page in &slice.pages {
                 let mut own = Vec::new();
                 while let Some((_, exchange)) = exchanges.next_if(|(position, _)| *position < page.exchanges) {
-                    if self.is_own(&exchange) { own.push(exchange) } else { auxiliary_requests.push(exchange) }
+                    let of = if exchange.is_of(&self.stream.name) { &mut own } else { &mut auxiliary_requests };
+                    of.push(exchange);
                 }
                 pages.push(self.page(page, own));
             }
@@ -187,7 +217,7 @@ impl Reading<'_> {
             TestError { message: fault.message.clone(), hint: fault.hint.clone(), fault }
         });
         let (failed_requests, more): (Vec<_>, Vec<_>) =
-            exchanges.map(|(_, exchange)| exchange).partition(|exchange| self.is_own(exchange));
+            exchanges.map(|(_, exchange)| exchange).partition(|exchange| exchange.is_of(&self.stream.name));
         auxiliary_requests.extend(more);
         TestReport {
             source: self.source.to_owned(),
@@ -203,11 +233,6 @@ impl Reading<'_> {
             suspicious,
             test_read_limit_reached: limit_reached,
         }
-    }
-
-    /// Is it a request of the stream itself?
-    fn is_own(&self, exchange: &Exchange) -> bool {
-        !exchange.auxiliary && exchange.stream == *self.stream.name
     }
 
     fn slice(&self, slice: &SampledSlice, pages: Vec<TestPage>) -> TestSlice {

@@ -66,8 +66,10 @@ fn count(n: u64, what: &str) -> String {
 
 /// The records' place is empty or missing: where the response has lists.
 fn nothing_found(stream: &StreamPlan, exchanges: &[Exchange]) -> Option<Suspicion> {
-    let own = |exchange: &&Exchange| !exchange.auxiliary && exchange.stream == *stream.name;
-    let last = exchanges.iter().rfind(own).filter(|exchange| exchange.response.status < 400)?;
+    let last = exchanges
+        .iter()
+        .rfind(|exchange| exchange.is_of(&stream.name))
+        .filter(|exchange| exchange.response.status < 400)?;
     let place = stream.records.shown();
     let place = if place.is_empty() { "the body".to_owned() } else { format!("`{place}`") };
     let Some(body) = last.response.json() else {
@@ -105,8 +107,7 @@ fn find_lists(value: &Json, path: &mut Vec<String>, out: &mut Vec<(Vec<String>, 
 
 /// Parameters whose template gave nothing useful.
 fn undefined_parameters(stream: &StreamPlan, exchanges: &[Exchange]) -> Vec<Suspicion> {
-    let own = |exchange: &&Exchange| !exchange.auxiliary && exchange.stream == *stream.name;
-    let Some(exchange) = exchanges.iter().find(own) else { return Vec::new() };
+    let Some(exchange) = exchanges.iter().find(|exchange| exchange.is_of(&stream.name)) else { return Vec::new() };
     // These may be left out on purpose.
     let optional = |template: &str| [" if ", " or ", "default", ".get("].iter().any(|word| template.contains(word));
     let declared = stream.requester.declared_parameters();
