@@ -259,7 +259,7 @@ fn unknown_checks(manifest: &Manifest) -> Vec<Fault> {
     unknown.map(fault).collect()
 }
 
-/// Streams whose records nothing describes.
+/// Streams without any description of their records.
 fn without_schema(manifest: &Manifest) -> Vec<Fault> {
     let described = |name: &str| {
         // A file beside the manifest describes a stream too; a built-in source has baselines.

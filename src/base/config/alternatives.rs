@@ -14,7 +14,7 @@ use crate::base::fault::did_you_mean;
 pub(super) struct Finding {
     /// The place, as a JSON pointer.
     pub(super) pointer: String,
-    /// The rest of a sentence whose subject is the place.
+    /// The rest of a sentence; its subject is the place.
     pub(super) text: String,
     /// What to do.
     pub(super) hint: Option<String>,
@@ -93,7 +93,7 @@ fn constants(schema: &Json) -> impl Iterator<Item = &Json> {
     schema.get("const").into_iter().chain(schema["enum"].as_array().into_iter().flatten())
 }
 
-/// The key whose value selects the alternative, if there is one.
+/// The key that selects the alternative by its value, if there is one.
 fn discriminator(branches: &[Json]) -> Option<String> {
     let names = branches.first()?["properties"].as_object()?.keys();
     let selects =
@@ -128,7 +128,7 @@ fn of_branch(
     explain: &Explain<'_>,
 ) -> Option<Finding> {
     let errors = context.get(at)?;
-    // Of a misspelled key that is required, the misspelling is told.
+    // A required key that is misspelled is reported as misspelled.
     let misspelled = errors.iter().map(|error| (error, explain(error))).find(|(error, found)| {
         let hints = found.hint.as_ref().is_some_and(|hint| hint.starts_with("did you mean"));
         matches!(error.kind(), Kind::AdditionalProperties { .. }) && hints

@@ -44,7 +44,7 @@ pub fn injected() -> Json {
     })
 }
 
-/// The schema of a config whose source is not known: the `dripfeed` object, beside the source's keys. For editors,
+/// The schema of a config of an unknown source: the `dripfeed` object, beside the source's keys. For editors,
 /// which see references where runs see their values.
 pub fn of_any_source() -> Json {
     let mut ours = schema();

@@ -161,7 +161,7 @@ impl<'r> Resolver<'r> {
         config: &[String],
         secrets: &'r mut Secrets,
     ) -> Result<Resolver<'r>> {
-        // A bad line is told even if no reference needs the file.
+        // A bad line is reported even if no reference needs the file.
         references.given()?;
         let beside = |path: &String| PathBuf::from(format!("{}.env", path.strip_suffix(".json").unwrap_or(path)));
         let beside = config.iter().filter(|path| *path != "ENV").map(beside).collect();
@@ -270,7 +270,7 @@ impl<'r> Resolver<'r> {
 fn content(file: &str, path: &str) -> Result<String> {
     let fault =
         |why: &dyn std::fmt::Display| Fault::config(format!("config `{path}` refers to the file {file}: {why}"));
-    // Opening a pipe waits for its writer, unless told not to.
+    // Opening a pipe would wait for its writer.
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
     let opened: File = OpenOptions::new().read(true).custom_flags(nonblocking).open(file).map_err(|e| fault(&e))?;
     if !opened.metadata().is_ok_and(|of| of.is_file()) {

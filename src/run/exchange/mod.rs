@@ -18,7 +18,7 @@ use crate::engine::fetch::{self, Reply, SendRequest};
 const KEPT: usize = 256 << 10;
 /// The lines of a body that are shown.
 const BODY_LINES: usize = 14;
-/// Headers with credentials whose names do not tell so.
+/// Headers with credentials that their names do not show.
 const COOKIES: [&str; 2] = ["cookie", "set-cookie"];
 
 /// A request and its response. Keys are those of the reference's `test_read`.
@@ -173,8 +173,8 @@ impl Exchange {
         out.extend(aligned(&rows, width));
         out.extend(body.iter().flat_map(|body| body_lines(body, width)));
         out.push(self.response.line());
-        let told = self.response.headers.iter().filter(|(name, _)| is_telling(name));
-        let rows: Vec<(&str, String)> = told.map(|pair| ("header", header(pair))).collect();
+        let shown = self.response.headers.iter().filter(|(name, _)| is_of_interest(name));
+        let rows: Vec<(&str, String)> = shown.map(|pair| ("header", header(pair))).collect();
         out.extend(aligned(&rows, width));
         out.extend(body_lines(&self.response.body, width));
         out
@@ -219,13 +219,13 @@ fn is_usual(name: &str) -> bool {
         .any(|usual| name.eq_ignore_ascii_case(usual))
 }
 
-/// Does a response header tell something about paging, limits or the format?
-fn is_telling(name: &str) -> bool {
+/// Is a response header about paging, limits or the format?
+fn is_of_interest(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     is_limit(&name) || ["content-type", "link", "location", "etag", "x-total"].iter().any(|h| name.starts_with(h))
 }
 
-/// Does a header, in lower case, tell a limit?
+/// Is a header, in lower case, about a limit?
 pub(super) fn is_limit(name: &str) -> bool {
     name.contains("ratelimit") || name.contains("rate-limit") || name == "retry-after"
 }

@@ -127,10 +127,10 @@ impl ConfiguredSource {
 /// Warns once of each key that the manifest reads, that its spec does not declare and that the config does not have:
 /// its value is empty in requests.
 fn warn_of_undeclared(context: &Context, manifest: &Manifest, config: &Json) {
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for UndeclaredKey { path, warning } in &manifest.undeclared {
         let given = path.iter().try_fold(config, |at, key| at.get(key)).is_some();
-        if !given && told.insert(path) {
+        if !given && reported.insert(path) {
             let message = format!("{}, and the config does not have it", warning.message);
             context.log.line(Level::Warning, &Fault { message, ..warning.clone() }.to_string());
         }

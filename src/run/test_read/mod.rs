@@ -38,7 +38,7 @@ pub(crate) struct TestReport {
     pub(crate) inferred_schema: Json,
     /// The fields of records: as declared, and as seen.
     pub(crate) fields: Vec<FieldTypes>,
-    /// The limits that response headers told.
+    /// The limits in response headers.
     pub(crate) limits: Map<String, Json>,
     pub(crate) suspicious: Vec<Suspicion>,
     /// Are there more pages or slices than were read?

@@ -105,7 +105,7 @@ fn find_lists(value: &Json, path: &mut Vec<String>, out: &mut Vec<(Vec<String>, 
     }
 }
 
-/// Parameters whose template gave nothing useful.
+/// Parameters with a template that gave nothing useful.
 fn undefined_parameters(stream: &StreamPlan, exchanges: &[Exchange]) -> Vec<Suspicion> {
     let Some(exchange) = exchanges.iter().find(|exchange| exchange.is_of(&stream.name)) else { return Vec::new() };
     // These may be left out on purpose.
@@ -180,7 +180,7 @@ fn cursor(stream: &StreamPlan, records: &[&Json]) -> Vec<Suspicion> {
     out
 }
 
-/// Fields of several types, and fields whose values do not fit the schema.
+/// Fields of several types, and fields with values that do not fit the schema.
 fn types(stream: &StreamPlan, sample: &SchemaSample) -> Vec<Suspicion> {
     let mixed = sample.fields().filter(|(_, field)| field.types().len() > 1).map(|(name, field)| {
         let message = format!("`{name}` has values of several types: {}", field.types().join(", "));

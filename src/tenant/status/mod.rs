@@ -131,7 +131,7 @@ pub struct Reason {
     pub what: String,
     /// The message of the run.
     pub detail: Option<String>,
-    /// The tiers whose last runs have the problem.
+    /// The tiers that had the problem in their last runs.
     pub tiers: Vec<String>,
     /// Their exit code.
     pub exit_code: Option<u8>,

@@ -38,7 +38,7 @@ pub(crate) struct Wishes {
     pub(crate) auth: Option<AuthKind>,
 }
 
-/// The paths whose answers are lists.
+/// The paths that answer with lists.
 pub(crate) fn lists(document: &Description) -> Vec<String> {
     let operations = document.operations();
     let is_list =

@@ -142,7 +142,7 @@ pub(super) fn detect(
     (plan, notes)
 }
 
-/// What is known of a list whose paging is not.
+/// A list with unknown paging: what the document does say about it.
 fn unknown(operation: &Operation<'_>, token: Option<&str>, next: Option<&Next>) -> Option<String> {
     let sized = operation.query().find(|parameter| SIZE_NAMES.contains(&squeezed(parameter.name).as_str()));
     let note = match (token, next, sized) {
@@ -166,8 +166,8 @@ fn page_size(parameter: &Parameter<'_>, notes: &mut Vec<String>) -> Option<PageS
     let name = parameter.name.to_owned();
     let sized = |size: u64| Some(PageSize { slot: Some(Slot::Query(name.clone())), size });
     let (maximum, default) = (parameter.schema["maximum"].as_u64(), parameter.schema["default"].as_u64());
-    let said = short(parameter.description);
-    let quoted = said.map_or_else(String::new, |said| format!(" It says: {said}"));
+    let description = short(parameter.description);
+    let quoted = description.map_or_else(String::new, |text| format!(" It says: {text}"));
 
     match (maximum.filter(|maximum| (1..=10_000).contains(maximum)), default.filter(|size| *size > 0)) {
         (Some(maximum), _) => sized(maximum),

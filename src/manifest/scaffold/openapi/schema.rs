@@ -230,7 +230,7 @@ enum Merge {
     Any,
 }
 
-/// Merges a schema into another, whose types are still lists.
+/// Merges a schema into another; the types of both are still lists.
 fn merge(into: &mut Json, from: &Json, how: Merge) {
     let typed = |schema: &Json| schema.get("type").cloned().unwrap_or_default();
     let as_list = |types: Json| match types {

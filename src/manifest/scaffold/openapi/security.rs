@@ -112,7 +112,7 @@ fn understood(document: &Description, schemes: &Json, names: &[String]) -> Vec<S
 /// The authenticator of a scheme, and comments on it.
 fn scheme(scheme: &Json) -> Option<(AuthPlan, Vec<String>)> {
     let text = |key: &str| scheme[key].as_str().unwrap_or_default();
-    let said = short(text("description")).map_or_else(String::new, |said| format!(" It says: {said}"));
+    let quoted = short(text("description")).map_or_else(String::new, |text| format!(" It says: {text}"));
     match (text("type"), text("scheme").to_ascii_lowercase().as_str()) {
         ("http", "bearer") => Some((AuthPlan::Bearer, Vec::new())),
         ("http", "basic") | ("basic", _) => Some((AuthPlan::Basic, Vec::new())),
@@ -122,17 +122,20 @@ fn scheme(scheme: &Json) -> Option<(AuthPlan, Vec<String>)> {
             let mut notes = Vec::new();
             if name.eq_ignore_ascii_case("authorization") {
                 let note = "does the key need a word in front, as in `Bearer KEY`?";
-                notes.push(format!("{DECIDE}{note}{said}"));
+                notes.push(format!("{DECIDE}{note}{quoted}"));
             }
             if text("in") == "cookie" {
-                return Some((AuthPlan::None, vec![format!("{DECIDE}the document wants the cookie `{name}`.{said}")]));
+                return Some((
+                    AuthPlan::None,
+                    vec![format!("{DECIDE}the document wants the cookie `{name}`.{quoted}")],
+                ));
             }
             Some((AuthPlan::Key { in_header, name }, notes))
         }
         ("oauth2", _) => Some(oauth(scheme)),
         ("http" | "openIdConnect", _) => {
             let note = format!(
-                "{DECIDE}the document wants `{}{}`; a bearer token is assumed.{said}",
+                "{DECIDE}the document wants `{}{}`; a bearer token is assumed.{quoted}",
                 text("type"),
                 text("scheme")
             );
