@@ -5,8 +5,7 @@
 
 use serde_json::Value as Json;
 
-/// Words that YAML 1.1 does not read as text.
-const WORDS: [&str; 8] = ["y", "n", "yes", "no", "on", "off", "true", "false"];
+use super::scaffold::yaml_text::scalar_text;
 
 /// Replaces the value of `key`, which is in the line `line` (from 1) or in one of the three lines above it. `None` if
 /// the key is not there, or shares its line with other keys.
@@ -30,20 +29,10 @@ pub fn replace(text: &str, line: u32, key: &str, value: &Json) -> Option<String>
 /// A value as block YAML behind its key, with its line end.
 fn block(value: &Json, indent: usize) -> String {
     let Some(map) = value.as_object().filter(|map| !map.is_empty()) else { return format!(" {value}\n") };
-    let entries =
-        map.iter().map(|(key, value)| format!("{}{}:{}", " ".repeat(indent), name(key), block(value, indent + 2)));
+    let entries = map
+        .iter()
+        .map(|(key, value)| format!("{}{}:{}", " ".repeat(indent), scalar_text(key), block(value, indent + 2)));
     format!("\n{}", entries.collect::<String>())
-}
-
-/// A key, quoted where YAML needs it.
-fn name(key: &str) -> String {
-    let starts = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let is_plain = starts && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
-    if is_plain && !WORDS.contains(&&*key.to_ascii_lowercase()) && key != "null" {
-        key.to_owned()
-    } else {
-        Json::String(key.to_owned()).to_string()
-    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub(crate) mod plan;
 mod render;
 mod render_stream;
 pub(crate) mod rest;
-mod yaml_text;
+pub(super) mod yaml_text;
 
 use plan::{DECIDE, SourcePlan};
 

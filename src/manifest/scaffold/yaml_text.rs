@@ -224,7 +224,7 @@ fn needs_escape(c: char) -> bool {
 }
 
 /// A text as a scalar: plain where every reader takes it for a text, else in double quotes.
-fn scalar_text(text: &str) -> String {
+pub(in crate::manifest) fn scalar_text(text: &str) -> String {
     if is_plain(text) {
         return text.to_owned();
     }

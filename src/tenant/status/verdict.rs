@@ -186,11 +186,14 @@ fn of_runs(subject: &Subject, row: &Row, runs: &[&RunRow]) -> Option<Reason> {
 
 /// The commands that repeat runs. A backfill has options of its own, which its record does not hold.
 fn again<'a>(subject: &'a Subject, runs: &'a [&RunRow]) -> impl Iterator<Item = String> + 'a {
-    runs.iter().filter(|run| run.tier != BACKFILL).map(|run| {
-        let verb = if run.run.verb.is_empty() { "read" } else { &run.run.verb };
-        let tier = if run.tier == ALL { String::new() } else { format!(" --tier {}", shell(&run.tier)) };
-        command(subject, &format!("{verb}{tier}"))
-    })
+    runs.iter().filter(|run| run.tier != BACKFILL).map(|run| run_of_tier(subject, Some(run), &run.tier))
+}
+
+/// The command for a run of a tier, with the verb of its last run.
+fn run_of_tier(subject: &Subject, last: Option<&RunRow>, tier: &str) -> String {
+    let verb = last.map(|run| &*run.run.verb).filter(|verb| !verb.is_empty()).unwrap_or("read");
+    let tier = if tier == ALL { String::new() } else { format!(" --tier {}", shell(tier)) };
+    command(subject, &format!("{verb}{tier}"))
 }
 
 /// The event of a run that ended, and the verdict on it; `None` if nothing is wrong.
@@ -271,12 +274,11 @@ fn of_age(subject: &Subject, row: &Row, reported: &[String], now: OffsetDateTime
             Some(_) => "its runs do not finish these streams: read the log of the last one".to_owned(),
             None => "no run of this tier is recorded: check that the scheduler starts it".to_owned(),
         };
-        let verb = run.map_or("read", |run| if run.run.verb.is_empty() { "read" } else { &run.run.verb });
         let what = format!("tier {name}: {} is {} old, due every {}", names.join(", "), span(age), span(due));
         Some(Reason {
             tiers: vec![name.to_owned()],
             since: Some(rfc3339(at + time::Duration::seconds(i64::try_from(due).unwrap_or(i64::MAX)))),
-            commands: vec![command(subject, &format!("{verb} --tier {}", shell(name)))],
+            commands: vec![run_of_tier(subject, run, name)],
             ..Reason::new(TenantVerdict::Late, what, what_to_do)
         })
     };
@@ -307,7 +309,7 @@ fn missing(subject: &Subject, row: &mut Row, now: OffsetDateTime, reasons: &mut 
             subject.root.display()
         );
         let first = late.iter().take(1);
-        let commands = first.map(|(name, _)| command(subject, &format!("read --tier {}", shell(name)))).collect();
+        let commands = first.map(|(name, _)| run_of_tier(subject, None, name)).collect();
         reasons.push(Reason {
             tiers: late.iter().map(|(name, _)| (*name).clone()).collect(),
             since: subject.since.map(rfc3339),
