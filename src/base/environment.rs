@@ -34,6 +34,11 @@ pub const VARIABLES: &[Variable] = &[
         "`1` allows `file:` and `exec:` in configs in Airbyte's protocol, where forms write them.",
     ),
     variable("DRIPFEED_NOW", "", "The time that templates and cursors see, RFC 3339, for repeatable runs."),
+    variable(
+        "DRIPFEED_TRACK",
+        "",
+        "`off` parses each record in full: a way to see whether an error is one of the track.",
+    ),
     variable("TAP_<SOURCE>_<SETTING>", "", "A setting of the config, with `--config ENV`."),
     variable("SINGER_SDK_LOG_CONFIG", "--log-format", "Meltano's log config. Log lines are JSON if it requests JSON."),
     variable("AIRBYTE_STAGING_DIRECTORY", "", "The folder for files that a stream downloads."),

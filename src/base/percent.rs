@@ -22,29 +22,36 @@ pub fn segment(text: &str) -> String {
 }
 
 fn encode(text: &str, keep: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for b in text.bytes() {
-        if b.is_ascii_alphanumeric() || b"_.-~".contains(&b) || keep.as_bytes().contains(&b) {
-            out.push(b as char);
-        } else {
-            let _ = write!(out, "%{b:02X}");
-        }
-    }
-    out
+    escaped(text, |at| {
+        let byte = text.as_bytes()[at];
+        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'~') || keep.as_bytes().contains(&byte)
+    })
 }
 
 /// Encodes what is invalid in a URL; delimiters and encoded characters stay: `requote_uri` of `requests`.
 pub fn requote(url: &str) -> String {
-    let mut out = String::with_capacity(url.len());
     let bytes = url.as_bytes();
-    for (i, b) in bytes.iter().enumerate() {
-        let encoded = *b == b'%' && bytes.get(i + 1..i + 3).is_some_and(|h| h.iter().all(u8::is_ascii_hexdigit));
-        if encoded || b.is_ascii_alphanumeric() || b"-._~!#$&'()*+,/:;=?@[]".contains(b) {
-            out.push(*b as char);
-        } else {
-            let _ = write!(out, "%{b:02X}");
+    escaped(url, |at| match bytes[at] {
+        b'%' => bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)),
+        b'-' | b'.' | b'_' | b'~' | b'!' | b'#'..=b'$' | b'&'..=b',' | b'/' | b':'..=b';' | b'=' | b'?'..=b'@' => true,
+        b'[' | b']' => true,
+        byte => byte.is_ascii_alphanumeric(),
+    })
+}
+
+/// Encodes the bytes that must not stay.
+fn escaped(text: &str, stays: impl Fn(usize) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = 0;
+    for at in 0..text.len() {
+        if !stays(at) {
+            // What stays is ASCII; between the bytes of another character nothing stays.
+            out.push_str(text.get(rest..at).unwrap_or_default());
+            let _ = write!(out, "%{:02X}", text.as_bytes()[at]);
+            rest = at + 1;
         }
     }
+    out.push_str(text.get(rest..).unwrap_or_default());
     out
 }
 

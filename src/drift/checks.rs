@@ -89,6 +89,8 @@ pub(super) struct Checks {
     by_pointer: HashMap<String, u32>,
     /// The number of keys.
     pub(super) keys: u8,
+    /// Counts the times that they were compiled.
+    pub(super) revision: u32,
 }
 
 impl Places for Checks {
@@ -146,6 +148,7 @@ impl Checks {
             places,
             by_pointer: before.map(|before| before.by_pointer.clone()).unwrap_or_default(),
             keys: u8::try_from(keys.len().min(8)).unwrap_or(8),
+            revision: before.map_or(0, |before| before.revision + 1),
         };
         let mut compiler = Compiler { checks, reader: Reader::new(schema), tolerated };
         compiler.add(schema, String::new(), NOWHERE, 0);

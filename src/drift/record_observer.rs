@@ -10,7 +10,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use super::checks::{Checks, FRACTION, Format, KINDS, bit, number};
-use crate::base::json::observe::{NOWHERE, Observer};
+use crate::base::json::observe::{Attention, CountingObserver, NOWHERE, Observer};
 use crate::base::json::scan::{JsonKind, JsonText, Number, Whole, whole};
 use crate::base::json::spelling::{flag, spelled_by};
 use crate::base::timefmt::{is_date, is_utc, parse_iso};
@@ -164,12 +164,6 @@ impl RecordListener {
         self.page.records += 1;
     }
 
-    /// Must the scanned record be examined?
-    #[inline]
-    pub fn is_odd(&self) -> bool {
-        self.odd || self.keys != self.all_keys
-    }
-
     /// A hash of the record's keys and cursor; `None` if a key is missing or cannot be hashed.
     pub fn identity(&self) -> Option<u64> {
         (self.all_keys != 0 && self.hashed == self.all_keys && !self.many_keys).then_some(self.identity)
@@ -206,6 +200,7 @@ impl RecordListener {
         self.identity = hasher.finish();
         if let Some(key) = self.checks.places[place as usize].key {
             self.hashed |= 1 << key;
+            self.keys |= 1 << key;
         }
     }
 }
@@ -300,7 +295,7 @@ impl Observer for RecordListener {
             if magnitudes.is_empty() {
                 magnitudes.resize(MAGNITUDES, 0);
             }
-            magnitudes[magnitude(number.raw)] += 1;
+            magnitudes[magnitude(number)] += 1;
         }
     }
 
@@ -323,6 +318,40 @@ impl Observer for RecordListener {
     }
 }
 
+impl CountingObserver for RecordListener {
+    fn attention(&self, place: u32, kind: JsonKind) -> Attention {
+        let Cell { looks, allowed, .. } = self.cells[place as usize];
+        let looked_at = |mask: u16| if looks & mask == 0 { Attention::Count } else { Attention::Value };
+        match kind {
+            JsonKind::String if looks & (KEY | CURSOR | LISTED | SPELLED) == 0 => match looks {
+                _ if looks & DATE_TIME != 0 => Attention::DateTime,
+                _ if looks & DATE != 0 => Attention::Date,
+                _ => Attention::Count,
+            },
+            // Each number has a magnitude.
+            JsonKind::Number if allowed & bit(FRACTION) == 0 => Attention::Integer,
+            JsonKind::String | JsonKind::Number => Attention::Value,
+            JsonKind::Bool => looked_at(KEY | CURSOR | NO_STRUCTURE),
+            JsonKind::Object | JsonKind::Array => looked_at(KEY | CURSOR),
+            JsonKind::Null => Attention::Count,
+        }
+    }
+
+    fn revision(&self) -> u32 {
+        self.checks.revision
+    }
+
+    /// Must the scanned record be examined?
+    #[inline]
+    fn is_odd(&self) -> bool {
+        self.odd || self.keys != self.all_keys
+    }
+
+    fn values(&mut self, place: u32, kind: JsonKind, times: u32) {
+        self.page.kinds[place as usize][number(kind)] += times;
+    }
+}
+
 /// Does a text match its format? An empty text carries no information, like null.
 #[inline]
 pub(super) fn written_well(text: &JsonText<'_>, format: Format) -> bool {
@@ -334,9 +363,14 @@ pub(super) fn written_well(text: &JsonText<'_>, format: Format) -> bool {
 }
 
 /// The magnitude of a number: three per power of ten, from its digits; 0 for zero, and 1 for values below one.
-fn magnitude(raw: &[u8]) -> usize {
-    let digits = raw.strip_prefix(b"-").unwrap_or(raw);
-    let whole = digits.iter().take_while(|b| b.is_ascii_digit()).count();
+#[inline]
+fn magnitude(number: &Number<'_>) -> usize {
+    let digits = number.raw.strip_prefix(b"-").unwrap_or(number.raw);
+    let whole = if number.integer {
+        digits.len()
+    } else {
+        digits.iter().position(|b| !b.is_ascii_digit()).unwrap_or(digits.len())
+    };
     match digits[0] {
         b'0' if digits[1..].iter().all(|b| matches!(b, b'0' | b'.')) => 0,
         b'0' => 1,

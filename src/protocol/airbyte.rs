@@ -162,12 +162,13 @@ pub fn drain(messages: &Receiver<Message>, out: &Out, hidden: &dyn Fn(&Fault) ->
     let mut streams: BTreeMap<Arc<str>, Progress> = BTreeMap::new();
     let mut failed: Vec<String> = Vec::new();
     each(messages, out, stop, &mut |message, sink| match message {
-        Message::Begin(stream) => {
+        None => sink.flush(),
+        Some(Message::Begin(stream)) => {
             streams.insert(stream, Progress::default());
             Ok(())
         }
-        Message::Schema { .. } => Ok(()),
-        Message::Records { stream, lines, count } => {
+        Some(Message::Schema { .. }) => Ok(()),
+        Some(Message::Records { stream, lines, count }) => {
             let progress = streams.entry(stream.clone()).or_default();
             if !std::mem::replace(&mut progress.running, true) {
                 sink.json(&status(&stream, "RUNNING", None))?;
@@ -175,12 +176,12 @@ pub fn drain(messages: &Receiver<Message>, out: &Out, hidden: &dyn Fn(&Fault) ->
             progress.count += count;
             sink.lines(&lines)
         }
-        Message::State { stream, state, .. } => {
+        Some(Message::State { stream, state, .. }) => {
             let count = streams.get_mut(&stream).map_or(0, |p| std::mem::take(&mut p.count));
             sink.json(&stream_state(&stream, state, count))?;
             sink.flush()
         }
-        Message::Failed(fault) => {
+        Some(Message::Failed(fault)) => {
             if matches!(fault.kind, Kind::Signal(_) | Kind::Downstream) {
                 return Ok(());
             }
@@ -189,7 +190,7 @@ pub fn drain(messages: &Receiver<Message>, out: &Out, hidden: &dyn Fn(&Fault) ->
             failed.push(format!("{stream}: {}", fault.airbyte_text()));
             sink.json(&error(&fault))
         }
-        Message::End { stream, complete } => {
+        Some(Message::End { stream, complete }) => {
             sink.json(&status(&stream, if complete { "COMPLETE" } else { "INCOMPLETE" }, None))?;
             streams.entry(stream).or_default().ended = true;
             Ok(())

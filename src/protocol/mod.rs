@@ -129,12 +129,13 @@ const IDLE: Duration = Duration::from_millis(250);
 /// The time that reading threads have to end by themselves after a signal.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Passes each message and stdout to `each`, until all senders are gone or the run is stopped.
+/// Passes each message and stdout to `write`, until all senders are gone or the run is stopped; `None` while there is
+/// none.
 fn each(
     messages: &Receiver<Message>,
     out: &Out,
     stop: &Stop,
-    write: &mut dyn FnMut(Message, &mut Sink<Box<dyn Write + Send>>) -> Result<()>,
+    write: &mut dyn FnMut(Option<Message>, &mut Sink<Box<dyn Write + Send>>) -> Result<()>,
 ) -> Result<()> {
     let mut stopped: Option<Instant> = None;
     loop {
@@ -144,8 +145,8 @@ fn each(
         }
         let wait = if stopped.is_some() { Duration::from_millis(50) } else { IDLE };
         match messages.recv_timeout(wait) {
-            Ok(message) => write(message, &mut out.lock())?,
-            Err(RecvTimeoutError::Timeout) => out.lock().flush()?,
+            Ok(message) => write(Some(message), &mut out.lock())?,
+            Err(RecvTimeoutError::Timeout) => write(None, &mut out.lock())?,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
     }
@@ -166,6 +167,9 @@ pub struct Sink<W: Write> {
 /// never torn, even if the process is killed. Targets refuse a torn line, and lose the state before it.
 const ATOMIC: usize = 4096;
 
+/// Lines of this size together are written at once, in bytes.
+const MANY: usize = 16 << 10;
+
 /// The buffer is written when it exceeds this size.
 const BUFFER: usize = 256 << 10;
 
@@ -181,7 +185,9 @@ impl<W: Write> Sink<W> {
         if self.buffer.len() + lines.len() > BUFFER {
             self.drain()?;
         }
-        if lines.len() > BUFFER {
+        // Many lines are not copied first.
+        if lines.len() >= MANY {
+            self.drain()?;
             return self.write(lines);
         }
         self.buffer.extend_from_slice(lines);

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dripfeed::base::config::Drift;
+use dripfeed::base::json::observe::CountingObserver as _;
 use dripfeed::base::json::scan::Scanner;
 use dripfeed::base::stop::Stop;
 use dripfeed::drift::finding::Finding;

@@ -15,4 +15,5 @@ mod overlap;
 mod paging;
 mod rotation;
 mod safety;
+mod track;
 mod transcripts;

@@ -7,6 +7,7 @@ mod alternatives;
 mod dates;
 mod env_file;
 mod explain;
+mod quick_check;
 pub mod references;
 pub mod secret;
 mod secret_command;
@@ -227,9 +228,12 @@ fn read_ours(ours: Json, secrets: &mut Secrets) -> Result<Dripfeed> {
     if let Some(safety) = ours.get("safety") {
         Safety::refuse_removed(safety, "config `dripfeed.safety")?;
     }
-    let schema = schema();
-    secrets.add_marked(&ours, &schema);
-    validate(&ours, &schema, "dripfeed")?;
+    // Most configs of containers have none.
+    if ours.as_object().is_none_or(|ours| !ours.is_empty()) {
+        let schema = schema();
+        secrets.add_marked(&ours, &schema);
+        validate(&ours, &schema, "dripfeed")?;
+    }
     let ours: Dripfeed = serde_json::from_value(ours).map_err(|e| Fault::config(format!("config `dripfeed`: {e}")))?;
     match RESERVED_TIERS.iter().find(|(name, _)| ours.tiers.contains_key(*name)) {
         Some((name, runs)) => Err(Fault::config(format!(

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use wide::u8x16;
+
 /// The maximum nesting, the same as in `serde_json`.
 const MAX_DEPTH: u8 = 127;
 
@@ -104,27 +106,42 @@ pub enum Whole {
 
 /// Classifies a number.
 pub fn whole(number: &Number<'_>) -> Whole {
-    let text = std::str::from_utf8(number.raw).unwrap_or_default();
     if number.integer {
+        let text = std::str::from_utf8(number.raw).unwrap_or_default();
         return text.parse().map_or(Whole::Large, Whole::Fits);
     }
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 });
-    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
-    let (before, after) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let all = format!("{before}{after}");
-    let digits = all.trim_start_matches('0').trim_end_matches('0');
-    if digits.is_empty() {
-        return Whole::Fits(0);
+    // Most fractions are short.
+    if let [.., b'1'..=b'9'] = number.raw
+        && number.raw.len() < 19
+        && !number.raw.iter().any(|b| matches!(b, b'e' | b'E'))
+    {
+        return Whole::Not;
     }
+    let raw = number.raw.strip_prefix(b"-").unwrap_or(number.raw);
+    let mantissa = raw.iter().position(|b| matches!(b, b'e' | b'E')).unwrap_or(raw.len());
+    let point = raw[..mantissa].iter().position(|b| *b == b'.').unwrap_or(mantissa);
+    // The digits without the point, and where the first and last that are not zero stand among them.
+    let digits = || raw[..mantissa].iter().filter(|b| **b != b'.');
+    let Some(first) = digits().position(|b| *b != b'0') else { return Whole::Fits(0) };
+    let count = digits().count();
+    let last = count - 1 - digits().rev().position(|b| *b != b'0').unwrap_or(0);
+    let exponent = match raw.get(mantissa + 1..).map(|text| std::str::from_utf8(text).unwrap_or_default()) {
+        None => 0,
+        Some(text) => text.parse().unwrap_or(if text.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 }),
+    };
     // Trailing zeros, including those from the exponent.
-    let zeros = exponent - i64::try_from(after.len()).unwrap_or(0)
-        + i64::try_from(all.len() - all.trim_end_matches('0').len()).unwrap_or(0);
-    match usize::try_from(zeros) {
-        Err(_) => Whole::Not,
-        Ok(zeros) if zeros > 19 => Whole::Large,
-        Ok(zeros) => format!("{sign}{digits}{}", "0".repeat(zeros)).parse().map_or(Whole::Large, Whole::Fits),
+    let Ok(zeros) =
+        usize::try_from(exponent.saturating_add_unsigned(point as u64).saturating_sub_unsigned(last as u64 + 1))
+    else {
+        return Whole::Not;
+    };
+    let sign = if raw.len() < number.raw.len() { -1 } else { 1 };
+    let significant = digits().skip(first).take(last + 1 - first).copied();
+    let mut value = Some(0_i64);
+    for digit in significant.chain(std::iter::repeat_n(b'0', zeros.min(20))) {
+        value = value.and_then(|value| value.checked_mul(10)?.checked_add(sign * i64::from(digit - b'0')));
     }
+    value.map_or(Whole::Large, Whole::Fits)
 }
 
 /// A position in a body.
@@ -144,6 +161,16 @@ impl<'a> Scanner<'a> {
     /// The offset.
     pub fn at(&self) -> usize {
         self.at
+    }
+
+    /// The whole body.
+    pub fn body(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Moves past a value that ends before the offset `end`.
+    pub fn move_past(&mut self, end: usize) {
+        self.at = end;
     }
 
     /// Some of the body's bytes.
@@ -381,22 +408,18 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The end of the run of bytes without quote, backslash or control character, checked eight at a time.
+/// The end of the run of bytes without quote, backslash or control character, checked sixteen at a time.
 #[inline]
-fn plain_run(bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let zeros = |x: u64| x.wrapping_sub(ONES) & !x & HIGH;
-    while let Some(chunk) = bytes.get(at..at + 8) {
-        let word = u64::from_le_bytes(chunk.try_into().unwrap_or([0; 8]));
-        let quote = zeros(word ^ (ONES * b'"' as u64));
-        let backslash = zeros(word ^ (ONES * b'\\' as u64));
-        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-        let stop = quote | backslash | control;
+pub fn plain_run(bytes: &[u8], mut at: usize) -> usize {
+    let (quote, backslash, control) = (u8x16::splat(b'"'), u8x16::splat(b'\\'), u8x16::splat(0x1f));
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) {
+        let chunk = u8x16::new(*chunk);
+        let stop = chunk.simd_eq(quote) | chunk.simd_eq(backslash) | chunk.min(control).simd_eq(chunk);
+        let stop = stop.to_bitmask();
         if stop != 0 {
-            return at + (stop.trailing_zeros() / 8) as usize;
+            return at + stop.trailing_zeros() as usize;
         }
-        at += 8;
+        at += 16;
     }
     while bytes.get(at).is_some_and(|b| *b >= 0x20 && *b != b'"' && *b != b'\\') {
         at += 1;

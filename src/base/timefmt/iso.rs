@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use time::{Date, Month, OffsetDateTime, UtcOffset};
+use wide::u8x16;
 
 use super::{offset, offset_text};
 
@@ -101,45 +102,66 @@ pub fn parse_iso(text: &str) -> Option<OffsetDateTime> {
     Some(date.with_hms_micro(hour, minute, second, micros).ok()?.assume_offset(offset))
 }
 
-/// Is it `2024-01-02T03:04:05Z`, with an optional fraction of up to six digits, and valid fields?
-pub fn is_utc(raw: &[u8]) -> bool {
-    if raw.len() < 20
-        || raw[10] != b'T'
-        || raw[13] != b':'
-        || raw[16] != b':'
-        || raw[raw.len() - 1] != b'Z'
-        || !is_date(&raw[..10])
-    {
-        return false;
+/// Zeros where `YYYY-MM-DDTHH:MM` has digits, and what each may be beyond zero.
+const MINUTE: [u8; 16] = *b"0000-00-00T00:00";
+const MINUTE_DIGITS: [u8; 16] = [9, 9, 9, 9, 0, 1, 9, 0, 3, 9, 0, 2, 9, 0, 5, 9];
+
+/// The digits of `YYYY-MM-DDTHH:MM`, with zeros between them; `None` if it is not one, or not of an existing day.
+#[inline]
+fn minute_digits(raw: &[u8; 16]) -> Option<[u8; 16]> {
+    let digits = u8x16::new(*raw) ^ u8x16::new(MINUTE);
+    if digits.min(u8x16::new(MINUTE_DIGITS)) != digits {
+        return None;
     }
-    let two = |i: usize| raw[i].is_ascii_digit() && raw[i + 1].is_ascii_digit();
-    let below = |i: usize, tens: u8| raw[i] < tens;
-    let fraction = &raw[19..raw.len() - 1];
-    two(11)
-        && two(14)
-        && two(17)
-        && (below(11, b'2') || raw[11] == b'2' && raw[12] < b'4')
-        && below(14, b'6')
-        && below(17, b'6')
-        && (fraction.is_empty()
-            || fraction[0] == b'.' && (2..=7).contains(&fraction.len()) && fraction[1..].iter().all(u8::is_ascii_digit))
+    let digits = digits.to_array();
+    let two = |at: usize| digits[at] * 10 + digits[at + 1];
+    let (month, day, hour) = (two(5), two(8), two(11));
+    let fits = (1..=12).contains(&month) && day > 0 && hour < 24 && (day < 29 || day <= month_length(&digits, month));
+    (fits && digits[..4] != [0; 4]).then_some(digits)
 }
 
-/// Is it `2024-02-29`, an existing date?
-pub fn is_date(raw: &[u8]) -> bool {
-    if raw.len() != 10 || raw[4] != b'-' || raw[7] != b'-' {
-        return false;
-    }
-    let number = |range: std::ops::Range<usize>| {
-        raw[range].iter().try_fold(0u16, |n, b| b.is_ascii_digit().then(|| n * 10 + u16::from(b - b'0')))
-    };
-    let (Some(year), Some(month), Some(day)) = (number(0..4), number(5..7), number(8..10)) else { return false };
-    let long = match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+/// The number of days of a month.
+fn month_length(digits: &[u8; 16], month: u8) -> u8 {
+    let year = digits[..4].iter().fold(0u16, |year, digit| year * 10 + u16::from(*digit));
+    match month {
         4 | 6 | 9 | 11 => 30,
         2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
         2 => 28,
-        _ => 0,
+        _ => 31,
+    }
+}
+
+/// Is it `2024-01-02T03:04:05Z`, with an optional fraction of up to six digits, and valid fields?
+#[inline]
+pub fn is_utc(raw: &[u8]) -> bool {
+    let Some((minute, rest)) = raw.split_first_chunk::<16>() else { return false };
+    let is_rest = match rest {
+        [b':', b'0'..=b'5', b'0'..=b'9', b'Z'] => true,
+        [b':', b'0'..=b'5', b'0'..=b'9', b'.', fraction @ .., b'Z'] => {
+            (1..=6).contains(&fraction.len()) && fraction.iter().all(u8::is_ascii_digit)
+        }
+        _ => false,
     };
-    year >= 1 && (1..=long).contains(&day)
+    is_rest && minute_digits(minute).is_some()
+}
+
+/// The time of `2024-01-02T03:04:05Z`; `None` for any other text.
+pub(super) fn second_of_utc(raw: &[u8]) -> Option<OffsetDateTime> {
+    let Some((minute, [b':', tens @ b'0'..=b'5', ones @ b'0'..=b'9', b'Z'])) = raw.split_first_chunk::<16>() else {
+        return None;
+    };
+    let digits = minute_digits(minute)?;
+    let two = |at: usize| digits[at] * 10 + digits[at + 1];
+    let year = digits[..4].iter().fold(0, |year, digit| year * 10 + i32::from(*digit));
+    let date = Date::from_calendar_date(year, Month::try_from(two(5)).ok()?, two(8)).ok()?;
+    Some(date.with_hms(two(11), two(14), (tens - b'0') * 10 + ones - b'0').ok()?.assume_utc())
+}
+
+/// Is it `2024-02-29`, an existing date?
+#[inline]
+pub fn is_date(raw: &[u8]) -> bool {
+    let Some(date) = raw.first_chunk::<10>().filter(|_| raw.len() == 10) else { return false };
+    let mut minute = MINUTE;
+    minute[..10].copy_from_slice(date);
+    minute_digits(&minute).is_some()
 }

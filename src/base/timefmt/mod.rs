@@ -10,6 +10,7 @@ mod period;
 
 use std::fmt::Write as _;
 
+use iso::second_of_utc;
 pub use iso::{is_date, is_utc, isoformat, parse_iso, rfc3339};
 pub use period::Period;
 
@@ -134,6 +135,12 @@ impl Format {
             }
             Kind::Parts(parts) => parts,
         };
+        // The form that most vendors send has a way of its own.
+        if let "%Y-%m-%dT%H:%M:%SZ" | "%Y-%m-%dT%H:%M:%S%z" = &*self.source
+            && let Some(time) = second_of_utc(text.as_bytes())
+        {
+            return Some(time);
+        }
         quick(parts, text).or_else(|| scan(parts, text, Fields::default())).and_then(Fields::build)
     }
 

@@ -29,6 +29,8 @@ pub struct Ceiling<'p> {
     end: Option<OffsetDateTime>,
     /// The vendor's time when it returned the current records.
     now: OffsetDateTime,
+    /// What is later than this is ahead of the vendor's clock.
+    latest: OffsetDateTime,
 }
 
 /// The highest value that the bookmark may reach, and the records past it.
@@ -102,18 +104,25 @@ impl<'p> Ceiling<'p> {
         let end = window.filter(|_| plan.history.is_none()).map(|window| window.end);
         // A window that ends now is not limited, unless requests contain the end.
         let end = end.filter(|end| plan.asks_end || *end < plan.written(plan.now));
-        Ceiling { plan, end, now: plan.clock() }
+        let now = plan.clock();
+        Ceiling { plan, end, now, latest: now.saturating_add(CLOCKS) }
     }
 
     /// Called for each response, with the vendor's clock if known.
     pub fn answered(&mut self, at: Option<OffsetDateTime>) {
         let here = self.plan.clock();
         self.now = at.filter(|at| (here - *at).abs() <= MOST_OFF).unwrap_or(here);
+        self.latest = self.now.saturating_add(CLOCKS);
+    }
+
+    /// Up to this time a value is neither ahead of the vendor's clock nor outside of the window.
+    pub fn end(&self) -> OffsetDateTime {
+        self.end.map_or(self.latest, |end| end.min(self.latest))
     }
 
     /// Is a time ahead of the vendor's clock?
     fn is_ahead(&self, time: OffsetDateTime) -> bool {
-        !self.plan.counts() && time > self.now.saturating_add(CLOCKS)
+        !self.plan.counts() && time > self.latest
     }
 
     /// Does a client-side filter keep a record with this value? Values ahead of the vendor's clock are kept, as they

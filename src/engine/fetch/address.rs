@@ -3,6 +3,8 @@
 //! Input: URLs and parameters as the manifest or the vendor writes them. Output: URLs as they are sent. Called by
 //! [`super::request`], by the fetcher and by `build`. Joining and encoding follow Python's `urllib` and `requests`.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value as Json};
 use ureq::http::Uri;
 
@@ -40,8 +42,10 @@ pub(super) fn with_query(url: &str, params: &Map<String, Json>) -> String {
             seen.push((key, decode(value)));
         }
     }
-    let mut params = params.clone();
-    params.retain(|key, value| !seen.iter().any(|(k, v)| k == key && *v == text_of(value)));
+    let mut params = Cow::Borrowed(params);
+    if !seen.is_empty() {
+        params.to_mut().retain(|key, value| !seen.iter().any(|(k, v)| k == key && *v == text_of(value)));
+    }
     let address = address.strip_suffix('?').unwrap_or(address);
     // Brackets are valid only in a host (IPv6).
     let start = address.find("://").map_or(0, |i| i + 3);

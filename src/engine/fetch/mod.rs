@@ -279,6 +279,11 @@ impl Fetcher {
         }
     }
 
+    /// Takes a body that is no longer needed, as the buffer of another one.
+    pub fn reuse(&self, body: Vec<u8>) {
+        self.transport.reuse(body);
+    }
+
     /// The account's pace.
     pub fn pace(&self) -> &Pace {
         &self.pace

@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Read, Seek as _, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use ureq::http::request::Builder;
 use ureq::http::{Request, Response};
 use ureq::unversioned::resolver::DefaultResolver;
@@ -32,6 +33,10 @@ const FILE_WITHIN: Duration = Duration::from_secs(6 * 60 * 60);
 const CONNECTIONS: usize = 64;
 /// The most memory reserved because of a `Content-Length`, in bytes.
 const MAX_RESERVED: u64 = 4 << 20;
+/// The first buffer for a body of unknown size, in bytes.
+const FIRST_READ: usize = 16 << 10;
+/// Larger buffers are not kept, in bytes.
+const MAX_SPARE: usize = 1 << 20;
 /// The part of a file that is held in memory, in bytes.
 const PIECE: usize = 256 << 10;
 
@@ -40,6 +45,8 @@ pub(super) struct Transport {
     agent: ureq::Agent,
     /// The largest body after decompression, in bytes.
     max_page_bytes: u64,
+    /// Buffers of bodies that are no longer needed.
+    spare: Mutex<Vec<Vec<u8>>>,
     stop: Arc<Stop>,
 }
 
@@ -69,7 +76,16 @@ impl Transport {
         Transport {
             agent: ureq::Agent::with_parts(config, connector, DefaultResolver::default()),
             max_page_bytes,
+            spare: Mutex::default(),
             stop,
+        }
+    }
+
+    /// Keeps the buffer of a body that is no longer needed, unless it is large.
+    pub(super) fn reuse(&self, body: Vec<u8>) {
+        let mut spare = self.spare.lock();
+        if body.capacity() <= MAX_SPARE && spare.len() < CONNECTIONS {
+            spare.push(body);
         }
     }
 
@@ -155,9 +171,13 @@ impl Transport {
         let compressed = response.headers().contains_key("content-encoding");
         // One byte more than expected, so that the end is detected without reallocation.
         let expected = length.filter(|_| !compressed).map_or(0, |l| l.min(limit).min(MAX_RESERVED) + 1);
-        let mut body = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
         let mut reader = response.body_mut().with_config().limit(u64::MAX).reader();
-        reader.by_ref().take(limit + 1).read_to_end(&mut body).map_err(|e| broke_off(&e))?;
+        let most = usize::try_from(limit.saturating_add(1)).unwrap_or(usize::MAX);
+        let mut body = self.spare.lock().pop().unwrap_or_default();
+        let expected = usize::try_from(expected).unwrap_or(0).max(FIRST_READ);
+        body.resize(body.len().max(expected), 0);
+        let size = read_up_to(&mut reader, &mut body, most).map_err(|e| broke_off(&e))?;
+        body.truncate(size);
         if body.len() as u64 <= limit {
             return Ok((body, None));
         }
@@ -191,6 +211,25 @@ impl Transport {
         }
         Ok(size)
     }
+}
+
+/// Reads to the end, or `most` bytes, into a buffer that grows; returns the number of bytes. (`Read::read_to_end` would
+/// clear the rest of the buffer before each read from a reader such as this one.)
+fn read_up_to(reader: &mut impl Read, body: &mut Vec<u8>, most: usize) -> std::io::Result<usize> {
+    let mut size = 0;
+    while size < most {
+        if size == body.len() {
+            body.resize(body.len().saturating_mul(2), 0);
+        }
+        let end = body.len().min(most);
+        match reader.read(&mut body[size..end]) {
+            Ok(0) => break,
+            Ok(read) => size += read,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(size)
 }
 
 /// Method, URL and headers of a request, for the HTTP library.

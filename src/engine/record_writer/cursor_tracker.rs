@@ -5,7 +5,8 @@
 
 use time::OffsetDateTime;
 
-use super::RecordFilter;
+use super::plain_cursors::PlainCursors;
+use super::{Bounds, RecordFilter};
 use crate::engine::cursor::ceiling::{Beyond, Ceiling, Highest};
 use crate::engine::cursor::{Cursor, CursorPlan};
 use crate::engine::shape::wire::{CursorText, RecordScan};
@@ -17,8 +18,12 @@ const TOLERANCE: time::Duration = time::Duration::days(1);
 pub(super) struct CursorTracker<'s> {
     pub(super) plan: Option<&'s CursorPlan>,
     pub(super) filter: RecordFilter,
+    /// The bounds in requests, widened by what vendors round, if they are meaningful.
+    bounds: Option<Bounds>,
     /// The limit of the bookmark.
-    pub(super) ceiling: Option<Ceiling<'s>>,
+    ceiling: Option<Ceiling<'s>>,
+    /// The values of the page that need not be parsed.
+    plain: Option<PlainCursors>,
     /// The cursor value of the previous record, if newest records come first.
     before_it: Option<OffsetDateTime>,
     /// The last parsed cursor text: many records share one.
@@ -51,10 +56,15 @@ pub(super) struct CursorCounts {
 
 impl<'s> CursorTracker<'s> {
     pub(super) fn new(plan: Option<&'s CursorPlan>, filter: RecordFilter) -> Self {
+        let widened = |(start, end): Bounds| {
+            (start.map(|start| start.saturating_sub(TOLERANCE)), end.map(|end| end.saturating_add(TOLERANCE)))
+        };
         CursorTracker {
             plan,
+            bounds: filter.window.filter(|(start, end)| start.is_some() || end.is_some()).map(widened),
             ceiling: plan.map(|plan| Ceiling::new(plan, filter.slice.as_ref())),
             filter,
+            plain: None,
             before_it: None,
             parsed_text: Vec::new(),
             parsed_time: None,
@@ -130,9 +140,23 @@ impl<'s> CursorTracker<'s> {
         })
     }
 
+    /// Called for each response, with the vendor's clock if known.
+    pub(super) fn answered(&mut self, at: Option<OffsetDateTime>) {
+        let (Some(plan), Some(ceiling)) = (self.plan, &mut self.ceiling) else { return };
+        ceiling.answered(at);
+        let window = self.filter.slice.as_ref().filter(|_| !self.is_finer);
+        self.plain = PlainCursors::new(plan, ceiling, self.bounds.unwrap_or_default(), window);
+    }
+
     /// Includes a record in the bookmark.
     pub(super) fn observe(&mut self, scan: &RecordScan<'_>) {
         if self.plan.is_none() {
+            return;
+        }
+        if let (Some(plain), Some(CursorText::Text(text))) = (&mut self.plain, &scan.cursor)
+            && plain.takes(text.raw)
+        {
+            self.page.compared += u64::from(self.bounds.is_some());
             return;
         }
         let Some(time) = self.time(scan) else {
@@ -146,16 +170,20 @@ impl<'s> CursorTracker<'s> {
         {
             self.page_is_finer = plan.is_between_windows(window, time);
         }
-        if let Some((start, end)) = self.filter.window.filter(|(start, end)| start.is_some() || end.is_some()) {
+        if let Some((start, end)) = self.bounds {
             self.page.compared += 1;
-            let early = start.is_some_and(|start| time.saturating_add(TOLERANCE) < start);
-            let late = end.is_some_and(|end| time > end.saturating_add(TOLERANCE));
+            let early = start.is_some_and(|start| time < start);
+            let late = end.is_some_and(|end| time > end);
             self.page.outside += u64::from(early || late);
         }
     }
 
     /// Completes a page: its values count.
     pub(super) fn page_done(&mut self) {
+        let highest = self.plain.as_mut().and_then(PlainCursors::page_done);
+        if let (Some(plan), Some(ceiling), Some(text)) = (self.plan, &self.ceiling, highest) {
+            plan.parse(&text).into_iter().for_each(|time| ceiling.take(time, &mut self.page.highest));
+        }
         let page = std::mem::take(&mut self.page);
         self.highest.add(page.highest);
         self.without_cursor += page.without_cursor;
@@ -164,6 +192,7 @@ impl<'s> CursorTracker<'s> {
 
     /// Discards the values of an incomplete page.
     pub(super) fn page_failed(&mut self) {
+        self.plain.iter_mut().for_each(PlainCursors::page_failed);
         self.page = CursorCounts::default();
         self.page_is_finer = false;
     }

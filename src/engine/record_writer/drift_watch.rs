@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::cursor_tracker::CursorCounts;
 use super::schema_version::SchemaVersion;
 use crate::base::fault::{Fault, Result};
+use crate::base::json::observe::CountingObserver as _;
 use crate::base::json::scan::{JsonKind, Scanner};
 use crate::drift::monitor::{DriftMonitor, Judged, Page, Without};
 use crate::drift::quarantine::Quarantined;
@@ -18,6 +19,7 @@ use crate::engine::answer;
 use crate::engine::extract::WalkError;
 use crate::engine::fetch::Reply;
 use crate::engine::shape::wire::RecordScan;
+use crate::engine::shape::wire::track::Track;
 
 /// The number of record ids that are remembered to detect repeats within a slice: a few pages of them.
 const MAX_IDS: usize = 1 << 13;
@@ -68,14 +70,26 @@ impl<'s> DriftWatch<'s> {
     }
 
     /// Scans the next record and moves past it.
-    pub(super) fn scan<'a>(&mut self, version: &SchemaVersion, scanner: &mut Scanner<'a>) -> Walked<RecordScan<'a>> {
+    pub(super) fn scan<'a>(
+        &mut self,
+        (version, track): (&SchemaVersion, &mut Track),
+        scanner: &mut Scanner<'a>,
+    ) -> Walked<RecordScan<'a>> {
         Ok(match &mut self.listener {
             Some(listener) => {
                 listener.begin();
-                version.wire.scan(scanner, true, listener)?
+                version.wire.scan_on(track, scanner, listener)?
             }
-            None => version.wire.scan(scanner, true, &mut ())?,
+            None => version.wire.scan_on(track, scanner, &mut ())?,
         })
+    }
+
+    /// Takes over what `track` counted.
+    pub(super) fn settle(&mut self, track: &mut Track) {
+        match &mut self.listener {
+            Some(listener) => track.settle(listener),
+            None => track.forget_counts(),
+        }
     }
 
     /// Scans a record again, after the schema grew for it.

@@ -9,6 +9,7 @@
 mod cursor_tracker;
 mod drift_watch;
 mod line_batch;
+mod plain_cursors;
 mod schema_version;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::engine::cursor::{Cursor, CursorPlan, Window};
 use crate::engine::extract::WalkError;
 use crate::engine::fetch::Reply;
 use crate::engine::shape::wire::RecordScan;
+use crate::engine::shape::wire::track::Track;
 use crate::manifest::template::Vars;
 
 use cursor_tracker::CursorTracker;
@@ -61,6 +63,8 @@ pub(super) struct RecordWriter<'s> {
     plan: &'s StreamPlan,
     out: &'s StreamOut,
     version: Arc<SchemaVersion>,
+    /// Passes records of a known form.
+    track: Track,
     cursor: CursorTracker<'s>,
     drift: DriftWatch<'s>,
     batch: LineBatch<'s>,
@@ -100,7 +104,8 @@ struct Quota<'s>(&'s AtomicU64);
 impl Quota<'_> {
     /// Takes one record from the quota; false if it is used up.
     fn take(&self) -> bool {
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        self.0.load(Ordering::Relaxed) == u64::MAX
+            || self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     /// Returns records to the quota.
@@ -122,10 +127,12 @@ impl<'s> RecordWriter<'s> {
         left: &'s AtomicU64,
         send: Send<'s>,
     ) -> Self {
+        let version = out.version(plan);
         RecordWriter {
             plan,
             out,
-            version: out.version(plan),
+            track: version.take_track(),
+            version,
             cursor: CursorTracker::new(plan.cursor.as_ref(), filter),
             drift: DriftWatch::new(out.watched.as_ref()),
             batch: LineBatch::new(send),
@@ -170,7 +177,7 @@ impl<'s> RecordWriter<'s> {
         }
         let again = scanner.clone();
         let start = scanner.at();
-        let scan = self.drift.scan(&self.version, scanner)?;
+        let scan = self.drift.scan((&self.version, &mut self.track), scanner)?;
         let bytes = scanner.slice(start..scanner.at());
         if !self.cursor.is_of_the_past(&scan) {
             self.cursor.observe(&scan);
@@ -217,6 +224,11 @@ impl<'s> RecordWriter<'s> {
 
     /// Switches to a newer schema; waiting lines were written with the older one.
     fn follow(&mut self, version: Arc<SchemaVersion>) {
+        if Arc::ptr_eq(&version, &self.version) {
+            return;
+        }
+        self.drift.settle(&mut self.track);
+        self.version.give_back(std::mem::replace(&mut self.track, version.take_track()));
         if version.retypes_keys(&self.version) {
             self.batch.rewrite(|lines| version.with_its_keys(lines));
         }
@@ -232,6 +244,7 @@ impl<'s> RecordWriter<'s> {
         without: Option<&Without>,
     ) -> Walked<()> {
         let (wire, lines) = (&self.version.wire, &mut self.batch.lines);
+        lines.reserve(self.out.prefix.len() + bytes.len() + self.suffix.len());
         lines.extend_from_slice(&self.out.prefix);
         let rewritten = if let Some(values) = without {
             let mut record = answer::parsed(bytes).map_err(WalkError::Callback)?;
@@ -295,6 +308,13 @@ fn bad_key() -> Fault {
     fault
         .of_rule(Rule::KeyTypeChanged.id())
         .hint("declare the types of the `primary_key` fields in the manifest's schema")
+}
+
+impl Drop for RecordWriter<'_> {
+    fn drop(&mut self) {
+        self.track.forget_counts();
+        self.version.give_back(std::mem::take(&mut self.track));
+    }
 }
 
 impl RecordSink for RecordWriter<'_> {
@@ -369,6 +389,7 @@ impl RecordSink for RecordWriter<'_> {
     }
 
     fn page_done(&mut self) -> Result<bool> {
+        self.drift.settle(&mut self.track);
         if let Err(fault) = self.drift.page_read(self.cursor.page) {
             self.page_failed();
             return Err(fault);
@@ -385,6 +406,7 @@ impl RecordSink for RecordWriter<'_> {
     }
 
     fn page_failed(&mut self) {
+        self.track.forget_counts();
         self.drift.page_failed();
         self.quota.give_back(self.batch.page_failed());
         self.cursor.page_failed();
@@ -392,9 +414,7 @@ impl RecordSink for RecordWriter<'_> {
     }
 
     fn answered_at(&mut self, at: Option<OffsetDateTime>) {
-        if let Some(ceiling) = &mut self.cursor.ceiling {
-            ceiling.answered(at);
-        }
+        self.cursor.answered(at);
     }
 
     fn last_record(&self) -> Option<Json> {

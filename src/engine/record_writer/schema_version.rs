@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 use crate::drift::monitor::DriftMonitor;
 use crate::engine::build::StreamPlan;
 use crate::engine::shape::wire::RecordSchema;
+use crate::engine::shape::wire::track::Track;
 use crate::protocol::Protocol;
 use crate::protocol::singer::schema_line;
 use crate::protocol::singer_catalog::Selection;
@@ -22,9 +23,26 @@ pub(in crate::engine) struct SchemaVersion {
     pub(in crate::engine) schema: Vec<u8>,
     pub(in crate::engine) wire: RecordSchema,
     pub(in crate::engine) generation: u32,
+    /// The tracks that slices of this stream learned, while no slice uses them; `None` if records are always parsed.
+    tracks: Option<Mutex<Vec<Track>>>,
 }
 
 impl SchemaVersion {
+    /// A track for a slice: one that another slice has taught, if there is one.
+    pub(in crate::engine) fn take_track(&self) -> Track {
+        match &self.tracks {
+            Some(tracks) => tracks.lock().pop().unwrap_or_default(),
+            None => Track::closed(),
+        }
+    }
+
+    /// Keeps a track for the next slice; it holds no counts.
+    pub(in crate::engine) fn give_back(&self, track: Track) {
+        if let Some(tracks) = &self.tracks {
+            tracks.lock().push(track);
+        }
+    }
+
     /// Is this version newer than another?
     pub(in crate::engine) fn is_later(&self, other: &SchemaVersion) -> bool {
         self.generation > other.generation
@@ -109,7 +127,9 @@ fn version(
     };
     let cursor = plan.cursor.as_ref().map(|c| c.field.as_str());
     let schema = schema_line(plan.sent_name(protocol), &wire.schema, &plan.keys(), cursor);
-    SchemaVersion { schema, wire, generation }
+    // To compare both ways, and for reports of errors.
+    let is_off = std::env::var("DRIPFEED_TRACK").is_ok_and(|track| track == "off");
+    SchemaVersion { schema, wire, generation, tracks: (!is_off).then(Mutex::default) }
 }
 
 impl StreamPlan {

@@ -385,6 +385,7 @@ impl<'r> SliceReader<'r> {
         if let Some(observer) = sink.observer() {
             observer.page_followed(records, asked);
         }
+        self.slice.engine.fetcher.reuse(answer.reply.body);
         Ok(Step::Next)
     }
 

@@ -8,6 +8,7 @@ pub mod per_stream;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Map, Value as Json, json};
 
 use crate::base::fault::{Fault, Result};
@@ -253,11 +254,11 @@ impl StateDoc {
 
     /// The document as JSON.
     pub fn json(&self) -> Json {
-        let mut map = self.rest.clone();
-        map.insert("bookmarks".into(), Json::Object(self.bookmarks.clone()));
-        if let Some(stream) = &self.currently_syncing {
-            map.insert("currently_syncing".into(), json!(stream));
-        }
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// Our mark in the document: what it belongs to.
+    fn mark(&self) -> Json {
         let shapes: BTreeMap<_, _> = self.shapes.iter().filter(|(s, _)| self.bookmarks.contains_key(*s)).collect();
         let mut mark = json!({"v": VERSION, "source": self.source, "shape": shapes});
         for (name, owner) in [("tenant", &self.tenant), ("target", &self.target)] {
@@ -268,8 +269,20 @@ impl StateDoc {
         if self.of_backfills {
             mark["backfill"] = json!(true);
         }
-        map.insert("dripfeed".into(), mark);
-        Json::Object(map)
+        mark
+    }
+}
+
+impl Serialize for StateDoc {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.rest.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
+        map.serialize_entry("bookmarks", &self.bookmarks)?;
+        if let Some(stream) = &self.currently_syncing {
+            map.serialize_entry("currently_syncing", stream)?;
+        }
+        map.serialize_entry("dripfeed", &self.mark())?;
+        map.end()
     }
 }
 

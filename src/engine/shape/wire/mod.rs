@@ -9,6 +9,7 @@
 
 mod relax;
 mod rewrite;
+pub mod track;
 
 use std::collections::BTreeSet;
 

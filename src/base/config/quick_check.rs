@@ -1,0 +1,186 @@
+//! A quick check of a config against the plain keywords of JSON Schema.
+//!
+//! Input: JSON and a schema. Output: whether it is valid, or that only the whole validator can say. Called by
+//! [`super::validate`]: most configs are plainly valid, and compiling a validator takes longer than the rest of a
+//! start. It only ever says yes or no where each keyword is known to it; the messages of a no are the validator's.
+
+use serde_json::{Map, Value as Json};
+
+/// Schemas that refer to each other more deeply are left to the validator.
+const MAX_DEPTH: usize = 32;
+
+/// Keywords that say nothing about validity. Formats are advice.
+const ANNOTATIONS: [&str; 25] = [
+    "$comment",
+    "$defs",
+    "$id",
+    "$schema",
+    "airbyte_hidden",
+    "airbyte_secret",
+    "always_show",
+    "default",
+    "definitions",
+    "deprecated",
+    "description",
+    "desc",
+    "display_type",
+    "examples",
+    "format",
+    "group",
+    "multiline",
+    "order",
+    "pattern_descriptor",
+    "readOnly",
+    "secret",
+    "sensitive",
+    "title",
+    "type",
+    "writeOnly",
+];
+
+/// Is it valid? `None` if the validator must say.
+pub(super) fn is_valid(json: &Json, schema: &Json) -> Option<bool> {
+    Check { root: schema }.value(json, schema, 0)
+}
+
+struct Check<'s> {
+    root: &'s Json,
+}
+
+impl Check<'_> {
+    fn value(&self, json: &Json, schema: &Json, depth: usize) -> Option<bool> {
+        let schema = match schema {
+            Json::Bool(valid) => return Some(*valid),
+            Json::Object(schema) if depth < MAX_DEPTH => schema,
+            _ => return None,
+        };
+        // What stands beside a reference counts in some drafts only.
+        let is_beside = |keyword: &String| keyword == "type" || !ANNOTATIONS.contains(&&**keyword);
+        if schema.contains_key("$ref") && schema.keys().filter(|keyword| is_beside(keyword)).count() > 1 {
+            return None;
+        }
+        let mut is_valid = match schema.get("type") {
+            None => true,
+            Some(Json::String(name)) => has_type(json, name)?,
+            Some(Json::Array(names)) => {
+                let fits = names.iter().map(|name| has_type(json, name.as_str()?)).collect::<Option<Vec<bool>>>()?;
+                fits.contains(&true)
+            }
+            Some(_) => return None,
+        };
+        for (keyword, rule) in schema {
+            is_valid &= self.keyword(json, (keyword, rule), schema, depth)?;
+        }
+        Some(is_valid)
+    }
+
+    fn keyword(
+        &self,
+        json: &Json,
+        (keyword, rule): (&str, &Json),
+        schema: &Map<String, Json>,
+        depth: usize,
+    ) -> Option<bool> {
+        let each = |schemas: &Json| -> Option<Vec<bool>> {
+            schemas.as_array()?.iter().map(|schema| self.value(json, schema, depth + 1)).collect()
+        };
+        match (keyword, json) {
+            (keyword, _) if ANNOTATIONS.contains(&keyword) => Some(true),
+            ("$ref", _) => self.value(json, self.root.pointer(rule.as_str()?.strip_prefix('#')?)?, depth + 1),
+            ("const", Json::String(_) | Json::Bool(_) | Json::Null) => Some(json == rule),
+            ("enum", Json::String(_) | Json::Bool(_) | Json::Null) => Some(rule.as_array()?.contains(json)),
+            ("allOf", _) => Some(each(rule)?.iter().all(|valid| *valid)),
+            ("anyOf", _) => Some(each(rule)?.contains(&true)),
+            ("oneOf", _) => Some(each(rule)?.iter().filter(|valid| **valid).count() == 1),
+            ("minimum", Json::Number(number)) => Some(number.as_i64()? >= rule.as_i64()?),
+            ("maximum", Json::Number(number)) => Some(number.as_i64()? <= rule.as_i64()?),
+            ("required", Json::Object(map)) => {
+                let names: Option<Vec<&str>> = rule.as_array()?.iter().map(Json::as_str).collect();
+                Some(names?.iter().all(|name| map.contains_key(*name)))
+            }
+            ("properties", Json::Object(map)) => {
+                let known = rule.as_object()?;
+                let mut valid = map.iter().filter_map(|(name, value)| Some((value, known.get(name)?)));
+                valid.try_fold(true, |all, (value, schema)| Some(all & self.value(value, schema, depth + 1)?))
+            }
+            ("additionalProperties", Json::Object(map)) if !schema.contains_key("patternProperties") => {
+                let known = schema.get("properties").and_then(Json::as_object);
+                let mut others = map.iter().filter(|(name, _)| known.is_none_or(|known| !known.contains_key(*name)));
+                others.try_fold(true, |all, (_, value)| Some(all & self.value(value, rule, depth + 1)?))
+            }
+            ("items", Json::Array(items)) if !schema.contains_key("prefixItems") && !rule.is_array() => {
+                items.iter().try_fold(true, |all, item| Some(all & self.value(item, rule, depth + 1)?))
+            }
+            // A keyword for another type of value.
+            ("minimum" | "maximum", other) if !other.is_number() => Some(true),
+            ("required" | "properties" | "additionalProperties", other) if !other.is_object() => Some(true),
+            ("items", other) if !other.is_array() => Some(true),
+            ("pattern" | "minLength" | "maxLength", other) if !other.is_string() => Some(true),
+            _ => None,
+        }
+    }
+}
+
+/// Does a value have this type? `None` for an unknown name, and for a number whose notation matters.
+fn has_type(json: &Json, name: &str) -> Option<bool> {
+    Some(match name {
+        "object" => json.is_object(),
+        "array" => json.is_array(),
+        "string" => json.is_string(),
+        "boolean" => json.is_boolean(),
+        "null" => json.is_null(),
+        "number" => json.is_number(),
+        // `5.0` is an integer too.
+        "integer" => match json {
+            Json::Number(number) => number.as_i64().map(|_| true)?,
+            _ => false,
+        },
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn it_agrees_with_the_validator_or_says_nothing() {
+        let schemas = [
+            json!({"type": "object", "required": ["a"], "properties": {"a": {"type": "string", "pattern": "^x"}}}),
+            json!({"type": ["object", "null"], "additionalProperties": false, "properties": {"a": {"enum": ["x", 1]}}}),
+            json!({"oneOf": [{"properties": {"a": {"const": "x"}}, "required": ["a"]}, {"required": ["b"]}]}),
+            json!({"$ref": "#/$defs/t", "$defs": {"t": {"type": "array", "items": {"type": "integer", "minimum": 2}}}}),
+            json!({"anyOf": [
+                {"type": "null"},
+                {"allOf": [{"type": "object"}, {"additionalProperties": {"type": "number"}}]},
+            ]}),
+        ];
+        let values = [
+            json!({}),
+            json!(null),
+            json!({"a": "x"}),
+            json!({"a": "y"}),
+            json!({"a": 1, "b": 2}),
+            json!({"a": "x", "b": 2.5}),
+            json!([1, 2, 3]),
+            json!([2, 3.0]),
+            json!([2, 3]),
+            json!("x"),
+            json!({"b": true}),
+        ];
+        let mut said = 0;
+        for schema in &schemas {
+            let validator = jsonschema::validator_for(schema).unwrap();
+            for value in &values {
+                if let Some(valid) = is_valid(value, schema) {
+                    assert_eq!(valid, validator.is_valid(value), "{value} by {schema}");
+                    said += 1;
+                }
+            }
+        }
+        assert!(said > 40, "{said} of {} were plain", schemas.len() * values.len());
+    }
+}
