@@ -408,23 +408,22 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The end of the run of bytes without quote, backslash or control character, checked sixteen at a time.
+/// The end of the run of bytes from `at` without quote, backslash or control character, checked sixteen at a time.
 #[inline]
-pub fn plain_run(bytes: &[u8], mut at: usize) -> usize {
+pub fn plain_run(bytes: &[u8], at: usize) -> usize {
     let (quote, backslash, control) = (u8x16::splat(b'"'), u8x16::splat(b'\\'), u8x16::splat(0x1f));
-    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) {
+    let mut rest = bytes.get(at..).unwrap_or_default();
+    while let Some((chunk, after)) = rest.split_first_chunk::<16>() {
         let chunk = u8x16::new(*chunk);
         let stop = chunk.simd_eq(quote) | chunk.simd_eq(backslash) | chunk.min(control).simd_eq(chunk);
         let stop = stop.to_bitmask();
         if stop != 0 {
-            return at + stop.trailing_zeros() as usize;
+            return bytes.len() - rest.len() + stop.trailing_zeros() as usize;
         }
-        at += 16;
+        rest = after;
     }
-    while bytes.get(at).is_some_and(|b| *b >= 0x20 && *b != b'"' && *b != b'\\') {
-        at += 1;
-    }
-    at
+    let plain = rest.iter().take_while(|b| **b >= 0x20 && **b != b'"' && **b != b'\\').count();
+    bytes.len() - rest.len() + plain
 }
 
 /// Resolves the escapes of a text.

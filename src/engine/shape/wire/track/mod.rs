@@ -150,13 +150,15 @@ impl Track {
     /// Passes the record at which the scanner stands.
     #[inline]
     fn pass<'a>(&mut self, scanner: &mut Scanner<'a>, observer: &mut impl CountingObserver) -> Option<RecordScan<'a>> {
-        let (end, seen) = self.find(scanner.body(), scanner.at())?;
-        scanner.move_past(end);
-        for taken in &self.taken {
-            if let Some(transition) = self.transitions.get_mut(*taken as usize) {
-                transition.times += 1;
+        self.taken.clear();
+        self.shown.clear();
+        let Some((end, seen)) = self.find(scanner.body(), scanner.at()) else {
+            for taken in &self.taken {
+                self.transitions[*taken as usize].times -= 1;
             }
-        }
+            return None;
+        };
+        scanner.move_past(end);
         for Shown { place, is_text, is_plain, start, end } in self.shown.iter().copied() {
             let raw = scanner.slice(start..end);
             if is_text {
@@ -168,14 +170,12 @@ impl Track {
         Some(seen)
     }
 
-    /// The end of the record at `start`, if its form is known.
+    /// The end of the record at `start`, if its form is known. What it took until then is counted, and in `taken`.
     fn find<'a>(&mut self, body: &'a [u8], start: usize) -> Option<(usize, RecordScan<'a>)> {
-        self.taken.clear();
-        self.shown.clear();
         let mut seen = RecordScan::default();
-        let (mut at, mut state, mut before, mut next) = (start, 0, NONE, self.first);
+        let (mut state, mut before, mut next) = (0, NONE, self.first);
+        let mut rest = body.get(start..)?;
         loop {
-            let rest = body.get(at..)?;
             let window = window(rest);
             if !self.transitions.get(next as usize).is_some_and(|transition| transition.fits(window, rest)) {
                 next = self.other(state, window, rest)?;
@@ -184,14 +184,15 @@ impl Track {
                     None => self.first = next,
                 }
             }
-            let transition = self.transitions.get(next as usize)?;
+            let transition = self.transitions.get_mut(next as usize)?;
+            transition.times += 1;
             self.taken.push(next);
-            let start = at + transition.literal.len();
+            let scalar = rest.get(transition.literal.len()..)?;
             let Transition { place, is_shown, is_cursor, .. } = *transition;
-            at = match transition.scalar {
+            rest = match transition.scalar {
                 Scalar::Text | Scalar::DateTime | Scalar::Date => {
-                    let (end, is_plain) = text_end(body, start)?;
-                    let raw = body.get(start..end)?;
+                    let (length, is_plain) = text_length(scalar)?;
+                    let (raw, after) = scalar.split_at_checked(length)?;
                     let fits = match transition.scalar {
                         Scalar::DateTime => is_utc(raw),
                         Scalar::Date => is_date(raw),
@@ -201,29 +202,31 @@ impl Track {
                         return None;
                     }
                     if is_shown {
-                        self.shown.push(Shown { place, is_text: true, is_plain, start, end });
+                        let start = body.len() - scalar.len();
+                        self.shown.push(Shown { place, is_text: true, is_plain, start, end: start + length });
                     }
                     if is_cursor {
                         seen.cursor = Some(CursorText::Text(JsonText { raw, escaped: !is_plain }));
                     }
-                    end + 1
+                    after.get(1..)?
                 }
                 Scalar::Integer | Scalar::Number => {
-                    let (length, is_plain) = number_length(body.get(start..)?)?;
+                    let (length, is_plain) = number_length(scalar)?;
                     if !is_plain && transition.scalar == Scalar::Integer {
                         return None;
                     }
-                    let end = start + length;
+                    let (raw, after) = scalar.split_at_checked(length)?;
                     if is_shown {
-                        self.shown.push(Shown { place, is_text: false, is_plain, start, end });
+                        let start = body.len() - scalar.len();
+                        self.shown.push(Shown { place, is_text: false, is_plain, start, end: start + length });
                     }
                     if is_cursor {
-                        seen.cursor = body.get(start..end).map(CursorText::Number);
+                        seen.cursor = Some(CursorText::Number(raw));
                     }
-                    end
+                    after
                 }
-                Scalar::Fixed => start,
-                Scalar::End => return Some((start, seen)),
+                Scalar::Fixed => scalar,
+                Scalar::End => return Some((body.len() - scalar.len(), seen)),
             };
             seen.keys |= transition.key;
             (state, before, next) = (transition.to, next, transition.next);
@@ -300,23 +303,27 @@ impl RecordSchema {
     }
 }
 
-/// The end of the text that starts at `at`, and whether it is free of escapes; `None` if it has no end, or a broken
-/// escape, or one that a target may refuse: NUL, half of a surrogate pair.
+/// The length of a text, and whether it is free of escapes; `None` if it has no end, or a broken escape, or one that a
+/// target may refuse: NUL, half of a surrogate pair.
 #[inline]
-fn text_end(body: &[u8], at: usize) -> Option<(usize, bool)> {
-    let end = plain_run(body, at);
-    if *body.get(end)? == b'"' { Some((end, true)) } else { escaped_end(body, end).map(|end| (end, false)) }
+fn text_length(rest: &[u8]) -> Option<(usize, bool)> {
+    let length = plain_run(rest, 0);
+    if *rest.get(length)? == b'"' {
+        Some((length, true))
+    } else {
+        escaped_length(rest, length).map(|length| (length, false))
+    }
 }
 
-/// The end of a text with an escape at `at`.
+/// The length of a text with an escape at `at`.
 #[inline(never)]
-fn escaped_end(body: &[u8], mut at: usize) -> Option<usize> {
+fn escaped_length(rest: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        at += match (*body.get(at)?, body.get(at + 1)) {
+        at += match (*rest.get(at)?, rest.get(at + 1)) {
             (b'"', _) => return Some(at),
             (b'\\', Some(b'n' | b'"' | b'\\' | b'/' | b't' | b'r' | b'b' | b'f')) => 2,
             (b'\\', Some(b'u')) => {
-                let hex = body.get(at + 2..at + 6).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit))?;
+                let hex = rest.get(at + 2..at + 6).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit))?;
                 let is_surrogate = hex[0] | 0x20 == b'd' && hex[1] >= b'8';
                 if is_surrogate || hex == b"0000" {
                     return None;
@@ -325,7 +332,7 @@ fn escaped_end(body: &[u8], mut at: usize) -> Option<usize> {
             }
             _ => return None,
         };
-        at = plain_run(body, at);
+        at = plain_run(rest, at);
     }
 }
 
