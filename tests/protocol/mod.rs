@@ -3,4 +3,5 @@
 mod airbyte;
 mod catalog_words;
 mod singer_rules;
+mod states;
 mod table_names;
