@@ -59,8 +59,20 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "HTTPS_PROXY",
         "",
-        "The proxy, as `http://USER:PASSWORD@HOST:PORT`. `HTTP_PROXY` and `ALL_PROXY` work too.",
+        "The proxy of `https://` URLs, as `http://USER:PASSWORD@HOST:PORT`. Lower case works too, here and below, \
+         and wins.",
     ),
-    variable("NO_PROXY", "", "Hosts that are reached without the proxy, separated by commas."),
-    variable("SSL_CERT_FILE", "", "A file of CA certificates, for a company's own CA."),
+    variable("http_proxy", "", "The proxy of `http://` URLs. As for curl, `HTTP_PROXY` is ignored."),
+    variable("ALL_PROXY", "", "The proxy of URLs whose scheme has none of its own."),
+    variable(
+        "NO_PROXY",
+        "",
+        "What is reached without a proxy, separated by commas: a host with all below it (`example.com`), an address, a \
+         network (`10.0.0.0/8`), `HOST:PORT`; or `*` for everything.",
+    ),
+    variable(
+        "SSL_CERT_FILE",
+        "",
+        "A file of CA certificates that replaces the machine's store. `dripfeed.tls.ca_file` adds to it.",
+    ),
 ];

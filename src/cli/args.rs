@@ -252,8 +252,8 @@ pub struct SingerArgs {
 /// The source and protocol in the binary's own name: `tap-asana`, `source-asana`.
 #[derive(Debug, Clone)]
 pub struct Named {
-    /// The source.
-    pub source: String,
+    /// The source; `tap-dripfeed` names none.
+    pub source: Option<String>,
     /// The message protocol.
     pub protocol: ProtocolArg,
 }
@@ -262,7 +262,10 @@ impl Named {
     /// Parses the first argument (the binary's name), if it has such a name.
     pub fn of(arg0: &str) -> Option<Named> {
         let name = std::path::Path::new(arg0).file_stem()?.to_str()?;
-        let named = |source: &str, protocol| Named { source: source.into(), protocol };
+        let named = |source: &str, protocol| Named {
+            source: (source != env!("CARGO_PKG_NAME")).then(|| source.into()),
+            protocol,
+        };
         let singer = name.strip_prefix("tap-").map(|source| named(source, ProtocolArg::Singer));
         singer.or_else(|| name.strip_prefix("source-").map(|source| named(source, ProtocolArg::Airbyte)))
     }

@@ -53,7 +53,7 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
             return fault.kind.exit_code();
         }
     };
-    let named = named.map(|n| n.source.clone());
+    let named = named.and_then(|n| n.source.clone());
     let environment = std::env::var("DRIPFEED_SOURCE").ok().filter(|source| !source.is_empty());
     let keeps = matches!(cli.verb, Some(Verb::Sync(_)));
     // The verbs that look at earlier runs call no vendor.

@@ -29,12 +29,6 @@ impl Clock for BootTime {
     }
 }
 
-/// The boot id of the machine; empty if the system has none.
-pub fn boot() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    id.map(|id| id.trim().to_owned()).unwrap_or_default()
-}
-
 /// Nanoseconds since 1970 of the wall clock.
 pub fn wall() -> Nanos {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX))

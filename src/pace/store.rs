@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use super::clock::{self, Clock};
 use super::ledger::{Ledger, Moment, Unreadable};
 use super::limit::Nanos;
+use crate::base::platform;
 
 /// Stores a ledger.
 pub trait LedgerStore: Send + Sync {
@@ -85,7 +86,7 @@ impl std::fmt::Debug for SharedLedger {
 impl SharedLedger {
     /// The ledger in the file at `path`, which is created on first use.
     pub fn new(path: &Path, notice: Notice) -> SharedLedger {
-        SharedLedger { path: path.to_owned(), boot: clock::boot(), notice, inner: Mutex::default() }
+        SharedLedger { path: path.to_owned(), boot: platform::boot_id(), notice, inner: Mutex::default() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

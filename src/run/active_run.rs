@@ -62,7 +62,7 @@ impl<'w> ActiveRun<'w> {
     pub(crate) fn new(context: &'w Context, verb: &'static str) -> ActiveRun<'w> {
         let partial = config::partial(&context.options.config, context.origin(&serde_json::Map::new()));
         let identity = RunIdentity::of_partial(context, &partial);
-        ActiveRun { context, verb, began: now(), identity, alerts: RunAlerts::new(context, partial.alert) }
+        ActiveRun { context, verb, began: now(), identity, alerts: RunAlerts::new(context, partial) }
     }
 
     /// Called when the config is valid and the identity is certain.

@@ -12,7 +12,7 @@ use super::load::LoadedSource;
 use super::log::Level;
 use super::outcome::{RunOutcome, slot};
 use super::reporter::Reporter;
-use crate::base::config::Alert;
+use crate::base::config::{Alert, PartialConfig};
 use crate::base::fault::Fault;
 use crate::base::timefmt::rfc3339;
 use crate::drift::across_tenants;
@@ -25,6 +25,8 @@ pub(crate) struct RunAlerts<'w> {
     context: &'w Context,
     /// The webhook, as far as the config could be read; `None` for a preview.
     alert: Option<Alert>,
+    /// See [`Tls::ca_file`](crate::base::config::Tls::ca_file).
+    ca_file: Option<String>,
     armed: Option<ArmedAlert>,
 }
 
@@ -36,16 +38,18 @@ struct ArmedAlert {
 
 impl<'w> RunAlerts<'w> {
     /// Called when a run starts.
-    pub(crate) fn new(context: &'w Context, alert: Option<Alert>) -> RunAlerts<'w> {
+    pub(crate) fn new(context: &'w Context, partial: PartialConfig) -> RunAlerts<'w> {
         // The user of a preview sees errors directly.
-        RunAlerts { context, alert: alert.filter(|_| context.options.limit.is_none()), armed: None }
+        let alert = partial.alert.filter(|_| context.options.limit.is_none());
+        RunAlerts { context, alert, ca_file: partial.ca_file, armed: None }
     }
 
     /// Called when the config is read and the locks are held: retries alerts that earlier runs could not deliver.
     pub(crate) fn loaded(&mut self, loaded: &LoadedSource) {
         self.alert = loaded.config.ours.alert.clone().filter(|_| self.context.options.limit.is_none());
+        self.ca_file.clone_from(&loaded.config.ours.tls.ca_file);
         self.armed = self.alert.as_ref().map(|alert| {
-            let alert_sender = sender(alert, &loaded.identity);
+            let alert_sender = sender(alert, self.ca_file.as_deref(), &loaded.identity);
             ArmedAlert { reporter: loaded.reporter.clone(), alert_sender }
         });
     }
@@ -61,7 +65,7 @@ impl<'w> RunAlerts<'w> {
                 if let Some(secret) = &alert.secret {
                     context.log.hide_too(secret);
                 }
-                (None, sender(alert, identity))
+                (None, sender(alert, self.ca_file.as_deref(), identity))
             }
         };
         // Flushes stdout first, so that its reader need not wait for alerts.
@@ -104,8 +108,8 @@ impl<'w> RunAlerts<'w> {
 }
 
 /// Sends the tenant's alerts.
-fn sender(alert: &Alert, identity: &RunIdentity) -> AlertSender {
-    AlertSender::begin(alert, identity.root.as_deref(), &identity.source, &identity.tenant)
+fn sender(alert: &Alert, ca_file: Option<&str>, identity: &RunIdentity) -> AlertSender {
+    AlertSender::begin(alert, ca_file, identity.root.as_deref(), &identity.source, &identity.tenant)
 }
 
 /// Every drift change of the tenant without a decision: saved ones, and those that this run found but does not save.

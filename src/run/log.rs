@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 use crate::base::config::secret::Secrets;
 use crate::base::display::terminal::{Look, Style};
 use crate::base::fault::{Fault, Result};
+use crate::base::platform;
 use crate::base::timefmt::rfc3339;
 use crate::protocol::{Out, airbyte};
 use crate::run::options::LogOptions;
@@ -145,7 +146,7 @@ impl Log {
     pub fn file(&self) -> Option<String> {
         let stderr = std::io::stderr().as_fd().try_clone_to_owned().map(File::from).ok()?;
         let is_file = self.messages.is_none() && stderr.metadata().is_ok_and(|of| of.is_file());
-        let path = std::fs::read_link("/proc/self/fd/2").ok().filter(|path| is_file && path.is_file())?;
+        let path = platform::path_of_stderr().filter(|path| is_file && path.is_file())?;
         path.to_str().map(str::to_owned)
     }
 

@@ -11,8 +11,8 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
-use rustix::process::{Pid, test_kill_process_group};
+use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::process::{Pid, test_kill_process, test_kill_process_group};
 use serde::{Deserialize, Serialize};
 
 use crate::base::fault::{Fault, Kind, Result};
@@ -58,7 +58,7 @@ fn busy(message: &str, holder: Option<Holder>) -> Fault {
         .hint(waits);
     };
     let fault = Fault::new(Kind::Busy, format!("{message} ({slot}, process {pid}) since {since}"));
-    let is_gone = || !Path::new("/proc").join(pid.to_string()).exists();
+    let is_gone = || !is_running(pid);
     match target.filter(|target| is_gone() && has_processes(*target)) {
         Some(target) => fault.hint(format!(
             "that run was killed, and its target (process group {target}) is still loading; if the target hangs, end \
@@ -66,6 +66,12 @@ fn busy(message: &str, holder: Option<Holder>) -> Fault {
         )),
         None => fault.hint(waits),
     }
+}
+
+/// Does this process still exist? One of another user does, although it cannot be signalled.
+fn is_running(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid).err() != Some(Errno::SRCH))
 }
 
 /// Does a process of this leader's group still exist?

@@ -202,7 +202,7 @@ fn a_proxy_that_wants_credentials_is_named() {
     for scheme in ["http", "https"] {
         let tap = Tap::new("read").source(&manifest("json")).config(&json!({"url": format!("{scheme}://127.0.0.1:9")}));
         let set = format!("http://user:geheim@{host}");
-        let tap = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].iter().fold(tap, |tap, name| tap.env(name, &set));
+        let tap = ["http_proxy", "HTTPS_PROXY", "ALL_PROXY"].iter().fold(tap, |tap, name| tap.env(name, &set));
         let ran = tap.env("NO_PROXY", "").run();
         ran.expect(20, &[host, "407"]);
         assert!(!ran.err.contains("geheim"), "{}", ran.err);

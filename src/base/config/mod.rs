@@ -25,7 +25,7 @@ use secret::Secrets;
 pub(crate) use dates::complete as complete_dates;
 pub use settings::{
     Alert, Drift, DriftPolicy, DriftRule, Dripfeed, IsoDuration, Limit, LimitKind, NewPartitions, Pace, Quarantine,
-    Safety, Tier, schema,
+    Safety, Tier, Tls, schema,
 };
 pub use validate::{validate, validate_source};
 
@@ -187,12 +187,14 @@ pub struct PartialConfig {
     pub state_dir: Option<PathBuf>,
     /// See [`Dripfeed::alert`].
     pub alert: Option<Alert>,
+    /// See [`Tls::ca_file`].
+    pub ca_file: Option<String>,
 }
 
 /// Reads of the files what can be read, part by part; a part that cannot be is left out.
 pub fn partial(paths: &[String], origin: Origin<'_>) -> PartialConfig {
     let part = |merged: &Map<String, Json>, name: &str| {
-        let mut json = merged.get("dripfeed")?.get(name)?.clone();
+        let mut json = merged.get("dripfeed")?.pointer(&format!("/{}", name.replace('.', "/")))?.clone();
         let mut secrets = Secrets::default();
         let mut resolver = Resolver::new(origin.references, origin.needed, paths, &mut secrets).ok()?;
         resolver.resolve(&mut json, &format!("dripfeed.{name}")).ok()?;
@@ -211,6 +213,7 @@ pub fn partial(paths: &[String], origin: Origin<'_>) -> PartialConfig {
         tenant: text(part(&merged, "tenant")),
         state_dir: text(part(&merged, "state_dir")).map(PathBuf::from),
         alert: part(&merged, "alert").and_then(|json| serde_json::from_value(json).ok()),
+        ca_file: text(part(&merged, "tls.ca_file")),
     }
 }
 

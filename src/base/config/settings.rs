@@ -43,6 +43,8 @@ pub struct Dripfeed {
     pub deadline: Option<IsoDuration>,
     /// The webhook that alerts go to.
     pub alert: Option<Alert>,
+    /// Whom dripfeed trusts when it connects, and the certificate that it shows.
+    pub tls: Tls,
     /// The largest page that is accepted, in bytes after decompression. Default: 33554432 (32 MiB).
     #[schemars(range(min = 1024))]
     pub max_page_bytes: Option<u64>,
@@ -301,6 +303,27 @@ pub struct Alert {
 impl std::fmt::Debug for Alert {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Alert(…)")
+    }
+}
+
+/// Whom dripfeed trusts when it connects, and the certificate that it shows.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// The certificate that proves to the vendor who calls, in PEM, with its chain: `file:PATH` reads it from a file.
+    #[schemars(extend("airbyte_secret" = true, "multiline" = true))]
+    pub client_cert: Option<String>,
+    /// The private key of `client_cert`, in PEM: `file:PATH` reads it from a file. Default: the key that stands beside
+    /// the certificate.
+    #[schemars(extend("airbyte_secret" = true, "multiline" = true))]
+    pub client_key: Option<String>,
+    /// A file of CA certificates in PEM, which are trusted in addition to the machine's own.
+    pub ca_file: Option<String>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls(…)")
     }
 }
 

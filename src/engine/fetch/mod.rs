@@ -9,7 +9,6 @@ mod attempts;
 mod body_error;
 mod breaker;
 mod cache;
-mod connection;
 mod fields;
 mod headers;
 mod redirects;
@@ -29,6 +28,7 @@ use time::OffsetDateTime;
 use ureq::http::HeaderMap;
 
 use crate::base::fault::Result;
+use crate::base::http::Network;
 use crate::base::stop::Stop;
 use crate::manifest::template::EvalContext;
 use crate::pace::Pace;
@@ -248,6 +248,8 @@ pub struct Limits {
     pub max_page_bytes: u64,
     /// Hosts that may receive requests, in addition to the manifest's own.
     pub allowed_hosts: Vec<String>,
+    /// How servers are reached.
+    pub network: Network,
 }
 
 /// Sends requests; shared by all threads of a run.
@@ -265,9 +267,15 @@ pub struct Fetcher {
 
 impl Fetcher {
     /// A fetcher for one run.
-    pub fn new(limits: Limits, pace: Arc<Pace>, cx: Arc<EvalContext>, stop: Arc<Stop>, listener: Listener) -> Self {
-        Fetcher {
-            transport: Transport::new(limits.max_page_bytes, stop.clone()),
+    pub fn new(
+        limits: Limits,
+        pace: Arc<Pace>,
+        cx: Arc<EvalContext>,
+        stop: Arc<Stop>,
+        listener: Listener,
+    ) -> Result<Self> {
+        Ok(Fetcher {
+            transport: Transport::new(&limits, stop.clone())?,
             limits,
             pace,
             cx,
@@ -276,7 +284,7 @@ impl Fetcher {
             cache: cache::Cache::default(),
             breaker: Breaker::default(),
             reached: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Takes a body that is no longer needed, as the buffer of another one.

@@ -11,14 +11,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use ureq::http::request::Builder;
 use ureq::http::{Request, Response};
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{Connector as _, DefaultConnector};
 use ureq::{AsSendBody, Body};
 
-use super::connection::{self, WatchedConnector};
 use super::request::PreparedRequest;
-use super::{BodyEnd, Reply, shown};
-use crate::base::fault::{Fault, Kind};
+use super::{BodyEnd, Limits, Reply, shown};
+use crate::base::fault::{self, Fault, Kind};
+use crate::base::http::{HttpClient, connection};
 use crate::base::stop::Stop;
 
 /// The default connect timeout.
@@ -42,7 +40,7 @@ const PIECE: usize = 256 << 10;
 
 /// The HTTP client of a run.
 pub(super) struct Transport {
-    agent: ureq::Agent,
+    client: HttpClient,
     /// The largest body after decompression, in bytes.
     max_page_bytes: u64,
     /// Buffers of bodies that are no longer needed.
@@ -58,27 +56,20 @@ struct Timeouts {
 }
 
 impl Transport {
-    /// A client that refuses pages above `max_page_bytes`.
-    pub(super) fn new(max_page_bytes: u64, stop: Arc<Stop>) -> Transport {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_idle_connections(CONNECTIONS)
-            .max_idle_connections_per_host(CONNECTIONS)
-            .max_redirects_will_error(false)
-            .user_agent(concat!("dripfeed/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(CONNECT_WITHIN))
-            .timeout_recv_response(Some(ANSWER_WITHIN))
-            .timeout_recv_body(Some(PAGE_WITHIN))
-            .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
-            .build();
-        let connector = DefaultConnector::new().chain(WatchedConnector);
-        Transport {
-            agent: ureq::Agent::with_parts(config, connector, DefaultResolver::default()),
-            max_page_bytes,
-            spare: Mutex::default(),
-            stop,
-        }
+    /// A client with these limits.
+    pub(super) fn new(limits: &Limits, stop: Arc<Stop>) -> fault::Result<Transport> {
+        let client = HttpClient::new(&limits.network, |config| {
+            config
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .max_idle_connections(CONNECTIONS)
+                .max_idle_connections_per_host(CONNECTIONS)
+                .max_redirects_will_error(false)
+                .timeout_connect(Some(CONNECT_WITHIN))
+                .timeout_recv_response(Some(ANSWER_WITHIN))
+                .timeout_recv_body(Some(PAGE_WITHIN))
+        })?;
+        Ok(Transport { client, max_page_bytes: limits.max_page_bytes, spare: Mutex::default(), stop })
     }
 
     /// Keeps the buffer of a body that is no longer needed, unless it is large.
@@ -96,7 +87,7 @@ impl Transport {
         let body_within = if file.is_some() { FILE_WITHIN } else { PAGE_WITHIN };
         let mut response = self.send(request, body_within)?;
         if response.status() == 407 {
-            return Err(Trouble::Final(refused_by_proxy(connection::proxy_of(&self.agent, &request.url), request)));
+            return Err(Trouble::Final(refused_by_proxy(self.client.proxy_of(&request.url), request)));
         }
         // Small bodies and errors are evaluated like any page.
         let into = file.filter(|_| response.status().is_success());
@@ -130,6 +121,7 @@ impl Transport {
             body: Some(body_within),
         };
         let builder = with_headers(request)?;
+        let agent = self.client.agent(&request.url).map_err(Trouble::Final)?;
         let bad = |e: ureq::http::Error| {
             Trouble::Final(Fault::data(format!("cannot send the request: {e} ({})", shown(request))))
         };
@@ -137,26 +129,21 @@ impl Transport {
             Some(body) if request.method == "GET" => {
                 // A GET may have a body (search APIs); ureq sends it only on demand.
                 let built = builder.body(()).map_err(bad)?;
-                let mut get = self.agent.get(&request.url);
+                let mut get = agent.get(&request.url);
                 if let Some(headers) = get.headers_mut() {
                     *headers = built.headers().clone();
                 }
                 let config = get.config().timeout_connect(times.connect).timeout_recv_response(times.answer);
                 config.timeout_recv_body(times.body).build().force_send_body().send(body.bytes.as_slice())
             }
-            Some(body) => self.run(builder.body(body.bytes.as_slice()).map_err(bad)?, &times),
+            Some(body) => run(agent, builder.body(body.bytes.as_slice()).map_err(bad)?, &times),
             // All other methods declare an empty body.
             None if !matches!(&*request.method, "GET" | "HEAD") => {
-                self.run(builder.body(&[][..]).map_err(bad)?, &times)
+                run(agent, builder.body(&[][..]).map_err(bad)?, &times)
             }
-            None => self.run(builder.body(()).map_err(bad)?, &times),
+            None => run(agent, builder.body(()).map_err(bad)?, &times),
         };
-        sent.map_err(|e| trouble(&e, request, connection::proxy_of(&self.agent, &request.url)))
-    }
-
-    fn run(&self, request: Request<impl AsSendBody>, times: &Timeouts) -> Result<Response<Body>, ureq::Error> {
-        let config = self.agent.configure_request(request).timeout_connect(times.connect);
-        self.agent.run(config.timeout_recv_response(times.answer).timeout_recv_body(times.body).build())
+        sent.map_err(|e| trouble(&e, request, self.client.proxy_of(&request.url)))
     }
 
     /// Reads a body: returns its bytes, or the size of what was written to the file.
@@ -213,23 +200,13 @@ impl Transport {
     }
 }
 
-/// Reads to the end, or `most` bytes, into a buffer that grows; returns the number of bytes. (`Read::read_to_end` would
-/// clear the rest of the buffer before each read from a reader such as this one.)
-fn read_up_to(reader: &mut impl Read, body: &mut Vec<u8>, most: usize) -> std::io::Result<usize> {
-    let mut size = 0;
-    while size < most {
-        if size == body.len() {
-            body.resize(body.len().saturating_mul(2), 0);
-        }
-        let end = body.len().min(most);
-        match reader.read(&mut body[size..end]) {
-            Ok(0) => break,
-            Ok(read) => size += read,
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(size)
+fn run(
+    agent: &ureq::Agent,
+    request: Request<impl AsSendBody>,
+    times: &Timeouts,
+) -> Result<Response<Body>, ureq::Error> {
+    let config = agent.configure_request(request).timeout_connect(times.connect);
+    agent.run(config.timeout_recv_response(times.answer).timeout_recv_body(times.body).build())
 }
 
 /// Method, URL and headers of a request, for the HTTP library.
@@ -273,7 +250,8 @@ fn trouble(error: &ureq::Error, request: &PreparedRequest, proxy: Option<String>
         ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
             Trouble::Final(Fault::data(format!("cannot send the request: {error} ({})", shown(request))))
         }
-        ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") => {
+        // A tunnel is refused by the proxy alone; some say 401 where 407 is meant.
+        ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") || reason.contains("401") => {
             Trouble::Final(refused_by_proxy(proxy, request))
         }
         ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_) => {
@@ -290,8 +268,10 @@ fn trouble(error: &ureq::Error, request: &PreparedRequest, proxy: Option<String>
 /// Is this a TLS error that will recur? A bad certificate or protocol version will not change; an alert in the middle
 /// of a connection may not recur.
 fn fails_again(error: &std::io::Error) -> bool {
-    const STAYS: [&str; 14] = [
+    const STAYS: [&str; 16] = [
         "certificate",
+        "CertificateRequired",
+        "BadCertificate",
         "peer is incompatible",
         "peer misbehaved",
         "corrupt message",
@@ -315,8 +295,14 @@ fn fails_again(error: &std::io::Error) -> bool {
 fn tls_failed(error: &dyn std::fmt::Display, request: &PreparedRequest) -> Fault {
     let text = error.to_string();
     let fault = Fault::new(Kind::Unavailable, format!("TLS with the vendor failed: {text} ({})", shown(request)));
-    fault.hint(if text.to_lowercase().contains("certificate") || text.contains("UnknownCA") {
-        "set SSL_CERT_FILE to use a company's own CA"
+    let of_server = text.contains("received fatal alert");
+    fault.hint(if of_server && ["Certificate", "UnknownCA", "AccessDenied"].iter().any(|word| text.contains(word)) {
+        "the server requires a client certificate that it trusts: set dripfeed.tls.client_cert"
+    } else if text.to_lowercase().contains("certificate") {
+        "set dripfeed.tls.ca_file to trust a company's own CA too"
+    } else if text.contains("HandshakeFailure") {
+        "the server must speak TLS 1.2 or 1.3 at this address; if it requires a client certificate, set \
+         dripfeed.tls.client_cert"
     } else {
         "the server must speak TLS 1.2 or 1.3 at this address"
     })
@@ -325,6 +311,6 @@ fn tls_failed(error: &dyn std::fmt::Display, request: &PreparedRequest) -> Fault
 /// The fault for a proxy that requires credentials.
 fn refused_by_proxy(proxy: Option<String>, request: &PreparedRequest) -> Fault {
     let proxy = proxy.map_or_else(|| "a proxy on the way".to_owned(), |proxy| format!("the proxy {proxy}"));
-    Fault::new(Kind::Auth, format!("{proxy} requires a user and a password: HTTP 407 ({})", shown(request)))
-        .hint("set them in HTTPS_PROXY or HTTP_PROXY, as http://USER:PASSWORD@HOST:PORT")
+    Fault::new(Kind::Auth, format!("{proxy} requires a user and a password (HTTP 407, {})", shown(request)))
+        .hint("set them in HTTPS_PROXY or http_proxy, as http://USER:PASSWORD@HOST:PORT")
 }

@@ -121,7 +121,7 @@ impl ConfiguredSource {
         }
         let policies = Arc::new(Policies::new(&self.config.ours.drift)?);
         let cx = Arc::new(self.cx);
-        let shared = reporter.shared(&self.config, pace, &cx, &context.stop);
+        let shared = reporter.shared(&self.config, pace, &cx, (&context.stop, self.sandbox.as_ref()))?;
         let ConfiguredSource { identity, manifest, config, sandbox, .. } = self;
         let auth = auth::Builder::new(identity.root.as_deref().map(Store::new), context.protocol == Protocol::Airbyte);
         let plan = build::plan(&Build {

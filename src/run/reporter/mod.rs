@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 use crate::base::config::Config;
 use crate::base::display::{number, number_of, thousands};
 use crate::base::fault::Result;
+use crate::base::http::Network;
 use crate::base::stop::Stop;
 use crate::drift::finding::Finding;
 use crate::drift::monitor::MonitorReport;
@@ -35,6 +36,7 @@ use crate::protocol::{Out, Protocol, airbyte};
 use crate::run::context::Context;
 use crate::run::exchange::{Exchange, ExchangeLog};
 use crate::run::log::{Level, Log};
+use crate::sandbox::Sandbox;
 
 /// The default seconds between two polls of a job, as in the reference.
 const POLL: f64 = 5.0;
@@ -201,18 +203,19 @@ impl Reporter {
         config: &Config,
         pace: Arc<Pace>,
         cx: &Arc<EvalContext>,
-        stop: &Arc<Stop>,
-    ) -> Arc<EngineContext> {
+        (stop, sandbox): (&Arc<Stop>, Option<&Sandbox>),
+    ) -> Result<Arc<EngineContext>> {
         let ours = &config.ours;
         let limits = Limits {
             max_page_bytes: ours.max_page_bytes.unwrap_or(MAX_PAGE),
             allowed_hosts: ours.allowed_hosts.clone(),
+            network: Network { tls: ours.tls.clone(), own_server: sandbox.map(|running| running.url()) },
         };
         drop(self.pace.set(pace.clone()));
         let reporter = self.clone();
         let listener = Arc::new(move |ask: &SendRequest<'_>, event: &Event<'_>| reporter.on_event(ask, event));
-        Arc::new(EngineContext {
-            fetcher: Fetcher::new(limits, pace, cx.clone(), stop.clone(), listener),
+        Ok(Arc::new(EngineContext {
+            fetcher: Fetcher::new(limits, pace, cx.clone(), stop.clone(), listener)?,
             cx: cx.clone(),
             stop: stop.clone(),
             token_listener: self.clone(),
@@ -238,7 +241,7 @@ impl Reporter {
             }),
             notices: Mutex::default(),
             broken_promises: Mutex::default(),
-        })
+        }))
     }
 
     /// A stream begins: reported at once, so that no other message about it comes first.

@@ -90,13 +90,19 @@ pub struct AlertSender {
 
 impl AlertSender {
     /// Called when the run starts: retries undelivered alerts of earlier runs in the background. Without a state
-    /// directory nothing is stored.
-    pub fn begin(config: &Alert, root: Option<&Path>, source: &str, tenant: &str) -> AlertSender {
+    /// directory nothing is stored. `ca_file` is that of the config's `tls`.
+    pub fn begin(
+        config: &Alert,
+        ca_file: Option<&str>,
+        root: Option<&Path>,
+        source: &str,
+        tenant: &str,
+    ) -> AlertSender {
         let file = root.map(|root| File::new(root, source, tenant));
         let shared = Arc::new(Shared::default());
         let (bodies, queue) = channel();
         let (ended, over) = channel();
-        let worker = Worker { webhook: Webhook::new(config), file: file.clone(), shared: shared.clone() };
+        let worker = Worker { webhook: Webhook::new(config, ca_file), file: file.clone(), shared: shared.clone() };
         std::thread::spawn(move || {
             worker.work(&queue);
             // The receiver may be gone.

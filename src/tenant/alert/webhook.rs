@@ -11,7 +11,9 @@ use time::OffsetDateTime;
 use ureq::http::Uri;
 
 use super::body::AlertBody;
-use crate::base::config::Alert;
+use crate::base::config::{Alert, Tls};
+use crate::base::fault::Result as Checked;
+use crate::base::http::{HttpClient, Network};
 use crate::base::timefmt::rfc3339;
 
 /// The maximum number of attempts in a run.
@@ -25,34 +27,36 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// A tenant's webhook.
 pub(super) struct Webhook {
-    agent: ureq::Agent,
+    client: Checked<HttpClient>,
     url: String,
     secret: Option<String>,
 }
 
 impl Webhook {
-    pub(super) fn new(config: &Alert) -> Webhook {
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(concat!("dripfeed/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(CONNECT_WITHIN))
-            .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
-            .build();
-        let agent = ureq::Agent::new_with_config(agent);
-        Webhook { agent, url: config.webhook.clone(), secret: config.secret.clone() }
+    /// `ca_file` is that of the config's `tls`; the client's certificate is for the vendor alone.
+    pub(super) fn new(config: &Alert, ca_file: Option<&str>) -> Webhook {
+        let tls = Tls { ca_file: ca_file.map(str::to_owned), ..Tls::default() };
+        let client = HttpClient::new(&Network { tls, own_server: None }, |settings| {
+            settings
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .timeout_connect(Some(CONNECT_WITHIN))
+        });
+        Webhook { client, url: config.webhook.clone(), secret: config.secret.clone() }
     }
 
     /// Sends the alert, with a few attempts while time is left; returns the error as text.
     pub(super) fn send(&self, body: &AlertBody, left: &dyn Fn() -> Duration) -> Result<(), String> {
+        let agent = self.client.as_ref().map_err(Clone::clone).and_then(|client| client.agent(&self.url));
+        let agent = agent.map_err(|fault| format!("{} is not called: {}", self.host(), fault.message))?;
         let mut why = "there was no time to send it".to_owned();
         for number in 0..TRIES {
             let time = left().min(TRY_WITHIN);
             if time.is_zero() {
                 break;
             }
-            match self.call(body, time) {
+            match self.call(agent, body, time) {
                 Ok(200..=299) => return Ok(()),
                 Ok(status) => {
                     why = format!("{} responded with HTTP {status}", self.host());
@@ -70,12 +74,12 @@ impl Webhook {
         Err(why)
     }
 
-    fn call(&self, body: &AlertBody, time: Duration) -> Result<u16, ureq::Error> {
+    fn call(&self, agent: &ureq::Agent, body: &AlertBody, time: Duration) -> Result<u16, ureq::Error> {
         let now = OffsetDateTime::now_utc();
         let mut json = serde_json::to_value(body).unwrap_or_default();
         json["sent_at"] = rfc3339(now).into();
         let text = json.to_string();
-        let request = self.agent.post(&self.url).config().timeout_global(Some(time)).build();
+        let request = agent.post(&self.url).config().timeout_global(Some(time)).build();
         let request = request.header("Content-Type", "application/json").header("Idempotency-Key", body.key());
         let request = match self.secret.as_deref().and_then(|secret| sign(secret, now.unix_timestamp(), &text)) {
             Some(signature) => request.header("Dripfeed-Signature", signature),

@@ -1,12 +1,12 @@
-//! Connections that record how they ended, and the proxy that they use.
+//! Connections that record how they ended.
 //!
 //! Input: ureq's own connector. Output: a connector whose connections record that they broke off; ureq treats this as
-//! the end of a body without a length. Called by [`super::transport`].
+//! the end of a body without a length. Called by `engine::fetch`, which asks
+//! [`broke_off`], and by [`super`].
 
 use std::cell::Cell;
 use std::io::ErrorKind;
 
-use ureq::http::Uri;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 
 thread_local! {
@@ -15,7 +15,7 @@ thread_local! {
 }
 
 /// Returns whether a connection broke off on this thread, and resets the flag.
-pub(super) fn broke_off() -> bool {
+pub fn broke_off() -> bool {
     BROKE_OFF.replace(false)
 }
 
@@ -61,12 +61,4 @@ impl<T: Transport> Transport for Watched<T> {
     fn is_tls(&self) -> bool {
         self.0.is_tls()
     }
-}
-
-/// The proxy for a URL, without user and password.
-pub(super) fn proxy_of(agent: &ureq::Agent, url: &str) -> Option<String> {
-    let uri: Uri = url.parse().ok()?;
-    let proxy = agent.config().proxy().filter(|proxy| !proxy.is_no_proxy(&uri))?;
-    let scheme = proxy.uri().scheme_str().unwrap_or("http");
-    Some(format!("{scheme}://{}:{}", proxy.host(), proxy.port()))
 }
