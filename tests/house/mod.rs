@@ -2,6 +2,7 @@
 
 mod counts;
 mod layers;
+mod packaging;
 
 use std::path::{Path, PathBuf};
 
