@@ -5,9 +5,9 @@
 names, with its environment, as the platform's launcher does: `sh -c "$AIRBYTE_ENTRYPOINT VERB ..."`. (a) The binary is static, what
 is there belongs to whom it should, AIRBYTE_ENTRYPOINT is the entry point. (b) spec, check, discover, read of a sandbox; a mounted
 manifest; a manifest in the config. (c) Names are looked up by DNS, and TLS holds against the image's own certificates: a server with
-another's certificate is refused.
+another's certificate is refused. (d) The image without a shell has the binary and at most 5 MB beside it, and runs too.
 
-usage: image.py ROOT      (needs root, openssl and a free UDP port 53 on a loopback address; see support.py for the environment)
+usage: image.py ROOT BARE      (ROOT is laid with --shell, BARE without; needs root, openssl and a free UDP port 53 on a loopback address; see support.py for the environment)
 """
 import json
 import os
@@ -133,33 +133,49 @@ def tls_server(scratch, name):
     return server, scratch / "ca.pem"
 
 
+def container(given, root):
+    """A copy of a root file system with what every container has."""
+    subprocess.run(["cp", "-a", str(given), str(root)], check=True)
+    root.chmod(0o755)
+    (root / "dev").mkdir()
+    for name, minor in (("null", 3), ("random", 8), ("urandom", 9)):
+        os.mknod(root / "dev" / name, 0o666 | stat.S_IFCHR, os.makedev(1, minor))
+        (root / "dev" / name).chmod(0o666)
+    return root
+
+
+def without_shell(checks, given, root, said, sandbox):
+    """(d)"""
+    binary = (given / "airbyte/dripfeed").stat().st_size
+    beside = sum(f.lstat().st_size for f in given.rglob("*") if f.is_file()) - binary
+    checks.ok("without a shell: the binary is all that can be run, with at most 5 MB beside it",
+              [f.name for f in given.rglob("*") if f.is_file() and os.access(f, os.X_OK) and f.stat().st_mode & 0o111] == ["dripfeed"]
+              and beside < 5e6, f"{binary / 1e6:.1f} MB and {beside / 1e6:.1f} MB")
+    config = Image(root, said).file("config.json", {"url": sandbox.url, "token": "sandbox-token"})
+    done = subprocess.run([CHROOT, "--userspec=1000:1000", str(root), *json.loads(said["ENTRYPOINT"]), "check", "--config", config],
+                          env={**said["ENV"], "DRIPFEED_SOURCE": "sandbox"}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    checks.ok("without a shell: the entry point runs", done.returncode == 0 and "SUCCEEDED" in done.stdout, done.stdout[-200:] + done.stderr)
+
+
 def kinds(messages):
     """The types of messages that are no logs."""
     return [m["type"] for m in messages if m["type"] != "LOG"]
 
 
 def main():
-    checks, given = Checks(), Path(sys.argv[1])
+    checks, given, bare = Checks(), *map(Path, sys.argv[1:3])
     said = dockerfile()
     with folder() as scratch, Sandbox("--tasks", 300) as sandbox:
-        root = scratch / "root"
-        subprocess.run(["cp", "-a", str(given), str(root)], check=True)
-        root.chmod(0o755)
+        root = container(given, scratch / "root")
         scratch.chmod(0o755)
-        # What every container has.
-        (root / "dev").mkdir()
-        for name, minor in (("null", 3), ("random", 8), ("urandom", 9)):
-            os.mknod(root / "dev" / name, 0o666 | stat.S_IFCHR, os.makedev(1, minor))
-            (root / "dev" / name).chmod(0o666)
         image = Image(root, said)
         entry = json.loads(said["ENTRYPOINT"])
         checks.ok("AIRBYTE_ENTRYPOINT is the entry point", [said["ENV"]["AIRBYTE_ENTRYPOINT"]] == entry and (root / entry[0][1:]).is_file(), entry)
-        checks.ok("the user is airbyte, and owns /airbyte",
-                  said["USER"] == "airbyte" and "airbyte:x:1000:" in (root / "etc/passwd").read_text() and (root / "airbyte").stat().st_uid == 1000)
+        checks.ok("the user is a number, has a name, and owns /airbyte",
+                  said["USER"] == "1000:1000" and "airbyte:x:1000:" in (root / "etc/passwd").read_text() and (root / "airbyte").stat().st_uid == 1000)
         linked = subprocess.run(["ldd", str(root / "airbyte/dripfeed")], capture_output=True, text=True)
         checks.ok("the binary is static", "statically linked" in linked.stdout or "not a dynamic executable" in linked.stderr, linked.stdout.strip())
-        checks.fact(f"the binary has {(root / 'airbyte/dripfeed').stat().st_size / 1e6:.1f} MB, the root file system "
-                    f"{sum(f.lstat().st_size for f in root.rglob('*')) / 1e6:.1f} MB")
+        without_shell(checks, bare, container(bare, scratch / "bare"), said, sandbox)
         code, out, _ = image.run("id -u 2>/dev/null || busybox id -u")
         checks.ok("it runs as nobody special", code == 0 and out.strip() == "1000", out.strip())
         config = image.file("config.json", {"url": sandbox.url, "token": "sandbox-token"})
