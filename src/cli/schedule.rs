@@ -257,6 +257,9 @@ fn referred(written: &Json) -> Result<(Vec<String>, Vec<String>)> {
             }
         }
     }
+    // A path, which is no secret; it may be a reference or a text as well.
+    let ca_file = written["dripfeed"]["tls"]["ca_file"].as_str();
+    files.extend(ca_file.filter(|text| reference(text).is_none() && !text.contains('\n')).map(str::to_owned));
     for list in [&mut variables, &mut files] {
         list.sort_unstable();
         list.dedup();

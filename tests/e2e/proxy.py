@@ -261,6 +261,21 @@ def client_certificates(checks, at):
         checks.ok(f"{name}: refused before any request", code == 10 and words in log and "dripfeed.tls." in log, log if code != 10 else "")
 
 
+def elsewhere(checks, at):
+    """Verbs that call no vendor need no certificate, and a CronJob has the CA file."""
+    ours = {"tenant": "acme", "source": str(at / "manifest.json"), "state_dir": str(at / "state"), "target": "t",
+            "tls": {"client_cert": "exec:false", "ca_file": "/etc/acme-ca.pem"}, "tiers": {"t": {"streams": ["*"], "schedule": "H * * * *"}}}
+    (at / "tenants").mkdir()
+    (at / "tenants/acme.json").write_text(json.dumps({"url": "https://localhost:9/", "dripfeed": ours}))
+    for verb in (["drift", "show"], ["status"]):
+        done = subprocess.run([dripfeed(), *verb, "--config", at / "tenants/acme.json"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        checks.ok(f"{' '.join(verb)} runs without the certificate", "client_cert" not in done.stdout + done.stderr and done.returncode in (0, 1),
+                  done.stderr)
+    done = subprocess.run([dripfeed(), "schedule", "--tenants", at / "tenants", "--format", "kubernetes"], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True)
+    checks.ok("a CronJob mounts the CA file", done.returncode == 0 and "/etc/acme-ca.pem" in done.stdout, done.stderr[-600:])
+
+
 def authorities(checks, at):
     """(d)"""
     vendor = Vendor(at)
@@ -285,6 +300,7 @@ def main():
         tinyproxy(checks, at)
         client_certificates(checks, at)
         authorities(checks, at)
+        elsewhere(checks, at)
     return checks.finish()
 
 

@@ -13,8 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::reporter::Reporter;
-use crate::base::config::{self, Config, DriftPolicy, Safety};
+use crate::base::config::references::Needed;
+use crate::base::config::{self, Config, DriftPolicy, Safety, Tls};
 use crate::base::fault::{Fault, Result};
+use crate::base::http::Network;
 use crate::base::store::Store;
 use crate::drift::policy::Policies;
 use crate::engine::auth;
@@ -121,7 +123,10 @@ impl ConfiguredSource {
         }
         let policies = Arc::new(Policies::new(&self.config.ours.drift)?);
         let cx = Arc::new(self.cx);
-        let shared = reporter.shared(&self.config, pace, &cx, (&context.stop, self.sandbox.as_ref()))?;
+        // Verbs that call no vendor have no values for references, of which a certificate is one.
+        let tls = if context.needed == Needed::All { self.config.ours.tls.clone() } else { Tls::default() };
+        let network = Network { tls, own_server: self.sandbox.as_ref().map(Sandbox::url) };
+        let shared = reporter.shared(&self.config, pace, &cx, (&context.stop, network))?;
         let ConfiguredSource { identity, manifest, config, sandbox, .. } = self;
         let auth = auth::Builder::new(identity.root.as_deref().map(Store::new), context.protocol == Protocol::Airbyte);
         let plan = build::plan(&Build {

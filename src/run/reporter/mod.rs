@@ -36,7 +36,6 @@ use crate::protocol::{Out, Protocol, airbyte};
 use crate::run::context::Context;
 use crate::run::exchange::{Exchange, ExchangeLog};
 use crate::run::log::{Level, Log};
-use crate::sandbox::Sandbox;
 
 /// The default seconds between two polls of a job, as in the reference.
 const POLL: f64 = 5.0;
@@ -203,13 +202,13 @@ impl Reporter {
         config: &Config,
         pace: Arc<Pace>,
         cx: &Arc<EvalContext>,
-        (stop, sandbox): (&Arc<Stop>, Option<&Sandbox>),
+        (stop, network): (&Arc<Stop>, Network),
     ) -> Result<Arc<EngineContext>> {
         let ours = &config.ours;
         let limits = Limits {
             max_page_bytes: ours.max_page_bytes.unwrap_or(MAX_PAGE),
             allowed_hosts: ours.allowed_hosts.clone(),
-            network: Network { tls: ours.tls.clone(), own_server: sandbox.map(|running| running.url()) },
+            network,
         };
         drop(self.pace.set(pace.clone()));
         let reporter = self.clone();
