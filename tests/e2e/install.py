@@ -4,11 +4,11 @@
 (a) The wheel: its tags hold by auditwheel's own look at the binary, it has two scripts for each source, and the script's cost is
 told. (b) pip, uv, uvx and pipx install it; every script starts its source in its protocol. (c) Meltano installs it by `pip_url`, and
 runs twice into target-jsonl. (d) PyAirbyte installs it by `pip_url`, and reads twice into DuckDB. (e) The tarball's binary runs in a
-root of busybox, without glibc. (f) With --debian: a bare Debian root gets the tarball, and pip and pipx there install the wheel.
+root of busybox, without glibc. (f) With --debian, or alone with --only-debian: a bare Debian root gets the tarball, and pip and pipx there install the wheel.
 
 Every way's seconds are printed, from nothing to the first rows.
 
-usage: install.py WHEEL TARBALL [--debian]
+usage: install.py WHEEL TARBALL [--debian | --only-debian]
 
 Environment: PACKAGING is a folder of executables with uv, pipx and auditwheel; MELTANO, TARGET_JSONL and PYAIRBYTE_PYTHON as for the
 scripts of their names. Needs root (chroot) and busybox; --debian needs debootstrap.
@@ -63,7 +63,7 @@ class Installs:
     def run(self, *command, cwd=None, **variables):
         """Runs a command; gives how it ended, with `said`."""
         done = subprocess.run([str(word) for word in command], cwd=cwd or self.at, env={**self.env, **variables}, stdin=subprocess.DEVNULL,
-                              capture_output=True, timeout=300)
+                              capture_output=True, timeout=900)
         done.said = (done.stdout + done.stderr).decode()
         return done
 
@@ -202,11 +202,28 @@ def busybox(checks, installs):
               sorted(there ^ wanted))
 
 
+def without_mounts(root):
+    """Takes away what debootstrap mounts below a folder and leaves there when it is stopped: it must not be deleted with the folder."""
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for path in sorted((path for path in mounted if path.startswith(f"{root}/")), reverse=True):
+        subprocess.run(["umount", "-l", path], check=True)
+
+
 def debian(checks, installs):
     """(f)"""
-    root, began = installs.at / "debian", time.monotonic()
+    root = installs.at / "debian"
+    try:
+        bare_debian(checks, installs, root)
+    finally:
+        without_mounts(root)
+
+
+def bare_debian(checks, installs, root):
+    """The ways that need no more than what Debian has."""
+    began = time.monotonic()
     done = installs.run(shutil.which("debootstrap") or "/usr/sbin/debootstrap", "--variant=minbase", "--include=python3-venv,pipx,ca-certificates",
                         "bookworm", root)
+    without_mounts(root)
     checks.ok("a bare Debian root", done.returncode == 0, f"{time.monotonic() - began:.0f} s" if done.returncode == 0 else done.said[-800:])
     for file in (installs.wheel, installs.tarball):
         shutil.copy(file, root / "tmp")
@@ -222,9 +239,9 @@ def main():
     files = [Path(word).resolve() for word in sys.argv[1:] if not word.startswith("--")]
     checks = Checks()
     with folder() as at:
-        # Debian's own debootstrap wants a folder that may hold devices; the scratch folder may.
         installs = Installs(checks, at, *files)
-        ways = [wheel, pip_and_uv, busybox, meltano, pyairbyte] + ([debian] if "--debian" in sys.argv else [])
+        ways = [] if "--only-debian" in sys.argv else [wheel, pip_and_uv, busybox, meltano, pyairbyte]
+        ways += [debian] if {"--debian", "--only-debian"} & {*sys.argv} else []
         for way in ways:
             began = time.monotonic()
             way(checks, installs)

@@ -7,6 +7,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ureq::config::Config;
+use ureq::http::uri::Authority;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, NextTimeout, Transport, time::Instant,
 };
@@ -57,7 +58,7 @@ impl<In: Transport> Connector<In> for ForwardConnector {
             register_shutdown: details.register_shutdown.clone(),
         };
         let inner = (details.run_connector)(&to_proxy)?;
-        let authority = details.uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
+        let authority = details.uri.authority().map(Authority::as_str).unwrap_or_default();
         let host = authority.rsplit('@').next().unwrap_or_default();
         let origin = format!("http://{host}");
         Ok(Some(Either::B(Forward { inner, origin, credentials: credentials(proxy), begins: true })))
