@@ -104,7 +104,8 @@ def pip_and_uv(checks, installs):
     """(b)"""
     at, uv = installs.at, tool("uv")
     python = sys.executable
-    installs.way("pip", (python, "-m", "venv", at / "pip"), (at / "pip/bin/pip", "install", "-q", "--no-index", installs.wheel),
+    # `python -m venv` would take longer than all the rest; --debian has it.
+    installs.way("pip", (uv, "venv", "-q", "--seed", "-p", python, at / "pip"), (at / "pip/bin/pip", "install", "-q", "--no-index", installs.wheel),
                  (at / "pip/bin/tap-dripfeed", *READ))
     bin_there = at / "pip/bin"
     wrong = []

@@ -5,24 +5,28 @@ process by the binary; the binary takes source and protocol from the name that i
 """
 import os
 import sys
-import sysconfig
+
+
+def folders():
+    """Where the binary may be, the likeliest first."""
+    # Beside the script; the script may be linked to another folder, as pipx does.
+    yield os.path.dirname(os.path.realpath(sys.argv[0]))
+    # `pip install --target`.
+    yield os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "bin")
+    import sysconfig  # takes longer than all the rest
+    yield sysconfig.get_path("scripts")
+    if sys.version_info >= (3, 10):
+        yield sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user"))
 
 
 def binary():
     """The path of the binary."""
-    folders = [
-        sysconfig.get_path("scripts"),
-        # A script that was linked to another folder, as pipx does.
-        os.path.dirname(os.path.realpath(sys.argv[0])),
-        sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user")) if sys.version_info >= (3, 10) else "",
-        # `pip install --target`.
-        os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "bin"),
-    ]
-    paths = [os.path.join(folder, "dripfeed") for folder in folders if folder]
-    found = next((path for path in paths if os.access(path, os.X_OK)), None)
-    if not found:
-        sys.exit("the binary `dripfeed` is not in any of: " + ", ".join(dict.fromkeys(paths)) + "; install tap-dripfeed again")
-    return found
+    paths = []
+    for folder in folders():
+        paths.append(os.path.join(folder, "dripfeed"))
+        if os.access(paths[-1], os.X_OK):
+            return paths[-1]
+    sys.exit("the binary `dripfeed` is not in any of: " + ", ".join(dict.fromkeys(paths)) + "; install tap-dripfeed again")
 
 
 def main():
