@@ -27,7 +27,9 @@ impl Sandbox {
     fn with(changes: &[&str]) -> Sandbox {
         let mut command = Command::new(binary());
         command.args(["sandbox", "-q", "--tasks", "250"]).stdout(Stdio::piped());
-        changes.iter().for_each(|change| drop(command.args(["--change", change])));
+        for change in changes {
+            command.args(["--change", change]);
+        }
         let mut child = command.spawn().unwrap();
         let mut url = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();

@@ -209,6 +209,25 @@ fn run(
     agent.run(config.timeout_recv_response(times.answer).timeout_recv_body(times.body).build())
 }
 
+/// Reads to the end, or `most` bytes, into a buffer that grows; returns the number of bytes. (`Read::read_to_end` would
+/// clear the rest of the buffer before each read from a reader such as this one.)
+fn read_up_to(reader: &mut impl Read, body: &mut Vec<u8>, most: usize) -> std::io::Result<usize> {
+    let mut size = 0;
+    while size < most {
+        if size == body.len() {
+            body.resize(body.len().saturating_mul(2), 0);
+        }
+        let end = body.len().min(most);
+        match reader.read(&mut body[size..end]) {
+            Ok(0) => break,
+            Ok(read) => size += read,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(size)
+}
+
 /// Method, URL and headers of a request, for the HTTP library.
 fn with_headers(request: &PreparedRequest) -> Result<Builder, Trouble> {
     let mut builder = Request::builder().method(request.method.as_str()).uri(&request.url);
