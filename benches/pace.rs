@@ -7,6 +7,7 @@
 #[path = "../tests/support/simulation.rs"]
 mod simulation;
 
+use dripfeed::pace::limiter::Priority;
 use simulation::{Cap, Design, Outcome, Process, Scene, median, run, table};
 
 const SEEDS: u64 = 10;
@@ -43,8 +44,37 @@ fn alone(cap: Cap, process: Process) -> f64 {
         processes: vec![Process { begins: 0, ..process }],
         seconds: 7200,
         latency: 0.35,
+        jitter: 0.0,
     };
     median(outcomes(&scene).iter().map(|o| o.took[0].unwrap()).collect())
+}
+
+/// Runs that always have work beside each other, 150 ms away with up to 50 ms more or less each way.
+fn jittered(cap: Cap, processes: Vec<Process>) -> Vec<Outcome> {
+    let (believed, design) = (Some(cap), Design::Shared(0.1));
+    outcomes(&Scene { cap, believed, design, processes, seconds: 600, latency: 0.15, jitter: 0.05 })
+}
+
+/// Jitter of the network, which decides in windows of one second.
+fn jitter() {
+    println!("\n150 ms away, up to 50 ms more or less each way: share of the cap, and refused calls");
+    println!("| cap | one process | four processes | an hourly run beside a backfill |\n|---|---|---|---|");
+    let busy = Process { priority: Priority::Daily, begins: 0, calls: u64::MAX, workers: 64 };
+    let hourly = Process { priority: Priority::Hourly, begins: 60, calls: 1500, workers: 32 };
+    let backfill = Process { priority: Priority::Backfill, ..busy };
+    let windows = [5, 10, 25, 50, 100, 200].map(|calls| (format!("{calls} in any second"), Cap::Window(calls, 1)));
+    let buckets = [10.0, 25.0, 50.0, 100.0].map(|calls| (format!("a bucket of {calls}"), Cap::Bucket(calls, calls)));
+    for (name, cap) in windows.into_iter().chain(buckets) {
+        let cell = |processes| {
+            let outcomes = jittered(cap, processes);
+            let of = |f: &dyn Fn(&Outcome) -> f64| 100.0 * median(outcomes.iter().map(f).collect());
+            let refused = |o: &Outcome| o.refused as f64 / (o.served + o.refused) as f64;
+            format!("{:.1} %, {:.3} %", of(&|o| o.used), of(&refused))
+        };
+        let took = |processes| median(jittered(cap, processes).iter().map(|o| o.took[0].unwrap()).collect());
+        let longer = took(vec![hourly, backfill]) / took(vec![hourly]);
+        println!("| {name} | {} | {} | {longer:.2} times alone |", cell(vec![busy]), cell(vec![busy; 4]));
+    }
 }
 
 fn main() {
@@ -72,8 +102,15 @@ fn main() {
             "| design | 429/h | of calls | cap use | daily | hourly | backfill calls/h |\n|---|---|---|---|---|---|---|"
         );
         for (name, design) in designs {
-            let scene =
-                Scene { cap, believed: Some(cap), design, processes: processes.clone(), seconds: 3600, latency: 0.35 };
+            let scene = Scene {
+                cap,
+                believed: Some(cap),
+                design,
+                processes: processes.clone(),
+                seconds: 3600,
+                latency: 0.35,
+                jitter: 0.0,
+            };
             line(name, &scene);
         }
         let half = match cap {
@@ -88,8 +125,10 @@ fn main() {
                 processes: processes.clone(),
                 seconds: 3600,
                 latency: 0.35,
+                jitter: 0.0,
             };
             line(name, &scene);
         }
     }
+    jitter();
 }

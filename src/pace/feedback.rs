@@ -52,6 +52,8 @@ pub struct Feedback {
     pub wait: Option<Duration>,
     /// The number of remaining calls, and the time until the reset.
     pub left: Option<(u64, Duration)>,
+    /// The vendor's limit, where a 429 names it.
+    pub limit: Option<u64>,
 }
 
 /// The cost of a request in points, from its response.
@@ -187,7 +189,11 @@ pub fn read(status: u16, headers: &HeaderMap, names: &Names, now: OffsetDateTime
     let used_up = || left.filter(|(left, _)| *left == 0).map(|(_, time)| time);
     let wait = retry_after(headers, now).or_else(used_up).or_else(|| resets.first().copied());
     let none_left = || wait.filter(|_| names.used_up.contains(&status.into())).map(|wait| (0, wait));
-    Feedback { wait, left: left.or_else(none_left) }
+    let limit = pairs(names).find_map(|(remaining, _)| {
+        let name = Some(remaining.replace("remaining", "limit")).filter(|name| name != remaining)?;
+        one(headers, &name).and_then(count).filter(|limit| *limit > 0)
+    });
+    Feedback { wait, left: left.or_else(none_left), limit: limit.filter(|_| status == 429) }
 }
 
 /// Is a response other than 429 still a rate limit? A 403 is one if no call is left, even without a reset time, or if

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limit::Nanos;
 use super::limiter::Priority;
+use super::short_window::Places;
 
 /// A member without a sign of life for this long is removed.
 pub const LEASE: Nanos = 5_000_000_000;
@@ -19,7 +20,7 @@ const VERSION: &str = "dripfeed-ledger 1";
 const BLOCK: usize = 4096;
 /// The maximum number of stored limits.
 const MAX_LIMITS: usize = 64;
-/// A learned rate without a declared one expires after this time without a cut.
+/// A learned rate without a declared one, and a 429 by jitter, expire after this time.
 const FORGET: Nanos = 900_000_000_000;
 
 /// The state of an account's limits. Times are those of the shared clock.
@@ -34,6 +35,10 @@ pub struct Ledger {
     pub hold: Nanos,
     /// The next time at which a yielding run may send one call although others wait.
     pub floor: Nanos,
+    /// What is taken of short windows, by the name of the limit.
+    pub places: BTreeMap<String, Places>,
+    /// The recent 429s of each policy that are taken for jitter.
+    pub jitter: BTreeMap<usize, Vec<Nanos>>,
     /// The learned rate of each policy.
     pub learned: BTreeMap<usize, Learned>,
     /// The remaining calls reported by the vendor.
@@ -190,6 +195,8 @@ impl Ledger {
         self.limits.values_mut().for_each(|t| *t = to(*t));
         (self.hold, self.floor) = (to(self.hold), to(self.floor));
         self.lost_at = self.lost_at.map(to);
+        self.places.values_mut().for_each(|places| places.shift(to));
+        self.jitter.values_mut().flatten().for_each(|t| *t = to(*t));
         for learned in self.learned.values_mut() {
             (learned.free_at, learned.cut_at) = (to(learned.free_at), to(learned.cut_at));
         }
@@ -206,6 +213,11 @@ impl Ledger {
         if self.limits.len() > MAX_LIMITS {
             self.limits.retain(|_, free_at| *free_at > now);
         }
+        self.places.retain(|_, places| places.prune(now));
+        self.jitter.retain(|_, times| {
+            times.retain(|t| t.saturating_add(FORGET) > now);
+            !times.is_empty()
+        });
         self.learned.retain(|_, l| l.allowed.is_some() || l.cut_at.saturating_add(FORGET) > now);
         if self.quota.as_ref().is_some_and(|q| q.until <= now) {
             self.quota = None;
@@ -229,6 +241,9 @@ impl Ledger {
         for (name, free_at) in other.limits {
             let ours = self.limits.entry(name).or_default();
             *ours = free_at.max(*ours);
+        }
+        for (name, places) in other.places {
+            self.places.entry(name).or_default().merge(places);
         }
         self.hold = self.hold.max(other.hold);
         self.quota = self.quota.take().or(other.quota);

@@ -10,7 +10,8 @@
 //! - all lower runs yield: they take free capacity while no higher run waits; otherwise they share the floor, a part
 //!   of the limits;
 //! - lower priorities leave a part of each burst free, so that a higher run that arrives later finds room;
-//! - a 429 holds all runs, and cuts the rate, which grows back with successful calls.
+//! - a 429 holds all runs, and lowers the rate: a little if it may be jitter, else by a cut that grows back with
+//!   successful calls.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
@@ -21,9 +22,10 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
 use super::feedback::Cost;
-use super::learned_rate::{cut, grow};
+use super::learned_rate::{Refusal, cut, grow, part as part_left, refused};
 use super::ledger::{Ledger, Meter, Quota};
 use super::limit::{Limit, Nanos, Unit};
+use super::short_window::{Free, Places, ShortWindow};
 use super::store::LedgerStore;
 
 /// How often a wait without a known end is checked: a call that returns, a run that stops waiting.
@@ -34,6 +36,8 @@ const MAX_HOLD: Nanos = 86_400_000_000_000;
 const PROBE: Nanos = 600_000_000_000;
 /// After this pause the measurement of calls restarts.
 const IDLE: Nanos = 60_000_000_000;
+/// A 429 that names a limit below this part of the declared one means that the limit is lower.
+const LOWER: f64 = 0.9;
 /// The weight of the latest cost in the estimate of a request's cost.
 const NEWEST: f64 = 0.3;
 
@@ -114,7 +118,17 @@ pub struct Ticket {
 #[derive(Debug)]
 struct Reserved {
     at: Nanos,
-    bases: Vec<(usize, Nanos)>,
+    cost: f64,
+    bases: Vec<Base>,
+}
+
+/// What a reserved call took of a limit.
+#[derive(Debug)]
+struct Base {
+    limit: usize,
+    at: Nanos,
+    /// Until when it takes its place in a short window.
+    until: Nanos,
 }
 
 /// The callers of one policy in this process.
@@ -146,6 +160,19 @@ struct Claim<'l> {
     limit: Limit,
     cost: f64,
     free_at: Nanos,
+    /// The free places of a short window.
+    places: Option<Free>,
+}
+
+impl Claim<'_> {
+    /// When the call fits. In a short window no part of a burst is left for others: a group is small.
+    fn earliest(&self, spare: f64, now: Nanos) -> Nanos {
+        let fits = |cost, spare| self.limit.earliest(self.free_at, cost, spare, now);
+        match &self.places {
+            Some(places) => places.earliest(fits(self.cost, 0.0), fits(self.cost.max(self.limit.group()), 0.0), now),
+            None => fits(self.cost, spare),
+        }
+    }
 }
 
 impl<C: Clock, S: LedgerStore> Limiter<C, S> {
@@ -283,21 +310,24 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
                 return Admission::Wait(quota.until.min(quota.probe_at), WaitReason::Quota);
             }
         }
-        if let Some(Reserved { at, bases }) = &ticket.reserved {
+        if let Some(Reserved { at, cost, bases }) = &ticket.reserved {
             if *at > now {
                 return Admission::Wait(*at, WaitReason::Pace);
             }
-            for (number, base) in bases {
-                let (name, limit) = &self.rules.limits[*number];
+            for base in bases {
+                let (name, limit) = &self.rules.limits[base.limit];
                 if let Some(free_at) = ledger.limits.get_mut(name) {
-                    *free_at = free_at.saturating_add(limit.late(*base, now));
+                    *free_at = free_at.saturating_add(limit.late(base.at, now));
+                }
+                if let Some(places) = ledger.places.get_mut(name) {
+                    places.moved(base.until, *cost, now - *at);
                 }
             }
             return Admission::Go;
         }
-        let claims = self.claims(ledger, ticket);
+        let claims = self.claims(ledger, ticket, now);
         let spare = self.priority.spare();
-        let earliest = |spare| claims.iter().map(|c| c.limit.earliest(c.free_at, c.cost, spare, now)).max();
+        let earliest = |spare| claims.iter().map(|c| c.earliest(spare, now)).max();
         let Some(mut at) = earliest(spare) else {
             // Without a limit: one call at a time while higher runs wait for what they share.
             let yields = above_waits && self.flying() > 0;
@@ -313,7 +343,7 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
                     return Admission::Wait(look.min(floor), WaitReason::Yield);
                 }
                 // The floor applies: this call is treated once like one of the highest priority.
-                let slowest = claims.iter().map(|c| c.limit.refill(c.cost)).max().unwrap_or(0);
+                let slowest = claims.iter().map(|c| c.limit.evenly(c.cost)).max().unwrap_or(0);
                 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
                 let pause = (slowest as f64 / self.rules.floor) as Nanos;
                 ledger.floor = now.saturating_add(pause);
@@ -326,7 +356,11 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
                 ticket.charged = claim.cost;
             }
             if let Some((number, name)) = claim.named {
-                bases.push((number, claim.free_at.max(at)));
+                let until = claim.limit.short.as_ref().map_or(0, |window| {
+                    let joins = claim.earliest(spare, now);
+                    ledger.places.entry(name.to_owned()).or_default().take(window, claim.cost, at, joins)
+                });
+                bases.push(Base { limit: number, at: claim.free_at.max(at), until });
                 ledger.limits.insert(name.to_owned(), free_at);
             } else if let Some(learned) = ledger.learned.get_mut(&ticket.policy) {
                 learned.free_at = free_at;
@@ -335,7 +369,7 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
         if at <= now {
             return Admission::Go;
         }
-        ticket.reserved = Some(Reserved { at, bases });
+        ticket.reserved = Some(Reserved { at, cost: ticket.cost, bases });
         Admission::Wait(at, WaitReason::Pace)
     }
 
@@ -346,25 +380,36 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
             for (_, name, limit) in self.limits(policy).filter(|(_, _, limit)| limit.unit == Unit::Calls) {
                 let free_at = limit.taken(free_at(ledger, name, limit), f64::from(weight), now);
                 ledger.limits.insert(name.to_owned(), free_at);
+                if let Some(window) = &limit.short {
+                    ledger.places.entry(name.to_owned()).or_default().take(window, f64::from(weight), now, 0);
+                }
             }
         });
     }
 
     /// The limits that apply to a call.
-    fn claims(&self, ledger: &Ledger, ticket: &Ticket) -> Vec<Claim<'_>> {
+    fn claims(&self, ledger: &Ledger, ticket: &Ticket, now: Nanos) -> Vec<Claim<'_>> {
         let mut claims: Vec<Claim<'_>> = Vec::new();
+        let left = part_left(ledger, ticket.policy, now);
+        let (learned, share) = (ledger.learned.get(&ticket.policy), ledger.share.unwrap_or(1.0));
+        let mut short = false;
         for (number, name, limit) in self.limits(ticket.policy) {
             let cost = match limit.unit {
                 Unit::Calls => ticket.cost,
                 Unit::Points => ledger.points.unwrap_or(1.0) * ticket.cost,
             };
-            let limit = ledger.share.map_or_else(|| limit.clone(), |share| limit.share(share));
+            let mut limit = ledger.share.map_or_else(|| limit.clone(), |share| limit.share(share)).slowed(left);
+            if let Some(learned) = learned.filter(|_| limit.short.is_some()) {
+                (limit, short) = (limit.reduced(learned.rate * share), true);
+            }
             let free_at = free_at(ledger, name, &limit);
-            claims.push(Claim { named: Some((number, name)), limit, cost, free_at });
+            let places = limit.short.as_ref().map(|window| free_places(ledger, name, window, cost));
+            claims.push(Claim { named: Some((number, name)), limit, cost, free_at, places });
         }
-        if let Some(learned) = ledger.learned.get(&ticket.policy) {
-            let limit = Limit::steady(learned.rate * ledger.share.unwrap_or(1.0));
-            claims.push(Claim { named: None, limit, cost: ticket.cost, free_at: learned.free_at });
+        // A short window stays in groups when its rate is cut; other limits get a steady rate.
+        if let Some(learned) = learned.filter(|_| !short) {
+            let limit = Limit::steady(learned.rate * share);
+            claims.push(Claim { named: None, limit, cost: ticket.cost, free_at: learned.free_at, places: None });
         }
         claims
     }
@@ -378,6 +423,11 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
     fn rate(&self, policy: usize) -> Option<f64> {
         let limits = self.limits(policy);
         limits.filter(|(_, _, l)| l.unit == Unit::Calls).map(|(_, _, l)| l.rate()).min_by(f64::total_cmp)
+    }
+
+    /// The longest time that a limit of a policy counts over.
+    fn longest(&self, policy: usize) -> Nanos {
+        self.limits(policy).map(|(_, _, limit)| limit.per()).max().unwrap_or(0)
     }
 
     /// A call returned; `good` if the vendor served it. `left` calls remain until `until`, if reported.
@@ -404,20 +454,32 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
     pub fn limited(&self, policy: Option<usize>, wait: Duration) {
         let policy = self.row(policy);
         let wait = nanos(wait).min(MAX_HOLD);
-        let allowed = self.rate(policy);
+        let (allowed, per) = (self.rate(policy), self.longest(policy));
         self.store.update(&self.clock, |ledger, now| {
             self.here(ledger, now);
-            let until = now.saturating_add(wait);
+            let (until, held) = (now.saturating_add(wait), ledger.hold > now);
             if until > ledger.hold {
                 ledger.hold = until;
                 for (_, name, limit) in self.limits(policy) {
                     // After the hold, calls continue evenly.
-                    let drained = limit.drained(free_at(ledger, name, limit), 1.0, until);
+                    let drained = limit.drained(free_at(ledger, name, limit), limit.group(), until);
                     ledger.limits.insert(name.to_owned(), drained);
                 }
             }
-            cut(ledger, policy, allowed, now, wait);
+            refused(ledger, policy, allowed, per, Refusal { now, wait, held });
         });
+    }
+
+    /// A 429 names the vendor's limit: if it is lower than the declared ones, the rate is cut at once.
+    pub fn told(&self, policy: Option<usize>, calls: u64) {
+        let policy = self.row(policy);
+        let declared = self.limits(policy).filter(|(_, _, limit)| limit.unit == Unit::Calls);
+        let lower = declared.map(|(_, _, limit)| limit.units()).min_by(f64::total_cmp);
+        #[allow(clippy::cast_precision_loss)]
+        if lower.is_some_and(|declared| (calls as f64) < declared * LOWER) {
+            let allowed = self.rate(policy);
+            self.store.update(&self.clock, |ledger, now| cut(ledger, policy, allowed, now, 0));
+        }
     }
 
     /// Corrects the estimate after a request: its real cost compared with `charged`, and the remaining points
@@ -450,12 +512,14 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
 
     /// The highest rate that a policy currently allows, in calls per second, if known.
     pub fn current_rate(&self) -> Option<f64> {
-        let learned = self.store.update(&self.clock, |ledger, _| ledger.learned.clone());
-        let rates = (0..=self.rules.policies.len()).filter_map(|policy| {
-            let found = learned.get(&policy).map(|l| l.rate);
-            [self.rate(policy), found].into_iter().flatten().min_by(f64::total_cmp)
-        });
-        rates.max_by(f64::total_cmp)
+        self.store.update(&self.clock, |ledger, now| {
+            let rates = (0..=self.rules.policies.len()).filter_map(|policy| {
+                let declared = self.rate(policy).map(|rate| rate * part_left(ledger, policy, now));
+                let found = ledger.learned.get(&policy).map(|l| l.rate);
+                [declared, found].into_iter().flatten().min_by(f64::total_cmp)
+            });
+            rates.max_by(f64::total_cmp)
+        })
     }
 }
 
@@ -467,6 +531,12 @@ fn nanos(time: Duration) -> Nanos {
 fn free_at(ledger: &Ledger, name: &str, limit: &Limit) -> Nanos {
     let lost = || ledger.lost_at.map_or(0, |at| limit.drained(0, 0.0, at));
     ledger.limits.get(name).copied().unwrap_or_else(lost)
+}
+
+/// When places of a short window are free.
+fn free_places(ledger: &Ledger, name: &str, window: &ShortWindow, cost: f64) -> Free {
+    let nothing = Places::default();
+    ledger.places.get(name).unwrap_or(&nothing).free(window, cost, ledger.lost_at)
 }
 
 /// A share of a number, at least one.

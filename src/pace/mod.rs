@@ -14,6 +14,7 @@ mod learned_rate;
 pub mod ledger;
 pub mod limit;
 pub mod limiter;
+pub mod short_window;
 pub mod store;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -368,6 +369,9 @@ impl Drop for Permit<'_> {
         (counts.answered, counts.took) = (counts.answered + 1, counts.took + took);
         drop(counts);
         self.pace.limiter.answered(self.policy, self.sent_at, good, feedback.left);
+        if let Some(limit) = feedback.limit {
+            self.pace.limiter.told(self.policy, limit);
+        }
         self.pace.wake();
     }
 }

@@ -57,6 +57,9 @@ pub struct Settings {
     /// Milliseconds before each response
     #[arg(long, default_value_t = 0)]
     pub latency: u64,
+    /// Milliseconds by which --latency varies, up and down, at random
+    #[arg(long, default_value_t = 0, hide_short_help = true)]
+    pub jitter: u64,
     /// Tasks to edit with each served page of tasks, up to --edits-total
     #[arg(long, default_value_t = 0, hide_short_help = true)]
     pub edits: u64,
@@ -89,6 +92,7 @@ impl Default for Settings {
             paging: Paging::Keyset,
             cap: None,
             latency: 0,
+            jitter: 0,
             edits: 0,
             edits_total: 0,
             edited: 0,

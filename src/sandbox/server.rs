@@ -113,9 +113,7 @@ impl Vendor {
         let mut reader = BufReader::new(stream);
         let mut out = stream;
         while let Some(request) = read_request(&mut reader)? {
-            if self.settings.latency > 0 {
-                std::thread::sleep(Duration::from_millis(self.settings.latency));
-            }
+            self.delay();
             let number = {
                 let mut inner = self.inner.lock();
                 inner.requests += 1;
@@ -168,6 +166,19 @@ impl Vendor {
             }
         }
         Ok(())
+    }
+
+    /// Waits for as long as a request is under way.
+    fn delay(&self) {
+        let Settings { latency, jitter, .. } = self.settings;
+        let jitter = Duration::from_millis(jitter);
+        let dice = data::mix(0, u64::from(self.began.elapsed().subsec_nanos())) >> 32;
+        #[allow(clippy::cast_precision_loss)]
+        let part = dice as f64 / f64::from(u32::MAX);
+        let delay = (Duration::from_millis(latency) + jitter.mul_f64(2.0 * part)).saturating_sub(jitter);
+        if !delay.is_zero() {
+            std::thread::sleep(delay);
+        }
     }
 
     fn answer(&self, request: &Request) -> Answer {

@@ -37,12 +37,12 @@ MOST = {"daily": 1.2, "hourly": 1.3, "other tenant's": 1.1}
 class Run:
     """A run of one tenant, under way."""
 
-    def __init__(self, sandbox, scratch, limit, kind, tenant="sandbox-token", **ours):
+    def __init__(self, sandbox, scratch, limit, kind, tenant="sandbox-token", number="", **ours):
         pace = {"limits": [limit]}
-        config = sandbox.config(scratch / f"{tenant}-{kind}.json", tenant, start_date=FROM[kind],
+        config = sandbox.config(scratch / f"{tenant}-{kind}{number}.json", tenant, start_date=FROM[kind],
                                 # Tenants of one account: a stream of one tenant is read by one run at a time.
-                                dripfeed={"pace": pace, "state_dir": str(scratch / "state"), "tenant": f"{tenant}-{kind}", **ours})
-        self.events = scratch / f"{tenant}-{kind}.events"
+                                dripfeed={"pace": pace, "state_dir": str(scratch / "state"), "tenant": f"{tenant}-{kind}{number}", **ours})
+        self.events = scratch / f"{tenant}-{kind}{number}.events"
         self.events.unlink(missing_ok=True)
         command = read_command(config, None, "-q", "--streams", "tasks", "--priority", kind, "--events", self.events)
         self.began = time.monotonic()
@@ -128,6 +128,22 @@ def shared(checks, scratch, kind):
               f"{len(others)} calls, alone {lonely['daily'][1]}")
 
 
+def jittered(checks, scratch):
+    """Four runs of one account, and a network that shifts calls by up to 50 ms against a window of one second."""
+    limit = {"calls": 25, "per": "PT1S", "kind": "window"}
+    with Sandbox("--tasks", TASKS, "--latency", 150, "--jitter", 50, "--cap", "25/1:window") as sandbox:
+        runs = [Run(sandbox, scratch, limit, "daily", number=f"-{number}") for number in range(4)]
+        codes = [run.ends() for run in runs]
+        calls = log(sandbox)
+    refused = sum(status == 429 for _, status in calls)
+    # Only the time in which all of them run counts.
+    busy = calls[: len(calls) * 9 // 10]
+    share = used(busy, "25/1:window", 25, "window")
+    checks.ok("jitter: every run is whole", codes == [0] * 4, codes)
+    checks.ok("jitter: at most 1.0% of calls refused", refused <= 0.01 * len(calls), f"{refused} of {len(calls)}")
+    checks.ok("jitter: at least 90% of the cap used", share >= 0.90, f"{share:.1%}")
+
+
 def killed(checks, scratch):
     """Runs that die at any moment: the cap holds, and those who live go on."""
     cap, limit, _, _, _ = CAPS["bucket"]
@@ -194,6 +210,8 @@ def main():
     for kind in CAPS:
         with folder() as scratch:
             shared(checks, scratch, kind)
+    with folder() as scratch:
+        jittered(checks, scratch)
     with folder() as scratch:
         killed(checks, scratch)
     with folder() as scratch:

@@ -17,7 +17,7 @@ use dripfeed::pace::limiter::{Admission, Limiter, Priority, Rules, Ticket, WaitR
 use dripfeed::pace::store::{LedgerStore, MemoryLedger, SharedLedger};
 use proptest::prelude::*;
 
-use crate::support::simulation::{Cap, Design, Process, SECOND, Scene, Virtual, run, table};
+use crate::support::simulation::{Cap, Design, Outcome, Process, SECOND, Scene, Virtual, run, table};
 
 fn one(limit: Limit) -> Rules {
     Rules { limits: vec![("it".into(), limit)], policies: vec![vec![0]], in_flight: None, floor: 0.1 }
@@ -29,7 +29,7 @@ fn without_rate(in_flight: Option<u64>) -> Rules {
 }
 
 fn scene(cap: Cap, design: Design) -> Scene {
-    Scene { cap, believed: Some(cap), design, processes: table(), seconds: 1800, latency: 0.35 }
+    Scene { cap, believed: Some(cap), design, processes: table(), seconds: 1800, latency: 0.35, jitter: 0.0 }
 }
 
 /// Times at which calls go when each waits for its turn, after pauses in milliseconds.
@@ -269,6 +269,71 @@ fn a_cap_that_nobody_told_is_found() {
     }
 }
 
+/// Runs that always have work, 150 ms away with up to 50 ms more or less each way.
+fn jittered(cap: Cap, processes: Vec<Process>, seed: u64) -> Outcome {
+    let rate = if let Cap::Window(calls, _) = cap { calls } else { 50 };
+    let scene = scene(cap, Design::Shared(0.1));
+    run(&Scene { processes, seconds: 6000 / rate, latency: 0.15, jitter: 0.05, ..scene }, seed)
+}
+
+#[test]
+fn jitter_costs_little_of_a_window_of_one_second() {
+    let busy = Process { priority: Priority::Daily, begins: 0, calls: u64::MAX, workers: 64 };
+    let windows = [10, 25, 50, 100].map(|calls| (Cap::Window(calls, 1), 0.92, 0.002));
+    let buckets = [10.0, 100.0].map(|calls| (Cap::Bucket(calls, calls), 0.97, 0.0));
+    for (cap, least, most) in windows.into_iter().chain(buckets) {
+        for processes in [vec![busy], vec![busy; 4]] {
+            let out = jittered(cap, processes, 2);
+            let refused = out.refused as f64 / (out.served + out.refused) as f64;
+            assert!(out.used >= least && refused <= most, "{cap:?}: {} used, {refused} refused", out.used);
+        }
+    }
+}
+
+#[test]
+fn jitter_does_not_slow_the_hourly_run_beside_a_backfill() {
+    let hourly = Process { priority: Priority::Hourly, begins: 10, calls: 400, workers: 24 };
+    let backfill = Process { priority: Priority::Backfill, begins: 0, calls: u64::MAX, workers: 24 };
+    for calls in [10, 25, 100] {
+        let took = |processes| jittered(Cap::Window(calls, 1), processes, 1).took[0].unwrap();
+        let (alone, beside) = (took(vec![hourly]), took(vec![hourly, backfill]));
+        assert!(beside <= 1.2 * alone, "{calls} in 1 s: {beside} s, alone {alone} s");
+    }
+}
+
+#[test]
+fn a_429_is_jitter_until_it_repeats() {
+    let clock = Virtual::default();
+    let limit = Limit::window(Unit::Calls, 25, Duration::from_secs(1), 0.98, 1);
+    let new = || Limiter::new(clock.clone(), MemoryLedger::default(), one(limit.clone()), 1, Priority::Daily);
+    let limiter = new();
+    let rate = |limiter: &Limiter<_, _>| limiter.current_rate().unwrap() / limit.rate();
+    let limited = |limiter: &Limiter<_, MemoryLedger>| limiter.limited(Some(0), Duration::from_secs(1));
+    limited(&limiter);
+    // The rest of the same moment is no other event.
+    limited(&limiter);
+    assert!((0.96..0.98).contains(&rate(&limiter)), "{}", rate(&limiter));
+    clock.0.fetch_add(31 * SECOND, Ordering::Relaxed);
+    assert!((0.98..0.99).contains(&rate(&limiter)), "{}", rate(&limiter));
+    clock.0.fetch_add(31 * SECOND, Ordering::Relaxed);
+    assert!(rate(&limiter) > 0.9999, "it is back within a minute");
+    for _ in 0..3 {
+        assert!(rate(&limiter) > 0.9);
+        limited(&limiter);
+        clock.0.fetch_add(5 * SECOND, Ordering::Relaxed);
+    }
+    assert!(rate(&limiter) < 0.75, "three within a minute: the limit is lower");
+    // So it is if the vendor says so, or requests a wait that no kept limit explains.
+    let limiter = new();
+    limiter.told(Some(0), 25);
+    assert!(rate(&limiter) > 0.9999);
+    limiter.told(Some(0), 12);
+    assert!(rate(&limiter) < 0.75);
+    let limiter = new();
+    limiter.limited(Some(0), Duration::from_secs(10));
+    assert!(rate(&limiter) < 0.75);
+}
+
 #[test]
 fn equals_get_equal_parts() {
     // One has eight threads, the other two: a process is a process.
@@ -503,6 +568,7 @@ fn a_restart_of_the_machine_and_a_clock_set_back_cross_no_cap() {
         hold: 880 * SECOND,
         members: vec![Member { id: 1, priority: Priority::Hourly, seen: 800 * SECOND, waits: vec![0], flying: 3 }],
         quota: Some(Quota { left: 0, read_at: 0, until: 850 * SECOND, probe_at: 0 }),
+        jitter: [(0, vec![795 * SECOND, 840 * SECOND])].into(),
         ..Ledger::default()
     };
     let hour = 3600 * SECOND;
@@ -512,6 +578,7 @@ fn a_restart_of_the_machine_and_a_clock_set_back_cross_no_cap() {
         Ledger::decode(&bytes, Moment { boot: "new", now: 5 * SECOND, wall: 10 * hour + 30 * SECOND }).unwrap();
     assert_eq!(read.limits["it"], 75 * SECOND);
     assert_eq!(read.hold, 55 * SECOND);
+    assert_eq!(read.jitter[&0], [5 * SECOND, 15 * SECOND]);
     assert_eq!(read.quota.unwrap().until, 25 * SECOND);
     assert!(read.members.is_empty());
     // The wall clock was set back meanwhile: as if no time had passed.
@@ -595,7 +662,7 @@ fn a_429_of_one_policy_does_not_slow_another() {
     clock.0.fetch_add(SECOND / 1000, Ordering::Relaxed);
     assert_eq!(go(1), Admission::Go);
     assert_eq!(go(0), Admission::Go);
-    clock.0.fetch_add(SECOND + SECOND / 5, Ordering::Relaxed);
+    clock.0.fetch_add(SECOND + SECOND / 50, Ordering::Relaxed);
     assert!(matches!(go(0), Admission::Wait(..)), "what broke goes slower than its limit");
 }
 

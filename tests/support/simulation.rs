@@ -67,6 +67,9 @@ pub struct Scene {
     pub seconds: u64,
     /// Median time of an answer.
     pub latency: f64,
+    /// By how many seconds each way to the vendor and back is shorter or longer than half of that, evenly distributed.
+    /// At 0, ways are log-normal.
+    pub jitter: f64,
 }
 
 /// What came of it.
@@ -259,7 +262,11 @@ impl<'s> Simulation<'s> {
 
     /// Half the way to the vendor and back.
     fn half_way(&mut self) -> Nanos {
-        self.dice.latency(self.scene.latency) / 2
+        let Scene { latency, jitter, .. } = *self.scene;
+        if jitter > 0.0 {
+            return ((latency / 2.0 + (2.0 * self.dice.unit() - 1.0) * jitter).max(0.0) * 1e9) as Nanos;
+        }
+        self.dice.latency(latency) / 2
     }
 
     /// A worker looks for its next call, or tries the one again that was refused.

@@ -22,7 +22,7 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 }
 
 fn told(pairs: &[(&str, &str)]) -> (Option<f64>, Option<(u64, f64)>) {
-    let Feedback { wait, left } = read(429, &headers(pairs), &Names::default(), NOW);
+    let Feedback { wait, left, .. } = read(429, &headers(pairs), &Names::default(), NOW);
     (wait.map(|w| w.as_secs_f64()), left.map(|(left, time)| (left, time.as_secs_f64())))
 }
 
@@ -106,6 +106,16 @@ fn what_is_left_and_until_when() {
     assert_eq!(told(&[("X-RateLimit-Remaining", "0")]).1, None);
     assert_eq!(told(&[("X-RateLimit-Remaining", "-1"), ("X-RateLimit-Reset", "10")]).1, None);
     assert_eq!(told(&[("X-RateLimit-Remaining", "5, 3"), ("X-RateLimit-Reset", "10")]).1, None);
+}
+
+#[test]
+fn a_429_names_the_limit() {
+    let limit = |status, pairs: &[(&str, &str)]| read(status, &headers(pairs), &Names::default(), NOW).limit;
+    assert_eq!(limit(429, &[("X-RateLimit-Limit", "60"), ("X-RateLimit-Remaining", "0")]), Some(60));
+    assert_eq!(limit(429, &[("RateLimit-Limit", "60")]), Some(60));
+    assert_eq!(limit(200, &[("X-RateLimit-Limit", "60")]), None);
+    assert_eq!(limit(429, &[("X-RateLimit-Limit", "0")]), None, "no limit");
+    assert_eq!(limit(429, &[("X-RateLimit-Limit", "60, 60;w=10")]), None);
 }
 
 #[test]
