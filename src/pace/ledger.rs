@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limit::Nanos;
 use super::limiter::Priority;
-use super::short_window::Places;
+use super::short_window::WindowPlaces;
 
 /// A member without a sign of life for this long is removed.
 pub const LEASE: Nanos = 5_000_000_000;
@@ -36,7 +36,7 @@ pub struct Ledger {
     /// The next time at which a yielding run may send one call although others wait.
     pub floor: Nanos,
     /// What is taken of short windows, by the name of the limit.
-    pub places: BTreeMap<String, Places>,
+    pub places: BTreeMap<String, WindowPlaces>,
     /// The recent 429s of each policy that are taken for jitter.
     pub jitter: BTreeMap<usize, Vec<Nanos>>,
     /// The learned rate of each policy.

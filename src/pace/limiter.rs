@@ -25,7 +25,7 @@ use super::feedback::Cost;
 use super::learned_rate::{Refusal, cut, grow, part as part_left, refused};
 use super::ledger::{Ledger, Meter, Quota};
 use super::limit::{Limit, Nanos, Unit};
-use super::short_window::{Free, Places, ShortWindow};
+use super::short_window::{Free, ShortWindow, WindowPlaces};
 use super::store::LedgerStore;
 
 /// How often a wait without a known end is checked: a call that returns, a run that stops waiting.
@@ -535,7 +535,7 @@ fn free_at(ledger: &Ledger, name: &str, limit: &Limit) -> Nanos {
 
 /// When places of a short window are free.
 fn free_places(ledger: &Ledger, name: &str, window: &ShortWindow, cost: f64) -> Free {
-    let nothing = Places::default();
+    let nothing = WindowPlaces::default();
     ledger.places.get(name).unwrap_or(&nothing).free(window, cost, ledger.lost_at)
 }
 

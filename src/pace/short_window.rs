@@ -25,7 +25,7 @@ const FEW: u64 = 5;
 const GROUP: u64 = 10;
 /// A headroom below this is kept in full; one above is part of the allowance.
 const WIDE: f64 = 0.9;
-/// Places that are free within this part of the time between two groups become one group.
+/// WindowPlaces that are free within this part of the time between two groups become one group.
 const TOGETHER: f64 = 0.75;
 /// Times are rounded: by so many nanoseconds a call is never early.
 const HAIR: Nanos = 1_000;
@@ -110,7 +110,7 @@ impl ShortWindow {
 /// What is taken of a short window.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Places {
+pub struct WindowPlaces {
     /// Until when each place is taken, from the earliest.
     taken: Vec<Nanos>,
     /// When the last group is sent.
@@ -128,7 +128,7 @@ pub(super) struct Free {
     group_at: Nanos,
 }
 
-impl Places {
+impl WindowPlaces {
     /// When there are places for a call of this cost, and for a group; `lost_at` is when unknown places were taken.
     pub(super) fn free(&self, window: &ShortWindow, cost: f64, lost_at: Option<Nanos>) -> Free {
         let lost = lost_at.map_or(0, |at| at.saturating_add(whole(window.per)));
@@ -176,7 +176,7 @@ impl Places {
     }
 
     /// Merges places that were taken in another ledger.
-    pub(super) fn merge(&mut self, other: Places) {
+    pub(super) fn merge(&mut self, other: WindowPlaces) {
         self.taken.extend(other.taken);
         self.taken.sort_unstable();
     }
