@@ -132,6 +132,8 @@ fn together(findings: &[&Finding]) -> Option<Finding> {
         policy: findings.iter().map(|f| f.policy).max()?,
         count: sum(|f| f.count),
         of: sum(|f| f.of),
+        last_count: sum(|f| f.last_count),
+        last_of: sum(|f| f.last_of),
         quarantined: sum(|f| f.quarantined),
         runs: sum(|f| f.runs),
         last_seen: last.last_seen.clone(),

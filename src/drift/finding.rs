@@ -37,6 +37,12 @@ pub struct Finding {
     pub count: u64,
     /// Records examined in the same runs.
     pub of: u64,
+    /// Records with the change in the last of these runs; 0 if an older version of dripfeed saved the finding.
+    #[serde(default)]
+    pub last_count: u64,
+    /// Records examined in the last of these runs.
+    #[serde(default)]
+    pub last_of: u64,
     /// Of these, records in the quarantine file.
     #[serde(default)]
     pub quarantined: u64,

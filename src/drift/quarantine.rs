@@ -1,8 +1,10 @@
 //! The quarantine: a file of records removed from a stream, one per line, on disk before any bookmark passes them.
 //!
 //! Input: records as the vendor wrote them, with the findings that caused it. Output: a JSONL file that only its
-//! owner can read. Written by [`super::monitor`], read by `drift replay`.
+//! owner can read. When a newer version of a quarantined record is sent, a line with its key marks that: a replay then
+//! replaces nothing newer. Written by [`super::monitor`], read by `drift replay`.
 
+use std::collections::HashSet;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -21,9 +23,15 @@ use crate::base::timefmt::rfc3339;
 /// The default for the largest file, in bytes.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// A quarantined record, as a line of the file.
+/// The content of a line that marks a newer version.
+const NEWER: &str = "newer";
+
+/// A line for the file: a quarantined record, or the mark that a newer version was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quarantined(Vec<u8>);
+pub struct Quarantined {
+    line: Vec<u8>,
+    is_record: bool,
+}
 
 /// A line of the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,7 +42,8 @@ pub struct Entry {
     pub at: String,
     /// The run that quarantined it.
     pub run_id: String,
-    /// `record` if it was not sent, `values` if it was sent with nulls.
+    /// `record` if it was not sent, `values` if it was sent with nulls, `newer` if a newer version of the record with
+    /// this key was sent.
     pub what: String,
     /// The causes.
     pub causes: Vec<Cause>,
@@ -44,6 +53,9 @@ pub struct Entry {
     /// The record's bytes in base64, if they are not JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<String>,
+    /// The key of the record of which a newer version was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// Why a record is quarantined.
@@ -75,10 +87,89 @@ impl Quarantined {
             causes: causes.collect(),
             bytes: if json.is_some() { None } else { Some(STANDARD.encode(record)) },
             record: json,
+            key: None,
         };
-        let mut line = serde_json::to_vec(&entry).unwrap_or_default();
+        entry.line()
+    }
+
+    /// The mark that a newer version of the quarantined record with this key was sent.
+    pub(super) fn newer(run_id: &str, key: String) -> Quarantined {
+        let (at, run_id, what) = (rfc3339(OffsetDateTime::now_utc()), run_id.to_owned(), NEWER.to_owned());
+        Entry { v: 1, at, run_id, what, causes: Vec::new(), record: None, bytes: None, key: Some(key) }.line()
+    }
+
+    /// Is it a record, not a mark?
+    pub(super) fn is_record(&self) -> bool {
+        self.is_record
+    }
+}
+
+impl Entry {
+    /// Is it a record, not a mark?
+    pub fn is_record(&self) -> bool {
+        self.what != NEWER
+    }
+
+    fn line(&self) -> Quarantined {
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
         line.push(b'\n');
-        Quarantined(line)
+        Quarantined { line, is_record: self.is_record() }
+    }
+}
+
+/// The keys of quarantined records of which no newer version was sent, as far as the file was read.
+#[derive(Debug, Default)]
+pub(super) struct AwaitedKeys {
+    /// The file's inode, and the number of bytes that were read.
+    read: (u64, u64),
+    keys: HashSet<String>,
+}
+
+impl AwaitedKeys {
+    /// Reads the lines that this or another run appended; the whole file if a replay replaced it.
+    pub(super) fn refresh(&mut self, path: &Path, key: impl Fn(&[u8]) -> Option<String>) -> Result<()> {
+        let failed = |e: &std::io::Error| Fault::local(format!("cannot read records of {}", path.display()), e);
+        let metadata = match std::fs::metadata(path) {
+            // What is no file is reported once a record must be written there.
+            Ok(metadata) if metadata.is_file() => metadata,
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(failed(&e)),
+            _ => {
+                *self = AwaitedKeys::default();
+                return Ok(());
+            }
+        };
+        let (inode, size) = (metadata.ino(), metadata.len());
+        if self.read == (inode, size) {
+            return Ok(());
+        }
+        if self.read.0 != inode || self.read.1 > size {
+            *self = AwaitedKeys { read: (inode, 0), ..AwaitedKeys::default() };
+        }
+        let mut new = vec![0; usize::try_from(size - self.read.1).unwrap_or(usize::MAX)];
+        File::open(path).and_then(|file| file.read_exact_at(&mut new, self.read.1)).map_err(|e| failed(&e))?;
+        // Another run may be writing the last line.
+        let end = memchr::memrchr(b'\n', &new).map_or(0, |last| last + 1);
+        for line in new[..end].split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+            // A line that a killed run left incomplete is no record.
+            let Ok(entry) = serde_json::from_slice::<Entry>(line) else { continue };
+            if let Some(key) = &entry.key {
+                self.keys.remove(key);
+            } else if let Some(key) = entry.record.as_ref().and_then(|record| key(record.get().as_bytes())) {
+                self.keys.insert(key);
+            }
+        }
+        self.read.1 += end as u64;
+        Ok(())
+    }
+
+    /// Does the file contain no such record?
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Does the file contain a record with this key?
+    pub(super) fn contains(&self, key: &str) -> bool {
+        self.keys.contains(key)
     }
 }
 
@@ -94,9 +185,10 @@ pub(super) fn keep(path: &Path, records: &[Quarantined], most: Option<u64>) -> R
     let is_new = !path.exists();
     let mut file = locked(path).map_err(|e| failed(&e))?;
     let size = file.metadata().map_err(|e| failed(&e))?.len();
-    let lines: Vec<u8> = records.iter().flat_map(|record| record.0.iter().copied()).collect();
+    let lines: Vec<u8> = records.iter().flat_map(|record| record.line.iter().copied()).collect();
     let most = most.unwrap_or(MAX_BYTES);
-    if size + lines.len() as u64 > most {
+    // Marks are few and short: a full file must not stop a stream that quarantines nothing.
+    if size + lines.len() as u64 > most && records.iter().any(Quarantined::is_record) {
         return Err(Fault::data(format!("the quarantine file {shown} is full: it has {size} of at most {most} bytes")));
     }
     // Ends a line that a killed run left incomplete, so that it corrupts no other line.

@@ -289,6 +289,7 @@ impl PreparedRun {
             // Records missing from a part of the past are not a finding.
             sweep: past.is_none() && state.is_none_or(Map::is_empty),
             whole: past.is_none() && options.limit.is_none(),
+            preview: options.limit.is_some(),
             may_grow: choice.fields.dropped.is_empty(),
             verbatim: context.protocol == Protocol::Airbyte,
             goes_on: !choice.full_table && !choice.full_refresh,

@@ -49,6 +49,7 @@ fn watch(stream: &MadeStream<'_>, made: &mut Population, window: Window, records
         verbatim: false,
         sweep,
         whole: true,
+        preview: false,
         may_grow: true,
         asked: Vec::new(),
     };

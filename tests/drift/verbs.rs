@@ -95,6 +95,8 @@ fn finding(tenant: &str, rule: Rule, pointer: &str, from: &str, to: &str) -> Fin
         policy: rule.policy(),
         count: 12,
         of: 100,
+        last_count: 0,
+        last_of: 0,
         quarantined: 0,
         first_seen: "2026-11-22T03:00:00Z".into(),
         last_seen: "2026-11-23T03:00:00Z".into(),

@@ -59,6 +59,12 @@ impl Tenant {
         tap.env("DRIPFEED_PROTOCOL", self.protocol).env("USER", "jane")
     }
 
+    /// Looks at some records, for people.
+    pub fn preview(&self, records: &[Json]) -> Ran {
+        let vendor = Vendor::of_items(Json::Array(replies(&[records.to_vec()])));
+        self.tap("read --limit 5", &vendor.url).run()
+    }
+
     /// Reads everything that the vendor has for it, from the last state on.
     pub fn read(&mut self, vendor: &Vendor) -> Ran {
         let mut tap = self.tap("read --log-format json", &vendor.url);

@@ -504,6 +504,8 @@ fn finding(n: usize) -> Finding {
         policy: Rule::FieldTypeChanged.policy(),
         count: 1,
         of: 2,
+        last_count: 0,
+        last_of: 0,
         quarantined: 0,
         first_seen: "2026-11-22T03:00:00Z".into(),
         last_seen: "2026-11-23T03:00:00Z".into(),

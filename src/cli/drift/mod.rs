@@ -173,7 +173,7 @@ pub struct Replay {
     /// Only these streams
     #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = "Selection")]
     streams: Vec<String>,
-    /// Replay records even where a later run may have sent a newer version
+    /// Also send records of which a later run sent a newer version
     #[arg(long, help_heading = "Selection")]
     pub force: bool,
     #[command(flatten)]

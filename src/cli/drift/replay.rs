@@ -1,9 +1,10 @@
 //! `drift replay`: sends quarantined records that now fit the schema.
 //!
 //! Input: quarantine files of a tenant's streams. Output: SCHEMA and RECORD of records that fit the current schema,
-//! for a target as `read` writes them; the file keeps the others. Called by the verb. No request goes to the vendor.
+//! for a target as `read` writes them; the file keeps those that do not fit. A record of which a run sent a newer
+//! version leaves the file without being sent. Called by the verb. No request goes to the vendor.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
@@ -12,7 +13,7 @@ use super::Replay;
 use crate::base::display::number;
 use crate::base::fault::{Fault, Result};
 use crate::base::json::scan::Scanner;
-use crate::base::timefmt::{parse_iso, rfc3339};
+use crate::base::timefmt::parse_iso;
 use crate::drift::monitor::{DriftMonitor, Judged};
 use crate::drift::quarantine::{self, Entry};
 use crate::engine::build::StreamPlan;
@@ -30,117 +31,141 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
     if loaded.identity.root.is_none() {
         loaded.identity.root = Some(state_dir_or_own(context, loaded.config.ours.state_dir.as_ref())?);
     }
-    let (mut sent, mut remaining) = (0, 0);
+    let (mut sent, mut replaced, mut remaining) = (0, 0, 0);
     for stream in &loaded.plan.streams {
         if !context.options.selects(&loaded.config.ours.tiers, &stream.name)? {
             continue;
         }
         let verbatim = context.protocol == Protocol::Airbyte;
-        let reading = ReadMode { sweep: false, whole: false, may_grow: true, verbatim, goes_on: true };
+        let reading = ReadMode { sweep: false, whole: false, preview: true, may_grow: true, verbatim, goes_on: true };
         let Some(watched) = loaded.monitor(stream, reading, context)? else { continue };
         let Some(path) = watched.quarantine() else { continue };
         quarantine::replay(path, |entries| {
-            let passed = watched.passed().filter(|_| !asked.force);
-            let may_be_old =
-                |entry: &Entry| passed.is_some_and(|passed| parse_iso(&entry.at).is_none_or(|at| at < passed));
-            let Fitting { lines, left, old } = fitting(context, stream, &watched, entries, may_be_old)?;
-            if let (Some(passed), 1..) = (passed, old) {
-                context.log.line(
-                    Level::Warning,
-                    &format!(
-                        "{}: {} left in quarantine: the later run of {} may have sent newer versions; --force sends \
-                         the quarantined versions",
-                        stream.name,
-                        number(old, "record"),
-                        rfc3339(passed)
-                    ),
-                );
-            }
-            sent += entries.len() - left.iter().filter(|stays| **stays).count();
-            remaining += left.iter().filter(|stays| **stays).count();
+            let Replayed { lines, fates } = replayed(context, stream, &watched, entries, asked.force)?;
+            let count = |wanted: EntryFate| fates.iter().filter(|fate| **fate == wanted).count();
+            sent += count(EntryFate::Sent);
+            replaced += count(EntryFate::Replaced);
+            remaining += count(EntryFate::Stays);
             let mut out = context.out.lock();
             out.lines(&lines)?;
             // Records leave the file only after they are written.
             out.flush()?;
-            Ok(left)
+            Ok(stay(entries, &fates, |record| watched.key(record)))
         })?;
     }
     state(context)?;
-    context.log.line(
-        Level::Info,
-        &format!("{} sent or replaced by a newer version; {remaining} left in quarantine", number(sent, "record")),
-    );
+    let dropped = match replaced {
+        0 => String::new(),
+        _ => format!(", {} dropped because a newer version was sent", number(replaced, "older version")),
+    };
+    let message = format!("{} sent{dropped}, {remaining} left in quarantine", number(sent, "record"));
+    context.log.line(Level::Info, &message);
     Ok(())
 }
 
-/// The result for a stream's entries.
-struct Fitting {
-    /// The lines of the records that fit, in the last version of each.
-    lines: Vec<u8>,
-    /// For each entry, whether it stays.
-    left: Vec<bool>,
-    /// The number of entries that stay only because newer versions may exist.
-    old: usize,
+/// What happens to an entry of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EntryFate {
+    /// It fits, and is sent.
+    Sent,
+    /// A newer version of the record was sent, by this replay or an earlier run.
+    Replaced,
+    /// It does not fit.
+    Stays,
+    /// It is the mark of a newer version, not a record.
+    Mark,
 }
 
-fn fitting(
+/// The result for a stream's entries.
+struct Replayed {
+    /// The lines of the records that fit, in the last version of each.
+    lines: Vec<u8>,
+    /// The fate of each entry.
+    fates: Vec<EntryFate>,
+}
+
+/// Decides about each entry. With `force`, records are sent although a newer version was sent.
+fn fates(watched: &DriftMonitor, entries: &[Entry], force: bool) -> Vec<EntryFate> {
+    let keys: Vec<Option<String>> = entries.iter().map(|entry| watched.key(bytes(entry)?)).collect();
+    let mut newer: HashSet<&str> = HashSet::new();
+    let mut fates = vec![EntryFate::Stays; entries.len()];
+    for (at, entry) in entries.iter().enumerate().rev() {
+        if !entry.is_record() {
+            newer.extend(entry.key.as_deref());
+            fates[at] = EntryFate::Mark;
+        } else if !force && keys[at].as_deref().is_some_and(|key| newer.contains(key)) {
+            fates[at] = EntryFate::Replaced;
+        }
+    }
+    let open = |fates: &[EntryFate]| (0..entries.len()).filter(|at| fates[*at] == EntryFate::Stays).collect::<Vec<_>>();
+    // A record without a key replaces no other.
+    let last: HashMap<&str, usize> = open(&fates).iter().filter_map(|at| Some((keys[*at].as_deref()?, *at))).collect();
+    let last_of = |at: usize| keys[at].as_deref().map_or(at, |key| last.get(key).copied().unwrap_or(at));
+    let mut listener = watched.listener();
+    for at in open(&fates) {
+        let fits = bytes(&entries[at]).is_some_and(|record| {
+            last_of(at) == at
+                && record.len() as u64 <= watched.max_record()
+                // A record whose change stops a stream stays in the file.
+                && matches!(watched.judge(&mut listener, record), Ok(Judged::Sent))
+        });
+        if fits {
+            fates[at] = EntryFate::Sent;
+        }
+    }
+    for at in open(&fates) {
+        if fates[last_of(at)] == EntryFate::Sent {
+            fates[at] = EntryFate::Replaced;
+        }
+    }
+    fates
+}
+
+/// The record of an entry, if it is JSON.
+fn bytes(entry: &Entry) -> Option<&[u8]> {
+    entry.record.as_ref().map(|record| record.get().as_bytes())
+}
+
+/// Which entries stay in the file: records that were not sent, and the marks that such records need.
+fn stay(entries: &[Entry], fates: &[EntryFate], key: impl Fn(&[u8]) -> Option<String>) -> Vec<bool> {
+    let mut keys = HashSet::new();
+    let stays = |(entry, fate): (&Entry, &EntryFate)| match fate {
+        EntryFate::Stays => {
+            keys.extend(bytes(entry).and_then(&key));
+            true
+        }
+        EntryFate::Mark => entry.key.as_ref().is_some_and(|key| keys.contains(key)),
+        EntryFate::Sent | EntryFate::Replaced => false,
+    };
+    entries.iter().zip(fates).map(stays).collect()
+}
+
+fn replayed(
     context: &Context,
     stream: &StreamPlan,
     watched: &DriftMonitor,
     entries: &[Entry],
-    may_be_old: impl Fn(&Entry) -> bool,
-) -> Result<Fitting> {
-    let mut listener = watched.listener();
-    let mut last: HashMap<String, usize> = HashMap::new();
-    let records: Vec<Option<&str>> = entries.iter().map(|entry| entry.record.as_ref().map(|r| r.get())).collect();
-    let key = |record: &str| watched.key(record.as_bytes());
-    for (at, record) in records.iter().enumerate() {
-        if let Some(key) = record.and_then(key) {
-            last.insert(key, at);
-        }
-    }
-    let mut fit: Vec<Option<Vec<u8>>> = vec![None; entries.len()];
-    let mut old = 0;
-    for (at, record) in records.iter().enumerate() {
-        let Some(record) = record else { continue };
-        let key = key(record);
-        let is_last = key.as_ref().is_none_or(|key| last.get(key) == Some(&at));
-        if !is_last || record.len() as u64 > watched.max_record() {
-            continue;
-        }
-        // A record whose change stops a stream stays in the file.
-        if !matches!(watched.judge(&mut listener, record.as_bytes()), Ok(Judged::Sent)) {
-            continue;
-        }
-        // A record without a key replaces no other.
-        if key.is_some() && may_be_old(&entries[at]) {
-            old += 1;
-        } else {
-            fit[at] = Some(record.as_bytes().to_vec());
-        }
-    }
+    force: bool,
+) -> Result<Replayed> {
+    let fates = fates(watched, entries, force);
+    // The schema includes what the records that fit added to it.
     let schema = watched.schema();
     let wire = stream.wire(&schema, &Selection::default(), context.protocol);
     let prefix = context.protocol.before_record(stream.sent_name(context.protocol));
     let mut lines = Vec::new();
-    if context.protocol == Protocol::Singer && fit.iter().any(Option::is_some) {
+    if context.protocol == Protocol::Singer && fates.contains(&EntryFate::Sent) {
         let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
         lines = schema_line(stream.sent_name(context.protocol), &wire.schema, &stream.keys(), cursor);
     }
-    for (entry, record) in entries.iter().zip(&fit).filter_map(|(entry, record)| Some((entry, record.as_ref()?))) {
+    for (entry, _) in entries.iter().zip(&fates).filter(|(_, fate)| **fate == EntryFate::Sent) {
+        let Some(record) = bytes(entry) else { continue };
         lines.extend_from_slice(&prefix);
         wire.rewrite(&mut Scanner::new(record), &mut lines).map_err(|e| Fault::bug(e.to_string()))?;
         // The extraction time is the time of the quarantine.
         let time = parse_iso(&entry.at).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         lines.extend_from_slice(&context.protocol.after_record(time));
     }
-    // An older version of a sent record is no longer needed.
-    let gone = |at: usize| {
-        let newer = records[at].and_then(key).and_then(|key| last.get(&key).copied());
-        fit[at].is_some() || newer.is_some_and(|newer| newer != at && fit[newer].is_some())
-    };
-    let left = (0..entries.len()).map(|at| !gone(at)).collect();
-    Ok(Fitting { lines, left, old })
+    Ok(Replayed { lines, fates })
 }
 
 /// The given state comes last: a target passes on the last state, and so keeps the one it had.

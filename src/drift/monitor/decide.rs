@@ -233,6 +233,8 @@ impl DriftMonitor {
             policy,
             count: 0,
             of: 0,
+            last_count: 0,
+            last_of: 0,
             quarantined: 0,
             first_seen: before.map_or_else(now, |f| f.first_seen.clone()),
             last_seen: now(),

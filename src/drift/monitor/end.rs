@@ -9,12 +9,11 @@ use serde_json::{Value as Json, json};
 
 use super::decide::waiver;
 use super::page::{CURSORS, CURSORS_UNREAD};
-use super::{BEGAN, DriftMonitor, Inner, now};
+use super::{DriftMonitor, Inner, now};
 use crate::base::config::DriftPolicy as Policy;
 use crate::base::display::number_of;
 use crate::base::fault::{Fault, Result};
 use crate::base::stop::Stop;
-use crate::base::timefmt::parse_iso;
 use crate::drift::absence::{self, Reach};
 use crate::drift::checks::NAMES;
 use crate::drift::deviations::Deviation;
@@ -111,7 +110,9 @@ impl DriftMonitor {
                 };
                 finding.count = finding.count.max(counted);
             }
-            finding.of = records.max(finding.count);
+            // A fault is counted by itself, not among records.
+            finding.of = if Self::is_reported_by_fault(finding.rule) { 0 } else { records.max(finding.count) };
+            (finding.last_count, finding.last_of) = (finding.count, finding.of);
         }
         if self.whole {
             self.learn(inner, reach, complete);
@@ -157,10 +158,6 @@ impl DriftMonitor {
             overlay.since.clone_from(&self.started);
         }
         overlay.last = now();
-        let began = |facts: &BTreeMap<String, Json>| facts.get(BEGAN).and_then(Json::as_str).and_then(parse_iso);
-        if totals.records > 0 && began(&overlay.facts) < parse_iso(&self.started) {
-            overlay.facts.insert(BEGAN.into(), json!(self.started));
-        }
         let add = |facts: &mut BTreeMap<String, Json>, name: &str, n: u64| {
             let before = facts.get(name).and_then(Json::as_u64).unwrap_or(0);
             if n > 0 {
@@ -195,13 +192,7 @@ impl DriftMonitor {
         let stop = if stop.asked().is_some() { &patient } else { stop };
         overlay_files.update(stop, |overlay, pending| {
             let judged: BTreeSet<String> = overlay.waived.difference(&mine.waived).cloned().collect();
-            let began = [&*overlay, &mine].map(|of| of.facts.get(BEGAN).cloned());
             *overlay = overlay.with(&before, &mine)?;
-            // Of two simultaneous runs, the later start counts.
-            let time = |began: &Json| began.as_str().and_then(parse_iso);
-            if let Some(last) = began.into_iter().flatten().max_by_key(time) {
-                overlay.facts.insert(BEGAN.into(), last);
-            }
             // A field accepted as gone is news again once it reappears.
             if overlay.waived.iter().any(|waiver| is_of_gone(waiver)) {
                 let back: Vec<String> = present.iter().flat_map(|pointer| of_gone(pointer)).collect();

@@ -8,11 +8,11 @@ mod decide;
 mod end;
 mod page;
 
-use parking_lot::{Mutex, MutexGuard};
-use std::collections::BTreeMap;
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde_json::Value as Json;
 use time::OffsetDateTime;
@@ -23,10 +23,11 @@ use super::checks::{Checks, Tolerated};
 use super::finding::Finding;
 use super::overlay::{Overlay, OverlayFiles};
 use super::policy::Policies;
+use super::quarantine::{AwaitedKeys, Quarantined};
 use super::record_observer::{Counts, RecordListener};
 use crate::base::config::Drift as Config;
 use crate::base::fault::{Fault, Result};
-use crate::base::timefmt::{parse_iso, rfc3339};
+use crate::base::timefmt::rfc3339;
 
 pub use decide::{Judged, Without};
 pub use end::MonitorReport;
@@ -36,9 +37,6 @@ pub use page::Page;
 const MAX_RECORD: u64 = 16 << 20;
 /// After this many records a stream has learned what is normal, even if no read was complete.
 const TAUGHT: u64 = 1000;
-
-/// The overlay fact that stores the start of the last run that had records.
-const BEGAN: &str = "began";
 
 /// The source, tenant and run that the data belongs to.
 #[derive(Debug, Clone)]
@@ -78,6 +76,8 @@ pub struct MonitorConfig<'g> {
     pub sweep: bool,
     /// Is the stream read to its end? (False for a preview.)
     pub whole: bool,
+    /// Is this only a look? What it sends reaches no target.
+    pub preview: bool,
     /// May new fields be sent? (True unless the user deselected fields.)
     pub may_grow: bool,
     /// Fields that the stream's requests name.
@@ -103,6 +103,10 @@ pub struct DriftMonitor {
     started: String,
     generation: AtomicU32,
     inner: Mutex<Inner>,
+    /// The quarantined records of which a newer version may be sent; and whether there are any.
+    awaited: RwLock<AwaitedKeys>,
+    awaits: AtomicBool,
+    preview: bool,
 }
 
 #[derive(Debug)]
@@ -181,6 +185,9 @@ impl DriftMonitor {
             asked: setup.asked,
             started: now(),
             names,
+            preview: setup.preview,
+            awaited: RwLock::default(),
+            awaits: AtomicBool::new(false),
             generation: AtomicU32::new(0),
             inner: Mutex::new(Inner {
                 base: schema.clone(),
@@ -204,7 +211,28 @@ impl DriftMonitor {
                 ended: false,
             }),
         };
+        watched.refresh_awaited()?;
         Ok((watched, trouble))
+    }
+
+    /// Updates the keys of quarantined records.
+    fn refresh_awaited(&self) -> Result<()> {
+        let Some(path) = self.quarantine().filter(|_| !self.preview && !self.keys.is_empty()) else { return Ok(()) };
+        let mut awaited = self.awaited.write();
+        awaited.refresh(path, |record| self.key(record))?;
+        self.awaits.store(!awaited.is_empty(), Ordering::Release);
+        Ok(())
+    }
+
+    /// A record is sent as the vendor has it: the mark that the quarantine file needs if an older version is there, or
+    /// among the keys of this page.
+    pub fn newer_version(&self, record: &[u8], page: &HashSet<String>) -> Option<Quarantined> {
+        if self.preview || (page.is_empty() && !self.awaits.load(Ordering::Acquire)) {
+            return None;
+        }
+        let key = self.key(record)?;
+        let known = page.contains(&key) || self.awaited.read().contains(&key);
+        known.then(|| Quarantined::newer(&self.names.run_id, key))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -266,14 +294,6 @@ impl DriftMonitor {
     /// The quarantine file.
     pub fn quarantine(&self) -> Option<&Path> {
         self.overlay_files.as_ref().map(|overlay_files| &*overlay_files.quarantine)
-    }
-
-    /// When the last run began that sent records: a record quarantined before then may have arrived since in a newer
-    /// version.
-    pub fn passed(&self) -> Option<OffsetDateTime> {
-        let inner = self.lock();
-        let began = inner.overlay.facts.get(BEGAN).and_then(Json::as_str).unwrap_or(&inner.overlay.last);
-        parse_iso(began)
     }
 
     /// The key of a record, if it has one.

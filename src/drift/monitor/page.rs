@@ -63,31 +63,35 @@ impl DriftMonitor {
         let mut inner = self.lock();
         listener.follow(&inner.checks);
         let records = inner.totals.records + listener.page().records;
-        self.check_envelope(&mut inner, page, aside)?;
+        let quarantined = aside.iter().filter(|line| line.is_record()).count() as u64;
+        self.check_envelope(&mut inner, page, quarantined > 0)?;
         self.check_cursor(&mut inner, page, records)?;
         self.check_filter(&mut inner, page)?;
         self.check_order(&mut inner, page)?;
         if !aside.is_empty() {
-            self.within_budget(&inner, aside.len() as u64, records)?;
-            inner.aside += aside.len() as u64;
+            if quarantined > 0 {
+                self.within_budget(&inner, quarantined, records)?;
+            }
+            inner.aside += quarantined;
             if let Some(overlay_files) = &self.overlay_files {
                 quarantine::keep(&overlay_files.quarantine, aside, self.config.quarantine.max_bytes)
                     .map_err(|fault| fault.hint("free some space, or delete the file once its records are handled"))?;
             }
         }
+        self.refresh_awaited()?;
         inner.again += page.again;
         listener.take(&mut inner.totals);
         Ok(())
     }
 
     /// Did the container of the records change, for example to an object around the list?
-    fn check_envelope(&self, inner: &mut Inner, page: Page, aside: &[Quarantined]) -> Result<()> {
+    fn check_envelope(&self, inner: &mut Inner, page: Page, quarantined: bool) -> Result<()> {
         let known = inner.before.facts.contains_key("list");
         if page.list && !known {
             inner.overlay.facts.insert("list".into(), json!(true));
         }
         // A single record is valid: this one has no record key.
-        let no_record = !aside.is_empty() && inner.found.values().any(|f| f.rule == Rule::KeyMissing);
+        let no_record = quarantined && inner.found.values().any(|f| f.rule == Rule::KeyMissing);
         let rule = Rule::EnvelopeChanged;
         let policy = self.policies.of(rule, &self.stream, "", rule.policy());
         if !page.alone || !known || !no_record || policy < Policy::FailStream {
@@ -296,7 +300,7 @@ impl DriftMonitor {
     }
 
     /// Is the fault the only sign of the change? Others were recorded where they were seen.
-    pub(super) fn is_reported_by_fault(rule: Rule) -> bool {
+    pub fn is_reported_by_fault(rule: Rule) -> bool {
         matches!(
             rule,
             Rule::EnvelopeChanged | Rule::PartialErrors | Rule::UpstreamFormat | Rule::EndpointGone | Rule::ScopeLost

@@ -240,7 +240,7 @@ fn timeline_entry(change: &Change, axis: &Axis, report: &Report) -> Markup {
                 (badge(finding.severity))
                 span.what { (place(change)) " " span.arrow { (arrow(change)) } }
                 span.since { (ago_or_now(&finding.first_seen, report)) }
-                span.seen { (change.seen_line()) }
+                span.seen { (change.seen_briefly()) }
                 span.whose { (tenants(change, report)) }
             }
             svg viewBox="0 0 1000 8" preserveAspectRatio="none" role="img" aria-label=(seen) {

@@ -47,7 +47,8 @@ fn finding(change: &Change, report: &Report) -> Result<Json> {
     json["of_tenants"] = json!(report.of);
     let of_tenant = change.by_tenant.iter().map(|f| {
         json!({
-            "tenant": f.tenant, "count": f.count, "of": f.of, "quarantined": f.quarantined,
+            "tenant": f.tenant, "count": f.count, "of": f.of,
+            "last_count": f.last_count, "last_of": f.last_of, "quarantined": f.quarantined,
             "first_seen": f.first_seen, "last_seen": f.last_seen, "policy": f.policy,
         })
     });

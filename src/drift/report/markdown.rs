@@ -45,7 +45,7 @@ fn row(change: &Change, report: &Report) -> String {
         arrow(change),
         code(&finding.fingerprint),
         since(change, report),
-        escaped(&change.seen_line()),
+        escaped(&change.seen_briefly()),
         escaped(&change.tenants_line(report.of, TENANTS)),
     )
     .replace("  ", " ")

@@ -54,6 +54,8 @@ pub struct Change {
     pub scope: ChangeScope,
     /// The finding of each tenant.
     pub by_tenant: Vec<Finding>,
+    /// The number of tenants whose counts the finding sums up.
+    pub counted: u64,
     /// The earlier schema at this place.
     pub before: Option<Json>,
 }
@@ -193,12 +195,15 @@ const SEVERITIES: [Severity; 4] = [Severity::Extraction, Severity::Break, Severi
 fn change(rolled: Rolled, shown: &[&TenantDrift], baseline: &BTreeMap<String, Json>) -> Option<Change> {
     let is_shown = |finding: &&Finding| shown.iter().any(|tenant| tenant.name == finding.tenant);
     let own = rolled.by_tenant.iter().find(is_shown)?;
-    let finding = if shown.len() == 1 { own.clone() } else { rolled.finding };
+    let (finding, counted) = match shown.len() {
+        1 => (own.clone(), 1),
+        _ => (rolled.finding, rolled.by_tenant.len() as u64),
+    };
     let overlay = shown.iter().find(|t| t.name == own.tenant).and_then(|t| t.streams.get(&finding.stream));
     let learned = overlay.and_then(|(overlay, _)| overlay.schema.get(&finding.pointer)).map(|a| a.schema.clone());
     let base = || baseline.get(&finding.stream).and_then(|schema| at(schema, &finding.pointer)).cloned();
     let learned = learned.filter(|schema| finding.schema.as_ref() != Some(schema));
-    Some(Change { before: learned.or_else(base), scope: rolled.scope, by_tenant: rolled.by_tenant, finding })
+    Some(Change { counted, before: learned.or_else(base), scope: rolled.scope, by_tenant: rolled.by_tenant, finding })
 }
 
 /// The schema at a pointer: `/a/*/b` is the property `b` of the items of `a`.
@@ -244,15 +249,29 @@ impl Change {
         format!("{} ({} of {of}){extent}", listed.join(", "), names.len())
     }
 
-    /// `312 of 4,810 records`.
+    /// `312 of 4,810 records in the last run, 936 of 14,430 in all 18 runs`; only the records after a single run.
     fn seen_line(&self) -> String {
-        let finding = &self.finding;
-        match (finding.count, finding.of) {
-            (0, 0) => "the whole stream".to_owned(),
-            (0, of) => format!("not in {}", number_of(of, "record")),
-            (count, 0) => number_of(count, "time"),
-            (count, of) => format!("{} of {}", thousands(count), number_of(of, "record")),
+        let Finding { count, of, runs, .. } = self.finding;
+        match (self.last_seen_line(), count, of) {
+            (Some(last), 0, of) => format!("{last}, nor in {} of all {runs} runs", thousands(of)),
+            (Some(last), count, of) => {
+                format!("{last}, {} of {} in all {runs} runs", thousands(count), thousands(of))
+            }
+            (None, count, of) => seen(count, of),
         }
+    }
+
+    /// The counts of the last run, where they fit into a narrow column.
+    fn seen_briefly(&self) -> String {
+        self.last_seen_line().unwrap_or_else(|| seen(self.finding.count, self.finding.of))
+    }
+
+    /// The counts of the last run of each tenant, if there were other runs too.
+    fn last_seen_line(&self) -> Option<String> {
+        let Finding { last_count, last_of, runs, .. } = self.finding;
+        let is_one_of_several = last_of > 0 && runs > self.counted;
+        let whose = if self.counted > 1 { "the tenants' last runs" } else { "the last run" };
+        is_one_of_several.then(|| format!("{} in {whose}", seen(last_count, last_of)))
     }
 
     /// The policy, and what it did with the records.
@@ -306,6 +325,16 @@ impl How {
             How::Evolved => "evolved",
             How::Accepted => "accepted",
         }
+    }
+}
+
+/// `312 of 4,810 records`.
+fn seen(count: u64, of: u64) -> String {
+    match (count, of) {
+        (0, 0) => "the whole stream".to_owned(),
+        (0, of) => format!("not in {}", number_of(of, "record")),
+        (count, 0) => number_of(count, "time"),
+        (count, of) => format!("{} of {}", thousands(count), number_of(of, "record")),
     }
 }
 

@@ -30,8 +30,10 @@ const WITNESS_EVERY: u64 = 20;
 pub(super) struct DriftWatch<'s> {
     monitor: Option<&'s Arc<DriftMonitor>>,
     listener: Option<RecordListener>,
-    /// Records of this page that are quarantined, or sent without some values.
+    /// Records of this page that are quarantined, or sent without some values; and marks of newer versions.
     quarantined: Vec<Quarantined>,
+    /// The keys of these records.
+    keys: HashSet<String>,
     ids: HashSet<u64, foldhash::fast::RandomState>,
     /// Records scanned, from which witnesses are sampled.
     scanned: u64,
@@ -61,6 +63,7 @@ impl<'s> DriftWatch<'s> {
             monitor,
             listener: monitor.map(|monitor| monitor.listener()),
             quarantined: Vec::new(),
+            keys: HashSet::new(),
             ids: HashSet::default(),
             scanned: 0,
             broken_text: false,
@@ -128,7 +131,11 @@ impl<'s> DriftWatch<'s> {
         if !listener.is_odd() {
             return Ok(Fate::Regular);
         }
-        Ok(match monitor.judge(listener, bytes).map_err(WalkError::Callback)? {
+        let judged = monitor.judge(listener, bytes).map_err(WalkError::Callback)?;
+        if judged != Judged::Sent {
+            self.keys.extend(monitor.key(bytes));
+        }
+        Ok(match judged {
             Judged::Sent => Fate::Odd(None),
             Judged::Without(values) => Fate::Odd(Some(values)),
             Judged::Quarantined(record) => {
@@ -136,6 +143,11 @@ impl<'s> DriftWatch<'s> {
                 Fate::PutAside
             }
         })
+    }
+
+    /// A record is sent whole: an older version in quarantine is marked.
+    pub(super) fn sent(&mut self, bytes: &[u8]) {
+        self.quarantined.extend(self.monitor.and_then(|monitor| monitor.newer_version(bytes, &self.keys)));
     }
 
     /// Quarantines the values that were removed from a record.
@@ -173,6 +185,7 @@ impl<'s> DriftWatch<'s> {
         let CursorCounts { without_cursor, outside, compared, newer, pairs, .. } = cursor;
         let (list, alone) = self.shape;
         let page = Page { without_cursor, outside, compared, again: self.again, pairs, newer, list, alone };
+        self.keys.clear();
         monitor.page(listener, page, &std::mem::take(&mut self.quarantined))
     }
 
@@ -195,6 +208,7 @@ impl<'s> DriftWatch<'s> {
             listener.forget();
         }
         self.quarantined.clear();
+        self.keys.clear();
         (self.again, self.shape) = (0, (false, false));
     }
 

@@ -206,6 +206,9 @@ impl<'s> RecordWriter<'s> {
         };
         self.cursor.observe(&scan);
         self.write(&scan, again, bytes, without.as_ref())?;
+        if without.is_none() {
+            self.drift.sent(bytes);
+        }
         self.keep_last(bytes);
         let file = file.map(|file| self.out.protocol.with_file(self.suffix(), &file));
         self.end_line(file, without);

@@ -23,6 +23,8 @@ pub(crate) struct ReadMode {
     pub(crate) sweep: bool,
     /// Is the stream read to its end?
     pub(crate) whole: bool,
+    /// Is this only a look?
+    pub(crate) preview: bool,
     /// May new fields be sent?
     pub(crate) may_grow: bool,
     /// Are values sent verbatim?
@@ -43,7 +45,7 @@ impl LoadedSource {
         if config.off {
             return Ok(None);
         }
-        let ReadMode { sweep, whole, may_grow, verbatim, goes_on } = reading;
+        let ReadMode { sweep, whole, preview, may_grow, verbatim, goes_on } = reading;
         let config_of_monitor = MonitorConfig {
             names: RunNames {
                 source: self.identity.source.clone(),
@@ -61,6 +63,7 @@ impl LoadedSource {
             verbatim,
             sweep,
             whole,
+            preview,
             may_grow,
             asked: stream.asked(&self.cx),
         };
@@ -77,7 +80,8 @@ impl LoadedSource {
         if self.identity.root.is_none() {
             return Ok(stream.clone());
         }
-        let reading = ReadMode { sweep: false, whole: false, may_grow: true, verbatim: true, goes_on: true };
+        let reading =
+            ReadMode { sweep: false, whole: false, preview: true, may_grow: true, verbatim: true, goes_on: true };
         let Some(monitor) = self.monitor(stream, reading, context)? else { return Ok(stream.clone()) };
         let schema = monitor.schema();
         if *schema == stream.schema {
