@@ -91,7 +91,7 @@ fn below(path: &str, schema: &Json) -> Vec<Part> {
 /// The tables of an object and of those below it.
 fn tables(part: &Part, out: &mut String) {
     let path = &part.path;
-    *out += &format!("## {path}\n\n");
+    *out += &format!("## `{path}`\n\n");
     let what = described(&part.schema).0;
     if !what.is_empty() {
         *out += &format!("{what}\n\n");
