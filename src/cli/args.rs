@@ -5,9 +5,10 @@
 //! [`super::groups`]; those of one verb are next to the verb.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use clap::builder::Resettable;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::groups::{ConnectionArgs, LogArgs, OutputArgs, ProtocolArg, ReadInputArgs, SelectionArgs};
@@ -50,7 +51,7 @@ Try it now, with no account:   dripfeed read --source sandbox
   Read    check, discover, read      test credentials, list streams, print records and state
   Run     sync, schedule             load a target and keep its bookmarks; write scheduler files
   Watch   status, drift              show the status of each tenant; review the vendor's changes
-  Write   init, test, validate       start a source of your own, look at its pages, check its manifest
+  Write   init, test, validate       start a source of your own, try it, check its manifest
           sources, spec              list the built-in sources, print a config's schema
   Tools   sandbox, completions, man  serve a vendor for trials; shell completions; manual page
 
@@ -66,33 +67,40 @@ EXAMPLES:
       dripfeed read --source my.yaml --config acme.json > messages.jsonl
 
   Continue from a state, into a Singer target:
-      dripfeed read --source my.yaml --config acme.json --state state.json | target-jsonl > state.new
+      dripfeed read --source my.yaml --config acme.json --state state.json \\
+        | target-jsonl > state.new
 
   As a Singer tap, for Meltano and shell scripts:
       dripfeed --source my.yaml --config acme.json --discover > catalog.json
-      dripfeed --source my.yaml --config acme.json --catalog catalog.json --state state.json
+      dripfeed --source my.yaml --config acme.json --catalog catalog.json \\
+        --state state.json
 
   As an Airbyte source, for the platform and PyAirbyte:
-      dripfeed read --protocol airbyte --source my.yaml --config acme.json --catalog configured.json
+      dripfeed read --protocol airbyte --source my.yaml --config acme.json \\
+        --catalog configured.json
 
   Check credentials, then look at three records of one stream:
       dripfeed check --source my.yaml --config acme.json
       dripfeed read --source my.yaml --config acme.json --streams tasks --limit 3
 
   Read three years of history beside the live runs, which have priority:
-      dripfeed read --source my.yaml --config acme.json --backfill 2022-01-01..2025-01-01
+      dripfeed read --source my.yaml --config acme.json \\
+        --backfill 2022-01-01..2025-01-01
 
   Load a target and save its bookmarks; then load three years of history beside the live runs:
-      dripfeed sync --config acme.json --tier hourly --target 'target-postgres --config pg.json'
-      dripfeed sync --config acme.json --backfill 2022-01-01..2025-01-01 --target 'target-postgres --config pg.json'
+      dripfeed sync --config acme.json --tier hourly \\
+        --target 'target-postgres --config pg.json'
+      dripfeed sync --config acme.json --backfill 2022-01-01..2025-01-01 \\
+        --target 'target-postgres --config pg.json'
 
   Schedule every tenant of a folder, and show their status:
-      dripfeed schedule --tenants tenants --format cron --target 'target-postgres --config pg.json'
+      dripfeed schedule --tenants tenants --format cron \\
+        --target 'target-postgres --config pg.json'
       dripfeed status --tenants tenants
 
   Show what the vendor changed, and accept it:
       dripfeed drift show --source my.yaml --config acme.json
-      dripfeed drift accept 7c1e09ab4d52 --source my.yaml --config acme.json
+      dripfeed drift accept 64fb6d4cbc17 --source my.yaml --config acme.json
 
 EXIT CODES:
   0 done    2 usage    10 config, manifest, catalog or state refused    20 credentials refused
@@ -105,6 +113,7 @@ EXIT CODES:
 #[derive(Debug, Clone, Subcommand)]
 pub enum Verb {
     /// Test the credentials: read one record of each stream that the manifest names
+    #[command(after_long_help = CHECK_EXAMPLES)]
     Check(ConnectionArgs),
     /// Print the catalog: streams, fields, keys
     Discover(discover::DiscoverArgs),
@@ -117,8 +126,10 @@ pub enum Verb {
     /// Write the tenants' runs as definitions of a scheduler
     Schedule(schedule::ScheduleArgs),
     /// Show the status of each tenant: freshness, last run, cap, drift, backfill
+    #[command(after_long_help = STATUS_EXAMPLES)]
     Status(status::StatusArgs),
     /// Show what the vendor changed, and decide about it
+    #[command(after_long_help = DRIFT_EXAMPLES)]
     Drift(drift::DriftArgs),
     /// List the built-in sources, or the streams of one source
     Sources(sources::SourcesArgs),
@@ -130,6 +141,7 @@ pub enum Verb {
     #[command(after_long_help = INIT_EXAMPLES)]
     Init(Box<init::InitArgs>),
     /// Check a manifest without a config and without the network
+    #[command(after_long_help = VALIDATE_EXAMPLES)]
     Validate(validate::ValidateArgs),
     /// Serve the sandbox: a vendor in a box, for trials and tests
     Sandbox(Box<SandboxArgs>),
@@ -146,22 +158,52 @@ const READ_EXAMPLES: &str = "\
 EXAMPLES:
   dripfeed read --source sandbox > messages.jsonl
   dripfeed read --source sandbox --streams tasks --limit 3
-  dripfeed read --source my.yaml --config acme.json --state state.json | target-jsonl > state.new
-  dripfeed read --source my.yaml --config acme.json --backfill 2022-01-01..2025-01-01";
+  dripfeed read --source my.yaml --config acme.json --state state.json \\
+    | target-jsonl > state.new
+  dripfeed read --source my.yaml --config acme.json \\
+    --backfill 2022-01-01..2025-01-01";
 
 const INIT_EXAMPLES: &str = "\
 EXAMPLES:
   dripfeed init crm
-  dripfeed init crm --from asana
-  dripfeed init crm --rest --url https://api.example.com/v1 --path /tasks --paging token --cursor updated_at
-  dripfeed init crm --graphql --url https://api.example.com --records data.issues.nodes
-  dripfeed init crm --openapi openapi.yaml --paths /projects,/projects/{project_id}/tasks";
+  dripfeed init my-asana --from asana
+  dripfeed init helpdesk --rest --url https://api.example.com/v1 \\
+    --path /tasks --paging token --cursor updated_at
+  dripfeed init issues --graphql --url https://api.example.com \\
+    --records data.issues.nodes
+  dripfeed init tracker --openapi openapi.yaml \\
+    --paths '/projects,/projects/{project_id}/tasks'";
+
+const CHECK_EXAMPLES: &str = "\
+EXAMPLES:
+  dripfeed check --source my.yaml --config acme.json";
+
+const STATUS_EXAMPLES: &str = "\
+EXAMPLES:
+  dripfeed status --tenants tenants
+  dripfeed status --config acme.json
+  dripfeed status --tenants tenants --format html > status.html";
+
+const DRIFT_EXAMPLES: &str = "\
+EXAMPLES:
+  dripfeed drift show --config acme.json
+  dripfeed drift accept --all --severity warn --config acme.json \\
+    --why 'new fields'
+  dripfeed drift replay --config acme.json | target-jsonl
+  dripfeed drift show --tenants tenants --format html > drift.html";
+
+const VALIDATE_EXAMPLES: &str = "\
+EXAMPLES:
+  dripfeed validate my.yaml
+  dripfeed validate my.yaml --format json";
 
 const SYNC_EXAMPLES: &str = "\
 EXAMPLES:
   dripfeed sync --config acme.json --target 'target-postgres --config pg.json'
-  dripfeed sync --config acme.json --tier hourly --target 'target-postgres --config pg.json'
-  dripfeed sync --config acme.json --backfill 2022-01-01..2025-01-01 --target target-jsonl";
+  dripfeed sync --config acme.json --tier hourly \\
+    --target 'target-postgres --config pg.json'
+  dripfeed sync --config acme.json --backfill 2022-01-01..2025-01-01 \\
+    --target target-jsonl";
 
 /// The arguments of `read`.
 #[derive(Debug, Clone, Args)]
@@ -279,10 +321,21 @@ pub fn parse(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
             Some(args) => command.try_get_matches_from_mut(args)?,
             None => return Err(error),
         },
-        found => found?,
+        found => found.map_err(with_tip)?,
     };
     let cli = Cli::from_arg_matches(&found).map_err(|error| error.format(&mut command))?;
     Ok(Cli { is_bare: args.len() < 2, ..cli })
+}
+
+/// Adds a tip where a manifest stands without `--source`, as it may for `validate`.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg).cloned() else { return error };
+    let is_manifest = Path::new(&word).extension().is_some_and(|end| end == "yaml" || end == "yml");
+    if error.kind() == ErrorKind::UnknownArgument && is_manifest {
+        let tip = format!("name the source with `--source {word}`").into();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    }
+    error
 }
 
 /// Moves the verb before its options: `--source s read` becomes `read --source s`.

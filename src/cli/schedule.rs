@@ -64,8 +64,10 @@ pub struct ScheduleArgs {
 const EXAMPLES: &str = "\
 EXAMPLES:
   dripfeed schedule --tenants tenants --target target-jsonl | crontab -
-  dripfeed schedule --tenants tenants --format airflow --target 'target-postgres --config pg.json'
-  dripfeed schedule --tenants tenants --backfill 2022-01-01..2025-01-01 --target target-jsonl";
+  dripfeed schedule --tenants tenants --format airflow \\
+    --target 'target-postgres --config pg.json'
+  dripfeed schedule --tenants tenants --backfill 2022-01-01..2025-01-01 \\
+    --target target-jsonl";
 
 impl ScheduleArgs {
     pub(super) fn fill(&self, asked: &mut RunOptions) {
@@ -149,7 +151,7 @@ fn made_by(options: &RunOptions, asked: &ScheduleArgs) -> String {
         ("--tenants", Some(asked.tenants.display().to_string())),
         ("--format", format.map(|format| format.get_name().to_owned())),
         ("--tier", options.tier.clone()),
-        ("--backfill", options.backfill.map(backfill::written)),
+        ("--backfill", options.backfill.map(Span::written)),
         ("--streams", streams),
         ("--target", asked.target.clone()),
         ("--program", asked.program.clone()),
@@ -182,7 +184,7 @@ fn tenant(context: &Context, asked: &ScheduleArgs, path: &Path) -> Result<Option
     })?;
     let (variables, files) = referred(&config.written)?;
     let (runs, unscheduled) = if let Some(span) = context.options.backfill {
-        (vec![backfill(&context.options, &backfill::written(span))?], Vec::new())
+        (vec![backfill(&context.options, &span.written())?], Vec::new())
     } else {
         runs(&context.options, &config, &name, &shown)?
     };

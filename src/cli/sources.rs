@@ -33,10 +33,15 @@ impl SourcesArgs {
     }
 }
 
-/// The streams of a manifest: their number, and one line each; dynamic streams are known only with a config.
+/// The streams of a manifest: their number, and one line each, in columns; dynamic streams are known only with a
+/// config.
 pub(super) fn describe_all(manifest: &Manifest) -> (usize, String) {
     let streams: Vec<&Stream> = manifest.source.streams.iter().flatten().collect();
-    let mut lines: String = streams.iter().map(|stream| describe(stream)).collect();
+    let rows: Vec<[String; 3]> = streams.iter().flat_map(|stream| describe(stream)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (name, key) = (width(0), width(1));
+    let mut lines: String =
+        rows.iter().map(|[a, b, c]| format!("{}\n", format!("  {a:name$}  {b:key$}  {c}").trim_end())).collect();
     for dynamic in manifest.source.dynamic_streams.iter().flatten() {
         let name = dynamic.name.as_deref().unwrap_or("without a name");
         lines += &format!("  streams of the template {name}: `discover` lists them\n");
@@ -44,15 +49,19 @@ pub(super) fn describe_all(manifest: &Manifest) -> (usize, String) {
     (streams.len(), lines)
 }
 
-/// A stream in one line: name, keys, cursor, parents; several lines if it depends on state or config.
-fn describe(stream: &Stream) -> String {
+/// A stream in one row: name, keys, then cursor and parents; several rows if it depends on state or config.
+fn describe(stream: &Stream) -> Vec<[String; 3]> {
     let when = match stream {
         Stream::DeclarativeStream(_) => [""; 2],
         Stream::StateDelegatingStream(_) => ["  without a state", "  with a state"],
         Stream::ConditionalStreams(_) => ["  on a condition"; 2],
     };
-    let lines = stream.all().into_iter().enumerate();
-    lines.map(|(number, stream)| format!("{}{}\n", describe_one(stream), when[number.min(1)])).collect()
+    let rows = stream.all().into_iter().enumerate();
+    rows.map(|(number, stream)| {
+        let [name, key, rest] = describe_one(stream);
+        [name, key, rest + when[number.min(1)]]
+    })
+    .collect()
 }
 
 pub(super) fn sources(context: &Context, asked: &SourcesArgs) -> Result<()> {
@@ -78,28 +87,25 @@ fn unknown(name: &str) -> Fault {
     }
 }
 
-fn describe_one(stream: &DeclarativeStream) -> String {
+fn describe_one(stream: &DeclarativeStream) -> [String; 3] {
     let written = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let name = stream.name.as_ref().map(|n| written(&n.value)).unwrap_or_default();
-    let mut line = format!("  {name}");
-    if let Some(key) = stream.primary_key.as_ref().filter(|k| !k.is_null()) {
-        line += &format!(
-            "  key {}",
-            key.as_array().map_or_else(|| written(key), |k| k.iter().map(written).collect::<Vec<_>>().join(", "))
-        );
-    }
-    match &stream.incremental_sync {
-        Some(cursor) => line += &format!("  incremental by {}", written(&cursor.cursor_field().value)),
-        None => line += "  whole",
-    }
+    let key = stream.primary_key.as_ref().filter(|key| !key.is_null()).map(|key| match key.as_array() {
+        Some(parts) => format!("key {}", parts.iter().map(written).collect::<Vec<_>>().join(", ")),
+        None => format!("key {}", written(key)),
+    });
+    let mut rest = match &stream.incremental_sync {
+        Some(cursor) => format!("incremental by {}", written(&cursor.cursor_field().value)),
+        None => "whole".to_owned(),
+    };
     for router in stream.retriever.routers() {
         if let PartitionRouter::ListPartitionRouter(list) = router {
-            line += &format!("  for each {}", written(&list.cursor_field.value));
+            rest += &format!("  for each {}", written(&list.cursor_field.value));
         }
         for config in router.parents() {
             let parent = config.stream.all().first().and_then(|p| p.name.as_ref()).map(|n| written(&n.value));
-            line += &format!("  for each of {}", parent.unwrap_or_default());
+            rest += &format!("  for each of {}", parent.unwrap_or_default());
         }
     }
-    line
+    [name, key.unwrap_or_else(|| "no key".to_owned()), rest]
 }

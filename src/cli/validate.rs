@@ -70,7 +70,9 @@ impl Written<'_> {
             let is_name = !asked.contains(['/', '.']);
             match did_you_mean(asked, builtin::names()).filter(|_| is_name) {
                 Some(near) => fault.hint(format!("did you mean the built-in source `{near}`?")),
-                None => fault,
+                None => {
+                    fault.hint("`dripfeed init NAME` starts a manifest; `dripfeed sources` lists the built-in sources")
+                }
             }
         })?;
         Ok(Written { shown: asked.to_owned(), text: text.into() })

@@ -243,8 +243,10 @@ fn write_all(out: &mut impl Write, mut lines: &[u8], piece: usize) -> Result<()>
 
 fn closed(error: &io::Error) -> Fault {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        Fault::new(Kind::Downstream, "the reader of stdout has closed it")
-            .hint("check the target's own log; the next run continues from its last state")
+        Fault::new(Kind::Downstream, "the reader of stdout has closed it").hint(
+            "nothing is wrong if you cut the output short, as with `head`; otherwise see the log of the program behind \
+            the pipe; the next run continues from the last saved state",
+        )
     } else {
         Fault::local("cannot write to stdout", error)
     }

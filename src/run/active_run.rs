@@ -11,10 +11,12 @@ use super::identity::RunIdentity;
 use super::load::LoadedSource;
 use super::log::Level;
 use super::outcome::{RunOutcome, slot};
-use crate::base::config;
+use crate::base::config::{self, PartialConfig};
+use crate::base::display::{plain, second};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::timefmt::rfc3339;
 use crate::engine::cursor::backfill::BackfillProgress;
+use crate::engine::cursor::ranges::Span;
 use crate::engine::scheduler::StreamOutcome;
 use crate::run::context::Context;
 use crate::tenant::locks::Holder;
@@ -62,7 +64,11 @@ impl<'w> ActiveRun<'w> {
     pub(crate) fn new(context: &'w Context, verb: &'static str) -> ActiveRun<'w> {
         let partial = config::partial(&context.options.config, context.origin(&serde_json::Map::new()));
         let identity = RunIdentity::of_partial(context, &partial);
-        ActiveRun { context, verb, began: now(), identity, alerts: RunAlerts::new(context, partial) }
+        let began = now();
+        if let Some(line) = start_line(context, verb, &second(&began), &partial).filter(|_| context.log.is_kept()) {
+            context.log.line(Level::Info, &line);
+        }
+        ActiveRun { context, verb, began, identity, alerts: RunAlerts::new(context, partial) }
     }
 
     /// Called when the config is valid and the identity is certain.
@@ -192,6 +198,25 @@ impl<'w> ActiveRun<'w> {
         stream.fault = Some(fault.map_or_else(|| "the run ended before it".to_owned(), |fault| fault.line()));
         stream.failing_since.get_or_insert_with(|| self.began.clone());
     }
+}
+
+/// The line that begins a run in a log: a log of many runs shows where each began, even one that fails at once. `None`
+/// if nothing names the run.
+fn start_line(context: &Context, verb: &str, began: &str, partial: &PartialConfig) -> Option<String> {
+    let options = &context.options;
+    // Without a name in the config, the tenant's name is known only once the config is valid.
+    let config = options.config.last().filter(|_| partial.tenant.is_none());
+    let backfill = options.backfill.map(Span::written);
+    let named = [
+        ("source", context.source_or(partial.source.as_deref())),
+        ("tenant", partial.tenant.as_deref()),
+        ("config", config.map(String::as_str)),
+        ("tier", options.tier.as_deref()),
+        ("backfill", backfill.as_deref()),
+    ];
+    let named: Vec<String> =
+        named.iter().filter_map(|(what, value)| Some(format!("{what} {}", plain((*value)?)))).collect();
+    (!named.is_empty()).then(|| format!("{began} {verb} starts: {}", named.join(", ")))
 }
 
 /// Is this exit code not a failure, because the next run continues?

@@ -49,15 +49,6 @@ fn moment(text: &str) -> Result<OffsetDateTime, String> {
     parse_iso(text).map(|time| time.to_offset(UtcOffset::UTC)).ok_or_else(bad)
 }
 
-/// A span in the option's syntax: dates if they are sufficient.
-pub(crate) fn written(span: Span) -> String {
-    let moment = |time: OffsetDateTime| {
-        let text = rfc3339(time);
-        text.strip_suffix("T00:00:00Z").map_or(text.clone(), str::to_owned)
-    };
-    format!("{}..{}", moment(span.start), moment(span.end))
-}
-
 /// Refuses an impossible backfill before any request.
 pub(crate) fn check(context: &Context, now: OffsetDateTime) -> Outcome<()> {
     let Some(span) = context.options.backfill else { return Ok(()) };

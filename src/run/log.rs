@@ -64,6 +64,8 @@ impl Level {
 
 /// The width of the level's column.
 const LABEL: usize = 8;
+/// The width of `  hint: `.
+const HINT: usize = 8;
 
 /// Writes log lines.
 pub struct Log {
@@ -139,6 +141,16 @@ impl Log {
             && self.shows(Level::Info)
             && std::io::stderr().is_terminal()
             && !std::io::stdout().is_terminal()
+    }
+
+    /// Are log lines kept: in the file or pipe of a scheduler, or by the reader of messages?
+    pub fn is_kept(&self) -> bool {
+        self.messages.is_some() || !std::io::stderr().is_terminal()
+    }
+
+    /// Are log lines structured, for programs?
+    pub fn is_structured(&self) -> bool {
+        self.json
     }
 
     /// The file to which stderr goes, for example that of a crontab's line. `None` if stderr is no file, if log lines
@@ -241,14 +253,22 @@ impl Log {
         for (i, part) in message.lines().enumerate() {
             if i == 0 {
                 let pad = LABEL.saturating_sub(level.name().len());
-                text += &format!("{}{:pad$}{part}\n", self.look.paint(level.style(), level.name()), "");
-            } else if let Some(hint) = part.strip_prefix("  hint:") {
-                text += &format!("{:LABEL$}  {}{hint}\n", "", self.look.paint(Style::Strong, "hint:"));
+                text += &format!("{}{:pad$}", self.look.paint(level.style(), level.name()), "");
+                text += &self.wrapped(part, LABEL);
+            } else if let Some(hint) = part.strip_prefix("  hint: ") {
+                text += &format!("{:LABEL$}  {} ", "", self.look.paint(Style::Strong, "hint:"));
+                text += &self.wrapped(hint, LABEL + HINT);
             } else {
                 text += &format!("{:LABEL$}{part}\n", "");
             }
         }
         text
+    }
+
+    /// Words that begin in this column, wrapped where the terminal ends.
+    fn wrapped(&self, text: &str, column: usize) -> String {
+        let words: Vec<_> = text.split(' ').map(|word| (Style::Plain, word.to_owned())).collect();
+        self.look.flow(&words, 1, column, column)
     }
 
     fn write(&self, level: Level, message: &str, more: &Json) {

@@ -64,11 +64,11 @@ fn log_lines_are_coloured_and_messages_never() {
 
 #[test]
 fn an_error_is_one_line_and_its_hint_is_indented() {
-    let ran = forced(Tap::new("read --source asena"), 10, (false, true));
+    let ran = forced(Tap::new("read -q --source asena"), 10, (false, true));
     let mut lines = ran.err.lines();
     assert!(lines.next().unwrap().starts_with("\u{1b}[1;31merror\u{1b}[0m   "), "{}", ran.err);
     assert!(lines.next().unwrap().starts_with("          \u{1b}[1mhint:\u{1b}[0m "), "{}", ran.err);
-    let plain = Tap::new("read --source asena").run();
+    let plain = Tap::new("read -q --source asena").run();
     let [error, hint] = plain.err.lines().collect::<Vec<_>>()[..] else { panic!("{}", plain.err) };
     assert!(error.starts_with("error   ") && hint.starts_with("          hint: "), "{}", plain.err);
     // Usage errors come from clap, which reads the same variables.

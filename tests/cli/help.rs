@@ -6,7 +6,7 @@ use crate::support::golden;
 use crate::support::tap::Tap;
 
 /// Every verb, and the most lines its `-h` may have.
-const VERBS: [(&str, usize); 21] = [
+const VERBS: [(&str, usize); 22] = [
     ("check", 30),
     ("discover", 30),
     ("read", 40),
@@ -24,6 +24,7 @@ const VERBS: [(&str, usize); 21] = [
     ("sources", 30),
     ("spec", 30),
     ("init", 30),
+    ("test", 30),
     ("validate", 30),
     ("sandbox", 30),
     ("completions", 30),
@@ -70,7 +71,7 @@ fn the_long_help_has_the_singer_flags_examples_and_exit_codes() {
     for word in ["--discover", "--about", "--test", "EXAMPLES:", "EXIT CODES:"] {
         assert!(long.contains(word), "{word} is missing");
     }
-    for verb in ["read", "sync", "schedule"] {
+    for verb in ["check", "discover", "read", "sync", "schedule", "status", "drift", "init", "test", "validate"] {
         assert!(help(&format!("{verb} --help")).contains("EXAMPLES:"), "{verb}");
     }
 }

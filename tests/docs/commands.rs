@@ -2,21 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::{Value as Json, json};
 
 use super::{Page, pages};
-use crate::support::tap::{Ran, binary};
+use crate::support::shell::{Shell, free_port};
 
 /// Pages whose commands run at the same time.
 const SIDE_BY_SIDE: usize = 6;
-
-/// A target that echoes the states it gets, as Singer targets do.
-const TARGET: &str = "#!/bin/sh\nsed -n 's/^{\"type\":\"STATE\",\"value\":\\(.*\\)}$/\\1/p'\n";
 
 /// What the commands of a page must leave behind.
 type Left = fn(&Path);
@@ -42,18 +37,6 @@ fn json_of(folder: &Path, name: &str) -> Json {
     serde_json::from_slice(&text).unwrap()
 }
 
-/// A port that nothing listens on, below those that the system gives to others.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % 9000).unwrap();
-    loop {
-        let port = 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 /// The page's blocks as one script. Its sandboxes get ports of their own: other tests may run on this machine.
 fn script(page: &Page) -> String {
     let mut script = String::from("set -e\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
@@ -75,24 +58,13 @@ fn script(page: &Page) -> String {
 
 /// Runs the commands of a page in an empty folder; gives what went wrong.
 fn run(page: &Page) -> Option<String> {
-    let dir = tempfile::tempdir().unwrap();
-    let (bin, folder) = (dir.path().join("bin"), dir.path().join("work"));
-    std::fs::create_dir(&bin).unwrap();
-    std::fs::create_dir(&folder).unwrap();
-    std::os::unix::fs::symlink(binary(), bin.join("dripfeed")).unwrap();
-    let target = bin.join("target-jsonl");
-    std::fs::write(&target, TARGET).unwrap();
-    std::fs::set_permissions(&target, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let mut shell = Command::new("bash");
-    shell.arg("-c").arg(script(page)).current_dir(&folder).stdin(Stdio::null());
-    shell.env("PATH", path).env("XDG_STATE_HOME", folder.join("xdg"));
-    let ran = Ran::of(&shell.output().unwrap());
+    let shell = Shell::new();
+    let ran = shell.run(&script(page));
     if ran.code != 0 || !ran.out.ends_with("reached the end\n") {
         return Some(format!("{} ends with {}\n{}\n{}", page.path, ran.code, ran.out, ran.err));
     }
     let left = LEFT.iter().filter(|(path, _)| *path == page.path);
-    left.for_each(|(_, left)| left(&folder));
+    left.for_each(|(_, left)| left(&shell.folder));
     None
 }
 

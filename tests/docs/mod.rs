@@ -2,6 +2,7 @@
 //! and the pages of the reference compared with the code.
 
 mod commands;
+mod examples;
 mod links;
 mod manifests;
 mod reference;

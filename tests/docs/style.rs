@@ -35,6 +35,7 @@ pub(super) const VERBS: &[&str] = &[
     "sources",
     "spec",
     "init",
+    "test",
     "validate",
     "sandbox",
     "completions",

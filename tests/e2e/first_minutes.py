@@ -71,7 +71,7 @@ class Person:
         said = re.search(r"(\d+) comments? with `decide:`", done.stdout)
         self.ok("`init` counts the decisions", int(said[1] if said else 0) == asks, f"{said and said[0]}, {asks} in the manifest")
         self.ok("`init` prints what to type", [line.split()[1] for line in printed if line.startswith("dripfeed")] ==
-                ["validate", "test", "read"], printed)
+                ["validate", "test", "read", "sync"], printed)
         return [line for line in printed if not line.startswith("dripfeed")], [line for line in printed if line.startswith("dripfeed")]
 
     def read(self, path):
@@ -144,7 +144,7 @@ def builtin(checks, scratch, server):
     person = Person(checks, scratch, server, "crm")
     keys = {"story_history": ["story_id", "id"], "epic_comments": ["id"]}
     with shortcut.Shortcut(size=25) as vendor:
-        copies, (validate, test, read) = person.init("--from shortcut")
+        copies, (validate, test, read, _) = person.init("--from shortcut")
         # What a person of that vendor leaves out: where it is, and that it has no limit.
         person.configure(api_url=vendor.config()["api_url"], calls_per_minute=100_000)
         person.works(validate)
@@ -181,7 +181,7 @@ def rest(checks, scratch, server):
     """(b)"""
     person = Person(checks, scratch, server, "tickets")
     with Sandbox("--tasks", 300, "--users", 20) as sandbox:
-        copies, (validate, test, read) = person.init(
+        copies, (validate, test, read, _) = person.init(
             f"--rest --url {sandbox.url} --path /tasks --records items --paging token --cursor modified_at --auth bearer")
         person.works(validate)
         person.unfilled(copies, test, {"TICKETS_TOKEN": TOKEN})
@@ -248,29 +248,29 @@ def mend_asana(document):
 
 
 DOCUMENTS = {
-    # The document, a list and its child, the key of both, more words for `init`, and what the variables are.
+    # The document, a list and its child, the key of both, more words for `init`, what the variables are, and other values.
     "gh": ("github", {"teams": "/orgs/{org}/teams", "members": "/orgs/{org}/teams/{team_slug}/members"}, "id", "--auth bearer",
-           {"GH_ORG": "octo-org", "GH_TOKEN": "any-token"}),
-    "board": ("asana", {"projects": "/projects", "sections": "/projects/{project_gid}/sections"}, "gid", "", {"BOARD_TOKEN": "any-token"}),
+           {"GH_TOKEN": "any-token"}, {"org": "octo-org"}),
+    "board": ("asana", {"projects": "/projects", "sections": "/projects/{project_gid}/sections"}, "gid", "", {"BOARD_TOKEN": "any-token"}, {}),
 }
 
 
 def openapi(checks, scratch, server):
     """(c)"""
-    for name, (document, lists, key, words, variables) in DOCUMENTS.items():
+    for name, (document, lists, key, words, variables, values) in DOCUMENTS.items():
         person, path = Person(checks, scratch, server, name), ROOT / "tests" / "specs" / f"{document}.json"
         served = json.loads(path.read_text())
         {"github": mend_github, "asana": mend_asana}[document](served)
         (scratch / f"served-{name}.json").write_text(json.dumps(served))
         with prism.Prism(scratch / f"served-{name}.json", scratch / f"{name}.log") as vendor:
             one_document(person, vendor, f"--openapi {path} --paths {shlex.quote(','.join(lists.values()))} {words}".rstrip(), list(lists), key,
-                         variables)
+                         variables, values)
 
 
-def one_document(person, vendor, words, streams, key, variables):
+def one_document(person, vendor, words, streams, key, variables, values):
     """One document; the second stream is the child of the first."""
-    copies, (validate, test, read) = person.init(words)
-    person.configure(url=vendor.url)
+    copies, (validate, test, read, _) = person.init(words)
+    person.configure(url=vendor.url, **values)
     person.works(validate)
     person.unfilled(copies, test, variables)
     vendor.ready()

@@ -97,7 +97,7 @@ def compare(checks, command, server, args, base=""):
             return
         config = json.loads((place / "crm.json").read_text())
         values = {"url": url + base, "token_url": f"{url}/oauth/token"}
-        config = {key: values.get(key, "a-" + key if isinstance(value, str) and value.startswith("env:") else value)
+        config = {key: values.get(key, "a-" + key if isinstance(value, str) and value.startswith(("env:", "<")) else value)
                   for key, value in config.items()}
         (place / "config.json").write_text(json.dumps(config))
         found = subprocess.run([dripfeed(), "discover", "--protocol", "airbyte", "--source", "crm.yaml", "--config", "config.json"],

@@ -339,16 +339,21 @@ fn report(asked: &InitArgs, scaffold: &Scaffold, written: &[String], has_variabl
         let comments = if count == 1 { "1 comment" } else { &format!("{count} comments") };
         out += &format!("\n{comments} with `decide:` in {manifest} mark what you must look at.\n");
     }
+    if !scaffold.open_keys.is_empty() {
+        let keys = scaffold.open_keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+        out += &format!("\nFill in {keys} in {config}.\n");
+    }
     let mut environment = String::new();
     if has_variables {
         let (example, env) = (in_folder(".env.example"), in_folder(".env"));
         // Others on the machine must not read what is filled in.
-        out += &format!("\nFill in the values in {env}:\n  cp {example} {env} && chmod 600 {env}\n");
+        out += &format!("\nFill in the secrets in {env}:\n  cp {example} {env} && chmod 600 {env}\n");
         environment = format!(" --env-file {env}");
     }
     let arguments = format!("--source {manifest} --config {config}{environment}");
     out + &format!(
         "\nNext:\n  dripfeed validate {manifest}\n  dripfeed test {arguments}\n  \
-         dripfeed read {arguments} > messages.jsonl\n"
+         dripfeed read {arguments} > messages.jsonl\n  \
+         dripfeed sync {arguments} --target target-jsonl\n"
     )
 }

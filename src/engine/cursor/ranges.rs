@@ -5,7 +5,7 @@
 
 use time::OffsetDateTime;
 
-use crate::base::timefmt::Period;
+use crate::base::timefmt::{Period, rfc3339};
 
 /// A time range that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,17 @@ pub struct Span {
     pub start: OffsetDateTime,
     /// The end, exclusive.
     pub end: OffsetDateTime,
+}
+
+impl Span {
+    /// The span as `--backfill` takes it: dates if they are sufficient.
+    pub fn written(self) -> String {
+        let moment = |time: OffsetDateTime| {
+            let text = rfc3339(time);
+            text.strip_suffix("T00:00:00Z").map_or(text.clone(), str::to_owned)
+        };
+        format!("{}..{}", moment(self.start), moment(self.end))
+    }
 }
 
 /// Sorted, non-empty time spans that do not touch each other.

@@ -12,7 +12,8 @@ use super::request::PreparedRequest;
 use super::retry::{self, Action, ErrorPlan, Verdict};
 use super::transport::Trouble;
 use super::{
-    Event, Fetcher, LiveCredentials, Outcome, Reply, SendRequest, random, shown, shown_with_query, vendor_error,
+    Event, Fetcher, LiveCredentials, NO_PERMISSION, Outcome, Reply, SendRequest, random, shown, shown_with_query,
+    vendor_error,
 };
 use crate::base::display::number_of;
 use crate::base::fault::{Failure, Fault, Kind, Result};
@@ -26,6 +27,8 @@ const MAX_SECONDS: f64 = pace::PATIENCE.as_secs_f64();
 const MIN_NAMED: f64 = 1.0;
 /// The longest wait before a retry without a requested wait, in seconds.
 const MAX_UNNAMED: f64 = 60.0;
+/// Seconds before the second try of an unknown host, where a user waits.
+const UNKNOWN_HOST_AFTER: f64 = 1.0;
 /// The wait for a rate limit sent as a 403 without a time (GitHub: "wait for at least one minute").
 const UNNAMED_403: Duration = Duration::from_secs(60);
 /// The longest wait from the manifest's own strategy, in seconds.
@@ -59,12 +62,15 @@ struct FailedAttempt {
     limited: bool,
     /// See [`Verdict::retries`].
     retries: Option<u32>,
+    /// Has the host no address?
+    unknown_host: bool,
 }
 
 impl FailedAttempt {
     /// A transient failure without a usable response; a later run may succeed.
     fn passing(message: String, reply: Option<Reply>) -> FailedAttempt {
-        FailedAttempt { reply, message, failure: Failure::System, transient: true, limited: false, retries: None }
+        let (failure, transient, limited) = (Failure::System, true, false);
+        FailedAttempt { reply, message, failure, transient, limited, retries: None, unknown_host: false }
     }
 }
 
@@ -101,6 +107,8 @@ impl Fetcher {
             let others = limited && ask.credentials.is_some_and(LiveCredentials::others);
             let (seconds, most) = if others {
                 (OTHERS_AFTER, MAX_SECONDS)
+            } else if failed.retries.is_some() && failed.unknown_host {
+                (UNKNOWN_HOST_AFTER, MAX_SECONDS)
             } else {
                 let wait = self.wait(plan, failed.reply.as_ref(), tries, limited);
                 wait.inspect_err(|_| self.limited(request, limited, 1.0))?
@@ -138,9 +146,10 @@ impl Fetcher {
         match self.once(ask) {
             Ok(reply) => self.judged(ask, reply, renewed),
             Err(Trouble::Final(fault)) => Err(fault),
-            Err(Trouble::Passing { message, reached }) => {
+            Err(Trouble::Passing { message, reached, unknown_host }) => {
                 self.dead(self.breaker.failed(ask.stream, reached))?;
-                Ok(Attempt::Failed(FailedAttempt::passing(message, None)))
+                let retries = (unknown_host && self.limits.is_awaited).then_some(1);
+                Ok(Attempt::Failed(FailedAttempt { retries, unknown_host, ..FailedAttempt::passing(message, None) }))
             }
         }
     }
@@ -173,6 +182,7 @@ impl Fetcher {
                     transient: false,
                     limited: false,
                     retries: None,
+                    unknown_host: false,
                     reply: Some(reply),
                 }));
             }
@@ -212,6 +222,7 @@ impl Fetcher {
                     // A manifest with RETRY for a 429 means the same.
                     limited: action == Action::RateLimited || status == 429,
                     retries: verdict.retries,
+                    unknown_host: false,
                     reply: Some(reply),
                 }));
             }
@@ -330,6 +341,7 @@ impl Fetcher {
             self.stop.check()?;
             tries += 1;
             let ask = SendRequest { request: &request, ..*ask };
+            let mut is_unknown = false;
             let (reason, reply) = match self.exchange(&ask) {
                 Ok(reply) if !settled.contains(&reply.status) && (reply.status == 429 || reply.status >= 500) => {
                     (format!("the token endpoint responded with HTTP {}", reply.status), Some(reply))
@@ -339,13 +351,17 @@ impl Fetcher {
                     None => return Ok(reply),
                 },
                 Err(Trouble::Final(fault)) => return Err(fault),
-                Err(Trouble::Passing { message, .. }) => {
+                Err(Trouble::Passing { message, unknown_host, .. }) => {
+                    is_unknown = unknown_host && self.limits.is_awaited;
                     (format!("the token endpoint cannot be reached: {message}"), None)
                 }
             };
             let limited = reply.as_ref().is_some_and(|r| r.status == 429);
-            let (seconds, _) = self.wait(ask.errors, reply.as_ref(), tries, limited)?;
-            if waited + seconds > TOKEN_SECONDS {
+            let (mut seconds, _) = self.wait(ask.errors, reply.as_ref(), tries, limited)?;
+            if is_unknown {
+                seconds = UNKNOWN_HOST_AFTER;
+            }
+            if waited + seconds > TOKEN_SECONDS || is_unknown && tries > 1 {
                 let attempts = number_of(tries.into(), "attempt");
                 return Err(Fault::new(Kind::Unavailable, format!("{reason} ({}, {attempts})", shown(&request))));
             }
@@ -366,14 +382,16 @@ impl Fetcher {
             403 if !self.reached.load(Ordering::Relaxed) => Fault::new(Kind::Auth, text)
                 .of_rule("scope_lost")
                 .hint("check the credentials in the config, and their permissions"),
-            403 => Fault::data(text)
-                .of_rule("scope_lost")
-                .hint("the credentials work for other streams: check their permission for this stream"),
+            403 => Fault::data(text).of_rule("scope_lost").hint(NO_PERMISSION),
             // Some vendors reject a login with another status; then the manifest states that the user must act.
             _ if verdict.failure == Failure::Config && !verdict.by_default && !self.reached.load(Ordering::Relaxed) => {
                 Fault::new(Kind::Auth, text).hint("check the credentials and the other values of the config")
             }
-            status => Fault::data(text).of_rule(rule_of(status)),
+            status => Fault::data(text).of_rule(rule_of(status)).hint(match status {
+                404 | 410 => "check `url_base` and `path` in the manifest, and the values of the config in them",
+                400 | 422 => "check the request's parameters in the manifest, and the values of the config in them",
+                _ => "see the request and its answer with `dripfeed test --stream NAME`",
+            }),
         };
         fault.of_status(reply.status).airbyte_message(verdict.message.clone(), verdict.failure)
     }
@@ -446,7 +464,7 @@ impl Fetcher {
 impl FailedAttempt {
     /// The fault of a request after its last attempt.
     fn exhausted(self, tries: u32, request: &PreparedRequest) -> Fault {
-        let FailedAttempt { reply, message, failure, transient, limited, .. } = self;
+        let FailedAttempt { reply, message, failure, transient, limited, unknown_host, .. } = self;
         let reply = reply.as_ref();
         let kind = if transient || limited { Kind::Unavailable } else { Kind::Data };
         let text = reply.and_then(|reply| reply.error.clone().or_else(|| vendor_error::of(reply)));
@@ -463,6 +481,13 @@ impl FailedAttempt {
         };
         if limited {
             fault.hint("the vendor's rate limit is used up: run less often, or set dripfeed.pace.limits")
+        } else if unknown_host {
+            fault.hint("check the host in the config and in the manifest's `url_base`, and this machine's DNS")
+        } else if kind == Kind::Unavailable && reply.is_none() {
+            fault
+                .hint("check whether the vendor is down, and whether this machine reaches it; the next run tries again")
+        } else if kind == Kind::Unavailable {
+            fault.hint("the vendor fails: look at its status page; the next run tries again")
         } else {
             fault
         }

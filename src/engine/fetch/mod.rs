@@ -250,7 +250,14 @@ pub struct Limits {
     pub allowed_hosts: Vec<String>,
     /// How servers are reached.
     pub network: Network,
+    /// Does a user wait for the result (`check`, `test`)? Then an unknown host is tried twice only: it is probably
+    /// misspelled.
+    pub is_awaited: bool,
 }
+
+/// The hint for a stream that is refused while others are not.
+pub const NO_PERMISSION: &str =
+    "the credentials work for other streams: have their permission for this stream restored, or deselect it";
 
 /// Sends requests; shared by all threads of a run.
 pub struct Fetcher {

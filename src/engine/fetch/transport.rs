@@ -107,7 +107,7 @@ impl Transport {
         };
         if file.is_some() && end == BodyEnd::BrokenOff {
             let message = "the response ended without a sign that it was complete".to_owned();
-            return Err(Trouble::Passing { message, reached: true });
+            return Err(Trouble::Passing { message, reached: true, unknown_host: false });
         }
         let url = request.url.clone();
         Ok(Reply { status, headers, body, took, url, embedded: false, filed, error: None, end })
@@ -255,13 +255,15 @@ pub(super) enum Trouble {
         message: String,
         /// Did the vendor respond at all?
         reached: bool,
+        /// Has the host no address?
+        unknown_host: bool,
     },
     /// Permanent.
     Final(Fault),
 }
 
 fn broke_off(error: &std::io::Error) -> Trouble {
-    Trouble::Passing { message: format!("the response broke off: {error}"), reached: true }
+    Trouble::Passing { message: format!("the response broke off: {error}"), reached: true, unknown_host: false }
 }
 
 fn trouble(error: &ureq::Error, request: &PreparedRequest, proxy: Option<String>) -> Trouble {
@@ -279,10 +281,22 @@ fn trouble(error: &ureq::Error, request: &PreparedRequest, proxy: Option<String>
         ureq::Error::Io(e) if fails_again(e) => Trouble::Final(tls_failed(e, request)),
         other => {
             let way = proxy.map(|proxy| format!(" (through the proxy {proxy})")).unwrap_or_default();
-            Trouble::Passing { message: format!("{other}{way}"), reached: false }
+            let unknown_host = match other {
+                ureq::Error::HostNotFound => true,
+                ureq::Error::Io(e) => e.to_string().starts_with(LOOKUP_FAILED),
+                _ => false,
+            };
+            let message = match other {
+                ureq::Error::Io(e) => e.to_string(),
+                other => other.to_string(),
+            };
+            Trouble::Passing { message: format!("{message}{way}"), reached: false, unknown_host }
         }
     }
 }
+
+/// The start of the error of a name lookup, in Rust's standard library.
+const LOOKUP_FAILED: &str = "failed to lookup address information";
 
 /// Is this a TLS error that will recur? A bad certificate or protocol version will not change; an alert in the middle
 /// of a connection may not recur.

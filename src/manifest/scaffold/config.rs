@@ -1,11 +1,12 @@
 //! The config of a new source: its keys, their specification, the variables that hold its secrets.
 //!
 //! Input: the keys that a planner needs, or the specification of a built-in source. Output: the specification, the
-//! config with `env:` references, and `.env.example`. Called by the planners and by `render`.
+//! config with `env:` references for secrets, and `.env.example`. Called by the planners and by `render`.
 
 use serde_json::{Map, Value as Json, json};
 
 use super::plan::AuthPlan;
+use crate::base::config::secret::names_credential;
 
 /// The form of a start date.
 const START_PATTERN: &str = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$";
@@ -123,8 +124,10 @@ pub(crate) fn specification(title: &str, keys: &[ConfigKey]) -> Json {
 #[derive(Debug, Default)]
 pub(crate) struct NewConfig {
     values: Map<String, Json>,
-    /// Name, comment and example of each variable.
-    variables: Vec<(String, String, Option<String>)>,
+    /// Name and comment of each variable.
+    variables: Vec<(String, String)>,
+    /// The keys whose values only the user knows, apart from secrets.
+    open: Vec<String>,
 }
 
 /// The variable of a config key.
@@ -143,7 +146,8 @@ impl NewConfig {
             let value = match (&key.default, &key.example) {
                 (Some(default), _) => json!(default),
                 (None, Some(example)) if key.is_start_date => json!(example),
-                (None, example) => out.refer(source, &[&*key.name], &key.description, example.clone()),
+                _ if key.is_secret => out.refer(source, &[&*key.name], &key.description),
+                (None, example) => out.open(&[&*key.name], example.as_deref()),
             };
             out.values.insert(key.name.clone(), value);
         }
@@ -166,11 +170,18 @@ impl NewConfig {
     }
 
     /// A reference to a variable, which is noted.
-    fn refer(&mut self, source: &str, path: &[&str], what: &str, example: Option<String>) -> Json {
+    fn refer(&mut self, source: &str, path: &[&str], what: &str) -> Json {
         let name = variable(source, path);
         let what = format!("{what} The config's key `{}`.", path.join("."));
-        self.variables.push((name.clone(), what, example));
+        self.variables.push((name.clone(), what));
         json!(format!("env:{name}"))
+    }
+
+    /// The placeholder of a value that is no secret, which is noted.
+    fn open(&mut self, path: &[&str], example: Option<&str>) -> Json {
+        self.open.push(path.join("."));
+        let name = path.last().copied().unwrap_or_default();
+        example.map_or_else(|| json!(format!("<{name}>")), |example| json!(example))
     }
 
     /// The values of an object that its schema requires, of the first alternative where there are several.
@@ -202,14 +213,21 @@ impl NewConfig {
         if is_object {
             return self.required(source, schema, path);
         }
-        let example = [&schema["examples"][0], &schema["enum"][0]].into_iter().find(|value| !value.is_null());
-        if schema["airbyte_secret"] != json!(true) && (schema["type"] != "string" || schema["format"] == "date-time") {
-            return example.cloned().unwrap_or_else(|| if schema["type"] == "array" { json!([]) } else { json!("") });
+        let is_named = || schema["type"] == "string" && path.last().is_some_and(|name| names_credential(name));
+        if schema["airbyte_secret"] == json!(true) || is_named() {
+            let what = schema["description"].as_str().or(schema["title"].as_str()).unwrap_or("A value.").to_owned();
+            return self.refer(source, path, &what);
         }
-        let what = schema["description"].as_str().or(schema["title"].as_str()).unwrap_or("A value.").to_owned();
-        let is_secret = schema["airbyte_secret"] == json!(true);
-        let example = example.and_then(Json::as_str).filter(|_| !is_secret).map(str::to_owned);
-        self.refer(source, path, &what, example)
+        let example = [&schema["examples"][0], &schema["enum"][0]].into_iter().find(|value| !value.is_null());
+        if schema["type"] == "string" && schema["format"] != "date-time" {
+            return self.open(path, example.and_then(Json::as_str));
+        }
+        example.cloned().unwrap_or_else(|| if schema["type"] == "array" { json!([]) } else { json!("") })
+    }
+
+    /// The keys that the user must fill in, apart from secrets.
+    pub(crate) fn open_keys(&self) -> Vec<String> {
+        self.open.clone()
     }
 
     /// The config as a file.
@@ -222,9 +240,9 @@ impl NewConfig {
     pub(crate) fn env_example(&self, source: &str) -> String {
         let mut out =
             format!("# Copy this file to `.env` and fill it in. `{source}.json` refers to these variables.\n");
-        for (name, what, example) in &self.variables {
+        for (name, what) in &self.variables {
             let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
-            out += &format!("\n# {what}\n{name}={}\n", example.as_deref().unwrap_or_default());
+            out += &format!("\n# {what}\n{name}=\n");
         }
         out
     }

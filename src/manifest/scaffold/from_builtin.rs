@@ -26,6 +26,7 @@ pub(crate) fn scaffold(name: &str, source: &str) -> Result<Scaffold> {
         manifest: format!("{head}{text}"),
         config: config.json(),
         env_example: config.env_example(name),
+        open_keys: config.open_keys(),
         schemas: schemas.into_iter().map(|(file, text)| (format!("{SCHEMAS}/{file}"), text.to_owned())).collect(),
     })
 }

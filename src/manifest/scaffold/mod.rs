@@ -28,6 +28,8 @@ pub(crate) struct Scaffold {
     pub(crate) config: String,
     /// The variables that the config refers to.
     pub(crate) env_example: String,
+    /// The keys of the config that the user must fill in, apart from secrets.
+    pub(crate) open_keys: Vec<String>,
     /// Schema files: path beside the manifest, and text.
     pub(crate) schemas: Vec<(String, String)>,
 }
@@ -40,6 +42,7 @@ impl Scaffold {
             manifest: render::manifest(plan),
             config: config.json(),
             env_example: config.env_example(&plan.name),
+            open_keys: config.open_keys(),
             schemas: Vec::new(),
         }
     }

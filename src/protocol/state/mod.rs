@@ -82,7 +82,9 @@ impl StateDoc {
     /// Adds the content of a file. `reset` names streams whose bookmarks are dropped.
     pub fn with_file(self, path: &Path, reset: &[String]) -> Result<Self> {
         let shown = path.display();
-        let bytes = std::fs::read(path).map_err(|e| Fault::config(format!("cannot read the state {shown}: {e}")))?;
+        let bytes = std::fs::read(path).map_err(|e| {
+            Fault::config(format!("cannot read the state {shown}: {e}")).hint("a first run has no --state")
+        })?;
         self.with_bytes(&bytes, &shown.to_string(), reset)
     }
 

@@ -16,8 +16,8 @@ pub type States = BTreeMap<String, Map<String, Json>>;
 /// Reads a file: a list of STREAM, GLOBAL or LEGACY messages, or the older format with one object per stream.
 pub fn read(path: &Path) -> Result<States> {
     let shown = path.display();
-    let text =
-        std::fs::read_to_string(path).map_err(|e| Fault::config(format!("cannot read the state {shown}: {e}")))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Fault::config(format!("cannot read the state {shown}: {e}")).hint("a first run has no --state"))?;
     if text.trim().is_empty() {
         return Err(Fault::config(format!("the state {shown} is empty, which is not a valid state"))
             .hint("`[]` means no state"));

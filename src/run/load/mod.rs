@@ -30,6 +30,8 @@ use crate::protocol::Protocol;
 use crate::run::context::Context;
 use crate::run::identity::RunIdentity;
 use crate::sandbox::Sandbox;
+use crate::tenant::schedule::cron_expr::Times;
+use crate::tenant::schedule::jenkins_hash::Hash;
 
 pub(crate) use configured::{ConfiguredSource, now};
 pub use manifest::specification;
@@ -63,6 +65,8 @@ pub(crate) enum Purpose {
     Discover,
     /// To check the connection.
     Check,
+    /// To look at a few pages.
+    Test,
     /// To read records.
     Read,
 }
@@ -116,7 +120,8 @@ impl ConfiguredSource {
         {
             config.extend(overrides.clone());
         }
-        let reporter = Reporter::new(context, &self.manifest.name, &self.config);
+        let is_awaited = matches!(purpose, Purpose::Check | Purpose::Test);
+        let reporter = Reporter::new(context, &self.manifest.name, &self.config, is_awaited);
         let pace = self.pace(context, &reporter)?;
         if self.migrated {
             reporter.config_changed()?;
@@ -139,7 +144,7 @@ impl ConfiguredSource {
             shared: Some(&shared),
             parents: OnceCell::new(),
         })?;
-        check_tiers(&config, &plan)?;
+        check_tiers(&config, &plan, &identity.tenant)?;
         Ok(LoadedSource { plan, cx, config, sandbox, reporter, shared, policies, identity })
     }
 
@@ -163,9 +168,15 @@ impl ConfiguredSource {
     }
 }
 
-/// Refuses a tier with an unknown stream.
-fn check_tiers(config: &Config, plan: &SourcePlan) -> Result<()> {
-    for (tier, streams) in config.ours.tiers.iter().map(|(name, tier)| (name, &tier.streams)) {
+/// Refuses a tier with an unknown stream or an invalid schedule.
+fn check_tiers(config: &Config, plan: &SourcePlan, tenant: &str) -> Result<()> {
+    for (tier, config::Tier { streams, schedule, .. }) in &config.ours.tiers {
+        if let Some(schedule) = schedule {
+            Times::parse(schedule, &Hash { tenant, tier }).map_err(|f| Fault {
+                message: format!("config `dripfeed.tiers.{tier}.schedule`: {}", f.message),
+                ..f
+            })?;
+        }
         for stream in streams.iter().filter(|stream| *stream != "*") {
             plan.stream(stream)
                 .map_err(|f| Fault { message: format!("config `dripfeed.tiers.{tier}`: {}", f.message), ..f })?;

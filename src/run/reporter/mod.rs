@@ -15,13 +15,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
-use crate::base::config::Config;
+use crate::base::config::{Config, DriftPolicy};
 use crate::base::display::{number, number_of, thousands};
 use crate::base::fault::Result;
 use crate::base::http::Network;
 use crate::base::stop::Stop;
 use crate::drift::finding::Finding;
-use crate::drift::monitor::MonitorReport;
+use crate::drift::monitor::{DriftMonitor, MonitorReport};
 use crate::drift::rules::Severity;
 use crate::engine::auth::TokenListener;
 use crate::engine::context::EngineContext;
@@ -56,6 +56,8 @@ const LONG: Duration = Duration::from_secs(60);
 pub(crate) struct Reporter {
     log: Arc<Log>,
     announces: Option<(Out, Mutex<Json>)>,
+    /// Does a user wait for the result?
+    is_awaited: bool,
     counts: Counts,
     waiting: Mutex<Option<(Instant, &'static str)>>,
     bar: OnceLock<ProgressBar>,
@@ -152,7 +154,7 @@ fn set(config: &mut Json, path: &[String], value: &str) {
 
 impl Reporter {
     /// A reporter for a run of a source.
-    pub(crate) fn new(context: &Context, source: &str, config: &Config) -> Arc<Reporter> {
+    pub(crate) fn new(context: &Context, source: &str, config: &Config, is_awaited: bool) -> Arc<Reporter> {
         let log = context.log.clone();
         log.names(source, config.ours.tenant.as_deref());
         Arc::new(Reporter {
@@ -160,6 +162,7 @@ impl Reporter {
             // The reader of Airbyte messages is informed of waits and of a changed config.
             announces: (context.protocol == Protocol::Airbyte)
                 .then(|| (context.out.clone(), Mutex::new(config.written.clone()))),
+            is_awaited,
             counts: Counts::default(),
             waiting: Mutex::default(),
             bar: OnceLock::new(),
@@ -209,6 +212,7 @@ impl Reporter {
             max_page_bytes: ours.max_page_bytes.unwrap_or(MAX_PAGE),
             allowed_hosts: ours.allowed_hosts.clone(),
             network,
+            is_awaited: self.is_awaited,
         };
         drop(self.pace.set(pace.clone()));
         let reporter = self.clone();
@@ -256,21 +260,24 @@ impl Reporter {
         let MonitorReport { finding, repeat, silent } = report;
         self.found.lock().push(finding.clone());
         let known = *repeat || finding.severity == Severity::Info;
-        let level = if *silent {
+        // The fault of the stream is the same cause, with its own hint.
+        let is_fault = DriftMonitor::is_reported_by_fault(finding.rule)
+            && finding.policy >= DriftPolicy::FailStream
+            && !self.log.is_structured();
+        let level = if *silent || is_fault {
             Level::Debug
         } else if known {
             Level::Info
         } else {
             Level::Warning
         };
-        let message = format!(
-            "stream `{}`: {} ({} of {}, {}; see `dripfeed drift show`)",
-            finding.stream,
-            finding.line(),
-            thousands(finding.count),
-            number_of(finding.of, "record"),
-            finding.policy.name()
-        );
+        let counts = match finding.of {
+            0 => number_of(finding.count, "time"),
+            of => format!("{} of {}", thousands(finding.count), number_of(of, "record")),
+        };
+        let (stream, policy) = (&finding.stream, finding.policy.name());
+        let message =
+            format!("stream `{stream}`: {} ({counts}, policy {policy}; see `dripfeed drift show`)", finding.line());
         self.log.event(level, &message, "schema_drift", &finding.event(*repeat));
     }
 

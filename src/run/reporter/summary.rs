@@ -13,9 +13,48 @@ use crate::base::fault::{Fault, Kind};
 use crate::base::stop::Stop;
 use crate::drift::rules::Rule;
 use crate::engine::cursor::ceiling::Beyond;
+use crate::engine::fetch::NO_PERMISSION;
 use crate::engine::scheduler::StreamOutcome;
 use crate::run::log::Level;
 use crate::run::outcome::{Figures, RunOutcome};
+
+/// The most streams that a line names.
+const NAMES: usize = 10;
+
+/// Streams that failed for a reason that was reported already, by reason.
+#[derive(Default)]
+struct Repeats(Vec<Repeat>);
+
+struct Repeat {
+    /// The status, the manifest's words for it, and the hint: the request differs from stream to stream.
+    reason: (Option<u16>, String, Option<String>),
+    /// The stream that was reported.
+    first: String,
+    others: Vec<String>,
+}
+
+impl Repeats {
+    /// Was the reason reported for another stream? Remembers the stream either way.
+    fn is_known(&mut self, fault: &Fault, stream: &str) -> bool {
+        let reason = (fault.status, fault.airbyte_text().to_owned(), fault.hint.clone());
+        if let Some(repeat) = self.0.iter_mut().find(|repeat| repeat.reason == reason) {
+            repeat.others.push(stream.to_owned());
+            return true;
+        }
+        self.0.push(Repeat { reason, first: stream.to_owned(), others: Vec::new() });
+        false
+    }
+
+    /// A line for each reason with several streams.
+    fn lines(&self) -> impl Iterator<Item = String> {
+        self.0.iter().filter(|repeat| !repeat.others.is_empty()).map(|Repeat { first, others, .. }| {
+            let named = others.iter().take(NAMES).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let more = others.len().saturating_sub(NAMES);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("{} failed for the same reason as `{first}`: {named}{more}", number(others.len(), "other stream"))
+        })
+    }
+}
 
 impl Reporter {
     /// Reports the result of the run. `ended_by` is the cause that ended it from outside of its streams, `target` the
@@ -101,6 +140,7 @@ impl Reporter {
         {
             gravest = Some(kind);
         }
+        let mut repeats = Repeats::default();
         // Credentials that worked for other streams are valid: a single stream may have lost its permission.
         let some_were_read = outcomes.iter().any(|outcome| outcome.complete || outcome.records > 0);
         for outcome in outcomes {
@@ -108,8 +148,9 @@ impl Reporter {
                 outcome.fault.as_mut().filter(|f| some_were_read && f.rule == Some(Rule::ScopeLost.id()))
             {
                 fault.kind = Kind::Data;
+                fault.hint = Some(NO_PERMISSION.to_owned());
             }
-            let graver = self.end_of_stream(outcome);
+            let graver = self.end_of_stream(outcome, &mut repeats);
             if graver.is_some_and(|kind| gravest.is_none_or(|g| kind.severity_rank() > g.severity_rank())) {
                 gravest = graver;
             }
@@ -118,6 +159,9 @@ impl Reporter {
             }) {
                 fault.clone_from(&outcome.fault);
             }
+        }
+        for line in repeats.lines() {
+            self.log.line(Level::Error, &line);
         }
         if gravest == Some(Kind::Unfinished) && get(&self.counts.sent) > 0 && get(&self.counts.calls) == 0 {
             // More time would not help.
@@ -164,7 +208,7 @@ impl Reporter {
     }
 
     /// Reports the result of one stream; returns the kind of its failure.
-    fn end_of_stream(&self, outcome: &StreamOutcome) -> Option<Kind> {
+    fn end_of_stream(&self, outcome: &StreamOutcome, repeats: &mut Repeats) -> Option<Kind> {
         let stream = &*outcome.stream;
         let tags = json!({"stream": stream});
         self.log.metric("counter", "record_count", &json!(outcome.records), &tags);
@@ -201,7 +245,10 @@ impl Reporter {
                     self.log.line(Level::Warning, &fault.to_string());
                 }
             } else if fault.kind == Kind::Auth {
-                self.log.event(Level::Error, &fault.to_string(), "credentials_refused", &tags);
+                // People read a cause once; programs get it for each stream.
+                let repeated = !self.log.is_structured() && repeats.is_known(fault, stream);
+                let level = if repeated { Level::Debug } else { Level::Error };
+                self.log.event(level, &fault.to_string(), "credentials_refused", &tags);
             } else {
                 self.log.line(Level::Error, &fault.to_string());
             }

@@ -145,7 +145,7 @@ pub(crate) struct TestReader<'c> {
 impl<'c> TestReader<'c> {
     /// Loads the source.
     pub(crate) fn load(context: &'c Context) -> Result<Self> {
-        let loaded = context.load(Purpose::Read)?;
+        let loaded = context.load(Purpose::Test)?;
         let exchanges = Arc::new(ExchangeLog::default());
         loaded.reporter.collect(exchanges.clone());
         Ok(TestReader { context, loaded, exchanges })

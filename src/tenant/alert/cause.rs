@@ -79,8 +79,7 @@ impl AlertEvent {
                 "put a new token or key into the config; if the vendor changed permissions, have them restored"
             }
             AlertEvent::SchemaDrift => {
-                "review the change; accept it if it is right; otherwise reject it: it keeps failing, without an \
-                alert for a week"
+                "review the change, then accept it, or reject it: that silences it for a week and changes nothing else"
             }
             AlertEvent::StreamFailed => {
                 "read the run's log; the other streams are complete, and the next run reads this one again from its \
@@ -102,6 +101,8 @@ impl AlertEvent {
             AlertEvent::Bug => "report it with the run's log; finished work is saved",
         };
         match hint {
+            // The hint of a change says how to accept it, or what helps where that would change nothing.
+            Some(hint) if self == AlertEvent::SchemaDrift => hint.to_owned(),
             Some(hint) if hint.ends_with('?') => format!("{hint} Otherwise: {general}"),
             Some(hint) if !general.contains(hint) => format!("{hint}; {general}"),
             _ => general.to_owned(),

@@ -14,6 +14,8 @@ use crate::base::fault::Result;
 use crate::base::store::file_name;
 use crate::base::timefmt::parse_iso;
 use crate::drift::across_tenants;
+use crate::drift::finding::Finding;
+use crate::drift::monitor::DriftMonitor;
 use crate::drift::rules::Severity;
 use crate::tenant::alert::outbox::File;
 use crate::tenant::locks::{Locks, of_backfill};
@@ -183,6 +185,9 @@ fn drift(root: &Path, source: &str, tenant: &str, now: OffsetDateTime) -> Result
     out.gravest = findings.first().map(|finding| format!("{}: {}", finding.stream, finding.line()));
     let grave = || findings.iter().filter(|finding| finding.severity >= Severity::Break);
     out.since = grave().map(|finding| finding.first_seen.clone()).min();
+    let is_fault = |finding: &&Finding| DriftMonitor::is_reported_by_fault(finding.rule);
+    out.grave_faults = grave().filter(is_fault).map(|of| (of.run_id.clone(), of.stream.clone())).collect();
+    out.remedy = findings.first().and_then(|finding| finding.rule.remedy());
     out.grave_places = grave().map(|of| format!("{} {}", of.rule.id(), of.pointer).trim_end().to_owned()).collect();
     Ok(out)
 }

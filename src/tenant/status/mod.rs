@@ -233,6 +233,12 @@ pub struct Drift {
     /// Rule and place of each severe change, as in the messages of runs that it stopped.
     #[serde(skip)]
     pub grave_places: Vec<String>,
+    /// Run and stream of each severe change whose only sign is the fault of its stream.
+    #[serde(skip)]
+    pub grave_faults: Vec<(String, String)>,
+    /// What helps against the most severe change, if accepting it has no effect.
+    #[serde(skip)]
+    pub remedy: Option<&'static str>,
 }
 
 impl Drift {
@@ -244,6 +250,12 @@ impl Drift {
     /// Is a severe change the cause that this message of a run names?
     fn is_cause_of(&self, message: &str) -> bool {
         self.grave_places.iter().any(|place| message.contains(place))
+    }
+
+    /// Is this message of a run the only sign of a severe change?
+    fn is_shown_by(&self, run_id: &str, message: &str) -> bool {
+        let of_stream = |stream: &str| message.starts_with(&format!("stream `{stream}`: "));
+        self.grave_faults.iter().any(|(run, stream)| run == run_id && of_stream(stream))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::base::display::{ago, minute, number, number_of, plain, short, thousan
 use crate::base::timefmt::parse_iso;
 
 /// The width of the columns other than the tenant's name.
-const REST: usize = 59;
+const REST: usize = 62;
 /// The maximum number of streams listed per tenant.
 const STREAMS: usize = 10;
 
@@ -23,14 +23,16 @@ pub fn write(report: &StatusReport, look: Look) -> String {
         number(all, "tenant"),
         if all == 0 { "nothing to report".to_owned() } else { report.counts() }
     );
-    let mut out = format!("{}  {}\n", look.paint(Style::Strong, &head), look.paint(Style::Faint, &minute(&report.at)));
+    let at = format!("as of {}", minute(&report.at));
+    let mut out = format!("{}  {}\n", look.paint(Style::Strong, &head), look.paint(Style::Faint, &at));
     if all == 0 {
         return out;
     }
     let named: Vec<String> = report.tenants.iter().map(|row| name(row, report.is_of_one_source())).collect();
     let longest = named.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("TENANT".len());
     let width = look.width.map_or(longest, |width| longest.min(width.saturating_sub(REST).max(12)));
-    let titles = ["TENANT", "STATUS", "AGE", "EVERY", "RAN", "EXIT", "CAP", "429S", "DRIFT"].map(str::to_owned);
+    let titles =
+        ["TENANT", "STATUS", "DATA AGE", "EVERY", "RAN AGO", "EXIT", "CAP", "429S", "DRIFT"].map(str::to_owned);
     out += &format!("\n{}\n", look.paint(Style::Faint, &line(&titles, width)));
     for (row, name) in report.tenants.iter().zip(&named) {
         let mut cells = cells(row, report);
@@ -66,7 +68,7 @@ fn line(cells: &[String; 9], width: usize) -> String {
     let [tenant, status, age, every, ran, exit, cap, limited, drift] = cells;
     let pad = width.saturating_sub(tenant.chars().count());
     let line = format!(
-        "{tenant}{:pad$}  {status:<7}  {age:>6}  {every:>5}  {ran:>6}  {exit:>4}  {cap:>4}  {limited:>4}  {drift}",
+        "{tenant}{:pad$}  {status:<7}  {age:>8}  {every:>5}  {ran:>7}  {exit:>4}  {cap:>4}  {limited:>4}  {drift}",
         ""
     );
     line.trim_end().to_owned()

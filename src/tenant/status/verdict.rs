@@ -50,7 +50,12 @@ pub(super) fn judge(subject: &Subject, row: &mut Row, unreadable: bool, now: Off
         if let Some(reason) = of_runs(subject, row, &runs) {
             reported.extend(runs.iter().map(|run| run.tier.clone()));
             // One cause is one reason: a change of the data, or a config that was invalid then and still is.
-            let of_drift = |_: &&mut Reason| reason.detail.as_deref().is_some_and(|why| row.drift.is_cause_of(why));
+            let why = reason.detail.as_deref().unwrap_or_default();
+            let is_fault = row.drift.is_shown_by(&runs[0].run.run_id, why);
+            if let Some(change) = drift.as_mut().filter(|_| is_fault) {
+                (change.detail, change.detail_is_whole) = (reason.detail.clone(), true);
+            }
+            let of_drift = |_: &&mut Reason| is_fault || row.drift.is_cause_of(why);
             let is_same = |other: &&mut Reason| other.detail.is_some() && other.detail == reason.detail;
             match drift.as_mut().filter(of_drift).or_else(|| reasons.iter_mut().find(is_same)) {
                 Some(same) => join(same, reason),
@@ -241,7 +246,7 @@ fn of_drift(subject: &Subject, row: &Row) -> Option<Reason> {
         ..Reason::new(
             TenantVerdict::NeedsPerson,
             format!("the vendor changed its data: {gravest}{more}"),
-            AlertEvent::SchemaDrift.to_do(None),
+            row.drift.remedy.map_or_else(|| AlertEvent::SchemaDrift.to_do(None), str::to_owned),
         )
     })
 }

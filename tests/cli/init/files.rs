@@ -25,6 +25,7 @@ fn a_source_is_a_manifest_a_config_and_its_variables() {
         "  dripfeed validate my-crm.yaml\n",
         "  dripfeed test --source my-crm.yaml --config my-crm.json --env-file .env\n",
         "  dripfeed read --source my-crm.yaml --config my-crm.json --env-file .env > messages.jsonl\n",
+        "  dripfeed sync --source my-crm.yaml --config my-crm.json --env-file .env --target target-jsonl\n",
         "decide:",
     ] {
         assert!(ran.out.contains(command), "{command} is not in\n{}", ran.out);
@@ -57,9 +58,22 @@ fn a_second_source_adds_its_lines_once() {
     init(dir.path(), &["b", "--rest", "--auth", "key", "--force"]).expect(0, &[]);
     assert_eq!(text(dir.path(), ".gitignore"), "target\n.env\nstate*.json\nmessages.jsonl\n");
     let variables = text(dir.path(), ".env.example");
-    for name in ["A_URL=", "A_TOKEN=", "B_URL=", "B_API_KEY="] {
+    for name in ["A_TOKEN=", "B_API_KEY="] {
         assert_eq!(variables.matches(name).count(), 1, "{name}: {variables}");
     }
+}
+
+/// Each value that only the user knows was a variable, and so was hidden in all that `test` showed.
+#[test]
+fn only_secrets_become_variables() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = init(dir.path(), &["crm", "--rest", "--auth", "basic"]);
+    ran.expect(0, &[]);
+    assert!(ran.out.contains("\nFill in `url`, `username` in crm.json.\n"), "{}", ran.out);
+    let config: Json = serde_json::from_str(&text(dir.path(), "crm.json")).unwrap();
+    assert_eq!(config["url"], "https://api.example.com/v1");
+    assert_eq!((&config["username"], &config["password"]), (&"<username>".into(), &"env:CRM_PASSWORD".into()));
+    assert!(!text(dir.path(), ".env.example").contains("USERNAME"));
 }
 
 #[test]

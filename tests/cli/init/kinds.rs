@@ -77,11 +77,13 @@ fn read(args: &[&str], base: &str) -> (Vec<Json>, Vec<Asked>) {
     init(dir.path(), &[&["crm"], args].concat()).expect(0, &[]);
     let path = |name: &str| dir.path().join(name).display().to_string();
     let tap = Tap::new("read").args(&["--source", &path("crm.yaml"), "--config", &path("crm.json")]);
-    let tap =
-        tap.env("CRM_URL", &format!("{}{base}", vendor.url)).env("CRM_TOKEN", "a-token").env("CRM_API_KEY", "a-key");
-    let tap = tap.env("CRM_USERNAME", "jo").env("CRM_PASSWORD", "a-password").env("CRM_CLIENT_ID", "client");
+    let tap = tap.env("CRM_TOKEN", "a-token").env("CRM_API_KEY", "a-key").env("CRM_PASSWORD", "a-password");
     let tap = tap.env("CRM_CLIENT_SECRET", "a-secret").env("CRM_REFRESH_TOKEN", "a-refresh");
-    let tap = tap.env("CRM_TOKEN_URL", &format!("{}/oauth/token", vendor.url));
+    // What the user fills in, in a config on top.
+    let (address, token_url) = (format!("{}{base}", vendor.url), format!("{}/oauth/token", vendor.url));
+    let values = json!({"url": address, "username": "jo", "client_id": "client", "token_url": token_url});
+    std::fs::write(dir.path().join("values.json"), values.to_string()).unwrap();
+    let tap = tap.args(&["--config", &path("values.json")]);
     let ran = tap.run();
     let records = ran.expect(0, &[]).records("items");
     (records, vendor.asked())
