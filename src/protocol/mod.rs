@@ -168,7 +168,7 @@ pub struct Sink<W: Write> {
 const ATOMIC: usize = 4096;
 
 /// Lines of this size together are written at once, in bytes.
-const MANY: usize = 16 << 10;
+const MANY: usize = 128 << 10;
 
 /// The buffer is written when it exceeds this size.
 const BUFFER: usize = 256 << 10;
