@@ -1,7 +1,7 @@
 //! A quick check of a config against the plain keywords of JSON Schema.
 //!
 //! Input: JSON and a schema. Output: whether it is valid, or that only the whole validator can say. Called by
-//! [`super::validate`]: most configs are plainly valid, and compiling a validator takes longer than the rest of a
+//! [`super::validate()`]: most configs are plainly valid, and compiling a validator takes longer than the rest of a
 //! start. It only ever says yes or no where each keyword is known to it; the messages of a no are the validator's.
 
 use serde_json::{Map, Value as Json};

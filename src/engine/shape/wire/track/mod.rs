@@ -6,7 +6,7 @@
 //!
 //! It is an automaton. A state is the path of the scalar that was just passed; a transition is the bytes from there to
 //! the next scalar (`,"name":"`). So whatever is between scalars is compared with bytes that were parsed once, and only
-//! scalars are looked at. The keys of an object always come in one order (see [`lesson`]), so that none comes twice.
+//! scalars are looked at. The keys of an object always come in one order (see `lesson`), so that none comes twice.
 //!
 //! What is only counted is counted by transition, and told to the observer by [`Track::settle`].
 
