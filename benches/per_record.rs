@@ -1,8 +1,8 @@
 //! CPU per record, against downloading the same pages with ureq and dropping them; and what the watch for drift adds.
 //!
-//! `cargo bench` starts a sandbox, then runs in turn a download, a read that does not look for drift and one that does,
-//! each in a process of its own, and prints the ratios of their CPU times (user and system). Ratios within a round are
-//! steadier than times: machines are shared.
+//! `cargo bench` starts a sandbox, first without gzip and then with it. Against each it runs in turn a download, a read
+//! that does not look for drift and one that does, in a process of its own. It prints the ratios of their CPU times
+//! (user and system). Ratios within a round are steadier than times: machines are shared.
 #![allow(clippy::print_stdout, missing_docs)]
 
 use std::io::{BufRead, BufReader, Read};
@@ -52,10 +52,17 @@ fn main() -> Result<()> {
     if let Some(url) = args.iter().skip_while(|a| *a != "download").nth(1) {
         return download(url);
     }
+    measure(&args[0], "plain", &["--no-gzip"])?;
+    measure(&args[0], "gzip", &[])
+}
+
+/// Prints the ratios against a sandbox with these options.
+fn measure(bench: &str, name: &str, options: &[&str]) -> Result<()> {
     let tap = env!("CARGO_BIN_EXE_dripfeed");
     let tasks = TASKS.to_string();
     let mut sandbox = Command::new(tap)
-        .args(["sandbox", "-q", "--no-gzip", "--tasks", &tasks])
+        .args(["sandbox", "-q", "--tasks", &tasks])
+        .args(options)
         .stdout(Stdio::piped())
         .spawn()
         .context("the sandbox does not start")?;
@@ -75,7 +82,7 @@ fn main() -> Result<()> {
     };
     let mut rounds = Vec::new();
     for _ in 0..PAIRS {
-        let base = cpu(Command::new(&args[0]).args(["download", url]))?;
+        let base = cpu(Command::new(bench).args(["download", url]))?;
         let [blind, watching] = [read(&configs[0])?, read(&configs[1])?];
         rounds.push((base, blind, watching));
     }
@@ -85,7 +92,7 @@ fn main() -> Result<()> {
         let _ = std::fs::remove_file(config);
     }
     for (base, blind, watching) in &rounds {
-        println!("download {} ms, read {} ms, with drift {} ms of CPU", base * 10, blind * 10, watching * 10);
+        println!("{name}: download {} ms, read {} ms, with drift {} ms of CPU", base * 10, blind * 10, watching * 10);
     }
     #[allow(clippy::cast_precision_loss)]
     let median = |ratio: &dyn Fn(&(u64, u64, u64)) -> f64| {
@@ -96,9 +103,9 @@ fn main() -> Result<()> {
     #[allow(clippy::cast_precision_loss)]
     let (all, drift) =
         (median(&|(base, _, watching)| *watching as f64 / *base as f64), median(&|(_, b, w)| *w as f64 / *b as f64));
+    println!("{name}, median of {PAIRS} rounds, {TASKS} records: {all:.2} times the CPU of downloading the pages");
     println!(
-        "median of {PAIRS} rounds, {TASKS} records: {all:.2} times the CPU of downloading and dropping the same pages"
+        "{name}, median of {PAIRS} rounds: the watch for drift takes {drift:.2} times the CPU of a read without it"
     );
-    println!("median of {PAIRS} rounds: the watch for drift takes {drift:.2} times the CPU of a read without it");
     Ok(())
 }

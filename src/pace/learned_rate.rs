@@ -72,7 +72,7 @@ pub(super) fn refused(ledger: &mut Ledger, policy: usize, allowed: Option<f64>, 
 
 /// The part of the declared rate that is left after 429s by jitter.
 #[allow(clippy::cast_precision_loss)]
-pub(super) fn part(ledger: &Ledger, policy: usize, now: Nanos) -> f64 {
+pub(super) fn part_left(ledger: &Ledger, policy: usize, now: Nanos) -> f64 {
     let dip = |t: &Nanos| DIP * (1.0 - now.saturating_sub(*t) as f64 / MINUTE as f64).max(0.0);
     1.0 - ledger.jitter.get(&policy).into_iter().flatten().map(dip).sum::<f64>()
 }

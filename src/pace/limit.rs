@@ -51,7 +51,7 @@ fn nanos(time: Duration) -> f64 {
 
 /// Rounds up, so that a call is never early.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn whole(nanos: f64) -> Nanos {
+pub(super) fn whole(nanos: f64) -> Nanos {
     nanos.ceil() as Nanos
 }
 

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
 use super::feedback::Cost;
-use super::learned_rate::{Refusal, cut, grow, part as part_left, refused};
+use super::learned_rate::{Refusal, cut, grow, part_left, refused};
 use super::ledger::{Ledger, Meter, Quota};
 use super::limit::{Limit, Nanos, Unit};
 use super::short_window::{Free, ShortWindow, WindowPlaces};
@@ -471,7 +471,7 @@ impl<C: Clock, S: LedgerStore> Limiter<C, S> {
     }
 
     /// A 429 names the vendor's limit: if it is lower than the declared ones, the rate is cut at once.
-    pub fn told(&self, policy: Option<usize>, calls: u64) {
+    pub fn named_limit(&self, policy: Option<usize>, calls: u64) {
         let policy = self.row(policy);
         let declared = self.limits(policy).filter(|(_, _, limit)| limit.unit == Unit::Calls);
         let lower = declared.map(|(_, _, limit)| limit.units()).min_by(f64::total_cmp);

@@ -370,7 +370,7 @@ impl Drop for Permit<'_> {
         drop(counts);
         self.pace.limiter.answered(self.policy, self.sent_at, good, feedback.left);
         if let Some(limit) = feedback.limit {
-            self.pace.limiter.told(self.policy, limit);
+            self.pace.limiter.named_limit(self.policy, limit);
         }
         self.pace.wake();
     }

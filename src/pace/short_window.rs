@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::limit::Nanos;
+use super::limit::{Nanos, whole};
 
 /// Windows from this length on need no allowance: the headroom has room for jitter.
 const LONG: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ const FEW: u64 = 5;
 const GROUP: u64 = 10;
 /// A headroom below this is kept in full; one above is part of the allowance.
 const WIDE: f64 = 0.9;
-/// WindowPlaces that are free within this part of the time between two groups become one group.
+/// Places that are free within this part of the time between two groups become one group.
 const TOGETHER: f64 = 0.75;
 /// Times are rounded: by so many nanoseconds a call is never early.
 const HAIR: Nanos = 1_000;
@@ -200,9 +200,4 @@ impl Free {
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn units(cost: f64) -> u64 {
     cost.max(1.0).ceil() as u64
-}
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn whole(nanos: f64) -> Nanos {
-    nanos.ceil() as Nanos
 }

@@ -65,12 +65,12 @@ fn watch(stream: &MadeStream<'_>, made: &mut Population, window: Window, records
         text.clear();
         made.record(window, &mut text);
         listener.begin();
-        form.scan(&mut Scanner::new(text.as_bytes()), true, &mut listener).unwrap();
+        form.scan(&mut Scanner::new(text.as_bytes()), &mut listener).unwrap();
         if listener.is_odd() {
             assert_eq!(watched.judge(&mut listener, text.as_bytes()).unwrap(), Judged::Sent, "{text}");
             if watched.generation() != generation {
                 (form, generation) = (wire(), watched.generation());
-                form.scan(&mut Scanner::new(text.as_bytes()), true, &mut listener.newcomers()).unwrap();
+                form.scan(&mut Scanner::new(text.as_bytes()), &mut listener.newcomers()).unwrap();
             }
         }
         if number % PAGE == PAGE - 1 || number == records - 1 {

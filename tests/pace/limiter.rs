@@ -325,9 +325,9 @@ fn a_429_is_jitter_until_it_repeats() {
     assert!(rate(&limiter) < 0.75, "three within a minute: the limit is lower");
     // So it is if the vendor says so, or requests a wait that no kept limit explains.
     let limiter = new();
-    limiter.told(Some(0), 25);
+    limiter.named_limit(Some(0), 25);
     assert!(rate(&limiter) > 0.9999);
-    limiter.told(Some(0), 12);
+    limiter.named_limit(Some(0), 12);
     assert!(rate(&limiter) < 0.75);
     let limiter = new();
     limiter.limited(Some(0), Duration::from_secs(10));

@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 const MAX_DEPTH: usize = 32;
 
 /// Keywords that say nothing about validity. Formats are advice.
-const ANNOTATIONS: [&str; 25] = [
+const ANNOTATIONS: [&str; 24] = [
     "$comment",
     "$defs",
     "$id",
@@ -34,7 +34,6 @@ const ANNOTATIONS: [&str; 25] = [
     "secret",
     "sensitive",
     "title",
-    "type",
     "writeOnly",
 ];
 
@@ -55,23 +54,12 @@ impl Check<'_> {
             _ => return None,
         };
         // What stands beside a reference counts in some drafts only.
-        let is_beside = |keyword: &String| keyword == "type" || !ANNOTATIONS.contains(&&**keyword);
+        let is_beside = |keyword: &String| !ANNOTATIONS.contains(&&**keyword);
         if schema.contains_key("$ref") && schema.keys().filter(|keyword| is_beside(keyword)).count() > 1 {
             return None;
         }
-        let mut is_valid = match schema.get("type") {
-            None => true,
-            Some(Json::String(name)) => has_type(json, name)?,
-            Some(Json::Array(names)) => {
-                let fits = names.iter().map(|name| has_type(json, name.as_str()?)).collect::<Option<Vec<bool>>>()?;
-                fits.contains(&true)
-            }
-            Some(_) => return None,
-        };
-        for (keyword, rule) in schema {
-            is_valid &= self.keyword(json, (keyword, rule), schema, depth)?;
-        }
-        Some(is_valid)
+        let mut rules = schema.iter();
+        rules.try_fold(true, |valid, rule| Some(valid & self.keyword(json, (rule.0, rule.1), schema, depth)?))
     }
 
     fn keyword(
@@ -86,6 +74,11 @@ impl Check<'_> {
         };
         match (keyword, json) {
             (keyword, _) if ANNOTATIONS.contains(&keyword) => Some(true),
+            ("type", _) => {
+                let names = rule.as_array().map_or(std::slice::from_ref(rule), Vec::as_slice);
+                let fits: Option<Vec<bool>> = names.iter().map(|name| has_type(json, name.as_str()?)).collect();
+                Some(fits?.contains(&true))
+            }
             ("$ref", _) => self.value(json, self.root.pointer(rule.as_str()?.strip_prefix('#')?)?, depth + 1),
             ("const", Json::String(_) | Json::Bool(_) | Json::Null) => Some(json == rule),
             ("enum", Json::String(_) | Json::Bool(_) | Json::Null) => Some(rule.as_array()?.contains(json)),

@@ -67,12 +67,11 @@ impl HttpClient {
 
     /// The agent for a URL.
     pub fn agent(&self, url: &str) -> Result<&Agent> {
-        if self.is_direct(url) {
-            return Ok(&self.direct);
-        }
-        let of_scheme = if is_https(url) { &self.https } else { &self.http };
-        match of_scheme {
-            Ok(agent) => Ok(agent.as_ref().unwrap_or(&self.direct)),
+        match if is_https(url) { &self.https } else { &self.http } {
+            // Most machines have no proxy.
+            Ok(None) => Ok(&self.direct),
+            _ if self.is_direct(url) => Ok(&self.direct),
+            Ok(Some(agent)) => Ok(agent),
             Err(fault) => Err(fault.clone()),
         }
     }

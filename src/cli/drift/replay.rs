@@ -37,7 +37,7 @@ pub(super) fn run(context: &Context, asked: &Replay) -> Result<()> {
             continue;
         }
         let verbatim = context.protocol == Protocol::Airbyte;
-        let reading = ReadMode { sweep: false, whole: false, preview: true, may_grow: true, verbatim, goes_on: true };
+        let reading = ReadMode::look(verbatim);
         let Some(watched) = loaded.monitor(stream, reading, context)? else { continue };
         let Some(path) = watched.quarantine() else { continue };
         quarantine::replay(path, |entries| {

@@ -32,7 +32,7 @@ const CONNECTIONS: usize = 64;
 /// The most memory reserved because of a `Content-Length`, in bytes.
 const MAX_RESERVED: u64 = 4 << 20;
 /// The first buffer for a body of unknown size, in bytes.
-const FIRST_READ: usize = 16 << 10;
+const FIRST_READ: u64 = 16 << 10;
 /// Larger buffers are not kept, in bytes.
 const MAX_SPARE: usize = 1 << 20;
 /// The part of a file that is held in memory, in bytes.
@@ -157,12 +157,11 @@ impl Transport {
         let length = response.headers().get("content-length").and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
         let compressed = response.headers().contains_key("content-encoding");
         // One byte more than expected, so that the end is detected without reallocation.
-        let expected = length.filter(|_| !compressed).map_or(0, |l| l.min(limit).min(MAX_RESERVED) + 1);
+        let expected = length.filter(|_| !compressed).map_or(FIRST_READ, |l| l.min(limit).min(MAX_RESERVED) + 1);
         let mut reader = response.body_mut().with_config().limit(u64::MAX).reader();
         let most = usize::try_from(limit.saturating_add(1)).unwrap_or(usize::MAX);
         let mut body = self.spare.lock().pop().unwrap_or_default();
-        let expected = usize::try_from(expected).unwrap_or(0).max(FIRST_READ);
-        body.resize(body.len().max(expected), 0);
+        body.resize(body.len().max(usize::try_from(expected).unwrap_or(0)), 0);
         let size = read_up_to(&mut reader, &mut body, most).map_err(|e| broke_off(&e))?;
         body.truncate(size);
         if body.len() as u64 <= limit {

@@ -102,12 +102,12 @@ impl<'s> DriftWatch<'s> {
         mut record: Scanner<'a>,
     ) -> Walked<RecordScan<'a>> {
         let (Some(monitor), Some(listener)) = (self.monitor, &mut self.listener) else {
-            return Ok(version.wire.scan(&mut record, true, &mut ())?);
+            return Ok(version.wire.scan(&mut record, &mut ())?);
         };
         // Another slice may have extended the schema: an observer must know all places of the schema that it
         // observes.
         monitor.follow(listener);
-        Ok(version.wire.scan(&mut record, true, &mut listener.newcomers())?)
+        Ok(version.wire.scan(&mut record, &mut listener.newcomers())?)
     }
 
     /// Decides about the scanned record.

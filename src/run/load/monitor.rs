@@ -33,6 +33,13 @@ pub(crate) struct ReadMode {
     pub(crate) goes_on: bool,
 }
 
+impl ReadMode {
+    /// No record is asked for: only what the tenant's runs learned is wanted.
+    pub(crate) fn look(verbatim: bool) -> ReadMode {
+        ReadMode { sweep: false, whole: false, preview: true, may_grow: true, verbatim, goes_on: true }
+    }
+}
+
 impl LoadedSource {
     /// The drift monitor of a stream, with everything that its tenant's runs learned; `None` if drift is off.
     pub(crate) fn monitor(
@@ -80,9 +87,7 @@ impl LoadedSource {
         if self.identity.root.is_none() {
             return Ok(stream.clone());
         }
-        let reading =
-            ReadMode { sweep: false, whole: false, preview: true, may_grow: true, verbatim: true, goes_on: true };
-        let Some(monitor) = self.monitor(stream, reading, context)? else { return Ok(stream.clone()) };
+        let Some(monitor) = self.monitor(stream, ReadMode::look(true), context)? else { return Ok(stream.clone()) };
         let schema = monitor.schema();
         if *schema == stream.schema {
             return Ok(stream.clone());

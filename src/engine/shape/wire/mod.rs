@@ -193,20 +193,15 @@ impl RecordSchema {
         self
     }
 
-    /// Scans the next record, moves past it, and reports every value to `observer`. With `lines`, a line break
-    /// between tokens counts as a change.
+    /// Scans the next record, moves past it, and reports every value to `observer`. A line break between tokens is a
+    /// change.
     #[inline]
-    pub fn scan<'a>(
-        &self,
-        scanner: &mut Scanner<'a>,
-        lines: bool,
-        observer: &mut impl Observer,
-    ) -> Scan<RecordScan<'a>> {
+    pub fn scan<'a>(&self, scanner: &mut Scanner<'a>, observer: &mut impl Observer) -> Scan<RecordScan<'a>> {
         let start = scanner.at();
         let mut scan = Look { seen: RecordScan::default(), verbatim: self.verbatim, observer };
         scan.value(&self.root, scanner, 0)?;
         let mut seen = scan.seen;
-        if lines && !seen.change {
+        if !seen.change {
             seen.change = memchr::memchr2(b'\n', b'\r', scanner.slice(start..scanner.at())).is_some();
         }
         Ok(seen)

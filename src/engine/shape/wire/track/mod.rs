@@ -8,7 +8,7 @@
 //! the next scalar (`,"name":"`). So whatever is between scalars is compared with bytes that were parsed once, and only
 //! scalars are looked at. The keys of an object always come in one order (see `lesson`), so that none comes twice.
 //!
-//! What is only counted is counted by transition, and told to the observer by [`Track::settle`].
+//! What is only counted is counted by transition, and reported to the observer by [`Track::settle`].
 
 mod lesson;
 mod paths;
@@ -246,7 +246,7 @@ impl Track {
         None
     }
 
-    /// Tells the observer what was counted.
+    /// Reports what was counted to the observer.
     pub fn settle(&mut self, observer: &mut impl CountingObserver) {
         for transition in &mut self.transitions {
             let times = std::mem::take(&mut transition.times);
@@ -276,8 +276,7 @@ impl Track {
 }
 
 impl RecordSchema {
-    /// As [`RecordSchema::scan`], with a line break between tokens as a change; `track` passes records of a known
-    /// form.
+    /// As [`RecordSchema::scan`]; `track` passes records of a known form.
     #[inline]
     pub fn scan_on<'a>(
         &self,
@@ -287,7 +286,7 @@ impl RecordSchema {
     ) -> Scan<RecordScan<'a>> {
         track.follow(observer);
         if track.is_off() {
-            return self.scan(scanner, true, observer);
+            return self.scan(scanner, observer);
         }
         if let Some(seen) = track.pass(scanner, observer) {
             track.hits = track.hits.saturating_add(1);
@@ -295,7 +294,7 @@ impl RecordSchema {
         }
         track.misses = track.misses.saturating_add(1);
         let record = scanner.clone();
-        let seen = self.scan(scanner, true, observer)?;
+        let seen = self.scan(scanner, observer)?;
         if !seen.change && !observer.is_odd() {
             track.learn(self, record, scanner.at(), observer);
         }
@@ -304,7 +303,8 @@ impl RecordSchema {
 }
 
 /// The length of a text, and whether it is free of escapes; `None` if it has no end, or a broken escape, or one that a
-/// target may refuse: NUL, half of a surrogate pair.
+/// target may refuse: NUL, half of a surrogate pair. It is stricter than [`Scanner::string`] followed by `clean`, and
+/// quicker, since it looks at each escape once.
 #[inline]
 fn text_length(rest: &[u8]) -> Option<(usize, bool)> {
     let length = plain_run(rest, 0);
@@ -336,7 +336,8 @@ fn escaped_length(rest: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// The length of a number, and whether it is an integer; `None` for one that the general scan must look at.
+/// The length of a number, and whether it is an integer; `None` for one that the general scan must look at. With
+/// `Scanner::number` a record of 20 values took 5 % more instructions.
 #[inline]
 fn number_length(rest: &[u8]) -> Option<(usize, bool)> {
     let start = usize::from(*rest.first()? == b'-');

@@ -54,7 +54,7 @@ impl Places for Numbered {
     }
 }
 
-/// What an observer was told.
+/// What was reported to an observer.
 #[derive(Default, Clone)]
 struct Watcher {
     /// What each place asks for, by its number.
@@ -276,27 +276,27 @@ fn compare(seed: u64) -> (u32, u32) {
         if one.peek() != Ok(JsonKind::Object) || other.peek() != Ok(JsonKind::Object) {
             continue;
         }
-        let by_scan = wire.scan(&mut one, true, &mut general);
+        let by_scan = wire.scan(&mut one, &mut general);
         let by_track = wire.scan_on(&mut track, &mut other, &mut tracked);
         let shown = String::from_utf8_lossy(&bytes);
-        let told = format!("seed {seed}, record {number}: {shown}");
+        let at = format!("seed {seed}, record {number}: {shown}");
         match (by_scan, by_track) {
             (Ok(scan), Ok(track)) => {
-                assert_eq!(one.at(), other.at(), "{told}");
-                assert_eq!((scan.change, scan.keys), (track.change, track.keys), "{told}");
+                assert_eq!(one.at(), other.at(), "{at}");
+                assert_eq!((scan.change, scan.keys), (track.change, track.keys), "{at}");
                 let text = |cursor: &Option<CursorText<'_>>| cursor.as_ref().map(|c| format!("{c:?}"));
-                assert_eq!(text(&scan.cursor), text(&track.cursor), "{told}");
-                assert_eq!((general.odd, &general.shown), (tracked.odd, &tracked.shown), "{told}");
+                assert_eq!(text(&scan.cursor), text(&track.cursor), "{at}");
+                assert_eq!((general.odd, &general.shown), (tracked.odd, &tracked.shown), "{at}");
             }
             (scan, track) => {
-                assert_eq!(scan.err(), track.err(), "{told}");
+                assert_eq!(scan.err(), track.err(), "{at}");
                 // A page with such a record is dropped.
                 break;
             }
         }
         if dice.one_in(10) {
             track.settle(&mut tracked);
-            assert_eq!(general.counts, tracked.counts, "{told}");
+            assert_eq!(general.counts, tracked.counts, "{at}");
         }
     }
     (track.hits, track.misses)
