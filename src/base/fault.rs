@@ -7,6 +7,7 @@
 //! A message states what happened, where, and what to do. It never contains a secret or a record's value.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 /// The kind of a fault; decides what it affects, and the exit code.
@@ -294,9 +295,22 @@ impl Fault {
         }
     }
 
-    /// A fault for a failed read or write of `what` on this machine.
+    /// A fault for a failed read or write of `what` on this machine. The hint is that of the kind of error.
     pub fn local(what: impl fmt::Display, error: &std::io::Error) -> Self {
-        Self::new(Kind::Local, format!("{what}: {error}"))
+        let hint = match error.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                "give the user that runs dripfeed access to it"
+            }
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                "free space on that disk, or raise the limit on its use; the next run continues from the saved state"
+            }
+            ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::AlreadyExists => {
+                "a file stands where a folder must be, or a folder where a file must be: move it away"
+            }
+            ErrorKind::NotFound => "check the path: a folder of it is missing",
+            _ => "check this machine: its disk, its limits on open files and threads, and who may use the path",
+        };
+        Self::new(Kind::Local, format!("{what}: {error}")).hint(hint)
     }
 }
 
