@@ -12,7 +12,7 @@ use super::node::{Fields, Node, NodeKind, Place};
 use crate::base::fault::{Fault, Result};
 
 /// The maximum number of nodes from expanded references, against reference bombs.
-const MAX_NODES: usize = 1_000_000;
+const MAX_COPIES: usize = 1_000_000;
 /// The maximum nesting of a resolved manifest.
 const MAX_DEPTH: usize = 250;
 
@@ -26,7 +26,7 @@ pub fn resolve(mut root: Node, file: &str) -> Result<Node> {
         let heads = all.iter().filter(|(key, _)| heads.contains(*key));
         named.extend(heads.map(|(key, value)| (key.clone(), value.clone())));
     }
-    let mut resolver = Resolver { root: &named, open: Vec::new(), nodes: 0, depth: 0 };
+    let mut resolver = Resolver { root: &named, open: Vec::new(), copies: 0, depth: 0 };
     resolver.change(&mut root).map_err(|lost| lost.fault(file))?;
     Ok(root)
 }
@@ -91,15 +91,16 @@ struct Resolver<'r> {
     /// The tree that references point into.
     root: &'r Node,
     open: Vec<String>,
-    nodes: usize,
+    /// Nodes that references copied.
+    copies: usize,
     depth: usize,
 }
 
 impl Resolver<'_> {
-    /// Enters a node; the depth is limited.
-    fn enter(&mut self) -> Resolved<()> {
-        self.nodes += 1;
-        if self.nodes > MAX_NODES || self.depth > MAX_DEPTH {
+    /// Enters a node; the depth is limited, and the number of copies.
+    fn enter(&mut self, is_copy: bool) -> Resolved<()> {
+        self.copies += usize::from(is_copy);
+        if self.copies > MAX_COPIES || self.depth > MAX_DEPTH {
             return Err(Lost::new("the manifest's references expand to too many values"));
         }
         self.depth += 1;
@@ -117,7 +118,7 @@ impl Resolver<'_> {
             *node = self.node(node)?;
             return Ok(());
         }
-        self.enter()?;
+        self.enter(false)?;
         match &mut node.kind {
             NodeKind::Scalar(_) => {}
             NodeKind::Seq(items) => {
@@ -137,7 +138,7 @@ impl Resolver<'_> {
 
     /// A resolved copy of a node.
     fn node(&mut self, node: &Node) -> Resolved<Node> {
-        self.enter()?;
+        self.enter(true)?;
         let resolved = match &node.kind {
             NodeKind::Scalar(_) => match node.as_str().filter(|s| s.starts_with("#/")) {
                 Some(reference) => self.target(reference)?,

@@ -6,6 +6,7 @@
 //! Sources: RFC 9110 §10.2.3 (Retry-After), draft-ietf-httpapi-ratelimit-headers (`RateLimit`, and `RateLimit-Reset` of
 //! its older versions), and the dialects of `X-RateLimit-*` that vendors document.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -23,16 +24,31 @@ const EPOCH_SECONDS: std::ops::RangeInclusive<f64> = 1e9..=2e10;
 /// A reset from this on is a time in milliseconds since 1970.
 const EPOCH_MILLIS: std::ops::RangeInclusive<f64> = 1e12..=2e13;
 
-/// The vendors' names for the remaining calls and the reset: first the draft's older names, then the dialects.
-const PAIRS: [(&str, &str); 7] = [
-    ("ratelimit-remaining", "ratelimit-reset"),
-    ("x-ratelimit-remaining", "x-ratelimit-reset"),
-    ("x-rate-limit-remaining", "x-rate-limit-reset"),
-    ("x-ratelimit-requests-remaining", "x-ratelimit-requests-reset"),
-    ("x-ratelimit-endpoint-requests-remaining", "x-ratelimit-endpoint-requests-reset"),
-    ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
-    ("x-rate-limit-api-token-remaining", "x-rate-limit-api-token-interval-ms"),
+/// The names of the headers with one limit: of its calls, of those that remain, and of its reset.
+struct HeaderNames<N> {
+    limit: Option<N>,
+    remaining: N,
+    reset: N,
+}
+
+/// The vendors' names: first the draft's older ones, then the dialects.
+const NAMES: [HeaderNames<&str>; 7] = [
+    named("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"),
+    named("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"),
+    named("x-rate-limit-limit", "x-rate-limit-remaining", "x-rate-limit-reset"),
+    named("x-ratelimit-requests-limit", "x-ratelimit-requests-remaining", "x-ratelimit-requests-reset"),
+    named(
+        "x-ratelimit-endpoint-requests-limit",
+        "x-ratelimit-endpoint-requests-remaining",
+        "x-ratelimit-endpoint-requests-reset",
+    ),
+    named("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    named("x-rate-limit-api-token-limit", "x-rate-limit-api-token-remaining", "x-rate-limit-api-token-interval-ms"),
 ];
+
+const fn named(limit: &'static str, remaining: &'static str, reset: &'static str) -> HeaderNames<&'static str> {
+    HeaderNames { limit: Some(limit), remaining, reset }
+}
 
 /// The header names and statuses of a manifest's budget.
 #[derive(Debug, Clone, Default)]
@@ -152,12 +168,23 @@ fn alias(key: &str) -> &'static str {
     if key == "r" { "remaining" } else { "reset" }
 }
 
-/// Every possible pair of header names, the manifest's first; the manifest may set one and leave the other.
-fn pairs(names: &Names) -> impl Iterator<Item = (&str, &str)> {
-    let pinned = names.remaining.is_some() || names.reset.is_some();
-    let own = pinned
-        .then(|| (names.remaining.as_deref().unwrap_or(PAIRS[0].0), names.reset.as_deref().unwrap_or(PAIRS[0].1)));
-    own.into_iter().chain(PAIRS)
+/// Every set of names that a response may use, the manifest's first; the manifest may set one and leave the other.
+fn names_in<'n>(headers: &HeaderMap, names: &'n Names) -> Vec<HeaderNames<Cow<'n, str>>> {
+    let pinned = (names.remaining.is_some() || names.reset.is_some()).then(|| {
+        let name = |own: &'n Option<String>, other: &'static str| Cow::from(own.as_deref().unwrap_or(other));
+        let (remaining, reset) = (name(&names.remaining, NAMES[0].remaining), name(&names.reset, NAMES[0].reset));
+        let limit = remaining.replace("remaining", "limit");
+        HeaderNames { limit: (limit != remaining).then_some(limit.into()), remaining, reset }
+    });
+    // Most responses have none of them.
+    let has_any =
+        headers.keys().any(|name| ["ratelimit", "x-rate"].iter().any(|start| name.as_str().starts_with(start)));
+    let known = NAMES.iter().filter(|_| has_any).map(|HeaderNames { limit, remaining, reset }| HeaderNames {
+        limit: limit.map(Cow::from),
+        remaining: Cow::from(*remaining),
+        reset: Cow::from(*reset),
+    });
+    pinned.into_iter().chain(known).collect()
 }
 
 /// The time until the reset in a pair of headers.
@@ -168,14 +195,16 @@ fn pair_reset(name: &str, headers: &HeaderMap, now: OffsetDateTime) -> Option<Du
 
 /// Reads the status and headers of a response.
 pub fn read(status: u16, headers: &HeaderMap, names: &Names, now: OffsetDateTime) -> Feedback {
+    let named = names_in(headers, names);
+    let limit_of = |names: &HeaderNames<Cow<'_, str>>| one(headers, names.limit.as_deref()?).and_then(count);
     let mut announced = draft(headers);
     let mut resets = Vec::new();
-    for (remaining, reset) in pairs(names) {
+    for names in &named {
         // A limit of zero means no limit.
-        let limit = remaining.replace("remaining", "limit");
-        if limit != remaining && one(headers, &limit).and_then(count) == Some(0) {
+        if limit_of(names) == Some(0) {
             continue;
         }
+        let HeaderNames { remaining, reset, .. } = names;
         let (left, time) = (one(headers, remaining).and_then(count), pair_reset(reset, headers, now));
         match (left, time) {
             (Some(left), Some(time)) => announced.push((left, time)),
@@ -189,21 +218,18 @@ pub fn read(status: u16, headers: &HeaderMap, names: &Names, now: OffsetDateTime
     let used_up = || left.filter(|(left, _)| *left == 0).map(|(_, time)| time);
     let wait = retry_after(headers, now).or_else(used_up).or_else(|| resets.first().copied());
     let none_left = || wait.filter(|_| names.used_up.contains(&status.into())).map(|wait| (0, wait));
-    let limit = pairs(names).find_map(|(remaining, _)| {
-        let name = Some(remaining.replace("remaining", "limit")).filter(|name| name != remaining)?;
-        one(headers, &name).and_then(count).filter(|limit| *limit > 0)
-    });
-    Feedback { wait, left: left.or_else(none_left), limit: limit.filter(|_| status == 429) }
+    let limit = (status == 429).then(|| named.iter().filter_map(limit_of).find(|limit| *limit > 0)).flatten();
+    Feedback { wait, left: left.or_else(none_left), limit }
 }
 
 /// Is a response other than 429 still a rate limit? A 403 is one if no call is left, even without a reset time, or if
 /// it has a time to retry (GitHub's limits).
 pub fn forbidden_is_limit(headers: &HeaderMap, feedback: &Feedback) -> bool {
     let is_nothing = |name: &str| one(headers, name).and_then(count) == Some(0);
-    let used_up = |name: &str| is_nothing(name) && !is_nothing(&name.replace("remaining", "limit"));
+    let used_up = |names: &HeaderNames<&str>| is_nothing(names.remaining) && !names.limit.is_some_and(is_nothing);
     headers.contains_key("retry-after") && feedback.wait.is_some()
         || feedback.left.is_some_and(|(left, _)| left == 0)
-        || PAIRS.iter().any(|(remaining, _)| used_up(remaining))
+        || NAMES.iter().any(used_up)
 }
 
 /// Error codes for rate limits in responses with status 200 or 400: letters and digits, in lower case.

@@ -33,8 +33,8 @@ use crate::tenant::locks::{Locks, of_backfill};
 
 /// The stack size of a reading thread, in bytes: enough for the longest template (only the used part takes memory).
 const STACK: usize = 64 << 20;
-/// The number of pages that may wait for stdout.
-const PAGES_AHEAD: usize = 8;
+/// The number of batches of lines that may wait for stdout.
+const BATCHES_AHEAD: usize = 4;
 
 /// A document without bookmarks, for the selected streams.
 pub(crate) fn fresh(context: &Context, loaded: &LoadedSource) -> StateDoc {
@@ -213,7 +213,7 @@ impl PreparedRun {
         }
         backfill::announce(&context.log, loaded, &jobs);
         let (reporter, shared) = (&loaded.reporter, &loaded.shared);
-        let (sender, messages) = sync_channel(PAGES_AHEAD);
+        let (sender, messages) = sync_channel(BATCHES_AHEAD);
         // Without a known cap, more threads have no use.
         let most = if shared.fetcher.pace().is_capped() { plan.max_concurrency } else { plan.concurrency };
         // A preview asks for no slice that it may not need.

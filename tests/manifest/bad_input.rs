@@ -555,3 +555,37 @@ fn a_check_ends_on_a_signal_though_the_vendor_hangs() {
     let ran = tap.run_and_stop(|| !vendor.asked().is_empty());
     assert_eq!(ran.code, 143);
 }
+
+#[test]
+fn a_manifest_of_ten_megabytes_is_read_but_not_what_multiplies_itself() {
+    let fields: String = (0..70).map(|n| format!("          field_{n}: {{type: [string, 'null']}}\n")).collect();
+    let stream = |n: usize| {
+        format!(
+            "  - type: DeclarativeStream
+    name: s{n}
+    retriever:
+      type: SimpleRetriever
+      requester: {{type: HttpRequester, url_base: https://api.example.com, path: /s{n}}}
+      record_selector: {{type: RecordSelector, extractor: {{type: DpathExtractor, field_path: []}}}}
+    schema_loader:
+      type: InlineSchemaLoader
+      schema:
+        type: object
+        properties:
+{fields}"
+        )
+    };
+    let head = "version: 7.39.1\ntype: DeclarativeSource\ncheck: {type: CheckStream, stream_names: [s0]}\nstreams:\n";
+    let manifest: String = std::iter::once(head.to_owned()).chain((0..3_000).map(stream)).collect();
+    assert!(manifest.len() > 10_000_000);
+    let validate = |text: &str| {
+        let tap = Tap::new("validate").file("", "m.yaml", text);
+        let path = tap.dir.path().join("m.yaml").display().to_string();
+        tap.args(&[&path]).run()
+    };
+    let ran = validate(&manifest);
+    assert!(ran.expect(0, &[]).out.contains("3,000 streams"), "{:.500}", ran.out);
+    // Three characters that stand for a thousand values each.
+    let bomb = format!("a: &a [{}]\nb: [{}]\n", "x, ".repeat(1_000), "*a, ".repeat(1_000));
+    validate(&bomb).expect(10, &["m.yaml:2", "400000 values"]);
+}

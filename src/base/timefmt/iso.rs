@@ -2,8 +2,6 @@
 //!
 //! Input: an ISO text, or a time. Output: a time, or its text. Called by templates and by the wire rules.
 
-use std::fmt::Write as _;
-
 use time::{Date, Month, OffsetDateTime, UtcOffset};
 use wide::u8x16;
 
@@ -11,25 +9,44 @@ use super::{offset, offset_text};
 
 /// Python's `isoformat(sep)`: microseconds only if not zero, the offset with a colon.
 pub fn isoformat(t: OffsetDateTime, separator: char) -> String {
-    let mut out = format!(
-        "{:04}-{:02}-{:02}{separator}{:02}:{:02}:{:02}",
-        t.year(),
-        u8::from(t.month()),
-        t.day(),
-        t.hour(),
-        t.minute(),
-        t.second()
-    );
-    if t.microsecond() > 0 {
-        let _ = write!(out, ".{:06}", t.microsecond());
-    }
-    out + &offset_text(t.offset(), ":")
+    moment(t, separator) + &offset_text(t.offset(), ":")
 }
 
 /// RFC 3339 in UTC with `Z`, the form that every warehouse reads the same way.
 pub fn rfc3339(t: OffsetDateTime) -> String {
-    let text = isoformat(t.checked_to_offset(UtcOffset::UTC).unwrap_or(t), 'T');
-    text.strip_suffix("+00:00").map_or(text.clone(), |t| format!("{t}Z"))
+    match t.checked_to_offset(UtcOffset::UTC) {
+        Some(utc) => moment(utc, 'T') + "Z",
+        // A year that UTC cannot have.
+        None => isoformat(t, 'T'),
+    }
+}
+
+/// Date and time without the offset. Without `format!`, which takes ten times as long: each page has some.
+fn moment(t: OffsetDateTime, separator: char) -> String {
+    let mut out = String::with_capacity(27);
+    if t.year() < 0 {
+        out.push('-');
+    }
+    digits(&mut out, t.year().unsigned_abs(), 4 - u32::from(t.year() < 0));
+    for (before, number) in
+        [('-', u8::from(t.month())), ('-', t.day()), (separator, t.hour()), (':', t.minute()), (':', t.second())]
+    {
+        out.push(before);
+        digits(&mut out, number.into(), 2);
+    }
+    if t.microsecond() > 0 {
+        out.push('.');
+        digits(&mut out, t.microsecond(), 6);
+    }
+    out
+}
+
+/// Adds a number with at least so many digits.
+fn digits(out: &mut String, number: u32, width: u32) {
+    let length = number.checked_ilog10().map_or(1, |log| log + 1);
+    for place in (0..length.max(width)).rev() {
+        out.extend(char::from_digit(number / 10_u32.pow(place) % 10, 10));
+    }
 }
 
 /// Parses an ISO-8601 date or date-time leniently, as the reference's `str_to_datetime` does.

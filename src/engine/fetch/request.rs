@@ -229,17 +229,19 @@ impl RequestPlan {
         // credentials.
         let own = Vars { slice: None, extra: None, next_page_token: None, ..*vars };
         let mut named = if self.base_is_own { base.clone() } else { self.base.text(&own).unwrap_or_default() };
-        if let Some(home) = self.home.as_ref().filter(|_| origin(&named).is_none()) {
+        let origin_of_base = origin(&base);
+        let has_origin = |named: &str| if named == base { origin_of_base.is_some() } else { origin(named).is_some() };
+        if let Some(home) = self.home.as_ref().filter(|_| !has_origin(&named)) {
             named = home.text(&own).unwrap_or_default();
         }
-        let Some(origin_of_base) = origin(&base) else {
+        let Some(origin_of_base) = origin_of_base else {
             let fault = self.base.at().fault(format!("the request's URL is not valid: {}", flaw(&base)));
             // A value from the vendor is not a fault of the manifest.
             let kind = if self.base_is_own { fault.kind } else { Kind::Data };
             return Err(Fault { kind, ..fault });
         };
         let free = self.free && !self.base_is_own;
-        let origin = if free { origin_of_base } else { origin(&named).unwrap_or_default() };
+        let origin = if free || named == base { origin_of_base } else { origin(&named).unwrap_or_default() };
         Ok((url, origin, free))
     }
 

@@ -29,6 +29,10 @@ const PAGE_WITHIN: Duration = Duration::from_secs(300);
 const FILE_WITHIN: Duration = Duration::from_secs(6 * 60 * 60);
 /// The number of idle connections kept open: one for each thread that may read.
 const CONNECTIONS: usize = 64;
+/// The buffer of each connection for what is received, in bytes: a page or two.
+const INPUT: usize = 64 << 10;
+/// The buffer of each connection for what is sent, in bytes: most requests are a few hundred.
+const OUTPUT: usize = 16 << 10;
 /// The most memory reserved because of a `Content-Length`, in bytes.
 const MAX_RESERVED: u64 = 4 << 20;
 /// The first buffer for a body of unknown size, in bytes.
@@ -65,6 +69,8 @@ impl Transport {
                 .max_idle_connections(CONNECTIONS)
                 .max_idle_connections_per_host(CONNECTIONS)
                 .max_redirects_will_error(false)
+                .input_buffer_size(INPUT)
+                .output_buffer_size(OUTPUT)
                 .timeout_connect(Some(CONNECT_WITHIN))
                 .timeout_recv_response(Some(ANSWER_WITHIN))
                 .timeout_recv_body(Some(PAGE_WITHIN))

@@ -21,8 +21,9 @@ use crate::engine::fetch::Reply;
 use crate::engine::shape::wire::RecordScan;
 use crate::engine::shape::wire::track::Track;
 
-/// The number of record ids that are remembered to detect repeats within a slice: a few pages of them.
-const MAX_IDS: usize = 1 << 13;
+/// The number of record ids that are remembered to detect repeats within a slice: a few pages of them. One more, and
+/// the table would be twice as large.
+const MAX_IDS: usize = 7 << 10;
 /// One record in this many becomes a witness of its fields, if witnesses are wanted.
 const WITNESS_EVERY: u64 = 20;
 

@@ -10,7 +10,7 @@ use super::schema_version::SchemaVersion;
 /// Pages that follow each other faster than this are sent together.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(20);
 /// The size at which lines are sent, in bytes.
-const FLUSH_BYTES: usize = 192 << 10;
+const FLUSH_BYTES: usize = 96 << 10;
 
 /// Sends lines with their number and schema version.
 pub(in crate::engine) type Send<'s> = &'s mut dyn FnMut(Vec<u8>, u64, &Arc<SchemaVersion>);

@@ -89,7 +89,8 @@ fn judged(text: &str) -> Verdict {
     let options = serde_saphyr::options! {
         strict_booleans: true,
         budget: serde_saphyr::budget! {
-            max_nodes: 400_000,
+            max_nodes: 2_000_000,
+            max_events: 4_000_000,
             max_depth: 200,
             max_anchors: 10_000,
             max_aliases: 50_000,
@@ -297,7 +298,7 @@ fn bounds_are_the_same() {
     for aliases in [50_000, 50_001] {
         agree([format!("a: [{}]\nb: [{}]\n", "&x 1,".repeat(5_000), "*x,\n".repeat(aliases))]);
     }
-    for nodes in [400_000 - 3, 400_000 - 2] {
+    for nodes in [2_000_000 - 3, 2_000_000 - 2] {
         agree([format!("a: [{}]\n", "1,\n".repeat(nodes))]);
     }
     let long = "x".repeat(1 << 20);

@@ -12,8 +12,11 @@ use super::tag::Shape;
 use super::{Mark, Part, YamlError};
 use crate::manifest::node::{Fields, Node, NodeKind};
 
-/// The maximum number of nodes, including keys and expanded aliases.
-const MAX_NODES: usize = 400_000;
+/// The maximum number of nodes as written, including keys: a manifest of 10 MB has up to a million.
+const MAX_WRITTEN: usize = 2_000_000;
+
+/// The maximum number of nodes that aliases repeat, against bombs of aliases.
+const MAX_REPEATED: usize = 400_000;
 
 /// The maximum nesting.
 const MAX_DEPTH: usize = 200;
@@ -78,7 +81,8 @@ pub(super) struct Builder {
     root: Option<Node>,
     /// The outermost merge: its nesting depth and its line. All its nodes get that line.
     merge: Option<(usize, u32)>,
-    nodes: usize,
+    written: usize,
+    repeated: usize,
     text: usize,
     /// Duplicate keys, each with the line of the later one.
     duplicates: Vec<(String, u32)>,
@@ -94,9 +98,13 @@ impl Builder {
     pub(super) fn part(&mut self, part: Part<'_>, origin: Origin) -> Result<(), YamlError> {
         let mark = origin.mark();
         if !matches!(part, Part::End) {
-            self.nodes += 1;
-            if self.nodes > MAX_NODES {
-                return Err(mark.error(format!("it has more than {MAX_NODES} values")));
+            let (nodes, most) = match origin {
+                Origin::Written(_) => (&mut self.written, MAX_WRITTEN),
+                Origin::Alias(_) => (&mut self.repeated, MAX_REPEATED),
+            };
+            *nodes += 1;
+            if *nodes > most {
+                return Err(mark.error(format!("it has more than {most} values")));
             }
             if self.open.is_empty() && self.root.is_some() {
                 return Err(mark.error("it has more than one document"));

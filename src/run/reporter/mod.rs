@@ -282,7 +282,7 @@ impl Reporter {
     }
 
     fn on_event(&self, ask: &SendRequest<'_>, event: &Event<'_>) {
-        let request = fetch::shown(ask.request);
+        let request = || fetch::shown(ask.request);
         match event {
             Event::Waits(wait, why) => {
                 self.waits(*wait, reason(*why));
@@ -305,7 +305,7 @@ impl Reporter {
                 add(&self.counts.retried, 1u64);
                 add(&self.counts.backed_off, wait.as_millis());
                 let seconds = wait.as_secs_f64();
-                let message = format!("{}: {reason} ({request}, attempt {tries})", label(ask));
+                let message = format!("{}: {reason} ({}, attempt {tries})", label(ask), request());
                 if *limited {
                     add(&self.counts.limited, 1u64);
                     self.waits(*wait, "rate limit");
@@ -322,8 +322,11 @@ impl Reporter {
                 let fields = json!({
                     "stream": ask.stream, "partition": shown(ask.partition), "status": status, "reason": reason,
                 });
-                let message =
-                    format!("{}: skipped by a rule of the manifest: {reason} (HTTP {status}, {request})", label(ask));
+                let message = format!(
+                    "{}: skipped by a rule of the manifest: {reason} (HTTP {status}, {})",
+                    label(ask),
+                    request()
+                );
                 self.log.event(Level::Warning, &message, "slice_skipped", &fields);
             }
             Event::Otherwise { status, remedy, reason } => {
@@ -332,7 +335,7 @@ impl Reporter {
                     Remedy::SmallerPages => "reading in smaller pages",
                     Remedy::ShorterWindows => "reading in shorter windows",
                 };
-                let message = format!("{}: {how}: {reason} (HTTP {status}, {request})", label(ask));
+                let message = format!("{}: {how}: {reason} (HTTP {status}, {})", label(ask), request());
                 self.log.line(Level::Info, &message);
             }
         }
