@@ -122,6 +122,7 @@ impl Track {
             key: step.key,
             is_cursor: step.is_cursor,
             is_shown: step.is_shown,
+            is_noted: step.is_shown || step.is_cursor,
         });
         true
     }

@@ -39,7 +39,7 @@ pub struct Track {
     /// The transitions of the record at hand.
     taken: Vec<u32>,
     /// Its scalars that the observer looks at.
-    shown: Vec<Shown>,
+    noted: Vec<Noted>,
     /// The first transition of the record before.
     first: u32,
     hits: u32,
@@ -77,6 +77,8 @@ struct Transition {
     is_cursor: bool,
     /// Does the observer look at the scalar?
     is_shown: bool,
+    /// Is it one or both?
+    is_noted: bool,
 }
 
 /// What follows a literal.
@@ -98,10 +100,10 @@ enum Scalar {
     End,
 }
 
-/// A scalar that the observer looks at.
+/// A scalar that is the cursor, or that the observer looks at, by its transition.
 #[derive(Debug, Clone, Copy)]
-struct Shown {
-    place: u32,
+struct Noted {
+    transition: u32,
     is_text: bool,
     /// Is the text free of escapes, or the number an integer?
     is_plain: bool,
@@ -151,28 +153,35 @@ impl Track {
     #[inline]
     fn pass<'a>(&mut self, scanner: &mut Scanner<'a>, observer: &mut impl CountingObserver) -> Option<RecordScan<'a>> {
         self.taken.clear();
-        self.shown.clear();
-        let Some((end, seen)) = self.find(scanner.body(), scanner.at()) else {
+        self.noted.clear();
+        let Some((end, keys)) = self.find(scanner.body(), scanner.at()) else {
             for taken in &self.taken {
                 self.transitions[*taken as usize].times -= 1;
             }
             return None;
         };
         scanner.move_past(end);
-        for Shown { place, is_text, is_plain, start, end } in self.shown.iter().copied() {
+        let mut seen = RecordScan { keys, ..RecordScan::default() };
+        for Noted { transition, is_text, is_plain, start, end } in self.noted.iter().copied() {
+            let Transition { place, is_shown, is_cursor, .. } = self.transitions[transition as usize];
             let raw = scanner.slice(start..end);
-            if is_text {
-                observer.text(place, &JsonText { raw, escaped: !is_plain });
-            } else {
-                observer.number(place, &Number { raw, integer: is_plain });
+            let text = JsonText { raw, escaped: !is_plain };
+            match is_text {
+                true if is_shown => observer.text(place, &text),
+                false if is_shown => observer.number(place, &Number { raw, integer: is_plain }),
+                _ => {}
+            }
+            if is_cursor {
+                seen.cursor = Some(if is_text { CursorText::Text(text) } else { CursorText::Number(raw) });
             }
         }
         Some(seen)
     }
 
-    /// The end of the record at `start`, if its form is known. What it took until then is counted, and in `taken`.
-    fn find<'a>(&mut self, body: &'a [u8], start: usize) -> Option<(usize, RecordScan<'a>)> {
-        let mut seen = RecordScan::default();
+    /// The end of the record at `start` and the bits of its keys, if its form is known. What it took until then is
+    /// counted, and in `taken`.
+    fn find(&mut self, body: &[u8], start: usize) -> Option<(usize, u32)> {
+        let mut keys = 0;
         let (mut state, mut before, mut next) = (0, NONE, self.first);
         let mut rest = body.get(start..)?;
         loop {
@@ -188,7 +197,7 @@ impl Track {
             transition.times += 1;
             self.taken.push(next);
             let scalar = rest.get(transition.literal.len()..)?;
-            let Transition { place, is_shown, is_cursor, .. } = *transition;
+            let is_noted = transition.is_noted;
             rest = match transition.scalar {
                 Scalar::Text | Scalar::DateTime | Scalar::Date => {
                     let (length, is_plain) = text_length(scalar)?;
@@ -201,12 +210,15 @@ impl Track {
                     if !fits {
                         return None;
                     }
-                    if is_shown {
+                    if is_noted {
                         let start = body.len() - scalar.len();
-                        self.shown.push(Shown { place, is_text: true, is_plain, start, end: start + length });
-                    }
-                    if is_cursor {
-                        seen.cursor = Some(CursorText::Text(JsonText { raw, escaped: !is_plain }));
+                        self.noted.push(Noted {
+                            transition: next,
+                            is_text: true,
+                            is_plain,
+                            start,
+                            end: start + length,
+                        });
                     }
                     after.get(1..)?
                 }
@@ -215,20 +227,22 @@ impl Track {
                     if !is_plain && transition.scalar == Scalar::Integer {
                         return None;
                     }
-                    let (raw, after) = scalar.split_at_checked(length)?;
-                    if is_shown {
+                    if is_noted {
                         let start = body.len() - scalar.len();
-                        self.shown.push(Shown { place, is_text: false, is_plain, start, end: start + length });
+                        self.noted.push(Noted {
+                            transition: next,
+                            is_text: false,
+                            is_plain,
+                            start,
+                            end: start + length,
+                        });
                     }
-                    if is_cursor {
-                        seen.cursor = Some(CursorText::Number(raw));
-                    }
-                    after
+                    scalar.get(length..)?
                 }
                 Scalar::Fixed => scalar,
-                Scalar::End => return Some((body.len() - scalar.len(), seen)),
+                Scalar::End => return Some((body.len() - scalar.len(), keys)),
             };
-            seen.keys |= transition.key;
+            keys |= transition.key;
             (state, before, next) = (transition.to, next, transition.next);
         }
     }
