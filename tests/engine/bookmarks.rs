@@ -87,6 +87,41 @@ fn bookmarks_go_no_further_than_the_window() {
 }
 
 #[test]
+fn a_page_of_several_answers_has_the_highest_value_of_all() {
+    for list in [["at", "b"], ["b", "at"]] {
+        let record = |name: &str| match name {
+            "at" => json!([{"k": 1, "at": "2024-05-10T10:00:00Z"}, {"k": 2, "at": "2024-05-12T10:00:00Z"}]),
+            _ => json!([{"k": 1, "b": 5}, {"k": 2, "b": 6}]),
+        };
+        let vendor = Vendor::of_items(list.map(|name| json!({"status": 200, "json": {"data": record(name)}})).into());
+        // Without a key to merge by, each part of the properties is a record of its own.
+        let fields = json!({"type": "QueryProperties", "property_list": list, "always_include_properties": ["k"],
+                            "property_chunking": {"type": "PropertyChunking", "property_limit_type": "property_count",
+                                                  "property_limit": 1}});
+        let mut more = incremental();
+        more["primary_key"] = json!("k");
+        let properties = json!({"k": {"type": "integer"}, "at": {"type": "string"}, "b": {"type": "integer"}});
+        let requester = json!({"requester": {"request_parameters": {"fields": fields}}});
+        let ran = read(&items(&properties, &more, &requester), &vendor, &Json::Null);
+        assert_eq!(ran.expect(0, &[]).state()["bookmarks"]["items"]["at"], "2024-05-12T10:00:00Z", "{list:?}");
+    }
+}
+
+#[test]
+fn of_equal_moments_the_first_keeps_its_spelling() {
+    let formats = json!({"cursor_datetime_formats": ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z"],
+                         "datetime_format": "%Y-%m-%dT%H:%M:%S%z"});
+    for (values, kept) in [
+        (["2024-05-10T10:00:00Z", "2024-05-10T12:00:00+02:00"], "2024-05-10T10:00:00+0000"),
+        (["2024-05-10T12:00:00+02:00", "2024-05-10T10:00:00Z"], "2024-05-10T12:00:00+0200"),
+    ] {
+        let vendor = vendor(&json!([{"id": 1, "at": values[0]}, {"id": 2, "at": values[1]}]));
+        let ran = read(&manifest(&formats, &json!({})), &vendor, &Json::Null);
+        assert_eq!(ran.expect(0, &[]).state()["bookmarks"]["items"]["at"], kept, "{values:?}");
+    }
+}
+
+#[test]
 fn the_clock_is_the_vendors() {
     // It is an hour behind ours.
     let date = httpdate::fmt_http_date(SystemTime::now() - Duration::from_secs(3600));

@@ -4,6 +4,7 @@
 //! [`super::validate()`]: most configs are plainly valid, and compiling a validator takes longer than the rest of a
 //! start. It only ever says yes or no where each keyword is known to it; the messages of a no are the validator's.
 
+use regex::Regex;
 use serde_json::{Map, Value as Json};
 
 /// Schemas that refer to each other more deeply are left to the validator.
@@ -37,10 +38,75 @@ const ANNOTATIONS: [&str; 24] = [
     "writeOnly",
 ];
 
+/// The drafts in which the keywords here mean the same.
+const DRAFTS: [&str; 4] = [
+    "http://json-schema.org/draft-06/schema",
+    "http://json-schema.org/draft-07/schema",
+    "https://json-schema.org/draft/2019-09/schema",
+    "https://json-schema.org/draft/2020-12/schema",
+];
+
 /// Is it valid? `None` if the validator must say.
 pub(super) fn is_valid(json: &Json, schema: &Json) -> Option<bool> {
+    if !is_sound(schema, 0) {
+        return None;
+    }
     Check { root: schema }.value(json, schema, 0)
 }
+
+/// Does a schema have the form of a schema, also where no value reaches it? The validator refuses one that has not,
+/// whatever the config holds. False for what only the validator knows.
+fn is_sound(schema: &Json, depth: usize) -> bool {
+    let schema = match schema {
+        Json::Bool(_) => return true,
+        Json::Object(schema) if depth < MAX_DEPTH => schema,
+        _ => return false,
+    };
+    let below = |schema: &Json| is_sound(schema, depth + 1);
+    schema.iter().all(|(keyword, rule)| match keyword.as_str() {
+        "$schema" => depth == 0 && rule.as_str().is_some_and(|uri| DRAFTS.contains(&uri.trim_end_matches('#'))),
+        "$id" => depth == 0 && rule.is_string(),
+        "$comment" | "$ref" | "description" | "format" | "title" => rule.is_string(),
+        "deprecated" | "readOnly" | "uniqueItems" | "writeOnly" => rule.is_boolean(),
+        "enum" | "examples" => rule.is_array(),
+        "type" => {
+            let names = rule.as_array().map_or(std::slice::from_ref(rule), Vec::as_slice);
+            names.iter().all(|name| name.as_str().is_some_and(|name| TYPES.contains(&name)))
+        }
+        "required" => rule.as_array().is_some_and(|names| names.iter().all(Json::is_string)),
+        "pattern" => rule.as_str().is_some_and(|pattern| Regex::new(pattern).is_ok()),
+        "exclusiveMaximum" | "exclusiveMinimum" | "maximum" | "minimum" => rule.is_number(),
+        "maxItems" | "maxLength" | "maxProperties" | "minItems" | "minLength" | "minProperties" => rule.is_u64(),
+        "$defs" | "definitions" | "properties" => rule.as_object().is_some_and(|all| all.values().all(below)),
+        "additionalProperties" | "contains" | "else" | "if" | "items" | "not" | "propertyNames" | "then" => below(rule),
+        "allOf" | "anyOf" | "oneOf" => rule.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(below)),
+        keyword => !OTHERS.contains(&keyword),
+    })
+}
+
+/// The names of types.
+const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
+
+/// Keywords whose form is not checked here.
+const OTHERS: [&str; 17] = [
+    "$anchor",
+    "$dynamicAnchor",
+    "$dynamicRef",
+    "$recursiveAnchor",
+    "$recursiveRef",
+    "$vocabulary",
+    "additionalItems",
+    "dependencies",
+    "dependentRequired",
+    "dependentSchemas",
+    "maxContains",
+    "minContains",
+    "multipleOf",
+    "patternProperties",
+    "prefixItems",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+];
 
 struct Check<'s> {
     root: &'s Json,
@@ -138,6 +204,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_schema_that_the_validator_refuses_or_reads_otherwise_is_left_to_it() {
+        let branch = |kind: &str| json!({"properties": {"kind": {"const": kind}}});
+        let drafts = json!({"$schema": "http://json-schema.org/draft-04/schema#", "oneOf": [branch("a"), branch("b")]});
+        let schemas = [
+            drafts,
+            json!({"properties": {"b": {"type": "text"}}}),
+            json!({"properties": {"b": {"required": true}}}),
+            json!({"properties": {"b": {"pattern": "("}}}),
+            json!({"properties": {"b": {"minLength": "1"}}}),
+            json!({"properties": {"b": {"$schema": "http://json-schema.org/draft-07/schema#", "type": "string"}}}),
+            json!({"$schema": 7}),
+            json!({"anyOf": [true, {"allOf": []}]}),
+        ];
+        for schema in schemas {
+            assert_eq!(is_valid(&json!({"kind": "a"}), &schema), None, "{schema}");
+        }
+    }
 
     #[test]
     fn it_agrees_with_the_validator_or_says_nothing() {

@@ -142,6 +142,8 @@ impl<'s> CursorTracker<'s> {
 
     /// Called for each response, with the vendor's clock if known.
     pub(super) fn answered(&mut self, at: Option<OffsetDateTime>) {
+        // A page may take several answers.
+        self.take_plain();
         let (Some(plan), Some(ceiling)) = (self.plan, &mut self.ceiling) else { return };
         ceiling.answered(at);
         let window = self.filter.slice.as_ref().filter(|_| !self.is_finer);
@@ -163,6 +165,8 @@ impl<'s> CursorTracker<'s> {
             self.page.without_cursor += 1;
             return;
         };
+        // Of equal moments the first keeps its spelling.
+        self.take_plain();
         if let Some(ceiling) = &self.ceiling {
             ceiling.take(time, &mut self.page.highest);
         }
@@ -178,12 +182,17 @@ impl<'s> CursorTracker<'s> {
         }
     }
 
-    /// Completes a page: its values count.
-    pub(super) fn page_done(&mut self) {
-        let highest = self.plain.as_mut().and_then(PlainCursors::page_done);
+    /// Includes the plain values of the page so far.
+    fn take_plain(&mut self) {
+        let highest = self.plain.as_mut().and_then(PlainCursors::take_highest);
         if let (Some(plan), Some(ceiling), Some(text)) = (self.plan, &self.ceiling, highest) {
             plan.parse(&text).into_iter().for_each(|time| ceiling.take(time, &mut self.page.highest));
         }
+    }
+
+    /// Completes a page: its values count.
+    pub(super) fn page_done(&mut self) {
+        self.take_plain();
         let page = std::mem::take(&mut self.page);
         self.highest.add(page.highest);
         self.without_cursor += page.without_cursor;

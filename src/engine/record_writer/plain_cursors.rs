@@ -1,6 +1,6 @@
 //! Cursor values that only matter if they are the highest of their page, compared as bytes.
 //!
-//! Input: the limits of a slice, before each page; then the text of each record's cursor. Output: whether the text is
+//! Input: the limits of a slice, before each answer; then the text of each record's cursor. Output: whether the text is
 //! plain; the highest one. Called by [`super::cursor_tracker`], which parses all others. Texts of one form with a fixed
 //! width, `2024-01-02T03:04:05Z`, have the order of their times.
 
@@ -69,8 +69,8 @@ impl PlainCursors {
         is_plain
     }
 
-    /// The highest text of a complete page.
-    pub(super) fn page_done(&mut self) -> Option<String> {
+    /// The highest text since it was taken last.
+    pub(super) fn take_highest(&mut self) -> Option<String> {
         self.highest.take().and_then(|text| String::from_utf8(text.to_vec()).ok())
     }
 

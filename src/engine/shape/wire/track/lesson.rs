@@ -9,12 +9,14 @@
 //! does not is not learned: from a key no way leads back to it.
 
 use super::super::{Node, Prop, RecordSchema, Shape};
-use super::{MAX_CHOICES, MAX_TRANSITIONS, NONE, Scalar, Track, Transition, window};
+use super::{MAX_CHOICES, MAX_STEPS, MAX_TRANSITIONS, NONE, Scalar, Track, Transition, window};
 use crate::base::json::observe::{Attention, CountingObserver, NOWHERE};
 use crate::base::json::scan::{JsonKind, Scanner};
 
 /// Records that are nested more deeply are not learned.
 const MAX_DEPTH: usize = 32;
+/// The longest literal, in bytes: it holds the keys from one scalar to the next.
+const MAX_LITERAL: usize = 4096;
 
 /// The walk over one record.
 struct Lesson<'t, 's, O> {
@@ -43,7 +45,7 @@ struct Step {
 }
 
 impl Track {
-    /// Learns the form of the record at which the scanner stands, and which ends at `end`.
+    /// Learns the form of the record at which the scanner stands, and which ends at `end`. Did it teach anything?
     #[cold]
     pub(super) fn learn(
         &mut self,
@@ -51,27 +53,28 @@ impl Track {
         mut record: Scanner<'_>,
         end: usize,
         observer: &impl CountingObserver,
-    ) {
-        if self.transitions.len() >= MAX_TRANSITIONS || self.paths.len() >= MAX_TRANSITIONS {
-            return;
+    ) -> bool {
+        let known = self.transitions.len();
+        if known >= MAX_TRANSITIONS || self.paths.len() >= MAX_TRANSITIONS {
+            return false;
         }
         let (body, start) = (record.body(), record.at());
         let (steps, orders) = (Vec::new(), Vec::new());
         let mut lesson =
             Lesson { track: self, observer, verbatim: schema.verbatim, steps, orders, started: Vec::new() };
         if lesson.value((Some(&schema.root), None), 0, &mut record, 0).is_none() {
-            return;
+            return false;
         }
         let Lesson { steps, orders, started, .. } = lesson;
         if !orders.iter().all(|(path, order)| self.paths.note_order(*path, order)) {
-            return;
+            return false;
         }
         let (mut state, mut at) = (0, start);
         for step in steps {
             let (literal, path) = (&body[at..step.literal_end], step.path);
             at = step.end;
             if !self.add(state, literal, step) {
-                return;
+                return self.transitions.len() > known;
             }
             state = path;
         }
@@ -87,10 +90,14 @@ impl Track {
             values: started.into(),
         };
         self.add(state, &body[at..end], last);
+        self.transitions.len() > known
     }
 
-    /// Adds the transition of a step, unless it is there. False if the state has too many.
+    /// Adds the transition of a step, unless it is there. False if the state has too many, or the literal is too long.
     fn add(&mut self, from: u32, literal: &[u8], step: Step) -> bool {
+        if literal.len() > MAX_LITERAL {
+            return false;
+        }
         self.states.resize(self.states.len().max(self.paths.len()), NONE);
         let mut choices = 0;
         let mut at = self.states[from as usize];
@@ -215,7 +222,7 @@ impl<O: CountingObserver> Lesson<'_, '_, O> {
                 (Scalar::Fixed, scanner.at(), false)
             }
         };
-        self.steps.push(Step {
+        let step = Step {
             literal_end,
             end: scanner.at(),
             path,
@@ -225,7 +232,7 @@ impl<O: CountingObserver> Lesson<'_, '_, O> {
             is_cursor: prop.is_some_and(|prop| prop.cursor),
             is_shown,
             values: std::mem::take(&mut self.started).into(),
-        });
-        Some(())
+        };
+        (self.steps.len() < MAX_STEPS).then(|| self.steps.push(step))
     }
 }

@@ -23,8 +23,12 @@ use paths::Paths;
 const MAX_TRANSITIONS: usize = 4096;
 /// The most transitions from one state: they are tried in turn.
 const MAX_CHOICES: usize = 24;
+/// The most scalars of a record that is learned or passed, so that what is noted of one record stays small.
+const MAX_STEPS: usize = 4096;
 /// It is off once so many more records missed it than hit it.
 const MAX_MISSES: u32 = 256;
+/// It learns no more once so many records taught it nothing.
+const MAX_VAIN: u32 = 32;
 
 /// No transition.
 const NONE: u32 = u32::MAX;
@@ -44,6 +48,8 @@ pub struct Track {
     first: u32,
     hits: u32,
     misses: u32,
+    /// Records that taught it nothing.
+    vain: u32,
     /// The revision of the observer whose answers it holds.
     revision: u32,
     /// It passes no record.
@@ -196,6 +202,9 @@ impl Track {
             let transition = self.transitions.get_mut(next as usize)?;
             transition.times += 1;
             self.taken.push(next);
+            if self.taken.len() > MAX_STEPS {
+                return None;
+            }
             let scalar = rest.get(transition.literal.len()..)?;
             let is_noted = transition.is_noted;
             rest = match transition.scalar {
@@ -309,8 +318,8 @@ impl RecordSchema {
         track.misses = track.misses.saturating_add(1);
         let record = scanner.clone();
         let seen = self.scan(scanner, observer)?;
-        if !seen.change && !observer.is_odd() {
-            track.learn(self, record, scanner.at(), observer);
+        if !seen.change && !observer.is_odd() && track.vain < MAX_VAIN {
+            track.vain += u32::from(!track.learn(self, record, scanner.at(), observer));
         }
         Ok(seen)
     }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
 
-use super::Track;
+use super::{MAX_STEPS, MAX_VAIN, Track};
 use crate::base::json::observe::{Attention, CountingObserver, NOWHERE, Observer, Places};
 use crate::base::json::scan::{JsonKind, JsonText, Number, Scanner};
 use crate::base::timefmt::{is_date, is_utc};
@@ -332,4 +332,31 @@ fn fields_that_come_and_go_are_learned_in_any_order() {
     }
     assert!(!pass(r#"{"a":1,"b":2,"a":3}"#));
     assert!(!pass(r#"{"a":1,"b":2,"a":3}"#), "a key that comes twice is never learned");
+}
+
+#[test]
+fn a_record_of_many_values_or_of_ever_new_forms_costs_no_memory() {
+    let wire = RecordSchema::build(&json!({"type": "object"}), &[], None, &Selection::default());
+    let read = |track: &mut Track, record: &str| {
+        let mut scanner = Scanner::new(record.as_bytes());
+        wire.scan_on(track, &mut scanner, &mut ()).unwrap();
+    };
+    let list = |length: usize| format!(r#"{{"a":[{}1]}}"#, "1,".repeat(length));
+    let mut track = Track::default();
+    read(&mut track, &list(100_000));
+    assert!(track.transitions.is_empty(), "a long record is not learned");
+    read(&mut track, &list(3));
+    read(&mut track, &list(3));
+    assert_eq!((track.hits, track.misses), (1, 2));
+    read(&mut track, &list(100_000));
+    assert_eq!((track.hits, track.misses), (1, 3), "and not passed");
+    assert!(track.taken.capacity() <= 2 * MAX_STEPS + 2, "{}", track.taken.capacity());
+
+    // Keys in two orders teach nothing: each lesson takes as long as the record is.
+    let mut track = Track::default();
+    for _ in 0..1_000 {
+        read(&mut track, r#"{"a":1,"b":2}"#);
+        read(&mut track, r#"{"b":1,"a":2}"#);
+    }
+    assert_eq!((track.vain, track.hits), (MAX_VAIN, 999));
 }
