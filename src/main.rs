@@ -6,13 +6,14 @@ use std::os::unix::fs::FileTypeExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use dripfeed::base::fault::Kind;
+use dripfeed::base::fault::{Kind, report_panics};
 use dripfeed::base::stop::Stop;
 use dripfeed::cli::{self, Named};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
+    report_panics();
     let args: Vec<_> = std::env::args_os().collect();
     let stop = Arc::new(Stop::default());
     if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) {

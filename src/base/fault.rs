@@ -7,7 +7,7 @@
 //! A message states what happened, where, and what to do. It never contains a secret or a record's value.
 
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::sync::Arc;
 
 /// The kind of a fault; decides what it affects, and the exit code.
@@ -314,6 +314,29 @@ impl Fault {
     }
 }
 
+/// Runs `work`; a panic in it is a fault of kind [`Kind::Bug`], so that the run still ends as a run does: recorded, and
+/// with what it had saved. The text of a panic may quote a record, so only its place is shown: see [`report_panics`].
+pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(Fault::bug("dripfeed panicked; finished work is saved").hint("report it with the output on stderr"))
+    })
+}
+
+/// From now on a panic of any thread is a line on stderr with its place in dripfeed's code, and a backtrace if
+/// `RUST_BACKTRACE` asks for one. Rust's own line also has the panic's text, which may be a value or a secret.
+pub fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        let trace = std::backtrace::Backtrace::capture();
+        let trace = match trace.status() {
+            std::backtrace::BacktraceStatus::Captured => format!("{trace}\n"),
+            _ => String::new(),
+        };
+        // Nothing is left to do if stderr is closed.
+        let _ = write!(std::io::stderr(), "error   a bug in dripfeed: it panicked at {place}\n{trace}");
+    }));
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(location) = &self.location {
@@ -340,4 +363,17 @@ pub fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>)
         .filter(|(likeness, _)| *likeness > 0.55)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, guarded};
+
+    #[test]
+    fn a_panic_is_a_fault_that_says_nothing_of_its_text() {
+        let fault = guarded::<()>(|| panic!("the value of a record")).unwrap_err();
+        assert_eq!(fault.kind, Kind::Bug);
+        assert_eq!(fault.kind.exit_code(), 50);
+        assert!(!fault.to_string().contains("value"), "{fault}");
+    }
 }

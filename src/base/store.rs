@@ -6,12 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
 
 use crate::base::fault::{Fault, Result};
 use crate::base::stop::Stop;
@@ -27,6 +29,8 @@ pub struct StoredFile {
     name: String,
     /// The name of the lock file: the file itself is replaced, so it cannot be locked.
     lock: String,
+    /// May the file be a link? One that a user names may.
+    may_be_link: bool,
 }
 
 /// The new content of a file before it replaces the old one.
@@ -44,6 +48,12 @@ pub struct Locked<'k> {
     _lock: File,
 }
 
+/// Longer file names are cut and told apart by a hash, in bytes: file systems take 255, and suffixes follow.
+const MAX_NAME: usize = 200;
+
+/// Drafts that are older than this were left by runs that were killed.
+const DRAFT_LIVES: Duration = Duration::from_secs(60 * 60);
+
 /// Encodes a name as a unique plain file name: everything except letters, digits, `-` and `_` is written as `%` and
 /// its bytes.
 pub fn file_name(name: &str) -> String {
@@ -54,7 +64,25 @@ pub fn file_name(name: &str) -> String {
             _ => out.push_str(&format!("%{byte:02x}")),
         }
     }
+    if out.len() > MAX_NAME {
+        let hash: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = format!("-{hash}");
+        out.truncate(MAX_NAME - hash.len());
+        out += &hash;
+    }
     out
+}
+
+/// Opens a file that only dripfeed writes. A link in its place is not followed: whoever can place one would choose
+/// which file is overwritten. A pipe in its place is not waited for.
+pub fn open_own(options: &mut OpenOptions, path: &Path) -> std::io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = options.custom_flags(flags).open(path).map_err(|e| match e.raw_os_error() {
+        Some(code) if code == Errno::LOOP.raw_os_error() => std::io::Error::other("a symbolic link is in its place"),
+        _ => e,
+    })?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is no regular file")) }
 }
 
 /// The decoded names in a folder, sorted; empty if there is no folder.
@@ -87,6 +115,21 @@ fn name_of(file: &str) -> Option<String> {
     (file_name(&name) == file).then_some(name)
 }
 
+/// Removes old drafts in a folder. One that cannot be removed stays: it harms nobody.
+fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_draft = entry.file_name().to_str().is_some_and(|name| {
+            let rest = name.strip_prefix(".tmp").unwrap_or_default();
+            rest.len() == 6 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        });
+        // Of the entry itself, not of what a link leads to.
+        let modified = || entry.metadata().ok().filter(std::fs::Metadata::is_file)?.modified().ok()?.elapsed().ok();
+        if is_draft && modified().is_some_and(|age| age > DRAFT_LIVES) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 impl Store {
     /// The state directory at `path`; it is created when something is first saved.
     pub fn new(path: &Path) -> Store {
@@ -95,7 +138,19 @@ impl Store {
 
     /// The file `name` in the folder `folder`; both must be plain names.
     pub fn file(&self, folder: &str, name: &str) -> StoredFile {
-        StoredFile { folder: self.0.join(folder), name: format!("{name}.json"), lock: format!("{name}.lock") }
+        let (file, lock) = (format!("{name}.json"), format!("{name}.lock"));
+        StoredFile { folder: self.0.join(folder), name: file, lock, may_be_link: false }
+    }
+
+    /// Removes the drafts that killed runs left in the folders of a tenant, and in those that tenants share.
+    pub fn sweep(&self, source: &str, tenant: &str) {
+        let (source, tenant) = (file_name(source), file_name(tenant));
+        let folders = std::fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
+        for folder in folders.filter(|folder| folder.is_dir()) {
+            sweep(&folder.join(&source).join(&tenant));
+            sweep(&folder.join(&source));
+            sweep(&folder);
+        }
     }
 }
 
@@ -106,7 +161,8 @@ impl StoredFile {
             return Err(Fault::config(format!("{} is not a file name", path.display())));
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok(StoredFile { folder: folder.to_owned(), name: name.to_owned(), lock: format!("{name}.lock") })
+        let lock = format!("{name}.lock");
+        Ok(StoredFile { folder: folder.to_owned(), name: name.to_owned(), lock, may_be_link: true })
     }
 
     /// Waits for the file's lock, unless a stop is requested.
@@ -119,7 +175,7 @@ impl StoredFile {
             .map_err(|e| Fault::local(format!("cannot create the folder {folder} in the state directory"), &e))?;
         let path = self.folder.join(&self.lock);
         let mut options = OpenOptions::new();
-        let lock = options.create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let lock = open_own(options.create(true).truncate(false).write(true).mode(0o600), &path);
         let failed = |e: &std::io::Error| Fault::local(format!("cannot lock {}", path.display()), e);
         let lock = lock.map_err(|e| failed(&e))?;
         loop {
@@ -134,7 +190,15 @@ impl StoredFile {
     /// The file's bytes; `None` if there is no file. Needs no lock, because files are replaced atomically.
     pub fn bytes(&self) -> Result<Option<Vec<u8>>> {
         let path = self.path();
-        match std::fs::read(&path) {
+        let opened = || match self.may_be_link {
+            true => File::open(&path),
+            false => open_own(OpenOptions::new().read(true), &path),
+        };
+        let read = || {
+            let mut bytes = Vec::new();
+            opened()?.read_to_end(&mut bytes).map(|_| bytes)
+        };
+        match read() {
             Ok(bytes) => Ok(Some(bytes)),
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(Fault::local(format!("cannot read {}", path.display()), &e)),
@@ -193,5 +257,18 @@ impl Draft {
         self.file.write_all(text.as_bytes()).and_then(|()| self.file.as_file().sync_all()).map_err(|e| failed(&e))?;
         self.file.persist(&self.path).map_err(|e| failed(&e.error))?;
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{file_name, name_of};
+
+    #[test]
+    fn long_names_have_short_files_of_their_own() {
+        let (one, two) = ("s".repeat(5000), "s".repeat(5001));
+        assert!(file_name(&one).len() <= 200 && file_name(&one) != file_name(&two));
+        assert_eq!(name_of(&file_name("a/b")).as_deref(), Some("a/b"));
+        assert_eq!(name_of(&file_name(&one)), None);
     }
 }

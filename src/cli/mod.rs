@@ -25,7 +25,7 @@ use clap::CommandFactory as _;
 use crate::base::config::references::{Needed, References};
 use crate::base::display::number_of;
 use crate::base::display::terminal::{Look, Style};
-use crate::base::fault::{Fault, Kind, Result};
+use crate::base::fault::{Fault, Kind, Result, guarded};
 use crate::base::stop::Stop;
 use crate::protocol::{Out, Protocol, Sink};
 use crate::run::check;
@@ -64,7 +64,7 @@ pub fn run(cli: &Cli, named: Option<&Named>, stop: &Arc<Stop>, out: Box<dyn Writ
     let references = Arc::new(References::new(options.env_files.clone(), trusted, stop.clone()));
     let stop = stop.clone();
     let context = Context { options, environment, named, protocol, stop, log, references, needed, keeps, out };
-    let done = verb(cli, &context).and_then(|code| context.out.lock().flush().map(|()| code));
+    let done = guarded(|| verb(cli, &context)).and_then(|code| context.out.lock().flush().map(|()| code));
     let goes_on = [Kind::Unfinished, Kind::Busy];
     let kind = match done {
         Ok(0) => return 0,

@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 
 use super::rules::Rule;
 use crate::base::fault::{Fault, Result};
+use crate::base::store::open_own;
 use crate::base::timefmt::rfc3339;
 
 /// The default for the largest file, in bytes.
@@ -146,7 +147,9 @@ impl AwaitedKeys {
             *self = AwaitedKeys { read: (inode, 0), ..AwaitedKeys::default() };
         }
         let mut new = vec![0; usize::try_from(size - self.read.1).unwrap_or(usize::MAX)];
-        File::open(path).and_then(|file| file.read_exact_at(&mut new, self.read.1)).map_err(|e| failed(&e))?;
+        open_own(OpenOptions::new().read(true), path)
+            .and_then(|file| file.read_exact_at(&mut new, self.read.1))
+            .map_err(|e| failed(&e))?;
         // Another run may be writing the last line.
         let end = memchr::memrchr(b'\n', &new).map_or(0, |last| last + 1);
         for line in new[..end].split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
@@ -212,7 +215,7 @@ pub(super) fn keep(path: &Path, records: &[Quarantined], most: Option<u64>) -> R
 /// Opens the file for appending, with its lock: a replay may replace it meanwhile.
 fn locked(path: &Path) -> std::io::Result<File> {
     loop {
-        let file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
+        let file = open_own(OpenOptions::new().create(true).read(true).append(true).mode(0o600), path)?;
         file.lock()?;
         let same = std::fs::metadata(path).is_ok_and(|now| file.metadata().is_ok_and(|mine| mine.ino() == now.ino()));
         if same {
@@ -257,7 +260,7 @@ pub fn replay(path: &Path, send: impl FnOnce(&[Entry]) -> Result<Vec<bool>>) -> 
 
 /// Does the file contain records of this finding? True if it cannot be read.
 pub(super) fn holds(path: &Path, fingerprint: &str) -> bool {
-    let mut file = match File::open(path) {
+    let mut file = match open_own(OpenOptions::new().read(true), path) {
         Ok(file) => BufReader::new(file),
         Err(e) => return e.kind() != ErrorKind::NotFound,
     };

@@ -8,6 +8,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
@@ -183,7 +185,17 @@ impl RequesterPlan {
 fn learned(access: &Access<'_>, options: RequestOptions) -> RequestOptions {
     let RequestOptions { params, headers, data, json } = &options;
     let values = [params, headers, data, json].into_iter().flat_map(Map::values);
-    values.filter_map(Json::as_str).for_each(|secret| access.token_listener().learned(secret));
+    let listener = access.token_listener();
+    for value in values.filter_map(Json::as_str) {
+        // Behind `Bearer` or `Basic`. A scheme alone is no secret.
+        let (scheme, secret) = value.split_once(' ').unwrap_or(("", value));
+        listener.learned(secret);
+        let pair = (scheme == "Basic").then(|| STANDARD.decode(secret).ok()).flatten();
+        if let Some(pair) = pair.and_then(|pair| String::from_utf8(pair).ok()) {
+            listener.learned(pair.split_once(':').map_or("", |(_, password)| password));
+            listener.learned(&pair);
+        }
+    }
     options
 }
 

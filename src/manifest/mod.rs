@@ -93,11 +93,16 @@ impl Manifest {
         if source.streams.is_none() && source.dynamic_streams.is_none() {
             return Err(Place::top(file).fault("the manifest has neither `streams` nor `dynamic_streams`"));
         }
-        // Pydantic's default; the reference only requires that a spec is an object.
-        if let Some(spec) = &mut source.spec
-            && spec.connection_specification.is_null()
-        {
-            spec.connection_specification = serde_json::json!({"type": "object"});
+        if let Some(spec) = &mut source.spec {
+            let specification = &mut spec.connection_specification;
+            // Pydantic's default; the reference only requires that a spec is an object.
+            if specification.is_null() {
+                *specification = serde_json::json!({"type": "object"});
+            }
+            if !specification.is_object() {
+                let at = spec.at.field("connection_specification", None);
+                return Err(at.fault("a JSON schema must be an object").hint("write `type: object` and `properties`"));
+            }
         }
         Ok(Manifest { source, name: name.into(), folder, undeclared: Vec::new() })
     }

@@ -17,6 +17,7 @@ use super::clock::{self, Clock};
 use super::ledger::{Ledger, Moment, Unreadable};
 use super::limit::Nanos;
 use crate::base::platform;
+use crate::base::store::open_own;
 
 /// Stores a ledger.
 pub trait LedgerStore: Send + Sync {
@@ -97,7 +98,7 @@ impl SharedLedger {
         if let Some(folder) = self.path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.path)
+        open_own(OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600), &self.path)
     }
 
     /// Opens and locks the file. A file that was removed meanwhile is created again.

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use std::fs::File;
 use std::io::{IsTerminal as _, Write};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -15,7 +16,7 @@ use indicatif::ProgressBar;
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
 
-use crate::base::config::secret::Secrets;
+use crate::base::config::secret::{Secrets, SharedSecrets};
 use crate::base::display::terminal::{Look, Style};
 use crate::base::fault::{Fault, Result};
 use crate::base::platform;
@@ -74,7 +75,7 @@ pub struct Log {
     json: bool,
     least: Level,
     exchanges: bool,
-    secrets: Mutex<Secrets>,
+    secrets: SharedSecrets,
     out: Mutex<Box<dyn Write + Send>>,
     /// The colours of text lines.
     look: Look,
@@ -116,6 +117,8 @@ impl Log {
             File::options()
                 .create(true)
                 .append(true)
+                // Whoever made the file decides who reads it; a new one is its owner's, as all that a run leaves.
+                .mode(0o600)
                 .open(path)
                 .map(Mutex::new)
                 .map_err(|e| Fault::config(format!("cannot write events to {}: {e}", path.display())))
@@ -125,7 +128,7 @@ impl Log {
             json: options.json.unwrap_or(structured),
             least,
             exchanges: options.verbose > 1 && least == Level::Debug,
-            secrets: Mutex::default(),
+            secrets: SharedSecrets::default(),
             out: Mutex::new(Box::new(std::io::stderr())),
             look: Look::of(&std::io::stderr()),
             events: options.events.as_ref().map(open).transpose()?,
@@ -177,6 +180,11 @@ impl Log {
     /// From now on these texts are redacted.
     pub fn hide(&self, secrets: &Secrets) {
         *self.secrets.lock() = secrets.clone();
+    }
+
+    /// The secrets, for others that quote what they read.
+    pub fn secrets(&self) -> SharedSecrets {
+        self.secrets.clone()
     }
 
     /// Redacts one more text.

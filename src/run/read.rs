@@ -15,12 +15,12 @@ use time::OffsetDateTime;
 use super::active_run::{self, ActiveRun};
 use super::backfill;
 use super::catalog;
-use super::identity::RunIdentity;
 use super::load::{ConfiguredSource, LoadedSource, Purpose, ReadMode};
 use super::log::Level;
 use super::outcome::RunOutcome;
-use crate::base::fault::{Fault, Kind, Result};
+use crate::base::fault::{Fault, Kind, Result, guarded};
 use crate::base::stop::Stop;
+use crate::base::store::Store;
 use crate::engine::context::EngineContext;
 use crate::engine::scheduler::{Scheduler, StreamJob, StreamOutcome};
 use crate::engine::thread_pool::{Concurrency, LOOK};
@@ -123,23 +123,29 @@ pub(crate) fn ready(context: &Context, active: &mut ActiveRun<'_>) -> Result<Pre
     }
     let (chosen, missing) = catalog::chosen(context, &loaded)?;
     catalog::warn_of_tables(context, &loaded.plan, |stream| chosen.iter().any(|choice| choice.stream == stream));
-    let locks = locks(context, &loaded.identity, &chosen)?;
+    let locks = locks(context, &loaded, &chosen)?;
     Ok(PreparedRun { loaded, chosen, missing, again: BTreeMap::new(), locks })
 }
 
 /// Takes the locks of the selected streams. A preview saves nothing and needs none.
-fn locks(context: &Context, identity: &RunIdentity, chosen: &[Chosen]) -> Result<Option<Locks>> {
+fn locks(context: &Context, loaded: &LoadedSource, chosen: &[Chosen]) -> Result<Option<Locks>> {
+    let identity = &loaded.identity;
     let Some(root) = identity.root.as_ref().filter(|_| context.options.limit.is_none()) else { return Ok(None) };
+    Store::new(root).sweep(&identity.source, &identity.tenant);
     let holder = active_run::holder(context, identity, None);
     let backfill = context.options.backfill.is_some();
     let streams = chosen.iter().map(|c| if backfill { of_backfill(&c.stream) } else { c.stream.clone() });
     match Locks::take(root, &identity.source, &identity.tenant, streams, &holder) {
-        // Without a writable folder the run continues without locks.
-        Err(fault) if fault.kind == Kind::Local => {
+        // The config may allow that the run continues without locks where the folder cannot be used.
+        Err(fault) if fault.kind == Kind::Local && loaded.config.ours.state_dir_optional => {
             let message = format!("cannot lock the streams, so another run may read them at the same time: {fault}");
             context.log.event(Level::Warning, &message, "lock_trouble", &json!({}));
             Ok(None)
         }
+        Err(fault) if fault.kind == Kind::Local => Err(fault.hint(
+            "make the state directory writable; with dripfeed.state_dir_optional a run goes on without it: without \
+             locks, a shared pace and drift",
+        )),
         taken => taken.map(Some),
     }
 }
@@ -147,7 +153,7 @@ fn locks(context: &Context, identity: &RunIdentity, chosen: &[Chosen]) -> Result
 /// Reads the selected streams to stdout; returns the exit code.
 pub(crate) fn read(context: &Context) -> Result<u8> {
     let mut active = ActiveRun::new(context, "read");
-    let ended = to_stdout(context, &mut active);
+    let ended = guarded(|| to_stdout(context, &mut active));
     active.ends(ended)
 }
 

@@ -16,7 +16,7 @@ use rustix::process::{Pid, test_kill_process, test_kill_process_group};
 use serde::{Deserialize, Serialize};
 
 use crate::base::fault::{Fault, Kind, Result};
-use crate::base::store::file_name;
+use crate::base::store::{file_name, open_own};
 
 /// Locks that are held until this is dropped, and until every process that inherited them is gone.
 #[derive(Debug)]
@@ -123,7 +123,9 @@ impl Locks {
         let mut held = Vec::with_capacity(streams.len());
         for stream in streams {
             let path = folder.join(format!("{}.lock", file_name(&stream)));
-            let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).read(true).write(true).mode(0o600);
+            let file = open_own(&mut options, &path);
             let mut file = file.map_err(|e| failed(&e))?;
             match locked(&file) {
                 Ok(()) => {}
@@ -169,7 +171,7 @@ impl Locks {
     /// Does a run hold the stream's lock now? For reports: the answer may be outdated when this returns.
     pub fn is_held(root: &Path, source: &str, tenant: &str, stream: &str) -> bool {
         let folder = root.join("locks").join(file_name(source)).join(file_name(tenant));
-        let file = OpenOptions::new().read(true).open(folder.join(format!("{}.lock", file_name(stream))));
+        let file = open_own(OpenOptions::new().read(true), &folder.join(format!("{}.lock", file_name(stream))));
         // A shared lock, so that two readers do not mistake each other for a run.
         file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
     }

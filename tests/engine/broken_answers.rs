@@ -185,7 +185,7 @@ fn what_does_not_get_better_by_itself_is_not_tried_again() {
     };
     let plain = json!({"type": "DefaultErrorHandler"});
     let good = json!({"status": 200, "json": {"data": [{"id": 1}]}});
-    for (status, most) in [(409, 2), (410, 1), (413, 1), (418, 1), (422, 1), (451, 1)] {
+    for (status, most) in [(409, 2), (406, 1), (410, 1), (413, 1), (415, 1), (418, 1), (422, 1), (451, 1), (501, 1)] {
         let bad = json!({"status": status, "json": {"message": "no"}});
         assert_eq!(calls(&plain, json!([bad])), (40, most), "{status}");
         assert_eq!(calls(&retrying(status), json!([bad])).1, 4, "{status}, as the manifest says");

@@ -532,7 +532,12 @@ fn what_the_vendor_says_does_not_decide_where_credentials_go() {
     ran.expect(40, &["not to the manifest's host", "allowed_hosts"]);
     assert!(thief.asked().is_empty());
     let host = thief.url.strip_prefix("http://").unwrap();
+    let own = vendor.url.trim_start_matches("http://");
+    // Where the list is set, private addresses must be in it.
     let config = json!({"url": vendor.url, "dripfeed": {"allowed_hosts": [host]}});
+    let ran = Tap::new("read").source(&manifest).config(&config).run();
+    ran.expect(10, &["leads to a private address", "allowed_hosts"]);
+    let config = json!({"url": vendor.url, "dripfeed": {"allowed_hosts": [host, own]}});
     Tap::new("read").source(&manifest).config(&config).run().expect(0, &[]);
     assert_eq!(thief.asked().len(), 1, "a host that the config names may be asked");
 }

@@ -173,6 +173,9 @@ fn json_hint(text: &str, error: &serde_json::Error) -> &'static str {
 fn parted(written: Json, mut json: Json, mut secrets: Secrets) -> Result<Config> {
     let ours = json.as_object_mut().and_then(|map| map.shift_remove("dripfeed")).unwrap_or_else(|| json!({}));
     let ours = read_ours(ours, &mut secrets)?;
+    if ours.deadline.is_some_and(|deadline| deadline.0.length().is_zero()) {
+        return Err(Fault::config("config `dripfeed.deadline` must be longer than zero"));
+    }
     Ok(Config { written, source: json, ours, secrets })
 }
 

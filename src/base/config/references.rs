@@ -217,8 +217,16 @@ impl<'r> Resolver<'r> {
 
     /// The process environment wins over files, and the given files over those beside the config.
     fn variable(&self, name: &str, path: &str) -> Result<String> {
-        if let Ok(value) = std::env::var(name) {
-            return Ok(value);
+        let refused = |why: &str| {
+            let fault = format!("config `{path}` refers to the environment variable {name}, which {why}");
+            Err(Fault::config(fault).hint(format!("set {name} to the value, or write the value itself")))
+        };
+        match std::env::var(name) {
+            Ok(value) if !value.is_empty() => return Ok(value),
+            // An empty one is most often a variable of a scheduler that nobody filled in.
+            Ok(_) => return refused("is empty"),
+            Err(std::env::VarError::NotUnicode(_)) => return refused("is not UTF-8"),
+            Err(std::env::VarError::NotPresent) => {}
         }
         let given = self.references.given()?;
         // A line of `.env.example` that nobody filled in is no value.

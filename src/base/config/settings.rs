@@ -22,9 +22,13 @@ pub struct Dripfeed {
     /// A built-in source by name, or the path of a manifest.
     pub source: Option<String>,
     /// The name of this account in logs, events and the state directory.
+    #[schemars(length(min = 1, max = 200))]
     pub tenant: Option<String>,
     /// The folder that runs share: ledger, locks, bookmarks, drift.
     pub state_dir: Option<PathBuf>,
+    /// Lets `read` go on where the state directory cannot be used: without locks, a shared pace, and drift. Default:
+    /// such a run ends with exit code 60.
+    pub state_dir_optional: bool,
     /// How fast this account may be called.
     pub pace: Pace,
     /// Named sets of streams, each with a cadence.
@@ -39,6 +43,9 @@ pub struct Dripfeed {
     /// The name under which `sync` keeps the bookmarks of the target. Default: its program and arguments.
     #[schemars(length(min = 1, max = 64))]
     pub target_id: Option<String>,
+    /// The only environment variables that the target of `sync` inherits. Default: all but those that the config refers
+    /// to as `env:`.
+    pub target_env: Option<Vec<String>>,
     /// The longest time that a run may take, as an ISO-8601 duration such as PT50M.
     pub deadline: Option<IsoDuration>,
     /// The webhook that alerts go to.
@@ -46,12 +53,13 @@ pub struct Dripfeed {
     /// Whom dripfeed trusts when it connects, and the certificate that it shows.
     pub tls: Tls,
     /// The largest page that is accepted, in bytes after decompression. Default: 33554432 (32 MiB).
-    #[schemars(range(min = 1024))]
+    #[schemars(range(min = 1024, max = 1_073_741_824))]
     pub max_page_bytes: Option<u64>,
     /// Seconds between two polls of a job in which the vendor prepares records. Default: 5.
     #[schemars(range(min = 0.001, max = 3600.0))]
     pub poll_seconds: Option<f64>,
-    /// Hosts that next links and redirects may lead to, with credentials, beside the manifest's own.
+    /// Hosts that next links and redirects may lead to, with credentials, beside the manifest's own. If it is set,
+    /// private addresses must be in it, also the manifest's own.
     pub allowed_hosts: Vec<String>,
 }
 
@@ -81,7 +89,7 @@ pub enum Limit {
     /// The most calls in a period.
     Calls {
         /// The number of calls.
-        #[schemars(range(min = 1))]
+        #[schemars(range(min = 1, max = 1_000_000_000))]
         calls: u64,
         /// The period, as an ISO-8601 duration such as PT1M.
         per: IsoDuration,
@@ -94,7 +102,7 @@ pub enum Limit {
     /// The most points (GraphQL cost) in a period.
     Points {
         /// The number of points.
-        #[schemars(range(min = 1))]
+        #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
         points: u64,
         /// The period, as an ISO-8601 duration such as PT1M.
         per: IsoDuration,
@@ -107,7 +115,7 @@ pub enum Limit {
     /// The most calls that run at the same time.
     InFlight {
         /// The number of calls that run at the same time.
-        #[schemars(range(min = 1))]
+        #[schemars(range(min = 1, max = 10_000))]
         in_flight: u64,
     },
 }
@@ -144,7 +152,7 @@ pub struct Drift {
     /// How many records of a stream may go to the quarantine file before the stream stops.
     pub quarantine: Quarantine,
     /// The largest record that is sent, in bytes. Default: 16777216 (16 MiB).
-    #[schemars(range(min = 1024))]
+    #[schemars(range(min = 1024, max = 1_073_741_824))]
     pub max_record_bytes: Option<u64>,
     /// By stream, the URL path of one record, where `{id}` stands for its key: dripfeed reads a record again there to
     /// see whether a field is gone.
@@ -327,6 +335,9 @@ impl std::fmt::Debug for Tls {
     }
 }
 
+/// The longest duration of a setting: a hundred years. Times plus or minus longer ones leave the calendar.
+const MAX_DURATION: std::time::Duration = std::time::Duration::from_secs(100 * 366 * 24 * 60 * 60);
+
 /// An ISO-8601 duration such as `PT50M`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IsoDuration(pub Period);
@@ -334,7 +345,11 @@ pub struct IsoDuration(pub Period);
 impl<'de> Deserialize<'de> for IsoDuration {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
         let text = String::deserialize(d)?;
-        Period::parse(&text).map(IsoDuration).map_err(serde::de::Error::custom)
+        let period = Period::parse(&text).map_err(serde::de::Error::custom)?;
+        if period.length() > MAX_DURATION {
+            return Err(serde::de::Error::custom("the duration is longer than a hundred years"));
+        }
+        Ok(IsoDuration(period))
     }
 }
 

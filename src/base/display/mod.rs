@@ -6,6 +6,8 @@
 pub mod page;
 pub mod terminal;
 
+use std::borrow::Cow;
+
 use crate::base::timefmt::{parse_iso, rfc3339};
 
 /// Removes what a terminal or a browser would interpret: names come from the vendor.
@@ -19,6 +21,24 @@ pub fn plain(text: &str) -> String {
         if odd(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
     }
     out
+}
+
+/// The text with its lines and tabs, and with every other control character, and each that turns the direction of
+/// writing, as an escape: a vendor's text moves no cursor and hides no word.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let odd = |c: char| {
+        c.is_control() && c != '\n' && c != '\t' || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    // A line may end as on the wire.
+    let text = if text.contains("\r\n") { Cow::Owned(text.replace("\r\n", "\n")) } else { Cow::Borrowed(text) };
+    if !text.contains(odd) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if odd(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+    }
+    Cow::Owned(out)
 }
 
 /// Shortens a text to at most `most` characters by cutting out its middle.

@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::io::ErrorKind;
 
+use memchr::memmem;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 
 thread_local! {
@@ -14,10 +15,22 @@ thread_local! {
     static BROKE_OFF: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Returns whether a connection broke off on this thread, and resets the flag.
+/// Returns whether a connection broke off on this thread, and starts to watch the next exchange.
 pub fn broke_off() -> bool {
+    INTERIM.set(0);
     BROKE_OFF.replace(false)
 }
+
+/// The most interim responses (1xx) before a response: 103 and the like may be repeated, but not without end.
+const MAX_INTERIM: usize = 20;
+
+thread_local! {
+    /// Interim responses of the exchange on this thread.
+    static INTERIM: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How the status line of an interim response begins.
+const INTERIM_LINE: &[u8] = b"HTTP/1.1 1";
 
 /// Wraps the connections of the connector before it.
 #[derive(Debug)]
@@ -45,13 +58,22 @@ impl<T: Transport> Transport for Watched<T> {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.0.await_input(timeout).inspect_err(|error| {
+        let more = self.0.await_input(timeout).inspect_err(|error| {
             // TLS without `close_notify` ended too early.
             let ends = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionAborted, ErrorKind::ConnectionReset];
             if matches!(error, ureq::Error::Io(error) if ends.contains(&error.kind())) {
                 BROKE_OFF.set(true);
             }
-        })
+        })?;
+        // ureq reads interim responses away, however many there are.
+        let input = self.0.buffers().input();
+        if input.starts_with(INTERIM_LINE) {
+            INTERIM.set(INTERIM.get() + memmem::find_iter(input, INTERIM_LINE).count());
+            if INTERIM.get() > MAX_INTERIM {
+                return Err(std::io::Error::other("more than 20 interim responses (1xx) before the response").into());
+            }
+        }
+        Ok(more)
     }
 
     fn is_open(&mut self) -> bool {

@@ -417,7 +417,8 @@ fn write_code(code: char, t: OffsetDateTime, out: &mut String) {
     let hour12 = (t.hour() + 11) % 12 + 1;
     let week = |first: u8| (t.ordinal() + 6 - u16::from((t.weekday().number_days_from_monday() + 7 - first) % 7)) / 7;
     let _ = match code {
-        'Y' => write!(out, "{}", t.year()),
+        // Four digits also for the first thousand years, where Python's C library writes fewer: `%Y` reads four.
+        'Y' => write!(out, "{:04}", t.year()),
         'C' => write!(out, "{:02}", t.year() / 100),
         'y' => write!(out, "{:02}", t.year() % 100),
         'G' => write!(out, "{}", t.to_iso_week_date().0),

@@ -69,7 +69,7 @@ impl Period {
             let whole: i128 = if whole.is_empty() { 0 } else { whole.parse::<u32>().map_err(|_| bad())?.into() };
             micros += whole * micros_per;
             if !fraction.is_empty() {
-                let digits = &fraction[..fraction.len().min(12)];
+                let digits = fraction.get(..fraction.len().min(12)).ok_or_else(bad)?;
                 let scale = 10i128.pow(u32::try_from(digits.len()).map_err(|_| bad())?);
                 micros += digits.parse::<i128>().map_err(|_| bad())? * micros_per / scale;
             }
@@ -114,7 +114,7 @@ fn shift_months(t: OffsetDateTime, months: i32) -> Option<OffsetDateTime> {
     if months == 0 {
         return Some(t);
     }
-    let total = t.year() * 12 + i32::from(u8::from(t.month())) - 1 + months;
+    let total = (t.year() * 12 + i32::from(u8::from(t.month())) - 1).checked_add(months)?;
     let (year, month) = (total.div_euclid(12), Month::try_from(u8::try_from(total.rem_euclid(12) + 1).ok()?).ok()?);
     let day = t.day().min(month.length(year));
     Some(t.replace_date(Date::from_calendar_date(year, month, day).ok()?))

@@ -132,7 +132,7 @@ impl SchemaSource {
             },
             Json::Array(two) if two.len() == 2 => json!({"oneOf": [self.named(&two[0])?, self.named(&two[1])?]}),
             Json::Object(complex) => {
-                let mut schema = self.named(&complex["field_type"])?;
+                let mut schema = self.named(complex.get("field_type").unwrap_or(&Json::Null))?;
                 if let Some(items) = complex.get("items").filter(|items| !items.is_null()) {
                     schema["items"] = self.named(items)?;
                 }

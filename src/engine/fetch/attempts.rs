@@ -15,6 +15,7 @@ use super::{
     Event, Fetcher, LiveCredentials, NO_PERMISSION, Outcome, Reply, SendRequest, random, shown, shown_with_query,
     vendor_error,
 };
+use crate::base::config::secret::SharedSecrets;
 use crate::base::display::number_of;
 use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::base::json::scan;
@@ -118,7 +119,7 @@ impl Fetcher {
             let enough = tries > plan.max_retries || failed.retries.is_some_and(|most| rarely > most);
             if enough || waited > MAX_SECONDS || !self.breaker.may_retry(limited) {
                 tell();
-                return Err(failed.exhausted(tries, request));
+                return Err(failed.exhausted(tries, request, &self.limits.secrets));
             }
             let wait = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
             if limited {
@@ -146,9 +147,9 @@ impl Fetcher {
         match self.once(ask) {
             Ok(reply) => self.judged(ask, reply, renewed),
             Err(Trouble::Final(fault)) => Err(fault),
-            Err(Trouble::Passing { message, reached, unknown_host }) => {
+            Err(Trouble::Passing { message, reached, unknown_host, too_slow }) => {
                 self.dead(self.breaker.failed(ask.stream, reached))?;
-                let retries = (unknown_host && self.limits.is_awaited).then_some(1);
+                let retries = (unknown_host && self.limits.is_awaited || too_slow).then_some(1);
                 Ok(Attempt::Failed(FailedAttempt { retries, unknown_host, ..FailedAttempt::passing(message, None) }))
             }
         }
@@ -218,7 +219,7 @@ impl Fetcher {
                 return Ok(Attempt::Failed(FailedAttempt {
                     message: verdict.message,
                     failure: verdict.failure,
-                    transient: status == 408 || status == 429 || status >= 500,
+                    transient: matches!(status, 408 | 425 | 429) || status >= 500,
                     // A manifest with RETRY for a 429 means the same.
                     limited: action == Action::RateLimited || status == 429,
                     retries: verdict.retries,
@@ -227,6 +228,11 @@ impl Fetcher {
                 }));
             }
         }))
+    }
+
+    /// A vendor's text without secrets: vendors repeat what they were sent.
+    fn quoted(&self, text: &str) -> String {
+        self.limits.secrets.lock().hide_in_quote(text)
     }
 
     /// Informs the account's pace of a rate limit, if there was one.
@@ -239,11 +245,15 @@ impl Fetcher {
     /// Evaluates a response, and returns the error in its body. Beyond the reference: if the manifest ignores the
     /// response or has no rule for it, a response with evidence of a rate limit is treated as one, and retried.
     fn judge(&self, ask: &SendRequest<'_>, reply: &Reply) -> Result<(Verdict, Option<BodyError>)> {
-        let verdict = ask.errors.judge(reply, &ask.request.url, &self.cx)?;
+        let mut verdict = ask.errors.judge(reply, &ask.request.url, &self.cx)?;
+        // It may quote the vendor.
+        if !verdict.message.is_empty() {
+            verdict.message = self.quoted(&verdict.message);
+        }
         if !verdict.by_default && verdict.action != Action::Ignore {
             return Ok((verdict, None));
         }
-        let error = body_error::of(&reply.body);
+        let error = body_error::of(&reply.body).map(|error| BodyError { text: self.quoted(&error.text), ..error });
         if !self.is_limit(ask, reply, error.as_ref()) {
             return Ok((verdict, error));
         }
@@ -375,7 +385,8 @@ impl Fetcher {
 
     /// The fault for a response that ends the stream.
     fn refused(&self, reply: &Reply, request: &PreparedRequest, verdict: &Verdict) -> Fault {
-        let quoted = vendor_error::of(reply).map(|t| format!(" The vendor says: {t}")).unwrap_or_default();
+        let quoted =
+            vendor_error::of(reply, |t| self.quoted(t)).map(|t| format!(" The vendor says: {t}")).unwrap_or_default();
         let text = format!("{}{quoted} ({})", verdict.message, shown_with_query(request));
         let fault = match reply.status {
             401 => Fault::new(Kind::Auth, text).hint("check the credentials in the config"),
@@ -463,11 +474,14 @@ impl Fetcher {
 
 impl FailedAttempt {
     /// The fault of a request after its last attempt.
-    fn exhausted(self, tries: u32, request: &PreparedRequest) -> Fault {
+    fn exhausted(self, tries: u32, request: &PreparedRequest, secrets: &SharedSecrets) -> Fault {
         let FailedAttempt { reply, message, failure, transient, limited, unknown_host, .. } = self;
         let reply = reply.as_ref();
         let kind = if transient || limited { Kind::Unavailable } else { Kind::Data };
-        let text = reply.and_then(|reply| reply.error.clone().or_else(|| vendor_error::of(reply)));
+        let text = reply.and_then(|reply| {
+            let hide = |text: &str| secrets.lock().hide_in_quote(text);
+            reply.error.clone().or_else(|| vendor_error::of(reply, hide))
+        });
         let quoted = text.map(|t| format!(" (the vendor says: {t})")).unwrap_or_default();
         let attempts = number_of(tries.into(), "attempt");
         let fault = Fault::new(kind, format!("{message}{quoted}, after {attempts} of {}", shown_with_query(request)))

@@ -11,7 +11,7 @@ use crate::base::json::python::is_falsy;
 use crate::base::json::scan::{self, Scan, Scanner};
 
 /// The fields in which vendors report an error despite a success status. GraphQL's comes first.
-const FIELDS: [&str; 2] = ["errors", "error"];
+const FIELDS: [&str; 3] = ["errors", "error", "errorMessages"];
 
 /// An error reported by a vendor.
 #[derive(Debug, Clone, PartialEq, Eq)]

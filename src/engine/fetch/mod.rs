@@ -27,6 +27,7 @@ use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 use ureq::http::HeaderMap;
 
+use crate::base::config::secret::SharedSecrets;
 use crate::base::fault::Result;
 use crate::base::http::Network;
 use crate::base::stop::Stop;
@@ -253,6 +254,8 @@ pub struct Limits {
     /// Does a user wait for the result (`check`, `test`)? Then an unknown host is tried twice only: it is probably
     /// misspelled.
     pub is_awaited: bool,
+    /// What no quote of a vendor may show.
+    pub secrets: SharedSecrets,
 }
 
 /// The hint for a stream that is refused while others are not.

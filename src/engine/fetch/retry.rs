@@ -360,8 +360,10 @@ fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
         other => {
             let text = error_text(json, b"");
             let quoted = if text.is_empty() { String::new() } else { format!(": {}", shorten(&text)) };
+            // What asks for another request than this one will not take it later; 425 and its like may.
+            let lasts = (400..500).contains(&other) && !PASSING.contains(&other) || [501, 505].contains(&other);
             Verdict {
-                action: Action::Retry,
+                action: if lasts { Action::Fail } else { Action::Retry },
                 message: format!("the vendor responded with HTTP {other}{quoted}"),
                 failure,
                 by_default: true,
@@ -370,6 +372,10 @@ fn default_verdict(reply: &Reply, json: &Json) -> Verdict {
         }
     }
 }
+
+/// Statuses of 4xx, beside those with rules of their own, that pass: locked, too early, retry with, closed by the
+/// client.
+const PASSING: [u16; 4] = [423, 425, 449, 499];
 
 /// The first 200 characters.
 pub(super) fn shorten(text: &str) -> String {
@@ -487,5 +493,5 @@ fn allowed(seconds: Option<f64>, longest: Option<&Template>, vars: &Vars<'_>) ->
 /// The error text of a rejection; the start of its body if that is not JSON.
 pub(super) fn refusal_text(reply: &Reply) -> String {
     let start = &reply.body[..reply.body.len().min(1000)];
-    vendor_error::of(reply).unwrap_or_else(|| String::from_utf8_lossy(start).into_owned())
+    vendor_error::of(reply, str::to_owned).unwrap_or_else(|| String::from_utf8_lossy(start).into_owned())
 }

@@ -16,7 +16,7 @@ use ureq::{AsSendBody, Body};
 use super::request::PreparedRequest;
 use super::{BodyEnd, Limits, Reply, shown};
 use crate::base::fault::{self, Fault, Kind};
-use crate::base::http::{HttpClient, connection};
+use crate::base::http::{HostFrom, HttpClient, connection, is_refusal};
 use crate::base::stop::Stop;
 
 /// The default connect timeout.
@@ -27,6 +27,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 const PAGE_WITHIN: Duration = Duration::from_secs(300);
 /// The timeout for the body of a file.
 const FILE_WITHIN: Duration = Duration::from_secs(6 * 60 * 60);
+/// A body may be slow for this long before [`MIN_RATE`] counts.
+const SLOW_FOR: Duration = Duration::from_secs(20);
+/// The slowest body of a page, in bytes a second since its start: one that trickles holds a thread and a connection.
+const MIN_RATE: u64 = 64;
 /// The number of idle connections kept open: one for each thread that may read.
 const CONNECTIONS: usize = 64;
 /// The buffer of each connection for what is received, in bytes: a page or two.
@@ -113,7 +117,7 @@ impl Transport {
         };
         if file.is_some() && end == BodyEnd::BrokenOff {
             let message = "the response ended without a sign that it was complete".to_owned();
-            return Err(Trouble::Passing { message, reached: true, unknown_host: false });
+            return Err(Trouble::Passing { message, reached: true, unknown_host: false, too_slow: false });
         }
         let url = request.url.clone();
         Ok(Reply { status, headers, body, took, url, embedded: false, filed, error: None, end })
@@ -127,7 +131,8 @@ impl Transport {
             body: Some(body_within),
         };
         let builder = with_headers(request)?;
-        let agent = self.client.agent(&request.url).map_err(Trouble::Final)?;
+        let host = if request.free { HostFrom::Data } else { HostFrom::User };
+        let agent = self.client.agent(&request.url, host).map_err(Trouble::Final)?;
         let bad = |e: ureq::http::Error| {
             Trouble::Final(Fault::data(format!("cannot send the request: {e} ({})", shown(request))))
         };
@@ -217,7 +222,7 @@ fn run(
 /// Reads to the end, or `most` bytes, into a buffer that grows; returns the number of bytes. (`Read::read_to_end` would
 /// clear the rest of the buffer before each read from a reader such as this one.)
 fn read_up_to(reader: &mut impl Read, body: &mut Vec<u8>, most: usize) -> std::io::Result<usize> {
-    let mut size = 0;
+    let (mut size, started) = (0, Instant::now());
     while size < most {
         if size == body.len() {
             body.resize(body.len().saturating_mul(2), 0);
@@ -229,9 +234,16 @@ fn read_up_to(reader: &mut impl Read, body: &mut Vec<u8>, most: usize) -> std::i
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
+        let took = started.elapsed();
+        if took > SLOW_FOR && (size as u64) < MIN_RATE.saturating_mul(took.as_secs()) {
+            return Err(std::io::Error::new(ErrorKind::TimedOut, TOO_SLOW));
+        }
     }
     Ok(size)
 }
+
+/// The error of a body below [`MIN_RATE`].
+const TOO_SLOW: &str = "it brings less than 64 bytes a second";
 
 /// Method, URL and headers of a request, for the HTTP library.
 fn with_headers(request: &PreparedRequest) -> Result<Builder, Trouble> {
@@ -262,19 +274,33 @@ pub(super) enum Trouble {
         reached: bool,
         /// Has the host no address?
         unknown_host: bool,
+        /// Was the body too slow? Each try costs [`SLOW_FOR`].
+        too_slow: bool,
     },
     /// Permanent.
     Final(Fault),
 }
 
 fn broke_off(error: &std::io::Error) -> Trouble {
-    Trouble::Passing { message: format!("the response broke off: {error}"), reached: true, unknown_host: false }
+    let too_slow = error.kind() == ErrorKind::TimedOut && error.to_string() == TOO_SLOW;
+    Trouble::Passing {
+        message: format!("the response broke off: {error}"),
+        reached: true,
+        unknown_host: false,
+        too_slow,
+    }
 }
 
 fn trouble(error: &ureq::Error, request: &PreparedRequest, proxy: Option<String>) -> Trouble {
     match error {
         ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
             Trouble::Final(Fault::data(format!("cannot send the request: {error} ({})", shown(request))))
+        }
+        error if is_refusal(error) => {
+            let text = format!("the host of a request leads to a private address ({})", shown(request));
+            // A host of the vendor's data is no fault of the config.
+            let fault = if request.free { Fault::data(text) } else { Fault::config(text) };
+            Trouble::Final(fault.hint("if this is right, add the host to dripfeed.allowed_hosts in the config"))
         }
         // A tunnel is refused by the proxy alone; some say 401 where 407 is meant.
         ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") || reason.contains("401") => {
@@ -295,7 +321,7 @@ fn trouble(error: &ureq::Error, request: &PreparedRequest, proxy: Option<String>
                 ureq::Error::Io(e) => e.to_string(),
                 other => other.to_string(),
             };
-            Trouble::Passing { message: format!("{message}{way}"), reached: false, unknown_host }
+            Trouble::Passing { message: format!("{message}{way}"), reached: false, unknown_host, too_slow: false }
         }
     }
 }

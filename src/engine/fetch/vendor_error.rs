@@ -37,22 +37,22 @@ const TEXTS: [&str; 16] = [
 /// Fields with more errors inside.
 const INNER: [&str; 8] = ["error", "errors", "fault", "failure", "failures", "err", "body", "meta"];
 
-/// The readable text of a vendor's error, if there is one.
-pub(super) fn of(reply: &Reply) -> Option<String> {
+/// The readable text of a vendor's error, if there is one. `hide` takes the secrets out of it before it is cut.
+pub(super) fn of(reply: &Reply, hide: impl Fn(&str) -> String) -> Option<String> {
     match scan::json(&reply.body) {
-        Ok(body) => of_json(&body),
-        Err(_) => plain(reply),
+        Ok(body) => of_json(&body, hide),
+        Err(_) => plain(reply, hide),
     }
 }
 
 /// The readable text of an error in JSON.
-fn of_json(body: &Json) -> Option<String> {
+fn of_json(body: &Json, hide: impl Fn(&str) -> String) -> Option<String> {
     let mut parts = Vec::new();
     find(body, 0, &mut parts);
     if parts.is_empty() {
         parts.extend(Some(retry::error_text(body, b"")).filter(|text| !text.is_empty()));
     }
-    let text = parts.join(": ");
+    let text = hide(&parts.join(": "));
     let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let cut: String = text.chars().take(LONGEST).collect();
     let more = if cut.len() < text.len() { "…" } else { "" };
@@ -60,9 +60,10 @@ fn of_json(body: &Json) -> Option<String> {
 }
 
 /// The start of a plain text; other formats, such as an HTML page of a proxy, say nothing about the request.
-fn plain(reply: &Reply) -> Option<String> {
+fn plain(reply: &Reply, hide: impl Fn(&str) -> String) -> Option<String> {
     let is_text = reply.header("content-type").is_some_and(|kind| kind.trim_start().starts_with("text/plain"));
-    let start = String::from_utf8_lossy(&reply.body[..reply.body.len().min(LONGEST)]).trim().to_owned();
+    let start = hide(&String::from_utf8_lossy(&reply.body[..reply.body.len().min(10 * LONGEST)]));
+    let start: String = start.trim().chars().take(LONGEST).collect();
     Some(start).filter(|text| is_text && !text.is_empty() && !text.starts_with('<'))
 }
 
@@ -141,8 +142,8 @@ mod tests {
             (json!({"meta": {"error": {"description": "no access"}}}), "no access"),
         ];
         for (body, wanted) in cases {
-            assert_eq!(super::of_json(&body).as_deref(), Some(wanted), "{body}");
+            assert_eq!(super::of_json(&body, str::to_owned).as_deref(), Some(wanted), "{body}");
         }
-        assert_eq!(super::of_json(&json!({"data": []})), None);
+        assert_eq!(super::of_json(&json!({"data": []}), str::to_owned), None);
     }
 }

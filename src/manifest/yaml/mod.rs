@@ -135,6 +135,11 @@ fn tree(text: &str) -> std::result::Result<Document, YamlError> {
 fn fitting(tag: Option<Cow<'_, Written>>, shape: Option<Shape>, mark: Mark) -> std::result::Result<Tag, YamlError> {
     let Some(written) = tag else { return Ok(Tag::None) };
     let tag = Tag::of(&written);
+    if written.suffix_in_namespace("tag:yaml.org,2002:").is_some_and(|name| name.starts_with("python/")) {
+        return Err(
+            mark.error(format!("the tag `{}` makes an object of Python, which no manifest needs", written.original()))
+        );
+    }
     if tag.fits(shape) {
         return Ok(tag);
     }

@@ -130,7 +130,8 @@ impl ConfiguredSource {
         let cx = Arc::new(self.cx);
         // Verbs that call no vendor have no values for references, of which a certificate is one.
         let tls = if context.needed == Needed::All { self.config.ours.tls.clone() } else { Tls::default() };
-        let network = Network { tls, own_server: self.sandbox.as_ref().map(Sandbox::url) };
+        let allowed_hosts = self.config.ours.allowed_hosts.clone();
+        let network = Network { tls, own_server: self.sandbox.as_ref().map(Sandbox::url), allowed_hosts };
         let shared = reporter.shared(&self.config, pace, &cx, (&context.stop, network))?;
         let ConfiguredSource { identity, manifest, config, sandbox, .. } = self;
         let auth = auth::Builder::new(identity.root.as_deref().map(Store::new), context.protocol == Protocol::Airbyte);

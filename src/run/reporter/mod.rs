@@ -6,6 +6,7 @@
 mod summary;
 
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -71,6 +72,8 @@ pub(crate) struct Reporter {
     found: Mutex<Vec<Finding>>,
     /// Collects exchanges, if somebody looks at them.
     exchanges: OnceLock<Arc<ExchangeLog>>,
+    /// Pages so far of each stream whose pages are searched for secrets; `None` once one was found.
+    searched: Mutex<BTreeMap<String, Option<u64>>>,
 }
 
 /// Request counts so far.
@@ -172,6 +175,7 @@ impl Reporter {
             used_up: Mutex::default(),
             found: Mutex::default(),
             exchanges: OnceLock::new(),
+            searched: Mutex::default(),
         })
     }
 
@@ -213,6 +217,7 @@ impl Reporter {
             allowed_hosts: ours.allowed_hosts.clone(),
             network,
             is_awaited: self.is_awaited,
+            secrets: self.log.secrets(),
         };
         drop(self.pace.set(pace.clone()));
         let reporter = self.clone();
@@ -357,6 +362,24 @@ impl Reporter {
         }
         if let Some((exchanges, exchange)) = collected.zip(exchange) {
             exchanges.add(exchange);
+        }
+        // What tells pages from logins and tokens, which must hold secrets.
+        if ask.holds.is_some() && reply.status < 400 {
+            self.search(ask.stream, &reply.body);
+        }
+    }
+
+    /// Reports, once a stream, that the vendor's data hold a secret of the config: records pass as they are. Looks into
+    /// the first page and each whose number is a power of two, so that large reads cost nothing.
+    fn search(&self, stream: &str, body: &[u8]) {
+        let mut searched = self.searched.lock();
+        let Some(pages) = searched.entry(stream.to_owned()).or_insert(Some(0)) else { return };
+        *pages += 1;
+        if pages.is_power_of_two() && self.log.secrets().lock().is_in(body) {
+            searched.insert(stream.to_owned(), None);
+            drop(searched);
+            let message = format!("{stream}: a response contains a secret of the config; it goes to the target");
+            self.log.event(Level::Warning, &message, "secret_in_data", &json!({"stream": stream}));
         }
     }
 

@@ -19,7 +19,7 @@ use super::active_run::{self, ActiveRun};
 use super::log::Level;
 use super::outcome::RunOutcome;
 use super::read::{PreparedRun, ReadResult, States, broke_off, ready};
-use crate::base::fault::{Fault, Kind, Result};
+use crate::base::fault::{Fault, Kind, Result, guarded};
 use crate::base::stop::Stop;
 use crate::base::timefmt::{parse_iso, rfc3339};
 use crate::protocol::singer::Outgoing;
@@ -30,7 +30,7 @@ use crate::tenant::reread_marks::{self, Mark, RereadMarks};
 use crate::tenant::target_command::TargetCommand;
 use bookmark_writer::BookmarkWriter;
 use target_bookmarks::TargetBookmarks;
-use target_process::{End, Gauge, Stopping, TargetProcess};
+use target_process::{End, Environment, Gauge, Stopping, TargetProcess};
 
 /// The default time without progress after which a target with pending work is killed.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -56,7 +56,7 @@ pub(crate) fn run(context: &Context, asked: &SyncOptions) -> Result<u8> {
             .hint("remove --protocol; Airbyte's platform runs its destinations itself"));
     }
     let mut active = ActiveRun::new(context, "sync");
-    let ended = into_target(context, asked, &mut active);
+    let ended = guarded(|| into_target(context, asked, &mut active));
     active.ends(ended)
 }
 
@@ -88,9 +88,10 @@ fn into_target(context: &Context, asked: &SyncOptions, active: &mut ActiveRun<'_
     }
     let store_of_run = (Arc::new(store), stores.fresh(context, &ready));
     let bookmarks = BookmarkWriter::new(context, &ready, store_of_run, &doc);
+    let environment = Environment::of(&ready.loaded.config);
     let (mut target, feed) = match &ready.locks {
-        Some(locks) => locks.inherited(|| TargetProcess::start(&command)),
-        None => TargetProcess::start(&command),
+        Some(locks) => locks.inherited(|| TargetProcess::start(&command, &environment)),
+        None => TargetProcess::start(&command, &environment),
     }?;
     let (gauge, name, pid) = (target.gauge(), target.name().to_owned(), target.pid());
     context.stop.at_last(move || target_process::kill(pid));

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::base::config::Config;
+use crate::base::config::references::{Reference, references};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::tenant::target_command::TargetCommand;
 
@@ -63,6 +65,29 @@ struct Seen {
     active: Option<Instant>,
     /// The longest state that it was sent, in bytes.
     longest: usize,
+}
+
+/// What a target inherits of the environment: the config's secrets are none of its business.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Environment {
+    /// All but these variables.
+    Without(Vec<String>),
+    /// Nothing but these.
+    Only(Vec<String>),
+}
+
+impl Environment {
+    /// As `dripfeed.target_env` has it; else all but what the config refers to as `env:`.
+    pub(crate) fn of(config: &Config) -> Environment {
+        if let Some(names) = &config.ours.target_env {
+            return Environment::Only(names.clone());
+        }
+        let names = references(&config.written).into_iter().filter_map(|reference| match reference {
+            Reference::Variable(name) if !name.is_empty() => Some(name.to_owned()),
+            _ => None,
+        });
+        Environment::Without(names.collect())
+    }
 }
 
 /// How a target ended.
@@ -210,8 +235,19 @@ impl Seen {
 
 impl TargetProcess {
     /// Starts the target. It shares the run's stderr.
-    pub(crate) fn start(command: &TargetCommand) -> Result<(TargetProcess, TargetInput)> {
+    pub(crate) fn start(command: &TargetCommand, environment: &Environment) -> Result<(TargetProcess, TargetInput)> {
         let mut process = Command::new(command.program());
+        match environment {
+            Environment::Without(names) => {
+                for name in names {
+                    process.env_remove(name);
+                }
+            }
+            Environment::Only(names) => {
+                let inherited = names.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+                process.env_clear().envs(inherited);
+            }
+        }
         process.args(command.args()).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         // Its arguments may contain secrets.
         let name = command.name().to_owned();

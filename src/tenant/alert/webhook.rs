@@ -13,7 +13,7 @@ use ureq::http::Uri;
 use super::body::AlertBody;
 use crate::base::config::{Alert, Tls};
 use crate::base::fault::Result as Checked;
-use crate::base::http::{HttpClient, Network};
+use crate::base::http::{HostFrom, HttpClient, Network};
 use crate::base::timefmt::rfc3339;
 
 /// The maximum number of attempts in a run.
@@ -36,7 +36,7 @@ impl Webhook {
     /// `ca_file` is that of the config's `tls`; the client's certificate is for the vendor alone.
     pub(super) fn new(config: &Alert, ca_file: Option<&str>) -> Webhook {
         let tls = Tls { ca_file: ca_file.map(str::to_owned), ..Tls::default() };
-        let client = HttpClient::new(&Network { tls, own_server: None }, |settings| {
+        let client = HttpClient::new(&Network { tls, ..Network::default() }, |settings| {
             settings
                 .http_status_as_error(false)
                 .max_redirects(0)
@@ -48,7 +48,8 @@ impl Webhook {
 
     /// Sends the alert, with a few attempts while time is left; returns the error as text.
     pub(super) fn send(&self, body: &AlertBody, left: &dyn Fn() -> Duration) -> Result<(), String> {
-        let agent = self.client.as_ref().map_err(Clone::clone).and_then(|client| client.agent(&self.url));
+        let agent =
+            self.client.as_ref().map_err(Clone::clone).and_then(|client| client.agent(&self.url, HostFrom::User));
         let agent = agent.map_err(|fault| format!("{} is not called: {}", self.host(), fault.message))?;
         let mut why = "there was no time to send it".to_owned();
         for number in 0..TRIES {
