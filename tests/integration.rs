@@ -9,6 +9,7 @@ mod cli;
 mod docs;
 mod drift;
 mod engine;
+mod fuzz;
 mod house;
 mod manifest;
 mod pace;

@@ -3,6 +3,8 @@
 //! Input: the record's bytes and the [`Checks`]. Output: each deviation: its place, the expected and the actual type
 //! in words, and the schema after acceptance. Called by [`super::monitor`], only for deviating records.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value as Json, json};
 
 use super::baseline::COLUMN;
@@ -205,7 +207,7 @@ impl Examination<'_> {
         let place = self.checks.place(at);
         scanner.enter()?;
         let mut first = true;
-        let mut names: Vec<String> = Vec::new();
+        let mut names: HashSet<String> = HashSet::new();
         while let Some(key) = scanner.key(&mut first)? {
             let name = key.value().into_owned();
             self.path.push(Step::Field(name.clone()));
@@ -230,7 +232,7 @@ impl Examination<'_> {
                 None => scanner.skip()?,
             }
             self.path.pop();
-            names.push(name);
+            names.insert(name);
         }
         Ok(())
     }

@@ -52,6 +52,8 @@ pub(super) struct RequestContext<'a> {
     pub(super) json: bool,
     /// See [`SendRequest::broken`].
     pub(super) broken: Option<&'a BrokenBody>,
+    /// See [`SendRequest::login`].
+    pub(super) login: bool,
 }
 
 impl<'a> RequestContext<'a> {
@@ -66,6 +68,7 @@ impl<'a> RequestContext<'a> {
             holds: None,
             json: false,
             broken: None,
+            login: false,
         }
     }
 }
@@ -160,6 +163,7 @@ impl RequesterPlan {
             holds: context.holds,
             json: context.json,
             broken: context.broken,
+            login: context.login,
             credentials: live.as_ref().map(|live| live as &dyn LiveCredentials),
             paced,
         };
@@ -219,6 +223,7 @@ impl TokenTransport for Access<'_> {
             holds: None,
             json: true,
             broken: None,
+            login: true,
             credentials: None,
             paced: false,
         };
@@ -230,7 +235,7 @@ impl TokenTransport for Access<'_> {
         let login = self.login.ok_or_else(|| Fault::bug("a session without a login"))?;
         let partition = Map::new();
         let of_stream = RequestContext::new(self.context.shared, self.context.stream, &partition);
-        let context = RequestContext { json: true, ..of_stream };
+        let context = RequestContext { json: true, login: true, ..of_stream };
         match login.send(context, &Vars::new(&self.context.shared.cx), &InjectedOptions::default(), paced)? {
             Outcome::Page(reply) => scan::json(&reply.body)
                 .map_err(|e| Fault::new(Kind::Auth, format!("the login response is not valid JSON: {e}"))),

@@ -100,6 +100,10 @@ def resident(process):
     return int(found[1]) / 1024 if found else 0
 
 
+# A run that takes more is ended, in MB.
+MOST_MEMORY = 2500
+
+
 class Ran:
     """How a run ended: code, lines, stderr, seconds, the most memory in MB."""
 
@@ -182,6 +186,9 @@ class Trial:
         memory = 0
         while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
             memory = max(memory, resident(process.pid))
+            # Whatever else runs on this machine needs memory too.
+            if memory > MOST_MEMORY:
+                process.kill()
             time.sleep(0.01)
         _, status = os.waitpid(process.pid, 0)
         seconds = time.monotonic() - began

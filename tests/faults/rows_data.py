@@ -1,7 +1,7 @@
 """Rows P: what stands in a page."""
 import json
 
-from driver import SCHEMA, manifest, row
+from driver import manifest, row
 from vendor import MIDDLE, TRUTH, Vendor, answer, from_request, page
 
 
@@ -131,6 +131,3 @@ def _(t):
 @row("P14")
 def _(t):
     t.broken(from_request(MIDDLE, lambda request, _: answer(b"\n".join(json.dumps(r).encode() for r in page(request)["data"]))))
-
-
-_ = SCHEMA

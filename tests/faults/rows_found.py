@@ -6,9 +6,9 @@ import stat
 import subprocess
 import time
 
-from driver import BINARY, SCHEMA, TRUTH, manifest, row
+from driver import BINARY, TRUTH, manifest, row
 from rows_inputs import refused
-from vendor import MIDDLE, Vendor, answer, from_request, good, page, silent
+from vendor import MIDDLE, Vendor, answer, from_request, good, page
 
 
 def kept(t, **more):
@@ -223,7 +223,6 @@ def _(t):
         ran = t.run(source=source, config=config)
     rest = [str(p.relative_to(t.folder)) for p in left if p.exists()]
     t.check("swept", not rest, rest)
-    _ = ran
 
 
 @row("Z16")
@@ -286,6 +285,3 @@ def _(t):
             ran = t.run(state={"bookmarks": {"items": bookmark}}, config=t.config(vendor), judged=False, within=20)
         t.ran.append(ran)
         t.check(f"{bookmark}: told, or read", ran.code in (0, 10, 40) and "panicked" not in ran.err, f"{ran.code} {ran.err[-300:]}")
-
-
-_ = (SCHEMA, silent)

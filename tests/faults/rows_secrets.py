@@ -11,7 +11,6 @@ from vendor import Vendor, answer, page
 SECRET = 'canary-"se/cret+9f8e7d'
 PLAIN = "canary-secret-9f8e7d6c"
 USER = "user-of-canary"
-KEY = "-----BEGIN PRIVATE KEY-----"
 EXPR = "{{ config['secret'] }}"
 
 
@@ -37,7 +36,7 @@ AUTHENTICATORS = {
     "JWT": {"type": "JwtAuthenticator", "secret_key": EXPR, "algorithm": "HS256", "token_duration": 100},
     "selected": {"type": "SelectiveAuthenticator", "authenticator_selection_path": ["kind"],
                  "authenticators": {"a": {"type": "BearerAuthenticator", "api_token": EXPR}}},
-    "legacy session": {"type": "LegacySessionTokenAuthenticator", "header": "X-Session", "login_url": "login", "validate_session_url": "valid",
+    "legacy session": {"type": "LegacySessionTokenAuthenticator", "header": "X-Session", "login_url": "/login", "validate_session_url": "/valid",
                        "session_token_response_key": "token", "username": USER, "password": EXPR, "session_token": ""},
 }
 
@@ -50,7 +49,7 @@ def forms(secret):
             base64.urlsafe_b64encode(raw).decode().rstrip("="), *shifted]
 
 
-def echo(request, body=b""):
+def echo(request):
     """What the vendor got, in every form, as its error's text."""
     got = [request.target, *request.headers.values(), request.body.decode(errors="replace")]
     for value in list(request.headers.values()):
@@ -82,7 +81,7 @@ def canary(t, authenticator, status, protocol, spec=True, secret=PLAIN):
     refresh = "canary-refresh-1a2b3c4d"
 
     def respond(request):
-        if request.path in ("/token", "/login") and status != "token 400":
+        if request.path in ("/token", "/login", "/valid") and status != "token 400":
             return answer({"access_token": session, "token": session, "expires_in": 3600})
         code = {"200": "200 OK", "token 400": "400 Bad Request"}.get(status, f"{status} Status")
         if status == "200":
@@ -157,6 +156,3 @@ def _(t):
             ran = t.run(config={"url": vendor.url, "token": token, "dripfeed": {"state_dir": str(t.folder / "state"), "tenant": "acme"}})
         t.check(f"{token} is hidden", f"token {token} " not in ran.err and f"'{token}'" not in ran.err, ran.err[-300:])
         t.check("the words stay", "invalid token" in ran.err or "invalid" in ran.err, ran.err[-300:])
-
-
-_ = KEY

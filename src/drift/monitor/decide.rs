@@ -4,7 +4,7 @@
 //! schema grows, or the stream stops. Every change is recorded. Called by `engine` through [`DriftMonitor`], only for
 //! deviating records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -75,6 +75,11 @@ impl Without {
     }
 }
 
+/// The most names of an object at this pointer; with more, its names are data.
+fn most_names(pointer: &str) -> usize {
+    if pointer.is_empty() { MOST_COLUMNS } else { MOST_NAMES }
+}
+
 impl DriftMonitor {
     /// Decides about a deviating record.
     ///
@@ -85,7 +90,17 @@ impl DriftMonitor {
         let deviations = examine(&inner.checks, &mut Scanner::new(record))
             .map_err(|e| Fault::bug(format!("cannot parse a record a second time: {e}")))?;
         let (mut paths, mut causes, mut whole, mut grown, mut eased) = (Vec::new(), Vec::new(), false, false, false);
+        let mut added: BTreeMap<String, usize> = BTreeMap::new();
         for deviation in deviations {
+            // One more new name than an object may have makes it a map; the names after it say nothing more.
+            if deviation.rule == Rule::FieldAdded {
+                let (above, _) = deviation.pointer.rsplit_once('/').unwrap_or_default();
+                let count = added.entry(above.to_owned()).or_default();
+                *count += 1;
+                if *count > most_names(above) + 1 {
+                    continue;
+                }
+            }
             let learns = self.learns(&inner) || inner.overlay.waived.contains(&waiver(&deviation));
             let policy = match deviation.rule {
                 Rule::KeyMissing if !(learns && self.verbatim) => self.policy(&deviation),
@@ -259,7 +274,7 @@ impl DriftMonitor {
         let pointer = &deviation.pointer;
         if deviation.rule == Rule::FieldAdded {
             let (above, _) = pointer.rsplit_once('/').unwrap_or_default();
-            let most = if above.is_empty() { MOST_COLUMNS } else { MOST_NAMES };
+            let most = most_names(above);
             let beside = |p: &String| p.rsplit_once('/').is_some_and(|(other, _)| other == above);
             if inner.overlay.schema.keys().filter(|p| beside(p)).count() >= most {
                 return self.map_found(inner, above, most);

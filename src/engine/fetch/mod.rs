@@ -187,6 +187,8 @@ pub struct SendRequest<'a> {
     pub json: bool,
     /// The earlier response was broken: wait and count as after a failed attempt.
     pub broken: Option<&'a BrokenBody>,
+    /// Does the response hold a token, which nobody knows yet?
+    pub login: bool,
     /// Signs each attempt, if credentials expire.
     pub credentials: Option<&'a dyn LiveCredentials>,
     /// Does the request wait for the account's pace? False only for a part of another call that already has its

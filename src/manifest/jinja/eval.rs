@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::args::CallArgs;
 use super::ast::{Args, Cmp, Expr, ForLoop, Stmt};
 use super::operator::{attribute, binary, compare, item, negative, positive, slice};
-use super::value::MAX_BUILT;
+use super::value::fits;
 use super::{Error, Eval, Scope, Value, filter, functions, method, missing, test};
 
 /// The maximum number of steps of one template: far more than any real one needs.
@@ -86,9 +86,7 @@ impl<'a> Frame<'a> {
                 }
                 Stmt::For(each) => self.repeat(each, out)?,
             }
-            if out.len() > MAX_BUILT {
-                return Err(Error::other("the template's output is too long"));
-            }
+            fits(out.len())?;
         }
         Ok(())
     }

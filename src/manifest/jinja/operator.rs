@@ -7,7 +7,7 @@ use time::Duration;
 
 use super::ast::{Cmp, Op};
 use super::format::percent_format;
-use super::value::MAX_BUILT;
+use super::value::{fits, fits_list};
 use super::{Error, Eval, Value, method, missing};
 
 /// `-value`.
@@ -115,7 +115,9 @@ pub(super) fn compare<'a>(op: Cmp, a: &Value<'a>, b: &Value<'a>) -> Eval<bool> {
 /// `a op b`.
 pub(super) fn binary<'a>(op: Op, a: &Value<'a>, b: &Value<'a>) -> Eval<Value<'a>> {
     if op == Op::Concat {
-        return Ok(Value::str(a.text().into_owned() + &b.text()));
+        let (a, b) = (a.text(), b.text());
+        fits(a.len() + b.len())?;
+        return Ok(Value::str(a.into_owned() + &b));
     }
     for side in [a, b] {
         if let Value::Undefined(what) = side {
@@ -132,11 +134,15 @@ pub(super) fn binary<'a>(op: Op, a: &Value<'a>, b: &Value<'a>) -> Eval<Value<'a>
         return with_floats(op, x, y).map(Value::Float);
     }
     match (op, a, b) {
-        (Op::Add, Value::Str(x), Value::Str(y)) => Ok(Value::str(format!("{x}{y}"))),
+        (Op::Add, Value::Str(x), Value::Str(y)) => {
+            fits(x.len() + y.len())?;
+            Ok(Value::str(format!("{x}{y}")))
+        }
         (Op::Add, Value::Tuple(x), Value::Tuple(y)) => Ok(Value::tuple(x.iter().chain(y.iter()).cloned().collect())),
         (Op::Add, _, _) if a.type_name() == "list" && b.type_name() == "list" => {
             let mut items = a.items()?;
             items.extend(b.items()?);
+            fits_list(items.len())?;
             Ok(Value::list(items))
         }
         (Op::Mul, _, _) => match (a.as_int(), b.as_int()) {
@@ -195,12 +201,14 @@ fn with_floats(op: Op, x: f64, y: f64) -> Eval<f64> {
 /// A text or sequence, repeated; `None` if it cannot be repeated.
 fn repeated<'a>(of: &Value<'a>, times: i128) -> Eval<Option<Value<'a>>> {
     let times = usize::try_from(times.max(0)).map_err(|_| overflow())?;
-    if of.length().unwrap_or(0).saturating_mul(times) > MAX_BUILT {
-        return Err(overflow());
-    }
     Ok(match of {
-        Value::Str(s) => Some(Value::str(s.repeat(times))),
+        Value::Str(s) => {
+            fits(s.len().saturating_mul(times))?;
+            Some(Value::str(s.repeat(times)))
+        }
         _ if of.is_sequence() => {
+            fits_list(of.length().unwrap_or(0).saturating_mul(times))?;
+            fits(of.weight().saturating_mul(times))?;
             let items = of.items()?;
             Some(Value::list((0..times).flat_map(|_| items.clone()).collect()))
         }

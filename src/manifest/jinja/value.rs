@@ -16,8 +16,32 @@ use super::{Error, Eval};
 use crate::base::json::python::float_repr;
 use crate::base::timefmt::{self, Period};
 
-/// The largest text or list that a template may build.
-pub(super) const MAX_BUILT: usize = 16 << 20;
+/// The largest text that a template may build, in bytes.
+const MAX_BUILT: usize = 16 << 20;
+
+/// The longest list that a template may build, and the longest text that it may take apart: a value has 64 bytes.
+const MAX_ITEMS: usize = 1 << 18;
+
+/// Refuses a text of so many bytes, before it is built where that is possible.
+pub(super) fn fits(bytes: usize) -> Eval<()> {
+    if bytes > MAX_BUILT { Err(Error::other("the template's output is too long")) } else { Ok(()) }
+}
+
+/// Refuses a list of so many items, before it is built.
+pub(super) fn fits_list(items: usize) -> Eval<()> {
+    if items > MAX_ITEMS { Err(Error::other("the template builds a list that is too long")) } else { Ok(()) }
+}
+
+/// `text.replace(old, new)`, at most `most` times.
+pub(super) fn replaced(text: &str, old: &str, new: &str, most: Option<usize>) -> Eval<String> {
+    // An empty text is found between all characters.
+    let found = if old.is_empty() { text.chars().count() + 1 } else { text.matches(old).count() };
+    fits(text.len().saturating_add(found.min(most.unwrap_or(found)).saturating_mul(new.len())))?;
+    Ok(match most {
+        Some(most) => text.replacen(old, new, most),
+        None => text.replace(old, new),
+    })
+}
 
 /// The maximum nesting that a template may build step by step.
 const MAX_NESTED: usize = 50;
@@ -174,11 +198,24 @@ impl<'a> Value<'a> {
         })
     }
 
+    /// The bytes of the texts in a text or list, which a copy of it takes again. Lists within lists are shared.
+    pub fn weight(&self) -> usize {
+        let text = |value: &Value<'_>| if let Value::Str(text) = value { text.len() } else { 0 };
+        match self {
+            Value::List(items) => items.borrow().iter().map(text).fold(0, usize::saturating_add),
+            Value::Tuple(items) => items.iter().map(text).fold(0, usize::saturating_add),
+            value => text(value),
+        }
+    }
+
     /// The items of an iteration: elements, keys of a dict, characters of text.
     pub fn items(&self) -> Eval<Vec<Value<'a>>> {
         Ok(match self {
             Value::Undefined(_) => Vec::new(),
-            Value::Str(s) => s.chars().map(|c| Value::str(c.to_string())).collect(),
+            Value::Str(s) => {
+                fits_list(s.len())?;
+                s.chars().map(|c| Value::str(c.to_string())).collect()
+            }
             Value::Json(Json::Array(a)) => a.iter().map(Value::from_json).collect(),
             Value::List(l) => l.borrow().clone(),
             Value::Tuple(t) => t.to_vec(),

@@ -16,6 +16,20 @@ use crate::base::fault::{Fault, Result};
 /// The version of our marker in the document.
 const VERSION: u64 = 1;
 
+/// The largest state, in bytes: that of 10,000 partitions, which is the most that a stream keeps, has two megabytes. In
+/// memory a state takes a hundred times its size.
+const MAX_BYTES: usize = 64 << 20;
+
+/// Refuses a state that is too large to be one.
+fn fits(bytes: usize, shown: &str) -> Result<()> {
+    if bytes <= MAX_BYTES {
+        return Ok(());
+    }
+    let most = MAX_BYTES >> 20;
+    Err(Fault::config(format!("the state {shown} is larger than {most} MiB"))
+        .hint("no run writes such a state: use an earlier one"))
+}
+
 /// The value of a bookmark's cursor field, in readable form.
 pub fn shown(bookmark: &Json) -> Option<String> {
     let value = bookmark.get("replication_key_value").filter(|v| !v.is_null())?;
@@ -90,6 +104,7 @@ impl StateDoc {
 
     /// Adds the content of a document given as bytes; `shown` is its name in messages.
     pub fn with_bytes(self, bytes: &[u8], shown: &str, reset: &[String]) -> Result<Self> {
+        fits(bytes.len(), shown)?;
         let text =
             std::str::from_utf8(bytes).map_err(|_| Fault::config(format!("the state {shown} is not UTF-8 text")))?;
         if text.trim().is_empty() {

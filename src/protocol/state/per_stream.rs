@@ -18,6 +18,7 @@ pub fn read(path: &Path) -> Result<States> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|e| Fault::config(format!("cannot read the state {shown}: {e}")).hint("a first run has no --state"))?;
+    super::fits(text.len(), &shown.to_string())?;
     if text.trim().is_empty() {
         return Err(Fault::config(format!("the state {shown} is empty, which is not a valid state"))
             .hint("`[]` means no state"));

@@ -93,11 +93,12 @@ impl Exchange {
         let request = ask.request;
         let url = request.url.split(['?', '#']).next().unwrap_or(&request.url);
         let header = |(name, value): &(String, String)| (name.clone(), json!(masked(name, value)));
-        let body = |text: String| if ask.paced { text } else { "(not shown: it may hold credentials)".to_owned() };
+        let auxiliary = ask.login || !ask.paced;
+        let body = |text: String| if !auxiliary { text } else { "(not shown: it may hold credentials)".to_owned() };
         let (kept, truncated) = kept(&reply.body);
         Exchange {
             stream: ask.stream.to_owned(),
-            auxiliary: !ask.paced,
+            auxiliary,
             request: SentRequest {
                 http_method: request.method.clone(),
                 url: url.to_owned(),

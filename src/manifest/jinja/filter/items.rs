@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use super::{CallArgs, Error, Eval, Value, apply, deep, deep_or_self, missing};
 use crate::manifest::jinja::test;
-use crate::manifest::jinja::value::MAX_BUILT;
+use crate::manifest::jinja::value::fits;
 
 /// The maximum number of rows of `batch` and `slice`.
 const MAX_ROWS: usize = 100_000;
@@ -41,9 +41,7 @@ pub(super) fn join<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
             out.push_str(&between);
         }
         out.push_str(&deep_or_self(&value, args.get(1, "attribute"))?.text());
-        if out.len() > MAX_BUILT {
-            return Err(Error::other("the template's output is too long"));
-        }
+        fits(out.len())?;
     }
     Ok(Value::str(out))
 }
@@ -61,7 +59,13 @@ pub(super) fn map<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
     } else {
         let filter = args.need_text(0, "name")?;
         let rest = args.plain_from(1);
-        items.map(|item| apply(&filter, item, &rest)).collect()
+        let mut weight = 0_usize;
+        let apply = |item| {
+            let mapped = apply(&filter, item, &rest)?;
+            weight = weight.saturating_add(mapped.weight());
+            fits(weight).map(|()| mapped)
+        };
+        items.map(apply).collect()
     };
     mapped.map(Value::list)
 }

@@ -13,6 +13,7 @@ mod text;
 
 use super::args::CallArgs;
 use super::operator::item;
+use super::value::fits;
 use super::{Error, Eval, Value, missing};
 
 pub(super) use number::to_int;
@@ -142,7 +143,15 @@ fn find(name: &str) -> Option<Filter> {
 /// Applies a filter.
 pub(super) fn apply<'a>(name: &str, of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
     let filter = find(name).ok_or_else(|| Error::other(format!("no filter named '{name}'")))?;
-    filter(of, args)
+    built(filter(of, args)?)
+}
+
+/// Refuses a text that has become too long: encodings multiply a text by a few, and stand in chains.
+fn built(value: Value<'_>) -> Eval<Value<'_>> {
+    if let Value::Str(text) = &value {
+        fits(text.len())?;
+    }
+    Ok(value)
 }
 
 fn default<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {

@@ -9,6 +9,7 @@ use regex::Regex;
 
 use super::{CallArgs, Error, Eval, Value};
 use crate::manifest::jinja::format::percent_format;
+use crate::manifest::jinja::value::{fits, replaced};
 
 pub(super) fn title<'a>(of: Value<'a>, _: &CallArgs<'a>) -> Eval<Value<'a>> {
     let mut inside = false;
@@ -35,10 +36,7 @@ pub(super) fn trim<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
 
 pub(super) fn replace<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
     let (old, new) = (args.need(0, "old")?.text(), args.need(1, "new")?.text());
-    Ok(Value::str(match args.count(2, "count")? {
-        Some(n) => of.text().replacen(old.as_ref(), &new, n),
-        None => of.text().replace(old.as_ref(), &new),
-    }))
+    Ok(Value::str(replaced(&of.text(), &old, &new, args.count(2, "count")?)?))
 }
 
 pub(super) fn truncate<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
@@ -81,7 +79,7 @@ pub(super) fn striptags<'a>(of: Value<'a>, _: &CallArgs<'a>) -> Eval<Value<'a>> 
 
 pub(super) fn indent<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
     let width = args.width(0, 4, 1000)?;
-    Ok(Value::str(of.text().replace('\n', &format!("\n{}", " ".repeat(width)))))
+    Ok(Value::str(replaced(&of.text(), "\n", &format!("\n{}", " ".repeat(width)), None)?))
 }
 
 pub(super) fn center<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Value<'a>> {
@@ -103,7 +101,12 @@ pub(super) fn regex_replace<'a>(of: Value<'a>, args: &CallArgs<'a>) -> Eval<Valu
     // Python writes a group as `\1`.
     let with = args.need_text(1, "replacement")?.replace('$', "$$");
     let with = pattern(r"\\(\d)")?.replace_all(&with, "$${${1}}").into_owned();
-    Ok(Value::str(found.replace_all(&of.text(), with.as_str()).into_owned()))
+    let text = of.text();
+    // Each reference to a group brings at most the text, all matches together.
+    let matches = found.find_iter(&text).count();
+    let groups = text.len().saturating_mul(with.matches("${").count());
+    fits(text.len().saturating_add(matches.saturating_mul(with.len())).saturating_add(groups))?;
+    Ok(Value::str(found.replace_all(&text, with.as_str()).into_owned()))
 }
 
 /// A compiled pattern. The first 256 patterns of the process are cached. A template that runs per record usually has

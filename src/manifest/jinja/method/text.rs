@@ -4,6 +4,7 @@
 
 use super::{CallArgs, Error, Eval, Method, Value};
 use crate::manifest::jinja::format::brace_format;
+use crate::manifest::jinja::value::{fits, replaced};
 
 /// The maximum width of padding.
 const MAX_WIDTH: i128 = 1 << 20;
@@ -180,16 +181,14 @@ fn join<'a>(s: &str, args: &CallArgs<'a>) -> Eval<Value<'a>> {
             )));
         };
         out.push_str(text);
+        fits(out.len())?;
     }
     Ok(Value::str(out))
 }
 
 fn replace<'a>(s: &str, args: &CallArgs<'a>) -> Eval<Value<'a>> {
     let (old, new) = (args.need_text(0, "old")?, args.need_text(1, "new")?);
-    Ok(Value::str(match args.count(2, "count")? {
-        Some(n) => s.replacen(old.as_ref(), &new, n),
-        None => s.replace(old.as_ref(), &new),
-    }))
+    Ok(Value::str(replaced(s, &old, &new, args.count(2, "count")?)?))
 }
 
 /// The index of a byte, in characters; -1 for `None`.
