@@ -27,6 +27,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 const PAGE_WITHIN: Duration = Duration::from_secs(300);
 /// The timeout for the body of a file.
 const FILE_WITHIN: Duration = Duration::from_secs(6 * 60 * 60);
+/// What is kept of the body of an error, in bytes: it is parsed for its text, which takes fifty times as much.
+const MAX_ERROR: u64 = 256 << 10;
 /// A body may be slow for this long before [`MIN_RATE`] counts.
 const SLOW_FOR: Duration = Duration::from_secs(20);
 /// The slowest body of a page, in bytes a second since its start: one that trickles holds a thread and a connection.
@@ -164,7 +166,12 @@ impl Transport {
         file: Option<&File>,
         request: &PreparedRequest,
     ) -> Result<(Vec<u8>, Option<u64>), Trouble> {
-        let limit = if file.is_some() { self.max_page_bytes.min(MAX_RESERVED) } else { self.max_page_bytes };
+        let is_error = response.status().as_u16() >= 400;
+        let limit = match (file, is_error) {
+            (Some(_), _) => self.max_page_bytes.min(MAX_RESERVED),
+            (None, true) => self.max_page_bytes.min(MAX_ERROR),
+            (None, false) => self.max_page_bytes,
+        };
         let length = response.headers().get("content-length").and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
         let compressed = response.headers().contains_key("content-encoding");
         // One byte more than expected, so that the end is detected without reallocation.
@@ -175,6 +182,9 @@ impl Transport {
         body.resize(body.len().max(usize::try_from(expected).unwrap_or(0)), 0);
         let size = read_up_to(&mut reader, &mut body, most).map_err(|e| broke_off(&e))?;
         body.truncate(size);
+        if is_error && file.is_none() {
+            body.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        }
         if body.len() as u64 <= limit {
             return Ok((body, None));
         }

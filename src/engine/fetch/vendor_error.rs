@@ -41,8 +41,23 @@ const INNER: [&str; 8] = ["error", "errors", "fault", "failure", "failures", "er
 pub(super) fn of(reply: &Reply, hide: impl Fn(&str) -> String) -> Option<String> {
     match scan::json(&reply.body) {
         Ok(body) => of_json(&body, hide),
-        Err(_) => plain(reply, hide),
+        Err(_) => in_part(&reply.body).map(|text| hide(&text)).or_else(|| plain(reply, hide)),
     }
+}
+
+/// The first text in JSON that is not whole: what is kept of a body has a bound.
+fn in_part(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let text = text.trim_start();
+    if !text.starts_with(['{', '[']) {
+        return None;
+    }
+    let found = TEXTS.iter().filter_map(|name| {
+        let rest = text.split_once(&format!("\"{name}\""))?.1.trim_start().strip_prefix(':')?.trim_start();
+        let end = rest.get(1..)?.find('"')? + 2;
+        serde_json::from_str::<String>(&rest[..end]).ok()
+    });
+    found.take(1).map(|text| text.chars().take(LONGEST).collect()).next()
 }
 
 /// The readable text of an error in JSON.

@@ -173,6 +173,11 @@ impl Bodies {
     }
 }
 
+/// The fault for a page with too many parts: their number counts as well as their bytes.
+fn too_many(what: &str, most: usize) -> Fault {
+    Fault::data(format!("the response has more than {most} {what}")).hint("request smaller pages")
+}
+
 fn too_large(limit: u64) -> Fault {
     Fault::data(format!("the response is larger than {limit} bytes after decompression"))
         .hint("request smaller pages, or raise dripfeed.max_page_bytes")

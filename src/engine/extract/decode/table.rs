@@ -4,10 +4,20 @@
 
 use std::io::Read as _;
 
+use indexmap::IndexSet;
 use serde_json::{Map, Value as Json};
 
-use super::{Bodies, Charset, too_large};
+use super::{Bodies, Charset, too_large, too_many};
 use crate::base::fault::{Fault, Result};
+
+/// The most cells of a page, with those that rows leave out: a short row under many names has as many as a long one.
+const MAX_CELLS: usize = 8 << 20;
+
+/// Counts the cells of one more row.
+fn count(cells: &mut usize, row: usize) -> Result<()> {
+    *cells += row.max(1);
+    if *cells > MAX_CELLS { Err(too_many("cells", MAX_CELLS)) } else { Ok(()) }
+}
 
 /// Parses a table with names in the first row, like Python's `csv.DictReader`: missing cells are null, excess cells
 /// are a list under `null`.
@@ -18,11 +28,13 @@ pub(super) fn csv(text: &str, delimiter: u8, nulls: &[String], out: &mut Bodies)
     let mut names: Option<Vec<String>> = None;
     let mut row = csv::StringRecord::new();
     let mut line = String::new();
+    let mut cells = 0;
     while reader.read_record(&mut row).map_err(|e| Fault::data(format!("the response is not a valid table: {e}")))? {
         let Some(names) = &names else {
             names = Some(row.iter().map(str::to_owned).collect());
             continue;
         };
+        count(&mut cells, names.len())?;
         let value = |text: &str| {
             let null = nulls.iter().any(|null| null == text);
             if null { Json::Null } else { Json::String(text.to_owned()) }
@@ -95,7 +107,8 @@ pub(super) fn table(body: &[u8], keep_na: bool, out: &mut Bodies) -> Result<()> 
     }
     let text = Charset::Utf8.text(&unpacked)?.replace("\r\n", "\n").replace('\r', "\n");
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
-    let mut names: Vec<String> = Vec::new();
+    let mut names: IndexSet<String> = IndexSet::new();
+    let mut cells = 0;
     let mut row = csv::StringRecord::new();
     while reader.read_record(&mut row).map_err(|e| Fault::data(format!("the response is not a valid table: {e}")))? {
         if names.is_empty() {
@@ -103,10 +116,11 @@ pub(super) fn table(body: &[u8], keep_na: bool, out: &mut Bodies) -> Result<()> 
                 let name = if name.is_empty() { format!("Unnamed: {index}") } else { name.to_owned() };
                 let numbered = (1..).map(|n| format!("{name}.{n}"));
                 let free = [name.clone()].into_iter().chain(numbered).find(|name| !names.contains(name));
-                names.push(free.unwrap_or(name));
+                names.insert(free.unwrap_or(name));
             }
             continue;
         }
+        count(&mut cells, names.len())?;
         if row.len() > names.len() {
             let line = row.position().map_or(0, csv::Position::line);
             return Err(Fault::data(format!("line {line} of the table has more cells than its first line")));

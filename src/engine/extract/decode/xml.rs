@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use quick_xml::events::Event;
 use serde_json::{Map, Value as Json};
 
-use super::Charset;
+use super::{Charset, too_many};
 use crate::base::fault::{Fault, Result};
 
 /// The maximum nesting of XML.
@@ -25,6 +25,11 @@ pub(super) fn text<'b>(body: &'b [u8], content_type: Option<&str>) -> Result<Cow
     let charset = label.and_then(|label| encoding_rs::Encoding::for_label(label.as_bytes()));
     charset.map_or(Charset::Latin1, Charset::Other).text(body)
 }
+
+/// The most elements and attributes of a page: an empty one takes four bytes in the body, and eighty in memory.
+const MAX_PARTS: usize = 1 << 20;
+/// The most attributes of an element: each is compared with those before it.
+const MAX_ATTRIBUTES: usize = 1000;
 
 /// An element being parsed.
 #[derive(Default)]
@@ -71,16 +76,25 @@ pub(super) fn json(text: &str) -> Result<Json> {
     let mut reader = quick_xml::Reader::from_str(text);
     reader.config_mut().expand_empty_elements = true;
     let mut open = vec![Element::default()];
+    let mut parts = 0;
     loop {
         let event = reader.read_event().map_err(|e| bad(&e))?;
         let top = open.last_mut().ok_or_else(|| Fault::bug("no element is open"))?;
         match event {
             Event::Start(start) => {
                 let mut element = Element { name: start.name().as_ref().to_owned(), ..Element::default() };
-                for attribute in start.attributes() {
+                for (number, attribute) in start.attributes().enumerate() {
+                    parts += 1;
+                    if number >= MAX_ATTRIBUTES {
+                        return Err(bad(&"an element has more than 1,000 attributes"));
+                    }
                     let attribute = attribute.map_err(|e| bad(&e))?;
                     let value = attribute.normalized_value(quick_xml::XmlVersion::Implicit1_0).map_err(|e| bad(&e))?;
                     element.push(&format!("@{}", attribute.key.as_ref()), Json::String(value.into_owned()));
+                }
+                parts += 1;
+                if parts > MAX_PARTS {
+                    return Err(too_many("elements", MAX_PARTS));
                 }
                 if open.len() > MAX_DEPTH {
                     return Err(bad(&"its elements stand too deep"));
