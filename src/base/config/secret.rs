@@ -71,6 +71,7 @@ impl Secret {
             json[1..json.len() - 1].to_owned(),
             percent::requote(text),
             lower_escapes(&quoted),
+            lower_escapes(&quoted.replace('+', "%20")),
             quoted.replace('+', "%20"),
             quoted,
             hex.to_uppercase(),
