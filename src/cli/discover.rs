@@ -3,6 +3,7 @@
 //! Input: the options. Output: the catalog in the run's protocol, with declared or inferred schemas. Called by
 //! [`super::run`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use clap::Args;
@@ -98,8 +99,12 @@ pub(super) fn discover(context: &Context, inferring: Option<Inferring>) -> Resul
         Protocol::Airbyte => {
             let entry = |stream: &Arc<StreamPlan>| {
                 let cursor = stream.cursor.as_ref().map(|c| c.field.as_str());
-                let (name, schema, keys) = (&*stream.name, &stream.schema, &stream.key_paths[..]);
-                airbyte::StreamEntry { name, schema, keys, cursor, files: stream.files.is_some() }.json()
+                let (name, keys) = (&*stream.name, &stream.key_paths[..]);
+                let mut schema = Cow::Borrowed(&stream.schema);
+                if stream.deletes.as_ref().is_some_and(|deletes| deletes.sends_marks()) {
+                    context.protocol.with_deleted_at(schema.to_mut());
+                }
+                airbyte::StreamEntry { name, schema: &schema, keys, cursor, files: stream.files.is_some() }.json()
             };
             context.message(&airbyte::catalog(streams.iter().map(entry).collect()))?;
         }

@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 
 use super::groups::LogArgs;
+use crate::base::config::deletes::{self, Deletes};
 use crate::base::config::{Pace, Safety};
 use crate::base::display::number;
 use crate::base::fault::{Fault, Kind, Result, did_you_mean};
@@ -212,6 +213,7 @@ fn refused_at_start(manifest: &Manifest, examined: &Examined, specification: &Js
     });
     out.extend(source.check.overrides().err());
     out.extend(Safety::of_manifest(source.metadata.as_ref()).err());
+    out.extend(deletes::of_manifest(source.metadata.as_ref()).err());
     out
 }
 
@@ -219,12 +221,14 @@ fn refused_at_start(manifest: &Manifest, examined: &Examined, specification: &Js
 fn faults_with(manifest: &Manifest, config: Json) -> Vec<Fault> {
     let now = load::now().map_or_else(|_| OffsetDateTime::now_utc(), |(now, _)| now);
     let cx = EvalContext { config, now, began: None };
+    let deletes = deletes::of_manifest(manifest.source.metadata.as_ref());
     let build = Build {
         manifest,
         cx: &cx,
         baseline: &|_| None,
         auth: &auth::Builder::new(None, false),
         safety: &Safety::of_manifest(manifest.source.metadata.as_ref()).unwrap_or_default(),
+        deletes: &deletes::combined(&Deletes::new(), deletes.unwrap_or_default()),
         accepts: &|_, _| false,
         shared: None,
         parents: OnceCell::new(),

@@ -16,6 +16,7 @@ mod collector;
 pub mod config_rules;
 pub mod context;
 pub mod cursor;
+pub mod deletes;
 mod evidence;
 pub mod extract;
 pub mod fetch;

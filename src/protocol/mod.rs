@@ -97,6 +97,26 @@ impl Protocol {
 }
 
 impl Protocol {
+    /// The field of a record that has the time of its delete; null for a living one. Singer's is the one that targets
+    /// store beside the record, Airbyte's the one of its change-data-capture sources.
+    pub fn deleted_at(self) -> &'static str {
+        match self {
+            Protocol::Singer => "_sdc_deleted_at",
+            Protocol::Airbyte => "_ab_cdc_deleted_at",
+        }
+    }
+
+    /// Adds the schema of that field to the schema of a stream.
+    pub fn with_deleted_at(self, schema: &mut Json) {
+        let field = match self {
+            Protocol::Singer => json!({"type": ["null", "string"], "format": "date-time"}),
+            Protocol::Airbyte => json!({"type": ["null", "string"]}),
+        };
+        if let Some(fields) = schema.get_mut("properties").and_then(Json::as_object_mut) {
+            fields.insert(self.deleted_at().to_owned(), field);
+        }
+    }
+
     /// Can a record refer to a file?
     pub fn carries_files(self) -> bool {
         self == Protocol::Airbyte

@@ -6,6 +6,7 @@ mod backfill_windows;
 mod bookmarks;
 mod broken_answers;
 mod credentials;
+mod deletes;
 mod files;
 mod jobs;
 mod live_credentials;

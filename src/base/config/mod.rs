@@ -5,6 +5,7 @@
 
 mod alternatives;
 mod dates;
+pub mod deletes;
 mod env_file;
 mod explain;
 mod quick_check;

@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::deletes::Deletes;
 use super::validate::validate;
 use crate::base::fault::{Fault, Result};
 use crate::base::timefmt::Period;
@@ -37,6 +38,8 @@ pub struct Dripfeed {
     pub drift: Drift,
     /// How to close the gaps that an API's own paging leaves.
     pub safety: Safety,
+    /// By stream, how deletes are found out. A manifest may say the same under `metadata.dripfeed.deletes`.
+    pub deletes: Deletes,
     /// The target that `sync` feeds when it has no `--target`: a command with its arguments, split as a shell splits
     /// them but run without one. `{tenant}` and `{source}` in a word stand for their names.
     pub target: Option<String>,

@@ -4,6 +4,7 @@
 //! stage compiles its own part; this module joins them.
 
 mod backfill;
+mod deletes;
 mod dynamic;
 mod faults;
 mod identity;
@@ -14,13 +15,14 @@ mod stream;
 mod stream_schema;
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
 use super::context::EngineContext;
 use crate::base::config::Safety;
+use crate::base::config::deletes::DeleteSettings;
 use crate::base::fault::Result;
 use crate::base::percent::requote;
 use crate::base::timefmt::Period;
@@ -53,6 +55,8 @@ pub struct Build<'a> {
     pub auth: &'a auth::Builder,
     /// Settings that close gaps in the vendor's paging.
     pub safety: &'a Safety,
+    /// How the deletes of each stream are found out.
+    pub deletes: &'a BTreeMap<String, DeleteSettings>,
     /// Does the policy accept such a change in a stream's responses? (`dripfeed.drift`)
     pub accepts: &'a dyn Fn(&str, Rule) -> bool,
     /// What sends requests to the vendor, if only the vendor knows the streams or schemas.
@@ -87,6 +91,7 @@ pub fn plan(build: &Build<'_>) -> Result<SourcePlan> {
     let mut streams = streams.streams;
     build.group(&mut streams)?;
     name_tables(&mut streams);
+    deletes::add(&mut streams, build.deletes, build.manifest)?;
     // The platform may override the list in the config.
     let named = build.cx.config.get("__airbyte_check_stream_names").and_then(Json::as_array);
     let named = named.map(|names| names.iter().filter_map(Json::as_str).map(str::to_owned).collect());

@@ -14,6 +14,7 @@ use crate::base::fault::{Fault, Result, did_you_mean};
 use crate::base::timefmt::Period;
 use crate::engine::cursor::partitions::LegacyPartition;
 use crate::engine::cursor::{CursorPlan, Window};
+use crate::engine::deletes::DeletePlan;
 use crate::engine::extract::Records;
 use crate::engine::extract::decode::Decoder;
 use crate::engine::files::FilePlan;
@@ -101,6 +102,8 @@ pub struct StreamPlan {
     pub parents_groups: Vec<Arc<str>>,
     /// The stream to read instead if there is a state.
     pub with_state: Option<WithState>,
+    /// How its deletes are found out.
+    pub deletes: Option<Arc<DeletePlan>>,
 }
 
 /// The stream to read instead if there is a state.

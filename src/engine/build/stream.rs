@@ -103,6 +103,7 @@ impl Build<'_> {
             group: None,
             parents_groups: Vec::new(),
             with_state: None,
+            deletes: None,
         })
     }
 

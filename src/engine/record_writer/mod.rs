@@ -11,6 +11,7 @@ mod drift_watch;
 mod line_batch;
 mod plain_cursors;
 mod schema_version;
+mod tombstones;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +42,7 @@ use drift_watch::{DriftWatch, Fate};
 use line_batch::LineBatch;
 pub(super) use line_batch::Send;
 pub(super) use schema_version::{SchemaVersion, StreamOut};
+use tombstones::DeletedField;
 
 /// The first and the last time that a request asks for, if it has bounds.
 pub(super) type Bounds = (Option<OffsetDateTime>, Option<OffsetDateTime>);
@@ -71,6 +73,8 @@ pub(super) struct RecordWriter<'s> {
     quota: Quota<'s>,
     /// How the file of each record is downloaded.
     files: Option<(&'s FilePlan, &'s EngineContext)>,
+    /// The field of deletes, if the stream has one.
+    deleted_field: Option<DeletedField>,
     /// The end of each line of this page.
     suffix: Vec<u8>,
     /// Responses received.
@@ -138,6 +142,7 @@ impl<'s> RecordWriter<'s> {
             batch: LineBatch::new(send),
             quota: Quota(left),
             files: plan.files.as_ref().filter(|_| out.protocol.carries_files()).map(|files| (files, engine)),
+            deleted_field: out.marks_deletes.then(|| DeletedField::new(out.protocol.deleted_at())),
             suffix: Vec::new(),
             answers: 0,
             nulled: (0, 0),
@@ -273,6 +278,14 @@ impl<'s> RecordWriter<'s> {
 
     /// Ends the line; `own` replaces the usual end.
     fn end_line(&mut self, own: Option<Vec<u8>>, without: Option<Without>) {
+        self.end_line_of(None, own, without);
+    }
+
+    /// Ends the line of a record that was deleted at that time, if it was.
+    fn end_line_of(&mut self, deleted_at: Option<OffsetDateTime>, own: Option<Vec<u8>>, without: Option<Without>) {
+        if let Some(field) = &self.deleted_field {
+            field.add(&mut self.batch.lines, deleted_at);
+        }
         let mut own = own;
         if let Some(values) = without {
             let fields = values.fields();
@@ -325,6 +338,9 @@ impl RecordSink for RecordWriter<'_> {
         let plan = self.plan;
         if self.drift.takes_no_record(scanner)? {
             return Ok(true);
+        }
+        if let Some(taken) = self.take_deleted(scanner, vars)? {
+            return Ok(taken);
         }
         if plan.shape.is_empty() && self.cursor.filter.before.is_none() {
             answer::start_of_record(scanner)?;

@@ -80,6 +80,8 @@ pub(in crate::engine) struct StreamOut {
     pub(in crate::engine) protocol: Protocol,
     pub(in crate::engine) prefix: Vec<u8>,
     fields: Selection,
+    /// Do its records have the field of deletes?
+    pub(in crate::engine) marks_deletes: bool,
     pub(in crate::engine) watched: Option<Arc<DriftMonitor>>,
     current: Mutex<Arc<SchemaVersion>>,
 }
@@ -95,6 +97,7 @@ impl StreamOut {
             protocol,
             prefix: protocol.before_record(plan.sent_name(protocol)),
             fields: fields.clone(),
+            marks_deletes: plan.deletes.as_ref().is_some_and(|deletes| deletes.sends_marks()),
             watched: watched.cloned(),
             current: Mutex::new(Arc::new(version(plan, fields, watched, protocol))),
         }
@@ -125,6 +128,10 @@ fn version(
         Some(watched) => wire.numbered(&*watched.places()),
         None => wire,
     };
+    let mut wire = wire;
+    if plan.deletes.as_ref().is_some_and(|deletes| deletes.sends_marks()) {
+        protocol.with_deleted_at(&mut wire.schema);
+    }
     let cursor = plan.cursor.as_ref().map(|c| c.field.as_str());
     let schema = schema_line(plan.sent_name(protocol), &wire.schema, &plan.keys(), cursor);
     // To compare both ways, and for reports of errors.

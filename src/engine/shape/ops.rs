@@ -216,6 +216,15 @@ impl Pipeline {
         Ok(true)
     }
 
+    /// Transforms a record that no filter may drop.
+    pub fn apply_unfiltered(&self, record: &mut Json, vars: &Vars<'_>) -> Result<()> {
+        self.transform(record, vars)?;
+        if let Some(schema) = &self.normalize {
+            normalize(record, schema, schema);
+        }
+        Ok(())
+    }
+
     fn keeps(&self, record: &Json, vars: &Vars<'_>) -> Result<bool> {
         match &self.filter {
             Some(filter) => filter.truth(&Vars { record: Some(record), ..*vars }),

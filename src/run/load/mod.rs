@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::reporter::Reporter;
 use crate::base::config::references::Needed;
-use crate::base::config::{self, Config, DriftPolicy, Safety, Tls};
+use crate::base::config::{self, Config, DriftPolicy, Safety, Tls, deletes};
 use crate::base::fault::{Fault, Result};
 use crate::base::http::Network;
 use crate::base::store::Store;
@@ -135,12 +135,15 @@ impl ConfiguredSource {
         let shared = reporter.shared(&self.config, pace, &cx, (&context.stop, network))?;
         let ConfiguredSource { identity, manifest, config, sandbox, .. } = self;
         let auth = auth::Builder::new(identity.root.as_deref().map(Store::new), context.protocol == Protocol::Airbyte);
+        let of_manifest = deletes::of_manifest(manifest.source.metadata.as_ref())?;
+        let deletes = deletes::combined(&config.ours.deletes, of_manifest);
         let plan = build::plan(&Build {
             manifest: &manifest,
             cx: &cx,
             baseline: &|stream| builtin::baseline(&manifest.name, stream).filter(|_| manifest.folder.is_none()),
             auth: &auth,
             safety: &config.ours.safety.clone().or(Safety::of_manifest(manifest.source.metadata.as_ref())?),
+            deletes: &deletes,
             accepts: &|stream, rule| policies.of(rule, stream, "", rule.policy()) <= DriftPolicy::Warn,
             shared: Some(&shared),
             parents: OnceCell::new(),
