@@ -108,6 +108,7 @@ rules! {
     FilterIgnored "filter_ignored" "D26" Extraction FailStream "records outside the requested window";
     OrderChanged "order_changed" "D26" Extraction FailStream "records in another order than before";
     EndpointGone "endpoint_gone" "D27" Extraction FailStream "the endpoint of a stream no longer exists";
+    RecordsGone "records_gone" "deletes" Warn Warn "more records are gone than is believed without a person";
     StreamEmptied "stream_emptied" "D28" Extraction Warn "a stream that had records is empty";
     ScopeLost "scope_lost" "D28" Extraction FailStream "access to a readable stream is refused";
     Deprecation "deprecation" "D31" Info Record "the vendor announces that the endpoint is deprecated";

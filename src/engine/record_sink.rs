@@ -86,6 +86,8 @@ pub struct SliceOutcome {
     pub fault: Option<Fault>,
     /// Is no further record wanted?
     pub enough: bool,
+    /// Does the manifest ignore the response to its first page?
+    pub ignored: bool,
 }
 
 impl SliceOutcome {
@@ -94,6 +96,7 @@ impl SliceOutcome {
         self.began = self.began.or(part.began);
         self.incomplete |= part.incomplete;
         self.fault = self.fault.take().or(part.fault);
+        self.ignored |= part.ignored;
         self.enough |= part.enough;
         self.enough
     }

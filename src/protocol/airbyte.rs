@@ -16,7 +16,7 @@ use crate::base::fault::{Failure, Fault, Kind, Result};
 use crate::base::stop::Stop;
 
 /// The state of a stream without one.
-const NO_CURSOR: &str = "__ab_no_cursor_state_message";
+pub(super) const NO_CURSOR: &str = "__ab_no_cursor_state_message";
 
 /// The data for a catalog entry.
 #[derive(Debug, Clone, Copy)]

@@ -106,6 +106,14 @@ impl Protocol {
         }
     }
 
+    /// The state of a stream without a cursor.
+    pub fn no_state(self) -> Json {
+        match self {
+            Protocol::Singer => json!({}),
+            Protocol::Airbyte => json!({(airbyte::NO_CURSOR): true}),
+        }
+    }
+
     /// Adds the schema of that field to the schema of a stream.
     pub fn with_deleted_at(self, schema: &mut Json) {
         let field = match self {

@@ -22,7 +22,15 @@ use crate::run::context::Context;
 /// The selected streams with their fields, and the names of requested streams that do not exist.
 pub(super) fn chosen(context: &Context, loaded: &LoadedSource) -> Result<(Vec<Chosen>, Vec<String>)> {
     let (plan, options) = (&loaded.plan, &context.options);
-    let all = || plan.streams.iter().map(|s| Chosen { stream: s.name.to_string(), ..Chosen::default() }).collect();
+    // A stream that serves the deletes of another is read only if it is named.
+    let serves = |stream: &StreamPlan| {
+        let mut ids = plan.streams.iter().filter_map(|other| other.ids.as_ref());
+        ids.any(|ids| ids.name == stream.name) && !options.streams.iter().any(|name| *name == *stream.name)
+    };
+    let all = || {
+        let all = plan.streams.iter().filter(|stream| !serves(stream));
+        all.map(|s| Chosen { stream: s.name.to_string(), ..Chosen::default() }).collect()
+    };
     let (mut chosen, mut missing): (Vec<Chosen>, _) = (Vec::new(), Vec::new());
     match (options.catalog.as_deref(), context.protocol) {
         (None, _) => chosen = all(),

@@ -11,6 +11,7 @@ pub mod backfill;
 pub(crate) mod catalog;
 pub mod check;
 pub mod context;
+mod deletes;
 pub(crate) mod exchange;
 pub mod identity;
 pub(crate) mod infer;

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use super::active_run::{self, ActiveRun};
 use super::backfill;
 use super::catalog;
+use super::deletes::StreamToSweep;
 use super::load::{ConfiguredSource, LoadedSource, Purpose, ReadMode};
 use super::log::Level;
 use super::outcome::RunOutcome;
@@ -22,6 +23,7 @@ use crate::base::fault::{Fault, Kind, Result, guarded};
 use crate::base::stop::Stop;
 use crate::base::store::Store;
 use crate::engine::context::EngineContext;
+use crate::engine::deletes::memory;
 use crate::engine::scheduler::{Scheduler, StreamJob, StreamOutcome};
 use crate::engine::thread_pool::{Concurrency, LOOK};
 use crate::protocol::singer::Outgoing;
@@ -101,6 +103,8 @@ pub(crate) struct PreparedRun {
     missing: Vec<String>,
     /// Streams whose changes since this time are read again.
     pub(crate) again: BTreeMap<String, OffsetDateTime>,
+    /// The target, if the run feeds one.
+    pub(crate) target: Option<String>,
     /// The locks that keep other runs from reading these streams.
     pub(crate) locks: Option<Locks>,
 }
@@ -124,7 +128,7 @@ pub(crate) fn ready(context: &Context, active: &mut ActiveRun<'_>) -> Result<Pre
     let (chosen, missing) = catalog::chosen(context, &loaded)?;
     catalog::warn_of_tables(context, &loaded.plan, |stream| chosen.iter().any(|choice| choice.stream == stream));
     let locks = locks(context, &loaded, &chosen)?;
-    Ok(PreparedRun { loaded, chosen, missing, again: BTreeMap::new(), locks })
+    Ok(PreparedRun { loaded, chosen, missing, again: BTreeMap::new(), target: None, locks })
 }
 
 /// Takes the locks of the selected streams. A preview saves nothing and needs none.
@@ -266,8 +270,14 @@ impl PreparedRun {
     fn job(&self, context: &Context, states: &States, choice: &Chosen) -> Result<Option<StreamJob>> {
         let (loaded, options) = (&self.loaded, &context.options);
         let plan = &loaded.plan;
-        let state = if choice.full_table && options.backfill.is_none() { None } else { states.of(&choice.stream) };
+        let mut state = states.of(&choice.stream);
+        let generation = state.as_mut().and_then(memory::taken);
+        state = state.filter(|_| !choice.full_table || options.backfill.is_some());
         let stream = plan.stream(&choice.stream)?;
+        let (target, generation) = (self.target.as_deref(), generation.as_deref());
+        let deletes = StreamToSweep { context, loaded, stream, target, generation };
+        let whole = stream.cursor.is_none() || choice.full_table && options.backfill.is_none();
+        let (rows, sweep) = (deletes.rows(whole)?, deletes.job(&mut state)?);
         let (stream, state, past) = match options.backfill {
             Some(span) => {
                 let past = backfill::begin(context, loaded, span, stream, state.as_ref())?;
@@ -308,6 +318,8 @@ impl PreparedRun {
         let fields = catalog::selection(&stream, choice, watched.as_deref(), context.protocol)?;
         Ok(Some(StreamJob {
             refused,
+            sweep,
+            rows,
             fields,
             watched,
             plan: stream,

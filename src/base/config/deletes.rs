@@ -4,14 +4,16 @@
 //! stream; the config wins, key by key. Called by `config` and `run`; `engine` compiles them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::settings::IsoDuration;
 use super::validate::validate;
 use crate::base::fault::{Fault, Result};
+use crate::base::timefmt::Period;
 
 /// How deletes are found out, by stream.
 pub type Deletes = BTreeMap<String, StreamDeletes>;
@@ -116,4 +118,47 @@ pub fn combined(config: &Deletes, manifest: Deletes) -> BTreeMap<String, DeleteS
         out.insert(stream, own.or(deletes.settings()));
     }
     out
+}
+
+/// How often the runs of a tier look for deletes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cadence(Option<Duration>);
+
+impl Cadence {
+    /// The shortest time between two looks; `None` for never.
+    pub fn every(self) -> Option<Duration> {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Cadence {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let text = String::deserialize(d)?;
+        Ok(Cadence(match text.as_str() {
+            "never" => None,
+            "hourly" => Some(HOUR),
+            "daily" => Some(24 * HOUR),
+            "weekly" => Some(7 * 24 * HOUR),
+            written => Some(Period::parse(written).map_err(serde::de::Error::custom)?.length()),
+        }))
+    }
+}
+
+impl JsonSchema for Cadence {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Cadence".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^(?:hourly|daily|weekly|never|P(?:\d+W)?(?:\d+D)?(?:T(?:\d+H)?(?:\d+M)?(?:\d+S)?)?)$",
+            "examples": ["daily", "P1D"]
+        })
+    }
 }

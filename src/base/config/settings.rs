@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::deletes::Deletes;
+use super::deletes::{Cadence, Deletes};
 use super::validate::validate;
 use crate::base::fault::{Fault, Result};
 use crate::base::timefmt::Period;
@@ -143,6 +143,9 @@ pub struct Tier {
     /// When the tier's streams are read, as five cron fields. `H` stands for a value that is derived from the tenant.
     #[schemars(regex(pattern = r"^\S+ \S+ \S+ \S+ \S+$"))]
     pub schedule: Option<String>,
+    /// How often runs of the tier look for deletes where a stream's runs read only what changed: `hourly`, `daily`,
+    /// `weekly`, `never`, or an ISO-8601 duration. Default: that of the stream.
+    pub deletes: Option<Cadence>,
 }
 
 /// What dripfeed does when the vendor changes its schema.

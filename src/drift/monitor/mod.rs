@@ -6,6 +6,7 @@
 
 mod decide;
 mod end;
+mod gone;
 mod page;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};

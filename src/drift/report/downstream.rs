@@ -50,6 +50,7 @@ pub(super) fn of(rule: Rule) -> &'static str {
         Rule::FilterIgnored => "no target notices: each run reads too much, or misses changes",
         Rule::OrderChanged => "no target notices: a bookmark from such pages skips unread records",
         Rule::EndpointGone => "the table stops growing, and no target notices",
+        Rule::RecordsGone => "nothing is marked as deleted until the change is accepted: dead rows stay",
         Rule::StreamEmptied => "nothing is loaded and no target notices: the table goes stale",
         Rule::ScopeLost => "the table goes stale until the permission is back",
         Rule::Deprecation | Rule::Sunset | Rule::ApiVersionChanged => {

@@ -29,11 +29,31 @@ pub(super) fn add(
         };
         let keys = StreamKeys { name, keys: &streams[at].key_paths };
         let plan = DeletePlan::build(keys, settings, manifest)?.map(Arc::new);
+        let ids = settings.ids.as_ref().map(|ids| ids_of(streams, name, ids)).transpose()?;
         let stream = Arc::make_mut(&mut streams[at]);
+        stream.ids.clone_from(&ids);
         if let Some(with_state) = &mut stream.with_state {
-            Arc::make_mut(&mut with_state.stream).deletes.clone_from(&plan);
+            let with_state = Arc::make_mut(&mut with_state.stream);
+            with_state.deletes.clone_from(&plan);
+            with_state.ids = ids;
         }
         stream.deletes = plan;
     }
     Ok(())
+}
+
+/// The stream that reads the keys of `name` alone.
+fn ids_of(streams: &[Arc<StreamPlan>], name: &str, ids: &str) -> Result<Arc<StreamPlan>> {
+    let stream = streams.iter().find(|stream| *stream.name == *name).filter(|stream| *stream.name != *ids);
+    let found = streams.iter().find(|stream| *stream.name == *ids);
+    let place = format!("`deletes` of `{name}`: `ids` names the stream `{ids}`");
+    let Some((stream, found)) = stream.zip(found) else {
+        return Err(Fault::config(format!("{place}, which is not another stream of the source"))
+            .hint("declare a stream that reads only the keys"));
+    };
+    if found.key_paths.len() != stream.key_paths.len() || found.jobs.is_some() {
+        return Err(Fault::config(format!("{place}, which cannot be used"))
+            .hint(format!("it needs as many key fields as `{name}`, and no jobs")));
+    }
+    Ok(found.clone())
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
+use sha2::Digest as _;
 use time::OffsetDateTime;
 
 use super::schema::SchemaSource;
@@ -104,6 +105,8 @@ pub struct StreamPlan {
     pub with_state: Option<WithState>,
     /// How its deletes are found out.
     pub deletes: Option<Arc<DeletePlan>>,
+    /// The stream that reads its keys alone.
+    pub ids: Option<Arc<StreamPlan>>,
 }
 
 /// The stream to read instead if there is a state.
@@ -169,6 +172,19 @@ impl StreamPlan {
         // Resuming from it is refused.
         let ahead = cursor.is_ahead(state).then_some(now);
         ahead.or_else(|| cursor.begin(Some(state), 0).ok().filter(|_| !state.is_empty())?.position())
+    }
+
+    /// A hash of what the stream reads: its filters, its start date, and the config without secrets. Keys of another
+    /// scope cannot be compared.
+    pub fn scope(&self, config: &str) -> String {
+        let ids = self.ids.as_ref().map(|ids| ids.filters.as_str());
+        let first = self.cursor.as_ref().and_then(|cursor| {
+            let first = cursor.begin(None, 0).ok()?.windows(cursor).first()?.start;
+            Some(cursor.write(first))
+        });
+        let what = serde_json::json!([self.filters, ids, first, config]);
+        let hash = sha2::Sha256::digest(what.to_string().as_bytes());
+        hash.iter().take(8).map(|b| format!("{b:02x}")).collect()
     }
 
     /// The stream with another schema.

@@ -104,6 +104,7 @@ impl Build<'_> {
             parents_groups: Vec::new(),
             with_state: None,
             deletes: None,
+            ids: None,
         })
     }
 

@@ -142,7 +142,7 @@ impl CursorPlan {
     }
 
     /// The time as JSON: times are texts, plain numbers are numbers.
-    fn json(&self, time: OffsetDateTime) -> Json {
+    pub fn json(&self, time: OffsetDateTime) -> Json {
         let written = self.write(time);
         match self.counts() {
             // Shown as Python's infinity.

@@ -9,6 +9,7 @@
 mod cursor_tracker;
 mod drift_watch;
 mod line_batch;
+mod page_keys;
 mod plain_cursors;
 mod schema_version;
 mod tombstones;
@@ -41,8 +42,12 @@ use cursor_tracker::CursorTracker;
 use drift_watch::{DriftWatch, Fate};
 use line_batch::LineBatch;
 pub(super) use line_batch::Send;
+use page_keys::PageKeys;
 pub(super) use schema_version::{SchemaVersion, StreamOut};
-use tombstones::DeletedField;
+pub(super) use tombstones::DeletedField;
+
+/// Why the keys of a read are not complete.
+const QUARANTINED: &str = "a record was quarantined";
 
 /// The first and the last time that a request asks for, if it has bounds.
 pub(super) type Bounds = (Option<OffsetDateTime>, Option<OffsetDateTime>);
@@ -58,6 +63,8 @@ pub(super) struct RecordFilter {
     pub(super) window: Option<Bounds>,
     /// The filter for the part of the past that a backfill reads.
     pub(super) past: Option<PastFilter>,
+    /// A hash of the slice's partition, if the keys of its records are noted.
+    pub(super) partition: u64,
 }
 
 /// Writes the lines of one slice's records.
@@ -75,6 +82,8 @@ pub(super) struct RecordWriter<'s> {
     files: Option<(&'s FilePlan, &'s EngineContext)>,
     /// The field of deletes, if the stream has one.
     deleted_field: Option<DeletedField>,
+    /// The keys of this page.
+    keys: PageKeys<'s>,
     /// The end of each line of this page.
     suffix: Vec<u8>,
     /// Responses received.
@@ -137,6 +146,7 @@ impl<'s> RecordWriter<'s> {
             out,
             track: version.take_track(),
             version,
+            keys: PageKeys::new(out, filter.partition),
             cursor: CursorTracker::new(plan.cursor.as_ref(), filter),
             drift: DriftWatch::new(out.watched.as_ref()),
             batch: LineBatch::new(send),
@@ -196,6 +206,7 @@ impl<'s> RecordWriter<'s> {
             Fate::PutAside => {
                 // The bookmark may move past this record: it is written to disk first.
                 self.cursor.observe(&scan);
+                self.keys.doubt(QUARANTINED);
                 return Ok(());
             }
         };
@@ -211,6 +222,7 @@ impl<'s> RecordWriter<'s> {
         };
         self.cursor.observe(&scan);
         self.write(&scan, again, bytes, without.as_ref())?;
+        self.keys.sent(bytes);
         if without.is_none() {
             self.drift.sent(bytes);
         }
@@ -272,6 +284,9 @@ impl<'s> RecordWriter<'s> {
     fn suffix(&mut self) -> &[u8] {
         if self.suffix.is_empty() {
             self.suffix = self.out.protocol.after_record(OffsetDateTime::now_utc());
+            if let Some(rows) = &self.out.rows {
+                self.suffix = rows.suffix(&self.suffix);
+            }
         }
         &self.suffix
     }
@@ -337,6 +352,7 @@ impl RecordSink for RecordWriter<'_> {
     fn take(&mut self, scanner: &mut Scanner<'_>, vars: &Vars<'_>) -> std::result::Result<bool, WalkError<Fault>> {
         let plan = self.plan;
         if self.drift.takes_no_record(scanner)? {
+            self.keys.doubt(QUARANTINED);
             return Ok(true);
         }
         if let Some(taken) = self.take_deleted(scanner, vars)? {
@@ -371,6 +387,7 @@ impl RecordSink for RecordWriter<'_> {
         }
         self.cursor.past_the_end |= old;
         if !is_selected {
+            self.keys.filtered(&record);
             return Ok(false);
         }
         if !record.is_object() {
@@ -413,6 +430,10 @@ impl RecordSink for RecordWriter<'_> {
             self.page_failed();
             return Err(fault);
         }
+        if let Err(fault) = self.keys.page_done() {
+            self.page_failed();
+            return Err(fault);
+        }
         let version = self.out.version(self.plan);
         self.follow(version);
         self.drift.follow();
@@ -426,6 +447,7 @@ impl RecordSink for RecordWriter<'_> {
 
     fn page_failed(&mut self) {
         self.track.forget_counts();
+        self.keys.page_failed();
         self.drift.page_failed();
         self.quota.give_back(self.batch.page_failed());
         self.cursor.page_failed();
@@ -464,6 +486,7 @@ impl PageObserver for RecordWriter<'_> {
     }
 
     fn partial_errors(&mut self) {
+        self.keys.doubt("a response reports errors beside its records");
         self.drift.partial_errors();
     }
 

@@ -11,6 +11,8 @@ use serde_json::Value as Json;
 
 use crate::drift::monitor::DriftMonitor;
 use crate::engine::build::StreamPlan;
+use crate::engine::deletes::row_version::RowVersion;
+use crate::engine::deletes::sweep::Sweep;
 use crate::engine::shape::wire::RecordSchema;
 use crate::engine::shape::wire::track::Track;
 use crate::protocol::Protocol;
@@ -82,6 +84,10 @@ pub(in crate::engine) struct StreamOut {
     fields: Selection,
     /// Do its records have the field of deletes?
     pub(in crate::engine) marks_deletes: bool,
+    /// Finds out which records are gone.
+    pub(in crate::engine) sweep: Option<Sweep>,
+    /// The version of its rows.
+    pub(in crate::engine) rows: Option<RowVersion>,
     pub(in crate::engine) watched: Option<Arc<DriftMonitor>>,
     current: Mutex<Arc<SchemaVersion>>,
 }
@@ -97,6 +103,8 @@ impl StreamOut {
             protocol,
             prefix: protocol.before_record(plan.sent_name(protocol)),
             fields: fields.clone(),
+            sweep: None,
+            rows: None,
             marks_deletes: plan.deletes.as_ref().is_some_and(|deletes| deletes.sends_marks()),
             watched: watched.cloned(),
             current: Mutex::new(Arc::new(version(plan, fields, watched, protocol))),

@@ -14,19 +14,19 @@ use crate::engine::extract::WalkError;
 use crate::manifest::template::Vars;
 
 /// The field of the delete, in the lines of a stream.
-pub(super) struct DeletedField {
+pub(in crate::engine) struct DeletedField {
     /// `,"_sdc_deleted_at":`
     name: Vec<u8>,
 }
 
 impl DeletedField {
-    pub(super) fn new(name: &str) -> DeletedField {
+    pub(in crate::engine) fn new(name: &str) -> DeletedField {
         DeletedField { name: format!(",\"{name}\":").into_bytes() }
     }
 
     /// Adds the field to the record that ends the lines; null for a living record, so that one that is back is not
     /// marked any more.
-    pub(super) fn add(&self, lines: &mut Vec<u8>, at: Option<OffsetDateTime>) {
+    pub(in crate::engine) fn add(&self, lines: &mut Vec<u8>, at: Option<OffsetDateTime>) {
         lines.pop();
         lines.extend_from_slice(&self.name);
         match at {
@@ -79,6 +79,7 @@ impl RecordWriter<'_> {
             return Ok(Some(false));
         }
         self.write(&scan, Scanner::new(&bytes), &bytes, None)?;
+        self.keys.deleted(&bytes);
         self.end_line_of(Some(deleted_at), None, None);
         self.keep_last(&bytes);
         Ok(Some(true))

@@ -20,6 +20,7 @@ impl Worker<'_> {
     pub(super) fn list(&self, stream: &StreamRun) {
         let plan = &stream.job.plan;
         self.warn(plan);
+        self.read_ids(stream);
         let mut parents = ParentReader::new(self.engine, plan, stream.job.state.as_ref());
         if stream.progress.lock().cursor_state.is_backfill() {
             parents = parents.without_pages();

@@ -10,6 +10,7 @@ use super::progress::Progress;
 use super::stream_run::StreamRun;
 use crate::base::fault::Kind;
 use crate::engine::context::EngineContext;
+use crate::engine::deletes::memory;
 use crate::engine::record_writer::SchemaVersion;
 use crate::protocol::Message;
 
@@ -47,6 +48,19 @@ impl MessageSender<'_> {
         }
     }
 
+    /// Sends tombstones, under the stream's lock.
+    pub(super) fn tombstones(
+        &self,
+        stream: &StreamRun,
+        progress: &mut Progress,
+        (lines, count): (Vec<u8>, u64),
+        version: &Arc<SchemaVersion>,
+    ) {
+        self.schema(progress, version);
+        progress.outcome.records += count;
+        self.send(Message::Records { stream: stream.job.plan.name.clone(), lines, count });
+    }
+
     /// Sends the schema of records, unless it or a newer one was already sent.
     pub(super) fn schema(&self, progress: &mut Progress, version: &Arc<SchemaVersion>) {
         let sent = progress.schema.as_ref();
@@ -69,6 +83,10 @@ impl MessageSender<'_> {
         let replication = match (&state, &plan.cursor) {
             (Some(state), Some(cursor)) => cursor.shown(state).map(|value| (cursor.field.clone(), value)),
             _ => None,
+        };
+        let state = match &progress.generation {
+            Some(generation) => Some(memory::named(state, stream.out.protocol, generation)),
+            None => state,
         };
         self.send(Message::State { stream: plan.name.clone(), state, replication, checkpoint });
     }

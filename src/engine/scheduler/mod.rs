@@ -8,9 +8,11 @@
 //! stream's slices (which reads its parents). Pages of one slice are read in sequence.
 //!
 //! `stream_run` is a stream while it is read, `progress` is how far it is, `cursor_state` holds the parts of its
-//! state. `worker` is a thread: it lists slices (`listing`), reads them, and sends `messages`.
+//! state. `worker` is a thread: it lists slices (`listing`), reads them, and sends `messages`;
+//! `deletes` marks records that are gone.
 
 mod cursor_state;
+mod deletes;
 mod listing;
 mod messages;
 mod progress;

@@ -78,6 +78,8 @@ pub(super) struct Progress {
     pub(super) moved: bool,
     /// Is nothing left to read?
     pub(super) over: bool,
+    /// The generation of the stream's remembered keys, for its state.
+    pub(super) generation: Option<String>,
     pub(super) outcome: StreamOutcome,
 }
 
@@ -107,6 +109,7 @@ impl Progress {
             is_finer: false,
             moved: false,
             over: false,
+            generation: None,
             outcome,
         }
     }

@@ -19,6 +19,8 @@ use crate::engine::context::EngineContext;
 use crate::engine::cursor::Window;
 use crate::engine::cursor::backfill::Backfill;
 use crate::engine::cursor::partitions::from_legacy;
+use crate::engine::deletes::row_version::RowVersion;
+use crate::engine::deletes::sweep::{Sweep, SweepJob};
 use crate::engine::parents;
 use crate::engine::record_writer::{Bounds, StreamOut};
 use crate::engine::reread_record;
@@ -41,6 +43,10 @@ pub struct StreamJob {
     pub limit: Option<u64>,
     /// Why nothing of the stream can be read.
     pub refused: Option<Fault>,
+    /// Finds out which records are gone.
+    pub sweep: Option<SweepJob>,
+    /// The version of its rows, if the target marks those of older ones.
+    pub rows: Option<RowVersion>,
 }
 
 /// A stream while it is read.
@@ -67,11 +73,21 @@ impl StreamRun {
         let cursor_state =
             CursorState::begin(&job.plan, job.state.as_ref(), backfill).map_err(|fault| fault.of_stream(&name))?;
         parents::check_states(&job.plan, job.state.as_ref(), now)?;
+        let mut out = StreamOut::new(&job.plan, &job.fields, job.watched.as_ref(), protocol);
+        let mut progress = Progress::new(name, cursor_state);
+        if let (Some(sweep), Some(deletes)) = (job.sweep.take(), &job.plan.deletes) {
+            progress.generation = sweep.memory.generation().map(str::to_owned);
+            out.sweep = Some(Sweep::new(deletes, &job.plan.key_paths, sweep));
+        }
+        out.rows = job.rows.take();
+        if let Some(rows) = &out.rows {
+            progress.generation = rows.generation();
+        }
         Ok(StreamRun {
-            out: StreamOut::new(&job.plan, &job.fields, job.watched.as_ref(), protocol),
+            out,
             left: AtomicU64::new(job.limit.unwrap_or(u64::MAX)),
             first: Mutex::default(),
-            progress: Mutex::new(Progress::new(name, cursor_state)),
+            progress: Mutex::new(progress),
             job,
         })
     }

@@ -19,6 +19,7 @@ use crate::drift::monitor::DriftMonitor;
 use crate::engine::async_job;
 use crate::engine::context::EngineContext;
 use crate::engine::cursor::granularity;
+use crate::engine::deletes::sweep::partition_hash;
 use crate::engine::record_sink::SliceOutcome;
 use crate::engine::record_writer::{RecordWriter, SchemaVersion};
 use crate::protocol::Message;
@@ -62,6 +63,10 @@ impl Worker<'_> {
         let mut filter = stream.progress.lock().cursor_state.filter(plan, slice);
         filter.window = stream.bounds(slice.window.as_ref());
         filter.slice = slice.window;
+        if stream.out.sweep.is_some() {
+            filter.partition = partition_hash(&slice.partition_id());
+        }
+        let partition = filter.partition;
         let sent = Cell::new(0);
         let mut send = |lines: Vec<u8>, count, version: &Arc<SchemaVersion>| {
             sent.set(sent.get() + count);
@@ -83,6 +88,14 @@ impl Worker<'_> {
             progress.end_early();
         }
         progress.cursor_state.sent(slice, sent.get(), totals.answers);
+        if let (Some(sweep), Ok(read)) = (&stream.out.sweep, &outcome) {
+            sweep.slice_read(partition, totals.answers, read.ignored || read.incomplete, false);
+        }
+        if let (Some(rows), Ok(read)) = (&stream.out.rows, &outcome)
+            && (read.ignored || read.incomplete)
+        {
+            rows.doubt("the manifest ignores a response");
+        }
         match outcome {
             Ok(SliceOutcome { incomplete: true, fault, .. }) => {
                 progress.cursor_state.slice_failed(slice);
@@ -159,10 +172,19 @@ impl Worker<'_> {
         self.scheduler.release(plan.group.as_slice());
         let stopped = self.engine.stop.asked().is_some();
         let complete = progress.outcome.fault.is_none() && !stopped;
+        let decision = self.decide_on_deletes(stream, &mut progress, complete);
+        let version = self.decide_on_rows(stream, &progress).filter(|_| complete);
         if let Some(fault) = stream.end_watch(self.engine, complete) {
             self.fail(stream, &mut progress, fault);
         }
+        if let Some(decision) = decision {
+            let complete = progress.outcome.fault.is_none() && !stopped;
+            self.mark_deletes(stream, &mut progress, decision.unless_failed(complete));
+        }
         let complete = progress.outcome.fault.is_none() && !stopped;
+        if let Some(version) = version.filter(|_| complete) {
+            self.activate_rows(stream, &mut progress, version);
+        }
         progress.outcome.complete = complete;
         progress.cursor_state.finish(plan, complete && stream.job.limit.is_none());
         if complete && progress.schema.is_none() {

@@ -24,6 +24,7 @@ impl<'r> SliceReader<'r> {
         }
         let ends = pager.ends_by_error() && status.is_some_and(|status| ENDS_PAGES.contains(&status));
         if self.outcome.began.is_none() || ends {
+            self.outcome.ignored |= self.outcome.began.is_none();
             return self.rows_skipped(pager).unwrap_or(Step::End);
         }
         self.outcome.incomplete = true;

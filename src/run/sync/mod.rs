@@ -70,7 +70,9 @@ fn into_target(context: &Context, asked: &SyncOptions, active: &mut ActiveRun<'_
     let identity = ready.loaded.identity.clone();
     let command = TargetCommand::parse(command)?.filled(&identity.tenant, &identity.source);
     active.begins(&ready.loaded, &ready.names());
-    let stores = TargetBookmarks::of(context, &identity, target_bookmarks::id(&ready, &command))?;
+    let target_id = target_bookmarks::id(&ready, &command);
+    ready.target = Some(target_id.clone());
+    let stores = TargetBookmarks::of(context, &identity, target_id)?;
     if let Some(other) = context.options.reset.iter().find(|stream| !ready.names().contains(stream)) {
         return Err(Fault::config(format!("--reset names `{other}`, which this run does not read"))
             .hint("its bookmark is unchanged; add it to --streams, or remove --reset"));
