@@ -57,7 +57,8 @@ impl StreamToSweep<'_> {
                 *state = None;
             }
         }
-        job.whole = !notes_only && state.as_ref().is_none_or(Map::is_empty);
+        let begins = stream.cursor.is_none() || state.as_ref().is_none_or(Map::is_empty);
+        job.whole = !notes_only && begins;
         job.reads_ids |= job.whole && stream.ids.is_some();
         Ok(Some(job))
     }

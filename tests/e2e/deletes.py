@@ -11,6 +11,7 @@ usage: deletes.py [--only NAME] [--keys N]      (see warehouse.py and pyairbyte.
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -239,6 +240,8 @@ def pyairbyte(checks, scratch, vendor):
     link = scratch / "source-deletes"
     link.symlink_to(dripfeed())
     settings = json.loads(config(scratch / "pyairbyte.json", vendor, scratch).read_text())
+    # `spec` has no config that names the source.
+    os.environ["DRIPFEED_SOURCE"] = str(scratch / "source.yaml")
     with PyAirbyte(scratch) as python:
         python("open_source", "deletes", "source-deletes", link, settings, ["swept", "reported"])
         cache = scratch / "deletes.duckdb"
@@ -277,8 +280,8 @@ def cost(checks, scratch, vendor, keys):
         peaks = []
         for tasks in (keys // 100, keys):
             with Sandbox("--tasks", tasks, "--no-gzip") as sandbox:
-                path = sandbox.config(scratch / f"memory{tasks}.json", deletes={"tasks": "sweep"},
-                                      state_dir=str(scratch / f"memory{tasks}"))
+                ours = {"deletes": {"tasks": "sweep"}, "state_dir": str(scratch / f"memory{tasks}")}
+                path = sandbox.config(scratch / f"memory{tasks}.json", dripfeed=ours)
                 code, most, took = peak([dripfeed(), "read", "--source", "sandbox", "--config", str(path), "--streams", "tasks"], log)
             size = max(path.stat().st_size for path in (scratch / f"memory{tasks}").rglob("*.keys"))
             checks.fact(f"{tasks} keys: peak {most / MB:.1f} MB, file {size / MB:.2f} MB, {took:.1f} s")

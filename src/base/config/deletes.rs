@@ -60,7 +60,7 @@ pub struct DeleteSettings {
     /// How often a stream whose runs read only what changed is read for its deletes, as an ISO-8601 duration such as
     /// P1D. Default: P1D.
     pub every: Option<IsoDuration>,
-    /// How many whole reads in a row must miss a record. Default: 1 if its slice fits a page, otherwise 2.
+    /// How many whole reads in a row must miss a record. Default: 1 if the stream fits one page, otherwise 2.
     #[schemars(range(min = 1, max = 9))]
     pub confirm: Option<u64>,
     /// The largest share of the records that may be gone at once, from 0 to 1. More needs `drift accept`. Default: 0.1.

@@ -4,7 +4,7 @@
 //! and those that runs sent which did not come to an end; then a new generation. Called by `run` (opens it) and
 //! [`super::sweep`].
 //!
-//! The memory is a file of keys, `STREAM.RUN.keys`, and `STREAM.RUN.json` with the rest; RUN is its generation. Each run
+//! The memory is a file of keys, `STREAM.RUN.keys`, and `STREAM.RUN.json` with the rest; RUN is its generation. A run
 //! writes a new one, and the stream's state names it. Keys whose tombstones were sent stay in it: they are dropped once
 //! a state that names it comes back, because then the target has them; until then they are sent again. Keys are in a
 //! journal, `STREAM.RUN.sent`, before their records are sent, so that a run that is killed forgets none.
@@ -36,8 +36,8 @@ pub(super) const PENDING: u8 = 0x40;
 #[serde(default)]
 pub(super) struct MemoryHead {
     v: u64,
-    /// When it was written, RFC 3339.
-    at: String,
+    /// The number of generations before it: a run that is killed may leave two.
+    number: u64,
     /// A hash of what the stream reads.
     pub(super) scope: String,
     /// When the keys were last compared with the vendor's, RFC 3339.
@@ -146,7 +146,7 @@ impl KeyMemory {
                 self.journals.push(self.folder.join(&name));
             }
         }
-        self.base = heads.iter().max_by(|a, b| a.1.at.cmp(&b.1.at)).map(|(name, _)| name.clone());
+        self.base = heads.iter().max_by_key(|(_, head)| head.number).map(|(name, _)| name.clone());
         self.head = self.base.as_ref().and_then(|base| heads.remove(base)).unwrap_or_default();
         // A run that was killed left them.
         heads.keys().for_each(|name| self.remove(name));
@@ -277,18 +277,13 @@ impl KeyMemory {
     }
 
     /// Writes the new generation; returns its name, for the state.
-    pub(super) fn put(
-        &mut self,
-        head: MemoryHead,
-        entries: impl Iterator<Item = Result<KeyEntry>>,
-        now: String,
-    ) -> Result<String> {
+    pub(super) fn put(&mut self, head: MemoryHead, entries: impl Iterator<Item = Result<KeyEntry>>) -> Result<String> {
         let broken = failed(&self.folder);
         let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(|e| broken(&e))?;
         key_runs::write(file.as_file_mut(), entries)?;
         file.as_file().sync_all().map_err(|e| broken(&e))?;
         file.persist(self.keys_of(&self.run)).map_err(|e| broken(&e.error))?;
-        let head = MemoryHead { v: 1, at: now, ..head };
+        let head = MemoryHead { v: 1, number: self.head.number + 1, ..head };
         let json = serde_json::to_value(&head).map_err(|e| Fault::bug(e.to_string()))?;
         let head_file = self.store.file(&self.within, &format!("{}.{}", self.stream, self.run));
         head_file.lock(&Stop::default())?.draft()?.put(&json)?;

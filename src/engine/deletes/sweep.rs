@@ -5,7 +5,7 @@
 //! `record_writer` and `scheduler`.
 //!
 //! A read counts only if it came to its end without a fault, a quarantined record or a slice whose answer was ignored.
-//! A record that one read of several pages misses may have moved between them: two in a row must miss it.
+//! A record that one read of several pages or slices misses may have moved between them: two in a row must miss it.
 
 use std::collections::BTreeMap;
 
@@ -106,6 +106,8 @@ struct Judgement<'j> {
     holds: bool,
     /// Did a person accept that records of vanished slices are gone?
     slices_accepted: bool,
+    /// Is a question about slices open? A record may have moved into one of them.
+    asks_about_slices: bool,
     /// Did a person accept that records are gone?
     accepted: bool,
     head: &'j MemoryHead,
@@ -282,7 +284,8 @@ impl Sweep {
         if !self.partitioned {
             // The ids decide; a key that only the stream's own reads brought belongs to all of their slices.
             let answers = parts.values().map(|part| part.answers).max().unwrap_or_default();
-            parts.entry(0).or_default().answers = answers.max(1);
+            let ignored = parts.values().any(|part| part.ignored);
+            parts.insert(0, Part { answers: answers.max(1), found: 0, ignored });
         }
         let counts = self.compare((runs, memory, parts), &decision, &mut |_| Ok(()))?.1;
         let mut question = |kind: &str, why: &str, count: u64, of: u64| {
@@ -358,7 +361,7 @@ impl Sweep {
         } else if head.scope.is_empty() {
             head.scope.clone_from(&self.scope);
         }
-        let generation = memory.put(head, file.sorted(Vec::new())?, rfc3339(now))?;
+        let generation = memory.put(head, file.sorted(Vec::new())?)?;
         // A state that names it would acknowledge tombstones that this run did not send.
         Ok(if counts.pending > 0 { memory.generation().map(str::to_owned) } else { Some(generation) })
     }
@@ -374,6 +377,7 @@ impl Sweep {
             counts: decision.counts,
             holds: decision.holds,
             slices_accepted: decision.slices_accepted,
+            asks_about_slices: decision.questions.contains_key(SLICES),
             accepted: decision.accepted,
             head: &memory.head,
             parts,
@@ -495,11 +499,14 @@ impl Judgement<'_> {
             return None;
         }
         counts.missed += 1;
-        if self.holds {
+        if self.holds || self.asks_about_slices {
             return Some(same());
         }
         let misses = old.values().map(|flag| u64::from(flag.saturating_sub(MISSED - 1))).max().unwrap_or_default() + 1;
-        let is_page = |at: &u64| self.parts.get(at).is_some_and(|part| part.answers == 1);
+        let is_page = |at: &u64| {
+            let of_ids = usize::from(!self.partitioned);
+            self.parts.len() == 1 + of_ids && self.parts.get(at).is_some_and(|part| part.answers == 1)
+        };
         let is_emptied = old.keys().any(|at| self.is_emptied(*at));
         let needed = match self.limits.confirm {
             _ if self.accepted => 1,
