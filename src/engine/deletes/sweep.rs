@@ -313,6 +313,8 @@ impl Sweep {
         } else {
             None
         };
+        // Nor are tombstones sent again.
+        decision.holds = counts.alive == 0;
         if let Some(why) = why.filter(|_| counts.missed > 0) {
             decision.accepted = question(ALL, why, counts.missed, counts.old);
             decision.holds = !decision.accepted;
@@ -393,7 +395,8 @@ impl Sweep {
                 each(Fate::Gone(key))?;
             }
             // Until the target acknowledges the tombstone, the key stays.
-            for (partition, flag) in kept.unwrap_or_else(|| vec![(0, PENDING)]) {
+            let old = || seen.iter().filter(|(_, flag)| flag & OLD != 0).map(|(partition, _)| (*partition, PENDING));
+            for (partition, flag) in kept.unwrap_or_else(|| old().collect()) {
                 if flag != PENDING {
                     *of_partition.entry(partition).or_default() += 1;
                 } else if !is_gone {
@@ -455,14 +458,14 @@ impl Judgement<'_> {
             !sent && !self.partitioned && self.head.swept_at.is_some() && (old.is_empty() || was_stranger);
         counts.strangers += u64::from(is_stranger && was_stranger);
         let flag = if is_stranger { STRANGER } else { 0 };
-        let mut kept: BTreeMap<u64, u8> =
-            of(LISTED).filter(|_| self.counts).map(|partition| (partition, flag)).collect();
-        if kept.is_empty() || self.partitioned {
-            kept.extend(of(SENT).filter(|_| self.partitioned || old.is_empty()).map(|partition| (partition, flag)));
-        }
+        let listed = of(LISTED).filter(|_| self.counts);
+        let mut kept: BTreeMap<u64, u8> = listed.map(|partition| (partition, flag)).collect();
         // It may still be in a slice that was not read.
         let unread = old.iter().filter(|(at, flag)| **flag != PENDING && (!self.counts || !self.is_read(**at)));
         kept.extend(unread.map(|(partition, _)| (*partition, 0)));
+        if self.partitioned || kept.is_empty() {
+            kept.extend(of(SENT).map(|partition| (partition, flag)));
+        }
         Some(kept.into_iter().collect())
     }
 
@@ -482,15 +485,16 @@ impl Judgement<'_> {
 
     /// A key that the read did not bring.
     fn missing(&self, old: &BTreeMap<u64, u8>, counts: &mut SweepCounts) -> Option<Vec<(u64, u8)>> {
-        if old.values().any(|flag| *flag == PENDING) {
-            // It was decided before, and is still missing.
-            return None;
-        }
         let same = || old.iter().map(|(partition, flag)| (*partition, *flag)).collect();
         let is_lost = |at: &u64| {
             let believes = self.limits.confirm.is_some() && self.before(*at) <= self.limits.always;
             !self.is_read(*at) || self.is_emptied(*at) && !believes
         };
+        if old.values().any(|flag| *flag == PENDING) {
+            // It was decided before, and is still missing; but what is doubted now may be its return.
+            let is_doubted = self.holds || self.asks_about_slices || old.keys().any(is_lost);
+            return is_doubted.then(|| old.keys().map(|partition| (*partition, PENDING)).collect());
+        }
         if old.keys().any(is_lost) && (self.head.partitions.len() > 1 || old.keys().any(|at| !self.is_read(*at))) {
             counts.of_slices += 1;
             if !self.slices_accepted || self.holds {
