@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::load::LoadedSource;
 use super::log::Level;
-use crate::base::config::deletes::DeleteMode;
+use crate::base::config::deletes::{Cadence, DeleteMode};
 use crate::base::fault::{Fault, Kind, Result};
 use crate::base::timefmt::{parse_iso, rfc3339};
 use crate::engine::build::StreamPlan;
@@ -88,7 +88,7 @@ impl StreamToSweep<'_> {
     fn is_due(&self, memory: &KeyMemory, every: std::time::Duration) -> Result<bool> {
         let options = &self.context.options;
         let tier = options.tier.as_ref().and_then(|tier| self.loaded.config.ours.tiers.get(tier));
-        let Some(every) = tier.and_then(|tier| tier.deletes).map_or(Some(every), |cadence| cadence.every()) else {
+        let Some(every) = tier.and_then(|tier| tier.deletes).map_or(Some(every), Cadence::every) else {
             return Ok(false);
         };
         let last = memory.swept_at().map(str::to_owned).into_iter().chain(memory.tried_at()?);

@@ -103,3 +103,23 @@ fn settings_that_cannot_work_are_refused() {
     let tap = Tap::new("read").source(&manifest(&json!({}), &json!({})));
     tap.config(&config).run().expect(10, &["the stream `item`, which does not exist", "did you mean `items`?"]);
 }
+
+#[test]
+fn a_tier_says_how_often_a_stream_of_changes_is_swept() {
+    let vendor = Vendor::of_items(answer(&json!([{"id": "1", "at": "2024-02-01T00:00:00Z", "name": "one"}])));
+    let folder = tempfile::tempdir().unwrap();
+    let run = |cadence: &str, state: &Json| {
+        let tiers = json!({"hourly": {"streams": ["items"], "deletes": cadence}});
+        let ours = json!({"tenant": "acme", "state_dir": folder.path(), "tiers": tiers});
+        let tap = Tap::new("read --tier hourly").source(&manifest(&json!("sweep"), &json!({})));
+        let ran = tap.config(&json!({"url": vendor.url, "dripfeed": ours})).state(state).run();
+        ran.expect(0, &[]);
+        ran.state()
+    };
+    let state = run("daily", &json!({}));
+    let (bookmark, start) = ("2024-02-01T00:00:00Z", "2024-01-01T00:00:00Z");
+    for (cadence, since) in [("daily", bookmark), ("never", bookmark), ("PT0S", start)] {
+        run(cadence, &state);
+        assert_eq!(vendor.asked().last().unwrap().param("since").as_deref(), Some(since), "{cadence}");
+    }
+}

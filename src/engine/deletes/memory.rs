@@ -142,14 +142,16 @@ impl KeyMemory {
             };
             if let Some(run) = rest.strip_suffix(".json") {
                 heads.insert(run.to_owned(), self.read_head(run)?);
-            } else if rest.ends_with(".sent") {
+            } else if rest.strip_suffix(".sent").is_some() {
                 self.journals.push(self.folder.join(&name));
             }
         }
         self.base = heads.iter().max_by_key(|(_, head)| head.number).map(|(name, _)| name.clone());
         self.head = self.base.as_ref().and_then(|base| heads.remove(base)).unwrap_or_default();
         // A run that was killed left them.
-        heads.keys().for_each(|name| self.remove(name));
+        for name in heads.keys() {
+            self.remove(name);
+        }
         Ok(())
     }
 

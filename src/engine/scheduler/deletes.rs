@@ -93,7 +93,7 @@ impl Worker<'_> {
     }
 
     /// Decides whether the version of the stream's rows is activated; `None` if it has none.
-    pub(super) fn decide_on_rows(&self, stream: &StreamRun, progress: &Progress) -> Option<VersionEnd> {
+    pub(super) fn decide_on_rows(stream: &StreamRun, progress: &Progress) -> Option<VersionEnd> {
         let (plan, count) = (&stream.job.plan, progress.outcome.records);
         let (rows, deletes) = (stream.out.rows.as_ref()?, plan.deletes.as_ref()?);
         let name = plan.sent_name(stream.out.protocol);

@@ -173,7 +173,7 @@ impl Worker<'_> {
         let stopped = self.engine.stop.asked().is_some();
         let complete = progress.outcome.fault.is_none() && !stopped;
         let decision = self.decide_on_deletes(stream, &mut progress, complete);
-        let version = self.decide_on_rows(stream, &progress).filter(|_| complete);
+        let version = Self::decide_on_rows(stream, &progress).filter(|_| complete);
         if let Some(fault) = stream.end_watch(self.engine, complete) {
             self.fail(stream, &mut progress, fault);
         }
