@@ -21,7 +21,8 @@ const SLOW: Duration = Duration::from_secs(10);
 /// The stack of a target, as of the threads that read, in bytes.
 const STACK: usize = 64 << 20;
 
-/// What fuzzing has found, by target: each is mended.
+/// Inputs that once took too long or broke something, by target: fuzzing found one, trials and reading the others. Each
+/// is mended.
 const FOUND: &[(&str, &[u8])] = &[
     // Each `join` takes a text apart and makes it twice as long: 62 s and gigabytes, by lists of sixteen million items.
     (

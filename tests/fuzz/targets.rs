@@ -3,6 +3,7 @@
 //! Comes in: bytes. Goes out: nothing, or a panic, which is a finding.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dripfeed::base::config::secret::Secrets;
@@ -49,6 +50,7 @@ fn manifest() {
             baseline: &|_| None,
             auth: &auth::Builder::default(),
             safety: &Safety::default(),
+            deletes: &BTreeMap::new(),
             accepts: &|_, _| false,
             shared: None,
             parents: OnceCell::new(),
