@@ -190,9 +190,8 @@ impl StoredFile {
     /// The file's bytes; `None` if there is no file. Needs no lock, because files are replaced atomically.
     pub fn bytes(&self) -> Result<Option<Vec<u8>>> {
         let path = self.path();
-        let opened = || match self.may_be_link {
-            true => File::open(&path),
-            false => open_own(OpenOptions::new().read(true), &path),
+        let opened = || {
+            if self.may_be_link { File::open(&path) } else { open_own(OpenOptions::new().read(true), &path) }
         };
         let read = || {
             let mut bytes = Vec::new();

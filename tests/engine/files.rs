@@ -150,7 +150,9 @@ fn credentials_stay_at_home_while_files_may_stand_elsewhere() {
     assert!(!there.contains_key("authorization") && !there.contains_key("x-own"), "{there:?}");
     // A host that the config names gets them.
     let host = store.url.trim_start_matches("http://").to_owned();
-    let (ran, _, _) = run(&with_token(), &json!({}), &far, &text, &json!({"allowed_hosts": [host]}));
+    // A list must also name the private addresses of the manifest itself.
+    let hosts = json!({"allowed_hosts": [host, "127.0.0.1"]});
+    let (ran, _, _) = run(&with_token(), &json!({}), &far, &text, &hosts);
     expect(&ran, 0, &[]);
     assert_eq!(store.asked()[2].headers["authorization"], "Bearer the-secret");
 }

@@ -21,7 +21,7 @@ const SLOW: Duration = Duration::from_secs(10);
 /// The stack of a target, as of the threads that read, in bytes.
 const STACK: usize = 64 << 20;
 
-/// Inputs that once took too long or broke something, by target: fuzzing found one, trials and reading the others. Each
+/// Inputs that once took too long or broke something, by target: fuzzing found two, trials and reading the others. Each
 /// is mended.
 const FOUND: &[(&str, &[u8])] = &[
     // Each `join` takes a text apart and makes it twice as long: 62 s and gigabytes, by lists of sixteen million items.
@@ -30,6 +30,10 @@ const FOUND: &[(&str, &[u8])] = &[
         b"{{ [1, none, 'a'] | join('-')| join('-')| join('-')| join('-')| join('-')| join('-')| join('-')| join('-')| \
         join('-')| join('-')| join('-')| join('-')| join('-')| join('-')| join('-')| join('-')| join('-')| join('-')| \
         join('-')| join('-')| join('-')| join('-')| join('-')| join('-')| join('-') }}",
+    ),
+    (
+        "time format",
+        b"%f%f%f%f%f%f%f%f%f%f%f%f%f%f%f%f%f%f%f%f%f%f%f%fZ\n111111111111111111111111111111111111111111111111111111111",
     ),
     ("duration", b"P2147483647M"),
     ("duration", "PT1.00000000000é1S".as_bytes()),

@@ -383,7 +383,8 @@ fn a_state_directory_that_cannot_be_used_slows_the_run_and_is_said() {
     let vendor = Vendor::of_items(json!([page()]));
     let tap = Tap::new("read --log-format json").source(&many(10, &Json::Null)).file("", "taken", "");
     let config = json!({"url": vendor.url, "dripfeed": {
-        "pace": {"limits": [{"calls": 30, "per": "PT1S"}]}, "state_dir": tap.dir.path().join("taken")}});
+        "pace": {"limits": [{"calls": 30, "per": "PT1S"}]}, "state_dir": tap.dir.path().join("taken"),
+        "state_dir_optional": true}});
     let ran = tap.config(&config).run();
     ran.expect(0, &["a third of the account's limits"]);
     assert_eq!(ran.events("ledger_trouble").len(), 1);

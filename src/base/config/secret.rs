@@ -276,7 +276,9 @@ mod tests {
 
     fn secrets(texts: &[&str]) -> Secrets {
         let mut out = Secrets::default();
-        texts.iter().for_each(|text| out.add(text));
+        for text in texts {
+            out.add(text);
+        }
         out
     }
 

@@ -95,6 +95,7 @@ pub enum Limit {
         #[schemars(range(min = 1, max = 1_000_000_000))]
         calls: u64,
         /// The period, as an ISO-8601 duration such as PT1M.
+        #[serde(deserialize_with = "any_length")]
         per: IsoDuration,
         /// How the vendor counts: over any window of that length, or with a bucket that refills.
         #[serde(default)]
@@ -108,6 +109,7 @@ pub enum Limit {
         #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
         points: u64,
         /// The period, as an ISO-8601 duration such as PT1M.
+        #[serde(deserialize_with = "any_length")]
         per: IsoDuration,
         /// How the vendor counts: over any window of that length, or with a bucket that refills.
         #[serde(default)]
@@ -343,6 +345,11 @@ impl std::fmt::Debug for Tls {
 
 /// The longest duration of a setting: a hundred years. Times plus or minus longer ones leave the calendar.
 const MAX_DURATION: std::time::Duration = std::time::Duration::from_secs(100 * 366 * 24 * 60 * 60);
+
+/// A period of any length, for the limits of the pace: those are checked where they are used, and named by their place.
+fn any_length<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<IsoDuration, D::Error> {
+    Period::parse(&String::deserialize(d)?).map(IsoDuration).map_err(serde::de::Error::custom)
+}
 
 /// An ISO-8601 duration such as `PT50M`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

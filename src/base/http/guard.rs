@@ -113,6 +113,7 @@ fn is_private_v4(ip: Ipv4Addr) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::is_private;
 

@@ -141,7 +141,8 @@ impl Format {
         {
             return Some(time);
         }
-        quick(parts, text).or_else(|| scan(parts, text, Fields::default())).and_then(Fields::build)
+        let scanned = || if has_code_twice(parts) { None } else { scan(parts, text, Fields::default()) };
+        quick(parts, text).or_else(scanned).and_then(Fields::build)
     }
 
     /// Writes a time as `strftime` does, in the time's own offset.
@@ -263,6 +264,16 @@ fn quick(parts: &[Part], text: &str) -> Option<Fields> {
         rest = rest.get(used..)?;
     }
     rest.is_empty().then_some(fields)
+}
+
+/// Does a code stand twice? Python's `strptime` refuses such a format, and a long text would be tried in endless ways.
+fn has_code_twice(parts: &[Part]) -> bool {
+    let is_repeated = |(at, part): (usize, &Part)| match part {
+        Part::Code(code) => parts[..at].iter().any(|before| matches!(before, Part::Code(other) if other == code)),
+        Part::MillisDigits => parts[..at].iter().any(|before| matches!(before, Part::MillisDigits)),
+        Part::Literal(_) | Part::Blank => false,
+    };
+    parts.iter().enumerate().any(is_repeated)
 }
 
 /// Matches `parts` against all of `text`, and tries longer numbers first as Python's patterns do.

@@ -1,7 +1,7 @@
 //! Joins the streams with the settings of their deletes.
 //!
 //! Input: the compiled streams, and the settings by stream. Output: the streams with a [`DeletePlan`], or the fault of
-//! a stream that does not exist. Called by [`super::plan`].
+//! a stream that does not exist. Called by [`super::plan()`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

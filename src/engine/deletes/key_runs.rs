@@ -220,6 +220,7 @@ fn merged(sources: Vec<Entries<'_>>) -> impl Iterator<Item = Result<KeyEntry>> +
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -274,7 +275,7 @@ mod tests {
             format!("\"{}-{}-{}-{}-{}\"", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
         };
         let kinds: [(&dyn Fn(u64) -> String, u64); 2] =
-            [(&|n| format!("\"12{:014}\"", mixed(n) % 100_000_000_000_000), 8), (&uuid, 20)];
+            [(&|n| format!("\"12{:014}\"", mixed(n) % 100_000_000_000_000), 8), (&uuid, 23)];
         let count = 100_000;
         for (key, most) in kinds {
             let mut keys: Vec<String> = (0..count).map(key).collect();

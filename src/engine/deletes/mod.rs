@@ -3,7 +3,7 @@
 //! Input: `dripfeed.deletes` and `metadata.dripfeed.deletes`, by stream; the records as they are read. Output: a
 //! [`DeletePlan`] for each of these streams, and tombstones. Called by `build` (compiles), `record_writer` and
 //! `scheduler`. A tombstone is a record with its key and the time of the delete, in the field that targets know: see
-//! [`Protocol::deleted_at`].
+//! [`crate::protocol::Protocol::deleted_at`].
 //!
 //! [`vendor_marks`] finds records that the vendor itself reports as deleted. [`sweep`] finds those that are missing
 //! from a whole read; [`memory`] has the keys of earlier runs, in the form of `key_runs`. [`row_version`] leaves it to

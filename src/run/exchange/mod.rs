@@ -94,7 +94,7 @@ impl Exchange {
         let url = request.url.split(['?', '#']).next().unwrap_or(&request.url);
         let header = |(name, value): &(String, String)| (name.clone(), json!(masked(name, value)));
         let auxiliary = ask.login || !ask.paced;
-        let body = |text: String| if !auxiliary { text } else { "(not shown: it may hold credentials)".to_owned() };
+        let body = |text: String| if auxiliary { "(not shown: it may hold credentials)".to_owned() } else { text };
         let (kept, truncated) = kept(&reply.body);
         Exchange {
             stream: ask.stream.to_owned(),
