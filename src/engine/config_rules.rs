@@ -82,7 +82,7 @@ fn adheres(value: &Json, strategy: &ValidateAdheresToSchema, path: &str) -> Resu
         })?,
         other => other.clone(),
     };
-    config::validate(&spelled, &strategy.base_schema, path)
+    config::validate_by_foreign(&spelled, &strategy.base_schema, path)
 }
 
 fn evaluated(path: &[Text], cx: &EvalContext) -> Result<Vec<String>> {

@@ -47,6 +47,9 @@ def measure(scratch):
     config.write_text("{}")
     for verb in ("spec", "discover"):
         counts[verb] = count(scratch, [verb, "--source", "sandbox", *(["--config", config] if verb == "discover" else [])])
+    # Most configs have settings of dripfeed's own.
+    config.write_text(json.dumps({"dripfeed": {"tenant": "acme"}}))
+    counts["discover, a config with settings"] = count(scratch, ["discover", "--source", "sandbox", "--config", config])
     with Sandbox("--tasks", FEW, "--no-gzip") as few, Sandbox("--tasks", MANY, "--no-gzip") as many:
         for name, (ours, switches, variables) in READS.items():
             costs = []

@@ -1,7 +1,7 @@
 //! `dripfeed.deletes`: how the deletes of a stream are found out.
 //!
-//! Comes in: checked JSON of a config, or a manifest's `metadata.dripfeed.deletes`. Goes out: [`DeleteSettings`] by
-//! stream; the config wins, key by key. Called by `config` and `run`; `engine` compiles them.
+//! Input: checked JSON of a config, or a manifest's `metadata.dripfeed.deletes`. Output: [`DeleteSettings`] by stream;
+//! the config wins, key by key. Called by `config` and `run`; `engine` compiles them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,9 +10,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::settings::IsoDuration;
-use super::validate::validate;
-use crate::base::fault::{Fault, Result};
+use super::settings::{IsoDuration, of_metadata};
+use crate::base::fault::Result;
 use crate::base::timefmt::Period;
 
 /// How deletes are found out, by stream.
@@ -102,11 +101,7 @@ pub fn of_manifest(metadata: Option<&Json>) -> Result<Deletes> {
     let Some(written) = metadata.and_then(|m| m.get("dripfeed")).and_then(|d| d.get("deletes")) else {
         return Ok(Deletes::new());
     };
-    let settings = schemars::generate::SchemaSettings::draft07().with(|s| s.inline_subschemas = true);
-    let schema = settings.into_generator().into_root_schema_for::<Deletes>().to_value();
-    validate(written, &schema, "metadata.dripfeed.deletes")
-        .map_err(|f| Fault { message: f.message.replacen("config ", "manifest ", 1), ..f })?;
-    serde_json::from_value(written.clone()).map_err(|e| Fault::config(format!("metadata.dripfeed.deletes: {e}")))
+    of_metadata(written, "metadata.dripfeed.deletes")
 }
 
 /// The settings of each stream: those of the config, then those of its manifest.

@@ -28,7 +28,7 @@ pub use settings::{
     Alert, Drift, DriftPolicy, DriftRule, Dripfeed, IsoDuration, Limit, LimitKind, NewPartitions, Pace, Quarantine,
     Safety, Tier, Tls, schema,
 };
-pub use validate::{validate, validate_source};
+pub use validate::{validate, validate_by_foreign, validate_source};
 
 /// Names that no tier can have: records, status and alerts call other runs by them.
 const RESERVED_TIERS: [(&str, &str); 2] = [("all", "runs without a tier"), ("backfill", "backfills")];

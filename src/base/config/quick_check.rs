@@ -1,8 +1,11 @@
 //! A quick check of a config against the plain keywords of JSON Schema.
 //!
-//! Input: JSON and a schema. Output: whether it is valid, or that only the whole validator can say. Called by
-//! [`super::validate()`]: most configs are plainly valid, and compiling a validator takes longer than the rest of a
-//! start. It only ever says yes or no where each keyword is known to it; the messages of a no are the validator's.
+//! Input: JSON and a schema. Output: whether it is valid, or that only the whole validator can say; whether a schema of
+//! others has the form of one. Called by [`super::validate()`]: most configs are plainly valid, and compiling a
+//! validator takes longer than the rest of a start. It only ever says yes or no where each keyword is known to it; the
+//! messages of a no are the validator's.
+
+use std::cmp::Ordering;
 
 use regex::Regex;
 use serde_json::{Map, Value as Json};
@@ -48,31 +51,29 @@ const DRAFTS: [&str; 4] = [
 
 /// Is it valid? `None` if the validator must say.
 pub(super) fn is_valid(json: &Json, schema: &Json) -> Option<bool> {
-    if !is_sound(schema, 0) {
-        return None;
-    }
     Check { root: schema }.value(json, schema, 0)
 }
 
 /// Does a schema have the form of a schema, also where no value reaches it? The validator refuses one that has not,
 /// whatever the config holds. False for what only the validator knows.
-fn is_sound(schema: &Json, depth: usize) -> bool {
+pub(super) fn is_sound(schema: &Json) -> bool {
+    is_sound_at(schema, 0)
+}
+
+fn is_sound_at(schema: &Json, depth: usize) -> bool {
     let schema = match schema {
         Json::Bool(_) => return true,
         Json::Object(schema) if depth < MAX_DEPTH => schema,
         _ => return false,
     };
-    let below = |schema: &Json| is_sound(schema, depth + 1);
+    let below = |schema: &Json| is_sound_at(schema, depth + 1);
     schema.iter().all(|(keyword, rule)| match keyword.as_str() {
         "$schema" => depth == 0 && rule.as_str().is_some_and(|uri| DRAFTS.contains(&uri.trim_end_matches('#'))),
         "$id" => depth == 0 && rule.is_string(),
         "$comment" | "$ref" | "description" | "format" | "title" => rule.is_string(),
         "deprecated" | "readOnly" | "uniqueItems" | "writeOnly" => rule.is_boolean(),
         "enum" | "examples" => rule.is_array(),
-        "type" => {
-            let names = rule.as_array().map_or(std::slice::from_ref(rule), Vec::as_slice);
-            names.iter().all(|name| name.as_str().is_some_and(|name| TYPES.contains(&name)))
-        }
+        "type" => types(rule).iter().all(|name| name.as_str().is_some_and(|name| TYPES.contains(&name))),
         "required" => rule.as_array().is_some_and(|names| names.iter().all(Json::is_string)),
         "pattern" => rule.as_str().is_some_and(|pattern| Regex::new(pattern).is_ok()),
         "exclusiveMaximum" | "exclusiveMinimum" | "maximum" | "minimum" => rule.is_number(),
@@ -141,8 +142,7 @@ impl Check<'_> {
         match (keyword, json) {
             (keyword, _) if ANNOTATIONS.contains(&keyword) => Some(true),
             ("type", _) => {
-                let names = rule.as_array().map_or(std::slice::from_ref(rule), Vec::as_slice);
-                let fits: Option<Vec<bool>> = names.iter().map(|name| has_type(json, name.as_str()?)).collect();
+                let fits: Option<Vec<bool>> = types(rule).iter().map(|name| has_type(json, name.as_str()?)).collect();
                 Some(fits?.contains(&true))
             }
             ("$ref", _) => self.value(json, self.root.pointer(rule.as_str()?.strip_prefix('#')?)?, depth + 1),
@@ -151,8 +151,10 @@ impl Check<'_> {
             ("allOf", _) => Some(each(rule)?.iter().all(|valid| *valid)),
             ("anyOf", _) => Some(each(rule)?.contains(&true)),
             ("oneOf", _) => Some(each(rule)?.iter().filter(|valid| **valid).count() == 1),
-            ("minimum", Json::Number(number)) => Some(number.as_i64()? >= rule.as_i64()?),
-            ("maximum", Json::Number(number)) => Some(number.as_i64()? <= rule.as_i64()?),
+            ("minimum", Json::Number(_)) => Some(order(json, rule)?.is_ge()),
+            ("maximum", Json::Number(_)) => Some(order(json, rule)?.is_le()),
+            ("minLength", Json::String(text)) => Some(text.chars().count() as u64 >= rule.as_u64()?),
+            ("maxLength", Json::String(text)) => Some(text.chars().count() as u64 <= rule.as_u64()?),
             ("required", Json::Object(map)) => {
                 let names: Option<Vec<&str>> = rule.as_array()?.iter().map(Json::as_str).collect();
                 Some(names?.iter().all(|name| map.contains_key(*name)))
@@ -178,6 +180,19 @@ impl Check<'_> {
             _ => None,
         }
     }
+}
+
+/// How two numbers compare; `None` if rounding decides.
+fn order(one: &Json, other: &Json) -> Option<Ordering> {
+    match (one.as_i64(), other.as_i64()) {
+        (Some(one), Some(other)) => Some(one.cmp(&other)),
+        _ => one.as_f64()?.partial_cmp(&other.as_f64()?).filter(|order| order.is_ne()),
+    }
+}
+
+/// The names in a `type`: one, or a list of them.
+fn types(rule: &Json) -> &[Json] {
+    rule.as_array().map_or(std::slice::from_ref(rule), Vec::as_slice)
 }
 
 /// Does a value have this type? `None` for an unknown name, and for a number whose notation matters.
@@ -220,8 +235,13 @@ mod tests {
             json!({"anyOf": [true, {"allOf": []}]}),
         ];
         for schema in schemas {
-            assert_eq!(is_valid(&json!({"kind": "a"}), &schema), None, "{schema}");
+            assert!(!is_sound(&schema), "{schema}");
         }
+    }
+
+    #[test]
+    fn our_own_schema_is_one() {
+        assert!(jsonschema::meta::is_valid(&crate::base::config::schema()));
     }
 
     #[test]
@@ -231,6 +251,7 @@ mod tests {
             json!({"type": ["object", "null"], "additionalProperties": false, "properties": {"a": {"enum": ["x", 1]}}}),
             json!({"oneOf": [{"properties": {"a": {"const": "x"}}, "required": ["a"]}, {"required": ["b"]}]}),
             json!({"$ref": "#/$defs/t", "$defs": {"t": {"type": "array", "items": {"type": "integer", "minimum": 2}}}}),
+            json!({"type": ["string", "number"], "minLength": 2, "maxLength": 3, "minimum": 0.5, "maximum": 7}),
             json!({"anyOf": [
                 {"type": "null"},
                 {"allOf": [{"type": "object"}, {"additionalProperties": {"type": "number"}}]},
@@ -247,10 +268,17 @@ mod tests {
             json!([2, 3.0]),
             json!([2, 3]),
             json!("x"),
+            json!("éé"),
+            json!("four"),
+            json!(0.25),
+            json!(0.75),
+            json!(7),
+            json!(7.5),
             json!({"b": true}),
         ];
         let mut said = 0;
         for schema in &schemas {
+            assert!(is_sound(schema), "{schema}");
             let validator = jsonschema::validator_for(schema).unwrap();
             for value in &values {
                 if let Some(valid) = is_valid(value, schema) {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -266,6 +267,15 @@ pub enum NewPartitions {
     Whole,
 }
 
+/// Settings that a manifest's metadata has at `path`.
+pub(super) fn of_metadata<T: JsonSchema + DeserializeOwned>(written: &Json, path: &str) -> Result<T> {
+    let settings = schemars::generate::SchemaSettings::draft07().with(|s| s.inline_subschemas = true);
+    let schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    validate(written, &schema, path)
+        .map_err(|f| Fault { message: f.message.replacen("config ", "manifest ", 1), ..f })?;
+    serde_json::from_value(written.clone()).map_err(|e| Fault::config(format!("{path}: {e}")))
+}
+
 impl Safety {
     /// What a manifest says about its own source, under `metadata.dripfeed.safety`.
     pub fn of_manifest(metadata: Option<&Json>) -> Result<Safety> {
@@ -273,11 +283,7 @@ impl Safety {
             return Ok(Safety::default());
         };
         Safety::refuse_removed(written, "manifest `metadata.dripfeed.safety")?;
-        let settings = schemars::generate::SchemaSettings::draft07().with(|s| s.inline_subschemas = true);
-        let schema = settings.into_generator().into_root_schema_for::<Safety>().to_value();
-        validate(written, &schema, "metadata.dripfeed.safety")
-            .map_err(|f| Fault { message: f.message.replacen("config ", "manifest ", 1), ..f })?;
-        serde_json::from_value(written.clone()).map_err(|e| Fault::config(format!("metadata.dripfeed.safety: {e}")))
+        of_metadata(written, "metadata.dripfeed.safety")
     }
 
     /// Refuses a setting of former versions that never did anything: a user who set it counts on it.

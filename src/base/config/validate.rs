@@ -21,7 +21,12 @@ pub fn validate_source(config: &Config, specification: &Json) -> Result<()> {
     if let Some(map) = json.as_object_mut() {
         map.retain(|key, _| !key.starts_with("__") && key != "_limit" && key != "_page_size");
     }
-    validate(&json, specification, "")
+    validate_by_foreign(&json, specification, "")
+}
+
+/// As [`validate()`], by a schema that is not ours: one that is no schema is refused whatever the config holds.
+pub fn validate_by_foreign(json: &Json, schema: &Json, prefix: &str) -> Result<()> {
+    if quick_check::is_sound(schema) { validate(json, schema, prefix) } else { validate_slowly(json, schema, prefix) }
 }
 
 /// Validates and says what is wrong first, where, and what is allowed; never a value.
@@ -29,6 +34,11 @@ pub fn validate(json: &Json, schema: &Json, prefix: &str) -> Result<()> {
     if quick_check::is_valid(json, schema) == Some(true) {
         return Ok(());
     }
+    validate_slowly(json, schema, prefix)
+}
+
+/// Validates with the validator.
+fn validate_slowly(json: &Json, schema: &Json, prefix: &str) -> Result<()> {
     // Formats are advice, as in the reference: a source may take a date where its schema speaks of a time.
     let validator = jsonschema::options().should_validate_formats(false).build(schema).map_err(|e| {
         Fault::config(format!("the connection specification is not a valid JSON schema: {}", e.masked()))

@@ -3,7 +3,7 @@
 //! Input: keys in any order. Output: the same keys sorted, as often as wanted. Called by [`super::memory`] and
 //! [`super::sweep`]. Keys are collected in memory up to a few MiB, then written as a sorted run to an unnamed file;
 //! reading merges the runs. Each key leaves out what it shares with the one before, and a run is compressed: numbers
-//! take about five bytes, UUIDs about twenty.
+//! take about five bytes, UUIDs about twenty-two.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
